@@ -1,0 +1,1 @@
+"""uncollapse: compare remedies for KL vanishing in VAEs."""

@@ -1,0 +1,37 @@
+"""The built-in corpus: sentences drawn from the English grammar, whose exact entropy and log-likelihood are known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from uncollapse.data.corpus import SPECIALS, Corpus
+from uncollapse.data.text import SPLITS, TextData, check_batching
+from uncollapse.errors import whole
+
+
+@dataclass
+class GrammarConfig:
+    """Sentences per split and the seed they are drawn from; the run's own seed does not change the data."""
+
+    train: int = 20_000
+    valid: int = 2_000
+    test: int = 2_000
+    data_seed: int = 0
+    batch_size: int = 64
+    batching: str = "mixed"
+
+    def load(self) -> TextData:
+        from uncollapse.data.grammar import english
+
+        check_batching(self.batch_size, self.batching)
+        whole("data.data_seed", self.data_seed, 0)
+        grammar = english()
+        corpora, oracle = {}, {}
+        for number, split in enumerate(SPLITS):
+            size = whole(f"data.{split}", getattr(self, split), 1)
+            drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
+            corpora[split] = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
+            if split != "train":
+                oracle[split] = -float(grammar.log_prob(drawn.tokens, drawn.offsets).mean())
+        vocabulary = (*SPECIALS, *grammar.words)
+        return TextData(corpora, vocabulary, self.batch_size, self.batching, entropy=grammar.entropy(), oracle_nll=oracle)

@@ -1,0 +1,124 @@
+"""Text as the trainer sees it: splits of integer sentences, a vocabulary, batches; and how raw sentences become that.
+
+Tokenising is splitting at white space, done column-wise by Arrow: no Python per token.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from uncollapse.data.batches import BATCHING, epoch_batches
+from uncollapse.data.corpus import SPECIALS, UNK, Corpus, TextBatch, make_batch
+from uncollapse.errors import InputError, whole
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Everything a run needs of its data. `entropy` (nats per sentence) and `oracle_nll` (mean -log p per split) where p is known."""
+
+    corpora: Mapping[str, Corpus]
+    vocabulary: tuple[str, ...]
+    batch_size: int
+    batching: str = "mixed"
+    skipped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    entropy: float | None = None
+    oracle_nll: Mapping[str, float] | None = None
+
+    def size(self, split: str) -> int:
+        return len(self.corpora[split])
+
+    def batches(self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None) -> list[np.ndarray]:
+        """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone."""
+        return epoch_batches(self.corpora[split].lengths, size or self.batch_size, batching or self.batching, seed, epoch)
+
+    def batch(self, split: str, examples: np.ndarray) -> TextBatch:
+        return make_batch(self.corpora[split], examples)
+
+    def facts(self) -> dict:
+        """What the report says about the data: sizes, words per sentence, what was skipped, what is known exactly."""
+        return {
+            "vocab": len(self.vocabulary),
+            **{split: len(corpus) for split, corpus in self.corpora.items()},
+            "words_per_sentence": {split: float(corpus.lengths.mean()) for split, corpus in self.corpora.items()},
+            "skipped": {split: dict(counts) for split, counts in self.skipped.items()},
+            "entropy": self.entropy,
+            "oracle_nll": None if self.oracle_nll is None else dict(self.oracle_nll),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write data.json and vocabulary.txt (one word a line, line number = id) into a run folder."""
+        (folder / "vocabulary.txt").write_text("\n".join(self.vocabulary) + "\n", encoding="utf-8")
+        (folder / "data.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
+
+
+def check_batching(batch_size: object, batching: str) -> None:
+    """InputError unless batch_size is a whole number >= 1 and batching a known policy."""
+    whole("data.batch_size", batch_size, 1)
+    if batching not in BATCHING:
+        raise InputError(f"data.batching={batching}: allowed are {', '.join(BATCHING)}")
+
+
+def split_words(texts):
+    """Arrow strings [N] -> (words flat, offsets [N+1]). Empty sentences give no words."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    texts = pc.utf8_trim_whitespace(texts.cast(pa.large_string()))
+    lists = pc.utf8_split_whitespace(texts)
+    counts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)).to_numpy(zero_copy_only=False)
+    words = lists.flatten()
+    if (counts == 0).any():
+        words = words.filter(pc.not_equal(words, ""))
+    return words, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def build_vocabulary(words, limit: int | None, min_count: int) -> tuple[str, ...]:
+    """The reserved words, then the words of the training part by falling count (ties in alphabetical order).
+
+    `limit` bounds the whole vocabulary. InputError when nothing but reserved words is left.
+    """
+    import pyarrow.compute as pc
+
+    counted = pc.value_counts(words)
+    table = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    kept = sorted(((-n, w) for w, n in table if n >= min_count and w != SPECIALS[UNK]))
+    kept_words = [w for _, w in kept][: None if limit is None else max(0, limit - len(SPECIALS))]
+    if not kept_words:
+        raise InputError(
+            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is left but {SPECIALS[UNK]}; "
+            f"allowed is a vocab_size above {len(SPECIALS)} and a min_count that some word reaches"
+        )
+    return (*SPECIALS, *kept_words)
+
+
+def encode(words, vocabulary: tuple[str, ...]) -> np.ndarray:
+    """Words -> ids [total] int32; words outside the vocabulary become <unk>."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = pa.array(vocabulary[len(SPECIALS) :], type=pa.large_string())
+    ids = pc.add(pc.index_in(words, value_set=known), len(SPECIALS))
+    return pc.fill_null(ids, UNK).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def keep(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
+    """Which sentences stay [N] bool, and how many were passed over for being empty or longer than max_length words."""
+    lengths = np.diff(offsets)
+    empty = lengths == 0
+    long = np.zeros_like(empty) if max_length is None else lengths > max_length
+    return ~(empty | long), {"empty": int(empty.sum()), "too_long": int(long.sum())}
+
+
+def select(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
+    """The kept sentences as a corpus."""
+    if kept.all():
+        return Corpus(tokens, offsets)
+    lengths = np.diff(offsets)
+    return Corpus(tokens[np.repeat(kept, lengths)], np.concatenate([[0], np.cumsum(lengths[kept])]))

@@ -1,0 +1,110 @@
+"""One pass over a split, and every metric that can be had from it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uncollapse.metrics.rates import floor_distance, perplexity, rates
+from uncollapse.metrics.usage import active_units, moments, shuffle_gap
+from uncollapse.posteriors.moments import population
+
+EVAL_BATCH = 128  # evaluation batches are at least this large: no gradient is kept, and larger products run faster
+EVAL_SEED = 7381  # batches and noise of an evaluation are the same at every step and for every head
+
+
+@dataclass(frozen=True)
+class Pass:
+    """N examples seen once. rec, rec_shuffled [N]; kl [N, G]; mean, variance [N, D]; tokens: how many were predicted, or None."""
+
+    rec: np.ndarray
+    rec_shuffled: np.ndarray
+    kl: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    tokens: int | None
+
+
+def evaluate(model: nn.Module, data, split: str, mode: str, limit: int | None = None, floor: float | None = None) -> dict:
+    """Every metric of one pass over a split, or over a fixed random `limit` of its examples.
+
+    mode "eval": population statistics, no dropout. mode "train": as the optimiser meets it, with batch statistics and dropout.
+    """
+    with evaluating(model, train=mode == "train"):
+        seen = collect(model, data, split, mode, limit)
+    parts = (rates(seen), perplexity(seen), active_units(seen), shuffle_gap(seen), moments(seen), floor_distance(seen, floor))
+    return {name: value for part in parts for name, value in part.items()} | {"examples": len(seen.rec)}
+
+
+@contextmanager
+def evaluating(model: nn.Module, train: bool) -> Iterator[None]:
+    """No gradients, the model in the asked mode, randomness forked and seeded. All is as before on leaving, running averages too."""
+    was_training = model.training
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()} if train else {}
+    model.train(train)
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(EVAL_SEED)
+            yield
+    finally:
+        for name, buffer in model.named_buffers():
+            if name in kept:
+                buffer.copy_(kept[name])
+        model.train(was_training)
+
+
+def collect(model: nn.Module, data, split: str, mode: str, limit: int | None) -> Pass:
+    """Encode each batch once, decode it with its own z and with another example's."""
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("rec", "rec_shuffled", "kl", "mean", "variance")}
+    tokens: int | None = 0
+    for batch in evaluation_batches(model, data, split, mode, limit):
+        q = model.encode(batch)
+        z = q.sample()
+        columns["rec"].append(model.nll(batch, z))
+        columns["rec_shuffled"].append(model.nll(batch, z[somebody_else(len(batch))]) if len(batch) > 1 else z.new_full((1,), torch.nan))
+        for name in ("kl", "mean", "variance"):
+            columns[name].append(getattr(q, name))
+        tokens = None if tokens is None or batch.targets is None else tokens + len(batch.targets)
+    return Pass(**{name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()}, tokens=tokens)
+
+
+def evaluation_batches(model: nn.Module, data, split: str, mode: str, limit: int | None) -> Iterator:
+    """Fixed batches on the model's device: of training's own kind in mode "train", otherwise large and of mixed composition."""
+    device = next(model.parameters()).device
+    if mode == "train":
+        batches = data.batches(split, EVAL_SEED, 0)
+    else:
+        batches = data.batches(split, EVAL_SEED, 0, size=max(EVAL_BATCH, data.batch_size), batching="mixed")
+    seen = 0
+    for examples in batches:
+        if limit is not None and seen >= limit:
+            return
+        seen += len(examples)
+        yield data.batch(split, examples).to(device)
+
+
+def somebody_else(n: int) -> Tensor:
+    """A random permutation of n >= 2 without fixed point: everyone gets the code of the next one in a random ring, [n]."""
+    ring = torch.randperm(n)
+    partner = torch.empty_like(ring)
+    partner[ring] = ring.roll(1)
+    return partner
+
+
+def recompute_population(model: nn.Module, data, examples: int) -> None:
+    """Set the batch-norm heads' evaluation statistics to the exact moments of (a fixed choice of) training examples.
+
+    Nothing is run for heads that keep no such statistics.
+    """
+    if not list(model.posterior.buffers()):
+        return
+    was_training = model.training
+    model.eval()
+    model.posterior.train()  # only a head in training mode gathers; dropout elsewhere stays off, as in evaluation
+    with torch.no_grad(), population(model):
+        for batch in evaluation_batches(model, data, "train", "eval", examples):
+            model.encode(batch)
+    model.train(was_training)

@@ -1,0 +1,130 @@
+"""The LSTM text VAE of the published comparisons.
+
+Bowman et al. 2016 with the wiring of He et al. 2019 (arXiv 1901.05534) and Zhu et al. 2020 (arXiv 2004.12585): the encoder's last state
+gives the posterior; z is joined to every decoder input and, mapped linearly, is the decoder's first cell state c0, with h0 = tanh c0.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.data.corpus import BOS, TextBatch
+from uncollapse.errors import InputError, number, whole
+from uncollapse.posteriors.normal import Posterior
+
+EMBEDDING_RANGE = 0.1  # He et al. 2019: embeddings uniform in +-0.1, whatever the other weights
+
+
+@dataclass
+class LSTMConfig:
+    """Sizes and initialisation. `init` is the half-width of the uniform initial weights, null for PyTorch's own."""
+
+    embedding: int = 64
+    hidden: int = 128
+    latent: int = 16
+    dropout_in: float = 0.0
+    dropout_out: float = 0.0
+    init: float | None = None
+
+    def build(self, vocabulary: int, posterior: Callable[[int, int], nn.Module]) -> "LSTMVAE":
+        """`posterior` (hidden, latent) -> head. InputError for a size below 1 or a dropout outside [0, 1)."""
+        for name in ("embedding", "hidden", "latent"):
+            whole(f"model.{name}", getattr(self, name), 1)
+        for name in ("dropout_in", "dropout_out"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
+        if self.init is not None:
+            number("model.init", self.init, 0)
+        return LSTMVAE(self, vocabulary, posterior)
+
+
+class LSTMVAE(nn.Module):
+    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D]) -> [B] nats."""
+
+    def __init__(self, cfg: LSTMConfig, vocabulary: int, posterior: Callable[[int, int], nn.Module]):
+        super().__init__()
+        # the head is built last and starts from the same weights whatever it is, so all heads share one initialisation
+        self.encoder = Encoder(cfg, vocabulary)
+        self.decoder = Decoder(cfg, vocabulary)
+        self.posterior = posterior(cfg.hidden, cfg.latent)
+        if cfg.init is not None:
+            shrink(self, cfg.init)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of the inference side and of the generative side, for procedures that step them apart."""
+        return {"encoder": [*self.encoder.parameters(), *self.posterior.parameters()], "decoder": [*self.decoder.parameters()]}
+
+    def encode(self, batch: TextBatch) -> Posterior:
+        return self.posterior(self.encoder(batch))
+
+    def nll(self, batch: TextBatch, z: Tensor) -> Tensor:
+        return self.decoder(batch, z)
+
+
+class Encoder(nn.Module):
+    """batch -> last state [B, hidden]."""
+
+    def __init__(self, cfg: LSTMConfig, vocabulary: int):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, cfg.embedding)
+        self.lstm = nn.LSTM(cfg.embedding, cfg.hidden, batch_first=True)
+
+    def forward(self, batch: TextBatch) -> Tensor:
+        start = torch.zeros(len(batch), self.lstm.hidden_size, device=batch.tokens.device)
+        ended, alive = [], 0
+        # rows are sorted by falling length, so those that end in later stretches come first
+        outputs = list(run_lstm(self.lstm, self.embed(batch.tokens), batch, (start, start)))
+        for stretch, output in zip(reversed(batch.stretches), reversed(outputs), strict=True):
+            last = batch.lengths[alive : stretch.rows] - 1 - stretch.start
+            ended.append(output[torch.arange(alive, stretch.rows, device=last.device), last])
+            alive = stretch.rows
+        return torch.cat(ended)
+
+
+class Decoder(nn.Module):
+    """(batch, z [B, D]) -> -log p(x|z), [B] nats: the sum over the sentence's words and its end."""
+
+    def __init__(self, cfg: LSTMConfig, vocabulary: int):
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, cfg.embedding)
+        self.cell = nn.Linear(cfg.latent, cfg.hidden, bias=False)
+        self.lstm = nn.LSTM(cfg.embedding + cfg.latent, cfg.hidden, batch_first=True)
+        self.drop_in, self.drop_out = nn.Dropout(cfg.dropout_in), nn.Dropout(cfg.dropout_out)
+        self.words = nn.Linear(cfg.hidden, vocabulary)
+
+    def forward(self, batch: TextBatch, z: Tensor) -> Tensor:
+        rows, steps = batch.tokens.shape
+        before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
+        inputs = torch.cat([self.drop_in(self.embed(before)), z[:, None].expand(rows, steps, -1)], -1)
+        cell = self.cell(z)
+        outputs = run_lstm(self.lstm, inputs, batch, (torch.tanh(cell), cell))
+        # the softmax, the dearest part for large vocabularies, sees real tokens only
+        real = torch.cat([o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)])
+        losses = nn.functional.cross_entropy(self.words(self.drop_out(real)), batch.targets, reduction="none")
+        return losses.new_zeros(rows).index_add(0, batch.owner, losses)
+
+
+def run_lstm(lstm: nn.LSTM, inputs: Tensor, batch: TextBatch, state: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
+    """Outputs [rows, stop - start, hidden] of each stretch; inputs [B, T, E], state (h, c) [B, hidden] each.
+
+    Later stretches carry on with the rows that are still alive: what packing does, in a few large calls to the fast kernel.
+    """
+    h, c = state[0][None], state[1][None]
+    for stretch in batch.stretches:
+        carried = (h[:, : stretch.rows].contiguous(), c[:, : stretch.rows].contiguous())
+        output, (h, c) = lstm(inputs[: stretch.rows, stretch.start : stretch.stop], carried)
+        yield output
+
+
+def shrink(model: nn.Module, half_width: float) -> None:
+    """Uniform initial weights in +-half_width, embeddings in +-0.1 (He et al. 2019); learned scales and shifts of heads stay."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.uniform_(module.weight, -EMBEDDING_RANGE, EMBEDDING_RANGE)
+        elif isinstance(module, nn.Linear | nn.LSTM):
+            for parameter in module.parameters():
+                nn.init.uniform_(parameter, -half_width, half_width)
+
+

@@ -1,0 +1,37 @@
+"""The evidence lower bound with a weight on the KL: rec + weight * KL, to be minimised.
+
+Weight 1: Kingma & Welling 2014, equation 3. A rising weight: Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from uncollapse.errors import number
+from uncollapse.posteriors.normal import Posterior
+from uncollapse.schedules import Schedule, at
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised (`total`, a scalar tensor), the batch means it is made of, and the KL weight used, all in nats per example."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    weight: float
+
+
+@dataclass(frozen=True)
+class ELBO:
+    """nll [B], q, z [B, D], position in epochs -> Loss. `weight` is a number >= 0 or a schedule."""
+
+    weight: Schedule = 1.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.weight):
+            number("objective.weight", self.weight, 0, closed=True)
+
+    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float) -> Loss:
+        rec, kl = nll.mean(), q.kl.sum(-1).mean()
+        weight = at(self.weight, epoch)
+        return Loss(rec + weight * kl, {"rec": rec, "kl": kl}, weight)

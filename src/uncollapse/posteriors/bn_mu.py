@@ -1,0 +1,34 @@
+"""Batch normalisation of the posterior mean with a fixed scale: a floor under the KL.
+
+Zhu et al., "A Batch Normalized Inference Network Keeps the KL Vanishing Away", ACL 2020 (arXiv 2004.12585), section 3.2, equations 5-8.
+    mu_j = gamma (a_j - E_B a_j) / sqrt(Var_B a_j + eps) + beta_j,   gamma fixed, beta learned from 0.
+The batch mean of the KL is exactly
+    1/2 sum_j [gamma^2 v_j / (v_j + eps) + beta_j^2] + 1/2 sum_j E_B[s_j^2 - ln s_j^2 - 1],
+whose second half is never negative. eps is 1e-8: with the customary 1e-5 and small initial weights v_j << eps, and the floor is lost.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.errors import number
+from uncollapse.posteriors.moments import Moments
+from uncollapse.posteriors.normal import DiagonalGaussian
+
+
+class BatchNormMu(nn.Module):
+    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0."""
+
+    def __init__(self, hidden: int, latent: int, gamma: float = 0.6, eps: float = 1e-8):
+        super().__init__()
+        self.gamma = number("gamma", gamma, 0)
+        self.linear = nn.Linear(hidden, 2 * latent)
+        self.beta = nn.Parameter(torch.zeros(latent))
+        self.moments = Moments(latent, eps)
+
+    def forward(self, h: Tensor) -> DiagonalGaussian:
+        a, log_var = self.linear(h).chunk(2, -1)
+        return DiagonalGaussian.from_log_var(self.gamma * self.moments.normalise(a) + self.beta, log_var)
+
+    def floor(self) -> float:
+        """d/2 gamma^2 + 1/2 sum_j beta_j^2: the least batch-mean KL, in nats."""
+        return 0.5 * float(self.gamma**2 * len(self.beta) + self.beta.detach().square().sum())

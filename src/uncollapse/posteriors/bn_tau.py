@@ -1,0 +1,53 @@
+"""Batch normalisation of mu and of sigma, their scales tied by tau, so that the aggregate posterior keeps the prior's moments.
+
+Su Jianlin, "VAE + BN = a better VAE", kexue.fm/archives/7381 (2020); arXiv 2004.12585v2. With n(.) batch normalisation without affine part,
+    mu = gamma_mu n(a),        gamma_mu^2    = tau + (1 - tau) s(theta)
+    sigma = gamma_sigma n(b),  gamma_sigma^2 = (1 - tau) s(-theta)
+theta per dimension, learned from 0; s the logistic function; eps = 1e-8. sigma is signed: only its square enters the density.
+Per dimension E_B[mu] = 0 and E_B[mu^2] + E_B[sigma^2] = 1, so KL_j = -1/2 E_B[ln sigma_j^2] and, by Jensen,
+    E KL >= -1/2 sum_j ln gamma_sigma,j^2 > -(d/2) ln(1 - tau).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.errors import number
+from uncollapse.posteriors.moments import Moments
+from uncollapse.posteriors.normal import DiagonalGaussian
+
+
+def gamma_mu(tau: float, theta: Tensor) -> Tensor:
+    """sqrt(tau + (1 - tau) s(theta)), [D]."""
+    return torch.sqrt(tau + (1 - tau) * torch.sigmoid(theta))
+
+
+def gamma_sigma(tau: float, theta: Tensor) -> Tensor:
+    """sqrt((1 - tau) s(-theta)), [D]; gamma_mu^2 + gamma_sigma^2 = 1."""
+    return torch.sqrt((1 - tau) * torch.sigmoid(-theta))
+
+
+def tau_floor(tau: float, theta: Tensor) -> float:
+    """-1/2 sum_j ln gamma_sigma,j^2: the least batch-mean KL of a tau head, in nats; above -(d/2) ln(1 - tau) for every theta."""
+    # ln s(-theta) by logsigmoid: no underflow for large theta
+    return -0.5 * float((torch.log1p(torch.tensor(-tau)) + nn.functional.logsigmoid(-theta.detach())).sum())
+
+
+class BatchNormTau(nn.Module):
+    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
+
+    def __init__(self, hidden: int, latent: int, tau: float = 0.5, eps: float = 1e-8):
+        super().__init__()
+        self.tau = number("tau", tau, 0, 1)
+        self.linear = nn.Linear(hidden, 2 * latent)
+        self.theta = nn.Parameter(torch.zeros(latent))
+        self.mu_moments = Moments(latent, eps)
+        self.sigma_moments = Moments(latent, eps)
+
+    def forward(self, h: Tensor) -> DiagonalGaussian:
+        a, b = self.linear(h).chunk(2, -1)
+        mean = gamma_mu(self.tau, self.theta) * self.mu_moments.normalise(a)
+        std = gamma_sigma(self.tau, self.theta) * self.sigma_moments.normalise(b)
+        return DiagonalGaussian.from_std(mean, std)
+
+    def floor(self) -> float:
+        return tau_floor(self.tau, self.theta)

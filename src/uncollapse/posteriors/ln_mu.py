@@ -1,0 +1,34 @@
+"""Layer normalisation of the posterior mean: the same floor as BN on mu, without spreading different examples apart.
+
+The comparison of kexue.fm/archives/7381: each example's mu is normalised over its own D entries,
+    mu_j = gamma (a_j - mean_D a) / sqrt(var_D a + eps) + beta,   gamma fixed, one beta for all dimensions, learned from 0.
+Then sum_j mu_j^2 = D (gamma^2 + beta^2) for every example, so the floor D/2 (gamma^2 + beta^2) holds example by example.
+beta is shared because a beta per dimension could cancel a constant normalised pattern, giving mu = 0 and no floor at all.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.errors import InputError, number
+from uncollapse.posteriors.normal import DiagonalGaussian
+
+
+class LayerNormMu(nn.Module):
+    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0 and latent >= 2."""
+
+    def __init__(self, hidden: int, latent: int, gamma: float = 0.6, eps: float = 1e-8):
+        super().__init__()
+        if latent < 2:
+            raise InputError(f"model.latent={latent}: layer normalisation of one entry is always 0; allowed is at least 2")
+        self.gamma, self.eps, self.latent = number("gamma", gamma, 0), eps, latent
+        self.linear = nn.Linear(hidden, 2 * latent)
+        self.beta = nn.Parameter(torch.zeros(()))
+
+    def forward(self, h: Tensor) -> DiagonalGaussian:
+        a, log_var = self.linear(h).chunk(2, -1)
+        normal = nn.functional.layer_norm(a, (self.latent,), eps=self.eps)
+        return DiagonalGaussian.from_log_var(self.gamma * normal + self.beta, log_var)
+
+    def floor(self) -> float:
+        """D/2 (gamma^2 + beta^2): the least KL of any example, in nats."""
+        return 0.5 * self.latent * (self.gamma**2 + float(self.beta.detach()) ** 2)

@@ -1,0 +1,103 @@
+"""Batch moments in training, population moments in evaluation: what the batch-norm heads share.
+
+In training a head normalises by the moments of its batch. In evaluation it needs those of the population. A running mean of batch
+moments lags behind the weights, so before each evaluation `population` gathers them exactly in one pass (Wu & Johnson 2021,
+"Rethinking 'Batch' in BatchNorm", section 3); the running mean is only what a head has when it is used outside this harness.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.1
+
+
+class Moments(nn.Module):
+    """Mean and variance per dimension; with `centred=False` the mean is held at 0 and the variance is E[x^2].
+
+    Buffers `mean` [D] and `var` [D] are used in evaluation. In training a batch needs at least two examples (ValueError).
+    Warns once when a batch variance is below 100 eps: then eps, not the data, sets the scale and a promised floor is lost.
+    """
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, dim: int, eps: float, centred: bool = True):
+        super().__init__()
+        self.eps, self.centred, self.warned = eps, centred, False
+        self.gathering: tuple[float, Tensor, Tensor] | None = None
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("var", torch.ones(dim))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, D] -> (mean [D], var [D]); var is biased (divided by B), as in batch normalisation."""
+        if not self.training:
+            return self.mean, self.var
+        if self.centred and len(x) < 2:
+            raise ValueError(f"batch statistics need at least 2 examples in a batch, got {len(x)}")
+        mean, var = batch_moments(x, self.centred)
+        self.warn_if_flat(var)
+        with torch.no_grad():
+            if self.gathering is not None:
+                self.gathering = merge(self.gathering, len(x), mean.double(), var.double())
+            else:
+                self.mean.lerp_(mean, MOMENTUM)
+                self.var.lerp_(var, MOMENTUM)
+        return mean, var
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(x - mean) / sqrt(var + eps), [B, D]."""
+        mean, var = self(x)
+        return (x - mean) * torch.rsqrt(var + self.eps)
+
+    def warn_if_flat(self, var: Tensor) -> None:
+        if not self.warned and bool((var.detach() < 100 * self.eps).any()):
+            self.warned = True
+            flat = int((var < 100 * self.eps).sum())
+            warnings.warn(
+                f"{flat} of {len(var)} dimensions have a batch variance below 100 eps before normalisation (smallest {var.min():.3g}, "
+                f"eps {self.eps:g}): their normalised variance is v/(v+eps), as low as {float(var.min() / (var.min() + self.eps)):.3g} "
+                "instead of 1, so a promised KL floor is lost in proportion. Larger initial weights cure it.",
+                stacklevel=2,
+            )
+
+
+def batch_moments(x: Tensor, centred: bool) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance over the batch, [D] each; uncentred: 0 and the mean square."""
+    if centred:
+        var, mean = torch.var_mean(x, 0, correction=0)
+        return mean, var
+    return x.new_zeros(x.shape[1]), x.square().mean(0)
+
+
+def merge(total: tuple[float, Tensor, Tensor], n: int, mean: Tensor, var: Tensor) -> tuple[float, Tensor, Tensor]:
+    """Count, mean and variance of two samples together (Chan et al. 1983); `total` is (count, mean, var)."""
+    count, old_mean, old_var = total
+    both = count + n
+    delta = mean - old_mean
+    new_var = (count * old_var + n * var) / both + delta.square() * (count * n / both**2)
+    return both, old_mean + delta * (n / both), new_var
+
+
+@contextmanager
+def population(module: nn.Module) -> Iterator[None]:
+    """While open, every `Moments` under `module` gathers the moments of all that passes through it in training mode.
+
+    On leaving, they become its evaluation statistics. Nothing happens to a module that saw no batch.
+    """
+    found = [m for m in module.modules() if isinstance(m, Moments)]
+    for m in found:
+        zero = torch.zeros_like(m.mean, dtype=torch.float64)
+        m.gathering = (0.0, zero, zero)
+    try:
+        yield
+        for m in found:
+            if m.gathering is not None and m.gathering[0] > 0:
+                m.mean.copy_(m.gathering[1])
+                m.var.copy_(m.gathering[2])
+    finally:
+        for m in found:
+            m.gathering = None

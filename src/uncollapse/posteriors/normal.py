@@ -1,0 +1,66 @@
+"""The posterior object that every Gaussian head returns: N(mean, std^2) per dimension against the prior N(0, I).
+
+Anything that offers `mean`, `variance`, `sample`, `kl` and `log_ratio` with these shapes is a posterior to the rest of the house;
+the prior belongs to it, so objectives and metrics never ask which one it is.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Posterior(Protocol):
+    """q(z|x) for a batch, together with the prior it is measured against. B batch, D latent size, G = D (or 1 where KL does not split)."""
+
+    @property
+    def mean(self) -> Tensor: ...  # [B, D] E_q z
+    @property
+    def variance(self) -> Tensor: ...  # [B, D] Var_q z
+    @property
+    def kl(self) -> Tensor: ...  # [B, G] nats
+    def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor: ...  # [B, D] | [n, B, D]
+    def log_ratio(self, z: Tensor) -> Tensor: ...  # [B] | [n, B]: log q(z|x) - log p(z)
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """N(mean, exp(log_var)) with independent dimensions; mean, std, log_var are [B, D].
+
+    `std` may be signed (heads that normalise it let it pass through zero): only its square enters the density.
+    """
+
+    mean: Tensor
+    std: Tensor
+    log_var: Tensor
+
+    @classmethod
+    def from_log_var(cls, mean: Tensor, log_var: Tensor) -> "DiagonalGaussian":
+        return cls(mean, torch.exp(0.5 * log_var), log_var)
+
+    @classmethod
+    def from_std(cls, mean: Tensor, std: Tensor) -> "DiagonalGaussian":
+        # ln s^2 has no bound at s = 0; the clamp keeps one unlucky entry from ending a run, and touches none above 1e-6
+        return cls(mean, std, std.square().clamp_min(1e-12).log())
+
+    @property
+    def variance(self) -> Tensor:
+        return self.std.square()
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """KL(q || N(0, 1)) per dimension, [B, D] nats (Kingma & Welling 2014, appendix B)."""
+        return 0.5 * (self.mean.square() + self.variance - self.log_var - 1)
+
+    def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """z = mean + std * noise (reparameterised): [B, D], or [n, B, D]."""
+        shape = self.mean.shape if n is None else (n, *self.mean.shape)
+        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + self.std * noise
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """log q(z|x) - log p(z) in nats, for z [B, D] or [n, B, D]; the constants of the two normals cancel."""
+        log_q = -0.5 * (self.log_var + (z - self.mean).square() * torch.exp(-self.log_var))
+        return (log_q + 0.5 * z.square()).sum(-1)

@@ -1,0 +1,36 @@
+"""The tau head with a positive sigma: normalised by its root mean square instead of centred.
+
+This project's own variant of bn_tau (kexue.fm/archives/7381): mu as there, and
+    sigma = gamma_sigma b / sqrt(E_B b^2 + eps),   b = softplus(linear) > 0.
+The moment identity E_B[mu^2] + E_B[sigma^2] = 1 still holds exactly, sigma never passes through 0, and the floor
+-1/2 sum_j ln gamma_sigma,j^2 is reached when sigma is constant.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.errors import number
+from uncollapse.posteriors.bn_tau import gamma_mu, gamma_sigma, tau_floor
+from uncollapse.posteriors.moments import Moments
+from uncollapse.posteriors.normal import DiagonalGaussian
+
+
+class RMSNormTau(nn.Module):
+    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
+
+    def __init__(self, hidden: int, latent: int, tau: float = 0.5, eps: float = 1e-8):
+        super().__init__()
+        self.tau = number("tau", tau, 0, 1)
+        self.linear = nn.Linear(hidden, 2 * latent)
+        self.theta = nn.Parameter(torch.zeros(latent))
+        self.mu_moments = Moments(latent, eps)
+        self.sigma_moments = Moments(latent, eps, centred=False)
+
+    def forward(self, h: Tensor) -> DiagonalGaussian:
+        a, b = self.linear(h).chunk(2, -1)
+        mean = gamma_mu(self.tau, self.theta) * self.mu_moments.normalise(a)
+        std = gamma_sigma(self.tau, self.theta) * self.sigma_moments.normalise(nn.functional.softplus(b))
+        return DiagonalGaussian.from_std(mean, std)
+
+    def floor(self) -> float:
+        return tau_floor(self.tau, self.theta)

@@ -1,0 +1,59 @@
+"""The figures of a report: what there is, and how all of it is drawn, captioned and saved."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from . import captions, curves, finals
+from .results import Study
+from .style import FORMATS, NoFigure, house_style, save
+
+
+class Plot(NamedTuple):
+    """`draw` and `caption` take the same frame of the study: its rows or its runs."""
+
+    title: str
+    frame: str
+    draw: Callable[[pd.DataFrame], Figure]
+    caption: Callable[[pd.DataFrame], str]
+
+
+class Shown(NamedTuple):
+    """A figure on the page; `missing` says why there is none."""
+
+    name: str
+    title: str
+    caption: str = ""
+    missing: str = ""
+
+
+PLOTS = {
+    "kl_over_steps": Plot("KL over training", "rows", curves.kl_over_steps, captions.kl_over_steps),
+    "rate_distortion": Plot("Rate and distortion", "runs", finals.rate_distortion, captions.rate_distortion),
+    "usage": Plot("Is the code used?", "runs", finals.usage, captions.usage),
+    "tau_grid": Plot("The tau grid", "runs", finals.tau_grid, captions.tau_grid),
+    "learning_curves": Plot("Learning curves", "rows", curves.learning_curves, captions.learning_curves),
+    "kl_per_dim": Plot("KL per dimension", "rows", curves.kl_per_dim, captions.kl_per_dim),
+    "moments": Plot("Moments of the aggregate posterior", "runs", finals.moments, captions.moments),
+    "train_vs_eval": Plot("Training mode and evaluation mode", "runs", finals.train_vs_eval, captions.train_vs_eval),
+}
+
+
+def draw_all(study: Study, folder: Path) -> list[Shown]:
+    """Every figure as folder/<name>.{pdf,svg,png}; files of one that can no longer be drawn are taken away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with house_style():
+        return [draw_one(name, plot, getattr(study, plot.frame), folder / name) for name, plot in PLOTS.items()]
+
+
+def draw_one(name: str, plot: Plot, frame: pd.DataFrame, stem: Path) -> Shown:
+    try:
+        save(plot.draw(frame), stem)
+    except NoFigure as reason:
+        for suffix in FORMATS:
+            stem.with_suffix(f".{suffix}").unlink(missing_ok=True)
+        return Shown(name, plot.title, missing=str(reason))
+    return Shown(name, plot.title, caption=plot.caption(frame))

@@ -1,0 +1,124 @@
+"""Run folders on disk -> two tidy frames: one row per run, one row per evaluation. Reads, never writes."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .runs import METRICS, ROW_KEYS, read_run, split_overrides
+
+NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
+
+
+class ReportError(Exception):
+    """One sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """`runs`: one row per run, in figure order. `rows`: one per evaluation, with its run's group, seed, status."""
+
+    folder: Path
+    name: str
+    runs: pd.DataFrame
+    rows: pd.DataFrame
+    common: str  # overrides that all groups share and labels therefore leave out
+    notes: list[str] = field(default_factory=list)
+
+
+def read_study(folder: str | Path) -> Study:
+    """Everything a report needs, from a study or from a single run folder."""
+    folder = Path(folder).resolve()
+    notes: list[str] = []
+    found = [read_run(path, folder, notes) for path in run_folders(folder)]
+    records = [record for record in found if record]
+    if not records:
+        raise ReportError(f"no run in {folder} has a readable config.yaml.")
+    rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
+    if not rows:
+        raise ReportError(no_rows_message(folder, records))
+    runs, common = add_groups(pd.DataFrame(records).rename_axis("run").reset_index())
+    name = runs["study"].iloc[0] if is_run(folder) else folder.name
+    return Study(folder, name, runs, tidy_rows(rows, runs), common, notes)
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file()
+
+
+def run_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ReportError(f"there is no folder {folder}.")
+    if is_run(folder):
+        return [folder]
+    found = sorted(path.parent for path in (folder / "runs").rglob("seed=*/config.yaml"))
+    if not found:
+        raise ReportError(not_a_study_message(folder))
+    return found
+
+
+def not_a_study_message(folder: Path) -> str:
+    """Says what was looked for, and which folder was perhaps meant."""
+    near = [folder.parent] if folder.name == "runs" else sorted(path.parent for path in folder.glob("*/runs"))
+    hint = f"; perhaps you mean {', '.join(map(str, near[:3]))}" if near else ""
+    return (
+        f"{folder} is not a study: no runs/<head>/<overrides>/seed=<n>/config.yaml in it, "
+        f"and no config.yaml of a single run{hint}."
+    )
+
+
+def no_rows_message(folder: Path, records: list[dict[str, Any]]) -> str:
+    failed = [record for record in records if record["status"] == "failed"]
+    last = f"; one failure says: {failed[-1]['message']}" if failed else ""
+    return f"no evaluation yet in {folder} ({len(records)} runs, {len(failed)} failed: no row in metrics.jsonl){last}."
+
+
+# ---- groups -------------------------------------------------------------------------------------------------------
+
+
+def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Adds `order` (int: plain first, then heads by name, then knobs by value), `group` (text) and `override_list`.
+
+    Order 0 is kept for plain, so that its colour is the same in a study without it.
+    """
+    lists = {overrides: split_overrides(overrides) for overrides in runs["overrides"].unique()}
+    common = set.intersection(*map(set, lists.values())) if len(lists) > 1 or runs["head"].nunique() > 1 else set()
+    runs["override_list"] = runs["overrides"].map(lambda text: [o for o in lists[text] if o not in common])
+    keys = sorted({(h, o) for h, o in zip(runs["head"], runs["overrides"], strict=True)}, key=group_key)
+    start = 0 if keys[0][0] == "plain" else 1
+    order = {key: i for i, key in enumerate(keys, start)}
+    runs["order"] = [order[key] for key in zip(runs["head"], runs["overrides"], strict=True)]
+    runs["group"] = runs["order"].map(group_names(runs))
+    shared = ", ".join(text for text in next(iter(lists.values())) if text in common)
+    return runs.sort_values(["order", "seed"], ignore_index=True), shared
+
+
+def group_names(runs: pd.DataFrame) -> dict[int, str]:
+    """Order -> text from the config's label and the folder's overrides; and the head where two would look alike."""
+    first = {record["order"]: record for record in runs.drop_duplicates("order").to_dict("records")}
+    names = {i: with_overrides(record["label"], record["override_list"]) for i, record in first.items()}
+    alike = pd.Series(names).duplicated(keep=False)
+    return {i: f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()}
+
+
+def with_overrides(label: str, overrides: list[str]) -> str:
+    return f"{label} ({', '.join(overrides)})" if overrides else label
+
+
+def group_key(key: tuple[str, str]) -> tuple[Any, ...]:
+    head, overrides = key
+    return head != "plain", head, natural(overrides)
+
+
+def natural(text: str) -> list[str | float]:
+    """Sort key in which tau=0.5 comes before tau=0.25e1: the odd entries are numbers, the even ones text."""
+    return [float(part) if i % 2 else part for i, part in enumerate(NUMBER.split(text))]
+
+
+def tidy_rows(rows: list[dict[str, Any]], runs: pd.DataFrame) -> pd.DataFrame:
+    columns = ["run", "order", "group", "label", "seed", "status", "latent", "entropy", "oracle_valid"]
+    frame = pd.DataFrame(rows).reindex(columns=["run", *ROW_KEYS])
+    frame[list(METRICS)] = frame[list(METRICS)].apply(pd.to_numeric, errors="coerce")
+    return frame.merge(runs[columns], on="run").sort_values(["order", "seed", "step"], ignore_index=True, kind="stable")

@@ -1,0 +1,170 @@
+"""One run folder on disk -> one flat record with its rows. Reads, never writes; survives files cut off in writing."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
+ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
+COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
+
+
+def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None:
+    """One run as a flat record plus its `rows`; None (and a note) where the config cannot be read."""
+    name = str(path.relative_to(study)) if path != study else path.name
+    try:
+        text = (path / "config.yaml").read_text(encoding="utf-8")
+        config = yaml.load(text, Loader=LOADER)
+        head, seed = str(config["head"]), int(config["seed"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+        notes.append(f"{name}: left out, its config.yaml cannot be read ({type(error).__name__}).")
+        return None
+    rows = read_rows(path / "metrics.jsonl", name, notes)
+    status = status_of(path)
+    return {
+        "folder": name,
+        "head": head,
+        "label": str(config.get("label") or head),
+        "seed": seed,
+        "study": str(config.get("study", "")),
+        "overrides": path.parent.name if path.parent.name != "default" else "",
+        "status": status,
+        "message": failure(path) if status == "failed" else "",
+        "command": command(text, config, path),
+        "step": max((row["step"] for row in rows), default=0),
+        "latent": number((config.get("model") or {}).get("latent")),
+        "tau": number(config.get("tau")),
+        **data_facts(read_json(path / "data.json", name, notes)),
+        **finals(read_json(path / "summary.json", name, notes), rows, done=status == "done"),
+        "rows": rows,
+    }
+
+
+def status_of(path: Path) -> str:
+    """done wins over failed: a run that failed once may have been resumed to its end."""
+    return next((status for status in ("done", "failed") if (path / status).exists()), "unfinished")
+
+
+def failure(path: Path) -> str:
+    lines = (path / "failed").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "no message"
+
+
+def command(text: str, config: dict[str, Any], path: Path) -> str:
+    """The command that made the run: the comment on line 1, or one rebuilt from the folder."""
+    first = text.split("\n", 1)[0]
+    if first.startswith("#"):
+        return first.lstrip("# ").strip()
+    others = [] if path.parent.name == "default" else split_overrides(path.parent.name)
+    parts = [f"head={config['head']}", *others, f"seed={config['seed']}", f"study={config.get('study', 'scratch')}"]
+    return " ".join(["python train.py", *parts])
+
+
+def read_rows(path: Path, name: str, notes: list[str]) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl as written; torn lines are skipped and noted, non-finite numbers are None."""
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    torn: list[int] = []
+    odd: list[str] = []
+    latest: dict[tuple[Any, ...], dict[str, Any]] = {}  # a resumed run may repeat an evaluation: the later one counts
+    for i, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        row = parse_row(line, odd)
+        if row is None:
+            torn.append(i)
+        else:
+            latest[row["step"], row["split"], row["mode"]] = row
+    notes.extend(torn_notes(torn, len(lines), name))
+    if odd:
+        notes.append(f"{name}: {len(odd)} numbers in metrics.jsonl are not finite ({odd[0]}); they count as missing.")
+    return list(latest.values())
+
+
+def parse_row(line: bytes, odd: list[str]) -> dict[str, Any] | None:
+    """One row, cut to what reports use: moments are kept on test only, since they are most of the bytes."""
+    try:
+        row = json.loads(line, parse_constant=odd.append)
+        kept = {key: row.get(key) for key in ROW_KEYS}
+        kept["step"] = int(row["step"])
+        if row["split"] == "test":
+            kept["moments"] = row.get("moments")
+        kept["kl_per_dim"] = np.array(row.get("kl_per_dim") or [], dtype=float)
+        return kept if row["mode"] else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def torn_notes(torn: list[int], last: int, name: str) -> Iterator[str]:
+    middle = [i for i in torn if i < last]
+    if middle:
+        yield f"{name}: {len(middle)} unreadable line(s) in metrics.jsonl skipped (first: line {middle[0]})."
+    if last in torn:  # the file does not end in a newline: the writer was stopped
+        yield f"{name}: the last line of metrics.jsonl is torn (the run was stopped while writing); skipped."
+
+
+def read_json(path: Path, name: str, notes: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        return content if isinstance(content, dict) else {}
+    except ValueError:
+        notes.append(f"{name}: {path.name} is unreadable and was ignored.")
+        return {}
+
+
+def data_facts(data: dict[str, Any]) -> dict[str, Any]:
+    oracle = data.get("oracle_nll") or {}
+    return {
+        "data": facts_text(data),
+        "entropy": number(data.get("entropy")),
+        "oracle_valid": number(oracle.get("valid")),
+        "oracle_test": number(oracle.get("test")),
+    }
+
+
+def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> dict[str, Any]:
+    """Test metrics of a finished run from its summary, or from its last test rows where that is missing something."""
+    evaluation, training = last_test(rows, "eval"), last_test(rows, "train")
+    if done:
+        evaluation |= summary
+        training |= summary.get("train_mode") or {}
+    machine = {key: summary[key] for key in ("commit", "versions", "threads", "device") if summary.get(key) is not None}
+    return {
+        **{metric: number(evaluation.get(metric)) if done else np.nan for metric in METRICS},
+        "kl_train_mode": number(training.get("kl")) if done else np.nan,
+        "moments": evaluation.get("moments") if done else None,
+        "moments_train_mode": training.get("moments") if done else None,
+        "machine": facts_text(machine),
+    }
+
+
+def last_test(rows: list[dict[str, Any]], mode: str) -> dict[str, Any]:
+    return dict(next((row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode), {}))
+
+
+def number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else np.nan
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """{"vocab": 112, "skipped": {"long": 3}} -> "vocab 112, skipped long 3"."""
+    return ", ".join(f"{key} {fact_text(value)}" for key, value in facts.items() if value not in ({}, None))
+
+
+def fact_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({facts_text(value)})"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def split_overrides(text: str) -> list[str]:
+    return COMMA.split(text) if text else []

@@ -1,0 +1,72 @@
+"""Means with Student-t intervals, and paired differences where seeds are shared.
+
+Never a bootstrap: its 95 % percentile interval covers 73 % at three seeds, the t-interval 95 %.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit  # the quantile behind scipy.stats.t, at a third of the import time
+
+LEVEL = 0.95
+
+
+def t_interval(values: Iterable[float], level: float = LEVEL) -> tuple[float, float]:
+    """Mean and half-width of the t-interval over [n] values, in their unit; missing values do not count.
+
+    One value has a mean and no interval (nan), none has neither.
+    """
+    x = np.asarray(list(values), dtype=float)
+    x = x[np.isfinite(x)]
+    if len(x) < 2:
+        return (float(x[0]) if len(x) else np.nan), np.nan
+    half = stdtrit(len(x) - 1, (1 + level) / 2) * x.std(ddof=1) / np.sqrt(len(x))
+    return float(x.mean()), float(half)
+
+
+def paired_difference(values: pd.Series, reference: pd.Series) -> tuple[int, float, float]:
+    """Shared seeds, mean and half-width of values - reference, both indexed by seed; pairing removes seed effects."""
+    difference = (values - reference).dropna()
+    return len(difference), *t_interval(difference)
+
+
+def finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that may enter final metrics."""
+    return runs[runs["status"] == "done"]
+
+
+def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """(order, part of the frame) for every group that is in it, in figure order."""
+    return [(int(str(order)), part) for order, part in frame.groupby("order")]
+
+
+def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
+    """One row per group (index `order`): <metric>_mean, <metric>_half and <metric>_n over its finished runs."""
+    metrics = list(metrics)
+    return pd.DataFrame({order: _statistics(group, metrics) for order, group in by_group(finished(runs))}).T.reindex(
+        sorted(runs["order"].unique())
+    )
+
+
+def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:
+    cells: dict[str, float] = {}
+    for metric in metrics:
+        mean, half = t_interval(group[metric])
+        cells |= {f"{metric}_mean": mean, f"{metric}_half": half, f"{metric}_n": group[metric].count()}
+    return cells
+
+
+def plain_of(runs: pd.DataFrame) -> dict[int, int]:
+    """Group -> the plain group it is compared with: the one whose overrides it shares most of and exceeds in none.
+
+    So bn_tau with tau=0.3,lr=1 meets plain with lr=1 if that was run, else plain as it comes.
+    """
+    sets = {order: set(group["override_list"].iloc[0]) for order, group in by_group(runs)}
+    plain = runs.loc[runs["head"] == "plain", "order"].unique().tolist()
+    pairs = {}
+    for order, own in sets.items():
+        fitting = [reference for reference in plain if sets[reference] <= own]
+        if fitting:
+            pairs[order] = max(fitting, key=lambda reference: len(sets[reference]))
+    return pairs

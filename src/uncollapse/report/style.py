@@ -1,0 +1,118 @@
+"""How figures look, and how they are saved so that the same rows give the same bytes."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+MOST_GROUPS = 32  # in one figure; the tables hold the rest
+WIDTH = 7.2  # inches: the text width of a page with narrow margins
+FORMATS = ("pdf", "svg", "png")
+PLAIN = "#000000"
+# Okabe and Ito's other colours, without the yellow, which is lost on white paper
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^vP*Xph"
+GREY = "#8a8a8a"
+RC: Any = {  # Any: the stubs want every key as a literal
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "legend.fontsize": 8, "figure.labelsize": 9, "legend.frameon": False, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "lines.linewidth": 1.6, "lines.markersize": 4.5,
+    "savefig.dpi": 160, "pdf.fonttype": 42, "svg.hashsalt": "uncollapse",
+}  # fmt: skip
+
+
+class NoFigure(Exception):
+    """Why a figure is left out, in a sentence for the page."""
+
+
+class Style(NamedTuple):
+    color: str
+    marker: str
+    linestyle: str
+
+
+def style_of(order: int) -> Style:
+    """Colour, marker and line of a group: black for plain; the others' pairs of colour and marker differ up to 30."""
+    if order == 0:
+        return Style(PLAIN, MARKERS[0], "-")
+    dashes = "-" if order <= len(COLOURS) else "-."
+    return Style(COLOURS[(order - 1) % len(COLOURS)], MARKERS[order % len(MARKERS)], dashes)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Our settings on top of matplotlib's own defaults, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+def save(fig: Figure, stem: Path) -> None:
+    """stem.{pdf,svg,png} without dates; the layout is solved once, not once per format."""
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    for suffix, dateless in zip(FORMATS, ({"CreationDate": None}, {"Date": None}, {}), strict=True):
+        fig.savefig(stem.with_suffix(f".{suffix}"), metadata=dateless)
+
+
+def grid(n: int, columns: int, height: float, **kwargs: Any) -> tuple[Figure, list[Axes]]:
+    """n panels in reading order, `height` inches each."""
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    fig = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
+    axes = list(fig.subplots(rows, columns, squeeze=False, **kwargs).flat)
+    for spare in axes[n:]:
+        spare.remove()
+    for ax in axes[
+        max(n - columns, 0) : n
+    ]:  # the lowest panel of each column keeps its labels when the axes are shared
+        ax.xaxis.set_tick_params(labelbottom=True)
+    return fig, axes[:n]
+
+
+def wrap(text: str, width: int = 26) -> str:
+    return textwrap.fill(text, width)
+
+
+def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
+    """Linear from 0 to 0.1 nats and logarithmic above: a collapsed 0.01 and a healthy 11 are both readable."""
+    axis = ax.yaxis if which == "y" else ax.xaxis
+    set_scale, set_limits = (ax.set_yscale, ax.set_ylim) if which == "y" else (ax.set_xscale, ax.set_xlim)
+    set_scale("symlog", linthresh=0.1, linscale=0.5)
+    axis.set_major_locator(FixedLocator([0, 0.1, 1, 10, 100, 1000]))
+    axis.set_minor_locator(FixedLocator([k * 10.0**p for p in range(-1, 3) for k in range(2, 10) if minor]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    top = (ax.dataLim.y1 if which == "y" else ax.dataLim.x1) * 1.4
+    set_limits(-0.005, max(top, 0.2))
+
+
+def step_axis(ax: Axes, label: bool = True) -> None:
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
+    )
+    ax.locator_params(axis="x", nbins=5)
+    if label:
+        ax.set_xlabel("training step")
+
+
+def legend_right(fig: Figure, handles: Sequence[Line2D]) -> None:
+    """Outside the axes, where it covers no data; the figure grows where the entries need it."""
+    lines = sum(str(handle.get_label()).count("\n") + 1.5 for handle in handles)
+    fig.set_figheight(max(fig.get_figheight(), 0.3 + 0.135 * lines))
+    fig.legend(handles=handles, loc="outside right upper", handlelength=2.4, labelspacing=0.6)
+
+
+def legend_below(fig: Figure, handles: Sequence[Line2D], columns: int = 3) -> None:
+    """The same for many entries."""
+    fig.set_figheight(fig.get_figheight() + 0.3 * (len(handles) // columns + 1))
+    fig.legend(handles=handles, loc="outside lower center", ncols=columns, labelspacing=0.6)

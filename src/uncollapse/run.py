@@ -1,0 +1,324 @@
+"""One run, from the composed config to the finished folder, as numbered steps."""
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from uncollapse.checkpoint import write_whole
+from uncollapse.config import LogConfig, build, check_head, check_knobs, differences, typed
+from uncollapse.errors import InputError, whole
+
+NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: the head, the other overrides by key, the folder, and the whole config as plain values."""
+
+    head: str
+    overrides: dict[str, Any]
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.head, *(f"{k}={v}" for k, v in self.overrides.items()), f"seed={self.config['seed']}"])
+
+    @property
+    def command(self) -> str:
+        study = self.config["study"]
+        return f"python train.py head={self.name.split(' ', 1)[0]} {self.name.split(' ', 1)[1]} study={study}"
+
+
+def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
+    """Carry out one run; "done" or "skipped". InputError for bad input, before anything is written."""
+    # 1. what is asked for
+    request = understand(cfg, check_head(head), overrides)
+    if finished(request):
+        print(f"skipped: {request.folder} is done with this config")
+        return "skipped"
+
+    # 2. everything that can be wrong with it is found here
+    parts = prepare(cfg, request)
+
+    # 3. the run folder; from here on a failure is written into it
+    with opened(request, parts):
+        # 4. train and test
+        summary = work(cfg, request, parts)
+        # 5. done
+        write_whole(request.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+        write_whole(request.folder / "done", b"")
+    return "done"
+
+
+# ---------------------------------------------------------------- 1. what is asked for
+
+
+def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
+    """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
+    check_knobs(cfg, head)
+    whole("seed", cfg.seed, 0)
+    whole("threads", cfg.threads, 1)
+    if not re.fullmatch(r"[\w.+-]+", str(cfg.study)) or str(cfg.study) in (".", ".."):
+        raise InputError(f"study={cfg.study}: allowed are letters, digits and . _ + -")
+    asked = parse(overrides)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    folder = Path(cfg.results) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
+    return Request(head, asked, folder, {"head": head, "overrides": asked, **config})
+
+
+def parse(overrides: list[str]) -> dict[str, Any]:
+    """Override words that belong in a run's name, by key, in alphabetical order; values as Hydra parses them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    named = {o.key_or_group: None if o.is_delete() else o.value() for o in parsed if o.key_or_group.split(".")[0] not in NOT_IN_NAME}
+    return {key: named[key] if isinstance(named[key], int | float | bool | None) else str(named[key]) for key in sorted(named)}
+
+
+def folder_name(overrides: dict[str, Any]) -> str:
+    """The overrides as one folder name, or "default"; what paths dislike becomes `-`, and then a digest keeps names apart."""
+    name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
+    safe = re.sub(r"[^\w.,=+-]+", "-", name)
+    if safe != name or len(safe) > 120:
+        safe = f"{safe[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return safe
+
+
+def finished(request: Request) -> bool:
+    """Whether the folder holds this very run, done. InputError when it holds another one."""
+    saved = request.folder / "config.yaml"
+    if not saved.exists():
+        return False
+    lines = differences(OmegaConf.to_container(OmegaConf.load(saved)), request.config)
+    if lines:
+        raise InputError(
+            f"{request.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
+            "Nothing was changed; choose another study=NAME, or move that folder away"
+        )
+    return (request.folder / "done").exists()
+
+
+# ---------------------------------------------------------------- 2. the parts
+
+
+@dataclass
+class Parts:
+    """Everything a run is made of, checked and built."""
+
+    model: Any
+    data: Any
+    objective: Any
+    procedure: Any
+    trainer: Any
+    log: LogConfig
+    device: Any
+
+
+def prepare(cfg: DictConfig, request: Request) -> Parts:
+    """Type the sections, load the data, build the slots and the model. InputError for anything that is wrong."""
+    import torch
+
+    from uncollapse.posteriors.moments import Moments
+    from uncollapse.trainer import TrainerConfig
+
+    log, trainer = typed(cfg.log, "log", LogConfig), typed(cfg.trainer, "trainer", TrainerConfig)
+    log.check()
+    trainer.check()
+    device = pick_device(cfg.device)
+    torch.set_num_threads(cfg.threads)
+    model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
+    objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
+    torch.manual_seed(cfg.seed)
+    model_cfg.build(8, lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent))  # bad knobs, before data is read
+    data = data_cfg.load()
+    torch.manual_seed(cfg.seed)
+    model = model_cfg.build(len(data.vocabulary), lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent))
+    if any(isinstance(m, Moments) for m in model.modules()) and min(data.batch_size, data.size("train")) < 2:
+        raise InputError(
+            f"data.batch_size={data.batch_size}: head={request.head} normalises over the batch; allowed is at least 2 (of 2 or more examples)"
+        )
+    return Parts(model.to(device), data, objective, procedure, trainer, log, device)
+
+
+def pick_device(name: object) -> Any:
+    """auto, cpu or cuda as a torch.device. InputError when it is unknown or not there."""
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device={name}: allowed are auto, cpu, cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise InputError("device=cuda: no CUDA device is there; allowed on this machine are auto, cpu")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+# ---------------------------------------------------------------- 3. the folder
+
+
+@contextmanager
+def opened(request: Request, parts: Parts) -> Iterator[None]:
+    """Create or take over the run folder, alone; an exception inside becomes a `failed` file and goes on its way.
+
+    A full disk or an interrupt is no failure of the run: the folder stays resumable.
+    """
+    folder = request.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with alone(folder):
+            if not (folder / "config.yaml").exists():
+                parts.data.save(folder)
+                text = f"# {request.command}\n{OmegaConf.to_yaml(OmegaConf.create(request.config))}"
+                write_whole(folder / "config.yaml", text.encode())
+            set_aside(folder / "failed")
+            yield
+    except InputError:
+        raise
+    except OSError as error:
+        where = error.filename or folder
+        raise InputError(
+            f"{where}: cannot write there ({error.strerror}); what is on disk is whole: make room and give the same command to go on"
+        ) from error
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        if isinstance(error, FloatingPointError):
+            text += f"{error}\n"
+        write_whole(folder / "failed", text.encode())
+        raise
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, or InputError when another process has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"{folder}: another process is working on this run") from None
+    finally:
+        os.close(handle)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file to the first free `name.1`, `name.2` ...: a retry keeps the old traceback."""
+    if path.exists():
+        number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}.{n}").exists())
+        path.rename(path.with_name(f"{path.name}.{number}"))
+
+
+# ---------------------------------------------------------------- 4. the work
+
+
+def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
+    """Train, test, and return the summary."""
+    from uncollapse.console import Console
+    from uncollapse.record import Record
+    from uncollapse.trainer import Trainer
+
+    start = time.perf_counter()
+    mirrors = []
+    if parts.log.wandb:
+        from uncollapse.mirror import WandbMirror
+
+        mirrors.append(WandbMirror(parts.log, request.config, request.folder, request.name))
+    record = Record(request.folder / "metrics.jsonl", [m.row for m in mirrors])
+    try:
+        with Console(request.name) as console:
+            trainer = Trainer(
+                parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, request.folder, record, cfg.seed, console
+            )
+            try:
+                progress = trainer.fit()
+            except FloatingPointError as error:
+                raise FloatingPointError(f"step {trainer.progress.step + 1}, head={request.head}: {error}") from error
+            steps, seconds, best = progress.step, progress.seconds, progress.best_step
+            test, test_in_training_mode = trainer.test()
+        summary = {
+            "status": "done",
+            **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
+            **{key: value for key, value in test.items() if key not in ("step", "epoch", "split", "mode")},
+            "train_mode": {k: v for k, v in test_in_training_mode.items() if k not in ("step", "epoch", "split", "mode")},
+            **{"step": steps, "best_step": best, "seconds": seconds, "seconds_per_step": seconds / max(1, steps)},
+            "wall_seconds": time.perf_counter() - start,
+            "parameters": sum(p.numel() for p in parts.model.parameters()),
+            "entropy": getattr(parts.data, "entropy", None),
+            "oracle_nll": parts.data.facts().get("oracle_nll"),
+            "threads": cfg.threads,
+            "device": str(parts.device),
+            "commit": commit(),
+            "versions": versions(),
+        }
+        for mirror in mirrors:
+            mirror.finish(summary)
+    except BaseException:
+        for mirror in mirrors:
+            mirror.abandon()
+        raise
+    return summary
+
+
+def versions() -> dict[str, str]:
+    names = ("uncollapse", "torch", "numpy", "hydra-core", "omegaconf")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def commit() -> str | None:
+    """The checkout's commit, with `+` when tracked files have changed; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+# ---------------------------------------------------------------- called by Hydra
+
+
+def main(cfg: DictConfig) -> None:
+    """One Hydra job. Alone, an error ends the process with one sentence; in a sweep it is noted and the sweep goes on."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from uncollapse.sweep import note
+
+    hydra = HydraConfig.get()
+    head, overrides = hydra.runtime.choices.get("head"), list(hydra.overrides.task)
+    in_sweep = hydra.mode == RunMode.MULTIRUN
+    words = " ".join(overrides)
+    try:
+        note(run(cfg, head, overrides), words)
+    except InputError as error:
+        note("refused", words, str(error))
+        print(f"error: {error}", file=sys.stderr)
+        if not in_sweep:
+            raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        note("failed", words, str(error))
+        traceback.print_exc()
+        print(f"failed: {error}", file=sys.stderr)
+        if not in_sweep:
+            raise SystemExit(1) from None

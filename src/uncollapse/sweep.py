@@ -1,0 +1,44 @@
+"""How the jobs of a multirun ended, listed at its end: a job that fails must not stop the others, nor pass unseen.
+
+Jobs note their ends in a file whose name travels in the environment, so that it works for launchers with worker processes.
+"""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+
+VARIABLE = "UNCOLLAPSE_SWEEP"
+BAD = ("failed", "refused")
+
+
+def note(status: str, words: str, message: str = "") -> None:
+    """Add one job's end to the sweep's list; outside a sweep nothing happens."""
+    if VARIABLE in os.environ:
+        line = json.dumps({"status": status, "words": words, "message": message}) + "\n"
+        with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:
+            file.write(line)
+
+
+class SweepSummary(Callback):
+    """Hydra callback: open the list at the start of a multirun, print it at the end, and exit with 1 if a job went wrong."""
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
+        os.close(handle)
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        path = Path(os.environ.pop(VARIABLE))
+        jobs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        path.unlink()
+        counts = Counter(job["status"] for job in jobs)
+        print(f"sweep: {len(jobs)} jobs: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+        bad = [job for job in jobs if job["status"] in BAD]
+        for job in bad:
+            print(f"  {job['status']}: {job['words']}: {job['message']}")
+        if bad:
+            raise SystemExit(1)

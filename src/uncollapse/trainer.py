@@ -1,0 +1,238 @@
+"""The training loop: batches, steps, evaluations, checkpoints. It knows nothing of heads and remedies."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from uncollapse.checkpoint import load_model, load_state, save_model, save_state
+from uncollapse.errors import InputError, number, whole
+from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.record import Record
+from uncollapse.schedules import at
+
+
+@dataclass
+class TrainerConfig:
+    """How long, how fast, how often looked at. Counts of patience are in evaluations; null switches a thing off."""
+
+    epochs: int = 5
+    max_steps: int | None = None
+    eval_every: int | None = None  # steps; null: once an epoch
+    eval_examples: int | None = 2000  # at most this many training examples in the training-mode row
+    population: int = 5000  # training examples for the batch-norm heads' evaluation statistics
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    clip: float | None = 5.0
+    patience: int | None = None  # early stop
+    decay_patience: int | None = None  # lr decay
+    decay_factor: float = 0.5
+    decay_from_epoch: float = 0
+    decay_limit: int | None = None  # stop when the lr has been lowered this often and would be again
+    decay_reload: bool = False  # go back to the best weights when lowering the lr
+
+    def check(self) -> None:
+        """InputError for a value that makes no sense, before any work."""
+        for name in ("epochs", "population"):
+            whole(f"trainer.{name}", getattr(self, name), 1)
+        for name in ("max_steps", "eval_every", "eval_examples", "patience", "decay_patience", "decay_limit"):
+            if getattr(self, name) is not None:
+                whole(f"trainer.{name}", getattr(self, name), 1)
+        number("trainer.lr", self.lr, 0)
+        number("trainer.decay_factor", self.decay_factor, 0, 1)
+        if self.clip is not None:
+            number("trainer.clip", self.clip, 0)
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"trainer.optimizer={self.optimizer}: allowed are {', '.join(OPTIMIZERS)}")
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
+    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
+}
+
+
+@dataclass
+class Progress:
+    """Where training stands: all of it is in the checkpoint."""
+
+    step: int = 0
+    best: float = float("inf")
+    best_step: int = 0
+    bad: int = 0  # evaluations since the best
+    bad_lr: int = 0  # evaluations since the best or the last decay
+    decays: int = 0
+    stopped: bool = False
+    seconds: float = 0.0  # spent in training steps
+
+
+@dataclass
+class Trainer:
+    """Train `model` on `data`; `folder` receives the checkpoint and `record` the rows. `watch` is told of every step and row."""
+
+    cfg: TrainerConfig
+    model: nn.Module
+    data: Any
+    objective: Any
+    procedure: Any
+    folder: Path
+    record: Record
+    seed: int
+    watch: Any
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        make = OPTIMIZERS[self.cfg.optimizer]
+        self.optimizers = {part: make(parameters, self.cfg.lr) for part, parameters in self.model.parts().items()}
+        self.per_epoch = len(self.data.batches("train", self.seed, 0))
+        self.device = next(self.model.parameters()).device
+        self.total = self.cfg.epochs * self.per_epoch
+        if self.cfg.max_steps is not None:
+            self.total = min(self.total, self.cfg.max_steps)
+        self.every = self.cfg.eval_every or self.per_epoch
+        self.evaluated = (0, 0.0)  # step and seconds of the last evaluation
+
+    @property
+    def epoch(self) -> float:
+        """Position in epochs."""
+        return self.progress.step / self.per_epoch
+
+    def fit(self) -> Progress:
+        """Train to the end, from the checkpoint if there is one; a resumed run equals an uninterrupted one bit for bit."""
+        if (self.folder / "state.pt").exists():
+            self.restore()
+        else:
+            self.record.resume(-1)
+            torch.manual_seed(self.seed)
+            self.look()
+        for batch in self.batches():
+            start = time.perf_counter()
+            loss = self.procedure.step(self.model, self.objective, batch, self.epoch, self.optimizers, self.cfg.clip)
+            self.progress.step += 1
+            self.progress.seconds += time.perf_counter() - start
+            self.watch.stepped(self.progress.step, self.total, loss)
+            if self.progress.step % self.every == 0 or self.progress.step == self.total:
+                self.look()
+        return self.progress
+
+    def batches(self) -> Iterator:
+        """Batches from the current position until training is over."""
+        order, order_epoch = None, -1
+        self.model.train()
+        while self.progress.step < self.total and not self.progress.stopped:
+            epoch, index = divmod(self.progress.step, self.per_epoch)
+            if order_epoch != epoch:
+                order, order_epoch = self.data.batches("train", self.seed, epoch), epoch
+            yield self.data.batch("train", order[index]).to(self.device)
+
+    def look(self) -> None:
+        """Evaluate, write the rows, decide about the best weights, the lr and the end, and leave a checkpoint."""
+        common = {"weight": self.weight(), "lr": self.lr(), **self.speed()}
+        warn_below_floor(self.write("train", "train", common, self.cfg.eval_examples))
+        recompute_population(self.model, self.data, self.cfg.population)
+        row = self.write("valid", "eval", common)
+        self.judge(row["nelbo"])
+        self.save()
+
+    def write(self, split: str, mode: str, extra: dict, limit: int | None = None) -> dict:
+        """Evaluate one split, write its row and return it."""
+        metrics = evaluate(self.model, self.data, split, mode, limit, promised_floor(self.model))
+        row = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode, **metrics, **extra}
+        self.record.write(row)
+        self.watch.evaluated(row)
+        return row
+
+    def test(self) -> tuple[dict, dict]:
+        """Test rows of the best weights, in evaluation and in training mode."""
+        load_model(self.folder / "model.safetensors", self.model)
+        self.progress.step = self.progress.best_step
+        extra = {"weight": self.weight()}
+        return self.write("test", "eval", extra), self.write("test", "train", extra)
+
+    def weight(self) -> float:
+        """The KL weight in force."""
+        return at(self.objective.weight, self.epoch)
+
+    def lr(self) -> float:
+        return next(iter(self.optimizers.values())).param_groups[0]["lr"]
+
+    def speed(self) -> dict:
+        """Seconds per training step since the last evaluation (null at the start), and spent training so far."""
+        step, seconds = self.evaluated
+        steps = self.progress.step - step
+        per_step = (self.progress.seconds - seconds) / steps if steps else None
+        self.evaluated = (self.progress.step, self.progress.seconds)
+        return {"seconds_per_step": per_step, "seconds": self.progress.seconds}
+
+    def judge(self, nelbo: float) -> None:
+        """Keep the weights if they are the best so far; otherwise lower the lr or stop when patience runs out."""
+        p, cfg = self.progress, self.cfg
+        if nelbo < p.best:
+            p.best, p.best_step, p.bad, p.bad_lr = nelbo, p.step, 0, 0
+            save_model(self.folder / "model.safetensors", self.model)
+            return
+        p.bad += 1
+        p.bad_lr += self.epoch >= cfg.decay_from_epoch
+        p.stopped = cfg.patience is not None and p.bad >= cfg.patience
+        if cfg.decay_patience is not None and p.bad_lr >= cfg.decay_patience:
+            self.decay()
+
+    def decay(self) -> None:
+        """Lower the lr, going back to the best weights if asked to; stop when it has been lowered often enough."""
+        p, cfg = self.progress, self.cfg
+        if cfg.decay_limit is not None and p.decays >= cfg.decay_limit:
+            p.stopped = True
+            return
+        p.decays, p.bad_lr = p.decays + 1, 0
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] *= cfg.decay_factor
+        if cfg.decay_reload:
+            load_model(self.folder / "model.safetensors", self.model)
+
+    def save(self) -> None:
+        state = {
+            **vars(self.progress),
+            "model": self.model.state_dict(),
+            "optimizers": {part: o.state_dict() for part, o in self.optimizers.items()},
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
+        save_state(self.folder / "state.pt", state)
+
+    def restore(self) -> None:
+        """Take up the checkpoint in the folder. InputError when it is damaged or of another model."""
+        path = self.folder / "state.pt"
+        state = load_state(path)
+        try:
+            self.model.load_state_dict(state["model"])
+            for part, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][part])
+            self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(f"{path}: not a checkpoint of this model ({str(error).splitlines()[0]})") from error
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"])
+        self.evaluated = (self.progress.step, self.progress.seconds)
+        self.record.resume(self.progress.step)
+        self.watch.resumed(self.progress.step)
+
+
+def promised_floor(model: nn.Module) -> float | None:
+    """The KL floor that the head declares, nats, or None."""
+    floor = getattr(model.posterior, "floor", None)
+    return None if floor is None else floor()
+
+
+def warn_below_floor(row: dict) -> None:
+    """Say so when the training-mode KL lies below the head's promise: the promise, or the code, is broken."""
+    floor, above = row["floor"], row["kl_minus_floor"]
+    if floor is not None and above is not None and above < -1e-3 * (1 + floor):
+        warnings.warn(f"step {row['step']}: the training-mode KL of {row['kl']:.4g} nats is below the promised floor of {floor:.4g}", stacklevel=2)
