@@ -14,11 +14,11 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    from uncollapse.cli import check_words, explain
+    from uncollapse.cli import explain, understand_words
     from uncollapse.errors import InputError
 
     try:
-        check_words(sys.argv[1:])
+        sys.argv[1:] = understand_words(sys.argv[1:])
     except InputError as error:
         sys.exit(explain(error))
     main()

@@ -46,7 +46,9 @@ def load_model(path: Path, model: Any) -> None:
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise InputError(f"{path}: not the weights of this run's model, or damaged ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"{path}: not the weights of this run's model, or damaged ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def save_state(path: Path, state: dict) -> None:

@@ -1,60 +1,100 @@
-"""What the user typed, checked before Hydra works on it, so that a wrong word gets one sentence in that word.
+"""What the user typed, checked and completed before Hydra works on it.
 
-Hydra refuses unknown heads and keys too, but its message for `tau=0.3` with a head that has no tau advises `+tau=0.3`.
+Hydra refuses unknown heads and keys too, but its message for `tau=0.3` with a head that has no tau advises `+tau=0.3`, and in a
+sweep over heads it tries a lone `tau=0.3` on the default head first.
 """
 
-import itertools
+import difflib
 import sys
+from typing import Any
 
+from omegaconf import OmegaConf
+
+from uncollapse.config import CONF, SECTIONS, check_head, heads, knobs_of, unknown_knob
 from uncollapse.errors import InputError
 
+MULTIRUN = ("-m", "--multirun")
 
-def check_words(argv: list[str]) -> None:
-    """InputError for an unknown head, a list of heads, or a knob that one of the asked heads does not have.
 
-    Anything else, and whatever does not parse, is left to Hydra.
+def understand_words(argv: list[str]) -> list[str]:
+    """The words for Hydra. InputError for an unknown head, a list of heads, a knob that an asked head lacks, an unknown key.
+
+    A study that sweeps (experiment=compare) gets `--multirun`, so that its grid can be narrowed with `seed=0,1`. Whatever does
+    not parse is left to Hydra.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    words = [word for word in argv if "=" in word and not word.startswith("-")]
+    places = [i for i, word in enumerate(argv) if "=" in word and not word.startswith("-")]
     try:
-        overrides = OverridesParser.create().parse_overrides(words)
+        overrides = dict(zip(places, OverridesParser.create().parse_overrides([argv[i] for i in places]), strict=True))
     except HydraException:
-        return
-    from uncollapse.config import check_head, heads, knobs_of, unknown_knob
+        return argv
+    asked = [check_head(head) for o in overrides.values() if o.key_or_group == "head" for head in choices(o)]
+    experiments = [o.value() for o in overrides.values() if o.key_or_group == "experiment"]
+    check_knob_words(list(overrides.values()), asked, bool(experiments))
+    check_keys(list(overrides.values()))
 
-    choices = [choice(o) for o in overrides if o.key_or_group == "head" and not o.is_delete()]
-    experiment = any(o.key_or_group == "experiment" for o in overrides)
-    asked = [check_head(head) for head in itertools.chain(*choices)]
-    knobs = set().union(*(knobs_of(head) for head in heads()))
-    for override in overrides:
-        key = override.key_or_group
-        if key not in knobs or override.is_delete() or (experiment and not asked):
-            continue
-        for head in asked or ["plain"]:
-            if key not in knobs_of(head):
-                advice = "; sweep such heads apart" if len(asked) > 1 else ""
-                raise InputError(unknown_knob(key, raw(override), head) + advice)
+    words = list(argv)
+    sweeps = any(word in MULTIRUN for word in argv)
+    if not sweeps and any(is_study(name) for name in experiments):
+        words.append("--multirun")
+        sweeps = True
+    if sweeps:
+        for i, override in overrides.items():
+            if override.key_or_group in all_knobs() and not override.is_sweep_override() and not override.is_delete():
+                words[i] = (
+                    argv[i].replace("=", "=choice(", 1) + ")"
+                )  # a sweep of one, which Hydra applies after the head
+    return words
 
 
-def choice(override) -> list:
+def choices(override: Any) -> list:
     """The values that a `head=` override stands for."""
     from hydra.core.override_parser.types import Glob
 
     value = override.value()
     if isinstance(value, Glob):
-        from uncollapse.config import heads
-
         return value.filter(heads())
-    if override.is_sweep_override():
-        return [str(v) for v in override.sweep_string_iterator()]
-    return [value]
+    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
 
 
-def raw(override) -> str:
-    """The value as it was typed."""
-    return str(override.input_line).split("=", 1)[-1]
+def all_knobs() -> set[str]:
+    return set().union(*(knobs_of(head) for head in heads()))
+
+
+def check_knob_words(overrides: list, asked: list[str], experiment: bool) -> None:
+    """InputError for a knob that one of the asked heads does not have; an experiment without `head=` brings its own heads."""
+    if experiment and not asked:
+        return
+    for override in overrides:
+        key, value = override.key_or_group, str(override.input_line).split("=", 1)[-1]
+        lacking = [head for head in asked or ["plain"] if key not in knobs_of(head)]
+        if key in all_knobs() and lacking and not override.is_delete():
+            advice = "; sweep such heads apart" if len(asked) > 1 else ""
+            raise InputError(unknown_knob(key, value, lacking[0]) + advice)
+
+
+def check_keys(overrides: list) -> None:
+    """InputError for `trainer.epocs=3`: a key that no option of its section has, with the nearest one."""
+    for override in overrides:
+        section, _, key = override.key_or_group.partition(".")
+        if section not in SECTIONS or not key:
+            continue
+        known = {str(k) for path in (CONF / section).glob("*.yaml") for k in OmegaConf.load(path)} - {
+            "defaults",
+            "_target_",
+        }  # type: ignore[union-attr]
+        if key not in known:
+            near = [f"{section}.{word}" for word in difflib.get_close_matches(key, known, 1)]
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(f"{override.input_line}: no such key; {hint}{section} has {', '.join(sorted(known))}")
+
+
+def is_study(name: object) -> bool:
+    """Whether an experiment file sweeps by itself."""
+    path = CONF / "experiment" / f"{name}.yaml"
+    return path.exists() and OmegaConf.select(OmegaConf.load(path), "hydra.mode") == "MULTIRUN"
 
 
 def explain(error: InputError) -> int:

@@ -56,7 +56,9 @@ def knobs_of(head: str) -> set[str]:
 def check_head(head: object) -> str:
     """The head's name, or InputError that lists the heads and the nearest one."""
     if isinstance(head, list | tuple) or (isinstance(head, str) and head.startswith("[")):
-        raise InputError(f"head={head}: one head at a time; a combination is a head of its own, a file in conf/head that lists two")
+        raise InputError(
+            f"head={head}: one head at a time; a combination is a head of its own, a file in conf/head that lists two"
+        )
     if head not in heads():
         near = difflib.get_close_matches(str(head), heads(), 1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -145,6 +147,8 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         skip = UNCOMPARED if not where else ()
-        nested = [differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys if k not in skip]
+        nested = [
+            differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys if k not in skip
+        ]
         return [line for lines in nested for line in lines]
     return [] if old == new else [f"{where}: {old} -> {new}"]

@@ -18,10 +18,16 @@ class Console:
             from rich.console import Console as Terminal
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[loss]} {task.description}"),
+            )
             self.bar = Progress(*columns, console=Terminal(stderr=True), transient=True)
             self.bar.start()
-        self.showwarning, warnings.showwarning = warnings.showwarning, self.warn
+        self.showwarning: Any = warnings.showwarning
+        warnings.showwarning = self.warn
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -35,7 +41,7 @@ class Console:
         else:
             print(text, flush=True)
 
-    def warn(self, message: Warning | str, *rest: Any) -> None:
+    def warn(self, message: Warning | str, *rest: Any, **more: Any) -> None:
         self.say(f"[{self.name}] warning: {message}")
 
     def resumed(self, step: int) -> None:
@@ -58,7 +64,10 @@ def line(row: dict) -> str:
     """The numbers one looks at first, in nats."""
     numbers = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}:"]
     numbers += [f"{name} {row[name]:.2f}" for name in ("nelbo", "rec", "kl") if row.get(name) is not None]
-    numbers += [f"au {row['au']}", f"shuffle_gap {row['shuffle_gap']:.3f}" if row.get("shuffle_gap") is not None else "shuffle_gap -"]
+    numbers += [
+        f"au {row['au']}",
+        f"shuffle_gap {row['shuffle_gap']:.3f}" if row.get("shuffle_gap") is not None else "shuffle_gap -",
+    ]
     if row.get("floor") is not None:
         numbers.append(f"floor {row['floor']:.2f} ({row['kl_minus_floor']:+.2f})")
     if row.get("ppl") is not None:

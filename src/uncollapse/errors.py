@@ -11,10 +11,14 @@ def number(name: str, value: object, low: float, high: float = float("inf"), *, 
     allowed = allowed.replace(f" <= {name} <= inf", f" <= {name}").replace(f" < {name} < inf", f" < {name}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name}={value}: not a number; allowed is {allowed}")
+    try:
+        value = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        value = float("inf") if value > 0 else float("-inf")
     inside = low <= value <= high if closed else low < value < high
     if not inside or value in (float("inf"), float("-inf")):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed}")
-    return float(value)
+    return value
 
 
 def whole(name: str, value: object, low: int) -> int:

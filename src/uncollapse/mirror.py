@@ -22,7 +22,7 @@ class WandbMirror:
             self.run = wandb.init(
                 project=log.project,
                 entity=log.entity,
-                mode=log.mode,
+                mode=log.mode,  # type: ignore[arg-type]  # checked in LogConfig
                 dir=folder,
                 name=name,
                 group=group[:128],
@@ -31,14 +31,19 @@ class WandbMirror:
                 config=config,
                 reinit="finish_previous",  # else the jobs of a multirun share the first one's run
             )
-        except wandb.errors.Error as error:
-            raise InputError(f"log=wandb: W&B cannot start ({error}); log in, or use log.mode=offline or log=local") from error
+        except Exception as error:  # no key, no network, a bad setting in the environment: each has a type of its own
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"log=wandb: W&B cannot start ({reason}); log in, or use log.mode=offline or log=local"
+            ) from error
         # rows carry their own step: steps that W&B counts itself must grow, and two splits share one
         self.run.define_metric("*", step_metric=STEP)
 
     def row(self, row: dict) -> None:
         prefix = f"{row['split']}/{row['mode']}"
-        numbers: dict[str, Any] = {f"{prefix}/{k}": v for k, v in row.items() if isinstance(v, int | float) and k not in ("step", "epoch")}
+        numbers: dict[str, Any] = {
+            f"{prefix}/{k}": v for k, v in row.items() if isinstance(v, int | float) and k not in ("step", "epoch")
+        }
         numbers[f"{prefix}/kl_per_dim"] = wandb.Histogram(row["kl_per_dim"])
         self.run.log({STEP: row["step"], "trainer/epoch": row["epoch"], **numbers})
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -28,21 +29,17 @@ NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the head, the other overrides by key, the folder, and the whole config as plain values."""
+    """What was asked for: the head, the other overrides by key, the folder, the whole config as plain values, and the command."""
 
     head: str
     overrides: dict[str, Any]
     folder: Path
     config: dict[str, Any]
+    command: str
 
     @property
     def name(self) -> str:
         return " ".join([self.head, *(f"{k}={v}" for k, v in self.overrides.items()), f"seed={self.config['seed']}"])
-
-    @property
-    def command(self) -> str:
-        study = self.config["study"]
-        return f"python train.py head={self.name.split(' ', 1)[0]} {self.name.split(' ', 1)[1]} study={study}"
 
 
 def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
@@ -77,10 +74,17 @@ def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     if not re.fullmatch(r"[\w.+-]+", str(cfg.study)) or str(cfg.study) in (".", ".."):
         raise InputError(f"study={cfg.study}: allowed are letters, digits and . _ + -")
     asked = parse(overrides)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = Path(cfg.results) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
-    return Request(head, asked, folder, {"head": head, "overrides": asked, **config})
+    return Request(
+        head, asked, folder, {"head": head, "overrides": asked, **config}, command(head, cfg.seed, overrides)
+    )
+
+
+def command(head: str, seed: int, overrides: list[str]) -> str:
+    """The words that make this one run again, wherever results lie."""
+    others = [word for word in overrides if not word.startswith(("head=", "seed=", "results="))]
+    return shlex.join(["python", "train.py", f"head={head}", *others, f"seed={seed}"])
 
 
 def parse(overrides: list[str]) -> dict[str, Any]:
@@ -88,16 +92,23 @@ def parse(overrides: list[str]) -> dict[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_overrides(overrides)
-    named = {o.key_or_group: None if o.is_delete() else o.value() for o in parsed if o.key_or_group.split(".")[0] not in NOT_IN_NAME}
-    return {key: named[key] if isinstance(named[key], int | float | bool | None) else str(named[key]) for key in sorted(named)}
+    named = {
+        o.key_or_group: None if o.is_delete() else o.value()
+        for o in parsed
+        if o.key_or_group.split(".")[0] not in NOT_IN_NAME
+    }
+    return {
+        key: named[key] if isinstance(named[key], int | float | bool | None) else str(named[key])
+        for key in sorted(named)
+    }
 
 
 def folder_name(overrides: dict[str, Any]) -> str:
     """The overrides as one folder name, or "default"; what paths dislike becomes `-`, and then a digest keeps names apart."""
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     safe = re.sub(r"[^\w.,=+-]+", "-", name)
-    if safe != name or len(safe) > 120:
-        safe = f"{safe[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if safe != name or len(safe) > 200:
+        safe = f"{safe[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return safe
 
 
@@ -146,15 +157,30 @@ def prepare(cfg: DictConfig, request: Request) -> Parts:
     model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     torch.manual_seed(cfg.seed)
-    model_cfg.build(8, lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent))  # bad knobs, before data is read
+    model_cfg.build(
+        8, lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent)
+    )  # bad knobs, before data is read
     data = data_cfg.load()
     torch.manual_seed(cfg.seed)
-    model = model_cfg.build(len(data.vocabulary), lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent))
-    if any(isinstance(m, Moments) for m in model.modules()) and min(data.batch_size, data.size("train")) < 2:
-        raise InputError(
-            f"data.batch_size={data.batch_size}: head={request.head} normalises over the batch; allowed is at least 2 (of 2 or more examples)"
-        )
+    model = model_cfg.build(
+        len(data.vocabulary), lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent)
+    )
+    if any(isinstance(m, Moments) for m in model.modules()):
+        require_two(request.head, data)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
+
+
+def require_two(head: str, data: Any) -> None:
+    """InputError when a head that normalises over the batch would meet a batch of one."""
+    if data.batch_size < 2:
+        raise InputError(
+            f"data.batch_size={data.batch_size}: head={head} normalises over the batch; allowed is at least 2"
+        )
+    for split in ("train", "valid", "test"):
+        if data.size(split) < 2:
+            raise InputError(
+                f"data.{split}: {data.size(split)} example; head={head} normalises over the batch and needs at least 2"
+            )
 
 
 def pick_device(name: object) -> Any:
@@ -241,8 +267,19 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     record = Record(request.folder / "metrics.jsonl", [m.row for m in mirrors])
     try:
         with Console(request.name) as console:
+            for split, counts in parts.data.facts()["skipped"].items():
+                if passed_over := {why: n for why, n in counts.items() if n}:
+                    console.say(f"[{request.name}] {split}: sentences passed over: {passed_over}")
             trainer = Trainer(
-                parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, request.folder, record, cfg.seed, console
+                parts.trainer,
+                parts.model,
+                parts.data,
+                parts.objective,
+                parts.procedure,
+                request.folder,
+                record,
+                cfg.seed,
+                console,
             )
             try:
                 progress = trainer.fit()
@@ -254,7 +291,9 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             "status": "done",
             **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
             **{key: value for key, value in test.items() if key not in ("step", "epoch", "split", "mode")},
-            "train_mode": {k: v for k, v in test_in_training_mode.items() if k not in ("step", "epoch", "split", "mode")},
+            "train_mode": {
+                k: v for k, v in test_in_training_mode.items() if k not in ("step", "epoch", "split", "mode")
+            },
             **{"step": steps, "best_step": best, "seconds": seconds, "seconds_per_step": seconds / max(1, steps)},
             "wall_seconds": time.perf_counter() - start,
             "parameters": sum(p.numel() for p in parts.model.parameters()),
@@ -284,7 +323,9 @@ def commit() -> str | None:
 
     def git(*words: str) -> str:
         folder = Path(__file__).parent
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
@@ -310,7 +351,7 @@ def main(cfg: DictConfig) -> None:
         note(run(cfg, head, overrides), words)
     except InputError as error:
         note("refused", words, str(error))
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}" if not in_sweep else f"[{words}] error: {error}", file=sys.stderr)
         if not in_sweep:
             raise SystemExit(2) from None
     except KeyboardInterrupt:
@@ -319,6 +360,6 @@ def main(cfg: DictConfig) -> None:
     except Exception as error:
         note("failed", words, str(error))
         traceback.print_exc()
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {words}: {error}", file=sys.stderr)
         if not in_sweep:
             raise SystemExit(1) from None

@@ -5,6 +5,7 @@ Jobs note their ends in a file whose name travels in the environment, so that it
 
 import json
 import os
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -28,6 +29,7 @@ class SweepSummary(Callback):
     """Hydra callback: open the list at the start of a multirun, print it at the end, and exit with 1 if a job went wrong."""
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        require_writable(Path(config.hydra.sweep.dir))
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
 
@@ -42,3 +44,12 @@ class SweepSummary(Callback):
             print(f"  {job['status']}: {job['words']}: {job['message']}")
         if bad:
             raise SystemExit(1)
+
+
+def require_writable(folder: Path) -> None:
+    """Exit with one sentence when a sweep's folder cannot be made; Hydra would print a traceback."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"error: results={folder}: cannot write there ({error.strerror})", file=sys.stderr)
+        raise SystemExit(2) from None

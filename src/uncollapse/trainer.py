@@ -1,5 +1,6 @@
 """The training loop: batches, steps, evaluations, checkpoints. It knows nothing of heads and remedies."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from uncollapse.checkpoint import load_model, load_state, save_model, save_state
 from uncollapse.errors import InputError, number, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.models import Model
 from uncollapse.record import Record
 from uncollapse.schedules import at
 
@@ -77,7 +78,7 @@ class Trainer:
     """Train `model` on `data`; `folder` receives the checkpoint and `record` the rows. `watch` is told of every step and row."""
 
     cfg: TrainerConfig
-    model: nn.Module
+    model: Model
     data: Any
     objective: Any
     procedure: Any
@@ -97,6 +98,7 @@ class Trainer:
             self.total = min(self.total, self.cfg.max_steps)
         self.every = self.cfg.eval_every or self.per_epoch
         self.evaluated = (0, 0.0)  # step and seconds of the last evaluation
+        self.warned = False
 
     @property
     def epoch(self) -> float:
@@ -123,7 +125,8 @@ class Trainer:
 
     def batches(self) -> Iterator:
         """Batches from the current position until training is over."""
-        order, order_epoch = None, -1
+        order: list = []
+        order_epoch = -1
         self.model.train()
         while self.progress.step < self.total and not self.progress.stopped:
             epoch, index = divmod(self.progress.step, self.per_epoch)
@@ -134,7 +137,8 @@ class Trainer:
     def look(self) -> None:
         """Evaluate, write the rows, decide about the best weights, the lr and the end, and leave a checkpoint."""
         common = {"weight": self.weight(), "lr": self.lr(), **self.speed()}
-        warn_below_floor(self.write("train", "train", common, self.cfg.eval_examples))
+        row = self.write("train", "train", common, self.cfg.eval_examples)
+        self.warned = self.warned or warn_below_floor(row)
         recompute_population(self.model, self.data, self.cfg.population)
         row = self.write("valid", "eval", common)
         self.judge(row["nelbo"])
@@ -173,14 +177,16 @@ class Trainer:
     def judge(self, nelbo: float) -> None:
         """Keep the weights if they are the best so far; otherwise lower the lr or stop when patience runs out."""
         p, cfg = self.progress, self.cfg
+        if not math.isfinite(nelbo):
+            raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
         if nelbo < p.best:
             p.best, p.best_step, p.bad, p.bad_lr = nelbo, p.step, 0, 0
             save_model(self.folder / "model.safetensors", self.model)
             return
         p.bad += 1
-        p.bad_lr += self.epoch >= cfg.decay_from_epoch
+        p.bad_lr += 1
         p.stopped = cfg.patience is not None and p.bad >= cfg.patience
-        if cfg.decay_patience is not None and p.bad_lr >= cfg.decay_patience:
+        if cfg.decay_patience is not None and p.bad_lr >= cfg.decay_patience and self.epoch >= cfg.decay_from_epoch:
             self.decay()
 
     def decay(self) -> None:
@@ -225,14 +231,17 @@ class Trainer:
         self.watch.resumed(self.progress.step)
 
 
-def promised_floor(model: nn.Module) -> float | None:
+def promised_floor(model: Model) -> float | None:
     """The KL floor that the head declares, nats, or None."""
     floor = getattr(model.posterior, "floor", None)
     return None if floor is None else floor()
 
 
-def warn_below_floor(row: dict) -> None:
+def warn_below_floor(row: dict) -> bool:
     """Say so when the training-mode KL lies below the head's promise: the promise, or the code, is broken."""
     floor, above = row["floor"], row["kl_minus_floor"]
-    if floor is not None and above is not None and above < -1e-3 * (1 + floor):
-        warnings.warn(f"step {row['step']}: the training-mode KL of {row['kl']:.4g} nats is below the promised floor of {floor:.4g}", stacklevel=2)
+    broken = floor is not None and above is not None and above < -1e-3 * (1 + floor)
+    if broken:
+        text = f"step {row['step']}: the training-mode KL of {row['kl']:.4g} nats is below the promised floor of {floor:.4g} (said once)"
+        warnings.warn(text, stacklevel=2)
+    return broken

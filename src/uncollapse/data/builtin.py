@@ -34,4 +34,6 @@ class GrammarConfig:
             if split != "train":
                 oracle[split] = -float(grammar.log_prob(drawn.tokens, drawn.offsets).mean())
         vocabulary = (*SPECIALS, *grammar.words)
-        return TextData(corpora, vocabulary, self.batch_size, self.batching, entropy=grammar.entropy(), oracle_nll=oracle)
+        return TextData(
+            corpora, vocabulary, self.batch_size, self.batching, entropy=grammar.entropy(), oracle_nll=oracle
+        )

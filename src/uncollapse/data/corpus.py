@@ -35,7 +35,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Time steps start:stop of the first `rows` rows. real [k] are the positions of real tokens in the flattened [rows * (stop - start)]."""
+    """Time steps start:stop of the first `rows` rows; real [k]: where its real tokens lie in the flattened [rows * (stop - start)]."""
 
     rows: int
     start: int
@@ -97,13 +97,16 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
 
 
 def stretch_bounds(lengths: np.ndarray, count: int = STRETCHES) -> list[tuple[int, int, int]]:
-    """(rows, start, stop) of each stretch for falling `lengths` [B]: all rows first, then fewer, until the longest has ended."""
+    """(rows, start, stop) of each stretch for falling `lengths` [B]: all rows first, then fewer, until the longest has ended.
+
+    A stretch holds exactly the rows that are longer than its start, so that each row ends inside the last stretch it is part of.
+    """
     size = len(lengths)
     rows = sorted({max(1, size * (count - k) // count) for k in range(count)}, reverse=True)
     stops = [int(lengths[r]) for r in rows[1:]] + [int(lengths[0])]
     bounds, start = [], 0
-    for r, stop in zip(rows, stops, strict=True):
+    for stop in stops:
         if stop > start:
-            bounds.append((r, start, stop))
+            bounds.append((int((lengths > start).sum()), start, stop))
             start = stop
     return bounds

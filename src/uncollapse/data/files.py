@@ -22,7 +22,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.text import SPLITS, TextData, build_vocabulary, check_batching, encode, keep, select, split_words
 from uncollapse.errors import InputError, whole
 
-FORMAT = 1  # part of the cache key: raise it when what is cached changes
+FORMAT = 2  # part of the cache key: raise it when what is cached changes
 BLOCK = 1 << 24
 ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
 
@@ -54,8 +54,7 @@ class TextConfig:
             if getattr(self, name) is not None:
                 whole(f"data.{name}", getattr(self, name), 1)
         files = self.files()
-        content = {split: file_digest(path) for split, path in files.items()} if files else {"hub": f"{self.hub}@{self.revision}"}
-        folder = Path(self.cache).expanduser() / cache_key(self, content)
+        folder = Path(self.cache).expanduser() / cache_key(self, self.content(files))
         if not (folder / "meta.json").exists():
             raw = read_files(files) if files else read_hub(self)
             store(folder, *self.tokenise(raw, files))
@@ -69,10 +68,23 @@ class TextConfig:
         named = {split: getattr(self, split) for split in SPLITS}
         if self.hub is not None and not any(named.values()):
             return {}
-        missing = [f"data.{split}=FILE" for split, path in named.items() if path is None]
+        missing = [f"data.{split}=FILE" for split, path in named.items() if not path]
         if missing:
             raise InputError(f"data=text needs a file for each split; missing: {' '.join(missing)}")
         return {split: existing(Path(path).expanduser(), f"data.{split}") for split, path in named.items() if path}
+
+    def content(self, files: dict[str, Path]) -> dict[str, str]:
+        """What the cache goes by: the files' digests; a hub set's name and revision, or the files of a local folder in its place."""
+        if files:
+            return {split: file_digest(path) for split, path in files.items()}
+        local = Path(str(self.hub))
+        if local.is_dir():
+            return {
+                str(path.relative_to(local)): file_digest(path) for path in sorted(local.rglob("*")) if path.is_file()
+            }
+        if self.revision is None:
+            raise InputError(f"data.revision=null: {self.hub} may change on the hub; give a revision (a tag or commit)")
+        return {"hub": f"{self.hub}@{self.revision}"}
 
     def tokenise(self, raw: dict, files: dict[str, Path]) -> tuple[dict[str, Corpus], dict]:
         """Raw Arrow columns by split -> corpora, and the vocabulary and counts of what was skipped."""
@@ -85,7 +97,9 @@ class TextConfig:
             kept, skipped[split] = keep(offsets, self.max_length)
             if not kept.any():
                 where = files.get(split, split)
-                raise InputError(f"{where}: no sentence is left in the {split} part ({len(kept)} lines, skipped: {skipped[split]})")
+                raise InputError(
+                    f"{where}: no sentence is left in the {split} part ({len(kept)} lines, skipped: {skipped[split]})"
+                )
             corpora[split] = select(encode(flat, vocabulary), offsets, kept)
         return corpora, {"vocabulary": vocabulary, "skipped": skipped}
 
@@ -108,13 +122,18 @@ def find_split(folder: Path, split: str) -> Path:
 
 
 def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def cache_key(cfg: TextConfig, content: dict[str, str]) -> str:
     """A name that changes with the content and with whatever shapes the tokens, and with nothing else."""
-    shaping = {k: v for k, v in asdict(cfg).items() if k in ("column", "labels", "vocab_size", "min_count", "max_length")}
+    shaping = {
+        k: v for k, v in asdict(cfg).items() if k in ("column", "labels", "vocab_size", "min_count", "max_length")
+    }
     return hashlib.sha256(json.dumps([FORMAT, content, shaping], sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -143,14 +162,23 @@ def decode(decoder: codecs.IncrementalDecoder, block: bytes, path: Path, lines: 
     except UnicodeDecodeError as error:
         # error.object may begin with bytes held back from the block before, none of which is a line end
         line = lines + error.object[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}, line {line}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first") from error
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first"
+        ) from error
 
 
 def read_files(files: dict[str, Path]) -> dict:
     """Arrow columns of lines by split."""
     for path in files.values():
         check_file(path)
-    return load_columns("text", "text", data_files={split: str(path) for split, path in files.items()})
+    with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
+        # `datasets` takes * ? [ and :: in a path for patterns, so it gets links with plain names
+        links = {split: Path(scratch) / f"{split}{path.suffix}" for split, path in files.items()}
+        for split, link in links.items():
+            link.symlink_to(files[split].resolve())
+        return load_columns(
+            "text", "text", encoding="utf-8-sig", data_files={split: str(link) for split, link in links.items()}
+        )
 
 
 def read_hub(cfg: TextConfig) -> dict:
@@ -158,7 +186,11 @@ def read_hub(cfg: TextConfig) -> dict:
     assert cfg.hub is not None
     try:
         return load_columns(cfg.hub, cfg.column, revision=cfg.revision)
-    except (ConnectionError, OSError, ValueError) as error:
+    except InputError:
+        raise
+    except (
+        Exception
+    ) as error:  # no connection, no such data set, damaged files, script data sets, odd columns: each has its own type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"data.hub={cfg.hub}: could not be loaded from the hub ({first}); "
@@ -181,7 +213,9 @@ def load_columns(source: str, column: str, **options) -> dict:
         if column not in loaded[found["train"]].column_names:
             raise InputError(f"data.column={column}: {source} has {', '.join(loaded[found['train']].column_names)}")
         tables = {split: loaded[name].data.table.column(column) for split, name in found.items()}
-        return {split: pa.chunked_array([pa.concat_arrays(c.cast(pa.large_string()).chunks)]) for split, c in tables.items()}
+        return {
+            split: pa.chunked_array([pa.concat_arrays(c.cast(pa.large_string()).chunks)]) for split, c in tables.items()
+        }
 
 
 def drop_labels(lines, path: Path):
@@ -191,7 +225,9 @@ def drop_labels(lines, path: Path):
     lines = lines.combine_chunks()
     tab = pc.find_substring(lines, "\t").to_numpy(zero_copy_only=False)
     if (tab < 0).any():
-        raise InputError(f"{path}, line {int(np.argmax(tab < 0)) + 1}: no TAB between label and text (data.labels=true)")
+        raise InputError(
+            f"{path}, line {int(np.argmax(tab < 0)) + 1}: no TAB between label and text (data.labels=true)"
+        )
     return pc.replace_substring_regex(lines, pattern=r"^[^\t]*\t", replacement="")
 
 
@@ -221,7 +257,12 @@ def store(folder: Path, corpora: dict[str, Corpus], meta: dict) -> None:
 def fetch(folder: Path) -> tuple[dict[str, Corpus], dict]:
     """The corpora of a cache folder, memory-mapped, and what was stored with them."""
     corpora = {}
-    for split in SPLITS:
-        tokens, offsets = (np.load(folder / f"{split}-{part}.npy", mmap_mode="r") for part in ("tokens", "offsets"))
-        corpora[split] = Corpus(tokens, offsets)
-    return corpora, json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    try:
+        for split in SPLITS:
+            tokens, offsets = (np.load(folder / f"{split}-{part}.npy", mmap_mode="r") for part in ("tokens", "offsets"))
+            corpora[split] = Corpus(tokens, offsets)
+        return corpora, json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{folder}: this cache folder is damaged ({error}); remove it and give the same command again"
+        ) from error

@@ -23,8 +23,9 @@ for a whole block of sentences.
 H(x|f) the sum of the slots' entropies). The last needs a sum over all sentences, but only through the *direction* of
 their likelihood profile (p(x|f))_f: sentences with proportional profiles have the same posterior over f and can be
 pooled. Slot by slot, the set of pooled profiles is multiplied by the slot's own pooled profiles and pooled again,
-which leaves some thousands of classes of the built-in grammar's more than 10^11 sentences. Profiles that agree to nine
-digits are pooled too; this moves the entropy by less than those digits, as the masses are added without rounding.
+which leaves some thousands of classes of the built-in grammar's more than 10^11 sentences, and few factor combinations
+in each. Profiles that agree to nine digits are pooled too; this moves the entropy by less than those digits, as the
+masses are added without rounding.
 
 All logarithms are natural; all probabilities of impossible sentences are exactly zero.
 """
@@ -43,7 +44,6 @@ Ints = NDArray[np.int64]
 State = tuple[int, int, int]  # of the parser's automaton
 
 BLOCK = 1024  # sentences worked on at a time: a block of joint log-probabilities stays within the processor's cache
-POOL = 16_000  # rows of profiles held before they are pooled (bounds memory in the entropy computation)
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,12 @@ class Grammar:
         per_factor = [_entropy(marginal) for marginal in self._marginals]
         factors = sum(per_factor)
         given = float(sum(self._prior @ _column_entropies(table) for table in self._tables))
-        left = _conditional_entropy(classes)
-        by_value = np.split(classes @ self._value_indicators(), np.cumsum([len(m) for m in self._marginals])[:-1], 1)
-        information = {
-            name: prior - _conditional_entropy(part)
-            for name, prior, part in zip(self.factors, per_factor, by_value, strict=True)
-        }
+        of_class = _entropy(np.add.reduceat(classes.values, classes.bounds[:-1]))
+        left = _entropy(classes.values) - of_class
+        information = {}
+        for k, (name, values) in enumerate(self.factors.items()):
+            cell = classes.owners * len(values) + self.combinations[classes.columns, k]  # class and value together
+            information[name] = per_factor[k] - (_entropy(np.bincount(cell, classes.values)) - of_class)
         return Entropies(factors + given - left, factors, given, left, information)
 
     def text(self, tokens: ArrayLike, offsets: ArrayLike) -> list[str]:
@@ -202,17 +202,13 @@ class Grammar:
         columns = [np.eye(len(m))[self.combinations[:, k]] for k, m in enumerate(self._marginals)]
         return np.concatenate(columns, axis=1)
 
-    def _profile_classes(self) -> Floats:
+    def _profile_classes(self) -> _Sparse:
         """Joint mass p(class, f), [classes, C], of the classes of sentences with proportional likelihood profiles."""
-        classes = self._prior[None, :]
-        for profiles in sorted(map(_pool, self._tables), key=len):  # small ones first: fewest products overall
-            held: list[Floats] = []
-            for profile in profiles:
-                possible = classes[:, profile > 0].any(axis=1)
-                held.append(classes[possible] * profile)
-                if sum(map(len, held)) > POOL:
-                    held = [_pool(np.concatenate(held))]
-            classes = _pool(np.concatenate(held))
+        ones = np.ones(len(self._prior))
+        profiles = [_pooled_products(_sparse(ones), table).dense() for table in self._tables]
+        classes = _sparse(self._prior)
+        for factors in sorted(profiles, key=len):  # small ones first: fewest products overall
+            classes = _pooled_products(classes, factors)
         return classes
 
     def _describe(self, derivation: Sequence[int]) -> str:
@@ -392,36 +388,67 @@ def _log_sum_exp(rows: Floats) -> Floats:
         return top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
 
 
-def _pool(rows: Floats) -> Floats:
-    """Add up rows that are proportional to each other (to nine digits); rows of zeros are dropped.
+@dataclass(frozen=True)
+class _Sparse:
+    """A matrix of `width` columns, mostly zero: row i has ``values[bounds[i]:bounds[i + 1]]`` in these ``columns``."""
 
-    Rows are told apart by four fixed random projections of their direction, which is much cheaper than comparing
-    hundreds of columns.
+    bounds: Ints
+    columns: Ints
+    values: Floats
+    width: int
+
+    @property
+    def owners(self) -> Ints:
+        """The row of each value."""
+        return np.repeat(np.arange(len(self.bounds) - 1), np.diff(self.bounds))
+
+    def dense(self) -> Floats:
+        rows = np.zeros((len(self.bounds) - 1, self.width))
+        rows[self.owners, self.columns] = self.values
+        return rows
+
+
+def _sparse(row: Floats) -> _Sparse:
+    """A matrix of one row."""
+    columns = np.flatnonzero(row)
+    return _Sparse(np.array([0, len(columns)]), columns, row[columns], len(row))
+
+
+def _pooled_products(rows: _Sparse, factors: Floats) -> _Sparse:
+    """Every product of one of ``rows`` with one of ``factors`` [m, C]; proportional ones (to nine digits) are pooled.
+
+    Products are told apart by two fixed random projections of their direction, which is much cheaper than comparing
+    hundreds of columns. The first of each direction stands for all, with their whole mass; products of zeros only
+    are dropped.
     """
-    used = rows.any(axis=1)
-    rows = rows if used.all() else rows[used]
-    projections = np.random.default_rng(0).random((rows.shape[1], 4))
-    keys = np.rint(rows @ projections / rows.sum(axis=1, keepdims=True) * 1e9)
-    order = np.lexsort(keys.T)
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
-    return np.add.reduceat(rows[order], np.flatnonzero(first), axis=0) if len(rows) else rows
+    products = factors[:, rows.columns] * rows.values  # [m, entries]
+    weights = np.random.default_rng(0).random((2, rows.width))[:, rows.columns]
+    mass, one, other = (np.add.reduceat(products * w, rows.bounds[:-1], axis=1) for w in (1.0, *weights))  # [m, rows]
+    factor, row = np.nonzero(mass)
+    mass, one, other = mass[factor, row], one[factor, row], other[factor, row]
+    keys = np.rint(one / mass * 1e9).astype(np.int64) << 31 | np.rint(other / mass * 1e9).astype(np.int64)
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    scale = np.bincount(group, mass) / mass[first]
+    factor, row = factor[first], row[first]
+    # Entry k of a new row is entry k of the row it comes from.
+    sizes = np.diff(rows.bounds)[row]
+    owner = np.repeat(np.arange(len(row)), sizes)
+    entry = np.arange(len(owner)) + np.repeat(rows.bounds[row] - (np.cumsum(sizes) - sizes), sizes)
+    values = products[factor[owner], entry] * scale[owner]
+    kept = values > 0
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(row)))])
+    return _Sparse(bounds, rows.columns[entry[kept]], values[kept], rows.width)
 
 
-def _plogp(p: Floats) -> Floats:
+def _plogp(p: NDArray) -> Floats:
     """p log p with 0 log 0 = 0."""
     return p * np.log(np.where(p > 0, p, 1.0))
 
 
-def _entropy(p: Floats) -> float:
+def _entropy(p: NDArray) -> float:
     return float(-_plogp(p).sum())
 
 
 def _column_entropies(table: Floats) -> Floats:
     """Entropy of each column's distribution, nats."""
     return -_plogp(table).sum(axis=0)
-
-
-def _conditional_entropy(joint: Floats) -> float:
-    """H(column | row) of a joint distribution [rows, columns], nats."""
-    return float(_plogp(joint.sum(axis=1)).sum() - _plogp(joint).sum())

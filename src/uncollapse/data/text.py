@@ -32,9 +32,13 @@ class TextData:
     def size(self, split: str) -> int:
         return len(self.corpora[split])
 
-    def batches(self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None) -> list[np.ndarray]:
+    def batches(
+        self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
+    ) -> list[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone."""
-        return epoch_batches(self.corpora[split].lengths, size or self.batch_size, batching or self.batching, seed, epoch)
+        return epoch_batches(
+            self.corpora[split].lengths, size or self.batch_size, batching or self.batching, seed, epoch
+        )
 
     def batch(self, split: str, examples: np.ndarray) -> TextBatch:
         return make_batch(self.corpora[split], examples)
@@ -64,15 +68,17 @@ def check_batching(batch_size: object, batching: str) -> None:
 
 
 def split_words(texts):
-    """Arrow strings [N] -> (words flat, offsets [N+1]). Empty sentences give no words."""
+    """Arrow strings [N] -> (words flat, offsets [N+1]). Empty and missing sentences give no words."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
-    texts = pc.utf8_trim_whitespace(texts.cast(pa.large_string()))
+    texts = pc.utf8_trim_whitespace(pc.fill_null(texts.cast(pa.large_string()), ""))
     lists = pc.utf8_split_whitespace(texts)
-    counts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)).to_numpy(zero_copy_only=False)
+    counts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)).to_numpy(
+        zero_copy_only=False
+    )
     words = lists.flatten()
     if (counts == 0).any():
         words = words.filter(pc.not_equal(words, ""))

@@ -2,45 +2,40 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from uncollapse.metrics import Pass
 from uncollapse.metrics.rates import floor_distance, perplexity, rates
 from uncollapse.metrics.usage import active_units, moments, shuffle_gap
+from uncollapse.models import Model
 from uncollapse.posteriors.moments import population
 
 EVAL_BATCH = 128  # evaluation batches are at least this large: no gradient is kept, and larger products run faster
 EVAL_SEED = 7381  # batches and noise of an evaluation are the same at every step and for every head
 
 
-@dataclass(frozen=True)
-class Pass:
-    """N examples seen once. rec, rec_shuffled [N]; kl [N, G]; mean, variance [N, D]; tokens: how many were predicted, or None."""
-
-    rec: np.ndarray
-    rec_shuffled: np.ndarray
-    kl: np.ndarray
-    mean: np.ndarray
-    variance: np.ndarray
-    tokens: int | None
-
-
-def evaluate(model: nn.Module, data, split: str, mode: str, limit: int | None = None, floor: float | None = None) -> dict:
+def evaluate(model: Model, data, split: str, mode: str, limit: int | None = None, floor: float | None = None) -> dict:
     """Every metric of one pass over a split, or over a fixed random `limit` of its examples.
 
     mode "eval": population statistics, no dropout. mode "train": as the optimiser meets it, with batch statistics and dropout.
     """
     with evaluating(model, train=mode == "train"):
         seen = collect(model, data, split, mode, limit)
-    parts = (rates(seen), perplexity(seen), active_units(seen), shuffle_gap(seen), moments(seen), floor_distance(seen, floor))
+    parts = (
+        rates(seen),
+        perplexity(seen),
+        active_units(seen),
+        shuffle_gap(seen),
+        moments(seen),
+        floor_distance(seen, floor),
+    )
     return {name: value for part in parts for name, value in part.items()} | {"examples": len(seen.rec)}
 
 
 @contextmanager
-def evaluating(model: nn.Module, train: bool) -> Iterator[None]:
+def evaluating(model: Model, train: bool) -> Iterator[None]:
     """No gradients, the model in the asked mode, randomness forked and seeded. All is as before on leaving, running averages too."""
     was_training = model.training
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()} if train else {}
@@ -56,7 +51,7 @@ def evaluating(model: nn.Module, train: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-def collect(model: nn.Module, data, split: str, mode: str, limit: int | None) -> Pass:
+def collect(model: Model, data, split: str, mode: str, limit: int | None) -> Pass:
     """Encode each batch once, decode it with its own z and with another example's."""
     columns: dict[str, list[Tensor]] = {name: [] for name in ("rec", "rec_shuffled", "kl", "mean", "variance")}
     tokens: int | None = 0
@@ -64,14 +59,16 @@ def collect(model: nn.Module, data, split: str, mode: str, limit: int | None) ->
         q = model.encode(batch)
         z = q.sample()
         columns["rec"].append(model.nll(batch, z))
-        columns["rec_shuffled"].append(model.nll(batch, z[somebody_else(len(batch))]) if len(batch) > 1 else z.new_full((1,), torch.nan))
+        columns["rec_shuffled"].append(
+            model.nll(batch, z[somebody_else(len(batch))]) if len(batch) > 1 else z.new_full((1,), torch.nan)
+        )
         for name in ("kl", "mean", "variance"):
             columns[name].append(getattr(q, name))
         tokens = None if tokens is None or batch.targets is None else tokens + len(batch.targets)
     return Pass(**{name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()}, tokens=tokens)
 
 
-def evaluation_batches(model: nn.Module, data, split: str, mode: str, limit: int | None) -> Iterator:
+def evaluation_batches(model: Model, data, split: str, mode: str, limit: int | None) -> Iterator:
     """Fixed batches on the model's device: of training's own kind in mode "train", otherwise large and of mixed composition."""
     device = next(model.parameters()).device
     if mode == "train":
@@ -94,7 +91,7 @@ def somebody_else(n: int) -> Tensor:
     return partner
 
 
-def recompute_population(model: nn.Module, data, examples: int) -> None:
+def recompute_population(model: Model, data, examples: int) -> None:
     """Set the batch-norm heads' evaluation statistics to the exact moments of (a fixed choice of) training examples.
 
     Nothing is run for heads that keep no such statistics.

@@ -54,7 +54,10 @@ class LSTMVAE(nn.Module):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of the inference side and of the generative side, for procedures that step them apart."""
-        return {"encoder": [*self.encoder.parameters(), *self.posterior.parameters()], "decoder": [*self.decoder.parameters()]}
+        return {
+            "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
+            "decoder": [*self.decoder.parameters()],
+        }
 
     def encode(self, batch: TextBatch) -> Posterior:
         return self.posterior(self.encoder(batch))
@@ -72,10 +75,11 @@ class Encoder(nn.Module):
         self.lstm = nn.LSTM(cfg.embedding, cfg.hidden, batch_first=True)
 
     def forward(self, batch: TextBatch) -> Tensor:
-        start = torch.zeros(len(batch), self.lstm.hidden_size, device=batch.tokens.device)
+        inputs = self.embed(batch.tokens)
+        start = inputs.new_zeros(len(batch), self.lstm.hidden_size)
         ended, alive = [], 0
         # rows are sorted by falling length, so those that end in later stretches come first
-        outputs = list(run_lstm(self.lstm, self.embed(batch.tokens), batch, (start, start)))
+        outputs = list(run_lstm(self.lstm, inputs, batch, (start, start)))
         for stretch, output in zip(reversed(batch.stretches), reversed(outputs), strict=True):
             last = batch.lengths[alive : stretch.rows] - 1 - stretch.start
             ended.append(output[torch.arange(alive, stretch.rows, device=last.device), last])
@@ -126,5 +130,3 @@ def shrink(model: nn.Module, half_width: float) -> None:
         elif isinstance(module, nn.Linear | nn.LSTM):
             for parameter in module.parameters():
                 nn.init.uniform_(parameter, -half_width, half_width)
-
-

@@ -18,7 +18,7 @@ from uncollapse.posteriors.normal import DiagonalGaussian
 class BatchNormMu(nn.Module):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0."""
 
-    def __init__(self, hidden: int, latent: int, gamma: float = 0.6, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, gamma: float, eps: float = 1e-8):
         super().__init__()
         self.gamma = number("gamma", gamma, 0)
         self.linear = nn.Linear(hidden, 2 * latent)

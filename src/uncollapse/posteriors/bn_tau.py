@@ -8,6 +8,8 @@ Per dimension E_B[mu] = 0 and E_B[mu^2] + E_B[sigma^2] = 1, so KL_j = -1/2 E_B[l
     E KL >= -1/2 sum_j ln gamma_sigma,j^2 > -(d/2) ln(1 - tau).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -29,19 +31,19 @@ def gamma_sigma(tau: float, theta: Tensor) -> Tensor:
 def tau_floor(tau: float, theta: Tensor) -> float:
     """-1/2 sum_j ln gamma_sigma,j^2: the least batch-mean KL of a tau head, in nats; above -(d/2) ln(1 - tau) for every theta."""
     # ln s(-theta) by logsigmoid: no underflow for large theta
-    return -0.5 * float((torch.log1p(torch.tensor(-tau)) + nn.functional.logsigmoid(-theta.detach())).sum())
+    return -0.5 * float((math.log1p(-tau) + nn.functional.logsigmoid(-theta.detach())).sum())
 
 
 class BatchNormTau(nn.Module):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
 
-    def __init__(self, hidden: int, latent: int, tau: float = 0.5, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
         super().__init__()
         self.tau = number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.theta = nn.Parameter(torch.zeros(latent))
         self.mu_moments = Moments(latent, eps)
-        self.sigma_moments = Moments(latent, eps)
+        self.sigma_moments = Moments(latent, eps, of="sigma")
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, b = self.linear(h).chunk(2, -1)

@@ -10,22 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.errors import InputError, number
+from uncollapse.posteriors.moments import warn_if_flat
 from uncollapse.posteriors.normal import DiagonalGaussian
 
 
 class LayerNormMu(nn.Module):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0 and latent >= 2."""
 
-    def __init__(self, hidden: int, latent: int, gamma: float = 0.6, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, gamma: float, eps: float = 1e-8):
         super().__init__()
         if latent < 2:
-            raise InputError(f"model.latent={latent}: layer normalisation of one entry is always 0; allowed is at least 2")
-        self.gamma, self.eps, self.latent = number("gamma", gamma, 0), eps, latent
+            raise InputError(
+                f"model.latent={latent}: layer normalisation of one entry is always 0; allowed is at least 2"
+            )
+        self.gamma, self.eps, self.latent, self.warned = number("gamma", gamma, 0), eps, latent, False
         self.linear = nn.Linear(hidden, 2 * latent)
         self.beta = nn.Parameter(torch.zeros(()))
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, log_var = self.linear(h).chunk(2, -1)
+        if self.training and not self.warned:
+            self.warned = warn_if_flat(a.var(-1, correction=0), self.eps, "examples of mu")
         normal = nn.functional.layer_norm(a, (self.latent,), eps=self.eps)
         return DiagonalGaussian.from_log_var(self.gamma * normal + self.beta, log_var)
 

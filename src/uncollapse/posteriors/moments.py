@@ -8,6 +8,7 @@ moments lags behind the weights, so before each evaluation `population` gathers 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ MOMENTUM = 0.1
 
 
 class Moments(nn.Module):
-    """Mean and variance per dimension; with `centred=False` the mean is held at 0 and the variance is E[x^2].
+    """Mean and variance per dimension; with `centred=False` the mean is held at 0 and the variance is E[x^2]. `of` names it in warnings.
 
     Buffers `mean` [D] and `var` [D] are used in evaluation. In training a batch needs at least two examples (ValueError).
     Warns once when a batch variance is below 100 eps: then eps, not the data, sets the scale and a promised floor is lost.
@@ -25,9 +26,9 @@ class Moments(nn.Module):
     mean: Tensor
     var: Tensor
 
-    def __init__(self, dim: int, eps: float, centred: bool = True):
+    def __init__(self, dim: int, eps: float, centred: bool = True, of: str = "mu"):
         super().__init__()
-        self.eps, self.centred, self.warned = eps, centred, False
+        self.eps, self.centred, self.of, self.warned = eps, centred, of, False
         self.gathering: tuple[float, Tensor, Tensor] | None = None
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("var", torch.ones(dim))
@@ -39,7 +40,7 @@ class Moments(nn.Module):
         if self.centred and len(x) < 2:
             raise ValueError(f"batch statistics need at least 2 examples in a batch, got {len(x)}")
         mean, var = batch_moments(x, self.centred)
-        self.warn_if_flat(var)
+        self.warned = self.warned or warn_if_flat(var, self.eps, f"dimensions of {self.of}")
         with torch.no_grad():
             if self.gathering is not None:
                 self.gathering = merge(self.gathering, len(x), mean.double(), var.double())
@@ -53,16 +54,20 @@ class Moments(nn.Module):
         mean, var = self(x)
         return (x - mean) * torch.rsqrt(var + self.eps)
 
-    def warn_if_flat(self, var: Tensor) -> None:
-        if not self.warned and bool((var.detach() < 100 * self.eps).any()):
-            self.warned = True
-            flat = int((var < 100 * self.eps).sum())
-            warnings.warn(
-                f"{flat} of {len(var)} dimensions have a batch variance below 100 eps before normalisation (smallest {var.min():.3g}, "
-                f"eps {self.eps:g}): their normalised variance is v/(v+eps), as low as {float(var.min() / (var.min() + self.eps)):.3g} "
-                "instead of 1, so a promised KL floor is lost in proportion. Larger initial weights cure it.",
-                stacklevel=2,
-            )
+
+def warn_if_flat(var: Tensor, eps: float, what: str) -> bool:
+    """Warn, with the numbers, and say True when a variance is below 100 eps: the normalised variance is v/(v+eps), not 1."""
+    var = var.detach()
+    flat = int((var < 100 * eps).sum())
+    if flat:
+        least = float(var.min())
+        warnings.warn(
+            f"{flat} of {len(var)} {what} have a variance below 100 eps before normalisation (smallest {least:.3g}, eps {eps:g}): "
+            f"their normalised variance is v/(v+eps), as low as {least / (least + eps):.3g} instead of 1, so a promised KL floor is "
+            "lost in proportion. Larger initial weights cure it.",
+            stacklevel=3,
+        )
+    return flat > 0
 
 
 def batch_moments(x: Tensor, centred: bool) -> tuple[Tensor, Tensor]:
@@ -83,7 +88,7 @@ def merge(total: tuple[float, Tensor, Tensor], n: int, mean: Tensor, var: Tensor
 
 
 @contextmanager
-def population(module: nn.Module) -> Iterator[None]:
+def population(module: Any) -> Iterator[None]:
     """While open, every `Moments` under `module` gathers the moments of all that passes through it in training mode.
 
     On leaving, they become its evaluation statistics. Nothing happens to a module that saw no batch.

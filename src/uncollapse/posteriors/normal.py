@@ -21,7 +21,9 @@ class Posterior(Protocol):
     def variance(self) -> Tensor: ...  # [B, D] Var_q z
     @property
     def kl(self) -> Tensor: ...  # [B, G] nats
-    def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor: ...  # [B, D] | [n, B, D]
+    def sample(
+        self, n: int | None = None, generator: torch.Generator | None = None
+    ) -> Tensor: ...  # [B, D] | [n, B, D]
     def log_ratio(self, z: Tensor) -> Tensor: ...  # [B] | [n, B]: log q(z|x) - log p(z)
 
 
@@ -62,5 +64,5 @@ class DiagonalGaussian:
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """log q(z|x) - log p(z) in nats, for z [B, D] or [n, B, D]; the constants of the two normals cancel."""
-        log_q = -0.5 * (self.log_var + (z - self.mean).square() * torch.exp(-self.log_var))
+        log_q = -0.5 * (self.log_var + ((z - self.mean) * torch.exp(-0.5 * self.log_var)).square())
         return (log_q + 0.5 * z.square()).sum(-1)

@@ -18,13 +18,13 @@ from uncollapse.posteriors.normal import DiagonalGaussian
 class RMSNormTau(nn.Module):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
 
-    def __init__(self, hidden: int, latent: int, tau: float = 0.5, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
         super().__init__()
         self.tau = number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.theta = nn.Parameter(torch.zeros(latent))
         self.mu_moments = Moments(latent, eps)
-        self.sigma_moments = Moments(latent, eps, centred=False)
+        self.sigma_moments = Moments(latent, eps, centred=False, of="sigma")
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, b = self.linear(h).chunk(2, -1)

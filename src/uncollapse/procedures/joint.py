@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
 
 
@@ -16,7 +17,13 @@ class Joint:
     """
 
     def step(
-        self, model: nn.Module, objective: Any, batch: Any, epoch: float, optimizers: dict[str, Optimizer], clip: float | None
+        self,
+        model: Model,
+        objective: Any,
+        batch: Any,
+        epoch: float,
+        optimizers: dict[str, Optimizer],
+        clip: float | None,
     ) -> Loss:
         q = model.encode(batch)
         z = q.sample()
@@ -37,5 +44,8 @@ def require_finite(loss: Loss) -> None:
     if loss.total.isfinite():
         return
     bad = {name: float(term.detach()) for name, term in loss.terms.items() if not term.isfinite()}
-    named = ", ".join(f"{name} = {value}" for name, value in bad.items()) or f"their weighted sum = {float(loss.total.detach())}"
+    named = (
+        ", ".join(f"{name} = {value}" for name, value in bad.items())
+        or f"their weighted sum = {float(loss.total.detach())}"
+    )
     raise FloatingPointError(f"the loss is not finite: {named}")

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from .curves import MOST_MAPS, TOGETHER, mapped_runs, validation
-from .finals import MOST_MOMENTS, exact, moment_runs, tau_series
+from .finals import MOST_MOMENTS, moment_runs, tau_series
+from .plane import exact
 from .stats import finished
 from .style import MOST_GROUPS
 
@@ -64,7 +65,11 @@ def rate_distortion(runs: pd.DataFrame) -> str:
     bound, name = exact(finished(runs))
     groups = finished(runs)["order"].nunique()
     rest = f" Small grey points: the groups after the first {MOST_GROUPS}." if groups > MOST_GROUPS else ""
-    line = f" Black dashes: rec + kl = {bound:.2f} nats ({name}); no model stays below it on average." if name else ""
+    line = (
+        f" Black dashes: rec + kl = {bound:.2f} nats ({name}); no model is below it, but for chance in one test sample."
+        if name
+        else ""
+    )
     return (
         f"Distortion against rate on test, evaluation mode. One point per run ({seeds_text(runs)}), so no interval; "
         f"numbered discs point to group means. Grey: lines of equal nelbo, with their values.{line}{rest}"

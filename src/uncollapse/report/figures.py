@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from . import captions, curves, finals
+from . import captions, curves, finals, plane
 from .results import Study
 from .style import FORMATS, NoFigure, house_style, save
 
@@ -32,7 +32,7 @@ class Shown(NamedTuple):
 
 PLOTS = {
     "kl_over_steps": Plot("KL over training", "rows", curves.kl_over_steps, captions.kl_over_steps),
-    "rate_distortion": Plot("Rate and distortion", "runs", finals.rate_distortion, captions.rate_distortion),
+    "rate_distortion": Plot("Rate and distortion", "runs", plane.rate_distortion, captions.rate_distortion),
     "usage": Plot("Is the code used?", "runs", finals.usage, captions.usage),
     "tau_grid": Plot("The tau grid", "runs", finals.tau_grid, captions.tau_grid),
     "learning_curves": Plot("Learning curves", "rows", curves.learning_curves, captions.learning_curves),

@@ -1,5 +1,7 @@
 """Figures of final test metrics: each takes the runs of a study (one row each) and returns a Figure."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,10 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .stats import by_group, finished, t_interval
-from .style import GREY, MOST_GROUPS, WIDTH, NoFigure, grid, kl_scale, legend_below, legend_right, style_of, wrap
+from .style import GREY, MOST_GROUPS, WIDTH, NoFigure, grid, kl_scale, legend_right, style_of, wrap
 
 MOST_MOMENTS = 8
-KEYS_BESIDE = 12  # legend entries that fit beside the rate-distortion plane; more go below it
+MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
 FLOOR_DASHES = (0, (4, 3))
 MOMENTS = (
     ("D", "#000000", "E[mu²] + E[sigma²], wants 1"),
@@ -60,30 +62,6 @@ def train_vs_eval(runs: pd.DataFrame) -> Figure:
     return fig
 
 
-def rate_distortion(runs: pd.DataFrame) -> Figure:
-    """rec against KL (nats, test): one point per run, numbered group means, the exact line and lines of equal nelbo."""
-    runs = final(runs).dropna(subset=["rec", "kl"])
-    if runs.empty:
-        raise NoFigure("no finished run has rec and kl.")
-    fig = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    ax = fig.subplots()
-    bound, name = exact(runs)
-    width = max(runs["kl"].max() * 1.08, 0.5)
-    ax.set(xlabel="KL, the rate (nats)", ylabel="rec, the distortion (nats)")
-    ax.set(xlim=(-0.02 * width, width), ylim=rd_limits(runs, bound))
-    iso_lines(ax, width)
-    if name:
-        ax.plot([0, width], [bound, bound - width], color="black", linewidth=1.2, linestyle="--")
-    groups = by_group(runs)
-    ax.plot(runs["kl"], runs["rec"], ".", color="#bbbbbb", zorder=1)
-    for order, group in groups[:MOST_GROUPS]:
-        color, marker, _ = style_of(order)
-        ax.plot(group["kl"], group["rec"], marker, color=color, alpha=0.75, markersize=5)
-    (legend_right if len(groups) <= KEYS_BESIDE else legend_below)(fig, rd_key(runs, name))
-    number_means(ax, first_groups(runs))
-    return fig
-
-
 def tau_grid(runs: pd.DataFrame) -> Figure:
     """KL, rec and shuffled-z gap (nats, test) against tau; floor -(d/2) ln(1 - tau) beside the KL."""
     series = tau_series(runs)
@@ -110,10 +88,10 @@ def moments(runs: pd.DataFrame) -> Figure:
         pair = axes[2 * i : 2 * i + 2]
         rank = np.argsort(-np.array(run["moments"]["mu_sq"]), kind="stable")
         for ax, mode in zip(pair, ("moments_train_mode", "moments"), strict=True):
-            moment_panel(ax, *(np.array(run[mode][key])[rank] for key in ("mu", "mu_sq", "sigma_sq")))
+            moment_panel(ax, *(np.array(run[mode][key], dtype=float)[rank] for key in MOMENT_KEYS))
         pair[0].set_ylim(bottom=min(-0.25, min(ax.dataLim.y0 for ax in pair) - 0.1))
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "center", "fontsize": 8}
-        pair[1].annotate(wrap(run["group"], 18), (1, 0.5), (6, 0), **place)
+        pair[1].text(1.02, 0.5, wrap(run["group"], 18), transform=pair[1].transAxes, va="center", fontsize=8)
+    axes[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes[0].set_title("training mode (batch statistics)")
     axes[1].set_title("evaluation mode (population statistics)")
     fig.supxlabel("latent dimension, sorted by E[mu²] in evaluation mode")
@@ -163,82 +141,6 @@ def spread(n: int, width: float) -> np.ndarray:
     return np.linspace(-width, width, n) if n > 1 else np.zeros(1)
 
 
-# ---- parts of the rate-distortion plane ------------------------------------------------------------------------------
-
-
-def exact(runs: pd.DataFrame) -> tuple[float, str]:
-    """The sharpest known -log p (nats) and its name; nan and '' where it is unknown or differs between runs."""
-    names = {"oracle_test": "exact: mean -log p of the test split", "entropy": "exact: entropy of the data"}
-    for column, name in names.items():
-        values = runs[column].unique()
-        if len(values) == 1 and np.isfinite(values[0]):
-            return float(values[0]), name
-    return np.nan, ""
-
-
-def rd_limits(runs: pd.DataFrame, bound: float) -> tuple[float, float]:
-    """All points, the start of the exact line and some air; the line may leave below, so that points fill the plane."""
-    low, high = runs["rec"].min(), np.nanmax([runs["rec"].max(), bound])
-    air = max(high - low, 1.0)
-    return max(low - 0.25 * air, 0), high + 0.1 * air
-
-
-def iso_lines(ax: Axes, width: float) -> None:
-    """Grey lines of equal nelbo = rec + kl, each with its value where it leaves the plane, at the top or on the right."""
-    low, high = ax.get_ylim()
-    for nelbo in MaxNLocator(12).tick_values(low, high + width):
-        ax.plot([0, width], [nelbo, nelbo - width], color="#dcdcdc", linewidth=0.8, zorder=0.5)
-        x, y = (nelbo - high, high) if nelbo - high < width else (width, nelbo - width)
-        if x >= 0 and y >= low:
-            ax.annotate(f"{nelbo:g}", (x, y), (2, 2), textcoords="offset points", fontsize=7, color=GREY)
-    ax.grid(False)
-
-
-def number_means(ax: Axes, runs: pd.DataFrame) -> None:
-    """Numbered discs with a line to each group's mean, pushed apart so that they cover neither points nor each other."""
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout must be known before nats become points
-    means = runs.groupby("order")[["kl", "rec"]].mean()
-    places, obstacles = in_points(ax, means.to_numpy()), in_points(ax, runs[["kl", "rec"]].to_numpy())
-    offsets = pushed_apart(places + [9, 14], obstacles) - places
-    for i, (order, spot, offset) in enumerate(zip(means.index, means.to_numpy(), offsets, strict=True), 1):
-        color = style_of(order).color
-        ax.annotate(
-            str(i), tuple(spot), tuple(offset), textcoords="offset points", ha="center", va="center", fontsize=7.5,
-            bbox={"boxstyle": "circle,pad=0.25", "fc": "white", "ec": color, "lw": 1.2},
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkB": 0},
-        )  # fmt: skip
-
-
-def in_points(ax: Axes, values: np.ndarray) -> np.ndarray:
-    """[N, 2] data coordinates in typographic points from the corner of the axes."""
-    box = ax.get_window_extent()
-    low, high = np.array([ax.get_xlim(), ax.get_ylim()]).T
-    return (values - low) / (high - low) * [box.width, box.height] * 72 / ax.figure.dpi
-
-
-def pushed_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
-    """Places [G, 2] moved by many small pushes until they are 18 from each other and 13 from obstacles [N, 2] (points)."""
-    places = places + 0.01 * np.arange(len(places))[:, None]  # equal places must know which way to go
-    gaps = np.concatenate([np.full(len(places), 18.0), np.full(len(obstacles), 13.0)])
-    for _ in range(200):
-        apart = places[:, None] - np.concatenate([places, obstacles])
-        distance = np.hypot(apart[..., 0], apart[..., 1]) + 1e-9
-        places = places + 0.2 * (apart / distance[..., None] * np.clip(gaps - distance, 0, None)[..., None]).sum(1)
-    return places
-
-
-def rd_key(runs: pd.DataFrame, exact_name: str) -> list[Line2D]:
-    groups = runs.drop_duplicates("order").head(MOST_GROUPS)
-    handles = [
-        Line2D([], [], linestyle="", marker=style_of(o).marker, color=style_of(o).color, label=wrap(f"{i}  {text}", 26))
-        for i, (o, text) in enumerate(zip(groups["order"], groups["group"], strict=True), 1)
-    ]
-    handles.append(Line2D([], [], color="#cfcfcf", linewidth=0.8, label=wrap("equal nelbo, its value at the end", 22)))
-    if exact_name:
-        handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.2, label=wrap(exact_name, 22)))
-    return handles
-
-
 # ---- parts of the tau grid and of the moments ------------------------------------------------------------------------
 
 
@@ -247,8 +149,8 @@ def tau_series(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     runs = final(runs).dropna(subset=["tau"])
     rest = [", ".join(o for o in overrides if not o.startswith("tau=")) for overrides in runs["override_list"]]
     names = [f"{label} ({other})" if other else label for label, other in zip(runs["label"], rest, strict=True)]
-    series = [(str(name), group) for name, group in runs.assign(series=names).groupby("series", sort=False)]
-    series = [(name, group) for name, group in series if group["tau"].nunique() > 1]
+    parts = [group for _, group in runs.assign(series=names).groupby(["head", "series"], sort=False)]
+    series = [(str(part["series"].iloc[0]), part) for part in parts if part["tau"].nunique() > 1]
     if not series:
         raise NoFigure("no head has finished runs at two or more values of tau.")
     return series
@@ -259,7 +161,7 @@ def tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: float
     points = [(tau, *t_interval(group[metric])) for tau, group in runs.groupby("tau")]
     tau, mean, half = np.array(points, dtype=float).T
     ax.errorbar(tau + shift, mean, half, **style._asdict(), capsize=2.5, linewidth=1.3)
-    ax.plot(runs["tau"] + shift, runs[metric], ".", color=style.color, alpha=0.5, markersize=4)
+    ax.plot(runs["tau"] + shift, runs[metric], "o", color=style.color, mec="white", mew=0.5, ms=4, zorder=3)
 
 
 def tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
@@ -271,10 +173,16 @@ def tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
 
 def moment_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """The first finished seed of each of the first groups that recorded moments in both modes."""
-    runs = final(runs).dropna(subset=["moments", "moments_train_mode"]).drop_duplicates("order")
+    runs = final(runs)
+    whole = runs["moments"].map(has_moments) & runs["moments_train_mode"].map(has_moments)
+    runs = runs[whole].drop_duplicates("order")
     if runs.empty:
         raise NoFigure("no finished run has moments of both modes.")
     return runs.head(MOST_MOMENTS)
+
+
+def has_moments(moments: Any) -> bool:
+    return isinstance(moments, dict) and all(moments.get(key) for key in MOMENT_KEYS)
 
 
 def moment_panel(ax: Axes, mu: np.ndarray, mu_sq: np.ndarray, sigma_sq: np.ndarray) -> None:

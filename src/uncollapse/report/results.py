@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from .runs import METRICS, ROW_KEYS, read_run, split_overrides
+from .runs import METRICS, ROW_KEYS, read_run
 
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
@@ -79,24 +79,26 @@ def no_rows_message(folder: Path, records: list[dict[str, Any]]) -> str:
 
 
 def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Adds `order` (int: plain first, then heads by name, then knobs by value), `group` (text) and `override_list`.
+    """Adds `order` (int: plain first, then heads by name, then knobs by value) and `group` (text).
 
     Order 0 is kept for plain, so that its colour is the same in a study without it.
     """
-    lists = {overrides: split_overrides(overrides) for overrides in runs["overrides"].unique()}
-    common = set.intersection(*map(set, lists.values())) if len(lists) > 1 or runs["head"].nunique() > 1 else set()
-    runs["override_list"] = runs["overrides"].map(lambda text: [o for o in lists[text] if o not in common])
-    keys = sorted({(h, o) for h, o in zip(runs["head"], runs["overrides"], strict=True)}, key=group_key)
-    start = 0 if keys[0][0] == "plain" else 1
-    order = {key: i for i, key in enumerate(keys, start)}
-    runs["order"] = [order[key] for key in zip(runs["head"], runs["overrides"], strict=True)]
+    runs["overrides"] = runs["override_list"].map(", ".join)
+    first = runs["override_list"].iloc[0]
+    several = len(runs[["head", "overrides"]].drop_duplicates()) > 1
+    common = set(first).intersection(*runs["override_list"]) if several else set()
+    runs["override_list"] = runs["override_list"].map(lambda texts: [text for text in texts if text not in common])
+    keys = [(head, ", ".join(texts)) for head, texts in zip(runs["head"], runs["override_list"], strict=True)]
+    start = 0 if "plain" in runs["head"].values else 1
+    order = {key: i for i, key in enumerate(sorted(set(keys), key=group_key), start)}
+    runs["order"] = [order[key] for key in keys]
     runs["group"] = runs["order"].map(group_names(runs))
-    shared = ", ".join(text for text in next(iter(lists.values())) if text in common)
+    shared = ", ".join(text for text in first if text in common)
     return runs.sort_values(["order", "seed"], ignore_index=True), shared
 
 
 def group_names(runs: pd.DataFrame) -> dict[int, str]:
-    """Order -> text from the config's label and the folder's overrides; and the head where two would look alike."""
+    """Order -> text from the config's label and overrides; and the head where two would look alike."""
     first = {record["order"]: record for record in runs.drop_duplicates("order").to_dict("records")}
     names = {i: with_overrides(record["label"], record["override_list"]) for i, record in first.items()}
     alike = pd.Series(names).duplicated(keep=False)

@@ -33,7 +33,7 @@ def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None
         "label": str(config.get("label") or head),
         "seed": seed,
         "study": str(config.get("study", "")),
-        "overrides": path.parent.name if path.parent.name != "default" else "",
+        "override_list": override_list(config, path.parent.name),
         "status": status,
         "message": failure(path) if status == "failed" else "",
         "command": command(text, config, path),
@@ -61,7 +61,7 @@ def command(text: str, config: dict[str, Any], path: Path) -> str:
     first = text.split("\n", 1)[0]
     if first.startswith("#"):
         return first.lstrip("# ").strip()
-    others = [] if path.parent.name == "default" else split_overrides(path.parent.name)
+    others = override_list(config, path.parent.name)
     parts = [f"head={config['head']}", *others, f"seed={config['seed']}", f"study={config.get('study', 'scratch')}"]
     return " ".join(["python train.py", *parts])
 
@@ -166,5 +166,9 @@ def fact_text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def split_overrides(text: str) -> list[str]:
-    return COMMA.split(text) if text else []
+def override_list(config: dict[str, Any], folder: str) -> list[str]:
+    """["tau=0.3", "trainer.epochs=2"] from the config, or from the folder's name where the config does not say."""
+    stated = config.get("overrides")
+    if isinstance(stated, dict):
+        return [f"{key}={value}" for key, value in stated.items()]
+    return [] if folder == "default" else COMMA.split(folder)

@@ -38,15 +38,13 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     """(order, part of the frame) for every group that is in it, in figure order."""
-    return [(int(str(order)), part) for order, part in frame.groupby("order")]
+    return [(int(order), frame[frame["order"] == order]) for order in sorted(frame["order"].unique())]
 
 
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
     """One row per group (index `order`): <metric>_mean, <metric>_half and <metric>_n over its finished runs."""
     metrics = list(metrics)
-    return pd.DataFrame({order: _statistics(group, metrics) for order, group in by_group(finished(runs))}).T.reindex(
-        sorted(runs["order"].unique())
-    )
+    return pd.DataFrame({order: _statistics(finished(group), metrics) for order, group in by_group(runs)}).T
 
 
 def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:

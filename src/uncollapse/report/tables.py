@@ -1,7 +1,7 @@
 """Tables: numbers as a frame for csv, and the same rows as text for Markdown, LaTeX, the page and the terminal."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,10 +44,7 @@ def summary(runs: pd.DataFrame) -> Table:
     numbers = names.join(counts).join(statistics)
     text = pd.DataFrame({"group": numbers["group"], "n": [seeds_cell(*row) for row in counts.itertuples(index=False)]})
     for metric in metrics:
-        text[HEADERS.get(metric, metric)] = [
-            cell(row[f"{metric}_mean"], row[f"{metric}_half"], row[f"{metric}_n"], row["n"], DIGITS.get(metric))
-            for _, row in numbers.iterrows()
-        ]
+        text[HEADERS.get(metric, metric)] = cells(numbers, metric, DIGITS.get(metric))
     title = "Test metrics, mean ± half-width of the 95 % t-interval over seeds; nats but for ppl, au and time."
     return Table("summary", title, numbers.reset_index(drop=True), text)
 
@@ -55,27 +52,25 @@ def summary(runs: pd.DataFrame) -> Table:
 def paired(runs: pd.DataFrame) -> Table:
     """Differences to plain on shared seeds; empty where plain or shared seeds are missing."""
     done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
-    names = runs.drop_duplicates("order").set_index("order")["group"]
-    numbers, text = [], []
-    for order, plain in plain_of(runs).items():
-        if order == plain or order not in done or plain not in done:
-            continue
-        values = {metric: paired_difference(done[order][metric], done[plain][metric]) for metric in PAIRED}
-        n = max(count for count, _, _ in values.values())
-        if n:
-            who = {"group": names[order], "against": names[plain], "n": n}
-            numbers.append(who | difference_columns(values))
-            cells = {
-                HEADERS.get(m, m): cell(mean, half, count, n, sign="+") for m, (count, mean, half) in values.items()
-            }
-            text.append(who | cells)
+    pairs = [pair for pair in plain_of(runs).items() if pair[0] != pair[1] and done.keys() >= set(pair)]
+    columns = ["group", "against", "n", *(f"d_{metric}_{part}" for metric in PAIRED for part in ("n", "mean", "half"))]
+    numbers = pd.DataFrame([difference(done[order], done[plain]) for order, plain in pairs], columns=columns)
+    numbers = numbers[numbers["n"] > 0]
+    text = numbers[["group", "against", "n"]].astype(str)
+    for metric in PAIRED:
+        text[HEADERS.get(metric, metric)] = cells(numbers, f"d_{metric}", sign="+")
     title = "Test metrics minus plain's on shared seeds (nats), mean ± half-width of the paired 95 % t-interval."
-    return Table("paired", title, pd.DataFrame(numbers), pd.DataFrame(text).astype(str))
+    return Table("paired", title, numbers, text)
 
 
-def difference_columns(values: dict[str, tuple[int, float, float]]) -> dict[str, float]:
-    parts = ("n", "mean", "half")
-    return {f"d_{m}_{part}": v for m, triple in values.items() for part, v in zip(parts, triple, strict=True)}
+def difference(group: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
+    """One row of `paired`, from the runs of two groups indexed by seed."""
+    row: dict[str, Any] = {"group": group["group"].iloc[0], "against": plain["group"].iloc[0]}
+    row["n"] = len(group.index.intersection(plain.index))
+    for metric in PAIRED:
+        statistics = paired_difference(group[metric], plain[metric])
+        row |= {f"d_{metric}_{part}": value for part, value in zip(("n", "mean", "half"), statistics, strict=True)}
+    return row
 
 
 def every_run(runs: pd.DataFrame) -> Table:
@@ -92,6 +87,12 @@ def relative_time(runs: pd.DataFrame) -> pd.Series:
 
 
 # ---- cells ----------------------------------------------------------------------------------------------------------
+
+
+def cells(numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: str = "") -> list[str]:
+    columns = numbers[[f"{metric}_mean", f"{metric}_half", f"{metric}_n", "n"]]
+    rows = columns.to_numpy(dtype=float).tolist()
+    return [cell(mean, half, count, n, digits, sign) for mean, half, count, n in rows]
 
 
 def cell(mean: float, half: float, count: float, n: float, digits: int | None = None, sign: str = "") -> str:

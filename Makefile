@@ -1,0 +1,44 @@
+# make help lists the targets. Every target sets up .venv first when it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+STUDY ?= results/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types bench report clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
+
+setup: $(READY) ## build .venv from pyproject.toml and constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 setup")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,joblib]'
+	@touch $(READY)
+
+demo: $(READY) ## compare the six heads on the built-in corpus and write the report (about 5 minutes on two cores)
+	$(BIN)/python train.py experiment=demo
+	$(BIN)/python train.py experiment=demo_tau
+	$(BIN)/python scripts/report.py results/demo
+
+test: $(READY) ## run every test
+	$(BIN)/python -m pytest -n auto
+
+lint: $(READY) ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## check types
+	$(BIN)/mypy
+
+bench: $(READY) ## measure speed, as ratios in one run
+	$(BIN)/python scripts/bench.py all
+
+report: $(READY) ## write the report of STUDY=results/<study>
+	$(BIN)/python scripts/report.py $(STUDY)
+
+clean: ## remove caches (never results)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,455 @@
+"""Speed, as ratios within one run.
+
+    python scripts/bench.py [training|heads|startup|report|sweep|all] [--json FILE] [--quick]
+
+Machines differ and other processes disturb them. So training steps run on one thread and are timed by its own clock,
+alternatives take turns step by step, and what counts is the median of the paired ratios. Whole commands are timed by
+the wall clock.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uncollapse.config import CONF, build, heads, typed
+from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus
+from uncollapse.data.text import TextData
+from uncollapse.run import Parts, prepare, understand
+from uncollapse.trainer import OPTIMIZERS
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN, REPORT = [sys.executable, str(ROOT / "train.py")], [sys.executable, str(ROOT / "scripts/report.py")]
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model, and data to train on: `words` are the arguments of `generated`, None stands for the grammar."""
+
+    overrides: tuple[str, ...]
+    steps: int
+    quick: int
+    warm_up: int
+    words: tuple[int, float, float, int, int] | None = None
+
+
+SIZES = {
+    "grammar": Size(("data=grammar", "model=lstm"), steps=150, quick=30, warm_up=10),
+    "ptb": Size(("model=lstm_ptb", "data.batch_size=32"), 60, 12, 3, (10_000, 21, 10, 1, 82)),
+    "published": Size(("model=lstm_published", "data.batch_size=32"), 6, 2, 1, (20_000, 79, 42, 10, 200)),
+}
+
+
+# ---------------------------------------------------------------- the harness's step
+
+
+def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | None = None) -> Parts:
+    """What train.py builds for these overrides, on `data` instead of the config's when given."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=[f"head={head}", *overrides])
+    parts = prepare(cfg, understand(cfg, head, []))
+    if data is None:
+        return parts
+    model = typed(cfg.model, "model").build(len(data.vocabulary), lambda h, d: build(cfg.posterior, "posterior", h, d))
+    return replace(parts, data=replace(data, batch_size=cfg.data.batch_size), model=model)
+
+
+def harness_step(parts: Parts) -> Callable[[np.ndarray], None]:
+    """examples -> None: one training step as the trainer makes it, batch making included."""
+    make, lr = OPTIMIZERS["adam"], parts.trainer.lr
+    optimizers = {part: make(parameters, lr=lr) for part, parameters in parts.model.parts().items()}
+    parts.model.train()
+
+    def step(examples: np.ndarray) -> None:
+        batch = parts.data.batch("train", examples)
+        parts.procedure.step(parts.model, parts.objective, batch, 0.0, optimizers, parts.trainer.clip)
+
+    return step
+
+
+def orders(data: TextData) -> Iterator[np.ndarray]:
+    """Batches of the training split, epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from data.batches("train", 0, epoch)
+        epoch += 1
+
+
+# ---------------------------------------------------------------- the textbook's step
+
+
+def textbook_step(parts: Parts) -> Callable[[np.ndarray], None]:
+    """The same for the loop one finds in tutorials."""
+    model = copy.deepcopy(parts.model).train()
+    sentences = with_end(parts.data.corpora["train"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=parts.trainer.lr)
+
+    def step(examples: np.ndarray) -> None:
+        tokens, lengths = textbook_batch(sentences, examples)
+        noise = torch.randn(len(tokens), model.decoder.cell.in_features)
+        optimizer.zero_grad()
+        textbook_loss(model, tokens, lengths, noise).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), parts.trainer.clip)
+        optimizer.step()
+
+    return step
+
+
+def with_end(corpus: Corpus) -> list[Tensor]:
+    """Each sentence as a tensor that ends in end-of-sentence."""
+    pairs = zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)
+    return [torch.tensor([*corpus.tokens[a:b].tolist(), EOS]) for a, b in pairs]
+
+
+def textbook_batch(sentences: list[Tensor], examples: np.ndarray) -> tuple[Tensor, Tensor]:
+    """tokens [B, T] padded to the longest, lengths [B]."""
+    chosen = [sentences[i] for i in examples]
+    lengths = torch.tensor([len(sentence) for sentence in chosen])
+    return nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=PAD), lengths
+
+
+def textbook_loss(model: Any, tokens: Tensor, lengths: Tensor, noise: Tensor) -> Tensor:
+    """The negative ELBO per example with the plain head: every position computed, padding left out of the loss only."""
+    outputs, _ = model.encoder.lstm(model.encoder.embed(tokens))
+    last = outputs[torch.arange(len(tokens)), lengths - 1]
+    mean, log_var = model.posterior.linear(last).chunk(2, -1)
+    z = mean + torch.exp(0.5 * log_var) * noise
+    kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum()
+
+    decoder = model.decoder
+    before = functional.pad(tokens[:, :-1], (1, 0), value=BOS)
+    inputs = torch.cat([decoder.drop_in(decoder.embed(before)), z[:, None].expand(-1, tokens.shape[1], -1)], -1)
+    cell = decoder.cell(z)[None]
+    outputs, _ = decoder.lstm(inputs, (torch.tanh(cell), cell))
+    logits = decoder.words(decoder.drop_out(outputs))
+    rec = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="sum")
+    return (rec + kl) / len(tokens)
+
+
+# ---------------------------------------------------------------- training: harness against textbook
+
+
+def training(quick: bool) -> dict:
+    torch.set_num_threads(1)
+    results = {name: compare(size, size.quick if quick else size.steps) for name, size in SIZES.items()}
+    rows = [
+        [
+            name,
+            f"{r['ratio']:.2f}",
+            f"{r['ratio_quartiles'][0]:.2f} to {r['ratio_quartiles'][1]:.2f}",
+            f"{r['harness_tokens_per_second']:,.0f}",
+            f"{r['textbook_tokens_per_second']:,.0f}",
+            f"{r['harness_share_of_peak']:.0%}",
+            f"{r['textbook_share_of_peak']:.0%}",
+            f"{r['peak_gflops']:.0f}",
+            f"{r['loss_difference']:.0e}",
+            str(r["steps"]),
+        ]
+        for name, r in results.items()
+    ]
+    columns = ["size", "times faster", "quartiles", "tokens/s", "textbook", "of SGEMM", "textbook", "SGEMM GFLOP/s"]
+    columns += ["loss diff.", "steps"]
+    show("training step against a textbook loop (real tokens, medians)", columns, rows)
+    return results
+
+
+def compare(size: Size, steps: int) -> dict:
+    """Both loops in turns on the same examples, each pair beside a matrix product: how fast is the machine now?"""
+    parts = assemble(size.overrides, data=None if size.words is None else generated(*size.words))
+    difference = check_same_loss(parts)
+    sides = {"harness": harness_step(parts), "textbook": textbook_step(parts)}
+    seconds: dict[str, list[float]] = {"harness": [], "textbook": [], "peak": []}
+    tokens = []
+    square = torch.randn(1024, 1024)
+    lengths = parts.data.corpora["train"].lengths
+    for number, examples in zip(range(size.warm_up + steps), orders(parts.data), strict=False):
+        for name in sorted(sides, reverse=number % 2 == 1):
+            seconds[name].append(cpu_seconds(sides[name], examples))
+        seconds["peak"].append(min(cpu_seconds(torch.mm, square, square) for _ in range(2)))
+        tokens.append(int((lengths[examples] + 1).sum()))
+    harness, textbook, peak = (np.array(seconds[name][size.warm_up :]) for name in ("harness", "textbook", "peak"))
+    counts = np.array(tokens[size.warm_up :])
+    rate = 2 * 1024**3 / peak
+    flops = flops_per_token(parts.model) * counts
+    ratios = textbook / harness
+    return {
+        "ratio": float(np.median(ratios)),
+        "ratio_quartiles": np.quantile(ratios, [0.25, 0.75]).tolist(),
+        "harness_tokens_per_second": float(np.median(counts / harness)),
+        "textbook_tokens_per_second": float(np.median(counts / textbook)),
+        "harness_share_of_peak": float(np.median(flops / harness / rate)),
+        "textbook_share_of_peak": float(np.median(flops / textbook / rate)),
+        "peak_gflops": float(np.median(rate)) / 1e9,
+        "loss_difference": difference,
+        "steps": steps,
+    }
+
+
+def check_same_loss(parts: Parts) -> float:
+    """Relative difference of the losses on one batch, same weights and noise; it and the gradients' must be small."""
+    examples = parts.data.batches("train", 0, 0)[0]
+    model = parts.model.eval()
+    noise = torch.randn(len(examples), model.decoder.cell.in_features)
+    theirs = textbook_loss(model, *textbook_batch(with_end(parts.data.corpora["train"]), examples), noise)
+    their_gradients = torch.autograd.grad(theirs, list(model.parameters()))
+
+    batch = parts.data.batch("train", examples)
+    q = model.encode(batch)
+    place = {example: i for i, example in enumerate(examples)}
+    z = q.mean + q.std * noise[[place[example] for example in batch.examples]]
+    ours = parts.objective(model.nll(batch, z), q, z, 0.0).total
+    gradients = torch.autograd.grad(ours, list(model.parameters()))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+    for mine, other in zip(gradients, their_gradients, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+    return abs(ours.item() / theirs.item() - 1)
+
+
+def generated(
+    vocabulary: int, mean: float, spread: float, shortest: int, longest: int, sentences: int = 4000
+) -> TextData:
+    """Sentences of gamma-distributed lengths and words of Zipf's law."""
+    rng = np.random.default_rng(0)
+    lengths = rng.gamma((mean / spread) ** 2, spread**2 / mean, sentences).round().astype(int).clip(shortest, longest)
+    ranks = (vocabulary - len(SPECIALS)) ** rng.random(lengths.sum())
+    tokens = (len(SPECIALS) - 1 + ranks).astype(np.int32)
+    corpus = Corpus(tokens, np.concatenate([[0], np.cumsum(lengths)]))
+    return TextData({"train": corpus}, tuple(f"w{i}" for i in range(vocabulary)), batch_size=32)
+
+
+def flops_per_token(model: Any) -> int:
+    """Of the matrix products a training step cannot do without: two per weight and token, twice that again backward."""
+    lstms = [model.encoder.lstm, model.decoder.lstm]
+    weights = [weight for lstm in lstms for weight in (lstm.weight_ih_l0, lstm.weight_hh_l0)]
+    return 3 * 2 * sum(weight.numel() for weight in (*weights, model.decoder.words.weight))
+
+
+def cpu_seconds(work: Callable, *args: Any) -> float:
+    """Processor time of a call that keeps to one thread: time spent waiting for other processes is left out."""
+    start = time.process_time()
+    work(*args)
+    return time.process_time() - start
+
+
+# ---------------------------------------------------------------- heads
+
+
+def head_costs(quick: bool) -> dict:
+    """Seconds per training step of every head relative to plain, all heads in turns on the same batches."""
+    torch.set_num_threads(1)
+    names = ["plain", *(name for name in heads() if name != "plain")]
+    parts = {name: assemble([], name) for name in names}
+    steps = {name: harness_step(p) for name, p in parts.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    warm_up = 10
+    for number, examples in zip(range(warm_up + (20 if quick else 120)), orders(parts["plain"].data), strict=False):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            seconds[name].append(cpu_seconds(steps[name], examples))
+    results = {}
+    for name in names:
+        ratios = np.array(seconds[name][warm_up:]) / np.array(seconds["plain"][warm_up:])
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
+        middle_seconds = statistics.median(seconds[name][warm_up:])
+        results[name] = {"seconds": middle_seconds, "ratio": middle, "quartiles": [low, high]}
+    rows = [
+        [name, f"{1e3 * r['seconds']:.1f}", f"{r['ratio']:.3f}", f"{r['quartiles'][0]:.2f} to {r['quartiles'][1]:.2f}"]
+        for name, r in results.items()
+    ]
+    show("training step of each head (grammar)", ("head", "ms/step", "relative to plain", "quartiles"), rows)
+    return results
+
+
+# ---------------------------------------------------------------- start-up
+
+STAGES = """
+import json, time
+last, seconds = time.perf_counter(), {}
+def done(name):
+    global last
+    now = time.perf_counter()
+    seconds[name], last = now - last, now
+import torch
+done("import torch")
+from hydra import compose, initialize_config_dir
+done("import hydra")
+from uncollapse.config import CONF
+import uncollapse.run, uncollapse.trainer, uncollapse.models.lstm, uncollapse.data.builtin
+done("import uncollapse")
+with initialize_config_dir(str(CONF), version_base="1.3"):
+    cfg = compose("train")
+done("compose the config")
+from uncollapse.data.grammar import english
+grammar = english()
+done("data: grammar tables")
+grammar.entropy()
+done("data: entropy")
+uncollapse.data.builtin.GrammarConfig().load()
+done("data: draw sentences")
+print(json.dumps(seconds))
+"""
+
+
+def startup(quick: bool) -> dict:
+    """Seconds from the command to the first training step, and to the two help texts; the fastest of a few starts."""
+    repeats = 2 if quick else 4
+    commands = {"train.py --help": [*TRAIN, "--help"], "report.py --help": [*REPORT, "--help"]}
+    results: dict[str, Any] = {}
+    for name, words in commands.items():
+        results[name] = min(wall_seconds(words) for _ in range(repeats))
+    results["train.py to first step"] = min(seconds_to_first_step() for _ in range(repeats))
+    runs = [json.loads(quietly([sys.executable, "-c", STAGES])) for _ in range(repeats)]
+    stages = {name: min(run[name] for run in runs) for name in runs[0]}
+    stages["rest: interpreter, model, first evaluation"] = results["train.py to first step"] - sum(stages.values())
+    rows = [[name, f"{value:.2f}"] for name, value in results.items()]
+    rows += [[f"    {name}", f"{value:.2f}"] for name, value in stages.items()]
+    show("start-up", ("command", "seconds"), rows)
+    return {**results, "stages": stages}
+
+
+def wall_seconds(words: Sequence[str]) -> float:
+    """Of a whole command."""
+    start = time.perf_counter()
+    quietly(words)
+    return time.perf_counter() - start
+
+
+def seconds_to_first_step() -> float:
+    """Until the line of the evaluation at step 0, the last thing before training."""
+    with scratch() as folder:
+        start = time.perf_counter()
+        words = [*TRAIN, "trainer.max_steps=1", f"results={folder}"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "step 0 valid" in line:
+                    seconds = time.perf_counter() - start
+        if process.returncode:
+            raise SystemExit(f"{' '.join(words)} failed")
+        return seconds
+
+
+def quietly(words: Sequence[str]) -> str:
+    """Run a command in the checkout; its output, or the end of the benchmark with the command's complaint."""
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="uncollapse-bench-") as folder:
+        yield Path(folder)
+
+
+# ---------------------------------------------------------------- report
+
+
+def report(quick: bool) -> dict:
+    """Seconds for the report of a study of many runs, relative to its start (the report of one run)."""
+    count = 100 if quick else 500
+    with scratch() as folder:
+        short = ["trainer.max_steps=8", "trainer.eval_every=1", "data.train=600", "data.valid=200", "data.test=200"]
+        quietly([*TRAIN, *short, f"results={folder}", "study=real"])
+        real = next((folder / "real").glob("runs/*/*/seed=0"))
+        one = wall_seconds([*REPORT, str(real)])
+        multiply(real, folder / "many", count)
+        many = wall_seconds([*REPORT, str(folder / "many")])
+    results = {"runs": count, "seconds": many, "seconds_one_run": one, "ms_per_run": 1e3 * (many - one) / count}
+    rows = [["one run", f"{one:.1f}"], [f"{count} runs", f"{many:.1f}"]]
+    rows += [["each further run", f"{results['ms_per_run'] / 1e3:.4f}"]]
+    show("report.py", ("study", "seconds"), rows)
+    return results
+
+
+def multiply(real: Path, study: Path, count: int) -> None:
+    """A study of `count` runs over all heads: a real run's files under other names, its numbers shaken a little."""
+    rng = np.random.default_rng(0)
+    config = yaml.safe_load((real / "config.yaml").read_text())
+    rows = [json.loads(line) for line in (real / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((real / "summary.json").read_text())
+    for i in range(count):
+        head, seed = heads()[i % len(heads())], i // len(heads())
+        folder = study / "runs" / head / "default" / f"seed={seed}"
+        folder.mkdir(parents=True)
+        named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
+        command = f"# python train.py head={head} seed={seed} study={study.name}\n"
+        (folder / "config.yaml").write_text(command + yaml.safe_dump({**config, **named}))
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(shaken(row, rng)) + "\n" for row in rows))
+        (folder / "summary.json").write_text(json.dumps({**shaken(summary, rng), **named}))
+        (folder / "data.json").write_bytes((real / "data.json").read_bytes())
+        (folder / "done").touch()
+
+
+def shaken(row: dict, rng: np.random.Generator) -> dict:
+    factor = 1 + 0.01 * rng.standard_normal()
+    return {**row, **{name: row[name] * factor for name in ("nelbo", "rec", "kl")}}
+
+
+# ---------------------------------------------------------------- sweep
+
+
+def sweep(quick: bool) -> dict:
+    """Eight runs on two cores at a time against the same one after another."""
+    small = ["data.train=2000", "data.valid=500", "data.test=500", f"trainer.epochs={1 if quick else 6}"]
+    words = [*TRAIN, "-m", "head=plain,bn_mu", "seed=0,1,2,3", *small]
+    with scratch() as folder:
+        words += [f"results={folder}"]
+        two = wall_seconds([*words, "study=two", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+        one = wall_seconds([*words, "study=one"])
+        finished = len(list(folder.glob("*/runs/*/*/*/done")))
+    if finished != 16:
+        raise SystemExit(f"{finished} of 16 runs were finished")
+    results = {"one_after_another": one, "two_at_a_time": two, "ratio": two / one}
+    rows = [["one after another", f"{one:.1f}", ""], ["two at a time (joblib)", f"{two:.1f}", f"{two / one:.2f}"]]
+    show("sweep of eight runs", ("launcher", "seconds", "ratio"), rows)
+    return results
+
+
+# ---------------------------------------------------------------- the command
+
+PARTS = {"training": training, "heads": head_costs, "startup": startup, "report": report, "sweep": sweep}
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    Console(width=None if console.is_terminal else 160).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed, as ratios within one run.")
+    parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, too")
+    parser.add_argument("--quick", action="store_true", help="fewer steps and runs: a glance, not a measurement")
+    asked = parser.parse_args()
+    results = {name: part(asked.quick) for name, part in PARTS.items() if asked.part in (name, "all")}
+    if asked.json:
+        asked.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

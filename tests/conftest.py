@@ -1,0 +1,69 @@
+"""What several tests share: small runs, in this process or as the command a user types."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = [
+    "data.train=96",
+    "data.valid=32",
+    "data.test=32",
+    "data.batch_size=16",
+    "model.embedding=8",
+    "model.hidden=12",
+    "model.latent=4",
+    "trainer.epochs=2",
+]
+TIMES = ("seconds", "seconds_per_step", "wall_seconds", "commit", "study")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("UNCOLLAPSE_SWEEP", raising=False)
+
+
+def composed(*words: str) -> DictConfig:
+    """The config that these words make, as Hydra gives it to a run."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", list(words))
+
+
+def run_here(results: Path, head: str, *words: str) -> str:
+    """A small run in this process: "done" or "skipped"."""
+    from uncollapse.run import run
+
+    overrides = [*SMALL, *words]
+    cfg = composed(f"head={head}", f"results={results}", *overrides)
+    return run(cfg, head, overrides)
+
+
+def type_command(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """`python train.py WORDS` as a user types it."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, "train.py", *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=200
+    )
+
+
+def folder_of(results: Path, head: str, study: str = "scratch", seed: int = 0) -> Path:
+    """The only run folder of a head and seed."""
+    (folder,) = (results / study / "runs" / head).glob(f"*/seed={seed}")
+    return folder
+
+
+def rows(folder: Path) -> list[dict]:
+    """metrics.jsonl without clock times, so that two runs can be compared."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def summary(folder: Path) -> dict:
+    return {k: v for k, v in json.loads((folder / "summary.json").read_text()).items() if k not in TIMES}

@@ -1,0 +1,207 @@
+"""Which sentences go together and how they become padded batches, against naive loops."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from uncollapse.data.batches import epoch_batches, join_singles, near_equal
+from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, make_batch, stretch_bounds
+from uncollapse.data.text import TextData
+from uncollapse.errors import InputError
+
+properties = settings(max_examples=150, deadline=None, derandomize=True)
+policies = st.sampled_from(["mixed", "by_length"])
+many_lengths = st.lists(st.integers(1, 12), max_size=80)
+some_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=24)
+
+
+def corpus_of(sentences) -> Corpus:
+    offsets = np.cumsum([0, *map(len, sentences)])
+    return Corpus(np.array([token for sentence in sentences for token in sentence], dtype=np.int32), offsets)
+
+
+def sentences_of(lengths, seed=0):
+    """Random sentences of these lengths, every token an ordinary or an unknown word."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(UNK, 30, n).tolist() for n in lengths]
+
+
+# ---------------------------------------------------------------- composition
+
+
+@properties
+@given(many_lengths, st.integers(1, 9), policies, st.integers(0, 50), st.integers(0, 50))
+def test_every_example_comes_once_an_epoch(lengths, size, policy, seed, epoch):
+    batches = epoch_batches(np.array(lengths, dtype=int), size, policy, seed, epoch)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert all(len(batch) for batch in batches)
+
+
+@properties
+@given(many_lengths, st.integers(2, 9), policies, st.integers(0, 50))
+def test_no_batch_holds_a_single_example_unless_the_data_does(lengths, size, policy, seed):
+    batches = epoch_batches(np.array(lengths, dtype=int), size, policy, seed, 0)
+    if len(lengths) >= 2:
+        assert min(map(len, batches)) >= 2
+    assert max(map(len, batches), default=0) <= (size if size > 2 else 3)
+
+
+@properties
+@given(st.integers(1, 500), st.integers(1, 40))
+def test_batch_sizes_differ_by_at_most_one(n, size):
+    sizes = [len(batch) for batch in epoch_batches(np.ones(n, dtype=int), size, "mixed", 0, 0)]
+    assert max(sizes) - min(sizes) <= 1 and sum(sizes) == n
+    assert len(sizes) == -(-n // size) or (size == 2 and len(sizes) == max(1, n // 2))
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "sizes"),
+    [(10, 4, [4, 3, 3]), (9, 4, [3, 3, 3]), (8, 4, [4, 4]), (5, 2, [3, 2]), (3, 1, [1, 1, 1]), (0, 4, [])],
+)
+def test_sizes_by_hand(n, size, sizes):
+    assert [len(part) for part in near_equal(np.arange(n), size)] == sizes
+
+
+@properties
+@given(many_lengths, st.integers(2, 9), st.integers(0, 50))
+def test_by_length_mixes_lengths_only_to_take_in_a_single(lengths, size, seed):
+    lengths = np.array(lengths, dtype=int)
+    count = {n: int((lengths == n).sum()) for n in lengths}
+    for batch in epoch_batches(lengths, size, "by_length", seed, 0):
+        here = set(lengths[batch])
+        # of the lengths in one batch at most one is shared by several sentences of the corpus
+        assert sum(count[n] > 1 for n in here) <= 1
+        if len(here) > 1:
+            between = [n for n in count if min(here) <= n <= max(here)]
+            assert sum(count[n] > 1 for n in between) <= 1
+
+
+def test_a_single_joins_the_next_shorter_group_and_the_shortest_the_next_longer():
+    groups = [[0], [1, 2], [3], [4], [5, 6], [7, 8, 9], [10]]
+    joined = [group.tolist() for group in join_singles([np.array(g) for g in groups])]
+    assert joined == [[0, 1, 2, 3, 4], [5, 6], [7, 8, 9, 10]]
+
+
+@pytest.mark.parametrize("policy", ["mixed", "by_length"])
+def test_the_order_depends_on_seed_and_epoch_alone(policy):
+    lengths = np.random.default_rng(0).integers(1, 9, 200)
+
+    def order(seed, epoch):
+        return [batch.tolist() for batch in epoch_batches(lengths, 8, policy, seed, epoch)]
+
+    first = order(1, 2)
+    np.random.default_rng().random()
+    torch.manual_seed(99)
+    assert order(1, 2) == first
+    assert order(1, 3) != first and order(2, 2) != first and order(2, 1) != first
+
+
+def test_by_length_batches_do_not_come_in_order_of_length():
+    lengths = np.repeat(np.arange(1, 21), 4)
+    first, second = (
+        [int(lengths[batch[0]]) for batch in epoch_batches(lengths, 4, "by_length", 0, epoch)] for epoch in (0, 1)
+    )
+    assert sorted(first) == sorted(second) == list(range(1, 21))
+    assert first != sorted(first) and first != second
+
+
+def test_mixed_batches_are_a_fair_shuffle():
+    """Two given examples of 20 share one of the four batches of 5 with probability 4/19."""
+    together = 0
+    for epoch in range(2000):
+        home = np.empty(20, dtype=int)
+        for number, batch in enumerate(epoch_batches(np.ones(20, dtype=int), 5, "mixed", 0, epoch)):
+            home[batch] = number
+        together += home[0] == home[1]
+    assert abs(together / 2000 - 4 / 19) < 4 * np.sqrt(4 / 19 * 15 / 19 / 2000)
+
+
+def test_unknown_policy_is_refused():
+    with pytest.raises(InputError, match=r"^data\.batching=sorted: allowed are mixed, by_length$"):
+        epoch_batches(np.ones(4, dtype=int), 2, "sorted", 0, 0)
+
+
+def test_text_data_uses_its_own_size_and_policy_unless_told():
+    corpus = corpus_of(sentences_of([1, 1, 2, 2, 3, 3]))
+    data = TextData({"train": corpus}, ("a",), 2, "by_length")
+    assert all(len(set(corpus.lengths[batch])) == 1 for batch in data.batches("train", 0, 0))
+    assert [len(batch) for batch in data.batches("train", 0, 0, size=6, batching="mixed")] == [6]
+    assert data.size("train") == 6
+
+
+# ---------------------------------------------------------------- padded batches
+
+
+@properties
+@given(some_lengths, st.integers(0, 1000))
+@example([8, 8, 6, 4, 4, 4, 2, 2], 0)  # equal lengths on both sides of a quarter of the batch
+def test_a_batch_is_the_sorted_padded_sentences(lengths, seed):
+    sentences = sentences_of(lengths, seed)
+    chosen = np.random.default_rng(seed).permutation(len(lengths))
+    batch = make_batch(corpus_of(sentences), chosen)
+    assert sorted(batch.examples) == sorted(chosen) and len(batch) == len(lengths)
+    assert batch.lengths.tolist() == sorted((n + 1 for n in lengths), reverse=True)
+    width = max(lengths) + 1
+    for row, which in enumerate(batch.examples):
+        whole = [*sentences[which], EOS]
+        assert batch.tokens[row].tolist() == whole + [PAD] * (width - len(whole))
+        assert batch.lengths[row] == len(whole)
+
+
+@properties
+@given(some_lengths, st.integers(0, 1000))
+@example([8, 8, 6, 4, 4, 4, 2, 2], 0)
+def test_targets_and_owners_are_the_real_tokens_each_once(lengths, seed):
+    batch = make_batch(corpus_of(sentences_of(lengths, seed)), np.arange(len(lengths)))
+    found, position = [], 0
+    for stretch in batch.stretches:
+        for place in stretch.real.tolist():
+            row, step = divmod(place, stretch.stop - stretch.start)
+            step += stretch.start
+            assert batch.owner[position] == row < stretch.rows
+            assert batch.targets[position] == batch.tokens[row, step]
+            found.append((row, step))
+            position += 1
+    real = [(row, step) for row, n in enumerate(batch.lengths.tolist()) for step in range(n)]
+    assert sorted(found) == real and position == len(batch.targets) == len(batch.owner)
+
+
+@properties
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=40), st.integers(1, 8))
+@example([9, 9, 7, 5, 5, 5, 3, 3], 4)
+def test_stretches_cover_the_real_tokens_and_drop_rows_that_have_ended(lengths, count):
+    lengths = np.array(sorted(lengths, reverse=True))
+    bounds = stretch_bounds(lengths, count)
+    covered = np.zeros((len(lengths), lengths[0]), dtype=int)
+    for rows, start, stop in bounds:
+        covered[:rows, start:stop] += 1
+        assert (lengths[:rows] > start).all()  # else the row's last state would be looked for where it is no more
+    real = np.arange(lengths[0]) < lengths[:, None]
+    assert (covered[real] == 1).all() and covered.max() == 1
+    assert 1 <= len(bounds) <= count
+    assert bounds[0][:2] == (len(lengths), 0) and bounds[-1][2] == lengths[0]
+    assert [start for _, start, _ in bounds[1:]] == [stop for _, _, stop in bounds[:-1]]
+    assert all(before[0] > after[0] for before, after in pairwise(bounds))
+
+
+def test_stretches_by_hand():
+    assert stretch_bounds(np.array([9, 9, 7, 5, 5, 5, 3, 3])) == [(8, 0, 3), (6, 3, 5), (3, 5, 7), (2, 7, 9)]
+    assert stretch_bounds(np.array([4, 4, 4, 4])) == [(4, 0, 4)]
+    assert stretch_bounds(np.array([6])) == [(1, 0, 6)]
+
+
+def test_the_reserved_words_come_first():
+    assert (PAD, BOS, EOS, UNK) == (0, 1, 2, 3)
+
+
+def test_to_moves_every_tensor():
+    batch = make_batch(corpus_of(sentences_of([3, 5, 1])), np.arange(3))
+    assert batch.to(torch.device("cpu")) is batch
+    moved = batch.to(torch.device("meta"))
+    assert {t.device.type for t in (moved.tokens, moved.lengths, moved.targets, moved.owner)} == {"meta"}
+    assert {s.real.device.type for s in moved.stretches} == {"meta"}
+    assert len(moved) == 3 and moved.examples is batch.examples

@@ -1,0 +1,239 @@
+"""Files that are whole or not there, and rows that survive whatever happened to the process that wrote them."""
+
+import json
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from uncollapse.checkpoint import load_model, load_state, save_model, save_state, write_whole
+from uncollapse.errors import InputError
+from uncollapse.record import Record, plain, read_rows
+
+
+def names(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+# ---------------------------------------------------------------- whole or not there
+
+
+def test_a_file_is_written_and_replaced(tmp_path):
+    path = tmp_path / "a"
+    write_whole(path, b"old")
+    write_whole(path, b"new and longer")
+    assert path.read_bytes() == b"new and longer" and names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, call):
+    path = tmp_path / "state.pt"
+    write_whole(path, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_whole(path, b"new")
+    assert caught.value.errno == 28 and caught.value.filename == str(path)
+    assert path.read_bytes() == b"old" and names(tmp_path) == ["state.pt"]
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(tmp_path, monkeypatch, call):
+    path = tmp_path / "state.pt"
+    write_whole(path, b"old")
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(os, call, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    write_whole(path, b"newer")
+    assert path.read_bytes() == b"newer" and names(tmp_path) == ["state.pt"]
+
+
+def test_the_data_is_on_disk_before_the_name_points_at_it(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append("sync") or fsync(handle))
+    monkeypatch.setattr(os, "replace", lambda *paths: calls.append("rename") or replace(*paths))
+    write_whole(tmp_path / "a", b"data")
+    assert calls == ["sync", "rename", "sync"]
+
+
+def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(OSError) as caught:
+        write_whole(tmp_path / "no" / "a", b"")
+    assert caught.value.filename == str(tmp_path / "no" / "a")
+
+
+# ---------------------------------------------------------------- weights and states
+
+
+def test_weights_and_buffers_come_back_bit_for_bit(tmp_path):
+    model, other = (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)) for _ in range(2))
+    model(torch.randn(5, 3))
+    save_model(tmp_path / "m", model)
+    load_model(tmp_path / "m", other)
+    for name, tensor in model.state_dict().items():
+        assert other.state_dict()[name].equal(tensor) and other.state_dict()[name].dtype == tensor.dtype
+
+
+def test_a_failed_save_leaves_the_best_weights(tmp_path, monkeypatch):
+    model = nn.Linear(2, 2)
+    save_model(tmp_path / "m", model)
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    nn.init.zeros_(model.weight)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError):
+        broken.setattr(os, "replace", full)
+        save_model(tmp_path / "m", model)
+    load_model(tmp_path / "m", model)
+    assert model.weight.equal(kept["weight"])
+
+
+def test_weights_that_are_damaged_missing_or_of_another_model_are_named(tmp_path):
+    path, model = tmp_path / "model.safetensors", nn.Linear(3, 2)
+    save_model(path, model)
+    whole = path.read_bytes()
+    for data in (whole[:-4], whole[:5], b"", b"not weights at all"):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="not the weights of this run's model, or damaged"):
+            load_model(path, model)
+    path.write_bytes(whole)
+    for other in (nn.Linear(4, 2), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):
+        with pytest.raises(InputError, match="not the weights of this run's model"):
+            load_model(path, other)
+    path.unlink()
+    with pytest.raises(InputError, match="not the weights"):
+        load_model(path, model)
+
+
+def optimised():
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return {"step": 7, "best": 0.1, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "none": None}
+
+
+def test_a_state_comes_back_bit_for_bit(tmp_path):
+    state = {**optimised(), "rng": torch.get_rng_state()}
+    save_state(tmp_path / "s", state)
+    back = load_state(tmp_path / "s")
+    assert back["step"] == 7 and back["best"] == 0.1 and back["none"] is None
+    assert back["rng"].equal(state["rng"]) and back["model"]["weight"].equal(state["model"]["weight"])
+    assert back["optimizer"]["state"][0]["exp_avg"].equal(state["optimizer"]["state"][0]["exp_avg"])
+
+
+@pytest.mark.parametrize("left", [0, 1, 100, -100, -1])
+def test_a_truncated_state_is_refused_by_name(tmp_path, left):
+    path = tmp_path / "state.pt"
+    save_state(path, optimised())
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(InputError) as caught:
+        load_state(path)
+    assert str(caught.value).startswith(f"{path}: truncated or damaged") and "\n" not in str(caught.value)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "state.pt"
+    path.write_text("step: 7\n")
+    with pytest.raises(InputError, match="truncated or damaged"):
+        load_state(path)
+    for other in ([1, 2], {"model": {}}, torch.zeros(2)):
+        torch.save(other, path)
+        with pytest.raises(InputError, match="not a checkpoint of a run"):
+            load_state(path)
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def test_loading_a_state_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"step": 1, "payload": Payload()}, tmp_path / "state.pt")
+    with pytest.raises(InputError):
+        load_state(tmp_path / "state.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+# ---------------------------------------------------------------- rows
+
+ROWS = [{"step": step, "kl": step / 4, "split": split} for step in (0, 10, 20) for split in ("train", "valid")]
+
+
+def filled(path, rows=ROWS) -> Record:
+    record = Record(path, [])
+    for row in rows:
+        record.write(row)
+    return record
+
+
+def test_every_row_is_one_line_and_comes_back(tmp_path):
+    filled(tmp_path / "rows")
+    assert len((tmp_path / "rows").read_text().splitlines()) == 6
+    assert read_rows(tmp_path / "rows") == ROWS
+    assert read_rows(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize("left", range(1, 41, 5))
+def test_a_torn_last_line_is_passed_over(tmp_path, left):
+    path = tmp_path / "rows"
+    filled(path)
+    torn = json.dumps(ROWS[-1])[:left]
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:-1]) + torn)
+    assert read_rows(path) == ROWS[:-1]
+    record = Record(path, [])
+    record.resume(20)
+    record.write(ROWS[-1])
+    assert read_rows(path) == ROWS
+
+
+def test_bytes_that_are_no_text_and_lines_that_are_no_rows_are_passed_over(tmp_path):
+    path = tmp_path / "rows"
+    path.write_bytes(b'\xff\xfe\x00\n12\n[1]\nnull\n{"kl": 1}\n{"step": 3, "kl": 1}\n')
+    assert read_rows(path) == [{"step": 3, "kl": 1}]
+
+
+@pytest.mark.parametrize(("step", "kept"), [(-1, 0), (0, 2), (9, 2), (10, 4), (20, 6), (99, 6)])
+def test_resuming_keeps_the_rows_up_to_the_checkpoint_and_mirrors_them(tmp_path, step, kept):
+    path, mirrored = tmp_path / "rows", []
+    filled(path)
+    record = Record(path, [mirrored.append])
+    record.resume(step)
+    assert read_rows(path) == ROWS[:kept] == mirrored
+    record.write({"step": 30})
+    assert read_rows(path) == [*ROWS[:kept], {"step": 30}] == mirrored
+
+
+def test_resuming_what_never_began_gives_an_empty_file(tmp_path):
+    Record(tmp_path / "rows", []).resume(-1)
+    assert (tmp_path / "rows").read_bytes() == b""
+
+
+def test_a_crash_while_resuming_loses_no_row(tmp_path, monkeypatch):
+    path = tmp_path / "rows"
+    filled(path)
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        Record(path, []).resume(0)
+    assert read_rows(path) == ROWS
+
+
+def test_numbers_that_are_not_finite_become_null_on_disk_and_in_mirrors(tmp_path):
+    nan, inf, mirrored = float("nan"), float("inf"), []
+    row = {"step": 1, "kl": nan, "per": [1.0, inf, {"x": -inf}], "pair": (nan, 2), "ok": True, "none": None}
+    Record(tmp_path / "rows", [mirrored.append]).write(row)
+    expected = {"step": 1, "kl": None, "per": [1.0, None, {"x": None}], "pair": [None, 2], "ok": True, "none": None}
+
+    def not_json(constant):
+        raise AssertionError(constant)
+
+    assert json.loads((tmp_path / "rows").read_text(), parse_constant=not_json) == expected
+    assert mirrored == [expected] and plain(row) == expected

@@ -1,0 +1,463 @@
+"""Text from the user's own files: what is read, what is cached, and one sentence for whatever is wrong with it."""
+
+import gzip
+import json
+import lzma
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uncollapse.data import files
+from uncollapse.data.corpus import SPECIALS, UNK
+from uncollapse.data.files import TextConfig
+from uncollapse.data.text import SPLITS, build_vocabulary, encode, keep, select, split_words
+from uncollapse.errors import InputError
+
+properties = settings(max_examples=100, deadline=None, derandomize=True)
+TEXT = {"train": "the cat sat\nthe dog sat\nthe cat ran\n", "valid": "the bird sat\n", "test": "a dog ran\nthe cat\n"}
+OPENERS = {"": open, ".gz": gzip.open, ".xz": lzma.open}
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch, tmp_path):
+    """No test may reach for the network or for the user's own cache."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def put(folder: Path, text=TEXT, ending="", **changed) -> Path:
+    """Write train/valid/test.txt[.gz|.xz]; `changed` replaces the content (text or bytes) of single splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, content in {**text, **changed}.items():
+        with OPENERS[ending](folder / f"{split}.txt{ending}", "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def read(folder: Path, **options):
+    return TextConfig(dir=str(folder), cache=str(folder.parent / "cache"), **options).load()
+
+
+def spelled(data, split) -> list[str]:
+    """The sentences of a split, from ids back to words."""
+    corpus = data.corpora[split]
+    words = [data.vocabulary[i] for i in corpus.tokens]
+    return [" ".join(words[a:b]) for a, b in pairwise(corpus.offsets)]
+
+
+def refused(folder: Path, **options) -> str:
+    """The one sentence of the refusal."""
+    with pytest.raises(InputError) as caught:
+        read(folder, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
+def test_plain_and_compressed_files_give_the_same_sentences(tmp_path, ending):
+    data = read(put(tmp_path / "text", ending=ending))
+    # counts in the training part: the 3; cat 2, sat 2; dog 1, ran 1
+    assert data.vocabulary == (*SPECIALS, "the", "cat", "sat", "dog", "ran")
+    assert spelled(data, "train") == ["the cat sat", "the dog sat", "the cat ran"]
+    assert spelled(data, "valid") == ["the <unk> sat"] and spelled(data, "test") == ["<unk> dog ran", "the cat"]
+    assert data.facts()["words_per_sentence"] == {"train": 3.0, "valid": 3.0, "test": 2.5}
+    assert data.entropy is None and data.oracle_nll is None
+
+
+def test_three_files_named_one_by_one(tmp_path):
+    put(tmp_path / "text")
+    put(tmp_path / "text", ending=".gz")
+    named = {"train": "train.txt.gz", "valid": "valid.txt", "test": "test.txt"}
+    data = TextConfig(**{k: str(tmp_path / "text" / v) for k, v in named.items()}, cache=str(tmp_path / "c")).load()
+    assert spelled(data, "train")[1] == "the dog sat"
+
+
+@pytest.mark.parametrize("name", ["validation.txt", "dev.txt.xz"])
+def test_customary_names_of_the_validation_part(tmp_path, name):
+    folder = put(tmp_path / "text")
+    content = (folder / "valid.txt").read_bytes()
+    (folder / "valid.txt").unlink()
+    (folder / name).write_bytes(lzma.compress(content) if name.endswith("xz") else content)
+    assert spelled(read(folder), "valid") == ["the <unk> sat"]
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "a*c", "what?", "a::b", ".hidden", "with space", "grüße"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    put(tmp_path / "aXc", train="other words entirely\n")  # what the name would match, were it a pattern
+    assert spelled(read(put(tmp_path / name)), "train")[0] == "the cat sat"
+
+
+@pytest.mark.parametrize(
+    "train",
+    ["the  cat\tsat \r\n the dog sat\r\n", "\ufeffthe cat sat\nthe dog sat", "the\u00a0cat sat\nthe dog\u2028sat\n"],
+)
+def test_line_ends_white_space_and_byte_order_mark_are_no_words(tmp_path, train):
+    assert spelled(read(put(tmp_path / "text", train=train)), "train") == ["the cat sat", "the dog sat"]
+
+
+def test_labels_are_what_stands_before_the_first_tab(tmp_path):
+    text = dict.fromkeys(SPLITS, "0\tgood\tfood here\n1 star\tbad food\n")
+    data = read(put(tmp_path / "text", text), labels=True)
+    assert spelled(data, "train") == ["good food here", "bad food"]
+
+
+def test_empty_and_too_long_sentences_are_passed_over_and_counted(tmp_path):
+    folder = put(tmp_path / "text", train="\na b c d\n \na b c\n\na\n")
+    data = read(folder, max_length=3)
+    assert spelled(data, "train") == ["a b c", "a"]
+    assert data.skipped["train"] == {"empty": 3, "too_long": 1} and data.skipped["valid"] == {"empty": 0, "too_long": 0}
+    assert read(folder, max_length=4).skipped["train"] == {"empty": 3, "too_long": 0}
+
+
+@properties
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=12))
+def test_words_are_those_of_str_split(sentences):
+    words, offsets = split_words(pa.array(sentences, pa.string()))
+    assert words.to_pylist() == [word for sentence in sentences for word in sentence.split()]
+    assert np.diff(offsets).tolist() == [len(sentence.split()) for sentence in sentences]
+
+
+def test_missing_values_are_empty_sentences():
+    words, offsets = split_words(pa.chunked_array([["a b", None], ["c"]]))
+    assert words.to_pylist() == ["a", "b", "c"] and offsets.tolist() == [0, 2, 2, 3]
+
+
+# ---------------------------------------------------------------- vocabulary
+
+
+WORDS = pa.array(["b", "b", "b", "<unk>", "<unk>", "<unk>", "<unk>", "d", "d", "a", "a", "c", "é"], pa.large_string())
+
+
+@pytest.mark.parametrize(
+    ("limit", "min_count", "kept"),
+    [(None, 1, "b a d c é"), (None, 2, "b a d"), (None, 3, "b"), (6, 1, "b a"), (5, 2, "b"), (99, 1, "b a d c é")],
+)
+def test_vocabulary_by_hand(limit, min_count, kept):
+    assert build_vocabulary(WORDS, limit, min_count) == (*SPECIALS, *kept.split())
+
+
+def test_words_outside_the_vocabulary_and_literal_unk_become_unk():
+    words = pa.array(["b", "<unk>", "zebra", "a"], pa.large_string())
+    assert encode(words, (*SPECIALS, "a", "b")).tolist() == [5, UNK, UNK, 4]
+
+
+@properties
+@given(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=60), st.integers(1, 4), st.integers(5, 9))
+def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit):
+    count = Counter(words)
+    expected = sorted((w for w in count if count[w] >= min_count), key=lambda w: (-count[w], w))[: limit - 4]
+    column = pa.array(words, pa.large_string())
+    if not expected:
+        with pytest.raises(InputError):
+            build_vocabulary(column, limit, min_count)
+        return
+    vocabulary = build_vocabulary(column, limit, min_count)
+    assert list(vocabulary[4:]) == expected
+    assert [vocabulary[i] for i in encode(column, vocabulary)] == [w if w in expected else "<unk>" for w in words]
+
+
+@properties
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=20), st.integers(1, 6))
+def test_selected_sentences_are_the_kept_ones_unchanged(lengths, max_length):
+    offsets = np.cumsum([0, *lengths])
+    tokens = np.arange(offsets[-1])
+    kept, counts = keep(offsets, max_length)
+    assert counts == {"empty": lengths.count(0), "too_long": sum(n > max_length for n in lengths)}
+    corpus = select(tokens, offsets, kept)
+    expected = [tokens[a:b].tolist() for a, b in pairwise(offsets) if 0 < b - a <= max_length]
+    assert [corpus.tokens[a:b].tolist() for a, b in pairwise(corpus.offsets)] == expected
+
+
+# ---------------------------------------------------------------- cache
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Counts how often the files themselves are read."""
+    calls = []
+    original = files.load_columns
+    monkeypatch.setattr(files, "load_columns", lambda *a, **k: calls.append(a) or original(*a, **k))
+    return calls
+
+
+def test_the_second_time_comes_from_the_cache_without_datasets(tmp_path, reads, monkeypatch):
+    folder = put(tmp_path / "text")
+    first = read(folder)
+    monkeypatch.setitem(sys.modules, "datasets", None)  # importing it is an error from here on
+    second = read(folder)
+    assert len(reads) == 1
+    assert second.vocabulary == first.vocabulary and second.skipped == first.skipped
+    for split in SPLITS:
+        assert np.array_equal(second.corpora[split].tokens, first.corpora[split].tokens)
+        assert np.array_equal(second.corpora[split].offsets, first.corpora[split].offsets)
+    with pytest.raises(ImportError):
+        read(folder, min_count=2)
+
+
+def test_the_cache_follows_content_and_options_and_not_the_path(tmp_path, reads):
+    folder = put(tmp_path / "text")
+    read(folder)
+    read(put(tmp_path / "elsewhere"))
+    read(folder, batch_size=7, batching="by_length")
+    assert len(reads) == 1
+    for n, options in enumerate([{"min_count": 2}, {"vocab_size": 6}, {"max_length": 3}], 2):
+        read(folder, **options)
+        assert len(reads) == n
+    put(folder, valid="the bird sat\n\n")
+    assert read(folder).skipped["valid"]["empty"] == 1
+    assert len(reads) == 5
+
+
+def test_the_same_words_with_labels_are_another_entry(tmp_path):
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "x\tone two\n"))
+    assert spelled(read(folder), "train") == ["x one two"]
+    assert spelled(read(folder, labels=True), "train") == ["one two"]
+
+
+def test_swapped_splits_are_another_entry(tmp_path):
+    put(tmp_path / "text", valid=TEXT["test"], test=TEXT["valid"])
+    assert len(spelled(read(tmp_path / "text"), "valid")) == 2
+    assert len(spelled(read(put(tmp_path / "text")), "valid")) == 1
+
+
+def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
+    folder, whole = put(tmp_path / "text"), json.dumps
+
+    def full(meta, **options):
+        if "vocabulary" in meta:
+            raise OSError(28, "No space left on device")
+        return whole(meta, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.json, "dumps", full)
+        assert "cannot write there (No space left on device)" in refused(folder)
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert spelled(read(folder), "train")[0] == "the cat sat"
+
+
+def test_a_damaged_cache_is_named(tmp_path):
+    folder = put(tmp_path / "text")
+    read(folder)
+    (entry,) = (tmp_path / "cache").iterdir()
+    (entry / "train-tokens.npy").write_bytes((entry / "train-tokens.npy").read_bytes()[:-8])
+    assert str(entry) in refused(folder) and "damaged" in refused(folder)
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path):
+    folder = put(tmp_path / "text")
+    (tmp_path / "cache").write_text("in the way")
+    assert refused(folder).startswith(f"data.cache={tmp_path / 'cache'}: cannot write there")
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_missing_files_folders_and_splits_are_named(tmp_path):
+    folder = put(tmp_path / "text")
+    assert refused(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
+    (folder / "test.txt").unlink()
+    assert refused(folder) == (
+        f"data.dir={folder}: no file for the test part; looked for test.txt, test.txt.gz, test.txt.xz"
+    )
+    with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
+        TextConfig(train=str(folder / "train.txt"), test="").load()
+    with pytest.raises(InputError, match=r"missing: data\.train=FILE data\.valid=FILE data\.test=FILE$"):
+        TextConfig(train="", valid="", test="").load()
+    named = {split: str(folder / "train.txt") for split in SPLITS}
+    with pytest.raises(InputError) as caught:
+        TextConfig(**{**named, "valid": str(folder)}).load()
+    assert str(caught.value) == f"data.valid={folder}: is a folder, not a file"
+    with pytest.raises(InputError) as caught:
+        TextConfig(**{**named, "test": "/no/such.txt"}).load()
+    assert str(caught.value) == "data.test=/no/such.txt: no such file"
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    folder = put(tmp_path / "text")
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert refused(folder) == f"{folder}/train.txt: cannot be read (Permission denied)"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"  \n\t\n"])
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
+def test_an_empty_file_is_named(tmp_path, content, ending):
+    folder = put(tmp_path / "text", ending=ending, valid=content)
+    assert refused(folder) == f"{folder}/valid.txt{ending}: the file is empty"
+
+
+def test_binary_data_is_named_with_its_line(tmp_path):
+    folder = put(tmp_path / "text", train=b"one\ntwo\nth\0ree\n")
+    assert refused(folder) == f"{folder}/train.txt, line 3: binary data (a zero byte), not text"
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 1 << 24])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_another_encoding_is_named_with_its_line_wherever_the_blocks_end(tmp_path, monkeypatch, block, ending):
+    monkeypatch.setattr(files, "BLOCK", block)
+    folder = put(tmp_path / "text", ending=ending, train="één\ntwee €\n".encode() + b"caf\xe9 x\nmore\n")
+    assert refused(folder) == f"{folder}/train.txt{ending}, line 3: not UTF-8 (byte 0xe9); convert the file first"
+
+
+@pytest.mark.parametrize("block", [1, 4, 1 << 24])
+def test_a_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(files, "BLOCK", block)
+    folder = put(tmp_path / "text", test=b"a\nb \xe2\x82")
+    assert refused(folder) == f"{folder}/test.txt, line 2: not UTF-8 (byte 0xe2); convert the file first"
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 1 << 24])
+def test_good_text_is_good_wherever_the_blocks_end(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(files, "BLOCK", block)
+    assert spelled(read(put(tmp_path / "text", train="één €\n😀 twee\n")), "train") == ["één €", "😀 twee"]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".xz"])
+@pytest.mark.parametrize("damage", ["truncated", "checksum", "stream", "plain"])
+def test_damaged_archives_are_named(tmp_path, ending, damage):
+    folder = put(tmp_path / "text", ending=ending)
+    path = folder / f"train.txt{ending}"
+    whole = {".gz": gzip, ".xz": lzma}[ending].compress(b"some words to fill a block with\n" * 50)
+    checksum = whole[:-6] + bytes([whole[-6] ^ 255]) + whole[-5:]
+    stream = whole[:10] + b"\xff" + whole[11:]
+    wrong = {"truncated": whole[:-12], "checksum": checksum, "stream": stream, "plain": b"the cat sat\n"}
+    path.write_bytes(wrong[damage])
+    assert refused(folder).startswith(f"{path}: damaged or truncated {ending} file")
+
+
+def test_compressed_data_under_a_plain_name_is_refused(tmp_path):
+    folder = put(tmp_path / "text", train=gzip.compress(b"the cat sat\n"))
+    assert refused(folder).startswith(f"{folder}/train.txt, line 1: ")
+
+
+@pytest.mark.parametrize("options", [{"vocab_size": 4}, {"min_count": 9}])
+def test_a_vocabulary_of_nothing_is_refused(tmp_path, options):
+    message = refused(put(tmp_path / "text"), **options)
+    for key, value in options.items():
+        assert f"data.{key}={value}" in message
+    assert "no word of the training part is left but <unk>" in message
+
+
+def test_a_training_part_of_unk_alone_is_refused(tmp_path):
+    folder = put(tmp_path / "text", train="<unk> <unk>\n")
+    assert "no word of the training part is left but <unk>" in refused(folder)
+
+
+def test_a_split_that_loses_every_sentence_is_named(tmp_path):
+    folder = put(tmp_path / "text", valid="one two three four\n\none two three four five\n")
+    assert refused(folder, max_length=3) == (
+        f"{folder}/valid.txt: no sentence is left in the valid part (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
+    )
+
+
+def test_a_line_without_label_is_named(tmp_path):
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "1\ta b\n0\tc\n"), valid="1\ta\n0\tb\nno label\n")
+    assert refused(folder, labels=True) == (
+        f"{folder}/valid.txt, line 3: no TAB between label and text (data.labels=true)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("batch_size", 0),
+        ("batch_size", True),
+        ("batch_size", 2.5),
+        ("batching", "sorted"),
+        ("min_count", 0),
+        ("vocab_size", 0),
+        ("max_length", -1),
+        ("max_length", "ten"),
+    ],
+)
+def test_bad_options_are_named(tmp_path, option, value):
+    assert refused(put(tmp_path / "text"), **{option: value}).startswith(f"data.{option}={value}: allowed ")
+
+
+# ---------------------------------------------------------------- the hub, played by a folder
+
+
+def hub(folder: Path, column="sentence", parts=("train", "validation", "test"), values=("a b", "c")) -> Path:
+    folder.mkdir()
+    table = pa.table({column: pa.array(values), "other": list(range(len(values)))})
+    for part in parts:
+        pq.write_table(table, folder / f"{part}.parquet")
+    return folder
+
+
+def from_hub(folder, tmp_path, **options):
+    return TextConfig(hub=str(folder), cache=str(tmp_path / "cache"), **options).load()
+
+
+def test_a_parquet_data_set_with_its_column(tmp_path):
+    data = from_hub(hub(tmp_path / "set"), tmp_path, column="sentence")
+    assert data.vocabulary == (*SPECIALS, "a", "b", "c")
+    assert [spelled(data, split) for split in SPLITS] == [["a b", "c"]] * 3
+
+
+def test_missing_values_of_a_data_set_are_counted_as_empty(tmp_path):
+    data = from_hub(hub(tmp_path / "set", values=["a b", None, "c"]), tmp_path, column="sentence")
+    assert spelled(data, "train") == ["a b", "c"] and data.skipped["train"]["empty"] == 1
+
+
+def hub_refusal(folder, tmp_path, **options) -> str:
+    with pytest.raises(InputError) as caught:
+        from_hub(folder, tmp_path, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
+    message = hub_refusal(hub(tmp_path / "set"), tmp_path)
+    assert message == f"data.column=text: {tmp_path / 'set'} has sentence, other"
+
+
+def test_a_missing_part_is_named_with_those_there_are(tmp_path):
+    message = hub_refusal(hub(tmp_path / "set", parts=("train", "test")), tmp_path, column="sentence")
+    assert message == f"{tmp_path / 'set'}: no valid part; it has train, test"
+
+
+def test_what_cannot_be_loaded_gives_one_sentence(tmp_path):
+    lists = hub(tmp_path / "lists", values=[["a"], ["b"]])
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "script.py").write_text("")
+    damaged = hub(tmp_path / "damaged")
+    (damaged / "test.parquet").write_bytes(b"PAR1 and nothing more")
+    for source in ("nobody/nothing", lists, tmp_path / "script", damaged):
+        message = hub_refusal(source, tmp_path, column="sentence", revision=None if isinstance(source, Path) else "v1")
+        assert message.startswith(f"data.hub={source}: could not be loaded from the hub (")
+        assert message.endswith("give data.dir=FOLDER with train.txt, valid.txt and test.txt")
+
+
+def test_a_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise ConnectionError("connection reset\nby peer")
+
+    monkeypatch.setattr(files, "load_columns", broken)
+    assert "(connection reset)" in hub_refusal("some/set", tmp_path, revision="v1")
+
+
+def test_a_hub_set_without_a_revision_is_refused(tmp_path):
+    assert hub_refusal("some/set", tmp_path).startswith("data.revision=null: some/set may change on the hub")
+
+
+def test_the_cache_follows_what_a_local_hub_folder_holds(tmp_path):
+    assert "a" in from_hub(hub(tmp_path / "set"), tmp_path, column="sentence").vocabulary
+    (tmp_path / "set").rename(tmp_path / "old")
+    assert "new" in from_hub(hub(tmp_path / "set", values=("new", "words")), tmp_path, column="sentence").vocabulary

@@ -1,0 +1,203 @@
+"""The LSTM text VAE against the equations of an LSTM: its own weights, one sentence and one step at a time."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from uncollapse.data.corpus import BOS, EOS, Corpus, make_batch
+from uncollapse.errors import InputError
+from uncollapse.models.lstm import LSTMConfig
+from uncollapse.posteriors import BatchNormMu, BatchNormTau, Gaussian, LayerNormMu, RMSNormTau
+
+VOCABULARY, EMBEDDING, HIDDEN, LATENT = 13, 3, 5, 2
+HEADS = {
+    "plain": Gaussian,
+    "bn_mu": lambda h, d: BatchNormMu(h, d, gamma=0.6),
+    "ln_mu": lambda h, d: LayerNormMu(h, d, gamma=0.6),
+    "bn_tau": lambda h, d: BatchNormTau(h, d, tau=0.5),
+    "rms_tau": lambda h, d: RMSNormTau(h, d, tau=0.5),
+}
+some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=14)
+TIES = [8, 8, 6, 4, 4, 4, 2, 2]  # equal lengths on both sides of a quarter of the batch
+
+
+def corpus_of(lengths, seed=0) -> Corpus:
+    offsets = np.cumsum([0, *lengths])
+    return Corpus(np.random.default_rng(seed).integers(3, VOCABULARY, offsets[-1]).astype(np.int32), offsets)
+
+
+def model_of(head="plain", seed=0, **options):
+    torch.manual_seed(seed)
+    sizes = {"embedding": EMBEDDING, "hidden": HIDDEN, "latent": LATENT, **options}
+    return LSTMConfig(**sizes).build(VOCABULARY, HEADS[head])
+
+
+def naive_lstm(lstm, inputs, h, c):
+    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997; gates in PyTorch's order)."""
+    outputs = []
+    for x in inputs:
+        gates = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
+        i, f, g, o = gates.split(len(h))
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        outputs.append(h)
+    return outputs
+
+
+def naive_state(model, words):
+    """Last encoder state of one sentence, its end included."""
+    inputs = [model.encoder.embed.weight[w] for w in (*words, EOS)]
+    zero = inputs[0].new_zeros(model.encoder.lstm.hidden_size)
+    return naive_lstm(model.encoder.lstm, inputs, zero, zero)[-1]
+
+
+def naive_nll(model, words, z):
+    """-log p(words, end | z) of one sentence."""
+    decoder = model.decoder
+    inputs = [torch.cat([decoder.embed.weight[w], z]) for w in (BOS, *words)]
+    cell = decoder.cell.weight @ z
+    total = 0
+    for h, target in zip(naive_lstm(decoder.lstm, inputs, torch.tanh(cell), cell), (*words, EOS), strict=True):
+        logits = decoder.words.weight @ h + decoder.words.bias
+        total = total + torch.logsumexp(logits, 0) - logits[target]
+    return total
+
+
+def words_of(corpus, i):
+    return corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist()
+
+
+def near(ours, reference):
+    torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-10)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(some_lengths, st.integers(0, 1000))
+@example(TIES, 0)
+def test_states_nll_and_every_gradient_are_those_of_single_sentences(lengths, seed):
+    corpus, model = corpus_of(lengths, seed), model_of(seed=seed).double()
+    batch = make_batch(corpus, np.random.default_rng(seed).permutation(len(lengths)))
+    z = torch.randn(len(lengths), LATENT, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(len(lengths), dtype=torch.float64)
+
+    states, nll = model.encoder(batch), model.nll(batch, z)
+    naive_states = torch.stack([naive_state(model, words_of(corpus, i)) for i in batch.examples])
+    naive = torch.stack([naive_nll(model, words_of(corpus, i), z[row]) for row, i in enumerate(batch.examples)])
+    near(states, naive_states)
+    near(nll, naive)
+    linear = model.posterior.linear
+    near(model.encode(batch).mean, (naive_states @ linear.weight.T + linear.bias)[:, :LATENT])
+
+    parameters = [z, *model.encoder.parameters(), *model.decoder.parameters()]
+    ours = torch.autograd.grad((weights * nll).sum() + (weights @ states).sum(), parameters)
+    theirs = torch.autograd.grad((weights * naive).sum() + (weights @ naive_states).sum(), parameters)
+    for mine, other in zip(ours, theirs, strict=True):
+        near(mine, other)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(some_lengths, st.integers(0, 1000))
+@example(TIES, 1)
+def test_neither_the_order_nor_the_company_of_examples_matters(lengths, seed):
+    corpus, model = corpus_of(lengths, seed), model_of(seed=seed).double()
+    rng, codes = np.random.default_rng(seed), torch.randn(len(lengths), LATENT, dtype=torch.float64)
+
+    def values(examples):
+        batch = make_batch(corpus, examples)
+        with torch.no_grad():
+            columns = torch.cat([model.encode(batch).mean, model.nll(batch, codes[batch.examples])[:, None]], 1)
+        return dict(zip(batch.examples.tolist(), columns, strict=True))
+
+    together = values(np.arange(len(lengths)))
+    shuffled = values(rng.permutation(len(lengths)))
+    alone = {i: values(np.array([i]))[i] for i in range(len(lengths))}
+    for i, value in together.items():
+        near(shuffled[i], value)
+        near(alone[i], value)
+
+
+def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
+    model = model_of()
+    torch.nn.init.zeros_(model.decoder.words.weight)
+    torch.nn.init.zeros_(model.decoder.words.bias)
+    batch = make_batch(corpus_of([4, 1, 7]), np.arange(3))
+    expected = torch.tensor([8.0, 5.0, 2.0]) * np.log(VOCABULARY)  # the end counts, start and padding do not
+    torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
+
+
+def test_the_decoder_hears_z_at_its_start_and_at_every_step():
+    batch = make_batch(corpus_of([6]), np.arange(1))
+    for deaf in ("cell", "input"):
+        model = model_of()
+        with torch.no_grad():
+            (model.decoder.cell.weight if deaf == "cell" else model.decoder.lstm.weight_ih_l0[:, EMBEDDING:]).zero_()
+            assert model.nll(batch, torch.ones(1, LATENT)) != model.nll(batch, -torch.ones(1, LATENT))
+    with torch.no_grad():
+        model.decoder.cell.weight.zero_()
+        assert model.nll(batch, torch.ones(1, LATENT)) == model.nll(batch, -torch.ones(1, LATENT))
+
+
+@pytest.mark.parametrize("where", ["dropout_in", "dropout_out"])
+def test_dropout_acts_in_training_only(where):
+    batch, z = make_batch(corpus_of(TIES), np.arange(len(TIES))), torch.ones(len(TIES), LATENT)
+    model, without = model_of(**{where: 0.5}), model_of()
+    assert not model.nll(batch, z).equal(model.nll(batch, z))
+    assert model.eval().nll(batch, z).equal(without.nll(batch, z))
+
+
+# ---------------------------------------------------------------- initialisation and parts
+
+
+@pytest.mark.parametrize("init", [None, 0.02])
+@pytest.mark.parametrize("head", list(HEADS))
+def test_every_head_starts_from_the_same_weights(head, init):
+    plain, other = model_of("plain", seed=5, init=init), model_of(head, seed=5, init=init)
+    ours = other.state_dict()
+    for name, tensor in plain.state_dict().items():
+        assert ours[name].equal(tensor), name
+    assert set(dict(other.named_parameters())) - set(plain.state_dict()) <= {"posterior.beta", "posterior.theta"}
+    assert not model_of(head, seed=6, init=init).encoder.lstm.weight_hh_l0.equal(other.encoder.lstm.weight_hh_l0)
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+def test_parts_hold_every_parameter_exactly_once(head):
+    model = model_of(head)
+    listed = [id(p) for parameters in model.parts().values() for p in parameters]
+    assert len(listed) == len(set(listed)) and set(listed) == {id(p) for p in model.parameters()}
+    assert set(model.parts()) == {"encoder", "decoder"}
+    assert {id(p) for p in model.posterior.parameters()} <= {id(p) for p in model.parts()["encoder"]}
+
+
+@pytest.mark.parametrize("head", list(HEADS))
+def test_init_is_the_half_width_of_the_weights_and_embeddings_keep_a_tenth(head):
+    model = model_of(head, embedding=20, hidden=30, latent=10, init=0.01)
+    for name, parameter in model.named_parameters():
+        if name in ("posterior.beta", "posterior.theta"):
+            assert parameter.eq(0).all()
+            continue
+        half_width = 0.1 if "embed" in name else 0.01
+        assert parameter.abs().max() <= half_width
+        assert parameter.max() > 0.7 * half_width and parameter.min() < -0.7 * half_width, name
+
+
+@pytest.mark.parametrize("name", ["embedding", "hidden", "latent"])
+@pytest.mark.parametrize("value", [0, -3, 2.5, True])
+def test_sizes_below_one_are_refused(name, value):
+    with pytest.raises(InputError) as caught:
+        model_of(**{name: value})
+    assert str(caught.value) == f"model.{name}={value}: allowed is a whole number of at least 1"
+
+
+@pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])
+@pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])
+def test_dropouts_outside_their_range_are_refused(name, value):
+    with pytest.raises(InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"):
+        model_of(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1.5, float("inf")])
+def test_an_impossible_init_is_refused(value):
+    with pytest.raises(InputError, match=rf"^model\.init={value}: out of range; allowed is 0 < model\.init$"):
+        model_of(init=value)

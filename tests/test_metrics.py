@@ -1,0 +1,319 @@
+"""Every metric against a model whose numbers are known by hand, and evaluation as something that leaves no trace."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.text import TextData
+from uncollapse.metrics.evaluation import Pass, evaluate, evaluating, recompute_population, somebody_else
+from uncollapse.metrics.rates import floor_distance, perplexity, rates
+from uncollapse.metrics.usage import active_units, moments, shuffle_gap
+from uncollapse.models.lstm import LSTMConfig
+from uncollapse.posteriors import BatchNormMu, BatchNormTau, Gaussian, RMSNormTau
+
+# ---------------------------------------------------------------- a model known by hand
+
+
+@dataclass
+class Items:
+    """A batch: which examples, and tokens enough to count them (two an example)."""
+
+    examples: np.ndarray
+    targets: Tensor | None
+
+    def __len__(self):
+        return len(self.examples)
+
+    def to(self, device):
+        return self
+
+
+class Numbers:
+    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short."""
+
+    batch_size = 4
+
+    def __init__(self, n, size=4, counted=True):
+        self.n, self.size, self.counted = n, size, counted
+
+    def batches(self, split, seed, epoch, size=None, batching=None):
+        return [np.arange(i, min(i + self.size, self.n)) for i in range(0, self.n, self.size)]
+
+    def batch(self, split, examples):
+        return Items(examples, torch.zeros(2 * len(examples)) if self.counted else None)
+
+
+@dataclass
+class Exact:
+    """A posterior without noise: z = mean. Its KL and variance are simply stated."""
+
+    mean: Tensor
+    variance: Tensor
+    kl: Tensor
+
+    def sample(self):
+        return self.mean
+
+
+class OneHot(nn.Module):
+    """Example i: code e_i, variance i/10, KL [i, 1], nll = i + heed |z - e_i|^2: a foreign code costs 2 heed."""
+
+    def __init__(self, n, heed):
+        super().__init__()
+        self.posterior, self.n, self.heed = nn.Linear(1, 1), n, heed
+
+    def encode(self, batch):
+        i = torch.from_numpy(batch.examples).float()
+        codes = torch.eye(self.n)[batch.examples]
+        return Exact(codes, (i / 10)[:, None].expand(-1, self.n), torch.stack([i, torch.ones_like(i)], 1))
+
+    def nll(self, batch, z):
+        i = torch.from_numpy(batch.examples)
+        return i.float() + self.heed * (z - torch.eye(self.n)[i]).square().sum(1)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("size", [2, 3, 4, 6])
+def test_all_metrics_by_hand_whatever_the_batches(mode, size):
+    got = evaluate(OneHot(6, heed=1.5), Numbers(6, size), "test", mode, floor=1.25)
+    assert got["rec"] == 2.5 and got["kl"] == 3.5 and got["kl_per_dim"] == [2.5, 1.0] and got["nelbo"] == 6.0
+    assert got["shuffle_gap"] == 3.0
+    assert got["tokens"] == 12 and got["ppl"] == pytest.approx(math.exp(36 / 12))
+    assert got["au"] == 6  # each code is 1 for one example of six: variance 5/36
+    assert got["floor"] == 1.25 and got["kl_minus_floor"] == 2.25
+    assert got["examples"] == 6
+    np.testing.assert_allclose(got["moments"]["mu"], [1 / 6] * 6)
+    np.testing.assert_allclose(got["moments"]["mu_sq"], [1 / 6] * 6)
+    np.testing.assert_allclose(got["moments"]["sigma_sq"], [0.25] * 6, rtol=1e-6)
+
+
+def test_a_decoder_that_ignores_z_has_no_gap():
+    assert evaluate(OneHot(9, heed=0.0), Numbers(9, 3), "test", "eval")["shuffle_gap"] == 0.0
+
+
+def test_a_short_last_batch_weighs_by_its_examples():
+    got = evaluate(OneHot(6, heed=1.0), Numbers(6, 4), "test", "eval")
+    assert got["rec"] == 2.5 and got["shuffle_gap"] == 2.0
+
+
+def test_without_another_example_the_gap_is_null_and_the_rest_is_there():
+    got = evaluate(OneHot(5, heed=1.0), Numbers(5, 4), "test", "eval")
+    assert got["shuffle_gap"] is None and got["rec"] == 2.0 and got["examples"] == 5
+
+
+def test_without_tokens_there_is_no_perplexity():
+    got = evaluate(OneHot(4, heed=1.0), Numbers(4, counted=False), "test", "eval")
+    assert "ppl" not in got and "tokens" not in got
+
+
+def test_limit_takes_whole_batches_until_it_is_reached():
+    for limit, examples in ((1, 4), (4, 4), (5, 8), (8, 8), (99, 10), (None, 10)):
+        assert evaluate(OneHot(10, 1.0), Numbers(10, 4), "train", "eval", limit)["examples"] == examples
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 64])
+def test_everybody_gets_the_code_of_somebody_else(n):
+    for seed in range(200):
+        torch.manual_seed(seed)
+        partner = somebody_else(n)
+        assert sorted(partner.tolist()) == list(range(n)) and not partner.eq(torch.arange(n)).any()
+
+
+def test_every_other_example_is_equally_likely():
+    torch.manual_seed(0)
+    count = torch.zeros(5, 5)
+    for _ in range(4000):
+        count[torch.arange(5), somebody_else(5)] += 1
+    assert count.diagonal().eq(0).all()
+    off = count[~torch.eye(5, dtype=torch.bool)]
+    assert ((off - 1000).abs() < 5 * math.sqrt(4000 * 3 / 16)).all()
+
+
+# ---------------------------------------------------------------- the functions alone
+
+
+def seen(rec=(1.0, 2.0), shuffled=(1.0, 4.0), kl=((1.0, 0.0), (3.0, 0.5)), mean=None, tokens=10) -> Pass:
+    mean = np.zeros((2, 2)) if mean is None else np.asarray(mean)
+    return Pass(np.array(rec), np.array(shuffled), np.array(kl), mean, np.ones_like(mean), tokens)
+
+
+def test_rates_and_perplexity_by_hand():
+    assert rates(seen()) == {"rec": 1.5, "kl": 2.25, "kl_per_dim": [2.0, 0.25], "nelbo": 3.75}
+    assert perplexity(seen()) == {"ppl": pytest.approx(math.exp(0.75)), "tokens": 10}
+    assert perplexity(seen(tokens=None)) == {}
+    assert floor_distance(seen(), 2.0) == {"floor": 2.0, "kl_minus_floor": 0.25}
+    assert floor_distance(seen(), None) == {"floor": None, "kl_minus_floor": None}
+
+
+def test_a_kl_that_does_not_split_is_one_column():
+    assert rates(seen(kl=[[1.0], [4.0]]))["kl_per_dim"] == [2.5]
+
+
+def test_active_units_vary_by_more_than_a_hundredth():
+    # variances of two values +-x are x^2
+    assert active_units(seen(mean=[[0.099, 0.101, 5, 1], [-0.099, -0.101, 5, -1]])) == {"au": 2}
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.integers(2, 30))
+def test_moments_of_a_population(seed, n):
+    rng = np.random.default_rng(seed)
+    mean, variance = rng.normal(2, 3, (n, 3)), rng.gamma(2, 1, (n, 3))
+    got = moments(Pass(mean[:, 0], mean[:, 0], mean, mean, variance, 1))["moments"]
+    np.testing.assert_allclose(got["mu"], [sum(column) / n for column in mean.T])
+    np.testing.assert_allclose(got["mu_sq"], [sum(x * x for x in column) / n for column in mean.T])
+    np.testing.assert_allclose(got["sigma_sq"], [sum(column) / n for column in variance.T])
+
+
+def test_numbers_that_are_none_stay_visible():
+    nan = float("nan")
+    broken = seen(rec=(nan, 1.0))
+    assert math.isnan(rates(broken)["rec"]) and math.isnan(rates(broken)["nelbo"]) and rates(broken)["kl"] == 2.25
+    assert math.isnan(perplexity(broken)["ppl"])
+    assert shuffle_gap(broken) == {"shuffle_gap": None} == shuffle_gap(seen(shuffled=(nan, 1.0)))
+    assert perplexity(seen(rec=(1e9, 1e9)))["ppl"] == math.inf
+    assert active_units(seen(mean=[[nan, 1], [0, -1]])) == {"au": 1}
+
+
+# ---------------------------------------------------------------- the text VAE
+
+HEADS = {
+    "plain": Gaussian,
+    "bn_mu": lambda h, d: BatchNormMu(h, d, gamma=0.6),
+    "bn_tau": lambda h, d: BatchNormTau(h, d, tau=0.5),
+    "rms_tau": lambda h, d: RMSNormTau(h, d, tau=0.5),
+}
+
+
+def text(n=300, batch_size=16) -> TextData:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 8, n)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    corpus = Corpus(rng.integers(3, 20, offsets[-1]), offsets)
+    return TextData({"train": corpus, "test": corpus}, tuple(map(str, range(20))), batch_size)
+
+
+def model_of(head, **options):
+    torch.manual_seed(0)
+    return LSTMConfig(embedding=6, hidden=8, latent=3, **options).build(20, HEADS[head])
+
+
+def trace(model):
+    """Everything that an evaluation must leave as it was."""
+    tensors = [*model.state_dict().values(), torch.get_rng_state()]
+    return [t.clone() for t in tensors], [m.training for m in model.modules()], [p.grad for p in model.parameters()]
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("head", list(HEADS))
+def test_an_evaluation_leaves_no_trace_and_repeats_itself(head, mode, training):
+    model, data = model_of(head, dropout_in=0.3, dropout_out=0.3).train(training), text(60)
+    tensors, modes, gradients = trace(model)
+    first = evaluate(model, data, "test", mode)
+    after, modes_after, gradients_after = trace(model)
+    assert all(a.equal(b) for a, b in zip(tensors, after, strict=True))
+    assert modes == modes_after and gradients == gradients_after
+    torch.rand(7)
+    assert evaluate(model, data, "test", mode) == first
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_an_evaluation_that_breaks_off_leaves_no_trace_either(train):
+    model = model_of("bn_tau")
+    tensors, modes, _ = trace(model)
+    with pytest.raises(RuntimeError), evaluating(model, train):
+        assert model.training is train and not torch.is_grad_enabled()
+        model.posterior(torch.randn(9, 8))
+        torch.rand(3)
+        raise RuntimeError
+    after, modes_after, _ = trace(model)
+    assert all(a.equal(b) for a, b in zip(tensors, after, strict=True))
+    assert modes == modes_after and torch.is_grad_enabled()
+
+
+def test_rec_and_gap_are_zero_apart_when_the_text_decoder_ignores_z():
+    model = model_of("plain")
+    assert evaluate(model, text(60), "test", "eval")["shuffle_gap"] != 0
+    with torch.no_grad():
+        model.decoder.cell.weight.zero_()
+        model.decoder.lstm.weight_ih_l0[:, 6:].zero_()
+    assert evaluate(model, text(60), "test", "eval")["shuffle_gap"] == 0
+
+
+def test_tokens_count_words_and_ends():
+    data = text(60)
+    got = evaluate(model_of("plain"), data, "test", "eval")
+    assert got["tokens"] == data.corpora["test"].lengths.sum() + 60
+    assert got["ppl"] == pytest.approx(math.exp(got["nelbo"] * 60 / got["tokens"]))
+
+
+def test_perplexity_does_not_depend_on_the_batches():
+    model = model_of("plain")
+    with torch.no_grad():  # the noise differs from batching to batching; without it z is the mean
+        model.posterior.linear.weight[3:] = 0
+        model.posterior.linear.bias[3:] = -80
+    values = [evaluate(model, text(300, size), "test", "eval")["ppl"] for size in (1, 200, 300)]
+    np.testing.assert_allclose(values, values[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["bn_mu", "bn_tau", "rms_tau"])
+def test_training_mode_meets_the_floor_and_evaluation_mode_the_population(head):
+    model, data = model_of(head), text()
+    recompute_population(model, data, 10**6)
+    floor = model.posterior.floor()
+    train, fair = (evaluate(model, data, "train", mode, floor=floor) for mode in ("train", "eval"))
+    assert train["kl_minus_floor"] > -1e-3
+    # over all of the training data both modes normalise, on average, by the population
+    for got in (train, fair):
+        np.testing.assert_allclose(got["moments"]["mu"], [0] * 3, atol=1e-4)
+        mean_square, total = got["moments"]["mu_sq"], np.add(got["moments"]["mu_sq"], got["moments"]["sigma_sq"])
+        np.testing.assert_allclose(*((mean_square, 0.36) if head == "bn_mu" else (total, 1)), rtol=1e-2)
+    assert train["kl"] != fair["kl"]
+
+
+@pytest.mark.parametrize("head", ["bn_mu", "bn_tau", "rms_tau"])
+def test_recomputed_statistics_are_the_moments_of_the_training_data_without_dropout(head):
+    model, data = model_of(head), text()
+    model.encoder = nn.Sequential(model.encoder, nn.Dropout(0.5))
+    before = [b.clone() for b in model.posterior.buffers()]
+    recompute_population(model, data, 10**6)
+    assert model.training and model.posterior.training and model.encoder.training
+    with torch.no_grad():
+        states = model.eval().encoder(data.batch("train", np.arange(300)))
+        a, b = (half.double().numpy() for half in model.posterior.linear(states).chunk(2, -1))
+    found = dict(model.posterior.named_buffers())
+    first = "moments" if head == "bn_mu" else "mu_moments"
+    np.testing.assert_allclose(found[f"{first}.mean"], a.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[f"{first}.var"], a.var(0), rtol=1e-4)
+    if head == "bn_tau":
+        np.testing.assert_allclose(found["sigma_moments.mean"], b.mean(0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["sigma_moments.var"], b.var(0), rtol=1e-4)
+    if head == "rms_tau":
+        assert found["sigma_moments.mean"].eq(0).all()
+        np.testing.assert_allclose(found["sigma_moments.var"], (np.log1p(np.exp(b)) ** 2).mean(0), rtol=1e-4)
+    assert not any(b.equal(old) for b, old in zip(found.values(), before, strict=True) if b.ne(0).any())
+
+
+def test_recomputing_uses_a_fixed_part_of_the_data_and_no_randomness():
+    model, data = model_of("bn_mu"), text(600)
+    state = torch.get_rng_state()
+    recompute_population(model, data, 100)
+    part = model.posterior.moments.mean.clone()
+    recompute_population(model, data, 100)
+    assert model.posterior.moments.mean.equal(part) and torch.get_rng_state().equal(state)
+    recompute_population(model, data, 600)
+    assert not model.posterior.moments.mean.equal(part)
+
+
+def test_heads_without_statistics_cost_nothing(monkeypatch):
+    model = model_of("plain")
+    monkeypatch.setattr(model, "encode", lambda batch: pytest.fail("the encoder ran"))
+    recompute_population(model, text(60), 100)

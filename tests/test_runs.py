@@ -1,0 +1,275 @@
+"""A run folder's life: written, skipped, resumed bit for bit, refused, failed, and never harmed."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, SMALL, folder_of, rows, run_here, summary
+
+from uncollapse.errors import InputError
+
+
+def test_a_run_holds_what_was_promised(tmp_path: Path) -> None:
+    assert run_here(tmp_path, "bn_tau", "tau=0.3") == "done"
+    folder = folder_of(tmp_path, "bn_tau")
+    seen = rows(folder)
+    assert [(r["step"], r["split"], r["mode"]) for r in seen] == [
+        *((step, split, mode) for step in (0, 6, 12) for split, mode in (("train", "train"), ("valid", "eval"))),
+        (12, "test", "eval"),
+        (12, "test", "train"),
+    ]
+    for row in seen:
+        assert len(row["kl_per_dim"]) == 4 and row["kl"] == pytest.approx(sum(row["kl_per_dim"]))
+        assert row["nelbo"] == pytest.approx(row["rec"] + row["kl"])
+        assert row["kl_minus_floor"] == pytest.approx(row["kl"] - row["floor"])
+        assert {"au", "shuffle_gap", "moments", "ppl", "weight"} <= set(row)
+        if row["mode"] == "train":  # fact 3 in a real run, averaged over batches of nearly equal size
+            sums = [a + b for a, b in zip(row["moments"]["mu_sq"], row["moments"]["sigma_sq"], strict=True)]
+            assert sums == pytest.approx([1] * 4, abs=1e-4)
+            assert row["kl_minus_floor"] > -1e-4
+    final = json.loads((folder / "summary.json").read_text())
+    assert final["status"] == "done" and final["seconds"] > 0 and final["threads"] == 1 and final["versions"]["torch"]
+    assert final["kl"] == seen[-2]["kl"] and final["train_mode"]["kl"] == seen[-1]["kl"]
+    first = (folder / "config.yaml").read_text().splitlines()[0]
+    assert first == f"# python train.py head=bn_tau {' '.join(SMALL)} tau=0.3 seed=0"
+
+
+def test_asking_again_skips_a_done_run_and_leaves_it_untouched(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run_here(tmp_path, "plain")
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder_of(tmp_path, "plain").iterdir()}
+    assert run_here(tmp_path, "plain") == "skipped"
+    assert "skipped" in capsys.readouterr().out
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder_of(tmp_path, "plain").iterdir()} == before
+
+
+def test_another_config_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
+    run_here(tmp_path, "bn_mu")
+    config = folder_of(tmp_path, "bn_mu") / "config.yaml"
+    config.write_text(config.read_text().replace("gamma: 0.6", "gamma: 0.7"))
+    with pytest.raises(InputError, match=r"gamma: 0\.7 -> 0\.6"):
+        run_here(tmp_path, "bn_mu")
+
+
+class Stop(BaseException):
+    """Stands for a power cut: nothing in the code under test may catch it."""
+
+
+@pytest.mark.parametrize("head", ["plain", "kl_anneal", "bn_tau", "ln_mu"])
+@pytest.mark.parametrize("trainer", ["default", "published"])
+def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
+    head: str, trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uncollapse.procedures.joint import Joint
+
+    words = (f"trainer={trainer}", "trainer.epochs=3", "trainer.eval_every=4", "model.dropout_in=0.3")
+    run_here(tmp_path / "whole", head, *words)
+    honest, steps = Joint.step, iter(range(10_000))
+
+    def cut(*args: object) -> object:
+        if next(steps) == 10:  # between two checkpoints, in the middle of the second epoch
+            raise Stop
+        return honest(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Joint, "step", cut)
+    with pytest.raises(Stop):
+        run_here(tmp_path / "cut", head, *words)
+    assert not (folder_of(tmp_path / "cut", head) / "done").exists()
+    run_here(tmp_path / "cut", head, *words)
+    assert_same(folder_of(tmp_path / "whole", head), folder_of(tmp_path / "cut", head))
+
+
+@pytest.mark.parametrize("write", range(2, 8))
+def test_a_run_cut_while_writing_any_file_resumes_bit_for_bit(
+    write: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_here(tmp_path / "whole", "bn_mu")
+    honest, writes = os.replace, iter(range(10_000))
+
+    def cut(source: Path, target: Path) -> None:
+        if next(writes) == write:
+            Path(source).write_bytes(Path(source).read_bytes()[:100])  # half a temporary file is left behind
+            raise Stop
+        honest(source, target)
+
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(Stop):
+        run_here(tmp_path / "cut", "bn_mu")
+    monkeypatch.undo()
+    run_here(tmp_path / "cut", "bn_mu")
+    assert_same(folder_of(tmp_path / "whole", "bn_mu"), folder_of(tmp_path / "cut", "bn_mu"))
+
+
+def test_a_killed_command_resumes_bit_for_bit(tmp_path: Path) -> None:
+    words = ["head=bn_tau", *SMALL, "trainer.epochs=40", "trainer.eval_every=7"]
+    command = [sys.executable, "train.py", *words, f"results={tmp_path / 'cut'}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "step 35 valid" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    folder = folder_of(tmp_path / "cut", "bn_tau")
+    assert not (folder / "done").exists()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "resumed at step" in again.stdout
+    run_here(tmp_path / "whole", "bn_tau", "trainer.epochs=40", "trainer.eval_every=7")
+    assert_same(folder_of(tmp_path / "whole", "bn_tau"), folder)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    assert rows(one) == rows(other)
+    assert summary(one) == summary(other)
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    a, b = (torch.load(folder / "state.pt", weights_only=True) for folder in (one, other))
+    assert a["step"] == b["step"] and torch.equal(a["rng"], b["rng"])
+    assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
+
+
+def test_a_truncated_checkpoint_is_one_sentence_and_stays(tmp_path: Path) -> None:
+    run_here(tmp_path, "plain")
+    folder = folder_of(tmp_path, "plain")
+    (folder / "done").unlink()
+    whole = (folder / "state.pt").read_bytes()
+    (folder / "state.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"state\.pt: truncated or damaged"):
+        run_here(tmp_path, "plain")
+    assert (folder / "state.pt").read_bytes() == whole[: len(whole) // 2]
+    assert not (folder / "failed").exists()
+
+
+def test_a_torn_last_line_is_mended_on_resume(tmp_path: Path) -> None:
+    run_here(tmp_path / "whole", "plain")
+    run_here(tmp_path / "torn", "plain")
+    folder = folder_of(tmp_path / "torn", "plain")
+    (folder / "done").unlink()
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:-2]) + lines[-2][:40])
+    run_here(tmp_path / "torn", "plain")
+    assert rows(folder) == rows(folder_of(tmp_path / "whole", "plain"))
+
+
+def test_a_non_finite_loss_fails_the_run_and_names_step_head_and_term(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uncollapse.models.lstm import LSTMVAE
+
+    honest = LSTMVAE.nll
+
+    def broken(self: LSTMVAE, batch: object, z: torch.Tensor) -> torch.Tensor:
+        nll = honest(self, batch, z)  # type: ignore[arg-type]
+        return nll * torch.nan if torch.is_grad_enabled() else nll
+
+    monkeypatch.setattr(LSTMVAE, "nll", broken)
+    with pytest.raises(FloatingPointError, match="step 1, head=bn_mu: the loss is not finite: rec = nan"):
+        run_here(tmp_path, "bn_mu")
+    folder = folder_of(tmp_path, "bn_mu")
+    assert "rec = nan" in (folder / "failed").read_text().splitlines()[-1]
+    assert "Traceback" in (folder / "failed").read_text()
+    monkeypatch.undo()
+    assert run_here(tmp_path, "bn_mu") == "done"  # a retry keeps the old traceback
+    assert (folder / "failed.1").exists() and not (folder / "failed").exists()
+
+
+def test_a_run_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
+    import fcntl
+
+    run_here(tmp_path, "plain")
+    folder = folder_of(tmp_path, "plain")
+    (folder / "done").unlink()
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(InputError, match="another process is working on this run"):
+        run_here(tmp_path, "plain")
+    os.close(handle)
+
+
+def test_results_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file where a folder should be")
+    with pytest.raises(InputError, match="cannot write there"):
+        run_here(tmp_path / "results", "plain")
+
+
+def test_a_full_disk_stops_the_run_with_one_sentence_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the first checkpoint fits, the second, with Adam's moments, does not."""
+    words = ("model.hidden=24", "trainer.eval_every=3")
+    run_here(tmp_path / "whole", "bn_mu", *words)
+    room = (folder_of(tmp_path / "whole", "bn_mu") / "state.pt").stat().st_size - 1
+    command = [sys.executable, "train.py", "head=bn_mu", *SMALL, *words, f"results={tmp_path / 'full'}"]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 2
+    assert "state.pt: cannot write there" in done.stderr and "Traceback" not in done.stderr
+    folder = folder_of(tmp_path / "full", "bn_mu")
+    assert not (folder / "failed").exists() and not list(folder.glob(".*.new"))
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "resumed at step 0" in again.stdout
+    assert_same(folder_of(tmp_path / "whole", "bn_mu"), folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot write there"):
+        run_here(tmp_path / "results", "plain")
+    tmp_path.chmod(0o700)
+
+
+def test_evaluating_more_often_does_not_change_what_is_learned(tmp_path: Path) -> None:
+    run_here(tmp_path / "seldom", "bn_tau")
+    run_here(tmp_path / "often", "bn_tau", "trainer.eval_every=2")
+    a, b = (
+        torch.load(folder_of(tmp_path / n, "bn_tau") / "state.pt", weights_only=True)["model"]
+        for n in ("seldom", "often")
+    )
+    for name in a:
+        if "moments" not in name:  # evaluation statistics are recomputed at evaluations only
+            assert torch.equal(a[name], b[name]), name
+
+
+def test_no_op_annealing_equals_plain_bit_for_bit(tmp_path: Path) -> None:
+    run_here(tmp_path, "plain")
+    run_here(tmp_path, "kl_anneal", "anneal_epochs=0")
+    plain, annealed = rows(folder_of(tmp_path, "plain")), rows(folder_of(tmp_path, "kl_anneal"))
+    assert plain == annealed
+
+
+def test_early_stop_and_lr_decay_do_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import uncollapse.trainer as trainer
+
+    honest = trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "nelbo": 1.0})  # never better than the first
+    run_here(tmp_path, "plain", "trainer.epochs=50", "trainer.patience=3")
+    folder = folder_of(tmp_path, "plain")
+    assert summary(folder)["step"] == 3 * 6 and summary(folder)["best_step"] == 0
+
+    published = (
+        "trainer=published",
+        "trainer.epochs=50",
+        *(f"trainer.decay_{k}" for k in ("from_epoch=3", "patience=2", "limit=2")),
+    )
+    run_here(tmp_path, "plain", *published)
+    (folder,) = set((tmp_path / "scratch/runs/plain").glob("*/seed=0")) - {folder}
+    # no lowering before epoch 3: the lr falls after epochs 3 and 5 and would fall a third time after epoch 7
+    lrs = [(r["step"] // 6, r["lr"]) for r in rows(folder) if r["split"] == "valid"]
+    assert lrs == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 0.5), (5, 0.5), (6, 0.25), (7, 0.25)]
+
+
+def test_by_length_batches_train_too(tmp_path: Path) -> None:
+    assert run_here(tmp_path, "bn_mu", "data.batching=by_length") == "done"
+
+
+def test_time_is_not_lost_on_resume(tmp_path: Path) -> None:
+    start = time.time()
+    run_here(tmp_path, "plain")
+    assert 0 < json.loads((folder_of(tmp_path, "plain") / "summary.json").read_text())["seconds"] < time.time() - start

@@ -1,0 +1,58 @@
+"""Multiruns: every job carried out whatever happens to the others, failures listed at the end, workers used."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, type_command
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path: Path) -> None:
+    done = type_command(
+        "-m", "head=bn_tau", "tau=0.2,1.2,0.4", f"hydra/launcher={launcher}", *SMALL, f"results={tmp_path}"
+    )
+    assert done.returncode == 1
+    finished = sorted(p.parent.parent.name for p in (tmp_path / "scratch/runs/bn_tau").glob("*/seed=0/done"))
+    assert len(finished) == 2 and "tau=0.2" in finished[0] and "tau=0.4" in finished[1]
+    tail = done.stdout.split("sweep: ")[1]
+    assert tail.startswith("3 jobs: ") and "2 done" in tail and "1 refused" in tail
+    assert "tau=1.2: out of range" in tail
+    assert not list(Path.cwd().glob("multirun*"))
+
+
+def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
+    words = [
+        "-m",
+        "head=plain,kl_anneal,bn_mu,bn_tau",
+        "seed=0,1",
+        "hydra/launcher=joblib",
+        *SMALL,
+        f"results={tmp_path}",
+    ]
+    done = type_command(*words)
+    assert done.returncode == 0, done.stderr
+    summaries = [json.loads(p.read_text()) for p in (tmp_path / "scratch/runs").glob("*/*/*/summary.json")]
+    assert {(s["head"], s["seed"]) for s in summaries} == {
+        (h, s) for h in ("plain", "kl_anneal", "bn_mu", "bn_tau") for s in (0, 1)
+    }
+    again = type_command(*words)
+    assert again.stdout.count("skipped: ") == 8 and "8 skipped" in again.stdout
+
+
+def test_a_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
+    done = type_command("experiment=tau_grid", "head=rms_tau", "tau=0.3", "seed=0", *SMALL, f"results={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "tau_grid/runs").glob("*/*/*/done")
+    assert "rms_tau" in str(folder) and "tau=0.3" in str(folder)
+
+
+def test_jobs_of_one_process_do_not_influence_each_other(tmp_path: Path) -> None:
+    """The basic launcher runs all jobs in one process: the second must come out as it does alone."""
+    type_command("-m", "head=bn_mu,plain", *SMALL, f"results={tmp_path / 'both'}")
+    type_command("head=plain", *SMALL, f"results={tmp_path / 'alone'}")
+    both, alone = (
+        next((tmp_path / n / "scratch/runs/plain").glob("*/*/model.safetensors")).read_bytes()
+        for n in ("both", "alone")
+    )
+    assert both == alone
