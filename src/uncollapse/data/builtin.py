@@ -21,7 +21,7 @@ class GrammarConfig:
     batching: str = "mixed"
 
     def load(self) -> TextData:
-        from uncollapse.data.grammar import english
+        from uncollapse.data.english import english
 
         check_batching(self.batch_size, self.batching)
         whole("data.data_seed", self.data_seed, 0)

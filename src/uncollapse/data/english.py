@@ -13,9 +13,10 @@ object.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 
-from uncollapse.data.grammar import Slot
+from uncollapse.data.grammar import Grammar, Slot
 
 Row = dict[str, float]
 
@@ -142,6 +143,12 @@ NEUTRAL_TAILS = {
     "present": "when it rains | if there is time",
     "future": "before it rains | if there is time",
 }
+
+
+@lru_cache(maxsize=1)
+def english() -> Grammar:
+    """The built-in grammar."""
+    return Grammar(PRIORS, slots())
 
 
 def slots() -> list[Slot]:

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -214,14 +214,6 @@ class Grammar:
     def _describe(self, derivation: Sequence[int]) -> str:
         """A derivation (phrase ids, empty phrases left out) for an error message."""
         return " + ".join(f"{self._phrases[p]!r} as {self.slots[self._slot_of[p]].name}" for p in derivation)
-
-
-@lru_cache(maxsize=1)
-def english() -> Grammar:
-    """The built-in grammar: six factors, everyday English about six topics. The tables are in ``english.py``."""
-    from uncollapse.data.english import PRIORS, slots
-
-    return Grammar(PRIORS, slots())
 
 
 class _Parser:

@@ -27,7 +27,7 @@ class BatchNormMu(nn.Module):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, log_var = self.linear(h).chunk(2, -1)
-        return DiagonalGaussian.from_log_var(self.gamma * self.moments.normalise(a) + self.beta, log_var)
+        return DiagonalGaussian.from_log_var(self.gamma * self.moments(a) + self.beta, log_var)
 
     def floor(self) -> float:
         """d/2 gamma^2 + 1/2 sum_j beta_j^2: the least batch-mean KL, in nats."""

@@ -42,14 +42,11 @@ class BatchNormTau(nn.Module):
         self.tau = number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.theta = nn.Parameter(torch.zeros(latent))
-        self.mu_moments = Moments(latent, eps)
-        self.sigma_moments = Moments(latent, eps, of="sigma")
+        self.moments = Moments(2 * latent, eps, of="mu and sigma")
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        a, b = self.linear(h).chunk(2, -1)
-        mean = gamma_mu(self.tau, self.theta) * self.mu_moments.normalise(a)
-        std = gamma_sigma(self.tau, self.theta) * self.sigma_moments.normalise(b)
-        return DiagonalGaussian.from_std(mean, std)
+        a, b = self.moments(self.linear(h)).chunk(2, -1)
+        return DiagonalGaussian.from_std(gamma_mu(self.tau, self.theta) * a, gamma_sigma(self.tau, self.theta) * b)
 
     def floor(self) -> float:
         return tau_floor(self.tau, self.theta)

@@ -17,10 +17,11 @@ MOMENTUM = 0.1
 
 
 class Moments(nn.Module):
-    """Mean and variance per dimension; with `centred=False` the mean is held at 0 and the variance is E[x^2]. `of` names it in warnings.
+    """Divides by the standard deviation per dimension; with `centred=False` by the root mean square, the mean left alone.
 
-    Buffers `mean` [D] and `var` [D] are used in evaluation. In training a batch needs at least two examples (ValueError).
-    Warns once when a batch variance is below 100 eps: then eps, not the data, sets the scale and a promised floor is lost.
+    Buffers `mean` and `var` [D] (uncentred: 0 and E[x^2]) are used in evaluation. In training a batch needs at least two examples
+    (ValueError). Warns once when a batch variance is below 100 eps: then eps, not the data, sets the scale and a promised floor is
+    lost; `of` names the quantity in that warning.
     """
 
     mean: Tensor
@@ -33,34 +34,33 @@ class Moments(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("var", torch.ones(dim))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, D] -> (mean [D], var [D]); var is biased (divided by B), as in batch normalisation."""
-        if not self.training:
-            return self.mean, self.var
-        if self.centred and len(x) < 2:
-            raise ValueError(f"batch statistics need at least 2 examples in a batch, got {len(x)}")
+    def forward(self, x: Tensor) -> Tensor:
+        """(x - mean) / sqrt(var + eps), [B, D]; in training by the batch's own moments, var biased (divided by B)."""
+        if self.training:
+            if self.centred and len(x) < 2:
+                raise ValueError(f"batch statistics need at least 2 examples in a batch, got {len(x)}")
+            self.look(x.detach())
+        if self.centred:
+            return nn.functional.batch_norm(x, self.mean, self.var, training=self.training, momentum=0.0, eps=self.eps)
+        mean_square = x.square().mean(0) if self.training else self.var
+        return x * torch.rsqrt(mean_square + self.eps)
+
+    def look(self, x: Tensor) -> None:
+        """Note a batch's moments: for the running averages or for `population`; warn when they are too small."""
         mean, var = batch_moments(x, self.centred)
         self.warned = self.warned or warn_if_flat(var, self.eps, f"dimensions of {self.of}")
-        with torch.no_grad():
-            if self.gathering is not None:
-                self.gathering = merge(self.gathering, len(x), mean.double(), var.double())
-            else:
-                self.mean.lerp_(mean, MOMENTUM)
-                self.var.lerp_(var, MOMENTUM)
-        return mean, var
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """(x - mean) / sqrt(var + eps), [B, D]."""
-        mean, var = self(x)
-        return (x - mean) * torch.rsqrt(var + self.eps)
+        if self.gathering is not None:
+            self.gathering = merge(self.gathering, len(x), mean.double(), var.double())
+        else:
+            self.mean.lerp_(mean, MOMENTUM)
+            self.var.lerp_(var, MOMENTUM)
 
 
 def warn_if_flat(var: Tensor, eps: float, what: str) -> bool:
     """Warn, with the numbers, and say True when a variance is below 100 eps: the normalised variance is v/(v+eps), not 1."""
-    var = var.detach()
-    flat = int((var < 100 * eps).sum())
+    least = float(var.detach().min())
+    flat = int((var < 100 * eps).sum()) if least < 100 * eps else 0
     if flat:
-        least = float(var.min())
         warnings.warn(
             f"{flat} of {len(var)} {what} have a variance below 100 eps before normalisation (smallest {least:.3g}, eps {eps:g}): "
             f"their normalised variance is v/(v+eps), as low as {least / (least + eps):.3g} instead of 1, so a promised KL floor is "

@@ -28,8 +28,8 @@ class RMSNormTau(nn.Module):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, b = self.linear(h).chunk(2, -1)
-        mean = gamma_mu(self.tau, self.theta) * self.mu_moments.normalise(a)
-        std = gamma_sigma(self.tau, self.theta) * self.sigma_moments.normalise(nn.functional.softplus(b))
+        mean = gamma_mu(self.tau, self.theta) * self.mu_moments(a)
+        std = gamma_sigma(self.tau, self.theta) * self.sigma_moments(nn.functional.softplus(b))
         return DiagonalGaussian.from_std(mean, std)
 
     def floor(self) -> float:
