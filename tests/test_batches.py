@@ -1,6 +1,6 @@
 """Which sentences go together and how they become padded batches, against naive loops."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from uncollapse.data import corpus
 from uncollapse.data.batches import epoch_batches, join_singles, near_equal
 from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, make_batch, stretch_bounds
 from uncollapse.data.text import TextData
@@ -17,6 +18,14 @@ properties = settings(max_examples=150, deadline=None, derandomize=True)
 policies = st.sampled_from(["mixed", "by_length"])
 many_lengths = st.lists(st.integers(1, 12), max_size=80)
 some_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=24)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def many_stretches():
+    """These batches are small: a free call gives them the several stretches that large ones have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CALL", 0)
+        yield
 
 
 def corpus_of(sentences) -> Corpus:
@@ -171,27 +180,51 @@ def test_targets_and_owners_are_the_real_tokens_each_once(lengths, seed):
 
 
 @properties
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=40), st.integers(1, 8))
-@example([9, 9, 7, 5, 5, 5, 3, 3], 4)
-def test_stretches_cover_the_real_tokens_and_drop_rows_that_have_ended(lengths, count):
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=40), st.sampled_from([0, 3, 55]))
+@example([9, 9, 7, 5, 5, 5, 3, 3], 0)
+def test_stretches_cover_the_real_tokens_and_drop_rows_that_have_ended(lengths, call):
     lengths = np.array(sorted(lengths, reverse=True))
-    bounds = stretch_bounds(lengths, count)
+    bounds = bounds_at(lengths, call)
     covered = np.zeros((len(lengths), lengths[0]), dtype=int)
     for rows, start, stop in bounds:
         covered[:rows, start:stop] += 1
         assert (lengths[:rows] > start).all()  # else the row's last state would be looked for where it is no more
     real = np.arange(lengths[0]) < lengths[:, None]
     assert (covered[real] == 1).all() and covered.max() == 1
-    assert 1 <= len(bounds) <= count
     assert bounds[0][:2] == (len(lengths), 0) and bounds[-1][2] == lengths[0]
     assert [start for _, start, _ in bounds[1:]] == [stop for _, _, stop in bounds[:-1]]
     assert all(before[0] > after[0] for before, after in pairwise(bounds))
 
 
+def bounds_at(lengths, call):
+    """stretch_bounds when a call costs as much as `call` row-steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CALL", call)
+        return stretch_bounds(np.asarray(lengths))
+
+
 def test_stretches_by_hand():
-    assert stretch_bounds(np.array([9, 9, 7, 5, 5, 5, 3, 3])) == [(8, 0, 3), (6, 3, 5), (3, 5, 7), (2, 7, 9)]
-    assert stretch_bounds(np.array([4, 4, 4, 4])) == [(4, 0, 4)]
-    assert stretch_bounds(np.array([6])) == [(1, 0, 6)]
+    assert bounds_at([9, 9, 7, 5, 5, 5, 3, 3], 1) == [(8, 0, 3), (6, 3, 5), (3, 5, 7), (2, 7, 9)]
+    assert bounds_at([9, 9, 7, 5, 5, 5, 3, 3], 7) == [(8, 0, 5), (3, 5, 9)]
+    assert bounds_at([9, 9, 7, 5, 5, 5, 3, 3], 55) == [(8, 0, 9)]
+    assert bounds_at([4, 4, 4, 4], 0) == [(4, 0, 4)]
+    assert bounds_at([6], 0) == [(1, 0, 6)]
+
+
+@properties
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 60))
+def test_no_other_choice_of_stops_is_cheaper(lengths, call):
+    lengths = np.array(sorted(lengths, reverse=True))
+    inner = sorted(set(lengths.tolist()) - {int(lengths[0])})
+
+    def price(bounds):
+        return sum(call + rows * (stop - start) for rows, start, stop in bounds)
+
+    def split(stops):
+        return [(int((lengths > a).sum()), a, b) for a, b in pairwise([0, *stops, int(lengths[0])])]
+
+    cheapest = min(price(split(stops)) for n in range(len(inner) + 1) for stops in combinations(inner, n))
+    assert price(bounds_at(lengths, call)) == cheapest
 
 
 def test_the_reserved_words_come_first():

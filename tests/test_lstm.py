@@ -6,6 +6,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from uncollapse.data import corpus
 from uncollapse.data.corpus import BOS, EOS, Corpus, make_batch
 from uncollapse.errors import InputError
 from uncollapse.models.lstm import LSTMConfig
@@ -21,6 +22,14 @@ HEADS = {
 }
 some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=14)
 TIES = [8, 8, 6, 4, 4, 4, 2, 2]  # equal lengths on both sides of a quarter of the batch
+
+
+@pytest.fixture(autouse=True, scope="module")
+def many_stretches():
+    """These batches are small: a free call gives them the several stretches that large ones have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CALL", 0)
+        yield
 
 
 def corpus_of(lengths, seed=0) -> Corpus:

@@ -175,7 +175,9 @@ def test_a_flat_batch_is_told_once_with_its_numbers_and_a_healthy_one_never(cls,
     head, h = make(cls, 3), torch.randn(8, HIDDEN).double()
     with torch.no_grad():
         head.linear.weight.mul_(scale)
-        width = 6 if cls is BatchNormTau else 3  # mu, and the signed sigma of bn_tau; the mean square of rms_tau is not flat
+        width = (
+            6 if cls is BatchNormTau else 3
+        )  # mu, and the signed sigma of bn_tau; the mean square of rms_tau is not flat
         smallest = head.linear(h)[:, :width].numpy().var(0).min()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
