@@ -1,6 +1,7 @@
 """Figures over training: each takes the rows of a study (one per evaluation) and returns a Figure."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,6 +79,7 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
 # ---- parts --------------------------------------------------------------------------------------------------------
 
 END_MARKERS = {"unfinished": "o", "failed": "x"}
+FLOOR: dict[str, Any] = {"color": "#222222", "linestyle": (0, (4, 3)), "linewidth": 1.0, "zorder": 5}
 
 
 def validation(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -122,7 +124,7 @@ def draw_group(ax: Axes, rows: pd.DataFrame, column: str, style: Style) -> None:
     line = mean_line(rows, column)
     ax.plot(line.index, line, **style._asdict(), markevery=max(1, len(line) // 7))
     floor = rows.groupby("step")["floor"].mean().dropna() if column == "kl" else pd.Series(dtype=float)
-    ax.plot(floor.index, floor, color=style.color, linestyle=(0, (4, 3)), linewidth=1.0)
+    ax.plot(floor.index, floor, **FLOOR)  # on top: a head that keeps its promise exactly must not hide it
 
 
 def draw_seed(ax: Axes, run: pd.DataFrame, column: str, color: str) -> None:
@@ -146,7 +148,7 @@ def legend_lines(rows: pd.DataFrame, column: str) -> Iterable[Line2D]:
     for order, group in by_group(rows):
         yield Line2D([], [], **style_of(order)._asdict(), label=wrap(group["group"].iloc[0]))
     if column == "kl" and rows["floor"].notna().any():
-        yield Line2D([], [], color=GREY, linestyle=(0, (4, 3)), linewidth=1.0, label="promised floor")
+        yield Line2D([], [], **FLOOR, label="promised floor")
     for status, marker in END_MARKERS.items():
         if status in rows["status"].values:
             yield Line2D([], [], color=GREY, ls="--", lw=0.7, marker=marker, mfc="white", label=f"{status} run")
