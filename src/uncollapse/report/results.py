@@ -88,6 +88,7 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     several = len(runs[["head", "overrides"]].drop_duplicates()) > 1
     common = set(first).intersection(*runs["override_list"]) if several else set()
     runs["override_list"] = runs["override_list"].map(lambda texts: [text for text in texts if text not in common])
+    runs["override_list"] = with_defaults(runs)
     keys = [(head, ", ".join(texts)) for head, texts in zip(runs["head"], runs["override_list"], strict=True)]
     start = 0 if "plain" in runs["head"].values else 1
     order = {key: i for i, key in enumerate(sorted(set(keys), key=group_key), start)}
@@ -95,6 +96,18 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     runs["group"] = runs["order"].map(group_names(runs))
     shared = ", ".join(text for text in first if text in common)
     return runs.sort_values(["order", "seed"], ignore_index=True), shared
+
+
+def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
+    """Each run's overrides and, where other runs of its head set a knob that it left alone, the knob's default."""
+    varied: dict[str, set[str]] = {}
+    for head, texts in zip(runs["head"], runs["override_list"], strict=True):
+        varied.setdefault(head, set()).update(text.split("=")[0] for text in texts)
+    filled = []
+    for head, texts, knobs in zip(runs["head"], runs["override_list"], runs["knobs"], strict=True):
+        left_alone = varied[head] - {text.split("=")[0] for text in texts}
+        filled.append(sorted([*texts, *(f"{key}={knobs[key]}" for key in left_alone if key in knobs)]))
+    return filled
 
 
 def group_names(runs: pd.DataFrame) -> dict[int, str]:

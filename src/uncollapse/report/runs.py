@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+NO_KNOBS = ("seed", "threads")
 METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
 ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
@@ -40,6 +41,7 @@ def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None
         "step": max((row["step"] for row in rows), default=0),
         "latent": number((config.get("model") or {}).get("latent")),
         "tau": number(config.get("tau")),
+        "knobs": {key: value for key, value in config.items() if type(value) in (int, float) and key not in NO_KNOBS},
         **data_facts(read_json(path / "data.json", name, notes)),
         **finals(read_json(path / "summary.json", name, notes), rows, done=status == "done"),
         "rows": rows,
