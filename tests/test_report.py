@@ -184,6 +184,17 @@ def test_overrides_that_all_runs_share_are_said_once(tmp_path: Path) -> None:
     assert study.common == "trainer.epochs=2"
 
 
+def test_a_knob_left_alone_is_said_where_other_runs_of_the_head_set_it(tmp_path: Path) -> None:
+    for overrides in ("default", "tau=0.1"):
+        write_run(tmp_path / "s", "bn_tau", 0, overrides=overrides, evaluations=3)
+    tau = "BN on mu and sigma"
+    assert read_study(tmp_path / "s").runs["group"].tolist() == [f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
+    write_run(
+        tmp_path / "s", "bn_tau", 0, overrides="tau=0.5", evaluations=3
+    )  # the default, asked for: not a second seed
+    assert read_study(tmp_path / "s").runs["group"].tolist() == [tau, f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
+
+
 def test_overrides_are_read_from_the_config_where_the_folder_cut_them_short(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, overrides="data.path=-tmp-x-0a1b2c3d", evaluations=3)
     text = (folder / "config.yaml").read_text()

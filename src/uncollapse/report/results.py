@@ -1,6 +1,7 @@
 """Run folders on disk -> two tidy frames: one row per run, one row per evaluation. Reads, never writes."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,10 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
-    """Each run's overrides and, where other runs of its head set a knob that it left alone, the knob's default."""
+    """Each run's overrides and, where other runs of its head set a knob that it left alone, the knob's default.
+
+    Not where that makes two runs alike (tau=0.5 asked for and tau left at 0.5): one result must not count twice.
+    """
     varied: dict[str, set[str]] = {}
     for head, texts in zip(runs["head"], runs["override_list"], strict=True):
         varied.setdefault(head, set()).update(text.split("=")[0] for text in texts)
@@ -107,7 +111,9 @@ def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
     for head, texts, knobs in zip(runs["head"], runs["override_list"], runs["knobs"], strict=True):
         left_alone = varied[head] - {text.split("=")[0] for text in texts}
         filled.append(sorted([*texts, *(f"{key}={knobs[key]}" for key in left_alone if key in knobs)]))
-    return filled
+    alike = Counter(zip(runs["head"], runs["seed"], map(tuple, filled), strict=True))
+    keys = zip(runs["head"], runs["seed"], filled, runs["override_list"], strict=True)
+    return [texts if alike[head, seed, tuple(full)] > 1 else full for head, seed, full, texts in keys]
 
 
 def group_names(runs: pd.DataFrame) -> dict[int, str]:
