@@ -32,7 +32,8 @@ def understand_words(argv: list[str]) -> list[str]:
         return argv
     asked = [check_head(head) for o in overrides.values() if o.key_or_group == "head" for head in choices(o)]
     experiments = [o.value() for o in overrides.values() if o.key_or_group == "experiment"]
-    check_knob_words(list(overrides.values()), asked, bool(experiments))
+    knobs = set().union(*(knobs_of(head) for head in heads()))
+    check_knob_words(list(overrides.values()), asked, bool(experiments), knobs)
     check_keys(list(overrides.values()))
 
     words = list(argv)
@@ -42,7 +43,7 @@ def understand_words(argv: list[str]) -> list[str]:
         sweeps = True
     if sweeps:
         for i, override in overrides.items():
-            if override.key_or_group in all_knobs() and not override.is_sweep_override() and not override.is_delete():
+            if override.key_or_group in knobs and not override.is_sweep_override() and not override.is_delete():
                 words[i] = (
                     argv[i].replace("=", "=choice(", 1) + ")"
                 )  # a sweep of one, which Hydra applies after the head
@@ -59,18 +60,16 @@ def choices(override: Any) -> list:
     return list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
 
 
-def all_knobs() -> set[str]:
-    return set().union(*(knobs_of(head) for head in heads()))
-
-
-def check_knob_words(overrides: list, asked: list[str], experiment: bool) -> None:
-    """InputError for a knob that one of the asked heads does not have; an experiment without `head=` brings its own heads."""
+def check_knob_words(overrides: list, asked: list[str], experiment: bool, knobs: set[str]) -> None:
+    """InputError for one of all `knobs` that an asked head does not have; an experiment without `head=` brings its own heads."""
     if experiment and not asked:
         return
     for override in overrides:
         key, value = override.key_or_group, str(override.input_line).split("=", 1)[-1]
+        if key not in knobs or override.is_delete():
+            continue
         lacking = [head for head in asked or ["plain"] if key not in knobs_of(head)]
-        if key in all_knobs() and lacking and not override.is_delete():
+        if lacking:
             advice = "; sweep such heads apart" if len(asked) > 1 else ""
             raise InputError(unknown_knob(key, value, lacking[0]) + advice)
 

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -156,15 +157,11 @@ def prepare(cfg: DictConfig, request: Request) -> Parts:
     torch.set_num_threads(cfg.threads)
     model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
-    torch.manual_seed(cfg.seed)
-    model_cfg.build(
-        8, lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent)
-    )  # bad knobs, before data is read
+    head = partial(build, cfg.posterior, "posterior")
+    model_cfg.build(8, head)  # a trial with a tiny vocabulary: bad knobs and sizes are refused before data is read
     data = data_cfg.load()
     torch.manual_seed(cfg.seed)
-    model = model_cfg.build(
-        len(data.vocabulary), lambda hidden, latent: build(cfg.posterior, "posterior", hidden, latent)
-    )
+    model = model_cfg.build(len(data.vocabulary), head)
     if any(isinstance(m, Moments) for m in model.modules()):
         require_two(request.head, data)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
