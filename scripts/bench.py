@@ -34,7 +34,7 @@ from torch.nn import functional
 from uncollapse.config import CONF, build, heads, typed
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus
 from uncollapse.data.text import TextData
-from uncollapse.run import Parts, prepare, understand
+from uncollapse.run import Parts, prepare
 from uncollapse.trainer import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,10 +66,10 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | Non
     """What train.py builds for these overrides, on `data` instead of the config's when given."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=[f"head={head}", *overrides])
-    parts = prepare(cfg, understand(cfg, head, []))
+    parts = prepare(cfg, head)
     if data is None:
         return parts
-    model = typed(cfg.model, "model").build(len(data.vocabulary), lambda h, d: build(cfg.posterior, "posterior", h, d))
+    model = typed(cfg.model, "model").build(data.inputs, lambda h, d: build(cfg.posterior, "posterior", h, d))
     return replace(parts, data=replace(data, batch_size=cfg.data.batch_size), model=model)
 
 

@@ -8,7 +8,7 @@ from conftest import SMALL, composed, folder_of, rows, run_here
 
 from uncollapse.checkpoint import load_model
 from uncollapse.config import SLOTS, heads, knobs_of
-from uncollapse.run import Parts, prepare, understand
+from uncollapse.run import Parts, prepare
 from uncollapse.trainer import promised_floor
 
 ALL = heads()
@@ -16,7 +16,7 @@ ALL = heads()
 
 def parts_of(head: str, *words: str) -> Parts:
     cfg = composed(f"head={head}", *SMALL, *words)
-    return prepare(cfg, understand(cfg, head, list(words)))
+    return prepare(cfg, head)
 
 
 def one_step(parts: Parts, seed: int = 0) -> torch.Tensor:

@@ -52,7 +52,7 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
         return "skipped"
 
     # 2. everything that can be wrong with it is found here
-    parts = prepare(cfg, request)
+    parts = prepare(cfg, request.head)
 
     # 3. the run folder; from here on a failure is written into it
     with opened(request, parts):
@@ -143,8 +143,8 @@ class Parts:
     device: Any
 
 
-def prepare(cfg: DictConfig, request: Request) -> Parts:
-    """Type the sections, load the data, build the slots and the model. InputError for anything that is wrong."""
+def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
+    """Type the sections, load the data (unless given), build the slots and the model. InputError for anything that is wrong."""
     import torch
 
     from uncollapse.posteriors.moments import Moments
@@ -156,14 +156,19 @@ def prepare(cfg: DictConfig, request: Request) -> Parts:
     device = pick_device(cfg.device)
     torch.set_num_threads(cfg.threads)
     model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
+    if model_cfg.takes != data_cfg.kind:
+        raise InputError(
+            f"{cfg.model._target_} takes {model_cfg.takes}, and {cfg.data._target_} gives {data_cfg.kind}: "
+            "choose a model= and a data= that fit"
+        )
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
-    head = partial(build, cfg.posterior, "posterior")
-    model_cfg.build(8, head)  # a trial with a tiny vocabulary: bad knobs and sizes are refused before data is read
-    data = data_cfg.load()
+    posterior = partial(build, cfg.posterior, "posterior")
+    model_cfg.build(8, posterior)  # a trial with tiny data: bad knobs and sizes are refused before data is read
+    data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
-    model = model_cfg.build(len(data.vocabulary), head)
+    model = model_cfg.build(data.inputs, posterior)
     if any(isinstance(m, Moments) for m in model.modules()):
-        require_two(request.head, data)
+        require_two(head, data)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
 
 
@@ -264,7 +269,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     record = Record(request.folder / "metrics.jsonl", [m.row for m in mirrors])
     try:
         with Console(request.name) as console:
-            for split, counts in parts.data.facts()["skipped"].items():
+            for split, counts in parts.data.facts().get("skipped", {}).items():
                 if passed_over := {why: n for why, n in counts.items() if n}:
                     console.say(f"[{request.name}] {split}: sentences passed over: {passed_over}")
             trainer = Trainer(

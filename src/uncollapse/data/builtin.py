@@ -1,6 +1,7 @@
 """The built-in corpus: sentences drawn from the English grammar, whose exact entropy and log-likelihood are known."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from uncollapse.errors import whole
 class GrammarConfig:
     """Sentences per split and the seed they are drawn from; the run's own seed does not change the data."""
 
+    kind: ClassVar[str] = "text"
     train: int = 20_000
     valid: int = 2_000
     test: int = 2_000
@@ -26,14 +28,16 @@ class GrammarConfig:
         check_batching(self.batch_size, self.batching)
         whole("data.data_seed", self.data_seed, 0)
         grammar = english()
-        corpora, oracle = {}, {}
+        corpora, labels, log_prob = {}, {}, {}
         for number, split in enumerate(SPLITS):
             size = whole(f"data.{split}", getattr(self, split), 1)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpora[split] = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
+            labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
             if split != "train":
-                oracle[split] = -float(grammar.log_prob(drawn.tokens, drawn.offsets).mean())
+                log_prob[split] = grammar.log_prob(drawn.tokens, drawn.offsets)
         vocabulary = (*SPECIALS, *grammar.words)
+        entropy = grammar.entropy()
         return TextData(
-            corpora, vocabulary, self.batch_size, self.batching, entropy=grammar.entropy(), oracle_nll=oracle
+            corpora, vocabulary, self.batch_size, self.batching, entropy=entropy, log_prob=log_prob, labels=labels
         )

@@ -15,6 +15,7 @@ import tempfile
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,7 @@ ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test":
 class TextConfig:
     """Text from three files, from a folder that holds train/valid/test.txt[.gz|.xz], or from a hub data set."""
 
+    kind: ClassVar[str] = "text"
     train: str | None = None
     valid: str | None = None
     test: str | None = None

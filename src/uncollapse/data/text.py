@@ -19,7 +19,8 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class TextData:
-    """Everything a run needs of its data. `entropy` (nats per sentence) and `oracle_nll` (mean -log p per split) where p is known."""
+    """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N])
+    and `labels` (split -> name -> class numbers [N])."""
 
     corpora: Mapping[str, Corpus]
     vocabulary: tuple[str, ...]
@@ -27,7 +28,13 @@ class TextData:
     batching: str = "mixed"
     skipped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     entropy: float | None = None
-    oracle_nll: Mapping[str, float] | None = None
+    log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> int:
+        """What a model must know of its data: the size of the vocabulary."""
+        return len(self.vocabulary)
 
     def size(self, split: str) -> int:
         return len(self.corpora[split])
@@ -51,7 +58,7 @@ class TextData:
             "words_per_sentence": {split: float(corpus.lengths.mean()) for split, corpus in self.corpora.items()},
             "skipped": {split: dict(counts) for split, counts in self.skipped.items()},
             "entropy": self.entropy,
-            "oracle_nll": None if self.oracle_nll is None else dict(self.oracle_nll),
+            "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
         }
 
     def save(self, folder: Path) -> None:

@@ -6,6 +6,7 @@ gives the posterior; z is joined to every decoder input and, mapped linearly, is
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ EMBEDDING_RANGE = 0.1  # He et al. 2019: embeddings uniform in +-0.1, whatever t
 class LSTMConfig:
     """Sizes and initialisation. `init` is the half-width of the uniform initial weights, null for PyTorch's own."""
 
+    takes: ClassVar[str] = "text"
     embedding: int = 64
     hidden: int = 128
     latent: int = 16
