@@ -167,21 +167,20 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior)
-    if any(isinstance(m, Moments) for m in model.modules()):
-        require_two(head, data)
-    return Parts(model.to(device), data, objective, procedure, trainer, log, device)
-
-
-def require_two(head: str, data: Any) -> None:
-    """InputError when a head that normalises over the batch would meet a batch of one."""
-    if data.batch_size < 2:
+    require_two(data)
+    if any(isinstance(m, Moments) for m in model.modules()) and data.batch_size < 2:
         raise InputError(
             f"data.batch_size={data.batch_size}: head={head} normalises over the batch; allowed is at least 2"
         )
+    return Parts(model.to(device), data, objective, procedure, trainer, log, device)
+
+
+def require_two(data: Any) -> None:
+    """InputError for a split of one example: mi, the shuffled gap and every error compare examples, and batch norm needs two."""
     for split in ("train", "valid", "test"):
         if data.size(split) < 2:
             raise InputError(
-                f"data.{split}: {data.size(split)} example; head={head} normalises over the batch and needs at least 2"
+                f"data.{split}: {data.size(split)} example; metrics compare examples, so at least 2 are needed"
             )
 
 

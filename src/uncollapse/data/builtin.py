@@ -36,8 +36,19 @@ class GrammarConfig:
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
             if split != "train":
                 log_prob[split] = grammar.log_prob(drawn.tokens, drawn.offsets)
-        vocabulary = (*SPECIALS, *grammar.words)
-        entropy = grammar.entropy()
+
+        def best_accuracy(split: str) -> dict[str, float]:
+            tokens = corpora[split].tokens - len(SPECIALS)
+            posterior = grammar.factor_posterior(tokens, corpora[split].offsets)
+            return {name: float(p.max(1).mean()) for name, p in posterior.items()}
+
         return TextData(
-            corpora, vocabulary, self.batch_size, self.batching, entropy=entropy, log_prob=log_prob, labels=labels
+            corpora,
+            (*SPECIALS, *grammar.words),
+            self.batch_size,
+            self.batching,
+            entropy=grammar.entropy(),
+            log_prob=log_prob,
+            labels=labels,
+            best_accuracy=best_accuracy,
         )

@@ -4,7 +4,7 @@ Tokenising is splitting at white space, done column-wise by Arrow: no Python per
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +19,8 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class TextData:
-    """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N])
-    and `labels` (split -> name -> class numbers [N])."""
+    """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N]),
+    `labels` (split -> name -> class numbers [N]), and `best_accuracy` (split -> name -> what the ideal classifier of x reaches)."""
 
     corpora: Mapping[str, Corpus]
     vocabulary: tuple[str, ...]
@@ -30,6 +30,7 @@ class TextData:
     entropy: float | None = None
     log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    best_accuracy: Callable[[str], dict[str, float]] | None = None
 
     @property
     def inputs(self) -> int:

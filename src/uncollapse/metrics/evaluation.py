@@ -1,33 +1,51 @@
 """One pass over a split, and every metric that can be had from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from uncollapse.metrics import Pass
+from uncollapse.metrics.information import information
 from uncollapse.metrics.rates import floor_distance, perplexity, rates
-from uncollapse.metrics.usage import active_units, moments, shuffle_gap
+from uncollapse.metrics.usage import active_units, collapse, moments, shuffle_gap
 from uncollapse.models import Model
 from uncollapse.posteriors.moments import population
+from uncollapse.posteriors.normal import Posterior
 
 EVAL_BATCH = 128  # evaluation batches are at least this large: no gradient is kept, and larger products run faster
 EVAL_SEED = 7381  # batches and noise of an evaluation are the same at every step and for every head
 
 
-def evaluate(model: Model, data, split: str, mode: str, limit: int | None = None, floor: float | None = None) -> dict:
-    """Every metric of one pass over a split, or over a fixed random `limit` of its examples.
+def evaluate(
+    model: Model,
+    data,
+    split: str,
+    mode: str,
+    limit: int | None = None,
+    floor: float | None = None,
+    mixture: int | None = None,
+) -> dict:
+    """Every metric of one pass over a split, or over a fixed random `limit` of its examples; at most about `mixture` form q(z).
 
     mode "eval": population statistics, no dropout. mode "train": as the optimiser meets it, with batch statistics and dropout.
     """
     with evaluating(model, train=mode == "train"):
-        seen = collect(model, data, split, mode, limit)
+        seen = collect(model.encode, model.nll, evaluation_batches(model, data, split, mode, limit))
+        return statistics(seen, floor, mixture)
+
+
+def statistics(seen: Pass, floor: float | None = None, mixture: int | None = None) -> dict:
+    """All that one pass tells."""
     parts = (
         rates(seen),
         perplexity(seen),
         active_units(seen),
         shuffle_gap(seen),
+        information(seen, mixture),
+        collapse(seen),
         moments(seen),
         floor_distance(seen, floor),
     )
@@ -51,21 +69,32 @@ def evaluating(model: Model, train: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-def collect(model: Model, data, split: str, mode: str, limit: int | None) -> Pass:
-    """Encode each batch once, decode it with its own z and with another example's."""
-    columns: dict[str, list[Tensor]] = {name: [] for name in ("rec", "rec_shuffled", "kl", "mean", "variance")}
-    tokens: int | None = 0
-    for batch in evaluation_batches(model, data, split, mode, limit):
-        q = model.encode(batch)
+def collect(encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Tensor], batches: Iterable) -> Pass:
+    """Encode each batch once, decode it with its own z and with another example's.
+
+    nll takes z [n, B, D]. A batch has a length and may have `lengths`, the tokens of each example.
+    """
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("rec", "rec_shuffled", "kl", "mean", "variance", "z")}
+    tokens: list[Tensor | None] = []
+    posteriors = []
+    for batch in batches:
+        q = encode(batch)
         z = q.sample()
-        columns["rec"].append(model.nll(batch, z))
-        columns["rec_shuffled"].append(
-            model.nll(batch, z[somebody_else(len(batch))]) if len(batch) > 1 else z.new_full((1,), torch.nan)
-        )
-        for name in ("kl", "mean", "variance"):
-            columns[name].append(getattr(q, name))
-        tokens = None if tokens is None or batch.targets is None else tokens + len(batch.targets)
-    return Pass(**{name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()}, tokens=tokens)
+        if len(batch) > 1:
+            rec, shuffled = nll(batch, torch.stack([z, z[somebody_else(len(batch))]]))
+        else:
+            (rec,) = nll(batch, z[None])
+            shuffled = torch.full_like(rec, torch.nan)
+        found = {"rec": rec, "rec_shuffled": shuffled, "kl": q.kl, "mean": q.mean, "variance": q.variance, "z": z}
+        for name, values in found.items():
+            columns[name].append(values)
+        tokens.append(getattr(batch, "lengths", None))
+        posteriors.append(q)
+    z = torch.cat(columns.pop("z"))
+    arrays = {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()}
+    known = [t for t in tokens if t is not None]
+    counted = torch.cat(known).cpu().numpy() if len(known) == len(tokens) else None
+    return Pass(**arrays, tokens=counted, z=z, posteriors=posteriors)
 
 
 def evaluation_batches(model: Model, data, split: str, mode: str, limit: int | None) -> Iterator:

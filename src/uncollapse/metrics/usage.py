@@ -1,8 +1,12 @@
-"""Is the code used? Active units, the shuffled-z gap, and the moments of the aggregate posterior."""
+"""Is the code used? Active units, the shuffled-z gap, the collapse curve, and the moments of the aggregate posterior."""
 
-from uncollapse.metrics import Pass
+import numpy as np
+
+from uncollapse.metrics import Pass, with_error
 
 ACTIVE = 0.01  # Burda et al. 2016, section 5.2
+DELTA = 0.01  # share of examples that may escape a collapse
+EPS = tuple(float(f"{eps:.3g}") for eps in np.logspace(-3, 1, 17))  # nats
 
 
 def active_units(seen: Pass) -> dict:
@@ -12,8 +16,17 @@ def active_units(seen: Pass) -> dict:
 
 def shuffle_gap(seen: Pass) -> dict:
     """E[-log p(x | z of another x)] - rec: 0 exactly when the decoder ignores z. Null when there is no other x."""
-    gap = float((seen.rec_shuffled - seen.rec).mean())
-    return {"shuffle_gap": gap if gap == gap else None}
+    gap = with_error("shuffle_gap", seen.rec_shuffled - seen.rec)
+    return {name: value if value == value else None for name, value in gap.items()}
+
+
+def collapse(seen: Pass, delta: float = DELTA) -> dict:
+    """share [17] of dimensions with P_x(KL_j < eps) >= 1 - delta, for each eps (nats): (eps, delta)-collapse.
+
+    Lucas et al., "Don't Blame the ELBO!", NeurIPS 2019, section 5. Where the KL does not split, it counts as one dimension.
+    """
+    below = np.array([(seen.kl < eps).mean(0) for eps in EPS])  # [eps, G]
+    return {"collapse": {"delta": delta, "eps": list(EPS), "share": (below >= 1 - delta).mean(1).tolist()}}
 
 
 def moments(seen: Pass) -> dict:

@@ -14,7 +14,7 @@ class Model(Protocol):
     posterior: nn.Module  # the head; may declare floor()
 
     def encode(self, batch: Any) -> Posterior: ...
-    def nll(self, batch: Any, z: Tensor) -> Tensor: ...  # z [B, D] -> -log p(x|z), [B] nats
+    def nll(self, batch: Any, z: Tensor) -> Tensor: ...  # z [B, D] | [n, B, D] -> -log p(x|z), [B] | [n, B] nats
     def parts(
         self,
     ) -> dict[str, list[nn.Parameter]]: ...  # "encoder" and "decoder", for procedures that step them apart

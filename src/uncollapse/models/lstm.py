@@ -43,7 +43,7 @@ class LSTMConfig:
 
 
 class LSTMVAE(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D]) -> [B] nats."""
+    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats."""
 
     def __init__(self, cfg: LSTMConfig, vocabulary: int, posterior: Callable[[int, int], nn.Module]):
         super().__init__()
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(batch, z [B, D]) -> -log p(x|z), [B] nats: the sum over the sentence's words and its end."""
+    """(batch, z [B, D] | [n, B, D]) -> -log p(x|z), [B] | [n, B] nats: the sum over the sentence's words and its end."""
 
     def __init__(self, cfg: LSTMConfig, vocabulary: int):
         super().__init__()
@@ -99,8 +99,12 @@ class Decoder(nn.Module):
         self.lstm = nn.LSTM(cfg.embedding + cfg.latent, cfg.hidden, batch_first=True)
         self.drop_in, self.drop_out = nn.Dropout(cfg.dropout_in), nn.Dropout(cfg.dropout_out)
         self.words = nn.Linear(cfg.hidden, vocabulary)
+        self.drops = cfg.dropout_in > 0 or cfg.dropout_out > 0
 
     def forward(self, batch: TextBatch, z: Tensor) -> Tensor:
+        if z.dim() == 3:
+            shared = not torch.is_grad_enabled() and not (self.training and self.drops)
+            return self.many(batch, z) if shared else torch.stack([self(batch, one) for one in z])
         rows, steps = batch.tokens.shape
         before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
         inputs = torch.cat([self.drop_in(self.embed(before)), z[:, None].expand(rows, steps, -1)], -1)
@@ -110,6 +114,83 @@ class Decoder(nn.Module):
         real = torch.cat([o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)])
         losses = nn.functional.cross_entropy(self.words(self.drop_out(real)), batch.targets, reduction="none")
         return losses.new_zeros(rows).index_add(0, batch.owner, losses)
+
+    def many(self, batch: TextBatch, z: Tensor) -> Tensor:
+        """-log p(x|z) of n codes for each sentence, z [n, B, D] -> [n, B] nats, without gradients or dropout.
+
+        What words contribute to the gates is computed once for all n, what z contributes once for all words; sentences that
+        have ended leave; logits live for one step and one block of rows only.
+        """
+        (n, count, _), hidden = z.shape, self.lstm.hidden_size
+        gates = Gates(self.lstm, self.words, z.shape[-1])
+        before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
+        from_words = gates.words(self.embed(before))  # [B, T, 4H]
+        z = z.transpose(0, 1).flatten(0, 1)  # a sentence's codes lie together, so that those alive are the first rows
+        from_z, c = gates.z(z), self.cell(z)
+        h, total = torch.tanh(c), z.new_zeros(count, n)
+        pre, alive = torch.empty_like(from_z), count
+        lengths = batch.lengths.tolist()
+        for t in range(batch.tokens.shape[1]):
+            while lengths[alive - 1] <= t:
+                alive -= 1
+            h, c, pre = (x[: alive * n] for x in (h, c, pre))
+            torch.addmm(from_z[: alive * n], h, gates.recurrent, out=pre)
+            pre.view(alive, n, -1).add_(from_words[:alive, t, None])
+            step(pre, h, c)
+            for begin in range(0, alive * n, gates.block):
+                part = h[begin : begin + gates.block]
+                total.view(-1)[begin : begin + len(part)] += gates.log_normaliser(part)
+            target = batch.tokens[:alive, t]
+            chosen = torch.bmm(h.view(alive, n, hidden), self.words.weight[target][..., None])[..., 0]
+            total[:alive] -= chosen + self.words.bias[target][:, None]
+        return total.T
+
+
+BLOCK_BYTES = 1 << 26  # of logits at a time
+PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+SAFE = 80.0  # exp of it is far from float32's end
+
+
+class Gates:
+    """The weights of an LSTM and its output layer laid out for `Decoder.many`: gates in the order i, f, o, g.
+
+    tanh(g) = 2 s(2g) - 1, so g's weights are doubled and one sigmoid serves all four.
+    """
+
+    def __init__(self, lstm: nn.LSTM, words: nn.Linear, latent: int):
+        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(lstm, f"{name}_l0") for name in PARTS)
+        i, f, g, o = torch.arange(4 * lstm.hidden_size).chunk(4)
+        order = torch.cat([i, f, o, g]).to(words.weight.device)
+        scale = torch.ones_like(order, dtype=words.weight.dtype)
+        scale[3 * lstm.hidden_size :] = 2
+        inputs = weight_ih[order] * scale[:, None]
+        self.from_words, self.from_z = inputs[:, :-latent].T, inputs[:, -latent:].T
+        self.bias = (bias_ih + bias_hh)[order] * scale
+        self.recurrent = (weight_hh[order] * scale[:, None]).T.contiguous()
+        self.logits, self.logit_bias = words.weight.T.contiguous(), words.bias
+        self.block = max(1, BLOCK_BYTES // (4 * words.out_features))
+        # outputs lie in [-1, 1], so this bounds every logit; within it the search for the largest one can be spared
+        self.safe = bool((words.weight.abs().sum(1) + words.bias.abs()).max() < SAFE)
+
+    def words(self, embedded: Tensor) -> Tensor:
+        """[..., E] -> [..., 4H]."""
+        return embedded @ self.from_words + self.bias
+
+    def z(self, z: Tensor) -> Tensor:
+        """[R, D] -> [R, 4H]."""
+        return z @ self.from_z
+
+    def log_normaliser(self, h: Tensor) -> Tensor:
+        """log sum_v exp(logit_v) for outputs h [R, H], [R]."""
+        logits = torch.addmm(self.logit_bias, h, self.logits)
+        return logits.exp_().sum(1).log_() if self.safe else torch.logsumexp(logits, 1)
+
+
+def step(pre: Tensor, h: Tensor, c: Tensor) -> None:
+    """One LSTM step in place: gates before their non-linearity pre [R, 4H] as `Gates` orders them, state h, c [R, H]."""
+    i, f, o, g = pre.sigmoid_().chunk(4, 1)
+    c.mul_(f).addcmul_(i, g, value=2).sub_(i)
+    torch.tanh(c, out=h).mul_(o)
 
 
 def run_lstm(lstm: nn.LSTM, inputs: Tensor, batch: TextBatch, state: tuple[Tensor, Tensor]) -> Iterator[Tensor]:

@@ -24,7 +24,9 @@ class Posterior(Protocol):
     def sample(
         self, n: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor: ...  # [B, D] | [n, B, D]
-    def log_ratio(self, z: Tensor) -> Tensor: ...  # [B] | [n, B]: log q(z|x) - log p(z)
+    def log_ratio(
+        self, z: Tensor
+    ) -> Tensor: ...  # log q(z|x) - log p(z): [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,32 @@ class DiagonalGaussian:
         return self.mean + self.std * noise
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        """log q(z|x) - log p(z) in nats, for z [B, D] or [n, B, D]; the constants of the two normals cancel."""
+        """log q(z|x) - log p(z) in nats; the constants of the two normals cancel.
+
+        z [B, D] -> [B]; [n, B, D] -> [n, B]; and [n, 1, D] -> [n, B]: each of n codes under each of the B posteriors.
+        """
+        if z.dim() == 3 and z.shape[1] == 1 and len(self.mean) > 1:
+            return self.pairs(z[:, 0])
         log_q = -0.5 * (self.log_var + ((z - self.mean) * torch.exp(-0.5 * self.log_var)).square())
         return (log_q + 0.5 * z.square()).sum(-1)
+
+    def log_ratio_per_dim(self, z: Tensor) -> Tensor:
+        """log q(z_d|x_b) - log p(z_d) of each code z [n, D] under each posterior: [D, n, B] float64."""
+        square, linear, constant = (c.T[:, None] for c in self.coefficients())  # [D, 1, B]
+        column = z.double().T[..., None]  # [D, n, 1]
+        return torch.baddbmm(constant, torch.cat([column.square(), column], -1), torch.cat([square, linear], 1))
+
+    def pairs(self, z: Tensor) -> Tensor:
+        """log_ratio of each code z [n, D] under each posterior, [n, B] float64, as two matrix products."""
+        square, linear, constant = self.coefficients()
+        z = z.double()
+        return constant.sum(-1) + z.square() @ square.T + z @ linear.T
+
+    def coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """log q(z_d|x) - log p(z_d) as a square, a linear and a constant part in z_d, [B, D] float64 each.
+
+        Double precision, since the parts cancel where sigma is small.
+        """
+        mean, log_var = self.mean.double(), self.log_var.double()
+        precision = torch.exp(-log_var)
+        return 0.5 * (1 - precision), mean * precision, -0.5 * (log_var + mean.square() * precision)

@@ -1,0 +1,382 @@
+"""Numbers of finished runs that are too dear for training: nll by importance weighting, probes, and every metric on other splits.
+
+Results lie in the run folder, `evaluations/<split>-<metric>...json` (nll per example beside it, as .jsonl), and join summary.json; what
+training wrote stays as it is. A stopped evaluation goes on where it was.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from uncollapse.checkpoint import load_model, write_whole
+from uncollapse.data.text import SPLITS
+from uncollapse.errors import InputError, whole
+from uncollapse.metrics.evaluation import EVAL_SEED, evaluate, evaluating
+from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
+from uncollapse.metrics.probes import check_budgets, fitting, probe
+from uncollapse.record import plain
+from uncollapse.report.results import ReportError, run_folders
+from uncollapse.run import alone, prepare
+from uncollapse.trainer import FINAL_MIXTURE, promised_floor
+
+METRICS = ("nll", "probe", "statistics")
+OWN = ("nll", "oracle_gap", "probe")  # summary keys with these beginnings are written here, never by training
+HELP = """Evaluate a finished run, or every finished run of a study: nll by importance weighting (bound of -log p(x)), probes of
+known labels, and the statistics of one pass (rec, kl, mi, au, shuffle_gap ...). Results join summary.json; evaluated before: skipped."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compute, on which split, from how many codes (K), examples (None: all) and labels (None: the usual that fit)."""
+
+    metrics: tuple[str, ...]
+    split: str = "test"
+    samples: int = 500
+    examples: int | None = None
+    labels: tuple[int, ...] | None = None
+    workers: int = 1
+
+    def check(self) -> None:
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise InputError(f"--metrics {metric}: allowed are {', '.join(METRICS)}")
+        if self.split not in SPLITS:
+            raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
+        whole("--samples", self.samples, 1)
+        whole("--workers", self.workers, 1)
+        if self.examples is not None and whole("--examples", self.examples, 1) < 2:
+            raise InputError("--examples=1: errors, mi and the shuffled gap compare examples; allowed is at least 2")
+
+    def name(self, metric: str) -> str:
+        """The stem of a result's files."""
+        few = "" if self.examples is None else f"-N{self.examples}"
+        if metric == "nll":
+            return f"{self.split}-nll-K{self.samples}{few}"
+        if metric == "probe":
+            return f"{self.split}-probe" + ("" if self.labels is None else "-" + "-".join(map(str, self.labels)))
+        return f"{self.split}-statistics{few}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One finished run, ready to be looked at."""
+
+    folder: Path
+    model: Any
+    data: Any
+    say: Callable[[str], None]
+
+    def results(self, name: str, suffix: str = ".json") -> Path:
+        return self.folder / "evaluations" / f"{name}{suffix}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 and one sentence, or 130 when stopped."""
+    parser = argparse.ArgumentParser(prog="evaluate.py", description=HELP)
+    parser.add_argument("folder", type=Path, help="results/<study>, or one run folder in it")
+    parser.add_argument(
+        "--metrics", help=f"some of {','.join(METRICS)} (default: nll, and probe where labels are known)"
+    )
+    parser.add_argument("--split", default="test", help="train, valid or test (default)")
+    parser.add_argument("--samples", type=int, default=500, metavar="K", help="codes per example for nll (default 500)")
+    parser.add_argument("--examples", type=int, metavar="N", help="a fixed random choice of N examples (default: all)")
+    parser.add_argument(
+        "--labels", help="label budgets of the probe, such as 100,1000 (default: 100,500,1000,2000,10000)"
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument("--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)")
+    asked = parser.parse_args(argv)
+    try:
+        settings = understand(asked)
+        evaluate_all(asked.folder, settings, explicit=asked.metrics is not None)
+    except (InputError, ReportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last example", file=sys.stderr)
+        return 130
+    return 0
+
+
+def understand(asked: argparse.Namespace) -> Settings:
+    """InputError for what is not allowed."""
+    metrics = ("nll", "probe") if asked.metrics is None else tuple(asked.metrics.split(","))
+    try:
+        labels = None if asked.labels is None else tuple(int(word) for word in asked.labels.split(","))
+    except ValueError:
+        raise InputError(f"--labels {asked.labels}: allowed are whole numbers such as 100,1000") from None
+    settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers)
+    settings.check()
+    return settings
+
+
+def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
+    """Every finished run under `folder`, one after another; data are loaded once for all runs that share them."""
+    loaded: dict[str, Any] = {}
+    folders = run_folders(folder)
+    finished = [path for path in folders if (path / "done").exists()]
+    if not finished:
+        raise InputError(
+            f"{folder}: no run in it is finished; {len(folders)} {'is' if len(folders) == 1 else 'are'} not"
+        )
+    if len(finished) < len(folders):
+        print(f"{len(folders) - len(finished)} of {len(folders)} runs are not finished and are left out")
+    for number, path in enumerate(finished, 1):
+        name = f"{number}/{len(finished)} {path if path == folder.resolve() else path.relative_to(folder.resolve())}"
+        missing = [m for m in settings.metrics if not (path / "evaluations" / f"{settings.name(m)}.json").exists()]
+        if not missing:
+            print(f"[{name}] skipped: evaluated before")
+            continue
+        with alone(path), reporting(name) as say:
+            subject = opened(path, loaded, say)
+            for metric in missing:
+                if metric == "probe" and not subject.data.labels and not explicit:
+                    continue
+                check_size(subject, settings)
+                write_result(subject, settings.name(metric), FUNCTIONS[metric](subject, settings))
+            join(path)
+
+
+def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> Subject:
+    """The best weights of a run and its data. InputError when either is gone or does not fit the run's config."""
+    weights = folder / "model.safetensors"
+    if not weights.exists():
+        raise InputError(
+            f"{folder}: no model.safetensors in it, so there is nothing to evaluate; train the run again in another study"
+        )
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    cfg.threads = 1
+    key = OmegaConf.to_yaml(cfg.data)
+    parts = prepare(cfg, cfg.head, loaded.get(key))
+    loaded[key] = parts.data
+    load_model(weights, parts.model)
+    return Subject(folder, parts.model.eval(), parts.data, say)
+
+
+def check_size(subject: Subject, settings: Settings) -> None:
+    """InputError for a split too small to say anything."""
+    if subject.data.size(settings.split) < 2:
+        raise InputError(
+            f"data.{settings.split}: 1 example; errors, mi and the shuffled gap compare examples: at least 2 are needed"
+        )
+
+
+# ---------------------------------------------------------------- the metrics
+
+
+def statistics_of(subject: Subject, settings: Settings) -> dict:
+    """Everything that one pass tells, in evaluation mode."""
+    floor = promised_floor(subject.model)
+    return evaluate(subject.model, subject.data, settings.split, "eval", settings.examples, floor, FINAL_MIXTURE)
+
+
+def probe_of(subject: Subject, settings: Settings) -> dict:
+    """Linear classifiers on the means of labelled training examples, tested on the split."""
+    data = subject.data
+    if not data.labels:
+        raise InputError("--metrics probe: this run's data have no labels")
+    available = data.size("train")
+    budgets = fitting(available) if settings.labels is None else sorted(settings.labels)
+    if not budgets:
+        raise InputError(
+            f"--metrics probe: the smallest budget is 100 labels, and the training part has {available}; give --labels"
+        )
+    check_budgets(budgets, available)
+    means = {split: encoded_means(subject, split) for split in ("train", settings.split)}
+    best = data.best_accuracy(settings.split) if data.best_accuracy else None
+    return probe(
+        means["train"], data.labels["train"], means[settings.split], data.labels[settings.split], budgets, best
+    )
+
+
+def encoded_means(subject: Subject, split: str) -> np.ndarray:
+    """Posterior means of a whole split in the order of its examples, [N, D]."""
+    data, model = subject.data, subject.model
+    device = next(model.parameters()).device
+    found: list[np.ndarray] = []
+    order = []
+    with evaluating(model, train=False):
+        for examples in data.batches(split, EVAL_SEED, 0, size=256, batching="by_length"):
+            batch = data.batch(split, examples).to(device)
+            found.append(model.encode(batch).mean.double().cpu().numpy())
+            order.append(batch.examples)
+    means = np.concatenate(found)
+    return means[np.argsort(np.concatenate(order))]
+
+
+def nll_of(subject: Subject, settings: Settings) -> dict:
+    """Importance weights of every example, a few examples at a time on each core; those on disk already are not done again."""
+    path = subject.results(settings.name("nll"), ".jsonl")
+    path.parent.mkdir(exist_ok=True)
+    groups = groups_of(subject.data, settings)
+    rows = begun(path, digest(subject.folder / "model.safetensors"), len(groups))
+    todo = [(i, group) for i, group in enumerate(groups) if i not in rows]
+    with path.open("a", encoding="utf-8") as file, workers(subject.model, settings.workers) as pool:
+        step = progress(subject.say, len(groups), len(groups) - len(todo))
+        for row in pool.map(lambda item: weighted(subject, settings, *item), todo):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            rows[row["group"]] = row
+            step()
+    seen = {name: np.concatenate([rows[i][name] for i in range(len(groups))]) for name in ("nll", "ess", "examples")}
+    tokens = [row["tokens"] for row in rows.values()]
+    counted = None if None in tokens else np.concatenate([rows[i]["tokens"] for i in range(len(groups))])
+    known = subject.data.log_prob.get(settings.split)
+    log_prob = None if known is None else known[seen["examples"].astype(int)]
+    return likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob)
+
+
+def groups_of(data: Any, settings: Settings) -> list[np.ndarray]:
+    """Which examples are decoded together: as many of one length as give about ROWS codes; the unit of resuming."""
+    size = max(1, ROWS // settings.samples)
+    groups, count = [], 0
+    for group in data.batches(settings.split, EVAL_SEED, 0, size=size, batching="by_length"):
+        if settings.examples is not None and count >= settings.examples:
+            break
+        groups.append(group if settings.examples is None else group[: settings.examples - count])
+        count += len(groups[-1])
+    return groups
+
+
+def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarray) -> dict:
+    """nll, nelbo and ess of one group's examples. Its noise depends on the group alone, so order and stops change nothing."""
+    model = subject.model
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        batch = subject.data.batch(settings.split, group).to(device)
+        q = model.encode(batch)
+        generator = torch.Generator(device).manual_seed(EVAL_SEED + number)
+        weights = log_weights(lambda z: model.nll(batch, z), q, settings.samples, generator)
+    if not weights.isfinite().all():
+        raise InputError(
+            f"{subject.folder}: the weights of {settings.split} example {batch.examples[0]} are not finite numbers"
+        )
+    lengths = getattr(batch, "lengths", None)
+    return {
+        "group": number,
+        "examples": batch.examples.tolist(),
+        "tokens": None if lengths is None else lengths.tolist(),
+        **{name: values.tolist() for name, values in importance_weighted(weights).items()},
+    }
+
+
+FUNCTIONS: dict[str, Callable[[Subject, Settings], dict]] = {
+    "nll": nll_of,
+    "probe": probe_of,
+    "statistics": statistics_of,
+}
+
+
+@contextmanager
+def workers(model: Any, count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads with one core each: matrix products release Python's lock, and small ones gain nothing from a second core."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    pool = ThreadPoolExecutor(1 if on_gpu else count, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# ---------------------------------------------------------------- what lies on disk
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def begun(path: Path, weights: str, groups: int) -> dict[int, dict]:
+    """Rows on disk by group, from a file that starts with the weights it belongs to; a torn line is dropped."""
+    head = {"weights": weights, "groups": groups}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = []
+    for line in lines:
+        try:
+            kept.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    if kept and kept[0] != head:
+        raise InputError(f"{path}: it was begun with other weights or data; move it away to start anew")
+    rows = {row["group"]: row for row in kept[1:]}
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
+    return rows
+
+
+def write_result(subject: Subject, name: str, result: dict) -> None:
+    path = subject.results(name)
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, (json.dumps(plain(result), indent=1) + "\n").encode())
+    subject.say(f"{name}: " + line(result))
+
+
+def join(folder: Path) -> None:
+    """Bring the results into summary.json: all under `evaluations`; those of test also at the top, where training wrote nothing.
+
+    Of several nll the one from most examples, then most codes, stands at the top; of several probes the one with most labels.
+    """
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != "evaluations"}
+    results = {
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted((folder / "evaluations").glob("*.json"))
+    }
+    test = [result for name, result in results.items() if name.startswith("test-")]
+    test.sort(key=lambda r: (r.get("nll_examples", 0), r.get("nll_samples", 0), r.get("probe_labels", 0)))
+    top = {key: value for result in test for key, value in result.items()}
+    summary = {**{k: v for k, v in top.items() if k not in summary}, **summary, "evaluations": results}
+    first = [key for key in ("status", "head", "label") if key in summary]
+    ordered = {**{k: summary[k] for k in first}, **{k: v for k, v in summary.items() if k not in first}}
+    write_whole(path, (json.dumps(ordered, indent=1) + "\n").encode())
+
+
+# ---------------------------------------------------------------- telling
+
+
+def line(result: dict) -> str:
+    """The scalars that matter, with their errors."""
+    names = ("nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap")
+    found = [name for name in names if isinstance(result.get(name), float)]
+    errors = {name: result.get(f"{name}_se") for name in found}
+    return ", ".join(f"{n} {result[n]:.3f}" + (f" ± {errors[n]:.3f}" if errors[n] is not None else "") for n in found)
+
+
+@contextmanager
+def reporting(name: str) -> Iterator[Callable[[str], None]]:
+    yield lambda text: print(f"[{name}] {text}", flush=True)
+
+
+def progress(say: Callable[[str], None], total: int, done: int) -> Callable[[], None]:
+    """Call once per group: a rewritten line on a terminal, else a line every half minute."""
+    start = last = time.monotonic()
+    first, on_terminal = done, sys.stderr.isatty()
+
+    def step() -> None:
+        nonlocal done, last
+        done += 1
+        now = time.monotonic()
+        if now - last < (0.2 if on_terminal else 30) and not (on_terminal and done == total):
+            return
+        last = now
+        left = (now - start) / (done - first) * (total - done)
+        text = f"nll: {done} of {total} groups, {left:.0f} s left"
+        if on_terminal:
+            print(f"\r\x1b[K{text if done < total else ''}", end="", file=sys.stderr, flush=True)
+        else:
+            say(text)
+
+    return step
