@@ -1,6 +1,6 @@
 """Speed, as ratios within one run.
 
-    python scripts/bench.py [training|heads|startup|report|sweep|all] [--json FILE] [--quick]
+    python scripts/bench.py [training|heads|likelihood|mixture|evaluation|startup|report|sweep|all] [--json FILE] [--quick]
 
 Machines differ and other processes disturb them. So training steps run on one thread and are timed by its own clock,
 alternatives take turns step by step, and what counts is the median of the paired ratios. Whole commands are timed by
@@ -10,6 +10,7 @@ the wall clock.
 import argparse
 import copy
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,10 +34,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uncollapse.config import CONF, build, heads, typed
-from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus
+from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
+from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.metrics.information import gains
+from uncollapse.metrics.likelihood import importance_weighted, log_weights
+from uncollapse.posteriors import DiagonalGaussian
 from uncollapse.run import Parts, prepare
-from uncollapse.trainer import OPTIMIZERS
+from uncollapse.trainer import MIXTURE, OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, REPORT = [sys.executable, str(ROOT / "train.py")], [sys.executable, str(ROOT / "scripts/report.py")]
@@ -279,6 +285,210 @@ def head_costs(quick: bool) -> dict:
     return results
 
 
+# ---------------------------------------------------------------- likelihood: K = 500 codes for each sentence
+
+SAMPLES = 500
+SENTENCES = {"grammar": (40, 8), "ptb": (6, 2), "published": (1, 1)}  # measured, and with --quick
+
+
+def likelihood(quick: bool) -> dict:
+    """Sentences per second of nll at K = 500 against the way of published code, on one core and on all of them."""
+    results = {name: compare_likelihood(name, size, quick) for name, size in SIZES.items()}
+    rows = [
+        [
+            name,
+            f"{r['one_core_ratio']:.2f}",
+            f"{r['all_cores_ratio']:.2f}",
+            f"{r['sentences_per_second']:.2f}",
+            f"{r['published_sentences_per_second']:.2f}",
+            f"{r['share_of_peak']:.0%}",
+            f"{r['published_share_of_peak']:.0%}",
+            f"{r['difference']:.0e}",
+            f"{r['sentences']} of {r['words']:.0f} words",
+        ]
+        for name, r in results.items()
+    ]
+    cores = len(os.sched_getaffinity(0))
+    columns = [
+        "size",
+        "one core: times faster",
+        f"{cores} cores: times faster",
+        f"sentences/s, {cores} cores",
+        "published",
+    ]
+    columns += ["of SGEMM, one core", "published", "nll diff.", "sentences"]
+    show("nll, K = 500, against one sentence at a time in chunks of 100", columns, rows)
+    return results
+
+
+def compare_likelihood(name: str, size: Size, quick: bool) -> dict:
+    """Both ways in turns on the same sentences and codes, processor time on one core; then wall time with all cores."""
+    torch.set_num_threads(1)
+    parts = assemble(size.overrides, data=None if size.words is None else generated(*size.words))
+    model, corpus, data = parts.model.eval(), parts.data.corpora["train"], parts.data
+    typical = np.argsort(np.abs(corpus.lengths - corpus.lengths.mean()), kind="stable")
+    chosen = typical[: SENTENCES[name][quick] if size.words else 500]
+    chosen = np.random.default_rng(0).permutation(chosen)[: SENTENCES[name][quick]]
+    sentences = {
+        i: torch.tensor([*corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist(), EOS]) for i in chosen
+    }
+
+    def ours(example: int) -> float:
+        with torch.no_grad():
+            batch = data.batch("train", np.array([example]))
+            weights = log_weights(lambda z: model.nll(batch, z), model.encode(batch), SAMPLES, seeded(example))
+        return float(importance_weighted(weights)["nll"][0])
+
+    def theirs(example: int) -> float:
+        with torch.no_grad():
+            return published_nll(model, sentences[example], seeded(example))
+
+    ours(chosen[0]), theirs(chosen[0])
+    square = torch.randn(1024, 1024)
+    peak = 2 * 1024**3 / statistics.median(cpu_seconds(torch.mm, square, square) for _ in range(9))
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for number, example in enumerate(chosen):
+        for side, work in sorted({"ours": ours, "theirs": theirs}.items(), reverse=number % 2 == 1):
+            seconds[side].append(cpu_seconds(work, example))
+    mine, published = np.array(seconds["ours"]), np.array(seconds["theirs"])
+    words = np.array([len(sentences[i]) for i in chosen])
+    flops = SAMPLES * words * decoder_flops(model)
+
+    cores = len(os.sched_getaffinity(0))
+    many = list(chosen) * (1 if len(chosen) >= cores else cores)
+    with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(seeded, range(cores)))
+        found, our_wall = timed(lambda: list(pool.map(ours, many)))
+    torch.set_num_threads(cores)
+    reference, their_wall = timed(lambda: [theirs(example) for example in many])
+    torch.set_num_threads(1)
+    return {
+        "one_core_ratio": float(np.median(published / mine)),
+        "all_cores_ratio": their_wall / our_wall,
+        "sentences_per_second": len(many) / our_wall,
+        "published_sentences_per_second": len(many) / their_wall,
+        "share_of_peak": float(np.median(flops / mine)) / peak,
+        "published_share_of_peak": float(np.median(flops / published)) / peak,
+        "difference": float(np.abs(np.array(found) - np.array(reference)).max()),
+        "sentences": len(chosen),
+        "words": float(words.mean()),
+    }
+
+
+def published_nll(model: Any, tokens: Tensor, generator: torch.Generator) -> float:
+    """One sentence [T]: five chunks of 100 codes, each encoded anew, all logits of a chunk kept, losses by padded cross-entropy."""
+    noise = model.encode(one_sentence(tokens)).sample(SAMPLES, generator)  # the same codes as ours
+    weights = []
+    for z in noise.split(100):
+        outputs, _ = model.encoder.lstm(model.encoder.embed(tokens[None]))
+        mean, log_var = model.posterior.linear(outputs[:, -1]).chunk(2, -1)
+        z = z[:, 0]
+        decoder, n = model.decoder, len(z)
+        before = functional.pad(tokens[:-1], (1, 0), value=BOS)
+        words = decoder.drop_in(decoder.embed(before.expand(n, -1)))
+        cell = decoder.cell(z)[None]
+        inputs = torch.cat([words, z[:, None].expand(-1, len(tokens), -1)], -1)
+        outputs, _ = decoder.lstm(inputs, (torch.tanh(cell), cell))
+        logits = decoder.words(decoder.drop_out(outputs))
+        targets = tokens.expand(n, -1)
+        losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
+        log_prior = -0.5 * z.square().sum(1)
+        log_posterior = -0.5 * ((z - mean).square() / log_var.exp() + log_var).sum(1)
+        weights.append(-losses.view(n, -1).sum(1) + log_prior - log_posterior)
+    return math.log(SAMPLES) - torch.logsumexp(torch.cat(weights), 0).item()
+
+
+def one_sentence(tokens: Tensor) -> Any:
+    corpus = Corpus(tokens[:-1].numpy(), np.array([0, len(tokens) - 1]))
+    return make_batch(corpus, np.array([0]))
+
+
+def seeded(number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(int(number))
+
+
+def decoder_flops(model: Any) -> int:
+    """Of the products that each code and word must have: the recurrent one and the output layer."""
+    return 2 * (model.decoder.lstm.weight_hh_l0.numel() + model.decoder.words.weight.numel())
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+# ---------------------------------------------------------------- the mixture q(z)
+
+
+def mixture(quick: bool) -> dict:
+    """log q(z) of N codes in the mixture of N posteriors: matrix products in blocks against differences of all pairs, kept whole."""
+    torch.set_num_threads(1)
+    results = {}
+    for count, dims in ((1000, 16), (2000, 32)) if quick else ((1000, 16), (2000, 32), (5000, 32)):
+        torch.manual_seed(0)
+        q = DiagonalGaussian.from_log_var(torch.randn(count, dims), -torch.rand(count, dims))
+        z, batches = q.sample(), []
+        for begin in range(0, count, 128):
+            cut = slice(begin, begin + 128)
+            batches.append(DiagonalGaussian(q.mean[cut], q.std[cut], q.log_var[cut]))
+        seconds: dict[str, list[float]] = {"ours": [], "published": []}
+        for _ in range(3 if quick else 7):
+            seconds["ours"].append(cpu_seconds(lambda: gains(joint_density(batches), z)))  # noqa: B023
+            seconds["published"].append(cpu_seconds(published_mixture, q, z))
+        ours, theirs = gains(joint_density(batches), z)[0][0].mean(), published_mixture(q, z)
+        ratios = np.array(seconds["published"]) / np.array(seconds["ours"])
+        results[f"{count} codes of {dims}"] = {
+            "ratio": float(np.median(ratios)),
+            "seconds": statistics.median(seconds["ours"]),
+            "difference": abs(float(ours) - theirs),
+        }
+    rows = [[name, f"{r['ratio']:.2f}", f"{r['seconds']:.2f}", f"{r['difference']:.0e}"] for name, r in results.items()]
+    show("mutual information from the mixture", ("size", "times faster", "seconds", "nats apart"), rows)
+    return results
+
+
+def joint_density(batches: list[DiagonalGaussian]) -> Callable[[Tensor], Tensor]:
+    return lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in batches], -1)[None]
+
+
+def published_mixture(q: DiagonalGaussian, z: Tensor) -> float:
+    """Mutual information by the density of each code under each posterior, differences [32, N, D] for 32 codes at a time."""
+    found = []
+    for part, mean, log_var in zip(z.split(32), q.mean.split(32), q.log_var.split(32), strict=True):
+        away = part[:, None] - q.mean
+        density = -0.5 * (away**2 / q.log_var.exp()).sum(-1) - 0.5 * q.log_var.sum(-1)
+        own = -0.5 * ((part - mean) ** 2 / log_var.exp()).sum(-1) - 0.5 * log_var.sum(-1)
+        found.append(own - torch.logsumexp(density, 1) + math.log(len(z)))
+    return float(torch.cat(found).mean())
+
+
+# ---------------------------------------------------------------- what evaluating costs a training run
+
+
+def evaluation(quick: bool) -> dict:
+    """Processor time of the evaluation that each epoch ends with, relative to the epoch's steps (default data and trainer)."""
+    torch.set_num_threads(1)
+    parts = assemble([], "bn_tau")
+    step, data, cfg = harness_step(parts), parts.data, parts.trainer
+    order = data.batches("train", 0, 0)
+    steps = 20 if quick else 100
+    looks = {
+        "training-mode row": lambda: evaluate(parts.model, data, "train", "train", cfg.eval_examples, None, MIXTURE),
+        "population statistics": lambda: recompute_population(parts.model, data, cfg.population),
+        "validation row": lambda: evaluate(parts.model, data, "valid", "eval", None, None, MIXTURE),
+    }
+    for work in looks.values():
+        work()
+    epoch = statistics.median(cpu_seconds(step, examples) for examples in order[:steps]) * len(order)
+    seconds = {name: min(cpu_seconds(work) for _ in range(3)) for name, work in looks.items()}
+    results = {name: value / epoch for name, value in seconds.items()}
+    results["all"] = sum(seconds.values()) / epoch
+    rows = [[name, f"{value:.1%}"] for name, value in results.items()]
+    show("evaluation, share of an epoch's training time (grammar, bn_tau)", ("part", "share"), rows)
+    return results
+
+
 # ---------------------------------------------------------------- start-up
 
 STAGES = """
@@ -443,7 +653,16 @@ def both_seconds(words: Sequence[str]) -> tuple[float, float]:
 
 # ---------------------------------------------------------------- the command
 
-PARTS = {"training": training, "heads": head_costs, "startup": startup, "report": report, "sweep": sweep}
+PARTS = {
+    "training": training,
+    "heads": head_costs,
+    "likelihood": likelihood,
+    "mixture": mixture,
+    "evaluation": evaluation,
+    "startup": startup,
+    "report": report,
+    "sweep": sweep,
+}
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

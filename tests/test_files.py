@@ -74,7 +74,7 @@ def test_plain_and_compressed_files_give_the_same_sentences(tmp_path, ending):
     assert spelled(data, "train") == ["the cat sat", "the dog sat", "the cat ran"]
     assert spelled(data, "valid") == ["the <unk> sat"] and spelled(data, "test") == ["<unk> dog ran", "the cat"]
     assert data.facts()["words_per_sentence"] == {"train": 3.0, "valid": 3.0, "test": 2.5}
-    assert data.entropy is None and data.oracle_nll is None
+    assert data.entropy is None and not data.log_prob
 
 
 def test_three_files_named_one_by_one(tmp_path):

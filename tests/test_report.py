@@ -13,14 +13,16 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from uncollapse.report import captions, main
+from uncollapse.report import captions, codes, main, plane
 from uncollapse.report.figures import PLOTS, draw_one
-from uncollapse.report.page import write_report
+from uncollapse.report.page import evaluation_note, terminal, write_report
 from uncollapse.report.results import read_study
+from uncollapse.report.runs import TESTED
 from uncollapse.report.stats import paired_difference, plain_of, t_interval
-from uncollapse.report.tables import cell, escape, markdown, paired, summary
+from uncollapse.report.tables import blocks, cell, escape, every_run, markdown, paired, summary
 
-D, H = 32, 20.5
+D, H, N = 32, 20.5, 2000
+FACTORS = {"topic": (0.2, 0.93), "tense": (0.5, 1.0), "mood": (0.4, None)}  # chance, oracle
 HEADS = {  # label, final KL, final rec, gap, promised floor
     "plain": ("Plain VAE", 0.01, 21.2, 0.0, None),
     "kl_anneal": ("KL annealing", 0.2, 21.0, 0.05, None),
@@ -28,6 +30,9 @@ HEADS = {  # label, final KL, final rec, gap, promised floor
     "bn_tau": ("BN on mu and sigma", 9.0, 17.1, 4.1, 8.0),
     "rms_tau": ("BN on mu, RMS on sigma", 7.9, 17.0, 4.0, 7.4),
 }
+
+
+NEW_KEYS = {*TESTED, "mi_per_dim", "collapse"}
 
 
 def metrics(
@@ -44,6 +49,36 @@ def metrics(
         "floor": floor, "kl_minus_floor": None if floor is None else kl - floor,
         "moments": {"mu": list(rng.normal(0, 0.02, D)), "mu_sq": list(mu_sq), "sigma_sq": list(sigma_sq)},
         "seconds_per_step": (0.02 if head == "plain" else 0.022) * rng.uniform(0.97, 1.03),
+    }  # fmt: skip
+
+
+def information(kl: float, kl_per_dim: list[float], split: bool, rng: np.random.Generator) -> dict:
+    """The parts of one test evaluation's KL and its collapse curve; split False: a posterior without dimensions."""
+    ceiling, eps = math.log(N), np.logspace(-3, 1, 17)
+    mi = min(0.85 * kl, ceiling - 0.1) + 0.004 * rng.normal()
+    parts = {"total_correlation": 0.3 * (kl - mi), "dimension_kl": 0.7 * (kl - mi)}
+    return {
+        "rec_se": 0.11, "kl_se": 0.02, "nelbo_se": 0.12, "shuffle_gap_se": 0.05, "mi": mi, "mi_se": 0.03,
+        "mi_n": N, "mi_ceiling": ceiling, "mi_saturated": bool(mi > ceiling - 0.5), "mi_per_dim": [mi / D] * D,
+        "marginal_kl": kl - mi, "marginal_kl_se": 0.03, **(parts if split else dict.fromkeys(parts)),
+        "collapse": {
+            "delta": 0.01, "eps": list(eps), "share": [float(np.mean(np.array(kl_per_dim) < value)) for value in eps],
+        },
+    }  # fmt: skip
+
+
+def evaluation(nelbo: float, kl: float, rng: np.random.Generator) -> dict:
+    """What scripts/evaluate.py adds to a summary."""
+    labels, nll, factors = [100, 500, 1000, 2000, 10000], nelbo - 0.05 * kl, {}
+    for name, (chance, oracle) in FACTORS.items():
+        top = chance + ((oracle or 0.9) - chance) * (1 - math.exp(-kl / 3))
+        accuracy = [top - (top - chance) * 5 / math.sqrt(n) + rng.normal(0, 0.01) for n in labels]
+        factors[name] = {"accuracy": accuracy, "se": [0.01] * len(labels), "chance": chance, "oracle": oracle}
+    return {
+        "nll": nll, "nll_se": 0.1, "nll_samples": 500, "nll_examples": N, "nll_mc_se": 0.01,
+        "nll_ppl": math.exp(nll / 12), "oracle_gap": nll - H - 0.1, "oracle_gap_se": 0.02,
+        "probe": float(np.mean([factor["accuracy"][-1] for factor in factors.values()])), "probe_se": 0.01,
+        "probe_labels": 10000, "probe_curves": {"labels": labels, "factors": factors},
     }  # fmt: skip
 
 
@@ -69,11 +104,17 @@ def run_rows(head: str, seed: int, tau: float | None, evaluations: int) -> list[
             bump = 1.06 if mode == "train" and floor else 1.0
             row = metrics(head, values[0] * bump, values[1] + rng.normal(0, 0.05), values[2], floor, rng, share)
             rows.append({"step": step, "epoch": step / 300, "split": name, "mode": mode, **row})
+    for row in rows[-2:]:
+        row |= information(row["kl"], row["kl_per_dim"], head != "kl_anneal", rng)
     return rows
 
 
 def write_run(study: Path, head: str, seed: int, status: str = "done", overrides: str = "default", **more: Any) -> Path:
-    """A run folder as the trainer leaves it. more: evaluations, `torn` (appended to metrics.jsonl), `label`."""
+    """A run folder as the trainer leaves it.
+
+    more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by scripts/evaluate.py), `old` (a run
+    of before there was mi), `final` (values of the summary).
+    """
     folder = study / "runs" / head / overrides / f"seed={seed}"
     folder.mkdir(parents=True)
     knobs = dict(text.split("=") for text in overrides.split(",") if "=" in text)
@@ -84,11 +125,16 @@ def write_run(study: Path, head: str, seed: int, status: str = "done", overrides
     sizes = {"vocab": 112, "train": 20000, "valid": 1000, "test": 1000}
     (folder / "data.json").write_text(json.dumps(sizes | {"entropy": H, "oracle_nll": {"valid": H, "test": H + 0.1}}))
     rows = run_rows(head, seed, float(knobs["tau"]) if "tau" in knobs else None, more.get("evaluations", 20))
+    if more.get("old"):
+        rows = [{key: value for key, value in row.items() if key not in NEW_KEYS} for row in rows]
     kept = rows if status == "done" else rows[: len(rows) // 2]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept) + more.get("torn", ""))
     if status == "done":
         machine = {"versions": {"torch": "2.13", "python": "3.11"}, "commit": "abc123", "threads": 1, "device": "cpu"}
         summary = rows[-1] | machine | {"status": "done", "train_mode": rows[-2]}
+        if more.get("evaluated"):
+            summary |= evaluation(summary["nelbo"], summary["kl"], np.random.default_rng(seed))
+        summary |= more.get("final", {})
         (folder / "summary.json").write_text(json.dumps(summary))
         (folder / "done").touch()
     if status == "failed":
@@ -98,13 +144,16 @@ def write_run(study: Path, head: str, seed: int, status: str = "done", overrides
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A half-finished study with its report: four heads, a tau grid, one failed and one unfinished run."""
+    """A half-finished study with its report: four heads, a tau grid, one failed and one unfinished run.
+
+    Runs of plain, bn_mu and two of bn_tau are evaluated; the finished one of kl_anneal has no parts of its KL.
+    """
     folder = tmp_path_factory.mktemp("results") / "four"
     for seed in range(3):
         for head in ("plain", "bn_mu"):
-            write_run(folder, head, seed, evaluations=6)
+            write_run(folder, head, seed, evaluations=6, evaluated=True)
         for tau in (0.3, 0.5):
-            write_run(folder, "bn_tau", seed, overrides=f"tau={tau}", evaluations=6)
+            write_run(folder, "bn_tau", seed, overrides=f"tau={tau}", evaluations=6, evaluated=tau == 0.3 and seed < 2)
     write_run(folder, "kl_anneal", 0, evaluations=6)
     write_run(folder, "kl_anneal", 1, status="failed", evaluations=6)
     write_run(folder, "kl_anneal", 2, status="unfinished", evaluations=6, torn='{"step": 800, "spl')
@@ -292,7 +341,9 @@ def test_summary_and_paired_tables(study: Path) -> None:
 def test_csv_has_mean_and_half_width_as_columns(study: Path) -> None:
     table = pd.read_csv(study / "report" / "tables" / "summary.csv")
     assert {"kl_mean", "kl_half", "n", "failed", "unfinished"} <= set(table.columns) and len(table) == 5
-    assert len(pd.read_csv(study / "report" / "tables" / "runs.csv")) == 15
+    runs = pd.read_csv(study / "report" / "tables" / "runs.csv")
+    assert len(runs) == 15 and {"nll_se", "mi_se", "rec_se", "marginal_kl", "nll_samples", "mi_n"} <= set(runs.columns)
+    assert runs.groupby("head")["nll_se"].count().to_dict() == {"bn_mu": 3, "bn_tau": 2, "kl_anneal": 0, "plain": 3}
 
 
 def test_cells_markdown_and_latex() -> None:
@@ -306,6 +357,160 @@ def test_cells_markdown_and_latex() -> None:
 def test_latex_is_booktabs(study: Path) -> None:
     text = (study / "report" / "tables" / "summary.tex").read_text()
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule")) and r"$\pm$" in text
+
+
+# ---- information, nll and probe in tables ---------------------------------------------------------------------------
+
+
+def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
+    # 10, 11, 12: mean 11 ± 4.302653 / sqrt(3) = 2.48; 0.2, 0.3, 0.4: 0.3 ± 0.248; paired to plain: +1 each, so ± 0
+    for seed in range(3):
+        plain = {"nll": 10 + seed, "nll_ppl": 5 + seed, "mi": 0.5, "mi_saturated": False, "probe": 0.2 + 0.1 * seed}
+        write_run(tmp_path / "s", "plain", seed, evaluations=3, evaluated=True, final=plain | {"oracle_gap": -0.02})
+        better = plain | {"nll": 9 + seed, "mi": 7.0 + 0.1 * seed, "mi_saturated": seed == 2}
+        write_run(tmp_path / "s", "bn_mu", seed, evaluations=3, evaluated=True, final=better)
+    runs = read_study(tmp_path / "s").runs
+    table = summary(runs)
+    text = table.text.set_index("group")
+    plain_cells = text.loc["Plain VAE", ["nll", "ppl", "mi (ceiling 7.60)", "probe", "oracle_gap"]].tolist()
+    assert plain_cells == ["11.00 ± 2.48", "6.00 ± 2.48", "0.50 ± 0.00", "0.300 ± 0.248", "-0.020 ± 0.000"]
+    assert text.loc["BN on mu", "mi (ceiling 7.60)"] == "≥ 7.10 ± 0.25"
+    assert "≥: mi" in table.title and "≤" not in table.title
+    assert "500 samples" in table.title and "10,000 labels" in table.title
+    pairs = paired(runs)
+    assert pairs.text.loc[0, ["nll", "mi"]].tolist() == ["-1.00 ± 0.00", "+6.60 ± 0.25"]
+    assert pairs.text.loc[0, "probe"] == "0.000 ± 0.000" and "lower bound" in pairs.title
+    assert every_run(runs).text["mi"].tolist()[-2:] == ["7.10", "≥ 7.20"]
+
+
+def test_ceilings_go_into_the_cells_where_they_differ(tmp_path: Path) -> None:
+    for seed, n in enumerate((1000, 2000)):
+        write_run(tmp_path / "s", "plain", seed, evaluations=3, final={"mi": 0.5, "mi_ceiling": math.log(n), "mi_n": n})
+    write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, final={"mi": 3.02})
+    write_run(tmp_path / "s", "bn_tau", 0, evaluations=3, old=True)
+    cells = summary(read_study(tmp_path / "s").runs).text["mi"].tolist()
+    assert cells == ["0.50 ± 0.00 (6.91–7.60)", "3.02 (7.60)", "–"]
+
+
+def test_ppl_is_marked_as_a_bound_where_it_comes_from_nelbo(tmp_path: Path) -> None:
+    for seed in range(2):
+        ppl = {"ppl": 8.0, "nll_ppl": 7.0}
+        write_run(tmp_path / "s", "plain", seed, evaluations=3, final=ppl)
+        write_run(tmp_path / "s", "bn_mu", seed, evaluations=3, final=ppl if seed else {"ppl": 8.0})
+        write_run(tmp_path / "s", "bn_tau", seed, evaluations=3, final={"ppl": 8.0, "nll_ppl": None})
+    runs = read_study(tmp_path / "s").runs
+    assert summary(runs).text["ppl"].tolist() == ["7.00 ± 0.00", "7.00 (n=1)", "≤ 8.00 ± 0.00"]
+    assert "≤: from nelbo" in summary(runs).title
+    assert every_run(runs).text["ppl"].tolist() == ["7.00", "7.00", "≤ 8.00", "7.00", "≤ 8.00", "≤ 8.00"]
+
+
+def test_columns_without_a_value_are_left_out_of_texts_only(tmp_path: Path) -> None:
+    for head in ("plain", "kl_anneal"):
+        write_run(tmp_path / "s", head, 0, evaluations=3, old=True)
+    runs = read_study(tmp_path / "s").runs
+    columns = ["group", "n", "ppl", "kl", "au", "gap", "nelbo", "rec", "time"]
+    assert list(summary(runs).text.columns) == columns
+    assert list(paired(runs).text.columns) == ["group", "against", "n", "kl", "gap", "nelbo", "rec"]
+    assert {"nll_mean", "mi_mean", "floor_mean"} <= set(summary(runs).numbers.columns)
+    study = read_study(tmp_path / "s")
+    assert "nll" not in terminal(study, summary(runs)) and "kl" in terminal(study, summary(runs))
+    assert evaluation_note(study) == (
+        "nll, probe and oracle_gap are computed by `python scripts/evaluate.py results/s`."
+    )
+
+
+def test_note_counts_the_runs_that_are_not_evaluated(page: str, tmp_path: Path) -> None:
+    assert "5 of 13 finished runs lack nll" in page and "evaluate.py results/four</code>" in page
+    write_run(tmp_path / "s", "plain", 0, evaluations=3, evaluated=True)
+    assert evaluation_note(read_study(tmp_path / "s")) == ""
+
+
+def test_wide_latex_tables_go_on_below() -> None:
+    wide = pd.DataFrame([["a" * 20, *["1.00 ± 0.10"] * 12]], columns=["group", *(f"column {i}" for i in range(12))])
+    parts = blocks(wide)
+    assert [len(part.columns) for part in parts] == [7, 7] and all(part.columns[0] == "group" for part in parts)
+    assert [name for part in parts for name in part.columns[1:]] == list(wide.columns[1:])
+    assert len(blocks(wide.iloc[:, :1])) == 1
+    assert escape("≤ 3, ≥ 4") == r"$\leq$ 3, $\geq$ 4"
+
+
+# ---- figures of information and probe -------------------------------------------------------------------------------
+
+
+NEW_FIGURES = ("mi_vs_kl", "collapse_curves", "probe", "rate_parts")
+
+
+@pytest.mark.parametrize("name", NEW_FIGURES)
+def test_new_figures_of_runs_without_the_new_keys(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path / "s", "plain", 0, evaluations=3, old=True)
+    runs = read_study(tmp_path / "s").runs
+    shown = draw_one(name, PLOTS[name], runs, tmp_path / name)
+    assert shown.missing.startswith("no finished run has ") and shown.missing.endswith(".")
+    assert not list(tmp_path.glob(f"{name}.*"))
+
+
+@pytest.mark.parametrize("name", NEW_FIGURES)
+def test_new_figures_of_one_run_with_gaps_and_one_without_anything(tmp_path: Path, name: str) -> None:
+    gaps = {
+        "mi_se": None, "mi_n": None, "mi_ceiling": None, "mi_saturated": None, "total_correlation": None,
+        "collapse": {"eps": [0.01, 0.1], "share": [None, 0.5]},
+        "probe_curves": {
+            "labels": [300, 700],
+            "factors": {"a": {"accuracy": [0.3, None]}, "b": {"accuracy": None}, "c": {"accuracy": [0.1]}, "d": None},
+        },
+    }  # fmt: skip
+    write_run(tmp_path / "s", "plain", 0, evaluations=3, evaluated=True, final=gaps)
+    write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, old=True, final={"collapse": None, "probe_curves": {}})
+    shown = draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs, tmp_path / name)
+    assert not shown.missing and "n = 1 seed per group" in shown.caption and "1 finished run without" in shown.caption
+
+
+def test_new_figures_of_many_groups(tmp_path: Path) -> None:
+    for i in range(34):
+        write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau={0.1 + i / 50:.2f}", evaluations=1, evaluated=True)
+    runs = read_study(tmp_path / "s").runs
+    for name in NEW_FIGURES:
+        assert PLOTS[name].draw(runs).axes and "first 32" in PLOTS[name].caption(runs)
+
+
+@pytest.mark.parametrize("curves", [{"collapse": {"eps": [1.0], "share": [None]}}, {"collapse": []}])
+def test_a_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
+    accuracies = {"probe_curves": {"labels": [100], "factors": {"a": {"accuracy": [None]}}}}
+    write_run(tmp_path / "s", "plain", 0, evaluations=3, final=curves | accuracies)
+    for name in ("collapse_curves", "probe"):
+        assert draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs, tmp_path / name).missing
+
+
+def test_parts_of_the_rate_by_hand() -> None:
+    whole = {"mi": [1.0, 2.0], "marginal_kl": [0.3, 0.5], "total_correlation": [-0.2, 0.1], "dimension_kl": [0.5, 0.4]}
+    assert codes.parts_of(pd.DataFrame(whole)) == pytest.approx(
+        {"mi": 1.5, "total_correlation": 0, "dimension_kl": 0.45}
+    )
+    one_not_split = pd.DataFrame(whole | {"total_correlation": [0.1, np.nan]})
+    assert codes.parts_of(one_not_split) == pytest.approx({"mi": 1.5, "marginal_kl": 0.4})
+
+
+def test_parts_of_the_rate_mark_what_is_saturated_and_what_does_not_split(study: Path) -> None:
+    runs = read_study(study).runs
+    caption = captions.rate_parts(runs)
+    assert "does not split" in caption and "total correlation is over-stated" in caption
+    starred = codes.starred(runs).drop_duplicates("order")["group"].tolist()
+    assert [name for name in starred if name.endswith(" *")] == ["BN on mu and sigma (tau=0.5) *"]
+
+
+def test_probe_rows_are_what_the_summaries_say(study: Path) -> None:
+    rows = codes.probe_rows(read_study(study).runs)
+    assert len(rows) == 8 * len(FACTORS) * 5 and rows.groupby("factor")["chance"].first().to_dict() == {
+        name: chance for name, (chance, _) in FACTORS.items()
+    }
+    assert rows.loc[rows["factor"] == "mood", "oracle"].isna().all() and rows["step"].max() == 10000
+    assert "5 finished runs without probe curves" in captions.probe(read_study(study).runs)
+
+
+def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
+    low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
+    assert plane.mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and plane.ceilings(low) == [(2000, math.log(2000))]
+    assert plane.mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))
 
 
 # ---- other studies --------------------------------------------------------------------------------------------------
@@ -323,7 +528,7 @@ def test_study_with_nothing_finished_and_no_floor(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, status="unfinished", evaluations=6)
     write_run(tmp_path / "s", "kl_anneal", 0, status="failed", evaluations=6)
     page = write_report(tmp_path / "s")[0].read_text()
-    assert page.count("is not shown: no run is finished yet.") == 5
+    assert page.count("is not shown: no run is finished yet.") == 9
     assert (tmp_path / "s" / "report" / "figures" / "kl_over_steps.svg").is_file()
     assert "needs finished runs of" in page
 

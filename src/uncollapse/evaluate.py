@@ -140,8 +140,8 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
         if not missing:
             print(f"[{name}] skipped: evaluated before")
             continue
-        with alone(path), reporting(name) as say:
-            subject = opened(path, loaded, say)
+        with alone(path):
+            subject = opened(path, loaded, saying(name))
             for metric in missing:
                 if metric == "probe" and not subject.data.labels and not explicit:
                     continue
@@ -225,8 +225,11 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     groups = groups_of(subject.data, settings)
     rows = begun(path, digest(subject.folder / "model.safetensors"), len(groups))
     todo = [(i, group) for i, group in enumerate(groups) if i not in rows]
-    with path.open("a", encoding="utf-8") as file, workers(subject.model, settings.workers) as pool:
-        step = progress(subject.say, len(groups), len(groups) - len(todo))
+    with (
+        path.open("a", encoding="utf-8") as file,
+        progress(subject.say, len(groups), len(rows)) as step,
+        workers(subject.model, settings.workers) as pool,
+    ):
         for row in pool.map(lambda item: weighted(subject, settings, *item), todo):
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -337,11 +340,8 @@ def join(folder: Path) -> None:
     }
     test = [result for name, result in results.items() if name.startswith("test-")]
     test.sort(key=lambda r: (r.get("nll_examples", 0), r.get("nll_samples", 0), r.get("probe_labels", 0)))
-    top = {key: value for result in test for key, value in result.items()}
-    summary = {**{k: v for k, v in top.items() if k not in summary}, **summary, "evaluations": results}
-    first = [key for key in ("status", "head", "label") if key in summary]
-    ordered = {**{k: summary[k] for k in first}, **{k: v for k, v in summary.items() if k not in first}}
-    write_whole(path, (json.dumps(ordered, indent=1) + "\n").encode())
+    found = {key: value for result in test for key, value in result.items()}
+    write_whole(path, (json.dumps({**found, **summary, "evaluations": results}, indent=1) + "\n").encode())
 
 
 # ---------------------------------------------------------------- telling
@@ -355,28 +355,30 @@ def line(result: dict) -> str:
     return ", ".join(f"{n} {result[n]:.3f}" + (f" ± {errors[n]:.3f}" if errors[n] is not None else "") for n in found)
 
 
+def saying(name: str) -> Callable[[str], None]:
+    return lambda text: print(f"[{name}] {text}", flush=True)
+
+
 @contextmanager
-def reporting(name: str) -> Iterator[Callable[[str], None]]:
-    yield lambda text: print(f"[{name}] {text}", flush=True)
+def progress(say: Callable[[str], None], total: int, done: int) -> Iterator[Callable[[], None]]:
+    """Yields what to call once per group: a bar on a terminal, else a line every half minute."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
 
-
-def progress(say: Callable[[str], None], total: int, done: int) -> Callable[[], None]:
-    """Call once per group: a rewritten line on a terminal, else a line every half minute."""
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("nll", total=total, completed=done)
+            yield lambda: bar.advance(task)
+        return
     start = last = time.monotonic()
-    first, on_terminal = done, sys.stderr.isatty()
+    count = done
 
     def step() -> None:
-        nonlocal done, last
-        done += 1
+        nonlocal count, last
+        count += 1
         now = time.monotonic()
-        if now - last < (0.2 if on_terminal else 30) and not (on_terminal and done == total):
-            return
-        last = now
-        left = (now - start) / (done - first) * (total - done)
-        text = f"nll: {done} of {total} groups, {left:.0f} s left"
-        if on_terminal:
-            print(f"\r\x1b[K{text if done < total else ''}", end="", file=sys.stderr, flush=True)
-        else:
-            say(text)
+        if now - last > 30:
+            last = now
+            say(f"nll: {count} of {total} groups, {(now - start) / (count - done) * (total - count):.0f} s left")
 
-    return step
+    yield step

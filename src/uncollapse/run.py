@@ -271,6 +271,8 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             for split, counts in parts.data.facts().get("skipped", {}).items():
                 if passed_over := {why: n for why, n in counts.items() if n}:
                     console.say(f"[{request.name}] {split}: sentences passed over: {passed_over}")
+            if note := length_note(request.head, parts):
+                console.say(f"[{request.name}] warning: {note}")
             trainer = Trainer(
                 parts.trainer,
                 parts.model,
@@ -312,6 +314,21 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             mirror.abandon()
         raise
     return summary
+
+
+def length_note(head: str, parts: Parts) -> str | None:
+    """What to know when batch norm meets batches of one length."""
+    from uncollapse.posteriors.moments import Moments
+
+    if getattr(parts.data, "batching", "mixed") != "by_length":
+        return None
+    if not any(isinstance(m, Moments) for m in parts.model.modules()):
+        return None
+    return (
+        f"data.batching=by_length with head={head}: batch norm takes the length out of mu in training, where all sentences of a "
+        "batch share it, and puts it back at evaluation; the evaluation KL can be several times the floor by length alone "
+        "(data.batching=mixed avoids it)"
+    )
 
 
 def versions() -> dict[str, str]:

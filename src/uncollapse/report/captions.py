@@ -1,10 +1,13 @@
 """What each figure shows: how many seeds, which interval, what is left out. The figure's frame in, one string out."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
+from .codes import SATURATED, collapse_rows, probe_rows
 from .curves import MOST_MAPS, TOGETHER, mapped_runs, validation
-from .finals import MOST_MOMENTS, moment_runs, tau_series
-from .plane import exact
+from .finals import MOST_MOMENTS, measured, moment_runs, tau_series
+from .plane import ceilings, exact
 from .stats import finished
 from .style import MOST_GROUPS
 
@@ -77,6 +80,77 @@ def rate_distortion(runs: pd.DataFrame) -> str:
     )
 
 
+def mi_vs_kl(runs: pd.DataFrame) -> str:
+    shown = measured(runs, "mi", "kl")
+    groups = shown["order"].nunique()
+    rest = f" Small grey points: the groups after the first {MOST_GROUPS}." if groups > MOST_GROUPS else ""
+    line = (
+        " Grey dashes: the ceiling ln N of an estimate with N examples (an arrow where it is far above all points); "
+        "a point within 0.5 nats of it is a lower bound."
+        if ceilings(shown)
+        else ""
+    )
+    return (
+        f"Mutual information of x and z against rate on test. One point per run ({seeds_text(shown)}), so no interval "
+        "over seeds; thin bars: 1.96 standard errors over examples. Numbered discs point to group means. Black line: "
+        f"mi = kl; no model lies above, but for noise of the estimate.{line} The distance below the line is the KL "
+        "of the aggregate posterior from the prior: rate that tells nothing of x."
+        f"{rest}{lacking(runs, shown, 'mi')}{left_out(runs)}"
+    )
+
+
+def collapse_curves(runs: pd.DataFrame) -> str:
+    rows = collapse_rows(runs)
+    deltas = rows["delta"].dropna().unique()
+    share = f"at least {100 * (1 - deltas[0]):g} %" if len(deltas) == 1 else "nearly all"
+    return (
+        f"Share of latent dimensions whose KL is below eps for {share} of the test examples. A curve that is 1 from "
+        "the left on has collapsed; one that leaves 0 in a step spreads its rate evenly; a plateau is the share of "
+        f"dimensions that are switched off. {curve_text(rows)}{lacking(runs, rows, 'the curve')}{left_out(runs)}"
+    )
+
+
+def probe(runs: pd.DataFrame) -> str:
+    rows = probe_rows(runs)
+    count, many = rows["order"].nunique(), rows["order"].nunique() > TOGETHER
+    most = short_list(rows["step"].max() for _, rows in rows.groupby("run"))
+    shown = (
+        f"Accuracy at the largest number of labels ({most}), one column per factor. Points: seeds "
+        f"({seeds_text(rows.drop_duplicates('run'))}); bar: mean and {INTERVAL}."
+        if many
+        else "Accuracy against the number of labelled examples. Lines: means over the finished seeds "
+        f"({seeds_text(rows.drop_duplicates('run'))}); thin, with points: every seed, so no interval is drawn."
+    )
+    chance = " Dotted: always guessing the commonest class." if rows["chance"].notna().any() else ""
+    oracle = " Dashed: the best that any classifier of x can do." if rows["oracle"].notna().any() else ""
+    return (
+        f"A linear classifier on the posterior mean of test examples, encoder frozen. {shown}{chance}{oracle} "
+        "It reads mu without noise: also a code that the decoder ignores may be above chance."
+        f"{not_shown(count)}{lacking(runs, rows, 'probe curves')}{left_out(runs)}"
+    )
+
+
+def rate_parts(runs: pd.DataFrame) -> str:
+    shown = measured(runs, "mi", "marginal_kl", "kl")
+    split = shown[["total_correlation", "dimension_kl"]].notna().all(axis=1)
+    whole = "" if split.all() else " Where the posterior does not split over dimensions, the marginal KL is one part."
+    star = (
+        f"{SATURATED[1:]}: the mi of a seed is saturated at its ceiling ln N, and total correlation is over-stated by "
+        "as much as mi is under-stated. "
+        if (shown["mi_saturated"] == 1).any()
+        else ""
+    )
+    return (
+        "kl = mi + total correlation + sum of KL(q(z_j) || p(z_j)) on test: what z tells of x, what the dimensions "
+        "tell of each other, and how far each is from its prior. Bars: means over seeds; points: the kl of every seed "
+        f"({seeds_text(shown)}), so no interval is drawn. Parts that Monte Carlo noise made negative are drawn as 0: "
+        f"a bar may end a little beyond its kl.{whole} {star}".rstrip()
+        + not_shown(shown["order"].nunique())
+        + lacking(runs, shown, "these parts")
+        + left_out(runs)
+    )
+
+
 def moments(runs: pd.DataFrame) -> str:
     shown, groups = moment_runs(runs), finished(runs)["order"].nunique()
     cut = f" {len(shown)} of {groups} groups are shown: the first {MOST_MOMENTS} that recorded moments in both modes."
@@ -128,6 +202,17 @@ def span(counts: pd.Series) -> str:
 
 def not_shown(groups: int) -> str:
     return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables hold all." * (groups > MOST_GROUPS)
+
+
+def short_list(values: Iterable[float]) -> str:
+    """'10,000', or '500, 10,000': each value once."""
+    return ", ".join(f"{value:,.0f}" for value in sorted(set(values)))
+
+
+def lacking(runs: pd.DataFrame, shown: pd.DataFrame, what: str) -> str:
+    """How many finished runs are not shown, as they were made or evaluated without what the figure needs."""
+    count = len(finished(runs)) - shown["run"].nunique()
+    return f" {count} finished run{'s' if count > 1 else ''} without {what} left out." if count else ""
 
 
 def left_out(runs: pd.DataFrame) -> str:

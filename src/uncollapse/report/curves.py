@@ -1,6 +1,6 @@
 """Figures over training: each takes the rows of a study (one per evaluation) and returns a Figure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
         ax.set_title(wrap(run["group"].iloc[0], 20), fontsize=8)
         ax.set_ylim(len(values), 0)
         ax.grid(False)
-        step_axis(ax, label=False)
+        step_axis(ax)
     fig.supxlabel("training step")
     fig.supylabel("latent dimension, sorted by last KL")
     rows_of_panels = -(-len(maps) // 4)
@@ -90,16 +90,25 @@ def validation(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows
 
 
-def curve_panels(rows: pd.DataFrame, column: str, ylabel: str) -> tuple[Figure, list[Axes]]:
-    """One panel with a legend for few groups; else one panel per group before the grey means of all."""
+def curve_panels(
+    rows: pd.DataFrame,
+    column: str,
+    ylabel: str,
+    xlabel: str = "training step",
+    x_axis: Callable[[Axes], None] = step_axis,
+) -> tuple[Figure, list[Axes]]:
+    """One panel with a legend for few groups; else one panel per group before the grey means of all.
+
+    Rows have the abscissa in `step`, whatever it is.
+    """
     groups = by_group(rows)
     if len(groups) <= TOGETHER:
         fig = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         ax = fig.subplots()
         for order, group in groups:
             draw_group(ax, group, column, style_of(order))
-        ax.set_ylabel(ylabel)
-        step_axis(ax)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        x_axis(ax)
         legend_right(fig, list(legend_lines(rows, column)))
         return fig, [ax]
     fig, axes = grid(len(groups[:MOST_GROUPS]), 4, 1.45, sharex=True, sharey=True)
@@ -112,8 +121,8 @@ def curve_panels(rows: pd.DataFrame, column: str, ylabel: str) -> tuple[Figure, 
         ax.add_collection(LineCollection(means, colors="#cfcfcf", linewidths=0.6))
         draw_group(ax, group, column, Style(COLOURS[0], "", "-"))
         ax.set_title(wrap(group["group"].iloc[0], 24), fontsize=8)
-        step_axis(ax, label=False)
-    fig.supxlabel("training step")
+        x_axis(ax)
+    fig.supxlabel(xlabel)
     fig.supylabel(ylabel)
     return fig, axes
 

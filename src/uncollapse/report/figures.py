@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from . import captions, curves, finals, plane
+from . import captions, codes, curves, finals, plane
 from .results import Study
 from .style import FORMATS, NoFigure, house_style, save
 
@@ -33,7 +33,11 @@ class Shown(NamedTuple):
 PLOTS = {
     "kl_over_steps": Plot("KL over training", "rows", curves.kl_over_steps, captions.kl_over_steps),
     "rate_distortion": Plot("Rate and distortion", "runs", plane.rate_distortion, captions.rate_distortion),
+    "mi_vs_kl": Plot("Information and rate", "runs", plane.mi_vs_kl, captions.mi_vs_kl),
     "usage": Plot("Is the code used?", "runs", finals.usage, captions.usage),
+    "collapse_curves": Plot("Collapsed dimensions", "runs", codes.collapse_curves, captions.collapse_curves),
+    "probe": Plot("What a linear probe reads from the code", "runs", codes.probe, captions.probe),
+    "rate_parts": Plot("The parts of the rate", "runs", codes.rate_parts, captions.rate_parts),
     "tau_grid": Plot("The tau grid", "runs", finals.tau_grid, captions.tau_grid),
     "learning_curves": Plot("Learning curves", "rows", curves.learning_curves, captions.learning_curves),
     "kl_per_dim": Plot("KL per dimension", "rows", curves.kl_per_dim, captions.kl_per_dim),

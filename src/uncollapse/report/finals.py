@@ -110,6 +110,14 @@ def final(runs: pd.DataFrame) -> pd.DataFrame:
     return runs
 
 
+def measured(runs: pd.DataFrame, *metrics: str) -> pd.DataFrame:
+    """The finished runs that have all of the metrics."""
+    runs = final(runs).dropna(subset=list(metrics))
+    if runs.empty:
+        raise NoFigure(f"no finished run has {', '.join(metrics[:-1])} and {metrics[-1]}.")
+    return runs
+
+
 def first_groups(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["order"].isin(runs["order"].unique()[:MOST_GROUPS])]
 
@@ -127,8 +135,10 @@ def rows_figure(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
     return fig, axes
 
 
-def dots(ax: Axes, runs: pd.DataFrame, metric: str) -> None:
+def dots(ax: Axes, runs: pd.DataFrame, metric: str, lines: dict[int, int] | None = None) -> None:
+    """Seeds, mean and t-interval of each group; lines: group -> its height, where not each group is in runs."""
     for y, (order, group) in enumerate(by_group(runs)):
+        y = lines[order] if lines else y
         color, marker, _ = style_of(order)
         mean, half = t_interval(group[metric])
         heights = y + 0.22 + spread(len(group), 0.1)

@@ -9,10 +9,11 @@ from tabulate import tabulate
 
 from .figures import Shown, draw_all
 from .results import ReportError, Study, is_run, read_study
+from .stats import finished
 from .tables import Table, all_tables, write
 
 MARK = '<meta name="generator" content="uncollapse report">'  # how a later call knows that the folder is ours
-TERMINAL = ["group", "n", "nelbo", "rec", "kl", "au", "gap", "kl - floor", "time"]
+TERMINAL = ("group", "n", "nll", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
 
 
 def write_report(folder: str | Path) -> tuple[Path, str]:
@@ -53,6 +54,7 @@ def render(study: Study, tables: Iterable[Table], figures: Iterable[Shown]) -> s
         tables={table.name: table for table in tables},
         counts=status_counts(runs),
         open_runs=runs[runs["status"] != "done"].to_dict("records"),
+        note=evaluation_note(study),
         commands=list(dict.fromkeys(runs["command"])),
         data=distinct(runs["data"]),
         machines=distinct(runs["machine"]),
@@ -67,11 +69,25 @@ def status_counts(runs: pd.DataFrame) -> str:
     return f"{len(runs)} run{'s' * (len(runs) > 1)} in {groups} group{'s' * (groups > 1)}: {', '.join(parts)}"
 
 
+def evaluation_note(study: Study) -> str:
+    """Which finished runs lack the metrics of scripts/evaluate.py, and how to get them; '' where none does."""
+    runs = finished(study.runs)
+    lacking = int(runs["nll"].isna().sum())
+    command = f"python scripts/evaluate.py results/{study.name}"
+    if not lacking:
+        return ""
+    if lacking == len(runs):
+        return f"nll, probe and oracle_gap are computed by `{command}`."
+    share = f"{lacking} of {len(runs)} finished runs lack{'s' * (lacking == 1)}"
+    return f"{share} nll, probe and oracle_gap: `{command}` computes them."
+
+
 def distinct(facts: pd.Series) -> list[tuple[str, int]]:
     """Each different text and how many runs share it; runs that state nothing are not counted."""
     return [(str(text), int(n)) for text, n in facts[facts != ""].value_counts().items()]
 
 
 def terminal(study: Study, table: Table) -> str:
-    rows = table.text[TERMINAL].to_numpy().tolist()
-    return f"{study.name}: {status_counts(study.runs)}\n\n{tabulate(rows, TERMINAL, disable_numparse=True)}"
+    text = table.text.loc[:, [name.split(" (")[0] in TERMINAL for name in table.text.columns]]
+    lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
+    return f"{study.name}: {status_counts(study.runs)}\n\n{lines}"

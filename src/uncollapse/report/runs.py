@@ -11,6 +11,14 @@ import yaml
 
 NO_KNOBS = ("seed", "threads")
 METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
+TESTED = (  # on test rows and in the summary, beside METRICS
+    "nelbo_se", "rec_se", "kl_se", "shuffle_gap_se", "mi", "mi_se", "mi_n", "mi_ceiling", "mi_saturated",
+    "marginal_kl", "marginal_kl_se", "total_correlation", "dimension_kl",
+)  # fmt: skip
+EVALUATED = (  # in the summary once scripts/evaluate.py has been there
+    "nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ppl", "oracle_gap", "oracle_gap_se",
+    "probe", "probe_se", "probe_labels",
+)  # fmt: skip
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
 ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
 COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
@@ -91,13 +99,13 @@ def read_rows(path: Path, name: str, notes: list[str]) -> list[dict[str, Any]]:
 
 
 def parse_row(line: bytes, odd: list[str]) -> dict[str, Any] | None:
-    """One row, cut to what reports use: moments are kept on test only, since they are most of the bytes."""
+    """One row, cut to what reports use: what only test figures show is kept on test only, since it is most bytes."""
     try:
         row = json.loads(line, parse_constant=odd.append)
         kept = {key: row.get(key) for key in ROW_KEYS}
         kept["step"] = int(row["step"])
         if row["split"] == "test":
-            kept["moments"] = row.get("moments")
+            kept |= {key: row.get(key) for key in (*TESTED, "moments", "collapse")}
         kept["kl_per_dim"] = np.array(row.get("kl_per_dim") or [], dtype=float)
         return kept if row["mode"] else None
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -141,10 +149,12 @@ def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> d
         training |= summary.get("train_mode") or {}
     machine = {key: summary[key] for key in ("commit", "versions", "threads", "device") if summary.get(key) is not None}
     return {
-        **{metric: number(evaluation.get(metric)) if done else np.nan for metric in METRICS},
+        **{key: number(evaluation.get(key)) if done else np.nan for key in (*METRICS, *TESTED, *EVALUATED)},
         "kl_train_mode": number(training.get("kl")) if done else np.nan,
         "moments": evaluation.get("moments") if done else None,
         "moments_train_mode": training.get("moments") if done else None,
+        "collapse": evaluation.get("collapse") if done else None,
+        "probe_curves": evaluation.get("probe_curves") if done else None,
         "machine": facts_text(machine),
     }
 

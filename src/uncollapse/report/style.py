@@ -108,13 +108,14 @@ def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
     set_limits(-0.005, max(top, 0.2))
 
 
-def step_axis(ax: Axes, label: bool = True) -> None:
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
-    )
+def step_axis(ax: Axes) -> None:
+    ax.xaxis.set_major_formatter(FuncFormatter(short_count))
     ax.locator_params(axis="x", nbins=5)
-    if label:
-        ax.set_xlabel("training step")
+
+
+def short_count(value: float, _: object = None) -> str:
+    """500, 2k: the thousands of steps and labels."""
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
 def legend_right(fig: Figure, handles: Sequence[Line2D]) -> None:

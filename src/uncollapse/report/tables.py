@@ -1,20 +1,27 @@
 """Tables: numbers as a frame for csv, and the same rows as text for Markdown, LaTeX, the page and the terminal."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from .runs import METRICS
+from .runs import EVALUATED, METRICS, TESTED
 from .stats import by_group, finished, paired_difference, plain_of, summarise
 
-PAIRED = ("nelbo", "rec", "kl", "shuffle_gap")
+PAIRED = ("nll", "kl", "mi", "shuffle_gap", "probe", "nelbo", "rec")
+SHOWN = (
+    "nll", "ppl", "kl", "mi", "au", "shuffle_gap", "probe", "oracle_gap", "nelbo", "rec", "floor", "kl_minus_floor",
+)  # fmt: skip
+NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, "seconds_per_step", "kl_train_mode")
+NONE = "–"
+LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print; wider tables go on below
 HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time"}
-DIGITS = {"au": 1}
+DIGITS = {"au": 1, "probe": 3}
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "≤": r"$\leq$", "≥": r"$\geq$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "±": r"$\pm$", "−": "$-$", "–": "--", "²": "$^2$", **{c: f"\\{c}" for c in "&%$#_{}"},
     **{letter: f"$\\{name}$" for letter, name in zip("αβγδεθκλμνρστφ", (
         "alpha", "beta", "gamma", "delta", "epsilon", "theta", "kappa", "lambda", "mu", "nu", "rho",
@@ -36,17 +43,56 @@ def all_tables(runs: pd.DataFrame) -> list[Table]:
 
 def summary(runs: pd.DataFrame) -> Table:
     """One line per group: mean and half-width of the t-interval over its finished seeds, and how its runs stand."""
-    metrics = [*METRICS[:-1], "relative_time"]
-    statistics = summarise(runs.assign(relative_time=relative_time(runs)), metrics)
+    metrics = [*SHOWN, "relative_time"]
+    statistics = summarise(runs.assign(relative_time=relative_time(runs)), [*metrics, "nll_ppl", "marginal_kl"])
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=["done", "failed", "unfinished"], fill_value=0).rename(columns={"done": "n"})
     names = runs.drop_duplicates("order").set_index("order")[["group", "head", "label", "overrides"]]
-    numbers = names.join(counts).join(statistics)
+    numbers = names.join(counts).join(statistics).join(ceilings(runs))
     text = pd.DataFrame({"group": numbers["group"], "n": [seeds_cell(*row) for row in counts.itertuples(index=False)]})
+    one = one_ceiling(numbers)
+    special = {"ppl": ppl_cells(numbers), "mi": mi_cells(numbers, with_ceiling=not one)}
+    headers = HEADERS | ({"mi": f"mi (ceiling {one:.2f})"} if one else {})
     for metric in metrics:
-        text[HEADERS.get(metric, metric)] = cells(numbers, metric, DIGITS.get(metric))
-    title = "Test metrics, mean ± half-width of the 95 % t-interval over seeds; nats but for ppl, au and time."
-    return Table("summary", title, numbers.reset_index(drop=True), text)
+        text[headers.get(metric, metric)] = special.get(metric) or cells(numbers, metric, DIGITS.get(metric))
+    return Table("summary", summary_title(runs, text), numbers.reset_index(drop=True), filled(text))
+
+
+def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
+    """What the cells are, and every mark that is in one of them."""
+    marks = "".join(text.astype(str).to_numpy().ravel())
+    samples, labels = finished(runs)["nll_samples"].dropna(), finished(runs)["probe_labels"].dropna()
+    parts = [
+        "Test metrics, mean ± half-width of the 95 % t-interval over seeds; nats but for ppl, au, probe and time.",
+        f"nll: {low_to_high(samples)} samples per example." if len(samples) else "",
+        f"probe: accuracy at {low_to_high(labels)} labels." if len(labels) else "",
+        "≤: from nelbo, an upper bound." if "≤" in marks else "",
+        "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound." if "≥" in marks else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def low_to_high(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def ceilings(runs: pd.DataFrame) -> pd.DataFrame:
+    """Per group (index `order`): lowest and highest ceiling ln N of its finished runs, and how many are saturated."""
+    groups = finished(runs).dropna(subset=["mi"]).groupby("order")
+    return pd.DataFrame(
+        {
+            "mi_ceiling_low": groups["mi_ceiling"].min(),
+            "mi_ceiling_high": groups["mi_ceiling"].max(),
+            "mi_saturated": groups["mi_saturated"].sum(),
+        }
+    )
+
+
+def one_ceiling(numbers: pd.DataFrame) -> float:
+    """The ceiling (nats) that every group with mi shares; 0 where there is none."""
+    values = numbers.loc[numbers["mi_n"] > 0, ["mi_ceiling_low", "mi_ceiling_high"]].to_numpy(dtype=float)
+    return float(values[0, 0]) if values.size and np.ptp(values) < 0.005 else 0.0
 
 
 def paired(runs: pd.DataFrame) -> Table:
@@ -58,9 +104,11 @@ def paired(runs: pd.DataFrame) -> Table:
     numbers = numbers[numbers["n"] > 0]
     text = numbers[["group", "against", "n"]].astype(str)
     for metric in PAIRED:
-        text[HEADERS.get(metric, metric)] = cells(numbers, f"d_{metric}", sign="+")
-    title = "Test metrics minus plain's on shared seeds (nats), mean ± half-width of the paired 95 % t-interval."
-    return Table("paired", title, numbers, text)
+        text[HEADERS.get(metric, metric)] = cells(numbers, f"d_{metric}", DIGITS.get(metric), sign="+")
+    title = "Test metrics minus plain's on shared seeds (nats; probe: accuracy), mean ± half-width of the paired t-interval (95 %)."
+    if (finished(runs)["mi_saturated"] == 1).any():
+        title += " A saturated mi (≥ in the summary) is a lower bound, and its differences are not exact."
+    return Table("paired", title, numbers, filled(text))
 
 
 def difference(group: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
@@ -74,10 +122,19 @@ def difference(group: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
 
 
 def every_run(runs: pd.DataFrame) -> Table:
-    columns = ["group", "seed", "status", "step", *METRICS, "kl_train_mode", "message"]
-    numbers = runs[["folder", "head", *columns, "command"]]
-    text = pd.DataFrame({HEADERS.get(name, name): [plain_cell(value) for value in runs[name]] for name in columns})
-    return Table("runs", "Every run; test metrics of the finished ones.", numbers, text)
+    """Every run with all its numbers; the text has what a reader compares."""
+    names = ["group", "seed", "status", "step"]
+    numbers = runs[["folder", "head", *names, *NUMBERS, "message", "command"]]
+    columns = [*names, *SHOWN, "seconds_per_step", "kl_train_mode", "message"]
+    text = pd.DataFrame({name: [plain_cell(value, DIGITS.get(name)) for value in runs[name]] for name in columns})
+    exact = runs["nll_ppl"].notna()
+    shown_ppl = [plain_cell(value) for value in runs["nll_ppl"].where(exact, runs["ppl"])]
+    text["ppl"] = marked(shown_ppl, ~exact, "≤ ")
+    text["mi"] = marked(text["mi"], runs["mi_saturated"] == 1, "≥ ")
+    title = "Every run; test metrics of the finished ones (≤: from nelbo, an upper bound; ≥: saturated, a lower bound)."
+    return Table(
+        "runs", f"{title} Standard errors over examples are in the csv.", numbers, filled(text.rename(columns=HEADERS))
+    )
 
 
 def relative_time(runs: pd.DataFrame) -> pd.Series:
@@ -95,10 +152,39 @@ def cells(numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: s
     return [cell(mean, half, count, n, digits, sign) for mean, half, count, n in rows]
 
 
+def ppl_cells(numbers: pd.DataFrame) -> list[str]:
+    """From nll where a seed of the group has it, else from nelbo and marked as an upper bound."""
+    bounds = marked(cells(numbers, "ppl"), numbers["nll_ppl_n"] == 0, "≤ ")
+    pairs = zip(cells(numbers, "nll_ppl"), bounds, strict=True)
+    return [bound if better == NONE else better for better, bound in pairs]
+
+
+def mi_cells(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
+    """'≥ 6.92 ± 0.10 (7.60)': a lower bound as a seed is saturated, and the ceiling where groups differ in it."""
+    texts = marked(cells(numbers, "mi"), numbers["mi_saturated"] > 0, "≥ ")
+    if not with_ceiling:
+        return texts
+    ends = numbers[["mi_ceiling_low", "mi_ceiling_high"]].to_numpy(dtype=float).tolist()
+    return [
+        text if text == NONE or np.isnan(low) else f"{text} ({'–'.join(dict.fromkeys((f'{low:.2f}', f'{high:.2f}')))})"
+        for text, (low, high) in zip(texts, ends, strict=True)
+    ]
+
+
+def marked(texts: Iterable[str], where: Iterable[bool], mark: str) -> list[str]:
+    """The mark before the cells that hold a number and are to have it."""
+    return [mark + text if bad and text != NONE else text for text, bad in zip(texts, where, strict=True)]
+
+
+def filled(text: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns in which no line has a value."""
+    return text.loc[:, [text.empty or not text[name].isin([NONE, ""]).all() for name in text.columns]]
+
+
 def cell(mean: float, half: float, count: float, n: float, digits: int | None = None, sign: str = "") -> str:
     """'9.12 ± 0.30'; a single seed has no interval; '(n=2)' where some seeds lack the metric."""
     if not np.isfinite(mean):
-        return "–"
+        return NONE
     digits = digits if digits is not None else decimals(mean, half)
     value = f"{mean:{sign}.{digits}f}" if round(mean, digits) else f"{0:.{digits}f}"
     interval = f" ± {half:.{digits}f}" if np.isfinite(half) else ""
@@ -119,8 +205,8 @@ def seeds_cell(done: int, failed: int, unfinished: int) -> str:
     return f"{done} (+ {rest})" if rest else str(done)
 
 
-def plain_cell(value: object) -> str:
-    return cell(value, np.nan, 1, 1) if isinstance(value, float) else str(value)
+def plain_cell(value: object, digits: int | None = None) -> str:
+    return cell(value, np.nan, 1, 1, digits) if isinstance(value, float) else str(value)
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
@@ -140,11 +226,33 @@ def markdown(text: pd.DataFrame) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs tabular; the title is a comment, since captions belong to the paper."""
+    """Booktabs tabulars, one below the other where a page is too narrow; the title is a comment for the caption."""
+    return "\n\n".join([f"% {table.title}", *(tabular(block) for block in blocks(table.text))]) + "\n"
+
+
+def tabular(text: pd.DataFrame) -> str:
     line = lambda values: " & ".join(escape(str(value)) for value in values) + r" \\"  # noqa: E731
-    body = [line(values) for values in table.text.to_numpy().tolist()]
-    head = [f"% {table.title}", rf"\begin{{tabular}}{{l{'r' * (table.text.shape[1] - 1)}}}", r"\toprule"]
-    return "\n".join([*head, line(table.text.columns), r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""])
+    body = [line(values) for values in text.to_numpy().tolist()]
+    head = [rf"\begin{{tabular}}{{l{'r' * (text.shape[1] - 1)}}}", r"\toprule", line(text.columns), r"\midrule"]
+    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}"])
+
+
+def blocks(text: pd.DataFrame) -> list[pd.DataFrame]:
+    """The first column with some of the others, then with the next ones: few parts that fit a page, alike in width."""
+    widths = [max(map(len, [name, *text[name].astype(str)])) + 2 for name in text.columns]
+    few = len(packed(widths, LATEX_WIDTH))
+    parts = next(parts for room in range(LATEX_WIDTH + 1) if len(parts := packed(widths, room)) == few)
+    return [text.iloc[:, part] for part in parts]
+
+
+def packed(widths: list[int], room: int) -> list[list[int]]:
+    """Columns 1, 2, … in lists that start with column 0 and are at most `room` characters wide, or two columns."""
+    parts: list[list[int]] = [[0]]
+    for column, width in enumerate(widths[1:], 1):
+        if len(parts[-1]) > 1 and sum(widths[i] for i in parts[-1]) + width > room:
+            parts.append([0])
+        parts[-1].append(column)
+    return parts
 
 
 def escape(text: str) -> str:

@@ -1,0 +1,256 @@
+"""scripts/evaluate.py: on finished runs and studies, resumable at the example, leaving alone what training wrote."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, folder_of, run_here
+
+from uncollapse import evaluate
+from uncollapse.evaluate import Settings, groups_of, main
+from uncollapse.metrics.evaluation import EVAL_SEED
+
+TRAINED = ("config.yaml", "metrics.jsonl", "model.safetensors", "state.pt", "data.json", "vocabulary.txt", "done")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two heads on 150 labelled training sentences."""
+    results = tmp_path_factory.mktemp("evaluated")
+    for head in ("plain", "bn_mu"):
+        run_here(results, head, "data.train=150")
+    return results
+
+
+@pytest.fixture
+def study(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "results")
+    return tmp_path / "results" / "scratch"
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_a_study_is_evaluated_whole_and_joins_the_summaries(study: Path, capsys: pytest.CaptureFixture) -> None:
+    folders = [folder_of(study.parent, head) for head in ("plain", "bn_mu")]
+    before = [({name: (f / name).read_bytes() for name in TRAINED}, summary(f)) for f in folders]
+    assert main([str(study), "--samples", "20"]) == 0
+    for folder, (files, old) in zip(folders, before, strict=True):
+        assert {name: (folder / name).read_bytes() for name in TRAINED} == files
+        new = summary(folder)
+        assert {key: new[key] for key in old} == old
+        assert new["nll_samples"] == 20 and new["nll_examples"] == 32 and new["nll_se"] > 0
+        assert new["nll"] < new["nelbo"] + 4 * new["nelbo_se"]
+        data = json.loads((folder / "data.json").read_text())
+        assert new["oracle_gap"] == pytest.approx(new["nll"] - data["oracle_nll"]["test"])
+        assert new["oracle_gap_se"] < new["nll_se"]  # paired with the exact log p of the same sentences
+        assert new["nll_ppl"] == pytest.approx(np.exp(new["nll"] * 32 / new["tokens"]))
+        assert new["probe_labels"] == 100 and set(new["probe_curves"]["factors"]) >= {"topic", "tense"}
+        assert new["evaluations"]["test-nll-K20"]["nll"] == new["nll"]
+    capsys.readouterr()
+    assert main([str(study), "--samples", "20"]) == 0
+    assert capsys.readouterr().out.count("skipped: evaluated before") == 2
+
+
+def test_more_codes_and_more_examples_stand_at_the_top_and_all_are_kept(study: Path) -> None:
+    folder = folder_of(study.parent, "plain")
+    for words in (
+        ["--samples", "30"],
+        ["--samples", "5"],
+        ["--samples", "90", "--examples", "7"],
+        ["--split", "valid"],
+    ):
+        assert (
+            main([str(folder), "--metrics", "nll", *(words if "--samples" in words else [*words, "--samples", "9"])])
+            == 0
+        )
+    found = summary(folder)
+    assert found["nll_samples"] == 30 and found["nll_examples"] == 32
+    assert set(found["evaluations"]) == {"test-nll-K30", "test-nll-K5", "test-nll-K90-N7", "valid-nll-K9"}
+    assert found["evaluations"]["test-nll-K90-N7"]["nll_examples"] == 7
+
+
+def test_statistics_repeat_what_training_found_and_take_other_splits(study: Path) -> None:
+    folder = folder_of(study.parent, "bn_mu")
+    assert main([str(folder), "--metrics", "statistics"]) == 0
+    assert main([str(folder), "--metrics", "statistics", "--split", "valid", "--examples", "20"]) == 0
+    found = summary(folder)
+    again = found["evaluations"]["test-statistics"]
+    assert all(found[name] == again[name] for name in ("rec", "kl", "mi", "shuffle_gap", "kl_per_dim", "collapse"))
+    assert found["evaluations"]["valid-statistics-N20"]["rec"] != found["rec"]
+
+
+@pytest.mark.parametrize("samples", [3, 700])
+def test_nll_is_what_each_sentence_gets_alone(study: Path, samples: int) -> None:
+    """Independently: one sentence at a time, densities of torch.distributions, the decoder called for one code at a time."""
+    folder = folder_of(study.parent, "plain")
+    assert main([str(folder), "--metrics", "nll", "--samples", str(samples), "--examples", "4"]) == 0
+    subject = evaluate.opened(folder, {}, print)
+    settings = Settings(("nll",), samples=samples, examples=4)
+    found = []
+    with torch.no_grad():
+        for number, group in enumerate(groups_of(subject.data, settings)):
+            batch = subject.data.batch("test", group)
+            q = subject.model.encode(batch)
+            z = q.sample(samples, torch.Generator().manual_seed(EVAL_SEED + number))
+            normal, prior = torch.distributions.Normal(q.mean, q.std), torch.distributions.Normal(0.0, 1.0)
+            ratio = (normal.log_prob(z) - prior.log_prob(z)).sum(-1)
+            weights = torch.stack([-subject.model.nll(batch, one) for one in z]) - ratio
+            found += (np.log(samples) - weights.double().logsumexp(0)).tolist()
+    assert len(found) == 4 and summary(folder)["nll"] == pytest.approx(np.mean(found), abs=1e-4)
+
+
+def test_workers_do_not_change_the_numbers(study: Path) -> None:
+    plain = folder_of(study.parent, "plain")
+    other = study.parent / "other"
+    shutil.copytree(plain, other)
+    main([str(plain), "--metrics", "nll", "--samples", "40", "--workers", "1"])
+    main([str(other), "--metrics", "nll", "--samples", "40", "--workers", "3"])
+    assert summary(plain)["evaluations"] == summary(other)["evaluations"]
+
+
+def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Path) -> None:
+    folder = folder_of(study.parent, "plain")
+    whole = study.parent / "whole"
+    shutil.copytree(folder, whole)
+    assert main([str(whole), "--metrics", "nll", "--samples", "3000"]) == 0
+    words = [
+        sys.executable,
+        "scripts/evaluate.py",
+        str(folder),
+        "--metrics",
+        "nll",
+        "--samples",
+        "3000",
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    rows = folder / "evaluations" / "test-nll-K3000.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (rows.exists() and rows.read_text().count("\n") > 3):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = rows.read_text().count("\n") - 1
+    assert 0 < done < 32 and not (folder / "evaluations" / "test-nll-K3000.json").exists()
+    with rows.open("a") as file:
+        file.write('{"group": 31, "nll": [1.')  # a torn line
+    calls = []
+    kept = evaluate.weighted
+
+    def counted(*words: object) -> dict:
+        calls.append(words)
+        return kept(*words)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "weighted", counted)
+        assert main([str(folder), "--metrics", "nll", "--samples", "3000"]) == 0
+    assert len(calls) == 32 - done
+    assert summary(folder)["evaluations"] == summary(whole)["evaluations"]
+
+
+def test_an_interrupt_keeps_what_is_done(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    folder, kept = folder_of(study.parent, "plain"), evaluate.weighted
+
+    def weighted(subject: evaluate.Subject, settings: Settings, number: int, group: np.ndarray) -> dict:
+        if number == 5:
+            raise KeyboardInterrupt
+        return kept(subject, settings, number, group)
+
+    monkeypatch.setattr(evaluate, "weighted", weighted)
+    assert main([str(folder), "--metrics", "nll", "--samples", "600", "--workers", "1"]) == 130
+    assert "goes on" in capsys.readouterr().err
+    assert (folder / "evaluations" / "test-nll-K600.jsonl").read_text().count("\n") == 6
+    assert "nll" not in summary(folder)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--samples", "0"], ["--samples=0", "at least 1"]),
+        (["--samples", "-3"], ["--samples=-3", "at least 1"]),
+        (["--metrics", "nnl"], ["nnl", "nll, probe, statistics"]),
+        (["--split", "dev"], ["dev", "train, valid, test"]),
+        (["--examples", "1"], ["--examples=1", "at least 2"]),
+        (["--labels", "many"], ["--labels many", "100,1000"]),
+        (["--labels", "10000", "--metrics", "probe"], ["labels=10000", "150"]),
+        (["--workers", "0"], ["--workers=0", "at least 1"]),
+    ],
+)
+def test_bad_words_get_one_sentence_and_change_nothing(
+    study: Path, words: list[str], parts: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
+    assert main([str(study), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and all(part in error for part in parts), error
+    assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
+
+
+def test_runs_that_cannot_be_evaluated_say_why(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = folder_of(study.parent, "plain")
+    other = folder_of(study.parent, "bn_mu")
+
+    def sentence(*words: str) -> str:
+        assert main([*words, "--samples", "2"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1, error
+        return error
+
+    assert "no folder" in sentence(str(tmp_path / "nowhere"))
+    (folder / "done").rename(folder / "not-done")
+    assert "not" in sentence(str(folder)) and main([str(study), "--samples", "2"]) == 0
+    assert "1 of 2 runs are not finished" in capsys.readouterr().out
+    (folder / "not-done").rename(folder / "done")
+
+    weights = folder / "model.safetensors"
+    weights.rename(tmp_path / "weights")
+    assert "no model.safetensors" in sentence(str(folder))
+    shutil.copy(other / "model.safetensors", weights)
+    assert "not the weights of this run's model" in sentence(str(folder))
+    (tmp_path / "weights").rename(weights)
+
+
+def test_other_weights_do_not_mix_with_what_was_begun(study: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = folder_of(study.parent, "plain")
+    assert main([str(folder), "--metrics", "nll", "--samples", "2"]) == 0
+    (folder / "evaluations" / "test-nll-K2.json").unlink()
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: 1.5 * w for name, w in weights.items()}, folder / "model.safetensors")
+    assert main([str(folder), "--metrics", "nll", "--samples", "2"]) == 2
+    assert "other weights" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_numbers_are_named(study: Path, capsys: pytest.CaptureFixture) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = folder_of(study.parent, "plain")
+    weights = load_file(folder / "model.safetensors")
+    weights["posterior.linear.bias"].fill_(float("nan"))
+    save_file(weights, folder / "model.safetensors")
+    assert main([str(folder), "--metrics", "nll", "--samples", "2"]) == 2
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_lists_the_words() -> None:
+    done = subprocess.run([sys.executable, "scripts/evaluate.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and all(
+        f"--{word}" in done.stdout for word in ("samples", "split", "metrics", "labels")
+    )
