@@ -176,6 +176,15 @@ def test_an_interrupt_keeps_what_is_done(
     assert "nll" not in summary(folder)
 
 
+def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:
+    subject = evaluate.opened(folder_of(study.parent, "bn_mu"), {}, print)
+    asked = np.array([7, 100, 3, 42, 0])
+    together = evaluate.encoded_means(subject, "train", asked)
+    for example, code in zip(asked, together, strict=True):
+        alone = evaluate.encoded_means(subject, "train", np.array([example]))[0]
+        np.testing.assert_allclose(code, alone, rtol=1e-4, atol=1e-6)
+
+
 # ---------------------------------------------------------------- bad input
 
 

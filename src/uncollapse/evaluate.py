@@ -22,6 +22,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.checkpoint import load_model, write_whole
+from uncollapse.data.batches import near_equal
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, whole
 from uncollapse.metrics.evaluation import EVAL_SEED, evaluate, evaluating
@@ -196,26 +197,26 @@ def probe_of(subject: Subject, settings: Settings) -> dict:
             f"--metrics probe: the smallest budget is 100 labels, and the training part has {available}; give --labels"
         )
     check_budgets(budgets, available)
-    means = {split: encoded_means(subject, split) for split in ("train", settings.split)}
+    labelled = np.random.default_rng(EVAL_SEED).choice(available, budgets[-1], replace=False)
+    codes = encoded_means(subject, "train", labelled)
+    labels = {name: values[labelled] for name, values in data.labels["train"].items()}
+    tested = encoded_means(subject, settings.split, np.arange(data.size(settings.split)))
     best = data.best_accuracy(settings.split) if data.best_accuracy else None
-    return probe(
-        means["train"], data.labels["train"], means[settings.split], data.labels[settings.split], budgets, best
-    )
+    return probe(codes, labels, tested, data.labels[settings.split], budgets, best)
 
 
-def encoded_means(subject: Subject, split: str) -> np.ndarray:
-    """Posterior means of a whole split in the order of its examples, [N, D]."""
-    data, model = subject.data, subject.model
+def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:
+    """Posterior means of chosen examples [N] in evaluation mode, [N, D]."""
+    model = subject.model
     device = next(model.parameters()).device
-    found: list[np.ndarray] = []
-    order = []
+    found, order = [], []
     with evaluating(model, train=False):
-        for examples in data.batches(split, EVAL_SEED, 0, size=256, batching="by_length"):
-            batch = data.batch(split, examples).to(device)
+        for chosen in near_equal(np.sort(examples), 256):
+            batch = subject.data.batch(split, chosen).to(device)
             found.append(model.encode(batch).mean.double().cpu().numpy())
             order.append(batch.examples)
-    means = np.concatenate(found)
-    return means[np.argsort(np.concatenate(order))]
+    means, places = np.concatenate(found), np.argsort(np.concatenate(order))
+    return means[places][np.argsort(np.argsort(examples))]
 
 
 def nll_of(subject: Subject, settings: Settings) -> dict:

@@ -1,0 +1,160 @@
+"""Examples that are vectors of numbers: batches of them, and Gaussian data whose every quantity is known in closed form."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.data.batches import epoch_batches
+from uncollapse.data.text import SPLITS, check_batching
+from uncollapse.errors import InputError, number, whole
+
+
+@dataclass(frozen=True)
+class VectorBatch:
+    """B examples. x [B, P] float32; examples [B] are their numbers in their split; targets: there are no words to predict."""
+
+    x: Tensor
+    examples: np.ndarray
+    targets: None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device) -> "VectorBatch":
+        return replace(self, x=self.x.to(device))
+
+
+@dataclass(frozen=True)
+class VectorData:
+    """Everything a run needs of its data: vectors split -> [N, P] float32. Where they are known: `entropy` (nats per example),
+    `log_prob` (split -> log p(x), [N] float64), `labels` (split -> name -> class numbers [N]), `best_accuracy` (split -> name ->
+    what the ideal classifier of x reaches) and `eigenvalues` (of the covariance, [P])."""
+
+    vectors: Mapping[str, np.ndarray]
+    batch_size: int
+    batching: str = "mixed"
+    entropy: float | None = None
+    log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    best_accuracy: Callable[[str], dict[str, float]] | None = None
+    eigenvalues: tuple[float, ...] | None = None
+
+    @property
+    def inputs(self) -> int:
+        """What a model must know of its data: P, the numbers per example."""
+        return self.vectors["train"].shape[1]
+
+    def size(self, split: str) -> int:
+        return len(self.vectors[split])
+
+    def batches(
+        self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
+    ) -> list[np.ndarray]:
+        """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
+        lengths = np.full(self.size(split), self.inputs)
+        return epoch_batches(lengths, size or self.batch_size, batching or self.batching, seed, epoch)
+
+    def batch(self, split: str, examples: np.ndarray) -> VectorBatch:
+        return VectorBatch(torch.from_numpy(self.vectors[split][examples]), examples)
+
+    def facts(self) -> dict:
+        """What the report says about the data: its dimension, sizes, and what is known exactly."""
+        return {
+            "dim": self.inputs,
+            **{split: len(vectors) for split, vectors in self.vectors.items()},
+            "eigenvalues": None if self.eigenvalues is None else list(self.eigenvalues),
+            "entropy": self.entropy,
+            "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write data.json into a run folder."""
+        (folder / "data.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
+
+
+# ---------------------------------------------------------------- Gaussian data
+
+
+@dataclass
+class GaussianConfig:
+    """x ~ N(0, Sigma), Sigma = U diag(eigenvalues) U^T with a random rotation U; examples per split, and the seed of it all.
+
+    Each split is matched: its mean is exactly 0 and its covariance (divided by N) exactly Sigma, up to float32 rounding. The mean
+    log-likelihood of a Gaussian model and the optimum of a linear VAE depend on a sample through these two moments only, so what is
+    known of the distribution holds for each split too: a trained model misses it by optimisation alone and cannot overfit.
+    The run's own seed does not change the data.
+    """
+
+    kind: ClassVar[str] = "vectors"
+    eigenvalues: list[float] = field(default_factory=lambda: [12.0, 6.0, 3.0, 1.5, 0.7, 0.3])
+    train: int = 4_000
+    valid: int = 10_000
+    test: int = 4_000
+    data_seed: int = 0
+    batch_size: int = 400
+    batching: str = "mixed"
+
+    def load(self) -> VectorData:
+        """InputError for eigenvalues that are none or not above 0, and for a split with no more examples than eigenvalues."""
+        check_batching(self.batch_size, self.batching)
+        whole("data.data_seed", self.data_seed, 0)
+        eigenvalues = self.spectrum()
+        axes = rotation(len(eigenvalues), np.random.default_rng((self.data_seed, len(SPLITS))))
+        vectors, log_prob = {}, {}
+        for stream, split in enumerate(SPLITS):
+            rng = np.random.default_rng((self.data_seed, stream))
+            draws = rng.standard_normal((self.examples(split), len(eigenvalues)))
+            vectors[split] = (matched(draws) * np.sqrt(eigenvalues) @ axes.T).astype(np.float32)
+            log_prob[split] = log_density(vectors[split], axes, eigenvalues)
+        return VectorData(
+            vectors,
+            self.batch_size,
+            self.batching,
+            entropy=gaussian_entropy(eigenvalues),
+            log_prob=log_prob,
+            eigenvalues=tuple(eigenvalues.tolist()),
+        )
+
+    def spectrum(self) -> np.ndarray:
+        """The eigenvalues [P], checked."""
+        if not self.eigenvalues:
+            raise InputError("data.eigenvalues=[]: allowed is a list of at least one number above 0")
+        return np.array([number(f"data.eigenvalues[{i}]", value, 0) for i, value in enumerate(self.eigenvalues)])
+
+    def examples(self, split: str) -> int:
+        """How many examples a split has, checked: fewer than P + 1 cannot have the covariance Sigma."""
+        size, dim = whole(f"data.{split}", getattr(self, split), 1), len(self.eigenvalues)
+        if size <= dim:
+            raise InputError(f"data.{split}={size}: {dim} data.eigenvalues need at least {dim + 1} examples")
+        return size
+
+
+def rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
+    """An orthogonal matrix [dim, dim], uniformly distributed (Mezzadri 2007): the signs make QR's answer unique."""
+    q, r = np.linalg.qr(rng.standard_normal((dim, dim)))
+    return q * np.sign(np.diag(r))
+
+
+def matched(draws: np.ndarray) -> np.ndarray:
+    """Draws [N, P], N > P, moved and mixed so that their mean is 0 and their covariance (divided by N) the identity."""
+    q, r = np.linalg.qr(
+        draws - draws.mean(0)
+    )  # whitening by the Cholesky factor of the sample's own covariance, which is r
+    return np.sqrt(len(draws)) * q * np.sign(np.diag(r))
+
+
+def log_density(x: np.ndarray, axes: np.ndarray, eigenvalues: np.ndarray) -> np.ndarray:
+    """log N(x; 0, axes diag(eigenvalues) axes^T) of each x [N, P], in nats, [N] float64."""
+    along = x.astype(np.float64) @ axes
+    return -0.5 * (along**2 / eigenvalues + np.log(2 * np.pi * eigenvalues)).sum(1)
+
+
+def gaussian_entropy(eigenvalues: np.ndarray) -> float:
+    """1/2 ln det(2 pi e Sigma), nats."""
+    return 0.5 * float(np.log(2 * np.pi * np.e * eigenvalues).sum())
