@@ -22,6 +22,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## compare the six heads on the built-in corpus and write the report (about 4 minutes on two cores)
 	$(BIN)/python train.py experiment=demo
 	$(BIN)/python train.py experiment=demo_tau
+	$(BIN)/python scripts/evaluate.py results/demo --samples 50
 	$(BIN)/python scripts/report.py results/demo
 
 test: $(READY) ## run every test

@@ -176,6 +176,12 @@ def test_an_interrupt_keeps_what_is_done(
     assert "nll" not in summary(folder)
 
 
+def test_a_study_may_be_named_from_where_one_stands(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.parent)
+    assert main(["scratch", "--metrics", "nll", "--samples", "2"]) == 0
+    assert all("nll" in summary(folder_of(study.parent, head)) for head in ("plain", "bn_mu"))
+
+
 def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:
     subject = evaluate.opened(folder_of(study.parent, "bn_mu"), {}, print)
     asked = np.array([7, 100, 3, 42, 0])

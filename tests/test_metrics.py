@@ -8,25 +8,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import gmean, sem
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.text import TextData
-from uncollapse.metrics.evaluation import Pass, evaluate, evaluating, recompute_population, somebody_else
-from uncollapse.metrics.rates import floor_distance, perplexity, rates
-from uncollapse.metrics.usage import active_units, moments, shuffle_gap
+from uncollapse.metrics import Pass, standard_error, with_error
+from uncollapse.metrics.evaluation import collect, evaluate, evaluating, recompute_population, somebody_else, statistics
+from uncollapse.metrics.rates import floor_distance, per_token, perplexity, rates
+from uncollapse.metrics.usage import EPS, active_units, collapse, moments, shuffle_gap
 from uncollapse.models.lstm import LSTMConfig
-from uncollapse.posteriors import BatchNormMu, BatchNormTau, Gaussian, RMSNormTau
+from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
 
 # ---------------------------------------------------------------- a model known by hand
 
 
 @dataclass
 class Items:
-    """A batch: which examples, and tokens enough to count them (two an example)."""
+    """A batch: which examples, and how many tokens each has, where that is known."""
 
     examples: np.ndarray
-    targets: Tensor | None
+    lengths: Tensor | None
 
     def __len__(self):
         return len(self.examples)
@@ -36,7 +38,7 @@ class Items:
 
 
 class Numbers:
-    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short."""
+    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short; example i has i mod 3 + 1 tokens."""
 
     batch_size = 4
 
@@ -47,7 +49,7 @@ class Numbers:
         return [np.arange(i, min(i + self.size, self.n)) for i in range(0, self.n, self.size)]
 
     def batch(self, split, examples):
-        return Items(examples, torch.zeros(2 * len(examples)) if self.counted else None)
+        return Items(examples, torch.from_numpy(examples % 3 + 1) if self.counted else None)
 
 
 @dataclass
@@ -60,6 +62,10 @@ class Exact:
 
     def sample(self):
         return self.mean
+
+    def log_ratio(self, z):
+        """Equal densities: no code tells its example."""
+        return torch.zeros(torch.broadcast_shapes(z.shape, self.mean.shape)[:-1])
 
 
 class OneHot(nn.Module):
@@ -76,7 +82,7 @@ class OneHot(nn.Module):
 
     def nll(self, batch, z):
         i = torch.from_numpy(batch.examples)
-        return i.float() + self.heed * (z - torch.eye(self.n)[i]).square().sum(1)
+        return i.float() + self.heed * (z - torch.eye(self.n)[i]).square().sum(-1)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -86,12 +92,22 @@ def test_all_metrics_by_hand_whatever_the_batches(mode, size):
     assert got["rec"] == 2.5 and got["kl"] == 3.5 and got["kl_per_dim"] == [2.5, 1.0] and got["nelbo"] == 6.0
     assert got["shuffle_gap"] == 3.0
     assert got["tokens"] == 12 and got["ppl"] == pytest.approx(math.exp(36 / 12))
+    for name, numbers in {
+        "rec": range(6),
+        "kl": range(1, 7),
+        "nelbo": range(1, 12, 2),
+        "shuffle_gap": [3.0] * 6,
+    }.items():
+        assert got[f"{name}_se"] == pytest.approx(np.std(numbers, ddof=1) / math.sqrt(6)), name
     assert got["au"] == 6  # each code is 1 for one example of six: variance 5/36
     assert got["floor"] == 1.25 and got["kl_minus_floor"] == 2.25
     assert got["examples"] == 6
     np.testing.assert_allclose(got["moments"]["mu"], [1 / 6] * 6)
     np.testing.assert_allclose(got["moments"]["mu_sq"], [1 / 6] * 6)
     np.testing.assert_allclose(got["moments"]["sigma_sq"], [0.25] * 6, rtol=1e-6)
+    assert got["mi"] == 0 == got["mi_se"] and got["marginal_kl"] == 3.5 and got["mi_n"] == 6
+    share = dict(zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True))  # KL: 0 ... 5, and 1 always
+    assert share[1.0] == 0 and share[1.78] == 0.5 and share[3.16] == 0.5 and share[10.0] == 1
 
 
 def test_a_decoder_that_ignores_z_has_no_gap():
@@ -105,12 +121,20 @@ def test_a_short_last_batch_weighs_by_its_examples():
 
 def test_without_another_example_the_gap_is_null_and_the_rest_is_there():
     got = evaluate(OneHot(5, heed=1.0), Numbers(5, 4), "test", "eval")
-    assert got["shuffle_gap"] is None and got["rec"] == 2.0 and got["examples"] == 5
+    assert got["shuffle_gap"] is None and got["shuffle_gap_se"] is None
+    assert got["rec"] == 2.0 and got["examples"] == 5 and got["mi_n"] == 5
+
+
+def test_one_example_has_means_and_neither_errors_nor_a_mixture():
+    got = evaluate(OneHot(1, heed=1.0), Numbers(1), "test", "eval")
+    assert got["rec"] == 0 and got["kl"] == 1 and got["nelbo"] == 1 and got["ppl"] == pytest.approx(math.e)
+    assert all(math.isnan(got[f"{name}_se"]) for name in ("rec", "kl", "nelbo", "ppl"))
+    assert got["au"] == 0 and "mi" not in got
 
 
 def test_without_tokens_there_is_no_perplexity():
     got = evaluate(OneHot(4, heed=1.0), Numbers(4, counted=False), "test", "eval")
-    assert "ppl" not in got and "tokens" not in got
+    assert "ppl" not in got and "ppl_se" not in got and "tokens" not in got
 
 
 def test_limit_takes_whole_batches_until_it_is_reached():
@@ -139,17 +163,155 @@ def test_every_other_example_is_equally_likely():
 # ---------------------------------------------------------------- the functions alone
 
 
-def seen(rec=(1.0, 2.0), shuffled=(1.0, 4.0), kl=((1.0, 0.0), (3.0, 0.5)), mean=None, tokens=10) -> Pass:
+def seen(rec=(1.0, 2.0), shuffled=(1.0, 4.0), kl=((1.0, 0.0), (3.0, 0.5)), mean=None, tokens=(3, 7)) -> Pass:
     mean = np.zeros((2, 2)) if mean is None else np.asarray(mean)
-    return Pass(np.array(rec), np.array(shuffled), np.array(kl), mean, np.ones_like(mean), tokens)
+    tokens = None if tokens is None else np.asarray(tokens)
+    z = torch.from_numpy(mean)
+    return Pass(np.array(rec), np.array(shuffled), np.array(kl), mean, np.ones_like(mean), tokens, z, [])
 
 
 def test_rates_and_perplexity_by_hand():
-    assert rates(seen()) == {"rec": 1.5, "kl": 2.25, "kl_per_dim": [2.0, 0.25], "nelbo": 3.75}
-    assert perplexity(seen()) == {"ppl": pytest.approx(math.exp(0.75)), "tokens": 10}
-    assert perplexity(seen(tokens=None)) == {}
+    # two values a, b: the standard error of their mean is |a - b| / 2
+    assert rates(seen()) == {
+        "rec": 1.5,
+        "rec_se": pytest.approx(0.5),
+        "kl": 2.25,
+        "kl_se": pytest.approx(1.25),
+        "kl_per_dim": [2.0, 0.25],
+        "nelbo": 3.75,
+        "nelbo_se": pytest.approx(1.75),
+    }
+    # nelbo 2 and 5.5 for 3 and 7 tokens: 0.75 nats a token, residuals -0.25 and 0.25, mean length 5
+    ppl = math.exp(0.75)
+    assert perplexity(seen()) == {"ppl": pytest.approx(ppl), "ppl_se": pytest.approx(ppl * 0.25 / 5), "tokens": 10}
+    assert shuffle_gap(seen()) == {"shuffle_gap": 1.0, "shuffle_gap_se": pytest.approx(1.0)}
+    assert perplexity(seen(tokens=None)) == {} == perplexity(seen(tokens=(0, 0)))
     assert floor_distance(seen(), 2.0) == {"floor": 2.0, "kl_minus_floor": 0.25}
     assert floor_distance(seen(), None) == {"floor": None, "kl_minus_floor": None}
+
+
+def test_errors_are_those_of_a_bootstrap():
+    rng = np.random.default_rng(0)
+    n, draws = 400, 2000
+    tokens = rng.integers(3, 30, n)
+    kl = rng.gamma(2, 1, (n, 3))
+    rec = 3.0 * tokens + 2 * kl.sum(1) + rng.normal(0, 4, n)
+    shuffled = rec + rng.gamma(3, 2, n)
+    one = Pass(rec, shuffled, kl, kl, kl, tokens, torch.zeros(n, 3), [])
+
+    def numbers(i):
+        nelbo = rec[i] + kl[i].sum(1)
+        ppl = math.exp(nelbo.sum() / tokens[i].sum())
+        return rec[i].mean(), kl[i].sum(1).mean(), nelbo.mean(), (shuffled[i] - rec[i]).mean(), ppl
+
+    spread = np.std([numbers(rng.integers(0, n, n)) for _ in range(draws)], axis=0)
+    got = rates(one) | shuffle_gap(one) | perplexity(one)
+    found = [got[f"{name}_se"] for name in ("rec", "kl", "nelbo", "shuffle_gap", "ppl")]
+    np.testing.assert_allclose(found, spread, rtol=0.07)  # a spread of 2000 draws is good to 1.6 %
+    assert got["ppl_se"] < got["ppl"] * standard_error(rec + kl.sum(1)) / tokens.mean()  # length is in both sums
+
+
+def test_errors_are_the_spread_over_fresh_examples():
+    """Of the gap too, though each code serves twice: at home, and with one other example."""
+    rng, n, names = np.random.default_rng(1), 60, ("rec", "kl", "nelbo", "shuffle_gap", "ppl")
+
+    def evaluation(seed):
+        x = torch.from_numpy(rng.normal(0, 1, (n, 2)))
+        lengths = torch.from_numpy(rng.integers(2, 9, n))
+        torch.manual_seed(seed)
+
+        def encode(batch):
+            return DiagonalGaussian.from_std(0.8 * x[batch.examples], torch.full((len(batch), 2), 0.6).double())
+
+        def nll(batch, z):  # z [2, B, D]
+            length = lengths[batch.examples]
+            return 1.5 * length - (x[batch.examples] * z).sum(-1) + 0.3 * length * z[..., 0]
+
+        batches = [Items(np.arange(i, i + 20), lengths[i : i + 20]) for i in range(0, n, 20)]
+        return statistics(collect(encode, nll, batches))
+
+    rows = [evaluation(seed) for seed in range(400)]
+    for name in names:
+        spread = np.std([row[name] for row in rows], ddof=1)
+        error = np.sqrt(np.mean([row[f"{name}_se"] ** 2 for row in rows]))
+        # a code that suits nobody, or everybody, cancels from the mean gap and not from its error
+        assert 0.88 < error / spread < (1.6 if name == "shuffle_gap" else 1.12), name
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
+def test_a_standard_error_is_scipys(values):
+    values = np.array(values)
+    assert with_error("x", values) == {"x": values.mean(), "x_se": pytest.approx(sem(values), rel=1e-9, abs=1e-12)}
+    assert standard_error(values) == with_error("x", values)["x_se"]
+    assert math.isnan(standard_error(values[:1]))
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.integers(2, 40))
+def test_perplexity_is_the_geometric_mean_over_all_tokens_in_any_order(seed, n):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 20, n)
+    costs = [rng.gamma(2, 1.5, length) for length in lengths]  # nats of each token
+    nll, order = np.array([c.sum() for c in costs]), rng.permutation(n)
+    got = per_token(nll, lengths, "nll_")
+    assert got["nll_ppl"] == pytest.approx(gmean(np.exp(np.concatenate(costs))))
+    assert got["tokens"] == lengths.sum()
+    assert per_token(nll[order], lengths[order], "nll_") == pytest.approx(got)
+
+
+# ---------------------------------------------------------------- collapse
+
+
+def test_collapse_curve_by_hand():
+    """100 examples, 4 dimensions: gone, used by one example in a hundred, used by two, used by all."""
+    kl = np.full((100, 4), 1e-6)
+    kl[:1, 1] = kl[:2, 2] = 2.0
+    kl[:, 3] = 0.5
+    got = collapse(seen(kl=kl))["collapse"]
+    assert got["delta"] == 0.01 and got["eps"] == list(EPS) and len(EPS) == 17
+    assert EPS[0] == 0.001 and EPS[4] == 0.01 and EPS[8] == 0.1 and EPS[12] == 1 and EPS[16] == 10
+    share = dict(zip(got["eps"], got["share"], strict=True))
+    for eps, expected in share.items():
+        assert expected == (0.5 if eps <= 0.5 else 0.75 if eps <= 2.0 else 1.0), eps
+
+
+@pytest.mark.parametrize(("away", "collapsed"), [(0, 1), (1, 1), (2, 1), (3, 0), (200, 0)])
+def test_one_example_in_a_hundred_may_escape_a_collapse(away, collapsed):
+    kl = np.zeros((200, 1))
+    kl[:away] = 50.0
+    assert collapse(seen(kl=kl))["collapse"]["share"] == [collapsed] * 17
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.01, 0.05, 0.1, 0.25, 0.3, 0.5])
+def test_any_share_delta_may_escape_and_not_one_more(delta):
+    n, allowed = 200, round(200 * delta)
+    for away in (allowed, allowed + 1):
+        kl = np.zeros((n, 2))
+        kl[:away, 0] = 50.0
+        assert collapse(seen(kl=kl), delta)["collapse"]["share"][-1] == (1.0 if away == allowed else 0.5)
+
+
+def test_a_kl_of_exactly_eps_has_not_collapsed_and_few_examples_must_all_be_below():
+    share = dict(zip(EPS, collapse(seen(kl=np.full((3, 1), 0.1)))["collapse"]["share"], strict=True))
+    assert share[0.1] == 0 and share[0.178] == 1 and share[0.0562] == 0
+    kl = np.zeros((3, 1))
+    kl[0] = 50.0
+    assert set(collapse(seen(kl=kl))["collapse"]["share"]) == {0.0}
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.integers(1, 300), st.integers(1, 5))
+def test_collapse_curve_is_the_share_of_quantiles_below_eps_and_never_falls(seed, n, d):
+    rng = np.random.default_rng(seed)
+    kl = np.exp(rng.normal(-2, 1, (n, d)) + rng.normal(0, 3, d))
+    share = collapse(seen(kl=kl))["collapse"]["share"]
+    quantile = np.quantile(kl, 0.99, axis=0, method="inverted_cdf")  # the least value with at least 99 % at or below it
+    assert share == [float((quantile < eps).mean()) for eps in EPS]
+    assert share == sorted(share)
+
+
+# ---------------------------------------------------------------- units and moments
 
 
 def test_a_kl_that_does_not_split_is_one_column():
@@ -166,7 +328,7 @@ def test_active_units_vary_by_more_than_a_hundredth():
 def test_moments_of_a_population(seed, n):
     rng = np.random.default_rng(seed)
     mean, variance = rng.normal(2, 3, (n, 3)), rng.gamma(2, 1, (n, 3))
-    got = moments(Pass(mean[:, 0], mean[:, 0], mean, mean, variance, 1))["moments"]
+    got = moments(Pass(mean[:, 0], mean[:, 0], mean, mean, variance, None, torch.zeros(n, 3), []))["moments"]
     np.testing.assert_allclose(got["mu"], [sum(column) / n for column in mean.T])
     np.testing.assert_allclose(got["mu_sq"], [sum(x * x for x in column) / n for column in mean.T])
     np.testing.assert_allclose(got["sigma_sq"], [sum(column) / n for column in variance.T])
@@ -176,8 +338,11 @@ def test_numbers_that_are_none_stay_visible():
     nan = float("nan")
     broken = seen(rec=(nan, 1.0))
     assert math.isnan(rates(broken)["rec"]) and math.isnan(rates(broken)["nelbo"]) and rates(broken)["kl"] == 2.25
+    assert math.isnan(rates(broken)["rec_se"]) and math.isnan(rates(broken)["nelbo_se"])
     assert math.isnan(perplexity(broken)["ppl"])
-    assert shuffle_gap(broken) == {"shuffle_gap": None} == shuffle_gap(seen(shuffled=(nan, 1.0)))
+    no_gap = {"shuffle_gap": None, "shuffle_gap_se": None}
+    assert shuffle_gap(broken) == no_gap == shuffle_gap(seen(shuffled=(nan, 1.0)))
+    assert collapse(seen(kl=[[nan, 0.0], [1.0, 0.0]]))["collapse"]["share"] == [0.5] * 17
     assert perplexity(seen(rec=(1e9, 1e9)))["ppl"] == math.inf
     assert active_units(seen(mean=[[nan, 1], [0, -1]])) == {"au": 1}
 

@@ -437,7 +437,7 @@ def test_wide_latex_tables_go_on_below() -> None:
 # ---- figures of information and probe -------------------------------------------------------------------------------
 
 
-NEW_FIGURES = ("mi_vs_kl", "collapse_curves", "probe", "rate_parts")
+NEW_FIGURES = ("mi_vs_kl", "collapse_curves", "probe", "probe_final", "rate_parts")
 
 
 @pytest.mark.parametrize("name", NEW_FIGURES)
@@ -477,7 +477,7 @@ def test_new_figures_of_many_groups(tmp_path: Path) -> None:
 def test_a_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
     accuracies = {"probe_curves": {"labels": [100], "factors": {"a": {"accuracy": [None]}}}}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, final=curves | accuracies)
-    for name in ("collapse_curves", "probe"):
+    for name in ("collapse_curves", "probe", "probe_final"):
         assert draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs, tmp_path / name).missing
 
 
@@ -528,7 +528,7 @@ def test_study_with_nothing_finished_and_no_floor(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, status="unfinished", evaluations=6)
     write_run(tmp_path / "s", "kl_anneal", 0, status="failed", evaluations=6)
     page = write_report(tmp_path / "s")[0].read_text()
-    assert page.count("is not shown: no run is finished yet.") == 9
+    assert page.count("is not shown: no run is finished yet.") == 10
     assert (tmp_path / "s" / "report" / "figures" / "kl_over_steps.svg").is_file()
     assert "needs finished runs of" in page
 

@@ -127,6 +127,7 @@ def understand(asked: argparse.Namespace) -> Settings:
 def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     """Every finished run under `folder`, one after another; data are loaded once for all runs that share them."""
     loaded: dict[str, Any] = {}
+    folder = folder.resolve()
     folders = run_folders(folder)
     finished = [path for path in folders if (path / "done").exists()]
     if not finished:
@@ -136,7 +137,7 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     if len(finished) < len(folders):
         print(f"{len(folders) - len(finished)} of {len(folders)} runs are not finished and are left out")
     for number, path in enumerate(finished, 1):
-        name = f"{number}/{len(finished)} {path if path == folder.resolve() else path.relative_to(folder.resolve())}"
+        name = f"{number}/{len(finished)} {path if path == folder else path.relative_to(folder)}"
         missing = [m for m in settings.metrics if not (path / "evaluations" / f"{settings.name(m)}.json").exists()]
         if not missing:
             print(f"[{name}] skipped: evaluated before")

@@ -43,7 +43,7 @@ def information(seen: Pass, limit: int | None = None) -> dict:
         "mi_ceiling": math.log(count),
         "mi_saturated": mi > math.log(count) - NEAR,
         "marginal_kl": float(kl.mean()) - mi,
-        "marginal_kl_se": standard_error(kl[:count] - influence[0]),
+        "marginal_kl_se": standard_error(less(kl, influence[0])),
         **by_dimension(seen, posteriors, z, influence[0], mi),
     }
 
@@ -55,7 +55,8 @@ def by_dimension(seen: Pass, posteriors: Sequence[Posterior], z: Tensor, influen
     if not splits:
         return {key: None for name in names for key in (name, f"{name}_se")}
     gain, each = gains(lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z)  # type: ignore[attr-defined]
-    kl, per_dim = seen.kl[: len(z)].T, gain.mean(1)
+    per_dim = gain.mean(1)
+    parts = np.stack([less(kl, values) for kl, values in zip(seen.kl.T, each, strict=True)])
     apart = seen.kl.mean(0) - per_dim
     return {
         "mi_per_dim": per_dim.tolist(),
@@ -63,10 +64,17 @@ def by_dimension(seen: Pass, posteriors: Sequence[Posterior], z: Tensor, influen
         "total_correlation": float(per_dim.sum()) - mi,
         "total_correlation_se": standard_error(each.sum(0) - influence),
         "dimension_kl_per_dim": apart.tolist(),
-        "dimension_kl_per_dim_se": [standard_error(values) for values in kl - each],
+        "dimension_kl_per_dim_se": [standard_error(values) for values in parts],
         "dimension_kl": float(apart.sum()),
-        "dimension_kl_se": standard_error((kl - each).sum(0)),
+        "dimension_kl_se": standard_error(parts.sum(0)),
     }
+
+
+def less(kl: np.ndarray, influence: np.ndarray) -> np.ndarray:
+    """Influence of each of all N examples on mean(kl) - mi, [N], mi being had from the first n of them."""
+    spread = kl.copy()
+    spread[: len(influence)] -= (influence - influence.mean()) * (len(kl) / len(influence))
+    return spread
 
 
 def first(posteriors: Sequence[Posterior], limit: int | None) -> Sequence[Posterior]:
@@ -82,7 +90,7 @@ def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray,
     densities: m codes -> [G, m, N], log q(z|x_n) up to a term of z alone. The influence of example i is its own gain less its
     share of the mixture at everybody's codes (the derivative of the mean by its weight).
     """
-    count, found, received = len(z), [], []
+    count, found, received = len(z), [], torch.zeros((), dtype=torch.float64, device=z.device)
     rows = block_rows(densities, z)
     for begin in range(0, count, rows):
         density = densities(z[begin : begin + rows])
@@ -91,9 +99,9 @@ def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray,
         share = (density - top).float().exp_()
         total = share.sum(-1)
         found.append(own - top[..., 0] - (total.double() / count).log())
-        received.append(torch.bmm(1 / total[:, None], share)[:, 0])
+        received = received + torch.bmm(1 / total[:, None], share)[:, 0]
     gain = torch.cat(found, 1).double()
-    influence = gain - torch.stack(received).sum(0)
+    influence = gain - received
     return gain.cpu().numpy(), influence.cpu().numpy()
 
 

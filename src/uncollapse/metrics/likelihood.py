@@ -52,7 +52,8 @@ def likelihood(
     All arrays [N]. log_prob: the exact log p(x) of the data, where known; oracle_gap = nll + mean log p(x) over the same examples,
     whose expectation is nll minus the entropy: it estimates KL(data || model), paired so that the choice of examples cancels.
     """
-    variance = 1 / ess - 1 / samples  # of log mean w, by the delta method
+    # of log mean w, by the delta method; unknown from a single sample
+    variance = (samples / ess - 1) / (samples - 1) if samples > 1 else np.full(len(nll), np.nan)
     gap = {} if log_prob is None else with_error("oracle_gap", nll + log_prob)
     return {
         **with_error("nll", nll),

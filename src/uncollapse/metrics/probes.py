@@ -68,7 +68,7 @@ def hit(codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarr
     if len(np.unique(labels)) == 1:
         return truth == labels[0]
     centre, scale = codes.mean(0), codes.std(0)
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = np.where(np.ptp(codes, 0) > 0, scale, 1.0)  # of equal numbers the deviation is not exactly 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = LogisticRegression(max_iter=500).fit((codes - centre) / scale, labels)

@@ -4,6 +4,7 @@ Bowman et al. 2016 with the wiring of He et al. 2019 (arXiv 1901.05534) and Zhu 
 gives the posterior; z is joined to every decoder input and, mapped linearly, is the decoder's first cell state c0, with h0 = tanh c0.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -170,7 +171,7 @@ class Gates:
         self.logits, self.logit_bias = words.weight.T.contiguous(), words.bias
         self.block = max(1, BLOCK_BYTES // (4 * words.out_features))
         # outputs lie in [-1, 1], so this bounds every logit; within it the search for the largest one can be spared
-        self.safe = bool((words.weight.abs().sum(1) + words.bias.abs()).max() < SAFE)
+        self.safe = bool((words.weight.abs().sum(1) + words.bias.abs()).max() + math.log(words.out_features) < SAFE)
 
     def words(self, embedded: Tensor) -> Tensor:
         """[..., E] -> [..., 4H]."""

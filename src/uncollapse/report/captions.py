@@ -112,21 +112,34 @@ def collapse_curves(runs: pd.DataFrame) -> str:
 
 def probe(runs: pd.DataFrame) -> str:
     rows = probe_rows(runs)
-    count, many = rows["order"].nunique(), rows["order"].nunique() > TOGETHER
-    most = short_list(rows["step"].max() for _, rows in rows.groupby("run"))
-    shown = (
-        f"Accuracy at the largest number of labels ({most}), one column per factor. Points: seeds "
-        f"({seeds_text(rows.drop_duplicates('run'))}); bar: mean and {INTERVAL}."
-        if many
-        else "Accuracy against the number of labelled examples. Lines: means over the finished seeds "
-        f"({seeds_text(rows.drop_duplicates('run'))}); thin, with points: every seed, so no interval is drawn."
+    seeds = seeds_text(rows.drop_duplicates("run"))
+    thin = "points" if rows["order"].nunique() > TOGETHER else "thin, with points"
+    return probe_text(
+        runs,
+        f"Accuracy against the number of labelled examples. Lines: means over the finished seeds ({seeds}); {thin}: every "
+        "seed, so no interval is drawn.",
     )
+
+
+def probe_final(runs: pd.DataFrame) -> str:
+    rows = probe_rows(runs)
+    most = short_list(rows["step"].max() for _, rows in rows.groupby("run"))
+    seeds = seeds_text(rows.drop_duplicates("run"))
+    return probe_text(
+        runs,
+        f"Accuracy at the largest number of labels ({most}), one column per factor. Points: seeds ({seeds}); bar: mean and "
+        f"{INTERVAL}.",
+    )
+
+
+def probe_text(runs: pd.DataFrame, shown: str) -> str:
+    rows = probe_rows(runs)
     chance = " Dotted: always guessing the commonest class." if rows["chance"].notna().any() else ""
     oracle = " Dashed: the best that any classifier of x can do." if rows["oracle"].notna().any() else ""
     return (
         f"A linear classifier on the posterior mean of test examples, encoder frozen. {shown}{chance}{oracle} "
         "It reads mu without noise: also a code that the decoder ignores may be above chance."
-        f"{not_shown(count)}{lacking(runs, rows, 'probe curves')}{left_out(runs)}"
+        f"{not_shown(rows['order'].nunique())}{lacking(runs, rows, 'probe curves')}{left_out(runs)}"
     )
 
 

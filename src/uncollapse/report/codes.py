@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-from .curves import TOGETHER, curve_panels, draw_group
+from .curves import TOGETHER, curve_panels, draw_group, mean_line
 from .finals import dots, final, first_groups, measured, rows_figure, spread
 from .stats import by_group
 from .style import NoFigure, grid, legend_below, legend_right, short_count, style_of, wrap
@@ -54,15 +54,27 @@ def collapse_curves(runs: pd.DataFrame) -> Figure:
 
 
 def probe(runs: pd.DataFrame) -> Figure:
-    """Accuracy of a linear classifier on mu, one panel per factor: against labels; at most labels for many groups."""
+    """Accuracy of a linear classifier on mu against the number of labels, one panel per factor."""
     rows = first_groups(probe_rows(runs))
-    many = rows["order"].nunique() > TOGETHER
-    fig, axes = probe_at_most_labels(rows) if many else probe_panels(rows)
+    fig, axes = probe_panels(rows)
+    bounds(axes, rows, "axhline")
+    return fig
+
+
+def probe_final(runs: pd.DataFrame) -> Figure:
+    """The same at the largest number of labels, one column per factor, seeds as points, mean and t-interval."""
+    rows = first_groups(probe_rows(runs))
+    fig, axes = probe_at_most_labels(rows)
+    bounds(axes, rows, "axvline")
+    return fig
+
+
+def bounds(axes: list[Axes], rows: pd.DataFrame, draw: str) -> None:
+    """Chance and the ideal classifier, a line across each factor's panel."""
     for ax, (_, factor) in zip(axes, rows.groupby("factor", sort=False), strict=True):
         for line, style in (("chance", CHANCE), ("oracle", ORACLE)):
             for value in factor[line].dropna().unique():
-                (ax.axvline if many else ax.axhline)(value, **style)
-    return fig
+                getattr(ax, draw)(value, **style)
 
 
 # ---- parts of the rate -----------------------------------------------------------------------------------------------
@@ -157,9 +169,14 @@ def probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
     """Accuracy against labels (log), one panel per factor, one line per group."""
     factors = rows.groupby("factor", sort=False)
     fig, axes = grid(len(factors), 3, 1.7, sharex=True, sharey=True)
+    many = rows["order"].nunique() > TOGETHER
     for ax, (name, factor) in zip(axes, factors, strict=True):
         for order, group in by_group(factor):
-            draw_group(ax, group, "accuracy", style_of(order))
+            if many:  # thin lines of seeds would hide each other
+                line = mean_line(group, "accuracy")
+                ax.plot(line.index, line, **style_of(order)._asdict(), linewidth=1.1, markersize=3)
+            else:
+                draw_group(ax, group, "accuracy", style_of(order))
             ax.plot(group["step"], group["accuracy"], ".", color=style_of(order).color, markersize=3, alpha=0.6)
         ax.set_title(wrap(str(name), 24))
         label_axis(ax, sorted(rows["step"].unique()))

@@ -37,6 +37,7 @@ PLOTS = {
     "usage": Plot("Is the code used?", "runs", finals.usage, captions.usage),
     "collapse_curves": Plot("Collapsed dimensions", "runs", codes.collapse_curves, captions.collapse_curves),
     "probe": Plot("What a linear probe reads from the code", "runs", codes.probe, captions.probe),
+    "probe_final": Plot("The probe at most labels", "runs", codes.probe_final, captions.probe_final),
     "rate_parts": Plot("The parts of the rate", "runs", codes.rate_parts, captions.rate_parts),
     "tau_grid": Plot("The tau grid", "runs", finals.tau_grid, captions.tau_grid),
     "learning_curves": Plot("Learning curves", "rows", curves.learning_curves, captions.learning_curves),

@@ -1,0 +1,416 @@
+"""mi and the parts of the rate: against double loops, closed forms, derivatives by hand, and the spread over fresh data."""
+
+import gc
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from uncollapse.metrics import Pass
+from uncollapse.metrics import information as module
+from uncollapse.metrics.information import first, gains, information
+from uncollapse.posteriors import DiagonalGaussian
+
+properties = settings(max_examples=40, deadline=None, derandomize=True)
+seeds = st.integers(0, 10**6)
+
+
+def gaussian(mean, std) -> DiagonalGaussian:
+    mean = torch.as_tensor(np.asarray(mean), dtype=torch.float64)
+    return DiagonalGaussian.from_std(mean, torch.as_tensor(np.asarray(std), dtype=torch.float64).expand(mean.shape))
+
+
+def seen(*posteriors, seed=0, z=None) -> Pass:
+    torch.manual_seed(seed)
+    z = torch.cat([q.sample() for q in posteriors]) if z is None else z
+    kl, mean, variance = (
+        torch.cat([getattr(q, name) for q in posteriors]).double().numpy() for name in ("kl", "mean", "variance")
+    )
+    return Pass(np.zeros(len(kl)), np.zeros(len(kl)), kl, mean, variance, None, z, posteriors)
+
+
+def cut(q, *sizes) -> list[DiagonalGaussian]:
+    """The same posteriors in batches of these sizes."""
+    parts = zip(q.mean.split(sizes), q.std.split(sizes), q.log_var.split(sizes), strict=True)
+    return [DiagonalGaussian(*part) for part in parts]
+
+
+def random_posterior(seed, n, d) -> DiagonalGaussian:
+    """Means and scales, each of a size of its own between 1e-4 and 10; some sigma negative."""
+    rng = np.random.default_rng(seed)
+    mean, std = (10 ** rng.uniform(-4, 1, (n, d)) * rng.choice([-1, 1], (n, d)) for _ in range(2))
+    return gaussian(mean, std)
+
+
+def density(q, z, i, n) -> Tensor:
+    """log q(z_i|x_n) per dimension, by torch.distributions."""
+    return Normal(q.mean[n], q.std[n].abs()).log_prob(z[i])
+
+
+def double_loop(q, z) -> tuple[np.ndarray, np.ndarray]:
+    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n): of the whole code [N], and of each dimension [D, N]."""
+    n = len(z)
+    both, each = np.zeros(n), np.zeros((z.shape[1], n))
+    for i in range(n):
+        table = torch.stack([density(q, z, i, k) for k in range(n)])  # [N, D]
+        both[i] = table[i].sum() - torch.logsumexp(table.sum(1), 0) + math.log(n)
+        each[:, i] = table[i] - torch.logsumexp(table, 0) + math.log(n)
+    return both, each
+
+
+def near(ours, reference, tolerance=1e-6):
+    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+
+
+# ---------------------------------------------------------------- densities
+
+
+@properties
+@given(seeds, st.integers(1, 9), st.integers(1, 7), st.integers(1, 5), st.sampled_from([1e-4, 1e-2, 1.0]))
+def test_every_code_under_every_posterior_has_the_density_of_torch_distributions(seed, n, batch, d, scale):
+    """The float32 that heads give, at codes near and far: to 1e-6 of the largest term, of which several may cancel."""
+    q = random_posterior(seed, batch, d)
+    q = DiagonalGaussian.from_std(q.mean.float(), q.std.float())
+    torch.manual_seed(seed)
+    z = q.mean[torch.randint(batch, (n,))] + scale * torch.randn(n, d)
+    mean, std = q.mean.double(), torch.exp(0.5 * q.log_var.double())
+    reference = Normal(mean, std).log_prob(z[:, None].double())  # [n, B, D]
+    reference = reference - Normal(torch.zeros(()).double(), 1.0).log_prob(z[:, None].double())
+    size = ((z[:, None].square() + mean.square()) / std.square()).detach() + q.log_var.abs() + 1
+
+    pairs, per_dim = q.log_ratio(z[:, None]), q.log_ratio_per_dim(z)
+    assert pairs.shape == (n, batch) and per_dim.shape == (d, n, batch)
+    rounding = 1e-6 if batch == 1 else 1e-13  # one posterior is dealt with in its own precision
+    assert ((pairs - reference.sum(-1)).abs() <= rounding * size.sum(-1) + 1e-12).all()
+    assert ((per_dim - reference.permute(2, 0, 1)).abs() <= 1e-13 * size.permute(2, 0, 1) + 1e-12).all()
+
+
+@pytest.mark.parametrize("std", [1e-6, 1e-5, 1e-3])
+def test_narrow_posteriors_are_told_apart_and_their_own_codes_keep_their_density(std):
+    torch.manual_seed(0)
+    q = gaussian(torch.randn(6, 3), std)
+    z = q.sample()
+    pairs = q.log_ratio(z[:, None])
+    reference = (
+        Independent(Normal(q.mean, q.std), 1).log_prob(z[:, None])
+        + 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)[:, None]
+    )
+    near(pairs.diagonal(), reference.diagonal(), 2e-3)
+    near(pairs, reference, 1e-9 / std)
+    assert (pairs.argmax(1) == torch.arange(6)).all()
+
+
+def test_codes_of_one_posterior_and_batches_of_one_are_no_special_case():
+    q = random_posterior(3, 5, 2)
+    z = q.sample(4)[:, 0]  # [4, D]
+    together = q.log_ratio(z[:, None])
+    apart = torch.cat([one.log_ratio(z[:, None]) for one in cut(q, 1, 1, 1, 1, 1)], -1)
+    near(together, apart, 1e-9)
+    near(q.log_ratio_per_dim(z).sum(0), together, 1e-9)
+
+
+# ---------------------------------------------------------------- gains
+
+
+@properties
+@given(seeds, st.integers(2, 12), st.integers(1, 4))
+def test_gains_are_those_of_a_double_loop(seed, n, d):
+    q = random_posterior(seed, n, d)
+    torch.manual_seed(seed)
+    z = q.sample()
+    both, each = double_loop(q, z)
+    near(gains(lambda codes: q.log_ratio(codes[:, None])[None], z)[0][0], both)
+    near(gains(q.log_ratio_per_dim, z)[0], each)
+    got = information(seen(q, z=z))
+    near(got["mi"], both.mean())
+    near(got["mi_per_dim"], each.mean(1))
+    near(got["total_correlation"], each.mean(1).sum() - both.mean())
+
+
+@properties
+@given(seeds, st.integers(2, 8), st.integers(1, 3))
+def test_influence_is_the_derivative_of_the_mean_by_an_examples_weight(seed, n, d):
+    q = random_posterior(seed, n, d)
+    torch.manual_seed(seed)
+    z = q.sample()
+    table = torch.stack([torch.stack([density(q, z, i, k).sum() for k in range(n)]) for i in range(n)])
+
+    weights = torch.ones(n, dtype=torch.float64, requires_grad=True)
+    share = weights / weights.sum()
+    mean = (share * (table.diagonal() - torch.logsumexp(table + share.log(), 1))).sum()
+    (derivative,) = torch.autograd.grad(mean, weights)
+
+    influence = gains(lambda codes: q.log_ratio(codes[:, None])[None], z)[1][0]
+    near(influence - influence.mean(), n * derivative, 1e-5)  # weights of sum n: each moves its share by 1/n
+    near(information(seen(q, z=z))["mi_se"], np.std(n * derivative.numpy(), ddof=1) / math.sqrt(n), 1e-5)
+
+
+@pytest.mark.parametrize("cells", [1, 7, 40, 41, 10**6])
+def test_neither_the_block_size_nor_the_batches_matter(monkeypatch, cells):
+    q = gaussian(np.random.default_rng(0).normal(0, 1, (41, 3)), 0.4)
+    torch.manual_seed(0)
+    z = q.sample()
+    whole = information(seen(q, z=z))
+    monkeypatch.setattr(module, "CELLS", cells)
+    for sizes in ([41], [1] * 41, [40, 1], [7, 20, 1, 13]):
+        got = information(seen(*cut(q, *sizes), z=z))
+        assert got.keys() == whole.keys()
+        for name, value in whole.items():
+            near(got[name], value, 1e-5)
+
+
+def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
+    """What lives between blocks is some numbers per code and dimension, never a number per block too."""
+    n, d = 100, 3
+    q = random_posterior(0, n, d)
+    blocks = []
+    living = []  # numbers in all tensors, at the first block and at the last
+
+    def densities(z):
+        blocks.append(len(z))
+        if len(blocks) in (1, n):
+            gc.collect()
+            living.append(sum(one.numel() for one in gc.get_objects() if type(one) is Tensor))
+        return q.log_ratio_per_dim(z)
+
+    monkeypatch.setattr(module, "block_rows", lambda *_: 1)
+    gains(densities, q.sample())
+    assert blocks == [1] * n
+    assert living[1] - living[0] < n * n * d / 5
+
+
+# ---------------------------------------------------------------- known values
+
+
+@pytest.mark.parametrize(("a", "s", "v"), [(0.1, 1.0, 1.0), (0.7, 1.3, 0.5), (1.0, 2.0, 0.3), (3.0, 1.0, 0.4)])
+def test_mi_of_a_gaussian_channel_is_half_the_log_of_one_plus_signal_over_noise(a, s, v):
+    n = 3000
+    x = np.random.default_rng(5).normal(0, s, (n, 1))
+    got = information(seen(gaussian(a * x, math.sqrt(v)), seed=5))
+    known = 0.5 * math.log(1 + a * a * s * s / v)
+    # a finite mixture is too low by about E[q(z|x) / q(z)] / (2N), here below e^2I / N
+    assert abs(got["mi"] - known) < 4 * got["mi_se"] + math.exp(2 * known) / n
+    assert 0 < got["mi_se"] < 0.05 and got["mi_n"] == n and not got["mi_saturated"]
+    near(got["mi_per_dim"], [got["mi"]])
+    near(got["total_correlation"], 0)
+    # the aggregate is N(0, a^2 s^2 + v)
+    variance = a * a * s * s + v
+    assert (
+        abs(got["marginal_kl"] - 0.5 * (variance - 1 - math.log(variance)))
+        < 4 * got["marginal_kl_se"] + math.exp(2 * known) / n
+    )
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, -0.9])
+def test_total_correlation_of_a_gaussian_aggregate_is_minus_half_the_log_determinant(rho):
+    """Aggregate N(0, C): means N(0, C - v), noise v; C has ones and rho."""
+    n, v = 3000, 0.1
+    aggregate = np.array([[1, rho], [rho, 1]])
+    mean = np.random.default_rng(7).multivariate_normal([0, 0], aggregate - v * np.eye(2), n)
+    got = information(seen(gaussian(mean, math.sqrt(v)), seed=7))
+    known = -0.5 * math.log(1 - rho * rho)
+    bias = math.sqrt(np.linalg.det(aggregate)) / v / n + 1 / n / v
+    assert abs(got["total_correlation"] - known) < 4 * got["total_correlation_se"] + bias
+    # each dimension is N(0, 1), so the rest of KL(q(z) || p(z)) is nothing
+    assert abs(got["dimension_kl"]) < 4 * got["dimension_kl_se"] + bias
+    for apart, error in zip(got["dimension_kl_per_dim"], got["dimension_kl_per_dim_se"], strict=True):
+        assert abs(apart) < 4 * error + bias
+    assert abs(got["marginal_kl"] - known) < 4 * got["marginal_kl_se"] + bias
+    assert abs(got["mi"] - 0.5 * math.log(np.linalg.det(aggregate) / v**2)) < 4 * got["mi_se"] + bias
+    for gain, error in zip(got["mi_per_dim"], got["mi_per_dim_se"], strict=True):
+        assert abs(gain - 0.5 * math.log(1 / v)) < 4 * error + bias
+
+
+@pytest.mark.parametrize("n", [2, 3, 50, 400])
+def test_codes_far_apart_tell_their_example_and_mi_is_at_its_ceiling(n):
+    got = information(seen(gaussian(np.arange(n)[:, None] * [[1.0, -2.0]], 1e-3)))
+    assert abs(got["mi"] - math.log(n)) < 1e-3 and got["mi_ceiling"] == math.log(n) and got["mi"] <= math.log(n) + 1e-9
+    assert got["mi_saturated"] and got["mi_se"] < 1e-3
+    near(got["mi_per_dim"], [math.log(n)] * 2, 1e-3)
+    near(got["total_correlation"], math.log(n), 1e-3)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.5])
+def test_equal_posteriors_tell_nothing_and_all_the_rate_is_marginal(mean):
+    got = information(seen(gaussian(np.full((40, 2), mean), 0.7)))
+    kl = 0.5 * (mean**2 + 0.49 - math.log(0.49) - 1)
+    near([got["mi"], *got["mi_per_dim"], got["total_correlation"]], [0] * 4)
+    near([got["mi_se"], got["marginal_kl_se"], got["total_correlation_se"]], [0] * 3)
+    near([got["marginal_kl"], got["dimension_kl"], *got["dimension_kl_per_dim"]], [2 * kl, 2 * kl, kl, kl])
+    assert not got["mi_saturated"]
+
+
+def test_the_prior_itself_has_no_part():
+    got = information(seen(gaussian(np.zeros((30, 3)), 1.0)))
+    assert got["mi"] == got["marginal_kl"] == got["total_correlation"] == got["dimension_kl"] == 0
+
+
+def test_saturation_begins_half_a_nat_below_the_ceiling():
+    """N examples in groups of m equal ones, groups far apart: mi = ln(N / m)."""
+    for m, saturated in ((1, True), (2, False)):
+        centres = np.repeat(np.arange(12 // m), m)[:, None] * 10.0
+        got = information(seen(gaussian(centres, 0.01)))
+        near(got["mi"], math.log(12 / m), 1e-3)
+        assert got["mi_saturated"] is saturated
+
+
+@properties
+@given(seeds, st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 4), st.none() | st.integers(1, 20))
+def test_the_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
+    one = seen(*(random_posterior(seed + i, n, d) for i, n in enumerate(sizes)))
+    got = information(one, limit)
+    if not got:
+        assert sum(sizes) == 1 or sizes[0] == 1 == limit
+        return
+    kl = one.kl.sum(1).mean()
+    size = 1e-12 * (1 + np.abs(one.kl).max())
+    assert got["mi"] + got["marginal_kl"] == pytest.approx(kl, abs=size)
+    assert got["total_correlation"] + got["dimension_kl"] == pytest.approx(got["marginal_kl"], abs=size)
+    assert sum(got["mi_per_dim"]) - got["total_correlation"] == pytest.approx(got["mi"], abs=size)
+    near(np.add(got["mi_per_dim"], got["dimension_kl_per_dim"]), one.kl.mean(0), size)
+    assert sum(got["dimension_kl_per_dim"]) == pytest.approx(got["dimension_kl"], abs=size)
+    assert got["mi"] <= got["mi_ceiling"] + 1e-9 and got["mi_ceiling"] == math.log(got["mi_n"])
+
+
+# ---------------------------------------------------------------- errors
+
+
+def correlated(rng, n, d, a, v) -> DiagonalGaussian:
+    """Codes of examples whose d latents have correlation 0.6; float32, as heads give them."""
+    x = rng.multivariate_normal(np.zeros(d), 0.6 + 0.4 * np.eye(d), n)
+    q = gaussian(a * x, math.sqrt(v))
+    return DiagonalGaussian.from_std(q.mean.float(), q.std.float())
+
+
+def errors_over_spread(draw, names, repeats=200, limit=None) -> dict:
+    """For each name, the root mean square of its reported errors over the spread of its values in fresh data."""
+    rows = [information(draw(np.random.default_rng((3, i)), i), limit) for i in range(repeats)]
+    errors = {name: np.sqrt(np.mean([np.square(row[f"{name}_se"]) for row in rows], 0)) for name in names}
+    return {name: errors[name] / np.std([row[name] for row in rows], 0, ddof=1) for name in names}
+
+
+PARTS = ("mi", "marginal_kl", "total_correlation", "dimension_kl", "mi_per_dim", "dimension_kl_per_dim")
+
+
+@pytest.mark.parametrize(("a", "v"), [(0.03, 1.0), (0.3, 0.9), (0.8, 0.3), (2.0, 0.1)])
+def test_errors_are_the_spread_over_fresh_data(a, v):
+    ratios = errors_over_spread(lambda rng, i: seen(correlated(rng, 200, 2, a, v), seed=i), PARTS)
+    for name, ratio in ratios.items():
+        assert np.all((ratio > 0.75) & (ratio < 1.35)), (name, ratio)
+
+
+@pytest.mark.parametrize(("a", "v"), [(5.0, 0.01), (10.0, 0.01)])
+def test_errors_of_a_saturated_mi_are_small_and_the_others_right(a, v):
+    """At its ceiling mi hardly moves: what is left comes from pairs of neighbours, which a first derivative counts too low."""
+    ratios = errors_over_spread(lambda rng, i: seen(correlated(rng, 200, 2, a, v), seed=i), PARTS, 100)
+    for name in ("marginal_kl", "dimension_kl", "dimension_kl_per_dim"):
+        assert np.all((ratios[name] > 0.75) & (ratios[name] < 1.35)), (name, ratios[name])
+    for name in ("mi", "mi_per_dim", "total_correlation"):
+        assert np.all((ratios[name] > 0.5) & (ratios[name] < 1.35)), (name, ratios[name])
+    got = information(seen(correlated(np.random.default_rng(0), 200, 2, a, v)))
+    assert got["mi_saturated"] and got["mi_se"] < 0.05
+
+
+@pytest.mark.parametrize(("loudness", "std"), [(1.0, 0.5), (2.0, 0.3)])
+def test_errors_hold_when_a_part_of_the_examples_forms_the_mixture(loudness, std):
+    """Half of the examples say nothing, half say much. The rate is known from all 400 of them, mi from 100."""
+
+    def draw(rng, i):
+        def batch():
+            loud = rng.integers(0, 2, (50, 1))
+            mean = loud * rng.normal(0, loudness, (50, 6))
+            return gaussian(mean, np.where(loud, std, 1.0) + 0 * mean)
+
+        return seen(*(batch() for _ in range(8)), seed=i)
+
+    ratios = errors_over_spread(draw, PARTS, limit=100)
+    for name, ratio in ratios.items():
+        assert np.all((ratio > 0.75) & (ratio < 1.35)), (name, ratio)
+
+
+# ---------------------------------------------------------------- few examples, and other posteriors
+
+
+def test_one_example_forms_no_mixture_and_two_do():
+    assert information(seen(gaussian([[0.3, 1.0]], 0.5))) == {}
+    assert information(seen(gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5)), 1) == {}
+    for posteriors in ([gaussian([[0.3], [0.1]], 0.5)], [gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5)]):
+        got = information(seen(*posteriors))
+        assert got["mi_n"] == 2 and got["mi"] <= math.log(2) and math.isfinite(got["mi_se"])
+
+
+def test_limit_takes_whole_batches_until_it_is_reached():
+    posteriors = [gaussian(np.random.default_rng(i).normal(0, 1, (4, 2)), 0.5) for i in range(3)]
+    one = seen(*posteriors)
+    for limit, count in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 12), (99, 12), (None, 12)):
+        assert first(posteriors, limit) == posteriors[: count // 4]
+        got = information(one, limit)
+        alone = information(seen(*posteriors[: count // 4], z=one.z[:count]))
+        assert got["mi_n"] == count and got["mi"] == alone["mi"] and got["mi_se"] == alone["mi_se"]
+        near(got["marginal_kl"], one.kl.sum(1).mean() - alone["mi"])  # the rate is that of all examples
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A Gaussian whose densities and KL are known for all dimensions together only."""
+
+    q: DiagonalGaussian
+    columns: int = 1
+
+    @property
+    def mean(self):
+        return self.q.mean
+
+    @property
+    def variance(self):
+        return self.q.variance
+
+    @property
+    def kl(self):
+        return self.q.kl.sum(1, keepdim=True) if self.columns == 1 else self.q.kl
+
+    def sample(self):
+        return self.q.sample()
+
+    def log_ratio(self, z):
+        return self.q.log_ratio(z)
+
+
+@dataclass(frozen=True)
+class Split(Whole):
+    """The same with densities per dimension, and a KL that does not split."""
+
+    def log_ratio_per_dim(self, z):
+        return self.q.log_ratio_per_dim(z)
+
+
+@pytest.mark.parametrize("wrap", [Whole, lambda q: Whole(q, 3), Split])
+def test_what_does_not_split_gives_nulls_and_the_same_totals(wrap):
+    q = gaussian(np.random.default_rng(0).normal(0, 1, (30, 3)), 0.5)
+    known = information(seen(q, seed=1))
+    got = information(seen(*(wrap(part) for part in cut(q, 10, 20)), z=seen(q, seed=1).z))
+    assert got.keys() == known.keys()
+    for name, value in got.items():
+        if "per_dim" in name or "total_correlation" in name or "dimension_kl" in name:
+            assert value is None, name
+        else:
+            near(value, known[name])
+
+
+def test_a_code_of_one_dimension_has_one_column_and_splits():
+    q = gaussian(np.random.default_rng(0).normal(0, 1, (30, 1)), 0.5)
+    got, known = (information(seen(one, seed=1)) for one in (Split(q), q))
+    assert got == known and got["mi_per_dim"] == pytest.approx([got["mi"]])
+
+
+def test_broken_codes_give_numbers_that_are_none_and_no_error():
+    mean = np.zeros((5, 2))
+    mean[3] = np.nan
+    got = information(seen(gaussian(mean, 0.5)))
+    assert math.isnan(got["mi"]) and math.isnan(got["mi_se"]) and not got["mi_saturated"]
