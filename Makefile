@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,joblib]'
 	@touch $(READY)
 
-demo: $(READY) ## compare the six heads on the built-in corpus and write the report (about 4 minutes on two cores)
+demo: $(READY) ## compare the six heads on the built-in corpus, evaluate, write the report (about 6 minutes on two cores)
 	$(BIN)/python train.py experiment=demo
 	$(BIN)/python train.py experiment=demo_tau
 	$(BIN)/python scripts/evaluate.py results/demo --samples 50

@@ -182,6 +182,22 @@ def test_a_study_may_be_named_from_where_one_stands(study: Path, monkeypatch: py
     assert all("nll" in summary(folder_of(study.parent, head)) for head in ("plain", "bn_mu"))
 
 
+def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    folder = folder_of(study.parent, "plain")
+    before = (folder / "summary.json").read_bytes()
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "write_whole", full)
+        assert main([str(folder), "--samples", "2"]) == 2
+    assert "No space left" in capsys.readouterr().err and (folder / "summary.json").read_bytes() == before
+    assert main([str(folder), "--samples", "2"]) == 0
+
+
 def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:
     subject = evaluate.opened(folder_of(study.parent, "bn_mu"), {}, print)
     asked = np.array([7, 100, 3, 42, 0])
@@ -211,7 +227,7 @@ def test_bad_words_get_one_sentence_and_change_nothing(
     study: Path, words: list[str], parts: list[str], capsys: pytest.CaptureFixture
 ) -> None:
     before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
-    assert main([str(study), *words]) == 2
+    assert main([str(folder_of(study.parent, "plain")), *words]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and all(part in error for part in parts), error
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
@@ -238,6 +254,9 @@ def test_runs_that_cannot_be_evaluated_say_why(study: Path, tmp_path: Path, caps
     assert "no model.safetensors" in sentence(str(folder))
     shutil.copy(other / "model.safetensors", weights)
     assert "not the weights of this run's model" in sentence(str(folder))
+    assert main([str(study), "--samples", "2"]) == 2  # the other run is evaluated all the same
+    error = capsys.readouterr().err
+    assert "not the weights" in error and "1 of 2 runs could not be evaluated" in error and "nll" in summary(other)
     (tmp_path / "weights").rename(weights)
 
 

@@ -125,7 +125,7 @@ def test_the_block_of_logits_does_not_matter(monkeypatch, block):
     model, batch, z = model_of(), text([3, 7, 1, 3]), torch.randn(5, 4, 2)
     with torch.no_grad():
         whole = model.nll(batch, z)
-        monkeypatch.setattr(lstm, "BLOCK_BYTES", block)
+        monkeypatch.setattr(lstm, "LOGITS", block)
         near(model.nll(batch, z), whole, 1e-6)
 
 

@@ -106,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, ReportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error.filename or asked.folder}: cannot write there ({error.strerror})", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last example", file=sys.stderr)
         return 130
@@ -136,20 +139,36 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
         )
     if len(finished) < len(folders):
         print(f"{len(folders) - len(finished)} of {len(folders)} runs are not finished and are left out")
+    refused = 0
     for number, path in enumerate(finished, 1):
-        name = f"{number}/{len(finished)} {path if path == folder else path.relative_to(folder)}"
-        missing = [m for m in settings.metrics if not (path / "evaluations" / f"{settings.name(m)}.json").exists()]
-        if not missing:
-            print(f"[{name}] skipped: evaluated before")
-            continue
-        with alone(path):
-            subject = opened(path, loaded, saying(name))
+        say = saying(f"{number}/{len(finished)} {path if path == folder else path.relative_to(folder)}")
+        try:
+            evaluate_run(path, settings, explicit, loaded, say)
+        except InputError as error:
+            if len(folders) == 1:
+                raise
+            refused += 1
+            print(f"error: {error}", file=sys.stderr)
+    if refused:
+        raise InputError(f"{refused} of {len(finished)} runs could not be evaluated, for the reasons above")
+
+
+def evaluate_run(
+    folder: Path, settings: Settings, explicit: bool, loaded: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
+    missing = [m for m in settings.metrics if not (folder / "evaluations" / f"{settings.name(m)}.json").exists()]
+    if missing:
+        with alone(folder):
+            subject = opened(folder, loaded, say)
+            check_size(subject, settings)
+            if not subject.data.labels and not explicit:
+                missing = [metric for metric in missing if metric != "probe"]
             for metric in missing:
-                if metric == "probe" and not subject.data.labels and not explicit:
-                    continue
-                check_size(subject, settings)
                 write_result(subject, settings.name(metric), FUNCTIONS[metric](subject, settings))
-            join(path)
+            join(folder)
+    if not missing:
+        say("skipped: evaluated before")
 
 
 def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> Subject:

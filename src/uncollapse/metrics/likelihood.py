@@ -17,7 +17,7 @@ from uncollapse.metrics import with_error
 from uncollapse.metrics.rates import per_token
 from uncollapse.posteriors.normal import Posterior
 
-ROWS = 512  # codes decoded at a time: enough for fast matrix products, few enough to stay within some hundred MB at 20,000 words
+ROWS = 512  # codes decoded at a time: enough for fast matrix products, few enough for some ten MB of state and logits
 
 
 def log_weights(

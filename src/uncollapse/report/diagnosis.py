@@ -60,7 +60,7 @@ def rendered(found: Mapping[str, Any], nearly: float) -> str:
 
 def cell(found: Mapping[str, Any], name: str) -> str:
     value = found[name]
-    if value is None:
+    if value is None or value != value:
         return "not known"
     if isinstance(value, bool):
         return "yes" if value else "no"
