@@ -1,7 +1,7 @@
 """Every metric against a model whose numbers are known by hand, and evaluation as something that leaves no trace."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,11 +14,20 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.text import TextData
 from uncollapse.metrics import Pass, standard_error, with_error
-from uncollapse.metrics.evaluation import collect, evaluate, evaluating, recompute_population, somebody_else, statistics
+from uncollapse.metrics.evaluation import (
+    collect,
+    evaluate,
+    evaluating,
+    evaluation_batches,
+    recompute_population,
+    somebody_else,
+    statistics,
+)
 from uncollapse.metrics.rates import floor_distance, per_token, perplexity, rates
 from uncollapse.metrics.usage import EPS, active_units, collapse, moments, shuffle_gap
 from uncollapse.models.lstm import LSTMConfig
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
+from uncollapse.posteriors.moments import Moments
 
 # ---------------------------------------------------------------- a model known by hand
 
@@ -357,8 +366,8 @@ HEADS = {
 }
 
 
-def text(n=300, batch_size=16) -> TextData:
-    rng = np.random.default_rng(0)
+def text(n=300, batch_size=16, seed=0) -> TextData:
+    rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 8, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     corpus = Corpus(rng.integers(3, 20, offsets[-1]), offsets)
@@ -442,6 +451,23 @@ def test_training_mode_meets_the_floor_and_evaluation_mode_the_population(head):
         mean_square, total = got["moments"]["mu_sq"], np.add(got["moments"]["mu_sq"], got["moments"]["sigma_sq"])
         np.testing.assert_allclose(*((mean_square, 0.36) if head == "bn_mu" else (total, 1)), rtol=1e-2)
     assert train["kl"] != fair["kl"]
+
+
+@pytest.mark.parametrize("head", ["bn_mu", "bn_tau", "rms_tau"])
+def test_evaluation_mode_on_fresh_data_has_training_modes_mean_square_within_sampling_error(head):
+    model, data, fresh = model_of(head), text(2000), text(1500, seed=1)
+    data = replace(data, corpora={**data.corpora, "test": fresh.corpora["test"]})
+    recompute_population(model, data, 2000)
+    training = np.array(evaluate(model, data, "train", "train")["moments"]["mu_sq"])
+    with evaluating(model, train=False):
+        seen = collect(model.encode, model.nll, evaluation_batches(model, data, "test", "eval", None))
+    error = (seen.mean**2).std(0) * math.sqrt(1 / 1500 + 1 / 2000)
+    assert (np.abs((seen.mean**2).mean(0) - training) < 4 * error).all()
+    with torch.no_grad():  # the statistics of other data are told apart
+        next(m for m in model.posterior.modules() if isinstance(m, Moments)).var.mul_(1.5)
+    with evaluating(model, train=False):
+        seen = collect(model.encode, model.nll, evaluation_batches(model, data, "test", "eval", None))
+    assert (np.abs((seen.mean**2).mean(0) - training) > 4 * error).all()
 
 
 @pytest.mark.parametrize("head", ["bn_mu", "bn_tau", "rms_tau"])

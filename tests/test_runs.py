@@ -265,8 +265,20 @@ def test_early_stop_and_lr_decay_do_as_told(tmp_path: Path, monkeypatch: pytest.
     assert lrs == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 0.5), (5, 0.5), (6, 0.25), (7, 0.25)]
 
 
-def test_by_length_batches_train_too(tmp_path: Path) -> None:
-    assert run_here(tmp_path, "bn_mu", "data.batching=by_length") == "done"
+@pytest.mark.parametrize(
+    ("head", "batching", "times"), [("bn_mu", "by_length", 1), ("plain", "by_length", 0), ("bn_mu", "mixed", 0)]
+)
+def test_batches_of_one_length_train_too_and_batch_norm_is_warned_of_once(
+    head: str, batching: str, times: int, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run_here(tmp_path, head, f"data.batching={batching}") == "done"
+    assert capsys.readouterr().out.count("batch norm takes the length out of mu") == times
+
+
+def test_one_example_is_too_few_for_any_head(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.test: 1 example; .* at least 2"):
+        run_here(tmp_path, "plain", "data.test=1")
+    assert not list(tmp_path.rglob("config.yaml"))
 
 
 def test_time_is_not_lost_on_resume(tmp_path: Path) -> None:
