@@ -2,7 +2,10 @@
 
 import sys
 
-from uncollapse.evaluate import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from uncollapse.evaluate import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # while still importing
+        sys.exit(130)

@@ -176,6 +176,45 @@ def test_an_interrupt_keeps_what_is_done(
     assert "nll" not in summary(folder)
 
 
+def test_a_part_of_the_examples_is_one_random_choice_for_every_metric(study: Path) -> None:
+    folder = folder_of(study.parent, "plain")
+    words = ["--metrics", "nll, statistics,nll", "--examples", "10", "--samples", "3"]
+    assert main([str(folder), *words]) == 0
+    found = summary(folder)["evaluations"]
+    assert found["test-statistics-N10"]["examples"] == found["test-nll-K3-N10"]["nll_examples"] == 10
+    settings = Settings(("nll",), samples=3, examples=10)
+    data = evaluate.opened(folder, {}, print).data
+    taken = np.concatenate(groups_of(data, settings))
+    assert sorted(taken) == sorted(evaluate.chosen(data, settings))
+    lengths = data.lengths("test")  # not the sentences of a few lengths only, which would be alike
+    assert len(set(lengths[taken])) > 0.5 * min(10, len(set(lengths)))
+    assert main([str(folder), "--metrics", "nll", "--examples", "99", "--samples", "3"]) == 0
+    assert "test-nll-K3" in summary(folder)["evaluations"]
+
+
+def test_other_data_than_in_training_are_refused(study: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = folder_of(study.parent, "plain")
+    facts = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps({**facts, "test": 31}))
+    assert main([str(folder), "--samples", "2"]) == 2
+    assert "changed since training (test: 31 -> 32)" in capsys.readouterr().err
+
+
+def test_damaged_files_are_named_and_the_other_runs_go_on(study: Path, capsys: pytest.CaptureFixture) -> None:
+    plain, other = (folder_of(study.parent, head) for head in ("plain", "bn_mu"))
+    (other / "summary.json").rename(other / "away")
+    assert main([str(study), "--metrics", "nll", "--samples", "2"]) == 2
+    error = capsys.readouterr().err
+    assert "summary.json" in error and "1 of 2 runs" in error and "nll" in summary(plain)
+    (other / "away").rename(other / "summary.json")
+    (other / "evaluations" / "test-probe.json").write_text('{"probe')
+    assert main([str(other), "--metrics", "nll", "--samples", "3"]) == 2
+    assert "test-probe.json: damaged" in capsys.readouterr().err
+    (other / "config.yaml").write_text("a: [")
+    assert main([str(other), "--metrics", "nll", "--samples", "4"]) == 2
+    assert "config.yaml: damaged" in capsys.readouterr().err
+
+
 def test_a_study_may_be_named_from_where_one_stands(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study.parent)
     assert main(["scratch", "--metrics", "nll", "--samples", "2"]) == 0
@@ -220,6 +259,10 @@ def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:
         (["--examples", "1"], ["--examples=1", "at least 2"]),
         (["--labels", "many"], ["--labels many", "100,1000"]),
         (["--labels", "10000", "--metrics", "probe"], ["labels=10000", "150"]),
+        (["--labels", "1"], ["--labels=1", "at least 2"]),
+        (["--samples", "99999999999"], ["--samples=99999999999", "1,000,000"]),
+        (["--metrics", ""], ["--metrics", "nll, probe, statistics"]),
+        (["--metrics", "probe", "--split", "train"], ["--split train", "valid, test"]),
         (["--workers", "0"], ["--workers=0", "at least 1"]),
     ],
 )

@@ -317,6 +317,7 @@ def walk(subject: Subject, batches: Iterable, samples: int, seed: int) -> tuple[
                 )
             generator = torch.Generator(q.mean.device).manual_seed(stream(seed, number, 1))
             weights = log_weights(partial(subject.nll, batch), q, samples, generator, subject.rows)
+            check_finite("nll: its importance weights", weights, number)
             found = importance_weighted(weights)
             for name, values in parts.items():
                 values.append(found[name])

@@ -1,5 +1,7 @@
 """The one exception that means: what the user asked for cannot be done, and here is why."""
 
+from numbers import Integral
+
 
 class InputError(ValueError):
     """Raised before any work starts; the message is one sentence that names the user's word, its value and what is allowed."""
@@ -23,6 +25,6 @@ def number(name: str, value: object, low: float, high: float = float("inf"), *, 
 
 def whole(name: str, value: object, low: int) -> int:
     """`value` as an int >= low, or InputError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise InputError(f"{name}={value}: allowed is a whole number of at least {low}")
-    return value
+    return int(value)

@@ -13,19 +13,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from uncollapse.checkpoint import load_model, write_whole
-from uncollapse.data.batches import near_equal
+from uncollapse.data.batches import epoch_batches, near_equal
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, whole
-from uncollapse.metrics.evaluation import EVAL_SEED, evaluate, evaluating
+from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.record import plain
@@ -34,6 +35,7 @@ from uncollapse.run import alone, prepare
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
 METRICS = ("nll", "probe", "statistics")
+MOST = 1_000_000  # codes per example: they are drawn at once
 OWN = ("nll", "oracle_gap", "probe")  # summary keys with these beginnings are written here, never by training
 HELP = """Evaluate a finished run, or every finished run of a study: nll by importance weighting (bound of -log p(x)), probes of
 known labels, and the statistics of one pass (rec, kl, mi, au, shuffle_gap ...). Results join summary.json; evaluated before: skipped."""
@@ -56,7 +58,12 @@ class Settings:
                 raise InputError(f"--metrics {metric}: allowed are {', '.join(METRICS)}")
         if self.split not in SPLITS:
             raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
-        whole("--samples", self.samples, 1)
+        if whole("--samples", self.samples, 1) > MOST:
+            raise InputError(f"--samples={self.samples}: allowed is at most {MOST:,}")
+        for budget in self.labels or ():
+            whole("--labels", budget, 2)
+        if self.split == "train" and self.metrics == ("probe",):
+            raise InputError("--split train: the probe learns from the training part; allowed with it are valid, test")
         whole("--workers", self.workers, 1)
         if self.examples is not None and whole("--examples", self.examples, 1) < 2:
             raise InputError("--examples=1: errors, mi and the shuffled gap compare examples; allowed is at least 2")
@@ -107,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error.filename or asked.folder}: cannot write there ({error.strerror})", file=sys.stderr)
+        print(f"error: {unreachable(error, asked.folder)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last example", file=sys.stderr)
@@ -117,9 +124,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def understand(asked: argparse.Namespace) -> Settings:
     """InputError for what is not allowed."""
-    metrics = ("nll", "probe") if asked.metrics is None else tuple(asked.metrics.split(","))
+    metrics = (
+        ("nll", "probe") if asked.metrics is None else tuple(dict.fromkeys(map(str.strip, asked.metrics.split(","))))
+    )
+    if asked.metrics is None and asked.split == "train":  # what the probe learns from
+        metrics = ("nll",)
     try:
-        labels = None if asked.labels is None else tuple(int(word) for word in asked.labels.split(","))
+        labels = None if asked.labels is None else tuple(sorted({int(word) for word in asked.labels.split(",")}))
     except ValueError:
         raise InputError(f"--labels {asked.labels}: allowed are whole numbers such as 100,1000") from None
     settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers)
@@ -144,13 +155,17 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
         say = saying(f"{number}/{len(finished)} {path if path == folder else path.relative_to(folder)}")
         try:
             evaluate_run(path, settings, explicit, loaded, say)
-        except InputError as error:
+        except (InputError, OSError) as error:
             if len(folders) == 1:
                 raise
             refused += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error if isinstance(error, InputError) else unreachable(error, path)}", file=sys.stderr)
     if refused:
         raise InputError(f"{refused} of {len(finished)} runs could not be evaluated, for the reasons above")
+
+
+def unreachable(error: OSError, folder: Path) -> str:
+    return f"{error.filename or folder}: cannot be read or written ({error.strerror})"
 
 
 def evaluate_run(
@@ -162,6 +177,9 @@ def evaluate_run(
         with alone(folder):
             subject = opened(folder, loaded, say)
             check_size(subject, settings)
+            if settings.examples is not None and settings.examples >= subject.data.size(settings.split):
+                settings = replace(settings, examples=None)
+                missing = [metric for metric in missing if not subject.results(settings.name(metric)).exists()]
             if not subject.data.labels and not explicit:
                 missing = [metric for metric in missing if metric != "probe"]
             for metric in missing:
@@ -178,14 +196,26 @@ def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> 
         raise InputError(
             f"{folder}: no model.safetensors in it, so there is nothing to evaluate; train the run again in another study"
         )
-    cfg = OmegaConf.load(folder / "config.yaml")
+    try:
+        cfg = OmegaConf.load(folder / "config.yaml")
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / 'config.yaml'}: damaged ({str(error).splitlines()[0]})") from error
     assert isinstance(cfg, DictConfig)
-    cfg.threads = 1
+    cfg.threads, cfg.device = 1, "auto"
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data
+    check_same_data(folder / "data.json", parts.data.facts())
     load_model(weights, parts.model)
     return Subject(folder, parts.model.eval(), parts.data, say)
+
+
+def check_same_data(path: Path, facts: dict) -> None:
+    """InputError when the sizes that the run wrote down are no longer those of its data."""
+    then = read_json(path) if path.exists() else {}
+    for key, size in facts.items():
+        if isinstance(size, int) and then.get(key, size) != size:
+            raise InputError(f"{path.parent}: its data have changed since training ({key}: {then[key]} -> {size})")
 
 
 def check_size(subject: Subject, settings: Settings) -> None:
@@ -201,8 +231,20 @@ def check_size(subject: Subject, settings: Settings) -> None:
 
 def statistics_of(subject: Subject, settings: Settings) -> dict:
     """Everything that one pass tells, in evaluation mode."""
-    floor = promised_floor(subject.model)
-    return evaluate(subject.model, subject.data, settings.split, "eval", settings.examples, floor, FINAL_MIXTURE)
+    model, data, floor = subject.model, subject.data, promised_floor(subject.model)
+    if settings.examples is None:
+        return evaluate(model, data, settings.split, "eval", None, floor, FINAL_MIXTURE)
+    device = next(model.parameters()).device
+    batches = near_equal(chosen(data, settings), EVAL_BATCH)
+    with evaluating(model, train=False):
+        seen = collect(model.encode, model.nll, (data.batch(settings.split, part).to(device) for part in batches))
+        return statistics(seen, floor, FINAL_MIXTURE)
+
+
+def chosen(data: Any, settings: Settings) -> np.ndarray:
+    """The examples asked for, the same random choice for every run and metric, [N]."""
+    order = np.random.default_rng((EVAL_SEED, 0)).permutation(data.size(settings.split))
+    return order[: settings.examples]
 
 
 def probe_of(subject: Subject, settings: Settings) -> dict:
@@ -266,14 +308,10 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
 
 def groups_of(data: Any, settings: Settings) -> list[np.ndarray]:
     """Which examples are decoded together: as many of one length as give about ROWS codes; the unit of resuming."""
+    examples = chosen(data, settings)
+    lengths = data.lengths(settings.split)[examples]
     size = max(1, ROWS // settings.samples)
-    groups, count = [], 0
-    for group in data.batches(settings.split, EVAL_SEED, 0, size=size, batching="by_length"):
-        if settings.examples is not None and count >= settings.examples:
-            break
-        groups.append(group if settings.examples is None else group[: settings.examples - count])
-        count += len(groups[-1])
-    return groups
+    return [examples[group] for group in epoch_batches(lengths, size, "by_length", EVAL_SEED, 0)]
 
 
 def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarray) -> dict:
@@ -340,6 +378,13 @@ def begun(path: Path, weights: str, groups: int) -> dict[int, dict]:
     return rows
 
 
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); move it away") from error
+
+
 def write_result(subject: Subject, name: str, result: dict) -> None:
     path = subject.results(name)
     path.parent.mkdir(exist_ok=True)
@@ -353,12 +398,9 @@ def join(folder: Path) -> None:
     Of several nll the one from most examples, then most codes, stands at the top; of several probes the one with most labels.
     """
     path = folder / "summary.json"
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = read_json(path)
     summary = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != "evaluations"}
-    results = {
-        file.stem: json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted((folder / "evaluations").glob("*.json"))
-    }
+    results = {file.stem: read_json(file) for file in sorted((folder / "evaluations").glob("*.json"))}
     test = [result for name, result in results.items() if name.startswith("test-")]
     test.sort(key=lambda r: (r.get("nll_examples", 0), r.get("nll_samples", 0), r.get("probe_labels", 0)))
     found = {key: value for result in test for key, value in result.items()}

@@ -40,13 +40,15 @@ class TextData:
     def size(self, split: str) -> int:
         return len(self.corpora[split])
 
+    def lengths(self, split: str) -> np.ndarray:
+        """Words per sentence, [N]."""
+        return self.corpora[split].lengths
+
     def batches(
         self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
     ) -> list[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone."""
-        return epoch_batches(
-            self.corpora[split].lengths, size or self.batch_size, batching or self.batching, seed, epoch
-        )
+        return epoch_batches(self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch)
 
     def batch(self, split: str, examples: np.ndarray) -> TextBatch:
         return make_batch(self.corpora[split], examples)

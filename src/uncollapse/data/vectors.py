@@ -53,12 +53,15 @@ class VectorData:
     def size(self, split: str) -> int:
         return len(self.vectors[split])
 
+    def lengths(self, split: str) -> np.ndarray:
+        """All equal, [N]."""
+        return np.full(self.size(split), self.inputs)
+
     def batches(
         self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
     ) -> list[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
-        lengths = np.full(self.size(split), self.inputs)
-        return epoch_batches(lengths, size or self.batch_size, batching or self.batching, seed, epoch)
+        return epoch_batches(self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch)
 
     def batch(self, split: str, examples: np.ndarray) -> VectorBatch:
         return VectorBatch(torch.from_numpy(self.vectors[split][examples]), examples)

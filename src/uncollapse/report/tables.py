@@ -62,9 +62,12 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     """What the cells are, and every mark that is in one of them."""
     marks = "".join(text.astype(str).to_numpy().ravel())
     samples, labels = finished(runs)["nll_samples"].dropna(), finished(runs)["probe_labels"].dropna()
+    examples = finished(runs)["nll_examples"].dropna()
+    uneven = samples.nunique() > 1 or examples.nunique() > 1
     parts = [
         "Test metrics, mean ± half-width of the 95 % t-interval over seeds; nats but for ppl, au, probe and time.",
-        f"nll: {low_to_high(samples)} samples per example." if len(samples) else "",
+        f"nll: {low_to_high(samples)} samples per example, {low_to_high(examples)} examples." if len(samples) else "",
+        "Not all nll are from as many samples and examples: do not compare these." if uneven else "",
         f"probe: accuracy at {low_to_high(labels)} labels." if len(labels) else "",
         "≤: from nelbo, an upper bound." if "≤" in marks else "",
         "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound." if "≥" in marks else "",
