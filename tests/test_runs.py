@@ -36,6 +36,7 @@ def test_a_run_holds_what_was_promised(tmp_path: Path) -> None:
             assert row["kl_minus_floor"] > -1e-4
     final = json.loads((folder / "summary.json").read_text())
     assert final["status"] == "done" and final["seconds"] > 0 and final["threads"] == 1 and final["versions"]["torch"]
+    assert 50 < final["peak_memory_mb"] < 20_000
     assert final["kl"] == seen[-2]["kl"] and final["train_mode"]["kl"] == seen[-1]["kl"]
     first = (folder / "config.yaml").read_text().splitlines()[0]
     assert first == f"# python train.py head=bn_tau {' '.join(SMALL)} tau=0.3 seed=0"

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shlex
 import subprocess
 import sys
@@ -299,6 +300,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             },
             **{"step": steps, "best_step": best, "seconds": seconds, "seconds_per_step": seconds / max(1, steps)},
             "wall_seconds": time.perf_counter() - start,
+            "peak_memory_mb": peak_memory(parts.device),
             "parameters": sum(p.numel() for p in parts.model.parameters()),
             "entropy": getattr(parts.data, "entropy", None),
             "oracle_nll": parts.data.facts().get("oracle_nll"),
@@ -329,6 +331,16 @@ def length_note(head: str, parts: Parts) -> str | None:
         "batch share it, and puts it back at evaluation; the evaluation KL can be several times the floor by length alone "
         "(data.batching=mixed avoids it)"
     )
+
+
+def peak_memory(device: Any) -> float:
+    """The most memory that this process (on a GPU: its tensors) has held, in MiB; runs that share a process share it."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def versions() -> dict[str, str]:
