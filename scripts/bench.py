@@ -40,6 +40,7 @@ from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.posteriors import DiagonalGaussian
+from uncollapse.procedures import Training
 from uncollapse.run import Parts, prepare
 from uncollapse.trainer import MIXTURE, OPTIMIZERS
 
@@ -83,11 +84,14 @@ def harness_step(parts: Parts) -> Callable[[np.ndarray], None]:
     """examples -> None: one training step as the trainer makes it, batch making included."""
     make, lr = OPTIMIZERS["adam"], parts.trainer.lr
     optimizers = {part: make(parameters, lr=lr) for part, parameters in parts.model.parts().items()}
+    training = Training(
+        parts.model, parts.objective, parts.data, optimizers, parts.trainer.clip, 0, 100, torch.device("cpu")
+    )
     parts.model.train()
 
     def step(examples: np.ndarray) -> None:
         batch = parts.data.batch("train", examples)
-        parts.procedure.step(parts.model, parts.objective, batch, 0.0, optimizers, parts.trainer.clip)
+        parts.procedure.step(training, batch)
 
     return step
 

@@ -26,7 +26,7 @@ def one_step(parts: Parts, seed: int = 0) -> torch.Tensor:
     batch = parts.data.batch("train", parts.data.batches("train", 0, 0)[0])
     q = parts.model.encode(batch)
     z = q.sample()
-    return parts.objective(parts.model.nll(batch, z), q, z, 10.0).total
+    return parts.objective(parts.model.nll(batch, z), q, z, 10.0, batch).total
 
 
 @pytest.mark.parametrize("head", ALL)

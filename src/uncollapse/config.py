@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.errors import InputError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-SLOTS = ("posterior", "objective", "procedure")
+SLOTS = ("posterior", "objective", "procedure", "decoder")
 SECTIONS = ("data", "model", "trainer", "log")
 COMMON = ("label", "study", "results", "seed", "device", "threads")
 UNCOMPARED = ("log", "results", "study")  # where rows go says nothing about what a run is
@@ -49,7 +49,7 @@ def knobs_of(head: str) -> set[str]:
     node = OmegaConf.load(CONF / "head" / f"{head}.yaml")
     assert isinstance(node, DictConfig)
     parents = [item for item in node.get("defaults", []) if isinstance(item, str) and item in heads()]
-    own = {str(key) for key in node} - {*SLOTS, "label", "defaults", "decoder"}
+    own = {str(key) for key in node} - {*SLOTS, "label", "defaults"}
     return own.union(*(knobs_of(parent) for parent in parents)) if parents else own
 
 

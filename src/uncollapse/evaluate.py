@@ -29,6 +29,7 @@ from uncollapse.errors import InputError, whole
 from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
+from uncollapse.procedures import inference
 from uncollapse.record import plain
 from uncollapse.report.results import ReportError, run_folders
 from uncollapse.run import alone, prepare
@@ -85,7 +86,12 @@ class Subject:
     folder: Path
     model: Any
     data: Any
+    encode: Callable[..., Any]  # (batch, generator) -> Posterior
     say: Callable[[str], None]
+
+    def batch(self, split: str, examples: np.ndarray) -> Any:
+        """These examples on the model's device."""
+        return self.data.batch(split, examples).to(next(self.model.parameters()).device)
 
     def results(self, name: str, suffix: str = ".json") -> Path:
         return self.folder / "evaluations" / f"{name}{suffix}"
@@ -176,7 +182,6 @@ def evaluate_run(
     if missing:
         with alone(folder):
             subject = opened(folder, loaded, say)
-            check_size(subject, settings)
             if settings.examples is not None and settings.examples >= subject.data.size(settings.split):
                 settings = replace(settings, examples=None)
                 missing = [metric for metric in missing if not subject.results(settings.name(metric)).exists()]
@@ -207,7 +212,8 @@ def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> 
     loaded[key] = parts.data
     check_same_data(folder / "data.json", parts.data.facts())
     load_model(weights, parts.model)
-    return Subject(folder, parts.model.eval(), parts.data, say)
+    model = parts.model.eval()
+    return Subject(folder, model, parts.data, inference(parts.procedure, model), say)
 
 
 def check_same_data(path: Path, facts: dict) -> None:
@@ -218,14 +224,6 @@ def check_same_data(path: Path, facts: dict) -> None:
             raise InputError(f"{path.parent}: its data have changed since training ({key}: {then[key]} -> {size})")
 
 
-def check_size(subject: Subject, settings: Settings) -> None:
-    """InputError for a split too small to say anything."""
-    if subject.data.size(settings.split) < 2:
-        raise InputError(
-            f"data.{settings.split}: 1 example; errors, mi and the shuffled gap compare examples: at least 2 are needed"
-        )
-
-
 # ---------------------------------------------------------------- the metrics
 
 
@@ -233,11 +231,10 @@ def statistics_of(subject: Subject, settings: Settings) -> dict:
     """Everything that one pass tells, in evaluation mode."""
     model, data, floor = subject.model, subject.data, promised_floor(subject.model)
     if settings.examples is None:
-        return evaluate(model, data, settings.split, "eval", None, floor, FINAL_MIXTURE)
-    device = next(model.parameters()).device
+        return evaluate(model, data, settings.split, "eval", None, floor, FINAL_MIXTURE, subject.encode)
     batches = near_equal(chosen(data, settings), EVAL_BATCH)
     with evaluating(model, train=False):
-        seen = collect(model.encode, model.nll, (data.batch(settings.split, part).to(device) for part in batches))
+        seen = collect(subject.encode, model.nll, (subject.batch(settings.split, part) for part in batches))
         return statistics(seen, floor, FINAL_MIXTURE)
 
 
@@ -269,13 +266,11 @@ def probe_of(subject: Subject, settings: Settings) -> dict:
 
 def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:
     """Posterior means of chosen examples [N] in evaluation mode, [N, D]."""
-    model = subject.model
-    device = next(model.parameters()).device
     found, order = [], []
-    with evaluating(model, train=False):
+    with evaluating(subject.model, train=False):
         for chosen in near_equal(np.sort(examples), 256):
-            batch = subject.data.batch(split, chosen).to(device)
-            found.append(model.encode(batch).mean.double().cpu().numpy())
+            batch = subject.batch(split, chosen)
+            found.append(subject.encode(batch).mean.double().cpu().numpy())
             order.append(batch.examples)
     means, places = np.concatenate(found), np.argsort(np.concatenate(order))
     return means[places][np.argsort(np.argsort(examples))]
@@ -319,9 +314,9 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
     model = subject.model
     device = next(model.parameters()).device
     with torch.no_grad():
-        batch = subject.data.batch(settings.split, group).to(device)
-        q = model.encode(batch)
+        batch = subject.batch(settings.split, group)
         generator = torch.Generator(device).manual_seed(EVAL_SEED + number)
+        q = subject.encode(batch, generator)
         weights = log_weights(lambda z: model.nll(batch, z), q, settings.samples, generator)
     if not weights.isfinite().all():
         raise InputError(

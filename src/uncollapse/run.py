@@ -26,6 +26,7 @@ from uncollapse.checkpoint import write_whole
 from uncollapse.config import LogConfig, build, check_head, check_knobs, differences, typed
 from uncollapse.errors import InputError, whole
 
+TRIAL = 64  # outputs of the model that a config is first tried with
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
 
@@ -148,7 +149,6 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     """Type the sections, load the data (unless given), build the slots and the model. InputError for anything that is wrong."""
     import torch
 
-    from uncollapse.posteriors.moments import Moments
     from uncollapse.trainer import TrainerConfig
 
     log, trainer = typed(cfg.log, "log", LogConfig), typed(cfg.trainer, "trainer", TrainerConfig)
@@ -163,17 +163,43 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
             "choose a model= and a data= that fit"
         )
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
-    posterior = partial(build, cfg.posterior, "posterior")
-    model_cfg.build(8, posterior)  # a trial with tiny data: bad knobs and sizes are refused before data is read
+    posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
+    # a trial with tiny data: bad knobs and sizes are refused before data is read
+    require_sense(model_cfg.build(TRIAL, posterior, decoder), objective, procedure, head)
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
-    model = model_cfg.build(data.inputs, posterior)
+    model = model_cfg.build(data.inputs, posterior, decoder)
+    if hasattr(objective, "shape"):
+        objective.shape(model_cfg.latent, data.inputs)
     require_two(data)
-    if any(isinstance(m, Moments) for m in model.modules()) and data.batch_size < 2:
+    if normalises_over_batch(model) and data.batch_size < 2:
         raise InputError(
             f"data.batch_size={data.batch_size}: head={head} normalises over the batch; allowed is at least 2"
         )
+    for part in (objective, procedure):
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
+
+
+def require_sense(model: Any, objective: Any, procedure: Any, head: str) -> None:
+    """InputError for parts that contradict each other: a KL floor that nothing asks for, a procedure that cannot treat the head."""
+    from uncollapse.trainer import promised_floor
+
+    floor = promised_floor(model)
+    if floor and getattr(objective, "final_weight", 1.0) == 0:
+        raise InputError(
+            f"objective.weight=0: head={head} promises a KL of at least {floor:.3g} nats, which means nothing where the KL has no "
+            "weight; give a weight above 0, or head=ae"
+        )
+    if hasattr(procedure, "check"):
+        procedure.check(model, head)
+
+
+def normalises_over_batch(model: Any) -> bool:
+    from uncollapse.posteriors.moments import Moments
+
+    return any(isinstance(m, Moments) for m in model.modules())
 
 
 def require_two(data: Any) -> None:
@@ -320,11 +346,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
 
 def length_note(head: str, parts: Parts) -> str | None:
     """What to know when batch norm meets batches of one length."""
-    from uncollapse.posteriors.moments import Moments
-
-    if getattr(parts.data, "batching", "mixed") != "by_length":
-        return None
-    if not any(isinstance(m, Moments) for m in parts.model.modules()):
+    if getattr(parts.data, "batching", "mixed") != "by_length" or not normalises_over_batch(parts.model):
         return None
     return (
         f"data.batching=by_length with head={head}: batch norm takes the length out of mu in training, where all sentences of a "

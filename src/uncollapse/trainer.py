@@ -15,6 +15,7 @@ from uncollapse.checkpoint import load_model, load_state, save_model, save_state
 from uncollapse.errors import InputError, number, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
+from uncollapse.procedures import Training, inference
 from uncollapse.record import Record
 from uncollapse.schedules import at
 
@@ -93,7 +94,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         make = OPTIMIZERS[self.cfg.optimizer]
-        self.optimizers = {part: make(parameters, self.cfg.lr) for part, parameters in self.model.parts().items()}
+        parts = {**self.model.parts(), "objective": list(state_of(self.objective).parameters())}
+        self.optimizers = {part: make(parameters, self.cfg.lr) for part, parameters in parts.items() if parameters}
         self.per_epoch = len(self.data.batches("train", self.seed, 0))
         self.device = next(self.model.parameters()).device
         self.total = self.cfg.epochs * self.per_epoch
@@ -102,6 +104,19 @@ class Trainer:
         self.every = self.cfg.eval_every or self.per_epoch
         self.evaluated = (0, 0.0)  # step and seconds of the last evaluation
         self.warned = False
+        self.training = Training(
+            self.model,
+            self.objective,
+            self.data,
+            self.optimizers,
+            self.cfg.clip,
+            self.seed,
+            self.per_epoch,
+            self.device,
+        )
+        self.encode = inference(self.procedure, self.model)
+        if hasattr(self.procedure, "begin"):
+            self.procedure.begin(self.training)
 
     @property
     def epoch(self) -> float:
@@ -118,7 +133,10 @@ class Trainer:
             self.look()
         for batch in self.batches():
             start = time.perf_counter()
-            loss = self.procedure.step(self.model, self.objective, batch, self.epoch, self.optimizers, self.cfg.clip)
+            self.training.step = self.progress.step
+            loss = self.procedure.step(self.training, batch)
+            if hasattr(self.objective, "update"):
+                self.objective.update(loss)
             self.progress.step += 1
             self.progress.seconds += time.perf_counter() - start
             self.watch.stepped(self.progress.step, self.total, loss)
@@ -144,13 +162,13 @@ class Trainer:
         self.warned = self.warned or warn_below_floor(row)
         recompute_population(self.model, self.data, self.cfg.population)
         row = self.write("valid", "eval", common)
-        self.judge(row["nelbo"])
+        self.judge(row["rec"] + getattr(self.objective, "final_weight", 1.0) * row["kl"])
         self.save()
 
     def write(self, split: str, mode: str, extra: dict, limit: int | None = None) -> dict:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
-        metrics = evaluate(self.model, self.data, split, mode, limit, promised_floor(self.model), mixture)
+        metrics = evaluate(self.model, self.data, split, mode, limit, promised_floor(self.model), mixture, self.encode)
         row = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode, **metrics, **extra}
         self.record.write(row)
         self.watch.evaluated(row)
@@ -179,7 +197,7 @@ class Trainer:
         return {"seconds_per_step": per_step, "seconds": self.progress.seconds}
 
     def judge(self, nelbo: float) -> None:
-        """Keep the weights if they are the best so far; otherwise lower the lr or stop when patience runs out."""
+        """Keep the weights if their nelbo (KL weighted as at the end of training) is the lowest; else lower the lr, or stop."""
         p, cfg = self.progress, self.cfg
         if not math.isfinite(nelbo):
             raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
@@ -211,6 +229,8 @@ class Trainer:
             **vars(self.progress),
             "model": self.model.state_dict(),
             "optimizers": {part: o.state_dict() for part, o in self.optimizers.items()},
+            "objective": state_of(self.objective).state_dict(),
+            "procedure": state_of(self.procedure).state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
@@ -224,6 +244,8 @@ class Trainer:
             self.model.load_state_dict(state["model"])
             for part, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][part])
+            state_of(self.objective).load_state_dict(state["objective"])
+            state_of(self.procedure).load_state_dict(state["procedure"])
             self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not a checkpoint of this model ({str(error).splitlines()[0]})") from error
@@ -233,6 +255,11 @@ class Trainer:
         self.evaluated = (self.progress.step, self.progress.seconds)
         self.record.resume(self.progress.step)
         self.watch.resumed(self.progress.step)
+
+
+def state_of(part: Any) -> torch.nn.Module:
+    """An objective or procedure with state is a module itself; the others have none."""
+    return part if isinstance(part, torch.nn.Module) else torch.nn.Module()
 
 
 def promised_floor(model: Model) -> float | None:

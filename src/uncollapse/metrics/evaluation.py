@@ -27,13 +27,15 @@ def evaluate(
     limit: int | None = None,
     floor: float | None = None,
     mixture: int | None = None,
+    encode: Callable[[Any], Posterior] | None = None,
 ) -> dict:
     """Every metric of one pass over a split, or over a fixed random `limit` of its examples; at most about `mixture` form q(z).
 
+    encode: where codes are found in another way than by the model's own encoder.
     mode "eval": population statistics, no dropout. mode "train": as the optimiser meets it, with batch statistics and dropout.
     """
     with evaluating(model, train=mode == "train"):
-        seen = collect(model.encode, model.nll, evaluation_batches(model, data, split, mode, limit))
+        seen = collect(encode or model.encode, model.nll, evaluation_batches(model, data, split, mode, limit))
         return statistics(seen, floor, mixture)
 
 

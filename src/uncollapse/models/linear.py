@@ -25,7 +25,7 @@ the KL; and a code of another example costs w^2 / s2 more per axis, which is the
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +34,8 @@ from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
 
 from uncollapse.data.vectors import VectorBatch
-from uncollapse.errors import number, whole
+from uncollapse.decoders import Options
+from uncollapse.errors import InputError, number, whole
 from uncollapse.posteriors.normal import Posterior
 
 
@@ -46,33 +47,47 @@ class LinearConfig:
     latent: int = 6
     variance: float = 1.0
 
-    def build(self, inputs: int, posterior: Callable[[int, int], nn.Module]) -> "LinearVAE":
+    def build(
+        self, inputs: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+    ) -> "LinearVAE":
         """`posterior` (inputs, latent) -> head. InputError for a latent below 1 or a variance that is not above 0."""
+        decoder = decoder or Options()
+        if decoder.word_dropout > 0:
+            raise InputError(
+                f"word_dropout={decoder.word_dropout}: the linear decoder reads no words that could be dropped; use model=lstm"
+            )
         whole("model.latent", self.latent, 1)
         number("model.variance", self.variance, 0)
-        return LinearVAE(self, inputs, posterior)
+        return LinearVAE(self, inputs, posterior, decoder)
 
 
 class LinearVAE(nn.Module):
     """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] or [n, B, D]) -> [B] or [n, B] nats."""
 
-    def __init__(self, cfg: LinearConfig, inputs: int, posterior: Callable[[int, int], nn.Module]):
+    output: Any  # an output layer, see decoders.plain
+
+    def __init__(self, cfg: LinearConfig, inputs: int, posterior: Callable[[int, int], nn.Module], decoder: Options):
         super().__init__()
-        # the head is built last, so all heads share one initialisation
+        # what heads differ in is built last, so all share one initialisation
         self.variance = cfg.variance
         self.decoder = nn.Linear(cfg.latent, inputs)
         self.posterior = posterior(inputs, cfg.latent)
+        self.output = decoder.output(cfg.latent, inputs)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of the inference side and of the generative side; the head is the whole encoder."""
-        return {"encoder": [*self.posterior.parameters()], "decoder": [*self.decoder.parameters()]}
+        return {
+            "encoder": [*self.posterior.parameters()],
+            "decoder": [*self.decoder.parameters(), *self.output.parameters()],
+        }
 
     def encode(self, batch: VectorBatch) -> Posterior:
         return self.posterior(batch.x)
 
     def nll(self, batch: VectorBatch, z: Tensor) -> Tensor:
         """-log N(x; W z + b, variance I)."""
-        distance = (batch.x - self.decoder(z)).square() / self.variance
+        mean = self.output(self.decoder, z, self.output.features(z))
+        distance = (batch.x - mean).square() / self.variance
         return 0.5 * (distance + math.log(2 * math.pi * self.variance)).sum(-1)
 
 

@@ -7,12 +7,15 @@ gives the posterior; z is joined to every decoder input and, mapped linearly, is
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import BOS, TextBatch
+from uncollapse.decoders import Options
+from uncollapse.decoders.plain import beside
+from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError, number, whole
 from uncollapse.posteriors.normal import Posterior
 
@@ -31,7 +34,9 @@ class LSTMConfig:
     dropout_out: float = 0.0
     init: float | None = None
 
-    def build(self, vocabulary: int, posterior: Callable[[int, int], nn.Module]) -> "LSTMVAE":
+    def build(
+        self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+    ) -> "LSTMVAE":
         """`posterior` (hidden, latent) -> head. InputError for a size below 1 or a dropout outside [0, 1)."""
         for name in ("embedding", "hidden", "latent"):
             whole(f"model.{name}", getattr(self, name), 1)
@@ -40,18 +45,19 @@ class LSTMConfig:
                 raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
         if self.init is not None:
             number("model.init", self.init, 0)
-        return LSTMVAE(self, vocabulary, posterior)
+        return LSTMVAE(self, vocabulary, posterior, decoder or Options())
 
 
 class LSTMVAE(nn.Module):
     """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats."""
 
-    def __init__(self, cfg: LSTMConfig, vocabulary: int, posterior: Callable[[int, int], nn.Module]):
+    def __init__(self, cfg: LSTMConfig, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options):
         super().__init__()
-        # the head is built last and starts from the same weights whatever it is, so all heads share one initialisation
+        # what heads differ in is built last and starts from the same weights whatever it is, so all share one initialisation
         self.encoder = Encoder(cfg, vocabulary)
-        self.decoder = Decoder(cfg, vocabulary)
+        self.decoder = Decoder(cfg, vocabulary, decoder.word_dropout)
         self.posterior = posterior(cfg.hidden, cfg.latent)
+        self.decoder.output = decoder.output(cfg.latent, vocabulary)
         if cfg.init is not None:
             shrink(self, cfg.init)
 
@@ -93,27 +99,35 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """(batch, z [B, D] | [n, B, D]) -> -log p(x|z), [B] | [n, B] nats: the sum over the sentence's words and its end."""
 
-    def __init__(self, cfg: LSTMConfig, vocabulary: int):
+    output: Any  # an output layer, see decoders.plain
+
+    def __init__(self, cfg: LSTMConfig, vocabulary: int, word_dropout: float):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, cfg.embedding)
         self.cell = nn.Linear(cfg.latent, cfg.hidden, bias=False)
         self.lstm = nn.LSTM(cfg.embedding + cfg.latent, cfg.hidden, batch_first=True)
         self.drop_in, self.drop_out = nn.Dropout(cfg.dropout_in), nn.Dropout(cfg.dropout_out)
         self.words = nn.Linear(cfg.hidden, vocabulary)
-        self.drops = cfg.dropout_in > 0 or cfg.dropout_out > 0
+        self.word_dropout = word_dropout
 
     def forward(self, batch: TextBatch, z: Tensor) -> Tensor:
         if z.dim() == 3:
-            shared = not torch.is_grad_enabled() and not (self.training and self.drops)
+            drops = self.word_dropout + self.drop_in.p + self.drop_out.p > 0
+            shared = not torch.is_grad_enabled() and not (self.training and drops)
             return self.many(batch, z) if shared else torch.stack([self(batch, one) for one in z])
         rows, steps = batch.tokens.shape
         before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
+        if self.training and self.word_dropout > 0:
+            before = drop_words(before, self.word_dropout)
         inputs = torch.cat([self.drop_in(self.embed(before)), z[:, None].expand(rows, steps, -1)], -1)
         cell = self.cell(z)
         outputs = run_lstm(self.lstm, inputs, batch, (torch.tanh(cell), cell))
         # the softmax, the dearest part for large vocabularies, sees real tokens only
         real = torch.cat([o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)])
-        losses = nn.functional.cross_entropy(self.words(self.drop_out(real)), batch.targets, reduction="none")
+        features = self.output.features(z)
+        features = None if features is None else features[batch.owner]
+        logits = self.output(self.words, self.drop_out(real), features)
+        losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
         return losses.new_zeros(rows).index_add(0, batch.owner, losses)
 
     def many(self, batch: TextBatch, z: Tensor) -> Tensor:
@@ -122,12 +136,13 @@ class Decoder(nn.Module):
         What words contribute to the gates is computed once for all n, what z contributes once for all words; sentences that
         have ended leave; logits live for one step and one block of words only.
         """
-        (n, count, _), hidden = z.shape, self.lstm.hidden_size
-        gates = Gates(self.lstm, self.words, z.shape[-1])
+        n, count, _ = z.shape
+        weight, bias = self.output.weight(self.words), self.words.bias
+        gates = Gates(self.lstm, weight, bias, z.shape[-1], bounded=weight is self.words.weight)
         before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
         from_words = gates.words(self.embed(before))  # [B, T, 4H]
         z = z.transpose(0, 1).flatten(0, 1)  # a sentence's codes lie together, so that those alive are the first rows
-        from_z, c = gates.z(z), self.cell(z)
+        from_z, c, features = gates.z(z), self.cell(z), self.output.features(z)
         h, total = torch.tanh(c), z.new_zeros(count, n)
         pre, alive = torch.empty_like(from_z), count
         lengths = batch.lengths.tolist()
@@ -138,10 +153,11 @@ class Decoder(nn.Module):
             torch.addmm(from_z[: alive * n], h, gates.recurrent, out=pre)
             pre.view(alive, n, -1).add_(from_words[:alive, t, None])
             step(pre, h, c)
-            total[:alive] += gates.log_normaliser(h).view(alive, n)
+            seen = beside(h, None if features is None else features[: alive * n])
+            total[:alive] += gates.log_normaliser(seen).view(alive, n)
             target = batch.tokens[:alive, t]
-            chosen = torch.bmm(h.view(alive, n, hidden), self.words.weight[target][..., None])[..., 0]
-            total[:alive] -= chosen + self.words.bias[target][:, None]
+            chosen = torch.bmm(seen.view(alive, n, -1), weight[target][..., None])[..., 0]
+            total[:alive] -= chosen + bias[target][:, None]
         return total.T
 
 
@@ -156,19 +172,20 @@ class Gates:
     tanh(g) = 2 s(2g) - 1, so g's weights are doubled and one sigmoid serves all four.
     """
 
-    def __init__(self, lstm: nn.LSTM, words: nn.Linear, latent: int):
+    def __init__(self, lstm: nn.LSTM, weight: Tensor, bias: Tensor, latent: int, bounded: bool):
         weight_ih, weight_hh, bias_ih, bias_hh = (getattr(lstm, f"{name}_l0") for name in PARTS)
         i, f, g, o = torch.arange(4 * lstm.hidden_size).chunk(4)
-        order = torch.cat([i, f, o, g]).to(words.weight.device)
-        scale = torch.ones_like(order, dtype=words.weight.dtype)
+        order = torch.cat([i, f, o, g]).to(weight.device)
+        scale = torch.ones_like(order, dtype=weight.dtype)
         scale[3 * lstm.hidden_size :] = 2
         inputs = weight_ih[order] * scale[:, None]
         self.from_words, self.from_z = inputs[:, :-latent].T, inputs[:, -latent:].T
         self.bias = (bias_ih + bias_hh)[order] * scale
         self.recurrent = (weight_hh[order] * scale[:, None]).T.contiguous()
-        self.logits, self.logit_bias = words.weight, words.bias
-        # outputs lie in [-1, 1], so this bounds every logit; within it the search for the largest one can be spared
-        self.safe = bool((words.weight.abs().sum(1) + words.bias.abs()).max() + math.log(words.out_features) < SAFE)
+        self.logits, self.logit_bias = weight, bias
+        # the LSTM's outputs lie in [-1, 1], so this bounds every logit that they alone make; within it the search for the
+        # largest one can be spared
+        self.safe = bounded and bool((weight.abs().sum(1) + bias.abs()).max() + math.log(len(bias)) < SAFE)
 
     def words(self, embedded: Tensor) -> Tensor:
         """[..., E] -> [..., 4H]."""
@@ -179,7 +196,7 @@ class Gates:
         return z @ self.from_z
 
     def log_normaliser(self, h: Tensor) -> Tensor:
-        """log sum_v exp(logit_v) for outputs h [R, H], [R]."""
+        """log sum_v exp(logit_v) for what the output layer reads, h [R, H + F] -> [R]."""
         width = max(1, LOGITS // len(h))
         blocks = zip(self.logits.split(width), self.logit_bias.split(width), strict=True)
         parts = [self.block_sum(torch.addmm(bias, h, weight.T)) for weight, bias in blocks]

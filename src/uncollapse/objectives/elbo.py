@@ -4,6 +4,7 @@ Weight 1: Kingma & Welling 2014, equation 3. A rising weight: Bowman et al., "Ge
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -23,7 +24,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class ELBO:
-    """nll [B], q, z [B, D], position in epochs -> Loss. `weight` is a number >= 0 or a schedule."""
+    """nll [B], q, z [B, D], position in epochs, batch -> Loss. `weight` is a number >= 0 or a schedule."""
 
     weight: Schedule = 1.0
 
@@ -31,7 +32,12 @@ class ELBO:
         if not callable(self.weight):
             number("objective.weight", self.weight, 0, closed=True)
 
-    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float) -> Loss:
+    @property
+    def final_weight(self) -> float:
+        """What the KL counts for when the best weights are chosen: a constant weight as it is, a schedule as its end, 1."""
+        return 1.0 if callable(self.weight) else float(self.weight)
+
+    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
         rec, kl = nll.mean(), q.kl.sum(-1).mean()
         weight = at(self.weight, epoch)
         return Loss(rec + weight * kl, {"rec": rec, "kl": kl}, weight)

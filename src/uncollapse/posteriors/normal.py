@@ -24,6 +24,7 @@ class Posterior(Protocol):
     def sample(
         self, n: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor: ...  # [B, D] | [n, B, D]
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor: ...  # [n, D] from p(z)
     def log_ratio(
         self, z: Tensor
     ) -> Tensor: ...  # log q(z|x) - log p(z): [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]
@@ -64,6 +65,10 @@ class DiagonalGaussian:
         noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + self.std * noise
 
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """[n, D] from N(0, I)."""
+        return torch.randn(n, self.mean.shape[1], generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+
     def log_ratio(self, z: Tensor) -> Tensor:
         """log q(z|x) - log p(z) in nats; the constants of the two normals cancel.
 
@@ -76,16 +81,17 @@ class DiagonalGaussian:
 
     def log_ratio_per_dim(self, z: Tensor) -> Tensor:
         """log q(z_d|x_b) - log p(z_d) of each code z [n, D] under each posterior: [D, n, B] float64."""
-        square, linear, constant = (c.T[:, None] for c in self.coefficients())  # [D, 1, B]
+        square, linear, constant = (c.T[:, None] for c in self.coefficients)  # [D, 1, B]
         column = z.double().T[..., None]  # [D, n, 1]
         return torch.baddbmm(constant, torch.cat([column.square(), column], -1), torch.cat([square, linear], 1))
 
     def pairs(self, z: Tensor) -> Tensor:
         """log_ratio of each code z [n, D] under each posterior, [n, B] float64, as two matrix products."""
-        square, linear, constant = self.coefficients()
+        square, linear, constant = self.coefficients
         z = z.double()
         return constant.sum(-1) + z.square() @ square.T + z @ linear.T
 
+    @cached_property
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
         """log q(z_d|x) - log p(z_d) as a square, a linear and a constant part in z_d, [B, D] float64 each.
 
