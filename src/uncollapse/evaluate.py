@@ -30,7 +30,7 @@ from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evalua
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.procedures import inference
-from uncollapse.record import plain
+from uncollapse.record import plain, whole_lines
 from uncollapse.report.results import ReportError, run_folders
 from uncollapse.run import alone, prepare
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
@@ -359,13 +359,7 @@ def digest(path: Path) -> str:
 def begun(path: Path, weights: str, groups: int) -> dict[int, dict]:
     """Rows on disk by group, from a file that starts with the weights it belongs to; a torn line is dropped."""
     head = {"weights": weights, "groups": groups}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = []
-    for line in lines:
-        try:
-            kept.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    kept = whole_lines(path)
     if kept and kept[0] != head:
         raise InputError(f"{path}: it was begun with other weights or data; move it away to start anew")
     rows = {row["group"]: row for row in kept[1:]}

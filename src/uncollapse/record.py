@@ -39,16 +39,21 @@ class Record:
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a metrics file; a line that is not whole is passed over."""
+    """The rows of a metrics file."""
+    return [row for row in whole_lines(path) if isinstance(row, dict) and "step" in row]
+
+
+def whole_lines(path: Path) -> list[Any]:
+    """What a file of JSON lines holds, nothing if it is not there; a line that is not whole is passed over."""
     if not path.exists():
         return []
-    rows = []
+    found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            found.append(json.loads(line))
         except json.JSONDecodeError:
             continue
-    return [row for row in rows if isinstance(row, dict) and "step" in row]
+    return found
 
 
 def plain(value: Any) -> Any:

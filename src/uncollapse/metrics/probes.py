@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from uncollapse.errors import InputError, whole
+from uncollapse.metrics import with_error
 
 LABELS = (100, 500, 1000, 2000, 10_000)
 SEED = 7381  # of the choice of labelled examples
@@ -53,8 +54,7 @@ def probe(
         }
     mean = np.mean(right, axis=0)  # [N]: factors of one example are not independent
     return {
-        "probe": float(mean.mean()),
-        "probe_se": float(mean.std(ddof=1) / np.sqrt(len(mean))),
+        **with_error("probe", mean),
         "probe_labels": int(budgets[-1]),
         "probe_curves": {"labels": list(budgets), "factors": curves},
     }
