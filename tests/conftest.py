@@ -30,9 +30,9 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UNCOLLAPSE_SWEEP", raising=False)
 
 
-def composed(*words: str) -> DictConfig:
+def composed(*words: str, conf: Path = ROOT / "conf") -> DictConfig:
     """The config that these words make, as Hydra gives it to a run."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", list(words))
 
 

@@ -3,16 +3,19 @@
 import importlib
 import inspect
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, composed, run_here
+from conftest import ROOT, SMALL, composed, run_here
 from omegaconf import OmegaConf
 
 from uncollapse import config
+from uncollapse.cli import understand_words
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, build, differences, heads, knobs_of, typed
 from uncollapse.errors import InputError
-from uncollapse.run import folder_name, parse, understand
+from uncollapse.run import folder_name, parse, run, understand
 
 ALL = heads()
 
@@ -69,7 +72,9 @@ def locate(target: str) -> type:
 
 
 def test_a_knob_that_nobody_reads_is_refused_and_its_owners_named() -> None:
-    with pytest.raises(InputError, match=r"tau=0.5: head=plain has no knob tau; it is a knob of head=bn_tau, rms_tau"):
+    having = ", ".join(name for name in ALL if "tau" in knobs_of(name))
+    assert "bn_tau" in having
+    with pytest.raises(InputError, match=f"tau=0.5: head=plain has no knob tau; it is a knob of head={having} "):
         understand(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
 
 
@@ -114,21 +119,83 @@ def test_two_heads_at_once_are_refused() -> None:
         config.check_head(["bn_mu", "kl_anneal"])
 
 
-def test_a_head_made_of_two_composes_and_has_the_knobs_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
+@pytest.fixture
+def head_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Add head files (name=content) to a copy of conf, which the package then reads; its folder."""
+    folder = tmp_path / "conf"
+    shutil.copytree(CONF, folder)
+    monkeypatch.setattr(config, "CONF", folder)
 
-    from hydra import compose, initialize_config_dir
+    def add(**contents: str) -> Path:
+        for name, content in contents.items():
+            (folder / f"head/{name}.yaml").write_text(f"# @package _global_\n{content}\nlabel: {name}\n")
+        return folder
 
-    shutil.copytree(CONF, tmp_path / "conf")
-    (tmp_path / "conf/head/both.yaml").write_text(
-        "# @package _global_\ndefaults: [bn_tau, kl_anneal, _self_]\nlabel: both\n"
-    )
-    monkeypatch.setattr(config, "CONF", tmp_path / "conf")
+    return add
+
+
+def test_a_head_made_of_two_composes_and_has_the_knobs_of_both(head_files: Callable[..., Path]) -> None:
+    folder = head_files(both="defaults: [bn_tau, kl_anneal, _self_]")
     assert knobs_of("both") == {"tau", "anneal_epochs"}
-    with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
-        cfg = compose("train", ["head=both", "tau=0.3", "anneal_epochs=7"])
+    cfg = composed("head=both", "tau=0.3", "anneal_epochs=7", conf=folder)
     assert cfg.posterior.tau == 0.3 and cfg.objective.weight.epochs == 7 and cfg.label == "both"
+    assert config.check_head("both") == "both"
     config.check_knobs(cfg, "both")
+
+
+POSTERIORS = "uncollapse.posteriors"
+CLASHES = {
+    "two posteriors": (
+        "defaults: [bn_mu, rms_tau, _self_]",
+        f"head=mine: bn_mu and rms_tau both set posterior ({POSTERIORS}.bn_mu.BatchNormMu and "
+        f"{POSTERIORS}.rms_tau.RMSNormTau); a combination takes each thing from one head only",
+    ),
+    "two with the same knob": ("defaults: [ln_mu, bn_mu, _self_]", "ln_mu and bn_mu both set posterior "),
+    "the first and the third": ("defaults: [bn_mu, kl_anneal, bn_tau, _self_]", "bn_mu and bn_tau both set posterior "),
+    "its own and another's": (
+        f"defaults: [bn_mu, _self_]\nposterior: {{_target_: {POSTERIORS}.gaussian.Gaussian}}",
+        "bn_mu and the file itself both set posterior ",
+    ),
+    "a combination and a head": ("defaults: [first, bn_mu, _self_]", "first and bn_mu both set posterior "),
+    "a combination that is none": ("defaults: [second, kl_anneal, _self_]", "bn_mu and ln_mu both set posterior "),
+    "a weight and a schedule": (
+        "defaults: [half, kl_anneal, _self_]",
+        "half and kl_anneal both set objective.weight (0.5 and ",
+    ),
+}
+
+
+@pytest.mark.parametrize("clash", CLASHES)
+def test_a_combination_of_heads_that_choose_the_same_thing_is_refused(
+    clash: str, head_files: Callable[..., Path]
+) -> None:
+    content, sentence = CLASHES[clash]
+    head_files(
+        mine=content,
+        first="defaults: [bn_tau, kl_anneal, _self_]",
+        second="defaults: [bn_mu, ln_mu, _self_]",
+        half="objective: {weight: 0.5}",
+    )
+    with pytest.raises(InputError) as error:
+        config.check_head("mine")
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        understand_words(["head=mine"])
+
+
+def test_combinations_that_agree_or_overrule_a_value_are_fine(head_files: Callable[..., Path]) -> None:
+    head_files(
+        twice="defaults: [one, other, _self_]",
+        one="defaults: [bn_mu, _self_]",
+        other="defaults: [bn_mu, kl_anneal, _self_]",
+        own="defaults: [bn_mu, kl_anneal, _self_]\ngamma: 0.3\nobjective: {weight: 0.5}",
+    )
+    assert config.check_head("twice") and config.check_head("own")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_combination_in_the_house_is_one(name: str) -> None:
+    assert config.check_head(name) == name
 
 
 # rule 6: one instantiate call, for targets of this package only
@@ -148,6 +215,63 @@ def test_a_target_outside_the_package_is_refused_at_any_depth(weight: str) -> No
     node = OmegaConf.create(f"{{_target_: uncollapse.objectives.elbo.ELBO, weight: {weight}}}")
     with pytest.raises(InputError, match=r"os\.getcwd: only targets under uncollapse"):
         build(node, "objective")
+
+
+TYPED = {
+    "head=bn_mu posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau": (
+        "posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau: it has no gamma, it needs tau; head=rms_tau sets it up"
+    ),
+    "head=plain posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu": (
+        "posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu: it needs gamma; head=ln_mu sets it up"
+    ),
+    "head=kl_anneal objective.weight._target_=uncollapse.posteriors.normal.DiagonalGaussian": "it has no epochs, it needs",
+    "head=plain procedure._target_=uncollapse.decoders.plain.Plain": (
+        "it needs latent, it needs outputs; a class and its knobs make a head, a file in conf/head"
+    ),
+    "head=plain +posterior.gama=3": "it has no gama; a class and its knobs make a head",
+    "head=plain posterior._target_=uncollapse.posteriors.gaussian.Gausian": "no such class",
+    "head=plain posterior._target_=uncollapse.posteriors.nowhere.Gaussian": "no such class",
+    "head=plain posterior._target_=torch.nn.Linear": "only targets under uncollapse. are built",
+}
+
+
+@pytest.mark.parametrize("words", TYPED)
+def test_a_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(words: str, tmp_path: Path) -> None:
+    head, *others = words.split()
+    with pytest.raises(InputError) as error:
+        run_here(tmp_path, head.removeprefix("head="), *others)
+    assert TYPED[words] in str(error.value) and "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_typed_where_it_fits_is_built(tmp_path: Path) -> None:
+    words = ("posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu", "gamma=0.7")
+    assert run_here(tmp_path, "bn_mu", *words) == "done"
+
+
+# parts that contradict each other
+
+
+@pytest.mark.parametrize("head", ["bn_mu", "ln_mu", "bn_tau", "rms_tau"])
+def test_a_floor_under_a_kl_that_counts_for_nothing_is_refused(head: str, tmp_path: Path) -> None:
+    sentence = rf"^objective\.weight=0: head={head} promises a KL of at least [\d.]+ nats, .* give a weight above 0, or head=ae$"
+    with pytest.raises(InputError, match=sentence):
+        run_here(tmp_path, head, "objective.weight=0")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_posterior_that_a_procedure_cannot_treat_is_refused(head_files: Callable[..., Path], tmp_path: Path) -> None:
+    folder = head_files(both="defaults: [bn_mu, semi_amortized, _self_]")
+    assert config.check_head("both")
+    for head, words in {
+        "both": [],
+        "semi_amortized": ["posterior._target_=uncollapse.posteriors.bn_mu.BatchNormMu", "+posterior.gamma=0.6"],
+    }.items():
+        cfg = composed(f"head={head}", f"results={tmp_path / 'r'}", *SMALL, *words, conf=folder)
+        with pytest.raises(InputError, match=f"head={head}") as error:
+            run(cfg, head, [*SMALL, *words])
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "r").exists()
 
 
 # rule 7 (labels come from the config) is tested with the report

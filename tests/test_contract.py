@@ -1,81 +1,347 @@
-"""What every head must do, whichever it is: one test over the files of conf/head."""
+"""What every head must do, whichever it is and wherever it acts: the same tests over the files of conf/head, on text and on vectors.
 
+Everything goes the way a run goes: the trainer's own step, its checkpoints, the encoding that evaluation uses.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from conftest import SMALL, composed, folder_of, rows, run_here
+from conftest import SMALL, composed, folder_of, rows, summary
+from omegaconf import DictConfig
+from scipy.stats import sem
 
 from uncollapse.checkpoint import load_model
 from uncollapse.config import SLOTS, heads, knobs_of
-from uncollapse.run import Parts, prepare
-from uncollapse.trainer import promised_floor
+from uncollapse.console import Console
+from uncollapse.errors import InputError
+from uncollapse.metrics.evaluation import evaluate
+from uncollapse.metrics.likelihood import importance_weighted, log_weights
+from uncollapse.procedures import inference
+from uncollapse.run import Parts, prepare, run
+from uncollapse.trainer import Trainer, promised_floor
 
 ALL = heads()
+KINDS = {
+    "text": tuple(SMALL),
+    "vectors": (
+        "model=linear",
+        "model.latent=4",
+        "data=gaussian",
+        "data.train=96",
+        "data.valid=32",
+        "data.test=32",
+        "data.batch_size=16",
+    ),
+}
+# clocks and counts of remedies, made small: here something must happen, but need not last
+SHORT = {"pretrain_epochs": 1, "inner_max": 6, "inner_check": 3, "svi_steps": 2}
+RUN = ("trainer.epochs=4", "trainer.eval_every=5", "trainer.lr=1e-2")  # 24 steps, checkpoints within epochs
 
 
-def parts_of(head: str, *words: str) -> Parts:
-    cfg = composed(f"head={head}", *SMALL, *words)
-    return prepare(cfg, head)
+@cache
+def config(*words: str) -> DictConfig:
+    return composed(*words)
 
 
-def one_step(parts: Parts, seed: int = 0) -> torch.Tensor:
-    """The loss of the first training batch, with gradients."""
-    torch.manual_seed(seed)
-    parts.model.train()
-    batch = parts.data.batch("train", parts.data.batches("train", 0, 0)[0])
-    q = parts.model.encode(batch)
-    z = q.sample()
-    return parts.objective(parts.model.nll(batch, z), q, z, 10.0, batch).total
+@dataclass
+class Case:
+    """One head on one kind of data; `folder` is for runs."""
+
+    head: str
+    kind: str
+    folder: Path
+
+    def words(self, *more: str) -> list[str]:
+        short = [f"{knob}={SHORT[knob]}" for knob in sorted(knobs_of(self.head) & SHORT.keys())]
+        return [*KINDS[self.kind], *short, *more]
+
+    def parts(self, *more: str) -> Parts:
+        return prepare(config(f"head={self.head}", *self.words(*more)), self.head)
+
+    def run(self, name: str, *more: str) -> Path:
+        """The folder of a run; the same name goes on with the same run."""
+        words = self.words(*more)
+        cfg = config(f"head={self.head}", *words).copy()
+        cfg.results = str(self.folder / name)
+        run(cfg, self.head, words)
+        return folder_of(self.folder / name, self.head)
+
+    @cached_property
+    def whole(self) -> Path:
+        """The folder of a short run from beginning to end, made once."""
+        return self.run("whole", *RUN)
+
+    def trained(self) -> Parts:
+        """The parts with the weights of that run, from another initialisation."""
+        fresh = self.parts(*RUN, "seed=9")
+        load_model(self.whole / "model.safetensors", fresh.model)
+        return fresh
+
+
+@pytest.fixture(
+    scope="module", params=[(head, kind) for head in ALL for kind in KINDS], ids=lambda param: "-".join(param)
+)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    found = Case(*request.param, tmp_path_factory.mktemp("runs"))
+    try:
+        found.parts()
+    except InputError as error:  # looked into below
+        pytest.skip(str(error))
+    return found
+
+
+def trainer_of(parts: Parts, folder: Path) -> Trainer:
+    """As a run makes it, without files."""
+    silent: Any = None
+    return Trainer(parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, folder, silent, 0, silent)
+
+
+def one_step(trainer: Trainer, step: int) -> None:
+    """The training step at a position, on the first batch."""
+    batch = trainer.data.batch("train", trainer.data.batches("train", 0, 0)[0])
+    trainer.model.train()
+    trainer.training.step = step
+    loss = trainer.procedure.step(trainer.training, batch)
+    if hasattr(trainer.objective, "update"):
+        trainer.objective.update(loss)
+
+
+def is_empty(model: Any) -> bool:
+    """Whether the posterior has no weights: then there is no code, and nothing that an encoder could learn."""
+    return not list(model.posterior.parameters())
+
+
+# ---------------------------------------------------------------- what it is made of
 
 
 @pytest.mark.parametrize("head", ALL)
 def test_it_differs_from_plain_in_slots_label_and_knobs_only(head: str) -> None:
-    plain, cfg = composed(), composed(f"head={head}")
+    plain, cfg = config("head=plain"), config(f"head={head}")
     changed = {str(k) for k in cfg if k not in plain or cfg[k] != plain[k]}
     assert changed <= {*SLOTS, "label", *knobs_of(head)}
 
 
 @pytest.mark.parametrize("head", ALL)
-def test_it_starts_from_the_same_weights_as_plain(head: str) -> None:
-    plain, ours = parts_of("plain").model.state_dict(), parts_of(head).model.state_dict()
+def test_vectors_are_refused_in_one_sentence_by_what_concerns_words_only(head: str, tmp_path: Path) -> None:
+    vectors = Case(head, "vectors", tmp_path)
+    dropped = config(f"head={head}").decoder.word_dropout
+    if not dropped:
+        vectors.parts()
+        return
+    with pytest.raises(InputError, match=rf"^word_dropout={dropped}: .*; use model=lstm$") as error:
+        vectors.parts()
+    assert "\n" not in str(error.value)
+
+
+def test_it_starts_from_the_same_weights_as_plain(case: Case) -> None:
+    plain, model = Case("plain", case.kind, case.folder).parts().model.state_dict(), case.parts().model
+    ours = model.state_dict()
     for name, weight in plain.items():
+        if name.startswith("posterior.") and is_empty(model):
+            continue
         assert torch.equal(weight, ours[name]), name
 
 
+# ---------------------------------------------------------------- training
+
+
 @pytest.mark.parametrize("init", ["1e-3", "null", "3.0"])
-@pytest.mark.parametrize("head", ALL)
-def test_its_gradients_are_finite_and_reach_every_parameter(head: str, init: str) -> None:
-    parts = parts_of(head, f"model.init={init}")
-    one_step(parts).backward()
-    for name, parameter in parts.model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+@pytest.mark.filterwarnings("ignore:.*variance below:UserWarning")
+def test_its_gradients_are_finite_and_reach_every_parameter(case: Case, init: str) -> None:
+    if case.kind == "vectors":
+        parts = case.parts()
+        with torch.no_grad():
+            for parameter in parts.model.parameters():
+                parameter.mul_({"1e-3": 1e-3, "null": 1, "3.0": 3}[init])
+    else:
+        parts = case.parts(f"model.init={init}")
+    trainer = trainer_of(parts, case.folder)
+    own = parts.objective.named_parameters() if isinstance(parts.objective, torch.nn.Module) else ()
+    named = {**dict(parts.model.named_parameters()), **{f"objective.{name}": p for name, p in own}}
+    reached = set()
+
+    def note(name: str) -> Callable[[torch.Tensor], None]:
+        def hook(gradient: torch.Tensor) -> None:
+            assert gradient.isfinite().all(), name
+            reached.add(name)
+
+        return hook
+
+    for name, parameter in named.items():
+        parameter.register_hook(note(name))
+    encoder = {id(p) for p in parts.model.parts()["encoder"]} if is_empty(parts.model) else set()
+    expected = {name for name, parameter in named.items() if id(parameter) not in encoder}
+    for step in (0, 10 * trainer.per_epoch + 1):  # schedules begin and have ended
+        reached.clear()
+        one_step(trainer, step)
+        assert reached == expected
+    assert all(parameter.isfinite().all() for parameter in named.values())
 
 
-@pytest.mark.parametrize("head", ALL)
-def test_its_loss_falls_on_one_batch(head: str) -> None:
-    parts = parts_of(head)
-    optimizer = torch.optim.Adam(parts.model.parameters(), 1e-2)
-    first = one_step(parts).item()
-    for seed in range(60):
-        optimizer.zero_grad()
-        one_step(parts, seed).backward()
-        optimizer.step()
-    assert one_step(parts).item() < 0.7 * first
+def test_it_learns_a_single_batch(case: Case) -> None:
+    rate = {"text": "1e-2", "vectors": "3e-2"}[case.kind]
+    words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")
+    first, last = (row["rec"] for row in rows(case.run("learn", *words)) if row["split"] == "train")
+    if case.kind == "vectors" and is_empty(case.parts().model):  # the decoder reads z alone: it can learn the mean
+        assert last < first
+    else:
+        assert last < 0.7 * first
 
 
-@pytest.mark.parametrize("head", ALL)
-def test_a_run_keeps_its_floor_and_its_weights_come_back(head: str, tmp_path: Path) -> None:
-    run_here(tmp_path, head)
-    folder = folder_of(tmp_path, head)
-    floors = [row["kl_minus_floor"] for row in rows(folder) if row["mode"] == "train"]
-    promised = promised_floor(parts_of(head).model)
-    assert all((f is None) == (promised is None) for f in floors)
-    assert all(f is None or f > -1e-4 for f in floors)
+# ---------------------------------------------------------------- runs
 
-    fresh, trained = parts_of(head, "seed=9"), rows(folder)[-2]
-    load_model(folder / "model.safetensors", fresh.model)
-    from uncollapse.metrics.evaluation import evaluate
 
-    again = evaluate(fresh.model, fresh.data, "test", "eval")
-    assert again["kl_per_dim"] == trained["kl_per_dim"] and again["rec"] == trained["rec"]
+def test_a_run_keeps_its_floor(case: Case) -> None:
+    trained = case.trained()
+    promised = promised_floor(trained.model)
+    for row in rows(case.whole):
+        assert np.isfinite(row["nelbo"]) and (row["floor"] is None) == (promised is None)
+        if row["mode"] == "train" and promised is not None:
+            assert row["kl_minus_floor"] > -1e-4
+
+
+def test_its_weights_come_back_bit_for_bit(case: Case) -> None:
+    trained, told = case.trained(), rows(case.whole)[-2]
+    again = evaluate(trained.model, trained.data, "test", "eval", encode=inference(trained.procedure, trained.model))
+    assert again["kl_per_dim"] == told["kl_per_dim"] and again["rec"] == told["rec"]
+
+
+class Stop(BaseException):
+    """Stands for a power cut: nothing in the code under test may catch it."""
+
+
+def test_a_run_cut_twice_in_mid_epoch_resumes_bit_for_bit(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    for last in (13, 19):  # the last checkpoints are of steps 10 and 15, an epoch has 6
+
+        def cut(console: Console, step: int, *rest: object, last: int = last) -> None:
+            if step == last:
+                raise Stop
+
+        with monkeypatch.context() as patch, pytest.raises(Stop):
+            patch.setattr(Console, "stepped", cut)
+            case.run("cut", *RUN)
+    cut_twice, whole = case.run("cut", *RUN), case.whole
+    assert rows(whole) == rows(cut_twice) and summary(whole) == summary(cut_twice)
+    assert (whole / "model.safetensors").read_bytes() == (cut_twice / "model.safetensors").read_bytes()
+    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (whole, cut_twice))
+    require_same({**one, "seconds": 0}, {**other, "seconds": 0})
+
+
+def require_same(one: Any, other: Any, where: str = "state") -> None:
+    """Nested dictionaries and lists of tensors, numbers and strings are equal bit for bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            require_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            require_same(a, b, f"{where}[{i}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+# ---------------------------------------------------------------- the posterior: density, sampler, KL and prior belong together
+
+
+@pytest.fixture(scope="module")
+def seen(case: Case) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
+    """A trained posterior of 96 examples as evaluation finds it, and z [n, B, D] -> -log p(x|z), [n, B]."""
+    torch.manual_seed(0)
+    parts = case.trained()
+    parts.model.eval()
+    batch = parts.data.batch("train", np.arange(96))
+    with torch.no_grad():
+        q = inference(parts.procedure, parts.model)(batch, seeded(3))
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return parts.model.nll(batch, z)
+
+    return q, decode
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@torch.no_grad()
+def test_shapes_of_its_posterior_agree_and_generators_are_honoured(seen: tuple) -> None:
+    q, _ = seen
+    count, latent = q.mean.shape
+    assert q.variance.shape == (count, latent) and (q.variance >= 0).all()
+    assert q.kl.shape in ((count, latent), (count, 1)) and q.kl.sum(-1).isfinite().all()
+    z, prior = q.sample(5, seeded(1)), q.sample_prior(7, seeded(1))
+    assert q.sample().shape == (count, latent) and z.shape == (5, count, latent) and prior.shape == (7, latent)
+    assert torch.equal(z, q.sample(5, seeded(1))) and torch.equal(prior, q.sample_prior(7, seeded(1)))
+    if q.variance.any():
+        assert not torch.equal(z, q.sample(5, seeded(2))) and not torch.equal(prior, q.sample_prior(7, seeded(2)))
+
+    together = q.log_ratio(z)
+    assert together.shape == (5, count)
+    for k in range(5):
+        np.testing.assert_allclose(q.log_ratio(z[k]), together[k], rtol=1e-3, atol=1e-3)
+    for b in (0, count - 1):  # a code under every posterior: its own is among them
+        pairs = q.log_ratio(z[:, b : b + 1])
+        assert pairs.shape == (5, count)
+        np.testing.assert_allclose(pairs[:, b], together[:, b], rtol=1e-3, atol=1e-3)
+    everywhere = q.log_ratio(prior[:, None])
+    np.testing.assert_allclose(
+        everywhere, q.log_ratio(prior[:, None].expand(7, count, latent).contiguous()), rtol=1e-3, atol=1e-3
+    )
+
+
+@torch.no_grad()
+def test_its_mean_and_variance_are_those_of_its_samples(seen: tuple) -> None:
+    """Within a sixth: where they have no closed form they are estimates themselves."""
+    q, _ = seen
+    z, spread = q.sample(500, seeded(1)), q.variance.sqrt()
+    assert torch.equal(z.isfinite(), torch.ones_like(z, dtype=torch.bool))
+    away = (z - q.mean)[:, :, spread.gt(0).all(0)] / spread[:, spread.gt(0).all(0)]
+    assert (away.mean((0, 1)).abs() < 0.16).all() and ((away.square().mean((0, 1)) - 1).abs() < 0.16).all()
+
+
+@torch.no_grad()
+def test_the_mean_of_its_log_ratio_is_its_kl(seen: tuple) -> None:
+    q, _ = seen
+    gap = q.kl.sum(-1).double() - q.log_ratio(q.sample(200, seeded(2))).double().mean(0)
+    assert abs(gap.mean()) < 4.5 * sem(gap) + 1e-4
+
+
+@torch.no_grad()
+def test_its_densities_are_those_of_its_samplers(seen: tuple) -> None:
+    """For any densities q and p and any h: E_q[h p / (p + q)] = E_p[h q / (p + q)], here with h = 1 and h = z_d.
+
+    The bridge of Meng & Wong 1996: p / (p + q) is the logistic function of minus the log ratio, so nothing is unbounded.
+    """
+    q, _ = seen
+    z, prior = q.sample(1000, seeded(5)), q.sample_prior(1000, seeded(6))
+    from_q, from_p = torch.sigmoid(-q.log_ratio(z).double()), torch.sigmoid(q.log_ratio(prior[:, None]).double())
+    weighed = from_q[..., None] * torch.cat([torch.ones_like(z[..., :1]), z], -1)  # [1000, B, 1 + D]
+    of_prior = torch.cat([torch.ones_like(prior[:, :1]), prior], -1)
+    gaps = (weighed.mean(1) - from_p.mean(1, keepdim=True) * of_prior).numpy()
+    error = sem(gaps)  # rows are independent
+    if from_q.mean() < 0.02:
+        # codes of p hardly ever lie where q is, and what was not met has no share in the error seen; but E_p[(h q / (p + q))^2]
+        # is at most E_p[h^2 q / (p + q)] = E_q[h^2 p / (p + q)]
+        error = np.sqrt((weighed.square() / from_q[..., None]).mean((0, 1)) / len(gaps))
+    assert (np.abs(gaps.mean(0)) <= 5 * error + 1e-6).all()
+
+
+def test_importance_weighting_with_its_own_densities_only_tightens_the_bound(seen: tuple) -> None:
+    """ELBO <= IWAE_1 = ELBO in expectation <= IWAE_64, errors paired over the examples."""
+    q, decode = seen
+    nelbo = (decode(q.sample(64, seeded(7))).mean(0) + q.kl.sum(-1)).detach().double().numpy()
+    with torch.no_grad():
+        one, many = (importance_weighted(log_weights(decode, q, k, seeded(8)))["nll"] for k in (1, 64))
+    for tighter in (nelbo - many, one - many):
+        assert tighter.mean() > -4.5 * sem(tighter) - 1e-4
+    assert abs((nelbo - one).mean()) < 4.5 * sem(nelbo - one) + 1e-4

@@ -45,6 +45,12 @@ def model_of(seed=0, vocabulary=VOCABULARY, **options):
     return LSTMConfig(**sizes).build(vocabulary, Gaussian).eval()
 
 
+def gates_of(model):
+    """As `Decoder.many` makes them for an output layer whose inputs are the LSTM's outputs."""
+    words, latent = model.decoder.words, model.decoder.cell.in_features
+    return Gates(model.decoder.lstm, words.weight, words.bias, latent, bounded=True)
+
+
 def looped(model, batch, z):
     """One code at a time, through PyTorch's LSTM and cross entropy."""
     return torch.stack([model.nll(batch, one) for one in z])
@@ -69,7 +75,7 @@ def test_many_codes_at_once_cost_what_each_costs_alone(lengths, seed, n, sizes, 
         if large:
             model.decoder.words.weight.mul_(300).add_(0.1)
             model.decoder.words.bias.add_(100)
-            assert not Gates(model.decoder.lstm, model.decoder.words, latent).safe
+            assert not gates_of(model).safe
         batch, z = text(lengths, seed), scale * torch.randn(n, len(lengths), latent, dtype=torch.float64)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(corpus, "CALL", 0)  # several stretches, as in large batches
@@ -101,7 +107,7 @@ def test_sparing_the_largest_logit_changes_nothing_but_rounding(hidden):
                 words.weight.uniform_(0, 1)
                 words.weight.mul_(sign * bound / 2 / words.weight.sum(1, keepdim=True))
                 words.bias.fill_(sign * bound / 2)
-                gates = Gates(model.decoder.lstm, words, 2)
+                gates = gates_of(model)
                 assert gates.safe is safe
                 h = 2 * torch.rand(50, hidden) - 1
                 reference = logsumexp((h.double() @ words.weight.double().T + words.bias.double()).numpy(), axis=1)

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from conftest import composed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from uncollapse.config import build, check_knobs, knobs_of
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.schedules import Linear, at
+from uncollapse.schedules import Constant, Cyclical, Linear, Logistic, Scaled, at, end_of
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)
 RANGE = "out of range"
@@ -47,6 +49,133 @@ def test_no_epochs_is_the_constant_1(epoch):
 def test_a_bare_number_is_a_constant_schedule_and_a_function_is_asked():
     assert at(0.4, 0) == at(0.4, 17.5) == 0.4
     assert at(lambda epoch: epoch**2, 3.0) == 9.0
+
+
+def test_a_schedule_ends_at_1_unless_it_says_otherwise():
+    assert end_of(0.4) == 0.4 and end_of(Linear(3)) == end_of(Logistic(1, 8)) == end_of(Cyclical(6, 4, 0.5)) == 1
+    assert end_of(Constant(0.4)) == 0.4 == end_of(Scaled(Linear(3), 0.4)) and end_of(lambda epoch: epoch) == 1
+
+
+@properties
+@given(st.floats(0, 10), positions)
+def test_beta_is_one_number_throughout(beta, epoch):
+    assert Constant(beta)(epoch) == beta == at(Constant(beta), epoch)
+
+
+@properties
+@given(st.floats(0, 10), positions, spans)
+def test_scaled_is_the_product(factor, epoch, epochs):
+    assert Scaled(Linear(epochs), factor)(epoch) == factor * Linear(epochs)(epoch)
+
+
+# ---------------------------------------------------------------- logistic
+
+
+@pytest.mark.parametrize(
+    ("midpoint", "steepness", "epoch", "weight"),
+    [
+        (1, 8, 0, 1 / (1 + np.exp(8))),
+        (1, 8, 1, 0.5),
+        (1, 8, 1.25, 1 / (1 + np.exp(-2))),
+        (1, 8, 2, 1 / (1 + np.exp(-8))),
+        (3, 2, 1, 1 / (1 + np.exp(4))),
+        (0, 5, 0, 0.5),
+        (1e4, 1e4, 0, 0),  # far out, where the exponential is not a float any more
+        (1, 8, 1e300, 1),
+    ],
+)
+def test_logistic_by_hand(midpoint, steepness, epoch, weight):
+    assert Logistic(midpoint, steepness)(epoch) == pytest.approx(weight, rel=1e-12, abs=1e-16)
+
+
+@properties
+@given(positions, spans, positions, positions)
+def test_logistic_stays_in_its_bounds_never_falls_and_is_symmetric(midpoint, steepness, one, other):
+    schedule = Logistic(midpoint, steepness)
+    early, late = sorted((one, other))
+    assert 0 <= schedule(early) <= schedule(late) <= 1
+    assert schedule(midpoint + one) + schedule(midpoint - one) == pytest.approx(1, abs=1e-6)
+    assert schedule(midpoint + 40 / steepness) == pytest.approx(1, abs=1e-9)
+
+
+def test_the_logistic_head_starts_near_0_and_arrives_within_a_run_of_three_epochs():
+    knobs = composed("head=kl_logistic")
+    schedule = Logistic(knobs.midpoint, knobs.steepness)
+    assert schedule(0.0) < 1e-3 and schedule(2.0) > 0.999
+
+
+# ---------------------------------------------------------------- cyclical
+
+
+# 8 epochs, 4 periods of 2, ramps over the first half: 0 -> 1 in one epoch, then one epoch at 1
+BY_HAND = {0: 0, 0.25: 0.25, 0.5: 0.5, 1: 1, 1.5: 1, 1.999: 1, 2: 0, 2.25: 0.25, 3: 1, 3.999: 1, 4: 0, 4.75: 0.75, 5: 1}
+BY_HAND |= {6: 0, 6.5: 0.5, 7: 1, 7.999: 1, 8: 1, 8.5: 1, 10: 1, 1000: 1}
+
+
+@pytest.mark.parametrize(("epoch", "weight"), BY_HAND.items())
+def test_cyclical_by_hand(epoch, weight):
+    assert Cyclical(8, 4, 0.5)(epoch) == weight
+
+
+@pytest.mark.parametrize(
+    ("ramp", "epoch", "weight"), [(1, 1, 0.5), (1, 1.5, 0.75), (1, 2, 0), (1, 8, 1), (0.25, 0.25, 0.5), (0.25, 0.5, 1)]
+)
+def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
+    assert Cyclical(8, 4, ramp)(epoch) == weight
+
+
+@properties
+@given(st.integers(1, 50), st.integers(1, 20), st.floats(0.05, 1), st.integers(1, 400))
+def test_a_run_has_exactly_its_ramps_each_as_long_as_asked_and_none_late(epochs, cycles, ramp, per_epoch):
+    total, schedule = epochs * per_epoch, Cyclical(epochs, cycles, ramp)
+    if total < 2 * cycles:
+        return  # a period needs two steps to be seen
+    weights = np.array([schedule(step / per_epoch) for step in range(total)])
+    assert weights[0] == 0 and weights.min() >= 0 and weights.max() <= 1
+    falls = 1 + np.flatnonzero(np.diff(weights) < 0)
+    starts = [-(-total * k // cycles) for k in range(1, cycles)]  # the first step at or after each boundary
+    assert falls.tolist() == starts
+    period = total / cycles
+    for first, last in zip([0, *starts], [*starts, total], strict=True):
+        at_1 = (weights[first:last] == 1).sum()
+        assert abs(at_1 - (1 - ramp) * period) <= 2
+        assert weights[first] < 1 / (ramp * period) + 1e-6
+    assert schedule(epochs) == schedule(epochs + 0.5) == 1
+
+
+@properties
+@given(positions, spans, st.integers(1, 20), st.floats(0, 1))
+def test_cyclical_is_a_weight_and_depends_on_the_position_alone(epoch, epochs, cycles, ramp):
+    weight = Cyclical(epochs, cycles, ramp)(epoch)
+    assert 0 <= weight <= 1 and weight == Cyclical(epochs, cycles, ramp)(epoch)
+    assert Cyclical(epochs, cycles, 0)(epoch) == 1.0
+
+
+def test_cyclical_lasts_as_long_as_the_run_which_is_no_knob_of_it():
+    cfg = composed("head=kl_cyclical", "trainer.epochs=9", "cycles=3")
+    assert build(cfg.objective, "objective").weight == Cyclical(9, 3, 0.5)
+    assert knobs_of("kl_cyclical") == {"cycles", "ramp"}
+    check_knobs(cfg, "kl_cyclical")
+    with pytest.raises(InputError, match="no knob epochs"):
+        check_knobs(composed("head=kl_cyclical", "+epochs=3"), "kl_cyclical")
+
+
+BAD = [
+    (lambda: Logistic(-1, 8), "midpoint=-1: out of range; allowed is 0 <= midpoint"),
+    (lambda: Logistic(1, 0), "steepness=0: out of range; allowed is 0 < steepness"),
+    (lambda: Cyclical(6, 0, 0.5), "cycles=0: allowed is a whole number of at least 1"),
+    (lambda: Cyclical(6, 1.5, 0.5), "cycles=1.5: allowed is a whole number of at least 1"),
+    (lambda: Cyclical(6, 4, 1.5), "ramp=1.5: out of range; allowed is 0 <= ramp <= 1"),
+    (lambda: Cyclical(0, 4, 0.5), "trainer.epochs=0: out of range; allowed is 0 < trainer.epochs"),
+    (lambda: Constant(-0.4), "beta=-0.4: out of range; allowed is 0 <= beta"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_bad_knobs_are_refused_in_the_users_word(make, message):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(("value", "why"), [(-1, RANGE), (float("nan"), RANGE), ("3", "not a number")])

@@ -165,7 +165,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data is read
-    require_sense(model_cfg.build(TRIAL, posterior, decoder), objective, procedure, head)
+    require_sense(model_cfg.build(max(TRIAL, model_cfg.latent), posterior, decoder), objective, procedure, head)
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -68,6 +69,14 @@ class TextBatch:
             return self
         move = {name: getattr(self, name).to(device) for name in ("tokens", "lengths", "targets", "owner")}
         return replace(self, stretches=tuple(replace(s, real=s.real.to(device)) for s in self.stretches), **move)
+
+    def bag_nll(self, outputs: Tensor) -> Tensor:
+        """-log of each sentence as a bag of words under softmax(outputs), outputs [B, V] -> [B] nats, whatever the order of words.
+
+        Its end counts as a word, as it does in a decoder's -log p(x|z).
+        """
+        losses = -functional.log_softmax(outputs, -1)[self.owner, self.targets]
+        return losses.new_zeros(len(self)).index_add(0, self.owner, losses)
 
 
 def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:

@@ -1,6 +1,7 @@
 """Examples that are vectors of numbers: batches of them, and Gaussian data whose every quantity is known in closed form."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,10 @@ class VectorBatch:
 
     def to(self, device: torch.device) -> "VectorBatch":
         return replace(self, x=self.x.to(device))
+
+    def bag_nll(self, outputs: Tensor) -> Tensor:
+        """-log N(x; outputs, I), outputs [B, P] -> [B] nats: what stands in for a bag of words where there are none."""
+        return 0.5 * ((self.x - outputs).square() + math.log(2 * math.pi)).sum(-1)
 
 
 @dataclass(frozen=True)

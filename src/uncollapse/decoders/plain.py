@@ -9,6 +9,8 @@ class Plain(nn.Module):
     """What every output layer offers. A model builds it from (latent D, outputs V) and keeps W [V, H] and b [V] in an `nn.Linear`.
 
     outputs = weight(layer) [h, features(z)] + b: a remedy says what the layer reads of z, and how that and W make one matrix.
+    Its own weights are `nn.Parameter`s and draw nothing from the global random state: `model.init` redraws every `nn.Linear` in
+    turn, and all that a model shares with plain, the head included, must start from the same weights.
     """
 
     def __init__(self, latent: int, outputs: int):

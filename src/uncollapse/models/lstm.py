@@ -136,29 +136,39 @@ class Decoder(nn.Module):
         What words contribute to the gates is computed once for all n, what z contributes once for all words; sentences that
         have ended leave; logits live for one step and one block of words only.
         """
-        n, count, _ = z.shape
-        weight, bias = self.output.weight(self.words), self.words.bias
-        gates = Gates(self.lstm, weight, bias, z.shape[-1], bounded=weight is self.words.weight)
-        before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
-        from_words = gates.words(self.embed(before))  # [B, T, 4H]
+        n, count, latent = z.shape
         z = z.transpose(0, 1).flatten(0, 1)  # a sentence's codes lie together, so that those alive are the first rows
-        from_z, c, features = gates.z(z), self.cell(z), self.output.features(z)
-        h, total = torch.tanh(c), z.new_zeros(count, n)
+        weight, features = scaled(self.output.weight(self.words), self.output.features(z))
+        c, bias = self.cell(z), self.words.bias
+        seen = beside(torch.tanh(c), features)  # what the output layer reads, h at its left
+        h, total = seen[:, : self.lstm.hidden_size], z.new_zeros(count, n)
+        gates = Gates(self.lstm, weight, bias, latent)
+        before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
+        from_words, from_z = gates.words(self.embed(before)), gates.z(z)  # [B, T, 4H], [B n, 4H]
         pre, alive = torch.empty_like(from_z), count
         lengths = batch.lengths.tolist()
         for t in range(batch.tokens.shape[1]):
             while lengths[alive - 1] <= t:
                 alive -= 1
-            h, c, pre = (x[: alive * n] for x in (h, c, pre))
+            seen, h, c, pre = (x[: alive * n] for x in (seen, h, c, pre))
             torch.addmm(from_z[: alive * n], h, gates.recurrent, out=pre)
             pre.view(alive, n, -1).add_(from_words[:alive, t, None])
             step(pre, h, c)
-            seen = beside(h, None if features is None else features[: alive * n])
             total[:alive] += gates.log_normaliser(seen).view(alive, n)
             target = batch.tokens[:alive, t]
             chosen = torch.bmm(seen.view(alive, n, -1), weight[target][..., None])[..., 0]
             total[:alive] -= chosen + bias[target][:, None]
         return total.T
+
+
+def scaled(weight: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The same outputs from features in [-1, 1]: a column of features [R, F] that leaves it is divided by its largest value, and
+    the column of weight [V, H + F] that it meets multiplied by it.
+    """
+    if features is None:
+        return weight, None
+    largest = features.abs().amax(0).clamp_min(1)
+    return weight * beside(weight.new_ones(weight.shape[1] - len(largest)), largest), features / largest
 
 
 LOGITS = 1 << 18  # at a time: they stay in the cache between the product that makes them and their sum
@@ -169,10 +179,11 @@ SAFE = 80.0  # exp of it is far from float32's end
 class Gates:
     """The weights of an LSTM and its output layer laid out for `Decoder.many`: gates in the order i, f, o, g.
 
-    tanh(g) = 2 s(2g) - 1, so g's weights are doubled and one sigmoid serves all four.
+    tanh(g) = 2 s(2g) - 1, so g's weights are doubled and one sigmoid serves all four. `bounded`: what the output layer reads lies in
+    [-1, 1], as the LSTM's outputs do.
     """
 
-    def __init__(self, lstm: nn.LSTM, weight: Tensor, bias: Tensor, latent: int, bounded: bool):
+    def __init__(self, lstm: nn.LSTM, weight: Tensor, bias: Tensor, latent: int, bounded: bool = True):
         weight_ih, weight_hh, bias_ih, bias_hh = (getattr(lstm, f"{name}_l0") for name in PARTS)
         i, f, g, o = torch.arange(4 * lstm.hidden_size).chunk(4)
         order = torch.cat([i, f, o, g]).to(weight.device)
@@ -183,8 +194,7 @@ class Gates:
         self.bias = (bias_ih + bias_hh)[order] * scale
         self.recurrent = (weight_hh[order] * scale[:, None]).T.contiguous()
         self.logits, self.logit_bias = weight, bias
-        # the LSTM's outputs lie in [-1, 1], so this bounds every logit that they alone make; within it the search for the
-        # largest one can be spared
+        # this bounds every logit; within it the search for the largest one can be spared
         self.safe = bounded and bool((weight.abs().sum(1) + bias.abs()).max() + math.log(len(bias)) < SAFE)
 
     def words(self, embedded: Tensor) -> Tensor:

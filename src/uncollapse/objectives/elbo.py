@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uncollapse.errors import number
 from uncollapse.posteriors.normal import Posterior
-from uncollapse.schedules import Schedule, at
+from uncollapse.schedules import Schedule, at, end_of
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ELBO:
 
     @property
     def final_weight(self) -> float:
-        """What the KL counts for when the best weights are chosen: a constant weight as it is, a schedule as its end, 1."""
-        return 1.0 if callable(self.weight) else float(self.weight)
+        """What the KL counts for when the best weights are chosen: the weight that training ends with."""
+        return end_of(self.weight)
 
     def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
         rec, kl = nll.mean(), q.kl.sum(-1).mean()

@@ -2,9 +2,34 @@
 
 from uncollapse.posteriors.bn_mu import BatchNormMu
 from uncollapse.posteriors.bn_tau import BatchNormTau
+from uncollapse.posteriors.delta import Delta, DeltaAR1
+from uncollapse.posteriors.du import DU
 from uncollapse.posteriors.gaussian import Gaussian
+from uncollapse.posteriors.iaf import InverseAutoregressiveFlow
 from uncollapse.posteriors.ln_mu import LayerNormMu
+from uncollapse.posteriors.mog import MixtureOfGaussians
 from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
+from uncollapse.posteriors.nothing import Nothing
 from uncollapse.posteriors.rms_tau import RMSNormTau
+from uncollapse.posteriors.scale import Scale
+from uncollapse.posteriors.vamp import Vamp
+from uncollapse.posteriors.vmf import VonMisesFisher
 
-__all__ = ["BatchNormMu", "BatchNormTau", "DiagonalGaussian", "Gaussian", "LayerNormMu", "Posterior", "RMSNormTau"]
+__all__ = [
+    "DU",
+    "BatchNormMu",
+    "BatchNormTau",
+    "Delta",
+    "DeltaAR1",
+    "DiagonalGaussian",
+    "Gaussian",
+    "InverseAutoregressiveFlow",
+    "LayerNormMu",
+    "MixtureOfGaussians",
+    "Nothing",
+    "Posterior",
+    "RMSNormTau",
+    "Scale",
+    "Vamp",
+    "VonMisesFisher",
+]

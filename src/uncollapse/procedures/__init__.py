@@ -47,12 +47,12 @@ class Training:
     def update(self, loss: Tensor, parts: tuple[str, ...] | None = None) -> None:
         """One optimiser step of the named parts (all of them by default), gradients clipped over these parts together."""
         optimizers = [self.optimizers[part] for part in parts or self.optimizers]
+        stepped = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(inputs=stepped if parts else None)  # gradients that nobody steps along are not computed
         if self.clip is not None:
-            groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-            nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], self.clip)
+            nn.utils.clip_grad_norm_(stepped, self.clip)
         for optimizer in optimizers:
             optimizer.step()
 

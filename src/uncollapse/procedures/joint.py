@@ -10,7 +10,8 @@ class Joint:
     """step(training, batch) -> Loss.
 
     Procedures with state (it must be in the checkpoint) are `nn.Module`s; `begin(training)` is called before the first step and
-    before a resume, `infer(model, batch, generator)` when codes are not the encoder's alone.
+    before a resume, `infer(model, batch, generator)` when codes are not the encoder's alone. One that does not train the final model
+    from the start says so by `settled`: while it is false, weights never count as the best.
     """
 
     def step(self, training: Training, batch: Any) -> Loss:

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import pandas as pd
 
 from .codes import SATURATED, collapse_rows, probe_rows
-from .curves import MOST_MAPS, TOGETHER, mapped_runs, validation
-from .finals import MOST_MOMENTS, measured, moment_runs, tau_series
+from .curves import TOGETHER, far_above, heat_map, map_top, mapped_runs, validation
+from .finals import MOST_MOMENTS, costs, measured, moment_runs, tau_series
 from .plane import ceilings, exact
-from .stats import finished
-from .style import MOST_GROUPS
+from .stats import finished, outlying
+from .style import MOST_GROUPS, crowded
 
 ENDS = {"unfinished": "open circle", "failed": "cross"}
-INTERVAL = "95 % t-interval (none at n = 1)"
+INTERVAL = "95 % t-interval (none at n = 1; cut where it leaves the panel)"
 
 
 def kl_over_steps(rows: pd.DataFrame) -> str:
@@ -30,17 +30,21 @@ def learning_curves(rows: pd.DataFrame) -> str:
     return (
         f"Validation nelbo (rec + kl, weight 1) against training step. {curve_text(rows)}{line} "
         "The first fifth of training is cut off where it lies above the axis."
+        + " ↑: runs far above all others are cut off too; the number is the mean of their last values."
+        * bool(far_above(rows))
     )
 
 
 def kl_per_dim(rows: pd.DataFrame) -> str:
     shown, groups = mapped_runs(rows), rows["order"].nunique()
+    clipped = map_top([(int(run["order"].iloc[0]), heat_map(run)[1].max()) for run in shown])[1]
     seeds = ", ".join(map(str, sorted({int(run["seed"].iloc[0]) for run in shown})))
-    cut = f" {len(shown)} of {groups} groups are shown: the first {MOST_MAPS} whose KL splits over dimensions."
+    cut = f" {len(shown)} of {groups} groups are shown: the first {MOST_GROUPS} whose KL splits over dimensions."
     return (
         "Validation KL of every latent dimension over training, evaluation mode, sorted by the last value. "
         f"The first seed of each group (n = 1 run per panel, seed {seeds}), so no interval. "
-        f"The colour scale is shared and follows the square root.{cut if len(shown) < groups else ''}"
+        "The colour scale is shared and follows the square root"
+        f"{'; it ends below runs with a far higher KL' * clipped}.{cut if len(shown) < groups else ''}"
     )
 
 
@@ -49,7 +53,37 @@ def usage(runs: pd.DataFrame) -> str:
         f"Active units and shuffled-z gap on test. Points: seeds ({seeds_text(runs)}); bar: mean and {INTERVAL}. "
         "Batch-norm heads reach au = d (dotted) by construction, since the variance of mu is gamma² whatever the "
         "decoder does with z; the gap is the honest test: 0 exactly when the decoder ignores z."
+        + by_slot(runs, "the gap")
+        + at_edge(finished(runs), "shuffle_gap")
         + not_shown(finished(runs)["order"].nunique())
+        + left_out(runs)
+    )
+
+
+def cost(runs: pd.DataFrame) -> str:
+    shown = costs(runs)
+    return (
+        "What a remedy costs. Left: nll on test minus plain's at the same seed; below 0 it models the data better. Right: "
+        f"seconds per step over plain's mean. Points: seeds ({seeds_text(shown)}); bar: mean and {INTERVAL}; on the left "
+        "the interval is of the paired differences. Runs that shared a machine with others are slowed unequally."
+        + by_slot(shown, "the difference, lowest on top")
+        + at_edge(shown, "d_nll")
+        + not_shown(shown["order"].nunique())
+        + lacking(runs[runs["head"] != "plain"], shown, "a plain run of their seed with nll")
+        + left_out(runs)
+    )
+
+
+def cost_benefit(runs: pd.DataFrame) -> str:
+    shown = costs(runs).dropna(subset=["shuffle_gap"])
+    return (
+        "nll on test minus plain's at the same seed, against how much the decoder loses with the code of another example. "
+        "Right and low is good: a code that is used, at no cost in likelihood. Above the line the code costs likelihood. "
+        f"Points: seeds ({seeds_text(shown)}); crosses: means and 95 % t-intervals (none at n = 1, cut at the frame), "
+        "vertical ones of the paired differences. The horizontal axis is linear below 0.1 nats and logarithmic above."
+        + by_slot(shown)
+        + at_edge(shown, "d_nll")
+        + lacking(runs[runs["head"] != "plain"], shown, "a plain run of their seed with nll")
         + left_out(runs)
     )
 
@@ -68,6 +102,7 @@ def rate_distortion(runs: pd.DataFrame) -> str:
     bound, name = exact(finished(runs))
     groups = finished(runs)["order"].nunique()
     rest = f" Small grey points: the groups after the first {MOST_GROUPS}." if groups > MOST_GROUPS else ""
+    names = "names" if crowded(runs) else "numbered discs"
     line = (
         f" Black dashes: rec + kl = {bound:.2f} nats ({name}); no model is below it, but for chance in one test sample."
         if name
@@ -75,7 +110,9 @@ def rate_distortion(runs: pd.DataFrame) -> str:
     )
     return (
         f"Distortion against rate on test, evaluation mode. One point per run ({seeds_text(runs)}), so no interval; "
-        f"numbered discs point to group means. Grey: lines of equal nelbo, with their values.{line}{rest}"
+        f"{names} point to group means. Grey: lines of equal nelbo, with their values.{line}{rest}"
+        + by_slot(runs)
+        + at_edge(finished(runs), "kl", "rec")
         + left_out(runs)
     )
 
@@ -83,6 +120,7 @@ def rate_distortion(runs: pd.DataFrame) -> str:
 def mi_vs_kl(runs: pd.DataFrame) -> str:
     shown = measured(runs, "mi", "kl")
     groups = shown["order"].nunique()
+    names = "Names" if crowded(runs) else "Numbered discs"
     rest = f" Small grey points: the groups after the first {MOST_GROUPS}." if groups > MOST_GROUPS else ""
     line = (
         " Grey dashes: the ceiling ln N of an estimate with N examples (an arrow where it is far above all points); "
@@ -92,10 +130,10 @@ def mi_vs_kl(runs: pd.DataFrame) -> str:
     )
     return (
         f"Mutual information of x and z against rate on test. One point per run ({seeds_text(shown)}), so no interval "
-        "over seeds; thin bars: 1.96 standard errors over examples. Numbered discs point to group means. Black line: "
+        f"over seeds; thin bars: 1.96 standard errors over examples. {names} point to group means. Black line: "
         f"mi = kl; no model lies above, but for noise of the estimate.{line} The distance below the line is the KL "
         "of the aggregate posterior from the prior: rate that tells nothing of x."
-        f"{rest}{lacking(runs, shown, 'mi')}{left_out(runs)}"
+        f"{rest}{by_slot(runs)}{at_edge(shown, 'kl')}{lacking(runs, shown, 'mi')}{left_out(runs)}"
     )
 
 
@@ -113,6 +151,12 @@ def collapse_curves(runs: pd.DataFrame) -> str:
 def probe(runs: pd.DataFrame) -> str:
     rows = probe_rows(runs)
     seeds = seeds_text(rows.drop_duplicates("run"))
+    if crowded(rows):
+        return probe_text(
+            runs,
+            "Accuracy, mean over the factors, against the number of labelled examples. Thick: means over the finished seeds "
+            f"({seeds}); thin: every seed, so no interval is drawn. The means of the other groups are grey.",
+        )
     thin = "points" if rows["order"].nunique() > TOGETHER else "thin, with points"
     return probe_text(
         runs,
@@ -128,7 +172,7 @@ def probe_final(runs: pd.DataFrame) -> str:
     return probe_text(
         runs,
         f"Accuracy at the largest number of labels ({most}), one column per factor. Points: seeds ({seeds}); bar: mean and "
-        f"{INTERVAL}.",
+        f"{INTERVAL}.{by_slot(rows, 'the mean over factors')}",
     )
 
 
@@ -158,6 +202,8 @@ def rate_parts(runs: pd.DataFrame) -> str:
         "tell of each other, and how far each is from its prior. Bars: means over seeds; points: the kl of every seed "
         f"({seeds_text(shown)}), so no interval is drawn. Parts that Monte Carlo noise made negative are drawn as 0: "
         f"a bar may end a little beyond its kl.{whole} {star}".rstrip()
+        + (" Groups are sorted by kl." if crowded(runs) else "")
+        + at_edge(shown, "kl")
         + not_shown(shown["order"].nunique())
         + lacking(runs, shown, "these parts")
         + left_out(runs)
@@ -166,13 +212,14 @@ def rate_parts(runs: pd.DataFrame) -> str:
 
 def moments(runs: pd.DataFrame) -> str:
     shown, groups = moment_runs(runs), finished(runs)["order"].nunique()
-    cut = f" {len(shown)} of {groups} groups are shown: the first {MOST_MOMENTS} that recorded moments in both modes."
+    cut = f" {len(shown)} of {groups} groups are shown: the first {MOST_GROUPS} that recorded moments in both modes."
+    small = " One panel per group: evaluation mode, and the sum in training mode as a line; ↑: values above the axis."
     seeds = ", ".join(map(str, sorted(shown["seed"].unique())))
     return (
         "Moments of the posterior over the test split, per latent dimension. If the aggregate posterior is to match "
         "N(0, 1), E[mu] is 0 and E[mu²] + E[sigma²] is 1; the tau heads hold both by construction in training mode. "
-        f"First finished seed of each group (n = 1 run per row, seed {seeds}), so no interval."
-        f"{cut if len(shown) < groups else ''}{left_out(runs)}"
+        f"First finished seed of each group (n = 1 run per group, seed {seeds}), so no interval."
+        f"{small if len(shown) > MOST_MOMENTS else ''}{cut if len(shown) < groups else ''}{left_out(runs)}"
     )
 
 
@@ -180,7 +227,7 @@ def train_vs_eval(runs: pd.DataFrame) -> str:
     return (
         f"Test KL in training mode (open) and in evaluation mode (filled), one pair per run ({seeds_text(runs)}), "
         "so no interval. The two differ where a head uses batch statistics or a part acts in training only. "
-        "The axis is linear below 0.1 nats." + not_shown(finished(runs)["order"].nunique()) + left_out(runs)
+        "The axis is linear below 0.1 nats." + by_slot(runs, "the KL of evaluation mode") + not_shown(finished(runs)["order"].nunique()) + left_out(runs)
     )
 
 
@@ -196,8 +243,23 @@ def curve_text(rows: pd.DataFrame) -> str:
         f"Thick: mean over the finished seeds ({seeds_text(runs)}); thin: every seed, so no interval is drawn.",
         f"Thin dashes are runs without an end: {', '.join(ends)}." if ends else "",
         "The means of the other groups are grey." if groups > TOGETHER else "",
+        "Colours say which slot of the config a head changes." if crowded(rows) else "",
     ]
     return " ".join(filter(None, parts)) + not_shown(groups)
+
+
+def by_slot(frame: pd.DataFrame, by: str = "") -> str:
+    """What colour, marker and order say in a crowd."""
+    if not crowded(frame):
+        return ""
+    order = f"; groups are sorted by {by}" if by else ""
+    return f" Colour and marker say which slot of the config a head changes{order}."
+
+
+def at_edge(runs: pd.DataFrame, *metrics: str) -> str:
+    """That some runs are drawn at the edge, where there are some."""
+    far = any(outlying(runs, metric).any() for metric in metrics)
+    return " Arrows at an edge: groups far from all others, with their means." * far
 
 
 def seeds_text(runs: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """Figures of what the code carries: the parts of the rate, collapsed dimensions, and what a linear probe reads."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from .curves import TOGETHER, curve_panels, draw_group, mean_line
-from .finals import dots, final, first_groups, measured, rows_figure, spread
-from .stats import by_group
-from .style import NoFigure, grid, legend_below, legend_right, short_count, style_of, wrap
+from .finals import dots, edge_value, final, first_groups, measured, ranked, rows_figure, spread
+from .stats import by_group, outlying
+from .style import NoFigure, crowded, grid, legend_below, legend_right, short_count, slot_key, style_of, wrap
 
 PARTS = {  # colour and hatch, so that the parts differ on a grey print too
     "mi": ("#0072B2", "", "mi"),
@@ -29,18 +30,22 @@ ORACLE: dict[str, Any] = {"color": "#222222", "linestyle": (0, (5, 3)), "linewid
 
 def rate_parts(runs: pd.DataFrame) -> Figure:
     """kl = mi + total correlation + sum_j KL(q(z_j)||p) (nats, test): stacked means per group, seeds as points."""
-    runs = first_groups(measured(runs, "mi", "marginal_kl", "kl"))
+    runs = ranked(first_groups(measured(runs, "mi", "marginal_kl", "kl")), "kl")
     fig, (ax,) = rows_figure(starred(runs), 1)
-    for y, (_, group) in enumerate(by_group(runs)):
+    far = set(runs.loc[outlying(runs, "kl"), "order"])
+    for y, (order, group) in enumerate(by_group(runs)):
+        if order in far:
+            edge_value(ax, y, group["kl"].mean(), True, "black")
+            continue
         left = 0.0
         for part, width in parts_of(group).items():
             color, hatch, _ = PARTS[part]
             ax.barh(y, width, 0.6, left, color=color, hatch=hatch, edgecolor="white", linewidth=0)
             left += width
-        ax.plot(group["kl"], y + spread(len(group), 0.18), "o", color="black", mec="white", mew=0.7, ms=4.5)
+        ax.plot(group["kl"], y + spread(len(group), 0.18), "o", color="black", mec="white", mew=0.7, ms=3.4 if crowded(runs) else 4.5)
     ax.set_xlim(left=0)
     ax.set_xlabel("nats per example")
-    legend_right(fig, parts_key(runs))
+    (legend_below if crowded(runs) else legend_right)(fig, parts_key(runs))
     return fig
 
 
@@ -56,14 +61,29 @@ def collapse_curves(runs: pd.DataFrame) -> Figure:
 def probe(runs: pd.DataFrame) -> Figure:
     """Accuracy of a linear classifier on mu against the number of labels, one panel per factor."""
     rows = first_groups(probe_rows(runs))
+    if crowded(rows):
+        return probe_of_crowd(rows)
     fig, axes = probe_panels(rows)
     bounds(axes, rows, "axhline")
     return fig
 
 
+def probe_of_crowd(rows: pd.DataFrame) -> Figure:
+    """One panel per group with the mean over the factors."""
+    rows = rows.groupby(["run", "order", "group", "slot", "crowded", "status", "step"], as_index=False)[
+        ["accuracy", "chance", "oracle"]
+    ].mean()
+    budgets = sorted(rows["step"].unique())
+    fig, axes = curve_panels(rows, "accuracy", "accuracy, mean over the factors", "labelled examples", partial(label_axis, budgets=budgets))
+    for ax in axes:
+        for line, style in (("chance", CHANCE), ("oracle", ORACLE)):
+            ax.axhline(rows[line].mean(), **style)
+    return fig
+
+
 def probe_final(runs: pd.DataFrame) -> Figure:
     """The same at the largest number of labels, one column per factor, seeds as points, mean and t-interval."""
-    rows = first_groups(probe_rows(runs))
+    rows = ranked(first_groups(probe_rows(runs)), "accuracy")
     fig, axes = probe_at_most_labels(rows)
     bounds(axes, rows, "axvline")
     return fig
@@ -124,7 +144,7 @@ def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
 
 def labels_of(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """What every row of a run repeats."""
-    return runs[["run", "order", "group", "seed", "status"]].to_dict("records")  # type: ignore[return-value]
+    return runs[["run", "order", "group", "slot", "crowded", "seed", "status"]].to_dict("records")  # type: ignore[return-value]
 
 
 def has_lists(value: Any, *keys: str) -> bool:
@@ -147,22 +167,24 @@ def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run, factor and number of labels (as `step`) with accuracy, chance and oracle, all shares of 1."""
     runs = final(runs)
     pairs = zip(runs["probe_curves"], labels_of(runs), strict=True)
-    parts = [part for curves, labels in pairs for part in probe_parts(curves, labels) if len(part)]
-    if not parts:
+    rows = [row for curves, labels in pairs for row in probe_records(curves, labels)]
+    if not rows:
         raise NoFigure("no finished run has probe curves (scripts/evaluate.py makes them where factors are known).")
-    return pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(rows)
 
 
-def probe_parts(curves: Any, labels: dict[str, Any]) -> Iterator[pd.DataFrame]:
-    """A frame [budgets] for each factor of one run that has as many accuracies as there are budgets."""
+def probe_records(curves: Any, labels: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A record for each known accuracy of each factor of one run that has as many accuracies as there are budgets."""
     if not isinstance(curves, dict) or not isinstance(curves.get("factors"), dict):
         return
     for factor, values in curves["factors"].items():
         both = {"labels": curves.get("labels"), "accuracy": (values or {}).get("accuracy")}
         if has_lists(both, "labels", "accuracy"):
-            frame = pd.DataFrame({"step": both["labels"], "accuracy": both["accuracy"]}, dtype=float)
             known = {line: np.nan if values.get(line) is None else float(values[line]) for line in ("chance", "oracle")}
-            yield frame.assign(**labels, factor=str(factor), **known).dropna(subset=["accuracy"])
+            for budget, accuracy in zip(both["labels"], both["accuracy"], strict=True):
+                if accuracy is not None:
+                    known |= {"step": float(budget), "accuracy": float(accuracy), "factor": str(factor)}
+                    yield labels | known
 
 
 def probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
@@ -171,13 +193,14 @@ def probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
     fig, axes = grid(len(factors), 3, 1.7, sharex=True, sharey=True)
     many = rows["order"].nunique() > TOGETHER
     for ax, (name, factor) in zip(axes, factors, strict=True):
-        for order, group in by_group(factor):
+        for _, group in by_group(factor):
+            style = style_of(group)
             if many:  # thin lines of seeds would hide each other
                 line = mean_line(group, "accuracy")
-                ax.plot(line.index, line, **style_of(order)._asdict(), linewidth=1.1, markersize=3)
+                ax.plot(line.index, line, **style._asdict(), linewidth=1.1, markersize=3)
             else:
-                draw_group(ax, group, "accuracy", style_of(order))
-            ax.plot(group["step"], group["accuracy"], ".", color=style_of(order).color, markersize=3, alpha=0.6)
+                draw_group(ax, group, "accuracy", style)
+            ax.plot(group["step"], group["accuracy"], ".", color=style.color, markersize=3, alpha=0.6)
         ax.set_title(wrap(str(name), 24))
         label_axis(ax, sorted(rows["step"].unique()))
     for ax in axes[-3:]:  # no supxlabel: the legend would cover it
@@ -195,12 +218,12 @@ def probe_at_most_labels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
     fig, axes = rows_figure(rows, len(factors))
     lines = {order: y for y, (order, _) in enumerate(by_group(rows))}
     for ax, (name, factor) in zip(axes, factors, strict=True):
-        dots(ax, factor, "accuracy", lines)
+        dots(ax, factor, "accuracy", lines=lines)
         ax.set_title(wrap(str(name), 14))
         ax.set_xlabel("accuracy")
         ax.margins(x=0.1)
         ax.xaxis.set_major_locator(MaxNLocator(3))
-    legend_below(fig, line_key(rows))
+    legend_below(fig, [*(slot_key(rows) if crowded(rows) else []), *line_key(rows)])
     return fig, axes
 
 
@@ -216,8 +239,8 @@ def label_axis(ax: Axes, budgets: list[float]) -> None:
 
 def group_key(rows: pd.DataFrame) -> list[Line2D]:
     return [
-        Line2D([], [], **style_of(order)._asdict(), label=wrap(group["group"].iloc[0]))
-        for order, group in by_group(rows)
+        Line2D([], [], **style_of(group)._asdict(), label=wrap(group["group"].iloc[0]))
+        for _, group in by_group(rows)
     ]
 
 

@@ -11,24 +11,27 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .stats import by_group
+from .stats import by_group, outlying
 from .style import (
     COLOURS,
     GREY,
     MOST_GROUPS,
+    PLAIN,
     WIDTH,
     NoFigure,
     Style,
+    crowded,
     grid,
     kl_scale,
     legend_right,
+    panel_title,
+    slot_key,
     step_axis,
     style_of,
     wrap,
 )
 
 TOGETHER = 8  # groups that one panel can carry; more get a panel each
-MOST_MAPS = 16
 
 
 def kl_over_steps(rows: pd.DataFrame) -> Figure:
@@ -40,10 +43,15 @@ def kl_over_steps(rows: pd.DataFrame) -> Figure:
 
 
 def learning_curves(rows: pd.DataFrame) -> Figure:
-    """Validation nelbo (nats) against step; the axis leaves out the steep first steps."""
+    """Validation nelbo (nats) against step; the axis leaves out the steep first steps, and runs far above all others."""
     rows = validation(rows, "nelbo")
     fig, axes = curve_panels(rows, "nelbo", "validation nelbo (nats)")
-    low, high = nelbo_limits(rows)
+    above = far_above(rows)
+    low, high = nelbo_limits(rows[~rows["order"].isin(above)])
+    for order, value in above.items():
+        name = f"{wrap(rows.loc[rows['order'] == order, 'group'].iloc[0])} " if len(axes) == 1 else ""
+        ax = axes[0] if len(axes) == 1 else axes[sorted(rows["order"].unique()).index(order)]
+        ax.text(0.98, 0.96, f"{name}↑ {value:,.4g}", transform=ax.transAxes, ha="right", va="top", fontsize=8)
     oracle = rows["oracle_valid"].dropna().unique()
     for ax in axes:
         if len(oracle) == 1:
@@ -58,21 +66,23 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
     if not shown:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [heat_map(run) for run in shown]
-    top = max(max(values.max() for _, values in maps), 1e-3)
+    top, above = map_top([(int(run["order"].iloc[0]), values.max()) for run, (_, values) in zip(shown, maps, strict=True)])
     norm = PowerNorm(0.5, 0, top)  # square root: 0.05 nats differ from 0 beside a dimension with 3
     alike = len({len(values) for _, values in maps}) == 1
     fig, axes = grid(len(maps), 4, 1.8, sharey=alike)
     for ax, run, (edges, values) in zip(axes, shown, maps, strict=True):
         image = ax.pcolormesh(edges, np.arange(len(values) + 1), values, norm=norm, cmap="viridis", rasterized=True)
-        ax.set_title(wrap(run["group"].iloc[0], 20), fontsize=8)
+        panel_title(ax, run["group"].iloc[0], len(maps))
         ax.set_ylim(len(values), 0)
         ax.grid(False)
         step_axis(ax)
     fig.supxlabel("training step")
     fig.supylabel("latent dimension, sorted by last KL")
-    rows_of_panels = -(-len(maps) // 4)
-    shrink = min(1.0, 2 / rows_of_panels)
-    fig.colorbar(image, ax=axes, label="KL of the dimension (nats)", aspect=25, shrink=shrink, anchor=(0, 1))
+    shrink = min(1.0, 3.6 / fig.get_figheight())
+    label = "KL of the dimension (nats)"
+    fig.colorbar(
+        image, ax=axes, label=label, aspect=25, shrink=shrink, anchor=(0, 1), extend="max" if above else "neither"
+    )
     return fig
 
 
@@ -105,13 +115,14 @@ def curve_panels(
     if len(groups) <= TOGETHER:
         fig = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         ax = fig.subplots()
-        for order, group in groups:
-            draw_group(ax, group, column, style_of(order))
+        for _, group in groups:
+            draw_group(ax, group, column, style_of(group))
         ax.set(xlabel=xlabel, ylabel=ylabel)
         x_axis(ax)
         legend_right(fig, list(legend_lines(rows, column)))
         return fig, [ax]
-    fig, axes = grid(len(groups[:MOST_GROUPS]), 4, 1.45, sharex=True, sharey=True)
+    panels = min(len(groups), MOST_GROUPS)
+    fig, axes = grid(panels, 4, 1.45, sharex=True, sharey=True)
     means = [
         np.column_stack([line.index, line])
         for _, group in groups[:MOST_GROUPS]
@@ -119,11 +130,15 @@ def curve_panels(
     ]
     for ax, (_, group) in zip(axes, groups, strict=False):
         ax.add_collection(LineCollection(means, colors="#cfcfcf", linewidths=0.6))
-        draw_group(ax, group, column, Style(COLOURS[0], "", "-"))
-        ax.set_title(wrap(group["group"].iloc[0], 24), fontsize=8)
+        color = style_of(group).color if crowded(group) else COLOURS[0]
+        draw_group(ax, group, column, Style(color, "", "-"))
+        panel_title(ax, group["group"].iloc[0], panels, color if crowded(group) else PLAIN)
         x_axis(ax)
     fig.supxlabel(xlabel)
     fig.supylabel(ylabel)
+    if crowded(rows):
+        keys = [Line2D([], [], color=key.get_color(), label=key.get_label()) for key in slot_key(rows)]
+        fig.legend(handles=keys, loc="outside upper center", ncols=6, handlelength=1.2, columnspacing=1.2)
     return fig, axes
 
 
@@ -154,8 +169,8 @@ def mean_line(rows: pd.DataFrame, column: str) -> pd.Series:
 
 
 def legend_lines(rows: pd.DataFrame, column: str) -> Iterable[Line2D]:
-    for order, group in by_group(rows):
-        yield Line2D([], [], **style_of(order)._asdict(), label=wrap(group["group"].iloc[0]))
+    for _, group in by_group(rows):
+        yield Line2D([], [], **style_of(group)._asdict(), label=wrap(group["group"].iloc[0]))
     if column == "kl" and rows["floor"].notna().any():
         yield Line2D([], [], **FLOOR, label="promised floor")
     for status, marker in END_MARKERS.items():
@@ -172,12 +187,27 @@ def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def far_above(rows: pd.DataFrame) -> dict[int, float]:
+    """Group -> mean of its runs' last nelbo (nats), for groups with a run that ends far above all others."""
+    last = rows.drop_duplicates("run", keep="last")
+    far = outlying(last, "nelbo") & (last["nelbo"] > last["nelbo"].median())
+    means = last.groupby("order")["nelbo"].mean()
+    return {int(order): float(means[order]) for order in sorted(last.loc[far, "order"].unique())}
+
+
+def map_top(tops: list[tuple[int, float]]) -> tuple[float, bool]:
+    """End of the colour scale (nats) from each group's highest KL of a dimension, and whether some lie beyond it."""
+    frame = pd.DataFrame(tops, columns=["order", "top"])
+    far = outlying(frame, "top")
+    return max(float(frame.loc[~far, "top"].max()), 1e-3), bool(far.any())
+
+
 def mapped_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Validation rows of one run for each of the first groups whose KL splits: its first seed, finished ones first."""
     rows = validation(rows, "kl")
     rows = rows[rows["kl_per_dim"].map(len) > 1]
     rows = rows.assign(late=rows["status"] != "done").sort_values(["order", "late", "seed", "step"])
-    first = rows.drop_duplicates("order")["run"].head(MOST_MAPS)
+    first = rows.drop_duplicates("order")["run"].head(MOST_GROUPS)
     return [rows[rows["run"] == run] for run in first]
 
 

@@ -33,6 +33,8 @@ class Shown(NamedTuple):
 PLOTS = {
     "kl_over_steps": Plot("KL over training", "rows", curves.kl_over_steps, captions.kl_over_steps),
     "rate_distortion": Plot("Rate and distortion", "runs", plane.rate_distortion, captions.rate_distortion),
+    "cost_benefit": Plot("Cost and benefit", "runs", plane.cost_benefit, captions.cost_benefit),
+    "cost": Plot("What it costs", "runs", finals.cost, captions.cost),
     "mi_vs_kl": Plot("Information and rate", "runs", plane.mi_vs_kl, captions.mi_vs_kl),
     "usage": Plot("Is the code used?", "runs", finals.usage, captions.usage),
     "collapse_curves": Plot("Collapsed dimensions", "runs", codes.collapse_curves, captions.collapse_curves),

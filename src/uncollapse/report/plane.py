@@ -1,6 +1,9 @@
-"""The rate-distortion plane: rec against KL, with what is known exactly and group means that can be told apart."""
+"""Planes of two test metrics with a mark per run: rate and distortion, information and rate, cost and benefit.
 
-from typing import Any
+Few groups have a style each and a number; a crowd has the styles of its slots and a name at each group's mean.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,56 +12,122 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .finals import first_groups, measured
-from .stats import by_group
-from .style import GREY, MOST_GROUPS, WIDTH, legend_below, legend_right, style_of, wrap
+from .finals import costs, first_groups, measured
+from .stats import by_group, finished, outlying, t_interval
+from .style import DPI, GREY, WIDTH, crowded, kl_scale, legend_below, legend_right, settle, slot_key, style_of, wrap
 
 CEILING: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.2}
 KEYS_BESIDE = 12  # legend entries that fit beside the plane; more go below it
+ANGLES, RADII = np.meshgrid(np.linspace(0, 2 * np.pi, 32, endpoint=False), [*range(5, 60, 5), *range(60, 300, 10)])
+PLACES = np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)  # of a name, in points
+
+
+class Name(NamedTuple):
+    """What stands at a place (x, y) of a plane."""
+
+    text: str
+    place: np.ndarray
+    color: str
 
 
 def rate_distortion(runs: pd.DataFrame) -> Figure:
-    """rec against KL (nats, test): one point per run, numbered group means, the exact line and lines of equal nelbo."""
+    """rec against KL (nats, test): one point per run, named group means, the exact line and lines of equal nelbo."""
     runs = measured(runs, "rec", "kl")
-    fig = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    ax = fig.subplots()
+    far = outlying(runs, "kl") | outlying(runs, "rec")
+    near = runs[~far]
+    fig, ax = plane(runs)
     bound, name = exact(runs)
-    width = max(runs["kl"].max() * 1.08, 0.5)
+    width = max(near["kl"].max() * 1.08, 0.5)
     ax.set(xlabel="KL, the rate (nats)", ylabel="rec, the distortion (nats)")
-    ax.set(xlim=(-0.02 * width, width), ylim=rd_limits(runs, bound))
+    ax.set(xlim=(-0.02 * width, width), ylim=rd_limits(near, bound))
     iso_lines(ax, width)
     if name:
         ax.plot([0, width], [bound, bound - width], color="black", linewidth=1.2, linestyle="--")
-    groups = by_group(runs)
-    ax.plot(runs["kl"], runs["rec"], ".", color="#bbbbbb", zorder=1)
-    for order, group in groups[:MOST_GROUPS]:
-        color, marker, _ = style_of(order)
-        ax.plot(group["kl"], group["rec"], marker, color=color, alpha=0.75, markersize=5)
-    (legend_right if len(groups) <= KEYS_BESIDE else legend_below)(fig, rd_key(runs, name))
-    number_means(ax, first_groups(runs), "rec")
+    marks(ax, near, "kl", "rec")
+    key_and_names(ax, runs, far, "kl", "rec", rd_lines(name))
     return fig
 
 
 def mi_vs_kl(runs: pd.DataFrame) -> Figure:
     """mi against KL (nats, test): one point per run with 1.96 standard errors, the line MI = KL, each ceiling ln N."""
     runs = measured(runs, "mi", "kl")
-    fig = Figure(figsize=(WIDTH, 4.0), layout="constrained")
-    ax = fig.subplots()
-    width = max(runs["kl"].max() * 1.08, 0.5)
+    far = outlying(runs, "kl")
+    near = runs[~far]
+    fig, ax = plane(runs)
+    width = max(near["kl"].max() * 1.08, 0.5)
     ax.set(xlabel="KL, the rate (nats)", ylabel="mi, what z tells of x (nats)")
     ax.set(xlim=(-0.02 * width, width), ylim=mi_limits(runs))
     ax.plot([0, width], [0, width], color="black", linewidth=1.0)
     ceiling_lines(ax, ceilings(runs))
-    groups = by_group(runs)
-    ax.plot(runs["kl"], runs["mi"], ".", color="#bbbbbb", zorder=1)
-    for order, group in groups[:MOST_GROUPS]:
-        color, marker, _ = style_of(order)
+    for _, group in by_group(first_groups(near)):
         error = 1.96 * group["mi_se"].fillna(0)
-        ax.errorbar(group["kl"], group["mi"], error, fmt="none", ecolor=color, elinewidth=0.7, alpha=0.75)
-        ax.plot(group["kl"], group["mi"], marker, color=color, alpha=0.75, markersize=5)
-    (legend_right if len(groups) <= KEYS_BESIDE else legend_below)(fig, mi_key(runs))
-    number_means(ax, first_groups(runs), "mi", away=(-6, 16))
+        ax.errorbar(
+            group["kl"], group["mi"], error, fmt="none", ecolor=style_of(group).color, elinewidth=0.7, alpha=0.75
+        )
+    marks(ax, near, "kl", "mi")
+    key_and_names(ax, runs, far, "kl", "mi", mi_lines(runs), away=(-6, 16))
     return fig
+
+
+def cost_benefit(runs: pd.DataFrame) -> Figure:
+    """nll minus plain's (nats, test, paired by seed) against the shuffled-z gap (nats): runs, means and t-intervals."""
+    runs = costs(runs).dropna(subset=["shuffle_gap"])
+    far = outlying(runs, "d_nll")
+    near = runs[~far]
+    fig, ax = plane(runs)
+    ax.axhline(0, color="black", linewidth=1.0)
+    marks(ax, near, "shuffle_gap", "d_nll")
+    kl_scale(ax, "x")
+    air = 0.12 * max(np.ptp([*near["d_nll"], 0]), 0.1)
+    ax.set_ylim(min(near["d_nll"].min(), 0) - air, max(near["d_nll"].max(), 0) + air)
+    ax.set(xlabel="shuffled-z gap: what the code is worth to the decoder (nats)", ylabel="nll - plain's (nats)")
+    for _, group in by_group(first_groups(near)):
+        (x, wide), (y, high) = t_interval(group["shuffle_gap"]), t_interval(group["d_nll"])
+        ax.errorbar(x, y, high, wide, color=style_of(group).color, linewidth=0.8, alpha=0.4 if crowded(runs) else 0.8, zorder=1.5)
+    key_and_names(ax, runs, far, "shuffle_gap", "d_nll", [Line2D([], [], color="black", linewidth=1.0, label="plain's nll")])
+    return fig
+
+
+# ---- parts of several ------------------------------------------------------------------------------------------------
+
+
+def plane(runs: pd.DataFrame) -> tuple[Figure, Axes]:
+    fig = Figure(figsize=(WIDTH, 6.6 if crowded(runs) else 4.1), layout="constrained")
+    return fig, fig.subplots()
+
+
+def marks(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
+    """A mark per run; grey dots for the groups after the first `MOST_GROUPS`."""
+    ax.plot(runs[x], runs[y], ".", color="#bbbbbb", zorder=1)
+    size = 3.5 if crowded(runs) else 5
+    for _, group in by_group(first_groups(runs)):
+        color, marker, _ = style_of(group)
+        ax.plot(group[x], group[y], marker, color=color, alpha=0.75, markersize=size)
+
+
+def key_and_names(
+    ax: Axes, runs: pd.DataFrame, far: pd.Series, x: str, y: str, lines: list[Line2D], away: tuple[float, float] = (9, 14)
+) -> None:
+    """The legend, then what needs the layout that it leaves: numbers or names of the groups, and arrows to what is far."""
+    fig: Any = ax.figure
+    near, beyond = first_groups(runs)[~far], first_groups(runs)[far]
+    if crowded(runs):
+        legend_below(fig, [*slot_key(runs), *lines], columns=4)
+    else:
+        (legend_right if runs["order"].nunique() <= KEYS_BESIDE else legend_below)(fig, [*numbered_key(runs), *lines])
+    settle(fig)
+    names = edge_marks(ax, beyond, x, y)
+    if crowded(runs):
+        names += [
+            Name(wrap(group["group"].iloc[0], 20), group[[x, y]].mean().to_numpy(), style_of(group).color)
+            for _, group in by_group(near)
+        ]
+        name_means(ax, names, near[[x, y]].to_numpy())
+    else:
+        numbers = {order: i for i, (order, _) in enumerate(by_group(runs), 1)}
+        number_means(ax, near, numbers, x, y, away)
+        for name in names:
+            at_edge(ax, name)
 
 
 def exact(runs: pd.DataFrame) -> tuple[float, str]:
@@ -116,28 +185,105 @@ def ceiling_lines(ax: Axes, known: list[tuple[int, float]]) -> None:
         ax.annotate(f"↑ ceiling {', '.join(above)}", (0, 1), (3, -9), xycoords="axes fraction", **text)
 
 
-def number_means(ax: Axes, runs: pd.DataFrame, y_metric: str, away: tuple[float, float] = (9, 14)) -> None:
+def number_means(
+    ax: Axes, runs: pd.DataFrame, numbers: dict[int, int], x: str, y: str, away: tuple[float, float]
+) -> None:
     """Numbered discs with a line to each group's mean, placed so that they cover neither points nor each other.
 
-    A disc starts `away` (points) from its mean (kl, y_metric).
+    A disc starts `away` (typographic points) from its mean (x, y).
     """
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # the layout must be known before nats become points
-    scale = points_per_nat(ax)
-    plane = ["kl", y_metric]
-    means = runs.groupby("order")[plane].mean()
-    spots = pushed_apart(means.to_numpy() * scale + away, runs[plane].to_numpy() * scale) / scale
-    for i, (order, mean, (x, y)) in enumerate(zip(means.index, means.to_numpy(), spots, strict=True), 1):
-        color = style_of(order).color
-        ax.plot([mean[0], x], [mean[1], y], color=color, linewidth=0.8, zorder=3, clip_on=False)
+    groups = by_group(runs)
+    means = np.array([group[[x, y]].mean() for _, group in groups])
+    spots = in_data(ax, pushed_apart(in_points(ax, means) + away, in_points(ax, runs[[x, y]].to_numpy())))
+    for (order, group), mean, spot in zip(groups, means, spots, strict=True):
+        color = style_of(group).color
+        ax.plot(*np.transpose([mean, spot]), color=color, linewidth=0.8, zorder=3, clip_on=False)
         disc = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": color, "lw": 1.2}
-        ax.text(x, y, str(i), ha="center", va="center", fontsize=7.5, bbox=disc, zorder=4)
+        ax.text(*spot, str(numbers[order]), ha="center", va="center", fontsize=7.5, bbox=disc, zorder=4)
 
 
-def points_per_nat(ax: Axes) -> np.ndarray:
-    """[2] typographic points per nat along x and y."""
-    box = ax.get_window_extent()
-    span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
-    return np.array([box.width, box.height]) / span * 72 / ax.figure.dpi
+def name_means(ax: Axes, names: list[Name], obstacles: np.ndarray) -> None:
+    """Names with a line to where they belong, placed so that they cover neither points [N, 2] nor each other."""
+    box: dict[str, Any] = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": box, "zorder": 4}
+    labels = [ax.text(*name.place, name.text, color=name.color, **text) for name in names]
+    boxes = [label.get_window_extent() for label in labels]
+    sizes = np.array([[box.width, box.height] for box in boxes]) * 72 / DPI
+    frame = ax.get_window_extent().get_points() * 72 / DPI
+    places = np.array([name.place for name in names])
+    spots = in_data(ax, label_places(in_points(ax, places), sizes, in_points(ax, obstacles), frame))
+    for name, label, spot in zip(names, labels, spots, strict=True):
+        label.set_position(spot)
+        ax.plot(*np.transpose([name.place, spot]), color=name.color, linewidth=0.5, alpha=0.7, zorder=1.8)
+
+
+def edge_marks(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> list[Name]:
+    """An arrow at the edge for the mean of each group's runs, which all lie beyond; their names with the mean."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    names = []
+    for _, group in by_group(runs):
+        mean = group[[x, y]].mean().to_numpy()
+        place = np.clip(mean, [left, low], [right, high])
+        color = style_of(group).color
+        arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", place, -16 * np.sign(mean - place), textcoords="offset points", arrowprops=arrow, zorder=3)
+        names.append(Name(f"{wrap(group['group'].iloc[0], 20)}\n({mean[0]:,.3g}, {mean[1]:,.3g})", place, color))
+    return names
+
+
+def at_edge(ax: Axes, name: Name) -> None:
+    """The name inside the frame, beside its arrow."""
+    x, y = ax.transAxes.inverted().transform(ax.transData.transform(name.place))
+    alignment: dict[str, Any] = {"ha": "right" if x > 0.5 else "left", "va": "top" if y > 0.5 else "bottom"}
+    offset = (-20 if x > 0.5 else 20, -6 if y > 0.5 else 6)
+    ax.annotate(name.text, name.place, offset, textcoords="offset points", fontsize=7.5, color=name.color, **alignment)
+
+
+def in_points(ax: Axes, places: np.ndarray) -> np.ndarray:
+    """[N, 2] in data coordinates -> typographic points of the figure; the layout must be settled."""
+    return ax.transData.transform(places) * 72 / DPI
+
+
+def in_data(ax: Axes, places: np.ndarray) -> np.ndarray:
+    return ax.transData.inverted().transform(places * DPI / 72)
+
+
+def label_places(anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Centres [G, 2] of labels with these sizes [G, 2] around their anchors [G, 2], one after the other, the loneliest last.
+
+    Each takes the cheapest of many places: near, inside the frame (two corners), clear of obstacles [N, 2] and earlier
+    labels, its line crossing few other lines and labels. All in typographic points; the same input gives the same places.
+    """
+    centres, done = np.array(anchors, dtype=float), []
+    crowding = np.exp(-(((anchors[:, None] - anchors) / 40) ** 2).sum(-1)).sum(1)
+    for i in np.argsort(-crowding, kind="stable"):
+        tries = anchors[i] + PLACES + np.sign(PLACES) * sizes[i] / 2
+        half = sizes[i] / 2
+        cost = np.linalg.norm(tries - anchors[i], axis=1)
+        cost += 1000 * ((tries - half < frame[0]) | (tries + half > frame[1])).any(1)
+        cost += 60 * (np.abs(tries[:, None] - obstacles) < half + 3).all(-1).sum(1)
+        if done:
+            ends, starts = centres[done], anchors[done]
+            cost += 1000 * (np.abs(tries[:, None] - ends) < half + sizes[done] / 2 + 1.5).all(-1).sum(1)
+            cost += 40 * crossings(anchors[i], tries, starts, ends).sum(1)
+            for step in np.linspace(0.15, 0.85, 8):  # points of lines, inside a label that they do not belong to
+                cost += 15 * (np.abs(tries[:, None] - (starts + step * (ends - starts))) < half + 1).all(-1).sum(1)
+                mine = anchors[i] + step * (tries - anchors[i])
+                cost += 15 * (np.abs(mine[:, None] - ends) < sizes[done] / 2 + 1).all(-1).sum(1)
+        centres[i] = tries[np.argmin(cost)]
+        done.append(i)
+    return centres
+
+
+def crossings(start: np.ndarray, ends: np.ndarray, others: np.ndarray, other_ends: np.ndarray) -> np.ndarray:
+    """[C, M]: whether the line from `start` [2] to each of `ends` [C, 2] crosses each line others -> other_ends [M, 2]."""
+
+    def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return np.sign((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0])
+
+    mine = ends[:, None]
+    apart = side(start, mine, others) * side(start, mine, other_ends) < 0
+    return apart & (side(others, other_ends, start) * side(others, other_ends, mine) < 0)
 
 
 def pushed_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
@@ -153,23 +299,22 @@ def pushed_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
 
 def numbered_key(runs: pd.DataFrame) -> list[Line2D]:
     """Marker, number and name of each group."""
-    groups = runs.drop_duplicates("order").head(MOST_GROUPS)
-    return [
-        Line2D([], [], linestyle="", marker=style_of(o).marker, color=style_of(o).color, label=wrap(f"{i}  {text}", 26))
-        for i, (o, text) in enumerate(zip(groups["order"], groups["group"], strict=True), 1)
-    ]
+    keys = []
+    for i, (_, group) in enumerate(by_group(runs), 1):
+        color, marker, _ = style_of(group)
+        keys.append(Line2D([], [], ls="", marker=marker, color=color, label=wrap(f"{i}  {group['group'].iloc[0]}", 26)))
+    return keys
 
 
-def rd_key(runs: pd.DataFrame, exact_name: str) -> list[Line2D]:
-    handles = numbered_key(runs)
-    handles.append(Line2D([], [], color="#cfcfcf", linewidth=0.8, label=wrap("equal nelbo, its value at the end", 22)))
+def rd_lines(exact_name: str) -> list[Line2D]:
+    lines = [Line2D([], [], color="#cfcfcf", linewidth=0.8, label=wrap("equal nelbo, its value at the end", 22))]
     if exact_name:
-        handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.2, label=wrap(exact_name, 22)))
-    return handles
+        lines.append(Line2D([], [], color="black", linestyle="--", linewidth=1.2, label=wrap(exact_name, 22)))
+    return lines
 
 
-def mi_key(runs: pd.DataFrame) -> list[Line2D]:
-    handles = [*numbered_key(runs), Line2D([], [], color="black", linewidth=1.0, label="mi = kl")]
+def mi_lines(runs: pd.DataFrame) -> list[Line2D]:
+    lines = [Line2D([], [], color="black", linewidth=1.0, label="mi = kl")]
     if any(ceiling < mi_limits(runs)[1] for _, ceiling in ceilings(runs)):
-        handles.append(Line2D([], [], **CEILING, label=wrap("ceiling ln N: no estimate can be higher", 22)))
-    return handles
+        lines.append(Line2D([], [], **CEILING, label=wrap("ceiling ln N: no estimate can be higher", 22)))
+    return lines

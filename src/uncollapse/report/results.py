@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from .runs import METRICS, ROW_KEYS, read_run
+from .runs import METRICS, ROW_KEYS, SLOTS, read_run
+from .stats import plain_of
 
+CROWD = 12  # groups; more cannot be told apart by colour and marker
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
@@ -80,9 +82,9 @@ def no_rows_message(folder: Path, records: list[dict[str, Any]]) -> str:
 
 
 def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Adds `order` (int: plain first, then heads by name, then knobs by value) and `group` (text).
+    """Adds `order` (int: plain first, then by slot, heads by name, knobs by value), `group` (text), and `changes` and `slot`.
 
-    Order 0 is kept for plain, so that its colour is the same in a study without it.
+    Order 0 is kept for plain, so that its colour is the same in a study without it. `crowded`: styles are by slot.
     """
     runs["overrides"] = runs["override_list"].map(", ".join)
     first = runs["override_list"].iloc[0]
@@ -90,13 +92,37 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     common = set(first).intersection(*runs["override_list"]) if several else set()
     runs["override_list"] = runs["override_list"].map(lambda texts: [text for text in texts if text not in common])
     runs["override_list"] = with_defaults(runs)
-    keys = [(head, ", ".join(texts)) for head, texts in zip(runs["head"], runs["override_list"], strict=True)]
+    shown = runs["override_list"].map(", ".join)
+    runs["order"] = runs.groupby(["head", shown]).ngroup()  # any, until the slots are known
+    changed = changes(runs)
+    runs["changes"] = runs["order"].map(changed)
+    runs["slot"] = runs["order"].map({order: slot_of(runs, order, text) for order, text in changed.items()})
+    keys = list(zip(runs["slot"], runs["head"], shown, strict=True))
     start = 0 if "plain" in runs["head"].values else 1
     order = {key: i for i, key in enumerate(sorted(set(keys), key=group_key), start)}
     runs["order"] = [order[key] for key in keys]
     runs["group"] = runs["order"].map(group_names(runs))
+    runs["crowded"] = len(order) > CROWD and "" not in runs["slot"].values
     shared = ", ".join(text for text in first if text in common)
     return runs.sort_values(["order", "seed"], ignore_index=True), shared
+
+
+def changes(runs: pd.DataFrame) -> dict[int, str]:
+    """Group -> the slots of its resolved config that differ from plain's; '' for plain and where there is no plain."""
+    slots = runs.groupby("order")["slots"].first()
+    pairs = plain_of(runs)
+    return {
+        order: " + ".join(slot for slot in SLOTS if own.get(slot) != slots[pairs.get(order, order)].get(slot))
+        for order, own in slots.items()
+    }
+
+
+def slot_of(runs: pd.DataFrame, order: int, changed: str) -> str:
+    """"baseline" for plain and what trades nothing, the one slot that is changed, "several", or '' where it is unknown."""
+    group = runs[runs["order"] == order]
+    if group["head"].iloc[0] == "plain" or group["one_sided"].all():
+        return "baseline"
+    return "several" if "+" in changed else changed
 
 
 def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
@@ -128,9 +154,9 @@ def with_overrides(label: str, overrides: list[str]) -> str:
     return f"{label} ({', '.join(overrides)})" if overrides else label
 
 
-def group_key(key: tuple[str, str]) -> tuple[Any, ...]:
-    head, overrides = key
-    return head != "plain", head, natural(overrides)
+def group_key(key: tuple[str, str, str]) -> tuple[Any, ...]:
+    slot, head, overrides = key
+    return head != "plain", ("baseline", *SLOTS, "several", "").index(slot), head, natural(overrides)
 
 
 def natural(text: str) -> list[str | float]:
@@ -139,7 +165,7 @@ def natural(text: str) -> list[str | float]:
 
 
 def tidy_rows(rows: list[dict[str, Any]], runs: pd.DataFrame) -> pd.DataFrame:
-    columns = ["run", "order", "group", "label", "seed", "status", "latent", "entropy", "oracle_valid"]
+    columns = ["run", "order", "group", "slot", "crowded", "seed", "status", "latent", "entropy", "oracle_valid"]
     frame = pd.DataFrame(rows).reindex(columns=["run", *ROW_KEYS])
     frame[list(METRICS)] = frame[list(METRICS)].apply(pd.to_numeric, errors="coerce")
     return frame.merge(runs[columns], on="run").sort_values(["order", "seed", "step"], ignore_index=True, kind="stable")

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 NO_KNOBS = ("seed", "threads")
+SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
 METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
 TESTED = (  # on test rows and in the summary, beside METRICS
     "nelbo_se", "rec_se", "kl_se", "shuffle_gap_se", "mi", "mi_se", "mi_n", "mi_ceiling", "mi_saturated",
@@ -49,11 +50,20 @@ def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None
         "step": max((row["step"] for row in rows), default=0),
         "latent": number((config.get("model") or {}).get("latent")),
         "tau": number(config.get("tau")),
+        "slots": {slot: config[slot] for slot in SLOTS if slot in config},
+        "one_sided": one_sided(config, rows),
         "knobs": {key: value for key, value in config.items() if type(value) in (int, float) and key not in NO_KNOBS},
         **data_facts(read_json(path / "data.json", name, notes)),
         **finals(read_json(path / "summary.json", name, notes), rows, done=status == "done"),
         "rows": rows,
     }
+
+
+def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
+    """Whether nothing is traded: the KL has weight 0 (an autoencoder), or is exactly 0 throughout (no code at all)."""
+    objective = config.get("objective")
+    free = isinstance(objective, dict) and objective.get("weight") in (0, 0.0)
+    return free or bool(rows) and all(row["kl"] == 0 for row in rows)
 
 
 def status_of(path: Path) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit  # the quantile behind scipy.stats.t, at a third of the import time
 
 LEVEL = 0.95
+FAR, NEAR = 4, 10.0  # times the distance that nine groups of ten keep; nats that are never far
 
 
 def t_interval(values: Iterable[float], level: float = LEVEL) -> tuple[float, float]:
@@ -29,6 +30,18 @@ def paired_difference(values: pd.Series, reference: pd.Series) -> tuple[int, flo
     """Shared seeds, mean and half-width of values - reference, both indexed by seed; pairing removes seed effects."""
     difference = (values - reference).dropna()
     return len(difference), *t_interval(difference)
+
+
+def outlying(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """Which runs (index of `runs`, missing values: none) would press all others flat on a linear axis (nats).
+
+    Those far from the median of the groups' medians. Never with fewer than five groups.
+    """
+    medians = runs.groupby("order")[metric].median().dropna()
+    if len(medians) < 5:
+        return pd.Series(False, runs.index)
+    usual = np.quantile((medians - medians.median()).abs(), 0.9, method="lower")
+    return (runs[metric] - medians.median()).abs() > max(FAR * usual, NEAR)
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -53,6 +66,20 @@ def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:
         mean, half = t_interval(group[metric])
         cells |= {f"{metric}_mean": mean, f"{metric}_half": half, f"{metric}_n": group[metric].count()}
     return cells
+
+
+def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
+    """The metric of each finished run minus that of the finished plain run of its seed; nan where there is none."""
+    done = finished(runs)
+    values = done.groupby(["order", "seed"])[metric].first()
+    partners = zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)
+    return done[metric] - values.reindex(list(partners)).to_numpy()
+
+
+def relative_time(runs: pd.DataFrame) -> pd.Series:
+    """Seconds per step of each run over the mean of the plain group it is compared with."""
+    means = finished(runs).groupby("order")["seconds_per_step"].mean()
+    return runs["seconds_per_step"] / runs["order"].map(plain_of(runs)).map(means)
 
 
 def plain_of(runs: pd.DataFrame) -> dict[int, int]:

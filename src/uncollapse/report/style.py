@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -15,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-MOST_GROUPS = 32  # in one figure; the tables hold the rest
+MOST_GROUPS = 48  # in one figure, so that it fits a page; the tables hold the rest
 WIDTH = 7.2  # inches: the text width of a page with narrow margins
+MOST_LARGE = 24  # panels in four columns on one page; more are smaller
 FORMATS = ("pdf", "svg", "png")
 DPI = 160
 PLAIN = "#000000"
@@ -45,8 +47,28 @@ class Style(NamedTuple):
     linestyle: str
 
 
-def style_of(order: int) -> Style:
-    """Colour, marker and line of a group: black for plain; the others' pairs of colour and marker differ up to 30."""
+SLOTS = {  # styles where there are too many groups for one each: by the slot of the config that a head changes
+    "baseline": Style(PLAIN, "o", "-"),
+    "posterior": Style("#0072B2", "s", "-"),
+    "objective": Style("#D55E00", "D", "-"),
+    "procedure": Style("#009E73", "^", "-"),
+    "decoder": Style("#CC79A7", "v", "-"),
+    "several": Style("#E69F00", "P", "-"),
+}
+
+
+def crowded(frame: pd.DataFrame) -> bool:
+    """Whether the study has more groups than a reader can tell apart by style (results.add_groups decides)."""
+    return bool(frame["crowded"].iloc[0])
+
+
+def style_of(group: pd.DataFrame) -> Style:
+    """Style of a group from its rows: by its slot in a crowd, else its own."""
+    return SLOTS[group["slot"].iloc[0]] if crowded(group) else style_by_order(int(group["order"].iloc[0]))
+
+
+def style_by_order(order: int) -> Style:
+    """Colour, marker and line: black for plain; the others' pairs of colour and marker differ up to 30."""
     if order == 0:
         return Style(PLAIN, MARKERS[0], "-")
     dashes = "-" if order <= len(COLOURS) else "-."
@@ -67,8 +89,7 @@ def save(fig: Figure, stem: Path) -> None:
 
     The layout is solved once and each canvas draws once; savefig would do both again for every format.
     """
-    fig.set_dpi(DPI)
-    fig.draw_without_rendering()
+    settle(fig)
     fig.set_layout_engine("none")
     FigureCanvasAgg(fig).print_png(stem.with_suffix(".png"))
     FigureCanvasPdf(fig).print_pdf(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
@@ -76,9 +97,18 @@ def save(fig: Figure, stem: Path) -> None:
     FigureCanvasSVG(fig).print_svg(stem.with_suffix(".svg"), metadata={"Date": None})
 
 
+def settle(fig: Figure) -> None:
+    """Solve the layout at our resolution, so that sizes in inches are known; without drawing, which takes longer."""
+    fig.set_dpi(DPI)
+    if engine := fig.get_layout_engine():
+        engine.execute(fig)
+
+
 def grid(n: int, columns: int, height: float, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    """n panels in reading order, `height` inches each."""
+    """n panels in reading order, `height` inches each; more than 24 are smaller, so that 48 fit a page."""
     columns = 3 if columns == 4 and n in (5, 6) else min(columns, n)  # 3 + 2 fills a page better than 4 + 1
+    if n > MOST_LARGE:
+        columns, height = 6, min(height, 1.15)
     rows = -(-n // columns)
     fig = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
     axes = list(fig.subplots(rows, columns, squeeze=False, **kwargs).flat)
@@ -89,6 +119,12 @@ def grid(n: int, columns: int, height: float, **kwargs: Any) -> tuple[Figure, li
     ]:  # the lowest panel of each column keeps its labels when the axes are shared
         ax.xaxis.set_tick_params(labelbottom=True)
     return fig, axes[:n]
+
+
+def panel_title(ax: Axes, text: str, panels: int, color: str = PLAIN) -> None:
+    """A group's name above one of so many panels."""
+    width, size = (24, 8) if panels <= MOST_LARGE else (17, 6.8)
+    ax.set_title(wrap(text, width), fontsize=size, color=color, pad=3 if panels > MOST_LARGE else None)
 
 
 def wrap(text: str, width: int = 26) -> str:
@@ -104,8 +140,17 @@ def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
     axis.set_minor_locator(FixedLocator([k * 10.0**p for p in range(-1, 3) for k in range(2, 10) if minor]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-    top = (ax.dataLim.y1 if which == "y" else ax.dataLim.x1) * 1.4
-    set_limits(-0.005, max(top, 0.2))
+    low, high = ax.dataLim.intervaly if which == "y" else ax.dataLim.intervalx
+    set_limits(min(-0.005, 1.4 * low), max(1.4 * high, 0.2))
+
+
+def slot_key(frame: pd.DataFrame) -> list[Line2D]:
+    """The styles of a crowd's slots, of those that are there."""
+    return [
+        Line2D([], [], linestyle="", marker=style.marker, color=style.color, label="several slots" if slot == "several" else slot)
+        for slot, style in SLOTS.items()
+        if slot in frame["slot"].values
+    ]
 
 
 def step_axis(ax: Axes) -> None:
@@ -127,5 +172,5 @@ def legend_right(fig: Figure, handles: Sequence[Line2D]) -> None:
 
 def legend_below(fig: Figure, handles: Sequence[Line2D], columns: int = 3) -> None:
     """The same for many entries."""
-    fig.set_figheight(fig.get_figheight() + 0.3 * (len(handles) // columns + 1))
+    fig.set_figheight(fig.get_figheight() + 0.25 * -(-len(handles) // columns))
     fig.legend(handles=handles, loc="outside lower center", ncols=columns, labelspacing=0.6)

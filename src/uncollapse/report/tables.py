@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .runs import EVALUATED, METRICS, TESTED
-from .stats import by_group, finished, paired_difference, plain_of, summarise
+from .stats import against_plain, by_group, finished, paired_difference, plain_of, relative_time, summarise
 
 PAIRED = ("nll", "kl", "mi", "shuffle_gap", "probe", "nelbo", "rec")
 SHOWN = (
@@ -17,7 +17,7 @@ SHOWN = (
 NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, "seconds_per_step", "kl_train_mode")
 NONE = "–"
 LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print; wider tables go on below
-HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time"}
+HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time", "d_nll": "nll - plain"}
 DIGITS = {"au": 1, "probe": 3}
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -43,18 +43,23 @@ def all_tables(runs: pd.DataFrame) -> list[Table]:
 
 def summary(runs: pd.DataFrame) -> Table:
     """One line per group: mean and half-width of the t-interval over its finished seeds, and how its runs stand."""
-    metrics = [*SHOWN, "relative_time"]
-    statistics = summarise(runs.assign(relative_time=relative_time(runs)), [*metrics, "nll_ppl", "marginal_kl"])
+    metrics = [SHOWN[0], "d_nll", *SHOWN[1:], "relative_time"]
+    d_nll = against_plain(runs, "nll").where(runs["head"] != "plain")
+    statistics = summarise(
+        runs.assign(relative_time=relative_time(runs), d_nll=d_nll), [*metrics, "nll_ppl", "marginal_kl"]
+    )
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=["done", "failed", "unfinished"], fill_value=0).rename(columns={"done": "n"})
-    names = runs.drop_duplicates("order").set_index("order")[["group", "head", "label", "overrides"]]
+    names = runs.drop_duplicates("order").set_index("order")[["group", "head", "label", "overrides", "changes"]]
     numbers = names.join(counts).join(statistics).join(ceilings(runs))
-    text = pd.DataFrame({"group": numbers["group"], "n": [seeds_cell(*row) for row in counts.itertuples(index=False)]})
+    text = pd.DataFrame({"group": numbers["group"], "changes": numbers["changes"], "n": [seeds_cell(*row) for row in counts.itertuples(index=False)]})
     one = one_ceiling(numbers)
     special = {"ppl": ppl_cells(numbers), "mi": mi_cells(numbers, with_ceiling=not one)}
     headers = HEADERS | ({"mi": f"mi (ceiling {one:.2f})"} if one else {})
     for metric in metrics:
-        text[headers.get(metric, metric)] = special.get(metric) or cells(numbers, metric, DIGITS.get(metric))
+        text[headers.get(metric, metric)] = special.get(metric) or cells(
+            numbers, metric, DIGITS.get(metric), sign="+" * (metric == "d_nll")
+        )
     return Table("summary", summary_title(runs, text), numbers.reset_index(drop=True), filled(text))
 
 
@@ -68,6 +73,8 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         "Test metrics, mean ± half-width of the 95 % t-interval over seeds; nats but for ppl, au, probe and time.",
         f"nll: {low_to_high(samples)} samples per example, {low_to_high(examples)} examples." if len(samples) else "",
         "Not all nll are from as many samples and examples: do not compare these." if uneven else "",
+        "nll - plain: paired by seed." if "nll - plain" in filled(text) else "",
+        "changes: the slots of the config that differ from plain's." if "changes" in filled(text) else "",
         f"probe: accuracy at {low_to_high(labels)} labels." if len(labels) else "",
         "≤: from nelbo, an upper bound." if "≤" in marks else "",
         "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound." if "≥" in marks else "",
@@ -138,12 +145,6 @@ def every_run(runs: pd.DataFrame) -> Table:
     return Table(
         "runs", f"{title} Standard errors over examples are in the csv.", numbers, filled(text.rename(columns=HEADERS))
     )
-
-
-def relative_time(runs: pd.DataFrame) -> pd.Series:
-    """Seconds per step of each run over the mean of the plain group it is compared with."""
-    means = finished(runs).groupby("order")["seconds_per_step"].mean()
-    return runs["seconds_per_step"] / runs["order"].map(plain_of(runs)).map(means)
 
 
 # ---- cells ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""An output layer that cannot ignore z: two codes never give the same words, and how far apart they are has a lower bound.
+
+Wang, Blei & Cunningham, "Posterior Collapse and Latent Variable Non-identifiability", NeurIPS 2021 (arXiv 2301.00537), section 3: a
+posterior collapses exactly when the decoder gives different codes the same p(x|z), so the decoder is made injective in z (LIDVAE).
+Kinoshita et al., "Controlling Posterior Collapse by an Inverse Lipschitz Constraint on the Decoder Network", ICML 2023 (arXiv 2304.12770),
+section 3: it is made inverse Lipschitz, ||f(z) - f(z')|| >= L ||z - z'||, and the larger L, the further is the posterior from the prior.
+
+    logits = P W h + Q g(z) + b,    P = I - Q Q^T,    g(z) = L z + grad phi(z),    phi(z) = sum_k a_k ln cosh(A_k z + c_k)
+
+Q [V, D] has orthonormal columns, drawn at random and fixed; P keeps the LSTM's own logits out of their span. A, c and a > 0 are learned;
+phi is convex, so its gradient A^T (a tanh(A z + c)) is monotone. For codes z, z' with states h, h', after whatever words,
+
+    ||logits - logits'||^2 = ||P W (h - h')||^2 + ||g(z) - g(z')||^2             as P Q = 0, Q^T Q = I
+    ||g(z) - g(z')|| ||z - z'|| >= (g(z) - g(z'))^T (z - z') >= L ||z - z'||^2   by Cauchy-Schwarz, and as grad phi is monotone
+
+so the logits are at least L ||z - z'|| apart at every word, whatever the LSTM learns. Q's columns sum to zero, hence a constant added to
+all logits does not show in Q^T logits, and the bound holds for the log-probabilities, too. (Where V = D no such columns are left, and the
+bound is one on the outputs: all that is needed of means, not of logits, which a softmax takes up to a constant.)
+
+Deviations. LIDVAE's decoder is g2(B g1(.)), gradients of two convex networks around a matrix of full rank; for sequences g1 reads z beside
+the state of the words before. Kinoshita et al. add a multiple of the identity to both maps, and the constants multiply. Here the LSTM and
+its output layer stay as they are, and one map with one layer is enough: the sum is orthogonal, so nothing that is added to Q g(z) can
+undo it. Q does not learn. If it may, it turns to words that never occur, whose logits move no probability (tried on the grammar with
+L = 3: the same nelbo, and a KL of 0.77 instead of 1.10 nats).
+
+L is measured as in the papers, by the length of the vector of all logits: a unit of z_j moves each of V logits by about L / sqrt(V), so a
+larger vocabulary wants a larger L. L binds the decoder; the KL that follows has no closed form, hence this remedy promises no floor.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uncollapse.decoders.plain import Plain
+from uncollapse.errors import InputError, number
+
+UNITS = 4  # of phi, for each dimension of z
+
+
+class Lipschitz(Plain):
+    """InputError unless inverse_lipschitz (L) > 0 and there are at least as many outputs as latent dimensions."""
+
+    frame: Tensor  # Q [V, D]
+
+    def __init__(self, latent: int, outputs: int, inverse_lipschitz: float):
+        super().__init__(latent, outputs)
+        self.least = number("inverse_lipschitz", inverse_lipschitz, 0)
+        if outputs < latent:
+            raise InputError(
+                f"model.latent={latent}: an inverse Lipschitz decoder needs an output for each; allowed is at most {outputs} here"
+            )
+        # the run's seed, but numbers of its own: weights and noise stay plain's
+        own = torch.Generator().manual_seed(torch.initial_seed())
+        self.register_buffer("frame", orthonormal(outputs, latent, own))
+        units = UNITS * latent
+        self.slopes = nn.Parameter(torch.randn(units, latent, generator=own) / units**0.5)  # A: A^T A is about I
+        self.shifts = nn.Parameter(torch.zeros(units))  # c
+        self.heights = nn.Parameter(torch.full((units,), -2.0))  # a before the softplus that makes it positive
+
+    def features(self, z: Tensor) -> Tensor:
+        """g(z), [..., D]."""
+        bends = torch.tanh(functional.linear(z, self.slopes, self.shifts))
+        return self.least * z + (functional.softplus(self.heights) * bends) @ self.slopes
+
+    def weight(self, layer: nn.Linear) -> Tensor:
+        """[P W, Q]."""
+        return torch.cat([layer.weight - self.frame @ (self.frame.T @ layer.weight), self.frame], 1)
+
+
+def orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Random orthonormal columns [rows, columns], each of sum zero where there are more rows than columns."""
+    draws = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+    if rows > columns:
+        draws = draws - draws.mean(0)
+    return torch.linalg.qr(draws).Q.to(torch.get_default_dtype())

@@ -1,0 +1,47 @@
+"""Bag of words: z alone must also predict which words a sentence has, in no order; that cannot be left to the decoder's own memory.
+
+Zhao, Zhao & Eskenazi, "Learning Discourse-level Diversity for Neural Dialog Models using Conditional Variational Autoencoders", ACL 2017
+(arXiv 1703.10960), section 3.3, equations 7 and 8: one network with a hidden layer of tanh units maps z to the logits of one distribution
+over words, and -log of all words of the sentence under it is added to the negative ELBO, for which the paper has weight 1. The network is
+no part of the model and is thrown away after training. The paper's own recipe has the KL annealed beside it: `head=bow_anneal`.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from uncollapse.errors import number, whole
+from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.posteriors.normal import Posterior
+from uncollapse.schedules import Schedule
+
+
+class BagOfWords(nn.Module):
+    """rec + weight * KL + bow_weight * -log(bag | z). bow_weight 0 is the ELBO, and then the network gets no gradient."""
+
+    outputs: nn.Module
+
+    def __init__(self, bow_weight: float, bow_hidden: int, weight: Schedule = 1.0):
+        super().__init__()
+        self.bow_weight = number("bow_weight", bow_weight, 0, closed=True)
+        self.hidden = whole("bow_hidden", bow_hidden, 1)
+        self.elbo = ELBO(weight)
+
+    def shape(self, latent: int, inputs: int) -> None:
+        """Make the network: z [B, latent] -> what a batch's `bag_nll` takes, [B, inputs]."""
+        self.outputs = nn.Sequential(nn.Linear(latent, self.hidden), nn.Tanh(), nn.Linear(self.hidden, inputs))
+
+    @property
+    def weight(self) -> Schedule:
+        return self.elbo.weight
+
+    @property
+    def final_weight(self) -> float:
+        return self.elbo.final_weight
+
+    def forward(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any) -> Loss:
+        plain = self.elbo(nll, q, z, epoch, batch)
+        if self.bow_weight == 0:
+            return plain
+        bag = batch.bag_nll(self.outputs(z)).mean()
+        return Loss(plain.total + self.bow_weight * bag, {**plain.terms, "bow": bag}, plain.weight)

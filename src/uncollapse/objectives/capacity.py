@@ -1,0 +1,48 @@
+"""A KL held at a capacity C that grows: rec + weight * E |KL - C|.
+
+Burgess et al., "Understanding disentangling in beta-VAE", 2018 (arXiv 1804.03599), section 5, equation 8: weight (their gamma) 1000, C from
+0 to 25 nats, for images. Prokhorov et al., "On the Importance of the Kullback-Leibler Divergence Term in Variational Autoencoders for Text
+Generation", WNGT 2019 (arXiv 1909.13668), section 3: the same for text with weight 1 and a fixed C. Both papers write the distance for
+one x, so it is taken of each example and then averaged; much code takes it of the batch mean, which lets examples differ.
+Below C a nat of KL earns `weight` nats whether the decoder uses it or not: the KL gets to C, the information need not.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from uncollapse.errors import number
+from uncollapse.objectives.elbo import Loss
+from uncollapse.posteriors.normal import Posterior
+from uncollapse.schedules import Linear, Schedule, at
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """`weight` (a number >= 0 or a schedule) on the distance to `capacity` nats, which is approached in a straight line over `epochs`.
+
+    A capacity of 0 is the ELBO with that weight.
+    """
+
+    weight: Schedule
+    capacity: float
+    epochs: float
+
+    def __post_init__(self) -> None:
+        if not callable(self.weight):
+            number("capacity_weight", self.weight, 0, closed=True)
+        number("capacity", self.capacity, 0, closed=True)
+        number("capacity_epochs", self.epochs, 0, closed=True)
+
+    def at(self, epoch: float) -> float:
+        """C at a position in epochs, in nats."""
+        return self.capacity * Linear(self.epochs)(epoch)
+
+    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+        per_example = q.kl.sum(-1)
+        rec, kl = nll.mean(), per_example.mean()
+        weight, capacity = at(self.weight, epoch), self.at(epoch)
+        # at C = 0 the distance is the KL itself, also where rounding makes it a little less than 0
+        distance = (per_example - capacity).abs().mean() if capacity > 0 else kl
+        return Loss(rec + weight * distance, {"rec": rec, "kl": kl, "distance": distance}, weight)

@@ -1,0 +1,40 @@
+"""mu-forcing: the posterior means of a batch must keep apart from each other.
+
+Liu et al., "mu-Forcing: Training Variational Recurrent Autoencoders for Text Generation", ACM TALLIP 2019 (arXiv 1905.10072), section 3:
+
+    rec + KL + max(0, margin - 1/(2 B) sum_i |mu_i - mean mu|^2).
+
+Half the summed variance of mu is a part of the KL (E KL >= 1/2 sum_j Var mu_j), so the margin is in nats like a desired rate, and below
+it the pull of the KL on the means is exactly cancelled. The authors' code has the mean over dimensions in place of half the sum
+(its margin is 2/D of this one) and a weight of 0.1 on the KL; here the KL keeps its weight, which `objective.weight` changes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from uncollapse.errors import number
+from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.posteriors.normal import Posterior
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuForcing(ELBO):
+    """rec + weight * KL + max(0, margin - spread of mu); margin 0 is the ELBO."""
+
+    margin: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("margin", self.margin, 0, closed=True)
+
+    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+        plain = super().__call__(nll, q, z, epoch, batch)
+        missing = (self.margin - spread(q.mean)).relu()
+        return Loss(plain.total + missing, {**plain.terms, "missing_spread": missing}, plain.weight)
+
+
+def spread(mean: Tensor) -> Tensor:
+    """1/2 sum_j of the variance (divided by B) of mean [B, D] over the batch, in nats: a lower bound on the batch mean of the KL."""
+    return 0.5 * mean.var(0, correction=0).sum()

@@ -1,0 +1,149 @@
+"""Posteriors that cannot come closer to their prior than a promised rate of delta nats per dimension.
+
+Razavi et al., "Preventing Posterior Collapse with delta-VAEs", ICLR 2019 (arXiv 1901.03416), section 2: choose the families of posterior
+and prior so that no member of one is in the other.
+
+`Delta`, the independent form. For a Gaussian against N(0, 1), mu^2 + s^2 - ln s^2 - 1 = 2 KL, so with s^2 kept inside the interval where
+g(s^2) = 2 delta + 1 + ln s^2 - s^2 >= 0 (between -W_0(c) and -W_-1(c), c = -exp(-2 delta - 1), W Lambert's function), and
+    mu^2 = g(s^2) + max(0, a),   the KL is exactly   KL_j = delta + max(0, a) / 2.
+Choice: one output r of the encoder gives both a = |r| and the sign of mu. Then max(0, a) never lies in its flat half, mu grows with r
+everywhere, and r can be pushed through 0, where mu jumps from -sqrt(g) to sqrt(g): no mu is allowed in between. The step of a sign has no
+gradient, and none is made up.
+
+`DeltaAR1`, the correlated form. The prior is the stationary process z_1 = e_1, z_j = alpha z_{j-1} + sqrt(1 - alpha^2) e_j, whose
+precision matrix has the diagonal 1 / (1 - alpha^2) at both ends and (1 + alpha^2) / (1 - alpha^2) between; the posterior is plain's, with
+independent dimensions, and so differs from it. The least KL, at mu = 0 and s_j^2 = 1 / precision_jj, is
+    1/2 sum_j ln precision_jj + 1/2 ln det covariance = 1/2 [(D - 2) ln(1 + alpha^2) - ln(1 - alpha^2)]   (section 2.1),
+and alpha is solved so that this is delta D. Deviation: the paper's sequence are the codes of successive positions of x; here x has one
+code, and its D dimensions are the sequence.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import brentq
+from scipy.special import lambertw
+from torch import Tensor, nn
+
+from uncollapse.errors import InputError, number
+from uncollapse.posteriors.normal import DiagonalGaussian
+
+LEAST = 1e-6  # of g: at the ends of the interval g is 0, and the gradient of its root infinite; adds at most 5e-7 nats
+NOISE = 1e-6  # least 1 - alpha^2 at which float32 still tells neighbouring dimensions apart
+
+
+# ---------------------------------------------------------------- independent dimensions
+
+
+def interval(delta: float) -> tuple[float, float]:
+    """The least and the greatest variance whose KL at mu = 0 is no more than delta."""
+    c = -math.exp(-2 * delta - 1)
+    return float(-lambertw(c, 0).real), float(-lambertw(c, -1).real)
+
+
+class Delta(nn.Module):
+    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 1e-6 <= delta <= 10."""
+
+    def __init__(self, hidden: int, latent: int, delta: float):
+        super().__init__()
+        self.delta, self.latent = number("delta", delta, 1e-6, 10, closed=True), latent
+        self.low, self.high = interval(self.delta)
+        self.linear = nn.Linear(hidden, 2 * latent)
+
+    def forward(self, h: Tensor) -> DiagonalGaussian:
+        r, b = self.linear(h).chunk(2, -1)
+        variance = self.low + (self.high - self.low) * torch.sigmoid(b)
+        log_var = variance.log()
+        room = (log_var - variance + (2 * self.delta + 1)).clamp_min(LEAST)
+        return DiagonalGaussian(torch.copysign((room + r.abs()).sqrt(), r), variance.sqrt(), log_var)
+
+    def floor(self) -> float:
+        """delta D: the least KL of any example, in nats."""
+        return self.delta * self.latent
+
+
+# ---------------------------------------------------------------- an autoregressive prior
+
+
+def ar1_floor(log_noise: float, latent: int) -> float:
+    """The least KL of independent dimensions, nats, from ln(1 - alpha^2)."""
+    return 0.5 * ((latent - 2) * math.log1p(-math.expm1(log_noise)) - log_noise)
+
+
+def solve_ar1(delta: float, latent: int) -> tuple[float, float]:
+    """alpha and 1 - alpha^2 (apart, as alpha can be close to 1) for a floor of delta per dimension."""
+    most = ar1_floor(math.log(NOISE), latent) / latent
+    if delta > most:
+        raise InputError(
+            f"delta={delta:g}: with model.latent={latent} neighbouring dimensions of the prior would be all but equal; "
+            f"allowed is delta <= {math.floor(most * 1e4) / 1e4:g}"
+        )
+    goal = delta * latent
+    log_noise = -brentq(lambda u: ar1_floor(-u, latent) - goal, 0.0, 2 * goal, xtol=1e-15)
+    return math.sqrt(-math.expm1(log_noise)), math.exp(log_noise)
+
+
+@dataclass(frozen=True)
+class AgainstAR1:
+    """A DiagonalGaussian with the stationary AR(1) process as its prior.
+
+    There is no `log_ratio_per_dim`: the D parts of `kl` belong to conditional priors, those of a per-dimension ratio to marginal ones, and
+    what metrics make of both together would be wrong.
+    """
+
+    q: DiagonalGaussian
+    alpha: float
+    noise: float  # 1 - alpha^2
+
+    @property
+    def mean(self) -> Tensor:
+        return self.q.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self.q.variance
+
+    @property
+    def kl(self) -> Tensor:
+        """KL_j = E_q KL(q(z_j) || p(z_j | z_{j-1})), [B, D] nats: the chain rule, each part >= 0."""
+        mean, variance = self.q.mean, self.q.variance
+        step = mean[:, 1:] - self.alpha * mean[:, :-1]
+        ratio = (variance[:, 1:] + step.square() + self.alpha**2 * variance[:, :-1]) / self.noise
+        later = 0.5 * (ratio - 1 - self.q.log_var[:, 1:] + math.log(self.noise))
+        return torch.cat([self.q.kl[:, :1], later], -1)
+
+    def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        return self.q.sample(n, generator)
+
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """[n, D] of covariance alpha^|j - k|."""
+        place = torch.arange(self.mean.shape[1], dtype=torch.float64, device=self.mean.device)
+        factor = torch.linalg.cholesky(self.alpha ** (place[:, None] - place).abs())
+        return self.q.sample_prior(n, generator) @ factor.T.to(self.mean.dtype)
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """The ratio to N(0, I), as `DiagonalGaussian.log_ratio`, and from there to the process."""
+        step = z[..., 1:] - self.alpha * z[..., :-1]
+        moved = step.square() / self.noise + math.log(self.noise) - z[..., 1:].square()
+        return self.q.log_ratio(z) + 0.5 * moved.sum(-1)
+
+
+class DeltaAR1(nn.Module):
+    """h [B, hidden] -> AgainstAR1 [B, latent]; InputError for latent < 2 or a delta out of range (its upper end falls with latent)."""
+
+    def __init__(self, hidden: int, latent: int, delta: float):
+        super().__init__()
+        if latent < 2:
+            raise InputError(f"model.latent={latent}: one dimension is no sequence; allowed is at least 2")
+        self.delta, self.latent = number("delta", delta, 1e-6, 10, closed=True), latent
+        self.alpha, self.noise = solve_ar1(self.delta, latent)
+        self.linear = nn.Linear(hidden, 2 * latent)
+
+    def forward(self, h: Tensor) -> AgainstAR1:
+        mean, log_var = self.linear(h).chunk(2, -1)
+        return AgainstAR1(DiagonalGaussian.from_log_var(mean, log_var), self.alpha, self.noise)
+
+    def floor(self) -> float:
+        """delta D: the least KL of any example, in nats."""
+        return self.delta * self.latent

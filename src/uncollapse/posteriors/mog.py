@@ -1,0 +1,78 @@
+"""A mixture of Gaussians as the prior, learned with the rest; the posterior is the plain one.
+
+Tomczak & Welling, "VAE with a VampPrior", AISTATS 2018 (arXiv 1705.07120), section 3, the simpler prior that it is compared with:
+    p(z) = 1/K sum_k N(z; m_k, diag s_k^2),   m_k and s_k free parameters, equal weights.
+The bound is rec + E_q[log q(z|x) - log p(z)], estimated with one z.
+
+At the start the m_k are spread a little around 0 and all s_k are such that p(z) has exactly the mean and the variance of N(0, I) (it
+is N(0, I) for K = 1, and 0.01 to 0.02 nats from it for K = 50, D = 16). The components overlap, so that all of them learn, and differ,
+as equal ones would get equal gradients and stay equal. The paper gives no scale.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.errors import whole
+from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
+from uncollapse.posteriors.normal import DiagonalGaussian
+
+SPREAD = 0.5  # half-width of the components' means at the start
+
+
+def beyond_normal(components: DiagonalGaussian, z: Tensor) -> Tensor:
+    """log of the mixture of K components, less log N(z; 0, I): codes z [..., D] -> [...] float64, each once, by matrix products."""
+    each = components.pairs(z.flatten(0, -2))
+    return (torch.logsumexp(each, -1) - math.log(each.shape[-1])).view(z.shape[:-1])
+
+
+@dataclass
+class MixturePrior(MonteCarlo):
+    """The Gaussian posterior `base` [B, D] against the mixture of `components` [K, D]."""
+
+    components: DiagonalGaussian
+
+    @property
+    def mean(self) -> Tensor:
+        return self.base.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self.base.variance
+
+    def follow(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        return self.base.mean + self.base.std * noise, log_normal(self.base.log_var, noise)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return beyond_normal(self.components, z).to(z.dtype) - 0.5 * z.square().sum(-1)
+
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """[n, D]: a component at random, then a code of it."""
+        mean, std = self.components.mean, self.components.std
+        k = torch.randint(len(mean), (n,), generator=generator, device=mean.device)
+        noise = torch.randn(n, mean.shape[1], generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean[k] + std[k] * noise
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """log q(z|x) - log p(z), both against N(0, I): z [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]."""
+        ratio = self.base.log_ratio(z)
+        return ratio - beyond_normal(self.components, z).to(ratio.dtype)
+
+
+class MixtureOfGaussians(nn.Module):
+    """h [B, hidden] -> MixturePrior [B, latent]; InputError unless components is a whole number of at least 1."""
+
+    def __init__(self, hidden: int, latent: int, components: int):
+        super().__init__()
+        components = whole("components", components, 1)
+        self.linear = nn.Linear(hidden, 2 * latent)
+        means = torch.empty(components, latent).uniform_(-SPREAD, SPREAD)
+        means -= means.mean(0)
+        self.means = nn.Parameter(means)
+        self.log_vars = nn.Parameter(torch.log1p(-means.square().mean(0)).repeat(components, 1))
+
+    def forward(self, h: Tensor) -> MixturePrior:
+        q = DiagonalGaussian.from_log_var(*self.linear(h).chunk(2, -1))
+        return MixturePrior(q, DiagonalGaussian.from_log_var(self.means, self.log_vars))

@@ -1,0 +1,51 @@
+"""No code at all: z is 0 under posterior and prior alike, so what is left of the VAE is its decoder, a language model.
+
+The baseline of Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 4 (RNNLM), and of every comparison
+since. Its -log p(x) is exact: rec, nelbo and nll are one number. The decoder is the other heads', reading zeros; the encoder is there but
+learns nothing, as no gradient reaches it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Point:
+    """z = 0 for every example; `mean` [B, D] is zeros, and so is everything else."""
+
+    mean: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean
+
+    @property
+    def kl(self) -> Tensor:
+        return self.mean
+
+    def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        return self.mean if n is None else self.mean.expand(n, -1, -1)
+
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return self.mean.new_zeros(n, self.mean.shape[1])
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """z [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]."""
+        return z.new_zeros(*z.shape[:-2], len(self.mean))
+
+    def log_ratio_per_dim(self, z: Tensor) -> Tensor:
+        """Codes [n, D] -> [D, n, B] float64."""
+        return z.new_zeros(z.shape[1], len(z), len(self.mean), dtype=torch.float64)
+
+
+class Nothing(nn.Module):
+    """h [B, hidden] -> Point [B, latent]. The one head without weights."""
+
+    def __init__(self, hidden: int, latent: int):
+        super().__init__()
+        self.latent = latent
+
+    def forward(self, h: Tensor) -> Point:
+        return Point(h.new_zeros(len(h), self.latent))

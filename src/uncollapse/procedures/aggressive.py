@@ -1,0 +1,93 @@
+"""Aggressive training of the encoder: many encoder steps before each decoder step, as long as the codes still learn about x.
+
+He, Spokoyny, Neubig & Berg-Kirkpatrick, "Lagging Inference Networks and Posterior Collapse in Variational Autoencoders", ICLR 2019
+(arXiv 1901.05534), section 4 and algorithm 1. Early in training the encoder lags behind the true posterior p(z|x), the decoder sees
+codes that say nothing, and learns to do without. So the encoder is brought up to date first:
+
+    while aggressive:   repeat  encoder step on a further random batch  until its loss no longer falls
+                        decoder step on the batch of this step
+                        after each epoch: aggressive only while I(x; z) on the validation split still grows
+    afterwards:         encoder and decoder together, as always
+
+What the paper leaves open follows its code: "no longer falls" compares the average loss over the last `inner_check` steps with the
+average over as many before, and at most `inner_max` steps are made. Deviations from the code: every inner batch is a further random
+one, as in algorithm 1 (there the first is the step's own); losses are compared per example (there per word); gradients are clipped
+over the part that is stepped (there over the whole model); and I(x; z) is measured with one mixture of up to 1000 examples (there the
+mixtures of single batches of 32, whose ceiling of ln 32 = 3.5 nats a working code exceeds).
+"""
+
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.errors import whole
+from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
+from uncollapse.metrics.information import gains
+from uncollapse.objectives.elbo import Loss
+from uncollapse.procedures import Training
+from uncollapse.procedures.joint import Joint
+
+EXAMPLES = 1000  # of the validation split, always the same
+POPULATION = 2000  # training examples from which batch-norm heads get the statistics that I(x; z) is measured with
+
+
+class Aggressive(nn.Module):
+    """inner_max: encoder steps before a decoder step, at most (0: the ordinary training); inner_check: over how many losses are averaged.
+
+    Buffers: `aggressive` (whether the phase goes on), `information` (I(x; z) at the last look, nats; 0 at the start, where codes say
+    nothing), `inner_steps` (encoder steps made so far beside the ordinary ones).
+    """
+
+    aggressive: Tensor
+    information: Tensor
+    inner_steps: Tensor
+
+    def __init__(self, inner_max: int, inner_check: int):
+        super().__init__()
+        self.inner_max, self.inner_check = whole("inner_max", inner_max, 0), whole("inner_check", inner_check, 1)
+        self.register_buffer("aggressive", torch.tensor(self.inner_max > 0))
+        self.register_buffer("information", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("inner_steps", torch.tensor(0))
+
+    def step(self, training: Training, batch: Any) -> Loss:
+        if self.aggressive and training.step > 0 and training.step % training.per_epoch == 0:
+            self.look(training)
+        if not self.aggressive:
+            return Joint().step(training, batch)
+        self.catch_up(training)
+        loss = training.loss(batch, training.model.encode(batch))
+        training.update(loss.total, tuple(part for part in training.optimizers if part != "encoder"))
+        return loss
+
+    def catch_up(self, training: Training) -> None:
+        """Encoder steps until their loss no longer falls, or there were enough."""
+        before, total = float("inf"), 0.0
+        for count, batch in enumerate(islice(training.more_batches(), self.inner_max), 1):
+            loss = training.loss(batch, training.model.encode(batch))
+            training.update(loss.total, ("encoder",))
+            self.inner_steps += 1
+            total += float(loss.total.detach())
+            if count % self.inner_check == 0:
+                if total >= before:
+                    return
+                before, total = total, 0.0
+
+    def look(self, training: Training) -> None:
+        """Aggressive training is over for good once the codes say no more than at the last look."""
+        found = mutual_information(training)
+        self.aggressive.fill_(found > float(self.information))
+        self.information.fill_(found)
+
+
+def mutual_information(training: Training) -> float:
+    """I(x; z) in nats as evaluations report it, on the first EXAMPLES validation examples; what training draws and learns is untouched."""
+    model, data = training.model, training.data
+    with evaluating(model, train=False):
+        # statistics that batch-norm heads have in evaluation only, and that every evaluation computes anew
+        recompute_population(model, data, POPULATION)
+        posteriors = [model.encode(batch) for batch in evaluation_batches(model, data, "valid", "eval", EXAMPLES)]
+        z = torch.cat([q.sample() for q in posteriors])
+        gain, _ = gains(lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z)
+    return float(gain.mean())

@@ -1,0 +1,289 @@
+"""DU-VAE, Scale-VAE and the language model: their identities, their floors, and what they report."""
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, composed, folder_of, rows, run_here
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Independent, Normal, kl_divergence
+
+from uncollapse.config import build
+from uncollapse.errors import InputError
+from uncollapse.objectives.elbo import ELBO
+from uncollapse.objectives.scale import UnscaledELBO
+from uncollapse.posteriors import DU, BatchNormMu, Nothing, Scale
+from uncollapse.posteriors.moments import population
+from uncollapse.run import prepare
+from uncollapse.schedules import Linear
+
+HIDDEN = 4
+EPS = 1e-8
+properties = settings(max_examples=60, deadline=None, derandomize=True)
+seeds, latents, batches = st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 40)
+scales = st.sampled_from([1e-3, 1.0, 1e3])
+
+
+def near(ours, reference, tolerance=1e-9):
+    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+
+
+def run(head, batch, seed, scale):
+    """q, a and b of a head whose weights are random, times `scale`."""
+    torch.manual_seed(seed)
+    head.double()
+    h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (0.05 if scale > 1 else 1)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for parameter in head.linear.parameters():
+            parameter.mul_(scale)
+        for name in ("beta", "scale"):
+            if hasattr(head, name):
+                getattr(head, name).normal_(0, 1.5)
+        a, b = head.linear(h).chunk(2, -1)
+        return head(h), a.numpy(), b.numpy()
+
+
+# ---------------------------------------------------------------- DU-VAE
+
+
+@properties
+@given(seeds, batches, latents, st.floats(0.05, 5), scales)
+def test_du_keeps_the_moments_of_mu_and_the_floor(seed, batch, latent, gamma, scale):
+    head = DU(HIDDEN, latent, gamma=gamma, alpha=1, dropout=0.2)
+    q, a, _ = run(head, batch, seed, scale)
+    gammas, beta = head.gammas().detach().numpy(), head.beta.detach().numpy()
+    near(math.sqrt((gammas**2).mean()), gamma)
+    left = a.var(0) / (a.var(0) + EPS)
+    near(q.mean.mean(0), beta, 1e-8)
+    near(q.mean.numpy().var(0), gammas**2 * left, 1e-8)
+    near(head.floor(), latent / 2 * gamma**2 + 0.5 * (beta**2).sum())
+    lost = 0.5 * (gammas**2 * (1 - left)).sum()
+    assert q.kl.sum(-1).mean().item() >= head.floor() - lost - 1e-9
+
+
+@properties
+@given(seeds, st.floats(0.1, 5), st.sampled_from([0.0, 0.2, 0.7]), scales)
+def test_du_variance_is_dropped_to_its_floor_or_enlarged(seed, alpha, dropout, scale):
+    head = DU(HIDDEN, 6, gamma=0.5, alpha=alpha, dropout=dropout)
+    q, _, b = run(head, 30, seed, scale)
+    least = alpha / (2 * math.pi * math.e)
+    kept = np.exp(b) / (1 - dropout) + least
+    dropped = np.isclose(q.variance, least, rtol=1e-12, atol=0) & ~np.isclose(kept, least, rtol=1e-9, atol=0)
+    near(np.where(dropped, kept, q.variance), kept)
+    near(q.log_var, q.variance.log())
+    if scale == 1.0:
+        assert abs(dropped.mean() - dropout) < 5 * math.sqrt(max(dropout * (1 - dropout), 1e-9) / 180)
+    head.eval()
+    h = torch.randn(5, HIDDEN).double()
+    near(head(h).variance.detach(), head.linear(h).chunk(2, -1)[1].detach().exp() + least)
+    assert head(h).variance.equal(head(h).variance)
+
+
+def test_du_at_alpha_1_keeps_every_entropy_at_least_0():
+    head = DU(HIDDEN, 6, gamma=0.5, alpha=1, dropout=0.2)
+    with torch.no_grad():
+        head.linear.bias[6:] = -40.0
+    entropy = Normal(0, head(torch.randn(9, HIDDEN)).std).entropy()
+    assert (entropy > -1e-6).all() and entropy.max() < 1e-6
+
+
+def test_du_drop_costs_what_the_docstring_says():
+    head = DU(HIDDEN, 6, gamma=0.5, alpha=1, dropout=0.2).double()
+    with torch.no_grad():
+        head.linear.weight[6:] = 0
+        head.linear.bias[6:] = -200.0  # as if all were dropped
+    least = 1 / (2 * math.pi * math.e)
+    extra = 0.5 * (least - math.log(least) - 1)
+    assert round(extra, 2) == 0.95
+    near(head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(), head.floor() + 6 * extra, 1e-6)
+
+
+def test_du_without_its_parts_is_bn_mu_with_a_variance_floor():
+    torch.manual_seed(0)
+    du, bn = DU(HIDDEN, 5, gamma=0.6, alpha=1e-12, dropout=0.0), BatchNormMu(HIDDEN, 5, gamma=0.6)
+    bn.linear.load_state_dict(du.linear.state_dict())
+    h = torch.randn(12, HIDDEN)
+    near(du(h).mean.detach(), bn(h).mean.detach(), 1e-6)
+    near(du(h).kl.detach(), bn(h).kl.detach(), 1e-6)
+
+
+def test_du_scales_learn_without_changing_their_mean_square():
+    torch.manual_seed(0)
+    head = DU(HIDDEN, 4, gamma=0.5, alpha=1, dropout=0.2)
+    optimizer = torch.optim.Adam(head.parameters(), 0.05)
+    before, h = head.gammas().detach().clone(), torch.randn(30, HIDDEN)
+    near(before, np.full(4, 0.5), 1e-6)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (head(h).mean.square() @ torch.arange(4.0)).sum().backward()
+        optimizer.step()
+    after = head.gammas().detach()
+    assert after[3] < 0.7 * after[0]
+    near(after.square().mean(), 0.25, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        *({"gamma": v} for v in (0, -1, "0.5", float("nan"))),
+        *({"alpha": v} for v in (0, -1, None)),
+        *({"dropout": v} for v in (-0.1, 1, 1.0, 1.5, True)),
+    ],
+)
+def test_du_knobs_outside_their_ranges_are_refused(knobs):
+    (name,) = knobs
+    with pytest.raises(InputError, match=rf"^{name}=.*allowed is"):
+        DU(HIDDEN, 3, **{"gamma": 0.5, "alpha": 1, "dropout": 0.2, **knobs})
+
+
+# ---------------------------------------------------------------- Scale-VAE
+
+
+@properties
+@given(seeds, batches, latents, st.floats(0.05, 5), scales)
+def test_scale_gives_mu_its_spread_and_reports_the_density_that_z_has(seed, batch, latent, std, scale):
+    head = Scale(HIDDEN, latent, std=std)
+    q, a, log_var = run(head, batch, seed, scale)
+    left = a.var(0) / (a.var(0) + EPS)
+    near(q.mean, a * std / np.sqrt(a.var(0) + EPS), 1e-8)  # one factor per dimension, no centring
+    near(q.mean.numpy().var(0), std**2 * left, 1e-8)
+    near(q.variance, np.exp(log_var))
+    drawn, prior = Normal(q.mean, q.variance.sqrt()), Normal(torch.zeros(()).double(), 1.0)
+    near(q.kl, kl_divergence(drawn, Normal(torch.zeros_like(q.mean), 1.0)), 1e-8)
+    near(q.unscaled_kl, 0.5 * (a**2 + np.exp(log_var) - log_var - 1), 1e-8)
+    z = q.sample()
+    near(q.log_ratio(z), Independent(drawn, 1).log_prob(z) - prior.log_prob(z).sum(-1), 1e-7)
+    lost = 0.5 * std**2 * (1 - left).sum()
+    near(head.floor(), latent / 2 * std**2)
+    assert q.kl.sum(-1).mean().item() >= head.floor() - lost - 1e-9
+
+
+def test_scale_factors_do_not_feel_the_scale_of_mu_and_so_the_unscaled_kl_can_vanish():
+    torch.manual_seed(0)
+    head, h = Scale(HIDDEN, 4, std=1.0).double(), torch.randn(20, HIDDEN).double()
+    with torch.no_grad():
+        before = head(h)
+        head.linear.weight[:4] *= 1e-2
+        head.linear.bias[:4] *= 1e-2
+        after = head(h)
+    near(after.mean, before.mean, 5e-3)  # all but the share of eps
+    kept = 0.5 * (after.variance - after.log_var - 1)
+    assert (after.unscaled_kl - kept).max() < 1e-3 and (after.kl - kept).mean() > 0.5
+
+
+def test_scale_in_evaluation_uses_the_population():
+    torch.manual_seed(0)
+    head, h = Scale(HIDDEN, 3, std=2.0).double(), torch.randn(50, HIDDEN).double()
+    with torch.no_grad():
+        a = head.linear(h).chunk(2, -1)[0]
+        with population(head):
+            for part in h.split(20):
+                head(part)
+        head.eval()
+        near(head(h[:1]).mean, (a * 2 / (a.var(0, correction=0) + EPS).sqrt())[:1], 1e-8)
+
+
+def test_scale_refuses_a_batch_of_one_and_warns_of_a_flat_one():
+    head = Scale(HIDDEN, 3, std=1.0)
+    with pytest.raises(ValueError, match="at least 2 examples in a batch, got 1"):
+        head(torch.randn(1, HIDDEN))
+    with pytest.warns(UserWarning, match="variance below 100 eps"):
+        head(1e-6 * torch.randn(8, HIDDEN))
+
+
+@pytest.mark.parametrize("value", [0, -1, "1", None, float("nan")])
+def test_std_outside_its_range_is_refused(value):
+    with pytest.raises(InputError, match=r"^std=.*allowed is 0 < std$"):
+        Scale(HIDDEN, 3, std=value)
+
+
+def test_the_scale_objective_charges_for_the_unscaled_means():
+    q, a, log_var = run(Scale(HIDDEN, 3, std=2.0), 8, seed=0, scale=1.0)
+    nll = torch.rand(8).double()
+    unscaled = (0.5 * (a**2 + np.exp(log_var) - log_var - 1)).sum(-1).mean()
+    for weight, epoch, value in ((1.0, 0.0, 1.0), (0.3, 5.0, 0.3), (Linear(10), 5.0, 0.5)):
+        objective = UnscaledELBO(weight)
+        loss = objective(nll, q, q.sample(), epoch)
+        near(loss.total, nll.mean().item() + value * unscaled)
+        assert loss.weight == value and isinstance(objective, ELBO)
+    with pytest.raises(InputError, match=r"^objective\.weight=-1"):
+        UnscaledELBO(-1)
+
+
+def test_a_scale_run_reports_the_real_kl(tmp_path: Path):
+    run_here(tmp_path, "scale", "std=0.5")
+    trained = rows(folder_of(tmp_path, "scale"))
+    for row in trained:
+        assert row["nelbo"] == pytest.approx(row["rec"] + row["kl"])
+        assert row["floor"] == 4 / 2 * 0.25
+    assert all(row["kl"] >= row["floor"] - 1e-4 for row in trained if row["mode"] == "train")
+
+
+# ---------------------------------------------------------------- the language model
+
+
+def test_nothing_has_no_code_no_rate_and_no_weights():
+    head = Nothing(HIDDEN, 3)
+    q = head(torch.randn(5, HIDDEN))
+    assert not list(head.parameters()) and not hasattr(head, "floor")
+    zeros = torch.zeros(5, 3)
+    for value in (q.mean, q.variance, q.kl, q.sample()):
+        assert value.equal(zeros)
+    assert q.sample(2).equal(torch.zeros(2, 5, 3)) and q.sample_prior(4).equal(torch.zeros(4, 3))
+    assert q.log_ratio(q.sample()).equal(torch.zeros(5)) and q.log_ratio(q.sample(2)).equal(torch.zeros(2, 5))
+    assert q.log_ratio(torch.zeros(7, 1, 3)).equal(torch.zeros(7, 5))
+    assert q.log_ratio_per_dim(torch.zeros(7, 3)).equal(torch.zeros(3, 7, 5).double())
+
+
+def test_the_language_model_learns_and_its_encoder_does_not():
+    parts = prepare(composed("head=lm", *SMALL), "lm")
+    batch = parts.data.batch("train", parts.data.batches("train", 0, 0)[0])
+    q = parts.model.encode(batch)
+    z = q.sample()
+    loss = parts.objective(parts.model.nll(batch, z), q, z, 0.0, batch)
+    assert loss.total.item() == loss.terms["rec"].item()
+    loss.total.backward()
+    assert all(p.grad is not None for p in parts.model.parts()["decoder"])
+    assert all(p.grad is None for p in parts.model.parts()["encoder"])
+
+
+def test_a_language_model_run_has_one_number_for_rec_nelbo_and_nothing_in_z(tmp_path: Path):
+    run_here(tmp_path, "lm")
+    trained = rows(folder_of(tmp_path, "lm"))
+    for row in trained:
+        assert row["nelbo"] == row["rec"] and row["kl"] == 0 and row["au"] == 0 and row["floor"] is None
+        assert row["shuffle_gap"] == pytest.approx(0, abs=1e-5) and row["mi"] == pytest.approx(0, abs=1e-6)
+        assert row["mi_per_dim"] == pytest.approx([0] * 4, abs=1e-6)
+    learning = [row["rec"] for row in trained if row["split"] == "valid"]
+    assert learning == sorted(learning, reverse=True)
+
+
+def test_the_language_model_of_the_linear_decoder_learns_its_bias(tmp_path: Path):
+    words = ["data=gaussian", "model=linear", "data.train=64", "data.valid=16", "data.test=16", "trainer.epochs=1"]
+    parts = prepare(composed("head=lm", *words), "lm")
+    assert not parts.model.parts()["encoder"]
+    batch = parts.data.batch("train", np.arange(8))
+    q = parts.model.encode(batch)
+    parts.objective(parts.model.nll(batch, q.sample()), q, q.sample(), 0.0, batch).total.backward()
+    assert parts.model.decoder.bias.grad.ne(0).all() and parts.model.decoder.weight.grad.eq(0).all()
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_the_files_give_their_defaults_and_words_others():
+    def head(name, *words):
+        return build(composed(f"head={name}", *words).posterior, "posterior", HIDDEN, 4)
+
+    du, other = head("du"), head("du", "gamma=1", "alpha=2", "dropout=0")
+    assert (du.gamma, du.least, du.dropout) == (0.5, 1 / (2 * math.pi * math.e), 0.2)
+    assert (other.gamma, other.least, other.dropout) == (1.0, 1 / (math.pi * math.e), 0.0)
+    assert head("scale").std == 1.0 and head("scale", "std=0.3").std == 0.3
+    objective = composed("head=scale").objective
+    assert isinstance(build(objective, "objective"), UnscaledELBO) and objective.weight == 1.0
+    assert isinstance(head("lm"), Nothing)
