@@ -325,14 +325,14 @@ def test_its_densities_are_those_of_its_samplers(seen: tuple) -> None:
     q, _ = seen
     z, prior = q.sample(1000, seeded(5)), q.sample_prior(1000, seeded(6))
     from_q, from_p = torch.sigmoid(-q.log_ratio(z).double()), torch.sigmoid(q.log_ratio(prior[:, None]).double())
-    weighed = from_q[..., None] * torch.cat([torch.ones_like(z[..., :1]), z], -1)  # [1000, B, 1 + D]
-    of_prior = torch.cat([torch.ones_like(prior[:, :1]), prior], -1)
-    gaps = (weighed.mean(1) - from_p.mean(1, keepdim=True) * of_prior).numpy()
+    h = torch.cat([torch.ones_like(z[..., :1]), z], -1)  # [1000, B, 1 + D]
+    h_prior = torch.cat([torch.ones_like(prior[:, :1]), prior], -1)
+    gaps = ((from_q[..., None] * h).mean(1) - from_p.mean(1, keepdim=True) * h_prior).numpy()
     error = sem(gaps)  # rows are independent
     if from_q.mean() < 0.02:
         # codes of p hardly ever lie where q is, and what was not met has no share in the error seen; but E_p[(h q / (p + q))^2]
         # is at most E_p[h^2 q / (p + q)] = E_q[h^2 p / (p + q)]
-        error = np.sqrt((weighed.square() / from_q[..., None]).mean((0, 1)) / len(gaps))
+        error = np.sqrt((from_q[..., None] * h.square()).mean((0, 1)).numpy() / len(gaps))
     assert (np.abs(gaps.mean(0)) <= 5 * error + 1e-6).all()
 
 

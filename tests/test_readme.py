@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SMALL
+from conftest import ROOT, SMALL, composed
 from hydra import compose, initialize_config_dir
 
 from uncollapse import config
@@ -48,11 +48,9 @@ def test_the_worked_example_of_a_remedy_runs_as_printed(tmp_path: Path, monkeypa
 
 
 def test_every_head_stands_in_the_table_with_its_knobs_and_defaults() -> None:
-    from omegaconf import OmegaConf
-
     for head in heads():
         (row,) = re.findall(rf"^\| `{head}` \|.*$", README, re.M)
-        values = OmegaConf.load(config.CONF / "head" / f"{head}.yaml")
+        values = composed(f"head={head}")
         for knob in config.knobs_of(head):
             assert f"`{knob}` ({values[knob]:g})" in row
 

@@ -1,6 +1,8 @@
 """Word dropout: the decoder is fed fewer of the words before, so that it has to look at z.
 
-Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 3.1 (there as the keep rate, 1 - word_dropout).
+Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 3.1 (there as the keep rate, 1 - word_dropout). A word
+that is dropped is fed as the unknown word; what the decoder is asked for never changes. In training only, so rows of training mode
+are measured with it and rows of evaluation mode without; the start of a sentence stays, since it carries no word.
 """
 
 import torch

@@ -9,8 +9,8 @@ Here `kl` and `log_ratio` are those of N(f mu, s^2), which z is really drawn fro
 as much about x, and rec plus it is no bound of -log p(x). In training mode Var_B(f mu_j) = std^2, so the batch mean of the real KL is at
 least d/2 std^2. The mean is scaled but not centred, unlike in batch normalisation.
 
-f is taken from the batch, gradients passing through it as through any part of the formula; in evaluation from the population. Said to be in
-the paper and left out: a switch after some epochs from f_j to one common factor.
+f is taken from the batch, gradients passing through it as through any part of the formula; in evaluation from the population. Left out: the
+switch, after some epochs, from f_j to one common factor that a reimplementation has.
 """
 
 from dataclasses import dataclass

@@ -129,17 +129,16 @@ def parts_key(runs: pd.DataFrame) -> list[Any]:
 def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run and eps (as `step`, nats) with the share of collapsed dimensions, for `curve_panels`."""
     runs = final(runs)
-    parts = [
-        pd.DataFrame({"step": curve["eps"], "share": curve["share"]}, dtype=float)
-        .assign(**labels, delta=curve.get("delta"))
-        .dropna(subset=["step", "share"])
+    rows = [
+        labels | {"step": float(eps), "share": float(share), "delta": curve.get("delta")}
         for curve, labels in zip(runs["collapse"], labels_of(runs), strict=True)
         if has_lists(curve, "eps", "share")
+        for eps, share in zip(curve["eps"], curve["share"], strict=True)
+        if eps is not None and share is not None
     ]
-    parts = [part for part in parts if len(part)]
-    if not parts:
+    if not rows:
         raise NoFigure("no finished run has a collapse curve.")
-    return pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def labels_of(runs: pd.DataFrame) -> list[dict[str, Any]]:

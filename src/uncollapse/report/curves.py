@@ -16,13 +16,16 @@ from .style import (
     COLOURS,
     GREY,
     MOST_GROUPS,
+    MOST_LARGE,
     PLAIN,
     WIDTH,
     NoFigure,
     Style,
+    alike,
     crowded,
     grid,
     kl_scale,
+    legend_above,
     legend_right,
     panel_title,
     slot_key,
@@ -39,6 +42,7 @@ def kl_over_steps(rows: pd.DataFrame) -> Figure:
     fig, axes = curve_panels(validation(rows, "kl"), "kl", "validation KL (nats)")
     for ax in axes:
         kl_scale(ax, minor=len(axes) == 1)
+    alike(axes)
     return fig
 
 
@@ -68,14 +72,14 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
     maps = [heat_map(run) for run in shown]
     top, above = map_top([(int(run["order"].iloc[0]), values.max()) for run, (_, values) in zip(shown, maps, strict=True)])
     norm = PowerNorm(0.5, 0, top)  # square root: 0.05 nats differ from 0 beside a dimension with 3
-    alike = len({len(values) for _, values in maps}) == 1
-    fig, axes = grid(len(maps), 4, 1.8, sharey=alike)
+    same = len({len(values) for _, values in maps}) == 1
+    fig, axes = grid(len(maps), 4, 1.8, outer="y" * same)
     for ax, run, (edges, values) in zip(axes, shown, maps, strict=True):
         image = ax.pcolormesh(edges, np.arange(len(values) + 1), values, norm=norm, cmap="viridis", rasterized=True)
         panel_title(ax, run["group"].iloc[0], len(maps))
         ax.set_ylim(len(values), 0)
         ax.grid(False)
-        step_axis(ax)
+        step_axis(ax, 5 if len(maps) <= MOST_LARGE else 3)
     fig.supxlabel("training step")
     fig.supylabel("latent dimension, sorted by last KL")
     shrink = min(1.0, 3.6 / fig.get_figheight())
@@ -122,30 +126,29 @@ def curve_panels(
         legend_right(fig, list(legend_lines(rows, column)))
         return fig, [ax]
     panels = min(len(groups), MOST_GROUPS)
-    fig, axes = grid(panels, 4, 1.45, sharex=True, sharey=True)
-    means = [
-        np.column_stack([line.index, line])
-        for _, group in groups[:MOST_GROUPS]
-        if len(line := mean_line(group, column))
-    ]
-    for ax, (_, group) in zip(axes, groups, strict=False):
+    fig, axes = grid(panels, 4, 1.45, outer="xy")
+    lines = [mean_line(group, column) for _, group in groups[:MOST_GROUPS]]
+    means = [np.column_stack([line.index, line]) for line in lines if len(line)]
+    for ax, line, (_, group) in zip(axes, lines, groups, strict=False):
         ax.add_collection(LineCollection(means, colors="#cfcfcf", linewidths=0.6))
         color = style_of(group).color if crowded(group) else COLOURS[0]
-        draw_group(ax, group, column, Style(color, "", "-"))
+        draw_group(ax, group, column, Style(color, "", "-"), line)
         panel_title(ax, group["group"].iloc[0], panels, color if crowded(group) else PLAIN)
         x_axis(ax)
+    alike(axes)
     fig.supxlabel(xlabel)
     fig.supylabel(ylabel)
     if crowded(rows):
         keys = [Line2D([], [], color=key.get_color(), label=key.get_label()) for key in slot_key(rows)]
-        fig.legend(handles=keys, loc="outside upper center", ncols=6, handlelength=1.2, columnspacing=1.2)
+        legend_above(fig, keys, columns=6)
     return fig, axes
 
 
-def draw_group(ax: Axes, rows: pd.DataFrame, column: str, style: Style) -> None:
+def draw_group(ax: Axes, rows: pd.DataFrame, column: str, style: Style, line: pd.Series | None = None) -> None:
+    """Every seed, their mean (`line` where it is known already), and the floor beside a KL."""
     for _, run in rows.groupby("run"):
         draw_seed(ax, run, column, style.color)
-    line = mean_line(rows, column)
+    line = mean_line(rows, column) if line is None else line
     ax.plot(line.index, line, **style._asdict(), markevery=max(1, len(line) // 7))
     floor = rows.groupby("step")["floor"].mean().dropna() if column == "kl" else pd.Series(dtype=float)
     ax.plot(floor.index, floor, **FLOOR)  # on top: a head that keeps its promise exactly must not hide it
@@ -180,7 +183,7 @@ def legend_lines(rows: pd.DataFrame, column: str) -> Iterable[Line2D]:
 
 def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Limits that hold every value after the first fifth of training, with the oracle below them."""
-    late = rows[rows["step"] >= 0.2 * rows["step"].max()]["nelbo"]
+    late = rows[rows["step"] > 0.2 * rows["step"].max()]["nelbo"]
     low = np.nanmin([rows["nelbo"].min(), rows["oracle_valid"].min()])
     high = late.max() if len(late) else rows["nelbo"].max()
     margin = 0.06 * max(high - low, 0.1)

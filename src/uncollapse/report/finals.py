@@ -16,9 +16,11 @@ from .style import (
     MOST_GROUPS,
     WIDTH,
     NoFigure,
+    alike,
     crowded,
     grid,
     kl_scale,
+    legend_above,
     legend_below,
     legend_right,
     panel_title,
@@ -94,12 +96,13 @@ def train_vs_eval(runs: pd.DataFrame) -> Figure:
         raise NoFigure("no finished run has the KL of both modes.")
     runs = ranked(runs, "kl")
     fig, (ax,) = rows_figure(runs, 1)
+    size = 3.2 if crowded(runs) else 4.5
     for y, (_, group) in enumerate(by_group(runs)):
         color, marker, _ = style_of(group)
         heights = y + spread(len(group), 0.22)
         ax.hlines(heights, group["kl_train_mode"], group["kl"], color=color, linewidth=0.9)
-        ax.plot(group["kl_train_mode"], heights, marker, color=color, markerfacecolor="white")
-        ax.plot(group["kl"], heights, marker, color=color)
+        ax.plot(group["kl_train_mode"], heights, marker, color=color, markerfacecolor="white", markersize=size)
+        ax.plot(group["kl"], heights, marker, color=color, markersize=size)
         ax.vlines(group["floor"].dropna().unique(), y - 0.4, y + 0.4, color=GREY, linestyle="--", linewidth=1.1)
     kl_scale(ax, "x")
     ax.set_xlabel("test KL (nats)")
@@ -130,7 +133,7 @@ def tau_grid(runs: pd.DataFrame) -> Figure:
     axes[0].set_ylim(bottom=0)
     handles = [Line2D([], [], **style_by_order(i)._asdict(), label=name) for i, (name, _) in enumerate(series, 1)]
     handles.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=FLOOR_DASHES, label="floor: -(d/2) ln(1 - tau)"))
-    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    legend_above(fig, handles, columns=3)
     return fig
 
 
@@ -152,7 +155,7 @@ def moments(runs: pd.DataFrame) -> Figure:
     axes[1].set_title("evaluation mode (population statistics)")
     fig.supxlabel("latent dimension, sorted by E[mu²] in evaluation mode")
     handles = [Line2D([], [], marker=marker, color=color, linestyle="", label=text) for marker, color, text in MOMENTS]
-    fig.legend(handles=handles, loc="outside upper center", ncols=4)
+    legend_above(fig, handles, columns=4)
     return fig
 
 
@@ -217,9 +220,15 @@ def dots(
         ax.plot(group[metric], heights, marker, color=color, alpha=0.55, markersize=4 * size, markeredgewidth=0)
         bar: dict[str, Any] = {"markersize": 9 * size, "capsize": 2.5 * size, "linewidth": 1.3}
         ax.errorbar(mean, y - 0.12, xerr=half, color=color, marker="|", **bar)
-    if room := 0.6 * np.ptp(inside) if len(inside) else 0:  # two seeds that differ have bars of 13 times their distance
-        low, high = ax.get_xlim()
-        ax.set_xlim(max(low, inside.min() - room), min(high, inside.max() + room))
+    trim(ax, inside)
+
+
+def trim(ax: Axes, values: pd.Series) -> None:
+    """No more than 0.6 of the span of [N] values beside them: two seeds alone have bars of 13 times their distance."""
+    room = 0.6 * np.ptp(values) if len(values) else 0
+    (low, high), (first, last) = ax.get_xlim(), (values.min() - room, values.max() + room)
+    if room and (low < first or high > last):
+        ax.set_xlim(max(low, first), min(high, last))
 
 
 def edge_value(ax: Axes, y: float, value: float, right: bool, color: str) -> None:
@@ -289,7 +298,7 @@ def moment_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
 def small_moments(shown: pd.DataFrame) -> Figure:
     """One panel per run: evaluation mode, and the sum of training mode as a line; one axis from -0.4 to 2.4 for all."""
-    fig, axes = grid(len(shown), 4, 1.3, sharex=True, sharey=True)
+    fig, axes = grid(len(shown), 4, 1.3, outer="xy")
     for ax, run in zip(axes, shown.to_dict("records"), strict=True):
         evaluation, training = (
             {key: np.array(run[mode][key], dtype=float) for key in MOMENT_KEYS}
@@ -303,12 +312,13 @@ def small_moments(shown: pd.DataFrame) -> Figure:
         if (top := (evaluation["mu_sq"] + evaluation["sigma_sq"]).max()) > 2.4:
             ax.text(0.98, 0.97, f"↑ to {top:,.3g}", transform=ax.transAxes, ha="right", va="top", fontsize=7)
         panel_title(ax, run["group"], len(shown))
-    axes[0].set_ylim(-0.4, 2.4)
-    axes[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.set_ylim(-0.4, 2.4)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    alike(axes)
     fig.supxlabel("latent dimension, sorted by E[mu²]")
     handles = [Line2D([], [], marker=marker, color=color, linestyle="", label=text) for marker, color, text in MOMENTS]
     handles.append(Line2D([], [], **TRAINING, label="E[mu²] + E[sigma²], training mode"))
-    fig.legend(handles=handles, loc="outside upper center", ncols=3)
+    legend_above(fig, handles, columns=3)
     return fig
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -18,7 +19,7 @@ from .style import DPI, GREY, WIDTH, crowded, kl_scale, legend_below, legend_rig
 
 CEILING: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.2}
 KEYS_BESIDE = 12  # legend entries that fit beside the plane; more go below it
-ANGLES, RADII = np.meshgrid(np.linspace(0, 2 * np.pi, 32, endpoint=False), [*range(5, 60, 5), *range(60, 300, 10)])
+ANGLES, RADII = np.meshgrid(np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)])
 PLACES = np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)  # of a name, in points
 
 
@@ -207,7 +208,8 @@ def name_means(ax: Axes, names: list[Name], obstacles: np.ndarray) -> None:
     box: dict[str, Any] = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
     text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": box, "zorder": 4}
     labels = [ax.text(*name.place, name.text, color=name.color, **text) for name in names]
-    boxes = [label.get_window_extent() for label in labels]
+    renderer = FigureCanvasAgg(ax.figure).get_renderer()  # type: ignore[arg-type]
+    boxes = [label.get_window_extent(renderer) for label in labels]
     sizes = np.array([[box.width, box.height] for box in boxes]) * 72 / DPI
     frame = ax.get_window_extent().get_points() * 72 / DPI
     places = np.array([name.place for name in names])
@@ -261,29 +263,34 @@ def label_places(anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, 
         half = sizes[i] / 2
         cost = np.linalg.norm(tries - anchors[i], axis=1)
         cost += 1000 * ((tries - half < frame[0]) | (tries + half > frame[1])).any(1)
-        cost += 60 * (np.abs(tries[:, None] - obstacles) < half + 3).all(-1).sum(1)
+        cost += 60 * near(tries, obstacles, half + 3)
         if done:
             ends, starts = centres[done], anchors[done]
-            cost += 1000 * (np.abs(tries[:, None] - ends) < half + sizes[done] / 2 + 1.5).all(-1).sum(1)
-            cost += 40 * crossings(anchors[i], tries, starts, ends).sum(1)
-            for step in np.linspace(0.15, 0.85, 8):  # points of lines, inside a label that they do not belong to
-                cost += 15 * (np.abs(tries[:, None] - (starts + step * (ends - starts))) < half + 1).all(-1).sum(1)
-                mine = anchors[i] + step * (tries - anchors[i])
-                cost += 15 * (np.abs(mine[:, None] - ends) < sizes[done] / 2 + 1).all(-1).sum(1)
+            cost += 1000 * near(tries, ends, half + sizes[done] / 2 + 1.5)
+            cost += 40 * crossings(anchors[i], tries, starts, ends)
+            for step in np.linspace(0.15, 0.85, 6):  # points of lines, inside a label that they do not belong to
+                cost += 20 * near(tries, starts + step * (ends - starts), half + 1)
+                cost += 20 * near(anchors[i] + step * (tries - anchors[i]), ends, sizes[done] / 2 + 1)
         centres[i] = tries[np.argmin(cost)]
         done.append(i)
     return centres
 
 
+def near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """[C]: how many of others [M, 2] are within `reach` ([2] or [M, 2], each way) of each place [C, 2]."""
+    across, along = (np.abs(places[:, None, axis] - others[:, axis]) < reach[..., axis] for axis in (0, 1))
+    return (across & along).sum(1)
+
+
 def crossings(start: np.ndarray, ends: np.ndarray, others: np.ndarray, other_ends: np.ndarray) -> np.ndarray:
-    """[C, M]: whether the line from `start` [2] to each of `ends` [C, 2] crosses each line others -> other_ends [M, 2]."""
+    """[C]: how many lines others -> other_ends [M, 2] the line from `start` [2] to each of `ends` [C, 2] crosses."""
 
     def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
         return np.sign((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0])
 
     mine = ends[:, None]
     apart = side(start, mine, others) * side(start, mine, other_ends) < 0
-    return apart & (side(others, other_ends, start) * side(others, other_ends, mine) < 0)
+    return (apart & (side(others, other_ends, start) * side(others, other_ends, mine) < 0)).sum(1)
 
 
 def pushed_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -104,13 +105,18 @@ def settle(fig: Figure) -> None:
         engine.execute(fig)
 
 
-def grid(n: int, columns: int, height: float, **kwargs: Any) -> tuple[Figure, list[Axes]]:
-    """n panels in reading order, `height` inches each; more than 24 are smaller, so that 48 fit a page."""
+def grid(n: int, columns: int, height: float, outer: str = "", **kwargs: Any) -> tuple[Figure, list[Axes]]:
+    """n panels in reading order, `height` inches each; more than 24 are smaller, so that 48 fit a page.
+
+    outer: the axes ("x", "y", "xy") that are to be labelled on the outside only, as `alike` will make them the same.
+    """
     columns = 3 if columns == 4 and n in (5, 6) else min(columns, n)  # 3 + 2 fills a page better than 4 + 1
     if n > MOST_LARGE:
-        columns, height = 6, min(height, 1.15)
+        columns, height = 6, min(height, 1.2)
     rows = -(-n // columns)
     fig = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
+    if n > MOST_LARGE:
+        lay_out(fig, rows, 0.35 if "x" in outer else 0.5)
     axes = list(fig.subplots(rows, columns, squeeze=False, **kwargs).flat)
     for spare in axes[n:]:
         spare.remove()
@@ -118,7 +124,28 @@ def grid(n: int, columns: int, height: float, **kwargs: Any) -> tuple[Figure, li
         max(n - columns, 0) : n
     ]:  # the lowest panel of each column keeps its labels when the axes are shared
         ax.xaxis.set_tick_params(labelbottom=True)
+    for i, ax in enumerate(axes[:n]):
+        ax.tick_params(axis="x", labelbottom="x" not in outer or i >= n - columns)
+        ax.tick_params(axis="y", labelleft="y" not in outer or i % columns == 0)
     return fig, axes[:n]
+
+
+def lay_out(fig: Figure, rows: int, between: float) -> None:
+    """Fixed margins (inches) in place of the layout engine, which measures every text and takes as long as drawing."""
+    fig.set_layout_engine("none")
+    height, (left, right, bottom, top) = fig.get_figheight() + 0.4, (0.6, 0.1, 0.55, 0.75)
+    fig.set_figheight(height)
+    panel = (height - bottom - top - (rows - 1) * between) / rows
+    edges = {"left": left / WIDTH, "right": 1 - right / WIDTH, "bottom": bottom / height, "top": 1 - top / height}
+    fig.subplots_adjust(**edges, wspace=0.22, hspace=between / panel)
+
+
+def alike(axes: Sequence[Axes]) -> None:
+    """The widest limits for all. Shared axes would do the same, in a time that grows with the square of their number."""
+    for letter in "xy":
+        limits = np.array([getattr(ax, f"get_{letter}lim")() for ax in axes])
+        for ax in axes:
+            getattr(ax, f"set_{letter}lim")(limits.min(), limits.max())
 
 
 def panel_title(ax: Axes, text: str, panels: int, color: str = PLAIN) -> None:
@@ -153,9 +180,9 @@ def slot_key(frame: pd.DataFrame) -> list[Line2D]:
     ]
 
 
-def step_axis(ax: Axes) -> None:
+def step_axis(ax: Axes, ticks: int = 5) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(short_count))
-    ax.locator_params(axis="x", nbins=5)
+    ax.locator_params(axis="x", nbins=ticks)
 
 
 def short_count(value: float, _: object = None) -> str:
@@ -168,6 +195,11 @@ def legend_right(fig: Figure, handles: Sequence[Line2D]) -> None:
     lines = sum(str(handle.get_label()).count("\n") + 1.5 for handle in handles)
     fig.set_figheight(max(fig.get_figheight(), 0.3 + 0.135 * lines))
     fig.legend(handles=handles, loc="outside right upper", handlelength=2.4, labelspacing=0.6)
+
+
+def legend_above(fig: Figure, handles: Sequence[Line2D], columns: int) -> None:
+    place = "outside upper center" if fig.get_layout_engine() else "upper center"
+    fig.legend(handles=handles, loc=place, ncols=columns, handlelength=1.5, columnspacing=1.5)
 
 
 def legend_below(fig: Figure, handles: Sequence[Line2D], columns: int = 3) -> None:
