@@ -1,6 +1,7 @@
 """Speed, as ratios within one run.
 
     python scripts/bench.py [training|heads|likelihood|mixture|evaluation|startup|report|sweep|all] [--json FILE] [--quick]
+    python scripts/bench.py heads --heads bn_mu,aggressive --study results/compare
 
 Machines differ and other processes disturb them. So training steps run on one thread and are timed by its own clock,
 alternatives take turns step by step, and what counts is the median of the paired ratios. Whole commands are timed by
@@ -20,7 +21,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +35,17 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uncollapse.config import CONF, build, heads, typed
+from uncollapse.config import CONF, check_head, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
+from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.procedures import Training
+from uncollapse.record import read_rows
 from uncollapse.run import Parts, prepare
-from uncollapse.trainer import MIXTURE, OPTIMIZERS
+from uncollapse.trainer import MIXTURE, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, REPORT = [sys.executable, str(ROOT / "train.py")], [sys.executable, str(ROOT / "scripts/report.py")]
@@ -73,25 +76,29 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | Non
     """What train.py builds for these overrides, on `data` instead of the config's when given."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=[f"head={head}", *overrides])
-    parts = prepare(cfg, head)
-    if data is None:
-        return parts
-    model = typed(cfg.model, "model").build(data.inputs, lambda h, d: build(cfg.posterior, "posterior", h, d))
-    return replace(parts, data=replace(data, batch_size=cfg.data.batch_size), model=model)
+    return prepare(cfg, head, None if data is None else replace(data, batch_size=cfg.data.batch_size))
 
 
-def harness_step(parts: Parts) -> Callable[[np.ndarray], None]:
-    """examples -> None: one training step as the trainer makes it, batch making included."""
-    make, lr = OPTIMIZERS["adam"], parts.trainer.lr
-    optimizers = {part: make(parameters, lr=lr) for part, parameters in parts.model.parts().items()}
-    training = Training(
-        parts.model, parts.objective, parts.data, optimizers, parts.trainer.clip, 0, 100, torch.device("cpu")
-    )
+def trainer_of(parts: Parts) -> Trainer:
+    """As a run makes it, but for the files that only evaluations write."""
+    nothing: Any = None
     parts.model.train()
+    return Trainer(
+        parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, Path(), nothing, 0, nothing
+    )
+
+
+def harness_step(parts: Parts, start: int = 0) -> Callable[[np.ndarray], None]:
+    """examples -> None: one training step as the trainer makes it, batch making included; `start` steps lie behind."""
+    trainer = trainer_of(parts)
+    trainer.training.step = start
 
     def step(examples: np.ndarray) -> None:
         batch = parts.data.batch("train", examples)
-        parts.procedure.step(training, batch)
+        loss = parts.procedure.step(trainer.training, batch)
+        if hasattr(parts.objective, "update"):
+            parts.objective.update(loss)
+        trainer.training.step += 1
 
     return step
 
@@ -263,30 +270,128 @@ def cpu_seconds(work: Callable, *args: Any) -> float:
 # ---------------------------------------------------------------- heads
 
 
-def head_costs(quick: bool) -> dict:
-    """Seconds per training step of every head relative to plain, all heads in turns on the same batches."""
+@dataclass
+class Entrant:
+    """A head at one phase of its training: its step, the rounds it took part in and their seconds."""
+
+    parts: Parts
+    step: Callable[[np.ndarray], None]
+    seconds: dict[int, float] = field(default_factory=dict)
+
+
+RATIOS = ("ratio", "ratio_whole_run")
+SLOW = 5  # times plain's step: such a head takes part in every tenth round only
+
+
+def head_costs(quick: bool, names: Sequence[str] = (), study: Path | None = None) -> dict:
+    """Seconds per training step of heads (none named: all) relative to plain, in turns on the same batches; then, from a finished
+    study, to the best weights."""
     torch.set_num_threads(1)
-    names = ["plain", *(name for name in heads() if name != "plain")]
-    parts = {name: assemble([], name) for name in names}
-    steps = {name: harness_step(p) for name, p in parts.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    warm_up = 10
-    for number, examples in zip(range(warm_up + (20 if quick else 120)), orders(parts["plain"].data), strict=False):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            seconds[name].append(cpu_seconds(steps[name], examples))
-    results = {}
-    for name in names:
-        ratios = np.array(seconds[name][warm_up:]) / np.array(seconds["plain"][warm_up:])
-        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
-        middle_seconds = statistics.median(seconds[name][warm_up:])
-        results[name] = {"seconds": middle_seconds, "ratio": middle, "quartiles": [low, high]}
+    results = {"steps": step_costs(names or heads(), rounds=20 if quick else 120, warm_up=5)}
     rows = [
-        [name, f"{1e3 * r['seconds']:.1f}", f"{r['ratio']:.3f}", f"{r['quartiles'][0]:.2f} to {r['quartiles'][1]:.2f}"]
-        for name, r in results.items()
+        [
+            name,
+            f"{1e3 * r['seconds']:.1f}",
+            f"{r['ratio']:.3f}",
+            f"{r['quartiles'][0]:.2f} to {r['quartiles'][1]:.2f}",
+            "" if r["inner_steps"] is None else f"{r['inner_steps']:.0f}",
+        ]
+        for name, r in results["steps"].items()
     ]
-    show("training step of each head (grammar)", ("head", "ms/step", "relative to plain", "quartiles"), rows)
+    show(
+        "training step of each head (grammar)",
+        ("head", "ms/step", "relative to plain", "quartiles", "further encoder steps in one step"),
+        rows,
+    )
+    if study is None:
+        print("time to the best weights: skipped (it is read from finished runs: --study results/<study>)")
+        return results
+    results["best"] = costs_to_best(study)
+    rows = [
+        [name, f"{r['seconds']:.0f}", *(f"{r[key]:.2f}" if r[key] else "" for key in RATIOS), str(r["runs"])]
+        for name, r in results["best"].items()
+    ]
+    columns = ("head", "seconds to best weights", "relative to plain", "whole run, relative", "runs")
+    show(f"time to the best weights ({study}, medians over seeds, by the wall clock of the runs)", columns, rows)
     return results
+
+
+def step_costs(names: Sequence[str], rounds: int, warm_up: int, overrides: Sequence[str] = ()) -> dict[str, dict]:
+    """Medians and quartiles of each head's step over plain's in the same round."""
+    plain = assemble(overrides)
+    entrants = {"plain": Entrant(plain, harness_step(plain))}
+    for name in names:
+        if name != "plain":
+            entrants.update(phases(name, assemble(overrides, name, plain.data)))
+    everybody = list(entrants)
+    for number, examples in zip(range(warm_up + rounds), orders(plain.data), strict=False):
+        turn = number % len(everybody)
+        for name in everybody[turn:] + everybody[:turn]:
+            entrant = entrants[name]
+            if number > 1 and number % 10 and entrant.seconds[1] > SLOW * entrants["plain"].seconds[1]:
+                continue
+            entrant.seconds[number] = cpu_seconds(entrant.step, examples)
+    return {name: told(entrant, entrants["plain"], warm_up) for name, entrant in entrants.items()}
+
+
+def phases(name: str, parts: Parts) -> dict[str, Entrant]:
+    """A head from its first step on and, where its procedure begins otherwise than it goes on, a second one in the phase that follows."""
+    first = {name: Entrant(parts, harness_step(parts))}
+    later = copy.deepcopy(replace(parts, data=None))
+    later.data = parts.data
+    procedure, start = later.procedure, 0
+    if hasattr(procedure, "aggressive"):
+        procedure.aggressive.fill_(False)
+    elif not getattr(procedure, "settled", True):
+        start = math.ceil(procedure.pretrain_epochs * len(parts.data.batches("train", 0, 0)))
+    else:
+        return first
+    return {**first, f"{name}, afterwards": Entrant(later, harness_step(later, start))}
+
+
+def told(entrant: Entrant, plain: Entrant, warm_up: int) -> dict:
+    rounds = [number for number in entrant.seconds if number >= warm_up]
+    ratios = [entrant.seconds[number] / plain.seconds[number] for number in rounds]
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
+    inner = getattr(entrant.parts.procedure, "inner_steps", None)
+    return {
+        "seconds": statistics.median(entrant.seconds[number] for number in rounds),
+        "ratio": middle,
+        "quartiles": [low, high],
+        "rounds": len(rounds),
+        "inner_steps": float(inner) / len(entrant.seconds) if inner else None,
+    }
+
+
+def costs_to_best(study: Path) -> dict[str, dict]:
+    """Training seconds until the weights that a run kept, and to its end, relative to plain's with the same overrides and seed."""
+    found: dict[str, dict[tuple, tuple[float, float]]] = {}
+    for path in sorted(study.glob("runs/*/*/*/summary.json")):
+        summary = json.loads(path.read_text())
+        rows = [row for row in read_rows(path.parent / "metrics.jsonl") if row["split"] == "valid"]
+        best = next(row["seconds"] for row in rows if row["step"] == summary["best_step"])
+        knobs = {key: value for key, value in summary["overrides"].items() if key in knobs_of(summary["head"])}
+        name = " ".join([summary["head"], *(f"{key}={value}" for key, value in knobs.items())])
+        others = {key: value for key, value in summary["overrides"].items() if key not in knobs}
+        run = (json.dumps(others, sort_keys=True), summary["seed"])
+        found.setdefault(name, {})[run] = (best, summary["seconds"])
+    if not found:
+        raise SystemExit(f"{study}: no finished runs")
+
+    def over_plain(runs: dict[tuple, tuple[float, float]], which: int) -> float | None:
+        plain = {run: seconds[which] for run, seconds in found.get("plain", {}).items()}
+        ratios = [seconds[which] / plain[run] for run, seconds in runs.items() if plain.get(run)]
+        return statistics.median(ratios) if ratios else None
+
+    return {
+        name: {
+            "seconds": statistics.median(best for best, _ in runs.values()),
+            "ratio": over_plain(runs, 0),
+            "ratio_whole_run": over_plain(runs, 1),
+            "runs": len(runs),
+        }
+        for name, runs in found.items()
+    }
 
 
 # ---------------------------------------------------------------- likelihood: K = 500 codes for each sentence
@@ -684,8 +789,17 @@ def main() -> None:
     parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, too")
     parser.add_argument("--quick", action="store_true", help="fewer steps and runs: a glance, not a measurement")
+    parser.add_argument("--heads", metavar="A,B", help="for heads: only these beside plain")
+    parser.add_argument(
+        "--study", type=Path, metavar="FOLDER", help="for heads: finished runs, for the time to the best weights"
+    )
     asked = parser.parse_args()
-    results = {name: part(asked.quick) for name, part in PARTS.items() if asked.part in (name, "all")}
+    try:
+        names = [check_head(name) for name in (asked.heads or "").split(",") if name]
+    except InputError as error:
+        parser.error(str(error))
+    parts: dict[str, Callable[..., dict]] = {**PARTS, "heads": partial(head_costs, names=names, study=asked.study)}
+    results = {name: part(asked.quick) for name, part in parts.items() if asked.part in (name, "all")}
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1) + "\n")
 

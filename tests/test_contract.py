@@ -202,6 +202,7 @@ def test_a_run_keeps_its_floor(case: Case) -> None:
     promised = promised_floor(trained.model)
     for row in rows(case.whole):
         assert np.isfinite(row["nelbo"]) and (row["floor"] is None) == (promised is None)
+        assert ("ppl" in row) == (case.kind == "text")
         if row["mode"] == "train" and promised is not None:
             assert row["kl_minus_floor"] > -1e-4
 

@@ -240,7 +240,7 @@ def test_word_dropout_of_zero_is_plain_bit_for_bit(tmp_path: Path):
     assert (plain / "model.safetensors").read_bytes() == (ours / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("value", ["1", "-0.1", "nan"])
+@pytest.mark.parametrize("value", ["1.1", "much", "-0.1", "nan"])
 def test_an_impossible_word_dropout_is_refused(value):
     with pytest.raises(InputError, match=r"^word_dropout=.*: .*allowed is 0 <= word_dropout"):
         prepare(composed("head=word_dropout", f"word_dropout={value}", *SMALL), "word_dropout")

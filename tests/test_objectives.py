@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from torch import nn
 
-from uncollapse.config import check_head, check_knobs, heads, knobs_of
+from uncollapse.config import check_head, check_knobs, head_file, heads, knobs_of
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
@@ -427,8 +427,8 @@ def test_mmd_of_two_gaussians_is_the_closed_form():
         return (1 + 2 * v / latent) ** (-latent / 2) * math.exp(-latent * mean**2 / (latent + 2 * v))
 
     exact = expected(0, 2 * var) + expected(0, 2) - 2 * expected(shift, 1 + var)
-    x, y = torch.randn(2, 3000, latent, generator=torch.Generator().manual_seed(1)).double()
-    assert mmd(shift + var**0.5 * x, y).item() == pytest.approx(exact, abs=0.005) and exact > 0.05
+    x, y = torch.randn(2, 1500, latent, generator=torch.Generator().manual_seed(1)).double()
+    assert mmd(shift + var**0.5 * x, y).item() == pytest.approx(exact, abs=0.01) and exact > 0.05
 
 
 def test_infovae_by_hand_and_with_a_schedule():
@@ -637,7 +637,7 @@ def test_a_combination_is_both_of_its_heads(head: str) -> None:
 
 
 def test_labels_of_all_heads_differ() -> None:
-    labels = [composed(f"head={head}").label for head in heads()]
+    labels = [head_file(head)["label"] for head in heads()]
     assert len(set(labels)) == len(labels)
 
 

@@ -466,11 +466,11 @@ def test_new_figures_of_one_run_with_gaps_and_one_without_anything(tmp_path: Pat
 
 
 def test_new_figures_of_many_groups(tmp_path: Path) -> None:
-    for i in range(34):
-        write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau={0.1 + i / 50:.2f}", evaluations=1, evaluated=True)
+    for i in range(MOST_GROUPS + 2):
+        write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau={0.1 + i / 80:.4f}", evaluations=1, evaluated=True)
     runs = read_study(tmp_path / "s").runs
     for name in NEW_FIGURES:
-        assert PLOTS[name].draw(runs).axes and "first 32" in PLOTS[name].caption(runs)
+        assert PLOTS[name].draw(runs).axes and f"first {MOST_GROUPS}" in PLOTS[name].caption(runs)
 
 
 @pytest.mark.parametrize("curves", [{"collapse": {"eps": [1.0], "share": [None]}}, {"collapse": []}])
@@ -528,7 +528,7 @@ def test_study_with_nothing_finished_and_no_floor(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, status="unfinished", evaluations=6)
     write_run(tmp_path / "s", "kl_anneal", 0, status="failed", evaluations=6)
     page = write_report(tmp_path / "s")[0].read_text()
-    assert page.count("is not shown: no run is finished yet.") == 10
+    assert page.count("is not shown: no run is finished yet.") == 12
     assert (tmp_path / "s" / "report" / "figures" / "kl_over_steps.svg").is_file()
     assert "needs finished runs of" in page
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from uncollapse.decoders.plain import Plain
-from uncollapse.errors import InputError
+from uncollapse.errors import number
 
 
 @dataclass(frozen=True)
@@ -17,5 +17,4 @@ class Options:
     output: Callable[[int, int], nn.Module] = Plain
 
     def __post_init__(self) -> None:
-        if not 0 <= self.word_dropout < 1:
-            raise InputError(f"word_dropout={self.word_dropout}: out of range; allowed is 0 <= word_dropout < 1")
+        number("word_dropout", self.word_dropout, 0, 1, closed=True)

@@ -1,7 +1,7 @@
 """Bag of words: z alone must also predict which words a sentence has, in no order; that cannot be left to the decoder's own memory.
 
 Zhao, Zhao & Eskenazi, "Learning Discourse-level Diversity for Neural Dialog Models using Conditional Variational Autoencoders", ACL 2017
-(arXiv 1703.10960), section 3.3, equations 7 and 8: one network with a hidden layer of tanh units maps z to the logits of one distribution
+(arXiv 1703.10960), section 3.3: one network with a hidden layer of tanh units maps z to the logits of one distribution
 over words, and -log of all words of the sentence under it is added to the negative ELBO, for which the paper has weight 1. The network is
 no part of the model and is thrown away after training. The paper's own recipe has the KL annealed beside it: `head=bow_anneal`.
 """

@@ -2,7 +2,7 @@
 
 Burgess et al., "Understanding disentangling in beta-VAE", 2018 (arXiv 1804.03599), section 5, equation 8: weight (their gamma) 1000, C from
 0 to 25 nats, for images. Prokhorov et al., "On the Importance of the Kullback-Leibler Divergence Term in Variational Autoencoders for Text
-Generation", WNGT 2019 (arXiv 1909.13668), section 3: the same for text with weight 1 and a fixed C. Both papers write the distance for
+Generation", WNGT 2019 (arXiv 1909.13668): the same for text with weight 1 and a fixed C. Both papers write the distance for
 one x, so it is taken of each example and then averaged; much code takes it of the batch mean, which lets examples differ.
 Below C a nat of KL earns `weight` nats whether the decoder uses it or not: the KL gets to C, the information need not.
 """

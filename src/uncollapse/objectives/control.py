@@ -1,6 +1,6 @@
 """ControlVAE: a controller sets the KL weight so that the KL is the one asked for.
 
-Shao et al., "ControlVAE: Controllable Variational Autoencoder", ICML 2020 (arXiv 2004.05988), section 3.2, algorithm 1. With the error
+Shao et al., "ControlVAE: Controllable Variational Autoencoder", ICML 2020 (arXiv 2004.05988), algorithm 1. With the error
 e = set_point - KL of a step's batch,
 
     beta = kp / (1 + exp(e)) + I + beta_min,   I falling by ki e,   beta cut to [beta_min, beta_max];

@@ -5,7 +5,7 @@
     per example and dimension:   E_B sum_j max(lambda, KL_j)      `FreeBitsExample`
 
 The first is the published one: Kingma et al., "Improving Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016
-(arXiv 1606.04934), appendix C.8, equation 15. It lets examples differ, as long as the batch keeps lambda on average; the other two, common
+(arXiv 1606.04934), appendix C.8. It lets examples differ, as long as the batch keeps lambda on average; the other two, common
 in code, hold each example to its own lambda, and the third so in each dimension. By Jensen the third is never below either of the others.
 Where the KL does not split into dimensions there is one, the total. lambda 0 is the plain ELBO in all three, since KL >= 0.
 """

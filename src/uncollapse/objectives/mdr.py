@@ -1,6 +1,6 @@
 """Minimum desired rate: the ELBO is maximised under the constraint E KL >= rate, by a Lagrange multiplier.
 
-Pelsmaeker & Aziz, "Effective Estimation of Deep Generative Language Models", ACL 2020 (arXiv 1904.08194), section 4:
+Pelsmaeker & Aziz, "Effective Estimation of Deep Generative Language Models", ACL 2020 (arXiv 1904.08194), on the minimum desired rate:
 
     min over the model, max over u >= 0 of   rec + KL + u (rate - KL).
 

@@ -1,6 +1,6 @@
 """mu-forcing: the posterior means of a batch must keep apart from each other.
 
-Liu et al., "mu-Forcing: Training Variational Recurrent Autoencoders for Text Generation", ACM TALLIP 2019 (arXiv 1905.10072), section 3:
+Liu et al., "mu-Forcing: Training Variational Recurrent Autoencoders for Text Generation", ACM TALLIP 2019 (arXiv 1905.10072):
 
     rec + KL + max(0, margin - 1/(2 B) sum_i |mu_i - mean mu|^2).
 

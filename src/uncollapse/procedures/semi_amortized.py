@@ -5,13 +5,14 @@ Kim, Wiseman, Miller, Sontag & Rush, "Semi-Amortized Variational Autoencoders", 
     l_0 = (mu(x), ln sigma^2(x)),   l_{k+1} = l_k - svi_lr m_k,   m_k = svi_momentum m_{k-1} + clip(grad of -ELBO_x at l_k),   k < svi_steps
 
 Encoder and decoder are trained on the objective at the last l. Its gradients run through the steps, which needs second derivatives:
-the steps are unrolled and differentiated exactly. The paper's code approximates the products with the Hessian by finite differences;
-these would cost as much here (two more passes for each step) and are good to three digits at best in single precision.
+the steps are unrolled and differentiated exactly. The paper's code takes finite differences of gradients instead, which would cost as
+much here (a pass with all its gradients more for each step) and divide the rounding errors of single precision by a small number.
+Unrolling keeps what all steps computed until the update: memory grows with svi_steps.
 
 Each step draws one code and weighs the KL as the objective does at that moment. Evaluation refines too, the KL then weighing 1: what
 is reported is the ELBO. Deviations: each example descends its own ELBO and is clipped by its own norm, so that a result does not
 depend on who else is in the batch (the paper's code descends the mean over a batch of 32 with rate 1, which is a rate of 1/32
-here, and clips the batch as a whole). The paper takes 20 steps.
+here, and clips the batch as a whole). The paper takes 20 steps, and anneals the KL weight besides.
 """
 
 from collections.abc import Iterator

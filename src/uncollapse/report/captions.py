@@ -227,7 +227,10 @@ def train_vs_eval(runs: pd.DataFrame) -> str:
     return (
         f"Test KL in training mode (open) and in evaluation mode (filled), one pair per run ({seeds_text(runs)}), "
         "so no interval. The two differ where a head uses batch statistics or a part acts in training only. "
-        "The axis is linear below 0.1 nats." + by_slot(runs, "the KL of evaluation mode") + not_shown(finished(runs)["order"].nunique()) + left_out(runs)
+        "The axis is linear below 0.1 nats."
+        + by_slot(runs, "the KL of evaluation mode")
+        + not_shown(finished(runs)["order"].nunique())
+        + left_out(runs)
     )
 
 

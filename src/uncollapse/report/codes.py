@@ -42,7 +42,15 @@ def rate_parts(runs: pd.DataFrame) -> Figure:
             color, hatch, _ = PARTS[part]
             ax.barh(y, width, 0.6, left, color=color, hatch=hatch, edgecolor="white", linewidth=0)
             left += width
-        ax.plot(group["kl"], y + spread(len(group), 0.18), "o", color="black", mec="white", mew=0.7, ms=3.4 if crowded(runs) else 4.5)
+        ax.plot(
+            group["kl"],
+            y + spread(len(group), 0.18),
+            "o",
+            color="black",
+            mec="white",
+            mew=0.7,
+            ms=3.4 if crowded(runs) else 4.5,
+        )
     ax.set_xlim(left=0)
     ax.set_xlabel("nats per example")
     (legend_below if crowded(runs) else legend_right)(fig, parts_key(runs))
@@ -74,7 +82,9 @@ def probe_of_crowd(rows: pd.DataFrame) -> Figure:
         ["accuracy", "chance", "oracle"]
     ].mean()
     budgets = sorted(rows["step"].unique())
-    fig, axes = curve_panels(rows, "accuracy", "accuracy, mean over the factors", "labelled examples", partial(label_axis, budgets=budgets))
+    fig, axes = curve_panels(
+        rows, "accuracy", "accuracy, mean over the factors", "labelled examples", partial(label_axis, budgets=budgets)
+    )
     for ax in axes:
         for line, style in (("chance", CHANCE), ("oracle", ORACLE)):
             ax.axhline(rows[line].mean(), **style)
@@ -177,13 +187,13 @@ def probe_records(curves: Any, labels: dict[str, Any]) -> Iterator[dict[str, Any
     if not isinstance(curves, dict) or not isinstance(curves.get("factors"), dict):
         return
     for factor, values in curves["factors"].items():
-        both = {"labels": curves.get("labels"), "accuracy": (values or {}).get("accuracy")}
-        if has_lists(both, "labels", "accuracy"):
-            known = {line: np.nan if values.get(line) is None else float(values[line]) for line in ("chance", "oracle")}
-            for budget, accuracy in zip(both["labels"], both["accuracy"], strict=True):
+        curve = {**(values or {}), "labels": curves.get("labels")}
+        if has_lists(curve, "labels", "accuracy"):
+            lines = {line: np.nan if curve.get(line) is None else float(curve[line]) for line in ("chance", "oracle")}
+            for budget, accuracy in zip(curve["labels"], curve["accuracy"], strict=True):
                 if accuracy is not None:
-                    known |= {"step": float(budget), "accuracy": float(accuracy), "factor": str(factor)}
-                    yield labels | known
+                    known = {"step": float(budget), "accuracy": float(accuracy), "factor": str(factor)}
+                    yield labels | known | lines
 
 
 def probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
@@ -238,8 +248,7 @@ def label_axis(ax: Axes, budgets: list[float]) -> None:
 
 def group_key(rows: pd.DataFrame) -> list[Line2D]:
     return [
-        Line2D([], [], **style_of(group)._asdict(), label=wrap(group["group"].iloc[0]))
-        for _, group in by_group(rows)
+        Line2D([], [], **style_of(group)._asdict(), label=wrap(group["group"].iloc[0])) for _, group in by_group(rows)
     ]
 
 

@@ -70,10 +70,12 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
     if not shown:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [heat_map(run) for run in shown]
-    top, above = map_top([(int(run["order"].iloc[0]), values.max()) for run, (_, values) in zip(shown, maps, strict=True)])
+    top, above = map_top(
+        [(int(run["order"].iloc[0]), values.max()) for run, (_, values) in zip(shown, maps, strict=True)]
+    )
     norm = PowerNorm(0.5, 0, top)  # square root: 0.05 nats differ from 0 beside a dimension with 3
     same = len({len(values) for _, values in maps}) == 1
-    fig, axes = grid(len(maps), 4, 1.8, outer="y" * same)
+    fig, axes = grid(len(maps), 4, 1.8, outer="y" * same, key=0.0)
     for ax, run, (edges, values) in zip(axes, shown, maps, strict=True):
         image = ax.pcolormesh(edges, np.arange(len(values) + 1), values, norm=norm, cmap="viridis", rasterized=True)
         panel_title(ax, run["group"].iloc[0], len(maps))
@@ -83,10 +85,9 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
     fig.supxlabel("training step")
     fig.supylabel("latent dimension, sorted by last KL")
     shrink = min(1.0, 3.6 / fig.get_figheight())
-    label = "KL of the dimension (nats)"
-    fig.colorbar(
-        image, ax=axes, label=label, aspect=25, shrink=shrink, anchor=(0, 1), extend="max" if above else "neither"
-    )
+    place = {"fraction": 0.1, "pad": 0.03} if len(maps) > MOST_LARGE else {}
+    bar: dict[str, Any] = {"aspect": 25, "shrink": shrink, "anchor": (0, 1), **place}
+    fig.colorbar(image, ax=axes, label="KL of the dimension (nats)", extend="max" if above else "neither", **bar)
     return fig
 
 

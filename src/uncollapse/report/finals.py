@@ -326,7 +326,7 @@ def has_moments(moments: Any) -> bool:
     return isinstance(moments, dict) and all(moments.get(key) for key in MOMENT_KEYS)
 
 
-def moment_panel(ax: Axes, mu: np.ndarray, mu_sq: np.ndarray, sigma_sq: np.ndarray, size: float = 3.2) -> None:
+def moment_panel(ax: Axes, mu: np.ndarray, mu_sq: np.ndarray, sigma_sq: np.ndarray, *, size: float = 3.2) -> None:
     """Three moments, each [D], and the sum of the last two."""
     for height in (0, 1):
         ax.axhline(height, color=GREY, linewidth=0.8)

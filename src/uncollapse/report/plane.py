@@ -14,13 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .finals import costs, first_groups, measured
-from .stats import by_group, finished, outlying, t_interval
+from .stats import by_group, outlying, t_interval
 from .style import DPI, GREY, WIDTH, crowded, kl_scale, legend_below, legend_right, settle, slot_key, style_of, wrap
 
 CEILING: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.2}
 KEYS_BESIDE = 12  # legend entries that fit beside the plane; more go below it
 ANGLES, RADII = np.meshgrid(np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)])
-PLACES = np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)  # of a name, in points
+PLACES = (
+    np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)
+)  # of a name, in points
 
 
 class Name(NamedTuple):
@@ -84,8 +86,19 @@ def cost_benefit(runs: pd.DataFrame) -> Figure:
     ax.set(xlabel="shuffled-z gap: what the code is worth to the decoder (nats)", ylabel="nll - plain's (nats)")
     for _, group in by_group(first_groups(near)):
         (x, wide), (y, high) = t_interval(group["shuffle_gap"]), t_interval(group["d_nll"])
-        ax.errorbar(x, y, high, wide, color=style_of(group).color, linewidth=0.8, alpha=0.4 if crowded(runs) else 0.8, zorder=1.5)
-    key_and_names(ax, runs, far, "shuffle_gap", "d_nll", [Line2D([], [], color="black", linewidth=1.0, label="plain's nll")])
+        ax.errorbar(
+            x,
+            y,
+            high,
+            wide,
+            color=style_of(group).color,
+            linewidth=0.8,
+            alpha=0.3 if crowded(runs) else 0.8,
+            zorder=1.5,
+        )
+    key_and_names(
+        ax, runs, far, "shuffle_gap", "d_nll", [Line2D([], [], color="black", linewidth=1.0, label="plain's nll")]
+    )
     return fig
 
 
@@ -107,7 +120,13 @@ def marks(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
 
 
 def key_and_names(
-    ax: Axes, runs: pd.DataFrame, far: pd.Series, x: str, y: str, lines: list[Line2D], away: tuple[float, float] = (9, 14)
+    ax: Axes,
+    runs: pd.DataFrame,
+    far: pd.Series,
+    x: str,
+    y: str,
+    lines: list[Line2D],
+    away: tuple[float, float] = (9, 14),
 ) -> None:
     """The legend, then what needs the layout that it leaves: numbers or names of the groups, and arrows to what is far."""
     fig: Any = ax.figure
@@ -126,9 +145,8 @@ def key_and_names(
         name_means(ax, names, near[[x, y]].to_numpy())
     else:
         numbers = {order: i for i, (order, _) in enumerate(by_group(runs), 1)}
-        number_means(ax, near, numbers, x, y, away)
-        for name in names:
-            at_edge(ax, name)
+        discs = number_means(ax, near, numbers, x, y, away)
+        name_means(ax, names, np.concatenate([near[[x, y]], discs]))
 
 
 def exact(runs: pd.DataFrame) -> tuple[float, str]:
@@ -188,10 +206,10 @@ def ceiling_lines(ax: Axes, known: list[tuple[int, float]]) -> None:
 
 def number_means(
     ax: Axes, runs: pd.DataFrame, numbers: dict[int, int], x: str, y: str, away: tuple[float, float]
-) -> None:
+) -> np.ndarray:
     """Numbered discs with a line to each group's mean, placed so that they cover neither points nor each other.
 
-    A disc starts `away` (typographic points) from its mean (x, y).
+    A disc starts `away` (typographic points) from its mean (x, y). Returns where they are, [G, 2].
     """
     groups = by_group(runs)
     means = np.array([group[[x, y]].mean() for _, group in groups])
@@ -200,14 +218,17 @@ def number_means(
         color = style_of(group).color
         ax.plot(*np.transpose([mean, spot]), color=color, linewidth=0.8, zorder=3, clip_on=False)
         disc = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": color, "lw": 1.2}
-        ax.text(*spot, str(numbers[order]), ha="center", va="center", fontsize=7.5, bbox=disc, zorder=4)
+        ax.text(spot[0], spot[1], str(numbers[order]), ha="center", va="center", fontsize=7.5, bbox=disc, zorder=4)
+    return spots
 
 
 def name_means(ax: Axes, names: list[Name], obstacles: np.ndarray) -> None:
     """Names with a line to where they belong, placed so that they cover neither points [N, 2] nor each other."""
+    if not names:
+        return
     box: dict[str, Any] = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
     text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": box, "zorder": 4}
-    labels = [ax.text(*name.place, name.text, color=name.color, **text) for name in names]
+    labels = [ax.text(name.place[0], name.place[1], name.text, color=name.color, **text) for name in names]
     renderer = FigureCanvasAgg(ax.figure).get_renderer()  # type: ignore[arg-type]
     boxes = [label.get_window_extent(renderer) for label in labels]
     sizes = np.array([[box.width, box.height] for box in boxes]) * 72 / DPI
@@ -220,25 +241,18 @@ def name_means(ax: Axes, names: list[Name], obstacles: np.ndarray) -> None:
 
 
 def edge_marks(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> list[Name]:
-    """An arrow at the edge for the mean of each group's runs, which all lie beyond; their names with the mean."""
+    """An arrow at the edge for the mean of each group's runs, which all lie beyond; at its tail the name with the mean."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     names = []
     for _, group in by_group(runs):
         mean = group[[x, y]].mean().to_numpy()
         place = np.clip(mean, [left, low], [right, high])
         color = style_of(group).color
+        tail = in_data(ax, in_points(ax, place) - 14 * np.sign(mean - place))
         arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
-        ax.annotate("", place, -16 * np.sign(mean - place), textcoords="offset points", arrowprops=arrow, zorder=3)
-        names.append(Name(f"{wrap(group['group'].iloc[0], 20)}\n({mean[0]:,.3g}, {mean[1]:,.3g})", place, color))
+        ax.annotate("", tuple(place), tuple(tail), arrowprops=arrow, zorder=5)
+        names.append(Name(f"{wrap(group['group'].iloc[0], 20)}\n({mean[0]:,.3g}, {mean[1]:,.3g})", tail, color))
     return names
-
-
-def at_edge(ax: Axes, name: Name) -> None:
-    """The name inside the frame, beside its arrow."""
-    x, y = ax.transAxes.inverted().transform(ax.transData.transform(name.place))
-    alignment: dict[str, Any] = {"ha": "right" if x > 0.5 else "left", "va": "top" if y > 0.5 else "bottom"}
-    offset = (-20 if x > 0.5 else 20, -6 if y > 0.5 else 6)
-    ax.annotate(name.text, name.place, offset, textcoords="offset points", fontsize=7.5, color=name.color, **alignment)
 
 
 def in_points(ax: Axes, places: np.ndarray) -> np.ndarray:
@@ -256,7 +270,8 @@ def label_places(anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, 
     Each takes the cheapest of many places: near, inside the frame (two corners), clear of obstacles [N, 2] and earlier
     labels, its line crossing few other lines and labels. All in typographic points; the same input gives the same places.
     """
-    centres, done = np.array(anchors, dtype=float), []
+    centres = np.array(anchors, dtype=float)
+    done: list[int] = []
     crowding = np.exp(-(((anchors[:, None] - anchors) / 40) ** 2).sum(-1)).sum(1)
     for i in np.argsort(-crowding, kind="stable"):
         tries = anchors[i] + PLACES + np.sign(PLACES) * sizes[i] / 2

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from .runs import METRICS, ROW_KEYS, SLOTS, read_run
-from .stats import plain_of
+from .stats import by_group, plain_of
 
 CROWD = 12  # groups; more cannot be told apart by colour and marker
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
@@ -102,14 +102,14 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     order = {key: i for i, key in enumerate(sorted(set(keys), key=group_key), start)}
     runs["order"] = [order[key] for key in keys]
     runs["group"] = runs["order"].map(group_names(runs))
-    runs["crowded"] = len(order) > CROWD and "" not in runs["slot"].values
+    runs["crowded"] = len(order) > CROWD
     shared = ", ".join(text for text in first if text in common)
     return runs.sort_values(["order", "seed"], ignore_index=True), shared
 
 
 def changes(runs: pd.DataFrame) -> dict[int, str]:
     """Group -> the slots of its resolved config that differ from plain's; '' for plain and where there is no plain."""
-    slots = runs.groupby("order")["slots"].first()
+    slots = {order: group["slots"].iloc[0] for order, group in by_group(runs)}
     pairs = plain_of(runs)
     return {
         order: " + ".join(slot for slot in SLOTS if own.get(slot) != slots[pairs.get(order, order)].get(slot))
@@ -118,7 +118,7 @@ def changes(runs: pd.DataFrame) -> dict[int, str]:
 
 
 def slot_of(runs: pd.DataFrame, order: int, changed: str) -> str:
-    """"baseline" for plain and what trades nothing, the one slot that is changed, "several", or '' where it is unknown."""
+    """ "baseline" for plain and what trades nothing, the one slot that is changed, "several", or '' where it is unknown."""
     group = runs[runs["order"] == order]
     if group["head"].iloc[0] == "plain" or group["one_sided"].all():
         return "baseline"

@@ -63,7 +63,7 @@ def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
     """Whether nothing is traded: the KL has weight 0 (an autoencoder), or is exactly 0 throughout (no code at all)."""
     objective = config.get("objective")
     free = isinstance(objective, dict) and objective.get("weight") in (0, 0.0)
-    return free or bool(rows) and all(row["kl"] == 0 for row in rows)
+    return free or (bool(rows) and all(row["kl"] == 0 for row in rows))
 
 
 def status_of(path: Path) -> str:

@@ -51,7 +51,7 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
     """(order, part of the frame) for every group that is in it, in figure order."""
-    return [(int(order), group) for order, group in frame.groupby("order")]  # type: ignore[call-overload]
+    return [(int(order), group) for order, group in frame.groupby("order")]  # type: ignore[arg-type]
 
 
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:

@@ -55,7 +55,9 @@ SLOTS = {  # styles where there are too many groups for one each: by the slot of
     "procedure": Style("#009E73", "^", "-"),
     "decoder": Style("#CC79A7", "v", "-"),
     "several": Style("#E69F00", "P", "-"),
+    "": Style("#56B4E9", "X", "-"),
 }
+SLOT_NAMES = {"several": "several slots", "": "not known which"}
 
 
 def crowded(frame: pd.DataFrame) -> bool:
@@ -105,18 +107,21 @@ def settle(fig: Figure) -> None:
         engine.execute(fig)
 
 
-def grid(n: int, columns: int, height: float, outer: str = "", **kwargs: Any) -> tuple[Figure, list[Axes]]:
+def grid(
+    n: int, columns: int, height: float, outer: str = "", key: float = 0.4, **kwargs: Any
+) -> tuple[Figure, list[Axes]]:
     """n panels in reading order, `height` inches each; more than 24 are smaller, so that 48 fit a page.
 
-    outer: the axes ("x", "y", "xy") that are to be labelled on the outside only, as `alike` will make them the same.
+    outer: the axes ("x", "y", "xy") that are to be labelled on the outside only, as `alike` will make them the same;
+    key: inches for a legend above small panels.
     """
     columns = 3 if columns == 4 and n in (5, 6) else min(columns, n)  # 3 + 2 fills a page better than 4 + 1
     if n > MOST_LARGE:
-        columns, height = 6, min(height, 1.2)
+        columns, height = 6, min(height, 1.25)
     rows = -(-n // columns)
-    fig = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
+    fig = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained" if n <= MOST_LARGE else None)
     if n > MOST_LARGE:
-        lay_out(fig, rows, 0.35 if "x" in outer else 0.5)
+        lay_out(fig, rows, 0.4 if "x" in outer else 0.5, key + 0.35)
     axes = list(fig.subplots(rows, columns, squeeze=False, **kwargs).flat)
     for spare in axes[n:]:
         spare.remove()
@@ -125,16 +130,16 @@ def grid(n: int, columns: int, height: float, outer: str = "", **kwargs: Any) ->
     ]:  # the lowest panel of each column keeps its labels when the axes are shared
         ax.xaxis.set_tick_params(labelbottom=True)
     for i, ax in enumerate(axes[:n]):
-        ax.tick_params(axis="x", labelbottom="x" not in outer or i >= n - columns)
-        ax.tick_params(axis="y", labelleft="y" not in outer or i % columns == 0)
+        if "x" in outer:
+            ax.tick_params(axis="x", labelbottom=i >= n - columns)
+        if "y" in outer:
+            ax.tick_params(axis="y", labelleft=i % columns == 0)
     return fig, axes[:n]
 
 
-def lay_out(fig: Figure, rows: int, between: float) -> None:
+def lay_out(fig: Figure, rows: int, between: float, top: float) -> None:
     """Fixed margins (inches) in place of the layout engine, which measures every text and takes as long as drawing."""
-    fig.set_layout_engine("none")
-    height, (left, right, bottom, top) = fig.get_figheight() + 0.4, (0.6, 0.1, 0.55, 0.75)
-    fig.set_figheight(height)
+    height, (left, right, bottom) = fig.get_figheight(), (0.6, 0.1, 0.55)
     panel = (height - bottom - top - (rows - 1) * between) / rows
     edges = {"left": left / WIDTH, "right": 1 - right / WIDTH, "bottom": bottom / height, "top": 1 - top / height}
     fig.subplots_adjust(**edges, wspace=0.22, hspace=between / panel)
@@ -174,7 +179,14 @@ def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
 def slot_key(frame: pd.DataFrame) -> list[Line2D]:
     """The styles of a crowd's slots, of those that are there."""
     return [
-        Line2D([], [], linestyle="", marker=style.marker, color=style.color, label="several slots" if slot == "several" else slot)
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=style.marker,
+            color=style.color,
+            label=SLOT_NAMES.get(slot, slot),
+        )
         for slot, style in SLOTS.items()
         if slot in frame["slot"].values
     ]
@@ -198,7 +210,7 @@ def legend_right(fig: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def legend_above(fig: Figure, handles: Sequence[Line2D], columns: int) -> None:
-    place = "outside upper center" if fig.get_layout_engine() else "upper center"
+    place: Any = "outside upper center" if fig.get_layout_engine() else "upper center"
     fig.legend(handles=handles, loc=place, ncols=columns, handlelength=1.5, columnspacing=1.5)
 
 

@@ -52,7 +52,13 @@ def summary(runs: pd.DataFrame) -> Table:
     counts = counts.reindex(columns=["done", "failed", "unfinished"], fill_value=0).rename(columns={"done": "n"})
     names = runs.drop_duplicates("order").set_index("order")[["group", "head", "label", "overrides", "changes"]]
     numbers = names.join(counts).join(statistics).join(ceilings(runs))
-    text = pd.DataFrame({"group": numbers["group"], "changes": numbers["changes"], "n": [seeds_cell(*row) for row in counts.itertuples(index=False)]})
+    text = pd.DataFrame(
+        {
+            "group": numbers["group"],
+            "changes": numbers["changes"],
+            "n": [seeds_cell(*row) for row in counts.itertuples(index=False)],
+        }
+    )
     one = one_ceiling(numbers)
     special = {"ppl": ppl_cells(numbers), "mi": mi_cells(numbers, with_ceiling=not one)}
     headers = HEADERS | ({"mi": f"mi (ceiling {one:.2f})"} if one else {})
