@@ -132,7 +132,8 @@ def recompute_population(model: Model, data, examples: int) -> None:
     was_training = model.training
     model.eval()
     model.posterior.train()  # only a head in training mode gathers; dropout elsewhere stays off, as in evaluation
-    with torch.no_grad(), population(model):
+    # a head may draw noise in training mode: how often one looks must not change what training draws
+    with torch.no_grad(), torch.random.fork_rng(), population(model):
         for batch in evaluation_batches(model, data, "train", "eval", examples):
             model.encode(batch)
     model.train(was_training)

@@ -57,9 +57,10 @@ class SemiAmortized:
             )
 
     def step(self, training: Training, batch: Any) -> Loss:
-        q = training.model.encode(batch)
+        q: Any = training.model.encode(batch)
+        weight = at(training.objective.weight, training.epoch)
         with twice_differentiable():
-            q = self.refined(training.model, batch, q, at(training.objective.weight, training.epoch), through=True)  # type: ignore[arg-type]
+            q = self.refined(training.model, batch, q, weight, through=True)
         loss = training.loss(batch, q)
         training.update(loss.total)
         return loss
