@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from uncollapse.report import captions, codes, main, plane
+from uncollapse.report import captions, codes, curves, finals, main, plane
 from uncollapse.report.figures import PLOTS, draw_one
 from uncollapse.report.page import evaluation_note, terminal, write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import TESTED
-from uncollapse.report.stats import paired_difference, plain_of, t_interval
+from uncollapse.report.runs import TESTED, one_sided
+from uncollapse.report.stats import against_plain, outlying, paired_difference, plain_of, t_interval
+from uncollapse.report.style import MOST_GROUPS, house_style, settle
 from uncollapse.report.tables import blocks, cell, escape, every_run, markdown, paired, summary
 
 D, H, N = 32, 20.5, 2000
@@ -113,14 +116,18 @@ def write_run(study: Path, head: str, seed: int, status: str = "done", overrides
     """A run folder as the trainer leaves it.
 
     more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by scripts/evaluate.py), `old` (a run
-    of before there was mi), `final` (values of the summary).
+    of before there was mi), `final` (values of the summary), `slots` (of the resolved config).
     """
     folder = study / "runs" / head / overrides / f"seed={seed}"
     folder.mkdir(parents=True)
     knobs = dict(text.split("=") for text in overrides.split(",") if "=" in text)
     typed = " ".join([f"head={head}", *(f"{key}={value}" for key, value in knobs.items()), f"seed={seed}"])
     config = {"head": head, "label": more.get("label", HEADS[head][0]), "seed": seed, "study": study.name}
-    config |= {"model": {"latent": D}} | ({"tau": float(knobs.get("tau", 0.5))} if "tau" in head else {})
+    config |= (
+        {"model": {"latent": D}}
+        | more.get("slots", {})
+        | ({"tau": float(knobs.get("tau", 0.5))} if "tau" in head else {})
+    )
     (folder / "config.yaml").write_text(f"# python train.py {typed} study={study.name}\n{json.dumps(config)}\n")
     sizes = {"vocab": 112, "train": 20000, "valid": 1000, "test": 1000}
     (folder / "data.json").write_text(json.dumps(sizes | {"entropy": H, "oracle_nll": {"valid": H, "test": H + 0.1}}))
@@ -511,6 +518,179 @@ def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
     assert plane.mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and plane.ceilings(low) == [(2000, math.log(2000))]
     assert plane.mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))
+
+
+# ---- many heads ------------------------------------------------------------------------------------------------------
+
+SLOTS = {
+    "posterior": {"_target_": "Gaussian"},
+    "objective": {"_target_": "ELBO", "weight": 1.0},
+    "procedure": {"_target_": "Joint"},
+    "decoder": {"word_dropout": 0.0},
+}
+OTHER = {
+    "posterior": {"_target_": "Tau"},
+    "objective": {"_target_": "ELBO", "weight": 0.4},
+    "procedure": {"_target_": "Aggressive"},
+    "decoder": {"word_dropout": 0.3},
+}
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """37 groups: plain, an autoencoder far off, and 35 of which each changes one slot; two seeds each."""
+    folder = tmp_path_factory.mktemp("results") / "crowd"
+    for seed in range(2):
+        write_run(folder, "plain", seed, evaluations=3, evaluated=True, slots=SLOTS)
+        far = {"kl": 300.0 + seed, "rec": 2.0, "nelbo": 302.0 + seed, "nll": 90.0, "shuffle_gap": 95.0}
+        free = SLOTS | {"objective": {"_target_": "ELBO", "weight": 0.0}}
+        write_run(folder, "kl_anneal", seed, label="autoencoder", evaluations=3, evaluated=True, final=far, slots=free)
+        for i in range(35):
+            changed = list(OTHER)[i % 4]
+            write_run(
+                folder, "bn_tau", seed, overrides=f"tau={0.1 + i / 50:.2f}", label=f"remedy number {i}", evaluations=3,
+                evaluated=True, slots=SLOTS | {changed: OTHER[changed]},
+            )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_figure_of_a_crowd_fits_a_page(crowd: Path, name: str) -> None:
+    study = read_study(crowd)
+    with house_style():
+        fig = PLOTS[name].draw(getattr(study, PLOTS[name].frame))
+        settle(fig)
+        assert fig.get_figwidth() <= 7.5 and fig.get_figheight() <= 10.5
+        page = fig.bbox.padded(1)
+        for box in [part.get_tightbbox() for part in (*fig.axes, *fig.legends)]:
+            assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+
+
+@pytest.mark.parametrize("name", ["rate_distortion", "mi_vs_kl", "cost_benefit"])
+def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
+    runs = read_study(crowd).runs
+    with house_style():
+        fig = PLOTS[name].draw(runs)
+        settle(fig)
+        boxes = [
+            text.get_window_extent() for text in fig.axes[0].texts if re.match("remedy|autoen|Plain", text.get_text())
+        ]
+    groups = runs["order"].nunique() - (name == "cost_benefit")
+    overlaps = [a for i, a in enumerate(boxes) for b in boxes[:i] if a.padded(-0.5).overlaps(b.padded(-0.5))]
+    assert len(boxes) == groups and not overlaps
+
+
+@pytest.mark.parametrize("name", ["usage", "cost", "rate_parts", "rate_distortion", "mi_vs_kl", "cost_benefit"])
+def test_a_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
+    runs = read_study(crowd).runs
+    with house_style():
+        fig = PLOTS[name].draw(runs)
+    texts = [text.get_text() for ax in fig.axes for text in ax.texts]
+    value = {"usage": "95", "cost": "6", "cost_benefit": "95", "rate_parts": "300.5"}.get(name, "(300")
+    assert any(value in text and ("→" in text or "autoencoder" in text) for text in texts)
+    assert max(max(ax.get_xlim()) for ax in fig.axes) < 150
+    assert "Arrows at an edge" in PLOTS[name].caption(runs)
+
+
+def test_slots_come_from_the_config(crowd: Path, tmp_path: Path) -> None:
+    runs = read_study(crowd).runs.drop_duplicates("order")
+    assert runs["slot"].tolist()[:2] == ["baseline", "baseline"] and runs["changes"].tolist()[:2] == ["", "objective"]
+    assert runs["slot"].value_counts().to_dict() == {
+        "baseline": 2, "posterior": 9, "objective": 9, "procedure": 9, "decoder": 8,
+    }  # fmt: skip
+    assert runs["slot"].drop_duplicates().tolist() == ["baseline", "posterior", "objective", "procedure", "decoder"]
+    write_run(tmp_path / "s", "bn_tau", 0, evaluations=3, slots=SLOTS | OTHER)
+    assert read_study(tmp_path / "s").runs[["changes", "slot"]].values.tolist() == [["", ""]]
+    write_run(tmp_path / "s", "plain", 0, evaluations=3, slots=SLOTS)
+    both = read_study(tmp_path / "s").runs
+    assert both["slot"].tolist() == ["baseline", "several"] and not both["crowded"].any()
+    assert both["changes"].tolist()[1] == "posterior + objective + procedure + decoder"
+
+
+def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> None:
+    dropped = SLOTS | {"decoder": OTHER["decoder"]}
+    write_run(tmp_path / "s", "plain", 0, evaluations=3, slots=SLOTS)
+    for head, slots in (("plain", dropped), ("bn_mu", dropped | {"posterior": OTHER["posterior"]})):
+        write_run(tmp_path / "s", head, 0, evaluations=3, overrides="decoder.word_dropout=0.3", slots=slots)
+    assert read_study(tmp_path / "s").runs["slot"].tolist() == ["baseline", "baseline", "posterior"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "kls", "expected"),
+    [({"weight": 0.0}, [5.0], True), ({"weight": 1.0}, [0.0, 0.0], True), ({"weight": 1.0}, [0.0, 1e-9], False),
+     ({"weight": {"epochs": 2}}, [], False), (None, [1.0], False)],
+)  # fmt: skip
+def test_what_trades_nothing(objective: dict | None, kls: list[float], expected: bool) -> None:
+    assert one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
+
+
+def test_outlying_by_hand() -> None:
+    # medians of groups 0, 1, 2, 3, 300: their median 2, distances 2, 1, 0, 1, 298; nine in ten keep 2, and 10 nats are near
+    frame = pd.DataFrame({"order": [0, 1, 2, 3, 4, 4, 4], "kl": [0.0, 1, 2, 3, 300, 310, 5]})
+    assert outlying(frame, "kl").tolist() == [False] * 4 + [True, True, False]
+    assert not outlying(frame[frame["order"] != 1], "kl").any(), "four groups are too few to call one far"
+    assert not outlying(frame.assign(kl=[0, 0, 0, 0, 9, 9, 9]), "kl").any(), "9 nats are never far"
+    assert not outlying(frame.assign(kl=np.nan), "kl").any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 48), st.floats(0, 60), st.integers(0, 10_000))
+def test_labels_stay_apart_and_inside(count: int, scatter: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = np.array([[0.0, 0.0], [480.0, 400.0]])
+    anchors = np.clip(200 + rng.normal(0, scatter, (count, 2)), *frame)
+    sizes = np.stack([rng.uniform(15, 85, count), rng.choice([9.0, 17.0], count)], axis=1)
+    obstacles = anchors + rng.normal(0, 3, (count, 2))
+    centres = plane.label_places(anchors, sizes, obstacles, frame)
+    apart = np.abs(centres[:, None] - centres)
+    overlap = (apart < (sizes[:, None] + sizes) / 2).all(-1) & ~np.eye(count, dtype=bool)
+    assert not overlap.any()
+    assert (centres - sizes / 2 >= frame[0]).all() and (centres + sizes / 2 <= frame[1]).all()
+    assert (centres == plane.label_places(anchors, sizes, obstacles, frame)).all()
+
+
+def test_crossings_by_hand() -> None:
+    ends, others, other_ends = np.array([[4.0, 4], [1, 0]]), np.array([[0.0, 4], [5, 5]]), np.array([[4.0, 0], [6, 6]])
+    assert plane.crossings(np.zeros(2), ends, others, other_ends).tolist() == [1, 0]
+
+
+def test_difference_to_plain_and_cost(tmp_path: Path, study: Path) -> None:
+    # seeds 0 and 1 shared: differences 2 and 4, mean 3 ± 12.706205 * 1.414214 / sqrt(2) = 12.706
+    for seed, (plain, other) in enumerate([(10.0, 12.0), (11.0, 15.0)]):
+        write_run(tmp_path / "s", "plain", seed, evaluations=3, evaluated=True, final={"nll": plain})
+        write_run(tmp_path / "s", "bn_mu", seed, evaluations=3, evaluated=True, final={"nll": other})
+    write_run(tmp_path / "s", "bn_mu", 7, evaluations=3, evaluated=True, final={"nll": 99.0})
+    runs = read_study(tmp_path / "s").runs
+    assert against_plain(runs, "nll").tolist()[:4] == [0, 0, 2, 4] and against_plain(runs, "nll").isna().sum() == 1
+    table = summary(runs)
+    assert table.text["nll - plain"].tolist() == ["–", "+3.00 ± 12.71 (n=2)"] and "paired by seed" in table.title
+    assert table.numbers.loc[1, "d_nll_half"] == pytest.approx(12.706205, abs=1e-5)
+    assert finals.costs(runs)["d_nll"].tolist() == [2, 4]
+    assert "1 finished run without a plain run" in captions.cost(runs)
+    assert all(name in summary(read_study(study).runs).text for name in ("nll - plain", "time"))
+
+
+@pytest.mark.parametrize("name", ["cost", "cost_benefit"])
+def test_cost_needs_plain(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, evaluated=True)
+    assert "beside plain's" in draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs, tmp_path / name).missing
+
+
+def test_curves_far_above_do_not_press_the_others_flat(crowd: Path) -> None:
+    rows = read_study(crowd).rows
+    high = rows.assign(nelbo=rows["nelbo"].where(rows["order"] != 1, rows["nelbo"] + 280))
+    assert curves.far_above(rows) == {} and list(curves.far_above(high)) == [1]
+    with house_style():
+        axes = curves.learning_curves(high).axes
+    assert max(max(ax.get_ylim()) for ax in axes) < 100 and "↑ 3" in axes[1].texts[0].get_text()
+    assert "↑: runs far above" in captions.learning_curves(high) and "↑" not in captions.learning_curves(rows)
+    assert curves.map_top([(0, 1.0), (1, 2.0), (2, 0.5), (3, 1.0), (4, 60.0)]) == (2.0, True)
+
+
+def test_panels_of_a_crowd_share_their_limits(crowd: Path) -> None:
+    with house_style():
+        axes = curves.kl_over_steps(read_study(crowd).rows).axes
+    assert len(axes) == 37 and len({(ax.get_xlim(), ax.get_ylim()) for ax in axes}) == 1
 
 
 # ---- other studies --------------------------------------------------------------------------------------------------

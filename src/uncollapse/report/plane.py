@@ -130,7 +130,8 @@ def key_and_names(
 ) -> None:
     """The legend, then what needs the layout that it leaves: numbers or names of the groups, and arrows to what is far."""
     fig: Any = ax.figure
-    near, beyond = first_groups(runs)[~far], first_groups(runs)[far]
+    shown = first_groups(runs)
+    near, beyond = shown[~far[shown.index]], shown[far[shown.index]]
     if crowded(runs):
         legend_below(fig, [*slot_key(runs), *lines], columns=4)
     else:
