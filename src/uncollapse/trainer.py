@@ -201,7 +201,9 @@ class Trainer:
         p, cfg = self.progress, self.cfg
         if not math.isfinite(nelbo):
             raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
-        if not getattr(self.procedure, "settled", True):  # kept for want of better ones: any later evaluation beats them
+        if not getattr(
+            self.procedure, "settled", True
+        ):  # kept for want of better ones: any later evaluation beats them
             p.best_step = p.step
             save_model(self.folder / "model.safetensors", self.model)
             return

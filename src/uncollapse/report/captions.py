@@ -39,7 +39,7 @@ def kl_per_dim(rows: pd.DataFrame) -> str:
     shown, groups = mapped_runs(rows), rows["order"].nunique()
     clipped = map_top([(int(run["order"].iloc[0]), heat_map(run)[1].max()) for run in shown])[1]
     seeds = ", ".join(map(str, sorted({int(run["seed"].iloc[0]) for run in shown})))
-    cut = f" {len(shown)} of {groups} groups are shown: the first {MOST_GROUPS} whose KL splits over dimensions."
+    cut = f" {len(shown)} of {groups} groups are shown: those whose KL splits over dimensions, at most the first {MOST_GROUPS}."
     return (
         "Validation KL of every latent dimension over training, evaluation mode, sorted by the last value. "
         f"The first seed of each group (n = 1 run per panel, seed {seeds}), so no interval. "
@@ -212,7 +212,7 @@ def rate_parts(runs: pd.DataFrame) -> str:
 
 def moments(runs: pd.DataFrame) -> str:
     shown, groups = moment_runs(runs), finished(runs)["order"].nunique()
-    cut = f" {len(shown)} of {groups} groups are shown: the first {MOST_GROUPS} that recorded moments in both modes."
+    cut = f" {len(shown)} of {groups} groups are shown: those with moments of both modes, at most the first {MOST_GROUPS}."
     small = " One panel per group: evaluation mode, and the sum in training mode as a line; ↑: values above the axis."
     seeds = ", ".join(map(str, sorted(shown["seed"].unique())))
     return (

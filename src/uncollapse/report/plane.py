@@ -20,9 +20,8 @@ from .style import DPI, GREY, WIDTH, crowded, kl_scale, legend_below, legend_rig
 CEILING: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.2}
 KEYS_BESIDE = 12  # legend entries that fit beside the plane; more go below it
 ANGLES, RADII = np.meshgrid(np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)])
-PLACES = (
-    np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)
-)  # of a name, in points
+# where a name may stand, in typographic points from its mean
+PLACES = np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)
 
 
 class Name(NamedTuple):
@@ -86,19 +85,10 @@ def cost_benefit(runs: pd.DataFrame) -> Figure:
     ax.set(xlabel="shuffled-z gap: what the code is worth to the decoder (nats)", ylabel="nll - plain's (nats)")
     for _, group in by_group(first_groups(near)):
         (x, wide), (y, high) = t_interval(group["shuffle_gap"]), t_interval(group["d_nll"])
-        ax.errorbar(
-            x,
-            y,
-            high,
-            wide,
-            color=style_of(group).color,
-            linewidth=0.8,
-            alpha=0.3 if crowded(runs) else 0.8,
-            zorder=1.5,
-        )
-    key_and_names(
-        ax, runs, far, "shuffle_gap", "d_nll", [Line2D([], [], color="black", linewidth=1.0, label="plain's nll")]
-    )
+        bar: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3 if crowded(runs) else 0.8, "zorder": 1.5}
+        ax.errorbar(x, y, high, wide, color=style_of(group).color, **bar)
+    line = Line2D([], [], color="black", linewidth=1.0, label="plain's nll")
+    key_and_names(ax, runs, far, "shuffle_gap", "d_nll", [line])
     return fig
 
 
@@ -283,10 +273,11 @@ def label_places(anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, 
         if done:
             ends, starts = centres[done], anchors[done]
             cost += 1000 * near(tries, ends, half + sizes[done] / 2 + 1.5)
-            cost += 40 * crossings(anchors[i], tries, starts, ends)
-            for step in np.linspace(0.15, 0.85, 6):  # points of lines, inside a label that they do not belong to
-                cost += 20 * near(tries, starts + step * (ends - starts), half + 1)
-                cost += 20 * near(anchors[i] + step * (tries - anchors[i]), ends, sizes[done] / 2 + 1)
+            cost += 40 * cross(anchors[i], tries[:, None], starts, ends).sum(1)
+            for corner in ((0.5, 0.5), (0.5, -0.5)):  # a line that crosses a box crosses one of its diagonals
+                mine, theirs = sizes[i] * corner, sizes[done] * corner
+                cost += 30 * cross(anchors[i], tries[:, None], ends - theirs, ends + theirs).sum(1)
+                cost += 30 * cross(starts, ends, tries[:, None] - mine, tries[:, None] + mine).sum(1)
         centres[i] = tries[np.argmin(cost)]
         done.append(i)
     return centres
@@ -298,15 +289,16 @@ def near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.ndarra
     return (across & along).sum(1)
 
 
-def crossings(start: np.ndarray, ends: np.ndarray, others: np.ndarray, other_ends: np.ndarray) -> np.ndarray:
-    """[C]: how many lines others -> other_ends [M, 2] the line from `start` [2] to each of `ends` [C, 2] crosses."""
+def cross(start: np.ndarray, end: np.ndarray, other: np.ndarray, other_end: np.ndarray) -> np.ndarray:
+    """Whether the line start -> end crosses the line other -> other_end; all [..., 2], which broadcast."""
 
-    def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-        return np.sign((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0])
+    def sides(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+        """Below 0 where c and d lie on different sides of a -> b."""
+        along, to_c, to_d = b - a, c - a, d - a
+        left = along[..., 0] * to_c[..., 1] - along[..., 1] * to_c[..., 0]
+        return left * (along[..., 0] * to_d[..., 1] - along[..., 1] * to_d[..., 0])
 
-    mine = ends[:, None]
-    apart = side(start, mine, others) * side(start, mine, other_ends) < 0
-    return (apart & (side(others, other_ends, start) * side(others, other_ends, mine) < 0)).sum(1)
+    return (sides(start, end, other, other_end) < 0) & (sides(other, other_end, start, end) < 0)
 
 
 def pushed_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
