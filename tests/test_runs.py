@@ -249,7 +249,8 @@ def test_early_stop_and_lr_decay_do_as_told(tmp_path: Path, monkeypatch: pytest.
     import uncollapse.trainer as trainer
 
     honest = trainer.evaluate
-    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "nelbo": 1.0})  # never better than the first
+    # never better than the first
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
     run_here(tmp_path, "plain", "trainer.epochs=50", "trainer.patience=3")
     folder = folder_of(tmp_path, "plain")
     assert summary(folder)["step"] == 3 * 6 and summary(folder)["best_step"] == 0
