@@ -483,7 +483,7 @@ def test_kernels_are_given_back_whatever_happens() -> None:
 def test_only_a_posterior_with_free_mean_and_variance_is_refined() -> None:
     procedure, refused = SemiAmortized(5, 0.1, 0.5, 5.0), []
     for head in heads():
-        model = parts_of(head).model
+        model = parts_of(head, "trainer.epochs=3").model
         if type(model.posterior) is Gaussian:
             procedure.check(model, head)
         else:
@@ -617,9 +617,17 @@ def test_the_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path
 
 
 def test_a_run_that_ends_as_an_autoencoder_has_weights_all_the_same(tmp_path: Path) -> None:
-    run_here(tmp_path, "ae_pretrain", "trainer.max_steps=9")
+    run_here(tmp_path, "ae_pretrain", "trainer.max_steps=9", "pretrain_epochs=1.5")
     told = summary(folder_of(tmp_path, "ae_pretrain"))
     assert told["best_step"] == told["step"] == 9
+
+
+def test_a_run_in_which_nothing_follows_the_autoencoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^pretrain_epochs=2: with trainer\.epochs=2 .*; allowed is pretrain_epochs < 2$"
+    ):
+        run_here(tmp_path, "ae_pretrain", "trainer.epochs=2")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_autoencoder_informs_and_free_bits_keep_lambda(tmp_path: Path) -> None:

@@ -165,7 +165,9 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data is read
-    require_sense(model_cfg.build(max(TRIAL, model_cfg.latent), posterior, decoder), objective, procedure, head)
+    require_sense(
+        model_cfg.build(max(TRIAL, model_cfg.latent), posterior, decoder), objective, procedure, head, trainer.epochs
+    )
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)
@@ -182,8 +184,9 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
 
 
-def require_sense(model: Any, objective: Any, procedure: Any, head: str) -> None:
-    """InputError for parts that contradict each other: a KL floor that nothing asks for, a procedure that cannot treat the head."""
+def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs: int) -> None:
+    """InputError for parts that contradict each other: a KL floor that nothing asks for, a procedure that cannot treat the head, or
+    that would not get to the end of its first phase."""
     from uncollapse.trainer import promised_floor
 
     floor = promised_floor(model)
@@ -194,6 +197,11 @@ def require_sense(model: Any, objective: Any, procedure: Any, head: str) -> None
         )
     if hasattr(procedure, "check"):
         procedure.check(model, head)
+    if getattr(procedure, "pretrain_epochs", 0) >= epochs:
+        raise InputError(
+            f"pretrain_epochs={procedure.pretrain_epochs:g}: with trainer.epochs={epochs} nothing would follow the autoencoder; "
+            f"allowed is pretrain_epochs < {epochs}"
+        )
 
 
 def normalises_over_batch(model: Any) -> bool:

@@ -70,6 +70,7 @@ class Progress:
     step: int = 0
     best: float = float("inf")
     best_step: int = 0
+    best_weight: float = 1.0  # of the KL, at that step
     bad: int = 0  # evaluations since the best
     bad_lr: int = 0  # evaluations since the best or the last decay
     decays: int = 0
@@ -178,7 +179,7 @@ class Trainer:
         """Test rows of the best weights, in evaluation and in training mode."""
         load_model(self.folder / "model.safetensors", self.model)
         self.progress.step = self.progress.best_step
-        extra = {"weight": self.weight()}
+        extra = {"weight": self.progress.best_weight}
         return self.write("test", "eval", extra), self.write("test", "train", extra)
 
     def weight(self) -> float:
@@ -204,11 +205,12 @@ class Trainer:
         if not getattr(
             self.procedure, "settled", True
         ):  # kept for want of better ones: any later evaluation beats them
-            p.best_step = p.step
+            p.best_step, p.best_weight = p.step, self.weight()
             save_model(self.folder / "model.safetensors", self.model)
             return
         if nelbo < p.best:
             p.best, p.best_step, p.bad, p.bad_lr = nelbo, p.step, 0, 0
+            p.best_weight = self.weight()
             save_model(self.folder / "model.safetensors", self.model)
             return
         p.bad += 1
@@ -255,6 +257,10 @@ class Trainer:
             self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not a checkpoint of this model ({str(error).splitlines()[0]})") from error
+        if state["cuda_rng"] is not None and self.device.type != "cuda":
+            raise InputError(
+                f"{path}: the run was begun on a GPU, and none is there; device=cuda goes on where there is one"
+            )
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"])

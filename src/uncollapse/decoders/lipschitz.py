@@ -1,9 +1,9 @@
 """An output layer that cannot ignore z: two codes never give the same words, and how far apart they are has a lower bound.
 
-Wang, Blei & Cunningham, "Posterior Collapse and Latent Variable Non-identifiability", NeurIPS 2021 (arXiv 2301.00537), section 3: a
+Wang, Blei & Cunningham, "Posterior Collapse and Latent Variable Non-identifiability", NeurIPS 2021 (arXiv 2301.00537): a
 posterior collapses exactly when the decoder gives different codes the same p(x|z), so the decoder is made injective in z (LIDVAE).
-Kinoshita et al., "Controlling Posterior Collapse by an Inverse Lipschitz Constraint on the Decoder Network", ICML 2023 (arXiv 2304.12770),
-section 3: it is made inverse Lipschitz, ||f(z) - f(z')|| >= L ||z - z'||, and the larger L, the further is the posterior from the prior.
+Kinoshita et al., "Controlling Posterior Collapse by an Inverse Lipschitz Constraint on the Decoder Network", ICML 2023 (arXiv 2304.12770):
+it is made inverse Lipschitz, ||f(z) - f(z')|| >= L ||z - z'||, and the larger L, the further is the posterior from the prior.
 
     logits = P W h + Q g(z) + b,    P = I - Q Q^T,    g(z) = L z + grad phi(z),    phi(z) = sum_k a_k ln cosh(A_k z + c_k)
 
@@ -50,7 +50,7 @@ class Lipschitz(Plain):
                 f"model.latent={latent}: an inverse Lipschitz decoder needs an output for each; allowed is at most {outputs} here"
             )
         # the run's seed, but numbers of its own: weights and noise stay plain's
-        own = torch.Generator().manual_seed(torch.initial_seed())
+        own = torch.Generator().manual_seed(torch.initial_seed() + 1)
         self.register_buffer("frame", orthonormal(outputs, latent, own))
         units = UNITS * latent
         self.slopes = nn.Parameter(torch.randn(units, latent, generator=own) / units**0.5)  # A: A^T A is about I

@@ -35,6 +35,11 @@ class Capacity:
         number("capacity", self.capacity, 0, closed=True)
         number("capacity_epochs", self.epochs, 0, closed=True)
 
+    @property
+    def final_weight(self) -> float:
+        """0 for an autoencoder, else 1: the best weights are those with the lowest nelbo."""
+        return 0.0 if self.weight == 0 else 1.0
+
     def at(self, epoch: float) -> float:
         """C at a position in epochs, in nats."""
         return self.capacity * Linear(self.epochs)(epoch)

@@ -5,9 +5,9 @@ Pelsmaeker & Aziz, "Effective Estimation of Deep Generative Language Models", AC
     min over the model, max over u >= 0 of   rec + KL + u (rate - KL).
 
 Unlike free bits, whose gradient stops at lambda, the multiplier settles where the KL is the rate: at u = 1 the KL has no weight at all.
-u starts a little above 1, as in the authors' code, so that the decoder learns to use z before the KL weighs anything.
-The authors step u by RMSprop and take its absolute value; here it is plain gradient ascent, u + multiplier_lr (rate - KL), cut off at
-0: the constraint is one number in nats, so its gradient needs no rescaling, and u >= 0 is kept by projection.
+u starts a little above 1, as in the authors' code, so that the decoder learns to use z before the KL weighs anything. The authors step u
+by an adaptive optimiser and take its absolute value; here it is plain gradient ascent, u + multiplier_lr (rate - KL), cut off at 0:
+the constraint is one number in nats, so its gradient needs no rescaling, and u >= 0 is kept by projection.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Scale-VAE: the decoder sees means stretched to a given spread over the data, while training charges for the means as they were.
 
-Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING 2024, the section on the method:
+Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING 2024; what the abstract leaves
+open follows a third-party implementation:
     z = f mu + s * noise,   f_j = std / sqrt(Var_B mu_j),   the same f for all x,
 but the KL term of training is that of N(mu, s^2), without f (`objectives.scale`).
 

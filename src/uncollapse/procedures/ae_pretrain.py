@@ -6,9 +6,10 @@ Li, He, Neubig, Berg-Kirkpatrick & Yang, "A Surprisingly Effective Fix for Deep 
     pretrain_epochs     KL weight 0: the encoder learns codes that say what x is
     then                the decoder goes back to its initial weights, the optimisers forget, and the KL weight rises to 1
 
-The weight is the objective's schedule (`schedules.Delayed`) and the free bits are the objective's own (`objectives.free_bits`); this
-procedure does what remains. Deviations: the paper trains its autoencoder to convergence in a run of its own and anneals over 10 epochs
-of up to 100; here both are counted in epochs of one run, and short as runs are.
+The weight is the objective's schedule (`schedules.Delayed`) and the free bits are the objective's own (`objectives.free_bits`, in the
+form that the authors' code has, for each example); this procedure does what remains. Deviations: the paper trains its autoencoder
+to convergence in a run of its own and anneals over 10 epochs of up to 100; here both are counted in epochs of one run, and short as
+runs are, so fewer steps are left for the final decoder than other heads have.
 """
 
 from typing import Any

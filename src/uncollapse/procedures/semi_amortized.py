@@ -12,11 +12,12 @@ Unrolling keeps what all steps computed until the update: memory grows with svi_
 Each step draws one code and weighs the KL as the objective does at that moment. Evaluation refines too, the KL then weighing 1: what
 is reported is the ELBO. Deviations: each example descends its own ELBO and is clipped by its own norm, so that a result does not
 depend on who else is in the batch (the paper's code descends the mean over a batch of 32 with rate 1, which is a rate of 1/32
-here, and clips the batch as a whole). The paper takes 20 steps, and anneals the KL weight besides.
+here, and clips the gradients of all means, and of all log variances, as one vector each). The paper takes 20 steps, and anneals the
+KL weight besides.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,9 @@ class SemiAmortized:
         """The refined posterior of a batch, without gradients; its noise comes from `generator`."""
         q: Any = model.encode(batch)
         mean, log_var = (values.detach().requires_grad_() for values in (q.mean, q.log_var))
-        with torch.enable_grad():
+        # cuDNN's LSTM has no gradient in evaluation mode; only there is a flag changed, as CPU threads would share it
+        plain_kernels = torch.backends.cudnn.flags(enabled=False) if mean.is_cuda else nullcontext()
+        with torch.enable_grad(), plain_kernels:
             q = DiagonalGaussian.from_log_var(mean, log_var)
             q = self.refined(model, batch, q, 1.0, through=False, generator=generator)
         return DiagonalGaussian.from_log_var(q.mean.detach(), q.log_var.detach())
