@@ -7,7 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import ROOT, SMALL
+from conftest import ROOT
+from conftest import SMALL as SHORT
+
+SMALL = [*SHORT, "trainer.epochs=3"]  # longer than ae_pretrain's first phase
 
 
 @pytest.fixture(scope="module")
