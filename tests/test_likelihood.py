@@ -48,7 +48,7 @@ def model_of(seed=0, vocabulary=VOCABULARY, **options):
 def gates_of(model):
     """As `Decoder.many` makes them for an output layer whose inputs are the LSTM's outputs."""
     words, latent = model.decoder.words, model.decoder.cell.in_features
-    return Gates(model.decoder.lstm, words.weight, words.bias, latent, bounded=True)
+    return Gates(model.decoder.lstm, words.weight, words.bias, latent)
 
 
 def looped(model, batch, z):

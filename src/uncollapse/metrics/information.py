@@ -34,7 +34,7 @@ def information(seen: Pass, limit: int | None = None) -> dict:
     if count < 2:
         return {}
     z = seen.z[:count]
-    gain, influence = gains(lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z)
+    gain, influence = code_gains(posteriors, z)
     mi, kl = float(gain.mean()), seen.kl.sum(1)
     return {
         "mi": mi,
@@ -82,6 +82,11 @@ def first(posteriors: Sequence[Posterior], limit: int | None) -> Sequence[Poster
     sizes = accumulate(len(q.mean) for q in posteriors)
     batches = next((i for i, size in enumerate(sizes, 1) if limit is not None and size >= limit), len(posteriors))
     return posteriors[:batches]
+
+
+def code_gains(posteriors: Sequence[Posterior], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """`gains` of whole codes z [N, D], the mixture being all N posteriors; [1, N] both."""
+    return gains(lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z)
 
 
 def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -179,11 +179,11 @@ SAFE = 80.0  # exp of it is far from float32's end
 class Gates:
     """The weights of an LSTM and its output layer laid out for `Decoder.many`: gates in the order i, f, o, g.
 
-    tanh(g) = 2 s(2g) - 1, so g's weights are doubled and one sigmoid serves all four. `bounded`: what the output layer reads lies in
-    [-1, 1], as the LSTM's outputs do.
+    tanh(g) = 2 s(2g) - 1, so g's weights are doubled and one sigmoid serves all four. What the output layer reads must lie
+    in [-1, 1], as the LSTM's outputs do.
     """
 
-    def __init__(self, lstm: nn.LSTM, weight: Tensor, bias: Tensor, latent: int, bounded: bool = True):
+    def __init__(self, lstm: nn.LSTM, weight: Tensor, bias: Tensor, latent: int):
         weight_ih, weight_hh, bias_ih, bias_hh = (getattr(lstm, f"{name}_l0") for name in PARTS)
         i, f, g, o = torch.arange(4 * lstm.hidden_size).chunk(4)
         order = torch.cat([i, f, o, g]).to(weight.device)
@@ -195,7 +195,7 @@ class Gates:
         self.recurrent = (weight_hh[order] * scale[:, None]).T.contiguous()
         self.logits, self.logit_bias = weight, bias
         # this bounds every logit; within it the search for the largest one can be spared
-        self.safe = bounded and bool((weight.abs().sum(1) + bias.abs()).max() + math.log(len(bias)) < SAFE)
+        self.safe = bool((weight.abs().sum(1) + bias.abs()).max() + math.log(len(bias)) < SAFE)
 
     def words(self, embedded: Tensor) -> Tensor:
         """[..., E] -> [..., 4H]."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.posteriors.normal import Posterior
-from uncollapse.schedules import Scaled, Schedule
+from uncollapse.schedules import Scaled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class InfoVAE(ELBO):
         super().__post_init__()
         number("alpha", self.alpha, 0, 1, closed=True)
         number("lambda", self.scale, 1 - self.alpha, closed=True)  # below it the distance would be rewarded
-        object.__setattr__(self, "weight", scaled(self.weight, 1 - self.alpha))
+        object.__setattr__(self, "weight", Scaled(self.weight, 1 - self.alpha))
 
     @property
     def final_weight(self) -> float:
@@ -52,10 +52,6 @@ class InfoVAE(ELBO):
             return plain
         distance = mmd(z, q.sample_prior(len(z)))
         return Loss(plain.total + strength * distance, {**plain.terms, "mmd": distance}, plain.weight)
-
-
-def scaled(schedule: Schedule, factor: float) -> Schedule:
-    return Scaled(schedule, factor) if callable(schedule) else factor * schedule
 
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:

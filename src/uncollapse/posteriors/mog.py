@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from uncollapse.errors import whole
 from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
-from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
 
 SPREAD = 0.5  # half-width of the components' means at the start
 
@@ -52,8 +52,7 @@ class MixturePrior(MonteCarlo):
         """[n, D]: a component at random, then a code of it."""
         mean, std = self.components.mean, self.components.std
         k = torch.randint(len(mean), (n,), generator=generator, device=mean.device)
-        noise = torch.randn(n, mean.shape[1], generator=generator, dtype=mean.dtype, device=mean.device)
-        return mean[k] + std[k] * noise
+        return mean[k] + std[k] * noise_like(mean[0], (n,), generator)
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """log q(z|x) - log p(z), both against N(0, I): z [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]."""

@@ -37,8 +37,6 @@ class Moments(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(x - mean) / sqrt(var + eps), [B, D]; in training by the batch's own moments, var biased (divided by B)."""
         if self.training:
-            if self.centred and len(x) < 2:
-                raise ValueError(f"batch statistics need at least 2 examples in a batch, got {len(x)}")
             self.look(x.detach())
         if self.centred:
             return nn.functional.batch_norm(x, self.mean, self.var, training=self.training, momentum=0.0, eps=self.eps)
@@ -47,6 +45,8 @@ class Moments(nn.Module):
 
     def look(self, x: Tensor) -> None:
         """Note a batch's moments: for the running averages or for `population`; warn when they are too small."""
+        if self.centred and len(x) < 2:
+            raise ValueError(f"batch statistics need at least 2 examples in a batch, got {len(x)}")
         mean, var = batch_moments(x, self.centred)
         self.warned = self.warned or warn_if_flat(var, self.eps, f"dimensions of {self.of}")
         if self.gathering is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
 
 
 @dataclass
@@ -49,11 +49,6 @@ class MonteCarlo(ABC):
         if n is None:
             return self.draw(generator)[0]
         return self.follow(noise_like(self.base.mean, (n,), generator))[0]
-
-
-def noise_like(x: Tensor, more: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Standard normal [*more, *x.shape]."""
-    return torch.randn((*more, *x.shape), generator=generator, dtype=x.dtype, device=x.device)
 
 
 def log_normal(log_var: Tensor, noise: Tensor) -> Tensor:

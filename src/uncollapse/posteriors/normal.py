@@ -61,13 +61,11 @@ class DiagonalGaussian:
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """z = mean + std * noise (reparameterised): [B, D], or [n, B, D]."""
-        shape = self.mean.shape if n is None else (n, *self.mean.shape)
-        noise = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.std * noise
+        return self.mean + self.std * noise_like(self.mean, () if n is None else (n,), generator)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D] from N(0, I)."""
-        return torch.randn(n, self.mean.shape[1], generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        return noise_like(self.mean[0], (n,), generator)
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """log q(z|x) - log p(z) in nats; the constants of the two normals cancel.
@@ -100,3 +98,8 @@ class DiagonalGaussian:
         mean, log_var = self.mean.double(), self.log_var.double()
         precision = torch.exp(-log_var)
         return 0.5 * (1 - precision), mean * precision, -0.5 * (log_var + mean.square() * precision)
+
+
+def noise_like(x: Tensor, more: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Standard normal [*more, *x.shape]."""
+    return torch.randn((*more, *x.shape), generator=generator, dtype=x.dtype, device=x.device)

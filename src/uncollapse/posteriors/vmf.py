@@ -22,6 +22,7 @@ from scipy.special import gammaln, logsumexp
 from torch import Tensor, nn
 
 from uncollapse.errors import InputError, number
+from uncollapse.posteriors.normal import noise_like
 
 SHORT = 1e-12  # an output of the encoder shorter than this has no direction
 
@@ -140,8 +141,7 @@ class Directional:
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D] uniform on the sphere."""
-        z = torch.randn(n, self.law.dim, generator=generator, dtype=self.mu.dtype, device=self.mu.device)
-        return nn.functional.normalize(z)
+        return nn.functional.normalize(noise_like(self.mu[0], (n,), generator))
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """kappa mu.z - ln F, shapes as `DiagonalGaussian.log_ratio`."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from uncollapse.errors import whole
 from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
-from uncollapse.metrics.information import gains
+from uncollapse.metrics.information import code_gains
 from uncollapse.objectives.elbo import Loss
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
@@ -89,5 +89,5 @@ def mutual_information(training: Training) -> float:
         recompute_population(model, data, POPULATION)
         posteriors = [model.encode(batch) for batch in evaluation_batches(model, data, "valid", "eval", EXAMPLES)]
         z = torch.cat([q.sample() for q in posteriors])
-        gain, _ = gains(lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z)
+        gain, _ = code_gains(posteriors, z)
     return float(gain.mean())
