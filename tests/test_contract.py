@@ -1,4 +1,4 @@
-"""What every head must do, whichever it is and wherever it acts: the same tests over the files of conf/head, on text and on vectors.
+"""What every head must do, whichever it is and wherever it acts: the same tests over the files of conf/head, on text, images and vectors.
 
 Everything goes the way a run goes: the trainer's own step, its checkpoints, the encoding that evaluation uses.
 """
@@ -27,6 +27,7 @@ from uncollapse.run import Parts, prepare, run
 from uncollapse.trainer import Trainer, promised_floor
 
 ALL = heads()
+DIGITS = ("data=digits", "data.train=96", "data.valid=32", "data.test=32", "data.batch_size=16")
 KINDS = {
     "text": tuple(SMALL),
     "vectors": (
@@ -37,6 +38,18 @@ KINDS = {
         "data.valid=32",
         "data.test=32",
         "data.batch_size=16",
+    ),
+    "images": ("model=image_mlp", "model.hidden=12", "model.latent=4", *DIGITS),
+}
+# further models, for the tests that tell how a head sits in a model; what it does in training is looked at above
+FURTHER = {
+    "pixels": (
+        "model=image_pixelcnn",
+        "model.hidden=8",
+        "model.channels=4",
+        "model.layers=2",
+        "model.latent=4",
+        *DIGITS,
     ),
 }
 # clocks and counts of remedies, made small: here something must happen, but need not last
@@ -59,7 +72,7 @@ class Case:
 
     def words(self, *more: str) -> list[str]:
         short = [f"{knob}={SHORT[knob]}" for knob in sorted(knobs_of(self.head) & SHORT.keys())]
-        return [*KINDS[self.kind], *short, *more]
+        return [*{**KINDS, **FURTHER}[self.kind], *short, *more]
 
     def parts(self, *more: str) -> Parts:
         return prepare(config(f"head={self.head}", *self.words(*more)), self.head)
@@ -84,16 +97,22 @@ class Case:
         return fresh
 
 
-@pytest.fixture(
-    scope="module", params=[(head, kind) for head in ALL for kind in KINDS], ids=lambda param: "-".join(param)
-)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    found = Case(*request.param, tmp_path_factory.mktemp("runs"))
-    try:
-        found.parts()
-    except InputError as error:  # looked into below
-        pytest.skip(str(error))
-    return found
+def cases(*kinds: str) -> Any:
+    """A fixture of one case for each head and kind."""
+
+    def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+        found = Case(*request.param, tmp_path_factory.mktemp("runs"))
+        try:
+            found.parts()
+        except InputError as error:  # looked into below
+            pytest.skip(str(error))
+        return found
+
+    pairs = [(head, kind) for head in ALL for kind in kinds]
+    return pytest.fixture(case, scope="module", params=pairs, ids=lambda param: "-".join(param))
+
+
+case, placed = cases(*KINDS), cases(*KINDS, *FURTHER)
 
 
 def trainer_of(parts: Parts, folder: Path) -> Trainer:
@@ -128,18 +147,27 @@ def test_it_differs_from_plain_in_slots_label_and_knobs_only(head: str) -> None:
 
 
 @pytest.mark.parametrize("head", ALL)
-def test_vectors_are_refused_in_one_sentence_by_what_concerns_words_only(head: str, tmp_path: Path) -> None:
-    vectors = Case(head, "vectors", tmp_path)
-    dropped = config(f"head={head}").decoder.word_dropout
-    if not dropped:
-        vectors.parts()
+@pytest.mark.parametrize("kind", [*KINDS, *FURTHER])
+def test_a_model_refuses_only_what_it_has_no_place_for_and_says_so_in_one_sentence(
+    head: str, kind: str, tmp_path: Path
+) -> None:
+    asked, reasons = Case(head, kind, tmp_path), []
+    if kind in ("vectors", "images"):
+        reasons += [
+            rf"^word_dropout={p}: .*; use model=\w+$" for p in [config(f"head={head}").decoder.word_dropout] if p
+        ]
+    if kind == "pixels":
+        reasons += [rf"^inverse_lipschitz={x:g}: .*" for x in [config(f"head={head}").get("inverse_lipschitz")] if x]
+    if not reasons:
+        asked.parts()
         return
-    with pytest.raises(InputError, match=rf"^word_dropout={dropped}: .*; use model=lstm$") as error:
-        vectors.parts()
+    with pytest.raises(InputError, match=reasons[0]) as error:
+        asked.parts()
     assert "\n" not in str(error.value)
 
 
-def test_it_starts_from_the_same_weights_as_plain(case: Case) -> None:
+def test_it_starts_from_the_same_weights_as_plain(placed: Case) -> None:
+    case = placed
     plain, model = Case("plain", case.kind, case.folder).parts().model.state_dict(), case.parts().model
     ours = model.state_dict()
     for name, weight in plain.items():
@@ -153,8 +181,9 @@ def test_it_starts_from_the_same_weights_as_plain(case: Case) -> None:
 
 @pytest.mark.parametrize("init", ["1e-3", "null", "3.0"])
 @pytest.mark.filterwarnings("ignore:.*variance below:UserWarning")
-def test_its_gradients_are_finite_and_reach_every_parameter(case: Case, init: str) -> None:
-    if case.kind == "vectors":
+def test_its_gradients_are_finite_and_reach_every_parameter(placed: Case, init: str) -> None:
+    case = placed
+    if case.kind != "text":
         parts = case.parts()
         with torch.no_grad():
             for parameter in parts.model.parameters():
@@ -185,10 +214,10 @@ def test_its_gradients_are_finite_and_reach_every_parameter(case: Case, init: st
 
 
 def test_it_learns_a_single_batch(case: Case) -> None:
-    rate = {"text": "1e-2", "vectors": "3e-2"}[case.kind]
+    rate = {"text": "1e-2", "vectors": "3e-2", "images": "1e-2"}[case.kind]
     words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")
     first, last = (row["rec"] for row in rows(case.run("learn", *words)) if row["split"] == "train")
-    if case.kind == "vectors" and is_empty(case.parts().model):  # the decoder reads z alone: it can learn the mean
+    if case.kind != "text" and is_empty(case.parts().model):  # the decoder reads z alone: it can learn the mean
         assert last < first
     else:
         assert last < 0.7 * first

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from uncollapse.checkpoint import write_whole
 from uncollapse.config import LogConfig, build, check_head, check_knobs, differences, typed
 from uncollapse.errors import InputError, whole
 
-TRIAL = 64  # outputs of the model that a config is first tried with
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
 
@@ -165,9 +165,8 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data is read
-    require_sense(
-        model_cfg.build(max(TRIAL, model_cfg.latent), posterior, decoder), objective, procedure, head, trainer.epochs
-    )
+    trial = model_cfg.build(trial_size(model_cfg.latent), posterior, decoder)
+    require_sense(trial, objective, procedure, head, trainer.epochs)
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)
@@ -182,6 +181,11 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
         if isinstance(part, torch.nn.Module):
             part.to(device)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
+
+
+def trial_size(latent: object) -> int:
+    """How many words, numbers or pixels the data of a trial have: a square, as images are, and no fewer than latent dimensions."""
+    return max(8, isqrt(whole("model.latent", latent, 1) - 1) + 1) ** 2
 
 
 def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs: int) -> None:

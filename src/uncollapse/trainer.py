@@ -154,7 +154,7 @@ class Trainer:
             epoch, index = divmod(self.progress.step, self.per_epoch)
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.seed, epoch), epoch
-            yield self.data.batch("train", order[index]).to(self.device)
+            yield self.data.batch("train", order[index], epoch).to(self.device)
 
     def look(self) -> None:
         """Evaluate, write the rows, decide about the best weights, the lr and the end, and leave a checkpoint."""

@@ -50,7 +50,8 @@ class TextData:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone."""
         return epoch_batches(self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch)
 
-    def batch(self, split: str, examples: np.ndarray) -> TextBatch:
+    def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> TextBatch:
+        """These examples; the same in every epoch."""
         return make_batch(self.corpora[split], examples)
 
     def facts(self) -> dict:

@@ -68,7 +68,8 @@ class VectorData:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
         return epoch_batches(self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch)
 
-    def batch(self, split: str, examples: np.ndarray) -> VectorBatch:
+    def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> VectorBatch:
+        """These examples; the same in every epoch."""
         return VectorBatch(torch.from_numpy(self.vectors[split][examples]), examples)
 
     def facts(self) -> dict:

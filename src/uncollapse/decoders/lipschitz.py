@@ -47,7 +47,8 @@ class Lipschitz(Plain):
         self.least = number("inverse_lipschitz", inverse_lipschitz, 0)
         if outputs < latent:
             raise InputError(
-                f"model.latent={latent}: an inverse Lipschitz decoder needs an output for each; allowed is at most {outputs} here"
+                f"inverse_lipschitz={inverse_lipschitz:g}: this decoder has {outputs} outputs at a time for {latent} dimensions of the "
+                "code, and codes can only be kept apart where there are as many; use a smaller model.latent or another model"
             )
         # the run's seed, but numbers of its own: weights and noise stay plain's
         own = torch.Generator().manual_seed(torch.initial_seed() + 1)

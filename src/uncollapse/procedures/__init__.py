@@ -62,7 +62,7 @@ class Training:
         for epoch in count():
             order = self.data.batches("train", int(rng.integers(2**31)), epoch)
             for examples in order:
-                yield self.data.batch("train", examples).to(self.device)
+                yield self.data.batch("train", examples, int(self.epoch)).to(self.device)
 
 
 def require_finite(loss: Loss) -> None:
