@@ -1,6 +1,6 @@
 """Speed, as ratios within one run.
 
-    python scripts/bench.py [training|heads|likelihood|mixture|evaluation|startup|report|sweep|all] [--json FILE] [--quick]
+    python scripts/bench.py [training|heads|likelihood|mixture|evaluation|startup|report|sweep|corpus|all] [--json FILE] [--quick]
     python scripts/bench.py heads --heads bn_mu,aggressive --study results/compare
 
 Machines differ and other processes disturb them. So training steps run on one thread and are timed by its own clock,
@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.record import read_rows
+from uncollapse.record import Record, read_rows
 from uncollapse.run import Parts, prepare
 from uncollapse.trainer import MIXTURE, Trainer
 
@@ -242,10 +243,10 @@ def check_same_loss(parts: Parts) -> float:
 
 
 def generated(
-    vocabulary: int, mean: float, spread: float, shortest: int, longest: int, sentences: int = 4000
+    vocabulary: int, mean: float, spread: float, shortest: int, longest: int, sentences: int = 4000, seed: int = 0
 ) -> TextData:
     """Sentences of gamma-distributed lengths and words of Zipf's law."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     lengths = rng.gamma((mean / spread) ** 2, spread**2 / mean, sentences).round().astype(int).clip(shortest, longest)
     ranks = (vocabulary - len(SPECIALS)) ** rng.random(lengths.sum())
     tokens = (len(SPECIALS) - 1 + ranks).astype(np.int32)
@@ -760,6 +761,113 @@ def both_seconds(words: Sequence[str]) -> tuple[float, float]:
     return wall, after.children_user + after.children_system - before.children_user - before.children_system
 
 
+# ---------------------------------------------------------------- corpora that do not fit in memory
+
+STEPS = 200  # trained at each start
+CORPUS_WORDS = (20_000, 13, 6, 3, 60)  # vocabulary, and mean, spread, least and most words of a sentence
+# Runs in a process of its own; arguments: the checkout's scripts, a folder with the text, another for cache and run.
+START = """
+import json, sys, threading, time
+from pathlib import Path
+
+def memory():
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {name: int(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile", "VmHWM")}
+
+peak = {"RssAnon": 0.0, "RssFile": 0.0}
+def watch():
+    while True:
+        now = memory()
+        for name in peak:
+            peak[name] = max(peak[name], now[name])
+        time.sleep(0.02)
+
+sys.path.insert(0, sys.argv[1])
+import bench
+import torch
+text, own = Path(sys.argv[2]), Path(sys.argv[3])
+torch.set_num_threads(1)
+before = memory()
+threading.Thread(target=watch, daemon=True).start()
+words = [f"data.{split}={text / split}.txt" for split in ("train", "valid", "test")]
+small = ["model.embedding=32", "model.hidden=32", "model.latent=8", f"trainer.max_steps={bench.STEPS}"]
+start = time.perf_counter()
+parts = bench.assemble(["data=text", f"data.cache={own}", *words, *small])
+ready = time.perf_counter() - start
+set_up = dict(peak)
+seconds = bench.few_steps(parts, own)
+print(json.dumps({"set_up": ready, "peak_set_up": set_up, "peak": peak, "training": seconds, **memory(), "before": before}))
+"""
+
+
+def corpus(quick: bool) -> dict:
+    """Set-up time and memory of training on generated files of 10 thousand to 10 million sentences, when first met and from the cache.
+
+    Memory is that of the process without mapped files (RssAnon, looked at every 20 ms): pages of the token arrays are the kernel's to
+    drop, and are told apart.
+    """
+    results: dict[str, Any] = {}
+    for sentences in (10_000, 100_000) if quick else (10_000, 100_000, 1_000_000, 10_000_000):
+        with scratch() as folder:
+            (folder / "text").mkdir()
+            for split, size in {"train": sentences, "valid": 1000, "test": 1000}.items():
+                write_sentences(folder / "text" / f"{split}.txt", size)
+            megabytes = (folder / "text" / "train.txt").stat().st_size / 2**20
+            words = [sys.executable, "-c", START, str(ROOT / "scripts"), str(folder / "text"), str(folder / "own")]
+            first, second = (json.loads(quietly(words).splitlines()[-1]) for _ in range(2))
+        results[str(sentences)] = {"text_mb": megabytes, "first": first, "second": second}
+        print(f"{sentences:,} sentences: done", file=sys.stderr)
+    rows = [
+        [
+            f"{int(name):,}",
+            f"{r['text_mb']:.1f}",
+            f"{r['first']['set_up']:.1f}",
+            f"{1e6 * r['first']['set_up'] / int(name):.1f}",
+            f"{r['second']['set_up']:.2f}",
+            *(f"{r[start]['peak']['RssAnon']:.0f}" for start in ("first", "second")),
+            f"{r['second']['before']['RssAnon']:.0f}",
+            f"{r['second']['peak']['RssFile'] - r['second']['before']['RssFile']:.0f}",
+        ]
+        for name, r in results.items()
+    ]
+    columns = [
+        "sentences",
+        "MB of text",
+        "set-up s",
+        "s per million",
+        "from cache s",
+        "peak MB, first",
+        "peak MB, from cache",
+    ]
+    columns += ["of these imports", "mapped files MB"]
+    show(f"corpora on disk: set-up, then {STEPS} steps and two evaluations (anonymous memory)", columns, rows)
+    return results
+
+
+def few_steps(parts: Parts, folder: Path) -> float:
+    """Seconds of a short training with its evaluations, checkpoints in `folder`."""
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    start = time.perf_counter()
+    silent: Any = SimpleNamespace(stepped=lambda *_: None, evaluated=lambda *_: None, resumed=lambda *_: None)
+    record = Record(folder / "metrics.jsonl", [])
+    Trainer(parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, folder, record, 0, silent).fit()
+    return time.perf_counter() - start
+
+
+def write_sentences(path: Path, count: int, block: int = 100_000) -> None:
+    """A file of `count` sentences, one a line, gamma-distributed lengths and words of Zipf's law, written block by block."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    vocabulary = pa.array([f"word{i}" for i in range(CORPUS_WORDS[0])])
+    with path.open("wb") as file:
+        for start in range(0, count, block):
+            drawn = generated(*CORPUS_WORDS, sentences=min(block, count - start), seed=start).corpora["train"]
+            words = vocabulary.take(pa.array(drawn.tokens.astype(np.int64)))
+            lines = pc.binary_join(pa.ListArray.from_arrays(pa.array(drawn.offsets.astype(np.int32)), words), " ")
+            file.write(("\n".join(lines.to_pylist()) + "\n").encode())
+
+
 # ---------------------------------------------------------------- the command
 
 PARTS = {
@@ -771,6 +879,7 @@ PARTS = {
     "startup": startup,
     "report": report,
     "sweep": sweep,
+    "corpus": corpus,
 }
 
 

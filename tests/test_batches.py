@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from uncollapse.data import corpus
+from uncollapse.data import batches, corpus
 from uncollapse.data.batches import epoch_batches, join_singles, near_equal
 from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, make_batch, stretch_bounds
 from uncollapse.data.text import TextData
@@ -238,3 +238,27 @@ def test_to_moves_every_tensor():
     assert {t.device.type for t in (moved.tokens, moved.lengths, moved.targets, moved.owner)} == {"meta"}
     assert {s.real.device.type for s in moved.stretches} == {"meta"}
     assert len(moved) == 3 and moved.examples is batch.examples
+
+
+@pytest.mark.parametrize("policy", ["mixed", "by_length"])
+@pytest.mark.parametrize(("n", "size"), [(100, 7), (101, 2), (40, 64)])
+def test_many_examples_are_ordered_on_disk_and_in_the_same_order(monkeypatch, policy, n, size):
+    lengths = np.random.default_rng(1).integers(1, 9, n)
+    few = epoch_batches(lengths, size, policy, 3, 4)
+    monkeypatch.setattr(batches, "LARGE", 16)
+    assert isinstance(batches.numbers_below(n).base, np.memmap)
+    many = epoch_batches(lengths, size, policy, 3, 4)
+    assert [batch.tolist() for batch in many] == [batch.tolist() for batch in few]
+    assert all(batch.dtype == np.int64 for batch in many)
+
+
+def test_mixed_batches_are_a_permutation_cut_into_near_equal_parts():
+    order = np.random.default_rng((5, 6)).permutation(103)
+    found = epoch_batches(np.ones(103), 10, "mixed", 5, 6)
+    assert [batch.tolist() for batch in found] == [part.tolist() for part in np.array_split(order, 11)]
+    assert found[-1].tolist() == found[10].tolist() and [b.tolist() for b in found[2:4]] == [
+        found[2].tolist(),
+        found[3].tolist(),
+    ]
+    with pytest.raises(IndexError):
+        found[11]

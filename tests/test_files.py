@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uncollapse.data import files
+from uncollapse.data import files, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
 from uncollapse.data.files import TextConfig
-from uncollapse.data.text import SPLITS, build_vocabulary, encode, keep, select, split_words
+from uncollapse.data.text import SPLITS, add_counts, build_vocabulary, count_words, encode, keep, select, split_words
 from uncollapse.errors import InputError
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)
@@ -53,6 +53,11 @@ def spelled(data, split) -> list[str]:
     corpus = data.corpora[split]
     words = [data.vocabulary[i] for i in corpus.tokens]
     return [" ".join(words[a:b]) for a, b in pairwise(corpus.offsets)]
+
+
+def entries(cache: Path) -> list[Path]:
+    """Whatever lies in a cache but its locks."""
+    return [path for path in cache.iterdir() if path.suffix != ".lock"]
 
 
 def refused(folder: Path, **options) -> str:
@@ -146,7 +151,7 @@ WORDS = pa.array(["b", "b", "b", "<unk>", "<unk>", "<unk>", "<unk>", "d", "d", "
     [(None, 1, "b a d c é"), (None, 2, "b a d"), (None, 3, "b"), (6, 1, "b a"), (5, 2, "b"), (99, 1, "b a d c é")],
 )
 def test_vocabulary_by_hand(limit, min_count, kept):
-    assert build_vocabulary(WORDS, limit, min_count) == (*SPECIALS, *kept.split())
+    assert build_vocabulary(count_words(WORDS), limit, min_count) == (*SPECIALS, *kept.split())
 
 
 def test_words_outside_the_vocabulary_and_literal_unk_become_unk():
@@ -162,9 +167,11 @@ def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit)
     column = pa.array(words, pa.large_string())
     if not expected:
         with pytest.raises(InputError):
-            build_vocabulary(column, limit, min_count)
+            build_vocabulary(count_words(column), limit, min_count)
         return
-    vocabulary = build_vocabulary(column, limit, min_count)
+    half = len(column) // 2
+    counts = add_counts([count_words(column[:half]), count_words(column[half:])])
+    vocabulary = build_vocabulary(counts, limit, min_count)
     assert list(vocabulary[4:]) == expected
     assert [vocabulary[i] for i in encode(column, vocabulary)] == [w if w in expected else "<unk>" for w in words]
 
@@ -186,25 +193,25 @@ def test_selected_sentences_are_the_kept_ones_unchanged(lengths, max_length):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Counts how often the files themselves are read."""
+    """Counts how often the files themselves are tokenised."""
     calls = []
-    original = files.load_columns
-    monkeypatch.setattr(files, "load_columns", lambda *a, **k: calls.append(a) or original(*a, **k))
+    original = files.tokenise
+    monkeypatch.setattr(files, "tokenise", lambda *a, **k: calls.append(a) or original(*a, **k))
     return calls
 
 
-def test_the_second_time_comes_from_the_cache_without_datasets(tmp_path, reads, monkeypatch):
+def test_the_second_time_comes_from_the_cache_without_datasets_or_arrow(tmp_path, reads, monkeypatch):
     folder = put(tmp_path / "text")
-    first = read(folder)
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it is an error from here on
-    second = read(folder)
+    first = read(folder)
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "pyarrow", None)
+        second = read(folder)
     assert len(reads) == 1
     assert second.vocabulary == first.vocabulary and second.skipped == first.skipped
     for split in SPLITS:
         assert np.array_equal(second.corpora[split].tokens, first.corpora[split].tokens)
         assert np.array_equal(second.corpora[split].offsets, first.corpora[split].offsets)
-    with pytest.raises(ImportError):
-        read(folder, min_count=2)
 
 
 def test_the_cache_follows_content_and_options_and_not_the_path(tmp_path, reads):
@@ -244,14 +251,14 @@ def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(files.json, "dumps", full)
         assert "cannot write there (No space left on device)" in refused(folder)
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert entries(tmp_path / "cache") == []
     assert spelled(read(folder), "train")[0] == "the cat sat"
 
 
 def test_a_damaged_cache_is_named(tmp_path):
     folder = put(tmp_path / "text")
     read(folder)
-    (entry,) = (tmp_path / "cache").iterdir()
+    (entry,) = entries(tmp_path / "cache")
     (entry / "train-tokens.npy").write_bytes((entry / "train-tokens.npy").read_bytes()[:-8])
     assert str(entry) in refused(folder) and "damaged" in refused(folder)
 
@@ -268,6 +275,13 @@ def test_a_cache_that_cannot_be_made_is_named(tmp_path):
 def test_missing_files_folders_and_splits_are_named(tmp_path):
     folder = put(tmp_path / "text")
     assert refused(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
+    assert refused(Path("no")) == f"data.dir=no: no such folder in {Path.cwd()}"
+    command = f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` makes it or says how to get it"
+    assert refused(tmp_path / "no", name="snli") == f"data.dir={tmp_path / 'no'}: no such folder; {command}"
+    with pytest.raises(
+        InputError, match=r"^data=captions is no hub set: give data\.dir=FOLDER .* --out FOLDER` makes them"
+    ):
+        TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
     assert refused(folder) == (
         f"data.dir={folder}: no file for the test part; looked for test.txt, test.txt.gz, test.txt.xz"
@@ -310,21 +324,21 @@ def test_binary_data_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize("block", [1, 2, 3, 5, 1 << 24])
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_another_encoding_is_named_with_its_line_wherever_the_blocks_end(tmp_path, monkeypatch, block, ending):
-    monkeypatch.setattr(files, "BLOCK", block)
+    monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = put(tmp_path / "text", ending=ending, train="één\ntwee €\n".encode() + b"caf\xe9 x\nmore\n")
     assert refused(folder) == f"{folder}/train.txt{ending}, line 3: not UTF-8 (byte 0xe9); convert the file first"
 
 
 @pytest.mark.parametrize("block", [1, 4, 1 << 24])
 def test_a_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(files, "BLOCK", block)
+    monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = put(tmp_path / "text", test=b"a\nb \xe2\x82")
     assert refused(folder) == f"{folder}/test.txt, line 2: not UTF-8 (byte 0xe2); convert the file first"
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 1 << 24])
 def test_good_text_is_good_wherever_the_blocks_end(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(files, "BLOCK", block)
+    monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     assert spelled(read(put(tmp_path / "text", train="één €\n😀 twee\n")), "train") == ["één €", "😀 twee"]
 
 
@@ -390,6 +404,163 @@ def test_bad_options_are_named(tmp_path, option, value):
     assert refused(put(tmp_path / "text"), **{option: value}).startswith(f"data.{option}={value}: allowed ")
 
 
+# ---------------------------------------------------------------- labels
+
+
+def labelled(folder: Path, **changed) -> Path:
+    return put(
+        folder, {"train": "b\tone two\na\tthree\nb\tone\n", "valid": "a\tone\n", "test": "b\tfour\na\tone\n"}, **changed
+    )
+
+
+def test_labels_are_kept_as_class_numbers_beside_the_sentences(tmp_path):
+    data = read(labelled(tmp_path / "text"), labels=True, label="topic")
+    assert data.classes == {"topic": ("a", "b")} and data.facts()["classes"] == {"topic": ["a", "b"]}
+    found = {split: data.labels[split]["topic"].tolist() for split in SPLITS}
+    assert found == {"train": [1, 0, 1], "valid": [0], "test": [1, 0]}
+    again = read(tmp_path / "text", labels=True, label="topic")
+    assert again.labels["test"]["topic"].tolist() == [1, 0] and again.classes == data.classes
+
+
+def test_without_labels_there_are_none(tmp_path):
+    data = read(labelled(tmp_path / "text"))
+    assert not data.labels and not data.classes and "classes" not in data.facts()
+
+
+def test_classes_that_are_numbers_stand_in_their_order(tmp_path):
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "10\ta\n9\tb\n10\tc\n"))
+    data = read(folder, labels=True)
+    assert data.classes == {"label": ("9", "10")} and data.labels["train"]["label"].tolist() == [1, 0, 1]
+
+
+def test_a_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
+    folder = labelled(tmp_path / "text", train="b\tone two three\na\tthree\nb\t\nb\tone\n")
+    data = read(folder, labels=True, max_length=2)
+    assert spelled(data, "train") == ["three", "one"] and data.labels["train"]["label"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        ("a\tone\nno label\n", 2, "no TAB between label and text (data.labels=true)"),
+        ("a\tone\n\na\ttwo\n", 2, "no TAB between label and text (data.labels=true)"),
+        ("a\tone\na\ttwo\n \tthree\n", 3, "nothing before the TAB, where the label stands (data.labels=true)"),
+        ("a\tone\nc\ttwo\n", 2, "label c, which no line of the training part has; those are a, b"),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 1 << 22])
+def test_a_missing_label_is_named_with_its_line(tmp_path, monkeypatch, content, line, reason, block):
+    monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
+    folder = labelled(tmp_path / "text", valid=content)
+    assert refused(folder, labels=True) == f"{folder}/valid.txt, line {line}: {reason}"
+    assert entries(tmp_path / "cache") == []
+
+
+def test_labels_left_open_are_as_the_manifest_says(tmp_path):
+    folder = labelled(tmp_path / "text")
+    assert not read(folder, labels=None).labels
+    for says in (True, False):
+        (folder / "manifest.json").write_text(json.dumps({"labels": says}))
+        assert bool(read(folder, labels=None).labels) is says
+        assert read(folder, labels=True).labels
+    (folder / "manifest.json").write_text("{")
+    assert refused(folder, labels=None).startswith(f"{folder}/manifest.json: cannot be read; say data.labels=true or ")
+
+
+# ---------------------------------------------------------------- blocks and workers
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_blocks_and_workers_change_nothing(tmp_path, monkeypatch, ending):
+    rng = np.random.default_rng(0)
+    lines = [" ".join(f"w{rank}" for rank in rng.zipf(1.5, rng.integers(0, 9)) if rank < 500) for _ in range(700)]
+    lines = [f"{'ab'[i % 2]}\t{line}" for i, line in enumerate(lines)]
+    text = {"train": "\n".join(lines), "valid": "\n".join(lines[:60]), "test": "\n".join(lines[:50]) + "\n"}
+    folder = put(tmp_path / "text", text, ending)
+    monkeypatch.setattr(tokenise.Tally, "add", every_time(tokenise.Tally.add))
+    found = []
+    for workers, block in [(1, 1 << 22), (1, 64), (2, 1000), (5, 333)]:
+        monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, block))
+        cache = tmp_path / f"cache-{workers}-{block}"
+        data = TextConfig(dir=str(folder), labels=True, max_length=6, vocab_size=300, cache=str(cache)).load()
+        found.append(stored(entries(cache)[0]))
+    assert all(other == found[0] for other in found[1:])
+    assert (
+        spelled(data, "train")[:3]
+        == [
+            " ".join(word if word in data.vocabulary else "<unk>" for word in line[2:].split())
+            for line in lines
+            if 0 < len(line[2:].split()) <= 6
+        ][:3]
+    )
+
+
+def every_time(add):
+    """Tally.add that sums after every block, as it does for large corpora only."""
+
+    def adding(self, table):
+        add(self, table)
+        self.total()
+
+    return adding
+
+
+def test_a_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path):
+    folder = put(tmp_path / "text")
+    assert read(folder).corpora["train"].tokens.dtype == np.uint16
+    put(folder, train=" ".join(f"w{i}" for i in range(2**16 - 3)))
+    large = read(folder)
+    assert large.corpora["train"].tokens.dtype == np.int32 and large.corpora["train"].tokens[-1] >= len(SPECIALS)
+    assert spelled(large, "train")[0].split()[-1] == f"w{2**16 - 4}"
+
+
+def test_arrays_stay_on_disk(tmp_path):
+    data = read(labelled(tmp_path / "text"), labels=True)
+    for array in (data.corpora["train"].tokens, data.corpora["train"].offsets, data.labels["train"]["label"]):
+        assert isinstance(array.base, np.memmap) and not array.flags.owndata and not array.flags.writeable
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    folder = put(tmp_path / "text")
+
+    def and_longer(*args):
+        put(folder, train=TEXT["train"] + "one more\n")
+        return build_vocabulary(*args)
+
+    monkeypatch.setattr(tokenise, "build_vocabulary", and_longer)
+    assert refused(folder) == "the train part changed while it was being read; give the same command again"
+    assert entries(tmp_path / "cache") == []
+
+
+def test_what_a_killed_process_has_left_is_in_nobodys_way(tmp_path):
+    folder = put(tmp_path / "text")
+    read(folder)
+    (entry,) = entries(tmp_path / "cache")
+    left = entry.with_name(f".new-{entry.name}")
+    entry.rename(left)
+    assert spelled(read(folder), "train")[0] == "the cat sat"
+    assert entries(tmp_path / "cache") == [entry]
+
+
+def test_one_line_is_told_when_there_is_no_terminal(tmp_path, capsys):
+    folder = put(tmp_path / "text")
+    read(folder)
+    told = capsys.readouterr()
+    assert told.err == "" and told.out.startswith("tokenised 6 sentences of 17 words in ") and told.out.count("\n") == 1
+    read(folder)
+    assert capsys.readouterr().out == ""
+
+
+def test_words_that_published_files_hold_for_rare_ones_are_unknown(tmp_path):
+    data = read(put(tmp_path / "text", train="a _UNK b\n<unk> a\n"))
+    assert data.vocabulary == (*SPECIALS, "a", "b")
+    assert spelled(data, "train") == ["a <unk> b", "<unk> a"]
+
+
 # ---------------------------------------------------------------- the hub, played by a folder
 
 
@@ -424,32 +595,45 @@ def hub_refusal(folder, tmp_path, **options) -> str:
 
 
 def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
-    message = hub_refusal(hub(tmp_path / "set"), tmp_path)
-    assert message == f"data.column=text: {tmp_path / 'set'} has sentence, other"
+    folder = hub(tmp_path / "set")
+    message = hub_refusal(folder, tmp_path)
+    assert message == f"data.column=text: {folder} has the columns sentence, other; say data.column=sentence"
+    message = hub_refusal(folder, tmp_path, column="sentence+other")
+    assert message == f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
+    message = hub_refusal(folder, tmp_path, column="sentence", label="topic")
+    assert message == f"data.label=topic: {folder} has the columns sentence, other; say data.label=sentence"
+    lists = hub(tmp_path / "lists", values=[["a"], ["b"]])
+    assert hub_refusal(lists, tmp_path, column="sentence").startswith(f"data.column=sentence: {lists} has list<")
 
 
 def test_a_missing_part_is_named_with_those_there_are(tmp_path):
-    message = hub_refusal(hub(tmp_path / "set", parts=("train", "test")), tmp_path, column="sentence")
-    assert message == f"{tmp_path / 'set'}: no valid part; it has train, test"
+    folder = hub(tmp_path / "set", parts=("train", "test"))
+    message = hub_refusal(folder, tmp_path, column="sentence")
+    assert message == (f"{folder}: no valid part; it has train, test; data.valid_size=N takes N rows of train for it")
+    folder = hub(tmp_path / "other", parts=("train", "validation"))
+    assert hub_refusal(folder, tmp_path, column="sentence") == f"{folder}: no test part; it has train, validation"
 
 
 def test_what_cannot_be_loaded_gives_one_sentence(tmp_path):
-    lists = hub(tmp_path / "lists", values=[["a"], ["b"]])
     (tmp_path / "script").mkdir()
     (tmp_path / "script" / "script.py").write_text("")
     damaged = hub(tmp_path / "damaged")
     (damaged / "test.parquet").write_bytes(b"PAR1 and nothing more")
-    for source in ("nobody/nothing", lists, tmp_path / "script", damaged):
-        message = hub_refusal(source, tmp_path, column="sentence", revision=None if isinstance(source, Path) else "v1")
-        assert message.startswith(f"data.hub={source}: could not be loaded from the hub (")
-        assert message.endswith("give data.dir=FOLDER with train.txt, valid.txt and test.txt")
+    message = hub_refusal("nobody/nothing", tmp_path, column="sentence", revision="v1", name="snli")
+    assert message.startswith("data.hub=nobody/nothing: could not be loaded from the hub (")
+    assert "`python scripts/prepare_data.py snli --out FOLDER`" in message and message.endswith("data.dir=FOLDER")
+    for source in (tmp_path / "script", damaged):
+        message = hub_refusal(source, tmp_path, column="sentence")
+        assert message.startswith(f"data.hub={source}: this folder could not be loaded (")
 
 
 def test_a_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
+    import datasets
+
     def broken(*_, **__):
         raise ConnectionError("connection reset\nby peer")
 
-    monkeypatch.setattr(files, "load_columns", broken)
+    monkeypatch.setattr(datasets, "load_dataset", broken)
     assert "(connection reset)" in hub_refusal("some/set", tmp_path, revision="v1")
 
 

@@ -1,39 +1,102 @@
 """Which examples go together: every example once per epoch, batches of nearly equal size, order from (seed, epoch) alone."""
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from tempfile import TemporaryFile
+from typing import overload
+
 import numpy as np
 
 from uncollapse.errors import InputError
 
 BATCHING = ("mixed", "by_length")
+LARGE = 1 << 20  # examples whose order is no longer kept in memory
 
 
-def epoch_batches(lengths: np.ndarray, size: int, batching: str, seed: int, epoch: int) -> list[np.ndarray]:
+class Batches(Sequence[np.ndarray]):
+    """The batches of one epoch, made when they are asked for: no list of arrays, whatever the number of examples.
+
+    order [N]: the examples, batch after batch; bounds [M+1]: where batches begin and end in it; turns [M]: which batch comes when (None: as
+    they lie). An item is an int64 array of example numbers.
+    """
+
+    def __init__(self, order: np.ndarray, bounds: np.ndarray, turns: np.ndarray | None = None):
+        self.order, self.bounds, self.turns = order, bounds, turns
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @overload
+    def __getitem__(self, number: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, number: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        place = number % len(self) if self.turns is None else self.turns[number]
+        return self.order[self.bounds[place] : self.bounds[place + 1]].astype(np.int64)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+
+def epoch_batches(lengths: np.ndarray, size: int, batching: str, seed: int, epoch: int) -> Sequence[np.ndarray]:
     """The batches of one epoch: index arrays of at most `size` examples (`by_length` may add one to a group).
 
     mixed: random composition. by_length: equal lengths only, the habit of published text VAEs, for their protocols; the one
     sentence of a rare length joins the next shorter group, so that no batch holds a single example unless the data does.
     """
     rng = np.random.default_rng((seed, epoch))
-    if batching == "mixed":
-        return near_equal(rng.permutation(len(lengths)), size)
-    if batching != "by_length":
+    if batching not in BATCHING:
         raise InputError(f"data.batching={batching}: allowed are {', '.join(BATCHING)}")
-    shuffled = rng.permutation(len(lengths))
+    shuffled = numbers_below(len(lengths))
+    rng.shuffle(shuffled)  # the order of rng.permutation, whatever the type of the numbers
+    if batching == "mixed":
+        return Batches(shuffled, bounds_of(len(shuffled), size))
     by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
-    groups = np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1)
-    batches = [batch for group in join_singles(groups) for batch in near_equal(group, size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    groups = join_singles(np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1))
+    ends = np.cumsum([0, *map(len, groups)])
+    inner = [start + bounds_of(len(group), size)[1:] for start, group in zip(ends, groups, strict=False)]
+    bounds = np.concatenate([[0], *inner])
+    return Batches(by_length, bounds, rng.permutation(len(bounds) - 1))
 
 
-def near_equal(examples: np.ndarray, size: int) -> list[np.ndarray]:
-    """Split into ceil(n / size) parts whose sizes differ by at most one: no short last batch to drop.
+def numbers_below(n: int) -> np.ndarray:
+    """0 ... n-1 as the smaller type that holds them, in a nameless file when they are many: memory then need not hold them."""
+    kind = np.dtype(np.int32 if n <= 2**31 else np.int64)
+    if n < LARGE:
+        return np.arange(n, dtype=kind)
+    with TemporaryFile(prefix="uncollapse-") as file:
+        file.truncate(n * kind.itemsize)
+        numbers = np.memmap(file, dtype=kind, shape=n).view(
+            np.ndarray
+        )  # a plain view: numpy shuffles no other kind fast
+    for start in range(0, n, LARGE):
+        numbers[start : start + LARGE] = np.arange(start, min(start + LARGE, n))
+    return numbers
+
+
+def bounds_of(n: int, size: int) -> np.ndarray:
+    """Where ceil(n / size) parts of n examples begin and end, sizes that differ by at most one: no short last batch to drop, [M+1].
 
     From size 2 on no part holds a single example unless there is only one (then 2 and an odd n give one part of 3).
     """
-    parts = -(-len(examples) // size)
+    if n == 0:
+        return np.zeros(1, dtype=np.int64)
+    parts = -(-n // size)
     if size > 1:
-        parts = min(parts, max(1, len(examples) // 2))
-    return np.array_split(examples, parts) if len(examples) else []
+        parts = min(parts, max(1, n // 2))
+    small, longer = divmod(n, parts)
+    numbers = np.arange(parts + 1)
+    return numbers * small + np.minimum(numbers, longer)
+
+
+def near_equal(examples: np.ndarray, size: int) -> list[np.ndarray]:
+    """The parts of `examples` that bounds_of describes."""
+    bounds = bounds_of(len(examples), size)
+    return [examples[a:b] for a, b in pairwise(bounds)]
 
 
 def join_singles(groups: list[np.ndarray]) -> list[np.ndarray]:

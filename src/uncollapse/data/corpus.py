@@ -35,6 +35,11 @@ class Corpus:
         """Words per sentence, [N], without end-of-sentence."""
         return np.diff(self.offsets)
 
+    @property
+    def words_per_sentence(self) -> float:
+        """The mean of the lengths."""
+        return float(self.offsets[-1] - self.offsets[0]) / len(self)
+
 
 @dataclass(frozen=True)
 class Stretch:

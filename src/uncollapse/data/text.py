@@ -4,7 +4,7 @@ Tokenising is splitting at white space, done column-wise by Arrow: no Python per
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from uncollapse.data.corpus import SPECIALS, UNK, Corpus, TextBatch, make_batch
 from uncollapse.errors import InputError, whole
 
 SPLITS = ("train", "valid", "test")
+UNKNOWN = (SPECIALS[UNK], "_UNK")  # words that files of published sets hold in place of rare ones
 
 
 @dataclass(frozen=True)
 class TextData:
     """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N]),
-    `labels` (split -> name -> class numbers [N]), and `best_accuracy` (split -> name -> what the ideal classifier of x reaches)."""
+    `labels` (split -> name -> class numbers [N]), `classes` (name -> what these numbers stand for), and `best_accuracy` (split -> name ->
+    what the ideal classifier of x reaches). `exact_log_prob` gives log p(x) of any sentences, [N], -inf for impossible ones."""
 
     corpora: Mapping[str, Corpus]
     vocabulary: tuple[str, ...]
@@ -31,6 +33,8 @@ class TextData:
     log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     best_accuracy: Callable[[str], dict[str, float]] | None = None
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exact_log_prob: Callable[[Corpus], np.ndarray] | None = None
 
     @property
     def inputs(self) -> int:
@@ -46,9 +50,12 @@ class TextData:
 
     def batches(
         self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
-    ) -> list[np.ndarray]:
+    ) -> Sequence[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone."""
-        return epoch_batches(self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch)
+        policy = batching or self.batching
+        # only one policy looks at the lengths, which are 80 MB for ten million sentences
+        lengths = self.lengths(split) if policy == "by_length" else np.broadcast_to(0, self.size(split))
+        return epoch_batches(lengths, size or self.batch_size, policy, seed, epoch)
 
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> TextBatch:
         """These examples; the same in every epoch."""
@@ -59,8 +66,9 @@ class TextData:
         return {
             "vocab": len(self.vocabulary),
             **{split: len(corpus) for split, corpus in self.corpora.items()},
-            "words_per_sentence": {split: float(corpus.lengths.mean()) for split, corpus in self.corpora.items()},
+            "words_per_sentence": {split: corpus.words_per_sentence for split, corpus in self.corpora.items()},
             "skipped": {split: dict(counts) for split, counts in self.skipped.items()},
+            **({"classes": {name: list(names) for name, names in self.classes.items()}} if self.classes else {}),
             "entropy": self.entropy,
             "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
         }
@@ -76,6 +84,31 @@ def check_batching(batch_size: object, batching: str) -> None:
     whole("data.batch_size", batch_size, 1)
     if batching not in BATCHING:
         raise InputError(f"data.batching={batching}: allowed are {', '.join(BATCHING)}")
+
+
+def separated(texts):
+    """Raw text [N] -> lower case, punctuation set apart by spaces, contractions cut as the Penn Treebank cuts them (do n't, it 's).
+
+    Points and commas between digits stay; line breaks written as \\n or <br /> become spaces. A plain rule, not NLTK's tokeniser.
+    """
+    import pyarrow.compute as pc
+
+    texts = pc.utf8_lower(texts)
+    for pattern, by in SEPARATIONS:
+        texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=by)
+    return texts
+
+
+SEPARATIONS = (
+    (r"\\n|<br\s*/?>", " "),
+    ("[’‘]", "'"),
+    (r"([^\pL\pM\pN\s'.,_-])", r" \1 "),
+    (r"([.,])([^\d]|$)", r" \1 \2"),
+    (r"(^|[^\d])([.,])", r"\1 \2 "),
+    (r"(^|\s)(['-]+)", r"\1\2 "),
+    (r"(['-]+)(\s|$)", r" \1\2"),
+    (r"(n't|'(?:s|m|d|re|ve|ll))(\s|$)", r" \1\2"),
+)
 
 
 def split_words(texts):
@@ -96,33 +129,60 @@ def split_words(texts):
     return words, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def build_vocabulary(words, limit: int | None, min_count: int) -> tuple[str, ...]:
+def count_words(words):
+    """Arrow strings -> a table of the different ones: `word`, and `count` of each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    counted = pc.value_counts(words)
+    return pa.table({"word": counted.field("values").cast(pa.large_string()), "count": counted.field("counts")})
+
+
+def add_counts(tables: Sequence):
+    """Several tables of counts as one."""
+    import pyarrow as pa
+
+    summed = pa.concat_tables(tables).group_by("word").aggregate([("count", "sum")])
+    return pa.table({"word": summed["word"], "count": summed["count_sum"]})
+
+
+def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ...]:
     """The reserved words, then the words of the training part by falling count (ties in alphabetical order).
 
     `limit` bounds the whole vocabulary. InputError when nothing but reserved words is left.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    counted = pc.value_counts(words)
-    table = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-    kept = sorted(((-n, w) for w, n in table if n >= min_count and w != SPECIALS[UNK]))
-    kept_words = [w for _, w in kept][: None if limit is None else max(0, limit - len(SPECIALS))]
-    if not kept_words:
+    rare = pc.less(counts["count"], min_count)
+    counts = counts.filter(
+        pc.invert(pc.or_(rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN, pa.large_string()))))
+    )
+    ordered = counts.sort_by([("count", "descending"), ("word", "ascending")])
+    kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
+    if not len(kept):
         raise InputError(
             f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is left but {SPECIALS[UNK]}; "
             f"allowed is a vocab_size above {len(SPECIALS)} and a min_count that some word reaches"
         )
-    return (*SPECIALS, *kept_words)
+    return (*SPECIALS, *kept.to_pylist())
 
 
-def encode(words, vocabulary: tuple[str, ...]) -> np.ndarray:
-    """Words -> ids [total] int32; words outside the vocabulary become <unk>."""
+def token_type(vocabulary: int) -> type:
+    """The smallest integer type for ids below `vocabulary`."""
+    return np.uint16 if vocabulary <= 2**16 else np.int32
+
+
+def encode(words, vocabulary: Sequence[str]) -> np.ndarray:
+    """Words -> ids [total] of token_type; words outside the vocabulary become <unk>. `vocabulary` may be an Arrow array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = pa.array(vocabulary[len(SPECIALS) :], type=pa.large_string())
-    ids = pc.add(pc.index_in(words, value_set=known), len(SPECIALS))
-    return pc.fill_null(ids, UNK).to_numpy(zero_copy_only=False).astype(np.int32)
+    known = vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
+    # the reserved ones are no words of a text
+    ids = pc.index_in(words, value_set=known[len(SPECIALS) :])
+    ids = pc.fill_null(pc.add(ids, len(SPECIALS)), UNK)
+    return ids.to_numpy(zero_copy_only=False).astype(token_type(len(known)))
 
 
 def keep(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -64,7 +64,7 @@ class VectorData:
 
     def batches(
         self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
-    ) -> list[np.ndarray]:
+    ) -> Sequence[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
         return epoch_batches(self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch)
 

@@ -1,0 +1,11 @@
+"""The files of a text set in a folder: python scripts/prepare_data.py NAME --out FOLDER"""
+
+import sys
+
+if __name__ == "__main__":
+    try:
+        from uncollapse.data.prepare import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # while still importing
+        sys.exit(130)

@@ -1,0 +1,255 @@
+"""Raw text a block of sentences at a time, from a file of lines or from the rows of a hub set, so that no corpus need fit in memory.
+
+A source is one part (train, valid or test). It gives blocks in order; a block's `columns` does the work, on whatever thread, and names
+the line or row of what is wrong.
+"""
+
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from uncollapse.data.text import separated
+from uncollapse.errors import InputError
+
+BLOCK = 1 << 22  # bytes of text in a block, about; working on it takes some ten times as much memory
+ROW = 256  # bytes that a row of a hub set is taken to have
+BOM = b"\xef\xbb\xbf"
+
+
+class Block(Protocol):
+    """Some sentences in a row. first: how many come before; end: how far into its source (of `size`) it reaches."""
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+    def columns(self) -> tuple[Any, Any]:
+        """Arrow strings: the texts [n], and the labels [n] or None. InputError for what is wrong."""
+
+
+class Source(Protocol):
+    """One part of a corpus. where: what a message calls it; size: in the unit of Block.end; classes: of its labels, if known."""
+
+    @property
+    def where(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def classes(self) -> tuple[str, ...] | None: ...
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """All sentences in order, about `size` bytes at a time."""
+        ...
+
+    def place(self, number: int) -> str:
+        """What a message calls sentence `number` (from 0)."""
+        ...
+
+
+# ---------------------------------------------------------------- files
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A file of one sentence a line, plain, .gz or .xz, UTF-8; when `labelled` a line is label TAB text."""
+
+    path: Path
+    labelled: bool = False
+    classes: None = None
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def place(self, number: int) -> str:
+        return f"{self.path}, line {number + 1}"
+
+    def blocks(self, size: int) -> Iterator["LineBlock"]:
+        """InputError for a file that cannot be read or is damaged, or that holds white space only."""
+        opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(self.path.suffix)
+        lines, blank, rest = 0, True, bytearray()
+        try:
+            with self.path.open("rb") as raw:
+                file = opener(raw) if opener else raw
+                while read := file.read(size):
+                    cut = read.rfind(b"\n") + 1
+                    rest += read[:cut]
+                    if not cut:  # the middle of a line that is longer than a block
+                        rest += read
+                        continue
+                    block = self.block(lines, bytes(rest), raw.tell())
+                    lines, blank, rest = lines + block.data.count(b"\n"), blank and not block.data.strip(), bytearray()
+                    yield block
+                    rest += read[cut:]
+                if rest:
+                    yield self.block(lines, bytes(rest), raw.tell())
+        except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+            raise InputError(
+                f"{self.path}: damaged or truncated {self.path.suffix} file after line {lines} ({error}); copy or fetch it again"
+            ) from error
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
+        if blank and not rest.strip():
+            raise InputError(f"{self.path}: the file is empty")
+
+    def block(self, first: int, data: bytes, end: int) -> "LineBlock":
+        return LineBlock(self, first, data.removeprefix(BOM) if first == 0 else data, end)
+
+
+@dataclass(frozen=True)
+class LineBlock:
+    """Whole lines of a file; `first`: how many come before."""
+
+    source: Lines
+    first: int
+    data: bytes
+    end: int
+
+    def columns(self) -> tuple[Any, Any]:
+        lines = self.lines()
+        return self.parted(lines) if self.source.labelled else (lines, None)
+
+    def lines(self) -> Any:
+        """The lines with their ends, as Arrow strings over the bytes themselves."""
+        import pyarrow as pa
+
+        if b"\0" in self.data:
+            place = self.place_of(self.data.index(b"\0"))
+            raise InputError(f"{place}: binary data (a zero byte), not text")
+        ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n")) + 1
+        last = [] if self.data.endswith(b"\n") else [len(self.data)]
+        offsets = np.concatenate([[0], ends, last]).astype(np.int64)
+        lines = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(self.data))
+        try:
+            lines.validate(full=True)
+        except pa.ArrowInvalid:
+            try:
+                self.data.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{self.place_of(error.start)}: not UTF-8 (byte 0x{self.data[error.start]:02x}); convert the file first"
+                ) from error
+            raise
+        return lines
+
+    def place_of(self, byte: int) -> str:
+        return self.source.place(self.first + self.data[:byte].count(b"\n"))
+
+    def parted(self, lines: Any) -> tuple[Any, Any]:
+        """label TAB text -> (texts, labels). InputError names the first line without a TAB, or with nothing before it."""
+        import pyarrow.compute as pc
+
+        parts = pc.split_pattern(lines, "\t", max_splits=1)
+        whole = pc.equal(pc.list_value_length(parts), 2).to_numpy(zero_copy_only=False)
+        if not whole.all():
+            place = self.source.place(self.first + int(np.argmin(whole)))
+            raise InputError(f"{place}: no TAB between label and text (data.labels=true)")
+        labels, texts = pc.utf8_trim_whitespace(pc.list_element(parts, 0)), pc.list_element(parts, 1)
+        empty = pc.equal(pc.utf8_length(labels), 0).to_numpy(zero_copy_only=False)
+        if empty.any():
+            place = self.source.place(self.first + int(np.argmax(empty)))
+            raise InputError(f"{place}: nothing before the TAB, where the label stands (data.labels=true)")
+        return texts, labels
+
+
+# ---------------------------------------------------------------- hub sets
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A part of a hub set: `columns` of an Arrow table, joined by a space, and where `label` names one, the class of each row.
+
+    chosen: the rows that are taken, rising (None: all). names: what the numbers in the label column stand for (None: it holds text).
+    """
+
+    where: str
+    table: Any
+    columns: tuple[str, ...]
+    label: str | None = None
+    names: tuple[str, ...] | None = None
+    raw: bool = False
+    chosen: np.ndarray | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        return self.names
+
+    @property
+    def size(self) -> int:
+        return self.table.num_rows
+
+    def place(self, number: int) -> str:
+        row = number if self.chosen is None else int(self.chosen[number])
+        return f"{self.where}, row {row + 1}"
+
+    def blocks(self, size: int) -> Iterator["RowBlock"]:
+        import pyarrow as pa
+
+        rows, first = max(1, size // ROW), 0
+        for start in range(0, self.size, rows):
+            part, stop = self.table.slice(start, rows), min(start + rows, self.size)
+            if self.chosen is not None:
+                low, high = np.searchsorted(self.chosen, [start, stop])
+                part = part.take(pa.array(self.chosen[low:high] - start))
+            yield RowBlock(self, first, part, stop)
+            first += part.num_rows
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Some rows of a hub set; `first`: how many of those taken come before."""
+
+    source: Rows
+    first: int
+    table: Any
+    end: int
+
+    def columns(self) -> tuple[Any, Any]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        columns = [pc.fill_null(self.column(name).cast(pa.large_string()), "") for name in self.source.columns]
+        texts = (
+            columns[0]
+            if len(columns) == 1
+            else pc.binary_join_element_wise(*columns, pa.scalar(" ", pa.large_string()))
+        )
+        if self.source.raw:
+            texts = separated(texts)
+        return texts, None if self.source.label is None else self.labels()
+
+    def column(self, name: str) -> Any:
+        import pyarrow as pa
+
+        column = self.table.column(name)
+        return column.combine_chunks() if column.num_chunks else pa.array([], column.type)
+
+    def labels(self) -> Any:
+        """The classes' names. InputError names the first row without one."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        assert self.source.label is not None
+        labels, names = self.column(self.source.label), self.source.names
+        missing = pc.is_null(labels)
+        if names is not None:  # the hub's mark of a missing class is -1
+            missing = pc.or_kleene(missing, pc.or_(pc.less(labels, 0), pc.greater_equal(labels, len(names))))
+        missing = missing.to_numpy(zero_copy_only=False)
+        if missing.any():
+            place = self.source.place(self.first + int(np.argmax(missing)))
+            raise InputError(f"{place}: no class in the column {self.source.label} (data.label={self.source.label})")
+        return pa.array(names, pa.large_string()).take(labels) if names is not None else labels.cast(pa.large_string())

@@ -1,0 +1,136 @@
+"""Data sets of the Hugging Face hub, or folders with the same files, through `datasets`: parts as Arrow tables on disk."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uncollapse.data.blocks import Rows
+from uncollapse.data.text import SPLITS
+from uncollapse.errors import InputError
+
+if TYPE_CHECKING:
+    from uncollapse.data.files import TextConfig
+
+ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
+
+
+@contextmanager
+def hub_parts(cfg: "TextConfig") -> Iterator[dict[str, Rows]]:
+    """The parts of cfg.hub by split, of the sizes asked for. InputError for whatever cannot be loaded, or is not in it."""
+    with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
+        yield chosen(cfg, described(cfg, load(cfg, Path(scratch))))
+
+
+def load(cfg: "TextConfig", scratch: Path) -> Any:
+    """The set as `datasets` gives it, its Arrow copy in `scratch`. Downloads stay in the hub's own cache, where they are resumed."""
+    import datasets
+    from huggingface_hub.utils import logging
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
+    try:
+        return datasets.load_dataset(str(cfg.hub), data_dir=cfg.subset, revision=cfg.revision, cache_dir=str(scratch))
+    except Exception as error:  # no connection, no such set, damaged files, script data sets: each has its own type
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if Path(str(cfg.hub)).expanduser().is_dir():
+            raise InputError(
+                f"data.hub={cfg.hub}: this folder could not be loaded ({first}); allowed is one with the Parquet files of a hub set"
+            ) from error
+        raise InputError(
+            f"data.hub={cfg.hub}: could not be loaded from the hub ({first}); the same command goes on when it can be reached, or, "
+            f"where it can, {prepare_command(cfg.name)} makes a folder to copy here and name in data.dir=FOLDER"
+        ) from error
+    finally:
+        logging.set_verbosity(told)
+
+
+def prepare_command(name: str, folder: object = "FOLDER") -> str:
+    """The command that makes a folder of a set."""
+    return f"`python scripts/prepare_data.py {'NAME' if name == 'text' else name} --out {folder}`"
+
+
+def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
+    """The parts that are there, all rows. InputError for columns that are not, or hold something else than text or classes."""
+    columns = tuple(cfg.column.split("+"))
+    found = {split: next((a for a in ALIASES[split] if a in loaded), None) for split in SPLITS}
+    parts = {}
+    for split, name in found.items():
+        if name is None:
+            continue
+        part, where = loaded[name], f"{cfg.hub}, {split} part"
+        for column in columns:
+            check_column(cfg, "data.column", column, part, classes=False)
+        names = None
+        if cfg.label is not None:
+            check_column(cfg, "data.label", cfg.label, part, classes=True)
+            names = getattr(part.features[cfg.label], "names", None)
+        wanted = [*columns, *([cfg.label] if cfg.label is not None else [])]
+        table = part.data.table.select(list(dict.fromkeys(wanted)))
+        parts[split] = Rows(where, table, columns, cfg.label, None if names is None else tuple(names), cfg.tokenise)
+    missing = [split for split in SPLITS if split not in parts and not (split == "valid" and cfg.valid_size)]
+    if missing:
+        advice = "; data.valid_size=N takes N rows of train for it" if missing == ["valid"] else ""
+        raise InputError(f"{cfg.hub}: no {', '.join(missing)} part; it has {', '.join(map(str, loaded))}{advice}")
+    return parts
+
+
+def check_column(cfg: "TextConfig", word: str, column: str, part: Any, classes: bool) -> None:
+    """InputError for a column that is not there, or not of text (a label may be a whole number)."""
+    kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
+    fitting = [name for name, kind in kinds.items() if fits(kind, classes)]
+    advice = f"; say {word}={fitting[0]}" if fitting else ""
+    if column not in kinds:
+        raise InputError(f"{word}={column}: {cfg.hub} has the columns {', '.join(kinds)}{advice}")
+    if column not in fitting:
+        raise InputError(f"{word}={column}: {cfg.hub} has {kinds[column]} there, which is no text{advice}")
+
+
+def fits(kind: Any, classes: bool) -> bool:
+    """Whether an Arrow type is text (or, for classes, a whole number)."""
+    import pyarrow.types as kinds
+
+    return kinds.is_string(kind) or kinds.is_large_string(kind) or (classes and kinds.is_integer(kind))
+
+
+def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:
+    """The parts at the sizes asked for: rows drawn by data.split_seed, in their old order; a missing valid part from the training part."""
+    out, sizes = {}, {split: getattr(cfg, f"{split}_size") for split in SPLITS}
+    order = {split: shuffled(part.size, cfg.split_seed, split) for split, part in parts.items() if cuts(cfg, split)}
+    taken = {split: (split, 0) for split in parts}
+    if "valid" not in parts:
+        taken["valid"], taken["train"] = ("train", 0), ("train", sizes["valid"])
+        order.setdefault("train", shuffled(parts["train"].size, cfg.split_seed, "train"))
+    for split in SPLITS:
+        source, start = taken[split]
+        if source not in order or (sizes[split] is None and not start):
+            out[split] = parts[split]
+            continue
+        there = parts[source].size - start
+        size = there if sizes[split] is None else sizes[split]
+        if size > there or there <= 0:
+            other = f" after the {start} of data.valid_size" if start else ""
+            raise InputError(
+                f"data.{split}_size={sizes[split]}: the {source} part of {cfg.hub} has {max(there, 0)} rows{other}"
+            )
+        rows = np.sort(order[source][start : start + size])
+        out[split] = replace(parts[source], where=f"{cfg.hub}, {source} part", chosen=rows)
+    return out
+
+
+def cuts(cfg: "TextConfig", split: str) -> bool:
+    return getattr(cfg, f"{split}_size") is not None
+
+
+def shuffled(rows: int, seed: int, split: str) -> np.ndarray:
+    """All row numbers in an order that depends on seed and split alone."""
+    order = np.arange(rows, dtype=np.int64)
+    np.random.default_rng((seed, SPLITS.index(split))).shuffle(order)
+    return order

@@ -1,0 +1,279 @@
+"""From sources of raw text to integer arrays on disk, in two passes over blocks that all cores share.
+
+The first pass checks everything and counts the words of the training part; between them the vocabulary is made; the second writes the
+ids. Memory holds the blocks in work and the different words, never a corpus. The result does not depend on blocks or workers.
+"""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from uncollapse.data.blocks import BLOCK, Block, Source
+from uncollapse.data.text import (
+    SPLITS,
+    add_counts,
+    build_vocabulary,
+    count_words,
+    encode,
+    keep,
+    select,
+    split_words,
+    token_type,
+)
+from uncollapse.errors import InputError
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What shapes the ids: bounds of vocabulary and length."""
+
+    vocab_size: int | None
+    min_count: int
+    max_length: int | None
+
+
+@dataclass
+class Seen:
+    """What the first pass finds in a part. words, labels: tables of counts, where they are asked for."""
+
+    lines: int = 0
+    sentences: int = 0
+    tokens: int = 0
+    skipped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "too_long": 0})
+    words: Any = None
+    labels: Any = None
+
+
+def tokenise(
+    sources: Mapping[str, Source], shape: Shape, folder: Path, workers: int | None = None, block: int = BLOCK
+) -> dict:
+    """Write <split>-{tokens,offsets[,labels]}.npy into `folder`; what describes them: vocabulary, skipped, classes (or None).
+
+    InputError for anything wrong with a source, for a split that loses every sentence, for a label that the training part does not have.
+    """
+    start, workers = time.perf_counter(), workers or cores()
+    total = 2 * sum(source.size for source in sources.values())
+    with ThreadPoolExecutor(workers) as pool, progress(total) as advance:
+        passes = Passes(pool, 2 * workers, block, advance)
+        # the training part last: what is wrong with the others is found before the long work
+        seen = {split: survey(passes, sources[split], shape, split) for split in reversed(SPLITS)}
+        vocabulary = build_vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
+        classes = classes_of(seen["train"].labels, sources["train"].classes)
+        for split in SPLITS:
+            write(passes, sources[split], shape, folder / split, seen[split], vocabulary, classes)
+    sentences, tokens = (sum(getattr(part, name) for part in seen.values()) for name in ("sentences", "tokens"))
+    seconds = time.perf_counter() - start
+    print(f"tokenised {sentences:,} sentences of {tokens:,} words in {seconds:.1f} s on {workers} cores", flush=True)
+    skipped = {split: seen[split].skipped for split in SPLITS}
+    return {"vocabulary": vocabulary, "skipped": skipped, "classes": classes}
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a source is worked through: Arrow's functions release Python's lock, so threads do for all cores."""
+
+    pool: ThreadPoolExecutor
+    ahead: int
+    block: int
+    advance: Callable[[int], None]
+
+    def over(self, source: Source, work: Callable[[Block], Out]) -> Iterator[Out]:
+        """work(block) of every block in order; few are in memory at a time."""
+        last = 0
+        for end, result in in_order(
+            self.pool, lambda block: (block.end, work(block)), source.blocks(self.block), self.ahead
+        ):
+            yield result
+            self.advance(end - last)
+            last = end
+
+
+def in_order(pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], ahead: int) -> Iterator[Out]:
+    """work(item) for each item in order, at most `ahead` + 1 under way. An error of an item comes in its turn."""
+    waiting: deque[Future[Out]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+# ---------------------------------------------------------------- first pass
+
+
+def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
+    """Check a part and count it; the words too, when it is the training part. InputError when no sentence is left."""
+    seen, words, labels = Seen(), Tally(), Tally()
+    for part in passes.over(source, lambda block: survey_block(block, shape, split == "train")):
+        for name in ("lines", "sentences", "tokens"):
+            setattr(seen, name, getattr(seen, name) + getattr(part, name))
+        seen.skipped = {why: n + part.skipped[why] for why, n in seen.skipped.items()}
+        words.add(part.words)
+        labels.add(part.labels)
+    if not seen.sentences:
+        raise InputError(
+            f"{source.where}: no sentence is left in the {split} part ({seen.lines} lines, skipped: {seen.skipped})"
+        )
+    seen.words, seen.labels = words.total(), labels.total()
+    return seen
+
+
+def survey_block(block: Block, shape: Shape, counting: bool) -> Seen:
+    texts, labels = block.columns()
+    words, offsets = split_words(texts)
+    kept, skipped = keep(offsets, shape.max_length)
+    tokens = int(np.diff(offsets)[kept].sum())
+    return Seen(
+        len(kept),
+        int(kept.sum()),
+        tokens,
+        skipped,
+        count_words(words) if counting else None,
+        count_words(labels) if counting and labels is not None else None,
+    )
+
+
+class Tally:
+    """Tables of counts that come one by one, summed whenever they have become as many rows as the sum: linear time in all."""
+
+    def __init__(self) -> None:
+        self.tables: list[Any] = []
+        self.rows = 0
+
+    def add(self, table: Any) -> None:
+        if table is None:
+            return
+        self.tables.append(table)
+        self.rows += table.num_rows
+        if self.rows > 2 * self.tables[0].num_rows and self.rows > 1 << 16:
+            self.total()
+
+    def total(self) -> Any:
+        """The sum of all so far, or None."""
+        if self.tables:
+            self.tables = [add_counts(self.tables)]
+            self.rows = self.tables[0].num_rows
+        return self.tables[0] if self.tables else None
+
+
+def classes_of(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The classes by number: as the source has them, else those of the training part, numbers by value and others by alphabet."""
+    if labels is None or known is not None:
+        return None if labels is None else known
+    found = labels["word"].to_pylist()
+    numbers = all(word.isascii() and word.isdigit() for word in found)
+    return tuple(sorted(found, key=(lambda word: (int(word), word)) if numbers else None))
+
+
+# ---------------------------------------------------------------- second pass
+
+
+def write(
+    passes: Passes,
+    source: Source,
+    shape: Shape,
+    stem: Path,
+    seen: Seen,
+    vocabulary: tuple[str, ...],
+    classes: tuple[str, ...] | None,
+) -> None:
+    """The arrays of one part, appended block by block to files whose sizes the first pass has found."""
+    import pyarrow as pa
+
+    known = pa.array(vocabulary, pa.large_string())
+    names = None if classes is None else pa.array(classes, pa.large_string())
+    files = {"tokens": (seen.tokens, token_type(len(vocabulary))), "offsets": (seen.sentences + 1, np.int64)}
+    if names is not None:
+        files["labels"] = (seen.sentences, np.int32)
+    with arrays(stem, files) as append:
+        append("offsets", np.zeros(1))
+        done = 0
+        for tokens, ends, labels in passes.over(source, lambda block: encode_block(block, source, shape, known, names)):
+            append("tokens", tokens)
+            append("offsets", done + ends)
+            done += int(ends[-1]) if len(ends) else 0
+            if names is not None:
+                append("labels", labels)
+
+
+def encode_block(block: Block, source: Source, shape: Shape, known: Any, names: Any) -> tuple[Any, Any, Any]:
+    """ids [total], where each kept sentence ends in them [n], and class numbers [n] or None."""
+    import pyarrow.compute as pc
+
+    texts, labels = block.columns()
+    words, offsets = split_words(texts)
+    kept, _ = keep(offsets, shape.max_length)
+    corpus = select(encode(words, known), offsets, kept)
+    numbers = None
+    if names is not None:
+        found = pc.index_in(labels, value_set=names)
+        if found.null_count:
+            first = int(np.argmax(pc.is_null(found).to_numpy(zero_copy_only=False)))
+            allowed = names.to_pylist() if len(names) <= 20 else [*names[:20].to_pylist(), "..."]
+            raise InputError(
+                f"{source.place(block.first + first)}: label {labels[first]}, which no line of the training part has; "
+                f"those are {', '.join(allowed)}"
+            )
+        numbers = found.to_numpy(zero_copy_only=False)[kept]
+    return corpus.tokens, corpus.offsets[1:], numbers
+
+
+@contextmanager
+def arrays(stem: Path, files: Mapping[str, tuple[int, type]]) -> Iterator[Callable[[str, np.ndarray], None]]:
+    """.npy files <stem>-<name>.npy of known length and type, to append to. InputError when they do not become full."""
+    opened = {name: stem.with_name(f"{stem.name}-{name}.npy").open("wb") for name in files}
+    left = {name: length for name, (length, _) in files.items()}
+    try:
+        for name, (length, kind) in files.items():
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (length,)}
+            np.lib.format.write_array_header_1_0(opened[name], header)
+
+        def append(name: str, values: np.ndarray) -> None:
+            opened[name].write(np.ascontiguousarray(values, dtype=files[name][1]).data)
+            left[name] -= len(values)
+
+        yield append
+    finally:
+        for file in opened.values():
+            file.close()
+    if any(left.values()):
+        raise InputError(f"the {stem.name} part changed while it was being read; give the same command again")
+
+
+# ---------------------------------------------------------------- telling
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yields what to call with the amount done: a bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda amount: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("tokenising", total=total)
+        yield lambda amount: bar.advance(task, amount)

@@ -1,0 +1,260 @@
+"""scripts/prepare_data.py: what it writes, what it refuses to touch, and how it goes on."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_corpora import put_hub
+from test_files import no_hub, spelled
+
+from uncollapse.data import prepare, synthetic
+from uncollapse.data.files import TextConfig
+from uncollapse.data.prepare import Known, main, per_split
+from uncollapse.data.text import SPLITS
+
+assert no_hub  # no test here may reach for the network
+
+
+def typed(capsys, *words: object) -> tuple[int, str, str]:
+    """Exit code, what was told, what was complained of."""
+    code = main([str(word) for word in words])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The synthetic set, a few sequences of it, and nothing known of them."""
+    monkeypatch.setattr(synthetic, "SIZES", {"train": 30, "valid": 4, "test": 5})
+    monkeypatch.setitem(prepare.SETS, "synthetic", Known("none needed"))
+
+
+# ---------------------------------------------------------------- from the hub
+
+
+def test_a_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys):
+    folder, out = put_hub(tmp_path / "hub", "yahoo"), tmp_path / "out"
+    sizes = {"train_size": 40, "valid_size": 10, "test_size": 30}
+    words = [f"data.{key}={value}" for key, value in sizes.items()]
+    code, told, _ = typed(capsys, "yahoo", "--out", out, f"data.hub={folder}", *words)
+    assert code == 0 and told.startswith("yahoo: licence: Yahoo Webscope")
+    assert told.endswith(f"next: python train.py data=yahoo data.dir={out}\n")
+    lines = (out / "train.txt").read_text().splitlines()
+    assert len(lines) == 40
+    assert all(line.split("\t")[1].startswith("what 's n") for line in lines)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["labels"] is True and manifest["source"]["split_seed"] == 0
+    facts = manifest["files"]["train.txt"]
+    assert facts["lines"] == 40 and facts["words"] == sum(len(line.split()) for line in lines)
+    assert facts["sha256"] == hashlib.sha256((out / "train.txt").read_bytes()).hexdigest()
+
+    common = {"name": "yahoo", "label": "topic", "cache": str(tmp_path / "cache")}
+    direct = {"column": "question_title+question_content+best_answer", "tokenise": True, **sizes}
+    hub = TextConfig(hub=str(folder), **direct, **common).load()
+    files = TextConfig(dir=str(out), labels=None, **common).load()
+    assert files.vocabulary == hub.vocabulary
+    for split in SPLITS:
+        assert spelled(files, split) == spelled(hub, split)
+        names = [[data.classes["topic"][i] for i in data.labels[split]["topic"]] for data in (files, hub)]
+        assert names[0] == names[1]
+
+
+def test_sentences_without_words_are_left_out(tmp_path, capsys):
+    folder = put_hub(tmp_path / "hub", "wikitext")
+    assert typed(capsys, "wikitext", "--out", tmp_path / "out", f"data.hub={folder}")[0] == 0
+    lines = (tmp_path / "out" / "valid.txt").read_text().splitlines()
+    assert len(lines) == 40 and lines[0] == "Mr. n1 @-@ <unk> , 1 @.@ 5"
+
+
+def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeypatch):
+    folder = put_hub(tmp_path / "hub", "snli")
+    usual = prepare.config_of("snli", [f"data.hub={folder}"])
+    monkeypatch.setattr(prepare, "config_of", lambda *_: usual)
+    code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
+    assert code == 2 and "its train part has 60 rows where 550,152 are known" in complaint
+    assert [path.name for path in (tmp_path / "out").iterdir()] == []
+
+
+def test_a_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
+    code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
+    assert code == 2 and complaint.startswith("error: data.hub=stanfordnlp/snli: could not be loaded from the hub (")
+    assert complaint.count("\n") == 1 and "the same command goes on when it can be reached" in complaint
+
+
+# ---------------------------------------------------------------- going on, and never overwriting
+
+
+def test_what_is_there_and_whole_is_skipped_and_the_rest_made(tmp_path, capsys, small, monkeypatch):
+    assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "valid.txt").unlink()
+    code, told, _ = typed(capsys, "synthetic", "--out", tmp_path)
+    assert code == 0 and told.count("there and whole, skipped") == 2 and "valid.txt: 4 lines, 40 words" in told
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+    monkeypatch.setattr(prepare, "draw", None)  # nothing is drawn when nothing is missing
+    assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+
+
+def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(tmp_path, capsys, small, monkeypatch):
+    def stopping(seed):
+        for split, words in synthetic.draw(seed):
+            if split == "test":
+                raise KeyboardInterrupt
+            yield split, words
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare, "draw", stopping)
+        code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path / "a")
+    assert code == 130 and complaint == "stopped; the same command goes on with the parts that are missing\n"
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "train.txt", "valid.txt"]
+    assert typed(capsys, "synthetic", "--out", tmp_path / "a")[0] == 0
+    assert typed(capsys, "synthetic", "--out", tmp_path / "b")[0] == 0
+    for path in (tmp_path / "b").iterdir():
+        assert (tmp_path / "a" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_file_is_never_final_before_it_is_whole(tmp_path):
+    def torn():
+        yield b"one\n"
+        assert not (tmp_path / "train.txt").exists()
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"), prepare.partial(tmp_path / "train.txt") as path:
+        prepare.written(path, torn())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", ["changed", "foreign"])
+def test_a_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there):
+    if there == "changed":
+        assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+    (tmp_path / "train.txt").write_text("mine\n")
+    code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
+    assert code == 2 and complaint.startswith(f"error: {tmp_path}/train.txt: this file is there and nothing of this")
+    assert (tmp_path / "train.txt").read_text() == "mine\n"
+
+
+def test_a_folder_of_another_choice_is_refused(tmp_path, capsys):
+    folder, out = put_hub(tmp_path / "hub", "snli"), tmp_path / "out"
+    assert typed(capsys, "snli", "--out", out, f"data.hub={folder}")[0] == 0
+    before = (out / "train.txt").read_bytes()
+    code, _, complaint = typed(capsys, "snli", "--out", out, f"data.hub={folder}", "data.train_size=5")
+    assert code == 2 and complaint.startswith(f"error: {out}: it holds a set made otherwise (manifest.json: ")
+    assert (out / "train.txt").read_bytes() == before
+    (out / "manifest.json").write_text("{")
+    assert "manifest.json: damaged" in typed(capsys, "snli", "--out", out, f"data.hub={folder}")[2]
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def test_a_licensed_set_says_how_to_get_it(tmp_path, capsys):
+    code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb")
+    assert (
+        code == 2 and "LDC99T42" in complaint and f"{tmp_path}/ptb/train.txt" in complaint and "--licensed" in complaint
+    )
+    code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb", "--licensed")
+    assert "data.hub=ptb-text-only/ptb_text_only: could not be loaded" in complaint
+    for name, source in [("captions", "multi30k/dataset"), ("short_yelp", "bohanli/vae-pretraining-encoder")]:
+        assert source in typed(capsys, name, "--out", tmp_path / name)[2]
+
+
+def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
+    sums = {split: hashlib.sha256(b"a b\nc\n").hexdigest() for split in SPLITS}
+    monkeypatch.setitem(prepare.SETS, "captions", Known("free", lines=per_split(2, 2, 2), checksums=sums, by_hand="x"))
+    for split in SPLITS:
+        (tmp_path / f"{split}.txt").write_text("  a b \nc\n")  # white space at the ends does not count
+    code, told, _ = typed(capsys, "captions", "--out", tmp_path)
+    assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in told
+    assert json.loads((tmp_path / "manifest.json").read_text())["labels"] is False
+    (tmp_path / "valid.txt").write_text("a b\nd\n")
+    assert (
+        f"error: {tmp_path}/valid.txt: as many lines as known, but other words"
+        in typed(capsys, "captions", "--out", tmp_path)[2]
+    )
+    (tmp_path / "valid.txt").write_text("a b\n")
+    complaint = typed(capsys, "captions", "--out", tmp_path)[2]
+    assert complaint.startswith(f"error: {tmp_path}/valid.txt: 1 lines where 2 are known; it is cut short")
+
+
+# ---------------------------------------------------------------- bad words, and as typed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["wiki"], "wiki: no such text set; allowed are ptb, yahoo, "),
+        (["snli", "data.sise=3"], "data.sise=3: allowed are data.name, data.dir, "),
+        (["snli", "train_size=3"], "train_size=3: allowed are data.name, "),
+        (["snli", "data.train_size=0"], "data.train_size=0: allowed is a whole number of at least 1"),
+        (["snli", "data.train_size=x"], "data.train_size=x: "),
+    ],
+)
+def test_bad_words_are_named(tmp_path, capsys, words, message):
+    code, _, complaint = typed(capsys, *words, "--out", tmp_path / "out")
+    assert code == 2 and complaint.startswith(f"error: {message}") and complaint.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_as_typed(tmp_path):
+    words = [sys.executable, "scripts/prepare_data.py", "captions", "--out", str(tmp_path / "no")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("error: captions: not on the hub")
+        and not Path(words[-1]).exists()
+    )
+
+
+# ---------------------------------------------------------------- the synthetic set
+
+
+def test_synthetic_sequences_follow_the_recipe(monkeypatch):
+    monkeypatch.setattr(synthetic, "SIZES", {"train": 1000, "valid": 10, "test": 10})
+    monkeypatch.setattr(synthetic, "CHUNK", 500)
+    found = dict(synthetic.draw(0))
+    words = found["train"]
+    assert words.shape == (1000, 10) and words.min() >= 0 and words.max() < 1000
+    # uniform first words: chi-square of ten bins, 9 degrees of freedom, 27.9 at one in a thousand
+    counts = np.bincount(words[:, 0] // 100, minlength=10)
+    assert ((counts - 100) ** 2 / 100).sum() < 27.9
+    # later words are of a few kinds: their entropy lies well below ln 1000
+    share = np.bincount(words[:, 5], minlength=1000) / 1000
+    assert -(share[share > 0] * np.log(share[share > 0])).sum() < 6
+    again = dict(synthetic.draw(0))
+    assert all(np.array_equal(again[split], found[split]) for split in SPLITS)
+    assert not np.array_equal(dict(synthetic.draw(1))["valid"], found["valid"])
+
+
+def test_a_step_of_the_generator_by_hand():
+    """One sequence against the LSTM of PyTorch with the same weights."""
+    import torch
+
+    rng = np.random.default_rng(3)
+    weights, z, chance = synthetic.parameters(rng), rng.standard_normal((1, 2)), rng.random((1, 10))
+    lstm = torch.nn.LSTM(102, 100, dtype=torch.float64)
+    own = {
+        "weight_ih_l0": "inputs",
+        "weight_hh_l0": "recurrent",
+        "bias_ih_l0": "bias_in",
+        "bias_hh_l0": "bias_recurrent",
+    }
+    lstm.load_state_dict({theirs: torch.from_numpy(weights[ours].T.copy()) for theirs, ours in own.items()})
+    cell = torch.from_numpy(z @ weights["start"])[None]
+    state, word, found = (torch.tanh(cell), cell), int(chance[0, 0] * 1000), []
+    for step in range(10):
+        found.append(word)
+        if step == 9:
+            break
+        inputs = torch.from_numpy(np.concatenate([weights["embedding"][[word]], z], 1))[None]
+        output, state = lstm(inputs, state)
+        logits = output[0, 0].detach().numpy() @ weights["out"] + z[0] @ weights["out_z"]
+        p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        word = int(np.searchsorted(np.cumsum(p), chance[0, step + 1]))
+    assert synthetic.sequences(weights, z, chance)[0].tolist() == found
