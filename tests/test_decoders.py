@@ -394,7 +394,7 @@ def test_an_impossible_constant_is_refused(value):
 
 
 def test_more_latent_dimensions_than_outputs_are_refused():
-    with pytest.raises(InputError, match=r"^model.latent=7: .*allowed is at most 6"):
+    with pytest.raises(InputError, match=r"^inverse_lipschitz=5: .* 6 outputs at a time for 7 dimensions"):
         prepare(composed("head=lipschitz", "model=linear", "data=gaussian", "model.latent=7"), "lipschitz")
 
 

@@ -1,16 +1,20 @@
 """The LSTM text VAE against the equations of an LSTM: its own weights, one sentence and one step at a time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL, composed, folder_of, rows, run_here, summary
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from uncollapse.data import corpus
-from uncollapse.data.corpus import BOS, EOS, Corpus, make_batch
+from uncollapse.data.corpus import BOS, EOS, PAD, Corpus, make_batch
 from uncollapse.errors import InputError
-from uncollapse.models.lstm import LSTMConfig
+from uncollapse.models.lstm import LSTMConfig, reversed_words
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, Gaussian, LayerNormMu, RMSNormTau
+from uncollapse.run import prepare
 
 VOCABULARY, EMBEDDING, HIDDEN, LATENT = 13, 3, 5, 2
 HEADS = {
@@ -156,6 +160,96 @@ def test_dropout_acts_in_training_only(where):
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
 
+# ---------------------------------------------------------------- both directions, and what the head sees of the states
+
+ENCODERS = [(bidirectional, pool) for bidirectional in (False, True) for pool in ("last", "mean", "max")]
+encoders = pytest.mark.parametrize(("bidirectional", "pool"), ENCODERS)
+
+
+def torchs_own_states(model, words, pool):
+    """The pooled states of one sentence, from one `nn.LSTM` of PyTorch's that has the encoder's weights."""
+    directions = [lstm for lstm in (model.encoder.lstm, model.encoder.reverse) if lstm is not None]
+    reference = torch.nn.LSTM(EMBEDDING, HIDDEN, bidirectional=len(directions) == 2).double()
+    with torch.no_grad():
+        for lstm, suffix in zip(directions, ("", "_reverse"), strict=False):
+            for name, weight in lstm.named_parameters():
+                getattr(reference, name + suffix).copy_(weight)
+    outputs, (last, _) = reference(model.encoder.embed.weight[[*words, EOS]])
+    return {"last": last.flatten(), "mean": outputs.mean(0), "max": outputs.amax(0)}[pool]
+
+
+@encoders
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(some_lengths, st.integers(0, 1000))
+@example(TIES, 0)
+def test_pooled_states_are_those_of_torchs_own_lstm_on_single_sentences(bidirectional, pool, lengths, seed):
+    corpus, model = corpus_of(lengths, seed), model_of(seed=seed, bidirectional=bidirectional, pool=pool).double()
+    batch = make_batch(corpus, np.random.default_rng(seed).permutation(len(lengths)))
+    states = model.encoder(batch)
+    assert states.shape == (len(lengths), HIDDEN * (1 + bidirectional))
+    with torch.no_grad():
+        near(states, torch.stack([torchs_own_states(model, words_of(corpus, i), pool) for i in batch.examples]))
+        linear = model.posterior.linear
+        near(model.encode(batch).mean, (states @ linear.weight.T + linear.bias)[:, :LATENT])
+        for row, i in enumerate(batch.examples):
+            near(model.encoder(make_batch(corpus, np.array([i])))[0], states[row])
+
+
+@encoders
+def test_every_gradient_of_the_encoder_is_that_of_single_sentences(bidirectional, pool):
+    corpus, model = corpus_of(TIES), model_of(bidirectional=bidirectional, pool=pool).double()
+    batch = make_batch(corpus, np.arange(len(TIES)))
+    weights = torch.rand(len(TIES), HIDDEN * (1 + bidirectional), dtype=torch.float64)
+
+    def states(words):
+        inputs = [model.encoder.embed.weight[w] for w in (*words, EOS)]
+        zero = inputs[0].new_zeros(HIDDEN)
+        runs = [naive_lstm(model.encoder.lstm, inputs, zero, zero)]
+        if bidirectional:
+            runs.append(naive_lstm(model.encoder.reverse, inputs[::-1], zero, zero))
+        outputs = [torch.stack(run) for run in runs]
+        pooled = {"last": lambda h: h[-1], "mean": lambda h: h.mean(0), "max": lambda h: h.amax(0)}[pool]
+        return torch.cat([pooled(h) for h in outputs])
+
+    parameters = list(model.encoder.parameters())
+    ours = torch.autograd.grad((weights * model.encoder(batch)).sum(), parameters)
+    naive = torch.stack([states(words_of(corpus, i)) for i in batch.examples])
+    for mine, other in zip(ours, torch.autograd.grad((weights * naive).sum(), parameters), strict=True):
+        near(mine, other)
+
+
+def test_sentences_are_reversed_each_from_its_own_end():
+    batch = make_batch(Corpus(np.array([4, 5, 6, 7, 8, 9]), np.array([0, 1, 4, 6])), np.arange(3))
+    assert batch.examples.tolist() == [1, 2, 0]
+    assert reversed_words(batch).tolist() == [[EOS, 7, 6, 5], [EOS, 9, 8, PAD], [EOS, 4, PAD, PAD]]
+
+
+def test_the_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weights():
+    plain = model_of(seed=5).state_dict()
+    assert not any("reverse" in name for name in plain)
+    for pool in ("last", "mean", "max"):
+        other = model_of(seed=5, pool=pool).state_dict()
+        assert plain.keys() == other.keys() and all(torch.equal(w, other[name]) for name, w in plain.items())
+    assert model_of(seed=5, bidirectional=True).posterior.linear.in_features == 2 * HIDDEN
+
+
+@pytest.mark.parametrize("head", ["plain", "bn_tau", "semi_amortized"])
+def test_runs_with_both_directions_end_well_and_repeat_bit_for_bit(head: str, tmp_path: Path):
+    short = ["svi_steps=2"] if head == "semi_amortized" else []
+    words = ["model.bidirectional=true", "model.pool=max", "model.dropout_in=0.3", "model.init=0.1", *short]
+    for name in ("one", "two"):
+        run_here(tmp_path / name, head, *words)
+    one, two = (folder_of(tmp_path / name, head) for name in ("one", "two"))
+    assert rows(one) == rows(two) and summary(one) == summary(two)
+    assert all(np.isfinite(row["nelbo"]) for row in rows(one))
+
+
+def test_an_unknown_pool_is_refused():
+    with pytest.raises(InputError) as caught:
+        prepare(composed("head=plain", *SMALL, "model.pool=first"), "plain")
+    assert str(caught.value) == "model.pool=first: allowed are last, mean, max"
+
+
 # ---------------------------------------------------------------- initialisation and parts
 
 
@@ -170,9 +264,10 @@ def test_every_head_starts_from_the_same_weights(head, init):
     assert not model_of(head, seed=6, init=init).encoder.lstm.weight_hh_l0.equal(other.encoder.lstm.weight_hh_l0)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("head", list(HEADS))
-def test_parts_hold_every_parameter_exactly_once(head):
-    model = model_of(head)
+def test_parts_hold_every_parameter_exactly_once(head, bidirectional):
+    model = model_of(head, bidirectional=bidirectional)
     listed = [id(p) for parameters in model.parts().values() for p in parameters]
     assert len(listed) == len(set(listed)) and set(listed) == {id(p) for p in model.parameters()}
     assert set(model.parts()) == {"encoder", "decoder"}
@@ -181,7 +276,7 @@ def test_parts_hold_every_parameter_exactly_once(head):
 
 @pytest.mark.parametrize("head", list(HEADS))
 def test_init_is_the_half_width_of_the_weights_and_embeddings_keep_a_tenth(head):
-    model = model_of(head, embedding=20, hidden=30, latent=10, init=0.01)
+    model = model_of(head, embedding=20, hidden=30, latent=10, init=0.01, bidirectional=True)
     for name, parameter in model.named_parameters():
         if name in ("posterior.beta", "posterior.theta"):
             assert parameter.eq(0).all()

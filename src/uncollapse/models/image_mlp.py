@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from uncollapse.data.images import ImageBatch, bernoulli_nll
@@ -64,7 +65,21 @@ class ImageMLP(nn.Module):
         return self.posterior(self.encoder(centred(batch.x)))
 
     def nll(self, batch: ImageBatch, z: Tensor) -> Tensor:
-        return bernoulli_nll(batch.x, self.output(self.pixels, self.decoder(z), self.output.features(z)))
+        return bernoulli_nll(batch.x, self.logits(z))
+
+    def logits(self, z: Tensor) -> Tensor:
+        """z [..., D] -> [..., P]."""
+        return self.output(self.pixels, self.decoder(z), self.output.features(z))
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """An image of 0 and 1 for each code z [N, D], [N, P]: pixels drawn or, if greedy, the likelier value of each."""
+        return paint(self.logits(z), greedy, generator)
+
+
+def paint(logits: Tensor, greedy: bool, generator: torch.Generator | None) -> Tensor:
+    """Pixels of 0 and 1 from their logits, the same shape."""
+    return (logits > 0).to(logits.dtype) if greedy else torch.bernoulli(torch.sigmoid(logits), generator=generator)
 
 
 def layers(inputs: int, hidden: int) -> nn.Sequential:

@@ -3,8 +3,8 @@
 The pairing of He et al., "Lagging Inference Networks and Posterior Collapse in Variational Autoencoders", ICLR 2019 (arXiv 1901.05534),
 and before it of Gulrajani et al., "PixelVAE", ICLR 2017 (arXiv 1611.05013): z is mapped to an image of a few channels, laid beside the
 pixels before. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", NeurIPS 2016
-(arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows above, a horizontal stack the pixels to the left, so that no pixel
-before is out of sight. Encoder: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
+(arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows above, a horizontal stack the pixels to the left, so that no
+pixel before is out of sight. Encoder: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
 
 Deviations. Sizes are those of a CPU, not the 13 layers of 64 channels of the papers. Convolutions are cut and shifted instead of masked,
 which computes nothing that a mask would throw away. The encoder normalises over groups of channels (Wu & He 2018) and not over the batch:
@@ -23,7 +23,7 @@ from torch.nn import functional
 from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
 from uncollapse.errors import InputError, whole
-from uncollapse.models.image_mlp import centred
+from uncollapse.models.image_mlp import centred, paint
 from uncollapse.posteriors.normal import Posterior
 
 
@@ -78,6 +78,18 @@ class ImagePixelCNN(nn.Module):
     def nll(self, batch: ImageBatch, z: Tensor) -> Tensor:
         x = batch.x.expand(*z.shape[:-1], -1)
         return self.decoder(x.flatten(0, -2), z.flatten(0, -2)).view(z.shape[:-1])
+
+    @torch.no_grad()
+    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """An image of 0 and 1 for each code z [N, D], [N, P], pixels drawn or, if greedy, the likelier value of each."""
+        side, x = self.decoder.side, z.new_zeros(len(z), self.decoder.side**2)
+        map_of_z = self.decoder.map_of(z)
+        for row in range(side):
+            for pixel in range(row * side, (row + 1) * side):
+                # rows below are not looked at
+                logits = self.decoder.logits(centred(x[:, : (row + 1) * side]), map_of_z[:, :, : row + 1])
+                x[:, pixel] = paint(logits[:, pixel], greedy, generator)
+        return x
 
 
 # ---------------------------------------------------------------- the encoder
@@ -148,16 +160,23 @@ class Decoder(nn.Module):
         fed = centred(x)
         if self.training and self.word_dropout > 0:
             fed = fed * (torch.rand_like(fed) >= self.word_dropout)
-        map_of_z = self.map(z).view(len(z), -1, self.side, self.side)
-        rows = torch.cat([fed.view(-1, 1, self.side, self.side), map_of_z], 1)
+        logits = self.logits(fed, self.map_of(z))
+        return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+
+    def map_of(self, z: Tensor) -> Tensor:
+        """What the pixels see of z [R, D]: [R, z_channels, S, S]."""
+        return self.map(z).view(len(z), -1, self.side, self.side)
+
+    def logits(self, fed: Tensor, map_of_z: Tensor) -> Tensor:
+        """Each pixel given those before, in the first K rows: what is fed [R, K S], map_of_z [R, z_channels, K, S] -> [R, K S]."""
+        rows = torch.cat([fed.view(len(fed), 1, -1, self.side), map_of_z], 1)
         # the horizontal stack begins with the pixel to the left, and all of z
         left = torch.cat([functional.pad(rows[:, :1, :, :-1], (1, 0)), map_of_z], 1)
         for layer in self.layers:
             rows, left = layer(rows, left)
         h = functional.elu(self.mix(functional.elu(left.flatten(2).mT)))  # [R, P, channels]
         features = self.output.features(map_of_z.flatten(2).mT)
-        logits = self.output(self.pixel, h, features)[..., 0]
-        return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+        return self.output(self.pixel, h, features)[..., 0]
 
 
 class Gated(nn.Module):

@@ -2,6 +2,7 @@
 
 Bowman et al. 2016 with the wiring of He et al. 2019 (arXiv 1901.05534) and Zhu et al. 2020 (arXiv 2004.12585): the encoder's last state
 gives the posterior; z is joined to every decoder input and, mapped linearly, is the decoder's first cell state c0, with h0 = tanh c0.
+The encoder may read in both directions (Schuster & Paliwal 1997) and the mean or the largest of its states may take the last one's place.
 """
 
 import math
@@ -12,24 +13,31 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from uncollapse.data.corpus import BOS, TextBatch
+from uncollapse.data.corpus import BOS, Corpus, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError, number, whole
+from uncollapse.models.writing import write
 from uncollapse.posteriors.normal import Posterior
 
+POOLS = ("last", "mean", "max")
 EMBEDDING_RANGE = 0.1  # He et al. 2019: embeddings uniform in +-0.1, whatever the other weights
 
 
 @dataclass
 class LSTMConfig:
-    """Sizes and initialisation. `init` is the half-width of the uniform initial weights, null for PyTorch's own."""
+    """Sizes, what the encoder reads and hands on (pool: last, mean or max), and initialisation.
+
+    `init` is the half-width of the uniform initial weights, null for PyTorch's own.
+    """
 
     takes: ClassVar[str] = "text"
     embedding: int = 64
     hidden: int = 128
     latent: int = 16
+    bidirectional: bool = False
+    pool: str = "last"
     dropout_in: float = 0.0
     dropout_out: float = 0.0
     init: float | None = None
@@ -37,9 +45,14 @@ class LSTMConfig:
     def build(
         self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
     ) -> "LSTMVAE":
-        """`posterior` (hidden, latent) -> head. InputError for a size below 1 or a dropout outside [0, 1)."""
+        """`posterior` (hidden, latent) -> head, (2 hidden, latent) for a bidirectional encoder.
+
+        InputError for a size below 1, an unknown pool or a dropout outside [0, 1).
+        """
         for name in ("embedding", "hidden", "latent"):
             whole(f"model.{name}", getattr(self, name), 1)
+        if self.pool not in POOLS:
+            raise InputError(f"model.pool={self.pool}: allowed are {', '.join(POOLS)}")
         for name in ("dropout_in", "dropout_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
@@ -56,7 +69,7 @@ class LSTMVAE(nn.Module):
         # what heads differ in is built last and starts from the same weights whatever it is, so all share one initialisation
         self.encoder = Encoder(cfg, vocabulary)
         self.decoder = Decoder(cfg, vocabulary, decoder.word_dropout)
-        self.posterior = posterior(cfg.hidden, cfg.latent)
+        self.posterior = posterior((1 + cfg.bidirectional) * cfg.hidden, cfg.latent)
         self.decoder.output = decoder.output(cfg.latent, vocabulary)
         if cfg.init is not None:
             shrink(self, cfg.init)
@@ -74,26 +87,69 @@ class LSTMVAE(nn.Module):
     def nll(self, batch: TextBatch, z: Tensor) -> Tensor:
         return self.decoder(batch, z)
 
+    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Corpus:
+        """A sentence for each code z [N, D]."""
+        return write(self.decoder.writer(z), len(z), z.device, greedy, generator)
+
 
 class Encoder(nn.Module):
-    """batch -> last state [B, hidden]."""
+    """batch -> pooled states [B, hidden], or [B, 2 hidden] from both directions, the forward one first."""
 
     def __init__(self, cfg: LSTMConfig, vocabulary: int):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, cfg.embedding)
         self.lstm = nn.LSTM(cfg.embedding, cfg.hidden, batch_first=True)
+        self.reverse = nn.LSTM(cfg.embedding, cfg.hidden, batch_first=True) if cfg.bidirectional else None
+        self.pool = {"last": last, "mean": mean, "max": largest}[cfg.pool]
 
     def forward(self, batch: TextBatch) -> Tensor:
-        inputs = self.embed(batch.tokens)
-        start = inputs.new_zeros(len(batch), self.lstm.hidden_size)
-        ended, alive = [], 0
-        # rows are sorted by falling length, so those that end in later stretches come first
-        outputs = list(run_lstm(self.lstm, inputs, batch, (start, start)))
-        for stretch, output in zip(reversed(batch.stretches), reversed(outputs), strict=True):
-            last = batch.lengths[alive : stretch.rows] - 1 - stretch.start
-            ended.append(output[torch.arange(alive, stretch.rows, device=last.device), last])
-            alive = stretch.rows
-        return torch.cat(ended)
+        forward = self.states(self.lstm, batch, batch.tokens)
+        if self.reverse is None:
+            return forward
+        # each sentence from its own end; no pool asks for the order of the states, so they stay reversed
+        return torch.cat([forward, self.states(self.reverse, batch, reversed_words(batch))], 1)
+
+    def states(self, lstm: nn.LSTM, batch: TextBatch, tokens: Tensor) -> Tensor:
+        """The pooled states [B, hidden] of one direction."""
+        inputs = self.embed(tokens)
+        start = inputs.new_zeros(len(batch), lstm.hidden_size)
+        return self.pool(batch, list(run_lstm(lstm, inputs, batch, (start, start))))
+
+
+def last(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
+    """The state at each sentence's end, [B, C], from the outputs of each stretch."""
+    ended, alive = [], 0
+    # rows are sorted by falling length, so those that end in later stretches come first
+    for stretch, output in zip(reversed(batch.stretches), reversed(outputs), strict=True):
+        end = batch.lengths[alive : stretch.rows] - 1 - stretch.start
+        ended.append(output[torch.arange(alive, stretch.rows, device=end.device), end])
+        alive = stretch.rows
+    return torch.cat(ended)
+
+
+def mean(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
+    """The mean over each sentence's tokens, its end included, [B, C]."""
+    real = at_tokens(batch, outputs)
+    return real.new_zeros(len(batch), real.shape[1]).index_add(0, batch.owner, real) / batch.lengths[:, None]
+
+
+def largest(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
+    """The largest value of each entry over each sentence's tokens, its end included, [B, C]."""
+    real = at_tokens(batch, outputs)
+    lowest = real.new_full((len(batch), real.shape[1]), -torch.inf)
+    return lowest.scatter_reduce(0, batch.owner[:, None].expand_as(real), real, "amax")
+
+
+def at_tokens(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
+    """The outputs at the real tokens, [N, C], in the order of the batch's targets."""
+    return torch.cat([o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)])
+
+
+def reversed_words(batch: TextBatch) -> Tensor:
+    """Each sentence from its end to its first word, [B, T], padding behind it as before."""
+    time = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
+    back = batch.lengths[:, None] - 1 - time
+    return batch.tokens.gather(1, torch.where(back < 0, time, back))
 
 
 class Decoder(nn.Module):
@@ -123,12 +179,24 @@ class Decoder(nn.Module):
         cell = self.cell(z)
         outputs = run_lstm(self.lstm, inputs, batch, (torch.tanh(cell), cell))
         # the softmax, the dearest part for large vocabularies, sees real tokens only
-        real = torch.cat([o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)])
+        real = at_tokens(batch, list(outputs))
         features = self.output.features(z)
         features = None if features is None else features[batch.owner]
         logits = self.output(self.words, self.drop_out(real), features)
         losses = nn.functional.cross_entropy(logits, batch.targets, reduction="none")
         return losses.new_zeros(rows).index_add(0, batch.owner, losses)
+
+    def writer(self, z: Tensor) -> Callable[[Tensor], Tensor]:
+        """All tokens so far [N, t] -> logits of the next [N, V], given codes z [N, D]; to be called with one token more each time."""
+        cell, features = self.cell(z), self.output.features(z)
+        state = torch.tanh(cell)[None], cell[None]
+
+        def next_logits(tokens: Tensor) -> Tensor:
+            nonlocal state
+            h, state = self.lstm(torch.cat([self.embed(tokens[:, -1:]), z[:, None]], -1), state)
+            return self.output(self.words, h[:, 0], features)
+
+        return next_logits
 
     def many(self, batch: TextBatch, z: Tensor) -> Tensor:
         """-log p(x|z) of n codes for each sentence, z [n, B, D] -> [n, B] nats, without gradients or dropout.

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uncollapse.errors import InputError, number, whole
 from uncollapse.models import Model
@@ -105,16 +106,18 @@ def clipped(gradient: Tensor, most: float) -> Tensor:
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """While open, recurrent layers run without the vendors' kernels.
+    """While open, recurrent layers and attention run without the vendors' kernels.
 
-    cuDNN's have no second derivative. oneDNN's have one, with the same values, but it makes a step a third slower than the plain kernels.
+    cuDNN's and those of fused attention have no second derivative. oneDNN's have one, with the same values, but it makes a step a
+    third slower than the plain kernels.
     """
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
     were = [backend.enabled for backend in backends]
     try:
         for backend in backends:
             backend.enabled = False
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         for backend, was in zip(backends, were, strict=True):
             backend.enabled = was

@@ -1,0 +1,535 @@
+"""The Transformer text VAE against its definition, written anew: one sentence, one head and one word at a time. Then under every head."""
+
+import math
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, composed, folder_of, rows, summary
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from test_contract import SHORT, Stop, require_same
+from test_procedures import check_against_differences, first_batch
+from torch.nn import functional
+
+from uncollapse.checkpoint import load_model, save_model
+from uncollapse.config import heads, knobs_of
+from uncollapse.console import Console
+from uncollapse.data import corpus
+from uncollapse.data.corpus import BOS, EOS, UNK, Corpus, make_batch
+from uncollapse.decoders import Options
+from uncollapse.decoders.lipschitz import Lipschitz
+from uncollapse.decoders.plain import Plain
+from uncollapse.decoders.skip import Skip
+from uncollapse.errors import InputError
+from uncollapse.metrics.likelihood import importance_weighted, log_weights
+from uncollapse.models import transformer
+from uncollapse.models.transformer import TransformerConfig
+from uncollapse.posteriors import BatchNormTau, Gaussian
+from uncollapse.procedures.semi_amortized import SemiAmortized, twice_differentiable
+from uncollapse.run import prepare, run
+
+VOCABULARY, WIDTH, LATENT = 13, 6, 2
+OUTPUTS = {"plain": Plain, "skip": Skip, "lipschitz": partial(Lipschitz, inverse_lipschitz=0.7)}
+VARIANTS = [{}, {"pool": "summary"}, {"inject": "prefix"}, {"inject": "add", "attention_heads": 1, "width": 5}]
+some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+variants, seeds = st.sampled_from(VARIANTS), st.integers(0, 10**6)
+properties = settings(max_examples=8, deadline=None, derandomize=True)
+TIES = [8, 8, 6, 4, 4, 4, 2, 2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def many_stretches():
+    """These batches are small: a free call gives them the several stretches that large ones have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "CALL", 0)
+        yield
+
+
+def corpus_of(lengths, seed=0, vocabulary=VOCABULARY) -> Corpus:
+    offsets = np.cumsum([0, *lengths])
+    return Corpus(np.random.default_rng(seed).integers(4, vocabulary, offsets[-1]).astype(np.int32), offsets)
+
+
+def text(lengths, seed=0, vocabulary=VOCABULARY):
+    return make_batch(corpus_of(lengths, seed, vocabulary), np.random.default_rng(seed).permutation(len(lengths)))
+
+
+def model_of(seed=0, output="plain", head=Gaussian, vocabulary=VOCABULARY, word_dropout=0.0, **options):
+    torch.manual_seed(seed)
+    sizes = {"width": WIDTH, "layers": 2, "attention_heads": 2, "latent": LATENT, **options}
+    model = TransformerConfig(**sizes).build(vocabulary, head, Options(word_dropout, OUTPUTS[output]))
+    with torch.no_grad():
+        for parameter in model.decoder.output.parameters():
+            parameter.normal_()
+    return model
+
+
+def near(ours, reference, tolerance=1e-9):
+    torch.testing.assert_close(ours, reference, rtol=tolerance, atol=tolerance)
+
+
+# ---------------------------------------------------------------- by definition
+
+
+def normed(norm, x):
+    away = x - x.mean()
+    return away / torch.sqrt(away.square().mean() + 1e-5) * norm.weight + norm.bias
+
+
+def naive_stack(stack, xs, causal):
+    """The outputs of one sentence's tokens, a list of [width]."""
+    for layer in stack.layers:
+        heads, attended = layer.attention_heads, [[] for _ in xs]
+        apart = [layer.queries_keys_values(normed(layer.norm, x)).chunk(3) for x in xs]
+        for head in range(heads):
+            q, k, v = ([tokens[i].chunk(heads)[head] for tokens in apart] for i in range(3))
+            for t, query in enumerate(q):
+                seen = range(t + 1) if causal else range(len(xs))
+                weights = torch.stack([query @ k[s] / math.sqrt(len(query)) for s in seen]).exp()
+                attended[t].append(weights / weights.sum() @ torch.stack([v[s] for s in seen]))
+        xs = [x + layer.joined(torch.cat(parts)) for x, parts in zip(xs, attended, strict=True)]
+        norm, up, _, down = layer.feed
+        xs = [x + down(up(normed(norm, x)).clamp_min(0)) for x in xs]
+    return [normed(stack.norm, x) for x in xs]
+
+
+def position(time, width, like):
+    half = (width + 1) // 2
+    angles = [time / 10_000 ** (i / half) for i in range(half)]
+    return like.new_tensor([*map(math.sin, angles), *map(math.cos, angles)][:width])
+
+
+def naive_state(model, words):
+    """What the head reads of one sentence, its end included."""
+    encoder, table = model.encoder, model.encoder.embed.weight
+    xs = [table[w] + position(t, table.shape[1], table) for t, w in enumerate((*words, EOS))]
+    if encoder.summary is not None:
+        return naive_stack(encoder.stack, [encoder.summary, *xs], causal=False)[0]
+    return torch.stack(naive_stack(encoder.stack, xs, causal=False)).mean(0)
+
+
+def naive_nll(model, words, z, fed=None):
+    """-log p(words, end | z) of one sentence; `fed`: what the decoder is given, by default the true words before."""
+    decoder, table = model.decoder, model.decoder.words.weight
+    width, xs = table.shape[1], []
+    for t, w in enumerate((BOS, *words) if fed is None else fed):
+        xs.append(math.sqrt(width) * table[w] + position(t, width, table))
+        if decoder.add is not None:
+            xs[-1] = xs[-1] + decoder.add.weight @ z
+    if decoder.prefix is not None:
+        xs.insert(0, decoder.prefix.weight @ z + decoder.prefix.bias)
+    hs, total = naive_stack(decoder.stack, xs, causal=True), 0
+    for h, target in zip(hs[decoder.prefix is not None :], (*words, EOS), strict=True):
+        logits = decoder.output(decoder.words, h, decoder.output.features(z))
+        total = total + torch.logsumexp(logits, 0) - logits[target]
+    return total
+
+
+def words_of(batch, row):
+    return batch.tokens[row, : batch.lengths[row] - 1].tolist()
+
+
+@pytest.mark.parametrize("lengths", [[1], [5, 3, 3, 1, 1]])
+@pytest.mark.parametrize(("options", "output"), zip(VARIANTS, ["plain", "skip", "lipschitz", "plain"], strict=True))
+def test_states_nll_and_every_gradient_are_those_of_single_sentences(options, output, lengths):
+    model, batch = model_of(output=output, **options).double(), text(lengths)
+    z = torch.randn(len(lengths), LATENT, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(len(lengths), dtype=torch.float64)
+
+    states, nll = model.encoder(batch), model.nll(batch, z)
+    naive_states = torch.stack([naive_state(model, words_of(batch, row)) for row in range(len(batch))])
+    naive = torch.stack([naive_nll(model, words_of(batch, row), z[row]) for row in range(len(batch))])
+    near(states, naive_states)
+    near(nll, naive)
+    linear = model.posterior.linear
+    near(model.encode(batch).mean, (naive_states @ linear.weight.T + linear.bias)[:, :LATENT])
+
+    parameters = [z, *model.encoder.parameters(), *model.decoder.parameters()]
+    ours = torch.autograd.grad((weights * nll).sum() + (weights @ states).sum(), parameters)
+    theirs = torch.autograd.grad((weights * naive).sum() + (weights @ naive_states).sum(), parameters)
+    for mine, other in zip(ours, theirs, strict=True):
+        near(mine, other)
+
+
+@properties
+@given(some_lengths, seeds, variants)
+@example(TIES, 1, {})
+def test_neither_padding_nor_the_order_nor_the_company_of_examples_matters(lengths, seed, options):
+    words, model = corpus_of(lengths, seed), model_of(seed, **options).double()
+    codes = torch.randn(len(lengths), LATENT, dtype=torch.float64)
+
+    def values(examples):
+        batch = make_batch(words, examples)
+        with torch.no_grad():
+            columns = torch.cat([model.encode(batch).mean, model.nll(batch, codes[batch.examples])[:, None]], 1)
+        return dict(zip(batch.examples.tolist(), columns, strict=True))
+
+    together = values(np.arange(len(lengths)))
+    shuffled = values(np.random.default_rng(seed).permutation(len(lengths)))
+    for i, value in together.items():
+        near(shuffled[i], value)
+        near(values(np.array([i]))[i], value)
+
+
+def word_losses(model, words, z):
+    """-log p of each word of one sentence, [T], as the model itself has it."""
+    batch, caught = make_batch(Corpus(np.array(words), np.array([0, len(words)])), np.arange(1)), []
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        inner = model.decoder.word_losses
+        patch.setattr(model.decoder, "word_losses", lambda *seen: caught.append(inner(*seen)) or caught[-1])
+        model.nll(batch, z)
+    assert torch.equal(batch.targets, batch.tokens[0])
+    return caught[0]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_a_word_has_no_influence_on_those_before_it_and_some_on_those_behind_it(options):
+    model, words, z = model_of(**options).double(), [5, 9, 4, 7, 11, 4, 6], torch.randn(1, LATENT).double()
+    losses = word_losses(model, words, z)
+    for t in range(len(words)):
+        changed = word_losses(model, [*words[:t], 12, *words[t + 1 :]], z)
+        assert torch.equal(changed[:t], losses[:t])
+        assert (changed[t:] != losses[t:]).all()
+    assert torch.equal(word_losses(model, words[:4], z)[:4], losses[:4])  # nor has how long the sentence goes on
+
+
+@pytest.mark.parametrize(("inject", "ways"), [("both", ["prefix", "add"]), ("prefix", ["prefix"]), ("add", ["add"])])
+def test_every_word_hears_z_in_the_ways_asked_for_and_in_no_other(inject, ways):
+    words, z = [5, 9, 4, 7], torch.ones(1, LATENT)
+    for way in ways:
+        model = model_of(inject=inject)
+        assert {name for name in ("prefix", "add") if getattr(model.decoder, name) is not None} == set(ways)
+        with torch.no_grad():
+            for other in set(ways) - {way}:
+                getattr(model.decoder, other).weight.zero_()
+            assert (word_losses(model, words, z) != word_losses(model, words, -z)).all()
+            getattr(model.decoder, way).weight.zero_()
+            assert torch.equal(word_losses(model, words, z), word_losses(model, words, -z))
+
+
+def test_the_order_of_words_matters_to_the_encoder():
+    model = model_of().double()
+    one, other = (make_batch(Corpus(np.array(w), np.array([0, 3])), np.arange(1)) for w in ([5, 9, 4], [9, 5, 4]))
+    assert (model.encode(one).mean - model.encode(other).mean).abs().max() > 1e-3
+
+
+def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
+    model = model_of()
+    with torch.no_grad():
+        model.decoder.words.weight.zero_()
+        model.decoder.words.bias.zero_()
+    batch = make_batch(corpus_of([4, 1, 7]), np.arange(3))
+    expected = torch.tensor([8.0, 5.0, 2.0]) * math.log(VOCABULARY)  # the end counts, start, prefix and padding do not
+    torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
+
+
+def test_a_sentence_may_be_longer_than_any_seen():
+    model = model_of()
+    nll = model.nll(text([2000, 3]), torch.zeros(2, LATENT))
+    assert nll.isfinite().all() and nll[0] > 100 * nll[1]
+    assert model.encode(text([2000, 3])).mean.isfinite().all()
+
+
+def test_words_as_inputs_and_as_outputs_are_one_matrix_also_on_disk(tmp_path: Path):
+    model, batch = model_of(), text([5, 3])
+    tables = [name for name, p in model.decoder.named_parameters() if VOCABULARY in p.shape and p.dim() == 2]
+    assert tables == ["words.weight"]
+    x = torch.zeros(2, LATENT)
+    before = model.nll(batch, x)
+    save_model(tmp_path / "model.safetensors", model)
+    other = model_of(seed=1)
+    load_model(tmp_path / "model.safetensors", other)
+    assert torch.equal(other.nll(batch, x), before) and not torch.equal(model_of(seed=1).nll(batch, x), before)
+
+
+# ---------------------------------------------------------------- many codes for one sentence
+
+
+@properties
+@given(
+    some_lengths, seeds, variants, st.sampled_from(list(OUTPUTS)), st.integers(1, 6), st.sampled_from([0.0, 1.0, 30.0])
+)
+def test_many_codes_at_once_cost_what_each_costs_alone(lengths, seed, options, output, n, scale):
+    model, batch = model_of(seed, output, **options).double().eval(), text(lengths, seed)
+    z = scale * torch.randn(n, len(lengths), LATENT, dtype=torch.float64)
+    one_by_one = torch.stack([model.nll(batch, one) for one in z])
+    together = model.nll(batch, z)
+    assert together.shape == (n, len(lengths)) and together.requires_grad
+    near(together, one_by_one)
+    with torch.no_grad():
+        near(model.nll(batch, z), one_by_one.detach())
+
+
+def test_gradients_of_many_codes_are_those_of_each():
+    model, batch = model_of(output="skip").double(), text([3, 7, 1])
+    z = torch.randn(4, 3, LATENT, dtype=torch.float64, requires_grad=True)
+    wanted = [z, *model.decoder.parameters()]
+    ours = torch.autograd.grad(model.nll(batch, z).sum(), wanted)
+    theirs = torch.autograd.grad(sum(model.nll(batch, one).sum() for one in z), wanted)
+    for mine, other in zip(ours, theirs, strict=True):
+        near(mine, other)
+    assert all(gradient.ne(0).any() for gradient in ours)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "logits"), [(1, 1), (40, 4 * VOCABULARY), (1 << 12, VOCABULARY - 1), (1 << 30, 1 << 30)]
+)
+def test_where_codes_tokens_and_logits_are_cut_does_not_matter_and_bounds_what_is_held(monkeypatch, tokens, logits):
+    model, batch, z = model_of().double().eval(), text([3, 7, 1, 3]), torch.randn(50, 4, LATENT).double()
+    whole, held = model.nll(batch, z).detach(), {"tokens": 0, "logits": 0}
+    stack, linear = model.decoder.stack.forward, functional.linear
+
+    def counted(x, *rest, **more):
+        held["tokens"] = max(held["tokens"], len(x))
+        return stack(x, *rest, **more)
+
+    def counted_logits(x, weight, bias=None):
+        found = linear(x, weight, bias)
+        held["logits"] = max(held["logits"], found.numel() if len(weight) == VOCABULARY else 0)
+        return found
+
+    monkeypatch.setattr(transformer, "TOKENS", tokens)
+    monkeypatch.setattr(transformer, "LOGITS", logits)
+    monkeypatch.setattr(model.decoder.stack, "forward", counted)
+    monkeypatch.setattr(functional, "linear", counted_logits)
+    with torch.no_grad():
+        near(model.nll(batch, z), whole)
+    one_code = len(batch.targets) + len(batch)  # with the prefixes
+    assert held["tokens"] <= max(one_code, tokens * one_code / len(batch.targets))
+    assert 0 < held["logits"] <= max(VOCABULARY, logits)
+
+
+def test_single_precision_is_enough_for_many_codes():
+    lengths = np.random.default_rng(0).integers(1, 30, 20)
+    model = model_of(1, vocabulary=300, width=32, latent=8).eval()
+    batch, z = text(lengths, 0, 300), torch.randn(7, 20, 8)
+    with torch.no_grad():
+        single = model.nll(batch, z)
+        near(single.double(), model.double().nll(batch, z.double()), 2e-5)
+
+
+@pytest.mark.parametrize("inject", transformer.WAYS)
+def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood(inject):
+    """With one latent dimension log p(x) is an integral over a line."""
+    model, batch = model_of(latent=1, inject=inject).double().eval(), text([6, 4, 2])
+    grid = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+    prior = -0.5 * (grid.square() + math.log(2 * math.pi))
+    with torch.no_grad():
+        joint = prior[:, None] - model.nll(batch, grid[:, None, None].expand(-1, 3, 1))
+        exact = -(torch.logsumexp(joint, 0) + math.log(float(grid[1] - grid[0]))).numpy()
+        weights = log_weights(partial(model.nll, batch), model.encode(batch), 5000, torch.Generator().manual_seed(0))
+    few, many = importance_weighted(weights[:20]), importance_weighted(weights)
+    assert (few["nelbo"] >= few["nll"]).all()
+    error = np.sqrt((len(weights) / many["ess"] - 1) / len(weights))
+    assert (np.abs(many["nll"] - exact) < 5 * error + 1e-6).all()
+
+
+# ---------------------------------------------------------------- writing
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("options", VARIANTS)
+@torch.no_grad()
+def test_what_is_written_has_the_probability_that_nll_reports(options, output):
+    model, batch = model_of(output=output, **options).double().eval(), text([4, 4, 4])  # of one length
+    z, total = torch.randn(3, LATENT).double(), torch.zeros(3).double()
+    next_logits, tokens = model.decoder.writer(z), functional.pad(batch.tokens, (1, 0), value=BOS)
+    for t in range(1, tokens.shape[1]):
+        total -= next_logits(tokens[:, :t]).log_softmax(1)[torch.arange(3), tokens[:, t]]
+    near(model.nll(batch, z), total)
+
+
+def test_a_seed_decides_what_is_written_and_the_likeliest_words_need_none():
+    model, z = model_of().eval(), torch.randn(20, LATENT)
+    drawn = [model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert len(drawn[0]) == 20 and drawn[0].tokens.tolist() == drawn[1].tokens.tolist() != drawn[2].tokens.tolist()
+    state = torch.get_rng_state()
+    assert model.generate(z, greedy=True).tokens.tolist() == model.generate(z, greedy=True).tokens.tolist()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# ---------------------------------------------------------------- dropout
+
+
+@pytest.mark.parametrize("where", ["dropout_in", "dropout_out"])
+def test_dropout_acts_in_training_only_and_anew_for_each_code(where):
+    batch, z = text(TIES), torch.ones(len(TIES), LATENT)
+    model, without = model_of(**{where: 0.5}), model_of()
+    assert not model.nll(batch, z).equal(model.nll(batch, z))
+    first, second = model.nll(batch, z.expand(2, -1, -1))
+    assert not first.equal(second)
+    assert model.eval().nll(batch, z).equal(without.nll(batch, z))
+
+
+def test_the_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
+    model, batch, z = model_of(word_dropout=0.5).double(), text([7, 5, 5, 2]), torch.randn(4, LATENT).double()
+    fed, dropping = [], transformer.drop_words
+    monkeypatch.setattr(transformer, "drop_words", lambda *given: fed.append(dropping(*given)) or fed[-1])
+    nll = model.nll(batch, z)
+    inputs = batch.tokens.new_zeros(batch.tokens.shape)
+    inputs[batch.owner, transformer.times(batch)] = fed[0][0]
+    assert inputs[:, 0].eq(BOS).all() and inputs.eq(UNK).any() and UNK not in batch.targets
+    by_hand = [
+        naive_nll(model, words_of(batch, i), z[i], inputs[i, :length].tolist())
+        for i, length in enumerate(batch.lengths)
+    ]
+    near(nll, torch.stack(by_hand))
+    without, state = model_of().double().nll(batch, z), torch.get_rng_state()
+    assert model.eval().nll(batch, z).equal(without) and len(fed) == 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# ---------------------------------------------------------------- initialisation, parts, sizes
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("head", [Gaussian, partial(BatchNormTau, tau=0.5)])
+def test_all_that_is_shared_starts_from_the_same_weights(head, output):
+    plain, after_plain = model_of(5).state_dict(), torch.rand(3)
+    torch.manual_seed(5)
+    sizes = {"width": WIDTH, "layers": 2, "attention_heads": 2, "latent": LATENT}
+    ours = TransformerConfig(**sizes).build(VOCABULARY, head, Options(output=OUTPUTS[output])).state_dict()
+    assert torch.equal(torch.rand(3), after_plain)
+    assert all(torch.equal(weight, ours[name]) for name, weight in plain.items())
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("options", VARIANTS)
+def test_parts_hold_every_parameter_exactly_once_and_all_of_them_are_used(options, output):
+    model = model_of(output=output, **options)
+    held = [p for part in model.parts().values() for p in part]
+    assert (
+        len(held)
+        == len({id(p) for p in held})
+        == len(list(model.parameters()))
+        == len(model.state_dict()) - (output == "lipschitz")
+    )
+    assert {id(p) for p in model.posterior.parameters()} <= {id(p) for p in model.parts()["encoder"]}
+    batch = text(TIES)
+    q = model.encode(batch)
+    (model.nll(batch, q.sample()) + q.kl.sum(-1)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in held)
+
+
+def test_the_shipped_size_begins_near_the_loss_of_a_uniform_guess():
+    """Tied embeddings of unit scale would begin far above it: as outputs they are sqrt(width) times smaller."""
+    model = TransformerConfig().build(366, Gaussian)
+    batch = text(np.random.default_rng(0).integers(5, 29, 32), 0, 366)
+    per_token = model.nll(batch, torch.randn(32, 16)).detach().sum() / len(batch.targets)
+    assert abs(per_token - math.log(366)) < 1
+    assert model.encode(batch).mean.std(0).mean() > 0.02  # and codes differ
+
+
+@pytest.mark.parametrize("name", ["width", "layers", "attention_heads", "latent"])
+@pytest.mark.parametrize("value", [0, -3, 2.5, True])
+def test_sizes_below_one_are_refused(name, value):
+    with pytest.raises(InputError) as caught:
+        model_of(**{name: value})
+    assert str(caught.value) == f"model.{name}={value}: allowed is a whole number of at least 1"
+
+
+@pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])
+@pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])
+def test_dropouts_outside_their_range_are_refused(name, value):
+    with pytest.raises(InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"):
+        model_of(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("width=7", "model.width=7: allowed is a multiple of model.attention_heads=2"),
+        ("pool=last", "model.pool=last: allowed are mean, summary"),
+        ("inject=memory", "model.inject=memory: allowed are both, prefix, add"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_data_is_read(word, message, monkeypatch):
+    from uncollapse.data.builtin import GrammarConfig
+
+    monkeypatch.setattr(GrammarConfig, "load", lambda *_: pytest.fail("data were read"))
+    with pytest.raises(InputError) as caught:
+        prepare(composed("head=plain", *TINY, f"model.{word}"), "plain")
+    assert str(caught.value) == message
+
+
+# ---------------------------------------------------------------- under every head
+
+TINY = [
+    "model=transformer",
+    "model.width=8",
+    "model.layers=1",
+    "model.attention_heads=2",
+    "model.latent=4",
+    *(word for word in SMALL if not word.startswith("model.")),
+]
+
+
+def words_for(head: str, *more: str) -> list[str]:
+    return [*TINY, *(f"{knob}={SHORT[knob]}" for knob in sorted(knobs_of(head) & SHORT.keys())), *more]
+
+
+def run_tiny(results: Path, head: str, *more: str) -> Path:
+    """The folder of a small run; the same words go on with the same run."""
+    words = words_for(head, *more)
+    run(composed(f"head={head}", f"results={results}", *words), head, words)
+    return folder_of(results, head)
+
+
+@cache
+def weights_at_start(head: str) -> dict[str, torch.Tensor]:
+    return prepare(composed(f"head={head}", *words_for(head)), head).model.state_dict()
+
+
+@pytest.mark.parametrize("head", heads())
+def test_it_trains_under_every_head_and_keeps_what_the_head_promises(head: str, tmp_path: Path):
+    plain, start = weights_at_start("plain"), weights_at_start(head)
+    shared = plain.keys() & start.keys()
+    assert {name for name in plain if not name.startswith("posterior.")} <= shared
+    assert all(torch.equal(plain[name], start[name]) for name in shared)
+
+    folder = run_tiny(tmp_path, head)
+    seen = rows(folder)
+    assert all(math.isfinite(row["nelbo"]) and math.isfinite(row["ppl"]) for row in seen)
+    assert all(row["kl_minus_floor"] > -1e-4 for row in seen if row["mode"] == "train" and row["floor"] is not None)
+    end = load_file(folder / "model.safetensors")
+    assert end.keys() == start.keys()
+    moved = {name.split(".")[0] for name, weight in end.items() if not torch.equal(weight, start[name])}
+    assert moved >= {"decoder"} | ({"encoder"} if head != "lm" else set())
+
+
+@pytest.mark.parametrize("head", ["word_dropout", "bn_tau", "ae_pretrain", "aggressive", "semi_amortized"])
+def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    dropout = ("model.dropout_in=0.3", "model.dropout_out=0.3", "trainer.eval_every=4")
+
+    def cut(console: Console, step: int, *rest: object) -> None:
+        if step == 9:  # the last checkpoint is of step 8, an epoch has 6
+            raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Console, "stepped", cut)
+        run_tiny(tmp_path / "cut", head, *dropout)
+    resumed, whole = run_tiny(tmp_path / "cut", head, *dropout), run_tiny(tmp_path / "whole", head, *dropout)
+    assert rows(whole) == rows(resumed) and summary(whole) == summary(resumed)
+    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (whole, resumed))
+    require_same({**one, "seconds": 0}, {**other, "seconds": 0})
+
+
+@pytest.mark.parametrize("head", ["plain", "skip"])
+@pytest.mark.parametrize("seed", range(2))
+def test_gradients_through_the_steps_of_refinement_are_those_of_differences(head: str, seed: int):
+    parts = prepare(composed(f"head={head}", *TINY, f"seed={seed}"), head)
+    with twice_differentiable():  # the kernels that train otherwise have no second derivative
+        check_against_differences(SemiAmortized(3, 0.2, 0.5, 5.0), parts.model.double(), first_batch(parts), seed)
+
+
+def test_it_learns_a_single_batch(tmp_path: Path):
+    folder = run_tiny(
+        tmp_path, "plain", "data.train=16", "trainer.epochs=80", "trainer.eval_every=80", "trainer.lr=1e-2"
+    )
+    first, last = (row["rec"] for row in rows(folder) if row["split"] == "train")
+    assert last < 0.7 * first
