@@ -35,11 +35,21 @@ from uncollapse.report.results import ReportError, run_folders
 from uncollapse.run import alone, prepare
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
-METRICS = ("nll", "probe", "statistics")
+METRICS = ("nll", "probe", "statistics", "samples")
 MOST = 1_000_000  # codes per example: they are drawn at once
-OWN = ("nll", "oracle_gap", "probe")  # summary keys with these beginnings are written here, never by training
+TOLD = (  # on the line that tells of a result
+    "nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap",
+    "sample_grammatical", "sample_oracle_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
+)  # fmt: skip
+OWN = (
+    "nll",
+    "oracle_gap",
+    "probe",
+    "sample_",
+)  # summary keys with these beginnings are written here, never by training
 HELP = """Evaluate a finished run, or every finished run of a study: nll by importance weighting (bound of -log p(x)), probes of
-known labels, and the statistics of one pass (rec, kl, mi, au, shuffle_gap ...). Results join summary.json; evaluated before: skipped."""
+known labels, the statistics of one pass (rec, kl, mi, au, shuffle_gap ...), and samples to look at. Results join
+summary.json; evaluated before: skipped."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class Settings:
             return f"{self.split}-nll-K{self.samples}{few}"
         if metric == "probe":
             return f"{self.split}-probe" + ("" if self.labels is None else "-" + "-".join(map(str, self.labels)))
-        return f"{self.split}-statistics{few}"
+        return f"{self.split}-samples" if metric == "samples" else f"{self.split}-statistics{few}"
 
 
 @dataclass(frozen=True)
@@ -331,7 +341,15 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
     }
 
 
+def samples_of(subject: Subject, settings: Settings) -> dict:
+    """What the model writes or draws, into `samples/` of the run folder, and numbers about it."""
+    from uncollapse.samples import look
+
+    return look(subject, settings.split)
+
+
 FUNCTIONS: dict[str, Callable[[Subject, Settings], dict]] = {
+    "samples": samples_of,
     "nll": nll_of,
     "probe": probe_of,
     "statistics": statistics_of,
@@ -401,8 +419,7 @@ def join(folder: Path) -> None:
 
 def line(result: dict) -> str:
     """The scalars that matter, with their errors."""
-    names = ("nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap")
-    found = [name for name in names if isinstance(result.get(name), float)]
+    found = [name for name in TOLD if isinstance(result.get(name), float)]
     errors = {name: result.get(f"{name}_se") for name in found}
     return ", ".join(f"{n} {result[n]:.3f}" + (f" ± {errors[n]:.3f}" if errors[n] is not None else "") for n in found)
 

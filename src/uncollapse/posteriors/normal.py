@@ -29,6 +29,8 @@ class Posterior(Protocol):
         self, z: Tensor
     ) -> Tensor: ...  # log q(z|x) - log p(z): [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]
 
+    # where not every point is a code: project(z) -> the nearest one that is, shapes as z
+
 
 @dataclass(frozen=True)
 class DiagonalGaussian:

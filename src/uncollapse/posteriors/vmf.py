@@ -143,6 +143,10 @@ class Directional:
         """[n, D] uniform on the sphere."""
         return nn.functional.normalize(noise_like(self.mu[0], (n,), generator))
 
+    def project(self, z: Tensor) -> Tensor:
+        """Any point but 0 onto the sphere, the only place where the decoder knows codes."""
+        return nn.functional.normalize(z, dim=-1)
+
     def log_ratio(self, z: Tensor) -> Tensor:
         """kappa mu.z - ln F, shapes as `DiagonalGaussian.log_ratio`."""
         if z.dim() == 3 and z.shape[1] == 1:

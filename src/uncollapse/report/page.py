@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from .figures import Shown, draw_all
 from .results import ReportError, Study, is_run, read_study
+from .samples import Sampled, all_samples
 from .stats import finished
 from .tables import Table, all_tables, write
 
@@ -22,10 +23,12 @@ def write_report(folder: str | Path) -> tuple[Path, str]:
     report = claim(study.folder / "report")
     tables = all_tables(study.runs)
     for table in tables:
-        write(table, report / "tables")
+        if not (table.name == "samples" and table.text.empty):
+            write(table, report / "tables")
     figures = draw_all(study, report / "figures")
     page = report / "index.html"
-    page.write_text(render(study, tables, figures), encoding="utf-8")
+    samples = all_samples(study.runs, study.folder, report)
+    page.write_text(render(study, tables, figures, samples), encoding="utf-8")
     return page, terminal(study, tables[0])
 
 
@@ -42,7 +45,9 @@ def claim(report: Path) -> Path:
     return report
 
 
-def render(study: Study, tables: Iterable[Table], figures: Iterable[Shown]) -> str:
+def render(
+    study: Study, tables: Iterable[Table], figures: Iterable[Shown], samples: Iterable[tuple[str, list[Sampled]]]
+) -> str:
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     runs = study.runs
@@ -51,6 +56,7 @@ def render(study: Study, tables: Iterable[Table], figures: Iterable[Shown]) -> s
         study=study,
         single=is_run(study.folder),
         figures=list(figures),
+        samples=list(samples),
         tables={table.name: table for table in tables},
         counts=status_counts(runs),
         open_runs=runs[runs["status"] != "done"].to_dict("records"),

@@ -20,6 +20,10 @@ EVALUATED = (  # in the summary once scripts/evaluate.py has been there
     "nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ppl", "oracle_gap", "oracle_gap_se",
     "probe", "probe_se", "probe_labels",
 )  # fmt: skip
+SAMPLED = (  # and with --metrics samples
+    "sample_count", "sample_grammatical", "sample_oracle_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
+    "sample_self_bleu_data", "sample_words",
+)  # fmt: skip
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
 ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
 COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
@@ -159,7 +163,7 @@ def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> d
         training |= summary.get("train_mode") or {}
     machine = {key: summary[key] for key in ("commit", "versions", "threads", "device") if summary.get(key) is not None}
     return {
-        **{key: number(evaluation.get(key)) if done else np.nan for key in (*METRICS, *TESTED, *EVALUATED)},
+        **{key: number(evaluation.get(key)) if done else np.nan for key in (*METRICS, *TESTED, *EVALUATED, *SAMPLED)},
         "kl_train_mode": number(training.get("kl")) if done else np.nan,
         "moments": evaluation.get("moments") if done else None,
         "moments_train_mode": training.get("moments") if done else None,

@@ -7,18 +7,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .runs import EVALUATED, METRICS, TESTED
+from .runs import EVALUATED, METRICS, SAMPLED, TESTED
 from .stats import against_plain, by_group, finished, paired_difference, plain_of, relative_time, summarise
 
 PAIRED = ("nll", "kl", "mi", "shuffle_gap", "probe", "nelbo", "rec")
 SHOWN = (
     "nll", "ppl", "kl", "mi", "au", "shuffle_gap", "probe", "oracle_gap", "nelbo", "rec", "floor", "kl_minus_floor",
 )  # fmt: skip
-NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, "seconds_per_step", "kl_train_mode")
+NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, *SAMPLED, "seconds_per_step", "kl_train_mode")
 NONE = "–"
 LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print; wider tables go on below
 HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time", "d_nll": "nll - plain"}
-DIGITS = {"au": 1, "probe": 3}
+DIGITS = {
+    "au": 1, "probe": 3, "sample_grammatical": 3, "sample_distinct": 3, "sample_novel": 3, "sample_self_bleu": 1,
+    "sample_self_bleu_data": 1, "sample_words": 1,
+}  # fmt: skip
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "≤": r"$\leq$", "≥": r"$\geq$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
@@ -38,7 +41,7 @@ class Table(NamedTuple):
 
 
 def all_tables(runs: pd.DataFrame) -> list[Table]:
-    return [summary(runs), paired(runs), every_run(runs)]
+    return [summary(runs), paired(runs), samples(runs), every_run(runs)]
 
 
 def summary(runs: pd.DataFrame) -> Table:
@@ -135,6 +138,25 @@ def difference(group: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
         statistics = paired_difference(group[metric], plain[metric])
         row |= {f"d_{metric}_{part}": value for part, value in zip(("n", "mean", "half"), statistics, strict=True)}
     return row
+
+
+def samples(runs: pd.DataFrame) -> Table:
+    """How good samples of the prior are; empty where no run has been asked for them."""
+    metrics = [name for name in SAMPLED if name != "sample_count"]
+    numbers = summarise(runs, ["sample_count", *metrics])
+    numbers = numbers.join(runs.drop_duplicates("order").set_index("order")["group"])
+    numbers["n"] = runs.groupby("order")["status"].agg(lambda status: (status == "done").sum())
+    numbers = numbers[numbers["sample_count_n"] > 0]
+    text = pd.DataFrame({"group": numbers["group"], "n": numbers["n"].astype(str)})
+    for metric in metrics:
+        text[metric.removeprefix("sample_").replace("_", " ")] = cells(numbers, metric, DIGITS.get(metric))
+    title = (
+        "Sentences drawn from the prior, mean ± half-width of the 95 % t-interval over seeds. grammatical: share that the grammar can "
+        "make; oracle ppl: their perplexity under its exact probabilities. distinct, novel: shares of different sentences, and of those "
+        "not in the training part. self bleu: BLEU-4 against each other, 0 to 100; self bleu data: of as many training sentences, "
+        "which is what a faithful model reaches. words: a sentence."
+    )
+    return Table("samples", title, numbers.reset_index(drop=True), filled(text))
 
 
 def every_run(runs: pd.DataFrame) -> Table:
