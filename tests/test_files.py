@@ -439,6 +439,23 @@ def test_a_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
     assert spelled(data, "train") == ["three", "one"] and data.labels["train"]["label"].tolist() == [0, 1]
 
 
+def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path):
+    numbers = [str(n) for n in range(50)]
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "".join(f"{int(n) % 5}\t{n} {n}\n" for n in numbers)))
+    whole, part, same = (read(folder, labels=True, train_size=size) for size in (None, 20, 20))
+    kept = [int(sentence.split()[0]) for sentence in spelled(part, "train")]
+    assert (
+        len(kept) == 20
+        and kept == sorted(set(kept))
+        and kept != list(range(20))
+        and kept == [int(sentence.split()[0]) for sentence in spelled(same, "train")]
+    )
+    assert part.labels["train"]["label"].tolist() == [n % 5 for n in kept]
+    assert part.vocabulary == whole.vocabulary and spelled(part, "test") == spelled(whole, "test")
+    assert spelled(read(folder, labels=True, train_size=20, split_seed=1), "train") != spelled(part, "train")
+    assert spelled(read(folder, labels=True, train_size=51), "train") == spelled(whole, "train")
+
+
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
     [

@@ -18,8 +18,8 @@ import numpy as np
 
 from uncollapse.data.blocks import Lines
 from uncollapse.data.corpus import Corpus
-from uncollapse.data.hub import ALIASES, hub_parts, prepare_command
-from uncollapse.data.text import SPLITS, TextData, check_batching
+from uncollapse.data.hub import ALIASES, hub_parts, prepare_command, shuffled
+from uncollapse.data.text import SPLITS, TextData, check_batching, select
 from uncollapse.data.tokenise import Shape, tokenise
 from uncollapse.errors import InputError, whole
 
@@ -33,7 +33,8 @@ CHOOSING = ("subset", "column", "label", "tokenise", "train_size", "valid_size",
 class TextConfig:
     """Text from three files, from a folder that holds train/valid/test.txt[.gz|.xz], or from a hub data set.
 
-    Files are taken as they stand; the options from `subset` to `split_seed` are about hub sets only.
+    Files are taken as they stand, and the options from `subset` to `tokenise` are about hub sets only. The sizes are how many rows of a
+    hub set are drawn, by `split_seed`; of files, how many sentences at most, the vocabulary being that of the whole training part.
     """
 
     kind: ClassVar[str] = "text"
@@ -71,6 +72,8 @@ class TextConfig:
                 if not (folder / "meta.json").exists():  # another process may have been first
                     self.prepare(folder, files, labelled)
         corpora, labels, meta = fetch(folder)
+        if files:
+            corpora, labels = self.cut(corpora, labels)
         name = self.label or "label"
         return TextData(
             corpora,
@@ -90,6 +93,22 @@ class TextConfig:
             return
         with hub_parts(self) as parts:
             store(folder, parts, shape)
+
+    def cut(
+        self, corpora: dict[str, Corpus], labels: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Corpus], dict[str, np.ndarray]]:
+        """At most the sizes asked for of each part, drawn by split_seed, in their old order."""
+        corpora, labels = dict(corpora), dict(labels)
+        for split, corpus in corpora.items():
+            size = getattr(self, f"{split}_size")
+            if size is None or size >= len(corpus):
+                continue
+            kept = np.zeros(len(corpus), dtype=bool)
+            kept[shuffled(len(corpus), self.split_seed, split)[:size]] = True
+            corpora[split] = select(corpus.tokens, corpus.offsets, kept)
+            if labels:
+                labels[split] = labels[split][kept]
+        return corpora, labels
 
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""

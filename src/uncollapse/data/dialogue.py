@@ -1,0 +1,276 @@
+"""Dialogues for the conditional VAE: each turn but the first is a response, the turns before it are its context.
+
+From files of one dialogue a line as JSON, {"turns": [{"text": ..., "act": ..., "emotion": ...}, ...]} (act and emotion may be missing), or
+from the hub's DailyDialog (columns dialog, act, emotion: lists).
+"""
+
+import gzip
+import io
+import lzma
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.data.corpus import EOS, Corpus, TextBatch, make_batch
+from uncollapse.data.hub import ALIASES, load, shuffled
+from uncollapse.data.text import (
+    SPLITS,
+    TextData,
+    build_vocabulary,
+    check_batching,
+    count_words,
+    encode,
+    separated,
+    split_words,
+)
+from uncollapse.errors import InputError, whole
+
+LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
+OPENERS: Mapping[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+
+
+@dataclass(frozen=True)
+class DialogueBatch(TextBatch):
+    """B responses, longest first, and their contexts; response i's context is row place[i] of `context`, which is sorted by itself."""
+
+    context: TextBatch
+    place: Tensor
+
+    def to(self, device: torch.device) -> "DialogueBatch":
+        if device.type == "cpu":
+            return self
+        moved = super().to(device)
+        assert isinstance(moved, DialogueBatch)
+        return replace(moved, context=self.context.to(device), place=self.place.to(device))
+
+
+@dataclass(frozen=True)
+class DialogueData(TextData):
+    """`corpora` are the responses; `contexts` (split -> Corpus) what was said before each, turns ending with end-of-sentence."""
+
+    contexts: Mapping[str, Corpus] = field(default_factory=dict)
+
+    def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> DialogueBatch:
+        """These examples; the same in every epoch."""
+        responses = make_batch(self.corpora[split], examples)
+        context = make_batch(self.contexts[split], responses.examples)
+        place = np.empty(len(examples), dtype=np.int64)
+        place[np.argsort(responses.examples, kind="stable")] = np.argsort(context.examples, kind="stable")
+        return DialogueBatch(**vars(responses), context=context, place=torch.from_numpy(place))
+
+    def facts(self) -> dict:
+        words = {split: corpus.words_per_sentence for split, corpus in self.contexts.items()}
+        return {**super().facts(), "words_per_context": words}
+
+
+@dataclass(frozen=True)
+class Turns:
+    """One part: the turns of all dialogues as Arrow strings [T], how many each dialogue has [N], and labels by name, strings [T]."""
+
+    texts: Any
+    sizes: np.ndarray
+    labels: Mapping[str, np.ndarray]
+
+
+@dataclass
+class DialogueConfig:
+    """Dialogues from a folder with train/valid/test.jsonl[.gz|.xz], or from the hub."""
+
+    kind: ClassVar[str] = "dialogue"
+    subset: ClassVar[str | None] = None
+    name: str = "dailydialog"
+    dir: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    turns: int = 3
+    context_words: int = 60
+    train_size: int | None = None
+    valid_size: int | None = None
+    test_size: int | None = None
+    split_seed: int = 0
+    vocab_size: int | None = 20000
+    min_count: int = 1
+    max_length: int | None = 40
+    batch_size: int = 32
+    batching: str = "mixed"
+
+    def load(self) -> DialogueData:
+        """InputError for anything that is missing, damaged or left empty."""
+        check_batching(self.batch_size, self.batching)
+        for name in ("turns", "context_words", "min_count"):
+            whole(f"data.{name}", getattr(self, name), 1)
+        for name in ("vocab_size", "max_length", *(f"{split}_size" for split in SPLITS)):
+            if getattr(self, name) is not None:
+                whole(f"data.{name}", getattr(self, name), 1)
+        whole("data.split_seed", self.split_seed, 0)
+        parts = from_folder(Path(self.dir).expanduser()) if self.dir is not None else from_hub(self)
+        return self.arranged(parts)
+
+    def arranged(self, parts: Mapping[str, Turns]) -> DialogueData:
+        """Words to ids, turns to pairs of context and response."""
+        words = {split: split_words(separated(part.texts)) for split, part in parts.items()}
+        vocabulary = build_vocabulary(count_words(words["train"][0]), self.vocab_size, self.min_count)
+        classes = {name: classes_of(parts, name) for name in parts["train"].labels}
+        corpora, contexts, labels, skipped = {}, {}, {}, {}
+        for split, part in parts.items():
+            flat, offsets = words[split]
+            lines = Corpus(encode(flat, vocabulary).astype(np.int32), offsets)
+            responses, skipped[split] = self.responses(part.sizes, lines.lengths)
+            if not len(responses):
+                raise InputError(
+                    f"data={self.name}: no response is left in the {split} part ({len(lines)} turns, skipped: {skipped[split]})"
+                )
+            responses = self.cut(responses, split)
+            corpora[split] = gathered(lines.tokens, lines.offsets[responses], lines.offsets[responses + 1])
+            contexts[split] = self.context_of(lines, part.sizes, responses)
+            numbers = {name: np.searchsorted(known, part.labels[name][responses]) for name, known in classes.items()}
+            labels[split] = numbers
+        known = {name: tuple(map(str, names)) for name, names in classes.items()}
+        return DialogueData(
+            corpora,
+            vocabulary,
+            self.batch_size,
+            self.batching,
+            skipped,
+            labels=labels if classes else {},
+            classes=known,
+            contexts=contexts,
+        )
+
+    def responses(self, sizes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+        """Numbers of the turns that answer another one and are neither empty nor too long, rising; and how many are not."""
+        answers = np.ones(len(lengths), dtype=bool)
+        answers[(np.cumsum(sizes) - sizes)[sizes > 0]] = False
+        empty = answers & (lengths == 0)
+        long = answers & (lengths > self.max_length) if self.max_length is not None else np.zeros_like(answers)
+        return np.flatnonzero(answers & ~empty & ~long), {"empty": int(empty.sum()), "too_long": int(long.sum())}
+
+    def cut(self, responses: np.ndarray, split: str) -> np.ndarray:
+        """At most the size asked for, drawn by split_seed."""
+        size = getattr(self, f"{split}_size")
+        if size is None or size >= len(responses):
+            return responses
+        return responses[np.sort(shuffled(len(responses), self.split_seed, split)[:size])]
+
+    def context_of(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
+        """The last context_words of the `turns` turns before each response, as one sentence each, turns apart by end-of-sentence."""
+        ended = np.insert(lines.tokens, lines.offsets[1:], EOS)
+        offsets = lines.offsets + np.arange(len(lines.offsets))
+        begins = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of the dialogue, for each turn
+        first = np.maximum(begins[responses], responses - self.turns)
+        stops = offsets[responses] - 1  # batches add the last end-of-sentence
+        return gathered(ended, np.maximum(offsets[first], stops - self.context_words), stops)
+
+
+def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpus:
+    """The sentences tokens[start:stop], which may overlap, as a corpus."""
+    lengths = stops - starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Corpus(tokens[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets)
+
+
+def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
+    """The names of a label's classes, by alphabet."""
+    return np.unique(np.concatenate([part.labels[name] for part in parts.values() if name in part.labels]))
+
+
+# ---------------------------------------------------------------- files
+
+
+def from_folder(folder: Path) -> dict[str, Turns]:
+    if not folder.is_dir():
+        raise InputError(f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}")
+    parts = {split: from_file(find(folder, split)) for split in SPLITS}
+    shared = set.intersection(*(set(part.labels) for part in parts.values()))
+    return {
+        split: replace(part, labels={name: part.labels[name] for name in LABELS if name in shared})
+        for split, part in parts.items()
+    }
+
+
+def find(folder: Path, split: str) -> Path:
+    names = [f"{alias}.jsonl{ending}" for alias in ALIASES[split] for ending in ("", *OPENERS)]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(f"data.dir={folder}: no file for the {split} part; looked for {', '.join(names)}")
+
+
+def from_file(path: Path) -> Turns:
+    """InputError for a file that cannot be read, or whose lines are no dialogues."""
+    import pyarrow as pa
+    from pyarrow import json
+
+    try:
+        content = OPENERS.get(path.suffix, open)(path, "rb").read()
+        if not content.strip():
+            raise InputError(f"{path}: the file is empty")
+        table = json.read_json(io.BytesIO(content), json.ReadOptions(block_size=max(1 << 20, len(content))))
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"{path}: damaged or truncated {path.suffix} file ({error}); copy or fetch it again") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: not one JSON object a line ({str(error).splitlines()[0]})") from error
+    if "turns" not in table.column_names:
+        raise InputError(f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see conf/data/dailydialog.yaml")
+    column = table.column("turns").combine_chunks()
+    kind = column.type
+    if not (pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and "text" in names_of(kind.value_type)):
+        raise InputError(f"{path}: `turns` holds {kind}; needed is a list of objects with a `text` each")
+    turns, sizes = column.flatten(), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    labels = {}
+    for name in set(LABELS) & set(names_of(kind.value_type)):
+        values = turns.field(name)
+        if values.null_count:
+            at = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+            line = int(np.searchsorted(np.cumsum(sizes), at, side="right")) + 1
+            raise InputError(f"{path}, line {line}: a turn without `{name}`, which other turns have")
+        labels[name] = np.array(values.cast(pa.string()).to_pylist())
+    return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
+
+
+def names_of(kind: Any) -> list[str]:
+    return [kind.field(i).name for i in range(kind.num_fields)]
+
+
+# ---------------------------------------------------------------- the hub
+
+
+def from_hub(cfg: DialogueConfig) -> dict[str, Turns]:
+    """InputError when the set cannot be loaded or lacks a part or the column of dialogues."""
+    if cfg.hub is None:
+        raise InputError(f"data={cfg.name}: give data.dir=FOLDER with train.jsonl, valid.jsonl and test.jsonl")
+    with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
+        loaded, parts = load(cfg, Path(scratch)), {}
+        for split in SPLITS:
+            name = next((alias for alias in ALIASES[split] if alias in loaded), None)
+            if name is None:
+                raise InputError(f"{cfg.hub}: no {split} part; it has {', '.join(map(str, loaded))}")
+            parts[split] = from_rows(loaded[name], f"{cfg.hub}, {name} part")
+        return parts
+
+
+def from_rows(part: Any, where: str) -> Turns:
+    import pyarrow as pa
+
+    if "dialog" not in part.column_names:
+        raise InputError(f"{where}: no column dialog; it has {', '.join(part.column_names)}")
+    column = part.data.table.column("dialog").combine_chunks()
+    sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    labels = {}
+    for name in LABELS:
+        if name in part.column_names:
+            values = part.data.table.column(name).combine_chunks().flatten().to_pylist()
+            names = getattr(getattr(part.features[name], "feature", None), "names", None)
+            labels[name] = np.array([names[v] if names else str(v) for v in values])
+            if len(labels[name]) != sizes.sum():
+                raise InputError(f"{where}: {len(labels[name])} values of {name} for {sizes.sum()} turns")
+    return Turns(column.flatten().cast(pa.large_string()), sizes, labels)
