@@ -6,10 +6,11 @@ from the hub's DailyDialog (columns dialog, act, emotion: lists).
 
 import gzip
 import io
+import json
 import lzma
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import EOS, Corpus, TextBatch, make_batch
-from uncollapse.data.hub import ALIASES, load, shuffled
+from uncollapse.data.hub import ALIASES, load, prepare_command, shuffled
 from uncollapse.data.text import (
     SPLITS,
     TextData,
@@ -78,13 +79,22 @@ class Turns:
     sizes: np.ndarray
     labels: Mapping[str, np.ndarray]
 
+    def lines(self) -> Iterator[bytes]:
+        """Each dialogue as one line of JSON, as files hold it."""
+        columns = {"text": self.texts.to_pylist(), **{name: values.tolist() for name, values in self.labels.items()}}
+        for start, size in zip(np.cumsum(self.sizes) - self.sizes, self.sizes, strict=True):
+            turns = [
+                dict(zip(columns, row, strict=True))
+                for row in zip(*(c[start : start + size] for c in columns.values()), strict=True)
+            ]
+            yield (json.dumps({"turns": turns}, ensure_ascii=False) + "\n").encode()
+
 
 @dataclass
 class DialogueConfig:
     """Dialogues from a folder with train/valid/test.jsonl[.gz|.xz], or from the hub."""
 
     kind: ClassVar[str] = "dialogue"
-    subset: ClassVar[str | None] = None
     name: str = "dailydialog"
     dir: str | None = None
     hub: str | None = None
@@ -103,6 +113,13 @@ class DialogueConfig:
 
     def load(self) -> DialogueData:
         """InputError for anything that is missing, damaged or left empty."""
+        self.check()
+        return self.arranged(
+            from_folder(Path(self.dir).expanduser(), self.name) if self.dir is not None else from_hub(self)
+        )
+
+    def check(self) -> None:
+        """InputError for a value that makes no sense, before anything is read."""
         check_batching(self.batch_size, self.batching)
         for name in ("turns", "context_words", "min_count"):
             whole(f"data.{name}", getattr(self, name), 1)
@@ -110,8 +127,6 @@ class DialogueConfig:
             if getattr(self, name) is not None:
                 whole(f"data.{name}", getattr(self, name), 1)
         whole("data.split_seed", self.split_seed, 0)
-        parts = from_folder(Path(self.dir).expanduser()) if self.dir is not None else from_hub(self)
-        return self.arranged(parts)
 
     def arranged(self, parts: Mapping[str, Turns]) -> DialogueData:
         """Words to ids, turns to pairs of context and response."""
@@ -184,10 +199,13 @@ def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
 # ---------------------------------------------------------------- files
 
 
-def from_folder(folder: Path) -> dict[str, Turns]:
+def from_folder(folder: Path, name: str) -> dict[str, Turns]:
+    advice = f"; {prepare_command(name, folder)} makes it"
     if not folder.is_dir():
-        raise InputError(f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}")
-    parts = {split: from_file(find(folder, split)) for split in SPLITS}
+        raise InputError(
+            f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
+        )
+    parts = {split: from_file(find(folder, split, advice)) for split in SPLITS}
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
         split: replace(part, labels={name: part.labels[name] for name in LABELS if name in shared})
@@ -195,32 +213,36 @@ def from_folder(folder: Path) -> dict[str, Turns]:
     }
 
 
-def find(folder: Path, split: str) -> Path:
+def find(folder: Path, split: str, advice: str) -> Path:
     names = [f"{alias}.jsonl{ending}" for alias in ALIASES[split] for ending in ("", *OPENERS)]
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise InputError(f"data.dir={folder}: no file for the {split} part; looked for {', '.join(names)}")
+    raise InputError(f"data.dir={folder}: no file for the {split} part; looked for {', '.join(names)}{advice}")
 
 
 def from_file(path: Path) -> Turns:
     """InputError for a file that cannot be read, or whose lines are no dialogues."""
     import pyarrow as pa
-    from pyarrow import json
+    from pyarrow import json as arrow_json
 
     try:
         content = OPENERS.get(path.suffix, open)(path, "rb").read()
         if not content.strip():
             raise InputError(f"{path}: the file is empty")
-        table = json.read_json(io.BytesIO(content), json.ReadOptions(block_size=max(1 << 20, len(content))))
+        table = arrow_json.read_json(io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content))))
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise InputError(f"{path}: damaged or truncated {path.suffix} file ({error}); copy or fetch it again") from error
+        raise InputError(
+            f"{path}: damaged or truncated {path.suffix} file ({error}); copy or fetch it again"
+        ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except pa.ArrowInvalid as error:
         raise InputError(f"{path}: not one JSON object a line ({str(error).splitlines()[0]})") from error
     if "turns" not in table.column_names:
-        raise InputError(f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see conf/data/dailydialog.yaml")
+        raise InputError(
+            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see conf/data/dailydialog.yaml"
+        )
     column = table.column("turns").combine_chunks()
     kind = column.type
     if not (pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and "text" in names_of(kind.value_type)):
@@ -249,7 +271,7 @@ def from_hub(cfg: DialogueConfig) -> dict[str, Turns]:
     if cfg.hub is None:
         raise InputError(f"data={cfg.name}: give data.dir=FOLDER with train.jsonl, valid.jsonl and test.jsonl")
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-        loaded, parts = load(cfg, Path(scratch)), {}
+        loaded, parts = load(cfg.name, cfg.hub, cfg.revision, Path(scratch)), {}
         for split in SPLITS:
             name = next((alias for alias in ALIASES[split] if alias in loaded), None)
             if name is None:

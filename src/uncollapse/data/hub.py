@@ -24,11 +24,14 @@ ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test":
 def hub_parts(cfg: "TextConfig") -> Iterator[dict[str, Rows]]:
     """The parts of cfg.hub by split, of the sizes asked for. InputError for whatever cannot be loaded, or is not in it."""
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-        yield chosen(cfg, described(cfg, load(cfg, Path(scratch))))
+        yield chosen(cfg, described(cfg, load(cfg.name, str(cfg.hub), cfg.revision, Path(scratch), cfg.subset)))
 
 
-def load(cfg: "TextConfig", scratch: Path) -> Any:
-    """The set as `datasets` gives it, its Arrow copy in `scratch`. Downloads stay in the hub's own cache, where they are resumed."""
+def load(name: str, hub: str, revision: str | None, scratch: Path, subset: str | None = None) -> Any:
+    """The set `hub` (of data=name) as `datasets` gives it, its Arrow copy in `scratch`.
+
+    Downloads stay in the hub's own cache, where they are resumed.
+    """
     import datasets
     from huggingface_hub.utils import logging
 
@@ -37,16 +40,16 @@ def load(cfg: "TextConfig", scratch: Path) -> Any:
     told = logging.get_verbosity()
     logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
     try:
-        return datasets.load_dataset(str(cfg.hub), data_dir=cfg.subset, revision=cfg.revision, cache_dir=str(scratch))
+        return datasets.load_dataset(hub, data_dir=subset, revision=revision, cache_dir=str(scratch))
     except Exception as error:  # no connection, no such set, damaged files, script data sets: each has its own type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if Path(str(cfg.hub)).expanduser().is_dir():
+        if Path(hub).expanduser().is_dir():
             raise InputError(
-                f"data.hub={cfg.hub}: this folder could not be loaded ({first}); allowed is one with the Parquet files of a hub set"
+                f"data.hub={hub}: this folder could not be loaded ({first}); allowed is one with the Parquet files of a hub set"
             ) from error
         raise InputError(
-            f"data.hub={cfg.hub}: could not be loaded from the hub ({first}); the same command goes on when it can be reached, or, "
-            f"where it can, {prepare_command(cfg.name)} makes a folder to copy here and name in data.dir=FOLDER"
+            f"data.hub={hub}: could not be loaded from the hub ({first}); the same command goes on when it can be reached, or, "
+            f"where it can, {prepare_command(name)} makes a folder to copy here and name in data.dir=FOLDER"
         ) from error
     finally:
         logging.set_verbosity(told)

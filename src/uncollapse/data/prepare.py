@@ -20,6 +20,7 @@ from typing import Any
 from uncollapse.checkpoint import write_whole
 from uncollapse.config import CONF, typed
 from uncollapse.data.blocks import BLOCK, Block, Lines, Source
+from uncollapse.data.dialogue import DialogueConfig, from_hub
 from uncollapse.data.files import CHOOSING, MANIFEST, TextConfig, find_split
 from uncollapse.data.hub import hub_parts
 from uncollapse.data.synthetic import draw
@@ -81,6 +82,7 @@ SETS = {
         "test_2016; do cat $p.lc.norm.tok.?.en > $p.txt; done`, copy them to {out} as train.txt, valid.txt, test.txt, and give this "
         "command again to check them",
     ),
+    "dailydialog": Known("CC BY-NC-SA 4.0", rows=per_split(11_118, 1_000, 1_000)),
     "snli": Known("CC BY-SA 4.0", rows=per_split(550_152, 10_000, 10_000)),
     "wikitext": Known("CC BY-SA 3.0 and GFDL", rows=per_split(36_718, 3_760, 4_358)),
     "synthetic": Known(
@@ -135,18 +137,24 @@ def prepare(name: str, out: Path, overrides: Sequence[str] = (), licensed: bool 
     if name == "synthetic":
         plan = Plan(out, {"recipe": "He et al. 2019", "seed": SEED}, labels=False)
         plan.make(("train.txt", "valid.txt", "test.txt"), lambda: drawn(SEED), known)
+    elif isinstance(cfg, DialogueConfig):
+        plan = Plan(out, {"hub": cfg.hub, "revision": cfg.revision}, labels=True)
+        rows = known.rows if cfg.hub == config_of(name, ()).hub else {}
+        plan.make(tuple(f"{split}.jsonl" for split in SPLITS), lambda: dialogues(cfg, rows), known)
     elif cfg.hub is None or (known.by_hand and not licensed and not is_folder(cfg.hub)):
         plan = Plan(out, {"by": "hand"}, labels=bool(cfg.labels))
         plan.check(name, known)
     else:
         source = {"hub": cfg.hub, "revision": cfg.revision, **{key: getattr(cfg, key) for key in CHOOSING}}
         plan = Plan(out, source, labels=cfg.label is not None)
-        usual = cfg.hub == config_of(name, ()).hub and cfg.subset == config_of(name, ()).subset
+        own = config_of(name, ())
+        usual = isinstance(own, TextConfig) and (cfg.hub, cfg.subset) == (own.hub, own.subset)
         plan.make(tuple(f"{split}.txt" for split in SPLITS), lambda: fetched(cfg, known if usual else None), known)
-    print(f"next: python train.py data={name} data.dir={out}", flush=True)
+    model = " model=lstm_conditional" if isinstance(cfg, DialogueConfig) else ""
+    print(f"next: python train.py data={name} data.dir={out}{model}", flush=True)
 
 
-def config_of(name: str, overrides: Sequence[str]) -> TextConfig:
+def config_of(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfig:
     """conf/data/<name>.yaml with the overrides. InputError for a key that it does not have."""
     from omegaconf import OmegaConf
 
@@ -175,14 +183,26 @@ def drawn(seed: int) -> Iterator[tuple[str, Iterator[bytes]]]:
 def fetched(cfg: TextConfig, known: Known | None) -> Iterator[tuple[str, Iterator[bytes]]]:
     """The parts of a hub set as blocks of lines; the set's own sizes are checked first."""
     with hub_parts(cfg) as parts, ThreadPoolExecutor(cores()) as pool:
-        sizes = {split: parts[split].table.num_rows for split in SPLITS if known and split in known.rows}
-        for split, size in sizes.items():
-            if known and size != known.rows[split]:
-                raise InputError(
-                    f"{cfg.hub}: its {split} part has {size:,} rows where {known.rows[split]:,} are known; it has changed or is damaged"
-                )
+        check_rows(cfg.hub, {split: parts[split].table.num_rows for split in SPLITS}, known.rows if known else {})
         for split in SPLITS:
             yield f"{split}.txt", as_lines(parts[split], pool)
+
+
+def dialogues(cfg: DialogueConfig, rows: Mapping[str, int]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The parts of a hub set of dialogues as lines of JSON; the set's own sizes are checked first."""
+    parts = from_hub(cfg)
+    check_rows(cfg.hub, {split: len(part.sizes) for split, part in parts.items()}, rows)
+    for split, part in parts.items():
+        yield f"{split}.jsonl", part.lines()
+
+
+def check_rows(hub: str | None, found: Mapping[str, int], known: Mapping[str, int]) -> None:
+    """InputError for a part that has not as many rows as are known."""
+    for split, rows in known.items():
+        if found[split] != rows:
+            raise InputError(
+                f"{hub}: its {split} part has {found[split]:,} rows where {rows:,} are known; it has changed or is damaged"
+            )
 
 
 def as_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:

@@ -1,0 +1,156 @@
+"""The conditional LSTM VAE for dialogue: a response x given its context c.
+
+    q(z|x, c),   p(z|c),   p(x|z, c)      Sohn et al., NeurIPS 2015; for dialogue Serban et al., AAAI 2017, and Zhao et al., ACL 2017
+
+One LSTM reads the context, another the response; the head sees both states. z and the context's state are joined to every decoder input
+and make its first state, as z alone does in `lstm.py`.
+
+prior: held      p(z|c) = N(0, I), or whatever prior the head brings. Every head works and keeps its floor.
+prior: learned   p(z|c) = N(m(c), s(c)^2), made by a linear layer. It can follow q, so a floor under KL(q || N(0, I)) is none under
+                 KL(q || p(z|c)): none is promised. Only for heads whose posterior is a diagonal Gaussian.
+
+With a learned prior all the rest of the house sees u = (z - m(c)) / s(c) in place of z: q(u|x, c) is Gaussian too, the prior of u is
+N(0, I), KL(q(u|x, c) || N(0, I)) = KL(q(z|x, c) || p(z|c)) exactly, and importance weights are the same. Metrics, then, speak of u:
+mi and the gap tell what the code adds to the context. A learned prior is thus no richer than a held one before a decoder that reads
+c as well; what differs is what a head's normalisation holds fast.
+
+Deviations from Zhao et al.: no dialogue acts, topics or speakers as inputs; the prior is linear in the context's state; with head=bow the
+bag of words is told from the code alone, not from the context beside it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.data.corpus import Corpus
+from uncollapse.data.dialogue import DialogueBatch
+from uncollapse.decoders import Options
+from uncollapse.errors import InputError, whole
+from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
+from uncollapse.models.writing import write
+from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
+
+PRIORS = ("learned", "held")
+
+
+@dataclass
+class ConditionalLSTMConfig:
+    """Sizes, and whether the prior is learned or held."""
+
+    takes: ClassVar[str] = "dialogue"
+    embedding: int = 64
+    hidden: int = 128
+    latent: int = 16
+    prior: str = "learned"
+    dropout_in: float = 0.0
+    dropout_out: float = 0.0
+
+    def build(
+        self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+    ) -> "ConditionalLSTM":
+        """`posterior` (2 hidden, latent) -> head. InputError for a size below 1, a dropout outside [0, 1), or a head that a learned
+        prior does not fit."""
+        for name in ("embedding", "hidden", "latent"):
+            whole(f"model.{name}", getattr(self, name), 1)
+        for name in ("dropout_in", "dropout_out"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
+        if self.prior not in PRIORS:
+            raise InputError(f"model.prior={self.prior}: allowed are {', '.join(PRIORS)}")
+        return ConditionalLSTM(self, vocabulary, posterior, decoder or Options())
+
+
+class ConditionalLSTM(nn.Module):
+    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats; respond(batch, z [B, D]) -> Corpus."""
+
+    posterior: nn.Module
+
+    def __init__(
+        self,
+        cfg: ConditionalLSTMConfig,
+        vocabulary: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options,
+    ):
+        super().__init__()
+        sizes = LSTMConfig(cfg.embedding, cfg.hidden, dropout_in=cfg.dropout_in, dropout_out=cfg.dropout_out)
+        seen = cfg.latent + cfg.hidden  # by the decoder: the code and the context
+        self.encoder = Encoder(sizes, vocabulary)
+        self.context = Encoder(sizes, vocabulary)
+        self.decoder = Decoder(replace(sizes, latent=seen), vocabulary, decoder.word_dropout)
+        # what heads and priors differ in is built last, so all share one initialisation
+        self.posterior = posterior(2 * cfg.hidden, cfg.latent)
+        if cfg.prior == "learned":
+            self.posterior = Followed(self.posterior, nn.Linear(cfg.hidden, 2 * cfg.latent))
+        self.decoder.output = decoder.output(seen, vocabulary)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of the inference side and of the generative side, which the context's LSTM and a learned prior belong to."""
+        head: nn.Module = self.posterior
+        prior: list[nn.Parameter] = []
+        if isinstance(head, Followed):
+            head, prior = head.head, [*head.prior.parameters()]
+        return {
+            "encoder": [*self.encoder.parameters(), *head.parameters()],
+            "decoder": [*self.context.parameters(), *prior, *self.decoder.parameters()],
+        }
+
+    def encode(self, batch: DialogueBatch) -> Posterior:
+        return self.posterior(torch.cat([self.encoder(batch), self.context_state(batch)], 1))
+
+    def nll(self, batch: DialogueBatch, z: Tensor) -> Tensor:
+        return self.decoder(batch, self.seen(batch, z))
+
+    def respond(
+        self, batch: DialogueBatch, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> Corpus:
+        """A response to each context for codes z [B, D], in the batch's order."""
+        return write(self.decoder.writer(self.seen(batch, z)), len(z), z.device, greedy, generator)
+
+    def context_state(self, batch: DialogueBatch) -> Tensor:
+        """[B, hidden], in the order of the responses."""
+        return self.context(batch.context)[batch.place]
+
+    def seen(self, batch: DialogueBatch, z: Tensor) -> Tensor:
+        """What the decoder reads: z (out of u, where the prior is learned) and the context, [..., B, latent + hidden]."""
+        context = self.context_state(batch)
+        if isinstance(self.posterior, Followed):
+            mean, log_var = self.posterior.prior_of(context)
+            z = mean + torch.exp(0.5 * log_var) * z
+        return torch.cat([z, context.expand(*z.shape[:-1], -1)], -1)
+
+
+class Followed(nn.Module):
+    """A head measured against a learned prior: states [B, 2 hidden] of response and context -> q(u|x, c), see above.
+
+    It declares no floor, whatever the head declares. InputError from the constructor unless the head gives diagonal Gaussians.
+    """
+
+    head: nn.Module
+    prior: nn.Linear
+
+    def __init__(self, head: nn.Module, prior: nn.Linear):
+        super().__init__()
+        self.head, self.prior = head, prior
+        head.eval()
+        with torch.no_grad():
+            found: Any = head(torch.zeros(2, 2 * prior.in_features))
+        head.train()
+        if type(found) is not DiagonalGaussian:
+            raise InputError(
+                f"model.prior=learned: {type(head).__name__} brings a prior or a density of its own; allowed with it is model.prior=held"
+            )
+
+    def prior_of(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """m(c) and ln s(c)^2, [B, latent] each."""
+        mean, log_var = self.prior(context).chunk(2, -1)
+        return mean, log_var
+
+    def forward(self, states: Tensor) -> DiagonalGaussian:
+        q = self.head(states)
+        mean, log_var = self.prior_of(states[:, -self.prior.in_features :])
+        narrow = torch.exp(-0.5 * log_var)
+        return DiagonalGaussian((q.mean - mean) * narrow, q.std * narrow, q.log_var - log_var)

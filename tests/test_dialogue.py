@@ -1,0 +1,291 @@
+"""Dialogues: what is a response and what its context; the conditional VAE, its two priors, and what is measured of its responses."""
+
+import json
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import composed, folder_of, summary
+from torch.distributions import Independent, Normal, kl_divergence
+
+from uncollapse.config import heads
+from uncollapse.data.corpus import EOS
+from uncollapse.data.dialogue import DialogueConfig
+from uncollapse.data.prepare import main as prepare_main
+from uncollapse.data.text import SPLITS
+from uncollapse.errors import InputError
+from uncollapse.metrics.likelihood import log_weights
+from uncollapse.models.lstm_conditional import Followed
+from uncollapse.run import prepare, run
+
+WORDS = ["yes", "no", "maybe", "where", "when", "why", "the", "dog", "cat", "sat", "ran", "home", "today"]
+ACTS = ("inform", "question")
+
+
+def dialogues(count: int, seed: int) -> list[list[dict]]:
+    """Random ones of 2 to 5 turns of 1 to 6 words."""
+    rng = np.random.default_rng(seed)
+    return [
+        [
+            {"text": " ".join(rng.choice(WORDS, rng.integers(1, 7))), "act": str(rng.choice(ACTS))}
+            for _ in range(rng.integers(2, 6))
+        ]
+        for _ in range(count)
+    ]
+
+
+def put(folder: Path, count: int = 60, **changed: list[list[dict]]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, split in enumerate(SPLITS):
+        lines = [json.dumps({"turns": turns}) + "\n" for turns in changed.get(split) or dialogues(count, seed)]
+        with lzma.open(folder / f"{split}.jsonl.xz", "wt") as file:
+            file.writelines(lines)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return put(tmp_path_factory.mktemp("dialogues"))
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    sizes = ("model.embedding=8", "model.hidden=12", "model.latent=4", "data.batch_size=16")
+    return [f"data.dir={folder}", "data=dailydialog", "model=lstm_conditional", *sizes, *more]
+
+
+def parts_of(folder: Path, head: str, *more: str):
+    return prepare(composed(f"head={head}", *words(folder, *more)), head)
+
+
+def spelled(data, corpus, i: int) -> str:
+    return " ".join(data.vocabulary[t] for t in corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]])
+
+
+# ---------------------------------------------------------------- the data
+
+
+def turns(*texts: str) -> list[dict]:
+    return [{"text": text, "act": "inform"} for text in texts]
+
+
+@pytest.fixture
+def few(tmp_path):
+    return put(
+        tmp_path, train=[turns("Where is it?", "Here.", "", "No, there!"), turns("Why?"), turns("Yes", "No no no")]
+    )
+
+
+def test_each_turn_but_the_first_is_a_response_to_those_before_it(few):
+    data = DialogueConfig(dir=str(few)).load()
+    pairs = [(spelled(data, data.contexts["train"], i), spelled(data, data.corpora["train"], i)) for i in range(3)]
+    end = data.vocabulary[EOS]
+    assert pairs == [
+        ("where is it ?", "here ."),
+        (f"where is it ? {end} here . {end}", "no , there !"),
+        ("yes", "no no no"),
+    ]
+    assert data.facts()["skipped"]["train"] == {"empty": 1, "too_long": 0}
+
+
+def test_contexts_have_so_many_turns_and_of_these_so_many_words(few):
+    data = DialogueConfig(dir=str(few), turns=1, max_length=2).load()
+    assert [spelled(data, data.contexts["train"], i) for i in range(1)] == ["where is it ?"]
+    assert data.size("train") == 1 and data.skipped["train"] == {"empty": 1, "too_long": 2}
+    data = DialogueConfig(dir=str(few), context_words=2).load()
+    assert [spelled(data, data.contexts["train"], i) for i in (0, 2)] == ["it ?", "yes"]
+
+
+def test_a_batch_keeps_response_and_context_together(folder):
+    data = DialogueConfig(dir=str(folder)).load()
+    batch = data.batch("train", np.array([5, 3, 40, 7, 1]))
+    assert sorted(batch.examples) == [1, 3, 5, 7, 40]
+    for row, example in enumerate(batch.examples):
+        tokens = batch.context.tokens[batch.place[row]].tolist()
+        corpus = data.contexts["train"]
+        expected = corpus.tokens[corpus.offsets[example] : corpus.offsets[example + 1]].tolist()
+        assert tokens[: len(expected) + 1] == [*expected, EOS]
+    assert torch.equal(batch.to(torch.device("cpu")).place, batch.place)
+
+
+def test_labels_are_the_responses_own(folder):
+    data = DialogueConfig(dir=str(folder), train_size=30).load()
+    assert data.size("train") == 30 and data.classes == {"act": ACTS}
+    first = [turn["act"] for one in dialogues(60, 1) for turn in one[1:]]
+    assert [ACTS[i] for i in data.labels["valid"]["act"]] == first
+
+
+def hub_rows(split: str) -> dict:
+    found = dialogues(6, SPLITS.index(split))
+    return {
+        "dialog": [[turn["text"] for turn in one] for one in found],
+        "act": [[1 + ACTS.index(turn["act"]) for turn in one] for one in found],
+        "emotion": [[0 for _ in one] for one in found],
+    }
+
+
+def put_hub(folder: Path) -> Path:
+    """Parquet files with the hub set's columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir()
+    for split in SPLITS:
+        pq.write_table(pa.table(hub_rows(split)), folder / f"{'validation' if split == 'valid' else split}.parquet")
+    return folder
+
+
+def test_the_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys):
+    hub, out = put_hub(tmp_path / "hub"), tmp_path / "out"
+    assert prepare_main(["dailydialog", "--out", str(out), f"data.hub={hub}"]) == 0
+    assert capsys.readouterr().out.endswith(f"data=dailydialog data.dir={out} model=lstm_conditional\n")
+    direct, made = DialogueConfig(hub=str(hub)).load(), DialogueConfig(dir=str(out)).load()
+    assert direct.vocabulary == made.vocabulary and direct.classes == made.classes == {
+        "act": ("1", "2"),
+        "emotion": ("0",),
+    }
+    for split in SPLITS:
+        for one, other in ((direct.corpora, made.corpora), (direct.contexts, made.contexts)):
+            assert np.array_equal(one[split].tokens, other[split].tokens)
+            assert np.array_equal(one[split].offsets, other[split].offsets)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"not json\n", "not one JSON object a line"),
+        (b'{"text": "a"}\n', "no `turns` in its lines, which have text"),
+        (b'{"turns": ["a", "b"]}\n', "needed is a list of objects with a `text` each"),
+        (b'{"turns": [{"text": "a", "act": "x"}, {"text": "b"}]}\n', "line 1: a turn without `act`"),
+        (b'{"turns": [{"text": "a"}]}\n', "no response is left in the valid part"),
+    ],
+)
+def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):
+    put(tmp_path)
+    (tmp_path / "valid.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
+        DialogueConfig(dir=str(tmp_path)).load()
+    assert reason in str(caught.value)
+
+
+def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
+    with pytest.raises(
+        InputError, match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`"
+    ):
+        DialogueConfig(dir="/nowhere").load()
+    with pytest.raises(InputError, match=r"no file for the train part; looked for train.jsonl, train.jsonl.gz"):
+        DialogueConfig(dir=str(tmp_path)).load()
+    put(tmp_path)
+    (tmp_path / "test.jsonl.xz").write_bytes((tmp_path / "test.jsonl.xz").read_bytes()[:50])
+    with pytest.raises(InputError, match=r"damaged or truncated .xz file"):
+        DialogueConfig(dir=str(tmp_path)).load()
+
+
+# ---------------------------------------------------------------- the model
+
+
+def gaussians(parts):
+    """A batch, q(z|x, c) and p(z|c) as torch's own distributions, of a model with a learned prior."""
+    model, batch = parts.model.eval(), parts.data.batch("valid", np.arange(9))
+    followed = model.posterior
+    assert isinstance(followed, Followed)
+    context = model.context_state(batch)
+    q = followed.head(torch.cat([model.encoder(batch), context], 1))
+    mean, log_var = followed.prior_of(context)
+    normal = lambda m, s: Independent(Normal(m, s.abs()), 1)  # noqa: E731
+    return model, batch, normal(q.mean, q.std), normal(mean, torch.exp(0.5 * log_var))
+
+
+@pytest.mark.parametrize("head", ["plain", "bn_tau"])
+@torch.no_grad()
+def test_a_learned_prior_gives_torchs_kl_and_torchs_weights(folder, head):
+    parts = parts_of(folder, head)
+    torch.nn.init.normal_(parts.model.posterior.prior.weight)  # a prior that is far from N(0, I)
+    model, batch, q, p = gaussians(parts)
+    found = model.encode(batch)
+    assert torch.allclose(found.kl.sum(1), kl_divergence(q, p), rtol=1e-4, atol=1e-4)
+    z = q.sample((3,))
+    u = (z - p.mean) / p.stddev
+    assert torch.allclose(found.log_ratio(u), q.log_prob(z) - p.log_prob(z), rtol=1e-4, atol=1e-3)
+    plain = model.decoder(batch, torch.cat([z, model.context_state(batch).expand(3, -1, -1)], -1))
+    assert torch.allclose(model.nll(batch, u), plain, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_elbo_is_at_most_the_importance_weighted_bound(folder):
+    parts = parts_of(folder, "plain")
+    batch = parts.data.batch("valid", np.arange(30))
+    q = parts.model.eval().encode(batch)
+    weights = log_weights(lambda z: parts.model.nll(batch, z), q, 300, torch.Generator().manual_seed(0))
+    assert (weights.mean(0) <= torch.logsumexp(weights, 0) - np.log(300)).all()
+
+
+@torch.no_grad()
+def test_the_decoder_reads_the_context_and_only_its_own(folder):
+    parts = parts_of(folder, "plain", "model.prior=held")
+    model, data = parts.model.eval(), parts.data
+    batch = data.batch("valid", np.arange(8))
+    z = torch.zeros(8, 4)
+    before = model.nll(batch, z)
+    alone = torch.cat([model.nll(data.batch("valid", np.array([i])), z[:1]) for i in batch.examples])
+    assert torch.allclose(before, alone, rtol=1e-4)
+    moved = type(batch)(**{**vars(batch), "place": batch.place.roll(1)})
+    assert (model.nll(moved, z) - before).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("head", heads())
+def test_every_head_works_with_the_held_prior(folder, head):
+    short = {"ae_pretrain": ["pretrain_epochs=1"]}.get(head, [])
+    parts = parts_of(folder, head, "model.prior=held", "trainer.epochs=3", *short)
+    batch = parts.data.batch("train", np.arange(16))
+    q = parts.model.train().encode(batch)
+    loss = parts.objective(parts.model.nll(batch, q.sample()), q, q.sample(), 1.5, batch)
+    loss.total.backward()
+    grown = [p for part in parts.model.parts().values() for p in part if p.grad is not None]
+    assert grown and all(p.grad.isfinite().all() for p in grown)
+    listed = {id(p) for part in parts.model.parts().values() for p in part}
+    assert listed == {id(p) for p in parts.model.parameters()}
+
+
+def test_a_floor_is_promised_with_the_held_prior_only(folder):
+    held, learned = (parts_of(folder, "bn_mu", f"model.prior={prior}").model for prior in ("held", "learned"))
+    assert held.posterior.floor() > 0 and not hasattr(learned.posterior, "floor")
+    assert all(
+        torch.equal(a, b)
+        for (name, a), b in zip(held.encoder.named_parameters(), learned.encoder.parameters(), strict=True)
+    )
+    listed = {id(p) for part in learned.parts().values() for p in part}
+    assert listed == {id(p) for p in learned.parameters()}
+
+
+@pytest.mark.parametrize("head", ["vmf", "vamp", "mog", "iaf", "delta_ar1"])
+def test_heads_with_densities_of_their_own_are_refused_with_a_learned_prior(folder, head):
+    with pytest.raises(
+        InputError, match=r"^model.prior=learned: \w+ brings a prior .* allowed with it is model.prior=held$"
+    ):
+        parts_of(folder, head)
+
+
+def test_other_refusals(folder):
+    with pytest.raises(InputError, match=r"^model.prior=fixed: allowed are learned, held$"):
+        parts_of(folder, "plain", "model.prior=fixed")
+    with pytest.raises(InputError, match=r"takes text, and .* gives dialogue"):
+        prepare(composed("head=plain", "data=dailydialog", f"data.dir={folder}"), "plain")
+
+
+# ---------------------------------------------------------------- a run
+
+
+def test_a_prior_that_may_follow_takes_the_floor_away_and_a_held_one_keeps_it(folder, tmp_path):
+    """The point of holding it: batch norm spreads mu, and a learned prior comes after."""
+    kl = {}
+    for prior in ("held", "learned"):
+        asked = words(folder, f"model.prior={prior}", "trainer.epochs=25", "trainer.lr=1e-2", "trainer.eval_every=1000")
+        cfg = composed("head=bn_mu", *asked)
+        cfg.results = str(tmp_path / prior)
+        run(cfg, "bn_mu", asked)
+        kl[prior] = summary(folder_of(tmp_path / prior, "bn_mu"))["train_mode"]["kl"]
+    floor = parts_of(folder, "bn_mu", "model.prior=held").model.posterior.floor()
+    assert kl["held"] >= floor * (1 - 1e-3) and kl["learned"] < 0.9 * floor
