@@ -10,6 +10,7 @@ import torch
 from conftest import composed, folder_of, summary
 from torch.distributions import Independent, Normal, kl_divergence
 
+from uncollapse import evaluate, report
 from uncollapse.config import heads
 from uncollapse.data.corpus import EOS
 from uncollapse.data.dialogue import DialogueConfig
@@ -17,6 +18,7 @@ from uncollapse.data.prepare import main as prepare_main
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import log_weights
+from uncollapse.metrics.quality import distinct, responses
 from uncollapse.models.lstm_conditional import Followed
 from uncollapse.run import prepare, run
 
@@ -289,3 +291,42 @@ def test_a_prior_that_may_follow_takes_the_floor_away_and_a_held_one_keeps_it(fo
         kl[prior] = summary(folder_of(tmp_path / prior, "bn_mu"))["train_mode"]["kl"]
     floor = parts_of(folder, "bn_mu", "model.prior=held").model.posterior.floor()
     assert kl["held"] >= floor * (1 - 1e-3) and kl["learned"] < 0.9 * floor
+
+
+# ---------------------------------------------------------------- what is answered
+
+
+def test_distinct_and_bleu_by_hand():
+    assert distinct(["a b a", "a b"], 1) == 2 / 5 and distinct(["a b a", "a b"], 2) == 2 / 3
+    assert distinct(["a"], 2) is None
+    real = ["the cat sat on the mat", "a dog ran home today too"]
+    others = [["a", "a", "b", "a"], ["a", "b", "c", "d"]]
+    found = responses(real, real, others)
+    assert found["response_bleu4"] == pytest.approx(100) and found["response_variety"] == (2 / 4 + 1) / 2
+    # 11 of 12 words agree, 9 of 10 pairs, 7 of 8 triples, 5 of 6 fours; nothing is too short
+    one_off = [real[0], "a dog ran home today now"]
+    expected = 100 * (11 / 12 * 9 / 10 * 7 / 8 * 5 / 6) ** 0.25
+    assert responses(one_off, real, others)["response_bleu4"] == pytest.approx(expected)
+    assert found["response_words"] == found["response_words_data"] == 6
+
+
+def test_a_run_is_answered_measured_and_reported(folder, tmp_path):
+    asked = words(folder, "trainer.epochs=2")
+    cfg = composed("head=bow", *asked)
+    cfg.results, cfg.study = str(tmp_path), "s"
+    run(cfg, "bow", asked)
+    path = folder_of(tmp_path, "bow", "s")
+    assert (
+        evaluate.main([str(tmp_path / "s"), "--samples", "5", "--metrics", "nll,probe,samples", "--labels", "20,60"])
+        == 0
+    )
+    found = summary(path)
+    assert found["nll"] > 0 and found["probe_labels"] == 60 and 0 < found["response_variety"] <= 1
+    assert found["response_count"] == len((path / "samples" / "answers.txt").read_text().splitlines())
+    lines = [line.split("\t") for line in (path / "samples" / "responses.txt").read_text().splitlines()]
+    assert lines[0][1:3] == ["context", "test"] and all(len(line) == len(lines[0]) for line in lines)
+    pairs = {(one[i - 1]["text"], one[i]["text"]) for one in dialogues(60, 2) for i in range(1, len(one))}
+    assert all((line[1].split(" <eos> ")[-1], line[2]) in pairs for line in lines[1:])
+    assert report.main([str(tmp_path / "s")]) == 0
+    page = (tmp_path / "s" / "report" / "index.html").read_text()
+    assert "Responses" in page and "bleu4" in page and lines[1][2] in page

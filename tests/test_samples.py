@@ -240,3 +240,28 @@ def test_vectors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     run(composed("head=plain", f"results={tmp_path}", *words), "plain", words)
     assert evaluate.main([str(folder_of(tmp_path, "plain")), "--metrics", "samples"]) == 2
     assert "samples are for text and images" in capsys.readouterr().err
+
+
+def test_elsewhere_a_language_model_of_the_study_judges(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid", "test"):
+        text = [" ".join(rng.choice(list("abcde"), rng.integers(1, 6))) for _ in range(60)]
+        (tmp_path / f"{split}.txt").write_text("\n".join(text) + "\n")
+    words = [f"data.dir={tmp_path}", "data=text", f"data.cache={tmp_path}/cache", "model.hidden=12", "trainer.epochs=2"]
+    folders = {}
+    for head in ("plain", "lm"):
+        cfg = composed(f"head={head}", f"results={tmp_path}", *words)
+        run(cfg, head, words)
+        folders[head] = folder_of(tmp_path, head)
+        if head == "plain":
+            assert evaluate.main([str(folders[head]), "--metrics", "samples"]) == 0
+            assert "no finished run of head=lm on these data in the study" in capsys.readouterr().out
+            assert "sample_lm_ppl" not in summary(folders[head])
+            (folders[head] / "evaluations" / "test-samples.json").unlink()
+    assert evaluate.main([str(tmp_path / "scratch"), "--metrics", "samples,nll", "--samples", "2"]) == 0
+    found, judge = summary(folders["plain"]), summary(folders["lm"])
+    # real sentences: all 60 of the test part, whose perplexity to the language model its own evaluation knows exactly
+    assert found["sample_lm_ppl_data"] == pytest.approx(judge["nll_ppl"], rel=1e-4)
+    assert found["sample_lm_ppl"] > 1 and found["sample_lm_ppl_data"] == judge["sample_lm_ppl_data"]
+    assert report.main([str(tmp_path / "scratch")]) == 0
+    assert "lm ppl data" in (tmp_path / "scratch" / "report" / "index.html").read_text()

@@ -39,13 +39,15 @@ METRICS = ("nll", "probe", "statistics", "samples")
 MOST = 1_000_000  # codes per example: they are drawn at once
 TOLD = (  # on the line that tells of a result
     "nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap",
-    "sample_grammatical", "sample_oracle_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
+    "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
+    "response_bleu4", "response_distinct_1", "response_distinct_2", "response_variety",
 )  # fmt: skip
 OWN = (
     "nll",
     "oracle_gap",
     "probe",
     "sample_",
+    "response_",
 )  # summary keys with these beginnings are written here, never by training
 HELP = """Evaluate a finished run, or every finished run of a study: nll by importance weighting (bound of -log p(x)), probes of
 known labels, the statistics of one pass (rec, kl, mi, au, shuffle_gap ...), and samples to look at. Results join
@@ -343,7 +345,10 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
 
 def samples_of(subject: Subject, settings: Settings) -> dict:
     """What the model writes or draws, into `samples/` of the run folder, and numbers about it."""
-    from uncollapse.samples import look
+    if hasattr(subject.model, "respond"):
+        from uncollapse.responses import look
+    else:
+        from uncollapse.samples import look
 
     return look(subject, settings.split)
 

@@ -9,21 +9,23 @@ Views, in `samples/` of a run folder, each a .txt (columns apart by TAB) or a .p
     traversal        the posterior mean of one test example, one dimension moved over what the test examples take, by the likeliest
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from uncollapse.checkpoint import write_whole
-from uncollapse.data.corpus import Corpus
+from uncollapse.data.batches import near_equal
+from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.errors import InputError
-from uncollapse.evaluate import Subject, encoded_means
-from uncollapse.metrics.evaluation import evaluating
-from uncollapse.metrics.quality import quality, texts
+from uncollapse.evaluate import Subject, encoded_means, opened
+from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
+from uncollapse.metrics.quality import first, quality, texts
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
 SHOWN, PAIRS, STEPS, NEIGHBOURS, DIMENSIONS = 12, 4, 7, 3, 8
@@ -67,7 +69,31 @@ def look(subject: Subject, split: str) -> dict:
     if drawn is None:
         return {}
     write_whole(folder / "drawn.txt", lines(texts(drawn, subject.data.vocabulary)))
-    return quality(drawn, subject.data.corpora["train"], subject.data.vocabulary, subject.data.exact_log_prob)
+    exact = subject.data.exact_log_prob
+    baseline = None if exact else language_model(subject)
+    held_out = first(subject.data.corpora["test"], DRAWN)
+    return quality(drawn, subject.data.corpora["train"], subject.data.vocabulary, exact, baseline, held_out)
+
+
+def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
+    """log p [N] of sentences to the first finished head=lm run of the study that has the same data; None, and told, where there is none."""
+    data = OmegaConf.load(subject.folder / "config.yaml").data
+    for folder in sorted(subject.folder.parents[2].glob("lm/*/seed=*")):
+        if (folder / "done").exists() and OmegaConf.load(folder / "config.yaml").data == data:
+            lm = opened(folder, {OmegaConf.to_yaml(data): subject.data}, subject.say)
+            return lambda corpus: log_prob(lm, corpus)
+    subject.say("no finished run of head=lm on these data in the study: no sample_lm_ppl")
+    return None
+
+
+def log_prob(lm: Subject, corpus: Corpus) -> np.ndarray:
+    """Of each sentence to a model without a code, [N] nats."""
+    found = np.empty(len(corpus))
+    with evaluating(lm.model, train=False):
+        for part in near_equal(np.arange(len(corpus)), EVAL_BATCH):
+            batch = make_batch(corpus, part).to(device(lm))
+            found[batch.examples] = -lm.model.nll(batch, lm.encode(batch).mean).double().cpu().numpy()
+    return found
 
 
 # ---------------------------------------------------------------- the views

@@ -89,10 +89,9 @@ class ConditionalLSTM(nn.Module):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of the inference side and of the generative side, which the context's LSTM and a learned prior belong to."""
-        head: nn.Module = self.posterior
-        prior: list[nn.Parameter] = []
-        if isinstance(head, Followed):
-            head, prior = head.head, [*head.prior.parameters()]
+        learned = self.posterior if isinstance(self.posterior, Followed) else None
+        head = self.posterior if learned is None else learned.head
+        prior = [] if learned is None else [*learned.prior.parameters()]
         return {
             "encoder": [*self.encoder.parameters(), *head.parameters()],
             "decoder": [*self.context.parameters(), *prior, *self.decoder.parameters()],

@@ -21,8 +21,10 @@ EVALUATED = (  # in the summary once scripts/evaluate.py has been there
     "probe", "probe_se", "probe_labels",
 )  # fmt: skip
 SAMPLED = (  # and with --metrics samples
-    "sample_count", "sample_grammatical", "sample_oracle_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
-    "sample_self_bleu_data", "sample_words",
+    "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_lm_ppl_data", "sample_distinct", "sample_novel",
+    "sample_self_bleu", "sample_self_bleu_data", "sample_words",
+    "response_bleu4", "response_distinct_1", "response_distinct_1_data", "response_distinct_2", "response_distinct_2_data",
+    "response_variety", "response_words", "response_words_data",
 )  # fmt: skip
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
 ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")

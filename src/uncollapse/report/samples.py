@@ -13,6 +13,7 @@ VIEWS = {
     "reconstructions": "Test examples; their posterior means decoded by the likeliest, and a code of the posterior by drawing.",
     "interpolations": "On the straight way between the posterior means of two test examples, decoded by the likeliest.",
     "neighbours": "Test examples, and the training examples whose posterior means are nearest.",
+    "responses": "Test contexts and their responses; the likeliest words for three codes of the prior, and for the response's own code.",
     "traversal": "One test example's posterior mean with one dimension moved over the quantiles of all test examples' means.",
 }
 

@@ -20,7 +20,9 @@ LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print;
 HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time", "d_nll": "nll - plain"}
 DIGITS = {
     "au": 1, "probe": 3, "sample_grammatical": 3, "sample_distinct": 3, "sample_novel": 3, "sample_self_bleu": 1,
-    "sample_self_bleu_data": 1, "sample_words": 1,
+    "sample_self_bleu_data": 1, "sample_words": 1, "sample_lm_ppl": 1, "sample_lm_ppl_data": 1, "response_bleu4": 2,
+    "response_distinct_1": 4, "response_distinct_1_data": 4, "response_distinct_2": 3, "response_distinct_2_data": 3,
+    "response_variety": 3, "response_words": 1, "response_words_data": 1,
 }  # fmt: skip
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -140,22 +142,30 @@ def difference(group: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
+SAMPLE_NOTES = {
+    "sample_grammatical": "grammatical: share that is in the grammar; oracle ppl: their perplexity under its exact probabilities.",
+    "sample_lm_ppl": "lm ppl: perplexity to the study's language model (head=lm); lm ppl data: of as many test sentences.",
+    "sample_distinct": "distinct, novel: shares of different sentences, and of those not in the training part. self bleu: BLEU-4 against "
+    "each other, 0 to 100; self bleu data: of as many training sentences, which is what a faithful model reaches. words: a sentence.",
+    "response_bleu4": "bleu4: of the likeliest responses to codes of the prior, against the real ones, 0 to 100. distinct: different "
+    "words and pairs of words among all; data: of the real ones. variety: share of different responses among five to one context, "
+    "0.2 where the code is ignored.",
+}
+
+
 def samples(runs: pd.DataFrame) -> Table:
-    """How good samples of the prior are; empty where no run has been asked for them."""
-    metrics = [name for name in SAMPLED if name != "sample_count"]
-    numbers = summarise(runs, ["sample_count", *metrics])
+    """How good samples of the prior, or responses, are; empty where no run has been asked for them."""
+    metrics = [name for name in SAMPLED if runs[name].notna().any()]
+    numbers = summarise(runs, metrics)
     numbers = numbers.join(runs.drop_duplicates("order").set_index("order")["group"])
     numbers["n"] = runs.groupby("order")["status"].agg(lambda status: (status == "done").sum())
-    numbers = numbers[numbers["sample_count_n"] > 0]
+    numbers = numbers[(numbers[[f"{name}_n" for name in metrics]] > 0).any(axis=1)]
     text = pd.DataFrame({"group": numbers["group"], "n": numbers["n"].astype(str)})
     for metric in metrics:
-        text[metric.removeprefix("sample_").replace("_", " ")] = cells(numbers, metric, DIGITS.get(metric))
-    title = (
-        "Sentences drawn from the prior, mean ± half-width of the 95 % t-interval over seeds. grammatical: share that the grammar can "
-        "make; oracle ppl: their perplexity under its exact probabilities. distinct, novel: shares of different sentences, and of those "
-        "not in the training part. self bleu: BLEU-4 against each other, 0 to 100; self bleu data: of as many training sentences, "
-        "which is what a faithful model reaches. words: a sentence."
-    )
+        text[metric.split("_", 1)[1].replace("_", " ")] = cells(numbers, metric, DIGITS.get(metric))
+    notes = [note for metric, note in SAMPLE_NOTES.items() if metric in metrics]
+    what = "Responses" if "response_bleu4" in metrics else "Sentences drawn from the prior"
+    title = " ".join([f"{what}, mean ± half-width of the 95 % t-interval over seeds.", *notes])
     return Table("samples", title, numbers.reset_index(drop=True), filled(text))
 
 

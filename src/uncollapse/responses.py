@@ -1,0 +1,51 @@
+"""What a conditional model answers: responses to the contexts of a split, as a file, and numbers that say how good they are.
+
+A code is drawn from the prior and decoded by the likeliest words, as Zhao et al. 2017 do, so that whatever differs between two responses to
+one context comes from the code. `samples/responses.txt` of the run folder shows some, `samples/answers.txt` has all that were counted.
+"""
+
+import numpy as np
+import torch
+
+from uncollapse.checkpoint import write_whole
+from uncollapse.evaluate import Subject
+from uncollapse.metrics.evaluation import evaluating
+from uncollapse.metrics.quality import responses, texts
+from uncollapse.samples import SHOWN, View, chosen, lines, noise, prior_codes, save
+
+ANSWERED = 1000  # contexts
+CODES = 5  # for each
+COMPARED = 3  # of these are shown
+
+
+def look(subject: Subject, split: str) -> dict:
+    """Write some responses of one run, and return the numbers about them."""
+    batch = subject.batch(split, chosen(subject, split, ANSWERED))
+    vocabulary, count = subject.data.vocabulary, len(batch)
+    with evaluating(subject.model, train=False):
+        codes = prior_codes(subject, CODES * count).split(count)
+        answers = [texts(subject.model.respond(batch, z, greedy=True), vocabulary) for z in codes]
+        mean = subject.encode(batch, noise(subject, 2)).mean
+        rebuilt = texts(subject.model.respond(batch, mean, greedy=True), vocabulary)
+    real = [
+        " ".join(vocabulary[i] for i in row[: n - 1])
+        for row, n in zip(*plain(batch.tokens, batch.lengths), strict=True)
+    ]
+    said = [
+        " ".join(vocabulary[i] for i in row[: n - 1])
+        for row, n in zip(*plain(batch.context.tokens, batch.context.lengths), strict=True)
+    ]
+    contexts = [said[i] for i in batch.place.tolist()]
+    rows = np.random.default_rng(0).permutation(count)[:SHOWN]
+    columns = (contexts, real, *answers[:COMPARED], rebuilt)
+    names = ("context", split, *(f"code {n}" for n in range(1, COMPARED + 1)), "of the response's own code")
+    view = View(names, [(str(n), [column[i] for column in columns]) for n, i in enumerate(rows, 1)])
+    folder = subject.folder / "samples"
+    folder.mkdir(exist_ok=True)
+    save(view, folder, "responses")
+    write_whole(folder / "answers.txt", lines(answers[0]))
+    return responses(answers[0], real, list(zip(*answers, strict=True)))
+
+
+def plain(*tensors: torch.Tensor) -> list[list]:
+    return [tensor.tolist() for tensor in tensors]
