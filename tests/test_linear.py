@@ -378,11 +378,11 @@ def test_the_literal_command_runs(tmp_path: Path) -> None:
     [
         (
             "model=linear",
-            r"LinearConfig takes vectors, and uncollapse\.data\.builtin\.GrammarConfig gives text: choose",
+            r"LinearConfig takes vectors, and uncollapse\.data\.builtin\.GrammarConfig gives text; models that take it: model=lstm, model=transformer$",
         ),
         (
             "data=gaussian",
-            r"LSTMConfig takes text, and uncollapse\.data\.vectors\.GaussianConfig gives vectors: choose",
+            r"LSTMConfig takes text, and uncollapse\.data\.vectors\.GaussianConfig gives vectors; models that take it: model=linear$",
         ),
     ],
 )

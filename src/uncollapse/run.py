@@ -24,7 +24,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.checkpoint import write_whole
-from uncollapse.config import LogConfig, build, check_head, check_knobs, differences, typed
+from uncollapse.config import CONF, LogConfig, build, check_head, check_knobs, differences, located, typed
 from uncollapse.errors import InputError, whole
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
@@ -159,8 +159,8 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
     if model_cfg.takes != data_cfg.kind:
         raise InputError(
-            f"{cfg.model._target_} takes {model_cfg.takes}, and {cfg.data._target_} gives {data_cfg.kind}: "
-            "choose a model= and a data= that fit"
+            f"{cfg.model._target_} takes {model_cfg.takes}, and {cfg.data._target_} gives {data_cfg.kind}; models that take it: "
+            + ", ".join(f"model={name}" for name in models_for(data_cfg.kind))
         )
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
@@ -181,6 +181,12 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
         if isinstance(part, torch.nn.Module):
             part.to(device)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
+
+
+def models_for(kind: str) -> list[str]:
+    """Names that `model=` takes for data of a kind."""
+    files = [(path.stem, OmegaConf.load(path)) for path in sorted((CONF / "model").glob("*.yaml"))]
+    return [name for name, file in files if "_target_" in file and located(file._target_, "model").takes == kind]  # type: ignore[attr-defined]
 
 
 def trial_size(latent: object) -> int:
