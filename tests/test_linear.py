@@ -378,7 +378,7 @@ def test_the_literal_command_runs(tmp_path: Path) -> None:
     [
         (
             "model=linear",
-            r"LinearConfig takes vectors, and uncollapse\.data\.builtin\.GrammarConfig gives text; models that take it: model=lstm, model=transformer$",
+            r"LinearConfig takes vectors, and uncollapse\.data\.builtin\.GrammarConfig gives text; models that take it: model=lstm",
         ),
         (
             "data=gaussian",
