@@ -27,6 +27,7 @@ GOOD = {
     "-m head=bn_tau,rms_tau tau=0.3": "-m head=bn_tau,rms_tau tau=choice(0.3)",
     "-m head=bn_tau tau=0.1,0.3 seed=0,1": "-m head=bn_tau tau=0.1,0.3 seed=0,1",
     "experiment=compare seed=0,1": "experiment=compare seed=0,1 --multirun",
+    "experiment=compare --cfg job": "experiment=compare --cfg job",
     "experiment=tau_grid tau=0.3": "experiment=tau_grid tau=choice(0.3) --multirun",
     "--help": "--help",
     "head=bn_mu '": "head=bn_mu '",

@@ -14,6 +14,7 @@ from uncollapse.config import CONF, SECTIONS, check_head, heads, knobs_of, unkno
 from uncollapse.errors import InputError
 
 MULTIRUN = ("-m", "--multirun")
+OTHER_MODES = ("--cfg", "-c", "--info", "-i", "--run", "-r")  # Hydra takes one mode at a time
 
 
 def understand_words(argv: list[str]) -> list[str]:
@@ -38,7 +39,8 @@ def understand_words(argv: list[str]) -> list[str]:
 
     words = list(argv)
     sweeps = any(word in MULTIRUN for word in argv)
-    if not sweeps and any(is_study(name) for name in experiments):
+    shows = any(word.split("=")[0] in OTHER_MODES for word in argv)
+    if not sweeps and not shows and any(is_study(name) for name in experiments):
         words.append("--multirun")
         sweeps = True
     if sweeps:
