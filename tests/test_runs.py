@@ -160,15 +160,15 @@ def test_a_torn_last_line_is_mended_on_resume(tmp_path: Path) -> None:
 def test_a_non_finite_loss_fails_the_run_and_names_step_head_and_term(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from uncollapse.models.lstm import LSTMVAE
+    from uncollapse.models.text_vae import TextVAE
 
-    honest = LSTMVAE.nll
+    honest = TextVAE.nll
 
-    def broken(self: LSTMVAE, batch: object, z: torch.Tensor) -> torch.Tensor:
+    def broken(self: TextVAE, batch: object, z: torch.Tensor) -> torch.Tensor:
         nll = honest(self, batch, z)  # type: ignore[arg-type]
         return nll * torch.nan if torch.is_grad_enabled() else nll
 
-    monkeypatch.setattr(LSTMVAE, "nll", broken)
+    monkeypatch.setattr(TextVAE, "nll", broken)
     with pytest.raises(FloatingPointError, match="step 1, head=bn_mu: the loss is not finite: rec = nan"):
         run_here(tmp_path, "bn_mu")
     folder = folder_of(tmp_path, "bn_mu")

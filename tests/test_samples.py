@@ -19,7 +19,7 @@ from uncollapse.metrics.quality import oracle, quality, self_bleu, texts
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.models.lstm import LSTMConfig
-from uncollapse.models.writing import write
+from uncollapse.models.text_vae import write
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.vmf import Directional, Law
 from uncollapse.run import run

@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from uncollapse.data.corpus import BOS, Corpus, TextBatch
+from uncollapse.data.corpus import BOS, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError, number, whole
-from uncollapse.models.writing import write
-from uncollapse.posteriors.normal import Posterior
+from uncollapse.models.text_vae import TextVAE
 
 POOLS = ("last", "mean", "max")
 EMBEDDING_RANGE = 0.1  # He et al. 2019: embeddings uniform in +-0.1, whatever the other weights
@@ -44,7 +43,7 @@ class LSTMConfig:
 
     def build(
         self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
-    ) -> "LSTMVAE":
+    ) -> TextVAE:
         """`posterior` (hidden, latent) -> head, (2 hidden, latent) for a bidirectional encoder.
 
         InputError for a size below 1, an unknown pool or a dropout outside [0, 1).
@@ -58,38 +57,16 @@ class LSTMConfig:
                 raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
         if self.init is not None:
             number("model.init", self.init, 0)
-        return LSTMVAE(self, vocabulary, posterior, decoder or Options())
-
-
-class LSTMVAE(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats."""
-
-    def __init__(self, cfg: LSTMConfig, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options):
-        super().__init__()
-        # what heads differ in is built last and starts from the same weights whatever it is, so all share one initialisation
-        self.encoder = Encoder(cfg, vocabulary)
-        self.decoder = Decoder(cfg, vocabulary, decoder.word_dropout)
-        self.posterior = posterior((1 + cfg.bidirectional) * cfg.hidden, cfg.latent)
-        self.decoder.output = decoder.output(cfg.latent, vocabulary)
-        if cfg.init is not None:
-            shrink(self, cfg.init)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the inference side and of the generative side, for procedures that step them apart."""
-        return {
-            "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
-            "decoder": [*self.decoder.parameters()],
-        }
-
-    def encode(self, batch: TextBatch) -> Posterior:
-        return self.posterior(self.encoder(batch))
-
-    def nll(self, batch: TextBatch, z: Tensor) -> Tensor:
-        return self.decoder(batch, z)
-
-    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Corpus:
-        """A sentence for each code z [N, D]."""
-        return write(self.decoder.writer(z), len(z), z.device, greedy, generator)
+        decoder = decoder or Options()
+        model = TextVAE(
+            Encoder(self, vocabulary),
+            Decoder(self, vocabulary, decoder.word_dropout),
+            posterior((1 + self.bidirectional) * self.hidden, self.latent),
+            decoder.output(self.latent, vocabulary),
+        )
+        if self.init is not None:
+            shrink(model, self.init)
+        return model
 
 
 class Encoder(nn.Module):

@@ -30,7 +30,7 @@ from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.decoders import Options
 from uncollapse.errors import InputError, whole
 from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
-from uncollapse.models.writing import write
+from uncollapse.models.text_vae import write
 from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
 
 PRIORS = ("learned", "held")

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uncollapse.data.corpus import BOS, Corpus, TextBatch
+from uncollapse.data.corpus import BOS, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError, whole
-from uncollapse.models.writing import write
-from uncollapse.posteriors.normal import Posterior
+from uncollapse.models.text_vae import TextVAE
 
 POOLS = ("mean", "summary")
 WAYS = ("both", "prefix", "add")
@@ -51,7 +50,7 @@ class TransformerConfig:
 
     def build(
         self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
-    ) -> "TransformerVAE":
+    ) -> TextVAE:
         """`posterior` (width, latent) -> head. InputError for sizes or dropouts out of range, an unknown pool or inject."""
         for name in ("width", "layers", "attention_heads", "latent"):
             whole(f"model.{name}", getattr(self, name), 1)
@@ -65,38 +64,13 @@ class TransformerConfig:
         for name in ("dropout_in", "dropout_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
-        return TransformerVAE(self, vocabulary, posterior, decoder or Options())
-
-
-class TransformerVAE(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats."""
-
-    def __init__(
-        self, cfg: TransformerConfig, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options
-    ):
-        super().__init__()
-        # what heads differ in is built last, so all share one initialisation
-        self.encoder = Encoder(cfg, vocabulary)
-        self.decoder = Decoder(cfg, vocabulary, decoder.word_dropout)
-        self.posterior = posterior(cfg.width, cfg.latent)
-        self.decoder.output = decoder.output(cfg.latent, vocabulary)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the inference side and of the generative side, for procedures that step them apart."""
-        return {
-            "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
-            "decoder": [*self.decoder.parameters()],
-        }
-
-    def encode(self, batch: TextBatch) -> Posterior:
-        return self.posterior(self.encoder(batch))
-
-    def nll(self, batch: TextBatch, z: Tensor) -> Tensor:
-        return self.decoder(batch, z)
-
-    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Corpus:
-        """A sentence for each code z [N, D]."""
-        return write(self.decoder.writer(z), len(z), z.device, greedy, generator)
+        decoder = decoder or Options()
+        return TextVAE(
+            Encoder(self, vocabulary),
+            Decoder(self, vocabulary, decoder.word_dropout),
+            posterior(self.width, self.latent),
+            decoder.output(self.latent, vocabulary),
+        )
 
 
 class Encoder(nn.Module):

@@ -1,0 +1,72 @@
+"""What text models share: the verbs of a VAE made of an encoder, a head and a decoder, and sentences written word by word."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uncollapse.data.corpus import BOS, EOS, PAD, Corpus, TextBatch
+from uncollapse.posteriors.normal import Posterior
+
+
+class TextVAE(nn.Module):
+    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats; generate(z [N, D]) -> Corpus.
+
+    To be made of parts built in the order of the arguments: what heads differ in comes last, so that all share one initialisation.
+    The decoder gets the output layer (see decoders.plain) as `output`, and offers `writer(z)` for `write`.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: Any, posterior: nn.Module, output: nn.Module):
+        super().__init__()
+        self.encoder, self.decoder, self.posterior = encoder, decoder, posterior
+        self.decoder.output = output
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of the inference side and of the generative side, for procedures that step them apart."""
+        return {
+            "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
+            "decoder": [*self.decoder.parameters()],
+        }
+
+    def encode(self, batch: TextBatch) -> Posterior:
+        return self.posterior(self.encoder(batch))
+
+    def nll(self, batch: TextBatch, z: Tensor) -> Tensor:
+        return self.decoder(batch, z)
+
+    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Corpus:
+        """A sentence for each code."""
+        return write(self.decoder.writer(z), len(z), z.device, greedy, generator)
+
+
+LONGEST = 200  # words; a sentence that has not ended by then is left without its end
+
+
+@torch.no_grad()
+def write(
+    next_logits: Callable[[Tensor], Tensor],
+    count: int,
+    device: torch.device,
+    greedy: bool,
+    generator: torch.Generator | None,
+    longest: int = LONGEST,
+) -> Corpus:
+    """`count` sentences of at most `longest` words, each word drawn from softmax(logits) or, if greedy, the likeliest.
+
+    next_logits: all tokens so far [N, t], the start of a sentence first -> [N, V]. Neither start nor padding is ever written.
+    """
+    tokens = torch.full((count, 1), BOS, device=device)
+    ended = torch.zeros(count, dtype=torch.bool, device=device)
+    for _ in range(longest):
+        logits = next_logits(tokens).index_fill(1, torch.tensor([PAD, BOS], device=device), -torch.inf)
+        chosen = logits.argmax(1) if greedy else torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+        chosen = chosen.masked_fill(ended, PAD)
+        tokens = torch.cat([tokens, chosen[:, None]], 1)
+        ended = ended | (chosen == EOS)
+        if ended.all():
+            break
+    written = tokens[:, 1:].cpu().numpy()
+    words = (written != PAD) & (written != EOS)
+    return Corpus(written[words].astype(np.int32), np.concatenate([[0], np.cumsum(words.sum(1))]))
