@@ -161,6 +161,7 @@ def test_the_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys
         (b'{"text": "a"}\n', "no `turns` in its lines, which have text"),
         (b'{"turns": ["a", "b"]}\n', "needed is a list of objects with a `text` each"),
         (b'{"turns": [{"text": "a", "act": "x"}, {"text": "b"}]}\n', "line 1: a turn without `act`"),
+        (b'{"turns": [{"text": "a"}]}\n{"turns": [{"text": "\xe9"}]}\n', "line 2: not UTF-8 (byte 0xe9)"),
         (b'{"turns": [{"text": "a"}]}\n', "no response is left in the valid part"),
     ],
 )
@@ -270,6 +271,40 @@ def test_heads_with_densities_of_their_own_are_refused_with_a_learned_prior(fold
         parts_of(folder, head)
 
 
+@pytest.mark.parametrize("prior", ["held", "learned"])
+def test_the_usual_sizes_take_heads_that_read_all_the_decoder_does(tmp_path, prior):
+    """lipschitz wants as many words as the decoder reads numbers: code and context."""
+    words = [f"w{n}" for n in range(150)]
+    put(tmp_path, train=[turns(" ".join(words[i : i + 30]), "yes") for i in range(0, 150, 30)])
+    named = [
+        "data=dailydialog",
+        f"data.dir={tmp_path}",
+        "model=lstm_conditional",
+        f"model.prior={prior}",
+        "data.batch_size=2",
+    ]
+    model = prepare(composed("head=lipschitz", *named), "lipschitz").model
+    assert model.decoder.output.frame.shape[1] == 16 + 128
+
+
+def test_semi_amortised_codes_are_refined_under_both_priors(folder):
+    for prior in ("held", "learned"):
+        parts = parts_of(folder, "semi_amortized", f"model.prior={prior}", "svi_steps=8")
+        batch = parts.data.batch("valid", np.arange(20))
+        q = parts.model.eval().encode(batch)
+        refined = parts.procedure.infer(parts.model, batch, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            bound = [
+                float(
+                    (
+                        parts.model.nll(batch, one.sample(64, torch.Generator().manual_seed(1))).mean(0) + one.kl.sum(1)
+                    ).mean()
+                )
+                for one in (q, refined)
+            ]
+        assert bound[1] < bound[0]
+
+
 def test_other_refusals(folder):
     with pytest.raises(InputError, match=r"^model.prior=fixed: allowed are learned, held$"):
         parts_of(folder, "plain", "model.prior=fixed")
@@ -308,6 +343,11 @@ def test_distinct_and_bleu_by_hand():
     expected = 100 * (11 / 12 * 9 / 10 * 7 / 8 * 5 / 6) ** 0.25
     assert responses(one_off, real, others)["response_bleu4"] == pytest.approx(expected)
     assert found["response_words"] == found["response_words_data"] == 6
+
+
+def test_unknown_words_agree_with_nothing(recwarn):
+    same = ["<unk> <unk> <unk> <unk> <unk> ."] * 150
+    assert responses(same, same, [["a"]])["response_bleu4"] < 20 and not recwarn.list
 
 
 def test_a_run_is_answered_measured_and_reported(folder, tmp_path):

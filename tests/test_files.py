@@ -662,3 +662,14 @@ def test_the_cache_follows_what_a_local_hub_folder_holds(tmp_path):
     assert "a" in from_hub(hub(tmp_path / "set"), tmp_path, column="sentence").vocabulary
     (tmp_path / "set").rename(tmp_path / "old")
     assert "new" in from_hub(hub(tmp_path / "set", values=("new", "words")), tmp_path, column="sentence").vocabulary
+
+
+def test_a_cache_folder_that_lost_its_description_is_named(tmp_path):
+    folder = put(tmp_path / "text")
+    read(folder)
+    (entry,) = entries(tmp_path / "cache")
+    (entry / "meta.json").unlink()
+    assert (
+        refused(folder)
+        == f"{entry}: this cache folder is damaged (no meta.json); remove it and give the same command again"
+    )

@@ -258,3 +258,8 @@ def test_a_step_of_the_generator_by_hand():
         p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         word = int(np.searchsorted(np.cumsum(p), chance[0, step + 1]))
     assert synthetic.sequences(weights, z, chance)[0].tolist() == found
+
+
+def test_dialogues_are_written_whole(tmp_path, capsys):
+    code, _, complaint = typed(capsys, "dailydialog", "--out", tmp_path, "data.train_size=5")
+    assert code == 2 and "data.train_size=5: dialogues are written whole" in complaint

@@ -247,7 +247,12 @@ def test_elsewhere_a_language_model_of_the_study_judges(tmp_path: Path, capsys: 
     for split in ("train", "valid", "test"):
         text = [" ".join(rng.choice(list("abcde"), rng.integers(1, 6))) for _ in range(60)]
         (tmp_path / f"{split}.txt").write_text("\n".join(text) + "\n")
-    words = [f"data.dir={tmp_path}", "data=text", f"data.cache={tmp_path}/cache", "model.hidden=12", "trainer.epochs=2"]
+    sizes = [
+        "data.test_size=7",
+        "model.hidden=12",
+        "trainer.epochs=2",
+    ]  # an odd number of test sentences is paired, too
+    words = [f"data.dir={tmp_path}", "data=text", f"data.cache={tmp_path}/cache", *sizes]
     folders = {}
     for head in ("plain", "lm"):
         cfg = composed(f"head={head}", f"results={tmp_path}", *words)
@@ -260,7 +265,7 @@ def test_elsewhere_a_language_model_of_the_study_judges(tmp_path: Path, capsys: 
             (folders[head] / "evaluations" / "test-samples.json").unlink()
     assert evaluate.main([str(tmp_path / "scratch"), "--metrics", "samples,nll", "--samples", "2"]) == 0
     found, judge = summary(folders["plain"]), summary(folders["lm"])
-    # real sentences: all 60 of the test part, whose perplexity to the language model its own evaluation knows exactly
+    # real sentences: all 7 of the test part, whose perplexity to the language model its own evaluation knows exactly
     assert found["sample_lm_ppl_data"] == pytest.approx(judge["nll_ppl"], rel=1e-4)
     assert found["sample_lm_ppl"] > 1 and found["sample_lm_ppl_data"] == judge["sample_lm_ppl_data"]
     assert report.main([str(tmp_path / "scratch")]) == 0

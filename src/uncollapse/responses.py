@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from uncollapse.checkpoint import write_whole
+from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.evaluate import Subject
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
@@ -25,8 +26,7 @@ def look(subject: Subject, split: str) -> dict:
     with evaluating(subject.model, train=False):
         codes = prior_codes(subject, CODES * count).split(count)
         answers = [texts(subject.model.respond(batch, z, greedy=True), vocabulary) for z in codes]
-        mean = subject.encode(batch, noise(subject, 2)).mean
-        rebuilt = texts(subject.model.respond(batch, mean, greedy=True), vocabulary)
+        rebuilt = texts(subject.model.respond(batch, own_codes(subject, batch), greedy=True), vocabulary)
     real = [
         " ".join(vocabulary[i] for i in row[: n - 1])
         for row, n in zip(*plain(batch.tokens, batch.lengths), strict=True)
@@ -45,6 +45,12 @@ def look(subject: Subject, split: str) -> dict:
     save(view, folder, "responses")
     write_whole(folder / "answers.txt", lines(answers[0]))
     return responses(answers[0], real, list(zip(*answers, strict=True)))
+
+
+def own_codes(subject: Subject, batch: DialogueBatch) -> torch.Tensor:
+    """Posterior means [B, D], each moved to the nearest code where not every point is one."""
+    q = subject.encode(batch, noise(subject, 2))
+    return q.project(q.mean) if hasattr(q, "project") else q.mean
 
 
 def plain(*tensors: torch.Tensor) -> list[list]:

@@ -165,7 +165,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data is read
-    trial = model_cfg.build(trial_size(model_cfg.latent), posterior, decoder)
+    trial = model_cfg.build(trial_size(getattr(model_cfg, "seen", model_cfg.latent)), posterior, decoder)
     require_sense(trial, objective, procedure, head, trainer.epochs)
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)

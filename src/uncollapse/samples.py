@@ -117,6 +117,7 @@ def reconstructions(subject: Subject, split: str) -> View:
 
 def interpolations(subject: Subject, split: str) -> View:
     examples = chosen(subject, split, 2 * PAIRS)
+    examples = examples[: len(examples) // 2 * 2]
     start, end = codes(subject, split, examples).chunk(2)
     ways = [share * end + (1 - share) * start for share in np.linspace(0, 1, STEPS)]
     first, last = (originals(subject, split, part) for part in np.split(examples, 2))
@@ -137,12 +138,13 @@ def neighbours(subject: Subject, split: str) -> View:
 
 def traversal(subject: Subject, split: str) -> View:
     """The dimensions whose means vary most against their noise: those a code is told by."""
-    batch = subject.batch(split, chosen(subject, split, SEARCHED))
-    q = subject.encode(batch, noise(subject, 5))
-    signal = q.mean.var(0) / q.variance.mean(0).clamp_min(1e-12)
+    parts, stream = near_equal(chosen(subject, split, SEARCHED), EVAL_BATCH), noise(subject, 5)
+    found = [(q.mean, q.variance) for q in (subject.encode(subject.batch(split, part), stream) for part in parts)]
+    means, variances = (torch.cat(columns) for columns in zip(*found, strict=True))
+    signal = means.var(0) / variances.mean(0).clamp_min(1e-12)
     busiest = signal.argsort(descending=True)[:DIMENSIONS].sort().values
-    values = torch.quantile(q.mean[:, busiest], q.mean.new_tensor(QUANTILES), dim=0)  # [Q, J]
-    moved = q.mean[0].repeat(len(QUANTILES), len(busiest), 1)
+    values = torch.quantile(means[:, busiest], means.new_tensor(QUANTILES), dim=0)  # [Q, J]
+    moved = means[0].repeat(len(QUANTILES), len(busiest), 1)
     moved[:, torch.arange(len(busiest)), busiest] = values
     columns = [likeliest(subject, z) for z in moved]
     names = [f"z{j}" for j in busiest.tolist()]

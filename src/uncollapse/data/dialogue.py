@@ -230,6 +230,7 @@ def from_file(path: Path) -> Turns:
         content = OPENERS.get(path.suffix, open)(path, "rb").read()
         if not content.strip():
             raise InputError(f"{path}: the file is empty")
+        content.decode()
         table = arrow_json.read_json(io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content))))
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise InputError(
@@ -237,6 +238,11 @@ def from_file(path: Path) -> Turns:
         ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file first"
+        ) from error
     except pa.ArrowInvalid as error:
         raise InputError(f"{path}: not one JSON object a line ({str(error).splitlines()[0]})") from error
     if "turns" not in table.column_names:

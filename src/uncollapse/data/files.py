@@ -69,6 +69,10 @@ class TextConfig:
         folder = Path(self.cache).expanduser() / cache_key(self, self.content(files), labelled)
         if not (folder / "meta.json").exists():
             with alone(folder):
+                if folder.exists() and not (folder / "meta.json").exists():
+                    raise InputError(
+                        f"{folder}: this cache folder is damaged (no meta.json); remove it and give the same command again"
+                    )
                 if not (folder / "meta.json").exists():  # another process may have been first
                     self.prepare(folder, files, labelled)
         corpora, labels, meta = fetch(folder)

@@ -37,13 +37,16 @@ def load(name: str, hub: str, revision: str | None, scratch: Path, subset: str |
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+    local = Path(hub).expanduser()
     told = logging.get_verbosity()
     logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
     try:
-        return datasets.load_dataset(hub, data_dir=subset, revision=revision, cache_dir=str(scratch))
+        return datasets.load_dataset(
+            str(local) if local.is_dir() else hub, data_dir=subset, revision=revision, cache_dir=str(scratch)
+        )
     except Exception as error:  # no connection, no such set, damaged files, script data sets: each has its own type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if Path(hub).expanduser().is_dir():
+        if local.is_dir():
             raise InputError(
                 f"data.hub={hub}: this folder could not be loaded ({first}); allowed is one with the Parquet files of a hub set"
             ) from error

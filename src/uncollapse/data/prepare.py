@@ -138,6 +138,7 @@ def prepare(name: str, out: Path, overrides: Sequence[str] = (), licensed: bool 
         plan = Plan(out, {"recipe": "He et al. 2019", "seed": SEED}, labels=False)
         plan.make(("train.txt", "valid.txt", "test.txt"), lambda: drawn(SEED), known)
     elif isinstance(cfg, DialogueConfig):
+        check_whole(cfg)
         plan = Plan(out, {"hub": cfg.hub, "revision": cfg.revision}, labels=True)
         rows = known.rows if cfg.hub == config_of(name, ()).hub else {}
         plan.make(tuple(f"{split}.jsonl" for split in SPLITS), lambda: dialogues(cfg, rows), known)
@@ -166,6 +167,15 @@ def config_of(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfi
             raise InputError(f"{word}: allowed are {keys}, each with =VALUE")
         node = OmegaConf.merge(node, OmegaConf.from_dotlist([f"{key}={value}"]))
     return typed(node, "data")
+
+
+def check_whole(cfg: DialogueConfig) -> None:
+    """InputError for a size: dialogues are written whole, and the sizes count responses."""
+    for split in SPLITS:
+        if getattr(cfg, f"{split}_size") is not None:
+            raise InputError(
+                f"data.{split}_size={getattr(cfg, f'{split}_size')}: dialogues are written whole; give it to train.py"
+            )
 
 
 def is_folder(hub: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from uncollapse.data.corpus import Corpus
+from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 
 COMPARED = 200  # sentences that self-BLEU compares with each other: the cost grows with the square
 
@@ -47,15 +47,19 @@ def quality(
 def responses(written: Sequence[str], real: Sequence[str], others: Sequence[Sequence[str]]) -> dict:
     """Scores of N responses, words apart by spaces, one for each context; others: for some contexts, several each from codes of their own.
 
-    response_bleu4: BLEU-4 of the corpus against the real responses, 0 to 100 (Papineni et al. 2002). response_distinct_1, _2: different
-    words, pairs of words / all of them (Li et al. 2016), falling with N; of the real ones: response_distinct_1_data, _2_data.
-    response_variety: share of different responses among those to one context: 1 / their number where the code is ignored.
+    response_bleu4: BLEU-4 of the corpus against the real responses, 0 to 100, an unknown word being no match (Papineni et al. 2002).
+    response_distinct_1, _2: different words, pairs of words / all of them (Li et al. 2016), falling with N; of the real ones:
+    response_distinct_1_data, _2_data. response_variety: share of different responses among those to one context, 1 / their number where
+    the code is ignored.
     """
     from sacrebleu.metrics import BLEU  # type: ignore[attr-defined]
 
+    known = [
+        text.replace(SPECIALS[UNK], "?" + SPECIALS[UNK]) for text in real
+    ]  # two unknown words are not the same word
     return {
         "response_count": len(written),
-        "response_bleu4": BLEU(tokenize="none").corpus_score(list(written), [list(real)]).score,
+        "response_bleu4": BLEU(tokenize="none", force=True).corpus_score(list(written), [known]).score,
         "response_distinct_1": distinct(written, 1),
         "response_distinct_1_data": distinct(real, 1),
         "response_distinct_2": distinct(written, 2),

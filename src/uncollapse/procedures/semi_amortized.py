@@ -52,9 +52,12 @@ class SemiAmortized:
 
     def check(self, model: Model, head: str) -> None:
         """InputError unless mu and ln sigma^2 are free: refining would undo what another posterior promises."""
-        if type(model.posterior) is not Gaussian:
+        posterior = getattr(
+            model.posterior, "head", model.posterior
+        )  # a learned prior moves and scales what it gives, no more
+        if type(posterior) is not Gaussian:
             raise InputError(
-                f"svi_steps={self.svi_steps}: head={head} has the posterior {type(model.posterior).__name__}, whose promise would be "
+                f"svi_steps={self.svi_steps}: head={head} has the posterior {type(posterior).__name__}, whose promise would be "
                 "refined away; allowed is the plain Gaussian, whose mu and ln sigma^2 are free"
             )
 
