@@ -19,20 +19,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
-from uncollapse.checkpoint import load_model, write_whole
+from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import epoch_batches, near_equal
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, whole
 from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
-from uncollapse.procedures import inference
 from uncollapse.record import plain, whole_lines
 from uncollapse.report.results import ReportError, run_folders
-from uncollapse.run import alone, prepare
+from uncollapse.run import alone
+from uncollapse.subject import Subject, encoded_means, opened, read_json
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
 METRICS = ("nll", "probe", "statistics", "samples")
@@ -89,24 +87,6 @@ class Settings:
         if metric == "probe":
             return f"{self.split}-probe" + ("" if self.labels is None else "-" + "-".join(map(str, self.labels)))
         return f"{self.split}-samples" if metric == "samples" else f"{self.split}-statistics{few}"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One finished run, ready to be looked at."""
-
-    folder: Path
-    model: Any
-    data: Any
-    encode: Callable[..., Any]  # (batch, generator) -> Posterior
-    say: Callable[[str], None]
-
-    def batch(self, split: str, examples: np.ndarray) -> Any:
-        """These examples on the model's device."""
-        return self.data.batch(split, examples).to(next(self.model.parameters()).device)
-
-    def results(self, name: str, suffix: str = ".json") -> Path:
-        return self.folder / "evaluations" / f"{name}{suffix}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -206,36 +186,6 @@ def evaluate_run(
         say("skipped: evaluated before")
 
 
-def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> Subject:
-    """The best weights of a run and its data. InputError when either is gone or does not fit the run's config."""
-    weights = folder / "model.safetensors"
-    if not weights.exists():
-        raise InputError(
-            f"{folder}: no model.safetensors in it, so there is nothing to evaluate; train the run again in another study"
-        )
-    try:
-        cfg = OmegaConf.load(folder / "config.yaml")
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / 'config.yaml'}: damaged ({str(error).splitlines()[0]})") from error
-    assert isinstance(cfg, DictConfig)
-    cfg.threads, cfg.device = 1, "auto"
-    key = OmegaConf.to_yaml(cfg.data)
-    parts = prepare(cfg, cfg.head, loaded.get(key))
-    loaded[key] = parts.data
-    check_same_data(folder / "data.json", parts.data.facts())
-    load_model(weights, parts.model)
-    model = parts.model.eval()
-    return Subject(folder, model, parts.data, inference(parts.procedure, model), say)
-
-
-def check_same_data(path: Path, facts: dict) -> None:
-    """InputError when the sizes that the run wrote down are no longer those of its data."""
-    then = read_json(path) if path.exists() else {}
-    for key, size in facts.items():
-        if isinstance(size, int) and then.get(key, size) != size:
-            raise InputError(f"{path.parent}: its data have changed since training ({key}: {then[key]} -> {size})")
-
-
 # ---------------------------------------------------------------- the metrics
 
 
@@ -274,18 +224,6 @@ def probe_of(subject: Subject, settings: Settings) -> dict:
     tested = encoded_means(subject, settings.split, np.arange(data.size(settings.split)))
     best = data.best_accuracy(settings.split) if data.best_accuracy else None
     return probe(codes, labels, tested, data.labels[settings.split], budgets, best)
-
-
-def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:
-    """Posterior means of chosen examples [N] in evaluation mode, [N, D]."""
-    found, order = [], []
-    with evaluating(subject.model, train=False):
-        for chosen in near_equal(np.sort(examples), 256):
-            batch = subject.batch(split, chosen)
-            found.append(subject.encode(batch).mean.double().cpu().numpy())
-            order.append(batch.examples)
-    means, places = np.concatenate(found), np.argsort(np.concatenate(order))
-    return means[places][np.argsort(np.argsort(examples))]
 
 
 def nll_of(subject: Subject, settings: Settings) -> dict:
@@ -388,13 +326,6 @@ def begun(path: Path, weights: str, groups: int) -> dict[int, dict]:
     rows = {row["group"]: row for row in kept[1:]}
     write_whole(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
     return rows
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); move it away") from error
 
 
 def write_result(subject: Subject, name: str, result: dict) -> None:

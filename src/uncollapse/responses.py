@@ -9,10 +9,10 @@ import torch
 
 from uncollapse.checkpoint import write_whole
 from uncollapse.data.dialogue import DialogueBatch
-from uncollapse.evaluate import Subject
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
 from uncollapse.samples import SHOWN, View, chosen, lines, noise, prior_codes, save
+from uncollapse.subject import Subject
 
 ANSWERED = 1000  # contexts
 CODES = 5  # for each

@@ -23,9 +23,9 @@ from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import near_equal
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.errors import InputError
-from uncollapse.evaluate import Subject, encoded_means, opened
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality, texts
+from uncollapse.subject import Subject, encoded_means, opened
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
 SHOWN, PAIRS, STEPS, NEIGHBOURS, DIMENSIONS = 12, 4, 7, 3, 8

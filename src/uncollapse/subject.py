@@ -1,0 +1,85 @@
+"""One finished run, opened to be looked at: its best weights, its data, and how its codes are found."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from uncollapse.checkpoint import load_model
+from uncollapse.data.batches import near_equal
+from uncollapse.errors import InputError
+from uncollapse.metrics.evaluation import evaluating
+from uncollapse.procedures import inference
+from uncollapse.run import prepare
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One finished run, ready to be looked at."""
+
+    folder: Path
+    model: Any
+    data: Any
+    encode: Callable[..., Any]  # (batch, generator) -> Posterior
+    say: Callable[[str], None]
+
+    def batch(self, split: str, examples: np.ndarray) -> Any:
+        """These examples on the model's device."""
+        return self.data.batch(split, examples).to(next(self.model.parameters()).device)
+
+    def results(self, name: str, suffix: str = ".json") -> Path:
+        return self.folder / "evaluations" / f"{name}{suffix}"
+
+
+def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> Subject:
+    """The best weights of a run and its data. InputError when either is gone or does not fit the run's config."""
+    weights = folder / "model.safetensors"
+    if not weights.exists():
+        raise InputError(
+            f"{folder}: no model.safetensors in it, so there is nothing to evaluate; train the run again in another study"
+        )
+    try:
+        cfg = OmegaConf.load(folder / "config.yaml")
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / 'config.yaml'}: damaged ({str(error).splitlines()[0]})") from error
+    assert isinstance(cfg, DictConfig)
+    cfg.threads, cfg.device = 1, "auto"
+    key = OmegaConf.to_yaml(cfg.data)
+    parts = prepare(cfg, cfg.head, loaded.get(key))
+    loaded[key] = parts.data
+    check_same_data(folder / "data.json", parts.data.facts())
+    load_model(weights, parts.model)
+    model = parts.model.eval()
+    return Subject(folder, model, parts.data, inference(parts.procedure, model), say)
+
+
+def check_same_data(path: Path, facts: dict) -> None:
+    """InputError when the sizes that the run wrote down are no longer those of its data."""
+    then = read_json(path) if path.exists() else {}
+    for key, size in facts.items():
+        if isinstance(size, int) and then.get(key, size) != size:
+            raise InputError(f"{path.parent}: its data have changed since training ({key}: {then[key]} -> {size})")
+
+
+def read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); move it away") from error
+
+
+def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:
+    """Posterior means of chosen examples [N] in evaluation mode, [N, D]."""
+    found, order = [], []
+    with evaluating(subject.model, train=False):
+        for chosen in near_equal(np.sort(examples), 256):
+            batch = subject.batch(split, chosen)
+            found.append(subject.encode(batch).mean.double().cpu().numpy())
+            order.append(batch.examples)
+    means, places = np.concatenate(found), np.argsort(np.concatenate(order))
+    return means[places][np.argsort(np.argsort(examples))]
