@@ -5,13 +5,12 @@ one context comes from the code. `samples/responses.txt` of the run folder shows
 """
 
 import numpy as np
-import torch
 
 from uncollapse.checkpoint import write_whole
-from uncollapse.data.dialogue import DialogueBatch
+from uncollapse.data.corpus import sentences
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
-from uncollapse.samples import SHOWN, View, chosen, lines, noise, prior_codes, save
+from uncollapse.samples import SHOWN, View, chosen, lines, nearest_codes, noise, prior_codes, save
 from uncollapse.subject import Subject
 
 ANSWERED = 1000  # contexts
@@ -26,16 +25,12 @@ def look(subject: Subject, split: str) -> dict:
     with evaluating(subject.model, train=False):
         codes = prior_codes(subject, CODES * count).split(count)
         answers = [texts(subject.model.respond(batch, z, greedy=True), vocabulary) for z in codes]
-        rebuilt = texts(subject.model.respond(batch, own_codes(subject, batch), greedy=True), vocabulary)
-    real = [
-        " ".join(vocabulary[i] for i in row[: n - 1])
-        for row, n in zip(*plain(batch.tokens, batch.lengths), strict=True)
-    ]
-    said = [
-        " ".join(vocabulary[i] for i in row[: n - 1])
-        for row, n in zip(*plain(batch.context.tokens, batch.context.lengths), strict=True)
-    ]
-    contexts = [said[i] for i in batch.place.tolist()]
+        q = subject.encode(batch, noise(subject, 2))
+        rebuilt = texts(subject.model.respond(batch, nearest_codes(q, q.mean), greedy=True), vocabulary)
+    real, contexts = (
+        texts(sentences(corpora[split], batch.examples), vocabulary)
+        for corpora in (subject.data.corpora, subject.data.contexts)
+    )
     rows = np.random.default_rng(0).permutation(count)[:SHOWN]
     columns = (contexts, real, *answers[:COMPARED], rebuilt)
     names = ("context", split, *(f"code {n}" for n in range(1, COMPARED + 1)), "of the response's own code")
@@ -45,13 +40,3 @@ def look(subject: Subject, split: str) -> dict:
     save(view, folder, "responses")
     write_whole(folder / "answers.txt", lines(answers[0]))
     return responses(answers[0], real, list(zip(*answers, strict=True)))
-
-
-def own_codes(subject: Subject, batch: DialogueBatch) -> torch.Tensor:
-    """Posterior means [B, D], each moved to the nearest code where not every point is one."""
-    q = subject.encode(batch, noise(subject, 2))
-    return q.project(q.mean) if hasattr(q, "project") else q.mean
-
-
-def plain(*tensors: torch.Tensor) -> list[list]:
-    return [tensor.tolist() for tensor in tensors]

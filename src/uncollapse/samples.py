@@ -21,7 +21,7 @@ from torch import Tensor
 
 from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import near_equal
-from uncollapse.data.corpus import Corpus, make_batch
+from uncollapse.data.corpus import Corpus, make_batch, sentences
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality, texts
@@ -196,17 +196,19 @@ def codes(subject: Subject, split: str, examples: np.ndarray) -> Tensor:
 
 def likeliest(subject: Subject, z: Tensor) -> list[Item]:
     """Of points [N, D], each moved to the nearest code where not every point is one: means, and what lies between codes, need not be."""
-    project = getattr(some_posterior(subject), "project", None)
-    return items(subject, subject.model.generate(z if project is None else project(z), greedy=True))
+    return items(subject, subject.model.generate(nearest_codes(some_posterior(subject), z), greedy=True))
+
+
+def nearest_codes(q: Any, z: Tensor) -> Tensor:
+    """Points as they are, or moved to the nearest code where not every point is one."""
+    return q.project(z) if hasattr(q, "project") else z
 
 
 def originals(subject: Subject, split: str, examples: np.ndarray) -> list[Item]:
     data = subject.data
     if not is_text(subject):
         return items(subject, torch.from_numpy(data.binary(split)[examples]))
-    corpus = data.corpora[split]
-    parts = [corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]] for i in examples]
-    return items(subject, Corpus(np.concatenate(parts), np.cumsum([0, *map(len, parts)])))
+    return items(subject, sentences(data.corpora[split], examples))
 
 
 def items(subject: Subject, generated: Any) -> list[Item]:

@@ -70,9 +70,8 @@ def numbers_below(n: int) -> np.ndarray:
         return np.arange(n, dtype=kind)
     with TemporaryFile(prefix="uncollapse-") as file:
         file.truncate(n * kind.itemsize)
-        numbers = np.memmap(file, dtype=kind, shape=n).view(
-            np.ndarray
-        )  # a plain view: numpy shuffles no other kind fast
+        # a plain view: numpy shuffles no other kind fast
+        numbers = np.memmap(file, dtype=kind, shape=n).view(np.ndarray)
     for start in range(0, n, LARGE):
         numbers[start : start + LARGE] = np.arange(start, min(start + LARGE, n))
     return numbers

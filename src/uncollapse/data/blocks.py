@@ -18,7 +18,10 @@ from uncollapse.data.text import separated
 from uncollapse.errors import InputError
 
 BLOCK = 1 << 22  # bytes of text in a block, about; working on it takes some ten times as much memory
+ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
 ROW = 256  # bytes that a row of a hub set is taken to have
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # what they raise for a file cut short or changed
 BOM = b"\xef\xbb\xbf"
 
 
@@ -59,6 +62,19 @@ class Source(Protocol):
 # ---------------------------------------------------------------- files
 
 
+def find_part(folder: Path, split: str, ending: str, advice: str) -> Path:
+    """The file of a split in a folder, under any of its customary names; `advice` ends the InputError where there is none."""
+    if not folder.is_dir():
+        raise InputError(
+            f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
+        )
+    names = [f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *OPENERS)]
+    for file in names:
+        if (folder / file).is_file():
+            return folder / file
+    raise InputError(f"data.dir={folder}: no file for the {split} part; looked for {', '.join(names)}{advice}")
+
+
 @dataclass(frozen=True)
 class Lines:
     """A file of one sentence a line, plain, .gz or .xz, UTF-8; when `labelled` a line is label TAB text."""
@@ -80,7 +96,7 @@ class Lines:
 
     def blocks(self, size: int) -> Iterator["LineBlock"]:
         """InputError for a file that cannot be read or is damaged, or that holds white space only."""
-        opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(self.path.suffix)
+        opener = OPENERS.get(self.path.suffix)
         lines, blank, rest = 0, True, bytearray()
         try:
             with self.path.open("rb") as raw:
@@ -97,7 +113,7 @@ class Lines:
                     rest += read[cut:]
                 if rest:
                     yield self.block(lines, bytes(rest), raw.tell())
-        except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        except DAMAGED as error:
             raise InputError(
                 f"{self.path}: damaged or truncated {self.path.suffix} file after line {lines} ({error}); copy or fetch it again"
             ) from error

@@ -41,6 +41,18 @@ class Corpus:
         return float(self.offsets[-1] - self.offsets[0]) / len(self)
 
 
+def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpus:
+    """The sentences tokens[start:stop], which may overlap, as a corpus of their own."""
+    lengths = stops - starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Corpus(tokens[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets)
+
+
+def sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
+    """Those of these numbers, in their order."""
+    return gathered(corpus.tokens, corpus.offsets[examples], corpus.offsets[examples + 1])
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Time steps start:stop of the first `rows` rows; real [k]: where its real tokens lie in the flattened [rows * (stop - start)]."""

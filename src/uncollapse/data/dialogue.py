@@ -4,12 +4,9 @@ From files of one dialogue a line as JSON, {"turns": [{"text": ..., "act": ..., 
 from the hub's DailyDialog (columns dialog, act, emotion: lists).
 """
 
-import gzip
 import io
 import json
-import lzma
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.corpus import EOS, Corpus, TextBatch, make_batch
-from uncollapse.data.hub import ALIASES, load, prepare_command, shuffled
+from uncollapse.data.blocks import ALIASES, DAMAGED, OPENERS, find_part
+from uncollapse.data.corpus import EOS, Corpus, TextBatch, gathered, make_batch, sentences
+from uncollapse.data.hub import at_most, load, prepare_command
 from uncollapse.data.text import (
     SPLITS,
     TextData,
@@ -34,7 +32,6 @@ from uncollapse.data.text import (
 from uncollapse.errors import InputError, whole
 
 LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
-OPENERS: Mapping[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ class DialogueConfig:
                     f"data={self.name}: no response is left in the {split} part ({len(lines)} turns, skipped: {skipped[split]})"
                 )
             responses = self.cut(responses, split)
-            corpora[split] = gathered(lines.tokens, lines.offsets[responses], lines.offsets[responses + 1])
+            corpora[split] = sentences(lines, responses)
             contexts[split] = self.context_of(lines, part.sizes, responses)
             numbers = {name: np.searchsorted(known, part.labels[name][responses]) for name, known in classes.items()}
             labels[split] = numbers
@@ -169,10 +166,7 @@ class DialogueConfig:
 
     def cut(self, responses: np.ndarray, split: str) -> np.ndarray:
         """At most the size asked for, drawn by split_seed."""
-        size = getattr(self, f"{split}_size")
-        if size is None or size >= len(responses):
-            return responses
-        return responses[np.sort(shuffled(len(responses), self.split_seed, split)[:size])]
+        return responses[at_most(getattr(self, f"{split}_size"), len(responses), self.split_seed, split)]
 
     def context_of(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
         """The last context_words of the `turns` turns before each response, as one sentence each, turns apart by end-of-sentence."""
@@ -182,13 +176,6 @@ class DialogueConfig:
         first = np.maximum(begins[responses], responses - self.turns)
         stops = offsets[responses] - 1  # batches add the last end-of-sentence
         return gathered(ended, np.maximum(offsets[first], stops - self.context_words), stops)
-
-
-def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpus:
-    """The sentences tokens[start:stop], which may overlap, as a corpus."""
-    lengths = stops - starts
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Corpus(tokens[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets)
 
 
 def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
@@ -201,24 +188,12 @@ def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
 
 def from_folder(folder: Path, name: str) -> dict[str, Turns]:
     advice = f"; {prepare_command(name, folder)} makes it"
-    if not folder.is_dir():
-        raise InputError(
-            f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
-        )
-    parts = {split: from_file(find(folder, split, advice)) for split in SPLITS}
+    parts = {split: from_file(find_part(folder, split, ".jsonl", advice)) for split in SPLITS}
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
         split: replace(part, labels={name: part.labels[name] for name in LABELS if name in shared})
         for split, part in parts.items()
     }
-
-
-def find(folder: Path, split: str, advice: str) -> Path:
-    names = [f"{alias}.jsonl{ending}" for alias in ALIASES[split] for ending in ("", *OPENERS)]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"data.dir={folder}: no file for the {split} part; looked for {', '.join(names)}{advice}")
 
 
 def from_file(path: Path) -> Turns:
@@ -232,7 +207,7 @@ def from_file(path: Path) -> Turns:
             raise InputError(f"{path}: the file is empty")
         content.decode()
         table = arrow_json.read_json(io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content))))
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path}: damaged or truncated {path.suffix} file ({error}); copy or fetch it again"
         ) from error

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.data.blocks import Lines
-from uncollapse.data.corpus import Corpus
-from uncollapse.data.hub import ALIASES, hub_parts, prepare_command, shuffled
-from uncollapse.data.text import SPLITS, TextData, check_batching, select
+from uncollapse.data.blocks import Lines, find_part
+from uncollapse.data.corpus import Corpus, sentences
+from uncollapse.data.hub import at_most, hub_parts, prepare_command
+from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape, tokenise
 from uncollapse.errors import InputError, whole
 
@@ -106,10 +106,9 @@ class TextConfig:
         for split, corpus in corpora.items():
             size = getattr(self, f"{split}_size")
             if size is None or size >= len(corpus):
-                continue
-            kept = np.zeros(len(corpus), dtype=bool)
-            kept[shuffled(len(corpus), self.split_seed, split)[:size]] = True
-            corpora[split] = select(corpus.tokens, corpus.offsets, kept)
+                continue  # as it lies on disk
+            kept = at_most(size, len(corpus), self.split_seed, split)
+            corpora[split] = sentences(corpus, kept)
             if labels:
                 labels[split] = labels[split][kept]
         return corpora, labels
@@ -177,17 +176,9 @@ def existing(path: Path, word: str) -> Path:
 
 
 def find_split(folder: Path, split: str, name: str) -> Path:
-    """The file of a split in a folder, under any of its customary names."""
+    """The text file of a split in a folder."""
     advice = "" if name == "text" else f"; {prepare_command(name, folder)} makes it or says how to get it"
-    if not folder.is_dir():
-        raise InputError(
-            f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
-        )
-    names = [f"{alias}.txt{ending}" for alias in ALIASES[split] for ending in ("", ".gz", ".xz")]
-    for file in names:
-        if (folder / file).is_file():
-            return folder / file
-    raise InputError(f"data.dir={folder}: no file for the {split} part; looked for {', '.join(names)}{advice}")
+    return find_part(folder, split, ".txt", advice)
 
 
 def file_digest(path: Path) -> str:

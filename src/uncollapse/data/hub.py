@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uncollapse.data.blocks import Rows
+from uncollapse.data.blocks import ALIASES, Rows
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
 if TYPE_CHECKING:
     from uncollapse.data.files import TextConfig
-
-ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
 
 
 @contextmanager
@@ -133,6 +131,11 @@ def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:
 
 def cuts(cfg: "TextConfig", split: str) -> bool:
     return getattr(cfg, f"{split}_size") is not None
+
+
+def at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
+    """Numbers of `size` rows, drawn as `shuffled` has them, rising; of all where they are no more or size is None."""
+    return np.arange(rows) if size is None or size >= rows else np.sort(shuffled(rows, seed, split)[:size])
 
 
 def shuffled(rows: int, seed: int, split: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
+from uncollapse.metrics.rates import per_token
 
 COMPARED = 200  # sentences that self-BLEU compares with each other: the cost grows with the square
 
@@ -40,7 +41,7 @@ def quality(
         found |= oracle(log_prob(drawn), drawn.lengths + 1)
     if baseline is not None and held_out is not None:
         pairs = {"sample_lm_ppl": drawn, "sample_lm_ppl_data": held_out}
-        found |= {name: perplexity(baseline(corpus), corpus.lengths + 1) for name, corpus in pairs.items()}
+        found |= {name: per_token(-baseline(corpus), corpus.lengths + 1)["ppl"] for name, corpus in pairs.items()}
     return found
 
 
@@ -54,9 +55,8 @@ def responses(written: Sequence[str], real: Sequence[str], others: Sequence[Sequ
     """
     from sacrebleu.metrics import BLEU  # type: ignore[attr-defined]
 
-    known = [
-        text.replace(SPECIALS[UNK], "?" + SPECIALS[UNK]) for text in real
-    ]  # two unknown words are not the same word
+    # two unknown words are not the same word
+    known = [text.replace(SPECIALS[UNK], "?" + SPECIALS[UNK]) for text in real]
     return {
         "response_count": len(written),
         "response_bleu4": BLEU(tokenize="none", force=True).corpus_score(list(written), [known]).score,
@@ -80,13 +80,8 @@ def distinct(sentences: Sequence[str], n: int) -> float | None:
 def oracle(log_prob: np.ndarray, tokens: np.ndarray) -> dict:
     """From the data's exact log p of each drawn sentence, [N] nats, -inf where it has none, and its tokens, the end counted."""
     real = np.isfinite(log_prob)
-    ppl = perplexity(log_prob[real], tokens[real]) if real.any() else None
+    ppl = per_token(-log_prob[real], tokens[real])["ppl"] if real.any() else None
     return {"sample_grammatical": float(real.mean()), "sample_oracle_ppl": ppl}
-
-
-def perplexity(log_prob: np.ndarray, tokens: np.ndarray) -> float:
-    """From log p [N] nats of sentences and the tokens of each, the end counted."""
-    return float(np.exp(-log_prob.sum() / tokens.sum()))
 
 
 def self_bleu(sentences: Sequence[str]) -> float | None:

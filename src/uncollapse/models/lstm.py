@@ -17,8 +17,8 @@ from uncollapse.data.corpus import BOS, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
-from uncollapse.errors import InputError, number, whole
-from uncollapse.models.text_vae import TextVAE
+from uncollapse.errors import InputError, number
+from uncollapse.models.text_vae import TextVAE, check_sizes
 
 POOLS = ("last", "mean", "max")
 EMBEDDING_RANGE = 0.1  # He et al. 2019: embeddings uniform in +-0.1, whatever the other weights
@@ -48,13 +48,9 @@ class LSTMConfig:
 
         InputError for a size below 1, an unknown pool or a dropout outside [0, 1).
         """
-        for name in ("embedding", "hidden", "latent"):
-            whole(f"model.{name}", getattr(self, name), 1)
+        check_sizes(self, "embedding", "hidden", "latent")
         if self.pool not in POOLS:
             raise InputError(f"model.pool={self.pool}: allowed are {', '.join(POOLS)}")
-        for name in ("dropout_in", "dropout_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
         if self.init is not None:
             number("model.init", self.init, 0)
         decoder = decoder or Options()

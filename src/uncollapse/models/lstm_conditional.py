@@ -33,7 +33,7 @@ from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.decoders import Options
 from uncollapse.errors import InputError, whole
 from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
-from uncollapse.models.text_vae import write
+from uncollapse.models.text_vae import check_sizes, write
 from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
 
 PRIORS = ("learned", "held")
@@ -61,11 +61,7 @@ class ConditionalLSTMConfig:
     ) -> "ConditionalLSTM":
         """`posterior` (2 hidden, latent) -> head. InputError for a size below 1, a dropout outside [0, 1), or a head that a learned
         prior does not fit."""
-        for name in ("embedding", "hidden", "latent"):
-            whole(f"model.{name}", getattr(self, name), 1)
-        for name in ("dropout_in", "dropout_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
+        check_sizes(self, "embedding", "hidden", "latent")
         if self.prior not in PRIORS:
             raise InputError(f"model.prior={self.prior}: allowed are {', '.join(PRIORS)}")
         return ConditionalLSTM(self, vocabulary, posterior, decoder or Options())

@@ -24,8 +24,8 @@ from uncollapse.data.corpus import BOS, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
-from uncollapse.errors import InputError, whole
-from uncollapse.models.text_vae import TextVAE
+from uncollapse.errors import InputError
+from uncollapse.models.text_vae import TextVAE, check_sizes
 
 POOLS = ("mean", "summary")
 WAYS = ("both", "prefix", "add")
@@ -52,8 +52,7 @@ class TransformerConfig:
         self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
     ) -> TextVAE:
         """`posterior` (width, latent) -> head. InputError for sizes or dropouts out of range, an unknown pool or inject."""
-        for name in ("width", "layers", "attention_heads", "latent"):
-            whole(f"model.{name}", getattr(self, name), 1)
+        check_sizes(self, "width", "layers", "attention_heads", "latent")
         if self.width % self.attention_heads:
             raise InputError(
                 f"model.width={self.width}: allowed is a multiple of model.attention_heads={self.attention_heads}"
@@ -61,9 +60,6 @@ class TransformerConfig:
         for name, allowed in (("pool", POOLS), ("inject", WAYS)):
             if getattr(self, name) not in allowed:
                 raise InputError(f"model.{name}={getattr(self, name)}: allowed are {', '.join(allowed)}")
-        for name in ("dropout_in", "dropout_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"model.{name}={getattr(self, name)}: out of range; allowed is 0 <= {name} < 1")
         decoder = decoder or Options()
         return TextVAE(
             Encoder(self, vocabulary),
