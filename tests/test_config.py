@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 
 from uncollapse import config
 from uncollapse.cli import understand_words
-from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, build, differences, heads, knobs_of, typed
+from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, build, heads, knobs_of, typed
 from uncollapse.errors import InputError
+from uncollapse.identity import differences
 from uncollapse.run import folder_name, parse, run, understand
 
 ALL = heads()

@@ -245,10 +245,19 @@ def test_a_knob_left_alone_is_said_where_other_runs_of_the_head_set_it(tmp_path:
         write_run(tmp_path / "s", "bn_tau", 0, overrides=overrides, evaluations=3)
     tau = "BN on mu and sigma"
     assert read_study(tmp_path / "s").runs["group"].tolist() == [f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
-    write_run(
-        tmp_path / "s", "bn_tau", 0, overrides="tau=0.5", evaluations=3
-    )  # the default, asked for: not a second seed
-    assert read_study(tmp_path / "s").runs["group"].tolist() == [tau, f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
+    # the default, asked for: the same run, so neither a second seed nor a group of its own
+    write_run(tmp_path / "s", "bn_tau", 0, overrides="tau=0.5", evaluations=3)
+    study = read_study(tmp_path / "s")
+    assert study.runs["group"].tolist() == [f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
+    (note,) = study.notes
+    assert "tau=0.5/seed=0: the same run as runs/bn_tau/default/seed=0" in note and "counted once" in note
+
+
+def test_of_two_folders_of_one_run_the_finished_one_counts(tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "bn_tau", 0, status="unfinished", evaluations=3)
+    write_run(tmp_path / "s", "bn_tau", 0, overrides="tau=0.5", evaluations=3)
+    (run,) = read_study(tmp_path / "s").runs.to_dict("records")
+    assert run["status"] == "done" and run["folder"] == "runs/bn_tau/tau=0.5/seed=0"
 
 
 def test_overrides_are_read_from_the_config_where_the_folder_cut_them_short(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ SLOTS = ("posterior", "objective", "procedure", "decoder")
 SECTIONS = ("data", "model", "trainer", "log")
 COMMON = ("label", "study", "results", "seed", "device", "threads")
 HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
-UNCOMPARED = ("log", "results", "study")  # where rows go says nothing about what a run is
 
 
 @dataclass
@@ -217,18 +216,3 @@ def check_arguments(where: str, node: dict, given: int) -> None:
             else "a class and its knobs make a head, a file in conf/head"
         )
         raise InputError(f"{where}._target_={target}: {', '.join(wrong)}; {advice}")
-
-
-# ---------------------------------------------------------------- comparing
-
-
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """What differs between two plain configs, as `key: old -> new` lines."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        skip = UNCOMPARED if not where else ()
-        nested = [
-            differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys if k not in skip
-        ]
-        return [line for lines in nested for line in lines]
-    return [] if old == new else [f"{where}: {old} -> {new}"]

@@ -24,20 +24,24 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.checkpoint import write_whole
-from uncollapse.config import CONF, LogConfig, build, check_head, check_knobs, differences, located, typed
+from uncollapse.config import CONF, LogConfig, build, check_head, check_knobs, located, typed
 from uncollapse.errors import InputError, whole
+from uncollapse.identity import changes, twin
+from uncollapse.overrides import changing
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the head, the other overrides by key, the folder, the whole config as plain values, and the command."""
+    """What was asked for: the head, the other overrides that change something by key, the folder, the whole config as plain
+    values, the config without these overrides, and the command."""
 
     head: str
     overrides: dict[str, Any]
     folder: Path
     config: dict[str, Any]
+    base: dict[str, Any]
     command: str
 
     @property
@@ -76,12 +80,13 @@ def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     whole("threads", cfg.threads, 1)
     if not re.fullmatch(r"[\w.+-]+", str(cfg.study)) or str(cfg.study) in (".", ".."):
         raise InputError(f"study={cfg.study}: allowed are letters, digits and . _ + -")
-    asked = parse(overrides)
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    asked, base = changing(cfg, head, parse(overrides), overrides)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    config = {"head": head, "overrides": asked, **resolved}
     folder = Path(cfg.results) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
-    return Request(
-        head, asked, folder, {"head": head, "overrides": asked, **config}, command(head, cfg.seed, overrides)
-    )
+    if not (folder / "config.yaml").exists():
+        folder = twin(folder, config, base) or folder
+    return Request(head, asked, folder, config, base, command(head, cfg.seed, overrides))
 
 
 def command(head: str, seed: int, overrides: list[str]) -> str:
@@ -120,7 +125,7 @@ def finished(request: Request) -> bool:
     saved = request.folder / "config.yaml"
     if not saved.exists():
         return False
-    lines = differences(OmegaConf.to_container(OmegaConf.load(saved)), request.config)
+    lines = changes(OmegaConf.to_container(OmegaConf.load(saved)), request.config, request.base)
     if lines:
         raise InputError(
             f"{request.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "

@@ -36,7 +36,7 @@ def read_study(folder: str | Path) -> Study:
     folder = Path(folder).resolve()
     notes: list[str] = []
     found = [read_run(path, folder, notes) for path in run_folders(folder)]
-    records = [record for record in found if record]
+    records = without_twins([record for record in found if record], notes)
     if not records:
         raise ReportError(f"no run in {folder} has a readable config.yaml.")
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
@@ -45,6 +45,18 @@ def read_study(folder: str | Path) -> Study:
     runs, common = add_groups(pd.DataFrame(records).rename_axis("run").reset_index())
     name = runs["study"].iloc[0] if is_run(folder) else folder.name
     return Study(folder, name, runs, tidy_rows(rows, runs), common, notes)
+
+
+def without_twins(records: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    """Runs of one resolved config count once: the finished one, or else the one that got furthest."""
+    kept: dict[str, dict[str, Any]] = {}
+    for record in sorted(records, key=lambda record: (record["status"] != "done", -record["step"])):
+        first = kept.setdefault(record["identity"], record)
+        if first is not record:
+            notes.append(
+                f"{record['folder']}: the same run as {first['folder']} (the same resolved config); counted once."
+            )
+    return [record for record in records if kept[record["identity"]] is record]
 
 
 def is_run(folder: Path) -> bool:

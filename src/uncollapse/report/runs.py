@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from uncollapse.identity import identity
+
 NO_KNOBS = ("seed", "threads")
 SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
 METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
@@ -45,6 +47,7 @@ def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None
     status = status_of(path)
     return {
         "folder": name,
+        "identity": identity(config),
         "head": head,
         "label": str(config.get("label") or head),
         "seed": seed,

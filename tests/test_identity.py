@@ -1,0 +1,116 @@
+"""The same run under two names: what a run is called follows from its resolved config alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, composed, folder_of, run_here
+
+from uncollapse.identity import changes, completed, identity
+from uncollapse.run import understand
+
+
+def folder(*words: str, head: str = "plain") -> Path:
+    """The folder below runs/ that a command line asks for."""
+    cfg = composed(f"head={head}", *words)
+    return understand(cfg, head, [*words]).folder.relative_to("results/scratch/runs")
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("plain", ["trainer.lr=0.002"]),
+        ("plain", ["trainer.lr=2e-3"]),
+        ("plain", ["model=lstm"]),
+        ("plain", ["data=grammar", "model.hidden=128", "trainer=default", "device=auto", "threads=1"]),
+        ("plain", ["trainer.max_steps=null"]),
+        ("plain", ["objective.weight=1"]),
+        ("plain", ["++trainer.epochs=6"]),
+        ("bn_tau", ["tau=0.5"]),
+        ("kl_anneal", ["anneal_epochs=2.0"]),
+        ("bn_tau_cyclical", ["tau=0.50", "cycles=4"]),
+    ],
+)
+def test_a_default_written_out_changes_no_name(head: str, words: list[str]) -> None:
+    assert folder(*words, head=head) == Path(head, "default", "seed=0")
+
+
+def test_only_what_changes_is_in_the_name() -> None:
+    assert folder("tau=0.3", "trainer.lr=0.002", head="bn_tau") == Path("bn_tau/tau=0.3/seed=0")
+    assert folder("model=transformer") == Path("plain/model=transformer/seed=0")
+
+
+def test_a_groups_default_is_that_of_the_chosen_option() -> None:
+    assert folder("model=transformer", "model.width=64").parent.name == "model=transformer"
+    assert folder("model=lstm_ptb", "model.dropout_in=0.0").parent.name == "model=lstm_ptb,model.dropout_in=0.0"
+    assert folder("model=lstm_ptb", "model.dropout_in=0.5").parent.name == "model=lstm_ptb"
+
+
+def test_what_an_experiment_sets_is_its_default() -> None:
+    cfg = composed("head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5")
+    words = ["experiment=transformer_small", "data.train=8000", "trainer.epochs=5"]
+    assert understand(cfg, "plain", words).folder.parent.name == "default"
+
+
+def test_another_spelling_of_a_run_is_skipped(tmp_path: Path) -> None:
+    assert run_here(tmp_path, "bn_tau", "tau=0.3") == "done"
+    assert run_here(tmp_path, "bn_tau", "tau=0.30", "trainer.lr=0.002", "model=lstm") == "skipped"
+    assert len([*(tmp_path / "scratch/runs/bn_tau").iterdir()]) == 1
+
+
+def test_a_folder_named_before_defaults_were_dropped_is_found(tmp_path: Path) -> None:
+    run_here(tmp_path, "plain")
+    old = folder_of(tmp_path, "plain")
+    named = old.parent.with_name("trainer.lr=0.002")
+    old.parent.rename(named)
+    assert run_here(tmp_path, "plain", "trainer.lr=0.002") == "skipped"
+    assert run_here(tmp_path, "plain") == "skipped"
+    assert [path.name for path in (tmp_path / "scratch/runs/plain").iterdir()] == [named.name]
+
+
+def test_an_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
+    run_here(tmp_path, "plain")
+    old = folder_of(tmp_path, "plain")
+    (old / "done").unlink()
+    old.parent.rename(old.parent.with_name("odd"))
+    assert run_here(tmp_path, "plain") == "done"
+    assert folder_of(tmp_path, "plain").parent.name == "odd"
+
+
+def test_an_unreadable_neighbour_stops_nothing(tmp_path: Path) -> None:
+    broken = tmp_path / "scratch/runs/plain/other/seed=0"
+    broken.mkdir(parents=True)
+    (broken / "config.yaml").write_bytes(b"\xff\xfe: [")
+    assert run_here(tmp_path, "plain") == "done"
+
+
+def test_an_option_younger_than_a_run_does_not_refuse_it(tmp_path: Path) -> None:
+    run_here(tmp_path, "plain")
+    config = folder_of(tmp_path, "plain") / "config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "bidirectional" not in line))
+    assert run_here(tmp_path, "plain") == "skipped"
+
+
+def test_completing_a_config_invents_nothing_for_another_class() -> None:
+    saved = {"model": {"_target_": "a", "size": 1}, "seed": 0}
+    base = {"model": {"_target_": "b", "size": 2, "depth": 3}, "seed": 1, "young": 5}
+    assert completed(saved, base) == {**saved, "young": 5}
+    assert changes(saved, {**saved, "young": 6}, base) == ["young: 5 -> 6"]
+
+
+def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
+    one = {"head": "plain", "seed": 0, "trainer": {"lr": 1.0}, "study": "a", "results": "x", "overrides": {}}
+    other = {**one, "study": "b", "results": "y", "overrides": {"k": 1}, "trainer": {"lr": 1}, "log": {"wandb": True}}
+    assert identity(one) == identity(json.loads(json.dumps(other)))
+    assert identity(one) != identity({**one, "seed": 1})
+    assert identity(one) != identity({**one, "trainer": {"lr": True}})
+
+
+@pytest.mark.parametrize("words", [SMALL, [*SMALL, "trainer.lr=0.002"]])
+def test_the_config_lists_the_overrides_of_its_name(words: list[str], tmp_path: Path) -> None:
+    import yaml
+
+    run_here(tmp_path, "plain", *words)
+    config = yaml.safe_load((folder_of(tmp_path, "plain") / "config.yaml").read_text())
+    assert "trainer.lr" not in config["overrides"] and config["overrides"]["model.hidden"] == 12
