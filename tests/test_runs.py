@@ -107,6 +107,60 @@ def test_a_run_cut_while_writing_any_file_resumes_bit_for_bit(
     assert_same(folder_of(tmp_path / "whole", "bn_mu"), folder_of(tmp_path / "cut", "bn_mu"))
 
 
+class Events:
+    """Counts what a run leaves behind after its last training step, and stops it before event `stop`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None):
+        from uncollapse.record import Record
+        from uncollapse.trainer import Trainer
+
+        self.count, self.stop, self.counting = 0, stop, False
+        honest_test, honest_write, honest_replace = Trainer.test, Record.write, os.replace
+
+        def test(trainer: Trainer) -> object:
+            self.counting = True
+            return honest_test(trainer)
+
+        def write(record: Record, row: dict) -> None:
+            self.happens()
+            honest_write(record, row)
+            self.happens()
+
+        def replace(source: Path, target: Path) -> None:
+            self.happens()
+            honest_replace(source, target)
+
+        monkeypatch.setattr(Trainer, "test", test)
+        monkeypatch.setattr(Record, "write", write)
+        monkeypatch.setattr(os, "replace", replace)
+
+    def happens(self) -> None:
+        if self.counting:
+            if self.count == self.stop:
+                raise Stop
+            self.count += 1
+
+
+@pytest.mark.parametrize("head", ["plain", "kl_cyclical"])
+def test_a_run_cut_anywhere_between_its_last_step_and_done_leaves_nothing_twice(
+    head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("trainer.epochs=3",)
+    with monkeypatch.context() as patched:
+        events = Events(patched)
+        run_here(tmp_path / "whole", head, *words)
+    assert events.count >= 6  # each test row before and after, the summary, the mark of the end
+    for stop in range(events.count):
+        results = tmp_path / f"cut-{stop}"
+        with monkeypatch.context() as patched:
+            Events(patched, stop)
+            with pytest.raises(Stop):
+                run_here(results, head, *words)
+        assert not (folder_of(results, head) / "done").exists()
+        run_here(results, head, *words)
+        assert_same(folder_of(tmp_path / "whole", head), folder_of(results, head))
+
+
 def test_a_killed_command_resumes_bit_for_bit(tmp_path: Path) -> None:
     words = ["head=bn_tau", *SMALL, "trainer.epochs=40", "trainer.eval_every=7"]
     command = [sys.executable, "train.py", *words, f"results={tmp_path / 'cut'}"]

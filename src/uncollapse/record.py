@@ -19,8 +19,8 @@ class Record:
         self.path, self.mirrors = path, mirrors
 
     def resume(self, step: int) -> None:
-        """Keep the rows up to `step`; later ones (and a torn last line) belong to work that is about to be done again."""
-        rows = [row for row in read_rows(self.path) if row["step"] <= step]
+        """Keep the rows up to `step`; later ones, test rows and a torn last line are about to be written again."""
+        rows = [row for row in read_rows(self.path) if row["step"] <= step and row.get("split") != "test"]
         write_whole(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         for row in rows:
             self.mirror(row)
