@@ -1,14 +1,21 @@
 """W&B as a mirror: what it holds is what is on disk, one W&B run per run; nothing of it is imported without it."""
 
+import contextlib
 import json
+import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from conftest import ROOT, SMALL, rows, type_command
+from conftest import ROOT, SMALL, folder_of, rows, run_here, type_command
+
+from uncollapse.errors import InputError
 
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 BLOCK = 1 << 15
@@ -86,6 +93,116 @@ def test_a_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
     assert done.returncode == 0, done.stderr
     newest = max(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda p: p.stat().st_mtime)
     assert sum(r.WhichOneof("record_type") == "history" for r in records(newest)) == len(rows(folder))
+
+
+def test_a_resumed_run_keeps_its_id(offline: Path) -> None:
+    folder, _ = read(offline, "bn_tau")
+    (folder / "done").unlink()
+    type_command("head=bn_tau", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
+    names = [path.name for path in folder.glob("wandb/offline-run-*")]
+    assert len(names) == 2 and {name.rsplit("-", 1)[1] for name in names} == {(folder / "wandb_id").read_text()}
+    ids = [(run / "wandb_id").read_text() for run in offline.glob("scratch/runs/*/*/seed=*")]
+    assert len(set(ids)) == len(ids) == 2
+
+
+class Server:
+    """Stands for W&B: keeps what is logged by run id, and takes runs up again where they were."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, list[dict]] = {}
+
+    def init(self, **words: Any) -> Any:
+        assert words["mode"] == "online" and words["resume"] == "allow"
+        history = self.runs.setdefault(words["id"], [])
+        silent = lambda *args, **more: None  # noqa: E731
+        return SimpleNamespace(
+            starting_step=len(history), log=history.append, define_metric=silent, finish=silent, summary={}
+        )
+
+
+@pytest.mark.parametrize("stop", range(7))
+def test_a_run_cut_at_any_row_is_one_run_with_each_row_once(
+    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    from uncollapse.mirror import WandbMirror
+
+    server, honest, sent = Server(), WandbMirror.row, iter(range(100))
+    monkeypatch.setattr(wandb, "init", server.init)
+
+    def cut(mirror: WandbMirror, row: dict) -> None:
+        honest(mirror, row)
+        if next(sent) == stop:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WandbMirror, "row", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_here(tmp_path, "plain", "log=wandb")
+    run_here(tmp_path, "plain", "log=wandb")
+    (history,) = server.runs.values()
+    disk = rows(folder_of(tmp_path, "plain"))
+    assert [row["trainer/step"] for row in history] == [row["step"] for row in disk]
+    for mirrored, row in zip(history, disk, strict=True):
+        assert mirrored[f"{row['split']}/{row['mode']}/kl"] == row["kl"]
+
+
+def unreachable(tmp_path: Path, port: int) -> dict[str, str]:
+    return {
+        "HOME": str(tmp_path),
+        "NETRC": str(tmp_path / "none"),
+        "WANDB_API_KEY": "a" * 40,
+        "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
+    }
+
+
+@pytest.fixture
+def silent_port() -> Iterator[tuple[int, socket.socket]]:
+    """A port that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield server.getsockname()[1], server
+
+
+def test_auto_falls_back_to_offline_and_says_so(tmp_path: Path, silent_port: tuple) -> None:
+    words = ["head=plain", "log=wandb", "log.mode=auto", "log.timeout=0.5", *SMALL, f"results={tmp_path}"]
+    done = type_command(*words, **unreachable(tmp_path, silent_port[0]))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("does not answer within 0.5 s") == 1 and "wandb sync" in done.stdout
+    assert list(folder_of(tmp_path, "plain").glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
+    words = ["-m", "head=plain,bn_mu", "seed=0,1", "log=wandb", "log.timeout=0.5", *SMALL, f"results={tmp_path}"]
+    done = type_command(*words, "log.mode=auto", **unreachable(tmp_path, silent_port[0]))
+    assert done.returncode == 0, done.stderr
+    silent_port[1].setblocking(False)
+    looks = 0
+    with contextlib.suppress(BlockingIOError):
+        while silent_port[1].accept():
+            looks += 1
+    assert looks == 1
+    assert len(list(tmp_path.glob("scratch/runs/*/*/*/wandb/offline-run-*"))) == 4
+
+
+@pytest.mark.parametrize("many", [[], ["-m", "seed=0,1"]])
+def test_online_without_a_server_is_one_sentence_within_the_timeout(many: list, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [*many, "head=plain", "log=wandb", "log.timeout=2", *SMALL, f"results={tmp_path}"]
+    start = time.monotonic()
+    done = type_command(*words, **unreachable(tmp_path, port))
+    assert time.monotonic() - start < 40  # a third of what it was; W&B alone waits 90 s
+    assert done.returncode == 2 and "log.mode=auto" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "inf", "soon"])
+def test_a_timeout_has_a_range(value: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"log\.timeout"):
+        run_here(tmp_path, "plain", f"log.timeout={value}")
 
 
 def test_online_without_a_key_is_one_sentence(tmp_path: Path) -> None:

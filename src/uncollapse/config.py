@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, number
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SLOTS = ("posterior", "objective", "procedure", "decoder")
@@ -33,10 +33,12 @@ class LogConfig:
     project: str = "uncollapse"
     mode: str = "online"
     entity: str | None = None
+    timeout: float = 20.0
 
     def check(self) -> None:
-        if self.mode not in ("online", "offline"):
-            raise InputError(f"log.mode={self.mode}: allowed are online, offline")
+        if self.mode not in ("online", "offline", "auto"):
+            raise InputError(f"log.mode={self.mode}: allowed are online, offline, auto")
+        number("log.timeout", self.timeout, 0, 600)
 
 
 # ---------------------------------------------------------------- heads and their knobs

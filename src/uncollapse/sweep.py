@@ -30,6 +30,7 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         require_writable(Path(config.hydra.sweep.dir))
+        check_wandb(config.log)
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
 
@@ -44,6 +45,23 @@ class SweepSummary(Callback):
             print(f"  {job['status']}: {job['words']}: {job['message']}")
         if bad:
             raise SystemExit(1)
+
+
+def check_wandb(log: Any) -> None:
+    """Exit with one sentence when a sweep is to be mirrored and no server answers: once, not once a job."""
+    if not log.wandb:
+        return
+    from uncollapse.config import LogConfig, typed
+    from uncollapse.errors import InputError
+    from uncollapse.mirror import check_once
+
+    try:
+        settings = typed(log, "log", LogConfig)
+        settings.check()
+        check_once(settings)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def require_writable(folder: Path) -> None:
