@@ -15,6 +15,7 @@ from uncollapse.checkpoint import load_model, load_state, save_model, save_state
 from uncollapse.errors import InputError, number, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
+from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
 from uncollapse.record import Record
 from uncollapse.schedules import at
@@ -155,6 +156,7 @@ class Trainer:
             epoch, index = divmod(self.progress.step, self.per_epoch)
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.seed, epoch), epoch
+                begin_epoch(self.model, epoch)
             yield self.data.batch("train", order[index], epoch).to(self.device)
 
     def look(self) -> None:
