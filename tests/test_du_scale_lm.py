@@ -159,7 +159,7 @@ def test_scale_gives_mu_its_spread_and_reports_the_density_that_z_has(seed, batc
     near(q.unscaled_kl, 0.5 * (a**2 + np.exp(log_var) - log_var - 1), 1e-8)
     z = q.sample()
     near(q.log_ratio(z), Independent(drawn, 1).log_prob(z) - prior.log_prob(z).sum(-1), 1e-7)
-    # the batch mean of the KL: the spread asked for, an offset that all examples share, and the variances' part
+    # the batch mean of the KL: the spread asked for, an offset that all share, the variances' part
     offset = 0.5 * (q.mean.numpy().mean(0) ** 2).sum()
     widths = 0.5 * (np.exp(log_var) - log_var - 1).sum(-1).mean()
     near(q.kl.sum(-1).mean().item(), 0.5 * std**2 * left.sum() + offset + widths, 1e-8)
@@ -188,7 +188,7 @@ def test_the_gradient_takes_the_factor_for_a_constant():
 
 
 def test_each_epoch_holds_the_mean_of_the_factors_of_the_epoch_before():
-    """By hand: batches of mu = (-1, 1), (-3, 3), (-2, 2) have spreads 1, 3 and 2; std 6 makes the factors 6, 2 and 3."""
+    """mu = (-1, 1), (-3, 3), (-2, 2) have spreads 1, 3, 2; std 6 makes the factors 6, 2, 3."""
     head = Scale(1, 1, std=6.0)
     with torch.no_grad():
         head.linear.weight.copy_(torch.tensor([[1.0], [0.0]]))
@@ -240,11 +240,11 @@ def test_until_there_is_a_mean_every_epoch_is_a_first_one():
     assert head.held
 
 
-def test_a_scale_run_cut_in_an_epoch_of_held_factors_resumes_bit_for_bit(tmp_path: Path, monkeypatch) -> None:
+def test_a_scale_run_cut_while_factors_are_held_resumes_bit_for_bit(tmp_path: Path, monkeypatch):
     words = ("trainer.epochs=4", "trainer.eval_every=4")
     run_here(tmp_path / "whole", "scale", *words)
     honest = Joint.step
-    for last in (14, 18):  # an epoch has 6 steps: the last checkpoints are at its end (12) and in its middle (16)
+    for last in (14, 18):  # an epoch has 6: the last checkpoints are at its end and in its middle
 
         def cut(self, training, batch, last=last):
             if training.step == last:

@@ -305,7 +305,7 @@ def test_mdr_steps_as_pytorchs_rmsprop_does():
 
 
 def kls_of_one_mean(update, steps=6000):
-    """KL = mu^2 / 2 of a code that the decoder does not read, mu stepped by Adam at 2e-3, over the last third of training."""
+    """KL = mu^2 / 2 of a code that no decoder reads, mu stepped by Adam, over the last third of training."""
     objective, mu, first, second, seen = MinimumRate(4.0, 1e-3), 0.3, 0.0, 0.0, []
     for step in range(1, steps + 1):
         kl, gradient = mu**2 / 2, at(objective.weight, 0.0) * mu

@@ -259,7 +259,7 @@ def test_early_stop_and_lr_decay_do_as_told(tmp_path: Path, monkeypatch: pytest.
     decay = ("trainer.epochs=50", *(f"trainer.decay_{k}" for k in ("from_epoch=3", "patience=2", "limit=3")))
     run_here(tmp_path, "plain", "trainer.lr=1.0", *decay)
     (folder,) = set((tmp_path / "scratch/runs/plain").glob("*/seed=0")) - {folder}
-    # no lowering before epoch 3: the lr falls after epochs 3 and 5, and with the third time, after epoch 7, training ends
+    # not before epoch 3: the lr falls after epochs 3 and 5, and the third time, after epoch 7, is the end
     assert lrs(folder) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -268,8 +268,8 @@ def lrs(folder: Path) -> list[float]:
     return [row["lr"] for row in rows(folder) if row["split"] == "valid"]
 
 
-# validation losses of the epochs, and what the published code makes of them with a patience of 2 from the fourth epoch on (its
-# epoch >= 3, counted from 0) and at most 3 halvings, followed by hand: bad means above the loss to beat
+# validation losses of the epochs, and the lr that the published code trains each with: a patience of 2
+# from the fourth epoch on (its epoch >= 3, counted from 0), at most 3 halvings, followed by hand
 PUBLISHED = [
     (90.0, 1.0),  # before training
     (50.0, 1.0),  # the best

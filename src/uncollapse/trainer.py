@@ -38,7 +38,7 @@ class TrainerConfig:
     decay_factor: float = 0.5
     decay_from_epoch: float = 0
     decay_limit: int | None = None  # stop when the lr is lowered for this many-th time
-    decay_reload: bool = False  # a lowered lr starts from the best weights, and patience afresh: see `decay`
+    decay_reload: bool = False  # a lowered lr starts from the best weights: see `decay`
 
     def check(self) -> None:
         """InputError for a value that makes no sense, before any work."""
@@ -73,7 +73,7 @@ class Progress:
     best_step: int = 0
     best_weight: float = 1.0  # of the KL, at that step
     bad: int = 0  # evaluations since the best
-    to_beat: float = float("inf")  # nelbo that the lr's patience compares with: the best, or see `decay`
+    to_beat: float = float("inf")  # what the lr's patience compares with: the best, or see `decay`
     bad_lr: int = 0  # evaluations since it was beaten or the lr was lowered
     decays: int = 0
     stopped: bool = False
@@ -228,8 +228,8 @@ class Trainer:
     def decay(self, nelbo: float) -> None:
         """Lower the lr, and stop at the last time.
 
-        decay_reload, as in the code of He et al. 2019: the best weights come back, optimisers start anew, and
-        later evaluations are compared with the bad one of now.
+        decay_reload, as in the code of He et al. 2019: the best weights come back, optimisers start
+        anew, and later evaluations are compared with the bad one of now.
         """
         p, cfg = self.progress, self.cfg
         p.decays, p.bad_lr = p.decays + 1, 0

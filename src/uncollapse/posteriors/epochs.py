@@ -6,7 +6,7 @@ from torch import nn
 
 
 class PerEpoch(nn.Module):
-    """A head to be called `set_epoch` on at the beginning of each epoch, as a PyTorch sampler is."""
+    """A head that is told which epoch begins, as a PyTorch sampler is."""
 
     def set_epoch(self, epoch: int) -> None:
         """Epoch `epoch` of training, counted from 0, begins or (after resuming) goes on."""
@@ -14,7 +14,7 @@ class PerEpoch(nn.Module):
 
 
 def begin_epoch(model: Any, epoch: int) -> None:
-    """Tell all heads under `model` that ask for it which epoch it is; telling twice changes nothing."""
+    """Call `set_epoch` on all heads under `model` that have one."""
     for module in model.modules():
         if isinstance(module, PerEpoch):
             module.set_epoch(epoch)

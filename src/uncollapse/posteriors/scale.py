@@ -1,4 +1,4 @@
-"""Scale-VAE: the decoder sees means stretched to a given spread; training charges for the means as they were.
+"""Scale-VAE: the decoder sees means stretched to a given spread, training charges for them as they were.
 
 Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING 2024:
     z = f mu + s * noise,   f_j = std / sqrt(Var_B mu_j),   the same f for all x,
@@ -37,7 +37,6 @@ from uncollapse.errors import number
 from uncollapse.posteriors.epochs import PerEpoch
 from uncollapse.posteriors.moments import Moments
 from uncollapse.posteriors.normal import DiagonalGaussian
-
 
 FIRST_EPOCHS = 2
 
