@@ -73,7 +73,7 @@ class Scale(PerEpoch):
         self.moments = Moments(latent, eps)
         self.register_buffer("held", torch.tensor(False))
         self.register_buffer("factor", torch.ones(latent))
-        self.register_buffer("total", torch.zeros(latent, dtype=torch.float64))
+        self.register_buffer("total", torch.zeros(latent))
         self.register_buffer("count", torch.tensor(0))
         self.register_buffer("epoch", torch.tensor(0))
 
@@ -105,7 +105,7 @@ class Scale(PerEpoch):
 
     def latest(self) -> Tensor:
         """The mean over this epoch so far, [D]; before its first batch, over the one before."""
-        return (self.total / self.count).to(self.factor) if self.count > 0 else self.factor
+        return self.total / self.count if self.count > 0 else self.factor
 
     def spreading(self, variance: Tensor) -> Tensor:
         """The factors that give means of this variance [D] the spread std."""
