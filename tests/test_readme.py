@@ -1,5 +1,6 @@
 """The README is true: its worked example works as printed, and what it names exists."""
 
+import csv
 import importlib.util
 import re
 import shutil
@@ -13,6 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from uncollapse import config
 from uncollapse.config import heads
+from uncollapse.report.stats import t_interval
 
 README = (ROOT / "README.md").read_text()
 
@@ -53,6 +55,20 @@ def test_every_head_stands_in_the_table_with_its_knobs_and_defaults() -> None:
         values = composed(f"head={head}")
         for knob in config.knobs_of(head):
             assert f"`{knob}` ({values[knob]:g})" in row
+
+
+@pytest.mark.parametrize("head", ["scale", "mdr", "capacity"])
+def test_verdicts_measured_again_are_those_of_their_runs(head: str) -> None:
+    runs = list(csv.DictReader((ROOT / "results/compare/corrected.csv").open()))
+    gap, nll, plain = (
+        [float(run[column]) for run in runs if run["head"] == name]
+        for column, name in (("shuffle_gap", head), ("nll", head), ("nll", "plain"))
+    )
+    cost, half = t_interval(a - b for a, b in zip(nll, plain, strict=True))
+    verdict = f"gap {sum(gap) / 3:.1f}, nll {cost:+.2f} ± {half:.2f} |"
+    (row,) = re.findall(rf"^\| `{head}` \|.*$", README, re.M)
+    assert row.endswith(f"avoids it: {verdict}")
+    assert f"| {cost:+.2f} ± {half:.2f} |" in (ROOT / "results/compare/corrected.md").read_text()
 
 
 def test_every_file_and_target_it_names_exists() -> None:

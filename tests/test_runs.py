@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, folder_of, rows, run_here, summary
+from conftest import ROOT, SMALL, composed, folder_of, rows, run_here, summary
 
 from uncollapse.errors import InputError
 
@@ -309,16 +310,80 @@ def test_early_stop_and_lr_decay_do_as_told(tmp_path: Path, monkeypatch: pytest.
     folder = folder_of(tmp_path, "plain")
     assert summary(folder)["step"] == 3 * 6 and summary(folder)["best_step"] == 0
 
-    published = (
-        "trainer=published",
-        "trainer.epochs=50",
-        *(f"trainer.decay_{k}" for k in ("from_epoch=3", "patience=2", "limit=2")),
-    )
-    run_here(tmp_path, "plain", *published)
+    decay = ("trainer.epochs=50", *(f"trainer.decay_{k}" for k in ("from_epoch=3", "patience=2", "limit=3")))
+    run_here(tmp_path, "plain", "trainer.lr=1.0", *decay)
     (folder,) = set((tmp_path / "scratch/runs/plain").glob("*/seed=0")) - {folder}
-    # no lowering before epoch 3: the lr falls after epochs 3 and 5 and would fall a third time after epoch 7
-    lrs = [(r["step"] // 6, r["lr"]) for r in rows(folder) if r["split"] == "valid"]
-    assert lrs == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 0.5), (5, 0.5), (6, 0.25), (7, 0.25)]
+    # not before epoch 3: the lr falls after epochs 3 and 5, and the third time, after epoch 7, is the end
+    assert lrs(folder) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def lrs(folder: Path) -> list[float]:
+    """The lr in force up to each evaluation, one an epoch."""
+    return [row["lr"] for row in rows(folder) if row["split"] == "valid"]
+
+
+# validation losses of the epochs, and the lr that the published code trains each with: a patience of 2
+# from the fourth epoch on (its epoch >= 3, counted from 0), at most 3 halvings, followed by hand
+PUBLISHED = [
+    (90.0, 1.0),  # before training
+    (50.0, 1.0),  # the best
+    (51.0, 1.0),  # bad, 1
+    (52.0, 1.0),  # bad, 2, but too early
+    (53.0, 1.0),  # bad, 3: halved; from now on 53 is to beat
+    (52.5, 0.5),  # beats it, though it is not the best: 52.5 is to beat
+    (52.8, 0.5),  # bad, 1
+    (49.0, 0.5),  # the best
+    (50.0, 0.5),  # bad, 1
+    (51.0, 0.5),  # bad, 2: halved; 51 is to beat
+    (51.5, 0.25),  # bad, 1
+    (52.0, 0.25),  # bad, 2: halved for the third time, and the end
+    (1.0, 0.125),  # never reached
+]
+
+
+def test_the_lr_falls_as_in_the_published_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import uncollapse.trainer as trainer
+
+    honest, losses, reloaded = trainer.evaluate, iter(PUBLISHED), []
+
+    def scripted(*args: Any) -> dict:
+        return {**honest(*args), **({"rec": next(losses)[0], "kl": 0.0} if args[2] == "valid" else {})}
+
+    def reload(path: Path, model: Any) -> None:
+        load_model(path, model)
+        reloaded.append(model.state_dict())
+
+    load_model = trainer.load_model
+    monkeypatch.setattr(trainer, "evaluate", scripted)
+    monkeypatch.setattr(trainer, "load_model", reload)
+    rule = ("trainer.decay_from_epoch=4", "trainer.decay_patience=2", "trainer.decay_limit=3")
+    run_here(tmp_path, "plain", "trainer=published", "trainer.epochs=50", *rule)
+    folder = folder_of(tmp_path, "plain")
+    assert lrs(folder) == [lr for _, lr in PUBLISHED[:-1]]
+    assert len(reloaded) == 3 + 1 and summary(folder)["best_step"] == 7 * 6  # once more for the test
+    assert summary(folder)["step"] == 11 * 6
+
+
+@pytest.mark.parametrize(("reload", "left"), [("true", 0), ("false", 1)])
+def test_optimisers_start_anew_with_the_best_weights(
+    reload: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam's moments belong to the weights that are left behind."""
+    import uncollapse.trainer as trainer
+
+    honest = trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
+    run_here(tmp_path, "plain", "trainer.decay_patience=2", "trainer.decay_limit=1", f"trainer.decay_reload={reload}")
+    state = torch.load(folder_of(tmp_path, "plain") / "state.pt", weights_only=True)
+    assert state["decays"] == 1
+    assert [bool(optimizer["state"]) for optimizer in state["optimizers"].values()] == [bool(left)] * 2
+
+
+def test_the_published_numbers_are_those_of_the_code() -> None:
+    """Epochs are counted from 0 there, so its `epoch >= 15` is 16 finished ones."""
+    trainer = composed("trainer=published").trainer
+    assert (trainer.decay_from_epoch, trainer.decay_patience, trainer.decay_limit) == (16, 5, 5)
+    assert trainer.decay_reload and (trainer.optimizer, trainer.clip, trainer.epochs) == ("sgd", 5.0, 100)
 
 
 @pytest.mark.parametrize(

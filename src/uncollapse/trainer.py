@@ -15,6 +15,7 @@ from uncollapse.checkpoint import load_model, load_state, save_model, save_state
 from uncollapse.errors import InputError, number, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
+from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
 from uncollapse.record import Record
 from uncollapse.schedules import at
@@ -36,8 +37,8 @@ class TrainerConfig:
     decay_patience: int | None = None  # lr decay
     decay_factor: float = 0.5
     decay_from_epoch: float = 0
-    decay_limit: int | None = None  # stop when the lr has been lowered this often and would be again
-    decay_reload: bool = False  # go back to the best weights when lowering the lr
+    decay_limit: int | None = None  # stop when the lr is lowered for this many-th time
+    decay_reload: bool = False  # a lowered lr starts from the best weights: see `decay`
 
     def check(self) -> None:
         """InputError for a value that makes no sense, before any work."""
@@ -72,7 +73,8 @@ class Progress:
     best_step: int = 0
     best_weight: float = 1.0  # of the KL, at that step
     bad: int = 0  # evaluations since the best
-    bad_lr: int = 0  # evaluations since the best or the last decay
+    to_beat: float = float("inf")  # what the lr's patience compares with: the best, or see `decay`
+    bad_lr: int = 0  # evaluations since it was beaten or the lr was lowered
     decays: int = 0
     stopped: bool = False
     seconds: float = 0.0  # spent in training steps
@@ -154,6 +156,7 @@ class Trainer:
             epoch, index = divmod(self.progress.step, self.per_epoch)
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.seed, epoch), epoch
+                begin_epoch(self.model, epoch)
             yield self.data.batch("train", order[index], epoch).to(self.device)
 
     def look(self) -> None:
@@ -209,28 +212,36 @@ class Trainer:
             save_model(self.folder / "model.safetensors", self.model)
             return
         if nelbo < p.best:
-            p.best, p.best_step, p.bad, p.bad_lr = nelbo, p.step, 0, 0
+            p.best, p.best_step, p.bad = nelbo, p.step, 0
             p.best_weight = self.weight()
             save_model(self.folder / "model.safetensors", self.model)
+        else:
+            p.bad += 1
+            p.stopped = cfg.patience is not None and p.bad >= cfg.patience
+        if nelbo < p.to_beat:
+            p.to_beat, p.bad_lr = nelbo, 0
             return
-        p.bad += 1
         p.bad_lr += 1
-        p.stopped = cfg.patience is not None and p.bad >= cfg.patience
         if cfg.decay_patience is not None and p.bad_lr >= cfg.decay_patience and self.epoch >= cfg.decay_from_epoch:
-            self.decay()
+            self.decay(nelbo)
 
-    def decay(self) -> None:
-        """Lower the lr, going back to the best weights if asked to; stop when it has been lowered often enough."""
+    def decay(self, nelbo: float) -> None:
+        """Lower the lr, and stop at the last time.
+
+        decay_reload, as in the code of He et al. 2019: the best weights come back, optimisers start
+        anew, and later evaluations are compared with the bad one of now.
+        """
         p, cfg = self.progress, self.cfg
-        if cfg.decay_limit is not None and p.decays >= cfg.decay_limit:
-            p.stopped = True
-            return
         p.decays, p.bad_lr = p.decays + 1, 0
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] *= cfg.decay_factor
         if cfg.decay_reload:
             load_model(self.folder / "model.safetensors", self.model)
+            for optimizer in self.optimizers.values():
+                optimizer.state.clear()
+            p.to_beat = nelbo
+        p.stopped = p.stopped or p.decays == cfg.decay_limit
 
     def save(self) -> None:
         state = {

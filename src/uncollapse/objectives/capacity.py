@@ -1,9 +1,10 @@
-"""A KL held at a capacity C that grows: rec + weight * E |KL - C|.
+"""A KL held at a capacity C that grows: rec + weight * |KL - C|, KL the batch mean.
 
 Burgess et al., "Understanding disentangling in beta-VAE", 2018 (arXiv 1804.03599), section 5, equation 8: weight (their gamma) 1000, C from
 0 to 25 nats, for images. Prokhorov et al., "On the Importance of the Kullback-Leibler Divergence Term in Variational Autoencoders for Text
-Generation", WNGT 2019 (arXiv 1909.13668): the same for text with weight 1 and a fixed C. Both papers write the distance for
-one x, so it is taken of each example and then averaged; much code takes it of the batch mean, which lets examples differ.
+Generation", WNGT 2019 (arXiv 1909.13668): the same for text with weight 1. Both papers write the
+distance for one x; Prokhorov's code, and the public code of Burgess's objective, take it of the batch
+mean and let C grow in a straight line, and so does this. Examples may differ if their mean is C.
 Below C a nat of KL earns `weight` nats whether the decoder uses it or not: the KL gets to C, the information need not.
 """
 
@@ -45,9 +46,8 @@ class Capacity:
         return self.capacity * Linear(self.epochs)(epoch)
 
     def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
-        per_example = q.kl.sum(-1)
-        rec, kl = nll.mean(), per_example.mean()
+        rec, kl = nll.mean(), q.kl.sum(-1).mean()
         weight, capacity = at(self.weight, epoch), self.at(epoch)
         # at C = 0 the distance is the KL itself, also where rounding makes it a little less than 0
-        distance = (per_example - capacity).abs().mean() if capacity > 0 else kl
+        distance = (kl - capacity).abs() if capacity > 0 else kl
         return Loss(rec + weight * distance, {"rec": rec, "kl": kl, "distance": distance}, weight)

@@ -8,9 +8,11 @@ e = set_point - KL of a step's batch,
 both parts raise beta where the KL is too large. beta_min = 0 as for the paper's language models, beta_max = 1, I and beta start at 0:
 training begins as an autoencoder.
 
-Anti-windup: the paper leaves I alone after a step whose beta was out of range. As beta has been cut by then, that never happens (nor does
-it in the published code, which asks for a number both below 0 and above 1), and with beta before the cut an I that once overshot would be
-stuck for ever. Here I is left alone in a step that would take a beta out of range, or further out; back it may always come.
+Anti-windup: the paper leaves I alone after a step whose beta was out of range. The authors' programs
+differ: those for text (Penn Treebank) and image generation ask for a beta both below 0 and above the
+most, so there it never acts; those for dialogue and disentangling ask of beta before the cut, so
+there it does, and an I above the most is stuck for ever. Here I is left alone in a step that would
+take a beta out of range, or further out; back it may always come.
 """
 
 import math

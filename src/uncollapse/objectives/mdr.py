@@ -5,9 +5,15 @@ Pelsmaeker & Aziz, "Effective Estimation of Deep Generative Language Models", AC
     min over the model, max over u >= 0 of   rec + KL + u (rate - KL).
 
 Unlike free bits, whose gradient stops at lambda, the multiplier settles where the KL is the rate: at u = 1 the KL has no weight at all.
-u starts a little above 1, as in the authors' code, so that the decoder learns to use z before the KL weighs anything. The authors step u
-by an adaptive optimiser and take its absolute value; here it is plain gradient ascent, u + multiplier_lr (rate - KL), cut off at 0:
-the constraint is one number in nats, so its gradient needs no rescaling, and u >= 0 is kept by projection.
+As in the authors' code, u starts a little above 1, so that the decoder learns to use z before the KL
+weighs anything, and climbs its gradient g = rate - KL by RMSprop at 1e-3:
+
+    v <- 0.99 v + 0.01 g^2,   u <- max(0, u + multiplier_lr g / (sqrt(v) + 1e-8)).
+
+A step is about multiplier_lr whether the KL is off by a nat or by thirty. With plain ascent,
+u + multiplier_lr g, a KL far above the rate drives u down until the code has collapsed, and a
+collapsed one drives it up again, without end. Differences: their code takes |u|, which turns back at
+0 where ours stops; and by a slip in a name their Adam steps u as well.
 """
 
 from collections.abc import Callable
@@ -22,12 +28,14 @@ from uncollapse.posteriors.normal import Posterior
 from uncollapse.schedules import Schedule, at
 
 START = 1.01
+DECAY, EPS = 0.99, 1e-8  # of RMSprop, the defaults that the authors use
 
 
 class MinimumRate(nn.Module):
     """rec + w KL + u (rate - KL), w a number or a schedule; a rate of 0 is always kept, and then u is 0 for ever."""
 
     multiplier: Tensor
+    mean_square: Tensor  # v: of the gradient, a running mean
 
     def __init__(self, rate: float, multiplier_lr: float, weight: Schedule = 1.0):
         super().__init__()
@@ -35,6 +43,7 @@ class MinimumRate(nn.Module):
         self.lr = number("multiplier_lr", multiplier_lr, 0)
         self.elbo = ELBO(weight)
         self.register_buffer("multiplier", torch.tensor(START if self.rate > 0 else 0.0))
+        self.register_buffer("mean_square", torch.zeros(()))
 
     @property
     def weight(self) -> Callable[[float], float]:
@@ -49,5 +58,9 @@ class MinimumRate(nn.Module):
 
     @torch.no_grad()
     def update(self, loss: Loss) -> None:
-        """One step of gradient ascent: u rises exactly while the KL is below the rate."""
-        self.multiplier.add_(self.lr * (self.rate - loss.terms["kl"])).clamp_min_(0)
+        """One step of RMSprop up the gradient: u rises exactly while the KL is below the rate."""
+        if self.rate == 0:  # kept by every KL, also where rounding makes it a little less than 0
+            return
+        gradient = self.rate - loss.terms["kl"]
+        self.mean_square.lerp_(gradient.square().to(self.mean_square), 1 - DECAY)
+        self.multiplier.add_(self.lr * gradient / (self.mean_square.sqrt() + EPS)).clamp_min_(0)

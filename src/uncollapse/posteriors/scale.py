@@ -1,17 +1,30 @@
-"""Scale-VAE: the decoder sees means stretched to a given spread over the data, while training charges for the means as they were.
+"""Scale-VAE: the decoder sees means stretched to a given spread, training charges for them as they were.
 
-Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING 2024; what the abstract leaves
-open follows a third-party implementation:
+Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING 2024:
     z = f mu + s * noise,   f_j = std / sqrt(Var_B mu_j),   the same f for all x,
 but the KL term of training is that of N(mu, s^2), without f (`objectives.scale`).
 
-Here `kl` and `log_ratio` are those of N(f mu, s^2), which z is really drawn from. The number that the paper's KL term would give, kept as
-`unscaled_kl`, is no rate of any code that the decoder reads: mu can shrink and f undo it, so it can be brought towards 0 while z says just
-as much about x, and rec plus it is no bound of -log p(x). In training mode Var_B(f mu_j) = std^2, so the batch mean of the real KL is at
-least d/2 std^2. The mean is scaled but not centred, unlike in batch normalisation.
+f is a constant for the gradient. In the first epochs it is the batch's own (in evaluation the
+population's, as in batch normalisation); in each later epoch it is the mean of the batches' factors
+over the last epoch, one per dimension. Evaluation at the end of an epoch takes that epoch's mean, as
+the next epoch will; in mid-epoch, the mean so far. Only passes that learn (training mode, gradients
+on) count in a mean. The first epochs are two, as in a third-party implementation (no code of the
+authors was found): in the very first one the means still lie close together, and the mean of its
+factors is far too large.
 
-f is taken from the batch, gradients passing through it as through any part of the formula; in evaluation from the population. Left out: the
-switch, after some epochs, from f_j to one common factor that a reimplementation has.
+`set_epoch` says which epoch begins. The trainer calls it; in your own loop call
+`head.set_epoch(epoch)`. Without it every epoch is a first one.
+
+`kl` and `log_ratio` are those of N(f mu, s^2), which z is drawn from. The number that the paper's KL
+term gives, kept as `unscaled_kl`, is no rate of any code that the decoder reads: mu can shrink and f
+undo it, and rec plus it is no bound of -log p(x). The mean is scaled but not centred, so the batch
+mean of `kl` is
+    1/2 sum_j [Var_B(f_j mu_j) + (f_j E_B mu_j)^2] + 1/2 sum_j E_B[s_j^2 - ln s_j^2 - 1],
+and its second part, an offset that all x share, costs nats and says nothing.
+
+No floor is declared: Var_B(f_j mu_j) = std^2 holds for the batch's own factors alone. With those of
+the last epoch it holds as far as mu keeps its spread, so d/2 std^2 is what the KL tends to, not what
+it cannot fall below.
 """
 
 from dataclasses import dataclass
@@ -21,8 +34,11 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.errors import number
+from uncollapse.posteriors.epochs import PerEpoch
 from uncollapse.posteriors.moments import Moments
 from uncollapse.posteriors.normal import DiagonalGaussian
+
+FIRST_EPOCHS = 2
 
 
 @dataclass(frozen=True)
@@ -37,27 +53,60 @@ class Scaled(DiagonalGaussian):
         return DiagonalGaussian(self.unscaled, self.std, self.log_var).kl
 
 
-class Scale(nn.Module):
-    """h [B, hidden] -> Scaled [B, latent]; InputError unless std > 0."""
+class Scale(PerEpoch):
+    """h [B, hidden] -> Scaled [B, latent]; InputError unless std > 0.
+
+    Buffers: `held` (whether the first epochs are over) and the `factor` [D] held; `total` [D] and
+    `count`, the batches' factors of this epoch so far; `epoch`, counted from 0.
+    """
+
+    held: Tensor
+    factor: Tensor
+    total: Tensor
+    count: Tensor
+    epoch: Tensor
 
     def __init__(self, hidden: int, latent: int, std: float, eps: float = 1e-8):
         super().__init__()
-        self.std, self.latent = number("std", std, 0), latent
+        self.std = number("std", std, 0)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.moments = Moments(latent, eps)
+        self.register_buffer("held", torch.tensor(False))
+        self.register_buffer("factor", torch.ones(latent))
+        self.register_buffer("total", torch.zeros(latent))
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("epoch", torch.tensor(0))
+
+    def set_epoch(self, epoch: int) -> None:
+        """The mean over the epoch that ends becomes the factor, unless `epoch` is the present one."""
+        if epoch == self.epoch:
+            return
+        self.epoch.fill_(epoch)
+        if self.count > 0:
+            self.held.fill_(epoch >= FIRST_EPOCHS)
+            self.factor.copy_(self.latest())
+            self.total.zero_()
+            self.count.zero_()
 
     def forward(self, h: Tensor) -> Scaled:
         mean, log_var = self.linear(h).chunk(2, -1)
-        return Scaled(self.factors(mean) * mean, torch.exp(0.5 * log_var), log_var, mean)
+        return Scaled(self.factors(mean.detach()) * mean, torch.exp(0.5 * log_var), log_var, mean)
 
     def factors(self, mean: Tensor) -> Tensor:
-        """f [D]: of this batch in training, of the population in evaluation."""
-        variance = self.moments.var
-        if self.training:
-            self.moments.look(mean.detach())
-            variance = mean.var(0, correction=0)
-        return self.std * torch.rsqrt(variance + self.moments.eps)
+        """f [D] of a batch with these means [B, D]; a batch that is learnt from is counted."""
+        if not self.training:
+            return self.latest() if self.held else self.spreading(self.moments.var)
+        self.moments.look(mean)
+        own = self.spreading(mean.var(0, correction=0))
+        if torch.is_grad_enabled():
+            self.total += own
+            self.count += 1
+        return self.factor if self.held else own
 
-    def floor(self) -> float:
-        """d/2 std^2: the least batch-mean KL, in nats."""
-        return 0.5 * self.latent * self.std**2
+    def latest(self) -> Tensor:
+        """The mean over this epoch so far, [D]; before its first batch, over the one before."""
+        return self.total / self.count if self.count > 0 else self.factor
+
+    def spreading(self, variance: Tensor) -> Tensor:
+        """The factors that give means of this variance [D] the spread std."""
+        return self.std * torch.rsqrt(variance + self.moments.eps)
