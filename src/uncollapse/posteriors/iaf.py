@@ -167,8 +167,9 @@ class Autoregression(nn.Module):
         self.bias = nn.Parameter(torch.stack([torch.zeros(latent), torch.full((latent,), OPEN)]))
 
     def forward(self, h: Tensor) -> Step:
-        inner, outer, bias = (wide(weights) for weights in (self.inner, self.outer, self.bias))
-        return Step(inner.tril(-1), outer.tril(), bias, outputs(self.context, h))
+        context = outputs(self.context, h)
+        inner, outer, bias = (weights.to(context.dtype) for weights in (self.inner, self.outer, self.bias))
+        return Step(inner.tril(-1), outer.tril(), bias, context)
 
 
 class InverseAutoregressiveFlow(nn.Module):

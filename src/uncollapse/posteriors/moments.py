@@ -17,6 +17,11 @@ from uncollapse.errors import InputError
 from uncollapse.posteriors.precision import NARROW, wide
 
 MOMENTUM = 0.1
+FRESH = (
+    "the batch statistics of the head are still 0 and 1: it has met no batch in training mode, so nothing is normalised and a "
+    "promised KL floor does not hold. Train it, load trained weights, or gather them: "
+    "`with uncollapse.posteriors.moments.population(head):` and a pass in training mode."
+)
 
 
 class NotFinite(InputError, FloatingPointError):
@@ -91,14 +96,9 @@ class Moments(WideBuffers):
         return bool(self.mean.eq(0).all() and self.var.eq(1).all())
 
     def warn_if_fresh(self) -> None:
-        """Looks once, at the first evaluation."""
-        if not self.used and self.fresh:
-            warnings.warn(
-                f"evaluation mode, but the batch statistics of {self.of} are still 0 and 1: the head has met no batch in training "
-                "mode, so nothing is normalised and a promised KL floor does not hold. Train it, load trained weights, or gather "
-                "them: `with uncollapse.posteriors.moments.population(head):` and a pass in training mode.",
-                stacklevel=4,
-            )
+        """Looks once, at the first evaluation. An uncentred one stands beside a centred one, which speaks for both."""
+        if self.centred and not self.used and self.fresh:
+            warnings.warn(f"evaluation mode, but {FRESH}", stacklevel=4)
         self.used = True
 
 

@@ -28,8 +28,10 @@ class Vamp(nn.Module):
         self.pseudo = nn.Parameter(SPREAD * torch.randn(components, hidden))
 
     def forward(self, h: Tensor) -> MixturePrior:
-        q, components = (self.gaussian(states) for states in (h, self.pseudo))
-        return MixturePrior(q, components)
+        q = self.gaussian(h)
+        # in the precision of h, so that both come from the very same function
+        pseudo = self.pseudo.to(torch.promote_types(h.dtype, self.pseudo.dtype))
+        return MixturePrior(q, self.gaussian(pseudo))
 
     def gaussian(self, states: Tensor) -> DiagonalGaussian:
         """What the layer gives for encoder states or pseudo-inputs."""
