@@ -280,7 +280,7 @@ def test_a_fresh_head_in_evaluation_mode_warns_once_and_a_used_one_never(cls: An
         head = cls(HIDDEN, LATENT, **knob).eval()
         head(torch.randn(3, HIDDEN))
         head(torch.randn(3, HIDDEN))
-    assert len(told) == 1 and "statistics of the head are still 0 and 1" in str(told[0].message)
+    assert len(told) == 1 and "the batch statistics are still 0 and 1" in str(told[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         used = cls(HIDDEN, LATENT, **knob)

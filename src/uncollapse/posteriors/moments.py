@@ -5,6 +5,7 @@ moments lags behind the weights, so before each evaluation `population` gathers 
 "Rethinking 'Batch' in BatchNorm", section 3); the running mean is only what a head has when it is used outside this harness.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +19,9 @@ from uncollapse.posteriors.precision import NARROW, wide
 
 MOMENTUM = 0.1
 FRESH = (
-    "the batch statistics of the head are still 0 and 1: it has met no batch in training mode, so nothing is normalised and a "
-    "promised KL floor does not hold. Train it, load trained weights, or gather them: "
-    "`with uncollapse.posteriors.moments.population(head):` and a pass in training mode."
+    "the batch statistics are still 0 and 1, as no batch was met in training mode: nothing is normalised, and a head's KL floor does "
+    "not hold. Train first, load trained weights, or gather them: `with uncollapse.posteriors.moments.population(head):` and a pass "
+    "in training mode"
 )
 
 
@@ -104,7 +105,8 @@ class Moments(WideBuffers):
 
 def require_finite(var: Tensor, of: str) -> None:
     """NotFinite where a variance is NaN or infinite: normalised by it, the whole batch would be, and the running averages for ever."""
-    bad = len(var) - int(var.isfinite().sum())
+    # the sum first: it is all that a healthy batch costs
+    bad = 0 if math.isfinite(float(var.sum())) else len(var) - int(var.isfinite().sum())
     if bad:
         raise NotFinite(
             f"batch statistics of {of}: {bad} of {len(var)} dimensions are not finite (NaN or infinite) before normalisation; "
