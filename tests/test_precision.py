@@ -4,20 +4,25 @@ import copy
 import math
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from test_contract import RUN, Case, one_step, trainer_of
 from torch import Tensor, nn
 
 from uncollapse import posteriors
+from uncollapse.config import heads
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import collect, statistics
+from uncollapse.metrics.evaluation import collect, evaluate, recompute_population, statistics
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.mmd import InfoVAE
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
 from uncollapse.posteriors.moments import Moments, NotFinite, population
+from uncollapse.procedures.semi_amortized import SemiAmortized
 
 HIDDEN, LATENT, BATCH = 8, 6, 12
 KNOBS: dict[str, dict[str, Any]] = {
@@ -229,6 +234,44 @@ def test_objectives_and_metrics_add_up_in_float32_or_better() -> None:
         other = InfoVAE(alpha=0.5, scale=2.0)(nll(x, z), q, z, 0.0)
     assert float(loss.terms["rec"]) == pytest.approx(float(nll(x, z).double().mean()), rel=1e-6)
     assert all(term.dtype == f32 for term in (*loss.terms.values(), *other.terms.values()))
+
+
+@pytest.mark.parametrize("head", heads())
+def test_every_remedy_trains_and_is_measured_under_autocast(head: str, tmp_path: Path) -> None:
+    try:
+        parts = Case(head, "vectors", tmp_path).parts(*RUN)
+    except InputError:  # word dropout needs words
+        assert "word_dropout" in head
+        return
+    trainer = trainer_of(parts, tmp_path)
+    if hasattr(parts.procedure, "begin"):
+        parts.procedure.begin(trainer.training)
+    for step in range(2):
+        with torch.autocast("cpu", dtype=bf16):
+            one_step(trainer, step)
+    found = []
+    for cast in (bf16, None):
+        with autocast(cast):
+            recompute_population(parts.model, parts.data, 64)
+            found.append(evaluate(parts.model, parts.data, "valid", "eval"))
+    for name in ("kl", "mi", "rec"):
+        assert found[0][name] == pytest.approx(found[1][name], rel=0.03, abs=0.03)
+
+
+def test_refined_codes_keep_the_dtype_of_the_encoders() -> None:
+    model, q = (
+        SimpleNamespace(),
+        DiagonalGaussian.from_log_var(torch.randn(4, 3).bfloat16(), torch.randn(4, 3).bfloat16()),
+    )
+    dtypes: list[torch.dtype] = []
+
+    def nll(batch: Any, z: Tensor) -> Tensor:
+        dtypes.append(z.dtype)
+        return z.square().sum(-1)
+
+    model.nll, model.encode = nll, lambda batch: q
+    refined = SemiAmortized(2, 0.1, 0.5, 5.0).infer(model, None)
+    assert dtypes == [bf16] * 2 and refined.sample().dtype == bf16 and refined.kl.dtype == f32
 
 
 # ---------------------------------------------------------------- what a head refuses
