@@ -2,12 +2,13 @@
 
     diagnose(model.encode, lambda x, z: -model.decode(z).log_prob(x).sum(-1), x_test, page="diagnosis")
 
-1. the modules behind the two callables go into evaluation mode, and back at the end        (modes.py)
-2. the two callables become the two verbs of the house, each answer checked                 (model.py)
-3. one walk over the data: encode once, decode with own, foreign and K importance codes     (walk)
-4. the metrics of the house, a probe where labels are given, one sentence                   (verdicts.py)
-5. what cannot be, and which argument is most likely at fault                               (doubts.py)
-6. a page to print                                                                          (report/diagnosis.py)
+1. may labels be matched to the data, do the sizes fit?                                  (given.py)
+2. the modules behind the two callables go into evaluation mode, and back at the end     (modes.py)
+3. one walk over the data: encode once, decode with own, foreign and K importance codes,
+   each answer checked                                                                   (walk, model.py)
+4. the metrics, a probe where labels are given, one sentence                             (diagnose, verdicts.py)
+5. numbers that cannot be, and the argument that is most likely at fault                 (doubts.py)
+6. a page to print                                                                       (report/diagnosis.py)
 """
 
 import warnings

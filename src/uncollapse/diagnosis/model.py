@@ -38,7 +38,10 @@ class Batch:
 
 @dataclass
 class Subject:
-    """The outsider's model with the verbs of the house; at most `rows` rows are decoded at a time, or one batch where that is larger."""
+    """The user's model as metrics see one; at most `rows` rows are decoded at a time, or one batch where that is larger.
+
+    Kept on the way: `facts` for doubts.py, and in `unsteady` a sentence each where encode or nll do not repeat themselves.
+    """
 
     encoder: Callable[[Any], Any]
     decoder: Callable[[Any, Tensor], Tensor]
@@ -90,8 +93,8 @@ class Subject:
         """What the decoder says of codes in float32, or where it fails on those, of codes in the dtype that encode answers in."""
         if self.codes is None and batch.narrow is not None:
             try:
-                found = self.decoder(x, z)
-            except RuntimeError:
+                found = called("nll", self.decoder, x, z)
+            except (RuntimeError, InputError):
                 self.codes = batch.narrow
             else:
                 self.codes = z.dtype
@@ -112,24 +115,24 @@ class Subject:
             return [wide(checked_nll(self.decoded(batch, x, z), len(z), batch.number))]
 
         first = [q.mean, q.variance]
-        self.compare("encode", first, lambda: encoded(batch.x), AGAIN)
+        self.compare("encode", AGAIN, first, lambda: encoded(batch.x))
         if several:
-            self.compare("encode", [x[:half] for x in first], lambda: encoded(cut(batch.x, half)), ALONE)
+            self.compare("encode", ALONE, [x[:half] for x in first], lambda: encoded(cut(batch.x, half)))
         costs = decoded(batch.x, z)
         if half > 1 and bool((costs[0] == costs[0][0]).all()):
             self.unsteady.append(f"nll: {EQUAL}")
-        self.compare("nll", costs, lambda: decoded(batch.x, z), AGAIN)
+        self.compare("nll", AGAIN, costs, lambda: decoded(batch.x, z))
         if several:
-            self.compare("nll", [x[:half] for x in costs], lambda: decoded(cut(batch.x, half), z[:half]), ALONE)
+            self.compare("nll", ALONE, [x[:half] for x in costs], lambda: decoded(cut(batch.x, half), z[:half]))
 
-    def compare(self, name: str, first: list[Tensor], ask: Callable[[], list[Tensor]], why: str) -> None:
+    def compare(self, name: str, why: str, first: list[Tensor], ask: Callable[[], list[Tensor]]) -> None:
         if any(said.startswith(f"{name}: ") for said in self.unsteady):
             return
         try:
             second = ask()
         except Exception:  # made for batches of one size, or to be asked once: nothing is known then
             return
-        if not all(alike(a, b) for a, b in zip(first, second, strict=True)):
+        if not all(alike(a, b, ALIKE[why]) for a, b in zip(first, second, strict=True)):
             self.unsteady.append(f"{name}: {why}")
 
 
@@ -142,13 +145,14 @@ ALONE = (
     "sums or averages over the batch; put the model in evaluation mode, and keep examples apart"
 )
 EQUAL = "gives every example of a batch the very same number: it sums or averages over the batch; keep examples apart"
-ALIKE = 0.01  # of the root mean square: rounding is less, in float32 and bfloat16; dropout is more
+# of the root mean square: products of other sizes are rounded differently, in bfloat16 the more; dropout changes more than that
+ALIKE = {AGAIN: 1e-3, ALONE: 0.02}
 
 
-def alike(a: Tensor, b: Tensor) -> bool:
+def alike(a: Tensor, b: Tensor, tolerance: float) -> bool:
     """Equal up to rounding."""
     a, b = a.double(), b.double()
-    return a.shape == b.shape and bool((a - b).square().mean() <= ALIKE**2 * a.square().mean())
+    return a.shape == b.shape and bool((a - b).square().mean() <= tolerance**2 * a.square().mean())
 
 
 def cut(x: Any, n: int) -> Any:

@@ -15,7 +15,10 @@ from uncollapse.posteriors.precision import autocasts, wide
 
 
 class Posterior(Protocol):
-    """q(z|x) for a batch, together with the prior it is measured against. B batch, D latent size, G = D (or 1 where KL does not split)."""
+    """q(z|x) for a batch, together with the prior it is measured against. B batch, D latent size, G = D (or 1 where KL does not split).
+
+    All in float32 at least, but for codes z, which have the dtype that a decoder of the same model takes (see precision.py).
+    """
 
     @property
     def mean(self) -> Tensor: ...  # [B, D] E_q z
