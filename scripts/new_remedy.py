@@ -49,6 +49,7 @@ from torch import Tensor, nn
 
 from uncollapse.errors import number
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs
 
 
 class <Class>(nn.Module):
@@ -60,8 +61,8 @@ class <Class>(nn.Module):
         self.linear = nn.Linear(hidden, 2 * latent)  # first of all weights: every head starts from the same ones
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        mean, log_var = self.linear(h).chunk(2, -1)
-        return DiagonalGaussian.from_log_var(mean, log_var + 2 * math.log(self.width))
+        mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        return DiagonalGaussian.from_log_var(mean, log_var + 2 * math.log(self.width), code_dtype(self.linear, h))
 ''',
     slots="""
 posterior:

@@ -417,3 +417,37 @@ def test_in_the_linear_model_no_dimension_collapses_where_plain_loses_two(least:
     test = next(row for row in rows(folder_of(tmp_path, "lipschitz", "linear")) if row["split"] == "test")
     v = 1 / (1 + least**2)
     assert min(test["kl_per_dim"]) > 0.5 * (v - 1 - math.log(v))
+
+
+# ---------------------------------------------------------------- precision
+
+
+def layer_and_code(output):
+    torch.manual_seed(0)
+    layer, made = nn.Linear(5, 11), output(3, 11)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made, layer, torch.randn(4, 5), torch.randn(4, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("output", [Plain, Skip, partial(Lipschitz, inverse_lipschitz=2.0)])
+def test_output_layers_run_under_autocast_and_in_narrow_models(output, dtype):
+    made, layer, h, z = layer_and_code(output)
+    exact = made(layer, h, made.features(z))
+    with torch.autocast("cpu", dtype=dtype):
+        cast = made(layer, h, made.features(z))
+    narrow = made.to(dtype)(layer.to(dtype), h.to(dtype), made.features(z.to(dtype)))
+    for found in (cast, narrow):
+        assert found.dtype == dtype
+        near(found.float().detach(), exact.detach(), 0.1)
+    narrow.sum().backward()
+    assert layer.weight.grad.isfinite().all()
+
+
+def test_the_lipschitz_bound_is_not_weakened_by_autocast():
+    made, layer, _, z = layer_and_code(partial(Lipschitz, inverse_lipschitz=2.0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = made.weight(layer), made.features(z)
+    assert all(a.equal(b) for a, b in zip(cast, (made.weight(layer), made.features(z)), strict=True))

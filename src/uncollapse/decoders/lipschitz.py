@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from uncollapse.decoders.plain import Plain
 from uncollapse.errors import InputError, number
+from uncollapse.posteriors.precision import wide, without_autocast
 
 UNITS = 4  # of phi, for each dimension of z
 
@@ -59,13 +60,17 @@ class Lipschitz(Plain):
         self.heights = nn.Parameter(torch.full((units,), -2.0))  # a before the softplus that makes it positive
 
     def features(self, z: Tensor) -> Tensor:
-        """g(z), [..., D]."""
-        bends = torch.tanh(functional.linear(z, self.slopes, self.shifts))
-        return self.least * z + (functional.softplus(self.heights) * bends) @ self.slopes
+        """g(z), [..., D] in z's dtype; computed, like `weight`, in float32 whatever autocast says, or the bound would not hold."""
+        slopes, shifts, heights, code = (wide(x) for x in (self.slopes, self.shifts, self.heights, z))
+        with without_autocast(z):
+            bends = torch.tanh(functional.linear(code, slopes, shifts))
+            return (self.least * code + (functional.softplus(heights) * bends) @ slopes).to(z.dtype)
 
     def weight(self, layer: nn.Linear) -> Tensor:
         """[P W, Q]."""
-        return torch.cat([layer.weight - self.frame @ (self.frame.T @ layer.weight), self.frame], 1)
+        frame, full = wide(self.frame), wide(layer.weight)
+        with without_autocast(full):
+            return torch.cat([full - frame @ (frame.T @ full), frame], 1).to(layer.weight.dtype)
 
 
 def orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:

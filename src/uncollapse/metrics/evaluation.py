@@ -92,8 +92,8 @@ def collect(encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Ten
             columns[name].append(values)
         tokens.append(getattr(batch, "lengths", None))
         posteriors.append(q)
-    z = torch.cat(columns.pop("z"))
-    arrays = {name: torch.cat(parts).double().cpu().numpy() for name, parts in columns.items()}
+    z = torch.cat(columns.pop("z")).detach()
+    arrays = {name: torch.cat(parts).detach().double().cpu().numpy() for name, parts in columns.items()}
     known = [t for t in tokens if t is not None]
     counted = torch.cat(known).cpu().numpy() if len(known) == len(tokens) else None
     return Pass(**arrays, tokens=counted, z=z, posteriors=posteriors)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from uncollapse.metrics import Pass, standard_error
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide, without_autocast
 
 CELLS = 1 << 20  # densities worked on at a time: they stay in the processor's cache
 NEAR = 0.5  # nats from the ceiling
@@ -96,15 +97,16 @@ def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray,
     share of the mixture at everybody's codes (the derivative of the mean by its weight).
     """
     count, found, received = len(z), [], torch.zeros((), dtype=torch.float64, device=z.device)
-    rows = block_rows(densities, z)
-    for begin in range(0, count, rows):
-        density = densities(z[begin : begin + rows])
-        own = torch.diagonal(density[:, :, begin : begin + rows], dim1=1, dim2=2)
-        top = density.amax(-1, keepdim=True)
-        share = (density - top).float().exp_()
-        total = share.sum(-1)
-        found.append(own - top[..., 0] - (total.double() / count).log())
-        received = received + torch.bmm(1 / total[:, None], share)[:, 0]
+    with torch.no_grad(), without_autocast(z):
+        rows = block_rows(densities, z)
+        for begin in range(0, count, rows):
+            density = wide(densities(z[begin : begin + rows]))
+            own = torch.diagonal(density[:, :, begin : begin + rows], dim1=1, dim2=2)
+            top = density.amax(-1, keepdim=True)
+            share = (density - top).float().exp_()
+            total = share.sum(-1)
+            found.append(own - top[..., 0] - (total.double() / count).log())
+            received = received + torch.bmm(1 / total[:, None], share)[:, 0]
     gain = torch.cat(found, 1).double()
     influence = gain - received
     return gain.cpu().numpy(), influence.cpu().numpy()

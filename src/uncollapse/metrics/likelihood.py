@@ -16,6 +16,7 @@ from torch import Tensor
 from uncollapse.metrics import with_error
 from uncollapse.metrics.rates import per_token
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide
 
 ROWS = 512  # codes decoded at a time: enough for fast matrix products, few enough for some ten MB of state and logits
 
@@ -29,12 +30,12 @@ def log_weights(
     """
     z = q.sample(samples, generator)
     parts = z.split(max(1, rows // z.shape[1]))
-    return torch.cat([-decode(part) - q.log_ratio(part) for part in parts])
+    return torch.cat([-wide(decode(part)) - wide(q.log_ratio(part)) for part in parts])
 
 
 def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
     """Per example, [B] each, from log weights [K, B]: nll, nelbo (the mean in place of the log of the mean), ess (effective samples)."""
-    w = weights.double()
+    w = weights.detach().double()
     total = torch.logsumexp(w, 0)
     parts = {
         "nll": math.log(len(w)) - total,

@@ -21,6 +21,7 @@ bag of words is told from the code alone, not from the context beside it. head=a
 that it is a part of, so the pretrained codes move a little.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -35,6 +36,7 @@ from uncollapse.errors import InputError, whole
 from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
 from uncollapse.models.text_vae import check_sizes, write
 from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
+from uncollapse.posteriors.precision import wide
 
 PRIORS = ("learned", "held")
 
@@ -138,7 +140,8 @@ class Followed(nn.Module):
         super().__init__()
         self.head, self.prior = head, prior
         head.eval()
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a fresh head
             found: Any = head(torch.zeros(2, 2 * prior.in_features))
         head.train()
         if type(found) is not DiagonalGaussian:
@@ -153,6 +156,6 @@ class Followed(nn.Module):
 
     def forward(self, states: Tensor) -> DiagonalGaussian:
         q = self.head(states)
-        mean, log_var = self.prior_of(states[:, -self.prior.in_features :])
+        mean, log_var = (wide(x) for x in self.prior_of(states[:, -self.prior.in_features :]))
         narrow = torch.exp(-0.5 * log_var)
-        return DiagonalGaussian((q.mean - mean) * narrow, q.std * narrow, q.log_var - log_var)
+        return DiagonalGaussian((q.mean - mean) * narrow, q.std * narrow, q.log_var - log_var, codes=q.codes)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from uncollapse.errors import number, whole
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Schedule
 
 
@@ -43,5 +44,5 @@ class BagOfWords(nn.Module):
         plain = self.elbo(nll, q, z, epoch, batch)
         if self.bow_weight == 0:
             return plain
-        bag = batch.bag_nll(self.outputs(z)).mean()
+        bag = batch.bag_nll(wide(self.outputs(z))).mean()
         return Loss(plain.total + self.bow_weight * bag, {**plain.terms, "bow": bag}, plain.weight)

@@ -16,6 +16,7 @@ from torch import Tensor
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Linear, Schedule, at
 
 
@@ -46,7 +47,7 @@ class Capacity:
         return self.capacity * Linear(self.epochs)(epoch)
 
     def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
-        rec, kl = nll.mean(), q.kl.sum(-1).mean()
+        rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         weight, capacity = at(self.weight, epoch), self.at(epoch)
         # at C = 0 the distance is the KL itself, also where rounding makes it a little less than 0
         distance = (kl - capacity).abs() if capacity > 0 else kl

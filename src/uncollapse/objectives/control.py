@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide
 
 BETA_MIN = 0.0
 
@@ -59,7 +60,7 @@ class Control(nn.Module):
         return min(max(beta, BETA_MIN), self.most), after
 
     def forward(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
-        rec, kl = nll.mean(), q.kl.sum(-1).mean()
+        rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         beta, _ = self.answer(float(kl.detach()))
         return Loss(rec + beta * kl, {"rec": rec, "kl": kl}, beta)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uncollapse.errors import number
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Schedule, at, end_of
 
 
@@ -38,6 +39,6 @@ class ELBO:
         return end_of(self.weight)
 
     def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
-        rec, kl = nll.mean(), q.kl.sum(-1).mean()
+        rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         weight = at(self.weight, epoch)
         return Loss(rec + weight * kl, {"rec": rec, "kl": kl}, weight)

@@ -24,6 +24,7 @@ from torch import Tensor
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Scaled
 
 
@@ -50,7 +51,7 @@ class InfoVAE(ELBO):
         strength = self.alpha + self.scale - 1
         if strength == 0:  # no draw from the prior, so that training's randomness is the plain VAE's
             return plain
-        distance = mmd(z, q.sample_prior(len(z)))
+        distance = mmd(wide(z), wide(q.sample_prior(len(z))))
         return Loss(plain.total + strength * distance, {**plain.terms, "mmd": distance}, plain.weight)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.posteriors.normal import Posterior
+from uncollapse.posteriors.precision import wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class MuForcing(ELBO):
 
     def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
-        missing = (self.margin - spread(q.mean)).relu()
+        missing = (self.margin - spread(wide(q.mean))).relu()
         return Loss(plain.total + missing, {**plain.terms, "missing_spread": missing}, plain.weight)
 
 

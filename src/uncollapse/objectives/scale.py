@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import at
 
 
@@ -18,6 +19,6 @@ class UnscaledELBO(ELBO):
     """As ELBO, for a posterior with an `unscaled_kl` [B, D]."""
 
     def __call__(self, nll: Tensor, q: Any, z: Tensor, epoch: float, batch: Any = None) -> Loss:
-        rec, kl = nll.mean(), q.unscaled_kl.sum(-1).mean()
+        rec, kl = wide(nll).mean(), q.unscaled_kl.sum(-1).mean()
         weight = at(self.weight, epoch)
         return Loss(rec + weight * kl, {"rec": rec, "unscaled_kl": kl}, weight)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from uncollapse.errors import number
 from uncollapse.posteriors.moments import Moments
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 
 class BatchNormMu(nn.Module):
@@ -26,9 +27,10 @@ class BatchNormMu(nn.Module):
         self.moments = Moments(latent, eps)
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        a, log_var = self.linear(h).chunk(2, -1)
-        return DiagonalGaussian.from_log_var(self.gamma * self.moments(a) + self.beta, log_var)
+        a, log_var = outputs(self.linear, h).chunk(2, -1)
+        mean = self.gamma * self.moments(a) + self.beta
+        return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
 
     def floor(self) -> float:
         """d/2 gamma^2 + 1/2 sum_j beta_j^2: the least batch-mean KL, in nats."""
-        return 0.5 * float(self.gamma**2 * len(self.beta) + self.beta.detach().square().sum())
+        return 0.5 * float(self.gamma**2 * len(self.beta) + wide(self.beta.detach()).square().sum())

@@ -16,22 +16,23 @@ from torch import Tensor, nn
 from uncollapse.errors import number
 from uncollapse.posteriors.moments import Moments
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 
 def gamma_mu(tau: float, theta: Tensor) -> Tensor:
     """sqrt(tau + (1 - tau) s(theta)), [D]."""
-    return torch.sqrt(tau + (1 - tau) * torch.sigmoid(theta))
+    return torch.sqrt(tau + (1 - tau) * torch.sigmoid(wide(theta)))
 
 
 def gamma_sigma(tau: float, theta: Tensor) -> Tensor:
     """sqrt((1 - tau) s(-theta)), [D]; gamma_mu^2 + gamma_sigma^2 = 1."""
-    return torch.sqrt((1 - tau) * torch.sigmoid(-theta))
+    return torch.sqrt((1 - tau) * torch.sigmoid(-wide(theta)))
 
 
 def tau_floor(tau: float, theta: Tensor) -> float:
     """-1/2 sum_j ln gamma_sigma,j^2: the least batch-mean KL of a tau head, in nats; above -(d/2) ln(1 - tau) for every theta."""
     # ln s(-theta) by logsigmoid: no underflow for large theta
-    return -0.5 * float((math.log1p(-tau) + nn.functional.logsigmoid(-theta.detach())).sum())
+    return -0.5 * float((math.log1p(-tau) + nn.functional.logsigmoid(-wide(theta.detach()))).sum())
 
 
 class BatchNormTau(nn.Module):
@@ -45,8 +46,9 @@ class BatchNormTau(nn.Module):
         self.moments = Moments(2 * latent, eps, of="mu and sigma")
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        a, b = self.moments(self.linear(h)).chunk(2, -1)
-        return DiagonalGaussian.from_std(gamma_mu(self.tau, self.theta) * a, gamma_sigma(self.tau, self.theta) * b)
+        a, b = self.moments(outputs(self.linear, h)).chunk(2, -1)
+        mean, std = gamma_mu(self.tau, self.theta) * a, gamma_sigma(self.tau, self.theta) * b
+        return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 
     def floor(self) -> float:
         return tau_floor(self.tau, self.theta)

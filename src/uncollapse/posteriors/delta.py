@@ -27,7 +27,8 @@ from scipy.special import lambertw
 from torch import Tensor, nn
 
 from uncollapse.errors import InputError, number
-from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
+from uncollapse.posteriors.precision import code_dtype, outputs, wide, without_autocast
 
 LEAST = 1e-6  # of g: at the ends of the interval g is 0, and the gradient of its root infinite; adds at most 5e-7 nats
 NOISE = 1e-6  # least 1 - alpha^2 at which float32 still tells neighbouring dimensions apart
@@ -52,11 +53,12 @@ class Delta(nn.Module):
         self.linear = nn.Linear(hidden, 2 * latent)
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        r, b = self.linear(h).chunk(2, -1)
+        r, b = outputs(self.linear, h).chunk(2, -1)
         variance = self.low + (self.high - self.low) * torch.sigmoid(b)
         log_var = variance.log()
         room = (log_var - variance + (2 * self.delta + 1)).clamp_min(LEAST)
-        return DiagonalGaussian(torch.copysign((room + r.abs()).sqrt(), r), variance.sqrt(), log_var)
+        mean = torch.copysign((room + r.abs()).sqrt(), r)
+        return DiagonalGaussian(mean, variance.sqrt(), log_var, codes=code_dtype(self.linear, h))
 
     def floor(self) -> float:
         """delta D: the least KL of any example, in nats."""
@@ -120,10 +122,13 @@ class AgainstAR1:
         """[n, D] of covariance alpha^|j - k|."""
         place = torch.arange(self.mean.shape[1], dtype=torch.float64, device=self.mean.device)
         factor = torch.linalg.cholesky(self.alpha ** (place[:, None] - place).abs())
-        return self.q.sample_prior(n, generator) @ factor.T.to(self.mean.dtype)
+        noise = noise_like(self.mean[0], (n,), generator)
+        with without_autocast(noise):
+            return (noise @ factor.T.to(noise.dtype)).to(self.q.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """The ratio to N(0, I), as `DiagonalGaussian.log_ratio`, and from there to the process."""
+        z = wide(z)
         step = z[..., 1:] - self.alpha * z[..., :-1]
         moved = step.square() / self.noise + math.log(self.noise) - z[..., 1:].square()
         return self.q.log_ratio(z) + 0.5 * moved.sum(-1)
@@ -141,8 +146,9 @@ class DeltaAR1(nn.Module):
         self.linear = nn.Linear(hidden, 2 * latent)
 
     def forward(self, h: Tensor) -> AgainstAR1:
-        mean, log_var = self.linear(h).chunk(2, -1)
-        return AgainstAR1(DiagonalGaussian.from_log_var(mean, log_var), self.alpha, self.noise)
+        mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        q = DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
+        return AgainstAR1(q, self.alpha, self.noise)
 
     def floor(self) -> float:
         """delta D: the least KL of any example, in nats."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from uncollapse.errors import InputError, number
 from uncollapse.posteriors.moments import Moments
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 
 class DU(nn.Module):
@@ -39,13 +40,15 @@ class DU(nn.Module):
 
     def gammas(self) -> Tensor:
         """gamma_j, [D], of root mean square gamma. The gradient is orthogonal to `scale`, whose length therefore never shrinks to 0."""
-        return self.gamma * self.scale * torch.rsqrt(self.scale.square().mean())
+        scale = wide(self.scale)
+        return self.gamma * scale * torch.rsqrt(scale.square().mean())
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        a, b = self.linear(h).chunk(2, -1)
+        a, b = outputs(self.linear, h).chunk(2, -1)
         variance = nn.functional.dropout(torch.exp(b), self.dropout, self.training) + self.least
-        return DiagonalGaussian(self.gammas() * self.moments(a) + self.beta, variance.sqrt(), variance.log())
+        mean, codes = self.gammas() * self.moments(a) + self.beta, code_dtype(self.linear, h)
+        return DiagonalGaussian(mean, variance.sqrt(), variance.log(), codes=codes)
 
     def floor(self) -> float:
         """d/2 gamma^2 + 1/2 sum_j beta_j^2: the least batch-mean KL, in nats."""
-        return 0.5 * float(self.gamma**2 * len(self.beta) + self.beta.detach().square().sum())
+        return 0.5 * float(self.gamma**2 * len(self.beta) + wide(self.beta.detach()).square().sum())

@@ -6,6 +6,7 @@ Kingma & Welling, "Auto-Encoding Variational Bayes", ICLR 2014, section 3 and ap
 from torch import Tensor, nn
 
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs
 
 
 class Gaussian(nn.Module):
@@ -16,5 +17,5 @@ class Gaussian(nn.Module):
         self.linear = nn.Linear(hidden, 2 * latent)
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        mean, log_var = self.linear(h).chunk(2, -1)
-        return DiagonalGaussian.from_log_var(mean, log_var)
+        mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))

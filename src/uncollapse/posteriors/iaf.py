@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from uncollapse.errors import whole
 from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs, wide, without_autocast
 
 UNITS = 4  # U, hidden units for each dimension
 LEAST_GATE = 1e-3  # g
@@ -121,13 +122,14 @@ class Flow(MonteCarlo):
 
     def follow(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         z, log_q = self.base.mean + self.base.std * noise, log_normal(self.base.log_var, noise)
-        for step in self.steps:
-            z, log_det = step.forward(z)
-            z, log_q = z.flip(-1), log_q - log_det
+        with without_autocast(z):
+            for step in self.steps:
+                z, log_det = step.forward(z)
+                z, log_q = z.flip(-1), log_q - log_det
         return z, log_q
 
     def log_prior(self, z: Tensor) -> Tensor:
-        return -0.5 * z.square().sum(-1)
+        return -0.5 * wide(z).square().sum(-1)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D] from N(0, I)."""
@@ -140,7 +142,7 @@ class Flow(MonteCarlo):
         codes, steps = z.double(), [step.double() for step in self.steps]
         parts = codes.permute(2, 0, 1).split(max(1, PAIRS // len(self.base.mean)), 1)
         log_q = torch.cat([self.log_density(part, steps) for part in parts])
-        return (log_q - self.log_prior(codes)).to(z.dtype)
+        return (log_q - self.log_prior(codes)).to(wide(z).dtype)
 
     def log_density(self, z: Tensor, steps: list[Step]) -> Tensor:
         """log q(z|x) of z [D, n, B] or [D, n, 1] by the inverse flow, [n, B]."""
@@ -165,7 +167,9 @@ class Autoregression(nn.Module):
         self.bias = nn.Parameter(torch.stack([torch.zeros(latent), torch.full((latent,), OPEN)]))
 
     def forward(self, h: Tensor) -> Step:
-        return Step(self.inner.tril(-1), self.outer.tril(), self.bias, self.context(h))
+        context = outputs(self.context, h)
+        inner, outer, bias = (weights.to(context.dtype) for weights in (self.inner, self.outer, self.bias))
+        return Step(inner.tril(-1), outer.tril(), bias, context)
 
 
 class InverseAutoregressiveFlow(nn.Module):
@@ -178,5 +182,6 @@ class InverseAutoregressiveFlow(nn.Module):
         self.steps = nn.ModuleList(Autoregression(hidden, latent) for _ in range(depth))
 
     def forward(self, h: Tensor) -> Flow:
-        q = DiagonalGaussian.from_log_var(*self.linear(h).chunk(2, -1))
+        mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        q = DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
         return Flow(q, [step(h) for step in self.steps])

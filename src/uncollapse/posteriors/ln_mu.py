@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from uncollapse.errors import InputError, number
 from uncollapse.posteriors.moments import warn_if_flat
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs
 
 
 class LayerNormMu(nn.Module):
@@ -28,11 +29,12 @@ class LayerNormMu(nn.Module):
         self.beta = nn.Parameter(torch.zeros(()))
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        a, log_var = self.linear(h).chunk(2, -1)
+        a, log_var = outputs(self.linear, h).chunk(2, -1)
         if self.training and not self.warned:
             self.warned = warn_if_flat(a.var(-1, correction=0), self.eps, "examples of mu")
         normal = nn.functional.layer_norm(a, (self.latent,), eps=self.eps)
-        return DiagonalGaussian.from_log_var(self.gamma * normal + self.beta, log_var)
+        mean = self.gamma * normal + self.beta
+        return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
 
     def floor(self) -> float:
         """D/2 (gamma^2 + beta^2): the least KL of any example, in nats."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from uncollapse.errors import whole
 from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
 from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
+from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 SPREAD = 0.5  # half-width of the components' means at the start
 
@@ -46,13 +47,14 @@ class MixturePrior(MonteCarlo):
         return self.base.mean + self.base.std * noise, log_normal(self.base.log_var, noise)
 
     def log_prior(self, z: Tensor) -> Tensor:
+        z = wide(z)
         return beyond_normal(self.components, z).to(z.dtype) - 0.5 * z.square().sum(-1)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D]: a component at random, then a code of it."""
         mean, std = self.components.mean, self.components.std
         k = torch.randint(len(mean), (n,), generator=generator, device=mean.device)
-        return mean[k] + std[k] * noise_like(mean[0], (n,), generator)
+        return (mean[k] + std[k] * noise_like(mean[0], (n,), generator)).to(self.base.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """log q(z|x) - log p(z), both against N(0, I): z [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]."""
@@ -73,5 +75,6 @@ class MixtureOfGaussians(nn.Module):
         self.log_vars = nn.Parameter(torch.log1p(-means.square().mean(0)).repeat(components, 1))
 
     def forward(self, h: Tensor) -> MixturePrior:
-        q = DiagonalGaussian.from_log_var(*self.linear(h).chunk(2, -1))
+        mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        q = DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
         return MixturePrior(q, DiagonalGaussian.from_log_var(self.means, self.log_vars))

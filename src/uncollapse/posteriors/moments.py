@@ -5,23 +5,49 @@ moments lags behind the weights, so before each evaluation `population` gathers 
 "Rethinking 'Batch' in BatchNorm", section 3); the running mean is only what a head has when it is used outside this harness.
 """
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from uncollapse.errors import InputError
+from uncollapse.posteriors.precision import NARROW, wide
+
 MOMENTUM = 0.1
+FRESH = (
+    "the batch statistics are still 0 and 1, as no batch was met in training mode: nothing is normalised, and a head's KL floor does "
+    "not hold. Train first, load trained weights, or gather them: `with uncollapse.posteriors.moments.population(head):` and a pass "
+    "in training mode"
+)
 
 
-class Moments(nn.Module):
+class NotFinite(InputError, FloatingPointError):
+    """A batch whose statistics are NaN or infinite: bad input from outside, a diverged run in training."""
+
+
+class WideBuffers(nn.Module):
+    """Keeps its own buffers in float32 at least: `.half()` and `.bfloat16()` narrow weights only."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "WideBuffers":
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is not None and new is not None and new.dtype in NARROW:
+                self._buffers[name] = wide(old).to(new.device)
+        return self
+
+
+class Moments(WideBuffers):
     """Divides by the standard deviation per dimension; with `centred=False` by the root mean square, the mean left alone.
 
-    Buffers `mean` and `var` [D] (uncentred: 0 and E[x^2]) are used in evaluation. In training a batch needs at least two examples
-    (ValueError). Warns once when a batch variance is below 100 eps: then eps, not the data, sets the scale and a promised floor is
-    lost; `of` names the quantity in that warning.
+    Buffers `mean` and `var` [D] (uncentred: 0 and E[x^2]) are used in evaluation. In training a batch needs at least two examples, and
+    finite ones (InputError). Warns once when a batch variance is below 100 eps: then eps, not the data, sets the scale and a promised
+    floor is lost; `of` names the quantity in that warning. Warns once when evaluated before any training.
     """
 
     mean: Tensor
@@ -30,30 +56,62 @@ class Moments(nn.Module):
     def __init__(self, dim: int, eps: float, centred: bool = True, of: str = "mu"):
         super().__init__()
         self.eps, self.centred, self.of, self.warned = eps, centred, of, False
+        self.used = False  # in evaluation
         self.gathering: tuple[float, Tensor, Tensor] | None = None
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("var", torch.ones(dim))
+        self.register_buffer("mean", wide(torch.zeros(dim)))
+        self.register_buffer("var", wide(torch.ones(dim)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(x - mean) / sqrt(var + eps), [B, D]; in training by the batch's own moments, var biased (divided by B)."""
+        x = wide(x)
         if self.training:
             self.look(x.detach())
+        else:
+            self.warn_if_fresh()
         if self.centred:
-            return nn.functional.batch_norm(x, self.mean, self.var, training=self.training, momentum=0.0, eps=self.eps)
+            mean, var = (None, None) if self.training else (self.mean.to(x.dtype), self.var.to(x.dtype))
+            return nn.functional.batch_norm(x, mean, var, training=self.training, eps=self.eps)
         mean_square = x.square().mean(0) if self.training else self.var
         return x * torch.rsqrt(mean_square + self.eps)
 
     def look(self, x: Tensor) -> None:
         """Note a batch's moments: for the running averages or for `population`; warn when they are too small."""
+        x = wide(x)
         if self.centred and len(x) < 2:
-            raise ValueError(f"batch statistics need at least 2 examples in a batch, got {len(x)}")
+            raise InputError(
+                f"batch statistics need at least 2 examples in a batch, got {len(x)}: use larger batches in training mode "
+                "(DataLoader(..., drop_last=True) leaves a last one out), or head.eval()"
+            )
         mean, var = batch_moments(x, self.centred)
+        require_finite(var, self.of)
         self.warned = self.warned or warn_if_flat(var, self.eps, f"dimensions of {self.of}")
         if self.gathering is not None:
             self.gathering = merge(self.gathering, len(x), mean.double(), var.double())
         else:
-            self.mean.lerp_(mean, MOMENTUM)
-            self.var.lerp_(var, MOMENTUM)
+            self.mean.lerp_(mean.to(self.mean.dtype), MOMENTUM)
+            self.var.lerp_(var.to(self.var.dtype), MOMENTUM)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the statistics are those of the start: mean 0 and variance 1 to the last digit."""
+        return bool(self.mean.eq(0).all() and self.var.eq(1).all())
+
+    def warn_if_fresh(self) -> None:
+        """Looks once, at the first evaluation. An uncentred one stands beside a centred one, which speaks for both."""
+        if self.centred and not self.used and self.fresh:
+            warnings.warn(f"evaluation mode, but {FRESH}", stacklevel=4)
+        self.used = True
+
+
+def require_finite(var: Tensor, of: str) -> None:
+    """NotFinite where a variance is NaN or infinite: normalised by it, the whole batch would be, and the running averages for ever."""
+    # the sum first: it is all that a healthy batch costs
+    bad = 0 if math.isfinite(float(var.sum())) else len(var) - int(var.isfinite().sum())
+    if bad:
+        raise NotFinite(
+            f"batch statistics of {of}: {bad} of {len(var)} dimensions are not finite (NaN or infinite) before normalisation; "
+            "look for such values in the input h and in the head's weights"
+        )
 
 
 def warn_if_flat(var: Tensor, eps: float, what: str) -> bool:

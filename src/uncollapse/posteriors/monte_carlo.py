@@ -47,8 +47,8 @@ class MonteCarlo(ABC):
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """The one code that goes with `kl`, [B, D], the same whenever asked; or n fresh ones, [n, B, D]."""
         if n is None:
-            return self.draw(generator)[0]
-        return self.follow(noise_like(self.base.mean, (n,), generator))[0]
+            return self.draw(generator)[0].to(self.base.codes)
+        return self.follow(noise_like(self.base.mean, (n,), generator))[0].to(self.base.codes)
 
 
 def log_normal(log_var: Tensor, noise: Tensor) -> Tensor:

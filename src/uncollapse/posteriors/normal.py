@@ -4,16 +4,21 @@ Anything that offers `mean`, `variance`, `sample`, `kl` and `log_ratio` with the
 the prior belongs to it, so objectives and metrics never ask which one it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from uncollapse.posteriors.precision import autocasts, wide
+
 
 class Posterior(Protocol):
-    """q(z|x) for a batch, together with the prior it is measured against. B batch, D latent size, G = D (or 1 where KL does not split)."""
+    """q(z|x) for a batch, together with the prior it is measured against. B batch, D latent size, G = D (or 1 where KL does not split).
+
+    All in float32 at least, but for codes z, which have the dtype that a decoder of the same model takes (see precision.py).
+    """
 
     @property
     def mean(self) -> Tensor: ...  # [B, D] E_q z
@@ -37,20 +42,33 @@ class DiagonalGaussian:
     """N(mean, exp(log_var)) with independent dimensions; mean, std, log_var are [B, D].
 
     `std` may be signed (heads that normalise it let it pass through zero): only its square enters the density.
+    Tensors in float16 or bfloat16 are widened to float32. `codes` is the dtype of z, by default that of the given mean
+    (float32 under autocast).
     """
 
     mean: Tensor
     std: Tensor
     log_var: Tensor
+    codes: torch.dtype | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        codes = self.codes or (wide(self.mean).dtype if autocasts(self.mean) else self.mean.dtype)
+        object.__setattr__(self, "codes", codes)
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if isinstance(value, Tensor):
+                object.__setattr__(self, part.name, wide(value))
 
     @classmethod
-    def from_log_var(cls, mean: Tensor, log_var: Tensor) -> "DiagonalGaussian":
-        return cls(mean, torch.exp(0.5 * log_var), log_var)
+    def from_log_var(cls, mean: Tensor, log_var: Tensor, codes: torch.dtype | None = None) -> "DiagonalGaussian":
+        log_var = wide(log_var)
+        return cls(mean, torch.exp(0.5 * log_var), log_var, codes=codes)
 
     @classmethod
-    def from_std(cls, mean: Tensor, std: Tensor) -> "DiagonalGaussian":
+    def from_std(cls, mean: Tensor, std: Tensor, codes: torch.dtype | None = None) -> "DiagonalGaussian":
+        std = wide(std)
         # ln s^2 has no bound at s = 0; the clamp keeps one unlucky entry from ending a run, and touches none above 1e-6
-        return cls(mean, std, std.square().clamp_min(1e-12).log())
+        return cls(mean, std, std.square().clamp_min(1e-12).log(), codes=codes)
 
     @property
     def variance(self) -> Tensor:
@@ -63,11 +81,12 @@ class DiagonalGaussian:
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """z = mean + std * noise (reparameterised): [B, D], or [n, B, D]."""
-        return self.mean + self.std * noise_like(self.mean, () if n is None else (n,), generator)
+        noise = noise_like(self.mean, () if n is None else (n,), generator)
+        return (self.mean + self.std * noise).to(self.codes)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D] from N(0, I)."""
-        return noise_like(self.mean[0], (n,), generator)
+        return noise_like(self.mean[0], (n,), generator).to(self.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """log q(z|x) - log p(z) in nats; the constants of the two normals cancel.
@@ -76,6 +95,7 @@ class DiagonalGaussian:
         """
         if z.dim() == 3 and z.shape[1] == 1 and len(self.mean) > 1:
             return self.pairs(z[:, 0])
+        z = wide(z)
         log_q = -0.5 * (self.log_var + ((z - self.mean) * torch.exp(-0.5 * self.log_var)).square())
         return (log_q + 0.5 * z.square()).sum(-1)
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from uncollapse.posteriors.precision import autocasts, require_states, wide
+
 
 @dataclass(frozen=True)
 class Point:
     """z = 0 for every example; `mean` [B, D] is zeros, and so is everything else."""
 
     mean: Tensor
+    codes: torch.dtype | None = None  # of z; None: as mean
 
     @property
     def variance(self) -> Tensor:
@@ -26,14 +29,15 @@ class Point:
         return self.mean
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        return self.mean if n is None else self.mean.expand(n, -1, -1)
+        z = self.mean.to(self.codes or self.mean.dtype)
+        return z if n is None else z.expand(n, -1, -1)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        return self.mean.new_zeros(n, self.mean.shape[1])
+        return self.mean.new_zeros(n, self.mean.shape[1], dtype=self.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """z [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]."""
-        return z.new_zeros(*z.shape[:-2], len(self.mean))
+        return wide(z.new_zeros(*z.shape[:-2], len(self.mean)))
 
     def log_ratio_per_dim(self, z: Tensor) -> Tensor:
         """Codes [n, D] -> [D, n, B] float64."""
@@ -45,7 +49,9 @@ class Nothing(nn.Module):
 
     def __init__(self, hidden: int, latent: int):
         super().__init__()
-        self.latent = latent
+        self.hidden, self.latent = hidden, latent
 
     def forward(self, h: Tensor) -> Point:
-        return Point(h.new_zeros(len(h), self.latent))
+        require_states(h, self.hidden)
+        mean = wide(h.new_zeros(len(h), self.latent))
+        return Point(mean, mean.dtype if autocasts(h) else h.dtype)

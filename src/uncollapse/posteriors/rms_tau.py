@@ -13,6 +13,7 @@ from uncollapse.errors import number
 from uncollapse.posteriors.bn_tau import gamma_mu, gamma_sigma, tau_floor
 from uncollapse.posteriors.moments import Moments
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs
 
 
 class RMSNormTau(nn.Module):
@@ -27,10 +28,10 @@ class RMSNormTau(nn.Module):
         self.sigma_moments = Moments(latent, eps, centred=False, of="sigma")
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
-        a, b = self.linear(h).chunk(2, -1)
+        a, b = outputs(self.linear, h).chunk(2, -1)
         mean = gamma_mu(self.tau, self.theta) * self.mu_moments(a)
         std = gamma_sigma(self.tau, self.theta) * self.sigma_moments(nn.functional.softplus(b))
-        return DiagonalGaussian.from_std(mean, std)
+        return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 
     def floor(self) -> float:
         return tau_floor(self.tau, self.theta)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from uncollapse.errors import whole
 from uncollapse.posteriors.mog import MixturePrior
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs
 
 SPREAD = 0.1  # of the pseudo-inputs at the start: about that of an untrained encoder's states
 
@@ -27,5 +28,12 @@ class Vamp(nn.Module):
         self.pseudo = nn.Parameter(SPREAD * torch.randn(components, hidden))
 
     def forward(self, h: Tensor) -> MixturePrior:
-        q, components = (DiagonalGaussian.from_log_var(*self.linear(x).chunk(2, -1)) for x in (h, self.pseudo))
-        return MixturePrior(q, components)
+        q = self.gaussian(h)
+        # in the precision of h, so that both come from the very same function
+        pseudo = self.pseudo.to(torch.promote_types(h.dtype, self.pseudo.dtype))
+        return MixturePrior(q, self.gaussian(pseudo))
+
+    def gaussian(self, states: Tensor) -> DiagonalGaussian:
+        """What the layer gives for encoder states or pseudo-inputs."""
+        mean, log_var = outputs(self.linear, states).chunk(2, -1)
+        return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, states))

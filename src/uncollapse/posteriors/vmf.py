@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from uncollapse.errors import InputError, number
 from uncollapse.posteriors.normal import noise_like
+from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 SHORT = 1e-12  # an output of the encoder shorter than this has no direction
 
@@ -118,6 +119,7 @@ class Directional:
 
     mu: Tensor
     law: Law
+    codes: torch.dtype | None = None  # of z; None: as mu
 
     @property
     def mean(self) -> Tensor:
@@ -137,15 +139,17 @@ class Directional:
         with torch.no_grad():
             z = self.law.sample(len(self.mu) * (n or 1), generator, self.mu.device)
             z = turned(z.to(self.mu.dtype).view(shape), self.mu)
-        return carried(z, self.mu) if self.mu.requires_grad else z
+        z = carried(z, self.mu) if self.mu.requires_grad else z
+        return z.to(self.codes or z.dtype)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D] uniform on the sphere."""
-        return nn.functional.normalize(noise_like(self.mu[0], (n,), generator))
+        z = nn.functional.normalize(noise_like(self.mu[0], (n,), generator))
+        return z.to(self.codes or z.dtype)
 
     def project(self, z: Tensor) -> Tensor:
         """Any point but 0 onto the sphere, the only place where the decoder knows codes."""
-        return nn.functional.normalize(z, dim=-1)
+        return nn.functional.normalize(wide(z), dim=-1).to(z.dtype)
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """kappa mu.z - ln F, shapes as `DiagonalGaussian.log_ratio`."""
@@ -168,7 +172,8 @@ class VonMisesFisher(nn.Module):
         self.linear = nn.Linear(hidden, 2 * latent)
 
     def forward(self, h: Tensor) -> Directional:
-        return Directional(direction(self.linear(h).chunk(2, -1)[0]), self.law)
+        mu = direction(outputs(self.linear, h).chunk(2, -1)[0])
+        return Directional(mu, self.law, code_dtype(self.linear, h))
 
     def floor(self) -> float:
         """The KL itself, nats: it is the same for every example."""

@@ -30,6 +30,7 @@ from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import wide
 from uncollapse.procedures import Training
 from uncollapse.schedules import at
 
@@ -77,9 +78,9 @@ class SemiAmortized:
         # cuDNN's LSTM has no gradient in evaluation mode; only there is a flag changed, as CPU threads would share it
         plain_kernels = torch.backends.cudnn.flags(enabled=False) if mean.is_cuda else nullcontext()
         with torch.enable_grad(), plain_kernels:
-            q = DiagonalGaussian.from_log_var(mean, log_var)
+            q = DiagonalGaussian.from_log_var(mean, log_var, q.codes)
             q = self.refined(model, batch, q, 1.0, through=False, generator=generator)
-        return DiagonalGaussian.from_log_var(q.mean.detach(), q.log_var.detach())
+        return DiagonalGaussian.from_log_var(q.mean.detach(), q.log_var.detach(), q.codes)
 
     def refined(
         self,
@@ -94,11 +95,12 @@ class SemiAmortized:
         speed = torch.zeros_like(torch.cat([q.mean, q.log_var], -1))
         for _ in range(self.svi_steps):
             # an example's loss depends on its own parameters alone, so the sum's gradient holds each example's
-            loss = (model.nll(batch, q.sample(generator=generator)) + weight * q.kl.sum(-1)).sum()
+            nll = wide(model.nll(batch, q.sample(generator=generator)))
+            loss = (nll + weight * q.kl.sum(-1)).sum()
             gradient = torch.cat(torch.autograd.grad(loss, (q.mean, q.log_var), create_graph=through), -1)
             speed = self.svi_momentum * speed + clipped(gradient, self.svi_clip)
             towards_mean, towards_log_var = (self.svi_lr * speed).chunk(2, -1)
-            q = DiagonalGaussian.from_log_var(q.mean - towards_mean, q.log_var - towards_log_var)
+            q = DiagonalGaussian.from_log_var(q.mean - towards_mean, q.log_var - towards_log_var, q.codes)
         return q
 
 

@@ -1,0 +1,561 @@
+"""What would make `diagnose` wrong without a word: modes, order, precision, batches of pairs, callables that mean something else."""
+
+import copy
+import functools
+import math
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_diagnosis import MLP, linear_gaussian, same, toy
+from test_precision import KNOBS
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Normal
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
+
+from uncollapse import diagnose, posteriors
+from uncollapse.diagnosis.modes import evaluation_mode, modules_behind
+from uncollapse.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def one_core() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def quiet(*args: Any, **kwargs: Any) -> dict:
+    """A diagnosis that has nothing to warn of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = diagnose(*args, **kwargs)
+    assert found["warnings"] == []
+    return found
+
+
+def told(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
+    """A diagnosis and its warnings, of which it keeps the same list."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = diagnose(*args, **kwargs)
+    said = [str(w.message) for w in caught]
+    assert found["warnings"] == said and all("\n" not in text for text in said)
+    return found, said
+
+
+# ---------------------------------------------------------------- precision
+
+
+def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
+    """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it answers."""
+    g = torch.Generator().manual_seed(0)
+    mean, log_var = 0.05 * torch.randn(64, 4, generator=g), 0.05 * torch.randn(64, 4, generator=g) - 0.02
+    pair = mean.to(dtype), log_var.to(dtype)
+    m, v = (part.double() for part in pair)
+    return (
+        pair,
+        lambda x, z: (x[:, :4] - z).square().sum(-1) + 20,
+        float((0.5 * (m * m + v.exp() - v - 1)).sum(1).mean()),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_narrow_encoder_gets_the_kl_of_what_it_answers_and_the_size_of_its_rounding(dtype: torch.dtype) -> None:
+    pair, nll, kl = narrow_pair(dtype)
+    x = torch.rand(64, 6)
+    found, (said,) = told(lambda x: [part[: len(x)] for part in pair], nll, [x], samples=5)
+    assert found["kl"] == pytest.approx(kl, rel=1e-4) and kl < 0.02
+    assert all(value >= 0 for value in found["kl_per_dim"])
+    assert said.startswith(f"encode: answers in {str(dtype)[6:]}; kl (")
+    limit = float(said.split("up to ")[1].split()[0])
+    m, v = (part.double() for part in pair)
+    expected = torch.finfo(dtype).eps / 2 * float((m.square() + 0.5 * torch.expm1(v).abs() * v.abs()).sum(1).mean())
+    assert limit == pytest.approx(expected, rel=0.5) and "float32" in said
+
+    def normal(x: Tensor) -> Normal:
+        mean, log_var = (part[: len(x)] for part in pair)
+        return Normal(mean, torch.exp(0.5 * log_var.float()).to(dtype))
+
+    given, _ = told(normal, nll, [x], samples=5)
+    assert given["kl"] == pytest.approx(kl, abs=0.02)
+
+
+def test_a_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
+    pair, _, _ = narrow_pair(torch.bfloat16)
+    wide, narrow = nn.Linear(4, 6), nn.Linear(4, 6).to(torch.bfloat16)
+    dtypes: list[torch.dtype] = []
+
+    def nll(layer: nn.Linear, x: Tensor, z: Tensor) -> Tensor:
+        found = layer(z)
+        dtypes.append(z.dtype)
+        return (x - found.float()).square().sum(-1)
+
+    for layer in (wide, narrow):
+        told(lambda x: pair, functools.partial(nll, layer), [torch.rand(64, 6)], samples=5)
+        assert set(dtypes) == {layer.weight.dtype}
+        dtypes.clear()
+
+
+def test_a_narrow_nll_is_added_up_in_float32_and_its_rounding_is_told() -> None:
+    encode, nll, x, _ = linear_gaussian()
+    exact = quiet(encode, nll, x, samples=20)
+    found, (said,) = told(encode, lambda x, z: nll(x, z).to(torch.bfloat16), x, samples=20)
+    assert found["nll"] == pytest.approx(exact["nll"], abs=0.02)
+    assert said.startswith("nll: answers in bfloat16, which rounds each value by up to 0.0")
+
+
+def test_a_posterior_that_computes_in_a_narrow_dtype_is_told_of() -> None:
+    encode, nll, x, _ = linear_gaussian()
+
+    def narrow(x: Tensor) -> Any:
+        q = posteriors.DiagonalGaussian.from_log_var(*encode(x))
+        kl = q.kl.to(torch.bfloat16)
+        return SimpleNamespace(mean=q.mean, variance=q.variance, kl=kl, sample=q.sample, log_ratio=q.log_ratio)
+
+    _, (said,) = told(narrow, nll, x, samples=5)
+    assert said.startswith("encode: its posterior computes kl in bfloat16, which can shift it by 0.0")
+
+
+def test_diagnose_under_autocast_is_diagnose() -> None:
+    encode, nll, x, _ = linear_gaussian()
+    plain = quiet(encode, nll, x, samples=20)
+
+    def off(function: Any) -> Any:
+        def run(*args: Any) -> Any:
+            with torch.autocast("cpu", enabled=False):
+                return function(*args)
+
+        return run
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert same(plain, diagnose(off(encode), off(nll), x, samples=20))
+
+
+# ---------------------------------------------------------------- every posterior
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", KNOBS)
+def test_every_posterior_of_the_package_can_be_diagnosed(name: str, training: bool) -> None:
+    torch.manual_seed(0)
+    x, _ = toy(60)
+    head, decoder = getattr(posteriors, name)(24, 4, **KNOBS[name]), nn.Linear(4, 24)
+    with torch.no_grad(), posteriors.moments.population(head.train()):
+        head(x)
+    nll = functools.partial(lambda decoder, x, z: -Bernoulli(logits=decoder(z)).log_prob(x).sum(-1), decoder)
+    before = copy.deepcopy(head.state_dict())
+    head.train(training)
+    found, said = told(head, nll, x, samples=30)
+    assert found["nll"] < 30 and abs(found["nelbo"] - found["rec"] - found["kl"]) < 1e-4
+    assert all(a.equal(b) for a, b in zip(before.values(), head.state_dict().values(), strict=True))
+    assert head.training == training and all(("training mode" in text) for text in said) and len(said) <= training
+
+
+# ---------------------------------------------------------------- modes
+
+
+class Normed(nn.Module):
+    """Batch norm and dropout in the encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(24, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.5))
+        self.head, self.decoder = nn.Linear(16, 8), nn.Linear(4, 24)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_var = self.head(self.body(x)).chunk(2, -1)
+        return mean, log_var
+
+    def nll(self, x: Tensor, z: Tensor) -> Tensor:
+        return -Bernoulli(logits=self.decoder(z)).log_prob(x).sum(-1)
+
+
+class Encoder(nn.Module):
+    """A model whose call is its encoder."""
+
+    def __init__(self, model: Normed):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model.encode(x)
+
+
+GLOBAL: Any = None  # set by the test
+
+
+def from_global(x: Tensor) -> Any:
+    return GLOBAL.encode(x)
+
+
+def ways(model: Normed) -> dict[str, Any]:
+    """The ways in which people hand over an encoder."""
+    holder, table = SimpleNamespace(parts={"vae": model}), {"vae": [model]}
+
+    class Wrapper:
+        def __init__(self, inner: Any):
+            self.inner = inner
+
+        def __call__(self, x: Tensor) -> Any:
+            return self.inner.encode(x)
+
+        def encode(self, x: Tensor) -> Any:
+            return self.inner.encode(x)
+
+    def with_default(x: Tensor, m: Any = model) -> Any:
+        return m.encode(x)
+
+    def nested(x: Tensor) -> Any:
+        return (lambda y: model.encode(y))(x)
+
+    return {
+        "bound method": model.encode,
+        "lambda": lambda x: model.encode(x),
+        "module": Encoder(model),
+        "partial": functools.partial(Normed.encode, model),
+        "partial of a lambda": functools.partial(lambda m, x: m.encode(x), model),
+        "default": with_default,
+        "inner function": nested,
+        "attribute of an object": lambda x: holder.parts["vae"].encode(x),
+        "dictionary": lambda x: table["vae"][0].encode(x),
+        "callable object": Wrapper(model),
+        "method of an object": Wrapper(model).encode,
+        "global": from_global,
+        "function around a function": lambda x: with_default(x),
+        "part of it": lambda x: model.head(model.body(x)).chunk(2, -1),
+    }
+
+
+@pytest.mark.parametrize("way", ways(Normed()))
+def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode_and_set_back(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    x, _ = toy(90)
+    model = Normed()
+    for _ in range(20):
+        model.body(x)  # statistics of its own
+    monkeypatch.setitem(globals(), "GLOBAL", model)
+    encode, nll = ways(model)[way], model.nll
+    model.eval()
+    truth = quiet(encode, nll, x, samples=5)
+    model.train()
+    model.head.eval()  # each module goes back to what it was itself
+    flags, state = [m.training for m in model.modules()], copy.deepcopy(model.state_dict())
+    found, (said,) = told(encode, nll, x, samples=5)
+    found.pop("warnings"), truth.pop("warnings")
+    assert found == truth and "in training mode; evaluated in evaluation mode" in said
+    assert flags == [m.training for m in model.modules()]
+    assert all(a.equal(b) for a, b in zip(state.values(), model.state_dict().values(), strict=True))
+
+
+def test_modes_are_set_back_when_the_users_code_fails() -> None:
+    model = Normed()
+
+    def encode(x: Tensor) -> Any:
+        model.encode(x)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"), pytest.warns(UserWarning, match="in training mode"):
+        diagnose(encode, model.nll, toy(20)[0])
+    assert all(m.training for m in model.modules())
+
+
+def test_the_mode_of_a_model_without_dropout_or_batch_norm_is_not_talked_about() -> None:
+    model, (x, _) = MLP(), toy(60)
+    quiet(model.encode, model.nll, x, samples=5)
+    assert model.training
+
+
+def test_modules_are_found_once_and_without_their_parts() -> None:
+    model = Normed()
+    assert modules_behind(model.encode, lambda x: model.body(x), model.body) == [model]
+    assert modules_behind(len, np.sum, torch.relu, print, 3, None) == []
+    with evaluation_mode([model]) as names:
+        assert names == ["Normed"] and not model.body[3].training
+    assert model.body[3].training
+
+
+def test_dropout_out_of_sight_is_noticed() -> None:
+    (x, _), model = toy(90), MLP()
+
+    def dropped(x: Tensor) -> Any:
+        mean, log_var = model.encode(nn.functional.dropout(x, 0.3))
+        return mean, log_var
+
+    _, (said,) = told(dropped, model.nll, x, samples=5)
+    assert said.startswith("encode: answers differently when asked the same again") and "dropout" in said
+    _, (said,) = told(model.encode, lambda x, z: model.nll(x, nn.functional.dropout(z, 0.3)), x, samples=5)
+    assert said.startswith("nll: answers differently when asked the same again")
+
+
+def test_batch_statistics_out_of_sight_are_noticed() -> None:
+    (x, _), model = toy(90), MLP()
+    _, (said,) = told(lambda x: model.encode((x - x.mean(0)) / (x.std(0) + 0.1)), model.nll, x, samples=5)
+    assert said.startswith("encode: answers differently for the same examples in a smaller batch: batch statistics")
+    norm = nn.BatchNorm1d(24, track_running_stats=False).eval()
+    _, (said,) = told(lambda x: model.encode(norm(x)), model.nll, x, samples=5)
+    assert "in a smaller batch: batch statistics" in said
+
+
+SPOILT = {
+    "divided by the batch": (lambda nll: nll / len(nll), "in a smaller batch"),
+    "sum of the batch": (lambda nll: nll.sum() + 0 * nll, "the very same number"),
+    "mean of the batch": (lambda nll: nll.mean().expand(len(nll)), "the very same number"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
+def test_an_nll_that_mixes_examples_is_noticed(spoil: Any, words: str) -> None:
+    (x, _), model = toy(40), MLP()
+    _, said = told(model.encode, lambda x, z: spoil(model.nll(x, z)), x, samples=5)
+    assert said[0].startswith("nll: ") and words in said[0] and "averages over the batch" in said[0]
+
+
+def test_batch_norm_that_has_seen_no_batch_is_told_of() -> None:
+    (x, _), model = toy(60), Normed().eval()
+    _, (said,) = told(model.encode, model.nll, x, samples=5)
+    assert said.startswith("body.1: the batch statistics") and "0 and 1" in said
+    head, decoder = posteriors.RMSNormTau(24, 4, tau=0.5).eval(), nn.Linear(4, 24)
+    _, (said,) = told(head, lambda x, z: -Bernoulli(logits=decoder(z)).log_prob(x).sum(-1), x, samples=5)
+    assert said.startswith("mu_moments: the batch statistics")
+
+
+# ---------------------------------------------------------------- order
+
+
+class Stream(IterableDataset):
+    def __init__(self, x: Tensor):
+        self.x = x
+
+    def __iter__(self) -> Any:
+        return iter(self.x)
+
+
+class Walker:
+    """Batches in an order of its own."""
+
+    def __init__(self, x: Tensor):
+        self.x = x
+
+    def __iter__(self) -> Any:
+        return iter(self.x.split(20))
+
+
+X, KIND = toy(80)
+SET = list(X)  # a data set of tensors, whose batches are tensors
+ORDERED = {
+    "tensor": X,
+    "array": X.numpy(),
+    "list": list(X.split(20)),
+    "tuple": X.split(20),
+    "loader": DataLoader(SET, batch_size=20),
+    "loader with a collate_fn": DataLoader(
+        TensorDataset(X, KIND), batch_size=20, collate_fn=lambda rows: torch.stack([x for x, _ in rows])
+    ),
+    "loader with the usual samplers": DataLoader(SET, batch_sampler=BatchSampler(SequentialSampler(SET), 20, False)),
+    "loader without batching": DataLoader(list(X.split(20)), batch_size=None),
+}
+UNORDERED = {
+    "DataLoader that shuffles": DataLoader(SET, batch_size=20, shuffle=True),
+    "RandomSampler": DataLoader(SET, batch_size=20, sampler=RandomSampler(SET)),
+    "WeightedRandomSampler": DataLoader(SET, batch_size=20, sampler=WeightedRandomSampler([1.0] * 80, 80)),
+    "SubsetRandomSampler": DataLoader(SET, batch_size=20, sampler=SubsetRandomSampler(range(80))),
+    "sampler of one's own": DataLoader(SET, batch_size=20, sampler=list(range(79, -1, -1))),
+    "batch_sampler": DataLoader(SET, batch_sampler=[list(range(40)), list(range(40, 80))]),
+    "RandomSampler in batches": DataLoader(SET, batch_sampler=BatchSampler(RandomSampler(SET), 20, False)),
+    "IterableDataset": DataLoader(Stream(X), batch_size=20),
+    "shuffled without batching": DataLoader(list(X.split(20)), batch_size=None, shuffle=True),
+    "generator": (batch for batch in X.split(20)),
+    "iterator": iter(X.split(20)),
+    "map": map(torch.clone, X.split(20)),
+    "walker": Walker(X),
+}
+
+
+def patterns(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[:, :8], torch.full((len(x), 8), -4.0)
+
+
+@pytest.mark.parametrize("data", ORDERED.values(), ids=ORDERED)
+def test_labels_meet_their_examples_where_the_order_is_known(data: Any) -> None:
+    found = diagnose(patterns, lambda x, z: (x[:, :8] - z).square().sum(-1), data, labels=KIND, samples=2)
+    assert found["probe"] > 0.8
+
+
+@pytest.mark.parametrize("data", UNORDERED.values(), ids=UNORDERED)
+def test_labels_and_log_prob_are_refused_where_the_order_cannot_be_known(data: Any) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError
+
+    for name, values in (("labels", KIND), ("log_prob", -torch.ones(80))):
+        with pytest.raises(InputError, match=f"^{name}: cannot be matched to the examples, because data is a "):
+            diagnose(never, never, data, **{name: values})
+
+
+def test_without_labels_any_order_will_do() -> None:
+    model = MLP()
+    quiet(model.encode, model.nll, DataLoader(SET, batch_size=20, shuffle=True), samples=2)
+
+
+# ---------------------------------------------------------------- batches of several parts
+
+
+def pairs() -> DataLoader:
+    return DataLoader(TensorDataset(X, KIND), batch_size=20)
+
+
+def test_a_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() -> None:
+    model = MLP().eval()
+    with pytest.raises(InputError) as caught:
+        diagnose(model.encode, model.nll, pairs(), samples=2)
+    text = str(caught.value)
+    assert "each batch is a list of 2 (float32 [20, 24], int64 [20]), and encode failed" in text and "\n" not in text
+    assert "(x for x, _ in loader)" in text and "encode=lambda batch: model.encode(batch[0])" in text
+    assert isinstance(caught.value.__cause__, TypeError) and caught.value.__cause__.__traceback__ is not None
+    a = quiet(model.encode, model.nll, (x for x, _ in pairs()), samples=2)
+    b = quiet(lambda batch: model.encode(batch[0]), lambda batch, z: model.nll(batch[0], z), pairs(), samples=2)
+    assert a == b
+    with pytest.raises(InputError, match=r"and nll failed on one \(\w+: "):
+        diagnose(lambda batch: model.encode(batch[0]), model.nll, pairs(), samples=2)
+
+
+def test_a_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
+    model = MLP().eval()
+    dicts = DataLoader([{"image": x, "label": k} for x, k in zip(X, KIND, strict=True)], batch_size=20)
+    with pytest.raises(
+        InputError, match=r"a dict of 2 \(image: float32 \[20, 24\], label: int64 \[20\]\).*batch\['image'\]"
+    ):
+        diagnose(model.encode, model.nll, dicts)
+    with pytest.raises(InputError, match=r"a list of 1 \(float32 \[20, 24\]\)"):
+        diagnose(model.encode, model.nll, DataLoader(TensorDataset(X), batch_size=20))
+
+
+def test_other_errors_of_the_user_stay_the_users() -> None:
+    def broken(x: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        diagnose(broken, broken, X)
+    with pytest.raises(ZeroDivisionError):
+        diagnose(lambda batch: 1 / 0, broken, pairs())
+
+
+# ---------------------------------------------------------------- numbers that cannot be
+
+
+def bernoulli() -> tuple[Any, Any, Tensor]:
+    """64 bits that tell one of 16 patterns with some noise, the encoder that sees which, and a decoder that knows them."""
+    g = torch.Generator().manual_seed(1)
+    means, rows = 1.5 * torch.randn(16, 4, generator=g), 0.7 * torch.randn(4, 64, generator=g)
+    kind = torch.randint(16, (300,), generator=g)
+    x = torch.bernoulli(torch.sigmoid(means[kind] @ rows), generator=g)
+
+    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
+        fit = -nn.functional.binary_cross_entropy_with_logits(
+            (means @ rows).expand(len(x), 16, 64), x[:, None].expand(-1, 16, 64), reduction="none"
+        ).sum(-1)
+        return fit.softmax(1) @ means, torch.full((len(x), 4), -2.0)
+
+    def nll(x: Tensor, z: Tensor) -> Tensor:
+        return -Bernoulli(logits=z @ rows).log_prob(x).sum(-1)
+
+    return encode, nll, x
+
+
+def test_healthy_models_are_not_doubted() -> None:
+    encode, nll, x, log_prob = linear_gaussian()
+    found = quiet(encode, nll, x, samples=200, log_prob=log_prob)
+    assert found["nll"] == pytest.approx(-float(log_prob.mean()), abs=1e-4) and found["nll_ess"] == pytest.approx(
+        200, rel=1e-3
+    )
+    encode, nll, x = bernoulli()
+    found = quiet(encode, nll, x, samples=200)
+    assert found["mi"] > 2 and found["rec"] > 1
+    model = MLP()  # untrained
+    quiet(model.encode, model.nll, X, samples=100)
+    nothing = torch.zeros(len(X), 3)
+    quiet(lambda x: (nothing[: len(x)], nothing[: len(x)]), lambda x, z: nll_of_bits(x), X, samples=100)  # collapsed
+
+
+def nll_of_bits(x: Tensor) -> Tensor:
+    p = X.mean(0).clamp(0.01, 0.99)
+    return -(x * p.log() + (1 - x) * (1 - p).log()).sum(-1)
+
+
+@pytest.mark.parametrize("spread", [lambda v: v.exp(), lambda v: (0.5 * v).exp()], ids=["variance", "sigma"])
+def test_sigma_in_place_of_log_var_is_named(spread: Any) -> None:
+    encode, nll, x, _ = linear_gaussian()
+    _, said = told(lambda x: (encode(x)[0], spread(encode(x)[1])), nll, x, samples=100)
+    assert said[0].startswith("encode: its second tensor is positive throughout") and "ln sigma²" in said[0]
+
+
+def test_an_average_in_place_of_a_sum_is_named() -> None:
+    encode, nll, x = bernoulli()
+    _, said = told(encode, lambda x, z: nll(x, z) / 64, x, samples=100)
+    assert any(text.startswith("nll: x costs ") and "averaged over pixels or words" in text for text in said)
+    encode, nll, x, log_prob = linear_gaussian()
+    _, said = told(encode, lambda x, z: nll(x, z) / 3, x, samples=100, log_prob=log_prob)
+    assert any("below the exact -log p" in text and "averaged" in text for text in said)
+
+
+def test_a_sign_not_changed_is_named() -> None:
+    encode, nll, x = bernoulli()
+    found, (said,) = told(encode, lambda x, z: -nll(x, z), x, samples=100)
+    assert "-log p of whole numbers is never negative" in said
+    assert "or nll returns log p in place of -log p" in found["verdict"]
+    _, said = told(encode, nll, x, samples=10, log_prob=20 * torch.ones(300))
+    assert any(text.startswith("log_prob: 20 for an example of whole numbers") for text in said)
+
+
+def test_a_posterior_whose_kl_is_wrong_is_named() -> None:
+    encode, nll, x, _ = linear_gaussian()
+
+    def posterior(kl: float) -> Any:
+        def made(x: Tensor) -> Any:
+            q = posteriors.DiagonalGaussian.from_log_var(*encode(x))
+            return SimpleNamespace(
+                mean=q.mean, variance=q.variance, kl=q.kl * 0 + kl, sample=q.sample, log_ratio=q.log_ratio
+            )
+
+        return made
+
+    _, said = told(posterior(-1.0), nll, x, samples=10)
+    assert said[0].startswith("encode: its posteriors have a kl of -2 nats, and no KL is negative")
+    _, said = told(posterior(0.0), nll, x, samples=10)
+    assert said[0].startswith("nelbo lies ") and "below nll, which cannot be" in said[0]
+
+
+def test_very_few_effective_codes_are_told_with_the_argument_at_fault() -> None:
+    encode, nll, x, _ = linear_gaussian()
+
+    def narrow(x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_var = encode(x)
+        return mean + 3, log_var
+
+    _, (said,) = told(narrow, nll, x, samples=100)
+    assert said.startswith("nll_ess is ") and "encode's second tensor is not ln sigma²" in said
+    assert math.isfinite(float(said.split()[2]))
+
+
+def test_the_page_shows_what_is_doubtful(tmp_path: Any) -> None:
+    encode, nll, x, _ = linear_gaussian()
+    _, (said, *_) = told(lambda x: (encode(x)[0], encode(x)[1].exp()), nll, x, samples=5, page=tmp_path)
+    assert said[:40] in (tmp_path / "index.html").read_text()
+    quiet(encode, nll, x, samples=5, page=tmp_path)
+    assert "Doubtful" not in (tmp_path / "index.html").read_text()
