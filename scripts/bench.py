@@ -47,6 +47,7 @@ from uncollapse.posteriors import DiagonalGaussian
 from uncollapse.record import Record, read_rows
 from uncollapse.run import Parts, prepare
 from uncollapse.trainer import MIXTURE, Trainer
+from uncollapse.yaml_files import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, REPORT = [sys.executable, str(ROOT / "train.py")], [sys.executable, str(ROOT / "scripts/report.py")]
@@ -705,7 +706,7 @@ def report(quick: bool) -> dict:
 def multiply(real: Path, study: Path, count: int) -> None:
     """A study of `count` runs over all heads: a real run's files under other names, its numbers shaken a little."""
     rng = np.random.default_rng(0)
-    config = yaml.safe_load((real / "config.yaml").read_text())
+    config = read_config(real)
     rows = [json.loads(line) for line in (real / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((real / "summary.json").read_text())
     for i in range(count):

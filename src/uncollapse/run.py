@@ -24,9 +24,22 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.checkpoint import write_whole
-from uncollapse.config import CONF, LogConfig, build, check_head, check_knobs, differences, located, typed
-from uncollapse.errors import InputError, whole
+from uncollapse.config import (
+    CONF,
+    LogConfig,
+    build,
+    check_head,
+    check_knobs,
+    conf_file,
+    differences,
+    located,
+    resolved,
+    typed,
+)
+from uncollapse.errors import MOST_SEED, InputError, one_of, shown, unsafe, whole
+from uncollapse.yaml_files import read_config
 
+MOST_THREADS = 256
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
 
@@ -72,16 +85,53 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
     check_knobs(cfg, head)
-    whole("seed", cfg.seed, 0)
-    whole("threads", cfg.threads, 1)
-    if not re.fullmatch(r"[\w.+-]+", str(cfg.study)) or str(cfg.study) in (".", ".."):
-        raise InputError(f"study={cfg.study}: allowed are letters, digits and . _ + -")
+    check_roots(cfg)
     asked = parse(overrides)
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    folder = Path(cfg.results) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
+    config = resolved(cfg, "")
+    check_text({"head": head, "overrides": overrides, **config}, "")
+    folder = Path(str(cfg.results)) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
+    check_folder(folder, cfg.results)
     return Request(
         head, asked, folder, {"head": head, "overrides": asked, **config}, command(head, cfg.seed, overrides)
     )
+
+
+def check_roots(cfg: DictConfig) -> None:
+    """InputError for a common key outside its range."""
+    whole("seed", cfg.seed, 0, MOST_SEED)
+    whole("threads", cfg.threads, 1, MOST_THREADS)
+    study, results = cfg.study, cfg.results
+    if not isinstance(study, str | int | float) or isinstance(study, bool) or not re.fullmatch(r"[^\W_][\w.+-]{0,99}", str(study)):
+        raise InputError(
+            f"study={shown(study)}: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all"
+        )
+    if not isinstance(results, str | int) or isinstance(results, bool) or not str(results).strip():
+        raise InputError(f"results={shown(results)}: allowed is the path of a folder")
+    if str(results).startswith("~"):
+        raise InputError(f"results={results}: the shell has not replaced ~; write results=$HOME{results[1:]}")
+
+
+def check_text(found: Any, where: str) -> None:
+    """InputError for text with control characters: it would break out of the line or the name it is written to."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            check_text(key, "the key")
+            check_text(value, f"{where}.{key}" if where else key)
+    elif isinstance(found, list | tuple):
+        for i, value in enumerate(found):
+            check_text(value, f"{where}[{i}]")
+    elif isinstance(found, str) and any(map(unsafe, found)):
+        raise InputError(f"{where}={found}: control characters, such as a line break, are not allowed in it")
+
+
+def check_folder(folder: Path, results: str) -> None:
+    """InputError for a path that no folder can have: names too long, or a file where a folder must be."""
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:
+        raise InputError(f"{shown(folder)}: no folder can be there ({error.strerror})") from error
+    if not there.is_dir():
+        raise InputError(f"results={results}: cannot write there ({there} is a file)")
 
 
 def command(head: str, seed: int, overrides: list[str]) -> str:
@@ -110,17 +160,16 @@ def folder_name(overrides: dict[str, Any]) -> str:
     """The overrides as one folder name, or "default"; what paths dislike becomes `-`, and then a digest keeps names apart."""
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     safe = re.sub(r"[^\w.,=+-]+", "-", name)
-    if safe != name or len(safe) > 200:
-        safe = f"{safe[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if safe != name or len(safe.encode()) > 200:  # a file system takes 255 bytes
+        safe = f"{safe.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return safe
 
 
 def finished(request: Request) -> bool:
     """Whether the folder holds this very run, done. InputError when it holds another one."""
-    saved = request.folder / "config.yaml"
-    if not saved.exists():
+    if not (request.folder / "config.yaml").exists():
         return False
-    lines = differences(OmegaConf.to_container(OmegaConf.load(saved)), request.config)
+    lines = differences(read_config(request.folder), request.config)
     if lines:
         raise InputError(
             f"{request.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
@@ -185,8 +234,9 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
 
 def models_for(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
-    files = [(path.stem, OmegaConf.load(path)) for path in sorted((CONF / "model").glob("*.yaml"))]
-    return [name for name, file in files if "_target_" in file and located(file._target_, "model").takes == kind]  # type: ignore[attr-defined]
+    files = {path.stem: conf_file("model", path.stem) for path in sorted((CONF / "model").glob("*.yaml"))}
+    classes: dict[str, Any] = {n: located(file["_target_"], "model") for n, file in files.items() if "_target_" in file}
+    return [name for name, found in classes.items() if found.takes == kind]
 
 
 def trial_size(latent: object) -> int:
@@ -233,8 +283,9 @@ def pick_device(name: object) -> Any:
     """auto, cpu or cuda as a torch.device. InputError when it is unknown or not there."""
     import torch
 
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device={name}: allowed are auto, cpu, cuda")
+    if str(name).lower() in ("gpu", "nvidia"):
+        raise InputError(f"device={name}: did you mean cuda? allowed are auto, cpu, cuda")
+    one_of("device", name, ("auto", "cpu", "cuda"))
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise InputError("device=cuda: no CUDA device is there; allowed on this machine are auto, cpu")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.checkpoint import write_whole
-from uncollapse.config import CONF, typed
+from uncollapse.config import conf_file, typed
 from uncollapse.data.blocks import BLOCK, Block, Lines, Source
 from uncollapse.data.dialogue import DialogueConfig, from_hub
 from uncollapse.data.files import CHOOSING, MANIFEST, TextConfig, find_split
@@ -159,7 +159,7 @@ def config_of(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfi
     """conf/data/<name>.yaml with the overrides. InputError for a key that it does not have."""
     from omegaconf import OmegaConf
 
-    node: Any = OmegaConf.load(CONF / "data" / f"{name}.yaml")
+    node: Any = OmegaConf.create(conf_file("data", name))
     for word in overrides:
         key, sign, value = word.removeprefix("data.").partition("=")
         if not sign or not word.startswith("data.") or key not in node:
