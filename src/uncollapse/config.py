@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from uncollapse.errors import InputError, meant, nearest, one_of, shown
+from uncollapse.errors import MOST_SEED, InputError, meant, nearest, one_of, shown, unsafe, whole
 from uncollapse.yaml_files import interpolation, read_yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -36,6 +36,7 @@ PLACES = {
     "model": ("uncollapse.models", "build"),
 }
 PARTIAL = "decoder.output"  # the model finishes it, once it knows its sizes
+MOST_THREADS, MOST_LABEL = 256, 200
 UNCOMPARED = ("log", "results", "study")  # where rows go says nothing about what a run is
 
 
@@ -55,9 +56,14 @@ class LogConfig:
 # ---------------------------------------------------------------- heads and their knobs
 
 
+def options(group: str) -> list[str]:
+    """Names that `group=` takes: the files of conf/<group>."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
 def heads() -> list[str]:
-    """Names that `head=` takes: the files of conf/head."""
-    return sorted(path.stem for path in (CONF / "head").glob("*.yaml"))
+    """Names that `head=` takes."""
+    return options("head")
 
 
 def knobs_of(head: str) -> set[str]:
@@ -80,10 +86,11 @@ def conf_file(group: str, option: str) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def parents_of(head: str) -> list[str]:
-    """The heads that a head combines: those in its defaults list."""
-    known = set(heads()) - {head}
-    return [item for item in head_file(head).get("defaults", []) if isinstance(item, str) and item in known]
+def parents_of(name: str, group: str = "head") -> list[str]:
+    """The options that an option combines: those in its defaults list."""
+    known = set(options(group)) - {name}
+    listed = conf_file(group, name).get("defaults")
+    return [item for item in listed if isinstance(item, str) and item in known] if isinstance(listed, list) else []
 
 
 def check_head(head: object) -> str:
@@ -161,6 +168,58 @@ def unknown_knob(key: str, value: object, head: str) -> str:
     return f"{key}={value}: head={head} has no knob {key}; {where} (knobs of {head}: {own})"
 
 
+# ---------------------------------------------------------------- common keys
+
+
+def check_root(key: str, value: object) -> None:
+    """InputError for a common key outside its range; an unknown device is found where devices are."""
+    if key == "seed":
+        whole("seed", value, 0, MOST_SEED)
+    elif key == "threads":
+        whole("threads", value, 1, MOST_THREADS)
+    elif isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(f"{key}={shown(value)}: allowed is a text")
+    elif key == "study" and not re.fullmatch(r"[^\W_][\w.+-]{0,99}", str(value)):
+        raise InputError(
+            f"study={shown(value)}: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all"
+        )
+    elif key == "results":
+        check_results(str(value))
+    elif key == "label" and not 0 < len(str(value).strip()) <= MOST_LABEL:
+        raise InputError(f"label={shown(value)}: allowed is a text of at most {MOST_LABEL} characters")
+
+
+def check_results(results: str) -> None:
+    if not results.strip():
+        raise InputError(f"results={results}: allowed is the path of a folder")
+    if results.startswith("~"):
+        raise InputError(f"results={results}: the shell has not replaced ~; write results=$HOME{results[1:]}")
+    check_folder(Path(results), results)
+
+
+def check_folder(folder: Path, results: str) -> None:
+    """InputError for a path that no folder can have: a name too long, or a file where a folder must be."""
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:
+        raise InputError(f"results={shown(results)}: no folder can be there ({error.strerror})") from error
+    if not there.is_dir():
+        raise InputError(f"results={shown(results)}: cannot write there ({there} is a file)")
+
+
+def check_text(found: Any, where: str) -> None:
+    """InputError for text with control characters: it would break out of the line or the name it is written to."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            check_text(key, f"a key of {where}" if where else "a key")
+            check_text(value, f"{where}.{key}" if where else key)
+    elif isinstance(found, list | tuple):
+        for i, value in enumerate(found):
+            check_text(value, f"{where}[{i}]")
+    elif isinstance(found, str) and any(map(unsafe, found)):
+        raise InputError(f"{where}={shown(found)}: control characters, such as a line break, are not allowed in it")
+
+
 # ---------------------------------------------------------------- typed sections, built slots
 
 
@@ -174,7 +233,7 @@ def typed(node: DictConfig, section: str, schema: type | None = None) -> Any:
     known = [field.name for field in fields(schema)]
     for key in values:
         if key not in known:
-            raise InputError(no_such_key(f"{section}.{key}", values[key], [f"{section}.{name}" for name in known]))
+            raise InputError(no_such_key(f"{section}.{key}", values[key], known))
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except OmegaConfBaseException as error:
@@ -182,10 +241,13 @@ def typed(node: DictConfig, section: str, schema: type | None = None) -> Any:
         raise InputError(f"{key}={shown(values.get(str(error.key)))}: {str(error).splitlines()[0]}") from error
 
 
-def no_such_key(key: str, value: object, known: Iterable[str]) -> str:
-    """The message for a key that is not there, with the nearest and all that are."""
-    known = sorted(known)
-    return f"{key}={shown(value)}: no such key; {meant(key, known)}allowed are {', '.join(known)}"
+def no_such_key(key: str, value: object, names: Iterable[str]) -> str:
+    """The message for a key that is not there, with the nearest and all the names that stand in its place."""
+    name = re.split(r"[./]", key)[-1]
+    place, names = key.removesuffix(name), sorted(names)
+    near = nearest(name, names)
+    hint = f"did you mean {place}{near}? " if near else ""
+    return f"{key}={shown(value)}: no such key; {hint}allowed are {', '.join(place + n for n in names)}"
 
 
 def resolved(node: DictConfig, where: str) -> dict[str, Any]:

@@ -25,21 +25,24 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.checkpoint import write_whole
 from uncollapse.config import (
-    CONF,
+    COMMON,
     LogConfig,
     build,
+    check_folder,
     check_head,
     check_knobs,
+    check_root,
+    check_text,
     conf_file,
     differences,
     located,
+    options,
     resolved,
     typed,
 )
-from uncollapse.errors import MOST_SEED, InputError, one_of, shown, unsafe, whole
+from uncollapse.errors import InputError, one_of, whole
 from uncollapse.yaml_files import read_config
 
-MOST_THREADS = 256
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
 
@@ -85,53 +88,16 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
     check_knobs(cfg, head)
-    check_roots(cfg)
+    for key in COMMON:
+        check_root(key, cfg[key])
     asked = parse(overrides)
     config = resolved(cfg, "")
     check_text({"head": head, "overrides": overrides, **config}, "")
     folder = Path(str(cfg.results)) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
-    check_folder(folder, cfg.results)
+    check_folder(folder, str(cfg.results))
     return Request(
         head, asked, folder, {"head": head, "overrides": asked, **config}, command(head, cfg.seed, overrides)
     )
-
-
-def check_roots(cfg: DictConfig) -> None:
-    """InputError for a common key outside its range."""
-    whole("seed", cfg.seed, 0, MOST_SEED)
-    whole("threads", cfg.threads, 1, MOST_THREADS)
-    study, results = cfg.study, cfg.results
-    if not isinstance(study, str | int | float) or isinstance(study, bool) or not re.fullmatch(r"[^\W_][\w.+-]{0,99}", str(study)):
-        raise InputError(
-            f"study={shown(study)}: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all"
-        )
-    if not isinstance(results, str | int) or isinstance(results, bool) or not str(results).strip():
-        raise InputError(f"results={shown(results)}: allowed is the path of a folder")
-    if str(results).startswith("~"):
-        raise InputError(f"results={results}: the shell has not replaced ~; write results=$HOME{results[1:]}")
-
-
-def check_text(found: Any, where: str) -> None:
-    """InputError for text with control characters: it would break out of the line or the name it is written to."""
-    if isinstance(found, dict):
-        for key, value in found.items():
-            check_text(key, "the key")
-            check_text(value, f"{where}.{key}" if where else key)
-    elif isinstance(found, list | tuple):
-        for i, value in enumerate(found):
-            check_text(value, f"{where}[{i}]")
-    elif isinstance(found, str) and any(map(unsafe, found)):
-        raise InputError(f"{where}={found}: control characters, such as a line break, are not allowed in it")
-
-
-def check_folder(folder: Path, results: str) -> None:
-    """InputError for a path that no folder can have: names too long, or a file where a folder must be."""
-    try:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-    except OSError as error:
-        raise InputError(f"{shown(folder)}: no folder can be there ({error.strerror})") from error
-    if not there.is_dir():
-        raise InputError(f"results={results}: cannot write there ({there} is a file)")
 
 
 def command(head: str, seed: int, overrides: list[str]) -> str:
@@ -234,7 +200,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
 
 def models_for(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
-    files = {path.stem: conf_file("model", path.stem) for path in sorted((CONF / "model").glob("*.yaml"))}
+    files = {name: conf_file("model", name) for name in options("model")}
     classes: dict[str, Any] = {n: located(file["_target_"], "model") for n, file in files.items() if "_target_" in file}
     return [name for name, found in classes.items() if found.takes == kind]
 
@@ -462,8 +428,10 @@ def main(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from uncollapse.entry import working
     from uncollapse.sweep import note
 
+    working()
     hydra = HydraConfig.get()
     head, overrides = hydra.runtime.choices.get("head"), list(hydra.overrides.task)
     in_sweep = hydra.mode == RunMode.MULTIRUN
