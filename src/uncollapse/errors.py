@@ -6,6 +6,9 @@ from numbers import Integral
 
 MOST = 10**9  # of any number without a tighter bound: what lies beyond it overflows somewhere
 MOST_SEED = 2**32 - 1
+MOST_EXAMPLES = 10**7  # that are drawn, and not read from a file
+MOST_SIZE = 10**6  # of a layer, and of what is drawn or kept at once
+MOST_DEPTH = 1000  # of layers, or of steps within a step
 JOINERS = "\u200c\u200d"  # spelling in several scripts, and parts of emoji
 
 

@@ -40,7 +40,7 @@ from uncollapse.config import (
     resolved,
     typed,
 )
-from uncollapse.errors import InputError, one_of, whole
+from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
 from uncollapse.yaml_files import read_config
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
@@ -164,6 +164,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     """Type the sections, load the data (unless given), build the slots and the model. InputError for anything that is wrong."""
     import torch
 
+    from uncollapse.memory import require_room
     from uncollapse.trainer import TrainerConfig
 
     log, trainer = typed(cfg.log, "log", LogConfig), typed(cfg.trainer, "trainer", TrainerConfig)
@@ -180,7 +181,9 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data is read
-    trial = model_cfg.build(trial_size(getattr(model_cfg, "seen", model_cfg.latent)), posterior, decoder)
+    size = trial_size(getattr(model_cfg, "seen", model_cfg.latent))
+    require_room(partial(model_cfg.build, size, posterior, decoder), sizes_of(cfg))
+    trial = model_cfg.build(size, posterior, decoder)
     require_sense(trial, objective, procedure, head, trainer.epochs)
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
@@ -205,9 +208,15 @@ def models_for(kind: str) -> list[str]:
     return [name for name, found in classes.items() if found.takes == kind]
 
 
+def sizes_of(cfg: DictConfig) -> dict[str, Any]:
+    """The numbers that a model may be as large as: the model's own and the head's knobs, by key."""
+    knobs = {str(key): value for key, value in cfg.items() if key not in COMMON}
+    return {f"model.{key}": value for key, value in cfg.model.items()} | knobs
+
+
 def trial_size(latent: object) -> int:
     """How many words, numbers or pixels the data of a trial have: a square, as images are, and no fewer than latent dimensions."""
-    return max(8, isqrt(whole("model.latent", latent, 1) - 1) + 1) ** 2
+    return max(8, isqrt(whole("model.latent", latent, 1, 2 * MOST_SIZE) - 1) + 1) ** 2
 
 
 def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs: int) -> None:
