@@ -1,15 +1,14 @@
 """Train one run or a sweep: python train.py head=bn_tau tau=0.5, python train.py -m head=plain,bn_mu seed=0,1,2."""
 
 import sys
-from typing import Any
 
 from uncollapse.entry import guarded
 
 
-def main(cfg: Any) -> None:
+def main(cfg: object) -> None:
     from uncollapse.run import main as run
 
-    run(cfg)
+    run(cfg)  # type: ignore[arg-type]
 
 
 def train() -> int:

@@ -152,7 +152,9 @@ def test_what_the_grammar_cannot_read_is_shown_quoted_and_the_quoted_word_works(
     assert composed("data=text", word).data.train == value
 
 
-@pytest.mark.parametrize("char", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u200f", "\u202e", "\udcff", "\ufeff"])
+@pytest.mark.parametrize(
+    "char", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u200f", "\u202e", "\udcff", "\ufeff"]
+)
 @pytest.mark.parametrize("key", ["study", "results", "label", "data.train", "head", "foo", "trainer.optimizer"])
 def test_control_characters_are_refused_and_escaped(char: str, key: str) -> None:
     with pytest.raises(InputError, match="control characters") as error:

@@ -12,10 +12,10 @@ from conftest import ROOT, SMALL, composed, run_here
 from omegaconf import OmegaConf
 
 from uncollapse import config
-from uncollapse.words import understand_words
-from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, build, differences, heads, knobs_of, typed
+from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, differences, heads, knobs_of, typed
 from uncollapse.errors import InputError
 from uncollapse.run import folder_name, parse, run, understand
+from uncollapse.words import understand_words
 
 ALL = heads()
 

@@ -3,26 +3,47 @@
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, composed
+from conftest import composed
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.config import heads, knobs_of, parents_of, typed
 from uncollapse.errors import InputError, number, whole
 from uncollapse.run import prepare, understand
 
-ODD: tuple[Any, ...] = (-1, 0, 0.5, 10**30, 1e30, -1e30, float("nan"), float("inf"), float("-inf"), "much", True, None, [1], {"a": 1})
+ODD: tuple[Any, ...] = (
+    -1,
+    0,
+    0.5,
+    10**30,
+    1e30,
+    -1e30,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    "much",
+    True,
+    None,
+    [1],
+    {"a": 1},
+)
 HUGE = (10**30, 1e30, float("inf"), float("nan"))
 VECTORS = ("data=gaussian", "data.train=40", "data.valid=40", "data.test=40", "model=linear")
 DIGITS = ("data=digits", "data.train=40", "data.valid=40", "data.test=40")
 TINY = ("data.train=40", "data.valid=40", "data.test=40", "model.hidden=6", "model.latent=3", "model.embedding=5")
 KINDS = {
     "lstm": TINY,
-    "transformer": ("data.train=40", "data.valid=40", "data.test=40", "model=transformer", "model.width=8", "model.latent=3"),
+    "transformer": (
+        "data.train=40",
+        "data.valid=40",
+        "data.test=40",
+        "model=transformer",
+        "model.width=8",
+        "model.latent=3",
+    ),
     "linear": VECTORS,
     "image_mlp": (*DIGITS, "model=image_mlp", "model.hidden=6", "model.latent=3"),
     "image_pixelcnn": (*DIGITS, "model=image_pixelcnn", "model.hidden=6", "model.channels=4", "model.latent=3"),
@@ -121,5 +142,5 @@ def test_bounds_of_a_number() -> None:
     assert number("x", 1e9, 0) == 1e9 and whole("x", 10**9, 0) == 10**9
     with pytest.raises(InputError, match=r"^x=1e\+10: out of range; allowed is 0 < x <= 1e\+09$"):
         number("x", 1e10, 0)
-    with pytest.raises(InputError, match="^x=2000000000: allowed is a whole number from 1 to 1000000000$"):
+    with pytest.raises(InputError, match=r"^x=2000000000: allowed is a whole number from 1 to 1000000000$"):
         whole("x", 2 * 10**9, 1)

@@ -151,7 +151,9 @@ def test_values_of_other_types_are_refused(tag: str, run_folder: Path, capsys: p
 def test_an_alias_to_a_function_is_a_function(run_folder: Path, capsys: pytest.CaptureFixture) -> None:
     path = run_folder / "config.yaml"
     text = path.read_text().replace("weight: 1.0", "weight: *f")
-    path.write_text(f"label: &f {{_target_: os.system, command: touch {PWNED}}}\n" + text.replace("label: plain VAE\n", ""))
+    path.write_text(
+        f"label: &f {{_target_: os.system, command: touch {PWNED}}}\n" + text.replace("label: plain VAE\n", "")
+    )
     assert "os.system" in refused(run_folder, capsys) or "label is no key" in refused(run_folder, capsys)
 
 
@@ -186,5 +188,5 @@ def test_every_head_names_classes_of_its_places(head: str) -> None:
 
 def test_a_section_that_names_a_class_of_another_is_refused() -> None:
     cfg = composed("data._target_=uncollapse.models.lstm.LSTMConfig")
-    with pytest.raises(InputError, match="only classes of uncollapse.data are built there"):
+    with pytest.raises(InputError, match=r"only classes of uncollapse\.data are built there"):
         typed(cfg.data, "data")

@@ -73,7 +73,9 @@ def test_our_files_are_read_as_omegaconf_reads_them() -> None:
     assert len(paths) > 60
 
 
-@pytest.mark.parametrize("value", ["1e-3", "1.", ".5", "1_000", "2026-01-01", "1e5", "-.inf", "yes", "0o7", "~", "1.5e+3"])
+@pytest.mark.parametrize(
+    "value", ["1e-3", "1.", ".5", "1_000", "2026-01-01", "1e5", "-.inf", "yes", "0o7", "~", "1.5e+3"]
+)
 def test_scalars_are_read_as_omegaconf_reads_them(value: str, tmp_path: Path) -> None:
     path = written(tmp_path, f"a: {value}")
     assert repr(read_yaml(path)) == repr(OmegaConf.to_container(OmegaConf.load(path)))

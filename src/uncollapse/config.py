@@ -100,9 +100,7 @@ def check_head(head: object) -> str:
             f"head={head}: one head at a time; a combination is a head of its own, a file in conf/head that lists two"
         )
     if head not in heads():
-        raise InputError(
-            f"head={head}: no such head; {meant(str(head), heads())}allowed are {', '.join(heads())}"
-        )
+        raise InputError(f"head={head}: no such head; {meant(str(head), heads())}allowed are {', '.join(heads())}")
     check_combination(str(head))
     return str(head)
 
@@ -349,7 +347,9 @@ def check_arguments(where: str, node: dict, given: int) -> None:
     wrong = [f"it has no {name}" for name in sorted(held - set(knobs))]
     wrong += [f"it needs {name}" for name in sorted(needed - held)]
     if wrong:
-        raise InputError(f"{where}._target_={target}: {', '.join(wrong)}; {advice(where, target, held - set(knobs), knobs)}")
+        raise InputError(
+            f"{where}._target_={target}: {', '.join(wrong)}; {advice(where, target, held - set(knobs), knobs)}"
+        )
 
 
 def advice(where: str, target: str, wrong: set[str], knobs: Iterable[str]) -> str:

@@ -40,6 +40,7 @@ from uncollapse.config import (
     resolved,
     typed,
 )
+from uncollapse.entry import interrupted, working
 from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
 from uncollapse.yaml_files import read_config
 
@@ -185,6 +186,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     require_room(partial(model_cfg.build, size, posterior, decoder), sizes_of(cfg))
     trial = model_cfg.build(size, posterior, decoder)
     require_sense(trial, objective, procedure, head, trainer.epochs)
+    working()
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)
@@ -294,6 +296,8 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
             f"{where}: cannot write there ({error.strerror}); what is on disk is whole: make room and give the same command to go on"
         ) from error
     except Exception as error:
+        if interrupted():
+            raise
         text = "".join(traceback.format_exception(error))
         if isinstance(error, FloatingPointError):
             text += f"{error}\n"
@@ -437,10 +441,8 @@ def main(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from uncollapse.entry import working
     from uncollapse.sweep import note
 
-    working()
     hydra = HydraConfig.get()
     head, overrides = hydra.runtime.choices.get("head"), list(hydra.overrides.task)
     in_sweep = hydra.mode == RunMode.MULTIRUN
@@ -452,10 +454,9 @@ def main(cfg: DictConfig) -> None:
         print(f"error: {error}" if not in_sweep else f"[{words}] error: {error}", file=sys.stderr)
         if not in_sweep:
             raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        raise SystemExit(130) from None
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if interrupted():
+            raise
         note("failed", words, str(error))
         traceback.print_exc()
         print(f"failed: {words}: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.config import check_root
+from uncollapse.entry import apart
 from uncollapse.errors import InputError
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
@@ -34,6 +35,8 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         require_writable(config)
+        if "joblib" in str(config.hydra.launcher._target_):
+            apart()
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
 

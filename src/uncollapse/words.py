@@ -278,7 +278,9 @@ def check_option(group: str, option: object) -> None:
         check_head(option)
     elif not (group == "experiment" and option is None) and option not in options(group):
         allowed = ", ".join(options(group))
-        raise InputError(f"{group}={shown(option)}: no such {group}; {meant(str(option), options(group))}allowed are {allowed}")
+        raise InputError(
+            f"{group}={shown(option)}: no such {group}; {meant(str(option), options(group))}allowed are {allowed}"
+        )
 
 
 def check_knob_words(overrides: list, known: dict[str, set[str]]) -> None:

@@ -25,7 +25,9 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} is given twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} is given twice", key.start_mark
+                )
             if isinstance(key.value, str):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -66,7 +68,7 @@ def reason(error: Exception) -> str:
 
 def check_bounds(text: str) -> None:
     """ValueError for more nodes, deeper or longer ones than a config has; what aliases repeat counts each time."""
-    sizes: dict[str, int | None] = {}  # of what each anchor names; None while it is still open
+    sizes: dict[Any, int | None] = {}  # of what each anchor names; None while it is still open
     open_nodes: list[tuple[str | None, int]] = []  # anchor and count at the beginning
     count = 0
     for event in yaml.parse(text, Loader=Loader):
@@ -129,6 +131,7 @@ def interpolation(found: Any, where: str) -> str | None:
     if isinstance(found, str):
         return where if "${" in found else None
     if isinstance(found, dict):
+        inside: list[tuple[str, tuple[Any, ...]]]
         inside = [(f"{where}.{key}" if where else str(key), (key, value)) for key, value in found.items()]
     else:
         inside = [(f"{where}[{i}]", (item,)) for i, item in enumerate(found)] if isinstance(found, list) else []
