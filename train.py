@@ -2,23 +2,20 @@
 
 import sys
 
-import hydra
-from omegaconf import DictConfig
+from uncollapse.entry import guarded
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: object) -> None:
     from uncollapse.run import main as run
 
-    run(cfg)
+    run(cfg)  # type: ignore[arg-type]
+
+
+def train() -> int:
+    from uncollapse.cli import train
+
+    return train(main, "conf")
 
 
 if __name__ == "__main__":
-    from uncollapse.cli import explain, understand_words
-    from uncollapse.errors import InputError
-
-    try:
-        sys.argv[1:] = understand_words(sys.argv[1:])
-    except InputError as error:
-        sys.exit(explain(error))
-    main()
+    sys.exit(guarded(train))

@@ -8,7 +8,11 @@ alternatives take turns step by step, and what counts is the median of the paire
 the wall clock.
 """
 
-import argparse
+if __name__ == "__main__":  # before the imports, which take seconds
+    from uncollapse.entry import guard
+
+    guard()
+
 import copy
 import json
 import math
@@ -36,9 +40,11 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uncollapse.arguments import Parser
 from uncollapse.config import CONF, check_head, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
+from uncollapse.entry import guarded, working
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
@@ -47,6 +53,7 @@ from uncollapse.posteriors import DiagonalGaussian
 from uncollapse.record import Record, read_rows
 from uncollapse.run import Parts, prepare
 from uncollapse.trainer import MIXTURE, Trainer
+from uncollapse.yaml_files import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, REPORT = [sys.executable, str(ROOT / "train.py")], [sys.executable, str(ROOT / "scripts/report.py")]
@@ -705,7 +712,7 @@ def report(quick: bool) -> dict:
 def multiply(real: Path, study: Path, count: int) -> None:
     """A study of `count` runs over all heads: a real run's files under other names, its numbers shaken a little."""
     rng = np.random.default_rng(0)
-    config = yaml.safe_load((real / "config.yaml").read_text())
+    config = read_config(real)
     rows = [json.loads(line) for line in (real / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((real / "summary.json").read_text())
     for i in range(count):
@@ -893,8 +900,9 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console(width=None if console.is_terminal else 160).print(table)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Speed, as ratios within one run.")
+def main() -> int:
+    working()
+    parser = Parser(description="Speed, as ratios within one run.")
     parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, too")
     parser.add_argument("--quick", action="store_true", help="fewer steps and runs: a glance, not a measurement")
@@ -911,7 +919,8 @@ def main() -> None:
     results = {name: part(asked.quick) for name, part in parts.items() if asked.part in (name, "all")}
     if asked.json:
         asked.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -2,10 +2,7 @@
 
 import sys
 
-if __name__ == "__main__":
-    try:
-        from uncollapse.evaluate import main
+from uncollapse.entry import call
 
-        sys.exit(main())
-    except KeyboardInterrupt:  # while still importing
-        sys.exit(130)
+if __name__ == "__main__":
+    sys.exit(call("uncollapse.evaluate"))

@@ -5,12 +5,14 @@
 Each skeleton does something small that its knob can switch off. Nothing that exists is ever overwritten.
 """
 
-import argparse
 import keyword
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from uncollapse.arguments import Parser
+from uncollapse.entry import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -423,9 +425,7 @@ Then
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = argparse.ArgumentParser(
-        description="Write the skeleton of a new remedy: its class, its head file and its test."
-    )
+    parser = Parser(description="Write the skeleton of a new remedy: its class, its head file and its test.")
     parser.add_argument("name", help="of the head and of its files, such as my_remedy")
     parser.add_argument("--slot", required=True, choices=SKELETONS, help="what the remedy changes")
     asked = parser.parse_args(argv)
@@ -443,4 +443,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

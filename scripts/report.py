@@ -2,7 +2,7 @@
 
 import sys
 
-from uncollapse.report import main
+from uncollapse.entry import call
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(call("uncollapse.report"))

@@ -1,36 +1,136 @@
 """What a user types: good words reach Hydra completed, bad ones get one sentence; the literal commands work."""
 
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL, folder_of, summary, type_command
+from conftest import ROOT, SMALL, composed, folder_of, summary, type_command
 
-from uncollapse.cli import understand_words
-from uncollapse.config import heads, knobs_of
+from uncollapse.config import COMMON, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
+from uncollapse.words import GROUPS, understand_words
 
+ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
 TAU = ", ".join(head for head in heads() if "tau" in knobs_of(head))
 BAD = {
+    # heads and their knobs
     "head=bn_tua": f"head=bn_tua: no such head; did you mean bn_tau? allowed are {', '.join(heads())}",
+    "head=": "head=: no such head; allowed are ",
+    "head={": "head={: no such head; allowed are ",
+    "head=null": "head=None: no such head",
     "head=plain tau=0.3": f"tau=0.3: head=plain has no knob tau; it is a knob of head={TAU} (",
     "head=plain +tau=0.3": "tau=0.3: head=plain has no knob tau",
     "tau=0.3": "tau=0.3: head=plain has no knob tau",
+    "tau=": "tau=: head=plain has no knob tau",
     "-m head=bn_tau,plain tau=0.5": f"head=plain has no knob tau; it is a knob of head={TAU} (knobs of plain: none); s",
+    "-m head=bn_tau,bn_tua": "head=bn_tua: no such head; did you mean bn_tau?",
+    "-m head=glob(x*)": "head=glob(x*): that is no head; allowed are ",
     "head=[plain,bn_mu]": "one head at a time",
     "head=bn_mu tau=0.5": "knobs of bn_mu: gamma",
+    # keys
+    "tua=0.5": f"tua=0.5: no such key; did you mean tau=0.5, a knob of head={TAU}?",
+    "head=bn_tau +tua=0.5": "+tua=0.5: no such key; did you mean tau=0.5",
+    "foo=1": f"foo=1: no such key; allowed are {', '.join(ROOTS)} and the knobs of the head",
+    "+foo=1": "+foo=1: no such key; allowed are data, ",
+    "sed=1": "sed=1: no such key; did you mean seed=1?",
+    "modle=lstm": "modle=lstm: no such key; did you mean model=lstm?",
+    "trainr.epochs=3": "trainr.epochs=3: no such key; did you mean trainer.epochs=3?",
     "trainer.epocs=3": "trainer.epocs=3: no such key; did you mean trainer.epochs?",
-    "+data.foo=3": "+data.foo=3: no such key",
+    "trainer.epochs.x=3": "trainer.epochs.x=3: trainer.epochs has no keys",
+    "+data.foo=3": "data.foo=3: no such key; allowed are data.batch_size, ",
+    "seed.x=3": "seed.x=3: seed has no keys; did you mean seed=3?",
+    "model/lstm=1": "model/lstm=1: no @ and no / stand in a key; did you mean model=1?",
+    "head@foo=plain": "head@foo=plain: no @ and no / stand in a key; did you mean head=plain?",
+    "+head=plain": "+head=plain: head is in the config already; did you mean head=plain?",
+    "+experiment=demo": "did you mean experiment=demo?",
+    "~head": "~head: nothing is taken out of a config; head=VALUE sets another value",
+    "~trainer.epochs": "trainer.epochs=VALUE sets another value",
+    "posterior=bn_mu": "posterior=bn_mu: a slot is set by its head; did you mean head=bn_mu?",
+    "hydra/lancher=joblib": "hydra/lancher=joblib: no such key; did you mean hydra/launcher?",
+    # options
+    "model=nope": "model=nope: no such model; allowed are image_mlp, ",
+    "model=lsmt": "model=lsmt: no such model; did you mean lstm? allowed are image_mlp, ",
+    "data=gramar": "data=gramar: no such data; did you mean grammar? allowed are ",
+    "trainer=": "trainer=: no such trainer; allowed are default, published",
+    "log=wandbb": "log=wandbb: no such log; did you mean wandb? allowed are local, wandb",
+    "experiment=demmo": "experiment=demmo: no such experiment; did you mean demo? allowed are ",
+    "experiment=": "experiment=: no such experiment; allowed are ",
+    "model=[lstm,linear]": "no such model",
+    "-m model=lstm,lstn": "model=lstn: no such model; did you mean lstm?",
+    # twice
+    "head=plain head=bn_mu": "head=plain head=bn_mu: head is given twice; give it once",
+    "seed=1 ++seed=2": "seed=1 ++seed=2: seed is given twice",
+    "-m seed=0 seed=1": "seed=0 seed=1: seed is given twice",
+    # flags and words without a sign
+    "--multrun": "--multrun: no such flag; did you mean --multirun?",
+    "--head=bn_tau": "--head=bn_tau: keys are typed without dashes; did you mean head=bn_tau?",
+    "--tau=0.3": "did you mean tau=0.3?",
+    "--cfg jb": "invalid choice: 'jb' (choose from 'job', 'hydra', 'all')",
+    "--config-name": "expected one argument",
+    "head bn_tau": "head: not of the form KEY=VALUE; did you mean head=bn_tau?",
+    "head = bn_tau": "head: not of the form KEY=VALUE; did you mean head=bn_tau?",
+    "head= bn_tau": "bn_tau: not of the form KEY=VALUE; did you mean head=bn_tau?",
+    "head =bn_tau": "head: not of the form KEY=VALUE; did you mean head=bn_tau?",
+    "head:bn_tau": "head:bn_tau: not of the form KEY=VALUE; did you mean head=bn_tau?",
+    "bn_tau": "bn_tau: not of the form KEY=VALUE; did you mean head=bn_tau?",
+    "=bn_tau": "=bn_tau: not of the form KEY=VALUE",
+    "seed=0 what": "what: not of the form KEY=VALUE; if it belongs to the word before, quote them: 'seed=0 what'",
+    # several values
+    "seed=0,1": "seed=0,1: several values make a sweep, which needs -m; one text is typed 'seed=\"0,1\"'",
+    "head=plain,bn_mu": "head=plain,bn_mu: several values make a sweep, which needs -m",
+    # common keys
+    "seed=-1": "seed=-1: allowed is a whole number of at least 0",
+    "seed=1.5": "seed=1.5: allowed is a whole number",
+    "seed=9999999999": "seed=9999999999: allowed is a whole number from 0 to 4294967295",
+    f"seed={'9' * 5000}": "the value cannot be read as it stands; it is too long",
+    "-m seed=0,-1": "seed=-1: allowed is a whole number of at least 0",
+    "threads=1000": "threads=1000: allowed is a whole number from 1 to 256",
+    "threads=all": "threads=all: allowed is a whole number",
+    "study=..a": "study=..a: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all",
+    "study=-rf": "study=-rf: allowed are letters",
+    "study=--help": "study=--help: allowed are letters",
+    "study=.": "study=.: allowed are letters",
+    "study=": "study=: allowed are letters",
+    "study=a/b": "study=a/b: allowed are letters",
+    f"study={'a' * 101}": "allowed are letters",
+    f"study={'a' * 3000}": "(3,000 characters): allowed are letters",
+    "study=null": "study=None: allowed is a text",
+    "-m study=a,-b": "study=-b: allowed are letters",
+    "results=": "results=: allowed is the path of a folder",
+    "results=/dev/null": "results=/dev/null: cannot write there (/dev/null is a file)",
+    "results=/dev/null/x": "cannot write there (/dev/null is a file)",
+    f"results=/tmp/{'x' * 300}": "no folder can be there (File name too long)",
+    "results=[1]": "results=[1]: allowed is a text",
+    f"label={'x' * 201}": "allowed is a text of at most 200 characters",
 }
+# what Hydra's grammar reads otherwise, or not at all
+ODD = (
+    "my file (1).txt", "a,b", "x, y", "[1", "a#b", "a;b", "a&b", "~/x", "日本", "é", "<x>", "!x", "`x`", "(1)", 'a"b,',
+    "it's, so", "both ' and \\", 'both " and \',', "a\\\\,", "f(x)", "{a", "a=b=c", "C:\\x (1)\\", ",", "x,", '"', "'",
+    '\\"(', "$HOME (2)", "a\\'b(", '\\\\"x(', "(\\'\\\"\\",
+)  # fmt: skip
 GOOD = {
     "head=bn_tau tau=0.5": "head=bn_tau tau=0.5",
     "-m head=bn_tau,rms_tau tau=0.3": "-m head=bn_tau,rms_tau tau=choice(0.3)",
     "-m head=bn_tau tau=0.1,0.3 seed=0,1": "-m head=bn_tau tau=0.1,0.3 seed=0,1",
-    "experiment=compare seed=0,1": "experiment=compare seed=0,1 --multirun",
-    "experiment=compare --cfg job": "experiment=compare --cfg job",
-    "experiment=tau_grid tau=0.3": "experiment=tau_grid tau=choice(0.3) --multirun",
+    "head=bn_tau -m seed=0,1": "-m head=bn_tau seed=0,1",
+    "-m head=glob(bn_*) seed=range(0,3)": "-m head=glob(bn_*) seed=range(0,3)",
+    "-m model=lstm,lstm_ptb model.pool=last,max": "-m model=lstm,lstm_ptb model.pool=last,max",
+    "experiment=compare seed=0,1": "--multirun experiment=compare seed=0,1",
+    "experiment=compare --cfg job": "--cfg job experiment=compare",
+    "experiment=tau_grid tau=0.3": "--multirun experiment=tau_grid tau=choice(0.3)",
+    "experiment=null seed=1": "experiment=null seed=1",
+    "seed=1 seed=1": "seed=1 seed=1",
+    "++trainer.epochs=3 +log.entity=me": "++trainer.epochs=3 +log.entity=me",
+    "head=bn_tau posterior.tau=0.2 objective.weight=${posterior.tau}": (
+        "head=bn_tau posterior.tau=0.2 objective.weight=${posterior.tau}"
+    ),
+    "hydra/launcher=joblib hydra.launcher.n_jobs=2 -m seed=0": "-m hydra/launcher=joblib hydra.launcher.n_jobs=2 seed=0",
+    "study=2026-01.a_b+c results=/tmp/none/x": "study=2026-01.a_b+c results=/tmp/none/x",
     "--help": "--help",
-    "head=bn_mu '": "head=bn_mu '",
+    "--info searchpath": "--info searchpath",
     "-sc query=bash": "-sc query=bash",
 }
 
@@ -38,13 +138,35 @@ GOOD = {
 @pytest.mark.parametrize("words", BAD)
 def test_bad_words_get_one_sentence(words: str) -> None:
     with pytest.raises(InputError) as error:
-        understand_words(words.split())
+        understand_words(words.split(" "))
     assert BAD[words] in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 900
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_what_the_grammar_cannot_read_is_shown_quoted_and_the_quoted_word_works(value: str) -> None:
+    with pytest.raises(InputError) as error:
+        understand_words([f"data.train={value}"])
+    (word,) = shlex.split(re.split(r"quote it: |is typed ", str(error.value))[-1])
+    assert understand_words([word]) == [word]
+    assert composed("data=text", word).data.train == value
+
+
+@pytest.mark.parametrize(
+    "char", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u200f", "\u202e", "\udcff", "\ufeff"]
+)
+@pytest.mark.parametrize("key", ["study", "results", "label", "data.train", "head", "foo", "trainer.optimizer"])
+def test_control_characters_are_refused_and_escaped(char: str, key: str) -> None:
+    with pytest.raises(InputError, match="control characters") as error:
+        understand_words([f"{key}=a{char}b"])
+    assert str(error.value).isprintable()
+    with pytest.raises(InputError, match="control characters"):
+        understand_words([f"a{char}b=1"])
 
 
 @pytest.mark.parametrize("words", GOOD)
 def test_good_words_pass_or_are_completed(words: str) -> None:
-    assert understand_words(words.split(" ")) == GOOD[words].split(" ")
+    assert understand_words(words.split()) == GOOD[words].split()
 
 
 def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:

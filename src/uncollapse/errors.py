@@ -1,30 +1,92 @@
 """The one exception that means: what the user asked for cannot be done, and here is why."""
 
+import unicodedata
+from collections.abc import Iterable
 from numbers import Integral
+
+MOST = 10**9  # of any number without a tighter bound: what lies beyond it overflows somewhere
+MOST_SEED = 2**32 - 1
+MOST_EXAMPLES = 10**7  # that are drawn, and not read from a file
+MOST_SIZE = 10**6  # of a layer, and of what is drawn or kept at once
+MOST_DEPTH = 1000  # of layers, or of steps within a step
+JOINERS = "\u200c\u200d"  # spelling in several scripts, and parts of emoji
 
 
 class InputError(ValueError):
-    """Raised before any work starts; the message is one sentence that names the user's word, its value and what is allowed."""
+    """Raised before any work starts; one sentence that names the user's word, its value and what is allowed.
+
+    Control characters in it are escaped, so that it stays one line wherever it is printed.
+    """
+
+    def __init__(self, sentence: object):
+        super().__init__(printable(str(sentence)))
 
 
 def number(name: str, value: object, low: float, high: float = float("inf"), *, closed: bool = False) -> float:
-    """`value` as a float inside (low, high), or [low, high] when `closed`; InputError names the knob otherwise."""
+    """`value` as a float inside (low, high), or [low, high] when `closed`; InputError names the knob otherwise.
+
+    Without a `high` the most is MOST.
+    """
     allowed = f"{low:g} <= {name} <= {high:g}" if closed else f"{low:g} < {name} < {high:g}"
     allowed = allowed.replace(f" <= {name} <= inf", f" <= {name}").replace(f" < {name} < inf", f" < {name}")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{name}={value}: not a number; allowed is {allowed}")
+        raise InputError(f"{name}={shown(value)}: not a number; allowed is {allowed}")
     try:
         value = float(value)
     except OverflowError:  # a whole number of more than 308 digits
         value = float("inf") if value > 0 else float("-inf")
+    if value > MOST and high == float("inf"):
+        raise InputError(f"{name}={value:g}: out of range; allowed is {allowed} <= {MOST:g}")
     inside = low <= value <= high if closed else low < value < high
-    if not inside or value in (float("inf"), float("-inf")):
+    if not inside or value == float("-inf"):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed}")
     return value
 
 
-def whole(name: str, value: object, low: int) -> int:
-    """`value` as an int >= low, or InputError."""
+def whole(name: str, value: object, low: int, high: int = MOST) -> int:
+    """`value` as an int in [low, high], or InputError."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-        raise InputError(f"{name}={value}: allowed is a whole number of at least {low}")
+        raise InputError(f"{name}={shown(value)}: allowed is a whole number of at least {low}")
+    if int(value) > high:
+        raise InputError(f"{name}={shown(value)}: allowed is a whole number from {low} to {high}")
     return int(value)
+
+
+def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
+    """`value` if it is one of the allowed words, or InputError with the nearest."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise InputError(f"{name}={shown(value)}: {meant(str(value), allowed)}allowed are {', '.join(allowed)}")
+    return str(value)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like `word`, if one is."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(known), 1)), None)
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """`did you mean tau? ` with the nearest known word, or nothing."""
+    near = nearest(word, known)
+    return f"did you mean {near}? " if near else ""
+
+
+def shown(value: object) -> str:
+    """A value as text for a message, which stays short whatever the value is."""
+    try:
+        text = str(value)
+    except ValueError:  # a whole number of more digits than Python prints
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:180]}... ({len(text):,} characters)"
+
+
+def printable(text: str) -> str:
+    """The text with every unsafe character as its escape, such as \\n."""
+    return "".join(char.encode("unicode_escape").decode() if unsafe(char) else char for char in text)
+
+
+def unsafe(char: str) -> bool:
+    """Whether a character can break out of a line or turn it round: controls, separators, marks of direction, half characters."""
+    return char not in JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from uncollapse.arguments import Parser
 from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import epoch_batches, near_equal
 from uncollapse.data.text import SPLITS
@@ -91,7 +92,7 @@ class Settings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence, or 130 when stopped."""
-    parser = argparse.ArgumentParser(prog="evaluate.py", description=HELP)
+    parser = Parser(prog="evaluate.py", description=HELP)
     parser.add_argument("folder", type=Path, help="results/<study>, or one run folder in it")
     parser.add_argument(
         "--metrics", help=f"some of {','.join(METRICS)} (default: nll, and probe where labels are known)"

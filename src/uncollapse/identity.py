@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from uncollapse.errors import InputError
+from uncollapse.yaml_files import read_config
 
 # where rows go, and which words made the config, say nothing about what a run is
 UNCOMPARED = ("log", "results", "study", "overrides")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
 
 
 def identity(config: Mapping[str, Any]) -> str:
@@ -69,9 +69,9 @@ def twin(folder: Path, config: Mapping[str, Any], base: Mapping[str, Any]) -> Pa
     """The folder of the same study, head and seed that holds this very run under another name."""
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/config.yaml")):
         try:
-            saved = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-        except (OSError, ValueError, yaml.YAMLError):
+            saved = read_config(path.parent)
+        except (InputError, OSError):
             continue
-        if isinstance(saved, dict) and not changes(saved, config, base):
+        if not changes(saved, config, base):
             return path.parent
     return None

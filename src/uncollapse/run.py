@@ -24,10 +24,26 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.checkpoint import write_whole
-from uncollapse.config import CONF, LogConfig, build, check_head, check_knobs, located, typed
-from uncollapse.errors import InputError, whole
+from uncollapse.config import (
+    COMMON,
+    LogConfig,
+    build,
+    check_folder,
+    check_head,
+    check_knobs,
+    check_root,
+    check_text,
+    conf_file,
+    located,
+    options,
+    resolved,
+    typed,
+)
+from uncollapse.entry import interrupted, working
+from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
 from uncollapse.identity import changes, twin
 from uncollapse.overrides import changing
+from uncollapse.yaml_files import read_config
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
@@ -76,14 +92,13 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
     check_knobs(cfg, head)
-    whole("seed", cfg.seed, 0)
-    whole("threads", cfg.threads, 1)
-    if not re.fullmatch(r"[\w.+-]+", str(cfg.study)) or str(cfg.study) in (".", ".."):
-        raise InputError(f"study={cfg.study}: allowed are letters, digits and . _ + -")
+    for key in COMMON:
+        check_root(key, cfg[key])
     asked, base = changing(cfg, head, parse(overrides), overrides)
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    config = {"head": head, "overrides": asked, **resolved}
-    folder = Path(cfg.results) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
+    config = {"head": head, "overrides": asked, **resolved(cfg, "")}
+    check_text({**config, "overrides": overrides}, "")
+    folder = Path(str(cfg.results)) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
+    check_folder(folder, str(cfg.results))
     if not (folder / "config.yaml").exists():
         folder = twin(folder, config, base) or folder
     return Request(head, asked, folder, config, base, command(head, cfg.seed, overrides))
@@ -115,17 +130,16 @@ def folder_name(overrides: dict[str, Any]) -> str:
     """The overrides as one folder name, or "default"; what paths dislike becomes `-`, and then a digest keeps names apart."""
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     safe = re.sub(r"[^\w.,=+-]+", "-", name)
-    if safe != name or len(safe) > 200:
-        safe = f"{safe[:180]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    if safe != name or len(safe.encode()) > 200:  # a file system takes 255 bytes
+        safe = f"{safe.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return safe
 
 
 def finished(request: Request) -> bool:
     """Whether the folder holds this very run, done. InputError when it holds another one."""
-    saved = request.folder / "config.yaml"
-    if not saved.exists():
+    if not (request.folder / "config.yaml").exists():
         return False
-    lines = changes(OmegaConf.to_container(OmegaConf.load(saved)), request.config, request.base)
+    lines = changes(read_config(request.folder), request.config, request.base)
     if lines:
         raise InputError(
             f"{request.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
@@ -154,6 +168,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     """Type the sections, load the data (unless given), build the slots and the model. InputError for anything that is wrong."""
     import torch
 
+    from uncollapse.memory import require_room
     from uncollapse.trainer import TrainerConfig
 
     log, trainer = typed(cfg.log, "log", LogConfig), typed(cfg.trainer, "trainer", TrainerConfig)
@@ -170,8 +185,11 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data is read
-    trial = model_cfg.build(trial_size(getattr(model_cfg, "seen", model_cfg.latent)), posterior, decoder)
+    size = trial_size(getattr(model_cfg, "seen", model_cfg.latent))
+    require_room(partial(model_cfg.build, size, posterior, decoder), sizes_of(cfg))
+    trial = model_cfg.build(size, posterior, decoder)
     require_sense(trial, objective, procedure, head, trainer.epochs)
+    working()
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)
@@ -190,13 +208,20 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
 
 def models_for(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
-    files = [(path.stem, OmegaConf.load(path)) for path in sorted((CONF / "model").glob("*.yaml"))]
-    return [name for name, file in files if "_target_" in file and located(file._target_, "model").takes == kind]  # type: ignore[attr-defined]
+    files = {name: conf_file("model", name) for name in options("model")}
+    classes: dict[str, Any] = {n: located(file["_target_"], "model") for n, file in files.items() if "_target_" in file}
+    return [name for name, found in classes.items() if found.takes == kind]
+
+
+def sizes_of(cfg: DictConfig) -> dict[str, Any]:
+    """The numbers that a model may be as large as: the model's own and the head's knobs, by key."""
+    knobs = {str(key): value for key, value in cfg.items() if key not in COMMON}
+    return {f"model.{key}": value for key, value in cfg.model.items()} | knobs
 
 
 def trial_size(latent: object) -> int:
     """How many words, numbers or pixels the data of a trial have: a square, as images are, and no fewer than latent dimensions."""
-    return max(8, isqrt(whole("model.latent", latent, 1) - 1) + 1) ** 2
+    return max(8, isqrt(whole("model.latent", latent, 1, 2 * MOST_SIZE) - 1) + 1) ** 2
 
 
 def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs: int) -> None:
@@ -238,8 +263,9 @@ def pick_device(name: object) -> Any:
     """auto, cpu or cuda as a torch.device. InputError when it is unknown or not there."""
     import torch
 
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device={name}: allowed are auto, cpu, cuda")
+    if str(name).lower() in ("gpu", "nvidia"):
+        raise InputError(f"device={name}: did you mean cuda? allowed are auto, cpu, cuda")
+    one_of("device", name, ("auto", "cpu", "cuda"))
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise InputError("device=cuda: no CUDA device is there; allowed on this machine are auto, cpu")
@@ -273,6 +299,8 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
             f"{where}: cannot write there ({error.strerror}); what is on disk is whole: make room and give the same command to go on"
         ) from error
     except Exception as error:
+        if interrupted():
+            raise
         text = "".join(traceback.format_exception(error))
         if isinstance(error, FloatingPointError):
             text += f"{error}\n"
@@ -429,10 +457,9 @@ def main(cfg: DictConfig) -> None:
         print(f"error: {error}" if not in_sweep else f"[{words}] error: {error}", file=sys.stderr)
         if not in_sweep:
             raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        raise SystemExit(130) from None
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if interrupted():
+            raise
         note("failed", words, str(error))
         traceback.print_exc()
         print(f"failed: {words}: {error}", file=sys.stderr)

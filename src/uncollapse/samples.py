@@ -25,7 +25,7 @@ from uncollapse.data.corpus import Corpus, make_batch, sentences
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality, texts
-from uncollapse.subject import Subject, encoded_means, opened
+from uncollapse.subject import Subject, encoded_means, opened, stored
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
 SHOWN, PAIRS, STEPS, NEIGHBOURS, DIMENSIONS = 12, 4, 7, 3, 8
@@ -77,9 +77,9 @@ def look(subject: Subject, split: str) -> dict:
 
 def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
     """log p [N] of sentences to the first finished head=lm run of the study that has the same data; None, and told, where there is none."""
-    data = OmegaConf.load(subject.folder / "config.yaml").data
+    data = stored(subject.folder).data
     for folder in sorted(subject.folder.parents[2].glob("lm/*/seed=*")):
-        if (folder / "done").exists() and OmegaConf.load(folder / "config.yaml").data == data:
+        if (folder / "done").exists() and stored(folder).data == data:
             lm = opened(folder, {OmegaConf.to_yaml(data): subject.data}, subject.say)
             return lambda corpus: log_prob(lm, corpus)
     subject.say("no finished run of head=lm on these data in the study: no sample_lm_ppl")

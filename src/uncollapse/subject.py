@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
 from uncollapse.checkpoint import load_model
+from uncollapse.config import SECTIONS, SLOTS
 from uncollapse.data.batches import near_equal
-from uncollapse.errors import InputError
+from uncollapse.errors import MOST_SEED, InputError, whole
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.procedures import inference
 from uncollapse.run import prepare
+from uncollapse.yaml_files import read_config
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,7 @@ def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> 
         raise InputError(
             f"{folder}: no model.safetensors in it, so there is nothing to evaluate; train the run again in another study"
         )
-    try:
-        cfg = OmegaConf.load(folder / "config.yaml")
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / 'config.yaml'}: damaged ({str(error).splitlines()[0]})") from error
-    assert isinstance(cfg, DictConfig)
+    cfg = stored(folder)
     cfg.threads, cfg.device = 1, "auto"
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
@@ -56,6 +53,19 @@ def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> 
     load_model(weights, parts.model)
     model = parts.model.eval()
     return Subject(folder, model, parts.data, inference(parts.procedure, model), say)
+
+
+def stored(folder: Path) -> DictConfig:
+    """The config that a run was made with. InputError unless it holds all that a run is built from, and text for a head."""
+    content = read_config(folder)
+    for key in (*SLOTS, *SECTIONS):
+        if not isinstance(content.get(key), dict):
+            raise InputError(f"{folder / 'config.yaml'}: damaged (no section {key})")
+    for key, value in content.items():
+        if isinstance(value, dict | list) and key not in (*SLOTS, *SECTIONS, "overrides"):
+            raise InputError(f"{folder / 'config.yaml'}: damaged ({key} is no key of a run)")
+    whole(f"{folder / 'config.yaml'}: seed", content.get("seed"), 0, MOST_SEED)
+    return OmegaConf.create({**content, "head": str(content.get("head"))})
 
 
 def check_same_data(path: Path, facts: dict) -> None:
@@ -69,7 +79,7 @@ def check_same_data(path: Path, facts: dict) -> None:
 def read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({error}); move it away") from error
 
 

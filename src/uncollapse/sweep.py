@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from omegaconf.errors import OmegaConfBaseException
+
+from uncollapse.config import check_root
+from uncollapse.entry import apart
+from uncollapse.errors import InputError
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
 BAD = ("failed", "refused")
@@ -29,7 +34,9 @@ class SweepSummary(Callback):
     """Hydra callback: open the list at the start of a multirun, print it at the end, and exit with 1 if a job went wrong."""
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        require_writable(Path(config.hydra.sweep.dir))
+        require_writable(config)
+        if "joblib" in str(config.hydra.launcher._target_):
+            apart()
         check_wandb(config.log)
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
@@ -52,7 +59,6 @@ def check_wandb(log: Any) -> None:
     if not log.wandb:
         return
     from uncollapse.config import LogConfig, typed
-    from uncollapse.errors import InputError
     from uncollapse.mirror import check_once
 
     try:
@@ -64,10 +70,18 @@ def check_wandb(log: Any) -> None:
         raise SystemExit(2) from None
 
 
-def require_writable(folder: Path) -> None:
-    """Exit with one sentence when a sweep's folder cannot be made; Hydra would print a traceback."""
+def require_writable(config: Any) -> None:
+    """Exit with one sentence when a sweep's folder cannot be made; Hydra would make it elsewhere, or print a traceback."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for key in ("study", "results"):
+            check_root(key, config[key])
+        Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"error: results={folder}: cannot write there ({error.strerror})", file=sys.stderr)
-        raise SystemExit(2) from None
+        print(f"error: results={config.results}: cannot write there ({error.strerror})", file=sys.stderr)
+    except OmegaConfBaseException as error:
+        print(f"error: {error.full_key}: {str(error).splitlines()[0]}", file=sys.stderr)
+    else:
+        return
+    raise SystemExit(2)

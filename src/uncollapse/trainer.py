@@ -12,7 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from uncollapse.checkpoint import load_model, load_state, save_model, save_state
-from uncollapse.errors import InputError, number, whole
+from uncollapse.errors import InputError, number, one_of, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
 from uncollapse.posteriors.epochs import begin_epoch
@@ -47,12 +47,12 @@ class TrainerConfig:
         for name in ("max_steps", "eval_every", "eval_examples", "patience", "decay_patience", "decay_limit"):
             if getattr(self, name) is not None:
                 whole(f"trainer.{name}", getattr(self, name), 1)
-        number("trainer.lr", self.lr, 0)
+        number("trainer.lr", self.lr, 0, 1000)
+        number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
         number("trainer.decay_factor", self.decay_factor, 0, 1)
         if self.clip is not None:
             number("trainer.clip", self.clip, 0)
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"trainer.optimizer={self.optimizer}: allowed are {', '.join(OPTIMIZERS)}")
+        one_of("trainer.optimizer", self.optimizer, OPTIMIZERS)
 
 
 # examples that form q(z) in mi and its kin, while training and in the test: the cost grows with the square

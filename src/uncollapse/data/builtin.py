@@ -7,7 +7,7 @@ import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.errors import whole
+from uncollapse.errors import MOST_EXAMPLES, whole
 
 
 @dataclass
@@ -30,7 +30,7 @@ class GrammarConfig:
         grammar = english()
         corpora, labels, log_prob = {}, {}, {}
         for number, split in enumerate(SPLITS):
-            size = whole(f"data.{split}", getattr(self, split), 1)
+            size = whole(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpora[split] = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))

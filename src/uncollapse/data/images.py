@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError, one_of, whole
 
 BINARISE = ("dynamic", "fixed")
 
@@ -116,8 +116,7 @@ def binarised(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarra
 def check_images(batch_size: object, binarise: str) -> None:
     """InputError unless batch_size is a whole number >= 1 and binarise a known way."""
     check_batching(batch_size, "mixed")
-    if binarise not in BINARISE:
-        raise InputError(f"data.binarise={binarise}: allowed are {', '.join(BINARISE)}")
+    one_of("data.binarise", binarise, BINARISE)
 
 
 def first_of(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):

@@ -5,7 +5,6 @@
 Every part is written under another name and moved into place when it is whole; a second call skips what is there and whole.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -17,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from uncollapse.arguments import Parser
 from uncollapse.checkpoint import write_whole
-from uncollapse.config import CONF, typed
+from uncollapse.config import conf_file, typed
 from uncollapse.data.blocks import BLOCK, Block, Lines, Source
 from uncollapse.data.dialogue import DialogueConfig, from_hub
 from uncollapse.data.files import CHOOSING, MANIFEST, TextConfig, find_split
@@ -100,7 +100,7 @@ HELP = "Make the files of a text set in a folder: from the hub, by their recipe,
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence, or 130 when stopped."""
-    parser = argparse.ArgumentParser(prog="prepare_data.py", description=HELP)
+    parser = Parser(prog="prepare_data.py", description=HELP)
     parser.add_argument("name", help=", ".join(SETS))
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument(
@@ -159,7 +159,7 @@ def config_of(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfi
     """conf/data/<name>.yaml with the overrides. InputError for a key that it does not have."""
     from omegaconf import OmegaConf
 
-    node: Any = OmegaConf.load(CONF / "data" / f"{name}.yaml")
+    node: Any = OmegaConf.create(conf_file("data", name))
     for word in overrides:
         key, sign, value = word.removeprefix("data.").partition("=")
         if not sign or not word.startswith("data.") or key not in node:

@@ -12,7 +12,7 @@ import numpy as np
 
 from uncollapse.data.batches import BATCHING, epoch_batches
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus, TextBatch, make_batch
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError, one_of, whole
 
 SPLITS = ("train", "valid", "test")
 UNKNOWN = (SPECIALS[UNK], "_UNK")  # words that files of published sets hold in place of rare ones
@@ -82,8 +82,7 @@ class TextData:
 def check_batching(batch_size: object, batching: str) -> None:
     """InputError unless batch_size is a whole number >= 1 and batching a known policy."""
     whole("data.batch_size", batch_size, 1)
-    if batching not in BATCHING:
-        raise InputError(f"data.batching={batching}: allowed are {', '.join(BATCHING)}")
+    one_of("data.batching", batching, BATCHING)
 
 
 def separated(texts):

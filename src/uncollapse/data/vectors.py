@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.errors import InputError, number, whole
+from uncollapse.errors import MOST_EXAMPLES, InputError, number, whole
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class GaussianConfig:
 
     def examples(self, split: str) -> int:
         """How many examples a split has, checked: fewer than P + 1 cannot have the covariance Sigma."""
-        size, dim = whole(f"data.{split}", getattr(self, split), 1), len(self.eigenvalues)
+        size, dim = whole(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES), len(self.eigenvalues)
         if size <= dim:
             raise InputError(f"data.{split}={size}: {dim} data.eigenvalues need at least {dim + 1} examples")
         return size

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import MOST_SIZE, InputError, whole
 from uncollapse.posteriors.normal import Posterior
 
 
@@ -35,7 +35,7 @@ class ImageMLPConfig:
                 f"word_dropout={decoder.word_dropout}: this decoder reads no pixels that could be dropped; use model=image_pixelcnn"
             )
         for name in ("hidden", "latent"):
-            whole(f"model.{name}", getattr(self, name), 1)
+            whole(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
         return ImageMLP(self, pixels, posterior, decoder)
 
 

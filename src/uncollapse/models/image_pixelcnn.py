@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, whole
 from uncollapse.models.image_mlp import centred, paint
 from uncollapse.posteriors.normal import Posterior
 
@@ -43,8 +43,10 @@ class ImagePixelCNNConfig:
         self, pixels: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
     ) -> "ImagePixelCNN":
         """`posterior` (hidden, latent) -> head. InputError for a size below 1, an even kernel, and images that are not square."""
-        for name in ("latent", "hidden", "channels", "layers", "kernel", "z_channels"):
-            whole(f"model.{name}", getattr(self, name), 1)
+        for name in ("latent", "hidden", "channels", "z_channels"):
+            whole(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
+        for name in ("layers", "kernel"):
+            whole(f"model.{name}", getattr(self, name), 1, MOST_DEPTH)
         if self.kernel % 2 == 0:
             raise InputError(f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a middle")
         if isqrt(pixels) ** 2 != pixels:

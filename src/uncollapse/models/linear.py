@@ -35,7 +35,7 @@ from torch.distributions import LowRankMultivariateNormal
 
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.decoders import Options
-from uncollapse.errors import InputError, number, whole
+from uncollapse.errors import MOST_SIZE, InputError, number, whole
 from uncollapse.posteriors.normal import Posterior
 
 
@@ -56,7 +56,7 @@ class LinearConfig:
             raise InputError(
                 f"word_dropout={decoder.word_dropout}: the linear decoder reads no words that could be dropped; use model=lstm"
             )
-        whole("model.latent", self.latent, 1)
+        whole("model.latent", self.latent, 1, MOST_SIZE)
         number("model.variance", self.variance, 0)
         return LinearVAE(self, inputs, posterior, decoder)
 

@@ -17,7 +17,7 @@ from uncollapse.data.corpus import BOS, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
-from uncollapse.errors import InputError, number
+from uncollapse.errors import number, one_of
 from uncollapse.models.text_vae import TextVAE, check_sizes
 
 POOLS = ("last", "mean", "max")
@@ -49,8 +49,7 @@ class LSTMConfig:
         InputError for a size below 1, an unknown pool or a dropout outside [0, 1).
         """
         check_sizes(self, "embedding", "hidden", "latent")
-        if self.pool not in POOLS:
-            raise InputError(f"model.pool={self.pool}: allowed are {', '.join(POOLS)}")
+        one_of("model.pool", self.pool, POOLS)
         if self.init is not None:
             number("model.init", self.init, 0)
         decoder = decoder or Options()

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.decoders import Options
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
 from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
 from uncollapse.models.text_vae import check_sizes, write
 from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
@@ -56,7 +56,7 @@ class ConditionalLSTMConfig:
     @property
     def seen(self) -> int:
         """What the decoder reads beside words: the code and the context."""
-        return whole("model.latent", self.latent, 1) + whole("model.hidden", self.hidden, 1)
+        return whole("model.latent", self.latent, 1, MOST_SIZE) + whole("model.hidden", self.hidden, 1, MOST_SIZE)
 
     def build(
         self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
@@ -64,8 +64,7 @@ class ConditionalLSTMConfig:
         """`posterior` (2 hidden, latent) -> head. InputError for a size below 1, a dropout outside [0, 1), or a head that a learned
         prior does not fit."""
         check_sizes(self, "embedding", "hidden", "latent")
-        if self.prior not in PRIORS:
-            raise InputError(f"model.prior={self.prior}: allowed are {', '.join(PRIORS)}")
+        one_of("model.prior", self.prior, PRIORS)
         return ConditionalLSTM(self, vocabulary, posterior, decoder or Options())
 
 

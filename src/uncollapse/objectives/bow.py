@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from uncollapse.errors import number, whole
+from uncollapse.errors import MOST_SIZE, number, whole
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.posteriors.normal import Posterior
 from uncollapse.posteriors.precision import wide
@@ -25,7 +25,7 @@ class BagOfWords(nn.Module):
     def __init__(self, bow_weight: float, bow_hidden: int, weight: Schedule = 1.0):
         super().__init__()
         self.bow_weight = number("bow_weight", bow_weight, 0, closed=True)
-        self.hidden = whole("bow_hidden", bow_hidden, 1)
+        self.hidden = whole("bow_hidden", bow_hidden, 1, MOST_SIZE)
         self.elbo = ELBO(weight)
 
     def shape(self, latent: int, inputs: int) -> None:

@@ -21,7 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from uncollapse.errors import whole
+from uncollapse.errors import MOST_DEPTH, whole
 from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
 from uncollapse.posteriors.normal import DiagonalGaussian
 from uncollapse.posteriors.precision import code_dtype, outputs, wide, without_autocast
@@ -177,7 +177,7 @@ class InverseAutoregressiveFlow(nn.Module):
 
     def __init__(self, hidden: int, latent: int, depth: int):
         super().__init__()
-        depth = whole("depth", depth, 1)
+        depth = whole("depth", depth, 1, MOST_DEPTH)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.steps = nn.ModuleList(Autoregression(hidden, latent) for _ in range(depth))
 

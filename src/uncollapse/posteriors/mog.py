@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from uncollapse.errors import whole
+from uncollapse.errors import MOST_SIZE, whole
 from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
 from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
 from uncollapse.posteriors.precision import code_dtype, outputs, wide
@@ -67,7 +67,7 @@ class MixtureOfGaussians(nn.Module):
 
     def __init__(self, hidden: int, latent: int, components: int):
         super().__init__()
-        components = whole("components", components, 1)
+        components = whole("components", components, 1, MOST_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
         means = torch.empty(components, latent).uniform_(-SPREAD, SPREAD)
         means -= means.mean(0)

@@ -10,7 +10,7 @@ below it as in the paper. With the linear model h is x itself, and this is the V
 import torch
 from torch import Tensor, nn
 
-from uncollapse.errors import whole
+from uncollapse.errors import MOST_SIZE, whole
 from uncollapse.posteriors.mog import MixturePrior
 from uncollapse.posteriors.normal import DiagonalGaussian
 from uncollapse.posteriors.precision import code_dtype, outputs
@@ -23,7 +23,7 @@ class Vamp(nn.Module):
 
     def __init__(self, hidden: int, latent: int, components: int):
         super().__init__()
-        components = whole("components", components, 1)
+        components = whole("components", components, 1, MOST_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.pseudo = nn.Parameter(SPREAD * torch.randn(components, hidden))
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uncollapse.errors import InputError, number, whole
+from uncollapse.errors import MOST_DEPTH, InputError, number, whole
 from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
 from uncollapse.posteriors.gaussian import Gaussian
@@ -45,9 +45,9 @@ class SemiAmortized:
     svi_clip: float
 
     def __post_init__(self) -> None:
-        whole("svi_steps", self.svi_steps, 0)
+        whole("svi_steps", self.svi_steps, 0, MOST_DEPTH)
         number("svi_lr", self.svi_lr, 0)
-        if number("svi_momentum", self.svi_momentum, 0, closed=True) >= 1:
+        if number("svi_momentum", self.svi_momentum, 0, 1, closed=True) == 1:
             raise InputError(f"svi_momentum={self.svi_momentum:g}: out of range; allowed is 0 <= svi_momentum < 1")
         number("svi_clip", self.svi_clip, 0)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from uncollapse.identity import identity
+from uncollapse.yaml_files import read_config
 
 NO_KNOBS = ("seed", "threads")
 SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
@@ -28,7 +28,6 @@ SAMPLED = (  # and with --metrics samples
     "response_bleu4", "response_distinct_1", "response_distinct_1_data", "response_distinct_2", "response_distinct_2_data",
     "response_variety", "response_words", "response_words_data",
 )  # fmt: skip
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
 ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
 COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
 
@@ -37,10 +36,10 @@ def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None
     """One run as a flat record plus its `rows`; None (and a note) where the config cannot be read."""
     name = str(path.relative_to(study)) if path != study else path.name
     try:
+        config = read_config(path)
         text = (path / "config.yaml").read_text(encoding="utf-8")
-        config = yaml.load(text, Loader=LOADER)
         head, seed = str(config["head"]), int(config["seed"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+    except (OSError, TypeError, KeyError, ValueError) as error:
         notes.append(f"{name}: left out, its config.yaml cannot be read ({type(error).__name__}).")
         return None
     rows = read_rows(path / "metrics.jsonl", name, notes)

@@ -1,0 +1,122 @@
+"""Ctrl-C at any moment: one line, exit code 130, no process left behind; and what the commands refuse."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SMALL, run_here
+
+LONG = [*SMALL[:-1], "trainer.epochs=400"]
+COMMANDS = {
+    "train.py": ["train.py", "head=bn_tau", *LONG],
+    "a sweep": ["train.py", "-m", "seed=0,1", *LONG],
+    "workers": ["train.py", "-m", "seed=0,1", "hydra/launcher=joblib", *LONG],
+    "evaluate.py": ["scripts/evaluate.py", "STUDY", "--samples", "20000"],
+    "report.py": ["scripts/report.py", "STUDY"],
+    "prepare_data.py": ["scripts/prepare_data.py", "synthetic", "--out", "OUT"],
+    "bench.py": ["scripts/bench.py", "training"],
+}
+
+
+def started(words: list[str], folder: Path) -> subprocess.Popen:
+    """A command in a process group of its own, as a terminal starts it."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [{"STUDY": f"{folder}/scratch", "OUT": f"{folder}/out"}.get(word, word) for word in words]
+    results = [f"results={folder}"] if words[0] == "train.py" else []
+    return subprocess.Popen(
+        [sys.executable, *words, *results],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def stopped(process: subprocess.Popen, number: int = signal.SIGINT) -> tuple[int, str]:
+    """Exit code and standard error after a signal to the group; all that have the pipes must be gone."""
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    return process.returncode, err
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("results")
+    run_here(results, "plain", "trainer.epochs=1")
+    return results
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.3])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ctrl_c_in_the_first_seconds_is_one_line(command: str, seconds: float, study: Path, tmp_path: Path) -> None:
+    process = started(COMMANDS[command], study if command in ("evaluate.py", "report.py") else tmp_path)
+    time.sleep(seconds)
+    code, err = stopped(process)
+    assert code == 130, err
+    assert err.strip().splitlines()[-1].startswith("stopped") and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["train.py", "a sweep", "workers"])
+def test_ctrl_c_in_training_is_one_line_and_no_failure(command: str, tmp_path: Path) -> None:
+    process = started(COMMANDS[command], tmp_path)
+    assert process.stdout is not None
+    next(line for line in process.stdout if "step 6 valid" in line)
+    code, err = stopped(process)
+    assert code == 130
+    assert [line.split(";")[0] for line in err.strip().splitlines()] == ["stopped"]
+    assert list(tmp_path.rglob("state.pt")) and not list(tmp_path.rglob("failed"))
+
+
+def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> None:
+    process = started(COMMANDS["workers"], tmp_path)
+    assert process.stdout is not None
+    next(line for line in process.stdout if "step 6 valid" in line)
+    process.kill()
+    process.communicate(timeout=10)  # returns when the last of them has closed its end of the pipe
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_background_command_that_must_ignore_ctrl_c_does(tmp_path: Path) -> None:
+    code = (
+        "import sys; from uncollapse.entry import guarded; sys.exit(guarded(lambda: __import__('time').sleep(1) or 0))"
+    )
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    )
+    words = [sys.executable, "-c", ignoring, sys.executable, "-c", code]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_the_guard_imports_nothing() -> None:
+    code = "import sys; before = {*sys.modules}; import uncollapse.entry; print(sorted({*sys.modules} - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['uncollapse', 'uncollapse.entry']"
+
+
+REFUSED = {
+    "scripts/evaluate.py x --metrcs nll": "--metrcs nll: not understood; did you mean --metrics?",
+    "scripts/evaluate.py": "the following arguments are required: folder",
+    "scripts/evaluate.py x --samples many": "argument --samples: invalid int value: 'many'",
+    "scripts/report.py a b": "b: not understood",
+    "scripts/new_remedy.py mine --slot posterir": "--slot posterir: did you mean posterior? allowed are posterior, objective",
+    "scripts/prepare_data.py ptb": "the following arguments are required: --out",
+    "scripts/bench.py trainin": "part trainin: did you mean training?",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_a_command_does_not_understand_is_one_sentence(words: str) -> None:
+    done = subprocess.run([sys.executable, *words.split()], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"error: {REFUSED[words]}") and not done.stdout
