@@ -83,7 +83,7 @@ BAD = {
     # common keys
     "seed=-1": "seed=-1: allowed is a whole number of at least 0",
     "seed=1.5": "seed=1.5: allowed is a whole number",
-    "seed=9999999999": "seed=9999999999: allowed is a whole number from 0 to 4294967295",
+    "seed=9999999999": "seed=9999999999: allowed is a whole number from 0 to 4,294,967,295",
     f"seed={'9' * 5000}": "the value cannot be read as it stands; it is too long",
     "-m seed=0,-1": "seed=-1: allowed is a whole number of at least 0",
     "threads=1000": "threads=1000: allowed is a whole number from 1 to 256",

@@ -48,7 +48,7 @@ def whole(name: str, value: object, low: int, high: int = MOST) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise InputError(f"{name}={shown(value)}: allowed is a whole number of at least {low}")
     if int(value) > high:
-        raise InputError(f"{name}={shown(value)}: allowed is a whole number from {low} to {high}")
+        raise InputError(f"{name}={shown(value)}: allowed is a whole number from {low} to {high:,}")
     return int(value)
 
 

@@ -70,8 +70,7 @@ class Settings:
                 raise InputError(f"--metrics {metric}: allowed are {', '.join(METRICS)}")
         if self.split not in SPLITS:
             raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
-        if whole("--samples", self.samples, 1) > MOST:
-            raise InputError(f"--samples={self.samples}: allowed is at most {MOST:,}")
+        whole("--samples", self.samples, 1, MOST)
         for budget in self.labels or ():
             whole("--labels", budget, 2)
         if self.split == "train" and self.metrics == ("probe",):
