@@ -61,8 +61,7 @@ BAD = {
     "-m model=lstm,lstn": "model=lstn: no such model; did you mean lstm?",
     # twice
     "head=plain head=bn_mu": "head=plain head=bn_mu: head is given twice; give it once",
-    "seed=1 ++seed=2": "seed=1 ++seed=2: seed is given twice",
-    "-m seed=0 seed=1": "seed=0 seed=1: seed is given twice",
+    "-m model=lstm model=linear": "model=lstm model=linear: model is given twice",
     # flags and words without a sign
     "--multrun": "--multrun: no such flag; did you mean --multirun?",
     "--head=bn_tau": "--head=bn_tau: keys are typed without dashes; did you mean head=bn_tau?",

@@ -163,7 +163,7 @@ def test_a_run_cut_anywhere_between_its_last_step_and_done_leaves_nothing_twice(
 
 
 def test_a_killed_command_resumes_bit_for_bit(tmp_path: Path) -> None:
-    words = ["head=bn_tau", *SMALL[:-1], "trainer.epochs=40", "trainer.eval_every=7"]
+    words = ["head=bn_tau", *SMALL, "trainer.epochs=40", "trainer.eval_every=7"]
     command = [sys.executable, "train.py", *words, f"results={tmp_path / 'cut'}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -258,14 +258,7 @@ def test_a_full_disk_stops_the_run_with_one_sentence_and_it_goes_on_when_there_i
     words = ("model.hidden=24", "trainer.eval_every=3")
     run_here(tmp_path / "whole", "bn_mu", *words)
     room = (folder_of(tmp_path / "whole", "bn_mu") / "state.pt").stat().st_size - 1
-    command = [
-        sys.executable,
-        "train.py",
-        "head=bn_mu",
-        *(w for w in SMALL if not w.startswith("model.hidden")),
-        *words,
-        f"results={tmp_path / 'full'}",
-    ]
+    command = [sys.executable, "train.py", "head=bn_mu", *SMALL, *words, f"results={tmp_path / 'full'}"]
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))

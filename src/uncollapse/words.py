@@ -235,9 +235,11 @@ def choices(override: Any) -> list:
 
 
 def check_twice(overrides: list) -> None:
-    """InputError for a key that is given two values."""
+    """InputError for a group that is given two options, as Hydra refuses it; of two values the last counts."""
     seen: dict[str, Any] = {}
     for override in overrides:
+        if override.key_or_group not in GROUPS:
+            continue
         first = seen.setdefault(override.key_or_group, override)
         if first.input_line.partition("=")[2] != override.input_line.partition("=")[2]:
             raise InputError(
