@@ -42,8 +42,6 @@ KNOBS: dict[str, dict[str, Any]] = {
     "Nothing": {},
 }
 HEADS = [n for n in posteriors.__all__ if n not in ("DiagonalGaussian", "Posterior")]
-UNCHANGED = pytest.mark.xfail(strict=True, reason="posteriors/scale.py does not use precision.outputs yet")
-NAMES = [pytest.param(name, marks=UNCHANGED) if name == "Scale" else name for name in HEADS]
 bf16, f16, f32, f64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
 # how a head is used: (dtype of its weights, dtype of h, dtype of autocast), and the dtypes of its KL and of its codes
 USES = {
@@ -59,7 +57,6 @@ USES = {
     "float64 states only": (f32, f64, None, f64, f32),
     "float32 states, .half() head": (f16, f32, None, f32, f16),
 }
-EXACT = ("autocast of a float64 head", ".double()")
 # the head without weights has none to tell the dtype of its codes
 WEIGHTLESS = {
     "bfloat16 states only": bf16,
@@ -67,11 +64,7 @@ WEIGHTLESS = {
     "float32 states, .half() head": f32,
     ".half() under autocast": f32,
 }
-CASES = [
-    pytest.param(name, use, marks=UNCHANGED if name == "Scale" and use not in EXACT else ())
-    for name in HEADS
-    for use in USES
-]
+CASES = [pytest.param(name, use) for name in HEADS for use in USES]
 
 
 def autocast(dtype: torch.dtype | None) -> AbstractContextManager:
@@ -277,7 +270,7 @@ def test_refined_codes_keep_the_dtype_of_the_encoders() -> None:
 # ---------------------------------------------------------------- what a head refuses
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HEADS)
 def test_states_of_another_shape_or_type_are_refused_in_one_sentence(name: str) -> None:
     head = make(name)
     for h, words in (

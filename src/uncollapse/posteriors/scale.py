@@ -35,8 +35,9 @@ from torch import Tensor, nn
 
 from uncollapse.errors import number
 from uncollapse.posteriors.epochs import PerEpoch
-from uncollapse.posteriors.moments import Moments
+from uncollapse.posteriors.moments import Moments, WideBuffers
 from uncollapse.posteriors.normal import DiagonalGaussian
+from uncollapse.posteriors.precision import code_dtype, outputs
 
 FIRST_EPOCHS = 2
 
@@ -53,7 +54,7 @@ class Scaled(DiagonalGaussian):
         return DiagonalGaussian(self.unscaled, self.std, self.log_var).kl
 
 
-class Scale(PerEpoch):
+class Scale(WideBuffers, PerEpoch):
     """h [B, hidden] -> Scaled [B, latent]; InputError unless std > 0.
 
     Buffers: `held` (whether the first epochs are over) and the `factor` [D] held; `total` [D] and
@@ -89,13 +90,17 @@ class Scale(PerEpoch):
             self.count.zero_()
 
     def forward(self, h: Tensor) -> Scaled:
-        mean, log_var = self.linear(h).chunk(2, -1)
-        return Scaled(self.factors(mean.detach()) * mean, torch.exp(0.5 * log_var), log_var, mean)
+        mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        scaled, codes = self.factors(mean.detach()) * mean, code_dtype(self.linear, h)
+        return Scaled(scaled, torch.exp(0.5 * log_var), log_var, mean, codes=codes)
 
     def factors(self, mean: Tensor) -> Tensor:
         """f [D] of a batch with these means [B, D]; a batch that is learnt from is counted."""
+        if not self.training and self.held:
+            return self.latest()
         if not self.training:
-            return self.latest() if self.held else self.spreading(self.moments.var)
+            self.moments.warn_if_fresh()
+            return self.spreading(self.moments.var)
         self.moments.look(mean)
         own = self.spreading(mean.var(0, correction=0))
         if torch.is_grad_enabled():
