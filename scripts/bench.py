@@ -36,6 +36,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uncollapse.checkpoint import write_whole
 from uncollapse.config import CONF, check_head, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
@@ -910,7 +911,7 @@ def main() -> None:
     parts: dict[str, Callable[..., dict]] = {**PARTS, "heads": partial(head_costs, names=names, study=asked.study)}
     results = {name: part(asked.quick) for name, part in parts.items() if asked.part in (name, "all")}
     if asked.json:
-        asked.json.write_text(json.dumps(results, indent=1) + "\n")
+        write_whole(asked.json, (json.dumps(results, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

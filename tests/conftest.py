@@ -21,7 +21,7 @@ SMALL = [
     "model.latent=4",
     "trainer.epochs=2",
 ]
-TIMES = ("seconds", "seconds_per_step", "wall_seconds", "peak_memory_mb", "commit", "study")
+TIMES = ("seconds", "seconds_per_step", "wall_seconds", "peak_memory_mb", "commit", "tree_changed", "study")
 
 
 @pytest.fixture(autouse=True)

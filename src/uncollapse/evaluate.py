@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from uncollapse.checkpoint import write_whole
+from uncollapse.checkpoint import alone, write_whole
 from uncollapse.data.batches import epoch_batches, near_equal
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, whole
@@ -29,7 +29,6 @@ from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood,
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.record import plain, whole_lines
 from uncollapse.report.results import ReportError, run_folders
-from uncollapse.run import alone
 from uncollapse.subject import Subject, encoded_means, opened, read_json
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
