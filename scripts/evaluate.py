@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from uncollapse.evaluate import main
+        from uncollapse.evaluate_cli import main
 
         sys.exit(main())
     except KeyboardInterrupt:  # while still importing

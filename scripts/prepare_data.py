@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from uncollapse.data.prepare import main
+        from uncollapse.data.sets import main
 
         sys.exit(main())
     except KeyboardInterrupt:  # while still importing

@@ -15,7 +15,7 @@ from test_files import no_hub, spelled
 
 from uncollapse.data import prepare, synthetic
 from uncollapse.data.files import TextConfig
-from uncollapse.data.prepare import Known, main, per_split
+from uncollapse.data.sets import Known, main, per_split
 from uncollapse.data.text import SPLITS
 
 assert no_hub  # no test here may reach for the network

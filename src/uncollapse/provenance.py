@@ -17,7 +17,7 @@ def provenance() -> dict[str, str | bool | None]:
 
     Cached: what counts is the code that this process has loaded, not what the tree looks like when a later run of it ends.
     """
-    unknown = {"commit": None, "tree_changed": None}
+    unknown: dict[str, str | bool | None] = {"commit": None, "tree_changed": None}
     home = Path(__file__).resolve().with_name("__init__.py")
     try:
         root = Path(os.fsdecode(git(home.parent, "rev-parse", "--show-toplevel")).rstrip("\n"))

@@ -1,9 +1,10 @@
 """How figures look, and how they are saved so that the same rows give the same bytes."""
 
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -18,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 MOST_GROUPS = 48  # in one figure, so that it fits a page; the tables hold the rest
+MOST_NAME_LINES = 6  # of a group's name in a legend, a title or beside an axis
 WIDTH = 7.2  # inches: the text width of a page with narrow margins
 MOST_LARGE = 24  # panels in four columns on one page; more are smaller
 FORMATS = ("pdf", "svg", "png")
@@ -81,23 +83,26 @@ def style_by_order(order: int) -> Style:
 @contextmanager
 def house_style() -> Iterator[None]:
     """Our settings on top of matplotlib's own defaults, whatever the user's matplotlibrc says."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # an emoji is a box in a figure
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield
 
 
-def save(fig: Figure, stem: Path) -> None:
-    """stem.{pdf,svg,png} without dates.
+def printed(fig: Figure) -> dict[str, bytes]:
+    """The figure as files by their suffix, without dates.
 
     The layout is solved once and each canvas draws once; savefig would do both again for every format.
     """
+    png, pdf, svg = BytesIO(), BytesIO(), BytesIO()
     settle(fig)
     fig.set_layout_engine("none")
-    FigureCanvasAgg(fig).print_png(stem.with_suffix(".png"))
-    FigureCanvasPdf(fig).print_pdf(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+    FigureCanvasAgg(fig).print_png(png)
+    FigureCanvasPdf(fig).print_pdf(pdf, metadata={"CreationDate": None})
     fig.set_dpi(DPI)  # the PDF canvas leaves 72 behind, which would coarsen the heat maps in the SVG
-    FigureCanvasSVG(fig).print_svg(stem.with_suffix(".svg"), metadata={"Date": None})
+    FigureCanvasSVG(fig).print_svg(svg, metadata={"Date": None})
+    return {"png": png.getvalue(), "pdf": pdf.getvalue(), "svg": svg.getvalue()}
 
 
 def settle(fig: Figure) -> None:
@@ -160,7 +165,9 @@ def panel_title(ax: Axes, text: str, panels: int, color: str = PLAIN) -> None:
 
 
 def wrap(text: str, width: int = 26) -> str:
-    return textwrap.fill(text, width)
+    """In lines of `width`, at most as many as leave room for the axes; legends leave out what begins with _."""
+    lines = textwrap.fill(text, width, max_lines=MOST_NAME_LINES, placeholder=" …")
+    return f" {lines}" if lines.startswith("_") else lines or " "
 
 
 def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
