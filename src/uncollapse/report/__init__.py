@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 HELP = "Figures, tables and one page from a study (results/<study>) or a single run folder, finished or not."
 
@@ -23,12 +24,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         page, summary = write_report(folder)
     except (ReportError, InputError) as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
     except OSError as error:
-        where = error.filename or folder
-        print(f"report: {where}: cannot be read or written ({error.strerror}); no file was cut", file=sys.stderr)
-        return 2
-    print(summary)
-    print(f"\nReport: {page}")
+        return refuse(f"{error.filename or folder}: cannot be read or written ({error.strerror}); no file was cut")
+    say(f"{summary}\n\nReport: {page}", sys.stdout)
     return 0
+
+
+def refuse(reason: str) -> int:
+    from .text import visible
+
+    say(f"report: {visible(reason)}", sys.stderr)
+    return 2
+
+
+def say(text: str, stream: TextIO) -> None:
+    """What the stream has no character for comes as an escape: a report must not fail at its last line."""
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)

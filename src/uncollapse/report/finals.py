@@ -1,6 +1,5 @@
 """Figures of final test metrics: each takes the runs of a study (one row each) and returns a Figure."""
 
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .style import (
     NoFigure,
     alike,
     crowded,
+    cut,
     grid,
     kl_scale,
     legend_above,
@@ -188,7 +188,7 @@ def rows_figure(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
     height = 0.36 * max(len(names), 2) if roomy else 0.19 * len(names)
     fig = Figure(figsize=(WIDTH, 0.8 + height), layout="constrained")
     axes = list(fig.subplots(1, columns, sharey=True, squeeze=False).flat)
-    axes[0].set_yticks(range(len(names)), [wrap(name, 30) if roomy else textwrap.shorten(name, 48) for name in names])
+    axes[0].set_yticks(range(len(names)), [wrap(name, 30, lines=3) if roomy else cut(name, 48) for name in names])
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     if not roomy:
         axes[0].tick_params(axis="y", labelsize=7)

@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 MOST_GROUPS = 48  # in one figure, so that it fits a page; the tables hold the rest
-MOST_NAME_LINES = 6  # of a group's name in a legend, a title or beside an axis
 WIDTH = 7.2  # inches: the text width of a page with narrow margins
 MOST_LARGE = 24  # panels in four columns on one page; more are smaller
 FORMATS = ("pdf", "svg", "png")
@@ -161,13 +160,17 @@ def alike(axes: Sequence[Axes]) -> None:
 def panel_title(ax: Axes, text: str, panels: int, color: str = PLAIN) -> None:
     """A group's name above one of so many panels."""
     width, size = (24, 8) if panels <= MOST_LARGE else (17, 6.8)
-    ax.set_title(wrap(text, width), fontsize=size, color=color, pad=3 if panels > MOST_LARGE else None)
+    ax.set_title(wrap(text, width, lines=3), fontsize=size, color=color, pad=3 if panels > MOST_LARGE else None)
 
 
-def wrap(text: str, width: int = 26) -> str:
+def wrap(text: str, width: int = 26, lines: int = 6) -> str:
     """In lines of `width`, at most as many as leave room for the axes; legends leave out what begins with _."""
-    lines = textwrap.fill(text, width, max_lines=MOST_NAME_LINES, placeholder=" …")
-    return f" {lines}" if lines.startswith("_") else lines or " "
+    filled = textwrap.fill(text, width, max_lines=lines, placeholder=" …")
+    return f" {filled}" if filled.startswith("_") else filled or " "
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
