@@ -253,6 +253,16 @@ def test_figures_of_hostile_text_are_drawn_and_are_xml(
     assert is_inert(svg) and "/home/" not in svg
 
 
+def test_a_tau_grid_of_long_hostile_labels_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for label in ("_" + "x" * 1000, "$\\frac{a$"):
+        for seed, tau in enumerate((0.3, 0.5)):
+            folder = write_run(tmp_path / "s", "bn_tau", seed, overrides=f"tau={tau},x={len(label)}", evaluations=2)
+            put_config(folder, label=label)
+    monkeypatch.setattr(figures, "PLOTS", {"tau_grid": PLOTS["tau_grid"]})
+    (drawn,) = draw_all(read_study(tmp_path / "s"))
+    assert not drawn.missing and drawn.files["svg"]
+
+
 def test_nothing_is_lost_where_names_are_shortened_alike(tmp_path: Path) -> None:
     for seed, place in enumerate(("/home/me/ptb", "/mnt/ptb", "/home/me/ptb")):
         folder = write_run(tmp_path / "s", "plain", seed, overrides=f"x={seed}", evaluations=2)
@@ -407,3 +417,19 @@ def test_thousands_of_notes_and_open_runs_are_some_and_a_count(
 def test_summary_and_latex_of_odd_columns_do_not_fail(hostile: Path) -> None:
     runs = read_study(hostile).runs
     assert latex(summary(runs)) and len(written(summary(runs))) == 3
+
+
+def test_the_page_of_a_diagnosis_shows_names_of_factors_as_text(tmp_path: Path) -> None:
+    import torch
+    from test_diagnosis import cost, good
+
+    from uncollapse import diagnose
+
+    labels = {text: [0, 1] * 20 for text in HOSTILE}
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    diagnose(good, cost, x, samples=2, labels=labels, page=tmp_path / "page")
+    text = (tmp_path / "page/index.html").read_text(encoding="utf-8")
+    assert is_inert(text) and "script" not in Page(text).tags and "&lt;script&gt;" in text
+    svg = (tmp_path / "page/diagnosis.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(svg)
+    assert is_inert(svg)

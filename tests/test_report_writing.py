@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, fill, mounted
 from test_report import bytes_of, write_run
 
 from uncollapse import checkpoint
@@ -147,33 +147,13 @@ def test_a_first_report_that_found_no_room_is_taken_up_again(
     assert main([str(study)]) == 0
 
 
-def mounted(folder: Path, *words: str) -> None:
-    """A file system on the folder, or a skip where this machine does not let us."""
-    done = subprocess.run(["mount", *words, str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() or not shutil.which("mount"):
-        pytest.skip("only root can mount")
-    mounted(disk, "-t", "tmpfs", "-o", "size=4m", "tmpfs")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 def test_a_small_disk_that_is_full(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     study = small_disk / "s"
     write_run(study, "plain", 0, evaluations=2)
     assert main([str(study)]) == 0
     add_run(study)
     before = bytes_of(study / "report")
-    with pytest.raises(OSError), (small_disk / "filler").open("wb", buffering=0) as file:
-        while True:
-            file.write(b"0" * 1024)
+    fill(small_disk)
     capsys.readouterr()
     assert "No space left" in sentence(study, capsys)
     assert bytes_of(study / "report") == before
@@ -207,7 +187,7 @@ def test_the_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) 
 
 
 @pytest.mark.parametrize(
-    ("call", "count"), [("fsync", 0), ("fsync", 7), ("replace", 0), ("replace", 5), ("replace", 11)]
+    ("call", "count"), [("fsync", 0), ("fsync", 7), ("replace", 0), ("replace", 5), ("replace", 9)]
 )
 def test_a_kill_at_any_moment_leaves_whole_files_and_a_folder_of_ours(study: Path, call: str, count: int) -> None:
     assert main([str(study)]) == 0
@@ -327,6 +307,23 @@ def test_what_users_put_into_a_report_stays(study: Path) -> None:
 def test_a_cut_page_of_a_diagnosis_is_taken_again(tmp_path: Path, content: str) -> None:
     (tmp_path / "index.html").write_text(content)
     assert free_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    import torch
+    from test_diagnosis import cost, good
+
+    from uncollapse import diagnose
+
+    diagnose(good, cost, torch.zeros(10, 4), samples=2, page=tmp_path)
+    before = bytes_of(tmp_path)
+    monkeypatch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync))
+    with pytest.raises(OSError, match="No space left"):
+        diagnose(good, cost, torch.ones(10, 4), samples=2, page=tmp_path)
+    assert bytes_of(tmp_path) == before
 
 
 # ---------------------------------------------------------------- every writer

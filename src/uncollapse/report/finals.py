@@ -131,7 +131,9 @@ def tau_grid(runs: pd.DataFrame) -> Figure:
         ax.set(xlabel="tau", ylabel=label)
     tau_floor(axes[0], series)
     axes[0].set_ylim(bottom=0)
-    handles = [Line2D([], [], **style_by_order(i)._asdict(), label=name) for i, (name, _) in enumerate(series, 1)]
+    handles = [
+        Line2D([], [], **style_by_order(i)._asdict(), label=wrap(name, 40)) for i, (name, _) in enumerate(series, 1)
+    ]
     handles.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=FLOOR_DASHES, label="floor: -(d/2) ln(1 - tau)"))
     legend_above(fig, handles, columns=3)
     return fig
