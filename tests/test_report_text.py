@@ -108,6 +108,7 @@ MESSAGES = [
     ("line\n/home/me/x", "line\\n…/x"),
     ("\x1b[31m/home/me/x\x1b[0m", "…/x"),
     ("cannot read/home/me/x", "cannot read…/x"),
+    ("<b>/home/me/x</b>, </home/me/y>", "<b>…/x</b>, <…/y>"),
     ("sftp://me@host/home/me/x failed", "…/x failed"),
     ("rec / kl, 1/2, nats/step, (nats)/step, a/b, ~5 nats, 5 // 3", "rec / kl, 1/2, nats/step, (nats)/step, a/b, ~5 nats, 5 // 3"),
     ("see https://x.org/home/me?y=/z, and /tmp/q", "see https://x.org/home/me?y=/z, and …/q"),

@@ -233,7 +233,7 @@ def probe_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     ax.plot(
         chance, range(len(factors)), "|", color="#D55E00", markersize=9, markeredgewidth=1.6, label="commonest class"
     )
-    ax.set_yticks(range(len(factors)), [wrap(name, 30, lines=2) for name in factors])
+    ax.set_yticks(range(len(factors)), [wrap(name, 18, lines=2) for name in factors])
     ax.set_ylim(len(factors) - 0.5, -0.5)
     ax.set_xlim(max(0.0, ax.dataLim.x0 - 0.05), 1.01)
     ax.set_xlabel("accuracy on the other half of the examples")

@@ -15,7 +15,7 @@ import yaml
 from .text import shown, shown_command, shown_folder, shown_keys
 
 NO_KNOBS = ("seed", "threads")
-MOST_MESSAGE, MOST_FACTS = 1000, 2000  # characters
+MOST_LABEL, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
 SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
 METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
 TESTED = (  # on test rows and in the summary, beside METRICS
@@ -55,7 +55,7 @@ def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None
         "path": path,
         "folder": name,
         "head": shown(head),
-        "label": shown(config.get("label") or head),
+        "label": shown(config.get("label") or head, MOST_LABEL),
         "seed": seed,
         "study": shown(config.get("study", "")),
         "override_list": override_list(config, path.parent.name),

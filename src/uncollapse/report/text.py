@@ -12,7 +12,7 @@ HOMES = ("home", "homes", "users", "documents and settings")  # what lies in the
 KEPT = ("http", "https", "hf", "s3", "gs")  # schemes of addresses that are no paths of a disk
 
 ROOT = r"(?:(?:\\{2,}[?.]\\+)?[A-Za-z]:[\\/]+|\\{2,}(?=\w)|~[\w.-]*[\\/]+|/+(?=[^\s/]))"
-NOT_AFTER = r"(?<![\w./\\~$%…)\]}-])"  # what a path does not follow: 1/2, ../x, (nats)/step
+NOT_AFTER = r"(?<![\w./\\~$%…)\]}<-])"  # what a path does not follow: 1/2, ../x, (nats)/step, </b>
 PERSON = r"(?:(?i:home|users|documents and settings)[\\/]+[^\\/\n'\"`:,;]+(?=[\\/]))?"  # a name may hold a space
 REST = r"""[^\s'"`<>|,;:()\[\]{}]*"""
 URL = r"""\b(?P<scheme>[a-zA-Z][\w+.-]+):(?P<slashes>//+)(?P<place>[^\s'"`<>]*)"""
