@@ -183,6 +183,16 @@ def test_the_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) 
     assert caught.value.filename == str(small_disk / "a")
 
 
+def test_an_error_of_the_system_without_a_file_is_a_sentence_too(
+    study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:  # as matplotlib does where it finds no folder for its cache
+        raise OSError("no writable cache")
+
+    monkeypatch.setattr(page, "write_report", refuse)
+    assert f"report: {study}: cannot be read or written (no writable cache)" in sentence(study, capsys)
+
+
 # ---------------------------------------------------------------- kills
 
 

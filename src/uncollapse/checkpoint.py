@@ -12,14 +12,14 @@ from uncollapse.errors import InputError
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a temporary file beside `path`, sync it and rename it into place: a crash or a full disk leaves the old file."""
+    """Write a temporary file, sync it and rename it: a crash or a full disk leaves the old one."""
     write_together({path: data})
 
 
 def write_together(files: Mapping[Path, bytes]) -> None:
     """Write all files, as `write_whole` does, but rename the first only when the last is on disk.
 
-    A full disk therefore leaves every old file as it was. An OSError names the file that could not be written.
+    A full disk therefore leaves every old file as it was. An OSError names the file it met.
     """
     scratch = {path: path.with_name(f".{path.name}.new") for path in files}
     try:

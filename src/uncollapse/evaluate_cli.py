@@ -150,7 +150,7 @@ def evaluate_each(todo: Sequence[Path], folder: Path, settings: Settings, explic
 
 
 def unreachable(error: OSError, folder: Path) -> str:
-    return f"{error.filename or folder}: cannot be read or written ({error.strerror})"
+    return f"{error.filename or folder}: cannot be read or written ({error.strerror or error})"
 
 
 def saying(name: str) -> Callable[[str], None]:

@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ReportError, InputError) as error:
         return refuse(str(error))
     except OSError as error:
-        return refuse(f"{error.filename or folder}: cannot be read or written ({error.strerror}); no file was cut")
+        where = error.filename or folder
+        return refuse(f"{where}: cannot be read or written ({error.strerror or error}); no file was cut")
     say(f"{summary}\n\nReport: {page}", sys.stdout)
     return 0
 
@@ -39,6 +40,6 @@ def refuse(reason: str) -> int:
 
 
 def say(text: str, stream: TextIO) -> None:
-    """What the stream has no character for comes as an escape: a report must not fail at its last line."""
+    """What the stream has no character for comes as an escape, not as an error."""
     encoding = stream.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)

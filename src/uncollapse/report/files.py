@@ -1,4 +1,4 @@
-"""Whose a folder is, and how the files of a report get into it: all of them whole, or none."""
+"""Whose a folder is, and how the files of a report get into it: all or none."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,18 +11,19 @@ from uncollapse.checkpoint import alone, write_together, write_whole
 
 from .folders import ReportError
 
-MARK = '<meta name="generator" content="uncollapse report">'  # in every page, those of earlier versions too
+MARK = '<meta name="generator" content="uncollapse report">'  # in every page
 OWNER = ".uncollapse"  # in every folder of ours, and never rewritten
-OWNED = (
-    "This folder was made by uncollapse's scripts/report.py, which replaces its page, figures, tables and samples.\n"
-)
+OWNED = "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
 SCRATCH = ".*.new"  # what a killed writer leaves behind
-OURS = re.compile(r"index\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)|samples/\d+-\w+\.png")
+OURS = re.compile(
+    r"index\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
+    r"|samples/\d+-\w+\.png"
+)
 
 
 @contextmanager
 def claimed(report: Path) -> Iterator[None]:
-    """Make the folder, or take one of ours, and keep other reports out of it. ReportError where it is somebody else's."""
+    """Make the folder, or take one of ours, and keep other reports out. ReportError otherwise."""
     if report.exists() and not report.is_dir():
         raise ReportError(f"{report} is in the way: it is not a folder.")
     if report.is_dir() and not is_ours(report):
@@ -37,7 +38,7 @@ def claimed(report: Path) -> Iterator[None]:
 
 
 def is_ours(report: Path) -> bool:
-    """By our file; in what earlier versions wrote by the page's mark or, where the page is cut or gone, by all that is there."""
+    """By our file; where an earlier version wrote it, by the page's mark or all names in it."""
     if (report / OWNER).is_file():
         return True
     files = [path for path in report.rglob("*") if not path.is_dir() and not path.match(SCRATCH)]
@@ -54,20 +55,21 @@ def is_ours(report: Path) -> bool:
 
 
 def is_page(page: Path, name: str, mark: str) -> bool:
-    """Whether a page is ours: it has the mark, or was cut before it (a power cut can leave zeros)."""
+    """Whether a page has our mark or was cut before it (a power cut can leave zeros)."""
     if not page.is_file():
         return False
     text = page.read_text(encoding="utf-8", errors="replace")
     opening = source(name).partition("{{")[0] + mark
-    return mark in text or any(start.startswith(text.rstrip("\0\n ")) for start in (opening, f"<!doctype html>{mark}"))
+    begun = text.rstrip("\0\n ")
+    return mark in text or opening.startswith(begun) or f"<!doctype html>{mark}".startswith(begun)
 
 
 def put(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
-    """Write files by their path in the report, all or none; then remove what is `gone` and what killed writers left."""
+    """Write files by their path in the report, all or none; then remove what is `gone`."""
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
     write_together({report / name: data for name, data in files.items()})
-    with suppress(OSError):  # they are in nobody's way
+    with suppress(OSError):  # these, and what killed writers left, are in nobody's way
         for path in [*(report / name for name in gone), *report.rglob(SCRATCH)]:
             path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Where the runs of a study lie. Imports nothing heavy, so that commands can refuse a wrong folder at once."""
+"""Where the runs of a study lie. Imports nothing heavy, so a wrong folder is refused at once."""
 
 from pathlib import Path
 

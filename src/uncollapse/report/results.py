@@ -48,7 +48,7 @@ def read_study(folder: str | Path) -> Study:
 
 
 def name_overrides(records: list[dict[str, Any]]) -> None:
-    """Overrides as they may be shown; two that differ on disk stay two (`data.dir=…/ptb` and `data.dir=…/ptb (2)`)."""
+    """Overrides as they may be shown; what differs on disk stays apart: `…/ptb`, `…/ptb (2)`."""
     raw = sorted({text for record in records for text in record["override_list"]})
     names = dict(zip(raw, distinct(map(shown_override, raw)), strict=True))
     for record in records:

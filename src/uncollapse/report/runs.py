@@ -1,6 +1,6 @@
 """One run folder on disk -> one flat record with its rows. Reads, never writes; survives files cut off in writing.
 
-Text of others is made fit to be shown here, so that every table, figure and page gets it so; only `path` is as it is on disk.
+Text is made fit to be shown here, for every table, figure and page; only `path` is as on disk.
 """
 
 import json
@@ -186,7 +186,7 @@ def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> d
 
 
 def made_by(summary: dict[str, Any]) -> dict[str, Any]:
-    """`commit`, `tree_changed` (None without a commit) and both in words; older summaries mark a change with +."""
+    """`commit`, `tree_changed` and both in words; older summaries mark a change with +."""
     stated = str(summary.get("commit") or "")
     commit = shown(stated.rstrip("+"))
     changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None

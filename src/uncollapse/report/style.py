@@ -164,7 +164,7 @@ def panel_title(ax: Axes, text: str, panels: int, color: str = PLAIN) -> None:
 
 
 def wrap(text: str, width: int = 26, lines: int = 6) -> str:
-    """In lines of `width`, at most as many as leave room for the axes; legends leave out what begins with _."""
+    """In few lines of `width`; a legend would leave out what begins with _."""
     filled = textwrap.fill(text, width, max_lines=lines, placeholder=" …")
     return f" {filled}" if filled.startswith("_") else filled or " "
 
