@@ -283,7 +283,7 @@ def test_labels_that_are_alike_for_their_first_words_stay_two_groups(tmp_path: P
     assert read_study(tmp_path / "s").runs["group"].nunique() == 2
 
 
-def test_the_real_command_stays_in_the_run_folder(tmp_path: Path) -> None:
+def test_the_real_command_stays_in_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=2)
     command = "python train.py head=plain data.dir=/home/me/ptb seed=0"
     put_config(folder, overrides={"data.dir": "/home/me/ptb"}, command=command)
@@ -291,6 +291,8 @@ def test_the_real_command_stays_in_the_run_folder(tmp_path: Path) -> None:
     runs = read_study(tmp_path / "s").runs
     assert runs["command"].tolist() == ["python train.py head=plain data.dir=…/ptb seed=0"]
     assert (folder / "config.yaml").read_bytes() == before and command.encode() in before
+    monkeypatch.setattr(figures, "PLOTS", {})
+    assert "Paths are shortened to … here" in write_report(tmp_path / "s")[0].read_text(encoding="utf-8")
 
 
 def test_a_folder_whose_name_is_not_text_is_reported(tmp_path: Path) -> None:

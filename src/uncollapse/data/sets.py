@@ -103,7 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error.filename or asked.out}: cannot be read or written ({error.strerror or error})", file=sys.stderr)
+        print(
+            f"error: {error.filename or asked.out}: cannot be read or written ({error.strerror or error})",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on with the parts that are missing", file=sys.stderr)

@@ -16,6 +16,7 @@ from .style import FORMATS
 from .tables import Table, all_tables, written
 
 TERMINAL = ("group", "n", "nll", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
+SHORTENED = "Paths are shortened to … here: config.yaml in a run's folder begins with its command as typed."
 MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and runs without an end, that a page lists
 
 
@@ -54,6 +55,7 @@ def render(
         more_open=max(len(unended) - MOST_OPEN, 0),
         note=evaluation_note(study),
         commands=list(dict.fromkeys(runs["command"])),
+        shortened=SHORTENED if runs["command"].str.contains("…", regex=False).any() else "",
         made=made,
         differ=[name for name, facts in made.items() if len(facts) > 1],
         uncommitted=int(runs["tree_changed"].eq(True).sum()),
