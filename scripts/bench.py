@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uncollapse.arguments import Parser
+from uncollapse.checkpoint import write_whole
 from uncollapse.config import CONF, check_head, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
@@ -918,7 +919,7 @@ def main() -> int:
     parts: dict[str, Callable[..., dict]] = {**PARTS, "heads": partial(head_costs, names=names, study=asked.study)}
     results = {name: part(asked.quick) for name, part in parts.items() if asked.part in (name, "all")}
     if asked.json:
-        asked.json.write_text(json.dumps(results, indent=1) + "\n")
+        write_whole(asked.json, (json.dumps(results, indent=1) + "\n").encode())
     return 0
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uncollapse.arguments import Parser
+from uncollapse.checkpoint import write_together
 from uncollapse.entry import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -396,9 +397,7 @@ def write(texts: dict[Path, str], root: Path) -> None:
     for path in texts:
         if (root / path).exists():
             raise Refused(f"{path} exists; nothing was written")
-    for path, text in texts.items():
-        with (root / path).open("x", encoding="utf-8") as file:
-            file.write(text)
+    write_together({root / path: text.encode() for path, text in texts.items()})
 
 
 def next_steps(name: str, slot: str, texts: dict[Path, str]) -> str:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ SMALL = [
     "model.latent=4",
     "trainer.epochs=2",
 ]
-TIMES = ("seconds", "seconds_per_step", "wall_seconds", "peak_memory_mb", "commit", "study")
+TIMES = ("seconds", "seconds_per_step", "wall_seconds", "peak_memory_mb", "commit", "tree_changed", "study")
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +69,28 @@ def rows(folder: Path) -> list[dict]:
 
 def summary(folder: Path) -> dict:
     return {k: v for k, v in json.loads((folder / "summary.json").read_text()).items() if k not in TIMES}
+
+
+def mounted(folder: Path, *words: str) -> None:
+    """A file system on the folder, or a skip where this machine does not let us."""
+    done = subprocess.run(["mount", *words, str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or not shutil.which("mount"):
+        pytest.skip("only root can mount")
+    mounted(disk, "-t", "tmpfs", "-o", "size=4m", "tmpfs")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on a disk; removing `filler` gives it back."""
+    with pytest.raises(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"0" * 1024)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, folder_of, run_here
+from conftest import ROOT, fill, folder_of, mounted, run_here
 
 from uncollapse import evaluate
 from uncollapse.evaluate import Settings, groups_of, main
@@ -58,7 +58,7 @@ def test_a_study_is_evaluated_whole_and_joins_the_summaries(study: Path, capsys:
         assert new["evaluations"]["test-nll-K20"]["nll"] == new["nll"]
     capsys.readouterr()
     assert main([str(study), "--samples", "20"]) == 0
-    assert capsys.readouterr().out.count("skipped: evaluated before") == 2
+    assert capsys.readouterr().out == "2 of 2 runs were evaluated before\n"
 
 
 def test_more_codes_and_more_examples_stand_at_the_top_and_all_are_kept(study: Path) -> None:
@@ -235,6 +235,20 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
         assert main([str(folder), "--samples", "2"]) == 2
     assert "No space left" in capsys.readouterr().err and (folder / "summary.json").read_bytes() == before
     assert main([str(folder), "--samples", "2"]) == 0
+
+
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_disk_that_takes_nothing_is_one_sentence(
+    study: Path, small_disk: Path, state: str, capsys: pytest.CaptureFixture
+) -> None:
+    folder = small_disk / "run"
+    shutil.copytree(folder_of(study.parent, "plain"), folder)
+    before = (folder / "summary.json").read_bytes()
+    fill(small_disk) if state == "full" else mounted(small_disk, "-o", "remount,ro")
+    assert main([str(folder), "--samples", "2"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "cannot be read or written" in error
+    assert (folder / "summary.json").read_bytes() == before and not list(folder.rglob(".*.new"))
 
 
 def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:

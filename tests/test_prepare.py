@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, fill, mounted
 from test_corpora import put_hub
 from test_files import no_hub, spelled
 
 from uncollapse.data import prepare, synthetic
 from uncollapse.data.files import TextConfig
-from uncollapse.data.prepare import Known, main, per_split
+from uncollapse.data.sets import Known, main, per_split
 from uncollapse.data.text import SPLITS
 
 assert no_hub  # no test here may reach for the network
@@ -263,3 +263,11 @@ def test_a_step_of_the_generator_by_hand():
 def test_dialogues_are_written_whole(tmp_path, capsys):
     code, _, complaint = typed(capsys, "dailydialog", "--out", tmp_path, "data.train_size=5")
     assert code == 2 and "data.train_size=5: dialogues are written whole" in complaint
+
+
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_disk_that_takes_nothing_is_one_sentence(small, small_disk, capsys, state):
+    fill(small_disk) if state == "full" else mounted(small_disk, "-o", "remount,ro")
+    code, _, error = typed(capsys, "synthetic", "--out", small_disk / "set")
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1, error
+    assert not list(small_disk.rglob("*.txt")) and not list(small_disk.rglob("*.part"))

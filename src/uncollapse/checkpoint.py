@@ -1,6 +1,10 @@
 """Files that are either whole or not there: written under a temporary name, synced, renamed."""
 
+import errno
+import fcntl
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +12,55 @@ from uncollapse.errors import InputError
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a temporary file beside `path`, sync it to disk and rename it into place: a crash or a full disk leaves the old file."""
-    scratch = path.with_name(f".{path.name}.new")
+    """Write a temporary file, sync it and rename it: a crash or a full disk leaves the old one."""
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write all files, as `write_whole` does, but rename the first only when the last is on disk.
+
+    A full disk therefore leaves every old file as it was. An OSError names the file it met.
+    """
+    scratch = {path: path.with_name(f".{path.name}.new") for path in files}
     try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
+        for path, data in files.items():
+            with scratch[path].open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            os.replace(scratch[path], path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
-    sync_folder(path.parent)
+    finally:
+        for left in scratch.values():
+            with suppress(OSError):  # on a read-only disk even removing what is not there fails
+                left.unlink(missing_ok=True)
+    for folder in {path.parent for path in files}:
+        sync(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make what a file holds, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone(folder: Path, what: str = "run") -> Iterator[None]:
+    """Hold a lock on the folder, or InputError when another process has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"{folder}: another process is working on this {what}") from None
     finally:
         os.close(handle)
 

@@ -4,38 +4,32 @@ Results lie in the run folder, `evaluations/<split>-<metric>...json` (nll per ex
 training wrote stays as it is. A stopped evaluation goes on where it was.
 """
 
-import argparse
 import hashlib
 import json
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from uncollapse.arguments import Parser
-from uncollapse.checkpoint import write_whole
+from uncollapse.checkpoint import alone, write_whole
 from uncollapse.data.batches import epoch_batches, near_equal
-from uncollapse.data.text import SPLITS
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError
+from uncollapse.evaluate_cli import UNLABELLED, Settings
+from uncollapse.evaluate_cli import main as main
 from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.record import plain, whole_lines
-from uncollapse.report.results import ReportError, run_folders
-from uncollapse.run import alone
 from uncollapse.subject import Subject, encoded_means, opened, read_json
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
-METRICS = ("nll", "probe", "statistics", "samples")
-MOST = 1_000_000  # codes per example: they are drawn at once
 TOLD = (  # on the line that tells of a result
     "nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap",
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
@@ -48,142 +42,36 @@ OWN = (
     "sample_",
     "response_",
 )  # summary keys with these beginnings are written here, never by training
-HELP = """Evaluate a finished run, or every finished run of a study: nll by importance weighting (bound of -log p(x)), probes of
-known labels, the statistics of one pass (rec, kl, mi, au, shuffle_gap ...), and samples to look at. Results join
-summary.json; evaluated before: skipped."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to compute, on which split, from how many codes (K), examples (None: all) and labels (None: the usual that fit)."""
-
-    metrics: tuple[str, ...]
-    split: str = "test"
-    samples: int = 500
-    examples: int | None = None
-    labels: tuple[int, ...] | None = None
-    workers: int = 1
-
-    def check(self) -> None:
-        for metric in self.metrics:
-            if metric not in METRICS:
-                raise InputError(f"--metrics {metric}: allowed are {', '.join(METRICS)}")
-        if self.split not in SPLITS:
-            raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
-        whole("--samples", self.samples, 1, MOST)
-        for budget in self.labels or ():
-            whole("--labels", budget, 2)
-        if self.split == "train" and self.metrics == ("probe",):
-            raise InputError("--split train: the probe learns from the training part; allowed with it are valid, test")
-        whole("--workers", self.workers, 1)
-        if self.examples is not None and whole("--examples", self.examples, 1) < 2:
-            raise InputError("--examples=1: errors, mi and the shuffled gap compare examples; allowed is at least 2")
-
-    def name(self, metric: str) -> str:
-        """The stem of a result's files."""
-        few = "" if self.examples is None else f"-N{self.examples}"
-        if metric == "nll":
-            return f"{self.split}-nll-K{self.samples}{few}"
-        if metric == "probe":
-            return f"{self.split}-probe" + ("" if self.labels is None else "-" + "-".join(map(str, self.labels)))
-        return f"{self.split}-samples" if metric == "samples" else f"{self.split}-statistics{few}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 and one sentence, or 130 when stopped."""
-    parser = Parser(prog="evaluate.py", description=HELP)
-    parser.add_argument("folder", type=Path, help="results/<study>, or one run folder in it")
-    parser.add_argument(
-        "--metrics", help=f"some of {','.join(METRICS)} (default: nll, and probe where labels are known)"
-    )
-    parser.add_argument("--split", default="test", help="train, valid or test (default)")
-    parser.add_argument("--samples", type=int, default=500, metavar="K", help="codes per example for nll (default 500)")
-    parser.add_argument("--examples", type=int, metavar="N", help="a fixed random choice of N examples (default: all)")
-    parser.add_argument(
-        "--labels", help="label budgets of the probe, such as 100,1000 (default: 100,500,1000,2000,10000)"
-    )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)")
-    asked = parser.parse_args(argv)
-    try:
-        settings = understand(asked)
-        evaluate_all(asked.folder, settings, explicit=asked.metrics is not None)
-    except (InputError, ReportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {unreachable(error, asked.folder)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last example", file=sys.stderr)
-        return 130
-    return 0
-
-
-def understand(asked: argparse.Namespace) -> Settings:
-    """InputError for what is not allowed."""
-    metrics = (
-        ("nll", "probe") if asked.metrics is None else tuple(dict.fromkeys(map(str.strip, asked.metrics.split(","))))
-    )
-    if asked.metrics is None and asked.split == "train":  # what the probe learns from
-        metrics = ("nll",)
-    try:
-        labels = None if asked.labels is None else tuple(sorted({int(word) for word in asked.labels.split(",")}))
-    except ValueError:
-        raise InputError(f"--labels {asked.labels}: allowed are whole numbers such as 100,1000") from None
-    settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers)
-    settings.check()
-    return settings
-
-
-def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
-    """Every finished run under `folder`, one after another; data are loaded once for all runs that share them."""
-    loaded: dict[str, Any] = {}
-    folder = folder.resolve()
-    folders = run_folders(folder)
-    finished = [path for path in folders if (path / "done").exists()]
-    if not finished:
-        raise InputError(
-            f"{folder}: no run in it is finished; {len(folders)} {'is' if len(folders) == 1 else 'are'} not"
-        )
-    if len(finished) < len(folders):
-        print(f"{len(folders) - len(finished)} of {len(folders)} runs are not finished and are left out")
-    refused = 0
-    for number, path in enumerate(finished, 1):
-        say = saying(f"{number}/{len(finished)} {path if path == folder else path.relative_to(folder)}")
-        try:
-            evaluate_run(path, settings, explicit, loaded, say)
-        except (InputError, OSError) as error:
-            if len(folders) == 1:
-                raise
-            refused += 1
-            print(f"error: {error if isinstance(error, InputError) else unreachable(error, path)}", file=sys.stderr)
-    if refused:
-        raise InputError(f"{refused} of {len(finished)} runs could not be evaluated, for the reasons above")
-
-
-def unreachable(error: OSError, folder: Path) -> str:
-    return f"{error.filename or folder}: cannot be read or written ({error.strerror})"
 
 
 def evaluate_run(
     folder: Path, settings: Settings, explicit: bool, loaded: dict[str, Any], say: Callable[[str], None]
 ) -> None:
     """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
-    missing = [m for m in settings.metrics if not (folder / "evaluations" / f"{settings.name(m)}.json").exists()]
-    if missing:
-        with alone(folder):
+    with alone(folder):
+        missing = absent(folder, settings)
+        if missing:
             subject = opened(folder, loaded, say)
             if settings.examples is not None and settings.examples >= subject.data.size(settings.split):
                 settings = replace(settings, examples=None)
-                missing = [metric for metric in missing if not subject.results(settings.name(metric)).exists()]
-            if not subject.data.labels and not explicit:
-                missing = [metric for metric in missing if metric != "probe"]
+                missing = absent(folder, settings)
+            if "probe" in missing and not subject.data.labels and not explicit:
+                missing.remove("probe")
+                write_whole(made(folder / UNLABELLED), b"")
             for metric in missing:
                 write_result(subject, settings.name(metric), FUNCTIONS[metric](subject, settings))
-            join(folder)
-    if not missing:
-        say("skipped: evaluated before")
+        join(folder)
+
+
+def absent(folder: Path, settings: Settings) -> list[str]:
+    """The metrics asked for that have no result in the run folder."""
+    return [m for m in settings.metrics if not (folder / "evaluations" / f"{settings.name(m)}.json").exists()]
+
+
+def made(path: Path) -> Path:
+    """The path, after its folder was made."""
+    path.parent.mkdir(exist_ok=True)
+    return path
 
 
 # ---------------------------------------------------------------- the metrics
@@ -228,8 +116,7 @@ def probe_of(subject: Subject, settings: Settings) -> dict:
 
 def nll_of(subject: Subject, settings: Settings) -> dict:
     """Importance weights of every example, a few examples at a time on each core; those on disk already are not done again."""
-    path = subject.results(settings.name("nll"), ".jsonl")
-    path.parent.mkdir(exist_ok=True)
+    path = made(subject.results(settings.name("nll"), ".jsonl"))
     groups = groups_of(subject.data, settings)
     rows = begun(path, digest(subject.folder / "model.safetensors"), len(groups))
     todo = [(i, group) for i, group in enumerate(groups) if i not in rows]
@@ -329,8 +216,7 @@ def begun(path: Path, weights: str, groups: int) -> dict[int, dict]:
 
 
 def write_result(subject: Subject, name: str, result: dict) -> None:
-    path = subject.results(name)
-    path.parent.mkdir(exist_ok=True)
+    path = made(subject.results(name))
     write_whole(path, (json.dumps(plain(result), indent=1) + "\n").encode())
     subject.say(f"{name}: " + line(result))
 
@@ -358,10 +244,6 @@ def line(result: dict) -> str:
     found = [name for name in TOLD if isinstance(result.get(name), float)]
     errors = {name: result.get(f"{name}_se") for name in found}
     return ", ".join(f"{n} {result[n]:.3f}" + (f" ± {errors[n]:.3f}" if errors[n] is not None else "") for n in found)
-
-
-def saying(name: str) -> Callable[[str], None]:
-    return lambda text: print(f"[{name}] {text}", flush=True)
 
 
 @contextmanager

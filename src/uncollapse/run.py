@@ -1,14 +1,10 @@
 """One run, from the composed config to the finished folder, as numbered steps."""
 
-import fcntl
 import hashlib
 import json
-import os
-import platform
 import re
 import resource
 import shlex
-import subprocess
 import sys
 import time
 import traceback
@@ -16,14 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.checkpoint import write_whole
+from uncollapse.checkpoint import alone, write_whole
 from uncollapse.config import (
     COMMON,
     LogConfig,
@@ -43,6 +38,7 @@ from uncollapse.entry import interrupted, working
 from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
 from uncollapse.identity import changes, twin
 from uncollapse.overrides import changing
+from uncollapse.provenance import provenance, versions
 from uncollapse.yaml_files import read_config
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
@@ -308,19 +304,6 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, or InputError when another process has it."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise InputError(f"{folder}: another process is working on this run") from None
-    finally:
-        os.close(handle)
-
-
 def set_aside(path: Path) -> None:
     """Rename a file to the first free `name.1`, `name.2` ...: a retry keeps the old traceback."""
     if path.exists():
@@ -337,7 +320,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     from uncollapse.record import Record
     from uncollapse.trainer import Trainer
 
-    start = time.perf_counter()
+    start, code = time.perf_counter(), provenance()
     mirrors = []
     if parts.log.wandb:
         from uncollapse.mirror import WandbMirror
@@ -383,7 +366,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             "oracle_nll": parts.data.facts().get("oracle_nll"),
             "threads": cfg.threads,
             "device": str(parts.device),
-            "commit": commit(),
+            **code,
             "versions": versions(),
         }
         for mirror in mirrors:
@@ -414,26 +397,6 @@ def peak_memory(device: Any) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def versions() -> dict[str, str]:
-    names = ("uncollapse", "torch", "numpy", "hydra-core", "omegaconf")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def commit() -> str | None:
-    """The checkout's commit, with `+` when tracked files have changed; None outside a checkout."""
-
-    def git(*words: str) -> str:
-        folder = Path(__file__).parent
-        return subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 # ---------------------------------------------------------------- called by Hydra

@@ -32,6 +32,7 @@ SHOWN, PAIRS, STEPS, NEIGHBOURS, DIMENSIONS = 12, 4, 7, 3, 8
 SEARCHED = 5000  # training examples among which neighbours are sought
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SEED = 7381
+TOLD: set[Path] = set()  # studies of which it was said that they have no language model
 
 Item = str | np.ndarray  # a sentence, or an image [S, S] of 0 and 1
 
@@ -82,7 +83,9 @@ def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
         if (folder / "done").exists() and stored(folder).data == data:
             lm = opened(folder, {OmegaConf.to_yaml(data): subject.data}, subject.say)
             return lambda corpus: log_prob(lm, corpus)
-    subject.say("no finished run of head=lm on these data in the study: no sample_lm_ppl")
+    if (study := subject.folder.parents[3]) not in TOLD:  # once, not for each of its runs
+        TOLD.add(study)
+        subject.say("no finished run of head=lm on these data in the study: no sample_lm_ppl")
     return None
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from uncollapse.checkpoint import sync
 from uncollapse.data.blocks import Lines, find_part
 from uncollapse.data.corpus import Corpus, sentences
 from uncollapse.data.hub import at_most, hub_parts, prepare_command
@@ -219,6 +220,8 @@ def store(folder: Path, sources: dict, shape: Shape) -> None:
     try:
         meta = tokenise(sources, shape, scratch)
         (scratch / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        for file in scratch.iterdir():
+            sync(file)
         os.rename(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from uncollapse.checkpoint import write_whole
+from uncollapse.data import SPLITS as SPLITS
 from uncollapse.data.batches import BATCHING, epoch_batches
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus, TextBatch, make_batch
 from uncollapse.errors import InputError, one_of, whole
 
-SPLITS = ("train", "valid", "test")
 UNKNOWN = (SPECIALS[UNK], "_UNK")  # words that files of published sets hold in place of rare ones
 
 
@@ -75,8 +76,8 @@ class TextData:
 
     def save(self, folder: Path) -> None:
         """Write data.json and vocabulary.txt (one word a line, line number = id) into a run folder."""
-        (folder / "vocabulary.txt").write_text("\n".join(self.vocabulary) + "\n", encoding="utf-8")
-        (folder / "data.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
+        write_whole(folder / "vocabulary.txt", ("\n".join(self.vocabulary) + "\n").encode())
+        write_whole(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
 
 
 def check_batching(batch_size: object, batching: str) -> None:

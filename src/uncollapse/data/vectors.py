@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
 from uncollapse.errors import MOST_EXAMPLES, InputError, number, whole
@@ -84,7 +85,7 @@ class VectorData:
 
     def save(self, folder: Path) -> None:
         """Write data.json into a run folder."""
-        (folder / "data.json").write_text(json.dumps(self.facts(), indent=1) + "\n", encoding="utf-8")
+        write_whole(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
 
 
 # ---------------------------------------------------------------- Gaussian data

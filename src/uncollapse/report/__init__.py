@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
 
 from uncollapse.arguments import Parser
 
@@ -10,17 +12,35 @@ HELP = "Figures, tables and one page from a study (results/<study>) or a single 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 and the summary on the terminal, or 2 and one sentence saying what to mend."""
+    from uncollapse.errors import InputError
+
+    from .folders import ReportError, run_folders
+
     parser = Parser(prog="report.py", description=HELP)
     parser.add_argument("folder", help="results/<study>, or one run: results/<study>/runs/<head>/<overrides>/seed=<n>")
-    folder = parser.parse_args(argv).folder
-    from .page import write_report  # here, not above: --help should not wait for pandas and matplotlib
-    from .results import ReportError
-
+    folder = Path(parser.parse_args(argv).folder)
     try:
+        run_folders(folder.resolve())  # before pandas and matplotlib are imported
+        from .page import write_report
+
         page, summary = write_report(folder)
-    except ReportError as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
-    print(summary)
-    print(f"\nReport: {page}")
+    except (ReportError, InputError) as error:
+        return refuse(str(error))
+    except OSError as error:
+        where = error.filename or folder
+        return refuse(f"{where}: cannot be read or written ({error.strerror or error}); no file was cut")
+    say(f"{summary}\n\nReport: {page}", sys.stdout)
     return 0
+
+
+def refuse(reason: str) -> int:
+    from .text import visible
+
+    say(f"report: {visible(reason)}", sys.stderr)
+    return 2
+
+
+def say(text: str, stream: TextIO) -> None:
+    """What the stream has no character for comes as an escape, not as an error."""
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)

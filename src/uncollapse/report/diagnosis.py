@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from uncollapse.checkpoint import write_whole
+from uncollapse.checkpoint import write_together
 from uncollapse.errors import InputError
 
 from .codes import PARTS, eps_axis
+from .files import is_page, template
 from .finals import MOMENT_KEYS, MOMENTS, moment_panel
-from .style import WIDTH, house_style, save, wrap
+from .style import WIDTH, house_style, printed, wrap
+from .text import shown_keys
 
 MARK = '<meta name="generator" content="uncollapse diagnosis">'  # how a later call knows that the page is ours
 
@@ -30,7 +31,7 @@ def free_folder(page: str | Path) -> Path:
         raise InputError(
             f"page={folder}: it is not a folder; allowed is a new or empty one, or one with an earlier diagnosis"
         )
-    if index.exists() and not (index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")):
+    if index.exists() and not is_page(index, "diagnosis.html", MARK):
         raise InputError(
             f"page={folder}: its index.html was not written by diagnose; move it away or name another folder"
         )
@@ -39,16 +40,23 @@ def free_folder(page: str | Path) -> Path:
 
 def write_page(found: Mapping[str, Any], folder: Path, nearly: float) -> None:
     """folder/index.html and folder/diagnosis.{pdf,svg,png}: the same numbers give the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    found = with_shown_names(found)
     with house_style():
-        save(figure(found), folder / "diagnosis")
-    write_whole(folder / "index.html", rendered(found, nearly).encode())
+        files = {folder / f"diagnosis.{suffix}": data for suffix, data in printed(figure(found)).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_together({**files, folder / "index.html": rendered(found, nearly).encode()})
+
+
+def with_shown_names(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with names of factors, which the caller chose, as they may be shown."""
+    if "probe_curves" not in found:
+        return found
+    curves = found["probe_curves"]
+    return {**found, "probe_curves": {**curves, "factors": shown_keys(curves["factors"])}}
 
 
 def rendered(found: Mapping[str, Any], nearly: float) -> str:
-    template = Path(__file__).with_name("diagnosis.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template).render(
+    return template("diagnosis.html").render(
         mark=MARK,
         found=found,
         cell=partial(cell, found),
@@ -225,7 +233,7 @@ def probe_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     ax.plot(
         chance, range(len(factors)), "|", color="#D55E00", markersize=9, markeredgewidth=1.6, label="commonest class"
     )
-    ax.set_yticks(range(len(factors)), list(factors))
+    ax.set_yticks(range(len(factors)), [wrap(name, 18, lines=2) for name in factors])
     ax.set_ylim(len(factors) - 0.5, -0.5)
     ax.set_xlim(max(0.0, ax.dataLim.x0 - 0.05), 1.01)
     ax.set_xlabel("accuracy on the other half of the examples")

@@ -1,7 +1,6 @@
 """The figures of a report: what there is, and how all of it is drawn, captioned and saved."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import pandas as pd
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 
 from . import captions, codes, curves, finals, plane
 from .results import Study
-from .style import FORMATS, NoFigure, house_style, save
+from .style import NoFigure, house_style, printed
 
 
 class Plot(NamedTuple):
@@ -22,12 +21,13 @@ class Plot(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A figure on the page; `missing` says why there is none."""
+    """A figure on the page with its files by suffix; `missing` says why there is none."""
 
     name: str
     title: str
     caption: str = ""
     missing: str = ""
+    files: Mapping[str, bytes] = {}
 
 
 PLOTS = {
@@ -49,18 +49,14 @@ PLOTS = {
 }
 
 
-def draw_all(study: Study, folder: Path) -> list[Shown]:
-    """Every figure as folder/<name>.{pdf,svg,png}; files of one that can no longer be drawn are taken away."""
-    folder.mkdir(parents=True, exist_ok=True)
+def draw_all(study: Study) -> list[Shown]:
     with house_style():
-        return [draw_one(name, plot, getattr(study, plot.frame), folder / name) for name, plot in PLOTS.items()]
+        return [draw_one(name, plot, getattr(study, plot.frame)) for name, plot in PLOTS.items()]
 
 
-def draw_one(name: str, plot: Plot, frame: pd.DataFrame, stem: Path) -> Shown:
+def draw_one(name: str, plot: Plot, frame: pd.DataFrame) -> Shown:
     try:
-        save(plot.draw(frame), stem)
+        files = printed(plot.draw(frame))
     except NoFigure as reason:
-        for suffix in FORMATS:
-            stem.with_suffix(f".{suffix}").unlink(missing_ok=True)
         return Shown(name, plot.title, missing=str(reason))
-    return Shown(name, plot.title, caption=plot.caption(frame))
+    return Shown(name, plot.title, plot.caption(frame), files=files)

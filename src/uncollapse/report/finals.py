@@ -1,6 +1,5 @@
 """Figures of final test metrics: each takes the runs of a study (one row each) and returns a Figure."""
 
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from .style import (
     NoFigure,
     alike,
     crowded,
+    cut,
     grid,
     kl_scale,
     legend_above,
@@ -131,7 +131,9 @@ def tau_grid(runs: pd.DataFrame) -> Figure:
         ax.set(xlabel="tau", ylabel=label)
     tau_floor(axes[0], series)
     axes[0].set_ylim(bottom=0)
-    handles = [Line2D([], [], **style_by_order(i)._asdict(), label=name) for i, (name, _) in enumerate(series, 1)]
+    handles = [
+        Line2D([], [], **style_by_order(i)._asdict(), label=wrap(name, 40)) for i, (name, _) in enumerate(series, 1)
+    ]
     handles.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=FLOOR_DASHES, label="floor: -(d/2) ln(1 - tau)"))
     legend_above(fig, handles, columns=3)
     return fig
@@ -188,7 +190,7 @@ def rows_figure(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
     height = 0.36 * max(len(names), 2) if roomy else 0.19 * len(names)
     fig = Figure(figsize=(WIDTH, 0.8 + height), layout="constrained")
     axes = list(fig.subplots(1, columns, sharey=True, squeeze=False).flat)
-    axes[0].set_yticks(range(len(names)), [wrap(name, 30) if roomy else textwrap.shorten(name, 48) for name in names])
+    axes[0].set_yticks(range(len(names)), [wrap(name, 30, lines=3) if roomy else cut(name, 48) for name in names])
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     if not roomy:
         axes[0].tick_params(axis="y", labelsize=7)

@@ -4,54 +4,46 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 from tabulate import tabulate
 
 from .figures import Shown, draw_all
-from .results import ReportError, Study, is_run, read_study
+from .files import MARK, claimed, put, template
+from .folders import is_run
+from .results import Study, read_study
 from .samples import Sampled, all_samples
 from .stats import finished
-from .tables import Table, all_tables, write
+from .style import FORMATS
+from .tables import Table, all_tables, written
 
-MARK = '<meta name="generator" content="uncollapse report">'  # how a later call knows that the folder is ours
 TERMINAL = ("group", "n", "nll", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
+SHORTENED = "Paths are shortened to … here: config.yaml in a run's folder begins with its command as typed."
+MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and runs without an end, that a page lists
 
 
 def write_report(folder: str | Path) -> tuple[Path, str]:
     """Writes <folder>/report/ for a study or a single run; returns the page's path and the summary for the terminal."""
     study = read_study(folder)
-    report = claim(study.folder / "report")
-    tables = all_tables(study.runs)
-    for table in tables:
-        if not (table.name == "samples" and table.text.empty):
-            write(table, report / "tables")
-    figures = draw_all(study, report / "figures")
-    page = report / "index.html"
-    samples = all_samples(study.runs, study.folder, report)
-    page.write_text(render(study, tables, figures, samples), encoding="utf-8")
-    return page, terminal(study, tables[0])
-
-
-def claim(report: Path) -> Path:
-    """Makes the folder, or takes one with our mark; the mark is written first, so a report cut short stays ours."""
-    page = report / "index.html"
-    if report.exists() and not report.is_dir():
-        raise ReportError(f"{report} is in the way: it is not a folder.")
-    if report.is_dir() and any(report.iterdir()) and not (page.is_file() and MARK in page.read_text(errors="replace")):
-        raise ReportError(f"{report} is not a report of ours (no index.html with our mark); move it away first.")
-    report.mkdir(exist_ok=True)
-    if not page.exists():
-        page.write_text(f"<!doctype html>{MARK}<p>This report was not finished.", encoding="utf-8")
-    return report
+    report = study.folder / "report"
+    with claimed(report):
+        tables, figures, samples = all_tables(study.runs), draw_all(study), all_samples(study.runs)
+        files = {f"figures/{figure.name}.{suffix}": data for figure in figures for suffix, data in figure.files.items()}
+        for table in tables:
+            if not (table.name == "samples" and table.text.empty):
+                files |= {f"tables/{table.name}.{suffix}": data for suffix, data in written(table).items()}
+        files |= {view.picture: view.data for _, views in samples for view in views if view.picture}
+        files["index.html"] = render(study, tables, figures, samples).encode()
+        gone = {f"figures/{figure.name}.{suffix}" for figure in figures if figure.missing for suffix in FORMATS}
+        put(report, files, gone)
+    return report / "index.html", terminal(study, tables[0])
 
 
 def render(
     study: Study, tables: Iterable[Table], figures: Iterable[Shown], samples: Iterable[tuple[str, list[Sampled]]]
 ) -> str:
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     runs = study.runs
-    return environment.from_string(template).render(
+    unended = runs[runs["status"] != "done"]
+    made = {"data": distinct(runs["data"]), "code": distinct(runs["code"]), "machines": distinct(runs["machine"])}
+    return template("page.html").render(
         mark=MARK,
         study=study,
         single=is_run(study.folder),
@@ -59,11 +51,16 @@ def render(
         samples=list(samples),
         tables={table.name: table for table in tables},
         counts=status_counts(runs),
-        open_runs=runs[runs["status"] != "done"].to_dict("records"),
+        open_runs=unended.head(MOST_OPEN).to_dict("records"),
+        more_open=max(len(unended) - MOST_OPEN, 0),
         note=evaluation_note(study),
         commands=list(dict.fromkeys(runs["command"])),
-        data=distinct(runs["data"]),
-        machines=distinct(runs["machine"]),
+        shortened=SHORTENED if runs["command"].str.contains("…", regex=False).any() else "",
+        made=made,
+        differ=[name for name, facts in made.items() if len(facts) > 1],
+        uncommitted=int(runs["tree_changed"].eq(True).sum()),
+        notes=study.notes[:MOST_NOTES],
+        more_notes=max(len(study.notes) - MOST_NOTES, 0),
     )
 
 
@@ -96,4 +93,5 @@ def distinct(facts: pd.Series) -> list[tuple[str, int]]:
 def terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, [name.split(" (")[0] in TERMINAL for name in table.text.columns]]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
-    return f"{study.name}: {status_counts(study.runs)}\n\n{lines}"
+    notes = f"\n\nNotes on files: {len(study.notes):,}, on the page." if study.notes else ""
+    return f"{study.name}: {status_counts(study.runs)}\n\n{lines}{notes}"

@@ -8,15 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from .folders import ReportError, is_run, run_folders
 from .runs import METRICS, ROW_KEYS, SLOTS, read_run
 from .stats import by_group, plain_of
+from .text import distinct, shown, shown_override
 
+MOST_NOTE = 500  # characters
 CROWD = 12  # groups; more cannot be told apart by colour and marker
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
-
-
-class ReportError(Exception):
-    """One sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,13 @@ def read_study(folder: str | Path) -> Study:
     records = without_twins([record for record in found if record], notes)
     if not records:
         raise ReportError(f"no run in {folder} has a readable config.yaml.")
+    name_overrides(records)
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
     if not rows:
         raise ReportError(no_rows_message(folder, records))
     runs, common = add_groups(pd.DataFrame(records).rename_axis("run").reset_index())
-    name = runs["study"].iloc[0] if is_run(folder) else folder.name
-    return Study(folder, name, runs, tidy_rows(rows, runs), common, notes)
+    name = runs["study"].iloc[0] if is_run(folder) else shown(folder.name)
+    return Study(folder, name, runs, tidy_rows(rows, runs), common, [shown(note, MOST_NOTE) for note in notes])
 
 
 def without_twins(records: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
@@ -59,29 +59,12 @@ def without_twins(records: list[dict[str, Any]], notes: list[str]) -> list[dict[
     return [record for record in records if kept[record["identity"]] is record]
 
 
-def is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file()
-
-
-def run_folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ReportError(f"there is no folder {folder}.")
-    if is_run(folder):
-        return [folder]
-    found = sorted(path.parent for path in (folder / "runs").rglob("seed=*/config.yaml"))
-    if not found:
-        raise ReportError(not_a_study_message(folder))
-    return found
-
-
-def not_a_study_message(folder: Path) -> str:
-    """Says what was looked for, and which folder was perhaps meant."""
-    near = [folder.parent] if folder.name == "runs" else sorted(path.parent for path in folder.glob("*/runs"))
-    hint = f"; perhaps you mean {', '.join(map(str, near[:3]))}" if near else ""
-    return (
-        f"{folder} is not a study: no runs/<head>/<overrides>/seed=<n>/config.yaml in it, "
-        f"and no config.yaml of a single run{hint}."
-    )
+def name_overrides(records: list[dict[str, Any]]) -> None:
+    """Overrides as they may be shown; what differs on disk stays apart: `…/ptb`, `…/ptb (2)`."""
+    raw = sorted({text for record in records for text in record["override_list"]})
+    names = dict(zip(raw, distinct(map(shown_override, raw)), strict=True))
+    for record in records:
+        record["override_list"] = [names[text] for text in record["override_list"]]
 
 
 def no_rows_message(folder: Path, records: list[dict[str, Any]]) -> str:
@@ -159,7 +142,8 @@ def group_names(runs: pd.DataFrame) -> dict[int, str]:
     first = {record["order"]: record for record in runs.drop_duplicates("order").to_dict("records")}
     names = {i: with_overrides(record["label"], record["override_list"]) for i, record in first.items()}
     alike = pd.Series(names).duplicated(keep=False)
-    return {i: f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()}
+    texts = [f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()]
+    return dict(zip(names, distinct(texts), strict=True))
 
 
 def with_overrides(label: str, overrides: list[str]) -> str:

@@ -1,4 +1,7 @@
-"""One run folder on disk -> one flat record with its rows. Reads, never writes; survives files cut off in writing."""
+"""One run folder on disk -> one flat record with its rows. Reads, never writes; survives files cut off in writing.
+
+Text is made fit to be shown here, for every table, figure and page; only `path` is as on disk.
+"""
 
 import json
 import re
@@ -11,7 +14,10 @@ import numpy as np
 from uncollapse.identity import identity
 from uncollapse.yaml_files import read_config
 
+from .text import shown, shown_command, shown_folder, shown_keys
+
 NO_KNOBS = ("seed", "threads")
+MOST_LABEL, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
 SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
 METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
 TESTED = (  # on test rows and in the summary, beside METRICS
@@ -28,13 +34,15 @@ SAMPLED = (  # and with --metrics samples
     "response_bleu4", "response_distinct_1", "response_distinct_1_data", "response_distinct_2", "response_distinct_2_data",
     "response_variety", "response_words", "response_words_data",
 )  # fmt: skip
+CHANGED = ", with changes that no commit holds"
+UNKNOWN = "no commit known (installed outside a checkout)"
 ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
 COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
 
 
 def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None:
     """One run as a flat record plus its `rows`; None (and a note) where the config cannot be read."""
-    name = str(path.relative_to(study)) if path != study else path.name
+    name = shown_folder(path.relative_to(study).as_posix() if path != study else path.name)
     try:
         config = read_config(path)
         text = (path / "config.yaml").read_text(encoding="utf-8")
@@ -45,16 +53,17 @@ def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None
     rows = read_rows(path / "metrics.jsonl", name, notes)
     status = status_of(path)
     return {
+        "path": path,
         "folder": name,
         "identity": identity(config),
-        "head": head,
-        "label": str(config.get("label") or head),
+        "head": shown(head),
+        "label": shown(config.get("label") or head, MOST_LABEL),
         "seed": seed,
-        "study": str(config.get("study", "")),
+        "study": shown(config.get("study", "")),
         "override_list": override_list(config, path.parent.name),
         "status": status,
-        "message": failure(path) if status == "failed" else "",
-        "command": command(text, config, path),
+        "message": shown(failure(path), MOST_MESSAGE) if status == "failed" else "",
+        "command": shown_command(command(text, config, path)),
         "step": max((row["step"] for row in rows), default=0),
         "latent": number((config.get("model") or {}).get("latent")),
         "tau": number(config.get("tau")),
@@ -152,7 +161,7 @@ def read_json(path: Path, name: str, notes: list[str]) -> dict[str, Any]:
 def data_facts(data: dict[str, Any]) -> dict[str, Any]:
     oracle = data.get("oracle_nll") or {}
     return {
-        "data": facts_text(data),
+        "data": shown(facts_text(data), MOST_FACTS),
         "entropy": number(data.get("entropy")),
         "oracle_valid": number(oracle.get("valid")),
         "oracle_test": number(oracle.get("test")),
@@ -165,16 +174,34 @@ def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> d
     if done:
         evaluation |= summary
         training |= summary.get("train_mode") or {}
-    machine = {key: summary[key] for key in ("commit", "versions", "threads", "device") if summary.get(key) is not None}
+    machine = {key: summary[key] for key in ("versions", "threads", "device") if summary.get(key) is not None}
     return {
         **{key: number(evaluation.get(key)) if done else np.nan for key in (*METRICS, *TESTED, *EVALUATED, *SAMPLED)},
         "kl_train_mode": number(training.get("kl")) if done else np.nan,
         "moments": evaluation.get("moments") if done else None,
         "moments_train_mode": training.get("moments") if done else None,
         "collapse": evaluation.get("collapse") if done else None,
-        "probe_curves": evaluation.get("probe_curves") if done else None,
-        "machine": facts_text(machine),
+        "probe_curves": named_curves(evaluation.get("probe_curves")) if done else None,
+        "machine": shown(facts_text(machine), MOST_FACTS),
+        **made_by(summary),
     }
+
+
+def made_by(summary: dict[str, Any]) -> dict[str, Any]:
+    """`commit`, `tree_changed` and both in words; older summaries mark a change with +."""
+    stated = str(summary.get("commit") or "")
+    commit = shown(stated.rstrip("+"))
+    changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None
+    words = f"commit {commit}" + CHANGED * bool(changed) if commit else UNKNOWN * bool(summary)
+    return {"commit": commit, "tree_changed": changed, "code": words}
+
+
+def named_curves(curves: Any) -> Any:
+    """Probe curves with names of factors that can be shown."""
+    factors = curves.get("factors") if isinstance(curves, dict) else None
+    if not isinstance(factors, dict):
+        return curves
+    return {**curves, "factors": shown_keys(factors)}
 
 
 def last_test(rows: list[dict[str, Any]], mode: str) -> dict[str, Any]:

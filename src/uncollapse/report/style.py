@@ -1,9 +1,10 @@
 """How figures look, and how they are saved so that the same rows give the same bytes."""
 
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -81,23 +82,26 @@ def style_by_order(order: int) -> Style:
 @contextmanager
 def house_style() -> Iterator[None]:
     """Our settings on top of matplotlib's own defaults, whatever the user's matplotlibrc says."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # an emoji is a box in a figure
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield
 
 
-def save(fig: Figure, stem: Path) -> None:
-    """stem.{pdf,svg,png} without dates.
+def printed(fig: Figure) -> dict[str, bytes]:
+    """The figure as files by their suffix, without dates.
 
     The layout is solved once and each canvas draws once; savefig would do both again for every format.
     """
+    png, pdf, svg = BytesIO(), BytesIO(), BytesIO()
     settle(fig)
     fig.set_layout_engine("none")
-    FigureCanvasAgg(fig).print_png(stem.with_suffix(".png"))
-    FigureCanvasPdf(fig).print_pdf(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+    FigureCanvasAgg(fig).print_png(png)
+    FigureCanvasPdf(fig).print_pdf(pdf, metadata={"CreationDate": None})
     fig.set_dpi(DPI)  # the PDF canvas leaves 72 behind, which would coarsen the heat maps in the SVG
-    FigureCanvasSVG(fig).print_svg(stem.with_suffix(".svg"), metadata={"Date": None})
+    FigureCanvasSVG(fig).print_svg(svg, metadata={"Date": None})
+    return {"png": png.getvalue(), "pdf": pdf.getvalue(), "svg": svg.getvalue()}
 
 
 def settle(fig: Figure) -> None:
@@ -156,11 +160,17 @@ def alike(axes: Sequence[Axes]) -> None:
 def panel_title(ax: Axes, text: str, panels: int, color: str = PLAIN) -> None:
     """A group's name above one of so many panels."""
     width, size = (24, 8) if panels <= MOST_LARGE else (17, 6.8)
-    ax.set_title(wrap(text, width), fontsize=size, color=color, pad=3 if panels > MOST_LARGE else None)
+    ax.set_title(wrap(text, width, lines=3), fontsize=size, color=color, pad=3 if panels > MOST_LARGE else None)
 
 
-def wrap(text: str, width: int = 26) -> str:
-    return textwrap.fill(text, width)
+def wrap(text: str, width: int = 26, lines: int = 6) -> str:
+    """In few lines of `width`; a legend would leave out what begins with _."""
+    filled = textwrap.fill(text, width, max_lines=lines, placeholder=" …")
+    return f" {filled}" if filled.startswith("_") else filled or " "
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:

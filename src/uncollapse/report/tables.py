@@ -1,7 +1,7 @@
 """Tables: numbers as a frame for csv, and the same rows as text for Markdown, LaTeX, the page and the terminal."""
 
+import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ SHOWN = (
 )  # fmt: skip
 NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, *SAMPLED, "seconds_per_step", "kl_train_mode")
 NONE = "–"
+FORMULA = tuple("=+-@＝＋－＠")  # what a cell of a spreadsheet must not begin with
 LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print; wider tables go on below
 HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time", "d_nll": "nll - plain"}
 DIGITS = {
@@ -26,6 +27,7 @@ DIGITS = {
 }  # fmt: skip
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "[": "{[}", "]": "{]}", "*": "{*}", "…": r"\ldots{}", "→": r"$\rightarrow$", "↑": r"$\uparrow$",
     "≤": r"$\leq$", "≥": r"$\geq$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "±": r"$\pm$", "−": "$-$", "–": "--", "²": "$^2$", **{c: f"\\{c}" for c in "&%$#_{}"},
     **{letter: f"$\\{name}$" for letter, name in zip("αβγδεθκλμνρστφ", (
@@ -172,7 +174,7 @@ def samples(runs: pd.DataFrame) -> Table:
 def every_run(runs: pd.DataFrame) -> Table:
     """Every run with all its numbers; the text has what a reader compares."""
     names = ["group", "seed", "status", "step"]
-    numbers = runs[["folder", "head", *names, *NUMBERS, "message", "command"]]
+    numbers = runs[["folder", "head", *names, *NUMBERS, "commit", "tree_changed", "message", "command"]]
     columns = [*names, *SHOWN, "seconds_per_step", "kl_train_mode", "message"]
     text = pd.DataFrame({name: [plain_cell(value, DIGITS.get(name)) for value in runs[name]] for name in columns})
     exact = runs["nll_ppl"].notna()
@@ -254,17 +256,32 @@ def plain_cell(value: object, digits: int | None = None) -> str:
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def write(table: Table, folder: Path) -> None:
-    """folder/<name>.{csv,md,tex}"""
-    folder.mkdir(parents=True, exist_ok=True)
-    table.numbers.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
-    (folder / f"{table.name}.md").write_text(markdown(table.text), encoding="utf-8")
-    (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+def written(table: Table) -> dict[str, bytes]:
+    """The table as files by their suffix."""
+    texts = {"csv": comma_separated(table.numbers), "md": markdown(table.text), "tex": latex(table)}
+    return {suffix: text.encode() for suffix, text in texts.items()}
+
+
+def comma_separated(numbers: pd.DataFrame) -> str:
+    """Text that a spreadsheet would take for a formula has a ' before it."""
+    return numbers.map(lambda value: inert(value) if isinstance(value, str) else value).to_csv(
+        index=False, lineterminator="\n"
+    )
+
+
+def inert(text: str) -> str:
+    return f"'{text}" if text.lstrip()[:1] in FORMULA and text.strip() else text
 
 
 def markdown(text: pd.DataFrame) -> str:
     lines = [list(text.columns), ["---"] * text.shape[1], *text.to_numpy().tolist()]
-    return "".join("| " + " | ".join(str(value).replace("|", "\\|") for value in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(map(markdown_cell, line)) + " |\n" for line in lines)
+
+
+def markdown_cell(value: object) -> str:
+    """Plain text: no markup, no tag, no formula; a _ inside a word is none anyway."""
+    text = str(value).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|`*\[\]$~])|(?<![^\W_])_|_(?![^\W_])", lambda found: f"\\{found[0]}", text)
 
 
 def latex(table: Table) -> str:
@@ -298,4 +315,5 @@ def packed(widths: list[int], room: int) -> list[list[int]]:
 
 
 def escape(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in text)
+    """For LaTeX; signs that no usual font has, such as emoji, by their number."""
+    return "".join(LATEX.get(c, c if ord(c) < 0x2100 or c.isalnum() else f"{{[}}U+{ord(c):04X}{{]}}") for c in text)

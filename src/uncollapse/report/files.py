@@ -1,0 +1,84 @@
+"""Whose a folder is, and how the files of a report get into it: all or none."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from uncollapse.checkpoint import alone, write_together, write_whole
+
+from .folders import ReportError
+
+MARK = '<meta name="generator" content="uncollapse report">'  # in every page
+OWNER = ".uncollapse"  # in every folder of ours, and never rewritten
+OWNED = "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
+SCRATCH = ".*.new"  # what a killed writer leaves behind
+OURS = re.compile(
+    r"index\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
+    r"|samples/\d+-\w+\.png"
+)
+
+
+@contextmanager
+def claimed(report: Path) -> Iterator[None]:
+    """Make the folder, or take one of ours, and keep other reports out. ReportError otherwise."""
+    if report.exists() and not report.is_dir():
+        raise ReportError(f"{report} is in the way: it is not a folder.")
+    if report.is_dir() and not is_ours(report):
+        raise ReportError(
+            f"{report} is not a report of ours (no {OWNER} and no index.html with our mark); move it away."
+        )
+    report.mkdir(exist_ok=True)
+    with alone(report, "report"):
+        if not (report / OWNER).exists():
+            write_whole(report / OWNER, OWNED.encode())
+        yield
+
+
+def is_ours(report: Path) -> bool:
+    """By our file; where an earlier version wrote it, by the page's mark or all names in it."""
+    if (report / OWNER).is_file():
+        return True
+    files = [path for path in report.rglob("*") if not path.is_dir() and not path.match(SCRATCH)]
+    page = report / "index.html"
+    if page in files and not is_page(page, "page.html", MARK):
+        return False
+    if page in files and MARK in page.read_text(encoding="utf-8", errors="replace"):
+        return True
+    names = [path.relative_to(report).as_posix() for path in files]
+    first = report / "tables/summary.csv"  # earlier versions wrote it first
+    return not set(files) - {page} or (
+        all(map(OURS.fullmatch, names)) and first.is_file() and first.read_bytes().startswith(b"group,")
+    )
+
+
+def is_page(page: Path, name: str, mark: str) -> bool:
+    """Whether a page has our mark or was cut before it (a power cut can leave zeros)."""
+    if not page.is_file():
+        return False
+    text = page.read_text(encoding="utf-8", errors="replace")
+    opening = source(name).partition("{{")[0] + mark
+    begun = text.rstrip("\0\n ")
+    return mark in text or opening.startswith(begun) or f"<!doctype html>{mark}".startswith(begun)
+
+
+def put(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
+    """Write files by their path in the report, all or none; then remove what is `gone`."""
+    for folder in {(report / name).parent for name in files}:
+        folder.mkdir(exist_ok=True)
+    write_together({report / name: data for name, data in files.items()})
+    with suppress(OSError):  # these, and what killed writers left, are in nobody's way
+        for path in [*(report / name for name in gone), *report.rglob(SCRATCH)]:
+            path.unlink(missing_ok=True)
+
+
+def template(name: str) -> Template:
+    """A page of this folder, with every value in it escaped."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source(name))
+
+
+def source(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

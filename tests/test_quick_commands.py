@@ -1,0 +1,161 @@
+"""Commands that have nothing to compute answer at once, and say in one line what concerns thousands of runs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, folder_of, run_here
+
+from uncollapse import evaluate_cli
+from uncollapse.evaluate_cli import main
+
+HEAVY = {"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "pyarrow", "hydra", "omegaconf", "datasets"}
+
+
+def imported(module: str, *words: str) -> tuple[int, set[str], float]:
+    """Exit code of a command in a fresh process, the heavy packages it imported, and its seconds."""
+    code = f"""
+import sys, json, time
+start = time.perf_counter()
+from {module} import main
+try:
+    code = main({list(words)!r})
+except SystemExit as stop:
+    code = stop.code
+print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules)), time.perf_counter() - start]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code, found, seconds = json.loads(done.stdout.splitlines()[-1])
+    return code, set(found), seconds
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "code"),
+    [
+        ("uncollapse.evaluate_cli", ["--help"], 0),
+        ("uncollapse.evaluate_cli", [], 2),
+        ("uncollapse.evaluate_cli", ["x", "--samples", "many"], 2),
+        ("uncollapse.evaluate_cli", ["x", "--split", "dev"], 2),
+        ("uncollapse.evaluate_cli", ["/nowhere"], 2),
+        ("uncollapse.evaluate_cli", ["conf"], 2),
+        ("uncollapse.report", ["--help"], 0),
+        ("uncollapse.report", [], 2),
+        ("uncollapse.report", ["/nowhere"], 2),
+        ("uncollapse.report", ["conf"], 2),
+        ("uncollapse.data.sets", ["--help"], 0),
+        ("uncollapse.data.sets", [], 2),
+        ("uncollapse.data.sets", ["nope", "--out", "x"], 2),
+    ],
+)
+def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], code: int) -> None:
+    found, heavy, seconds = imported(module, *words)
+    assert (found, heavy) == (code, set()) and seconds < 1
+
+
+@pytest.mark.parametrize("script", ["evaluate", "report", "prepare_data"])
+def test_scripts_call_the_quick_halves(script: str) -> None:
+    code = f"import sys, runpy\nsys.argv = ['x', '--help']\ntry: runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
+    code += f"except SystemExit: pass\nassert not {HEAVY!r} & set(sys.modules), sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+# ---------------------------------------------------------------- studies of thousands of runs
+
+
+def put_run(study: Path, seed: int, evaluated: bool = True, done: bool = True) -> Path:
+    """A run folder as far as evaluate.py looks before it opens one."""
+    folder = study / "runs/plain/default" / f"seed={seed}"
+    (folder / "evaluations").mkdir(parents=True)
+    (folder / "config.yaml").write_text("head: plain\n")
+    names = ["test-nll-K500", "test-probe"] if evaluated else []
+    for name in names:
+        (folder / "evaluations" / f"{name}.json").write_text("{}")
+    (folder / "summary.json").write_text(json.dumps({"evaluations": {name: {} for name in names}}))
+    (folder / "data.json").write_text('{"test": 40}')
+    if done:
+        (folder / "done").touch()
+    return folder
+
+
+def test_a_study_evaluated_before_is_one_line_and_no_torch(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for seed in range(3000):
+        put_run(tmp_path / "s", seed)
+    assert main([str(tmp_path / "s")]) == 0
+    told = capsys.readouterr()
+    assert told.out == "3,000 of 3,000 runs were evaluated before\n" and not told.err
+    assert imported("uncollapse.evaluate_cli", str(tmp_path / "s"))[:2] == (0, set())
+
+
+def test_what_is_left_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for seed in range(1100):
+        put_run(tmp_path / "s", seed, evaluated=seed > 1, done=seed < 1098)
+    assert main([str(tmp_path / "s")]) == 2  # the two cannot be opened: they have no weights
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "2 of 1,100 runs are not finished and are left out",
+        "1,096 of 1,098 runs were evaluated before",
+    ]
+    assert told.err.count("no model.safetensors") == 2 and "2 of 1,098 runs could not" in told.err
+
+
+def test_thousands_of_errors_are_some_lines_and_a_count(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for seed in range(60):
+        put_run(tmp_path / "s", seed, evaluated=False)
+    assert main([str(tmp_path / "s")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == evaluate_cli.MOST_ERRORS + 1
+    assert "60 of 60 runs could not be evaluated" in lines[-1] and "the first 20 are shown" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        ([], True),
+        (["--samples", "7"], False),
+        (["--split", "valid"], False),
+        (["--metrics", "samples"], False),
+        (["--examples", "40"], True),
+        (["--examples", "39"], False),
+    ],
+)
+def test_a_run_is_complete_only_for_what_is_asked(tmp_path: Path, words: list[str], whole: bool) -> None:
+    folder = put_run(tmp_path / "s", 0)
+    (folder / "evaluations/test-statistics.json").write_text("{}")
+    assert main([str(folder), *words]) == (0 if whole else 2)  # 2: no weights to go on with
+
+
+def test_a_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
+    folder = put_run(tmp_path / "s", 0)
+    (folder / "summary.json").write_text('{"kl": 1.0}')  # killed between the last result and the summary
+    assert main([str(folder)]) == 0
+    assert set(json.loads((folder / "summary.json").read_text())["evaluations"]) == {"test-nll-K500", "test-probe"}
+
+
+def test_data_without_labels_are_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from uncollapse import evaluate
+    from uncollapse.data.text import TextData
+
+    run_here(tmp_path, "plain", "trainer.epochs=1")
+    folder = folder_of(tmp_path, "plain")
+    honest = evaluate.opened
+
+    def unlabelled(*words: object) -> object:
+        subject = honest(*words)  # type: ignore[arg-type]
+        assert isinstance(subject.data, TextData)
+        object.__setattr__(subject.data, "labels", {})
+        return subject
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "opened", unlabelled)
+        assert main([str(folder), "--samples", "2"]) == 0
+    shutil.rmtree(folder / "samples", ignore_errors=True)
+    (folder / "model.safetensors").unlink()
+    capsys.readouterr()
+    assert main([str(folder), "--samples", "2"]) == 0
+    assert capsys.readouterr().out == "1 of 1 run was evaluated before\n"
+    assert main([str(folder), "--samples", "2", "--metrics", "probe"]) == 2, "asked for by name it is tried"

@@ -1,0 +1,359 @@
+"""How a report gets onto a disk: every file whole, on a full or read-only disk too, and only into folders of ours."""
+
+import errno
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, fill, mounted
+from test_report import bytes_of, write_run
+
+from uncollapse import checkpoint
+from uncollapse.report import figures, files, main, page
+from uncollapse.report.diagnosis import MARK as DIAGNOSIS_MARK
+from uncollapse.report.diagnosis import free_folder
+
+PLOTS = figures.PLOTS
+
+
+@pytest.fixture(autouse=True)
+def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be drawn here; most tests are about files, and drawing takes longest."""
+    monkeypatch.setattr(figures, "PLOTS", {"tau_grid": PLOTS["tau_grid"]})
+
+
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch, no_figure: None) -> None:
+    monkeypatch.setattr(figures, "PLOTS", {name: PLOTS[name] for name in ("tau_grid", "usage")})
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    for head in ("plain", "bn_mu"):
+        write_run(tmp_path / "s", head, 0, evaluations=2)
+    return tmp_path / "s"
+
+
+def add_run(study: Path) -> None:
+    """So that the next report differs in every file."""
+    write_run(study, "bn_mu", 1, evaluations=3)
+
+
+def sentence(study: Path, capsys: pytest.CaptureFixture) -> str:
+    assert main([str(study)]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("report: ") and told.err.count("\n") == 1 and not told.out, told.err
+    return told.err
+
+
+def strays(report: Path) -> list[Path]:
+    return list(report.rglob(".*.new"))
+
+
+# ---------------------------------------------------------------- full and read-only disks
+
+
+def full_after(count: int, call: Callable, code: int = errno.ENOSPC) -> Callable:
+    """`call`, until it was called `count` times; then the disk is full."""
+    calls = iter(range(count))
+
+    def limited(*words: object) -> object:
+        if next(calls, None) is None:
+            raise OSError(code, os.strerror(code))
+        return call(*words)
+
+    return limited
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC])
+@pytest.mark.usefixtures("one_figure")
+def test_a_disk_that_fails_at_any_file_leaves_the_earlier_report(
+    study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    assert main([str(study)]) == 0
+    before = bytes_of(study / "report")
+    add_run(study)
+    capsys.readouterr()
+    made = page.draw_all  # drawn once: what is tried here is writing
+    shown: list = []
+    monkeypatch.setattr(page, "draw_all", lambda study: shown or shown.extend(made(study)) or shown)
+    count = 0
+    while True:
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync, code))
+            done = main([str(study)])
+        if done == 0 or count > 60:
+            break
+        error = capsys.readouterr().err
+        assert done == 2 and error.count("\n") == 1 and "Traceback" not in error
+        if count < len(before) - 1:  # all files but our mark: until the last is on disk nothing is renamed
+            assert bytes_of(study / "report") == before, count
+        assert not strays(study / "report")
+        count += 1
+    assert count >= len(before) - 1, "every file was synced"
+    after = bytes_of(study / "report")
+    assert after.keys() == before.keys() and after["index.html"] != before["index.html"]
+
+
+def test_a_rename_that_fails_leaves_whole_files(
+    study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([str(study)]) == 0
+    old = bytes_of(study / "report")
+    add_run(study)
+    for count in (0, 3, len(old) - 2):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.os, "replace", full_after(count, os.replace))
+            sentence(study, capsys)
+        assert not strays(study / "report")
+    mixed = bytes_of(study / "report")
+    assert main([str(study)]) == 0
+    new = bytes_of(study / "report")
+    assert all(mixed[name] in (old[name], new[name]) for name in new)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_a_limit_on_the_size_of_files_leaves_the_earlier_report(study: Path, share: float) -> None:
+    assert main([str(study)]) == 0
+    before = bytes_of(study / "report")
+    room = int(share * max(map(len, before.values())))
+    add_run(study)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    command = [sys.executable, "scripts/report.py", str(study)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 2 and done.stderr.startswith("report: ") and done.stderr.count("\n") == 1, done.stderr
+    assert "cannot be read or written" in done.stderr
+    assert bytes_of(study / "report") == before
+
+
+def test_a_first_report_that_found_no_room_is_taken_up_again(
+    study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for count in (0, 1, 2, 5):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync))
+            assert main([str(study)]) == 2
+    assert main([str(study)]) == 0
+
+
+def test_a_small_disk_that_is_full(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+    study = small_disk / "s"
+    write_run(study, "plain", 0, evaluations=2)
+    assert main([str(study)]) == 0
+    add_run(study)
+    before = bytes_of(study / "report")
+    fill(small_disk)
+    capsys.readouterr()
+    assert "No space left" in sentence(study, capsys)
+    assert bytes_of(study / "report") == before
+    (small_disk / "filler").unlink()
+    assert main([str(study)]) == 0 and bytes_of(study / "report") != before
+
+
+def test_a_read_only_disk(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+    study = small_disk / "s"
+    write_run(study, "plain", 0, evaluations=2)
+    mounted(small_disk, "-o", "remount,ro")
+    assert "report: cannot be read or written (Read-only" in sentence(study, capsys)
+    mounted(small_disk, "-o", "remount,rw")
+    assert main([str(study)]) == 0
+    before = bytes_of(study / "report")
+    mounted(small_disk, "-o", "remount,ro")
+    capsys.readouterr()
+    error = sentence(study, capsys)
+    assert "Read-only file system" in error and ".new" not in error
+    assert bytes_of(study / "report") == before
+
+
+def test_the_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) -> None:
+    mounted(small_disk, "-o", "remount,ro")
+    with pytest.raises(OSError, match="Read-only") as caught:
+        checkpoint.write_whole(small_disk / "a", b"x")
+    assert caught.value.filename == str(small_disk / "a")
+
+
+def test_an_error_of_the_system_without_a_file_is_a_sentence_too(
+    study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:  # as matplotlib does where it finds no folder for its cache
+        raise OSError("no writable cache")
+
+    monkeypatch.setattr(page, "write_report", refuse)
+    assert f"report: {study}: cannot be read or written (no writable cache)" in sentence(study, capsys)
+
+
+# ---------------------------------------------------------------- kills
+
+
+@pytest.mark.parametrize(
+    ("call", "count"), [("fsync", 0), ("fsync", 7), ("replace", 0), ("replace", 5), ("replace", 9)]
+)
+def test_a_kill_at_any_moment_leaves_whole_files_and_a_folder_of_ours(study: Path, call: str, count: int) -> None:
+    assert main([str(study)]) == 0
+    old = bytes_of(study / "report")
+    add_run(study)
+    code = f"""
+import itertools, os, signal
+from uncollapse.report import figures, main
+figures.PLOTS = {{"tau_grid": figures.PLOTS["tau_grid"]}}
+honest, calls = os.{call}, itertools.count()
+os.{call} = lambda *words: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == {count} else honest(*words)
+main([{str(study)!r}])
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
+    cut = bytes_of(study / "report")
+    assert strays(study / "report")
+    assert main([str(study)]) == 0 and not strays(study / "report")
+    new = bytes_of(study / "report")
+    assert all(cut[name] in (old[name], new[name]) for name in old)
+    if call == "fsync":
+        assert all(cut[name] == old[name] for name in old)
+
+
+@pytest.mark.parametrize("place", [".index.html.new", ".uncollapse.new", "figures/.usage.svg.new"])
+def test_a_stray_of_a_killed_writer_is_no_reason_to_refuse(study: Path, place: str) -> None:
+    (study / "report" / place).parent.mkdir(parents=True)
+    (study / "report" / place).write_text("half")
+    assert main([str(study)]) == 0 and not strays(study / "report")
+
+
+def test_two_reports_at_once_are_one_and_a_sentence(study: Path, capsys: pytest.CaptureFixture) -> None:
+    (study / "report").mkdir()
+    with checkpoint.alone(study / "report", "report"):
+        assert "another process is working on this report" in sentence(study, capsys)
+
+
+# ---------------------------------------------------------------- whose a folder is
+
+
+def make_old(report: Path) -> None:
+    """As versions before the mark file left it."""
+    (report / ".uncollapse").unlink()
+
+
+def damaged(report: Path, how: str) -> None:
+    index = report / "index.html"
+    whole = index.read_bytes()
+    if how == "deleted":
+        index.unlink()
+    elif how == "zeros":
+        index.write_bytes(bytes(4096))
+    else:
+        index.write_bytes(whole[: int(how)])
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("how", ["deleted", "zeros", "0", "1", "14", "15", "60", "100", "130", "500", "4096"])
+def test_a_folder_of_ours_is_taken_again_whatever_happened_to_its_page(study: Path, how: str, old: bool) -> None:
+    assert main([str(study)]) == 0
+    whole = bytes_of(study / "report")
+    if old:
+        make_old(study / "report")
+    damaged(study / "report", how)
+    assert main([str(study)]) == 0 and bytes_of(study / "report") == whole
+
+
+def test_the_note_of_an_unfinished_report_of_old_is_ours(study: Path) -> None:
+    for length in (0, 10, 40, 200):
+        (study / "report").mkdir()
+        stub = f"<!doctype html>{files.MARK}<p>This report was not finished."
+        (study / "report/index.html").write_text(stub[:length])
+        assert main([str(study)]) == 0
+        shutil.rmtree(study / "report")
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"index.html": "<!doctype html>\n<html><title>My thesis</title>"},
+        {"index.html": "x"},
+        {"index.html": "", "thesis.tex": "years of work"},
+        {"figures/usage.pdf": "mine"},
+        {"index.html": "", "figures/usage.pdf": "mine"},
+        {"tables/summary.csv": "year,result\n1,2\n"},
+        {"index.html": "<!doctype html>\n<html>mine", "tables/summary.csv": "group,head\n"},
+        {"tables/summary.csv": "group,head\n", "notes.txt": "mine"},
+        {"old/.hidden": "mine"},
+        {"index.html/inner.txt": "mine"},
+    ],
+)
+def test_a_folder_of_others_is_refused_and_stays(
+    study: Path, theirs: dict[str, str], capsys: pytest.CaptureFixture
+) -> None:
+    for name, text in theirs.items():
+        (study / "report" / name).parent.mkdir(parents=True, exist_ok=True)
+        (study / "report" / name).write_text(text)
+    before = bytes_of(study / "report")
+    assert "not a report of ours" in sentence(study, capsys)
+    assert bytes_of(study / "report") == before
+
+
+def test_a_file_or_a_dead_link_in_the_way_is_one_sentence(study: Path, capsys: pytest.CaptureFixture) -> None:
+    (study / "report").write_text("a file")
+    assert "not a folder" in sentence(study, capsys)
+    (study / "report").unlink()
+    (study / "report").symlink_to(study / "gone")
+    assert "report: cannot be read or written" in sentence(study, capsys)
+
+
+def test_what_users_put_into_a_report_stays(study: Path) -> None:
+    assert main([str(study)]) == 0
+    (study / "report/notes.txt").write_text("mine")
+    assert main([str(study)]) == 0 and (study / "report/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["", "<!doc", "\0" * 100, f"<!doctype html>...{DIAGNOSIS_MARK}"])
+def test_a_cut_page_of_a_diagnosis_is_taken_again(tmp_path: Path, content: str) -> None:
+    (tmp_path / "index.html").write_text(content)
+    assert free_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    import torch
+    from test_diagnosis import cost, good
+
+    from uncollapse import diagnose
+
+    diagnose(good, cost, torch.zeros(10, 4), samples=2, page=tmp_path)
+    before = bytes_of(tmp_path)
+    monkeypatch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync))
+    with pytest.raises(OSError, match="No space left"):
+        diagnose(good, cost, torch.ones(10, 4), samples=2, page=tmp_path)
+    assert bytes_of(tmp_path) == before
+
+
+# ---------------------------------------------------------------- every writer
+
+
+IN_PLACE = re.compile(r"\.write_text\(|\.write_bytes\(|to_csv\(\w|savefig\(|copyfile\(|\bopen\([^)]*[\"'][wx]b?[\"']")
+ALLOWED = {  # (file, why)
+    "src/uncollapse/checkpoint.py": "the atomic writer itself",
+    "src/uncollapse/data/files.py": "a lock, and a cache folder that is renamed into place when it is whole",
+    "src/uncollapse/data/tokenise.py": "arrays of that folder",
+    "src/uncollapse/data/prepare.py": "a temporary name that is renamed when it is whole",
+    "scripts/bench.py": "inputs of a measurement in a temporary folder",
+}
+
+
+def test_nothing_else_writes_in_place() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("src", "scripts")
+        for path in (ROOT / folder).rglob("*.py")
+        if IN_PLACE.search(path.read_text())
+    }
+    assert found <= set(ALLOWED), found - set(ALLOWED)
