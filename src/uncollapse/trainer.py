@@ -15,9 +15,10 @@ from uncollapse.checkpoint import load_model, load_state, save_model, save_state
 from uncollapse.errors import InputError, number, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
+from uncollapse.phases import Length, Phase, Phased
 from uncollapse.procedures import Training, inference
 from uncollapse.record import Record
-from uncollapse.schedules import at
+from uncollapse.schedules import at, weight_phases
 
 
 @dataclass
@@ -53,6 +54,22 @@ class TrainerConfig:
         if self.optimizer not in OPTIMIZERS:
             raise InputError(f"trainer.optimizer={self.optimizer}: allowed are {', '.join(OPTIMIZERS)}")
 
+    def phases(self) -> list[Phase]:
+        """The time before the lr may be lowered."""
+        if self.decay_patience is None or self.decay_from_epoch <= 0:
+            return []
+        knob = "trainer.decay_from_epoch"
+        return [
+            Phase(
+                {knob: self.decay_from_epoch},
+                knob,
+                self.decay_from_epoch,
+                lambda epoch: "before the learning rate may be lowered",
+                "it never is",
+                lambda epochs: f"{knob} below {epochs:.3g}",
+            )
+        ]
+
 
 # examples that form q(z) in mi and its kin, while training and in the test: the cost grows with the square
 MIXTURE, FINAL_MIXTURE = 1000, 10_000
@@ -76,6 +93,15 @@ class Progress:
     decays: int = 0
     stopped: bool = False
     seconds: float = 0.0  # spent in training steps
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Test rows of the best weights in evaluation and in training mode, and of the last ones: the same row where these are the best."""
+
+    best: dict
+    training_mode: dict
+    last: dict
 
 
 @dataclass
@@ -102,6 +128,7 @@ class Trainer:
         self.total = self.cfg.epochs * self.per_epoch
         if self.cfg.max_steps is not None:
             self.total = min(self.total, self.cfg.max_steps)
+        self.length = Length(self.total, self.per_epoch, self.cfg.epochs, self.cfg.max_steps)
         self.every = self.cfg.eval_every or self.per_epoch
         self.evaluated = (0, 0.0)  # step and seconds of the last evaluation
         self.warned = False
@@ -175,16 +202,37 @@ class Trainer:
         self.watch.evaluated(row)
         return row
 
-    def test(self) -> tuple[dict, dict]:
-        """Test rows of the best weights, in evaluation and in training mode."""
-        load_model(self.folder / "model.safetensors", self.model)
+    def test(self) -> Tested:
+        """Test rows: of the last weights where these are not the best ones, then of the best ones, so that the model ends with them.
+
+        The last weights are those that training would go on with: after a reload of the best ones, these.
+        """
+        last, path = None, self.folder / "model.safetensors"
+        ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        load_model(path, self.model)
+        if not all(torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()):
+            self.model.load_state_dict(ended)
+            last = self.write("test", "eval", {"weight": self.weight(), "weights": "last"})
+            load_model(path, self.model)
         self.progress.step = self.progress.best_step
-        extra = {"weight": self.progress.best_weight}
-        return self.write("test", "eval", extra), self.write("test", "train", extra)
+        extra = {"weight": self.progress.best_weight, "weights": "best"}
+        best, training_mode = self.write("test", "eval", extra), self.write("test", "train", extra)
+        return Tested(best, training_mode, last or best)
+
+    def parts(self) -> list[tuple[list[Phase], Phased | None]]:
+        """What ends in the course of training: the phases of each part, and the part where it can tell more afterwards."""
+        schedule = weight_phases(self.objective.weight)
+        asked = [part if isinstance(part, Phased) else None for part in (self.objective, self.procedure)]
+        objective, procedure = ([] if part is None else part.phases() for part in asked)
+        return [(schedule + objective, asked[0]), (procedure, asked[1]), (self.cfg.phases(), None)]
 
     def weight(self) -> float:
         """The KL weight in force."""
         return at(self.objective.weight, self.epoch)
+
+    def last_weight(self) -> float:
+        """The KL weight that the last step was made with."""
+        return at(self.objective.weight, self.length.last(self.progress.step))
 
     def lr(self) -> float:
         return next(iter(self.optimizers.values())).param_groups[0]["lr"]
