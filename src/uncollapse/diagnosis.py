@@ -88,7 +88,7 @@ def diagnose(
     check_size(len(seen.rec), factors, exact)
     found = {
         **one_pass(seen, mixture),
-        **likelihood(weighted["nll"], weighted["ess"], samples, None, exact),
+        **likelihood(weighted["nll"], weighted["ess"], samples, None, exact, (weighted["fall_2"], weighted["fall_8"])),
         **(probed(seen.mean, factors, seed) if factors else {}),
     }
     found = {"verdict": verdict(found), **found}
@@ -300,8 +300,8 @@ def checked_nll(found: Any, size: int, number: int) -> Tensor:
 
 
 def walk(subject: Subject, batches: Iterable, samples: int, seed: int) -> tuple[Pass, dict[str, np.ndarray]]:
-    """One pass, and nll and ess [N] from `samples` codes an example. Each batch is met once, and may be forgotten after it."""
-    parts: dict[str, list[np.ndarray]] = {"nll": [], "ess": []}
+    """One pass, and nll, ess and the falls [N] from `samples` codes an example. Each batch is met once, and may be forgotten after it."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("nll", "ess", "fall_2", "fall_8")}
     dims: set[int] = set()
 
     def each() -> Iterator[Batch]:

@@ -337,7 +337,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             except FloatingPointError as error:
                 raise FloatingPointError(f"step {trainer.progress.step + 1}, head={request.head}: {error}") from error
             steps, seconds, best = progress.step, progress.seconds, progress.best_step
-            trained = [row for row in read_rows(record.path) if row["split"] == "train"]
+            trained = [row for row in read_rows(record.path) if row["split"] == "train" and row["kl"] is not None]
             unfinished = findings_after(trainer.parts(), trainer.length, steps, request.config, trained)
             for note in unfinished:
                 console.say(f"[{request.name}] warning: {note}")

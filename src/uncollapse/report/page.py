@@ -8,13 +8,14 @@ from jinja2 import Environment, StrictUndefined
 from tabulate import tabulate
 
 from .figures import Shown, draw_all
+from .notes import cut_note, weights_note
 from .results import ReportError, Study, is_run, read_study
 from .samples import Sampled, all_samples
 from .stats import finished
-from .tables import Table, all_tables, write
+from .tables import Table, all_tables, bound_text, write
 
 MARK = '<meta name="generator" content="uncollapse report">'  # how a later call knows that the folder is ours
-TERMINAL = ("group", "n", "nll", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
+TERMINAL = ("group", "n", "nll", "nll_ess", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
 
 
 def write_report(folder: str | Path) -> tuple[Path, str]:
@@ -96,4 +97,5 @@ def distinct(facts: pd.Series) -> list[tuple[str, int]]:
 def terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, [name.split(" (")[0] in TERMINAL for name in table.text.columns]]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
-    return f"{study.name}: {status_counts(study.runs)}\n\n{lines}"
+    notes = "".join(f"\n{note}" for note in (bound_text(study.runs), cut_note(study.runs), weights_note(study.runs)) if note)
+    return f"{study.name}: {status_counts(study.runs)}\n\n{lines}" + (f"\n{notes}" if notes else "")
