@@ -70,7 +70,6 @@ class Control(Phased, nn.Module):
         self.beta.fill_(beta)
         self.integral.fill_(integral)
 
-
     def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
         """A KL that is not at the set point, or a beta that still moves."""
         told = f"set_point={self.set_point:g}: the controller has not settled: "

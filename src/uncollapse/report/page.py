@@ -97,5 +97,7 @@ def distinct(facts: pd.Series) -> list[tuple[str, int]]:
 def terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, [name.split(" (")[0] in TERMINAL for name in table.text.columns]]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
-    notes = "".join(f"\n{note}" for note in (bound_text(study.runs), cut_note(study.runs), weights_note(study.runs)) if note)
+    notes = "".join(
+        f"\n{note}" for note in (bound_text(study.runs), cut_note(study.runs), weights_note(study.runs)) if note
+    )
     return f"{study.name}: {status_counts(study.runs)}\n\n{lines}" + (f"\n{notes}" if notes else "")

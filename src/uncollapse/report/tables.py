@@ -235,7 +235,9 @@ def every_run(runs: pd.DataFrame) -> Table:
     text["ppl"] = marked(shown_ppl, ~exact | bound, "≤ ")
     for name in ("nll", "oracle_gap"):
         text[name] = marked(text[name], bound, "≤ ")
-    text["probe"] = [chance_beside(cell, chance) for cell, chance in zip(text["probe"], runs["probe_chance"], strict=True)]
+    text["probe"] = [
+        chance_beside(cell, chance) for cell, chance in zip(text["probe"], runs["probe_chance"], strict=True)
+    ]
     text["group"] = marked(text["group"], cut_off(runs), after=f" {CUT}")
     text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
     text["mi"] = marked(text["mi"], runs["mi_saturated"] == 1, "≥ ")
