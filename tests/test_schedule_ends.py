@@ -25,7 +25,7 @@ from uncollapse.procedures.aggressive import Aggressive
 from uncollapse.report.notes import cut_off
 from uncollapse.report.page import terminal, write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.tables import every_run, latex, summary
+from uncollapse.report.tables import every_run, latex, paired, summary
 from uncollapse.schedules import Constant, Cyclical, Delayed, Linear, Logistic, Scaled, at, end_of, weight_phases
 from uncollapse.trainer import TrainerConfig
 
@@ -308,6 +308,7 @@ def test_a_cut_off_group_is_marked_and_named(study: Path):
     assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]
     assert f"†: training ended before a schedule did, or before it had settled: KL annealing ({TOLD})." in table.title
     assert cut_off(runs).sum() == 1
+    assert paired(runs).text["group"].tolist() == ["BN on mu", "KL annealing †"] and "†: cut off" in paired(runs).title
     text = every_run(runs).text
     assert [name for name in text["group"] if "†" in name] == ["KL annealing †"] and TOLD in text["message"].tolist()
     assert r"\dag{}" in latex(table) and "†" not in latex(table).split("\n", 1)[1]

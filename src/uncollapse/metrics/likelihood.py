@@ -89,8 +89,9 @@ def likelihood(
     """nll with its error over examples, the part of it that the K samples make (`nll_mc_se`), perplexity, and the oracle gap.
 
     nll_ess: the mean of the effective samples; nll_ess_low: the share of examples with fewer than FEW, which a mean can hide.
-    falls: (fall_2, fall_8), for nll_bias. All arrays [N]. log_prob: the exact log p(x) of the data, where known; oracle_gap = nll + mean log p(x) over the same examples,
-    whose expectation is nll minus the entropy: it estimates KL(data || model), paired so that the choice of examples cancels.
+    All arrays [N]. falls: (fall_2, fall_8), for nll_bias. log_prob: the exact log p(x) of the data, where known; oracle_gap = nll +
+    mean log p(x) over the same examples, whose expectation is nll minus the entropy: it estimates KL(data || model), paired so that
+    the choice of examples cancels.
     """
     # of log mean w, by the delta method; unknown from a single sample
     variance = (samples / ess - 1) / (samples - 1) if samples > 1 else np.full(len(nll), np.nan)

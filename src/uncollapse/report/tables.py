@@ -53,7 +53,7 @@ def all_tables(runs: pd.DataFrame) -> list[Table]:
 
 def summary(runs: pd.DataFrame) -> Table:
     """One line per group: mean and half-width of the t-interval over its finished seeds, and how its runs stand."""
-    metrics = [SHOWN[0], "d_nll", *SHOWN[1:], "relative_time"]
+    metrics = ["nll", "nll_ess", "d_nll", *SHOWN[2:], "relative_time"]
     other = runs["head"] != "plain"
     d_nll, d_nll_bias = (against_plain(runs, name).where(other) for name in ("nll", "nll_bias"))
     derived = runs.assign(relative_time=relative_time(runs), d_nll=d_nll, d_nll_bias=d_nll_bias)
@@ -176,12 +176,16 @@ def paired(runs: pd.DataFrame) -> Table:
     numbers = pd.DataFrame([difference(done[order], done[plain]) for order, plain in pairs], columns=columns)
     numbers = numbers[numbers["n"] > 0]
     text = numbers[["group", "against", "n"]].astype(str)
+    cut = text["group"].isin(runs.loc[cut_off(runs), "group"])
+    text["group"] = marked(text["group"], cut, after=f" {CUT}")
     for metric in PAIRED:
         text[HEADERS.get(metric, metric)] = cells(numbers, f"d_{metric}", DIGITS.get(metric), sign="+")
     text["nll"] = marked(text["nll"], biased(numbers), after=f" {TILTED}")
     title = "Test metrics minus plain's on shared seeds (nats; probe: accuracy), mean ± half-width of the paired t-interval (95 %)."
     if (finished(runs)["mi_saturated"] == 1).any():
         title += " A saturated mi (≥ in the summary) is a lower bound, and its differences are not exact."
+    if cut.any():
+        title += f" {CUT}: cut off, see the summary."
     if any(TILTED in cell for cell in text["nll"]):
         title += f" {TILTED}: nll_bias, the part of the difference that more samples would take away, is comparable with its interval."
     return Table("paired", title, numbers, filled(text))
