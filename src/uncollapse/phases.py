@@ -36,7 +36,7 @@ class Phase:
 
 
 class Phased:
-    """Base of objectives and procedures: what they say about their own end. The defaults suit a part that has none."""
+    """Base of objectives, procedures and of posteriors that change: what they say of their end. The defaults: there is none."""
 
     def phases(self) -> list[Phase]:
         """Known before training. The schedule of an objective's `weight` need not be repeated."""

@@ -221,10 +221,11 @@ class Trainer:
 
     def parts(self) -> list[tuple[list[Phase], Phased | None]]:
         """What ends in the course of training: the phases of each part, and the part where it can tell more afterwards."""
-        schedule = weight_phases(self.objective.weight)
-        asked = [part if isinstance(part, Phased) else None for part in (self.objective, self.procedure)]
-        objective, procedure = ([] if part is None else part.phases() for part in asked)
-        return [(schedule + objective, asked[0]), (procedure, asked[1]), (self.cfg.phases(), None)]
+        parts: list[Phased] = [
+            part for part in (self.objective, self.procedure, self.model.posterior) if isinstance(part, Phased)
+        ]
+        others = [weight_phases(self.objective.weight), self.cfg.phases()]
+        return [*((phases, None) for phases in others), *((part.phases(), part) for part in parts)]
 
     def weight(self) -> float:
         """The KL weight in force."""
