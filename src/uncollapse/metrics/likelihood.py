@@ -65,10 +65,10 @@ def in_parts(w: Tensor, parts: int) -> Tensor:
 
 
 def bias(fall_2: np.ndarray, fall_8: np.ndarray) -> dict:
-    """How far nll lies above what it falls to, in nats (mean over the examples [N]), and its standard error over them."""
+    """How far nll lies above what it falls to, in nats (mean over the examples [N]), and its standard error; None where unknown."""
     first, last = float(fall_8.mean()), float(fall_2.mean())
     if not last > 0:  # unknown, or nothing to fall
-        rest = math.nan if math.isnan(last) else 0.0
+        rest = None if math.isnan(last) else 0.0
         return {"nll_bias": rest, "nll_bias_se": rest}
     ratio = math.sqrt(max(first, 0) / last)
     factor = 1 / (min(max(ratio, SLOWEST), FASTEST) - 1)
