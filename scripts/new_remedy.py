@@ -207,12 +207,13 @@ from typing import Any
 
 from uncollapse.errors import whole
 from uncollapse.objectives.elbo import Loss
+from uncollapse.phases import Phased
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
 
 
 @dataclass(frozen=True)
-class <Class>:
+class <Class>(Phased):
     """InputError unless encoder_steps is a whole number >= 0. With state it would be an `nn.Module`: buffers are in the checkpoint."""
 
     encoder_steps: int

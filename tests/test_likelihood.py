@@ -351,7 +351,7 @@ def test_likelihood_by_hand():
 
 def test_what_is_not_known_is_left_out():
     got = likelihood(np.array([2.0, 6.0]), np.array([4.0, 10.0]), 20, None, None)
-    assert set(got) == {"nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ess"}
+    assert set(got) == {"nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ess", "nll_ess_low"}
 
 
 def test_weights_that_are_all_equal_have_no_error_though_rounding_says_less():

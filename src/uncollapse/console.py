@@ -62,7 +62,8 @@ class Console:
 
 def line(row: dict) -> str:
     """The numbers one looks at first, in nats."""
-    numbers = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}:"]
+    weights = " (last weights)" if row.get("weights") == "last" else ""
+    numbers = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}{weights}:"]
     numbers += [f"{name} {row[name]:.2f}" for name in ("nelbo", "rec", "kl") if row.get(name) is not None]
     numbers += [
         f"au {row['au']}",

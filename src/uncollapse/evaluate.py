@@ -6,6 +6,7 @@ training wrote stays as it is. A stopped evaluation goes on where it was.
 
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,11 +31,13 @@ from uncollapse.record import plain, whole_lines
 from uncollapse.subject import Subject, encoded_means, opened, read_json
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
+COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
 TOLD = (  # on the line that tells of a result
     "nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap",
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
     "response_bleu4", "response_distinct_1", "response_distinct_2", "response_variety",
 )  # fmt: skip
+BESIDE = {"nll": {"bias": "nll_bias", "ess": "nll_ess"}, "probe": {"chance": "probe_chance"}}  # what it is read with
 OWN = (
     "nll",
     "oracle_gap",
@@ -118,7 +121,9 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     """Importance weights of every example, a few examples at a time on each core; those on disk already are not done again."""
     path = made(subject.results(settings.name("nll"), ".jsonl"))
     groups = groups_of(subject.data, settings)
-    rows = begun(path, digest(subject.folder / "model.safetensors"), len(groups))
+    rows, again = begun(path, digest(subject.folder / "model.safetensors"), len(groups))
+    if again:
+        subject.say(f"nll: {again} of {len(groups)} groups were begun without all columns and are evaluated again")
     todo = [(i, group) for i, group in enumerate(groups) if i not in rows]
     with (
         path.open("a", encoding="utf-8") as file,
@@ -130,12 +135,13 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
             file.flush()
             rows[row["group"]] = row
             step()
-    seen = {name: np.concatenate([rows[i][name] for i in range(len(groups))]) for name in ("nll", "ess", "examples")}
+    seen = {name: np.concatenate([np.array(rows[i][name], float) for i in range(len(groups))]) for name in COLUMNS}
     tokens = [row["tokens"] for row in rows.values()]
     counted = None if None in tokens else np.concatenate([rows[i]["tokens"] for i in range(len(groups))])
     known = subject.data.log_prob.get(settings.split)
     log_prob = None if known is None else known[seen["examples"].astype(int)]
-    return likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob)
+    falls = seen["fall_2"], seen["fall_8"]
+    return likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob, falls)
 
 
 def groups_of(data: Any, settings: Settings) -> list[np.ndarray]:
@@ -147,7 +153,7 @@ def groups_of(data: Any, settings: Settings) -> list[np.ndarray]:
 
 
 def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarray) -> dict:
-    """nll, nelbo and ess of one group's examples. Its noise depends on the group alone, so order and stops change nothing."""
+    """nll, nelbo, ess and falls of one group's examples. Its noise depends on the group alone, so order and stops change nothing."""
     model = subject.model
     device = next(model.parameters()).device
     with torch.no_grad():
@@ -164,7 +170,7 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
         "group": number,
         "examples": batch.examples.tolist(),
         "tokens": None if lengths is None else lengths.tolist(),
-        **{name: values.tolist() for name, values in importance_weighted(weights).items()},
+        **{name: plain(values.tolist()) for name, values in importance_weighted(weights).items()},
     }
 
 
@@ -204,15 +210,19 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def begun(path: Path, weights: str, groups: int) -> dict[int, dict]:
-    """Rows on disk by group, from a file that starts with the weights it belongs to; a torn line is dropped."""
+def begun(path: Path, weights: str, groups: int) -> tuple[dict[int, dict], int]:
+    """Rows on disk by group, from a file that starts with the weights it belongs to; a torn line is dropped.
+
+    Also how many rows lack a column that was not yet kept when they were written: they are dropped, to be made again.
+    """
     head = {"weights": weights, "groups": groups}
     kept = whole_lines(path)
     if kept and kept[0] != head:
         raise InputError(f"{path}: it was begun with other weights or data; move it away to start anew")
-    rows = {row["group"]: row for row in kept[1:]}
+    complete = [row for row in kept[1:] if isinstance(row, dict) and row.keys() >= {"group", "tokens", *COLUMNS}]
+    rows = {row["group"]: row for row in complete}
     write_whole(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
-    return rows
+    return rows, len(kept[1:]) - len(complete)
 
 
 def write_result(subject: Subject, name: str, result: dict) -> None:
@@ -240,10 +250,23 @@ def join(folder: Path) -> None:
 
 
 def line(result: dict) -> str:
-    """The scalars that matter, with their errors."""
-    found = [name for name in TOLD if isinstance(result.get(name), float)]
-    errors = {name: result.get(f"{name}_se") for name in found}
-    return ", ".join(f"{n} {result[n]:.3f}" + (f" ± {errors[n]:.3f}" if errors[n] is not None else "") for n in found)
+    """The scalars that matter, with their errors, an nll with its bias and effective samples, a probe with chance."""
+    return ", ".join(f"{name} {measured(result, name)}" for name in TOLD if isinstance(result.get(name), float))
+
+
+def measured(result: dict, name: str) -> str:
+    """'25.31 ± 0.12 (bias 0.15 ± 0.02, ess 18.3)'."""
+    told = [f"{label} {spread(result, key)}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
+    return spread(result, name) + (f" ({', '.join(told)})" if told else "")
+
+
+def spread(result: dict, name: str) -> str:
+    return f"{result[name]:.3f}" + (f" ± {result[f'{name}_se']:.3f}" if known(result, f"{name}_se") else "")
+
+
+def known(result: dict, name: str) -> bool:
+    value = result.get(name)
+    return isinstance(value, float) and math.isfinite(value)
 
 
 @contextmanager

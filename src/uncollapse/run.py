@@ -317,7 +317,8 @@ def set_aside(path: Path) -> None:
 def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
-    from uncollapse.record import Record
+    from uncollapse.phases import findings_after, warnings_before
+    from uncollapse.record import Record, read_rows
     from uncollapse.trainer import Trainer
 
     start, code = time.perf_counter(), provenance()
@@ -345,20 +346,29 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
                 cfg.seed,
                 console,
             )
+            for note in warnings_before(trainer.parts(), trainer.length, request.config):
+                console.say(f"[{request.name}] warning: {note}")
             try:
                 progress = trainer.fit()
             except FloatingPointError as error:
                 raise FloatingPointError(f"step {trainer.progress.step + 1}, head={request.head}: {error}") from error
             steps, seconds, best = progress.step, progress.seconds, progress.best_step
-            test, test_in_training_mode = trainer.test()
+            trained = [row for row in read_rows(record.path) if row["split"] == "train" and row["kl"] is not None]
+            unfinished = findings_after(trainer.parts(), trainer.length, steps, request.config, trained)
+            for note in unfinished:
+                console.say(f"[{request.name}] warning: {note}")
+            final_weight = trainer.last_weight()
+            tested = trainer.test()
         summary = {
             "status": "done",
             **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
-            **{key: value for key, value in test.items() if key not in ("step", "epoch", "split", "mode")},
-            "train_mode": {
-                k: v for k, v in test_in_training_mode.items() if k not in ("step", "epoch", "split", "mode")
-            },
+            **told(tested.best),
+            "train_mode": told(tested.training_mode),
+            "best": scalars(tested.best),
+            "last": scalars(tested.last),
             **{"step": steps, "best_step": best, "seconds": seconds, "seconds_per_step": seconds / max(1, steps)},
+            **{"steps_planned": trainer.total, "stopped_early": steps < trainer.total},
+            **{"final_weight": final_weight, "schedule_complete": not unfinished, "unfinished": unfinished},
             "wall_seconds": time.perf_counter() - start,
             "peak_memory_mb": peak_memory(parts.device),
             "parameters": sum(p.numel() for p in parts.model.parameters()),
@@ -376,6 +386,17 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             mirror.abandon()
         raise
     return summary
+
+
+def told(row: dict) -> dict:
+    """What a test row found, without where it belongs."""
+    return {key: value for key, value in row.items() if key not in ("step", "epoch", "split", "mode")}
+
+
+def scalars(row: dict) -> dict:
+    """The single numbers of a test row, and the step that its weights are from."""
+    kept = {key: value for key, value in told(row).items() if value is None or isinstance(value, int | float)}
+    return {"step": row["step"], **kept}
 
 
 def length_note(head: str, parts: Parts) -> str | None:

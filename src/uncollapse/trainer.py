@@ -15,10 +15,11 @@ from uncollapse.checkpoint import load_model, load_state, save_model, save_state
 from uncollapse.errors import InputError, number, one_of, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
+from uncollapse.phases import Length, Phase, Phased
 from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
 from uncollapse.record import Record
-from uncollapse.schedules import at
+from uncollapse.schedules import at, weight_phases
 
 
 @dataclass
@@ -54,6 +55,22 @@ class TrainerConfig:
             number("trainer.clip", self.clip, 0)
         one_of("trainer.optimizer", self.optimizer, OPTIMIZERS)
 
+    def phases(self) -> list[Phase]:
+        """The time before the lr may be lowered."""
+        if self.decay_patience is None or self.decay_from_epoch <= 0:
+            return []
+        knob = "trainer.decay_from_epoch"
+        return [
+            Phase(
+                {knob: self.decay_from_epoch},
+                knob,
+                self.decay_from_epoch,
+                lambda epoch: "before the learning rate may be lowered",
+                "it never is",
+                lambda epochs: f"{knob} below {epochs:.3g}",
+            )
+        ]
+
 
 # examples that form q(z) in mi and its kin, while training and in the test: the cost grows with the square
 MIXTURE, FINAL_MIXTURE = 1000, 10_000
@@ -80,6 +97,15 @@ class Progress:
     seconds: float = 0.0  # spent in training steps
 
 
+@dataclass(frozen=True)
+class Tested:
+    """Test rows of the best weights in evaluation and in training mode, and of the last ones: the same row where these are the best."""
+
+    best: dict
+    training_mode: dict
+    last: dict
+
+
 @dataclass
 class Trainer:
     """Train `model` on `data`; `folder` receives the checkpoint and `record` the rows. `watch` is told of every step and row."""
@@ -104,6 +130,7 @@ class Trainer:
         self.total = self.cfg.epochs * self.per_epoch
         if self.cfg.max_steps is not None:
             self.total = min(self.total, self.cfg.max_steps)
+        self.length = Length(self.total, self.per_epoch, self.cfg.epochs, self.cfg.max_steps)
         self.every = self.cfg.eval_every or self.per_epoch
         self.evaluated = (0, 0.0)  # step and seconds of the last evaluation
         self.warned = False
@@ -178,16 +205,38 @@ class Trainer:
         self.watch.evaluated(row)
         return row
 
-    def test(self) -> tuple[dict, dict]:
-        """Test rows of the best weights, in evaluation and in training mode."""
-        load_model(self.folder / "model.safetensors", self.model)
+    def test(self) -> Tested:
+        """Test rows: of the last weights where these are not the best ones, then of the best ones, so that the model ends with them.
+
+        The last weights are those that training would go on with: after a reload of the best ones, these.
+        """
+        last, path = None, self.folder / "model.safetensors"
+        ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        load_model(path, self.model)
+        if not all(torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()):
+            self.model.load_state_dict(ended)
+            last = self.write("test", "eval", {"weight": self.weight(), "weights": "last"})
+            load_model(path, self.model)
         self.progress.step = self.progress.best_step
-        extra = {"weight": self.progress.best_weight}
-        return self.write("test", "eval", extra), self.write("test", "train", extra)
+        extra = {"weight": self.progress.best_weight, "weights": "best"}
+        best, training_mode = self.write("test", "eval", extra), self.write("test", "train", extra)
+        return Tested(best, training_mode, last or best)
+
+    def parts(self) -> list[tuple[list[Phase], Phased | None]]:
+        """What ends in the course of training: the phases of each part, and the part where it can tell more afterwards."""
+        parts: list[Phased] = [
+            part for part in (self.objective, self.procedure, self.model.posterior) if isinstance(part, Phased)
+        ]
+        others = [weight_phases(self.objective.weight), self.cfg.phases()]
+        return [*((phases, None) for phases in others), *((part.phases(), part) for part in parts)]
 
     def weight(self) -> float:
         """The KL weight in force."""
         return at(self.objective.weight, self.epoch)
+
+    def last_weight(self) -> float:
+        """The KL weight that the last step was made with."""
+        return at(self.objective.weight, self.length.last(self.progress.step))
 
     def lr(self) -> float:
         return next(iter(self.optimizers.values())).param_groups[0]["lr"]

@@ -100,7 +100,8 @@ def diagnose(
             seen, weighted = walk(subject, batches, samples, seed)
             check_size(len(seen.rec), factors, exact)
             found = one_pass(seen, mixture)
-        found |= likelihood(weighted["nll"], weighted["ess"], samples, None, exact)
+        falls = weighted["fall_2"], weighted["fall_8"]
+        found |= likelihood(weighted["nll"], weighted["ess"], samples, None, exact, falls)
         found |= probed(seen.mean, factors, seed) if factors else {}
         notes += [*subject.unsteady, *roundings(subject.facts, found["kl"])]
         notes += doubts(found, seen, weighted["nll"], exact, subject.facts)
@@ -126,8 +127,8 @@ def modes(switched: list[str], fresh: list[str]) -> list[str]:
 
 
 def walk(subject: Subject, batches: Iterable, samples: int, seed: int) -> tuple[Pass, dict[str, np.ndarray]]:
-    """One pass, and nll and ess [N] from `samples` codes an example. Each batch is met once, and may be forgotten after it."""
-    parts: dict[str, list[np.ndarray]] = {"nll": [], "ess": []}
+    """One pass, and nll, ess and the falls [N] from `samples` codes an example. Each batch is met once, and may be forgotten after it."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("nll", "ess", "fall_2", "fall_8")}
     dims: set[int] = set()
 
     def each() -> Iterator[Batch]:

@@ -33,7 +33,8 @@ def probe(
     budgets: Sequence[int],
     best: Mapping[str, float] | None = None,
 ) -> dict:
-    """Accuracy of logistic regression on codes [N, D] for each factor and label budget; `probe` is the mean over factors at the last.
+    """Accuracy of logistic regression on codes [N, D] for each factor and label budget; `probe` is the mean over factors at the last, and
+    `probe_chance` what always guessing the commonest classes reaches on the same examples.
 
     Codes are standardised by the labelled ones, so that a head's scale (gamma) does not act as regularisation. Subsets are nested, the
     same for every head. `chance`: always the commonest class; `best`: what the ideal classifier of x itself reaches, where known.
@@ -55,6 +56,7 @@ def probe(
     mean = np.mean(right, axis=0)  # [N]: factors of one example are not independent
     return {
         **with_error("probe", mean),
+        "probe_chance": float(np.mean([curve["chance"] for curve in curves.values()])),
         "probe_labels": int(budgets[-1]),
         "probe_curves": {"labels": list(budgets), "factors": curves},
     }

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from uncollapse.errors import MOST_SIZE, number, whole
 from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.phases import Phased
 from uncollapse.posteriors.normal import Posterior
 from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Schedule
 
 
-class BagOfWords(nn.Module):
+class BagOfWords(Phased, nn.Module):
     """rec + weight * KL + bow_weight * -log(bag | z). bow_weight 0 is the ELBO, and then the network gets no gradient."""
 
     outputs: nn.Module

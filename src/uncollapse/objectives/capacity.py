@@ -15,13 +15,14 @@ from torch import Tensor
 
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
+from uncollapse.phases import Phase, Phased
 from uncollapse.posteriors.normal import Posterior
 from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Linear, Schedule, at
 
 
 @dataclass(frozen=True)
-class Capacity:
+class Capacity(Phased):
     """`weight` (a number >= 0 or a schedule) on the distance to `capacity` nats, which is approached in a straight line over `epochs`.
 
     A capacity of 0 is the ELBO with that weight.
@@ -45,6 +46,21 @@ class Capacity:
     def at(self, epoch: float) -> float:
         """C at a position in epochs, in nats."""
         return self.capacity * Linear(self.epochs)(epoch)
+
+    def phases(self) -> list[Phase]:
+        """The growth of C."""
+        if self.capacity == 0 or self.epochs == 0:
+            return []
+        return [
+            Phase(
+                {"capacity_epochs": self.epochs},
+                f"objective.epochs={self.epochs:g}",
+                self.epochs,
+                lambda epoch: f"at a capacity of {self.at(epoch):.2f} of {self.capacity:g} nats",
+                "the capacity never gets there",
+                lambda epochs: f"capacity_epochs below {epochs:.3g}",
+            )
+        ]
 
     def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()

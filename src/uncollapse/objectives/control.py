@@ -16,6 +16,7 @@ take a beta out of range, or further out; back it may always come.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,13 +24,15 @@ from torch import Tensor, nn
 
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
+from uncollapse.phases import Phased, earlier
 from uncollapse.posteriors.normal import Posterior
 from uncollapse.posteriors.precision import wide
 
 BETA_MIN = 0.0
+NEAR = 0.1  # of the set point: how close a settled KL is to it; and of beta: how little it still moves in a tenth of training
 
 
-class Control(nn.Module):
+class Control(Phased, nn.Module):
     """rec + beta KL with the controller's beta. `weight` is beta_max; the attribute `weight` is the beta of the last step."""
 
     integral: Tensor
@@ -69,6 +72,19 @@ class Control(nn.Module):
         beta, integral = self.answer(float(loss.terms["kl"].detach()))
         self.beta.fill_(beta)
         self.integral.fill_(integral)
+
+    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """A KL that is not at the set point, or a beta that still moves."""
+        told = f"set_point={self.set_point:g}: the controller has not settled: "
+        if not rows:
+            return None
+        kl, beta = rows[-1]["kl"], float(self.beta)
+        if abs(kl - self.set_point) > max(NEAR * self.set_point, NEAR):
+            return told + f"the KL ended at {kl:.2f} nats in training mode, with beta at {beta:.3f}"
+        before = earlier(rows)["weight"]
+        if abs(beta - before) > NEAR * max(beta, before):
+            return told + f"beta went from {before:.3f} to {beta:.3f} in the last part of training"
+        return None
 
 
 def logistic(x: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from uncollapse.errors import number
+from uncollapse.phases import Phased
 from uncollapse.posteriors.normal import Posterior
 from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Schedule, at, end_of
@@ -24,7 +25,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class ELBO:
+class ELBO(Phased):
     """nll [B], q, z [B, D], position in epochs, batch -> Loss. `weight` is a number >= 0 or a schedule."""
 
     weight: Schedule = 1.0

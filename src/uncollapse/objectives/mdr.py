@@ -16,7 +16,7 @@ collapsed one drives it up again, without end. Differences: their code takes |u|
 0 where ours stops; and by a slip in a name their Adam steps u as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,14 +24,16 @@ from torch import Tensor, nn
 
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.phases import Phase, Phased
 from uncollapse.posteriors.normal import Posterior
-from uncollapse.schedules import Schedule, at
+from uncollapse.schedules import Schedule, at, weight_phases
 
 START = 1.01
 DECAY, EPS = 0.99, 1e-8  # of RMSprop, the defaults that the authors use
+NEAR = 0.1  # of the rate: how close a settled KL is to it
 
 
-class MinimumRate(nn.Module):
+class MinimumRate(Phased, nn.Module):
     """rec + w KL + u (rate - KL), w a number or a schedule; a rate of 0 is always kept, and then u is 0 for ever."""
 
     multiplier: Tensor
@@ -55,6 +57,22 @@ class MinimumRate(nn.Module):
         plain = self.elbo(nll, q, z, epoch, batch)
         constraint = self.multiplier * (self.rate - plain.terms["kl"])
         return Loss(plain.total + constraint, {**plain.terms, "constraint": constraint}, self.weight(epoch))
+
+    def phases(self) -> list[Phase]:
+        """The schedule of w, which `weight` does not show."""
+        return weight_phases(self.elbo.weight)
+
+    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """A KL below the rate, or one above it that the multiplier still asks to be larger."""
+        if not rows or self.rate == 0:
+            return None
+        kl, u = rows[-1]["kl"], float(self.multiplier)
+        told = f"rate={self.rate:g}: the multiplier has not settled: the KL ended at {kl:.2f} nats in training mode"
+        if kl < (1 - NEAR) * self.rate:
+            return f"{told}, below the rate, with the multiplier at {u:.3f}"
+        if u > 0 and kl > (1 + NEAR) * self.rate:
+            return f"{told}, above the rate, though the multiplier is still {u:.3f} and not 0"
+        return None
 
     @torch.no_grad()
     def update(self, loss: Loss) -> None:

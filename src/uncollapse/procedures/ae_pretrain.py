@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
+from uncollapse.phases import Phase, Phased
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
 
 
-class AEPretrain(nn.Module):
+class AEPretrain(Phased, nn.Module):
     """pretrain_epochs >= 0; with 0 nothing is reset. Buffer `settled`: the decoder has started anew and the VAE is being trained."""
 
     settled: Tensor
@@ -37,6 +38,21 @@ class AEPretrain(nn.Module):
     def begin(self, training: Training) -> None:
         """Remember the decoder's initial weights. Runs before a checkpoint is restored, so they need not be in it."""
         self.initial = [parameter.detach().clone() for parameter in training.model.parts()["decoder"]]
+
+    def phases(self) -> list[Phase]:
+        """The autoencoder."""
+        if self.pretrain_epochs == 0:
+            return []
+        return [
+            Phase(
+                {"pretrain_epochs": self.pretrain_epochs},
+                f"procedure.pretrain_epochs={self.pretrain_epochs:g}",
+                self.pretrain_epochs,
+                lambda epoch: "while the model is still an autoencoder",
+                "the VAE is never trained",
+                lambda epochs: f"pretrain_epochs below {epochs:.3g}",
+            )
+        ]
 
     def step(self, training: Training, batch: Any) -> Loss:
         # the same position that the schedule reads, so the KL counts from the very step at which the decoder is new

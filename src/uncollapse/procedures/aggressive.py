@@ -16,6 +16,7 @@ over the part that is stepped (there over the whole model); and I(x; z) is measu
 mixtures of single batches of 32, whose ceiling of ln 32 = 3.5 nats a working code exceeds).
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,14 +27,16 @@ from uncollapse.errors import whole
 from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
 from uncollapse.metrics.information import code_gains
 from uncollapse.objectives.elbo import Loss
+from uncollapse.phases import Phase, Phased
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
 
 EXAMPLES = 1000  # of the validation split, always the same
+LEARNED = 0.1  # nats of I(x; z) below which the phase has done nothing
 POPULATION = 2000  # training examples from which batch-norm heads get the statistics that I(x; z) is measured with
 
 
-class Aggressive(nn.Module):
+class Aggressive(Phased, nn.Module):
     """inner_max: encoder steps before a decoder step, at most (0: the ordinary training); inner_check: over how many losses are averaged.
 
     Buffers: `aggressive` (whether the phase goes on), `information` (I(x; z) at the last look, nats; 0 at the start, where codes say
@@ -73,6 +76,32 @@ class Aggressive(nn.Module):
                 if total >= before:
                     return
                 before, total = total, 0.0
+
+    def phases(self) -> list[Phase]:
+        """The first epoch: only after it the phase can end."""
+        if self.inner_max == 0:
+            return []
+        return [
+            Phase(
+                {"inner_max": self.inner_max},
+                f"procedure.inner_max={self.inner_max}",
+                1.0,
+                lambda epoch: "before the first look at whether the aggressive phase should end",
+                "encoder and decoder are never trained together",
+                lambda epochs: "inner_max=0",
+            )
+        ]
+
+    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """A phase that never ended, or that ended although the codes had not begun to say anything."""
+        if self.inner_max == 0:
+            return None
+        told = f"I(x; z) was {float(self.information):.2f} nats at the last look"
+        if self.aggressive:
+            return f"the aggressive phase never ended: {told} and still grew"
+        if float(self.information) < LEARNED:
+            return f"the aggressive phase ended before the codes said anything: {told}"
+        return None
 
     def look(self, training: Training) -> None:
         """Aggressive training is over for good once the codes say no more than at the last look."""

@@ -28,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from uncollapse.errors import MOST_DEPTH, InputError, number, whole
 from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
+from uncollapse.phases import Phased
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.normal import DiagonalGaussian
 from uncollapse.posteriors.precision import wide
@@ -36,7 +37,7 @@ from uncollapse.schedules import at
 
 
 @dataclass(frozen=True)
-class SemiAmortized:
+class SemiAmortized(Phased):
     """svi_steps >= 0 (0: the ordinary training), svi_lr > 0, 0 <= svi_momentum < 1, svi_clip > 0 (a step's gradient, per example)."""
 
     svi_steps: int

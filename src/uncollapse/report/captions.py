@@ -7,6 +7,7 @@ import pandas as pd
 from .codes import SATURATED, collapse_rows, probe_rows
 from .curves import TOGETHER, far_above, heat_map, map_top, mapped_runs, validation
 from .finals import MOST_MOMENTS, costs, measured, moment_runs, tau_series
+from .notes import bound_note, caption_note
 from .plane import ceilings, exact
 from .stats import finished, outlying
 from .style import MOST_GROUPS, crowded
@@ -70,6 +71,7 @@ def cost(runs: pd.DataFrame) -> str:
         + at_edge(shown, "d_nll")
         + not_shown(shown["order"].nunique())
         + lacking(runs[runs["head"] != "plain"], shown, "a plain run of their seed with nll")
+        + bound_note(finished(runs))
         + left_out(runs)
     )
 
@@ -84,6 +86,7 @@ def cost_benefit(runs: pd.DataFrame) -> str:
         + by_slot(shown)
         + at_edge(shown, "d_nll")
         + lacking(runs[runs["head"] != "plain"], shown, "a plain run of their seed with nll")
+        + bound_note(finished(runs))
         + left_out(runs)
     )
 
@@ -294,7 +297,7 @@ def lacking(runs: pd.DataFrame, shown: pd.DataFrame, what: str) -> str:
 
 
 def left_out(runs: pd.DataFrame) -> str:
-    """Which runs are too young or too dead for final metrics."""
+    """Which runs are too young or too dead for final metrics; and of which weights the metrics are, as every such caption must say."""
     count = runs["status"].value_counts()
     missing = [f"{count[status]} {status}" for status in ENDS if status in count]
-    return f" Runs left out: {', '.join(missing)}." if missing else ""
+    return (f" Runs left out: {', '.join(missing)}." if missing else "") + caption_note(runs)

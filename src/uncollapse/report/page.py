@@ -9,13 +9,14 @@ from tabulate import tabulate
 from .figures import Shown, draw_all
 from .files import MARK, claimed, put, template
 from .folders import is_run
+from .notes import cut_note, weights_note
 from .results import Study, read_study
 from .samples import Sampled, all_samples
 from .stats import finished
 from .style import FORMATS
-from .tables import Table, all_tables, written
+from .tables import Table, all_tables, bound_text, written
 
-TERMINAL = ("group", "n", "nll", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
+TERMINAL = ("group", "n", "nll", "nll_ess", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
 SHORTENED = "Paths are shortened to … here: config.yaml in a run's folder begins with its command as typed."
 MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and runs without an end, that a page lists
 
@@ -93,5 +94,6 @@ def distinct(facts: pd.Series) -> list[tuple[str, int]]:
 def terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, [name.split(" (")[0] in TERMINAL for name in table.text.columns]]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
-    notes = f"\n\nNotes on files: {len(study.notes):,}, on the page." if study.notes else ""
-    return f"{study.name}: {status_counts(study.runs)}\n\n{lines}{notes}"
+    files = f"Notes on files: {len(study.notes):,}, on the page." if study.notes else ""
+    notes = [note for note in (bound_text(study.runs), cut_note(study.runs), weights_note(study.runs), files) if note]
+    return "\n\n".join([f"{study.name}: {status_counts(study.runs)}", lines, *(["\n".join(notes)] if notes else [])])

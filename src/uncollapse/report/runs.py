@@ -25,9 +25,12 @@ TESTED = (  # on test rows and in the summary, beside METRICS
     "marginal_kl", "marginal_kl_se", "total_correlation", "dimension_kl",
 )  # fmt: skip
 EVALUATED = (  # in the summary once scripts/evaluate.py has been there
-    "nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ppl", "oracle_gap", "oracle_gap_se",
-    "probe", "probe_se", "probe_labels",
+    "nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ess", "nll_ess_low", "nll_bias", "nll_bias_se",
+    "nll_ppl", "oracle_gap", "oracle_gap_se", "probe", "probe_se", "probe_chance", "probe_labels",
 )  # fmt: skip
+ENDED = ("best_step", "steps_planned", "stopped_early", "final_weight", "schedule_complete")  # how training ended
+BOTH = ("nelbo", "kl", "mi", "shuffle_gap")  # test metrics in which the last weights are held against the best
+LAST = ("last_step", *(f"last_{name}{end}" for name in BOTH for end in ("", "_se")))  # of the last weights
 SAMPLED = (  # and with --metrics samples
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_lm_ppl_data", "sample_distinct", "sample_novel",
     "sample_self_bleu", "sample_self_bleu_data", "sample_words",
@@ -132,7 +135,7 @@ def parse_row(line: bytes, odd: list[str]) -> dict[str, Any] | None:
         kept = {key: row.get(key) for key in ROW_KEYS}
         kept["step"] = int(row["step"])
         if row["split"] == "test":
-            kept |= {key: row.get(key) for key in (*TESTED, "moments", "collapse")}
+            kept |= {key: row.get(key) for key in (*TESTED, "moments", "collapse", "weights")}
         kept["kl_per_dim"] = np.array(row.get("kl_per_dim") or [], dtype=float)
         return kept if row["mode"] else None
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -174,9 +177,16 @@ def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> d
     if done:
         evaluation |= summary
         training |= summary.get("train_mode") or {}
+    evaluation["probe_chance"] = chance(evaluation)
+    ended = summary if done else {}
+    last = mapping(ended.get("last"))
     machine = {key: summary[key] for key in ("versions", "threads", "device") if summary.get(key) is not None}
     return {
         **{key: number(evaluation.get(key)) if done else np.nan for key in (*METRICS, *TESTED, *EVALUATED, *SAMPLED)},
+        **{key: number(ended.get(key)) for key in ENDED},
+        **{key: number(last.get(key.removeprefix("last_"))) for key in LAST},
+        "weights": str(ended.get("weights") or ""),
+        "unfinished": sentences(ended.get("unfinished")),
         "kl_train_mode": number(training.get("kl")) if done else np.nan,
         "moments": evaluation.get("moments") if done else None,
         "moments_train_mode": training.get("moments") if done else None,
@@ -204,8 +214,26 @@ def named_curves(curves: Any) -> Any:
     return {**curves, "factors": shown_keys(factors)}
 
 
+def chance(evaluation: dict[str, Any]) -> Any:
+    """The chance level of the probe: as the result says it, else the mean over the factors of its curves."""
+    factors = mapping(mapping(evaluation.get("probe_curves")).get("factors")).values()
+    known = [number(mapping(factor).get("chance")) for factor in factors]
+    stated = evaluation.get("probe_chance")
+    return stated if stated is not None or not known else float(np.mean(known))
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def sentences(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else ""
+
+
 def last_test(rows: list[dict[str, Any]], mode: str) -> dict[str, Any]:
-    return dict(next((row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode), {}))
+    """Of the best weights."""
+    found = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
+    return dict(next((row for row in found if row.get("weights") != "last"), {}))
 
 
 def number(value: Any) -> float:

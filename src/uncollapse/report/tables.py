@@ -7,26 +7,32 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .runs import EVALUATED, METRICS, SAMPLED, TESTED
+from .notes import BOUND, CUT, FEW, TILTED, cut_note, cut_off, few_samples, tilted, weights_note
+from .runs import BOTH, ENDED, EVALUATED, LAST, METRICS, SAMPLED, TESTED
 from .stats import against_plain, by_group, finished, paired_difference, plain_of, relative_time, summarise
 
-PAIRED = ("nll", "kl", "mi", "shuffle_gap", "probe", "nelbo", "rec")
+PAIRED = ("nll", "nll_bias", "kl", "mi", "shuffle_gap", "probe", "nelbo", "rec")
 SHOWN = (
-    "nll", "ppl", "kl", "mi", "au", "shuffle_gap", "probe", "oracle_gap", "nelbo", "rec", "floor", "kl_minus_floor",
+    "nll", "nll_ess", "ppl", "kl", "mi", "au", "shuffle_gap", "probe", "oracle_gap", "nelbo", "rec", "floor", "kl_minus_floor",
 )  # fmt: skip
-NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, *SAMPLED, "seconds_per_step", "kl_train_mode")
+NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, *SAMPLED, "seconds_per_step", "kl_train_mode", *ENDED, *LAST)
+IN_CSV = (  # of groups, beside what the text shows
+    "nll_ppl", "marginal_kl", "nll_bias", "d_nll_bias", "nll_ess_low", "probe_chance", "final_weight",
+    *(f"last_{metric}" for metric in BOTH),
+)  # fmt: skip
 NONE = "–"
 FORMULA = tuple("=+-@＝＋－＠")  # what a cell of a spreadsheet must not begin with
 LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print; wider tables go on below
 HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time", "d_nll": "nll - plain"}
 DIGITS = {
-    "au": 1, "probe": 3, "sample_grammatical": 3, "sample_distinct": 3, "sample_novel": 3, "sample_self_bleu": 1,
+    "au": 1, "nll_ess": 1, "probe": 3, "sample_grammatical": 3, "sample_distinct": 3, "sample_novel": 3, "sample_self_bleu": 1,
     "sample_self_bleu_data": 1, "sample_words": 1, "sample_lm_ppl": 1, "sample_lm_ppl_data": 1, "response_bleu4": 2,
     "response_distinct_1": 4, "response_distinct_1_data": 4, "response_distinct_2": 3, "response_distinct_2_data": 3,
     "response_variety": 3, "response_words": 1, "response_words_data": 1,
 }  # fmt: skip
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    CUT: r"\dag{}", TILTED: r"\ddag{}",
     "[": "{[}", "]": "{]}", "*": "{*}", "…": r"\ldots{}", "→": r"$\rightarrow$", "↑": r"$\uparrow$",
     "≤": r"$\leq$", "≥": r"$\geq$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "±": r"$\pm$", "−": "$-$", "–": "--", "²": "$^2$", **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -50,29 +56,37 @@ def all_tables(runs: pd.DataFrame) -> list[Table]:
 
 def summary(runs: pd.DataFrame) -> Table:
     """One line per group: mean and half-width of the t-interval over its finished seeds, and how its runs stand."""
-    metrics = [SHOWN[0], "d_nll", *SHOWN[1:], "relative_time"]
-    d_nll = against_plain(runs, "nll").where(runs["head"] != "plain")
-    statistics = summarise(
-        runs.assign(relative_time=relative_time(runs), d_nll=d_nll), [*metrics, "nll_ppl", "marginal_kl"]
-    )
+    metrics = ["nll", "nll_ess", "d_nll", *SHOWN[2:], "relative_time"]
+    other = runs["head"] != "plain"
+    d_nll, d_nll_bias = (against_plain(runs, name).where(other) for name in ("nll", "nll_bias"))
+    derived = runs.assign(relative_time=relative_time(runs), d_nll=d_nll, d_nll_bias=d_nll_bias)
+    statistics = summarise(derived, [*metrics, *IN_CSV])
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=["done", "failed", "unfinished"], fill_value=0).rename(columns={"done": "n"})
     names = runs.drop_duplicates("order").set_index("order")[["group", "head", "label", "overrides", "changes"]]
-    numbers = names.join(counts).join(statistics).join(ceilings(runs))
+    numbers = names.join(counts).join(statistics).join(ceilings(runs)).join(warned(runs))
     text = pd.DataFrame(
         {
-            "group": numbers["group"],
+            "group": marked(numbers["group"], numbers["cut_off"] > 0, after=f" {CUT}"),
             "changes": numbers["changes"],
             "n": [seeds_cell(*row) for row in counts.itertuples(index=False)],
         }
     )
     one = one_ceiling(numbers)
-    special = {"ppl": ppl_cells(numbers), "mi": mi_cells(numbers, with_ceiling=not one)}
+    chance = one_chance(numbers)
+    bound = numbers["few_samples"] > 0
+    special = {
+        "nll": marked(cells(numbers, "nll"), bound, f"{BOUND} "),
+        "d_nll": marked(cells(numbers, "d_nll", sign="+"), biased(numbers), after=f" {TILTED}"),
+        "oracle_gap": marked(cells(numbers, "oracle_gap"), bound, f"{BOUND} "),
+        "ppl": ppl_cells(numbers),
+        "mi": mi_cells(numbers, with_ceiling=not one),
+        "probe": probe_cells(numbers, with_chance=np.isnan(chance)),
+    }
     headers = HEADERS | ({"mi": f"mi (ceiling {one:.2f})"} if one else {})
+    headers |= {} if np.isnan(chance) else {"probe": f"probe (chance {chance:.3f})"}
     for metric in metrics:
-        text[headers.get(metric, metric)] = special.get(metric) or cells(
-            numbers, metric, DIGITS.get(metric), sign="+" * (metric == "d_nll")
-        )
+        text[headers.get(metric, metric)] = special.get(metric) or cells(numbers, metric, DIGITS.get(metric))
     return Table("summary", summary_title(runs, text), numbers.reset_index(drop=True), filled(text))
 
 
@@ -89,10 +103,49 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         "nll - plain: paired by seed." if "nll - plain" in filled(text) else "",
         "changes: the slots of the config that differ from plain's." if "changes" in filled(text) else "",
         f"probe: accuracy at {low_to_high(labels)} labels." if len(labels) else "",
-        "≤: from nelbo, an upper bound." if "≤" in marks else "",
+        "≤: from nelbo, an upper bound." if loose_ppl(runs) else "",
+        bound_text(runs),
+        f"{TILTED}: its bias at this number of samples is comparable with its interval." if TILTED in marks else "",
         "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound." if "≥" in marks else "",
+        cut_note(runs),
+        weights_note(runs),
     ]
     return " ".join(filter(None, parts))
+
+
+def bound_text(runs: pd.DataFrame) -> str:
+    """What ≤ before an nll, and what comes from it, means; '' where no run has it."""
+    if not few_samples(finished(runs)).any():
+        return ""
+    return (
+        f"≤ at nll, ppl, oracle_gap: a seed with fewer than {FEW} effective samples (nll_ess) on average or in most examples, so "
+        "an upper bound that more samples would lower."
+    )
+
+
+def loose_ppl(runs: pd.DataFrame) -> bool:
+    """Whether a group's perplexity comes from nelbo."""
+    done = finished(runs)
+    return bool((done.groupby("order")["nll_ppl"].count()[done.groupby("order")["ppl"].count() > 0] == 0).any())
+
+
+def warned(runs: pd.DataFrame) -> pd.DataFrame:
+    """Per group (index `order`): how many of its finished runs were cut off, and how many have an nll that is only a bound."""
+    done = finished(runs)
+    marks = pd.DataFrame({"order": done["order"], "cut_off": cut_off(done), "few_samples": few_samples(done)})
+    return marks.groupby("order").sum()
+
+
+def biased(numbers: pd.DataFrame) -> list[bool]:
+    """Where a difference of nll has a bias as large as its interval."""
+    rows = numbers[["d_nll_mean", "d_nll_half", "d_nll_bias_mean"]].to_numpy(dtype=float).tolist()
+    return [tilted(*row) for row in rows]
+
+
+def one_chance(numbers: pd.DataFrame) -> float:
+    """The chance level that all probes share; nan where they differ or none is known."""
+    values = numbers.loc[numbers["probe_n"] > 0, "probe_chance_mean"].to_numpy(dtype=float)
+    return float(values[0]) if values.size and np.ptp(values) < 0.0005 else np.nan
 
 
 def low_to_high(values: pd.Series) -> str:
@@ -126,11 +179,18 @@ def paired(runs: pd.DataFrame) -> Table:
     numbers = pd.DataFrame([difference(done[order], done[plain]) for order, plain in pairs], columns=columns)
     numbers = numbers[numbers["n"] > 0]
     text = numbers[["group", "against", "n"]].astype(str)
+    cut = text["group"].isin(runs.loc[cut_off(runs), "group"])
+    text["group"] = marked(text["group"], cut, after=f" {CUT}")
     for metric in PAIRED:
         text[HEADERS.get(metric, metric)] = cells(numbers, f"d_{metric}", DIGITS.get(metric), sign="+")
+    text["nll"] = marked(text["nll"], biased(numbers), after=f" {TILTED}")
     title = "Test metrics minus plain's on shared seeds (nats; probe: accuracy), mean ± half-width of the paired t-interval (95 %)."
     if (finished(runs)["mi_saturated"] == 1).any():
         title += " A saturated mi (≥ in the summary) is a lower bound, and its differences are not exact."
+    if cut.any():
+        title += f" {CUT}: cut off, see the summary."
+    if any(TILTED in cell for cell in text["nll"]):
+        title += f" {TILTED}: nll_bias, the part of the difference that more samples would take away, is comparable with its interval."
     return Table("paired", title, numbers, filled(text))
 
 
@@ -174,14 +234,26 @@ def samples(runs: pd.DataFrame) -> Table:
 def every_run(runs: pd.DataFrame) -> Table:
     """Every run with all its numbers; the text has what a reader compares."""
     names = ["group", "seed", "status", "step"]
-    numbers = runs[["folder", "head", *names, *NUMBERS, "commit", "tree_changed", "message", "command"]]
+    numbers = runs[
+        ["folder", "head", *names, *NUMBERS, "weights", "unfinished", "commit", "tree_changed", "message", "command"]
+    ]
     columns = [*names, *SHOWN, "seconds_per_step", "kl_train_mode", "message"]
     text = pd.DataFrame({name: [plain_cell(value, DIGITS.get(name)) for value in runs[name]] for name in columns})
-    exact = runs["nll_ppl"].notna()
+    exact, bound = runs["nll_ppl"].notna(), few_samples(runs)
     shown_ppl = [plain_cell(value) for value in runs["nll_ppl"].where(exact, runs["ppl"])]
-    text["ppl"] = marked(shown_ppl, ~exact, "≤ ")
+    text["ppl"] = marked(shown_ppl, ~exact | bound, "≤ ")
+    for name in ("nll", "oracle_gap"):
+        text[name] = marked(text[name], bound, "≤ ")
+    text["probe"] = [
+        chance_beside(cell, chance) for cell, chance in zip(text["probe"], runs["probe_chance"], strict=True)
+    ]
+    text["group"] = marked(text["group"], cut_off(runs), after=f" {CUT}")
+    text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
     text["mi"] = marked(text["mi"], runs["mi_saturated"] == 1, "≥ ")
-    title = "Every run; test metrics of the finished ones (≤: from nelbo, an upper bound; ≥: saturated, a lower bound)."
+    title = (
+        f"Every run; test metrics of the finished ones (≤: from nelbo, or from fewer than {FEW} effective samples, an upper bound; "
+        f"≥: saturated, a lower bound; {CUT}: cut off, see its message)."
+    )
     return Table(
         "runs", f"{title} Standard errors over examples are in the csv.", numbers, filled(text.rename(columns=HEADERS))
     )
@@ -197,9 +269,9 @@ def cells(numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: s
 
 
 def ppl_cells(numbers: pd.DataFrame) -> list[str]:
-    """From nll where a seed of the group has it, else from nelbo and marked as an upper bound."""
+    """From nll where a seed of the group has it, else from nelbo and marked as an upper bound; also where nll is one."""
     bounds = marked(cells(numbers, "ppl"), numbers["nll_ppl_n"] == 0, "≤ ")
-    pairs = zip(cells(numbers, "nll_ppl"), bounds, strict=True)
+    pairs = zip(marked(cells(numbers, "nll_ppl"), numbers["few_samples"] > 0, "≤ "), bounds, strict=True)
     return [bound if better == NONE else better for better, bound in pairs]
 
 
@@ -215,9 +287,21 @@ def mi_cells(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
     ]
 
 
-def marked(texts: Iterable[str], where: Iterable[bool], mark: str) -> list[str]:
-    """The mark before the cells that hold a number and are to have it."""
-    return [mark + text if bad and text != NONE else text for text, bad in zip(texts, where, strict=True)]
+def probe_cells(numbers: pd.DataFrame, with_chance: bool) -> list[str]:
+    """'0.913 ± 0.010 (chance 0.367)' where groups differ in the chance level."""
+    texts = cells(numbers, "probe", DIGITS["probe"])
+    if not with_chance:
+        return texts
+    return [chance_beside(text, chance) for text, chance in zip(texts, numbers["probe_chance_mean"], strict=True)]
+
+
+def chance_beside(text: str, chance: float) -> str:
+    return text if text == NONE or np.isnan(chance) else f"{text} (chance {chance:.3f})"
+
+
+def marked(texts: Iterable[str], where: Iterable[bool], before: str = "", after: str = "") -> list[str]:
+    """A mark before or after the cells that hold something and are to have it."""
+    return [before + text + after if bad and text != NONE else text for text, bad in zip(texts, where, strict=True)]
 
 
 def filled(text: pd.DataFrame) -> pd.DataFrame:
