@@ -189,6 +189,16 @@ def assert_same(one: Path, other: Path) -> None:
     assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
 
 
+def test_a_checkpoint_from_before_to_beat_was_kept_resumes(tmp_path: Path) -> None:
+    run_here(tmp_path, "plain")
+    folder = folder_of(tmp_path, "plain")
+    before, state = rows(folder), torch.load(folder / "state.pt", weights_only=True)
+    del state["to_beat"]
+    torch.save(state, folder / "state.pt")
+    (folder / "done").unlink()
+    assert run_here(tmp_path, "plain") == "done" and rows(folder) == before
+
+
 def test_a_truncated_checkpoint_is_one_sentence_and_stays(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     folder = folder_of(tmp_path, "plain")

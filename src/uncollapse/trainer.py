@@ -314,6 +314,7 @@ class Trainer:
                 optimizer.load_state_dict(state["optimizers"][part])
             state_of(self.objective).load_state_dict(state["objective"])
             state_of(self.procedure).load_state_dict(state["procedure"])
+            state.setdefault("to_beat", state["best"])  # not in checkpoints of version 0.1
             self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"{path}: not a checkpoint of this model ({str(error).splitlines()[0]})") from error
