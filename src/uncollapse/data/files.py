@@ -1,6 +1,6 @@
 """Sentences from the user's own files or from the hub, tokenised once and cached by content.
 
-Files are plain, .gz or .xz, one sentence a line in UTF-8; with `labels` a line is label TAB text.
+Files are plain or compressed: one sentence a line in UTF-8 (with `labels` a line is label TAB text), or tables, of which `column` is read.
 """
 
 import fcntl
@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,24 +17,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.data.blocks import Lines, find_part
+from uncollapse.data.blocks import Lines, Rows, Source, find_part
 from uncollapse.data.corpus import Corpus, sentences
-from uncollapse.data.hub import at_most, hub_parts, prepare_command
+from uncollapse.data.formats import ENDINGS, FORMATS, recognise
+from uncollapse.data.hub import at_most, hub_parts, prepare_command, rows_of
+from uncollapse.data.levels import Words, level_of
+from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape, tokenise
 from uncollapse.errors import InputError, whole
 
-FORMAT = 3  # part of the cache key: raise it when what is cached changes
+FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
-SHAPING = ("vocab_size", "min_count", "max_length")
-CHOOSING = ("subset", "column", "label", "tokenise", "train_size", "valid_size", "test_size", "split_seed")
+SHAPING = ("vocab_size", "min_count", "max_length", "level")
+CHOOSING = ("subset", "column", "label", "label_column", "tokenise", "train_size", "valid_size", "test_size", "split_seed")
 
 
 @dataclass
 class TextConfig:
-    """Text from three files, from a folder that holds train/valid/test.txt[.gz|.xz], or from a hub data set.
+    """Text from three files, from a folder that holds one for each of train, valid and test, or from a hub data set.
 
-    Files are taken as they stand, and the options from `subset` to `tokenise` are about hub sets only. The sizes are how many rows of a
+    Files are taken as they stand: `subset` and `tokenise` are about hub sets only. `column` and `label_column` are those of hub sets
+    (there `label` names the label's, too, where label_column is null) and of files that are tables. The sizes are how many rows of a
     hub set are drawn, by `split_seed`; of files, how many sentences at most, the vocabulary being that of the whole training part.
     """
 
@@ -43,13 +48,17 @@ class TextConfig:
     valid: str | None = None
     test: str | None = None
     dir: str | None = None
-    labels: bool | None = False
+    format: str = "auto"
+    labels: bool | None = None
     hub: str | None = None
     revision: str | None = None
     subset: str | None = None
     column: str = "text"
+    label_column: str | None = None
     label: str | None = None
     tokenise: bool = False
+    level: str = "word"
+    tokenizer: str | None = None
     train_size: int | None = None
     valid_size: int | None = None
     test_size: int | None = None
@@ -64,9 +73,12 @@ class TextConfig:
     def load(self) -> TextData:
         """Read, tokenise or take from the cache. InputError for anything that is missing, damaged or left empty."""
         self.check()
+        level = level_of(self.level, self.tokenizer)
+        level.check(self.vocab_size, self.min_count)
         files = self.files()
-        labelled = self.labelled() if files else self.label is not None
-        folder = Path(self.cache).expanduser() / cache_key(self, self.content(files), labelled)
+        formats = {split: recognise(path, self.format, self.column) for split, path in files.items()}
+        labelled = self.labelled(formats) if files else self.hub_label is not None
+        folder = Path(self.cache).expanduser() / cache_key(self, self.content(files, formats), labelled)
         if not (folder / "meta.json").exists():
             with alone(folder):
                 if folder.exists() and not (folder / "meta.json").exists():
@@ -74,12 +86,14 @@ class TextConfig:
                         f"{folder}: this cache folder is damaged (no meta.json); remove it and give the same command again"
                     )
                 if not (folder / "meta.json").exists():  # another process may have been first
-                    self.prepare(folder, files, labelled)
+                    self.prepare(folder, files, formats, labelled, level)
         corpora, labels, meta = fetch(folder)
+        profiles = meta["profiles"]
         if files:
-            corpora, labels = self.cut(corpora, labels)
-        name = self.label or "label"
-        return TextData(
+            whole_parts, (corpora, labels) = corpora, self.cut(corpora, labels)
+            profiles = {split: found for split, found in profiles.items() if corpora[split] is whole_parts[split]}
+        name = self.label or self.label_column or "label"
+        data = TextData(
             corpora,
             tuple(meta["vocabulary"]),
             self.batch_size,
@@ -87,16 +101,53 @@ class TextConfig:
             meta["skipped"],
             labels={split: {name: values} for split, values in labels.items()},
             classes={name: tuple(meta["classes"])} if labels else {},
+            level=level,
+            profiles=profiles,
         )
+        check_known(data.facts())
+        return data
 
-    def prepare(self, folder: Path, files: dict[str, Path], labelled: bool) -> None:
+    def prepare(
+        self, folder: Path, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None, level: Words
+    ) -> None:
         """Fill a cache folder."""
-        shape = Shape(self.vocab_size, self.min_count, self.max_length)
-        if files:
-            store(folder, {split: Lines(path, labelled) for split, path in files.items()}, shape)
-            return
-        with hub_parts(self) as parts:
+        shape = Shape(self.vocab_size, self.min_count, self.max_length, level)
+        with self.file_parts(files, formats, labelled) if files else hub_parts(self) as parts:
             store(folder, parts, shape)
+
+    @contextmanager
+    def file_parts(
+        self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
+    ) -> Iterator[dict[str, Source]]:
+        """The parts by split, tables in a folder that lasts as long."""
+        label = self.file_label if labelled else None
+        with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
+            yield {
+                split: Lines(path, labelled) if formats[split] == "text" else self.rows(path, formats[split], label, Path(scratch))
+                for split, path in files.items()
+            }
+
+    def rows(self, path: Path, format: str, label: str | None, scratch: Path) -> Rows:
+        """A file that is a table."""
+        from uncollapse.data.tables import table
+
+        columns, own = self.columns, Path(tempfile.mkdtemp(dir=scratch))
+        return rows_of(str(path), table(path, format, columns, label, own), columns, label, "data.label_column")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that make the text."""
+        return tuple(self.column.split("+"))
+
+    @property
+    def file_label(self) -> str:
+        """The label column of a file."""
+        return self.label_column or self.label or "label"
+
+    @property
+    def hub_label(self) -> str | None:
+        """The label column of a hub set."""
+        return self.label_column or self.label
 
     def cut(
         self, corpora: dict[str, Corpus], labels: dict[str, np.ndarray]
@@ -116,6 +167,10 @@ class TextConfig:
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
         check_batching(self.batch_size, self.batching)
+        if self.format not in FORMATS:
+            raise InputError(f"data.format={self.format}: allowed are {', '.join(FORMATS)}")
+        if self.labels is False and self.label_column is not None:
+            raise InputError(f"data.labels=false data.label_column={self.label_column}: one says that there are no labels")
         whole("data.min_count", self.min_count, 1)
         whole("data.split_seed", self.split_seed, 0)
         for name in ("vocab_size", "max_length", *(f"{split}_size" for split in SPLITS)):
@@ -125,7 +180,7 @@ class TextConfig:
     def files(self) -> dict[str, Path]:
         """The three files by split; empty when the hub is meant."""
         if self.dir is not None:
-            return {split: find_split(Path(self.dir).expanduser(), split, self.name) for split in SPLITS}
+            return {split: find_split(Path(self.dir).expanduser(), split, self.name, self.format) for split in SPLITS}
         named = {split: getattr(self, split) for split in SPLITS}
         if self.hub is not None and not any(named.values()):
             return {}
@@ -141,22 +196,33 @@ class TextConfig:
             )
         return {split: existing(Path(path).expanduser(), f"data.{split}") for split, path in named.items() if path}
 
-    def labelled(self) -> bool:
-        """Whether lines are label TAB text; when left open (null), as prepare_data.py has noted in the folder."""
+    def labelled(self, formats: Mapping[str, str]) -> bool | None:
+        """Whether lines are label TAB text, and rows have a label; when left open (null), as prepare_data.py has noted in the folder.
+
+        None: that is open, and lines that look labelled are refused.
+        """
+        if self.label_column is not None:
+            if set(formats.values()) == {"text"}:
+                raise InputError(
+                    f"data.label_column={self.label_column}: plain text has no columns; data.labels=true reads lines of label TAB text"
+                )
+            return True
         if self.labels is not None or self.dir is None:
-            return bool(self.labels)
+            return self.labels
         manifest = Path(self.dir).expanduser() / MANIFEST
         try:
-            return bool(json.loads(manifest.read_text(encoding="utf-8"))["labels"]) if manifest.exists() else False
+            return bool(json.loads(manifest.read_text(encoding="utf-8"))["labels"]) if manifest.exists() else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{manifest}: cannot be read; say data.labels=true or data.labels=false ({error})"
             ) from error
 
-    def content(self, files: dict[str, Path]) -> dict[str, Any]:
-        """What the cache goes by: the files' digests; a hub set's name, revision and choice, or a local folder's files."""
+    def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:
+        """What the cache goes by: the files' digests and formats and the columns of tables; a hub set's name, revision and choice, or a
+        local folder's files."""
         if files:
-            return {split: file_digest(path) for split, path in files.items()}
+            found = {split: [file_digest(path), formats[split]] for split, path in files.items()}
+            return found if {*formats.values()} == {"text"} else {**found, "columns": [*self.columns, self.file_label]}
         choice = {name: getattr(self, name) for name in CHOOSING}
         local = Path(str(self.hub)).expanduser()
         if local.is_dir():
@@ -175,10 +241,11 @@ def existing(path: Path, word: str) -> Path:
     return path
 
 
-def find_split(folder: Path, split: str, name: str) -> Path:
-    """The text file of a split in a folder."""
+def find_split(folder: Path, split: str, name: str, format: str = "text") -> Path:
+    """The file of a split in a folder: of a format, or (auto) of any."""
     advice = "" if name == "text" else f"; {prepare_command(name, folder)} makes it or says how to get it"
-    return find_part(folder, split, ".txt", advice)
+    endings = [ending for own in ENDINGS.values() for ending in own] if format == "auto" else ENDINGS[format]
+    return find_part(folder, split, endings, advice)
 
 
 def file_digest(path: Path) -> str:
@@ -192,9 +259,11 @@ def file_digest(path: Path) -> str:
 # ---------------------------------------------------------------- the cache
 
 
-def cache_key(cfg: TextConfig, content: dict[str, Any], labelled: bool) -> str:
+def cache_key(cfg: TextConfig, content: dict[str, Any], labelled: bool | None) -> str:
     """A name that changes with the content and with whatever shapes the tokens, and with nothing else."""
     shaping = {key: value for key, value in asdict(cfg).items() if key in SHAPING}
+    if cfg.tokenizer is not None:
+        shaping["tokenizer"] = file_digest(Path(cfg.tokenizer).expanduser())
     key = [FORMAT, content, {**shaping, "labels": labelled}]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -228,7 +297,8 @@ def fetch(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]
     """The corpora of a cache folder and class numbers by split (none: empty), memory-mapped, and what was stored with them."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        corpora = {split: Corpus(mapped(folder, split, "tokens"), mapped(folder, split, "offsets")) for split in SPLITS}
+        arrays = ("tokens", "offsets", "chars", "bytes")
+        corpora = {split: Corpus(*(mapped(folder, split, name) for name in arrays)) for split in SPLITS}
         known = meta["classes"] is not None
         return corpora, {split: mapped(folder, split, "labels") for split in SPLITS} if known else {}, meta
     except (OSError, ValueError, EOFError, KeyError) as error:

@@ -24,8 +24,9 @@ from uncollapse.data.dialogue import DialogueConfig, from_hub
 from uncollapse.data.files import CHOOSING, MANIFEST, TextConfig, find_split
 from uncollapse.data.hub import hub_parts
 from uncollapse.data.synthetic import draw
-from uncollapse.data.text import SPLITS, split_words
+from uncollapse.data.text import SPLITS
 from uncollapse.data.tokenise import cores, in_order, progress
+from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
 
 SEED = 0  # of the synthetic set
@@ -147,7 +148,7 @@ def prepare(name: str, out: Path, overrides: Sequence[str] = (), licensed: bool 
         plan.check(name, known)
     else:
         source = {"hub": cfg.hub, "revision": cfg.revision, **{key: getattr(cfg, key) for key in CHOOSING}}
-        plan = Plan(out, source, labels=cfg.label is not None)
+        plan = Plan(out, source, labels=cfg.hub_label is not None)
         own = config_of(name, ())
         usual = isinstance(own, TextConfig) and (cfg.hub, cfg.subset) == (own.hub, own.subset)
         plan.make(tuple(f"{split}.txt" for split in SPLITS), lambda: fetched(cfg, known if usual else None), known)
