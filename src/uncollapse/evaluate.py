@@ -22,17 +22,20 @@ import torch
 
 from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import epoch_batches, near_equal
+from uncollapse.data.corpus import taken
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, whole
 from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
+from uncollapse.metrics.rates import per_size
 from uncollapse.record import plain, whole_lines
 from uncollapse.report.results import ReportError, run_folders
 from uncollapse.run import alone
 from uncollapse.subject import Subject, encoded_means, opened, read_json
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
+NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
 METRICS = ("nll", "probe", "statistics", "samples")
 MOST = 1_000_000  # codes per example: they are drawn at once
 TOLD = (  # on the line that tells of a result
@@ -62,6 +65,7 @@ class Settings:
     examples: int | None = None
     labels: tuple[int, ...] | None = None
     workers: int = 1
+    unknown: bool = True  # whether samples may hold <unk>
 
     def check(self) -> None:
         for metric in self.metrics:
@@ -86,7 +90,9 @@ class Settings:
             return f"{self.split}-nll-K{self.samples}{few}"
         if metric == "probe":
             return f"{self.split}-probe" + ("" if self.labels is None else "-" + "-".join(map(str, self.labels)))
-        return f"{self.split}-samples" if metric == "samples" else f"{self.split}-statistics{few}"
+        if metric == "samples":
+            return f"{self.split}-samples" + ("" if self.unknown else NO_UNKNOWN)
+        return f"{self.split}-statistics{few}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, metavar="N", help="a fixed random choice of N examples (default: all)")
     parser.add_argument(
         "--labels", help="label budgets of the probe, such as 100,1000 (default: 100,500,1000,2000,10000)"
+    )
+    parser.add_argument(
+        "--no-unknown", action="store_true", help="samples without <unk>, kept apart from the ordinary ones"
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)")
@@ -131,7 +140,10 @@ def understand(asked: argparse.Namespace) -> Settings:
         labels = None if asked.labels is None else tuple(sorted({int(word) for word in asked.labels.split(",")}))
     except ValueError:
         raise InputError(f"--labels {asked.labels}: allowed are whole numbers such as 100,1000") from None
-    settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers)
+    if asked.no_unknown and "samples" not in metrics:
+        raise InputError("--no-unknown: it is about samples; give --metrics samples")
+    unknown = not asked.no_unknown
+    settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers, unknown)
     settings.check()
     return settings
 
@@ -247,8 +259,12 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     tokens = [row["tokens"] for row in rows.values()]
     counted = None if None in tokens else np.concatenate([rows[i]["tokens"] for i in range(len(groups))])
     known = subject.data.log_prob.get(settings.split)
-    log_prob = None if known is None else known[seen["examples"].astype(int)]
-    return likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob)
+    order = seen["examples"].astype(int)
+    log_prob = None if known is None else known[order]
+    corpus = getattr(subject.data, "corpora", {}).get(settings.split)
+    chars, size = ((None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order)))
+    found = likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob)
+    return found | per_size(seen["nll"], chars, size, "nll", "nll_")
 
 
 def groups_of(data: Any, settings: Settings) -> list[np.ndarray]:
@@ -288,7 +304,7 @@ def samples_of(subject: Subject, settings: Settings) -> dict:
     else:
         from uncollapse.samples import look
 
-    return look(subject, settings.split)
+    return look(subject, settings.split, settings.unknown)
 
 
 FUNCTIONS: dict[str, Callable[[Subject, Settings], dict]] = {
@@ -344,7 +360,8 @@ def join(folder: Path) -> None:
     summary = read_json(path)
     summary = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != "evaluations"}
     results = {file.stem: read_json(file) for file in sorted((folder / "evaluations").glob("*.json"))}
-    test = [result for name, result in results.items() if name.startswith("test-")]
+    # what was drawn without <unk> is no description of the model
+    test = [result for name, result in results.items() if name.startswith("test-") and not name.endswith(NO_UNKNOWN)]
     test.sort(key=lambda r: (r.get("nll_examples", 0), r.get("nll_samples", 0), r.get("probe_labels", 0)))
     found = {key: value for result in test for key, value in result.items()}
     write_whole(path, (json.dumps({**found, **summary, "evaluations": results}, indent=1) + "\n").encode())

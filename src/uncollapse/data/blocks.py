@@ -101,15 +101,17 @@ class Tabs:
     first_without: int | None = None
 
     @classmethod
-    def of(cls, texts: Any, before: int) -> "Tabs":
+    def of(cls, texts: Any, before: int, any_tab: bool = True) -> "Tabs":
         """Of lines [n] with `before` others before them."""
         import pyarrow.compute as pc
 
         def matching(pattern: str) -> np.ndarray:
             return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False).astype(bool)
 
-        filled, parted = matching(r"\S"), matching(r"^[^\t]*\S[^\t]*\t.*\S")
-        one_word, without = matching(r"^ *\S+ *\t.*\S"), filled & ~parted
+        filled = matching(r"\S")
+        none = np.zeros_like(filled)
+        parted, one_word = map(matching, (r"^[^\t]*\S[^\t]*\t.*\S", r"^ *\S+ *\t.*\S")) if any_tab else (none, none)
+        without = filled & ~parted
         places = [before + int(np.argmax(found)) if found.any() else None for found in (parted, without)]
         return cls(int(filled.sum()), int(parted.sum()), int(one_word.sum()), *places)
 
@@ -203,10 +205,7 @@ class LineBlock:
     def tabs(self, texts: Any) -> Tabs | None:
         if self.source.labelled is not None:
             return None
-        if b"\t" in self.data:
-            return Tabs.of(texts, self.first)
-        filled = next((number for number, text in enumerate(texts) if text.as_py().strip()), None)
-        return Tabs(len(texts), first_without=None if filled is None else self.first + filled)
+        return Tabs.of(texts, self.first, b"\t" in self.data)
 
     def lines(self) -> Any:
         """The lines with their ends, as Arrow strings over the bytes themselves."""

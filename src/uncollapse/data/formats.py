@@ -78,10 +78,11 @@ TEXTUAL = (
 @dataclass(frozen=True)
 class Look:
     """What the beginning of a file looks like: one of FORMATS, or None (then plain text, or `foreign` says what); columns of a table
-    or of JSON objects."""
+    or of JSON objects, and the one with the longest texts."""
 
     format: str | None = None
     columns: tuple[str, ...] = ()
+    longest: str | None = None
     foreign: str | None = None
 
 
@@ -112,7 +113,7 @@ def mistaken(path: Path, format: str, seen: Look, column: str) -> str:
     found = seen.format or "text"
     option = f"data.format={found}"
     if found != "text":
-        option += f" data.column={likely(column, seen.columns, TEXT_NAMES) or column}"
+        option += f" data.column={likely(column, seen.columns, TEXT_NAMES) or seen.longest or column}"
     return f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
 
 
@@ -165,7 +166,10 @@ def json_look(text: str, lines: Sequence[str]) -> Look | None:
     first, filled = leading_object(start), [line for line in lines if line.strip()]
     found = [*filter(None, map(json_object, filled))]
     if first or 2 * len(found) > len(filled):
-        return Look("json", tuple(dict.fromkeys(key for item in [first or {}, *found] for key in item)))
+        found = [first or {}, *found]
+        texts = {key: len(value) for item in found for key, value in item.items() if isinstance(value, str)}
+        columns = tuple(dict.fromkeys(key for item in found for key in item))
+        return Look("json", columns, max(texts, key=lambda key: texts[key], default=None))
     if re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start) and len(text) >= HEAD // 2:  # an object longer than what is looked at
         return Look("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
     return None
@@ -199,23 +203,40 @@ def leading_object(text: str) -> dict[str, Any] | None:
 def table_look(lines: Sequence[str]) -> Look | None:
     """A header of names, and rows of as many cells that are no prose: quoted, or numbers, or under names that tables have."""
     for delimiter in DELIMITERS:
-        quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-        rows = [row for row in cells(lines, delimiter, quoting) if row]
-        if len(rows) < 2 or len(rows[0]) < 2:
+        rows = cells(lines, delimiter, csv.QUOTE_MINIMAL)
+        if not even(rows):
+            rows = cells(lines, delimiter, csv.QUOTE_NONE) if delimiter == "\t" else []
+        if not even(rows):
             continue
         header, body = rows[0], rows[1:]
-        even = all(len(row) == len(header) for row in body[:-1]) and len(body[-1]) <= len(header)
         names = len(set(header)) == len(header) and all(re.fullmatch(r"[^\W\d][\w.-]{0,39}", name) for name in header)
-        if even and names and (known(header) or (len(body) > 1 and (quoted(lines[1:], delimiter) or numbers(body)))):
-            return Look("tsv" if delimiter == "\t" else "csv", tuple(header))
+        if names and (known(header) or (len(body) > 1 and (quoted(lines[1:], delimiter) or numbers(body)))):
+            sizes = {name: sum(map(len, column)) for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)}
+            longest = max(sizes, key=lambda name: sizes[name], default=None)
+            return Look("tsv" if delimiter == "\t" else "csv", tuple(header), longest)
     return None
 
 
 def cells(lines: Sequence[str], delimiter: str, quoting: int) -> list[list[str]]:
+    """The rows that hold anything, none where quotes contradict the dialect; the last may be cut."""
+    rows: list[list[str]] = []
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     try:
-        return list(csv.reader(lines, delimiter=delimiter, quoting=quoting))
+        rows += filter(None, reader)
     except csv.Error:
-        return []
+        return rows if reader.line_num == len(lines) and len(rows) > 1 else []
+    return rows
+
+
+def even(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether these are a header of several cells and rows of as many; the last may be cut."""
+    if len(rows) < 2 or len(rows[0]) < 2:
+        return False
+    return all(len(row) == len(rows[0]) for row in rows[:-1]) and len(rows[-1]) <= len(rows[0])
+
+
+def full(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[Sequence[str]]:
+    return [row for row in rows if len(row) == len(header)]
 
 
 def known(header: Sequence[str]) -> bool:
@@ -231,8 +252,8 @@ def quoted(lines: Sequence[str], delimiter: str) -> bool:
 
 def numbers(rows: Sequence[Sequence[str]]) -> bool:
     """Whether a column holds numbers only."""
-    full = [row for row in rows if len(row) == len(rows[0])]
-    return any(all(re.fullmatch(r"-?\d+([.]\d+)?", cell.strip()) for cell in column) for column in zip(*full, strict=True))
+    columns = zip(*full(rows, rows[0]), strict=True)
+    return any(all(re.fullmatch(r"-?\d+([.]\d+)?", cell.strip()) for cell in column) for column in columns)
 
 
 # ---------------------------------------------------------------- which column is meant

@@ -14,6 +14,7 @@ RISE, LEAST = 3, 0.05  # so many times the share of training, and at least this
 FAR, LONG = 20, 500  # a sentence of so many times the median, and at least so many tokens
 LARGE = 100_000  # entries of a vocabulary
 CHUNK = 1 << 22
+SPACELESS = "data.level=char reads characters, data.level=byte bytes, data.level=tokens data.tokenizer=FILE subwords"
 UNITS = {"word": "words", "char": "characters", "byte": "bytes", "tokens": "tokens"}
 
 
@@ -72,8 +73,7 @@ def warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
     few = [split for split, mean in words.items() if mean < ONE_WORD]
     if level == "word" and few:
         found.append(
-            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a line), as in text without spaces; "
-            "data.level=char reads characters, data.level=tokens data.tokenizer=FILE subwords"
+            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a line), as in text without spaces; {SPACELESS}"
         )
     for split, share in unknown.items():
         if share > MUCH:
@@ -116,9 +116,11 @@ def check_known(facts: Mapping[str, Any]) -> None:
     for split, share in facts["unknown"].items():
         if share > TOO_MUCH:
             unit, mean = UNITS[facts["level"]], facts["words_per_sentence"][split]
+            spaceless = facts["level"] == "word" and mean < ONE_WORD
+            advice = SPACELESS if spaceless else remedy(facts["level"])
             raise InputError(
                 f"data.{split}: {percent(share)} of its {unit} are <unk> (vocabulary {facts['vocab']:,}, {mean:.1f} {unit} a line), "
-                f"allowed is at most {TOO_MUCH:.0%}; {remedy(facts['level'])}"
+                f"allowed is at most {percent(TOO_MUCH)}; {advice}"
             )
 
 
@@ -128,7 +130,7 @@ def percent(share: float) -> str:
         return "less than 0.01 %"
     if 0.9999 < share < 1:
         return "more than 99.99 %"
-    return f"{share:.0%}".replace("%", " %") if share in (0, 1) else f"{100 * share:.2f} %"
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + " %"
 
 
 def suggested(median: float) -> int:

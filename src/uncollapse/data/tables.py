@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from uncollapse.data.formats import DELIMITERS, HEAD, LABEL_NAMES, TEXT_NAMES, beginning, likely
+from uncollapse.data.formats import DELIMITERS, HEAD, LABEL_NAMES, TEXT_NAMES, beginning, cells, even, likely
 from uncollapse.data.packed import compression, reading
 from uncollapse.errors import InputError
 
@@ -30,12 +30,14 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
     import datasets
     import pyarrow as pa
 
+    if not beginning(path)[0].strip():
+        raise InputError(f"{path}: the file is empty")
     wanted = list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
     stream = scratch / "rows.arrow"
     try:
         batches = BATCHES[format](path, wanted, label, scratch)
         first = next(batches, None)
-        if first is None or not wanted:
+        if first is None:
             raise InputError(f"{path}: no row in it")
         with pa.OSFile(str(stream), "wb") as file, pa.ipc.new_stream(file, first.schema) as writer:
             writer.write(first)
@@ -44,31 +46,29 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first") from error
     except pa.ArrowException as error:
-        raise InputError(f"{path}: not what it should be as {format} ({str(error).splitlines()[0]})") from error
+        if "UTF8" in str(error):
+            raise InputError(f"{path}: not UTF-8; convert the file first ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: damaged, or no {format} throughout ({str(error).splitlines()[0]})") from error
     return datasets.Dataset.from_file(str(stream))
 
 
-def missing(path: Path, there: Sequence[str], wanted: Sequence[str], label: str | None) -> str | None:
-    """The message for a column that a file does not have, naming those there and the likely one; None where all are there."""
-    for name in wanted:
-        if name in there:
-            continue
-        word, names = ("data.label_column", LABEL_NAMES) if name == label else ("data.column", TEXT_NAMES)
-        meant = likely(name, there, names)
-        shown = ", ".join(column if len(column) <= 40 else column[:40] + "..." for column in there[:20])
-        return (
-            f"{word}={name}: {path} has the columns {shown}{', ...' if len(there) > 20 else ''}"
-            + (f"; say {word}={meant}" if meant else "")
-        )
-    return None
-
-
-def check_columns(path: Path, there: Sequence[str], wanted: Sequence[str], label: str | None, more: str = "") -> None:
-    if message := missing(path, there, wanted, label):
-        raise InputError(message + more)
+def check_columns(
+    path: Path, there: Sequence[str], wanted: Sequence[str], label: str | None, longest: str | None = None, more: str = ""
+) -> None:
+    """InputError for a column that a file does not have, naming those there and the likely one (the text's: at worst the longest)."""
     for name in wanted:
         if list(there).count(name) > 1:
             raise InputError(f"{path}: two columns are called {name}")
+        if name in there:
+            continue
+        word, meant = "data.label_column", likely(name, there, LABEL_NAMES)
+        if name != label:
+            word, meant = "data.column", likely(name, there, TEXT_NAMES) or longest
+        shown = ", ".join(column if len(column) <= 40 else column[:40] + "..." for column in there[:20])
+        advice = f"; say {word}={meant}" if meant else ""
+        raise InputError(
+            f"{word}={name}: {path} has the columns {shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
+        )
 
 
 # ---------------------------------------------------------------- CSV and TSV
@@ -88,7 +88,7 @@ def csv_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: P
                 raise InputError(f"{path}: the file is empty")
             more = "; its first line is taken as a header"
             more += ", data.format=text data.labels=true reads lines of label TAB text" if tabs else ""
-            check_columns(path, header, wanted, label, more)
+            check_columns(path, header, wanted, label, beginning(path)[1].longest, more)
             places = [header.index(name) for name in wanted]
             while chunk := list(islice(checked(rows, header, path), ROWS)):
                 yield pa.record_batch(
@@ -127,10 +127,10 @@ def delimiter_of(path: Path, wanted: Sequence[str]) -> str:
 
 
 def tab_dialect(path: Path) -> dict[str, Any]:
-    """Quotes in TSV files are text, unless every cell that begins with one ends with one."""
-    cells = [cell for line in head_lines(path) for cell in line.rstrip("\r\n").split("\t") if cell.startswith('"')]
-    paired = cells and all(len(cell) > 1 and cell.endswith('"') and cell.count('"') % 2 == 0 for cell in cells)
-    return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if paired else csv.QUOTE_NONE}
+    """Quotes in TSV files are text, unless they enclose cells wherever a cell begins with one."""
+    lines = head_lines(path)
+    enclosing = any('"' in line for line in lines) and even(cells(lines, "\t", csv.QUOTE_MINIMAL))
+    return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if enclosing else csv.QUOTE_NONE}
 
 
 def tsv_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
@@ -146,7 +146,7 @@ def json_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: 
     from pyarrow import json as arrow_json
 
     head, seen = beginning(path)
-    check_columns(path, seen.columns, wanted, label)
+    check_columns(path, seen.columns, wanted, label, seen.longest)
     text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
     if text.startswith("["):
         yield from array_batches(path, wanted, label)
