@@ -292,9 +292,13 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
     named(tmp_path, txt=b"a b\nc\n")
     named(tmp_path, jsonl=KINDS["jsonl"])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
-    with pytest.raises(InputError, match=r"several files for the train part, train.txt, train.jsonl; say which with data.format"):
+    with pytest.raises(
+        InputError, match=r"several files for the train part, train.txt, train.jsonl; say which with data.format"
+    ):
         TextConfig(**cfg).load()
-    assert TextConfig(**cfg, format="json").load().texts(TextConfig(**cfg, format="json").load().corpora["test"]) == READ
+    assert (
+        TextConfig(**cfg, format="json").load().texts(TextConfig(**cfg, format="json").load().corpora["test"]) == READ
+    )
     assert len(TextConfig(**cfg, format="text").load().corpora["test"]) == 2
 
 
@@ -318,7 +322,9 @@ def test_lines_that_look_labelled_are_refused_until_one_says(tmp_path, monkeypat
     files = named(tmp_path, txt=b"a b c d e f pos neg very good 1\n")
     Path(files[split]).write_text(content)
     message = refused(files)
-    assert said in message and files[split] in message and "data.labels=true" in message and "data.labels=false" in message
+    assert (
+        said in message and files[split] in message and "data.labels=true" in message and "data.labels=false" in message
+    )
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, 3))
     assert refused(files) == message
     assert not load(files, labels=False).labels

@@ -262,7 +262,7 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     order = seen["examples"].astype(int)
     log_prob = None if known is None else known[order]
     corpus = getattr(subject.data, "corpora", {}).get(settings.split)
-    chars, size = ((None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order)))
+    chars, size = (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
     found = likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob)
     return found | per_size(seen["nll"], chars, size, "nll", "nll_")
 

@@ -71,7 +71,10 @@ def find_part(folder: Path, split: str, endings: Sequence[str], advice: str) -> 
             f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
         )
     found = [
-        next((f for packed in ("", *PACKED) for a in ALIASES[split] if (f := folder / f"{a}{ending}{packed}").is_file()), None)
+        next(
+            (f for packed in ("", *PACKED) for a in ALIASES[split] if (f := folder / f"{a}{ending}{packed}").is_file()),
+            None,
+        )
         for ending in endings
     ]
     files = [file for file in found if file is not None]
@@ -139,7 +142,11 @@ class Tabs:
             )
         assert self.first is not None
         different = max(self.first, self.first_without)
-        how = "has a TAB, as lines of label and text have" if different == self.first else "has no TAB between label and text"
+        how = (
+            "has a TAB, as lines of label and text have"
+            if different == self.first
+            else "has no TAB between label and text"
+        )
         raise InputError(
             f"{source.place(different)}: half labelled: this line {how}, unlike those before it ({self.parted:,} of {self.lines:,} "
             f"lines have one); mend the file, or say {options}"
@@ -252,7 +259,9 @@ class LineBlock:
 
     def check_header(self, lines: Any) -> None:
         """InputError for a first line that names columns."""
-        cells = [cell.strip().lower() for cell in lines[0].as_py().split("\t")] if self.first == 0 and len(lines) else []
+        cells = (
+            [cell.strip().lower() for cell in lines[0].as_py().split("\t")] if self.first == 0 and len(lines) else []
+        )
         if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
             raise InputError(
                 f"{self.source.place(0)}: a header and no sentence; say data.format=tsv data.column=NAME data.label_column=NAME"

@@ -30,7 +30,17 @@ from uncollapse.errors import InputError, whole
 FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
-CHOOSING = ("subset", "column", "label", "label_column", "tokenise", "train_size", "valid_size", "test_size", "split_seed")
+CHOOSING = (
+    "subset",
+    "column",
+    "label",
+    "label_column",
+    "tokenise",
+    "train_size",
+    "valid_size",
+    "test_size",
+    "split_seed",
+)
 
 
 @dataclass
@@ -123,7 +133,9 @@ class TextConfig:
         label = self.file_label if labelled else None
         with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
             yield {
-                split: Lines(path, labelled) if formats[split] == "text" else self.rows(path, formats[split], label, Path(scratch))
+                split: Lines(path, labelled)
+                if formats[split] == "text"
+                else self.rows(path, formats[split], label, Path(scratch))
                 for split, path in files.items()
             }
 
@@ -170,7 +182,9 @@ class TextConfig:
         if self.format not in FORMATS:
             raise InputError(f"data.format={self.format}: allowed are {', '.join(FORMATS)}")
         if self.labels is False and self.label_column is not None:
-            raise InputError(f"data.labels=false data.label_column={self.label_column}: one says that there are no labels")
+            raise InputError(
+                f"data.labels=false data.label_column={self.label_column}: one says that there are no labels"
+            )
         whole("data.min_count", self.min_count, 1)
         whole("data.split_seed", self.split_seed, 0)
         for name in ("vocab_size", "max_length", *(f"{split}_size" for split in SPLITS)):
@@ -221,15 +235,15 @@ class TextConfig:
         """What the cache goes by: the files' digests and formats and the columns of tables; a hub set's name, revision and choice, or a
         local folder's files."""
         if files:
-            found = {split: [file_digest(path), formats[split]] for split, path in files.items()}
+            found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
             return found if {*formats.values()} == {"text"} else {**found, "columns": [*self.columns, self.file_label]}
         choice = {name: getattr(self, name) for name in CHOOSING}
         local = Path(str(self.hub)).expanduser()
         if local.is_dir():
-            found = {
+            there = {
                 str(path.relative_to(local)): file_digest(path) for path in sorted(local.rglob("*")) if path.is_file()
             }
-            return {"files": found, **choice}
+            return {"files": there, **choice}
         if self.revision is None:
             raise InputError(f"data.revision=null: {self.hub} may change on the hub; give a revision (a tag or commit)")
         return {"hub": f"{self.hub}@{self.revision}", **choice}

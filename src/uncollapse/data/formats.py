@@ -69,7 +69,10 @@ TEXTUAL = (
     (r"\s*<\?xml\b", "XML"),
     (r"\{\\rtf", "an RTF document"),
     (r"version https://git-lfs\.github\.com/spec", "a Git LFS pointer and not the file itself"),
-    (r">[^\n]*\n([A-Z*-]{10,}|[ACGTUNacgtun]{4,})\r?\n", "FASTA (one sequence a line, without its headers, is what is read)"),
+    (
+        r">[^\n]*\n([A-Z*-]{10,}|[ACGTUNacgtun]{4,})\r?\n",
+        "FASTA (one sequence a line, without its headers, is what is read)",
+    ),
     (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (one sequence a line is what is read)"),
     (r"(__label__\S[^\n]*(\n|$))+$", "fastText's format (label TAB text is what data.labels=true reads)"),
 )
@@ -100,7 +103,9 @@ def recognise(path: Path, asked: str, column: str) -> str:
             raise InputError(mistaken(path, "text", seen, column))
         return asked
     if seen.foreign is not None:
-        raise InputError(f"{path}: this is {seen.foreign}; allowed are {allowed()} (data.format=text reads it as it stands)")
+        raise InputError(
+            f"{path}: this is {seen.foreign}; allowed are {allowed()} (data.format=text reads it as it stands)"
+        )
     if named in TABLES and seen.format in (None, *TABLES):  # whether it has the column is seen when it is read
         return named
     if named is not None and named != (seen.format or "text"):
@@ -124,7 +129,7 @@ def allowed() -> str:
 def beginning(path: Path) -> tuple[bytes, Look]:
     """The first bytes of a file, decompressed, and what they look like."""
     with reading(path) as (file, _):
-        head = bytes()
+        head = b""
         while len(head) < HEAD and (read := file.read(HEAD - len(head))):
             head += read
     return head, look(head, complete=len(head) < HEAD)
@@ -170,7 +175,9 @@ def json_look(text: str, lines: Sequence[str]) -> Look | None:
         texts = {key: len(value) for item in found for key, value in item.items() if isinstance(value, str)}
         columns = tuple(dict.fromkeys(key for item in found for key in item))
         return Look("json", columns, max(texts, key=lambda key: texts[key], default=None))
-    if re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start) and len(text) >= HEAD // 2:  # an object longer than what is looked at
+    if (
+        re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start) and len(text) >= HEAD // 2
+    ):  # an object longer than what is looked at
         return Look("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
     return None
 
@@ -211,13 +218,16 @@ def table_look(lines: Sequence[str]) -> Look | None:
         header, body = rows[0], rows[1:]
         names = len(set(header)) == len(header) and all(re.fullmatch(r"[^\W\d][\w.-]{0,39}", name) for name in header)
         if names and (known(header) or (len(body) > 1 and (quoted(lines[1:], delimiter) or numbers(body)))):
-            sizes = {name: sum(map(len, column)) for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)}
+            sizes = {
+                name: sum(map(len, column))
+                for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)
+            }
             longest = max(sizes, key=lambda name: sizes[name], default=None)
             return Look("tsv" if delimiter == "\t" else "csv", tuple(header), longest)
     return None
 
 
-def cells(lines: Sequence[str], delimiter: str, quoting: int) -> list[list[str]]:
+def cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]:
     """The rows that hold anything, none where quotes contradict the dialect; the last may be cut."""
     rows: list[list[str]] = []
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)

@@ -78,7 +78,7 @@ class Characters(Words):
         return pa.table({"word": pa.array(map(chr, found), pa.large_string()), "count": counts.astype(np.int64)})
 
     def encoder(self, vocabulary: Sequence[str]) -> Any:
-        ids = np.full(CODE_POINTS, UNK, token_type(len(vocabulary)))
+        ids: np.ndarray = np.full(CODE_POINTS, UNK, token_type(len(vocabulary)))
         ids[[ord(char) for char in vocabulary[FIRST:]]] = np.arange(FIRST, len(vocabulary))
         return lambda units: ids[units]
 
@@ -171,7 +171,7 @@ class Subwords(Words):
         return (*SPECIALS, *(self.tokenizer.id_to_token(i) or f"<{i}>" for i in range(self.size)))
 
     def encoder(self, vocabulary: Sequence[str]) -> Any:
-        ids = np.arange(FIRST, len(vocabulary), dtype=token_type(len(vocabulary)))
+        ids: np.ndarray = np.arange(FIRST, len(vocabulary), dtype=token_type(len(vocabulary)))
         if self.unknown is not None:
             ids[self.unknown] = UNK
         return lambda units: ids[units]

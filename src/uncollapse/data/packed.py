@@ -46,7 +46,7 @@ def reading(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
     packed = ""
     try:
         packed = compression(path)
-        openers = {name: opener for name, opener in OPENERS.values()}
+        openers = dict(OPENERS.values())
         with path.open("rb") as raw:
             yield (openers[packed](raw) if packed else raw), raw
     except DAMAGED as error:

@@ -108,7 +108,9 @@ def remedy(level: str) -> str:
         return "another data.tokenizer=FILE, or data.level=byte, leaves less unknown"
     if level == "char":
         return "a larger data.vocab_size, a smaller data.min_count, or data.level=byte leaves less unknown"
-    return "a larger data.vocab_size, a smaller data.min_count, data.level=char or data.level=tokens leaves less unknown"
+    return (
+        "a larger data.vocab_size, a smaller data.min_count, data.level=char or data.level=tokens leaves less unknown"
+    )
 
 
 def check_known(facts: Mapping[str, Any]) -> None:

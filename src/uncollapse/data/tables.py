@@ -9,7 +9,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
             for batch in batches:
                 writer.write(batch)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first") from error
+        raise InputError(
+            f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first"
+        ) from error
     except pa.ArrowException as error:
         if "UTF8" in str(error):
             raise InputError(f"{path}: not UTF-8; convert the file first ({str(error).splitlines()[0]})") from error
@@ -53,7 +55,12 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
 
 
 def check_columns(
-    path: Path, there: Sequence[str], wanted: Sequence[str], label: str | None, longest: str | None = None, more: str = ""
+    path: Path,
+    there: Sequence[str],
+    wanted: Sequence[str],
+    label: str | None,
+    longest: str | None = None,
+    more: str = "",
 ) -> None:
     """InputError for a column that a file does not have, naming those there and the likely one (the text's: at worst the longest)."""
     for name in wanted:
@@ -74,7 +81,9 @@ def check_columns(
 # ---------------------------------------------------------------- CSV and TSV
 
 
-def csv_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path, tabs: bool = False) -> Iterator[Any]:
+def csv_batches(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path, tabs: bool = False
+) -> Iterator[Any]:
     """Cells as they stand, all of them strings; each row must have as many as the header."""
     import pyarrow as pa
 
@@ -95,7 +104,9 @@ def csv_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: P
                     [pa.array([row[place] for row in chunk], pa.large_string()) for place in places], list(wanted)
                 )
         except csv.Error as error:
-            raise InputError(f"{path}, line {rows.line_num}: a quote is not closed, or text follows it ({error})") from error
+            raise InputError(
+                f"{path}, line {rows.line_num}: a quote is not closed, or text follows it ({error})"
+            ) from error
 
 
 def checked(rows: Any, header: Sequence[str], path: Path) -> Iterator[list[str]]:
@@ -177,28 +188,34 @@ def array_batches(path: Path, wanted: Sequence[str], label: str | None) -> Itera
     import pyarrow as pa
 
     with reading(path) as (file, _):
-        try:
-            rows = json.loads(file.read().decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            raise
-        except ValueError as error:
-            raise InputError(f"{path}: no JSON ({error})") from error
+        content = file.read().decode("utf-8-sig")
+    try:
+        rows = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, or no json throughout ({error})") from error
+    labels = [row.get(label) for row in rows if isinstance(row, dict)] if label is not None else []
+    kind = next((type(value) for value in labels if value is not None), str)
+    allowed = {name: kind if name == label else str for name in wanted}
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, row {number}: not an object, as the first one is")
-        for name in wanted:
-            kinds = (str, int, bool, type(None)) if name == label else (str, type(None))
-            if not isinstance(row.get(name), kinds):
-                raise InputError(f"{path}, row {number}: {name} is no text ({json.dumps(row[name])[:40]})")
-    kind = None if label is None else next((type(row[label]) for row in rows if row.get(label) is not None), str)
-    if any(type(row.get(label)) not in (kind, type(None)) for row in rows if label is not None):
-        raise InputError(f"{path}: {label} holds values of several kinds")
-    kinds = {str: pa.large_string(), int: pa.int64(), bool: pa.bool_()}
-    schema = pa.schema([(name, kinds[kind] if name == label and kind else pa.large_string()) for name in wanted])
+        check_object(f"{path}, row {number}", row, allowed, label)
+    arrow = {str: pa.large_string(), int: pa.int64(), bool: pa.bool_()}
+    schema = pa.schema([(name, arrow[allowed[name]]) for name in wanted])
     for start in range(0, len(rows), ROWS):
         yield pa.RecordBatch.from_pylist(
             [{name: row.get(name) for name in wanted} for row in rows[start : start + ROWS]], schema
         )
+
+
+def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str | None) -> None:
+    """InputError for an item that is no object, or holds something else than is allowed; null is."""
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: not an object, as the first one is")
+    for name, kind in allowed.items():
+        value = row.get(name)
+        if value is None or (type(value) is kind and kind in (str, int, bool)):
+            continue
+        meant = "no class, or of another kind than the first" if name == label else "no text"
+        raise InputError(f"{where}: {name} is {meant} ({json.dumps(value)[:40]})")
 
 
 # ---------------------------------------------------------------- Parquet and Arrow

@@ -69,7 +69,7 @@ class TextData:
     def facts(self) -> dict:
         """What the report says about the data: sizes, tokens per sentence (words, unless `level` says otherwise), the share of unknown
         ones, characters and bytes per sentence, what was skipped, what is known exactly."""
-        profiles = {split: self.profiles.get(split) or profile_of(corpus) for split, corpus in self.corpora.items()}
+        profiles = {split: dict(self.profiles.get(split) or profile_of(part)) for split, part in self.corpora.items()}
         return {
             "vocab": len(self.vocabulary),
             "level": self.level.name,

@@ -229,7 +229,7 @@ def write(
 
     encoder = shape.level.encoder(vocabulary)
     names = None if classes is None else pa.array(classes, pa.large_string())
-    files: dict[str, tuple[int, type]] = {name: (seen.sentences, np.int32) for name in ("chars", "bytes")}
+    files: dict[str, tuple[int, type]] = dict.fromkeys(("chars", "bytes"), (seen.sentences, np.int32))
     files |= {"tokens": (seen.tokens, token_type(len(vocabulary))), "offsets": (seen.sentences + 1, np.int64)}
     if names is not None:
         files["labels"] = (seen.sentences, np.int32)

@@ -49,7 +49,7 @@ def per_size(nll: np.ndarray, chars: np.ndarray | None, size: np.ndarray | None,
     The end of a sentence counts as one more of either. They do not depend on how the text was cut into tokens, so word, character
     and subword models of one text can be compared; but what became <unk> was cheaper to say than the characters it stands for.
     """
-    found = {}
+    found: dict[str, float] = {}
     for unit, counts in (("char", chars), ("byte", size)):
         if counts is not None:
             rate, rate_error, ppl, ppl_error = per_unit(nll, np.asarray(counts, dtype=np.int64) + 1)
