@@ -346,7 +346,7 @@ def trained(folder: Path, study: str, *words: str) -> Path:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> Path:
-    words = "the a red dog cat sat ran on mat".split()
+    words = ["the", "a", "red", "dog", "cat", "sat", "ran", "on", "mat"]
     draw = random.Random(0)
     folder = tmp_path_factory.mktemp("text")
     return put(folder, *(" ".join(draw.choices(words, k=draw.randint(2, 5))) for _ in range(40)))

@@ -215,11 +215,16 @@ class TextConfig:
 
         None: that is open, and lines that look labelled are refused.
         """
+        plain = {*formats.values()} == {"text"}
+        if plain and self.label_column is not None:
+            raise InputError(
+                f"data.label_column={self.label_column}: plain text has no columns; data.labels=true reads lines of label TAB text"
+            )
+        if plain and self.name == "text" and self.column != "text":
+            raise InputError(
+                f"data.column={self.column}: plain text has no columns; data.format=csv, tsv or json reads a table or JSON Lines"
+            )
         if self.label_column is not None:
-            if set(formats.values()) == {"text"}:
-                raise InputError(
-                    f"data.label_column={self.label_column}: plain text has no columns; data.labels=true reads lines of label TAB text"
-                )
             return True
         if self.labels is not None or self.dir is None:
             return self.labels

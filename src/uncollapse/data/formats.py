@@ -208,7 +208,7 @@ def leading_object(text: str) -> dict[str, Any] | None:
 
 
 def table_look(lines: Sequence[str]) -> Look | None:
-    """A header of names, and rows of as many cells that are no prose: quoted, or numbers, or under names that tables have."""
+    """Rows of as many cells that are no prose: quoted, or under a header of names: numbers, or names that tables have."""
     for delimiter in DELIMITERS:
         rows = cells(lines, delimiter, csv.QUOTE_MINIMAL)
         if not even(rows):
@@ -217,7 +217,8 @@ def table_look(lines: Sequence[str]) -> Look | None:
             continue
         header, body = rows[0], rows[1:]
         names = len(set(header)) == len(header) and all(re.fullmatch(r"[^\W\d][\w.-]{0,39}", name) for name in header)
-        if names and (known(header) or (len(body) > 1 and (quoted(lines[1:], delimiter) or numbers(body)))):
+        several = len(body) > 1
+        if (several and quoted(lines, delimiter)) or (names and (known(header) or (several and numbers(body)))):
             sizes = {
                 name: sum(map(len, column))
                 for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)
