@@ -616,7 +616,7 @@ def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
     message = hub_refusal(folder, tmp_path, column="sentence+other")
     assert message == f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
     message = hub_refusal(folder, tmp_path, column="sentence", label="topic")
-    assert message == f"data.label=topic: {folder} has the columns sentence, other; say data.label=sentence"
+    assert message == f"data.label=topic: {folder} has the columns sentence, other; say data.label=other"
     lists = hub(tmp_path / "lists", values=[["a"], ["b"]])
     assert hub_refusal(lists, tmp_path, column="sentence").startswith(f"data.column=sentence: {lists} has list<")
 

@@ -163,6 +163,15 @@ def test_names_of_classes_come_from_the_set_itself(tmp_path):
     assert data.classes == {"label": ("no", "yes")} and data.labels["train"]["label"].tolist() == [1, 0]
 
 
+def test_a_text_behind_a_long_field_is_found(tmp_path):
+    for size in (200_000, 2_000_000):
+        rows = [{"meta": "x" * size, "text": "a b"}, {"meta": "x", "text": "c"}]
+        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        data = load(named(tmp_path / str(size), jsonl=content))
+        assert data.texts(data.corpora["train"]) == ["a b", "c"]
+        assert "say data.format=json" in refused(named(tmp_path / f"{size}-txt", txt=content))
+
+
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
 def test_a_csv_file_may_have_another_delimiter(tmp_path, delimiter):
     data = load(named(tmp_path, csv=as_csv(delimiter=delimiter)))
@@ -246,6 +255,11 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
         ("txt", b"sentence\tlabel\nthe cat\t1\nthe dog\t0\n", "say data.format=tsv data.column=sentence"),
         ("txt", b"smiles,logp\nCCO,-0.3\nCCN,0.1\nCCC,1.2\n", "say data.format=csv data.column=smiles"),
         ("txt", b'0,"good , food"\n1,"bad"\n0,"so , so"\n', "say data.format=csv"),
+        ("txt", b",text,label\n0,a b,1\n1,c,0\n", "say data.format=csv data.column=text"),
+        ("txt", b"{'text': 'a b', 'label': 1}\n{'text': 'c', 'label': 0}\n", "this is Python's dictionaries"),
+        ("jsonl", b"{'text': 'a b', 'label': 1}\n{'text': 'c', 'label': 0}\n", "this is Python's dictionaries"),
+        ("txt", b'["the", "cat"]\n["a", "dog"]\n', "this is JSON without objects"),
+        ("json", b'[\n"the cat",\n"a dog"\n]', "this is JSON without objects"),
         ("txt", as_array(indent=2), "say data.format=json data.column=text"),
     ],
 )  # fmt: skip
@@ -356,6 +370,8 @@ def test_a_header_is_no_labelled_line(tmp_path):
         '" so , " he said\n" no , " said she\n',
         "{ this } is prose\n{ so } is this\n",
         "[ laughter ]\n[ applause ]\n",
+        '[ " no , " he said ]\n["quoted" text]\n',
+        "{'quoted'} text\n",
         "> quoted\nanswer\n",
         "@user hello\nyes\n+ 1\n",
         "import os, sys\nx = {1: 2}\n{\n}\n",

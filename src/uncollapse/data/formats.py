@@ -31,7 +31,7 @@ TITLES = {
 }
 TABLES = ("csv", "tsv")
 DELIMITERS = "\t,;|"
-HEAD = 1 << 16  # bytes that are looked at
+HEAD = 1 << 20  # bytes that are looked at
 LOOKED_AT = 50  # lines of these
 TEXT_NAMES = (
     "text", "sentence", "review", "content", "body", "comment", "document", "message", "tweet", "caption", "question",
@@ -74,6 +74,8 @@ TEXTUAL = (
         "FASTA (one sequence a line, without its headers, is what is read)",
     ),
     (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (one sequence a line is what is read)"),
+    (r"\{'[^'\n]*'\s*:", "Python's dictionaries (JSON has double quotes)"),
+    (r'\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*[],]', "JSON without objects (one with the text each is what is read)"),
     (r"(__label__\S[^\n]*(\n|$))+$", "fastText's format (label TAB text is what data.labels=true reads)"),
 )
 
@@ -216,7 +218,8 @@ def table_look(lines: Sequence[str]) -> Look | None:
         if not even(rows):
             continue
         header, body = rows[0], rows[1:]
-        names = len(set(header)) == len(header) and all(re.fullmatch(r"[^\W\d][\w.-]{0,39}", name) for name in header)
+        named = header[1:] if header[0] == "" else header  # a table's index may have no name
+        names = len(set(header)) == len(header) and all(re.fullmatch(r"[^\W\d][\w.-]{0,39}", name) for name in named)
         several = len(body) > 1
         if (several and quoted(lines, delimiter)) or (names and (known(header) or (several and numbers(body)))):
             sizes = {

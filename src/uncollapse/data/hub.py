@@ -103,7 +103,9 @@ def check_column(source: str, word: str, column: str, part: Any, classes: bool) 
     """InputError for a column that is not there, or not of text (a label may be a whole number, or true and false)."""
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
     fitting = [name for name, kind in kinds.items() if fits(kind, classes)]
-    meant = likely(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (fitting[0] if fitting else None)
+    numbered = [name for name in fitting if not fits(kinds[name], classes=False)]  # more likely classes than texts are
+    others = numbered if classes else fitting
+    meant = likely(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (others[0] if others else None)
     advice = f"; say {word}={meant}" if meant and meant != column else ""
     if column not in kinds:
         raise InputError(f"{word}={column}: {source} has the columns {', '.join(kinds)}{advice}")

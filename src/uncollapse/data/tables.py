@@ -14,7 +14,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from uncollapse.data.formats import DELIMITERS, HEAD, LABEL_NAMES, TEXT_NAMES, beginning, cells, even, likely
+from uncollapse.data.formats import (
+    DELIMITERS,
+    HEAD,
+    LABEL_NAMES,
+    TEXT_NAMES,
+    beginning,
+    cells,
+    even,
+    leading_object,
+    likely,
+)
 from uncollapse.data.packed import compression, reading
 from uncollapse.errors import InputError
 
@@ -157,8 +167,9 @@ def json_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: 
     from pyarrow import json as arrow_json
 
     head, seen = beginning(path)
-    check_columns(path, seen.columns, wanted, label, seen.longest)
     text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
+    if leading_object(text.removeprefix("[").lstrip()):  # else it is longer than what was looked at
+        check_columns(path, seen.columns, wanted, label, seen.longest)
     if text.startswith("["):
         yield from array_batches(path, wanted, label)
         return
