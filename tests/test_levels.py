@@ -431,3 +431,13 @@ def test_words_are_the_default_and_as_before():
     data = GrammarConfig(train=30, valid=9, test=9).load()
     assert isinstance(data.level, Words) and data.facts()["level"] == "word"
     assert set(data.facts()["unknown"].values()) == {0.0}
+
+
+def test_a_run_from_before_these_options_can_still_be_evaluated(text):
+    folder = trained(text, "old")
+    config = folder / "config.yaml"
+    new = ("  format:", "  label_column:", "  level:", "  tokenizer:", "  labels:")
+    kept = [line for line in config.read_text().splitlines() if not line.startswith(new)]
+    assert len(kept) == len(config.read_text().splitlines()) - len(new)
+    config.write_text("\n".join([*kept, ""]))
+    assert evaluate.main([str(folder), "--samples", "2", "--metrics", "nll"]) == 0

@@ -34,7 +34,6 @@ CHOOSING = (
     "subset",
     "column",
     "label",
-    "label_column",
     "tokenise",
     "train_size",
     "valid_size",
@@ -236,13 +235,17 @@ class TextConfig:
                 f"{manifest}: cannot be read; say data.labels=true or data.labels=false ({error})"
             ) from error
 
+    def choice(self) -> dict[str, Any]:
+        """Which rows and columns of a hub set are taken, and how."""
+        return {**{name: getattr(self, name) for name in CHOOSING}, "label": self.hub_label}
+
     def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:
         """What the cache goes by: the files' digests and formats and the columns of tables; a hub set's name, revision and choice, or a
         local folder's files."""
         if files:
             found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
             return found if {*formats.values()} == {"text"} else {**found, "columns": [*self.columns, self.file_label]}
-        choice = {name: getattr(self, name) for name in CHOOSING}
+        choice = self.choice()
         local = Path(str(self.hub)).expanduser()
         if local.is_dir():
             there = {

@@ -74,8 +74,9 @@ class Characters(Words):
     def count(self, units: np.ndarray) -> Any:
         import pyarrow as pa
 
-        found, counts = np.unique(units, return_counts=True)
-        return pa.table({"word": pa.array(map(chr, found), pa.large_string()), "count": counts.astype(np.int64)})
+        counts = np.bincount(units)
+        found = np.flatnonzero(counts)
+        return pa.table({"word": pa.array(map(chr, found), pa.large_string()), "count": counts[found]})
 
     def encoder(self, vocabulary: Sequence[str]) -> Any:
         ids: np.ndarray = np.full(CODE_POINTS, UNK, token_type(len(vocabulary)))

@@ -21,7 +21,7 @@ from uncollapse.checkpoint import write_whole
 from uncollapse.config import CONF, typed
 from uncollapse.data.blocks import BLOCK, Block, Lines, Source
 from uncollapse.data.dialogue import DialogueConfig, from_hub
-from uncollapse.data.files import CHOOSING, MANIFEST, TextConfig, find_split
+from uncollapse.data.files import MANIFEST, TextConfig, find_split
 from uncollapse.data.hub import hub_parts
 from uncollapse.data.synthetic import draw
 from uncollapse.data.text import SPLITS
@@ -147,7 +147,7 @@ def prepare(name: str, out: Path, overrides: Sequence[str] = (), licensed: bool 
         plan = Plan(out, {"by": "hand"}, labels=bool(cfg.labels))
         plan.check(name, known)
     else:
-        source = {"hub": cfg.hub, "revision": cfg.revision, **{key: getattr(cfg, key) for key in CHOOSING}}
+        source = {"hub": cfg.hub, "revision": cfg.revision, **cfg.choice()}
         plan = Plan(out, source, labels=cfg.hub_label is not None)
         own = config_of(name, ())
         usual = isinstance(own, TextConfig) and (cfg.hub, cfg.subset) == (own.hub, own.subset)
