@@ -258,7 +258,7 @@ def facts(**changed) -> dict:
 def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
     assert profile.warnings(facts(), 128) == []
     lines = profile.lines(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
-    assert lines[0] == "train: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
+    assert lines[0] == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
     assert profile.lines({"train": 5, "classes": 3}) == profile.warnings({"train": 5}) == []  # images
 
@@ -384,6 +384,7 @@ def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(tex
     assert f"{profile.percent(share)} of the words of the test part are <unk>" in out and "data.min_count" in out
     assert "perplexities are lower than those of the text" in out
     known, data = summary(folder), read(text)
+    assert known["unknown"] == share
     assert known["nelbo_per_char"] == pytest.approx(known["nelbo"] * 40 / (data.corpora["test"].chars + 1).sum())
     assert profile.warnings(json.loads((folder / "data.json").read_text()))
 

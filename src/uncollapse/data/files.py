@@ -30,16 +30,7 @@ from uncollapse.errors import InputError, whole
 FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
-CHOOSING = (
-    "subset",
-    "column",
-    "label",
-    "tokenise",
-    "train_size",
-    "valid_size",
-    "test_size",
-    "split_seed",
-)
+CHOOSING = ("subset", "column", "label", "tokenise", "train_size", "valid_size", "test_size", "split_seed")
 
 
 @dataclass

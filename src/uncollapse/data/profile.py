@@ -53,7 +53,7 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
     for split, share in facts.get("unknown", {}).items():
         unit = UNITS[facts["level"]]
         found.append(
-            f"{split}: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} {unit} "
+            f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} {unit} "
             f"(median {facts['median_length'][split]:g}, longest {facts['longest'][split]:,}), "
             f"{percent(share)} of them <unk>, vocabulary {facts['vocab']:,}"
         )

@@ -58,10 +58,17 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
             f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first"
         ) from error
     except pa.ArrowException as error:
-        if "UTF8" in str(error):
-            raise InputError(f"{path}: not UTF-8; convert the file first ({str(error).splitlines()[0]})") from error
-        raise InputError(f"{path}: damaged, or no {format} throughout ({str(error).splitlines()[0]})") from error
+        raise InputError(f"{path}: {reason(str(error).splitlines()[0], format)}") from error
     return datasets.Dataset.from_file(str(stream))
+
+
+def reason(message: str, format: str) -> str:
+    """What Arrow's message about a file means."""
+    if "UTF8" in message:
+        return f"not UTF-8; convert the file first ({message})"
+    if "changed from" in message or "Failed to convert" in message:
+        return f"texts must be strings, labels strings, whole numbers or true and false ({message})"
+    return f"damaged, or not {format} throughout ({message})"
 
 
 def check_columns(
@@ -203,7 +210,7 @@ def array_batches(path: Path, wanted: Sequence[str], label: str | None) -> Itera
     try:
         rows = json.loads(content)
     except ValueError as error:
-        raise InputError(f"{path}: damaged, or no json throughout ({error})") from error
+        raise InputError(f"{path}: damaged, or not json throughout ({error})") from error
     labels = [row.get(label) for row in rows if isinstance(row, dict)] if label is not None else []
     kind = next((type(value) for value in labels if value is not None), str)
     allowed = {name: kind if name == label else str for name in wanted}
