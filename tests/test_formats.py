@@ -318,6 +318,17 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
     assert len(TextConfig(**cfg, format="text").load().corpora["test"]) == 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
+    named(tmp_path, txt=KINDS[kind])
+    cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
+    format = OPTION.get(kind, kind)
+    with pytest.raises(InputError, match=f"say data.format={format} data.column=text"):
+        TextConfig(**cfg).load()
+    data = TextConfig(**cfg, format=format).load()
+    assert data.texts(data.corpora["test"]) == READ
+
+
 # ---------------------------------------------------------------- half labelled
 
 

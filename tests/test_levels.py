@@ -258,7 +258,9 @@ def facts(**changed) -> dict:
 def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
     assert profile.warnings(facts(), 128) == []
     lines = profile.lines(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
-    assert lines[0] == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
+    assert (
+        lines[0] == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
+    )
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
     assert profile.lines({"train": 5, "classes": 3}) == profile.warnings({"train": 5}) == []  # images
 

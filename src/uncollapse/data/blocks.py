@@ -63,33 +63,35 @@ class Source(Protocol):
 # ---------------------------------------------------------------- files
 
 
-def find_part(folder: Path, split: str, endings: Sequence[str], advice: str) -> Path:
-    """The file of a split in a folder, under any of its customary names; `advice` ends the InputError where there is none, or where
-    there is one with each of several endings."""
+def find_part(folder: Path, split: str, endings: Sequence[str], advice: str, others: Sequence[str] = ()) -> Path:
+    """The file of a split in a folder, under any of its customary names, with one of `endings` or else of `others`.
+
+    InputError, with `advice` at its end, where there is none; and where there is one with each of several endings.
+    """
     if not folder.is_dir():
         raise InputError(
             f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
         )
-    found = [
-        next(
-            (f for packed in ("", *PACKED) for a in ALIASES[split] if (f := folder / f"{a}{ending}{packed}").is_file()),
-            None,
-        )
-        for ending in endings
-    ]
-    files = [file for file in found if file is not None]
+    files = present(folder, split, endings) or present(folder, split, others)
     if not files:
         names = ", ".join(f"{alias}{endings[0]}" for alias in ALIASES[split])
-        others = f", or with {', '.join(endings[1:])} in place of {endings[0]}" if len(endings) > 1 else ""
+        more = f", or with {', '.join(endings[1:])} in place of {endings[0]}" if len(endings) > 1 else ""
         raise InputError(
-            f"data.dir={folder}: no file for the {split} part; looked for {names}{others}, plain or {', '.join(PACKED)}{advice}"
+            f"data.dir={folder}: no file for the {split} part; looked for {names}{more}, plain or {', '.join(PACKED)}{advice}"
         )
     if len(files) > 1:
         raise InputError(
             f"data.dir={folder}: several files for the {split} part, {', '.join(file.name for file in files)}; "
-            f"say which with data.format, or name it in data.{split}"
+            "say which with data.format, or give data.train, data.valid and data.test in place of data.dir"
         )
     return files[0]
+
+
+def present(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
+    """The file of a split with each ending, where there is one; a plain one before packed ones."""
+    names = [[f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *PACKED)] for ending in endings]
+    found = [next((folder / name for name in own if (folder / name).is_file()), None) for own in names]
+    return [file for file in found if file is not None]
 
 
 @dataclass(frozen=True)

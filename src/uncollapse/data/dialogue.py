@@ -19,7 +19,7 @@ from torch import Tensor
 from uncollapse.data.blocks import ALIASES, find_part
 from uncollapse.data.corpus import EOS, Corpus, TextBatch, gathered, make_batch, sentences
 from uncollapse.data.formats import binary_noun
-from uncollapse.data.hub import at_most, load, prepare_command
+from uncollapse.data.hub import at_most, fits, load, prepare_command
 from uncollapse.data.levels import sizes
 from uncollapse.data.packed import reading
 from uncollapse.data.profile import check_known
@@ -223,6 +223,10 @@ def from_file(path: Path) -> Turns:
     kind = column.type
     if not (pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and "text" in names_of(kind.value_type)):
         raise InputError(f"{path}: `turns` holds {kind}; needed is a list of objects with a `text` each")
+    for name in {"text", *LABELS} & set(names_of(kind.value_type)):
+        own = kind.value_type.field(name).type
+        if not fits(own, classes=name != "text"):
+            raise InputError(f"{path}: the `{name}` of turns holds {own}; needed are strings")
     turns, sizes = column.flatten(), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     labels = {}
     for name in set(LABELS) & set(names_of(kind.value_type)):

@@ -184,7 +184,7 @@ class TextConfig:
     def files(self) -> dict[str, Path]:
         """The three files by split; empty when the hub is meant."""
         if self.dir is not None:
-            return {split: find_split(Path(self.dir).expanduser(), split, self.name, self.format) for split in SPLITS}
+            return {split: self.find_split(Path(self.dir).expanduser(), split) for split in SPLITS}
         named = {split: getattr(self, split) for split in SPLITS}
         if self.hub is not None and not any(named.values()):
             return {}
@@ -199,6 +199,12 @@ class TextConfig:
                 f"data=text needs a file for each split (or data.dir=FOLDER with all three); missing: {' '.join(missing)}"
             )
         return {split: existing(Path(path).expanduser(), f"data.{split}") for split, path in named.items() if path}
+
+    def find_split(self, folder: Path, split: str) -> Path:
+        """The file of a split: called as the format's are, or else (the format overrules the name) as those of any."""
+        advice = "" if self.name == "text" else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
+        every = [ending for own in ENDINGS.values() for ending in own]
+        return find_part(folder, split, ENDINGS.get(self.format, every), advice, every)
 
     def labelled(self, formats: Mapping[str, str]) -> bool | None:
         """Whether lines are label TAB text, and rows have a label; when left open (null), as prepare_data.py has noted in the folder.
@@ -252,13 +258,6 @@ def existing(path: Path, word: str) -> Path:
     if not path.is_file():
         raise InputError(f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
     return path
-
-
-def find_split(folder: Path, split: str, name: str, format: str = "text") -> Path:
-    """The file of a split in a folder: of a format, or (auto) of any."""
-    advice = "" if name == "text" else f"; {prepare_command(name, folder)} makes it or says how to get it"
-    endings = [ending for own in ENDINGS.values() for ending in own] if format == "auto" else ENDINGS[format]
-    return find_part(folder, split, endings, advice)
 
 
 def file_digest(path: Path) -> str:

@@ -19,9 +19,9 @@ from typing import Any
 
 from uncollapse.checkpoint import write_whole
 from uncollapse.config import CONF, typed
-from uncollapse.data.blocks import BLOCK, Block, Lines, Source
+from uncollapse.data.blocks import BLOCK, Block, Lines, Source, find_part
 from uncollapse.data.dialogue import DialogueConfig, from_hub
-from uncollapse.data.files import MANIFEST, TextConfig, find_split
+from uncollapse.data.files import MANIFEST, TextConfig
 from uncollapse.data.hub import hub_parts
 from uncollapse.data.synthetic import draw
 from uncollapse.data.text import SPLITS
@@ -280,7 +280,7 @@ class Plan:
             raise InputError(f"{name}: {(known.by_hand or '').format(out=self.out)}")
         manifest = self.begun()
         for split in SPLITS:
-            path = find_split(self.out, split, "text")
+            path = find_part(self.out, split, (".txt",), "")
             found = written(None, (block.data for block in Lines(path).blocks(BLOCK)))
             compare(path, found, known)
             manifest["files"][path.name] = found
