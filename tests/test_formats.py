@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from uncollapse.data.files import TextConfig
-from uncollapse.data.formats import look
+from uncollapse.data.formats import binary_noun, look
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
@@ -389,7 +389,12 @@ def test_a_header_is_no_labelled_line(tmp_path):
         "CC(=O)Oc1ccccc1C(=O)O\nc1ccccc1\nN#N\n",
         "ACGTACGTAC\nACGT\n",
         "a|b\nc|d\ne|f\n",
-        "PKzip is a program\nBZh is none\nORCS are many\n"[5:],
+        "ORCHESTRA music\n",
+        "GIF87 and GIF89 are formats\n",
+        "LZIP\n",
+        "PAR1 s\n",
+        "ARROW1 x\n",
+        "PK is short\nBZh9 too\n",
         "<unk> the cat\n<unk> sat\n",
         "<pad> & < b >\n",
         "text\nlabel\n",
@@ -399,4 +404,4 @@ def test_a_header_is_no_labelled_line(tmp_path):
 )
 def test_prose_is_not_taken_for_a_table(text):
     found = look(text.encode(), complete=True)
-    assert found.format is None and found.foreign is None
+    assert found.format is None and found.foreign is None and binary_noun(text.encode()) is None

@@ -144,14 +144,19 @@ def binary_noun(head: bytes) -> str | None:
     packed = next((name for magic, (name, _) in OPENERS.items() if head.startswith(magic) and magic != b"BZh"), None)
     if packed:
         return f"a {packed} file compressed once more"
-    return next((noun for magic, noun in BINARY if head.startswith(magic)), None)
+    return next((noun for magic, noun in BINARY if begins(head, magic)), None)
+
+
+def begins(head: bytes, magic: bytes) -> bool:
+    """Whether a file begins so; letters and digits alone, with which a text may begin too, need a zero byte to follow."""
+    return head.startswith(magic) and (b"\0" in head or not magic.isalnum())
 
 
 def look(head: bytes, complete: bool) -> Look:
     """complete: whether `head` is all there is; else its last line may be cut."""
-    if head.startswith(b"PAR1"):
+    if begins(head, b"PAR1"):
         return Look("parquet")
-    if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+    if begins(head, b"ARROW1") or begins(head, b"\xff\xff\xff\xff"):
         return Look("arrow")
     text = head.decode(errors="replace").removeprefix("\ufeff")
     lines = text.splitlines(keepends=True)
@@ -177,9 +182,8 @@ def json_look(text: str, lines: Sequence[str]) -> Look | None:
         texts = {key: len(value) for item in found for key, value in item.items() if isinstance(value, str)}
         columns = tuple(dict.fromkeys(key for item in found for key in item))
         return Look("json", columns, max(texts, key=lambda key: texts[key], default=None))
-    if (
-        re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start) and len(text) >= HEAD // 2
-    ):  # an object longer than what is looked at
+    longer = len(text) >= HEAD // 2  # than what is looked at, an object may be
+    if longer and re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start):
         return Look("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
     return None
 

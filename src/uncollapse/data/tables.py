@@ -59,7 +59,10 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
         ) from error
     except pa.ArrowException as error:
         raise InputError(f"{path}: {reason(str(error).splitlines()[0], format)}") from error
-    return datasets.Dataset.from_file(str(stream))
+    try:
+        return datasets.Dataset.from_file(str(stream))
+    except Exception as error:  # what the file says of its columns may come from another version, or be damaged
+        raise InputError(f"{path}: `datasets` cannot read it ({str(error).splitlines()[0]})") from error
 
 
 def reason(message: str, format: str) -> str:
