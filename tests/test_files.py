@@ -597,6 +597,14 @@ def test_a_parquet_data_set_with_its_column(tmp_path):
     assert [spelled(data, split) for split in SPLITS] == [["a b", "c"]] * 3
 
 
+def test_the_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path):
+    folder = hub(tmp_path / "set")
+    for options in ({"label_column": "other", "label": "topic"}, {"label": "other"}):
+        data = from_hub(folder, tmp_path, column="sentence", **options)
+        assert data.classes == {options["label"]: ("0", "1")}
+    assert hub_refusal(folder, tmp_path, column="sentence", label_column="x").startswith("data.label_column=x: ")
+
+
 def test_missing_values_of_a_data_set_are_counted_as_empty(tmp_path):
     data = from_hub(hub(tmp_path / "set", values=["a b", None, "c"]), tmp_path, column="sentence")
     assert spelled(data, "train") == ["a b", "c"] and data.skipped["train"]["empty"] == 1
