@@ -12,7 +12,8 @@ from uncollapse.config import typed
 from uncollapse.data import hub, tokenise
 from uncollapse.data.blocks import Rows
 from uncollapse.data.files import TextConfig
-from uncollapse.data.text import SPLITS, separated
+from uncollapse.data.text import SPLITS
+from uncollapse.data.words import separated
 from uncollapse.errors import InputError
 
 assert no_hub  # no test here may reach for the network either

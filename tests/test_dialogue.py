@@ -1,10 +1,12 @@
 """Dialogues: what is a response and what its context; the conditional VAE, its two priors, and what is measured of its responses."""
 
+import bz2
 import json
 import lzma
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from conftest import composed, folder_of, summary
@@ -178,7 +180,7 @@ def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
         InputError, match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`"
     ):
         DialogueConfig(dir="/nowhere").load()
-    with pytest.raises(InputError, match=r"no file for the train part; looked for train.jsonl, train.jsonl.gz"):
+    with pytest.raises(InputError, match=r"no file for the train part; looked for train.jsonl, plain or .gz"):
         DialogueConfig(dir=str(tmp_path)).load()
     put(tmp_path)
     (tmp_path / "test.jsonl.xz").write_bytes((tmp_path / "test.jsonl.xz").read_bytes()[:50])
@@ -274,7 +276,7 @@ def test_heads_with_densities_of_their_own_are_refused_with_a_learned_prior(fold
 @pytest.mark.parametrize("prior", ["held", "learned"])
 def test_the_usual_sizes_take_heads_that_read_all_the_decoder_does(tmp_path, prior):
     """lipschitz wants as many words as the decoder reads numbers: code and context."""
-    words = [f"w{n}" for n in range(150)]
+    words = [*WORDS, *(f"w{n}" for n in range(137))]
     put(tmp_path, train=[turns(" ".join(words[i : i + 30]), "yes") for i in range(0, 150, 30)])
     named = [
         "data=dailydialog",
@@ -370,3 +372,41 @@ def test_a_run_is_answered_measured_and_reported(folder, tmp_path):
     assert report.main([str(tmp_path / "s")]) == 0
     page = (tmp_path / "s" / "report" / "index.html").read_text()
     assert "Responses" in page and "bleu4" in page and lines[1][2] in page
+
+
+# ---------------------------------------------------------------- what is read is what was meant
+
+
+def test_every_run_knows_how_much_of_its_responses_is_unknown_and_how_large_they_are(folder):
+    data = DialogueConfig(dir=str(folder)).load()
+    assert data.facts()["unknown"] == dict.fromkeys(SPLITS, 0.0) and data.facts()["level"] == "word"
+    texts = data.texts(data.corpora["valid"])
+    assert data.corpora["valid"].chars.tolist() == [len(text) for text in texts]
+    batch = data.batch("valid", np.array([4, 1]))
+    assert batch.chars.tolist() == [len(texts[i]) for i in batch.examples]
+
+
+def test_responses_of_unknown_words_are_refused(tmp_path):
+    strange = [[{"text": "yes", "act": "inform"}, {"text": f"x{n} y{n}", "act": "question"}] for n in range(5)]
+    put(tmp_path, test=strange)
+    with pytest.raises(InputError, match=r"^data.test: 100 % of its words are <unk>"):
+        DialogueConfig(dir=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("text", [5, ["a"], {"en": "a"}, "2020-01-01"])
+def test_texts_that_are_no_strings_are_refused(tmp_path, text):
+    put(tmp_path, train=[[{"text": text, "act": "inform"}] * 2])
+    with pytest.raises(InputError, match=r"train.jsonl.xz: the `text` of turns holds "):
+        DialogueConfig(dir=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lambda data: pa.compress(data, "zstd", asbytes=True), bytes])
+def test_dialogues_may_be_packed_in_any_way(tmp_path, pack):
+    put(tmp_path)
+    for split in SPLITS:
+        path = tmp_path / f"{split}.jsonl.xz"
+        path.write_bytes(pack(lzma.decompress(path.read_bytes())))
+    assert len(DialogueConfig(dir=str(tmp_path)).load().corpora["test"]) > 50
+    (tmp_path / "test.jsonl.xz").write_bytes(b"%PDF-1.4\n")
+    with pytest.raises(InputError, match="this is a PDF"):
+        DialogueConfig(dir=str(tmp_path)).load()

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uncollapse.data import files, tokenise
+from uncollapse.data import files, levels, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
 from uncollapse.data.files import TextConfig
-from uncollapse.data.text import SPLITS, add_counts, build_vocabulary, count_words, encode, keep, select, split_words
+from uncollapse.data.text import SPLITS
+from uncollapse.data.words import add_counts, build_vocabulary, count_words, encode, keep, select, split_words
 from uncollapse.errors import InputError
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)
@@ -120,7 +121,7 @@ def test_labels_are_what_stands_before_the_first_tab(tmp_path):
 
 
 def test_empty_and_too_long_sentences_are_passed_over_and_counted(tmp_path):
-    folder = put(tmp_path / "text", train="\na b c d\n \na b c\n\na\n")
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "a b c\n"), train="\na b c d\n \na b c\n\na\n")
     data = read(folder, max_length=3)
     assert spelled(data, "train") == ["a b c", "a"]
     assert data.skipped["train"] == {"empty": 3, "too_long": 1} and data.skipped["valid"] == {"empty": 0, "too_long": 0}
@@ -230,7 +231,7 @@ def test_the_cache_follows_content_and_options_and_not_the_path(tmp_path, reads)
 
 def test_the_same_words_with_labels_are_another_entry(tmp_path):
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "x\tone two\n"))
-    assert spelled(read(folder), "train") == ["x one two"]
+    assert spelled(read(folder, labels=False), "train") == ["x one two"]
     assert spelled(read(folder, labels=True), "train") == ["one two"]
 
 
@@ -284,7 +285,8 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
     assert refused(folder) == (
-        f"data.dir={folder}: no file for the test part; looked for test.txt, test.txt.gz, test.txt.xz"
+        f"data.dir={folder}: no file for the test part; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
+        ".parquet, .pq, .arrow, .feather in place of .txt, plain or .gz, .xz, .bz2, .zst"
     )
     with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
         TextConfig(train=str(folder / "train.txt"), test="").load()
@@ -339,25 +341,21 @@ def test_a_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypat
 @pytest.mark.parametrize("block", [1, 2, 3, 1 << 24])
 def test_good_text_is_good_wherever_the_blocks_end(tmp_path, monkeypatch, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
-    assert spelled(read(put(tmp_path / "text", train="één €\n😀 twee\n")), "train") == ["één €", "😀 twee"]
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "één €\n😀 twee\n"))
+    assert spelled(read(folder), "train") == ["één €", "😀 twee"]
 
 
 @pytest.mark.parametrize("ending", [".gz", ".xz"])
-@pytest.mark.parametrize("damage", ["truncated", "checksum", "stream", "plain"])
+@pytest.mark.parametrize("damage", ["truncated", "checksum", "stream"])
 def test_damaged_archives_are_named(tmp_path, ending, damage):
     folder = put(tmp_path / "text", ending=ending)
     path = folder / f"train.txt{ending}"
     whole = {".gz": gzip, ".xz": lzma}[ending].compress(b"some words to fill a block with\n" * 50)
     checksum = whole[:-6] + bytes([whole[-6] ^ 255]) + whole[-5:]
     stream = whole[:10] + b"\xff" + whole[11:]
-    wrong = {"truncated": whole[:-12], "checksum": checksum, "stream": stream, "plain": b"the cat sat\n"}
+    wrong = {"truncated": whole[:-12], "checksum": checksum, "stream": stream}
     path.write_bytes(wrong[damage])
     assert refused(folder).startswith(f"{path}: damaged or truncated {ending} file")
-
-
-def test_compressed_data_under_a_plain_name_is_refused(tmp_path):
-    folder = put(tmp_path / "text", train=gzip.compress(b"the cat sat\n"))
-    assert refused(folder).startswith(f"{folder}/train.txt, line 1: ")
 
 
 @pytest.mark.parametrize("options", [{"vocab_size": 4}, {"min_count": 9}])
@@ -423,7 +421,7 @@ def test_labels_are_kept_as_class_numbers_beside_the_sentences(tmp_path):
 
 
 def test_without_labels_there_are_none(tmp_path):
-    data = read(labelled(tmp_path / "text"))
+    data = read(labelled(tmp_path / "text"), labels=False)
     assert not data.labels and not data.classes and "classes" not in data.facts()
 
 
@@ -475,7 +473,7 @@ def test_a_missing_label_is_named_with_its_line(tmp_path, monkeypatch, content, 
 
 def test_labels_left_open_are_as_the_manifest_says(tmp_path):
     folder = labelled(tmp_path / "text")
-    assert not read(folder, labels=None).labels
+    assert "every line has a TAB" in refused(folder, labels=None)
     for says in (True, False):
         (folder / "manifest.json").write_text(json.dumps({"labels": says}))
         assert bool(read(folder, labels=None).labels) is says
@@ -529,7 +527,7 @@ def every_time(add):
 def test_a_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path):
     folder = put(tmp_path / "text")
     assert read(folder).corpora["train"].tokens.dtype == np.uint16
-    put(folder, train=" ".join(f"w{i}" for i in range(2**16 - 3)))
+    put(folder, dict.fromkeys(SPLITS, "w0 w1"), train=" ".join(f"w{i}" for i in range(2**16 - 3)))
     large = read(folder)
     assert large.corpora["train"].tokens.dtype == np.int32 and large.corpora["train"].tokens[-1] >= len(SPECIALS)
     assert spelled(large, "train")[0].split()[-1] == f"w{2**16 - 4}"
@@ -548,7 +546,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
         put(folder, train=TEXT["train"] + "one more\n")
         return build_vocabulary(*args)
 
-    monkeypatch.setattr(tokenise, "build_vocabulary", and_longer)
+    monkeypatch.setattr(levels, "build_vocabulary", and_longer)
     assert refused(folder) == "the train part changed while it was being read; give the same command again"
     assert entries(tmp_path / "cache") == []
 
@@ -573,7 +571,7 @@ def test_one_line_is_told_when_there_is_no_terminal(tmp_path, capsys):
 
 
 def test_words_that_published_files_hold_for_rare_ones_are_unknown(tmp_path):
-    data = read(put(tmp_path / "text", train="a _UNK b\n<unk> a\n"))
+    data = read(put(tmp_path / "text", dict.fromkeys(SPLITS, "a _UNK b\n<unk> a\n")))
     assert data.vocabulary == (*SPECIALS, "a", "b")
     assert spelled(data, "train") == ["a <unk> b", "<unk> a"]
 
@@ -599,6 +597,14 @@ def test_a_parquet_data_set_with_its_column(tmp_path):
     assert [spelled(data, split) for split in SPLITS] == [["a b", "c"]] * 3
 
 
+def test_the_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path):
+    folder = hub(tmp_path / "set")
+    for options in ({"label_column": "other", "label": "topic"}, {"label": "other"}):
+        data = from_hub(folder, tmp_path, column="sentence", **options)
+        assert data.classes == {options["label"]: ("0", "1")}
+    assert hub_refusal(folder, tmp_path, column="sentence", label_column="x").startswith("data.label_column=x: ")
+
+
 def test_missing_values_of_a_data_set_are_counted_as_empty(tmp_path):
     data = from_hub(hub(tmp_path / "set", values=["a b", None, "c"]), tmp_path, column="sentence")
     assert spelled(data, "train") == ["a b", "c"] and data.skipped["train"]["empty"] == 1
@@ -618,7 +624,7 @@ def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
     message = hub_refusal(folder, tmp_path, column="sentence+other")
     assert message == f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
     message = hub_refusal(folder, tmp_path, column="sentence", label="topic")
-    assert message == f"data.label=topic: {folder} has the columns sentence, other; say data.label=sentence"
+    assert message == f"data.label=topic: {folder} has the columns sentence, other; say data.label=other"
     lists = hub(tmp_path / "lists", values=[["a"], ["b"]])
     assert hub_refusal(lists, tmp_path, column="sentence").startswith(f"data.column=sentence: {lists} has list<")
 

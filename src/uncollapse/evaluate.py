@@ -21,12 +21,14 @@ import torch
 
 from uncollapse.checkpoint import alone, write_whole
 from uncollapse.data.batches import epoch_batches, near_equal
+from uncollapse.data.corpus import taken
 from uncollapse.errors import InputError
-from uncollapse.evaluate_cli import UNLABELLED, Settings
+from uncollapse.evaluate_cli import NO_UNKNOWN, UNLABELLED, Settings
 from uncollapse.evaluate_cli import main as main
 from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
+from uncollapse.metrics.rates import per_size
 from uncollapse.record import plain, whole_lines
 from uncollapse.subject import Subject, encoded_means, opened, read_json
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
@@ -139,9 +141,13 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     tokens = [row["tokens"] for row in rows.values()]
     counted = None if None in tokens else np.concatenate([rows[i]["tokens"] for i in range(len(groups))])
     known = subject.data.log_prob.get(settings.split)
-    log_prob = None if known is None else known[seen["examples"].astype(int)]
+    order = seen["examples"].astype(int)
+    log_prob = None if known is None else known[order]
+    corpus = getattr(subject.data, "corpora", {}).get(settings.split)
+    chars, size = (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
     falls = seen["fall_2"], seen["fall_8"]
-    return likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob, falls)
+    found = likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob, falls)
+    return found | per_size(seen["nll"], chars, size, "nll", "nll_")
 
 
 def groups_of(data: Any, settings: Settings) -> list[np.ndarray]:
@@ -181,7 +187,7 @@ def samples_of(subject: Subject, settings: Settings) -> dict:
     else:
         from uncollapse.samples import look
 
-    return look(subject, settings.split)
+    return look(subject, settings.split, settings.unknown)
 
 
 FUNCTIONS: dict[str, Callable[[Subject, Settings], dict]] = {
@@ -240,7 +246,8 @@ def join(folder: Path) -> None:
     summary = read_json(path)
     summary = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != "evaluations"}
     results = {file.stem: read_json(file) for file in sorted((folder / "evaluations").glob("*.json"))}
-    test = [result for name, result in results.items() if name.startswith("test-")]
+    # what was drawn without <unk> is no description of the model
+    test = [result for name, result in results.items() if name.startswith("test-") and not name.endswith(NO_UNKNOWN)]
     test.sort(key=lambda r: (r.get("nll_examples", 0), r.get("nll_samples", 0), r.get("probe_labels", 0)))
     found = {key: value for result in test for key, value in result.items()}
     write_whole(path, (json.dumps({**found, **summary, "evaluations": results}, indent=1) + "\n").encode())

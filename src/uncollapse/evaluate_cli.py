@@ -17,6 +17,7 @@ from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, whole
 from uncollapse.report.folders import ReportError, run_folders
 
+NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
 METRICS = ("nll", "probe", "statistics", "samples")
 MOST = 1_000_000  # codes per example: they are drawn at once
 MOST_ERRORS = 20  # of a study's runs that are shown
@@ -36,6 +37,7 @@ class Settings:
     examples: int | None = None
     labels: tuple[int, ...] | None = None
     workers: int = 1
+    unknown: bool = True  # whether samples may hold <unk>
 
     def check(self) -> None:
         for metric in self.metrics:
@@ -59,7 +61,9 @@ class Settings:
             return f"{self.split}-nll-K{self.samples}{few}"
         if metric == "probe":
             return f"{self.split}-probe" + ("" if self.labels is None else "-" + "-".join(map(str, self.labels)))
-        return f"{self.split}-samples" if metric == "samples" else f"{self.split}-statistics{few}"
+        if metric == "samples":
+            return f"{self.split}-samples" + ("" if self.unknown else NO_UNKNOWN)
+        return f"{self.split}-statistics{few}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, metavar="N", help="a fixed random choice of N examples (default: all)")
     parser.add_argument(
         "--labels", help="label budgets of the probe, such as 100,1000 (default: 100,500,1000,2000,10000)"
+    )
+    parser.add_argument(
+        "--no-unknown", action="store_true", help="samples without <unk>, kept apart from the ordinary ones"
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)")
@@ -104,7 +111,10 @@ def understand(asked: argparse.Namespace) -> Settings:
         labels = None if asked.labels is None else tuple(sorted({int(word) for word in asked.labels.split(",")}))
     except ValueError:
         raise InputError(f"--labels {asked.labels}: allowed are whole numbers such as 100,1000") from None
-    settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers)
+    if asked.no_unknown and "samples" not in metrics:
+        raise InputError("--no-unknown: it is about samples; give --metrics samples")
+    unknown = not asked.no_unknown
+    settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers, unknown)
     settings.check()
     return settings
 

@@ -10,7 +10,7 @@ from uncollapse.checkpoint import write_whole
 from uncollapse.data.corpus import sentences
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
-from uncollapse.samples import SHOWN, View, chosen, lines, nearest_codes, noise, prior_codes, save
+from uncollapse.samples import SHOWN, View, chosen, folder_of, lines, nearest_codes, noise, prior_codes, save
 from uncollapse.subject import Subject
 
 ANSWERED = 1000  # contexts
@@ -18,15 +18,16 @@ CODES = 5  # for each
 COMPARED = 3  # of these are shown
 
 
-def look(subject: Subject, split: str) -> dict:
+def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     """Write some responses of one run, and return the numbers about them."""
     batch = subject.batch(split, chosen(subject, split, ANSWERED))
     vocabulary, count = subject.data.vocabulary, len(batch)
     with evaluating(subject.model, train=False):
         codes = prior_codes(subject, CODES * count).split(count)
-        answers = [texts(subject.model.respond(batch, z, greedy=True), vocabulary) for z in codes]
+        answers = [texts(subject.model.respond(batch, z, greedy=True, unknown=unknown), vocabulary) for z in codes]
         q = subject.encode(batch, noise(subject, 2))
-        rebuilt = texts(subject.model.respond(batch, nearest_codes(q, q.mean), greedy=True), vocabulary)
+        own = subject.model.respond(batch, nearest_codes(q, q.mean), greedy=True, unknown=unknown)
+        rebuilt = texts(own, vocabulary)
     real, contexts = (
         texts(sentences(corpora[split], batch.examples), vocabulary)
         for corpora in (subject.data.corpora, subject.data.contexts)
@@ -35,8 +36,7 @@ def look(subject: Subject, split: str) -> dict:
     columns = (contexts, real, *answers[:COMPARED], rebuilt)
     names = ("context", split, *(f"code {n}" for n in range(1, COMPARED + 1)), "of the response's own code")
     view = View(names, [(str(n), [column[i] for column in columns]) for n, i in enumerate(rows, 1)])
-    folder = subject.folder / "samples"
-    folder.mkdir(exist_ok=True)
+    folder = folder_of(subject, unknown)
     save(view, folder, "responses")
     write_whole(folder / "answers.txt", lines(answers[0]))
-    return responses(answers[0], real, list(zip(*answers, strict=True)))
+    return {**responses(answers[0], real, list(zip(*answers, strict=True))), "response_unknown": unknown}

@@ -317,6 +317,7 @@ def set_aside(path: Path) -> None:
 def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
+    from uncollapse.data.profile import lines, warnings
     from uncollapse.phases import findings_after, warnings_before
     from uncollapse.record import Record, read_rows
     from uncollapse.trainer import Trainer
@@ -330,9 +331,9 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     record = Record(request.folder / "metrics.jsonl", [m.row for m in mirrors])
     try:
         with Console(request.name) as console:
-            for split, counts in parts.data.facts().get("skipped", {}).items():
-                if passed_over := {why: n for why, n in counts.items() if n}:
-                    console.say(f"[{request.name}] {split}: sentences passed over: {passed_over}")
+            facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
+            for text in [*lines(facts), *(f"warning: {text}" for text in warnings(facts, width))]:
+                console.say(f"[{request.name}] {text}")
             if note := length_note(request.head, parts):
                 console.say(f"[{request.name}] warning: {note}")
             trainer = Trainer(
@@ -373,7 +374,8 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             "peak_memory_mb": peak_memory(parts.device),
             "parameters": sum(p.numel() for p in parts.model.parameters()),
             "entropy": getattr(parts.data, "entropy", None),
-            "oracle_nll": parts.data.facts().get("oracle_nll"),
+            "oracle_nll": facts.get("oracle_nll"),
+            "unknown": facts.get("unknown", {}).get("test"),
             "threads": cfg.threads,
             "device": str(parts.device),
             **code,

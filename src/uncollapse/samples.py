@@ -7,10 +7,12 @@ Views, in `samples/` of a run folder, each a .txt (columns apart by TAB) or a .p
     interpolations   the straight way between the posterior means of two test examples, by the likeliest
     neighbours       test examples, and the training examples whose posterior means are nearest
     traversal        the posterior mean of one test example, one dimension moved over what the test examples take, by the likeliest
+
+Without unknown words (evaluate.py --no-unknown) they lie in `samples-no-unknown/`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,12 @@ from uncollapse.data.batches import near_equal
 from uncollapse.data.corpus import Corpus, make_batch, sentences
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
-from uncollapse.metrics.quality import first, quality, texts
+from uncollapse.metrics.quality import first, quality
+from uncollapse.models.text_vae import LONGEST
 from uncollapse.subject import Subject, encoded_means, opened, stored
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
+MOST = 1000  # characters, bytes or subwords that a sentence is written with
 SHOWN, PAIRS, STEPS, NEIGHBOURS, DIMENSIONS = 12, 4, 7, 3, 8
 SEARCHED = 5000  # training examples among which neighbours are sought
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -45,13 +49,14 @@ class View:
     rows: Sequence[tuple[str, Sequence[Item]]]
 
 
-def look(subject: Subject, split: str) -> dict:
+def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     """Write every view of one run, and return the numbers about its samples. InputError for a model that generates nothing."""
     if not hasattr(subject.model, "generate"):
         raise InputError(f"{subject.folder}: samples are for text and images; this model's outputs are neither")
+    subject = replace(subject, limits=limits(subject, unknown))
     with evaluating(subject.model, train=False):
         drawn = (
-            subject.model.generate(prior_codes(subject, DRAWN), generator=noise(subject, 1))
+            subject.model.generate(prior_codes(subject, DRAWN), generator=noise(subject, 1), **subject.limits)
             if is_text(subject)
             else None
         )
@@ -62,18 +67,37 @@ def look(subject: Subject, split: str) -> dict:
             "neighbours": neighbours(subject, split),
             "traversal": traversal(subject, split),
         }
-    folder = subject.folder / "samples"
-    folder.mkdir(exist_ok=True)
+    folder = folder_of(subject, unknown)
     for name, view in views.items():
         if view.rows:
             save(view, folder, name)
     if drawn is None:
         return {}
-    write_whole(folder / "drawn.txt", lines(texts(drawn, subject.data.vocabulary)))
+    write_whole(folder / "drawn.txt", lines(subject.data.texts(drawn)))
     exact = subject.data.exact_log_prob
     baseline = None if exact else language_model(subject)
     held_out = first(subject.data.corpora["test"], DRAWN)
-    return quality(drawn, subject.data.corpora["train"], subject.data.vocabulary, exact, baseline, held_out)
+    found = quality(drawn, subject.data.corpora["train"], subject.data.vocabulary, exact, baseline, held_out)
+    return {**found, "sample_unknown": unknown}
+
+
+def limits(subject: Subject, unknown: bool) -> dict[str, Any]:
+    """What a text model may write: as many words as ever; of smaller tokens as many as the longest training sentence has, within
+    reason. InputError for images without `unknown`."""
+    if not is_text(subject):
+        if not unknown:
+            raise InputError("--no-unknown: images have no unknown words")
+        return {}
+    data = subject.data
+    longest = data.facts()["longest"]["train"]
+    return {"longest": LONGEST if data.level.name == "word" else min(max(LONGEST, longest), MOST), "unknown": unknown}
+
+
+def folder_of(subject: Subject, unknown: bool) -> Path:
+    """Where views go."""
+    folder = subject.folder / ("samples" if unknown else "samples-no-unknown")
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
@@ -105,7 +129,9 @@ def log_prob(lm: Subject, corpus: Corpus) -> np.ndarray:
 def prior(subject: Subject, drawn: Corpus | None) -> View:
     """The first of the drawn sentences, so that what is shown is part of what is counted; images are drawn here."""
     z = prior_codes(subject, DRAWN if is_text(subject) else SHOWN)
-    by_drawing = drawn if drawn is not None else subject.model.generate(z, generator=noise(subject, 1))
+    by_drawing = (
+        drawn if drawn is not None else subject.model.generate(z, generator=noise(subject, 1), **subject.limits)
+    )
     columns = items(subject, by_drawing)[:SHOWN], likeliest(subject, z[:SHOWN])
     return View(("drawn", "likeliest"), numbered(columns))
 
@@ -113,7 +139,8 @@ def prior(subject: Subject, drawn: Corpus | None) -> View:
 def reconstructions(subject: Subject, split: str) -> View:
     batch = subject.batch(split, chosen(subject, split, SHOWN))
     q = subject.encode(batch, noise(subject, 2))
-    drawn = subject.model.generate(q.sample(generator=noise(subject, 3)), generator=noise(subject, 4))
+    codes = q.sample(generator=noise(subject, 3))
+    drawn = subject.model.generate(codes, generator=noise(subject, 4), **subject.limits)
     columns = originals(subject, split, batch.examples), likeliest(subject, q.mean), items(subject, drawn)
     return View((split, "likeliest, of the mean", "drawn, of a code"), numbered(columns))
 
@@ -199,7 +226,8 @@ def codes(subject: Subject, split: str, examples: np.ndarray) -> Tensor:
 
 def likeliest(subject: Subject, z: Tensor) -> list[Item]:
     """Of points [N, D], each moved to the nearest code where not every point is one: means, and what lies between codes, need not be."""
-    return items(subject, subject.model.generate(nearest_codes(some_posterior(subject), z), greedy=True))
+    near = nearest_codes(some_posterior(subject), z)
+    return items(subject, subject.model.generate(near, greedy=True, **subject.limits))
 
 
 def nearest_codes(q: Any, z: Tensor) -> Tensor:
@@ -216,7 +244,7 @@ def originals(subject: Subject, split: str, examples: np.ndarray) -> list[Item]:
 
 def items(subject: Subject, generated: Any) -> list[Item]:
     if isinstance(generated, Corpus):
-        return [*texts(generated, subject.data.vocabulary)]
+        return [*subject.data.texts(generated)]
     side = int(generated.shape[1] ** 0.5)
     return [*generated.cpu().numpy().reshape(-1, side, side)]
 

@@ -1,8 +1,8 @@
 """One finished run, opened to be looked at: its best weights, its data, and how its codes are found."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Subject:
     data: Any
     encode: Callable[..., Any]  # (batch, generator) -> Posterior
     say: Callable[[str], None]
+    limits: Mapping[str, Any] = field(default_factory=dict)  # of what a text model writes, see models.text_vae.write
 
     def batch(self, split: str, examples: np.ndarray) -> Any:
         """These examples on the model's device."""

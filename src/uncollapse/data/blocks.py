@@ -1,27 +1,25 @@
-"""Raw text a block of sentences at a time, from a file of lines or from the rows of a hub set, so that no corpus need fit in memory.
+"""Raw text a block of sentences at a time, from a file of lines or from the rows of a table, so that no corpus need fit in memory.
 
 A source is one part (train, valid or test). It gives blocks in order; a block's `columns` does the work, on whatever thread, and names
 the line or row of what is wrong.
 """
 
-import gzip
-import lzma
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from uncollapse.data.text import separated
+from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES
+from uncollapse.data.packed import ENDINGS as PACKED
+from uncollapse.data.packed import reading
+from uncollapse.data.words import separated
 from uncollapse.errors import InputError
 
 BLOCK = 1 << 22  # bytes of text in a block, about; working on it takes some ten times as much memory
-ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
+ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev", "val"), "test": ("test",)}
 ROW = 256  # bytes that a row of a hub set is taken to have
-OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
-DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # what they raise for a file cut short or changed
 BOM = b"\xef\xbb\xbf"
 
 
@@ -36,6 +34,9 @@ class Block(Protocol):
 
     def columns(self) -> tuple[Any, Any]:
         """Arrow strings: the texts [n], and the labels [n] or None. InputError for what is wrong."""
+
+    def tabs(self, texts: Any) -> "Tabs | None":
+        """Which of the texts look like label TAB text, where nobody has said whether they are."""
 
 
 class Source(Protocol):
@@ -62,25 +63,105 @@ class Source(Protocol):
 # ---------------------------------------------------------------- files
 
 
-def find_part(folder: Path, split: str, ending: str, advice: str) -> Path:
-    """The file of a split in a folder, under any of its customary names; `advice` ends the InputError where there is none."""
+def find_part(folder: Path, split: str, endings: Sequence[str], advice: str, others: Sequence[str] = ()) -> Path:
+    """The file of a split in a folder, under any of its customary names, with one of `endings` or else of `others`.
+
+    InputError, with `advice` at its end, where there is none; and where there is one with each of several endings.
+    """
     if not folder.is_dir():
         raise InputError(
             f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
         )
-    names = [f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *OPENERS)]
-    for file in names:
-        if (folder / file).is_file():
-            return folder / file
-    raise InputError(f"data.dir={folder}: no file for the {split} part; looked for {', '.join(names)}{advice}")
+    files = present(folder, split, endings) or present(folder, split, others)
+    if not files:
+        names = ", ".join(f"{alias}{endings[0]}" for alias in ALIASES[split])
+        more = f", or with {', '.join(endings[1:])} in place of {endings[0]}" if len(endings) > 1 else ""
+        raise InputError(
+            f"data.dir={folder}: no file for the {split} part; looked for {names}{more}, plain or {', '.join(PACKED)}{advice}"
+        )
+    if len(files) > 1:
+        raise InputError(
+            f"data.dir={folder}: several files for the {split} part, {', '.join(file.name for file in files)}; "
+            "say which with data.format, or give data.train, data.valid and data.test in place of data.dir"
+        )
+    return files[0]
+
+
+def present(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
+    """The file of a split with each ending, where there is one; a plain one before packed ones."""
+    names = [[f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *PACKED)] for ending in endings]
+    found = [next((folder / name for name in own if (folder / name).is_file()), None) for own in names]
+    return [file for file in found if file is not None]
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Of the lines of a part that hold anything: how many there are, how many have something on both sides of a TAB, and how many of
+    these one word before it; the first line that has, and the first that has not (None: there is none)."""
+
+    lines: int = 0
+    parted: int = 0
+    one_word: int = 0
+    first: int | None = None
+    first_without: int | None = None
+
+    @classmethod
+    def of(cls, texts: Any, before: int, any_tab: bool = True) -> "Tabs":
+        """Of lines [n] with `before` others before them."""
+        import pyarrow.compute as pc
+
+        def matching(pattern: str) -> np.ndarray:
+            return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False).astype(bool)
+
+        filled = matching(r"\S")
+        none = np.zeros_like(filled)
+        parted, one_word = map(matching, (r"^[^\t]*\S[^\t]*\t.*\S", r"^ *\S+ *\t.*\S")) if any_tab else (none, none)
+        without = filled & ~parted
+        places = [before + int(np.argmax(found)) if found.any() else None for found in (parted, without)]
+        return cls(int(filled.sum()), int(parted.sum()), int(one_word.sum()), *places)
+
+    def and_then(self, after: "Tabs | None") -> "Tabs":
+        """Of the lines of both."""
+        if after is None:
+            return self
+        return Tabs(
+            self.lines + after.lines,
+            self.parted + after.parted,
+            self.one_word + after.one_word,
+            after.first if self.first is None else self.first,
+            after.first_without if self.first_without is None else self.first_without,
+        )
+
+    def check(self, source: "Source") -> None:
+        """InputError where some lines or all look labelled. A TAB in few lines, after several words, is white space."""
+        if not self.one_word and 2 * self.parted <= self.lines:
+            return
+        options = "data.labels=true if they are label TAB text, data.labels=false if a TAB is white space"
+        if self.first_without is None:
+            raise InputError(
+                f"{source.where}: every line has a TAB, as lines of label and text have; say {options}, or data.format=tsv if the "
+                "first line is a header"
+            )
+        assert self.first is not None
+        different = max(self.first, self.first_without)
+        how = (
+            "has a TAB, as lines of label and text have"
+            if different == self.first
+            else "has no TAB between label and text"
+        )
+        raise InputError(
+            f"{source.place(different)}: half labelled: this line {how}, unlike those before it ({self.parted:,} of {self.lines:,} "
+            f"lines have one); mend the file, or say {options}"
+        )
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A file of one sentence a line, plain, .gz or .xz, UTF-8; when `labelled` a line is label TAB text."""
+    """A file of one sentence a line, plain or compressed, UTF-8; when `labelled` a line is label TAB text (None: that is open, and
+    lines that look so are refused)."""
 
     path: Path
-    labelled: bool = False
+    labelled: bool | None = False
     classes: None = None
 
     @property
@@ -96,29 +177,20 @@ class Lines:
 
     def blocks(self, size: int) -> Iterator["LineBlock"]:
         """InputError for a file that cannot be read or is damaged, or that holds white space only."""
-        opener = OPENERS.get(self.path.suffix)
         lines, blank, rest = 0, True, bytearray()
-        try:
-            with self.path.open("rb") as raw:
-                file = opener(raw) if opener else raw
-                while read := file.read(size):
-                    cut = read.rfind(b"\n") + 1
-                    rest += read[:cut]
-                    if not cut:  # the middle of a line that is longer than a block
-                        rest += read
-                        continue
-                    block = self.block(lines, bytes(rest), raw.tell())
-                    lines, blank, rest = lines + block.data.count(b"\n"), blank and not block.data.strip(), bytearray()
-                    yield block
-                    rest += read[cut:]
-                if rest:
-                    yield self.block(lines, bytes(rest), raw.tell())
-        except DAMAGED as error:
-            raise InputError(
-                f"{self.path}: damaged or truncated {self.path.suffix} file after line {lines} ({error}); copy or fetch it again"
-            ) from error
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
+        with reading(self.path) as (file, raw):
+            while read := file.read(size):
+                cut = read.rfind(b"\n") + 1
+                rest += read[:cut]
+                if not cut:  # the middle of a line that is longer than a block
+                    rest += read
+                    continue
+                block = self.block(lines, bytes(rest), raw.tell())
+                lines, blank, rest = lines + block.data.count(b"\n"), blank and not block.data.strip(), bytearray()
+                yield block
+                rest += read[cut:]
+            if rest:
+                yield self.block(lines, bytes(rest), raw.tell())
         if blank and not rest.strip():
             raise InputError(f"{self.path}: the file is empty")
 
@@ -138,6 +210,11 @@ class LineBlock:
     def columns(self) -> tuple[Any, Any]:
         lines = self.lines()
         return self.parted(lines) if self.source.labelled else (lines, None)
+
+    def tabs(self, texts: Any) -> Tabs | None:
+        if self.source.labelled is not None:
+            return None
+        return Tabs.of(texts, self.first, b"\t" in self.data)
 
     def lines(self) -> Any:
         """The lines with their ends, as Arrow strings over the bytes themselves."""
@@ -174,6 +251,7 @@ class LineBlock:
         if not whole.all():
             place = self.source.place(self.first + int(np.argmin(whole)))
             raise InputError(f"{place}: no TAB between label and text (data.labels=true)")
+        self.check_header(lines)
         labels, texts = pc.utf8_trim_whitespace(pc.list_element(parts, 0)), pc.list_element(parts, 1)
         empty = pc.equal(pc.utf8_length(labels), 0).to_numpy(zero_copy_only=False)
         if empty.any():
@@ -181,15 +259,26 @@ class LineBlock:
             raise InputError(f"{place}: nothing before the TAB, where the label stands (data.labels=true)")
         return texts, labels
 
+    def check_header(self, lines: Any) -> None:
+        """InputError for a first line that names columns."""
+        cells = (
+            [cell.strip().lower() for cell in lines[0].as_py().split("\t")] if self.first == 0 and len(lines) else []
+        )
+        if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
+            raise InputError(
+                f"{self.source.place(0)}: a header and no sentence; say data.format=tsv data.column=NAME data.label_column=NAME"
+            )
 
-# ---------------------------------------------------------------- hub sets
+
+# ---------------------------------------------------------------- tables
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A part of a hub set: `columns` of an Arrow table, joined by a space, and where `label` names one, the class of each row.
+    """A table: `columns` of an Arrow table, joined by a space, and where `label` names one, the class of each row.
 
     chosen: the rows that are taken, rising (None: all). names: what the numbers in the label column stand for (None: it holds text).
+    option: what names the label column.
     """
 
     where: str
@@ -199,6 +288,7 @@ class Rows:
     names: tuple[str, ...] | None = None
     raw: bool = False
     chosen: np.ndarray | None = None
+    option: str = "data.label"
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -227,7 +317,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Some rows of a hub set; `first`: how many of those taken come before."""
+    """Some rows of a table; `first`: how many of those taken come before."""
 
     source: Rows
     first: int
@@ -248,6 +338,9 @@ class RowBlock:
             texts = separated(texts)
         return texts, None if self.source.label is None else self.labels()
 
+    def tabs(self, texts: Any) -> None:
+        """Columns leave nothing open."""
+
     def column(self, name: str) -> Any:
         import pyarrow as pa
 
@@ -264,8 +357,11 @@ class RowBlock:
         missing = pc.is_null(labels)
         if names is not None:  # the hub's mark of a missing class is -1
             missing = pc.or_kleene(missing, pc.or_(pc.less(labels, 0), pc.greater_equal(labels, len(names))))
+        else:
+            labels = pc.utf8_trim_whitespace(labels.cast(pa.large_string()))
+            missing = pc.or_kleene(missing, pc.equal(labels, ""))
         missing = missing.to_numpy(zero_copy_only=False)
         if missing.any():
-            place = self.source.place(self.first + int(np.argmax(missing)))
-            raise InputError(f"{place}: no class in the column {self.source.label} (data.label={self.source.label})")
-        return pa.array(names, pa.large_string()).take(labels) if names is not None else labels.cast(pa.large_string())
+            place, name = self.source.place(self.first + int(np.argmax(missing))), self.source.label
+            raise InputError(f"{place}: no class in the column {name} ({self.source.option}={name})")
+        return labels if names is None else pa.array(names, pa.large_string()).take(labels)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
+from uncollapse.data.levels import sizes_of
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.errors import MOST_EXAMPLES, whole
 
@@ -28,11 +29,13 @@ class GrammarConfig:
         check_batching(self.batch_size, self.batching)
         whole("data.data_seed", self.data_seed, 0)
         grammar = english()
+        vocabulary = (*SPECIALS, *grammar.words)
         corpora, labels, log_prob = {}, {}, {}
         for number, split in enumerate(SPLITS):
             size = whole(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
-            corpora[split] = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
+            corpus = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
+            corpora[split] = Corpus(corpus.tokens, corpus.offsets, *sizes_of(corpus, vocabulary))
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
             if split != "train":
                 log_prob[split] = grammar.log_prob(drawn.tokens, drawn.offsets)
@@ -44,7 +47,7 @@ class GrammarConfig:
 
         return TextData(
             corpora,
-            (*SPECIALS, *grammar.words),
+            vocabulary,
             self.batch_size,
             self.batching,
             entropy=grammar.entropy(),

@@ -22,10 +22,16 @@ QUANTILES = 8
 
 @dataclass(frozen=True)
 class Corpus:
-    """One split. tokens [total] integer ids, offsets [N+1]: sentence i is tokens[offsets[i]:offsets[i+1]]."""
+    """One split. tokens [total] integer ids, offsets [N+1]: sentence i is tokens[offsets[i]:offsets[i+1]].
+
+    chars, bytes [N]: characters, and bytes of UTF-8, of each sentence as it was read, one space between words; None where there is
+    no text behind the ids, as in what a model has written.
+    """
 
     tokens: np.ndarray
     offsets: np.ndarray
+    chars: np.ndarray | None = None
+    bytes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -50,7 +56,12 @@ def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpu
 
 def sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
     """Those of these numbers, in their order."""
-    return gathered(corpus.tokens, corpus.offsets[examples], corpus.offsets[examples + 1])
+    chosen = gathered(corpus.tokens, corpus.offsets[examples], corpus.offsets[examples + 1])
+    return replace(chosen, chars=taken(corpus.chars, examples), bytes=taken(corpus.bytes, examples))
+
+
+def taken(values: np.ndarray | None, examples: np.ndarray) -> np.ndarray | None:
+    return None if values is None else values[examples]
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class TextBatch:
     """B sentences, longest first. tokens [B, T] end with EOS and are padded with PAD; lengths [B] count the EOS.
 
     targets [n] and owner [n] list the real tokens stretch by stretch: the token and the row it belongs to.
-    examples [B] are the sentences' numbers in their split.
+    examples [B] are the sentences' numbers in their split; chars, bytes [B] as in Corpus.
     """
 
     tokens: Tensor
@@ -77,6 +88,8 @@ class TextBatch:
     targets: Tensor
     owner: Tensor
     examples: np.ndarray
+    chars: np.ndarray | None = None
+    bytes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -121,6 +134,8 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
         torch.from_numpy(np.concatenate(targets)),
         torch.from_numpy(np.concatenate(owner)),
         examples,
+        taken(corpus.chars, examples),
+        taken(corpus.bytes, examples),
     )
 
 

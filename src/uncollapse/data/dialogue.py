@@ -16,19 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.blocks import ALIASES, DAMAGED, OPENERS, find_part
+from uncollapse.data.blocks import ALIASES, find_part
 from uncollapse.data.corpus import EOS, Corpus, TextBatch, gathered, make_batch, sentences
-from uncollapse.data.hub import at_most, load, prepare_command
-from uncollapse.data.text import (
-    SPLITS,
-    TextData,
-    build_vocabulary,
-    check_batching,
-    count_words,
-    encode,
-    separated,
-    split_words,
-)
+from uncollapse.data.formats import binary_noun
+from uncollapse.data.hub import at_most, fits, load, prepare_command
+from uncollapse.data.levels import sizes
+from uncollapse.data.packed import reading
+from uncollapse.data.profile import check_known
+from uncollapse.data.text import SPLITS, TextData, check_batching
+from uncollapse.data.words import build_vocabulary, count_words, encode, separated, split_words
 from uncollapse.errors import InputError, whole
 
 LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
@@ -38,8 +34,8 @@ LABELS = ("act", "emotion")  # of a response, where they are known; they feed th
 class DialogueBatch(TextBatch):
     """B responses, longest first, and their contexts; response i's context is row place[i] of `context`, which is sorted by itself."""
 
-    context: TextBatch
-    place: Tensor
+    context: TextBatch = field(kw_only=True)
+    place: Tensor = field(kw_only=True)
 
     def to(self, device: torch.device) -> "DialogueBatch":
         if device.type == "cpu":
@@ -133,7 +129,7 @@ class DialogueConfig:
         corpora, contexts, labels, skipped = {}, {}, {}, {}
         for split, part in parts.items():
             flat, offsets = words[split]
-            lines = Corpus(encode(flat, vocabulary).astype(np.int32), offsets)
+            lines = Corpus(encode(flat, vocabulary).astype(np.int32), offsets, *sizes(flat, offsets))
             responses, skipped[split] = self.responses(part.sizes, lines.lengths)
             if not len(responses):
                 raise InputError(
@@ -145,7 +141,7 @@ class DialogueConfig:
             numbers = {name: np.searchsorted(known, part.labels[name][responses]) for name, known in classes.items()}
             labels[split] = numbers
         known = {name: tuple(map(str, names)) for name, names in classes.items()}
-        return DialogueData(
+        data = DialogueData(
             corpora,
             vocabulary,
             self.batch_size,
@@ -155,6 +151,8 @@ class DialogueConfig:
             classes=known,
             contexts=contexts,
         )
+        check_known(data.facts())
+        return data
 
     def responses(self, sizes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
         """Numbers of the turns that answer another one and are neither empty nor too long, rising; and how many are not."""
@@ -188,7 +186,7 @@ def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
 
 def from_folder(folder: Path, name: str) -> dict[str, Turns]:
     advice = f"; {prepare_command(name, folder)} makes it"
-    parts = {split: from_file(find_part(folder, split, ".jsonl", advice)) for split in SPLITS}
+    parts = {split: from_file(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS}
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
         split: replace(part, labels={name: part.labels[name] for name in LABELS if name in shared})
@@ -201,18 +199,15 @@ def from_file(path: Path) -> Turns:
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
+    with reading(path) as (file, _):
+        content = file.read()
     try:
-        content = OPENERS.get(path.suffix, open)(path, "rb").read()
+        if noun := binary_noun(content):
+            raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
         if not content.strip():
             raise InputError(f"{path}: the file is empty")
         content.decode()
         table = arrow_json.read_json(io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content))))
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: damaged or truncated {path.suffix} file ({error}); copy or fetch it again"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
@@ -228,6 +223,10 @@ def from_file(path: Path) -> Turns:
     kind = column.type
     if not (pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and "text" in names_of(kind.value_type)):
         raise InputError(f"{path}: `turns` holds {kind}; needed is a list of objects with a `text` each")
+    for name in {"text", *LABELS} & set(names_of(kind.value_type)):
+        own = kind.value_type.field(name).type
+        if not fits(own, classes=name != "text"):
+            raise InputError(f"{path}: the `{name}` of turns holds {own}; needed are strings")
     turns, sizes = column.flatten(), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     labels = {}
     for name in set(LABELS) & set(names_of(kind.value_type)):

@@ -1,6 +1,6 @@
 """Sentences from the user's own files or from the hub, tokenised once and cached by content.
 
-Files are plain, .gz or .xz, one sentence a line in UTF-8; with `labels` a line is label TAB text.
+Files are plain or compressed: one sentence a line in UTF-8 (with `labels` a line is label TAB text), or tables, of which `column` is read.
 """
 
 import fcntl
@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,24 +18,28 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uncollapse.checkpoint import sync
-from uncollapse.data.blocks import Lines, find_part
+from uncollapse.data.blocks import Lines, Rows, Source, find_part
 from uncollapse.data.corpus import Corpus, sentences
-from uncollapse.data.hub import at_most, hub_parts, prepare_command
+from uncollapse.data.formats import ENDINGS, FORMATS, recognise
+from uncollapse.data.hub import at_most, hub_parts, prepare_command, rows_of
+from uncollapse.data.levels import Words, level_of
+from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape, tokenise
 from uncollapse.errors import InputError, whole
 
-FORMAT = 3  # part of the cache key: raise it when what is cached changes
+FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
-SHAPING = ("vocab_size", "min_count", "max_length")
+SHAPING = ("vocab_size", "min_count", "max_length", "level")
 CHOOSING = ("subset", "column", "label", "tokenise", "train_size", "valid_size", "test_size", "split_seed")
 
 
 @dataclass
 class TextConfig:
-    """Text from three files, from a folder that holds train/valid/test.txt[.gz|.xz], or from a hub data set.
+    """Text from three files, from a folder that holds one for each of train, valid and test, or from a hub data set.
 
-    Files are taken as they stand, and the options from `subset` to `tokenise` are about hub sets only. The sizes are how many rows of a
+    Files are taken as they stand: `subset` and `tokenise` are about hub sets only. `column` and `label_column` are those of hub sets
+    (there `label` names the label's, too, where label_column is null) and of files that are tables. The sizes are how many rows of a
     hub set are drawn, by `split_seed`; of files, how many sentences at most, the vocabulary being that of the whole training part.
     """
 
@@ -44,13 +49,17 @@ class TextConfig:
     valid: str | None = None
     test: str | None = None
     dir: str | None = None
-    labels: bool | None = False
+    format: str = "auto"
+    labels: bool | None = None
     hub: str | None = None
     revision: str | None = None
     subset: str | None = None
     column: str = "text"
+    label_column: str | None = None
     label: str | None = None
     tokenise: bool = False
+    level: str = "word"
+    tokenizer: str | None = None
     train_size: int | None = None
     valid_size: int | None = None
     test_size: int | None = None
@@ -65,9 +74,12 @@ class TextConfig:
     def load(self) -> TextData:
         """Read, tokenise or take from the cache. InputError for anything that is missing, damaged or left empty."""
         self.check()
+        level = level_of(self.level, self.tokenizer)
+        level.check(self.vocab_size, self.min_count)
         files = self.files()
-        labelled = self.labelled() if files else self.label is not None
-        folder = Path(self.cache).expanduser() / cache_key(self, self.content(files), labelled)
+        formats = {split: recognise(path, self.format, self.column) for split, path in files.items()}
+        labelled = self.labelled(formats) if files else self.hub_label is not None
+        folder = Path(self.cache).expanduser() / cache_key(self, self.content(files, formats), labelled)
         if not (folder / "meta.json").exists():
             with alone(folder):
                 if folder.exists() and not (folder / "meta.json").exists():
@@ -75,12 +87,14 @@ class TextConfig:
                         f"{folder}: this cache folder is damaged (no meta.json); remove it and give the same command again"
                     )
                 if not (folder / "meta.json").exists():  # another process may have been first
-                    self.prepare(folder, files, labelled)
+                    self.prepare(folder, files, formats, labelled, level)
         corpora, labels, meta = fetch(folder)
+        profiles = meta["profiles"]
         if files:
-            corpora, labels = self.cut(corpora, labels)
-        name = self.label or "label"
-        return TextData(
+            whole_parts, (corpora, labels) = corpora, self.cut(corpora, labels)
+            profiles = {split: found for split, found in profiles.items() if corpora[split] is whole_parts[split]}
+        name = self.label or self.label_column or "label"
+        data = TextData(
             corpora,
             tuple(meta["vocabulary"]),
             self.batch_size,
@@ -88,16 +102,55 @@ class TextConfig:
             meta["skipped"],
             labels={split: {name: values} for split, values in labels.items()},
             classes={name: tuple(meta["classes"])} if labels else {},
+            level=level,
+            profiles=profiles,
         )
+        check_known(data.facts())
+        return data
 
-    def prepare(self, folder: Path, files: dict[str, Path], labelled: bool) -> None:
+    def prepare(
+        self, folder: Path, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None, level: Words
+    ) -> None:
         """Fill a cache folder."""
-        shape = Shape(self.vocab_size, self.min_count, self.max_length)
-        if files:
-            store(folder, {split: Lines(path, labelled) for split, path in files.items()}, shape)
-            return
-        with hub_parts(self) as parts:
+        shape = Shape(self.vocab_size, self.min_count, self.max_length, level)
+        with self.file_parts(files, formats, labelled) if files else hub_parts(self) as parts:
             store(folder, parts, shape)
+
+    @contextmanager
+    def file_parts(
+        self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
+    ) -> Iterator[dict[str, Source]]:
+        """The parts by split, tables in a folder that lasts as long."""
+        label = self.file_label if labelled else None
+        with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
+            yield {
+                split: Lines(path, labelled)
+                if formats[split] == "text"
+                else self.rows(path, formats[split], label, Path(scratch))
+                for split, path in files.items()
+            }
+
+    def rows(self, path: Path, format: str, label: str | None, scratch: Path) -> Rows:
+        """A file that is a table."""
+        from uncollapse.data.tables import table
+
+        columns, own = self.columns, Path(tempfile.mkdtemp(dir=scratch))
+        return rows_of(str(path), table(path, format, columns, label, own), columns, label, "data.label_column")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that make the text."""
+        return tuple(self.column.split("+"))
+
+    @property
+    def file_label(self) -> str:
+        """The label column of a file."""
+        return self.label_column or self.label or "label"
+
+    @property
+    def hub_label(self) -> str | None:
+        """The label column of a hub set."""
+        return self.label_column or self.label
 
     def cut(
         self, corpora: dict[str, Corpus], labels: dict[str, np.ndarray]
@@ -117,6 +170,12 @@ class TextConfig:
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
         check_batching(self.batch_size, self.batching)
+        if self.format not in FORMATS:
+            raise InputError(f"data.format={self.format}: allowed are {', '.join(FORMATS)}")
+        if self.labels is False and self.label_column is not None:
+            raise InputError(
+                f"data.labels=false data.label_column={self.label_column}: one says that there are no labels"
+            )
         whole("data.min_count", self.min_count, 1)
         whole("data.split_seed", self.split_seed, 0)
         for name in ("vocab_size", "max_length", *(f"{split}_size" for split in SPLITS)):
@@ -126,7 +185,7 @@ class TextConfig:
     def files(self) -> dict[str, Path]:
         """The three files by split; empty when the hub is meant."""
         if self.dir is not None:
-            return {split: find_split(Path(self.dir).expanduser(), split, self.name) for split in SPLITS}
+            return {split: self.find_split(Path(self.dir).expanduser(), split) for split in SPLITS}
         named = {split: getattr(self, split) for split in SPLITS}
         if self.hub is not None and not any(named.values()):
             return {}
@@ -142,29 +201,55 @@ class TextConfig:
             )
         return {split: existing(Path(path).expanduser(), f"data.{split}") for split, path in named.items() if path}
 
-    def labelled(self) -> bool:
-        """Whether lines are label TAB text; when left open (null), as prepare_data.py has noted in the folder."""
+    def find_split(self, folder: Path, split: str) -> Path:
+        """The file of a split: called as the format's are, or else (the format overrules the name) as those of any."""
+        advice = "" if self.name == "text" else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
+        every = [ending for own in ENDINGS.values() for ending in own]
+        return find_part(folder, split, ENDINGS.get(self.format, every), advice, every)
+
+    def labelled(self, formats: Mapping[str, str]) -> bool | None:
+        """Whether lines are label TAB text, and rows have a label; when left open (null), as prepare_data.py has noted in the folder.
+
+        None: that is open, and lines that look labelled are refused.
+        """
+        plain = {*formats.values()} == {"text"}
+        if plain and self.label_column is not None:
+            raise InputError(
+                f"data.label_column={self.label_column}: plain text has no columns; data.labels=true reads lines of label TAB text"
+            )
+        if plain and self.name == "text" and self.column != "text":
+            raise InputError(
+                f"data.column={self.column}: plain text has no columns; data.format=csv, tsv or json reads a table or JSON Lines"
+            )
+        if self.label_column is not None:
+            return True
         if self.labels is not None or self.dir is None:
-            return bool(self.labels)
+            return self.labels
         manifest = Path(self.dir).expanduser() / MANIFEST
         try:
-            return bool(json.loads(manifest.read_text(encoding="utf-8"))["labels"]) if manifest.exists() else False
+            return bool(json.loads(manifest.read_text(encoding="utf-8"))["labels"]) if manifest.exists() else None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{manifest}: cannot be read; say data.labels=true or data.labels=false ({error})"
             ) from error
 
-    def content(self, files: dict[str, Path]) -> dict[str, Any]:
-        """What the cache goes by: the files' digests; a hub set's name, revision and choice, or a local folder's files."""
+    def choice(self) -> dict[str, Any]:
+        """Which rows and columns of a hub set are taken, and how."""
+        return {**{name: getattr(self, name) for name in CHOOSING}, "label": self.hub_label}
+
+    def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:
+        """What the cache goes by: the files' digests and formats and the columns of tables; a hub set's name, revision and choice, or a
+        local folder's files."""
         if files:
-            return {split: file_digest(path) for split, path in files.items()}
-        choice = {name: getattr(self, name) for name in CHOOSING}
+            found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
+            return found if {*formats.values()} == {"text"} else {**found, "columns": [*self.columns, self.file_label]}
+        choice = self.choice()
         local = Path(str(self.hub)).expanduser()
         if local.is_dir():
-            found = {
+            there = {
                 str(path.relative_to(local)): file_digest(path) for path in sorted(local.rglob("*")) if path.is_file()
             }
-            return {"files": found, **choice}
+            return {"files": there, **choice}
         if self.revision is None:
             raise InputError(f"data.revision=null: {self.hub} may change on the hub; give a revision (a tag or commit)")
         return {"hub": f"{self.hub}@{self.revision}", **choice}
@@ -174,12 +259,6 @@ def existing(path: Path, word: str) -> Path:
     if not path.is_file():
         raise InputError(f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
     return path
-
-
-def find_split(folder: Path, split: str, name: str) -> Path:
-    """The text file of a split in a folder."""
-    advice = "" if name == "text" else f"; {prepare_command(name, folder)} makes it or says how to get it"
-    return find_part(folder, split, ".txt", advice)
 
 
 def file_digest(path: Path) -> str:
@@ -193,9 +272,11 @@ def file_digest(path: Path) -> str:
 # ---------------------------------------------------------------- the cache
 
 
-def cache_key(cfg: TextConfig, content: dict[str, Any], labelled: bool) -> str:
+def cache_key(cfg: TextConfig, content: dict[str, Any], labelled: bool | None) -> str:
     """A name that changes with the content and with whatever shapes the tokens, and with nothing else."""
     shaping = {key: value for key, value in asdict(cfg).items() if key in SHAPING}
+    if cfg.tokenizer is not None:
+        shaping["tokenizer"] = file_digest(Path(cfg.tokenizer).expanduser())
     key = [FORMAT, content, {**shaping, "labels": labelled}]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -231,7 +312,8 @@ def fetch(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]
     """The corpora of a cache folder and class numbers by split (none: empty), memory-mapped, and what was stored with them."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        corpora = {split: Corpus(mapped(folder, split, "tokens"), mapped(folder, split, "offsets")) for split in SPLITS}
+        arrays = ("tokens", "offsets", "chars", "bytes")
+        corpora = {split: Corpus(*(mapped(folder, split, name) for name in arrays)) for split in SPLITS}
         known = meta["classes"] is not None
         return corpora, {split: mapped(folder, split, "labels") for split in SPLITS} if known else {}, meta
     except (OSError, ValueError, EOFError, KeyError) as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from uncollapse.data.blocks import ALIASES, Rows
+from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, likely
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
@@ -63,22 +64,14 @@ def prepare_command(name: str, folder: object = "FOLDER") -> str:
 
 def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
     """The parts that are there, all rows. InputError for columns that are not, or hold something else than text or classes."""
-    columns = tuple(cfg.column.split("+"))
     found = {split: next((a for a in ALIASES[split] if a in loaded), None) for split in SPLITS}
     parts = {}
     for split, name in found.items():
         if name is None:
             continue
-        part, where = loaded[name], f"{cfg.hub}, {split} part"
-        for column in columns:
-            check_column(cfg, "data.column", column, part, classes=False)
-        names = None
-        if cfg.label is not None:
-            check_column(cfg, "data.label", cfg.label, part, classes=True)
-            names = getattr(part.features[cfg.label], "names", None)
-        wanted = [*columns, *([cfg.label] if cfg.label is not None else [])]
-        table = part.data.table.select(list(dict.fromkeys(wanted)))
-        parts[split] = Rows(where, table, columns, cfg.label, None if names is None else tuple(names), cfg.tokenise)
+        option = "data.label" if cfg.label_column is None else "data.label_column"
+        where = f"{cfg.hub}, {split} part"
+        parts[split] = rows_of(where, loaded[name], cfg.columns, cfg.hub_label, option, cfg.tokenise, str(cfg.hub))
     missing = [split for split in SPLITS if split not in parts and not (split == "valid" and cfg.valid_size)]
     if missing:
         advice = "; data.valid_size=N takes N rows of train for it" if missing == ["valid"] else ""
@@ -86,22 +79,48 @@ def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
     return parts
 
 
-def check_column(cfg: "TextConfig", word: str, column: str, part: Any, classes: bool) -> None:
-    """InputError for a column that is not there, or not of text (a label may be a whole number)."""
+def rows_of(
+    where: str,
+    part: Any,
+    columns: tuple[str, ...],
+    label: str | None,
+    option: str,
+    raw: bool = False,
+    source: str | None = None,
+) -> Rows:
+    """The columns of a table of `datasets`, and its label, which `option` names. InputError for what is not there, or no text."""
+    for column in columns:
+        check_column(source or where, "data.column", column, part, classes=False)
+    names = None
+    if label is not None:
+        check_column(source or where, option, label, part, classes=True)
+        names = getattr(part.features[label], "names", None)
+    table = part.data.table.select(list(dict.fromkeys([*columns, *([label] if label is not None else [])])))
+    return Rows(where, table, columns, label, None if names is None else tuple(names), raw, option=option)
+
+
+def check_column(source: str, word: str, column: str, part: Any, classes: bool) -> None:
+    """InputError for a column that is not there, or not of text (a label may be a whole number, or true and false)."""
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
     fitting = [name for name, kind in kinds.items() if fits(kind, classes)]
-    advice = f"; say {word}={fitting[0]}" if fitting else ""
+    numbered = [name for name in fitting if not fits(kinds[name], classes=False)]  # more likely classes than texts are
+    others = numbered if classes else fitting
+    meant = likely(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (others[0] if others else None)
+    advice = f"; say {word}={meant}" if meant and meant != column else ""
     if column not in kinds:
-        raise InputError(f"{word}={column}: {cfg.hub} has the columns {', '.join(kinds)}{advice}")
+        raise InputError(f"{word}={column}: {source} has the columns {', '.join(kinds)}{advice}")
     if column not in fitting:
-        raise InputError(f"{word}={column}: {cfg.hub} has {kinds[column]} there, which is no text{advice}")
+        raise InputError(f"{word}={column}: {source} has {kinds[column]} there, which is no text{advice}")
 
 
 def fits(kind: Any, classes: bool) -> bool:
-    """Whether an Arrow type is text (or, for classes, a whole number)."""
+    """Whether an Arrow type is text (or, for classes, a whole number, or true and false)."""
     import pyarrow.types as kinds
 
-    return kinds.is_string(kind) or kinds.is_large_string(kind) or (classes and kinds.is_integer(kind))
+    if kinds.is_dictionary(kind):
+        return fits(kind.value_type, classes)
+    text = kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
+    return text or (classes and (kinds.is_integer(kind) or kinds.is_boolean(kind)))
 
 
 def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:

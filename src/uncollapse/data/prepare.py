@@ -17,15 +17,16 @@ from typing import Any
 
 from uncollapse.checkpoint import sync, write_whole
 from uncollapse.config import conf_file, typed
-from uncollapse.data.blocks import BLOCK, Block, Lines, Source
+from uncollapse.data.blocks import BLOCK, Block, Lines, Source, find_part
 from uncollapse.data.dialogue import DialogueConfig, from_hub
-from uncollapse.data.files import CHOOSING, MANIFEST, TextConfig, find_split
+from uncollapse.data.files import MANIFEST, TextConfig
 from uncollapse.data.hub import hub_parts
 from uncollapse.data.sets import SETS, Known
 from uncollapse.data.sets import main as main
 from uncollapse.data.synthetic import draw
-from uncollapse.data.text import SPLITS, split_words
+from uncollapse.data.text import SPLITS
 from uncollapse.data.tokenise import cores, in_order, progress
+from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
 
 SEED = 0  # of the synthetic set
@@ -48,8 +49,8 @@ def prepare(name: str, out: Path, overrides: Sequence[str] = (), licensed: bool 
         plan = Plan(out, {"by": "hand"}, labels=bool(cfg.labels))
         plan.check(name, known)
     else:
-        source = {"hub": cfg.hub, "revision": cfg.revision, **{key: getattr(cfg, key) for key in CHOOSING}}
-        plan = Plan(out, source, labels=cfg.label is not None)
+        source = {"hub": cfg.hub, "revision": cfg.revision, **cfg.choice()}
+        plan = Plan(out, source, labels=cfg.hub_label is not None)
         own = config_of(name, ())
         usual = isinstance(own, TextConfig) and (cfg.hub, cfg.subset) == (own.hub, own.subset)
         plan.make(tuple(f"{split}.txt" for split in SPLITS), lambda: fetched(cfg, known if usual else None), known)
@@ -181,7 +182,7 @@ class Plan:
             raise InputError(f"{name}: {(known.by_hand or '').format(out=self.out)}")
         manifest = self.begun()
         for split in SPLITS:
-            path = find_split(self.out, split, "text")
+            path = find_part(self.out, split, (".txt",), "")
             found = written(None, (block.data for block in Lines(path).blocks(BLOCK)))
             compare(path, found, known)
             manifest["files"][path.name] = found

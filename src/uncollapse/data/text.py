@@ -1,7 +1,4 @@
-"""Text as the trainer sees it: splits of integer sentences, a vocabulary, batches; and how raw sentences become that.
-
-Tokenising is splitting at white space, done column-wise by Arrow: no Python per token.
-"""
+"""Text as the trainer sees it: splits of integer sentences, a vocabulary, batches."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +10,18 @@ import numpy as np
 from uncollapse.checkpoint import write_whole
 from uncollapse.data import SPLITS as SPLITS
 from uncollapse.data.batches import BATCHING, epoch_batches
-from uncollapse.data.corpus import SPECIALS, UNK, Corpus, TextBatch, make_batch
-from uncollapse.errors import InputError, one_of, whole
-
-UNKNOWN = (SPECIALS[UNK], "_UNK")  # words that files of published sets hold in place of rare ones
+from uncollapse.data.corpus import Corpus, TextBatch, make_batch
+from uncollapse.data.levels import Words, visible
+from uncollapse.data.profile import Profile, profile_of
+from uncollapse.errors import one_of, whole
 
 
 @dataclass(frozen=True)
 class TextData:
     """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N]),
     `labels` (split -> name -> class numbers [N]), `classes` (name -> what these numbers stand for), and `best_accuracy` (split -> name ->
-    what the ideal classifier of x reaches). `exact_log_prob` gives log p(x) of any sentences, [N], -inf for impossible ones."""
+    what the ideal classifier of x reaches). `exact_log_prob` gives log p(x) of any sentences, [N], -inf for impossible ones.
+    `level` says what a token is; `profiles` (split -> Profile) are counted here where they are not given."""
 
     corpora: Mapping[str, Corpus]
     vocabulary: tuple[str, ...]
@@ -36,6 +34,8 @@ class TextData:
     best_accuracy: Callable[[str], dict[str, float]] | None = None
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exact_log_prob: Callable[[Corpus], np.ndarray] | None = None
+    level: Words = field(default_factory=Words)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     @property
     def inputs(self) -> int:
@@ -62,12 +62,22 @@ class TextData:
         """These examples; the same in every epoch."""
         return make_batch(self.corpora[split], examples)
 
+    def texts(self, corpus: Corpus) -> list[str]:
+        """Sentences as people read them, each on one line."""
+        return self.level.texts(corpus, self.vocabulary)
+
     def facts(self) -> dict:
-        """What the report says about the data: sizes, words per sentence, what was skipped, what is known exactly."""
+        """What the report says about the data: sizes, tokens per sentence (words, unless `level` says otherwise), the share of unknown
+        ones, characters and bytes per sentence, what was skipped, what is known exactly."""
+        profiles = {split: dict(self.profiles.get(split) or profile_of(part)) for split, part in self.corpora.items()}
         return {
             "vocab": len(self.vocabulary),
+            "level": self.level.name,
             **{split: len(corpus) for split, corpus in self.corpora.items()},
             "words_per_sentence": {split: corpus.words_per_sentence for split, corpus in self.corpora.items()},
+            **{key: {split: value[key] for split, value in profiles.items()} for key in Profile.__annotations__},
+            "chars_per_sentence": means({split: corpus.chars for split, corpus in self.corpora.items()}),
+            "bytes_per_sentence": means({split: corpus.bytes for split, corpus in self.corpora.items()}),
             "skipped": {split: dict(counts) for split, counts in self.skipped.items()},
             **({"classes": {name: list(names) for name, names in self.classes.items()}} if self.classes else {}),
             "entropy": self.entropy,
@@ -75,8 +85,8 @@ class TextData:
         }
 
     def save(self, folder: Path) -> None:
-        """Write data.json and vocabulary.txt (one word a line, line number = id) into a run folder."""
-        write_whole(folder / "vocabulary.txt", ("\n".join(self.vocabulary) + "\n").encode())
+        """Write data.json and vocabulary.txt (one entry a line, control characters escaped, line number = id) into a run folder."""
+        write_whole(folder / "vocabulary.txt", ("\n".join(map(visible, self.vocabulary)) + "\n").encode())
         write_whole(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
 
 
@@ -86,116 +96,7 @@ def check_batching(batch_size: object, batching: str) -> None:
     one_of("data.batching", batching, BATCHING)
 
 
-def separated(texts):
-    """Raw text [N] -> lower case, punctuation set apart by spaces, contractions cut as the Penn Treebank cuts them (do n't, it 's).
-
-    Points and commas between digits stay; line breaks written as \\n or <br /> become spaces. A plain rule, not NLTK's tokeniser.
-    """
-    import pyarrow.compute as pc
-
-    texts = pc.utf8_lower(texts)
-    for pattern, by in SEPARATIONS:
-        texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=by)
-    return texts
-
-
-SEPARATIONS = (
-    (r"\\n|<br\s*/?>", " "),
-    ("[’‘]", "'"),
-    (r"([^\pL\pM\pN\s'.,_-])", r" \1 "),
-    (r"([.,])([^\d]|$)", r" \1 \2"),
-    (r"(^|[^\d])([.,])", r"\1 \2 "),
-    (r"(^|\s)(['-]+)", r"\1\2 "),
-    (r"(['-]+)(\s|$)", r" \1\2"),
-    (r"(n't|'(?:s|m|d|re|ve|ll))(\s|$)", r" \1\2"),
-)
-
-
-def split_words(texts):
-    """Arrow strings [N] -> (words flat, offsets [N+1]). Empty and missing sentences give no words."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    texts = pc.utf8_trim_whitespace(pc.fill_null(texts.cast(pa.large_string()), ""))
-    lists = pc.utf8_split_whitespace(texts)
-    counts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)).to_numpy(
-        zero_copy_only=False
-    )
-    words = lists.flatten()
-    if (counts == 0).any():
-        words = words.filter(pc.not_equal(words, ""))
-    return words, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-
-
-def count_words(words):
-    """Arrow strings -> a table of the different ones: `word`, and `count` of each."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    counted = pc.value_counts(words)
-    return pa.table({"word": counted.field("values").cast(pa.large_string()), "count": counted.field("counts")})
-
-
-def add_counts(tables: Sequence):
-    """Several tables of counts as one."""
-    import pyarrow as pa
-
-    summed = pa.concat_tables(tables).group_by("word").aggregate([("count", "sum")])
-    return pa.table({"word": summed["word"], "count": summed["count_sum"]})
-
-
-def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ...]:
-    """The reserved words, then the words of the training part by falling count (ties in alphabetical order).
-
-    `limit` bounds the whole vocabulary. InputError when nothing but reserved words is left.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rare = pc.less(counts["count"], min_count)
-    counts = counts.filter(
-        pc.invert(pc.or_(rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN, pa.large_string()))))
-    )
-    ordered = counts.sort_by([("count", "descending"), ("word", "ascending")])
-    kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
-    if not len(kept):
-        raise InputError(
-            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is left but {SPECIALS[UNK]}; "
-            f"allowed is a vocab_size above {len(SPECIALS)} and a min_count that some word reaches"
-        )
-    return (*SPECIALS, *kept.to_pylist())
-
-
-def token_type(vocabulary: int) -> type:
-    """The smallest integer type for ids below `vocabulary`."""
-    return np.uint16 if vocabulary <= 2**16 else np.int32
-
-
-def encode(words, vocabulary: Sequence[str]) -> np.ndarray:
-    """Words -> ids [total] of token_type; words outside the vocabulary become <unk>. `vocabulary` may be an Arrow array."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    known = vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
-    # the reserved ones are no words of a text
-    ids = pc.index_in(words, value_set=known[len(SPECIALS) :])
-    ids = pc.fill_null(pc.add(ids, len(SPECIALS)), UNK)
-    return ids.to_numpy(zero_copy_only=False).astype(token_type(len(known)))
-
-
-def keep(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
-    """Which sentences stay [N] bool, and how many were passed over for being empty or longer than max_length words."""
-    lengths = np.diff(offsets)
-    empty = lengths == 0
-    long = np.zeros_like(empty) if max_length is None else lengths > max_length
-    return ~(empty | long), {"empty": int(empty.sum()), "too_long": int(long.sum())}
-
-
-def select(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
-    """The kept sentences as a corpus."""
-    if kept.all():
-        return Corpus(tokens, offsets)
-    lengths = np.diff(offsets)
-    return Corpus(tokens[np.repeat(kept, lengths)], np.concatenate([[0], np.cumsum(lengths[kept])]))
+def means(values: Mapping[str, np.ndarray | None]) -> dict[str, float] | None:
+    """The mean of each split's values; None where they are not known."""
+    known = {split: float(np.mean(found)) for split, found in values.items() if found is not None}
+    return known or None

@@ -7,7 +7,7 @@ ids. Memory holds the blocks in work and the different words, never a corpus. Th
 import os
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,19 +17,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from uncollapse.data.blocks import BLOCK, Block, Source
-from uncollapse.data.text import (
-    SPLITS,
-    add_counts,
-    build_vocabulary,
-    count_words,
-    encode,
-    keep,
-    select,
-    split_words,
-    token_type,
-)
+from uncollapse.data.blocks import BLOCK, Block, Source, Tabs
+from uncollapse.data.corpus import UNK
+from uncollapse.data.levels import Words, sizes
+from uncollapse.data.profile import profile
+from uncollapse.data.text import SPLITS
+from uncollapse.data.words import add_counts, count_words, keep, select, split_words, token_type
 from uncollapse.errors import InputError
+
+MANY = 20  # sentences, from which on labels can be said to be too many
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -37,29 +33,34 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class Shape:
-    """What shapes the ids: bounds of vocabulary and length."""
+    """What shapes the ids: bounds of vocabulary and length, and what a token is."""
 
     vocab_size: int | None
     min_count: int
     max_length: int | None
+    level: Words = field(default_factory=Words)
 
 
 @dataclass
 class Seen:
-    """What the first pass finds in a part. words, labels: tables of counts, where they are asked for."""
+    """What the first pass finds in a part. words, labels: tables of counts, where they are asked for; lengths: how many sentences
+    have each; tabs: which lines look like label TAB text, where that is open."""
 
     lines: int = 0
     sentences: int = 0
     tokens: int = 0
     skipped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "too_long": 0})
+    lengths: Counter[int] = field(default_factory=Counter)
     words: Any = None
     labels: Any = None
+    tabs: Tabs | None = None
 
 
 def tokenise(
     sources: Mapping[str, Source], shape: Shape, folder: Path, workers: int | None = None, block: int = BLOCK
 ) -> dict:
-    """Write <split>-{tokens,offsets[,labels]}.npy into `folder`; what describes them: vocabulary, skipped, classes (or None).
+    """Write <split>-{tokens,offsets,chars,bytes[,labels]}.npy into `folder`; what describes them: vocabulary, skipped, classes (or
+    None), profiles.
 
     InputError for anything wrong with a source, for a split that loses every sentence, for a label that the training part does not have.
     """
@@ -69,15 +70,21 @@ def tokenise(
         passes = Passes(pool, 2 * workers, block, advance)
         # the training part last: what is wrong with the others is found before the long work
         seen = {split: survey(passes, sources[split], shape, split) for split in reversed(SPLITS)}
-        vocabulary = build_vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
+        vocabulary = shape.level.vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
         classes = classes_of(seen["train"].labels, sources["train"].classes)
-        for split in SPLITS:
-            write(passes, sources[split], shape, folder / split, seen[split], vocabulary, classes)
+        unknown = {
+            split: write(passes, sources[split], shape, folder / split, seen[split], vocabulary, classes)
+            for split in SPLITS
+        }
     sentences, tokens = (sum(getattr(part, name) for part in seen.values()) for name in ("sentences", "tokens"))
-    seconds = time.perf_counter() - start
-    print(f"tokenised {sentences:,} sentences of {tokens:,} words in {seconds:.1f} s on {workers} cores", flush=True)
-    skipped = {split: seen[split].skipped for split in SPLITS}
-    return {"vocabulary": vocabulary, "skipped": skipped, "classes": classes}
+    seconds, unit = time.perf_counter() - start, shape.level.unit
+    print(f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} cores", flush=True)
+    return {
+        "vocabulary": vocabulary,
+        "skipped": {split: seen[split].skipped for split in SPLITS},
+        "classes": classes,
+        "profiles": {split: profile(unknown[split], seen[split].lengths) for split in SPLITS},
+    }
 
 
 def cores() -> int:
@@ -129,6 +136,8 @@ def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
     for part in passes.over(source, lambda block: survey_block(block, shape, split == "train")):
         for name in ("lines", "sentences", "tokens"):
             setattr(seen, name, getattr(seen, name) + getattr(part, name))
+        seen.lengths += part.lengths
+        seen.tabs = part.tabs if seen.tabs is None else seen.tabs.and_then(part.tabs)
         seen.skipped = {why: n + part.skipped[why] for why, n in seen.skipped.items()}
         words.add(part.words)
         labels.add(part.labels)
@@ -136,22 +145,27 @@ def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
         raise InputError(
             f"{source.where}: no sentence is left in the {split} part ({seen.lines} lines, skipped: {seen.skipped})"
         )
+    if seen.tabs is not None:
+        seen.tabs.check(source)
     seen.words, seen.labels = words.total(), labels.total()
+    check_classes(seen, source)
     return seen
 
 
 def survey_block(block: Block, shape: Shape, counting: bool) -> Seen:
     texts, labels = block.columns()
-    words, offsets = split_words(texts)
+    units, offsets = shape.level.split(*split_words(texts))
     kept, skipped = keep(offsets, shape.max_length)
-    tokens = int(np.diff(offsets)[kept].sum())
+    found, counts = np.unique(np.diff(offsets)[kept], return_counts=True)
     return Seen(
         len(kept),
         int(kept.sum()),
-        tokens,
+        int((found * counts).sum()),
         skipped,
-        count_words(words) if counting else None,
+        Counter(dict(zip(found.tolist(), counts.tolist(), strict=True))),
+        shape.level.count(units) if counting else None,
         count_words(labels) if counting and labels is not None else None,
+        block.tabs(texts),
     )
 
 
@@ -178,6 +192,17 @@ class Tally:
         return self.tables[0] if self.tables else None
 
 
+def check_classes(seen: Seen, source: Source) -> None:
+    """InputError for labels that are nearly all different: something else than classes stands in their place."""
+    kinds = 0 if seen.labels is None else seen.labels.num_rows
+    if source.classes is None and seen.sentences >= MANY and 2 * kinds > seen.sentences:
+        example = seen.labels["word"][0].as_py()[:40]
+        raise InputError(
+            f"{source.where}: {kinds:,} different labels for {seen.sentences:,} sentences (such as {example}), so they are no "
+            "classes; labels stand before the first TAB, or in data.label_column"
+        )
+
+
 def classes_of(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The classes by number: as the source has them, else those of the training part, numbers by value and others by alphabet."""
     if labels is None or known is not None:
@@ -198,35 +223,42 @@ def write(
     seen: Seen,
     vocabulary: tuple[str, ...],
     classes: tuple[str, ...] | None,
-) -> None:
-    """The arrays of one part, appended block by block to files whose sizes the first pass has found."""
+) -> int:
+    """The arrays of one part, appended block by block to files whose sizes the first pass has found; how many tokens are unknown."""
     import pyarrow as pa
 
-    known = pa.array(vocabulary, pa.large_string())
+    encoder = shape.level.encoder(vocabulary)
     names = None if classes is None else pa.array(classes, pa.large_string())
-    files = {"tokens": (seen.tokens, token_type(len(vocabulary))), "offsets": (seen.sentences + 1, np.int64)}
+    files: dict[str, tuple[int, type]] = dict.fromkeys(("chars", "bytes"), (seen.sentences, np.int32))
+    files |= {"tokens": (seen.tokens, token_type(len(vocabulary))), "offsets": (seen.sentences + 1, np.int64)}
     if names is not None:
         files["labels"] = (seen.sentences, np.int32)
+    done = unknown = 0
     with arrays(stem, files) as append:
         append("offsets", np.zeros(1))
-        done = 0
-        for tokens, ends, labels in passes.over(source, lambda block: encode_block(block, source, shape, known, names)):
-            append("tokens", tokens)
+        for columns in passes.over(source, lambda block: encode_block(block, source, shape, encoder, names)):
+            ends = columns.pop("offsets")
             append("offsets", done + ends)
             done += int(ends[-1]) if len(ends) else 0
-            if names is not None:
-                append("labels", labels)
+            unknown += int((columns["tokens"] == UNK).sum())
+            for name, values in columns.items():
+                append(name, values)
+    return unknown
 
 
-def encode_block(block: Block, source: Source, shape: Shape, known: Any, names: Any) -> tuple[Any, Any, Any]:
-    """ids [total], where each kept sentence ends in them [n], and class numbers [n] or None."""
+def encode_block(
+    block: Block, source: Source, shape: Shape, encoder: Callable[[Any], np.ndarray], names: Any
+) -> dict[str, np.ndarray]:
+    """Of the kept sentences: tokens [total], offsets (where each ends in them) [n], chars and bytes [n], and labels [n] if known."""
     import pyarrow.compute as pc
 
     texts, labels = block.columns()
-    words, offsets = split_words(texts)
+    words = split_words(texts)
+    units, offsets = shape.level.split(*words)
     kept, _ = keep(offsets, shape.max_length)
-    corpus = select(encode(words, known), offsets, kept)
-    numbers = None
+    corpus = select(encoder(units), offsets, kept)
+    chars, size = sizes(*words)
+    columns = {"tokens": corpus.tokens, "offsets": corpus.offsets[1:], "chars": chars[kept], "bytes": size[kept]}
     if names is not None:
         found = pc.index_in(labels, value_set=names)
         if found.null_count:
@@ -236,8 +268,8 @@ def encode_block(block: Block, source: Source, shape: Shape, known: Any, names: 
                 f"{source.place(block.first + first)}: label {labels[first]}, which no line of the training part has; "
                 f"those are {', '.join(allowed)}"
             )
-        numbers = found.to_numpy(zero_copy_only=False)[kept]
-    return corpus.tokens, corpus.offsets[1:], numbers
+        columns["labels"] = found.to_numpy(zero_copy_only=False)[kept]
+    return columns
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from uncollapse.posteriors.normal import Posterior
 class Pass:
     """N examples seen once. rec, rec_shuffled [N]; kl [N, G]; mean, variance [N, D]; tokens [N] predicted in each, or None.
 
-    z [N, D] are the codes drawn and `posteriors` what they were drawn from, batch by batch.
+    z [N, D] are the codes drawn and `posteriors` what they were drawn from, batch by batch. chars, bytes [N] of text, or None.
     """
 
     rec: np.ndarray
@@ -27,6 +27,8 @@ class Pass:
     tokens: np.ndarray | None
     z: Tensor
     posteriors: Sequence[Posterior]
+    chars: np.ndarray | None = None
+    bytes: np.ndarray | None = None
 
 
 def standard_error(values: np.ndarray) -> float:

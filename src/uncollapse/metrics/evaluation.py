@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,6 +80,7 @@ def collect(encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Ten
     columns: dict[str, list[Tensor]] = {name: [] for name in ("rec", "rec_shuffled", "kl", "mean", "variance", "z")}
     tokens: list[Tensor | None] = []
     posteriors = []
+    sizes: dict[str, list[np.ndarray | None]] = {"chars": [], "bytes": []}
     for batch in batches:
         q = encode(batch)
         z = q.sample()
@@ -91,12 +93,22 @@ def collect(encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Ten
         for name, values in found.items():
             columns[name].append(values)
         tokens.append(getattr(batch, "lengths", None))
+        for name, parts in sizes.items():
+            parts.append(getattr(batch, name, None))
         posteriors.append(q)
     z = torch.cat(columns.pop("z")).detach()
     arrays = {name: torch.cat(parts).detach().double().cpu().numpy() for name, parts in columns.items()}
     known = [t for t in tokens if t is not None]
     counted = torch.cat(known).cpu().numpy() if len(known) == len(tokens) else None
-    return Pass(**arrays, tokens=counted, z=z, posteriors=posteriors)
+    return Pass(
+        **arrays, tokens=counted, z=z, posteriors=posteriors, chars=joined(sizes["chars"]), bytes=joined(sizes["bytes"])
+    )
+
+
+def joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """All parts as one array; None where one is missing."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known and len(known) == len(parts) else None
 
 
 def evaluation_batches(model: Model, data, split: str, mode: str, limit: int | None) -> Iterator:

@@ -22,7 +22,8 @@ def quality(
 
     sample_distinct: different sentences / N. sample_novel: share that is not in the training part, word for word. sample_self_bleu: BLEU-4
     of a sentence against the others, 0 to 100, mean over the first 200 (Zhu et al. 2018, "Texygen"): high when samples are alike; that of
-    as many training sentences, sample_self_bleu_data, is what to compare with. sample_words: words a sentence.
+    as many training sentences, sample_self_bleu_data, is what to compare with. sample_words: words a sentence. (A word is what the
+    data's level makes a token.)
     With the data's own log p (a grammar): sample_grammatical, the share with p > 0, and over these sample_oracle_ppl, exp(-sum log p / sum
     tokens). With another model's log p, a language model's: sample_lm_ppl, the perplexity of the drawn sentences to it, and of real ones
     that it has not seen, sample_lm_ppl_data. Low is not good by itself: the likeliest sentence again and again is lower than any data.
@@ -107,6 +108,7 @@ def first(corpus: Corpus, count: int) -> Corpus:
 
 
 def texts(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-    """Each sentence as words with spaces between."""
-    words = [vocabulary[i] for i in np.asarray(corpus.tokens)]
+    """Each sentence as words with spaces between, one that is a space itself as \u2423."""
+    shown = [word.replace(" ", "\u2423") for word in vocabulary]
+    words = [shown[i] for i in np.asarray(corpus.tokens)]
     return [" ".join(words[a:b]) for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)]

@@ -108,10 +108,15 @@ class ConditionalLSTM(nn.Module):
         return self.decoder(batch, self.seen(batch, z))
 
     def respond(
-        self, batch: DialogueBatch, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None
+        self,
+        batch: DialogueBatch,
+        z: Tensor,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+        **limits: Any,
     ) -> Corpus:
-        """A response to each context for codes z [B, D], in the batch's order."""
-        return write(self.decoder.writer(self.seen(batch, z)), len(z), z.device, greedy, generator)
+        """A response to each context for codes z [B, D], in the batch's order; limits: `longest` and `unknown` of `write`."""
+        return write(self.decoder.writer(self.seen(batch, z)), len(z), z.device, greedy, generator, **limits)
 
     def context_state(self, batch: DialogueBatch) -> Tensor:
         """[B, hidden], in the order of the responses."""

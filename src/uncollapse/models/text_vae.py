@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uncollapse.data.corpus import BOS, EOS, PAD, Corpus, TextBatch
+from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, TextBatch
 from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, whole
 from uncollapse.posteriors.normal import Posterior
 
@@ -47,12 +47,14 @@ class TextVAE(nn.Module):
     def nll(self, batch: TextBatch, z: Tensor) -> Tensor:
         return self.decoder(batch, z)
 
-    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Corpus:
-        """A sentence for each code."""
-        return write(self.decoder.writer(z), len(z), z.device, greedy, generator)
+    def generate(
+        self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None, **limits: Any
+    ) -> Corpus:
+        """A sentence for each code; limits: `longest` and `unknown` of `write`."""
+        return write(self.decoder.writer(z), len(z), z.device, greedy, generator, **limits)
 
 
-LONGEST = 200  # words; a sentence that has not ended by then is left without its end
+LONGEST = 200  # tokens; a sentence that has not ended by then is left without its end
 
 
 @torch.no_grad()
@@ -63,15 +65,18 @@ def write(
     greedy: bool,
     generator: torch.Generator | None,
     longest: int = LONGEST,
+    unknown: bool = True,
 ) -> Corpus:
     """`count` sentences of at most `longest` words, each word drawn from softmax(logits) or, if greedy, the likeliest.
 
-    next_logits: all tokens so far [N, t], the start of a sentence first -> [N, V]. Neither start nor padding is ever written.
+    next_logits: all tokens so far [N, t], the start of a sentence first -> [N, V]. Neither start nor padding is ever written, and
+    without `unknown` no unknown word: the others have its probability.
     """
+    never = torch.tensor([PAD, BOS] if unknown else [PAD, BOS, UNK], device=device)
     tokens = torch.full((count, 1), BOS, device=device)
     ended = torch.zeros(count, dtype=torch.bool, device=device)
     for _ in range(longest):
-        logits = next_logits(tokens).index_fill(1, torch.tensor([PAD, BOS], device=device), -torch.inf)
+        logits = next_logits(tokens).index_fill(1, never, -torch.inf)
         chosen = logits.argmax(1) if greedy else torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
         chosen = chosen.masked_fill(ended, PAD)
         tokens = torch.cat([tokens, chosen[:, None]], 1)

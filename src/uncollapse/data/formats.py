@@ -1,0 +1,291 @@
+"""Which format a file has, by its name and by what is in it; where these disagree it is refused with the option that reads it."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uncollapse.data.packed import OPENERS, bare_name, reading
+from uncollapse.errors import InputError
+
+FORMATS = ("auto", "text", "json", "csv", "tsv", "parquet", "arrow")
+ENDINGS = {
+    "text": (".txt",),
+    "json": (".jsonl", ".json", ".ndjson"),
+    "csv": (".csv",),
+    "tsv": (".tsv", ".tab"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather"),
+}
+NAMED = {ending: name for name, endings in ENDINGS.items() for ending in endings}
+TITLES = {
+    "text": "plain text",
+    "json": "JSON objects",
+    "csv": "a CSV table",
+    "tsv": "a TSV table",
+    "parquet": "a Parquet file",
+    "arrow": "an Arrow file",
+}
+TABLES = ("csv", "tsv")
+DELIMITERS = "\t,;|"
+HEAD = 1 << 20  # bytes that are looked at
+LOOKED_AT = 50  # lines of these
+TEXT_NAMES = (
+    "text", "sentence", "review", "content", "body", "comment", "document", "message", "tweet", "caption", "question",
+    "title", "description", "abstract", "article", "summary", "smiles", "sequence", "seq", "code", "utterance",
+)  # fmt: skip
+LABEL_NAMES = (
+    "label", "labels", "class", "category", "target", "sentiment", "topic", "stars", "rating", "score", "polarity",
+    "intent", "emotion", "genre", "y",
+)  # fmt: skip
+HEADER_NAMES = {*TEXT_NAMES, *LABEL_NAMES, "id", "idx", "index"}
+BINARY = (
+    (b"PK\x03\x04", "a ZIP archive (.zip, .docx, .xlsx, .npz ...)"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a", "a RAR archive"),
+    (b"\x1f\x9d", "a file of `compress`"),
+    (b"LZIP", "an lzip file"),
+    (b"\x04\x22\x4d\x18", "an LZ4 file"),
+    (b"%PDF-", "a PDF"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ORC", "an ORC file"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"GIF8", "a picture"),
+    (b"\x7fELF", "a program"),
+    (b"\xff\xfe", "text in UTF-16"),
+    (b"\xfe\xff", "text in UTF-16"),
+    *((b"\x80" + bytes([version]), "a pickle") for version in range(2, 6)),
+)
+TEXTUAL = (
+    (r"(?i:\s*<(!doctype\s+html|html|head|body)\b)", "a web page (HTML)"),
+    (r"\s*<\?xml\b", "XML"),
+    (r"\{\\rtf", "an RTF document"),
+    (r"version https://git-lfs\.github\.com/spec", "a Git LFS pointer and not the file itself"),
+    (
+        r">[^\n]*\n([A-Z*-]{10,}|[ACGTUNacgtun]{4,})\r?\n",
+        "FASTA (one sequence a line, without its headers, is what is read)",
+    ),
+    (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (one sequence a line is what is read)"),
+    (r"\{'[^'\n]*'\s*:", "Python's dictionaries (JSON has double quotes)"),
+    (r'\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*[],]', "JSON without objects (one with the text each is what is read)"),
+    (r"(__label__\S[^\n]*(\n|$))+$", "fastText's format (label TAB text is what data.labels=true reads)"),
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the beginning of a file looks like: one of FORMATS, or None (then plain text, or `foreign` says what); columns of a table
+    or of JSON objects, and the one with the longest texts."""
+
+    format: str | None = None
+    columns: tuple[str, ...] = ()
+    longest: str | None = None
+    foreign: str | None = None
+
+
+def recognise(path: Path, asked: str, column: str) -> str:
+    """The format of a file: what is asked for, else by name, else by what is in it. InputError where it is not what it would be read
+    as; `column` is the one that would be read."""
+    head, seen = beginning(path)
+    named = NAMED.get(Path(bare_name(path)).suffix.lower()) if asked == "auto" else asked
+    if binary := binary_noun(head):
+        raise InputError(f"{path}: this is {binary}; allowed are {allowed()}")
+    if not head.strip():
+        return named or "text"  # an empty file, which its reader refuses
+    if asked == "text":
+        if seen.format in ("parquet", "arrow"):
+            raise InputError(mistaken(path, "text", seen, column))
+        return asked
+    if seen.foreign is not None:
+        raise InputError(
+            f"{path}: this is {seen.foreign}; allowed are {allowed()} (data.format=text reads it as it stands)"
+        )
+    if named in TABLES and seen.format in (None, *TABLES):  # whether it has the column is seen when it is read
+        return named
+    if named is not None and named != (seen.format or "text"):
+        raise InputError(mistaken(path, named, seen, column))
+    return named or seen.format or "text"
+
+
+def mistaken(path: Path, format: str, seen: Look, column: str) -> str:
+    """The message for a file that looks like another format than it would be read as."""
+    found = seen.format or "text"
+    option = f"data.format={found}"
+    if found != "text":
+        option += f" data.column={likely(column, seen.columns, TEXT_NAMES) or seen.longest or column}"
+    return f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
+
+
+def allowed() -> str:
+    return "plain text in UTF-8, JSON Lines, CSV, TSV, Parquet and Arrow files, plain or .gz, .xz, .bz2, .zst"
+
+
+def beginning(path: Path) -> tuple[bytes, Look]:
+    """The first bytes of a file, decompressed, and what they look like."""
+    with reading(path) as (file, _):
+        head = b""
+        while len(head) < HEAD and (read := file.read(HEAD - len(head))):
+            head += read
+    return head, look(head, complete=len(head) < HEAD)
+
+
+def binary_noun(head: bytes) -> str | None:
+    """What a file is that holds no text that could be read, by its first bytes."""
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    packed = next((name for magic, (name, _) in OPENERS.items() if head.startswith(magic) and magic != b"BZh"), None)
+    if packed:
+        return f"a {packed} file compressed once more"
+    return next((noun for magic, noun in BINARY if begins(head, magic)), None)
+
+
+def begins(head: bytes, magic: bytes) -> bool:
+    """Whether a file begins so; letters and digits alone, with which a text may begin too, need a zero byte to follow."""
+    return head.startswith(magic) and (b"\0" in head or not magic.isalnum())
+
+
+def look(head: bytes, complete: bool) -> Look:
+    """complete: whether `head` is all there is; else its last line may be cut."""
+    if begins(head, b"PAR1"):
+        return Look("parquet")
+    if begins(head, b"ARROW1") or begins(head, b"\xff\xff\xff\xff"):
+        return Look("arrow")
+    text = head.decode(errors="replace").removeprefix("\ufeff")
+    lines = text.splitlines(keepends=True)
+    if not complete:
+        lines = lines[:-1] or lines
+    lines = lines[:LOOKED_AT]
+    for pattern, noun in TEXTUAL:
+        if re.match(pattern, "".join(lines)):
+            return Look(foreign=noun)
+    return json_look(text, lines) or table_look(lines) or Look()
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def json_look(text: str, lines: Sequence[str]) -> Look | None:
+    """Objects, one a line or spread over lines, or an array of them."""
+    start = text.lstrip().removeprefix("[").lstrip() if re.match(r"\s*\[\s*\{", text) else text.lstrip()
+    first, filled = leading_object(start), [line for line in lines if line.strip()]
+    found = [*filter(None, map(json_object, filled))]
+    if first or 2 * len(found) > len(filled):
+        found = [first or {}, *found]
+        texts = {key: len(value) for item in found for key, value in item.items() if isinstance(value, str)}
+        columns = tuple(dict.fromkeys(key for item in found for key in item))
+        return Look("json", columns, max(texts, key=lambda key: texts[key], default=None))
+    longer = len(text) >= HEAD // 2  # than what is looked at, an object may be
+    if longer and re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start):
+        return Look("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
+    return None
+
+
+def json_object(line: str) -> dict[str, Any] | None:
+    """A line as an object; None for anything else, and for an empty one."""
+    if not line.lstrip().startswith("{"):
+        return None
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and found else None
+
+
+def leading_object(text: str) -> dict[str, Any] | None:
+    """The object that a text begins with."""
+    if not text.startswith("{"):
+        return None
+    try:
+        found, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return found or None
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table_look(lines: Sequence[str]) -> Look | None:
+    """Rows of as many cells that are no prose: quoted, or under a header of names: numbers, or names that tables have."""
+    for delimiter in DELIMITERS:
+        rows = cells(lines, delimiter, csv.QUOTE_MINIMAL)
+        if not even(rows):
+            rows = cells(lines, delimiter, csv.QUOTE_NONE) if delimiter == "\t" else []
+        if not even(rows):
+            continue
+        header, body = rows[0], rows[1:]
+        named = header[1:] if header[0] == "" else header  # a table's index may have no name
+        names = len(set(header)) == len(header) and all(re.fullmatch(r"[^\W\d][\w.-]{0,39}", name) for name in named)
+        several = len(body) > 1
+        if (several and quoted(lines, delimiter)) or (names and (known(header) or (several and numbers(body)))):
+            sizes = {
+                name: sum(map(len, column))
+                for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)
+            }
+            longest = max(sizes, key=lambda name: sizes[name], default=None)
+            return Look("tsv" if delimiter == "\t" else "csv", tuple(header), longest)
+    return None
+
+
+def cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]:
+    """The rows that hold anything, none where quotes contradict the dialect; the last may be cut."""
+    rows: list[list[str]] = []
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    try:
+        rows += filter(None, reader)
+    except csv.Error:
+        return rows if reader.line_num == len(lines) and len(rows) > 1 else []
+    return rows
+
+
+def even(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether these are a header of several cells and rows of as many; the last may be cut."""
+    if len(rows) < 2 or len(rows[0]) < 2:
+        return False
+    return all(len(row) == len(rows[0]) for row in rows[:-1]) and len(rows[-1]) <= len(rows[0])
+
+
+def full(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[Sequence[str]]:
+    return [row for row in rows if len(row) == len(header)]
+
+
+def known(header: Sequence[str]) -> bool:
+    return any(name.lower() in HEADER_NAMES for name in header)
+
+
+def quoted(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether at least half of the lines have a quote where a cell begins or ends."""
+    mark = re.escape(delimiter)
+    found = [bool(re.search(rf'(^|{mark})"|"({mark}|\s*$)', line)) for line in lines if line.strip()]
+    return 2 * sum(found) >= len(found) > 0
+
+
+def numbers(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a column holds numbers only."""
+    columns = zip(*full(rows, rows[0]), strict=True)
+    return any(all(re.fullmatch(r"-?\d+([.]\d+)?", cell.strip()) for cell in column) for column in columns)
+
+
+# ---------------------------------------------------------------- which column is meant
+
+
+def likely(wanted: str, columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that was most likely meant: the wanted one but for case, one of the usual names, or one that is spelt like it."""
+    import difflib
+
+    folded = {name.casefold(): name for name in reversed(columns)}
+    for name in (wanted.casefold(), *names):
+        if name in folded:
+            return folded[name]
+    near = difflib.get_close_matches(wanted.casefold(), folded, 1)
+    if near:
+        return folded[near[0]]
+    return next((name for usual in names for name in columns if usual in name.casefold()), None)

@@ -1,0 +1,140 @@
+"""What a text looks like once it is tokens: what every run says about its data, warns of, or refuses."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+
+from uncollapse.data.corpus import UNK, Corpus
+from uncollapse.errors import InputError
+
+ONE_WORD = 1.5  # words a line, below which a line is one word on average
+MUCH, TOO_MUCH = 0.2, 0.9  # shares of unknown words: warned of, refused
+RISE, LEAST = 3, 0.05  # so many times the share of training, and at least this
+FAR, LONG = 20, 500  # a sentence of so many times the median, and at least so many tokens
+LARGE = 100_000  # entries of a vocabulary
+CHUNK = 1 << 22
+SPACELESS = "data.level=char reads characters, data.level=byte bytes, data.level=tokens data.tokenizer=FILE subwords"
+UNITS = {"word": "words", "char": "characters", "byte": "bytes", "tokens": "tokens"}
+
+
+class Profile(TypedDict):
+    """Of one split: the share of its tokens that are unknown, its longest and its median sentence, in tokens."""
+
+    unknown: float
+    longest: int
+    median_length: float
+
+
+def profile_of(corpus: Corpus) -> Profile:
+    """Counted a piece at a time: arrays may lie on disk."""
+    start, stop = int(corpus.offsets[0]), int(corpus.offsets[-1])
+    unknown = sum(int((corpus.tokens[i : min(i + CHUNK, stop)] == UNK).sum()) for i in range(start, stop, CHUNK))
+    lengths, counts = np.unique(corpus.lengths, return_counts=True)
+    return profile(unknown, dict(zip(lengths.tolist(), counts.tolist(), strict=True)))
+
+
+def profile(unknown: int, lengths: Mapping[int, int]) -> Profile:
+    """From the number of unknown tokens, and how many sentences have each length."""
+    kinds = np.array(sorted(lengths), dtype=np.int64)
+    counts = np.array([lengths[kind] for kind in kinds.tolist()], dtype=np.int64)
+    ends, total = np.cumsum(counts), int((kinds * counts).sum())
+    middle = [kinds[np.searchsorted(ends, place, side="right")] for place in ((ends[-1] - 1) // 2, ends[-1] // 2)]
+    return {
+        "unknown": unknown / total if total else 0.0,
+        "longest": int(kinds[-1]),
+        "median_length": float(sum(middle)) / 2,
+    }
+
+
+def lines(facts: Mapping[str, Any]) -> list[str]:
+    """A line for each split of text: its size, its words, how many of them are unknown, and what was passed over."""
+    found = []
+    for split, share in facts.get("unknown", {}).items():
+        unit = UNITS[facts["level"]]
+        found.append(
+            f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} {unit} "
+            f"(median {facts['median_length'][split]:g}, longest {facts['longest'][split]:,}), "
+            f"{percent(share)} of them <unk>, vocabulary {facts['vocab']:,}"
+        )
+    for split, counts in facts.get("skipped", {}).items():
+        if passed_over := {why: n for why, n in counts.items() if n}:
+            found.append(f"{split}: sentences passed over: {passed_over}")
+    return found
+
+
+def warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
+    """What a user should know of the text before training on it, each with the option that helps. width: what the output layer reads."""
+    if "unknown" not in facts:
+        return []
+    level, unit = facts["level"], UNITS[facts["level"]]
+    unknown, words, vocab = facts["unknown"], facts["words_per_sentence"], facts["vocab"]
+    found = []
+    few = [split for split, mean in words.items() if mean < ONE_WORD]
+    if level == "word" and few:
+        found.append(
+            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a line), as in text without spaces; {SPACELESS}"
+        )
+    for split, share in unknown.items():
+        if share > MUCH:
+            found.append(
+                f"{percent(share)} of the {unit} of the {split} part are <unk>, which a model guesses cheaply: perplexities are "
+                f"lower than those of the text; {remedy(level)}"
+            )
+        elif split != "train" and share > max(LEAST, RISE * unknown.get("train", 0.0)):
+            found.append(
+                f"{percent(share)} of the {unit} of the {split} part are <unk>, {percent(unknown.get('train', 0.0))} of the training "
+                f"part: are they the same kind of text? {remedy(level)}"
+            )
+    for split, longest in facts["longest"].items():
+        median = facts["median_length"][split]
+        if longest > LONG and longest > FAR * median:
+            found.append(
+                f"the longest sentence of the {split} part has {longest:,} {unit}, the median {median:g}: time and memory follow the "
+                f"longest of a batch; data.max_length={suggested(median)} passes over those above"
+            )
+    if vocab > LARGE:
+        weights = f" ({vocab * width:,} output weights)" if width else ""
+        found.append(
+            f"a vocabulary of {vocab:,} entries: every step computes a softmax over them{weights}; data.vocab_size=20000 or "
+            "data.min_count=2 make it smaller, data.level=tokens data.tokenizer=FILE needs no large one"
+        )
+    return found
+
+
+def remedy(level: str) -> str:
+    """The options that leave less unknown."""
+    if level == "tokens":
+        return "another data.tokenizer=FILE, or data.level=byte, leaves less unknown"
+    if level == "char":
+        return "a larger data.vocab_size, a smaller data.min_count, or data.level=byte leaves less unknown"
+    return (
+        "a larger data.vocab_size, a smaller data.min_count, data.level=char or data.level=tokens leaves less unknown"
+    )
+
+
+def check_known(facts: Mapping[str, Any]) -> None:
+    """InputError for a split of which next to nothing is known: no number about it would mean anything."""
+    for split, share in facts["unknown"].items():
+        if share > TOO_MUCH:
+            unit, mean = UNITS[facts["level"]], facts["words_per_sentence"][split]
+            spaceless = facts["level"] == "word" and mean < ONE_WORD
+            advice = SPACELESS if spaceless else remedy(facts["level"])
+            raise InputError(
+                f"data.{split}: {percent(share)} of its {unit} are <unk> (vocabulary {facts['vocab']:,}, {mean:.1f} {unit} a line), "
+                f"allowed is at most {percent(TOO_MUCH)}; {advice}"
+            )
+
+
+def percent(share: float) -> str:
+    """Never 0 % for a share that is not 0, nor 100 % for one that is not 1."""
+    if 0 < share < 0.0001:
+        return "less than 0.01 %"
+    if 0.9999 < share < 1:
+        return "more than 99.99 %"
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + " %"
+
+
+def suggested(median: float) -> int:
+    """Some five times the median, as a round number."""
+    return max(50, int(np.ceil(5 * median / 50)) * 50)

@@ -1,0 +1,303 @@
+"""Columns of text out of JSON, CSV, TSV, Parquet and Arrow files: streamed into an Arrow file on disk, which `datasets` maps.
+
+Everything is read as it stands or refused. (The loaders of `datasets` guess: a CSV cell NA becomes nothing, a row with too many cells
+is shifted, a JSON column of strings and numbers is written anew as JSON.)
+"""
+
+import csv
+import io
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from uncollapse.data.formats import (
+    DELIMITERS,
+    HEAD,
+    LABEL_NAMES,
+    TEXT_NAMES,
+    beginning,
+    cells,
+    even,
+    leading_object,
+    likely,
+)
+from uncollapse.data.packed import compression, reading
+from uncollapse.errors import InputError
+
+ROWS = 10_000  # of a CSV table or a JSON array in memory at a time
+
+
+def table(path: Path, format: str, columns: Sequence[str], label: str | None, scratch: Path) -> Any:
+    """The columns and the label of a file as `datasets` gives them, kept in the empty folder `scratch`.
+
+    InputError for a damaged file, a column that is not there, or one that holds anything but text (a label: or whole numbers, or
+    true and false).
+    """
+    import datasets
+    import pyarrow as pa
+
+    if not beginning(path)[0].strip():
+        raise InputError(f"{path}: the file is empty")
+    wanted = list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
+    stream = scratch / "rows.arrow"
+    try:
+        batches = BATCHES[format](path, wanted, label, scratch)
+        first = next(batches, None)
+        if first is None:
+            raise InputError(f"{path}: no row in it")
+        with pa.OSFile(str(stream), "wb") as file, pa.ipc.new_stream(file, first.schema) as writer:
+            writer.write(first)
+            for batch in batches:
+                writer.write(batch)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first"
+        ) from error
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: {reason(str(error).splitlines()[0], format)}") from error
+    try:
+        return datasets.Dataset.from_file(str(stream))
+    except Exception as error:  # what the file says of its columns may come from another version, or be damaged
+        raise InputError(f"{path}: `datasets` cannot read it ({str(error).splitlines()[0]})") from error
+
+
+def reason(message: str, format: str) -> str:
+    """What Arrow's message about a file means."""
+    if "UTF8" in message:
+        return f"not UTF-8; convert the file first ({message})"
+    if "changed from" in message or "Failed to convert" in message:
+        return f"texts must be strings, labels strings, whole numbers or true and false ({message})"
+    return f"damaged, or not {format} throughout ({message})"
+
+
+def check_columns(
+    path: Path,
+    there: Sequence[str],
+    wanted: Sequence[str],
+    label: str | None,
+    longest: str | None = None,
+    more: str = "",
+) -> None:
+    """InputError for a column that a file does not have, naming those there and the likely one (the text's: at worst the longest)."""
+    for name in wanted:
+        if list(there).count(name) > 1:
+            raise InputError(f"{path}: two columns are called {name}")
+        if name in there:
+            continue
+        word, meant = "data.label_column", likely(name, there, LABEL_NAMES)
+        if name != label:
+            word, meant = "data.column", likely(name, there, TEXT_NAMES) or longest
+        shown = ", ".join(column if len(column) <= 40 else column[:40] + "..." for column in there[:20])
+        advice = f"; say {word}={meant}" if meant else ""
+        raise InputError(
+            f"{word}={name}: {path} has the columns {shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
+        )
+
+
+# ---------------------------------------------------------------- CSV and TSV
+
+
+def csv_batches(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path, tabs: bool = False
+) -> Iterator[Any]:
+    """Cells as they stand, all of them strings; each row must have as many as the header."""
+    import pyarrow as pa
+
+    csv.field_size_limit(sys.maxsize)
+    dialect = tab_dialect(path) if tabs else {"delimiter": delimiter_of(path, wanted), "quoting": csv.QUOTE_MINIMAL}
+    with reading(path) as (file, _):
+        rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True, **dialect)
+        try:
+            header = next((row for row in rows if row), [])
+            if not header:
+                raise InputError(f"{path}: the file is empty")
+            more = "; its first line is taken as a header"
+            more += ", data.format=text data.labels=true reads lines of label TAB text" if tabs else ""
+            check_columns(path, header, wanted, label, beginning(path)[1].longest, more)
+            places = [header.index(name) for name in wanted]
+            while chunk := list(islice(checked(rows, header, path), ROWS)):
+                yield pa.record_batch(
+                    [pa.array([row[place] for row in chunk], pa.large_string()) for place in places], list(wanted)
+                )
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {rows.line_num}: a quote is not closed, or text follows it ({error})"
+            ) from error
+
+
+def checked(rows: Any, header: Sequence[str], path: Path) -> Iterator[list[str]]:
+    """The rows that hold anything. InputError for one with more or fewer cells than the header."""
+    for row in rows:
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, line {rows.line_num}: {len(row)} cells where the header has {len(header)}; a cell that holds the "
+                "delimiter must stand in double quotes"
+            )
+        yield row
+
+
+def head_lines(path: Path) -> list[str]:
+    """Some first lines, whole."""
+    head, _ = beginning(path)
+    lines = head.decode(errors="replace").removeprefix("\ufeff").splitlines(keepends=True)
+    return lines[:-1] if len(head) == HEAD and len(lines) > 1 else lines
+
+
+def delimiter_of(path: Path, wanted: Sequence[str]) -> str:
+    """The one under which the header has the wanted columns; else a comma, or what parts the header in most cells."""
+    first = next((line for line in head_lines(path) if line.strip()), "")
+    headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in "," + DELIMITERS}
+    holding = [mark for mark, header in headers.items() if len(header) > 1 and set(wanted) <= set(header)]
+    return holding[0] if holding else max(headers, key=lambda mark: len(headers[mark]))
+
+
+def tab_dialect(path: Path) -> dict[str, Any]:
+    """Quotes in TSV files are text, unless they enclose cells wherever a cell begins with one."""
+    lines = head_lines(path)
+    enclosing = any('"' in line for line in lines) and even(cells(lines, "\t", csv.QUOTE_MINIMAL))
+    return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if enclosing else csv.QUOTE_NONE}
+
+
+def tsv_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+    return csv_batches(path, wanted, label, scratch, tabs=True)
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def json_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+    """Objects one after another, or an array of them; a key that an object lacks is null."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    head, seen = beginning(path)
+    text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
+    if leading_object(text.removeprefix("[").lstrip()):  # else it is longer than what was looked at
+        check_columns(path, seen.columns, wanted, label, seen.longest)
+    if text.startswith("["):
+        yield from array_batches(path, wanted, label)
+        return
+    schema = pa.schema([(name, label_type(text, name) if name == label else pa.string()) for name in wanted])
+    spread = not any(line.rstrip().endswith("}") for line in text.splitlines()[:1])
+    parsing = arrow_json.ParseOptions(schema, newlines_in_values=spread, unexpected_field_behavior="ignore")
+    with reading(path) as (file, _):
+        for batch in arrow_json.open_json(file, arrow_json.ReadOptions(block_size=1 << 24), parsing):
+            batch.validate(full=True)
+            if batch.num_rows:
+                yield batch.select(list(wanted))
+
+
+def label_type(text: str, name: str) -> Any:
+    """Of the first label that is no null: whole numbers, true and false, else text."""
+    import re
+
+    import pyarrow as pa
+
+    value = re.search(rf"{re.escape(json.dumps(name, ensure_ascii=False))}\s*:\s*(?!null)(\S)", text)
+    first = value[1] if value else '"'
+    return pa.bool_() if first in "tf" else pa.int64() if first in "-0123456789" else pa.string()
+
+
+def array_batches(path: Path, wanted: Sequence[str], label: str | None) -> Iterator[Any]:
+    """One array of objects, which is in memory as a whole."""
+    import pyarrow as pa
+
+    with reading(path) as (file, _):
+        content = file.read().decode("utf-8-sig")
+    try:
+        rows = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, or not json throughout ({error})") from error
+    labels = [row.get(label) for row in rows if isinstance(row, dict)] if label is not None else []
+    kind = next((type(value) for value in labels if value is not None), str)
+    allowed = {name: kind if name == label else str for name in wanted}
+    for number, row in enumerate(rows, 1):
+        check_object(f"{path}, row {number}", row, allowed, label)
+    arrow = {str: pa.large_string(), int: pa.int64(), bool: pa.bool_()}
+    schema = pa.schema([(name, arrow[allowed[name]]) for name in wanted])
+    for start in range(0, len(rows), ROWS):
+        yield pa.RecordBatch.from_pylist(
+            [{name: row.get(name) for name in wanted} for row in rows[start : start + ROWS]], schema
+        )
+
+
+def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str | None) -> None:
+    """InputError for an item that is no object, or holds something else than is allowed; null is."""
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: not an object, as the first one is")
+    for name, kind in allowed.items():
+        value = row.get(name)
+        if value is None or (type(value) is kind and kind in (str, int, bool)):
+            continue
+        meant = "no class, or of another kind than the first" if name == label else "no text"
+        raise InputError(f"{where}: {name} is {meant} ({json.dumps(value)[:40]})")
+
+
+# ---------------------------------------------------------------- Parquet and Arrow
+
+
+def unpacked(path: Path, scratch: Path) -> Path:
+    """The file itself, or its content in `scratch`: these formats are not read from front to back."""
+    if not compression(path):
+        return path
+    with reading(path) as (file, _), (scratch / "unpacked").open("wb") as out:
+        shutil.copyfileobj(file, out)
+    return scratch / "unpacked"
+
+
+def parquet_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(unpacked(path, scratch)) as file:
+            schema = file.schema_arrow
+            check_columns(path, schema.names, wanted, label)
+            kept = pa.schema([schema.field(name) for name in wanted], schema.metadata)
+            for batch in file.iter_batches(batch_size=ROWS, columns=list(wanted)):
+                yield whole(batch.select(list(wanted)), kept)
+    except OSError as error:
+        raise InputError(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def arrow_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+    """Files and streams of Arrow, and Feather files."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(unpacked(path, scratch))) as file:
+            magic = file.read(6)
+            file.seek(0)
+            reader = pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
+            check_columns(path, reader.schema.names, wanted, label)
+            kept = pa.schema([reader.schema.field(name) for name in wanted], reader.schema.metadata)
+            found = (
+                (reader.get_batch(i) for i in range(reader.num_record_batches)) if magic == b"ARROW1" else iter(reader)
+            )
+            for batch in found:
+                yield whole(batch.select(list(wanted)), kept)
+    except OSError as error:
+        raise InputError(f"{path}: a damaged Arrow file ({str(error).splitlines()[0]})") from error
+
+
+def whole(batch: Any, schema: Any) -> Any:
+    """A batch with its set's metadata, in which `datasets` keeps the names of classes. An error for what is no UTF-8."""
+    import pyarrow as pa
+
+    batch.validate(full=True)
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+BATCHES = {
+    "json": json_batches,
+    "csv": csv_batches,
+    "tsv": tsv_batches,
+    "parquet": parquet_batches,
+    "arrow": arrow_batches,
+}

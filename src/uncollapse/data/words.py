@@ -1,0 +1,125 @@
+"""From sentences to words, counts and ids, column-wise by Arrow: no Python per token."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from uncollapse.data.corpus import SPECIALS, UNK, Corpus
+from uncollapse.errors import InputError
+
+UNKNOWN = (SPECIALS[UNK], "_UNK")  # words that files of published sets hold in place of rare ones
+
+
+def separated(texts):
+    """Raw text [N] -> lower case, punctuation set apart by spaces, contractions cut as the Penn Treebank cuts them (do n't, it 's).
+
+    Points and commas between digits stay; line breaks written as \\n or <br /> become spaces. A plain rule, not NLTK's tokeniser.
+    """
+    import pyarrow.compute as pc
+
+    texts = pc.utf8_lower(texts)
+    for pattern, by in SEPARATIONS:
+        texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=by)
+    return texts
+
+
+SEPARATIONS = (
+    (r"\\n|<br\s*/?>", " "),
+    ("[’‘]", "'"),
+    (r"([^\pL\pM\pN\s'.,_-])", r" \1 "),
+    (r"([.,])([^\d]|$)", r" \1 \2"),
+    (r"(^|[^\d])([.,])", r"\1 \2 "),
+    (r"(^|\s)(['-]+)", r"\1\2 "),
+    (r"(['-]+)(\s|$)", r" \1\2"),
+    (r"(n't|'(?:s|m|d|re|ve|ll))(\s|$)", r" \1\2"),
+)
+
+
+def split_words(texts):
+    """Arrow strings [N] -> (words flat, offsets [N+1]). Empty and missing sentences give no words."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    texts = pc.utf8_trim_whitespace(pc.fill_null(texts.cast(pa.large_string()), ""))
+    lists = pc.utf8_split_whitespace(texts)
+    counts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)).to_numpy(
+        zero_copy_only=False
+    )
+    words = lists.flatten()
+    if (counts == 0).any():
+        words = words.filter(pc.not_equal(words, ""))
+    return words, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def count_words(words):
+    """Arrow strings -> a table of the different ones: `word`, and `count` of each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    counted = pc.value_counts(words)
+    return pa.table({"word": counted.field("values").cast(pa.large_string()), "count": counted.field("counts")})
+
+
+def add_counts(tables: Sequence):
+    """Several tables of counts as one."""
+    import pyarrow as pa
+
+    summed = pa.concat_tables(tables).group_by("word").aggregate([("count", "sum")])
+    return pa.table({"word": summed["word"], "count": summed["count_sum"]})
+
+
+def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ...]:
+    """The reserved words, then the words of the training part by falling count (ties in alphabetical order).
+
+    `limit` bounds the whole vocabulary. InputError when nothing but reserved words is left.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rare = pc.less(counts["count"], min_count)
+    counts = counts.filter(
+        pc.invert(pc.or_(rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN, pa.large_string()))))
+    )
+    ordered = counts.sort_by([("count", "descending"), ("word", "ascending")])
+    kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
+    if not len(kept):
+        raise InputError(
+            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is left but {SPECIALS[UNK]}; "
+            f"allowed is a vocab_size above {len(SPECIALS)} and a min_count that some word reaches"
+        )
+    return (*SPECIALS, *kept.to_pylist())
+
+
+def token_type(vocabulary: int) -> type:
+    """The smallest integer type for ids below `vocabulary`."""
+    return np.uint16 if vocabulary <= 2**16 else np.int32
+
+
+def encode(words, vocabulary: Sequence[str]) -> np.ndarray:
+    """Words -> ids [total] of token_type; words outside the vocabulary become <unk>. `vocabulary` may be an Arrow array."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
+    # the reserved ones are no words of a text
+    ids = pc.index_in(words, value_set=known[len(SPECIALS) :])
+    ids = pc.fill_null(pc.add(ids, len(SPECIALS)), UNK)
+    return ids.to_numpy(zero_copy_only=False).astype(token_type(len(known)))
+
+
+def keep(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
+    """Which sentences stay [N] bool, and how many were passed over for being empty or longer than max_length words."""
+    lengths = np.diff(offsets)
+    empty = lengths == 0
+    long = np.zeros_like(empty) if max_length is None else lengths > max_length
+    return ~(empty | long), {"empty": int(empty.sum()), "too_long": int(long.sum())}
+
+
+def select(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
+    """The kept sentences as a corpus."""
+    if kept.all():
+        return Corpus(tokens, offsets)
+    lengths = np.diff(offsets)
+    return Corpus(tokens[np.repeat(kept, lengths)], np.concatenate([[0], np.cumsum(lengths[kept])]))
