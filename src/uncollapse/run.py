@@ -89,11 +89,11 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
     check_knobs(cfg, head)
-    for key in COMMON:
-        check_root(key, cfg[key])
-    asked = parse(overrides)
     config = resolved(cfg, "")
     check_text({"head": head, "overrides": overrides, **config}, "")
+    for key in COMMON:
+        check_root(key, config[key])
+    asked = parse(overrides)
     folder = Path(str(cfg.results)) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
     check_folder(folder, str(cfg.results))
     return Request(
@@ -444,7 +444,7 @@ def main(cfg: DictConfig) -> None:
     from uncollapse.sweep import note
 
     hydra = HydraConfig.get()
-    head, overrides = hydra.runtime.choices.get("head"), list(hydra.overrides.task)
+    head, overrides = hydra.runtime.choices.get("head"), OmegaConf.to_container(hydra.overrides.task, resolve=False)
     in_sweep = hydra.mode == RunMode.MULTIRUN
     words = " ".join(overrides)
     try:
