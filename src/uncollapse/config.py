@@ -254,7 +254,7 @@ def resolved(node: DictConfig, where: str) -> dict[str, Any]:
     try:
         plain: Any = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key or where or "the config"}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}") from error
     if place := interpolation(plain, where):
         raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
     return {str(key): value for key, value in plain.items()}
