@@ -444,7 +444,8 @@ def main(cfg: DictConfig) -> None:
     from uncollapse.sweep import note
 
     hydra = HydraConfig.get()
-    head, overrides = hydra.runtime.choices.get("head"), OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    head = hydra.runtime.choices.get("head")
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # a word may refer to another key
     in_sweep = hydra.mode == RunMode.MULTIRUN
     words = " ".join(overrides)
     try:
