@@ -10,6 +10,7 @@ from conftest import ROOT, SMALL, composed, folder_of, summary, type_command
 
 from uncollapse.config import COMMON, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
+from uncollapse.subject import stored
 from uncollapse.words import GROUPS, understand_words
 
 ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
@@ -201,6 +202,45 @@ def test_a_bad_command_ends_with_one_sentence_and_touches_nothing(
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert not (tmp_path / "r").exists()
+
+
+HYDRA_REFUSES = {
+    "data.train_size=3": "data.train_size=3: no such key; did you mean data.train? allowed are data.batch_size, ",
+    "objective.wieght=1": "objective.wieght=1: no such key; did you mean objective.weight?",
+    "-m decoder.wrod_dropout=1,2": "no such key; did you mean decoder.word_dropout?",
+    "posterior.x.y=1": "posterior.x=1: no such key; nothing can be set there",
+    "hydra/launcher=jobib -m": "hydra/launcher=jobib: no such option; did you mean joblib? allowed are basic, ",
+    "hydra.run.dri=x": "hydra.run.dri=x: no such key; did you mean hydra.run.dir?",
+    "label=${foo}": "label: Interpolation key 'foo' not found",
+    "-m results=${foo}": "results: Interpolation key 'foo' not found",
+    "--cfg job -m": "Only one of --run, --multirun",
+    "decoder.output=null": "decoder.output=None: it names no class; allowed is a _target_ of uncollapse.decoders",
+    "device=gpu": "device=gpu: did you mean cuda? allowed are auto, cpu, cuda",
+    "trainer.optimizer=adm": "trainer.optimizer=adm: did you mean adam? allowed are adam, sgd",
+    "data.batching=mixd": "data.batching=mixd: did you mean mixed?",
+    "log.mode=onlin": "log.mode=onlin: did you mean online?",
+}
+
+
+@pytest.mark.parametrize("words", HYDRA_REFUSES)
+def test_what_hydra_or_a_part_refuses_is_one_sentence_too(words: str, tmp_path: Path) -> None:
+    results = [] if "results" in words or "--cfg" in words else [f"results={tmp_path / 'r'}"]
+    done = type_command(*words.split(), *results)
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and line.startswith("error: ") and HYDRA_REFUSES[words] in line
+    assert not list(tmp_path.rglob("runs"))
+
+
+def test_hydra_shows_all_when_asked() -> None:
+    done = type_command("objective.wieght=1", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "ConfigCompositionException" in done.stderr
+
+
+def test_a_word_may_refer_to_another_key(tmp_path: Path) -> None:
+    words = ["head=bn_tau", "objective.weight=${posterior.tau}", *SMALL, f"results={tmp_path}"]
+    assert type_command(*words).returncode == 0
+    assert "skipped" in type_command(*words).stdout
+    assert stored(folder_of(tmp_path, "bn_tau")).objective.weight == 0.5
 
 
 def test_help_shows_the_groups_and_the_commands() -> None:

@@ -291,6 +291,41 @@ def test_differences_are_listed_by_key() -> None:
     assert differences(old, new) == ["a.c: 2 -> 3", "d: None -> 4"]
 
 
+def test_folder_names_fit_into_a_file_system() -> None:
+    name = folder_name({"data.dir": "日本" * 60})
+    assert len(name.encode()) <= 200 and name != folder_name({"data.dir": "日本" * 61})
+    assert folder_name({"k": "v" * 300}) == f"k={'v' * 178}-{folder_name({'k': 'v' * 300})[-8:]}"
+
+
+@pytest.mark.parametrize("key", ["label", "results", "study", "data.batching", "log.project"])
+@pytest.mark.parametrize("char", ["\n", "\r", "\x85", "\u2028", "\u202e", "\x1b"])
+def test_text_that_would_break_a_line_is_refused_wherever_it_comes_from(key: str, char: str, tmp_path: Path) -> None:
+    cfg = composed(f"results={tmp_path}", *SMALL)
+    OmegaConf.update(cfg, key, f"a{char}seed: 1")
+    with pytest.raises(InputError) as error:
+        run(cfg, "plain", SMALL)
+    assert str(error.value).startswith(f"{key}=a") and str(error.value).isprintable()
+    with pytest.raises(InputError, match="control characters"):
+        run(composed(f"results={tmp_path}", *SMALL), "plain", [*SMALL, f"x=a{char}b"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(head_files: Callable[..., Path]) -> None:
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    folder = head_files()
+    for group in ("data", "model", "trainer", "experiment", "head"):
+        (folder / group / "mine.yaml").write_text(bomb)
+        with pytest.raises(InputError, match=f"{group}/mine.yaml: damaged"):
+            understand_words([f"{group}=mine"])
+        (folder / group / "mine.yaml").unlink()
+    (folder / "data/grammar.yaml").write_text(bomb)
+    with pytest.raises(InputError, match=r"data/grammar\.yaml: damaged"):
+        understand_words(["seed=1"])
+
+
 @pytest.mark.parametrize("word", ["study=a/b", "study=..", "seed=-1", "seed=x", "threads=0"])
 def test_bad_roots_are_refused(word: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(word)):

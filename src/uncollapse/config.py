@@ -246,7 +246,8 @@ def no_such_key(key: str, value: object, names: Iterable[str]) -> str:
     place, names = key.removesuffix(name), sorted(names)
     near = nearest(name, names)
     hint = f"did you mean {place}{near}? " if near else ""
-    return f"{key}={shown(value)}: no such key; {hint}allowed are {', '.join(place + n for n in names)}"
+    allowed = f"allowed are {', '.join(place + n for n in names)}" if names else "nothing can be set there"
+    return f"{key}={shown(value)}: no such key; {hint}{allowed}"
 
 
 def resolved(node: DictConfig, where: str) -> dict[str, Any]:
@@ -254,7 +255,7 @@ def resolved(node: DictConfig, where: str) -> dict[str, Any]:
     try:
         plain: Any = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key or where}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}") from error
     if place := interpolation(plain, where):
         raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
     return {str(key): value for key, value in plain.items()}
@@ -313,8 +314,9 @@ def check_parts(node: dict[str, Any], where: str, given: int) -> None:
             raise InputError(f"{place}.{key}: not allowed in a config")
     for place, own in targets(node, where):
         check_arguments(place, own, given if place == where else 0)
-    if "_target_" not in node:
-        raise InputError(f"{where}: it names no class (_target_)")
+    for place, part in ((where, node), (PARTIAL, node.get("output", {}) if where == "decoder" else node)):
+        if not isinstance(part, dict) or "_target_" not in part:
+            raise InputError(f"{place}={shown(part)}: it names no class; allowed is a _target_ of {PLACES[place][0]}")
 
 
 def hydra_keys(node: Any, where: str) -> Iterator[tuple[str, str]]:

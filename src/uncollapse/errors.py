@@ -35,10 +35,10 @@ def number(name: str, value: object, low: float, high: float = float("inf"), *, 
         value = float(value)
     except OverflowError:  # a whole number of more than 308 digits
         value = float("inf") if value > 0 else float("-inf")
-    if value > MOST and high == float("inf"):
+    if MOST < value < float("inf") and high == float("inf"):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed} <= {MOST:g}")
     inside = low <= value <= high if closed else low < value < high
-    if not inside or value == float("-inf"):
+    if not inside or value in (float("inf"), float("-inf")):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed}")
     return value
 

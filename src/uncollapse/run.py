@@ -88,11 +88,12 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
     check_knobs(cfg, head)
+    config = resolved(cfg, "")
+    check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
-        check_root(key, cfg[key])
+        check_root(key, config[key])
     asked, base = changing(cfg, head, parse(overrides), overrides)
-    config = {"head": head, "overrides": asked, **resolved(cfg, "")}
-    check_text({**config, "overrides": overrides}, "")
+    config = {"head": head, "overrides": asked, **config}
     folder = Path(str(cfg.results)) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
     check_folder(folder, str(cfg.results))
     if not (folder / "config.yaml").exists():
@@ -433,7 +434,8 @@ def main(cfg: DictConfig) -> None:
     from uncollapse.sweep import note
 
     hydra = HydraConfig.get()
-    head, overrides = hydra.runtime.choices.get("head"), list(hydra.overrides.task)
+    head = hydra.runtime.choices.get("head")
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # a word may refer to another key
     in_sweep = hydra.mode == RunMode.MULTIRUN
     words = " ".join(overrides)
     try:

@@ -66,7 +66,7 @@ def stored(folder: Path) -> DictConfig:
         if isinstance(value, dict | list) and key not in (*SLOTS, *SECTIONS, "overrides"):
             raise InputError(f"{folder / 'config.yaml'}: damaged ({key} is no key of a run)")
     whole(f"{folder / 'config.yaml'}: seed", content.get("seed"), 0, MOST_SEED)
-    return OmegaConf.create({**content, "head": str(content.get("head"))})
+    return OmegaConf.create({**content, "head": str(content.get("head")), "overrides": {}})
 
 
 def check_same_data(path: Path, facts: dict) -> None:

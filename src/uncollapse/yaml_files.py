@@ -121,7 +121,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     found = read_yaml(path)
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise InputError(f"{path}: damaged (not a config of a run)")
-    if where := interpolation(found, ""):
+    used = {
+        key: value for key, value in found.items() if key != "overrides"
+    }  # words as typed, of which nothing is built
+    if where := interpolation(used, ""):
         raise InputError(f"{path}: {where} holds ${{...}}, and a run's config holds none; train.py did not write it")
     return found
 
