@@ -234,21 +234,21 @@ def sizes(words: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Characters and bytes of each sentence [N], one space between words."""
     import pyarrow.compute as pc
 
-    spaces = np.maximum(np.diff(offsets) - 1, 0)
-
-    def total(lengths: Any) -> np.ndarray:
-        sums = np.concatenate([[0], np.cumsum(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)])[offsets]
-        return np.diff(sums) + spaces
-
-    return total(pc.utf8_length(words)), total(pc.binary_length(words))
+    lengths = (measure(words).to_numpy(zero_copy_only=False) for measure in (pc.utf8_length, pc.binary_length))
+    chars, size = (summed(found, offsets) for found in lengths)
+    return chars, size
 
 
 def sizes_of(corpus: Corpus, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The same of sentences whose words are all in the vocabulary."""
-    import pyarrow as pa
+    chars, size = (np.array([len(word) for word in words]) for words in (vocabulary, map(str.encode, vocabulary)))
+    return summed(chars[corpus.tokens], corpus.offsets), summed(size[corpus.tokens], corpus.offsets)
 
-    words = pa.array(vocabulary, pa.large_string()).take(pa.array(corpus.tokens))
-    return sizes(words, corpus.offsets)
+
+def summed(lengths: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Of each sentence [N] the lengths of its words, and one for each space between them."""
+    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets]
+    return np.diff(ends) + np.maximum(np.diff(offsets) - 1, 0)
 
 
 def visible(text: str) -> str:
