@@ -223,6 +223,20 @@ def test_groups_are_ordered_plain_first_and_named_by_config(study: Path) -> None
     assert runs["status"].value_counts().to_dict() == {"done": 13, "failed": 1, "unfinished": 1}
 
 
+def test_runs_at_two_levels_of_text_are_compared_per_character(tmp_path: Path) -> None:
+    for seed, level in enumerate(("word", "char")):
+        per_char = {"nll": 20.0, "nll_per_char": 0.41 + seed, "nelbo_per_char": 0.42 + seed}
+        folder = write_run(
+            tmp_path / "s", "plain", 0, overrides=f"data.level={level}", slots={"data": level}, final=per_char
+        )
+        data = json.loads((folder / "data.json").read_text())
+        (folder / "data.json").write_text(json.dumps(data | {"level": level}))
+    runs = read_study(tmp_path / "s").runs
+    table = summary(runs)
+    assert sorted(table.text["nll / char"]) == ["0.4100", "1.4100"] and "per character" in table.title
+    assert "nll / char" not in summary(runs[runs["level"] == "char"]).text
+
+
 def test_label_comes_from_the_config(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "bn_mu", 0, label="Quite another name", evaluations=3)
     write_run(tmp_path / "s", "plain", 0, label="Quite another name", evaluations=3)

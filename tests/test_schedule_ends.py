@@ -76,6 +76,15 @@ def test_a_phase_is_over_when_one_step_had_its_end_value(steps, over):
     assert (cut(weight_phases(Linear(10)), last) == []) is over
 
 
+@pytest.mark.parametrize(("epochs", "complete"), [(1, False), (2, False), (3, True)])
+def test_scale_says_when_its_factors_were_never_held(epochs, complete, tmp_path, capsys):
+    run_here(tmp_path, "scale", f"trainer.epochs={epochs}")
+    found = json.loads((folder_of(tmp_path, "scale") / "summary.json").read_text())
+    assert found["schedule_complete"] is complete
+    said = "std=1: training ends after" in capsys.readouterr().out
+    assert said is not complete and bool(found["unfinished"]) is not complete
+
+
 def test_the_end_is_not_missed_by_rounding():
     for per_epoch in range(1, 400):
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):

@@ -60,7 +60,8 @@ class WandbMirror:
         self.seen += 1
         if self.seen <= self.there:
             return
-        prefix = f"{row['split']}/{row['mode']}"
+        # the test split is looked at twice where the last weights are not the best
+        prefix = f"{row['split']}/{'last' if row.get('weights') == 'last' else row['mode']}"
         numbers: dict[str, Any] = {
             f"{prefix}/{k}": v for k, v in row.items() if isinstance(v, int | float) and k not in ("step", "epoch")
         }

@@ -21,7 +21,7 @@ class Phase:
     ends: float  # epochs
     state: Callable[[float], str]  # where it stands at a position, such as "at weight 0.10"
     lost: str  # what a run misses that does not get to the end
-    shorter: Callable[[float], str]  # how to make it fit into so many epochs
+    shorter: Callable[[float], str] | None  # how to make it fit into so many epochs; None: it cannot be
     follows: bool = False  # its end moves with trainer.epochs
 
     def known(self, config: Mapping[str, Any]) -> bool:
@@ -123,7 +123,9 @@ def findings_after(
 def foreseen(phase: Phase, length: Length, config: Mapping[str, Any]) -> str:
     """The warning before training."""
     room = length.total / length.per_epoch
-    ways = [*length.longer(phase), phase.shorter(room) if phase.known(config) else f"an end before epoch {room:.3g}"]
+    ways = length.longer(phase)
+    if phase.shorter is not None:
+        ways.append(phase.shorter(room) if phase.known(config) else f"an end before epoch {room:.3g}")
     return (
         f"{phase.named(config)}: training ends after {length.told(length.total)}, "
         f"{phase.state(length.last(length.total))}; {phase.lost}; give {' or '.join(ways)}"

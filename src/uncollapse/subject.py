@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from uncollapse.checkpoint import load_model
 from uncollapse.config import SECTIONS, SLOTS
 from uncollapse.data.batches import near_equal
+from uncollapse.data.files import CACHE
 from uncollapse.errors import MOST_SEED, InputError, whole
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.procedures import inference
@@ -47,6 +48,8 @@ def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> 
         )
     cfg = stored(folder)
     cfg.threads, cfg.device = 1, "auto"
+    if cfg.data.keys() & {"cache", "own_cache"}:  # a run may come from anybody, and name any folder to write to
+        cfg.data.own_cache = CACHE
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data

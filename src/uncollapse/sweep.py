@@ -17,17 +17,22 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config import check_root
 from uncollapse.entry import apart
 from uncollapse.errors import InputError
+from uncollapse.record import whole_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
 BAD = ("failed", "refused")
+MOST_LISTED = 50  # jobs that went wrong
 
 
 def note(status: str, words: str, message: str = "") -> None:
     """Add one job's end to the sweep's list; outside a sweep nothing happens."""
     if VARIABLE in os.environ:
         line = json.dumps({"status": status, "words": words, "message": message}) + "\n"
-        with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:
-            file.write(line)
+        try:
+            with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            print(f"warning: the end of this job is not in the sweep's list ({error.strerror})", file=sys.stderr)
 
 
 class SweepSummary(Callback):
@@ -43,13 +48,15 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         path = Path(os.environ.pop(VARIABLE))
-        jobs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        jobs = whole_lines(path)
         path.unlink()
         counts = Counter(job["status"] for job in jobs)
         print(f"sweep: {len(jobs)} jobs: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
         bad = [job for job in jobs if job["status"] in BAD]
-        for job in bad:
+        for job in bad[:MOST_LISTED]:
             print(f"  {job['status']}: {job['words']}: {job['message']}")
+        if len(bad) > MOST_LISTED:
+            print(f"  ... and {len(bad) - MOST_LISTED:,} more; a run that failed says why in its folder, in `failed`")
         if bad:
             raise SystemExit(1)
 

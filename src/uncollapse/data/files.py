@@ -30,6 +30,7 @@ from uncollapse.errors import InputError, whole
 
 FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
+CACHE = "~/.cache/uncollapse"
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
 CHOOSING = ("subset", "column", "label", "tokenise", "train_size", "valid_size", "test_size", "split_seed")
 
@@ -69,7 +70,8 @@ class TextConfig:
     max_length: int | None = None
     batch_size: int = 32
     batching: str = "mixed"
-    cache: str = "~/.cache/uncollapse"
+    cache: str = CACHE
+    own_cache: str | None = None  # where new files go when `cache` is somebody else's and only read
 
     def load(self) -> TextData:
         """Read, tokenise or take from the cache. InputError for anything that is missing, damaged or left empty."""
@@ -79,7 +81,10 @@ class TextConfig:
         files = self.files()
         formats = {split: recognise(path, self.format, self.column) for split, path in files.items()}
         labelled = self.labelled(formats) if files else self.hub_label is not None
-        folder = Path(self.cache).expanduser() / cache_key(self, self.content(files, formats), labelled)
+        key = cache_key(self, self.content(files, formats), labelled)
+        folder = Path(self.cache).expanduser() / key
+        if self.own_cache is not None and not (folder / "meta.json").is_file():
+            folder = Path(self.own_cache).expanduser() / key
         if not (folder / "meta.json").exists():
             with alone(folder):
                 if folder.exists() and not (folder / "meta.json").exists():

@@ -110,7 +110,10 @@ def diagnose(
             warnings.warn(note, stacklevel=2)
     found = {"verdict": verdict(found), "warnings": notes, **found}
     if folder is not None:
-        write_page(found, folder, NEARLY)
+        try:
+            write_page(found, folder, NEARLY)
+        except OSError as error:  # the numbers took long, the page can be had again
+            warnings.warn(f"page={page}: cannot be written ({error.strerror}); the numbers are returned", stacklevel=2)
     return found
 
 

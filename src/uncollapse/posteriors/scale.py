@@ -34,6 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.errors import number
+from uncollapse.phases import Phase, Phased
 from uncollapse.posteriors.epochs import PerEpoch
 from uncollapse.posteriors.moments import Moments, WideBuffers
 from uncollapse.posteriors.normal import DiagonalGaussian
@@ -54,7 +55,7 @@ class Scaled(DiagonalGaussian):
         return DiagonalGaussian(self.unscaled, self.std, self.log_var).kl
 
 
-class Scale(WideBuffers, PerEpoch):
+class Scale(Phased, WideBuffers, PerEpoch):
     """h [B, hidden] -> Scaled [B, latent]; InputError unless std > 0.
 
     Buffers: `held` (whether the first epochs are over) and the `factor` [D] held; `total` [D] and
@@ -77,6 +78,19 @@ class Scale(WideBuffers, PerEpoch):
         self.register_buffer("total", torch.zeros(latent))
         self.register_buffer("count", torch.tensor(0))
         self.register_buffer("epoch", torch.tensor(0))
+
+    def phases(self) -> list[Phase]:
+        """The first epochs, with factors that are not held yet."""
+        return [
+            Phase(
+                {"std": self.std},
+                f"posterior.std={self.std:g}",
+                FIRST_EPOCHS,
+                lambda epoch: "with the factors of single batches",
+                "the factors of a whole epoch are never held",
+                None,
+            )
+        ]
 
     def set_epoch(self, epoch: int) -> None:
         """The mean over the epoch that ends becomes the factor, unless `epoch` is the present one."""

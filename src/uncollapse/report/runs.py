@@ -23,10 +23,12 @@ METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_
 TESTED = (  # on test rows and in the summary, beside METRICS
     "nelbo_se", "rec_se", "kl_se", "shuffle_gap_se", "mi", "mi_se", "mi_n", "mi_ceiling", "mi_saturated",
     "marginal_kl", "marginal_kl_se", "total_correlation", "dimension_kl",
+    "nelbo_per_char", "nelbo_per_byte", "ppl_char", "ppl_byte",
 )  # fmt: skip
 EVALUATED = (  # in the summary once scripts/evaluate.py has been there
     "nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ess", "nll_ess_low", "nll_bias", "nll_bias_se",
-    "nll_ppl", "oracle_gap", "oracle_gap_se", "probe", "probe_se", "probe_chance", "probe_labels",
+    "nll_ppl", "nll_per_char", "nll_per_byte", "nll_ppl_char", "nll_ppl_byte",
+    "oracle_gap", "oracle_gap_se", "probe", "probe_se", "probe_chance", "probe_labels",
 )  # fmt: skip
 ENDED = ("best_step", "steps_planned", "stopped_early", "final_weight", "schedule_complete")  # how training ended
 BOTH = ("nelbo", "kl", "mi", "shuffle_gap")  # test metrics in which the last weights are held against the best
@@ -156,7 +158,7 @@ def read_json(path: Path, name: str, notes: list[str]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
         return content if isinstance(content, dict) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         notes.append(f"{name}: {path.name} is unreadable and was ignored.")
         return {}
 
@@ -165,6 +167,7 @@ def data_facts(data: dict[str, Any]) -> dict[str, Any]:
     oracle = data.get("oracle_nll") or {}
     return {
         "data": shown(facts_text(data), MOST_FACTS),
+        "level": shown(data.get("level") or "word"),
         "entropy": number(data.get("entropy")),
         "oracle_valid": number(oracle.get("valid")),
         "oracle_test": number(oracle.get("test")),
@@ -185,8 +188,8 @@ def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> d
         **{key: number(evaluation.get(key)) if done else np.nan for key in (*METRICS, *TESTED, *EVALUATED, *SAMPLED)},
         **{key: number(ended.get(key)) for key in ENDED},
         **{key: number(last.get(key.removeprefix("last_"))) for key in LAST},
-        "weights": str(ended.get("weights") or ""),
-        "unfinished": sentences(ended.get("unfinished")),
+        "weights": shown(ended.get("weights") or ""),
+        "unfinished": shown(sentences(ended.get("unfinished")), MOST_MESSAGE),
         "kl_train_mode": number(training.get("kl")) if done else np.nan,
         "moments": evaluation.get("moments") if done else None,
         "moments_train_mode": training.get("moments") if done else None,

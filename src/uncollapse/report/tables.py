@@ -20,12 +20,21 @@ IN_CSV = (  # of groups, beside what the text shows
     "nll_ppl", "marginal_kl", "nll_bias", "d_nll_bias", "nll_ess_low", "probe_chance", "final_weight",
     *(f"last_{metric}" for metric in BOTH),
 )  # fmt: skip
+PER_CHAR = ("nll_per_char", "nelbo_per_char")  # what runs at different levels of text can be compared by
 NONE = "–"
 FORMULA = tuple("=+-@＝＋－＠")  # what a cell of a spreadsheet must not begin with
 LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print; wider tables go on below
-HEADERS = {"shuffle_gap": "gap", "kl_minus_floor": "kl - floor", "relative_time": "time", "d_nll": "nll - plain"}
+HEADERS = {
+    "nll_per_char": "nll / char",
+    "nelbo_per_char": "nelbo / char",
+    "shuffle_gap": "gap",
+    "kl_minus_floor": "kl - floor",
+    "relative_time": "time",
+    "d_nll": "nll - plain",
+}
 DIGITS = {
-    "au": 1, "nll_ess": 1, "probe": 3, "sample_grammatical": 3, "sample_distinct": 3, "sample_novel": 3, "sample_self_bleu": 1,
+    "au": 1, "nll_ess": 1, "nll_per_char": 4, "nelbo_per_char": 4,
+    "probe": 3, "sample_grammatical": 3, "sample_distinct": 3, "sample_novel": 3, "sample_self_bleu": 1,
     "sample_self_bleu_data": 1, "sample_words": 1, "sample_lm_ppl": 1, "sample_lm_ppl_data": 1, "response_bleu4": 2,
     "response_distinct_1": 4, "response_distinct_1_data": 4, "response_distinct_2": 3, "response_distinct_2_data": 3,
     "response_variety": 3, "response_words": 1, "response_words_data": 1,
@@ -56,7 +65,7 @@ def all_tables(runs: pd.DataFrame) -> list[Table]:
 
 def summary(runs: pd.DataFrame) -> Table:
     """One line per group: mean and half-width of the t-interval over its finished seeds, and how its runs stand."""
-    metrics = ["nll", "nll_ess", "d_nll", *SHOWN[2:], "relative_time"]
+    metrics = ["nll", "nll_ess", "d_nll", *per_char(runs), *SHOWN[2:], "relative_time"]
     other = runs["head"] != "plain"
     d_nll, d_nll_bias = (against_plain(runs, name).where(other) for name in ("nll", "nll_bias"))
     derived = runs.assign(relative_time=relative_time(runs), d_nll=d_nll, d_nll_bias=d_nll_bias)
@@ -104,6 +113,7 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         "changes: the slots of the config that differ from plain's." if "changes" in filled(text) else "",
         f"probe: accuracy at {low_to_high(labels)} labels." if len(labels) else "",
         "≤: from nelbo, an upper bound." if loose_ppl(runs) else "",
+        "Runs differ in data.level: compare them per character." if per_char(runs) else "",
         bound_text(runs),
         f"{TILTED}: its bias at this number of samples is comparable with its interval." if TILTED in marks else "",
         "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound." if "≥" in marks else "",
@@ -111,6 +121,11 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         weights_note(runs),
     ]
     return " ".join(filter(None, parts))
+
+
+def per_char(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Metrics per character, where runs differ in level and so in what a token is."""
+    return PER_CHAR if runs["level"].nunique() > 1 else ()
 
 
 def bound_text(runs: pd.DataFrame) -> str:
@@ -237,7 +252,7 @@ def every_run(runs: pd.DataFrame) -> Table:
     numbers = runs[
         ["folder", "head", *names, *NUMBERS, "weights", "unfinished", "commit", "tree_changed", "message", "command"]
     ]
-    columns = [*names, *SHOWN, "seconds_per_step", "kl_train_mode", "message"]
+    columns = [*names, *SHOWN, *per_char(runs), "seconds_per_step", "kl_train_mode", "message"]
     text = pd.DataFrame({name: [plain_cell(value, DIGITS.get(name)) for value in runs[name]] for name in columns})
     exact, bound = runs["nll_ppl"].notna(), few_samples(runs)
     shown_ppl = [plain_cell(value) for value in runs["nll_ppl"].where(exact, runs["ppl"])]
