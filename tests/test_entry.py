@@ -35,6 +35,7 @@ def started(words: list[str], folder: Path) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )
 
 
@@ -108,9 +109,9 @@ REFUSED = {
     "scripts/evaluate.py": "the following arguments are required: folder",
     "scripts/evaluate.py x --samples many": "argument --samples: invalid int value: 'many'",
     "scripts/report.py a b": "b: not understood",
-    "scripts/new_remedy.py mine --slot posterir": "--slot posterir: did you mean posterior? allowed are posterior, objective",
+    "scripts/new_remedy.py mine --slot posterir": "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",
     "scripts/prepare_data.py ptb": "the following arguments are required: --out",
-    "scripts/bench.py trainin": "part trainin: did you mean training?",
+    "scripts/bench.py trainin": "part: invalid choice: 'trainin'; did you mean training?",
 }
 
 

@@ -12,7 +12,7 @@ from conftest import composed, folder_of, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uncollapse import evaluate
+from uncollapse import evaluate, samples
 from uncollapse.data import profile
 from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, UNK, Corpus
@@ -421,12 +421,13 @@ def test_samples_without_unknown_words_are_kept_apart(text, capsys):
 
 
 @pytest.mark.parametrize("level", ["char", "byte"])
-def test_samples_of_other_levels_are_lines_of_text(tmp_path, level):
+def test_samples_of_other_levels_are_lines_of_text(tmp_path, level, monkeypatch):
+    monkeypatch.setattr(samples, "DRAWN", 50)
     folder = trained(put(tmp_path, *CHINESE * 8), "samples", f"data.level={level}")
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
     lines = (folder / "samples" / "reconstructions.txt").read_text().splitlines()
     assert lines[1].split("\t")[1] in CHINESE and len({line.count("\t") for line in lines}) == 1
-    assert len((folder / "samples" / "drawn.txt").read_text().split("\n")) == 1001
+    assert len((folder / "samples" / "drawn.txt").read_text().split("\n")) == 51
     assert summary(folder)["sample_self_bleu_data"] > 50  # the three sentences again and again, by character
 
 

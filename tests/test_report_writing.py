@@ -331,9 +331,9 @@ def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
     diagnose(good, cost, torch.zeros(10, 4), samples=2, page=tmp_path)
     before = bytes_of(tmp_path)
     monkeypatch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync))
-    with pytest.raises(OSError, match="No space left"):
-        diagnose(good, cost, torch.ones(10, 4), samples=2, page=tmp_path)
-    assert bytes_of(tmp_path) == before
+    with pytest.warns(UserWarning, match="cannot be written .No space left.*; the numbers are returned"):
+        found = diagnose(good, cost, torch.ones(10, 4), samples=2, page=tmp_path)
+    assert found["nll"] > 0 and bytes_of(tmp_path) == before
 
 
 # ---------------------------------------------------------------- every writer
@@ -344,6 +344,7 @@ ALLOWED = {  # (file, why)
     "src/uncollapse/checkpoint.py": "the atomic writer itself",
     "src/uncollapse/data/files.py": "a lock, and a cache folder that is renamed into place when it is whole",
     "src/uncollapse/data/tokenise.py": "arrays of that folder",
+    "src/uncollapse/data/tables.py": "what is unpacked into a temporary folder",
     "src/uncollapse/data/prepare.py": "a temporary name that is renamed when it is whole",
     "scripts/bench.py": "inputs of a measurement in a temporary folder",
 }

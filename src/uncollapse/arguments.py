@@ -23,5 +23,5 @@ class Parser(argparse.ArgumentParser):
         if choice := re.fullmatch(r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)", message):
             allowed = re.findall(r"[\w-]+", choice[3])
             name = choice[1].split("/")[-1]
-            return f"{name} {choice[2]}: {meant(choice[2], allowed)}allowed are {', '.join(allowed)}"
+            return f"{name}: invalid choice: '{choice[2]}'; {meant(choice[2], allowed)}allowed are {', '.join(allowed)}"
         return message

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from uncollapse.errors import MOST_DEPTH, InputError, number, whole
+from uncollapse.errors import InputError, number, whole
 from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
 from uncollapse.phases import Phased
@@ -34,6 +34,8 @@ from uncollapse.posteriors.normal import DiagonalGaussian
 from uncollapse.posteriors.precision import wide
 from uncollapse.procedures import Training
 from uncollapse.schedules import at
+
+MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class SemiAmortized(Phased):
     svi_clip: float
 
     def __post_init__(self) -> None:
-        whole("svi_steps", self.svi_steps, 0, MOST_DEPTH)
+        whole("svi_steps", self.svi_steps, 0, MOST_STEPS)
         number("svi_lr", self.svi_lr, 0)
         if number("svi_momentum", self.svi_momentum, 0, 1, closed=True) == 1:
             raise InputError(f"svi_momentum={self.svi_momentum:g}: out of range; allowed is 0 <= svi_momentum < 1")
