@@ -559,3 +559,59 @@ def test_the_page_shows_what_is_doubtful(tmp_path: Any) -> None:
     assert said[:40] in (tmp_path / "index.html").read_text()
     quiet(encode, nll, x, samples=5, page=tmp_path)
     assert "Doubtful" not in (tmp_path / "index.html").read_text()
+
+
+class Slots:
+    __slots__ = ("net",)
+
+    def __init__(self, net: nn.Module):
+        self.net = net
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+def nested(net: nn.Module, depth: int) -> Any:
+    return net if depth == 0 else (lambda inner: lambda x: inner(x))(nested(net, depth - 1))
+
+
+class Listed(nn.Module):
+    """Keeps its network where `modules()` does not look."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.parts = [net]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts[0](x)
+
+
+HIDING = {
+    "slots": Slots,
+    "a deep closure": lambda net: nested(net, 12),
+    "a plain list of a module": lambda net: Listed(net).eval(),
+    "a large dict": lambda net: functools.partial(lambda d, x: d[150](x), dict.fromkeys(range(200), net)),
+    "a global by name": lambda net: (globals().__setitem__("hidden_net", net), lambda x: globals()["hidden_net"](x))[1],
+}
+
+
+@pytest.mark.parametrize("hide", HIDING)
+def test_modules_that_nobody_finds_are_switched_when_they_are_called(hide: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
+    x = torch.randn(256, 4)
+    with torch.no_grad():
+        net(3 * x + 1)  # running averages of other data
+    net.train()
+    before = copy.deepcopy(net.state_dict())
+    call = HIDING[hide](net)
+
+    def nll(x: Tensor, z: Tensor) -> Tensor:
+        return (x[:, :2] - z).square().sum(-1) + 20
+
+    found, said = told(lambda x: call(x).chunk(2, -1), nll, x, samples=5)
+    assert net.training and all(torch.equal(net.state_dict()[key], value) for key, value in before.items())
+    assert any("in training mode" in text for text in said)
+    net.eval()
+    expected = quiet(lambda x: net(x).chunk(2, -1), nll, x, samples=5)
+    assert found["kl"] == pytest.approx(expected["kl"], rel=1e-6)

@@ -42,3 +42,37 @@ def test_no_folder_that_a_config_names_is_written_to(key: str, run: Path, tmp_pa
 def test_a_cache_that_is_there_is_used(run: Path, tmp_path: Path) -> None:
     assert evaluate([str(run), "--samples", "5"]) == 0
     assert not (tmp_path / "home").exists()
+
+
+def test_links_under_temporary_names_are_not_written_through(run: Path, tmp_path: Path) -> None:
+    precious = [tmp_path / f"precious-{i}" for i in range(3)]
+    (run / "evaluations").mkdir(exist_ok=True)
+    links = [run / ".summary.json.new", run / "evaluations" / ".test-nll-K5.json.new", run / ".new"]
+    for target, link in zip(precious, links, strict=True):
+        target.write_text("precious")
+        link.symlink_to(target)
+    assert evaluate([str(run), "--samples", "5"]) == 0
+    assert [target.read_text() for target in precious] == ["precious"] * 3
+    assert not (run / "summary.json").is_symlink()
+
+
+@pytest.mark.parametrize("line", ["seed: !!bool maybe", 'seed: !!int ""', 'seed: !!float ""', "label: !!timestamp foo"])
+def test_an_odd_tag_is_one_sentence(line: str, run: Path, capsys: pytest.CaptureFixture) -> None:
+    config = run / "config.yaml"
+    key = line.split(":")[0]
+    lines = [line if old.startswith(f"{key}:") else old for old in config.read_text().splitlines()]
+    config.write_text("\n".join(lines) + "\n")
+    assert line in config.read_text()
+    assert evaluate([str(run), "--samples", "5"]) == 2
+    assert "config.yaml: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["dir", "cache"])
+def test_a_home_folder_of_nobody_is_one_sentence(key: str, tmp_path: Path) -> None:
+    from uncollapse.data.files import TextConfig
+    from uncollapse.errors import InputError
+
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("a b c\n" * 4)
+    with pytest.raises(InputError, match="nobody here has that home folder"):
+        TextConfig(**{"dir": str(tmp_path), "cache": str(tmp_path / "c"), key: "~no-such-user/x"}).load()

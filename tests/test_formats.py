@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from uncollapse.data.files import TextConfig
-from uncollapse.data.formats import binary_noun, look
+from uncollapse.data.formats import binary_noun, look, recognise
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
@@ -405,3 +405,27 @@ def test_a_header_is_no_labelled_line(tmp_path):
 def test_prose_is_not_taken_for_a_table(text):
     found = look(text.encode(), complete=True)
     assert found.format is None and found.foreign is None and binary_noun(text.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Satz,Stimmung\n" + "heute ist es gut,gut\n" * 8, "looks like a CSV table"),
+        ("Satz;Stimmung;Quelle\n" + "heute ist es gut;gut;web\n" * 8, "looks like a CSV table"),
+        ("Review Text,Rating,Recommended IND\n" + "a nice dress,5,1\n" * 8, "looks like a CSV table"),
+        ("text\n" + "the dog runs\n" * 8, "data.format=csv data.column=text"),
+        ("the dog runs,0\n" * 8, "a table without a header"),
+        ('"the dog runs"\n' * 8, "JSON strings, one a line"),
+        ("the dog runs\r" * 8, "end in CR alone"),
+    ],
+)
+def test_a_table_without_the_usual_names_is_seen_under_txt(text, said, tmp_path):
+    (tmp_path / "train.txt").write_text(text, newline="")
+    with pytest.raises(InputError, match=said):
+        recognise(tmp_path / "train.txt", "auto", "text")
+    assert recognise(tmp_path / "train.txt", "text", "text") == "text"
+
+
+def test_a_csv_of_one_quoted_column_is_read(tmp_path):
+    (tmp_path / "train.csv").write_text('"text"\n' + '"the dog, he runs"\n' * 8)
+    assert recognise(tmp_path / "train.csv", "auto", "text") == "csv"

@@ -21,6 +21,7 @@ def folder(*words: str, head: str = "plain") -> Path:
     [
         ("plain", ["trainer.lr=0.002"]),
         ("plain", ["trainer.lr=2e-3"]),
+        ("plain", ["trainer.lr='0.002'"]),
         ("plain", ["model=lstm"]),
         ("plain", ["data=grammar", "model.hidden=128", "trainer=default", "device=auto", "threads=1"]),
         ("plain", ["trainer.max_steps=null"]),
@@ -66,6 +67,14 @@ def test_a_folder_named_before_defaults_were_dropped_is_found(tmp_path: Path) ->
     assert run_here(tmp_path, "plain", "trainer.lr=0.002") == "skipped"
     assert run_here(tmp_path, "plain") == "skipped"
     assert [path.name for path in (tmp_path / "scratch/runs/plain").iterdir()] == [named.name]
+
+
+def test_a_path_has_one_spelling() -> None:
+    one = {"data": {"dir": "/a/b", "cache": "/x"}}
+    for spelt in ("/a/b/", "/a/../a/b", "/a//b", "/a/./b"):
+        other = {"data": {"dir": spelt, "cache": "/y"}}
+        assert identity(one) == identity(other) and not changes(one, other, {})
+    assert changes(one, {"data": {"dir": "/a/c"}}, {}) == ["data.dir: /a/b -> /a/c"]
 
 
 def test_an_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None:

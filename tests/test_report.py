@@ -237,6 +237,20 @@ def test_runs_at_two_levels_of_text_are_compared_per_character(tmp_path: Path) -
     assert "nll / char" not in summary(runs[runs["level"] == "char"]).text
 
 
+def test_nll_of_different_samples_is_in_no_difference_to_plain(tmp_path: Path) -> None:
+    for seed, (own, plain) in enumerate([(100, 100), (500, 100), (100, 100)]):
+        for head, samples in (("bn_mu", own), ("plain", plain)):
+            nll = {"nll": 20.0 + seed + (head == "bn_mu"), "nll_samples": samples, "nll_examples": 50}
+            write_run(tmp_path / "s", head, seed, final=nll)
+    study = read_study(tmp_path / "s")
+    assert paired(study.runs).numbers["d_nll_n"].tolist() == [2]
+    table = summary(study.runs)
+    row = table.numbers[table.numbers["head"] == "bn_mu"].iloc[0]
+    assert row["d_nll_n"] == 2 and row["d_nll_mean"] == 1
+    assert (row["nll_samples_min"], row["nll_samples_max"]) == (100, 500)
+    assert "do not compare these" in table.title and "do not compare these" in terminal(study, table)
+
+
 def test_label_comes_from_the_config(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "bn_mu", 0, label="Quite another name", evaluations=3)
     write_run(tmp_path / "s", "plain", 0, label="Quite another name", evaluations=3)

@@ -85,6 +85,13 @@ def test_scale_says_when_its_factors_were_never_held(epochs, complete, tmp_path,
     assert said is not complete and bool(found["unfinished"]) is not complete
 
 
+@pytest.mark.parametrize(("kl", "settled"), [(3.7, True), (4.3, True), (0.2, False), (9.0, False)])
+def test_a_capacity_that_the_kl_never_came_to_is_said(kl, settled):
+    said = Capacity(1.0, 4.0, 1).unsettled([{"step": 1, "kl": 0.0}, {"step": 2, "kl": kl}])
+    assert (said is None) is settled and (settled or f"ended at {kl:.2f} nats" in said)
+    assert Capacity(1.0, 0.0, 1).unsettled([{"step": 2, "kl": kl}]) is None
+
+
 def test_the_end_is_not_missed_by_rounding():
     for per_epoch in range(1, 400):
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):
@@ -253,9 +260,7 @@ def test_each_kind_of_schedule_says_that_it_was_cut_off(words, tmp_path, capsys)
     assert "warning: " + found["unfinished"][0] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "capacity capacity_epochs=1", "bn_tau"]
-)
+@pytest.mark.parametrize("words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "bn_tau"])
 def test_a_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)

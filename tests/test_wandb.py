@@ -1,7 +1,9 @@
 """W&B as a mirror: what it holds is what is on disk, one W&B run per run; nothing of it is imported without it."""
 
 import contextlib
+import http.server
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -174,6 +177,25 @@ def test_auto_falls_back_to_offline_and_says_so(tmp_path: Path, silent_port: tup
     assert list(folder_of(tmp_path, "plain").glob("wandb/offline-run-*/*.wandb"))
 
 
+def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
+    code = "from uncollapse.mirror import unreachable; print(unreachable(5.0))"
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        words = [sys.executable, "-c", code]
+        env = {**os.environ, **unreachable(tmp_path, server.server_port)}
+        there = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+        server.shutdown()
+    gone = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+    assert there.strip() == "None" and f"http://127.0.0.1:{server.server_port} does not answer" in gone
+
+
+def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
+    from uncollapse.mirror import stable_id
+
+    (tmp_path / "wandb_id").write_text("\n")
+    assert stable_id(tmp_path) == stable_id(tmp_path) == (tmp_path / "wandb_id").read_text() != ""
+
+
 def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
     words = ["-m", "head=plain,bn_mu", "seed=0,1", "log=wandb", "log.timeout=0.5", *SMALL, f"results={tmp_path}"]
     done = type_command(*words, "log.mode=auto", **unreachable(tmp_path, silent_port[0]))
@@ -181,8 +203,9 @@ def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -
     silent_port[1].setblocking(False)
     looks = 0
     with contextlib.suppress(BlockingIOError):
-        while silent_port[1].accept():
-            looks += 1
+        while connection := silent_port[1].accept()[0]:
+            looks += b"python-requests" in connection.recv(500)  # W&B's own service knocks too
+            connection.close()
     assert looks == 1
     assert len(list(tmp_path.glob("scratch/runs/*/*/*/wandb/offline-run-*"))) == 4
 

@@ -24,7 +24,8 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     scratch = {path: path.with_name(f".{path.name}.new") for path in files}
     try:
         for path, data in files.items():
-            with scratch[path].open("wb") as file:
+            scratch[path].unlink(missing_ok=True)  # left by a kill; a link there must not be written through
+            with scratch[path].open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 from numbers import Integral
+from pathlib import Path
 
 MOST = 10**9  # of any number without a tighter bound: what lies beyond it overflows somewhere
 MOST_SEED = 2**32 - 1
@@ -58,6 +59,14 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
     if value not in allowed:
         raise InputError(f"{name}={shown(value)}: {meant(str(value), allowed)}allowed are {', '.join(allowed)}")
     return str(value)
+
+
+def expanded(path: object) -> Path:
+    """A path with ~ replaced by the home folder; InputError for ~somebody who is not there."""
+    try:
+        return Path(str(path)).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: nobody here has that home folder") from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

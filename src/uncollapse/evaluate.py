@@ -39,7 +39,10 @@ TOLD = (  # on the line that tells of a result
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
     "response_bleu4", "response_distinct_1", "response_distinct_2", "response_variety",
 )  # fmt: skip
-BESIDE = {"nll": {"bias": "nll_bias", "ess": "nll_ess"}, "probe": {"chance": "probe_chance"}}  # what it is read with
+BESIDE = {
+    "nll": {"bias about": "nll_bias", "ess": "nll_ess"},
+    "probe": {"chance": "probe_chance"},
+}  # what it is read with
 OWN = (
     "nll",
     "oracle_gap",
@@ -263,7 +266,7 @@ def line(result: dict) -> str:
 
 def measured(result: dict, name: str) -> str:
     """'25.31 ± 0.12 (bias 0.15 ± 0.02, ess 18.3)'."""
-    told = [f"{label} {spread(result, key)}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
+    told = [f"{label} {result[key]:.3f}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
     return spread(result, name) + (f" ({', '.join(told)})" if told else "")
 
 

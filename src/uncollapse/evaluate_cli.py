@@ -14,7 +14,7 @@ from typing import Any
 
 from uncollapse.arguments import Parser
 from uncollapse.data import SPLITS
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError, printable, whole
 from uncollapse.report.folders import ReportError, run_folders
 
 NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
@@ -164,7 +164,7 @@ def unreachable(error: OSError, folder: Path) -> str:
 
 
 def saying(name: str) -> Callable[[str], None]:
-    return lambda text: print(f"[{name}] {text}", flush=True)
+    return lambda text: print(f"[{printable(name)}] {text}", flush=True)
 
 
 # ---------------------------------------------------------------- what lies on disk

@@ -6,6 +6,8 @@
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,23 +15,28 @@ from typing import Any
 from uncollapse.errors import InputError
 from uncollapse.yaml_files import read_config
 
-# where rows go, and which words made the config, say nothing about what a run is
-UNCOMPARED = ("log", "results", "study", "overrides")
+# where rows and tokens go, and which words made the config, say nothing about what a run is
+UNCOMPARED = ("log", "results", "study", "overrides", "data.cache")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def identity(config: Mapping[str, Any]) -> str:
-    """A digest of a resolved config, without what says nothing about the run; 2 and 2.0 are equal."""
-    compared = {key: value for key, value in config.items() if key not in UNCOMPARED}
-    text = json.dumps(same_numbers(compared), sort_keys=True, default=str)
+    """A digest of a resolved config, without what says nothing about the run."""
+    text = json.dumps(normal(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def same_numbers(value: Any) -> Any:
-    """Nested values in which equal numbers are written alike."""
+def normal(value: Any, where: str = "") -> Any:
+    """Nested values in one spelling each: 2 and 2.0 and '2' are equal, and so are paths x and ./x/."""
     if isinstance(value, Mapping):
-        return {str(key): same_numbers(item) for key, item in value.items()}
+        inside = {str(key): (f"{where}.{key}" if where else str(key), item) for key, item in value.items()}
+        return {key: normal(item, place) for key, (place, item) in inside.items() if place not in UNCOMPARED}
     if isinstance(value, list | tuple):
-        return [same_numbers(item) for item in value]
+        return [normal(item, where) for item in value]
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, str) and "/" in value and "://" not in value:
+        return os.path.normpath(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -37,14 +44,13 @@ def same_numbers(value: Any) -> Any:
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
     """What differs between two plain configs, as `key: old -> new` lines."""
+    if where in UNCOMPARED:
+        return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
-        skip = UNCOMPARED if not where else ()
-        nested = [
-            differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys if k not in skip
-        ]
+        nested = [differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys]
         return [line for lines in nested for line in lines]
-    return [] if old == new else [f"{where}: {old} -> {new}"]
+    return [] if normal(old) == normal(new) else [f"{where}: {old} -> {new}"]
 
 
 def changes(saved: Any, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:

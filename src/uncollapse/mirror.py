@@ -87,9 +87,11 @@ def begin(mode: str, words: dict[str, Any]) -> Any:
 def stable_id(folder: Path) -> str:
     """The run's id at W&B, made once and kept in its folder."""
     path = folder / ID
-    if not path.exists():
-        write_whole(path, secrets.token_hex(8).encode())
-    return path.read_text(encoding="utf-8").strip()
+    found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    if not found:
+        found = secrets.token_hex(8)
+        write_whole(path, found.encode())
+    return found
 
 
 # ---------------------------------------------------------------- is a server there?
@@ -117,7 +119,7 @@ def unreachable(timeout: float) -> str | None:
     """Why the W&B server cannot be used within `timeout` seconds; None when it answers and there is a key."""
     import requests
 
-    url = wandb.Settings().base_url
+    url = wandb.setup().settings.base_url  # also from the environment and settings files
     if not wandb.login(prompt=False, verify=False):
         return "there is no W&B key (`wandb login` stores one)"
     try:

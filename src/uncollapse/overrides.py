@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse import config as configs
 from uncollapse.config import SECTIONS
+from uncollapse.identity import UNCOMPARED, normal
 
 
 def changing(
@@ -27,7 +28,8 @@ def changing(
     kept = {
         key: value
         for key, value in asked.items()
-        if (key in groups if key in SECTIONS else at(cfg, key) != at(there, key))
+        if key not in UNCOMPARED
+        and (key in groups if key in SECTIONS else normal(at(cfg, key)) != normal(at(there, key)))
     }
     return kept, {str(key): at(there, str(key)) for key in there if key != "hydra"}
 

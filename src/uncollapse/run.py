@@ -88,6 +88,7 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
     check_knobs(cfg, head)
+    typed(cfg.log, "log", LogConfig).check()
     config = resolved(cfg, "")
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:

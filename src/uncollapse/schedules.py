@@ -204,7 +204,13 @@ class Cyclical(Curve):
         return "the last cycle never has its full weight"
 
     def shorter(self, epochs: float) -> str:
-        return "ramp below 1" if self.epochs <= epochs else "cycles that end earlier"
+        if self.epochs > epochs:
+            return "cycles that end earlier"
+        return (
+            "ramp below 1"
+            if self.ramp == 1
+            else "fewer cycles, a smaller ramp or more trainer.epochs, so that a cycle has steps enough"
+        )
 
 
 @dataclass(frozen=True)

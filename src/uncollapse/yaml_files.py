@@ -33,7 +33,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 takes 1e-3 for text, 2026-01-01 for a date and 1:30 for ninety
+# YAML 1.1 takes 1e-3 for text and 2026-01-01 for a date
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
     for first, resolvers in Loader.yaml_implicit_resolvers.items()
@@ -54,7 +54,15 @@ def read_yaml(path: Path) -> Any:
         check_bounds(text)
         found = yaml.load(text, Loader=Loader)
         check_plain(found)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise InputError(f"{path}: damaged ({reason(error)})") from error
     return found
 

@@ -25,7 +25,7 @@ from uncollapse.data.packed import reading
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.words import build_vocabulary, count_words, encode, separated, split_words
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError, expanded, whole
 
 LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
 
@@ -107,9 +107,7 @@ class DialogueConfig:
     def load(self) -> DialogueData:
         """InputError for anything that is missing, damaged or left empty."""
         self.check()
-        return self.arranged(
-            from_folder(Path(self.dir).expanduser(), self.name) if self.dir is not None else from_hub(self)
-        )
+        return self.arranged(from_folder(expanded(self.dir), self.name) if self.dir is not None else from_hub(self))
 
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""

@@ -26,7 +26,7 @@ from uncollapse.data.levels import Words, level_of
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape, tokenise
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError, expanded, whole
 
 FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
@@ -82,9 +82,9 @@ class TextConfig:
         formats = {split: recognise(path, self.format, self.column) for split, path in files.items()}
         labelled = self.labelled(formats) if files else self.hub_label is not None
         key = cache_key(self, self.content(files, formats), labelled)
-        folder = Path(self.cache).expanduser() / key
+        folder = expanded(self.cache) / key
         if self.own_cache is not None and not (folder / "meta.json").is_file():
-            folder = Path(self.own_cache).expanduser() / key
+            folder = expanded(self.own_cache) / key
         if not (folder / "meta.json").exists():
             with alone(folder):
                 if folder.exists() and not (folder / "meta.json").exists():
@@ -190,7 +190,7 @@ class TextConfig:
     def files(self) -> dict[str, Path]:
         """The three files by split; empty when the hub is meant."""
         if self.dir is not None:
-            return {split: self.find_split(Path(self.dir).expanduser(), split) for split in SPLITS}
+            return {split: self.find_split(expanded(self.dir), split) for split in SPLITS}
         named = {split: getattr(self, split) for split in SPLITS}
         if self.hub is not None and not any(named.values()):
             return {}
@@ -204,7 +204,7 @@ class TextConfig:
             raise InputError(
                 f"data=text needs a file for each split (or data.dir=FOLDER with all three); missing: {' '.join(missing)}"
             )
-        return {split: existing(Path(path).expanduser(), f"data.{split}") for split, path in named.items() if path}
+        return {split: existing(expanded(path), f"data.{split}") for split, path in named.items() if path}
 
     def find_split(self, folder: Path, split: str) -> Path:
         """The file of a split: called as the format's are, or else (the format overrules the name) as those of any."""
@@ -230,7 +230,7 @@ class TextConfig:
             return True
         if self.labels is not None or self.dir is None:
             return self.labels
-        manifest = Path(self.dir).expanduser() / MANIFEST
+        manifest = expanded(self.dir) / MANIFEST
         try:
             return bool(json.loads(manifest.read_text(encoding="utf-8"))["labels"]) if manifest.exists() else None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -249,7 +249,7 @@ class TextConfig:
             found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
             return found if {*formats.values()} == {"text"} else {**found, "columns": [*self.columns, self.file_label]}
         choice = self.choice()
-        local = Path(str(self.hub)).expanduser()
+        local = expanded(str(self.hub))
         if local.is_dir():
             there = {
                 str(path.relative_to(local)): file_digest(path) for path in sorted(local.rglob("*")) if path.is_file()
@@ -281,7 +281,7 @@ def cache_key(cfg: TextConfig, content: dict[str, Any], labelled: bool | None) -
     """A name that changes with the content and with whatever shapes the tokens, and with nothing else."""
     shaping = {key: value for key, value in asdict(cfg).items() if key in SHAPING}
     if cfg.tokenizer is not None:
-        shaping["tokenizer"] = file_digest(Path(cfg.tokenizer).expanduser())
+        shaping["tokenizer"] = file_digest(expanded(cfg.tokenizer))
     key = [FORMAT, content, {**shaping, "labels": labelled}]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 

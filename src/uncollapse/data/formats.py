@@ -33,6 +33,9 @@ TABLES = ("csv", "tsv")
 DELIMITERS = "\t,;|"
 HEAD = 1 << 20  # bytes that are looked at
 LOOKED_AT = 50  # lines of these
+STRINGS = "JSON strings, one a line (objects with the text are what is read)"
+HEADLESS = "a table without a header (give it a first line of names, such as text,label)"
+MANY = 5  # rows that are alike by no chance
 TEXT_NAMES = (
     "text", "sentence", "review", "content", "body", "comment", "document", "message", "tweet", "caption", "question",
     "title", "description", "abstract", "article", "summary", "smiles", "sequence", "seq", "code", "utterance",
@@ -76,6 +79,7 @@ TEXTUAL = (
     (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (one sequence a line is what is read)"),
     (r"\{'[^'\n]*'\s*:", "Python's dictionaries (JSON has double quotes)"),
     (r'\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*[],]', "JSON without objects (one with the text each is what is read)"),
+    (r'(\s*"(?:[^"\\\n]|\\.)*"[ \t\r]*(\n|$)){2,}$', STRINGS),
     (r"(__label__\S[^\n]*(\n|$))+$", "fastText's format (label TAB text is what data.labels=true reads)"),
 )
 
@@ -104,7 +108,7 @@ def recognise(path: Path, asked: str, column: str) -> str:
         if seen.format in ("parquet", "arrow"):
             raise InputError(mistaken(path, "text", seen, column))
         return asked
-    if seen.foreign is not None:
+    if seen.foreign is not None and not (named in TABLES and seen.foreign in (STRINGS, HEADLESS)):
         raise InputError(
             f"{path}: this is {seen.foreign}; allowed are {allowed()} (data.format=text reads it as it stands)"
         )
@@ -159,6 +163,8 @@ def look(head: bytes, complete: bool) -> Look:
     if begins(head, b"ARROW1") or begins(head, b"\xff\xff\xff\xff"):
         return Look("arrow")
     text = head.decode(errors="replace").removeprefix("\ufeff")
+    if "\n" not in text and text.strip().count("\r") > 0:
+        return Look(foreign="text whose lines end in CR alone (end them in LF)")
     lines = text.splitlines(keepends=True)
     if not complete:
         lines = lines[:-1] or lines
@@ -214,7 +220,12 @@ def leading_object(text: str) -> dict[str, Any] | None:
 
 
 def table_look(lines: Sequence[str]) -> Look | None:
-    """Rows of as many cells that are no prose: quoted, or under a header of names: numbers, or names that tables have."""
+    """Rows of as many cells that are no prose: quoted; under a header of names: numbers, names that tables have, or many rows
+    without a space beside a delimiter; or one column under a name that tables have."""
+    sentences = [line for line in lines[1:] if " " in line.strip()]
+    if len(sentences) > 1 and lines[0].strip().strip('"').lower() in HEADER_NAMES:
+        name = lines[0].strip().strip('"')
+        return Look("csv", (name,), name)
     for delimiter in DELIMITERS:
         rows = cells(lines, delimiter, csv.QUOTE_MINIMAL)
         if not even(rows):
@@ -223,9 +234,14 @@ def table_look(lines: Sequence[str]) -> Look | None:
             continue
         header, body = rows[0], rows[1:]
         named = header[1:] if header[0] == "" else header  # a table's index may have no name
-        names = len(set(header)) == len(header) and all(re.fullmatch(r"[^\W\d][\w.-]{0,39}", name) for name in named)
-        several = len(body) > 1
-        if (several and quoted(lines, delimiter)) or (names and (known(header) or (several and numbers(body)))):
+        space = "" if delimiter == "\t" else " "  # lines of label TAB text are no table
+        names = len(set(header)) == len(header) and all(
+            re.fullmatch(rf"[^\W\d][\w.{space}-]{{0,39}}", name) for name in named
+        )
+        several, many = len(body) > 1, len(body) >= MANY and delimiter != "\t" and tight(rows)
+        if many and not names and numbers(rows):
+            return Look(foreign=HEADLESS)
+        if (several and quoted(lines, delimiter)) or (names and (known(header) or many or (several and numbers(body)))):
             sizes = {
                 name: sum(map(len, column))
                 for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)
@@ -266,6 +282,11 @@ def quoted(lines: Sequence[str], delimiter: str) -> bool:
     mark = re.escape(delimiter)
     found = [bool(re.search(rf'(^|{mark})"|"({mark}|\s*$)', line)) for line in lines if line.strip()]
     return 2 * sum(found) >= len(found) > 0
+
+
+def tight(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether no cell begins or ends in a space, as what follows a comma of prose does."""
+    return all(cell == cell.strip() for row in rows[:-1] for cell in row)
 
 
 def numbers(rows: Sequence[Sequence[str]]) -> bool:

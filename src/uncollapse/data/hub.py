@@ -13,7 +13,7 @@ import numpy as np
 from uncollapse.data.blocks import ALIASES, Rows
 from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, likely
 from uncollapse.data.text import SPLITS
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, expanded
 
 if TYPE_CHECKING:
     from uncollapse.data.files import TextConfig
@@ -36,7 +36,7 @@ def load(name: str, hub: str, revision: str | None, scratch: Path, subset: str |
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    local = Path(hub).expanduser()
+    local = expanded(hub)
     told = logging.get_verbosity()
     logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
     try:

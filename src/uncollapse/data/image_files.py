@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uncollapse.data.images import ImageData, check_images, first_of
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, expanded
 
 LEVELS = 255
 IDX = {
@@ -103,7 +103,7 @@ def assembled(cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, Part]) -> I
 
 
 def existing_folder(word: str, name: str, holding: str) -> Path:
-    folder = Path(word).expanduser()
+    folder = expanded(word)
     if not folder.is_dir():
         raise InputError(
             f"data.dir={word}: no such folder; give one that holds {holding}, or leave data.dir out: data={name} then comes from the hub"

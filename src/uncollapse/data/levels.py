@@ -15,7 +15,7 @@ import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.data.words import build_vocabulary, count_words, encode, token_type
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, expanded
 
 LEVELS = ("word", "char", "byte", "tokens")
 FIRST = len(SPECIALS)  # the id of a vocabulary's first entry that is not reserved
@@ -199,7 +199,7 @@ def level_of(name: object, tokenizer: str | None) -> Words:
     if name == "tokens":
         if tokenizer is None:
             raise InputError("data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package `tokenizers`")
-        return Subwords.read(Path(tokenizer).expanduser())
+        return Subwords.read(expanded(tokenizer))
     if tokenizer is not None:
         raise InputError(f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with data.level={name}")
     return {"word": Words(), "char": Characters(), "byte": Bytes()}[str(name)]

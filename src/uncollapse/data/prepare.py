@@ -27,7 +27,7 @@ from uncollapse.data.synthetic import draw
 from uncollapse.data.text import SPLITS
 from uncollapse.data.tokenise import cores, in_order, progress
 from uncollapse.data.words import split_words
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, expanded
 
 SEED = 0  # of the synthetic set
 
@@ -82,7 +82,7 @@ def check_whole(cfg: DialogueConfig) -> None:
 
 
 def is_folder(hub: str) -> bool:
-    return Path(hub).expanduser().is_dir()
+    return expanded(hub).is_dir()
 
 
 # ---------------------------------------------------------------- where the lines come from

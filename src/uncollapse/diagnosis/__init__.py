@@ -95,9 +95,11 @@ def diagnose(
     try:
         subject, modules = Subject(encode, nll, rows), modules_behind(encode, nll)
         with torch.no_grad(), torch.random.fork_rng(), evaluation_mode(modules) as switched:
-            notes += modes(switched, fresh_statistics(modules))
+            known = list(switched)
+            notes += modes(known, fresh_statistics(modules))
             torch.manual_seed(seed)
             seen, weighted = walk(subject, batches, samples, seed)
+            notes += modes([name for name in switched if name not in known], [])
             check_size(len(seen.rec), factors, exact)
             found = one_pass(seen, mixture)
         falls = weighted["fall_2"], weighted["fall_8"]

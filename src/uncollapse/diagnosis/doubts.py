@@ -16,6 +16,7 @@ from uncollapse.metrics import Pass, with_error
 from uncollapse.posteriors.precision import NARROW
 
 SURE = 5  # standard errors
+LEAST = 5  # examples
 SPARE = 0.05  # nats: less is not worth a word
 FEW, MANY = 5, 100  # effective codes, of so many at least
 VALUES = 20  # entries from which "all are positive" says something
@@ -105,6 +106,8 @@ def doubts(
     found: Mapping[str, Any], seen: Pass, nll: np.ndarray, log_prob: np.ndarray | None, facts: Facts
 ) -> list[str]:
     """One sentence for each number that cannot be, most telling first; [] for a model and callables in order."""
+    if len(nll) < LEAST:  # so few examples have no standard error to speak of
+        return []
     said = [
         *negative_kl(found),
         *spread_for_log_var(found, facts),

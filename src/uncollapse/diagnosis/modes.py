@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from uncollapse.posteriors.moments import Moments
 
@@ -92,18 +93,32 @@ def names_of(code: CodeType) -> list[str]:
 
 @contextmanager
 def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
-    """All these modules in evaluation mode, and each as it was on leaving; gives the names of those for which the mode matters.
+    """All these modules in evaluation mode, and every other one that is called meanwhile; each as it was on leaving.
+
+    Gives the names of those for which the mode matters: a list that grows as modules are met.
 
     Flags are set one by one: a module's own `train()` may do more, such as merging weights, which could not be undone.
     """
     roots = list(modules)
     switched = {id(m): m for root in roots for m in root.modules() if m.training}
-    names = [type(root).__name__ for root in roots if any(id(m) in switched and minds(m) for m in root.modules())]
+    found = [type(root).__name__ for root in roots if any(id(m) in switched and minds(m) for m in root.modules())]
+    names = list(dict.fromkeys(found))
+
+    def switch(m: nn.Module, _: Any) -> None:
+        """A module that nobody found, at the moment when it is called."""
+        if m.training:
+            switched[id(m)] = m
+            m.training = False
+            if minds(m) and type(m).__name__ not in names:
+                names.append(type(m).__name__)
+
+    hook = register_module_forward_pre_hook(switch)
     try:
         for m in switched.values():
             m.training = False
-        yield list(dict.fromkeys(names))
+        yield names
     finally:
+        hook.remove()
         for m in switched.values():
             m.training = True
 

@@ -8,6 +8,7 @@ mean and let C grow in a straight line, and so does this. Examples may differ if
 Below C a nat of KL earns `weight` nats whether the decoder uses it or not: the KL gets to C, the information need not.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from uncollapse.phases import Phase, Phased
 from uncollapse.posteriors.normal import Posterior
 from uncollapse.posteriors.precision import wide
 from uncollapse.schedules import Linear, Schedule, at
+
+NEAR = 0.1  # of the capacity: how close a settled KL is to it
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,15 @@ class Capacity(Phased):
                 lambda epochs: f"capacity_epochs below {epochs:.3g}",
             )
         ]
+
+    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """A KL that has not come to the capacity."""
+        if not rows or self.capacity == 0 or self.weight == 0:
+            return None
+        kl = rows[-1]["kl"]
+        if abs(kl - self.capacity) <= NEAR * self.capacity:
+            return None
+        return f"capacity={self.capacity:g}: the KL has not come to it: it ended at {kl:.2f} nats in training mode"
 
     def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()

@@ -15,7 +15,7 @@ from uncollapse.checkpoint import write_together
 from uncollapse.errors import InputError
 
 from .codes import PARTS, eps_axis
-from .files import is_page, template
+from .files import SCRATCH, is_page, template
 from .finals import MOMENT_KEYS, MOMENTS, moment_panel
 from .style import WIDTH, house_style, printed, wrap
 from .text import shown_keys
@@ -31,6 +31,11 @@ def free_folder(page: str | Path) -> Path:
         raise InputError(
             f"page={folder}: it is not a folder; allowed is a new or empty one, or one with an earlier diagnosis"
         )
+    others = [path for path in folder.iterdir() if not path.match(SCRATCH)] if folder.is_dir() else []
+    if others and not index.exists():
+        raise InputError(
+            f"page={folder}: it holds other files; allowed is a new or empty folder, or one with an earlier diagnosis"
+        )
     if index.exists() and not is_page(index, "diagnosis.html", MARK):
         raise InputError(
             f"page={folder}: its index.html was not written by diagnose; move it away or name another folder"
@@ -44,7 +49,8 @@ def write_page(found: Mapping[str, Any], folder: Path, nearly: float) -> None:
     with house_style():
         files = {folder / f"diagnosis.{suffix}": data for suffix, data in printed(figure(found)).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_together({**files, folder / "index.html": rendered(found, nearly).encode()})
+    # the page first: by it the folder is known as ours
+    write_together({folder / "index.html": rendered(found, nearly).encode(), **files})
 
 
 def with_shown_names(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from .results import Study, read_study
 from .samples import Sampled, all_samples
 from .stats import finished
 from .style import FORMATS
-from .tables import Table, all_tables, bound_text, written
+from .tables import Table, all_tables, bound_text, uneven_text, written
 
 TERMINAL = ("group", "n", "nll", "nll_ess", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
 SHORTENED = "Paths are shortened to … here: config.yaml in a run's folder begins with its command as typed."
@@ -95,5 +95,6 @@ def terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, [name.split(" (")[0] in TERMINAL for name in table.text.columns]]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
     files = f"Notes on files: {len(study.notes):,}, on the page." if study.notes else ""
-    notes = [note for note in (bound_text(study.runs), cut_note(study.runs), weights_note(study.runs), files) if note]
+    texts = (uneven_text, bound_text, cut_note, weights_note)
+    notes = [note for note in (*(text(study.runs) for text in texts), files) if note]
     return "\n\n".join([f"{study.name}: {status_counts(study.runs)}", lines, *(["\n".join(notes)] if notes else [])])

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit  # the quantile behind scipy.stats.t, at a third of the import time
 
 LEVEL = 0.95
+SAMPLED_BY = ("nll_samples", "nll_examples")
 FAR, NEAR = 4, 10.0  # times the distance that nine groups of ten keep; nats that are never far
 
 
@@ -71,9 +72,15 @@ def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:
 def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
     """The metric of each finished run minus that of the finished plain run of its seed; nan where there is none."""
     done = finished(runs)
-    values = done.groupby(["order", "seed"])[metric].first()
-    partners = zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)
-    return done[metric] - values.reindex(list(partners)).to_numpy()
+    first = done.groupby(["order", "seed"])[[metric, *SAMPLED_BY]].first()
+    partners = first.reindex(list(zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)))
+    difference = done[metric] - partners[metric].to_numpy()
+    return difference.where(same_samples(done, partners.set_axis(done.index)) | (not metric.startswith("nll")))
+
+
+def same_samples(runs: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
+    """Whether the nll of runs and of others, row by row, are from as many samples and examples: else they do not compare."""
+    return (runs[list(SAMPLED_BY)] == others[list(SAMPLED_BY)]).all(axis=1)
 
 
 def relative_time(runs: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,17 @@ import pandas as pd
 
 from .notes import BOUND, CUT, FEW, TILTED, cut_note, cut_off, few_samples, tilted, weights_note
 from .runs import BOTH, ENDED, EVALUATED, LAST, METRICS, SAMPLED, TESTED
-from .stats import against_plain, by_group, finished, paired_difference, plain_of, relative_time, summarise
+from .stats import (
+    SAMPLED_BY,
+    against_plain,
+    by_group,
+    finished,
+    paired_difference,
+    plain_of,
+    relative_time,
+    same_samples,
+    summarise,
+)
 
 PAIRED = ("nll", "nll_bias", "kl", "mi", "shuffle_gap", "probe", "nelbo", "rec")
 SHOWN = (
@@ -73,7 +83,7 @@ def summary(runs: pd.DataFrame) -> Table:
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=["done", "failed", "unfinished"], fill_value=0).rename(columns={"done": "n"})
     names = runs.drop_duplicates("order").set_index("order")[["group", "head", "label", "overrides", "changes"]]
-    numbers = names.join(counts).join(statistics).join(ceilings(runs)).join(warned(runs))
+    numbers = names.join(counts).join(statistics).join(ceilings(runs)).join(warned(runs)).join(sampled_by(runs))
     text = pd.DataFrame(
         {
             "group": marked(numbers["group"], numbers["cut_off"] > 0, after=f" {CUT}"),
@@ -104,11 +114,10 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     marks = "".join(text.astype(str).to_numpy().ravel())
     samples, labels = finished(runs)["nll_samples"].dropna(), finished(runs)["probe_labels"].dropna()
     examples = finished(runs)["nll_examples"].dropna()
-    uneven = samples.nunique() > 1 or examples.nunique() > 1
     parts = [
         "Test metrics, mean ± half-width of the 95 % t-interval over seeds; nats but for ppl, au, probe and time.",
         f"nll: {low_to_high(samples)} samples per example, {low_to_high(examples)} examples." if len(samples) else "",
-        "Not all nll are from as many samples and examples: do not compare these." if uneven else "",
+        uneven_text(runs),
         "nll - plain: paired by seed." if "nll - plain" in filled(text) else "",
         "changes: the slots of the config that differ from plain's." if "changes" in filled(text) else "",
         f"probe: accuracy at {low_to_high(labels)} labels." if len(labels) else "",
@@ -138,6 +147,13 @@ def bound_text(runs: pd.DataFrame) -> str:
     )
 
 
+def uneven_text(runs: pd.DataFrame) -> str:
+    """A warning where nll do not compare; '' elsewhere."""
+    if (finished(runs)[list(SAMPLED_BY)].nunique() <= 1).all():
+        return ""
+    return "Not all nll are from as many samples and examples: do not compare these; such pairs are in no difference to plain."
+
+
 def loose_ppl(runs: pd.DataFrame) -> bool:
     """Whether a group's perplexity comes from nelbo."""
     done = finished(runs)
@@ -161,6 +177,14 @@ def one_chance(numbers: pd.DataFrame) -> float:
     """The chance level that all probes share; nan where they differ or none is known."""
     values = numbers.loc[numbers["probe_n"] > 0, "probe_chance_mean"].to_numpy(dtype=float)
     return float(values[0]) if values.size and np.ptp(values) < 0.0005 else np.nan
+
+
+def sampled_by(runs: pd.DataFrame) -> pd.DataFrame:
+    """Per group (index `order`): the fewest and the most samples and examples that its nll are from."""
+    groups = finished(runs).groupby("order")
+    return pd.DataFrame(
+        {f"{name}_{end}": getattr(groups[name], end)() for name in SAMPLED_BY for end in ("min", "max")}
+    )
 
 
 def low_to_high(values: pd.Series) -> str:
@@ -213,8 +237,11 @@ def difference(group: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
     """One row of `paired`, from the runs of two groups indexed by seed."""
     row: dict[str, Any] = {"group": group["group"].iloc[0], "against": plain["group"].iloc[0]}
     row["n"] = len(group.index.intersection(plain.index))
+    shared = plain.reindex(group.index)
+    alike = same_samples(group, shared)
     for metric in PAIRED:
-        statistics = paired_difference(group[metric], plain[metric])
+        values = group[metric].where(alike) if metric.startswith("nll") else group[metric]
+        statistics = paired_difference(values, plain[metric])
         row |= {f"d_{metric}_{part}": value for part, value in zip(("n", "mean", "half"), statistics, strict=True)}
     return row
 
