@@ -172,7 +172,7 @@ def test_results_have_bias_ess_and_chance_and_the_line_shows_them(folder: Path, 
     chances = [factor["chance"] for factor in found["probe_curves"]["factors"].values()]
     assert found["probe_chance"] == pytest.approx(np.mean(chances))
     out = capsys.readouterr().out
-    assert f"(bias {found['nll_bias']:.3f} ± " in out and f"ess {found['nll_ess']:.3f})" in out
+    assert f"(bias about {found['nll_bias']:.3f}, " in out and f"ess {found['nll_ess']:.3f})" in out
     assert f" (chance {found['probe_chance']:.3f})" in out
 
 
