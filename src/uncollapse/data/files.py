@@ -26,7 +26,7 @@ from uncollapse.data.levels import Words, level_of
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape, tokenise
-from uncollapse.errors import InputError, expanded, whole
+from uncollapse.errors import InputError, expanded, one_of, whole
 
 FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
@@ -175,8 +175,7 @@ class TextConfig:
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
         check_batching(self.batch_size, self.batching)
-        if self.format not in FORMATS:
-            raise InputError(f"data.format={self.format}: allowed are {', '.join(FORMATS)}")
+        one_of("data.format", self.format, FORMATS)
         if self.labels is False and self.label_column is not None:
             raise InputError(
                 f"data.labels=false data.label_column={self.label_column}: one says that there are no labels"

@@ -15,9 +15,8 @@ import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.data.words import build_vocabulary, count_words, encode, token_type
-from uncollapse.errors import InputError, expanded
+from uncollapse.errors import InputError, expanded, one_of
 
-LEVELS = ("word", "char", "byte", "tokens")
 FIRST = len(SPECIALS)  # the id of a vocabulary's first entry that is not reserved
 CODE_POINTS = 0x110000
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what ends a line or a cell, or moves a cursor
@@ -29,6 +28,7 @@ class Words:
 
     name: ClassVar[str] = "word"
     unit: ClassVar[str] = "words"
+    between: ClassVar[str] = " "  # what stands between two tokens of a text
 
     def check(self, limit: int | None, min_count: int) -> None:
         """InputError for bounds of the vocabulary that this level cannot keep."""
@@ -53,8 +53,8 @@ class Words:
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
         """Each sentence as people read it, on one line."""
-        words = [vocabulary[i] for i in np.asarray(corpus.tokens)]
-        return [visible(" ".join(words[a:b])) for a, b in pairwise(corpus.offsets)]
+        tokens = [vocabulary[i] for i in np.asarray(corpus.tokens)]
+        return [visible(self.between.join(tokens[a:b])) for a, b in pairwise(corpus.offsets)]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Characters(Words):
 
     name: ClassVar[str] = "char"
     unit: ClassVar[str] = "characters"
+    between: ClassVar[str] = ""
 
     def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
         data, ends = utf8(words, offsets)
@@ -82,10 +83,6 @@ class Characters(Words):
         ids: np.ndarray = np.full(CODE_POINTS, UNK, token_type(len(vocabulary)))
         ids[[ord(char) for char in vocabulary[FIRST:]]] = np.arange(FIRST, len(vocabulary))
         return lambda units: ids[units]
-
-    def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-        chars = [vocabulary[i] for i in np.asarray(corpus.tokens)]
-        return [visible("".join(chars[a:b])) for a, b in pairwise(corpus.offsets)]
 
 
 @dataclass(frozen=True)
@@ -192,17 +189,19 @@ class Subwords(Words):
         return visible(" ".join(said))
 
 
+LEVELS: dict[str, type[Words]] = {level.name: level for level in (Words, Characters, Bytes, Subwords)}
+
+
 def level_of(name: object, tokenizer: str | None) -> Words:
     """The level by its name. InputError for an unknown one, a missing tokenizer file, or one that nothing reads."""
-    if name not in LEVELS:
-        raise InputError(f"data.level={name}: allowed are {', '.join(LEVELS)}")
-    if name == "tokens":
+    level = LEVELS[one_of("data.level", name, LEVELS)]
+    if level is Subwords:
         if tokenizer is None:
             raise InputError("data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package `tokenizers`")
         return Subwords.read(expanded(tokenizer))
     if tokenizer is not None:
         raise InputError(f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with data.level={name}")
-    return {"word": Words(), "char": Characters(), "byte": Bytes()}[str(name)]
+    return level()
 
 
 def check_fixed(level: str, size: int, limit: int | None, min_count: int) -> None:

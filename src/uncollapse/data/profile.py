@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from uncollapse.data.corpus import UNK, Corpus
+from uncollapse.data.levels import LEVELS
 from uncollapse.errors import InputError
 
 ONE_WORD = 1.5  # words a line, below which a line is one word on average
@@ -15,7 +16,6 @@ FAR, LONG = 20, 500  # a sentence of so many times the median, and at least so m
 LARGE = 100_000  # entries of a vocabulary
 CHUNK = 1 << 22
 SPACELESS = "data.level=char reads characters, data.level=byte bytes, data.level=tokens data.tokenizer=FILE subwords"
-UNITS = {"word": "words", "char": "characters", "byte": "bytes", "tokens": "tokens"}
 
 
 class Profile(TypedDict):
@@ -51,7 +51,7 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
     """A line for each split of text: its size, its words, how many of them are unknown, and what was passed over."""
     found = []
     for split, share in facts.get("unknown", {}).items():
-        unit = UNITS[facts["level"]]
+        unit = LEVELS[facts["level"]].unit
         found.append(
             f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} {unit} "
             f"(median {facts['median_length'][split]:g}, longest {facts['longest'][split]:,}), "
@@ -67,7 +67,7 @@ def warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
     """What a user should know of the text before training on it, each with the option that helps. width: what the output layer reads."""
     if "unknown" not in facts:
         return []
-    level, unit = facts["level"], UNITS[facts["level"]]
+    level, unit = facts["level"], LEVELS[facts["level"]].unit
     unknown, words, vocab = facts["unknown"], facts["words_per_sentence"], facts["vocab"]
     found = []
     few = [split for split, mean in words.items() if mean < ONE_WORD]
@@ -117,7 +117,7 @@ def check_known(facts: Mapping[str, Any]) -> None:
     """InputError for a split of which next to nothing is known: no number about it would mean anything."""
     for split, share in facts["unknown"].items():
         if share > TOO_MUCH:
-            unit, mean = UNITS[facts["level"]], facts["words_per_sentence"][split]
+            unit, mean = LEVELS[facts["level"]].unit, facts["words_per_sentence"][split]
             spaceless = facts["level"] == "word" and mean < ONE_WORD
             advice = SPACELESS if spaceless else remedy(facts["level"])
             raise InputError(
