@@ -71,9 +71,9 @@ def diagnose(
     page: a folder for index.html and the figure diagnosis.{pdf,svg,png}; an earlier page of ours in it is replaced.
 
     Values are nats per example; `<name>_se` is one standard error over examples. No gradients; torch's random state is forked and
-    seeded, so a call repeats itself and leaves no trace. Modules found behind encode and nll run in evaluation mode and are then as
-    they were; what encode and nll answer in float16 or bfloat16 is widened first. What makes a number doubtful is a warning and
-    stands in "warnings". InputError, one sentence, for what cannot be done.
+    seeded, so a call repeats itself and leaves no trace. Modules behind encode and nll, and any other that is called meanwhile, run in
+    evaluation mode and are then as they were; what encode and nll answer in float16 or bfloat16 is widened first. What makes a
+    number doubtful is a warning and stands in "warnings". InputError, one sentence, for what cannot be done.
     """
     for name, value, low in (("samples", samples, 1), ("batch", batch, 2), ("rows", rows, 1), ("mixture", mixture, 2)):
         whole(name, value, low)

@@ -1,7 +1,8 @@
 """Which modules stand behind a callable, and how to have them in evaluation mode for a while.
 
 A callable is looked through for modules that it holds: a module itself, a bound method's object, `functools.partial`,
-closure cells, defaults, the globals that a function's code loads, and lists, dicts and plain objects of these.
+closure cells, defaults, the globals that a function's code loads, and lists, dicts and plain objects of these. What is
+not found so is switched when it is called.
 """
 
 import dis

@@ -9,8 +9,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from uncollapse.errors import JOINERS
+
 MOST = 300  # characters of a name or label
-JOINERS = "\u200c\u200d"  # parts of words and of emoji, and harmless
 HOMES = ("home", "homes", "users", "documents and settings")  # they hold names of people
 KEPT = ("http", "https", "hf", "s3", "gs")  # schemes of addresses that are no paths of a disk
 
