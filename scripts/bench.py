@@ -41,18 +41,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uncollapse.arguments import Parser
-from uncollapse.checkpoint import write_whole
 from uncollapse.config import CONF, check_head, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
+from uncollapse.disk import write_atomic
 from uncollapse.entry import guarded, working
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.record import Record, read_rows
 from uncollapse.run import Parts, prepare
+from uncollapse.runs.rows import Record, read_rows
 from uncollapse.trainer import MIXTURE, Trainer
 from uncollapse.yaml_files import read_config
 
@@ -919,7 +919,7 @@ def main() -> int:
     parts: dict[str, Callable[..., dict]] = {**PARTS, "heads": partial(head_costs, names=names, study=asked.study)}
     results = {name: part(asked.quick) for name, part in parts.items() if asked.part in (name, "all")}
     if asked.json:
-        write_whole(asked.json, (json.dumps(results, indent=1) + "\n").encode())
+        write_atomic(asked.json, (json.dumps(results, indent=1) + "\n").encode())
     return 0
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uncollapse.arguments import Parser
-from uncollapse.checkpoint import write_together
+from uncollapse.disk import write_together
 from uncollapse.entry import guarded
 
 ROOT = Path(__file__).resolve().parents[1]

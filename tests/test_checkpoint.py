@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from uncollapse.checkpoint import load_model, load_state, save_model, save_state, write_whole
+from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
-from uncollapse.record import Record, plain, read_rows
+from uncollapse.runs.checkpoint import load_model, load_state, save_model, save_state
+from uncollapse.runs.rows import Record, plain, read_rows
 
 
 def names(folder):
@@ -21,22 +22,22 @@ def names(folder):
 
 def test_a_file_is_written_and_replaced(tmp_path):
     path = tmp_path / "a"
-    write_whole(path, b"old")
-    write_whole(path, b"new and longer")
+    write_atomic(path, b"old")
+    write_atomic(path, b"new and longer")
     assert path.read_bytes() == b"new and longer" and names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, call):
     path = tmp_path / "state.pt"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError, match="No space left") as caught:
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert caught.value.errno == 28 and caught.value.filename == str(path)
     assert path.read_bytes() == b"old" and names(tmp_path) == ["state.pt"]
 
@@ -44,12 +45,12 @@ def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, cal
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 def test_a_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(tmp_path, monkeypatch, call):
     path = tmp_path / "state.pt"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(os, call, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
-    write_whole(path, b"newer")
+    write_atomic(path, b"newer")
     assert path.read_bytes() == b"newer" and names(tmp_path) == ["state.pt"]
 
 
@@ -57,13 +58,13 @@ def test_the_data_is_on_disk_before_the_name_points_at_it(tmp_path, monkeypatch)
     calls, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append("sync") or fsync(handle))
     monkeypatch.setattr(os, "replace", lambda *paths: calls.append("rename") or replace(*paths))
-    write_whole(tmp_path / "a", b"data")
+    write_atomic(tmp_path / "a", b"data")
     assert calls == ["sync", "rename", "sync"]
 
 
 def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught:
-        write_whole(tmp_path / "no" / "a", b"")
+        write_atomic(tmp_path / "no" / "a", b"")
     assert caught.value.filename == str(tmp_path / "no" / "a")
 
 

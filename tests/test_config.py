@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from uncollapse import config
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of, typed
 from uncollapse.errors import InputError
-from uncollapse.identity import differences
 from uncollapse.run import folder_name, parse, run, understand
+from uncollapse.runs.identity import differences
 from uncollapse.words import understand_words
 
 ALL = heads()

@@ -231,7 +231,7 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "write_whole", full)
+        patch.setattr(evaluate, "write_atomic", full)
         assert main([str(folder), "--samples", "2"]) == 2
     assert "No space left" in capsys.readouterr().err and (folder / "summary.json").read_bytes() == before
     assert main([str(folder), "--samples", "2"]) == 0

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, composed, folder_of, run_here
 
-from uncollapse.identity import changes, completed, identity
 from uncollapse.run import understand
+from uncollapse.runs.identity import changes, completed, identity
 
 
 def folder(*words: str, head: str = "plain") -> Path:

@@ -9,7 +9,6 @@ import torch
 from conftest import SMALL, composed, folder_of, rows, run_here
 from test_report import write_run
 
-from uncollapse.checkpoint import load_model
 from uncollapse.metrics.evaluation import evaluate
 from uncollapse.report import captions
 from uncollapse.report.notes import moved, weights_note
@@ -18,6 +17,7 @@ from uncollapse.report.results import read_study
 from uncollapse.report.runs import last_test, read_rows
 from uncollapse.report.tables import summary as summary_table
 from uncollapse.run import prepare, run
+from uncollapse.runs.checkpoint import load_model
 from uncollapse.subject import opened
 from uncollapse.trainer import FINAL_MIXTURE, Trainer
 

@@ -14,7 +14,7 @@ from conftest import ROOT, folder_of, run_here
 from uncollapse import provenance as module
 
 NOTHING = {"commit": None, "tree_changed": None}
-SAY = "import json; from uncollapse.provenance import provenance; print(json.dumps(provenance()))"
+SAY = "import json; from uncollapse.runs.provenance import provenance; print(json.dumps(provenance()))"
 
 
 def git(folder: Path, *words: str) -> str:

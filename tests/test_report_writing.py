@@ -179,7 +179,7 @@ def test_a_read_only_disk(small_disk: Path, capsys: pytest.CaptureFixture) -> No
 def test_the_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) -> None:
     mounted(small_disk, "-o", "remount,ro")
     with pytest.raises(OSError, match="Read-only") as caught:
-        checkpoint.write_whole(small_disk / "a", b"x")
+        checkpoint.write_atomic(small_disk / "a", b"x")
     assert caught.value.filename == str(small_disk / "a")
 
 

@@ -112,7 +112,7 @@ class Events:
     """Counts what a run leaves behind after its last training step, and stops it before event `stop`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None):
-        from uncollapse.record import Record
+        from uncollapse.runs.rows import Record
         from uncollapse.trainer import Trainer
 
         self.count, self.stop, self.counting = 0, stop, False

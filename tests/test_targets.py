@@ -17,11 +17,11 @@ LINEAR, PLAIN = "uncollapse.schedules.Linear", "uncollapse.decoders.plain.Plain"
 OPTIONS, JOINT = "uncollapse.decoders.Options", "uncollapse.procedures.joint.Joint"
 PWNED = "PWNED"  # the file that each of these would write, in the working directory
 WRITE = {
-    "_target_": "uncollapse.checkpoint.write_whole",
-    "path": {"_target_": "uncollapse.checkpoint.Path", "_args_": [PWNED]},
+    "_target_": "uncollapse.disk.write_atomic",
+    "path": {"_target_": "uncollapse.disk.Path", "_args_": [PWNED]},
     "data": "hello",
 }
-TOUCH = {"_target_": "uncollapse.checkpoint.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [PWNED]}]}
+TOUCH = {"_target_": "uncollapse.disk.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [PWNED]}]}
 RUN = {"_target_": "os.system", "command": f"touch {PWNED}"}
 
 
@@ -53,7 +53,7 @@ EXPLOITS: dict[str, dict] = {
     "a law as a posterior": {"posterior": {"_target_": "uncollapse.posteriors.normal.DiagonalGaussian"}},
     "a method of a class of the slot": {"objective": {"_target_": f"{ELBO}.__call__"}},
     "a dotted way out": {"posterior": {"_target_": "uncollapse.posteriors.gaussian.nn.Linear"}},
-    "a way up": {"posterior": {"_target_": "uncollapse.posteriors..checkpoint.write_whole"}},
+    "a way up": {"posterior": {"_target_": "uncollapse.posteriors..checkpoint.write_atomic"}},
     "the loader of a module": {"posterior": {"_target_": "uncollapse.posteriors.gaussian.__loader__"}},
     "a package of a like name": {"posterior": {"_target_": "uncollapse.posteriors_of_mine.Head"}},
     "a target that is no text": {"posterior": {"_target_": {"_target_": GAUSSIAN}}},
@@ -69,7 +69,7 @@ EXPLOITS: dict[str, dict] = {
     "a function in the output layer": options(_target_=PLAIN, _partial_=True, latent=WRITE),
     "a schedule where none stands": {"procedure": {"_target_": JOINT, "weight": {"_target_": LINEAR, "epochs": 1}}},
     "a slot of no class": {"procedure": {"step": 1}},
-    "a target in trainer": {"trainer": {"_target_": "uncollapse.checkpoint.write_whole"}},
+    "a target in trainer": {"trainer": {"_target_": "uncollapse.disk.write_atomic"}},
     "a target in log": {"log": {"_target_": "os.system", "wandb": False}},
     "a target in a trainer's value": {"trainer": {"epochs": RUN}},
     "data that is a function": {"data": {**WRITE}},

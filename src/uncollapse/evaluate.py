@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from uncollapse.checkpoint import alone, write_whole
 from uncollapse.data.batches import epoch_batches, near_equal
 from uncollapse.data.corpus import taken
+from uncollapse.disk import locked, write_atomic
 from uncollapse.errors import InputError
 from uncollapse.evaluate_cli import NO_UNKNOWN, UNLABELLED, Settings
 from uncollapse.evaluate_cli import main as main
@@ -29,7 +29,7 @@ from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evalua
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
-from uncollapse.record import plain, whole_lines
+from uncollapse.runs.rows import plain, whole_lines
 from uncollapse.subject import Subject, encoded_means, opened, read_json
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
@@ -56,7 +56,7 @@ def evaluate_run(
     folder: Path, settings: Settings, explicit: bool, loaded: dict[str, Any], say: Callable[[str], None]
 ) -> None:
     """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
-    with alone(folder):
+    with locked(folder, "run"):
         missing = absent(folder, settings)
         if missing:
             subject = opened(folder, loaded, say)
@@ -65,7 +65,7 @@ def evaluate_run(
                 missing = absent(folder, settings)
             if "probe" in missing and not subject.data.labels and not explicit:
                 missing.remove("probe")
-                write_whole(made(folder / UNLABELLED), b"")
+                write_atomic(made(folder / UNLABELLED), b"")
             for metric in missing:
                 write_result(subject, settings.name(metric), FUNCTIONS[metric](subject, settings))
         join(folder)
@@ -230,13 +230,13 @@ def begun(path: Path, weights: str, groups: int) -> tuple[dict[int, dict], int]:
         raise InputError(f"{path}: it was begun with other weights or data; move it away to start anew")
     complete = [row for row in kept[1:] if isinstance(row, dict) and row.keys() >= {"group", "tokens", *COLUMNS}]
     rows = {row["group"]: row for row in complete}
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
     return rows, len(kept[1:]) - len(complete)
 
 
 def write_result(subject: Subject, name: str, result: dict) -> None:
     path = made(subject.results(name))
-    write_whole(path, (json.dumps(plain(result), indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps(plain(result), indent=1) + "\n").encode())
     subject.say(f"{name}: " + line(result))
 
 
@@ -253,7 +253,7 @@ def join(folder: Path) -> None:
     test = [result for name, result in results.items() if name.startswith("test-") and not name.endswith(NO_UNKNOWN)]
     test.sort(key=lambda r: (r.get("nll_examples", 0), r.get("nll_samples", 0), r.get("probe_labels", 0)))
     found = {key: value for result in test for key, value in result.items()}
-    write_whole(path, (json.dumps({**found, **summary, "evaluations": results}, indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps({**found, **summary, "evaluations": results}, indent=1) + "\n").encode())
 
 
 # ---------------------------------------------------------------- telling

@@ -11,8 +11,8 @@ from typing import Any
 
 import wandb
 
-from uncollapse.checkpoint import write_whole
 from uncollapse.config import LogConfig
+from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 
 STEP = "trainer/step"
@@ -90,7 +90,7 @@ def stable_id(folder: Path) -> str:
     found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not found:
         found = secrets.token_hex(8)
-        write_whole(path, found.encode())
+        write_atomic(path, found.encode())
     return found
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse import config as configs
 from uncollapse.config import SECTIONS
-from uncollapse.identity import UNCOMPARED, normal
+from uncollapse.runs.identity import UNCOMPARED, normal
 
 
 def changing(

@@ -6,8 +6,8 @@ one context comes from the code. `samples/responses.txt` of the run folder shows
 
 import numpy as np
 
-from uncollapse.checkpoint import write_whole
 from uncollapse.data.corpus import sentences
+from uncollapse.disk import write_atomic
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
 from uncollapse.samples import SHOWN, View, chosen, folder_of, lines, nearest_codes, noise, prior_codes, save
@@ -38,5 +38,5 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     view = View(names, [(str(n), [column[i] for column in columns]) for n, i in enumerate(rows, 1)])
     folder = folder_of(subject, unknown)
     save(view, folder, "responses")
-    write_whole(folder / "answers.txt", lines(answers[0]))
+    write_atomic(folder / "answers.txt", lines(answers[0]))
     return {**responses(answers[0], real, list(zip(*answers, strict=True))), "response_unknown": unknown}

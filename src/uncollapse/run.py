@@ -18,7 +18,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.checkpoint import alone, write_whole
 from uncollapse.config import (
     COMMON,
     LogConfig,
@@ -34,11 +33,12 @@ from uncollapse.config import (
     resolved,
     typed,
 )
+from uncollapse.disk import locked, write_atomic
 from uncollapse.entry import interrupted, working
 from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
-from uncollapse.identity import changes, twin
 from uncollapse.overrides import changing
-from uncollapse.provenance import provenance, versions
+from uncollapse.runs.identity import changes, twin
+from uncollapse.runs.provenance import provenance, versions
 from uncollapse.yaml_files import read_config
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
@@ -77,8 +77,8 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
         # 4. train and test
         summary = work(cfg, request, parts)
         # 5. done
-        write_whole(request.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-        write_whole(request.folder / "done", b"")
+        write_atomic(request.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+        write_atomic(request.folder / "done", b"")
     return "done"
 
 
@@ -282,11 +282,11 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
     folder = request.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
+        with locked(folder, "run"):
             if not (folder / "config.yaml").exists():
                 parts.data.save(folder)
                 text = f"# {request.command}\n{OmegaConf.to_yaml(OmegaConf.create(request.config))}"
-                write_whole(folder / "config.yaml", text.encode())
+                write_atomic(folder / "config.yaml", text.encode())
             set_aside(folder / "failed")
             yield
     except InputError:
@@ -302,7 +302,7 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
         text = "".join(traceback.format_exception(error))
         if isinstance(error, FloatingPointError):
             text += f"{error}\n"
-        write_whole(folder / "failed", text.encode())
+        write_atomic(folder / "failed", text.encode())
         raise
 
 
@@ -321,7 +321,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     from uncollapse.console import Console
     from uncollapse.data.profile import lines, warnings
     from uncollapse.phases import findings_after, warnings_before
-    from uncollapse.record import Record, read_rows
+    from uncollapse.runs.rows import Record, read_rows
     from uncollapse.trainer import Trainer
 
     start, code = time.perf_counter(), provenance()

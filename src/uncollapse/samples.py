@@ -21,9 +21,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import near_equal
 from uncollapse.data.corpus import Corpus, make_batch, sentences
+from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality
@@ -73,7 +73,7 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
             save(view, folder, name)
     if drawn is None:
         return {}
-    write_whole(folder / "drawn.txt", lines(subject.data.texts(drawn)))
+    write_atomic(folder / "drawn.txt", lines(subject.data.texts(drawn)))
     exact = subject.data.exact_log_prob
     baseline = None if exact else language_model(subject)
     held_out = first(subject.data.corpora["test"], DRAWN)
@@ -256,9 +256,9 @@ def save(view: View, folder: Path, name: str) -> None:
     """Text as name.txt, images as name.png."""
     if isinstance(view.rows[0][1][0], str):
         table = [("", *view.columns), *((row, *texts) for row, texts in view.rows)]
-        write_whole(folder / f"{name}.txt", lines("\t".join(map(str, row)) for row in table))
+        write_atomic(folder / f"{name}.txt", lines("\t".join(map(str, row)) for row in table))
     else:
-        write_whole(folder / f"{name}.png", png([images for _, images in view.rows]))
+        write_atomic(folder / f"{name}.png", png([images for _, images in view.rows]))
 
 
 def lines(texts: Iterable[str]) -> bytes:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.checkpoint import load_model
 from uncollapse.config import SECTIONS, SLOTS
 from uncollapse.data.batches import near_equal
 from uncollapse.data.files import CACHE
@@ -17,6 +16,7 @@ from uncollapse.errors import MOST_SEED, InputError, whole
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.procedures import inference
 from uncollapse.run import prepare
+from uncollapse.runs.checkpoint import load_model
 from uncollapse.yaml_files import read_config
 
 

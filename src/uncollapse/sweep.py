@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config import check_root
 from uncollapse.entry import apart
 from uncollapse.errors import InputError
-from uncollapse.record import whole_lines
+from uncollapse.runs.rows import whole_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
 BAD = ("failed", "refused")

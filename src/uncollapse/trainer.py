@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from uncollapse.checkpoint import load_model, load_state, save_model, save_state
 from uncollapse.errors import InputError, number, one_of, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
 from uncollapse.phases import Length, Phase, Phased
 from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
-from uncollapse.record import Record
+from uncollapse.runs.checkpoint import load_model, load_state, save_model, save_state
+from uncollapse.runs.rows import Record
 from uncollapse.schedules import at, weight_phases
 
 

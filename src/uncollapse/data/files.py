@@ -3,7 +3,6 @@
 Files are plain or compressed: one sentence a line in UTF-8 (with `labels` a line is label TAB text), or tables, of which `column` is read.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +16,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.checkpoint import sync
 from uncollapse.data.blocks import Lines, Rows, Source, find_part
 from uncollapse.data.corpus import Corpus, sentences
 from uncollapse.data.formats import ENDINGS, FORMATS, recognise
@@ -26,6 +24,7 @@ from uncollapse.data.levels import Words, level_of
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape, tokenise
+from uncollapse.disk import locked, sync
 from uncollapse.errors import InputError, expanded, one_of, whole
 
 FORMAT = 4  # part of the cache key: raise it when what is cached changes
@@ -290,8 +289,9 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold a lock beside a cache folder: the jobs of a sweep wait for the first of them to tokenise."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = folder.with_name(f".{folder.name}.lock")
+        lock.touch()
+        with locked(lock, "cache", wait=True):
             yield
     except OSError as error:
         raise InputError(f"data.cache={folder.parent}: cannot write there ({error.strerror})") from error

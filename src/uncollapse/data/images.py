@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
+from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError, one_of, whole
 
 BINARISE = ("dynamic", "fixed")
@@ -106,7 +106,7 @@ class ImageData:
 
     def save(self, folder: Path) -> None:
         """Write data.json into a run folder."""
-        write_whole(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
+        write_atomic(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
 
 
 def binarised(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uncollapse.checkpoint import sync, write_whole
 from uncollapse.config import conf_file, typed
 from uncollapse.data.blocks import BLOCK, Block, Lines, Source, find_part
 from uncollapse.data.dialogue import DialogueConfig, from_hub
@@ -27,6 +26,7 @@ from uncollapse.data.synthetic import draw
 from uncollapse.data.text import SPLITS
 from uncollapse.data.tokenise import cores, in_order, progress
 from uncollapse.data.words import split_words
+from uncollapse.disk import sync, write_atomic
 from uncollapse.errors import InputError, expanded
 
 SEED = 0  # of the synthetic set
@@ -173,7 +173,7 @@ class Plan:
                 found = written(path, blocks)
                 compare(self.out / name, found, known)
             manifest["files"][name] = found
-            write_whole(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+            write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
             print(f"{self.out / name}: {found['lines']:,} lines, {found['words']:,} words", flush=True)
 
     def check(self, name: str, known: Known) -> None:
@@ -187,7 +187,7 @@ class Plan:
             compare(path, found, known)
             manifest["files"][path.name] = found
             print(f"{path}: {found['lines']:,} lines, {found['words']:,} words, as known", flush=True)
-        write_whole(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def begun(self) -> dict[str, Any]:
         """The folder's manifest, or a new one. InputError for one of something else."""

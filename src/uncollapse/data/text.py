@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from uncollapse.checkpoint import write_whole
 from uncollapse.data import SPLITS as SPLITS
 from uncollapse.data.batches import BATCHING, epoch_batches
 from uncollapse.data.corpus import Corpus, TextBatch, make_batch
 from uncollapse.data.levels import Words, visible
 from uncollapse.data.profile import Profile, profile_of
+from uncollapse.disk import write_atomic
 from uncollapse.errors import one_of, whole
 
 
@@ -86,8 +86,8 @@ class TextData:
 
     def save(self, folder: Path) -> None:
         """Write data.json and vocabulary.txt (one entry a line, control characters escaped, line number = id) into a run folder."""
-        write_whole(folder / "vocabulary.txt", ("\n".join(map(visible, self.vocabulary)) + "\n").encode())
-        write_whole(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
+        write_atomic(folder / "vocabulary.txt", ("\n".join(map(visible, self.vocabulary)) + "\n").encode())
+        write_atomic(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
 
 
 def check_batching(batch_size: object, batching: str) -> None:

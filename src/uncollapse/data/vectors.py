@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.checkpoint import write_whole
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
+from uncollapse.disk import write_atomic
 from uncollapse.errors import MOST_EXAMPLES, InputError, number, whole
 
 
@@ -85,7 +85,7 @@ class VectorData:
 
     def save(self, folder: Path) -> None:
         """Write data.json into a run folder."""
-        write_whole(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
+        write_atomic(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
 
 
 # ---------------------------------------------------------------- Gaussian data

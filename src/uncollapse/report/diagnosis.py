@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from uncollapse.checkpoint import write_together
+from uncollapse.disk import write_together
 from uncollapse.errors import InputError
 
 from .codes import PARTS, eps_axis

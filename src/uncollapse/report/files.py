@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from uncollapse.checkpoint import alone, write_together, write_whole
+from uncollapse.disk import locked, write_atomic, write_together
 
 from .folders import ReportError
 
@@ -31,9 +31,9 @@ def claimed(report: Path) -> Iterator[None]:
             f"{report} is not a report of ours (no {OWNER} and no index.html with our mark); move it away."
         )
     report.mkdir(exist_ok=True)
-    with alone(report, "report"):
+    with locked(report, "report"):
         if not (report / OWNER).exists():
-            write_whole(report / OWNER, OWNED.encode())
+            write_atomic(report / OWNER, OWNED.encode())
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.identity import identity
+from uncollapse.runs.identity import identity
 from uncollapse.yaml_files import read_config
 
 from .text import shown, shown_command, shown_folder, shown_keys

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from uncollapse.checkpoint import write_whole
+from uncollapse.disk import write_atomic
 
 Mirror = Callable[[dict], None]
 
@@ -21,7 +21,7 @@ class Record:
     def resume(self, step: int) -> None:
         """Keep the rows up to `step`; later ones, test rows and a torn last line are about to be written again."""
         rows = [row for row in read_rows(self.path) if row["step"] <= step and row.get("split") != "test"]
-        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         for row in rows:
             self.mirror(row)
 

@@ -1,0 +1,88 @@
+"""Files that are either complete or not there (written under a temporary name, synced, renamed), locks, and links."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from uncollapse.errors import InputError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a temporary file, sync it and rename it: a crash or a full disk leaves the old one."""
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write all files, as `write_atomic` does, but rename the first only when the last is on disk.
+
+    A full disk therefore leaves every old file as it was. An OSError names the file it met.
+    """
+    scratch = {path: path.with_name(f".{path.name}.new") for path in files}
+    try:
+        for path, data in files.items():
+            # left by a kill; a link there must not be written through
+            scratch[path].unlink(missing_ok=True)
+            with scratch[path].open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path in files:
+            os.replace(scratch[path], path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        for left in scratch.values():
+            with suppress(OSError):  # on a read-only disk even removing what is not there fails
+                left.unlink(missing_ok=True)
+    for folder in {path.parent for path in files}:
+        sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Make what a file holds, or the names in a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(handle)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file to the first free `name.1`, `name.2` ...; the new path."""
+    kept = next(kept for n in range(1, 10_000) if not os.path.lexists(kept := path.with_name(f"{path.name}.{n}")))
+    path.rename(kept)
+    return kept
+
+
+@contextmanager
+def locked(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
+    """Hold a lock on a file or folder, `what`. InputError when another process has it, unless `wait`."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: another process is working on this {what}") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def within(folder: Path, *names: str) -> Path:
+    """folder/name/...; InputError when a link on the way leads out of the folder.
+
+    Run and report folders come from other people: what lies elsewhere is neither read nor written.
+    """
+    path = folder
+    for name in names:
+        path = path / name
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path}: a link that leads out of {folder}; put the file itself there")
+    return path

@@ -1,0 +1,12 @@
+"""A run on disk, and a study of them: where it lies, what its files are called, how they are written and read.
+
+layout       a run's folder, the name of each file in it, its status and its lock
+identity     when two runs are the same
+rows         metrics.jsonl: the one writer of rows, and their reader
+checkpoint   weights and the state to resume from, each with a digest
+results      what evaluations found, and how it joins the summary
+reading      everything that a run says of itself, checked, or one sentence why not
+pack         the finished runs of a study in one file
+study        every run of a study, in folders and in its pack
+provenance   which code made a run
+"""
