@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uncollapse.arguments import Parser
+from uncollapse.building import Parts, prepare
 from uncollapse.config import CONF, check_head, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
@@ -51,10 +52,12 @@ from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.run import Parts, prepare
-from uncollapse.runs.rows import Record, read_rows
+from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS, SUMMARY, Run, run_at, runs_in
+from uncollapse.runs.reading import read_config
+from uncollapse.runs.results import read_summary
+from uncollapse.runs.rows import Record, rows_of
+from uncollapse.runs.study import read_runs
 from uncollapse.trainer import MIXTURE, Trainer
-from uncollapse.yaml_files import read_config
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, REPORT = [sys.executable, str(ROOT / "train.py")], [sys.executable, str(ROOT / "scripts/report.py")]
@@ -93,7 +96,7 @@ def trainer_of(parts: Parts) -> Trainer:
     nothing: Any = None
     parts.model.train()
     return Trainer(
-        parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, Path(), nothing, 0, nothing
+        parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, Run(Path()), nothing, 0, nothing
     )
 
 
@@ -375,9 +378,10 @@ def told(entrant: Entrant, plain: Entrant, warm_up: int) -> dict:
 def costs_to_best(study: Path) -> dict[str, dict]:
     """Training seconds until the weights that a run kept, and to its end, relative to plain's with the same overrides and seed."""
     found: dict[str, dict[tuple, tuple[float, float]]] = {}
-    for path in sorted(study.glob("runs/*/*/*/summary.json")):
-        summary = json.loads(path.read_text())
-        rows = [row for row in read_rows(path.parent / "metrics.jsonl") if row["split"] == "valid"]
+    for saved in read_runs(study, []):
+        if saved.status != DONE:
+            continue
+        summary, rows = saved.summary, [row for row in saved.rows if row["split"] == "valid"]
         best = next(row["seconds"] for row in rows if row["step"] == summary["best_step"])
         knobs = {key: value for key, value in summary["overrides"].items() if key in knobs_of(summary["head"])}
         name = " ".join([summary["head"], *(f"{key}={value}" for key, value in knobs.items())])
@@ -699,8 +703,8 @@ def report(quick: bool) -> dict:
     with scratch() as folder:
         short = ["trainer.max_steps=8", "trainer.eval_every=1", "data.train=600", "data.valid=200", "data.test=200"]
         quietly([*TRAIN, *short, f"results={folder}", "study=real"])
-        real = next((folder / "real").glob("runs/*/*/seed=0"))
-        one = wall_seconds([*REPORT, str(real)])
+        (real,) = runs_in(folder / "real")
+        one = wall_seconds([*REPORT, str(real.folder)])
         multiply(real, folder / "many", count)
         many = wall_seconds([*REPORT, str(folder / "many")])
     results = {"runs": count, "seconds": many, "seconds_one_run": one, "ms_per_run": 1e3 * (many - one) / count}
@@ -710,23 +714,26 @@ def report(quick: bool) -> dict:
     return results
 
 
-def multiply(real: Path, study: Path, count: int) -> None:
+def multiply(real: Run, study: Path, count: int) -> None:
     """A study of `count` runs over all heads: a real run's files under other names, its numbers shaken a little."""
     rng = np.random.default_rng(0)
     config = read_config(real)
-    rows = [json.loads(line) for line in (real / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((real / "summary.json").read_text())
+    rows, summary = rows_of(real).rows, read_summary(real)
     for i in range(count):
         head, seed = heads()[i % len(heads())], i // len(heads())
-        folder = study / "runs" / head / "default" / f"seed={seed}"
-        folder.mkdir(parents=True)
+        run = run_at(str(study.parent), study.name, head, {}, seed)
+        run.folder.mkdir(parents=True)
         named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
         command = f"# python train.py head={head} seed={seed} study={study.name}\n"
-        (folder / "config.yaml").write_text(command + yaml.safe_dump({**config, **named}))
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(shaken(row, rng)) + "\n" for row in rows))
-        (folder / "summary.json").write_text(json.dumps({**shaken(summary, rng), **named}))
-        (folder / "data.json").write_bytes((real / "data.json").read_bytes())
-        (folder / "done").touch()
+        files = {
+            CONFIG: command + yaml.safe_dump({**config, **named}),
+            ROWS: "".join(json.dumps(shaken(row, rng)) + "\n" for row in rows),
+            SUMMARY: json.dumps({**shaken(summary, rng), **named}),
+            DATA: real.read(DATA).decode(),
+            DONE: "",
+        }
+        for name, text in files.items():
+            (run.folder / name).write_text(text)
 
 
 def shaken(row: dict, rng: np.random.Generator) -> dict:
@@ -856,9 +863,12 @@ def few_steps(parts: Parts, folder: Path) -> float:
     """Seconds of a short training with its evaluations, checkpoints in `folder`."""
     folder = Path(tempfile.mkdtemp(dir=folder))
     start = time.perf_counter()
-    silent: Any = SimpleNamespace(stepped=lambda *_: None, evaluated=lambda *_: None, resumed=lambda *_: None)
-    record = Record(folder / "metrics.jsonl", [])
-    Trainer(parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, folder, record, 0, silent).fit()
+    silent: Any = SimpleNamespace(
+        stepped=lambda *_: None, evaluated=lambda *_: None, resumed=lambda *_: None, warn=print
+    )
+    run = Run(folder)
+    record = Record(run.path(ROWS), [])
+    Trainer(parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, run, record, 0, silent).fit()
     return time.perf_counter() - start
 
 

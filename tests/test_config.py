@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 from uncollapse import config
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of, typed
 from uncollapse.errors import InputError
-from uncollapse.run import folder_name, parse, run, understand
+from uncollapse.run import parse, run, understand
 from uncollapse.runs.identity import differences
+from uncollapse.runs.layout import folder_name
 from uncollapse.words import understand_words
 
 ALL = heads()

@@ -16,13 +16,14 @@ from conftest import SMALL, composed, folder_of, rows, summary
 from omegaconf import DictConfig
 from scipy.stats import sem
 
+from uncollapse.building import Parts, prepare
 from uncollapse.config import SLOTS, heads, knobs_of
 from uncollapse.console import Console
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluate
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.procedures import inference
-from uncollapse.run import Parts, prepare, run
+from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.trainer import Trainer, promised_floor
 

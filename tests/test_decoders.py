@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from uncollapse.building import prepare
 from uncollapse.data.corpus import BOS, EOS, UNK, Corpus, make_batch
 from uncollapse.decoders import Options
 from uncollapse.decoders.lipschitz import Lipschitz, orthonormal
@@ -23,7 +24,6 @@ from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models.linear import LinearConfig
 from uncollapse.models.lstm import LSTMConfig, scaled
 from uncollapse.posteriors import Gaussian
-from uncollapse.run import prepare
 
 VOCABULARY, LEAST = 13, 0.7
 OUTPUTS = {"plain": Plain, "skip": Skip, "lipschitz": partial(Lipschitz, inverse_lipschitz=LEAST)}

@@ -13,6 +13,7 @@ from conftest import composed, folder_of, summary
 from torch.distributions import Independent, Normal, kl_divergence
 
 from uncollapse import evaluate, report
+from uncollapse.building import prepare
 from uncollapse.config import heads
 from uncollapse.data.corpus import EOS
 from uncollapse.data.dialogue import DialogueConfig
@@ -22,7 +23,7 @@ from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import log_weights
 from uncollapse.metrics.quality import distinct, responses
 from uncollapse.models.lstm_conditional import Followed
-from uncollapse.run import prepare, run
+from uncollapse.run import run
 
 WORDS = ["yes", "no", "maybe", "where", "when", "why", "the", "dog", "cat", "sat", "ran", "home", "today"]
 ACTS = ("inform", "question")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Independent, Normal, kl_divergence
 
+from uncollapse.building import prepare
 from uncollapse.config import build
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
@@ -19,7 +20,6 @@ from uncollapse.objectives.scale import UnscaledELBO
 from uncollapse.posteriors import DU, BatchNormMu, Nothing, Scale
 from uncollapse.posteriors.moments import population
 from uncollapse.procedures.joint import Joint
-from uncollapse.run import prepare
 from uncollapse.schedules import Linear
 
 HIDDEN = 4

@@ -13,7 +13,7 @@ from uncollapse.runs.identity import changes, completed, identity
 def folder(*words: str, head: str = "plain") -> Path:
     """The folder below runs/ that a command line asks for."""
     cfg = composed(f"head={head}", *words)
-    return understand(cfg, head, [*words]).folder.relative_to("results/scratch/runs")
+    return understand(cfg, head, [*words]).run.folder.relative_to("results/scratch/runs")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_groups_default_is_that_of_the_chosen_option() -> None:
 def test_what_an_experiment_sets_is_its_default() -> None:
     cfg = composed("head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5")
     words = ["experiment=transformer_small", "data.train=8000", "trainer.epochs=5"]
-    assert understand(cfg, "plain", words).folder.parent.name == "default"
+    assert understand(cfg, "plain", words).run.folder.parent.name == "default"
 
 
 def test_another_spelling_of_a_run_is_skipped(tmp_path: Path) -> None:

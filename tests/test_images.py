@@ -16,6 +16,7 @@ from scipy.io import savemat
 from scipy.stats import bernoulli
 
 from uncollapse import evaluate, report
+from uncollapse.building import trial_size
 from uncollapse.data.image_files import MnistConfig, OmniglotConfig
 from uncollapse.data.images import DigitsConfig, ImageBatch, ImageData, bernoulli_nll, binarised
 from uncollapse.decoders import Options
@@ -23,7 +24,7 @@ from uncollapse.errors import InputError
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.posteriors.gaussian import Gaussian
-from uncollapse.run import run, trial_size
+from uncollapse.run import run
 
 # ---------------------------------------------------------------- drawing
 

@@ -9,6 +9,7 @@ import torch
 from conftest import SMALL, composed, folder_of, rows, run_here
 from test_report import write_run
 
+from uncollapse.building import prepare
 from uncollapse.metrics.evaluation import evaluate
 from uncollapse.report import captions
 from uncollapse.report.notes import moved, weights_note
@@ -16,7 +17,7 @@ from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.runs import last_test, read_rows
 from uncollapse.report.tables import summary as summary_table
-from uncollapse.run import prepare, run
+from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.subject import opened
 from uncollapse.trainer import FINAL_MIXTURE, Trainer

@@ -14,12 +14,13 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from uncollapse.building import prepare
 from uncollapse.data.vectors import GaussianConfig, VectorBatch, VectorData
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models.linear import LinearConfig, LinearVAE, log_likelihood, optimal_elbo, rates
 from uncollapse.posteriors import Gaussian
-from uncollapse.run import prepare, run
+from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 
 EIGENVALUES = [12.0, 6.0, 3.0, 1.5, 0.7, 0.3]  # those of conf/data/gaussian.yaml

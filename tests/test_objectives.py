@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from torch import nn
 
+from uncollapse.building import prepare
 from uncollapse.config import check_head, check_knobs, head_file, heads, knobs_of
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.data.vectors import VectorBatch
@@ -25,7 +26,6 @@ from uncollapse.objectives.mdr import START, MinimumRate
 from uncollapse.objectives.mmd import InfoVAE, mmd
 from uncollapse.objectives.mu_forcing import MuForcing, spread
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.run import prepare
 from uncollapse.schedules import Linear, Scaled, at
 
 properties = settings(max_examples=60, deadline=None, derandomize=True)

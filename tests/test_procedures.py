@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from uncollapse.building import Parts, prepare
 from uncollapse.config import heads
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
@@ -27,7 +28,6 @@ from uncollapse.procedures.ae_pretrain import AEPretrain
 from uncollapse.procedures.aggressive import Aggressive, mutual_information
 from uncollapse.procedures.joint import Joint
 from uncollapse.procedures.semi_amortized import SemiAmortized, clipped, twice_differentiable
-from uncollapse.run import Parts, prepare
 from uncollapse.schedules import Delayed
 from uncollapse.trainer import OPTIMIZERS, Trainer
 

@@ -10,9 +10,10 @@ import torch
 from conftest import composed
 from omegaconf import DictConfig, OmegaConf
 
+from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of, parents_of, typed
 from uncollapse.errors import InputError, number, whole
-from uncollapse.run import prepare, understand
+from uncollapse.run import understand
 
 ODD: tuple[Any, ...] = (
     -1,

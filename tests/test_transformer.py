@@ -15,6 +15,7 @@ from test_contract import SHORT, Stop, require_same
 from test_procedures import check_against_differences, first_batch
 from torch.nn import functional
 
+from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of
 from uncollapse.console import Console
 from uncollapse.data import corpus
@@ -29,7 +30,7 @@ from uncollapse.models import transformer
 from uncollapse.models.transformer import TransformerConfig
 from uncollapse.posteriors import BatchNormTau, Gaussian
 from uncollapse.procedures.semi_amortized import SemiAmortized, twice_differentiable
-from uncollapse.run import prepare, run
+from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model, save_model
 
 VOCABULARY, WIDTH, LATENT = 13, 6, 2

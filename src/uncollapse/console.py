@@ -44,8 +44,11 @@ class Console:
     def warn(self, message: Warning | str, *rest: Any, **more: Any) -> None:
         self.say(f"[{self.name}] warning: {message}")
 
-    def resumed(self, step: int) -> None:
+    def resumed(self, step: int, note: str | None) -> None:
+        """`note`: what of the earlier rows is missing."""
         self.say(f"[{self.name}] resumed at step {step}")
+        if note:
+            self.say(f"[{self.name}] warning: {note}")
 
     def stepped(self, step: int, total: int, loss: Any) -> None:
         if self.bar is None:

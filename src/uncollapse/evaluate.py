@@ -21,16 +21,18 @@ import torch
 
 from uncollapse.data.batches import epoch_batches, near_equal
 from uncollapse.data.corpus import taken
-from uncollapse.disk import locked, write_atomic
+from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
-from uncollapse.evaluate_cli import NO_UNKNOWN, UNLABELLED, Settings
+from uncollapse.evaluate_cli import Settings
 from uncollapse.evaluate_cli import main as main
 from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
+from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
+from uncollapse.runs.results import repair, write_result
 from uncollapse.runs.rows import plain, whole_lines
-from uncollapse.subject import Subject, encoded_means, opened, read_json
+from uncollapse.subject import Subject, encoded_means, opened
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
 COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
@@ -43,43 +45,32 @@ BESIDE = {
     "nll": {"bias about": "nll_bias", "ess": "nll_ess"},
     "probe": {"chance": "probe_chance"},
 }  # what it is read with
-OWN = (
-    "nll",
-    "oracle_gap",
-    "probe",
-    "sample_",
-    "response_",
-)  # summary keys with these beginnings are written here, never by training
 
 
 def evaluate_run(
-    folder: Path, settings: Settings, explicit: bool, loaded: dict[str, Any], say: Callable[[str], None]
+    run: Run, settings: Settings, explicit: bool, loaded: dict[str, Any], say: Callable[[str], None]
 ) -> None:
     """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
-    with locked(folder, "run"):
-        missing = absent(folder, settings)
-        if missing:
-            subject = opened(folder, loaded, say)
+    with run.lock():
+        repair(run)
+        if missing := absent(run, settings):
+            subject = opened(run, loaded, say)
             if settings.examples is not None and settings.examples >= subject.data.size(settings.split):
                 settings = replace(settings, examples=None)
-                missing = absent(folder, settings)
+                missing = absent(run, settings)
             if "probe" in missing and not subject.data.labels and not explicit:
                 missing.remove("probe")
-                write_atomic(made(folder / UNLABELLED), b"")
+                run.write(EVALUATIONS, UNLABELLED, data=b"")
             for metric in missing:
-                write_result(subject, settings.name(metric), FUNCTIONS[metric](subject, settings))
-        join(folder)
+                result, name = FUNCTIONS[metric](subject, settings), settings.name(metric)
+                write_result(run, name, result)
+                say(f"{name}: {line(result)}")
+            repair(run)
 
 
-def absent(folder: Path, settings: Settings) -> list[str]:
-    """The metrics asked for that have no result in the run folder."""
-    return [m for m in settings.metrics if not (folder / "evaluations" / f"{settings.name(m)}.json").exists()]
-
-
-def made(path: Path) -> Path:
-    """The path, after its folder was made."""
-    path.parent.mkdir(exist_ok=True)
-    return path
+def absent(run: Run, settings: Settings) -> list[str]:
+    """The metrics asked for that have no result yet."""
+    return [metric for metric in settings.metrics if not run.has(EVALUATIONS, f"{settings.name(metric)}.json")]
 
 
 # ---------------------------------------------------------------- the metrics
@@ -124,9 +115,10 @@ def probe_of(subject: Subject, settings: Settings) -> dict:
 
 def nll_of(subject: Subject, settings: Settings) -> dict:
     """Importance weights of every example, a few examples at a time on each core; those on disk already are not done again."""
-    path = made(subject.results(settings.name("nll"), ".jsonl"))
+    path = subject.run.path(EVALUATIONS, f"{settings.name('nll')}.jsonl")
+    path.parent.mkdir(exist_ok=True)
     groups = groups_of(subject.data, settings)
-    rows, again = begun(path, digest(subject.folder / "model.safetensors"), len(groups))
+    rows, again = begun(path, digest(subject.run.path(WEIGHTS)), len(groups))
     if again:
         subject.say(f"nll: {again} of {len(groups)} groups were begun without all columns and are evaluated again")
     todo = [(i, group) for i, group in enumerate(groups) if i not in rows]
@@ -172,7 +164,7 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
         weights = log_weights(lambda z: model.nll(batch, z), q, settings.samples, generator)
     if not weights.isfinite().all():
         raise InputError(
-            f"{subject.folder}: the weights of {settings.split} example {batch.examples[0]} are not finite numbers"
+            f"{subject.run.folder}: the weights of {settings.split} example {batch.examples[0]} are not finite numbers"
         )
     lengths = getattr(batch, "lengths", None)
     return {
@@ -227,33 +219,26 @@ def begun(path: Path, weights: str, groups: int) -> tuple[dict[int, dict], int]:
     head = {"weights": weights, "groups": groups}
     kept = whole_lines(path)
     if kept and kept[0] != head:
-        raise InputError(f"{path}: it was begun with other weights or data; move it away to start anew")
-    complete = [row for row in kept[1:] if isinstance(row, dict) and row.keys() >= {"group", "tokens", *COLUMNS}]
+        raise InputError(f"{path}: damaged, or begun with other weights or data; move it away to start anew")
+    complete = [row for row in kept[1:] if is_complete(row)]
     rows = {row["group"]: row for row in complete}
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
     return rows, len(kept[1:]) - len(complete)
 
 
-def write_result(subject: Subject, name: str, result: dict) -> None:
-    path = made(subject.results(name))
-    write_atomic(path, (json.dumps(plain(result), indent=1) + "\n").encode())
-    subject.say(f"{name}: " + line(result))
+def is_complete(row: Any) -> bool:
+    """Whether a row has every column of its group, each a list of numbers, one for each example."""
+    if not isinstance(row, dict) or type(row.get("group")) is not int or "tokens" not in row:
+        return False
+    named = COLUMNS if row["tokens"] is None else (*COLUMNS, "tokens")
+    columns: list[Any] = [row.get(name) for name in named]
+    if not all(isinstance(column, list) and all(map(is_number, column)) for column in columns):
+        return False
+    return len({len(column) for column in columns}) == 1
 
 
-def join(folder: Path) -> None:
-    """Bring the results into summary.json: all under `evaluations`; those of test also at the top, where training wrote nothing.
-
-    Of several nll the one from most examples, then most codes, stands at the top; of several probes the one with most labels.
-    """
-    path = folder / "summary.json"
-    summary = read_json(path)
-    summary = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != "evaluations"}
-    results = {file.stem: read_json(file) for file in sorted((folder / "evaluations").glob("*.json"))}
-    # what was drawn without <unk> is no description of the model
-    test = [result for name, result in results.items() if name.startswith("test-") and not name.endswith(NO_UNKNOWN)]
-    test.sort(key=lambda r: (r.get("nll_examples", 0), r.get("nll_samples", 0), r.get("probe_labels", 0)))
-    found = {key: value for result in test for key, value in result.items()}
-    write_atomic(path, (json.dumps({**found, **summary, "evaluations": results}, indent=1) + "\n").encode())
+def is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 # ---------------------------------------------------------------- telling

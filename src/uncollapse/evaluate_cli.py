@@ -4,7 +4,6 @@ Nothing heavy is imported before there is something to compute, so help, refusal
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,13 +14,12 @@ from typing import Any
 from uncollapse.arguments import Parser
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, printable, whole
-from uncollapse.report.folders import ReportError, run_folders
+from uncollapse.runs.layout import DATA, DONE, EVALUATIONS, UNLABELLED, Run, run_folders
+from uncollapse.runs.results import NO_UNKNOWN, is_repaired, read_object
 
-NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
 METRICS = ("nll", "probe", "statistics", "samples")
 MOST = 1_000_000  # codes per example: they are drawn at once
 MOST_ERRORS = 20  # of a study's runs that are shown
-UNLABELLED = "evaluations/unlabelled"  # in a run folder: its data have no labels, so no probe is missing
 HELP = """Evaluate a finished run, or every finished run of a study: nll by importance weighting (bound of -log p(x)), probes of
 known labels, the statistics of one pass (rec, kl, mi, au, shuffle_gap ...), and samples to look at. Results join
 summary.json; evaluated before: skipped."""
@@ -88,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = understand(asked)
         evaluate_all(asked.folder, settings, explicit=asked.metrics is not None)
-    except (InputError, ReportError) as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -122,39 +120,37 @@ def understand(asked: argparse.Namespace) -> Settings:
 def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     """Every finished run under `folder`, one after another; data are loaded once for all runs that share them."""
     folder = folder.resolve()
-    folders = run_folders(folder)
-    finished = [path for path in folders if (path / "done").exists()]
+    runs = run_folders(folder)
+    finished = [run for run in runs if run.status == DONE]
     if not finished:
-        raise InputError(
-            f"{folder}: no run in it is finished; {len(folders):,} {'is' if len(folders) == 1 else 'are'} not"
-        )
-    if len(finished) < len(folders):
-        print(f"{len(folders) - len(finished):,} of {len(folders):,} runs are not finished and are left out")
-    todo = [path for path in finished if not complete(path, settings, explicit)]
+        raise InputError(f"{folder}: no run in it is finished; {len(runs):,} {'is' if len(runs) == 1 else 'are'} not")
+    if len(finished) < len(runs):
+        print(f"{len(runs) - len(finished):,} of {len(runs):,} runs are not finished and are left out")
+    todo = [run for run in finished if not complete(run, settings, explicit)]
     if before := len(finished) - len(todo):
         print(f"{before:,} of {len(finished):,} run{'s were' if len(finished) > 1 else ' was'} evaluated before")
-    refused = evaluate_each(todo, folder, settings, explicit, alone=len(folders) == 1) if todo else 0
+    refused = evaluate_each(todo, folder, settings, explicit, alone=len(runs) == 1) if todo else 0
     if refused:
         shown = f", of which the first {MOST_ERRORS} are shown" if refused > MOST_ERRORS else ""
         raise InputError(f"{refused:,} of {len(finished):,} runs could not be evaluated, for the reasons above{shown}")
 
 
-def evaluate_each(todo: Sequence[Path], folder: Path, settings: Settings, explicit: bool, alone: bool) -> int:
+def evaluate_each(todo: Sequence[Run], folder: Path, settings: Settings, explicit: bool, alone: bool) -> int:
     """How many runs could not be evaluated. Where one run was named `alone` its error goes on its way."""
     from uncollapse.evaluate import evaluate_run
 
     loaded: dict[str, Any] = {}
     refused = 0
-    for number, path in enumerate(todo, 1):
-        say = saying(f"{number}/{len(todo)} {path if path == folder else path.relative_to(folder)}")
+    for number, run in enumerate(todo, 1):
+        say = saying(f"{number}/{len(todo)} {run.folder if run.folder == folder else run.folder.relative_to(folder)}")
         try:
-            evaluate_run(path, settings, explicit, loaded, say)
+            evaluate_run(run, settings, explicit, loaded, say)
         except (InputError, OSError) as error:
             if alone:
                 raise
             refused += 1
             if refused <= MOST_ERRORS:
-                reason = error if isinstance(error, InputError) else unreachable(error, path)
+                reason = error if isinstance(error, InputError) else unreachable(error, run.folder)
                 print(f"error: {reason}", file=sys.stderr)
     return refused
 
@@ -170,28 +166,19 @@ def saying(name: str) -> Callable[[str], None]:
 # ---------------------------------------------------------------- what lies on disk
 
 
-def complete(folder: Path, settings: Settings, explicit: bool) -> bool:
+def complete(run: Run, settings: Settings, explicit: bool) -> bool:
     """Whether a run has every result that is asked for, in its summary too. A probe is not missed where there are no labels."""
-    if settings.examples is not None and settings.examples >= size_of(folder, settings.split):
+    if settings.examples is not None and settings.examples >= size_of(run, settings.split):
         settings = replace(settings, examples=None)
-    unlabelled = not explicit and (folder / UNLABELLED).exists()
+    unlabelled = not explicit and run.has(EVALUATIONS, UNLABELLED)
     names = {settings.name(metric) for metric in settings.metrics if not (metric == "probe" and unlabelled)}
-    if not all((folder / "evaluations" / f"{name}.json").exists() for name in names):
-        return False
-    joined = read_object(folder / "summary.json").get("evaluations")
-    return isinstance(joined, dict) and names <= set(joined)
+    return all(run.has(EVALUATIONS, f"{name}.json") for name in names) and is_repaired(run)
 
 
-def size_of(folder: Path, split: str) -> float:
+def size_of(run: Run, split: str) -> float:
     """Examples of a split as the run noted them; infinite where it did not."""
-    size = read_object(folder / "data.json").get(split)
-    return size if isinstance(size, int) else float("inf")
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is none."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        size = read_object(run, DATA).get(split)
+    except InputError:
+        return float("inf")
+    return size if type(size) is int else float("inf")

@@ -12,28 +12,27 @@ from typing import Any
 import wandb
 
 from uncollapse.config import LogConfig
-from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
+from uncollapse.runs.layout import WANDB, Run
 
 STEP = "trainer/step"
-ID = "wandb_id"  # the file in a run folder
 OFFLINE = "UNCOLLAPSE_WANDB_OFFLINE"  # set for the jobs of a sweep that found no server; holds the reason
 
 
 class WandbMirror:
     """One W&B run per run of ours; grouped by study and head so that seeds fall together. Offline runs lie in <folder>/wandb."""
 
-    def __init__(self, log: LogConfig, config: dict, folder: Path, name: str):
+    def __init__(self, log: LogConfig, config: dict, run: Run, name: str):
         os.environ.setdefault("WANDB_SILENT", "true")
         mode, reason = choose_mode(log)
         if reason:
-            print(f"[{name}] {falls_back(reason, folder)}", flush=True)
-        group = f"{config['study']} {name.rsplit(' seed=', 1)[0]}"
+            print(f"[{name}] {falls_back(reason, run.folder)}", flush=True)
+        group = f"{config['study']} {name.rpartition(' ')[0]}"  # without the seed
         words: dict[str, Any] = {
-            "id": stable_id(folder),
+            "id": stable_id(run),
             "project": log.project,
             "entity": log.entity,
-            "dir": folder,
+            "dir": run.folder,
             "name": name,
             "group": group[:128],
             "job_type": config["head"],
@@ -47,8 +46,8 @@ class WandbMirror:
             self.run = begin(mode, words)
         except Exception as error:  # no key, no network, a bad setting: each has a type of its own
             if log.mode != "auto":
-                raise InputError(cannot_start(error, folder)) from error
-            print(f"[{name}] {falls_back(first_line(error), folder)}", flush=True)
+                raise InputError(cannot_start(error, run.folder)) from error
+            print(f"[{name}] {falls_back(first_line(error), run.folder)}", flush=True)
             self.run = begin("offline", words)
         self.seen = 0
         self.there = self.run.starting_step
@@ -84,13 +83,12 @@ def begin(mode: str, words: dict[str, Any]) -> Any:
     return wandb.init(mode=mode, resume=resume, **words)  # type: ignore[arg-type]  # checked in LogConfig
 
 
-def stable_id(folder: Path) -> str:
+def stable_id(run: Run) -> str:
     """The run's id at W&B, made once and kept in its folder."""
-    path = folder / ID
-    found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    found = run.read(WANDB).decode("utf-8", errors="replace").strip() if run.has(WANDB) else ""
     if not found:
         found = secrets.token_hex(8)
-        write_atomic(path, found.encode())
+        run.write(WANDB, data=found.encode())
     return found
 
 
@@ -139,7 +137,7 @@ def falls_back(reason: str, folder: Path) -> str:
 def cannot_start(error: Exception, folder: Path) -> str:
     return (
         f"log=wandb: W&B cannot start ({first_line(error)}); log in, or use log.mode=auto, log.mode=offline or log=local. "
-        f"If the W&B run was deleted there, remove {folder / ID} to begin a new one"
+        f"If the W&B run was deleted there, remove {folder / WANDB} to begin a new one"
     )
 
 

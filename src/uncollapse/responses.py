@@ -7,10 +7,10 @@ one context comes from the code. `samples/responses.txt` of the run folder shows
 import numpy as np
 
 from uncollapse.data.corpus import sentences
-from uncollapse.disk import write_atomic
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
-from uncollapse.samples import SHOWN, View, chosen, folder_of, lines, nearest_codes, noise, prior_codes, save
+from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
+from uncollapse.samples import SHOWN, View, chosen, lines, nearest_codes, noise, prior_codes, save
 from uncollapse.subject import Subject
 
 ANSWERED = 1000  # contexts
@@ -36,7 +36,7 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     columns = (contexts, real, *answers[:COMPARED], rebuilt)
     names = ("context", split, *(f"code {n}" for n in range(1, COMPARED + 1)), "of the response's own code")
     view = View(names, [(str(n), [column[i] for column in columns]) for n, i in enumerate(rows, 1)])
-    folder = folder_of(subject, unknown)
-    save(view, folder, "responses")
-    write_atomic(folder / "answers.txt", lines(answers[0]))
+    folder = SAMPLES if unknown else SAMPLES_KNOWN
+    save(view, subject.run, folder, "responses")
+    subject.run.write(folder, "answers.txt", data=lines(answers[0]))
     return {**responses(answers[0], real, list(zip(*answers, strict=True))), "response_unknown": unknown}

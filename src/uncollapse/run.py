@@ -1,64 +1,56 @@
 """One run, from the composed config to the finished folder, as numbered steps."""
 
-import hashlib
-import json
-import re
 import resource
-import shlex
 import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from math import isqrt
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from uncollapse.building import Parts, normalises_over_batch, prepare
 from uncollapse.config import (
     COMMON,
     LogConfig,
-    build,
     check_folder,
     check_head,
     check_knobs,
     check_root,
     check_text,
-    conf_file,
-    located,
-    options,
     resolved,
     typed,
 )
-from uncollapse.disk import locked, write_atomic
-from uncollapse.entry import interrupted, working
-from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
+from uncollapse.entry import interrupted
+from uncollapse.errors import InputError
 from uncollapse.overrides import changing
-from uncollapse.runs.identity import changes, twin
+from uncollapse.runs.identity import changes, identity
+from uncollapse.runs.layout import CONFIG, DONE, FAILED, ROWS, SCHEMA, SUMMARY, Run, command, run_at, title
 from uncollapse.runs.provenance import provenance, versions
-from uncollapse.yaml_files import read_config
+from uncollapse.runs.reading import read_config
+from uncollapse.runs.results import text
+from uncollapse.runs.study import twin
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the head, the other overrides that change something by key, the folder, the whole config as plain
-    values, the config without these overrides, and the command."""
+    """What was asked for: the head, the other overrides that change something by key, the run's place on disk, the config as
+    plain values, the config without these overrides, and the command."""
 
     head: str
     overrides: dict[str, Any]
-    folder: Path
+    run: Run
     config: dict[str, Any]
     base: dict[str, Any]
     command: str
 
     @property
     def name(self) -> str:
-        return " ".join([self.head, *(f"{k}={v}" for k, v in self.overrides.items()), f"seed={self.config['seed']}"])
+        return title(self.head, self.overrides, self.config["seed"])
 
 
 def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
@@ -66,7 +58,7 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
     # 1. what is asked for
     request = understand(cfg, check_head(head), overrides)
     if finished(request):
-        print(f"skipped: {request.folder} is done with this config")
+        print(f"skipped: {request.run.folder} is done with this config")
         return "skipped"
 
     # 2. everything that can be wrong with it is found here
@@ -77,8 +69,8 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
         # 4. train and test
         summary = work(cfg, request, parts)
         # 5. done
-        write_atomic(request.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-        write_atomic(request.folder / "done", b"")
+        request.run.write(SUMMARY, data=text(summary))
+        request.run.write(DONE, data=b"")
     return "done"
 
 
@@ -95,17 +87,11 @@ def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
         check_root(key, config[key])
     asked, base = changing(cfg, head, parse(overrides), overrides)
     config = {"head": head, "overrides": asked, **config}
-    folder = Path(str(cfg.results)) / str(cfg.study) / "runs" / head / folder_name(asked) / f"seed={cfg.seed}"
-    check_folder(folder, str(cfg.results))
-    if not (folder / "config.yaml").exists():
-        folder = twin(folder, config, base) or folder
-    return Request(head, asked, folder, config, base, command(head, cfg.seed, overrides))
-
-
-def command(head: str, seed: int, overrides: list[str]) -> str:
-    """The words that make this one run again, wherever results lie."""
-    others = [word for word in overrides if not word.startswith(("head=", "seed=", "results="))]
-    return shlex.join(["python", "train.py", f"head={head}", *others, f"seed={seed}"])
+    run = run_at(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
+    check_folder(run.folder, str(cfg.results))
+    if not run.exists:
+        run = twin(run, config, base) or run
+    return Request(head, asked, run, config, base, command(head, cfg.seed, overrides))
 
 
 def parse(overrides: list[str]) -> dict[str, Any]:
@@ -124,150 +110,18 @@ def parse(overrides: list[str]) -> dict[str, Any]:
     }
 
 
-def folder_name(overrides: dict[str, Any]) -> str:
-    """The overrides as one folder name, or "default"; what paths dislike becomes `-`, and then a digest keeps names apart."""
-    name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
-    safe = re.sub(r"[^\w.,=+-]+", "-", name)
-    if safe != name or len(safe.encode()) > 200:  # a file system takes 255 bytes
-        safe = f"{safe.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return safe
-
-
 def finished(request: Request) -> bool:
-    """Whether the folder holds this very run, done. InputError when it holds another one."""
-    if not (request.folder / "config.yaml").exists():
+    """Whether the folder holds this very run, done. InputError when it holds another one, or one that cannot be told."""
+    run = request.run
+    run.require_config()
+    if not run.exists:
         return False
-    lines = changes(read_config(request.folder), request.config, request.base)
-    if lines:
+    if lines := changes(read_config(run), request.config, request.base):
         raise InputError(
-            f"{request.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
+            f"{run.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
             "Nothing was changed; choose another study=NAME, or move that folder away"
         )
-    return (request.folder / "done").exists()
-
-
-# ---------------------------------------------------------------- 2. the parts
-
-
-@dataclass
-class Parts:
-    """Everything a run is made of, checked and built."""
-
-    model: Any
-    data: Any
-    objective: Any
-    procedure: Any
-    trainer: Any
-    log: LogConfig
-    device: Any
-
-
-def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
-    """Type the sections, load the data (unless given), build the slots and the model. InputError for anything that is wrong."""
-    import torch
-
-    from uncollapse.memory import require_room
-    from uncollapse.trainer import TrainerConfig
-
-    log, trainer = typed(cfg.log, "log", LogConfig), typed(cfg.trainer, "trainer", TrainerConfig)
-    log.check()
-    trainer.check()
-    device = pick_device(cfg.device)
-    torch.set_num_threads(cfg.threads)
-    model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
-    if model_cfg.takes != data_cfg.kind:
-        raise InputError(
-            f"{cfg.model._target_} takes {model_cfg.takes}, and {cfg.data._target_} gives {data_cfg.kind}; models that take it: "
-            + ", ".join(f"model={name}" for name in models_for(data_cfg.kind))
-        )
-    objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
-    posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
-    # a trial with tiny data: bad knobs and sizes are refused before data is read
-    size = trial_size(getattr(model_cfg, "seen", model_cfg.latent))
-    require_room(partial(model_cfg.build, size, posterior, decoder), sizes_of(cfg))
-    trial = model_cfg.build(size, posterior, decoder)
-    require_sense(trial, objective, procedure, head, trainer.epochs)
-    working()
-    data = data or data_cfg.load()
-    torch.manual_seed(cfg.seed)
-    model = model_cfg.build(data.inputs, posterior, decoder)
-    if hasattr(objective, "shape"):
-        objective.shape(model_cfg.latent, data.inputs)
-    require_two(data)
-    if normalises_over_batch(model) and data.batch_size < 2:
-        raise InputError(
-            f"data.batch_size={data.batch_size}: head={head} normalises over the batch; allowed is at least 2"
-        )
-    for part in (objective, procedure):
-        if isinstance(part, torch.nn.Module):
-            part.to(device)
-    return Parts(model.to(device), data, objective, procedure, trainer, log, device)
-
-
-def models_for(kind: str) -> list[str]:
-    """Names that `model=` takes for data of a kind."""
-    files = {name: conf_file("model", name) for name in options("model")}
-    classes: dict[str, Any] = {n: located(file["_target_"], "model") for n, file in files.items() if "_target_" in file}
-    return [name for name, found in classes.items() if found.takes == kind]
-
-
-def sizes_of(cfg: DictConfig) -> dict[str, Any]:
-    """The numbers that a model may be as large as: the model's own and the head's knobs, by key."""
-    knobs = {str(key): value for key, value in cfg.items() if key not in COMMON}
-    return {f"model.{key}": value for key, value in cfg.model.items()} | knobs
-
-
-def trial_size(latent: object) -> int:
-    """How many words, numbers or pixels the data of a trial have: a square, as images are, and no fewer than latent dimensions."""
-    return max(8, isqrt(whole("model.latent", latent, 1, 2 * MOST_SIZE) - 1) + 1) ** 2
-
-
-def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs: int) -> None:
-    """InputError for parts that contradict each other: a KL floor that nothing asks for, a procedure that cannot treat the head, or
-    that would not get to the end of its first phase."""
-    from uncollapse.trainer import promised_floor
-
-    floor = promised_floor(model)
-    if floor and getattr(objective, "final_weight", 1.0) == 0:
-        raise InputError(
-            f"objective.weight=0: head={head} promises a KL of at least {floor:.3g} nats, which means nothing where the KL has no "
-            "weight; give a weight above 0, or head=ae"
-        )
-    if hasattr(procedure, "check"):
-        procedure.check(model, head)
-    if getattr(procedure, "pretrain_epochs", 0) >= epochs:
-        raise InputError(
-            f"pretrain_epochs={procedure.pretrain_epochs:g}: with trainer.epochs={epochs} nothing would follow the autoencoder; "
-            f"allowed is pretrain_epochs < {epochs}"
-        )
-
-
-def normalises_over_batch(model: Any) -> bool:
-    from uncollapse.posteriors.moments import Moments
-
-    return any(isinstance(m, Moments) for m in model.modules())
-
-
-def require_two(data: Any) -> None:
-    """InputError for a split of one example: mi, the shuffled gap and every error compare examples, and batch norm needs two."""
-    for split in ("train", "valid", "test"):
-        if data.size(split) < 2:
-            raise InputError(
-                f"data.{split}: {data.size(split)} example; metrics compare examples, so at least 2 are needed"
-            )
-
-
-def pick_device(name: object) -> Any:
-    """auto, cpu or cuda as a torch.device. InputError when it is unknown or not there."""
-    import torch
-
-    if str(name).lower() in ("gpu", "nvidia"):
-        raise InputError(f"device={name}: did you mean cuda? allowed are auto, cpu, cuda")
-    one_of("device", name, ("auto", "cpu", "cuda"))
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise InputError("device=cuda: no CUDA device is there; allowed on this machine are auto, cpu")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
+    return run.status == DONE
 
 
 # ---------------------------------------------------------------- 3. the folder
@@ -279,38 +133,31 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
 
     A full disk or an interrupt is no failure of the run: the folder stays resumable.
     """
-    folder = request.folder
+    run = request.run
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, "run"):
-            if not (folder / "config.yaml").exists():
-                parts.data.save(folder)
-                text = f"# {request.command}\n{OmegaConf.to_yaml(OmegaConf.create(request.config))}"
-                write_atomic(folder / "config.yaml", text.encode())
-            set_aside(folder / "failed")
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with run.lock():
+            if not run.exists:
+                parts.data.save(run.folder)
+                config = OmegaConf.to_yaml(OmegaConf.create(request.config))
+                run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
+            run.set_aside(FAILED)
             yield
     except InputError:
         raise
     except OSError as error:
-        where = error.filename or folder
+        where = error.filename or run.folder
         raise InputError(
             f"{where}: cannot write there ({error.strerror}); what is on disk is whole: make room and give the same command to go on"
         ) from error
     except Exception as error:
         if interrupted():
             raise
-        text = "".join(traceback.format_exception(error))
+        found = "".join(traceback.format_exception(error))
         if isinstance(error, FloatingPointError):
-            text += f"{error}\n"
-        write_atomic(folder / "failed", text.encode())
+            found += f"{error}\n"
+        run.write(FAILED, data=found.encode())
         raise
-
-
-def set_aside(path: Path) -> None:
-    """Rename a file to the first free `name.1`, `name.2` ...: a retry keeps the old traceback."""
-    if path.exists():
-        number = next(n for n in range(1, 10_000) if not path.with_name(f"{path.name}.{n}").exists())
-        path.rename(path.with_name(f"{path.name}.{number}"))
 
 
 # ---------------------------------------------------------------- 4. the work
@@ -321,7 +168,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     from uncollapse.console import Console
     from uncollapse.data.profile import lines, warnings
     from uncollapse.phases import findings_after, warnings_before
-    from uncollapse.runs.rows import Record, read_rows
+    from uncollapse.runs.rows import Record, rows_of
     from uncollapse.trainer import Trainer
 
     start, code = time.perf_counter(), provenance()
@@ -329,8 +176,8 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     if parts.log.wandb:
         from uncollapse.mirror import WandbMirror
 
-        mirrors.append(WandbMirror(parts.log, request.config, request.folder, request.name))
-    record = Record(request.folder / "metrics.jsonl", [m.row for m in mirrors])
+        mirrors.append(WandbMirror(parts.log, request.config, request.run, request.name))
+    record = Record(request.run.path(ROWS), [m.row for m in mirrors])
     try:
         with Console(request.name) as console:
             facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
@@ -344,7 +191,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
                 parts.data,
                 parts.objective,
                 parts.procedure,
-                request.folder,
+                request.run,
                 record,
                 cfg.seed,
                 console,
@@ -356,14 +203,16 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             except FloatingPointError as error:
                 raise FloatingPointError(f"step {trainer.progress.step + 1}, head={request.head}: {error}") from error
             steps, seconds, best = progress.step, progress.seconds, progress.best_step
-            trained = [row for row in read_rows(record.path) if row["split"] == "train" and row["kl"] is not None]
+            trained = [row for row in rows_of(request.run).rows if row["split"] == "train" and row["kl"] is not None]
             unfinished = findings_after(trainer.parts(), trainer.length, steps, request.config, trained)
             for note in unfinished:
                 console.say(f"[{request.name}] warning: {note}")
             final_weight = trainer.last_weight()
             tested = trainer.test()
         summary = {
-            "status": "done",
+            "status": DONE,
+            "schema": SCHEMA,
+            "identity": identity(request.config),
             **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
             **told(tested.best),
             "train_mode": told(tested.training_mode),

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from uncollapse.data.batches import near_equal
 from uncollapse.data.corpus import Corpus, make_batch, sentences
-from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality
 from uncollapse.models.text_vae import LONGEST
+from uncollapse.runs.layout import DONE, SAMPLES, SAMPLES_KNOWN, Run, runs_in
 from uncollapse.subject import Subject, encoded_means, opened, stored
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
@@ -52,7 +52,7 @@ class View:
 def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     """Write every view of one run, and return the numbers about its samples. InputError for a model that generates nothing."""
     if not hasattr(subject.model, "generate"):
-        raise InputError(f"{subject.folder}: samples are for text and images; this model's outputs are neither")
+        raise InputError(f"{subject.run.folder}: samples are for text and images; this model's outputs are neither")
     subject = replace(subject, limits=limits(subject, unknown))
     with evaluating(subject.model, train=False):
         drawn = (
@@ -67,13 +67,13 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
             "neighbours": neighbours(subject, split),
             "traversal": traversal(subject, split),
         }
-    folder = folder_of(subject, unknown)
+    folder = SAMPLES if unknown else SAMPLES_KNOWN
     for name, view in views.items():
         if view.rows:
-            save(view, folder, name)
+            save(view, subject.run, folder, name)
     if drawn is None:
         return {}
-    write_atomic(folder / "drawn.txt", lines(subject.data.texts(drawn)))
+    subject.run.write(folder, "drawn.txt", data=lines(subject.data.texts(drawn)))
     exact = subject.data.exact_log_prob
     baseline = None if exact else language_model(subject)
     held_out = first(subject.data.corpora["test"], DRAWN)
@@ -93,24 +93,25 @@ def limits(subject: Subject, unknown: bool) -> dict[str, Any]:
     return {"longest": LONGEST if data.level.name == "word" else min(max(LONGEST, longest), MOST), "unknown": unknown}
 
 
-def folder_of(subject: Subject, unknown: bool) -> Path:
-    """Where views go."""
-    folder = subject.folder / ("samples" if unknown else "samples-no-unknown")
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
     """log p [N] of sentences to the first finished head=lm run of the study that has the same data; None, and told, where there is none."""
-    data = stored(subject.folder).data
-    for folder in sorted(subject.folder.parents[2].glob("lm/*/seed=*")):
-        if (folder / "done").exists() and stored(folder).data == data:
-            lm = opened(folder, {OmegaConf.to_yaml(data): subject.data}, subject.say)
+    data = stored(subject.run).data
+    for run in runs_in(subject.run.study, "lm"):
+        if run.status == DONE and is_on(run, data):
+            lm = opened(run, {OmegaConf.to_yaml(data): subject.data}, subject.say)
             return lambda corpus: log_prob(lm, corpus)
-    if (study := subject.folder.parents[3]) not in TOLD:  # once, not for each of its runs
+    if (study := subject.run.study) not in TOLD:  # once, not for each of its runs
         TOLD.add(study)
         subject.say("no finished run of head=lm on these data in the study: no sample_lm_ppl")
     return None
+
+
+def is_on(run: Run, data: Any) -> bool:
+    """Whether a run has these data; not one whose config is damaged."""
+    try:
+        return stored(run).data == data
+    except InputError:
+        return False
 
 
 def log_prob(lm: Subject, corpus: Corpus) -> np.ndarray:
@@ -252,13 +253,13 @@ def items(subject: Subject, generated: Any) -> list[Item]:
 # ---------------------------------------------------------------- files
 
 
-def save(view: View, folder: Path, name: str) -> None:
+def save(view: View, run: Run, folder: str, name: str) -> None:
     """Text as name.txt, images as name.png."""
     if isinstance(view.rows[0][1][0], str):
         table = [("", *view.columns), *((row, *texts) for row, texts in view.rows)]
-        write_atomic(folder / f"{name}.txt", lines("\t".join(map(str, row)) for row in table))
+        run.write(folder, f"{name}.txt", data=lines("\t".join(map(str, row)) for row in table))
     else:
-        write_atomic(folder / f"{name}.png", png([images for _, images in view.rows]))
+        run.write(folder, f"{name}.png", data=png([images for _, images in view.rows]))
 
 
 def lines(texts: Iterable[str]) -> bytes:

@@ -1,30 +1,30 @@
 """One finished run, opened to be looked at: its best weights, its data, and how its codes are found."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from uncollapse.building import prepare
 from uncollapse.config import SECTIONS, SLOTS
 from uncollapse.data.batches import near_equal
 from uncollapse.data.files import CACHE
-from uncollapse.errors import MOST_SEED, InputError, whole
+from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.procedures import inference
-from uncollapse.run import prepare
 from uncollapse.runs.checkpoint import load_model
-from uncollapse.yaml_files import read_config
+from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
+from uncollapse.runs.reading import read_config
+from uncollapse.runs.results import read_object
 
 
 @dataclass(frozen=True)
 class Subject:
     """One finished run, ready to be looked at."""
 
-    folder: Path
+    run: Run
     model: Any
     data: Any
     encode: Callable[..., Any]  # (batch, generator) -> Posterior
@@ -35,56 +35,45 @@ class Subject:
         """These examples on the model's device."""
         return self.data.batch(split, examples).to(next(self.model.parameters()).device)
 
-    def results(self, name: str, suffix: str = ".json") -> Path:
-        return self.folder / "evaluations" / f"{name}{suffix}"
 
-
-def opened(folder: Path, loaded: dict[str, Any], say: Callable[[str], None]) -> Subject:
+def opened(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Subject:
     """The best weights of a run and its data. InputError when either is gone or does not fit the run's config."""
-    weights = folder / "model.safetensors"
+    weights = run.path(WEIGHTS)
     if not weights.exists():
         raise InputError(
-            f"{folder}: no model.safetensors in it, so there is nothing to evaluate; train the run again in another study"
+            f"{run.folder}: no {WEIGHTS} in it, so there is nothing to evaluate; train the run again in another study"
         )
-    cfg = stored(folder)
+    cfg = stored(run)
     cfg.threads, cfg.device = 1, "auto"
     if cfg.data.keys() & {"cache", "own_cache"}:  # a run may come from anybody, and name any folder to write to
         cfg.data.own_cache = CACHE
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data
-    check_same_data(folder / "data.json", parts.data.facts())
+    check_same_data(run, parts.data.facts())
     load_model(weights, parts.model)
     model = parts.model.eval()
-    return Subject(folder, model, parts.data, inference(parts.procedure, model), say)
+    return Subject(run, model, parts.data, inference(parts.procedure, model), say)
 
 
-def stored(folder: Path) -> DictConfig:
+def stored(run: Run) -> DictConfig:
     """The config that a run was made with. InputError unless it holds all that a run is built from, and text for a head."""
-    content = read_config(folder)
+    content, path = read_config(run), run.path(CONFIG)
     for key in (*SLOTS, *SECTIONS):
         if not isinstance(content.get(key), dict):
-            raise InputError(f"{folder / 'config.yaml'}: damaged (no section {key})")
+            raise InputError(f"{path}: damaged (no section {key})")
     for key, value in content.items():
         if isinstance(value, dict | list) and key not in (*SLOTS, *SECTIONS, "overrides"):
-            raise InputError(f"{folder / 'config.yaml'}: damaged ({key} is no key of a run)")
-    whole(f"{folder / 'config.yaml'}: seed", content.get("seed"), 0, MOST_SEED)
-    return OmegaConf.create({**content, "head": str(content.get("head")), "overrides": {}})
+            raise InputError(f"{path}: damaged ({key} is no key of a run)")
+    return OmegaConf.create({**content, "overrides": {}})
 
 
-def check_same_data(path: Path, facts: dict) -> None:
+def check_same_data(run: Run, facts: dict) -> None:
     """InputError when the sizes that the run wrote down are no longer those of its data."""
-    then = read_json(path) if path.exists() else {}
+    then = read_object(run, DATA) if run.holds(DATA) else {}
     for key, size in facts.items():
         if isinstance(size, int) and then.get(key, size) != size:
-            raise InputError(f"{path.parent}: its data have changed since training ({key}: {then[key]} -> {size})")
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged ({error}); move it away") from error
+            raise InputError(f"{run.folder}: its data have changed since training ({key}: {then[key]} -> {size})")
 
 
 def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ from uncollapse.models import Model
 from uncollapse.phases import Length, Phase, Phased
 from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
-from uncollapse.runs.checkpoint import load_model, load_state, save_model, save_state
+from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
+from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record
 from uncollapse.schedules import at, weight_phases
 
@@ -108,14 +108,14 @@ class Tested:
 
 @dataclass
 class Trainer:
-    """Train `model` on `data`; `folder` receives the checkpoint and `record` the rows. `watch` is told of every step and row."""
+    """Train `model` on `data`; `run` receives the checkpoint and `record` the rows. `watch` is told of every step and row."""
 
     cfg: TrainerConfig
     model: Model
     data: Any
     objective: Any
     procedure: Any
-    folder: Path
+    run: Run
     record: Record
     seed: int
     watch: Any
@@ -155,10 +155,11 @@ class Trainer:
 
     def fit(self) -> Progress:
         """Train to the end, from the checkpoint if there is one; a resumed run equals an uninterrupted one bit for bit."""
-        if (self.folder / "state.pt").exists():
+        if self.run.holds(STATE):
             self.restore()
         else:
-            self.record.resume(-1)
+            if note := self.record.resume(-1):
+                self.watch.warn(note)
             torch.manual_seed(self.seed)
             self.look()
         for batch in self.batches():
@@ -210,7 +211,7 @@ class Trainer:
 
         The last weights are those that training would go on with: after a reload of the best ones, these.
         """
-        last, path = None, self.folder / "model.safetensors"
+        last, path = None, self.run.path(WEIGHTS)
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         load_model(path, self.model)
         if not all(torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()):
@@ -258,12 +259,12 @@ class Trainer:
             self.procedure, "settled", True
         ):  # kept for want of better ones: any later evaluation beats them
             p.best_step, p.best_weight = p.step, self.weight()
-            save_model(self.folder / "model.safetensors", self.model)
+            save_model(self.run.path(WEIGHTS), self.model)
             return
         if nelbo < p.best:
             p.best, p.best_step, p.bad = nelbo, p.step, 0
             p.best_weight = self.weight()
-            save_model(self.folder / "model.safetensors", self.model)
+            save_model(self.run.path(WEIGHTS), self.model)
         else:
             p.bad += 1
             p.stopped = cfg.patience is not None and p.bad >= cfg.patience
@@ -286,7 +287,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] *= cfg.decay_factor
         if cfg.decay_reload:
-            load_model(self.folder / "model.safetensors", self.model)
+            load_model(self.run.path(WEIGHTS), self.model)
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()
             p.to_beat = nelbo
@@ -301,12 +302,13 @@ class Trainer:
             "procedure": state_of(self.procedure).state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            "rows": self.record.count,
         }
-        save_state(self.folder / "state.pt", state)
+        save_state(self.run.path(STATE), state)
 
     def restore(self) -> None:
         """Take up the checkpoint in the folder. InputError when it is damaged or of another model."""
-        path = self.folder / "state.pt"
+        path = self.run.path(STATE)
         state = load_state(path)
         try:
             self.model.load_state_dict(state["model"])
@@ -326,8 +328,8 @@ class Trainer:
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"])
         self.evaluated = (self.progress.step, self.progress.seconds)
-        self.record.resume(self.progress.step)
-        self.watch.resumed(self.progress.step)
+        load_tensors(self.run.path(WEIGHTS))  # damaged ones are found now, not when training is over
+        self.watch.resumed(self.progress.step, self.record.resume(self.progress.step, state.get("rows")))
 
 
 def state_of(part: Any) -> torch.nn.Module:

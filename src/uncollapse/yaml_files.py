@@ -120,23 +120,6 @@ def check_plain(found: Any) -> None:
         raise ValueError(f"a value of the type {type(found).__name__}")
 
 
-# ---------------------------------------------------------------- what a run folder says of itself
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.yaml of a run folder, which may come from anybody. InputError unless it is a mapping of text keys, all resolved."""
-    path = folder / "config.yaml"
-    found = read_yaml(path)
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise InputError(f"{path}: damaged (not a config of a run)")
-    used = {
-        key: value for key, value in found.items() if key != "overrides"
-    }  # words as typed, of which nothing is built
-    if where := interpolation(used, ""):
-        raise InputError(f"{path}: {where} holds ${{...}}, and a run's config holds none; train.py did not write it")
-    return found
-
-
 def interpolation(found: Any, where: str) -> str | None:
     """The place of the first text, or key, that OmegaConf would resolve."""
     if isinstance(found, str):

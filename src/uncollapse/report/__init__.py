@@ -13,18 +13,17 @@ HELP = "Figures, tables and one page from a study (results/<study>) or a single 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 and the summary on the terminal, or 2 and one sentence saying what to mend."""
     from uncollapse.errors import InputError
-
-    from .folders import ReportError, run_folders
+    from uncollapse.runs.layout import WHERE, run_folders
 
     parser = Parser(prog="report.py", description=HELP)
-    parser.add_argument("folder", help="results/<study>, or one run: results/<study>/runs/<head>/<overrides>/seed=<n>")
+    parser.add_argument("folder", help=f"results/<study>, or one run: {WHERE}")
     folder = Path(parser.parse_args(argv).folder)
     try:
         run_folders(folder.resolve())  # before pandas and matplotlib are imported
         from .page import write_report
 
         page, summary = write_report(folder)
-    except (ReportError, InputError) as error:
+    except InputError as error:
         return refuse(str(error))
     except OSError as error:
         where = error.filename or folder

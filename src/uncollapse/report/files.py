@@ -8,8 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 
 from uncollapse.disk import locked, write_atomic, write_together
-
-from .folders import ReportError
+from uncollapse.errors import InputError
 
 MARK = '<meta name="generator" content="uncollapse report">'  # in every page
 OWNER = ".uncollapse"  # in every folder of ours, and never rewritten
@@ -23,11 +22,11 @@ OURS = re.compile(
 
 @contextmanager
 def claimed(report: Path) -> Iterator[None]:
-    """Make the folder, or take one of ours, and keep other reports out. ReportError otherwise."""
+    """Make the folder, or take one of ours, and keep other reports out. InputError otherwise."""
     if report.exists() and not report.is_dir():
-        raise ReportError(f"{report} is in the way: it is not a folder.")
+        raise InputError(f"{report} is in the way: it is not a folder.")
     if report.is_dir() and not is_ours(report):
-        raise ReportError(
+        raise InputError(
             f"{report} is not a report of ours (no {OWNER} and no index.html with our mark); move it away."
         )
     report.mkdir(exist_ok=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from uncollapse.runs.layout import CONFIG, is_run
+
 from .figures import Shown, draw_all
 from .files import MARK, claimed, put, template
-from .folders import is_run
 from .notes import cut_note, weights_note
 from .results import Study, read_study
 from .samples import Sampled, all_samples
@@ -17,7 +18,7 @@ from .style import FORMATS
 from .tables import Table, all_tables, bound_text, uneven_text, written
 
 TERMINAL = ("group", "n", "nll", "nll_ess", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
-SHORTENED = "Paths are shortened to … here: config.yaml in a run's folder begins with its command as typed."
+SHORTENED = f"Paths are shortened to … here: {CONFIG} in a run's folder begins with its command as typed."
 MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and runs without an end, that a page lists
 
 

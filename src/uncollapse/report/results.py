@@ -8,8 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from .folders import ReportError, is_run, run_folders
-from .runs import METRICS, ROW_KEYS, SLOTS, read_run
+from uncollapse.errors import InputError
+from uncollapse.runs.layout import CONFIG, ROWS, is_run
+from uncollapse.runs.study import read_runs
+
+from .runs import METRICS, ROW_KEYS, SLOTS, flat
 from .stats import by_group, plain_of
 from .text import distinct, shown, shown_override
 
@@ -34,14 +37,15 @@ def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study or from a single run folder."""
     folder = Path(folder).resolve()
     notes: list[str] = []
-    found = [read_run(path, folder, notes) for path in run_folders(folder)]
-    records = without_twins([record for record in found if record], notes)
+    found = read_runs(folder, notes)
+    notes += [f"{saved.name}: {note}" for saved in found for note in saved.notes]
+    records = without_twins([flat(saved) for saved in found], notes)
     if not records:
-        raise ReportError(f"no run in {folder} has a readable config.yaml.")
+        raise InputError(f"no run in {folder} has a readable {CONFIG}.")
     name_overrides(records)
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
     if not rows:
-        raise ReportError(no_rows_message(folder, records))
+        raise InputError(no_rows_message(folder, records))
     runs, common = add_groups(pd.DataFrame(records).rename_axis("run").reset_index())
     name = runs["study"].iloc[0] if is_run(folder) else shown(folder.name)
     return Study(folder, name, runs, tidy_rows(rows, runs), common, [shown(note, MOST_NOTE) for note in notes])
@@ -70,7 +74,7 @@ def name_overrides(records: list[dict[str, Any]]) -> None:
 def no_rows_message(folder: Path, records: list[dict[str, Any]]) -> str:
     failed = [record for record in records if record["status"] == "failed"]
     last = f"; one failure says: {failed[-1]['message']}" if failed else ""
-    return f"no evaluation yet in {folder} ({len(records)} runs, {len(failed)} failed: no row in metrics.jsonl){last}."
+    return f"no evaluation yet in {folder} ({len(records)} runs, {len(failed)} failed: no row in {ROWS}){last}."
 
 
 # ---- groups -------------------------------------------------------------------------------------------------------

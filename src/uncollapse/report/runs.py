@@ -1,18 +1,15 @@
-"""One run folder on disk -> one flat record with its rows. Reads, never writes; survives files cut off in writing.
+"""One run -> one flat record with its rows.
 
-Text is made fit to be shown here, for every table, figure and page; only `path` is as on disk.
+Text is made fit to be shown here, for every table, figure and page; only `saved` is as on disk.
 """
 
-import json
-import re
-from collections.abc import Iterator
-from pathlib import Path
+import math
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from uncollapse.runs.identity import identity
-from uncollapse.yaml_files import read_config
+from uncollapse.runs.reading import Saved, override_list
 
 from .text import shown, shown_command, shown_folder, shown_keys
 
@@ -42,43 +39,43 @@ SAMPLED = (  # and with --metrics samples
 CHANGED = ", with changes that no commit holds"
 UNKNOWN = "no commit known (installed outside a checkout)"
 ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
-COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
 
 
-def read_run(path: Path, study: Path, notes: list[str]) -> dict[str, Any] | None:
-    """One run as a flat record plus its `rows`; None (and a note) where the config cannot be read."""
-    name = shown_folder(path.relative_to(study).as_posix() if path != study else path.name)
-    try:
-        config = read_config(path)
-        text = (path / "config.yaml").read_text(encoding="utf-8")
-        head, seed = str(config["head"]), int(config["seed"])
-    except (OSError, TypeError, KeyError, ValueError) as error:
-        notes.append(f"{name}: left out, its config.yaml cannot be read ({type(error).__name__}).")
-        return None
-    rows = read_rows(path / "metrics.jsonl", name, notes)
-    status = status_of(path)
+def flat(saved: Saved) -> dict[str, Any]:
+    """One run as a flat record plus its `rows`, text fit to be shown."""
+    config, name = saved.config, shown_folder(saved.name)
+    rows = [cut(row) for row in saved.rows]
     return {
-        "path": path,
+        "saved": saved,
         "folder": name,
-        "identity": identity(config),
-        "head": shown(head),
-        "label": shown(config.get("label") or head, MOST_LABEL),
-        "seed": seed,
+        "identity": saved.identity,
+        "head": shown(config["head"]),
+        "label": shown(config.get("label") or config["head"], MOST_LABEL),
+        "seed": config["seed"],
         "study": shown(config.get("study", "")),
-        "override_list": override_list(config, path.parent.name),
-        "status": status,
-        "message": shown(failure(path), MOST_MESSAGE) if status == "failed" else "",
-        "command": shown_command(command(text, config, path)),
+        "override_list": override_list(config, PurePath(saved.name).parent.name),
+        "status": saved.status,
+        "message": shown(saved.failure, MOST_MESSAGE),
+        "command": shown_command(saved.command),
         "step": max((row["step"] for row in rows), default=0),
         "latent": number((config.get("model") or {}).get("latent")),
         "tau": number(config.get("tau")),
         "slots": {slot: config[slot] for slot in SLOTS if slot in config},
         "one_sided": one_sided(config, rows),
         "knobs": {key: value for key, value in config.items() if type(value) in (int, float) and key not in NO_KNOBS},
-        **data_facts(read_json(path / "data.json", name, notes)),
-        **finals(read_json(path / "summary.json", name, notes), rows, done=status == "done"),
+        **data_facts(saved.data),
+        **finals(saved.summary, rows, done=saved.status == "done"),
         "rows": rows,
     }
+
+
+def cut(row: dict[str, Any]) -> dict[str, Any]:
+    """What reports use of a row: what only test figures show is kept on test only, since it is most bytes."""
+    kept = {key: row.get(key) for key in ROW_KEYS} | {key: number(row.get(key)) for key in METRICS}
+    if row["split"] == "test":
+        kept |= {key: row.get(key) for key in (*TESTED, "moments", "collapse", "weights")}
+    kept["kl_per_dim"] = np.array(row.get("kl_per_dim") or [], dtype=float)
+    return kept
 
 
 def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
@@ -86,81 +83,6 @@ def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
     objective = config.get("objective")
     free = isinstance(objective, dict) and objective.get("weight") in (0, 0.0)
     return free or (bool(rows) and all(row["kl"] == 0 for row in rows))
-
-
-def status_of(path: Path) -> str:
-    """done wins over failed: a run that failed once may have been resumed to its end."""
-    return next((status for status in ("done", "failed") if (path / status).exists()), "unfinished")
-
-
-def failure(path: Path) -> str:
-    lines = (path / "failed").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "no message"
-
-
-def command(text: str, config: dict[str, Any], path: Path) -> str:
-    """The command that made the run: the comment on line 1, or one rebuilt from the folder."""
-    first = text.split("\n", 1)[0]
-    if first.startswith("#"):
-        return first.lstrip("# ").strip()
-    others = override_list(config, path.parent.name)
-    parts = [f"head={config['head']}", *others, f"seed={config['seed']}", f"study={config.get('study', 'scratch')}"]
-    return " ".join(["python train.py", *parts])
-
-
-def read_rows(path: Path, name: str, notes: list[str]) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl as written; torn lines are skipped and noted, non-finite numbers are None."""
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    torn: list[int] = []
-    odd: list[str] = []
-    latest: dict[tuple[Any, ...], dict[str, Any]] = {}  # a resumed run may repeat an evaluation: the later one counts
-    for i, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        row = parse_row(line, odd)
-        if row is None:
-            torn.append(i)
-        else:
-            latest[row["step"], row["split"], row["mode"]] = row
-    notes.extend(torn_notes(torn, len(lines), name))
-    if odd:
-        notes.append(f"{name}: {len(odd)} numbers in metrics.jsonl are not finite ({odd[0]}); they count as missing.")
-    return list(latest.values())
-
-
-def parse_row(line: bytes, odd: list[str]) -> dict[str, Any] | None:
-    """One row, cut to what reports use: what only test figures show is kept on test only, since it is most bytes."""
-    try:
-        row = json.loads(line, parse_constant=odd.append)
-        kept = {key: row.get(key) for key in ROW_KEYS}
-        kept["step"] = int(row["step"])
-        if row["split"] == "test":
-            kept |= {key: row.get(key) for key in (*TESTED, "moments", "collapse", "weights")}
-        kept["kl_per_dim"] = np.array(row.get("kl_per_dim") or [], dtype=float)
-        return kept if row["mode"] else None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def torn_notes(torn: list[int], last: int, name: str) -> Iterator[str]:
-    middle = [i for i in torn if i < last]
-    if middle:
-        yield f"{name}: {len(middle)} unreadable line(s) in metrics.jsonl skipped (first: line {middle[0]})."
-    if last in torn:  # the file does not end in a newline: the writer was stopped
-        yield f"{name}: the last line of metrics.jsonl is torn (the run was stopped while writing); skipped."
-
-
-def read_json(path: Path, name: str, notes: list[str]) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_bytes(), parse_constant=lambda _: None)
-        return content if isinstance(content, dict) else {}
-    except (ValueError, RecursionError):
-        notes.append(f"{name}: {path.name} is unreadable and was ignored.")
-        return {}
 
 
 def data_facts(data: dict[str, Any]) -> dict[str, Any]:
@@ -240,7 +162,12 @@ def last_test(rows: list[dict[str, Any]], mode: str) -> dict[str, Any]:
 
 
 def number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else np.nan
+    """A finite number as a float, NaN for whatever else a file may hold there."""
+    try:
+        found = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.nan
+    return found if math.isfinite(found) else math.nan
 
 
 def facts_text(facts: dict[str, Any]) -> str:
@@ -252,11 +179,3 @@ def fact_text(value: Any) -> str:
     if isinstance(value, dict):
         return f"({facts_text(value)})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def override_list(config: dict[str, Any], folder: str) -> list[str]:
-    """["tau=0.3", "trainer.epochs=2"] from the config, or from the folder's name where the config does not say."""
-    stated = config.get("overrides")
-    if isinstance(stated, dict):
-        return [f"{key}={value}" for key, value in stated.items()]
-    return [] if folder == "default" else COMMA.split(folder)

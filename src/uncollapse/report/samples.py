@@ -1,6 +1,6 @@
 """What runs wrote or drew (`scripts/evaluate.py --metrics samples`), for the page: one finished run of each group."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
@@ -35,22 +35,23 @@ def all_samples(runs: pd.DataFrame) -> list[tuple[str, list[Sampled]]]:
     """(group, its views) of each group's first finished run that has some."""
     found: list[tuple[str, list[Sampled]]] = []
     for _, group in by_group(finished(runs)):
-        for path, name, seed in zip(group["path"], group["group"], group["seed"], strict=True):
-            views = [view for stem in VIEWS for view in read_view(path / "samples", stem, len(found))]
+        for saved, name, seed in zip(group["saved"], group["group"], group["seed"], strict=True):
+            files = saved.views()
+            views = [view for stem in VIEWS for view in read_view(files, stem, len(found))]
             if views:
                 found.append((f"{name}, seed {seed}", views))
                 break
     return found
 
 
-def read_view(folder: Path, stem: str, number: int) -> list[Sampled]:
+def read_view(files: Mapping[str, bytes], stem: str, number: int) -> list[Sampled]:
     """A list of one, or none where the run has no such view."""
     title = stem.capitalize()
-    text, picture = folder / f"{stem}.txt", folder / f"{stem}.png"
-    if text.is_file():
-        lines = text.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")[:MOST_LINES]
+    text, picture = files.get(f"{stem}.txt"), files.get(f"{stem}.png")
+    if text:
+        lines = text.decode("utf-8", errors="replace").rstrip("\n").split("\n")[:MOST_LINES]
         cells = [[visible(cell[:MOST_TEXT]) for cell in line.split("\t")] for line in lines]
         return [Sampled(title, VIEWS[stem], cells)]
-    if picture.is_file():
-        return [Sampled(title, VIEWS[stem], [], f"samples/{number}-{stem}.png", picture.read_bytes())]
+    if picture:
+        return [Sampled(title, VIEWS[stem], [], f"samples/{number}-{stem}.png", picture)]
     return []

@@ -1,45 +1,103 @@
-"""Weights and the state to resume from, as files that are either complete or not there."""
+"""Weights and the state to resume from, each with a digest of what it holds, which is checked on loading.
 
+Files of version 0.1 have no digest; they load as they are.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
 
-def save_model(path: Path, model: Any) -> None:
-    """All weights and buffers as safetensors."""
+DIGEST = "digest"
+HINT = "a disk or a copy has changed it; put the file back, or move the run's folder away to train it anew"
+
+
+def digest(value: Any) -> str:
+    """Of nested tensors, numbers and text: what they are, not how a file holds them."""
+    found = hashlib.sha256()
+    for part in parts(value):
+        found.update(part)
+    return found.hexdigest()
+
+
+def parts(value: Any) -> Iterator[bytes]:
+    """The bytes that a value is told by, in an order that is its own."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield f"tensor {value.dtype} {tuple(value.shape)}".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=repr):
+            yield f"key {key!r}".encode()
+            yield from parts(value[key])
+    elif isinstance(value, list | tuple):
+        yield f"list {len(value)}".encode()
+        for item in value:
+            yield from parts(item)
+    else:
+        yield repr(value).encode()
+
+
+# ---------------------------------------------------------------- weights
+
+
+def save_model(path: Path, model: Any) -> str:
+    """All weights and buffers as safetensors; their digest."""
     from safetensors.torch import save
 
-    write_atomic(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    found = digest(tensors)
+    write_atomic(path, save(tensors, metadata={DIGEST: found}))
+    return found
 
 
 def load_model(path: Path, model: Any) -> None:
     """InputError when the file is damaged or belongs to another model."""
-    from safetensors import SafetensorError
+    tensors = load_tensors(path)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: not the weights of this run's model ({first_line(error)})") from error
+
+
+def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
+    """Tensors by name. InputError when the file is damaged: cut, or with another digest than it states."""
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        model.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise InputError(
-            f"{path}: not the weights of this run's model, or damaged ({str(error).splitlines()[0]})"
-        ) from error
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            stated = (file.metadata() or {}).get(DIGEST)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged or no weights ({first_line(error)}); {HINT}") from error
+    if stated is not None and stated != digest(tensors):
+        raise InputError(f"{path}: damaged (its digest is not that of the weights in it); {HINT}")
+    return tensors
+
+
+# ---------------------------------------------------------------- the state
 
 
 def save_state(path: Path, state: dict) -> None:
     """Tensors, numbers and strings only, so that loading runs no code."""
-    import io
-
     import torch
 
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({**state, DIGEST: digest(state)}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
 def load_state(path: Path) -> dict:
-    """InputError when the file is truncated or not a checkpoint."""
+    """InputError when the file is damaged or not a checkpoint."""
     import torch
 
     try:
@@ -47,8 +105,18 @@ def load_state(path: Path) -> dict:
     except Exception as error:  # torch raises half a dozen types, among them bare RuntimeError and EOFError
         raise InputError(
             f"{path}: truncated or damaged, so the run cannot be resumed; move its folder away to start anew "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'unexpected end'})"
+            f"({type(error).__name__}: {first_line(error)})"
         ) from error
     if not isinstance(state, dict) or "step" not in state:
         raise InputError(f"{path}: not a checkpoint of a run; move its folder away to start anew")
+    stated = state.pop(DIGEST, None)
+    if stated is not None and stated != digest(state):
+        raise InputError(
+            f"{path}: damaged (its digest is not that of the state in it), so the run cannot be resumed; "
+            "put the file back, or move its folder away to start anew"
+        )
     return state
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

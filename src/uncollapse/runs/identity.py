@@ -1,7 +1,6 @@
-"""When two runs are the same: when their resolved configs are equal, however they were typed.
+"""When two runs are the same: when their resolved configs are equal, however they were typed and wherever data lie.
 
-`identity` is a digest by which a report knows one run from another; `changes` lists what differs; and
-`twin` finds the folder of a study that holds a run under another name.
+`identity` is a digest by which one run is known from another; `changes` lists what differs.
 """
 
 import hashlib
@@ -9,21 +8,40 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
-from uncollapse.errors import InputError
-from uncollapse.yaml_files import read_config
+from uncollapse.data import LOCATIONS
 
 # where rows and tokens go, and which words made the config, say nothing about what a run is
 UNCOMPARED = ("log", "results", "study", "overrides", "data.cache")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-def identity(config: Mapping[str, Any]) -> str:
-    """A digest of a resolved config, without what says nothing about the run."""
-    text = json.dumps(normal(config), sort_keys=True, default=str)
+def identity(config: Mapping[str, Any], content: str | None = None) -> str:
+    """A digest of a resolved config, without what says nothing about the run.
+
+    `content` is the fingerprint of the data's files; with it, or else with their last names, a run is the same wherever they lie.
+    """
+    text = json.dumps(normal(portable(config, content)), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def portable(config: Mapping[str, Any], content: str | None) -> dict[str, Any]:
+    """A config with `content`, or the last part of each path, in place of where its data lie."""
+    places = locations(config)
+    if not places:
+        return dict(config)
+    data = {key: value for key, value in config["data"].items() if f"data.{key}" not in places}
+    names = {key: PurePath(value).name for key, value in places.items()}
+    return {**config, "data": data, "files": content or names}
+
+
+def locations(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of a config that say where data lie, and what they say. (data.train may be a size, too.)"""
+    data = config.get("data")
+    found = {f"data.{key}": value for key, value in data.items()} if isinstance(data, Mapping) else {}
+    return {key: found[key] for key in LOCATIONS if isinstance(found.get(key), str)}
 
 
 def normal(value: Any, where: str = "") -> Any:
@@ -69,15 +87,3 @@ def completed(saved: Any, base: Any) -> Any:
         return dict(saved)
     filled = {key: completed(value, base.get(key)) for key, value in saved.items()}
     return {**{key: value for key, value in base.items() if key not in saved}, **filled}
-
-
-def twin(folder: Path, config: Mapping[str, Any], base: Mapping[str, Any]) -> Path | None:
-    """The folder of the same study, head and seed that holds this very run under another name."""
-    for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/config.yaml")):
-        try:
-            saved = read_config(path.parent)
-        except (InputError, OSError):
-            continue
-        if not changes(saved, config, base):
-            return path.parent
-    return None

@@ -1,15 +1,25 @@
-"""The only writer of rows: metrics.jsonl, one JSON object per evaluation and split, and whoever mirrors it."""
+"""metrics.jsonl, one JSON object per evaluation and split: its one writer, and its reader."""
 
 import json
 import math
 import os
+import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uncollapse.disk import write_atomic
+from uncollapse.data import SPLITS
+from uncollapse.disk import set_aside, write_atomic
+from uncollapse.runs.layout import ROWS, Run, read_bytes
 
 Mirror = Callable[[dict], None]
+MODES = ("train", "eval")
+MOST_STEP = 2**53  # a larger one is no count
+SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{308}")  # where a number may be none that a float holds
+
+
+# ---------------------------------------------------------------- writing
 
 
 class Record:
@@ -17,13 +27,30 @@ class Record:
 
     def __init__(self, path: Path, mirrors: list[Mirror]):
         self.path, self.mirrors = path, mirrors
+        self.count = 0  # rows on disk but for those of the test split
 
-    def resume(self, step: int) -> None:
-        """Keep the rows up to `step`; later ones, test rows and a torn last line are about to be written again."""
-        rows = [row for row in read_rows(self.path) if row["step"] <= step and row.get("split") != "test"]
-        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        for row in rows:
+    def resume(self, step: int, expected: int | None = None) -> str | None:
+        """Keep the rows up to `step`; later ones, test rows and a torn last line are about to be written again.
+
+        A checkpoint says how many rows are `expected`. Where some are missing the old file is kept beside the new one;
+        the sentence that says so.
+        """
+        found = read_rows(self.path)
+        if step < 0:  # there is no checkpoint: only the first look may lie there, from before a kill
+            expected = len([row for row in found.rows if row["step"] > 0])
+        kept = [row for row in found.rows if row["step"] <= step and row["split"] != "test"]
+        missing = len(found.lost) if expected is None else expected - len(kept)
+        note = None
+        if missing > 0 and os.path.lexists(self.path):
+            aside = set_aside(self.path)
+            note = f"{missing} row{'s' * (missing > 1)} of {ROWS} before step {step} cannot be read; the old file is {aside.name}"
+        elif missing > 0:
+            note = f"{missing} row{'s' * (missing > 1)} before step {step} are missing: there is no {ROWS}"
+        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self.count = len(kept)
+        for row in kept:
             self.mirror(row)
+        return note
 
     def write(self, row: dict) -> None:
         row = plain(row)
@@ -31,29 +58,12 @@ class Record:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        self.count += row["split"] != "test"
         self.mirror(row)
 
     def mirror(self, row: dict) -> None:
         for mirror in self.mirrors:
             mirror(row)
-
-
-def read_rows(path: Path) -> list[dict]:
-    """The rows of a metrics file."""
-    return [row for row in whole_lines(path) if isinstance(row, dict) and "step" in row]
-
-
-def whole_lines(path: Path) -> list[Any]:
-    """What a file of JSON lines holds, nothing if it is not there; a line that is not whole is passed over."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
 
 
 def plain(value: Any) -> Any:
@@ -63,3 +73,111 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The sound rows of a file in its order; the numbers of lines that are no rows; how many numbers are not finite.
+
+    `torn`: the file ends within a line, as a writer leaves it that was stopped.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    torn: bool = False
+    odd: int = 0
+
+    def notes(self) -> list[str]:
+        """What is wrong, in sentences."""
+        found = []
+        if self.lost:
+            found.append(f"{len(self.lost)} unreadable line(s) in {ROWS} skipped (first: line {self.lost[0]})")
+        if self.torn:
+            found.append(f"the last line of {ROWS} is torn (the run was stopped while writing); skipped")
+        if self.odd:
+            found.append(f"{self.odd} numbers in {ROWS} are not finite; they count as missing")
+        return found
+
+
+def read_rows(path: Path) -> Rows:
+    """The rows of a metrics file; none where it is not there. InputError where it cannot be read at all."""
+    return parse_rows(read_bytes(path)) if os.path.lexists(path) else Rows()
+
+
+def rows_of(run: Run) -> Rows:
+    """The rows of a run."""
+    return read_rows(run.path(ROWS))
+
+
+def parse_rows(content: bytes) -> Rows:
+    """Rows from lines of JSON. A row that a resumed run has repeated counts once, as written last."""
+    latest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    lost, odd = [], 0
+    lines = content.split(b"\n")
+    torn = False
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        row, count = parse_row(line)
+        odd += count
+        if row is not None:
+            latest[row["step"], row["split"], row["mode"], row.get("weights") == "last"] = row
+        elif number == len(lines):
+            torn = True
+        else:
+            lost.append(number)
+    return Rows(list(latest.values()), lost, torn, odd)
+
+
+def parse_row(line: bytes) -> tuple[dict[str, Any] | None, int]:
+    """One row, and how many of its numbers are not finite; None for what is no row."""
+    row, odd = parse_json(line)
+    return (row, odd) if isinstance(row, dict) and is_row(row) else (None, 0)
+
+
+def is_row(row: dict[str, Any]) -> bool:
+    """Whether an object says where it belongs, and its KL per dimension, if any, is a list of numbers."""
+    step, dimensions = row.get("step"), row.get("kl_per_dim") or []
+    return (
+        type(step) is int
+        and 0 <= step < MOST_STEP
+        and row.get("split") in SPLITS
+        and row.get("mode") in MODES
+        and isinstance(dimensions, list)
+        and all(value is None or type(value) in (int, float) for value in dimensions)
+    )
+
+
+def parse_json(content: bytes) -> tuple[Any, int]:
+    """What a JSON text holds, with null for each number that no float holds, and how many these are; None for no JSON."""
+    try:
+        found = json.loads(content)
+        return finite(found) if SUSPECT.search(content) else (found, 0)
+    except (ValueError, RecursionError):
+        return None, 0
+
+
+def finite(value: Any) -> tuple[Any, int]:
+    """Nested values with null for each number that no float holds, and how many these are."""
+    if isinstance(value, dict):
+        pairs = {key: finite(item) for key, item in value.items()}
+        return {key: item for key, (item, _) in pairs.items()}, sum(odd for _, odd in pairs.values())
+    if isinstance(value, list):
+        items = [finite(item) for item in value]
+        return [item for item, _ in items], sum(odd for _, odd in items)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, 1
+    if type(value) is int and value.bit_length() > 1023:  # more than a float can be
+        return None, 1
+    return value, 0
+
+
+def whole_lines(path: Path) -> list[Any]:
+    """What a file of JSON lines holds, nothing if it is not there; a line that is not whole is passed over."""
+    if not os.path.lexists(path):
+        return []
+    found = (parse_json(line)[0] for line in read_bytes(path).split(b"\n") if line.strip())
+    return [value for value in found if value is not None]

@@ -1,0 +1,171 @@
+"""A run's folder, results/<study>/runs/<head>/<overrides>/seed=<n>/: its files by name, its status, its lock.
+
+Nothing heavy is imported here, so that a wrong folder is refused at once.
+"""
+
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uncollapse.disk import locked, set_aside, within, write_atomic
+from uncollapse.errors import InputError
+
+SCHEMA = 1  # of a run folder and of a pack: raised when an older version would misread it
+WHERE = "results/<study>/runs/<head>/<overrides>/seed=<n>"
+MOST_BYTES = 256 * 2**20  # of a text file that is read at once
+
+CONFIG, DATA, VOCABULARY = "config.yaml", "data.json", "vocabulary.txt"
+ROWS, SUMMARY = "metrics.jsonl", "summary.json"
+WEIGHTS, STATE = "model.safetensors", "state.pt"
+DONE, FAILED = "done", "failed"
+EVALUATIONS, UNLABELLED = "evaluations", "unlabelled"
+SAMPLES, SAMPLES_KNOWN = "samples", "samples-no-unknown"  # the second without unknown words
+WANDB = "wandb_id"
+TRACES = (ROWS, SUMMARY, WEIGHTS, STATE, DONE)  # what only a run leaves behind
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. Asking for a path raises InputError where a link leads out of the folder."""
+
+    folder: Path
+
+    def path(self, *names: str) -> Path:
+        return within(self.folder, *names)
+
+    def has(self, *names: str) -> bool:
+        """Whether there is such a file, in the folder itself."""
+        try:
+            return self.path(*names).is_file()
+        except (InputError, OSError):
+            return False
+
+    def read(self, *names: str) -> bytes:
+        """What a file holds. InputError, in one sentence, where it cannot be read."""
+        return read_bytes(self.path(*names))
+
+    def write(self, *names: str, data: bytes) -> None:
+        """Put a file there, complete or not at all."""
+        path = self.path(*names)
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, data)
+
+    def set_aside(self, name: str) -> Path | None:
+        """Rename a file to `name.1`, `name.2` ...; None where there is none."""
+        path = self.folder / name
+        return set_aside(path) if os.path.lexists(path) else None
+
+    def holds(self, name: str) -> bool:
+        """Whether there is anything of that name, be it no file."""
+        return os.path.lexists(self.folder / name)
+
+    @property
+    def study(self) -> Path:
+        """results/<study>, for a folder that lies where runs do."""
+        return self.folder.parents[3]
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here: its config is written before its first step."""
+        return self.holds(CONFIG)
+
+    @property
+    def status(self) -> str:
+        """done wins over failed: a run that failed once may have been resumed to its end."""
+        return next((name for name in (DONE, FAILED) if self.has(name)), "unfinished")
+
+    def lock(self, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Keep other processes out. InputError where one is at work."""
+        return locked(self.folder, "run", shared=shared)
+
+    def require_config(self) -> None:
+        """InputError where files of a run lie without its config: training would write over them."""
+        if not self.exists and (left := [name for name in TRACES if self.holds(name)]):
+            raise InputError(
+                f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so which run it is cannot be told; "
+                f"put {CONFIG} back or move the folder away. Nothing was changed"
+            )
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """What a file holds. InputError, in one sentence, where it is no file, too large or unreadable."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise InputError(f"{path}: not a file")
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(content) > most:
+        raise InputError(f"{path}: larger than {most:,} bytes, which no such file is")
+    return content
+
+
+# ---------------------------------------------------------------- where runs lie
+
+
+def run_at(results: str, study: str, head: str, overrides: Mapping[str, Any], seed: int) -> Run:
+    """The run of a study with this head, these overrides and this seed."""
+    return Run(Path(results) / study / run_name(head, overrides, seed))
+
+
+def run_name(head: str, overrides: Mapping[str, Any], seed: int) -> str:
+    """A run's path from its study: runs/<head>/<overrides>/seed=<n>."""
+    return f"runs/{head}/{folder_name(overrides)}/seed={seed}"
+
+
+def title(head: str, overrides: Mapping[str, Any], seed: int) -> str:
+    """A run's name on the terminal: head, overrides and seed, apart by spaces."""
+    return " ".join([head, *(f"{key}={value}" for key, value in overrides.items()), f"seed={seed}"])
+
+
+def command(head: str, seed: int, words: Iterable[str]) -> str:
+    """The words that make this one run again, wherever results lie."""
+    others = [word for word in words if not word.startswith(("head=", "seed=", "results="))]
+    return shlex.join(["python", "train.py", f"head={head}", *others, f"seed={seed}"])
+
+
+def folder_name(overrides: Mapping[str, Any]) -> str:
+    """The overrides as one folder name, or "default"; what paths dislike becomes `-`, and then a digest keeps names apart."""
+    name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
+    safe = re.sub(r"[^\w.,=+-]+", "-", name)
+    if safe != name or len(safe.encode()) > 200:  # a file system takes 255 bytes
+        safe = f"{safe.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return safe
+
+
+def is_run(folder: Path) -> bool:
+    return os.path.lexists(folder / CONFIG)
+
+
+def runs_in(study: Path, head: str = "*", seed: object = "*") -> list[Run]:
+    """The runs that were begun in a study, or those of one head or seed, by name."""
+    found = (study / "runs").glob(f"{head}/*/seed={seed}")
+    return [Run(folder) for folder in sorted(found) if is_run(folder)]
+
+
+def run_folders(folder: Path) -> list[Run]:
+    """The runs of a study, or the one whose folder it is. InputError where there is none."""
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}.")
+    if is_run(folder):
+        return [Run(folder)]
+    if found := runs_in(folder):
+        return found
+    raise InputError(not_a_study(folder))
+
+
+def not_a_study(folder: Path) -> str:
+    """Says what was looked for, and which folder was perhaps meant."""
+    near = [folder.parent] if folder.name == "runs" else sorted(path.parent for path in folder.glob("*/runs"))
+    hint = f"; perhaps you mean {', '.join(map(str, near[:3]))}" if near else ""
+    return (
+        f"{folder} is not a study: no "
+        f"runs/<head>/<overrides>/seed=<n>/{CONFIG} in it, no pack, and no {CONFIG} of a single run{hint}."
+    )

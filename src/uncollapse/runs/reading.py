@@ -1,0 +1,152 @@
+"""The one reader of runs: everything a run says of itself, checked, or one sentence why it cannot be read.
+
+Only the config must be sound. What else is damaged counts as missing, and `notes` says so.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uncollapse.errors import MOST_SEED, InputError, whole
+from uncollapse.runs.identity import identity
+from uncollapse.runs.layout import CONFIG, DATA, FAILED, SAMPLES, SUMMARY, Run, read_bytes
+from uncollapse.runs.results import joined, read_object, read_results, read_summary
+from uncollapse.runs.rows import Rows, rows_of
+from uncollapse.yaml_files import interpolation, read_yaml
+
+PARTS = ("posterior", "objective", "procedure", "decoder", "data", "model", "trainer", "log", "overrides")
+VIEWS = ("prior", "reconstructions", "interpolations", "neighbours", "responses", "traversal")  # stems in samples/
+COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
+MOST_VIEW = 16 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run as its folder or a pack holds it. `name` is its path from the study; `summary` has all results joined.
+
+    `views` reads the samples that a report shows, by file name. `run` is None for a packed run.
+    """
+
+    name: str
+    status: str
+    config: dict[str, Any]
+    command: str
+    data: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
+    views: Callable[[], Mapping[str, bytes]] = dict
+    run: Run | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self) -> str:
+        """By which one run is known from another, wherever its data lie."""
+        return identity(self.config, self.data.get("content"))
+
+
+def read_run(run: Run, study: Path) -> Saved:
+    """What a run folder says. InputError where its config cannot be read, so that nobody can tell which run it is."""
+    config = read_config(run)
+    status = run.status
+    notes: list[str] = []
+    data = optional(lambda: read_object(run, DATA), run, DATA, notes)
+    summary = optional(lambda: read_summary(run), run, SUMMARY, notes)
+    results, damaged = read_results(run, summary)
+    notes += damaged
+    rows: Rows = Rows()
+    try:
+        rows = rows_of(run)
+        notes += rows.notes()
+    except InputError as error:
+        notes.append(str(error))
+    if (stated := summary.get("identity")) not in (None, identity(config)):
+        notes.append(f"{CONFIG} is not the one that the run was made with (its digest was {stated})")
+    return Saved(
+        run.folder.relative_to(study).as_posix() if run.folder != study else run.folder.name,
+        status,
+        config,
+        command_of(run, config),
+        data,
+        rows.rows,
+        joined(summary, results),
+        failure(run) if status == FAILED else "",
+        lambda: views(run),
+        run,
+        notes,
+    )
+
+
+def optional(read: Callable[[], dict[str, Any]], run: Run, name: str, notes: list[str]) -> dict[str, Any]:
+    """What `read` finds; nothing, and a note, where the file is damaged; nothing where there is none."""
+    if not run.holds(name):
+        return {}
+    try:
+        return read()
+    except InputError as error:
+        notes.append(str(error))
+        return {}
+
+
+def read_config(run: Run) -> dict[str, Any]:
+    """config.yaml of a run, which may come from anybody. InputError unless it is what training writes: plain values,
+    sections that are mappings, a head, a seed, and nothing left to resolve."""
+    path = run.path(CONFIG)
+    try:
+        found = read_yaml(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise InputError(f"{path}: damaged (not a config of a run)")
+    # words as typed, of which nothing is built
+    used = {key: value for key, value in found.items() if key != "overrides"}
+    if where := interpolation(used, ""):
+        raise InputError(f"{path}: {where} holds ${{...}}, and a run's config holds none; train.py did not write it")
+    for key in PARTS:
+        if key in found and not isinstance(found[key], dict):
+            raise InputError(f"{path}: damaged ({key} is no section)")
+    if not isinstance(found.get("head"), str | int | float) or not str(found["head"]):
+        raise InputError(f"{path}: damaged (no head)")
+    whole(f"{path}: seed", found.get("seed"), 0, MOST_SEED)
+    return {**found, "head": str(found["head"])}
+
+
+def command_of(run: Run, config: Mapping[str, Any]) -> str:
+    """The command that made a run: the comment on line 1, or one rebuilt from its config and folder."""
+    first = run.read(CONFIG).decode("utf-8", errors="replace").split("\n", 1)[0]
+    if first.startswith("#"):
+        return first.lstrip("# ").strip()
+    others = override_list(config, run.folder.parent.name)
+    words = [f"head={config['head']}", *others, f"seed={config['seed']}", f"study={config.get('study', 'scratch')}"]
+    return " ".join(["python train.py", *words])
+
+
+def override_list(config: Mapping[str, Any], folder: str) -> list[str]:
+    """["tau=0.3", "trainer.epochs=2"] from the config, or from the folder's name where the config does not say."""
+    stated = config.get("overrides")
+    if isinstance(stated, dict):
+        return [f"{key}={value}" for key, value in stated.items()]
+    return [] if folder == "default" else COMMA.split(folder)
+
+
+def failure(run: Run) -> str:
+    """The last line of the traceback."""
+    try:
+        lines = run.read(FAILED).decode("utf-8", errors="replace").strip().splitlines()
+    except InputError as error:
+        return str(error)
+    return lines[-1].strip() if lines else "no message"
+
+
+def views(run: Run) -> dict[str, bytes]:
+    """The samples of a run that a report shows, by file name; those that cannot be read are left out."""
+    found = {}
+    for name in (f"{stem}.{suffix}" for stem in VIEWS for suffix in ("txt", "png")):
+        if run.has(SAMPLES, name):
+            try:
+                found[name] = read_bytes(run.path(SAMPLES, name), MOST_VIEW)
+            except InputError:
+                continue
+    return found

@@ -1,0 +1,121 @@
+"""What evaluations of a finished run found: one file each in `evaluations/`, all of them in its summary too.
+
+A result that is in one of the two places counts, and the next evaluation puts it into the other, so that a kill between
+the two writes loses nothing. The file is believed where they differ.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from uncollapse.disk import set_aside
+from uncollapse.errors import InputError
+from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
+from uncollapse.runs.rows import parse_json, plain
+
+JOINED = "evaluations"  # the key in the summary
+OWN = ("nll", "oracle_gap", "probe", "sample_", "response_")  # how summary keys begin that no training writes
+NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
+
+
+def read_object(run: Run, *names: str) -> dict[str, Any]:
+    """The JSON object in a file of a run. InputError where there is none."""
+    path = run.path(*names)
+    found, _ = parse_json(run.read(*names))
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: damaged (no JSON object); move it away")
+    return found
+
+
+def read_summary(run: Run) -> dict[str, Any]:
+    """What training and earlier evaluations found. InputError where it is damaged or of a newer version."""
+    summary = read_object(run, SUMMARY)
+    schema = summary.get("schema", 1)
+    if type(schema) is not int or schema > SCHEMA:
+        raise InputError(
+            f"{run.path(SUMMARY)}: written by a newer version (schema {schema}; this one reads {SCHEMA}); update uncollapse"
+        )
+    return summary
+
+
+def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Every result by name, from its file or, where that is gone or damaged, from the summary; and what is damaged."""
+    stated = summary.get(JOINED)
+    results = {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
+    damaged = []
+    for name in names(run):
+        try:
+            results[name] = read_object(run, EVALUATIONS, f"{name}.json")
+        except InputError as error:
+            damaged.append(str(error))
+    return dict(sorted(results.items())), damaged
+
+
+def names(run: Run) -> list[str]:
+    """Results that have a file."""
+    try:
+        return sorted(path.stem for path in run.path(EVALUATIONS).glob("*.json"))
+    except (InputError, OSError):
+        return []
+
+
+def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """A summary with all results under `evaluations`, and those of test at the top too, where training wrote nothing.
+
+    Of several nll the one from most examples, then most codes, stands at the top; of several probes the one with most labels.
+    """
+    trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != JOINED}
+    if not results:
+        return trained
+    # what was drawn without <unk> is no description of the model
+    test = [result for name, result in results.items() if name.startswith("test-") and not name.endswith(NO_UNKNOWN)]
+    test.sort(key=lambda r: [count(r.get(key)) for key in ("nll_examples", "nll_samples", "probe_labels")])
+    found = {key: value for result in test for key, value in result.items()}
+    return {**found, **trained, JOINED: dict(results)}
+
+
+def count(value: Any) -> float:
+    return value if type(value) in (int, float) else 0
+
+
+def write_result(run: Run, name: str, result: dict[str, Any]) -> None:
+    """Put one result into its file; `repair` joins it."""
+    run.write(EVALUATIONS, f"{name}.json", data=text(plain(result)))
+
+
+def repair(run: Run) -> None:
+    """Make the files and the summary say the same. InputError where the summary cannot be read."""
+    summary = read_summary(run)
+    results, _ = read_results(run, summary)
+    for name, result in results.items():
+        if differs(run, name, result):
+            path = run.path(EVALUATIONS) / f"{name}.json"
+            if os.path.lexists(path):  # damaged: kept for whoever wants to look
+                set_aside(path)
+            write_result(run, name, result)
+    found = joined(summary, results)
+    if found != summary:
+        run.write(SUMMARY, data=text(found))
+
+
+def differs(run: Run, name: str, result: dict[str, Any]) -> bool:
+    """Whether a result's file is missing or damaged."""
+    try:
+        return read_object(run, EVALUATIONS, f"{name}.json") != result
+    except InputError:
+        return True
+
+
+def is_repaired(run: Run) -> bool:
+    """Whether the files and the summary say the same already."""
+    try:
+        summary = read_summary(run)
+        results, damaged = read_results(run, summary)
+        return not damaged and {*names(run)} == {*results} and joined(summary, results) == summary
+    except InputError:
+        return False
+
+
+def text(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
