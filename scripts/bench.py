@@ -389,7 +389,7 @@ def costs_to_best(study: Path) -> dict[str, dict]:
         run = (json.dumps(others, sort_keys=True), summary["seed"])
         found.setdefault(name, {})[run] = (best, summary["seconds"])
     if not found:
-        raise SystemExit(f"{study}: no finished runs")
+        raise InputError(f"{study}: no finished runs")
 
     def over_plain(runs: dict[tuple, tuple[float, float]], which: int) -> float | None:
         plain = {run: seconds[which] for run, seconds in found.get("plain", {}).items()}
@@ -924,6 +924,8 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         names = [check_head(name) for name in (asked.heads or "").split(",") if name]
+        if asked.study is not None:
+            costs_to_best(asked.study)  # refused now, not after an hour
     except InputError as error:
         parser.error(str(error))
     parts: dict[str, Callable[..., dict]] = {**PARTS, "heads": partial(head_costs, names=names, study=asked.study)}

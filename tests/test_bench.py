@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT
 from conftest import SMALL as SHORT
 
+from uncollapse.errors import InputError
+
 SMALL = [*SHORT, "trainer.epochs=3"]  # longer than ae_pretrain's first phase
 
 
@@ -47,10 +49,12 @@ def write_run(study: Path, head: str, seed: int, rows: dict[int, float], best: i
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     folder = study / "runs" / head / name / f"seed={seed}"
     folder.mkdir(parents=True)
-    lines = [{"step": step, "split": "valid", "seconds": seconds} for step, seconds in rows.items()]
+    lines = [{"step": step, "split": "valid", "mode": "eval", "seconds": seconds} for step, seconds in rows.items()]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     summary = {"head": head, "seed": seed, "overrides": overrides, "best_step": best, "seconds": max(rows.values())}
     (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "config.yaml").write_text(json.dumps({"head": head, "seed": seed}))
+    (folder / "done").touch()
 
 
 def test_the_time_to_the_best_weights_is_paired_with_plain_by_seed(bench: ModuleType, tmp_path: Path) -> None:
@@ -69,5 +73,5 @@ def test_the_time_to_the_best_weights_is_paired_with_plain_by_seed(bench: Module
         "runs": 3,
     }
     assert found["bn_mu"]["ratio"] is None
-    with pytest.raises(SystemExit, match="no finished runs"):
+    with pytest.raises(InputError, match="no folder"):
         bench.costs_to_best(tmp_path / "nothing")

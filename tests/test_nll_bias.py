@@ -23,6 +23,7 @@ from uncollapse.report.notes import few_samples, tilted
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import every_run, paired, summary
+from uncollapse.runs.layout import Run
 
 # ---------------------------------------------------------------- the estimate
 
@@ -210,7 +211,7 @@ def test_rows_on_disk_are_json(folder: Path):
 
 def test_the_weights_of_a_group_are_those_of_before(folder: Path):
     """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
-    subject = evaluate.opened(folder, {}, print)
+    subject = evaluate.opened(Run(folder), {}, print)
     group = np.arange(4)
     found = evaluate.weighted(subject, Settings(("nll",), samples=50), 3, group)
     with torch.no_grad():

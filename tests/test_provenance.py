@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, folder_of, run_here
 
-from uncollapse import provenance as module
+from uncollapse.runs import provenance as module
 
 NOTHING = {"commit": None, "tree_changed": None}
 SAY = "import json; from uncollapse.runs.provenance import provenance; print(json.dumps(provenance()))"
@@ -29,9 +29,9 @@ def git(folder: Path, *words: str) -> str:
 
 def put_package(folder: Path) -> None:
     """The two files of the package that a provenance needs."""
-    folder.mkdir(parents=True)
-    for name in ("__init__.py", "provenance.py"):
-        shutil.copy(ROOT / "src/uncollapse" / name, folder)
+    (folder / "runs").mkdir(parents=True)
+    for name in ("__init__.py", "runs/__init__.py", "runs/provenance.py"):
+        shutil.copy(ROOT / "src/uncollapse" / name, folder / name)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from conftest import composed, folder_of, run_here
 from uncollapse.config import PLACES, SLOTS, build, heads, located, targets, typed
 from uncollapse.errors import InputError
 from uncollapse.evaluate import main as evaluate
+from uncollapse.runs.layout import Run
 from uncollapse.subject import opened, stored
 
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
@@ -119,7 +120,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture) -> str:
     """The one sentence with which evaluating a run is refused, having built and written nothing."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(InputError):
-        opened(folder, {}, print)
+        opened(Run(folder), {}, print)
     assert evaluate([str(folder)]) == 2
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not Path(PWNED).exists()
@@ -173,7 +174,7 @@ def test_slots_are_checked_wherever_their_config_comes_from(
 
 
 def test_an_untouched_run_is_opened(run_folder: Path) -> None:
-    assert stored(run_folder).head == "plain" and opened(run_folder, {}, print).model
+    assert stored(Run(run_folder)).head == "plain" and opened(Run(run_folder), {}, print).model
 
 
 @pytest.mark.parametrize("head", heads())

@@ -191,9 +191,11 @@ def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
 
 def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
     from uncollapse.mirror import stable_id
+    from uncollapse.runs.layout import Run
 
     (tmp_path / "wandb_id").write_text("\n")
-    assert stable_id(tmp_path) == stable_id(tmp_path) == (tmp_path / "wandb_id").read_text() != ""
+    run = Run(tmp_path)
+    assert stable_id(run) == stable_id(run) == (tmp_path / "wandb_id").read_text() != ""
 
 
 def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -> None:

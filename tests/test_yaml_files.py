@@ -12,7 +12,9 @@ from uncollapse.config import CONF
 from uncollapse.errors import InputError
 from uncollapse.evaluate import main as evaluate
 from uncollapse.report import main as report
-from uncollapse.yaml_files import read_config, read_yaml
+from uncollapse.runs.layout import Run
+from uncollapse.runs.reading import read_config
+from uncollapse.yaml_files import read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -93,14 +95,14 @@ def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
 def test_the_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
     with pytest.raises(InputError, match=r"a run's config holds none"):
-        read_config(tmp_path)
+        read_config(Run(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["- 1", "1", "", "1: 2"])
 def test_the_config_of_a_run_is_a_mapping(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
     with pytest.raises(InputError, match="not a config of a run"):
-        read_config(tmp_path)
+        read_config(Run(tmp_path))
 
 
 def test_a_bomb_in_a_run_folder_holds_nobody(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

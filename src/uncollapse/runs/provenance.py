@@ -18,7 +18,7 @@ def provenance() -> dict[str, str | bool | None]:
     Cached: what counts is the code that this process loaded, not what the tree is like later.
     """
     unknown: dict[str, str | bool | None] = {"commit": None, "tree_changed": None}
-    home = Path(__file__).resolve().with_name("__init__.py")
+    home = Path(__file__).resolve().parents[1] / "__init__.py"
     try:
         root = Path(os.fsdecode(git(home.parent, "rev-parse", "--show-toplevel")).rstrip("\n"))
         if root.resolve() != home.parents[2]:  # installed inside a checkout of something else

@@ -1,7 +1,8 @@
 """What evaluations of a finished run found: one file each in `evaluations/`, all of them in its summary too.
 
-A result that is in one of the two places counts, and the next evaluation puts it into the other, so that a kill between
-the two writes loses nothing. The file is believed where they differ.
+The files are what counts, and the next evaluation brings the summary to them, so that a kill between the two writes loses
+nothing and a file that is removed is computed again. The summary's copy stands in for a damaged file, and for all of them
+where there is no such folder.
 """
 
 import json
@@ -40,16 +41,20 @@ def read_summary(run: Run) -> dict[str, Any]:
 
 
 def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Every result by name, from its file or, where that is gone or damaged, from the summary; and what is damaged."""
+    """Every result by name, from its file or from the summary; and which files are damaged, in sentences."""
     stated = summary.get(JOINED)
-    results = {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
-    damaged = []
+    copies = {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
+    if not run.holds(EVALUATIONS):
+        return copies, []
+    results, damaged = {}, []
     for name in names(run):
         try:
             results[name] = read_object(run, EVALUATIONS, f"{name}.json")
         except InputError as error:
             damaged.append(str(error))
-    return dict(sorted(results.items())), damaged
+            if name in copies:
+                results[name] = copies[name]
+    return results, damaged
 
 
 def names(run: Run) -> list[str]:
