@@ -16,7 +16,7 @@ import numpy as np
 from uncollapse.data.blocks import Lines, Rows, Source, find_part
 from uncollapse.data.cache import cache_key, ensure, fetch, is_there, store
 from uncollapse.data.corpus import Corpus, sentences
-from uncollapse.data.digests import file_digest, hub_source
+from uncollapse.data.digests import file_digest, fingerprint, hub_source
 from uncollapse.data.formats import ENDINGS, FORMATS, recognise
 from uncollapse.data.hub import at_most, hub_parts, prepare_command, rows_of
 from uncollapse.data.levels import Words, level_of
@@ -96,6 +96,7 @@ class TextConfig:
             classes={name: tuple(meta["classes"])} if labels else {},
             level=level,
             profiles=profiles,
+            content=fingerprint(source),
         )
         check_known(data.facts())
         return data
