@@ -476,7 +476,28 @@ def test_labels_left_open_are_as_the_manifest_says(tmp_path):
         (folder / "manifest.json").write_text(json.dumps({"labels": says}))
         assert bool(read(folder, labels=None).labels) is says
         assert read(folder, labels=True).labels
-    (folder / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        "null",
+        "{}",
+        "[" * 100_000,
+        "\xff",
+        *(f'{{"labels": {x}}}' for x in ["5", "null", "[]", "{}"]),
+    ],
+)
+def test_a_damaged_manifest_is_one_sentence(tmp_path, content):
+    folder = labelled(tmp_path / "text")
+    (folder / "manifest.json").write_bytes(content.encode("latin-1"))
+    assert refused(folder, labels=None).startswith(f"{folder}/manifest.json: cannot be read; say data.labels=true or ")
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
     assert refused(folder, labels=None).startswith(f"{folder}/manifest.json: cannot be read; say data.labels=true or ")
 
 

@@ -226,8 +226,13 @@ class TextConfig:
             return self.labels
         manifest = expanded(self.dir) / MANIFEST
         try:
-            return bool(json.loads(manifest.read_text(encoding="utf-8"))["labels"]) if manifest.exists() else None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not manifest.exists():
+                return None
+            says = json.loads(manifest.read_text(encoding="utf-8"))["labels"]
+            if not isinstance(says, bool):
+                raise TypeError("its `labels` is neither true nor false")
+            return says
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{manifest}: cannot be read; say data.labels=true or data.labels=false ({error})"
             ) from error
