@@ -241,3 +241,9 @@ def test_locations_are_keys_of_data() -> None:
     configs = (TextConfig, DialogueConfig, MnistConfig, OmniglotConfig, DigitsConfig, GrammarConfig, GaussianConfig)
     keys = {f"data.{field.name}" for config in configs for field in fields(config)}
     assert set(LOCATIONS) <= keys
+
+
+def test_the_report_does_not_tell_it() -> None:
+    from uncollapse.report.runs import data_facts
+
+    assert data_facts({"vocab": 3, "content": "0123456789abcdef"})["data"] == "vocab 3"
