@@ -25,7 +25,7 @@ ARRAYS = ("tokens", "offsets", "chars", "bytes")
 
 
 def cache_key(source: Mapping[str, Any], shaping: Mapping[str, Any]) -> str:
-    """A name that changes with the source and with whatever shapes the tokens, and with nothing else."""
+    """A name that changes with the source and with what shapes the tokens, and with nothing else."""
     return json_digest([FORMAT, source, shaping])[:24]
 
 
@@ -48,7 +48,7 @@ def ensure(folder: Path, make: Callable[[], None]) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a lock beside a cache folder: the jobs of a sweep wait for the first of them to tokenise."""
+    """Hold a lock beside a cache folder: the jobs of a sweep wait for the first to tokenise."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
@@ -63,7 +63,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def store(folder: Path, sources: dict, shape: Shape) -> None:
-    """Write a cache folder under a temporary name, sync it and move it into place: a reader never sees half of one."""
+    """Write a cache folder under a temporary name, sync it and move it into place.
+
+    A reader never sees half of one.
+    """
     scratch = folder.with_name(f".new-{folder.name}")
     remove(scratch)  # what a killed process has left; the lock is ours
     scratch.mkdir()
@@ -99,7 +102,7 @@ def encoded(meta: Mapping[str, Any]) -> bytes:
 
 
 def fetch(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]:
-    """The corpora of a cache folder and class numbers by split (none: empty), memory-mapped, and what was stored with them.
+    """The corpora and class numbers by split (none: empty), memory-mapped, and what describes them.
 
     InputError unless every file is as it was written.
     """

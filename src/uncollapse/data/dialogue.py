@@ -75,7 +75,7 @@ class Turns:
 
     @property
     def digest(self) -> str:
-        """Of what was read, packed or not, from files or from the hub; a missing text is an empty one."""
+        """Of what was read, packed or not, from files or the hub; a missing text is an empty one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -248,7 +248,7 @@ class TextConfig:
         return {"content": content, "labels": labelled, "tokenizer": digest}
 
     def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:
-        """The files' digests and formats and the columns of tables; of a hub set what identifies it, and the choice."""
+        """Digests and formats of files, and columns of tables; what identifies a hub set, and the choice."""
         if not files:
             return {**hub_source(str(self.hub), self.revision), **self.choice()}
         found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
