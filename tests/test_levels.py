@@ -230,12 +230,11 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     )
 
 
-def test_the_vocabulary_file_has_an_entry_a_line(tmp_path):
+def test_the_vocabulary_file_has_an_entry_a_line():
     corpus = Corpus(np.array([4, 5, 6]), np.array([0, 3]))
     odd = (*SPECIALS, "\n", "\t", "\u2028", "\x1b[2J", " ", "é", "\x85")
-    TextData(dict.fromkeys(SPLITS, corpus), odd, 2, level=Characters()).save(tmp_path)
-    lines = (tmp_path / "vocabulary.txt").read_text().splitlines()
-    assert lines == [*SPECIALS, "\\n", "\\t", "\\u2028", "\\x1b[2J", " ", "é", "\\x85"]
+    listing = TextData(dict.fromkeys(SPLITS, corpus), odd, 2, level=Characters()).listing()
+    assert listing.splitlines() == [*SPECIALS, "\\n", "\\t", "\\u2028", "\\x1b[2J", " ", "é", "\\x85"]
     assert visible("👩‍👩‍👧 é") == "👩‍👩‍👧 é"
 
 

@@ -27,7 +27,20 @@ from uncollapse.entry import interrupted
 from uncollapse.errors import InputError
 from uncollapse.overrides import changing
 from uncollapse.runs.identity import changes, identity
-from uncollapse.runs.layout import CONFIG, DONE, FAILED, ROWS, SCHEMA, SUMMARY, Run, command, run_at, title
+from uncollapse.runs.layout import (
+    CONFIG,
+    DATA,
+    DONE,
+    FAILED,
+    ROWS,
+    SCHEMA,
+    SUMMARY,
+    VOCABULARY,
+    Run,
+    command,
+    run_at,
+    title,
+)
 from uncollapse.runs.provenance import provenance, versions
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import text
@@ -138,7 +151,9 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
         run.folder.mkdir(parents=True, exist_ok=True)
         with run.lock():
             if not run.exists:
-                parts.data.save(run.folder)
+                if listing := parts.data.listing():
+                    run.write(VOCABULARY, data=listing.encode())
+                run.write(DATA, data=text(parts.data.facts()))
                 config = OmegaConf.to_yaml(OmegaConf.create(request.config))
                 run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
             run.set_aside(FAILED)

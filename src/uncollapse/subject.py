@@ -69,11 +69,12 @@ def stored(run: Run) -> DictConfig:
 
 
 def check_same_data(run: Run, facts: dict) -> None:
-    """InputError when the sizes that the run wrote down are no longer those of its data."""
+    """InputError when sizes or the fingerprint that the run wrote down are no longer those of its data."""
     then = read_object(run, DATA) if run.holds(DATA) else {}
-    for key, size in facts.items():
-        if isinstance(size, int) and then.get(key, size) != size:
-            raise InputError(f"{run.folder}: its data have changed since training ({key}: {then[key]} -> {size})")
+    for key, fact in facts.items():
+        known = isinstance(fact, int) or (key == "content" and fact is not None)
+        if known and then.get(key) not in (None, fact):
+            raise InputError(f"{run.folder}: its data have changed since training ({key}: {then[key]} -> {fact})")
 
 
 def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:

@@ -1,9 +1,7 @@
 """Binary images as the trainer sees them, how grey ones become binary, and the built-in digits."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,11 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from uncollapse.data.batches import epoch_batches
+from uncollapse.data.digests import array_digest, fingerprint
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError, one_of, whole
 
 BINARISE = ("dynamic", "fixed")
+
+Part = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class ImageData:
     entropy: None = None
     log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
     best_accuracy: Callable[[str], dict[str, float]] | None = None
+    content: str | None = None  # a fingerprint of the set before it was split and cut
 
     def __post_init__(self) -> None:
         self.drawn: dict[str, tuple[int, np.ndarray]] = {}
@@ -102,16 +103,27 @@ class ImageData:
             "classes": {name: len(np.unique(values)) for name, values in self.labels.get("train", {}).items()},
             "entropy": None,
             "oracle_nll": None,
+            "content": self.content,
         }
 
-    def save(self, folder: Path) -> None:
-        """Write data.json into a run folder."""
-        write_atomic(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
+    def listing(self) -> str | None:
+        """There is no vocabulary."""
+        return None
 
 
 def binarised(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
     """Each pixel of grey uint8 is 1 with the probability grey / levels, exactly; bool of the same shape."""
     return grey > np.random.default_rng(seed).integers(0, levels, size=grey.shape, dtype=np.uint8)
+
+
+def images_content(*parts: Part) -> str:
+    """The fingerprint of images and labels as they were read, packed or not, from files or from the hub."""
+    return fingerprint(
+        [
+            [array_digest(images), {name: array_digest(values) for name, values in labels.items()}]
+            for images, labels in parts
+        ]
+    )
 
 
 def check_images(batch_size: object, binarise: str) -> None:
@@ -165,4 +177,5 @@ class DigitsConfig:
             self.batch_size,
             self.binarise,
             {split: {"digit": classes[part]} for split, part in parts.items()},
+            content=images_content((images, {"digit": classes})),
         )

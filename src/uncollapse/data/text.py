@@ -1,9 +1,7 @@
 """Text as the trainer sees it: splits of integer sentences, a vocabulary, batches."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +10,6 @@ from uncollapse.data.batches import BATCHING, epoch_batches
 from uncollapse.data.corpus import Corpus, TextBatch, make_batch
 from uncollapse.data.levels import Words, visible
 from uncollapse.data.profile import Profile, profile_of
-from uncollapse.disk import write_atomic
 from uncollapse.errors import one_of, whole
 
 
@@ -21,7 +18,8 @@ class TextData:
     """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N]),
     `labels` (split -> name -> class numbers [N]), `classes` (name -> what these numbers stand for), and `best_accuracy` (split -> name ->
     what the ideal classifier of x reaches). `exact_log_prob` gives log p(x) of any sentences, [N], -inf for impossible ones.
-    `level` says what a token is; `profiles` (split -> Profile) are counted here where they are not given."""
+    `level` says what a token is; `profiles` (split -> Profile) are counted here where they are not given; `content` is the fingerprint
+    of what the user's files hold, None for data that the config alone determines."""
 
     corpora: Mapping[str, Corpus]
     vocabulary: tuple[str, ...]
@@ -36,6 +34,7 @@ class TextData:
     exact_log_prob: Callable[[Corpus], np.ndarray] | None = None
     level: Words = field(default_factory=Words)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    content: str | None = None
 
     @property
     def inputs(self) -> int:
@@ -82,12 +81,12 @@ class TextData:
             **({"classes": {name: list(names) for name, names in self.classes.items()}} if self.classes else {}),
             "entropy": self.entropy,
             "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
+            "content": self.content,
         }
 
-    def save(self, folder: Path) -> None:
-        """Write data.json and vocabulary.txt (one entry a line, control characters escaped, line number = id) into a run folder."""
-        write_atomic(folder / "vocabulary.txt", ("\n".join(map(visible, self.vocabulary)) + "\n").encode())
-        write_atomic(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
+    def listing(self) -> str | None:
+        """The vocabulary, one entry a line, control characters escaped, line number = id."""
+        return "\n".join(map(visible, self.vocabulary)) + "\n"
 
 
 def check_batching(batch_size: object, batching: str) -> None:

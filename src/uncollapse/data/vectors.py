@@ -1,10 +1,8 @@
 """Examples that are vectors of numbers: batches of them, and Gaussian data whose every quantity is known in closed form."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +11,6 @@ from torch import Tensor
 
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.disk import write_atomic
 from uncollapse.errors import MOST_EXAMPLES, InputError, number, whole
 
 
@@ -50,6 +47,7 @@ class VectorData:
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     best_accuracy: Callable[[str], dict[str, float]] | None = None
     eigenvalues: tuple[float, ...] | None = None
+    content: str | None = None  # a fingerprint, where the config alone does not determine the data
 
     @property
     def inputs(self) -> int:
@@ -81,11 +79,12 @@ class VectorData:
             "eigenvalues": None if self.eigenvalues is None else list(self.eigenvalues),
             "entropy": self.entropy,
             "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
+            "content": self.content,
         }
 
-    def save(self, folder: Path) -> None:
-        """Write data.json into a run folder."""
-        write_atomic(folder / "data.json", (json.dumps(self.facts(), indent=1) + "\n").encode())
+    def listing(self) -> str | None:
+        """There is no vocabulary."""
+        return None
 
 
 # ---------------------------------------------------------------- Gaussian data

@@ -14,7 +14,7 @@ from typing import Any
 from uncollapse.data import LOCATIONS
 
 # where rows and tokens go, and which words made the config, say nothing about what a run is
-UNCOMPARED = ("log", "results", "study", "overrides", "data.cache")
+UNCOMPARED = ("log", "results", "study", "overrides", "data.cache", "data.own_cache")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
