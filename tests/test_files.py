@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uncollapse.data import files, levels, tokenise
+from uncollapse.data import cache, levels, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
 from uncollapse.data.files import TextConfig
 from uncollapse.data.text import SPLITS
@@ -196,8 +196,8 @@ def test_selected_sentences_are_the_kept_ones_unchanged(lengths, max_length):
 def reads(monkeypatch):
     """Counts how often the files themselves are tokenised."""
     calls = []
-    original = files.tokenise
-    monkeypatch.setattr(files, "tokenise", lambda *a, **k: calls.append(a) or original(*a, **k))
+    original = cache.tokenise
+    monkeypatch.setattr(cache, "tokenise", lambda *a, **k: calls.append(a) or original(*a, **k))
     return calls
 
 
@@ -242,15 +242,13 @@ def test_swapped_splits_are_another_entry(tmp_path):
 
 
 def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
-    folder, whole = put(tmp_path / "text"), json.dumps
+    folder = put(tmp_path / "text")
 
-    def full(meta, **options):
-        if "vocabulary" in meta:
-            raise OSError(28, "No space left on device")
-        return whole(meta, **options)
+    def full(meta):
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.json, "dumps", full)
+        patched.setattr(cache, "encoded", full)
         assert "cannot write there (No space left on device)" in refused(folder)
     assert entries(tmp_path / "cache") == []
     assert spelled(read(folder), "train")[0] == "the cat sat"
@@ -478,7 +476,28 @@ def test_labels_left_open_are_as_the_manifest_says(tmp_path):
         (folder / "manifest.json").write_text(json.dumps({"labels": says}))
         assert bool(read(folder, labels=None).labels) is says
         assert read(folder, labels=True).labels
-    (folder / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "5",
+        "null",
+        "{}",
+        "[" * 100_000,
+        "\xff",
+        *(f'{{"labels": {x}}}' for x in ["5", "null", "[]", "{}"]),
+    ],
+)
+def test_a_damaged_manifest_is_one_sentence(tmp_path, content):
+    folder = labelled(tmp_path / "text")
+    (folder / "manifest.json").write_bytes(content.encode("latin-1"))
+    assert refused(folder, labels=None).startswith(f"{folder}/manifest.json: cannot be read; say data.labels=true or ")
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
     assert refused(folder, labels=None).startswith(f"{folder}/manifest.json: cannot be read; say data.labels=true or ")
 
 

@@ -147,8 +147,50 @@ def test_a_folder_of_another_choice_is_refused(tmp_path, capsys):
     code, _, complaint = typed(capsys, "snli", "--out", out, f"data.hub={folder}", "data.train_size=5")
     assert code == 2 and complaint.startswith(f"error: {out}: it holds a set made otherwise (manifest.json: ")
     assert (out / "train.txt").read_bytes() == before
-    (out / "manifest.json").write_text("{")
-    assert "manifest.json: damaged" in typed(capsys, "snli", "--out", out, f"data.hub={folder}")[2]
+
+
+FACTS = {"train.txt": {"sha256": "0" * 64}}
+MANIFESTS = [
+    *("", "{", "[]", "5", "null", '"text"', "{}", '{"source": {}}', "[" * 100_000, "1" * 5000, "\xff"),
+    *({"files": files} for files in (5, None, "ab", [1], ["ab"], {"train.txt": 5}, {"train.txt": None})),
+    *({key: odd} for key in ("source", "labels") for odd in (5, None, [], "x" * 5000, [[["deep"]]])),
+    {"files": FACTS},
+    None,  # a folder
+]
+
+
+@pytest.mark.parametrize("odd", MANIFESTS)
+def test_a_damaged_manifest_is_one_sentence_and_nothing_is_touched(tmp_path, capsys, small, odd):
+    assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+    path = tmp_path / "manifest.json"
+    whole = json.loads(path.read_text())
+    path.unlink()
+    if odd is None:
+        path.mkdir()
+    else:
+        text = odd if isinstance(odd, str) else json.dumps({**whole, **odd})
+        path.write_bytes(text.encode("latin-1"))
+    before = {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()}
+    code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
+    assert code == 2 and complaint.startswith("error: ") and complaint.count("\n") == 1 and len(complaint) < 600
+    assert str(tmp_path) in complaint
+    assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_in_the_place_of_a_part_is_one_sentence(tmp_path, capsys, small):
+    (tmp_path / "train.txt").mkdir()
+    code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
+    assert code == 2 and complaint.startswith(f"error: {tmp_path}/train.txt: this file is there and nothing of")
+
+
+def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, small):
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    precious.write_text("precious")
+    out.mkdir()
+    for split in SPLITS:
+        (out / f".{split}.txt.part").symlink_to(precious)
+    assert typed(capsys, "synthetic", "--out", out)[0] == 0
+    assert precious.read_text() == "precious" and not any(path.is_symlink() for path in out.iterdir())
 
 
 # ---------------------------------------------------------------- by hand

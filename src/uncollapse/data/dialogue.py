@@ -18,6 +18,7 @@ from torch import Tensor
 
 from uncollapse.data.blocks import ALIASES, find_part
 from uncollapse.data.corpus import EOS, Corpus, TextBatch, gathered, make_batch, sentences
+from uncollapse.data.digests import array_digest, fingerprint, json_digest
 from uncollapse.data.formats import binary_noun
 from uncollapse.data.hub import at_most, fits, load, prepare_command
 from uncollapse.data.levels import sizes
@@ -71,6 +72,23 @@ class Turns:
     texts: Any
     sizes: np.ndarray
     labels: Mapping[str, np.ndarray]
+
+    @property
+    def digest(self) -> str:
+        """Of what was read, packed or not, from files or from the hub; a missing text is an empty one."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        texts = pc.fill_null(self.texts, "")
+        one_list = pa.LargeListArray.from_arrays([0, len(texts)], texts)
+        together = pc.binary_join(one_list, pa.scalar("", pa.large_string()))[0]
+        parts = {
+            "texts": np.frombuffer(together.as_buffer(), np.uint8),
+            "ends": pc.binary_length(texts).to_numpy(zero_copy_only=False),
+            "sizes": self.sizes,
+            **self.labels,
+        }
+        return json_digest({name: array_digest(values) for name, values in parts.items()})
 
     def lines(self) -> Iterator[bytes]:
         """Each dialogue as one line of JSON, as files hold it."""
@@ -148,6 +166,7 @@ class DialogueConfig:
             labels=labels if classes else {},
             classes=known,
             contexts=contexts,
+            content=fingerprint({split: part.digest for split, part in parts.items()}),
         )
         check_known(data.facts())
         return data

@@ -3,31 +3,28 @@
 Files are plain or compressed: one sentence a line in UTF-8 (with `labels` a line is label TAB text), or tables, of which `column` is read.
 """
 
-import hashlib
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from uncollapse.data.blocks import Lines, Rows, Source, find_part
+from uncollapse.data.cache import cache_key, ensure, fetch, is_there, store
 from uncollapse.data.corpus import Corpus, sentences
+from uncollapse.data.digests import file_digest, fingerprint, hub_source
 from uncollapse.data.formats import ENDINGS, FORMATS, recognise
 from uncollapse.data.hub import at_most, hub_parts, prepare_command, rows_of
 from uncollapse.data.levels import Words, level_of
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.data.tokenise import Shape, tokenise
-from uncollapse.disk import locked, sync
+from uncollapse.data.tokenise import Shape
 from uncollapse.errors import InputError, expanded, one_of, whole
 
-FORMAT = 4  # part of the cache key: raise it when what is cached changes
 MANIFEST = "manifest.json"
 CACHE = "~/.cache/uncollapse"
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
@@ -80,18 +77,9 @@ class TextConfig:
         files = self.files()
         formats = {split: recognise(path, self.format, self.column) for split, path in files.items()}
         labelled = self.labelled(formats) if files else self.hub_label is not None
-        key = cache_key(self, self.content(files, formats), labelled)
-        folder = expanded(self.cache) / key
-        if self.own_cache is not None and not (folder / "meta.json").is_file():
-            folder = expanded(self.own_cache) / key
-        if not (folder / "meta.json").exists():
-            with alone(folder):
-                if folder.exists() and not (folder / "meta.json").exists():
-                    raise InputError(
-                        f"{folder}: this cache folder is damaged (no meta.json); remove it and give the same command again"
-                    )
-                if not (folder / "meta.json").exists():  # another process may have been first
-                    self.prepare(folder, files, formats, labelled, level)
+        source = self.source(files, formats, labelled)
+        folder = self.folder(cache_key(source, {name: getattr(self, name) for name in SHAPING}))
+        ensure(folder, lambda: self.prepare(folder, files, formats, labelled, level))
         corpora, labels, meta = fetch(folder)
         profiles = meta["profiles"]
         if files:
@@ -108,9 +96,17 @@ class TextConfig:
             classes={name: tuple(meta["classes"])} if labels else {},
             level=level,
             profiles=profiles,
+            content=fingerprint(source),
         )
         check_known(data.facts())
         return data
+
+    def folder(self, key: str) -> Path:
+        """Of the cache: in `own_cache` unless the other one has it."""
+        folder = expanded(self.cache) / key
+        if self.own_cache is not None and not is_there(folder):
+            return expanded(self.own_cache) / key
+        return folder
 
     def prepare(
         self, folder: Path, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None, level: Words
@@ -230,8 +226,13 @@ class TextConfig:
             return self.labels
         manifest = expanded(self.dir) / MANIFEST
         try:
-            return bool(json.loads(manifest.read_text(encoding="utf-8"))["labels"]) if manifest.exists() else None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not manifest.exists():
+                return None
+            says = json.loads(manifest.read_text(encoding="utf-8"))["labels"]
+            if not isinstance(says, bool):
+                raise TypeError("its `labels` is neither true nor false")
+            return says
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{manifest}: cannot be read; say data.labels=true or data.labels=false ({error})"
             ) from error
@@ -240,91 +241,22 @@ class TextConfig:
         """Which rows and columns of a hub set are taken, and how."""
         return {**{name: getattr(self, name) for name in CHOOSING}, "label": self.hub_label}
 
+    def source(self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None) -> dict[str, Any]:
+        """What the data are made of, wherever it lies: the cache goes by it."""
+        content, tokenizer = self.content(files, formats), self.tokenizer
+        digest = None if tokenizer is None else file_digest(expanded(tokenizer))
+        return {"content": content, "labels": labelled, "tokenizer": digest}
+
     def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:
-        """What the cache goes by: the files' digests and formats and the columns of tables; a hub set's name, revision and choice, or a
-        local folder's files."""
-        if files:
-            found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
-            return found if {*formats.values()} == {"text"} else {**found, "columns": [*self.columns, self.file_label]}
-        choice = self.choice()
-        local = expanded(str(self.hub))
-        if local.is_dir():
-            there = {
-                str(path.relative_to(local)): file_digest(path) for path in sorted(local.rglob("*")) if path.is_file()
-            }
-            return {"files": there, **choice}
-        if self.revision is None:
-            raise InputError(f"data.revision=null: {self.hub} may change on the hub; give a revision (a tag or commit)")
-        return {"hub": f"{self.hub}@{self.revision}", **choice}
+        """The files' digests and formats and the columns of tables; of a hub set what identifies it, and the choice."""
+        if not files:
+            return {**hub_source(str(self.hub), self.revision), **self.choice()}
+        found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
+        plain = {*formats.values()} == {"text"}
+        return found if plain else {**found, "columns": [*self.columns, self.file_label]}
 
 
 def existing(path: Path, word: str) -> Path:
     if not path.is_file():
         raise InputError(f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
     return path
-
-
-def file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-# ---------------------------------------------------------------- the cache
-
-
-def cache_key(cfg: TextConfig, content: dict[str, Any], labelled: bool | None) -> str:
-    """A name that changes with the content and with whatever shapes the tokens, and with nothing else."""
-    shaping = {key: value for key, value in asdict(cfg).items() if key in SHAPING}
-    if cfg.tokenizer is not None:
-        shaping["tokenizer"] = file_digest(expanded(cfg.tokenizer))
-    key = [FORMAT, content, {**shaping, "labels": labelled}]
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a lock beside a cache folder: the jobs of a sweep wait for the first of them to tokenise."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f".{folder.name}.lock")
-        lock.touch()
-        with locked(lock, "cache", wait=True):
-            yield
-    except OSError as error:
-        raise InputError(f"data.cache={folder.parent}: cannot write there ({error.strerror})") from error
-
-
-def store(folder: Path, sources: dict, shape: Shape) -> None:
-    """Write a cache folder under a temporary name and move it into place, so that a reader never sees half of one."""
-    scratch = folder.with_name(f".new-{folder.name}")
-    shutil.rmtree(scratch, ignore_errors=True)  # what a killed process has left; the lock is ours
-    scratch.mkdir()
-    try:
-        meta = tokenise(sources, shape, scratch)
-        (scratch / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        for file in scratch.iterdir():
-            sync(file)
-        os.rename(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def fetch(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]:
-    """The corpora of a cache folder and class numbers by split (none: empty), memory-mapped, and what was stored with them."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        arrays = ("tokens", "offsets", "chars", "bytes")
-        corpora = {split: Corpus(*(mapped(folder, split, name) for name in arrays)) for split in SPLITS}
-        known = meta["classes"] is not None
-        return corpora, {split: mapped(folder, split, "labels") for split in SPLITS} if known else {}, meta
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise InputError(
-            f"{folder}: this cache folder is damaged ({error}); remove it and give the same command again"
-        ) from error
-
-
-def mapped(folder: Path, split: str, name: str) -> np.ndarray:
-    return np.load(folder / f"{split}-{name}.npy", mmap_mode="r").view(np.ndarray)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.data.images import ImageData, check_images, first_of
+from uncollapse.data.images import ImageData, Part, check_images, first_of, images_content
 from uncollapse.errors import InputError, expanded
 
 LEVELS = 255
@@ -22,8 +22,6 @@ IDX = {
 SIDE = 28  # larger hub images are resampled to this
 MNIST_VALID, OMNIGLOT_VALID = 10_000, 1_345
 SPLIT_SEED = 0  # of the parts that a set does not come with
-
-Part = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
 
 
 @dataclass
@@ -57,7 +55,7 @@ class MnistConfig:
             "valid": chosen(train, np.arange(cut, cut + size)),
             "test": test,
         }
-        return assembled(self, parts)
+        return assembled(self, parts, images_content(train, test))
 
 
 @dataclass
@@ -85,7 +83,8 @@ class OmniglotConfig:
         order = rng.permutation(len(train[0]))  # files are sorted by character
         size = min(OMNIGLOT_VALID, len(order) // 6)
         parts = {"train": chosen(train, order[size:]), "valid": chosen(train, order[:size])}
-        return assembled(self, {**parts, "test": chosen(test, rng.permutation(len(test[0])))})
+        parts["test"] = chosen(test, rng.permutation(len(test[0])))
+        return assembled(self, parts, images_content(train, test))
 
 
 def chosen(part: Part, examples: np.ndarray) -> Part:
@@ -93,12 +92,17 @@ def chosen(part: Part, examples: np.ndarray) -> Part:
     return images[examples], {name: values[examples] for name, values in labels.items()}
 
 
-def assembled(cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, Part]) -> ImageData:
+def assembled(cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, Part], content: str) -> ImageData:
     """The data of a run: each part cut to the size asked for."""
     cut = {split: first_of(*part, getattr(cfg, split), split) for split, part in parts.items()}
     labels = {split: own for split, (_, own) in cut.items()}
     return ImageData(
-        {split: images for split, (images, _) in cut.items()}, LEVELS, cfg.batch_size, cfg.binarise, labels
+        {split: images for split, (images, _) in cut.items()},
+        LEVELS,
+        cfg.batch_size,
+        cfg.binarise,
+        labels,
+        content=content,
     )
 
 

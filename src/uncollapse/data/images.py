@@ -12,11 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from uncollapse.data.batches import epoch_batches
+from uncollapse.data.digests import array_digest, fingerprint
 from uncollapse.data.text import SPLITS, check_batching
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError, one_of, whole
 
 BINARISE = ("dynamic", "fixed")
+
+Part = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class ImageData:
     entropy: None = None
     log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
     best_accuracy: Callable[[str], dict[str, float]] | None = None
+    content: str | None = None  # a fingerprint of the set before it was split and cut
 
     def __post_init__(self) -> None:
         self.drawn: dict[str, tuple[int, np.ndarray]] = {}
@@ -102,6 +106,7 @@ class ImageData:
             "classes": {name: len(np.unique(values)) for name, values in self.labels.get("train", {}).items()},
             "entropy": None,
             "oracle_nll": None,
+            "content": self.content,
         }
 
     def save(self, folder: Path) -> None:
@@ -112,6 +117,16 @@ class ImageData:
 def binarised(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
     """Each pixel of grey uint8 is 1 with the probability grey / levels, exactly; bool of the same shape."""
     return grey > np.random.default_rng(seed).integers(0, levels, size=grey.shape, dtype=np.uint8)
+
+
+def images_content(*parts: Part) -> str:
+    """The fingerprint of images and labels as they were read, packed or not, from files or from the hub."""
+    return fingerprint(
+        [
+            [array_digest(images), {name: array_digest(values) for name, values in labels.items()}]
+            for images, labels in parts
+        ]
+    )
 
 
 def check_images(batch_size: object, binarise: str) -> None:
@@ -165,4 +180,5 @@ class DigitsConfig:
             self.batch_size,
             self.binarise,
             {split: {"digit": classes[part]} for split, part in parts.items()},
+            content=images_content((images, {"digit": classes})),
         )

@@ -18,6 +18,7 @@ from typing import Any
 from uncollapse.config import conf_file, typed
 from uncollapse.data.blocks import BLOCK, Block, Lines, Source, find_part
 from uncollapse.data.dialogue import DialogueConfig, from_hub
+from uncollapse.data.digests import file_digest
 from uncollapse.data.files import MANIFEST, TextConfig
 from uncollapse.data.hub import hub_parts
 from uncollapse.data.sets import SETS, Known
@@ -27,7 +28,7 @@ from uncollapse.data.text import SPLITS
 from uncollapse.data.tokenise import cores, in_order, progress
 from uncollapse.data.words import split_words
 from uncollapse.disk import sync, write_atomic
-from uncollapse.errors import InputError, expanded
+from uncollapse.errors import InputError, expanded, shown
 
 SEED = 0  # of the synthetic set
 
@@ -198,12 +199,13 @@ class Plan:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             there = {key: manifest[key] for key in own}
             files = dict(manifest["files"])
-        except (ValueError, KeyError, TypeError) as error:
+            if not all(isinstance(facts, dict) for facts in files.values()):
+                raise TypeError("its `files` are not described")
+            told = shown(json.dumps(there))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: damaged ({error}); move it away, and the files with it") from error
         if there != own:
-            raise InputError(
-                f"{self.out}: it holds a set made otherwise ({path.name}: {json.dumps(there)}); choose another --out"
-            )
+            raise InputError(f"{self.out}: it holds a set made otherwise ({path.name}: {told}); choose another --out")
         return {**own, "files": files}
 
     def whole(self, name: str, manifest: dict) -> bool:
@@ -211,9 +213,8 @@ class Plan:
         path = self.out / name
         if not path.exists():
             return False
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if manifest["files"].get(name, {}).get("sha256") != digest:
+        known = manifest["files"].get(name, {}).get("sha256")
+        if not path.is_file() or file_digest(path) != known:
             raise InputError(
                 f"{path}: this file is there and nothing of this command's making; move it away or choose another --out"
             )
@@ -225,6 +226,7 @@ def partial(path: Path) -> Iterator[Path]:
     """A name to write under, moved to `path` at the end; nothing is left when something goes wrong."""
     scratch = path.with_name(f".{path.name}.part")
     try:
+        scratch.unlink(missing_ok=True)  # left by a kill; a link there must not be written through
         yield scratch
         os.replace(scratch, path)
         sync(path.parent)
@@ -238,7 +240,7 @@ def written(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
     their ends."""
     lines = words = size = 0
     exact, bare = hashlib.sha256(), hashlib.sha256()
-    with path.open("wb") if path else open(os.devnull, "wb") as file:
+    with path.open("xb") if path else open(os.devnull, "wb") as file:
         for block in blocks:
             file.write(block)
             lines += block.count(b"\n") + (not block.endswith(b"\n") and bool(block))

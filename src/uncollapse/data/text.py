@@ -21,7 +21,8 @@ class TextData:
     """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N]),
     `labels` (split -> name -> class numbers [N]), `classes` (name -> what these numbers stand for), and `best_accuracy` (split -> name ->
     what the ideal classifier of x reaches). `exact_log_prob` gives log p(x) of any sentences, [N], -inf for impossible ones.
-    `level` says what a token is; `profiles` (split -> Profile) are counted here where they are not given."""
+    `level` says what a token is; `profiles` (split -> Profile) are counted here where they are not given; `content` is the fingerprint
+    of what the user's files hold, None for data that the config alone determines."""
 
     corpora: Mapping[str, Corpus]
     vocabulary: tuple[str, ...]
@@ -36,6 +37,7 @@ class TextData:
     exact_log_prob: Callable[[Corpus], np.ndarray] | None = None
     level: Words = field(default_factory=Words)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    content: str | None = None
 
     @property
     def inputs(self) -> int:
@@ -82,6 +84,7 @@ class TextData:
             **({"classes": {name: list(names) for name, names in self.classes.items()}} if self.classes else {}),
             "entropy": self.entropy,
             "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
+            "content": self.content,
         }
 
     def save(self, folder: Path) -> None:

@@ -50,6 +50,7 @@ class VectorData:
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     best_accuracy: Callable[[str], dict[str, float]] | None = None
     eigenvalues: tuple[float, ...] | None = None
+    content: str | None = None  # a fingerprint, where the config alone does not determine the data
 
     @property
     def inputs(self) -> int:
@@ -81,6 +82,7 @@ class VectorData:
             "eigenvalues": None if self.eigenvalues is None else list(self.eigenvalues),
             "entropy": self.entropy,
             "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
+            "content": self.content,
         }
 
     def save(self, folder: Path) -> None:

@@ -88,7 +88,7 @@ def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
 def data_facts(data: dict[str, Any]) -> dict[str, Any]:
     oracle = data.get("oracle_nll") or {}
     return {
-        "data": shown(facts_text(data), MOST_FACTS),
+        "data": shown(facts_text({**data, "content": None}), MOST_FACTS),  # it is for machines
         "level": shown(data.get("level") or "word"),
         "entropy": number(data.get("entropy")),
         "oracle_valid": number(oracle.get("valid")),

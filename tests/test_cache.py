@@ -1,0 +1,303 @@
+"""The token cache: whatever has happened to a file of it, it is refused in one sentence and never trained on."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL, type_command
+from test_files import entries, labelled, no_hub, put, read, refused, spelled
+
+from uncollapse.data import SPLITS, cache
+from uncollapse.data.files import TextConfig
+from uncollapse.errors import InputError
+
+assert no_hub  # no test here may reach for the network or for the user's own cache
+
+FILES = [f"{split}-{name}.npy" for split in SPLITS for name in (*cache.ARRAYS, "labels")]
+ADVICE = "; remove it and give the same command again"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A cache folder, with labels."""
+    folder = tmp_path_factory.mktemp("made")
+    data = read(labelled(folder / "text"), labels=True)
+    assert data.labels
+    (entry,) = entries(folder / "cache")
+    assert sorted(path.name for path in entry.iterdir()) == sorted([*FILES, cache.META])
+    return entry
+
+
+@pytest.fixture
+def entry(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(made, tmp_path / "cache" / made.name)
+
+
+def refusal(entry: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        cache.fetch(entry)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500
+    assert message.startswith(f"{entry}: this cache folder is damaged (") and message.endswith(ADVICE)
+    return message
+
+
+# ---------------------------------------------------------------- damage
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def lengthened(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+def half_zeroed(path: Path) -> None:
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + b"\0" * (len(content) - half))
+    if path.read_bytes() == content:  # it was all zeros
+        path.write_bytes(content[:half] + b"\1" * (len(content) - half))
+
+
+def truncated_and_padded(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + b"\7\7")
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_link_out(path: Path) -> None:
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def a_link_inside(path: Path) -> None:
+    path.rename(path.with_name("other"))
+    path.symlink_to("other")
+
+
+def a_link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nothing")
+
+
+def a_link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def a_pipe(path: Path) -> None:  # reading it would wait for ever
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGE = [
+    *(truncated, emptied, lengthened, half_zeroed, truncated_and_padded, flipped, removed, a_folder),
+    *(a_link_out, a_link_inside, a_link_to_nothing, a_link_to_itself, a_pipe),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", [*FILES, cache.META])
+def test_every_damage_of_every_file_is_refused_with_the_files_name(
+    entry: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    cache.fetch(entry)
+    damage(entry / name)
+    assert name in refusal(entry)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_exchanged_for_another_is_refused(entry: Path, name: str) -> None:
+    contents = {other: (entry / other).read_bytes() for other in FILES}
+    own = contents[name]
+    for content in {content for content in contents.values() if content != own}:
+        (entry / name).write_bytes(content)
+        assert name in refusal(entry)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_bit_of_an_array_flips_unnoticed(entry: Path, name: str) -> None:
+    content = (entry / name).read_bytes()
+    for bit in np.random.default_rng(0).choice(8 * len(content), 40, replace=False).tolist():
+        found = bytearray(content)
+        found[bit // 8] ^= 1 << bit % 8
+        (entry / name).write_bytes(found)
+        assert f"({name} does not hold what was written)" in refusal(entry)
+
+
+def test_no_byte_of_the_description_changes_unnoticed(entry: Path) -> None:
+    content, rng = (entry / cache.META).read_bytes(), np.random.default_rng(0)
+    for place in range(0, len(content), 5):
+        found = bytearray(content)
+        found[place] ^= 1 << int(rng.integers(8))
+        (entry / cache.META).write_bytes(found)
+        refusal(entry)
+
+
+@pytest.mark.parametrize("name", [*FILES, cache.META])
+def test_a_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatch) -> None:
+    usual = Path.open
+
+    def denied(path, *args, **options):
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", denied)
+    message = refusal(entry)
+    assert name in message and "Permission denied" in message
+
+
+# ---------------------------------------------------------------- descriptions
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"5", b"null", b'"text"', b"{}", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"{} {}"],
+)
+def test_what_is_no_description_is_refused(entry: Path, content: bytes) -> None:
+    (entry / cache.META).write_bytes(content)
+    refusal(entry)
+
+
+@pytest.mark.parametrize("depth", [500, 990, 1_000, 3_000, 50_000])
+def test_a_deep_description_is_refused(entry: Path, depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    (entry / cache.META).write_bytes(b'{"format": %d, "deep": %s}' % (cache.FORMAT, deep))
+    refusal(entry)
+
+
+@pytest.mark.parametrize("format", [cache.FORMAT + 1, cache.FORMAT - 1, None, "x", [1]])
+def test_another_format_is_named(entry: Path, format: object) -> None:
+    meta = {**json.loads((entry / cache.META).read_bytes()), "format": format}
+    (entry / cache.META).write_bytes(json.dumps(meta).encode())
+    assert f"meta.json is of format {format}, not {cache.FORMAT}" in refusal(entry)
+
+
+ODD = [None, 5, "ab", [], {}, [[1]], {"train": 5}, True]
+KINDS = ("vocabulary", "classes", "skipped", "profiles", "files")
+RIGHT = [("vocabulary", []), ("classes", None), ("classes", [])]
+
+
+@pytest.mark.parametrize(("key", "odd"), [(key, odd) for key in KINDS for odd in ODD if (key, odd) not in RIGHT])
+def test_entries_of_the_wrong_kind_are_refused_even_under_a_right_digest(entry: Path, key: str, odd: object) -> None:
+    meta = cache.read_meta(entry)
+    (entry / cache.META).write_bytes(cache.encoded({**meta, key: odd}))
+    named = FILES[0] if key == "files" and isinstance(odd, dict) else f"meta.json: {key} is missing"
+    assert named in refusal(entry)
+
+
+@pytest.mark.parametrize("value", ["0.1", None, [], True])
+@pytest.mark.parametrize(("key", "name"), [("profiles", "unknown"), ("skipped", "empty")])
+def test_what_is_no_number_is_refused_even_under_a_right_digest(
+    entry: Path, key: str, name: str, value: object
+) -> None:
+    meta = cache.read_meta(entry)
+    meta[key]["valid"][name] = value
+    (entry / cache.META).write_bytes(cache.encoded(meta))
+    assert f"meta.json: {key} is missing or of the wrong kind" in refusal(entry)
+
+
+# ---------------------------------------------------------------- as users meet it
+
+
+@pytest.mark.parametrize("damage", [half_zeroed, a_link_out, removed])
+def test_a_foreign_cache_is_checked_like_ones_own(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    folder = put(tmp_path / "text")
+    theirs, own = tmp_path / "theirs", tmp_path / "own"
+    config = TextConfig(dir=str(folder), cache=str(theirs), own_cache=str(own))
+    config.load()
+    (entry,) = entries(own)
+    kept = shutil.copytree(entry, tmp_path / "kept")
+
+    def is_refused(path: Path) -> None:
+        damage(path / FILES[0])
+        with pytest.raises(InputError, match=f"^{path}: this cache folder is damaged .*{FILES[0]}.*{ADVICE}$"):
+            config.load()
+
+    is_refused(entry)
+    shutil.rmtree(entry)
+    is_refused(shutil.copytree(kept, theirs / entry.name))
+    assert not (own / entry.name).exists()
+
+
+def test_a_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> None:
+    folder = put(tmp_path / "text")
+    read(folder)
+    (entry,) = entries(tmp_path / "cache")
+    a_folder(entry / cache.META)
+    assert refused(folder).startswith(f"{entry}: this cache folder is damaged (meta.json is a link, a folder")
+
+
+def test_training_on_a_damaged_cache_is_one_sentence(tmp_path: Path) -> None:
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\n" * 20))
+    sizes = [word for word in SMALL if not word.startswith("data.")]
+    words = ["data=text", f"data.dir={folder}", f"data.cache={tmp_path / 'cache'}", f"results={tmp_path}", *sizes]
+    read(folder)
+    (entry,) = entries(tmp_path / "cache")
+    half_zeroed(entry / "train-tokens.npy")
+    done = type_command("head=plain", *words)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{entry}: this cache folder is damaged (train-tokens.npy does not hold" in done.stderr
+    shutil.rmtree(entry)
+    assert spelled(read(folder), "train")[0] == "the cat sat"  # the advice helps
+
+
+# ---------------------------------------------------------------- writing
+
+
+def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(tmp_path: Path, monkeypatch) -> None:
+    log, rename, sync = [], os.rename, cache.sync
+    monkeypatch.setattr(cache, "sync", lambda path: log.append(path.name) or sync(path))
+    monkeypatch.setattr(os, "rename", lambda *paths: log.append("moved") or rename(*paths))
+    read(labelled(tmp_path / "text"), labels=True)
+    (entry,) = entries(tmp_path / "cache")
+    before, after = log[: log.index("moved")], log[log.index("moved") + 1 :]
+    assert sorted(before[:-1]) == sorted([*FILES, cache.META]) and before[-1] == f".new-{entry.name}"
+    assert after == ["cache"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "file"])
+def test_what_stands_under_the_temporary_name_is_in_nobodys_way(tmp_path: Path, kind: str) -> None:
+    folder, precious = put(tmp_path / "text"), tmp_path / "precious"
+    read(folder)
+    (entry,) = entries(tmp_path / "cache")
+    shutil.rmtree(entry)
+    precious.mkdir()
+    (precious / "file").write_text("precious")
+    scratch = entry.with_name(f".new-{entry.name}")
+    {"folder": scratch.mkdir, "link": lambda: scratch.symlink_to(precious), "file": scratch.touch}[kind]()
+    assert spelled(read(folder), "train")[0] == "the cat sat"
+    assert entries(tmp_path / "cache") == [entry]
+    assert [path.read_text() for path in precious.iterdir()] == ["precious"]
+
+
+def test_a_cache_folder_that_may_not_be_looked_into_is_one_sentence(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300)  # no file system has such names
+    with pytest.raises(InputError, match=f"^data.cache={long}: cannot write there "):
+        TextConfig(dir=str(put(tmp_path / "text")), cache=str(long)).load()

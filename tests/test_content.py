@@ -1,0 +1,243 @@
+"""`content` in data.json: equal for the same data wherever they lie, another one for other data."""
+
+import json
+import lzma
+import shutil
+import string
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import folder_of, run_here
+from test_dialogue import put as put_dialogues
+from test_dialogue import turns
+from test_files import labelled, no_hub, put
+from test_images import write_hub, write_idx
+from test_levels import word_pieces
+
+from uncollapse.data import LOCATIONS, SPLITS, cache, profile
+from uncollapse.data.builtin import GrammarConfig
+from uncollapse.data.dialogue import DialogueConfig
+from uncollapse.data.digests import array_digest, fingerprint
+from uncollapse.data.files import TextConfig
+from uncollapse.data.image_files import MnistConfig, OmniglotConfig
+from uncollapse.data.images import DigitsConfig
+from uncollapse.data.vectors import GaussianConfig
+
+assert no_hub and word_pieces  # fixtures: no network, and a tokenizer file
+
+
+def content(config) -> str:
+    found = config.load().facts()["content"]
+    assert len(found) == 16 and set(found) <= set(string.hexdigits.lower())
+    return found
+
+
+def text(folder: Path, **options) -> str:
+    return content(TextConfig(dir=str(folder), cache=str(folder.parent / "cache"), **options))
+
+
+# ---------------------------------------------------------------- text
+
+
+def test_texts_are_known_again_elsewhere_and_under_other_names(tmp_path: Path) -> None:
+    first = text(put(tmp_path / "a"))
+    assert text(put(tmp_path / "deep" / "b")) == first
+    files = put(tmp_path / "c")
+    (files / "valid.txt").rename(files / "dev.txt")
+    assert text(files) == first
+    named = {"train": "c/train.txt", "valid": "c/dev.txt", "test": "a/test.txt"}
+    paths = {split: str(tmp_path / path) for split, path in named.items()}
+    assert content(TextConfig(**paths, cache=str(tmp_path / "cache"))) == first
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_one_other_letter_in_any_part_is_another_text(tmp_path: Path, split: str) -> None:
+    folder = put(tmp_path / "text")
+    first = text(folder)
+    path = folder / f"{split}.txt"
+    path.write_text(path.read_text().replace("cat", "cut").replace("bird", "bard"))
+    assert text(folder) != first
+
+
+def test_exchanged_parts_are_another_text(tmp_path: Path) -> None:
+    folder = put(tmp_path / "text")
+    first = text(folder)
+    for new, old in (("x", "valid"), ("valid", "test"), ("test", "x")):
+        (folder / f"{old}.txt").rename(folder / f"{new}.txt")
+    assert text(folder) != first
+
+
+def test_what_a_folder_says_of_its_labels_counts(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "text")
+    says = [text(folder, labels=True), text(folder, labels=False)]
+    for labels, known in zip((True, False), says, strict=True):
+        (folder / "manifest.json").write_text(json.dumps({"labels": labels}))
+        assert text(folder, labels=None) == known
+    assert says[0] != says[1]
+
+
+def test_columns_that_are_read_count(tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        for split in SPLITS:
+            (folder / f"{split}.csv").write_text("text,title\none two,three\n" * 2)
+    assert text(tmp_path / "a") == text(tmp_path / "b") != text(tmp_path / "a", column="title")
+
+
+def test_what_the_config_says_anyway_does_not_count(tmp_path: Path, monkeypatch) -> None:
+    folder = put(tmp_path / "text")
+    first = text(folder)
+    for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):
+        assert text(folder, **options) == first
+    monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)  # nor how a version of the program caches it
+    assert text(folder) == first
+
+
+def test_a_tokenizer_counts_and_its_place_does_not(tmp_path: Path, word_pieces: str) -> None:
+    folder, own = put(tmp_path / "text"), tmp_path / "own.json"
+    shutil.copy(word_pieces, own)
+    first = text(folder, level="tokens", tokenizer=word_pieces)
+    assert text(folder, level="tokens", tokenizer=str(own)) == first
+    found = json.loads(own.read_text())
+    found["model"]["vocab"]["ran"] = 4
+    own.write_text(json.dumps(found))
+    assert text(folder, level="tokens", tokenizer=str(own)) != first
+
+
+def test_a_hub_set_in_a_folder_counts_with_its_choice(tmp_path: Path) -> None:
+    for name, word in {"a": "one", "b": "one", "c": "two"}.items():
+        (tmp_path / name).mkdir()
+        for split in ("train", "validation", "test"):
+            table = pa.table({"text": [f"{word} two"] * 9, "other": ["x y"] * 9})
+            pq.write_table(table, tmp_path / name / f"{split}.parquet")
+
+    def hub(name: str, **options) -> str:
+        return content(TextConfig(hub=str(tmp_path / name), cache=str(tmp_path / "cache"), **options))
+
+    assert hub("a") == hub("b") != hub("c")
+    for options in ({"column": "other"}, {"train_size": 3}, {"train_size": 3, "split_seed": 1}):
+        assert hub("a", **options) != hub("a")
+
+
+# ---------------------------------------------------------------- images
+
+
+@pytest.fixture
+def mnist(tmp_path: Path) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "train-images-idx3-ubyte": rng.integers(0, 256, (12, 6, 6)),
+        "train-labels-idx1-ubyte": np.arange(12) % 10,
+        "t10k-images-idx3-ubyte": rng.integers(0, 256, (5, 6, 6)),
+        "t10k-labels-idx1-ubyte": np.arange(5),
+    }
+
+
+def images(folder: Path, arrays: dict[str, np.ndarray], ending: str = "", **options) -> str:
+    folder.mkdir(exist_ok=True)
+    for name, array in arrays.items():
+        write_idx(folder / f"{name}{ending}", array)
+    return content(MnistConfig(dir=str(folder), **options))
+
+
+def test_images_are_known_again_elsewhere_packed_and_from_the_hub(tmp_path: Path, mnist: dict) -> None:
+    first = images(tmp_path / "a", mnist)
+    assert images(tmp_path / "b", mnist, ".gz") == first == images(tmp_path / "a", mnist, train=3)
+    parts = {"train": list(mnist["train-images-idx3-ubyte"]), "test": list(mnist["t10k-images-idx3-ubyte"])}
+    assert content(MnistConfig(hub=str(write_hub(tmp_path / "hub", parts)), revision=None)) == first
+
+
+def test_one_other_pixel_or_label_is_another_set(tmp_path: Path, mnist: dict) -> None:
+    found = {images(tmp_path / "a", mnist)}
+    for name, array in mnist.items():
+        changed = array.copy()
+        changed.flat[0] ^= 1
+        found.add(images(tmp_path / name, {**mnist, name: changed}))
+    assert len(found) == 1 + len(mnist)
+
+
+def test_omniglot_and_digits_have_their_content(tmp_path: Path) -> None:
+    rng, found = np.random.default_rng(0), []
+    arrays = {f"{split}_images": rng.integers(0, 256, (12, 6, 6), np.uint8) for split in ("train", "test")}
+    for name, save, pixel in (("a", np.savez, 0), ("b", np.savez_compressed, 0), ("c", np.savez, 1)):
+        (tmp_path / name).mkdir()
+        arrays["test_images"][0, 0, 0] = pixel
+        save(tmp_path / name / f"{name}.npz", **arrays)
+        found.append(content(OmniglotConfig(dir=str(tmp_path / name))))
+    assert found[0] == found[1] != found[2]
+    assert content(DigitsConfig()) == content(DigitsConfig(train=7, data_seed=1))
+
+
+def test_digests_of_arrays_tell_types_and_shapes_apart() -> None:
+    row = np.arange(6)
+    different = [row, row.reshape(2, 3), row.astype(np.int32), row[::-1], np.array(["a"]), np.array(["b"])]
+    assert len({array_digest(array) for array in different}) == len(different)
+    assert array_digest(row, row) != array_digest(row) and array_digest(np.tile(row, 2)[::2]) == array_digest(
+        np.array([0, 2, 4, 0, 2, 4])
+    )
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+# ---------------------------------------------------------------- dialogues and what is drawn
+
+
+def dialogue(folder: Path) -> str:
+    return content(DialogueConfig(dir=str(folder)))
+
+
+def test_dialogues_are_known_again_elsewhere_and_packed_otherwise(tmp_path: Path) -> None:
+    first = dialogue(put_dialogues(tmp_path / "a"))
+    for path in put_dialogues(tmp_path / "b").iterdir():
+        path.with_suffix("").write_bytes(lzma.decompress(path.read_bytes()))
+        path.unlink()
+    assert dialogue(tmp_path / "b") == first
+    assert content(DialogueConfig(dir=str(tmp_path / "a"), turns=1, test_size=9)) == first
+
+
+def test_another_word_turn_or_label_is_another_set_of_dialogues(tmp_path: Path) -> None:
+    usual = [turns("a b", "c d"), turns("a", "b")]
+    others = [
+        [turns("a b", "c e"), turns("a", "b")],
+        [turns("a b", "c d", "a"), turns("b")],
+        [turns("a bc", " d"), turns("a", "b")],
+        [[{**turn, "act": "question"} for turn in one] for one in usual],
+    ]
+    rest = {"valid": usual, "test": usual}
+    found = [
+        dialogue(put_dialogues(tmp_path / str(n), train=train, **rest)) for n, train in enumerate([usual, *others])
+    ]
+    assert len(set(found)) == 1 + len(others)
+
+
+def test_data_that_the_config_determines_have_none() -> None:
+    sizes = {"train": 30, "valid": 9, "test": 9}
+    for config in (GrammarConfig(**sizes), GaussianConfig(**sizes)):
+        assert config.load().facts()["content"] is None
+
+
+# ---------------------------------------------------------------- in a run
+
+
+def test_it_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
+    facts = TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
+    told = [*profile.lines(facts), *profile.warnings(facts, 128)]
+    assert told and not any(facts["content"] in line or "content" in line for line in told)
+
+
+def test_a_run_keeps_it(tmp_path: Path) -> None:
+    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\nthe dog ran\n" * 8))
+    options = [f"data.dir={folder}", f"data.cache={tmp_path / 'cache'}"]
+    sizes = ["data.train=null", "data.valid=null", "data.test=null"]
+    assert run_here(tmp_path, "plain", "data=text", *sizes, *options, "trainer.epochs=1") == "done"
+    found = json.loads((folder_of(tmp_path, "plain") / "data.json").read_text())
+    assert found["content"] == text(folder)
+
+
+def test_locations_are_keys_of_data() -> None:
+    configs = (TextConfig, DialogueConfig, MnistConfig, OmniglotConfig, DigitsConfig, GrammarConfig, GaussianConfig)
+    keys = {f"data.{field.name}" for config in configs for field in fields(config)}
+    assert set(LOCATIONS) <= keys
