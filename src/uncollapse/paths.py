@@ -32,8 +32,11 @@ def short(value: Any) -> Any:
 
 def short_path(text: str) -> str:
     """A text that may be one path with spaces, or hold some."""
-    if "/" not in text and "\\" not in text:
-        return text
+    return short_place(text) if "/" in text or "\\" in text else text
+
+
+def short_place(text: str) -> str:
+    """A text that is a place, be it a bare ~me."""
     return ending(text) if WHOLE.fullmatch(text) else without_paths(text)
 
 
