@@ -1,5 +1,6 @@
 """What a study holds, run by run, and what is wrong with it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from uncollapse.errors import InputError
@@ -7,7 +8,7 @@ from uncollapse.runs.checkpoint import digest, load_tensors
 from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import DONE, WEIGHTS, Run, has_pack, is_pack, runs_in
 from uncollapse.runs.merge import check_given, packable
-from uncollapse.runs.pack import Pack, pack_path, read_pack
+from uncollapse.runs.pack import Pack, pack_path, read_pack, weights_digest
 from uncollapse.runs.portable import first_difference, results_of
 from uncollapse.runs.reading import Saved, read_run
 from uncollapse.runs.study import home
@@ -33,14 +34,24 @@ def listed(path: Path, notes: list[str]) -> list[Row]:
             notes.append(str(error))
             continue
         both = packed.pop(saved.identity, None) if saved.status == DONE else None
-        rows.append(row(saved, "folder" if both is None else "both", both or saved))
-    rows += [row(saved, "pack", saved) for saved in packed.values()]
+        results = results_of(saved) | results_of(both or saved)
+        where = "folder" if both is None else "both"
+        rows.append(row(saved, where, results, weights_in(run, notes)))
+    rows += [row(saved, "pack", results_of(saved), saved.weights) for saved in packed.values()]
     return sorted(rows)
 
 
-def row(saved: Saved, where: str, packed: Saved) -> Row:
-    results = sorted(results_of(saved) | results_of(packed))
-    return saved.name, where, saved.status, ", ".join(results), packed.weights[:12]
+def row(saved: Saved, where: str, results: Iterable[str], weights: str) -> Row:
+    return saved.name, where, saved.status, ", ".join(sorted(results)), weights[:12]
+
+
+def weights_in(run: Run, notes: list[str]) -> str:
+    """The digest of the weights in a folder; '' where there are none, or damaged ones."""
+    try:
+        return weights_digest(run)
+    except InputError as error:
+        notes.append(str(error))
+        return ""
 
 
 def packed_runs(path: Path) -> list[Saved]:

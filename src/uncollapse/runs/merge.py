@@ -11,9 +11,9 @@ from typing import Any
 from uncollapse.disk import locked, write_atomic
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import differences, placeless
-from uncollapse.runs.layout import DONE, PACK, Run, check_study, has_pack, is_pack, is_run, runs_in
+from uncollapse.runs.layout import DONE, Run, check_study, has_pack, is_pack, is_run, runs_in
 from uncollapse.runs.pack import pack_bytes, pack_path, read_pack, weights_digest
-from uncollapse.runs.portable import data_section, other_data, portable_runs, unite
+from uncollapse.runs.portable import data_section, other_data, portable_runs, unite, views_of
 from uncollapse.runs.reading import Saved, read_run
 from uncollapse.runs.study import home
 
@@ -26,13 +26,14 @@ class Found:
     left_out: list[str] = field(default_factory=list)
 
     def add(self, saved: Saved, where: str) -> str:
-        """Add a run; where it is there already and differs, it stays as it is, and the first difference."""
-        first = self.runs.get(saved.identity)
-        if first is None:
+        """Add a run. Where it is there already and differs it stays as it is: the first difference."""
+        if saved.identity not in self.runs:
             self.runs[saved.identity] = where, saved
             return ""
-        united, difference = unite(first[1], saved)
-        self.runs[saved.identity] = first[0], united
+        place, first = self.runs[saved.identity]
+        united, difference = unite(first, saved)
+        if not difference:  # samples may have been made anew
+            self.runs[saved.identity] = place, replace(united, views=views_of(first, saved))
         return difference
 
     def check_names(self) -> None:
@@ -62,9 +63,8 @@ def gather(path: Path) -> Found:
         for saved in portable_runs(finished(folder, found.left_out), packed):
             place = str(saved.run.folder if saved.run else folder)
             if difference := found.add(saved, place):
-                found.left_out.append(
-                    f"{place}: {PACK} has another result of this run ({difference}); move one of them away"
-                )
+                first = found.runs[saved.identity][0]
+                found.left_out.append(f"{place}: the same run as {first}, with another result ({difference})")
     found.check_names()
     return found
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -89,9 +89,11 @@ def portable_config(config: Mapping[str, Any], overrides: dict[str, Any] | None)
 
 def portable_name(saved: Saved, overrides: dict[str, Any] | None) -> str:
     """The folder's name; another one where a path stands in it."""
-    if overrides == saved.config.get("overrides"):
+    if overrides is None:
         return FLAT.sub("=…", saved.name)
-    return run_name(str(saved.config["head"]), overrides or {}, saved.config["seed"])
+    if overrides == saved.config["overrides"]:
+        return saved.name
+    return run_name(str(saved.config["head"]), overrides, saved.config["seed"])
 
 
 def portable_command(command: str) -> str:
@@ -108,15 +110,23 @@ def portable_command(command: str) -> str:
 
 
 def unite(one: Saved, other: Saved) -> tuple[Saved, str]:
-    """A run of which both may know something, as `one` tells it with the evaluations of both;
-    and, where they contradict each other, the first difference."""
+    """A run as `one` tells it, with what only `other` has of evaluations and samples; and, where
+    they contradict each other, `one` and the first difference."""
     if difference := first_difference(one, other):
         return one, difference
     results = {**results_of(other), **results_of(one)}
-    if results == results_of(one):
-        return replace(one, weights=one.weights or other.weights), ""
-    summary = joined(one.summary, results)
-    return replace(one, summary=summary, weights=one.weights or other.weights), ""
+    changed = results != results_of(one)
+    return replace(
+        one,
+        summary=joined(one.summary, results) if changed else one.summary,
+        views=views_of(other, one),
+        weights=one.weights or other.weights,
+    ), ""
+
+
+def views_of(*tellings: Saved) -> Callable[[], Mapping[str, bytes]]:
+    """The samples of a run as several know it; the last is believed first."""
+    return lambda: {name: data for saved in tellings for name, data in saved.views().items()}
 
 
 def first_difference(one: Saved, other: Saved) -> str:
