@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 STUDY ?= results/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench report clean
+.PHONY: help setup demo test lint types bench report study clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
@@ -38,8 +38,12 @@ types: $(READY) ## check types
 bench: $(READY) ## measure speed, as ratios in one run
 	$(BIN)/python scripts/bench.py all
 
-report: $(READY) ## write the report of STUDY=results/<study>
+report: $(READY) ## write the report of STUDY=results/<study>, from run folders or from its pack alone
 	$(BIN)/python scripts/report.py $(STUDY)
+
+study: $(READY) ## put the finished runs of STUDY=results/<study> into its pack and check it
+	$(BIN)/python scripts/study.py pack $(STUDY)
+	$(BIN)/python scripts/study.py verify $(STUDY)
 
 clean: ## remove caches (never results)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

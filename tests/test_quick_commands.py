@@ -47,6 +47,11 @@ print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules)), time.perf_counter(
         ("uncollapse.report", [], 2),
         ("uncollapse.report", ["/nowhere"], 2),
         ("uncollapse.report", ["conf"], 2),
+        ("uncollapse.runs.study_cli", ["--help"], 0),
+        ("uncollapse.runs.study_cli", ["pack", "--help"], 0),
+        ("uncollapse.runs.study_cli", [], 2),
+        ("uncollapse.runs.study_cli", ["pock", "x"], 2),
+        ("uncollapse.runs.study_cli", ["verify", "conf"], 2),
         ("uncollapse.data.sets", ["--help"], 0),
         ("uncollapse.data.sets", [], 2),
         ("uncollapse.data.sets", ["nope", "--out", "x"], 2),
@@ -57,7 +62,7 @@ def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], c
     assert (found, heavy) == (code, set()) and seconds < 1
 
 
-@pytest.mark.parametrize("script", ["evaluate", "report", "prepare_data"])
+@pytest.mark.parametrize("script", ["evaluate", "report", "study", "prepare_data"])
 def test_scripts_call_the_quick_halves(script: str) -> None:
     code = f"import sys, runpy\nsys.argv = ['x', '--help']\ntry: runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
     code += f"except SystemExit: pass\nassert not {HEAVY!r} & set(sys.modules), sys.modules.keys()"

@@ -22,7 +22,7 @@ from uncollapse.yaml_files import interpolation, read_yaml
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SLOTS = ("posterior", "objective", "procedure", "decoder")
 SECTIONS = ("data", "model", "trainer", "log")
-COMMON = ("label", "study", "results", "seed", "device", "threads")
+COMMON = ("label", "study", "results", "seed", "device", "threads", "again")
 HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 # where classes are built: the package that defines them, and what every one of them offers there
 PLACES = {
@@ -176,6 +176,9 @@ def check_root(key: str, value: object) -> None:
         whole("seed", value, 0, MOST_SEED)
     elif key == "threads":
         whole("threads", value, 1, MOST_THREADS)
+    elif key == "again":
+        if not isinstance(value, bool):
+            raise InputError(f"again={shown(value)}: allowed are true, false")
     elif isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InputError(f"{key}={shown(value)}: allowed is a text")
     elif key == "study" and not re.fullmatch(r"[^\W_][\w.+-]{0,99}", str(value)):

@@ -26,12 +26,14 @@ from uncollapse.config import (
 from uncollapse.entry import interrupted
 from uncollapse.errors import InputError
 from uncollapse.overrides import changing
+from uncollapse.runs.held import Held, held_runs, request_name, same_places
 from uncollapse.runs.identity import changes, identity
 from uncollapse.runs.layout import (
     CONFIG,
     DATA,
     DONE,
     FAILED,
+    PACK,
     ROWS,
     SCHEMA,
     SUMMARY,
@@ -46,13 +48,13 @@ from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import text
 from uncollapse.runs.study import twin
 
-NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
+NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
 
 
 @dataclass(frozen=True)
 class Request:
     """What was asked for: the head, the other overrides that change something by key, the run's place on disk, the config as
-    plain values, the config without these overrides, and the command."""
+    plain values, the config without these overrides, the command, and whether a packed run is trained again."""
 
     head: str
     overrides: dict[str, Any]
@@ -60,6 +62,7 @@ class Request:
     config: dict[str, Any]
     base: dict[str, Any]
     command: str
+    again: bool = False
 
     @property
     def name(self) -> str:
@@ -70,12 +73,16 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
     """Carry out one run; "done" or "skipped". InputError for bad input, before anything is written."""
     # 1. what is asked for
     request = understand(cfg, check_head(head), overrides)
-    if finished(request):
-        print(f"skipped: {request.run.folder} is done with this config")
-        return "skipped"
+    if reason := finished(request):
+        return skipped(reason)
+    held = packed(request)
+    if reason := in_pack(request, held):
+        return skipped(reason)
 
     # 2. everything that can be wrong with it is found here
     parts = prepare(cfg, request.head)
+    if reason := in_pack(request, held, parts.data.facts()):
+        return skipped(reason)
 
     # 3. the run folder; from here on a failure is written into it
     with opened(request, parts):
@@ -99,12 +106,13 @@ def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     for key in COMMON:
         check_root(key, config[key])
     asked, base = changing(cfg, head, parse(overrides), overrides)
+    again = config.pop("again", False)
     config = {"head": head, "overrides": asked, **config}
     run = run_at(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
     check_folder(run.folder, str(cfg.results))
     if not run.exists:
         run = twin(run, config, base) or run
-    return Request(head, asked, run, config, base, command(head, cfg.seed, overrides))
+    return Request(head, asked, run, config, base, command(head, cfg.seed, overrides), again)
 
 
 def parse(overrides: list[str]) -> dict[str, Any]:
@@ -123,18 +131,40 @@ def parse(overrides: list[str]) -> dict[str, Any]:
     }
 
 
-def finished(request: Request) -> bool:
-    """Whether the folder holds this very run, done. InputError when it holds another one, or one that cannot be told."""
+def finished(request: Request) -> str:
+    """That the folder holds this very run, done; '' where it is not. InputError when it holds another one, or one that cannot be told."""
     run = request.run
     run.require_config()
     if not run.exists:
-        return False
+        return ""
     if lines := changes(read_config(run), request.config, request.base):
         raise InputError(
             f"{run.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
             "Nothing was changed; choose another study=NAME, or move that folder away"
         )
-    return run.status == DONE
+    hint = "; move that folder away to train it again" if request.again else ""
+    return f"{run.folder} is done with this config{hint}" if run.status == DONE else ""
+
+
+def packed(request: Request) -> list[Held]:
+    """What the study's pack holds of this run, unless it is to be trained again anyhow."""
+    if request.again:
+        return []
+    name = request_name(request.head, request.overrides, request.config)
+    return held_runs(request.run.study, name, request.config, request.base)
+
+
+def in_pack(request: Request, held: list[Held], facts: dict[str, Any] | None = None) -> str:
+    """That the pack holds this very run: on data of the same place or, once they are loaded, on the same data."""
+    for one in held:
+        if same_places(one, request.config) or (facts and one.has_data(request.config, facts)):
+            return f"{request.run.study / PACK} holds this run; again=true trains it again"
+    return ""
+
+
+def skipped(reason: str) -> str:
+    print(f"skipped: {reason}")
+    return "skipped"
 
 
 # ---------------------------------------------------------------- 3. the folder

@@ -13,13 +13,13 @@ HELP = "Figures, tables and one page from a study (results/<study>) or a single 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 and the summary on the terminal, or 2 and one sentence saying what to mend."""
     from uncollapse.errors import InputError
-    from uncollapse.runs.layout import WHERE, run_folders
+    from uncollapse.runs.layout import PACK, WHERE, check_study, is_pack
 
     parser = Parser(prog="report.py", description=HELP)
-    parser.add_argument("folder", help=f"results/<study>, or one run: {WHERE}")
+    parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {WHERE}")
     folder = Path(parser.parse_args(argv).folder)
     try:
-        run_folders(folder.resolve())  # before pandas and matplotlib are imported
+        check_study(folder if is_pack(folder) else folder.resolve())  # before pandas and matplotlib are imported
         from .page import write_report
 
         page, summary = write_report(folder)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from uncollapse.errors import InputError
 from uncollapse.runs.layout import CONFIG, ROWS, is_run
-from uncollapse.runs.study import read_runs
+from uncollapse.runs.study import home, read_runs
 
 from .runs import METRICS, ROW_KEYS, SLOTS, flat
 from .stats import by_group, plain_of
@@ -35,9 +35,9 @@ class Study:
 
 def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study or from a single run folder."""
-    folder = Path(folder).resolve()
     notes: list[str] = []
-    found = read_runs(folder, notes)
+    found = read_runs(Path(folder), notes)
+    folder = home(Path(folder))
     notes += [f"{saved.name}: {note}" for saved in found for note in saved.notes]
     records = without_twins([flat(saved) for saved in found], notes)
     if not records:

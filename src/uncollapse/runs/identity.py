@@ -12,16 +12,21 @@ from pathlib import PurePath
 from typing import Any
 
 from uncollapse.data import LOCATIONS
+from uncollapse.paths import short, short_place
 
-# where rows and tokens go, and which words made the config, say nothing about what a run is
-UNCOMPARED = ("log", "results", "study", "overrides", "data.cache", "data.own_cache")
+# where rows and tokens go, and who asked for them, belongs to one machine
+MACHINE = ("log", "results", "again", "data.cache", "data.own_cache")
+# nor do these say what a run is: its study's name, and which words made the config
+UNCOMPARED = (*MACHINE, "study", "overrides")
+PLACES = tuple(key for key in LOCATIONS if key not in MACHINE)
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def identity(config: Mapping[str, Any], content: str | None = None) -> str:
     """A digest of a resolved config, without what says nothing about the run.
 
-    `content` is the fingerprint of the data's files; with it, or else with their last names, a run is the same wherever they lie.
+    `content` is the fingerprint of the data's files; with it, or else with their last names,
+    a run is the same wherever they lie.
     """
     text = json.dumps(normal(portable(config, content)), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -29,19 +34,29 @@ def identity(config: Mapping[str, Any], content: str | None = None) -> str:
 
 def portable(config: Mapping[str, Any], content: str | None) -> dict[str, Any]:
     """A config with `content`, or the last part of each path, in place of where its data lie."""
+    names = place_names(config)
+    return {**placeless(config), **({"files": content or names} if names else {})}
+
+
+def place_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """The last part of each path to a run's data."""
+    return {key: PurePath(short_place(value)).name for key, value in locations(config).items()}
+
+
+def placeless(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without the keys that say where its data lie; all other paths are shortened."""
     places = locations(config)
-    if not places:
-        return dict(config)
-    data = {key: value for key, value in config["data"].items() if f"data.{key}" not in places}
-    names = {key: PurePath(value).name for key, value in places.items()}
-    return {**config, "data": data, "files": content or names}
+    kept: dict[str, Any] = short(dict(config))
+    if places:
+        kept["data"] = {k: v for k, v in kept["data"].items() if f"data.{k}" not in places}
+    return kept
 
 
 def locations(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys of a config that say where data lie, and what they say. (data.train may be a size, too.)"""
     data = config.get("data")
     found = {f"data.{key}": value for key, value in data.items()} if isinstance(data, Mapping) else {}
-    return {key: found[key] for key in LOCATIONS if isinstance(found.get(key), str)}
+    return {key: found[key] for key in PLACES if isinstance(found.get(key), str)}
 
 
 def normal(value: Any, where: str = "") -> Any:
@@ -77,6 +92,11 @@ def changes(saved: Any, config: Mapping[str, Any], base: Mapping[str, Any]) -> l
     An option that is younger than the saved config, and has its default in the new one, is no difference.
     """
     return differences(completed(saved, base), dict(config))
+
+
+def changes_but_places(saved: Any, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """As `changes`, wherever the data of each lie."""
+    return differences(placeless(completed(saved, base)), placeless(config))
 
 
 def completed(saved: Any, base: Any) -> Any:

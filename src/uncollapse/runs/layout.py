@@ -27,6 +27,8 @@ DONE, FAILED = "done", "failed"
 EVALUATIONS, UNLABELLED = "evaluations", "unlabelled"
 SAMPLES, SAMPLES_KNOWN = "samples", "samples-no-unknown"  # the second without unknown words
 WANDB = "wandb_id"
+PACK = "runs.parquet"  # of a study: its finished runs in one file
+ONLY_PACKED = "packed runs have no weights to look at; train them again (again=true)"
 TRACES = (ROWS, SUMMARY, WEIGHTS, STATE, DONE)  # what only a run leaves behind
 
 
@@ -127,7 +129,7 @@ def title(head: str, overrides: Mapping[str, Any], seed: int) -> str:
 
 def command(head: str, seed: int, words: Iterable[str]) -> str:
     """The words that make this one run again, wherever results lie."""
-    others = [word for word in words if not word.startswith(("head=", "seed=", "results="))]
+    others = [word for word in words if not word.startswith(("head=", "seed=", "results=", "again="))]
     return shlex.join(["python", "train.py", f"head={head}", *others, f"seed={seed}"])
 
 
@@ -152,13 +154,33 @@ def runs_in(study: Path, head: str = "*", seed: object = "*") -> list[Run]:
 
 def run_folders(folder: Path) -> list[Run]:
     """The runs of a study, or the one whose folder it is. InputError where there is none."""
+    if is_pack(folder):
+        raise InputError(f"{folder}: {ONLY_PACKED}")
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}.")
     if is_run(folder):
         return [Run(folder)]
     if found := runs_in(folder):
         return found
+    if has_pack(folder):
+        raise InputError(f"{folder} has its runs in {PACK} alone: {ONLY_PACKED}")
     raise InputError(not_a_study(folder))
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a path is that of a pack, and not of a study."""
+    return path.suffix == Path(PACK).suffix and os.path.lexists(path) and not path.is_dir()
+
+
+def has_pack(study: Path) -> bool:
+    """Whether there is anything by a pack's name in a study."""
+    return os.path.lexists(study / PACK)
+
+
+def check_study(path: Path) -> None:
+    """InputError unless there are runs: a study, one run's folder, or a pack."""
+    if not is_pack(path) and not has_pack(path):
+        run_folders(path)
 
 
 def not_a_study(folder: Path) -> str:
@@ -166,6 +188,6 @@ def not_a_study(folder: Path) -> str:
     near = [folder.parent] if folder.name == "runs" else sorted(path.parent for path in folder.glob("*/runs"))
     hint = f"; perhaps you mean {', '.join(map(str, near[:3]))}" if near else ""
     return (
-        f"{folder} is not a study: no "
-        f"runs/<head>/<overrides>/seed=<n>/{CONFIG} in it, no pack, and no {CONFIG} of a single run{hint}."
+        f"{folder} is not a study: no runs/<head>/<overrides>/seed=<n>/{CONFIG} in it, "
+        f"no {PACK}, and no {CONFIG} of a single run{hint}."
     )

@@ -39,6 +39,7 @@ class Saved:
     failure: str = ""
     views: Callable[[], Mapping[str, bytes]] = dict
     run: Run | None = None
+    weights: str = ""  # their digest, which only packing asks for
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -75,7 +76,7 @@ def read_run(run: Run, study: Path) -> Saved:
         failure(run) if status == FAILED else "",
         lambda: views(run),
         run,
-        notes,
+        notes=notes,
     )
 
 
@@ -98,6 +99,11 @@ def read_config(run: Run) -> dict[str, Any]:
         found = read_yaml(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return checked_config(found, path)
+
+
+def checked_config(found: Any, path: Path) -> dict[str, Any]:
+    """What a config holds. InputError unless it is one."""
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise InputError(f"{path}: damaged (not a config of a run)")
     # words as typed, of which nothing is built

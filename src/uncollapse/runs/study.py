@@ -6,7 +6,9 @@ from typing import Any
 
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import changes
-from uncollapse.runs.layout import Run, run_folders, runs_in
+from uncollapse.runs.layout import DONE, PACK, Run, has_pack, is_pack, is_run, run_folders, runs_in
+from uncollapse.runs.pack import order, pack_path, read_pack
+from uncollapse.runs.portable import unite
 from uncollapse.runs.reading import Saved, read_config, read_run
 
 
@@ -22,12 +24,58 @@ def twin(run: Run, config: Mapping[str, Any], base: Mapping[str, Any]) -> Run | 
     return None
 
 
-def read_runs(folder: Path, notes: list[str]) -> list[Saved]:
-    """Every run of a study, or the one whose folder it is; a sentence in `notes` for each that cannot be read."""
+# ---------------------------------------------------------------- everything that a report reads
+
+
+def home(path: Path) -> Path:
+    """The folder that a study, a run's folder or a pack belongs to."""
+    path = Path(path)
+    return path.parent.resolve() if is_pack(path) else path.resolve()
+
+
+def read_runs(path: Path, notes: list[str]) -> list[Saved]:
+    """Every run of a study, the one whose folder it is, or those of a pack; a sentence in `notes`
+    for each that cannot be read. A run that lies in a folder and in the pack counts once."""
+    if is_pack(path):
+        return read_pack(pack_path(path)).runs()
+    folder = home(path)
+    if is_run(folder) or not has_pack(folder):
+        return read_folders(run_folders(folder), folder, notes)
+    runs = runs_in(folder)
+    try:
+        packed = read_pack(pack_path(folder)).runs()
+    except InputError as error:
+        if not runs:
+            raise
+        notes.append(f"{error}; its runs are left out")
+        packed = []
+    found = together(read_folders(runs, folder, notes), packed, notes)
+    return sorted(found, key=order)
+
+
+def read_folders(runs: list[Run], folder: Path, notes: list[str]) -> list[Saved]:
     found = []
-    for run in run_folders(folder):
+    for run in runs:
         try:
             found.append(read_run(run, folder))
         except InputError as error:
             notes.append(f"{error}; left out")
     return found
+
+
+def together(runs: list[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:
+    """Runs of folders and of a pack. One that is in both counts as its folder tells it, with the
+    evaluations of both; the packed one counts where the folder is not finished."""
+    held = {saved.identity: saved for saved in packed}
+    found = []
+    for saved in runs:
+        same = held.get(saved.identity)
+        if same is not None and saved.status != DONE:
+            notes.append(f"{saved.name}: {saved.status}; the finished run of {PACK} counts")
+            continue
+        if same is not None:
+            saved, difference = unite(saved, held.pop(saved.identity))
+            if difference:
+                notes.append(f"{saved.name}: its folder counts; {PACK} has another result ({difference})")
+        found.append(saved)
+    return [*found, *held.values()]

@@ -1,0 +1,258 @@
+"""A pack, results/<study>/runs.parquet: everything that a report needs of a study's finished runs.
+
+One row per run, all of it text, so that a number is read back exactly as it was written. The file
+holds a digest of all its bytes, and nothing in it says on which machine or when it was made.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from uncollapse.disk import within
+from uncollapse.errors import InputError
+from uncollapse.runs.checkpoint import DIGEST, digest, load_tensors
+from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
+from uncollapse.runs.reading import Saved, checked_config, override_list
+from uncollapse.runs.rows import parse_json, parse_rows
+
+TEXTS = ("name", "identity", "head", "config", "command", "data", "summary", "rows", "views", "weights")
+COLUMNS = (*TEXTS[:3], "seed", *TEXTS[3:])
+EXAMPLES = ("reconstructions", "neighbours", "interpolations", "responses")  # views that show data
+MOST_PACK = 8 * 2**30  # bytes
+GROUP = 64  # rows that are read at once
+LEVEL = 17  # of zstd: beyond it a pack takes far longer to write and is hardly smaller
+STATED = re.compile(rb"sha256:([0-9a-f]{64})")
+NOTHING = b"sha256:" + b"0" * 64
+HINT = "put back a sound copy, or move it away and pack the run folders again"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A pack that has been read and found sound; its columns are parsed when they are asked for."""
+
+    path: Path
+    content: bytes
+
+    def columns(self, *names: str) -> Iterator[dict[str, Any]]:
+        """The rows with some of their columns, a few at a time in memory."""
+        from pyarrow import ArrowException, BufferReader
+        from pyarrow.parquet import ParquetFile
+
+        try:
+            with ParquetFile(BufferReader(self.content)) as file:
+                for batch in file.iter_batches(GROUP, columns=list(names)):
+                    yield from batch.to_pylist()
+        except (ArrowException, OSError, ValueError) as error:
+            raise InputError(f"{self.path}: damaged ({first_line(error)}); {HINT}") from error
+
+    @cached_property
+    def views(self) -> list[str | None]:
+        return [row["views"] for row in self.columns("views")]
+
+    def runs(self) -> list[Saved]:
+        """Every run. InputError where one is not as packs hold it."""
+        wanted = [name for name in COLUMNS if name != "views"]
+        return [self.run(i, row) for i, row in enumerate(self.columns(*wanted))]
+
+    def run(self, number: int, row: Mapping[str, Any]) -> Saved:
+        where = f"{self.path}, {row['name']}"
+        rows = parse_rows(row["rows"].encode())
+        if rows.lost or rows.torn:
+            raise InputError(f"{where}: damaged rows; {HINT}")
+        return Saved(
+            name=row["name"],
+            status=DONE,
+            config=config_of(row, where),
+            command=row["command"],
+            data=mapping(row["data"], where),
+            rows=rows.rows,
+            summary=mapping(row["summary"], where),
+            views=lambda: parse_views(self.views[number]),
+            weights=row["weights"],
+        )
+
+
+def config_of(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The config of a packed run; it may hold numbers that are not finite."""
+    try:
+        config = checked_config(json.loads(row["config"]), Path(where))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: damaged config ({first_line(error)}); {HINT}") from error
+    if (config["head"], config["seed"]) != (row["head"], row["seed"]):
+        raise InputError(f"{where}: damaged (head and seed are not those of its config); {HINT}")
+    return config
+
+
+def mapping(text: str, where: str) -> dict[str, Any]:
+    found, _ = parse_json(text.encode())
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: damaged (no JSON object); {HINT}")
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def pack_path(path: Path) -> Path:
+    """The pack of a study, or the one whose path it is. InputError for a link that leads away."""
+    return within(path, PACK) if path.is_dir() else within(path.parent, path.name)
+
+
+def read_pack(path: Path) -> Pack:
+    """A pack. InputError, in one sentence, for whatever is not one or has changed since it was written."""
+    content = read_bytes(path, MOST_PACK)
+    if not content:
+        raise InputError(f"{path}: an empty file; {HINT}")
+    check_schema(path, content)
+    place = STATED.search(content, footer(content))
+    blank = content[: place.start()] + NOTHING + content[place.end() :] if place else b""
+    if not place or hashlib.sha256(blank).hexdigest().encode() != place[1]:
+        raise InputError(f"{path}: damaged (its digest is not that of what it holds); {HINT}")
+    return Pack(path, content)
+
+
+def check_schema(path: Path, content: bytes) -> None:
+    """InputError for a file that is no pack, or one that this version cannot read."""
+    from pyarrow import ArrowException, BufferReader
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(BufferReader(content)) as file:
+            facts, names = file.metadata.metadata or {}, file.schema_arrow.names
+    except (ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged, or no pack ({first_line(error)}); {HINT}") from error
+    stated = facts.get(b"uncollapse", b"").decode(errors="replace")
+    if not stated.isdecimal():
+        raise InputError(f"{path}: no pack of uncollapse; scripts/study.py pack writes them")
+    if int(stated) > SCHEMA:
+        raise InputError(
+            f"{path}: written by a newer version (schema {stated}; this one reads {SCHEMA}); update uncollapse"
+        )
+    if names != list(COLUMNS):
+        raise InputError(f"{path}: damaged (other columns than a pack has); {HINT}")
+
+
+def footer(content: bytes) -> int:
+    """Where the footer of a Parquet file begins, as its last eight bytes say."""
+    return max(0, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
+
+
+# ---------------------------------------------------------------- writing
+
+
+def pack_bytes(runs: Iterable[Saved], examples: bool = True) -> bytes:
+    """The file that holds these runs; the same bytes for the same runs in any order.
+
+    Without `examples` it has no samples that show the data.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    runs = sorted(runs, key=order)
+    shown = {saved.name: views for saved, views in shown_views(runs, examples)}
+    records = [record(saved, shown.get(saved.name)) for saved in runs]
+    kinds = [pa.field(name, pa.int64() if name == "seed" else pa.string()) for name in COLUMNS]
+    facts = {"uncollapse": str(SCHEMA), "digest": NOTHING.decode()}
+    table = pa.Table.from_pylist(records, pa.schema(kinds))
+    buffer = io.BytesIO()
+    settings: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": LEVEL,
+        "data_page_size": 2**26,  # a column's rows of a group together, since they are alike
+        "use_dictionary": False,
+        "write_statistics": False,
+        "store_schema": False,
+    }
+    with ParquetWriter(buffer, table.schema, **settings) as writer:
+        writer.write_table(table, GROUP)
+        writer.add_key_value_metadata(facts)
+    content = buffer.getvalue()
+    place = content.index(NOTHING, footer(content))
+    found = hashlib.sha256(content).hexdigest().encode()
+    return content[:place] + b"sha256:" + found + content[place + len(NOTHING) :]
+
+
+def order(saved: Saved) -> list[str]:
+    """As folders are sorted."""
+    return saved.name.split("/")
+
+
+def record(saved: Saved, views: Mapping[str, bytes] | None) -> dict[str, Any]:
+    """A run as a row of a pack."""
+    return {
+        "name": saved.name,
+        "identity": saved.identity,
+        "head": saved.config["head"],
+        "seed": saved.config["seed"],
+        "config": compact(saved.config),
+        "command": saved.command,
+        "data": compact(saved.data),
+        "summary": compact(saved.summary),
+        "rows": "".join(compact(row) + "\n" for row in saved.rows),
+        "views": compact({name: told(name, data) for name, data in views.items()}) if views else None,
+        "weights": saved.weights,
+    }
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def shown_views(runs: Iterable[Saved], examples: bool) -> Iterator[tuple[Saved, dict[str, bytes]]]:
+    """What a report shows of samples: those of the first seed of each head and overrides that has any."""
+    groups: dict[tuple[str, ...], list[Saved]] = {}
+    for saved in runs:
+        folder = saved.name.split("/")[-2]
+        groups.setdefault((saved.config["head"], *override_list(saved.config, folder)), []).append(saved)
+    for group in groups.values():
+        for saved in sorted(group, key=lambda saved: saved.config["seed"]):
+            views = saved.views()
+            kept = {k: v for k, v in views.items() if examples or Path(k).stem not in EXAMPLES}
+            if kept:
+                yield saved, kept
+                break
+
+
+def told(name: str, data: bytes) -> Any:
+    """A view as JSON: text as it is, and bytes as base64."""
+    try:
+        if name.endswith(".txt"):
+            return data.decode()
+    except UnicodeDecodeError:
+        pass
+    return {"base64": base64.b64encode(data).decode()}
+
+
+def parse_views(text: str | None) -> dict[str, bytes]:
+    """The views that a row holds, by file name."""
+    found = json.loads(text) if text else {}
+    return {
+        name: value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
+        for name, value in found.items()
+    }
+
+
+def weights_digest(run: Run) -> str:
+    """The digest that a run's weights state, or else have; '' where there are none. InputError when they are damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not run.holds(WEIGHTS):
+        return ""
+    path = run.path(WEIGHTS)
+    try:
+        with safe_open(path, framework="np") as file:
+            stated = (file.metadata() or {}).get(DIGEST)
+    except (SafetensorError, OSError, ValueError):
+        stated = None  # loading says what is wrong
+    return stated or digest(load_tensors(path))

@@ -1,0 +1,116 @@
+"""The command line of scripts/study.py: a study in one file, joined over machines, listed, checked."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uncollapse.arguments import Parser
+from uncollapse.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from uncollapse.runs.merge import Found
+
+HELP = "Carry a study: its finished runs in one file, results/<study>/runs.parquet, without weights."
+MOST_SAID = 20  # runs that are left out, or problems
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 1 where `verify` found something; or 2 and one sentence."""
+    asked = parser().parse_args(argv)
+    try:
+        return int(asked.call(asked))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        where = error.filename or "the study"
+        reason = f"{where}: cannot be read or written ({error.strerror or error}); nothing was changed"
+        print(f"error: {printable(reason)}", file=sys.stderr)
+    return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    found = Parser(prog="study.py", description=HELP)
+    commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    pack = commands.add_parser("pack", help="put the finished runs of studies into their packs")
+    pack.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="results/<study>")
+    pack.add_argument(
+        "--without-examples",
+        action="store_true",
+        help="leave out the samples that show sentences or pictures of the data, where these must not be passed on",
+    )
+    pack.set_defaults(call=pack_all)
+    merge = commands.add_parser("merge", help="join packs, and studies, into the pack of STUDY")
+    merge.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, there or not")
+    merge.add_argument("sources", type=Path, nargs="+", metavar="FROM", help="a pack or a study")
+    merge.set_defaults(call=merge_all)
+    for name, call, text in (
+        ("list", list_runs, "every run, and where it lies"),
+        ("verify", verify, "read and check everything; one line for each problem"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, or a pack")
+        command.set_defaults(call=call)
+    return found
+
+
+def pack_all(asked: argparse.Namespace) -> int:
+    from uncollapse.runs.merge import pack_study
+
+    refused = 0
+    for study in asked.studies:
+        try:
+            say_written(*pack_study(study, not asked.without_examples))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            refused += 1
+    return 2 if refused else 0
+
+
+def merge_all(asked: argparse.Namespace) -> int:
+    from uncollapse.runs.merge import merge_studies
+
+    say_written(*merge_studies(asked.study, asked.sources))
+    return 0
+
+
+def say_written(path: Path, found: "Found") -> None:
+    size = path.stat().st_size
+    new = sum(where != str(path) for where, _ in found.runs.values())
+    print(f"{path}: {counted(len(found.runs))}, {new:,} of them new in it; {size / 1e3:,.0f} kB")
+    say_lines([f"left out: {line}" for line in found.left_out])
+
+
+def say_lines(lines: Sequence[str]) -> None:
+    for line in lines[:MOST_SAID]:
+        print(printable(line))
+    if len(lines) > MOST_SAID:
+        print(f"... and {len(lines) - MOST_SAID:,} more")
+
+
+def counted(number: int) -> str:
+    return f"{number:,} run{'s' * (number != 1)}"
+
+
+def list_runs(asked: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from uncollapse.runs.listing import listed
+
+    notes: list[str] = []
+    rows = listed(asked.study, notes)
+    headers = ("run", "where", "status", "evaluations", "weights")
+    print(tabulate([[printable(cell) for cell in row] for row in rows], headers, disable_numparse=True))
+    say_lines(notes)
+    return 0
+
+
+def verify(asked: argparse.Namespace) -> int:
+    from uncollapse.runs.listing import problems
+
+    checked, found = problems(asked.study)
+    say_lines(found)
+    if not found:
+        print(f"{counted(checked)}: fine")
+    return 1 if found else 0
