@@ -77,7 +77,7 @@ def status_counts(runs: pd.DataFrame) -> str:
 def evaluation_note(study: Study) -> str:
     """Which finished runs lack the metrics of scripts/evaluate.py, and how to get them; '' where none does."""
     runs = finished(study.runs)
-    lacking = int(runs["nll"].isna().sum())
+    lacking = int(runs["lacks_nll"].sum())
     command = f"python scripts/evaluate.py results/{study.name}"
     if not lacking:
         return ""
