@@ -27,7 +27,7 @@ def write_report(folder: str | Path) -> tuple[Path, str]:
     study = read_study(folder)
     report = study.folder / "report"
     with claimed(report):
-        tables, figures, samples = all_tables(study.runs), draw_all(study), all_samples(study.runs)
+        tables, figures, samples = all_tables(study.runs), draw_all(study), all_samples(study.runs, study.notes)
         files = {f"figures/{figure.name}.{suffix}": data for figure in figures for suffix, data in figure.files.items()}
         for table in tables:
             if not (table.name == "samples" and table.text.empty):

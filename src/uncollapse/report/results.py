@@ -41,14 +41,14 @@ class Study:
 
 def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study, its pack or a single run folder."""
-    folder = Path(folder).resolve()
     notes: list[str] = []
-    records = [record for saved in read_runs(folder, notes) if (record := readable(saved, notes))]
+    found = read_runs(Path(folder).resolve(), notes)
+    folder = home(Path(folder))
+    records = [record for saved in found if (record := readable(saved, notes))]
     if not records:
         why = f"; the first note says: {shown(notes[0], MOST_NOTE)}" if notes else ""
         raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")
     records = without_twins(records, notes)
-    folder = folder.parent if folder.is_file() else folder  # a pack lies in the folder of its study
     drop_locations(records)
     name_overrides(records)
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
@@ -59,20 +59,23 @@ def read_study(folder: str | Path) -> Study:
     return Study(folder, name, runs, tidy_rows(rows, runs), common, [shown(note, MOST_NOTE) for note in notes])
 
 
+def home(path: Path) -> Path:
+    """The folder that a report is written into: a study's, also where its pack is named, or a run's."""
+    return (path.parent if path.is_file() else path).resolve()
+
+
 def readable(saved: Saved, notes: list[str]) -> dict[str, Any] | None:
     """The record of a run, and what is wrong with it in `notes`.
 
     None where something in it that nobody thought of stops its reading, for one run must not stop the others.
     """
-    said = list(saved.notes)
+    said, record = list(saved.notes), None
     try:
         record = flat(saved)
     except Exception as error:
-        record = None
         said.insert(0, f"cannot be shown ({type(error).__name__}); left out")
-    else:
-        if odd := record.pop("odd"):
-            said.append(f"odd values count as missing: {listed(odd[:MOST_SAID], len(odd))}")
+    if record and (odd := record.pop("odd")):
+        said.insert(0, f"odd values count as missing: {listed(odd[:MOST_SAID], len(odd))}")
     more = [f"and {len(said) - MOST_SAID:,} more notes"] if len(said) > MOST_SAID else []
     notes += [f"{saved.name}: {note}" for note in [*said[:MOST_SAID], *more]]
     return record
