@@ -15,10 +15,12 @@ from uncollapse.report import captions
 from uncollapse.report.notes import moved, weights_note
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import last_test, read_rows
+from uncollapse.report.runs import last_test
 from uncollapse.report.tables import summary as summary_table
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
+from uncollapse.runs.layout import Run
+from uncollapse.runs.rows import read_rows
 from uncollapse.subject import opened
 from uncollapse.trainer import FINAL_MIXTURE, Trainer
 
@@ -62,7 +64,7 @@ def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(head, 
     tested = [row for row in rows(folder) if row["split"] == "test"]
     assert [(row["mode"], row["weights"]) for row in tested] == [("eval", "last"), ("eval", "best"), ("train", "best")]
     # independently: the model of the checkpoint, evaluated alone
-    subject = opened(folder, {}, print)
+    subject = opened(Run(folder), {}, print)
     subject.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True)["model"])
     again = evaluate(subject.model, subject.data, "test", "eval", None, None, FINAL_MIXTURE, subject.encode)
     assert {name: again[name] for name in NUMBERS} == {name: found["last"][name] for name in NUMBERS}
@@ -205,5 +207,5 @@ def test_rows_of_the_last_weights_are_not_taken_for_the_best(tmp_path):
         changed = [*lines[:place], json.dumps(last), *lines[place:]]
         (folder / "metrics.jsonl").write_text("\n".join(changed) + "\n")
         (folder / "summary.json").write_text("{")  # damaged: the rows are all there is
-        assert last_test(read_rows(folder / "metrics.jsonl", "s", []), "eval")["kl"] != 99.0
+        assert last_test(read_rows(folder / "metrics.jsonl").rows, "eval")["kl"] != 99.0
         assert read_study(tmp_path / "s").runs["kl"].tolist() != [99.0]

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, fill, mounted
 from test_report import bytes_of, write_run
 
-from uncollapse import checkpoint
+from uncollapse import disk
 from uncollapse.report import figures, files, main, page
 from uncollapse.report.diagnosis import MARK as DIAGNOSIS_MARK
 from uncollapse.report.diagnosis import free_folder
@@ -87,7 +87,7 @@ def test_a_disk_that_fails_at_any_file_leaves_the_earlier_report(
     count = 0
     while True:
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync, code))
+            patch.setattr(disk.os, "fsync", full_after(count, os.fsync, code))
             done = main([str(study)])
         if done == 0 or count > 60:
             break
@@ -111,7 +111,7 @@ def test_a_rename_that_fails_leaves_whole_files(
     for count in (0, 3, len(old) - 2):
         capsys.readouterr()
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.os, "replace", full_after(count, os.replace))
+            patch.setattr(disk.os, "replace", full_after(count, os.replace))
             sentence(study, capsys)
         assert not strays(study / "report")
     mixed = bytes_of(study / "report")
@@ -142,7 +142,7 @@ def test_a_first_report_that_found_no_room_is_taken_up_again(
 ) -> None:
     for count in (0, 1, 2, 5):
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync))
+            patch.setattr(disk.os, "fsync", full_after(count, os.fsync))
             assert main([str(study)]) == 2
     assert main([str(study)]) == 0
 
@@ -179,7 +179,7 @@ def test_a_read_only_disk(small_disk: Path, capsys: pytest.CaptureFixture) -> No
 def test_the_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) -> None:
     mounted(small_disk, "-o", "remount,ro")
     with pytest.raises(OSError, match="Read-only") as caught:
-        checkpoint.write_atomic(small_disk / "a", b"x")
+        disk.write_atomic(small_disk / "a", b"x")
     assert caught.value.filename == str(small_disk / "a")
 
 
@@ -230,7 +230,7 @@ def test_a_stray_of_a_killed_writer_is_no_reason_to_refuse(study: Path, place: s
 
 def test_two_reports_at_once_are_one_and_a_sentence(study: Path, capsys: pytest.CaptureFixture) -> None:
     (study / "report").mkdir()
-    with checkpoint.alone(study / "report", "report"):
+    with disk.locked(study / "report", "report"):
         assert "another process is working on this report" in sentence(study, capsys)
 
 
@@ -330,7 +330,7 @@ def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
 
     diagnose(good, cost, torch.zeros(10, 4), samples=2, page=tmp_path)
     before = bytes_of(tmp_path)
-    monkeypatch.setattr(checkpoint.os, "fsync", full_after(count, os.fsync))
+    monkeypatch.setattr(disk.os, "fsync", full_after(count, os.fsync))
     with pytest.warns(UserWarning, match="cannot be written .No space left.*; the numbers are returned"):
         found = diagnose(good, cost, torch.ones(10, 4), samples=2, page=tmp_path)
     assert found["nll"] > 0 and bytes_of(tmp_path) == before
@@ -341,7 +341,7 @@ def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
 
 IN_PLACE = re.compile(r"\.write_text\(|\.write_bytes\(|to_csv\(\w|savefig\(|copyfile\(|\bopen\([^)]*[\"'][wx]b?[\"']")
 ALLOWED = {  # (file, why)
-    "src/uncollapse/checkpoint.py": "the atomic writer itself",
+    "src/uncollapse/disk.py": "the atomic writer itself",
     "src/uncollapse/data/files.py": "a lock, and a cache folder that is renamed into place when it is whole",
     "src/uncollapse/data/tokenise.py": "arrays of that folder",
     "src/uncollapse/data/tables.py": "what is unpacked into a temporary folder",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from .codes import SATURATED, collapse_rows, probe_rows
@@ -38,7 +39,7 @@ def learning_curves(rows: pd.DataFrame) -> str:
 
 def kl_per_dim(rows: pd.DataFrame) -> str:
     shown, groups = mapped_runs(rows), rows["order"].nunique()
-    clipped = map_top([(int(run["order"].iloc[0]), heat_map(run)[1].max()) for run in shown])[1]
+    clipped = map_top([(int(run["order"].iloc[0]), np.nanmax(heat_map(run)[1])) for run in shown])[1]
     seeds = ", ".join(map(str, sorted({int(run["seed"].iloc[0]) for run in shown})))
     cut = f" {len(shown)} of {groups} groups are shown: those whose KL splits over dimensions, at most the first {MOST_GROUPS}."
     return (

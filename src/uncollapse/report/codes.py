@@ -1,6 +1,5 @@
 """Figures of what the code carries: the parts of the rate, collapsed dimensions, and what a linear probe reads."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
+from .checked import MOST_FACTORS
 from .curves import TOGETHER, curve_panels, draw_group, mean_line
 from .finals import dots, edge_value, final, first_groups, measured, ranked, rows_figure, spread
 from .stats import by_group, outlying
@@ -140,11 +140,10 @@ def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run and eps (as `step`, nats) with the share of collapsed dimensions, for `curve_panels`."""
     runs = final(runs)
     rows = [
-        labels | {"step": float(eps), "share": float(share), "delta": curve.get("delta")}
+        labels | {"step": eps, "share": share, "delta": curve["delta"]}
         for curve, labels in zip(runs["collapse"], labels_of(runs), strict=True)
-        if has_lists(curve, "eps", "share")
+        if curve
         for eps, share in zip(curve["eps"], curve["share"], strict=True)
-        if eps is not None and share is not None
     ]
     if not rows:
         raise NoFigure("no finished run has a collapse curve.")
@@ -154,13 +153,6 @@ def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
 def labels_of(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """What every row of a run repeats."""
     return runs[["run", "order", "group", "slot", "crowded", "seed", "status"]].to_dict("records")  # type: ignore[return-value]
-
-
-def has_lists(value: Any, *keys: str) -> bool:
-    """Whether value is a dict with lists of one length, not 0, under the keys."""
-    lists = [value.get(key) for key in keys] if isinstance(value, dict) else []
-    lengths = {len(part) if isinstance(part, list) else 0 for part in lists}
-    return len(lengths) == 1 and 0 not in lengths
 
 
 def eps_axis(ax: Axes) -> None:
@@ -176,24 +168,17 @@ def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run, factor and number of labels (as `step`) with accuracy, chance and oracle, all shares of 1."""
     runs = final(runs)
     pairs = zip(runs["probe_curves"], labels_of(runs), strict=True)
-    rows = [row for curves, labels in pairs for row in probe_records(curves, labels)]
+    rows = [
+        labels
+        | {"step": budget, "accuracy": accuracy, "factor": factor, "chance": curve["chance"], "oracle": curve["oracle"]}
+        for curves, labels in pairs
+        for factor, curve in curves.items()
+        for budget, accuracy in curve["points"]
+    ]
     if not rows:
         raise NoFigure("no finished run has probe curves (scripts/evaluate.py makes them where factors are known).")
-    return pd.DataFrame(rows)
-
-
-def probe_records(curves: Any, labels: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A record for each known accuracy of each factor of one run that has as many accuracies as there are budgets."""
-    if not isinstance(curves, dict) or not isinstance(curves.get("factors"), dict):
-        return
-    for factor, values in curves["factors"].items():
-        curve = {**(values or {}), "labels": curves.get("labels")}
-        if has_lists(curve, "labels", "accuracy"):
-            lines = {line: np.nan if curve.get(line) is None else float(curve[line]) for line in ("chance", "oracle")}
-            for budget, accuracy in zip(curve["labels"], curve["accuracy"], strict=True):
-                if accuracy is not None:
-                    known = {"step": float(budget), "accuracy": float(accuracy), "factor": str(factor)}
-                    yield labels | known | lines
+    frame = pd.DataFrame(rows)
+    return frame[frame["factor"].isin(frame["factor"].drop_duplicates()[:MOST_FACTORS])]
 
 
 def probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:

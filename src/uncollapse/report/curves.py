@@ -71,7 +71,7 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [heat_map(run) for run in shown]
     top, above = map_top(
-        [(int(run["order"].iloc[0]), values.max()) for run, (_, values) in zip(shown, maps, strict=True)]
+        [(int(run["order"].iloc[0]), np.nanmax(values)) for run, (_, values) in zip(shown, maps, strict=True)]
     )
     norm = PowerNorm(0.5, 0, top)  # square root: 0.05 nats differ from 0 beside a dimension with 3
     same = len({len(values) for _, values in maps}) == 1
@@ -209,7 +209,7 @@ def map_top(tops: list[tuple[int, float]]) -> tuple[float, bool]:
 def mapped_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Validation rows of one run for each of the first groups whose KL splits: its first seed, finished ones first."""
     rows = validation(rows, "kl")
-    rows = rows[rows["kl_per_dim"].map(len) > 1]
+    rows = rows[rows["kl_per_dim"].map(lambda values: len(values) > 1 and bool(np.isfinite(values).any()))]
     rows = rows.assign(late=rows["status"] != "done").sort_values(["order", "late", "seed", "step"])
     first = rows.drop_duplicates("order")["run"].head(MOST_GROUPS)
     return [rows[rows["run"] == run] for run in first]
@@ -217,8 +217,9 @@ def mapped_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
 
 def heat_map(run: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Edges between evaluations [T+1] in steps and KL [D, T] in nats, sorted by the last column."""
-    values = np.stack([v for v in run["kl_per_dim"] if len(v) == len(run["kl_per_dim"].iloc[-1])], axis=1)
-    steps = run["step"].to_numpy(dtype=float)[-values.shape[1] :]
+    run = run[run["kl_per_dim"].map(len) == len(run["kl_per_dim"].iloc[-1])]
+    values = np.stack(run["kl_per_dim"].tolist(), axis=1)
+    steps = run["step"].to_numpy(dtype=float)
     middles = (steps[1:] + steps[:-1]) / 2
     edges = np.concatenate([steps[:1], middles, steps[-1:]]) if len(steps) > 1 else np.array([0.0, max(steps[0], 1.0)])
     return edges, values[np.argsort(-values[:, -1], kind="stable")]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from uncollapse.disk import locked, write_atomic, write_together
+from uncollapse.disk import locked, within, write_atomic, write_together
 from uncollapse.errors import InputError
 
 MARK = '<meta name="generator" content="uncollapse report">'  # in every page
 OWNER = ".uncollapse"  # in every folder of ours, and never rewritten
 OWNED = "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
+FOLDERS = ("figures", "tables", "samples")
 SCRATCH = ".*.new"  # what a killed writer leaves behind
 OURS = re.compile(
     r"index\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
@@ -22,7 +23,13 @@ OURS = re.compile(
 
 @contextmanager
 def claimed(report: Path) -> Iterator[None]:
-    """Make the folder, or take one of ours, and keep other reports out. InputError otherwise."""
+    """Make the folder, or take one of ours, and keep other reports out. InputError otherwise.
+
+    Nor may it, or what we keep in it, be a link that leads elsewhere.
+    """
+    within(report.parent, report.name)
+    for name in (OWNER, "index.html", *FOLDERS):
+        within(report, name)
     if report.exists() and not report.is_dir():
         raise InputError(f"{report} is in the way: it is not a folder.")
     if report.is_dir() and not is_ours(report):
@@ -67,7 +74,7 @@ def put(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
     """Write files by their path in the report, all or none; then remove what is `gone`."""
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
-    write_together({report / name: data for name, data in files.items()})
+    write_together({within(report, *name.split("/")): data for name, data in files.items()})
     with suppress(OSError):  # these, and what killed writers left, are in nobody's way
         for path in [*(report / name for name in gone), *report.rglob(SCRATCH)]:
             path.unlink(missing_ok=True)

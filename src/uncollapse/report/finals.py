@@ -284,6 +284,7 @@ def tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: float
 def tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
     runs = pd.concat([group for _, group in series])
     tau = np.linspace(runs["tau"].min(), runs["tau"].max(), 100)
+    tau = tau[tau < 1]  # above it nothing is promised
     for dims in runs["latent"].dropna().unique():
         ax.plot(tau, -dims / 2 * np.log1p(-tau), color=GREY, linewidth=1.2, linestyle=FLOOR_DASHES)
 
@@ -291,8 +292,7 @@ def tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
 def moment_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """The first finished seed of each of the first groups that recorded moments in both modes."""
     runs = final(runs)
-    whole = runs["moments"].map(has_moments) & runs["moments_train_mode"].map(has_moments)
-    runs = runs[whole].drop_duplicates("order")
+    runs = runs[runs["moments"].notna() & runs["moments_train_mode"].notna()].drop_duplicates("order")
     if runs.empty:
         raise NoFigure("no finished run has moments of both modes.")
     return runs.head(MOST_GROUPS)
@@ -307,9 +307,8 @@ def small_moments(shown: pd.DataFrame) -> Figure:
             for mode in ("moments", "moments_train_mode")
         )
         rank = np.argsort(-evaluation["mu_sq"], kind="stable")
-        if len(training["mu_sq"]) == len(rank):
-            total = (training["mu_sq"] + training["sigma_sq"])[rank]
-            ax.plot(np.arange(1, len(rank) + 1), total, **TRAINING)
+        total = (training["mu_sq"] + training["sigma_sq"])[rank]
+        ax.plot(np.arange(1, len(rank) + 1), total, **TRAINING)
         moment_panel(ax, *(evaluation[key][rank] for key in MOMENT_KEYS), size=1.9)
         if (top := (evaluation["mu_sq"] + evaluation["sigma_sq"]).max()) > 2.4:
             ax.text(0.98, 0.97, f"↑ to {top:,.3g}", transform=ax.transAxes, ha="right", va="top", fontsize=7)
@@ -322,10 +321,6 @@ def small_moments(shown: pd.DataFrame) -> Figure:
     handles.append(Line2D([], [], **TRAINING, label="E[mu²] + E[sigma²], training mode"))
     legend_above(fig, handles, columns=3)
     return fig
-
-
-def has_moments(moments: Any) -> bool:
-    return isinstance(moments, dict) and all(moments.get(key) for key in MOMENT_KEYS)
 
 
 def moment_panel(ax: Axes, mu: np.ndarray, mu_sq: np.ndarray, sigma_sq: np.ndarray, *, size: float = 3.2) -> None:

@@ -27,7 +27,7 @@ def write_report(folder: str | Path) -> tuple[Path, str]:
     study = read_study(folder)
     report = study.folder / "report"
     with claimed(report):
-        tables, figures, samples = all_tables(study.runs), draw_all(study), all_samples(study.runs)
+        tables, figures, samples = all_tables(study.runs), draw_all(study), all_samples(study.runs, study.notes)
         files = {f"figures/{figure.name}.{suffix}": data for figure in figures for suffix, data in figure.files.items()}
         for table in tables:
             if not (table.name == "samples" and table.text.empty):
@@ -77,7 +77,7 @@ def status_counts(runs: pd.DataFrame) -> str:
 def evaluation_note(study: Study) -> str:
     """Which finished runs lack the metrics of scripts/evaluate.py, and how to get them; '' where none does."""
     runs = finished(study.runs)
-    lacking = int(runs["nll"].isna().sum())
+    lacking = int(runs["lacks_nll"].sum())
     command = f"python scripts/evaluate.py results/{study.name}"
     if not lacking:
         return ""

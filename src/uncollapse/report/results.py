@@ -1,22 +1,28 @@
-"""Run folders on disk -> two tidy frames: one row per run, one row per evaluation. Reads, never writes."""
+"""The runs of a study -> two tidy frames: one row per run, one row per evaluation. Reads, never writes."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
 
 from uncollapse.errors import InputError
+from uncollapse.runs.identity import locations
 from uncollapse.runs.layout import CONFIG, ROWS, is_run
+from uncollapse.runs.reading import Saved
 from uncollapse.runs.study import home, read_runs
 
+from .notes import listed
 from .runs import METRICS, ROW_KEYS, SLOTS, flat
 from .stats import by_group, plain_of
 from .text import distinct, shown, shown_override
 
 MOST_NOTE = 500  # characters
+MOST_SAID = 5  # notes on one run, and keys in one note
+MOST_NAME = 1000  # characters of a group's name
 CROWD = 12  # groups; more cannot be told apart by colour and marker
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
@@ -34,14 +40,16 @@ class Study:
 
 
 def read_study(folder: str | Path) -> Study:
-    """Everything a report needs, from a study or from a single run folder."""
+    """Everything a report needs, from a study, its pack or a single run folder."""
     notes: list[str] = []
     found = read_runs(Path(folder), notes)
     folder = home(Path(folder))
-    notes += [f"{saved.name}: {note}" for saved in found for note in saved.notes]
-    records = without_twins([flat(saved) for saved in found], notes)
+    records = [record for saved in found if (record := readable(saved, notes))]
     if not records:
-        raise InputError(f"no run in {folder} has a readable {CONFIG}.")
+        why = f"; the first note says: {shown(notes[0], MOST_NOTE)}" if notes else ""
+        raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")
+    records = without_twins(records, notes)
+    drop_locations(records)
     name_overrides(records)
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
     if not rows:
@@ -49,6 +57,23 @@ def read_study(folder: str | Path) -> Study:
     runs, common = add_groups(pd.DataFrame(records).rename_axis("run").reset_index())
     name = runs["study"].iloc[0] if is_run(folder) else shown(folder.name)
     return Study(folder, name, runs, tidy_rows(rows, runs), common, [shown(note, MOST_NOTE) for note in notes])
+
+
+def readable(saved: Saved, notes: list[str]) -> dict[str, Any] | None:
+    """The record of a run, and what is wrong with it in `notes`.
+
+    None where something in it that nobody thought of stops its reading, for one run must not stop the others.
+    """
+    said, record = list(saved.notes), None
+    try:
+        record = flat(saved)
+    except Exception as error:
+        said.insert(0, f"cannot be shown ({type(error).__name__}); left out")
+    if record and (odd := record.pop("odd")):
+        said.insert(0, f"odd values count as missing: {listed(odd[:MOST_SAID], len(odd))}")
+    more = [f"and {len(said) - MOST_SAID:,} more notes"] if len(said) > MOST_SAID else []
+    notes += [f"{saved.name}: {note}" for note in [*said[:MOST_SAID], *more]]
+    return record
 
 
 def without_twins(records: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
@@ -61,6 +86,39 @@ def without_twins(records: list[dict[str, Any]], notes: list[str]) -> list[dict[
                 f"{record['folder']}: the same run as {first['folder']} (the same resolved config); counted once."
             )
     return [record for record in records if kept[record["identity"]] is record]
+
+
+def drop_locations(records: list[dict[str, Any]]) -> None:
+    """Leave out overrides that only say where one and the same data lie, as they do on several machines.
+
+    What all runs share stays. So does what a run says that does not tell which data it had.
+    """
+    known = [record for record in records if record["saved"].data]
+    if not same_data([record["saved"] for record in known]):
+        return
+    shared = set.intersection(*(set(record["override_list"]) for record in records))
+    for record in known:
+        places = locations(record["saved"].config)
+        record["override_list"] = [
+            text for text in record["override_list"] if text in shared or text.partition("=")[0] not in places
+        ]
+
+
+def same_data(runs: list[Saved]) -> bool:
+    """Whether all have one fingerprint of their data; where some are older than it, one set of facts and file names."""
+    contents = {content for saved in runs if isinstance(content := saved.data.get("content"), str)}
+    if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
+        return True
+    told = {json.dumps([facts_of(saved), file_names(saved)], sort_keys=True) for saved in runs}
+    return len(contents) <= 1 and len(told) == 1
+
+
+def facts_of(saved: Saved) -> dict[str, Any]:
+    return {key: value for key, value in saved.data.items() if key != "content"}
+
+
+def file_names(saved: Saved) -> dict[str, str]:
+    return {key: PurePath(place).name for key, place in locations(saved.config).items()}
 
 
 def name_overrides(records: list[dict[str, Any]]) -> None:
@@ -151,7 +209,7 @@ def group_names(runs: pd.DataFrame) -> dict[int, str]:
 
 
 def with_overrides(label: str, overrides: list[str]) -> str:
-    return f"{label} ({', '.join(overrides)})" if overrides else label
+    return shown(f"{label} ({', '.join(overrides)})", MOST_NAME) if overrides else label
 
 
 def group_key(key: tuple[str, str, str]) -> tuple[Any, ...]:

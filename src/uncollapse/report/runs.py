@@ -3,15 +3,18 @@
 Text is made fit to be shown here, for every table, figure and page; only `saved` is as on disk.
 """
 
-import math
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
+from uncollapse.errors import MOST
+from uncollapse.runs.layout import CONFIG, DATA, ROWS, SUMMARY
 from uncollapse.runs.reading import Saved, override_list
 
-from .text import shown, shown_command, shown_folder, shown_keys
+from .checked import Values, pruned
+from .text import shown, shown_command, shown_folder
 
 NO_KNOBS = ("seed", "threads")
 MOST_LABEL, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
@@ -38,44 +41,64 @@ SAMPLED = (  # and with --metrics samples
 )  # fmt: skip
 CHANGED = ", with changes that no commit holds"
 UNKNOWN = "no commit known (installed outside a checkout)"
-ROW_KEYS = ("step", "epoch", "split", "mode", *METRICS, "kl_per_dim")
+PLACE = ("step", "split", "mode")  # of a row
+ROW_KEYS = (*PLACE, *METRICS, "kl_per_dim")
+WEIGHTS_OF = ("best", "last")
 
 
 def flat(saved: Saved) -> dict[str, Any]:
-    """One run as a flat record plus its `rows`, text fit to be shown."""
-    config, name = saved.config, shown_folder(saved.name)
-    rows = [cut(row) for row in saved.rows]
+    """One run as a flat record plus its `rows`, text fit to be shown; `odd`: the keys that count as missing."""
+    odd: dict[str, None] = {}
+    config, name = Values(saved.config, f"{CONFIG} ", odd), shown_folder(saved.name)
+    rows = [cut(row, odd) for row in saved.rows if belongs(row, odd)]
+    head = shown(config.text("head"))
+    place = saved.run.folder if saved.run else PurePath(saved.name)
     return {
         "saved": saved,
         "folder": name,
         "identity": saved.identity,
-        "head": shown(config["head"]),
-        "label": shown(config.get("label") or config["head"], MOST_LABEL),
-        "seed": config["seed"],
-        "study": shown(config.get("study", "")),
-        "override_list": override_list(config, PurePath(saved.name).parent.name),
+        "head": head,
+        "label": shown(config.text("label"), MOST_LABEL) or head,
+        "seed": saved.config["seed"],
+        "study": shown(config.text("study")),
+        "override_list": override_list(saved.config, place.parent.name),
         "status": saved.status,
         "message": shown(saved.failure, MOST_MESSAGE),
         "command": shown_command(saved.command),
         "step": max((row["step"] for row in rows), default=0),
-        "latent": number((config.get("model") or {}).get("latent")),
-        "tau": number(config.get("tau")),
-        "slots": {slot: config[slot] for slot in SLOTS if slot in config},
-        "one_sided": one_sided(config, rows),
-        "knobs": {key: value for key, value in config.items() if type(value) in (int, float) and key not in NO_KNOBS},
-        **data_facts(saved.data),
-        **finals(saved.summary, rows, done=saved.status == "done"),
+        "latent": config.inside("model").number("latent"),
+        "tau": config.number("tau"),
+        "slots": {slot: saved.config[slot] for slot in SLOTS if slot in saved.config},
+        "one_sided": one_sided(saved.config, rows),
+        "knobs": {k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS},
+        **data_facts(Values(saved.data, f"{DATA} ", odd)),
+        **finals(Values(saved.summary, f"{SUMMARY} ", odd), rows, done=saved.status == "done"),
         "rows": rows,
+        "odd": list(odd),
     }
 
 
-def cut(row: dict[str, Any]) -> dict[str, Any]:
+def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
+    """Whether a row is one that training writes: at a step that a run can have, of the last weights on test only."""
+    for key, bad in (
+        ("step", row["step"] > MOST),
+        ("weights", row["split"] != "test" and row.get("weights") == "last"),
+    ):
+        if bad:
+            odd[f"{ROWS} {key}"] = None
+            return False
+    return True
+
+
+def cut(row: dict[str, Any], odd: dict[str, None]) -> dict[str, Any]:
     """What reports use of a row: what only test figures show is kept on test only, since it is most bytes."""
-    kept = {key: row.get(key) for key in ROW_KEYS} | {key: number(row.get(key)) for key in METRICS}
+    values = Values(row, f"{ROWS} ", odd)
+    kept = {key: row[key] for key in PLACE} | {key: values.number(key) for key in METRICS}
     if row["split"] == "test":
-        kept |= {key: row.get(key) for key in (*TESTED, "moments", "collapse", "weights")}
-    kept["kl_per_dim"] = np.array(row.get("kl_per_dim") or [], dtype=float)
-    return kept
+        kept |= {key: values.number(key) for key in TESTED}
+        kept |= {"moments": values.moments("moments"), "collapse": values.collapse("collapse")}
+        kept["weights"] = values.text("weights", WEIGHTS_OF)
+    return kept | {"kl_per_dim": values.dimensions("kl_per_dim")}
 
 
 def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
@@ -85,89 +108,70 @@ def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
     return free or (bool(rows) and all(row["kl"] == 0 for row in rows))
 
 
-def data_facts(data: dict[str, Any]) -> dict[str, Any]:
-    oracle = data.get("oracle_nll") or {}
+def data_facts(data: Values) -> dict[str, Any]:
+    oracle = data.inside("oracle_nll")
+    told = {key: value for key, value in data.found.items() if key != "content"}  # which is for machines
     return {
-        "data": shown(facts_text({**data, "content": None}), MOST_FACTS),  # it is for machines
-        "level": shown(data.get("level") or "word"),
-        "entropy": number(data.get("entropy")),
-        "oracle_valid": number(oracle.get("valid")),
-        "oracle_test": number(oracle.get("test")),
+        "data": shown(facts_text(pruned(told)), MOST_FACTS),
+        "level": shown(data.text("level") or "word"),
+        "entropy": data.number("entropy"),
+        "oracle_valid": oracle.number("valid"),
+        "oracle_test": oracle.number("test"),
     }
 
 
-def finals(summary: dict[str, Any], rows: list[dict[str, Any]], done: bool) -> dict[str, Any]:
+def finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str, Any]:
     """Test metrics of a finished run from its summary, or from its last test rows where that is missing something."""
-    evaluation, training = last_test(rows, "eval"), last_test(rows, "train")
-    if done:
-        evaluation |= summary
-        training |= summary.get("train_mode") or {}
-    evaluation["probe_chance"] = chance(evaluation)
-    ended = summary if done else {}
-    last = mapping(ended.get("last"))
-    machine = {key: summary[key] for key in ("versions", "threads", "device") if summary.get(key) is not None}
+    ended = summary if done else Values({})
+    last, training = ended.inside("last"), ended.inside("train_mode")
+    numbers = (*METRICS, *TESTED, *EVALUATED, *SAMPLED)
+    row, row_of_training = (last_test(rows, mode) if done else {} for mode in ("eval", "train"))
+    found = {key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers}
+    curves = ended.probe_curves("probe_curves")
+    if ended.found.get("probe_chance") is None and curves:
+        found["probe_chance"] = float(np.mean([curve["chance"] for curve in curves.values()]))
+    moments = ended.moments("moments") if "moments" in ended.found else row.get("moments")
+    in_training = training.moments("moments") if "moments" in training.found else row_of_training.get("moments")
+    if moments and in_training and len(moments["mu"]) != len(in_training["mu"]):
+        training.refuse("moments")
+        in_training = None
+    machine = {"versions": summary.scalars("versions"), "threads": whole(summary), "device": summary.text("device")}
     return {
-        **{key: number(evaluation.get(key)) if done else np.nan for key in (*METRICS, *TESTED, *EVALUATED, *SAMPLED)},
-        **{key: number(ended.get(key)) for key in ENDED},
-        **{key: number(last.get(key.removeprefix("last_"))) for key in LAST},
-        "weights": shown(ended.get("weights") or ""),
-        "unfinished": shown(sentences(ended.get("unfinished")), MOST_MESSAGE),
-        "kl_train_mode": number(training.get("kl")) if done else np.nan,
-        "moments": evaluation.get("moments") if done else None,
-        "moments_train_mode": training.get("moments") if done else None,
-        "collapse": evaluation.get("collapse") if done else None,
-        "probe_curves": named_curves(evaluation.get("probe_curves")) if done else None,
-        "machine": shown(facts_text(machine), MOST_FACTS),
-        **made_by(summary),
+        **found,
+        **{key: ended.number(key) for key in ENDED},
+        **{key: last.number(key.removeprefix("last_")) for key in LAST},
+        "lacks_nll": done and "nll" not in ended.found,
+        "weights": ended.text("weights", WEIGHTS_OF),
+        "unfinished": shown("; ".join(ended.texts("unfinished")), MOST_MESSAGE),
+        "kl_train_mode": training.number("kl") if "kl" in training.found else row_of_training.get("kl", np.nan),
+        "moments": moments,
+        "moments_train_mode": in_training,
+        "collapse": ended.collapse("collapse") if "collapse" in ended.found else row.get("collapse"),
+        "probe_curves": curves,
+        "machine": shown(facts_text({key: value for key, value in machine.items() if value != ""}), MOST_FACTS),
+        **made_by(summary.found and {"commit": summary.text("commit"), "tree_changed": summary.flag("tree_changed")}),
     }
 
 
-def made_by(summary: dict[str, Any]) -> dict[str, Any]:
+def whole(summary: Values) -> int | None:
+    """The number of threads."""
+    threads = summary.number("threads")
+    return None if np.isnan(threads) else int(threads)
+
+
+def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
     """`commit`, `tree_changed` and both in words; older summaries mark a change with +."""
-    stated = str(summary.get("commit") or "")
+    stated = summary.get("commit") or ""
     commit = shown(stated.rstrip("+"))
     changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None
     words = f"commit {commit}" + CHANGED * bool(changed) if commit else UNKNOWN * bool(summary)
     return {"commit": commit, "tree_changed": changed, "code": words}
 
 
-def named_curves(curves: Any) -> Any:
-    """Probe curves with names of factors that can be shown."""
-    factors = curves.get("factors") if isinstance(curves, dict) else None
-    if not isinstance(factors, dict):
-        return curves
-    return {**curves, "factors": shown_keys(factors)}
-
-
-def chance(evaluation: dict[str, Any]) -> Any:
-    """The chance level of the probe: as the result says it, else the mean over the factors of its curves."""
-    factors = mapping(mapping(evaluation.get("probe_curves")).get("factors")).values()
-    known = [number(mapping(factor).get("chance")) for factor in factors]
-    stated = evaluation.get("probe_chance")
-    return stated if stated is not None or not known else float(np.mean(known))
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def sentences(value: Any) -> str:
-    return "; ".join(map(str, value)) if isinstance(value, list) else ""
-
-
 def last_test(rows: list[dict[str, Any]], mode: str) -> dict[str, Any]:
     """Of the best weights."""
     found = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
     return dict(next((row for row in found if row.get("weights") != "last"), {}))
-
-
-def number(value: Any) -> float:
-    """A finite number as a float, NaN for whatever else a file may hold there."""
-    try:
-        found = float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:  # a whole number of more than 308 digits
-        return math.nan
-    return found if math.isfinite(found) else math.nan
 
 
 def facts_text(facts: dict[str, Any]) -> str:

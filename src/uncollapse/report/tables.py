@@ -357,7 +357,8 @@ def cell(mean: float, half: float, count: float, n: float, digits: int | None = 
         return NONE
     digits = digits if digits is not None else decimals(mean, half)
     value = f"{mean:{sign}.{digits}f}" if round(mean, digits) else f"{0:.{digits}f}"
-    interval = f" ± {half:.{digits}f}" if np.isfinite(half) else ""
+    value = value if abs(mean) < 1e15 else f"{mean:{sign}.4g}"
+    interval = f" ± {half:.{digits}f}" if half < 1e15 else f" ± {half:.4g}" if np.isfinite(half) else ""
     return f"{value}{interval}" + (f" (n={count:.0f})" if count < n else "")
 
 

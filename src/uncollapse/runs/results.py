@@ -70,9 +70,9 @@ def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) ->
 
     Of several nll the one from most examples, then most codes, stands at the top; of several probes the one with most labels.
     """
+    if not results:  # whatever it states then, no evaluation can say better
+        return {k: v for k, v in summary.items() if k != JOINED}
     trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != JOINED}
-    if not results:
-        return trained
     # what was drawn without <unk> is no description of the model
     test = [result for name, result in results.items() if name.startswith("test-") and not name.endswith(NO_UNKNOWN)]
     test.sort(key=lambda r: [count(r.get(key)) for key in ("nll_examples", "nll_samples", "probe_labels")])

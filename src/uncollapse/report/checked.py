@@ -1,0 +1,194 @@
+"""Values of a run as tables and figures can use them: what is odd counts as missing, and its key is kept for a note.
+
+A run folder may come from anybody, and JSON and YAML hold anything anywhere. After this module a number is a float
+within its bounds, or NaN; a text is a text; a curve has lists of one length.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from uncollapse.errors import MOST, MOST_SIZE
+
+from .text import shown_keys
+
+HUGE = 1e100  # the square of a larger one is no number
+MOST_COUNT = 1e15
+MOST_POINTS, MOST_FACTORS, MOST_DIMENSIONS = 1000, 48, 2**16  # of a curve, of a probe, of a code
+MOST_ITEMS, MOST_DEPTH = 1000, 4  # of facts
+FLAGS = ("mi_saturated", "stopped_early", "schedule_complete")
+SHARES = ("probe", "probe_chance", "nll_ess_low", "delta")
+COUNTS = ("mi_n", "nll_samples", "nll_examples", "probe_labels", "nll_ess")
+STEPS = ("step", "best_step", "steps_planned", "threads")
+POSITIVE = ("au", "seconds_per_step", "ppl", "nll_ppl", "ppl_char", "ppl_byte", "nll_ppl_char", "nll_ppl_byte")
+BOUNDS = {  # of numbers by their key; errors, which end with _se, are not negative
+    **dict.fromkeys((*FLAGS, *SHARES), (0, 1)),
+    **dict.fromkeys(COUNTS, (0, MOST_COUNT)),
+    **dict.fromkeys(STEPS, (0, MOST)),
+    **dict.fromkeys(POSITIVE, (0, HUGE)),
+    "latent": (1, MOST_SIZE),
+}
+MOMENTS = ("mu", "mu_sq", "sigma_sq")
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of one JSON object. `where` names it; `odd` collects the keys whose value cannot be used."""
+
+    found: Mapping[str, Any]
+    where: str = ""
+    odd: dict[str, None] = field(default_factory=dict)
+
+    def refuse(self, key: object) -> None:
+        self.odd[f"{self.where}{key}"] = None
+
+    def number(self, key: str) -> float:
+        """A finite number within the bounds of its key; NaN where there is none."""
+        value = self.found.get(key)
+        if value is None:
+            return np.nan
+        if not fits(value, *BOUNDS.get(key, (0 if key.endswith("_se") else -HUGE, HUGE)), flag=key in FLAGS):
+            self.refuse(key)
+            return np.nan
+        return float(value)
+
+    def text(self, key: str, allowed: tuple[str, ...] = ()) -> str:
+        """A text, or a number as one; '' where there is none."""
+        value = self.found.get(key)
+        if value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or (allowed and value not in allowed):
+            self.refuse(key)
+            return ""
+        return str(value)
+
+    def flag(self, key: str) -> bool | None:
+        value = self.found.get(key)
+        if value is not None and not isinstance(value, bool):
+            self.refuse(key)
+            return None
+        return value
+
+    def inside(self, key: str) -> "Values":
+        """The object under a key, empty where there is none."""
+        value = self.found.get(key)
+        if value is not None and not isinstance(value, Mapping):
+            self.refuse(key)
+        return Values(value if isinstance(value, Mapping) else {}, f"{self.where}{key}.", self.odd)
+
+    def texts(self, key: str) -> list[str]:
+        """A list of texts, empty where there is none."""
+        value = self.found.get(key)
+        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+            self.refuse(key)
+            return []
+        return value or []
+
+    def scalars(self, key: str) -> dict[str, Any]:
+        """The texts, numbers and flags of the object under a key."""
+        inside = self.inside(key)
+        kept = {name: value for name, value in inside.found.items() if isinstance(value, str | int | float | None)}
+        for name in inside.found.keys() - kept.keys():
+            inside.refuse(name)
+        return kept
+
+    def dimensions(self, key: str) -> np.ndarray:
+        """A number per dimension, NaN for null; empty where there are none. [D]"""
+        value = self.found.get(key)
+        if value is None:
+            return np.zeros(0)
+        numbers = number_list(value, MOST_DIMENSIONS, gaps=True)
+        if numbers is None:
+            self.refuse(key)
+        return np.array(numbers or [], dtype=float)
+
+    def moments(self, key: str) -> dict[str, list[float]] | None:
+        """Three lists of numbers, of one length; None where there is no moment."""
+        value = self.found.get(key)
+        if value is None or value == {}:
+            return None
+        inside = value if isinstance(value, Mapping) else {}
+        lists = {name: number_list(inside.get(name), MOST_DIMENSIONS) for name in MOMENTS}
+        kept = {name: numbers for name, numbers in lists.items() if numbers is not None}
+        if len(kept) < len(lists) or len({*map(len, kept.values())}) > 1:
+            self.refuse(key)
+            return None
+        return kept if all(kept.values()) else None
+
+    def collapse(self, key: str) -> dict[str, Any] | None:
+        """`eps` above 0 and the `share` of each, without gaps, and `delta`; None where there is no point."""
+        curve = self.inside(key)
+        if not curve.found:
+            return None
+        pairs = points(curve.found.get("eps"), curve.found.get("share"))
+        if pairs is None:
+            self.refuse(key)
+        if not pairs:
+            return None
+        eps, share = map(list, zip(*pairs, strict=True))
+        return {"eps": eps, "share": share, "delta": curve.number("delta")}
+
+    def probe_curves(self, key: str) -> dict[str, dict[str, Any]]:
+        """Factor, as it may be shown -> `points` (labels, accuracy) without gaps, `chance` and `oracle`."""
+        curves = self.inside(key)
+        factors = curves.inside("factors")
+        if len(factors.found) > MOST_FACTORS:
+            curves.refuse("factors")
+            return {}
+        found = {name: factors.factor(name, curves.found.get("labels")) for name in factors.found}
+        return {name: curve for name, curve in shown_keys(found).items() if curve}
+
+    def factor(self, name: str, labels: Any) -> dict[str, Any] | None:
+        """The curve of one factor; None where there is no point."""
+        curve = self.inside(name)
+        if curve.found.get("accuracy") is None:
+            return None
+        pairs = points(labels, curve.found["accuracy"])
+        if pairs is None:
+            self.refuse(name)
+        lines = {line: curve.share(line) for line in ("chance", "oracle")}
+        return {"points": pairs, **lines} if pairs else None
+
+    def share(self, key: str) -> float:
+        """A number from 0 to 1, whatever its key; NaN where there is none."""
+        value = self.found.get(key)
+        if value is None or fits(value, 0, 1):
+            return np.nan if value is None else float(value)
+        self.refuse(key)
+        return np.nan
+
+
+def fits(value: Any, low: float, high: float, flag: bool = False) -> bool:
+    """Whether a value is a number from low to high; True and False are numbers where a `flag` is wanted."""
+    return isinstance(value, int | float) and (flag or not isinstance(value, bool)) and low <= value <= high
+
+
+def number_list(value: Any, most: int, gaps: bool = False) -> list[float] | None:
+    """A list of at most so many numbers, NaN for null where there may be `gaps`; None for anything else."""
+    if not isinstance(value, list) or len(value) > most:
+        return None
+    if not all(fits(item, -HUGE, HUGE) or (gaps and item is None) for item in value):
+        return None
+    return [np.nan if item is None else float(item) for item in value]
+
+
+def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
+    """(place, share) for each known share of 1 at a place above 0; None where these are no two lists of one length."""
+    x, y = (number_list(value, MOST_POINTS, gaps=True) for value in (places, shares))
+    if x is None or y is None or len(x) != len(y):
+        return None
+    pairs = [pair for pair in zip(x, y, strict=True) if not np.isnan(pair).any()]
+    return pairs if all(place > 0 and 0 <= share <= 1 for place, share in pairs) else None
+
+
+def pruned(value: Any, depth: int = MOST_DEPTH) -> Any:
+    """Nested values without what is deep inside, and without the end of long lists."""
+    if not isinstance(value, dict | list):
+        return value
+    if not depth:
+        return "…"
+    if isinstance(value, dict):
+        return {key: pruned(item, depth - 1) for key, item in list(value.items())[:MOST_ITEMS]}
+    return [pruned(item, depth - 1) for item in value[:MOST_ITEMS]]
