@@ -27,10 +27,10 @@ from uncollapse.entry import interrupted
 from uncollapse.errors import InputError
 from uncollapse.overrides import changing
 from uncollapse.runs.identity import changes, identity
-from uncollapse.runs.layout import CONFIG, DONE, FAILED, ROWS, SCHEMA, SUMMARY, Run, command, run_at, title
+from uncollapse.runs.layout import CONFIG, DONE, FAILED, ROWS, SCHEMA, Run, command, run_at, title
 from uncollapse.runs.provenance import provenance, versions
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import text
+from uncollapse.runs.results import write_summary
 from uncollapse.runs.study import twin
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log")
@@ -69,7 +69,7 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
         # 4. train and test
         summary = work(cfg, request, parts)
         # 5. done
-        request.run.write(SUMMARY, data=text(summary))
+        write_summary(request.run, summary)
         request.run.write(DONE, data=b"")
     return "done"
 

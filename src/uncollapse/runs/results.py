@@ -5,7 +5,6 @@ the two writes loses nothing. The file is believed where they differ.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,27 +83,41 @@ def write_result(run: Run, name: str, result: dict[str, Any]) -> None:
     run.write(EVALUATIONS, f"{name}.json", data=text(plain(result)))
 
 
-def repair(run: Run) -> None:
-    """Make the files and the summary say the same. InputError where the summary cannot be read."""
+def write_summary(run: Run, summary: dict[str, Any]) -> None:
+    """Put down what training found. An earlier summary's results join it; one that cannot be read is kept."""
+    try:
+        earlier = read_summary(run) if run.holds(SUMMARY) else {}
+    except InputError:
+        earlier = {}
+        run.set_aside(SUMMARY)
+    run.write(SUMMARY, data=text(joined(summary, read_results(run, earlier)[0])))
+
+
+def repair(run: Run) -> list[str]:
+    """Make the files and the summary say the same; a sentence for each damaged file, which is kept under another name.
+
+    InputError where the summary cannot be read.
+    """
     summary = read_summary(run)
-    results, _ = read_results(run, summary)
-    for name, result in results.items():
-        if differs(run, name, result):
-            path = run.path(EVALUATIONS) / f"{name}.json"
-            if os.path.lexists(path):  # damaged: kept for whoever wants to look
-                set_aside(path)
-            write_result(run, name, result)
+    results, damaged = read_results(run, summary)
+    for name in names(run):
+        if not is_sound(run, name):
+            set_aside(run.path(EVALUATIONS) / f"{name}.json")
+    for name in results.keys() - {*names(run)}:
+        write_result(run, name, results[name])
     found = joined(summary, results)
     if found != summary:
         run.write(SUMMARY, data=text(found))
+    return damaged
 
 
-def differs(run: Run, name: str, result: dict[str, Any]) -> bool:
-    """Whether a result's file is missing or damaged."""
+def is_sound(run: Run, name: str) -> bool:
+    """Whether the file of a result can be read."""
     try:
-        return read_object(run, EVALUATIONS, f"{name}.json") != result
-    except InputError:
+        read_object(run, EVALUATIONS, f"{name}.json")
         return True
+    except InputError:
+        return False
 
 
 def is_repaired(run: Run) -> bool:

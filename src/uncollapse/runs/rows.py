@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import SPLITS
-from uncollapse.disk import set_aside, write_atomic
+from uncollapse.disk import free_name, write_together
 from uncollapse.runs.layout import ROWS, Run, read_bytes
 
 Mirror = Callable[[dict], None]
@@ -35,18 +35,21 @@ class Record:
         A checkpoint says how many rows are `expected`. Where some are missing the old file is kept beside the new one;
         the sentence that says so.
         """
-        found = read_rows(self.path)
+        content = read_bytes(self.path) if os.path.lexists(self.path) else b""
+        found = parse_rows(content)
         if step < 0:  # there is no checkpoint: only the first look may lie there, from before a kill
             expected = len([row for row in found.rows if row["step"] > 0])
         kept = [row for row in found.rows if row["step"] <= step and row["split"] != "test"]
         missing = len(found.lost) if expected is None else expected - len(kept)
+        files = {self.path: "".join(json.dumps(row) + "\n" for row in kept).encode()}
         note = None
-        if missing > 0 and os.path.lexists(self.path):
-            aside = set_aside(self.path)
-            note = f"{missing} row{'s' * (missing > 1)} of {ROWS} before step {step} cannot be read; the old file is {aside.name}"
-        elif missing > 0:
-            note = f"{missing} row{'s' * (missing > 1)} before step {step} are missing: there is no {ROWS}"
-        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        if missing > 0:
+            note = f"{missing} row{'s' * (missing > 1)} of {ROWS} up to step {step} cannot be found"
+            if content:  # both at once: a kill in between must not leave a file without the sound rows
+                aside = free_name(self.path)
+                files = {aside: content, **files}
+                note += f"; the old file is {aside.name}"
+        write_together(files)
         self.count = len(kept)
         for row in kept:
             self.mirror(row)
