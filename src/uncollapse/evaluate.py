@@ -31,12 +31,11 @@ from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.results import repair, write_result
-from uncollapse.runs.rows import plain, whole_lines
+from uncollapse.runs.rows import is_intact, plain, sealed, whole_lines
 from uncollapse.subject import Subject, encoded_means, opened
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
 COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
-SEAL = "digest"  # of such a row
 TOLD = (  # on the line that tells of a result
     "nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap",
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
@@ -226,17 +225,6 @@ def begun(path: Path, weights: str, groups: list[np.ndarray]) -> tuple[dict[int,
     rows = {row["group"]: row for row in complete}
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
     return rows, len(kept[1:]) - len(complete)
-
-
-def sealed(row: dict) -> dict:
-    """A row with a digest of what it holds, by which a flipped bit is noticed."""
-    held = {key: value for key, value in row.items() if key != SEAL}
-    return {**held, SEAL: hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}
-
-
-def is_intact(row: dict) -> bool:
-    """Whether a row's digest is right; older rows have none."""
-    return SEAL not in row or sealed(row) == row
 
 
 def is_of(row: dict, groups: list[np.ndarray]) -> bool:

@@ -155,7 +155,8 @@ def folder_name(overrides: Mapping[str, Any]) -> str:
 
 
 def is_run(folder: Path) -> bool:
-    return os.path.lexists(folder / CONFIG)
+    """Whether a run was begun there. One that has lost its config counts, so that its readers can say so."""
+    return any(os.path.lexists(folder / name) for name in (CONFIG, *TRACES))
 
 
 def runs_in(study: Path, head: str = "*", seed: object = "*") -> list[Run]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from uncollapse.disk import set_aside
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, shown
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
-from uncollapse.runs.rows import parse_json, plain
+from uncollapse.runs.rows import is_intact, parse_json, plain, sealed, unsealed
 
 JOINED = "evaluations"  # the key in the summary
 OWN = ("nll", "oracle_gap", "probe", "sample_", "response_")  # how summary keys begin that no training writes
@@ -19,23 +19,24 @@ NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <un
 
 
 def read_object(run: Run, *names: str) -> dict[str, Any]:
-    """The JSON object in a file of a run. InputError where there is none."""
+    """The JSON object in a file of a run. InputError where there is none, or one of a newer version."""
     path = run.path(*names)
     found, _ = parse_json(run.read(*names))
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged (no JSON object); move it away")
-    return found
+    if not is_intact(found):
+        raise InputError(f"{path}: damaged (its digest is not that of what it holds); move it away")
+    schema = found.get("schema", 1)
+    if type(schema) is not int or schema > SCHEMA:
+        raise InputError(
+            f"{path}: written by a newer version (schema {shown(schema)}; this one reads {SCHEMA}); update uncollapse"
+        )
+    return unsealed(found)
 
 
 def read_summary(run: Run) -> dict[str, Any]:
-    """What training and earlier evaluations found. InputError where it is damaged or of a newer version."""
-    summary = read_object(run, SUMMARY)
-    schema = summary.get("schema", 1)
-    if type(schema) is not int or schema > SCHEMA:
-        raise InputError(
-            f"{run.path(SUMMARY)}: written by a newer version (schema {schema}; this one reads {SCHEMA}); update uncollapse"
-        )
-    return summary
+    """What training and earlier evaluations found."""
+    return read_object(run, SUMMARY)
 
 
 def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -80,7 +81,7 @@ def count(value: Any) -> float:
 
 def write_result(run: Run, name: str, result: dict[str, Any]) -> None:
     """Put one result into its file; `repair` joins it."""
-    run.write(EVALUATIONS, f"{name}.json", data=text(plain(result)))
+    run.write(EVALUATIONS, f"{name}.json", data=text(sealed(plain(result))))
 
 
 def write_summary(run: Run, summary: dict[str, Any]) -> None:

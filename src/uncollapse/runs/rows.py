@@ -1,5 +1,6 @@
 """metrics.jsonl, one JSON object per evaluation and split: its one writer, and its reader."""
 
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from uncollapse.runs.layout import ROWS, Run, read_bytes
 
 Mirror = Callable[[dict], None]
 MODES = ("train", "eval")
+SEAL = "digest"  # the key of an object's digest
 MOST_STEP = 2**53  # a larger one is no count
 SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{308}")  # where a number may be none that a float holds
 
@@ -143,15 +145,19 @@ def parse_row(line: bytes) -> tuple[dict[str, Any] | None, int]:
 
 def is_row(row: dict[str, Any]) -> bool:
     """Whether an object says where it belongs, and its KL per dimension, if any, is a list of numbers."""
-    step, dimensions = row.get("step"), row.get("kl_per_dim") or []
+    step, dimensions = row.get("step"), row.get("kl_per_dim", [])
     return (
         type(step) is int
         and 0 <= step < MOST_STEP
         and row.get("split") in SPLITS
         and row.get("mode") in MODES
-        and isinstance(dimensions, list)
-        and all(value is None or type(value) in (int, float) for value in dimensions)
+        and (dimensions is None or is_numbers(dimensions))
     )
+
+
+def is_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers and nulls."""
+    return isinstance(value, list) and all(item is None or type(item) in (int, float) for item in value)
 
 
 def parse_json(content: bytes) -> tuple[Any, int]:
@@ -176,6 +182,21 @@ def finite(value: Any) -> tuple[Any, int]:
     if type(value) is int and value.bit_length() > 1023:  # more than a float can be
         return None, 1
     return value, 0
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """An object with a digest of what it holds, by which a flipped bit is noticed."""
+    held = unsealed(value)
+    return {**held, SEAL: hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}
+
+
+def unsealed(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key != SEAL}
+
+
+def is_intact(value: dict[str, Any]) -> bool:
+    """Whether the digest is right; what an older version wrote has none."""
+    return SEAL not in value or sealed(value) == value
 
 
 def whole_lines(path: Path) -> list[Any]:
