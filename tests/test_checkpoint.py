@@ -102,14 +102,14 @@ def test_weights_that_are_damaged_missing_or_of_another_model_are_named(tmp_path
     whole = path.read_bytes()
     for data in (whole[:-4], whole[:5], b"", b"not weights at all"):
         path.write_bytes(data)
-        with pytest.raises(InputError, match="not the weights of this run's model, or damaged"):
+        with pytest.raises(InputError, match="damaged or no weights"):
             load_model(path, model)
     path.write_bytes(whole)
     for other in (nn.Linear(4, 2), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):
         with pytest.raises(InputError, match="not the weights of this run's model"):
             load_model(path, other)
     path.unlink()
-    with pytest.raises(InputError, match="not the weights"):
+    with pytest.raises(InputError, match="no weights"):
         load_model(path, model)
 
 
@@ -166,7 +166,11 @@ def test_loading_a_state_runs_no_code(tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- rows
 
-ROWS = [{"step": step, "kl": step / 4, "split": split} for step in (0, 10, 20) for split in ("train", "valid")]
+WHERE = (("train", "train"), ("valid", "eval"))
+ROWS = [{"step": step, "kl": step / 4, "split": split, "mode": mode} for step in (0, 10, 20) for split, mode in WHERE]
+
+
+NEXT = {**ROWS[-1], "step": 30}
 
 
 def filled(path, rows=ROWS) -> Record:
@@ -179,8 +183,8 @@ def filled(path, rows=ROWS) -> Record:
 def test_every_row_is_one_line_and_comes_back(tmp_path):
     filled(tmp_path / "rows")
     assert len((tmp_path / "rows").read_text().splitlines()) == 6
-    assert read_rows(tmp_path / "rows") == ROWS
-    assert read_rows(tmp_path / "nothing") == []
+    assert read_rows(tmp_path / "rows").rows == ROWS
+    assert read_rows(tmp_path / "nothing").rows == []
 
 
 @pytest.mark.parametrize("left", range(1, 41, 5))
@@ -189,17 +193,28 @@ def test_a_torn_last_line_is_passed_over(tmp_path, left):
     filled(path)
     torn = json.dumps(ROWS[-1])[:left]
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:-1]) + torn)
-    assert read_rows(path) == ROWS[:-1]
+    assert read_rows(path).rows == ROWS[:-1] and read_rows(path).torn
     record = Record(path, [])
-    record.resume(20)
+    assert record.resume(20) is None
     record.write(ROWS[-1])
-    assert read_rows(path) == ROWS
+    assert read_rows(path).rows == ROWS
 
 
 def test_bytes_that_are_no_text_and_lines_that_are_no_rows_are_passed_over(tmp_path):
     path = tmp_path / "rows"
-    path.write_bytes(b'\xff\xfe\x00\n12\n[1]\nnull\n{"kl": 1}\n{"step": 3, "kl": 1}\n')
-    assert read_rows(path) == [{"step": 3, "kl": 1}]
+    sound = {"step": 3, "split": "test", "mode": "eval", "kl": 1}
+    odd = [{**sound, key: value} for key, value in (("step", 1e400), ("split", []), ("mode", None), ("kl_per_dim", 5))]
+    lines = [
+        b"\xff\xfe\x00",
+        b"12",
+        b"[1]",
+        b"null",
+        b'{"kl": 1}',
+        *(json.dumps(row).encode() for row in (*odd, sound)),
+    ]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    found = read_rows(path)
+    assert (found.rows, found.lost, found.torn) == ([sound], [*range(1, 10)], False)
 
 
 @pytest.mark.parametrize(("step", "kept"), [(-1, 0), (0, 2), (9, 2), (10, 4), (20, 6), (99, 6)])
@@ -207,10 +222,10 @@ def test_resuming_keeps_the_rows_up_to_the_checkpoint_and_mirrors_them(tmp_path,
     path, mirrored = tmp_path / "rows", []
     filled(path)
     record = Record(path, [mirrored.append])
-    record.resume(step)
-    assert read_rows(path) == ROWS[:kept] == mirrored
-    record.write({"step": 30})
-    assert read_rows(path) == [*ROWS[:kept], {"step": 30}] == mirrored
+    record.resume(step, kept if step >= 0 else None)
+    assert read_rows(path).rows == ROWS[:kept] == mirrored
+    record.write(NEXT)
+    assert read_rows(path).rows == [*ROWS[:kept], NEXT] == mirrored and record.count == kept + 1
 
 
 def test_resuming_what_never_began_gives_an_empty_file(tmp_path):
@@ -224,14 +239,30 @@ def test_a_crash_while_resuming_loses_no_row(tmp_path, monkeypatch):
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         Record(path, []).resume(0)
-    assert read_rows(path) == ROWS
+    assert read_rows(path).rows == ROWS
 
 
 def test_numbers_that_are_not_finite_become_null_on_disk_and_in_mirrors(tmp_path):
     nan, inf, mirrored = float("nan"), float("inf"), []
-    row = {"step": 1, "kl": nan, "per": [1.0, inf, {"x": -inf}], "pair": (nan, 2), "ok": True, "none": None}
+    row = {
+        "step": 1,
+        "split": "test",
+        "kl": nan,
+        "per": [1.0, inf, {"x": -inf}],
+        "pair": (nan, 2),
+        "ok": True,
+        "none": None,
+    }
     Record(tmp_path / "rows", [mirrored.append]).write(row)
-    expected = {"step": 1, "kl": None, "per": [1.0, None, {"x": None}], "pair": [None, 2], "ok": True, "none": None}
+    expected = {
+        "step": 1,
+        "split": "test",
+        "kl": None,
+        "per": [1.0, None, {"x": None}],
+        "pair": [None, 2],
+        "ok": True,
+        "none": None,
+    }
 
     def not_json(constant):
         raise AssertionError(constant)

@@ -244,8 +244,7 @@ def test_locations_are_keys_of_data() -> None:
 
 
 def test_the_report_does_not_tell_it() -> None:
+    from uncollapse.report.checked import Values
     from uncollapse.report.runs import data_facts
-
-    from uncollapse.report.values import Values
 
     assert data_facts(Values({"vocab": 3, "content": "0123456789abcdef"}))["data"] == "vocab 3"

@@ -55,9 +55,14 @@ def sync(path: Path) -> None:
 
 def set_aside(path: Path) -> Path:
     """Rename a file to the first free `name.1`, `name.2` ...; the new path."""
-    kept = next(kept for n in range(1, 10_000) if not os.path.lexists(kept := path.with_name(f"{path.name}.{n}")))
+    kept = free_name(path)
     path.rename(kept)
     return kept
+
+
+def free_name(path: Path) -> Path:
+    """The first of `name.1`, `name.2` ... that nothing has."""
+    return next(kept for n in range(1, 10_000) if not os.path.lexists(kept := path.with_name(f"{path.name}.{n}")))
 
 
 @contextmanager
@@ -83,6 +88,14 @@ def within(folder: Path, *names: str) -> Path:
     path = folder
     for name in names:
         path = path / name
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        if path.is_symlink() and not leads_into(path, folder):
             raise InputError(f"{path}: a link that leads out of {folder}; put the file itself there")
     return path
+
+
+def leads_into(link: Path, folder: Path) -> bool:
+    """Whether a link ends inside a folder; a circle of links ends nowhere."""
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        return False

@@ -31,7 +31,7 @@ from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.results import repair, write_result
-from uncollapse.runs.rows import plain, whole_lines
+from uncollapse.runs.rows import is_intact, plain, sealed, whole_lines
 from uncollapse.subject import Subject, encoded_means, opened
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
@@ -52,7 +52,8 @@ def evaluate_run(
 ) -> None:
     """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
     with run.lock():
-        repair(run)
+        for sentence in repair(run):
+            say(f"warning: {sentence}; kept under another name")
         if missing := absent(run, settings):
             subject = opened(run, loaded, say)
             if settings.examples is not None and settings.examples >= subject.data.size(settings.split):
@@ -118,9 +119,9 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     path = subject.run.path(EVALUATIONS, f"{settings.name('nll')}.jsonl")
     path.parent.mkdir(exist_ok=True)
     groups = groups_of(subject.data, settings)
-    rows, again = begun(path, digest(subject.run.path(WEIGHTS)), len(groups))
+    rows, again = begun(path, digest(subject.run.path(WEIGHTS)), groups)
     if again:
-        subject.say(f"nll: {again} of {len(groups)} groups were begun without all columns and are evaluated again")
+        subject.say(f"nll: {again} of {len(groups)} groups are damaged or lack columns and are evaluated again")
     todo = [(i, group) for i, group in enumerate(groups) if i not in rows]
     with (
         path.open("a", encoding="utf-8") as file,
@@ -128,7 +129,7 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
         workers(subject.model, settings.workers) as pool,
     ):
         for row in pool.map(lambda item: weighted(subject, settings, *item), todo):
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(sealed(row)) + "\n")
             file.flush()
             rows[row["group"]] = row
             step()
@@ -211,19 +212,25 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def begun(path: Path, weights: str, groups: int) -> tuple[dict[int, dict], int]:
+def begun(path: Path, weights: str, groups: list[np.ndarray]) -> tuple[dict[int, dict], int]:
     """Rows on disk by group, from a file that starts with the weights it belongs to; a torn line is dropped.
 
-    Also how many rows lack a column that was not yet kept when they were written: they are dropped, to be made again.
+    Also how many rows are damaged, or lack a column that was not yet kept when they were written: they are dropped, to be made again.
     """
-    head = {"weights": weights, "groups": groups}
+    head = {"weights": weights, "groups": len(groups)}
     kept = whole_lines(path)
     if kept and kept[0] != head:
         raise InputError(f"{path}: damaged, or begun with other weights or data; move it away to start anew")
-    complete = [row for row in kept[1:] if is_complete(row)]
+    complete = [row for row in kept[1:] if is_complete(row) and is_of(row, groups) and is_intact(row)]
     rows = {row["group"]: row for row in complete}
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
     return rows, len(kept[1:]) - len(complete)
+
+
+def is_of(row: dict, groups: list[np.ndarray]) -> bool:
+    """Whether a row's examples are those of its group."""
+    number = row["group"]
+    return 0 <= number < len(groups) and {*row["examples"]} == {*groups[number].tolist()}
 
 
 def is_complete(row: Any) -> bool:

@@ -36,7 +36,6 @@ from uncollapse.runs.layout import (
     PACK,
     ROWS,
     SCHEMA,
-    SUMMARY,
     VOCABULARY,
     Run,
     command,
@@ -45,7 +44,7 @@ from uncollapse.runs.layout import (
 )
 from uncollapse.runs.provenance import provenance, versions
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import text
+from uncollapse.runs.results import text, write_summary
 from uncollapse.runs.study import twin
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
@@ -89,7 +88,7 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
         # 4. train and test
         summary = work(cfg, request, parts)
         # 5. done
-        request.run.write(SUMMARY, data=text(summary))
+        write_summary(request.run, summary)
         request.run.write(DONE, data=b"")
     return "done"
 

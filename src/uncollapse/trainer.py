@@ -16,7 +16,7 @@ from uncollapse.models import Model
 from uncollapse.phases import Length, Phase, Phased
 from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
-from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
+from uncollapse.runs.checkpoint import first_line, load_model, load_state, load_tensors, save_model, save_state
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record
 from uncollapse.schedules import at, weight_phases
@@ -317,19 +317,28 @@ class Trainer:
             state_of(self.objective).load_state_dict(state["objective"])
             state_of(self.procedure).load_state_dict(state["procedure"])
             state.setdefault("to_beat", state["best"])  # not in checkpoints of version 0.1
-            self.progress = Progress(**{name: state[name] for name in vars(self.progress)})
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: not a checkpoint of this model ({str(error).splitlines()[0]})") from error
-        if state["cuda_rng"] is not None and self.device.type != "cuda":
-            raise InputError(
-                f"{path}: the run was begun on a GPU, and none is there; device=cuda goes on where there is one"
-            )
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"])
+            self.progress = Progress(**{name: numeric(state[name], name) for name in vars(self.progress)})
+            if state["cuda_rng"] is not None and self.device.type != "cuda":
+                raise InputError(
+                    f"{path}: the run was begun on a GPU, and none is there; device=cuda goes on where there is one"
+                )
+            torch.set_rng_state(state["rng"])
+            if state["cuda_rng"] is not None:
+                torch.cuda.set_rng_state(state["cuda_rng"])
+        except InputError:
+            raise
+        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
         self.evaluated = (self.progress.step, self.progress.seconds)
         load_tensors(self.run.path(WEIGHTS))  # damaged ones are found now, not when training is over
         self.watch.resumed(self.progress.step, self.record.resume(self.progress.step, state.get("rows")))
+
+
+def numeric(value: Any, name: str) -> Any:
+    """A count, a number or a truth value of a checkpoint as it is."""
+    if not isinstance(value, int | float):
+        raise ValueError(f"{name} is a {type(value).__name__}")
+    return value
 
 
 def state_of(part: Any) -> torch.nn.Module:

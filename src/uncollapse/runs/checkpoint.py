@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
+from uncollapse.runs.layout import require_file
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,7 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
+    require_file(path)
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
@@ -100,6 +102,7 @@ def load_state(path: Path) -> dict:
     """InputError when the file is damaged or not a checkpoint."""
     import torch
 
+    require_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types, among them bare RuntimeError and EOFError

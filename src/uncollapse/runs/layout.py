@@ -29,6 +29,7 @@ SAMPLES, SAMPLES_KNOWN = "samples", "samples-no-unknown"  # the second without u
 WANDB = "wandb_id"
 PACK = "runs.parquet"  # of a study: its finished runs in one file
 ONLY_PACKED = "packed runs have no weights to look at; train them again (again=true)"
+WRITTEN = (CONFIG, DATA, VOCABULARY, ROWS, SUMMARY, WEIGHTS, STATE, DONE, FAILED)  # by training
 TRACES = (ROWS, SUMMARY, WEIGHTS, STATE, DONE)  # what only a run leaves behind
 
 
@@ -53,9 +54,11 @@ class Run:
         return read_bytes(self.path(*names))
 
     def write(self, *names: str, data: bytes) -> None:
-        """Put a file there, complete or not at all."""
+        """Put a file there, complete or not at all. What is no plain file makes way under another name."""
         path = self.path(*names)
         path.parent.mkdir(exist_ok=True)
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            set_aside(path)
         write_atomic(path, data)
 
     def set_aside(self, name: str) -> Path | None:
@@ -87,7 +90,9 @@ class Run:
         return locked(self.folder, "run", shared=shared)
 
     def require_config(self) -> None:
-        """InputError where files of a run lie without its config: training would write over them."""
+        """InputError where files of a run lie without its config, which training would write over, or where links lead out."""
+        for name in WRITTEN:
+            self.path(name)
         if not self.exists and (left := [name for name in TRACES if self.holds(name)]):
             raise InputError(
                 f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so which run it is cannot be told; "
@@ -95,11 +100,20 @@ class Run:
             )
 
 
+def require_file(path: Path) -> None:
+    """InputError where something else has a file's name: to read a pipe would never end."""
+    try:
+        odd = path.exists() and not path.is_file()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if odd:
+        raise InputError(f"{path}: not a file")
+
+
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """What a file holds. InputError, in one sentence, where it is no file, too large or unreadable."""
+    require_file(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise InputError(f"{path}: not a file")
         with path.open("rb") as file:
             content = file.read(most + 1)
     except OSError as error:
@@ -143,7 +157,8 @@ def folder_name(overrides: Mapping[str, Any]) -> str:
 
 
 def is_run(folder: Path) -> bool:
-    return os.path.lexists(folder / CONFIG)
+    """Whether a run was begun there. One that has lost its config counts, so that its readers can say so."""
+    return any(os.path.lexists(folder / name) for name in (CONFIG, *TRACES))
 
 
 def runs_in(study: Path, head: str = "*", seed: object = "*") -> list[Run]:

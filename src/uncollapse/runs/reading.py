@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uncollapse.errors import MOST_SEED, InputError, whole
+from uncollapse.errors import MOST_SEED, InputError, shown, whole
 from uncollapse.runs.identity import identity
-from uncollapse.runs.layout import CONFIG, DATA, FAILED, SAMPLES, SUMMARY, Run, read_bytes
+from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run, read_bytes
 from uncollapse.runs.results import joined, read_object, read_results, read_summary
 from uncollapse.runs.rows import Rows, rows_of
 from uncollapse.yaml_files import interpolation, read_yaml
@@ -63,6 +63,9 @@ def read_run(run: Run, study: Path) -> Saved:
         notes += rows.notes()
     except InputError as error:
         notes.append(str(error))
+    if status == DONE:
+        notes += [f"{SUMMARY} of a finished run is missing"] * (not run.holds(SUMMARY))
+        notes += doubts(summary, rows.rows)
     if (stated := summary.get("identity")) not in (None, identity(config)):
         notes.append(f"{CONFIG} is not the one that the run was made with (its digest was {stated})")
     return Saved(
@@ -78,6 +81,20 @@ def read_run(run: Run, study: Path) -> Saved:
         run,
         notes=notes,
     )
+
+
+def doubts(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+    """What a finished run says twice, in its summary and in its last row of the test split, and differs."""
+    tested = (row for row in reversed(rows) if (row["split"], row["mode"]) == ("test", "eval"))
+    row = next((row for row in tested if row.get("weights") != "last"), None)
+    if row is None:
+        return [f"{ROWS} of a finished run holds no row of the test split"]
+    both = {key: value for key, value in row.items() if key in summary and key not in ("step", "epoch")}
+    return [
+        f"{SUMMARY} and the test row in {ROWS} differ ({key}: {shown(summary[key])} and {shown(value)})"
+        for key, value in both.items()
+        if summary[key] != value
+    ][:1]
 
 
 def optional(read: Callable[[], dict[str, Any]], run: Run, name: str, notes: list[str]) -> dict[str, Any]:

@@ -6,14 +6,13 @@ where there is no such folder.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from uncollapse.disk import set_aside
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, shown
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
-from uncollapse.runs.rows import parse_json, plain
+from uncollapse.runs.rows import is_intact, parse_json, plain, sealed, unsealed
 
 JOINED = "evaluations"  # the key in the summary
 OWN = ("nll", "oracle_gap", "probe", "sample_", "response_")  # how summary keys begin that no training writes
@@ -21,23 +20,24 @@ NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <un
 
 
 def read_object(run: Run, *names: str) -> dict[str, Any]:
-    """The JSON object in a file of a run. InputError where there is none."""
+    """The JSON object in a file of a run. InputError where there is none, or one of a newer version."""
     path = run.path(*names)
     found, _ = parse_json(run.read(*names))
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged (no JSON object); move it away")
-    return found
+    if not is_intact(found):
+        raise InputError(f"{path}: damaged (its digest is not that of what it holds); move it away")
+    schema = found.get("schema", 1)
+    if type(schema) is not int or schema > SCHEMA:
+        raise InputError(
+            f"{path}: written by a newer version (schema {shown(schema)}; this one reads {SCHEMA}); update uncollapse"
+        )
+    return unsealed(found)
 
 
 def read_summary(run: Run) -> dict[str, Any]:
-    """What training and earlier evaluations found. InputError where it is damaged or of a newer version."""
-    summary = read_object(run, SUMMARY)
-    schema = summary.get("schema", 1)
-    if type(schema) is not int or schema > SCHEMA:
-        raise InputError(
-            f"{run.path(SUMMARY)}: written by a newer version (schema {schema}; this one reads {SCHEMA}); update uncollapse"
-        )
-    return summary
+    """What training and earlier evaluations found."""
+    return read_object(run, SUMMARY)
 
 
 def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -86,30 +86,44 @@ def count(value: Any) -> float:
 
 def write_result(run: Run, name: str, result: dict[str, Any]) -> None:
     """Put one result into its file; `repair` joins it."""
-    run.write(EVALUATIONS, f"{name}.json", data=text(plain(result)))
+    run.write(EVALUATIONS, f"{name}.json", data=text(sealed(plain(result))))
 
 
-def repair(run: Run) -> None:
-    """Make the files and the summary say the same. InputError where the summary cannot be read."""
+def write_summary(run: Run, summary: dict[str, Any]) -> None:
+    """Put down what training found. An earlier summary's results join it; one that cannot be read is kept."""
+    try:
+        earlier = read_summary(run) if run.holds(SUMMARY) else {}
+    except InputError:
+        earlier = {}
+        run.set_aside(SUMMARY)
+    run.write(SUMMARY, data=text(joined(summary, read_results(run, earlier)[0])))
+
+
+def repair(run: Run) -> list[str]:
+    """Make the files and the summary say the same; a sentence for each damaged file, which is kept under another name.
+
+    InputError where the summary cannot be read.
+    """
     summary = read_summary(run)
-    results, _ = read_results(run, summary)
-    for name, result in results.items():
-        if differs(run, name, result):
-            path = run.path(EVALUATIONS) / f"{name}.json"
-            if os.path.lexists(path):  # damaged: kept for whoever wants to look
-                set_aside(path)
-            write_result(run, name, result)
+    results, damaged = read_results(run, summary)
+    for name in names(run):
+        if not is_sound(run, name):
+            set_aside(run.path(EVALUATIONS) / f"{name}.json")
+    for name in results.keys() - {*names(run)}:
+        write_result(run, name, results[name])
     found = joined(summary, results)
     if found != summary:
         run.write(SUMMARY, data=text(found))
+    return damaged
 
 
-def differs(run: Run, name: str, result: dict[str, Any]) -> bool:
-    """Whether a result's file is missing or damaged."""
+def is_sound(run: Run, name: str) -> bool:
+    """Whether the file of a result can be read."""
     try:
-        return read_object(run, EVALUATIONS, f"{name}.json") != result
-    except InputError:
+        read_object(run, EVALUATIONS, f"{name}.json")
         return True
+    except InputError:
+        return False
 
 
 def is_repaired(run: Run) -> bool:

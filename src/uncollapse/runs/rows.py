@@ -1,5 +1,6 @@
 """metrics.jsonl, one JSON object per evaluation and split: its one writer, and its reader."""
 
+import hashlib
 import json
 import math
 import os
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import SPLITS
-from uncollapse.disk import set_aside, write_atomic
+from uncollapse.disk import free_name, write_together
 from uncollapse.runs.layout import ROWS, Run, read_bytes
 
 Mirror = Callable[[dict], None]
 MODES = ("train", "eval")
+SEAL = "digest"  # the key of an object's digest
 MOST_STEP = 2**53  # a larger one is no count
 SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{308}")  # where a number may be none that a float holds
 
@@ -35,18 +37,21 @@ class Record:
         A checkpoint says how many rows are `expected`. Where some are missing the old file is kept beside the new one;
         the sentence that says so.
         """
-        found = read_rows(self.path)
+        content = read_bytes(self.path) if os.path.lexists(self.path) else b""
+        found = parse_rows(content)
         if step < 0:  # there is no checkpoint: only the first look may lie there, from before a kill
             expected = len([row for row in found.rows if row["step"] > 0])
         kept = [row for row in found.rows if row["step"] <= step and row["split"] != "test"]
         missing = len(found.lost) if expected is None else expected - len(kept)
+        files = {self.path: "".join(json.dumps(row) + "\n" for row in kept).encode()}
         note = None
-        if missing > 0 and os.path.lexists(self.path):
-            aside = set_aside(self.path)
-            note = f"{missing} row{'s' * (missing > 1)} of {ROWS} before step {step} cannot be read; the old file is {aside.name}"
-        elif missing > 0:
-            note = f"{missing} row{'s' * (missing > 1)} before step {step} are missing: there is no {ROWS}"
-        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        if missing > 0:
+            note = f"{missing} row{'s' * (missing > 1)} of {ROWS} up to step {step} cannot be found"
+            if content:  # both at once: a kill in between must not leave a file without the sound rows
+                aside = free_name(self.path)
+                files = {aside: content, **files}
+                note += f"; the old file is {aside.name}"
+        write_together(files)
         self.count = len(kept)
         for row in kept:
             self.mirror(row)
@@ -140,15 +145,19 @@ def parse_row(line: bytes) -> tuple[dict[str, Any] | None, int]:
 
 def is_row(row: dict[str, Any]) -> bool:
     """Whether an object says where it belongs, and its KL per dimension, if any, is a list of numbers."""
-    step, dimensions = row.get("step"), row.get("kl_per_dim") or []
+    step, dimensions = row.get("step"), row.get("kl_per_dim", [])
     return (
         type(step) is int
         and 0 <= step < MOST_STEP
         and row.get("split") in SPLITS
         and row.get("mode") in MODES
-        and isinstance(dimensions, list)
-        and all(value is None or type(value) in (int, float) for value in dimensions)
+        and (dimensions is None or is_numbers(dimensions))
     )
+
+
+def is_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers and nulls."""
+    return isinstance(value, list) and all(item is None or type(item) in (int, float) for item in value)
 
 
 def parse_json(content: bytes) -> tuple[Any, int]:
@@ -173,6 +182,21 @@ def finite(value: Any) -> tuple[Any, int]:
     if type(value) is int and value.bit_length() > 1023:  # more than a float can be
         return None, 1
     return value, 0
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """An object with a digest of what it holds, by which a flipped bit is noticed."""
+    held = unsealed(value)
+    return {**held, SEAL: hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}
+
+
+def unsealed(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key != SEAL}
+
+
+def is_intact(value: dict[str, Any]) -> bool:
+    """Whether the digest is right; what an older version wrote has none."""
+    return SEAL not in value or sealed(value) == value
 
 
 def whole_lines(path: Path) -> list[Any]:
