@@ -35,7 +35,7 @@ BAD = {
     "tua=0.5": f"tua=0.5: no such key; did you mean tau=0.5, a knob of head={TAU}?",
     "head=bn_tau +tua=0.5": "+tua=0.5: no such key; did you mean tau=0.5",
     "foo=1": f"foo=1: no such key; allowed are {', '.join(ROOTS)} and the knobs of the head",
-    "+foo=1": "+foo=1: no such key; allowed are data, ",
+    "+foo=1": "+foo=1: no such key; allowed are again, data, ",
     "sed=1": "sed=1: no such key; did you mean seed=1?",
     "modle=lstm": "modle=lstm: no such key; did you mean model=lstm?",
     "trainr.epochs=3": "trainr.epochs=3: no such key; did you mean trainer.epochs=3?",

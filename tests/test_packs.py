@@ -182,6 +182,16 @@ def test_only_samples_that_a_report_shows_are_packed(machines: Path) -> None:
     assert all_samples(read_study(copy).runs) == all_samples(read_study(study).runs)
 
 
+def test_two_sets_of_data_in_one_study_have_two_names(tmp_path: Path) -> None:
+    for colour in ("red", "green"):
+        data = write_corpus(tmp_path / "secret" / colour, colour)
+        assert train(tmp_path, data, "plain", 0) == "done"
+    runs = pack_and_read(tmp_path / "scratch")
+    assert [saved.config["overrides"]["data.dir"] for saved in runs] == ["…/green", "…/red"]
+    assert len({saved.name for saved in runs}) == 2 and "secret" not in str(runs)
+    same_tables(tmp_path / "scratch/runs.parquet", tmp_path / "scratch")
+
+
 # ---------------------------------------------------------------- what training does with a pack
 
 
@@ -460,11 +470,22 @@ def edited(path: Path) -> None:
         writer.add_key_value_metadata(facts)
 
 
+def renamed(path: Path) -> None:
+    """A sound digest over what is no pack."""
+    runs = read_pack(path).runs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack, "COLUMNS", (*pack.COLUMNS[1:], "other"))
+        honest = pack.record
+        patch.setattr(pack, "record", lambda saved, views: honest(saved, views) | {"other": "x"})
+        path.write_bytes(pack_bytes(runs))
+
+
 REFUSED = {
     "empty": (lambda path: path.write_bytes(b""), "an empty file"),
     "text": (lambda path: path.write_text("runs"), "damaged, or no pack"),
     "foreign": (foreign, "no pack of uncollapse"),
     "newer": (newer, "written by a newer version"),
+    "other columns": (renamed, "other columns"),
     "edited": (edited, "its digest is not that of what it holds"),
     "link": (linked, "a link that leads out of"),
     "folder": (folder_instead, "not a file"),

@@ -1,6 +1,5 @@
 """What a study's pack holds of a run that is about to be trained."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,7 @@ from typing import Any
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import changes_but_places, locations, normal, place_names
 from uncollapse.runs.layout import has_pack, run_name
-from uncollapse.runs.pack import pack_path, read_pack
+from uncollapse.runs.pack import config_of, mapping, pack_path, read_pack
 from uncollapse.runs.portable import other_data
 
 
@@ -74,6 +73,7 @@ def known(path: Path) -> dict[tuple[str, int], list[Held]]:
 def known_at(path: Path, *_: int) -> dict[tuple[str, int], list[Held]]:
     runs: dict[tuple[str, int], list[Held]] = {}
     for row in read_pack(path).columns("name", "head", "seed", "config", "data"):
-        held = Held(row["name"], json.loads(row["config"]), json.loads(row["data"]))
+        where = f"{path}, {row['name']}"
+        held = Held(row["name"], config_of(row, where), mapping(row["data"], where))
         runs.setdefault((row["head"], row["seed"]), []).append(held)
     return runs

@@ -93,7 +93,7 @@ def checked_pack(pack: Pack, found: list[str]) -> dict[str, Saved]:
     runs: dict[str, Saved] = {}
     stated = [row["identity"] for row in pack.columns("identity")]
     names: set[str] = set()
-    for number, (saved, said) in enumerate(zip(pack.runs(), stated, strict=True)):
+    for saved, said in zip(pack.runs(), stated, strict=True):
         where = f"{pack.path}, {saved.name}"
         if identity(saved.config, saved.data.get("content")) != said:
             found.append(f"{where}: its identity is not that of its config")
@@ -101,8 +101,8 @@ def checked_pack(pack: Pack, found: list[str]) -> dict[str, Saved]:
             found.append(f"{where}: it is there twice")
         try:
             saved.views()
-        except (ValueError, TypeError, KeyError):
-            found.append(f"{where}: its samples are damaged (row {number})")
+        except InputError as error:
+            found.append(str(error))
         names.add(saved.name)
         runs[said] = saved
     return runs

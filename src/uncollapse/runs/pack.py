@@ -28,6 +28,7 @@ EXAMPLES = ("reconstructions", "neighbours", "interpolations", "responses")  # v
 MOST_PACK = 8 * 2**30  # bytes
 GROUP = 64  # rows that are read at once
 LEVEL = 17  # of zstd: beyond it a pack takes far longer to write and is hardly smaller
+NAME = re.compile(r"runs/[^/]+/[^/]+/seed=\d+")
 STATED = re.compile(rb"sha256:([0-9a-f]{64})")
 NOTHING = b"sha256:" + b"0" * 64
 HINT = "put back a sound copy, or move it away and pack the run folders again"
@@ -63,6 +64,8 @@ class Pack:
 
     def run(self, number: int, row: Mapping[str, Any]) -> Saved:
         where = f"{self.path}, {row['name']}"
+        if not NAME.fullmatch(row["name"]):
+            raise InputError(f"{where}: damaged (no name of a run); {HINT}")
         rows = parse_rows(row["rows"].encode())
         if rows.lost or rows.torn:
             raise InputError(f"{where}: damaged rows; {HINT}")
@@ -74,7 +77,7 @@ class Pack:
             data=mapping(row["data"], where),
             rows=rows.rows,
             summary=mapping(row["summary"], where),
-            views=lambda: parse_views(self.views[number]),
+            views=lambda: parse_views(self.views[number], where),
             weights=row["weights"],
         )
 
@@ -129,7 +132,7 @@ def check_schema(path: Path, content: bytes) -> None:
 
     try:
         with ParquetFile(BufferReader(content)) as file:
-            facts, names = file.metadata.metadata or {}, file.schema_arrow.names
+            facts, found = file.metadata.metadata or {}, file.schema_arrow
     except (ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: damaged, or no pack ({first_line(error)}); {HINT}") from error
     stated = facts.get(b"uncollapse", b"").decode(errors="replace")
@@ -139,8 +142,16 @@ def check_schema(path: Path, content: bytes) -> None:
         raise InputError(
             f"{path}: written by a newer version (schema {stated}; this one reads {SCHEMA}); update uncollapse"
         )
-    if names != list(COLUMNS):
+    if not found.equals(schema()):
         raise InputError(f"{path}: damaged (other columns than a pack has); {HINT}")
+
+
+def schema() -> Any:
+    """The columns of a pack: text, and the seed as a number; only samples may be missing."""
+    import pyarrow as pa
+
+    kinds = {name: pa.string() for name in COLUMNS} | {"seed": pa.int64()}
+    return pa.schema([pa.field(name, kind, name == "views") for name, kind in kinds.items()])
 
 
 def footer(content: bytes) -> int:
@@ -162,9 +173,8 @@ def pack_bytes(runs: Iterable[Saved], examples: bool = True) -> bytes:
     runs = sorted(runs, key=order)
     shown = {saved.name: views for saved, views in shown_views(runs, examples)}
     records = [record(saved, shown.get(saved.name)) for saved in runs]
-    kinds = [pa.field(name, pa.int64() if name == "seed" else pa.string()) for name in COLUMNS]
     facts = {"uncollapse": str(SCHEMA), "digest": NOTHING.decode()}
-    table = pa.Table.from_pylist(records, pa.schema(kinds))
+    table = pa.Table.from_pylist(records, schema())
     buffer = io.BytesIO()
     settings: dict[str, Any] = {
         "compression": "zstd",
@@ -234,13 +244,16 @@ def told(name: str, data: bytes) -> Any:
     return {"base64": base64.b64encode(data).decode()}
 
 
-def parse_views(text: str | None) -> dict[str, bytes]:
-    """The views that a row holds, by file name."""
-    found = json.loads(text) if text else {}
-    return {
-        name: value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
-        for name, value in found.items()
-    }
+def parse_views(text: str | None, where: str) -> dict[str, bytes]:
+    """The views that a row holds, by file name. InputError where they are not as packs hold them."""
+    try:
+        found = json.loads(text) if text else {}
+        return {
+            name: value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
+            for name, value in found.items()
+        }
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"{where}: damaged samples; {HINT}") from error
 
 
 def weights_digest(run: Run) -> str:
