@@ -16,13 +16,14 @@ from .text import shown_keys
 
 HUGE = 1e100  # the square of a larger one is no number
 MOST_COUNT = 1e15
+NEAR, FAR = 1e-30, 1e30  # the ends of a logarithmic axis
 MOST_POINTS, MOST_FACTORS, MOST_DIMENSIONS = 1000, 48, 2**16  # of a curve, of a probe, of a code
 MOST_ITEMS, MOST_DEPTH = 1000, 4  # of facts
 FLAGS = ("mi_saturated", "stopped_early", "schedule_complete")
 SHARES = ("probe", "probe_chance", "nll_ess_low", "delta")
 COUNTS = ("mi_n", "nll_samples", "nll_examples", "probe_labels", "nll_ess")
-STEPS = ("step", "best_step", "steps_planned", "threads")
-POSITIVE = ("au", "seconds_per_step", "ppl", "nll_ppl", "ppl_char", "ppl_byte", "nll_ppl_char", "nll_ppl_byte")
+STEPS = ("step", "best_step", "steps_planned", "threads", "seconds_per_step")
+POSITIVE = ("au", "ppl", "nll_ppl", "ppl_char", "ppl_byte", "nll_ppl_char", "nll_ppl_byte")
 BOUNDS = {  # of numbers by their key; errors, which end with _se, are not negative
     **dict.fromkeys((*FLAGS, *SHARES), (0, 1)),
     **dict.fromkeys(COUNTS, (0, MOST_COUNT)),
@@ -30,7 +31,7 @@ BOUNDS = {  # of numbers by their key; errors, which end with _se, are not negat
     **dict.fromkeys(POSITIVE, (0, HUGE)),
     "latent": (1, MOST_SIZE),
 }
-MOMENTS = ("mu", "mu_sq", "sigma_sq")
+MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Values:
         if value is None or value == {}:
             return None
         inside = value if isinstance(value, Mapping) else {}
-        lists = {name: number_list(inside.get(name), MOST_DIMENSIONS) for name in MOMENTS}
+        lists = {name: number_list(inside.get(name), MOST_DIMENSIONS) for name in MOMENT_KEYS}
         kept = {name: numbers for name, numbers in lists.items() if numbers is not None}
         if len(kept) < len(lists) or len({*map(len, kept.values())}) > 1:
             self.refuse(key)
@@ -175,12 +176,12 @@ def number_list(value: Any, most: int, gaps: bool = False) -> list[float] | None
 
 
 def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
-    """(place, share) for each known share of 1 at a place above 0; None where these are no two lists of one length."""
+    """(place, share) for each known share of 1 at a place on a logarithmic axis; None where these are no two lists of one length."""
     x, y = (number_list(value, MOST_POINTS, gaps=True) for value in (places, shares))
     if x is None or y is None or len(x) != len(y):
         return None
     pairs = [pair for pair in zip(x, y, strict=True) if not np.isnan(pair).any()]
-    return pairs if all(place > 0 and 0 <= share <= 1 for place, share in pairs) else None
+    return pairs if all(NEAR <= place <= FAR and 0 <= share <= 1 for place, share in pairs) else None
 
 
 def pruned(value: Any, depth: int = MOST_DEPTH) -> Any:
