@@ -1,7 +1,7 @@
-"""Values of a run as tables and figures can use them: what is odd counts as missing, and its key is kept for a note.
+"""Values of a run as tables and figures can use them. What is odd counts as missing; its key is noted.
 
-A run folder may come from anybody, and JSON and YAML hold anything anywhere. After this module a number is a float
-within its bounds, or NaN; a text is a text; a curve has lists of one length.
+A run folder may come from anybody, and JSON and YAML hold anything anywhere. After this module a
+number is a float within its bounds, or NaN; a text is a text; a curve has lists of one length.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,14 @@ from .text import shown_keys
 
 HUGE = 1e100  # the square of a larger one is no number
 MOST_COUNT = 1e15
+NEAR, FAR = 1e-30, 1e30  # the ends of a logarithmic axis
 MOST_POINTS, MOST_FACTORS, MOST_DIMENSIONS = 1000, 48, 2**16  # of a curve, of a probe, of a code
 MOST_ITEMS, MOST_DEPTH = 1000, 4  # of facts
 FLAGS = ("mi_saturated", "stopped_early", "schedule_complete")
 SHARES = ("probe", "probe_chance", "nll_ess_low", "delta")
 COUNTS = ("mi_n", "nll_samples", "nll_examples", "probe_labels", "nll_ess")
-STEPS = ("step", "best_step", "steps_planned", "threads")
-POSITIVE = ("au", "seconds_per_step", "ppl", "nll_ppl", "ppl_char", "ppl_byte", "nll_ppl_char", "nll_ppl_byte")
+STEPS = ("step", "best_step", "steps_planned", "threads", "seconds_per_step")
+POSITIVE = ("au", "ppl", "nll_ppl", "ppl_char", "ppl_byte", "nll_ppl_char", "nll_ppl_byte")
 BOUNDS = {  # of numbers by their key; errors, which end with _se, are not negative
     **dict.fromkeys((*FLAGS, *SHARES), (0, 1)),
     **dict.fromkeys(COUNTS, (0, MOST_COUNT)),
@@ -30,12 +31,12 @@ BOUNDS = {  # of numbers by their key; errors, which end with _se, are not negat
     **dict.fromkeys(POSITIVE, (0, HUGE)),
     "latent": (1, MOST_SIZE),
 }
-MOMENTS = ("mu", "mu_sq", "sigma_sq")
+MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
 
 
 @dataclass(frozen=True)
 class Values:
-    """The values of one JSON object. `where` names it; `odd` collects the keys whose value cannot be used."""
+    """The values of one object, called `where`. `odd` collects the keys whose value cannot be used."""
 
     found: Mapping[str, Any]
     where: str = ""
@@ -49,7 +50,8 @@ class Values:
         value = self.found.get(key)
         if value is None:
             return np.nan
-        if not fits(value, *BOUNDS.get(key, (0 if key.endswith("_se") else -HUGE, HUGE)), flag=key in FLAGS):
+        low, high = BOUNDS.get(key) or (0 if key.endswith("_se") else -HUGE, HUGE)
+        if not fits(value, low, high, flag=key in FLAGS):
             self.refuse(key)
             return np.nan
         return float(value)
@@ -59,7 +61,8 @@ class Values:
         value = self.found.get(key)
         if value is None:
             return ""
-        if isinstance(value, bool) or not isinstance(value, str | int | float) or (allowed and value not in allowed):
+        known = isinstance(value, str | int | float) and not isinstance(value, bool)
+        if not known or (allowed and value not in allowed):
             self.refuse(key)
             return ""
         return str(value)
@@ -110,7 +113,7 @@ class Values:
         if value is None or value == {}:
             return None
         inside = value if isinstance(value, Mapping) else {}
-        lists = {name: number_list(inside.get(name), MOST_DIMENSIONS) for name in MOMENTS}
+        lists = {name: number_list(inside.get(name), MOST_DIMENSIONS) for name in MOMENT_KEYS}
         kept = {name: numbers for name, numbers in lists.items() if numbers is not None}
         if len(kept) < len(lists) or len({*map(len, kept.values())}) > 1:
             self.refuse(key)
@@ -118,7 +121,7 @@ class Values:
         return kept if all(kept.values()) else None
 
     def collapse(self, key: str) -> dict[str, Any] | None:
-        """`eps` above 0 and the `share` of each, without gaps, and `delta`; None where there is no point."""
+        """`eps`, the `share` of each, without gaps, and `delta`; None where there is no point."""
         curve = self.inside(key)
         if not curve.found:
             return None
@@ -131,7 +134,7 @@ class Values:
         return {"eps": eps, "share": share, "delta": curve.number("delta")}
 
     def probe_curves(self, key: str) -> dict[str, dict[str, Any]]:
-        """Factor, as it may be shown -> `points` (labels, accuracy) without gaps, `chance` and `oracle`."""
+        """Factor, as it may be shown -> `points` (labels, accuracy), `chance` and `oracle`."""
         curves = self.inside(key)
         factors = curves.inside("factors")
         if len(factors.found) > MOST_FACTORS:
@@ -161,26 +164,31 @@ class Values:
 
 
 def fits(value: Any, low: float, high: float, flag: bool = False) -> bool:
-    """Whether a value is a number from low to high; True and False are numbers where a `flag` is wanted."""
+    """Whether a value is a number from low to high; True is one where a `flag` is wanted."""
     return isinstance(value, int | float) and (flag or not isinstance(value, bool)) and low <= value <= high
 
 
 def number_list(value: Any, most: int, gaps: bool = False) -> list[float] | None:
-    """A list of at most so many numbers, NaN for null where there may be `gaps`; None for anything else."""
+    """A list of at most `most` numbers, NaN for null where `gaps` are allowed; else None."""
     if not isinstance(value, list) or len(value) > most:
         return None
+    if {*map(type, value)} == {float}:  # as nearly all are, and there are many
+        return value if min(value) >= -HUGE and max(value) <= HUGE else None
     if not all(fits(item, -HUGE, HUGE) or (gaps and item is None) for item in value):
         return None
     return [np.nan if item is None else float(item) for item in value]
 
 
 def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
-    """(place, share) for each known share of 1 at a place above 0; None where these are no two lists of one length."""
+    """(place, share) where both are known, places on a logarithmic axis, shares of 1.
+
+    None for anything but two lists of one length.
+    """
     x, y = (number_list(value, MOST_POINTS, gaps=True) for value in (places, shares))
     if x is None or y is None or len(x) != len(y):
         return None
     pairs = [pair for pair in zip(x, y, strict=True) if not np.isnan(pair).any()]
-    return pairs if all(place > 0 and 0 <= share <= 1 for place, share in pairs) else None
+    return pairs if all(NEAR <= place <= FAR and 0 <= share <= 1 for place, share in pairs) else None
 
 
 def pruned(value: Any, depth: int = MOST_DEPTH) -> Any:

@@ -14,9 +14,10 @@ from matplotlib.transforms import ScaledTranslation
 from uncollapse.disk import write_together
 from uncollapse.errors import InputError
 
+from .checked import MOMENT_KEYS
 from .codes import PARTS, eps_axis
 from .files import SCRATCH, is_page, template
-from .finals import MOMENT_KEYS, MOMENTS, moment_panel
+from .finals import MOMENTS, moment_panel
 from .style import WIDTH, house_style, printed, wrap
 from .text import shown_keys
 

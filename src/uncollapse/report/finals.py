@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from .checked import MOMENT_KEYS
 from .stats import against_plain, by_group, finished, outlying, relative_time, t_interval
 from .style import (
     GREY,
@@ -32,7 +33,6 @@ from .style import (
 
 MOST_MOMENTS = 8  # groups with a row of two panels each; more have one panel each
 MOST_ROOMY = 20  # groups on lines with room for two rows of text; more are set tighter, so that they fit a page
-MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
 TRAINING: dict[str, Any] = {"color": "#D55E00", "linewidth": 0.9}
 FLOOR_DASHES = (0, (4, 3))
 MOMENTS = (

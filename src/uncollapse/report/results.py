@@ -1,4 +1,4 @@
-"""The runs of a study -> two tidy frames: one row per run, one row per evaluation. Reads, never writes."""
+"""The runs of a study -> two tidy frames: a row per run, a row per evaluation. Reads, never writes."""
 
 import json
 import re
@@ -62,7 +62,7 @@ def read_study(folder: str | Path) -> Study:
 def readable(saved: Saved, notes: list[str]) -> dict[str, Any] | None:
     """The record of a run, and what is wrong with it in `notes`.
 
-    None where something in it that nobody thought of stops its reading, for one run must not stop the others.
+    None where something that nobody thought of stops its reading: it must not stop the others.
     """
     said, record = list(saved.notes), None
     try:
@@ -89,9 +89,9 @@ def without_twins(records: list[dict[str, Any]], notes: list[str]) -> list[dict[
 
 
 def drop_locations(records: list[dict[str, Any]]) -> None:
-    """Leave out overrides that only say where one and the same data lie, as they do on several machines.
+    """Leave out overrides that only say where the same data lie, as they do on several machines.
 
-    What all runs share stays. So does what a run says that does not tell which data it had.
+    What all runs share stays, and so it does for a run that does not say which data it had.
     """
     known = [record for record in records if record["saved"].data]
     if not same_data([record["saved"] for record in known]):
@@ -105,7 +105,7 @@ def drop_locations(records: list[dict[str, Any]]) -> None:
 
 
 def same_data(runs: list[Saved]) -> bool:
-    """Whether all have one fingerprint of their data; where some are older than it, one set of facts and file names."""
+    """Whether all have one fingerprint of their data; with older runs, the same facts and file names."""
     contents = {content for saved in runs if isinstance(content := saved.data.get("content"), str)}
     if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
         return True

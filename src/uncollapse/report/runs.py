@@ -47,7 +47,7 @@ WEIGHTS_OF = ("best", "last")
 
 
 def flat(saved: Saved) -> dict[str, Any]:
-    """One run as a flat record plus its `rows`, text fit to be shown; `odd`: the keys that count as missing."""
+    """One run as a flat record plus its `rows`, text fit to be shown, and the `odd` keys."""
     odd: dict[str, None] = {}
     config, name = Values(saved.config, f"{CONFIG} ", odd), shown_folder(saved.name)
     rows = [cut(row, odd) for row in saved.rows if belongs(row, odd)]
@@ -79,7 +79,7 @@ def flat(saved: Saved) -> dict[str, Any]:
 
 
 def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
-    """Whether a row is one that training writes: at a step that a run can have, of the last weights on test only."""
+    """Whether training writes such a row: at a possible step, of the last weights on test only."""
     for key, bad in (
         ("step", row["step"] > MOST),
         ("weights", row["split"] != "test" and row.get("weights") == "last"),

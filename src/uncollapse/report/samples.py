@@ -38,7 +38,7 @@ class Sampled(NamedTuple):
 
 
 def all_samples(runs: pd.DataFrame, notes: list[str]) -> list[tuple[str, list[Sampled]]]:
-    """(group, its views) of each group's first finished run that has some; `notes` get what cannot be shown."""
+    """(group, its views) of each group's first finished run that has some; odd files go to `notes`."""
     found: list[tuple[str, list[Sampled]]] = []
     for _, group in by_group(finished(runs)):
         for run in group[["saved", "folder", "group", "seed"]].to_dict("records"):
@@ -51,7 +51,7 @@ def all_samples(runs: pd.DataFrame, notes: list[str]) -> list[tuple[str, list[Sa
 
 
 def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], list[str]]:
-    """The views of a run, the number-th on the page, and sentences on the files that cannot be shown."""
+    """The views of a run, the number-th on the page, and sentences on the files that are odd."""
     found, odd = [], []
     for stem, caption in VIEWS.items():
         text, picture = files.get(f"{stem}.txt", b""), files.get(f"{stem}.png")
@@ -93,7 +93,7 @@ def is_png(content: bytes) -> bool:
 
 
 def png_part(content: bytes, place: int) -> tuple[bytes, int] | None:
-    """The name of the part at a place, and where the next one begins; None where it is cut or its checksum is wrong."""
+    """The name of the part at a place, and where the next one begins; None where it is damaged."""
     size = int.from_bytes(content[place : place + 4], "big")
     told, end = content[place + 4 : place + 8 + size], place + 12 + size
     if end > len(content) or zlib.crc32(told) != int.from_bytes(content[end - 4 : end], "big"):
