@@ -4,6 +4,7 @@ A child is killed by SIGKILL after `delay` seconds, or ends at once at its `even
 """
 
 import builtins
+import gc
 import importlib
 import io
 import json
@@ -13,10 +14,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from conftest import composed
+
+from uncollapse.runs.provenance import provenance
 
 CUT = 77  # exit code of a child that ended at an event
 
@@ -35,6 +39,10 @@ def serve() -> None:
 
 def forked(request: dict[str, Any]) -> dict[str, Any]:
     """Exit code and seconds of a child."""
+    if "train" in request:  # what takes time and is kept is done once, and not in each child
+        config(*request["train"])
+        provenance()
+    gc.freeze()
     start = time.monotonic()
     child = os.fork()
     if not child:
@@ -63,9 +71,14 @@ def code_of(request: dict[str, Any]) -> int:
 def train(words: list[str], results: str) -> int:
     from uncollapse.run import run
 
-    head = words[0].removeprefix("head=")
-    cfg = composed(*words, f"results={results}")
-    return 0 if run(cfg, head, words[1:]) in ("done", "skipped") else 1
+    cfg = config(*words).copy()
+    cfg.results = results
+    return 0 if run(cfg, words[0].removeprefix("head="), words[1:]) in ("done", "skipped") else 1
+
+
+@cache
+def config(*words: str) -> Any:
+    return composed(*words)
 
 
 def evaluate(words: list[str]) -> int:

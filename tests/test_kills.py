@@ -13,12 +13,12 @@ import pytest
 from conftest import ROOT, TIMES, folder_of
 from killed import CUT
 
-from uncollapse.runs.layout import Run, run_folders
+from uncollapse.runs.layout import run_folders
 from uncollapse.runs.results import is_repaired
 
 KILLS, MOST_IN_ONE = 100, 4  # of each command; of one run before it may end
 TRAIN = ["head=bn_mu", "study=s", "data=gaussian", "model=linear", "threads=1", "data.train=64", "data.valid=16"]
-TRAIN += ["data.test=16", "data.batch_size=8", "trainer.epochs=4", "trainer.eval_every=5"]
+TRAIN += ["data.test=16", "data.batch_size=8", "trainer.epochs=2", "trainer.eval_every=7"]
 EVALUATE = ["--metrics", "nll,statistics", "--samples", "300", "--workers", "1"]
 
 Ask = Callable[..., dict[str, Any]]
@@ -125,8 +125,3 @@ def test_a_kill_before_any_step_on_disk_leaves_nothing_twice_and_nothing_unjoine
         assert ask(**command(which, results), event=event)["code"] == CUT
         assert ask(**command(which, results))["code"] == 0
         assert_whole(results, whole / which)
-
-
-def test_a_begun_run_says_that_it_is_unfinished(ask: Ask, tmp_path: Path) -> None:
-    assert ask(**command("trained", tmp_path), event=20)["code"] == CUT
-    assert Run(folder_of(tmp_path, "bn_mu", "s")).status == "unfinished"
