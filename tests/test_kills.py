@@ -1,0 +1,127 @@
+"""Processes killed at random moments, and before each step that changes a disk: in the end nothing is missing, twice or unjoined."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, TIMES, folder_of
+from killed import CUT
+
+from uncollapse.runs.layout import run_folders
+from uncollapse.runs.results import is_repaired
+
+KILLS, MOST_IN_ONE = 100, 4  # of each command; of one run before it may end
+TRAIN = ["head=bn_mu", "study=s", "data=gaussian", "model=linear", "threads=1", "data.train=64", "data.valid=16"]
+TRAIN += ["data.test=16", "data.batch_size=8", "trainer.epochs=2", "trainer.eval_every=7"]
+EVALUATE = ["--metrics", "nll,statistics", "--samples", "300", "--workers", "1"]
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """Sends a command to the process that forks for it."""
+    folder = tmp_path_factory.mktemp("killed")
+    server = subprocess.Popen(
+        [sys.executable, "tests/killed.py"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def ask(**request: Any) -> dict[str, Any]:
+        assert server.stdin and server.stdout
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        return json.loads(server.stdout.readline())
+
+    for request in ({"train": TRAIN, "results": str(folder)}, {"evaluate": [str(folder / "s"), *EVALUATE]}):
+        assert ask(**request, modules=str(folder / "modules.json"))["code"] == 0
+    yield ask
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def whole(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results as they are when nothing is killed: `trained`, and `evaluated`."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert ask(train=TRAIN, results=str(folder / "trained"))["code"] == 0
+    shutil.copytree(folder / "trained", folder / "evaluated")
+    assert ask(evaluate=[str(folder / "evaluated" / "s"), *EVALUATE])["code"] == 0
+    return folder
+
+
+def timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def content(results: Path) -> dict[str, Any]:
+    """All files of the one run: JSON without clock times, weights as they are."""
+    folder = folder_of(results, "bn_mu", "s")
+    found: dict[str, Any] = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name not in ("state.pt", "config.yaml"):
+            name, held = str(path.relative_to(folder)), path.read_bytes()
+            if path.suffix == ".jsonl":
+                found[name] = [timeless(json.loads(line)) for line in held.splitlines()]
+            else:
+                found[name] = timeless(json.loads(held)) if path.suffix == ".json" else held
+    return found
+
+
+def assert_whole(results: Path, there: Path) -> None:
+    here, expected = content(results), content(there)
+    assert here.keys() == expected.keys()
+    assert {name: value for name, value in here.items() if value != expected[name]} == {}
+    assert all(is_repaired(run) for run in run_folders(results / "s"))
+
+
+def command(which: str, results: Path) -> dict[str, Any]:
+    """The request that trains, or evaluates, in a folder."""
+    if which == "trained":
+        return {"train": TRAIN, "results": str(results)}
+    return {"evaluate": [str(results / "s"), *EVALUATE]}
+
+
+def begun(which: str, whole: Path, results: Path) -> Path:
+    """A results folder as the command finds it."""
+    if which == "evaluated":
+        shutil.copytree(whole / "trained", results)
+    return results
+
+
+@pytest.mark.parametrize("which", ["trained", "evaluated"])
+def test_random_kills_leave_nothing_twice_and_nothing_unjoined(which: str, ask: Ask, whole: Path, tmp_path: Path) -> None:
+    chance, killed, number = random.Random(7), 0, 0
+    probe = begun(which, whole, tmp_path / "probe")
+    seconds = ask(**command(which, probe))["seconds"]
+    while killed < KILLS:
+        number += 1
+        results = begun(which, whole, tmp_path / str(number))
+        for _ in range(MOST_IN_ONE):
+            code = ask(**command(which, results), delay=chance.uniform(0, seconds))["code"]
+            killed += code == -9
+            assert code in (0, -9)
+        assert ask(**command(which, results))["code"] == 0
+        assert_whole(results, whole / which)
+
+
+@pytest.mark.parametrize("which", ["trained", "evaluated"])
+def test_a_kill_before_any_step_on_disk_leaves_nothing_twice_and_nothing_unjoined(
+    which: str, ask: Ask, whole: Path, tmp_path: Path
+) -> None:
+    probe, count = begun(which, whole, tmp_path / "probe"), tmp_path / "count"
+    ask(**command(which, probe), events=str(count))
+    events = int(count.read_text())
+    assert events > 15
+    for event in range(events):
+        results = begun(which, whole, tmp_path / str(event))
+        assert ask(**command(which, results), event=event)["code"] == CUT
+        assert ask(**command(which, results))["code"] == 0
+        assert_whole(results, whole / which)
