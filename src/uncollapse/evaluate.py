@@ -52,13 +52,14 @@ def evaluate_run(
 ) -> None:
     """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
     with run.lock():
-        for sentence in repair(run):
+        there, damaged = repair(run)
+        for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")
-        if missing := absent(run, settings):
+        if missing := settings.missing(there):
             subject = opened(run, loaded, say)
             if settings.examples is not None and settings.examples >= subject.data.size(settings.split):
                 settings = replace(settings, examples=None)
-                missing = absent(run, settings)
+                missing = settings.missing(there)
             if "probe" in missing and not subject.data.labels and not explicit:
                 missing.remove("probe")
                 run.write(EVALUATIONS, UNLABELLED, data=b"")
@@ -67,11 +68,6 @@ def evaluate_run(
                 write_result(run, name, result)
                 say(f"{name}: {line(result)}")
             repair(run)
-
-
-def absent(run: Run, settings: Settings) -> list[str]:
-    """The metrics asked for that have no result yet."""
-    return [metric for metric in settings.metrics if not run.has(EVALUATIONS, f"{settings.name(metric)}.json")]
 
 
 # ---------------------------------------------------------------- the metrics

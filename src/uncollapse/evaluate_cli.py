@@ -6,7 +6,7 @@ Nothing heavy is imported before there is something to compute, so help, refusal
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Settings:
         whole("--workers", self.workers, 1)
         if self.examples is not None and whole("--examples", self.examples, 1) < 2:
             raise InputError("--examples=1: errors, mi and the shuffled gap compare examples; allowed is at least 2")
+
+    def missing(self, there: Collection[str]) -> list[str]:
+        """The metrics asked for that are not among the results by these names."""
+        return [metric for metric in self.metrics if self.name(metric) not in there]
 
     def name(self, metric: str) -> str:
         """The stem of a result's files."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,14 +44,14 @@ def opened(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Subj
         raise InputError(
             f"{run.folder}: no {WEIGHTS} in it, so there is nothing to evaluate; train the run again in another study"
         )
-    cfg = stored(run)
+    cfg, then = stored(run), read_object(run, DATA) if run.holds(DATA) else {}
     cfg.threads, cfg.device = 1, "auto"
     if cfg.data.keys() & {"cache", "own_cache"}:  # a run may come from anybody, and name any folder to write to
         cfg.data.own_cache = CACHE
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data
-    check_same_data(run, parts.data.facts())
+    check_same_data(run.folder, then, parts.data.facts())
     load_model(weights, parts.model)
     model = parts.model.eval()
     return Subject(run, model, parts.data, inference(parts.procedure, model), say)
@@ -68,13 +69,12 @@ def stored(run: Run) -> DictConfig:
     return OmegaConf.create({**content, "overrides": {}})
 
 
-def check_same_data(run: Run, facts: dict) -> None:
-    """InputError when sizes or the fingerprint that the run wrote down are no longer those of its data."""
-    then = read_object(run, DATA) if run.holds(DATA) else {}
+def check_same_data(folder: Path, then: dict, facts: dict) -> None:
+    """InputError when sizes or the fingerprint that a run wrote down are no longer those of its data."""
     for key, fact in facts.items():
         known = isinstance(fact, int) or (key == "content" and fact is not None)
         if known and then.get(key) not in (None, fact):
-            raise InputError(f"{run.folder}: its data have changed since training ({key}: {then[key]} -> {fact})")
+            raise InputError(f"{folder}: its data have changed since training ({key}: {then[key]} -> {fact})")
 
 
 def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:

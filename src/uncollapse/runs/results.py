@@ -99,11 +99,9 @@ def write_summary(run: Run, summary: dict[str, Any]) -> None:
     run.write(SUMMARY, data=text(joined(summary, read_results(run, earlier)[0])))
 
 
-def repair(run: Run) -> list[str]:
-    """Make the files and the summary say the same; a sentence for each damaged file, which is kept under another name.
-
-    InputError where the summary cannot be read.
-    """
+def repair(run: Run) -> tuple[set[str], list[str]]:
+    """Make the files and the summary say the same. The names of all results, and a sentence for each damaged file, which is
+    kept under another name. InputError where the summary cannot be read."""
     summary = read_summary(run)
     results, damaged = read_results(run, summary)
     for name in names(run):
@@ -114,7 +112,7 @@ def repair(run: Run) -> list[str]:
     found = joined(summary, results)
     if found != summary:
         run.write(SUMMARY, data=text(found))
-    return damaged
+    return {*results}, damaged
 
 
 def is_sound(run: Run, name: str) -> bool:
