@@ -291,10 +291,10 @@ def test_an_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkey
         def __call__(self, *words):
             return ELBO()(*words)
 
-    import uncollapse.run as run
+    from uncollapse import building
 
-    honest = run.build
-    monkeypatch.setattr(run, "build", lambda *a, **k: Bare() if "objective" in a else honest(*a, **k))
+    honest = building.build
+    monkeypatch.setattr(building, "build", lambda *a, **k: Bare() if "objective" in a else honest(*a, **k))
     run_here(tmp_path, "plain")
     assert final(tmp_path, "plain")["schedule_complete"] is True
 
