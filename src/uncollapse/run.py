@@ -26,9 +26,9 @@ from uncollapse.config import (
 from uncollapse.entry import interrupted
 from uncollapse.errors import InputError
 from uncollapse.overrides import changing
-from uncollapse.runs.held import Held, held_runs, request_name, same_places
+from uncollapse.runs.held import Held, held_runs, holds, request_name, same_places
 from uncollapse.runs.identity import changes, identity
-from uncollapse.runs.layout import CONFIG, DONE, FAILED, PACK, ROWS, SCHEMA, SUMMARY, Run, command, run_at, title
+from uncollapse.runs.layout import CONFIG, DONE, FAILED, ROWS, SCHEMA, SUMMARY, Run, command, run_at, title
 from uncollapse.runs.provenance import provenance, versions
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import text
@@ -144,7 +144,7 @@ def in_pack(request: Request, held: list[Held], facts: dict[str, Any] | None = N
     """That the pack holds this very run: on data of the same place or, once they are loaded, on the same data."""
     for one in held:
         if same_places(one, request.config) or (facts and one.has_data(request.config, facts)):
-            return f"{request.run.study / PACK} holds this run; again=true trains it again"
+            return holds(request.run.study)
     return ""
 
 
