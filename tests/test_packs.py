@@ -169,17 +169,14 @@ def test_samples_of_the_data_stay_at_home_when_asked(machines: Path, tmp_path: P
     assert "prior" in stems and not stems & set(pack.EXAMPLES)
 
 
-def test_only_samples_that_a_report_shows_are_packed(machines: Path) -> None:
-    from uncollapse.report.samples import all_samples
-
-    study = machines / "all/scratch"
-    packed = [portable_run(saved) for saved in read_runs(study, [])]
-    copy = study.parent / "copy"
-    copy.mkdir(exist_ok=True)
-    (copy / "runs.parquet").write_bytes(pack_bytes(packed))
-    held = {saved.name: bool(saved.views()) for saved in read_runs(copy, [])}
-    assert held == {name: name.endswith("seed=0") for name in held} and len(held) == 4
-    assert all_samples(read_study(copy).runs) == all_samples(read_study(study).runs)
+def test_only_samples_that_a_report_shows_are_packed(machines: Path, tmp_path: Path) -> None:
+    folders = {saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))}
+    (tmp_path / "runs.parquet").write_bytes(pack_bytes(folders.values()))
+    packed = read_pack(tmp_path / "runs.parquet").runs()
+    assert len(packed) == 4 and all(folders[saved.name].views() for saved in packed)
+    for saved in packed:
+        first = saved.name.endswith("seed=0")
+        assert saved.views() == (folders[saved.name].views() if first else {})
 
 
 def test_two_sets_of_data_in_one_study_have_two_names(tmp_path: Path) -> None:
