@@ -17,6 +17,7 @@ COMMANDS = {
     "workers": ["train.py", "-m", "seed=0,1", "hydra/launcher=joblib", *LONG],
     "evaluate.py": ["scripts/evaluate.py", "STUDY", "--samples", "20000"],
     "report.py": ["scripts/report.py", "STUDY"],
+    "study.py": ["scripts/study.py", "pack", *["STUDY"] * 500],
     "prepare_data.py": ["scripts/prepare_data.py", "synthetic", "--out", "OUT"],
     "bench.py": ["scripts/bench.py", "training"],
 }
@@ -56,7 +57,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("seconds", [0.3, 1.3])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_in_the_first_seconds_is_one_line(command: str, seconds: float, study: Path, tmp_path: Path) -> None:
-    process = started(COMMANDS[command], study if command in ("evaluate.py", "report.py") else tmp_path)
+    process = started(COMMANDS[command], study if command in ("evaluate.py", "report.py", "study.py") else tmp_path)
     time.sleep(seconds)
     code, err = stopped(process)
     assert code == 130, err
@@ -108,6 +109,7 @@ REFUSED = {
     "scripts/evaluate.py x --metrcs nll": "--metrcs nll: not understood; did you mean --metrics?",
     "scripts/evaluate.py": "the following arguments are required: folder",
     "scripts/evaluate.py x --samples many": "argument --samples: invalid int value: 'many'",
+    "scripts/study.py pock x": "COMMAND: invalid choice: 'pock'; did you mean pack? allowed are",
     "scripts/report.py a b": "b: not understood",
     "scripts/new_remedy.py mine --slot posterir": "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",
     "scripts/prepare_data.py ptb": "the following arguments are required: --out",

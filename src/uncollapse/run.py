@@ -26,14 +26,13 @@ from uncollapse.config import (
 from uncollapse.entry import interrupted
 from uncollapse.errors import InputError
 from uncollapse.overrides import changing
-from uncollapse.runs.held import Held, held_runs, request_name, same_places
+from uncollapse.runs.held import Held, held_runs, holds, request_name, same_places
 from uncollapse.runs.identity import changes, identity
 from uncollapse.runs.layout import (
     CONFIG,
     DATA,
     DONE,
     FAILED,
-    PACK,
     ROWS,
     SCHEMA,
     VOCABULARY,
@@ -157,7 +156,7 @@ def in_pack(request: Request, held: list[Held], facts: dict[str, Any] | None = N
     """That the pack holds this very run: on data of the same place or, once they are loaded, on the same data."""
     for one in held:
         if same_places(one, request.config) or (facts and one.has_data(request.config, facts)):
-            return f"{request.run.study / PACK} holds this run; again=true trains it again"
+            return holds(request.run.study)
     return ""
 
 

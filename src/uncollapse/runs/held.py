@@ -8,7 +8,7 @@ from typing import Any
 
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import changes_but_places, locations, normal, place_names
-from uncollapse.runs.layout import has_pack, run_name
+from uncollapse.runs.layout import PACK, has_pack, run_name
 from uncollapse.runs.pack import config_of, mapping, pack_path, read_pack
 from uncollapse.runs.portable import other_data
 
@@ -53,6 +53,11 @@ def request_name(head: str, overrides: Mapping[str, Any], config: Mapping[str, A
     """The name that a run will have in a pack, but where data differ within its study."""
     kept = {key: value for key, value in overrides.items() if key not in locations(config)}
     return run_name(head, kept, config["seed"])
+
+
+def holds(study: Path) -> str:
+    """Why a run that a study's pack holds is not trained."""
+    return f"{study / PACK} holds this run; again=true trains it again"
 
 
 def same_places(held: Held, config: Mapping[str, Any]) -> bool:

@@ -17,6 +17,8 @@ from uncollapse.disk import locked, set_aside, within, write_atomic
 from uncollapse.errors import InputError
 
 SCHEMA = 1  # of a run folder and of a pack: raised when an older version would misread it
+PACK = "runs.parquet"  # of a study: its finished runs in one file
+ONLY_PACKED = "packed runs have no weights to look at; train them again (again=true)"
 WHERE = "results/<study>/runs/<head>/<overrides>/seed=<n>"
 MOST_BYTES = 256 * 2**20  # of a text file that is read at once
 
@@ -27,8 +29,6 @@ DONE, FAILED = "done", "failed"
 EVALUATIONS, UNLABELLED = "evaluations", "unlabelled"
 SAMPLES, SAMPLES_KNOWN = "samples", "samples-no-unknown"  # the second without unknown words
 WANDB = "wandb_id"
-PACK = "runs.parquet"  # of a study: its finished runs in one file
-ONLY_PACKED = "packed runs have no weights to look at; train them again (again=true)"
 WRITTEN = (CONFIG, DATA, VOCABULARY, ROWS, SUMMARY, WEIGHTS, STATE, DONE, FAILED)  # by training
 TRACES = (ROWS, SUMMARY, WEIGHTS, STATE, DONE)  # what only a run leaves behind
 
