@@ -167,9 +167,7 @@ def test_loading_a_state_runs_no_code(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- rows
 
 WHERE = (("train", "train"), ("valid", "eval"))
-ROWS = [
-    {"step": step, "kl": step / 4, "split": split, "mode": mode} for step in (0, 10, 20) for split, mode in WHERE
-]
+ROWS = [{"step": step, "kl": step / 4, "split": split, "mode": mode} for step in (0, 10, 20) for split, mode in WHERE]
 
 
 NEXT = {**ROWS[-1], "step": 30}
@@ -206,7 +204,14 @@ def test_bytes_that_are_no_text_and_lines_that_are_no_rows_are_passed_over(tmp_p
     path = tmp_path / "rows"
     sound = {"step": 3, "split": "test", "mode": "eval", "kl": 1}
     odd = [{**sound, key: value} for key, value in (("step", 1e400), ("split", []), ("mode", None), ("kl_per_dim", 5))]
-    lines = [b"\xff\xfe\x00", b"12", b"[1]", b"null", b'{"kl": 1}', *(json.dumps(row).encode() for row in (*odd, sound))]
+    lines = [
+        b"\xff\xfe\x00",
+        b"12",
+        b"[1]",
+        b"null",
+        b'{"kl": 1}',
+        *(json.dumps(row).encode() for row in (*odd, sound)),
+    ]
     path.write_bytes(b"\n".join(lines) + b"\n")
     found = read_rows(path)
     assert (found.rows, found.lost, found.torn) == ([sound], [*range(1, 10)], False)
@@ -239,9 +244,25 @@ def test_a_crash_while_resuming_loses_no_row(tmp_path, monkeypatch):
 
 def test_numbers_that_are_not_finite_become_null_on_disk_and_in_mirrors(tmp_path):
     nan, inf, mirrored = float("nan"), float("inf"), []
-    row = {"step": 1, "split": "test", "kl": nan, "per": [1.0, inf, {"x": -inf}], "pair": (nan, 2), "ok": True, "none": None}
+    row = {
+        "step": 1,
+        "split": "test",
+        "kl": nan,
+        "per": [1.0, inf, {"x": -inf}],
+        "pair": (nan, 2),
+        "ok": True,
+        "none": None,
+    }
     Record(tmp_path / "rows", [mirrored.append]).write(row)
-    expected = {"step": 1, "split": "test", "kl": None, "per": [1.0, None, {"x": None}], "pair": [None, 2], "ok": True, "none": None}
+    expected = {
+        "step": 1,
+        "split": "test",
+        "kl": None,
+        "per": [1.0, None, {"x": None}],
+        "pair": [None, 2],
+        "ok": True,
+        "none": None,
+    }
 
     def not_json(constant):
         raise AssertionError(constant)

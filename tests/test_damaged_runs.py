@@ -20,7 +20,6 @@ from conftest import TIMES, composed
 from uncollapse.errors import InputError
 from uncollapse.evaluate_cli import main as evaluate
 from uncollapse.run import run as train
-from uncollapse.runs.layout import Run
 from uncollapse.runs.reading import Saved
 from uncollapse.runs.rows import parse_rows
 from uncollapse.runs.study import read_runs
@@ -408,7 +407,9 @@ def named(value: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("which", "name", "key", "value"), [(w, *odd) for w, names in FILES.items() for odd in ODD if odd[0] in names], ids=named
+    ("which", "name", "key", "value"),
+    [(w, *odd) for w, names in FILES.items() for odd in ODD if odd[0] in names],
+    ids=named,
 )
 def test_an_odd_value_is_one_sentence_or_counts_as_missing(
     which: str, name: str, key: str, value: Any, results: Path, capsys: pytest.CaptureFixture
@@ -439,7 +440,8 @@ TEXTS = {
     "a list": "[1, 2]",
     "null": "null",
     "not a number": "NaN",
-    "aliases": "a: &a [1, 2]\n" + "".join(f"b{i}: &b{i} [*{'a' if i == 0 else f'b{i - 1}'}, {'*a, ' * 9}1]\n" for i in range(9)),
+    "aliases": "a: &a [1, 2]\n"
+    + "".join(f"b{i}: &b{i} [*{'a' if i == 0 else f'b{i - 1}'}, {'*a, ' * 9}1]\n" for i in range(9)),
     "a key twice": "head: plain\nseed: 0\nseed: 1\n",
     "a tag": "head: !!python/object:os.system x\nseed: 0\n",
     "a reference": "head: ${oc.env:HOME}\nseed: 0\n",
@@ -465,7 +467,11 @@ def test_an_odd_text_is_one_sentence_or_harmless(
 # ---------------------------------------------------------------- folders in a run
 
 
-FOLDERS = [(name, kind) for name in ("evaluations", "samples") for kind in ("a file", "a link out", "a circle of links", "a pipe")]
+FOLDERS = [
+    (name, kind)
+    for name in ("evaluations", "samples")
+    for kind in ("a file", "a link out", "a circle of links", "a pipe")
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), FOLDERS)

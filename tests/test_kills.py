@@ -97,7 +97,9 @@ def begun(which: str, whole: Path, results: Path) -> Path:
 
 
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
-def test_random_kills_leave_nothing_twice_and_nothing_unjoined(which: str, ask: Ask, whole: Path, tmp_path: Path) -> None:
+def test_random_kills_leave_nothing_twice_and_nothing_unjoined(
+    which: str, ask: Ask, whole: Path, tmp_path: Path
+) -> None:
     chance, killed, number = random.Random(7), 0, 0
     probe = begun(which, whole, tmp_path / "probe")
     seconds = ask(**command(which, probe))["seconds"]

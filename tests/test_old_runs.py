@@ -71,7 +71,9 @@ def test_an_unfinished_one_ends_as_the_old_version_ended_it(version: str, study:
         assert summary[key] == pytest.approx(expected[key], **CLOSE), key
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for row, old in zip(rows, expected["rows"], strict=True):
-        assert {key: row[key] for key in ("step", "split", "mode")} == {key: old[key] for key in ("step", "split", "mode")}
+        assert {key: row[key] for key in ("step", "split", "mode")} == {
+            key: old[key] for key in ("step", "split", "mode")
+        }
         assert (row["rec"], row["kl"]) == pytest.approx((old["rec"], old["kl"]), **CLOSE)
 
 

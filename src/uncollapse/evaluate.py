@@ -121,7 +121,9 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     groups = groups_of(subject.data, settings)
     rows, again = begun(path, digest(subject.run.path(WEIGHTS)), groups)
     if again:
-        subject.say(f"nll: {again} of {len(groups)} groups were begun without all columns or are damaged, and are evaluated again")
+        subject.say(
+            f"nll: {again} of {len(groups)} groups were begun without all columns or are damaged, and are evaluated again"
+        )
     todo = [(i, group) for i, group in enumerate(groups) if i not in rows]
     with (
         path.open("a", encoding="utf-8") as file,
