@@ -388,7 +388,7 @@ def test_a_report_of_packed_runs_is_that_of_their_folders(tmp_path: Path, monkey
     pack = tmp_path / "t" / "s" / "runs.parquet"
     pack.write_bytes(b"")
     packed = [replace(saved, run=None, views=dict) for saved in runs]
-    monkeypatch.setattr(results, "read_runs", lambda path, notes: packed)
+    monkeypatch.setattr(results, "each_run", lambda path, notes: packed)
     for given in (pack, pack.parent):
         path, _ = write_report(given)
         assert path == pack.parent / "report/index.html" and bytes_of(path.parent) == expected

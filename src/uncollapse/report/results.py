@@ -13,7 +13,7 @@ from uncollapse.errors import InputError
 from uncollapse.runs.identity import locations
 from uncollapse.runs.layout import CONFIG, ROWS, is_run
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.study import home, read_runs
+from uncollapse.runs.study import each_run, home
 
 from .notes import listed
 from .runs import METRICS, ROW_KEYS, SLOTS, flat
@@ -42,9 +42,8 @@ class Study:
 def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study, its pack or a single run folder."""
     notes: list[str] = []
-    found = read_runs(Path(folder), notes)
+    records = [record for saved in each_run(Path(folder), notes) if (record := readable(saved, notes))]
     folder = home(Path(folder))
-    records = [record for saved in found if (record := readable(saved, notes))]
     if not records:
         why = f"; the first note says: {shown(notes[0], MOST_NOTE)}" if notes else ""
         raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")

@@ -4,6 +4,7 @@ Text is made fit to be shown here, for every table, figure and page; only `saved
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -54,7 +55,7 @@ def flat(saved: Saved) -> dict[str, Any]:
     head = shown(config.text("head"))
     place = saved.run.folder if saved.run else PurePath(saved.name)
     return {
-        "saved": saved,
+        "saved": replace(saved, rows=[], summary={}),  # what is below stands for them
         "folder": name,
         "identity": saved.identity,
         "head": head,

@@ -59,8 +59,12 @@ class Pack:
 
     def runs(self) -> list[Saved]:
         """Every run. InputError where one is not as packs hold it."""
+        return [*self.each_run()]
+
+    def each_run(self) -> Iterator[Saved]:
+        """Every run, one at a time in memory."""
         wanted = [name for name in COLUMNS if name != "views"]
-        return [self.run(i, row) for i, row in enumerate(self.columns(*wanted))]
+        return (self.run(i, row) for i, row in enumerate(self.columns(*wanted)))
 
     def run(self, number: int, row: Mapping[str, Any]) -> Saved:
         where = f"{self.path}, {row['name']}"

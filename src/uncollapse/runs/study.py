@@ -1,6 +1,6 @@
 """Every run of a study, in folders and in its pack."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,34 +36,42 @@ def home(path: Path) -> Path:
 def read_runs(path: Path, notes: list[str]) -> list[Saved]:
     """Every run of a study, the one whose folder it is, or those of a pack; a sentence in `notes`
     for each that cannot be read. A run that lies in a folder and in the pack counts once."""
+    return [*each_run(path, notes)]
+
+
+def each_run(path: Path, notes: list[str]) -> Iterator[Saved]:
+    """What `read_runs` finds, one run at a time: thousands need not be in memory together."""
     if is_pack(path):
-        return read_pack(pack_path(path)).runs()
+        yield from read_pack(pack_path(path)).each_run()
+        return
     folder = home(path)
     if is_run(folder) or not has_pack(folder):
-        return read_folders(run_folders(folder), folder, notes)
+        yield from each_folder(run_folders(folder), folder, notes)
+        return
     runs = runs_in(folder)
     try:
-        packed = read_pack(pack_path(folder)).runs()
+        pack = read_pack(pack_path(folder))
+        packed = pack.runs() if runs else []
     except InputError as error:
         if not runs:
             raise
         notes.append(f"{error}; its runs are left out")
         packed = []
-    found = together(read_folders(runs, folder, notes), packed, notes)
-    return sorted(found, key=order)
+    if runs:
+        yield from sorted(together(each_folder(runs, folder, notes), packed, notes), key=order)
+    else:
+        yield from pack.each_run()
 
 
-def read_folders(runs: list[Run], folder: Path, notes: list[str]) -> list[Saved]:
-    found = []
+def each_folder(runs: Iterable[Run], folder: Path, notes: list[str]) -> Iterator[Saved]:
     for run in runs:
         try:
-            found.append(read_run(run, folder))
+            yield read_run(run, folder)
         except InputError as error:
             notes.append(f"{error}; left out")
-    return found
 
 
-def together(runs: list[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:
+def together(runs: Iterable[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:
     """Runs of folders and of a pack. One that is in both counts as its folder tells it, with the
     evaluations of both; the packed one counts where the folder is not finished."""
     held = {saved.identity: saved for saved in packed}
