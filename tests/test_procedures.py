@@ -28,6 +28,8 @@ from uncollapse.procedures.ae_pretrain import AEPretrain
 from uncollapse.procedures.aggressive import Aggressive, mutual_information
 from uncollapse.procedures.joint import Joint
 from uncollapse.procedures.semi_amortized import SemiAmortized, clipped, twice_differentiable
+from uncollapse.runs.checkpoint import save_model
+from uncollapse.runs.layout import Run
 from uncollapse.schedules import Delayed
 from uncollapse.trainer import OPTIMIZERS, Trainer
 
@@ -580,9 +582,9 @@ def test_a_resumed_run_starts_its_decoder_anew_from_the_same_weights_and_never_t
     first, calls = parts_of("ae_pretrain", *words), []
 
     def trainer(parts: Parts) -> Trainer:
-        silent: Any = None
+        silent: Any = SimpleNamespace(count=0, resume=lambda *_: None, resumed=lambda *_: None)
         made = Trainer(
-            parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, tmp_path, silent, 0, silent
+            parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, Run(tmp_path), silent, 0, silent
         )
         honest = parts.procedure.start_anew
         parts.procedure.start_anew = lambda training: calls.append(training.step) or honest(training)
@@ -598,9 +600,9 @@ def test_a_resumed_run_starts_its_decoder_anew_from_the_same_weights_and_never_t
     one = trainer(first)
     go_on(one, 4)
     one.save()
+    save_model(tmp_path / "model.safetensors", first.model)
     for steps in (4, 3):  # past the sixth step, and on from there
         other = trainer(parts_of("ae_pretrain", *words))
-        other.record = other.watch = SimpleNamespace(resume=lambda step: None, resumed=lambda step: None)  # type: ignore[assignment]
         other.restore()
         assert all(torch.equal(a, b) for a, b in zip(other.procedure.initial, initial["decoder"], strict=True))
         go_on(other, steps)
