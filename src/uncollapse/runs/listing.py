@@ -5,7 +5,6 @@ from pathlib import Path
 
 from uncollapse.errors import InputError
 from uncollapse.runs.checkpoint import digest, load_tensors
-from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import DONE, WEIGHTS, Run, has_pack, is_pack, runs_in
 from uncollapse.runs.merge import check_given, packable
 from uncollapse.runs.pack import Pack, pack_path, read_pack, weights_digest
@@ -95,7 +94,7 @@ def checked_pack(pack: Pack, found: list[str]) -> dict[str, Saved]:
     names: set[str] = set()
     for saved, said in zip(pack.runs(), stated, strict=True):
         where = f"{pack.path}, {saved.name}"
-        if identity(saved.config, saved.data.get("content")) != said:
+        if saved.identity != said:
             found.append(f"{where}: its identity is not that of its config")
         if said in runs or saved.name in names:
             found.append(f"{where}: it is there twice")
