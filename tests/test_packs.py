@@ -27,7 +27,7 @@ from uncollapse.evaluate import main as evaluate
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import all_tables
 from uncollapse.run import run
-from uncollapse.runs import held, pack
+from uncollapse.runs import pack, packed
 from uncollapse.runs.layout import Run, run_folders
 from uncollapse.runs.pack import pack_bytes, read_pack
 from uncollapse.runs.portable import portable_run
@@ -230,6 +230,20 @@ def test_the_same_data_elsewhere_are_the_same_run(machines: Path, tmp_path: Path
     assert (len(names) == 3 and "runs/plain/default/seed=0" not in {*names} - {min(names)}) or len(names) == 3
 
 
+def test_other_data_by_the_same_relative_path_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, study = Path("texts"), tmp_path / "scratch"
+    monkeypatch.chdir(tmp_path)
+    write_corpus(here)
+    assert train(tmp_path, here, "plain", 0) == "done"
+    assert study_cli("pack", study) == 0
+    shutil.rmtree(study / "runs")
+    assert train(tmp_path, here, "plain", 0) == "skipped"
+    here.rename("away")
+    assert train(tmp_path, here, "plain", 0) == "skipped", "no data here to compare"
+    write_corpus(here, "green")
+    assert train(tmp_path, here, "plain", 0) == "done"
+
+
 def pack_and_read(study: Path) -> list[Saved]:
     assert study_cli("pack", study) == 0
     return read_pack(study / "runs.parquet").runs()
@@ -237,15 +251,15 @@ def pack_and_read(study: Path) -> list[Saved]:
 
 def test_a_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    honest = held.read_pack
-    monkeypatch.setattr(held, "read_pack", lambda path: asked.append(path) or honest(path))
+    honest = packed.read_pack
+    monkeypatch.setattr(packed, "read_pack", lambda path: asked.append(path) or honest(path))
     (saved, *_) = read_runs(small / "runs.parquet", [])
     for _ in range(5):
-        assert held.held_runs(small, saved.name, saved.config, {})
+        assert packed.packed_copies(small, saved.name, saved.config, {})
     assert len(asked) == 1
     write_run(small, "bn_mu", 7, evaluations=3)
     assert study_cli("pack", small) == 0
-    assert held.held_runs(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
+    assert packed.packed_copies(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
 
 
 def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
@@ -301,6 +315,18 @@ def test_a_folder_that_disagrees_counts_and_is_named(small: Path, capsys: pytest
     assert capsys.readouterr().out.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["data.json", "summary.json", "metrics.jsonl", "config.yaml"])
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])])
+def test_a_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
+    whole = rows_of(small)
+    spoil(small / "runs/plain/default/seed=0" / name)
+    notes: list[str] = []
+    runs = read_runs(small, notes)
+    assert len(runs) == 3 and not any(saved.notes for saved in runs)
+    assert len(notes) == 1 and "plain/default/seed=0" in notes[0]
+    assert rows_of(small) == whole
+
+
 def change(folder: Path, **values: Any) -> None:
     """Change what a run found, in its summary and, where it stands there too, in its last row."""
     path, rows = folder / "summary.json", folder / "metrics.jsonl"
@@ -336,6 +362,12 @@ def test_evaluations_of_folder_and_pack_are_united(small: Path, tmp_path: Path) 
 def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / "evaluations").mkdir(exist_ok=True)
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
+
+
+def test_a_study_that_is_still_training_can_be_merged_into(small: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "s", "bn_tau", 0, status="unfinished", evaluations=3)
+    assert study_cli("merge", tmp_path / "s", small) == 0
+    assert len(read_runs(tmp_path / "s", [])) == 4
 
 
 def test_runs_that_are_not_sound_are_left_out_and_named(small: Path, capsys: pytest.CaptureFixture) -> None:
@@ -540,7 +572,16 @@ def test_a_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    "words", [["pack", "/nowhere"], ["list", "conf"], ["verify", "conf"], ["merge", "x", "/nowhere"], ["pock"], []]
+    "words",
+    [
+        ["pack", "/nowhere"],
+        ["list", "conf"],
+        ["verify", "conf"],
+        ["merge", "x", "/nowhere"],
+        ["merge", "conf/train.yaml", "x"],
+        ["pock"],
+        [],
+    ],
 )
 def test_bad_words_are_one_sentence(words: list[str], capsys: pytest.CaptureFixture) -> None:
     try:
@@ -604,7 +645,7 @@ def test_whatever_happens_to_a_packs_bytes_is_one_sentence(
         assert report.main([str(small)]) == 2
         assert study_cli("merge", fine, small) == 2
         with pytest.raises(InputError, match=r"runs\.parquet"):
-            held.held_runs(small, "x", {"head": "plain", "seed": 0}, {})
+            packed.packed_copies(small, "x", {"head": "plain", "seed": 0}, {})
         assert study_cli("verify", small) == 1
         told = capsys.readouterr()
         assert told.err.count("\n") == 2 and told.out.count("\n") == 1 and "runs.parquet" in told.out

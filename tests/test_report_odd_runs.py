@@ -438,6 +438,14 @@ def test_where_the_same_data_lie_splits_no_group(tmp_path: Path, runs: list, gro
     assert sorted(study.runs["group"].unique()) == sorted(groups) and len(study.runs) == len(runs)
 
 
+def test_older_runs_on_data_by_one_name_are_two_runs(tmp_path: Path) -> None:
+    placed(tmp_path / "s", "plain", 0, "/home/a/yelp", vocab=10)
+    (tmp_path / "s/runs/plain/data.dir=-plain-0").rename(tmp_path / "s/runs/plain/data.dir=-other")
+    placed(tmp_path / "s", "plain", 0, "/mnt/b/yelp", vocab=11)
+    study = read_study(tmp_path / "s")
+    assert len(study.runs) == 2 and not study.notes
+
+
 def test_a_run_on_two_machines_counts_once_and_a_default_place_is_none(tmp_path: Path) -> None:
     placed(tmp_path / "s", "plain", 0, "/home/a/yelp", **SAME)
     placed(tmp_path / "s", "plain", 1, "/mnt/b/data", said=False, **SAME)

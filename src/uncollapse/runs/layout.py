@@ -95,7 +95,7 @@ class Run:
             self.path(name)
         if not self.exists and (left := [name for name in TRACES if self.holds(name)]):
             raise InputError(
-                f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so which run it is cannot be told; "
+                f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so nobody knows which run it is; "
                 f"put {CONFIG} back or move the folder away. Nothing was changed"
             )
 

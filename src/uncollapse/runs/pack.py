@@ -17,7 +17,7 @@ from typing import Any
 
 from uncollapse.disk import within
 from uncollapse.errors import InputError
-from uncollapse.runs.checkpoint import DIGEST, digest, load_tensors
+from uncollapse.runs.checkpoint import DIGEST, digest, first_line, load_tensors
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
 from uncollapse.runs.reading import Saved, checked_config, override_list
 from uncollapse.runs.rows import parse_json, parse_rows
@@ -102,10 +102,6 @@ def mapping(text: str, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{where}: damaged (no JSON object); {HINT}")
     return found
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 # ---------------------------------------------------------------- reading
@@ -214,7 +210,7 @@ def record(saved: Saved, views: Mapping[str, bytes] | None) -> dict[str, Any]:
         "data": compact(saved.data),
         "summary": compact(saved.summary),
         "rows": "".join(compact(row) + "\n" for row in saved.rows),
-        "views": compact({name: told(name, data) for name, data in views.items()}) if views else None,
+        "views": compact({name: encoded(data, name) for name, data in views.items()}) if views else None,
         "weights": saved.weights,
     }
 
@@ -238,8 +234,8 @@ def shown_views(runs: Iterable[Saved], examples: bool) -> Iterator[tuple[Saved, 
                 break
 
 
-def told(name: str, data: bytes) -> Any:
-    """A view as JSON: text as it is, and bytes as base64."""
+def encoded(data: bytes, name: str) -> Any:
+    """A view as JSON holds it: text as it is, and bytes as base64."""
     try:
         if name.endswith(".txt"):
             return data.decode()

@@ -57,7 +57,7 @@ def read_run(run: Run, study: Path) -> Saved:
     data = optional(lambda: read_object(run, DATA), run, DATA, notes)
     summary = optional(lambda: read_summary(run), run, SUMMARY, notes)
     results, damaged = read_results(run, summary)
-    notes += damaged
+    notes += damaged.values()
     rows: Rows = Rows()
     try:
         rows = rows_of(run)
