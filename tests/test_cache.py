@@ -123,9 +123,7 @@ DAMAGE = [
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", [FILES[0], FILES[-1], cache.META])
-def test_every_damage_is_refused_with_the_files_name(
-    entry: Path, name: str, damage: Callable[[Path], None]
-) -> None:
+def test_every_damage_is_refused_with_the_files_name(entry: Path, name: str, damage: Callable[[Path], None]) -> None:
     cache.fetch(entry)
     damage(entry / name)
     assert name in refusal(entry)

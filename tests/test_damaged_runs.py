@@ -450,7 +450,9 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize(("which", "name"), [(w, n) for w, names in FILES.items() for n in names if n.endswith(TEXT_FILES)])
+@pytest.mark.parametrize(
+    ("which", "name"), [(w, n) for w, names in FILES.items() for n in names if n.endswith(TEXT_FILES)]
+)
 def test_an_odd_text_is_one_sentence_or_harmless(
     which: str, name: str, text: str, made: Path, results: Path, capsys: pytest.CaptureFixture
 ) -> None:

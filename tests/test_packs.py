@@ -24,6 +24,7 @@ from test_report import write_run
 from uncollapse import report
 from uncollapse.errors import InputError
 from uncollapse.evaluate import main as evaluate
+from uncollapse.report import figures
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import all_tables
 from uncollapse.run import run
@@ -150,7 +151,10 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
         assert f"…/{name}" in text
 
 
-def test_a_report_from_a_pack_alone_has_everything(machines: Path, tmp_path: Path) -> None:
+def test_a_report_from_a_pack_alone_has_everything(
+    machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
     folder = machines / "one/scratch"
     (tmp_path / "scratch").mkdir()
     shutil.copy(folder / "runs.parquet", tmp_path / "scratch")

@@ -4,12 +4,14 @@ import json
 import struct
 import zlib
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from test_report import SLOTS, bytes_of, write_run
 
 from uncollapse.errors import InputError
@@ -112,6 +114,17 @@ def put(folder: Path, place: str, value: Any) -> None:
         inside = inside.setdefault(key, {})
     inside[last] = LEAST_DEEP if value is DEEP and name == "config.yaml" else value
     path.write_text(json.dumps(found))
+
+
+@pytest.fixture(autouse=True)
+def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is odd is odd in every format of a figure."""
+
+    def only_svg(fig: Figure) -> dict[str, bytes]:
+        fig.savefig(buffer := BytesIO(), format="svg")
+        return {"svg": buffer.getvalue()}
+
+    monkeypatch.setattr(figures, "printed", only_svg)
 
 
 def name_of(number: int) -> str:
