@@ -29,9 +29,9 @@ from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evalua
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
+from uncollapse.runs.json_values import complete_lines, is_intact, plain, sealed
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.results import repair, write_result
-from uncollapse.runs.rows import is_intact, plain, sealed, whole_lines
 from uncollapse.subject import Subject, encoded_means, opened
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
@@ -216,7 +216,7 @@ def begun(path: Path, weights: str, groups: list[np.ndarray]) -> tuple[dict[int,
     Also how many rows are damaged, or lack a column that was not yet kept when they were written: they are dropped, to be made again.
     """
     head = {"weights": weights, "groups": len(groups)}
-    kept = whole_lines(path)
+    kept = complete_lines(path)
     if kept and kept[0] != head:
         raise InputError(f"{path}: damaged, or begun with other weights or data; move it away to start anew")
     complete = [row for row in kept[1:] if is_complete(row) and is_of(row, groups) and is_intact(row)]

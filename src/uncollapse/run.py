@@ -214,72 +214,32 @@ def in_folder(request: Request, parts: Parts) -> Iterator[None]:
 def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
-    from uncollapse.data.profile import lines, warnings
-    from uncollapse.phases import findings_after, warnings_before
+    from uncollapse.phases import findings_after
     from uncollapse.runs.rows import Record, rows_of
-    from uncollapse.trainer import Trainer
 
     start, code = time.perf_counter(), provenance()
-    mirrors = []
-    if parts.log.wandb:
-        from uncollapse.mirror import WandbMirror
-
-        mirrors.append(WandbMirror(parts.log, request.config, request.run, request.name))
+    mirrors = mirrors_of(request, parts)
     record = Record(request.run.path(ROWS), [m.row for m in mirrors])
     try:
         with Console(request.name) as console:
-            facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
-            for text in [*lines(facts), *(f"warning: {text}" for text in warnings(facts, width))]:
-                console.say(f"[{request.name}] {text}")
-            if note := length_note(request.head, parts):
-                console.say(f"[{request.name}] warning: {note}")
-            trainer = Trainer(
-                parts.trainer,
-                parts.model,
-                parts.data,
-                parts.objective,
-                parts.procedure,
-                request.run,
-                record,
-                cfg.seed,
-                console,
-            )
-            for note in warnings_before(trainer.parts(), trainer.length, request.config):
-                console.say(f"[{request.name}] warning: {note}")
+            trainer = trainer_of(cfg, request, parts, record, console)
             try:
-                progress = trainer.fit()
+                steps = trainer.fit().step
             except FloatingPointError as error:
-                raise FloatingPointError(f"step {trainer.progress.step + 1}, head={request.head}: {error}") from error
-            steps, seconds, best = progress.step, progress.seconds, progress.best_step
-            trained = [row for row in rows_of(request.run).rows if row["split"] == "train" and row["kl"] is not None]
+                step = trainer.progress.step + 1
+                raise FloatingPointError(f"step {step}, head={request.head}: {error}") from error
+            rows = rows_of(request.run).rows
+            trained = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
             unfinished = findings_after(trainer.parts(), trainer.length, steps, request.config, trained)
             for note in unfinished:
                 console.say(f"[{request.name}] warning: {note}")
-            final_weight = trainer.last_weight()
-            tested = trainer.test()
-        summary = {
-            "status": DONE,
-            "schema": SCHEMA,
-            "identity": identity(request.config),
-            **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
-            **without_place(tested.best),
-            "train_mode": without_place(tested.training_mode),
-            "best": scalars(tested.best),
-            "last": scalars(tested.last),
-            **{"step": steps, "best_step": best, "seconds": seconds, "seconds_per_step": seconds / max(1, steps)},
-            **{"steps_planned": trainer.total, "stopped_early": steps < trainer.total},
-            **{"final_weight": final_weight, "schedule_complete": not unfinished, "unfinished": unfinished},
-            "wall_seconds": time.perf_counter() - start,
-            "peak_memory_mb": peak_memory(parts.device),
-            "parameters": sum(p.numel() for p in parts.model.parameters()),
-            "entropy": getattr(parts.data, "entropy", None),
-            "oracle_nll": facts.get("oracle_nll"),
-            "unknown": facts.get("unknown", {}).get("test"),
-            "threads": cfg.threads,
-            "device": str(parts.device),
-            **code,
-            "versions": versions(),
-        }
+            summary = {
+                **outcome_of(request, trainer, unfinished),
+                "wall_seconds": time.perf_counter() - start,
+                **circumstances(cfg, parts),
+                **code,
+                "versions": versions(),
+            }
         for mirror in mirrors:
             mirror.finish(summary)
     except BaseException:
@@ -287,6 +247,83 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             mirror.abandon()
         raise
     return summary
+
+
+def mirrors_of(request: Request, parts: Parts) -> list[Any]:
+    """Where rows go besides the run's own file."""
+    if not parts.log.wandb:
+        return []
+    from uncollapse.mirror import WandbMirror
+
+    return [WandbMirror(parts.log, request.config, request.run, request.name)]
+
+
+def trainer_of(cfg: DictConfig, request: Request, parts: Parts, record: Any, console: Any) -> Any:
+    """The trainer, once the user knows what the data are and what will be cut off."""
+    from uncollapse.data.profile import lines, warnings
+    from uncollapse.phases import warnings_before
+    from uncollapse.trainer import Trainer
+
+    facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
+    for line in [*lines(facts), *(f"warning: {hint}" for hint in warnings(facts, width))]:
+        console.say(f"[{request.name}] {line}")
+    if note := length_note(request.head, parts):
+        console.say(f"[{request.name}] warning: {note}")
+    trainer = Trainer(
+        parts.trainer,
+        parts.model,
+        parts.data,
+        parts.objective,
+        parts.procedure,
+        request.run,
+        record,
+        cfg.seed,
+        console,
+    )
+    for note in warnings_before(trainer.parts(), trainer.length, request.config):
+        console.say(f"[{request.name}] warning: {note}")
+    return trainer
+
+
+def outcome_of(request: Request, trainer: Any, unfinished: list[str]) -> dict:
+    """Test the trained model; what a summary says of the run, its test rows and its end."""
+    progress = trainer.progress
+    steps, seconds, best_step = progress.step, progress.seconds, progress.best_step  # before the test
+    final_weight = trainer.last_weight()
+    tested = trainer.test()
+    return {
+        "status": DONE,
+        "schema": SCHEMA,
+        "identity": identity(request.config),
+        **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
+        **without_place(tested.best),
+        "train_mode": without_place(tested.training_mode),
+        "best": scalars(tested.best),
+        "last": scalars(tested.last),
+        "step": steps,
+        "best_step": best_step,
+        "seconds": seconds,
+        "seconds_per_step": seconds / max(1, steps),
+        "steps_planned": trainer.total,
+        "stopped_early": steps < trainer.total,
+        "final_weight": final_weight,
+        "schedule_complete": not unfinished,
+        "unfinished": unfinished,
+    }
+
+
+def circumstances(cfg: DictConfig, parts: Parts) -> dict:
+    """What a summary says of the model, the data and the machine."""
+    facts = parts.data.facts()
+    return {
+        "peak_memory_mb": peak_memory(parts.device),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "entropy": getattr(parts.data, "entropy", None),
+        "oracle_nll": facts.get("oracle_nll"),
+        "unknown": facts.get("unknown", {}).get("test"),
+        "threads": cfg.threads,
+        "device": str(parts.device),
+    }
 
 
 def without_place(row: dict) -> dict:

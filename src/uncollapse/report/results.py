@@ -11,9 +11,9 @@ import pandas as pd
 
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import locations, place_names
-from uncollapse.runs.layout import CONFIG, ROWS, is_run
+from uncollapse.runs.layout import CONFIG, ROWS, home, is_run
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.study import each_run, home
+from uncollapse.runs.study import each_run
 
 from .notes import listed
 from .runs import METRICS, ROW_KEYS, SLOTS, flat

@@ -2,6 +2,7 @@
 
 layout       a run's folder, the name of each file in it, its status and its lock
 identity     when two runs are the same
+json_values  finite numbers and digests in JSON
 rows         metrics.jsonl: the one writer of rows, and their reader
 checkpoint   weights and the state to resume from, each with a digest
 results      what evaluations found, and how it joins the summary

@@ -187,6 +187,12 @@ def is_pack(path: Path) -> bool:
     return path.suffix == Path(PACK).suffix and os.path.lexists(path) and not path.is_dir()
 
 
+def home(path: Path) -> Path:
+    """The folder that a study, a run's folder or a pack belongs to."""
+    path = Path(path)
+    return path.parent.resolve() if is_pack(path) else path.resolve()
+
+
 def has_pack(study: Path) -> bool:
     """Whether there is anything by a pack's name in a study."""
     return os.path.lexists(study / PACK)

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from uncollapse.errors import InputError
 from uncollapse.runs.checkpoint import digest, load_tensors
-from uncollapse.runs.layout import DONE, WEIGHTS, Run, has_pack, is_pack, runs_in
+from uncollapse.runs.layout import DONE, WEIGHTS, Run, has_pack, home, is_pack, runs_in
 from uncollapse.runs.merge import check_given, packable
 from uncollapse.runs.pack import Pack, pack_path, read_pack, weights_digest
 from uncollapse.runs.portable import first_difference, results_of
 from uncollapse.runs.reading import Saved, read_run
-from uncollapse.runs.study import home
 
 Row = tuple[str, str, str, str, str]  # run, where, status, evaluations, weights
 

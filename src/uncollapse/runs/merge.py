@@ -11,11 +11,10 @@ from typing import Any
 from uncollapse.disk import locked, write_atomic
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import differences, placeless
-from uncollapse.runs.layout import DONE, Run, check_study, has_pack, is_pack, is_run, runs_in
+from uncollapse.runs.layout import DONE, Run, check_study, has_pack, home, is_pack, is_run, runs_in
 from uncollapse.runs.pack import pack_bytes, pack_path, read_pack, weights_digest
 from uncollapse.runs.portable import data_section, other_data, portable_runs, unite, views_of
 from uncollapse.runs.reading import Saved, read_run
-from uncollapse.runs.study import home
 
 
 @dataclass

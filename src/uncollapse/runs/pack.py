@@ -18,9 +18,10 @@ from typing import Any
 from uncollapse.disk import within
 from uncollapse.errors import InputError
 from uncollapse.runs.checkpoint import DIGEST, digest, first_line, load_tensors
+from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
 from uncollapse.runs.reading import Saved, checked_config, override_list
-from uncollapse.runs.rows import parse_json, parse_rows
+from uncollapse.runs.rows import parse_rows
 
 TEXTS = ("name", "identity", "head", "config", "command", "data", "summary", "rows", "views", "weights")
 COLUMNS = (*TEXTS[:3], "seed", *TEXTS[3:])

@@ -11,8 +11,8 @@ from typing import Any
 
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shown
+from uncollapse.runs.json_values import is_intact, parse_json, plain, sealed, unsealed
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
-from uncollapse.runs.rows import is_intact, parse_json, plain, sealed, unsealed
 
 JOINED = "evaluations"  # the key in the summary
 OWN = ("nll", "oracle_gap", "probe", "sample_", "response_")  # how summary keys begin that no training writes

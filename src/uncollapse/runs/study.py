@@ -6,7 +6,7 @@ from typing import Any
 
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import changes
-from uncollapse.runs.layout import DONE, PACK, Run, has_pack, is_pack, is_run, run_folders, runs_in
+from uncollapse.runs.layout import DONE, PACK, Run, has_pack, home, is_pack, is_run, run_folders, runs_in
 from uncollapse.runs.pack import order, pack_path, read_pack
 from uncollapse.runs.portable import unite
 from uncollapse.runs.reading import Saved, read_config, read_run
@@ -25,12 +25,6 @@ def twin(run: Run, config: Mapping[str, Any], base: Mapping[str, Any]) -> Run | 
 
 
 # ---------------------------------------------------------------- everything that a report reads
-
-
-def home(path: Path) -> Path:
-    """The folder that a study, a run's folder or a pack belongs to."""
-    path = Path(path)
-    return path.parent.resolve() if is_pack(path) else path.resolve()
 
 
 def read_runs(path: Path, notes: list[str]) -> list[Saved]:
