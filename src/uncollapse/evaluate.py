@@ -1,4 +1,4 @@
-"""Numbers of finished runs that are too dear for training: nll by importance weighting, probes, and every metric on other splits.
+"""Numbers of finished runs that cost too much for training: nll by importance weighting, probes, and every metric on other splits.
 
 Results lie in the run folder, `evaluations/<split>-<metric>...json` (nll per example beside it, as .jsonl), and join summary.json; what
 training wrote stays as it is. A stopped evaluation goes on where it was.
@@ -36,7 +36,7 @@ from uncollapse.subject import Subject, encoded_means, opened
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
 COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
-TOLD = (  # on the line that tells of a result
+SHOWN = (  # on the line about a result
     "nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap",
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
     "response_bleu4", "response_distinct_1", "response_distinct_2", "response_variety",
@@ -246,18 +246,18 @@ def is_number(value: Any) -> bool:
     return value is None or type(value) in (int, float)
 
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- what the user sees
 
 
 def line(result: dict) -> str:
     """The scalars that matter, with their errors, an nll with its bias and effective samples, a probe with chance."""
-    return ", ".join(f"{name} {measured(result, name)}" for name in TOLD if isinstance(result.get(name), float))
+    return ", ".join(f"{name} {measured(result, name)}" for name in SHOWN if isinstance(result.get(name), float))
 
 
 def measured(result: dict, name: str) -> str:
     """'25.31 ± 0.12 (bias 0.15 ± 0.02, ess 18.3)'."""
-    told = [f"{label} {result[key]:.3f}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
-    return spread(result, name) + (f" ({', '.join(told)})" if told else "")
+    beside = [f"{label} {result[key]:.3f}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
+    return spread(result, name) + (f" ({', '.join(beside)})" if beside else "")
 
 
 def spread(result: dict, name: str) -> str:
