@@ -367,10 +367,16 @@ def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
 
 
-def test_a_study_that_is_still_training_can_be_merged_into(small: Path, tmp_path: Path) -> None:
+def test_a_study_that_is_still_training_can_be_merged_into(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "s", "bn_tau", 0, status="unfinished", evaluations=3)
-    assert study_cli("merge", tmp_path / "s", small) == 0
-    assert len(read_runs(tmp_path / "s", [])) == 4
+    for new in (3, 0):
+        capsys.readouterr()
+        assert study_cli("merge", "s", "small") == 0
+        assert f"3 runs, {new} of them new in it" in capsys.readouterr().out
+    assert len(read_runs(Path("s"), [])) == 4
 
 
 def test_runs_that_are_not_sound_are_left_out_and_named(small: Path, capsys: pytest.CaptureFixture) -> None:

@@ -94,7 +94,10 @@ def limits(subject: Subject, unknown: bool) -> dict[str, Any]:
 
 
 def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
-    """log p [N] of sentences to the first finished head=lm run of the study that has the same data; None, and a note, where there is none."""
+    """log p [N] of sentences to the first finished head=lm run of the study on the same data.
+
+    None, and a note, where there is none.
+    """
     data = stored(subject.run).data
     for run in runs_in(subject.run.study, "lm"):
         if run.status == DONE and is_on(run, data):

@@ -139,7 +139,7 @@ def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, Found]:
 
 def merged(study: Path, sources: list[Path]) -> Found:
     """What a study and other packs and studies hold together."""
-    own = [(study, gather(study))] if has_pack(study) or runs_in(study) else []
+    own = [(study, gather(home(study)))] if has_pack(study) or runs_in(study) else []
     parts = [*own, *((source, gather_given(source)) for source in sources)]
     for number, (source, part) in enumerate(parts):
         for other, earlier in parts[:number]:
