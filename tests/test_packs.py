@@ -367,6 +367,16 @@ def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
 
 
+def test_a_summary_that_its_own_rows_contradict_is_not_packed(small: Path, capsys: pytest.CaptureFixture) -> None:
+    (small / "runs.parquet").unlink()
+    path = small / "runs/plain/default/seed=0/summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kl": 77.0}))
+    capsys.readouterr()
+    assert study_cli("pack", small) == 0
+    assert "the test row in metrics.jsonl differ (kl: 77.0" in capsys.readouterr().out
+    assert len(read_pack(small / "runs.parquet").runs()) == 2
+
+
 def test_a_study_that_is_still_training_can_be_merged_into(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
