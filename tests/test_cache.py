@@ -122,37 +122,31 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("name", [*FILES, cache.META])
-def test_every_damage_of_every_file_is_refused_with_the_files_name(
-    entry: Path, name: str, damage: Callable[[Path], None]
-) -> None:
+@pytest.mark.parametrize("name", [FILES[0], FILES[-1], cache.META])
+def test_every_damage_is_refused_with_the_files_name(entry: Path, name: str, damage: Callable[[Path], None]) -> None:
     cache.fetch(entry)
     damage(entry / name)
     assert name in refusal(entry)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_every_file_exchanged_for_another_is_refused(entry: Path, name: str) -> None:
-    contents = {other: (entry / other).read_bytes() for other in FILES}
-    own = contents[name]
-    for content in {content for content in contents.values() if content != own}:
+def test_no_bit_of_an_array_flips_unnoticed_and_no_file_is_taken_for_another(entry: Path) -> None:
+    contents = {name: (entry / name).read_bytes() for name in FILES}
+    other = contents[FILES[0]]
+    for name, content in contents.items():
+        spoilt = []
+        for bit in np.random.default_rng(0).choice(8 * len(content), 10, replace=False).tolist():
+            spoilt.append(bytearray(content))
+            spoilt[-1][bit // 8] ^= 1 << bit % 8
+        for found in [*spoilt, *([other] if content != other else [])]:
+            (entry / name).write_bytes(found)
+            assert f"({name} does not hold what was written)" in refusal(entry)
         (entry / name).write_bytes(content)
-        assert name in refusal(entry)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_no_bit_of_an_array_flips_unnoticed(entry: Path, name: str) -> None:
-    content = (entry / name).read_bytes()
-    for bit in np.random.default_rng(0).choice(8 * len(content), 40, replace=False).tolist():
-        found = bytearray(content)
-        found[bit // 8] ^= 1 << bit % 8
-        (entry / name).write_bytes(found)
-        assert f"({name} does not hold what was written)" in refusal(entry)
+    cache.fetch(entry)
 
 
 def test_no_byte_of_the_description_changes_unnoticed(entry: Path) -> None:
     content, rng = (entry / cache.META).read_bytes(), np.random.default_rng(0)
-    for place in range(0, len(content), 5):
+    for place in range(0, len(content), 11):
         found = bytearray(content)
         found[place] ^= 1 << int(rng.integers(8))
         (entry / cache.META).write_bytes(found)

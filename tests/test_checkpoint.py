@@ -10,7 +10,8 @@ from torch import nn
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 from uncollapse.runs.checkpoint import load_model, load_state, save_model, save_state
-from uncollapse.runs.rows import Record, plain, read_rows
+from uncollapse.runs.json_values import plain
+from uncollapse.runs.rows import Record, read_rows
 
 
 def names(folder):

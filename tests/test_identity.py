@@ -116,6 +116,15 @@ def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
     assert identity(one) != identity({**one, "trainer": {"lr": True}})
 
 
+def test_a_run_is_known_by_its_data_wherever_they_lie() -> None:
+    one, other = ({"head": "plain", "seed": 0, "data": {"dir": f"/{place}/yelp"}} for place in "ab")
+    old, content = {"vocab": 10, "train": 96}, {"content": "ab12"}
+    assert identity(one, old) == identity(other, old) != identity(one, {**old, "vocab": 11})
+    assert identity(one, content) == identity(other, {**old, **content}) != identity(one, old)
+    assert identity(one, content) != identity(one, {"content": "cd34"})
+    assert identity(one) == identity(other) != identity({**one, "data": {"dir": "/a/ptb"}})
+
+
 @pytest.mark.parametrize("words", [SMALL, [*SMALL, "trainer.lr=0.002"]])
 def test_the_config_lists_the_overrides_of_its_name(words: list[str], tmp_path: Path) -> None:
     import yaml

@@ -24,10 +24,11 @@ from test_report import write_run
 from uncollapse import report
 from uncollapse.errors import InputError
 from uncollapse.evaluate import main as evaluate
+from uncollapse.report import figures
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import all_tables
 from uncollapse.run import run
-from uncollapse.runs import held, pack
+from uncollapse.runs import pack, packed
 from uncollapse.runs.layout import Run, run_folders
 from uncollapse.runs.pack import pack_bytes, read_pack
 from uncollapse.runs.portable import portable_run
@@ -150,7 +151,10 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
         assert f"…/{name}" in text
 
 
-def test_a_report_from_a_pack_alone_has_everything(machines: Path, tmp_path: Path) -> None:
+def test_a_report_from_a_pack_alone_has_everything(
+    machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
     folder = machines / "one/scratch"
     (tmp_path / "scratch").mkdir()
     shutil.copy(folder / "runs.parquet", tmp_path / "scratch")
@@ -226,8 +230,21 @@ def test_the_same_data_elsewhere_are_the_same_run(machines: Path, tmp_path: Path
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
     other = write_corpus(tmp_path / "other/texts", "green")  # the packed run's were in a `texts` too
     assert train(tmp_path, other, "plain", 0) == "done"
-    names = {saved.name for saved in pack_and_read(tmp_path / "scratch")}
-    assert (len(names) == 3 and "runs/plain/default/seed=0" not in {*names} - {min(names)}) or len(names) == 3
+    assert len({saved.name for saved in pack_and_read(tmp_path / "scratch")}) == 3
+
+
+def test_other_data_by_the_same_relative_path_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, study = Path("texts"), tmp_path / "scratch"
+    monkeypatch.chdir(tmp_path)
+    write_corpus(here)
+    assert train(tmp_path, here, "plain", 0) == "done"
+    assert study_cli("pack", study) == 0
+    shutil.rmtree(study / "runs")
+    assert train(tmp_path, here, "plain", 0) == "skipped"
+    here.rename("away")
+    assert train(tmp_path, here, "plain", 0) == "skipped", "no data here to compare"
+    write_corpus(here, "green")
+    assert train(tmp_path, here, "plain", 0) == "done"
 
 
 def pack_and_read(study: Path) -> list[Saved]:
@@ -237,15 +254,15 @@ def pack_and_read(study: Path) -> list[Saved]:
 
 def test_a_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    honest = held.read_pack
-    monkeypatch.setattr(held, "read_pack", lambda path: asked.append(path) or honest(path))
+    honest = packed.read_pack
+    monkeypatch.setattr(packed, "read_pack", lambda path: asked.append(path) or honest(path))
     (saved, *_) = read_runs(small / "runs.parquet", [])
     for _ in range(5):
-        assert held.held_runs(small, saved.name, saved.config, {})
+        assert packed.packed_copies(small, saved.name, saved.config, {})
     assert len(asked) == 1
     write_run(small, "bn_mu", 7, evaluations=3)
     assert study_cli("pack", small) == 0
-    assert held.held_runs(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
+    assert packed.packed_copies(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
 
 
 def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
@@ -301,6 +318,18 @@ def test_a_folder_that_disagrees_counts_and_is_named(small: Path, capsys: pytest
     assert capsys.readouterr().out.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["data.json", "summary.json", "metrics.jsonl", "config.yaml"])
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])])
+def test_a_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
+    whole = rows_of(small)
+    spoil(small / "runs/plain/default/seed=0" / name)
+    notes: list[str] = []
+    runs = read_runs(small, notes)
+    assert len(runs) == 3 and not any(saved.notes for saved in runs)
+    assert len(notes) == 1 and "plain/default/seed=0" in notes[0]
+    assert rows_of(small) == whole
+
+
 def change(folder: Path, **values: Any) -> None:
     """Change what a run found, in its summary and, where it stands there too, in its last row."""
     path, rows = folder / "summary.json", folder / "metrics.jsonl"
@@ -336,6 +365,28 @@ def test_evaluations_of_folder_and_pack_are_united(small: Path, tmp_path: Path) 
 def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / "evaluations").mkdir(exist_ok=True)
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
+
+
+def test_a_summary_that_its_own_rows_contradict_is_not_packed(small: Path, capsys: pytest.CaptureFixture) -> None:
+    (small / "runs.parquet").unlink()
+    path = small / "runs/plain/default/seed=0/summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kl": 77.0}))
+    capsys.readouterr()
+    assert study_cli("pack", small) == 0
+    assert "the test row in metrics.jsonl differ (kl: 77.0" in capsys.readouterr().out
+    assert len(read_pack(small / "runs.parquet").runs()) == 2
+
+
+def test_a_study_that_is_still_training_can_be_merged_into(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "s", "bn_tau", 0, status="unfinished", evaluations=3)
+    for new in (3, 0):
+        capsys.readouterr()
+        assert study_cli("merge", "s", "small") == 0
+        assert f"3 runs, {new} of them new in it" in capsys.readouterr().out
+    assert len(read_runs(Path("s"), [])) == 4
 
 
 def test_runs_that_are_not_sound_are_left_out_and_named(small: Path, capsys: pytest.CaptureFixture) -> None:
@@ -540,7 +591,16 @@ def test_a_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    "words", [["pack", "/nowhere"], ["list", "conf"], ["verify", "conf"], ["merge", "x", "/nowhere"], ["pock"], []]
+    "words",
+    [
+        ["pack", "/nowhere"],
+        ["list", "conf"],
+        ["verify", "conf"],
+        ["merge", "x", "/nowhere"],
+        ["merge", "conf/train.yaml", "x"],
+        ["pock"],
+        [],
+    ],
 )
 def test_bad_words_are_one_sentence(words: list[str], capsys: pytest.CaptureFixture) -> None:
     try:
@@ -604,7 +664,7 @@ def test_whatever_happens_to_a_packs_bytes_is_one_sentence(
         assert report.main([str(small)]) == 2
         assert study_cli("merge", fine, small) == 2
         with pytest.raises(InputError, match=r"runs\.parquet"):
-            held.held_runs(small, "x", {"head": "plain", "seed": 0}, {})
+            packed.packed_copies(small, "x", {"head": "plain", "seed": 0}, {})
         assert study_cli("verify", small) == 1
         told = capsys.readouterr()
         assert told.err.count("\n") == 2 and told.out.count("\n") == 1 and "runs.parquet" in told.out

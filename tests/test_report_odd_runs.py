@@ -4,12 +4,14 @@ import json
 import struct
 import zlib
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from test_report import SLOTS, bytes_of, write_run
 
 from uncollapse.errors import InputError
@@ -112,6 +114,17 @@ def put(folder: Path, place: str, value: Any) -> None:
         inside = inside.setdefault(key, {})
     inside[last] = LEAST_DEEP if value is DEEP and name == "config.yaml" else value
     path.write_text(json.dumps(found))
+
+
+@pytest.fixture(autouse=True)
+def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is odd is odd in every format of a figure."""
+
+    def only_svg(fig: Figure) -> dict[str, bytes]:
+        fig.savefig(buffer := BytesIO(), format="svg")
+        return {"svg": buffer.getvalue()}
+
+    monkeypatch.setattr(figures, "printed", only_svg)
 
 
 def name_of(number: int) -> str:
@@ -436,6 +449,14 @@ def test_where_the_same_data_lie_splits_no_group(tmp_path: Path, runs: list, gro
         placed(tmp_path / "s", "plain", seed, place, **data)
     study = read_study(tmp_path / "s")
     assert sorted(study.runs["group"].unique()) == sorted(groups) and len(study.runs) == len(runs)
+
+
+def test_older_runs_on_data_by_one_name_are_two_runs(tmp_path: Path) -> None:
+    placed(tmp_path / "s", "plain", 0, "/home/a/yelp", vocab=10)
+    (tmp_path / "s/runs/plain/data.dir=-plain-0").rename(tmp_path / "s/runs/plain/data.dir=-other")
+    placed(tmp_path / "s", "plain", 0, "/mnt/b/yelp", vocab=11)
+    study = read_study(tmp_path / "s")
+    assert len(study.runs) == 2 and not study.notes
 
 
 def test_a_run_on_two_machines_counts_once_and_a_default_place_is_none(tmp_path: Path) -> None:

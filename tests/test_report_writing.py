@@ -342,7 +342,7 @@ def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
 IN_PLACE = re.compile(r"\.write_text\(|\.write_bytes\(|to_csv\(\w|savefig\(|copyfile\(|\bopen\([^)]*[\"'][wx]b?[\"']")
 ALLOWED = {  # (file, why)
     "src/uncollapse/disk.py": "the atomic writer itself",
-    "src/uncollapse/data/files.py": "a lock, and a cache folder that is renamed into place when it is whole",
+    "src/uncollapse/data/cache.py": "a cache folder that is renamed into place when it is complete",
     "src/uncollapse/data/tokenise.py": "arrays of that folder",
     "src/uncollapse/data/tables.py": "what is unpacked into a temporary folder",
     "src/uncollapse/data/prepare.py": "a temporary name that is renamed when it is whole",

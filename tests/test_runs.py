@@ -257,6 +257,23 @@ def test_a_run_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
     os.close(handle)
 
 
+def test_a_run_that_another_process_has_just_finished_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import uncollapse.run as module
+
+    honest = module.prepare
+
+    def slow(*words: Any) -> Any:
+        parts = honest(*words)
+        monkeypatch.setattr(module, "prepare", honest)
+        assert run_here(tmp_path, "plain") == "done"
+        return parts
+
+    monkeypatch.setattr(module, "prepare", slow)
+    assert run_here(tmp_path, "plain") == "skipped"
+
+
 def test_results_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="cannot write there"):

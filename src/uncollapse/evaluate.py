@@ -1,4 +1,4 @@
-"""Numbers of finished runs that are too dear for training: nll by importance weighting, probes, and every metric on other splits.
+"""Numbers of finished runs that cost too much for training: nll by importance weighting, probes, and every metric on other splits.
 
 Results lie in the run folder, `evaluations/<split>-<metric>...json` (nll per example beside it, as .jsonl), and join summary.json; what
 training wrote stays as it is. A stopped evaluation goes on where it was.
@@ -29,14 +29,14 @@ from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evalua
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
+from uncollapse.runs.json_values import complete_lines, is_intact, plain, sealed
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.results import repair, write_result
-from uncollapse.runs.rows import is_intact, plain, sealed, whole_lines
 from uncollapse.subject import Subject, encoded_means, opened
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
 
 COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
-TOLD = (  # on the line that tells of a result
+SHOWN = (  # on the line about a result
     "nll", "nll_ppl", "oracle_gap", "probe", "nelbo", "rec", "kl", "mi", "shuffle_gap",
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_distinct", "sample_novel", "sample_self_bleu",
     "response_bleu4", "response_distinct_1", "response_distinct_2", "response_variety",
@@ -216,7 +216,7 @@ def begun(path: Path, weights: str, groups: list[np.ndarray]) -> tuple[dict[int,
     Also how many rows are damaged, or lack a column that was not yet kept when they were written: they are dropped, to be made again.
     """
     head = {"weights": weights, "groups": len(groups)}
-    kept = whole_lines(path)
+    kept = complete_lines(path)
     if kept and kept[0] != head:
         raise InputError(f"{path}: damaged, or begun with other weights or data; move it away to start anew")
     complete = [row for row in kept[1:] if is_complete(row) and is_of(row, groups) and is_intact(row)]
@@ -246,18 +246,18 @@ def is_number(value: Any) -> bool:
     return value is None or type(value) in (int, float)
 
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- what the user sees
 
 
 def line(result: dict) -> str:
     """The scalars that matter, with their errors, an nll with its bias and effective samples, a probe with chance."""
-    return ", ".join(f"{name} {measured(result, name)}" for name in TOLD if isinstance(result.get(name), float))
+    return ", ".join(f"{name} {measured(result, name)}" for name in SHOWN if isinstance(result.get(name), float))
 
 
 def measured(result: dict, name: str) -> str:
     """'25.31 ± 0.12 (bias 0.15 ± 0.02, ess 18.3)'."""
-    told = [f"{label} {result[key]:.3f}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
-    return spread(result, name) + (f" ({', '.join(told)})" if told else "")
+    beside = [f"{label} {result[key]:.3f}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
+    return spread(result, name) + (f" ({', '.join(beside)})" if beside else "")
 
 
 def spread(result: dict, name: str) -> str:

@@ -26,7 +26,6 @@ from uncollapse.config import (
 from uncollapse.entry import interrupted
 from uncollapse.errors import InputError
 from uncollapse.overrides import changing
-from uncollapse.runs.held import Held, held_runs, holds, request_name, same_places
 from uncollapse.runs.identity import changes, identity
 from uncollapse.runs.layout import (
     CONFIG,
@@ -41,6 +40,7 @@ from uncollapse.runs.layout import (
     run_at,
     title,
 )
+from uncollapse.runs.packed import PackedRun, name_in_pack, packed_copies, why_skipped
 from uncollapse.runs.provenance import provenance, versions
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import text, write_summary
@@ -71,19 +71,21 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
     """Carry out one run; "done" or "skipped". InputError for bad input, before anything is written."""
     # 1. what is asked for
     request = understand(cfg, check_head(head), overrides)
-    if reason := finished(request):
+    if reason := done_in_folder(request):
         return skipped(reason)
-    held = packed(request)
-    if reason := in_pack(request, held):
+    copies = in_pack(request)
+    if reason := done_in_pack(request, copies):
         return skipped(reason)
 
     # 2. everything that can be wrong with it is found here
     parts = prepare(cfg, request.head)
-    if reason := in_pack(request, held, parts.data.facts()):
+    if reason := done_in_pack(request, copies, parts.data.facts()):
         return skipped(reason)
 
     # 3. the run folder; from here on a failure is written into it
-    with opened(request, parts):
+    with in_folder(request, parts):
+        if reason := done_in_folder(request):  # another process was faster
+            return skipped(reason)
         # 4. train and test
         summary = work(cfg, request, parts)
         # 5. done
@@ -129,8 +131,11 @@ def parse(overrides: list[str]) -> dict[str, Any]:
     }
 
 
-def finished(request: Request) -> str:
-    """That the folder holds this very run, done; '' where it is not. InputError when it holds another one, or one that cannot be told."""
+def done_in_folder(request: Request) -> str:
+    """That the folder holds this very run, done; '' where it does not.
+
+    InputError when it holds another run, or one that nobody can identify.
+    """
     run = request.run
     run.require_config()
     if not run.exists:
@@ -144,19 +149,19 @@ def finished(request: Request) -> str:
     return f"{run.folder} is done with this config{hint}" if run.status == DONE else ""
 
 
-def packed(request: Request) -> list[Held]:
-    """What the study's pack holds of this run, unless it is to be trained again anyhow."""
+def in_pack(request: Request) -> list[PackedRun]:
+    """What the study's pack holds of this run, unless it is to be trained again."""
     if request.again:
         return []
-    name = request_name(request.head, request.overrides, request.config)
-    return held_runs(request.run.study, name, request.config, request.base)
+    name = name_in_pack(request.head, request.overrides, request.config)
+    return packed_copies(request.run.study, name, request.config, request.base)
 
 
-def in_pack(request: Request, held: list[Held], facts: dict[str, Any] | None = None) -> str:
-    """That the pack holds this very run: on data of the same place or, once they are loaded, on the same data."""
-    for one in held:
-        if same_places(one, request.config) or (facts and one.has_data(request.config, facts)):
-            return holds(request.run.study)
+def done_in_pack(request: Request, copies: list[PackedRun], facts: dict[str, Any] | None = None) -> str:
+    """That the pack holds this very run; '' where it does not. `facts` are those of the data, once loaded."""
+    for one in copies:
+        if one.has_data(request.config, facts) if facts else one.has_places(request.config):
+            return why_skipped(request.run.study)
     return ""
 
 
@@ -169,7 +174,7 @@ def skipped(reason: str) -> str:
 
 
 @contextmanager
-def opened(request: Request, parts: Parts) -> Iterator[None]:
+def in_folder(request: Request, parts: Parts) -> Iterator[None]:
     """Create or take over the run folder, alone; an exception inside becomes a `failed` file and goes on its way.
 
     A full disk or an interrupt is no failure of the run: the folder stays resumable.
@@ -191,7 +196,7 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
     except OSError as error:
         where = error.filename or run.folder
         raise InputError(
-            f"{where}: cannot write there ({error.strerror}); what is on disk is whole: make room and give the same command to go on"
+            f"{where}: cannot write there ({error.strerror}); no file is half written: make room and give the same command to go on"
         ) from error
     except Exception as error:
         if interrupted():
@@ -209,72 +214,32 @@ def opened(request: Request, parts: Parts) -> Iterator[None]:
 def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
-    from uncollapse.data.profile import lines, warnings
-    from uncollapse.phases import findings_after, warnings_before
+    from uncollapse.phases import findings_after
     from uncollapse.runs.rows import Record, rows_of
-    from uncollapse.trainer import Trainer
 
     start, code = time.perf_counter(), provenance()
-    mirrors = []
-    if parts.log.wandb:
-        from uncollapse.mirror import WandbMirror
-
-        mirrors.append(WandbMirror(parts.log, request.config, request.run, request.name))
+    mirrors = mirrors_of(request, parts)
     record = Record(request.run.path(ROWS), [m.row for m in mirrors])
     try:
         with Console(request.name) as console:
-            facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
-            for text in [*lines(facts), *(f"warning: {text}" for text in warnings(facts, width))]:
-                console.say(f"[{request.name}] {text}")
-            if note := length_note(request.head, parts):
-                console.say(f"[{request.name}] warning: {note}")
-            trainer = Trainer(
-                parts.trainer,
-                parts.model,
-                parts.data,
-                parts.objective,
-                parts.procedure,
-                request.run,
-                record,
-                cfg.seed,
-                console,
-            )
-            for note in warnings_before(trainer.parts(), trainer.length, request.config):
-                console.say(f"[{request.name}] warning: {note}")
+            trainer = trainer_of(cfg, request, parts, record, console)
             try:
-                progress = trainer.fit()
+                steps = trainer.fit().step
             except FloatingPointError as error:
-                raise FloatingPointError(f"step {trainer.progress.step + 1}, head={request.head}: {error}") from error
-            steps, seconds, best = progress.step, progress.seconds, progress.best_step
-            trained = [row for row in rows_of(request.run).rows if row["split"] == "train" and row["kl"] is not None]
+                step = trainer.progress.step + 1
+                raise FloatingPointError(f"step {step}, head={request.head}: {error}") from error
+            rows = rows_of(request.run).rows
+            trained = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
             unfinished = findings_after(trainer.parts(), trainer.length, steps, request.config, trained)
             for note in unfinished:
                 console.say(f"[{request.name}] warning: {note}")
-            final_weight = trainer.last_weight()
-            tested = trainer.test()
-        summary = {
-            "status": DONE,
-            "schema": SCHEMA,
-            "identity": identity(request.config),
-            **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
-            **told(tested.best),
-            "train_mode": told(tested.training_mode),
-            "best": scalars(tested.best),
-            "last": scalars(tested.last),
-            **{"step": steps, "best_step": best, "seconds": seconds, "seconds_per_step": seconds / max(1, steps)},
-            **{"steps_planned": trainer.total, "stopped_early": steps < trainer.total},
-            **{"final_weight": final_weight, "schedule_complete": not unfinished, "unfinished": unfinished},
-            "wall_seconds": time.perf_counter() - start,
-            "peak_memory_mb": peak_memory(parts.device),
-            "parameters": sum(p.numel() for p in parts.model.parameters()),
-            "entropy": getattr(parts.data, "entropy", None),
-            "oracle_nll": facts.get("oracle_nll"),
-            "unknown": facts.get("unknown", {}).get("test"),
-            "threads": cfg.threads,
-            "device": str(parts.device),
-            **code,
-            "versions": versions(),
-        }
+            summary = {
+                **outcome_of(request, trainer, unfinished),
+                "wall_seconds": time.perf_counter() - start,
+                **circumstances(cfg, parts),
+                **code,
+                "versions": versions(),
+            }
         for mirror in mirrors:
             mirror.finish(summary)
     except BaseException:
@@ -284,14 +249,91 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     return summary
 
 
-def told(row: dict) -> dict:
+def mirrors_of(request: Request, parts: Parts) -> list[Any]:
+    """Where rows go besides the run's own file."""
+    if not parts.log.wandb:
+        return []
+    from uncollapse.mirror import WandbMirror
+
+    return [WandbMirror(parts.log, request.config, request.run, request.name)]
+
+
+def trainer_of(cfg: DictConfig, request: Request, parts: Parts, record: Any, console: Any) -> Any:
+    """The trainer, once the user knows what the data are and what will be cut off."""
+    from uncollapse.data.profile import lines, warnings
+    from uncollapse.phases import warnings_before
+    from uncollapse.trainer import Trainer
+
+    facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
+    for line in [*lines(facts), *(f"warning: {hint}" for hint in warnings(facts, width))]:
+        console.say(f"[{request.name}] {line}")
+    if note := length_note(request.head, parts):
+        console.say(f"[{request.name}] warning: {note}")
+    trainer = Trainer(
+        parts.trainer,
+        parts.model,
+        parts.data,
+        parts.objective,
+        parts.procedure,
+        request.run,
+        record,
+        cfg.seed,
+        console,
+    )
+    for note in warnings_before(trainer.parts(), trainer.length, request.config):
+        console.say(f"[{request.name}] warning: {note}")
+    return trainer
+
+
+def outcome_of(request: Request, trainer: Any, unfinished: list[str]) -> dict:
+    """Test the trained model; what a summary says of the run, its test rows and its end."""
+    progress = trainer.progress
+    steps, seconds, best_step = progress.step, progress.seconds, progress.best_step  # before the test
+    final_weight = trainer.last_weight()
+    tested = trainer.test()
+    return {
+        "status": DONE,
+        "schema": SCHEMA,
+        "identity": identity(request.config),
+        **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
+        **without_place(tested.best),
+        "train_mode": without_place(tested.training_mode),
+        "best": scalars(tested.best),
+        "last": scalars(tested.last),
+        "step": steps,
+        "best_step": best_step,
+        "seconds": seconds,
+        "seconds_per_step": seconds / max(1, steps),
+        "steps_planned": trainer.total,
+        "stopped_early": steps < trainer.total,
+        "final_weight": final_weight,
+        "schedule_complete": not unfinished,
+        "unfinished": unfinished,
+    }
+
+
+def circumstances(cfg: DictConfig, parts: Parts) -> dict:
+    """What a summary says of the model, the data and the machine."""
+    facts = parts.data.facts()
+    return {
+        "peak_memory_mb": peak_memory(parts.device),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "entropy": getattr(parts.data, "entropy", None),
+        "oracle_nll": facts.get("oracle_nll"),
+        "unknown": facts.get("unknown", {}).get("test"),
+        "threads": cfg.threads,
+        "device": str(parts.device),
+    }
+
+
+def without_place(row: dict) -> dict:
     """What a test row found, without where it belongs."""
     return {key: value for key, value in row.items() if key not in ("step", "epoch", "split", "mode")}
 
 
 def scalars(row: dict) -> dict:
     """The single numbers of a test row, and the step that its weights are from."""
-    kept = {key: value for key, value in told(row).items() if value is None or isinstance(value, int | float)}
+    kept = {key: value for key, value in without_place(row).items() if value is None or isinstance(value, int | float)}
     return {"step": row["step"], **kept}
 
 

@@ -36,7 +36,7 @@ SHOWN, PAIRS, STEPS, NEIGHBOURS, DIMENSIONS = 12, 4, 7, 3, 8
 SEARCHED = 5000  # training examples among which neighbours are sought
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SEED = 7381
-TOLD: set[Path] = set()  # studies of which it was said that they have no language model
+WARNED: set[Path] = set()  # studies whose lack of a language model was noted
 
 Item = str | np.ndarray  # a sentence, or an image [S, S] of 0 and 1
 
@@ -94,14 +94,17 @@ def limits(subject: Subject, unknown: bool) -> dict[str, Any]:
 
 
 def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
-    """log p [N] of sentences to the first finished head=lm run of the study that has the same data; None, and told, where there is none."""
+    """log p [N] of sentences to the first finished head=lm run of the study on the same data.
+
+    None, and a note, where there is none.
+    """
     data = stored(subject.run).data
     for run in runs_in(subject.run.study, "lm"):
         if run.status == DONE and is_on(run, data):
             lm = opened(run, {OmegaConf.to_yaml(data): subject.data}, subject.say)
             return lambda corpus: log_prob(lm, corpus)
-    if (study := subject.run.study) not in TOLD:  # once, not for each of its runs
-        TOLD.add(study)
+    if (study := subject.run.study) not in WARNED:  # once, not for each of its runs
+        WARNED.add(study)
         subject.say("no finished run of head=lm on these data in the study: no sample_lm_ppl")
     return None
 

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config import check_root
 from uncollapse.entry import apart
 from uncollapse.errors import InputError
-from uncollapse.runs.rows import whole_lines
+from uncollapse.runs.json_values import complete_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
 BAD = ("failed", "refused")
@@ -48,7 +48,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         path = Path(os.environ.pop(VARIABLE))
-        jobs = whole_lines(path)
+        jobs = complete_lines(path)
         path.unlink()
         counts = Counter(job["status"] for job in jobs)
         print(f"sweep: {len(jobs)} jobs: " + ", ".join(f"{n} {status}" for status, n in counts.items()))

@@ -4,16 +4,16 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from uncollapse.errors import InputError
-from uncollapse.runs.identity import locations
-from uncollapse.runs.layout import CONFIG, ROWS, is_run
+from uncollapse.runs.identity import locations, place_names
+from uncollapse.runs.layout import CONFIG, ROWS, home, is_run
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.study import each_run, home
+from uncollapse.runs.study import each_run
 
 from .notes import listed
 from .runs import METRICS, ROW_KEYS, SLOTS, flat
@@ -108,16 +108,12 @@ def same_data(runs: list[Saved]) -> bool:
     contents = {content for saved in runs if isinstance(content := saved.data.get("content"), str)}
     if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
         return True
-    told = {json.dumps([facts_of(saved), file_names(saved)], sort_keys=True) for saved in runs}
-    return len(contents) <= 1 and len(told) == 1
+    stated = {json.dumps([facts_of(saved), place_names(saved.config)], sort_keys=True) for saved in runs}
+    return len(contents) <= 1 and len(stated) == 1
 
 
 def facts_of(saved: Saved) -> dict[str, Any]:
     return {key: value for key, value in saved.data.items() if key != "content"}
-
-
-def file_names(saved: Saved) -> dict[str, str]:
-    return {key: PurePath(place).name for key, place in locations(saved.config).items()}
 
 
 def name_overrides(records: list[dict[str, Any]]) -> None:

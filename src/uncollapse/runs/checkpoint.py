@@ -29,7 +29,7 @@ def digest(value: Any) -> str:
 
 
 def parts(value: Any) -> Iterator[bytes]:
-    """The bytes that a value is told by, in an order that is its own."""
+    """The bytes of a value, in the same order for equal values."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -22,20 +22,24 @@ PLACES = tuple(key for key in LOCATIONS if key not in MACHINE)
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-def identity(config: Mapping[str, Any], content: str | None = None) -> str:
+def identity(config: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> str:
     """A digest of a resolved config, without what says nothing about the run.
 
-    `content` is the fingerprint of the data's files; with it, or else with their last names,
-    a run is the same wherever they lie.
+    `data` are the facts of its data, by which a run is the same wherever they lie.
     """
-    text = json.dumps(normal(portable(config, content)), sort_keys=True, default=str)
+    text = json.dumps(normal(portable(config, data or {})), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def portable(config: Mapping[str, Any], content: str | None) -> dict[str, Any]:
-    """A config with `content`, or the last part of each path, in place of where its data lie."""
+def portable(config: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with what is known of its data in place of where they lie: the fingerprint of
+    their files or, for older runs, the last part of each path and all other facts."""
     names = place_names(config)
-    return {**placeless(config), **({"files": content or names} if names else {})}
+    if not names:
+        return placeless(config)
+    facts = {key: value for key, value in data.items() if key != "content"}
+    known = data.get("content") or ([names, short(facts)] if facts else names)
+    return {**placeless(config), "files": known}
 
 
 def place_names(config: Mapping[str, Any]) -> dict[str, str]:

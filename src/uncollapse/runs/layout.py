@@ -95,7 +95,7 @@ class Run:
             self.path(name)
         if not self.exists and (left := [name for name in TRACES if self.holds(name)]):
             raise InputError(
-                f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so which run it is cannot be told; "
+                f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so nobody knows which run it is; "
                 f"put {CONFIG} back or move the folder away. Nothing was changed"
             )
 
@@ -185,6 +185,12 @@ def run_folders(folder: Path) -> list[Run]:
 def is_pack(path: Path) -> bool:
     """Whether a path is that of a pack, and not of a study."""
     return path.suffix == Path(PACK).suffix and os.path.lexists(path) and not path.is_dir()
+
+
+def home(path: Path) -> Path:
+    """The folder that a study, a run's folder or a pack belongs to."""
+    path = Path(path)
+    return path.parent.resolve() if is_pack(path) else path.resolve()
 
 
 def has_pack(study: Path) -> bool:

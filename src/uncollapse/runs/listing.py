@@ -5,13 +5,11 @@ from pathlib import Path
 
 from uncollapse.errors import InputError
 from uncollapse.runs.checkpoint import digest, load_tensors
-from uncollapse.runs.identity import identity
-from uncollapse.runs.layout import DONE, WEIGHTS, Run, has_pack, is_pack, runs_in
+from uncollapse.runs.layout import DONE, WEIGHTS, Run, has_pack, home, is_pack, runs_in
 from uncollapse.runs.merge import check_given, packable
 from uncollapse.runs.pack import Pack, pack_path, read_pack, weights_digest
 from uncollapse.runs.portable import first_difference, results_of
 from uncollapse.runs.reading import Saved, read_run
-from uncollapse.runs.study import home
 
 Row = tuple[str, str, str, str, str]  # run, where, status, evaluations, weights
 
@@ -95,7 +93,7 @@ def checked_pack(pack: Pack, found: list[str]) -> dict[str, Saved]:
     names: set[str] = set()
     for saved, said in zip(pack.runs(), stated, strict=True):
         where = f"{pack.path}, {saved.name}"
-        if identity(saved.config, saved.data.get("content")) != said:
+        if saved.identity != said:
             found.append(f"{where}: its identity is not that of its config")
         if said in runs or saved.name in names:
             found.append(f"{where}: it is there twice")

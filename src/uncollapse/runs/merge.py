@@ -11,11 +11,10 @@ from typing import Any
 from uncollapse.disk import locked, write_atomic
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import differences, placeless
-from uncollapse.runs.layout import DONE, Run, check_study, has_pack, is_pack, is_run, runs_in
+from uncollapse.runs.layout import DONE, Run, check_study, has_pack, home, is_pack, is_run, runs_in
 from uncollapse.runs.pack import pack_bytes, pack_path, read_pack, weights_digest
 from uncollapse.runs.portable import data_section, other_data, portable_runs, unite, views_of
 from uncollapse.runs.reading import Saved, read_run
-from uncollapse.runs.study import home
 
 
 @dataclass
@@ -60,16 +59,18 @@ def gather(path: Path) -> Found:
         for saved in packed:
             found.add(saved, str(where))
     if not is_pack(path):
-        for saved in portable_runs(finished(folder, found.left_out), packed):
+        for saved in portable_runs(packable_runs(folder, found.left_out), packed):
             place = str(saved.run.folder if saved.run else folder)
             if difference := found.add(saved, place):
                 first = found.runs[saved.identity][0]
-                found.left_out.append(f"{place}: the same run as {first}, with another result ({difference})")
+                found.left_out.append(
+                    f"{place}: the same run as {first}, with another result ({difference}); move one of the two away"
+                )
     found.check_names()
     return found
 
 
-def finished(folder: Path, left_out: list[str]) -> Iterator[Saved]:
+def packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
     """The runs in folders that can be packed, with the digests of their weights; of the others, why not."""
     for run in runs_in(folder):
         try:
@@ -129,8 +130,8 @@ def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, Found]:
 
     InputError, and nothing written, where they contradict each other.
     """
-    if os.path.lexists(study) and not study.is_dir():
-        raise InputError(f"{study}: not a folder; give that of the study to merge into")
+    if os.path.lexists(study) and (is_run(study) or not study.is_dir()):
+        raise InputError(f"{study}: not a study; give the folder of one to merge into")
     with locked(study, "study") if study.is_dir() else nullcontext():
         found = merged(study, sources)
         return write_pack(home(study), found), found
@@ -138,8 +139,8 @@ def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, Found]:
 
 def merged(study: Path, sources: list[Path]) -> Found:
     """What a study and other packs and studies hold together."""
-    own = [study] if has_pack(study) or runs_in(study) else []
-    parts = [(source, gather_given(source)) for source in [*own, *sources]]
+    own = [(study, gather(home(study)))] if has_pack(study) or runs_in(study) else []
+    parts = [*own, *((source, gather_given(source)) for source in sources)]
     for number, (source, part) in enumerate(parts):
         for other, earlier in parts[:number]:
             check_data(other, earlier, source, part)

@@ -17,10 +17,11 @@ from typing import Any
 
 from uncollapse.disk import within
 from uncollapse.errors import InputError
-from uncollapse.runs.checkpoint import DIGEST, digest, load_tensors
+from uncollapse.runs.checkpoint import DIGEST, digest, first_line, load_tensors
+from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
 from uncollapse.runs.reading import Saved, checked_config, override_list
-from uncollapse.runs.rows import parse_json, parse_rows
+from uncollapse.runs.rows import parse_rows
 
 TEXTS = ("name", "identity", "head", "config", "command", "data", "summary", "rows", "views", "weights")
 COLUMNS = (*TEXTS[:3], "seed", *TEXTS[3:])
@@ -102,10 +103,6 @@ def mapping(text: str, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{where}: damaged (no JSON object); {HINT}")
     return found
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 # ---------------------------------------------------------------- reading
@@ -214,7 +211,7 @@ def record(saved: Saved, views: Mapping[str, bytes] | None) -> dict[str, Any]:
         "data": compact(saved.data),
         "summary": compact(saved.summary),
         "rows": "".join(compact(row) + "\n" for row in saved.rows),
-        "views": compact({name: told(name, data) for name, data in views.items()}) if views else None,
+        "views": compact({name: encoded(data, name) for name, data in views.items()}) if views else None,
         "weights": saved.weights,
     }
 
@@ -238,8 +235,8 @@ def shown_views(runs: Iterable[Saved], examples: bool) -> Iterator[tuple[Saved, 
                 break
 
 
-def told(name: str, data: bytes) -> Any:
-    """A view as JSON: text as it is, and bytes as base64."""
+def encoded(data: bytes, name: str) -> Any:
+    """A view as JSON holds it: text as it is, and bytes as base64."""
     try:
         if name.endswith(".txt"):
             return data.decode()

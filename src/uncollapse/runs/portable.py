@@ -17,8 +17,8 @@ from uncollapse.runs.layout import run_name
 from uncollapse.runs.reading import Saved
 from uncollapse.runs.results import JOINED, OWN, joined
 
-# keys of rows, summaries and evaluations that tell of the machine, or of how a run was asked for
-TOLD = (
+# keys of rows, summaries and evaluations that describe the machine, or how a run was asked for
+NOT_FOUND = (
     "commit", "tree_changed", "versions", "threads", "device", "peak_memory_mb", "wall_seconds",
     "schema", "identity", "study", "overrides",
 )  # fmt: skip
@@ -110,7 +110,7 @@ def portable_command(command: str) -> str:
 
 
 def unite(one: Saved, other: Saved) -> tuple[Saved, str]:
-    """A run as `one` tells it, with what only `other` has of evaluations and samples; and, where
+    """A run as `one` has it, with what only `other` has of evaluations and samples; and, where
     they contradict each other, `one` and the first difference."""
     if difference := first_difference(one, other):
         return one, difference
@@ -124,13 +124,13 @@ def unite(one: Saved, other: Saved) -> tuple[Saved, str]:
     ), ""
 
 
-def views_of(*tellings: Saved) -> Callable[[], Mapping[str, bytes]]:
-    """The samples of a run as several know it; the last is believed first."""
-    return lambda: {name: data for saved in tellings for name, data in saved.views().items()}
+def views_of(*copies: Saved) -> Callable[[], Mapping[str, bytes]]:
+    """The samples of all copies of a run; the last copy wins."""
+    return lambda: {name: data for saved in copies for name, data in saved.views().items()}
 
 
 def first_difference(one: Saved, other: Saved) -> str:
-    """What two tellings of a run contradict each other in; '' where they do not."""
+    """Where two copies of a run contradict each other; '' where they do not."""
     if one.weights and other.weights and one.weights != other.weights:
         return f"weights: {one.weights[:12]} and {other.weights[:12]}"
     if len(one.rows) != len(other.rows):
@@ -166,7 +166,7 @@ def difference(one: Any, other: Any) -> str:
 def found(value: Any) -> Any:
     """What a run found, without what its machine and its clock say."""
     if isinstance(value, dict):
-        return {k: found(item) for k, item in value.items() if k not in TOLD and not CLOCK.fullmatch(k)}
+        return {k: found(item) for k, item in value.items() if k not in NOT_FOUND and not CLOCK.fullmatch(k)}
     return value
 
 

@@ -6,6 +6,7 @@ Only the config must be sound. What else is damaged counts as missing, and `note
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,10 @@ class Saved:
     weights: str = ""  # their digest, which only packing asks for
     notes: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """By which one run is known from another, wherever its data lie."""
-        return identity(self.config, self.data.get("content"))
+        return identity(self.config, self.data)
 
 
 def read_run(run: Run, study: Path) -> Saved:
@@ -56,7 +57,7 @@ def read_run(run: Run, study: Path) -> Saved:
     data = optional(lambda: read_object(run, DATA), run, DATA, notes)
     summary = optional(lambda: read_summary(run), run, SUMMARY, notes)
     results, damaged = read_results(run, summary)
-    notes += damaged
+    notes += damaged.values()
     rows: Rows = Rows()
     try:
         rows = rows_of(run)
@@ -64,7 +65,7 @@ def read_run(run: Run, study: Path) -> Saved:
     except InputError as error:
         notes.append(str(error))
     if status == DONE:
-        notes += [f"{SUMMARY} of a finished run is missing"] * (not run.holds(SUMMARY))
+        notes += [f"{name} of a finished run is missing" for name in (SUMMARY, DATA) if not run.holds(name)]
         notes += doubts(summary, rows.rows)
     if (stated := summary.get("identity")) not in (None, identity(config)):
         notes.append(f"{CONFIG} is not the one that the run was made with (its digest was {stated})")

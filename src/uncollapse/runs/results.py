@@ -11,8 +11,8 @@ from typing import Any
 
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shown
+from uncollapse.runs.json_values import is_intact, parse_json, plain, sealed, unsealed
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
-from uncollapse.runs.rows import is_intact, parse_json, plain, sealed, unsealed
 
 JOINED = "evaluations"  # the key in the summary
 OWN = ("nll", "oracle_gap", "probe", "sample_", "response_")  # how summary keys begin that no training writes
@@ -40,18 +40,18 @@ def read_summary(run: Run) -> dict[str, Any]:
     return read_object(run, SUMMARY)
 
 
-def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Every result by name, from its file or from the summary; and which files are damaged, in sentences."""
+def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Every result by name, from its file or from the summary; and a sentence for each damaged file."""
     stated = summary.get(JOINED)
     copies = {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
     if not run.holds(EVALUATIONS):
-        return copies, []
-    results, damaged = {}, []
+        return copies, {}
+    results, damaged = {}, {}
     for name in names(run):
         try:
             results[name] = read_object(run, EVALUATIONS, f"{name}.json")
         except InputError as error:
-            damaged.append(str(error))
+            damaged[name] = str(error)
             if name in copies:
                 results[name] = copies[name]
     return results, damaged
@@ -104,24 +104,14 @@ def repair(run: Run) -> tuple[set[str], list[str]]:
     kept under another name. InputError where the summary cannot be read."""
     summary = read_summary(run)
     results, damaged = read_results(run, summary)
-    for name in names(run):
-        if not is_sound(run, name):
-            set_aside(run.path(EVALUATIONS) / f"{name}.json")
+    for name in damaged:
+        set_aside(run.path(EVALUATIONS) / f"{name}.json")
     for name in results.keys() - {*names(run)}:
         write_result(run, name, results[name])
     found = joined(summary, results)
     if found != summary:
         run.write(SUMMARY, data=text(found))
-    return {*results}, damaged
-
-
-def is_sound(run: Run, name: str) -> bool:
-    """Whether the file of a result can be read."""
-    try:
-        read_object(run, EVALUATIONS, f"{name}.json")
-        return True
-    except InputError:
-        return False
+    return {*results}, [*damaged.values()]
 
 
 def is_repaired(run: Run) -> bool:

@@ -1,8 +1,6 @@
 """metrics.jsonl, one JSON object per evaluation and split: its one writer, and its reader."""
 
-import hashlib
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,13 +9,12 @@ from typing import Any
 
 from uncollapse.data import SPLITS
 from uncollapse.disk import free_name, write_together
+from uncollapse.runs.json_values import is_suspect, parse_json, plain
 from uncollapse.runs.layout import ROWS, Run, read_bytes
 
 Mirror = Callable[[dict], None]
 MODES = ("train", "eval")
-SEAL = "digest"  # the key of an object's digest
 MOST_STEP = 2**53  # a larger one is no count
-SHAPE = bytes.maketrans(b"123456789E", b"000000000e")  # makes all numbers of one length alike
 
 
 # ---------------------------------------------------------------- writing
@@ -68,15 +65,6 @@ class Record:
     def mirror(self, row: dict) -> None:
         for mirror in self.mirrors:
             mirror(row)
-
-
-def plain(value: Any) -> Any:
-    """Nested values with every non-finite number as null: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ---------------------------------------------------------------- reading
@@ -157,59 +145,3 @@ def is_row(row: dict[str, Any]) -> bool:
 def is_numbers(value: Any) -> bool:
     """Whether a value is a list of numbers and nulls."""
     return isinstance(value, list) and {*map(type, value)} <= {int, float, type(None)}
-
-
-def is_suspect(content: bytes) -> bool:
-    """Whether a number in a JSON text may be none that a float holds. Quick, since reports read thousands of files."""
-    shape = content.translate(SHAPE, b"+")
-    return b"NaN" in content or b"Infinity" in content or b"e000" in shape or b"0" * 308 in shape
-
-
-def parse_json(content: bytes, suspect: bool | None = None) -> tuple[Any, int]:
-    """What a JSON text holds, with null for each number that no float holds, and how many these are; None for no JSON.
-
-    `suspect`: whether there can be any, where that is known.
-    """
-    try:
-        found = json.loads(content)
-        return finite(found) if suspect or (suspect is None and is_suspect(content)) else (found, 0)
-    except (ValueError, RecursionError):
-        return None, 0
-
-
-def finite(value: Any) -> tuple[Any, int]:
-    """Nested values with null for each number that no float holds, and how many these are."""
-    if isinstance(value, dict):
-        pairs = {key: finite(item) for key, item in value.items()}
-        return {key: item for key, (item, _) in pairs.items()}, sum(odd for _, odd in pairs.values())
-    if isinstance(value, list):
-        items = [finite(item) for item in value]
-        return [item for item, _ in items], sum(odd for _, odd in items)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None, 1
-    if type(value) is int and value.bit_length() > 1023:  # more than a float can be
-        return None, 1
-    return value, 0
-
-
-def sealed(value: dict[str, Any]) -> dict[str, Any]:
-    """An object with a digest of what it holds, by which a flipped bit is noticed."""
-    held = unsealed(value)
-    return {**held, SEAL: hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}
-
-
-def unsealed(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if key != SEAL}
-
-
-def is_intact(value: dict[str, Any]) -> bool:
-    """Whether the digest is right; what an older version wrote has none."""
-    return SEAL not in value or sealed(value) == value
-
-
-def whole_lines(path: Path) -> list[Any]:
-    """What a file of JSON lines holds, nothing if it is not there; a line that is not whole is passed over."""
-    if not os.path.lexists(path):
-        return []
-    found = (parse_json(line)[0] for line in read_bytes(path).split(b"\n") if line.strip())
-    return [value for value in found if value is not None]

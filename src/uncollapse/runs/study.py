@@ -6,7 +6,7 @@ from typing import Any
 
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import changes
-from uncollapse.runs.layout import DONE, PACK, Run, has_pack, is_pack, is_run, run_folders, runs_in
+from uncollapse.runs.layout import DONE, PACK, Run, has_pack, home, is_pack, is_run, run_folders, runs_in
 from uncollapse.runs.pack import order, pack_path, read_pack
 from uncollapse.runs.portable import unite
 from uncollapse.runs.reading import Saved, read_config, read_run
@@ -25,12 +25,6 @@ def twin(run: Run, config: Mapping[str, Any], base: Mapping[str, Any]) -> Run | 
 
 
 # ---------------------------------------------------------------- everything that a report reads
-
-
-def home(path: Path) -> Path:
-    """The folder that a study, a run's folder or a pack belongs to."""
-    path = Path(path)
-    return path.parent.resolve() if is_pack(path) else path.resolve()
 
 
 def read_runs(path: Path, notes: list[str]) -> list[Saved]:
@@ -72,18 +66,23 @@ def each_folder(runs: Iterable[Run], folder: Path, notes: list[str]) -> Iterator
 
 
 def together(runs: Iterable[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:
-    """Runs of folders and of a pack. One that is in both counts as its folder tells it, with the
-    evaluations of both; the packed one counts where the folder is not finished."""
-    held = {saved.identity: saved for saved in packed}
+    """Runs of folders and of a pack. One that is in both counts as its folder has it, with the
+    evaluations of both; where the folder is unfinished or damaged, the packed run counts."""
+    left = {saved.identity: saved for saved in packed}
+    names = {saved.name: saved.identity for saved in packed}
     found = []
     for saved in runs:
-        same = held.get(saved.identity)
-        if same is not None and saved.status != DONE:
-            notes.append(f"{saved.name}: {saved.status}; the finished run of {PACK} counts")
-            continue
-        if same is not None:
-            saved, difference = unite(saved, held.pop(saved.identity))
+        # what is damaged may have lost what it is known by
+        key = saved.identity if saved.identity in left or not saved.notes else names.get(saved.name)
+        same = left.get(key) if key else None
+        if same is None:
+            found.append(saved)
+        elif saved.status != DONE or saved.notes:
+            why = saved.status if saved.status != DONE else saved.notes[0]
+            notes.append(f"{saved.name}: {why}; the finished run of {PACK} counts")
+        else:
+            united, difference = unite(saved, left.pop(same.identity))
             if difference:
                 notes.append(f"{saved.name}: its folder counts; {PACK} has another result ({difference})")
-        found.append(saved)
-    return [*found, *held.values()]
+            found.append(united)
+    return [*found, *left.values()]

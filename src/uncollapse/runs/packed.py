@@ -1,12 +1,13 @@
-"""What a study's pack holds of a run that is about to be trained."""
+"""What a study's pack has of a run that is about to be trained."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, expanded
 from uncollapse.runs.identity import changes_but_places, locations, normal, place_names
 from uncollapse.runs.layout import PACK, has_pack, run_name
 from uncollapse.runs.pack import config_of, mapping, pack_path, read_pack
@@ -14,7 +15,7 @@ from uncollapse.runs.portable import other_data
 
 
 @dataclass(frozen=True)
-class Held:
+class PackedRun:
     """A packed run as far as training must know it."""
 
     name: str
@@ -23,12 +24,19 @@ class Held:
 
     def has_data(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
         """Whether its data are those of a run that would begin now."""
-        told = self.data.get("content") is not None and facts.get("content") is not None
-        same = told or place_names(self.config) == place_names(config)
+        stated = self.data.get("content") is not None and facts.get("content") is not None
+        same = stated or place_names(self.config) == place_names(config)
         return same and not other_data(self.data, facts)
 
+    def has_places(self, config: Mapping[str, Any]) -> bool:
+        """Whether both read the same places, and no data lie there on this machine: those would
+        have to be compared."""
+        here = locations(config)
+        same = normal(locations(self.config)) == normal(here)
+        return same and not any(os.path.exists(expanded(place)) for place in here.values())
 
-def held_runs(study: Path, name: str, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[Held]:
+
+def packed_copies(study: Path, name: str, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[PackedRun]:
     """The packed runs of this head and seed that are this very run, wherever the data of each lie.
 
     InputError where the pack cannot be read, or has another run by this name.
@@ -36,49 +44,44 @@ def held_runs(study: Path, name: str, config: Mapping[str, Any], base: Mapping[s
     if not has_pack(study):
         return []
     path = pack_path(study)
-    found = []
-    for held in known(path).get((config["head"], config["seed"]), []):
-        lines = changes_but_places(held.config, config, base)
+    copies = []
+    for packed in packed_runs(path).get((config["head"], config["seed"]), []):
+        lines = changes_but_places(packed.config, config, base)
         if not lines:
-            found.append(held)
-        elif held.name == name:
+            copies.append(packed)
+        elif packed.name == name:
             raise InputError(
                 f"{path} holds a run {name} with another config (old -> new): {'; '.join(lines)}. "
                 "Choose another study=NAME"
             )
-    return found
+    return copies
 
 
-def request_name(head: str, overrides: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The name that a run will have in a pack, but where data differ within its study."""
+def name_in_pack(head: str, overrides: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The name that a run will have in a pack, unless data differ within its study."""
     kept = {key: value for key, value in overrides.items() if key not in locations(config)}
     return run_name(head, kept, config["seed"])
 
 
-def holds(study: Path) -> str:
+def why_skipped(study: Path) -> str:
     """Why a run that a study's pack holds is not trained."""
     return f"{study / PACK} holds this run; again=true trains it again"
 
 
-def same_places(held: Held, config: Mapping[str, Any]) -> bool:
-    """Whether both read their data from the same places, as far as a pack says where."""
-    return normal(locations(held.config)) == normal(locations(config))
-
-
-def known(path: Path) -> dict[tuple[str, int], list[Held]]:
+def packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
     """Packed runs by head and seed; read once, however many jobs of one process ask."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return known_at(path.resolve(), found.st_mtime_ns, found.st_size, found.st_ino)
+    return packed_runs_at(path.resolve(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 @lru_cache(maxsize=2)
-def known_at(path: Path, *_: int) -> dict[tuple[str, int], list[Held]]:
-    runs: dict[tuple[str, int], list[Held]] = {}
+def packed_runs_at(path: Path, *_: int) -> dict[tuple[str, int], list[PackedRun]]:
+    runs: dict[tuple[str, int], list[PackedRun]] = {}
     for row in read_pack(path).columns("name", "head", "seed", "config", "data"):
         where = f"{path}, {row['name']}"
-        held = Held(row["name"], config_of(row, where), mapping(row["data"], where))
-        runs.setdefault((row["head"], row["seed"]), []).append(held)
+        packed = PackedRun(row["name"], config_of(row, where), mapping(row["data"], where))
+        runs.setdefault((row["head"], row["seed"]), []).append(packed)
     return runs

@@ -1,0 +1,78 @@
+"""JSON in the files of a run: finite numbers only, and objects with a digest of what they hold."""
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from uncollapse.runs.layout import read_bytes
+
+SEAL = "digest"  # the key of an object's digest
+SHAPE = bytes.maketrans(b"123456789E", b"000000000e")  # makes all numbers of one length alike
+
+
+def plain(value: Any) -> Any:
+    """Nested values with every non-finite number as null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def parse_json(content: bytes, suspect: bool | None = None) -> tuple[Any, int]:
+    """What a JSON text holds, with null for each number that no float holds, and how many these are; None for no JSON.
+
+    `suspect`: whether there can be any, where that is known.
+    """
+    try:
+        found = json.loads(content)
+        return finite(found) if suspect or (suspect is None and is_suspect(content)) else (found, 0)
+    except (ValueError, RecursionError):
+        return None, 0
+
+
+def is_suspect(content: bytes) -> bool:
+    """Whether a number in a JSON text may be none that a float holds. Quick, since reports read thousands of files."""
+    shape = content.translate(SHAPE, b"+")
+    return b"NaN" in content or b"Infinity" in content or b"e000" in shape or b"0" * 308 in shape
+
+
+def finite(value: Any) -> tuple[Any, int]:
+    """Nested values with null for each number that no float holds, and how many these are."""
+    if isinstance(value, dict):
+        pairs = {key: finite(item) for key, item in value.items()}
+        return {key: item for key, (item, _) in pairs.items()}, sum(odd for _, odd in pairs.values())
+    if isinstance(value, list):
+        items = [finite(item) for item in value]
+        return [item for item, _ in items], sum(odd for _, odd in items)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, 1
+    if type(value) is int and value.bit_length() > 1023:  # more than a float can be
+        return None, 1
+    return value, 0
+
+
+def sealed(value: dict[str, Any]) -> dict[str, Any]:
+    """An object with a digest of what it holds, by which a flipped bit is noticed."""
+    held = unsealed(value)
+    return {**held, SEAL: hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}
+
+
+def unsealed(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key != SEAL}
+
+
+def is_intact(value: dict[str, Any]) -> bool:
+    """Whether the digest is right; what an older version wrote has none."""
+    return SEAL not in value or sealed(value) == value
+
+
+def complete_lines(path: Path) -> list[Any]:
+    """What a file of JSON lines holds, nothing if it is not there; a line that is cut is passed over."""
+    if not os.path.lexists(path):
+        return []
+    found = (parse_json(line)[0] for line in read_bytes(path).split(b"\n") if line.strip())
+    return [value for value in found if value is not None]
