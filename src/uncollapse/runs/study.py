@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from uncollapse.disk import resolved
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import changes
 from uncollapse.runs.layout import DONE, PACK, Run, has_pack, is_pack, is_run, run_folders, runs_in
@@ -30,7 +31,7 @@ def twin(run: Run, config: Mapping[str, Any], base: Mapping[str, Any]) -> Run | 
 def home(path: Path) -> Path:
     """The folder that a study, a run's folder or a pack belongs to."""
     path = Path(path)
-    return path.parent.resolve() if is_pack(path) else path.resolve()
+    return resolved(path.parent if is_pack(path) else path)
 
 
 def read_runs(path: Path, notes: list[str]) -> list[Saved]:
