@@ -6,6 +6,7 @@ where there is no such folder.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +48,11 @@ def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[s
     if not run.holds(EVALUATIONS):
         return copies, []
     results, damaged = {}, []
-    for name in names(run):
+    try:
+        there = names(run)
+    except InputError as error:
+        return copies, [str(error)]
+    for name in there:
         try:
             results[name] = read_object(run, EVALUATIONS, f"{name}.json")
         except InputError as error:
@@ -58,11 +63,14 @@ def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[s
 
 
 def names(run: Run) -> list[str]:
-    """Results that have a file."""
+    """Results that have a file. InputError where the folder cannot be read."""
+    folder = run.path(EVALUATIONS)
     try:
-        return sorted(path.stem for path in run.path(EVALUATIONS).glob("*.json"))
-    except (InputError, OSError):
+        return sorted(name.removesuffix(".json") for name in os.listdir(folder) if name.endswith(".json"))
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error}); move it away") from error
 
 
 def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
