@@ -255,7 +255,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
         summary = {
             "status": DONE,
             "schema": SCHEMA,
-            "identity": identity(request.config),
+            "identity": identity(read_config(request.run)),  # an older version may have begun it
             **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
             **told(tested.best),
             "train_mode": told(tested.training_mode),

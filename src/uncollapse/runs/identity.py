@@ -32,6 +32,11 @@ def identity(config: Mapping[str, Any], content: str | None = None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def owner(config: Mapping[str, Any]) -> str:
+    """By which weights and checkpoints are known as this run's, wherever its data have moved."""
+    return identity(config, "any")
+
+
 def portable(config: Mapping[str, Any], content: str | None) -> dict[str, Any]:
     """A config with `content`, or the last part of each path, in place of where its data lie."""
     names = place_names(config)
