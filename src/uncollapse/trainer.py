@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from uncollapse.errors import InputError, number, one_of, whole
+from uncollapse.errors import InputError, first_line, number, one_of, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
 from uncollapse.phases import Length, Phase, Phased
 from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
-from uncollapse.runs.checkpoint import first_line, load_model, load_state, load_tensors, save_model, save_state
+from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
 from uncollapse.runs.identity import owner
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.reading import read_config

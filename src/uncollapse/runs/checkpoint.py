@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uncollapse.disk import write_atomic
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, first_line
 from uncollapse.runs.layout import SCHEMA, require_file
 
 if TYPE_CHECKING:
@@ -130,7 +130,3 @@ def load_state(path: Path, owner: str = "") -> dict:
         raise InputError(f"{path}: written by a newer version; update uncollapse")
     check_owner(path, state.pop(OWNER, None), owner)
     return state
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

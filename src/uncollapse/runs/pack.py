@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.disk import within
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, first_line
 from uncollapse.runs.checkpoint import DIGEST, OWNER, check_owner, digest, load_tensors
 from uncollapse.runs.identity import owner
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
@@ -103,10 +103,6 @@ def mapping(text: str, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{where}: damaged (no JSON object); {HINT}")
     return found
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 # ---------------------------------------------------------------- reading
