@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from uncollapse.config import HYDRA_KEYS, no_such_key
-from uncollapse.errors import InputError, meant, shown
+from uncollapse.errors import InputError, first_line, meant, shown
 from uncollapse.words import understand_words
 
 FULL = "HYDRA_FULL_ERROR"  # Hydra then raises what it would print
@@ -72,7 +72,3 @@ def refused_key(error: Any, words: list[str]) -> str:
     if isinstance(error, ConfigAttributeError | ConfigKeyError) and parent is not None and hasattr(parent, "keys"):
         return no_such_key(key, value, [str(name) for name in parent if name not in HYDRA_KEYS])
     return f"{key}={shown(value)}: {first_line(error)}"
-
-
-def first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

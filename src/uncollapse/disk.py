@@ -93,6 +93,14 @@ def within(folder: Path, *names: str) -> Path:
     return path
 
 
+def resolved(path: Path) -> Path:
+    """The path without links; InputError for a circle of them."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: a circle of links, or no path at all") from error
+
+
 def leads_into(link: Path, folder: Path) -> bool:
     """Whether a link ends inside a folder; a circle of links ends nowhere."""
     try:

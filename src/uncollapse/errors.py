@@ -91,6 +91,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:180]}... ({len(text):,} characters)"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that is not blank, or its type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def printable(text: str) -> str:
     """The text with every unsafe character as its escape, such as \\n."""
     return "".join(char.encode("unicode_escape").decode() if unsafe(char) else char for char in text)

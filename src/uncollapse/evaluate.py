@@ -1,7 +1,7 @@
 """Numbers of finished runs that cost too much for training: nll by importance weighting, probes, and every metric on other splits.
 
-Results lie in the run folder, `evaluations/<split>-<metric>...json` (nll per example beside it, as .jsonl), and join summary.json; what
-training wrote stays as it is. A stopped evaluation goes on where it was.
+Results lie in the run folder, `evaluations/<split>-<metric>...json` (nll per example beside it, as .jsonl), and join
+its summary; what training wrote stays as it is. A stopped evaluation goes on where it was.
 """
 
 import hashlib

@@ -13,6 +13,7 @@ from typing import Any
 
 from uncollapse.arguments import Parser
 from uncollapse.data import SPLITS
+from uncollapse.disk import resolved
 from uncollapse.errors import InputError, printable, whole
 from uncollapse.runs.layout import DATA, DONE, EVALUATIONS, UNLABELLED, Run, run_folders
 from uncollapse.runs.results import NO_UNKNOWN, is_repaired, read_object
@@ -22,7 +23,7 @@ MOST = 1_000_000  # codes per example: they are drawn at once
 MOST_ERRORS = 20  # of a study's runs that are shown
 HELP = """Evaluate a finished run, or every finished run of a study: nll by importance weighting (bound of -log p(x)), probes of
 known labels, the statistics of one pass (rec, kl, mi, au, shuffle_gap ...), and samples to look at. Results join
-summary.json; evaluated before: skipped."""
+the summary of the run; evaluated before: skipped."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def understand(asked: argparse.Namespace) -> Settings:
 
 def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     """Every finished run under `folder`, one after another; data are loaded once for all runs that share them."""
-    folder = folder.resolve()
+    folder = resolved(folder)
     runs = run_folders(folder)
     finished = [run for run in runs if run.status == DONE]
     if not finished:

@@ -12,7 +12,7 @@ from typing import Any
 import wandb
 
 from uncollapse.config import LogConfig
-from uncollapse.errors import InputError
+from uncollapse.errors import InputError, first_line
 from uncollapse.runs.layout import WANDB, Run
 
 STEP = "trainer/step"
@@ -139,7 +139,3 @@ def cannot_start(error: Exception, folder: Path) -> str:
         f"log=wandb: W&B cannot start ({first_line(error)}); log in, or use log.mode=auto, log.mode=offline or log=local. "
         f"If the W&B run was deleted there, remove {folder / WANDB} to begin a new one"
     )
-
-
-def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -294,7 +294,7 @@ def outcome_of(request: Request, trainer: Any, unfinished: list[str]) -> dict:
     return {
         "status": DONE,
         "schema": SCHEMA,
-        "identity": identity(request.config),
+        "identity": identity(read_config(request.run)),  # an older version may have begun it
         **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
         **without_place(tested.best),
         "train_mode": without_place(tested.training_mode),

@@ -5,19 +5,22 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from uncollapse.errors import InputError, number, one_of, whole
+from uncollapse.errors import InputError, first_line, number, one_of, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
 from uncollapse.phases import Length, Phase, Phased
 from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
-from uncollapse.runs.checkpoint import first_line, load_model, load_state, load_tensors, save_model, save_state
+from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
+from uncollapse.runs.identity import owner
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
+from uncollapse.runs.reading import read_config
 from uncollapse.runs.rows import Record
 from uncollapse.schedules import at, weight_phases
 
@@ -148,6 +151,11 @@ class Trainer:
         if hasattr(self.procedure, "begin"):
             self.procedure.begin(self.training)
 
+    @cached_property
+    def owner(self) -> str:
+        """What the files of this run say of whose they are."""
+        return owner(read_config(self.run)) if self.run.exists else ""
+
     @property
     def epoch(self) -> float:
         """Position in epochs."""
@@ -213,11 +221,11 @@ class Trainer:
         """
         last, path = None, self.run.path(WEIGHTS)
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        load_model(path, self.model)
+        load_model(path, self.model, self.owner)
         if not all(torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()):
             self.model.load_state_dict(ended)
             last = self.write("test", "eval", {"weight": self.weight(), "weights": "last"})
-            load_model(path, self.model)
+            load_model(path, self.model, self.owner)
         self.progress.step = self.progress.best_step
         extra = {"weight": self.progress.best_weight, "weights": "best"}
         best, training_mode = self.write("test", "eval", extra), self.write("test", "train", extra)
@@ -259,12 +267,12 @@ class Trainer:
             self.procedure, "settled", True
         ):  # kept for want of better ones: any later evaluation beats them
             p.best_step, p.best_weight = p.step, self.weight()
-            save_model(self.run.path(WEIGHTS), self.model)
+            save_model(self.run.path(WEIGHTS), self.model, self.owner)
             return
         if nelbo < p.best:
             p.best, p.best_step, p.bad = nelbo, p.step, 0
             p.best_weight = self.weight()
-            save_model(self.run.path(WEIGHTS), self.model)
+            save_model(self.run.path(WEIGHTS), self.model, self.owner)
         else:
             p.bad += 1
             p.stopped = cfg.patience is not None and p.bad >= cfg.patience
@@ -287,7 +295,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] *= cfg.decay_factor
         if cfg.decay_reload:
-            load_model(self.run.path(WEIGHTS), self.model)
+            load_model(self.run.path(WEIGHTS), self.model, self.owner)
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()
             p.to_beat = nelbo
@@ -304,12 +312,12 @@ class Trainer:
             "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             "rows": self.record.count,
         }
-        save_state(self.run.path(STATE), state)
+        save_state(self.run.path(STATE), state, self.owner)
 
     def restore(self) -> None:
         """Take up the checkpoint in the folder. InputError when it is damaged or of another model."""
         path = self.run.path(STATE)
-        state = load_state(path)
+        state = load_state(path, self.owner)
         try:
             self.model.load_state_dict(state["model"])
             for part, optimizer in self.optimizers.items():
@@ -330,7 +338,7 @@ class Trainer:
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
         self.evaluated = (self.progress.step, self.progress.seconds)
-        load_tensors(self.run.path(WEIGHTS))  # damaged ones are found now, not when training is over
+        load_tensors(self.run.path(WEIGHTS), self.owner)  # damaged ones are found now, not when training is over
         self.watch.resumed(self.progress.step, self.record.resume(self.progress.step, state.get("rows")))
 
 

@@ -12,6 +12,7 @@ HELP = "Figures, tables and one page from a study (results/<study>) or a single 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 and the summary on the terminal, or 2 and one sentence saying what to mend."""
+    from uncollapse.disk import resolved
     from uncollapse.errors import InputError
     from uncollapse.runs.layout import PACK, WHERE, check_study, is_pack
 
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {WHERE}")
     folder = Path(parser.parse_args(argv).folder)
     try:
-        check_study(folder if is_pack(folder) else folder.resolve())  # before pandas and matplotlib are imported
+        check_study(folder if is_pack(folder) else resolved(folder))  # before pandas and matplotlib are imported
         from .page import write_report
 
         page, summary = write_report(folder)

@@ -14,6 +14,7 @@ from uncollapse.errors import MOST, MOST_SIZE
 
 from .text import shown_keys
 
+ONE = 1 + 1e-9  # as shares are that are sums of rounded parts
 HUGE = 1e100  # the square of a larger one is no number
 MOST_COUNT = 1e15
 NEAR, FAR = 1e-30, 1e30  # the ends of a logarithmic axis
@@ -157,8 +158,8 @@ class Values:
     def share(self, key: str) -> float:
         """A number from 0 to 1, whatever its key; NaN where there is none."""
         value = self.found.get(key)
-        if value is None or fits(value, 0, 1):
-            return np.nan if value is None else float(value)
+        if value is None or fits(value, 0, ONE):
+            return np.nan if value is None else min(float(value), 1.0)
         self.refuse(key)
         return np.nan
 
@@ -188,7 +189,7 @@ def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
     if x is None or y is None or len(x) != len(y):
         return None
     pairs = [pair for pair in zip(x, y, strict=True) if not np.isnan(pair).any()]
-    return pairs if all(NEAR <= place <= FAR and 0 <= share <= 1 for place, share in pairs) else None
+    return pairs if all(NEAR <= place <= FAR and 0 <= share <= ONE for place, share in pairs) else None
 
 
 def pruned(value: Any, depth: int = MOST_DEPTH) -> Any:

@@ -1,6 +1,6 @@
 """Weights and the state to resume from, each with a digest of what it holds, which is checked on loading.
 
-Files of version 0.1 have no digest; they load as they are.
+Files of version 0.1 have no digest; they load as they are. `owner` tells whose a file is, where it says so.
 """
 
 import hashlib
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uncollapse.disk import write_atomic
-from uncollapse.errors import InputError
-from uncollapse.runs.layout import require_file
+from uncollapse.errors import InputError, first_line
+from uncollapse.runs.layout import SCHEMA, require_file
 
 if TYPE_CHECKING:
     import torch
 
-DIGEST = "digest"
+DIGEST, OWNER = "digest", "run"  # of what a file holds; of the config of the run that wrote it
 HINT = "a disk or a copy has changed it; put the file back, or move the run's folder away to train it anew"
 
 
@@ -50,26 +50,26 @@ def parts(value: Any) -> Iterator[bytes]:
 # ---------------------------------------------------------------- weights
 
 
-def save_model(path: Path, model: Any) -> str:
+def save_model(path: Path, model: Any, owner: str = "") -> str:
     """All weights and buffers as safetensors; their digest."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     found = digest(tensors)
-    write_atomic(path, save(tensors, metadata={DIGEST: found}))
+    write_atomic(path, save(tensors, metadata={DIGEST: found, OWNER: owner}))
     return found
 
 
-def load_model(path: Path, model: Any) -> None:
-    """InputError when the file is damaged or belongs to another model."""
-    tensors = load_tensors(path)
+def load_model(path: Path, model: Any, owner: str = "") -> None:
+    """InputError when the file is damaged or belongs to another model or run."""
+    tensors = load_tensors(path, owner)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(f"{path}: not the weights of this run's model ({first_line(error)})") from error
 
 
-def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
+def load_tensors(path: Path, owner: str = "") -> "dict[str, torch.Tensor]":
     """Tensors by name. InputError when the file is damaged: cut, or with another digest than it states."""
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
@@ -78,27 +78,35 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
-            stated = (file.metadata() or {}).get(DIGEST)
+            facts = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: damaged or no weights ({first_line(error)}); {HINT}") from error
-    if stated is not None and stated != digest(tensors):
+    if DIGEST in facts and facts[DIGEST] != digest(tensors):
         raise InputError(f"{path}: damaged (its digest is not that of the weights in it); {HINT}")
+    check_owner(path, facts.get(OWNER), owner)
     return tensors
+
+
+def check_owner(path: Path, stated: Any, owner: str) -> None:
+    """InputError for a file of another run, as far as both are known."""
+    if stated and owner and stated != owner:
+        raise InputError(f"{path}: of another run than its folder's; put the right file back, or move the folder away")
 
 
 # ---------------------------------------------------------------- the state
 
 
-def save_state(path: Path, state: dict) -> None:
+def save_state(path: Path, state: dict, owner: str = "") -> None:
     """Tensors, numbers and strings only, so that loading runs no code."""
     import torch
 
     buffer = io.BytesIO()
+    state = {**state, OWNER: owner, "schema": SCHEMA}
     torch.save({**state, DIGEST: digest(state)}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def load_state(path: Path) -> dict:
+def load_state(path: Path, owner: str = "") -> dict:
     """InputError when the file is damaged or not a checkpoint."""
     import torch
 
@@ -118,8 +126,7 @@ def load_state(path: Path) -> dict:
             f"{path}: damaged (its digest is not that of the state in it), so the run cannot be resumed; "
             "put the file back, or move its folder away to start anew"
         )
+    if state.pop("schema", SCHEMA) != SCHEMA:
+        raise InputError(f"{path}: written by a newer version; update uncollapse")
+    check_owner(path, state.pop(OWNER, None), owner)
     return state
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

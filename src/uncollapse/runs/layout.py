@@ -10,10 +10,11 @@ import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from uncollapse.disk import locked, set_aside, within, write_atomic
+from uncollapse.disk import locked, resolved, set_aside, within, write_atomic
 from uncollapse.errors import InputError
 
 SCHEMA = 1  # of a run folder and of a pack: raised when an older version would misread it
@@ -35,12 +36,19 @@ TRACES = (ROWS, SUMMARY, WEIGHTS, STATE, DONE)  # what only a run leaves behind
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder. Asking for a path raises InputError where a link leads out of the folder."""
+    """One run's folder. Asking for a path raises InputError where a link leads out of it, or out of its study."""
 
     folder: Path
 
+    @cached_property
+    def place(self) -> Path:
+        """The folder. InputError where a link on the way from its study leads out of that."""
+        if len(self.folder.parents) > 3:
+            within(self.study, *self.folder.parts[-4:])
+        return self.folder
+
     def path(self, *names: str) -> Path:
-        return within(self.folder, *names)
+        return within(self.place, *names)
 
     def has(self, *names: str) -> bool:
         """Whether there is such a file, in the folder itself."""
@@ -63,7 +71,7 @@ class Run:
 
     def set_aside(self, name: str) -> Path | None:
         """Rename a file to `name.1`, `name.2` ...; None where there is none."""
-        path = self.folder / name
+        path = self.place / name
         return set_aside(path) if os.path.lexists(path) else None
 
     def holds(self, name: str) -> bool:
@@ -87,7 +95,7 @@ class Run:
 
     def lock(self, *, shared: bool = False) -> AbstractContextManager[None]:
         """Keep other processes out. InputError where one is at work."""
-        return locked(self.folder, "run", shared=shared)
+        return locked(self.place, "run", shared=shared)
 
     def require_config(self) -> None:
         """InputError where files of a run lie without its config, which training would write over, or where links lead out."""
@@ -190,7 +198,7 @@ def is_pack(path: Path) -> bool:
 def home(path: Path) -> Path:
     """The folder that a study, a run's folder or a pack belongs to."""
     path = Path(path)
-    return path.parent.resolve() if is_pack(path) else path.resolve()
+    return resolved(path.parent if is_pack(path) else path)
 
 
 def has_pack(study: Path) -> bool:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.disk import within
-from uncollapse.errors import InputError
-from uncollapse.runs.checkpoint import DIGEST, digest, first_line, load_tensors
+from uncollapse.errors import InputError, first_line
+from uncollapse.runs.checkpoint import DIGEST, OWNER, check_owner, digest, load_tensors
+from uncollapse.runs.identity import owner
 from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
-from uncollapse.runs.reading import Saved, checked_config, override_list
+from uncollapse.runs.reading import Saved, checked_config, override_list, read_config
 from uncollapse.runs.rows import parse_rows
 
 TEXTS = ("name", "identity", "head", "config", "command", "data", "summary", "rows", "views", "weights")
@@ -258,7 +259,9 @@ def parse_views(text: str | None, where: str) -> dict[str, bytes]:
 
 
 def weights_digest(run: Run) -> str:
-    """The digest that a run's weights state, or else have; '' where there are none. InputError when they are damaged."""
+    """The digest that a run's weights state, or else have; '' where there are none.
+
+    InputError when they are damaged or another run's."""
     from safetensors import SafetensorError, safe_open
 
     if not run.holds(WEIGHTS):
@@ -266,7 +269,8 @@ def weights_digest(run: Run) -> str:
     path = run.path(WEIGHTS)
     try:
         with safe_open(path, framework="np") as file:
-            stated = (file.metadata() or {}).get(DIGEST)
+            facts = file.metadata() or {}
     except (SafetensorError, OSError, ValueError):
-        stated = None  # loading says what is wrong
-    return stated or digest(load_tensors(path))
+        facts = {}  # loading says what is wrong
+    check_owner(path, facts.get(OWNER), owner(read_config(run)))
+    return facts.get(DIGEST) or digest(load_tensors(path))

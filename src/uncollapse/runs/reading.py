@@ -3,6 +3,7 @@
 Only the config must be sound. What else is damaged counts as missing, and `notes` says so.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 
 from uncollapse.errors import MOST_SEED, InputError, shown, whole
 from uncollapse.runs.identity import identity
-from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run, read_bytes
+from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run, read_bytes, require_file
 from uncollapse.runs.results import joined, read_object, read_results, read_summary
 from uncollapse.runs.rows import Rows, rows_of
 from uncollapse.yaml_files import interpolation, read_yaml
@@ -20,6 +21,7 @@ from uncollapse.yaml_files import interpolation, read_yaml
 PARTS = ("posterior", "objective", "procedure", "decoder", "data", "model", "trainer", "log", "overrides")
 VIEWS = ("prior", "reconstructions", "interpolations", "neighbours", "responses", "traversal")  # stems in samples/
 COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
+VIEW_FILES = tuple(f"{stem}.{suffix}" for stem in VIEWS for suffix in ("txt", "png"))
 MOST_VIEW = 16 * 2**20  # bytes
 
 
@@ -67,6 +69,7 @@ def read_run(run: Run, study: Path) -> Saved:
     if status == DONE:
         notes += [f"{name} of a finished run is missing" for name in (SUMMARY, DATA) if not run.holds(name)]
         notes += doubts(summary, rows.rows)
+    notes += unreadable_views(run)
     if (stated := summary.get("identity")) not in (None, identity(config)):
         notes.append(f"{CONFIG} is not the one that the run was made with (its digest was {stated})")
     return Saved(
@@ -167,10 +170,25 @@ def failure(run: Run) -> str:
 def views(run: Run) -> dict[str, bytes]:
     """The samples of a run that a report shows, by file name; those that cannot be read are left out."""
     found = {}
-    for name in (f"{stem}.{suffix}" for stem in VIEWS for suffix in ("txt", "png")):
+    for name in VIEW_FILES:
         if run.has(SAMPLES, name):
             try:
                 found[name] = read_bytes(run.path(SAMPLES, name), MOST_VIEW)
             except InputError:
                 continue
     return found
+
+
+def unreadable_views(run: Run) -> list[str]:
+    """A sentence on the first of a run's samples that is no plain file in its folder."""
+    if not run.holds(SAMPLES):
+        return []
+    try:
+        present = {*os.listdir(run.path(SAMPLES))}
+        for name in sorted(present.intersection(VIEW_FILES)):
+            require_file(run.path(SAMPLES, name))
+    except InputError as error:
+        return [f"{error}; not shown"]
+    except OSError as error:
+        return [f"{run.folder / SAMPLES}: cannot be read ({error.strerror or error}); not shown"]
+    return []

@@ -6,6 +6,7 @@ where there is no such folder.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,8 +47,12 @@ def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[s
     copies = {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
     if not run.holds(EVALUATIONS):
         return copies, {}
+    try:
+        there = names(run)
+    except InputError as error:
+        return copies, {EVALUATIONS: str(error)}
     results, damaged = {}, {}
-    for name in names(run):
+    for name in there:
         try:
             results[name] = read_object(run, EVALUATIONS, f"{name}.json")
         except InputError as error:
@@ -58,11 +63,14 @@ def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[s
 
 
 def names(run: Run) -> list[str]:
-    """Results that have a file."""
+    """Results that have a file. InputError where the folder cannot be read."""
+    folder = run.path(EVALUATIONS)
     try:
-        return sorted(path.stem for path in run.path(EVALUATIONS).glob("*.json"))
-    except (InputError, OSError):
+        return sorted(name.removesuffix(".json") for name in os.listdir(folder) if name.endswith(".json"))
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error}); move it away") from error
 
 
 def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -102,11 +110,11 @@ def write_summary(run: Run, summary: dict[str, Any]) -> None:
 def repair(run: Run) -> tuple[set[str], list[str]]:
     """Make the files and the summary say the same. The names of all results, and a sentence for each damaged file, which is
     kept under another name. InputError where the summary cannot be read."""
-    summary = read_summary(run)
+    summary, there = read_summary(run), names(run)
     results, damaged = read_results(run, summary)
     for name in damaged:
         set_aside(run.path(EVALUATIONS) / f"{name}.json")
-    for name in results.keys() - {*names(run)}:
+    for name in results.keys() - {*there} | damaged.keys() & results.keys():
         write_result(run, name, results[name])
     found = joined(summary, results)
     if found != summary:
