@@ -167,3 +167,12 @@ def test_data_without_labels_are_opened_once(
     assert main([str(folder), "--samples", "2"]) == 0
     assert capsys.readouterr().out == "1 of 1 run was evaluated before\n"
     assert main([str(folder), "--samples", "2", "--metrics", "probe"]) == 2, "asked for by name it is tried"
+
+
+def test_a_damaged_config_is_said_where_nothing_is_left_to_do(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (put_run(tmp_path / "s", 0) / "config.yaml").write_text("head: plain\nseed: 0\nmodel: 5\n")
+    put_run(tmp_path / "s", 1)
+    assert main([str(tmp_path / "s")]) == 2
+    told = capsys.readouterr()
+    assert "1 of 2 runs were evaluated before" in told.out
+    assert "config.yaml: damaged (model is no section)" in told.err and told.err.count("\n") == 2

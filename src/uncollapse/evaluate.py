@@ -31,6 +31,7 @@ from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
 from uncollapse.runs.json_values import complete_lines, is_intact, plain, sealed
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
+from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair, write_result
 from uncollapse.subject import Subject, encoded_means, opened
 from uncollapse.trainer import FINAL_MIXTURE, promised_floor
@@ -52,6 +53,7 @@ def evaluate_run(
 ) -> None:
     """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
     with run.lock():
+        read_config(run)  # a damaged one is said, also where nothing is left to do
         there, damaged = repair(run)
         for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")

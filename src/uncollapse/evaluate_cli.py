@@ -16,6 +16,7 @@ from uncollapse.data import SPLITS
 from uncollapse.disk import resolved
 from uncollapse.errors import InputError, printable, whole
 from uncollapse.runs.layout import DATA, DONE, EVALUATIONS, UNLABELLED, Run, run_folders
+from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import NO_UNKNOWN, is_repaired, read_object
 
 METRICS = ("nll", "probe", "statistics", "samples")
@@ -177,7 +178,16 @@ def complete(run: Run, settings: Settings, explicit: bool) -> bool:
         settings = replace(settings, examples=None)
     unlabelled = not explicit and run.has(EVALUATIONS, UNLABELLED)
     names = {settings.name(metric) for metric in settings.metrics if not (metric == "probe" and unlabelled)}
-    return all(run.has(EVALUATIONS, f"{name}.json") for name in names) and is_repaired(run)
+    return all(run.has(EVALUATIONS, f"{name}.json") for name in names) and is_sound(run)
+
+
+def is_sound(run: Run) -> bool:
+    """Whether a run's config can be read, and its results and summary say the same."""
+    try:
+        read_config(run)
+    except InputError:
+        return False
+    return is_repaired(run)
 
 
 def size_of(run: Run, split: str) -> float:
