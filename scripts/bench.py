@@ -52,6 +52,7 @@ from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.posteriors import DiagonalGaussian
+from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS, SUMMARY, Run, run_at, runs_in
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_summary
@@ -714,6 +715,9 @@ def report(quick: bool) -> dict:
     return results
 
 
+SHAKEN = ("nelbo", "rec", "kl")
+
+
 def multiply(real: Run, study: Path, count: int) -> None:
     """A study of `count` runs over all heads: a real run's files under other names, its numbers shaken a little."""
     rng = np.random.default_rng(0)
@@ -724,11 +728,14 @@ def multiply(real: Run, study: Path, count: int) -> None:
         run = run_at(str(study.parent), study.name, head, {}, seed)
         run.folder.mkdir(parents=True)
         named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
+        made = [shaken(row, rng) for row in rows]
+        (test,) = (row for row in made if is_tested(row))
+        stated = {**summary, "identity": identity({**config, **named}), **{name: test[name] for name in SHAKEN}}
         command = f"# python train.py head={head} seed={seed} study={study.name}\n"
         files = {
             CONFIG: command + yaml.safe_dump({**config, **named}),
-            ROWS: "".join(json.dumps(shaken(row, rng)) + "\n" for row in rows),
-            SUMMARY: json.dumps({**shaken(summary, rng), **named}),
+            ROWS: "".join(json.dumps(row) + "\n" for row in made),
+            SUMMARY: json.dumps({**stated, **named}),
             DATA: real.read(DATA).decode(),
             DONE: "",
         }
@@ -736,9 +743,14 @@ def multiply(real: Run, study: Path, count: int) -> None:
             (run.folder / name).write_text(text)
 
 
+def is_tested(row: dict) -> bool:
+    """Whether a row has the test metrics that a summary repeats."""
+    return row["split"] == "test" and row["mode"] == "eval" and row.get("weights") != "last"
+
+
 def shaken(row: dict, rng: np.random.Generator) -> dict:
     factor = 1 + 0.01 * rng.standard_normal()
-    return {**row, **{name: row[name] * factor for name in ("nelbo", "rec", "kl")}}
+    return {**row, **{name: row[name] * factor for name in SHAKEN}}
 
 
 # ---------------------------------------------------------------- sweep
