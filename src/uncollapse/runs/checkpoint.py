@@ -5,6 +5,7 @@ Files of version 0.1 have no digest; they load as they are. `owner` tells whose 
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 DIGEST, OWNER = "digest", "run"  # of what a file holds; of the config of the run that wrote it
+FACTS = "uncollapse"  # both of them, in the metadata of weights
 HINT = "a disk or a copy has changed it; put the file back, or move the run's folder away to train it anew"
 
 
@@ -56,7 +58,9 @@ def save_model(path: Path, model: Any, owner: str = "") -> str:
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     found = digest(tensors)
-    write_atomic(path, save(tensors, metadata={DIGEST: found, OWNER: owner}))
+    # one entry: safetensors writes several in any order, and equal weights are to be equal bytes
+    facts = json.dumps({DIGEST: found, OWNER: owner})
+    write_atomic(path, save(tensors, metadata={FACTS: facts}))
     return found
 
 
@@ -71,20 +75,29 @@ def load_model(path: Path, model: Any, owner: str = "") -> None:
 
 def load_tensors(path: Path, owner: str = "") -> "dict[str, torch.Tensor]":
     """Tensors by name. InputError when the file is damaged: cut, or with another digest than it states."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     require_file(path)
     try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
+        tensors, facts = load_file(path), stated_facts(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: damaged or no weights ({first_line(error)}); {HINT}") from error
     if DIGEST in facts and facts[DIGEST] != digest(tensors):
         raise InputError(f"{path}: damaged (its digest is not that of the weights in it); {HINT}")
     check_owner(path, facts.get(OWNER), owner)
     return tensors
+
+
+def stated_facts(path: Path) -> dict[str, Any]:
+    """What a weights file says of itself; nothing in version 0.1. ValueError, OSError or a SafetensorError for a damaged one."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        found = json.loads((file.metadata() or {}).get(FACTS, "{}"))
+    if not isinstance(found, dict):
+        raise ValueError("damaged metadata")
+    return found
 
 
 def check_owner(path: Path, stated: Any, owner: str) -> None:

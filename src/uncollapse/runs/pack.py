@@ -17,7 +17,7 @@ from typing import Any
 
 from uncollapse.disk import within
 from uncollapse.errors import InputError, first_line
-from uncollapse.runs.checkpoint import DIGEST, OWNER, check_owner, digest, load_tensors
+from uncollapse.runs.checkpoint import DIGEST, OWNER, check_owner, digest, load_tensors, stated_facts
 from uncollapse.runs.identity import owner
 from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
@@ -262,14 +262,13 @@ def weights_digest(run: Run) -> str:
     """The digest that a run's weights state, or else have; '' where there are none.
 
     InputError when they are damaged or another run's."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     if not run.holds(WEIGHTS):
         return ""
     path = run.path(WEIGHTS)
     try:
-        with safe_open(path, framework="np") as file:
-            facts = file.metadata() or {}
+        facts = stated_facts(path)
     except (SafetensorError, OSError, ValueError):
         facts = {}  # loading says what is wrong
     check_owner(path, facts.get(OWNER), owner(read_config(run)))
