@@ -12,5 +12,7 @@ portable     runs without what belongs to one machine, and whether two copies of
 study        every run of a study, in folders and in its pack
 packed       what a pack has of a run that is about to be trained
 merge        packing a study, and joining the packs of several machines
+listing      what `study.py list` and `verify` say
+study_cli    the words of scripts/study.py
 provenance   which code made a run
 """
