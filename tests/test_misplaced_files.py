@@ -1,4 +1,4 @@
-"""Files of one run in the folder of another, links to folders elsewhere, and what a run says of its samples."""
+"""Files of another version, links to folders elsewhere, and what a run says of its samples."""
 
 import os
 import re
@@ -45,24 +45,7 @@ def notes_on(results: Path) -> list[str]:
     return notes + [note for saved in read_runs(results / "scratch", notes) for note in saved.notes] + notes
 
 
-# ---------------------------------------------------------------- files of another run
-
-
-def test_weights_of_another_run_are_not_evaluated(results: Path, capsys: pytest.CaptureFixture) -> None:
-    one, other = (folder_of(results, "plain", seed=seed) for seed in (0, 1))
-    shutil.copy(other / "model.safetensors", one)
-    assert evaluate([str(one), "--metrics", "nll", "--samples", "2"]) == 2
-    assert "model.safetensors: of another run than its folder's" in capsys.readouterr().err
-    assert study(["verify", str(results / "scratch")]) == 1
-    assert "of another run" in capsys.readouterr().out
-
-
-def test_a_checkpoint_of_another_run_is_not_resumed(results: Path) -> None:
-    one, other = (folder_of(results, "plain", seed=seed) for seed in (0, 1))
-    (one / "done").unlink()
-    shutil.copy(other / "state.pt", one)
-    with pytest.raises(InputError, match=r"state\.pt: of another run"):
-        ask(results, 0)
+# ---------------------------------------------------------------- files of another version
 
 
 def test_a_checkpoint_of_a_newer_version_is_not_resumed(results: Path) -> None:

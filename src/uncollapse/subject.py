@@ -16,7 +16,6 @@ from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.procedures import inference
 from uncollapse.runs.checkpoint import load_model
-from uncollapse.runs.identity import owner
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_object
@@ -53,7 +52,7 @@ def opened(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Subj
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data
     check_same_data(run.folder, then, parts.data.facts())
-    load_model(weights, parts.model, owner(read_config(run)))
+    load_model(weights, parts.model)
     model = parts.model.eval()
     return Subject(run, model, parts.data, inference(parts.procedure, model), say)
 

@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,9 +17,7 @@ from uncollapse.phases import Length, Phase, Phased
 from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
 from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
-from uncollapse.runs.identity import owner
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
-from uncollapse.runs.reading import read_config
 from uncollapse.runs.rows import Record
 from uncollapse.schedules import at, weight_phases
 
@@ -151,11 +148,6 @@ class Trainer:
         if hasattr(self.procedure, "begin"):
             self.procedure.begin(self.training)
 
-    @cached_property
-    def owner(self) -> str:
-        """What the files of this run say of whose they are."""
-        return owner(read_config(self.run)) if self.run.exists else ""
-
     @property
     def epoch(self) -> float:
         """Position in epochs."""
@@ -221,11 +213,11 @@ class Trainer:
         """
         last, path = None, self.run.path(WEIGHTS)
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        load_model(path, self.model, self.owner)
+        load_model(path, self.model)
         if not all(torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()):
             self.model.load_state_dict(ended)
             last = self.write("test", "eval", {"weight": self.weight(), "weights": "last"})
-            load_model(path, self.model, self.owner)
+            load_model(path, self.model)
         self.progress.step = self.progress.best_step
         extra = {"weight": self.progress.best_weight, "weights": "best"}
         best, training_mode = self.write("test", "eval", extra), self.write("test", "train", extra)
@@ -267,12 +259,12 @@ class Trainer:
             self.procedure, "settled", True
         ):  # kept for want of better ones: any later evaluation beats them
             p.best_step, p.best_weight = p.step, self.weight()
-            save_model(self.run.path(WEIGHTS), self.model, self.owner)
+            save_model(self.run.path(WEIGHTS), self.model)
             return
         if nelbo < p.best:
             p.best, p.best_step, p.bad = nelbo, p.step, 0
             p.best_weight = self.weight()
-            save_model(self.run.path(WEIGHTS), self.model, self.owner)
+            save_model(self.run.path(WEIGHTS), self.model)
         else:
             p.bad += 1
             p.stopped = cfg.patience is not None and p.bad >= cfg.patience
@@ -295,7 +287,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] *= cfg.decay_factor
         if cfg.decay_reload:
-            load_model(self.run.path(WEIGHTS), self.model, self.owner)
+            load_model(self.run.path(WEIGHTS), self.model)
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()
             p.to_beat = nelbo
@@ -312,12 +304,12 @@ class Trainer:
             "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             "rows": self.record.count,
         }
-        save_state(self.run.path(STATE), state, self.owner)
+        save_state(self.run.path(STATE), state)
 
     def restore(self) -> None:
         """Take up the checkpoint in the folder. InputError when it is damaged or of another model."""
         path = self.run.path(STATE)
-        state = load_state(path, self.owner)
+        state = load_state(path)
         try:
             self.model.load_state_dict(state["model"])
             for part, optimizer in self.optimizers.items():
@@ -338,7 +330,7 @@ class Trainer:
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
         self.evaluated = (self.progress.step, self.progress.seconds)
-        load_tensors(self.run.path(WEIGHTS), self.owner)  # damaged ones are found now, not when training is over
+        load_tensors(self.run.path(WEIGHTS))  # damaged ones are found now, not when training is over
         self.watch.resumed(self.progress.step, self.record.resume(self.progress.step, state.get("rows")))
 
 

@@ -1,11 +1,10 @@
 """Weights and the state to resume from, each with a digest of what it holds, which is checked on loading.
 
-Files of version 0.1 have no digest; they load as they are. `owner` tells whose a file is, where it says so.
+Files of version 0.1 have no digest; they load as they are.
 """
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,7 @@ from uncollapse.runs.layout import SCHEMA, require_file
 if TYPE_CHECKING:
     import torch
 
-DIGEST, OWNER = "digest", "run"  # of what a file holds; of the config of the run that wrote it
-FACTS = "uncollapse"  # both of them, in the metadata of weights
+DIGEST = "digest"
 HINT = "a disk or a copy has changed it; put the file back, or move the run's folder away to train it anew"
 
 
@@ -52,28 +50,27 @@ def parts(value: Any) -> Iterator[bytes]:
 # ---------------------------------------------------------------- weights
 
 
-def save_model(path: Path, model: Any, owner: str = "") -> str:
+def save_model(path: Path, model: Any) -> str:
     """All weights and buffers as safetensors; their digest."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     found = digest(tensors)
-    # one entry: safetensors writes several in any order, and equal weights are to be equal bytes
-    facts = json.dumps({DIGEST: found, OWNER: owner})
-    write_atomic(path, save(tensors, metadata={FACTS: facts}))
+    # one entry only: safetensors writes several in any order, and equal weights are to be equal bytes
+    write_atomic(path, save(tensors, metadata={DIGEST: found}))
     return found
 
 
-def load_model(path: Path, model: Any, owner: str = "") -> None:
-    """InputError when the file is damaged or belongs to another model or run."""
-    tensors = load_tensors(path, owner)
+def load_model(path: Path, model: Any) -> None:
+    """InputError when the file is damaged or belongs to another model."""
+    tensors = load_tensors(path)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(f"{path}: not the weights of this run's model ({first_line(error)})") from error
 
 
-def load_tensors(path: Path, owner: str = "") -> "dict[str, torch.Tensor]":
+def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     """Tensors by name. InputError when the file is damaged: cut, or with another digest than it states."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -85,41 +82,31 @@ def load_tensors(path: Path, owner: str = "") -> "dict[str, torch.Tensor]":
         raise InputError(f"{path}: damaged or no weights ({first_line(error)}); {HINT}") from error
     if DIGEST in facts and facts[DIGEST] != digest(tensors):
         raise InputError(f"{path}: damaged (its digest is not that of the weights in it); {HINT}")
-    check_owner(path, facts.get(OWNER), owner)
     return tensors
 
 
-def stated_facts(path: Path) -> dict[str, Any]:
-    """What a weights file says of itself; nothing in version 0.1. ValueError, OSError or a SafetensorError for a damaged one."""
+def stated_facts(path: Path) -> dict[str, str]:
+    """What a weights file says of itself; nothing in version 0.1."""
     from safetensors import safe_open
 
     with safe_open(path, framework="np") as file:
-        found = json.loads((file.metadata() or {}).get(FACTS, "{}"))
-    if not isinstance(found, dict):
-        raise ValueError("damaged metadata")
-    return found
-
-
-def check_owner(path: Path, stated: Any, owner: str) -> None:
-    """InputError for a file of another run, as far as both are known."""
-    if stated and owner and stated != owner:
-        raise InputError(f"{path}: of another run than its folder's; put the right file back, or move the folder away")
+        return file.metadata() or {}
 
 
 # ---------------------------------------------------------------- the state
 
 
-def save_state(path: Path, state: dict, owner: str = "") -> None:
+def save_state(path: Path, state: dict) -> None:
     """Tensors, numbers and strings only, so that loading runs no code."""
     import torch
 
     buffer = io.BytesIO()
-    state = {**state, OWNER: owner, "schema": SCHEMA}
+    state = {**state, "schema": SCHEMA}
     torch.save({**state, DIGEST: digest(state)}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def load_state(path: Path, owner: str = "") -> dict:
+def load_state(path: Path) -> dict:
     """InputError when the file is damaged or not a checkpoint."""
     import torch
 
@@ -141,5 +128,4 @@ def load_state(path: Path, owner: str = "") -> dict:
         )
     if state.pop("schema", SCHEMA) != SCHEMA:
         raise InputError(f"{path}: written by a newer version; update uncollapse")
-    check_owner(path, state.pop(OWNER, None), owner)
     return state

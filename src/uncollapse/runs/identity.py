@@ -31,11 +31,6 @@ def identity(config: Mapping[str, Any], data: Mapping[str, Any] | None = None) -
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def owner(config: Mapping[str, Any]) -> str:
-    """By which weights and checkpoints are known as this run's, wherever its data have moved."""
-    return identity(config, {"content": "any"})
-
-
 def portable(config: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """A config with what is known of its data in place of where they lie: the fingerprint of
     their files or, for older runs, the last part of each path and all other facts."""

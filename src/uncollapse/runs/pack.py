@@ -17,11 +17,10 @@ from typing import Any
 
 from uncollapse.disk import within
 from uncollapse.errors import InputError, first_line
-from uncollapse.runs.checkpoint import DIGEST, OWNER, check_owner, digest, load_tensors, stated_facts
-from uncollapse.runs.identity import owner
+from uncollapse.runs.checkpoint import DIGEST, digest, load_tensors, stated_facts
 from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
-from uncollapse.runs.reading import Saved, checked_config, override_list, read_config
+from uncollapse.runs.reading import Saved, checked_config, override_list
 from uncollapse.runs.rows import parse_rows
 
 TEXTS = ("name", "identity", "head", "config", "command", "data", "summary", "rows", "views", "weights")
@@ -261,7 +260,7 @@ def parse_views(text: str | None, where: str) -> dict[str, bytes]:
 def weights_digest(run: Run) -> str:
     """The digest that a run's weights state, or else have; '' where there are none.
 
-    InputError when they are damaged or another run's."""
+    InputError when they are damaged."""
     from safetensors import SafetensorError
 
     if not run.holds(WEIGHTS):
@@ -271,5 +270,4 @@ def weights_digest(run: Run) -> str:
         facts = stated_facts(path)
     except (SafetensorError, OSError, ValueError):
         facts = {}  # loading says what is wrong
-    check_owner(path, facts.get(OWNER), owner(read_config(run)))
     return facts.get(DIGEST) or digest(load_tensors(path))
