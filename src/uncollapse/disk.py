@@ -1,4 +1,5 @@
-"""Files that are either complete or not there (written under a temporary name, synced, renamed), locks, and links."""
+"""Files that are either complete or not there (written under a temporary name, synced, renamed), files that others may
+have put there, locks, and links."""
 
 import errno
 import fcntl
@@ -8,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from uncollapse.errors import InputError
+
+MOST_BYTES = 256 * 2**20  # of a text file that is read at once
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -63,6 +66,29 @@ def set_aside(path: Path) -> Path:
 def free_name(path: Path) -> Path:
     """The first of `name.1`, `name.2` ... that nothing has."""
     return next(kept for n in range(1, 10_000) if not os.path.lexists(kept := path.with_name(f"{path.name}.{n}")))
+
+
+def require_file(path: Path) -> None:
+    """InputError where something else has a file's name: to read a pipe would never end."""
+    try:
+        odd = path.exists() and not path.is_file()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if odd:
+        raise InputError(f"{path}: not a file")
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """What a file holds. InputError, in one sentence, where it is no file, too large or unreadable."""
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(content) > most:
+        raise InputError(f"{path}: larger than {most:,} bytes, which no such file is")
+    return content
 
 
 @contextmanager

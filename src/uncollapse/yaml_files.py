@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from uncollapse.disk import require_file
 from uncollapse.errors import InputError, printable
 
 MOST_BYTES, MOST_NODES, MOST_DEPTH = 1_000_000, 20_000, 40
@@ -43,8 +44,7 @@ Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT}
 
 def read_yaml(path: Path) -> Any:
     """What a file holds, as plain values. InputError when it is damaged, out of bounds or holds anything else."""
-    if path.exists() and not path.is_file():  # a pipe would never end
-        raise InputError(f"{path}: not a file")
+    require_file(path)
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uncollapse.disk import write_atomic
+from uncollapse.disk import require_file, write_atomic
 from uncollapse.errors import InputError, first_line
-from uncollapse.runs.layout import SCHEMA, require_file
+from uncollapse.runs.layout import SCHEMA
 
 if TYPE_CHECKING:
     import torch

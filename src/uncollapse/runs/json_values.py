@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from uncollapse.runs.layout import read_bytes
+from uncollapse.disk import read_bytes
 
 SEAL = "digest"  # the key of an object's digest
 SHAPE = bytes.maketrans(b"123456789E", b"000000000e")  # makes all numbers of one length alike

@@ -14,14 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from uncollapse.disk import locked, resolved, set_aside, within, write_atomic
+from uncollapse.disk import locked, read_bytes, resolved, set_aside, within, write_atomic
 from uncollapse.errors import InputError
 
 SCHEMA = 1  # of a run folder and of a pack: raised when an older version would misread it
 PACK = "runs.parquet"  # of a study: its finished runs in one file
 ONLY_PACKED = "packed runs have no weights to look at; train them again (again=true)"
-WHERE = "results/<study>/runs/<head>/<overrides>/seed=<n>"
-MOST_BYTES = 256 * 2**20  # of a text file that is read at once
+IN_STUDY = "runs/<head>/<overrides>/seed=<n>"
+WHERE = f"results/<study>/{IN_STUDY}"
 
 CONFIG, DATA, VOCABULARY = "config.yaml", "data.json", "vocabulary.txt"
 ROWS, SUMMARY = "metrics.jsonl", "summary.json"
@@ -106,29 +106,6 @@ class Run:
                 f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so nobody knows which run it is; "
                 f"put {CONFIG} back or move the folder away. Nothing was changed"
             )
-
-
-def require_file(path: Path) -> None:
-    """InputError where something else has a file's name: to read a pipe would never end."""
-    try:
-        odd = path.exists() and not path.is_file()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if odd:
-        raise InputError(f"{path}: not a file")
-
-
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """What a file holds. InputError, in one sentence, where it is no file, too large or unreadable."""
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(content) > most:
-        raise InputError(f"{path}: larger than {most:,} bytes, which no such file is")
-    return content
 
 
 # ---------------------------------------------------------------- where runs lie
@@ -216,7 +193,4 @@ def not_a_study(folder: Path) -> str:
     """Says what was looked for, and which folder was perhaps meant."""
     near = [folder.parent] if folder.name == "runs" else sorted(path.parent for path in folder.glob("*/runs"))
     hint = f"; perhaps you mean {', '.join(map(str, near[:3]))}" if near else ""
-    return (
-        f"{folder} is not a study: no runs/<head>/<overrides>/seed=<n>/{CONFIG} in it, "
-        f"no {PACK}, and no {CONFIG} of a single run{hint}."
-    )
+    return f"{folder} is not a study: no {IN_STUDY}/{CONFIG} in it, no {PACK}, and no {CONFIG} of a single run{hint}."

@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from uncollapse.disk import within
+from uncollapse.disk import read_bytes, within
 from uncollapse.errors import InputError, first_line
 from uncollapse.runs.checkpoint import DIGEST, digest, load_tensors, stated_facts
 from uncollapse.runs.json_values import parse_json
-from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, read_bytes
+from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run
 from uncollapse.runs.reading import Saved, checked_config, override_list
 from uncollapse.runs.rows import parse_rows
 

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from uncollapse.disk import read_bytes, require_file
 from uncollapse.errors import MOST_SEED, InputError, shown, whole
 from uncollapse.runs.identity import identity
-from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run, read_bytes, require_file
+from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run
 from uncollapse.runs.results import joined, read_object, read_results, read_summary
 from uncollapse.runs.rows import Rows, rows_of
 from uncollapse.yaml_files import interpolation, read_yaml

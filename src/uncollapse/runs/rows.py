@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import SPLITS
-from uncollapse.disk import free_name, write_together
+from uncollapse.disk import free_name, read_bytes, write_together
 from uncollapse.runs.json_values import is_suspect, parse_json, plain
-from uncollapse.runs.layout import ROWS, Run, read_bytes
+from uncollapse.runs.layout import ROWS, Run
 
 Mirror = Callable[[dict], None]
 MODES = ("train", "eval")
