@@ -5,9 +5,9 @@ from pathlib import Path
 
 from uncollapse.errors import InputError
 from uncollapse.runs.checkpoint import digest, load_tensors
-from uncollapse.runs.layout import DONE, WEIGHTS, Run, has_pack, home, is_pack, runs_in
+from uncollapse.runs.layout import DONE, WEIGHTS, Run, home, is_pack, runs_in
 from uncollapse.runs.merge import check_given, packable
-from uncollapse.runs.pack import Pack, pack_path, read_pack, weights_digest
+from uncollapse.runs.pack import Pack, pack_of, weights_digest
 from uncollapse.runs.portable import first_difference, results_of
 from uncollapse.runs.reading import Saved, read_run
 
@@ -18,7 +18,8 @@ def listed(path: Path, notes: list[str]) -> list[Row]:
     """One row for each run of a study or a pack; what cannot be read stands in `notes`."""
     check_given(path)
     try:
-        packed = {saved.identity: saved for saved in packed_runs(path)}
+        pack = pack_of(path)
+        packed = {saved.identity: saved for saved in pack.runs()} if pack else {}
     except InputError as error:
         if is_pack(path):
             raise
@@ -52,10 +53,6 @@ def weights_in(run: Run, notes: list[str]) -> str:
         return ""
 
 
-def packed_runs(path: Path) -> list[Saved]:
-    return read_pack(pack_path(path)).runs() if is_pack(path) or has_pack(home(path)) else []
-
-
 def folder_runs(path: Path) -> list[Run]:
     return [] if is_pack(path) else runs_in(home(path))
 
@@ -68,11 +65,11 @@ def problems(path: Path) -> tuple[int, list[str]]:
     check_given(path)
     packed: dict[str, Saved] = {}
     found: list[str] = []
-    if is_pack(path) or has_pack(home(path)):
-        try:
-            packed = checked_pack(read_pack(pack_path(path)), found)
-        except InputError as error:
-            found.append(str(error))
+    try:
+        if pack := pack_of(path):
+            packed = checked_pack(pack, found)
+    except InputError as error:
+        found.append(str(error))
     known = set(packed)
     for run in folder_runs(path):
         if run.status != DONE:

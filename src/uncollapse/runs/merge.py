@@ -12,7 +12,7 @@ from uncollapse.disk import locked, write_atomic
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import differences, placeless
 from uncollapse.runs.layout import DONE, Run, check_study, has_pack, home, is_pack, is_run, runs_in
-from uncollapse.runs.pack import pack_bytes, pack_path, read_pack, weights_digest
+from uncollapse.runs.pack import pack_bytes, pack_of, pack_path, weights_digest
 from uncollapse.runs.portable import data_section, other_data, portable_runs, unite, views_of
 from uncollapse.runs.reading import Saved, read_run
 
@@ -53,11 +53,10 @@ def gather(path: Path) -> Found:
     """Every finished run of a pack, or of a study: those of its pack, and those of its folders."""
     found = Found()
     folder, packed = home(path), []
-    if is_pack(path) or has_pack(folder):
-        where = pack_path(path)
-        packed = read_pack(where).runs()
+    if pack := pack_of(path):
+        packed = pack.runs()
         for saved in packed:
-            found.add(saved, str(where))
+            found.add(saved, str(pack.path))
     if not is_pack(path):
         for saved in portable_runs(packable_runs(folder, found.left_out), packed):
             place = str(saved.run.folder if saved.run else folder)

@@ -19,7 +19,7 @@ from uncollapse.disk import read_bytes, within
 from uncollapse.errors import InputError, first_line
 from uncollapse.runs.checkpoint import DIGEST, digest, load_tensors, stated_facts
 from uncollapse.runs.json_values import parse_json
-from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run
+from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, has_pack, home, is_pack
 from uncollapse.runs.reading import Saved, checked_config, override_list
 from uncollapse.runs.rows import parse_rows
 
@@ -124,6 +124,11 @@ def read_pack(path: Path) -> Pack:
     if not place or hashlib.sha256(blank).hexdigest().encode() != place[1]:
         raise InputError(f"{path}: damaged (its digest is not that of what it holds); {HINT}")
     return Pack(path, content)
+
+
+def pack_of(path: Path) -> Pack | None:
+    """The pack of a study, or the one whose path it is; None where there is none."""
+    return read_pack(pack_path(path)) if is_pack(path) or has_pack(home(path)) else None
 
 
 def check_schema(path: Path, content: bytes) -> None:
