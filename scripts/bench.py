@@ -56,7 +56,7 @@ from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS, SUMMARY, Run, run_at, runs_in
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_summary
-from uncollapse.runs.rows import Record, rows_of
+from uncollapse.runs.rows import Record, last_test, rows_of
 from uncollapse.runs.study import read_runs
 from uncollapse.trainer import MIXTURE, Trainer
 
@@ -729,7 +729,7 @@ def multiply(real: Run, study: Path, count: int) -> None:
         run.folder.mkdir(parents=True)
         named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
         made = [shaken(row, rng) for row in rows]
-        (test,) = (row for row in made if is_tested(row))
+        test = last_test(made, "eval")
         stated = {**summary, "identity": identity({**config, **named}), **{name: test[name] for name in SHAKEN}}
         command = f"# python train.py head={head} seed={seed} study={study.name}\n"
         files = {
@@ -741,11 +741,6 @@ def multiply(real: Run, study: Path, count: int) -> None:
         }
         for name, text in files.items():
             (run.folder / name).write_text(text)
-
-
-def is_tested(row: dict) -> bool:
-    """Whether a row has the test metrics that a summary repeats."""
-    return row["split"] == "test" and row["mode"] == "eval" and row.get("weights") != "last"
 
 
 def shaken(row: dict, rng: np.random.Generator) -> dict:

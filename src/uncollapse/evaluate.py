@@ -4,7 +4,6 @@ Results lie in the run folder, `evaluations/<split>-<metric>...json` (nll per ex
 its summary; what training wrote stays as it is. A stopped evaluation goes on where it was.
 """
 
-import hashlib
 import json
 import math
 import sys
@@ -21,6 +20,7 @@ import torch
 
 from uncollapse.data.batches import epoch_batches, near_equal
 from uncollapse.data.corpus import taken
+from uncollapse.data.digests import file_digest
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 from uncollapse.evaluate_cli import Settings
@@ -29,7 +29,7 @@ from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evalua
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
-from uncollapse.runs.json_values import complete_lines, is_intact, plain, sealed
+from uncollapse.runs.json_values import complete_lines, is_intact, is_numbers, plain, sealed
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair, write_result
@@ -117,7 +117,7 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     path = subject.run.path(EVALUATIONS, f"{settings.name('nll')}.jsonl")
     path.parent.mkdir(exist_ok=True)
     groups = groups_of(subject.data, settings)
-    rows, again = begun(path, digest(subject.run.path(WEIGHTS)), groups)
+    rows, again = begun(path, file_digest(subject.run.path(WEIGHTS))[:16], groups)
     if again:
         subject.say(
             f"nll: {again} of {len(groups)} groups were begun without all columns or are damaged, and are evaluated again"
@@ -208,10 +208,6 @@ def workers(model: Any, count: int) -> Iterator[ThreadPoolExecutor]:
 # ---------------------------------------------------------------- what lies on disk
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def begun(path: Path, weights: str, groups: list[np.ndarray]) -> tuple[dict[int, dict], int]:
     """Rows on disk by group, from a file that starts with the weights it belongs to; a torn line is dropped.
 
@@ -239,13 +235,7 @@ def is_complete(row: Any) -> bool:
         return False
     named = COLUMNS if row["tokens"] is None else (*COLUMNS, "tokens")
     columns: list[Any] = [row.get(name) for name in named]
-    if not all(isinstance(column, list) and all(map(is_number, column)) for column in columns):
-        return False
-    return len({len(column) for column in columns}) == 1
-
-
-def is_number(value: Any) -> bool:
-    return value is None or type(value) in (int, float)
+    return all(map(is_numbers, columns)) and len({*map(len, columns)}) == 1
 
 
 # ---------------------------------------------------------------- what the user sees

@@ -13,6 +13,7 @@ import numpy as np
 from uncollapse.errors import MOST
 from uncollapse.runs.layout import CONFIG, DATA, ROWS, SUMMARY
 from uncollapse.runs.reading import Saved, override_list
+from uncollapse.runs.rows import last_test
 
 from .checked import Values, pruned
 from .text import shown, shown_command, shown_folder
@@ -167,12 +168,6 @@ def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
     changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None
     words = f"commit {commit}" + CHANGED * bool(changed) if commit else UNKNOWN * bool(summary)
     return {"commit": commit, "tree_changed": changed, "code": words}
-
-
-def last_test(rows: list[dict[str, Any]], mode: str) -> dict[str, Any]:
-    """Of the best weights."""
-    found = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
-    return dict(next((row for row in found if row.get("weights") != "last"), {}))
 
 
 def facts_text(facts: dict[str, Any]) -> str:

@@ -50,15 +50,13 @@ def parts(value: Any) -> Iterator[bytes]:
 # ---------------------------------------------------------------- weights
 
 
-def save_model(path: Path, model: Any) -> str:
-    """All weights and buffers as safetensors; their digest."""
+def save_model(path: Path, model: Any) -> None:
+    """All weights and buffers as safetensors, with their digest."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    found = digest(tensors)
     # one entry only: safetensors writes several in any order, and equal weights are to be equal bytes
-    write_atomic(path, save(tensors, metadata={DIGEST: found}))
-    return found
+    write_atomic(path, save(tensors, metadata={DIGEST: digest(tensors)}))
 
 
 def load_model(path: Path, model: Any) -> None:

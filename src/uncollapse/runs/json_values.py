@@ -55,6 +55,11 @@ def finite(value: Any) -> tuple[Any, int]:
     return value, 0
 
 
+def is_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers and nulls."""
+    return isinstance(value, list) and {*map(type, value)} <= {int, float, type(None)}
+
+
 def sealed(value: dict[str, Any]) -> dict[str, Any]:
     """An object with a digest of what it holds, by which a flipped bit is noticed."""
     held = unsealed(value)

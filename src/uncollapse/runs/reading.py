@@ -15,8 +15,8 @@ from uncollapse.disk import read_bytes, require_file
 from uncollapse.errors import MOST_SEED, InputError, shown, whole
 from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run
-from uncollapse.runs.results import joined, read_object, read_results, read_summary
-from uncollapse.runs.rows import Rows, rows_of
+from uncollapse.runs.results import joined, read_object, read_results
+from uncollapse.runs.rows import Rows, last_test, rows_of
 from uncollapse.yaml_files import interpolation, read_yaml
 
 PARTS = ("posterior", "objective", "procedure", "decoder", "data", "model", "trainer", "log", "overrides")
@@ -57,8 +57,7 @@ def read_run(run: Run, study: Path) -> Saved:
     config = read_config(run)
     status = run.status
     notes: list[str] = []
-    data = optional(lambda: read_object(run, DATA), run, DATA, notes)
-    summary = optional(lambda: read_summary(run), run, SUMMARY, notes)
+    data, summary = optional(run, DATA, notes), optional(run, SUMMARY, notes)
     results, damaged = read_results(run, summary)
     notes += damaged.values()
     rows: Rows = Rows()
@@ -90,9 +89,8 @@ def read_run(run: Run, study: Path) -> Saved:
 
 def doubts(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     """What a finished run says twice, in its summary and in its last row of the test split, and differs."""
-    tested = (row for row in reversed(rows) if (row["split"], row["mode"]) == ("test", "eval"))
-    row = next((row for row in tested if row.get("weights") != "last"), None)
-    if row is None:
+    row = last_test(rows, "eval")
+    if not row:
         return [f"{ROWS} of a finished run holds no row of the test split"]
     both = {key: value for key, value in row.items() if key in summary and key not in ("step", "epoch")}
     return [
@@ -102,12 +100,12 @@ def doubts(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     ][:1]
 
 
-def optional(read: Callable[[], dict[str, Any]], run: Run, name: str, notes: list[str]) -> dict[str, Any]:
-    """What `read` finds; nothing, and a note, where the file is damaged; nothing where there is none."""
+def optional(run: Run, name: str, notes: list[str]) -> dict[str, Any]:
+    """The object in a file; nothing, and a note, where the file is damaged; nothing where there is none."""
     if not run.holds(name):
         return {}
     try:
-        return read()
+        return read_object(run, name)
     except InputError as error:
         notes.append(str(error))
         return {}

@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from uncollapse.data import SPLITS
 from uncollapse.disk import free_name, read_bytes, write_together
-from uncollapse.runs.json_values import is_suspect, parse_json, plain
+from uncollapse.runs.json_values import is_numbers, is_suspect, parse_json, plain
 from uncollapse.runs.layout import ROWS, Run
 
 Mirror = Callable[[dict], None]
@@ -130,6 +130,12 @@ def parse_row(line: bytes, suspect: bool) -> tuple[dict[str, Any] | None, int]:
     return (row, odd) if isinstance(row, dict) and is_row(row) else (None, 0)
 
 
+def last_test(rows: Sequence[dict[str, Any]], mode: str) -> dict[str, Any]:
+    """The last row of the test split in a mode, of the best weights; empty where there is none."""
+    found = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
+    return next((row for row in found if row.get("weights") != "last"), {})
+
+
 def is_row(row: dict[str, Any]) -> bool:
     """Whether an object says where it belongs, and its KL per dimension, if any, is a list of numbers."""
     step, dimensions = row.get("step"), row.get("kl_per_dim", [])
@@ -140,8 +146,3 @@ def is_row(row: dict[str, Any]) -> bool:
         and row.get("mode") in MODES
         and (dimensions is None or is_numbers(dimensions))
     )
-
-
-def is_numbers(value: Any) -> bool:
-    """Whether a value is a list of numbers and nulls."""
-    return isinstance(value, list) and {*map(type, value)} <= {int, float, type(None)}
