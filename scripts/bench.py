@@ -58,10 +58,13 @@ from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_summary
 from uncollapse.runs.rows import Record, last_test, rows_of
 from uncollapse.runs.study import read_runs
-from uncollapse.trainer import MIXTURE, Trainer
+from uncollapse.training.trainer import MIXTURE, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN, REPORT = [sys.executable, str(ROOT / "train.py")], [sys.executable, str(ROOT / "scripts/report.py")]
+TRAIN, REPORT = (
+    [sys.executable, str(ROOT / "train.py")],
+    [sys.executable, str(ROOT / "scripts/report.py")],
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ class Size:
 SIZES = {
     "grammar": Size(("data=grammar", "model=lstm"), steps=150, quick=30, warm_up=10),
     "ptb": Size(("model=lstm_ptb", "data.batch_size=32"), 60, 12, 3, (10_000, 21, 10, 1, 82)),
-    "published": Size(("model=lstm_published", "data.batch_size=32"), 6, 2, 1, (20_000, 79, 42, 10, 200)),
+    "published": Size(
+        ("model=lstm_published", "data.batch_size=32"), 6, 2, 1, (20_000, 79, 42, 10, 200)
+    ),
 }
 
 
@@ -89,7 +94,9 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | Non
     """What train.py builds for these overrides, on `data` instead of the config's when given."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=[f"head={head}", *overrides])
-    return prepare(cfg, head, None if data is None else replace(data, batch_size=cfg.data.batch_size))
+    return prepare(
+        cfg, head, None if data is None else replace(data, batch_size=cfg.data.batch_size)
+    )
 
 
 def trainer_of(parts: Parts) -> Trainer:
@@ -97,7 +104,15 @@ def trainer_of(parts: Parts) -> Trainer:
     nothing: Any = None
     parts.model.train()
     return Trainer(
-        parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, Run(Path()), nothing, 0, nothing
+        parts.trainer,
+        parts.model,
+        parts.data,
+        parts.objective,
+        parts.procedure,
+        Run(Path()),
+        nothing,
+        0,
+        nothing,
     )
 
 
@@ -167,11 +182,15 @@ def textbook_loss(model: Any, tokens: Tensor, lengths: Tensor, noise: Tensor) ->
 
     decoder = model.decoder
     before = functional.pad(tokens[:, :-1], (1, 0), value=BOS)
-    inputs = torch.cat([decoder.drop_in(decoder.embed(before)), z[:, None].expand(-1, tokens.shape[1], -1)], -1)
+    inputs = torch.cat(
+        [decoder.drop_in(decoder.embed(before)), z[:, None].expand(-1, tokens.shape[1], -1)], -1
+    )
     cell = decoder.cell(z)[None]
     outputs, _ = decoder.lstm(inputs, (torch.tanh(cell), cell))
     logits = decoder.words(decoder.drop_out(outputs))
-    rec = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="sum")
+    rec = functional.cross_entropy(
+        logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="sum"
+    )
     return (rec + kl) / len(tokens)
 
 
@@ -180,7 +199,9 @@ def textbook_loss(model: Any, tokens: Tensor, lengths: Tensor, noise: Tensor) ->
 
 def training(quick: bool) -> dict:
     torch.set_num_threads(1)
-    results = {name: compare(size, size.quick if quick else size.steps) for name, size in SIZES.items()}
+    results = {
+        name: compare(size, size.quick if quick else size.steps) for name, size in SIZES.items()
+    }
     rows = [
         [
             name,
@@ -196,7 +217,16 @@ def training(quick: bool) -> dict:
         ]
         for name, r in results.items()
     ]
-    columns = ["size", "times faster", "quartiles", "tokens/s", "textbook", "of SGEMM", "textbook", "SGEMM GFLOP/s"]
+    columns = [
+        "size",
+        "times faster",
+        "quartiles",
+        "tokens/s",
+        "textbook",
+        "of SGEMM",
+        "textbook",
+        "SGEMM GFLOP/s",
+    ]
     columns += ["loss diff.", "steps"]
     show("training step against a textbook loop (real tokens, medians)", columns, rows)
     return results
@@ -216,7 +246,9 @@ def compare(size: Size, steps: int) -> dict:
             seconds[name].append(cpu_seconds(sides[name], examples))
         seconds["peak"].append(min(cpu_seconds(torch.mm, square, square) for _ in range(2)))
         tokens.append(int((lengths[examples] + 1).sum()))
-    harness, textbook, peak = (np.array(seconds[name][size.warm_up :]) for name in ("harness", "textbook", "peak"))
+    harness, textbook, peak = (
+        np.array(seconds[name][size.warm_up :]) for name in ("harness", "textbook", "peak")
+    )
     counts = np.array(tokens[size.warm_up :])
     rate = 2 * 1024**3 / peak
     flops = flops_per_token(parts.model) * counts
@@ -239,7 +271,9 @@ def check_same_loss(parts: Parts) -> float:
     examples = parts.data.batches("train", 0, 0)[0]
     model = parts.model.eval()
     noise = torch.randn(len(examples), model.decoder.cell.in_features)
-    theirs = textbook_loss(model, *textbook_batch(with_end(parts.data.corpora["train"]), examples), noise)
+    theirs = textbook_loss(
+        model, *textbook_batch(with_end(parts.data.corpora["train"]), examples), noise
+    )
     their_gradients = torch.autograd.grad(theirs, list(model.parameters()))
 
     batch = parts.data.batch("train", examples)
@@ -255,11 +289,22 @@ def check_same_loss(parts: Parts) -> float:
 
 
 def generated(
-    vocabulary: int, mean: float, spread: float, shortest: int, longest: int, sentences: int = 4000, seed: int = 0
+    vocabulary: int,
+    mean: float,
+    spread: float,
+    shortest: int,
+    longest: int,
+    sentences: int = 4000,
+    seed: int = 0,
 ) -> TextData:
     """Sentences of gamma-distributed lengths and words of Zipf's law."""
     rng = np.random.default_rng(seed)
-    lengths = rng.gamma((mean / spread) ** 2, spread**2 / mean, sentences).round().astype(int).clip(shortest, longest)
+    lengths = (
+        rng.gamma((mean / spread) ** 2, spread**2 / mean, sentences)
+        .round()
+        .astype(int)
+        .clip(shortest, longest)
+    )
     ranks = (vocabulary - len(SPECIALS)) ** rng.random(lengths.sum())
     tokens = (len(SPECIALS) - 1 + ranks).astype(np.int32)
     corpus = Corpus(tokens, np.concatenate([[0], np.cumsum(lengths)]))
@@ -317,19 +362,38 @@ def head_costs(quick: bool, names: Sequence[str] = (), study: Path | None = None
         rows,
     )
     if study is None:
-        print("time to the best weights: skipped (it is read from finished runs: --study results/<study>)")
+        print(
+            "time to the best weights: skipped (it is read from finished runs: --study results/<study>)"
+        )
         return results
     results["best"] = costs_to_best(study)
     rows = [
-        [name, f"{r['seconds']:.0f}", *(f"{r[key]:.2f}" if r[key] else "" for key in RATIOS), str(r["runs"])]
+        [
+            name,
+            f"{r['seconds']:.0f}",
+            *(f"{r[key]:.2f}" if r[key] else "" for key in RATIOS),
+            str(r["runs"]),
+        ]
         for name, r in results["best"].items()
     ]
-    columns = ("head", "seconds to best weights", "relative to plain", "whole run, relative", "runs")
-    show(f"time to the best weights ({study}, medians over seeds, by the wall clock of the runs)", columns, rows)
+    columns = (
+        "head",
+        "seconds to best weights",
+        "relative to plain",
+        "whole run, relative",
+        "runs",
+    )
+    show(
+        f"time to the best weights ({study}, medians over seeds, by the wall clock of the runs)",
+        columns,
+        rows,
+    )
     return results
 
 
-def step_costs(names: Sequence[str], rounds: int, warm_up: int, overrides: Sequence[str] = ()) -> dict[str, dict]:
+def step_costs(
+    names: Sequence[str], rounds: int, warm_up: int, overrides: Sequence[str] = ()
+) -> dict[str, dict]:
     """Medians and quartiles of each head's step over plain's in the same round."""
     plain = assemble(overrides)
     entrants = {"plain": Entrant(plain, harness_step(plain))}
@@ -341,7 +405,11 @@ def step_costs(names: Sequence[str], rounds: int, warm_up: int, overrides: Seque
         turn = number % len(everybody)
         for name in everybody[turn:] + everybody[:turn]:
             entrant = entrants[name]
-            if number > 1 and number % 10 and entrant.seconds[1] > SLOW * entrants["plain"].seconds[1]:
+            if (
+                number > 1
+                and number % 10
+                and entrant.seconds[1] > SLOW * entrants["plain"].seconds[1]
+            ):
                 continue
             entrant.seconds[number] = cpu_seconds(entrant.step, examples)
     return {name: told(entrant, entrants["plain"], warm_up) for name, entrant in entrants.items()}
@@ -384,7 +452,11 @@ def costs_to_best(study: Path) -> dict[str, dict]:
             continue
         summary, rows = saved.summary, [row for row in saved.rows if row["split"] == "valid"]
         best = next(row["seconds"] for row in rows if row["step"] == summary["best_step"])
-        knobs = {key: value for key, value in summary["overrides"].items() if key in knobs_of(summary["head"])}
+        knobs = {
+            key: value
+            for key, value in summary["overrides"].items()
+            if key in knobs_of(summary["head"])
+        }
         name = " ".join([summary["head"], *(f"{key}={value}" for key, value in knobs.items())])
         others = {key: value for key, value in summary["overrides"].items() if key not in knobs}
         run = (json.dumps(others, sort_keys=True), summary["seed"])
@@ -453,13 +525,16 @@ def compare_likelihood(name: str, size: Size, quick: bool) -> dict:
     chosen = typical[: SENTENCES[name][quick] if size.words else 500]
     chosen = np.random.default_rng(0).permutation(chosen)[: SENTENCES[name][quick]]
     sentences = {
-        i: torch.tensor([*corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist(), EOS]) for i in chosen
+        i: torch.tensor([*corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist(), EOS])
+        for i in chosen
     }
 
     def ours(example: int) -> float:
         with torch.no_grad():
             batch = data.batch("train", np.array([example]))
-            weights = log_weights(lambda z: model.nll(batch, z), model.encode(batch), SAMPLES, seeded(example))
+            weights = log_weights(
+                lambda z: model.nll(batch, z), model.encode(batch), SAMPLES, seeded(example)
+            )
         return float(importance_weighted(weights)["nll"][0])
 
     def theirs(example: int) -> float:
@@ -514,7 +589,9 @@ def published_nll(model: Any, tokens: Tensor, generator: torch.Generator) -> flo
         outputs, _ = decoder.lstm(inputs, (torch.tanh(cell), cell))
         logits = decoder.words(decoder.drop_out(outputs))
         targets = tokens.expand(n, -1)
-        losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none"
+        )
         log_prior = -0.5 * z.square().sum(1)
         log_posterior = -0.5 * ((z - mean).square() / log_var.exp() + log_var).sum(1)
         weights.append(-losses.view(n, -1).sum(1) + log_prior - log_posterior)
@@ -566,8 +643,15 @@ def mixture(quick: bool) -> dict:
             "seconds": statistics.median(seconds["ours"]),
             "difference": abs(float(ours) - theirs),
         }
-    rows = [[name, f"{r['ratio']:.2f}", f"{r['seconds']:.2f}", f"{r['difference']:.0e}"] for name, r in results.items()]
-    show("mutual information from the mixture", ("size", "times faster", "seconds", "nats apart"), rows)
+    rows = [
+        [name, f"{r['ratio']:.2f}", f"{r['seconds']:.2f}", f"{r['difference']:.0e}"]
+        for name, r in results.items()
+    ]
+    show(
+        "mutual information from the mixture",
+        ("size", "times faster", "seconds", "nats apart"),
+        rows,
+    )
     return results
 
 
@@ -597,13 +681,17 @@ def evaluation(quick: bool) -> dict:
     order = data.batches("train", 0, 0)
     steps = 20 if quick else 100
     looks = {
-        "training-mode row": lambda: evaluate(parts.model, data, "train", "train", cfg.eval_examples, None, MIXTURE),
+        "training-mode row": lambda: evaluate(
+            parts.model, data, "train", "train", cfg.eval_examples, None, MIXTURE
+        ),
         "population statistics": lambda: recompute_population(parts.model, data, cfg.population),
         "validation row": lambda: evaluate(parts.model, data, "valid", "eval", None, None, MIXTURE),
     }
     for work in looks.values():
         work()
-    epoch = statistics.median(cpu_seconds(step, examples) for examples in order[:steps]) * len(order)
+    epoch = statistics.median(cpu_seconds(step, examples) for examples in order[:steps]) * len(
+        order
+    )
     seconds = {name: min(cpu_seconds(work) for _ in range(3)) for name, work in looks.items()}
     results = {name: value / epoch for name, value in seconds.items()}
     results["all"] = sum(seconds.values()) / epoch
@@ -626,7 +714,7 @@ done("import torch")
 from hydra import compose, initialize_config_dir
 done("import hydra")
 from uncollapse.config import CONF
-import uncollapse.run, uncollapse.trainer, uncollapse.models.lstm, uncollapse.data.builtin
+import uncollapse.run, uncollapse.training.trainer, uncollapse.models.lstm, uncollapse.data.builtin
 done("import uncollapse")
 with initialize_config_dir(str(CONF), version_base="1.3"):
     cfg = compose("train")
@@ -652,7 +740,9 @@ def startup(quick: bool) -> dict:
     results["train.py to first step"] = min(seconds_to_first_step() for _ in range(repeats))
     runs = [json.loads(quietly([sys.executable, "-c", STAGES])) for _ in range(repeats)]
     stages = {name: min(run[name] for run in runs) for name in runs[0]}
-    stages["rest: interpreter, model, first evaluation"] = results["train.py to first step"] - sum(stages.values())
+    stages["rest: interpreter, model, first evaluation"] = results["train.py to first step"] - sum(
+        stages.values()
+    )
     rows = [[name, f"{value:.2f}"] for name, value in results.items()]
     rows += [[f"    {name}", f"{value:.2f}"] for name, value in stages.items()]
     show("start-up", ("command", "seconds"), rows)
@@ -702,13 +792,24 @@ def report(quick: bool) -> dict:
     """Seconds for the report of a study of many runs, relative to its start (the report of one run)."""
     count = 100 if quick else 500
     with scratch() as folder:
-        short = ["trainer.max_steps=8", "trainer.eval_every=1", "data.train=600", "data.valid=200", "data.test=200"]
+        short = [
+            "trainer.max_steps=8",
+            "trainer.eval_every=1",
+            "data.train=600",
+            "data.valid=200",
+            "data.test=200",
+        ]
         quietly([*TRAIN, *short, f"results={folder}", "study=real"])
         (real,) = runs_in(folder / "real")
         one = wall_seconds([*REPORT, str(real.folder)])
         multiply(real, folder / "many", count)
         many = wall_seconds([*REPORT, str(folder / "many")])
-    results = {"runs": count, "seconds": many, "seconds_one_run": one, "ms_per_run": 1e3 * (many - one) / count}
+    results = {
+        "runs": count,
+        "seconds": many,
+        "seconds_one_run": one,
+        "ms_per_run": 1e3 * (many - one) / count,
+    }
     rows = [["one run", f"{one:.1f}"], [f"{count} runs", f"{many:.1f}"]]
     rows += [["each further run", f"{results['ms_per_run'] / 1e3:.4f}"]]
     show("report.py", ("study", "seconds"), rows)
@@ -730,7 +831,11 @@ def multiply(real: Run, study: Path, count: int) -> None:
         named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
         made = [shaken(row, rng) for row in rows]
         test = last_test(made, "eval")
-        stated = {**summary, "identity": identity({**config, **named}), **{name: test[name] for name in SHAKEN}}
+        stated = {
+            **summary,
+            "identity": identity({**config, **named}),
+            **{name: test[name] for name in SHAKEN},
+        }
         command = f"# python train.py head={head} seed={seed} study={study.name}\n"
         files = {
             CONFIG: command + yaml.safe_dump({**config, **named}),
@@ -756,22 +861,44 @@ def sweep(quick: bool) -> dict:
 
     A busy machine has no second core to give; half the ratio of the processor times is what an idle one would show.
     """
-    small = ["data.train=2000", "data.valid=500", "data.test=500", f"trainer.epochs={1 if quick else 6}"]
+    small = [
+        "data.train=2000",
+        "data.valid=500",
+        "data.test=500",
+        f"trainer.epochs={1 if quick else 6}",
+    ]
     words = [*TRAIN, "-m", "head=plain,bn_mu", "seed=0,1,2,3", *small]
     with scratch() as folder:
         words += [f"results={folder}"]
-        two, two_cpu = both_seconds([*words, "study=two", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+        two, two_cpu = both_seconds(
+            [*words, "study=two", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+        )
         one, one_cpu = both_seconds([*words, "study=one"])
         finished = len(list(folder.glob("*/runs/*/*/*/done")))
     if finished != 16:
         raise SystemExit(f"{finished} of 16 runs were finished")
     idle = two_cpu / one_cpu / 2
-    results = {"one_after_another": one, "two_at_a_time": two, "ratio": two / one, "idle_ratio": idle}
+    results = {
+        "one_after_another": one,
+        "two_at_a_time": two,
+        "ratio": two / one,
+        "idle_ratio": idle,
+    }
     rows = [
         ["one after another", f"{one:.1f}", f"{one_cpu:.1f}", "", ""],
-        ["two at a time (joblib)", f"{two:.1f}", f"{two_cpu:.1f}", f"{two / one:.2f}", f"{idle:.2f}"],
+        [
+            "two at a time (joblib)",
+            f"{two:.1f}",
+            f"{two_cpu:.1f}",
+            f"{two / one:.2f}",
+            f"{idle:.2f}",
+        ],
     ]
-    show("sweep of eight runs", ("launcher", "seconds", "processor seconds", "ratio", "on idle cores"), rows)
+    show(
+        "sweep of eight runs",
+        ("launcher", "seconds", "processor seconds", "ratio", "on idle cores"),
+        rows,
+    )
     return results
 
 
@@ -780,13 +907,22 @@ def both_seconds(words: Sequence[str]) -> tuple[float, float]:
     before = os.times()
     wall = wall_seconds(words)
     after = os.times()
-    return wall, after.children_user + after.children_system - before.children_user - before.children_system
+    return (
+        wall,
+        after.children_user + after.children_system - before.children_user - before.children_system,
+    )
 
 
 # ---------------------------------------------------------------- corpora that do not fit in memory
 
 STEPS = 200  # trained at each start
-CORPUS_WORDS = (20_000, 13, 6, 3, 60)  # vocabulary, and mean, spread, least and most words of a sentence
+CORPUS_WORDS = (
+    20_000,
+    13,
+    6,
+    3,
+    60,
+)  # vocabulary, and mean, spread, least and most words of a sentence
 # Runs in a process of its own; arguments: the checkout's scripts, a folder with the text, another for cache and run.
 START = """
 import json, sys, threading, time
@@ -835,7 +971,14 @@ def corpus(quick: bool) -> dict:
             for split, size in {"train": sentences, "valid": 1000, "test": 1000}.items():
                 write_sentences(folder / "text" / f"{split}.txt", size)
             megabytes = (folder / "text" / "train.txt").stat().st_size / 2**20
-            words = [sys.executable, "-c", START, str(ROOT / "scripts"), str(folder / "text"), str(folder / "own")]
+            words = [
+                sys.executable,
+                "-c",
+                START,
+                str(ROOT / "scripts"),
+                str(folder / "text"),
+                str(folder / "own"),
+            ]
             first, second = (json.loads(quietly(words).splitlines()[-1]) for _ in range(2))
         results[str(sentences)] = {"text_mb": megabytes, "first": first, "second": second}
         print(f"{sentences:,} sentences: done", file=sys.stderr)
@@ -862,7 +1005,11 @@ def corpus(quick: bool) -> dict:
         "peak MB, from cache",
     ]
     columns += ["of these imports", "mapped files MB"]
-    show(f"corpora on disk: set-up, then {STEPS} steps and two evaluations (anonymous memory)", columns, rows)
+    show(
+        f"corpora on disk: set-up, then {STEPS} steps and two evaluations (anonymous memory)",
+        columns,
+        rows,
+    )
     return results
 
 
@@ -875,7 +1022,17 @@ def few_steps(parts: Parts, folder: Path) -> float:
     )
     run = Run(folder)
     record = Record(run.path(ROWS), [])
-    Trainer(parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, run, record, 0, silent).fit()
+    Trainer(
+        parts.trainer,
+        parts.model,
+        parts.data,
+        parts.objective,
+        parts.procedure,
+        run,
+        record,
+        0,
+        silent,
+    ).fit()
     return time.perf_counter() - start
 
 
@@ -887,9 +1044,13 @@ def write_sentences(path: Path, count: int, block: int = 100_000) -> None:
     vocabulary = pa.array([f"word{i}" for i in range(CORPUS_WORDS[0])])
     with path.open("wb") as file:
         for start in range(0, count, block):
-            drawn = generated(*CORPUS_WORDS, sentences=min(block, count - start), seed=start).corpora["train"]
+            drawn = generated(
+                *CORPUS_WORDS, sentences=min(block, count - start), seed=start
+            ).corpora["train"]
             words = vocabulary.take(pa.array(drawn.tokens.astype(np.int64)))
-            lines = pc.binary_join(pa.ListArray.from_arrays(pa.array(drawn.offsets.astype(np.int32)), words), " ")
+            lines = pc.binary_join(
+                pa.ListArray.from_arrays(pa.array(drawn.offsets.astype(np.int32)), words), " "
+            )
             file.write(("\n".join(lines.to_pylist()) + "\n").encode())
 
 
@@ -923,10 +1084,15 @@ def main() -> int:
     parser = Parser(description="Speed, as ratios within one run.")
     parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, too")
-    parser.add_argument("--quick", action="store_true", help="fewer steps and runs: a glance, not a measurement")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer steps and runs: a glance, not a measurement"
+    )
     parser.add_argument("--heads", metavar="A,B", help="for heads: only these beside plain")
     parser.add_argument(
-        "--study", type=Path, metavar="FOLDER", help="for heads: finished runs, for the time to the best weights"
+        "--study",
+        type=Path,
+        metavar="FOLDER",
+        help="for heads: finished runs, for the time to the best weights",
     )
     asked = parser.parse_args()
     try:
@@ -935,8 +1101,13 @@ def main() -> int:
             costs_to_best(asked.study)  # refused now, not after an hour
     except InputError as error:
         parser.error(str(error))
-    parts: dict[str, Callable[..., dict]] = {**PARTS, "heads": partial(head_costs, names=names, study=asked.study)}
-    results = {name: part(asked.quick) for name, part in parts.items() if asked.part in (name, "all")}
+    parts: dict[str, Callable[..., dict]] = {
+        **PARTS,
+        "heads": partial(head_costs, names=names, study=asked.study),
+    }
+    results = {
+        name: part(asked.quick) for name, part in parts.items() if asked.part in (name, "all")
+    }
     if asked.json:
         write_atomic(asked.json, (json.dumps(results, indent=1) + "\n").encode())
     return 0

@@ -5,4 +5,4 @@ import sys
 from uncollapse.entry import call
 
 if __name__ == "__main__":
-    sys.exit(call("uncollapse.evaluate_cli"))
+    sys.exit(call("uncollapse.evaluation.command"))

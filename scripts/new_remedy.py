@@ -51,8 +51,8 @@ import math
 from torch import Tensor, nn
 
 from uncollapse.errors import number
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs
 
 
 class <Class>(nn.Module):
@@ -130,7 +130,7 @@ from torch import Tensor
 
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.posteriors.normal import Posterior
+from uncollapse.distributions.normal import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +207,7 @@ from typing import Any
 
 from uncollapse.errors import whole
 from uncollapse.objectives.elbo import Loss
-from uncollapse.phases import Phased
+from uncollapse.training.phases import Phased
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
 
@@ -340,7 +340,12 @@ def test_a_temperature_that_is_none_is_refused(temperature):
 ''',
 )
 
-SKELETONS = {"posterior": POSTERIOR, "objective": OBJECTIVE, "procedure": PROCEDURE, "decoder": DECODER}
+SKELETONS = {
+    "posterior": POSTERIOR,
+    "objective": OBJECTIVE,
+    "procedure": PROCEDURE,
+    "decoder": DECODER,
+}
 HEAD = """
 # @package _global_
 # <what>
@@ -425,7 +430,9 @@ Then
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = Parser(description="Write the skeleton of a new remedy: its class, its head file and its test.")
+    parser = Parser(
+        description="Write the skeleton of a new remedy: its class, its head file and its test."
+    )
     parser.add_argument("name", help="of the head and of its files, such as my_remedy")
     parser.add_argument("--slot", required=True, choices=SKELETONS, help="what the remedy changes")
     asked = parser.parse_args(argv)

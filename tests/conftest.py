@@ -23,7 +23,15 @@ SMALL = [
     "model.latent=4",
     "trainer.epochs=2",
 ]
-TIMES = ("seconds", "seconds_per_step", "wall_seconds", "peak_memory_mb", "commit", "tree_changed", "study")
+TIMES = (
+    "seconds",
+    "seconds_per_step",
+    "wall_seconds",
+    "peak_memory_mb",
+    "commit",
+    "tree_changed",
+    "study",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +59,12 @@ def type_command(*words: str, cwd: Path = ROOT, **environment: str) -> subproces
     """`python train.py WORDS` as a user types it."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.run(
-        [sys.executable, "train.py", *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=200
+        [sys.executable, "train.py", *words],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
 
 
@@ -68,7 +81,9 @@ def rows(folder: Path) -> list[dict]:
 
 
 def summary(folder: Path) -> dict:
-    return {k: v for k, v in json.loads((folder / "summary.json").read_text()).items() if k not in TIMES}
+    return {
+        k: v for k, v in json.loads((folder / "summary.json").read_text()).items() if k not in TIMES
+    }
 
 
 def mounted(folder: Path, *words: str) -> None:

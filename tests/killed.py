@@ -60,7 +60,11 @@ def forked(request: dict[str, Any]) -> dict[str, Any]:
 
 def code_of(request: dict[str, Any]) -> int:
     events = cut_at(request.get("event"))
-    code = train(request["train"], request["results"]) if "train" in request else evaluate(request["evaluate"])
+    code = (
+        train(request["train"], request["results"])
+        if "train" in request
+        else evaluate(request["evaluate"])
+    )
     if "modules" in request:
         Path(request["modules"]).write_text(json.dumps([*sys.modules]))
     if "events" in request:
@@ -82,7 +86,7 @@ def config(*words: str) -> Any:
 
 
 def evaluate(words: list[str]) -> int:
-    from uncollapse.evaluate_cli import main
+    from uncollapse.evaluation.command import main
 
     return main(words)
 

@@ -30,7 +30,9 @@ def many_stretches():
 
 def corpus_of(sentences) -> Corpus:
     offsets = np.cumsum([0, *map(len, sentences)])
-    return Corpus(np.array([token for sentence in sentences for token in sentence], dtype=np.int32), offsets)
+    return Corpus(
+        np.array([token for sentence in sentences for token in sentence], dtype=np.int32), offsets
+    )
 
 
 def sentences_of(lengths, seed=0):
@@ -69,7 +71,14 @@ def test_batch_sizes_differ_by_at_most_one(n, size):
 
 @pytest.mark.parametrize(
     ("n", "size", "sizes"),
-    [(10, 4, [4, 3, 3]), (9, 4, [3, 3, 3]), (8, 4, [4, 4]), (5, 2, [3, 2]), (3, 1, [1, 1, 1]), (0, 4, [])],
+    [
+        (10, 4, [4, 3, 3]),
+        (9, 4, [3, 3, 3]),
+        (8, 4, [4, 4]),
+        (5, 2, [3, 2]),
+        (3, 1, [1, 1, 1]),
+        (0, 4, []),
+    ],
 )
 def test_sizes_by_hand(n, size, sizes):
     assert [len(part) for part in near_equal(np.arange(n), size)] == sizes
@@ -112,7 +121,8 @@ def test_the_order_depends_on_seed_and_epoch_alone(policy):
 def test_by_length_batches_do_not_come_in_order_of_length():
     lengths = np.repeat(np.arange(1, 21), 4)
     first, second = (
-        [int(lengths[batch[0]]) for batch in epoch_batches(lengths, 4, "by_length", 0, epoch)] for epoch in (0, 1)
+        [int(lengths[batch[0]]) for batch in epoch_batches(lengths, 4, "by_length", 0, epoch)]
+        for epoch in (0, 1)
     )
     assert sorted(first) == sorted(second) == list(range(1, 21))
     assert first != sorted(first) and first != second
@@ -188,7 +198,9 @@ def test_stretches_cover_the_real_tokens_and_drop_rows_that_have_ended(lengths, 
     covered = np.zeros((len(lengths), lengths[0]), dtype=int)
     for rows, start, stop in bounds:
         covered[:rows, start:stop] += 1
-        assert (lengths[:rows] > start).all()  # else the row's last state would be looked for where it is no more
+        assert (
+            lengths[:rows] > start
+        ).all()  # else the row's last state would be looked for where it is no more
     real = np.arange(lengths[0]) < lengths[:, None]
     assert (covered[real] == 1).all() and covered.max() == 1
     assert bounds[0][:2] == (len(lengths), 0) and bounds[-1][2] == lengths[0]
@@ -223,7 +235,9 @@ def test_no_other_choice_of_stops_is_cheaper(lengths, call):
     def split(stops):
         return [(int((lengths > a).sum()), a, b) for a, b in pairwise([0, *stops, int(lengths[0])])]
 
-    cheapest = min(price(split(stops)) for n in range(len(inner) + 1) for stops in combinations(inner, n))
+    cheapest = min(
+        price(split(stops)) for n in range(len(inner) + 1) for stops in combinations(inner, n)
+    )
     assert price(bounds_at(lengths, call)) == cheapest
 
 
@@ -235,7 +249,9 @@ def test_to_moves_every_tensor():
     batch = make_batch(corpus_of(sentences_of([3, 5, 1])), np.arange(3))
     assert batch.to(torch.device("cpu")) is batch
     moved = batch.to(torch.device("meta"))
-    assert {t.device.type for t in (moved.tokens, moved.lengths, moved.targets, moved.owner)} == {"meta"}
+    assert {t.device.type for t in (moved.tokens, moved.lengths, moved.targets, moved.owner)} == {
+        "meta"
+    }
     assert {s.real.device.type for s in moved.stretches} == {"meta"}
     assert len(moved) == 3 and moved.examples is batch.examples
 
@@ -255,7 +271,9 @@ def test_many_examples_are_ordered_on_disk_and_in_the_same_order(monkeypatch, po
 def test_mixed_batches_are_a_permutation_cut_into_near_equal_parts():
     order = np.random.default_rng((5, 6)).permutation(103)
     found = epoch_batches(np.ones(103), 10, "mixed", 5, 6)
-    assert [batch.tolist() for batch in found] == [part.tolist() for part in np.array_split(order, 11)]
+    assert [batch.tolist() for batch in found] == [
+        part.tolist() for part in np.array_split(order, 11)
+    ]
     assert found[-1].tolist() == found[10].tolist() and [b.tolist() for b in found[2:4]] == [
         found[2].tolist(),
         found[3].tolist(),

@@ -44,20 +44,33 @@ def test_ae_pretrain_afterwards_has_its_decoder_anew(bench: ModuleType) -> None:
     assert [bool(entrant.parts.procedure.settled) for entrant in found.values()] == [False, True]
 
 
-def write_run(study: Path, head: str, seed: int, rows: dict[int, float], best: int, **overrides: object) -> None:
+def write_run(
+    study: Path, head: str, seed: int, rows: dict[int, float], best: int, **overrides: object
+) -> None:
     """rows: step -> training seconds so far."""
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     folder = study / "runs" / head / name / f"seed={seed}"
     folder.mkdir(parents=True)
-    lines = [{"step": step, "split": "valid", "mode": "eval", "seconds": seconds} for step, seconds in rows.items()]
+    lines = [
+        {"step": step, "split": "valid", "mode": "eval", "seconds": seconds}
+        for step, seconds in rows.items()
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    summary = {"head": head, "seed": seed, "overrides": overrides, "best_step": best, "seconds": max(rows.values())}
+    summary = {
+        "head": head,
+        "seed": seed,
+        "overrides": overrides,
+        "best_step": best,
+        "seconds": max(rows.values()),
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "config.yaml").write_text(json.dumps({"head": head, "seed": seed}))
     (folder / "done").touch()
 
 
-def test_the_time_to_the_best_weights_is_paired_with_plain_by_seed(bench: ModuleType, tmp_path: Path) -> None:
+def test_the_time_to_the_best_weights_is_paired_with_plain_by_seed(
+    bench: ModuleType, tmp_path: Path
+) -> None:
     write_run(tmp_path, "plain", 0, {10: 2.0, 20: 4.0}, best=10)
     write_run(tmp_path, "plain", 1, {10: 5.0, 20: 10.0}, best=20)
     write_run(tmp_path, "bn_tau", 0, {10: 3.0, 20: 6.0}, best=20, tau=0.3)

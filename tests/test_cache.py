@@ -43,7 +43,9 @@ def refusal(entry: Path) -> str:
         cache.fetch(entry)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 500
-    assert message.startswith(f"{entry}: this cache folder is damaged (") and message.endswith(ADVICE)
+    assert message.startswith(f"{entry}: this cache folder is damaged (") and message.endswith(
+        ADVICE
+    )
     return message
 
 
@@ -116,14 +118,25 @@ def a_pipe(path: Path) -> None:  # reading it would wait for ever
 
 
 DAMAGE = [
-    *(truncated, emptied, lengthened, half_zeroed, truncated_and_padded, flipped, removed, a_folder),
+    *(
+        truncated,
+        emptied,
+        lengthened,
+        half_zeroed,
+        truncated_and_padded,
+        flipped,
+        removed,
+        a_folder,
+    ),
     *(a_link_out, a_link_inside, a_link_to_nothing, a_link_to_itself, a_pipe),
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", [FILES[0], FILES[-1], cache.META])
-def test_every_damage_is_refused_with_the_files_name(entry: Path, name: str, damage: Callable[[Path], None]) -> None:
+def test_every_damage_is_refused_with_the_files_name(
+    entry: Path, name: str, damage: Callable[[Path], None]
+) -> None:
     cache.fetch(entry)
     damage(entry / name)
     assert name in refusal(entry)
@@ -172,7 +185,19 @@ def test_a_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatc
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"5", b"null", b'"text"', b"{}", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"{} {}"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"5",
+        b"null",
+        b'"text"',
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"1" * 5000,
+        b"{} {}",
+    ],
 )
 def test_what_is_no_description_is_refused(entry: Path, content: bytes) -> None:
     (entry / cache.META).write_bytes(content)
@@ -198,8 +223,12 @@ KINDS = ("vocabulary", "classes", "skipped", "profiles", "files")
 RIGHT = [("vocabulary", []), ("classes", None), ("classes", [])]
 
 
-@pytest.mark.parametrize(("key", "odd"), [(key, odd) for key in KINDS for odd in ODD if (key, odd) not in RIGHT])
-def test_entries_of_the_wrong_kind_are_refused_even_under_a_right_digest(entry: Path, key: str, odd: object) -> None:
+@pytest.mark.parametrize(
+    ("key", "odd"), [(key, odd) for key in KINDS for odd in ODD if (key, odd) not in RIGHT]
+)
+def test_entries_of_the_wrong_kind_are_refused_even_under_a_right_digest(
+    entry: Path, key: str, odd: object
+) -> None:
     meta = cache.read_meta(entry)
     (entry / cache.META).write_bytes(cache.encoded({**meta, key: odd}))
     named = FILES[0] if key == "files" and isinstance(odd, dict) else f"meta.json: {key} is missing"
@@ -221,7 +250,9 @@ def test_what_is_no_number_is_refused_even_under_a_right_digest(
 
 
 @pytest.mark.parametrize("damage", [half_zeroed, a_link_out, removed])
-def test_a_foreign_cache_is_checked_like_ones_own(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_foreign_cache_is_checked_like_ones_own(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     folder = put(tmp_path / "text")
     theirs, own = tmp_path / "theirs", tmp_path / "own"
     config = TextConfig(dir=str(folder), cache=str(theirs), own_cache=str(own))
@@ -231,7 +262,9 @@ def test_a_foreign_cache_is_checked_like_ones_own(tmp_path: Path, damage: Callab
 
     def is_refused(path: Path) -> None:
         damage(path / FILES[0])
-        with pytest.raises(InputError, match=f"^{path}: this cache folder is damaged .*{FILES[0]}.*{ADVICE}$"):
+        with pytest.raises(
+            InputError, match=f"^{path}: this cache folder is damaged .*{FILES[0]}.*{ADVICE}$"
+        ):
             config.load()
 
     is_refused(entry)
@@ -245,13 +278,21 @@ def test_a_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> 
     read(folder)
     (entry,) = entries(tmp_path / "cache")
     a_folder(entry / cache.META)
-    assert refused(folder).startswith(f"{entry}: this cache folder is damaged (meta.json is a link, a folder")
+    assert refused(folder).startswith(
+        f"{entry}: this cache folder is damaged (meta.json is a link, a folder"
+    )
 
 
 def test_training_on_a_damaged_cache_is_one_sentence(tmp_path: Path) -> None:
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\n" * 20))
     sizes = [word for word in SMALL if not word.startswith("data.")]
-    words = ["data=text", f"data.dir={folder}", f"data.cache={tmp_path / 'cache'}", f"results={tmp_path}", *sizes]
+    words = [
+        "data=text",
+        f"data.dir={folder}",
+        f"data.cache={tmp_path / 'cache'}",
+        f"results={tmp_path}",
+        *sizes,
+    ]
     read(folder)
     (entry,) = entries(tmp_path / "cache")
     half_zeroed(entry / "train-tokens.npy")
@@ -265,14 +306,18 @@ def test_training_on_a_damaged_cache_is_one_sentence(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- writing
 
 
-def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(tmp_path: Path, monkeypatch) -> None:
+def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(
+    tmp_path: Path, monkeypatch
+) -> None:
     log, rename, sync = [], os.rename, cache.sync
     monkeypatch.setattr(cache, "sync", lambda path: log.append(path.name) or sync(path))
     monkeypatch.setattr(os, "rename", lambda *paths: log.append("moved") or rename(*paths))
     read(labelled(tmp_path / "text"), labels=True)
     (entry,) = entries(tmp_path / "cache")
     before, after = log[: log.index("moved")], log[log.index("moved") + 1 :]
-    assert sorted(before[:-1]) == sorted([*FILES, cache.META]) and before[-1] == f".new-{entry.name}"
+    assert (
+        sorted(before[:-1]) == sorted([*FILES, cache.META]) and before[-1] == f".new-{entry.name}"
+    )
     assert after == ["cache"]
 
 
@@ -285,7 +330,9 @@ def test_what_stands_under_the_temporary_name_is_in_nobodys_way(tmp_path: Path, 
     precious.mkdir()
     (precious / "file").write_text("precious")
     scratch = entry.with_name(f".new-{entry.name}")
-    {"folder": scratch.mkdir, "link": lambda: scratch.symlink_to(precious), "file": scratch.touch}[kind]()
+    {"folder": scratch.mkdir, "link": lambda: scratch.symlink_to(precious), "file": scratch.touch}[
+        kind
+    ]()
     assert spelled(read(folder), "train")[0] == "the cat sat"
     assert entries(tmp_path / "cache") == [entry]
     assert [path.read_text() for path in precious.iterdir()] == ["precious"]

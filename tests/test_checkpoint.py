@@ -44,7 +44,9 @@ def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, cal
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_a_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(tmp_path, monkeypatch, call):
+def test_a_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(
+    tmp_path, monkeypatch, call
+):
     path = tmp_path / "state.pt"
     write_atomic(path, b"old")
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
@@ -78,7 +80,10 @@ def test_weights_and_buffers_come_back_bit_for_bit(tmp_path):
     save_model(tmp_path / "m", model)
     load_model(tmp_path / "m", other)
     for name, tensor in model.state_dict().items():
-        assert other.state_dict()[name].equal(tensor) and other.state_dict()[name].dtype == tensor.dtype
+        assert (
+            other.state_dict()[name].equal(tensor)
+            and other.state_dict()[name].dtype == tensor.dtype
+        )
 
 
 def test_a_failed_save_leaves_the_best_weights(tmp_path, monkeypatch):
@@ -119,7 +124,13 @@ def optimised():
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    return {"step": 7, "best": 0.1, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "none": None}
+    return {
+        "step": 7,
+        "best": 0.1,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "none": None,
+    }
 
 
 def test_a_state_comes_back_bit_for_bit(tmp_path):
@@ -127,7 +138,9 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
     save_state(tmp_path / "s", state)
     back = load_state(tmp_path / "s")
     assert back["step"] == 7 and back["best"] == 0.1 and back["none"] is None
-    assert back["rng"].equal(state["rng"]) and back["model"]["weight"].equal(state["model"]["weight"])
+    assert back["rng"].equal(state["rng"]) and back["model"]["weight"].equal(
+        state["model"]["weight"]
+    )
     assert back["optimizer"]["state"][0]["exp_avg"].equal(state["optimizer"]["state"][0]["exp_avg"])
 
 
@@ -138,7 +151,9 @@ def test_a_truncated_state_is_refused_by_name(tmp_path, left):
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(InputError) as caught:
         load_state(path)
-    assert str(caught.value).startswith(f"{path}: truncated or damaged") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: truncated or damaged") and "\n" not in str(
+        caught.value
+    )
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
@@ -168,7 +183,11 @@ def test_loading_a_state_runs_no_code(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- rows
 
 WHERE = (("train", "train"), ("valid", "eval"))
-ROWS = [{"step": step, "kl": step / 4, "split": split, "mode": mode} for step in (0, 10, 20) for split, mode in WHERE]
+ROWS = [
+    {"step": step, "kl": step / 4, "split": split, "mode": mode}
+    for step in (0, 10, 20)
+    for split, mode in WHERE
+]
 
 
 NEXT = {**ROWS[-1], "step": 30}
@@ -204,7 +223,10 @@ def test_a_torn_last_line_is_passed_over(tmp_path, left):
 def test_bytes_that_are_no_text_and_lines_that_are_no_rows_are_passed_over(tmp_path):
     path = tmp_path / "rows"
     sound = {"step": 3, "split": "test", "mode": "eval", "kl": 1}
-    odd = [{**sound, key: value} for key, value in (("step", 1e400), ("split", []), ("mode", None), ("kl_per_dim", 5))]
+    odd = [
+        {**sound, key: value}
+        for key, value in (("step", 1e400), ("split", []), ("mode", None), ("kl_per_dim", 5))
+    ]
     lines = [
         b"\xff\xfe\x00",
         b"12",

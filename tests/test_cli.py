@@ -10,8 +10,8 @@ from conftest import ROOT, SMALL, composed, folder_of, summary, type_command
 
 from uncollapse.config import COMMON, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
+from uncollapse.evaluation.opened import stored
 from uncollapse.runs.layout import Run
-from uncollapse.subject import stored
 from uncollapse.words import GROUPS, understand_words
 
 ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
@@ -154,9 +154,25 @@ def test_what_the_grammar_cannot_read_is_shown_quoted_and_the_quoted_word_works(
 
 
 @pytest.mark.parametrize(
-    "char", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u200f", "\u202e", "\udcff", "\ufeff"]
+    "char",
+    [
+        "\n",
+        "\r",
+        "\t",
+        "\0",
+        "\x1b",
+        "\x7f",
+        "\x85",
+        "\u2028",
+        "\u200f",
+        "\u202e",
+        "\udcff",
+        "\ufeff",
+    ],
 )
-@pytest.mark.parametrize("key", ["study", "results", "label", "data.train", "head", "foo", "trainer.optimizer"])
+@pytest.mark.parametrize(
+    "key", ["study", "results", "label", "data.train", "head", "foo", "trainer.optimizer"]
+)
 def test_control_characters_are_refused_and_escaped(char: str, key: str) -> None:
     with pytest.raises(InputError, match="control characters") as error:
         understand_words([f"{key}=a{char}b"])
@@ -184,7 +200,9 @@ def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:
         "done",
     }
     assert summary(folder)["status"] == "done"
-    assert sum("valid:" in line for line in done.stdout.splitlines()) == 3  # one line per evaluation
+    assert (
+        sum("valid:" in line for line in done.stdout.splitlines()) == 3
+    )  # one line per evaluation
 
 
 @pytest.mark.parametrize(
@@ -199,7 +217,9 @@ def test_a_bad_command_ends_with_one_sentence_and_touches_nothing(
 ) -> None:
     done = type_command(*words, f"results={tmp_path / 'r'}")
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines() == [line for line in done.stderr.strip().splitlines() if sentence in line]
+    assert done.stderr.strip().splitlines() == [
+        line for line in done.stderr.strip().splitlines() if sentence in line
+    ]
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert not (tmp_path / "r").exists()
@@ -234,7 +254,11 @@ def test_what_hydra_or_a_part_refuses_is_one_sentence_too(words: str, tmp_path: 
 
 def test_hydra_shows_all_when_asked() -> None:
     done = type_command("objective.wieght=1", HYDRA_FULL_ERROR="1")
-    assert done.returncode == 1 and "Traceback" in done.stderr and "ConfigCompositionException" in done.stderr
+    assert (
+        done.returncode == 1
+        and "Traceback" in done.stderr
+        and "ConfigCompositionException" in done.stderr
+    )
 
 
 def test_a_word_may_refer_to_another_key(tmp_path: Path) -> None:
@@ -271,5 +295,7 @@ def test_the_start_imports_nothing_heavy() -> None:
 
     heavy = "('torch', 'wandb', 'datasets', 'pandas', 'numpy')"
     code = f"import sys, uncollapse.cli, uncollapse.sweep; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -58,11 +58,21 @@ def test_knobs_have_no_second_default_in_a_constructor(name: str) -> None:
 
 def nested_targets(node: dict) -> list[tuple[str, list[str]]]:
     own = (
-        [(node["_target_"], [k for k, v in node.items() if isinstance(v, str) and v.startswith("${")])]
+        [
+            (
+                node["_target_"],
+                [k for k, v in node.items() if isinstance(v, str) and v.startswith("${")],
+            )
+        ]
         if "_target_" in node
         else []
     )
-    return own + [found for value in node.values() if isinstance(value, dict) for found in nested_targets(value)]
+    return own + [
+        found
+        for value in node.values()
+        if isinstance(value, dict)
+        for found in nested_targets(value)
+    ]
 
 
 def locate(target: str) -> type:
@@ -76,7 +86,9 @@ def locate(target: str) -> type:
 def test_a_knob_that_nobody_reads_is_refused_and_its_owners_named() -> None:
     having = ", ".join(name for name in ALL if "tau" in knobs_of(name))
     assert "bn_tau" in having
-    with pytest.raises(InputError, match=f"tau=0.5: head=plain has no knob tau; it is a knob of head={having} "):
+    with pytest.raises(
+        InputError, match=f"tau=0.5: head=plain has no knob tau; it is a knob of head={having} "
+    ):
         understand(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
 
 
@@ -98,7 +110,9 @@ def test_the_plain_slots_fit_every_class(name: str) -> None:
 # rule 4: closed sections are typed, the root is open for knobs
 
 
-@pytest.mark.parametrize("word", ["trainer.epochs=many", "data.train=[1]", "model.hidden=wide", "log.wandb=perhaps"])
+@pytest.mark.parametrize(
+    "word", ["trainer.epochs=many", "data.train=[1]", "model.hidden=wide", "log.wandb=perhaps"]
+)
 def test_a_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) -> None:
     key, value = word.split("=")
     with pytest.raises(InputError, match=re.escape(key)) as error:
@@ -110,7 +124,7 @@ def test_a_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) ->
 def test_an_unknown_key_of_a_section_is_refused() -> None:
     cfg = composed("+trainer.epocs=3")
     with pytest.raises(InputError, match=r"trainer\.epocs"):
-        typed(cfg.trainer, "trainer", locate("uncollapse.trainer.TrainerConfig"))
+        typed(cfg.trainer, "trainer", locate("uncollapse.training.trainer.TrainerConfig"))
 
 
 # rule 5: one head at a time; a combination is a head whose defaults list holds two
@@ -130,13 +144,17 @@ def head_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def add(**contents: str) -> Path:
         for name, content in contents.items():
-            (folder / f"head/{name}.yaml").write_text(f"# @package _global_\n{content}\nlabel: {name}\n")
+            (folder / f"head/{name}.yaml").write_text(
+                f"# @package _global_\n{content}\nlabel: {name}\n"
+            )
         return folder
 
     return add
 
 
-def test_a_head_made_of_two_composes_and_has_the_knobs_of_both(head_files: Callable[..., Path]) -> None:
+def test_a_head_made_of_two_composes_and_has_the_knobs_of_both(
+    head_files: Callable[..., Path],
+) -> None:
     folder = head_files(both="defaults: [bn_tau, kl_anneal, _self_]")
     assert knobs_of("both") == {"tau", "anneal_epochs"}
     cfg = composed("head=both", "tau=0.3", "anneal_epochs=7", conf=folder)
@@ -152,14 +170,26 @@ CLASHES = {
         f"head=mine: bn_mu and rms_tau both set posterior ({POSTERIORS}.bn_mu.BatchNormMu and "
         f"{POSTERIORS}.rms_tau.RMSNormTau); a combination takes each thing from one head only",
     ),
-    "two with the same knob": ("defaults: [ln_mu, bn_mu, _self_]", "ln_mu and bn_mu both set posterior "),
-    "the first and the third": ("defaults: [bn_mu, kl_anneal, bn_tau, _self_]", "bn_mu and bn_tau both set posterior "),
+    "two with the same knob": (
+        "defaults: [ln_mu, bn_mu, _self_]",
+        "ln_mu and bn_mu both set posterior ",
+    ),
+    "the first and the third": (
+        "defaults: [bn_mu, kl_anneal, bn_tau, _self_]",
+        "bn_mu and bn_tau both set posterior ",
+    ),
     "its own and another's": (
         f"defaults: [bn_mu, _self_]\nposterior: {{_target_: {POSTERIORS}.gaussian.Gaussian}}",
         "bn_mu and the file itself both set posterior ",
     ),
-    "a combination and a head": ("defaults: [first, bn_mu, _self_]", "first and bn_mu both set posterior "),
-    "a combination that is none": ("defaults: [second, kl_anneal, _self_]", "bn_mu and ln_mu both set posterior "),
+    "a combination and a head": (
+        "defaults: [first, bn_mu, _self_]",
+        "first and bn_mu both set posterior ",
+    ),
+    "a combination that is none": (
+        "defaults: [second, kl_anneal, _self_]",
+        "bn_mu and ln_mu both set posterior ",
+    ),
     "a weight and a schedule": (
         "defaults: [half, kl_anneal, _self_]",
         "half and kl_anneal both set objective.weight (0.5 and ",
@@ -185,7 +215,9 @@ def test_a_combination_of_heads_that_choose_the_same_thing_is_refused(
         understand_words(["head=mine"])
 
 
-def test_combinations_that_agree_or_overrule_a_value_are_fine(head_files: Callable[..., Path]) -> None:
+def test_combinations_that_agree_or_overrule_a_value_are_fine(
+    head_files: Callable[..., Path],
+) -> None:
     head_files(
         twice="defaults: [one, other, _self_]",
         one="defaults: [bn_mu, _self_]",
@@ -205,7 +237,9 @@ def test_every_combination_in_the_house_is_one(name: str) -> None:
 
 def test_there_is_one_instantiate_call() -> None:
     calls = [
-        p.name for p in (ROOT / "src").rglob("*.py") for _ in re.findall(r"(?<![\w.`])instantiate\(", p.read_text())
+        p.name
+        for p in (ROOT / "src").rglob("*.py")
+        for _ in re.findall(r"(?<![\w.`])instantiate\(", p.read_text())
     ]
     assert calls == ["config.py"]
 
@@ -217,8 +251,8 @@ TYPED = {
     "head=plain posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu": (
         "posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu: it needs gamma; head=ln_mu sets it up"
     ),
-    "head=kl_anneal objective.weight._target_=uncollapse.posteriors.normal.DiagonalGaussian": (
-        "only classes of uncollapse.schedules are built there"
+    "head=kl_anneal objective.weight._target_=uncollapse.distributions.normal.DiagonalGaussian": (
+        "only classes of uncollapse.training.schedules are built there"
     ),
     "head=plain procedure._target_=uncollapse.decoders.plain.Plain": "only classes of uncollapse.procedures are built",
     "head=plain objective._target_=uncollapse.objectives.elbo.Loss": "not a class for this place",
@@ -231,7 +265,9 @@ TYPED = {
 
 
 @pytest.mark.parametrize("words", TYPED)
-def test_a_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(words: str, tmp_path: Path) -> None:
+def test_a_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(
+    words: str, tmp_path: Path
+) -> None:
     head, *others = words.split()
     with pytest.raises(InputError) as error:
         run_here(tmp_path, head.removeprefix("head="), *others)
@@ -255,12 +291,17 @@ def test_a_floor_under_a_kl_that_counts_for_nothing_is_refused(head: str, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_posterior_that_a_procedure_cannot_treat_is_refused(head_files: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_posterior_that_a_procedure_cannot_treat_is_refused(
+    head_files: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = head_files(both="defaults: [bn_mu, semi_amortized, _self_]")
     assert config.check_head("both")
     for head, words in {
         "both": [],
-        "semi_amortized": ["posterior._target_=uncollapse.posteriors.bn_mu.BatchNormMu", "+posterior.gamma=0.6"],
+        "semi_amortized": [
+            "posterior._target_=uncollapse.posteriors.bn_mu.BatchNormMu",
+            "+posterior.gamma=0.6",
+        ],
     }.items():
         cfg = composed(f"head={head}", f"results={tmp_path / 'r'}", *SMALL, *words, conf=folder)
         with pytest.raises(InputError, match=f"head={head}") as error:
@@ -300,7 +341,9 @@ def test_folder_names_fit_into_a_file_system() -> None:
 
 @pytest.mark.parametrize("key", ["label", "results", "study", "data.batching", "log.project"])
 @pytest.mark.parametrize("char", ["\n", "\r", "\x85", "\u2028", "\u202e", "\x1b"])
-def test_text_that_would_break_a_line_is_refused_wherever_it_comes_from(key: str, char: str, tmp_path: Path) -> None:
+def test_text_that_would_break_a_line_is_refused_wherever_it_comes_from(
+    key: str, char: str, tmp_path: Path
+) -> None:
     cfg = composed(f"results={tmp_path}", *SMALL)
     OmegaConf.update(cfg, key, f"a{char}seed: 1")
     with pytest.raises(InputError) as error:
@@ -311,7 +354,9 @@ def test_text_that_would_break_a_line_is_refused_wherever_it_comes_from(key: str
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(head_files: Callable[..., Path]) -> None:
+def test_a_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(
+    head_files: Callable[..., Path],
+) -> None:
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
         for before, name in zip("abcdefgh", "bcdefghi", strict=True)

@@ -93,7 +93,9 @@ def test_what_the_config_says_anyway_does_not_count(tmp_path: Path, monkeypatch)
     first = text(folder)
     for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):
         assert text(folder, **options) == first
-    monkeypatch.setattr(cache, "FORMAT", cache.FORMAT + 1)  # nor how a version of the program caches it
+    monkeypatch.setattr(
+        cache, "FORMAT", cache.FORMAT + 1
+    )  # nor how a version of the program caches it
     assert text(folder) == first
 
 
@@ -116,7 +118,9 @@ def test_a_hub_set_in_a_folder_counts_with_its_choice(tmp_path: Path) -> None:
             pq.write_table(table, tmp_path / name / f"{split}.parquet")
 
     def hub(name: str, **options) -> str:
-        return content(TextConfig(hub=str(tmp_path / name), cache=str(tmp_path / "cache"), **options))
+        return content(
+            TextConfig(hub=str(tmp_path / name), cache=str(tmp_path / "cache"), **options)
+        )
 
     assert hub("a") == hub("b") != hub("c")
     for options in ({"column": "other"}, {"train_size": 3}, {"train_size": 3, "split_seed": 1}):
@@ -144,10 +148,15 @@ def images(folder: Path, arrays: dict[str, np.ndarray], ending: str = "", **opti
     return content(MnistConfig(dir=str(folder), **options))
 
 
-def test_images_are_known_again_elsewhere_packed_and_from_the_hub(tmp_path: Path, mnist: dict) -> None:
+def test_images_are_known_again_elsewhere_packed_and_from_the_hub(
+    tmp_path: Path, mnist: dict
+) -> None:
     first = images(tmp_path / "a", mnist)
     assert images(tmp_path / "b", mnist, ".gz") == first == images(tmp_path / "a", mnist, train=3)
-    parts = {"train": list(mnist["train-images-idx3-ubyte"]), "test": list(mnist["t10k-images-idx3-ubyte"])}
+    parts = {
+        "train": list(mnist["train-images-idx3-ubyte"]),
+        "test": list(mnist["t10k-images-idx3-ubyte"]),
+    }
     assert content(MnistConfig(hub=str(write_hub(tmp_path / "hub", parts)), revision=None)) == first
 
 
@@ -162,8 +171,14 @@ def test_one_other_pixel_or_label_is_another_set(tmp_path: Path, mnist: dict) ->
 
 def test_omniglot_and_digits_have_their_content(tmp_path: Path) -> None:
     rng, found = np.random.default_rng(0), []
-    arrays = {f"{split}_images": rng.integers(0, 256, (12, 6, 6), np.uint8) for split in ("train", "test")}
-    for name, save, pixel in (("a", np.savez, 0), ("b", np.savez_compressed, 0), ("c", np.savez, 1)):
+    arrays = {
+        f"{split}_images": rng.integers(0, 256, (12, 6, 6), np.uint8) for split in ("train", "test")
+    }
+    for name, save, pixel in (
+        ("a", np.savez, 0),
+        ("b", np.savez_compressed, 0),
+        ("c", np.savez, 1),
+    ):
         (tmp_path / name).mkdir()
         arrays["test_images"][0, 0, 0] = pixel
         save(tmp_path / name / f"{name}.npz", **arrays)
@@ -174,11 +189,18 @@ def test_omniglot_and_digits_have_their_content(tmp_path: Path) -> None:
 
 def test_digests_of_arrays_tell_types_and_shapes_apart() -> None:
     row = np.arange(6)
-    different = [row, row.reshape(2, 3), row.astype(np.int32), row[::-1], np.array(["a"]), np.array(["b"])]
+    different = [
+        row,
+        row.reshape(2, 3),
+        row.astype(np.int32),
+        row[::-1],
+        np.array(["a"]),
+        np.array(["b"]),
+    ]
     assert len({array_digest(array) for array in different}) == len(different)
-    assert array_digest(row, row) != array_digest(row) and array_digest(np.tile(row, 2)[::2]) == array_digest(
-        np.array([0, 2, 4, 0, 2, 4])
-    )
+    assert array_digest(row, row) != array_digest(row) and array_digest(
+        np.tile(row, 2)[::2]
+    ) == array_digest(np.array([0, 2, 4, 0, 2, 4]))
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
 
 
@@ -208,7 +230,8 @@ def test_another_word_turn_or_label_is_another_set_of_dialogues(tmp_path: Path) 
     ]
     rest = {"valid": usual, "test": usual}
     found = [
-        dialogue(put_dialogues(tmp_path / str(n), train=train, **rest)) for n, train in enumerate([usual, *others])
+        dialogue(put_dialogues(tmp_path / str(n), train=train, **rest))
+        for n, train in enumerate([usual, *others])
     ]
     assert len(set(found)) == 1 + len(others)
 
@@ -223,7 +246,9 @@ def test_data_that_the_config_determines_have_none() -> None:
 
 
 def test_it_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
-    facts = TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
+    facts = (
+        TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
+    )
     told = [*profile.lines(facts), *profile.warnings(facts, 128)]
     assert told and not any(facts["content"] in line or "content" in line for line in told)
 
@@ -238,7 +263,15 @@ def test_a_run_keeps_it(tmp_path: Path) -> None:
 
 
 def test_locations_are_keys_of_data() -> None:
-    configs = (TextConfig, DialogueConfig, MnistConfig, OmniglotConfig, DigitsConfig, GrammarConfig, GaussianConfig)
+    configs = (
+        TextConfig,
+        DialogueConfig,
+        MnistConfig,
+        OmniglotConfig,
+        DigitsConfig,
+        GrammarConfig,
+        GaussianConfig,
+    )
     keys = {f"data.{field.name}" for config in configs for field in fields(config)}
     assert set(LOCATIONS) <= keys
 

@@ -25,7 +25,7 @@ from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.procedures import inference
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
-from uncollapse.trainer import Trainer, promised_floor
+from uncollapse.training.trainer import Trainer, promised_floor
 
 ALL = heads()
 DIGITS = ("data=digits", "data.train=96", "data.valid=32", "data.test=32", "data.batch_size=16")
@@ -55,7 +55,11 @@ FURTHER = {
 }
 # clocks and counts of remedies, made small: here something must happen, but need not last
 SHORT = {"pretrain_epochs": 1, "inner_max": 6, "inner_check": 3, "svi_steps": 2}
-RUN = ("trainer.epochs=4", "trainer.eval_every=5", "trainer.lr=1e-2")  # 24 steps, checkpoints within epochs
+RUN = (
+    "trainer.epochs=4",
+    "trainer.eval_every=5",
+    "trainer.lr=1e-2",
+)  # 24 steps, checkpoints within epochs
 
 
 @cache
@@ -119,7 +123,17 @@ case, placed = cases(*KINDS), cases(*KINDS, *FURTHER)
 def trainer_of(parts: Parts, folder: Path) -> Trainer:
     """As a run makes it, without files."""
     silent: Any = None
-    return Trainer(parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, folder, silent, 0, silent)
+    return Trainer(
+        parts.trainer,
+        parts.model,
+        parts.data,
+        parts.objective,
+        parts.procedure,
+        folder,
+        silent,
+        0,
+        silent,
+    )
 
 
 def one_step(trainer: Trainer, step: int) -> None:
@@ -155,10 +169,16 @@ def test_a_model_refuses_only_what_it_has_no_place_for_and_says_so_in_one_senten
     asked, reasons = Case(head, kind, tmp_path), []
     if kind in ("vectors", "images"):
         reasons += [
-            rf"^word_dropout={p}: .*; use model=\w+$" for p in [config(f"head={head}").decoder.word_dropout] if p
+            rf"^word_dropout={p}: .*; use model=\w+$"
+            for p in [config(f"head={head}").decoder.word_dropout]
+            if p
         ]
     if kind == "pixels":
-        reasons += [rf"^inverse_lipschitz={x:g}: .*" for x in [config(f"head={head}").get("inverse_lipschitz")] if x]
+        reasons += [
+            rf"^inverse_lipschitz={x:g}: .*"
+            for x in [config(f"head={head}").get("inverse_lipschitz")]
+            if x
+        ]
     if not reasons:
         asked.parts()
         return
@@ -169,7 +189,10 @@ def test_a_model_refuses_only_what_it_has_no_place_for_and_says_so_in_one_senten
 
 def test_it_starts_from_the_same_weights_as_plain(placed: Case) -> None:
     case = placed
-    plain, model = Case("plain", case.kind, case.folder).parts().model.state_dict(), case.parts().model
+    plain, model = (
+        Case("plain", case.kind, case.folder).parts().model.state_dict(),
+        case.parts().model,
+    )
     ours = model.state_dict()
     for name, weight in plain.items():
         if name.startswith("posterior.") and is_empty(model):
@@ -218,7 +241,9 @@ def test_it_learns_a_single_batch(case: Case) -> None:
     rate = {"text": "1e-2", "vectors": "3e-2", "images": "1e-2"}[case.kind]
     words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")
     first, last = (row["rec"] for row in rows(case.run("learn", *words)) if row["split"] == "train")
-    if case.kind != "text" and is_empty(case.parts().model):  # the decoder reads z alone: it can learn the mean
+    if case.kind != "text" and is_empty(
+        case.parts().model
+    ):  # the decoder reads z alone: it can learn the mean
         assert last < first
     else:
         assert last < 0.7 * first
@@ -239,7 +264,13 @@ def test_a_run_keeps_its_floor(case: Case) -> None:
 
 def test_its_weights_come_back_bit_for_bit(case: Case) -> None:
     trained, told = case.trained(), rows(case.whole)[-2]
-    again = evaluate(trained.model, trained.data, "test", "eval", encode=inference(trained.procedure, trained.model))
+    again = evaluate(
+        trained.model,
+        trained.data,
+        "test",
+        "eval",
+        encode=inference(trained.procedure, trained.model),
+    )
     assert again["kl_per_dim"] == told["kl_per_dim"] and again["rec"] == told["rec"]
 
 
@@ -247,7 +278,9 @@ class Stop(BaseException):
     """Stands for a power cut: nothing in the code under test may catch it."""
 
 
-def test_a_run_cut_twice_in_mid_epoch_resumes_bit_for_bit(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_cut_twice_in_mid_epoch_resumes_bit_for_bit(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for last in (13, 19):  # the last checkpoints are of steps 10 and 15, an epoch has 6
 
         def cut(console: Console, step: int, *rest: object, last: int = last) -> None:
@@ -259,9 +292,13 @@ def test_a_run_cut_twice_in_mid_epoch_resumes_bit_for_bit(case: Case, monkeypatc
             case.run("cut", *RUN)
     cut_twice, whole = case.run("cut", *RUN), case.whole
     assert rows(whole) == rows(cut_twice) and summary(whole) == summary(cut_twice)
-    assert (whole / "model.safetensors").read_bytes() == (cut_twice / "model.safetensors").read_bytes()
+    assert (whole / "model.safetensors").read_bytes() == (
+        cut_twice / "model.safetensors"
+    ).read_bytes()
     clock = {"seconds": 0, "digest": ""}  # the digest is of the clock, too
-    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (whole, cut_twice))
+    one, other = (
+        torch.load(folder / "state.pt", weights_only=True) for folder in (whole, cut_twice)
+    )
     require_same({**one, **clock}, {**other, **clock})
 
 
@@ -312,10 +349,18 @@ def test_shapes_of_its_posterior_agree_and_generators_are_honoured(seen: tuple) 
     assert q.variance.shape == (count, latent) and (q.variance >= 0).all()
     assert q.kl.shape in ((count, latent), (count, 1)) and q.kl.sum(-1).isfinite().all()
     z, prior = q.sample(5, seeded(1)), q.sample_prior(7, seeded(1))
-    assert q.sample().shape == (count, latent) and z.shape == (5, count, latent) and prior.shape == (7, latent)
-    assert torch.equal(z, q.sample(5, seeded(1))) and torch.equal(prior, q.sample_prior(7, seeded(1)))
+    assert (
+        q.sample().shape == (count, latent)
+        and z.shape == (5, count, latent)
+        and prior.shape == (7, latent)
+    )
+    assert torch.equal(z, q.sample(5, seeded(1))) and torch.equal(
+        prior, q.sample_prior(7, seeded(1))
+    )
     if q.variance.any():
-        assert not torch.equal(z, q.sample(5, seeded(2))) and not torch.equal(prior, q.sample_prior(7, seeded(2)))
+        assert not torch.equal(z, q.sample(5, seeded(2))) and not torch.equal(
+            prior, q.sample_prior(7, seeded(2))
+        )
 
     together = q.log_ratio(z)
     assert together.shape == (5, count)
@@ -327,7 +372,10 @@ def test_shapes_of_its_posterior_agree_and_generators_are_honoured(seen: tuple) 
         np.testing.assert_allclose(pairs[:, b], together[:, b], rtol=1e-3, atol=1e-3)
     everywhere = q.log_ratio(prior[:, None])
     np.testing.assert_allclose(
-        everywhere, q.log_ratio(prior[:, None].expand(7, count, latent).contiguous()), rtol=1e-3, atol=1e-3
+        everywhere,
+        q.log_ratio(prior[:, None].expand(7, count, latent).contiguous()),
+        rtol=1e-3,
+        atol=1e-3,
     )
 
 
@@ -338,7 +386,9 @@ def test_its_mean_and_variance_are_those_of_its_samples(seen: tuple) -> None:
     z, spread = q.sample(500, seeded(1)), q.variance.sqrt()
     assert torch.equal(z.isfinite(), torch.ones_like(z, dtype=torch.bool))
     away = (z - q.mean)[:, :, spread.gt(0).all(0)] / spread[:, spread.gt(0).all(0)]
-    assert (away.mean((0, 1)).abs() < 0.16).all() and ((away.square().mean((0, 1)) - 1).abs() < 0.16).all()
+    assert (away.mean((0, 1)).abs() < 0.16).all() and (
+        (away.square().mean((0, 1)) - 1).abs() < 0.16
+    ).all()
 
 
 @torch.no_grad()
@@ -356,7 +406,10 @@ def test_its_densities_are_those_of_its_samplers(seen: tuple) -> None:
     """
     q, _ = seen
     z, prior = q.sample(1000, seeded(5)), q.sample_prior(1000, seeded(6))
-    from_q, from_p = torch.sigmoid(-q.log_ratio(z).double()), torch.sigmoid(q.log_ratio(prior[:, None]).double())
+    from_q, from_p = (
+        torch.sigmoid(-q.log_ratio(z).double()),
+        torch.sigmoid(q.log_ratio(prior[:, None]).double()),
+    )
     h = torch.cat([torch.ones_like(z[..., :1]), z], -1)  # [1000, B, 1 + D]
     h_prior = torch.cat([torch.ones_like(prior[:, :1]), prior], -1)
     gaps = ((from_q[..., None] * h).mean(1) - from_p.mean(1, keepdim=True) * h_prior).numpy()
@@ -373,7 +426,9 @@ def test_importance_weighting_with_its_own_densities_only_tightens_the_bound(see
     q, decode = seen
     nelbo = (decode(q.sample(64, seeded(7))).mean(0) + q.kl.sum(-1)).detach().double().numpy()
     with torch.no_grad():
-        one, many = (importance_weighted(log_weights(decode, q, k, seeded(8)))["nll"] for k in (1, 64))
+        one, many = (
+            importance_weighted(log_weights(decode, q, k, seeded(8)))["nll"] for k in (1, 64)
+        )
     for tighter in (nelbo - many, one - many):
         assert tighter.mean() > -4.5 * sem(tighter) - 1e-4
     assert abs((nelbo - one).mean()) < 4.5 * sem(nelbo - one) + 1e-4

@@ -18,8 +18,20 @@ from uncollapse.errors import InputError
 
 assert no_hub  # no test here may reach for the network either
 
-TOPICS = ["Society & Culture", "Science & Mathematics", "Health", "Education & Reference", "Computers & Internet"]
-TOPICS += ["Sports", "Business & Finance", "Entertainment & Music", "Family & Relationships", "Politics & Government"]
+TOPICS = [
+    "Society & Culture",
+    "Science & Mathematics",
+    "Health",
+    "Education & Reference",
+    "Computers & Internet",
+]
+TOPICS += [
+    "Sports",
+    "Business & Finance",
+    "Entertainment & Music",
+    "Family & Relationships",
+    "Politics & Government",
+]
 STARS = ["1 star", "2 star", "3 stars", "4 stars", "5 stars"]
 ON_HUB = ["ptb", "yahoo", "yelp", "snli", "wikitext"]
 IN_FILES = ["short_yelp", "captions", "synthetic"]
@@ -43,7 +55,11 @@ def features(name: str):
         ),
         "yelp": Features({"label": ClassLabel(names=STARS), "text": text}),
         "snli": Features(
-            {"premise": text, "hypothesis": text, "label": ClassLabel(names=["entailment", "neutral", "contradiction"])}
+            {
+                "premise": text,
+                "hypothesis": text,
+                "label": ClassLabel(names=["entailment", "neutral", "contradiction"]),
+            }
         ),
         "wikitext": Features({"text": text}),
     }[name]
@@ -89,7 +105,9 @@ def put_hub(folder: Path, name: str, rows=60) -> Path:
     for part in parts:
         path = folder / PLACES[name].format(part)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Dataset.from_list([row(name, i) for i in range(rows)], features=features(name)).to_parquet(path)
+        Dataset.from_list([row(name, i) for i in range(rows)], features=features(name)).to_parquet(
+            path
+        )
     if name == "wikitext":  # a second set beside the one that is meant
         other = folder / "wikitext-103-v1/train-00000-of-00001.parquet"
         other.parent.mkdir(parents=True)
@@ -108,7 +126,9 @@ SIZES = {"yahoo": (40, 10, 30), "yelp": (40, 10, 30)}
 @pytest.mark.parametrize("name", ON_HUB)
 def test_every_hub_set_loads_from_files_of_its_schema(tmp_path, name):
     folder = put_hub(tmp_path / "hub", name)
-    sizes = [f"data.{split}_size={n}" for split, n in zip(SPLITS, SIZES.get(name, ()), strict=False)]
+    sizes = [
+        f"data.{split}_size={n}" for split, n in zip(SPLITS, SIZES.get(name, ()), strict=False)
+    ]
     data = config(name, f"data.hub={folder}", *sizes, cache=tmp_path / "cache").load()
     everything = [sentence for split in SPLITS for sentence in spelled(data, split)]
     assert EXPECTED[name].replace("n1", "<unk>") in [s.replace("n1", "<unk>") for s in everything]
@@ -121,7 +141,9 @@ def test_every_hub_set_loads_from_files_of_its_schema(tmp_path, name):
         assert EXPECTED[name] in everything and not any("something else" in s for s in everything)
 
 
-@pytest.mark.parametrize(("name", "label", "classes"), [("yahoo", "topic", TOPICS), ("yelp", "label", STARS)])
+@pytest.mark.parametrize(
+    ("name", "label", "classes"), [("yahoo", "topic", TOPICS), ("yelp", "label", STARS)]
+)
 def test_classes_of_a_hub_set_become_labels_of_the_same_rows(tmp_path, name, label, classes):
     folder = put_hub(tmp_path / "hub", name)
     words = [
@@ -133,7 +155,12 @@ def test_classes_of_a_hub_set_become_labels_of_the_same_rows(tmp_path, name, lab
     ]
     data = config(name, *words, cache=tmp_path / "cache").load()
     assert data.classes == {label: tuple(classes)}
-    numbers = [int(w[1:]) for s in spelled(data, "train") for w in s.split() if w[0] == "n" and w[1:].isdigit()]
+    numbers = [
+        int(w[1:])
+        for s in spelled(data, "train")
+        for w in s.split()
+        if w[0] == "n" and w[1:].isdigit()
+    ]
     assert len(numbers) == 40 and numbers == sorted(numbers)
     assert data.labels["train"][label].tolist() == [n % len(classes) for n in numbers]
 
@@ -151,7 +178,9 @@ def test_every_text_set_has_its_name_and_a_pinned_revision():
         cfg = config(name, cache=Path("nowhere"))
         assert cfg.name == name
         pinned = (
-            cfg.revision == "refs/convert/parquet" if name == "ptb" else cfg.revision is None or len(cfg.revision) == 40
+            cfg.revision == "refs/convert/parquet"
+            if name == "ptb"
+            else cfg.revision is None or len(cfg.revision) == 40
         )
         assert pinned and (cfg.hub is None) == (name in IN_FILES)
         header = (ROOT / f"conf/data/{name}.yaml").read_text().split("_target_")[0]
@@ -169,7 +198,10 @@ def rows(count: int, where: str = "set, train part") -> Rows:
 
 def cut(parts: dict[str, Rows], **options) -> dict[str, list[int]]:
     found = hub.chosen(TextConfig(hub="set", **options), parts)
-    every = {split: np.arange(part.size) if part.chosen is None else part.chosen for split, part in found.items()}
+    every = {
+        split: np.arange(part.size) if part.chosen is None else part.chosen
+        for split, part in found.items()
+    }
     return {split: every[split].tolist() for split in SPLITS}
 
 
@@ -179,8 +211,14 @@ def test_a_missing_valid_part_comes_out_of_train_and_nothing_is_in_both():
     assert len(found["valid"]) == 30 and sorted(found["valid"] + found["train"]) == list(range(100))
     assert found["test"] == list(range(50))
     smaller = cut(parts, valid_size=30, train_size=20, test_size=5)
-    assert smaller["valid"] == found["valid"] and len(smaller["train"]) == 20 and len(smaller["test"]) == 5
-    assert set(smaller["train"]) <= set(found["train"]) and smaller["train"] == sorted(smaller["train"])
+    assert (
+        smaller["valid"] == found["valid"]
+        and len(smaller["train"]) == 20
+        and len(smaller["test"]) == 5
+    )
+    assert set(smaller["train"]) <= set(found["train"]) and smaller["train"] == sorted(
+        smaller["train"]
+    )
     assert cut(parts, valid_size=30) == found and cut(parts, valid_size=30, split_seed=1) != found
 
 
@@ -205,27 +243,40 @@ def test_more_rows_than_there_are_is_refused(options, message):
 
 @pytest.mark.parametrize("sizes", [{"valid_size": 100}, {"valid_size": 60, "train_size": 41}])
 def test_valid_and_train_cannot_both_have_the_same_rows(sizes):
-    with pytest.raises(InputError, match=r"^data\.train_size=.* rows after the \d+ of data\.valid_size$"):
+    with pytest.raises(
+        InputError, match=r"^data\.train_size=.* rows after the \d+ of data\.valid_size$"
+    ):
         cut({"train": rows(100), "test": rows(50)}, **sizes)
 
 
 def test_chosen_rows_are_the_same_whatever_the_blocks(tmp_path):
-    part = hub.replace(rows(500), chosen=np.sort(np.random.default_rng(0).permutation(500)[:77]), label="class")
+    part = hub.replace(
+        rows(500), chosen=np.sort(np.random.default_rng(0).permutation(500)[:77]), label="class"
+    )
     expected = [f"w{i}" for i in part.chosen]
     for size in (1, 256 * 7, 1 << 22):
         blocks = list(part.blocks(size))
         assert [text for block in blocks for text in block.columns()[0].to_pylist()] == expected
-        assert [int(n) for block in blocks for n in block.columns()[1].to_pylist()] == part.chosen.tolist()
-        assert blocks[-1].end == 500 and part.place(3) == f"set, train part, row {part.chosen[3] + 1}"
+        assert [
+            int(n) for block in blocks for n in block.columns()[1].to_pylist()
+        ] == part.chosen.tolist()
+        assert (
+            blocks[-1].end == 500 and part.place(3) == f"set, train part, row {part.chosen[3] + 1}"
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, 256 * 2))
-    folder = put_hub(tmp_path / "hub", "snli", rows=9)  # row 1 and every fourth after it have class -1
+    folder = put_hub(
+        tmp_path / "hub", "snli", rows=9
+    )  # row 1 and every fourth after it have class -1
     with pytest.raises(InputError) as caught:
         config("snli", f"data.hub={folder}", "+data.label=label", cache=tmp_path / "cache").load()
-    assert str(caught.value) == f"{folder}, test part, row 1: no class in the column label (data.label=label)"
+    assert (
+        str(caught.value)
+        == f"{folder}, test part, row 1: no class in the column label (data.label=label)"
+    )
     assert entries(tmp_path / "cache") == []
 
 

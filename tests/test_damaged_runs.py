@@ -18,17 +18,28 @@ import safetensors.torch
 from conftest import TIMES, composed
 
 from uncollapse.errors import InputError
-from uncollapse.evaluate_cli import main as evaluate
+from uncollapse.evaluation.command import main as evaluate
 from uncollapse.run import run as train
 from uncollapse.runs.reading import Saved
 from uncollapse.runs.rows import parse_rows
 from uncollapse.runs.study import read_runs
 
-SIZES = ["study=s", "threads=1", "data.train=48", "data.valid=16", "data.test=16", "data.batch_size=16"]
+SIZES = [
+    "study=s",
+    "threads=1",
+    "data.train=48",
+    "data.valid=16",
+    "data.test=16",
+    "data.batch_size=16",
+]
 SIZES += ["trainer.epochs=3"]
 TEXT = [*SIZES, "model.embedding=1", "model.hidden=1", "model.latent=2"]
 LINEAR = [*SIZES, "data=gaussian", "model=linear"]
-WORDS = {"finished": [*TEXT, "seed=0"], "unfinished": [*LINEAR, "seed=1"], "neighbour": [*LINEAR, "seed=2"]}
+WORDS = {
+    "finished": [*TEXT, "seed=0"],
+    "unfinished": [*LINEAR, "seed=1"],
+    "neighbour": [*LINEAR, "seed=2"],
+}
 ASKED = ["--metrics", "nll,statistics", "--samples", "3", "--examples", "6", "--workers", "1"]
 NLL, STATISTICS = "test-nll-K3-N6", "test-statistics-N6"
 
@@ -134,7 +145,10 @@ class Outcome:
     """What training, evaluating and reading a study with one damaged run say, after the promises that hold for any damage."""
 
     def __init__(self, results: Path, which: str, capsys: pytest.CaptureFixture):
-        self.folder, others = folder(results, which), [folder(results, other) for other in WORDS if other != which]
+        self.folder, others = (
+            folder(results, which),
+            [folder(results, other) for other in WORDS if other != which],
+        )
         before = everything(self.folder)
         kept = [(other, everything(other)) for other in others]
         outside = everything(results.parent / "outside")
@@ -157,11 +171,15 @@ class Outcome:
         assert (folder(results, "neighbour") / "evaluations" / f"{NLL}.json").is_file()
         self.code = evaluate([str(self.folder), *ASKED])
         self.error = capsys.readouterr().err
-        assert self.code in (0, 2) and is_one_sentence(self.error.rstrip("\n"), self.folder) == (self.code == 2)
+        assert self.code in (0, 2) and is_one_sentence(self.error.rstrip("\n"), self.folder) == (
+            self.code == 2
+        )
 
         # 3. read it, as a report does
         self.notes: list[str] = []
-        found = {saved.run.folder: saved for saved in read_runs(results / "s", self.notes) if saved.run}
+        found = {
+            saved.run.folder: saved for saved in read_runs(results / "s", self.notes) if saved.run
+        }
         assert folder(results, "neighbour") in found
         self.saved: Saved | None = found.get(self.folder)
         if self.saved is None:
@@ -190,7 +208,9 @@ def assert_undisturbed(made: Path, results: Path, which: str) -> None:
     """The run has come to its undisturbed end."""
     here, there = folder(results, which), folder(made / "whole", which)
     assert rows(here) == rows(there)
-    old, new = (timeless(json.loads((path / "summary.json").read_bytes())) for path in (there, here))
+    old, new = (
+        timeless(json.loads((path / "summary.json").read_bytes())) for path in (there, here)
+    )
     assert new == old
     one, other = (safetensors.torch.load_file(path / "model.safetensors") for path in (here, there))
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
@@ -278,7 +298,12 @@ FILES = {
     ],
     "unfinished": ["config.yaml", "data.json", "metrics.jsonl", "model.safetensors", "state.pt", "failed", "wandb_id"],
 }  # fmt: skip
-FEW = ("done", "evaluations/unlabelled", "wandb_id", "failed")  # of which what they hold hardly matters
+FEW = (
+    "done",
+    "evaluations/unlabelled",
+    "wandb_id",
+    "failed",
+)  # of which what they hold hardly matters
 CASES = [
     (which, name, kind)
     for which, names in FILES.items()
@@ -287,7 +312,10 @@ CASES = [
     if name not in FEW or kind.startswith(("a ", "unr", "miss", "no"))
 ]
 # a changed digit in a text file has no digest to tell it
-HARMLESS = ("cut at the end", *(kind for kind in KINDS if kind.startswith("flipped")))  # to a text, perhaps
+HARMLESS = (
+    "cut at the end",
+    *(kind for kind in KINDS if kind.startswith("flipped")),
+)  # to a text, perhaps
 NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 
@@ -323,9 +351,14 @@ def test_a_damaged_file_is_one_sentence_or_harmless(
         assert damaged is None or damaged in everything(path.parent).values()
     elif (which, name) == ("finished", "metrics.jsonl"):  # which is only read
         assert outcome.notes or kind in HARMLESS
-    elif (which, name) == ("finished", "model.safetensors"):  # which nobody reads once all is evaluated
+    elif (which, name) == (
+        "finished",
+        "model.safetensors",
+    ):  # which nobody reads once all is evaluated
         assert damaged is None or damaged == everything(path.parent)[path.name]
-    elif "cannot be found" not in outcome.printed and not (kind.startswith("flipped") and name in NO_DIGEST):
+    elif "cannot be found" not in outcome.printed and not (
+        kind.startswith("flipped") and name in NO_DIGEST
+    ):
         assert_undisturbed(made, results, which)
 
 
@@ -346,7 +379,13 @@ FLIPS = [
 
 @pytest.mark.parametrize(("which", "name", "share", "bit"), FLIPS)
 def test_a_flipped_bit_is_refused_or_changes_no_number(
-    which: str, name: str, share: float, bit: int, made: Path, results: Path, capsys: pytest.CaptureFixture
+    which: str,
+    name: str,
+    share: float,
+    bit: int,
+    made: Path,
+    results: Path,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     path = folder(results, which) / name
     flip(share, bit)(path)
@@ -397,7 +436,10 @@ ODD = [
     *(("config.yaml", key, value) for key, values in ODD_CONFIG.items() for value in values),
     *(("summary.json", key, value) for key, values in ODD_SUMMARY.items() for value in values),
     *(("metrics.jsonl", key, value) for key, values in ODD_ROW.items() for value in values),
-    *(("data.json", key, value) for key, value in (("test", [1]), ("test", HUGE), ("oracle_nll", 5), ("content", {}))),
+    *(
+        ("data.json", key, value)
+        for key, value in (("test", [1]), ("test", HUGE), ("oracle_nll", 5), ("content", {}))
+    ),
     *((f"evaluations/{NLL}.json", "nll", value) for value in ([1], "x", {})),
 ]
 
@@ -429,7 +471,11 @@ def test_an_odd_value_is_one_sentence_or_counts_as_missing(
     damaged = path.read_bytes()
     outcome = Outcome(results, which, capsys)
     if name == "metrics.jsonl":
-        assert outcome.notes or "1 row of metrics.jsonl up to step" in outcome.printed or value == [HUGE]
+        assert (
+            outcome.notes
+            or "1 row of metrics.jsonl up to step" in outcome.printed
+            or value == [HUGE]
+        )
     assert damaged in everything(path.parent).values() or not outcome.refused
 
 
@@ -442,7 +488,9 @@ TEXTS = {
     "null": "null",
     "not a number": "NaN",
     "aliases": "a: &a [1, 2]\n"
-    + "".join(f"b{i}: &b{i} [*{'a' if i == 0 else f'b{i - 1}'}, {'*a, ' * 9}1]\n" for i in range(9)),
+    + "".join(
+        f"b{i}: &b{i} [*{'a' if i == 0 else f'b{i - 1}'}, {'*a, ' * 9}1]\n" for i in range(9)
+    ),
     "a key twice": "head: plain\nseed: 0\nseed: 1\n",
     "a tag": "head: !!python/object:os.system x\nseed: 0\n",
     "a reference": "head: ${oc.env:HOME}\nseed: 0\n",
@@ -451,7 +499,8 @@ TEXTS = {
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize(
-    ("which", "name"), [(w, n) for w, names in FILES.items() for n in names if n.endswith(TEXT_FILES)]
+    ("which", "name"),
+    [(w, n) for w, names in FILES.items() for n in names if n.endswith(TEXT_FILES)],
 )
 def test_an_odd_text_is_one_sentence_or_harmless(
     which: str, name: str, text: str, made: Path, results: Path, capsys: pytest.CaptureFixture

@@ -66,7 +66,11 @@ def logits_by_hand(decoder, fed, z):
         q = out.frame
         kept = torch.eye(len(q)).to(q) - q @ q.T
         bends = torch.tanh(out.slopes @ z + out.shifts) * torch.log1p(out.heights.exp())
-        return h @ decoder.words.weight.T @ kept + q @ (LEAST * z + out.slopes.T @ bends) + decoder.words.bias
+        return (
+            h @ decoder.words.weight.T @ kept
+            + q @ (LEAST * z + out.slopes.T @ bends)
+            + decoder.words.bias
+        )
     return h @ decoder.words.weight.T + decoder.words.bias
 
 
@@ -76,7 +80,9 @@ def nll_by_hand(model, batch, z, fed=None):
     for i, length in enumerate(batch.lengths.tolist()):
         words = batch.tokens[i, :length]
         before = torch.cat([torch.tensor([BOS]), words[:-1]]) if fed is None else fed[i, :length]
-        chosen = torch.log_softmax(logits_by_hand(model.decoder, before, z[i]), 1)[torch.arange(length), words]
+        chosen = torch.log_softmax(logits_by_hand(model.decoder, before, z[i]), 1)[
+            torch.arange(length), words
+        ]
         total.append(-chosen.sum())
     return torch.stack(total)
 
@@ -90,7 +96,13 @@ def near(ours, reference, tolerance=1e-9):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @properties
-@given(some_lengths, seeds, st.integers(1, 4), st.sampled_from([1e-3, 1.0, 30.0]), st.sampled_from([1e-3, 1.0, 30.0]))
+@given(
+    some_lengths,
+    seeds,
+    st.integers(1, 4),
+    st.sampled_from([1e-3, 1.0, 30.0]),
+    st.sampled_from([1e-3, 1.0, 30.0]),
+)
 def test_one_code_and_many_codes_cost_what_the_formula_says(output, lengths, seed, n, size, far):
     model, batch = shaken(model_of(output, seed), size), text(lengths, seed)
     z = far * torch.randn(n, len(lengths), 2, dtype=torch.float64)
@@ -107,7 +119,9 @@ def test_every_gradient_is_that_of_the_formula(output):
     z = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
     wanted = [z, *model.decoder.parameters()]
     ours = torch.autograd.grad(model.nll(batch, z).sum(), wanted)
-    for mine, theirs in zip(ours, torch.autograd.grad(nll_by_hand(model, batch, z).sum(), wanted), strict=True):
+    for mine, theirs in zip(
+        ours, torch.autograd.grad(nll_by_hand(model, batch, z).sum(), wanted), strict=True
+    ):
         near(mine, theirs)
     many = torch.autograd.grad(model.nll(batch, z.expand(3, -1, -1)).sum(), wanted)
     for mine, theirs in zip(many, ours, strict=True):
@@ -167,7 +181,9 @@ def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood
     with torch.no_grad():
         joint = prior[:, None] - model.nll(batch, grid[:, None, None].expand(-1, 3, 1))
         exact = -(torch.logsumexp(joint, 0) + math.log(float(grid[1] - grid[0]))).numpy()
-        weights = log_weights(partial(model.nll, batch), model.encode(batch), 20_000, torch.Generator().manual_seed(0))
+        weights = log_weights(
+            partial(model.nll, batch), model.encode(batch), 20_000, torch.Generator().manual_seed(0)
+        )
     few, many = importance_weighted(weights[:20]), importance_weighted(weights)
     assert (few["nelbo"] >= few["nll"]).all() and (many["nelbo"] > many["nll"] - 1e-12).all()
     error = np.sqrt((len(weights) / many["ess"] - 1) / len(weights))
@@ -180,7 +196,8 @@ def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood
 def test_scaled_features_give_the_same_outputs_and_lie_within_one(seed, far, width):
     rng = torch.Generator().manual_seed(seed)
     weight, h, features = (
-        torch.randn(*shape, generator=rng).double() for shape in ((7, 3 + width), (4, 3), (4, width))
+        torch.randn(*shape, generator=rng).double()
+        for shape in ((7, 3 + width), (4, 3), (4, width))
     )
     same, small = scaled(weight, far * features)
     near(beside(h, small) @ same.T, beside(h, far * features) @ weight.T)
@@ -222,7 +239,9 @@ def test_words_are_dropped_in_training_only_and_anew_for_each_code():
         one, two, _ = model.train().nll(batch, z)
         assert (one != two).any()
         a, b, _ = model.eval().nll(batch, z)
-        assert torch.equal(a, b) and torch.equal(model.nll(batch, z[0]), model_of().eval().nll(batch, z[0]))
+        assert torch.equal(a, b) and torch.equal(
+            model.nll(batch, z[0]), model_of().eval().nll(batch, z[0])
+        )
 
 
 def test_no_random_number_is_drawn_where_nothing_is_dropped():
@@ -274,7 +293,10 @@ def test_a_skip_connection_reaches_every_word_past_a_recurrent_state_that_says_n
     model, batch = shaken(model_of("skip")), text([4])
     with torch.no_grad():
         model.decoder.words.weight.zero_()
-        logits = model.decoder.words.bias + torch.tensor([1.5, -1.0]).double() @ model.decoder.output.skip.T
+        logits = (
+            model.decoder.words.bias
+            + torch.tensor([1.5, -1.0]).double() @ model.decoder.output.skip.T
+        )
         near(
             model.nll(batch, torch.tensor([[1.5, -1.0]]).double()),
             -torch.log_softmax(logits, 0)[batch.targets].sum(0, True),
@@ -288,7 +310,9 @@ def layer_of(seed, latent, outputs, least, size=1.0, bends=1.0):
     """A Lipschitz output layer and the linear layer it sits on, double precision, random weights of these sizes."""
     torch.manual_seed(seed)
     output, layer = Lipschitz(latent, outputs, least).double(), nn.Linear(4, outputs).double()
-    output.frame = torch.linalg.qr(output.frame).Q  # orthonormal to the last digit of this precision, too
+    output.frame = torch.linalg.qr(
+        output.frame
+    ).Q  # orthonormal to the last digit of this precision, too
     with torch.no_grad():
         layer.weight.normal_(0, size)
         for parameter in output.parameters():
@@ -330,7 +354,9 @@ def test_the_map_is_the_gradient_of_its_strongly_convex_potential(seed, latent, 
     z = (far * torch.randn(latent).double()).requires_grad_()
     inner = output.slopes @ z + output.shifts
     log_cosh = inner.abs() + torch.log1p(torch.exp(-2 * inner.abs())) - math.log(2)
-    potential = 0.5 * least * z.square().sum() + (nn.functional.softplus(output.heights) * log_cosh).sum()
+    potential = (
+        0.5 * least * z.square().sum() + (nn.functional.softplus(output.heights) * log_cosh).sum()
+    )
     (slope,) = torch.autograd.grad(potential, z)
     near(output.features(z), slope, 1e-8)
     jacobian = torch.autograd.functional.jacobian(output.features, z)
@@ -340,7 +366,15 @@ def test_the_map_is_the_gradient_of_its_strongly_convex_potential(seed, latent, 
 
 
 @properties
-@given(seeds, st.integers(1, 6), st.integers(1, 9), st.sampled_from([1e-3, 1.0, 1e3]), scales, scales, scales)
+@given(
+    seeds,
+    st.integers(1, 6),
+    st.integers(1, 9),
+    st.sampled_from([1e-3, 1.0, 1e3]),
+    scales,
+    scales,
+    scales,
+)
 def test_codes_are_as_far_apart_in_the_logits_and_in_the_log_probabilities_as_promised(
     seed, latent, more, least, size, bends, far
 ):
@@ -348,7 +382,10 @@ def test_codes_are_as_far_apart_in_the_logits_and_in_the_log_probabilities_as_pr
     z, other = far * torch.randn(2, 50, latent).double()
     h, other_h = 2 * torch.rand(2, 50, 4).double() - 1
     with torch.no_grad():
-        one, two = output(layer, h, output.features(z)), output(layer, other_h, output.features(other))
+        one, two = (
+            output(layer, h, output.features(z)),
+            output(layer, other_h, output.features(other)),
+        )
         promised = least * (z - other).norm(dim=1)
         between = (output.features(z) - output.features(other)).norm(dim=1)
         tiny = 1e-12 * (one.abs().max() + two.abs().max())  # what rounding may cost
@@ -363,7 +400,9 @@ def test_the_decoder_keeps_codes_apart_at_every_word_whatever_the_initial_weight
     """In the model as it is used, in single precision; the logits are caught on their way to the loss."""
     model, batch = model_of("lipschitz", 2, init=init), text([7, 5, 4, 1])
     caught = []
-    model.decoder.output.register_forward_hook(lambda _module, _inputs, logits: caught.append(logits))
+    model.decoder.output.register_forward_hook(
+        lambda _module, _inputs, logits: caught.append(logits)
+    )
     z, other = far * torch.randn(2, 4, 2)
     with torch.no_grad():
         for code in (z, other):
@@ -394,12 +433,19 @@ def test_an_impossible_constant_is_refused(value):
 
 
 def test_more_latent_dimensions_than_outputs_are_refused():
-    with pytest.raises(InputError, match=r"^inverse_lipschitz=5: .* 6 outputs at a time for 7 dimensions"):
-        prepare(composed("head=lipschitz", "model=linear", "data=gaussian", "model.latent=7"), "lipschitz")
+    with pytest.raises(
+        InputError, match=r"^inverse_lipschitz=5: .* 6 outputs at a time for 7 dimensions"
+    ):
+        prepare(
+            composed("head=lipschitz", "model=linear", "data=gaussian", "model.latent=7"),
+            "lipschitz",
+        )
 
 
 @pytest.mark.parametrize("least", [1.0, 2.0])
-def test_in_the_linear_model_no_dimension_collapses_where_plain_loses_two(least: float, tmp_path: Path) -> None:
+def test_in_the_linear_model_no_dimension_collapses_where_plain_loses_two(
+    least: float, tmp_path: Path
+) -> None:
     """With decoder slopes of at least L and variance 1 the best q has variances v <= 1 / (1 + L^2), so KL_j >= (v - 1 - ln v) / 2.
 
     Plain loses the two axes whose eigenvalues, 0.7 and 0.3, are below the variance (tests/test_linear.py).
@@ -414,7 +460,9 @@ def test_in_the_linear_model_no_dimension_collapses_where_plain_loses_two(least:
     from uncollapse.run import run
 
     run(cfg, "lipschitz", overrides)
-    test = next(row for row in rows(folder_of(tmp_path, "lipschitz", "linear")) if row["split"] == "test")
+    test = next(
+        row for row in rows(folder_of(tmp_path, "lipschitz", "linear")) if row["split"] == "test"
+    )
     v = 1 / (1 + least**2)
     assert min(test["kl_per_dim"]) > 0.5 * (v - 1 - math.log(v))
 
@@ -450,4 +498,6 @@ def test_the_lipschitz_bound_is_not_weakened_by_autocast():
     made, layer, _, z = layer_and_code(partial(Lipschitz, inverse_lipschitz=2.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = made.weight(layer), made.features(z)
-    assert all(a.equal(b) for a, b in zip(cast, (made.weight(layer), made.features(z)), strict=True))
+    assert all(
+        a.equal(b) for a, b in zip(cast, (made.weight(layer), made.features(z)), strict=True)
+    )

@@ -12,10 +12,10 @@ from scipy.optimize import brentq, minimize
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from uncollapse.config import build
+from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.errors import InputError
 from uncollapse.posteriors import Delta, DeltaAR1
 from uncollapse.posteriors.delta import NOISE, AgainstAR1, ar1_floor, interval, solve_ar1
-from uncollapse.posteriors.normal import DiagonalGaussian
 
 HIDDEN = 4
 properties = settings(max_examples=60, deadline=None, derandomize=True)
@@ -25,7 +25,9 @@ scales = st.sampled_from([1e-9, 1e-3, 1.0, 1e3, 1e9])
 
 
 def near(ours, reference, tolerance=1e-9):
-    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
+    )
 
 
 def excess(variance, delta):
@@ -41,7 +43,10 @@ def test_the_interval_ends_where_nothing_is_left_for_mu(delta):
     assert 0 < low < 1 < high
     near(low, brentq(excess, 1e-12, 1, args=(delta,), xtol=1e-16), 1e-7)
     near(high, brentq(excess, 1, 100, args=(delta,)), 1e-7)
-    assert excess(low * 0.999, delta) < 0 < excess(0.5 * (low + high), delta) and excess(high * 1.001, delta) < 0
+    assert (
+        excess(low * 0.999, delta) < 0 < excess(0.5 * (low + high), delta)
+        and excess(high * 1.001, delta) < 0
+    )
 
 
 @properties
@@ -103,7 +108,9 @@ def test_the_kl_of_a_trained_head_falls_to_its_floor():
 
 def prior_of(q: AgainstAR1) -> MultivariateNormal:
     place = torch.arange(q.mean.shape[1], dtype=torch.float64)
-    return MultivariateNormal(torch.zeros(len(place)).double(), q.alpha ** (place[:, None] - place).abs())
+    return MultivariateNormal(
+        torch.zeros(len(place)).double(), q.alpha ** (place[:, None] - place).abs()
+    )
 
 
 def ar1_posterior(seed, latent, delta=0.1, batch=6):
@@ -187,7 +194,9 @@ def test_ratio_shapes_and_their_mean():
 
 
 def test_prior_samples_are_the_stationary_process():
-    q = AgainstAR1(DiagonalGaussian.from_log_var(torch.zeros(1, 4), torch.zeros(1, 4)), *solve_ar1(0.3, 4))
+    q = AgainstAR1(
+        DiagonalGaussian.from_log_var(torch.zeros(1, 4), torch.zeros(1, 4)), *solve_ar1(0.3, 4)
+    )
     z = q.sample_prior(200_000, torch.Generator().manual_seed(0))
     near(torch.cov(z.T), prior_of(q).covariance_matrix, 2e-2)
     assert z.equal(q.sample_prior(200_000, torch.Generator().manual_seed(0)))
@@ -210,14 +219,18 @@ def test_ar1_gradients_are_finite_and_no_number_is_lost(seed, scale, delta):
 
 
 @pytest.mark.parametrize("cls", [Delta, DeltaAR1])
-@pytest.mark.parametrize("value", [0, -0.1, 1e-7, 10.1, float("nan"), float("inf"), "0.1", True, None])
+@pytest.mark.parametrize(
+    "value", [0, -0.1, 1e-7, 10.1, float("nan"), float("inf"), "0.1", True, None]
+)
 def test_delta_outside_its_range_is_refused(cls, value):
     with pytest.raises(InputError, match=r"^delta=.*allowed is 1e-06 <= delta <= 10$"):
         cls(HIDDEN, 4, delta=value)
 
 
 def test_a_delta_that_would_make_the_prior_degenerate_is_refused_and_the_message_is_right():
-    with pytest.raises(InputError, match=r"^delta=5: with model\.latent=16 .*allowed is delta <= ") as caught:
+    with pytest.raises(
+        InputError, match=r"^delta=5: with model\.latent=16 .*allowed is delta <= "
+    ) as caught:
         DeltaAR1(HIDDEN, 16, delta=5)
     most = float(str(caught.value).split("<= ")[1])
     head = DeltaAR1(HIDDEN, 16, delta=most)

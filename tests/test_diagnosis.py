@@ -108,7 +108,9 @@ def linear_gaussian(n: int = 300) -> tuple[Any, Any, Tensor, Tensor]:
     g = torch.Generator().manual_seed(5)
     w, b, s2 = torch.tensor([[2.0, 0], [0, 1], [0, 0]]), torch.tensor([1.0, 0, -1]), 0.5
     x = torch.randn(n, 2, generator=g) @ w.T + b + math.sqrt(s2) * torch.randn(n, 3, generator=g)
-    precision = 1 + w.square().sum(0) / s2  # the axes are orthogonal, so the posterior has independent dimensions
+    precision = (
+        1 + w.square().sum(0) / s2
+    )  # the axes are orthogonal, so the posterior has independent dimensions
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor]:
         mean = (x - b) @ w / s2 / precision
@@ -144,7 +146,9 @@ def test_the_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -
         kl = torch.distributions.kl_divergence(q, Normal(torch.zeros_like(q.mean), 1.0))
         weights = -nll + prior.log_prob(z).sum(-1) - q.log_prob(z).sum(-1)
         foreign = torch.stack([model.nll(x, code[torch.arange(len(x)) - 1]) for code in z])
-        pairs = torch.stack([Normal(q.mean, q.stddev).log_prob(code).sum(-1) for code in z[0][:, None]])
+        pairs = torch.stack(
+            [Normal(q.mean, q.stddev).log_prob(code).sum(-1) for code in z[0][:, None]]
+        )
         mi = (q.log_prob(z[0]).sum(-1) - (pairs.logsumexp(1) - math.log(len(x)))).mean()
 
     def near(name: str, value: Any) -> None:
@@ -153,31 +157,45 @@ def test_the_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -
     assert found["kl"] == pytest.approx(float(kl.sum(-1).mean()), rel=1e-5)
     assert found["kl_per_dim"] == pytest.approx(kl.mean(0).tolist(), rel=1e-4, abs=1e-6)
     assert found["kl_per_dim_se"] == pytest.approx((kl.std(0) / 20).tolist(), rel=1e-3, abs=1e-6)
-    assert found["moments"]["mu_sq"] == pytest.approx(q.mean.square().mean(0).tolist(), rel=1e-4, abs=1e-6)
-    assert found["au"] == int((q.mean.var(0) > 0.01).sum()) and found["examples"] == found["nll_examples"] == 400
+    assert found["moments"]["mu_sq"] == pytest.approx(
+        q.mean.square().mean(0).tolist(), rel=1e-4, abs=1e-6
+    )
+    assert (
+        found["au"] == int((q.mean.var(0) > 0.01).sum())
+        and found["examples"] == found["nll_examples"] == 400
+    )
     near("rec", nll.mean())
     near("nelbo", nll.mean() + kl.sum(-1).mean())
     near("shuffle_gap", foreign.mean() - nll.mean())
     near("mi", mi)
-    assert found["nll"] == pytest.approx(float((math.log(64) - weights.logsumexp(0)).mean()), abs=0.05)
+    assert found["nll"] == pytest.approx(
+        float((math.log(64) - weights.logsumexp(0)).mean()), abs=0.05
+    )
     assert found["nelbo"] > found["nll"] and found["mi_ceiling"] == math.log(400)
-    assert found["kl"] == pytest.approx(found["mi"] + found["total_correlation"] + found["dimension_kl"])
+    assert found["kl"] == pytest.approx(
+        found["mi"] + found["total_correlation"] + found["dimension_kl"]
+    )
     assert found["probe"] > 0.9 and found["probe_labels"] == 100
     used = sum(mi > 0.05 for mi in found["mi_per_dim"])
     assert found["verdict"].startswith("not collapsed: the decoder reads z: shuffled gap ")
-    assert f"into {used} of 6 dimensions" in found["verdict"] and not any(name in found for name in ("floor", "ppl"))
+    assert f"into {used} of 6 dimensions" in found["verdict"] and not any(
+        name in found for name in ("floor", "ppl")
+    )
 
 
 def test_a_collapsed_model_has_a_gap_of_exactly_0_and_is_called_collapsed() -> None:
     x, _ = toy(50)
-    found = diagnose(lambda x: (0.6 * x[:, :3], x[:, :3] * 0 - 1), lambda x, z: x.sum(-1), x, samples=3)
+    found = diagnose(
+        lambda x: (0.6 * x[:, :3], x[:, :3] * 0 - 1), lambda x, z: x.sum(-1), x, samples=3
+    )
     assert found["shuffle_gap"] == found["shuffle_gap_se"] == 0
     assert found["verdict"].startswith(
         "collapsed: the decoder ignores z: shuffled gap 0.00 ± 0.00 nats, yet the encoder writes "
     )
     found = diagnose(lambda x: (x[:, :2] * 0, x[:, :2] * 0), lambda x, z: x.sum(-1), x, samples=3)
     assert (
-        "no dimension tells more than 0.05 nats of x" in found["verdict"] and found["collapse"]["share"] == [1.0] * 17
+        "no dimension tells more than 0.05 nats of x" in found["verdict"]
+        and found["collapse"]["share"] == [1.0] * 17
     )
 
 
@@ -203,7 +221,9 @@ def test_nll_of_the_exact_posterior_is_the_closed_form_and_bounds_are_bounds() -
 # ---------------------------------------------------------------- what may be handed over
 
 
-def test_tensor_array_batches_and_loader_give_the_same_and_each_batch_is_met_once(trained: Any) -> None:
+def test_tensor_array_batches_and_loader_give_the_same_and_each_batch_is_met_once(
+    trained: Any,
+) -> None:
     model, x, _ = trained
     met: list[int] = []
 
@@ -212,17 +232,28 @@ def test_tensor_array_batches_and_loader_give_the_same_and_each_batch_is_met_onc
         return model.encode(x)
 
     whole = diagnose(encode, model.nll, x[:200], samples=5, batch=64)
-    assert met == [64, 64, 32, 64, 64, 8]  # the first is asked again, whole and in part: are answers steady?
+    assert met == [
+        64,
+        64,
+        32,
+        64,
+        64,
+        8,
+    ]  # the first is asked again, whole and in part: are answers steady?
     batches = list(x[:200].split(64))
     assert whole == diagnose(model.encode, model.nll, x[:200].numpy(), samples=5, batch=64)
     assert whole == diagnose(model.encode, model.nll, batches, samples=5)
     assert whole == diagnose(model.encode, model.nll, (b for b in batches), samples=5)
     assert whole != diagnose(model.encode, model.nll, batches, samples=5, seed=1)
     loader = DataLoader(TensorDataset(x[:200]), batch_size=64)  # its batches are lists [x]
-    loaded = diagnose(lambda b: model.encode(b[0]), lambda b, z: model.nll(b[0], z), loader, samples=5)
+    loaded = diagnose(
+        lambda b: model.encode(b[0]), lambda b, z: model.nll(b[0], z), loader, samples=5
+    )
     assert whole == loaded
     dicts = [{"x": b, "i": torch.arange(len(b))} for b in batches]
-    assert whole == diagnose(lambda b: model.encode(b["x"]), lambda b, z: model.nll(b["x"], z), dicts, samples=5)
+    assert whole == diagnose(
+        lambda b: model.encode(b["x"]), lambda b, z: model.nll(b["x"], z), dicts, samples=5
+    )
 
 
 def test_a_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -> None:
@@ -233,7 +264,9 @@ def test_a_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -
             self.x = x
 
     opaque = [Opaque(b) for b in x[:100].split(50)]
-    single = diagnose(lambda b: model.encode(b.x), lambda b, z: model.nll(b.x, z), opaque, samples=5)
+    single = diagnose(
+        lambda b: model.encode(b.x), lambda b, z: model.nll(b.x, z), opaque, samples=5
+    )
     assert same(single, diagnose(model.encode, model.nll, x[:100], samples=5, batch=50))
 
 
@@ -275,7 +308,8 @@ def test_it_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
     state, grads = torch.get_rng_state(), torch.is_grad_enabled()
     loader = DataLoader(TensorDataset(x[:60]), batch_size=20, shuffle=True)
     runs = [
-        diagnose(lambda b: model.encode(b[0]), lambda b, z: model.nll(b[0], z), loader, samples=3) for _ in range(2)
+        diagnose(lambda b: model.encode(b[0]), lambda b, z: model.nll(b[0], z), loader, samples=3)
+        for _ in range(2)
     ]
     assert runs[0] == runs[1]
     assert torch.equal(state, torch.get_rng_state()) and torch.is_grad_enabled() == grads
@@ -287,19 +321,25 @@ def test_an_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any)
     found = diagnose(model.encode, model.nll, x[:65], samples=3, batch=64)
     assert found["examples"] == 65 and found["shuffle_gap"] > 0 and found["mi_n"] == 65
     alone = diagnose(model.encode, model.nll, list(x[:9].split(1)), samples=3)
-    assert alone["shuffle_gap"] is None and alone["verdict"].startswith("cannot tell whether the decoder reads z")
+    assert alone["shuffle_gap"] is None and alone["verdict"].startswith(
+        "cannot tell whether the decoder reads z"
+    )
 
 
 def test_a_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
     torch.manual_seed(0)
     x, _ = toy(400)
     body, head, decoder = nn.Linear(24, 256), BatchNormTau(256, 32, tau=0.5), nn.Linear(32, 24)
-    optimizer = torch.optim.Adam([*body.parameters(), *head.parameters(), *decoder.parameters()], 3e-3)
+    optimizer = torch.optim.Adam(
+        [*body.parameters(), *head.parameters(), *decoder.parameters()], 3e-3
+    )
     losses = []
     for step in range(120):
         batch = x[(step * 64) % 320 :][:64]
         q = head(torch.relu(body(batch)))
-        rec = nn.functional.binary_cross_entropy_with_logits(decoder(q.sample()), batch, reduction="none").sum(-1)
+        rec = nn.functional.binary_cross_entropy_with_logits(
+            decoder(q.sample()), batch, reduction="none"
+        ).sum(-1)
         loss = (rec + q.kl.sum(-1)).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -316,17 +356,23 @@ def test_a_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
     assert found["kl"] > 0.8 * head.floor() and "the decoder reads z" in found["verdict"]
 
 
-def test_the_readme_blocks_run_as_printed(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_blocks_run_as_printed(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
     printed = re.findall(r"```python\n(.*?)```", readme, re.S)
-    heads = [b for b in printed if "q.kl.sum(-1)" in b and "import torch" in b and "class " not in b] or [HEADS_ALONE]
+    heads = [
+        b for b in printed if "q.kl.sum(-1)" in b and "import torch" in b and "class " not in b
+    ] or [HEADS_ALONE]
     diagnoses = [b for b in printed if "import diagnose" in b] or [DIAGNOSE]
     for code in heads:
         exec(compile(code, "README", "exec"), {})
     model, x, kind = trained
     for code in diagnoses:
-        exec(compile(code, "README", "exec"), {"model": model, "x_test": x[:60], "y_test": kind[:60]})
+        exec(
+            compile(code, "README", "exec"), {"model": model, "x_test": x[:60], "y_test": kind[:60]}
+        )
         assert (tmp_path / "diagnosis/index.html").exists()
     assert all(len(code.strip().splitlines()) <= 10 for code in (HEADS_ALONE, DIAGNOSE))
 
@@ -336,27 +382,44 @@ def test_the_readme_blocks_run_as_printed(trained: Any, tmp_path: Path, monkeypa
 
 def test_the_verdict_says_no_more_than_the_numbers() -> None:
     def said(gap: float | None, error: float | None = 0.01, **other: Any) -> str:
-        found = {"shuffle_gap": gap, "shuffle_gap_se": error, "kl": 3.0, "mi": 2.0, "mi_se": 0.1, "mi_saturated": False}
+        found = {
+            "shuffle_gap": gap,
+            "shuffle_gap_se": error,
+            "kl": 3.0,
+            "mi": 2.0,
+            "mi_se": 0.1,
+            "mi_saturated": False,
+        }
         return verdict({**found, "mi_n": 10, "mi_ceiling": 2.3, "mi_per_dim": None, **other})
 
-    assert said(0.004).startswith("collapsed: the decoder gains nothing from z: shuffled gap 0.00 ± 0.01 nats, yet")
+    assert said(0.004).startswith(
+        "collapsed: the decoder gains nothing from z: shuffled gap 0.00 ± 0.01 nats, yet"
+    )
     assert said(-0.004, kl=0.01).startswith(
         "collapsed: the decoder gains nothing from z: shuffled gap 0.00 ± 0.01 nats; the"
     )
     assert said(0.05).startswith("collapsed: the decoder gains next to nothing from z")
-    assert said(0.3, 0.2).startswith("cannot tell whether the decoder reads z: shuffled gap 0.30 ± 0.20")
+    assert said(0.3, 0.2).startswith(
+        "cannot tell whether the decoder reads z: shuffled gap 0.30 ± 0.20"
+    )
     assert said(-1.0).startswith("something is wrong: another example's code fits better")
     assert said(1.0).startswith("not collapsed: the decoder reads z")
-    assert "at least about 2.00 nats about x" in said(1.0, mi_saturated=True) and "ln 10 = 2.30" in said(
+    assert "at least about 2.00 nats about x" in said(
         1.0, mi_saturated=True
-    )
+    ) and "ln 10 = 2.30" in said(1.0, mi_saturated=True)
     dims = {"mi_per_dim": [0.0, 0.9, 0.04, 0.3], "mi_per_dim_se": [0.01, 0.1, 0.001, 0.2]}
     assert said(1.0, **dims).endswith("into 1 of 4 dimensions (z[1]).")
 
 
 def test_numbers_are_printed_to_two_digits_of_their_error() -> None:
-    assert measured(12.3456, 0.213) == "12.35 ± 0.21" and measured(1.23456, 0.0123) == "1.235 ± 0.012"
-    assert measured(123.4, 5.0) == "123.40 ± 5.00" and measured(0.0) == "0.00" and measured(0.5, float("nan")) == "0.50"
+    assert (
+        measured(12.3456, 0.213) == "12.35 ± 0.21" and measured(1.23456, 0.0123) == "1.235 ± 0.012"
+    )
+    assert (
+        measured(123.4, 5.0) == "123.40 ± 5.00"
+        and measured(0.0) == "0.00"
+        and measured(0.5, float("nan")) == "0.50"
+    )
 
 
 # ---------------------------------------------------------------- what is refused
@@ -440,14 +503,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
+@pytest.mark.parametrize(
+    ("change", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED]
+)
 def test_bad_input_is_refused_in_one_sentence(change: dict[str, Any], message: str) -> None:
     call = {"encode": good, "nll": cost, "data": X, "batch": 8, "samples": 3} | change
     encode, nll, data = (call.pop(name) for name in ("encode", "nll", "data"))
     state = torch.get_rng_state()
     with pytest.raises(InputError, match=message) as refusal:
         diagnose(encode, nll, data, **call)
-    assert "\n" not in str(refusal.value) and torch.equal(state, torch.get_rng_state()) and torch.is_grad_enabled()
+    assert (
+        "\n" not in str(refusal.value)
+        and torch.equal(state, torch.get_rng_state())
+        and torch.is_grad_enabled()
+    )
 
 
 def test_what_can_be_refused_before_work_is() -> None:
@@ -474,7 +543,11 @@ def test_the_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_
     assert bytes_of[0] == bytes_of[1]
     assert sorted(bytes_of[0]) == ["diagnosis.pdf", "diagnosis.png", "diagnosis.svg", "index.html"]
     page = bytes_of[0]["index.html"].decode()
-    assert MARK in page and 'src="diagnosis.svg"' in page and found["verdict"][1:].replace("'", "&#39;") in page
+    assert (
+        MARK in page
+        and 'src="diagnosis.svg"' in page
+        and found["verdict"][1:].replace("'", "&#39;") in page
+    )
     scalars = [
         k
         for k, v in found.items()
@@ -504,7 +577,9 @@ def test_a_posterior_that_does_not_split_has_a_page_too(tmp_path: Path) -> None:
             self.q, self.mean, self.variance = q, q.mean, q.variance
             self.kl, self.sample, self.log_ratio = q.kl.sum(1, keepdim=True), q.sample, q.log_ratio
 
-    found = diagnose(lambda x: Whole(DiagonalGaussian.from_log_var(*good(x))), cost, X, samples=2, page=tmp_path)
+    found = diagnose(
+        lambda x: Whole(DiagonalGaussian.from_log_var(*good(x))), cost, X, samples=2, page=tmp_path
+    )
     assert found["mi_per_dim"] is None and len(found["kl_per_dim"]) == 1
     assert (
         "<td>z[1]</td>" in (tmp_path / "index.html").read_text()
@@ -531,7 +606,9 @@ print([name for name in heavy[:4] if name in sys.modules])
 
 
 def test_nothing_is_imported_that_is_not_needed(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.stdout.split() == ["[]"] * 3, done.stderr
     assert (tmp_path / "page/index.html").exists()
 

@@ -64,7 +64,10 @@ def told(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
 def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
     """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it answers."""
     g = torch.Generator().manual_seed(0)
-    mean, log_var = 0.05 * torch.randn(64, 4, generator=g), 0.05 * torch.randn(64, 4, generator=g) - 0.02
+    mean, log_var = (
+        0.05 * torch.randn(64, 4, generator=g),
+        0.05 * torch.randn(64, 4, generator=g) - 0.02,
+    )
     pair = mean.to(dtype), log_var.to(dtype)
     m, v = (part.double() for part in pair)
     return (
@@ -75,7 +78,9 @@ def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_narrow_encoder_gets_the_kl_of_what_it_answers_and_the_size_of_its_rounding(dtype: torch.dtype) -> None:
+def test_a_narrow_encoder_gets_the_kl_of_what_it_answers_and_the_size_of_its_rounding(
+    dtype: torch.dtype,
+) -> None:
     pair, nll, kl = narrow_pair(dtype)
     x = torch.rand(64, 6)
     found, (said,) = told(lambda x: [part[: len(x)] for part in pair], nll, [x], samples=5)
@@ -84,7 +89,11 @@ def test_a_narrow_encoder_gets_the_kl_of_what_it_answers_and_the_size_of_its_rou
     assert said.startswith(f"encode: answers in {str(dtype)[6:]}; kl (")
     limit = float(said.split("up to ")[1].split()[0])
     m, v = (part.double() for part in pair)
-    expected = torch.finfo(dtype).eps / 2 * float((m.square() + 0.5 * torch.expm1(v).abs() * v.abs()).sum(1).mean())
+    expected = (
+        torch.finfo(dtype).eps
+        / 2
+        * float((m.square() + 0.5 * torch.expm1(v).abs() * v.abs()).sum(1).mean())
+    )
     assert limit == pytest.approx(expected, rel=0.5) and "float32" in said
 
     def normal(x: Tensor) -> Normal:
@@ -125,10 +134,14 @@ def test_a_posterior_that_computes_in_a_narrow_dtype_is_told_of() -> None:
     def narrow(x: Tensor) -> Any:
         q = posteriors.DiagonalGaussian.from_log_var(*encode(x))
         kl = q.kl.to(torch.bfloat16)
-        return SimpleNamespace(mean=q.mean, variance=q.variance, kl=kl, sample=q.sample, log_ratio=q.log_ratio)
+        return SimpleNamespace(
+            mean=q.mean, variance=q.variance, kl=kl, sample=q.sample, log_ratio=q.log_ratio
+        )
 
     _, (said,) = told(narrow, nll, x, samples=5)
-    assert said.startswith("encode: its posterior computes kl in bfloat16, which can shift it by 0.0")
+    assert said.startswith(
+        "encode: its posterior computes kl in bfloat16, which can shift it by 0.0"
+    )
 
 
 def test_diagnose_under_autocast_is_diagnose() -> None:
@@ -157,13 +170,19 @@ def test_every_posterior_of_the_package_can_be_diagnosed(name: str, training: bo
     head, decoder = getattr(posteriors, name)(24, 4, **KNOBS[name]), nn.Linear(4, 24)
     with torch.no_grad(), posteriors.moments.population(head.train()):
         head(x)
-    nll = functools.partial(lambda decoder, x, z: -Bernoulli(logits=decoder(z)).log_prob(x).sum(-1), decoder)
+    nll = functools.partial(
+        lambda decoder, x, z: -Bernoulli(logits=decoder(z)).log_prob(x).sum(-1), decoder
+    )
     before = copy.deepcopy(head.state_dict())
     head.train(training)
     found, said = told(head, nll, x, samples=30)
     assert found["nll"] < 30 and abs(found["nelbo"] - found["rec"] - found["kl"]) < 1e-4
     assert all(a.equal(b) for a, b in zip(before.values(), head.state_dict().values(), strict=True))
-    assert head.training == training and all(("training mode" in text) for text in said) and len(said) <= training
+    assert (
+        head.training == training
+        and all(("training mode" in text) for text in said)
+        and len(said) <= training
+    )
 
 
 # ---------------------------------------------------------------- modes
@@ -299,15 +318,24 @@ def test_dropout_out_of_sight_is_noticed() -> None:
         return mean, log_var
 
     _, (said,) = told(dropped, model.nll, x, samples=5)
-    assert said.startswith("encode: answers differently when asked the same again") and "dropout" in said
-    _, (said,) = told(model.encode, lambda x, z: model.nll(x, nn.functional.dropout(z, 0.3)), x, samples=5)
+    assert (
+        said.startswith("encode: answers differently when asked the same again")
+        and "dropout" in said
+    )
+    _, (said,) = told(
+        model.encode, lambda x, z: model.nll(x, nn.functional.dropout(z, 0.3)), x, samples=5
+    )
     assert said.startswith("nll: answers differently when asked the same again")
 
 
 def test_batch_statistics_out_of_sight_are_noticed() -> None:
     (x, _), model = toy(90), MLP()
-    _, (said,) = told(lambda x: model.encode((x - x.mean(0)) / (x.std(0) + 0.1)), model.nll, x, samples=5)
-    assert said.startswith("encode: answers differently for the same examples in a smaller batch: batch statistics")
+    _, (said,) = told(
+        lambda x: model.encode((x - x.mean(0)) / (x.std(0) + 0.1)), model.nll, x, samples=5
+    )
+    assert said.startswith(
+        "encode: answers differently for the same examples in a smaller batch: batch statistics"
+    )
     norm = nn.BatchNorm1d(24, track_running_stats=False).eval()
     _, (said,) = told(lambda x: model.encode(norm(x)), model.nll, x, samples=5)
     assert "in a smaller batch: batch statistics" in said
@@ -332,7 +360,9 @@ def test_batch_norm_that_has_seen_no_batch_is_told_of() -> None:
     _, (said,) = told(model.encode, model.nll, x, samples=5)
     assert said.startswith("body.1: the batch statistics") and "0 and 1" in said
     head, decoder = posteriors.RMSNormTau(24, 4, tau=0.5).eval(), nn.Linear(4, 24)
-    _, (said,) = told(head, lambda x, z: -Bernoulli(logits=decoder(z)).log_prob(x).sum(-1), x, samples=5)
+    _, (said,) = told(
+        head, lambda x, z: -Bernoulli(logits=decoder(z)).log_prob(x).sum(-1), x, samples=5
+    )
     assert said.startswith("mu_moments: the batch statistics")
 
 
@@ -366,19 +396,27 @@ ORDERED = {
     "tuple": X.split(20),
     "loader": DataLoader(SET, batch_size=20),
     "loader with a collate_fn": DataLoader(
-        TensorDataset(X, KIND), batch_size=20, collate_fn=lambda rows: torch.stack([x for x, _ in rows])
+        TensorDataset(X, KIND),
+        batch_size=20,
+        collate_fn=lambda rows: torch.stack([x for x, _ in rows]),
     ),
-    "loader with the usual samplers": DataLoader(SET, batch_sampler=BatchSampler(SequentialSampler(SET), 20, False)),
+    "loader with the usual samplers": DataLoader(
+        SET, batch_sampler=BatchSampler(SequentialSampler(SET), 20, False)
+    ),
     "loader without batching": DataLoader(list(X.split(20)), batch_size=None),
 }
 UNORDERED = {
     "DataLoader that shuffles": DataLoader(SET, batch_size=20, shuffle=True),
     "RandomSampler": DataLoader(SET, batch_size=20, sampler=RandomSampler(SET)),
-    "WeightedRandomSampler": DataLoader(SET, batch_size=20, sampler=WeightedRandomSampler([1.0] * 80, 80)),
+    "WeightedRandomSampler": DataLoader(
+        SET, batch_size=20, sampler=WeightedRandomSampler([1.0] * 80, 80)
+    ),
     "SubsetRandomSampler": DataLoader(SET, batch_size=20, sampler=SubsetRandomSampler(range(80))),
     "sampler of one's own": DataLoader(SET, batch_size=20, sampler=list(range(79, -1, -1))),
     "batch_sampler": DataLoader(SET, batch_sampler=[list(range(40)), list(range(40, 80))]),
-    "RandomSampler in batches": DataLoader(SET, batch_sampler=BatchSampler(RandomSampler(SET), 20, False)),
+    "RandomSampler in batches": DataLoader(
+        SET, batch_sampler=BatchSampler(RandomSampler(SET), 20, False)
+    ),
     "IterableDataset": DataLoader(Stream(X), batch_size=20),
     "shuffled without batching": DataLoader(list(X.split(20)), batch_size=None, shuffle=True),
     "generator": (batch for batch in X.split(20)),
@@ -394,7 +432,9 @@ def patterns(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("data", ORDERED.values(), ids=ORDERED)
 def test_labels_meet_their_examples_where_the_order_is_known(data: Any) -> None:
-    found = diagnose(patterns, lambda x, z: (x[:, :8] - z).square().sum(-1), data, labels=KIND, samples=2)
+    found = diagnose(
+        patterns, lambda x, z: (x[:, :8] - z).square().sum(-1), data, labels=KIND, samples=2
+    )
     assert found["probe"] > 0.8
 
 
@@ -404,7 +444,9 @@ def test_labels_and_log_prob_are_refused_where_the_order_cannot_be_known(data: A
         raise AssertionError
 
     for name, values in (("labels", KIND), ("log_prob", -torch.ones(80))):
-        with pytest.raises(InputError, match=f"^{name}: cannot be matched to the examples, because data is a "):
+        with pytest.raises(
+            InputError, match=f"^{name}: cannot be matched to the examples, because data is a "
+        ):
             diagnose(never, never, data, **{name: values})
 
 
@@ -425,11 +467,24 @@ def test_a_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() 
     with pytest.raises(InputError) as caught:
         diagnose(model.encode, model.nll, pairs(), samples=2)
     text = str(caught.value)
-    assert "each batch is a list of 2 (float32 [20, 24], int64 [20]), and encode failed" in text and "\n" not in text
-    assert "(x for x, _ in loader)" in text and "encode=lambda batch: model.encode(batch[0])" in text
-    assert isinstance(caught.value.__cause__, TypeError) and caught.value.__cause__.__traceback__ is not None
+    assert (
+        "each batch is a list of 2 (float32 [20, 24], int64 [20]), and encode failed" in text
+        and "\n" not in text
+    )
+    assert (
+        "(x for x, _ in loader)" in text and "encode=lambda batch: model.encode(batch[0])" in text
+    )
+    assert (
+        isinstance(caught.value.__cause__, TypeError)
+        and caught.value.__cause__.__traceback__ is not None
+    )
     a = quiet(model.encode, model.nll, (x for x, _ in pairs()), samples=2)
-    b = quiet(lambda batch: model.encode(batch[0]), lambda batch, z: model.nll(batch[0], z), pairs(), samples=2)
+    b = quiet(
+        lambda batch: model.encode(batch[0]),
+        lambda batch, z: model.nll(batch[0], z),
+        pairs(),
+        samples=2,
+    )
     assert a == b
     with pytest.raises(InputError, match=r"and nll failed on one \(\w+: "):
         diagnose(lambda batch: model.encode(batch[0]), model.nll, pairs(), samples=2)
@@ -437,9 +492,12 @@ def test_a_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() 
 
 def test_a_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
     model = MLP().eval()
-    dicts = DataLoader([{"image": x, "label": k} for x, k in zip(X, KIND, strict=True)], batch_size=20)
+    dicts = DataLoader(
+        [{"image": x, "label": k} for x, k in zip(X, KIND, strict=True)], batch_size=20
+    )
     with pytest.raises(
-        InputError, match=r"a dict of 2 \(image: float32 \[20, 24\], label: int64 \[20\]\).*batch\['image'\]"
+        InputError,
+        match=r"a dict of 2 \(image: float32 \[20, 24\], label: int64 \[20\]\).*batch\['image'\]",
     ):
         diagnose(model.encode, model.nll, dicts)
     with pytest.raises(InputError, match=r"a list of 1 \(float32 \[20, 24\]\)"):
@@ -481,16 +539,21 @@ def bernoulli() -> tuple[Any, Any, Tensor]:
 def test_healthy_models_are_not_doubted() -> None:
     encode, nll, x, log_prob = linear_gaussian()
     found = quiet(encode, nll, x, samples=200, log_prob=log_prob)
-    assert found["nll"] == pytest.approx(-float(log_prob.mean()), abs=1e-4) and found["nll_ess"] == pytest.approx(
-        200, rel=1e-3
-    )
+    assert found["nll"] == pytest.approx(-float(log_prob.mean()), abs=1e-4) and found[
+        "nll_ess"
+    ] == pytest.approx(200, rel=1e-3)
     encode, nll, x = bernoulli()
     found = quiet(encode, nll, x, samples=200)
     assert found["mi"] > 2 and found["rec"] > 1
     model = MLP()  # untrained
     quiet(model.encode, model.nll, X, samples=100)
     nothing = torch.zeros(len(X), 3)
-    quiet(lambda x: (nothing[: len(x)], nothing[: len(x)]), lambda x, z: nll_of_bits(x), X, samples=100)  # collapsed
+    quiet(
+        lambda x: (nothing[: len(x)], nothing[: len(x)]),
+        lambda x, z: nll_of_bits(x),
+        X,
+        samples=100,
+    )  # collapsed
 
 
 def nll_of_bits(x: Tensor) -> Tensor:
@@ -498,17 +561,25 @@ def nll_of_bits(x: Tensor) -> Tensor:
     return -(x * p.log() + (1 - x) * (1 - p).log()).sum(-1)
 
 
-@pytest.mark.parametrize("spread", [lambda v: v.exp(), lambda v: (0.5 * v).exp()], ids=["variance", "sigma"])
+@pytest.mark.parametrize(
+    "spread", [lambda v: v.exp(), lambda v: (0.5 * v).exp()], ids=["variance", "sigma"]
+)
 def test_sigma_in_place_of_log_var_is_named(spread: Any) -> None:
     encode, nll, x, _ = linear_gaussian()
     _, said = told(lambda x: (encode(x)[0], spread(encode(x)[1])), nll, x, samples=100)
-    assert said[0].startswith("encode: its second tensor is positive throughout") and "ln sigma²" in said[0]
+    assert (
+        said[0].startswith("encode: its second tensor is positive throughout")
+        and "ln sigma²" in said[0]
+    )
 
 
 def test_an_average_in_place_of_a_sum_is_named() -> None:
     encode, nll, x = bernoulli()
     _, said = told(encode, lambda x, z: nll(x, z) / 64, x, samples=100)
-    assert any(text.startswith("nll: x costs ") and "averaged over pixels or words" in text for text in said)
+    assert any(
+        text.startswith("nll: x costs ") and "averaged over pixels or words" in text
+        for text in said
+    )
     encode, nll, x, log_prob = linear_gaussian()
     _, said = told(encode, lambda x, z: nll(x, z) / 3, x, samples=100, log_prob=log_prob)
     assert any("below the exact -log p" in text and "averaged" in text for text in said)
@@ -530,7 +601,11 @@ def test_a_posterior_whose_kl_is_wrong_is_named() -> None:
         def made(x: Tensor) -> Any:
             q = posteriors.DiagonalGaussian.from_log_var(*encode(x))
             return SimpleNamespace(
-                mean=q.mean, variance=q.variance, kl=q.kl * 0 + kl, sample=q.sample, log_ratio=q.log_ratio
+                mean=q.mean,
+                variance=q.variance,
+                kl=q.kl * 0 + kl,
+                sample=q.sample,
+                log_ratio=q.log_ratio,
             )
 
         return made
@@ -555,7 +630,9 @@ def test_very_few_effective_codes_are_told_with_the_argument_at_fault() -> None:
 
 def test_the_page_shows_what_is_doubtful(tmp_path: Any) -> None:
     encode, nll, x, _ = linear_gaussian()
-    _, (said, *_) = told(lambda x: (encode(x)[0], encode(x)[1].exp()), nll, x, samples=5, page=tmp_path)
+    _, (said, *_) = told(
+        lambda x: (encode(x)[0], encode(x)[1].exp()), nll, x, samples=5, page=tmp_path
+    )
     assert said[:40] in (tmp_path / "index.html").read_text()
     quiet(encode, nll, x, samples=5, page=tmp_path)
     assert "Doubtful" not in (tmp_path / "index.html").read_text()
@@ -590,8 +667,13 @@ HIDING = {
     "slots": Slots,
     "a deep closure": lambda net: nested(net, 12),
     "a plain list of a module": lambda net: Listed(net).eval(),
-    "a large dict": lambda net: functools.partial(lambda d, x: d[150](x), dict.fromkeys(range(200), net)),
-    "a global by name": lambda net: (globals().__setitem__("hidden_net", net), lambda x: globals()["hidden_net"](x))[1],
+    "a large dict": lambda net: functools.partial(
+        lambda d, x: d[150](x), dict.fromkeys(range(200), net)
+    ),
+    "a global by name": lambda net: (
+        globals().__setitem__("hidden_net", net),
+        lambda x: globals()["hidden_net"](x),
+    )[1],
 }
 
 
@@ -610,7 +692,9 @@ def test_modules_that_nobody_finds_are_switched_when_they_are_called(hide: str) 
         return (x[:, :2] - z).square().sum(-1) + 20
 
     found, said = told(lambda x: call(x).chunk(2, -1), nll, x, samples=5)
-    assert net.training and all(torch.equal(net.state_dict()[key], value) for key, value in before.items())
+    assert net.training and all(
+        torch.equal(net.state_dict()[key], value) for key, value in before.items()
+    )
     assert any("in training mode" in text for text in said)
     net.eval()
     expected = quiet(lambda x: net(x).chunk(2, -1), nll, x, samples=5)

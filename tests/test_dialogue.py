@@ -12,7 +12,7 @@ import torch
 from conftest import composed, folder_of, summary
 from torch.distributions import Independent, Normal, kl_divergence
 
-from uncollapse import evaluate, report
+from uncollapse import report
 from uncollapse.building import prepare
 from uncollapse.config import heads
 from uncollapse.data.corpus import EOS
@@ -20,12 +20,27 @@ from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.prepare import main as prepare_main
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
+from uncollapse.evaluation import evaluate
 from uncollapse.metrics.likelihood import log_weights
 from uncollapse.metrics.quality import distinct, responses
 from uncollapse.models.lstm_conditional import Followed
 from uncollapse.run import run
 
-WORDS = ["yes", "no", "maybe", "where", "when", "why", "the", "dog", "cat", "sat", "ran", "home", "today"]
+WORDS = [
+    "yes",
+    "no",
+    "maybe",
+    "where",
+    "when",
+    "why",
+    "the",
+    "dog",
+    "cat",
+    "sat",
+    "ran",
+    "home",
+    "today",
+]
 ACTS = ("inform", "question")
 
 
@@ -44,7 +59,10 @@ def dialogues(count: int, seed: int) -> list[list[dict]]:
 def put(folder: Path, count: int = 60, **changed: list[list[dict]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for seed, split in enumerate(SPLITS):
-        lines = [json.dumps({"turns": turns}) + "\n" for turns in changed.get(split) or dialogues(count, seed)]
+        lines = [
+            json.dumps({"turns": turns}) + "\n"
+            for turns in changed.get(split) or dialogues(count, seed)
+        ]
         with lzma.open(folder / f"{split}.jsonl.xz", "wt") as file:
             file.writelines(lines)
     return folder
@@ -65,7 +83,9 @@ def parts_of(folder: Path, head: str, *more: str):
 
 
 def spelled(data, corpus, i: int) -> str:
-    return " ".join(data.vocabulary[t] for t in corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]])
+    return " ".join(
+        data.vocabulary[t] for t in corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]]
+    )
 
 
 # ---------------------------------------------------------------- the data
@@ -78,13 +98,21 @@ def turns(*texts: str) -> list[dict]:
 @pytest.fixture
 def few(tmp_path):
     return put(
-        tmp_path, train=[turns("Where is it?", "Here.", "", "No, there!"), turns("Why?"), turns("Yes", "No no no")]
+        tmp_path,
+        train=[
+            turns("Where is it?", "Here.", "", "No, there!"),
+            turns("Why?"),
+            turns("Yes", "No no no"),
+        ],
     )
 
 
 def test_each_turn_but_the_first_is_a_response_to_those_before_it(few):
     data = DialogueConfig(dir=str(few)).load()
-    pairs = [(spelled(data, data.contexts["train"], i), spelled(data, data.corpora["train"], i)) for i in range(3)]
+    pairs = [
+        (spelled(data, data.contexts["train"], i), spelled(data, data.corpora["train"], i))
+        for i in range(3)
+    ]
     end = data.vocabulary[EOS]
     assert pairs == [
         ("where is it ?", "here ."),
@@ -137,14 +165,19 @@ def put_hub(folder: Path) -> Path:
 
     folder.mkdir()
     for split in SPLITS:
-        pq.write_table(pa.table(hub_rows(split)), folder / f"{'validation' if split == 'valid' else split}.parquet")
+        pq.write_table(
+            pa.table(hub_rows(split)),
+            folder / f"{'validation' if split == 'valid' else split}.parquet",
+        )
     return folder
 
 
 def test_the_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys):
     hub, out = put_hub(tmp_path / "hub"), tmp_path / "out"
     assert prepare_main(["dailydialog", "--out", str(out), f"data.hub={hub}"]) == 0
-    assert capsys.readouterr().out.endswith(f"data=dailydialog data.dir={out} model=lstm_conditional\n")
+    assert capsys.readouterr().out.endswith(
+        f"data=dailydialog data.dir={out} model=lstm_conditional\n"
+    )
     direct, made = DialogueConfig(hub=str(hub)).load(), DialogueConfig(dir=str(out)).load()
     assert direct.vocabulary == made.vocabulary and direct.classes == made.classes == {
         "act": ("1", "2"),
@@ -163,8 +196,14 @@ def test_the_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys
         (b"not json\n", "not one JSON object a line"),
         (b'{"text": "a"}\n', "no `turns` in its lines, which have text"),
         (b'{"turns": ["a", "b"]}\n', "needed is a list of objects with a `text` each"),
-        (b'{"turns": [{"text": "a", "act": "x"}, {"text": "b"}]}\n', "line 1: a turn without `act`"),
-        (b'{"turns": [{"text": "a"}]}\n{"turns": [{"text": "\xe9"}]}\n', "line 2: not UTF-8 (byte 0xe9)"),
+        (
+            b'{"turns": [{"text": "a", "act": "x"}, {"text": "b"}]}\n',
+            "line 1: a turn without `act`",
+        ),
+        (
+            b'{"turns": [{"text": "a"}]}\n{"turns": [{"text": "\xe9"}]}\n',
+            "line 2: not UTF-8 (byte 0xe9)",
+        ),
         (b'{"turns": [{"text": "a"}]}\n', "no response is left in the valid part"),
     ],
 )
@@ -178,10 +217,13 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):
 
 def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
     with pytest.raises(
-        InputError, match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`"
+        InputError,
+        match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`",
     ):
         DialogueConfig(dir="/nowhere").load()
-    with pytest.raises(InputError, match=r"no file for the train part; looked for train.jsonl, plain or .gz"):
+    with pytest.raises(
+        InputError, match=r"no file for the train part; looked for train.jsonl, plain or .gz"
+    ):
         DialogueConfig(dir=str(tmp_path)).load()
     put(tmp_path)
     (tmp_path / "test.jsonl.xz").write_bytes((tmp_path / "test.jsonl.xz").read_bytes()[:50])
@@ -224,7 +266,9 @@ def test_elbo_is_at_most_the_importance_weighted_bound(folder):
     parts = parts_of(folder, "plain")
     batch = parts.data.batch("valid", np.arange(30))
     q = parts.model.eval().encode(batch)
-    weights = log_weights(lambda z: parts.model.nll(batch, z), q, 300, torch.Generator().manual_seed(0))
+    weights = log_weights(
+        lambda z: parts.model.nll(batch, z), q, 300, torch.Generator().manual_seed(0)
+    )
     assert (weights.mean(0) <= torch.logsumexp(weights, 0) - np.log(300)).all()
 
 
@@ -235,7 +279,9 @@ def test_the_decoder_reads_the_context_and_only_its_own(folder):
     batch = data.batch("valid", np.arange(8))
     z = torch.zeros(8, 4)
     before = model.nll(batch, z)
-    alone = torch.cat([model.nll(data.batch("valid", np.array([i])), z[:1]) for i in batch.examples])
+    alone = torch.cat(
+        [model.nll(data.batch("valid", np.array([i])), z[:1]) for i in batch.examples]
+    )
     assert torch.allclose(before, alone, rtol=1e-4)
     moved = type(batch)(**{**vars(batch), "place": batch.place.roll(1)})
     assert (model.nll(moved, z) - before).abs().max() > 1e-4
@@ -256,11 +302,15 @@ def test_every_head_works_with_the_held_prior(folder, head):
 
 
 def test_a_floor_is_promised_with_the_held_prior_only(folder):
-    held, learned = (parts_of(folder, "bn_mu", f"model.prior={prior}").model for prior in ("held", "learned"))
+    held, learned = (
+        parts_of(folder, "bn_mu", f"model.prior={prior}").model for prior in ("held", "learned")
+    )
     assert held.posterior.floor() > 0 and not hasattr(learned.posterior, "floor")
     assert all(
         torch.equal(a, b)
-        for (name, a), b in zip(held.encoder.named_parameters(), learned.encoder.parameters(), strict=True)
+        for (name, a), b in zip(
+            held.encoder.named_parameters(), learned.encoder.parameters(), strict=True
+        )
     )
     listed = {id(p) for part in learned.parts().values() for p in part}
     assert listed == {id(p) for p in learned.parameters()}
@@ -269,7 +319,8 @@ def test_a_floor_is_promised_with_the_held_prior_only(folder):
 @pytest.mark.parametrize("head", ["vmf", "vamp", "mog", "iaf", "delta_ar1"])
 def test_heads_with_densities_of_their_own_are_refused_with_a_learned_prior(folder, head):
     with pytest.raises(
-        InputError, match=r"^model.prior=learned: \w+ brings a prior .* allowed with it is model.prior=held$"
+        InputError,
+        match=r"^model.prior=learned: \w+ brings a prior .* allowed with it is model.prior=held$",
     ):
         parts_of(folder, head)
 
@@ -300,7 +351,10 @@ def test_semi_amortised_codes_are_refined_under_both_priors(folder):
             bound = [
                 float(
                     (
-                        parts.model.nll(batch, one.sample(64, torch.Generator().manual_seed(1))).mean(0) + one.kl.sum(1)
+                        parts.model.nll(
+                            batch, one.sample(64, torch.Generator().manual_seed(1))
+                        ).mean(0)
+                        + one.kl.sum(1)
                     ).mean()
                 )
                 for one in (q, refined)
@@ -322,7 +376,13 @@ def test_a_prior_that_may_follow_takes_the_floor_away_and_a_held_one_keeps_it(fo
     """The point of holding it: batch norm spreads mu, and a learned prior comes after."""
     kl = {}
     for prior in ("held", "learned"):
-        asked = words(folder, f"model.prior={prior}", "trainer.epochs=25", "trainer.lr=1e-2", "trainer.eval_every=1000")
+        asked = words(
+            folder,
+            f"model.prior={prior}",
+            "trainer.epochs=25",
+            "trainer.lr=1e-2",
+            "trainer.eval_every=1000",
+        )
         cfg = composed("head=bn_mu", *asked)
         cfg.results = str(tmp_path / prior)
         run(cfg, "bn_mu", asked)
@@ -340,7 +400,10 @@ def test_distinct_and_bleu_by_hand():
     real = ["the cat sat on the mat", "a dog ran home today too"]
     others = [["a", "a", "b", "a"], ["a", "b", "c", "d"]]
     found = responses(real, real, others)
-    assert found["response_bleu4"] == pytest.approx(100) and found["response_variety"] == (2 / 4 + 1) / 2
+    assert (
+        found["response_bleu4"] == pytest.approx(100)
+        and found["response_variety"] == (2 / 4 + 1) / 2
+    )
     # 11 of 12 words agree, 9 of 10 pairs, 7 of 8 triples, 5 of 6 fours; nothing is too short
     one_off = [real[0], "a dog ran home today now"]
     expected = 100 * (11 / 12 * 9 / 10 * 7 / 8 * 5 / 6) ** 0.25
@@ -360,15 +423,33 @@ def test_a_run_is_answered_measured_and_reported(folder, tmp_path):
     run(cfg, "bow", asked)
     path = folder_of(tmp_path, "bow", "s")
     assert (
-        evaluate.main([str(tmp_path / "s"), "--samples", "5", "--metrics", "nll,probe,samples", "--labels", "20,60"])
+        evaluate.main(
+            [
+                str(tmp_path / "s"),
+                "--samples",
+                "5",
+                "--metrics",
+                "nll,probe,samples",
+                "--labels",
+                "20,60",
+            ]
+        )
         == 0
     )
     found = summary(path)
     assert found["nll"] > 0 and found["probe_labels"] == 60 and 0 < found["response_variety"] <= 1
-    assert found["response_count"] == len((path / "samples" / "answers.txt").read_text().splitlines())
-    lines = [line.split("\t") for line in (path / "samples" / "responses.txt").read_text().splitlines()]
-    assert lines[0][1:3] == ["context", "test"] and all(len(line) == len(lines[0]) for line in lines)
-    pairs = {(one[i - 1]["text"], one[i]["text"]) for one in dialogues(60, 2) for i in range(1, len(one))}
+    assert found["response_count"] == len(
+        (path / "samples" / "answers.txt").read_text().splitlines()
+    )
+    lines = [
+        line.split("\t") for line in (path / "samples" / "responses.txt").read_text().splitlines()
+    ]
+    assert lines[0][1:3] == ["context", "test"] and all(
+        len(line) == len(lines[0]) for line in lines
+    )
+    pairs = {
+        (one[i - 1]["text"], one[i]["text"]) for one in dialogues(60, 2) for i in range(1, len(one))
+    }
     assert all((line[1].split(" <eos> ")[-1], line[2]) in pairs for line in lines[1:])
     assert report.main([str(tmp_path / "s")]) == 0
     page = (tmp_path / "s" / "report" / "index.html").read_text()
@@ -388,7 +469,10 @@ def test_every_run_knows_how_much_of_its_responses_is_unknown_and_how_large_they
 
 
 def test_responses_of_unknown_words_are_refused(tmp_path):
-    strange = [[{"text": "yes", "act": "inform"}, {"text": f"x{n} y{n}", "act": "question"}] for n in range(5)]
+    strange = [
+        [{"text": "yes", "act": "inform"}, {"text": f"x{n} y{n}", "act": "question"}]
+        for n in range(5)
+    ]
     put(tmp_path, test=strange)
     with pytest.raises(InputError, match=r"^data.test: 100 % of its words are <unk>"):
         DialogueConfig(dir=str(tmp_path)).load()
@@ -401,7 +485,9 @@ def test_texts_that_are_no_strings_are_refused(tmp_path, text):
         DialogueConfig(dir=str(tmp_path)).load()
 
 
-@pytest.mark.parametrize("pack", [bz2.compress, lambda data: pa.compress(data, "zstd", asbytes=True), bytes])
+@pytest.mark.parametrize(
+    "pack", [bz2.compress, lambda data: pa.compress(data, "zstd", asbytes=True), bytes]
+)
 def test_dialogues_may_be_packed_in_any_way(tmp_path, pack):
     put(tmp_path)
     for split in SPLITS:

@@ -14,13 +14,13 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from uncollapse.building import prepare
 from uncollapse.config import build
+from uncollapse.distributions.moments import population
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.scale import UnscaledELBO
 from uncollapse.posteriors import DU, BatchNormMu, Nothing, Scale
-from uncollapse.posteriors.moments import population
 from uncollapse.procedures.joint import Joint
-from uncollapse.schedules import Linear
+from uncollapse.training.schedules import Linear
 
 HIDDEN = 4
 EPS = 1e-8
@@ -30,7 +30,9 @@ scales = st.sampled_from([1e-3, 1.0, 1e3])
 
 
 def near(ours, reference, tolerance=1e-9):
-    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
+    )
 
 
 def run(head, batch, seed, scale):
@@ -74,11 +76,15 @@ def test_du_variance_is_dropped_to_its_floor_or_enlarged(seed, alpha, dropout, s
     q, _, b = run(head, 30, seed, scale)
     least = alpha / (2 * math.pi * math.e)
     kept = np.exp(b) / (1 - dropout) + least
-    dropped = np.isclose(q.variance, least, rtol=1e-12, atol=0) & ~np.isclose(kept, least, rtol=1e-9, atol=0)
+    dropped = np.isclose(q.variance, least, rtol=1e-12, atol=0) & ~np.isclose(
+        kept, least, rtol=1e-9, atol=0
+    )
     near(np.where(dropped, kept, q.variance), kept)
     near(q.log_var, q.variance.log())
     if scale == 1.0:
-        assert abs(dropped.mean() - dropout) < 5 * math.sqrt(max(dropout * (1 - dropout), 1e-9) / 180)
+        assert abs(dropped.mean() - dropout) < 5 * math.sqrt(
+            max(dropout * (1 - dropout), 1e-9) / 180
+        )
     head.eval()
     h = torch.randn(5, HIDDEN).double()
     near(head(h).variance.detach(), head.linear(h).chunk(2, -1)[1].detach().exp() + least)
@@ -101,7 +107,11 @@ def test_du_drop_costs_what_the_docstring_says():
     least = 1 / (2 * math.pi * math.e)
     extra = 0.5 * (least - math.log(least) - 1)
     assert round(extra, 2) == 0.95
-    near(head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(), head.floor() + 6 * extra, 1e-6)
+    near(
+        head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(),
+        head.floor() + 6 * extra,
+        1e-6,
+    )
 
 
 def test_du_without_its_parts_is_bn_mu_with_a_variance_floor():
@@ -147,7 +157,9 @@ def test_du_knobs_outside_their_ranges_are_refused(knobs):
 
 @properties
 @given(seeds, batches, latents, st.floats(0.05, 5), scales)
-def test_scale_gives_mu_its_spread_and_reports_the_density_that_z_has(seed, batch, latent, std, scale):
+def test_scale_gives_mu_its_spread_and_reports_the_density_that_z_has(
+    seed, batch, latent, std, scale
+):
     head = Scale(HIDDEN, latent, std=std)
     q, a, log_var = run(head, batch, seed, scale)
     left = a.var(0) / (a.var(0) + EPS)
@@ -207,7 +219,10 @@ def test_each_epoch_holds_the_mean_of_the_factors_of_the_epoch_before():
     head.set_epoch(2)
     assert (factor(1.0), factor(1.0), factor(3.0)) == (11 / 3, 11 / 3, 11 / 3)
     head.eval()
-    assert (factor(5.0), factor(9.0)) == (14 / 3, 14 / 3)  # of this epoch, as the next one will have it
+    assert (factor(5.0), factor(9.0)) == (
+        14 / 3,
+        14 / 3,
+    )  # of this epoch, as the next one will have it
     head.train()
     head.set_epoch(3)
     assert factor(5.0) == 14 / 3
@@ -257,7 +272,9 @@ def test_a_scale_run_cut_while_factors_are_held_resumes_bit_for_bit(tmp_path: Pa
     run_here(tmp_path / "cut", "scale", *words)
     whole, resumed = (folder_of(tmp_path / name, "scale") for name in ("whole", "cut"))
     assert rows(whole) == rows(resumed)
-    one, other = (torch.load(folder / "state.pt", weights_only=True)["model"] for folder in (whole, resumed))
+    one, other = (
+        torch.load(folder / "state.pt", weights_only=True)["model"] for folder in (whole, resumed)
+    )
     assert one["posterior.held"] and (one["posterior.factor"] != 1).all()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -330,7 +347,9 @@ def test_nothing_has_no_code_no_rate_and_no_weights():
     for value in (q.mean, q.variance, q.kl, q.sample()):
         assert value.equal(zeros)
     assert q.sample(2).equal(torch.zeros(2, 5, 3)) and q.sample_prior(4).equal(torch.zeros(4, 3))
-    assert q.log_ratio(q.sample()).equal(torch.zeros(5)) and q.log_ratio(q.sample(2)).equal(torch.zeros(2, 5))
+    assert q.log_ratio(q.sample()).equal(torch.zeros(5)) and q.log_ratio(q.sample(2)).equal(
+        torch.zeros(2, 5)
+    )
     assert q.log_ratio(torch.zeros(7, 1, 3)).equal(torch.zeros(7, 5))
     assert q.log_ratio_per_dim(torch.zeros(7, 3)).equal(torch.zeros(3, 7, 5).double())
 
@@ -351,15 +370,29 @@ def test_a_language_model_run_has_one_number_for_rec_nelbo_and_nothing_in_z(tmp_
     run_here(tmp_path, "lm")
     trained = rows(folder_of(tmp_path, "lm"))
     for row in trained:
-        assert row["nelbo"] == row["rec"] and row["kl"] == 0 and row["au"] == 0 and row["floor"] is None
-        assert row["shuffle_gap"] == pytest.approx(0, abs=1e-5) and row["mi"] == pytest.approx(0, abs=1e-6)
+        assert (
+            row["nelbo"] == row["rec"]
+            and row["kl"] == 0
+            and row["au"] == 0
+            and row["floor"] is None
+        )
+        assert row["shuffle_gap"] == pytest.approx(0, abs=1e-5) and row["mi"] == pytest.approx(
+            0, abs=1e-6
+        )
         assert row["mi_per_dim"] == pytest.approx([0] * 4, abs=1e-6)
     learning = [row["rec"] for row in trained if row["split"] == "valid"]
     assert learning == sorted(learning, reverse=True)
 
 
 def test_the_language_model_of_the_linear_decoder_learns_its_bias(tmp_path: Path):
-    words = ["data=gaussian", "model=linear", "data.train=64", "data.valid=16", "data.test=16", "trainer.epochs=1"]
+    words = [
+        "data=gaussian",
+        "model=linear",
+        "data.train=64",
+        "data.valid=16",
+        "data.test=16",
+        "trainer.epochs=1",
+    ]
     parts = prepare(composed("head=lm", *words), "lm")
     assert not parts.model.parts()["encoder"]
     batch = parts.data.batch("train", np.arange(8))

@@ -26,7 +26,9 @@ COMMANDS = {
 def started(words: list[str], folder: Path) -> subprocess.Popen:
     """A command in a process group of its own, as a terminal starts it."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [{"STUDY": f"{folder}/scratch", "OUT": f"{folder}/out"}.get(word, word) for word in words]
+    words = [
+        {"STUDY": f"{folder}/scratch", "OUT": f"{folder}/out"}.get(word, word) for word in words
+    ]
     results = [f"results={folder}"] if words[0] == "train.py" else []
     return subprocess.Popen(
         [sys.executable, *words, *results],
@@ -36,7 +38,9 @@ def started(words: list[str], folder: Path) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where tests run in the background
     )
 
 
@@ -56,8 +60,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seconds", [0.3, 1.3])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_ctrl_c_in_the_first_seconds_is_one_line(command: str, seconds: float, study: Path, tmp_path: Path) -> None:
-    process = started(COMMANDS[command], study if command in ("evaluate.py", "report.py", "study.py") else tmp_path)
+def test_ctrl_c_in_the_first_seconds_is_one_line(
+    command: str, seconds: float, study: Path, tmp_path: Path
+) -> None:
+    process = started(
+        COMMANDS[command],
+        study if command in ("evaluate.py", "report.py", "study.py") else tmp_path,
+    )
     time.sleep(seconds)
     code, err = stopped(process)
     assert code == 130, err
@@ -85,14 +94,12 @@ def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> Non
 
 
 def test_a_background_command_that_must_ignore_ctrl_c_does(tmp_path: Path) -> None:
-    code = (
-        "import sys; from uncollapse.entry import guarded; sys.exit(guarded(lambda: __import__('time').sleep(1) or 0))"
-    )
-    ignoring = (
-        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
-    )
+    code = "import sys; from uncollapse.entry import guarded; sys.exit(guarded(lambda: __import__('time').sleep(1) or 0))"
+    ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
     words = [sys.executable, "-c", ignoring, sys.executable, "-c", code]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=20)
@@ -119,7 +126,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_a_command_does_not_understand_is_one_sentence(words: str) -> None:
-    done = subprocess.run([sys.executable, *words.split()], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *words.split()], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: {REFUSED[words]}") and not done.stdout

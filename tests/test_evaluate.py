@@ -14,12 +14,20 @@ import pytest
 import torch
 from conftest import ROOT, fill, folder_of, mounted, run_here
 
-from uncollapse import evaluate
-from uncollapse.evaluate import Settings, groups_of, main
+from uncollapse.evaluation import evaluate
+from uncollapse.evaluation.evaluate import Settings, groups_of, main
 from uncollapse.metrics.evaluation import EVAL_SEED
 from uncollapse.runs.layout import Run
 
-TRAINED = ("config.yaml", "metrics.jsonl", "model.safetensors", "state.pt", "data.json", "vocabulary.txt", "done")
+TRAINED = (
+    "config.yaml",
+    "metrics.jsonl",
+    "model.safetensors",
+    "state.pt",
+    "data.json",
+    "vocabulary.txt",
+    "done",
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,9 @@ def summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_a_study_is_evaluated_whole_and_joins_the_summaries(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_study_is_evaluated_whole_and_joins_the_summaries(
+    study: Path, capsys: pytest.CaptureFixture
+) -> None:
     folders = [folder_of(study.parent, head) for head in ("plain", "bn_mu")]
     before = [({name: (f / name).read_bytes() for name in TRAINED}, summary(f)) for f in folders]
     assert main([str(study), "--samples", "20"]) == 0
@@ -53,9 +63,14 @@ def test_a_study_is_evaluated_whole_and_joins_the_summaries(study: Path, capsys:
         assert new["nll"] < new["nelbo"] + 4 * new["nelbo_se"]
         data = json.loads((folder / "data.json").read_text())
         assert new["oracle_gap"] == pytest.approx(new["nll"] - data["oracle_nll"]["test"])
-        assert new["oracle_gap_se"] < new["nll_se"]  # paired with the exact log p of the same sentences
+        assert (
+            new["oracle_gap_se"] < new["nll_se"]
+        )  # paired with the exact log p of the same sentences
         assert new["nll_ppl"] == pytest.approx(np.exp(new["nll"] * 32 / new["tokens"]))
-        assert new["probe_labels"] == 100 and set(new["probe_curves"]["factors"]) >= {"topic", "tense"}
+        assert new["probe_labels"] == 100 and set(new["probe_curves"]["factors"]) >= {
+            "topic",
+            "tense",
+        }
         assert new["evaluations"]["test-nll-K20"]["nll"] == new["nll"]
     capsys.readouterr()
     assert main([str(study), "--samples", "20"]) == 0
@@ -71,22 +86,39 @@ def test_more_codes_and_more_examples_stand_at_the_top_and_all_are_kept(study: P
         ["--split", "valid"],
     ):
         assert (
-            main([str(folder), "--metrics", "nll", *(words if "--samples" in words else [*words, "--samples", "9"])])
+            main(
+                [
+                    str(folder),
+                    "--metrics",
+                    "nll",
+                    *(words if "--samples" in words else [*words, "--samples", "9"]),
+                ]
+            )
             == 0
         )
     found = summary(folder)
     assert found["nll_samples"] == 30 and found["nll_examples"] == 32
-    assert set(found["evaluations"]) == {"test-nll-K30", "test-nll-K5", "test-nll-K90-N7", "valid-nll-K9"}
+    assert set(found["evaluations"]) == {
+        "test-nll-K30",
+        "test-nll-K5",
+        "test-nll-K90-N7",
+        "valid-nll-K9",
+    }
     assert found["evaluations"]["test-nll-K90-N7"]["nll_examples"] == 7
 
 
 def test_statistics_repeat_what_training_found_and_take_other_splits(study: Path) -> None:
     folder = folder_of(study.parent, "bn_mu")
     assert main([str(folder), "--metrics", "statistics"]) == 0
-    assert main([str(folder), "--metrics", "statistics", "--split", "valid", "--examples", "20"]) == 0
+    assert (
+        main([str(folder), "--metrics", "statistics", "--split", "valid", "--examples", "20"]) == 0
+    )
     found = summary(folder)
     again = found["evaluations"]["test-statistics"]
-    assert all(found[name] == again[name] for name in ("rec", "kl", "mi", "shuffle_gap", "kl_per_dim", "collapse"))
+    assert all(
+        found[name] == again[name]
+        for name in ("rec", "kl", "mi", "shuffle_gap", "kl_per_dim", "collapse")
+    )
     assert found["evaluations"]["valid-statistics-N20"]["rec"] != found["rec"]
 
 
@@ -94,7 +126,9 @@ def test_statistics_repeat_what_training_found_and_take_other_splits(study: Path
 def test_nll_is_what_each_sentence_gets_alone(study: Path, samples: int) -> None:
     """Independently: one sentence at a time, densities of torch.distributions, the decoder called for one code at a time."""
     folder = folder_of(study.parent, "plain")
-    assert main([str(folder), "--metrics", "nll", "--samples", str(samples), "--examples", "4"]) == 0
+    assert (
+        main([str(folder), "--metrics", "nll", "--samples", str(samples), "--examples", "4"]) == 0
+    )
     subject = evaluate.opened(Run(folder), {}, print)
     settings = Settings(("nll",), samples=samples, examples=4)
     found = []
@@ -103,7 +137,10 @@ def test_nll_is_what_each_sentence_gets_alone(study: Path, samples: int) -> None
             batch = subject.data.batch("test", group)
             q = subject.model.encode(batch)
             z = q.sample(samples, torch.Generator().manual_seed(EVAL_SEED + number))
-            normal, prior = torch.distributions.Normal(q.mean, q.std), torch.distributions.Normal(0.0, 1.0)
+            normal, prior = (
+                torch.distributions.Normal(q.mean, q.std),
+                torch.distributions.Normal(0.0, 1.0),
+            )
             ratio = (normal.log_prob(z) - prior.log_prob(z)).sum(-1)
             weights = torch.stack([-subject.model.nll(batch, one) for one in z]) - ratio
             found += (np.log(samples) - weights.double().logsumexp(0)).tolist()
@@ -135,7 +172,9 @@ def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Pat
         "--workers",
         "1",
     ]
-    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL
+    )
     rows = folder / "evaluations" / "test-nll-K3000.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (rows.exists() and rows.read_text().count("\n") > 3):
@@ -165,7 +204,9 @@ def test_an_interrupt_keeps_what_is_done(
 ) -> None:
     folder, kept = folder_of(study.parent, "plain"), evaluate.weighted
 
-    def weighted(subject: evaluate.Subject, settings: Settings, number: int, group: np.ndarray) -> dict:
+    def weighted(
+        subject: evaluate.Subject, settings: Settings, number: int, group: np.ndarray
+    ) -> dict:
         if number == 5:
             raise KeyboardInterrupt
         return kept(subject, settings, number, group)
@@ -182,7 +223,9 @@ def test_a_part_of_the_examples_is_one_random_choice_for_every_metric(study: Pat
     words = ["--metrics", "nll, statistics,nll", "--examples", "10", "--samples", "3"]
     assert main([str(folder), *words]) == 0
     found = summary(folder)["evaluations"]
-    assert found["test-statistics-N10"]["examples"] == found["test-nll-K3-N10"]["nll_examples"] == 10
+    assert (
+        found["test-statistics-N10"]["examples"] == found["test-nll-K3-N10"]["nll_examples"] == 10
+    )
     settings = Settings(("nll",), samples=3, examples=10)
     data = evaluate.opened(Run(folder), {}, print).data
     taken = np.concatenate(groups_of(data, settings))
@@ -193,7 +236,9 @@ def test_a_part_of_the_examples_is_one_random_choice_for_every_metric(study: Pat
     assert "test-nll-K3" in summary(folder)["evaluations"]
 
 
-def test_other_data_than_in_training_are_refused(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_other_data_than_in_training_are_refused(
+    study: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = folder_of(study.parent, "plain")
     facts = json.loads((folder / "data.json").read_text())
     (folder / "data.json").write_text(json.dumps({**facts, "test": 31}))
@@ -201,7 +246,9 @@ def test_other_data_than_in_training_are_refused(study: Path, capsys: pytest.Cap
     assert "changed since training (test: 31 -> 32)" in capsys.readouterr().err
 
 
-def test_damaged_files_are_named_and_the_other_runs_go_on(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_damaged_files_are_named_and_the_other_runs_go_on(
+    study: Path, capsys: pytest.CaptureFixture
+) -> None:
     plain, other = (folder_of(study.parent, head) for head in ("plain", "bn_mu"))
     (other / "summary.json").rename(other / "away")
     assert main([str(study), "--metrics", "nll", "--samples", "2"]) == 2
@@ -218,7 +265,9 @@ def test_damaged_files_are_named_and_the_other_runs_go_on(study: Path, capsys: p
     assert "config.yaml: damaged" in capsys.readouterr().err
 
 
-def test_a_study_may_be_named_from_where_one_stands(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_may_be_named_from_where_one_stands(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(study.parent)
     assert main(["scratch", "--metrics", "nll", "--samples", "2"]) == 0
     assert all("nll" in summary(folder_of(study.parent, head)) for head in ("plain", "bn_mu"))
@@ -236,7 +285,10 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "write_atomic", full)
         assert main([str(folder), "--samples", "2"]) == 2
-    assert "No space left" in capsys.readouterr().err and (folder / "summary.json").read_bytes() == before
+    assert (
+        "No space left" in capsys.readouterr().err
+        and (folder / "summary.json").read_bytes() == before
+    )
     assert main([str(folder), "--samples", "2"]) == 0
 
 
@@ -250,7 +302,11 @@ def test_a_disk_that_takes_nothing_is_one_sentence(
     fill(small_disk) if state == "full" else mounted(small_disk, "-o", "remount,ro")
     assert main([str(folder), "--samples", "2"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1 and "cannot be read or written" in error
+    assert (
+        error.startswith("error: ")
+        and error.count("\n") == 1
+        and "cannot be read or written" in error
+    )
     assert (folder / "summary.json").read_bytes() == before and not list(folder.rglob(".*.new"))
 
 
@@ -289,11 +345,17 @@ def test_bad_words_get_one_sentence_and_change_nothing(
     before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
     assert main([str(folder_of(study.parent, "plain")), *words]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1 and all(part in error for part in parts), error
+    assert (
+        error.startswith("error: ")
+        and error.count("\n") == 1
+        and all(part in error for part in parts)
+    ), error
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
 
 
-def test_runs_that_cannot_be_evaluated_say_why(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_runs_that_cannot_be_evaluated_say_why(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = folder_of(study.parent, "plain")
     other = folder_of(study.parent, "bn_mu")
 
@@ -316,11 +378,17 @@ def test_runs_that_cannot_be_evaluated_say_why(study: Path, tmp_path: Path, caps
     assert "not the weights of this run's model" in sentence(str(folder))
     assert main([str(study), "--samples", "2"]) == 2  # the other run is evaluated all the same
     error = capsys.readouterr().err
-    assert "not the weights" in error and "1 of 2 runs could not be evaluated" in error and "nll" in summary(other)
+    assert (
+        "not the weights" in error
+        and "1 of 2 runs could not be evaluated" in error
+        and "nll" in summary(other)
+    )
     (tmp_path / "weights").rename(weights)
 
 
-def test_other_weights_do_not_mix_with_what_was_begun(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_other_weights_do_not_mix_with_what_was_begun(
+    study: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = folder_of(study.parent, "plain")
     trained = (folder / "summary.json").read_bytes()
     assert main([str(folder), "--metrics", "nll", "--samples", "2"]) == 0
@@ -346,7 +414,9 @@ def test_weights_that_are_not_numbers_are_named(study: Path, capsys: pytest.Capt
 
 
 def test_help_is_quick_and_lists_the_words() -> None:
-    done = subprocess.run([sys.executable, "scripts/evaluate.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "scripts/evaluate.py", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0 and all(
         f"--{word}" in done.stdout for word in ("samples", "split", "metrics", "labels")
     )

@@ -19,11 +19,23 @@ from uncollapse.data import cache, levels, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
 from uncollapse.data.files import TextConfig
 from uncollapse.data.text import SPLITS
-from uncollapse.data.words import add_counts, build_vocabulary, count_words, encode, keep, select, split_words
+from uncollapse.data.words import (
+    add_counts,
+    build_vocabulary,
+    count_words,
+    encode,
+    keep,
+    select,
+    split_words,
+)
 from uncollapse.errors import InputError
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)
-TEXT = {"train": "the cat sat\nthe dog sat\nthe cat ran\n", "valid": "the bird sat\n", "test": "a dog ran\nthe cat\n"}
+TEXT = {
+    "train": "the cat sat\nthe dog sat\nthe cat ran\n",
+    "valid": "the bird sat\n",
+    "test": "a dog ran\nthe cat\n",
+}
 OPENERS = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 
 
@@ -78,7 +90,10 @@ def test_plain_and_compressed_files_give_the_same_sentences(tmp_path, ending):
     # counts in the training part: the 3; cat 2, sat 2; dog 1, ran 1
     assert data.vocabulary == (*SPECIALS, "the", "cat", "sat", "dog", "ran")
     assert spelled(data, "train") == ["the cat sat", "the dog sat", "the cat ran"]
-    assert spelled(data, "valid") == ["the <unk> sat"] and spelled(data, "test") == ["<unk> dog ran", "the cat"]
+    assert spelled(data, "valid") == ["the <unk> sat"] and spelled(data, "test") == [
+        "<unk> dog ran",
+        "the cat",
+    ]
     assert data.facts()["words_per_sentence"] == {"train": 3.0, "valid": 3.0, "test": 2.5}
     assert data.entropy is None and not data.log_prob
 
@@ -87,7 +102,9 @@ def test_three_files_named_one_by_one(tmp_path):
     put(tmp_path / "text")
     put(tmp_path / "text", ending=".gz")
     named = {"train": "train.txt.gz", "valid": "valid.txt", "test": "test.txt"}
-    data = TextConfig(**{k: str(tmp_path / "text" / v) for k, v in named.items()}, cache=str(tmp_path / "c")).load()
+    data = TextConfig(
+        **{k: str(tmp_path / "text" / v) for k, v in named.items()}, cache=str(tmp_path / "c")
+    ).load()
     assert spelled(data, "train")[1] == "the dog sat"
 
 
@@ -100,18 +117,29 @@ def test_customary_names_of_the_validation_part(tmp_path, name):
     assert spelled(read(folder), "valid") == ["the <unk> sat"]
 
 
-@pytest.mark.parametrize("name", ["a[b]c", "a*c", "what?", "a::b", ".hidden", "with space", "grüße"])
+@pytest.mark.parametrize(
+    "name", ["a[b]c", "a*c", "what?", "a::b", ".hidden", "with space", "grüße"]
+)
 def test_a_folder_may_have_any_name(tmp_path, name):
-    put(tmp_path / "aXc", train="other words entirely\n")  # what the name would match, were it a pattern
+    put(
+        tmp_path / "aXc", train="other words entirely\n"
+    )  # what the name would match, were it a pattern
     assert spelled(read(put(tmp_path / name)), "train")[0] == "the cat sat"
 
 
 @pytest.mark.parametrize(
     "train",
-    ["the  cat\tsat \r\n the dog sat\r\n", "\ufeffthe cat sat\nthe dog sat", "the\u00a0cat sat\nthe dog\u2028sat\n"],
+    [
+        "the  cat\tsat \r\n the dog sat\r\n",
+        "\ufeffthe cat sat\nthe dog sat",
+        "the\u00a0cat sat\nthe dog\u2028sat\n",
+    ],
 )
 def test_line_ends_white_space_and_byte_order_mark_are_no_words(tmp_path, train):
-    assert spelled(read(put(tmp_path / "text", train=train)), "train") == ["the cat sat", "the dog sat"]
+    assert spelled(read(put(tmp_path / "text", train=train)), "train") == [
+        "the cat sat",
+        "the dog sat",
+    ]
 
 
 def test_labels_are_what_stands_before_the_first_tab(tmp_path):
@@ -121,10 +149,15 @@ def test_labels_are_what_stands_before_the_first_tab(tmp_path):
 
 
 def test_empty_and_too_long_sentences_are_passed_over_and_counted(tmp_path):
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "a b c\n"), train="\na b c d\n \na b c\n\na\n")
+    folder = put(
+        tmp_path / "text", dict.fromkeys(SPLITS, "a b c\n"), train="\na b c d\n \na b c\n\na\n"
+    )
     data = read(folder, max_length=3)
     assert spelled(data, "train") == ["a b c", "a"]
-    assert data.skipped["train"] == {"empty": 3, "too_long": 1} and data.skipped["valid"] == {"empty": 0, "too_long": 0}
+    assert data.skipped["train"] == {"empty": 3, "too_long": 1} and data.skipped["valid"] == {
+        "empty": 0,
+        "too_long": 0,
+    }
     assert read(folder, max_length=4).skipped["train"] == {"empty": 3, "too_long": 0}
 
 
@@ -144,12 +177,22 @@ def test_missing_values_are_empty_sentences():
 # ---------------------------------------------------------------- vocabulary
 
 
-WORDS = pa.array(["b", "b", "b", "<unk>", "<unk>", "<unk>", "<unk>", "d", "d", "a", "a", "c", "é"], pa.large_string())
+WORDS = pa.array(
+    ["b", "b", "b", "<unk>", "<unk>", "<unk>", "<unk>", "d", "d", "a", "a", "c", "é"],
+    pa.large_string(),
+)
 
 
 @pytest.mark.parametrize(
     ("limit", "min_count", "kept"),
-    [(None, 1, "b a d c é"), (None, 2, "b a d"), (None, 3, "b"), (6, 1, "b a"), (5, 2, "b"), (99, 1, "b a d c é")],
+    [
+        (None, 1, "b a d c é"),
+        (None, 2, "b a d"),
+        (None, 3, "b"),
+        (6, 1, "b a"),
+        (5, 2, "b"),
+        (99, 1, "b a d c é"),
+    ],
 )
 def test_vocabulary_by_hand(limit, min_count, kept):
     assert build_vocabulary(count_words(WORDS), limit, min_count) == (*SPECIALS, *kept.split())
@@ -161,10 +204,16 @@ def test_words_outside_the_vocabulary_and_literal_unk_become_unk():
 
 
 @properties
-@given(st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=60), st.integers(1, 4), st.integers(5, 9))
+@given(
+    st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=60),
+    st.integers(1, 4),
+    st.integers(5, 9),
+)
 def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit):
     count = Counter(words)
-    expected = sorted((w for w in count if count[w] >= min_count), key=lambda w: (-count[w], w))[: limit - 4]
+    expected = sorted((w for w in count if count[w] >= min_count), key=lambda w: (-count[w], w))[
+        : limit - 4
+    ]
     column = pa.array(words, pa.large_string())
     if not expected:
         with pytest.raises(InputError):
@@ -174,7 +223,9 @@ def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit)
     counts = add_counts([count_words(column[:half]), count_words(column[half:])])
     vocabulary = build_vocabulary(counts, limit, min_count)
     assert list(vocabulary[4:]) == expected
-    assert [vocabulary[i] for i in encode(column, vocabulary)] == [w if w in expected else "<unk>" for w in words]
+    assert [vocabulary[i] for i in encode(column, vocabulary)] == [
+        w if w in expected else "<unk>" for w in words
+    ]
 
 
 @properties
@@ -201,7 +252,9 @@ def reads(monkeypatch):
     return calls
 
 
-def test_the_second_time_comes_from_the_cache_without_datasets_or_arrow(tmp_path, reads, monkeypatch):
+def test_the_second_time_comes_from_the_cache_without_datasets_or_arrow(
+    tmp_path, reads, monkeypatch
+):
     folder = put(tmp_path / "text")
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it is an error from here on
     first = read(folder)
@@ -276,9 +329,13 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     assert refused(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
     assert refused(Path("no")) == f"data.dir=no: no such folder in {Path.cwd()}"
     command = f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` makes it or says how to get it"
-    assert refused(tmp_path / "no", name="snli") == f"data.dir={tmp_path / 'no'}: no such folder; {command}"
+    assert (
+        refused(tmp_path / "no", name="snli")
+        == f"data.dir={tmp_path / 'no'}: no such folder; {command}"
+    )
     with pytest.raises(
-        InputError, match=r"^data=captions is no hub set: give data\.dir=FOLDER .* --out FOLDER` makes them"
+        InputError,
+        match=r"^data=captions is no hub set: give data\.dir=FOLDER .* --out FOLDER` makes them",
     ):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
@@ -288,7 +345,9 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     )
     with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
         TextConfig(train=str(folder / "train.txt"), test="").load()
-    with pytest.raises(InputError, match=r"missing: data\.train=FILE data\.valid=FILE data\.test=FILE$"):
+    with pytest.raises(
+        InputError, match=r"missing: data\.train=FILE data\.valid=FILE data\.test=FILE$"
+    ):
         TextConfig(train="", valid="", test="").load()
     named = {split: str(folder / "train.txt") for split in SPLITS}
     with pytest.raises(InputError) as caught:
@@ -323,17 +382,27 @@ def test_binary_data_is_named_with_its_line(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5, 1 << 24])
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_another_encoding_is_named_with_its_line_wherever_the_blocks_end(tmp_path, monkeypatch, block, ending):
+def test_another_encoding_is_named_with_its_line_wherever_the_blocks_end(
+    tmp_path, monkeypatch, block, ending
+):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
-    folder = put(tmp_path / "text", ending=ending, train="één\ntwee €\n".encode() + b"caf\xe9 x\nmore\n")
-    assert refused(folder) == f"{folder}/train.txt{ending}, line 3: not UTF-8 (byte 0xe9); convert the file first"
+    folder = put(
+        tmp_path / "text", ending=ending, train="één\ntwee €\n".encode() + b"caf\xe9 x\nmore\n"
+    )
+    assert (
+        refused(folder)
+        == f"{folder}/train.txt{ending}, line 3: not UTF-8 (byte 0xe9); convert the file first"
+    )
 
 
 @pytest.mark.parametrize("block", [1, 4, 1 << 24])
 def test_a_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = put(tmp_path / "text", test=b"a\nb \xe2\x82")
-    assert refused(folder) == f"{folder}/test.txt, line 2: not UTF-8 (byte 0xe2); convert the file first"
+    assert (
+        refused(folder)
+        == f"{folder}/test.txt, line 2: not UTF-8 (byte 0xe2); convert the file first"
+    )
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 1 << 24])
@@ -377,7 +446,9 @@ def test_a_split_that_loses_every_sentence_is_named(tmp_path):
 
 
 def test_a_line_without_label_is_named(tmp_path):
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "1\ta b\n0\tc\n"), valid="1\ta\n0\tb\nno label\n")
+    folder = put(
+        tmp_path / "text", dict.fromkeys(SPLITS, "1\ta b\n0\tc\n"), valid="1\ta\n0\tb\nno label\n"
+    )
     assert refused(folder, labels=True) == (
         f"{folder}/valid.txt, line 3: no TAB between label and text (data.labels=true)"
     )
@@ -397,7 +468,9 @@ def test_a_line_without_label_is_named(tmp_path):
     ],
 )
 def test_bad_options_are_named(tmp_path, option, value):
-    assert refused(put(tmp_path / "text"), **{option: value}).startswith(f"data.{option}={value}: allowed ")
+    assert refused(put(tmp_path / "text"), **{option: value}).startswith(
+        f"data.{option}={value}: allowed "
+    )
 
 
 # ---------------------------------------------------------------- labels
@@ -405,13 +478,21 @@ def test_bad_options_are_named(tmp_path, option, value):
 
 def labelled(folder: Path, **changed) -> Path:
     return put(
-        folder, {"train": "b\tone two\na\tthree\nb\tone\n", "valid": "a\tone\n", "test": "b\tfour\na\tone\n"}, **changed
+        folder,
+        {
+            "train": "b\tone two\na\tthree\nb\tone\n",
+            "valid": "a\tone\n",
+            "test": "b\tfour\na\tone\n",
+        },
+        **changed,
     )
 
 
 def test_labels_are_kept_as_class_numbers_beside_the_sentences(tmp_path):
     data = read(labelled(tmp_path / "text"), labels=True, label="topic")
-    assert data.classes == {"topic": ("a", "b")} and data.facts()["classes"] == {"topic": ["a", "b"]}
+    assert data.classes == {"topic": ("a", "b")} and data.facts()["classes"] == {
+        "topic": ["a", "b"]
+    }
     found = {split: data.labels[split]["topic"].tolist() for split in SPLITS}
     assert found == {"train": [1, 0, 1], "valid": [0], "test": [1, 0]}
     again = read(tmp_path / "text", labels=True, label="topic")
@@ -426,18 +507,27 @@ def test_without_labels_there_are_none(tmp_path):
 def test_classes_that_are_numbers_stand_in_their_order(tmp_path):
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "10\ta\n9\tb\n10\tc\n"))
     data = read(folder, labels=True)
-    assert data.classes == {"label": ("9", "10")} and data.labels["train"]["label"].tolist() == [1, 0, 1]
+    assert data.classes == {"label": ("9", "10")} and data.labels["train"]["label"].tolist() == [
+        1,
+        0,
+        1,
+    ]
 
 
 def test_a_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
     folder = labelled(tmp_path / "text", train="b\tone two three\na\tthree\nb\t\nb\tone\n")
     data = read(folder, labels=True, max_length=2)
-    assert spelled(data, "train") == ["three", "one"] and data.labels["train"]["label"].tolist() == [0, 1]
+    assert spelled(data, "train") == ["three", "one"] and data.labels["train"][
+        "label"
+    ].tolist() == [0, 1]
 
 
 def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path):
     numbers = [str(n) for n in range(50)]
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "".join(f"{int(n) % 5}\t{n} {n}\n" for n in numbers)))
+    folder = put(
+        tmp_path / "text",
+        dict.fromkeys(SPLITS, "".join(f"{int(n) % 5}\t{n} {n}\n" for n in numbers)),
+    )
     whole, part, same = (read(folder, labels=True, train_size=size) for size in (None, 20, 20))
     kept = [int(sentence.split()[0]) for sentence in spelled(part, "train")]
     assert (
@@ -448,7 +538,9 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
     )
     assert part.labels["train"]["label"].tolist() == [n % 5 for n in kept]
     assert part.vocabulary == whole.vocabulary and spelled(part, "test") == spelled(whole, "test")
-    assert spelled(read(folder, labels=True, train_size=20, split_seed=1), "train") != spelled(part, "train")
+    assert spelled(read(folder, labels=True, train_size=20, split_seed=1), "train") != spelled(
+        part, "train"
+    )
     assert spelled(read(folder, labels=True, train_size=51), "train") == spelled(whole, "train")
 
 
@@ -457,12 +549,18 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
     [
         ("a\tone\nno label\n", 2, "no TAB between label and text (data.labels=true)"),
         ("a\tone\n\na\ttwo\n", 2, "no TAB between label and text (data.labels=true)"),
-        ("a\tone\na\ttwo\n \tthree\n", 3, "nothing before the TAB, where the label stands (data.labels=true)"),
+        (
+            "a\tone\na\ttwo\n \tthree\n",
+            3,
+            "nothing before the TAB, where the label stands (data.labels=true)",
+        ),
         ("a\tone\nc\ttwo\n", 2, "label c, which no line of the training part has; those are a, b"),
     ],
 )
 @pytest.mark.parametrize("block", [1, 1 << 22])
-def test_a_missing_label_is_named_with_its_line(tmp_path, monkeypatch, content, line, reason, block):
+def test_a_missing_label_is_named_with_its_line(
+    tmp_path, monkeypatch, content, line, reason, block
+):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = labelled(tmp_path / "text", valid=content)
     assert refused(folder, labels=True) == f"{folder}/valid.txt, line {line}: {reason}"
@@ -495,10 +593,14 @@ def test_labels_left_open_are_as_the_manifest_says(tmp_path):
 def test_a_damaged_manifest_is_one_sentence(tmp_path, content):
     folder = labelled(tmp_path / "text")
     (folder / "manifest.json").write_bytes(content.encode("latin-1"))
-    assert refused(folder, labels=None).startswith(f"{folder}/manifest.json: cannot be read; say data.labels=true or ")
+    assert refused(folder, labels=None).startswith(
+        f"{folder}/manifest.json: cannot be read; say data.labels=true or "
+    )
     (folder / "manifest.json").unlink()
     (folder / "manifest.json").mkdir()
-    assert refused(folder, labels=None).startswith(f"{folder}/manifest.json: cannot be read; say data.labels=true or ")
+    assert refused(folder, labels=None).startswith(
+        f"{folder}/manifest.json: cannot be read; say data.labels=true or "
+    )
 
 
 # ---------------------------------------------------------------- blocks and workers
@@ -511,16 +613,25 @@ def stored(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_blocks_and_workers_change_nothing(tmp_path, monkeypatch, ending):
     rng = np.random.default_rng(0)
-    lines = [" ".join(f"w{rank}" for rank in rng.zipf(1.5, rng.integers(0, 9)) if rank < 500) for _ in range(700)]
+    lines = [
+        " ".join(f"w{rank}" for rank in rng.zipf(1.5, rng.integers(0, 9)) if rank < 500)
+        for _ in range(700)
+    ]
     lines = [f"{'ab'[i % 2]}\t{line}" for i, line in enumerate(lines)]
-    text = {"train": "\n".join(lines), "valid": "\n".join(lines[:60]), "test": "\n".join(lines[:50]) + "\n"}
+    text = {
+        "train": "\n".join(lines),
+        "valid": "\n".join(lines[:60]),
+        "test": "\n".join(lines[:50]) + "\n",
+    }
     folder = put(tmp_path / "text", text, ending)
     monkeypatch.setattr(tokenise.Tally, "add", every_time(tokenise.Tally.add))
     found = []
     for workers, block in [(1, 1 << 22), (1, 64), (2, 1000), (5, 333)]:
         monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, block))
         cache = tmp_path / f"cache-{workers}-{block}"
-        data = TextConfig(dir=str(folder), labels=True, max_length=6, vocab_size=300, cache=str(cache)).load()
+        data = TextConfig(
+            dir=str(folder), labels=True, max_length=6, vocab_size=300, cache=str(cache)
+        ).load()
         found.append(stored(entries(cache)[0]))
     assert all(other == found[0] for other in found[1:])
     assert (
@@ -548,14 +659,24 @@ def test_a_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path
     assert read(folder).corpora["train"].tokens.dtype == np.uint16
     put(folder, dict.fromkeys(SPLITS, "w0 w1"), train=" ".join(f"w{i}" for i in range(2**16 - 3)))
     large = read(folder)
-    assert large.corpora["train"].tokens.dtype == np.int32 and large.corpora["train"].tokens[-1] >= len(SPECIALS)
+    assert large.corpora["train"].tokens.dtype == np.int32 and large.corpora["train"].tokens[
+        -1
+    ] >= len(SPECIALS)
     assert spelled(large, "train")[0].split()[-1] == f"w{2**16 - 4}"
 
 
 def test_arrays_stay_on_disk(tmp_path):
     data = read(labelled(tmp_path / "text"), labels=True)
-    for array in (data.corpora["train"].tokens, data.corpora["train"].offsets, data.labels["train"]["label"]):
-        assert isinstance(array.base, np.memmap) and not array.flags.owndata and not array.flags.writeable
+    for array in (
+        data.corpora["train"].tokens,
+        data.corpora["train"].offsets,
+        data.labels["train"]["label"],
+    ):
+        assert (
+            isinstance(array.base, np.memmap)
+            and not array.flags.owndata
+            and not array.flags.writeable
+        )
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
@@ -566,7 +687,10 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
         return build_vocabulary(*args)
 
     monkeypatch.setattr(levels, "build_vocabulary", and_longer)
-    assert refused(folder) == "the train part changed while it was being read; give the same command again"
+    assert (
+        refused(folder)
+        == "the train part changed while it was being read; give the same command again"
+    )
     assert entries(tmp_path / "cache") == []
 
 
@@ -584,7 +708,11 @@ def test_one_line_is_told_when_there_is_no_terminal(tmp_path, capsys):
     folder = put(tmp_path / "text")
     read(folder)
     told = capsys.readouterr()
-    assert told.err == "" and told.out.startswith("tokenised 6 sentences of 17 words in ") and told.out.count("\n") == 1
+    assert (
+        told.err == ""
+        and told.out.startswith("tokenised 6 sentences of 17 words in ")
+        and told.out.count("\n") == 1
+    )
     read(folder)
     assert capsys.readouterr().out == ""
 
@@ -598,7 +726,9 @@ def test_words_that_published_files_hold_for_rare_ones_are_unknown(tmp_path):
 # ---------------------------------------------------------------- the hub, played by a folder
 
 
-def hub(folder: Path, column="sentence", parts=("train", "validation", "test"), values=("a b", "c")) -> Path:
+def hub(
+    folder: Path, column="sentence", parts=("train", "validation", "test"), values=("a b", "c")
+) -> Path:
     folder.mkdir()
     table = pa.table({column: pa.array(values), "other": list(range(len(values)))})
     for part in parts:
@@ -621,7 +751,9 @@ def test_the_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_
     for options in ({"label_column": "other", "label": "topic"}, {"label": "other"}):
         data = from_hub(folder, tmp_path, column="sentence", **options)
         assert data.classes == {options["label"]: ("0", "1")}
-    assert hub_refusal(folder, tmp_path, column="sentence", label_column="x").startswith("data.label_column=x: ")
+    assert hub_refusal(folder, tmp_path, column="sentence", label_column="x").startswith(
+        "data.label_column=x: "
+    )
 
 
 def test_missing_values_of_a_data_set_are_counted_as_empty(tmp_path):
@@ -639,21 +771,37 @@ def hub_refusal(folder, tmp_path, **options) -> str:
 def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
     folder = hub(tmp_path / "set")
     message = hub_refusal(folder, tmp_path)
-    assert message == f"data.column=text: {folder} has the columns sentence, other; say data.column=sentence"
+    assert (
+        message
+        == f"data.column=text: {folder} has the columns sentence, other; say data.column=sentence"
+    )
     message = hub_refusal(folder, tmp_path, column="sentence+other")
-    assert message == f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
+    assert (
+        message
+        == f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
+    )
     message = hub_refusal(folder, tmp_path, column="sentence", label="topic")
-    assert message == f"data.label=topic: {folder} has the columns sentence, other; say data.label=other"
+    assert (
+        message
+        == f"data.label=topic: {folder} has the columns sentence, other; say data.label=other"
+    )
     lists = hub(tmp_path / "lists", values=[["a"], ["b"]])
-    assert hub_refusal(lists, tmp_path, column="sentence").startswith(f"data.column=sentence: {lists} has list<")
+    assert hub_refusal(lists, tmp_path, column="sentence").startswith(
+        f"data.column=sentence: {lists} has list<"
+    )
 
 
 def test_a_missing_part_is_named_with_those_there_are(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
-    assert message == (f"{folder}: no valid part; it has train, test; data.valid_size=N takes N rows of train for it")
+    assert message == (
+        f"{folder}: no valid part; it has train, test; data.valid_size=N takes N rows of train for it"
+    )
     folder = hub(tmp_path / "other", parts=("train", "validation"))
-    assert hub_refusal(folder, tmp_path, column="sentence") == f"{folder}: no test part; it has train, validation"
+    assert (
+        hub_refusal(folder, tmp_path, column="sentence")
+        == f"{folder}: no test part; it has train, validation"
+    )
 
 
 def test_what_cannot_be_loaded_gives_one_sentence(tmp_path):
@@ -663,7 +811,9 @@ def test_what_cannot_be_loaded_gives_one_sentence(tmp_path):
     (damaged / "test.parquet").write_bytes(b"PAR1 and nothing more")
     message = hub_refusal("nobody/nothing", tmp_path, column="sentence", revision="v1", name="snli")
     assert message.startswith("data.hub=nobody/nothing: could not be loaded from the hub (")
-    assert "`python scripts/prepare_data.py snli --out FOLDER`" in message and message.endswith("data.dir=FOLDER")
+    assert "`python scripts/prepare_data.py snli --out FOLDER`" in message and message.endswith(
+        "data.dir=FOLDER"
+    )
     for source in (tmp_path / "script", damaged):
         message = hub_refusal(source, tmp_path, column="sentence")
         assert message.startswith(f"data.hub={source}: this folder could not be loaded (")
@@ -680,13 +830,20 @@ def test_a_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
 
 
 def test_a_hub_set_without_a_revision_is_refused(tmp_path):
-    assert hub_refusal("some/set", tmp_path).startswith("data.revision=null: some/set may change on the hub")
+    assert hub_refusal("some/set", tmp_path).startswith(
+        "data.revision=null: some/set may change on the hub"
+    )
 
 
 def test_the_cache_follows_what_a_local_hub_folder_holds(tmp_path):
     assert "a" in from_hub(hub(tmp_path / "set"), tmp_path, column="sentence").vocabulary
     (tmp_path / "set").rename(tmp_path / "old")
-    assert "new" in from_hub(hub(tmp_path / "set", values=("new", "words")), tmp_path, column="sentence").vocabulary
+    assert (
+        "new"
+        in from_hub(
+            hub(tmp_path / "set", values=("new", "words")), tmp_path, column="sentence"
+        ).vocabulary
+    )
 
 
 def test_a_cache_folder_that_lost_its_description_is_named(tmp_path):

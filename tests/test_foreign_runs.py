@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, folder_of
 
-from uncollapse.evaluate import main as evaluate
+from uncollapse.evaluation.evaluate import main as evaluate
 
 
 @pytest.fixture
@@ -16,14 +16,22 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     texts = tmp_path / "texts"
     texts.mkdir()
     for split, size in {"train": 60, "valid": 20, "test": 20}.items():
-        lines = [f"the {'red' if i % 2 else 'blue'} dog {'sees' if i % 3 else 'hears'} a cat" for i in range(size)]
+        lines = [
+            f"the {'red' if i % 2 else 'blue'} dog {'sees' if i % 3 else 'hears'} a cat"
+            for i in range(size)
+        ]
         (texts / f"{split}.txt").write_text("\n".join(lines) + "\n")
     words = [word for word in SMALL if not word.startswith("data.")]
     from conftest import composed
 
     from uncollapse.run import run
 
-    words += ["data=text", f"data.dir={texts}", f"data.cache={tmp_path / 'cache'}", "data.batch_size=16"]
+    words += [
+        "data=text",
+        f"data.dir={texts}",
+        f"data.cache={tmp_path / 'cache'}",
+        "data.batch_size=16",
+    ]
     run(composed("head=plain", f"results={tmp_path}", *words), "plain", words)
     return folder_of(tmp_path, "plain")
 
@@ -31,7 +39,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("key", ["cache", "own_cache"])
 def test_no_folder_that_a_config_names_is_written_to(key: str, run: Path, tmp_path: Path) -> None:
     config = run / "config.yaml"
-    text = config.read_text().replace(f"cache: {tmp_path / 'cache'}\n", f"{key}: {tmp_path / 'elsewhere'}\n")
+    text = config.read_text().replace(
+        f"cache: {tmp_path / 'cache'}\n", f"{key}: {tmp_path / 'elsewhere'}\n"
+    )
     config.write_text(text)
     assert f"  {key}: {tmp_path / 'elsewhere'}" in text
     assert evaluate([str(run), "--samples", "5"]) == 0
@@ -56,7 +66,9 @@ def test_links_under_temporary_names_are_not_written_through(run: Path, tmp_path
     assert not (run / "summary.json").is_symlink()
 
 
-@pytest.mark.parametrize("line", ["seed: !!bool maybe", 'seed: !!int ""', 'seed: !!float ""', "label: !!timestamp foo"])
+@pytest.mark.parametrize(
+    "line", ["seed: !!bool maybe", 'seed: !!int ""', 'seed: !!float ""', "label: !!timestamp foo"]
+)
 def test_an_odd_tag_is_one_sentence(line: str, run: Path, capsys: pytest.CaptureFixture) -> None:
     config = run / "config.yaml"
     key = line.split(":")[0]
@@ -75,4 +87,6 @@ def test_a_home_folder_of_nobody_is_one_sentence(key: str, tmp_path: Path) -> No
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text("a b c\n" * 4)
     with pytest.raises(InputError, match="nobody here has that home folder"):
-        TextConfig(**{"dir": str(tmp_path), "cache": str(tmp_path / "c"), key: "~no-such-user/x"}).load()
+        TextConfig(
+            **{"dir": str(tmp_path), "cache": str(tmp_path / "c"), key: "~no-such-user/x"}
+        ).load()

@@ -39,7 +39,9 @@ def as_csv(rows=ROWS, header=("text", "label"), delimiter=",") -> bytes:
 
 
 def as_json_lines(rows=ROWS, **more) -> bytes:
-    return "".join(json.dumps({"id": 7, "text": t, "label": c, **more}) + "\n" for t, c in rows).encode()
+    return "".join(
+        json.dumps({"id": 7, "text": t, "label": c, **more}) + "\n" for t, c in rows
+    ).encode()
 
 
 def as_array(rows=ROWS, indent=None) -> bytes:
@@ -47,7 +49,9 @@ def as_array(rows=ROWS, indent=None) -> bytes:
 
 
 def table(rows=ROWS) -> pa.Table:
-    return pa.table({"text": [t for t, _ in rows], "label": [c for _, c in rows], "n": [0] * len(rows)})
+    return pa.table(
+        {"text": [t for t, _ in rows], "label": [c for _, c in rows], "n": [0] * len(rows)}
+    )
 
 
 def as_parquet(rows=ROWS) -> bytes:
@@ -107,8 +111,15 @@ def test_the_text_column_of_every_format_plain_or_packed(tmp_path, kind, packed)
     files = named(tmp_path, **{kind + packed.replace(".", "_"): PACKERS[packed](KINDS[kind])})
     data = load(files, label_column="label", label="mood")
     assert [data.texts(data.corpora[split]) for split in SPLITS] == [READ] * 3
-    assert data.classes == {"mood": ("neg", "pos")} and data.labels["valid"]["mood"].tolist() == [1, 0, 1, 0]
-    again = TextConfig(dir=str(tmp_path), label_column="label", cache=str(tmp_path / "cache")).load()
+    assert data.classes == {"mood": ("neg", "pos")} and data.labels["valid"]["mood"].tolist() == [
+        1,
+        0,
+        1,
+        0,
+    ]
+    again = TextConfig(
+        dir=str(tmp_path), label_column="label", cache=str(tmp_path / "cache")
+    ).load()
     assert again.texts(again.corpora["test"]) == READ
     assert not load(files).labels
 
@@ -131,9 +142,18 @@ def test_a_table_under_another_name_is_refused_and_the_option_named_reads_it(tmp
 
 
 def test_splits_may_differ_in_format(tmp_path):
-    train, valid, test = (named(tmp_path, **{kind: KINDS[kind]}) for kind in ("csv", "parquet", "jsonl"))
-    data = load({"train": train["train"], "valid": valid["valid"], "test": test["test"]}, labels=True)
-    assert data.texts(data.corpora["test"]) == READ and data.labels["test"]["label"].tolist() == [1, 0, 1, 0]
+    train, valid, test = (
+        named(tmp_path, **{kind: KINDS[kind]}) for kind in ("csv", "parquet", "jsonl")
+    )
+    data = load(
+        {"train": train["train"], "valid": valid["valid"], "test": test["test"]}, labels=True
+    )
+    assert data.texts(data.corpora["test"]) == READ and data.labels["test"]["label"].tolist() == [
+        1,
+        0,
+        1,
+        0,
+    ]
 
 
 def test_a_name_that_says_nothing_is_read_by_content(tmp_path):
@@ -156,11 +176,18 @@ def test_columns_are_joined_and_whole_numbers_are_classes(tmp_path):
 
 
 def test_names_of_classes_come_from_the_set_itself(tmp_path):
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
     part = datasets.Dataset.from_dict({"text": ["a b", "c"], "label": [1, 0]}, features=features)
     part.to_parquet(str(tmp_path / "set.parquet"))
-    data = load(named(tmp_path, parquet=(tmp_path / "set.parquet").read_bytes()), label_column="label")
-    assert data.classes == {"label": ("no", "yes")} and data.labels["train"]["label"].tolist() == [1, 0]
+    data = load(
+        named(tmp_path, parquet=(tmp_path / "set.parquet").read_bytes()), label_column="label"
+    )
+    assert data.classes == {"label": ("no", "yes")} and data.labels["train"]["label"].tolist() == [
+        1,
+        0,
+    ]
 
 
 def test_a_text_behind_a_long_field_is_found(tmp_path):
@@ -202,9 +229,16 @@ def test_null_and_empty_texts_are_passed_over_with_their_labels_and_counted(tmp_
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "arrow"])
 def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, kind):
     message = refused(named(tmp_path, **{kind: KINDS[kind]}), column="Text")
-    assert message.startswith("data.column=Text: ") and "text, label" in message and "; say data.column=text" in message
+    assert (
+        message.startswith("data.column=Text: ")
+        and "text, label" in message
+        and "; say data.column=text" in message
+    )
     message = refused(named(tmp_path, **{kind: KINDS[kind]}), label_column="stars")
-    assert message.startswith("data.label_column=stars: ") and "; say data.label_column=label" in message
+    assert (
+        message.startswith("data.label_column=stars: ")
+        and "; say data.label_column=label" in message
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,7 +297,9 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
         ("txt", as_array(indent=2), "say data.format=json data.column=text"),
     ],
 )  # fmt: skip
-def test_what_is_something_else_is_refused_with_the_option_that_helps(tmp_path, name, content, said):
+def test_what_is_something_else_is_refused_with_the_option_that_helps(
+    tmp_path, name, content, said
+):
     assert said in refused(named(tmp_path, **{name: content}))
     assert not [path for path in (tmp_path / "cache").glob("*") if path.is_dir()]
 
@@ -271,7 +307,9 @@ def test_what_is_something_else_is_refused_with_the_option_that_helps(tmp_path, 
 def test_a_zip_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("train.txt", "a b\n")
-    assert "this is a ZIP archive" in refused(named(tmp_path, txt=(tmp_path / "x.zip").read_bytes()))
+    assert "this is a ZIP archive" in refused(
+        named(tmp_path, txt=(tmp_path / "x.zip").read_bytes())
+    )
 
 
 @pytest.mark.parametrize("label", ["", " ", None])
@@ -283,7 +321,9 @@ def test_a_row_without_label_is_named(tmp_path, label):
 
 def test_labels_that_are_nearly_all_different_are_no_classes(tmp_path):
     rows = [(f"word{n % 3} b", f"id{n}") for n in range(40)]
-    assert "40 different labels for 40 sentences" in refused(named(tmp_path, csv=as_csv(rows)), label_column="label")
+    assert "40 different labels for 40 sentences" in refused(
+        named(tmp_path, csv=as_csv(rows)), label_column="label"
+    )
     swapped = "".join(f"some words {n}\tpos\n" for n in range(40)).encode()
     assert "labels stand before the first TAB" in refused(named(tmp_path, txt=swapped), labels=True)
 
@@ -291,7 +331,10 @@ def test_labels_that_are_nearly_all_different_are_no_classes(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"format": "xml"}, "data.format=xml: allowed are auto, text, json, csv, tsv, parquet, arrow"),
+        (
+            {"format": "xml"},
+            "data.format=xml: allowed are auto, text, json, csv, tsv, parquet, arrow",
+        ),
         ({"format": "json"}, "say data.format=text"),
         ({"format": "parquet"}, "say data.format=text"),
         ({"label_column": "y"}, "data.label_column=y: plain text has no columns"),
@@ -309,11 +352,15 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
     named(tmp_path, jsonl=KINDS["jsonl"])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
-        InputError, match=r"several files for the train part, train.txt, train.jsonl; say which with data.format"
+        InputError,
+        match=r"several files for the train part, train.txt, train.jsonl; say which with data.format",
     ):
         TextConfig(**cfg).load()
     assert (
-        TextConfig(**cfg, format="json").load().texts(TextConfig(**cfg, format="json").load().corpora["test"]) == READ
+        TextConfig(**cfg, format="json")
+        .load()
+        .texts(TextConfig(**cfg, format="json").load().corpora["test"])
+        == READ
     )
     assert len(TextConfig(**cfg, format="text").load().corpora["test"]) == 2
 
@@ -343,14 +390,19 @@ def test_the_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind)
     ],
 )
 @pytest.mark.parametrize("split", SPLITS)
-def test_lines_that_look_labelled_are_refused_until_one_says(tmp_path, monkeypatch, content, said, split):
+def test_lines_that_look_labelled_are_refused_until_one_says(
+    tmp_path, monkeypatch, content, said, split
+):
     from uncollapse.data import tokenise
 
     files = named(tmp_path, txt=b"a b c d e f pos neg very good 1\n")
     Path(files[split]).write_text(content)
     message = refused(files)
     assert (
-        said in message and files[split] in message and "data.labels=true" in message and "data.labels=false" in message
+        said in message
+        and files[split] in message
+        and "data.labels=true" in message
+        and "data.labels=false" in message
     )
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, 3))
     assert refused(files) == message
@@ -361,7 +413,12 @@ def test_lines_that_look_labelled_are_refused_until_one_says(tmp_path, monkeypat
 def test_tabs_inside_text_and_before_it_are_white_space(tmp_path):
     code = "def f(x):\n\treturn x\n\t\ty = 1\nthe cat\tsat\nx\n" * 2
     data = load(named(tmp_path, txt=code.encode()))
-    assert data.texts(data.corpora["train"])[:4] == ["def f(x):", "return x", "y = 1", "the cat sat"]
+    assert data.texts(data.corpora["train"])[:4] == [
+        "def f(x):",
+        "return x",
+        "y = 1",
+        "the cat sat",
+    ]
 
 
 def test_a_header_is_no_labelled_line(tmp_path):
@@ -412,7 +469,10 @@ def test_prose_is_not_taken_for_a_table(text):
     [
         ("Satz,Stimmung\n" + "heute ist es gut,gut\n" * 8, "looks like a CSV table"),
         ("Satz;Stimmung;Quelle\n" + "heute ist es gut;gut;web\n" * 8, "looks like a CSV table"),
-        ("Review Text,Rating,Recommended IND\n" + "a nice dress,5,1\n" * 8, "looks like a CSV table"),
+        (
+            "Review Text,Rating,Recommended IND\n" + "a nice dress,5,1\n" * 8,
+            "looks like a CSV table",
+        ),
         ("text\n" + "the dog runs\n" * 8, "data.format=csv data.column=text"),
         ("the dog runs,0\n" * 8, "a table without a header"),
         ('"the dog runs"\n' * 8, "JSON strings, one a line"),

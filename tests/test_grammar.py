@@ -18,17 +18,26 @@ from uncollapse.data.grammar import BLOCK, Grammar, Sample, Slot
 PRIORS = {"tone": {"good": 0.6, "bad": 0.4}, "time": {"now": 0.5, "then": 0.3, "soon": 0.2}}
 SLOTS = [
     Slot("who", (), {(): {"we": 0.7, "the two of us": 0.3}}),
-    Slot("how", ("tone",), {("good",): {"": 0.5, "gladly": 0.5}, ("bad",): {"": 0.8, "sadly": 0.2}}),
+    Slot(
+        "how", ("tone",), {("good",): {"": 0.5, "gladly": 0.5}, ("bad",): {"": 0.8, "sadly": 0.2}}
+    ),
     Slot(
         "verb",
         ("time",),
-        {("now",): {"eat": 0.9, "cut": 0.1}, ("then",): {"ate": 0.5, "cut": 0.5}, ("soon",): {"will eat": 1.0}},
+        {
+            ("now",): {"eat": 0.9, "cut": 0.1},
+            ("then",): {"ate": 0.5, "cut": 0.5},
+            ("soon",): {"will eat": 1.0},
+        },
     ),
     Slot(
         "end",
         ("time", "tone"),
         {
-            (time, tone): {"": 0.1 if tone == "good" else 0.2, "the pie": 0.9 if tone == "good" else 0.8}
+            (time, tone): {
+                "": 0.1 if tone == "good" else 0.2,
+                "the pie": 0.9 if tone == "good" else 0.8,
+            }
             for time, tone in product(PRIORS["time"], PRIORS["tone"])
         },
     ),
@@ -51,7 +60,10 @@ def enumerate_joint(priors, slots) -> dict[str, dict[tuple[str, ...], float]]:
 
 def is_ambiguous(slots) -> bool:
     """Whether two choices of phrases, whatever the factors, spell the same sentence."""
-    used = [sorted({phrase for row in slot.table.values() for phrase, p in row.items() if p > 0}) for slot in slots]
+    used = [
+        sorted({phrase for row in slot.table.values() for phrase, p in row.items() if p > 0})
+        for slot in slots
+    ]
     spelled = Counter(" ".join(" ".join(phrases).split()) for phrases in product(*used))
     return max(spelled.values()) > 1
 
@@ -81,9 +93,13 @@ def check_against_enumeration(priors, slots) -> None:
     np.testing.assert_allclose(np.exp(grammar.log_joint(tokens, offsets)), expected, atol=1e-12)
     posterior = grammar.factor_posterior(tokens, offsets)
     assert grammar.entropy() == pytest.approx(shannon(total), abs=1e-9)
-    assert grammar.entropies.factors_left == pytest.approx(shannon(expected.ravel()) - shannon(total), abs=1e-9)
+    assert grammar.entropies.factors_left == pytest.approx(
+        shannon(expected.ravel()) - shannon(total), abs=1e-9
+    )
     for k, (name, prior) in enumerate(priors.items()):
-        by_value = np.stack([expected[:, [c[k] == v for c in combinations]].sum(axis=1) for v in prior], axis=1)
+        by_value = np.stack(
+            [expected[:, [c[k] == v for c in combinations]].sum(axis=1) for v in prior], axis=1
+        )
         np.testing.assert_allclose(posterior[name], by_value / total[:, None], atol=1e-9)
         information = shannon(prior.values()) + shannon(total) - shannon(by_value.ravel())
         assert grammar.entropies.information[name] == pytest.approx(information, abs=1e-9)
@@ -94,7 +110,10 @@ def random_grammars(draw):
     """Priors and slots over three words, so that ambiguity of words and of factors is common."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cards = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
-    priors = {f"f{k}": dict(zip("abc", rng.dirichlet(np.ones(card)), strict=False)) for k, card in enumerate(cards)}
+    priors = {
+        f"f{k}": dict(zip("abc", rng.dirichlet(np.ones(card)), strict=False))
+        for k, card in enumerate(cards)
+    }
     pool = ["", "x", "y", "z", "x y", "y x", "z z", "x z y"]
     slots = []
     for s in range(draw(st.integers(2, 4))):
@@ -103,7 +122,9 @@ def random_grammars(draw):
         # Few distinct rows with zeros: rows that are equal leave factors open, zeros exclude values.
         kinds = [rng.dirichlet(np.ones(len(phrases))), np.eye(len(phrases))[0]]
         keys = product(*(priors[name] for name in names))
-        table = {key: dict(zip(phrases, map(float, kinds[rng.integers(2)]), strict=True)) for key in keys}
+        table = {
+            key: dict(zip(phrases, map(float, kinds[rng.integers(2)]), strict=True)) for key in keys
+        }
         slots.append(Slot(f"s{s}", names, table))
     return priors, slots
 
@@ -116,7 +137,10 @@ def corpus() -> Sample:
 def test_tiny_grammar_by_hand():
     grammar = Grammar(PRIORS, SLOTS)
     tokens, offsets = encode(grammar, ["we gladly cut the pie", "we eat"])
-    by_hand = [0.7 * (0.6 * 0.5) * (0.5 * 0.1 + 0.3 * 0.5) * 0.9, 0.7 * 0.5 * 0.9 * (0.6 * 0.5 * 0.1 + 0.4 * 0.8 * 0.2)]
+    by_hand = [
+        0.7 * (0.6 * 0.5) * (0.5 * 0.1 + 0.3 * 0.5) * 0.9,
+        0.7 * 0.5 * 0.9 * (0.6 * 0.5 * 0.1 + 0.4 * 0.8 * 0.2),
+    ]
     np.testing.assert_allclose(np.exp(grammar.log_prob(tokens, offsets)), by_hand)
     posterior = grammar.factor_posterior(tokens, offsets)
     np.testing.assert_allclose(posterior["tone"][0], [1, 0], atol=1e-12)
@@ -144,7 +168,9 @@ def test_sample_frequencies_match_probabilities():
     names = [tuple(PRIORS[f]) for f in PRIORS]
     drawn = Counter(
         (text, tuple(values[i] for values, i in zip(names, row, strict=True)))
-        for text, row in zip(grammar.text(sample.tokens, sample.offsets), sample.factors.tolist(), strict=True)
+        for text, row in zip(
+            grammar.text(sample.tokens, sample.offsets), sample.factors.tolist(), strict=True
+        )
     )
     exact = {(s, c): p for s, row in enumerate_joint(PRIORS, SLOTS).items() for c, p in row.items()}
     assert set(drawn) <= set(exact)
@@ -153,7 +179,10 @@ def test_sample_frequencies_match_probabilities():
 
 
 def test_refusal_names_both_derivations():
-    clash = [Slot("a", (), {(): {"x": 0.5, "x y": 0.5}}), Slot("b", (), {(): {"y z": 0.5, "z": 0.5}})]
+    clash = [
+        Slot("a", (), {(): {"x": 0.5, "x y": 0.5}}),
+        Slot("b", (), {(): {"y z": 0.5, "z": 0.5}}),
+    ]
     with pytest.raises(ValueError, match=r"ambiguous grammar") as refusal:
         Grammar(PRIORS, clash)
     assert "'x' as a + 'y z' as b" in str(refusal.value)
@@ -209,9 +238,14 @@ def test_impossible_sentences():
 def test_no_sentences_and_slices(corpus):
     grammar, sample = english(), corpus
     assert grammar.log_prob(np.zeros(0, int), np.zeros(1, int)).shape == (0,)
-    assert grammar.log_joint(np.zeros(0, int), np.zeros(1, int)).shape == (0, len(grammar.combinations))
+    assert grammar.log_joint(np.zeros(0, int), np.zeros(1, int)).shape == (
+        0,
+        len(grammar.combinations),
+    )
     whole = grammar.log_prob(sample.tokens, sample.offsets[: BLOCK + 101])  # two blocks
-    np.testing.assert_array_equal(grammar.log_prob(sample.tokens, sample.offsets[BLOCK : BLOCK + 101]), whole[BLOCK:])
+    np.testing.assert_array_equal(
+        grammar.log_prob(sample.tokens, sample.offsets[BLOCK : BLOCK + 101]), whole[BLOCK:]
+    )
 
 
 def test_sample_is_determined_by_the_seed():
@@ -239,7 +273,9 @@ def test_english_posterior_agrees_with_a_slow_one():
     sentences = [*grammar.text(sample.tokens, sample.offsets), "staff cut the one ."]
     joint = np.exp(grammar.log_joint(*encode(grammar, sentences)))
     names = list(grammar.factors)
-    priors = {name: dict(zip(grammar.factors[name], p, strict=True)) for name, p in _priors().items()}
+    priors = {
+        name: dict(zip(grammar.factors[name], p, strict=True)) for name, p in _priors().items()
+    }
 
     def spell(words: list[str], value: dict[str, str], s: int) -> float:
         """p(the slots from s on spell these words | factors), over every way to split them."""
@@ -247,13 +283,19 @@ def test_english_posterior_agrees_with_a_slow_one():
             return float(not words)
         row = grammar.slots[s].table[tuple(value[name] for name in grammar.slots[s].given)]
         lengths = ((phrase.split(), p) for phrase, p in row.items())
-        return sum(p * spell(words[len(w) :], value, s + 1) for w, p in lengths if p and words[: len(w)] == w)
+        return sum(
+            p * spell(words[len(w) :], value, s + 1)
+            for w, p in lengths
+            if p and words[: len(w)] == w
+        )
 
     for sentence, row in zip(sentences, joint, strict=True):
         for c, combination in enumerate(product(*grammar.factors.values())):
             value = dict(zip(names, combination, strict=True))
             prior = np.prod([priors[name][v] for name, v in value.items()])
-            assert row[c] == pytest.approx(prior * spell(sentence.split(), value, 0), rel=1e-9, abs=1e-300)
+            assert row[c] == pytest.approx(
+                prior * spell(sentence.split(), value, 0), rel=1e-9, abs=1e-300
+            )
 
 
 def _priors() -> dict[str, list[float]]:
@@ -284,7 +326,9 @@ def test_english_looks_as_promised(corpus):
     assert lengths.std() > 3
     assert len(np.unique(corpus.tokens)) == len(grammar.words)
     assert len(grammar.factors) >= 5
-    for text, row in zip(grammar.text(corpus.tokens, corpus.offsets)[:2000], corpus.factors, strict=False):
+    for text, row in zip(
+        grammar.text(corpus.tokens, corpus.offsets)[:2000], corpus.factors, strict=False
+    ):
         mood = grammar.factors["mood"][row[list(grammar.factors).index("mood")]]
         assert text[-1] in {"statement": ".!", "question": "?", "exclamation": "!"}[mood]
 

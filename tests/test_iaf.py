@@ -14,7 +14,12 @@ from uncollapse.posteriors.iaf import LEAST_GATE, Flow, Step, fixed_noise
 
 HIDDEN = 4
 properties = settings(max_examples=50, deadline=None, derandomize=True)
-seeds, batches, latents, depths = st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 7), st.integers(1, 4)
+seeds, batches, latents, depths = (
+    st.integers(0, 10**6),
+    st.integers(1, 4),
+    st.integers(1, 7),
+    st.integers(1, 4),
+)
 scales = st.sampled_from([0.0, 1e-4, 0.3, 1.0])
 huge = st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1e6])
 
@@ -79,13 +84,17 @@ def test_a_step_is_the_equations_written_anew(seed, latent, scale):
     z, units = torch.randn(1, latent).double(), len(step.inner)
     context = step.context[0].view(units, latent)
     hidden = [
-        [math.tanh(context[u, i] + sum(step.inner[u, i, j] * z[0, j] for j in range(i))) for i in range(latent)]
+        [
+            math.tanh(context[u, i] + sum(step.inner[u, i, j] * z[0, j] for j in range(i)))
+            for i in range(latent)
+        ]
         for u in range(units)
     ]
     expected = []
     for j in range(latent):
         m, s = (
-            step.bias[k, j] + sum(step.outer[k, u, j, i] * hidden[u][i] for u in range(units) for i in range(j + 1))
+            step.bias[k, j]
+            + sum(step.outer[k, u, j, i] * hidden[u][i] for u in range(units) for i in range(j + 1))
             for k in (0, 1)
         )
         gate = LEAST_GATE + (1 - LEAST_GATE) / (1 + torch.exp(-s))
@@ -95,7 +104,9 @@ def test_a_step_is_the_equations_written_anew(seed, latent, scale):
 
 @properties
 @given(seeds, batches, latents, huge)
-def test_the_inverse_is_what_a_step_makes_the_code_of_however_large_the_weights(seed, batch, latent, scale):
+def test_the_inverse_is_what_a_step_makes_the_code_of_however_large_the_weights(
+    seed, batch, latent, scale
+):
     (step,) = flow_of(seed, batch, latent, 1, scale).steps
     z = 3 * torch.randn(5, batch, latent).double()
     before, log_det = step.inverse(z.permute(2, 0, 1))
@@ -149,7 +160,11 @@ def test_log_ratio_of_own_codes_is_what_drawing_them_told(seed, batch, latent, d
 @pytest.mark.parametrize("scale", [30.0, 1e3, 1e6])
 def test_huge_weights_give_finite_densities(scale):
     q = flow_of(1, 50, 6, 3, scale)
-    assert q.sample().isfinite().all() and q.kl.isfinite().all() and q.log_ratio(q.sample()).isfinite().all()
+    assert (
+        q.sample().isfinite().all()
+        and q.kl.isfinite().all()
+        and q.log_ratio(q.sample()).isfinite().all()
+    )
     assert q.log_ratio(1e3 * torch.randn(20, 1, 6).double()).isfinite().all()
 
 
@@ -157,8 +172,16 @@ def test_huge_weights_give_finite_densities(scale):
 def test_log_ratio_in_three_shapes_however_it_is_cut(rows, monkeypatch):
     monkeypatch.setattr("uncollapse.posteriors.iaf.PAIRS", rows)
     q = flow_of(batch=5, latent=4)
-    one, many, codes = torch.randn(5, 4).double(), torch.randn(9, 5, 4).double(), torch.randn(6, 1, 4).double()
-    assert q.log_ratio(one).shape == (5,) and q.log_ratio(many).shape == (9, 5) and q.log_ratio(codes).shape == (6, 5)
+    one, many, codes = (
+        torch.randn(5, 4).double(),
+        torch.randn(9, 5, 4).double(),
+        torch.randn(6, 1, 4).double(),
+    )
+    assert (
+        q.log_ratio(one).shape == (5,)
+        and q.log_ratio(many).shape == (9, 5)
+        and q.log_ratio(codes).shape == (6, 5)
+    )
     for n, b in ((0, 0), (3, 2), (5, 4)):
         alone = Flow(
             type(q.base)(q.base.mean[b : b + 1], q.base.std[b : b + 1], q.base.log_var[b : b + 1]),
@@ -177,16 +200,22 @@ def test_the_density_integrates_to_one_and_gives_kl_and_moments(seed):
     q = head(torch.randn(1, HIDDEN).double())
     far, _ = q.follow(2 * torch.randn(20_000, 1, 2).double())
     axes = [
-        torch.linspace(low, high, 1201).double() for low, high in zip(far.amin((0, 1)), far.amax((0, 1)), strict=True)
+        torch.linspace(low, high, 1201).double()
+        for low, high in zip(far.amin((0, 1)), far.amax((0, 1)), strict=True)
     ]
     grid = torch.cartesian_prod(*axes)
     cell = math.prod((axis[1] - axis[0]).item() for axis in axes)
     ratio = q.log_ratio(grid[:, None])[:, 0]
     mass = cell * torch.exp(ratio - 0.5 * grid.square().sum(-1) - math.log(2 * math.pi))
     assert abs(mass.sum().item() - 1) < 2e-3
-    z, log_q = q.follow(torch.randn(50_000, 1, 2, generator=torch.Generator().manual_seed(0)).double())
+    z, log_q = q.follow(
+        torch.randn(50_000, 1, 2, generator=torch.Generator().manual_seed(0)).double()
+    )
     estimates = (log_q - q.log_prior(z))[:, 0]
-    assert abs(estimates.mean() - (mass * ratio).sum()) < 5 * estimates.std() / math.sqrt(len(estimates)) + 1e-3
+    assert (
+        abs(estimates.mean() - (mass * ratio).sum())
+        < 5 * estimates.std() / math.sqrt(len(estimates)) + 1e-3
+    )
     mean = (mass[:, None] * grid).sum(0)
     same(z.mean((0, 1)), mean, 0.02)
     # 64 draws, in pairs: right to about 1/8 of a standard deviation where the flow is far from linear
@@ -198,7 +227,11 @@ def test_the_density_integrates_to_one_and_gives_kl_and_moments(seed):
 def test_gradients_reach_every_parameter_and_are_those_of_the_formula():
     torch.manual_seed(0)
     head = InverseAutoregressiveFlow(HIDDEN, 3, depth=2).double()
-    h, noise, parameters = torch.randn(5, HIDDEN).double(), torch.randn(5, 3).double(), list(head.parameters())
+    h, noise, parameters = (
+        torch.randn(5, HIDDEN).double(),
+        torch.randn(5, 3).double(),
+        list(head.parameters()),
+    )
     z, log_q = head(h).follow(noise)
     drawn = torch.autograd.grad((log_q - head(h).log_prior(z)).sum(), parameters)
     assert all(g.abs().sum() > 0 for g in drawn)
@@ -215,7 +248,11 @@ def test_gradients_reach_every_parameter_and_are_those_of_the_formula():
 def test_shapes_and_one_code_drawn_once():
     q = flow_of(batch=6)
     assert q.mean.shape == q.variance.shape == q.sample().shape == (6, 3) and q.kl.shape == (6, 1)
-    assert q.sample(4).shape == (4, 6, 3) and q.sample(1).shape == (1, 6, 3) and q.sample_prior(7).shape == (7, 3)
+    assert (
+        q.sample(4).shape == (4, 6, 3)
+        and q.sample(1).shape == (1, 6, 3)
+        and q.sample_prior(7).shape == (7, 3)
+    )
     assert q.sample() is q.sample() and q.kl.equal(q.kl)
     twins = [q.sample(3, torch.Generator().manual_seed(5)) for _ in range(2)]
     assert twins[0].equal(twins[1]) and not q.sample(1)[0].equal(q.sample())
@@ -245,7 +282,10 @@ def test_moments_are_exact_where_the_flow_is_affine():
     mean, variance = q.base.mean, q.base.variance
     for step in q.steps:
         m, gate = step.bias[0], LEAST_GATE + (1 - LEAST_GATE) * torch.sigmoid(step.bias[1])
-        mean, variance = (gate * mean + (1 - gate) * m).flip(-1), (gate.square() * variance).flip(-1)
+        mean, variance = (
+            (gate * mean + (1 - gate) * m).flip(-1),
+            (gate.square() * variance).flip(-1),
+        )
     same(q.mean, mean)
     same(q.variance, variance)
 
@@ -262,7 +302,9 @@ def test_it_starts_close_to_plain_and_keeps_no_buffers():
     plain = Gaussian(HIDDEN, 16)
     torch.manual_seed(0)
     head, h = InverseAutoregressiveFlow(HIDDEN, 16, depth=2), torch.randn(2000, HIDDEN)
-    assert head.linear.weight.equal(plain.linear.weight) and head.linear.bias.equal(plain.linear.bias)
+    assert head.linear.weight.equal(plain.linear.weight) and head.linear.bias.equal(
+        plain.linear.bias
+    )
     assert not list(head.buffers())  # or the harness would gather population statistics for nothing
     q = head(h)
     gate = LEAST_GATE + (1 - LEAST_GATE) * torch.sigmoid(torch.tensor(2.0))

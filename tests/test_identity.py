@@ -23,7 +23,10 @@ def folder(*words: str, head: str = "plain") -> Path:
         ("plain", ["trainer.lr=2e-3"]),
         ("plain", ["trainer.lr='0.002'"]),
         ("plain", ["model=lstm"]),
-        ("plain", ["data=grammar", "model.hidden=128", "trainer=default", "device=auto", "threads=1"]),
+        (
+            "plain",
+            ["data=grammar", "model.hidden=128", "trainer=default", "device=auto", "threads=1"],
+        ),
         ("plain", ["trainer.max_steps=null"]),
         ("plain", ["objective.weight=1"]),
         ("plain", ["++trainer.epochs=6"]),
@@ -43,12 +46,17 @@ def test_only_what_changes_is_in_the_name() -> None:
 
 def test_a_groups_default_is_that_of_the_chosen_option() -> None:
     assert folder("model=transformer", "model.width=64").parent.name == "model=transformer"
-    assert folder("model=lstm_ptb", "model.dropout_in=0.0").parent.name == "model=lstm_ptb,model.dropout_in=0.0"
+    assert (
+        folder("model=lstm_ptb", "model.dropout_in=0.0").parent.name
+        == "model=lstm_ptb,model.dropout_in=0.0"
+    )
     assert folder("model=lstm_ptb", "model.dropout_in=0.5").parent.name == "model=lstm_ptb"
 
 
 def test_what_an_experiment_sets_is_its_default() -> None:
-    cfg = composed("head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5")
+    cfg = composed(
+        "head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5"
+    )
     words = ["experiment=transformer_small", "data.train=8000", "trainer.epochs=5"]
     assert understand(cfg, "plain", words).run.folder.parent.name == "default"
 
@@ -109,8 +117,22 @@ def test_completing_a_config_invents_nothing_for_another_class() -> None:
 
 
 def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
-    one = {"head": "plain", "seed": 0, "trainer": {"lr": 1.0}, "study": "a", "results": "x", "overrides": {}}
-    other = {**one, "study": "b", "results": "y", "overrides": {"k": 1}, "trainer": {"lr": 1}, "log": {"wandb": True}}
+    one = {
+        "head": "plain",
+        "seed": 0,
+        "trainer": {"lr": 1.0},
+        "study": "a",
+        "results": "x",
+        "overrides": {},
+    }
+    other = {
+        **one,
+        "study": "b",
+        "results": "y",
+        "overrides": {"k": 1},
+        "trainer": {"lr": 1},
+        "log": {"wandb": True},
+    }
     assert identity(one) == identity(json.loads(json.dumps(other)))
     assert identity(one) != identity({**one, "seed": 1})
     assert identity(one) != identity({**one, "trainer": {"lr": True}})

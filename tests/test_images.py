@@ -15,12 +15,13 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.stats import bernoulli
 
-from uncollapse import evaluate, report
+from uncollapse import report
 from uncollapse.building import trial_size
 from uncollapse.data.image_files import MnistConfig, OmniglotConfig
 from uncollapse.data.images import DigitsConfig, ImageBatch, ImageData, bernoulli_nll, binarised
 from uncollapse.decoders import Options
 from uncollapse.errors import InputError
+from uncollapse.evaluation import evaluate
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.posteriors.gaussian import Gaussian
@@ -45,7 +46,9 @@ def test_dynamic_images_change_with_the_epoch_alone_and_fixed_ones_never() -> No
 
     assert not torch.equal(x(dynamic, "train", 0), x(dynamic, "train", 1))
     again = DigitsConfig().load()
-    assert torch.equal(x(dynamic, "train", 1), x(again, "train", 1))  # whatever was looked at before
+    assert torch.equal(
+        x(dynamic, "train", 1), x(again, "train", 1)
+    )  # whatever was looked at before
     assert torch.equal(
         x(dynamic, "train", 1)[1], x(dynamic, "train", 1, np.array([1]))[0]
     )  # whoever else is in the batch
@@ -59,14 +62,22 @@ def test_dynamic_images_change_with_the_epoch_alone_and_fixed_ones_never() -> No
 
 def test_the_digits_are_split_once_and_carry_their_classes() -> None:
     data = DigitsConfig(train=1000, valid=300, test=497).load()
-    assert [data.size(split) for split in ("train", "valid", "test")] == [1000, 300, 497] and data.inputs == 64
+    assert [data.size(split) for split in ("train", "valid", "test")] == [
+        1000,
+        300,
+        497,
+    ] and data.inputs == 64
     together = np.concatenate([data.grey[split] for split in ("train", "valid", "test")])
     from sklearn.datasets import load_digits
 
     images, classes = load_digits(return_X_y=True)
     assert sorted(map(bytes, together)) == sorted(map(bytes, images.astype(np.uint8)))
-    of_image = {bytes(image): label for image, label in zip(images.astype(np.uint8), classes, strict=True)}
-    assert [of_image[bytes(image)] for image in data.grey["test"]] == data.labels["test"]["digit"].tolist()
+    of_image = {
+        bytes(image): label for image, label in zip(images.astype(np.uint8), classes, strict=True)
+    }
+    assert [of_image[bytes(image)] for image in data.grey["test"]] == data.labels["test"][
+        "digit"
+    ].tolist()
     assert data.facts()["classes"] == {"digit": 10} and data.facts()["binarise"] == "dynamic"
 
 
@@ -76,7 +87,10 @@ def test_the_digits_are_split_once_and_carry_their_classes() -> None:
         ({"binarise": "random"}, "data.binarise=random: allowed are dynamic, fixed"),
         ({"batch_size": 0}, "data.batch_size=0: "),
         ({"train": 0}, "data.train=0: "),
-        ({"train": 1700}, "data.train=1700 data.valid=300 data.test=300: there are 1797 digits in all"),
+        (
+            {"train": 1700},
+            "data.train=1700 data.valid=300 data.test=300: there are 1797 digits in all",
+        ),
         ({"data_seed": -1}, "data.data_seed=-1: "),
     ],
 )
@@ -90,7 +104,9 @@ def test_bad_words_about_digits_are_refused(options: dict, message: str) -> None
 
 def write_idx(path: Path, array: np.ndarray, magic: int | None = None) -> None:
     found = magic or (2051 if array.ndim == 3 else 2049)
-    content = struct.pack(f">{1 + array.ndim}I", found, *array.shape) + array.astype(np.uint8).tobytes()
+    content = (
+        struct.pack(f">{1 + array.ndim}I", found, *array.shape) + array.astype(np.uint8).tobytes()
+    )
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
@@ -106,14 +122,27 @@ def drawn() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}.gz", "dotted"])
-def test_mnist_is_read_from_idx_files_under_any_of_their_names(spelling: str, drawn: dict, tmp_path: Path) -> None:
+def test_mnist_is_read_from_idx_files_under_any_of_their_names(
+    spelling: str, drawn: dict, tmp_path: Path
+) -> None:
     for name, array in drawn.items():
-        write_idx(tmp_path / (name.replace("-idx", ".idx") if spelling == "dotted" else spelling.format(name)), array)
+        write_idx(
+            tmp_path
+            / (name.replace("-idx", ".idx") if spelling == "dotted" else spelling.format(name)),
+            array,
+        )
     data = MnistConfig(dir=str(tmp_path)).load()
-    pixels, labels = drawn["train-images-idx3-ubyte"].reshape(60, 36), drawn["train-labels-idx1-ubyte"]
-    np.testing.assert_array_equal(data.grey["train"], pixels[:50])  # a sixth is the validation part: the last images
+    pixels, labels = (
+        drawn["train-images-idx3-ubyte"].reshape(60, 36),
+        drawn["train-labels-idx1-ubyte"],
+    )
+    np.testing.assert_array_equal(
+        data.grey["train"], pixels[:50]
+    )  # a sixth is the validation part: the last images
     np.testing.assert_array_equal(data.grey["valid"], pixels[50:])
-    np.testing.assert_array_equal(data.grey["test"], drawn["t10k-images-idx3-ubyte"].reshape(20, 36))
+    np.testing.assert_array_equal(
+        data.grey["test"], drawn["t10k-images-idx3-ubyte"].reshape(20, 36)
+    )
     np.testing.assert_array_equal(data.labels["valid"]["digit"], labels[50:])
     few = MnistConfig(dir=str(tmp_path), train=7, test=3).load()
     assert [few.size(split) for split in ("train", "valid", "test")] == [7, 10, 3]
@@ -128,13 +157,17 @@ def test_what_is_wrong_with_idx_files_is_said_in_one_sentence(drawn: dict, tmp_p
             MnistConfig(dir=str(tmp_path)).load()
         assert "\n" not in str(error.value)
 
-    refused(r"data.dir=.*: no train-images-idx3-ubyte; looked for .*idx3-ubyte.gz.*; leave data.dir out")
+    refused(
+        r"data.dir=.*: no train-images-idx3-ubyte; looked for .*idx3-ubyte.gz.*; leave data.dir out"
+    )
     for name, array in drawn.items():
         write_idx(tmp_path / name, array)
     images = tmp_path / "train-images-idx3-ubyte"
     whole = images.read_bytes()
     images.write_bytes(whole[:-5])
-    refused(r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is 2,176; the file is cut off")
+    refused(
+        r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is 2,176; the file is cut off"
+    )
     images.write_bytes(b"\x1f\x8b nothing")
     refused(r"idx3-ubyte: magic number \d+, but an idx file of images begins with 2051")
     images.write_bytes(b"")
@@ -148,7 +181,8 @@ def test_what_is_wrong_with_idx_files_is_said_in_one_sentence(drawn: dict, tmp_p
     write_idx(images, drawn["train-images-idx3-ubyte"][:59])
     refused(r"train-labels-idx1-ubyte: 60 labels for the 59 images of .*train-images")
     with pytest.raises(
-        InputError, match=r"^data.dir=/no/where: no such folder; give one that holds the four idx files, or leave"
+        InputError,
+        match=r"^data.dir=/no/where: no such folder; give one that holds the four idx files, or leave",
     ):
         MnistConfig(dir="/no/where").load()
 
@@ -156,13 +190,16 @@ def test_what_is_wrong_with_idx_files_is_said_in_one_sentence(drawn: dict, tmp_p
 def test_omniglot_is_read_from_one_npz_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {
-        f"{split}_images": rng.integers(0, 256, (n, 6, 6), np.uint8) for split, n in (("train", 60), ("test", 20))
+        f"{split}_images": rng.integers(0, 256, (n, 6, 6), np.uint8)
+        for split, n in (("train", 60), ("test", 20))
     }
     arrays |= {f"{split}_alphabet": np.arange(n) % 5 for split, n in (("train", 60), ("test", 20))}
     np.savez(tmp_path / "omniglot.npz", **arrays)
     data = OmniglotConfig(dir=str(tmp_path)).load()
     assert [data.size(split) for split in ("train", "valid", "test")] == [50, 10, 20]
-    of_image = {bytes(i): a for i, a in zip(arrays["train_images"], arrays["train_alphabet"], strict=True)}
+    of_image = {
+        bytes(i): a for i, a in zip(arrays["train_images"], arrays["train_alphabet"], strict=True)
+    }
     for split in ("train", "valid"):
         for image, alphabet in zip(data.grey[split], data.labels[split]["alphabet"], strict=True):
             assert of_image.pop(bytes(image)) == alphabet
@@ -196,7 +233,9 @@ def test_omniglot_is_read_upright_from_the_file_of_the_literature(tmp_path: Path
     savemat(tmp_path / "chardata.mat", arrays)
     data = OmniglotConfig(dir=str(tmp_path)).load()
     np.testing.assert_array_equal(data.grey["train"][0].reshape(12, 12), 255 * picture)
-    assert sorted([*data.labels["train"]["alphabet"], *data.labels["valid"]["alphabet"]]) == list(range(12))
+    assert sorted([*data.labels["train"]["alphabet"], *data.labels["valid"]["alphabet"]]) == list(
+        range(12)
+    )
 
 
 # ---------------------------------------------------------------- the hub's form, from a local folder
@@ -214,16 +253,23 @@ def write_hub(folder: Path, images: dict[str, list[np.ndarray]], label: str = "l
     for split, arrays in images.items():
         columns = {"image": [{"bytes": png(a), "path": f"{i}.png"} for i, a in enumerate(arrays)]}
         features = datasets.Features({"image": datasets.Image(), label: datasets.Value("int64")})
-        table = datasets.Dataset.from_dict({**columns, label: [i % 10 for i in range(len(arrays))]}, features=features)
+        table = datasets.Dataset.from_dict(
+            {**columns, label: [i % 10 for i in range(len(arrays))]}, features=features
+        )
         table.to_parquet(folder / f"{split}-00000-of-00001.parquet")
     parts = "".join(f"  - split: {split}\n    path: {split}-*\n" for split in images)
-    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{parts}---\n")
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n{parts}---\n"
+    )
     return folder
 
 
 def test_mnist_is_read_from_the_hubs_parquet_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    drawn = {split: list(rng.integers(0, 256, (n, 28, 28), np.uint8)) for split, n in (("train", 12), ("test", 3))}
+    drawn = {
+        split: list(rng.integers(0, 256, (n, 28, 28), np.uint8))
+        for split, n in (("train", 12), ("test", 3))
+    }
     data = MnistConfig(hub=str(write_hub(tmp_path / "mnist", drawn)), revision=None).load()
     np.testing.assert_array_equal(data.grey["train"], np.stack(drawn["train"][:10]).reshape(10, -1))
     np.testing.assert_array_equal(data.grey["test"], np.stack(drawn["test"]).reshape(3, -1))
@@ -233,7 +279,9 @@ def test_mnist_is_read_from_the_hubs_parquet_files(tmp_path: Path) -> None:
 def test_hub_omniglot_is_turned_to_ink_on_nothing_and_averaged_down(tmp_path: Path) -> None:
     page = np.full((56, 56), 255)
     page[:, :2] = 0  # a dark line, two pixels of 56 wide
-    data = OmniglotConfig(hub=str(write_hub(tmp_path / "omniglot", {"full": [page] * 16})), revision=None).load()
+    data = OmniglotConfig(
+        hub=str(write_hub(tmp_path / "omniglot", {"full": [page] * 16})), revision=None
+    ).load()
     assert [data.size(split) for split in ("train", "valid", "test")] == [10, 2, 4]
     upright = data.grey["train"][0].reshape(28, 28)
     assert (upright[:, 0] == 255).all() and not upright[:, 1:].any()
@@ -247,7 +295,9 @@ def test_what_is_wrong_with_a_hub_set_is_said_in_one_sentence(tmp_path: Path) ->
             config(hub=str(folder), revision=revision).load()
         assert "\n" not in str(error.value)
 
-    folder = write_hub(tmp_path / "columns", {"train": [square] * 12, "test": [square]}, label="digit")
+    folder = write_hub(
+        tmp_path / "columns", {"train": [square] * 12, "test": [square]}, label="digit"
+    )
     refused("no column label; it has image, digit")
     folder = write_hub(tmp_path / "parts", {"train": [square] * 12})
     refused("no test part; it has train")
@@ -384,7 +434,14 @@ def test_a_trial_fits_every_kind_of_data() -> None:
 
 
 def test_a_sweep_over_digits_is_evaluated_and_reported(tmp_path: Path) -> None:
-    small = ["data=digits", "data.train=200", "data.valid=50", "data.test=60", "model=image_mlp", "model.hidden=16"]
+    small = [
+        "data=digits",
+        "data.train=200",
+        "data.valid=50",
+        "data.test=60",
+        "model=image_mlp",
+        "model.hidden=16",
+    ]
     for head in ("plain", "bn_tau"):
         words = [*small, "model.latent=3", "trainer.epochs=3"]
         run(composed(f"head={head}", f"results={tmp_path}", *words), head, words)
@@ -394,4 +451,7 @@ def test_a_sweep_over_digits_is_evaluated_and_reported(tmp_path: Path) -> None:
     assert found["nll"] < found["nelbo"] and "ppl" not in found and "nll_ppl" not in found
     assert set(found["probe_curves"]["factors"]) == {"digit"} and 0 < found["probe"] < 1
     page = (tmp_path / "scratch" / "report" / "index.html").read_text()
-    assert "digit" in page and (tmp_path / "scratch" / "report" / "figures" / "probe.pdf").stat().st_size > 0
+    assert (
+        "digit" in page
+        and (tmp_path / "scratch" / "report" / "figures" / "probe.pdf").stat().st_size > 0
+    )

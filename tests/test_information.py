@@ -23,14 +23,17 @@ seeds = st.integers(0, 10**6)
 
 def gaussian(mean, std) -> DiagonalGaussian:
     mean = torch.as_tensor(np.asarray(mean), dtype=torch.float64)
-    return DiagonalGaussian.from_std(mean, torch.as_tensor(np.asarray(std), dtype=torch.float64).expand(mean.shape))
+    return DiagonalGaussian.from_std(
+        mean, torch.as_tensor(np.asarray(std), dtype=torch.float64).expand(mean.shape)
+    )
 
 
 def seen(*posteriors, seed=0, z=None) -> Pass:
     torch.manual_seed(seed)
     z = torch.cat([q.sample() for q in posteriors]) if z is None else z
     kl, mean, variance = (
-        torch.cat([getattr(q, name) for q in posteriors]).double().numpy() for name in ("kl", "mean", "variance")
+        torch.cat([getattr(q, name) for q in posteriors]).double().numpy()
+        for name in ("kl", "mean", "variance")
     )
     return Pass(np.zeros(len(kl)), np.zeros(len(kl)), kl, mean, variance, None, z, posteriors)
 
@@ -65,15 +68,25 @@ def double_loop(q, z) -> tuple[np.ndarray, np.ndarray]:
 
 
 def near(ours, reference, tolerance=1e-6):
-    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
+    )
 
 
 # ---------------------------------------------------------------- densities
 
 
 @properties
-@given(seeds, st.integers(1, 9), st.integers(1, 7), st.integers(1, 5), st.sampled_from([1e-4, 1e-2, 1.0]))
-def test_every_code_under_every_posterior_has_the_density_of_torch_distributions(seed, n, batch, d, scale):
+@given(
+    seeds,
+    st.integers(1, 9),
+    st.integers(1, 7),
+    st.integers(1, 5),
+    st.sampled_from([1e-4, 1e-2, 1.0]),
+)
+def test_every_code_under_every_posterior_has_the_density_of_torch_distributions(
+    seed, n, batch, d, scale
+):
     """The float32 that heads give, at codes near and far: to 1e-6 of the largest term, of which several may cancel."""
     q = random_posterior(seed, batch, d)
     q = DiagonalGaussian.from_std(q.mean.float(), q.std.float())
@@ -88,7 +101,9 @@ def test_every_code_under_every_posterior_has_the_density_of_torch_distributions
     assert pairs.shape == (n, batch) and per_dim.shape == (d, n, batch)
     rounding = 1e-6 if batch == 1 else 1e-13  # one posterior is dealt with in its own precision
     assert ((pairs - reference.sum(-1)).abs() <= rounding * size.sum(-1) + 1e-12).all()
-    assert ((per_dim - reference.permute(2, 0, 1)).abs() <= 1e-13 * size.permute(2, 0, 1) + 1e-12).all()
+    assert (
+        (per_dim - reference.permute(2, 0, 1)).abs() <= 1e-13 * size.permute(2, 0, 1) + 1e-12
+    ).all()
 
 
 @pytest.mark.parametrize("std", [1e-6, 1e-5, 1e-3])
@@ -139,7 +154,9 @@ def test_influence_is_the_derivative_of_the_mean_by_an_examples_weight(seed, n, 
     q = random_posterior(seed, n, d)
     torch.manual_seed(seed)
     z = q.sample()
-    table = torch.stack([torch.stack([density(q, z, i, k).sum() for k in range(n)]) for i in range(n)])
+    table = torch.stack(
+        [torch.stack([density(q, z, i, k).sum() for k in range(n)]) for i in range(n)]
+    )
 
     weights = torch.ones(n, dtype=torch.float64, requires_grad=True)
     share = weights / weights.sum()
@@ -147,8 +164,14 @@ def test_influence_is_the_derivative_of_the_mean_by_an_examples_weight(seed, n, 
     (derivative,) = torch.autograd.grad(mean, weights)
 
     influence = gains(lambda codes: q.log_ratio(codes[:, None])[None], z)[1][0]
-    near(influence - influence.mean(), n * derivative, 1e-5)  # weights of sum n: each moves its share by 1/n
-    near(information(seen(q, z=z))["mi_se"], np.std(n * derivative.numpy(), ddof=1) / math.sqrt(n), 1e-5)
+    near(
+        influence - influence.mean(), n * derivative, 1e-5
+    )  # weights of sum n: each moves its share by 1/n
+    near(
+        information(seen(q, z=z))["mi_se"],
+        np.std(n * derivative.numpy(), ddof=1) / math.sqrt(n),
+        1e-5,
+    )
 
 
 @pytest.mark.parametrize("cells", [1, 7, 40, 41, 10**6])
@@ -188,7 +211,9 @@ def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
 # ---------------------------------------------------------------- known values
 
 
-@pytest.mark.parametrize(("a", "s", "v"), [(0.1, 1.0, 1.0), (0.7, 1.3, 0.5), (1.0, 2.0, 0.3), (3.0, 1.0, 0.4)])
+@pytest.mark.parametrize(
+    ("a", "s", "v"), [(0.1, 1.0, 1.0), (0.7, 1.3, 0.5), (1.0, 2.0, 0.3), (3.0, 1.0, 0.4)]
+)
 def test_mi_of_a_gaussian_channel_is_half_the_log_of_one_plus_signal_over_noise(a, s, v):
     n = 3000
     x = np.random.default_rng(5).normal(0, s, (n, 1))
@@ -219,10 +244,14 @@ def test_total_correlation_of_a_gaussian_aggregate_is_minus_half_the_log_determi
     assert abs(got["total_correlation"] - known) < 4 * got["total_correlation_se"] + bias
     # each dimension is N(0, 1), so the rest of KL(q(z) || p(z)) is nothing
     assert abs(got["dimension_kl"]) < 4 * got["dimension_kl_se"] + bias
-    for apart, error in zip(got["dimension_kl_per_dim"], got["dimension_kl_per_dim_se"], strict=True):
+    for apart, error in zip(
+        got["dimension_kl_per_dim"], got["dimension_kl_per_dim_se"], strict=True
+    ):
         assert abs(apart) < 4 * error + bias
     assert abs(got["marginal_kl"] - known) < 4 * got["marginal_kl_se"] + bias
-    assert abs(got["mi"] - 0.5 * math.log(np.linalg.det(aggregate) / v**2)) < 4 * got["mi_se"] + bias
+    assert (
+        abs(got["mi"] - 0.5 * math.log(np.linalg.det(aggregate) / v**2)) < 4 * got["mi_se"] + bias
+    )
     for gain, error in zip(got["mi_per_dim"], got["mi_per_dim_se"], strict=True):
         assert abs(gain - 0.5 * math.log(1 / v)) < 4 * error + bias
 
@@ -230,7 +259,11 @@ def test_total_correlation_of_a_gaussian_aggregate_is_minus_half_the_log_determi
 @pytest.mark.parametrize("n", [2, 3, 50, 400])
 def test_codes_far_apart_tell_their_example_and_mi_is_at_its_ceiling(n):
     got = information(seen(gaussian(np.arange(n)[:, None] * [[1.0, -2.0]], 1e-3)))
-    assert abs(got["mi"] - math.log(n)) < 1e-3 and got["mi_ceiling"] == math.log(n) and got["mi"] <= math.log(n) + 1e-9
+    assert (
+        abs(got["mi"] - math.log(n)) < 1e-3
+        and got["mi_ceiling"] == math.log(n)
+        and got["mi"] <= math.log(n) + 1e-9
+    )
     assert got["mi_saturated"] and got["mi_se"] < 1e-3
     near(got["mi_per_dim"], [math.log(n)] * 2, 1e-3)
     near(got["total_correlation"], math.log(n), 1e-3)
@@ -242,7 +275,10 @@ def test_equal_posteriors_tell_nothing_and_all_the_rate_is_marginal(mean):
     kl = 0.5 * (mean**2 + 0.49 - math.log(0.49) - 1)
     near([got["mi"], *got["mi_per_dim"], got["total_correlation"]], [0] * 4)
     near([got["mi_se"], got["marginal_kl_se"], got["total_correlation_se"]], [0] * 3)
-    near([got["marginal_kl"], got["dimension_kl"], *got["dimension_kl_per_dim"]], [2 * kl, 2 * kl, kl, kl])
+    near(
+        [got["marginal_kl"], got["dimension_kl"], *got["dimension_kl_per_dim"]],
+        [2 * kl, 2 * kl, kl, kl],
+    )
     assert not got["mi_saturated"]
 
 
@@ -261,7 +297,12 @@ def test_saturation_begins_half_a_nat_below_the_ceiling():
 
 
 @properties
-@given(seeds, st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 4), st.none() | st.integers(1, 20))
+@given(
+    seeds,
+    st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    st.integers(1, 4),
+    st.none() | st.integers(1, 20),
+)
 def test_the_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
     one = seen(*(random_posterior(seed + i, n, d) for i, n in enumerate(sizes)))
     got = information(one, limit)
@@ -271,7 +312,9 @@ def test_the_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
     kl = one.kl.sum(1).mean()
     size = 1e-12 * (1 + np.abs(one.kl).max())
     assert got["mi"] + got["marginal_kl"] == pytest.approx(kl, abs=size)
-    assert got["total_correlation"] + got["dimension_kl"] == pytest.approx(got["marginal_kl"], abs=size)
+    assert got["total_correlation"] + got["dimension_kl"] == pytest.approx(
+        got["marginal_kl"], abs=size
+    )
     assert sum(got["mi_per_dim"]) - got["total_correlation"] == pytest.approx(got["mi"], abs=size)
     near(np.add(got["mi_per_dim"], got["dimension_kl_per_dim"]), one.kl.mean(0), size)
     assert sum(got["dimension_kl_per_dim"]) == pytest.approx(got["dimension_kl"], abs=size)
@@ -291,11 +334,20 @@ def correlated(rng, n, d, a, v) -> DiagonalGaussian:
 def errors_over_spread(draw, names, repeats=200, limit=None) -> dict:
     """For each name, the root mean square of its reported errors over the spread of its values in fresh data."""
     rows = [information(draw(np.random.default_rng((3, i)), i), limit) for i in range(repeats)]
-    errors = {name: np.sqrt(np.mean([np.square(row[f"{name}_se"]) for row in rows], 0)) for name in names}
+    errors = {
+        name: np.sqrt(np.mean([np.square(row[f"{name}_se"]) for row in rows], 0)) for name in names
+    }
     return {name: errors[name] / np.std([row[name] for row in rows], 0, ddof=1) for name in names}
 
 
-PARTS = ("mi", "marginal_kl", "total_correlation", "dimension_kl", "mi_per_dim", "dimension_kl_per_dim")
+PARTS = (
+    "mi",
+    "marginal_kl",
+    "total_correlation",
+    "dimension_kl",
+    "mi_per_dim",
+    "dimension_kl_per_dim",
+)
 
 
 @pytest.mark.parametrize(("a", "v"), [(0.03, 1.0), (0.3, 0.9), (0.8, 0.3), (2.0, 0.1)])
@@ -308,7 +360,9 @@ def test_errors_are_the_spread_over_fresh_data(a, v):
 @pytest.mark.parametrize(("a", "v"), [(5.0, 0.01), (10.0, 0.01)])
 def test_errors_of_a_saturated_mi_are_small_and_the_others_right(a, v):
     """At its ceiling mi hardly moves: what is left comes from pairs of neighbours, which a first derivative counts too low."""
-    ratios = errors_over_spread(lambda rng, i: seen(correlated(rng, 200, 2, a, v), seed=i), PARTS, 100)
+    ratios = errors_over_spread(
+        lambda rng, i: seen(correlated(rng, 200, 2, a, v), seed=i), PARTS, 100
+    )
     for name in ("marginal_kl", "dimension_kl", "dimension_kl_per_dim"):
         assert np.all((ratios[name] > 0.75) & (ratios[name] < 1.35)), (name, ratios[name])
     for name in ("mi", "mi_per_dim", "total_correlation"):
@@ -340,7 +394,10 @@ def test_errors_hold_when_a_part_of_the_examples_forms_the_mixture(loudness, std
 def test_one_example_forms_no_mixture_and_two_do():
     assert information(seen(gaussian([[0.3, 1.0]], 0.5))) == {}
     assert information(seen(gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5)), 1) == {}
-    for posteriors in ([gaussian([[0.3], [0.1]], 0.5)], [gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5)]):
+    for posteriors in (
+        [gaussian([[0.3], [0.1]], 0.5)],
+        [gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5)],
+    ):
         got = information(seen(*posteriors))
         assert got["mi_n"] == 2 and got["mi"] <= math.log(2) and math.isfinite(got["mi_se"])
 
@@ -353,7 +410,9 @@ def test_limit_takes_whole_batches_until_it_is_reached():
         got = information(one, limit)
         alone = information(seen(*posteriors[: count // 4], z=one.z[:count]))
         assert got["mi_n"] == count and got["mi"] == alone["mi"] and got["mi_se"] == alone["mi_se"]
-        near(got["marginal_kl"], one.kl.sum(1).mean() - alone["mi"])  # the rate is that of all examples
+        near(
+            got["marginal_kl"], one.kl.sum(1).mean() - alone["mi"]
+        )  # the rate is that of all examples
 
 
 @dataclass(frozen=True)

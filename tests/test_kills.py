@@ -17,7 +17,15 @@ from uncollapse.runs.layout import run_folders
 from uncollapse.runs.results import is_repaired
 
 KILLS, MOST_IN_ONE = 100, 4  # of each command; of one run before it may end
-TRAIN = ["head=bn_mu", "study=s", "data=gaussian", "model=linear", "threads=1", "data.train=64", "data.valid=16"]
+TRAIN = [
+    "head=bn_mu",
+    "study=s",
+    "data=gaussian",
+    "model=linear",
+    "threads=1",
+    "data.train=64",
+    "data.valid=16",
+]
 TRAIN += ["data.test=16", "data.batch_size=8", "trainer.epochs=1", "trainer.eval_every=5"]
 EVALUATE = ["--metrics", "nll,statistics", "--samples", "300", "--workers", "1"]
 
@@ -29,7 +37,11 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """Sends a command to the process that forks for it."""
     folder = tmp_path_factory.mktemp("killed")
     server = subprocess.Popen(
-        [sys.executable, "tests/killed.py"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "tests/killed.py"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
     def ask(**request: Any) -> dict[str, Any]:
@@ -38,7 +50,10 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
         server.stdin.flush()
         return json.loads(server.stdout.readline())
 
-    for request in ({"train": TRAIN, "results": str(folder)}, {"evaluate": [str(folder / "s"), *EVALUATE]}):
+    for request in (
+        {"train": TRAIN, "results": str(folder)},
+        {"evaluate": [str(folder / "s"), *EVALUATE]},
+    ):
         assert ask(**request, modules=str(folder / "modules.json"))["code"] == 0
     yield ask
     server.kill()

@@ -10,6 +10,7 @@ from conftest import SMALL, composed, folder_of, rows, run_here
 from test_report import write_run
 
 from uncollapse.building import prepare
+from uncollapse.evaluation.opened import opened
 from uncollapse.metrics.evaluation import evaluate
 from uncollapse.report import captions
 from uncollapse.report.notes import moved, weights_note
@@ -21,8 +22,7 @@ from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run
 from uncollapse.runs.rows import read_rows
-from uncollapse.subject import opened
-from uncollapse.trainer import FINAL_MIXTURE, Trainer
+from uncollapse.training.trainer import FINAL_MIXTURE, Trainer
 
 NUMBERS = ("nelbo", "kl", "mi", "shuffle_gap")
 
@@ -35,7 +35,9 @@ def summary(folder: Path) -> dict:
 def early_best(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first evaluation counts as the best, whatever follows."""
     honest = Trainer.judge
-    monkeypatch.setattr(Trainer, "judge", lambda self, nelbo: honest(self, nelbo + 1000 * self.progress.step))
+    monkeypatch.setattr(
+        Trainer, "judge", lambda self, nelbo: honest(self, nelbo + 1000 * self.progress.step)
+    )
 
 
 def test_where_the_best_weights_are_the_last_nothing_is_computed_twice(tmp_path):
@@ -46,30 +48,54 @@ def test_where_the_best_weights_are_the_last_nothing_is_computed_twice(tmp_path)
         ("eval", "best", 12),
         ("train", "best", 12),
     ]
-    assert found["weights"] == "best" and found["best"] == found["last"] and found["best"]["step"] == 12
+    assert (
+        found["weights"] == "best"
+        and found["best"] == found["last"]
+        and found["best"]["step"] == 12
+    )
     assert {key: found[key] for key in found["best"] if key != "step"} == {
         key: value for key, value in found["best"].items() if key != "step"
     }
-    assert {*NUMBERS, *(f"{name}_se" for name in NUMBERS), "weight", "au", "ppl"} <= set(found["best"])
+    assert {*NUMBERS, *(f"{name}_se" for name in NUMBERS), "weight", "au", "ppl"} <= set(
+        found["best"]
+    )
     assert not any(isinstance(value, list | dict) for value in found["best"].values())
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "vamp"])
-def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(head, tmp_path, early_best):
+def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(
+    head, tmp_path, early_best
+):
     run_here(tmp_path, head)
     folder = folder_of(tmp_path, head)
     found = summary(folder)
-    assert found["best_step"] == found["best"]["step"] == 0 and found["step"] == found["last"]["step"] == 12
-    assert found["last"]["nelbo"] != found["best"]["nelbo"] and found["nelbo"] == found["best"]["nelbo"]
+    assert (
+        found["best_step"] == found["best"]["step"] == 0
+        and found["step"] == found["last"]["step"] == 12
+    )
+    assert (
+        found["last"]["nelbo"] != found["best"]["nelbo"]
+        and found["nelbo"] == found["best"]["nelbo"]
+    )
     tested = [row for row in rows(folder) if row["split"] == "test"]
-    assert [(row["mode"], row["weights"]) for row in tested] == [("eval", "last"), ("eval", "best"), ("train", "best")]
+    assert [(row["mode"], row["weights"]) for row in tested] == [
+        ("eval", "last"),
+        ("eval", "best"),
+        ("train", "best"),
+    ]
     # independently: the model of the checkpoint, evaluated alone
     subject = opened(Run(folder), {}, print)
     subject.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True)["model"])
-    again = evaluate(subject.model, subject.data, "test", "eval", None, None, FINAL_MIXTURE, subject.encode)
-    assert {name: again[name] for name in NUMBERS} == {name: found["last"][name] for name in NUMBERS}
+    again = evaluate(
+        subject.model, subject.data, "test", "eval", None, None, FINAL_MIXTURE, subject.encode
+    )
+    assert {name: again[name] for name in NUMBERS} == {
+        name: found["last"][name] for name in NUMBERS
+    }
     load_model(folder / "model.safetensors", subject.model)
-    again = evaluate(subject.model, subject.data, "test", "eval", None, None, FINAL_MIXTURE, subject.encode)
+    again = evaluate(
+        subject.model, subject.data, "test", "eval", None, None, FINAL_MIXTURE, subject.encode
+    )
     assert {name: again[name] for name in NUMBERS} == {name: found[name] for name in NUMBERS}
 
 
@@ -87,7 +113,9 @@ class Stop(BaseException):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @pytest.mark.parametrize("call", ["test", "last row", "best row"])
-def test_a_run_killed_after_its_last_step_tests_the_same_weights(head, call, tmp_path, monkeypatch, early_best):
+def test_a_run_killed_after_its_last_step_tests_the_same_weights(
+    head, call, tmp_path, monkeypatch, early_best
+):
     run_here(tmp_path / "whole", head)
     honest = Trainer.write
 
@@ -101,7 +129,9 @@ def test_a_run_killed_after_its_last_step_tests_the_same_weights(head, call, tmp
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "write", cut) if call != "test" else patch.setattr(Trainer, "test", stop)
+        patch.setattr(Trainer, "write", cut) if call != "test" else patch.setattr(
+            Trainer, "test", stop
+        )
         with pytest.raises(Stop):
             run_here(tmp_path / "cut", head)
     run_here(tmp_path / "cut", head)
@@ -123,7 +153,11 @@ def test_after_a_reload_at_the_end_the_last_weights_are_the_best(tmp_path, early
 def test_an_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path):
     run_here(tmp_path, "ae_pretrain", "pretrain_epochs=1", "trainer.max_steps=4")
     found = summary(folder_of(tmp_path, "ae_pretrain"))
-    assert found["best"] == found["last"] and found["last"]["step"] == 4 and found["last"]["weight"] == 0
+    assert (
+        found["best"] == found["last"]
+        and found["last"]["step"] == 4
+        and found["last"]["weight"] == 0
+    )
 
 
 def test_a_cyclical_run_ends_elsewhere_than_it_is_reported_and_the_report_says_so(tmp_path):
@@ -146,8 +180,19 @@ def test_a_cyclical_run_ends_elsewhere_than_it_is_reported_and_the_report_says_s
 
 def of_both(**last: float) -> dict:
     """What a summary holds of both weights: kl 2, nelbo 20, gap 1.6, mi 1 with errors of 0.1, and `last` where it differs."""
-    best = {"nelbo": 20.0, "kl": 2.0, "mi": 1.0, "shuffle_gap": 1.6, **{f"{name}_se": 0.1 for name in NUMBERS}}
-    return {**best, "weights": "best", "best": {"step": 3, **best}, "last": {"step": 9, **best, **last}}
+    best = {
+        "nelbo": 20.0,
+        "kl": 2.0,
+        "mi": 1.0,
+        "shuffle_gap": 1.6,
+        **{f"{name}_se": 0.1 for name in NUMBERS},
+    }
+    return {
+        **best,
+        "weights": "best",
+        "best": {"step": 3, **best},
+        "last": {"step": 9, **best, **last},
+    }
 
 
 def moved_in(folder: Path, *lasts: dict) -> dict:
@@ -180,22 +225,35 @@ def test_page_captions_and_csv_say_which_weights_are_shown(tmp_path):
     write_run(tmp_path / "s", "kl_anneal", 0, evaluations=3, final=of_both(shuffle_gap=6.1))
     runs = read_study(tmp_path / "s").runs
     page, told = write_report(tmp_path / "s")
-    sentence = "The last ones differ by more than an interval in KL annealing (gap 6.10 instead of 1.60)."
+    sentence = (
+        "The last ones differ by more than an interval in KL annealing (gap 6.10 instead of 1.60)."
+    )
     assert "Weights: the best" in told and sentence in told and sentence in page.read_text()
-    for caption in (captions.usage, captions.rate_distortion, captions.mi_vs_kl, captions.train_vs_eval):
-        assert caption(runs).endswith("Best weights. The last ones differ by more than an interval in KL annealing.")
+    for caption in (
+        captions.usage,
+        captions.rate_distortion,
+        captions.mi_vs_kl,
+        captions.train_vs_eval,
+    ):
+        assert caption(runs).endswith(
+            "Best weights. The last ones differ by more than an interval in KL annealing."
+        )
     table = pd.read_csv(tmp_path / "s" / "report" / "tables" / "summary.csv").set_index("group")
     assert table["last_shuffle_gap_mean"].to_dict() == {"Plain VAE": 1.6, "KL annealing": 6.1}
     each = pd.read_csv(tmp_path / "s" / "report" / "tables" / "runs.csv")
     assert each["last_step"].tolist() == [9, 9] and each["weights"].tolist() == ["best", "best"]
     unmoved = runs[runs["head"] == "plain"]
-    assert "In no group do the last ones differ" in weights_note(unmoved) and "Best weights." in captions.usage(unmoved)
+    assert "In no group do the last ones differ" in weights_note(
+        unmoved
+    ) and "Best weights." in captions.usage(unmoved)
 
 
 def test_runs_of_before_say_nothing_about_weights(tmp_path):
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
     runs = read_study(tmp_path / "s").runs
-    assert weights_note(runs) == "" and "eights" not in summary_table(runs).title + captions.usage(runs)
+    assert weights_note(runs) == "" and "eights" not in summary_table(runs).title + captions.usage(
+        runs
+    )
 
 
 def test_rows_of_the_last_weights_are_not_taken_for_the_best(tmp_path):

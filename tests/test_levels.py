@@ -12,7 +12,6 @@ from conftest import composed, folder_of, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uncollapse import evaluate, samples
 from uncollapse.data import profile
 from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, UNK, Corpus
@@ -21,6 +20,7 @@ from uncollapse.data.levels import Bytes, Characters, Words, sizes, visible
 from uncollapse.data.text import SPLITS, TextData
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
+from uncollapse.evaluation import evaluate, samples
 from uncollapse.metrics.rates import per_size
 from uncollapse.models.text_vae import write
 from uncollapse.run import run
@@ -36,7 +36,9 @@ CODE = ["def f(x):", "    return x + 1", "y = f( 2 )\t# two"]
 def put(folder: Path, *lines: str, **changed: list[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
-        (folder / f"{split}.txt").write_text("".join(f"{line}\n" for line in changed.get(split, lines)))
+        (folder / f"{split}.txt").write_text(
+            "".join(f"{line}\n" for line in changed.get(split, lines))
+        )
     return folder
 
 
@@ -103,7 +105,11 @@ def test_text_comes_back_with_one_space_between_words(tmp_path, subwords, lines,
 
 
 @properties
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12), min_size=1, max_size=8
+    )
+)
 def test_every_level_cuts_what_str_split_leaves(sentences):
     import pyarrow as pa
 
@@ -122,7 +128,9 @@ def test_every_level_cuts_what_str_split_leaves(sentences):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("block", [3, 1 << 22])
-def test_characters_and_bytes_are_those_of_the_text_at_every_level(tmp_path, monkeypatch, subwords, level, block):
+def test_characters_and_bytes_are_those_of_the_text_at_every_level(
+    tmp_path, monkeypatch, subwords, level, block
+):
     from uncollapse.data import tokenise
 
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
@@ -167,27 +175,37 @@ def test_bytes_are_never_unknown_and_their_vocabulary_is_fixed(tmp_path):
 def test_a_character_that_training_has_not_is_unknown(tmp_path):
     data = read(put(tmp_path, "abab", test=["abz"]), level="char")
     assert data.vocabulary == (*SPECIALS, "a", "b")
-    assert data.corpora["test"].tokens.tolist() == [4, 5, UNK] and data.texts(data.corpora["test"]) == ["ab<unk>"]
+    assert data.corpora["test"].tokens.tolist() == [4, 5, UNK] and data.texts(
+        data.corpora["test"]
+    ) == ["ab<unk>"]
     assert data.facts()["unknown"]["test"] == pytest.approx(1 / 3)
 
 
 def test_subwords_are_the_files_own_without_its_cutting_and_padding(tmp_path, subwords):
     from tokenizers import Tokenizer
 
-    data = read(put(tmp_path, "the cat sat on the mat", "the dog"), level="tokens", tokenizer=subwords)
+    data = read(
+        put(tmp_path, "the cat sat on the mat", "the dog"), level="tokens", tokenizer=subwords
+    )
     tokenizer = Tokenizer.from_file(subwords)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    expected = [id + 4 for line in ("the cat sat on the mat", "the dog") for id in tokenizer.encode(line).ids]
+    expected = [
+        id + 4
+        for line in ("the cat sat on the mat", "the dog")
+        for id in tokenizer.encode(line).ids
+    ]
     assert data.corpora["train"].tokens.tolist() == expected
     assert data.inputs == 4 + tokenizer.get_vocab_size()
 
 
 def test_a_tokenizers_own_unknown_token_is_unknown(tmp_path, word_pieces):
-    data = read(put(tmp_path, "the cat sat", test=["the zebra sat"]), level="tokens", tokenizer=word_pieces)
-    assert data.corpora["test"].tokens.tolist() == [5, UNK, 7] and data.facts()["unknown"]["test"] == pytest.approx(
-        1 / 3
+    data = read(
+        put(tmp_path, "the cat sat", test=["the zebra sat"]), level="tokens", tokenizer=word_pieces
     )
+    assert data.corpora["test"].tokens.tolist() == [5, UNK, 7] and data.facts()["unknown"][
+        "test"
+    ] == pytest.approx(1 / 3)
     assert data.texts(data.corpora["test"]) == ["the <unk> sat"]
 
 
@@ -204,7 +222,12 @@ def test_another_tokenizer_under_the_same_name_is_another_entry(tmp_path, word_p
 
 def test_levels_are_different_entries(tmp_path):
     folder = put(tmp_path, "ab ab")
-    assert [read(folder, level=level).inputs for level in ("word", "char", "byte", "word")] == [5, 7, 260, 5]
+    assert [read(folder, level=level).inputs for level in ("word", "char", "byte", "word")] == [
+        5,
+        7,
+        260,
+        5,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -213,9 +236,18 @@ def test_levels_are_different_entries(tmp_path):
         ({"level": "letters"}, "data.level=letters: allowed are word, char, byte, tokens"),
         ({"level": "tokens"}, "data.level=tokens: needs data.tokenizer=FILE"),
         ({"tokenizer": "x.json"}, "data.tokenizer=x.json: read with data.level=tokens only"),
-        ({"level": "tokens", "tokenizer": "/no/such"}, "data.tokenizer=/no/such: cannot be read (No such file"),
-        ({"level": "byte", "min_count": 2}, "data.min_count=2: data.level=byte has a fixed vocabulary"),
-        ({"level": "byte", "vocab_size": 100}, "data.vocab_size=100: data.level=byte has 260 entries"),
+        (
+            {"level": "tokens", "tokenizer": "/no/such"},
+            "data.tokenizer=/no/such: cannot be read (No such file",
+        ),
+        (
+            {"level": "byte", "min_count": 2},
+            "data.min_count=2: data.level=byte has a fixed vocabulary",
+        ),
+        (
+            {"level": "byte", "vocab_size": 100},
+            "data.vocab_size=100: data.level=byte has 260 entries",
+        ),
     ],
 )
 def test_levels_that_make_no_sense_are_refused(tmp_path, wrong, said):
@@ -234,7 +266,16 @@ def test_the_vocabulary_file_has_an_entry_a_line():
     corpus = Corpus(np.array([4, 5, 6]), np.array([0, 3]))
     odd = (*SPECIALS, "\n", "\t", "\u2028", "\x1b[2J", " ", "é", "\x85")
     listing = TextData(dict.fromkeys(SPLITS, corpus), odd, 2, level=Characters()).listing()
-    assert listing.splitlines() == [*SPECIALS, "\\n", "\\t", "\\u2028", "\\x1b[2J", " ", "é", "\\x85"]
+    assert listing.splitlines() == [
+        *SPECIALS,
+        "\\n",
+        "\\t",
+        "\\u2028",
+        "\\x1b[2J",
+        " ",
+        "é",
+        "\\x85",
+    ]
     assert visible("👩‍👩‍👧 é") == "👩‍👩‍👧 é"
 
 
@@ -258,10 +299,13 @@ def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
     assert profile.warnings(facts(), 128) == []
     lines = profile.lines(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
-        lines[0] == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
+        lines[0]
+        == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
     )
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
-    assert profile.lines({"train": 5, "classes": 3}) == profile.warnings({"train": 5}) == []  # images
+    assert (
+        profile.lines({"train": 5, "classes": 3}) == profile.warnings({"train": 5}) == []
+    )  # images
 
 
 @pytest.mark.parametrize(
@@ -309,7 +353,10 @@ def test_a_split_of_unknown_words_is_refused_from_the_cache_too(tmp_path):
     folder = put(tmp_path, *CHINESE, test=["你喜欢我", "红猫"])
     for _ in range(2):
         message = refused(folder)
-        assert message.startswith("data.test: 100 % of its words are <unk>") and "data.level=char" in message
+        assert (
+            message.startswith("data.test: 100 % of its words are <unk>")
+            and "data.level=char" in message
+        )
     assert read(folder, level="char").facts()["unknown"]["test"] == 0
     words = put(tmp_path / "words", "a b c", test=["x y z"])
     assert "a smaller data.min_count" in refused(words)
@@ -326,8 +373,12 @@ def test_unknown_words_of_the_file_itself_count(tmp_path):
 def test_perplexities_of_characters_and_bytes_by_hand():
     nll, chars, size = np.array([3.0, 9.0]), np.array([2, 4]), np.array([5, 7])
     found = per_size(nll, chars, size, "nelbo")
-    assert found["nelbo_per_char"] == pytest.approx(12 / 8) and found["ppl_char"] == pytest.approx(math.exp(12 / 8))
-    assert found["nelbo_per_byte"] == pytest.approx(12 / 14) and found["ppl_byte"] == pytest.approx(math.exp(12 / 14))
+    assert found["nelbo_per_char"] == pytest.approx(12 / 8) and found["ppl_char"] == pytest.approx(
+        math.exp(12 / 8)
+    )
+    assert found["nelbo_per_byte"] == pytest.approx(12 / 14) and found["ppl_byte"] == pytest.approx(
+        math.exp(12 / 14)
+    )
     # residuals 3 - 1.5 * 3 = -1.5 and 9 - 1.5 * 5 = 1.5, over the mean of 4 characters; their error is s / sqrt(2)
     error = np.std([-1.5 / 4, 1.5 / 4], ddof=1) / math.sqrt(2)
     assert found["nelbo_per_char_se"] == pytest.approx(error)
@@ -358,23 +409,39 @@ def test_levels_of_one_text_agree_on_its_characters_and_every_number_is_of_them(
     for level in ("word", "char"):
         folder = trained(text, level, f"data.level={level}")
         assert f" {'words' if level == 'word' else 'characters'} (median" in capsys.readouterr().out
-        assert evaluate.main([str(folder), "--samples", "3", "--metrics", "nll,statistics", "--examples", "9"]) == 0
+        assert (
+            evaluate.main(
+                [str(folder), "--samples", "3", "--metrics", "nll,statistics", "--examples", "9"]
+            )
+            == 0
+        )
         assert evaluate.main([str(folder), "--samples", "3", "--metrics", "nll"]) == 0
         found[level] = summary(folder)
         data = read(text, level=level)
         chars[level] = data.corpora["test"].chars
         known = json.loads((folder / "data.json").read_text())
-        assert known["chars_per_sentence"]["test"] == chars[level].mean() and known["level"] == level
+        assert (
+            known["chars_per_sentence"]["test"] == chars[level].mean() and known["level"] == level
+        )
         symbols = int((chars[level] + 1).sum())
-        for name, per, ppl in (("nelbo", "nelbo_per_char", "ppl_char"), ("nll", "nll_per_char", "nll_ppl_char")):
+        for name, per, ppl in (
+            ("nelbo", "nelbo_per_char", "ppl_char"),
+            ("nll", "nll_per_char", "nll_ppl_char"),
+        ):
             rate = found[level][name] * len(chars[level]) / symbols
-            assert found[level][per] == pytest.approx(rate) and found[level][ppl] == pytest.approx(math.exp(rate))
+            assert found[level][per] == pytest.approx(rate) and found[level][ppl] == pytest.approx(
+                math.exp(rate)
+            )
         assert found[level]["ppl_byte"] == pytest.approx(found[level]["ppl_char"])  # ASCII
         few = found[level]["evaluations"]["test-nll-K3-N9"]
         drawn = np.random.default_rng((7381, 0)).permutation(40)[:9]
-        assert few["nll_per_char"] == pytest.approx(few["nll"] * 9 / (chars[level][drawn] + 1).sum())
+        assert few["nll_per_char"] == pytest.approx(
+            few["nll"] * 9 / (chars[level][drawn] + 1).sum()
+        )
     assert np.array_equal(chars["word"], chars["char"])
-    assert found["char"]["ppl_char"] == pytest.approx(found["char"]["ppl"])  # there a token is a character
+    assert found["char"]["ppl_char"] == pytest.approx(
+        found["char"]["ppl"]
+    )  # there a token is a character
 
 
 def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(text, capsys):
@@ -382,11 +449,16 @@ def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(tex
     out = capsys.readouterr().out
     share = json.loads((folder / "data.json").read_text())["unknown"]["test"]
     assert 0.2 < share < 0.9
-    assert f"{profile.percent(share)} of the words of the test part are <unk>" in out and "data.min_count" in out
+    assert (
+        f"{profile.percent(share)} of the words of the test part are <unk>" in out
+        and "data.min_count" in out
+    )
     assert "perplexities are lower than those of the text" in out
     known, data = summary(folder), read(text)
     assert known["unknown"] == share
-    assert known["nelbo_per_char"] == pytest.approx(known["nelbo"] * 40 / (data.corpora["test"].chars + 1).sum())
+    assert known["nelbo_per_char"] == pytest.approx(
+        known["nelbo"] * 40 / (data.corpora["test"].chars + 1).sum()
+    )
     assert profile.warnings(json.loads((folder / "data.json").read_text()))
 
 
@@ -394,11 +466,15 @@ def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(tex
 
 
 def test_without_unknown_words_the_others_have_their_probability():
-    logits = torch.tensor([0.0, 0.0, -torch.inf, 5.0, math.log(3.0), 0.0])  # <unk> by far the likeliest
+    logits = torch.tensor(
+        [0.0, 0.0, -torch.inf, 5.0, math.log(3.0), 0.0]
+    )  # <unk> by far the likeliest
     writing = (lambda tokens: logits.expand(len(tokens), -1), 4000, torch.device("cpu"), False)
     written = write(*writing, torch.Generator().manual_seed(0), 1, unknown=False)
     counts = np.bincount(written.tokens, minlength=6)
-    assert counts[[PAD, BOS, EOS, UNK]].sum() == 0 and counts[4] / 4000 == pytest.approx(0.75, abs=0.03)
+    assert counts[[PAD, BOS, EOS, UNK]].sum() == 0 and counts[4] / 4000 == pytest.approx(
+        0.75, abs=0.03
+    )
     ordinary = write(*writing, torch.Generator().manual_seed(0), 1)
     assert (ordinary.tokens == UNK).mean() > 0.9
 
@@ -427,7 +503,9 @@ def test_samples_of_other_levels_are_lines_of_text(tmp_path, level, monkeypatch)
     lines = (folder / "samples" / "reconstructions.txt").read_text().splitlines()
     assert lines[1].split("\t")[1] in CHINESE and len({line.count("\t") for line in lines}) == 1
     assert len((folder / "samples" / "drawn.txt").read_text().split("\n")) == 51
-    assert summary(folder)["sample_self_bleu_data"] > 50  # the three sentences again and again, by character
+    assert (
+        summary(folder)["sample_self_bleu_data"] > 50
+    )  # the three sentences again and again, by character
 
 
 def test_words_are_the_default_and_as_before():

@@ -25,7 +25,9 @@ some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
 
 def near(ours, reference, tolerance=1e-9):
-    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
+    )
 
 
 # ---------------------------------------------------------------- many codes for one sentence
@@ -76,7 +78,10 @@ def test_many_codes_at_once_cost_what_each_costs_alone(lengths, seed, n, sizes, 
             model.decoder.words.weight.mul_(300).add_(0.1)
             model.decoder.words.bias.add_(100)
             assert not gates_of(model).safe
-        batch, z = text(lengths, seed), scale * torch.randn(n, len(lengths), latent, dtype=torch.float64)
+        batch, z = (
+            text(lengths, seed),
+            scale * torch.randn(n, len(lengths), latent, dtype=torch.float64),
+        )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(corpus, "CALL", 0)  # several stretches, as in large batches
             shorter = text(lengths, seed)
@@ -110,7 +115,9 @@ def test_sparing_the_largest_logit_changes_nothing_but_rounding(hidden):
                 gates = gates_of(model)
                 assert gates.safe is safe
                 h = 2 * torch.rand(50, hidden) - 1
-                reference = logsumexp((h.double() @ words.weight.double().T + words.bias.double()).numpy(), axis=1)
+                reference = logsumexp(
+                    (h.double() @ words.weight.double().T + words.bias.double()).numpy(), axis=1
+                )
                 near(gates.log_normaliser(h), reference, 1e-6)
 
 
@@ -176,7 +183,9 @@ def test_dropout_acts_in_training_on_each_code_and_not_in_evaluation(where):
 
 def posterior(mean, std) -> DiagonalGaussian:
     mean = torch.as_tensor(np.asarray(mean), dtype=torch.float64)
-    return DiagonalGaussian.from_std(mean, torch.as_tensor(np.asarray(std), dtype=torch.float64).expand(mean.shape))
+    return DiagonalGaussian.from_std(
+        mean, torch.as_tensor(np.asarray(std), dtype=torch.float64).expand(mean.shape)
+    )
 
 
 def toy(x):
@@ -220,7 +229,11 @@ def test_weights_are_the_joint_over_the_posterior():
     x, q = torch.randn(3, 2).double(), posterior(np.random.default_rng(0).normal(0, 1, (3, 2)), 0.7)
     w = log_weights(toy(x), q, 50, torch.Generator().manual_seed(5))
     z = q.sample(50, torch.Generator().manual_seed(5))
-    prior, likelihood_, q_density = Normal(torch.zeros(()).double(), 1.0), Normal(z, 1.0), Normal(q.mean, q.std)
+    prior, likelihood_, q_density = (
+        Normal(torch.zeros(()).double(), 1.0),
+        Normal(z, 1.0),
+        Normal(q.mean, q.std),
+    )
     near(w, (likelihood_.log_prob(x) + prior.log_prob(z) - q_density.log_prob(z)).sum(-1))
 
 
@@ -248,7 +261,9 @@ def test_where_the_codes_of_text_are_cut_does_not_matter():
     with torch.no_grad():
         q = model.encode(batch)
         ways = [
-            log_weights(lambda z: model.nll(batch, z), q, 20, torch.Generator().manual_seed(1), rows)
+            log_weights(
+                lambda z: model.nll(batch, z), q, 20, torch.Generator().manual_seed(1), rows
+            )
             for rows in (1, 7, 1000)
         ]
         z = q.sample(20, torch.Generator().manual_seed(1))
@@ -268,7 +283,9 @@ def estimates(shrink, std, shift, samples, repeats=4000, seed=0) -> dict[str, np
     """Independent estimates for each x, [repeats, B]."""
     q = posterior((shrink * X + shift).repeat(repeats, 1), std)
     w = log_weights(toy(X.repeat(repeats, 1)), q, samples, torch.Generator().manual_seed(seed))
-    return {name: values.reshape(repeats, len(X)) for name, values in importance_weighted(w).items()}
+    return {
+        name: values.reshape(repeats, len(X)) for name, values in importance_weighted(w).items()
+    }
 
 
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
@@ -303,7 +320,9 @@ def test_the_true_posterior_gives_the_truth_from_any_sample_with_no_variance(sam
     near(got["nelbo"], got["nll"])
     near(got["ess"], np.full((20, 3), samples))
     one = likelihood(got["nll"][0], got["ess"][0], samples, None, log_prob(X))
-    assert one["oracle_gap"] == pytest.approx(0, abs=1e-9) and one["oracle_gap_se"] == pytest.approx(0, abs=1e-9)
+    assert one["oracle_gap"] == pytest.approx(0, abs=1e-9) and one[
+        "oracle_gap_se"
+    ] == pytest.approx(0, abs=1e-9)
     assert one["nll_ess"] == pytest.approx(samples)
     if samples > 1:
         assert one["nll_mc_se"] < 1e-6
@@ -314,7 +333,10 @@ def test_the_true_posterior_gives_the_truth_from_any_sample_with_no_variance(sam
 def test_the_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, shift, samples):
     got = estimates(shrink, std, shift, samples, repeats=800)
     spread = got["nll"].mean(1).std(ddof=1)  # of the mean over the same examples
-    errors = [likelihood(n, e, samples, None, None)["nll_mc_se"] for n, e in zip(got["nll"], got["ess"], strict=True)]
+    errors = [
+        likelihood(n, e, samples, None, None)["nll_mc_se"]
+        for n, e in zip(got["nll"], got["ess"], strict=True)
+    ]
     assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15
 
 
@@ -323,7 +345,8 @@ def test_the_monte_carlo_error_of_few_samples_is_not_understated():
         got = estimates(0.5, 0.8, 0.0, samples, repeats=3000)
         spread = got["nll"].mean(1).std(ddof=1)
         errors = [
-            likelihood(n, e, samples, None, None)["nll_mc_se"] for n, e in zip(got["nll"], got["ess"], strict=True)
+            likelihood(n, e, samples, None, None)["nll_mc_se"]
+            for n, e in zip(got["nll"], got["ess"], strict=True)
         ]
         assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15, samples
 
@@ -337,10 +360,18 @@ def test_one_sample_says_nothing_about_its_own_error():
 
 
 def test_likelihood_by_hand():
-    got = likelihood(np.array([2.0, 6.0]), np.array([4.0, 10.0]), 20, np.array([1, 3]), log_prob=np.array([-1.5, -5.0]))
+    got = likelihood(
+        np.array([2.0, 6.0]),
+        np.array([4.0, 10.0]),
+        20,
+        np.array([1, 3]),
+        log_prob=np.array([-1.5, -5.0]),
+    )
     assert got["nll"] == 4.0 and got["nll_se"] == pytest.approx(2.0)
     assert got["nll_samples"] == 20 and got["nll_examples"] == 2 and got["nll_ess"] == 7.0
-    variance = (1 / 4 - 1 / 20) + (1 / 10 - 1 / 20)  # of the sum of the two log means, within the factor 20/19
+    variance = (1 / 4 - 1 / 20) + (
+        1 / 10 - 1 / 20
+    )  # of the sum of the two log means, within the factor 20/19
     assert math.sqrt(variance) / 2 <= got["nll_mc_se"] <= math.sqrt(variance * 20 / 19) / 2 + 1e-12
     # 8 nats for 4 tokens, and both sentences cost 2 nats a token
     assert got["nll_ppl"] == pytest.approx(math.exp(2)) and got["nll_ppl_se"] == pytest.approx(0)
@@ -351,7 +382,15 @@ def test_likelihood_by_hand():
 
 def test_what_is_not_known_is_left_out():
     got = likelihood(np.array([2.0, 6.0]), np.array([4.0, 10.0]), 20, None, None)
-    assert set(got) == {"nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ess", "nll_ess_low"}
+    assert set(got) == {
+        "nll",
+        "nll_se",
+        "nll_samples",
+        "nll_examples",
+        "nll_mc_se",
+        "nll_ess",
+        "nll_ess_low",
+    }
 
 
 def test_weights_that_are_all_equal_have_no_error_though_rounding_says_less():

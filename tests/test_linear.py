@@ -29,18 +29,24 @@ TINY = ["data.train=96", "data.valid=32", "data.test=32", "data.batch_size=16", 
 
 def run_linear(results: Path, *words: str, head: str = "plain") -> Path:
     """The folder of a run with model=linear data=gaussian."""
-    cfg = composed(f"head={head}", "model=linear", "data=gaussian", f"results={results}", "device=cpu", *words)
+    cfg = composed(
+        f"head={head}", "model=linear", "data=gaussian", f"results={results}", "device=cpu", *words
+    )
     assert run(cfg, head, list(words)) == "done"
     return folder_of(results, head, cfg.study)
 
 
-def random_model(inputs: int, latent: int, seed: int, scale: float = 1.0, variance: float = 1.0) -> LinearVAE:
+def random_model(
+    inputs: int, latent: int, seed: int, scale: float = 1.0, variance: float = 1.0
+) -> LinearVAE:
     """A linear VAE in double precision whose weights are N(0, scale^2): far from any optimum."""
     model = LinearConfig(latent, variance).build(inputs, Gaussian).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+            parameter.copy_(
+                scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            )
         model.posterior.linear.weight[latent:].mul_(
             0.1
         )  # ln sigma^2 in proportion to x: keep the exponential in bounds
@@ -59,7 +65,9 @@ def exact_elbo(model: LinearVAE, batch: VectorBatch) -> torch.Tensor:
 
 
 def own_log_p(model: LinearVAE, x: torch.Tensor) -> torch.Tensor:
-    return log_likelihood(model.decoder.weight.detach(), model.decoder.bias.detach(), model.variance, x)
+    return log_likelihood(
+        model.decoder.weight.detach(), model.decoder.bias.detach(), model.variance, x
+    )
 
 
 # ---------------------------------------------------------------- closed forms
@@ -80,7 +88,9 @@ def test_the_optimum_is_the_one_that_numerical_optimisation_finds(seed: int) -> 
     rng = np.random.default_rng(seed)
     inputs, latent = int(rng.integers(2, 5)), int(rng.integers(1, 5))
     variance, weight = rng.uniform(0.3, 2, 2)
-    ratios = np.where(rng.random(inputs) < 0.6, rng.uniform(1.2, 8, inputs), rng.uniform(0.1, 0.8, inputs))
+    ratios = np.where(
+        rng.random(inputs) < 0.6, rng.uniform(1.2, 8, inputs), rng.uniform(0.1, 0.8, inputs)
+    )
     eigenvalues = ratios * weight * variance
     axes = np.linalg.qr(rng.standard_normal((inputs, inputs)))[0]
     sigma = torch.tensor(axes * eigenvalues @ axes.T)
@@ -102,14 +112,24 @@ def test_the_optimum_is_the_one_that_numerical_optimisation_finds(seed: int) -> 
         return loss.item(), theta.grad.numpy()
 
     start = 0.5 * rng.standard_normal(2 * inputs * latent + latent)
-    found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-8, "maxiter": 5000})
+    found = minimize(
+        objective, start, jac=True, method="BFGS", options={"gtol": 1e-8, "maxiter": 5000}
+    )
     _, rec, kl = rec_and_kl(found.x)
-    np.testing.assert_allclose(np.sort(kl.detach())[::-1], rates(eigenvalues, variance, weight, latent), atol=1e-6)
-    assert -(rec + kl.sum()).item() == pytest.approx(optimal_elbo(eigenvalues, variance, weight, latent), abs=1e-6)
+    np.testing.assert_allclose(
+        np.sort(kl.detach())[::-1], rates(eigenvalues, variance, weight, latent), atol=1e-6
+    )
+    assert -(rec + kl.sum()).item() == pytest.approx(
+        optimal_elbo(eigenvalues, variance, weight, latent), abs=1e-6
+    )
 
 
-@pytest.mark.parametrize(("eigenvalues", "latent"), [(EIGENVALUES, 6), (EIGENVALUES, 2), ([3.0, 2.0, 1.0, 1.0], 2)])
-def test_at_weight_one_the_optimum_is_the_best_expected_log_likelihood(eigenvalues: list[float], latent: int) -> None:
+@pytest.mark.parametrize(
+    ("eigenvalues", "latent"), [(EIGENVALUES, 6), (EIGENVALUES, 2), ([3.0, 2.0, 1.0, 1.0], 2)]
+)
+def test_at_weight_one_the_optimum_is_the_best_expected_log_likelihood(
+    eigenvalues: list[float], latent: int
+) -> None:
     """E log N(x; 0, C) = -1/2 (ln det 2 pi C + tr C^-1 Sigma), C having the active eigenvalues and the variance elsewhere."""
     model = np.where(np.arange(len(eigenvalues)) < latent, np.maximum(eigenvalues, 1.0), 1.0)
     expected = -0.5 * (np.log(2 * np.pi * model) + np.array(eigenvalues) / model).sum()
@@ -117,8 +137,12 @@ def test_at_weight_one_the_optimum_is_the_best_expected_log_likelihood(eigenvalu
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.integers(1, 5), st.integers(1, 4), st.floats(0.1, 5), st.floats(0.1, 3), st.integers(0, 1000))
-def test_log_likelihood_is_scipys(inputs: int, latent: int, variance: float, scale: float, seed: int) -> None:
+@given(
+    st.integers(1, 5), st.integers(1, 4), st.floats(0.1, 5), st.floats(0.1, 3), st.integers(0, 1000)
+)
+def test_log_likelihood_is_scipys(
+    inputs: int, latent: int, variance: float, scale: float, seed: int
+) -> None:
     model = random_model(inputs, latent, seed, scale, variance)
     weight, bias = (p.detach().numpy() for p in (model.decoder.weight, model.decoder.bias))
     x = 3 * np.random.default_rng(seed).standard_normal((7, inputs))
@@ -130,8 +154,14 @@ def test_log_likelihood_is_scipys(inputs: int, latent: int, variance: float, sca
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=8), st.integers(1, 300), st.integers(0, 1000))
-def test_every_split_has_the_asked_moments_exactly(eigenvalues: list[float], more: int, seed: int) -> None:
+@given(
+    st.lists(st.floats(0.01, 100), min_size=1, max_size=8),
+    st.integers(1, 300),
+    st.integers(0, 1000),
+)
+def test_every_split_has_the_asked_moments_exactly(
+    eigenvalues: list[float], more: int, seed: int
+) -> None:
     n = len(eigenvalues) + more
     data = GaussianConfig(eigenvalues, train=n, valid=n + 1, test=n + 50, data_seed=seed).load()
     covariances = []
@@ -141,14 +171,20 @@ def test_every_split_has_the_asked_moments_exactly(eigenvalues: list[float], mor
         covariances.append(np.cov(x.T, bias=True).reshape(len(eigenvalues), -1))
         largest = max(eigenvalues)
         np.testing.assert_allclose(x.mean(0), 0, atol=1e-6 * np.sqrt(largest))
-        np.testing.assert_allclose(np.linalg.eigvalsh(covariances[-1]), np.sort(eigenvalues), atol=2e-6 * largest)
-        np.testing.assert_allclose(covariances[-1], covariances[0], atol=2e-6 * largest)  # one rotation for all splits
+        np.testing.assert_allclose(
+            np.linalg.eigvalsh(covariances[-1]), np.sort(eigenvalues), atol=2e-6 * largest
+        )
+        np.testing.assert_allclose(
+            covariances[-1], covariances[0], atol=2e-6 * largest
+        )  # one rotation for all splits
     assert data.inputs == len(eigenvalues)
 
 
 def test_log_prob_and_entropy_are_scipys() -> None:
     data = GaussianConfig([5.0, 2.0, 0.5], 300, 200, 100, data_seed=4).load()
-    true = multivariate_normal(np.zeros(3), np.cov(data.vectors["train"].T.astype(np.float64), bias=True))
+    true = multivariate_normal(
+        np.zeros(3), np.cov(data.vectors["train"].T.astype(np.float64), bias=True)
+    )
     for split, x in data.vectors.items():
         np.testing.assert_allclose(data.log_prob[split], true.logpdf(x), rtol=1e-5)
         assert -data.log_prob[split].mean() == pytest.approx(
@@ -158,18 +194,26 @@ def test_log_prob_and_entropy_are_scipys() -> None:
 
 
 def test_the_data_are_random_and_determined_by_their_seed() -> None:
-    one, same, other = (GaussianConfig(EIGENVALUES, 50, 40, 30, data_seed=seed).load() for seed in (1, 1, 2))
+    one, same, other = (
+        GaussianConfig(EIGENVALUES, 50, 40, 30, data_seed=seed).load() for seed in (1, 1, 2)
+    )
     for split in ("train", "valid", "test"):
         np.testing.assert_array_equal(one.vectors[split], same.vectors[split])
         assert not np.allclose(one.vectors[split], other.vectors[split])
     assert not np.allclose(one.vectors["train"][:30], one.vectors["test"])
-    assert abs(np.cov(one.vectors["train"].T)[np.triu_indices(6, 1)]).max() > 0.5  # the axes are not the coordinates
+    assert (
+        abs(np.cov(one.vectors["train"].T)[np.triu_indices(6, 1)]).max() > 0.5
+    )  # the axes are not the coordinates
 
 
 def test_batches_and_facts() -> None:
     data = GaussianConfig([2.0, 1.0], 50, 40, 30, batch_size=20).load()
     batches = data.batches("train", seed=3, epoch=1)
-    assert sorted(np.concatenate(batches)) == list(range(50)) and [len(b) for b in batches] == [17, 17, 16]
+    assert sorted(np.concatenate(batches)) == list(range(50)) and [len(b) for b in batches] == [
+        17,
+        17,
+        16,
+    ]
     assert [len(b) for b in data.batches("train", 3, 1, size=50, batching="by_length")] == [50]
     batch = data.batch("train", batches[0]).to(torch.device("cpu"))
     assert len(batch) == 17 and batch.targets is None and batch.x.dtype == torch.float32
@@ -185,9 +229,14 @@ def test_batches_and_facts() -> None:
 
 
 def test_vectors_of_which_nothing_is_known() -> None:
-    data = VectorData({split: np.zeros((5, 3), np.float32) for split in ("train", "valid", "test")}, batch_size=2)
+    data = VectorData(
+        {split: np.zeros((5, 3), np.float32) for split in ("train", "valid", "test")}, batch_size=2
+    )
     facts = data.facts()
-    assert facts["dim"] == 3 and facts["entropy"] is facts["oracle_nll"] is facts["eigenvalues"] is None
+    assert (
+        facts["dim"] == 3
+        and facts["entropy"] is facts["oracle_nll"] is facts["eigenvalues"] is None
+    )
     assert data.labels == {}
 
 
@@ -246,31 +295,45 @@ def test_parts_hold_every_parameter_exactly_once() -> None:
     model = random_model(4, 2, seed=0)
     listed = [id(p) for parameters in model.parts().values() for p in parameters]
     assert len(listed) == len(set(listed)) and set(listed) == {id(p) for p in model.parameters()}
-    assert {id(p) for p in model.posterior.parameters()} <= {id(p) for p in model.parts()["encoder"]}
+    assert {id(p) for p in model.posterior.parameters()} <= {
+        id(p) for p in model.parts()["encoder"]
+    }
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(st.integers(1, 5), st.integers(1, 5), st.floats(0.05, 1.5), st.floats(0.2, 5), st.integers(0, 1000))
+@given(
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.floats(0.05, 1.5),
+    st.floats(0.2, 5),
+    st.integers(0, 1000),
+)
 def test_the_gap_of_the_elbo_is_the_distance_to_the_true_posterior(
     inputs: int, latent: int, scale: float, variance: float, seed: int
 ) -> None:
     """log p(x) - ELBO(x) = KL(q || p(z|x)), p(z|x) = N(M^-1 W^T (x - b) / s2, M^-1), M = I + W^T W / s2."""
     model = random_model(inputs, latent, seed, scale, variance)
-    x = 2 * torch.randn(6, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = 2 * torch.randn(
+        6, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     with torch.no_grad():
         q, weight = model.encode(batch_of(x)), model.decoder.weight
         precision = torch.eye(latent, dtype=torch.float64) + weight.T @ weight / variance
         mean = torch.linalg.solve(precision, weight.T @ (x - model.decoder.bias).T / variance).T
         truth = MultivariateNormal(mean, precision_matrix=precision)
         distance = kl_divergence(MultivariateNormal(q.mean, torch.diag_embed(q.variance)), truth)
-        torch.testing.assert_close(own_log_p(model, x) - exact_elbo(model, batch_of(x)), distance, rtol=1e-7, atol=1e-8)
+        torch.testing.assert_close(
+            own_log_p(model, x) - exact_elbo(model, batch_of(x)), distance, rtol=1e-7, atol=1e-8
+        )
     assert (distance >= 0).all()
 
 
 def test_importance_weighting_rises_from_the_elbo_to_log_p() -> None:
     """Burda et al. 2016, theorem 1: log w with w = p(x, z) / q(z|x) averages to the ELBO, log mean_K w rises to log p(x)."""
     model = random_model(5, 2, seed=1, scale=0.5)
-    with torch.no_grad():  # q wider than the prior, hence than every true posterior: the weights are bounded
+    with (
+        torch.no_grad()
+    ):  # q wider than the prior, hence than every true posterior: the weights are bounded
         model.posterior.linear.weight.mul_(torch.tensor([[0.5], [0.5], [0], [0]]))
         model.posterior.linear.bias[2:] = 0.5
     generator = torch.Generator().manual_seed(0)
@@ -288,14 +351,18 @@ def test_importance_weighting_rises_from_the_elbo_to_log_p() -> None:
 
     bounds = []
     for k in (1, 4, 16, 64, 4096):
-        iwae = (torch.logsumexp(log_w[:, :k], 1) - np.log(k)).mean(1)  # [repeats], means over the examples
+        iwae = (torch.logsumexp(log_w[:, :k], 1) - np.log(k)).mean(
+            1
+        )  # [repeats], means over the examples
         bounds.append(iwae.mean().item())
         assert bounds[-1] < log_p.mean() + 4 * iwae.std() / repeats**0.5
     assert bounds == sorted(bounds)
     assert bounds[-1] == pytest.approx(log_p.mean().item(), abs=0.01)
 
     with torch.no_grad():  # and the metric of the house
-        found = importance_weighted(log_weights(lambda z: model.nll(batch, z), q, 20_000, generator))
+        found = importance_weighted(
+            log_weights(lambda z: model.nll(batch, z), q, 20_000, generator)
+        )
     np.testing.assert_allclose(found["nll"], -log_p, atol=0.1)
 
 
@@ -306,7 +373,9 @@ def trained(folder: Path, *words: str) -> tuple[LinearVAE, VectorBatch]:
     """The kept weights and the test split, both in double precision."""
     parts = prepare(composed("head=plain", "experiment=linear", "device=cpu", *words), "plain")
     load_model(folder / "model.safetensors", parts.model)
-    return parts.model.double().eval(), batch_of(torch.from_numpy(parts.data.vectors["test"]).double())
+    return parts.model.double().eval(), batch_of(
+        torch.from_numpy(parts.data.vectors["test"]).double()
+    )
 
 
 def falling(values: list[float]) -> np.ndarray:
@@ -329,8 +398,12 @@ def test_a_run_finds_the_known_rates_and_collapses_the_known_dimensions(
     np.testing.assert_allclose(falling(final["kl_per_dim"]), known, atol=0.1)
     for row in (last, final):
         assert np.count_nonzero(np.array(row["kl_per_dim"]) > 0.03) == row["au"] == active
-        assert row["nelbo"] == pytest.approx(-optimal_elbo(EIGENVALUES, 1.0, weight), abs=0.15)  # 4 standard errors
-    assert final["mi"] == pytest.approx(final["kl"], abs=0.12)  # the aggregate posterior is the prior
+        assert row["nelbo"] == pytest.approx(
+            -optimal_elbo(EIGENVALUES, 1.0, weight), abs=0.15
+        )  # 4 standard errors
+    assert final["mi"] == pytest.approx(
+        final["kl"], abs=0.12
+    )  # the aggregate posterior is the prior
     assert last["shuffle_gap"] == pytest.approx((eigenvalues - weight)[:active].sum(), rel=0.05)
 
     # E mu^2 = 1 - weight / lambda, sigma^2 = weight / lambda; a collapsed dimension is the prior
@@ -363,7 +436,9 @@ def test_a_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> N
         nelbo, log_p = -exact_elbo(model, batch).mean().item(), own_log_p(model, batch.x)
     assert final["entropy"] < nelbo < final["entropy"] + 5e-3
     true = multivariate_normal(np.zeros(5), np.cov(batch.x.numpy().T, bias=True))
-    np.testing.assert_allclose(log_p, true.logpdf(batch.x.numpy()), atol=0.3)  # each example's own, not only their mean
+    np.testing.assert_allclose(
+        log_p, true.logpdf(batch.x.numpy()), atol=0.3
+    )  # each example's own, not only their mean
 
 
 def test_the_literal_command_runs(tmp_path: Path) -> None:
@@ -386,7 +461,9 @@ def test_the_literal_command_runs(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_model_and_data_that_do_not_fit_are_refused(word: str, sentence: str, tmp_path: Path) -> None:
+def test_a_model_and_data_that_do_not_fit_are_refused(
+    word: str, sentence: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=sentence):
         run(composed("head=plain", f"results={tmp_path}", word), "plain", [word])
     assert not list(tmp_path.iterdir())

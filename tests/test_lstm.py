@@ -38,7 +38,9 @@ def many_stretches():
 
 def corpus_of(lengths, seed=0) -> Corpus:
     offsets = np.cumsum([0, *lengths])
-    return Corpus(np.random.default_rng(seed).integers(3, VOCABULARY, offsets[-1]).astype(np.int32), offsets)
+    return Corpus(
+        np.random.default_rng(seed).integers(3, VOCABULARY, offsets[-1]).astype(np.int32), offsets
+    )
 
 
 def model_of(head="plain", seed=0, **options):
@@ -72,7 +74,9 @@ def naive_nll(model, words, z):
     inputs = [torch.cat([decoder.embed.weight[w], z]) for w in (BOS, *words)]
     cell = decoder.cell.weight @ z
     total = 0
-    for h, target in zip(naive_lstm(decoder.lstm, inputs, torch.tanh(cell), cell), (*words, EOS), strict=True):
+    for h, target in zip(
+        naive_lstm(decoder.lstm, inputs, torch.tanh(cell), cell), (*words, EOS), strict=True
+    ):
         logits = decoder.words.weight @ h + decoder.words.bias
         total = total + torch.logsumexp(logits, 0) - logits[target]
     return total
@@ -97,7 +101,9 @@ def test_states_nll_and_every_gradient_are_those_of_single_sentences(lengths, se
 
     states, nll = model.encoder(batch), model.nll(batch, z)
     naive_states = torch.stack([naive_state(model, words_of(corpus, i)) for i in batch.examples])
-    naive = torch.stack([naive_nll(model, words_of(corpus, i), z[row]) for row, i in enumerate(batch.examples)])
+    naive = torch.stack(
+        [naive_nll(model, words_of(corpus, i), z[row]) for row, i in enumerate(batch.examples)]
+    )
     near(states, naive_states)
     near(nll, naive)
     linear = model.posterior.linear
@@ -105,7 +111,9 @@ def test_states_nll_and_every_gradient_are_those_of_single_sentences(lengths, se
 
     parameters = [z, *model.encoder.parameters(), *model.decoder.parameters()]
     ours = torch.autograd.grad((weights * nll).sum() + (weights @ states).sum(), parameters)
-    theirs = torch.autograd.grad((weights * naive).sum() + (weights @ naive_states).sum(), parameters)
+    theirs = torch.autograd.grad(
+        (weights * naive).sum() + (weights @ naive_states).sum(), parameters
+    )
     for mine, other in zip(ours, theirs, strict=True):
         near(mine, other)
 
@@ -120,7 +128,9 @@ def test_neither_the_order_nor_the_company_of_examples_matters(lengths, seed):
     def values(examples):
         batch = make_batch(corpus, examples)
         with torch.no_grad():
-            columns = torch.cat([model.encode(batch).mean, model.nll(batch, codes[batch.examples])[:, None]], 1)
+            columns = torch.cat(
+                [model.encode(batch).mean, model.nll(batch, codes[batch.examples])[:, None]], 1
+            )
         return dict(zip(batch.examples.tolist(), columns, strict=True))
 
     together = values(np.arange(len(lengths)))
@@ -136,7 +146,9 @@ def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
     torch.nn.init.zeros_(model.decoder.words.weight)
     torch.nn.init.zeros_(model.decoder.words.bias)
     batch = make_batch(corpus_of([4, 1, 7]), np.arange(3))
-    expected = torch.tensor([8.0, 5.0, 2.0]) * np.log(VOCABULARY)  # the end counts, start and padding do not
+    expected = torch.tensor([8.0, 5.0, 2.0]) * np.log(
+        VOCABULARY
+    )  # the end counts, start and padding do not
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
@@ -145,8 +157,14 @@ def test_the_decoder_hears_z_at_its_start_and_at_every_step():
     for deaf in ("cell", "input"):
         model = model_of()
         with torch.no_grad():
-            (model.decoder.cell.weight if deaf == "cell" else model.decoder.lstm.weight_ih_l0[:, EMBEDDING:]).zero_()
-            assert model.nll(batch, torch.ones(1, LATENT)) != model.nll(batch, -torch.ones(1, LATENT))
+            (
+                model.decoder.cell.weight
+                if deaf == "cell"
+                else model.decoder.lstm.weight_ih_l0[:, EMBEDDING:]
+            ).zero_()
+            assert model.nll(batch, torch.ones(1, LATENT)) != model.nll(
+                batch, -torch.ones(1, LATENT)
+            )
     with torch.no_grad():
         model.decoder.cell.weight.zero_()
         assert model.nll(batch, torch.ones(1, LATENT)) == model.nll(batch, -torch.ones(1, LATENT))
@@ -162,7 +180,9 @@ def test_dropout_acts_in_training_only(where):
 
 # ---------------------------------------------------------------- both directions, and what the head sees of the states
 
-ENCODERS = [(bidirectional, pool) for bidirectional in (False, True) for pool in ("last", "mean", "max")]
+ENCODERS = [
+    (bidirectional, pool) for bidirectional in (False, True) for pool in ("last", "mean", "max")
+]
 encoders = pytest.mark.parametrize(("bidirectional", "pool"), ENCODERS)
 
 
@@ -182,13 +202,23 @@ def torchs_own_states(model, words, pool):
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(some_lengths, st.integers(0, 1000))
 @example(TIES, 0)
-def test_pooled_states_are_those_of_torchs_own_lstm_on_single_sentences(bidirectional, pool, lengths, seed):
-    corpus, model = corpus_of(lengths, seed), model_of(seed=seed, bidirectional=bidirectional, pool=pool).double()
+def test_pooled_states_are_those_of_torchs_own_lstm_on_single_sentences(
+    bidirectional, pool, lengths, seed
+):
+    corpus, model = (
+        corpus_of(lengths, seed),
+        model_of(seed=seed, bidirectional=bidirectional, pool=pool).double(),
+    )
     batch = make_batch(corpus, np.random.default_rng(seed).permutation(len(lengths)))
     states = model.encoder(batch)
     assert states.shape == (len(lengths), HIDDEN * (1 + bidirectional))
     with torch.no_grad():
-        near(states, torch.stack([torchs_own_states(model, words_of(corpus, i), pool) for i in batch.examples]))
+        near(
+            states,
+            torch.stack(
+                [torchs_own_states(model, words_of(corpus, i), pool) for i in batch.examples]
+            ),
+        )
         linear = model.posterior.linear
         near(model.encode(batch).mean, (states @ linear.weight.T + linear.bias)[:, :LATENT])
         for row, i in enumerate(batch.examples):
@@ -208,13 +238,17 @@ def test_every_gradient_of_the_encoder_is_that_of_single_sentences(bidirectional
         if bidirectional:
             runs.append(naive_lstm(model.encoder.reverse, inputs[::-1], zero, zero))
         outputs = [torch.stack(run) for run in runs]
-        pooled = {"last": lambda h: h[-1], "mean": lambda h: h.mean(0), "max": lambda h: h.amax(0)}[pool]
+        pooled = {"last": lambda h: h[-1], "mean": lambda h: h.mean(0), "max": lambda h: h.amax(0)}[
+            pool
+        ]
         return torch.cat([pooled(h) for h in outputs])
 
     parameters = list(model.encoder.parameters())
     ours = torch.autograd.grad((weights * model.encoder(batch)).sum(), parameters)
     naive = torch.stack([states(words_of(corpus, i)) for i in batch.examples])
-    for mine, other in zip(ours, torch.autograd.grad((weights * naive).sum(), parameters), strict=True):
+    for mine, other in zip(
+        ours, torch.autograd.grad((weights * naive).sum(), parameters), strict=True
+    ):
         near(mine, other)
 
 
@@ -229,14 +263,22 @@ def test_the_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weig
     assert not any("reverse" in name for name in plain)
     for pool in ("last", "mean", "max"):
         other = model_of(seed=5, pool=pool).state_dict()
-        assert plain.keys() == other.keys() and all(torch.equal(w, other[name]) for name, w in plain.items())
+        assert plain.keys() == other.keys() and all(
+            torch.equal(w, other[name]) for name, w in plain.items()
+        )
     assert model_of(seed=5, bidirectional=True).posterior.linear.in_features == 2 * HIDDEN
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "semi_amortized"])
 def test_runs_with_both_directions_end_well_and_repeat_bit_for_bit(head: str, tmp_path: Path):
     short = ["svi_steps=2"] if head == "semi_amortized" else []
-    words = ["model.bidirectional=true", "model.pool=max", "model.dropout_in=0.3", "model.init=0.1", *short]
+    words = [
+        "model.bidirectional=true",
+        "model.pool=max",
+        "model.dropout_in=0.3",
+        "model.init=0.1",
+        *short,
+    ]
     for name in ("one", "two"):
         run_here(tmp_path / name, head, *words)
     one, two = (folder_of(tmp_path / name, head) for name in ("one", "two"))
@@ -260,8 +302,13 @@ def test_every_head_starts_from_the_same_weights(head, init):
     ours = other.state_dict()
     for name, tensor in plain.state_dict().items():
         assert ours[name].equal(tensor), name
-    assert set(dict(other.named_parameters())) - set(plain.state_dict()) <= {"posterior.beta", "posterior.theta"}
-    assert not model_of(head, seed=6, init=init).encoder.lstm.weight_hh_l0.equal(other.encoder.lstm.weight_hh_l0)
+    assert set(dict(other.named_parameters())) - set(plain.state_dict()) <= {
+        "posterior.beta",
+        "posterior.theta",
+    }
+    assert not model_of(head, seed=6, init=init).encoder.lstm.weight_hh_l0.equal(
+        other.encoder.lstm.weight_hh_l0
+    )
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -271,7 +318,9 @@ def test_parts_hold_every_parameter_exactly_once(head, bidirectional):
     listed = [id(p) for parameters in model.parts().values() for p in parameters]
     assert len(listed) == len(set(listed)) and set(listed) == {id(p) for p in model.parameters()}
     assert set(model.parts()) == {"encoder", "decoder"}
-    assert {id(p) for p in model.posterior.parameters()} <= {id(p) for p in model.parts()["encoder"]}
+    assert {id(p) for p in model.posterior.parameters()} <= {
+        id(p) for p in model.parts()["encoder"]
+    }
 
 
 @pytest.mark.parametrize("head", list(HEADS))
@@ -297,11 +346,15 @@ def test_sizes_below_one_are_refused(name, value):
 @pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])
 @pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])
 def test_dropouts_outside_their_range_are_refused(name, value):
-    with pytest.raises(InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"):
+    with pytest.raises(
+        InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"
+    ):
         model_of(**{name: value})
 
 
 @pytest.mark.parametrize("value", [0, -1.5, float("inf")])
 def test_an_impossible_init_is_refused(value):
-    with pytest.raises(InputError, match=rf"^model\.init={value}: out of range; allowed is 0 < model\.init$"):
+    with pytest.raises(
+        InputError, match=rf"^model\.init={value}: out of range; allowed is 0 < model\.init$"
+    ):
         model_of(init=value)

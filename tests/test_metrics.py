@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.text import TextData
+from uncollapse.distributions.moments import Moments
 from uncollapse.metrics import Pass, standard_error, with_error
 from uncollapse.metrics.evaluation import (
     collect,
@@ -27,7 +28,6 @@ from uncollapse.metrics.rates import floor_distance, per_token, perplexity, rate
 from uncollapse.metrics.usage import EPS, active_units, collapse, moments, shuffle_gap
 from uncollapse.models.lstm import LSTMConfig
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
-from uncollapse.posteriors.moments import Moments
 
 # ---------------------------------------------------------------- a model known by hand
 
@@ -87,7 +87,9 @@ class OneHot(nn.Module):
     def encode(self, batch):
         i = torch.from_numpy(batch.examples).float()
         codes = torch.eye(self.n)[batch.examples]
-        return Exact(codes, (i / 10)[:, None].expand(-1, self.n), torch.stack([i, torch.ones_like(i)], 1))
+        return Exact(
+            codes, (i / 10)[:, None].expand(-1, self.n), torch.stack([i, torch.ones_like(i)], 1)
+        )
 
     def nll(self, batch, z):
         i = torch.from_numpy(batch.examples)
@@ -98,7 +100,12 @@ class OneHot(nn.Module):
 @pytest.mark.parametrize("size", [2, 3, 4, 6])
 def test_all_metrics_by_hand_whatever_the_batches(mode, size):
     got = evaluate(OneHot(6, heed=1.5), Numbers(6, size), "test", mode, floor=1.25)
-    assert got["rec"] == 2.5 and got["kl"] == 3.5 and got["kl_per_dim"] == [2.5, 1.0] and got["nelbo"] == 6.0
+    assert (
+        got["rec"] == 2.5
+        and got["kl"] == 3.5
+        and got["kl_per_dim"] == [2.5, 1.0]
+        and got["nelbo"] == 6.0
+    )
     assert got["shuffle_gap"] == 3.0
     assert got["tokens"] == 12 and got["ppl"] == pytest.approx(math.exp(36 / 12))
     for name, numbers in {
@@ -115,7 +122,9 @@ def test_all_metrics_by_hand_whatever_the_batches(mode, size):
     np.testing.assert_allclose(got["moments"]["mu_sq"], [1 / 6] * 6)
     np.testing.assert_allclose(got["moments"]["sigma_sq"], [0.25] * 6, rtol=1e-6)
     assert got["mi"] == 0 == got["mi_se"] and got["marginal_kl"] == 3.5 and got["mi_n"] == 6
-    share = dict(zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True))  # KL: 0 ... 5, and 1 always
+    share = dict(
+        zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True)
+    )  # KL: 0 ... 5, and 1 always
     assert share[1.0] == 0 and share[1.78] == 0.5 and share[3.16] == 0.5 and share[10.0] == 1
 
 
@@ -136,7 +145,12 @@ def test_without_another_example_the_gap_is_null_and_the_rest_is_there():
 
 def test_one_example_has_means_and_neither_errors_nor_a_mixture():
     got = evaluate(OneHot(1, heed=1.0), Numbers(1), "test", "eval")
-    assert got["rec"] == 0 and got["kl"] == 1 and got["nelbo"] == 1 and got["ppl"] == pytest.approx(math.e)
+    assert (
+        got["rec"] == 0
+        and got["kl"] == 1
+        and got["nelbo"] == 1
+        and got["ppl"] == pytest.approx(math.e)
+    )
     assert all(math.isnan(got[f"{name}_se"]) for name in ("rec", "kl", "nelbo", "ppl"))
     assert got["au"] == 0 and "mi" not in got
 
@@ -148,7 +162,10 @@ def test_without_tokens_there_is_no_perplexity():
 
 def test_limit_takes_whole_batches_until_it_is_reached():
     for limit, examples in ((1, 4), (4, 4), (5, 8), (8, 8), (99, 10), (None, 10)):
-        assert evaluate(OneHot(10, 1.0), Numbers(10, 4), "train", "eval", limit)["examples"] == examples
+        assert (
+            evaluate(OneHot(10, 1.0), Numbers(10, 4), "train", "eval", limit)["examples"]
+            == examples
+        )
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 64])
@@ -172,11 +189,15 @@ def test_every_other_example_is_equally_likely():
 # ---------------------------------------------------------------- the functions alone
 
 
-def seen(rec=(1.0, 2.0), shuffled=(1.0, 4.0), kl=((1.0, 0.0), (3.0, 0.5)), mean=None, tokens=(3, 7)) -> Pass:
+def seen(
+    rec=(1.0, 2.0), shuffled=(1.0, 4.0), kl=((1.0, 0.0), (3.0, 0.5)), mean=None, tokens=(3, 7)
+) -> Pass:
     mean = np.zeros((2, 2)) if mean is None else np.asarray(mean)
     tokens = None if tokens is None else np.asarray(tokens)
     z = torch.from_numpy(mean)
-    return Pass(np.array(rec), np.array(shuffled), np.array(kl), mean, np.ones_like(mean), tokens, z, [])
+    return Pass(
+        np.array(rec), np.array(shuffled), np.array(kl), mean, np.ones_like(mean), tokens, z, []
+    )
 
 
 def test_rates_and_perplexity_by_hand():
@@ -192,7 +213,11 @@ def test_rates_and_perplexity_by_hand():
     }
     # nelbo 2 and 5.5 for 3 and 7 tokens: 0.75 nats a token, residuals -0.25 and 0.25, mean length 5
     ppl = math.exp(0.75)
-    assert perplexity(seen()) == {"ppl": pytest.approx(ppl), "ppl_se": pytest.approx(ppl * 0.25 / 5), "tokens": 10}
+    assert perplexity(seen()) == {
+        "ppl": pytest.approx(ppl),
+        "ppl_se": pytest.approx(ppl * 0.25 / 5),
+        "tokens": 10,
+    }
     assert shuffle_gap(seen()) == {"shuffle_gap": 1.0, "shuffle_gap_se": pytest.approx(1.0)}
     assert perplexity(seen(tokens=None)) == {} == perplexity(seen(tokens=(0, 0)))
     assert floor_distance(seen(), 2.0) == {"floor": 2.0, "kl_minus_floor": 0.25}
@@ -217,7 +242,9 @@ def test_errors_are_those_of_a_bootstrap():
     got = rates(one) | shuffle_gap(one) | perplexity(one)
     found = [got[f"{name}_se"] for name in ("rec", "kl", "nelbo", "shuffle_gap", "ppl")]
     np.testing.assert_allclose(found, spread, rtol=0.07)  # a spread of 2000 draws is good to 1.6 %
-    assert got["ppl_se"] < got["ppl"] * standard_error(rec + kl.sum(1)) / tokens.mean()  # length is in both sums
+    assert (
+        got["ppl_se"] < got["ppl"] * standard_error(rec + kl.sum(1)) / tokens.mean()
+    )  # length is in both sums
 
 
 def test_errors_are_the_spread_over_fresh_examples():
@@ -230,7 +257,9 @@ def test_errors_are_the_spread_over_fresh_examples():
         torch.manual_seed(seed)
 
         def encode(batch):
-            return DiagonalGaussian.from_std(0.8 * x[batch.examples], torch.full((len(batch), 2), 0.6).double())
+            return DiagonalGaussian.from_std(
+                0.8 * x[batch.examples], torch.full((len(batch), 2), 0.6).double()
+            )
 
         def nll(batch, z):  # z [2, B, D]
             length = lengths[batch.examples]
@@ -251,7 +280,10 @@ def test_errors_are_the_spread_over_fresh_examples():
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
 def test_a_standard_error_is_scipys(values):
     values = np.array(values)
-    assert with_error("x", values) == {"x": values.mean(), "x_se": pytest.approx(sem(values), rel=1e-9, abs=1e-12)}
+    assert with_error("x", values) == {
+        "x": values.mean(),
+        "x_se": pytest.approx(sem(values), rel=1e-9, abs=1e-12),
+    }
     assert standard_error(values) == with_error("x", values)["x_se"]
     assert math.isnan(standard_error(values[:1]))
 
@@ -298,11 +330,15 @@ def test_any_share_delta_may_escape_and_not_one_more(delta):
     for away in (allowed, allowed + 1):
         kl = np.zeros((n, 2))
         kl[:away, 0] = 50.0
-        assert collapse(seen(kl=kl), delta)["collapse"]["share"][-1] == (1.0 if away == allowed else 0.5)
+        assert collapse(seen(kl=kl), delta)["collapse"]["share"][-1] == (
+            1.0 if away == allowed else 0.5
+        )
 
 
 def test_a_kl_of_exactly_eps_has_not_collapsed_and_few_examples_must_all_be_below():
-    share = dict(zip(EPS, collapse(seen(kl=np.full((3, 1), 0.1)))["collapse"]["share"], strict=True))
+    share = dict(
+        zip(EPS, collapse(seen(kl=np.full((3, 1), 0.1)))["collapse"]["share"], strict=True)
+    )
     assert share[0.1] == 0 and share[0.178] == 1 and share[0.0562] == 0
     kl = np.zeros((3, 1))
     kl[0] = 50.0
@@ -315,7 +351,9 @@ def test_collapse_curve_is_the_share_of_quantiles_below_eps_and_never_falls(seed
     rng = np.random.default_rng(seed)
     kl = np.exp(rng.normal(-2, 1, (n, d)) + rng.normal(0, 3, d))
     share = collapse(seen(kl=kl))["collapse"]["share"]
-    quantile = np.quantile(kl, 0.99, axis=0, method="inverted_cdf")  # the least value with at least 99 % at or below it
+    quantile = np.quantile(
+        kl, 0.99, axis=0, method="inverted_cdf"
+    )  # the least value with at least 99 % at or below it
     assert share == [float((quantile < eps).mean()) for eps in EPS]
     assert share == sorted(share)
 
@@ -337,7 +375,9 @@ def test_active_units_vary_by_more_than_a_hundredth():
 def test_moments_of_a_population(seed, n):
     rng = np.random.default_rng(seed)
     mean, variance = rng.normal(2, 3, (n, 3)), rng.gamma(2, 1, (n, 3))
-    got = moments(Pass(mean[:, 0], mean[:, 0], mean, mean, variance, None, torch.zeros(n, 3), []))["moments"]
+    got = moments(Pass(mean[:, 0], mean[:, 0], mean, mean, variance, None, torch.zeros(n, 3), []))[
+        "moments"
+    ]
     np.testing.assert_allclose(got["mu"], [sum(column) / n for column in mean.T])
     np.testing.assert_allclose(got["mu_sq"], [sum(x * x for x in column) / n for column in mean.T])
     np.testing.assert_allclose(got["sigma_sq"], [sum(column) / n for column in variance.T])
@@ -346,7 +386,11 @@ def test_moments_of_a_population(seed, n):
 def test_numbers_that_are_none_stay_visible():
     nan = float("nan")
     broken = seen(rec=(nan, 1.0))
-    assert math.isnan(rates(broken)["rec"]) and math.isnan(rates(broken)["nelbo"]) and rates(broken)["kl"] == 2.25
+    assert (
+        math.isnan(rates(broken)["rec"])
+        and math.isnan(rates(broken)["nelbo"])
+        and rates(broken)["kl"] == 2.25
+    )
     assert math.isnan(rates(broken)["rec_se"]) and math.isnan(rates(broken)["nelbo_se"])
     assert math.isnan(perplexity(broken)["ppl"])
     no_gap = {"shuffle_gap": None, "shuffle_gap_se": None}
@@ -382,7 +426,11 @@ def model_of(head, **options):
 def trace(model):
     """Everything that an evaluation must leave as it was."""
     tensors = [*model.state_dict().values(), torch.get_rng_state()]
-    return [t.clone() for t in tensors], [m.training for m in model.modules()], [p.grad for p in model.parameters()]
+    return (
+        [t.clone() for t in tensors],
+        [m.training for m in model.modules()],
+        [p.grad for p in model.parameters()],
+    )
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -448,8 +496,13 @@ def test_training_mode_meets_the_floor_and_evaluation_mode_the_population(head):
     # over all of the training data both modes normalise, on average, by the population
     for got in (train, fair):
         np.testing.assert_allclose(got["moments"]["mu"], [0] * 3, atol=1e-4)
-        mean_square, total = got["moments"]["mu_sq"], np.add(got["moments"]["mu_sq"], got["moments"]["sigma_sq"])
-        np.testing.assert_allclose(*((mean_square, 0.36) if head == "bn_mu" else (total, 1)), rtol=1e-2)
+        mean_square, total = (
+            got["moments"]["mu_sq"],
+            np.add(got["moments"]["mu_sq"], got["moments"]["sigma_sq"]),
+        )
+        np.testing.assert_allclose(
+            *((mean_square, 0.36) if head == "bn_mu" else (total, 1)), rtol=1e-2
+        )
     assert train["kl"] != fair["kl"]
 
 
@@ -460,13 +513,17 @@ def test_evaluation_mode_on_fresh_data_has_training_modes_mean_square_within_sam
     recompute_population(model, data, 2000)
     training = np.array(evaluate(model, data, "train", "train")["moments"]["mu_sq"])
     with evaluating(model, train=False):
-        seen = collect(model.encode, model.nll, evaluation_batches(model, data, "test", "eval", None))
+        seen = collect(
+            model.encode, model.nll, evaluation_batches(model, data, "test", "eval", None)
+        )
     error = (seen.mean**2).std(0) * math.sqrt(1 / 1500 + 1 / 2000)
     assert (np.abs((seen.mean**2).mean(0) - training) < 4 * error).all()
     with torch.no_grad():  # the statistics of other data are told apart
         next(m for m in model.posterior.modules() if isinstance(m, Moments)).var.mul_(1.5)
     with evaluating(model, train=False):
-        seen = collect(model.encode, model.nll, evaluation_batches(model, data, "test", "eval", None))
+        seen = collect(
+            model.encode, model.nll, evaluation_batches(model, data, "test", "eval", None)
+        )
     assert (np.abs((seen.mean**2).mean(0) - training) > 4 * error).all()
 
 
@@ -487,8 +544,12 @@ def test_recomputed_statistics_are_the_moments_of_the_training_data_without_drop
     np.testing.assert_allclose(found[f"{first}.var"], normalised.var(0), rtol=1e-4)
     if head == "rms_tau":
         assert found["sigma_moments.mean"].eq(0).all()
-        np.testing.assert_allclose(found["sigma_moments.var"], (np.log1p(np.exp(b)) ** 2).mean(0), rtol=1e-4)
-    assert not any(b.equal(old) for b, old in zip(found.values(), before, strict=True) if b.ne(0).any())
+        np.testing.assert_allclose(
+            found["sigma_moments.var"], (np.log1p(np.exp(b)) ** 2).mean(0), rtol=1e-4
+        )
+    assert not any(
+        b.equal(old) for b, old in zip(found.values(), before, strict=True) if b.ne(0).any()
+    )
 
 
 def test_recomputing_uses_a_fixed_part_of_the_data_and_no_randomness():

@@ -9,14 +9,21 @@ import pytest
 from conftest import composed, folder_of
 
 from uncollapse.errors import InputError
-from uncollapse.evaluate_cli import main as evaluate
+from uncollapse.evaluation.command import main as evaluate
 from uncollapse.run import run as train
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import read_results, read_summary
 from uncollapse.runs.study import read_runs
 from uncollapse.runs.study_cli import main as study
 
-WORDS = ["data=gaussian", "model=linear", "data.train=32", "data.valid=16", "data.test=16", "threads=1"]
+WORDS = [
+    "data=gaussian",
+    "model=linear",
+    "data.train=32",
+    "data.valid=16",
+    "data.test=16",
+    "threads=1",
+]
 WORDS += ["trainer.epochs=1"]
 STATISTICS = ["--metrics", "statistics", "--examples", "8"]
 
@@ -42,7 +49,11 @@ def results(made: Path, tmp_path: Path) -> Path:
 
 def notes_on(results: Path) -> list[str]:
     notes: list[str] = []
-    return notes + [note for saved in read_runs(results / "scratch", notes) for note in saved.notes] + notes
+    return (
+        notes
+        + [note for saved in read_runs(results / "scratch", notes) for note in saved.notes]
+        + notes
+    )
 
 
 # ---------------------------------------------------------------- files of another version
@@ -73,12 +84,16 @@ def test_a_run_begun_by_an_older_version_ends_without_a_note(results: Path) -> N
 
 
 @pytest.mark.parametrize("level", range(4))
-def test_a_linked_folder_of_a_study_is_neither_read_nor_written(level: int, results: Path, tmp_path: Path) -> None:
+def test_a_linked_folder_of_a_study_is_neither_read_nor_written(
+    level: int, results: Path, tmp_path: Path
+) -> None:
     folder = folder_of(results, "plain")
     place = [folder, *folder.parents][level]
     place.rename(tmp_path / "outside")
     place.symlink_to(tmp_path / "outside")
-    shutil.rmtree(next((tmp_path / "outside").rglob("seed=0/evaluations"), tmp_path / "outside/evaluations"))
+    shutil.rmtree(
+        next((tmp_path / "outside").rglob("seed=0/evaluations"), tmp_path / "outside/evaluations")
+    )
     before = sorted((tmp_path / "outside").rglob("*"))
     with pytest.raises(InputError, match="a link that leads out of"):
         ask(results, 0)
@@ -100,7 +115,9 @@ def test_a_circle_of_links_is_one_sentence(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_results_that_cannot_be_listed_come_from_the_summary(kind: str, results: Path, tmp_path: Path) -> None:
+def test_results_that_cannot_be_listed_come_from_the_summary(
+    kind: str, results: Path, tmp_path: Path
+) -> None:
     folder = folder_of(results, "plain")
     (folder / "evaluations").rename(tmp_path / "outside")
     if kind == "link":

@@ -16,7 +16,9 @@ LEFT_OUT = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", 
 def in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
     """A command in a copy of the checkout, whose package and conf it uses."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")}
-    return subprocess.run([sys.executable, *words], cwd=tree, env=env, capture_output=True, text=True, timeout=270)
+    return subprocess.run(
+        [sys.executable, *words], cwd=tree, env=env, capture_output=True, text=True, timeout=270
+    )
 
 
 def make(tree: Path, *words: str) -> subprocess.CompletedProcess:
@@ -36,27 +38,44 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for slot in SLOTS:
         done = make(copy, f"my_{slot}", "--slot", slot)
         assert done.returncode == 0, done.stderr
-        assert f"python train.py head=my_{slot}" in done.stdout and f"| `my_{slot}` | what it does | `" in done.stdout
+        assert (
+            f"python train.py head=my_{slot}" in done.stdout
+            and f"| `my_{slot}` | what it does | `" in done.stdout
+        )
     return copy
 
 
 def written(tree: Path) -> list[str]:
-    return sorted(str(path.relative_to(tree)) for path in tree.rglob("*my_*") if path.suffix in (".py", ".yaml"))
+    return sorted(
+        str(path.relative_to(tree))
+        for path in tree.rglob("*my_*")
+        if path.suffix in (".py", ".yaml")
+    )
 
 
 def test_each_slot_gets_a_class_a_head_and_a_test(tree: Path) -> None:
     expected = [
         path
         for slot in SLOTS
-        for path in (f"src/uncollapse/{slot}s/my_{slot}.py", f"conf/head/my_{slot}.yaml", f"tests/test_my_{slot}.py")
+        for path in (
+            f"src/uncollapse/{slot}s/my_{slot}.py",
+            f"conf/head/my_{slot}.yaml",
+            f"tests/test_my_{slot}.py",
+        )
     ]
     assert written(tree) == sorted(expected)
 
 
 def test_style_and_types_are_right(tree: Path) -> None:
     python = [path for path in written(tree) if path.endswith(".py")]
-    for words in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--follow-imports=silent"]):
-        asked = python if words[0] == "ruff" else [path for path in python if path.startswith("src")]
+    for words in (
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy", "--follow-imports=silent"],
+    ):
+        asked = (
+            python if words[0] == "ruff" else [path for path in python if path.startswith("src")]
+        )
         done = in_tree(tree, "-m", *words, *asked)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -64,13 +83,25 @@ def test_style_and_types_are_right(tree: Path) -> None:
 @pytest.mark.parametrize("slot", SLOTS)
 def test_its_own_test_and_those_of_every_head_pass(slot: str, tree: Path) -> None:
     tests = [f"tests/test_my_{slot}.py", "tests/test_contract.py", "tests/test_config.py"]
-    done = in_tree(tree, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", *tests, "-k", f"my_{slot}")
+    done = in_tree(
+        tree, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", *tests, "-k", f"my_{slot}"
+    )
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-def test_the_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_path: Path) -> None:
-    small = ["data.train=200", "data.valid=50", "data.test=50", "model.hidden=8", "trainer.epochs=1"]
-    done = in_tree(tree, "train.py", "head=my_posterior", "width=0.7", *small, f"results={tmp_path}")
+def test_the_command_it_prints_runs_and_the_knob_is_the_heads_own(
+    tree: Path, tmp_path: Path
+) -> None:
+    small = [
+        "data.train=200",
+        "data.valid=50",
+        "data.test=50",
+        "model.hidden=8",
+        "trainer.epochs=1",
+    ]
+    done = in_tree(
+        tree, "train.py", "head=my_posterior", "width=0.7", *small, f"results={tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("scratch/runs/my_posterior/*/seed=0/done"))
     bad = in_tree(tree, "train.py", "head=my_posterior", "width=0", f"results={tmp_path}")
@@ -81,10 +112,13 @@ def test_the_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tm
     ("words", "sentence"),
     [
         (["kl_anneal", "--slot", "posterior"], "conf/head/kl_anneal.yaml exists"),
-        (["normal", "--slot", "posterior"], "src/uncollapse/posteriors/normal.py exists"),
+        (["gaussian", "--slot", "posterior"], "src/uncollapse/posteriors/gaussian.py exists"),
         (["cli", "--slot", "decoder"], "tests/test_cli.py exists"),
         (["my_posterior", "--slot", "objective"], "conf/head/my_posterior.yaml exists"),
-        (["my_posterior", "--slot", "posterior"], "src/uncollapse/posteriors/my_posterior.py exists"),
+        (
+            ["my_posterior", "--slot", "posterior"],
+            "src/uncollapse/posteriors/my_posterior.py exists",
+        ),
         (["My", "--slot", "posterior"], "My: no name for a remedy"),
         (["a-b", "--slot", "posterior"], "a-b: no name for a remedy"),
         (["../a", "--slot", "posterior"], "../a: no name for a remedy"),
@@ -98,10 +132,17 @@ def test_the_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tm
         ([], "name"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_changes(words: list[str], sentence: str, tree: Path) -> None:
+def test_what_cannot_be_is_refused_and_nothing_changes(
+    words: list[str], sentence: str, tree: Path
+) -> None:
     def snapshot() -> dict[Path, bytes]:
         kinds = ("src", "conf", "tests")
-        return {p: p.read_bytes() for kind in kinds for p in (tree / kind).rglob("*") if p.suffix in (".py", ".yaml")}
+        return {
+            p: p.read_bytes()
+            for kind in kinds
+            for p in (tree / kind).rglob("*")
+            if p.suffix in (".py", ".yaml")
+        }
 
     before = snapshot()
     done = make(tree, *words)
@@ -112,7 +153,11 @@ def test_what_cannot_be_is_refused_and_nothing_changes(words: list[str], sentenc
 def test_help_comes_at_once() -> None:
     before = os.times().children_user
     done = subprocess.run(
-        [sys.executable, "scripts/new_remedy.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "scripts/new_remedy.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "posterior,objective,procedure,decoder" in done.stdout
     assert os.times().children_user - before < 1.0

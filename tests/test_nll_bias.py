@@ -12,9 +12,9 @@ import torch
 from conftest import folder_of, run_here
 from test_report import write_run
 
-from uncollapse import evaluate
 from uncollapse.diagnosis import diagnose
-from uncollapse.evaluate import Settings, line, main
+from uncollapse.evaluation import evaluate
+from uncollapse.evaluation.evaluate import Settings, line, main
 from uncollapse.metrics.likelihood import bias, importance_weighted, likelihood, log_weights
 from uncollapse.models.linear import LinearConfig, log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
@@ -44,17 +44,27 @@ def test_falls_by_hand():
 
 def test_bias_by_hand():
     # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 = 0.414 of it
-    assert bias(np.full(4, 0.1), np.full(4, 0.4)) == pytest.approx({"nll_bias": 0.1, "nll_bias_se": 0})
-    assert bias(np.full(4, 0.1), np.full(4, 0.2))["nll_bias"] == pytest.approx(0.1 / (math.sqrt(2) - 1))
-    assert bias(np.full(4, 0.1), np.full(4, 0.9))["nll_bias"] == pytest.approx(0.1)  # no faster than 1/K
-    assert bias(np.full(4, 0.1), np.full(4, 0.05))["nll_bias"] == pytest.approx(1.0)  # nor slower than can be seen
+    assert bias(np.full(4, 0.1), np.full(4, 0.4)) == pytest.approx(
+        {"nll_bias": 0.1, "nll_bias_se": 0}
+    )
+    assert bias(np.full(4, 0.1), np.full(4, 0.2))["nll_bias"] == pytest.approx(
+        0.1 / (math.sqrt(2) - 1)
+    )
+    assert bias(np.full(4, 0.1), np.full(4, 0.9))["nll_bias"] == pytest.approx(
+        0.1
+    )  # no faster than 1/K
+    assert bias(np.full(4, 0.1), np.full(4, 0.05))["nll_bias"] == pytest.approx(
+        1.0
+    )  # nor slower than can be seen
     assert bias(np.zeros(4), np.zeros(4)) == {"nll_bias": 0, "nll_bias_se": 0}
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7])
 def test_fewer_than_eight_codes_say_nothing(samples):
     found = importance_weighted(torch.randn(samples, 5))
-    got = likelihood(found["nll"], found["ess"], samples, None, None, (found["fall_2"], found["fall_8"]))
+    got = likelihood(
+        found["nll"], found["ess"], samples, None, None, (found["fall_2"], found["fall_8"])
+    )
     assert got["nll_bias"] is None and got["nll_bias_se"] is None
 
 
@@ -71,7 +81,9 @@ def linear_vae():
     torch.manual_seed(0)
     model = LinearConfig(latent=8, variance=1.0).build(12, Gaussian)
     with torch.no_grad():
-        model.decoder.weight.copy_(torch.linalg.qr(torch.randn(12, 8))[0])  # orthogonal columns of length 1
+        model.decoder.weight.copy_(
+            torch.linalg.qr(torch.randn(12, 8))[0]
+        )  # orthogonal columns of length 1
         x = model.decoder(torch.randn(3000, 8)) + torch.randn(3000, 12)
         truth = -log_likelihood(model.decoder.weight, model.decoder.bias, 1.0, x)
     return model, x, truth
@@ -94,14 +106,22 @@ def test_the_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, sampl
     mean = ((x - model.decoder.bias) @ model.decoder.weight / 2 + shift).detach()
     q = DiagonalGaussian.from_std(mean, torch.full_like(mean, narrow * math.sqrt(0.5)))
     with torch.no_grad():
-        w = log_weights(lambda z: model.nll(batch, z), q, samples, torch.Generator().manual_seed(samples))
+        w = log_weights(
+            lambda z: model.nll(batch, z), q, samples, torch.Generator().manual_seed(samples)
+        )
     found = importance_weighted(w)
-    got = likelihood(found["nll"], found["ess"], samples, None, None, (found["fall_2"], found["fall_8"]))
+    got = likelihood(
+        found["nll"], found["ess"], samples, None, None, (found["fall_2"], found["fall_8"])
+    )
     above = found["nll"] - truth.numpy()
     error = math.hypot(got["nll_bias_se"], above.std() / math.sqrt(len(above)))
     assert abs(got["nll_bias"] - above.mean()) < 3 * error + 0.3 * above.mean()
-    delta = ((samples / found["ess"] - 1) / (2 * (samples - 1))).mean()  # the first term of the series
-    assert delta < 0.75 * above.mean() and abs(got["nll_bias"] - above.mean()) < abs(delta - above.mean())
+    delta = (
+        (samples / found["ess"] - 1) / (2 * (samples - 1))
+    ).mean()  # the first term of the series
+    assert delta < 0.75 * above.mean() and abs(got["nll_bias"] - above.mean()) < abs(
+        delta - above.mean()
+    )
 
 
 def test_the_true_posterior_has_no_bias():
@@ -109,14 +129,21 @@ def test_the_true_posterior_has_no_bias():
     mean = ((x - model.decoder.bias) @ model.decoder.weight / 2).detach().double()
     q = DiagonalGaussian.from_std(mean, torch.full_like(mean, math.sqrt(0.5)))
     centre, weight = model.decoder.bias.detach().double(), model.decoder.weight.detach().double()
-    w = log_weights(lambda z: 0.5 * (x.double() - centre - z @ weight.T).square().sum(-1), q, 64, None)
+    w = log_weights(
+        lambda z: 0.5 * (x.double() - centre - z @ weight.T).square().sum(-1), q, 64, None
+    )
     found = importance_weighted(w)
     got = bias(found["fall_2"], found["fall_8"])
-    assert got["nll_bias"] == pytest.approx(0, abs=1e-9) and got["nll_bias_se"] == pytest.approx(0, abs=1e-9)
+    assert got["nll_bias"] == pytest.approx(0, abs=1e-9) and got["nll_bias_se"] == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_the_error_of_the_bias_is_its_spread_over_repeated_draws():
-    q, rng = DiagonalGaussian.from_std(torch.zeros(400, 3) + 0.3, torch.full((400, 3), 0.8)), torch.Generator()
+    q, rng = (
+        DiagonalGaussian.from_std(torch.zeros(400, 3) + 0.3, torch.full((400, 3), 0.8)),
+        torch.Generator(),
+    )
     biases, errors = [], []
     for seed in range(150):
         z = q.sample(64, rng.manual_seed(seed))
@@ -161,7 +188,9 @@ def result(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_results_have_bias_ess_and_chance_and_the_line_shows_them(folder: Path, capsys: pytest.CaptureFixture):
+def test_results_have_bias_ess_and_chance_and_the_line_shows_them(
+    folder: Path, capsys: pytest.CaptureFixture
+):
     assert main([str(folder), "--samples", "40"]) == 0
     found = result(folder)
     assert (
@@ -187,8 +216,12 @@ def test_few_codes_give_a_result_without_a_bias(folder: Path):
     assert result(folder)["nll_bias"] is None and result(folder)["nll_ess_low"] == 1
 
 
-@pytest.mark.parametrize("kept", [{"group", "examples", "tokens", "nll", "nelbo", "ess"}, {"group"}, set()])
-def test_a_file_begun_without_the_new_columns_is_done_again(folder: Path, kept: set, capsys: pytest.CaptureFixture):
+@pytest.mark.parametrize(
+    "kept", [{"group", "examples", "tokens", "nll", "nelbo", "ess"}, {"group"}, set()]
+)
+def test_a_file_begun_without_the_new_columns_is_done_again(
+    folder: Path, kept: set, capsys: pytest.CaptureFixture
+):
     words = [str(folder), "--metrics", "nll", "--samples", "300"]
     assert main(words) == 0
     whole = result(folder)["evaluations"]
@@ -196,7 +229,9 @@ def test_a_file_begun_without_the_new_columns_is_done_again(folder: Path, kept: 
     stem.with_suffix(".json").unlink()
     head, *rows = [json.loads(text) for text in stem.with_suffix(".jsonl").read_text().splitlines()]
     old = [{key: value for key, value in row.items() if key in kept} for row in rows[:5]]
-    stem.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in [head, *old, *rows[5:9]]))
+    stem.with_suffix(".jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in [head, *old, *rows[5:9]])
+    )
     capsys.readouterr()
     assert main(words) == 0
     assert f"5 of {len(rows)} groups were begun without all columns" in capsys.readouterr().out
@@ -217,7 +252,9 @@ def test_the_weights_of_a_group_are_those_of_before(folder: Path):
     with torch.no_grad():
         batch = subject.batch("test", group)
         generator = torch.Generator().manual_seed(evaluate.EVAL_SEED + 3)
-        w = log_weights(lambda z: subject.model.nll(batch, z), subject.encode(batch, generator), 50, generator).double()
+        w = log_weights(
+            lambda z: subject.model.nll(batch, z), subject.encode(batch, generator), 50, generator
+        ).double()
     assert found["nll"] == (math.log(50) - torch.logsumexp(w, 0)).tolist()
 
 
@@ -234,14 +271,23 @@ def report_of(folder: Path, **heads: list[dict]):
 def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
     good, poor = {"nll_ess": 120.0, "nll_ess_low": 0.1}, {"nll_ess": 9.5, "nll_ess_low": 0.9}
     hidden = {"nll_ess": 60.0, "nll_ess_low": 0.6}  # most examples have few
-    runs = report_of(tmp_path, plain=[good, good], bn_mu=[good, poor], bn_tau=[hidden, hidden], kl_anneal=[{}, {}])
+    runs = report_of(
+        tmp_path,
+        plain=[good, good],
+        bn_mu=[good, poor],
+        bn_tau=[hidden, hidden],
+        kl_anneal=[{}, {}],
+    )
     text = summary(runs).text.set_index("group")
     assert [cell.startswith("≤ ") for cell in text["nll"]] == [False, True, True, False]
     assert [cell.startswith("≤ ") for cell in text["ppl"]] == [False, True, True, False]
     assert [cell.startswith("≤ ") for cell in text["oracle_gap"]] == [False, True, True, False]
     assert text["nll_ess"].tolist()[0] == "120.0 ± 0.0" and text["nll_ess"].tolist()[3] == "–"
     assert list(text.columns).index("nll_ess") == list(text.columns).index("nll") + 1
-    assert "≤ at nll, ppl, oracle_gap: a seed with fewer than 20 effective samples" in summary(runs).title
+    assert (
+        "≤ at nll, ppl, oracle_gap: a seed with fewer than 20 effective samples"
+        in summary(runs).title
+    )
     each = every_run(runs).text
     assert [cell.startswith("≤ ") for cell in each["nll"]] == few_samples(runs).tolist()
     assert few_samples(runs).sum() == 3 and each["nll_ess"].tolist()[0] == "120.0"
@@ -252,7 +298,11 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
         )
     assert "≤" not in summary(runs[runs["head"] == "plain"]).title
     page, told = write_report(tmp_path / "s")
-    assert "nll_ess" in told and "fewer than 20 effective samples" in told and "<dt>nll_bias</dt>" in page.read_text()
+    assert (
+        "nll_ess" in told
+        and "fewer than 20 effective samples" in told
+        and "<dt>nll_bias</dt>" in page.read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -272,10 +322,16 @@ def test_paired_differences_have_a_bias_and_a_mark(tmp_path: Path):
     table = paired(runs)
     text = table.text.set_index("group")
     assert text["nll"].tolist() == ["+1.10 ± 0.25", "+0.21 ± 0.02 ‡"]
-    assert text["nll_bias"].tolist() == ["+0.010 ± 0.000", "+0.15 ± 0.00"] and "‡: nll_bias" in table.title
+    assert (
+        text["nll_bias"].tolist() == ["+0.010 ± 0.000", "+0.15 ± 0.00"]
+        and "‡: nll_bias" in table.title
+    )
     assert table.numbers["d_nll_bias_mean"].tolist() == pytest.approx([0.01, 0.15])
     shown = summary(runs)
-    assert shown.text["nll - plain"].tolist() == ["–", "+1.10 ± 0.25", "+0.21 ± 0.02 ‡"] and "‡" in shown.title
+    assert (
+        shown.text["nll - plain"].tolist() == ["–", "+1.10 ± 0.25", "+0.21 ± 0.02 ‡"]
+        and "‡" in shown.title
+    )
     write_report(tmp_path / "s")
     csv = pd.read_csv(tmp_path / "s" / "report" / "tables" / "runs.csv")
     assert {"nll_ess", "nll_ess_low", "nll_bias", "nll_bias_se", "probe_chance"} <= set(csv.columns)
@@ -284,9 +340,16 @@ def test_paired_differences_have_a_bias_and_a_mark(tmp_path: Path):
 
 
 def test_a_probe_stands_beside_its_chance_level(tmp_path: Path):
-    runs = report_of(tmp_path, plain=[{"probe_chance": 0.4, "probe": 0.5}], bn_mu=[{"probe_chance": 0.4, "probe": 0.9}])
+    runs = report_of(
+        tmp_path,
+        plain=[{"probe_chance": 0.4, "probe": 0.5}],
+        bn_mu=[{"probe_chance": 0.4, "probe": 0.9}],
+    )
     assert summary(runs).text["probe (chance 0.400)"].tolist() == ["0.500", "0.900"]
-    assert every_run(runs).text["probe"].tolist() == ["0.500 (chance 0.400)", "0.900 (chance 0.400)"]
+    assert every_run(runs).text["probe"].tolist() == [
+        "0.500 (chance 0.400)",
+        "0.900 (chance 0.400)",
+    ]
     told = write_report(tmp_path / "s")[1]
     assert "probe (chance 0.400)" in told
     runs = report_of(tmp_path, bn_tau=[{"probe_chance": 0.25, "probe": 0.7}])

@@ -26,7 +26,7 @@ from uncollapse.objectives.mdr import START, MinimumRate
 from uncollapse.objectives.mmd import InfoVAE, mmd
 from uncollapse.objectives.mu_forcing import MuForcing, spread
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.schedules import Linear, Scaled, at
+from uncollapse.training.schedules import Linear, Scaled, at
 
 properties = settings(max_examples=60, deadline=None, derandomize=True)
 seeds, batches, latents = st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 9)
@@ -69,7 +69,11 @@ def outcome(objective, leaves, epoch=0.7, batch=None):
     torch.manual_seed(0)
     loss = objective(nll, q, q.sample(), epoch, batch)
     loss.total.backward()
-    return loss, [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves], torch.rand(())
+    return (
+        loss,
+        [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves],
+        torch.rand(()),
+    )
 
 
 def same(one, other):
@@ -106,7 +110,13 @@ OFF = {
 
 @pytest.mark.parametrize("name", OFF)
 @properties
-@given(seed=seeds, batch=batches, latent=latents, scale=scales, weight=st.sampled_from([1.0, 0.3, Linear(2)]))
+@given(
+    seed=seeds,
+    batch=batches,
+    latent=latents,
+    scale=scales,
+    weight=st.sampled_from([1.0, 0.3, Linear(2)]),
+)
 def test_off_is_plain_bit_for_bit(name, seed, batch, latent, scale, weight):
     leaves = drawn(seed, batch, latent, scale)
     assert same(outcome(OFF[name](weight), leaves), outcome(ELBO(weight), leaves))
@@ -134,14 +144,18 @@ def plain_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 @pytest.mark.parametrize("head", WORDS_OFF)
-def test_a_run_with_it_off_is_a_plain_run_bit_for_bit(head: str, tmp_path: Path, plain_rows: list[dict]) -> None:
+def test_a_run_with_it_off_is_a_plain_run_bit_for_bit(
+    head: str, tmp_path: Path, plain_rows: list[dict]
+) -> None:
     run_here(tmp_path, head, *WORDS_OFF[head])
     assert rows(folder_of(tmp_path, head)) == plain_rows
 
 
 def test_the_bag_of_words_network_leaves_the_randomness_of_training_alone() -> None:
     """Its weights are drawn after the model's, and training seeds anew before its first step."""
-    with_it, without = (prepare(composed(f"head={head}", *SMALL), head) for head in ("bow", "plain"))
+    with_it, without = (
+        prepare(composed(f"head={head}", *SMALL), head) for head in ("bow", "plain")
+    )
     for name, weight in without.model.state_dict().items():
         assert weight.equal(with_it.model.state_dict()[name])
     assert sum(p.numel() for p in with_it.objective.parameters()) > 0
@@ -211,7 +225,9 @@ def test_the_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
     assert loss.terms["clamped_kl"].item() == pytest.approx(clamped, rel=1e-12)
     assert loss.total.item() == pytest.approx(REC + 0.5 * clamped, rel=1e-12)
     loss.total.backward()
-    pulled = np.array(gradient) * mean.detach().numpy() / 2 * 0.5  # d KL / d mu = mu, over two examples, at weight 1/2
+    pulled = (
+        np.array(gradient) * mean.detach().numpy() / 2 * 0.5
+    )  # d KL / d mu = mu, over two examples, at weight 1/2
     np.testing.assert_allclose(mean.grad, pulled, rtol=1e-12)
 
 
@@ -243,7 +259,9 @@ def test_free_bits_take_an_annealed_weight_and_a_kl_that_does_not_split():
 # ---------------------------------------------------------------- capacity
 
 
-@pytest.mark.parametrize(("epoch", "capacity"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (2.0, 2.0), (50.0, 2.0)])
+@pytest.mark.parametrize(
+    ("epoch", "capacity"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (2.0, 2.0), (50.0, 2.0)]
+)
 def test_capacity_by_hand(epoch, capacity):
     """Totals 3.1 and 0.7: their mean's distance to C."""
     nll, q, mean = with_kl(BATCH_KL)
@@ -295,7 +313,10 @@ def test_mdr_by_hand_over_three_steps():
 
 
 def test_mdr_steps_as_pytorchs_rmsprop_does():
-    objective, theirs = MinimumRate(3.0, 1e-3).double(), torch.tensor(START, dtype=torch.float64, requires_grad=True)
+    objective, theirs = (
+        MinimumRate(3.0, 1e-3).double(),
+        torch.tensor(START, dtype=torch.float64, requires_grad=True),
+    )
     optimizer = torch.optim.RMSprop([theirs], lr=1e-3)
     for kl in torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 8:
         objective.update(Loss(torch.zeros(()), {"kl": kl}, 1.0))
@@ -343,7 +364,9 @@ def test_mdr_takes_an_annealed_weight_under_its_multiplier():
     objective = MinimumRate(2.0, 0.5, Linear(4))
     nll, q, _ = with_kl([[1.0]])
     loss = objective(nll, q, q.mean, 1.0)
-    assert loss.weight == pytest.approx(0.25 - START) and at(objective.weight, 3.0) == pytest.approx(0.75 - START)
+    assert loss.weight == pytest.approx(0.25 - START) and at(
+        objective.weight, 3.0
+    ) == pytest.approx(0.75 - START)
     assert loss.total.item() == pytest.approx(REC + 0.25 + START)
 
 
@@ -367,13 +390,17 @@ def test_control_by_hand():
     objective = Control(set_point=3.0, kp=0.01, ki=0.001)
     assert objective.weight == 0
     for kl, error, integral in [(5, -2, 0.002), (4, -1, 0.003), (3, 0, 0.003), (2, 1, 0.002)]:
-        assert respond(objective, kl) == pytest.approx(0.01 / (1 + math.exp(error)) + integral, rel=1e-12)
+        assert respond(objective, kl) == pytest.approx(
+            0.01 / (1 + math.exp(error)) + integral, rel=1e-12
+        )
         assert objective.integral.item() == pytest.approx(integral, rel=1e-12)
 
 
 @properties
 @given(st.floats(0, 1e4), st.floats(0, 1e4), st.floats(0, 1), st.floats(0, 1), st.floats(0, 2))
-def test_more_kl_is_met_with_no_less_weight_and_the_weight_keeps_its_bounds(one, other, kp, ki, most):
+def test_more_kl_is_met_with_no_less_weight_and_the_weight_keeps_its_bounds(
+    one, other, kp, ki, most
+):
     objective = Control(3.0, kp, ki, 0.1 + most)
     objective.integral.fill_(0.05)
     low, high = (objective.answer(kl)[0] for kl in sorted((one, other)))
@@ -382,12 +409,16 @@ def test_more_kl_is_met_with_no_less_weight_and_the_weight_keeps_its_bounds(one,
 
 def test_the_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
     objective = Control(set_point=3.0, kp=0.01, ki=0.01)
-    assert [respond(objective, 0.0) for _ in range(50)] == pytest.approx([0.01 / (1 + math.exp(3))] * 50)
+    assert [respond(objective, 0.0) for _ in range(50)] == pytest.approx(
+        [0.01 / (1 + math.exp(3))] * 50
+    )
     assert objective.integral.item() == 0  # 50 errors of 3 nats would have made it -1.5
 
     weights = [respond(objective, 23.0) for _ in range(20)]  # each adds 0.2
     assert weights[:5] == pytest.approx([0.21, 0.41, 0.61, 0.81, 0.81]) and max(weights) <= 1
-    assert objective.integral.item() == pytest.approx(0.8)  # the fifth step would have left the range
+    assert objective.integral.item() == pytest.approx(
+        0.8
+    )  # the fifth step would have left the range
     assert respond(objective, 2.0) < 0.8  # and it comes back at once
 
 
@@ -415,7 +446,9 @@ def test_state_comes_back_and_an_update_builds_no_graph(make):
     assert not same(outcome(used, leaves), outcome(fresh, leaves))
     assert not any(buffer.requires_grad for buffer in used.buffers())
     fresh.load_state_dict(used.state_dict())
-    assert same(outcome(used, leaves), outcome(fresh, leaves)) and at(fresh.weight, 0.0) == at(used.weight, 0.0)
+    assert same(outcome(used, leaves), outcome(fresh, leaves)) and at(fresh.weight, 0.0) == at(
+        used.weight, 0.0
+    )
 
 
 @pytest.mark.parametrize("head", ["mdr", "control", "bow_anneal"])
@@ -447,13 +480,17 @@ def test_mmd_is_its_definition_and_no_negative_number(seed, n, m, latent, scale)
         return np.mean([[np.exp(-((p - q) ** 2).sum() / latent) for q in b] for p in a])
 
     ours = mmd(torch.tensor(x), torch.tensor(y)).item()
-    np.testing.assert_allclose(ours, mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y), atol=1e-12)
+    np.testing.assert_allclose(
+        ours, mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y), atol=1e-12
+    )
     assert ours >= -1e-12
     assert mmd(torch.tensor(x), torch.tensor(x)).item() == pytest.approx(0, abs=1e-14)
     assert mmd(torch.tensor(x), torch.tensor(x[::-1].copy())).item() == pytest.approx(0, abs=1e-14)
 
 
-@pytest.mark.parametrize("move", [lambda x: x + 0.5, lambda x: 0.3 * x, lambda x: x.abs(), lambda x: 0 * x])
+@pytest.mark.parametrize(
+    "move", [lambda x: x + 0.5, lambda x: 0.3 * x, lambda x: x.abs(), lambda x: 0 * x]
+)
 def test_mmd_tells_unequal_samples_apart(move):
     x, y = torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(0)).double()
     assert mmd(move(x), y) > 3 * mmd(x, y) > 0
@@ -464,7 +501,9 @@ def test_mmd_of_two_gaussians_is_the_closed_form():
     latent, shift, var = 4, 0.6, 0.25
 
     def expected(mean, v):
-        return (1 + 2 * v / latent) ** (-latent / 2) * math.exp(-latent * mean**2 / (latent + 2 * v))
+        return (1 + 2 * v / latent) ** (-latent / 2) * math.exp(
+            -latent * mean**2 / (latent + 2 * v)
+        )
 
     exact = expected(0, 2 * var) + expected(0, 2) - 2 * expected(shift, 1 + var)
     x, y = torch.randn(2, 1500, latent, generator=torch.Generator().manual_seed(1)).double()
@@ -487,14 +526,21 @@ def test_infovae_by_hand_and_with_a_schedule():
 
 def test_the_best_weights_are_chosen_at_the_weight_that_training_ends_with():
     assert ELBO(0.4).final_weight == 0.4 and ELBO(Linear(3)).final_weight == 1
-    assert InfoVAE(alpha=0.75, scale=2.0).final_weight == InfoVAE(alpha=1, scale=2.0).final_weight == 1
+    assert (
+        InfoVAE(alpha=0.75, scale=2.0).final_weight == InfoVAE(alpha=1, scale=2.0).final_weight == 1
+    )
     assert Capacity(50.0, 4.0, 1).final_weight == 1 and Capacity(0.0, 4.0, 1).final_weight == 0
-    assert BagOfWords(1.0, 4, 0.3).final_weight == 0.3 and MuForcing(0.3, margin=1.0).final_weight == 0.3
+    assert (
+        BagOfWords(1.0, 4, 0.3).final_weight == 0.3
+        and MuForcing(0.3, margin=1.0).final_weight == 0.3
+    )
     assert ELBO(Scaled(Linear(3), 0.5)).final_weight == 0.5
     assert prepare(composed("head=beta", *SMALL), "beta").objective.final_weight == 0.4
     assert prepare(composed("head=ae", *SMALL), "ae").objective.final_weight == 0
     for objective in (MinimumRate(1.0, 0.1), Control(1.0, 0.01, 0.01)):
-        assert not hasattr(objective, "final_weight")  # nelbo: their own weight is a means and no preference
+        assert not hasattr(
+            objective, "final_weight"
+        )  # nelbo: their own weight is a means and no preference
 
 
 # ---------------------------------------------------------------- bag of words
@@ -511,7 +557,9 @@ def test_bag_nll_of_text_by_hand():
     batch = make_batch(data, np.arange(3))
     outputs = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)).double()
     log_p = outputs.numpy() - np.log(np.exp(outputs.numpy()).sum(-1, keepdims=True))
-    by_hand = [-(log_p[row, sentences[i]].sum() + log_p[row, 2]) for row, i in enumerate(batch.examples)]  # 2 ends it
+    by_hand = [
+        -(log_p[row, sentences[i]].sum() + log_p[row, 2]) for row, i in enumerate(batch.examples)
+    ]  # 2 ends it
     np.testing.assert_allclose(batch.bag_nll(outputs), by_hand, rtol=1e-12)
 
 
@@ -543,7 +591,9 @@ def test_the_best_bag_is_the_share_of_each_word():
 def test_bag_nll_of_vectors_is_a_unit_gaussian():
     x, outputs = np.random.default_rng(0).standard_normal((2, 4, 3))
     ours = VectorBatch(torch.tensor(x), np.arange(4)).bag_nll(torch.tensor(outputs))
-    np.testing.assert_allclose(ours, [-multivariate_normal.logpdf(a, b) for a, b in zip(x, outputs, strict=True)])
+    np.testing.assert_allclose(
+        ours, [-multivariate_normal.logpdf(a, b) for a, b in zip(x, outputs, strict=True)]
+    )
 
 
 def test_bow_by_hand_and_its_gradients_reach_z_and_every_weight():
@@ -555,11 +605,15 @@ def test_bow_by_hand_and_its_gradients_reach_z_and_every_weight():
     z = q.mean
     loss = objective(nll, q, z, 0.0, batch)
     first, _, second = objective.outputs
-    hidden = np.tanh(z.detach().numpy() @ first.weight.detach().numpy().T + first.bias.detach().numpy())
+    hidden = np.tanh(
+        z.detach().numpy() @ first.weight.detach().numpy().T + first.bias.detach().numpy()
+    )
     logits = hidden @ second.weight.detach().numpy().T + second.bias.detach().numpy()
     bag = batch.bag_nll(torch.tensor(logits)).mean().item()
     assert loss.terms["bow"].item() == pytest.approx(bag, rel=1e-5)
-    assert loss.total.item() == pytest.approx((nll.mean() + 0.4 * q.kl.sum(-1).mean() + 0.5 * bag).item(), rel=1e-5)
+    assert loss.total.item() == pytest.approx(
+        (nll.mean() + 0.4 * q.kl.sum(-1).mean() + 0.5 * bag).item(), rel=1e-5
+    )
     (reaches_z,) = torch.autograd.grad(loss.terms["bow"], mean, retain_graph=True)
     assert reaches_z.ne(0).any()
     loss.total.backward()
@@ -567,7 +621,9 @@ def test_bow_by_hand_and_its_gradients_reach_z_and_every_weight():
 
 
 @pytest.mark.parametrize("words", [(), ("model=linear", "data=gaussian")])
-def test_bow_learns_on_any_data_and_its_network_is_no_part_of_the_model(words: tuple, tmp_path: Path) -> None:
+def test_bow_learns_on_any_data_and_its_network_is_no_part_of_the_model(
+    words: tuple, tmp_path: Path
+) -> None:
     small = [w for w in SMALL if not words or not w.startswith(("model.embedding", "model.hidden"))]
     parts = prepare(composed("head=bow", *words, *small), "bow")
     assert parts.objective.outputs[2].out_features == parts.data.inputs
@@ -591,12 +647,17 @@ def test_bow_learns_on_any_data_and_its_network_is_no_part_of_the_model(words: t
 
 def test_mu_forcing_by_hand():
     """mu = (0, 2), (4, 2), (2, 5): variances 8/3 and 2, so the spread is 7/3."""
-    mean = torch.tensor([[0.0, 2.0], [4.0, 2.0], [2.0, 5.0]], dtype=torch.float64, requires_grad=True)
+    mean = torch.tensor(
+        [[0.0, 2.0], [4.0, 2.0], [2.0, 5.0]], dtype=torch.float64, requires_grad=True
+    )
     q = DiagonalGaussian.from_std(mean, torch.ones_like(mean))
     nll = torch.full((3,), REC, dtype=torch.float64)
     kl = q.kl.sum(-1).mean().item()
     far, near = (MuForcing(0.5, margin=m)(nll, q, mean, 0.0) for m in (3.0, 2.0))
-    assert far.terms["missing_spread"].item() == pytest.approx(3 - 7 / 3) and near.terms["missing_spread"].item() == 0
+    assert (
+        far.terms["missing_spread"].item() == pytest.approx(3 - 7 / 3)
+        and near.terms["missing_spread"].item() == 0
+    )
     assert far.total.item() == pytest.approx(REC + 0.5 * kl + 3 - 7 / 3)
     assert near.total.item() == pytest.approx(REC + 0.5 * kl)
     (gradient,) = torch.autograd.grad(far.terms["missing_spread"], mean)
@@ -610,7 +671,9 @@ def test_the_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
     q = DiagonalGaussian.from_log_var(mean, log_var)
     assert 0 <= spread(mean).item() <= q.kl.sum(-1).mean().item() * (1 + 1e-9) + 1e-12
     centred = mean.detach().numpy() - mean.detach().numpy().mean(0)
-    assert spread(mean).item() == pytest.approx((centred**2).sum() / (2 * batch), rel=1e-9, abs=1e-15)
+    assert spread(mean).item() == pytest.approx(
+        (centred**2).sum() / (2 * batch), rel=1e-9, abs=1e-15
+    )
 
 
 def test_below_the_margin_the_pull_of_the_kl_on_centred_means_is_cancelled():
@@ -626,17 +689,32 @@ def test_below_the_margin_the_pull_of_the_kl_on_centred_means_is_cancelled():
 BAD = [
     (lambda: FreeBits(free=-0.1), "lambda=-0.1: out of range; allowed is 0 <= lambda"),
     (lambda: FreeBitsTotal(free="much"), "lambda=much: not a number; allowed is 0 <= lambda"),
-    (lambda: FreeBits(-1.0, free=0.1), "objective.weight=-1: out of range; allowed is 0 <= objective.weight"),
-    (lambda: Capacity(-1.0, 1.0, 1), "capacity_weight=-1: out of range; allowed is 0 <= capacity_weight"),
+    (
+        lambda: FreeBits(-1.0, free=0.1),
+        "objective.weight=-1: out of range; allowed is 0 <= objective.weight",
+    ),
+    (
+        lambda: Capacity(-1.0, 1.0, 1),
+        "capacity_weight=-1: out of range; allowed is 0 <= capacity_weight",
+    ),
     (lambda: Capacity(1.0, -1.0, 1), "capacity=-1: out of range; allowed is 0 <= capacity"),
-    (lambda: Capacity(1.0, 1.0, math.nan), "capacity_epochs=nan: out of range; allowed is 0 <= capacity_epochs"),
+    (
+        lambda: Capacity(1.0, 1.0, math.nan),
+        "capacity_epochs=nan: out of range; allowed is 0 <= capacity_epochs",
+    ),
     (lambda: MinimumRate(-4, 0.1), "rate=-4: out of range; allowed is 0 <= rate"),
     (lambda: MinimumRate(4, 0), "multiplier_lr=0: out of range; allowed is 0 < multiplier_lr"),
-    (lambda: MinimumRate(4, 0.1, -1), "objective.weight=-1: out of range; allowed is 0 <= objective.weight"),
+    (
+        lambda: MinimumRate(4, 0.1, -1),
+        "objective.weight=-1: out of range; allowed is 0 <= objective.weight",
+    ),
     (lambda: Control(-1, 0.1, 0.1), "set_point=-1: out of range; allowed is 0 <= set_point"),
     (lambda: Control(1, -0.1, 0.1), "kp=-0.1: out of range; allowed is 0 <= kp"),
     (lambda: Control(1, 0.1, -0.1), "ki=-0.1: out of range; allowed is 0 <= ki"),
-    (lambda: Control(1, 0.1, 0.1, 0), "objective.weight=0: out of range; allowed is 0 < objective.weight"),
+    (
+        lambda: Control(1, 0.1, 0.1, 0),
+        "objective.weight=0: out of range; allowed is 0 < objective.weight",
+    ),
     (lambda: InfoVAE(alpha=1.1, scale=1), "alpha=1.1: out of range; allowed is 0 <= alpha <= 1"),
     (lambda: InfoVAE(alpha=0.5, scale=0.4), "lambda=0.4: out of range; allowed is 0.5 <= lambda"),
     (lambda: BagOfWords(-1, 4), "bow_weight=-1: out of range; allowed is 0 <= bow_weight"),
@@ -670,7 +748,10 @@ def test_a_combination_is_both_of_its_heads(head: str) -> None:
     assert knobs_of(head) == knobs_of(one) | knobs_of(other)
     check_knobs(cfg, head)
     assert cfg.label not in (first.label, second.label) and cfg.posterior == first.posterior
-    assert cfg.objective.weight == second.objective.weight and cfg.objective._target_ == first.objective._target_
+    assert (
+        cfg.objective.weight == second.objective.weight
+        and cfg.objective._target_ == first.objective._target_
+    )
     for knob in knobs_of(head):
         assert cfg[knob] == (first if knob in first else second)[knob]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import composed
 
-from uncollapse.evaluate_cli import main as evaluate
+from uncollapse.evaluation.command import main as evaluate
 from uncollapse.run import run as train
 from uncollapse.runs.layout import Run
 from uncollapse.runs.study import read_runs
@@ -52,7 +52,10 @@ def test_they_are_read_without_a_note(study: Path) -> None:
     found = {saved.config["head"]: saved for saved in read_runs(study, notes)}
     assert not notes and not any(saved.notes for saved in found.values())
     assert (found["plain"].status, found["bn_mu"].status) == ("done", "unfinished")
-    assert found["plain"].summary["evaluations"].keys() == {"test-nll-K5-N8"} and found["bn_mu"].summary == {}
+    assert (
+        found["plain"].summary["evaluations"].keys() == {"test-nll-K5-N8"}
+        and found["bn_mu"].summary == {}
+    )
     assert found["plain"].summary["nll"] > 0 and len(found["bn_mu"].rows) == 4
 
 
@@ -66,7 +69,9 @@ def test_an_unfinished_one_ends_as_the_old_version_ended_it(version: str, study:
     assert ask(study, "bn_mu", BEGUN[version]) == "done"
     folder, expected = only(study, "bn_mu"), json.loads((study / "expected.json").read_text())
     summary = json.loads((folder / "summary.json").read_text())
-    assert {key: summary[key] for key in ("step", "best_step")} == {key: expected[key] for key in ("step", "best_step")}
+    assert {key: summary[key] for key in ("step", "best_step")} == {
+        key: expected[key] for key in ("step", "best_step")
+    }
     for key in ("rec", "kl", "nelbo", "mi", "shuffle_gap"):
         assert summary[key] == pytest.approx(expected[key], **CLOSE), key
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -77,15 +82,21 @@ def test_an_unfinished_one_ends_as_the_old_version_ended_it(version: str, study:
         assert (row["rec"], row["kl"]) == pytest.approx((old["rec"], old["kl"]), **CLOSE)
 
 
-def test_an_evaluation_is_kept_and_goes_on(version: str, study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_evaluation_is_kept_and_goes_on(
+    version: str, study: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = only(study, "plain")
     words = [str(folder), "--metrics", "nll", "--samples", "5", "--examples", "8"]
     assert evaluate(words) == 0 and "1 of 1 run was evaluated before" in capsys.readouterr().out
     old = json.loads((folder / "summary.json").read_text())
     (folder / "evaluations" / "test-nll-K5-N8.json").unlink()
-    (folder / "summary.json").write_text(json.dumps({k: v for k, v in old.items() if k not in ("evaluations", "nll")}))
+    (folder / "summary.json").write_text(
+        json.dumps({k: v for k, v in old.items() if k not in ("evaluations", "nll")})
+    )
     assert evaluate(words) == 0
-    assert ("begun without" in capsys.readouterr().out) == (version == "117fdba")  # which kept fewer columns
+    assert ("begun without" in capsys.readouterr().out) == (
+        version == "117fdba"
+    )  # which kept fewer columns
     new = json.loads((folder / "summary.json").read_text())
     assert new["nll"] == pytest.approx(old["nll"], **CLOSE)
     assert evaluate([str(folder), "--metrics", "statistics"]) == 0

@@ -24,7 +24,7 @@ from test_report import write_run
 
 from uncollapse import report
 from uncollapse.errors import InputError
-from uncollapse.evaluate import main as evaluate
+from uncollapse.evaluation.evaluate import main as evaluate
 from uncollapse.report import figures
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import all_tables
@@ -44,7 +44,10 @@ TIMED = re.compile(r"time|seconds")
 def write_corpus(folder: Path, colour: str = "red") -> Path:
     folder.mkdir(parents=True)
     for split, size in {"train": 60, "valid": 20, "test": 20}.items():
-        lines = [f"the {colour if i % 2 else 'blue'} dog {'sees' if i % 3 else 'hears'} a cat" for i in range(size)]
+        lines = [
+            f"the {colour if i % 2 else 'blue'} dog {'sees' if i % 3 else 'hears'} a cat"
+            for i in range(size)
+        ]
         (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -109,7 +112,12 @@ def rows_of(study: Path) -> list[tuple]:
 
     runs = [portable_run(saved) for saved in read_runs(study, [])]
     return [
-        (saved.name, [found(row) for row in saved.rows], found(trained(saved)), found(results_of(saved)))
+        (
+            saved.name,
+            [found(row) for row in saved.rows],
+            found(trained(saved)),
+            found(results_of(saved)),
+        )
         for saved in runs
     ]
 
@@ -125,8 +133,15 @@ def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
 # ---------------------------------------------------------------- one study on two machines
 
 
-def test_a_study_of_two_machines_equals_the_study_in_one_place(machines: Path, tmp_path: Path) -> None:
-    assert study_cli("merge", tmp_path / "scratch", *(machines / m / "scratch" for m in ("one", "two"))) == 0
+def test_a_study_of_two_machines_equals_the_study_in_one_place(
+    machines: Path, tmp_path: Path
+) -> None:
+    assert (
+        study_cli(
+            "merge", tmp_path / "scratch", *(machines / m / "scratch" for m in ("one", "two"))
+        )
+        == 0
+    )
     assert not (tmp_path / "scratch/runs").exists()
     merged, whole = rows_of(tmp_path / "scratch"), rows_of(machines / "all/scratch")
     assert len(merged) == 4 and merged == whole
@@ -145,7 +160,9 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
     for machine, name in (("one", "texts"), ("two", "corpus")):
         path = machines / machine / "scratch/runs.parquet"
         cells = [path.read_bytes().decode("latin1")]
-        cells += [str(cell) for row in read_pack(path).columns(*pack.COLUMNS) for cell in row.values()]
+        cells += [
+            str(cell) for row in read_pack(path).columns(*pack.COLUMNS) for cell in row.values()
+        ]
         text = "\n".join(cells)
         for secret in (str(machines), "home", "/ann", "cache", "disk", "wandb"):
             assert secret not in text.replace("…/corpus", "")
@@ -162,7 +179,13 @@ def test_a_report_from_a_pack_alone_has_everything(
     same_tables(tmp_path / "scratch", folder)
     assert report.main([str(tmp_path / "scratch/runs.parquet")]) == 0
     page = (tmp_path / "scratch/report/index.html").read_text()
-    first = read_runs(folder, [])[0].views()["reconstructions.txt"].decode().split("\n")[1].split("\t")[0]
+    first = (
+        read_runs(folder, [])[0]
+        .views()["reconstructions.txt"]
+        .decode()
+        .split("\n")[1]
+        .split("\t")[0]
+    )
     assert "Reconstructions" in page and first in page and str(machines) not in page
 
 
@@ -175,7 +198,9 @@ def test_samples_of_the_data_stay_at_home_when_asked(machines: Path, tmp_path: P
 
 
 def test_only_samples_that_a_report_shows_are_packed(machines: Path, tmp_path: Path) -> None:
-    folders = {saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))}
+    folders = {
+        saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))
+    }
     (tmp_path / "runs.parquet").write_bytes(pack_bytes(folders.values()))
     packed = read_pack(tmp_path / "runs.parquet").runs()
     assert len(packed) == 4 and all(folders[saved.name].views() for saved in packed)
@@ -197,14 +222,18 @@ def test_two_sets_of_data_in_one_study_have_two_names(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what training does with a pack
 
 
-def test_a_packed_run_is_skipped_and_trained_again_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_packed_run_is_skipped_and_trained_again_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert run_here(tmp_path, "plain") == "done"
     runs = tmp_path / "scratch/runs"
     first = read_run(Run(next(runs.glob("*/*/*"))), tmp_path / "scratch")
     assert study_cli("pack", tmp_path / "scratch") == 0
     shutil.rmtree(runs)
     capsys.readouterr()
-    assert run_here(tmp_path, "plain") == run_here(tmp_path, "plain", "trainer.lr=0.0020") == "skipped"
+    assert (
+        run_here(tmp_path, "plain") == run_here(tmp_path, "plain", "trainer.lr=0.0020") == "skipped"
+    )
     assert "runs.parquet holds this run" in capsys.readouterr().out and not runs.exists()
     assert run_here(tmp_path, "plain", "seed=1") == run_here(tmp_path, "bn_mu") == "done"
     assert run_here(tmp_path, "plain", "again=true") == "done"
@@ -229,12 +258,16 @@ def test_the_same_data_elsewhere_are_the_same_run(machines: Path, tmp_path: Path
     (tmp_path / "scratch").mkdir()
     shutil.copy(machines / "one/scratch/runs.parquet", tmp_path / "scratch")
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
-    other = write_corpus(tmp_path / "other/texts", "green")  # the packed run's were in a `texts` too
+    other = write_corpus(
+        tmp_path / "other/texts", "green"
+    )  # the packed run's were in a `texts` too
     assert train(tmp_path, other, "plain", 0) == "done"
     assert len({saved.name for saved in pack_and_read(tmp_path / "scratch")}) == 3
 
 
-def test_other_data_by_the_same_relative_path_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_data_by_the_same_relative_path_are_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, study = Path("texts"), tmp_path / "scratch"
     monkeypatch.chdir(tmp_path)
     write_corpus(here)
@@ -273,7 +306,9 @@ def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
     words = [word for word in SMALL if "epochs" not in word]
     cfg = composed("head=plain", f"results={tmp_path}", *words, "trainer.epochs=1")
     path = tmp_path / "scratch/runs.parquet"
-    runs = [rename(saved, "trainer.epochs=2", "trainer.epochs=1") for saved in read_pack(path).runs()]
+    runs = [
+        rename(saved, "trainer.epochs=2", "trainer.epochs=1") for saved in read_pack(path).runs()
+    ]
     path.write_bytes(pack_bytes(runs))
     with pytest.raises(InputError, match=r"another config .*trainer.epochs: 2 -> 1"):
         run(cfg, "plain", [*words, "trainer.epochs=1"])
@@ -304,7 +339,9 @@ def test_a_study_is_its_folders_and_its_pack(small: Path) -> None:
     assert evaluate([str(small)]) == evaluate([str(small / "runs.parquet")]) == 2
 
 
-def test_a_folder_that_disagrees_counts_and_is_named(small: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_folder_that_disagrees_counts_and_is_named(
+    small: Path, capsys: pytest.CaptureFixture
+) -> None:
     change(small / "runs/plain/default/seed=0", kl=77.0)
     notes: list[str] = []
     runs = {saved.name: saved for saved in read_runs(small, notes)}
@@ -320,7 +357,9 @@ def test_a_folder_that_disagrees_counts_and_is_named(small: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("name", ["data.json", "summary.json", "metrics.jsonl", "config.yaml"])
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])])
+@pytest.mark.parametrize(
+    "spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])]
+)
 def test_a_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
     whole = rows_of(small)
     spoil(small / "runs/plain/default/seed=0" / name)
@@ -356,7 +395,9 @@ def test_evaluations_of_folder_and_pack_are_united(small: Path, tmp_path: Path) 
     (folder / "evaluations/test-nll-K5.json").unlink()
     add_result(folder, "valid-nll-K7", nll=2.5)
     wanted = {"test-nll-K5", "valid-nll-K7"}
-    (saved,) = [saved for saved in read_runs(small, []) if saved.name.endswith("plain/default/seed=0")]
+    (saved,) = [
+        saved for saved in read_runs(small, []) if saved.name.endswith("plain/default/seed=0")
+    ]
     assert set(saved.summary["evaluations"]) == wanted
     (packed,) = [one for one in pack_and_read(small) if one.name == saved.name]
     assert set(packed.summary["evaluations"]) == wanted and packed.summary["nll"] == 1.5
@@ -368,7 +409,9 @@ def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
 
 
-def test_a_summary_that_its_own_rows_contradict_is_not_packed(small: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_summary_that_its_own_rows_contradict_is_not_packed(
+    small: Path, capsys: pytest.CaptureFixture
+) -> None:
     (small / "runs.parquet").unlink()
     path = small / "runs/plain/default/seed=0/summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"kl": 77.0}))
@@ -390,7 +433,9 @@ def test_a_study_that_is_still_training_can_be_merged_into(
     assert len(read_runs(Path("s"), [])) == 4
 
 
-def test_runs_that_are_not_sound_are_left_out_and_named(small: Path, capsys: pytest.CaptureFixture) -> None:
+def test_runs_that_are_not_sound_are_left_out_and_named(
+    small: Path, capsys: pytest.CaptureFixture
+) -> None:
     (small / "runs.parquet").unlink()
     write_run(small, "bn_tau", 0, status="failed", evaluations=3)
     write_run(small, "bn_tau", 1, status="unfinished", evaluations=3)
@@ -425,7 +470,10 @@ def other_study(study: Path, to: Path) -> Path:
         (lambda folder: change(folder, train_mode={"kl": 9.0}), ["summary: train_mode"]),
         (lambda folder: drop_row(folder), ["rows: 8 and 7"]),
         (lambda folder: shake_row(folder), ["row of step 200, train, train: kl"]),
-        (lambda folder: add_result(folder, "test-nll-K5", nll=3.0), ["evaluation test-nll-K5: nll: 2.0 and 3.0"]),
+        (
+            lambda folder: add_result(folder, "test-nll-K5", nll=3.0),
+            ["evaluation test-nll-K5: nll: 2.0 and 3.0"],
+        ),
     ],
 )
 def test_the_same_run_with_another_result_is_refused(
@@ -458,34 +506,60 @@ def shake_row(folder: Path) -> None:
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_clocks_and_versions_may_differ(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_clocks_and_versions_may_differ(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     other = other_study(small, tmp_path / "other")
     for folder in other.glob("runs/*/*/*"):
-        change(folder, seconds=1e9, commit="other", versions={}, device="cuda", peak_memory_mb=1, threads=8)
+        change(
+            folder,
+            seconds=1e9,
+            commit="other",
+            versions={},
+            device="cuda",
+            peak_memory_mb=1,
+            threads=8,
+        )
     capsys.readouterr()
     assert study_cli("merge", small, other) == 0 and "left out" not in capsys.readouterr().out
 
 
-def test_weights_that_differ_are_refused(machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_weights_that_differ_are_refused(
+    machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     other = shutil.copytree(machines / "one/scratch", tmp_path / "other")
     (other / "runs.parquet").unlink()
     plain, bn = (next(other.glob(f"runs/{head}/*/*")) for head in ("plain", "bn_mu"))
-    save_file(load_file(bn / "model.safetensors"), plain / "model.safetensors")  # which say of no run that they are its
+    save_file(
+        load_file(bn / "model.safetensors"), plain / "model.safetensors"
+    )  # which say of no run that they are its
     assert "weights: " in refusal(capsys, "merge", machines / "one/scratch", other)
 
 
-def test_two_runs_by_one_name_are_refused(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_two_runs_by_one_name_are_refused(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     other = tmp_path / "other"
     write_run(other, "plain", 0, evaluations=3, slots={"model": {"latent": 16}})
     line = refusal(capsys, "merge", small, other)
-    assert "runs/plain/default/seed=0 is one run in" in line and "latent: 32 and 16" in line.replace(" -> ", " and ")
+    assert (
+        "runs/plain/default/seed=0 is one run in" in line
+        and "latent: 32 and 16" in line.replace(" -> ", " and ")
+    )
 
 
-def test_a_pack_of_other_data_is_refused(machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_pack_of_other_data_is_refused(
+    machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     other = write_corpus(tmp_path / "texts", "green")
     assert train(tmp_path, other, "plain", 5) == "done"
     line = refusal(capsys, "merge", machines / "one/scratch", tmp_path / "scratch")
-    assert "on other data" in line and "train: " in line and str(tmp_path) in line and str(machines / "one") in line
+    assert (
+        "on other data" in line
+        and "train: " in line
+        and str(tmp_path) in line
+        and str(machines / "one") in line
+    )
 
 
 def test_data_without_a_fingerprint_are_told_apart_by_their_facts(
@@ -549,7 +623,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_pack_is_one_sentence(kind: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_no_pack_is_one_sentence(
+    kind: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     spoil, words = REFUSED[kind]
     fine = other_study(small, tmp_path / "fine")
     spoil(small / "runs.parquet")
@@ -559,7 +635,9 @@ def test_what_is_no_pack_is_one_sentence(kind: str, small: Path, tmp_path: Path,
     assert study_cli("verify", small) == 1 and words in capsys.readouterr().out
     assert study_cli("list", small) == 0 and words in capsys.readouterr().out
     notes: list[str] = []
-    assert len(read_runs(small, notes)) == 3 and words in notes[0], "the folders are reported all the same"
+    assert len(read_runs(small, notes)) == 3 and words in notes[0], (
+        "the folders are reported all the same"
+    )
     shutil.rmtree(small / "runs")
     assert report.main([str(small)]) == 2 and words in capsys.readouterr().err
     with pytest.raises(InputError, match=words):
@@ -609,10 +687,14 @@ def test_bad_words_are_one_sentence(words: list[str], capsys: pytest.CaptureFixt
     except SystemExit as stop:
         code = int(str(stop.code))
     told = capsys.readouterr()
-    assert code == 2 and told.err.count("\n") == 1 and told.err.startswith("error: ") and not told.out
+    assert (
+        code == 2 and told.err.count("\n") == 1 and told.err.startswith("error: ") and not told.out
+    )
 
 
-def test_one_study_that_cannot_be_packed_stops_no_other(small: Path, capsys: pytest.CaptureFixture) -> None:
+def test_one_study_that_cannot_be_packed_stops_no_other(
+    small: Path, capsys: pytest.CaptureFixture
+) -> None:
     (small / "runs.parquet").unlink()
     assert study_cli("pack", "/nowhere", small) == 2
     assert (small / "runs.parquet").exists() and capsys.readouterr().err.count("\n") == 1
@@ -668,7 +750,9 @@ def test_whatever_happens_to_a_packs_bytes_is_one_sentence(
             packed.packed_copies(small, "x", {"head": "plain", "seed": 0}, {})
         assert study_cli("verify", small) == 1
         told = capsys.readouterr()
-        assert told.err.count("\n") == 2 and told.out.count("\n") == 1 and "runs.parquet" in told.out
+        assert (
+            told.err.count("\n") == 2 and told.out.count("\n") == 1 and "runs.parquet" in told.out
+        )
         assert path.read_bytes() == content
     assert not (fine / "runs.parquet").exists()
 
@@ -695,7 +779,9 @@ def test_a_kill_leaves_the_old_pack_or_the_new_one(machines: Path, tmp_path: Pat
     assert len(both) == 2
     dice = random.Random(3)
     for _ in range(10):
-        child = subprocess.Popen([sys.executable, "-c", LOOP, str(study)], stdout=subprocess.PIPE, cwd=ROOT)
+        child = subprocess.Popen(
+            [sys.executable, "-c", LOOP, str(study)], stdout=subprocess.PIPE, cwd=ROOT
+        )
         assert child.stdout is not None and child.stdout.readline() == b"ready\n"
         time.sleep(dice.uniform(0, 0.15))
         child.send_signal(signal.SIGKILL)
@@ -729,7 +815,9 @@ def test_list_and_verify(small: Path, capsys: pytest.CaptureFixture) -> None:
     assert study_cli("verify", small) == 1 and capsys.readouterr().out.count("\n") == 1
 
 
-def test_verify_reads_the_weights(machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_verify_reads_the_weights(
+    machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     study = shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     weights = next(study.glob("runs/plain/*/*")) / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -741,14 +829,22 @@ def test_verify_reads_the_weights(machines: Path, tmp_path: Path, capsys: pytest
     assert "model.safetensors" in line and "damaged" in line
 
 
-@pytest.mark.parametrize(("key", "value"), [("identity", "0" * 16), ("name", "runs/bn_mu/default/seed=0")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("identity", "0" * 16), ("name", "runs/bn_mu/default/seed=0")]
+)
 def test_verify_checks_what_a_pack_says_of_itself(
-    key: str, value: str, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    key: str,
+    value: str,
+    small: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     honest = pack.record
     monkeypatch.setattr(pack, "record", lambda saved, views: honest(saved, views) | {key: value})
     path = small / "runs.parquet"
-    path.write_bytes(pack_bytes(read_pack(path).runs()[-1:] if key == "identity" else read_pack(path).runs()))
+    path.write_bytes(
+        pack_bytes(read_pack(path).runs()[-1:] if key == "identity" else read_pack(path).runs())
+    )
     shutil.rmtree(small / "runs")
     capsys.readouterr()
     assert study_cli("verify", small) == 1
@@ -756,7 +852,9 @@ def test_verify_checks_what_a_pack_says_of_itself(
 
 
 def test_a_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
-    folders = {saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))}
+    folders = {
+        saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))
+    }
     buffer = io.BytesIO(pack_bytes(folders.values()))
     path = machines / "again.parquet"
     path.write_bytes(buffer.getvalue())
@@ -770,7 +868,11 @@ def test_a_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUE = (
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT
 )
 OBJECT = st.dictionaries(TEXT, VALUE | st.lists(VALUE, max_size=3), max_size=4)
 ROW = st.builds(
@@ -788,15 +890,32 @@ ROW = st.builds(
     data=OBJECT,
     knobs=st.dictionaries(TEXT.map("knob{}".format), VALUE | st.just(float("inf")), max_size=4),
     views=st.dictionaries(
-        st.sampled_from(["prior.txt", "prior.png", "neighbours.txt"]), st.binary(max_size=9), max_size=3
+        st.sampled_from(["prior.txt", "prior.png", "neighbours.txt"]),
+        st.binary(max_size=9),
+        max_size=3,
     ),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_what_is_packed_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, rows: list, summary: dict, data: dict, knobs: dict, views: dict, seed: int
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list,
+    summary: dict,
+    data: dict,
+    knobs: dict,
+    views: dict,
+    seed: int,
 ) -> None:
     config = {"head": "plain", "seed": seed, **knobs}
-    saved = Saved(f"runs/plain/default/seed={seed}", "done", config, "python", data, rows, summary, views=lambda: views)
+    saved = Saved(
+        f"runs/plain/default/seed={seed}",
+        "done",
+        config,
+        "python",
+        data,
+        rows,
+        summary,
+        views=lambda: views,
+    )
     path = tmp_path_factory.mktemp("pack") / "runs.parquet"
     path.write_bytes(pack_bytes([saved]))
     (found,) = read_pack(path).runs()
@@ -808,11 +927,21 @@ def test_what_is_packed_is_read_back(
 PLACES = ["/home/me/x", "/data/x y/", "~/x", "~me", "/", "C:\\me\\x", "file:///me/x", "/home/me"]
 
 
-@pytest.mark.parametrize("place", [*PLACES, "ptb", "./a/b", "owner/set", "data/x y/", "https://a.org/me/x"])
+@pytest.mark.parametrize(
+    "place", [*PLACES, "ptb", "./a/b", "owner/set", "data/x y/", "https://a.org/me/x"]
+)
 def test_a_portable_run_is_the_same_run_and_stays_as_it_is(place: str) -> None:
     overrides = {"data.dir": place, "x": place}
-    config = {"head": "plain", "seed": 0, "data": {"dir": place, "cache": place}, "overrides": overrides}
-    name, command = "runs/plain/x=-home-me-x,y=2-0123abcd/seed=0", f"python train.py 'data.dir={place}'"
+    config = {
+        "head": "plain",
+        "seed": 0,
+        "data": {"dir": place, "cache": place},
+        "overrides": overrides,
+    }
+    name, command = (
+        "runs/plain/x=-home-me-x,y=2-0123abcd/seed=0",
+        f"python train.py 'data.dir={place}'",
+    )
     saved = Saved(name, "done", config, command, {"file": place if "/" in place else ""})
     once = portable_run(saved)
     assert portable_run(once) == once and once.identity == saved.identity

@@ -15,10 +15,17 @@ from scipy.special import digamma, log_expit
 from scipy.stats import norm
 from torch.distributions import Independent, Normal, kl_divergence
 
+from uncollapse.distributions.moments import Moments, population
 from uncollapse.errors import InputError, number
-from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, LayerNormMu, RMSNormTau
+from uncollapse.posteriors import (
+    BatchNormMu,
+    BatchNormTau,
+    DiagonalGaussian,
+    Gaussian,
+    LayerNormMu,
+    RMSNormTau,
+)
 from uncollapse.posteriors.bn_tau import gamma_mu, gamma_sigma
-from uncollapse.posteriors.moments import Moments, population
 
 EPS = 1e-8
 HIDDEN = 4
@@ -40,7 +47,9 @@ def run(cls, latent, batch, knob, seed, scale):
     """A head with random weights times `scale` and random learned shifts, its output, and the halves it normalises."""
     torch.manual_seed(seed)
     head = make(cls, latent, knob)
-    h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (0.05 if scale > 1 else 1)  # exp(log_var) must fit a double
+    h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (
+        0.05 if scale > 1 else 1
+    )  # exp(log_var) must fit a double
     with torch.no_grad():
         for parameter in head.linear.parameters():
             parameter.mul_(scale)
@@ -60,7 +69,9 @@ def shrink_of(moment):
 
 
 def near(ours, reference, tolerance=1e-9):
-    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
+    )
 
 
 # ---------------------------------------------------------------- the Gaussian posterior
@@ -81,7 +92,9 @@ def test_kl_is_the_integral_of_q_log_q_over_p(mu, std, sign):
 @properties
 @given(mu=st.floats(-5, 5), std=st.floats(0.01, 5))
 def test_kl_is_positive_unless_the_posterior_is_the_prior(mu, std):
-    kl = DiagonalGaussian.from_std(torch.tensor([[mu]]).double(), torch.tensor([[std]]).double()).kl.item()
+    kl = DiagonalGaussian.from_std(
+        torch.tensor([[mu]]).double(), torch.tensor([[std]]).double()
+    ).kl.item()
     assert kl >= -1e-15
     if abs(mu) > 1e-3 or abs(std - 1) > 1e-3:
         assert kl > 1e-8
@@ -191,13 +204,20 @@ def test_a_flat_batch_is_told_once_with_its_numbers_and_a_healthy_one_never(cls,
     else:
         assert len(first) == 1
         left = f"{shrink_of(smallest):.3g} instead of 1"
-        for part in (f"{width} of {width} dimensions", f"smallest {smallest:.3g}", "eps 1e-08", left):
+        for part in (
+            f"{width} of {width} dimensions",
+            f"smallest {smallest:.3g}",
+            "eps 1e-08",
+            left,
+        ):
             assert part in first[0]
 
 
 @pytest.mark.parametrize(("times_eps", "flat"), [(99, True), (101, False)])
 def test_flat_means_below_a_hundred_eps(times_eps, flat):
-    x = math.sqrt(times_eps * EPS) * torch.tensor([[1.0], [-1.0]]).double()  # variance: times_eps * eps
+    x = (
+        math.sqrt(times_eps * EPS) * torch.tensor([[1.0], [-1.0]]).double()
+    )  # variance: times_eps * eps
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         Moments(1, EPS).double()(x)
@@ -209,7 +229,9 @@ def test_flat_means_below_a_hundred_eps(times_eps, flat):
 
 @properties
 @given(seeds, batches, latents, taus, scales, st.sampled_from(TAU_HEADS))
-def test_tau_heads_keep_the_moments_of_the_prior_and_their_floor(seed, batch, latent, tau, scale, cls):
+def test_tau_heads_keep_the_moments_of_the_prior_and_their_floor(
+    seed, batch, latent, tau, scale, cls
+):
     head, q, a, b = run(cls, latent, batch, tau, seed, scale)
     theta = head.theta.detach().numpy()
     mu_scale, sigma_scale = tau + (1 - tau) / (1 + np.exp(-theta)), (1 - tau) / (1 + np.exp(theta))
@@ -221,7 +243,9 @@ def test_tau_heads_keep_the_moments_of_the_prior_and_their_floor(seed, batch, la
     near(mean_square, mu_scale * left_mu, 1e-8)
     near(sigma_square, sigma_scale * left_sigma, 1e-8)
     entropy_part = -0.5 * np.log(np.maximum(q.variance.numpy(), 1e-12)).mean(0)
-    near(q.kl.mean(0), entropy_part + 0.5 * (mu_scale * left_mu + sigma_scale * left_sigma - 1), 1e-8)
+    near(
+        q.kl.mean(0), entropy_part + 0.5 * (mu_scale * left_mu + sigma_scale * left_sigma - 1), 1e-8
+    )
     if min(left_mu.min(), left_sigma.min()) > 1 - 1e-7:
         near(mean_square + sigma_square, np.ones(latent), 2e-7)
         near(q.kl.mean(0), entropy_part, 2e-7)
@@ -243,7 +267,9 @@ def test_tau_identities_are_not_met_by_eps_alone():
 @pytest.mark.parametrize(("tau", "nats"), [(0.3, 5.71), (0.5, 11.09), (0.7, 19.26)])
 def test_floor_tends_to_the_published_nats_for_32_dimensions(cls, tau, nats):
     head = cls(HIDDEN, 32, tau=tau)
-    near(head.floor(), nats + 16 * math.log(2), 1e-3)  # theta = 0: half of 1 - tau is left for sigma
+    near(
+        head.floor(), nats + 16 * math.log(2), 1e-3
+    )  # theta = 0: half of 1 - tau is left for sigma
     head.theta.data.fill_(-60.0)
     assert round(head.floor(), 2) == nats
     head.theta.data.fill_(1e4)  # ln s(-theta) is -theta there, no infinity
@@ -357,7 +383,12 @@ def test_a_batch_of_one_is_an_error_and_of_two_gives_plus_minus_gamma(cls):
 
 
 @properties
-@given(seeds, st.lists(st.integers(2, 9), min_size=1, max_size=6), st.booleans(), st.randoms(use_true_random=False))
+@given(
+    seeds,
+    st.lists(st.integers(2, 9), min_size=1, max_size=6),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
 def test_population_gathers_the_moments_of_everything_in_any_order(seed, sizes, centred, shuffler):
     torch.manual_seed(seed)
     chunks = [3 * torch.randn(n, 4).double() + 5 * torch.randn(4).double() for n in sizes]
@@ -433,7 +464,12 @@ def test_no_initialisation_gives_nan(cls, scale):
 
 BAD = [(1.5, "out of range"), (1, "out of range"), (0, "out of range"), (-0.1, "out of range")]
 ODD = [(float("nan"), "out of range"), (float("inf"), "out of range"), (10**400, "out of range")]
-TYPES = [("0.5", "not a number"), (True, "not a number"), (None, "not a number"), ([0.5], "not a number")]
+TYPES = [
+    ("0.5", "not a number"),
+    (True, "not a number"),
+    (None, "not a number"),
+    ([0.5], "not a number"),
+]
 
 
 @pytest.mark.parametrize("cls", TAU_HEADS)
@@ -461,8 +497,12 @@ def test_numbers_at_closed_ends_are_allowed():
 
 
 def test_heads_can_be_imported_without_the_harness():
-    code = "import sys, uncollapse.posteriors; print(sorted({m.split('.')[0] for m in sys.modules}))"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = (
+        "import sys, uncollapse.posteriors; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "'torch'" in modules
     for name in ("hydra", "wandb", "datasets", "omegaconf"):
         assert f"'{name}'" not in modules

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from uncollapse import posteriors
 from uncollapse.config import heads
+from uncollapse.distributions.moments import Moments, NotFinite, population
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import collect, evaluate, recompute_population, statistics
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.mmd import InfoVAE
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
-from uncollapse.posteriors.moments import Moments, NotFinite, population
 from uncollapse.procedures.semi_amortized import SemiAmortized
 
 HIDDEN, LATENT, BATCH = 8, 6, 12
@@ -121,7 +121,10 @@ def test_kl_densities_and_gradients_are_those_of_float32_from_the_same_rounded_n
     name: str, use: str, mode: str
 ) -> None:
     weights, states, cast, kl_dtype, code_dtype = USES[use]
-    head, h = make(name).to(weights).train(mode == "train"), torch.randn(BATCH, HIDDEN).to(states).requires_grad_()
+    head, h = (
+        make(name).to(weights).train(mode == "train"),
+        torch.randn(BATCH, HIDDEN).to(states).requires_grad_(),
+    )
     if name == "Nothing":
         code_dtype = WEIGHTLESS.get(use, code_dtype)
     if states != weights and cast is None and name != "Nothing":
@@ -150,7 +153,9 @@ def test_kl_densities_and_gradients_are_those_of_float32_from_the_same_rounded_n
         assert all(x.grad is not None and x.grad.isfinite().all() and x.grad.any() for x in touched)
 
 
-@pytest.mark.parametrize("use", [".bfloat16()", ".half()", "autocast to bfloat16", "autocast to float16"])
+@pytest.mark.parametrize(
+    "use", [".bfloat16()", ".half()", "autocast to bfloat16", "autocast to float16"]
+)
 @pytest.mark.parametrize(
     "name", ["BatchNormMu", "BatchNormTau", "RMSNormTau", "LayerNormMu", "Delta", "DeltaAR1", "DU"]
 )
@@ -285,7 +290,9 @@ def test_states_of_another_shape_or_type_are_refused_in_one_sentence(name: str) 
         for mode in (True, False):
             with pytest.raises(InputError) as caught:
                 head.train(mode)(h)
-            assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
+            assert all(word in str(caught.value) for word in words) and "\n" not in str(
+                caught.value
+            )
         assert all(a.equal(b) for a, b in zip(before, head.buffers(), strict=True))
 
 
@@ -295,7 +302,9 @@ def test_one_bad_number_does_not_spoil_batch_statistics(name: str, bad: float) -
     head, h = make(name), torch.randn(BATCH, HIDDEN)
     h[3, 2] = bad
     before = [b.clone() for b in head.buffers()]
-    with pytest.raises(NotFinite, match=r"batch statistics of mu.*: \d+ of \d+ dimensions are not finite"):
+    with pytest.raises(
+        NotFinite, match=r"batch statistics of mu.*: \d+ of \d+ dimensions are not finite"
+    ):
         head.train()(h)
     assert issubclass(NotFinite, InputError) and issubclass(NotFinite, FloatingPointError)
     assert all(a.equal(b) for a, b in zip(before, head.buffers(), strict=True))
@@ -303,7 +312,8 @@ def test_one_bad_number_does_not_spoil_batch_statistics(name: str, bad: float) -
 
 def test_a_batch_of_one_says_what_helps() -> None:
     with pytest.raises(
-        InputError, match=r"at least 2 examples in a batch, got 1: .*drop_last=True.* or head\.eval\(\)"
+        InputError,
+        match=r"at least 2 examples in a batch, got 1: .*drop_last=True.* or head\.eval\(\)",
     ):
         make("DU").train()(torch.randn(1, HIDDEN))
 

@@ -61,7 +61,9 @@ def test_a_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys
     assert files.vocabulary == hub.vocabulary
     for split in SPLITS:
         assert spelled(files, split) == spelled(hub, split)
-        names = [[data.classes["topic"][i] for i in data.labels[split]["topic"]] for data in (files, hub)]
+        names = [
+            [data.classes["topic"][i] for i in data.labels[split]["topic"]] for data in (files, hub)
+        ]
         assert names[0] == names[1]
 
 
@@ -83,8 +85,13 @@ def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monke
 
 def test_a_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
     code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
-    assert code == 2 and complaint.startswith("error: data.hub=stanfordnlp/snli: could not be loaded from the hub (")
-    assert complaint.count("\n") == 1 and "the same command goes on when it can be reached" in complaint
+    assert code == 2 and complaint.startswith(
+        "error: data.hub=stanfordnlp/snli: could not be loaded from the hub ("
+    )
+    assert (
+        complaint.count("\n") == 1
+        and "the same command goes on when it can be reached" in complaint
+    )
 
 
 # ---------------------------------------------------------------- going on, and never overwriting
@@ -95,13 +102,19 @@ def test_what_is_there_and_whole_is_skipped_and_the_rest_made(tmp_path, capsys, 
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (tmp_path / "valid.txt").unlink()
     code, told, _ = typed(capsys, "synthetic", "--out", tmp_path)
-    assert code == 0 and told.count("there and whole, skipped") == 2 and "valid.txt: 4 lines, 40 words" in told
+    assert (
+        code == 0
+        and told.count("there and whole, skipped") == 2
+        and "valid.txt: 4 lines, 40 words" in told
+    )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
     monkeypatch.setattr(prepare, "draw", None)  # nothing is drawn when nothing is missing
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
 
 
-def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(tmp_path, capsys, small, monkeypatch):
+def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(
+    tmp_path, capsys, small, monkeypatch
+):
     def stopping(seed):
         for split, words in synthetic.draw(seed):
             if split == "test":
@@ -111,8 +124,15 @@ def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(tmp_path, 
     with monkeypatch.context() as patched:
         patched.setattr(prepare, "draw", stopping)
         code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path / "a")
-    assert code == 130 and complaint == "stopped; the same command goes on with the parts that are missing\n"
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["manifest.json", "train.txt", "valid.txt"]
+    assert (
+        code == 130
+        and complaint == "stopped; the same command goes on with the parts that are missing\n"
+    )
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "manifest.json",
+        "train.txt",
+        "valid.txt",
+    ]
     assert typed(capsys, "synthetic", "--out", tmp_path / "a")[0] == 0
     assert typed(capsys, "synthetic", "--out", tmp_path / "b")[0] == 0
     for path in (tmp_path / "b").iterdir():
@@ -125,7 +145,10 @@ def test_a_file_is_never_final_before_it_is_whole(tmp_path):
         assert not (tmp_path / "train.txt").exists()
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"), prepare.partial(tmp_path / "train.txt") as path:
+    with (
+        pytest.raises(OSError, match="No space left"),
+        prepare.partial(tmp_path / "train.txt") as path,
+    ):
         prepare.written(path, torn())
     assert list(tmp_path.iterdir()) == []
 
@@ -136,7 +159,9 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there
         assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
     (tmp_path / "train.txt").write_text("mine\n")
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
-    assert code == 2 and complaint.startswith(f"error: {tmp_path}/train.txt: this file is there and nothing of this")
+    assert code == 2 and complaint.startswith(
+        f"error: {tmp_path}/train.txt: this file is there and nothing of this"
+    )
     assert (tmp_path / "train.txt").read_text() == "mine\n"
 
 
@@ -144,16 +169,39 @@ def test_a_folder_of_another_choice_is_refused(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "snli"), tmp_path / "out"
     assert typed(capsys, "snli", "--out", out, f"data.hub={folder}")[0] == 0
     before = (out / "train.txt").read_bytes()
-    code, _, complaint = typed(capsys, "snli", "--out", out, f"data.hub={folder}", "data.train_size=5")
-    assert code == 2 and complaint.startswith(f"error: {out}: it holds a set made otherwise (manifest.json: ")
+    code, _, complaint = typed(
+        capsys, "snli", "--out", out, f"data.hub={folder}", "data.train_size=5"
+    )
+    assert code == 2 and complaint.startswith(
+        f"error: {out}: it holds a set made otherwise (manifest.json: "
+    )
     assert (out / "train.txt").read_bytes() == before
 
 
 FACTS = {"train.txt": {"sha256": "0" * 64}}
 MANIFESTS = [
-    *("", "{", "[]", "5", "null", '"text"', "{}", '{"source": {}}', "[" * 100_000, "1" * 5000, "\xff"),
-    *({"files": files} for files in (5, None, "ab", [1], ["ab"], {"train.txt": 5}, {"train.txt": None})),
-    *({key: odd} for key in ("source", "labels") for odd in (5, None, [], "x" * 5000, [[["deep"]]])),
+    *(
+        "",
+        "{",
+        "[]",
+        "5",
+        "null",
+        '"text"',
+        "{}",
+        '{"source": {}}',
+        "[" * 100_000,
+        "1" * 5000,
+        "\xff",
+    ),
+    *(
+        {"files": files}
+        for files in (5, None, "ab", [1], ["ab"], {"train.txt": 5}, {"train.txt": None})
+    ),
+    *(
+        {key: odd}
+        for key in ("source", "labels")
+        for odd in (5, None, [], "x" * 5000, [[["deep"]]])
+    ),
     {"files": FACTS},
     None,  # a folder
 ]
@@ -172,7 +220,12 @@ def test_a_damaged_manifest_is_one_sentence_and_nothing_is_touched(tmp_path, cap
         path.write_bytes(text.encode("latin-1"))
     before = {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()}
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
-    assert code == 2 and complaint.startswith("error: ") and complaint.count("\n") == 1 and len(complaint) < 600
+    assert (
+        code == 2
+        and complaint.startswith("error: ")
+        and complaint.count("\n") == 1
+        and len(complaint) < 600
+    )
     assert str(tmp_path) in complaint
     assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -180,7 +233,9 @@ def test_a_damaged_manifest_is_one_sentence_and_nothing_is_touched(tmp_path, cap
 def test_a_folder_in_the_place_of_a_part_is_one_sentence(tmp_path, capsys, small):
     (tmp_path / "train.txt").mkdir()
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
-    assert code == 2 and complaint.startswith(f"error: {tmp_path}/train.txt: this file is there and nothing of")
+    assert code == 2 and complaint.startswith(
+        f"error: {tmp_path}/train.txt: this file is there and nothing of"
+    )
 
 
 def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, small):
@@ -190,7 +245,9 @@ def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, 
     for split in SPLITS:
         (out / f".{split}.txt.part").symlink_to(precious)
     assert typed(capsys, "synthetic", "--out", out)[0] == 0
-    assert precious.read_text() == "precious" and not any(path.is_symlink() for path in out.iterdir())
+    assert precious.read_text() == "precious" and not any(
+        path.is_symlink() for path in out.iterdir()
+    )
 
 
 # ---------------------------------------------------------------- by hand
@@ -199,19 +256,31 @@ def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, 
 def test_a_licensed_set_says_how_to_get_it(tmp_path, capsys):
     code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb")
     assert (
-        code == 2 and "LDC99T42" in complaint and f"{tmp_path}/ptb/train.txt" in complaint and "--licensed" in complaint
+        code == 2
+        and "LDC99T42" in complaint
+        and f"{tmp_path}/ptb/train.txt" in complaint
+        and "--licensed" in complaint
     )
     code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb", "--licensed")
     assert "data.hub=ptb-text-only/ptb_text_only: could not be loaded" in complaint
-    for name, source in [("captions", "multi30k/dataset"), ("short_yelp", "bohanli/vae-pretraining-encoder")]:
+    for name, source in [
+        ("captions", "multi30k/dataset"),
+        ("short_yelp", "bohanli/vae-pretraining-encoder"),
+    ]:
         assert source in typed(capsys, name, "--out", tmp_path / name)[2]
 
 
 def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
     sums = {split: hashlib.sha256(b"a b\nc\n").hexdigest() for split in SPLITS}
-    monkeypatch.setitem(prepare.SETS, "captions", Known("free", lines=per_split(2, 2, 2), checksums=sums, by_hand="x"))
+    monkeypatch.setitem(
+        prepare.SETS,
+        "captions",
+        Known("free", lines=per_split(2, 2, 2), checksums=sums, by_hand="x"),
+    )
     for split in SPLITS:
-        (tmp_path / f"{split}.txt").write_text("  a b \nc\n")  # white space at the ends does not count
+        (tmp_path / f"{split}.txt").write_text(
+            "  a b \nc\n"
+        )  # white space at the ends does not count
     code, told, _ = typed(capsys, "captions", "--out", tmp_path)
     assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in told
     assert json.loads((tmp_path / "manifest.json").read_text())["labels"] is False
@@ -222,7 +291,9 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
     )
     (tmp_path / "valid.txt").write_text("a b\n")
     complaint = typed(capsys, "captions", "--out", tmp_path)[2]
-    assert complaint.startswith(f"error: {tmp_path}/valid.txt: 1 lines where 2 are known; it is cut short")
+    assert complaint.startswith(
+        f"error: {tmp_path}/valid.txt: 1 lines where 2 are known; it is cut short"
+    )
 
 
 # ---------------------------------------------------------------- bad words, and as typed
@@ -234,7 +305,10 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
         (["wiki"], "wiki: no such text set; allowed are ptb, yahoo, "),
         (["snli", "data.sise=3"], "data.sise=3: allowed are data.name, data.dir, "),
         (["snli", "train_size=3"], "train_size=3: allowed are data.name, "),
-        (["snli", "data.train_size=0"], "data.train_size=0: allowed is a whole number of at least 1"),
+        (
+            ["snli", "data.train_size=0"],
+            "data.train_size=0: allowed is a whole number of at least 1",
+        ),
         (["snli", "data.train_size=x"], "data.train_size=x: "),
     ],
 )
@@ -246,7 +320,9 @@ def test_bad_words_are_named(tmp_path, capsys, words, message):
 
 def test_the_command_as_typed(tmp_path):
     words = [sys.executable, "scripts/prepare_data.py", "captions", "--out", str(tmp_path / "no")]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
     assert (
         done.returncode == 2
         and done.stderr.startswith("error: captions: not on the hub")
@@ -287,7 +363,9 @@ def test_a_step_of_the_generator_by_hand():
         "bias_ih_l0": "bias_in",
         "bias_hh_l0": "bias_recurrent",
     }
-    lstm.load_state_dict({theirs: torch.from_numpy(weights[ours].T.copy()) for theirs, ours in own.items()})
+    lstm.load_state_dict(
+        {theirs: torch.from_numpy(weights[ours].T.copy()) for theirs, ours in own.items()}
+    )
     cell = torch.from_numpy(z @ weights["start"])[None]
     state, word, found = (torch.tanh(cell), cell), int(chance[0, 0] * 1000), []
     for step in range(10):

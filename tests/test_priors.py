@@ -35,7 +35,9 @@ def posterior(cls, seed=0, batch=5, latent=3, components=4, scale=1.0) -> Mixtur
 def reference(q: MixturePrior) -> tuple[Independent, MixtureSameFamily]:
     """q(z|x) and p(z) of torch.distributions."""
     parts = Independent(Normal(q.components.mean, q.components.std), 1)
-    mixture = MixtureSameFamily(Categorical(logits=torch.zeros(len(q.components.mean)).double()), parts)
+    mixture = MixtureSameFamily(
+        Categorical(logits=torch.zeros(len(q.components.mean)).double()), parts
+    )
     return Independent(Normal(q.mean, q.variance.sqrt()), 1), mixture
 
 
@@ -46,15 +48,24 @@ def same(ours, theirs, tolerance=1e-9):
 @pytest.mark.parametrize("cls", HEADS)
 @properties
 @given(seeds, st.integers(1, 5), latents, counts, scales)
-def test_log_ratio_is_that_of_torch_distributions_in_all_three_shapes(cls, seed, batch, latent, components, scale):
+def test_log_ratio_is_that_of_torch_distributions_in_all_three_shapes(
+    cls, seed, batch, latent, components, scale
+):
     q = posterior(cls, seed, batch, latent, components, scale)
     own, prior = reference(q)
     for z in (q.sample(), q.sample(3), 3 * torch.randn(6, 1, latent).double()):
         exact = own.log_prob(z) - prior.log_prob(z)
         assert q.log_ratio(z).shape == exact.shape
-        tolerance = 1e-9 * (1 + own.log_prob(z).abs().max() + q.components.coefficients[0].abs().max()).item()
+        tolerance = (
+            1e-9
+            * (1 + own.log_prob(z).abs().max() + q.components.coefficients[0].abs().max()).item()
+        )
         same(q.log_ratio(z), exact, tolerance)
-    same(q.kl[:, 0], q.log_ratio(q.sample()), 1e-8 * (1 + (q.mean.square() / q.variance).max().item()))
+    same(
+        q.kl[:, 0],
+        q.log_ratio(q.sample()),
+        1e-8 * (1 + (q.mean.square() / q.variance).max().item()),
+    )
 
 
 @pytest.mark.parametrize("cls", HEADS)
@@ -82,7 +93,11 @@ def test_the_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
 
 def test_a_first_code_takes_the_noise_that_plain_takes():
     torch.manual_seed(3)
-    head, plain, h = MixtureOfGaussians(HIDDEN, 2, components=3), Gaussian(HIDDEN, 2), torch.randn(5, HIDDEN)
+    head, plain, h = (
+        MixtureOfGaussians(HIDDEN, 2, components=3),
+        Gaussian(HIDDEN, 2),
+        torch.randn(5, HIDDEN),
+    )
     plain.linear = head.linear
     torch.manual_seed(4)
     z = head(h).sample()
@@ -101,7 +116,9 @@ def test_one_standard_component_is_the_plain_posterior():
     for z in (q.sample(), q.sample(4), torch.randn(6, 1, 3)):
         assert q.log_ratio(z).equal(q.base.log_ratio(z))
     draws = torch.stack([head(torch.zeros(20_000, HIDDEN)).kl[:, 0] for _ in range(5)]).flatten()
-    exact = q.base.__class__.from_log_var(*head.linear(torch.zeros(1, HIDDEN)).chunk(2, -1)).kl.sum()
+    exact = q.base.__class__.from_log_var(
+        *head.linear(torch.zeros(1, HIDDEN)).chunk(2, -1)
+    ).kl.sum()
     assert abs(draws.mean() - exact) < 5 * draws.std() / math.sqrt(len(draws))
 
 
@@ -117,7 +134,10 @@ def test_kl_is_right_on_average_in_one_dimension(cls):
 
     exact, _ = quad(integrand, mean - 10 * std, mean + 10 * std, limit=400)
     many = MixturePrior(
-        DiagonalGaussian.from_log_var(*(x.expand(100_000, 1) for x in (q.base.mean, q.base.log_var))), q.components
+        DiagonalGaussian.from_log_var(
+            *(x.expand(100_000, 1) for x in (q.base.mean, q.base.log_var))
+        ),
+        q.components,
     )
     assert abs(many.kl.mean() - exact) < 5 * many.kl.std() / math.sqrt(100_000)
     assert exact > 0.01
@@ -156,7 +176,9 @@ def test_vamp_prior_is_the_mean_of_the_posteriors_of_that_very_layer():
     q, at_pseudo = head(torch.randn(2, HIDDEN)), plain(head.pseudo)
     densities = Independent(Normal(at_pseudo.mean, at_pseudo.std), 1).log_prob(z[:, None]).double()
     constant = 1.5 * math.log(2 * math.pi)
-    torch.testing.assert_close(q.log_prior(z) - constant, densities.exp().mean(-1).log().float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        q.log_prior(z) - constant, densities.exp().mean(-1).log().float(), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_vamp_prior_is_of_the_weights_at_the_time_of_the_forward_pass():
@@ -225,13 +247,17 @@ def test_single_precision_is_enough(cls, scale):
     if scale <= 1:
         exact = head.double()(h.double())
         z, log_q = exact.follow(((q.sample() - q.mean) / q.base.std).double())
-        torch.testing.assert_close(q.kl[:, 0].double(), log_q - exact.log_prior(z), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            q.kl[:, 0].double(), log_q - exact.log_prior(z), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_kl_keeps_its_digits_where_sigma_is_far_below_the_mean():
     q = DiagonalGaussian.from_log_var(torch.full((50, 2), 7.0), torch.full((50, 2), -40.0))
     kl = MixturePrior(q, DiagonalGaussian.from_log_var(torch.zeros(1, 2), torch.zeros(1, 2))).kl
-    assert abs(kl.mean().item() - q.kl.sum(-1).mean().item()) < 1.0  # 88 nats, where z - mean is 0 in single precision
+    assert (
+        abs(kl.mean().item() - q.kl.sum(-1).mean().item()) < 1.0
+    )  # 88 nats, where z - mean is 0 in single precision
 
 
 @pytest.mark.parametrize("cls", HEADS)

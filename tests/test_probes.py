@@ -24,7 +24,9 @@ def classes(rng, n, classes_=3, d=4, apart=8.0):
 
 
 def accuracies(codes, labels, test, truth, budgets) -> list[float]:
-    return probe(codes, {"f": labels}, test, {"f": truth}, budgets)["probe_curves"]["factors"]["f"]["accuracy"]
+    return probe(codes, {"f": labels}, test, {"f": truth}, budgets)["probe_curves"]["factors"]["f"][
+        "accuracy"
+    ]
 
 
 # ---------------------------------------------------------------- accuracy
@@ -56,7 +58,13 @@ def test_accuracy_of_two_overlapping_classes_is_that_of_the_best_boundary():
 def test_codes_that_know_nothing_score_as_chance():
     rng = np.random.default_rng(2)
     labels, truth = (rng.choice(3, 3000, p=[0.2, 0.7, 0.1]) for _ in range(2))
-    got = probe(rng.normal(0, 1, (3000, 4)), {"f": labels}, rng.normal(0, 1, (3000, 4)), {"f": truth}, [3000])
+    got = probe(
+        rng.normal(0, 1, (3000, 4)),
+        {"f": labels},
+        rng.normal(0, 1, (3000, 4)),
+        {"f": truth},
+        [3000],
+    )
     chance = got["probe_curves"]["factors"]["f"]["chance"]
     assert chance == (truth == 1).mean()
     assert abs(got["probe"] - chance) < 4 * got["probe_se"]
@@ -78,13 +86,20 @@ def test_probe_is_the_mean_over_factors_at_the_last_budget_and_its_error_is_over
     best = {"known": 0.9, "same": 0.8, "noise": 0.5}
     got = probe(codes, labels, test, truths, [40, 400], best)
     factors = got["probe_curves"]["factors"]
-    assert list(factors) == list(labels) and factors["known"]["accuracy"] == factors["same"]["accuracy"]
+    assert (
+        list(factors) == list(labels)
+        and factors["known"]["accuracy"] == factors["same"]["accuracy"]
+    )
     assert {name: curve["oracle"] for name, curve in factors.items()} == best
-    assert got["probe"] == pytest.approx(np.mean([curve["accuracy"][-1] for curve in factors.values()]))
+    assert got["probe"] == pytest.approx(
+        np.mean([curve["accuracy"][-1] for curve in factors.values()])
+    )
     # two factors are one and the same: their hits do not add as independent ones
     fitted = sklearn.linear_model.LogisticRegression(max_iter=500)
     scaled = (codes - codes.mean(0)) / codes.std(0), (test - codes.mean(0)) / codes.std(0)
-    hits = [fitted.fit(scaled[0], labels[name]).predict(scaled[1]) == truths[name] for name in labels]
+    hits = [
+        fitted.fit(scaled[0], labels[name]).predict(scaled[1]) == truths[name] for name in labels
+    ]
     assert got["probe_se"] == pytest.approx(sem(np.mean(hits, 0)), rel=0.02)
     for curve in factors.values():
         for accuracy, error in zip(curve["accuracy"], curve["se"], strict=True):
@@ -103,14 +118,22 @@ def test_more_labels_read_more():
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.integers(0, 10**6), st.sampled_from([1e-6, 1e-3, 1.0, 1e4]), st.sampled_from([0.0, -3.0, 100.0]))
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([1e-6, 1e-3, 1.0, 1e4]),
+    st.sampled_from([0.0, -3.0, 100.0]),
+)
 def test_neither_scale_nor_shift_of_a_dimension_matters(seed, scale, shift):
     rng = np.random.default_rng(seed)
     codes, labels = classes(rng, 150, apart=2.0)
     test, truth = classes(rng, 200, apart=2.0)
     factor = scale * rng.choice([-1.0, 0.5, 2.0], 4)
-    moved = accuracies(codes * factor + scale * shift, labels, test * factor + scale * shift, truth, [20, 150])
-    np.testing.assert_allclose(moved, accuracies(codes, labels, test, truth, [20, 150]), atol=0.5 / 200 + 1e-9)
+    moved = accuracies(
+        codes * factor + scale * shift, labels, test * factor + scale * shift, truth, [20, 150]
+    )
+    np.testing.assert_allclose(
+        moved, accuracies(codes, labels, test, truth, [20, 150]), atol=0.5 / 200 + 1e-9
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -119,7 +142,9 @@ def test_a_small_scale_on_a_constant_shift_is_read_as_well(dtype):
     codes, labels = classes(rng, 300, apart=2.0)
     test, truth = classes(rng, 1000, apart=2.0)
     plain = accuracies(codes, labels, test, truth, [300])
-    tiny = accuracies((1e-3 * codes + 0.5).astype(dtype), labels, (1e-3 * test + 0.5).astype(dtype), truth, [300])
+    tiny = accuracies(
+        (1e-3 * codes + 0.5).astype(dtype), labels, (1e-3 * test + 0.5).astype(dtype), truth, [300]
+    )
     assert tiny == pytest.approx(plain, abs=0.002)
 
 
@@ -137,15 +162,23 @@ def test_a_constant_dimension_changes_nothing(value, dtype):
     plain = accuracies(codes, labels, test, truth, [100, 300])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        constant = accuracies(widened(codes, value), labels, widened(test, value), truth, [100, 300])
+        constant = accuracies(
+            widened(codes, value), labels, widened(test, value), truth, [100, 300]
+        )
         # the same to within a few units in the last place, as another product may round it
         nearly = value * (1 + 4 * np.finfo(dtype).eps)
-        elsewhere = accuracies(widened(codes, value), labels, widened(test, nearly), truth, [100, 300])
-    assert constant == pytest.approx(plain, abs=0.004) and elsewhere == pytest.approx(plain, abs=0.004)
+        elsewhere = accuracies(
+            widened(codes, value), labels, widened(test, nearly), truth, [100, 300]
+        )
+    assert constant == pytest.approx(plain, abs=0.004) and elsewhere == pytest.approx(
+        plain, abs=0.004
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.7, -7.7e5])
-def test_a_dimension_that_is_constant_where_labels_are_and_moves_a_little_elsewhere_does_no_harm(value):
+def test_a_dimension_that_is_constant_where_labels_are_and_moves_a_little_elsewhere_does_no_harm(
+    value,
+):
     rng = np.random.default_rng(7)
     codes, labels = classes(rng, 300, apart=4.0)
     test, truth = classes(rng, 400, apart=4.0)
@@ -158,7 +191,9 @@ def test_a_dimension_that_is_constant_where_labels_are_and_moves_a_little_elsewh
 def test_codes_that_are_all_equal_score_as_the_commonest_class():
     rng = np.random.default_rng(8)
     labels, truth = (rng.choice(2, 400, p=[0.3, 0.7]) for _ in range(2))
-    got = probe(np.full((400, 3), 0.1), {"f": labels}, np.full((400, 3), 0.1), {"f": truth}, [100, 400])
+    got = probe(
+        np.full((400, 3), 0.1), {"f": labels}, np.full((400, 3), 0.1), {"f": truth}, [100, 400]
+    )
     curve = got["probe_curves"]["factors"]["f"]
     assert curve["accuracy"] == [curve["chance"]] * 2
 
@@ -199,13 +234,19 @@ def test_subsets_are_nested_of_the_asked_sizes_and_the_same_for_all_factors_and_
     for codes in (number[:, None] / 7.0, -3.0 * number[:, None]):
         found = fits(monkeypatch, codes, {"a": number, "b": number[::-1].copy()}, budgets)
         picks += [[y.tolist() for _, y in found[:3]], [(n - 1 - y).tolist() for _, y in found[3:]]]
-        for x, y in found[:3]:  # each code goes with its own label, standardised by those that are fitted to
-            np.testing.assert_allclose(x[:, 0], (codes[y, 0] - codes[y, 0].mean()) / codes[y, 0].std())
+        for x, y in found[
+            :3
+        ]:  # each code goes with its own label, standardised by those that are fitted to
+            np.testing.assert_allclose(
+                x[:, 0], (codes[y, 0] - codes[y, 0].mean()) / codes[y, 0].std()
+            )
     assert all(pick == picks[0] for pick in picks)
     few, some, everything = picks[0]
     assert [len(few), len(some), len(everything)] == budgets
     assert some[:5] == few and everything[:20] == some and sorted(everything) == number.tolist()
-    assert sorted(few) != list(range(5)) and sorted(some) != list(range(20))  # a random choice, not the first ones
+    assert sorted(few) != list(range(5)) and sorted(some) != list(
+        range(20)
+    )  # a random choice, not the first ones
 
 
 def test_a_subset_of_one_class_says_that_class():
@@ -255,7 +296,9 @@ def test_a_probe_repeats_itself_and_leaves_randomness_alone():
     ],
 )
 def test_budgets_that_cannot_be_filled_are_refused_before_any_fit(monkeypatch, budgets, message):
-    monkeypatch.setattr(sklearn.linear_model, "LogisticRegression", lambda **_: pytest.fail("something was fitted"))
+    monkeypatch.setattr(
+        sklearn.linear_model, "LogisticRegression", lambda **_: pytest.fail("something was fitted")
+    )
     with pytest.raises(InputError, match=message):
         check_budgets(budgets, 300)
     codes, labels = np.zeros((300, 2)), {"f": np.arange(300) % 2}
@@ -290,7 +333,10 @@ def test_labels_are_those_of_the_sentences(data):
             assert set(np.unique(values)) <= set(range(len(grammar.factors[name])))
             assert (posterior[name][np.arange(len(corpus)), values] > 0).all(), (split, name)
             sure = posterior[name].max(1) > 1 - 1e-9
-            assert (posterior[name].argmax(1) == values)[sure].all() and sure.mean() > 0.5, (split, name)
+            assert (posterior[name].argmax(1) == values)[sure].all() and sure.mean() > 0.5, (
+                split,
+                name,
+            )
 
 
 def test_labels_agree_with_the_words_themselves(data):
@@ -310,7 +356,9 @@ def test_the_ideal_classifier_is_as_good_as_it_promises(data):
         certainty = posterior[name].max(1)
         assert promised[name] == pytest.approx(certainty.mean())
         error = math.sqrt((certainty * (1 - certainty)).sum()) / len(corpus)
-        assert abs((posterior[name].argmax(1) == values).mean() - promised[name]) <= 4 * error + 1e-9, name
+        assert (
+            abs((posterior[name].argmax(1) == values).mean() - promised[name]) <= 4 * error + 1e-9
+        ), name
 
 
 def test_a_probe_of_the_words_reads_the_factors_and_stays_below_the_oracle(data):
@@ -323,8 +371,14 @@ def test_a_probe_of_the_words_reads_the_factors_and_stays_below_the_oracle(data)
         return table
 
     best = data.best_accuracy("test")
-    got = probe(counts("train"), data.labels["train"], counts("test"), data.labels["test"], [100, 600], best)
+    got = probe(
+        counts("train"), data.labels["train"], counts("test"), data.labels["test"], [100, 600], best
+    )
     for name, curve in got["probe_curves"]["factors"].items():
         assert curve["oracle"] == best[name]
-        assert curve["chance"] + 0.1 < curve["accuracy"][1] < curve["oracle"] + 4 * curve["se"][1] + 0.01, name
+        assert (
+            curve["chance"] + 0.1
+            < curve["accuracy"][1]
+            < curve["oracle"] + 4 * curve["se"][1] + 0.01
+        ), name
     assert got["probe_labels"] == 600

@@ -30,8 +30,8 @@ from uncollapse.procedures.joint import Joint
 from uncollapse.procedures.semi_amortized import SemiAmortized, clipped, twice_differentiable
 from uncollapse.runs.checkpoint import save_model
 from uncollapse.runs.layout import Run
-from uncollapse.schedules import Delayed
-from uncollapse.trainer import OPTIMIZERS, Trainer
+from uncollapse.training.schedules import Delayed
+from uncollapse.training.trainer import OPTIMIZERS, Trainer
 
 properties = settings(max_examples=30, deadline=None, derandomize=True)
 
@@ -40,12 +40,23 @@ def parts_of(head: str, *words: str) -> Parts:
     return prepare(composed(f"head={head}", *SMALL, *words), head)
 
 
-def training_of(parts: Parts, optimizer: str = "adam", lr: float = 0.01, clip: float | None = 5.0) -> Training:
+def training_of(
+    parts: Parts, optimizer: str = "adam", lr: float = 0.01, clip: float | None = 5.0
+) -> Training:
     """As the trainer makes it, for an objective without weights."""
-    optimizers = {part: OPTIMIZERS[optimizer](weights, lr) for part, weights in parts.model.parts().items()}
+    optimizers = {
+        part: OPTIMIZERS[optimizer](weights, lr) for part, weights in parts.model.parts().items()
+    }
     per_epoch = len(parts.data.batches("train", 0, 0))
     return Training(
-        parts.model, parts.objective, parts.data, optimizers, clip, 0, per_epoch, next(parts.model.parameters()).device
+        parts.model,
+        parts.objective,
+        parts.data,
+        optimizers,
+        clip,
+        0,
+        per_epoch,
+        next(parts.model.parameters()).device,
     )
 
 
@@ -77,7 +88,9 @@ def test_a_partial_step_moves_its_part_alone_also_when_the_other_has_momentum(
     parts = parts_of(head)
     training = training_of(parts, optimizer)
     batch = first_batch(parts)
-    training.update(training.loss(batch, parts.model.encode(batch)).total)  # Adam now remembers a gradient for both
+    training.update(
+        training.loss(batch, parts.model.encode(batch)).total
+    )  # Adam now remembers a gradient for both
     before = snapshot(parts.model)
     training.update(training.loss(batch, parts.model.encode(batch)).total, (part,))
     other = {"encoder": "decoder", "decoder": "encoder"}[part]
@@ -85,7 +98,9 @@ def test_a_partial_step_moves_its_part_alone_also_when_the_other_has_momentum(
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_the_gradient_of_a_partial_step_is_its_part_of_the_whole_gradient_clipped_by_itself(part: str) -> None:
+def test_the_gradient_of_a_partial_step_is_its_part_of_the_whole_gradient_clipped_by_itself(
+    part: str,
+) -> None:
     parts, clip = parts_of("plain"), 0.01
     batch, gradients = first_batch(parts), {}
     for names in (None, (part,)):
@@ -137,7 +152,11 @@ def test_a_run_cut_anywhere_resumes_bit_for_bit(
     """An epoch has 6 steps and checkpoints are 4 apart: before, in and after the phases of each procedure."""
     words = (*STATEFUL[head], "trainer.epochs=3", "trainer.eval_every=4", "model.dropout_in=0.3")
     run_here(tmp_path / "whole", head, *words)
-    procedure = {"aggressive": Aggressive, "semi_amortized": SemiAmortized, "ae_pretrain": AEPretrain}[head]
+    procedure = {
+        "aggressive": Aggressive,
+        "semi_amortized": SemiAmortized,
+        "ae_pretrain": AEPretrain,
+    }[head]
     honest = procedure.step
 
     def cut(self: Any, training: Training, batch: Any) -> Loss:
@@ -169,7 +188,9 @@ def state(folder: Path) -> dict:
         ("ae_pretrain", ("pretrain_epochs=0", "anneal_epochs=0", "lambda=0")),
     ],
 )
-def test_settings_that_do_nothing_equal_plain_bit_for_bit(head: str, words: tuple[str, ...], tmp_path: Path) -> None:
+def test_settings_that_do_nothing_equal_plain_bit_for_bit(
+    head: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
     for name, mine in (("plain", ()), (head, words)):
         run_here(tmp_path, name, *mine, "trainer.eval_every=4", "model.dropout_in=0.3")
     plain, none = folder_of(tmp_path, "plain"), folder_of(tmp_path, head)
@@ -210,7 +231,9 @@ class Scripted:
         ([9, 1], 1, 1),
     ],
 )
-def test_the_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(losses, most, made) -> None:
+def test_the_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(
+    losses, most, made
+) -> None:
     training: Any = Scripted([*map(float, losses), 0.0, 0.0])
     procedure = Aggressive(most, 2)
     procedure.step(training, "own")
@@ -218,8 +241,12 @@ def test_the_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(
     assert int(procedure.inner_steps) == made
 
 
-@pytest.mark.parametrize(("found", "looks"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)])
-def test_the_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(found, looks, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("found", "looks"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)]
+)
+def test_the_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(
+    found, looks, monkeypatch
+) -> None:
     seen, values = [], iter(found)
 
     def measured(training: Any) -> float:
@@ -234,11 +261,15 @@ def test_the_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(fo
         together = training.done == [("own", None)]
         assert together == (step >= 4 * looks) == (not procedure.aggressive)
     assert seen == [4 * look for look in range(1, looks + 1)]
-    assert float(procedure.information) == found[looks - 1] and int(procedure.inner_steps) == 4 * looks
+    assert (
+        float(procedure.information) == found[looks - 1] and int(procedure.inner_steps) == 4 * looks
+    )
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "ln_mu"])
-def test_looking_disturbs_neither_weights_nor_random_numbers_and_sees_what_evaluations_see(head: str) -> None:
+def test_looking_disturbs_neither_weights_nor_random_numbers_and_sees_what_evaluations_see(
+    head: str,
+) -> None:
     parts = parts_of(head, "data.valid=800")
     with torch.no_grad():
         parts.model.posterior.linear.weight.mul_(20)  # codes that differ
@@ -271,7 +302,9 @@ def test_the_information_of_a_linear_gaussian_encoder_is_the_closed_form() -> No
     spread = slope.double().numpy() @ (x.T @ x / len(x)) @ slope.double().numpy().T
     exact = 0.5 * np.linalg.slogdet(np.eye(latent) + spread / v)[1]
     found = mutual_information(training_of(parts))
-    assert abs(found - exact) < 4 * np.sqrt(latent / 1000)  # a code's gain varies by about 1 nat for each dimension
+    assert abs(found - exact) < 4 * np.sqrt(
+        latent / 1000
+    )  # a code's gain varies by about 1 nat for each dimension
 
 
 def test_a_real_run_makes_inner_steps_and_counts_them(tmp_path: Path) -> None:
@@ -282,7 +315,8 @@ def test_a_real_run_makes_inner_steps_and_counts_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"), [((-1, 1), "inner_max=-1"), ((5, 0), "inner_check=0"), ((1.5, 1), "inner_max=1.5")]
+    ("words", "message"),
+    [((-1, 1), "inner_max=-1"), ((5, 0), "inner_check=0"), ((1.5, 1), "inner_max=1.5")],
 )
 def test_bad_knobs_of_aggressive_are_refused(words: tuple, message: str) -> None:
     with pytest.raises(InputError, match=rf"^{message}: allowed is a whole number"):
@@ -300,30 +334,44 @@ def linear_model(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+            parameter.copy_(
+                scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            )
     return model
 
 
 def vectors(count: int = 4, inputs: int = 5, seed: int = 1) -> VectorBatch:
-    x = torch.randn(count, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = torch.randn(
+        count, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return VectorBatch(x, np.arange(count))
 
 
 @pytest.mark.parametrize("through", [False, True])
-@pytest.mark.parametrize(("steps", "momentum", "clip"), [(1, 0.0, 1e6), (4, 0.5, 1e6), (4, 0.9, 0.3)])
-def test_the_steps_are_those_of_the_formula(steps: int, momentum: float, clip: float, through: bool) -> None:
+@pytest.mark.parametrize(
+    ("steps", "momentum", "clip"), [(1, 0.0, 1e6), (4, 0.5, 1e6), (4, 0.9, 0.3)]
+)
+def test_the_steps_are_those_of_the_formula(
+    steps: int, momentum: float, clip: float, through: bool
+) -> None:
     """By hand in NumPy: d nll / dz = -W^T (x - W z - b) / s2, dz / d mu = 1, dz / d ln v = noise sigma / 2."""
     model, batch, weight, lr = linear_model(), vectors(), 0.4, 0.1
     q: Any = model.encode(batch)
     mu, lv = (values.detach().numpy().copy() for values in (q.mean, q.log_var))
-    w, b, x = model.decoder.weight.detach().numpy(), model.decoder.bias.detach().numpy(), batch.x.numpy()
+    w, b, x = (
+        model.decoder.weight.detach().numpy(),
+        model.decoder.bias.detach().numpy(),
+        batch.x.numpy(),
+    )
     generator = torch.Generator().manual_seed(3)
     speed = np.zeros((4, 6))
     for _ in range(steps):
         noise = torch.randn(4, 3, generator=generator, dtype=torch.float64).numpy()
         sigma = np.exp(lv / 2)
         g = -(x - (mu + sigma * noise) @ w.T - b) @ w / model.variance
-        gradient = np.concatenate([g + weight * mu, g * noise * sigma / 2 + weight * (sigma**2 - 1) / 2], 1)
+        gradient = np.concatenate(
+            [g + weight * mu, g * noise * sigma / 2 + weight * (sigma**2 - 1) / 2], 1
+        )
         gradient *= np.minimum(1, clip / np.linalg.norm(gradient, axis=1, keepdims=True))
         speed = momentum * speed + gradient
         mu, lv = mu - lr * speed[:, :3], lv - lr * speed[:, 3:]
@@ -359,21 +407,37 @@ def check_against_differences(procedure: SemiAmortized, model: Any, batch: Any, 
 
 
 @properties
-@given(st.integers(0, 10_000), st.integers(1, 5), st.sampled_from([0.05, 0.3, 1.0]), st.sampled_from([0.2, 5.0]))
-def test_gradients_through_the_steps_are_those_of_differences_on_the_linear_model(seed, steps, scale, clip) -> None:
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 5),
+    st.sampled_from([0.05, 0.3, 1.0]),
+    st.sampled_from([0.2, 5.0]),
+)
+def test_gradients_through_the_steps_are_those_of_differences_on_the_linear_model(
+    seed, steps, scale, clip
+) -> None:
     check_against_differences(
-        SemiAmortized(steps, 0.1, 0.5, clip), linear_model(seed, scale=scale), vectors(seed=seed), seed
+        SemiAmortized(steps, 0.1, 0.5, clip),
+        linear_model(seed, scale=scale),
+        vectors(seed=seed),
+        seed,
     )
 
 
 @pytest.mark.parametrize("head", ["plain", "skip"])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients_through_the_steps_are_those_of_differences_on_the_lstm(head: str, seed: int) -> None:
+def test_gradients_through_the_steps_are_those_of_differences_on_the_lstm(
+    head: str, seed: int
+) -> None:
     parts = parts_of(head)
-    check_against_differences(SemiAmortized(3, 0.2, 0.5, 5.0), parts.model.double(), first_batch(parts), seed)
+    check_against_differences(
+        SemiAmortized(3, 0.2, 0.5, 5.0), parts.model.double(), first_batch(parts), seed
+    )
 
 
-def test_a_step_in_single_precision_has_the_gradients_of_double_and_they_differ_from_those_without_steps() -> None:
+def test_a_step_in_single_precision_has_the_gradients_of_double_and_they_differ_from_those_without_steps() -> (
+    None
+):
     """What `step` leaves in .grad, by the kernels that training uses, on batches with several stretches."""
     procedure, found = SemiAmortized(3, 0.2, 0.5, 5.0), []
     noise = torch.randn(4, 16, 4, dtype=torch.float64)  # three steps and the last code
@@ -383,7 +447,11 @@ def test_a_step_in_single_precision_has_the_gradients_of_double_and_they_differ_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DiagonalGaussian, "sample", sample)
-        for dtype, steps in ((torch.float32, procedure), (torch.float64, procedure), (torch.float64, Joint())):
+        for dtype, steps in (
+            (torch.float32, procedure),
+            (torch.float64, procedure),
+            (torch.float64, Joint()),
+        ):
             draws = iter(noise[3:] if isinstance(steps, Joint) else noise)
             parts = parts_of("plain", "model.init=0.5")
             parts.model.to(dtype)
@@ -405,9 +473,12 @@ def test_refinement_finds_the_posterior_that_is_known() -> None:
     w, b, s2 = model.decoder.weight.detach(), model.decoder.bias.detach(), model.variance
     precision = w.square().sum(0) / s2 + 1
     means = [
-        SemiAmortized(2000, 0.02, 0.0, 50.0).infer(model, batch, torch.Generator().manual_seed(s)) for s in range(4)
+        SemiAmortized(2000, 0.02, 0.0, 50.0).infer(model, batch, torch.Generator().manual_seed(s))
+        for s in range(4)
     ]
-    mean, log_var = (torch.stack([getattr(q, name) for q in means]).mean(0) for name in ("mean", "log_var"))
+    mean, log_var = (
+        torch.stack([getattr(q, name) for q in means]).mean(0) for name in ("mean", "log_var")
+    )
     np.testing.assert_allclose(mean, (batch.x - b) @ w / s2 / precision, atol=0.15)
     np.testing.assert_allclose(log_var, (-precision.log()).expand(4, 3), atol=0.25)
 
@@ -432,7 +503,9 @@ def test_inference_needs_no_gradient_mode_leaves_no_trace_and_owns_its_noise() -
 def test_inference_in_many_threads_is_that_in_one() -> None:
     parts, procedure = parts_of("plain"), SemiAmortized(3, 0.3, 0.5, 5.0)
     model = parts.model.eval()
-    batches = [parts.data.batch("train", examples) for examples in np.array_split(np.arange(96), 24)]
+    batches = [
+        parts.data.batch("train", examples) for examples in np.array_split(np.arange(96), 24)
+    ]
 
     def codes(item: tuple[int, Any]) -> Tensor:
         with torch.no_grad():
@@ -451,23 +524,33 @@ def test_an_example_is_refined_as_if_it_were_alone(clip: float) -> None:
     batch.x[1:] *= 100
     procedure = SemiAmortized(1, 0.1, 0.5, clip)
     together, alone = (
-        procedure.infer(model, VectorBatch(batch.x[:n], np.arange(n)), torch.Generator().manual_seed(0)) for n in (4, 1)
+        procedure.infer(
+            model, VectorBatch(batch.x[:n], np.arange(n)), torch.Generator().manual_seed(0)
+        )
+        for n in (4, 1)
     )
     np.testing.assert_allclose(together.mean[:1], alone.mean, rtol=1e-12)
     np.testing.assert_allclose(together.log_var[:1], alone.log_var, rtol=1e-12)
 
 
 @properties
-@given(st.integers(0, 10_000), st.sampled_from([1e-30, 1e-3, 1.0, 1e4]), st.sampled_from([0.1, 5.0]))
-def test_clipping_shortens_long_rows_only_and_can_be_differentiated_everywhere(seed, scale, most) -> None:
-    gradient = scale * torch.randn(6, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+@given(
+    st.integers(0, 10_000), st.sampled_from([1e-30, 1e-3, 1.0, 1e4]), st.sampled_from([0.1, 5.0])
+)
+def test_clipping_shortens_long_rows_only_and_can_be_differentiated_everywhere(
+    seed, scale, most
+) -> None:
+    gradient = scale * torch.randn(
+        6, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     gradient[0] = 0
     gradient.requires_grad_()
     found, norm = clipped(gradient, most), gradient.norm(dim=1)
     assert (found.norm(dim=1) <= most * (1 + 1e-12)).all()
     assert torch.equal(found[norm <= most], gradient[norm <= most])
     np.testing.assert_allclose(
-        (found / found.norm(dim=1, keepdim=True))[1:].detach(), (gradient / norm[:, None])[1:].detach()
+        (found / found.norm(dim=1, keepdim=True))[1:].detach(),
+        (gradient / norm[:, None])[1:].detach(),
     )
     found.sum().backward()
     assert gradient.grad is not None and gradient.grad.isfinite().all()
@@ -490,7 +573,8 @@ def test_only_a_posterior_with_free_mean_and_variance_is_refined() -> None:
             procedure.check(model, head)
         else:
             with pytest.raises(
-                InputError, match=rf"svi_steps=5: head={head} has the posterior .*; allowed is the plain Gaussian"
+                InputError,
+                match=rf"svi_steps=5: head={head} has the posterior .*; allowed is the plain Gaussian",
             ):
                 procedure.check(model, head)
             refused.append(head)
@@ -541,7 +625,9 @@ def test_delayed_stays_in_its_bounds_and_never_falls(start, epochs, one, other) 
     assert schedule(start + epochs + 1e-6 + 1e-9 * epochs) == 1
 
 
-@pytest.mark.parametrize(("words", "name"), [((-1, 1), "pretrain_epochs"), ((1, -1), "anneal_epochs")])
+@pytest.mark.parametrize(
+    ("words", "name"), [((-1, 1), "pretrain_epochs"), ((1, -1), "anneal_epochs")]
+)
 def test_bad_lengths_of_the_phases_are_refused(words: tuple, name: str) -> None:
     with pytest.raises(InputError, match=f"^{name}=-1: out of range"):
         Delayed(*words)
@@ -573,21 +659,35 @@ def test_the_decoder_starts_anew_once_with_fresh_optimisers_and_the_encoder_stay
         assert bool(procedure.settled) == (training.step > 3)
         losses.append(procedure.step(training, batch))
     assert calls == [3]  # an epoch has 6 steps
-    assert [loss.weight for loss in losses] == pytest.approx([0, 0, 0, 0, 1 / 6, 1 / 3, 1 / 2, 2 / 3])
+    assert [loss.weight for loss in losses] == pytest.approx(
+        [0, 0, 0, 0, 1 / 6, 1 / 3, 1 / 2, 2 / 3]
+    )
     assert moved(initial, parts.model) == {"encoder": True, "decoder": True}
 
 
-def test_a_resumed_run_starts_its_decoder_anew_from_the_same_weights_and_never_twice(tmp_path: Path) -> None:
+def test_a_resumed_run_starts_its_decoder_anew_from_the_same_weights_and_never_twice(
+    tmp_path: Path,
+) -> None:
     words = ("pretrain_epochs=1", "trainer.lr=1e-2")
     first, calls = parts_of("ae_pretrain", *words), []
 
     def trainer(parts: Parts) -> Trainer:
         silent: Any = SimpleNamespace(count=0, resume=lambda *_: None, resumed=lambda *_: None)
         made = Trainer(
-            parts.trainer, parts.model, parts.data, parts.objective, parts.procedure, Run(tmp_path), silent, 0, silent
+            parts.trainer,
+            parts.model,
+            parts.data,
+            parts.objective,
+            parts.procedure,
+            Run(tmp_path),
+            silent,
+            0,
+            silent,
         )
         honest = parts.procedure.start_anew
-        parts.procedure.start_anew = lambda training: calls.append(training.step) or honest(training)
+        parts.procedure.start_anew = lambda training: (
+            calls.append(training.step) or honest(training)
+        )
         return made
 
     def go_on(trainer: Trainer, steps: int) -> None:
@@ -604,7 +704,10 @@ def test_a_resumed_run_starts_its_decoder_anew_from_the_same_weights_and_never_t
     for steps in (4, 3):  # past the sixth step, and on from there
         other = trainer(parts_of("ae_pretrain", *words))
         other.restore()
-        assert all(torch.equal(a, b) for a, b in zip(other.procedure.initial, initial["decoder"], strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(other.procedure.initial, initial["decoder"], strict=True)
+        )
         go_on(other, steps)
         other.save()
     assert calls == [6]
@@ -614,7 +717,9 @@ def test_the_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path
     """With a rate of almost 0 all evaluations are alike, so the first would be the best, and patience over at once."""
     run_here(tmp_path, "ae_pretrain", "trainer.epochs=4", "trainer.lr=1e-12", "trainer.patience=1")
     told = summary(folder_of(tmp_path, "ae_pretrain"))
-    weights = [row["weight"] for row in rows(folder_of(tmp_path, "ae_pretrain")) if row["split"] == "valid"]
+    weights = [
+        row["weight"] for row in rows(folder_of(tmp_path, "ae_pretrain")) if row["split"] == "valid"
+    ]
     assert told["best_step"] > 12 and told["step"] >= 18 and weights[:4] == [0, 0, 0, 1]
 
 
@@ -626,16 +731,26 @@ def test_a_run_that_ends_as_an_autoencoder_has_weights_all_the_same(tmp_path: Pa
 
 def test_a_run_in_which_nothing_follows_the_autoencoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"^pretrain_epochs=2: with trainer\.epochs=2 .*; allowed is pretrain_epochs < 2$"
+        InputError,
+        match=r"^pretrain_epochs=2: with trainer\.epochs=2 .*; allowed is pretrain_epochs < 2$",
     ):
         run_here(tmp_path, "ae_pretrain", "trainer.epochs=2")
     assert not list(tmp_path.iterdir())
 
 
 def test_the_autoencoder_informs_and_free_bits_keep_lambda(tmp_path: Path) -> None:
-    run_here(tmp_path, "ae_pretrain", "trainer.epochs=20", "trainer.lr=1e-2", "pretrain_epochs=8", "lambda=0.5")
+    run_here(
+        tmp_path,
+        "ae_pretrain",
+        "trainer.epochs=20",
+        "trainer.lr=1e-2",
+        "pretrain_epochs=8",
+        "lambda=0.5",
+    )
     seen = [
-        row for row in rows(folder_of(tmp_path, "ae_pretrain")) if row["mode"] == "train" and row["split"] == "train"
+        row
+        for row in rows(folder_of(tmp_path, "ae_pretrain"))
+        if row["mode"] == "train" and row["split"] == "train"
     ]
     assert seen[8]["weight"] == 0 and seen[-1]["weight"] == 1
     assert (

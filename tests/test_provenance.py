@@ -22,7 +22,12 @@ def git(folder: Path, *words: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
     environment = {**{k: v for k, v in os.environ.items() if not k.startswith("GIT_")}, **own}
     done = subprocess.run(
-        ["git", *who, *words], cwd=folder, env=environment, capture_output=True, text=True, check=True
+        ["git", *who, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()
 
@@ -51,13 +56,21 @@ def said(path: Path, cwd: Path | None = None, **environment: str) -> dict:
     """What a fresh process says whose package lies under `path`."""
     env = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     done = subprocess.run(
-        [sys.executable, "-c", SAY], cwd=cwd or path, env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", SAY],
+        cwd=cwd or path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout)
 
 
 def test_a_clean_checkout_gives_its_commit(checkout: Path, tmp_path: Path) -> None:
-    assert said(checkout / "src", tmp_path) == {"commit": git(checkout, "rev-parse", "HEAD"), "tree_changed": False}
+    assert said(checkout / "src", tmp_path) == {
+        "commit": git(checkout, "rev-parse", "HEAD"),
+        "tree_changed": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -90,7 +103,9 @@ def test_a_staged_file_and_a_deleted_one_are_changes(checkout: Path) -> None:
     assert said(checkout / "src")["tree_changed"] is True
 
 
-@pytest.mark.parametrize("place", [".venv/lib/python3/site-packages", "vendored/src", "src/vendored"])
+@pytest.mark.parametrize(
+    "place", [".venv/lib/python3/site-packages", "vendored/src", "src/vendored"]
+)
 @pytest.mark.parametrize("tracked", [True, False])
 def test_a_package_inside_another_project_does_not_give_that_projects_commit(
     tmp_path: Path, place: str, tracked: bool
@@ -124,11 +139,17 @@ def test_a_repository_that_a_hook_names_is_not_asked(checkout: Path, tmp_path: P
     other.mkdir()
     git(other, "init", "-q")
     git(other, "commit", "-qm", "theirs", "--allow-empty")
-    names = {"GIT_DIR": str(other / ".git"), "GIT_WORK_TREE": str(other), "GIT_INDEX_FILE": str(other / "index")}
+    names = {
+        "GIT_DIR": str(other / ".git"),
+        "GIT_WORK_TREE": str(other),
+        "GIT_INDEX_FILE": str(other / "index"),
+    }
     assert said(checkout / "src", other, **names)["commit"] == git(checkout, "rev-parse", "HEAD")
 
 
-def test_without_git_or_in_a_repository_without_commits_there_is_no_commit(checkout: Path, tmp_path: Path) -> None:
+def test_without_git_or_in_a_repository_without_commits_there_is_no_commit(
+    checkout: Path, tmp_path: Path
+) -> None:
     assert said(checkout / "src", PATH=str(tmp_path)) == NOTHING
     shutil.rmtree(checkout / ".git")
     git(checkout, "init", "-q")
@@ -137,7 +158,9 @@ def test_without_git_or_in_a_repository_without_commits_there_is_no_commit(check
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_a_checkout_of_another_user_is_no_crash(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_of_another_user_is_no_crash(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for path in [checkout, *checkout.rglob("*")]:
         os.chown(path, 12345, 12345)
     assert said(checkout / "src", GIT_CONFIG_GLOBAL=os.devnull, HOME=str(checkout)) == NOTHING
@@ -152,7 +175,11 @@ def failing(error: Exception) -> Callable:
 
 @pytest.mark.parametrize(
     "error",
-    [PermissionError(13, "no"), subprocess.TimeoutExpired("git", 10), subprocess.CalledProcessError(128, "git")],
+    [
+        PermissionError(13, "no"),
+        subprocess.TimeoutExpired("git", 10),
+        subprocess.CalledProcessError(128, "git"),
+    ],
 )
 def test_a_git_that_fails_is_no_crash(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(module.subprocess, "run", failing(error))

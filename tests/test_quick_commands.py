@@ -9,12 +9,22 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, folder_of, run_here
 
-from uncollapse import evaluate_cli
-from uncollapse.evaluate_cli import main
+from uncollapse.evaluation.command import MOST_ERRORS, main
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import repair
 
-HEAVY = {"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn", "pyarrow", "hydra", "omegaconf", "datasets"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "pyarrow",
+    "hydra",
+    "omegaconf",
+    "datasets",
+}
 
 
 def imported(module: str, *words: str) -> tuple[int, set[str], float]:
@@ -29,7 +39,9 @@ except SystemExit as stop:
     code = stop.code
 print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules)), time.perf_counter() - start]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     code, found, seconds = json.loads(done.stdout.splitlines()[-1])
     return code, set(found), seconds
 
@@ -37,12 +49,12 @@ print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules)), time.perf_counter(
 @pytest.mark.parametrize(
     ("module", "words", "code"),
     [
-        ("uncollapse.evaluate_cli", ["--help"], 0),
-        ("uncollapse.evaluate_cli", [], 2),
-        ("uncollapse.evaluate_cli", ["x", "--samples", "many"], 2),
-        ("uncollapse.evaluate_cli", ["x", "--split", "dev"], 2),
-        ("uncollapse.evaluate_cli", ["/nowhere"], 2),
-        ("uncollapse.evaluate_cli", ["conf"], 2),
+        ("uncollapse.evaluation.command", ["--help"], 0),
+        ("uncollapse.evaluation.command", [], 2),
+        ("uncollapse.evaluation.command", ["x", "--samples", "many"], 2),
+        ("uncollapse.evaluation.command", ["x", "--split", "dev"], 2),
+        ("uncollapse.evaluation.command", ["/nowhere"], 2),
+        ("uncollapse.evaluation.command", ["conf"], 2),
         ("uncollapse.report", ["--help"], 0),
         ("uncollapse.report", [], 2),
         ("uncollapse.report", ["/nowhere"], 2),
@@ -87,13 +99,15 @@ def put_run(study: Path, seed: int, evaluated: bool = True, done: bool = True) -
     return folder
 
 
-def test_a_study_evaluated_before_is_one_line_and_no_torch(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_study_evaluated_before_is_one_line_and_no_torch(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     for seed in range(3000):
         put_run(tmp_path / "s", seed)
     assert main([str(tmp_path / "s")]) == 0
     told = capsys.readouterr()
     assert told.out == "3,000 of 3,000 runs were evaluated before\n" and not told.err
-    assert imported("uncollapse.evaluate_cli", str(tmp_path / "s"))[:2] == (0, set())
+    assert imported("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
 
 
 def test_what_is_left_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -108,13 +122,18 @@ def test_what_is_left_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert told.err.count("no model.safetensors") == 2 and "2 of 1,098 runs could not" in told.err
 
 
-def test_thousands_of_errors_are_some_lines_and_a_count(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_thousands_of_errors_are_some_lines_and_a_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     for seed in range(60):
         put_run(tmp_path / "s", seed, evaluated=False)
     assert main([str(tmp_path / "s")]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == evaluate_cli.MOST_ERRORS + 1
-    assert "60 of 60 runs could not be evaluated" in lines[-1] and "the first 20 are shown" in lines[-1]
+    assert len(lines) == MOST_ERRORS + 1
+    assert (
+        "60 of 60 runs could not be evaluated" in lines[-1]
+        and "the first 20 are shown" in lines[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +147,9 @@ def test_thousands_of_errors_are_some_lines_and_a_count(tmp_path: Path, capsys: 
         (["--examples", "39"], False),
     ],
 )
-def test_a_run_is_complete_only_for_what_is_asked(tmp_path: Path, words: list[str], whole: bool) -> None:
+def test_a_run_is_complete_only_for_what_is_asked(
+    tmp_path: Path, words: list[str], whole: bool
+) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "evaluations/test-statistics.json").write_text("{}")
     repair(Run(folder))
@@ -137,16 +158,21 @@ def test_a_run_is_complete_only_for_what_is_asked(tmp_path: Path, words: list[st
 
 def test_a_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
     folder = put_run(tmp_path / "s", 0)
-    (folder / "summary.json").write_text('{"kl": 1.0}')  # killed between the last result and the summary
+    (folder / "summary.json").write_text(
+        '{"kl": 1.0}'
+    )  # killed between the last result and the summary
     assert main([str(folder)]) == 0
-    assert set(json.loads((folder / "summary.json").read_text())["evaluations"]) == {"test-nll-K500", "test-probe"}
+    assert set(json.loads((folder / "summary.json").read_text())["evaluations"]) == {
+        "test-nll-K500",
+        "test-probe",
+    }
 
 
 def test_data_without_labels_are_opened_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from uncollapse import evaluate
     from uncollapse.data.text import TextData
+    from uncollapse.evaluation import evaluate
 
     run_here(tmp_path, "plain", "trainer.epochs=1")
     folder = folder_of(tmp_path, "plain")
@@ -166,10 +192,14 @@ def test_data_without_labels_are_opened_once(
     capsys.readouterr()
     assert main([str(folder), "--samples", "2"]) == 0
     assert capsys.readouterr().out == "1 of 1 run was evaluated before\n"
-    assert main([str(folder), "--samples", "2", "--metrics", "probe"]) == 2, "asked for by name it is tried"
+    assert main([str(folder), "--samples", "2", "--metrics", "probe"]) == 2, (
+        "asked for by name it is tried"
+    )
 
 
-def test_a_damaged_config_is_said_where_nothing_is_left_to_do(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_damaged_config_is_said_where_nothing_is_left_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (put_run(tmp_path / "s", 0) / "config.yaml").write_text("head: plain\nseed: 0\nmodel: 5\n")
     put_run(tmp_path / "s", 1)
     assert main([str(tmp_path / "s")]) == 2

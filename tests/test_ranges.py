@@ -34,7 +34,14 @@ ODD: tuple[Any, ...] = (
 HUGE = (10**30, 1e30, float("inf"), float("nan"))
 VECTORS = ("data=gaussian", "data.train=40", "data.valid=40", "data.test=40", "model=linear")
 DIGITS = ("data=digits", "data.train=40", "data.valid=40", "data.test=40")
-TINY = ("data.train=40", "data.valid=40", "data.test=40", "model.hidden=6", "model.latent=3", "model.embedding=5")
+TINY = (
+    "data.train=40",
+    "data.valid=40",
+    "data.test=40",
+    "model.hidden=6",
+    "model.latent=3",
+    "model.embedding=5",
+)
 KINDS = {
     "lstm": TINY,
     "transformer": (
@@ -47,7 +54,13 @@ KINDS = {
     ),
     "linear": VECTORS,
     "image_mlp": (*DIGITS, "model=image_mlp", "model.hidden=6", "model.latent=3"),
-    "image_pixelcnn": (*DIGITS, "model=image_pixelcnn", "model.hidden=6", "model.channels=4", "model.latent=3"),
+    "image_pixelcnn": (
+        *DIGITS,
+        "model=image_pixelcnn",
+        "model.hidden=6",
+        "model.channels=4",
+        "model.latent=3",
+    ),
 }
 
 
@@ -83,7 +96,9 @@ def numbers(cfg: DictConfig) -> Iterator[str]:
 
 PLACES = [(kind, key) for kind, words in KINDS.items() for key in numbers(composed(*words))]
 SEEN = {key: kind for kind, key in reversed(PLACES)}  # each key on the first kind that has it
-KNOBS = [(head, knob) for head in heads() if not parents_of(head) for knob in sorted(knobs_of(head))]
+KNOBS = [
+    (head, knob) for head in heads() if not parents_of(head) for knob in sorted(knobs_of(head))
+]
 
 
 def check(cfg: DictConfig, key: str, name: str, head: str) -> None:
@@ -92,7 +107,11 @@ def check(cfg: DictConfig, key: str, name: str, head: str) -> None:
         if sentence is not None:
             assert re.search(rf"\b{name}\b", sentence), (value, sentence)
             assert sentence.isprintable() and len(sentence) < 400, (value, sentence)
-        if value in ("much", [1], {"a": 1}) or value is True or (value in HUGE and value not in (10**30, 1e30)):
+        if (
+            value in ("much", [1], {"a": 1})
+            or value is True
+            or (value in HUGE and value not in (10**30, 1e30))
+        ):
             assert sentence is not None, value
 
 
@@ -109,7 +128,11 @@ def test_every_knob_has_a_range(head: str, knob: str) -> None:
 @pytest.mark.parametrize("option", ["text", "dailydialog"])
 def test_every_number_of_data_from_files_has_a_range(option: str) -> None:
     cfg = composed(f"data={option}").data
-    for key in [key for key, value in cfg.items() if type(value) is int or re.search("size|max_length", str(key))]:
+    for key in [
+        key
+        for key, value in cfg.items()
+        if type(value) is int or re.search("size|max_length", str(key))
+    ]:
         for value in (-1, 0.5, 10**30, float("nan"), "much", [1]):
             changed = cfg.copy()
             changed[key] = value
@@ -143,5 +166,7 @@ def test_bounds_of_a_number() -> None:
     assert number("x", 1e9, 0) == 1e9 and whole("x", 10**9, 0) == 10**9
     with pytest.raises(InputError, match=r"^x=1e\+10: out of range; allowed is 0 < x <= 1e\+09$"):
         number("x", 1e10, 0)
-    with pytest.raises(InputError, match=r"^x=2000000000: allowed is a whole number from 1 to 1,000,000,000$"):
+    with pytest.raises(
+        InputError, match=r"^x=2000000000: allowed is a whole number from 1 to 1,000,000,000$"
+    ):
         whole("x", 2 * 10**9, 1)

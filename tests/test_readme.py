@@ -25,11 +25,15 @@ def block(language: str, first: str) -> str:
     return found
 
 
-def test_the_worked_example_of_a_remedy_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worked_example_of_a_remedy_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from uncollapse.run import run
 
     shutil.copytree(config.CONF, tmp_path / "conf")
-    (tmp_path / "conf/head/fixed_sigma.yaml").write_text(block("yaml", "conf/head/fixed_sigma.yaml"))
+    (tmp_path / "conf/head/fixed_sigma.yaml").write_text(
+        block("yaml", "conf/head/fixed_sigma.yaml")
+    )
     module = tmp_path / "fixed_sigma.py"
     module.write_text(block("python", "class FixedSigma"))
     spec = importlib.util.spec_from_file_location("uncollapse.posteriors.fixed_sigma", module)
@@ -40,7 +44,9 @@ def test_the_worked_example_of_a_remedy_runs_as_printed(tmp_path: Path, monkeypa
     monkeypatch.setattr(config, "CONF", tmp_path / "conf")
 
     with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
-        cfg = compose("train", ["head=fixed_sigma", "sigma=0.4", f"results={tmp_path / 'results'}", *SMALL])
+        cfg = compose(
+            "train", ["head=fixed_sigma", "sigma=0.4", f"results={tmp_path / 'results'}", *SMALL]
+        )
     assert run(cfg, "fixed_sigma", ["sigma=0.4", *SMALL]) == "done"
     head = loaded.FixedSigma(12, 4, sigma=0.4)
     kl = head(torch.randn(50, 12)).kl.sum(-1)
@@ -72,7 +78,9 @@ def test_verdicts_measured_again_are_those_of_their_runs(head: str) -> None:
 
 
 def test_every_file_and_target_it_names_exists() -> None:
-    for name in re.findall(r"`((?:scripts|tests|src|conf|objectives|procedures|models)/[\w/]+\.(?:py|yaml))`", README):
+    for name in re.findall(
+        r"`((?:scripts|tests|src|conf|objectives|procedures|models)/[\w/]+\.(?:py|yaml))`", README
+    ):
         assert (ROOT / name).exists() or (ROOT / "src/uncollapse" / name).exists(), name
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"\bmake (\w+)", README)) <= targets | {"is"}

@@ -39,7 +39,13 @@ NEW_KEYS = {*TESTED, "mi_per_dim", "collapse"}
 
 
 def metrics(
-    head: str, kl: float, rec: float, gap: float, floor: float | None, rng: np.random.Generator, share: np.ndarray
+    head: str,
+    kl: float,
+    rec: float,
+    gap: float,
+    floor: float | None,
+    rng: np.random.Generator,
+    share: np.ndarray,
 ) -> dict:
     """One evaluation's metrics, [D] lists consistent with their totals; share [D] says how the KL is spread."""
     share = share * rng.uniform(0.85, 1.15, D)
@@ -76,7 +82,12 @@ def evaluation(nelbo: float, kl: float, rng: np.random.Generator) -> dict:
     for name, (chance, oracle) in FACTORS.items():
         top = chance + ((oracle or 0.9) - chance) * (1 - math.exp(-kl / 3))
         accuracy = [top - (top - chance) * 5 / math.sqrt(n) + rng.normal(0, 0.01) for n in labels]
-        factors[name] = {"accuracy": accuracy, "se": [0.01] * len(labels), "chance": chance, "oracle": oracle}
+        factors[name] = {
+            "accuracy": accuracy,
+            "se": [0.01] * len(labels),
+            "chance": chance,
+            "oracle": oracle,
+        }
     return {
         "nll": nll, "nll_se": 0.1, "nll_samples": 500, "nll_examples": N, "nll_mc_se": 0.01,
         "nll_ppl": math.exp(nll / 12), "oracle_gap": nll - H - 0.1, "oracle_gap_se": 0.02,
@@ -91,7 +102,12 @@ def run_rows(head: str, seed: int, tau: float | None, evaluations: int) -> list[
     _, kl, rec, gap, floor = HEADS[head]
     if tau is not None:
         bound = -D / 2 * math.log(1 - tau)
-        kl, rec, gap, floor = bound * 1.1 + (0.4 if head == "bn_tau" else 0), 21 - 4 * tau**0.7, 5 * tau, bound
+        kl, rec, gap, floor = (
+            bound * 1.1 + (0.4 if head == "bn_tau" else 0),
+            21 - 4 * tau**0.7,
+            5 * tau,
+            bound,
+        )
     wobble, rows = rng.normal(0, 0.06, 3), []
     share = rng.dirichlet(np.full(D, 0.3 if floor is None else 6.0))
     steps = [200 * (i + 1) for i in range(evaluations)]
@@ -105,14 +121,24 @@ def run_rows(head: str, seed: int, tau: float | None, evaluations: int) -> list[
         split = ("test", "test") if len(rows) == 2 * len(steps) else ("train", "valid")
         for mode, name in zip(("train", "eval"), split, strict=True):
             bump = 1.06 if mode == "train" and floor else 1.0
-            row = metrics(head, values[0] * bump, values[1] + rng.normal(0, 0.05), values[2], floor, rng, share)
+            row = metrics(
+                head,
+                values[0] * bump,
+                values[1] + rng.normal(0, 0.05),
+                values[2],
+                floor,
+                rng,
+                share,
+            )
             rows.append({"step": step, "epoch": step / 300, "split": name, "mode": mode, **row})
     for row in rows[-2:]:
         row |= information(row["kl"], row["kl_per_dim"], head != "kl_anneal", rng)
     return rows
 
 
-def write_run(study: Path, head: str, seed: int, status: str = "done", overrides: str = "default", **more: Any) -> Path:
+def write_run(
+    study: Path, head: str, seed: int, status: str = "done", overrides: str = "default", **more: Any
+) -> Path:
     """A run folder as the trainer leaves it.
 
     more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by scripts/evaluate.py), `old` (a run
@@ -121,23 +147,43 @@ def write_run(study: Path, head: str, seed: int, status: str = "done", overrides
     folder = study / "runs" / head / overrides / f"seed={seed}"
     folder.mkdir(parents=True)
     knobs = dict(text.split("=") for text in overrides.split(",") if "=" in text)
-    typed = " ".join([f"head={head}", *(f"{key}={value}" for key, value in knobs.items()), f"seed={seed}"])
-    config = {"head": head, "label": more.get("label", HEADS[head][0]), "seed": seed, "study": study.name}
+    typed = " ".join(
+        [f"head={head}", *(f"{key}={value}" for key, value in knobs.items()), f"seed={seed}"]
+    )
+    config = {
+        "head": head,
+        "label": more.get("label", HEADS[head][0]),
+        "seed": seed,
+        "study": study.name,
+    }
     config |= (
         {"model": {"latent": D}}
         | more.get("slots", {})
         | ({"tau": float(knobs.get("tau", 0.5))} if "tau" in head else {})
     )
-    (folder / "config.yaml").write_text(f"# python train.py {typed} study={study.name}\n{json.dumps(config)}\n")
+    (folder / "config.yaml").write_text(
+        f"# python train.py {typed} study={study.name}\n{json.dumps(config)}\n"
+    )
     sizes = {"vocab": 112, "train": 20000, "valid": 1000, "test": 1000}
-    (folder / "data.json").write_text(json.dumps(sizes | {"entropy": H, "oracle_nll": {"valid": H, "test": H + 0.1}}))
-    rows = run_rows(head, seed, float(knobs["tau"]) if "tau" in knobs else None, more.get("evaluations", 20))
+    (folder / "data.json").write_text(
+        json.dumps(sizes | {"entropy": H, "oracle_nll": {"valid": H, "test": H + 0.1}})
+    )
+    rows = run_rows(
+        head, seed, float(knobs["tau"]) if "tau" in knobs else None, more.get("evaluations", 20)
+    )
     if more.get("old"):
         rows = [{key: value for key, value in row.items() if key not in NEW_KEYS} for row in rows]
     kept = rows if status == "done" else rows[: len(rows) // 2]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept) + more.get("torn", ""))
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in kept) + more.get("torn", "")
+    )
     if status == "done":
-        machine = {"versions": {"torch": "2.13", "python": "3.11"}, "commit": "abc123", "threads": 1, "device": "cpu"}
+        machine = {
+            "versions": {"torch": "2.13", "python": "3.11"},
+            "commit": "abc123",
+            "threads": 1,
+            "device": "cpu",
+        }
         summary = rows[-1] | machine | {"status": "done", "train_mode": rows[-2]}
         if more.get("evaluated"):
             summary |= evaluation(summary["nelbo"], summary["kl"], np.random.default_rng(seed))
@@ -145,7 +191,9 @@ def write_run(study: Path, head: str, seed: int, status: str = "done", overrides
         (folder / "summary.json").write_text(json.dumps(summary))
         (folder / "done").touch()
     if status == "failed":
-        (folder / "failed").write_text("Traceback (most recent call last):\n  ...\nFloatingPointError: loss is <nan>\n")
+        (folder / "failed").write_text(
+            "Traceback (most recent call last):\n  ...\nFloatingPointError: loss is <nan>\n"
+        )
     return folder
 
 
@@ -160,7 +208,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for head in ("plain", "bn_mu"):
             write_run(folder, head, seed, evaluations=6, evaluated=True)
         for tau in (0.3, 0.5):
-            write_run(folder, "bn_tau", seed, overrides=f"tau={tau}", evaluations=6, evaluated=tau == 0.3 and seed < 2)
+            write_run(
+                folder,
+                "bn_tau",
+                seed,
+                overrides=f"tau={tau}",
+                evaluations=6,
+                evaluated=tau == 0.3 and seed < 2,
+            )
     write_run(folder, "kl_anneal", 0, evaluations=6)
     write_run(folder, "kl_anneal", 1, status="failed", evaluations=6)
     write_run(folder, "kl_anneal", 2, status="unfinished", evaluations=6, torn='{"step": 800, "spl')
@@ -174,7 +229,11 @@ def page(study: Path) -> str:
 
 
 def bytes_of(report: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(report)): path.read_bytes() for path in sorted(report.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(report)): path.read_bytes()
+        for path in sorted(report.rglob("*"))
+        if path.is_file()
+    }
 
 
 # ---- statistics -----------------------------------------------------------------------------------------------------
@@ -203,7 +262,9 @@ def test_paired_difference_uses_shared_seeds_only() -> None:
 
 def test_plain_of_prefers_the_plain_with_the_same_overrides() -> None:
     lists = [[], ["lr=1"], ["tau=0.3"], ["lr=1", "tau=0.3"]]
-    runs = pd.DataFrame({"order": range(4), "head": ["plain", "plain", "bn_tau", "bn_tau"], "override_list": lists})
+    runs = pd.DataFrame(
+        {"order": range(4), "head": ["plain", "plain", "bn_tau", "bn_tau"], "override_list": lists}
+    )
     assert plain_of(runs) == {0: 0, 1: 1, 2: 0, 3: 1}
 
 
@@ -238,14 +299,20 @@ def test_runs_at_two_levels_of_text_are_compared_per_character(tmp_path: Path) -
         (folder / "data.json").write_text(json.dumps(data | {"level": level}))
     runs = read_study(tmp_path / "s").runs
     table = summary(runs)
-    assert sorted(table.text["nll / char"]) == ["0.4100", "1.4100"] and "per character" in table.title
+    assert (
+        sorted(table.text["nll / char"]) == ["0.4100", "1.4100"] and "per character" in table.title
+    )
     assert "nll / char" not in summary(runs[runs["level"] == "char"]).text
 
 
 def test_nll_of_different_samples_is_in_no_difference_to_plain(tmp_path: Path) -> None:
     for seed, (own, plain) in enumerate([(100, 100), (500, 100), (100, 100)]):
         for head, samples in (("bn_mu", own), ("plain", plain)):
-            nll = {"nll": 20.0 + seed + (head == "bn_mu"), "nll_samples": samples, "nll_examples": 50}
+            nll = {
+                "nll": 20.0 + seed + (head == "bn_mu"),
+                "nll_samples": samples,
+                "nll_examples": 50,
+            }
             write_run(tmp_path / "s", head, seed, final=nll)
     study = read_study(tmp_path / "s")
     assert paired(study.runs).numbers["d_nll_n"].tolist() == [2]
@@ -253,7 +320,9 @@ def test_nll_of_different_samples_is_in_no_difference_to_plain(tmp_path: Path) -
     row = table.numbers[table.numbers["head"] == "bn_mu"].iloc[0]
     assert row["d_nll_n"] == 2 and row["d_nll_mean"] == 1
     assert (row["nll_samples_min"], row["nll_samples_max"]) == (100, 500)
-    assert "do not compare these" in table.title and "do not compare these" in terminal(study, table)
+    assert "do not compare these" in table.title and "do not compare these" in terminal(
+        study, table
+    )
 
 
 def test_label_comes_from_the_config(tmp_path: Path) -> None:
@@ -266,10 +335,17 @@ def test_label_comes_from_the_config(tmp_path: Path) -> None:
 def test_overrides_that_all_runs_share_are_said_once(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, overrides="trainer.epochs=2", evaluations=3)
     for tau in (0.5, 0.25, 0.1):
-        write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau={tau},trainer.epochs=2", evaluations=3)
+        write_run(
+            tmp_path / "s", "bn_tau", 0, overrides=f"tau={tau},trainer.epochs=2", evaluations=3
+        )
     study = read_study(tmp_path / "s")
     tau = "BN on mu and sigma"
-    assert study.runs["group"].tolist() == ["Plain VAE", f"{tau} (tau=0.1)", f"{tau} (tau=0.25)", f"{tau} (tau=0.5)"]
+    assert study.runs["group"].tolist() == [
+        "Plain VAE",
+        f"{tau} (tau=0.1)",
+        f"{tau} (tau=0.25)",
+        f"{tau} (tau=0.5)",
+    ]
     assert study.common == "trainer.epochs=2"
 
 
@@ -277,13 +353,19 @@ def test_a_knob_left_alone_is_said_where_other_runs_of_the_head_set_it(tmp_path:
     for overrides in ("default", "tau=0.1"):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=overrides, evaluations=3)
     tau = "BN on mu and sigma"
-    assert read_study(tmp_path / "s").runs["group"].tolist() == [f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
+    assert read_study(tmp_path / "s").runs["group"].tolist() == [
+        f"{tau} (tau=0.1)",
+        f"{tau} (tau=0.5)",
+    ]
     # the default, asked for: the same run, so neither a second seed nor a group of its own
     write_run(tmp_path / "s", "bn_tau", 0, overrides="tau=0.5", evaluations=3)
     study = read_study(tmp_path / "s")
     assert study.runs["group"].tolist() == [f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
     (note,) = study.notes
-    assert "tau=0.5/seed=0: the same run as runs/bn_tau/default/seed=0" in note and "counted once" in note
+    assert (
+        "tau=0.5/seed=0: the same run as runs/bn_tau/default/seed=0" in note
+        and "counted once" in note
+    )
 
 
 def test_of_two_folders_of_one_run_the_finished_one_counts(tmp_path: Path) -> None:
@@ -294,20 +376,28 @@ def test_of_two_folders_of_one_run_the_finished_one_counts(tmp_path: Path) -> No
 
 
 def test_overrides_are_read_from_the_config_where_the_folder_cut_them_short(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "s", "plain", 0, overrides="data.path=-tmp-x-0a1b2c3d", evaluations=3)
+    folder = write_run(
+        tmp_path / "s", "plain", 0, overrides="data.path=-tmp-x-0a1b2c3d", evaluations=3
+    )
     text = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(text.replace('"seed"', '"overrides": {"data.path": "/tmp/x", "lr": 1}, "seed"'))
+    (folder / "config.yaml").write_text(
+        text.replace('"seed"', '"overrides": {"data.path": "/tmp/x", "lr": 1}, "seed"')
+    )
     assert read_study(tmp_path / "s").runs["group"].tolist() == ["Plain VAE (data.path=…/x, lr=1)"]
 
 
 def test_torn_lines_are_skipped_and_noted(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "s", "plain", 0, status="unfinished", evaluations=4, torn='{"step": 9, "sp\xe9')
+    folder = write_run(
+        tmp_path / "s", "plain", 0, status="unfinished", evaluations=4, torn='{"step": 9, "sp\xe9'
+    )
     lines = (folder / "metrics.jsonl").read_text().split("\n")
     lines[1] = lines[1][:40]
     (folder / "metrics.jsonl").write_text("\n".join(lines))
     study = read_study(tmp_path / "s")
     assert len(study.rows) == 4
-    assert any("line 2" in note for note in study.notes) and any("last line" in note for note in study.notes)
+    assert any("line 2" in note for note in study.notes) and any(
+        "last line" in note for note in study.notes
+    )
 
 
 def test_repeated_evaluations_count_once_and_nan_is_noted(tmp_path: Path) -> None:
@@ -326,7 +416,9 @@ def test_damaged_files_do_not_stop_a_report(tmp_path: Path) -> None:
     (folder / "summary.json").write_text('{"kl": 0.0')
     (write_run(tmp_path / "s", "bn_mu", 0, evaluations=3) / "config.yaml").write_text("head: [")
     study = read_study(tmp_path / "s")
-    assert study.runs["kl"].notna().all(), "final metrics come from the test rows where the summary is damaged"
+    assert study.runs["kl"].notna().all(), (
+        "final metrics come from the test rows where the summary is damaged"
+    )
     assert len(study.runs) == 1 and len(study.notes) == 2
 
 
@@ -337,14 +429,19 @@ def test_every_figure_is_there_in_three_formats(study: Path) -> None:
     for name in PLOTS:
         for suffix in ("pdf", "svg", "png"):
             assert (study / "report" / "figures" / f"{name}.{suffix}").stat().st_size > 1000
-    assert b"/Type /Font /Subtype /Type3" not in (study / "report" / "figures" / "usage.pdf").read_bytes()
+    assert (
+        b"/Type /Font /Subtype /Type3"
+        not in (study / "report" / "figures" / "usage.pdf").read_bytes()
+    )
 
 
 def test_two_reports_are_the_same_byte_for_byte(study: Path) -> None:
     before = bytes_of(study / "report")
     assert main([str(study)]) == 0
     after = bytes_of(study / "report")
-    assert [name for name in before if before[name] != after[name]] == [] and before.keys() == after.keys()
+    assert [
+        name for name in before if before[name] != after[name]
+    ] == [] and before.keys() == after.keys()
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -359,7 +456,9 @@ def test_captions_state_n(study: Path, name: str) -> None:
 def test_page_shows_runs_without_an_end_and_how_to_go_on(page: str) -> None:
     assert "FloatingPointError: loss is &lt;nan&gt;" in page
     assert "15 runs in 5 groups: 13 done, 1 failed, 1 unfinished" in page
-    assert page.count("python train.py head=kl_anneal seed=2 study=four") == 2  # to resume it, and among all commands
+    assert (
+        page.count("python train.py head=kl_anneal seed=2 study=four") == 2
+    )  # to resume it, and among all commands
     assert "last line of metrics.jsonl is torn" in page
     assert "vocab 112" in page and "abc123" in page
 
@@ -375,28 +474,52 @@ def test_summary_and_paired_tables(study: Path) -> None:
     kl = runs[runs["head"] == "bn_mu"]["kl"]
     assert numbers.loc["BN on mu", ["kl_mean", "kl_half"]].tolist() == pytest.approx(t_interval(kl))
     assert numbers.loc["KL annealing", ["n", "failed", "unfinished"]].tolist() == [1, 1, 1]
-    assert math.isnan(numbers.loc["KL annealing", "kl_half"]) and math.isnan(numbers.loc["Plain VAE", "floor_mean"])
+    assert math.isnan(numbers.loc["KL annealing", "kl_half"]) and math.isnan(
+        numbers.loc["Plain VAE", "floor_mean"]
+    )
     assert numbers.loc["Plain VAE", "relative_time_mean"] == pytest.approx(1)
     text = summary(runs).text.set_index("group")
-    assert text.loc["KL annealing", "n"] == "1 (+ 1 failed, 1 unfinished)" and "±" not in text.loc["KL annealing", "kl"]
+    assert (
+        text.loc["KL annealing", "n"] == "1 (+ 1 failed, 1 unfinished)"
+        and "±" not in text.loc["KL annealing", "kl"]
+    )
     pairs = paired(runs).numbers.set_index("group")
     plain = runs[runs["head"] == "plain"].set_index("seed")["rec"]
     difference = runs[runs["head"] == "bn_mu"].set_index("seed")["rec"] - plain
-    assert pairs.loc["BN on mu", ["d_rec_mean", "d_rec_half"]].tolist() == pytest.approx(t_interval(difference))
+    assert pairs.loc["BN on mu", ["d_rec_mean", "d_rec_half"]].tolist() == pytest.approx(
+        t_interval(difference)
+    )
     assert pairs.loc["KL annealing", "n"] == 1 and "Plain VAE" not in pairs.index
 
 
 def test_csv_has_mean_and_half_width_as_columns(study: Path) -> None:
     table = pd.read_csv(study / "report" / "tables" / "summary.csv")
-    assert {"kl_mean", "kl_half", "n", "failed", "unfinished"} <= set(table.columns) and len(table) == 5
+    assert {"kl_mean", "kl_half", "n", "failed", "unfinished"} <= set(table.columns) and len(
+        table
+    ) == 5
     runs = pd.read_csv(study / "report" / "tables" / "runs.csv")
-    assert len(runs) == 15 and {"nll_se", "mi_se", "rec_se", "marginal_kl", "nll_samples", "mi_n"} <= set(runs.columns)
-    assert runs.groupby("head")["nll_se"].count().to_dict() == {"bn_mu": 3, "bn_tau": 2, "kl_anneal": 0, "plain": 3}
+    assert len(runs) == 15 and {
+        "nll_se",
+        "mi_se",
+        "rec_se",
+        "marginal_kl",
+        "nll_samples",
+        "mi_n",
+    } <= set(runs.columns)
+    assert runs.groupby("head")["nll_se"].count().to_dict() == {
+        "bn_mu": 3,
+        "bn_tau": 2,
+        "kl_anneal": 0,
+        "plain": 3,
+    }
 
 
 def test_cells_markdown_and_latex() -> None:
     assert cell(9.123, 0.3, 3, 3) == "9.12 ± 0.30" and cell(0.0123, float("nan"), 1, 1) == "0.012"
-    assert cell(-0.001, 0.5, 2, 3) == "-0.001 ± 0.500 (n=2)" and cell(float("nan"), float("nan"), 0, 3) == "–"
+    assert (
+        cell(-0.001, 0.5, 2, 3) == "-0.001 ± 0.500 (n=2)"
+        and cell(float("nan"), float("nan"), 0, 3) == "–"
+    )
     assert cell(0.0109, 0.0003, 3, 3) == "0.0109 ± 0.0003"
     assert escape("50% of a_b & τ ± 1") == r"50\% of a\_b \& $\tau$ $\pm$ 1"
     assert markdown(pd.DataFrame({"a|b": ["x"]})) == "| a\\|b |\n| --- |\n| x |\n"
@@ -404,7 +527,10 @@ def test_cells_markdown_and_latex() -> None:
 
 def test_latex_is_booktabs(study: Path) -> None:
     text = (study / "report" / "tables" / "summary.tex").read_text()
-    assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule")) and r"$\pm$" in text
+    assert (
+        all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+        and r"$\pm$" in text
+    )
 
 
 # ---- information, nll and probe in tables ---------------------------------------------------------------------------
@@ -413,8 +539,21 @@ def test_latex_is_booktabs(study: Path) -> None:
 def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
     # 10, 11, 12: mean 11 ± 4.302653 / sqrt(3) = 2.48; 0.2, 0.3, 0.4: 0.3 ± 0.248; paired to plain: +1 each, so ± 0
     for seed in range(3):
-        plain = {"nll": 10 + seed, "nll_ppl": 5 + seed, "mi": 0.5, "mi_saturated": False, "probe": 0.2 + 0.1 * seed}
-        write_run(tmp_path / "s", "plain", seed, evaluations=3, evaluated=True, final=plain | {"oracle_gap": -0.02})
+        plain = {
+            "nll": 10 + seed,
+            "nll_ppl": 5 + seed,
+            "mi": 0.5,
+            "mi_saturated": False,
+            "probe": 0.2 + 0.1 * seed,
+        }
+        write_run(
+            tmp_path / "s",
+            "plain",
+            seed,
+            evaluations=3,
+            evaluated=True,
+            final=plain | {"oracle_gap": -0.02},
+        )
         better = plain | {"nll": 9 + seed, "mi": 7.0 + 0.1 * seed, "mi_saturated": seed == 2}
         write_run(tmp_path / "s", "bn_mu", seed, evaluations=3, evaluated=True, final=better)
     runs = read_study(tmp_path / "s").runs
@@ -423,7 +562,13 @@ def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
     plain_cells = text.loc[
         "Plain VAE", ["nll", "ppl", "mi (ceiling 7.60)", "probe (chance 0.367)", "oracle_gap"]
     ].tolist()
-    assert plain_cells == ["11.00 ± 2.48", "6.00 ± 2.48", "0.50 ± 0.00", "0.300 ± 0.248", "-0.020 ± 0.000"]
+    assert plain_cells == [
+        "11.00 ± 2.48",
+        "6.00 ± 2.48",
+        "0.50 ± 0.00",
+        "0.300 ± 0.248",
+        "-0.020 ± 0.000",
+    ]
     assert text.loc["BN on mu", "mi (ceiling 7.60)"] == "≥ 7.10 ± 0.25"
     assert "≥: mi" in table.title and "≤" not in table.title
     assert "500 samples" in table.title and "10,000 labels" in table.title
@@ -435,7 +580,13 @@ def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
 
 def test_ceilings_go_into_the_cells_where_they_differ(tmp_path: Path) -> None:
     for seed, n in enumerate((1000, 2000)):
-        write_run(tmp_path / "s", "plain", seed, evaluations=3, final={"mi": 0.5, "mi_ceiling": math.log(n), "mi_n": n})
+        write_run(
+            tmp_path / "s",
+            "plain",
+            seed,
+            evaluations=3,
+            final={"mi": 0.5, "mi_ceiling": math.log(n), "mi_n": n},
+        )
     write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, final={"mi": 3.02})
     write_run(tmp_path / "s", "bn_tau", 0, evaluations=3, old=True)
     cells = summary(read_study(tmp_path / "s").runs).text["mi"].tolist()
@@ -447,11 +598,20 @@ def test_ppl_is_marked_as_a_bound_where_it_comes_from_nelbo(tmp_path: Path) -> N
         ppl = {"ppl": 8.0, "nll_ppl": 7.0}
         write_run(tmp_path / "s", "plain", seed, evaluations=3, final=ppl)
         write_run(tmp_path / "s", "bn_mu", seed, evaluations=3, final=ppl if seed else {"ppl": 8.0})
-        write_run(tmp_path / "s", "bn_tau", seed, evaluations=3, final={"ppl": 8.0, "nll_ppl": None})
+        write_run(
+            tmp_path / "s", "bn_tau", seed, evaluations=3, final={"ppl": 8.0, "nll_ppl": None}
+        )
     runs = read_study(tmp_path / "s").runs
     assert summary(runs).text["ppl"].tolist() == ["7.00 ± 0.00", "7.00 (n=1)", "≤ 8.00 ± 0.00"]
     assert "≤: from nelbo" in summary(runs).title
-    assert every_run(runs).text["ppl"].tolist() == ["7.00", "7.00", "≤ 8.00", "7.00", "≤ 8.00", "≤ 8.00"]
+    assert every_run(runs).text["ppl"].tolist() == [
+        "7.00",
+        "7.00",
+        "≤ 8.00",
+        "7.00",
+        "≤ 8.00",
+        "≤ 8.00",
+    ]
 
 
 def test_columns_without_a_value_are_left_out_of_texts_only(tmp_path: Path) -> None:
@@ -476,9 +636,13 @@ def test_note_counts_the_runs_that_are_not_evaluated(page: str, tmp_path: Path) 
 
 
 def test_wide_latex_tables_go_on_below() -> None:
-    wide = pd.DataFrame([["a" * 20, *["1.00 ± 0.10"] * 12]], columns=["group", *(f"column {i}" for i in range(12))])
+    wide = pd.DataFrame(
+        [["a" * 20, *["1.00 ± 0.10"] * 12]], columns=["group", *(f"column {i}" for i in range(12))]
+    )
     parts = blocks(wide)
-    assert [len(part.columns) for part in parts] == [7, 7] and all(part.columns[0] == "group" for part in parts)
+    assert [len(part.columns) for part in parts] == [7, 7] and all(
+        part.columns[0] == "group" for part in parts
+    )
     assert [name for part in parts for name in part.columns[1:]] == list(wide.columns[1:])
     assert len(blocks(wide.iloc[:, :1])) == 1
     assert escape("≤ 3, ≥ 4") == r"$\leq$ 3, $\geq$ 4"
@@ -500,7 +664,9 @@ def test_new_figures_of_runs_without_the_new_keys(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", NEW_FIGURES)
-def test_new_figures_of_one_run_with_gaps_and_one_without_anything(tmp_path: Path, name: str) -> None:
+def test_new_figures_of_one_run_with_gaps_and_one_without_anything(
+    tmp_path: Path, name: str
+) -> None:
     gaps = {
         "mi_se": None, "mi_n": None, "mi_ceiling": None, "mi_saturated": None, "total_correlation": None,
         "collapse": {"eps": [0.01, 0.1], "share": [None, 0.5]},
@@ -510,20 +676,40 @@ def test_new_figures_of_one_run_with_gaps_and_one_without_anything(tmp_path: Pat
         },
     }  # fmt: skip
     write_run(tmp_path / "s", "plain", 0, evaluations=3, evaluated=True, final=gaps)
-    write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, old=True, final={"collapse": None, "probe_curves": {}})
+    write_run(
+        tmp_path / "s",
+        "bn_mu",
+        0,
+        evaluations=3,
+        old=True,
+        final={"collapse": None, "probe_curves": {}},
+    )
     shown = draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs)
-    assert not shown.missing and "n = 1 seed per group" in shown.caption and "1 finished run without" in shown.caption
+    assert (
+        not shown.missing
+        and "n = 1 seed per group" in shown.caption
+        and "1 finished run without" in shown.caption
+    )
 
 
 def test_new_figures_of_many_groups(tmp_path: Path) -> None:
     for i in range(MOST_GROUPS + 2):
-        write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau={0.1 + i / 80:.4f}", evaluations=1, evaluated=True)
+        write_run(
+            tmp_path / "s",
+            "bn_tau",
+            0,
+            overrides=f"tau={0.1 + i / 80:.4f}",
+            evaluations=1,
+            evaluated=True,
+        )
     runs = read_study(tmp_path / "s").runs
     for name in NEW_FIGURES:
         assert PLOTS[name].draw(runs).axes and f"first {MOST_GROUPS}" in PLOTS[name].caption(runs)
 
 
-@pytest.mark.parametrize("curves", [{"collapse": {"eps": [1.0], "share": [None]}}, {"collapse": []}])
+@pytest.mark.parametrize(
+    "curves", [{"collapse": {"eps": [1.0], "share": [None]}}, {"collapse": []}]
+)
 def test_a_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
     accuracies = {"probe_curves": {"labels": [100], "factors": {"a": {"accuracy": [None]}}}}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, final=curves | accuracies)
@@ -532,7 +718,12 @@ def test_a_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
 
 
 def test_parts_of_the_rate_by_hand() -> None:
-    whole = {"mi": [1.0, 2.0], "marginal_kl": [0.3, 0.5], "total_correlation": [-0.2, 0.1], "dimension_kl": [0.5, 0.4]}
+    whole = {
+        "mi": [1.0, 2.0],
+        "marginal_kl": [0.3, 0.5],
+        "total_correlation": [-0.2, 0.1],
+        "dimension_kl": [0.5, 0.4],
+    }
     assert codes.parts_of(pd.DataFrame(whole)) == pytest.approx(
         {"mi": 1.5, "total_correlation": 0, "dimension_kl": 0.45}
     )
@@ -550,16 +741,18 @@ def test_parts_of_the_rate_mark_what_is_saturated_and_what_does_not_split(study:
 
 def test_probe_rows_are_what_the_summaries_say(study: Path) -> None:
     rows = codes.probe_rows(read_study(study).runs)
-    assert len(rows) == 8 * len(FACTORS) * 5 and rows.groupby("factor")["chance"].first().to_dict() == {
-        name: chance for name, (chance, _) in FACTORS.items()
-    }
+    assert len(rows) == 8 * len(FACTORS) * 5 and rows.groupby("factor")[
+        "chance"
+    ].first().to_dict() == {name: chance for name, (chance, _) in FACTORS.items()}
     assert rows.loc[rows["factor"] == "mood", "oracle"].isna().all() and rows["step"].max() == 10000
     assert "5 finished runs without probe curves" in captions.probe(read_study(study).runs)
 
 
 def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
-    assert plane.mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and plane.ceilings(low) == [(2000, math.log(2000))]
+    assert plane.mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and plane.ceilings(low) == [
+        (2000, math.log(2000))
+    ]
     assert plane.mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))
 
 
@@ -585,9 +778,24 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results") / "crowd"
     for seed in range(2):
         write_run(folder, "plain", seed, evaluations=3, evaluated=True, slots=SLOTS)
-        far = {"kl": 300.0 + seed, "rec": 2.0, "nelbo": 302.0 + seed, "nll": 90.0, "shuffle_gap": 95.0}
+        far = {
+            "kl": 300.0 + seed,
+            "rec": 2.0,
+            "nelbo": 302.0 + seed,
+            "nll": 90.0,
+            "shuffle_gap": 95.0,
+        }
         free = SLOTS | {"objective": {"_target_": "ELBO", "weight": 0.0}}
-        write_run(folder, "kl_anneal", seed, label="autoencoder", evaluations=3, evaluated=True, final=far, slots=free)
+        write_run(
+            folder,
+            "kl_anneal",
+            seed,
+            label="autoencoder",
+            evaluations=3,
+            evaluated=True,
+            final=far,
+            slots=free,
+        )
         for i in range(35):
             changed = list(OTHER)[i % 4]
             write_run(
@@ -606,7 +814,9 @@ def test_every_figure_of_a_crowd_fits_a_page(crowd: Path, name: str) -> None:
         assert fig.get_figwidth() <= 7.5 and fig.get_figheight() <= 10.5
         page = fig.bbox.padded(1)
         for box in [part.get_tightbbox() for part in (*fig.axes, *fig.legends)]:
-            assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+            assert (
+                page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+            )
 
 
 @pytest.mark.parametrize("name", ["rate_distortion", "mi_vs_kl", "cost_benefit"])
@@ -616,20 +826,28 @@ def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
         fig = PLOTS[name].draw(runs)
         settle(fig)
         boxes = [
-            text.get_window_extent() for text in fig.axes[0].texts if re.match("remedy|autoen|Plain", text.get_text())
+            text.get_window_extent()
+            for text in fig.axes[0].texts
+            if re.match("remedy|autoen|Plain", text.get_text())
         ]
     groups = runs["order"].nunique() - (name == "cost_benefit")
-    overlaps = [a for i, a in enumerate(boxes) for b in boxes[:i] if a.padded(-0.5).overlaps(b.padded(-0.5))]
+    overlaps = [
+        a for i, a in enumerate(boxes) for b in boxes[:i] if a.padded(-0.5).overlaps(b.padded(-0.5))
+    ]
     assert len(boxes) == groups and not overlaps
 
 
-@pytest.mark.parametrize("name", ["usage", "cost", "rate_parts", "rate_distortion", "mi_vs_kl", "cost_benefit"])
+@pytest.mark.parametrize(
+    "name", ["usage", "cost", "rate_parts", "rate_distortion", "mi_vs_kl", "cost_benefit"]
+)
 def test_a_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
     runs = read_study(crowd).runs
     with house_style():
         fig = PLOTS[name].draw(runs)
     texts = [text.get_text() for ax in fig.axes for text in ax.texts]
-    value = {"usage": "95", "cost": "6", "cost_benefit": "95", "rate_parts": "300.5"}.get(name, "(300")
+    value = {"usage": "95", "cost": "6", "cost_benefit": "95", "rate_parts": "300.5"}.get(
+        name, "(300"
+    )
     assert any(value in text and ("→" in text or "autoencoder" in text) for text in texts)
     assert max(max(ax.get_xlim()) for ax in fig.axes) < 150
     assert "Arrows at an edge" in PLOTS[name].caption(runs)
@@ -637,11 +855,19 @@ def test_a_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> N
 
 def test_slots_come_from_the_config(crowd: Path, tmp_path: Path) -> None:
     runs = read_study(crowd).runs.drop_duplicates("order")
-    assert runs["slot"].tolist()[:2] == ["baseline", "baseline"] and runs["changes"].tolist()[:2] == ["", "objective"]
+    assert runs["slot"].tolist()[:2] == ["baseline", "baseline"] and runs["changes"].tolist()[
+        :2
+    ] == ["", "objective"]
     assert runs["slot"].value_counts().to_dict() == {
         "baseline": 2, "posterior": 9, "objective": 9, "procedure": 9, "decoder": 8,
     }  # fmt: skip
-    assert runs["slot"].drop_duplicates().tolist() == ["baseline", "posterior", "objective", "procedure", "decoder"]
+    assert runs["slot"].drop_duplicates().tolist() == [
+        "baseline",
+        "posterior",
+        "objective",
+        "procedure",
+        "decoder",
+    ]
     write_run(tmp_path / "s", "bn_tau", 0, evaluations=3, slots=SLOTS | OTHER)
     assert read_study(tmp_path / "s").runs[["changes", "slot"]].values.tolist() == [["", ""]]
     write_run(tmp_path / "s", "plain", 0, evaluations=3, slots=SLOTS)
@@ -654,7 +880,14 @@ def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> 
     dropped = SLOTS | {"decoder": OTHER["decoder"]}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, slots=SLOTS)
     for head, slots in (("plain", dropped), ("bn_mu", dropped | {"posterior": OTHER["posterior"]})):
-        write_run(tmp_path / "s", head, 0, evaluations=3, overrides="decoder.word_dropout=0.3", slots=slots)
+        write_run(
+            tmp_path / "s",
+            head,
+            0,
+            evaluations=3,
+            overrides="decoder.word_dropout=0.3",
+            slots=slots,
+        )
     assert read_study(tmp_path / "s").runs["slot"].tolist() == ["baseline", "baseline", "posterior"]
 
 
@@ -671,7 +904,9 @@ def test_outlying_by_hand() -> None:
     # medians of groups 0, 1, 2, 3, 300: their median 2, distances 2, 1, 0, 1, 298; nine in ten keep 2, and 10 nats are near
     frame = pd.DataFrame({"order": [0, 1, 2, 3, 4, 4, 4], "kl": [0.0, 1, 2, 3, 300, 310, 5]})
     assert outlying(frame, "kl").tolist() == [False] * 4 + [True, True, False]
-    assert not outlying(frame[frame["order"] != 1], "kl").any(), "four groups are too few to call one far"
+    assert not outlying(frame[frame["order"] != 1], "kl").any(), (
+        "four groups are too few to call one far"
+    )
     assert not outlying(frame.assign(kl=[0, 0, 0, 0, 9, 9, 9]), "kl").any(), "9 nats are never far"
     assert not outlying(frame.assign(kl=np.nan), "kl").any()
 
@@ -693,20 +928,37 @@ def test_labels_stay_apart_and_inside(count: int, scatter: float, seed: int) -> 
 
 
 def test_crossings_by_hand() -> None:
-    ends, others, other_ends = np.array([[4.0, 4], [1, 0]]), np.array([[0.0, 4], [5, 5]]), np.array([[4.0, 0], [6, 6]])
-    assert plane.cross(np.zeros(2), ends[:, None], others, other_ends).tolist() == [[True, False], [False, False]]
+    ends, others, other_ends = (
+        np.array([[4.0, 4], [1, 0]]),
+        np.array([[0.0, 4], [5, 5]]),
+        np.array([[4.0, 0], [6, 6]]),
+    )
+    assert plane.cross(np.zeros(2), ends[:, None], others, other_ends).tolist() == [
+        [True, False],
+        [False, False],
+    ]
 
 
 def test_difference_to_plain_and_cost(tmp_path: Path, study: Path) -> None:
     # seeds 0 and 1 shared: differences 2 and 4, mean 3 ± 12.706205 * 1.414214 / sqrt(2) = 12.706
     for seed, (plain, other) in enumerate([(10.0, 12.0), (11.0, 15.0)]):
-        write_run(tmp_path / "s", "plain", seed, evaluations=3, evaluated=True, final={"nll": plain})
-        write_run(tmp_path / "s", "bn_mu", seed, evaluations=3, evaluated=True, final={"nll": other})
+        write_run(
+            tmp_path / "s", "plain", seed, evaluations=3, evaluated=True, final={"nll": plain}
+        )
+        write_run(
+            tmp_path / "s", "bn_mu", seed, evaluations=3, evaluated=True, final={"nll": other}
+        )
     write_run(tmp_path / "s", "bn_mu", 7, evaluations=3, evaluated=True, final={"nll": 99.0})
     runs = read_study(tmp_path / "s").runs
-    assert against_plain(runs, "nll").tolist()[:4] == [0, 0, 2, 4] and against_plain(runs, "nll").isna().sum() == 1
+    assert (
+        against_plain(runs, "nll").tolist()[:4] == [0, 0, 2, 4]
+        and against_plain(runs, "nll").isna().sum() == 1
+    )
     table = summary(runs)
-    assert table.text["nll - plain"].tolist() == ["–", "+3.00 ± 12.71 (n=2)"] and "paired by seed" in table.title
+    assert (
+        table.text["nll - plain"].tolist() == ["–", "+3.00 ± 12.71 (n=2)"]
+        and "paired by seed" in table.title
+    )
     assert table.numbers.loc[1, "d_nll_half"] == pytest.approx(12.706205, abs=1e-5)
     assert finals.costs(runs)["d_nll"].tolist() == [2, 4]
     assert "1 finished run without a plain run" in captions.cost(runs)
@@ -726,7 +978,9 @@ def test_curves_far_above_do_not_press_the_others_flat(crowd: Path) -> None:
     with house_style():
         axes = curves.learning_curves(high).axes
     assert max(max(ax.get_ylim()) for ax in axes) < 100 and "↑ 3" in axes[1].texts[0].get_text()
-    assert "↑: runs far above" in captions.learning_curves(high) and "↑" not in captions.learning_curves(rows)
+    assert "↑: runs far above" in captions.learning_curves(
+        high
+    ) and "↑" not in captions.learning_curves(rows)
     assert curves.map_top([(0, 1.0), (1, 2.0), (2, 0.5), (3, 1.0), (4, 60.0)]) == (2.0, True)
 
 
@@ -763,7 +1017,10 @@ def test_head_whose_kl_does_not_split_and_without_moments(tmp_path: Path) -> Non
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "summary.json").write_text(json.dumps(rows[-1] | {"train_mode": rows[-2]}))
     page = write_report(tmp_path / "s")[0].read_text()
-    assert "no run has a KL that splits over dimensions" in page and "no finished run has moments" in page
+    assert (
+        "no run has a KL that splits over dimensions" in page
+        and "no finished run has moments" in page
+    )
 
 
 def test_figure_that_can_no_longer_be_drawn_is_taken_away(tmp_path: Path) -> None:
@@ -789,7 +1046,11 @@ def test_missing_and_wrong_folders(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "there is no folder" in fails(tmp_path / "nowhere", capsys)
     write_run(tmp_path / "compare", "plain", 0, evaluations=3)
     message = fails(tmp_path, capsys)
-    assert "not a study" in message and "seed=<n>/config.yaml" in message and str(tmp_path / "compare") in message
+    assert (
+        "not a study" in message
+        and "seed=<n>/config.yaml" in message
+        and str(tmp_path / "compare") in message
+    )
 
 
 def test_no_rows_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -799,7 +1060,9 @@ def test_no_rows_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "no evaluation yet" in message and "loss is <nan>" in message
 
 
-def test_a_report_folder_of_others_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_folder_of_others_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
     thesis = tmp_path / "s" / "report" / "thesis.tex"
     thesis.parent.mkdir()
@@ -810,7 +1073,9 @@ def test_a_report_folder_of_others_is_left_alone(tmp_path: Path, capsys: pytest.
 
 def test_script_as_typed_and_help_without_heavy_imports(tmp_path: Path) -> None:
     script = Path(__file__).parent.parent / "scripts" / "report.py"
-    run = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True
+    )
     assert run.returncode == 2 and run.stderr.startswith("report: ")
     heavy = "import sys, uncollapse.report as r\ntry: r.main(['--help'])\nexcept SystemExit: pass\n"
     heavy += "assert not {'pandas', 'matplotlib', 'torch'} & set(sys.modules)"

@@ -142,7 +142,11 @@ def rows_of_sound_runs(study: results.Study) -> list[dict]:
     """What tables say of the sound runs: the numbers of their groups and their own."""
     groups, each = summary(study.runs).numbers, every_run(study.runs).numbers
     parts = [frame[frame["head"].isin(["plain", "bn_tau"])] for frame in (groups, each)]
-    return [row for part in parts for row in part.astype(object).where(part.notna(), None).to_dict("records")]
+    return [
+        row
+        for part in parts
+        for row in part.astype(object).where(part.notna(), None).to_dict("records")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +156,13 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, (place, value) in enumerate(CASES):
         group = number // SEEDS
         folder = write_run(
-            study, "bn_mu", number, overrides=f"x={group}", evaluations=2, evaluated=True, slots={"x": group}
+            study,
+            "bn_mu",
+            number,
+            overrides=f"x={group}",
+            evaluations=2,
+            evaluated=True,
+            slots={"x": group},
         )
         put(folder, place, value)
     return study
@@ -168,7 +178,9 @@ def test_every_odd_value_is_a_note_that_names_run_and_key(odd: Path) -> None:
 
 
 def test_odd_runs_leave_the_numbers_of_sound_ones_as_they_are(odd: Path, tmp_path: Path) -> None:
-    assert rows_of_sound_runs(read_study(odd)) == rows_of_sound_runs(read_study(sound_runs(tmp_path / "s")))
+    assert rows_of_sound_runs(read_study(odd)) == rows_of_sound_runs(
+        read_study(sound_runs(tmp_path / "s"))
+    )
 
 
 def test_a_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +189,11 @@ def test_a_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPa
     text = path.read_text()
     drawn = {file.stem for file in (odd / "report/figures").glob("*.svg")}
     assert drawn == {*figures.PLOTS} - {"tau_grid"}
-    assert all(f"odd values count as missing: {place}" in text for place in ODD if not place.endswith("moments"))
+    assert all(
+        f"odd values count as missing: {place}" in text
+        for place in ODD
+        if not place.endswith("moments")
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,14 +201,18 @@ def test_a_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPa
     [10**400, None, LONG, "\ud800", {LONG: LONG}, float("nan")],
     ids=["huge", "null", "long", "half", "key", "nan"],
 )
-def test_what_is_odd_everywhere_at_once(tmp_path: Path, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_odd_everywhere_at_once(
+    tmp_path: Path, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
     study = sound_runs(tmp_path / "s")
     expected = rows_of_sound_runs(read_study(study))
     folder = write_run(study, "bn_mu", 0, evaluations=2)
     for name in ("summary.json", "data.json"):
         found = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(dict.fromkeys([*found, "evaluations", "probe_curves"], value)))
+        (folder / name).write_text(
+            json.dumps(dict.fromkeys([*found, "evaluations", "probe_curves"], value))
+        )
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     places = ("step", "split", "mode")
     odd = [{key: row[key] if key in places else value for key in row} for row in lines]
@@ -200,23 +220,33 @@ def test_what_is_odd_everywhere_at_once(tmp_path: Path, value: Any, monkeypatch:
     assert main([str(study)]) == 0
     found = read_study(study)
     assert rows_of_sound_runs(found) == expected
-    assert max(map(len, found.notes), default=0) <= 500 and sum("bn_mu" in note for note in found.notes) <= 6
+    assert (
+        max(map(len, found.notes), default=0) <= 500
+        and sum("bn_mu" in note for note in found.notes) <= 6
+    )
     assert (study / "report/index.html").stat().st_size < 200_000
 
 
-def test_rows_of_unequal_lengths_and_repeated_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_unequal_lengths_and_repeated_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = ("kl_per_dim", "kl_over_steps", "learning_curves")
     monkeypatch.setattr(figures, "PLOTS", {name: figures.PLOTS[name] for name in names})
     study = sound_runs(tmp_path / "s")
     folder = write_run(study, "bn_mu", 0, evaluations=6)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for i, row in enumerate(rows):
-        row["kl_per_dim"] = [[0.1], [], [0.1] * 32, [None] * 32, [0.1, None] * 16, [1e300] * 32][i // 2 % 6]
+        row["kl_per_dim"] = [[0.1], [], [0.1] * 32, [None] * 32, [0.1, None] * 16, [1e300] * 32][
+            i // 2 % 6
+        ]
     rows += [rows[3], rows[5] | {"weights": "last"}, rows[5] | {"kl": 5.0}]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main([str(study)]) == 0
     found = read_study(study)
-    assert any("metrics.jsonl weights" in note and "metrics.jsonl kl_per_dim" in note for note in found.notes)
+    assert any(
+        "metrics.jsonl weights" in note and "metrics.jsonl kl_per_dim" in note
+        for note in found.notes
+    )
     own = found.rows[found.rows["group"] == "BN on mu"]
     assert not own.duplicated(["run", "step", "split", "mode"]).any()
 
@@ -226,12 +256,16 @@ def test_a_heat_map_has_the_steps_of_its_own_rows() -> None:
 
     from uncollapse.report.curves import heat_map
 
-    run = pd.DataFrame({"step": [0, 10, 20], "kl_per_dim": [np.ones(2), np.ones(3), np.array([1.0, 2.0])]})
+    run = pd.DataFrame(
+        {"step": [0, 10, 20], "kl_per_dim": [np.ones(2), np.ones(3), np.array([1.0, 2.0])]}
+    )
     edges, values = heat_map(run)
     assert edges.tolist() == [0, 10, 20] and values.tolist() == [[1, 2], [1, 1]]
 
 
-def test_a_run_that_nobody_thought_of_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_nobody_thought_of_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = sound_runs(tmp_path / "s")
     expected = rows_of_sound_runs(read_study(study))
     write_run(study, "bn_mu", 0, evaluations=2)
@@ -249,21 +283,41 @@ def test_a_run_that_nobody_thought_of_is_left_out(tmp_path: Path, monkeypatch: p
 
 
 def test_a_study_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> None:
-    (write_run(tmp_path / "s", "plain", 0, evaluations=2) / "config.yaml").write_text("model: 5\nhead: x\nseed: 0\n")
-    with pytest.raises(InputError, match=r"readable config.yaml; the first note says: .*model is no section"):
+    (write_run(tmp_path / "s", "plain", 0, evaluations=2) / "config.yaml").write_text(
+        "model: 5\nhead: x\nseed: 0\n"
+    )
+    with pytest.raises(
+        InputError, match=r"readable config.yaml; the first note says: .*model is no section"
+    ):
         read_study(tmp_path / "s")
 
 
 def test_values_by_hand() -> None:
     values = Values(
-        {"kl": 2, "kl_se": -1.0, "a": True, "mi_saturated": True, "t": 5, "n": 10**300, "d": [1, None]}, "f "
+        {
+            "kl": 2,
+            "kl_se": -1.0,
+            "a": True,
+            "mi_saturated": True,
+            "t": 5,
+            "n": 10**300,
+            "d": [1, None],
+        },
+        "f ",
     )
-    assert values.number("kl") == 2.0 and values.number("mi_saturated") == 1.0 and values.text("t") == "5"
+    assert (
+        values.number("kl") == 2.0
+        and values.number("mi_saturated") == 1.0
+        and values.text("t") == "5"
+    )
     assert all(np.isnan(values.number(key)) for key in ("kl_se", "a", "n", "none"))
     assert values.dimensions("d").tolist()[0] == 1 and np.isnan(values.dimensions("d")[1])
     assert list(values.odd) == ["f kl_se", "f a", "f n"]
     assert pruned([[[[[[1]]]]]]) == [[[["…"]]]] and len(pruned([0] * 5000)) == 1000
-    assert cell(1.5e20, 2e16, 2, 2) == "1.5e+20 ± 2e+16" and cell(123456789.0, 0.5, 2, 2) == "123456789.00 ± 0.50"
+    assert (
+        cell(1.5e20, 2e16, 2, 2) == "1.5e+20 ± 2e+16"
+        and cell(123456789.0, 0.5, 2, 2) == "123456789.00 ± 0.50"
+    )
 
 
 # ---------------------------------------------------------------- one truth about evaluations
@@ -272,14 +326,18 @@ def test_values_by_hand() -> None:
 def test_a_result_in_its_file_alone_is_in_the_report(tmp_path: Path) -> None:
     for seed in range(2):
         folder = write_run(tmp_path / "s", "plain", seed, evaluations=2)
-    assert evaluation_note(read_study(tmp_path / "s")).startswith("nll, probe and oracle_gap are computed by")
+    assert evaluation_note(read_study(tmp_path / "s")).startswith(
+        "nll, probe and oracle_gap are computed by"
+    )
     (folder / "evaluations").mkdir()
     (folder / "evaluations/test-nll.json").write_text(json.dumps({"nll": 20.5, "nll_samples": 100}))
     study = read_study(tmp_path / "s")
     assert study.runs["nll"].dropna().tolist() == [20.5]
     assert evaluation_note(study).startswith("1 of 2 finished runs lacks nll")
     (folder / "evaluations/test-nll.json").write_text(json.dumps({"nll": "odd"}))
-    study = read_study(tmp_path / "s")  # evaluate.py takes it for evaluated: a note says what is wrong
+    study = read_study(
+        tmp_path / "s"
+    )  # evaluate.py takes it for evaluated: a note says what is wrong
     assert evaluation_note(study).startswith("1 of 2") and "summary.json nll" in study.notes[0]
 
 
@@ -288,18 +346,33 @@ def test_a_result_in_its_file_alone_is_in_the_report(tmp_path: Path) -> None:
 
 def png(width: int = 2, height: int = 1, extra: bytes = b"") -> bytes:
     def part(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     pixels = zlib.compress(b"\0\1\2")
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", pixels) + part(b"IEND", b"") + extra
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + part(b"IHDR", header)
+        + part(b"IDAT", pixels)
+        + part(b"IEND", b"")
+        + extra
+    )
 
 
 def test_what_is_a_png() -> None:
     whole = png()
-    assert is_png(whole) and not is_png(png(width=0)) and not is_png(png(height=20_000)) and not is_png(png(extra=b"x"))
+    assert (
+        is_png(whole)
+        and not is_png(png(width=0))
+        and not is_png(png(height=20_000))
+        and not is_png(png(extra=b"x"))
+    )
     assert not any(is_png(whole[:end]) for end in range(len(whole)))
-    assert not any(is_png(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :]) for i in range(len(whole)))
+    assert not any(
+        is_png(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :]) for i in range(len(whole))
+    )
 
 
 @pytest.fixture
@@ -361,7 +434,17 @@ def lead_away(link: Path, target: Path) -> None:
 
 @pytest.mark.usefixtures("no_figure")
 @pytest.mark.parametrize(
-    "name", ["", "figures", "tables", "samples", "index.html", ".uncollapse", "tables/summary.csv", "tables/runs.tex"]
+    "name",
+    [
+        "",
+        "figures",
+        "tables",
+        "samples",
+        "index.html",
+        ".uncollapse",
+        "tables/summary.csv",
+        "tables/runs.tex",
+    ],
 )
 def test_a_link_out_of_a_report_is_refused_and_not_written_through(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture
@@ -392,11 +475,15 @@ def test_a_link_within_the_study_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figure")
-def test_a_report_of_packed_runs_is_that_of_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_of_packed_runs_is_that_of_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = sound_runs(tmp_path / "s")
     write_report(study)
     expected = bytes_of(study / "report")
-    runs = [read_run(Run(path.parent), study) for path in sorted(study.glob("runs/*/*/*/config.yaml"))]
+    runs = [
+        read_run(Run(path.parent), study) for path in sorted(study.glob("runs/*/*/*/config.yaml"))
+    ]
     (tmp_path / "t" / "s").mkdir(parents=True)
     pack = tmp_path / "t" / "s" / "runs.parquet"
     pack.write_bytes(b"")
@@ -444,7 +531,9 @@ SAME, OTHER = {"content": "ab12"}, {"content": "cd34"}
         ([("/home/a/yelp", SAME), ("/home/a/yelp", SAME)], ["Plain VAE (data.dir=…/yelp)"]),
     ],
 )  # fmt: skip
-def test_where_the_same_data_lie_splits_no_group(tmp_path: Path, runs: list, groups: list[str]) -> None:
+def test_where_the_same_data_lie_splits_no_group(
+    tmp_path: Path, runs: list, groups: list[str]
+) -> None:
     for seed, (place, data) in enumerate(runs):
         placed(tmp_path / "s", "plain", seed, place, **data)
     study = read_study(tmp_path / "s")

@@ -27,8 +27,24 @@ from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.runs import made_by
 from uncollapse.report.style import cut, wrap
-from uncollapse.report.tables import comma_separated, escape, every_run, inert, latex, markdown, summary, written
-from uncollapse.report.text import distinct, shown, shown_command, shown_folder, shown_override, visible
+from uncollapse.report.tables import (
+    comma_separated,
+    escape,
+    every_run,
+    inert,
+    latex,
+    markdown,
+    summary,
+    written,
+)
+from uncollapse.report.text import (
+    distinct,
+    shown,
+    shown_command,
+    shown_folder,
+    shown_override,
+    visible,
+)
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -61,7 +77,9 @@ TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\
 def is_inert(text: str, newlines: bool = True) -> bool:
     """Whether no character of a text acts on a terminal, an editor or a browser."""
     return not any(
-        (unicodedata.category(c) in ODD and not (newlines and c == "\n")) or c in TURNS or ord(c) & 0xFFFE == 0xFFFE
+        (unicodedata.category(c) in ODD and not (newlines and c == "\n"))
+        or c in TURNS
+        or ord(c) & 0xFFFE == 0xFFFE
         for c in text
     )
 
@@ -90,7 +108,10 @@ PATHS = [
     ("data.dir='/home/Jane Doe/x y'", "data.dir='…/x y'"),
     ("data.dir=../ptb", "data.dir=../ptb"),
     ("data.dir=corpora/ptb", "data.dir=corpora/ptb"),
-    ("data.hub=community-datasets/yahoo_answers_topics", "data.hub=community-datasets/yahoo_answers_topics"),
+    (
+        "data.hub=community-datasets/yahoo_answers_topics",
+        "data.hub=community-datasets/yahoo_answers_topics",
+    ),
     ("data.hub=https://me:secret@x.org/home/ptb", "data.hub=https://x.org/home/ptb"),
     ("tau=0.5", "tau=0.5"),
 ]
@@ -127,8 +148,14 @@ def test_messages_show_no_path_of_a_disk(text: str, expected: str) -> None:
 
 def test_a_command_is_shortened_word_by_word() -> None:
     words = ["python", "train.py", "head=x", "data.dir=/home/Jane Doe/my data", "label=a b"]
-    assert shown_command(shlex.join(words)) == "python train.py head=x 'data.dir=…/my data' 'label=a b'"
-    assert shown_command("python train.py data.dir=/home/me/ptb seed=0") == "python train.py data.dir=…/ptb seed=0"
+    assert (
+        shown_command(shlex.join(words))
+        == "python train.py head=x 'data.dir=…/my data' 'label=a b'"
+    )
+    assert (
+        shown_command("python train.py data.dir=/home/me/ptb seed=0")
+        == "python train.py data.dir=…/ptb seed=0"
+    )
     assert shown_command("python train.py 'label=a b'") == "python train.py 'label=a b'"
     assert shown_command("python train.py 'data.dir=/home/me/x") == "python train.py 'data.dir=…/x"
 
@@ -136,7 +163,10 @@ def test_a_command_is_shortened_word_by_word() -> None:
 def test_a_folder_named_after_a_path_is_shortened() -> None:
     name = "runs/plain/data.dir=-home-me-ptb,trainer.epochs=2-0a1b2c3d/seed=0"
     assert shown_folder(name) == "runs/plain/data.dir=…,trainer.epochs=2-0a1b2c3d/seed=0"
-    assert shown_folder("runs/plain/data.dir=-home-me-ptb-0a1b2c3d/seed=0") == "runs/plain/data.dir=…-0a1b2c3d/seed=0"
+    assert (
+        shown_folder("runs/plain/data.dir=-home-me-ptb-0a1b2c3d/seed=0")
+        == "runs/plain/data.dir=…-0a1b2c3d/seed=0"
+    )
     assert shown_folder("runs/plain/x=-1.5,y=1e-5/seed=0") == "runs/plain/x=-1.5,y=1e-5/seed=0"
 
 
@@ -188,10 +218,15 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         curve = {"accuracy": [0.1, 0.5], "se": [0.1, 0.1], "chance": 0.1, "oracle": None}
         factors = dict.fromkeys(HOSTILE[i // 8 :: 8], curve)
         summary = json.loads((folder / "summary.json").read_text())
-        summary |= {"probe_curves": {"labels": [100, 500], "factors": factors}, "versions": {text: text}}
+        summary |= {
+            "probe_curves": {"labels": [100, 500], "factors": factors},
+            "versions": {text: text},
+        }
         (folder / "summary.json").write_text(json.dumps(summary | {"commit": text}))
         (folder / "data.json").write_text(json.dumps({"vocab": 1, text: text}))
-        in_yaml = text.replace("\ud800", "").replace("\ufffe\uffff", "")  # which a YAML file cannot hold
+        in_yaml = text.replace("\ud800", "").replace(
+            "\ufffe\uffff", ""
+        )  # which a YAML file cannot hold
         put_config(folder, label=in_yaml, overrides={"data.dir": in_yaml, "x": f"/home/me/{i}"})
         (folder / "samples").mkdir()
         (folder / "samples/prior.txt").write_text(
@@ -220,7 +255,9 @@ def test_a_page_of_hostile_text_is_inert(report: Path) -> None:
     said = "".join(page.text)
     assert "<script>alert(1)</script>" in said and "\\u202eright" in said and "{{ 7*7 }}" in said
     assert "\U0001f600" in said and "two\\nlines" in said
-    assert "/home/" not in text and str(Path.home()) + "/" not in text and "OSError: '…/x.txt'" in said
+    assert (
+        "/home/" not in text and str(Path.home()) + "/" not in text and "OSError: '…/x.txt'" in said
+    )
 
 
 def test_tables_of_hostile_text_are_inert(report: Path, hostile: Path) -> None:
@@ -254,10 +291,14 @@ def test_figures_of_hostile_text_are_drawn_and_are_xml(
     assert is_inert(svg) and "/home/" not in svg
 
 
-def test_a_tau_grid_of_long_hostile_labels_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tau_grid_of_long_hostile_labels_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for label in ("_" + "x" * 1000, "$\\frac{a$"):
         for seed, tau in enumerate((0.3, 0.5)):
-            folder = write_run(tmp_path / "s", "bn_tau", seed, overrides=f"tau={tau},x={len(label)}", evaluations=2)
+            folder = write_run(
+                tmp_path / "s", "bn_tau", seed, overrides=f"tau={tau},x={len(label)}", evaluations=2
+            )
             put_config(folder, label=label)
     monkeypatch.setattr(figures, "PLOTS", {"tau_grid": PLOTS["tau_grid"]})
     (drawn,) = draw_all(read_study(tmp_path / "s"))
@@ -278,12 +319,21 @@ def test_nothing_is_lost_where_names_are_shortened_alike(tmp_path: Path) -> None
 
 def test_labels_that_are_alike_for_their_first_words_stay_two_groups(tmp_path: Path) -> None:
     for seed, end in enumerate("ab"):
-        write_run(tmp_path / "s", "bn_mu", seed, overrides=f"x={end}", label="long " * 100 + end, evaluations=2)
+        write_run(
+            tmp_path / "s",
+            "bn_mu",
+            seed,
+            overrides=f"x={end}",
+            label="long " * 100 + end,
+            evaluations=2,
+        )
         put_config(tmp_path / f"s/runs/bn_mu/x={end}/seed={seed}", overrides={"x": end * 400})
     assert read_study(tmp_path / "s").runs["group"].nunique() == 2
 
 
-def test_the_real_command_stays_in_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_command_stays_in_the_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=2)
     command = "python train.py head=plain data.dir=/home/me/ptb seed=0"
     put_config(folder, overrides={"data.dir": "/home/me/ptb"}, command=command)
@@ -292,7 +342,9 @@ def test_the_real_command_stays_in_the_run_folder(tmp_path: Path, monkeypatch: p
     assert runs["command"].tolist() == ["python train.py head=plain data.dir=…/ptb seed=0"]
     assert (folder / "config.yaml").read_bytes() == before and command.encode() in before
     monkeypatch.setattr(figures, "PLOTS", {})
-    assert "Paths are shortened to … here" in write_report(tmp_path / "s")[0].read_text(encoding="utf-8")
+    assert "Paths are shortened to … here" in write_report(tmp_path / "s")[0].read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_folder_whose_name_is_not_text_is_reported(tmp_path: Path) -> None:
@@ -307,15 +359,22 @@ def test_samples_are_shown_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=2)
     (folder / "samples").mkdir()
     (folder / "samples/prior.txt").write_bytes(
-        b"\tdrawn\n1\t<img src=x onerror=alert(1)>\x0c\xe2\x80\xa8\xff\n2\t" + b"y" * 100_000 + b"\n"
+        b"\tdrawn\n1\t<img src=x onerror=alert(1)>\x0c\xe2\x80\xa8\xff\n2\t"
+        + b"y" * 100_000
+        + b"\n"
     )
     (folder / "samples/neighbours.txt").write_bytes(b"")
     page = write_report(tmp_path / "s")[0].read_text(encoding="utf-8")
-    assert "&lt;img src=x onerror=alert(1)&gt;\\x0c\\u2028\ufffd" in page and "img" not in Page(page).tags
+    assert (
+        "&lt;img src=x onerror=alert(1)&gt;\\x0c\\u2028\ufffd" in page
+        and "img" not in Page(page).tags
+    )
     assert page.count("y" * 2000) == 1 and "y" * 2001 not in page
 
 
-def test_a_terminal_gets_no_control_characters(hostile: Path, report: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_terminal_gets_no_control_characters(
+    hostile: Path, report: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert report.is_dir()
     code = "import sys; from uncollapse.report import figures, main; figures.PLOTS = {}; sys.exit(main(sys.argv[1:]))"
     for encoding in ("utf-8", "ascii"):
@@ -347,7 +406,8 @@ def test_cells_of_markdown_and_latex() -> None:
         r"| \_h\_ i_j |",
     ]
     assert (
-        escape("[a] *b 😀 中 é … → \\x") == r"{[}a{]} {*}b {[}U+1F600{]} 中 é \ldots{} $\rightarrow$ \textbackslash{}x"
+        escape("[a] *b 😀 中 é … → \\x")
+        == r"{[}a{]} {*}b {[}U+1F600{]} 中 é \ldots{} $\rightarrow$ \textbackslash{}x"
     )
 
 
@@ -380,24 +440,44 @@ def test_provenance_in_words() -> None:
     assert made_by({}) == {"commit": "", "tree_changed": None, "code": ""}
 
 
-def test_a_page_warns_of_code_that_nobody_can_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_warns_of_code_that_nobody_can_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
-    made = [{"commit": "abc"}, {"commit": "abc+"}, {"commit": "abc", "tree_changed": True}, {"commit": None}]
+    made = [
+        {"commit": "abc"},
+        {"commit": "abc+"},
+        {"commit": "abc", "tree_changed": True},
+        {"commit": None},
+    ]
     for seed, final in enumerate(made):
         write_run(tmp_path / "s", "plain", seed, evaluations=2, final=final)
     page = write_report(tmp_path / "s")[0].read_text()
-    assert "Commit abc, with changes that no commit holds (2 runs)" in page and "Commit abc (1 run)" in page
-    assert "2 of 4 runs were made with changes that no commit holds" in page and "their code differ" in page
+    assert (
+        "Commit abc, with changes that no commit holds (2 runs)" in page
+        and "Commit abc (1 run)" in page
+    )
+    assert (
+        "2 of 4 runs were made with changes that no commit holds" in page
+        and "their code differ" in page
+    )
     assert "No commit known" in page
     runs = pd.read_csv(tmp_path / "s/report/tables/runs.csv")
-    assert runs["tree_changed"].tolist()[:3] == [False, True, True] and runs["commit"].tolist()[:3] == ["abc"] * 3
+    assert (
+        runs["tree_changed"].tolist()[:3] == [False, True, True]
+        and runs["commit"].tolist()[:3] == ["abc"] * 3
+    )
 
 
 def test_a_clean_study_has_no_caution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     page = write_report(tmp_path / "s")[0].read_text()
-    assert "Commit abc123 (1 run)" in page and "Caution" not in page and "Not all runs are alike" not in page
+    assert (
+        "Commit abc123 (1 run)" in page
+        and "Caution" not in page
+        and "Not all runs are alike" not in page
+    )
 
 
 def test_thousands_of_notes_and_open_runs_are_some_and_a_count(

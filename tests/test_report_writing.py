@@ -93,7 +93,9 @@ def test_a_disk_that_fails_at_any_file_leaves_the_earlier_report(
             break
         error = capsys.readouterr().err
         assert done == 2 and error.count("\n") == 1 and "Traceback" not in error
-        if count < len(before) - 1:  # all files but our mark: until the last is on disk nothing is renamed
+        if (
+            count < len(before) - 1
+        ):  # all files but our mark: until the last is on disk nothing is renamed
             assert bytes_of(study / "report") == before, count
         assert not strays(study / "report")
         count += 1
@@ -132,7 +134,9 @@ def test_a_limit_on_the_size_of_files_leaves_the_earlier_report(study: Path, sha
 
     command = [sys.executable, "scripts/report.py", str(study)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
-    assert done.returncode == 2 and done.stderr.startswith("report: ") and done.stderr.count("\n") == 1, done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.startswith("report: ") and done.stderr.count("\n") == 1
+    ), done.stderr
     assert "cannot be read or written" in done.stderr
     assert bytes_of(study / "report") == before
 
@@ -190,7 +194,9 @@ def test_an_error_of_the_system_without_a_file_is_a_sentence_too(
         raise OSError("no writable cache")
 
     monkeypatch.setattr(page, "write_report", refuse)
-    assert f"report: {study}: cannot be read or written (no writable cache)" in sentence(study, capsys)
+    assert f"report: {study}: cannot be read or written (no writable cache)" in sentence(
+        study, capsys
+    )
 
 
 # ---------------------------------------------------------------- kills
@@ -199,7 +205,9 @@ def test_an_error_of_the_system_without_a_file_is_a_sentence_too(
 @pytest.mark.parametrize(
     ("call", "count"), [("fsync", 0), ("fsync", 7), ("replace", 0), ("replace", 5), ("replace", 9)]
 )
-def test_a_kill_at_any_moment_leaves_whole_files_and_a_folder_of_ours(study: Path, call: str, count: int) -> None:
+def test_a_kill_at_any_moment_leaves_whole_files_and_a_folder_of_ours(
+    study: Path, call: str, count: int
+) -> None:
     assert main([str(study)]) == 0
     old = bytes_of(study / "report")
     add_run(study)
@@ -211,7 +219,10 @@ honest, calls = os.{call}, itertools.count()
 os.{call} = lambda *words: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == {count} else honest(*words)
 main([{str(study)!r}])
 """
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode
+        == -signal.SIGKILL
+    )
     cut = bytes_of(study / "report")
     assert strays(study / "report")
     assert main([str(study)]) == 0 and not strays(study / "report")
@@ -228,7 +239,9 @@ def test_a_stray_of_a_killed_writer_is_no_reason_to_refuse(study: Path, place: s
     assert main([str(study)]) == 0 and not strays(study / "report")
 
 
-def test_two_reports_at_once_are_one_and_a_sentence(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_two_reports_at_once_are_one_and_a_sentence(
+    study: Path, capsys: pytest.CaptureFixture
+) -> None:
     (study / "report").mkdir()
     with disk.locked(study / "report", "report"):
         assert "another process is working on this report" in sentence(study, capsys)
@@ -254,8 +267,12 @@ def damaged(report: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("how", ["deleted", "zeros", "0", "1", "14", "15", "60", "100", "130", "500", "4096"])
-def test_a_folder_of_ours_is_taken_again_whatever_happened_to_its_page(study: Path, how: str, old: bool) -> None:
+@pytest.mark.parametrize(
+    "how", ["deleted", "zeros", "0", "1", "14", "15", "60", "100", "130", "500", "4096"]
+)
+def test_a_folder_of_ours_is_taken_again_whatever_happened_to_its_page(
+    study: Path, how: str, old: bool
+) -> None:
     assert main([str(study)]) == 0
     whole = bytes_of(study / "report")
     if old:
@@ -299,7 +316,9 @@ def test_a_folder_of_others_is_refused_and_stays(
     assert bytes_of(study / "report") == before
 
 
-def test_a_file_or_a_dead_link_in_the_way_is_one_sentence(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_file_or_a_dead_link_in_the_way_is_one_sentence(
+    study: Path, capsys: pytest.CaptureFixture
+) -> None:
     (study / "report").write_text("a file")
     assert "not a folder" in sentence(study, capsys)
     (study / "report").unlink()
@@ -313,7 +332,9 @@ def test_what_users_put_into_a_report_stays(study: Path) -> None:
     assert main([str(study)]) == 0 and (study / "report/notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("content", ["", "<!doc", "\0" * 100, f"<!doctype html>...{DIAGNOSIS_MARK}"])
+@pytest.mark.parametrize(
+    "content", ["", "<!doc", "\0" * 100, f"<!doctype html>...{DIAGNOSIS_MARK}"]
+)
 def test_a_cut_page_of_a_diagnosis_is_taken_again(tmp_path: Path, content: str) -> None:
     (tmp_path / "index.html").write_text(content)
     assert free_folder(tmp_path) == tmp_path
@@ -331,7 +352,9 @@ def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
     diagnose(good, cost, torch.zeros(10, 4), samples=2, page=tmp_path)
     before = bytes_of(tmp_path)
     monkeypatch.setattr(disk.os, "fsync", full_after(count, os.fsync))
-    with pytest.warns(UserWarning, match="cannot be written .No space left.*; the numbers are returned"):
+    with pytest.warns(
+        UserWarning, match="cannot be written .No space left.*; the numbers are returned"
+    ):
         found = diagnose(good, cost, torch.ones(10, 4), samples=2, page=tmp_path)
     assert found["nll"] > 0 and bytes_of(tmp_path) == before
 
@@ -339,7 +362,9 @@ def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
 # ---------------------------------------------------------------- every writer
 
 
-IN_PLACE = re.compile(r"\.write_text\(|\.write_bytes\(|to_csv\(\w|savefig\(|copyfile\(|\bopen\([^)]*[\"'][wx]b?[\"']")
+IN_PLACE = re.compile(
+    r"\.write_text\(|\.write_bytes\(|to_csv\(\w|savefig\(|copyfile\(|\bopen\([^)]*[\"'][wx]b?[\"']"
+)
 ALLOWED = {  # (file, why)
     "src/uncollapse/disk.py": "the atomic writer itself",
     "src/uncollapse/data/cache.py": "a cache folder that is renamed into place when it is complete",

@@ -22,7 +22,11 @@ def test_a_run_holds_what_was_promised(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "bn_tau")
     seen = rows(folder)
     assert [(r["step"], r["split"], r["mode"]) for r in seen] == [
-        *((step, split, mode) for step in (0, 6, 12) for split, mode in (("train", "train"), ("valid", "eval"))),
+        *(
+            (step, split, mode)
+            for step in (0, 6, 12)
+            for split, mode in (("train", "train"), ("valid", "eval"))
+        ),
         (12, "test", "eval"),
         (12, "test", "train"),
     ]
@@ -31,24 +35,40 @@ def test_a_run_holds_what_was_promised(tmp_path: Path) -> None:
         assert row["nelbo"] == pytest.approx(row["rec"] + row["kl"])
         assert row["kl_minus_floor"] == pytest.approx(row["kl"] - row["floor"])
         assert {"au", "shuffle_gap", "moments", "ppl", "weight"} <= set(row)
-        if row["mode"] == "train":  # fact 3 in a real run, averaged over batches of nearly equal size
-            sums = [a + b for a, b in zip(row["moments"]["mu_sq"], row["moments"]["sigma_sq"], strict=True)]
+        if (
+            row["mode"] == "train"
+        ):  # fact 3 in a real run, averaged over batches of nearly equal size
+            sums = [
+                a + b
+                for a, b in zip(row["moments"]["mu_sq"], row["moments"]["sigma_sq"], strict=True)
+            ]
             assert sums == pytest.approx([1] * 4, abs=1e-4)
             assert row["kl_minus_floor"] > -1e-4
     final = json.loads((folder / "summary.json").read_text())
-    assert final["status"] == "done" and final["seconds"] > 0 and final["threads"] == 1 and final["versions"]["torch"]
+    assert (
+        final["status"] == "done"
+        and final["seconds"] > 0
+        and final["threads"] == 1
+        and final["versions"]["torch"]
+    )
     assert 50 < final["peak_memory_mb"] < 20_000
     assert final["kl"] == seen[-2]["kl"] and final["train_mode"]["kl"] == seen[-1]["kl"]
     first = (folder / "config.yaml").read_text().splitlines()[0]
     assert first == f"# python train.py head=bn_tau {' '.join(SMALL)} tau=0.3 seed=0"
 
 
-def test_asking_again_skips_a_done_run_and_leaves_it_untouched(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_asking_again_skips_a_done_run_and_leaves_it_untouched(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     run_here(tmp_path, "plain")
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder_of(tmp_path, "plain").iterdir()}
+    before = {
+        p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder_of(tmp_path, "plain").iterdir()
+    }
     assert run_here(tmp_path, "plain") == "skipped"
     assert "skipped" in capsys.readouterr().out
-    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder_of(tmp_path, "plain").iterdir()} == before
+    assert {
+        p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder_of(tmp_path, "plain").iterdir()
+    } == before
 
 
 def test_another_config_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -70,7 +90,12 @@ def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
 ) -> None:
     from uncollapse.procedures.joint import Joint
 
-    words = (f"trainer={trainer}", "trainer.epochs=3", "trainer.eval_every=4", "model.dropout_in=0.3")
+    words = (
+        f"trainer={trainer}",
+        "trainer.epochs=3",
+        "trainer.eval_every=4",
+        "model.dropout_in=0.3",
+    )
     run_here(tmp_path / "whole", head, *words)
     honest, steps = Joint.step, iter(range(10_000))
 
@@ -96,7 +121,9 @@ def test_a_run_cut_while_writing_any_file_resumes_bit_for_bit(
 
     def cut(source: Path, target: Path) -> None:
         if next(writes) == write:
-            Path(source).write_bytes(Path(source).read_bytes()[:100])  # half a temporary file is left behind
+            Path(source).write_bytes(
+                Path(source).read_bytes()[:100]
+            )  # half a temporary file is left behind
             raise Stop
         honest(source, target)
 
@@ -113,7 +140,7 @@ class Events:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None):
         from uncollapse.runs.rows import Record
-        from uncollapse.trainer import Trainer
+        from uncollapse.training.trainer import Trainer
 
         self.count, self.stop, self.counting = 0, stop, False
         honest_test, honest_write, honest_replace = Trainer.test, Record.write, os.replace
@@ -234,7 +261,9 @@ def test_a_non_finite_loss_fails_the_run_and_names_step_head_and_term(
         return nll * torch.nan if torch.is_grad_enabled() else nll
 
     monkeypatch.setattr(TextVAE, "nll", broken)
-    with pytest.raises(FloatingPointError, match="step 1, head=bn_mu: the loss is not finite: rec = nan"):
+    with pytest.raises(
+        FloatingPointError, match="step 1, head=bn_mu: the loss is not finite: rec = nan"
+    ):
         run_here(tmp_path, "bn_mu")
     folder = folder_of(tmp_path, "bn_mu")
     assert "rec = nan" in (folder / "failed").read_text().splitlines()[-1]
@@ -280,12 +309,21 @@ def test_results_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None
         run_here(tmp_path / "results", "plain")
 
 
-def test_a_full_disk_stops_the_run_with_one_sentence_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_run_with_one_sentence_and_it_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
     """A limit on the size of files stands for the full disk: the first checkpoint fits, the second, with Adam's moments, does not."""
     words = ("model.hidden=24", "trainer.eval_every=3")
     run_here(tmp_path / "whole", "bn_mu", *words)
     room = (folder_of(tmp_path / "whole", "bn_mu") / "state.pt").stat().st_size - 1
-    command = [sys.executable, "train.py", "head=bn_mu", *SMALL, *words, f"results={tmp_path / 'full'}"]
+    command = [
+        sys.executable,
+        "train.py",
+        "head=bn_mu",
+        *SMALL,
+        *words,
+        f"results={tmp_path / 'full'}",
+    ]
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
@@ -327,8 +365,10 @@ def test_no_op_annealing_equals_plain_bit_for_bit(tmp_path: Path) -> None:
     assert plain == annealed
 
 
-def test_early_stop_and_lr_decay_do_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import uncollapse.trainer as trainer
+def test_early_stop_and_lr_decay_do_as_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
     # never better than the first
@@ -337,7 +377,10 @@ def test_early_stop_and_lr_decay_do_as_told(tmp_path: Path, monkeypatch: pytest.
     folder = folder_of(tmp_path, "plain")
     assert summary(folder)["step"] == 3 * 6 and summary(folder)["best_step"] == 0
 
-    decay = ("trainer.epochs=50", *(f"trainer.decay_{k}" for k in ("from_epoch=3", "patience=2", "limit=3")))
+    decay = (
+        "trainer.epochs=50",
+        *(f"trainer.decay_{k}" for k in ("from_epoch=3", "patience=2", "limit=3")),
+    )
     run_here(tmp_path, "plain", "trainer.lr=1.0", *decay)
     (folder,) = set((tmp_path / "scratch/runs/plain").glob("*/seed=0")) - {folder}
     # not before epoch 3: the lr falls after epochs 3 and 5, and the third time, after epoch 7, is the end
@@ -368,13 +411,18 @@ PUBLISHED = [
 ]
 
 
-def test_the_lr_falls_as_in_the_published_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import uncollapse.trainer as trainer
+def test_the_lr_falls_as_in_the_published_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import uncollapse.training.trainer as trainer
 
     honest, losses, reloaded = trainer.evaluate, iter(PUBLISHED), []
 
     def scripted(*args: Any) -> dict:
-        return {**honest(*args), **({"rec": next(losses)[0], "kl": 0.0} if args[2] == "valid" else {})}
+        return {
+            **honest(*args),
+            **({"rec": next(losses)[0], "kl": 0.0} if args[2] == "valid" else {}),
+        }
 
     def reload(path: Path, model: Any) -> None:
         load_model(path, model)
@@ -387,7 +435,9 @@ def test_the_lr_falls_as_in_the_published_code(tmp_path: Path, monkeypatch: pyte
     run_here(tmp_path, "plain", "trainer=published", "trainer.epochs=50", *rule)
     folder = folder_of(tmp_path, "plain")
     assert lrs(folder) == [lr for _, lr in PUBLISHED[:-1]]
-    assert len(reloaded) == 3 + 1 and summary(folder)["best_step"] == 7 * 6  # once more for the test
+    assert (
+        len(reloaded) == 3 + 1 and summary(folder)["best_step"] == 7 * 6
+    )  # once more for the test
     assert summary(folder)["step"] == 11 * 6
 
 
@@ -396,25 +446,38 @@ def test_optimisers_start_anew_with_the_best_weights(
     reload: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Adam's moments belong to the weights that are left behind."""
-    import uncollapse.trainer as trainer
+    import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
     monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
-    run_here(tmp_path, "plain", "trainer.decay_patience=2", "trainer.decay_limit=1", f"trainer.decay_reload={reload}")
+    run_here(
+        tmp_path,
+        "plain",
+        "trainer.decay_patience=2",
+        "trainer.decay_limit=1",
+        f"trainer.decay_reload={reload}",
+    )
     state = torch.load(folder_of(tmp_path, "plain") / "state.pt", weights_only=True)
     assert state["decays"] == 1
-    assert [bool(optimizer["state"]) for optimizer in state["optimizers"].values()] == [bool(left)] * 2
+    assert [bool(optimizer["state"]) for optimizer in state["optimizers"].values()] == [
+        bool(left)
+    ] * 2
 
 
 def test_the_published_numbers_are_those_of_the_code() -> None:
     """Epochs are counted from 0 there, so its `epoch >= 15` is 16 finished ones."""
     trainer = composed("trainer=published").trainer
     assert (trainer.decay_from_epoch, trainer.decay_patience, trainer.decay_limit) == (16, 5, 5)
-    assert trainer.decay_reload and (trainer.optimizer, trainer.clip, trainer.epochs) == ("sgd", 5.0, 100)
+    assert trainer.decay_reload and (trainer.optimizer, trainer.clip, trainer.epochs) == (
+        "sgd",
+        5.0,
+        100,
+    )
 
 
 @pytest.mark.parametrize(
-    ("head", "batching", "times"), [("bn_mu", "by_length", 1), ("plain", "by_length", 0), ("bn_mu", "mixed", 0)]
+    ("head", "batching", "times"),
+    [("bn_mu", "by_length", 1), ("plain", "by_length", 0), ("bn_mu", "mixed", 0)],
 )
 def test_batches_of_one_length_train_too_and_batch_norm_is_warned_of_once(
     head: str, batching: str, times: int, tmp_path: Path, capsys: pytest.CaptureFixture
@@ -432,4 +495,8 @@ def test_one_example_is_too_few_for_any_head(tmp_path: Path) -> None:
 def test_time_is_not_lost_on_resume(tmp_path: Path) -> None:
     start = time.time()
     run_here(tmp_path, "plain")
-    assert 0 < json.loads((folder_of(tmp_path, "plain") / "summary.json").read_text())["seconds"] < time.time() - start
+    assert (
+        0
+        < json.loads((folder_of(tmp_path, "plain") / "summary.json").read_text())["seconds"]
+        < time.time() - start
+    )

@@ -11,10 +11,11 @@ from conftest import SMALL, composed, folder_of, summary
 from PIL import Image
 from scipy.stats import chisquare
 
-from uncollapse import evaluate, report
+from uncollapse import report
 from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.images import ImageBatch
+from uncollapse.evaluation import evaluate
 from uncollapse.metrics.quality import oracle, quality, self_bleu, texts
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
@@ -28,7 +29,9 @@ CPU = torch.device("cpu")
 
 
 def corpus_of(*sentences: list[int]) -> Corpus:
-    return Corpus(np.array([w for s in sentences for w in s], np.int32), np.cumsum([0, *map(len, sentences)]))
+    return Corpus(
+        np.array([w for s in sentences for w in s], np.int32), np.cumsum([0, *map(len, sentences)])
+    )
 
 
 def sentences_of(corpus: Corpus) -> list[list[int]]:
@@ -39,7 +42,11 @@ def sentences_of(corpus: Corpus) -> list[list[int]]:
 
 
 def test_the_likeliest_words_are_written_until_the_end() -> None:
-    script = [[5, 6, EOS, 7], [4, EOS, 4, 4], [5, 5, 5, 5]]  # what the logits favour, whatever was written
+    script = [
+        [5, 6, EOS, 7],
+        [4, EOS, 4, 4],
+        [5, 5, 5, 5],
+    ]  # what the logits favour, whatever was written
 
     def next_logits(tokens: torch.Tensor) -> torch.Tensor:
         assert (tokens[:, 0] == BOS).all()
@@ -56,11 +63,19 @@ def test_the_likeliest_words_are_written_until_the_end() -> None:
 def test_words_are_drawn_with_their_probabilities() -> None:
     logits = torch.tensor([0.0, 0.0, -torch.inf, 0.5, 1.0, -1.0])  # no end
     written = write(
-        lambda tokens: logits.expand(len(tokens), -1), 4000, CPU, False, torch.Generator().manual_seed(0), 1
+        lambda tokens: logits.expand(len(tokens), -1),
+        4000,
+        CPU,
+        False,
+        torch.Generator().manual_seed(0),
+        1,
     )
     counts = np.bincount(written.tokens, minlength=6)
     expected = np.exp([0.5, 1.0, -1.0])
-    assert counts[:3].sum() == 0 and chisquare(counts[3:], 4000 * expected / expected.sum()).pvalue > 1e-4
+    assert (
+        counts[:3].sum() == 0
+        and chisquare(counts[3:], 4000 * expected / expected.sum()).pvalue > 1e-4
+    )
 
 
 def text_model():
@@ -84,12 +99,16 @@ def test_what_is_written_has_the_probability_that_the_model_reports() -> None:
     for t in range(1, tokens.shape[1]):
         total -= next_logits(tokens[:, :t]).log_softmax(1)[torch.arange(3), tokens[:, t]]
     batch = make_batch(corpus_of(*sentences), np.arange(3))
-    np.testing.assert_allclose(model.nll(batch, z[batch.examples]), total[batch.examples], rtol=1e-5)
+    np.testing.assert_allclose(
+        model.nll(batch, z[batch.examples]), total[batch.examples], rtol=1e-5
+    )
 
 
 def test_a_seed_decides_what_is_written() -> None:
     model, z = text_model(), torch.randn(6, 2)
-    one, again, other = (model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    one, again, other = (
+        model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert sentences_of(one) == sentences_of(again) != sentences_of(other)
     assert len(one) == 6 and sentences_of(model.generate(z, greedy=True)) == sentences_of(
         model.generate(z, greedy=True)
@@ -114,7 +133,11 @@ def test_images_are_drawn_with_the_probabilities_that_the_model_reports(config) 
         parameter.mul_(3)
     z = torch.randn(1, 2)
     everything = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
-    chance = torch.exp(-model.nll(ImageBatch(everything, np.arange(16)), z.expand(16, 2))).double().numpy()
+    chance = (
+        torch.exp(-model.nll(ImageBatch(everything, np.arange(16)), z.expand(16, 2)))
+        .double()
+        .numpy()
+    )
     drawn = model.generate(z.expand(4000, 2), generator=torch.Generator().manual_seed(0))
     counts = np.bincount((drawn @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long().numpy(), minlength=16)
     assert chisquare(counts, 4000 * chance / chance.sum()).pvalue > 1e-4
@@ -137,7 +160,9 @@ def test_quality_by_hand() -> None:
     assert found["sample_distinct"] == 3 / 4 and found["sample_novel"] == 2 / 4
     assert texts(drawn, vocabulary) == ["a b", "a b", "c", "b a c"]
     assert "sample_grammatical" not in found
-    nothing = quality(corpus_of([], []), training, vocabulary)  # a collapsed or broken model may write empty sentences
+    nothing = quality(
+        corpus_of([], []), training, vocabulary
+    )  # a collapsed or broken model may write empty sentences
     assert nothing["sample_words"] == 0 and nothing["sample_distinct"] == 1 / 2
 
 
@@ -150,15 +175,23 @@ def test_self_bleu_tells_copies_from_strangers() -> None:
 
 def test_the_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy() -> None:
     data = GrammarConfig(train=3000, valid=10, test=10).load()
-    found = quality(data.corpora["train"], data.corpora["valid"], data.vocabulary, data.exact_log_prob)
+    found = quality(
+        data.corpora["train"], data.corpora["valid"], data.vocabulary, data.exact_log_prob
+    )
     tokens = found["sample_words"] + 1
     assert found["sample_grammatical"] == 1
     assert found["sample_oracle_ppl"] == pytest.approx(math.exp(data.entropy / tokens), rel=0.02)
     reversed_words = Corpus(data.corpora["test"].tokens[::-1].copy(), data.corpora["test"].offsets)
     assert (
-        quality(reversed_words, data.corpora["train"], data.vocabulary, data.exact_log_prob)["sample_grammatical"] == 0
+        quality(reversed_words, data.corpora["train"], data.vocabulary, data.exact_log_prob)[
+            "sample_grammatical"
+        ]
+        == 0
     )
-    assert oracle(np.array([-np.inf]), np.array([3])) == {"sample_grammatical": 0.0, "sample_oracle_ppl": None}
+    assert oracle(np.array([-np.inf]), np.array([3])) == {
+        "sample_grammatical": 0.0,
+        "sample_oracle_ppl": None,
+    }
 
 
 def test_points_off_the_sphere_are_moved_onto_it() -> None:
@@ -177,18 +210,33 @@ def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None
     run(composed(f"head={head}", f"results={tmp_path}", *words), head, words)
     folder = folder_of(tmp_path, head)
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
-    views = {path.stem: path.read_text().splitlines() for path in (folder / "samples").glob("*.txt")}
-    assert set(views) == {"prior", "reconstructions", "interpolations", "neighbours", "traversal", "drawn"}
+    views = {
+        path.stem: path.read_text().splitlines() for path in (folder / "samples").glob("*.txt")
+    }
+    assert set(views) == {
+        "prior",
+        "reconstructions",
+        "interpolations",
+        "neighbours",
+        "traversal",
+        "drawn",
+    }
     assert len(views["drawn"]) == summary(folder)["sample_count"] == 1000
     for name, lines in views.items():
         widths = {line.count("\t") for line in lines}
-        assert len(widths) == 1 and all(line.isprintable() for line in "".join(lines).split("\t")), name
+        assert len(widths) == 1 and all(
+            line.isprintable() for line in "".join(lines).split("\t")
+        ), name
     assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][
         :12
     ]  # what is shown is part of what is counted
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()
-    assert "<h2>Samples</h2>" in page and "Nearest in train" not in page and "1. nearest in train" in page
+    assert (
+        "<h2>Samples</h2>" in page
+        and "Nearest in train" not in page
+        and "1. nearest in train" in page
+    )
     assert (folder.parents[3] / "report" / "tables" / "samples.csv").exists()
 
 
@@ -236,13 +284,22 @@ def test_an_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> N
 
 
 def test_vectors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    words = ["data=gaussian", "data.train=40", "data.valid=20", "data.test=20", "model=linear", "trainer.epochs=1"]
+    words = [
+        "data=gaussian",
+        "data.train=40",
+        "data.valid=20",
+        "data.test=20",
+        "model=linear",
+        "trainer.epochs=1",
+    ]
     run(composed("head=plain", f"results={tmp_path}", *words), "plain", words)
     assert evaluate.main([str(folder_of(tmp_path, "plain")), "--metrics", "samples"]) == 2
     assert "samples are for text and images" in capsys.readouterr().err
 
 
-def test_elsewhere_a_language_model_of_the_study_judges(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_elsewhere_a_language_model_of_the_study_judges(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     rng = np.random.default_rng(0)
     for split in ("train", "valid", "test"):
         text = [" ".join(rng.choice(list("abcde"), rng.integers(1, 6))) for _ in range(60)]
@@ -260,10 +317,15 @@ def test_elsewhere_a_language_model_of_the_study_judges(tmp_path: Path, capsys: 
         folders[head] = folder_of(tmp_path, head)
         if head == "plain":
             assert evaluate.main([str(folders[head]), "--metrics", "samples"]) == 0
-            assert "no finished run of head=lm on these data in the study" in capsys.readouterr().out
+            assert (
+                "no finished run of head=lm on these data in the study" in capsys.readouterr().out
+            )
             assert "sample_lm_ppl" not in summary(folders[head])
             (folders[head] / "evaluations" / "test-samples.json").unlink()
-    assert evaluate.main([str(tmp_path / "scratch"), "--metrics", "samples,nll", "--samples", "2"]) == 0
+    assert (
+        evaluate.main([str(tmp_path / "scratch"), "--metrics", "samples,nll", "--samples", "2"])
+        == 0
+    )
     found, judge = summary(folders["plain"]), summary(folders["lm"])
     # real sentences: all 7 of the test part, whose perplexity to the language model its own evaluation knows exactly
     assert found["sample_lm_ppl_data"] == pytest.approx(judge["nll_ppl"], rel=1e-4)

@@ -19,15 +19,25 @@ from uncollapse.objectives.control import Control
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.mdr import MinimumRate
 from uncollapse.objectives.mmd import InfoVAE
-from uncollapse.phases import Length, Phased, cut, findings_after, warnings_before
 from uncollapse.procedures.ae_pretrain import AEPretrain
 from uncollapse.procedures.aggressive import Aggressive
 from uncollapse.report.notes import cut_off
 from uncollapse.report.page import terminal, write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import every_run, latex, paired, summary
-from uncollapse.schedules import Constant, Cyclical, Delayed, Linear, Logistic, Scaled, at, end_of, weight_phases
-from uncollapse.trainer import TrainerConfig
+from uncollapse.training.phases import Length, Phased, cut, findings_after, warnings_before
+from uncollapse.training.schedules import (
+    Constant,
+    Cyclical,
+    Delayed,
+    Linear,
+    Logistic,
+    Scaled,
+    at,
+    end_of,
+    weight_phases,
+)
+from uncollapse.training.trainer import TrainerConfig
 
 # ---------------------------------------------------------------- where schedules end
 
@@ -40,7 +50,10 @@ from uncollapse.trainer import TrainerConfig
         (Delayed(2, 1), 3),
         (Delayed(2, 0), 2),
         (Logistic(1, 8), 1 + math.log(99) / 8),
-        (Cyclical(20, 4, 0.5), 17.5),  # the last cycle begins at 15 and takes 5, half of it for the ramp
+        (
+            Cyclical(20, 4, 0.5),
+            17.5,
+        ),  # the last cycle begins at 15 and takes 5, half of it for the ramp
         (Cyclical(20, 4, 1), 20),
         (Cyclical(20, 4, 0), 0),
         (Scaled(Linear(10), 0.1), 10),
@@ -111,7 +124,11 @@ def everything(package):
     """The classes that the modules of a package define and that a config can name for its slot."""
     for found in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{found.name}")
-        yield from (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__)
+        yield from (
+            c
+            for c in vars(module).values()
+            if isinstance(c, type) and c.__module__ == module.__name__
+        )
 
 
 def test_every_objective_and_procedure_can_be_asked():
@@ -131,10 +148,16 @@ def test_parts_with_an_end_name_it():
     assert Capacity(1.0, 4.0, 4).phases()[0].state(1.0) == "at a capacity of 1.00 of 4 nats"
     assert Capacity(1.0, 0.0, 3).phases() == Capacity(1.0, 4.0, 0).phases() == []
     assert [p.ends for p in AEPretrain(2).phases()] == [2] and AEPretrain(0).phases() == []
-    assert [p.ends for p in Aggressive(100, 15).phases()] == [1] and Aggressive(0, 15).phases() == []
+    assert [p.ends for p in Aggressive(100, 15).phases()] == [1] and Aggressive(
+        0, 15
+    ).phases() == []
     assert [p.ends for p in MinimumRate(1.0, 0.1, Linear(5)).phases()] == [5]
     assert [p.ends for p in TrainerConfig(decay_patience=2, decay_from_epoch=15).phases()] == [15]
-    assert TrainerConfig(decay_from_epoch=15).phases() == TrainerConfig(decay_patience=2).phases() == []
+    assert (
+        TrainerConfig(decay_from_epoch=15).phases()
+        == TrainerConfig(decay_patience=2).phases()
+        == []
+    )
 
 
 def row(step, kl, weight=0.0):
@@ -154,13 +177,23 @@ def row(step, kl, weight=0.0):
 def test_a_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, expected):
     control = Control(4.0, 0.01, 1e-3)
     control.beta.fill_(betas[1])
-    told = control.unsettled([row(50, kls[0], betas[0]), row(95, 9.9, 0.9), row(100, kls[1], betas[1])])
-    assert told is None if expected is None else told.startswith("set_point=4: ") and expected in told
+    told = control.unsettled(
+        [row(50, kls[0], betas[0]), row(95, 9.9, 0.9), row(100, kls[1], betas[1])]
+    )
+    assert (
+        told is None if expected is None else told.startswith("set_point=4: ") and expected in told
+    )
 
 
 @pytest.mark.parametrize(
     ("kl", "u", "expected"),
-    [(4.0, 0.7, None), (9.0, 0.0, None), (3.0, 0.7, "below the rate"), (30.0, 0.9, "above the rate"), (3.7, 0.9, None)],
+    [
+        (4.0, 0.7, None),
+        (9.0, 0.0, None),
+        (3.0, 0.7, "below the rate"),
+        (30.0, 0.9, "above the rate"),
+        (3.7, 0.9, None),
+    ],
 )
 def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(kl, u, expected):
     objective = MinimumRate(4.0, 1e-3)
@@ -172,9 +205,15 @@ def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyon
 
 @pytest.mark.parametrize(
     ("aggressive", "information", "expected"),
-    [(True, 1.3, "never ended"), (False, 0.01, "before the codes said anything"), (False, 1.3, None)],
+    [
+        (True, 1.3, "never ended"),
+        (False, 0.01, "before the codes said anything"),
+        (False, 1.3, None),
+    ],
 )
-def test_an_aggressive_phase_that_never_ended_or_did_nothing_says_so(aggressive, information, expected):
+def test_an_aggressive_phase_that_never_ended_or_did_nothing_says_so(
+    aggressive, information, expected
+):
     procedure = Aggressive(100, 15)
     procedure.aggressive.fill_(aggressive)
     procedure.information.fill_(information)
@@ -189,7 +228,9 @@ def test_what_was_cut_off_is_not_asked_whether_it_settled():
     parts = [(objective.phases(), objective)]
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
     assert len(findings_after(parts, short, 6, {}, [row(6, 0.0)])) == 1
-    assert ["multiplier" in told for told in findings_after(parts, long, 120, {}, [row(120, 0.0)])] == [True]
+    assert [
+        "multiplier" in told for told in findings_after(parts, long, 120, {}, [row(120, 0.0)])
+    ] == [True]
 
 
 # ---------------------------------------------------------------- the words
@@ -213,7 +254,10 @@ def test_cycles_that_follow_the_length_are_not_cured_by_more_epochs():
     parts = [(weight_phases(Cyclical(6, 4, 1)), None)]
     (told,) = warnings_before(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
     assert "in cycle 4 of 4, at weight 0.93" in told and told.endswith("give ramp below 1")
-    assert warnings_before([(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {}) == []
+    assert (
+        warnings_before([(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {})
+        == []
+    )
 
 
 # ---------------------------------------------------------------- runs
@@ -226,12 +270,21 @@ def final(results: Path, head: str) -> dict:
 def test_a_ramp_that_is_cut_off_is_said_before_training_and_in_the_summary(tmp_path, capsys):
     run_here(tmp_path, "kl_anneal", "anneal_epochs=10")
     out = capsys.readouterr().out
-    warning, first_row = out.index("warning: anneal_epochs=10: training ends after 2 epochs"), out.index("step 0 valid")
+    warning, first_row = (
+        out.index("warning: anneal_epochs=10: training ends after 2 epochs"),
+        out.index("step 0 valid"),
+    )
     assert warning < first_row and "give trainer.epochs above 10 or anneal_epochs below 2" in out
     found = final(tmp_path, "kl_anneal")
     assert found["final_weight"] == pytest.approx(11 / 60)  # the twelfth step, of 6 an epoch
-    assert found["schedule_complete"] is False and found["steps_planned"] == 12 and found["stopped_early"] is False
-    assert found["unfinished"] == ["anneal_epochs=10: training ended after 2 epochs, at weight 0.18"]
+    assert (
+        found["schedule_complete"] is False
+        and found["steps_planned"] == 12
+        and found["stopped_early"] is False
+    )
+    assert found["unfinished"] == [
+        "anneal_epochs=10: training ended after 2 epochs, at weight 0.18"
+    ]
 
 
 CUT = {
@@ -244,7 +297,7 @@ CUT = {
     "aggressive inner_max=2 trainer.max_steps=3": "before the first look at whether the aggressive phase should end",
     "control": "set_point=4: the controller has not settled",
     "mdr": "rate=4: the multiplier has not settled",
-    "plain objective.weight={_target_:uncollapse.schedules.Linear,epochs:10}": "objective.weight=Linear(epochs=10): training",
+    "plain objective.weight={_target_:uncollapse.training.schedules.Linear,epochs:10}": "objective.weight=Linear(epochs=10): training",
     "plain trainer.decay_patience=2 trainer.decay_from_epoch=9": "trainer.decay_from_epoch=9: training ended",
 }
 
@@ -254,13 +307,15 @@ def test_each_kind_of_schedule_says_that_it_was_cut_off(words, tmp_path, capsys)
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
     found = final(tmp_path, head)
-    assert found["schedule_complete"] is False and any(CUT[words] in told for told in found["unfinished"]), found[
-        "unfinished"
-    ]
+    assert found["schedule_complete"] is False and any(
+        CUT[words] in told for told in found["unfinished"]
+    ), found["unfinished"]
     assert "warning: " + found["unfinished"][0] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "bn_tau"])
+@pytest.mark.parametrize(
+    "words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "bn_tau"]
+)
 def test_a_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
@@ -270,11 +325,15 @@ def test_a_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_
     assert found["final_weight"] == (0.4 if head == "beta" else 1.0)
 
 
-def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(tmp_path, capsys, monkeypatch):
-    import uncollapse.trainer as trainer
+def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
+    tmp_path, capsys, monkeypatch
+):
+    import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
-    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})  # never better
+    monkeypatch.setattr(
+        trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0}
+    )  # never better
     run_here(tmp_path, "kl_anneal", "trainer.epochs=40", "anneal_epochs=20", "trainer.patience=3")
     assert "training ends" not in capsys.readouterr().out
     found = final(tmp_path, "kl_anneal")
@@ -294,7 +353,9 @@ def test_an_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkey
     from uncollapse import building
 
     honest = building.build
-    monkeypatch.setattr(building, "build", lambda *a, **k: Bare() if "objective" in a else honest(*a, **k))
+    monkeypatch.setattr(
+        building, "build", lambda *a, **k: Bare() if "objective" in a else honest(*a, **k)
+    )
     run_here(tmp_path, "plain")
     assert final(tmp_path, "plain")["schedule_complete"] is True
 
@@ -311,7 +372,9 @@ def study(tmp_path: Path) -> Path:
     """Plain complete, annealing cut off in one seed of two, bn_mu of before anything was said."""
     for seed in range(2):
         write_run(tmp_path / "s", "plain", seed, evaluations=3, final=COMPLETE)
-        write_run(tmp_path / "s", "kl_anneal", seed, evaluations=3, final=OPEN if seed else COMPLETE)
+        write_run(
+            tmp_path / "s", "kl_anneal", seed, evaluations=3, final=OPEN if seed else COMPLETE
+        )
         write_run(tmp_path / "s", "bn_mu", seed, evaluations=3)
     return tmp_path / "s"
 
@@ -320,11 +383,19 @@ def test_a_cut_off_group_is_marked_and_named(study: Path):
     runs = read_study(study).runs
     table = summary(runs)
     assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]
-    assert f"†: training ended before a schedule did, or before it had settled: KL annealing ({TOLD})." in table.title
+    assert (
+        f"†: training ended before a schedule did, or before it had settled: KL annealing ({TOLD})."
+        in table.title
+    )
     assert cut_off(runs).sum() == 1
-    assert paired(runs).text["group"].tolist() == ["BN on mu", "KL annealing †"] and "†: cut off" in paired(runs).title
+    assert (
+        paired(runs).text["group"].tolist() == ["BN on mu", "KL annealing †"]
+        and "†: cut off" in paired(runs).title
+    )
     text = every_run(runs).text
-    assert [name for name in text["group"] if "†" in name] == ["KL annealing †"] and TOLD in text["message"].tolist()
+    assert [name for name in text["group"] if "†" in name] == ["KL annealing †"] and TOLD in text[
+        "message"
+    ].tolist()
     assert r"\dag{}" in latex(table) and "†" not in latex(table).split("\n", 1)[1]
     page, told = write_report(study)
     assert "KL annealing †" in page.read_text() and "KL annealing †" in told and TOLD in told
@@ -333,8 +404,14 @@ def test_a_cut_off_group_is_marked_and_named(study: Path):
 def test_csv_has_what_was_cut_off_and_old_runs_show_nothing(study: Path):
     write_report(study)
     runs = pd.read_csv(study / "report" / "tables" / "runs.csv")
-    assert runs["schedule_complete"].tolist()[:2] == [1, 1] and runs["unfinished"].dropna().tolist() == [TOLD]
-    assert runs.loc[runs["head"] == "bn_mu", ["schedule_complete", "final_weight"]].isna().all(axis=None)
+    assert runs["schedule_complete"].tolist()[:2] == [1, 1] and runs[
+        "unfinished"
+    ].dropna().tolist() == [TOLD]
+    assert (
+        runs.loc[runs["head"] == "bn_mu", ["schedule_complete", "final_weight"]]
+        .isna()
+        .all(axis=None)
+    )
     table = pd.read_csv(study / "report" / "tables" / "summary.csv").set_index("group")
     assert table["cut_off"].to_dict() == {"Plain VAE": 0, "BN on mu": 0, "KL annealing": 1}
     old = summary(read_study(study).runs[lambda runs: runs["head"] == "bn_mu"])
@@ -346,4 +423,7 @@ def test_all_cut_off_groups_are_counted_though_few_are_named(tmp_path: Path):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau=0.{tau}", evaluations=3, final=OPEN)
     assert summary(read_study(tmp_path / "s").runs).title.count("tau=0.") == 6
     study = read_study(tmp_path / "s")
-    assert "and 3 more" in summary(study.runs).title and terminal(study, summary(study.runs)).count("†") == 10
+    assert (
+        "and 3 more" in summary(study.runs).title
+        and terminal(study, summary(study.runs)).count("†") == 10
+    )

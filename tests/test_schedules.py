@@ -11,7 +11,7 @@ from uncollapse.config import build, check_knobs, knobs_of
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.schedules import Constant, Cyclical, Linear, Logistic, Scaled, at, end_of
+from uncollapse.training.schedules import Constant, Cyclical, Linear, Logistic, Scaled, at, end_of
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)
 RANGE = "out of range"
@@ -20,7 +20,16 @@ positions, spans = st.floats(0, 1e4), st.floats(1e-6, 1e4)
 
 @pytest.mark.parametrize(
     ("epochs", "epoch", "weight"),
-    [(4, 0, 0), (4, 1, 0.25), (4, 3, 0.75), (4, 4, 1), (4, 4.01, 1), (4, 400, 1), (0.5, 0.25, 0.5), (8, 0.5, 0.0625)],
+    [
+        (4, 0, 0),
+        (4, 1, 0.25),
+        (4, 3, 0.75),
+        (4, 4, 1),
+        (4, 4.01, 1),
+        (4, 400, 1),
+        (0.5, 0.25, 0.5),
+        (8, 0.5, 0.0625),
+    ],
 )
 def test_linear_by_hand(epochs, epoch, weight):
     assert Linear(epochs)(epoch) == weight
@@ -52,8 +61,14 @@ def test_a_bare_number_is_a_constant_schedule_and_a_function_is_asked():
 
 
 def test_a_schedule_ends_at_1_unless_it_says_otherwise():
-    assert end_of(0.4) == 0.4 and end_of(Linear(3)) == end_of(Logistic(1, 8)) == end_of(Cyclical(6, 4, 0.5)) == 1
-    assert end_of(Constant(0.4)) == 0.4 == end_of(Scaled(Linear(3), 0.4)) and end_of(lambda epoch: epoch) == 1
+    assert (
+        end_of(0.4) == 0.4
+        and end_of(Linear(3)) == end_of(Logistic(1, 8)) == end_of(Cyclical(6, 4, 0.5)) == 1
+    )
+    assert (
+        end_of(Constant(0.4)) == 0.4 == end_of(Scaled(Linear(3), 0.4))
+        and end_of(lambda epoch: epoch) == 1
+    )
 
 
 @properties
@@ -108,7 +123,21 @@ def test_the_logistic_head_starts_near_0_and_arrives_within_a_run_of_three_epoch
 
 
 # 8 epochs, 4 periods of 2, ramps over the first half: 0 -> 1 in one epoch, then one epoch at 1
-BY_HAND = {0: 0, 0.25: 0.25, 0.5: 0.5, 1: 1, 1.5: 1, 1.999: 1, 2: 0, 2.25: 0.25, 3: 1, 3.999: 1, 4: 0, 4.75: 0.75, 5: 1}
+BY_HAND = {
+    0: 0,
+    0.25: 0.25,
+    0.5: 0.5,
+    1: 1,
+    1.5: 1,
+    1.999: 1,
+    2: 0,
+    2.25: 0.25,
+    3: 1,
+    3.999: 1,
+    4: 0,
+    4.75: 0.75,
+    5: 1,
+}
 BY_HAND |= {6: 0, 6.5: 0.5, 7: 1, 7.999: 1, 8: 1, 8.5: 1, 10: 1, 1000: 1}
 
 
@@ -118,7 +147,8 @@ def test_cyclical_by_hand(epoch, weight):
 
 
 @pytest.mark.parametrize(
-    ("ramp", "epoch", "weight"), [(1, 1, 0.5), (1, 1.5, 0.75), (1, 2, 0), (1, 8, 1), (0.25, 0.25, 0.5), (0.25, 0.5, 1)]
+    ("ramp", "epoch", "weight"),
+    [(1, 1, 0.5), (1, 1.5, 0.75), (1, 2, 0), (1, 8, 1), (0.25, 0.25, 0.5), (0.25, 0.5, 1)],
 )
 def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
     assert Cyclical(8, 4, ramp)(epoch) == weight
@@ -126,14 +156,18 @@ def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
 
 @properties
 @given(st.integers(1, 50), st.integers(1, 20), st.floats(0.05, 1), st.integers(1, 400))
-def test_a_run_has_exactly_its_ramps_each_as_long_as_asked_and_none_late(epochs, cycles, ramp, per_epoch):
+def test_a_run_has_exactly_its_ramps_each_as_long_as_asked_and_none_late(
+    epochs, cycles, ramp, per_epoch
+):
     total, schedule = epochs * per_epoch, Cyclical(epochs, cycles, ramp)
     if total < 2 * cycles:
         return  # a period needs two steps to be seen
     weights = np.array([schedule(step / per_epoch) for step in range(total)])
     assert weights[0] == 0 and weights.min() >= 0 and weights.max() <= 1
     falls = 1 + np.flatnonzero(np.diff(weights) < 0)
-    starts = [-(-total * k // cycles) for k in range(1, cycles)]  # the first step at or after each boundary
+    starts = [
+        -(-total * k // cycles) for k in range(1, cycles)
+    ]  # the first step at or after each boundary
     assert falls.tolist() == starts
     period = total / cycles
     for first, last in zip([0, *starts], [*starts, total], strict=True):
@@ -178,7 +212,9 @@ def test_bad_knobs_are_refused_in_the_users_word(make, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(("value", "why"), [(-1, RANGE), (float("nan"), RANGE), ("3", "not a number")])
+@pytest.mark.parametrize(
+    ("value", "why"), [(-1, RANGE), (float("nan"), RANGE), ("3", "not a number")]
+)
 def test_bad_lengths_are_refused(value, why):
     with pytest.raises(InputError) as caught:
         Linear(value)
@@ -204,10 +240,14 @@ def test_elbo_by_hand(weight):
     loss = ELBO(weight)(nll, q, q.mean, 0.0)
     assert loss.weight == weight and set(loss.terms) == {"rec", "kl"}
     assert loss.terms["rec"].item() == 4
-    np.testing.assert_allclose([loss.terms["kl"].item(), loss.total.item()], [KL, 4 + weight * KL], rtol=1e-6)
+    np.testing.assert_allclose(
+        [loss.terms["kl"].item(), loss.total.item()], [KL, 4 + weight * KL], rtol=1e-6
+    )
     loss.total.backward()
     assert nll.grad.equal(torch.tensor([0.5, 0.5]))
-    np.testing.assert_allclose(mean.grad, weight * mean.detach() / 2, rtol=1e-6)  # d KL / d mu = mu, over two examples
+    np.testing.assert_allclose(
+        mean.grad, weight * mean.detach() / 2, rtol=1e-6
+    )  # d KL / d mu = mu, over two examples
 
 
 def test_weight_0_is_the_autoencoder_and_the_kl_is_still_reported():
@@ -235,7 +275,9 @@ def test_annealing_over_no_epochs_is_the_plain_objective_bit_for_bit(epoch):
     assert all(gradient.equal(gradients[0]) for gradient in gradients)
 
 
-@pytest.mark.parametrize(("value", "why"), [(-0.5, RANGE), (float("inf"), RANGE), ("high", "not a number")])
+@pytest.mark.parametrize(
+    ("value", "why"), [(-0.5, RANGE), (float("inf"), RANGE), ("high", "not a number")]
+)
 def test_bad_weights_are_refused(value, why):
     with pytest.raises(InputError) as caught:
         ELBO(value)

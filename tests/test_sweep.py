@@ -10,10 +10,17 @@ from conftest import SMALL, type_command
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path: Path) -> None:
     done = type_command(
-        "-m", "head=bn_tau", "tau=0.2,1.2,0.4", f"hydra/launcher={launcher}", *SMALL, f"results={tmp_path}"
+        "-m",
+        "head=bn_tau",
+        "tau=0.2,1.2,0.4",
+        f"hydra/launcher={launcher}",
+        *SMALL,
+        f"results={tmp_path}",
     )
     assert done.returncode == 1
-    finished = sorted(p.parent.parent.name for p in (tmp_path / "scratch/runs/bn_tau").glob("*/seed=0/done"))
+    finished = sorted(
+        p.parent.parent.name for p in (tmp_path / "scratch/runs/bn_tau").glob("*/seed=0/done")
+    )
     assert len(finished) == 2 and "tau=0.2" in finished[0] and "tau=0.4" in finished[1]
     tail = done.stdout.split("sweep: ")[1]
     assert tail.startswith("3 jobs: ") and "2 done" in tail and "1 refused" in tail
@@ -32,7 +39,9 @@ def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
     ]
     done = type_command(*words)
     assert done.returncode == 0, done.stderr
-    summaries = [json.loads(p.read_text()) for p in (tmp_path / "scratch/runs").glob("*/*/*/summary.json")]
+    summaries = [
+        json.loads(p.read_text()) for p in (tmp_path / "scratch/runs").glob("*/*/*/summary.json")
+    ]
     assert {(s["head"], s["seed"]) for s in summaries} == {
         (h, s) for h in ("plain", "kl_anneal", "bn_mu", "bn_tau") for s in (0, 1)
     }
@@ -41,7 +50,9 @@ def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
 
 
 def test_a_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
-    done = type_command("experiment=tau_grid", "head=rms_tau", "tau=0.3", "seed=0", *SMALL, f"results={tmp_path}")
+    done = type_command(
+        "experiment=tau_grid", "head=rms_tau", "tau=0.3", "seed=0", *SMALL, f"results={tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "tau_grid/runs").glob("*/*/*/done")
     assert "rms_tau" in str(folder) and "tau=0.3" in str(folder)

@@ -9,12 +9,12 @@ from conftest import composed, folder_of, run_here
 
 from uncollapse.config import PLACES, SLOTS, build, heads, located, targets, typed
 from uncollapse.errors import InputError
-from uncollapse.evaluate import main as evaluate
+from uncollapse.evaluation.evaluate import main as evaluate
+from uncollapse.evaluation.opened import opened, stored
 from uncollapse.runs.layout import Run
-from uncollapse.subject import opened, stored
 
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
-LINEAR, PLAIN = "uncollapse.schedules.Linear", "uncollapse.decoders.plain.Plain"
+LINEAR, PLAIN = "uncollapse.training.schedules.Linear", "uncollapse.decoders.plain.Plain"
 OPTIONS, JOINT = "uncollapse.decoders.Options", "uncollapse.procedures.joint.Joint"
 PWNED = "PWNED"  # the file that each of these would write, in the working directory
 WRITE = {
@@ -22,7 +22,10 @@ WRITE = {
     "path": {"_target_": "uncollapse.disk.Path", "_args_": [PWNED]},
     "data": "hello",
 }
-TOUCH = {"_target_": "uncollapse.disk.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [PWNED]}]}
+TOUCH = {
+    "_target_": "uncollapse.disk.Path.touch",
+    "_args_": [{"_target_": "pathlib.Path", "_args_": [PWNED]}],
+}
 RUN = {"_target_": "os.system", "command": f"touch {PWNED}"}
 
 
@@ -43,38 +46,56 @@ EXPLOITS: dict[str, dict] = {
     "a method": {"procedure": TOUCH},
     "another program": {"posterior": RUN},
     "another program, nested": weight({"_target_": LINEAR, "epochs": RUN}),
-    "an imported class": {"posterior": {"_target_": "uncollapse.posteriors.bn_mu.Moments", "dim": 4}},
+    "an imported class": {
+        "posterior": {"_target_": "uncollapse.posteriors.bn_mu.Moments", "dim": 4}
+    },
     "an imported name": {"procedure": {"_target_": "uncollapse.procedures.count"}},
-    "a function of the slot's package": {"procedure": {"_target_": "uncollapse.procedures.require_finite", "loss": 1}},
+    "a function of the slot's package": {
+        "procedure": {"_target_": "uncollapse.procedures.require_finite", "loss": 1}
+    },
     "a class of another slot": {"procedure": {"_target_": ELBO}},
     "a schedule as an objective": {"objective": {"_target_": LINEAR, "epochs": 1}},
     "an objective as a schedule": weight({"_target_": ELBO}),
-    "a result as an objective": {"objective": {"_target_": "uncollapse.objectives.elbo.Loss", "total": 1, "terms": {}}},
+    "a result as an objective": {
+        "objective": {"_target_": "uncollapse.objectives.elbo.Loss", "total": 1, "terms": {}}
+    },
     "what procedures get as one": {"procedure": {"_target_": "uncollapse.procedures.Training"}},
-    "a law as a posterior": {"posterior": {"_target_": "uncollapse.posteriors.normal.DiagonalGaussian"}},
+    "a law as a posterior": {
+        "posterior": {"_target_": "uncollapse.distributions.normal.DiagonalGaussian"}
+    },
     "a method of a class of the slot": {"objective": {"_target_": f"{ELBO}.__call__"}},
     "a dotted way out": {"posterior": {"_target_": "uncollapse.posteriors.gaussian.nn.Linear"}},
     "a way up": {"posterior": {"_target_": "uncollapse.posteriors..checkpoint.write_atomic"}},
-    "the loader of a module": {"posterior": {"_target_": "uncollapse.posteriors.gaussian.__loader__"}},
+    "the loader of a module": {
+        "posterior": {"_target_": "uncollapse.posteriors.gaussian.__loader__"}
+    },
     "a package of a like name": {"posterior": {"_target_": "uncollapse.posteriors_of_mine.Head"}},
     "a target that is no text": {"posterior": {"_target_": {"_target_": GAUSSIAN}}},
     "a target in a list": {"posterior": {"_target_": [GAUSSIAN]}},
     "arguments by position": {"objective": {"_target_": ELBO, "_args_": [1.0]}},
     "a partial slot": {"procedure": {"_target_": JOINT, "_partial_": True}},
     "a partial schedule": weight({"_target_": LINEAR, "_partial_": True}),
-    "what is inside left alone": {"objective": {"_target_": ELBO, "_recursive_": False, "weight": RUN}},
+    "what is inside left alone": {
+        "objective": {"_target_": ELBO, "_recursive_": False, "weight": RUN}
+    },
     "a conversion": {"objective": {"_target_": ELBO, "_convert_": "all"}},
-    "a function as the output layer": options(_target_="uncollapse.decoders.plain.beside", _partial_=True),
+    "a function as the output layer": options(
+        _target_="uncollapse.decoders.plain.beside", _partial_=True
+    ),
     "another class as the output layer": options(_target_="torch.nn.Linear", _partial_=True),
     "options as the output layer": options(_target_=OPTIONS, _partial_=True),
     "a function in the output layer": options(_target_=PLAIN, _partial_=True, latent=WRITE),
-    "a schedule where none stands": {"procedure": {"_target_": JOINT, "weight": {"_target_": LINEAR, "epochs": 1}}},
+    "a schedule where none stands": {
+        "procedure": {"_target_": JOINT, "weight": {"_target_": LINEAR, "epochs": 1}}
+    },
     "a slot of no class": {"procedure": {"step": 1}},
     "a target in trainer": {"trainer": {"_target_": "uncollapse.disk.write_atomic"}},
     "a target in log": {"log": {"_target_": "os.system", "wandb": False}},
     "a target in a trainer's value": {"trainer": {"epochs": RUN}},
     "data that is a function": {"data": {**WRITE}},
-    "data that is another class": {"data": {"_target_": "uncollapse.data.corpus.Corpus", "tokens": 1, "offsets": 1}},
+    "data that is another class": {
+        "data": {"_target_": "uncollapse.data.corpus.Corpus", "tokens": 1, "offsets": 1}
+    },
     "data that is a program": {"data": RUN},
     "a target in a list of data": {
         "data": {"_target_": "uncollapse.data.vectors.GaussianConfig", "eigenvalues": [RUN]},
@@ -143,23 +164,35 @@ def test_a_run_folder_from_anybody_builds_nothing_else(
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_values_of_other_types_are_refused(tag: str, run_folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_values_of_other_types_are_refused(
+    tag: str, run_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
     path = run_folder / "config.yaml"
     path.write_text(path.read_text().replace("label: plain VAE", f"label: {TAGS[tag]}"))
     assert "config.yaml: damaged (" in refused(run_folder, capsys)
 
 
-def test_an_alias_to_a_function_is_a_function(run_folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_alias_to_a_function_is_a_function(
+    run_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
     path = run_folder / "config.yaml"
     text = path.read_text().replace("weight: 1.0", "weight: *f")
     path.write_text(
-        f"label: &f {{_target_: os.system, command: touch {PWNED}}}\n" + text.replace("label: plain VAE\n", "")
+        f"label: &f {{_target_: os.system, command: touch {PWNED}}}\n"
+        + text.replace("label: plain VAE\n", "")
     )
-    assert "os.system" in refused(run_folder, capsys) or "label is no key" in refused(run_folder, capsys)
+    assert "os.system" in refused(run_folder, capsys) or "label is no key" in refused(
+        run_folder, capsys
+    )
 
 
 @pytest.mark.parametrize(
-    "exploit", [name for name in EXPLOITS if set(EXPLOITS[name]) <= {*SLOTS} and "${" not in str(EXPLOITS[name])]
+    "exploit",
+    [
+        name
+        for name in EXPLOITS
+        if set(EXPLOITS[name]) <= {*SLOTS} and "${" not in str(EXPLOITS[name])
+    ],
 )
 def test_slots_are_checked_wherever_their_config_comes_from(
     exploit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -35,7 +35,12 @@ from uncollapse.runs.checkpoint import load_model, save_model
 
 VOCABULARY, WIDTH, LATENT = 13, 6, 2
 OUTPUTS = {"plain": Plain, "skip": Skip, "lipschitz": partial(Lipschitz, inverse_lipschitz=0.7)}
-VARIANTS = [{}, {"pool": "summary"}, {"inject": "prefix"}, {"inject": "add", "attention_heads": 1, "width": 5}]
+VARIANTS = [
+    {},
+    {"pool": "summary"},
+    {"inject": "prefix"},
+    {"inject": "add", "attention_heads": 1, "width": 5},
+]
 some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 variants, seeds = st.sampled_from(VARIANTS), st.integers(0, 10**6)
 properties = settings(max_examples=8, deadline=None, derandomize=True)
@@ -52,17 +57,25 @@ def many_stretches():
 
 def corpus_of(lengths, seed=0, vocabulary=VOCABULARY) -> Corpus:
     offsets = np.cumsum([0, *lengths])
-    return Corpus(np.random.default_rng(seed).integers(4, vocabulary, offsets[-1]).astype(np.int32), offsets)
+    return Corpus(
+        np.random.default_rng(seed).integers(4, vocabulary, offsets[-1]).astype(np.int32), offsets
+    )
 
 
 def text(lengths, seed=0, vocabulary=VOCABULARY):
-    return make_batch(corpus_of(lengths, seed, vocabulary), np.random.default_rng(seed).permutation(len(lengths)))
+    return make_batch(
+        corpus_of(lengths, seed, vocabulary), np.random.default_rng(seed).permutation(len(lengths))
+    )
 
 
-def model_of(seed=0, output="plain", head=Gaussian, vocabulary=VOCABULARY, word_dropout=0.0, **options):
+def model_of(
+    seed=0, output="plain", head=Gaussian, vocabulary=VOCABULARY, word_dropout=0.0, **options
+):
     torch.manual_seed(seed)
     sizes = {"width": WIDTH, "layers": 2, "attention_heads": 2, "latent": LATENT, **options}
-    model = TransformerConfig(**sizes).build(vocabulary, head, Options(word_dropout, OUTPUTS[output]))
+    model = TransformerConfig(**sizes).build(
+        vocabulary, head, Options(word_dropout, OUTPUTS[output])
+    )
     with torch.no_grad():
         for parameter in model.decoder.output.parameters():
             parameter.normal_()
@@ -135,15 +148,21 @@ def words_of(batch, row):
 
 
 @pytest.mark.parametrize("lengths", [[1], [5, 3, 3, 1, 1]])
-@pytest.mark.parametrize(("options", "output"), zip(VARIANTS, ["plain", "skip", "lipschitz", "plain"], strict=True))
+@pytest.mark.parametrize(
+    ("options", "output"), zip(VARIANTS, ["plain", "skip", "lipschitz", "plain"], strict=True)
+)
 def test_states_nll_and_every_gradient_are_those_of_single_sentences(options, output, lengths):
     model, batch = model_of(output=output, **options).double(), text(lengths)
     z = torch.randn(len(lengths), LATENT, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(len(lengths), dtype=torch.float64)
 
     states, nll = model.encoder(batch), model.nll(batch, z)
-    naive_states = torch.stack([naive_state(model, words_of(batch, row)) for row in range(len(batch))])
-    naive = torch.stack([naive_nll(model, words_of(batch, row), z[row]) for row in range(len(batch))])
+    naive_states = torch.stack(
+        [naive_state(model, words_of(batch, row)) for row in range(len(batch))]
+    )
+    naive = torch.stack(
+        [naive_nll(model, words_of(batch, row), z[row]) for row in range(len(batch))]
+    )
     near(states, naive_states)
     near(nll, naive)
     linear = model.posterior.linear
@@ -151,7 +170,9 @@ def test_states_nll_and_every_gradient_are_those_of_single_sentences(options, ou
 
     parameters = [z, *model.encoder.parameters(), *model.decoder.parameters()]
     ours = torch.autograd.grad((weights * nll).sum() + (weights @ states).sum(), parameters)
-    theirs = torch.autograd.grad((weights * naive).sum() + (weights @ naive_states).sum(), parameters)
+    theirs = torch.autograd.grad(
+        (weights * naive).sum() + (weights @ naive_states).sum(), parameters
+    )
     for mine, other in zip(ours, theirs, strict=True):
         near(mine, other)
 
@@ -166,7 +187,9 @@ def test_neither_padding_nor_the_order_nor_the_company_of_examples_matters(lengt
     def values(examples):
         batch = make_batch(words, examples)
         with torch.no_grad():
-            columns = torch.cat([model.encode(batch).mean, model.nll(batch, codes[batch.examples])[:, None]], 1)
+            columns = torch.cat(
+                [model.encode(batch).mean, model.nll(batch, codes[batch.examples])[:, None]], 1
+            )
         return dict(zip(batch.examples.tolist(), columns, strict=True))
 
     together = values(np.arange(len(lengths)))
@@ -181,7 +204,9 @@ def word_losses(model, words, z):
     batch, caught = make_batch(Corpus(np.array(words), np.array([0, len(words)])), np.arange(1)), []
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         inner = model.decoder.word_losses
-        patch.setattr(model.decoder, "word_losses", lambda *seen: caught.append(inner(*seen)) or caught[-1])
+        patch.setattr(
+            model.decoder, "word_losses", lambda *seen: caught.append(inner(*seen)) or caught[-1]
+        )
         model.nll(batch, z)
     assert torch.equal(batch.targets, batch.tokens[0])
     return caught[0]
@@ -189,21 +214,31 @@ def word_losses(model, words, z):
 
 @pytest.mark.parametrize("options", VARIANTS)
 def test_a_word_has_no_influence_on_those_before_it_and_some_on_those_behind_it(options):
-    model, words, z = model_of(**options).double(), [5, 9, 4, 7, 11, 4, 6], torch.randn(1, LATENT).double()
+    model, words, z = (
+        model_of(**options).double(),
+        [5, 9, 4, 7, 11, 4, 6],
+        torch.randn(1, LATENT).double(),
+    )
     losses = word_losses(model, words, z)
     for t in range(len(words)):
         changed = word_losses(model, [*words[:t], 12, *words[t + 1 :]], z)
         assert torch.equal(changed[:t], losses[:t])
         assert (changed[t:] != losses[t:]).all()
-    assert torch.equal(word_losses(model, words[:4], z)[:4], losses[:4])  # nor has how long the sentence goes on
+    assert torch.equal(
+        word_losses(model, words[:4], z)[:4], losses[:4]
+    )  # nor has how long the sentence goes on
 
 
-@pytest.mark.parametrize(("inject", "ways"), [("both", ["prefix", "add"]), ("prefix", ["prefix"]), ("add", ["add"])])
+@pytest.mark.parametrize(
+    ("inject", "ways"), [("both", ["prefix", "add"]), ("prefix", ["prefix"]), ("add", ["add"])]
+)
 def test_every_word_hears_z_in_the_ways_asked_for_and_in_no_other(inject, ways):
     words, z = [5, 9, 4, 7], torch.ones(1, LATENT)
     for way in ways:
         model = model_of(inject=inject)
-        assert {name for name in ("prefix", "add") if getattr(model.decoder, name) is not None} == set(ways)
+        assert {
+            name for name in ("prefix", "add") if getattr(model.decoder, name) is not None
+        } == set(ways)
         with torch.no_grad():
             for other in set(ways) - {way}:
                 getattr(model.decoder, other).weight.zero_()
@@ -214,7 +249,10 @@ def test_every_word_hears_z_in_the_ways_asked_for_and_in_no_other(inject, ways):
 
 def test_the_order_of_words_matters_to_the_encoder():
     model = model_of().double()
-    one, other = (make_batch(Corpus(np.array(w), np.array([0, 3])), np.arange(1)) for w in ([5, 9, 4], [9, 5, 4]))
+    one, other = (
+        make_batch(Corpus(np.array(w), np.array([0, 3])), np.arange(1))
+        for w in ([5, 9, 4], [9, 5, 4])
+    )
     assert (model.encode(one).mean - model.encode(other).mean).abs().max() > 1e-3
 
 
@@ -224,7 +262,9 @@ def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
         model.decoder.words.weight.zero_()
         model.decoder.words.bias.zero_()
     batch = make_batch(corpus_of([4, 1, 7]), np.arange(3))
-    expected = torch.tensor([8.0, 5.0, 2.0]) * math.log(VOCABULARY)  # the end counts, start, prefix and padding do not
+    expected = torch.tensor([8.0, 5.0, 2.0]) * math.log(
+        VOCABULARY
+    )  # the end counts, start, prefix and padding do not
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
@@ -237,14 +277,20 @@ def test_a_sentence_may_be_longer_than_any_seen():
 
 def test_words_as_inputs_and_as_outputs_are_one_matrix_also_on_disk(tmp_path: Path):
     model, batch = model_of(), text([5, 3])
-    tables = [name for name, p in model.decoder.named_parameters() if VOCABULARY in p.shape and p.dim() == 2]
+    tables = [
+        name
+        for name, p in model.decoder.named_parameters()
+        if VOCABULARY in p.shape and p.dim() == 2
+    ]
     assert tables == ["words.weight"]
     x = torch.zeros(2, LATENT)
     before = model.nll(batch, x)
     save_model(tmp_path / "model.safetensors", model)
     other = model_of(seed=1)
     load_model(tmp_path / "model.safetensors", other)
-    assert torch.equal(other.nll(batch, x), before) and not torch.equal(model_of(seed=1).nll(batch, x), before)
+    assert torch.equal(other.nll(batch, x), before) and not torch.equal(
+        model_of(seed=1).nll(batch, x), before
+    )
 
 
 # ---------------------------------------------------------------- many codes for one sentence
@@ -252,7 +298,12 @@ def test_words_as_inputs_and_as_outputs_are_one_matrix_also_on_disk(tmp_path: Pa
 
 @properties
 @given(
-    some_lengths, seeds, variants, st.sampled_from(list(OUTPUTS)), st.integers(1, 6), st.sampled_from([0.0, 1.0, 30.0])
+    some_lengths,
+    seeds,
+    variants,
+    st.sampled_from(list(OUTPUTS)),
+    st.integers(1, 6),
+    st.sampled_from([0.0, 1.0, 30.0]),
 )
 def test_many_codes_at_once_cost_what_each_costs_alone(lengths, seed, options, output, n, scale):
     model, batch = model_of(seed, output, **options).double().eval(), text(lengths, seed)
@@ -277,10 +328,17 @@ def test_gradients_of_many_codes_are_those_of_each():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "logits"), [(1, 1), (40, 4 * VOCABULARY), (1 << 12, VOCABULARY - 1), (1 << 30, 1 << 30)]
+    ("tokens", "logits"),
+    [(1, 1), (40, 4 * VOCABULARY), (1 << 12, VOCABULARY - 1), (1 << 30, 1 << 30)],
 )
-def test_where_codes_tokens_and_logits_are_cut_does_not_matter_and_bounds_what_is_held(monkeypatch, tokens, logits):
-    model, batch, z = model_of().double().eval(), text([3, 7, 1, 3]), torch.randn(50, 4, LATENT).double()
+def test_where_codes_tokens_and_logits_are_cut_does_not_matter_and_bounds_what_is_held(
+    monkeypatch, tokens, logits
+):
+    model, batch, z = (
+        model_of().double().eval(),
+        text([3, 7, 1, 3]),
+        torch.randn(50, 4, LATENT).double(),
+    )
     whole, held = model.nll(batch, z).detach(), {"tokens": 0, "logits": 0}
     stack, linear = model.decoder.stack.forward, functional.linear
 
@@ -322,7 +380,9 @@ def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood
     with torch.no_grad():
         joint = prior[:, None] - model.nll(batch, grid[:, None, None].expand(-1, 3, 1))
         exact = -(torch.logsumexp(joint, 0) + math.log(float(grid[1] - grid[0]))).numpy()
-        weights = log_weights(partial(model.nll, batch), model.encode(batch), 5000, torch.Generator().manual_seed(0))
+        weights = log_weights(
+            partial(model.nll, batch), model.encode(batch), 5000, torch.Generator().manual_seed(0)
+        )
     few, many = importance_weighted(weights[:20]), importance_weighted(weights)
     assert (few["nelbo"] >= few["nll"]).all()
     error = np.sqrt((len(weights) / many["ess"] - 1) / len(weights))
@@ -336,7 +396,10 @@ def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood
 @pytest.mark.parametrize("options", VARIANTS)
 @torch.no_grad()
 def test_what_is_written_has_the_probability_that_nll_reports(options, output):
-    model, batch = model_of(output=output, **options).double().eval(), text([4, 4, 4])  # of one length
+    model, batch = (
+        model_of(output=output, **options).double().eval(),
+        text([4, 4, 4]),
+    )  # of one length
     z, total = torch.randn(3, LATENT).double(), torch.zeros(3).double()
     next_logits, tokens = model.decoder.writer(z), functional.pad(batch.tokens, (1, 0), value=BOS)
     for t in range(1, tokens.shape[1]):
@@ -347,9 +410,15 @@ def test_what_is_written_has_the_probability_that_nll_reports(options, output):
 def test_a_seed_decides_what_is_written_and_the_likeliest_words_need_none():
     model, z = model_of().eval(), torch.randn(20, LATENT)
     drawn = [model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    assert len(drawn[0]) == 20 and drawn[0].tokens.tolist() == drawn[1].tokens.tolist() != drawn[2].tokens.tolist()
+    assert (
+        len(drawn[0]) == 20
+        and drawn[0].tokens.tolist() == drawn[1].tokens.tolist() != drawn[2].tokens.tolist()
+    )
     state = torch.get_rng_state()
-    assert model.generate(z, greedy=True).tokens.tolist() == model.generate(z, greedy=True).tokens.tolist()
+    assert (
+        model.generate(z, greedy=True).tokens.tolist()
+        == model.generate(z, greedy=True).tokens.tolist()
+    )
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -367,9 +436,15 @@ def test_dropout_acts_in_training_only_and_anew_for_each_code(where):
 
 
 def test_the_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
-    model, batch, z = model_of(word_dropout=0.5).double(), text([7, 5, 5, 2]), torch.randn(4, LATENT).double()
+    model, batch, z = (
+        model_of(word_dropout=0.5).double(),
+        text([7, 5, 5, 2]),
+        torch.randn(4, LATENT).double(),
+    )
     fed, dropping = [], transformer.drop_words
-    monkeypatch.setattr(transformer, "drop_words", lambda *given: fed.append(dropping(*given)) or fed[-1])
+    monkeypatch.setattr(
+        transformer, "drop_words", lambda *given: fed.append(dropping(*given)) or fed[-1]
+    )
     nll = model.nll(batch, z)
     inputs = batch.tokens.new_zeros(batch.tokens.shape)
     inputs[batch.owner, transformer.times(batch)] = fed[0][0]
@@ -393,7 +468,11 @@ def test_all_that_is_shared_starts_from_the_same_weights(head, output):
     plain, after_plain = model_of(5).state_dict(), torch.rand(3)
     torch.manual_seed(5)
     sizes = {"width": WIDTH, "layers": 2, "attention_heads": 2, "latent": LATENT}
-    ours = TransformerConfig(**sizes).build(VOCABULARY, head, Options(output=OUTPUTS[output])).state_dict()
+    ours = (
+        TransformerConfig(**sizes)
+        .build(VOCABULARY, head, Options(output=OUTPUTS[output]))
+        .state_dict()
+    )
     assert torch.equal(torch.rand(3), after_plain)
     assert all(torch.equal(weight, ours[name]) for name, weight in plain.items())
 
@@ -409,7 +488,9 @@ def test_parts_hold_every_parameter_exactly_once_and_all_of_them_are_used(option
         == len(list(model.parameters()))
         == len(model.state_dict()) - (output == "lipschitz")
     )
-    assert {id(p) for p in model.posterior.parameters()} <= {id(p) for p in model.parts()["encoder"]}
+    assert {id(p) for p in model.posterior.parameters()} <= {
+        id(p) for p in model.parts()["encoder"]
+    }
     batch = text(TIES)
     q = model.encode(batch)
     (model.nll(batch, q.sample()) + q.kl.sum(-1)).sum().backward()
@@ -436,7 +517,9 @@ def test_sizes_below_one_are_refused(name, value):
 @pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])
 @pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])
 def test_dropouts_outside_their_range_are_refused(name, value):
-    with pytest.raises(InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"):
+    with pytest.raises(
+        InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"
+    ):
         model_of(**{name: value})
 
 
@@ -470,7 +553,11 @@ TINY = [
 
 
 def words_for(head: str, *more: str) -> list[str]:
-    return [*TINY, *(f"{knob}={SHORT[knob]}" for knob in sorted(knobs_of(head) & SHORT.keys())), *more]
+    return [
+        *TINY,
+        *(f"{knob}={SHORT[knob]}" for knob in sorted(knobs_of(head) & SHORT.keys())),
+        *more,
+    ]
 
 
 def run_tiny(results: Path, head: str, *more: str) -> Path:
@@ -495,15 +582,25 @@ def test_it_trains_under_every_head_and_keeps_what_the_head_promises(head: str, 
     folder = run_tiny(tmp_path, head)
     seen = rows(folder)
     assert all(math.isfinite(row["nelbo"]) and math.isfinite(row["ppl"]) for row in seen)
-    assert all(row["kl_minus_floor"] > -1e-4 for row in seen if row["mode"] == "train" and row["floor"] is not None)
+    assert all(
+        row["kl_minus_floor"] > -1e-4
+        for row in seen
+        if row["mode"] == "train" and row["floor"] is not None
+    )
     end = load_file(folder / "model.safetensors")
     assert end.keys() == start.keys()
-    moved = {name.split(".")[0] for name, weight in end.items() if not torch.equal(weight, start[name])}
+    moved = {
+        name.split(".")[0] for name, weight in end.items() if not torch.equal(weight, start[name])
+    }
     assert moved >= {"decoder"} | ({"encoder"} if head != "lm" else set())
 
 
-@pytest.mark.parametrize("head", ["word_dropout", "bn_tau", "ae_pretrain", "aggressive", "semi_amortized"])
-def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "head", ["word_dropout", "bn_tau", "ae_pretrain", "aggressive", "semi_amortized"]
+)
+def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
+    head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     dropout = ("model.dropout_in=0.3", "model.dropout_out=0.3", "trainer.eval_every=4")
 
     def cut(console: Console, step: int, *rest: object) -> None:
@@ -513,9 +610,14 @@ def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(head: str, tmp_path: Path, m
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Console, "stepped", cut)
         run_tiny(tmp_path / "cut", head, *dropout)
-    resumed, whole = run_tiny(tmp_path / "cut", head, *dropout), run_tiny(tmp_path / "whole", head, *dropout)
+    resumed, whole = (
+        run_tiny(tmp_path / "cut", head, *dropout),
+        run_tiny(tmp_path / "whole", head, *dropout),
+    )
     assert rows(whole) == rows(resumed) and summary(whole) == summary(resumed)
-    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    assert (whole / "model.safetensors").read_bytes() == (
+        resumed / "model.safetensors"
+    ).read_bytes()
     one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (whole, resumed))
     clock = {"seconds": 0, "digest": ""}  # the digest is of the clock, too
     require_same({**one, **clock}, {**other, **clock})
@@ -526,12 +628,19 @@ def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(head: str, tmp_path: Path, m
 def test_gradients_through_the_steps_of_refinement_are_those_of_differences(head: str, seed: int):
     parts = prepare(composed(f"head={head}", *TINY, f"seed={seed}"), head)
     with twice_differentiable():  # the kernels that train otherwise have no second derivative
-        check_against_differences(SemiAmortized(3, 0.2, 0.5, 5.0), parts.model.double(), first_batch(parts), seed)
+        check_against_differences(
+            SemiAmortized(3, 0.2, 0.5, 5.0), parts.model.double(), first_batch(parts), seed
+        )
 
 
 def test_it_learns_a_single_batch(tmp_path: Path):
     folder = run_tiny(
-        tmp_path, "plain", "data.train=16", "trainer.epochs=80", "trainer.eval_every=80", "trainer.lr=1e-2"
+        tmp_path,
+        "plain",
+        "data.train=16",
+        "trainer.epochs=80",
+        "trainer.eval_every=80",
+        "trainer.lr=1e-2",
     )
     first, last = (row["rec"] for row in rows(folder) if row["split"] == "train")
     assert last < 0.7 * first

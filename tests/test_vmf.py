@@ -24,14 +24,20 @@ properties = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def near(ours, reference, tolerance=1e-9):
-    np.testing.assert_allclose(np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
+    )
 
 
 def integral(function, kappa: float, dim: int, end: float = math.pi) -> float:
     """Of function(cos) exp(kappa cos - kappa) sin^(dim-2) over the angle to mu, from 0 to `end`."""
 
     def integrand(angle):
-        return function(math.cos(angle)) * math.exp(kappa * (math.cos(angle) - 1)) * math.sin(angle) ** (dim - 2)
+        return (
+            function(math.cos(angle))
+            * math.exp(kappa * (math.cos(angle) - 1))
+            * math.sin(angle) ** (dim - 2)
+        )
 
     peaks = [p for p in (0.02, 0.1, 0.3, 1.0, 1.5) if p < end]
     return quad(integrand, 0, end, points=peaks or None, limit=500, epsabs=0, epsrel=1e-11)[0]
@@ -45,13 +51,17 @@ def unit(*shape, seed=0, dtype=torch.float64):
 def draws(kappa, dim, count, mu=None, dtype=torch.float64):
     """[count, dim] codes of one example and its mu."""
     mu = unit(1, dim, seed=5, dtype=dtype) if mu is None else mu
-    return Directional(mu, Law(kappa, dim)).sample(count, torch.Generator().manual_seed(0))[:, 0], mu[0]
+    return Directional(mu, Law(kappa, dim)).sample(count, torch.Generator().manual_seed(0))[
+        :, 0
+    ], mu[0]
 
 
 # ---------------------------------------------------------------- constants
 
 
-@pytest.mark.parametrize(("kappa", "nats"), [(13, 2.1726), (25, 5.7554), (50, 12.2534), (100, 20.7585), (200, 30.3733)])
+@pytest.mark.parametrize(
+    ("kappa", "nats"), [(13, 2.1726), (25, 5.7554), (50, 12.2534), (100, 20.7585), (200, 30.3733)]
+)
 def test_published_rates_in_32_dimensions(kappa, nats):
     assert round(VonMisesFisher(HIDDEN, 32, kappa=kappa).floor(), 4) == nats
 
@@ -73,7 +83,11 @@ def test_constants_against_quadrature(kappa, dim):
 def test_constants_against_bessel_functions(kappa, dim):
     order = dim / 2 - 1
     log_bessel = math.log(ive(order, kappa)) + kappa
-    near(Law(kappa, dim).log_f, math.lgamma(dim / 2) - order * math.log(kappa / 2) + log_bessel, 1e-11)
+    near(
+        Law(kappa, dim).log_f,
+        math.lgamma(dim / 2) - order * math.log(kappa / 2) + log_bessel,
+        1e-11,
+    )
     near(Law(kappa, dim).length, ive(order + 1, kappa) / ive(order, kappa), 1e-11)
 
 
@@ -101,7 +115,11 @@ def test_constants_are_finite_and_in_their_ranges(kappa, dim):
 @pytest.mark.parametrize(("kappa", "dim"), GRID)
 def test_codes_lie_on_the_sphere(kappa, dim, dtype):
     tolerance = 1e-6 if dtype is torch.float32 else 1e-13
-    for mu in (unit(7, dim, dtype=dtype), torch.eye(dim, dtype=dtype)[:2], -torch.eye(dim, dtype=dtype)[:2]):
+    for mu in (
+        unit(7, dim, dtype=dtype),
+        torch.eye(dim, dtype=dtype)[:2],
+        -torch.eye(dim, dtype=dtype)[:2],
+    ):
         z = Directional(mu, Law(kappa, dim)).sample(500)
         assert z.dtype == dtype and (z.norm(dim=-1) - 1).abs().max() < tolerance
 
@@ -111,8 +129,12 @@ def test_cosines_have_their_law(kappa, dim):
     z, mu = draws(kappa, dim, 20_000)
     w = z @ mu
     # the CDF on a grid of angles, dense where the mass is
-    angles = np.concatenate([[0.0], np.quantile(np.arccos(w.clamp(-1, 1)), np.linspace(0, 1, 120)), [math.pi]])
-    below = np.array([integral(lambda w: 1, kappa, dim, angle) if angle > 0 else 0.0 for angle in angles])
+    angles = np.concatenate(
+        [[0.0], np.quantile(np.arccos(w.clamp(-1, 1)), np.linspace(0, 1, 120)), [math.pi]]
+    )
+    below = np.array(
+        [integral(lambda w: 1, kappa, dim, angle) if angle > 0 else 0.0 for angle in angles]
+    )
     far = np.interp(np.arccos(w.clamp(-1, 1)), angles, below / below[-1])
     assert kstest(far, "uniform").pvalue > 1e-3
 
@@ -126,7 +148,11 @@ def test_codes_have_the_mean_and_the_covariance(kappa, dim, start):
     z, mu = draws(kappa, dim, count, start * axis if start else None)
     near(z.mean(0), law.length * mu, 5 / math.sqrt(count))
     outer = torch.outer(mu, mu)
-    near(torch.cov(z.T), law.across * (torch.eye(dim) - outer) + law.along * outer, 6 / math.sqrt(count))
+    near(
+        torch.cov(z.T),
+        law.across * (torch.eye(dim) - outer) + law.along * outer,
+        6 / math.sqrt(count),
+    )
     q = Directional(mu[None], law)
     near(q.mean[0], law.length * mu)
     near(q.variance[0], torch.diagonal(law.across * (torch.eye(dim) - outer) + law.along * outer))
@@ -145,7 +171,9 @@ def test_samples_follow_their_generator():
 def test_the_prior_is_uniform_on_the_sphere():
     z = Directional(unit(3, 3), Law(13.0, 3)).sample_prior(20_000, torch.Generator().manual_seed(0))
     near(z.norm(dim=-1), np.ones(20_000))
-    assert kstest(z[:, 1].numpy(), "uniform", args=(-1, 2)).pvalue > 1e-3  # in 3 dimensions each coordinate is uniform
+    assert (
+        kstest(z[:, 1].numpy(), "uniform", args=(-1, 2)).pvalue > 1e-3
+    )  # in 3 dimensions each coordinate is uniform
 
 
 # ---------------------------------------------------------------- densities
@@ -169,7 +197,11 @@ def test_the_density_of_a_circle_is_that_of_torch():
 def test_shapes_and_pairs():
     q = Directional(unit(6, 4), Law(13.0, 4))
     assert q.mean.shape == q.variance.shape == q.sample().shape == (6, 4) and q.kl.shape == (6, 1)
-    assert q.sample(3).shape == (3, 6, 4) and q.sample(1).shape == (1, 6, 4) and q.sample_prior(5).shape == (5, 4)
+    assert (
+        q.sample(3).shape == (3, 6, 4)
+        and q.sample(1).shape == (1, 6, 4)
+        and q.sample_prior(5).shape == (5, 4)
+    )
     z = q.sample(3)
     assert q.log_ratio(z[0]).shape == (6,) and q.log_ratio(z).shape == (3, 6)
     near(q.log_ratio(z[0][:, None]), q.log_ratio(z[0][:, None].expand(6, 6, 4)))
@@ -206,7 +238,9 @@ def test_the_gradient_changes_no_code():
     mu = unit(4, 3, dtype=torch.float32)
     law = Law(13.0, 3)
     free, bound = mu.clone(), mu.clone().requires_grad_()
-    one, other = (Directional(m, law).sample(6, torch.Generator().manual_seed(1)) for m in (free, bound))
+    one, other = (
+        Directional(m, law).sample(6, torch.Generator().manual_seed(1)) for m in (free, bound)
+    )
     assert one.equal(other.detach()) and not one.requires_grad and other.requires_grad
 
 
@@ -225,7 +259,9 @@ def test_no_initialisation_gives_nan(scale):
 
 @properties
 @given(st.integers(0, 10**6), st.integers(2, 9), st.sampled_from([1e-8, 1e-3, 1.0, 1e10]))
-def test_the_direction_does_not_depend_on_the_length_and_its_gradient_falls_with_it(seed, dim, scale):
+def test_the_direction_does_not_depend_on_the_length_and_its_gradient_falls_with_it(
+    seed, dim, scale
+):
     a = unit(3, dim, seed=seed)
     long = (scale * a).requires_grad_()
     near(direction(long).detach(), a, 1e-12)
@@ -238,7 +274,12 @@ def test_the_direction_does_not_depend_on_the_length_and_its_gradient_falls_with
 
 
 @properties
-@given(st.integers(0, 10**6), st.floats(0.1, 500), st.integers(2, 40), st.sampled_from([1e-3, 1.0, 1e3]))
+@given(
+    st.integers(0, 10**6),
+    st.floats(0.1, 500),
+    st.integers(2, 40),
+    st.sampled_from([1e-3, 1.0, 1e3]),
+)
 def test_the_kl_is_the_same_for_all_weights_and_examples(seed, kappa, latent, scale):
     torch.manual_seed(seed)
     head = VonMisesFisher(HIDDEN, latent, kappa=kappa)

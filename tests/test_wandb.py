@@ -48,7 +48,13 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two jobs of one multirun, mirrored offline."""
     results = tmp_path_factory.mktemp("wandb")
     done = type_command(
-        "-m", "head=plain,bn_tau", "log=wandb", "log.mode=offline", *SMALL, f"results={results}", WANDB_MODE="offline"
+        "-m",
+        "head=plain,bn_tau",
+        "log=wandb",
+        "log.mode=offline",
+        *SMALL,
+        f"results={results}",
+        WANDB_MODE="offline",
     )
     assert done.returncode == 0, done.stderr
     return results
@@ -75,7 +81,10 @@ def test_each_job_has_its_own_run_with_its_own_config_and_name(offline: Path, he
 def test_the_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
     folder, found = read(offline, head)
     history = [
-        {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in r.history.item}
+        {
+            "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+            for item in r.history.item
+        }
         for r in found
         if r.WhichOneof("record_type") == "history"
     ]
@@ -95,7 +104,9 @@ def test_a_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
     done = type_command("head=plain", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
     assert done.returncode == 0, done.stderr
     newest = max(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda p: p.stat().st_mtime)
-    assert sum(r.WhichOneof("record_type") == "history" for r in records(newest)) == len(rows(folder))
+    assert sum(r.WhichOneof("record_type") == "history" for r in records(newest)) == len(
+        rows(folder)
+    )
 
 
 def test_a_resumed_run_keeps_its_id(offline: Path) -> None:
@@ -103,7 +114,9 @@ def test_a_resumed_run_keeps_its_id(offline: Path) -> None:
     (folder / "done").unlink()
     type_command("head=bn_tau", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
     names = [path.name for path in folder.glob("wandb/offline-run-*")]
-    assert len(names) == 2 and {name.rsplit("-", 1)[1] for name in names} == {(folder / "wandb_id").read_text()}
+    assert len(names) == 2 and {name.rsplit("-", 1)[1] for name in names} == {
+        (folder / "wandb_id").read_text()
+    }
     ids = [(run / "wandb_id").read_text() for run in offline.glob("scratch/runs/*/*/seed=*")]
     assert len(set(ids)) == len(ids) == 2
 
@@ -119,7 +132,11 @@ class Server:
         history = self.runs.setdefault(words["id"], [])
         silent = lambda *args, **more: None  # noqa: E731
         return SimpleNamespace(
-            starting_step=len(history), log=history.append, define_metric=silent, finish=silent, summary={}
+            starting_step=len(history),
+            log=history.append,
+            define_metric=silent,
+            finish=silent,
+            summary={},
         )
 
 
@@ -170,7 +187,14 @@ def silent_port() -> Iterator[tuple[int, socket.socket]]:
 
 
 def test_auto_falls_back_to_offline_and_says_so(tmp_path: Path, silent_port: tuple) -> None:
-    words = ["head=plain", "log=wandb", "log.mode=auto", "log.timeout=0.5", *SMALL, f"results={tmp_path}"]
+    words = [
+        "head=plain",
+        "log=wandb",
+        "log.mode=auto",
+        "log.timeout=0.5",
+        *SMALL,
+        f"results={tmp_path}",
+    ]
     done = type_command(*words, **unreachable(tmp_path, silent_port[0]))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("does not answer within 0.5 s") == 1 and "wandb sync" in done.stdout
@@ -186,7 +210,9 @@ def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
         there = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
         server.shutdown()
     gone = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
-    assert there.strip() == "None" and f"http://127.0.0.1:{server.server_port} does not answer" in gone
+    assert (
+        there.strip() == "None" and f"http://127.0.0.1:{server.server_port} does not answer" in gone
+    )
 
 
 def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
@@ -199,7 +225,15 @@ def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
-    words = ["-m", "head=plain,bn_mu", "seed=0,1", "log=wandb", "log.timeout=0.5", *SMALL, f"results={tmp_path}"]
+    words = [
+        "-m",
+        "head=plain,bn_mu",
+        "seed=0,1",
+        "log=wandb",
+        "log.timeout=0.5",
+        *SMALL,
+        f"results={tmp_path}",
+    ]
     done = type_command(*words, "log.mode=auto", **unreachable(tmp_path, silent_port[0]))
     assert done.returncode == 0, done.stderr
     silent_port[1].setblocking(False)
@@ -213,7 +247,9 @@ def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -
 
 
 @pytest.mark.parametrize("many", [[], ["-m", "seed=0,1"]])
-def test_online_without_a_server_is_one_sentence_within_the_timeout(many: list, tmp_path: Path) -> None:
+def test_online_without_a_server_is_one_sentence_within_the_timeout(
+    many: list, tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -221,7 +257,9 @@ def test_online_without_a_server_is_one_sentence_within_the_timeout(many: list, 
     start = time.monotonic()
     done = type_command(*words, **unreachable(tmp_path, port))
     assert time.monotonic() - start < 40  # a third of what it was; W&B alone waits 90 s
-    assert done.returncode == 2 and "log.mode=auto" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2 and "log.mode=auto" in done.stderr and "Traceback" not in done.stderr
+    )
 
 
 @pytest.mark.parametrize("value", ["-1", "0", "inf", "soon"])
@@ -231,7 +269,12 @@ def test_a_timeout_has_a_range(value: str, tmp_path: Path) -> None:
 
 
 def test_online_without_a_key_is_one_sentence(tmp_path: Path) -> None:
-    home = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none"), "WANDB_MODE": "online", "WANDB_API_KEY": ""}
+    home = {
+        "HOME": str(tmp_path),
+        "NETRC": str(tmp_path / "none"),
+        "WANDB_MODE": "online",
+        "WANDB_API_KEY": "",
+    }
     done = type_command("log=wandb", *SMALL, f"results={tmp_path / 'r'}", **home)
     assert done.returncode == 2
     assert (
@@ -246,5 +289,7 @@ def test_nothing_of_wandb_is_imported_without_it(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; from conftest import run_here; "
         f"run_here(Path({str(tmp_path)!r}), 'plain'); print([m for m in ('wandb', 'datasets', 'pandas') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -10,18 +10,22 @@ from omegaconf import OmegaConf
 
 from uncollapse.config import CONF
 from uncollapse.errors import InputError
-from uncollapse.evaluate import main as evaluate
+from uncollapse.evaluation.evaluate import main as evaluate
 from uncollapse.report import main as report
 from uncollapse.runs.layout import Run
 from uncollapse.runs.reading import read_config
 from uncollapse.yaml_files import read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 BAD = {
     BOMB: "more than 20,000 nodes once its aliases are written out",
-    "a: &a {x: 1}\n" + "b: &b {" + "".join(f"k{i}: *a, " for i in range(10_001)) + "}": "more than 20,000 nodes",
+    "a: &a {x: 1}\n"
+    + "b: &b {"
+    + "".join(f"k{i}: *a, " for i in range(10_001))
+    + "}": "more than 20,000 nodes",
     "a: &a [*a]": "*a lies within itself",
     "[" * 100_000: "nested deeper than 40 levels",
     "- " * 1000: "nested deeper than 40 levels",
@@ -53,7 +57,11 @@ def test_what_no_config_is_gets_one_sentence_at_once(text: str, tmp_path: Path) 
     start = time.perf_counter()
     with pytest.raises(InputError) as error:
         read_yaml(written(tmp_path, text))
-    assert BAD[text] in str(error.value) and "config.yaml" in str(error.value) and "\n" not in str(error.value)
+    assert (
+        BAD[text] in str(error.value)
+        and "config.yaml" in str(error.value)
+        and "\n" not in str(error.value)
+    )
     assert len(str(error.value)) < 400 + len(str(tmp_path))
     assert time.perf_counter() - start < 2
 
@@ -76,7 +84,8 @@ def test_our_files_are_read_as_omegaconf_reads_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["1e-3", "1.", ".5", "1_000", "2026-01-01", "1e5", "-.inf", "yes", "0o7", "~", "1.5e+3"]
+    "value",
+    ["1e-3", "1.", ".5", "1_000", "2026-01-01", "1e5", "-.inf", "yes", "0o7", "~", "1.5e+3"],
 )
 def test_scalars_are_read_as_omegaconf_reads_them(value: str, tmp_path: Path) -> None:
     path = written(tmp_path, f"a: {value}")
@@ -91,7 +100,9 @@ def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["a: {b: ['${c}']}", "'${c}': 1", "a: ${oc.env:HOME}", "a: [1, 'x${']"])
+@pytest.mark.parametrize(
+    "text", ["a: {b: ['${c}']}", "'${c}': 1", "a: ${oc.env:HOME}", "a: [1, 'x${']"]
+)
 def test_the_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
     with pytest.raises(InputError, match=r"a run's config holds none"):
@@ -123,6 +134,9 @@ def test_every_yaml_file_is_read_by_the_reader() -> None:
     bare = [
         path.name
         for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
-        if any(call in path.read_text() for call in ("OmegaConf.load(", "yaml.load(", "safe_load(", "full_load("))
+        if any(
+            call in path.read_text()
+            for call in ("OmegaConf.load(", "yaml.load(", "safe_load(", "full_load(")
+        )
     ]
     assert bare == ["yaml_files.py"]

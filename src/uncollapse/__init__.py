@@ -1,6 +1,8 @@
 """uncollapse: compare remedies for KL vanishing in VAEs, or `diagnose` any VAE of your own."""
 
-TYPE_CHECKING = False  # typing itself is not imported: a command's first line should be guarded at once
+TYPE_CHECKING = (
+    False  # typing itself is not imported: a command's first line should be guarded at once
+)
 if TYPE_CHECKING:
     from uncollapse.diagnosis import diagnose
 

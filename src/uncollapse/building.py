@@ -30,7 +30,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     import torch
 
     from uncollapse.memory import require_room
-    from uncollapse.trainer import TrainerConfig
+    from uncollapse.training.trainer import TrainerConfig
 
     log, trainer = typed(cfg.log, "log", LogConfig), typed(cfg.trainer, "trainer", TrainerConfig)
     log.check()
@@ -70,7 +70,9 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
 def models_for(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
     files = {name: conf_file("model", name) for name in options("model")}
-    classes: dict[str, Any] = {n: located(file["_target_"], "model") for n, file in files.items() if "_target_" in file}
+    classes: dict[str, Any] = {
+        n: located(file["_target_"], "model") for n, file in files.items() if "_target_" in file
+    }
     return [name for name, found in classes.items() if found.takes == kind]
 
 
@@ -88,7 +90,7 @@ def trial_size(latent: object) -> int:
 def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs: int) -> None:
     """InputError for parts that contradict each other: a KL floor that nothing asks for, a procedure that cannot treat the head, or
     that would not get to the end of its first phase."""
-    from uncollapse.trainer import promised_floor
+    from uncollapse.training.trainer import promised_floor
 
     floor = promised_floor(model)
     if floor and getattr(objective, "final_weight", 1.0) == 0:
@@ -106,7 +108,7 @@ def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs:
 
 
 def normalises_over_batch(model: Any) -> bool:
-    from uncollapse.posteriors.moments import Moments
+    from uncollapse.distributions.moments import Moments
 
     return any(isinstance(m, Moments) for m in model.modules())
 
@@ -129,5 +131,7 @@ def pick_device(name: object) -> Any:
     one_of("device", name, ("auto", "cpu", "cuda"))
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
-        raise InputError("device=cuda: no CUDA device is there; allowed on this machine are auto, cpu")
+        raise InputError(
+            "device=cuda: no CUDA device is there; allowed on this machine are auto, cpu"
+        )
     return torch.device("cuda" if there and name != "cpu" else "cpu")

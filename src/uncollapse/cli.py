@@ -68,7 +68,14 @@ def refused_key(error: Any, words: list[str]) -> str:
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     key, parent = error.full_key, error.parent_node
-    value = next((word.partition("=")[2] for word in words if re.match(rf"[+]*{re.escape(key)}[.=]", word)), "")
-    if isinstance(error, ConfigAttributeError | ConfigKeyError) and parent is not None and hasattr(parent, "keys"):
+    value = next(
+        (word.partition("=")[2] for word in words if re.match(rf"[+]*{re.escape(key)}[.=]", word)),
+        "",
+    )
+    if (
+        isinstance(error, ConfigAttributeError | ConfigKeyError)
+        and parent is not None
+        and hasattr(parent, "keys")
+    ):
         return no_such_key(key, value, [str(name) for name in parent if name not in HYDRA_KEYS])
     return f"{key}={shown(value)}: {first_line(error)}"

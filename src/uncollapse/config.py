@@ -16,7 +16,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from uncollapse.errors import MOST_SEED, InputError, meant, nearest, number, one_of, shown, unsafe, whole
+from uncollapse.errors import (
+    MOST_SEED,
+    InputError,
+    meant,
+    nearest,
+    number,
+    one_of,
+    shown,
+    unsafe,
+    whole,
+)
+from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import interpolation, read_yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -28,7 +39,7 @@ HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 PLACES = {
     "posterior": ("uncollapse.posteriors", "forward"),
     "objective": ("uncollapse.objectives", "__call__"),
-    "objective.weight": ("uncollapse.schedules", "__call__"),
+    "objective.weight": ("uncollapse.training.schedules", "__call__"),
     "procedure": ("uncollapse.procedures", "step"),
     "decoder": ("uncollapse.decoders", "output"),
     "decoder.output": ("uncollapse.decoders", "features"),
@@ -91,7 +102,11 @@ def parents_of(name: str, group: str = "head") -> list[str]:
     """The options that an option combines: those in its defaults list."""
     known = set(options(group)) - {name}
     listed = conf_file(group, name).get("defaults")
-    return [item for item in listed if isinstance(item, str) and item in known] if isinstance(listed, list) else []
+    return (
+        [item for item in listed if isinstance(item, str) and item in known]
+        if isinstance(listed, list)
+        else []
+    )
 
 
 def check_head(head: object) -> str:
@@ -101,7 +116,9 @@ def check_head(head: object) -> str:
             f"head={head}: one head at a time; a combination is a head of its own, a file in conf/head that lists two"
         )
     if head not in heads():
-        raise InputError(f"head={head}: no such head; {meant(str(head), heads())}allowed are {', '.join(heads())}")
+        raise InputError(
+            f"head={head}: no such head; {meant(str(head), heads())}allowed are {', '.join(heads())}"
+        )
     check_combination(str(head))
     return str(head)
 
@@ -116,7 +133,12 @@ def check_combination(head: str) -> None:
         check_combination(parent)
     said = [(parent, choices_of(parent)) for parent in parents]
     # the file itself has the last word on a value, but not on a class, whose knobs would stay behind
-    said.append(("the file itself", {k: v for k, v in own_choices(head).items() if str(v).startswith("uncollapse.")}))
+    said.append(
+        (
+            "the file itself",
+            {k: v for k, v in own_choices(head).items() if str(v).startswith("uncollapse.")},
+        )
+    )
     for (one, first), (other, second) in combinations(said, 2):
         for place in first:
             if place in second and first[place] != second[place]:
@@ -129,12 +151,17 @@ def check_combination(head: str) -> None:
 def choices_of(head: str) -> dict[str, object]:
     """What a head sets in the slots, by place: `posterior` -> its class, `objective.weight` -> a class or a value. Parents' included."""
     inherited = [choices_of(parent) for parent in parents_of(head)]
-    return {place: value for said in [*inherited, own_choices(head)] for place, value in said.items()}
+    return {
+        place: value for said in [*inherited, own_choices(head)] for place, value in said.items()
+    }
 
 
 def own_choices(head: str) -> dict[str, object]:
     return {
-        place: value for slot, node in head_file(head).items() if slot in SLOTS for place, value in flat(node, slot)
+        place: value
+        for slot, node in head_file(head).items()
+        if slot in SLOTS
+        for place, value in flat(node, slot)
     }
 
 
@@ -152,7 +179,9 @@ def flat(node: Any, place: str) -> Iterator[tuple[str, object]]:
 
 def check_knobs(cfg: DictConfig, head: str) -> None:
     """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau."""
-    slots = OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False)
+    slots = OmegaConf.to_yaml(
+        OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False
+    )
     read = set(re.findall(r"\$\{(\w+)\}", slots))
     for key in map(str, cfg):
         if key not in {*SLOTS, *SECTIONS, *COMMON, *read}:
@@ -188,14 +217,18 @@ def check_root(key: str, value: object) -> None:
     elif key == "results":
         check_results(str(value))
     elif key == "label" and not 0 < len(str(value).strip()) <= MOST_LABEL:
-        raise InputError(f"label={shown(value)}: allowed is a text of at most {MOST_LABEL} characters")
+        raise InputError(
+            f"label={shown(value)}: allowed is a text of at most {MOST_LABEL} characters"
+        )
 
 
 def check_results(results: str) -> None:
     if not results.strip():
         raise InputError(f"results={results}: allowed is the path of a folder")
     if results.startswith("~"):
-        raise InputError(f"results={results}: the shell has not replaced ~; write results=$HOME{results[1:]}")
+        raise InputError(
+            f"results={results}: the shell has not replaced ~; write results=$HOME{results[1:]}"
+        )
     check_folder(Path(results), results)
 
 
@@ -204,7 +237,9 @@ def check_folder(folder: Path, results: str) -> None:
     try:
         there = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
-        raise InputError(f"results={shown(results)}: no folder can be there ({error.strerror})") from error
+        raise InputError(
+            f"results={shown(results)}: no folder can be there ({error.strerror})"
+        ) from error
     if not there.is_dir():
         raise InputError(f"results={shown(results)}: cannot write there ({there} is a file)")
 
@@ -219,7 +254,9 @@ def check_text(found: Any, where: str) -> None:
         for i, value in enumerate(found):
             check_text(value, f"{where}[{i}]")
     elif isinstance(found, str) and any(map(unsafe, found)):
-        raise InputError(f"{where}={shown(found)}: control characters, such as a line break, are not allowed in it")
+        raise InputError(
+            f"{where}={shown(found)}: control characters, such as a line break, are not allowed in it"
+        )
 
 
 # ---------------------------------------------------------------- typed sections, built slots
@@ -240,7 +277,9 @@ def typed(node: DictConfig, section: str, schema: type | None = None) -> Any:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except OmegaConfBaseException as error:
         key = f"{section}.{error.full_key or error.key}" if error.key is not None else section
-        raise InputError(f"{key}={shown(values.get(str(error.key)))}: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"{key}={shown(values.get(str(error.key)))}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def no_such_key(key: str, value: object, names: Iterable[str]) -> str:
@@ -249,7 +288,11 @@ def no_such_key(key: str, value: object, names: Iterable[str]) -> str:
     place, names = key.removesuffix(name), sorted(names)
     near = nearest(name, names)
     hint = f"did you mean {place}{near}? " if near else ""
-    allowed = f"allowed are {', '.join(place + n for n in names)}" if names else "nothing can be set there"
+    allowed = (
+        f"allowed are {', '.join(place + n for n in names)}"
+        if names
+        else "nothing can be set there"
+    )
     return f"{key}={shown(value)}: no such key; {hint}{allowed}"
 
 
@@ -258,7 +301,9 @@ def resolved(node: DictConfig, where: str) -> dict[str, Any]:
     try:
         plain: Any = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}"
+        ) from error
     if place := interpolation(plain, where):
         raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
     return {str(key): value for key, value in plain.items()}
@@ -270,7 +315,7 @@ def located(target: object, where: str) -> type:
     if where not in PLACES:
         raise InputError(f"{said}: no class is built there; allowed are {', '.join(PLACES)}")
     package, verb = PLACES[where]
-    module, _, name = str(target).rpartition(".")
+    module, _, name = present_name(str(target)).rpartition(".")
     if not re.fullmatch(r"[\w.]+", module) or not f"{module}.".startswith(f"{package}."):
         raise InputError(f"{said}: only classes of {package} are built there")
     try:
@@ -278,7 +323,9 @@ def located(target: object, where: str) -> type:
     except ImportError as error:
         raise InputError(f"{said}: no such class ({error})") from error
     if not inspect.isclass(found) or found.__module__ != module:
-        raise InputError(f"{said}: no such class; {module} defines {', '.join(classes_of(module, verb)) or 'none'}")
+        raise InputError(
+            f"{said}: no such class; {module} defines {', '.join(classes_of(module, verb)) or 'none'}"
+        )
     if not offers(found, verb):
         raise InputError(f"{said}: not a class for this place")
     return found
@@ -287,7 +334,11 @@ def located(target: object, where: str) -> type:
 def classes_of(module: str, verb: str) -> list[str]:
     """The classes that a module defines itself and that offer a verb."""
     held = vars(importlib.import_module(module)).items()
-    return [n for n, found in held if inspect.isclass(found) and found.__module__ == module and offers(found, verb)]
+    return [
+        n
+        for n, found in held
+        if inspect.isclass(found) and found.__module__ == module and offers(found, verb)
+    ]
 
 
 def offers(found: type, verb: str) -> bool:
@@ -300,7 +351,7 @@ def build(node: DictConfig, where: str, *args: Any) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    plain = resolved(node, where)
+    plain = with_present_names(resolved(node, where))
     check_parts(plain, where, len(args))
     try:
         return instantiate(plain, *args)
@@ -317,18 +368,31 @@ def check_parts(node: dict[str, Any], where: str, given: int) -> None:
             raise InputError(f"{place}.{key}: not allowed in a config")
     for place, own in targets(node, where):
         check_arguments(place, own, given if place == where else 0)
-    for place, part in ((where, node), (PARTIAL, node.get("output", {}) if where == "decoder" else node)):
+    for place, part in (
+        (where, node),
+        (PARTIAL, node.get("output", {}) if where == "decoder" else node),
+    ):
         if not isinstance(part, dict) or "_target_" not in part:
-            raise InputError(f"{place}={shown(part)}: it names no class; allowed is a _target_ of {PLACES[place][0]}")
+            raise InputError(
+                f"{place}={shown(part)}: it names no class; allowed is a _target_ of {PLACES[place][0]}"
+            )
 
 
 def hydra_keys(node: Any, where: str) -> Iterator[tuple[str, str]]:
     """(place, key) of every key, at any depth, that tells `instantiate` what to do."""
-    inside = enumerate(node) if isinstance(node, list) else node.items() if isinstance(node, dict) else ()
+    inside = (
+        enumerate(node)
+        if isinstance(node, list)
+        else node.items()
+        if isinstance(node, dict)
+        else ()
+    )
     for key, item in inside:
         if isinstance(node, dict) and re.fullmatch(r"_\w*_", str(key)):
             yield where, str(key)
-        yield from hydra_keys(item, f"{where}[{key}]" if isinstance(node, list) else f"{where}.{key}")
+        yield from hydra_keys(
+            item, f"{where}[{key}]" if isinstance(node, list) else f"{where}.{key}"
+        )
 
 
 def targets(node: Any, where: str) -> list[tuple[str, dict]]:
@@ -346,10 +410,14 @@ def check_arguments(where: str, node: dict, given: int) -> None:
     target = node["_target_"]
     parameters = list(inspect.signature(located(target, where)).parameters.values())
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
-        raise InputError(f"{where}._target_={target}: a class for this place names all that it takes")
+        raise InputError(
+            f"{where}._target_={target}: a class for this place names all that it takes"
+        )
     knobs = {p.name: p for p in parameters[given:]}
     held = {str(key) for key in node} - {*HYDRA_KEYS}
-    needed = {name for name, p in knobs.items() if p.default is p.empty and not node.get("_partial_")}
+    needed = {
+        name for name, p in knobs.items() if p.default is p.empty and not node.get("_partial_")
+    }
     wrong = [f"it has no {name}" for name in sorted(held - set(knobs))]
     wrong += [f"it needs {name}" for name in sorted(needed - held)]
     if wrong:

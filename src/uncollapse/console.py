@@ -16,7 +16,13 @@ class Console:
     def __enter__(self) -> "Console":
         if sys.stderr.isatty():
             from rich.console import Console as Terminal
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
 
             columns = (
                 BarColumn(),
@@ -67,10 +73,14 @@ def line(row: dict) -> str:
     """The numbers one looks at first, in nats."""
     weights = " (last weights)" if row.get("weights") == "last" else ""
     numbers = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}{weights}:"]
-    numbers += [f"{name} {row[name]:.2f}" for name in ("nelbo", "rec", "kl") if row.get(name) is not None]
+    numbers += [
+        f"{name} {row[name]:.2f}" for name in ("nelbo", "rec", "kl") if row.get(name) is not None
+    ]
     numbers += [
         f"au {row['au']}",
-        f"shuffle_gap {row['shuffle_gap']:.3f}" if row.get("shuffle_gap") is not None else "shuffle_gap -",
+        f"shuffle_gap {row['shuffle_gap']:.3f}"
+        if row.get("shuffle_gap") is not None
+        else "shuffle_gap -",
     ]
     if row.get("floor") is not None:
         numbers.append(f"floor {row['floor']:.2f} ({row['kl_minus_floor']:+.2f})")

@@ -65,7 +65,11 @@ def set_aside(path: Path) -> Path:
 
 def free_name(path: Path) -> Path:
     """The first of `name.1`, `name.2` ... that nothing has."""
-    return next(kept for n in range(1, 10_000) if not os.path.lexists(kept := path.with_name(f"{path.name}.{n}")))
+    return next(
+        kept
+        for n in range(1, 10_000)
+        if not os.path.lexists(kept := path.with_name(f"{path.name}.{n}"))
+    )
 
 
 def require_file(path: Path) -> None:
@@ -115,7 +119,9 @@ def within(folder: Path, *names: str) -> Path:
     for name in names:
         path = path / name
         if path.is_symlink() and not leads_into(path, folder):
-            raise InputError(f"{path}: a link that leads out of {folder}; put the file itself there")
+            raise InputError(
+                f"{path}: a link that leads out of {folder}; put the file itself there"
+            )
     return path
 
 

@@ -23,13 +23,17 @@ class InputError(ValueError):
         super().__init__(printable(str(sentence)))
 
 
-def number(name: str, value: object, low: float, high: float = float("inf"), *, closed: bool = False) -> float:
+def number(
+    name: str, value: object, low: float, high: float = float("inf"), *, closed: bool = False
+) -> float:
     """`value` as a float inside (low, high), or [low, high] when `closed`; InputError names the knob otherwise.
 
     Without a `high` the most is MOST.
     """
     allowed = f"{low:g} <= {name} <= {high:g}" if closed else f"{low:g} < {name} < {high:g}"
-    allowed = allowed.replace(f" <= {name} <= inf", f" <= {name}").replace(f" < {name} < inf", f" < {name}")
+    allowed = allowed.replace(f" <= {name} <= inf", f" <= {name}").replace(
+        f" < {name} < inf", f" < {name}"
+    )
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InputError(f"{name}={shown(value)}: not a number; allowed is {allowed}")
     try:
@@ -57,7 +61,9 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> str:
     """`value` if it is one of the allowed words, or InputError with the nearest."""
     allowed = list(allowed)
     if value not in allowed:
-        raise InputError(f"{name}={shown(value)}: {meant(str(value), allowed)}allowed are {', '.join(allowed)}")
+        raise InputError(
+            f"{name}={shown(value)}: {meant(str(value), allowed)}allowed are {', '.join(allowed)}"
+        )
     return str(value)
 
 
@@ -93,12 +99,16 @@ def shown(value: object) -> str:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text that is not blank, or its type."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )
 
 
 def printable(text: str) -> str:
     """The text with every unsafe character as its escape, such as \\n."""
-    return "".join(char.encode("unicode_escape").decode() if unsafe(char) else char for char in text)
+    return "".join(
+        char.encode("unicode_escape").decode() if unsafe(char) else char for char in text
+    )
 
 
 def unsafe(char: str) -> bool:

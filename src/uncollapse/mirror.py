@@ -16,7 +16,9 @@ from uncollapse.errors import InputError, first_line
 from uncollapse.runs.layout import WANDB, Run
 
 STEP = "trainer/step"
-OFFLINE = "UNCOLLAPSE_WANDB_OFFLINE"  # set for the jobs of a sweep that found no server; holds the reason
+OFFLINE = (
+    "UNCOLLAPSE_WANDB_OFFLINE"  # set for the jobs of a sweep that found no server; holds the reason
+)
 
 
 class WandbMirror:
@@ -62,7 +64,9 @@ class WandbMirror:
         # the test split is looked at twice where the last weights are not the best
         prefix = f"{row['split']}/{'last' if row.get('weights') == 'last' else row['mode']}"
         numbers: dict[str, Any] = {
-            f"{prefix}/{k}": v for k, v in row.items() if isinstance(v, int | float) and k not in ("step", "epoch")
+            f"{prefix}/{k}": v
+            for k, v in row.items()
+            if isinstance(v, int | float) and k not in ("step", "epoch")
         }
         numbers[f"{prefix}/kl_per_dim"] = wandb.Histogram(row["kl_per_dim"])
         self.run.log({STEP: row["step"], "trainer/epoch": row["epoch"], **numbers})
@@ -79,7 +83,9 @@ class WandbMirror:
 
 def begin(mode: str, words: dict[str, Any]) -> Any:
     """wandb.init, going on with the run of this id where the server knows it."""
-    resume = "allow" if mode == "online" else None  # offline runs cannot be resumed: they begin with the first row
+    resume = (
+        "allow" if mode == "online" else None
+    )  # offline runs cannot be resumed: they begin with the first row
     return wandb.init(mode=mode, resume=resume, **words)  # type: ignore[arg-type]  # checked in LogConfig
 
 
@@ -109,7 +115,9 @@ def check_once(log: LogConfig) -> None:
     if log.mode == "offline" or not (reason := unreachable(log.timeout)):
         return
     if log.mode == "online":
-        raise InputError(f"log=wandb: {reason}; try again, or use log.mode=auto, log.mode=offline or log=local")
+        raise InputError(
+            f"log=wandb: {reason}; try again, or use log.mode=auto, log.mode=offline or log=local"
+        )
     os.environ[OFFLINE] = reason
 
 

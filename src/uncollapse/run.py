@@ -157,7 +157,9 @@ def in_pack(request: Request) -> list[PackedRun]:
     return packed_copies(request.run.study, name, request.config, request.base)
 
 
-def done_in_pack(request: Request, copies: list[PackedRun], facts: dict[str, Any] | None = None) -> str:
+def done_in_pack(
+    request: Request, copies: list[PackedRun], facts: dict[str, Any] | None = None
+) -> str:
     """That the pack holds this very run; '' where it does not. `facts` are those of the data, once loaded."""
     for one in copies:
         if one.has_data(request.config, facts) if facts else one.has_places(request.config):
@@ -214,8 +216,8 @@ def in_folder(request: Request, parts: Parts) -> Iterator[None]:
 def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
-    from uncollapse.phases import findings_after
     from uncollapse.runs.rows import Record, rows_of
+    from uncollapse.training.phases import findings_after
 
     start, code = time.perf_counter(), provenance()
     mirrors = mirrors_of(request, parts)
@@ -230,7 +232,9 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
                 raise FloatingPointError(f"step {step}, head={request.head}: {error}") from error
             rows = rows_of(request.run).rows
             trained = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
-            unfinished = findings_after(trainer.parts(), trainer.length, steps, request.config, trained)
+            unfinished = findings_after(
+                trainer.parts(), trainer.length, steps, request.config, trained
+            )
             for note in unfinished:
                 console.say(f"[{request.name}] warning: {note}")
             summary = {
@@ -261,8 +265,8 @@ def mirrors_of(request: Request, parts: Parts) -> list[Any]:
 def trainer_of(cfg: DictConfig, request: Request, parts: Parts, record: Any, console: Any) -> Any:
     """The trainer, once the user knows what the data are and what will be cut off."""
     from uncollapse.data.profile import lines, warnings
-    from uncollapse.phases import warnings_before
-    from uncollapse.trainer import Trainer
+    from uncollapse.training.phases import warnings_before
+    from uncollapse.training.trainer import Trainer
 
     facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
     for line in [*lines(facts), *(f"warning: {hint}" for hint in warnings(facts, width))]:
@@ -288,7 +292,11 @@ def trainer_of(cfg: DictConfig, request: Request, parts: Parts, record: Any, con
 def outcome_of(request: Request, trainer: Any, unfinished: list[str]) -> dict:
     """Test the trained model; what a summary says of the run, its test rows and its end."""
     progress = trainer.progress
-    steps, seconds, best_step = progress.step, progress.seconds, progress.best_step  # before the test
+    steps, seconds, best_step = (
+        progress.step,
+        progress.seconds,
+        progress.best_step,
+    )  # before the test
     final_weight = trainer.last_weight()
     tested = trainer.test()
     return {
@@ -328,18 +336,26 @@ def circumstances(cfg: DictConfig, parts: Parts) -> dict:
 
 def without_place(row: dict) -> dict:
     """What a test row found, without where it belongs."""
-    return {key: value for key, value in row.items() if key not in ("step", "epoch", "split", "mode")}
+    return {
+        key: value for key, value in row.items() if key not in ("step", "epoch", "split", "mode")
+    }
 
 
 def scalars(row: dict) -> dict:
     """The single numbers of a test row, and the step that its weights are from."""
-    kept = {key: value for key, value in without_place(row).items() if value is None or isinstance(value, int | float)}
+    kept = {
+        key: value
+        for key, value in without_place(row).items()
+        if value is None or isinstance(value, int | float)
+    }
     return {"step": row["step"], **kept}
 
 
 def length_note(head: str, parts: Parts) -> str | None:
     """What to know when batch norm meets batches of one length."""
-    if getattr(parts.data, "batching", "mixed") != "by_length" or not normalises_over_batch(parts.model):
+    if getattr(parts.data, "batching", "mixed") != "by_length" or not normalises_over_batch(
+        parts.model
+    ):
         return None
     return (
         f"data.batching=by_length with head={head}: batch norm takes the length out of mu in training, where all sentences of a "
@@ -370,7 +386,9 @@ def main(cfg: DictConfig) -> None:
 
     hydra = HydraConfig.get()
     head = hydra.runtime.choices.get("head")
-    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # a word may refer to another key
+    overrides: Any = OmegaConf.to_container(
+        hydra.overrides.task, resolve=False
+    )  # a word may refer to another key
     in_sweep = hydra.mode == RunMode.MULTIRUN
     words = " ".join(overrides)
     try:

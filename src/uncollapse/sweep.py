@@ -32,7 +32,10 @@ def note(status: str, words: str, message: str = "") -> None:
             with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:
                 file.write(line)
         except OSError as error:
-            print(f"warning: the end of this job is not in the sweep's list ({error.strerror})", file=sys.stderr)
+            print(
+                f"warning: the end of this job is not in the sweep's list ({error.strerror})",
+                file=sys.stderr,
+            )
 
 
 class SweepSummary(Callback):
@@ -51,12 +54,17 @@ class SweepSummary(Callback):
         jobs = complete_lines(path)
         path.unlink()
         counts = Counter(job["status"] for job in jobs)
-        print(f"sweep: {len(jobs)} jobs: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
+        print(
+            f"sweep: {len(jobs)} jobs: "
+            + ", ".join(f"{n} {status}" for status, n in counts.items())
+        )
         bad = [job for job in jobs if job["status"] in BAD]
         for job in bad[:MOST_LISTED]:
             print(f"  {job['status']}: {job['words']}: {job['message']}")
         if len(bad) > MOST_LISTED:
-            print(f"  ... and {len(bad) - MOST_LISTED:,} more; a run that failed says why in its folder, in `failed`")
+            print(
+                f"  ... and {len(bad) - MOST_LISTED:,} more; a run that failed says why in its folder, in `failed`"
+            )
         if bad:
             raise SystemExit(1)
 
@@ -86,7 +94,10 @@ def require_writable(config: Any) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"error: results={config.results}: cannot write there ({error.strerror})", file=sys.stderr)
+        print(
+            f"error: results={config.results}: cannot write there ({error.strerror})",
+            file=sys.stderr,
+        )
     except OmegaConfBaseException as error:
         print(f"error: {error.full_key}: {str(error).splitlines()[0]}", file=sys.stderr)
     else:

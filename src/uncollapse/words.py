@@ -28,7 +28,16 @@ from uncollapse.config import (
 from uncollapse.errors import InputError, meant, nearest, shown, unsafe
 
 GROUPS = ("head", *SECTIONS, "experiment")
-HYDRA_GROUPS = ("launcher", "sweeper", "help", "hydra_help", "job_logging", "hydra_logging", "env", "output")
+HYDRA_GROUPS = (
+    "launcher",
+    "sweeper",
+    "help",
+    "hydra_help",
+    "job_logging",
+    "hydra_logging",
+    "env",
+    "output",
+)
 QUOTES = ('"', "'")
 
 
@@ -47,15 +56,26 @@ def understand_words(argv: list[str]) -> list[str]:
         check_key(word, known)
     overrides = [parsed(word) for word in words]
     check_twice(overrides)
-    studies = [name for o in overrides if o.key_or_group == "experiment" for name in choices(o) if is_study(name)]
+    studies = [
+        name
+        for o in overrides
+        if o.key_or_group == "experiment"
+        for name in choices(o)
+        if is_study(name)
+    ]
     shows = asked.cfg or asked.info or asked.run or asked.help
     completed = bool(studies) and not asked.multirun and not shows
     sweeps = asked.multirun or completed
-    check_values(overrides, sweeps or bool(studies) or any(o.key_or_group == "hydra.mode" for o in overrides))
+    check_values(
+        overrides, sweeps or bool(studies) or any(o.key_or_group == "hydra.mode" for o in overrides)
+    )
     check_knob_words(overrides, known)
     check_files(overrides)
     if sweeps:  # a knob is a sweep of one value then, which Hydra applies after the head
-        words = [word if not is_lone(o, knobs) else swept(word) for word, o in zip(words, overrides, strict=True)]
+        words = [
+            word if not is_lone(o, knobs) else swept(word)
+            for word, o in zip(words, overrides, strict=True)
+        ]
     return [*flags, *(["--multirun"] if completed else []), *words]
 
 
@@ -77,7 +97,9 @@ def divided(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
 
     for word in argv:
         if any(map(unsafe, word)):
-            raise InputError(f"{shown(word)}: control characters, such as a line break, are not allowed in a word")
+            raise InputError(
+                f"{shown(word)}: control characters, such as a line break, are not allowed in a word"
+            )
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     asked, rest = parser.parse_known_intermixed_args(argv)
@@ -95,10 +117,16 @@ def refuse(message: str) -> NoReturn:
 
 def no_such_flag(flag: str, known: Iterable[str]) -> str:
     bare = flag.lstrip("-")
-    if "=" in bare and re.split(r"[.=]", bare)[0] in {*GROUPS, *SLOTS, *COMMON}.union(*map(knobs_of, heads())):
+    if "=" in bare and re.split(r"[.=]", bare)[0] in {*GROUPS, *SLOTS, *COMMON}.union(
+        *map(knobs_of, heads())
+    ):
         return f"{flag}: keys are typed without dashes; did you mean {bare}?"
     near = nearest(flag.split("=")[0], known)
-    return f"{flag}: no such flag; " + (f"did you mean {near}? " if near else "") + "--hydra-help lists the flags"
+    return (
+        f"{flag}: no such flag; "
+        + (f"did you mean {near}? " if near else "")
+        + "--hydra-help lists the flags"
+    )
 
 
 def check_form(words: Sequence[str], keys: set[str]) -> None:
@@ -107,7 +135,9 @@ def check_form(words: Sequence[str], keys: set[str]) -> None:
         before, after = words[i - 1] if i else "", words[i + 1 : i + 3]
         if word.startswith("~") or ("=" in word and not word.startswith("=")):
             continue
-        raise InputError(f"{shown(word)}: not of the form KEY=VALUE{intended(word, before, after, keys)}")
+        raise InputError(
+            f"{shown(word)}: not of the form KEY=VALUE{intended(word, before, after, keys)}"
+        )
 
 
 def intended(word: str, before: str, after: Sequence[str], keys: set[str]) -> str:
@@ -135,21 +165,29 @@ def check_key(word: str, known: dict[str, set[str]]) -> None:
     if name == "hydra":
         return check_hydra_group(key, value)
     if key != key.strip():
-        raise InputError(f"{shown(word)}: did you mean {key.strip()}={value}? No spaces stand around =")
+        raise InputError(
+            f"{shown(word)}: did you mean {key.strip()}={value}? No spaces stand around ="
+        )
     roots = {*GROUPS, *SLOTS, *COMMON}
     if name not in roots | knobs:
         raise InputError(f"{shown(word)}: no such key; {hint(key, value, name, roots, known)}")
     if "@" in key or "/" in key:
-        raise InputError(f"{shown(word)}: no @ and no / stand in a key; did you mean {name}={value}?")
+        raise InputError(
+            f"{shown(word)}: no @ and no / stand in a key; did you mean {name}={value}?"
+        )
     if word.startswith("~"):
-        raise InputError(f"{shown(word)}: nothing is taken out of a config; {key}=VALUE sets another value")
+        raise InputError(
+            f"{shown(word)}: nothing is taken out of a config; {key}=VALUE sets another value"
+        )
     if name in SLOTS and key == name:
         near = f"did you mean head={nearest(value, known)}? " if nearest(value, known) else ""
         raise InputError(f"{shown(word)}: a slot is set by its head; {near}head=NAME and --help")
     if name in (*COMMON, *knobs, "head", "experiment") and key != name:
         raise InputError(f"{shown(word)}: {name} has no keys; did you mean {name}={value}?")
     if word.startswith("+") and key in GROUPS:
-        raise InputError(f"{shown(word)}: {key} is in the config already; did you mean {key}={value}?")
+        raise InputError(
+            f"{shown(word)}: {key} is in the config already; did you mean {key}={value}?"
+        )
     return check_section_key(key, value)
 
 
@@ -174,7 +212,10 @@ def check_section_key(key: str, value: str) -> None:
     """InputError for `trainer.epocs=3`: a key that no option of its section has, with the nearest one."""
     section, dot, name = key.partition(".")
     if section in SECTIONS and dot:
-        known = {key for option in options(section) for key in conf_file(section, option)} - {"defaults", "_target_"}
+        known = {key for option in options(section) for key in conf_file(section, option)} - {
+            "defaults",
+            "_target_",
+        }
         if name.split(".")[0] not in {*known, "_target_"}:
             raise InputError(no_such_key(key, value, known))
         if "." in name:
@@ -196,7 +237,9 @@ def parsed(word: str) -> Any:
         if key in GROUPS:
             check_option(key, value)
         advice = f"quote it: {quoted(key, value)}" if len(value) < 1000 else "it is too long"
-        raise InputError(f"{shown(word)}: the value cannot be read as it stands; {advice}") from None
+        raise InputError(
+            f"{shown(word)}: the value cannot be read as it stands; {advice}"
+        ) from None
 
 
 def quoted(key: str, value: str) -> str:
@@ -257,7 +300,9 @@ def check_values(overrides: list, sweeps: bool) -> None:
             raise InputError(f"{shown(typed)}: several values make a sweep, which needs -m{text}")
         values = choices(override) if key in (*GROUPS, *COMMON) and not is_range(override) else []
         if key in GROUPS and not values:
-            raise InputError(f"{shown(typed)}: that is no {key}; allowed are {', '.join(options(key))}")
+            raise InputError(
+                f"{shown(typed)}: that is no {key}; allowed are {', '.join(options(key))}"
+            )
         for value in values:
             if key in GROUPS:
                 check_option(key, value)
@@ -288,7 +333,9 @@ def check_option(group: str, option: object) -> None:
 def check_knob_words(overrides: list, known: dict[str, set[str]]) -> None:
     """InputError for a knob that an asked head does not have; an experiment without `head=` brings its own heads."""
     asked = [head for o in overrides if o.key_or_group == "head" for head in choices(o)]
-    if not asked and any(o.key_or_group == "experiment" and o.value() is not None for o in overrides):
+    if not asked and any(
+        o.key_or_group == "experiment" and o.value() is not None for o in overrides
+    ):
         return
     for override in overrides:
         key, value = override.key_or_group, override.input_line.split("=", 1)[-1]
@@ -300,7 +347,11 @@ def check_knob_words(overrides: list, known: dict[str, set[str]]) -> None:
 
 def check_files(overrides: list) -> None:
     """InputError for a chosen file that no config is, before Hydra reads it without bounds; heads have been read."""
-    chosen = {key: [str(option)] for item in conf_file("", "train").get("defaults", []) for key, option in pairs(item)}
+    chosen = {
+        key: [str(option)]
+        for item in conf_file("", "train").get("defaults", [])
+        for key, option in pairs(item)
+    }
     chosen |= {o.key_or_group: choices(o) for o in overrides if o.key_or_group in GROUPS}
     for group in (*SECTIONS, "experiment"):
         for option in chosen.get(group, []):

@@ -36,10 +36,14 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
 
 # YAML 1.1 takes 1e-3 for text and 2026-01-01 for a date
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))
+    ]
     for first, resolvers in Loader.yaml_implicit_resolvers.items()
 }
-Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT})$", re.X), [*"-+0123456789."])
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT})$", re.X), [*"-+0123456789."]
+)
 
 
 def read_yaml(path: Path) -> Any:
@@ -90,7 +94,9 @@ def check_bounds(text: str) -> None:
             count += 1
             sizes[anchor] = 1
             if len(event.value) > MOST_CHARACTERS:
-                raise ValueError(f"a value of {len(event.value):,} characters; at most {MOST_CHARACTERS:,} are read")
+                raise ValueError(
+                    f"a value of {len(event.value):,} characters; at most {MOST_CHARACTERS:,} are read"
+                )
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((anchor, count))
             count += 1
@@ -126,7 +132,21 @@ def interpolation(found: Any, where: str) -> str | None:
         return where if "${" in found else None
     if isinstance(found, dict):
         inside: list[tuple[str, tuple[Any, ...]]]
-        inside = [(f"{where}.{key}" if where else str(key), (key, value)) for key, value in found.items()]
+        inside = [
+            (f"{where}.{key}" if where else str(key), (key, value)) for key, value in found.items()
+        ]
     else:
-        inside = [(f"{where}[{i}]", (item,)) for i, item in enumerate(found)] if isinstance(found, list) else []
-    return next((there for place, items in inside for item in items if (there := interpolation(item, place))), None)
+        inside = (
+            [(f"{where}[{i}]", (item,)) for i, item in enumerate(found)]
+            if isinstance(found, list)
+            else []
+        )
+    return next(
+        (
+            there
+            for place, items in inside
+            for item in items
+            if (there := interpolation(item, place))
+        ),
+        None,
+    )

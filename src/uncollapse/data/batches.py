@@ -42,7 +42,9 @@ class Batches(Sequence[np.ndarray]):
         return (self[i] for i in range(len(self)))
 
 
-def epoch_batches(lengths: np.ndarray, size: int, batching: str, seed: int, epoch: int) -> Sequence[np.ndarray]:
+def epoch_batches(
+    lengths: np.ndarray, size: int, batching: str, seed: int, epoch: int
+) -> Sequence[np.ndarray]:
     """The batches of one epoch: index arrays of at most `size` examples (`by_length` may add one to a group).
 
     mixed: random composition. by_length: equal lengths only, the habit of published text VAEs, for their protocols; the one
@@ -58,7 +60,9 @@ def epoch_batches(lengths: np.ndarray, size: int, batching: str, seed: int, epoc
     by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
     groups = join_singles(np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1))
     ends = np.cumsum([0, *map(len, groups)])
-    inner = [start + bounds_of(len(group), size)[1:] for start, group in zip(ends, groups, strict=False)]
+    inner = [
+        start + bounds_of(len(group), size)[1:] for start, group in zip(ends, groups, strict=False)
+    ]
     bounds = np.concatenate([[0], *inner])
     return Batches(by_length, bounds, rng.permutation(len(bounds) - 1))
 

@@ -17,7 +17,9 @@ from uncollapse.data.packed import reading
 from uncollapse.data.words import separated
 from uncollapse.errors import InputError
 
-BLOCK = 1 << 22  # bytes of text in a block, about; working on it takes some ten times as much memory
+BLOCK = (
+    1 << 22
+)  # bytes of text in a block, about; working on it takes some ten times as much memory
 ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev", "val"), "test": ("test",)}
 ROW = 256  # bytes that a row of a hub set is taken to have
 BOM = b"\xef\xbb\xbf"
@@ -63,7 +65,9 @@ class Source(Protocol):
 # ---------------------------------------------------------------- files
 
 
-def find_part(folder: Path, split: str, endings: Sequence[str], advice: str, others: Sequence[str] = ()) -> Path:
+def find_part(
+    folder: Path, split: str, endings: Sequence[str], advice: str, others: Sequence[str] = ()
+) -> Path:
     """The file of a split in a folder, under any of its customary names, with one of `endings` or else of `others`.
 
     InputError, with `advice` at its end, where there is none; and where there is one with each of several endings.
@@ -75,7 +79,11 @@ def find_part(folder: Path, split: str, endings: Sequence[str], advice: str, oth
     files = present(folder, split, endings) or present(folder, split, others)
     if not files:
         names = ", ".join(f"{alias}{endings[0]}" for alias in ALIASES[split])
-        more = f", or with {', '.join(endings[1:])} in place of {endings[0]}" if len(endings) > 1 else ""
+        more = (
+            f", or with {', '.join(endings[1:])} in place of {endings[0]}"
+            if len(endings) > 1
+            else ""
+        )
         raise InputError(
             f"data.dir={folder}: no file for the {split} part; looked for {names}{more}, plain or {', '.join(PACKED)}{advice}"
         )
@@ -89,8 +97,13 @@ def find_part(folder: Path, split: str, endings: Sequence[str], advice: str, oth
 
 def present(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
     """The file of a split with each ending, where there is one; a plain one before packed ones."""
-    names = [[f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *PACKED)] for ending in endings]
-    found = [next((folder / name for name in own if (folder / name).is_file()), None) for own in names]
+    names = [
+        [f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *PACKED)]
+        for ending in endings
+    ]
+    found = [
+        next((folder / name for name in own if (folder / name).is_file()), None) for own in names
+    ]
     return [file for file in found if file is not None]
 
 
@@ -111,13 +124,21 @@ class Tabs:
         import pyarrow.compute as pc
 
         def matching(pattern: str) -> np.ndarray:
-            return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False).astype(bool)
+            return (
+                pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False).astype(bool)
+            )
 
         filled = matching(r"\S")
         none = np.zeros_like(filled)
-        parted, one_word = map(matching, (r"^[^\t]*\S[^\t]*\t.*\S", r"^ *\S+ *\t.*\S")) if any_tab else (none, none)
+        parted, one_word = (
+            map(matching, (r"^[^\t]*\S[^\t]*\t.*\S", r"^ *\S+ *\t.*\S"))
+            if any_tab
+            else (none, none)
+        )
         without = filled & ~parted
-        places = [before + int(np.argmax(found)) if found.any() else None for found in (parted, without)]
+        places = [
+            before + int(np.argmax(found)) if found.any() else None for found in (parted, without)
+        ]
         return cls(int(filled.sum()), int(parted.sum()), int(one_word.sum()), *places)
 
     def and_then(self, after: "Tabs | None") -> "Tabs":
@@ -136,7 +157,9 @@ class Tabs:
         """InputError where some lines or all look labelled. A TAB in few lines, after several words, is white space."""
         if not self.one_word and 2 * self.parted <= self.lines:
             return
-        options = "data.labels=true if they are label TAB text, data.labels=false if a TAB is white space"
+        options = (
+            "data.labels=true if they are label TAB text, data.labels=false if a TAB is white space"
+        )
         if self.first_without is None:
             raise InputError(
                 f"{source.where}: every line has a TAB, as lines of label and text have; say {options}, or data.format=tsv if the "
@@ -186,7 +209,11 @@ class Lines:
                     rest += read
                     continue
                 block = self.block(lines, bytes(rest), raw.tell())
-                lines, blank, rest = lines + block.data.count(b"\n"), blank and not block.data.strip(), bytearray()
+                lines, blank, rest = (
+                    lines + block.data.count(b"\n"),
+                    blank and not block.data.strip(),
+                    bytearray(),
+                )
                 yield block
                 rest += read[cut:]
             if rest:
@@ -226,7 +253,9 @@ class LineBlock:
         ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n")) + 1
         last = [] if self.data.endswith(b"\n") else [len(self.data)]
         offsets = np.concatenate([[0], ends, last]).astype(np.int64)
-        lines = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(self.data))
+        lines = pa.LargeStringArray.from_buffers(
+            len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(self.data)
+        )
         try:
             lines.validate(full=True)
         except pa.ArrowInvalid:
@@ -252,17 +281,24 @@ class LineBlock:
             place = self.source.place(self.first + int(np.argmin(whole)))
             raise InputError(f"{place}: no TAB between label and text (data.labels=true)")
         self.check_header(lines)
-        labels, texts = pc.utf8_trim_whitespace(pc.list_element(parts, 0)), pc.list_element(parts, 1)
+        labels, texts = (
+            pc.utf8_trim_whitespace(pc.list_element(parts, 0)),
+            pc.list_element(parts, 1),
+        )
         empty = pc.equal(pc.utf8_length(labels), 0).to_numpy(zero_copy_only=False)
         if empty.any():
             place = self.source.place(self.first + int(np.argmax(empty)))
-            raise InputError(f"{place}: nothing before the TAB, where the label stands (data.labels=true)")
+            raise InputError(
+                f"{place}: nothing before the TAB, where the label stands (data.labels=true)"
+            )
         return texts, labels
 
     def check_header(self, lines: Any) -> None:
         """InputError for a first line that names columns."""
         cells = (
-            [cell.strip().lower() for cell in lines[0].as_py().split("\t")] if self.first == 0 and len(lines) else []
+            [cell.strip().lower() for cell in lines[0].as_py().split("\t")]
+            if self.first == 0 and len(lines)
+            else []
         )
         if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
             raise InputError(
@@ -328,7 +364,10 @@ class RowBlock:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        columns = [pc.fill_null(self.column(name).cast(pa.large_string()), "") for name in self.source.columns]
+        columns = [
+            pc.fill_null(self.column(name).cast(pa.large_string()), "")
+            for name in self.source.columns
+        ]
         texts = (
             columns[0]
             if len(columns) == 1
@@ -356,12 +395,16 @@ class RowBlock:
         labels, names = self.column(self.source.label), self.source.names
         missing = pc.is_null(labels)
         if names is not None:  # the hub's mark of a missing class is -1
-            missing = pc.or_kleene(missing, pc.or_(pc.less(labels, 0), pc.greater_equal(labels, len(names))))
+            missing = pc.or_kleene(
+                missing, pc.or_(pc.less(labels, 0), pc.greater_equal(labels, len(names)))
+            )
         else:
             labels = pc.utf8_trim_whitespace(labels.cast(pa.large_string()))
             missing = pc.or_kleene(missing, pc.equal(labels, ""))
         missing = missing.to_numpy(zero_copy_only=False)
         if missing.any():
             place, name = self.source.place(self.first + int(np.argmax(missing))), self.source.label
-            raise InputError(f"{place}: no class in the column {name} ({self.source.option}={name})")
+            raise InputError(
+                f"{place}: no class in the column {name} ({self.source.option}={name})"
+            )
         return labels if names is None else pa.array(names, pa.large_string()).take(labels)

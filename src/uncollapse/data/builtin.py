@@ -54,5 +54,7 @@ class GrammarConfig:
             log_prob=log_prob,
             labels=labels,
             best_accuracy=best_accuracy,
-            exact_log_prob=lambda corpus: grammar.log_prob(corpus.tokens - len(SPECIALS), corpus.offsets),
+            exact_log_prob=lambda corpus: grammar.log_prob(
+                corpus.tokens - len(SPECIALS), corpus.offsets
+            ),
         )

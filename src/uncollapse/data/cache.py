@@ -56,7 +56,9 @@ def alone(folder: Path) -> Iterator[None]:
         with locked(lock, "cache", wait=True):
             yield
     except OSError as error:
-        raise InputError(f"data.cache={folder.parent}: cannot write there ({error.strerror})") from error
+        raise InputError(
+            f"data.cache={folder.parent}: cannot write there ({error.strerror})"
+        ) from error
 
 
 # ---------------------------------------------------------------- writing
@@ -112,14 +114,22 @@ def fetch(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]
         for split in SPLITS:
             for name in (*ARRAYS, *(("labels",) if labelled else ())):
                 check_file(folder, f"{split}-{name}.npy", meta["files"])
-        corpora = {split: Corpus(*(mapped(folder, split, name) for name in ARRAYS)) for split in SPLITS}
-        return corpora, {split: mapped(folder, split, "labels") for split in SPLITS if labelled}, meta
+        corpora = {
+            split: Corpus(*(mapped(folder, split, name) for name in ARRAYS)) for split in SPLITS
+        }
+        return (
+            corpora,
+            {split: mapped(folder, split, "labels") for split in SPLITS if labelled},
+            meta,
+        )
     except (OSError, ValueError, EOFError, RecursionError) as error:
         raise damaged(folder, error) from error
 
 
 def damaged(folder: Path, why: object) -> InputError:
-    return InputError(f"{folder}: this cache folder is damaged ({why}); remove it and give the same command again")
+    return InputError(
+        f"{folder}: this cache folder is damaged ({why}); remove it and give the same command again"
+    )
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -162,7 +172,10 @@ def are_words(value: Any) -> bool:
 def are_numbers(value: Any, names: Sequence[str]) -> bool:
     """Whether each split has a number of each name."""
     parts = [value.get(split) for split in SPLITS] if isinstance(value, dict) else [None]
-    return all(isinstance(part, dict) and all(type(part.get(name)) in (int, float) for name in names) for part in parts)
+    return all(
+        isinstance(part, dict) and all(type(part.get(name)) in (int, float) for name in names)
+        for part in parts
+    )
 
 
 def check_file(folder: Path, name: str, known: Mapping[str, Any]) -> None:

@@ -51,7 +51,9 @@ def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpu
     """The sentences tokens[start:stop], which may overlap, as a corpus of their own."""
     lengths = stops - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Corpus(tokens[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets)
+    return Corpus(
+        tokens[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets
+    )
 
 
 def sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
@@ -97,8 +99,15 @@ class TextBatch:
     def to(self, device: torch.device) -> "TextBatch":
         if device.type == "cpu":
             return self
-        move = {name: getattr(self, name).to(device) for name in ("tokens", "lengths", "targets", "owner")}
-        return replace(self, stretches=tuple(replace(s, real=s.real.to(device)) for s in self.stretches), **move)
+        move = {
+            name: getattr(self, name).to(device)
+            for name in ("tokens", "lengths", "targets", "owner")
+        }
+        return replace(
+            self,
+            stretches=tuple(replace(s, real=s.real.to(device)) for s in self.stretches),
+            **move,
+        )
 
     def bag_nll(self, outputs: Tensor) -> Tensor:
         """-log of each sentence as a bag of words under softmax(outputs), outputs [B, V] -> [B] nats, whatever the order of words.
@@ -111,7 +120,10 @@ class TextBatch:
 
 def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
     """The sentences `examples` [B] of a corpus as one batch."""
-    starts, lengths = corpus.offsets[examples], corpus.offsets[examples + 1] - corpus.offsets[examples]
+    starts, lengths = (
+        corpus.offsets[examples],
+        corpus.offsets[examples + 1] - corpus.offsets[examples],
+    )
     order = np.argsort(-lengths, kind="stable")
     examples, starts, lengths = examples[order], starts[order], lengths[order]
     time = np.arange(lengths[0] + 1)

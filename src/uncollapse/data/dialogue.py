@@ -57,7 +57,9 @@ class DialogueData(TextData):
         responses = make_batch(self.corpora[split], examples)
         context = make_batch(self.contexts[split], responses.examples)
         place = np.empty(len(examples), dtype=np.int64)
-        place[np.argsort(responses.examples, kind="stable")] = np.argsort(context.examples, kind="stable")
+        place[np.argsort(responses.examples, kind="stable")] = np.argsort(
+            context.examples, kind="stable"
+        )
         return DialogueBatch(**vars(responses), context=context, place=torch.from_numpy(place))
 
     def facts(self) -> dict:
@@ -92,7 +94,10 @@ class Turns:
 
     def lines(self) -> Iterator[bytes]:
         """Each dialogue as one line of JSON, as files hold it."""
-        columns = {"text": self.texts.to_pylist(), **{name: values.tolist() for name, values in self.labels.items()}}
+        columns = {
+            "text": self.texts.to_pylist(),
+            **{name: values.tolist() for name, values in self.labels.items()},
+        }
         for start, size in zip(np.cumsum(self.sizes) - self.sizes, self.sizes, strict=True):
             turns = [
                 dict(zip(columns, row, strict=True))
@@ -125,7 +130,9 @@ class DialogueConfig:
     def load(self) -> DialogueData:
         """InputError for anything that is missing, damaged or left empty."""
         self.check()
-        return self.arranged(from_folder(expanded(self.dir), self.name) if self.dir is not None else from_hub(self))
+        return self.arranged(
+            from_folder(expanded(self.dir), self.name) if self.dir is not None else from_hub(self)
+        )
 
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
@@ -140,12 +147,16 @@ class DialogueConfig:
     def arranged(self, parts: Mapping[str, Turns]) -> DialogueData:
         """Words to ids, turns to pairs of context and response."""
         words = {split: split_words(separated(part.texts)) for split, part in parts.items()}
-        vocabulary = build_vocabulary(count_words(words["train"][0]), self.vocab_size, self.min_count)
+        vocabulary = build_vocabulary(
+            count_words(words["train"][0]), self.vocab_size, self.min_count
+        )
         classes = {name: classes_of(parts, name) for name in parts["train"].labels}
         corpora, contexts, labels, skipped = {}, {}, {}, {}
         for split, part in parts.items():
             flat, offsets = words[split]
-            lines = Corpus(encode(flat, vocabulary).astype(np.int32), offsets, *sizes(flat, offsets))
+            lines = Corpus(
+                encode(flat, vocabulary).astype(np.int32), offsets, *sizes(flat, offsets)
+            )
             responses, skipped[split] = self.responses(part.sizes, lines.lengths)
             if not len(responses):
                 raise InputError(
@@ -154,7 +165,10 @@ class DialogueConfig:
             responses = self.cut(responses, split)
             corpora[split] = sentences(lines, responses)
             contexts[split] = self.context_of(lines, part.sizes, responses)
-            numbers = {name: np.searchsorted(known, part.labels[name][responses]) for name, known in classes.items()}
+            numbers = {
+                name: np.searchsorted(known, part.labels[name][responses])
+                for name, known in classes.items()
+            }
             labels[split] = numbers
         known = {name: tuple(map(str, names)) for name, names in classes.items()}
         data = DialogueData(
@@ -171,17 +185,28 @@ class DialogueConfig:
         check_known(data.facts())
         return data
 
-    def responses(self, sizes: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    def responses(
+        self, sizes: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, int]]:
         """Numbers of the turns that answer another one and are neither empty nor too long, rising; and how many are not."""
         answers = np.ones(len(lengths), dtype=bool)
         answers[(np.cumsum(sizes) - sizes)[sizes > 0]] = False
         empty = answers & (lengths == 0)
-        long = answers & (lengths > self.max_length) if self.max_length is not None else np.zeros_like(answers)
-        return np.flatnonzero(answers & ~empty & ~long), {"empty": int(empty.sum()), "too_long": int(long.sum())}
+        long = (
+            answers & (lengths > self.max_length)
+            if self.max_length is not None
+            else np.zeros_like(answers)
+        )
+        return np.flatnonzero(answers & ~empty & ~long), {
+            "empty": int(empty.sum()),
+            "too_long": int(long.sum()),
+        }
 
     def cut(self, responses: np.ndarray, split: str) -> np.ndarray:
         """At most the size asked for, drawn by split_seed."""
-        return responses[at_most(getattr(self, f"{split}_size"), len(responses), self.split_seed, split)]
+        return responses[
+            at_most(getattr(self, f"{split}_size"), len(responses), self.split_seed, split)
+        ]
 
     def context_of(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
         """The last context_words of the `turns` turns before each response, as one sentence each, turns apart by end-of-sentence."""
@@ -195,7 +220,9 @@ class DialogueConfig:
 
 def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
     """The names of a label's classes, by alphabet."""
-    return np.unique(np.concatenate([part.labels[name] for part in parts.values() if name in part.labels]))
+    return np.unique(
+        np.concatenate([part.labels[name] for part in parts.values() if name in part.labels])
+    )
 
 
 # ---------------------------------------------------------------- files
@@ -224,34 +251,49 @@ def from_file(path: Path) -> Turns:
         if not content.strip():
             raise InputError(f"{path}: the file is empty")
         content.decode()
-        table = arrow_json.read_json(io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content))))
+        table = arrow_json.read_json(
+            io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content)))
+        )
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file first"
         ) from error
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: not one JSON object a line ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"{path}: not one JSON object a line ({str(error).splitlines()[0]})"
+        ) from error
     if "turns" not in table.column_names:
         raise InputError(
             f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see conf/data/dailydialog.yaml"
         )
     column = table.column("turns").combine_chunks()
     kind = column.type
-    if not (pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) and "text" in names_of(kind.value_type)):
-        raise InputError(f"{path}: `turns` holds {kind}; needed is a list of objects with a `text` each")
+    if not (
+        pa.types.is_list(kind)
+        and pa.types.is_struct(kind.value_type)
+        and "text" in names_of(kind.value_type)
+    ):
+        raise InputError(
+            f"{path}: `turns` holds {kind}; needed is a list of objects with a `text` each"
+        )
     for name in {"text", *LABELS} & set(names_of(kind.value_type)):
         own = kind.value_type.field(name).type
         if not fits(own, classes=name != "text"):
             raise InputError(f"{path}: the `{name}` of turns holds {own}; needed are strings")
-    turns, sizes = column.flatten(), column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    turns, sizes = (
+        column.flatten(),
+        column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False),
+    )
     labels = {}
     for name in set(LABELS) & set(names_of(kind.value_type)):
         values = turns.field(name)
         if values.null_count:
             at = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
             line = int(np.searchsorted(np.cumsum(sizes), at, side="right")) + 1
-            raise InputError(f"{path}, line {line}: a turn without `{name}`, which other turns have")
+            raise InputError(
+                f"{path}, line {line}: a turn without `{name}`, which other turns have"
+            )
         labels[name] = np.array(values.cast(pa.string()).to_pylist())
     return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
 
@@ -266,13 +308,17 @@ def names_of(kind: Any) -> list[str]:
 def from_hub(cfg: DialogueConfig) -> dict[str, Turns]:
     """InputError when the set cannot be loaded or lacks a part or the column of dialogues."""
     if cfg.hub is None:
-        raise InputError(f"data={cfg.name}: give data.dir=FOLDER with train.jsonl, valid.jsonl and test.jsonl")
+        raise InputError(
+            f"data={cfg.name}: give data.dir=FOLDER with train.jsonl, valid.jsonl and test.jsonl"
+        )
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
         loaded, parts = load(cfg.name, cfg.hub, cfg.revision, Path(scratch)), {}
         for split in SPLITS:
             name = next((alias for alias in ALIASES[split] if alias in loaded), None)
             if name is None:
-                raise InputError(f"{cfg.hub}: no {split} part; it has {', '.join(map(str, loaded))}")
+                raise InputError(
+                    f"{cfg.hub}: no {split} part; it has {', '.join(map(str, loaded))}"
+                )
             parts[split] = from_rows(loaded[name], f"{cfg.hub}, {name} part")
         return parts
 
@@ -291,5 +337,7 @@ def from_rows(part: Any, where: str) -> Turns:
             names = getattr(getattr(part.features[name], "feature", None), "names", None)
             labels[name] = np.array([names[v] if names else str(v) for v in values])
             if len(labels[name]) != sizes.sum():
-                raise InputError(f"{where}: {len(labels[name])} values of {name} for {sizes.sum()} turns")
+                raise InputError(
+                    f"{where}: {len(labels[name])} values of {name} for {sizes.sum()} turns"
+                )
     return Turns(column.flatten().cast(pa.large_string()), sizes, labels)

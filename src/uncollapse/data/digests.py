@@ -48,5 +48,7 @@ def hub_source(hub: str, revision: str | None) -> dict[str, Any]:
         paths = [path for path in sorted(local.rglob("*")) if path.is_file()]
         return {"files": {str(path.relative_to(local)): file_digest(path) for path in paths}}
     if revision is None:
-        raise InputError(f"data.revision=null: {hub} may change on the hub; give a revision (a tag or commit)")
+        raise InputError(
+            f"data.revision=null: {hub} may change on the hub; give a revision (a tag or commit)"
+        )
     return {"hub": f"{hub}@{revision}"}

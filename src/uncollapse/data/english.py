@@ -21,7 +21,14 @@ from uncollapse.data.grammar import Grammar, Slot
 Row = dict[str, float]
 
 PRIORS: dict[str, Row] = {
-    "topic": {"food": 0.2, "music": 0.18, "sport": 0.18, "travel": 0.16, "work": 0.14, "garden": 0.14},
+    "topic": {
+        "food": 0.2,
+        "music": 0.18,
+        "sport": 0.18,
+        "travel": 0.16,
+        "work": 0.14,
+        "garden": 0.14,
+    },
     "polarity": {"positive": 0.55, "negative": 0.45},
     "mood": {"statement": 0.5, "question": 0.27, "exclamation": 0.23},
     "tense": {"past": 0.4, "present": 0.35, "future": 0.25},
@@ -77,7 +84,11 @@ SHARED = {
     "object": "one | thing",
     "place": "in town | over there | near here",
 }
-OWN = {"subject": 0.6, "verb": 0.6, "object": 0.75}  # share of the topic's own words, the rest is SHARED
+OWN = {
+    "subject": 0.6,
+    "verb": 0.6,
+    "object": 0.75,
+}  # share of the topic's own words, the rest is SHARED
 
 OPENERS: dict[str, dict[str, Row]] = {
     "statement": {
@@ -153,29 +164,61 @@ def english() -> Grammar:
 
 def slots() -> list[Slot]:
     """The slots of the sentence, from left to right."""
-    moods, tenses, numbers, styles = (tuple(PRIORS[name]) for name in ("mood", "tense", "number", "style"))
+    moods, tenses, numbers, styles = (
+        tuple(PRIORS[name]) for name in ("mood", "tense", "number", "style")
+    )
     signs, topics = tuple(PRIORS["polarity"]), tuple(PRIORS["topic"])
     front_given = ("mood", "tense", "number", "polarity")
     return [
-        Slot("opener", ("mood", "style"), {(m, s): OPENERS[m][s] for m, s in product(moods, styles)}),
-        Slot("front", front_given, {key: _front(*key) for key in product(moods, tenses, numbers, signs)}),
+        Slot(
+            "opener", ("mood", "style"), {(m, s): OPENERS[m][s] for m, s in product(moods, styles)}
+        ),
+        Slot(
+            "front",
+            front_given,
+            {key: _front(*key) for key in product(moods, tenses, numbers, signs)},
+        ),
         Slot("determiner", ("number",), {(n,): DETERMINERS[n] for n in numbers}),
         Slot("describer", (), {(): _mix((0.9, {"": 1.0}), (0.1, _ranked(DESCRIBERS)))}),
-        Slot("subject", ("topic", "number"), {(t, n): _subject(t, n) for t, n in product(topics, numbers)}),
-        Slot("auxiliary", ("mood", "tense"), {(m, t): _auxiliary(m, t) for m, t in product(moods, tenses)}),
-        Slot("manner", ("mood", "polarity"), {(m, p): _manner(m, p) for m, p in product(moods, signs)}),
+        Slot(
+            "subject",
+            ("topic", "number"),
+            {(t, n): _subject(t, n) for t, n in product(topics, numbers)},
+        ),
+        Slot(
+            "auxiliary",
+            ("mood", "tense"),
+            {(m, t): _auxiliary(m, t) for m, t in product(moods, tenses)},
+        ),
+        Slot(
+            "manner",
+            ("mood", "polarity"),
+            {(m, p): _manner(m, p) for m, p in product(moods, signs)},
+        ),
         Slot(
             "verb",
             ("topic", "mood", "tense", "number"),
             {(t, *rest): _verb(t, *rest) for t, *rest in product(topics, moods, tenses, numbers)},
         ),
         Slot("which", (), {(): WHICH}),
-        Slot("quality", ("polarity", "style"), {(p, s): _quality(p, s) for p, s in product(signs, styles)}),
+        Slot(
+            "quality",
+            ("polarity", "style"),
+            {(p, s): _quality(p, s) for p, s in product(signs, styles)},
+        ),
         Slot("object", ("topic",), {(t,): _own_or_shared("object", t, 0) for t in topics}),
         Slot("place", ("topic",), {(t,): _place(t) for t in topics}),
         Slot("time", ("tense",), {(t,): _time(t) for t in tenses}),
-        Slot("feeling", ("mood", "polarity"), {(m, p): _feeling(m, p) for m, p in product(moods, signs)}),
-        Slot("tail", ("mood", "polarity", "tense"), {key: _tail(*key) for key in product(moods, signs, tenses)}),
+        Slot(
+            "feeling",
+            ("mood", "polarity"),
+            {(m, p): _feeling(m, p) for m, p in product(moods, signs)},
+        ),
+        Slot(
+            "tail",
+            ("mood", "polarity", "tense"),
+            {key: _tail(*key) for key in product(moods, signs, tenses)},
+        ),
         Slot("end", ("mood",), {(m,): _end(m) for m in moods}),
     ]
 
@@ -202,7 +245,10 @@ def _joined(left: Row, right: Row) -> Row:
 
 
 def _own_or_shared(kind: str, topic: str, form: int) -> Row:
-    return _mix((OWN[kind], _ranked(TOPICS[topic][kind], form)), (1 - OWN[kind], _ranked(SHARED[kind], form)))
+    return _mix(
+        (OWN[kind], _ranked(TOPICS[topic][kind], form)),
+        (1 - OWN[kind], _ranked(SHARED[kind], form)),
+    )
 
 
 def _subject(topic: str, number: str) -> Row:
@@ -223,7 +269,11 @@ def _front(mood: str, tense: str, number: str, polarity: str) -> Row:
     if mood == "exclamation":
         # An adverb after "how" takes the place of the one before the verb.
         return _mix((0.3, {"": 1.0}), (0.7, _joined({"how": 1.0}, _adverb(polarity))))
-    auxiliary = {"past": "did", "future": "will", "present": "does" if number == "singular" else "do"}[tense]
+    auxiliary = {
+        "past": "did",
+        "future": "will",
+        "present": "does" if number == "singular" else "do",
+    }[tense]
     return {auxiliary: 0.65, f"why {auxiliary}": 0.35}
 
 
@@ -236,7 +286,9 @@ def _adverb(polarity: str) -> Row:
 
 
 def _manner(mood: str, polarity: str) -> Row:
-    return {"": 1.0} if mood == "exclamation" else _mix((0.75, {"": 1.0}), (0.25, _adverb(polarity)))
+    return (
+        {"": 1.0} if mood == "exclamation" else _mix((0.75, {"": 1.0}), (0.25, _adverb(polarity)))
+    )
 
 
 def _quality(polarity: str, style: str) -> Row:
@@ -246,7 +298,9 @@ def _quality(polarity: str, style: str) -> Row:
 
 
 def _place(topic: str) -> Row:
-    return _mix((0.55, {"": 1.0}), (0.3, _ranked(TOPICS[topic]["place"])), (0.15, _ranked(SHARED["place"])))
+    return _mix(
+        (0.55, {"": 1.0}), (0.3, _ranked(TOPICS[topic]["place"])), (0.15, _ranked(SHARED["place"]))
+    )
 
 
 def _time(tense: str) -> Row:
@@ -254,7 +308,11 @@ def _time(tense: str) -> Row:
 
 
 def _feeling(mood: str, polarity: str) -> Row:
-    return {"": 1.0} if mood == "exclamation" else _mix((0.7, {"": 1.0}), (0.3, _ranked(FEELINGS[polarity])))
+    return (
+        {"": 1.0}
+        if mood == "exclamation"
+        else _mix((0.7, {"": 1.0}), (0.3, _ranked(FEELINGS[polarity])))
+    )
 
 
 def _tail(mood: str, polarity: str, tense: str) -> Row:
@@ -266,4 +324,6 @@ def _tail(mood: str, polarity: str, tense: str) -> Row:
 
 
 def _end(mood: str) -> Row:
-    return {"statement": {".": 0.95, "!": 0.05}, "question": {"?": 1.0}, "exclamation": {"!": 1.0}}[mood]
+    return {"statement": {".": 0.95, "!": 0.05}, "question": {"?": 1.0}, "exclamation": {"!": 1.0}}[
+        mood
+    ]

@@ -28,7 +28,16 @@ from uncollapse.errors import InputError, expanded, one_of, whole
 MANIFEST = "manifest.json"
 CACHE = "~/.cache/uncollapse"
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
-CHOOSING = ("subset", "column", "label", "tokenise", "train_size", "valid_size", "test_size", "split_seed")
+CHOOSING = (
+    "subset",
+    "column",
+    "label",
+    "tokenise",
+    "train_size",
+    "valid_size",
+    "test_size",
+    "split_seed",
+)
 
 
 @dataclass
@@ -75,7 +84,9 @@ class TextConfig:
         level = level_of(self.level, self.tokenizer)
         level.check(self.vocab_size, self.min_count)
         files = self.files()
-        formats = {split: recognise(path, self.format, self.column) for split, path in files.items()}
+        formats = {
+            split: recognise(path, self.format, self.column) for split, path in files.items()
+        }
         labelled = self.labelled(formats) if files else self.hub_label is not None
         source = self.source(files, formats, labelled)
         folder = self.folder(cache_key(source, {name: getattr(self, name) for name in SHAPING}))
@@ -84,7 +95,11 @@ class TextConfig:
         profiles = meta["profiles"]
         if files:
             whole_parts, (corpora, labels) = corpora, self.cut(corpora, labels)
-            profiles = {split: found for split, found in profiles.items() if corpora[split] is whole_parts[split]}
+            profiles = {
+                split: found
+                for split, found in profiles.items()
+                if corpora[split] is whole_parts[split]
+            }
         name = self.label or self.label_column or "label"
         data = TextData(
             corpora,
@@ -109,7 +124,12 @@ class TextConfig:
         return folder
 
     def prepare(
-        self, folder: Path, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None, level: Words
+        self,
+        folder: Path,
+        files: dict[str, Path],
+        formats: Mapping[str, str],
+        labelled: bool | None,
+        level: Words,
     ) -> None:
         """Fill a cache folder."""
         shape = Shape(self.vocab_size, self.min_count, self.max_length, level)
@@ -135,7 +155,9 @@ class TextConfig:
         from uncollapse.data.tables import table
 
         columns, own = self.columns, Path(tempfile.mkdtemp(dir=scratch))
-        return rows_of(str(path), table(path, format, columns, label, own), columns, label, "data.label_column")
+        return rows_of(
+            str(path), table(path, format, columns, label, own), columns, label, "data.label_column"
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -198,11 +220,19 @@ class TextConfig:
             raise InputError(
                 f"data=text needs a file for each split (or data.dir=FOLDER with all three); missing: {' '.join(missing)}"
             )
-        return {split: existing(expanded(path), f"data.{split}") for split, path in named.items() if path}
+        return {
+            split: existing(expanded(path), f"data.{split}")
+            for split, path in named.items()
+            if path
+        }
 
     def find_split(self, folder: Path, split: str) -> Path:
         """The file of a split: called as the format's are, or else (the format overrules the name) as those of any."""
-        advice = "" if self.name == "text" else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
+        advice = (
+            ""
+            if self.name == "text"
+            else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
+        )
         every = [ending for own in ENDINGS.values() for ending in own]
         return find_part(folder, split, ENDINGS.get(self.format, every), advice, every)
 
@@ -241,7 +271,9 @@ class TextConfig:
         """Which rows and columns of a hub set are taken, and how."""
         return {**{name: getattr(self, name) for name in CHOOSING}, "label": self.hub_label}
 
-    def source(self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None) -> dict[str, Any]:
+    def source(
+        self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
+    ) -> dict[str, Any]:
         """What the data are made of, wherever it lies: the cache goes by it."""
         content, tokenizer = self.content(files, formats), self.tokenizer
         digest = None if tokenizer is None else file_digest(expanded(tokenizer))
@@ -251,12 +283,16 @@ class TextConfig:
         """Digests and formats of files, and columns of tables; what identifies a hub set, and the choice."""
         if not files:
             return {**hub_source(str(self.hub), self.revision), **self.choice()}
-        found: dict[str, Any] = {split: [file_digest(path), formats[split]] for split, path in files.items()}
+        found: dict[str, Any] = {
+            split: [file_digest(path), formats[split]] for split, path in files.items()
+        }
         plain = {*formats.values()} == {"text"}
         return found if plain else {**found, "columns": [*self.columns, self.file_label]}
 
 
 def existing(path: Path, word: str) -> Path:
     if not path.is_file():
-        raise InputError(f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
+        raise InputError(
+            f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}"
+        )
     return path

@@ -78,9 +78,15 @@ TEXTUAL = (
     ),
     (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (one sequence a line is what is read)"),
     (r"\{'[^'\n]*'\s*:", "Python's dictionaries (JSON has double quotes)"),
-    (r'\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*[],]', "JSON without objects (one with the text each is what is read)"),
+    (
+        r'\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*[],]',
+        "JSON without objects (one with the text each is what is read)",
+    ),
     (r'(\s*"(?:[^"\\\n]|\\.)*"[ \t\r]*(\n|$)){2,}$', STRINGS),
-    (r"(__label__\S[^\n]*(\n|$))+$", "fastText's format (label TAB text is what data.labels=true reads)"),
+    (
+        r"(__label__\S[^\n]*(\n|$))+$",
+        "fastText's format (label TAB text is what data.labels=true reads)",
+    ),
 )
 
 
@@ -112,7 +118,10 @@ def recognise(path: Path, asked: str, column: str) -> str:
         raise InputError(
             f"{path}: this is {seen.foreign}; allowed are {allowed()} (data.format=text reads it as it stands)"
         )
-    if named in TABLES and seen.format in (None, *TABLES):  # whether it has the column is seen when it is read
+    if named in TABLES and seen.format in (
+        None,
+        *TABLES,
+    ):  # whether it has the column is seen when it is read
         return named
     if named is not None and named != (seen.format or "text"):
         raise InputError(mistaken(path, named, seen, column))
@@ -124,8 +133,12 @@ def mistaken(path: Path, format: str, seen: Look, column: str) -> str:
     found = seen.format or "text"
     option = f"data.format={found}"
     if found != "text":
-        option += f" data.column={likely(column, seen.columns, TEXT_NAMES) or seen.longest or column}"
-    return f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
+        option += (
+            f" data.column={likely(column, seen.columns, TEXT_NAMES) or seen.longest or column}"
+        )
+    return (
+        f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
+    )
 
 
 def allowed() -> str:
@@ -145,7 +158,14 @@ def binary_noun(head: bytes) -> str | None:
     """What a file is that holds no text that could be read, by its first bytes."""
     if head[257:262] == b"ustar":
         return "a tar archive"
-    packed = next((name for magic, (name, _) in OPENERS.items() if head.startswith(magic) and magic != b"BZh"), None)
+    packed = next(
+        (
+            name
+            for magic, (name, _) in OPENERS.items()
+            if head.startswith(magic) and magic != b"BZh"
+        ),
+        None,
+    )
     if packed:
         return f"a {packed} file compressed once more"
     return next((noun for magic, noun in BINARY if begins(head, magic)), None)
@@ -180,12 +200,19 @@ def look(head: bytes, complete: bool) -> Look:
 
 def json_look(text: str, lines: Sequence[str]) -> Look | None:
     """Objects, one a line or spread over lines, or an array of them."""
-    start = text.lstrip().removeprefix("[").lstrip() if re.match(r"\s*\[\s*\{", text) else text.lstrip()
+    start = (
+        text.lstrip().removeprefix("[").lstrip() if re.match(r"\s*\[\s*\{", text) else text.lstrip()
+    )
     first, filled = leading_object(start), [line for line in lines if line.strip()]
     found = [*filter(None, map(json_object, filled))]
     if first or 2 * len(found) > len(filled):
         found = [first or {}, *found]
-        texts = {key: len(value) for item in found for key, value in item.items() if isinstance(value, str)}
+        texts = {
+            key: len(value)
+            for item in found
+            for key, value in item.items()
+            if isinstance(value, str)
+        }
         columns = tuple(dict.fromkeys(key for item in found for key in item))
         return Look("json", columns, max(texts, key=lambda key: texts[key], default=None))
     longer = len(text) >= HEAD // 2  # than what is looked at, an object may be
@@ -241,7 +268,9 @@ def table_look(lines: Sequence[str]) -> Look | None:
         several, many = len(body) > 1, len(body) >= MANY and delimiter != "\t" and tight(rows)
         if many and not names and numbers(rows):
             return Look(foreign=HEADLESS)
-        if (several and quoted(lines, delimiter)) or (names and (known(header) or many or (several and numbers(body)))):
+        if (several and quoted(lines, delimiter)) or (
+            names and (known(header) or many or (several and numbers(body)))
+        ):
             sizes = {
                 name: sum(map(len, column))
                 for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)
@@ -280,7 +309,9 @@ def known(header: Sequence[str]) -> bool:
 def quoted(lines: Sequence[str], delimiter: str) -> bool:
     """Whether at least half of the lines have a quote where a cell begins or ends."""
     mark = re.escape(delimiter)
-    found = [bool(re.search(rf'(^|{mark})"|"({mark}|\s*$)', line)) for line in lines if line.strip()]
+    found = [
+        bool(re.search(rf'(^|{mark})"|"({mark}|\s*$)', line)) for line in lines if line.strip()
+    ]
     return 2 * sum(found) >= len(found) > 0
 
 
@@ -292,7 +323,9 @@ def tight(rows: Sequence[Sequence[str]]) -> bool:
 def numbers(rows: Sequence[Sequence[str]]) -> bool:
     """Whether a column holds numbers only."""
     columns = zip(*full(rows, rows[0]), strict=True)
-    return any(all(re.fullmatch(r"-?\d+([.]\d+)?", cell.strip()) for cell in column) for column in columns)
+    return any(
+        all(re.fullmatch(r"-?\d+([.]\d+)?", cell.strip()) for cell in column) for column in columns
+    )
 
 
 # ---------------------------------------------------------------- which column is meant

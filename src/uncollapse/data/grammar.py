@@ -94,9 +94,13 @@ class Grammar:
             raise ValueError("a grammar needs at least one factor and one slot")
         for name, prior in priors.items():
             _check_sums_to_one(prior, f"factor {name!r}")
-        self.factors: dict[str, tuple[str, ...]] = {name: tuple(prior) for name, prior in priors.items()}
+        self.factors: dict[str, tuple[str, ...]] = {
+            name: tuple(prior) for name, prior in priors.items()
+        }
         self.slots = tuple(slots)
-        self._marginals = [np.array(list(prior.values()), dtype=np.float64) for prior in priors.values()]
+        self._marginals = [
+            np.array(list(prior.values()), dtype=np.float64) for prior in priors.values()
+        ]
         shape = [len(values) for values in self.factors.values()]
         #: [C, F], the value index of each factor in each combination; the last factor changes fastest
         self.combinations: Ints = np.indices(shape).reshape(len(shape), -1).T.astype(np.int64)
@@ -107,7 +111,9 @@ class Grammar:
         self._tables: list[Floats] = [table for _, table in filled]  # per slot [phrases, C]
         self._phrases = [phrase for phrases, _ in filled for phrase in phrases]
         self._slot_of = np.repeat(np.arange(len(filled)), [len(phrases) for phrases, _ in filled])
-        self.words: tuple[str, ...] = tuple(sorted({word for phrase in self._phrases for word in phrase.split()}))
+        self.words: tuple[str, ...] = tuple(
+            sorted({word for phrase in self._phrases for word in phrase.split()})
+        )
         with np.errstate(divide="ignore"):
             self._log_prior = np.log(self._prior)
             self._log_table = np.log(np.concatenate(self._tables))  # [phrases of all slots, C]
@@ -174,8 +180,12 @@ class Grammar:
         left = _entropy(classes.values) - of_class
         information = {}
         for k, (name, values) in enumerate(self.factors.items()):
-            cell = classes.owners * len(values) + self.combinations[classes.columns, k]  # class and value together
-            information[name] = per_factor[k] - (_entropy(np.bincount(cell, classes.values)) - of_class)
+            cell = (
+                classes.owners * len(values) + self.combinations[classes.columns, k]
+            )  # class and value together
+            information[name] = per_factor[k] - (
+                _entropy(np.bincount(cell, classes.values)) - of_class
+            )
         return Entropies(factors + given - left, factors, given, left, information)
 
     def text(self, tokens: ArrayLike, offsets: ArrayLike) -> list[str]:
@@ -184,7 +194,10 @@ class Grammar:
         known = (ids >= 0) & (ids < len(self.words))
         words = [*self.words, "<unk>"]
         spelled = [words[i] for i in np.where(known, ids, len(self.words)).tolist()]
-        return [" ".join(spelled[a:b]) for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
+        return [
+            " ".join(spelled[a:b])
+            for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        ]
 
     def _joint_blocks(self, tokens: ArrayLike, offsets: ArrayLike) -> Iterator[Floats]:
         """``log_joint`` for BLOCK sentences at a time."""
@@ -213,7 +226,9 @@ class Grammar:
 
     def _describe(self, derivation: Sequence[int]) -> str:
         """A derivation (phrase ids, empty phrases left out) for an error message."""
-        return " + ".join(f"{self._phrases[p]!r} as {self.slots[self._slot_of[p]].name}" for p in derivation)
+        return " + ".join(
+            f"{self._phrases[p]!r} as {self.slots[self._slot_of[p]].name}" for p in derivation
+        )
 
 
 class _Parser:
@@ -230,9 +245,16 @@ class _Parser:
         vocabulary: int,
         describe: Callable[[Sequence[int]], str],
     ) -> None:
-        self._spelled, self._slot_of, self._unknown, self._describe = spelled, slot_of, vocabulary, describe
+        self._spelled, self._slot_of, self._unknown, self._describe = (
+            spelled,
+            slot_of,
+            vocabulary,
+            describe,
+        )
         self._phrases_of = [np.flatnonzero(slot_of == s).tolist() for s in range(slot_of[-1] + 1)]
-        self._empty = np.array([next((p for p in ps if not spelled[p]), -1) for ps in self._phrases_of], dtype=np.int64)
+        self._empty = np.array(
+            [next((p for p in ps if not spelled[p]), -1) for ps in self._phrases_of], dtype=np.int64
+        )
         self._longest = sum(max(len(spelled[p]) for p in ps) for ps in self._phrases_of)
         self._build()
 
@@ -283,7 +305,9 @@ class _Parser:
         number = {subset: i for i, subset in enumerate(subsets)}
         # How each member of a subset is reached, as phrases entered: only for the message.
         paths: list[list[tuple[int, ...]]] = [[], [()]]
-        rows: list[tuple[int, int, int, list[int], list[int]]] = []  # subset, word, target, source, entered
+        rows: list[
+            tuple[int, int, int, list[int], list[int]]
+        ] = []  # subset, word, target, source, entered
         for i, subset in enumerate(subsets):  # grows while it is walked
             for word, ways in self._moves(subset, paths[i]).items():
                 target = tuple(sorted(ways))
@@ -291,8 +315,18 @@ class _Parser:
                     number[target] = len(subsets)
                     subsets.append(target)
                     paths.append([_path(paths[i], *ways[to]) for to in target])
-                rows.append((i, word, number[target], [ways[to][0] for to in target], [ways[to][1] for to in target]))
-        self._accepting = np.array([self._end(subset, paths[i]) for i, subset in enumerate(subsets)])
+                rows.append(
+                    (
+                        i,
+                        word,
+                        number[target],
+                        [ways[to][0] for to in target],
+                        [ways[to][1] for to in target],
+                    )
+                )
+        self._accepting = np.array(
+            [self._end(subset, paths[i]) for i, subset in enumerate(subsets)]
+        )
         self._tabulate(rows, len(subsets), max(map(len, subsets)))
 
     def _moves(
@@ -315,7 +349,9 @@ class _Parser:
             self._refuse(paths[ends[0]], paths[ends[1]])
         return ends[0] if ends else -1
 
-    def _tabulate(self, rows: list[tuple[int, int, int, list[int], list[int]]], subsets: int, widest: int) -> None:
+    def _tabulate(
+        self, rows: list[tuple[int, int, int, list[int], list[int]]], subsets: int, widest: int
+    ) -> None:
         """The transitions as arrays, for look-ups by a whole block of sentences."""
         self._row = np.zeros((subsets, self._unknown + 1), dtype=np.int32)
         self._target = np.zeros(len(rows) + 1, dtype=np.int32)
@@ -329,7 +365,9 @@ class _Parser:
             self._entered[r, : len(entered)] = entered
 
     def _refuse(self, one: tuple[int, ...], other: tuple[int, ...]) -> None:
-        raise ValueError(f"ambiguous grammar: {self._describe(one)} clashes with {self._describe(other)}")
+        raise ValueError(
+            f"ambiguous grammar: {self._describe(one)} clashes with {self._describe(other)}"
+        )
 
 
 def _path(paths: Sequence[tuple[int, ...]], member: int, entered: int) -> tuple[int, ...]:
@@ -337,21 +375,31 @@ def _path(paths: Sequence[tuple[int, ...]], member: int, entered: int) -> tuple[
 
 
 def _check_sums_to_one(row: Mapping[str, float], what: str) -> None:
-    if not (all(p >= 0 for p in row.values()) and abs(sum(row.values()) - 1) <= 1e-9):  # NaN fails, too
-        raise ValueError(f"{what}: probabilities must be non-negative and sum to 1, not {sum(row.values()):.9g}")
+    if not (
+        all(p >= 0 for p in row.values()) and abs(sum(row.values()) - 1) <= 1e-9
+    ):  # NaN fails, too
+        raise ValueError(
+            f"{what}: probabilities must be non-negative and sum to 1, not {sum(row.values()):.9g}"
+        )
 
 
-def _fill(slot: Slot, factors: Mapping[str, tuple[str, ...]], combinations: Ints) -> tuple[list[str], Floats]:
+def _fill(
+    slot: Slot, factors: Mapping[str, tuple[str, ...]], combinations: Ints
+) -> tuple[list[str], Floats]:
     """A slot's phrases that are ever used, and their probabilities given each combination, [phrases, C]."""
     unknown = set(slot.given) - set(factors)
     if unknown:
         raise ValueError(f"slot {slot.name!r} depends on unknown factors {sorted(unknown)}")
     for key, row in slot.table.items():
         _check_sums_to_one(row, f"slot {slot.name!r} given {key}")
-    phrases = list(dict.fromkeys(phrase for row in slot.table.values() for phrase, p in row.items() if p > 0))
+    phrases = list(
+        dict.fromkeys(phrase for row in slot.table.values() for phrase, p in row.items() if p > 0)
+    )
     crooked = [phrase for phrase in phrases if phrase != " ".join(phrase.split())]
     if crooked:
-        raise ValueError(f"slot {slot.name!r}: words of {crooked[0]!r} are not separated by single spaces")
+        raise ValueError(
+            f"slot {slot.name!r}: words of {crooked[0]!r} are not separated by single spaces"
+        )
     names = list(factors)
     columns = []
     for combination in combinations:
@@ -415,10 +463,14 @@ def _pooled_products(rows: _Sparse, factors: Floats) -> _Sparse:
     """
     products = factors[:, rows.columns] * rows.values  # [m, entries]
     weights = np.random.default_rng(0).random((2, rows.width))[:, rows.columns]
-    mass, one, other = (np.add.reduceat(products * w, rows.bounds[:-1], axis=1) for w in (1.0, *weights))  # [m, rows]
+    mass, one, other = (
+        np.add.reduceat(products * w, rows.bounds[:-1], axis=1) for w in (1.0, *weights)
+    )  # [m, rows]
     factor, row = np.nonzero(mass)
     mass, one, other = mass[factor, row], one[factor, row], other[factor, row]
-    keys = np.rint(one / mass * 1e9).astype(np.int64) << 31 | np.rint(other / mass * 1e9).astype(np.int64)
+    keys = np.rint(one / mass * 1e9).astype(np.int64) << 31 | np.rint(other / mass * 1e9).astype(
+        np.int64
+    )
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     scale = np.bincount(group, mass) / mass[first]
     factor, row = factor[first], row[first]

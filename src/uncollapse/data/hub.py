@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 def hub_parts(cfg: "TextConfig") -> Iterator[dict[str, Rows]]:
     """The parts of cfg.hub by split, of the sizes asked for. InputError for whatever cannot be loaded, or is not in it."""
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-        yield chosen(cfg, described(cfg, load(cfg.name, str(cfg.hub), cfg.revision, Path(scratch), cfg.subset)))
+        yield chosen(
+            cfg,
+            described(cfg, load(cfg.name, str(cfg.hub), cfg.revision, Path(scratch), cfg.subset)),
+        )
 
 
-def load(name: str, hub: str, revision: str | None, scratch: Path, subset: str | None = None) -> Any:
+def load(
+    name: str, hub: str, revision: str | None, scratch: Path, subset: str | None = None
+) -> Any:
     """The set `hub` (of data=name) as `datasets` gives it, its Arrow copy in `scratch`.
 
     Downloads stay in the hub's own cache, where they are resumed.
@@ -41,7 +46,10 @@ def load(name: str, hub: str, revision: str | None, scratch: Path, subset: str |
     logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
     try:
         return datasets.load_dataset(
-            str(local) if local.is_dir() else hub, data_dir=subset, revision=revision, cache_dir=str(scratch)
+            str(local) if local.is_dir() else hub,
+            data_dir=subset,
+            revision=revision,
+            cache_dir=str(scratch),
         )
     except Exception as error:  # no connection, no such set, damaged files, script data sets: each has its own type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -71,11 +79,19 @@ def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
             continue
         option = "data.label" if cfg.label_column is None else "data.label_column"
         where = f"{cfg.hub}, {split} part"
-        parts[split] = rows_of(where, loaded[name], cfg.columns, cfg.hub_label, option, cfg.tokenise, str(cfg.hub))
-    missing = [split for split in SPLITS if split not in parts and not (split == "valid" and cfg.valid_size)]
+        parts[split] = rows_of(
+            where, loaded[name], cfg.columns, cfg.hub_label, option, cfg.tokenise, str(cfg.hub)
+        )
+    missing = [
+        split
+        for split in SPLITS
+        if split not in parts and not (split == "valid" and cfg.valid_size)
+    ]
     if missing:
         advice = "; data.valid_size=N takes N rows of train for it" if missing == ["valid"] else ""
-        raise InputError(f"{cfg.hub}: no {', '.join(missing)} part; it has {', '.join(map(str, loaded))}{advice}")
+        raise InputError(
+            f"{cfg.hub}: no {', '.join(missing)} part; it has {', '.join(map(str, loaded))}{advice}"
+        )
     return parts
 
 
@@ -95,22 +111,32 @@ def rows_of(
     if label is not None:
         check_column(source or where, option, label, part, classes=True)
         names = getattr(part.features[label], "names", None)
-    table = part.data.table.select(list(dict.fromkeys([*columns, *([label] if label is not None else [])])))
-    return Rows(where, table, columns, label, None if names is None else tuple(names), raw, option=option)
+    table = part.data.table.select(
+        list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
+    )
+    return Rows(
+        where, table, columns, label, None if names is None else tuple(names), raw, option=option
+    )
 
 
 def check_column(source: str, word: str, column: str, part: Any, classes: bool) -> None:
     """InputError for a column that is not there, or not of text (a label may be a whole number, or true and false)."""
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
     fitting = [name for name, kind in kinds.items() if fits(kind, classes)]
-    numbered = [name for name in fitting if not fits(kinds[name], classes=False)]  # more likely classes than texts are
+    numbered = [
+        name for name in fitting if not fits(kinds[name], classes=False)
+    ]  # more likely classes than texts are
     others = numbered if classes else fitting
-    meant = likely(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (others[0] if others else None)
+    meant = likely(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
+        others[0] if others else None
+    )
     advice = f"; say {word}={meant}" if meant and meant != column else ""
     if column not in kinds:
         raise InputError(f"{word}={column}: {source} has the columns {', '.join(kinds)}{advice}")
     if column not in fitting:
-        raise InputError(f"{word}={column}: {source} has {kinds[column]} there, which is no text{advice}")
+        raise InputError(
+            f"{word}={column}: {source} has {kinds[column]} there, which is no text{advice}"
+        )
 
 
 def fits(kind: Any, classes: bool) -> bool:
@@ -126,7 +152,11 @@ def fits(kind: Any, classes: bool) -> bool:
 def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:
     """The parts at the sizes asked for: rows drawn by data.split_seed, in their old order; a missing valid part from the training part."""
     out, sizes = {}, {split: getattr(cfg, f"{split}_size") for split in SPLITS}
-    order = {split: shuffled(part.size, cfg.split_seed, split) for split, part in parts.items() if cuts(cfg, split)}
+    order = {
+        split: shuffled(part.size, cfg.split_seed, split)
+        for split, part in parts.items()
+        if cuts(cfg, split)
+    }
     taken = {split: (split, 0) for split in parts}
     if "valid" not in parts:
         taken["valid"], taken["train"] = ("train", 0), ("train", sizes["valid"])
@@ -154,7 +184,11 @@ def cuts(cfg: "TextConfig", split: str) -> bool:
 
 def at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
     """Numbers of `size` rows, drawn as `shuffled` has them, rising; of all where they are no more or size is None."""
-    return np.arange(rows) if size is None or size >= rows else np.sort(shuffled(rows, seed, split)[:size])
+    return (
+        np.arange(rows)
+        if size is None or size >= rows
+        else np.sort(shuffled(rows, seed, split)[:size])
+    )
 
 
 def shuffled(rows: int, seed: int, split: str) -> np.ndarray:

@@ -79,7 +79,9 @@ class OmniglotConfig:
         if self.dir is None:
             train, test = hub_omniglot(self.hub, self.revision, rng)
         else:
-            train, test = omniglot_files(existing_folder(self.dir, "omniglot", "chardata.mat or an .npz file"))
+            train, test = omniglot_files(
+                existing_folder(self.dir, "omniglot", "chardata.mat or an .npz file")
+            )
         order = rng.permutation(len(train[0]))  # files are sorted by character
         size = min(OMNIGLOT_VALID, len(order) // 6)
         parts = {"train": chosen(train, order[size:]), "valid": chosen(train, order[:size])}
@@ -92,7 +94,9 @@ def chosen(part: Part, examples: np.ndarray) -> Part:
     return images[examples], {name: values[examples] for name, values in labels.items()}
 
 
-def assembled(cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, Part], content: str) -> ImageData:
+def assembled(
+    cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, Part], content: str
+) -> ImageData:
     """The data of a run: each part cut to the size asked for."""
     cut = {split: first_of(*part, getattr(cfg, split), split) for split, part in parts.items()}
     labels = {split: own for split, (_, own) in cut.items()}
@@ -118,7 +122,9 @@ def existing_folder(word: str, name: str, holding: str) -> Path:
 def flat_squares(images: np.ndarray, where: str) -> np.ndarray:
     """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
     if images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise InputError(f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey ones")
+        raise InputError(
+            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey ones"
+        )
     return np.ascontiguousarray(images).reshape(len(images), -1)
 
 
@@ -128,16 +134,21 @@ def flat_squares(images: np.ndarray, where: str) -> np.ndarray:
 def idx_part(folder: Path, name: str) -> Part:
     """Images and labels of "train" or "t10k" from idx files in a folder."""
     (images, where), (labels, where_labels) = (
-        read_idx(find_idx(folder, f"{name}-{rest}")) for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        read_idx(find_idx(folder, f"{name}-{rest}"))
+        for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")
     )
     if len(images) != len(labels):
-        raise InputError(f"{where_labels}: {len(labels)} labels for the {len(images)} images of {where}")
+        raise InputError(
+            f"{where_labels}: {len(labels)} labels for the {len(images)} images of {where}"
+        )
     return flat_squares(images, str(where)), {"digit": labels.astype(np.int64)}
 
 
 def find_idx(folder: Path, name: str) -> Path:
     """The file under its own name, with a dot as some archives write it, or compressed."""
-    names = [form + ending for form in (name, name.replace("-idx", ".idx")) for ending in ("", ".gz")]
+    names = [
+        form + ending for form in (name, name.replace("-idx", ".idx")) for ending in ("", ".gz")
+    ]
     for candidate in names:
         if (folder / candidate).is_file():
             return folder / candidate
@@ -151,13 +162,17 @@ def read_idx(path: Path) -> tuple[np.ndarray, Path]:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: damaged or truncated .gz file ({error}); fetch it again") from error
+        raise InputError(
+            f"{path}: damaged or truncated .gz file ({error}); fetch it again"
+        ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     magic = int.from_bytes(content[:4], "big")
     wanted = next(number for number, (what, _) in IDX.items() if what in path.name)
     if magic != wanted:
-        raise InputError(f"{path}: magic number {magic}, but an idx file of {IDX[wanted][0]} begins with {wanted}")
+        raise InputError(
+            f"{path}: magic number {magic}, but an idx file of {IDX[wanted][0]} begins with {wanted}"
+        )
     header = 4 + 4 * IDX[wanted][1]
     sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
     if len(content) != header + prod(sizes):
@@ -178,7 +193,9 @@ def omniglot_files(folder: Path) -> tuple[Part, Part]:
     found = sorted(folder.glob("*.npz"))
     if len(found) != 1:
         there = f"{len(found)} .npz files" if found else "neither chardata.mat nor an .npz file"
-        raise InputError(f"data.dir={folder}: {there}; allowed is chardata.mat or exactly one .npz file")
+        raise InputError(
+            f"data.dir={folder}: {there}; allowed is chardata.mat or exactly one .npz file"
+        )
     return read_npz(found[0])
 
 
@@ -189,10 +206,14 @@ def read_npz(path: Path) -> tuple[Part, Part]:
     for split in ("train", "test"):
         images = np.asarray(wanted_array(arrays, f"{split}_images", path))
         if images.dtype != np.uint8:
-            raise InputError(f"{path}: {split}_images holds {images.dtype}; allowed is uint8, 0 to 255")
+            raise InputError(
+                f"{path}: {split}_images holds {images.dtype}; allowed is uint8, 0 to 255"
+            )
         alphabet = arrays.get(f"{split}_alphabet")
         if alphabet is not None and len(alphabet) != len(images):
-            raise InputError(f"{path}: {len(alphabet)} entries in {split}_alphabet for {len(images)} images")
+            raise InputError(
+                f"{path}: {len(alphabet)} entries in {split}_alphabet for {len(images)} images"
+            )
         labels = {} if alphabet is None else {"alphabet": np.asarray(alphabet).astype(np.int64)}
         parts.append((flat_squares(images, str(path)), labels))
     if parts[0][0].shape[1] != parts[1][0].shape[1]:
@@ -207,13 +228,19 @@ def read_chardata(path: Path) -> tuple[Part, Part]:
     arrays = load_arrays(path, loadmat)
     parts = []
     for images, target in (("data", "target"), ("testdata", "testtarget")):
-        pixels, classes = (np.asarray(wanted_array(arrays, name, path)) for name in (images, target))
+        pixels, classes = (
+            np.asarray(wanted_array(arrays, name, path)) for name in (images, target)
+        )
         side = isqrt(len(pixels))
         if side**2 != len(pixels):
-            raise InputError(f"{path}: {images} has {len(pixels)} pixels an image; allowed are square images")
+            raise InputError(
+                f"{path}: {images} has {len(pixels)} pixels an image; allowed are square images"
+            )
         upright = pixels.T.reshape(-1, side, side).transpose(0, 2, 1)
         grey = np.rint(upright * LEVELS).astype(np.uint8)
-        parts.append((flat_squares(grey, str(path)), {"alphabet": classes.argmax(0).astype(np.int64)}))
+        parts.append(
+            (flat_squares(grey, str(path)), {"alphabet": classes.argmax(0).astype(np.int64)})
+        )
     return parts[0], parts[1]
 
 
@@ -221,7 +248,9 @@ def load_arrays(path: Path, load: Any) -> dict[str, Any]:
     try:
         return dict(load(path))
     except Exception as error:  # a zip, zlib, pickle or MATLAB error, each of its own type
-        raise InputError(f"{path}: damaged, or not a file of its kind ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"{path}: damaged, or not a file of its kind ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def wanted_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
@@ -234,7 +263,9 @@ def wanted_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
 # ---------------------------------------------------------------- the hub
 
 
-def hub_images(hub: str, revision: str | None, name: str, labels: Mapping[str, str]) -> dict[str, Part]:
+def hub_images(
+    hub: str, revision: str | None, name: str, labels: Mapping[str, str]
+) -> dict[str, Part]:
     """Every part of a hub set (or of a local folder of the same form) with the columns image and label: images grey, at most SIDE wide."""
     import datasets
     import pyarrow as pa
@@ -243,7 +274,9 @@ def hub_images(hub: str, revision: str | None, name: str, labels: Mapping[str, s
         datasets.disable_progress_bars()
 
     if revision is None and not Path(hub).is_dir():
-        raise InputError(f"data.revision=null: {hub} may change on the hub; give a revision (a tag or commit)")
+        raise InputError(
+            f"data.revision=null: {hub} may change on the hub; give a revision (a tag or commit)"
+        )
     try:
         loaded: Any = datasets.load_dataset(hub, revision=None if Path(hub).is_dir() else revision)
     except Exception as error:  # no connection, no such set, damaged files: each has its own type
@@ -255,9 +288,14 @@ def hub_images(hub: str, revision: str | None, name: str, labels: Mapping[str, s
     for split, table in loaded.items():
         for column in ("image", *labels.values()):
             if column not in table.column_names:
-                raise InputError(f"data.hub={hub}: no column {column}; it has {', '.join(table.column_names)}")
+                raise InputError(
+                    f"data.hub={hub}: no column {column}; it has {', '.join(table.column_names)}"
+                )
         encoded = pa.chunked_array(table.data.column("image")).combine_chunks().field("bytes")
-        images = [grey_image(png.as_py(), f"{hub}, {split} part, image {i}") for i, png in enumerate(encoded)]
+        images = [
+            grey_image(png.as_py(), f"{hub}, {split} part, image {i}")
+            for i, png in enumerate(encoded)
+        ]
         sizes = {image.shape for image in images}
         if len(sizes) > 1:
             odd = next(i for i, image in enumerate(images) if image.shape != images[0].shape)
@@ -281,7 +319,9 @@ def grey_image(encoded: bytes, where: str) -> np.ndarray:
     except Exception as error:
         raise InputError(f"{where}: not an image that can be read ({error})") from error
     if image.size[0] != image.size[1]:
-        raise InputError(f"{where}: {image.size[0]} x {image.size[1]} pixels; allowed are square images")
+        raise InputError(
+            f"{where}: {image.size[0]} x {image.size[1]} pixels; allowed are square images"
+        )
     if image.size[0] > SIDE:
         image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(image)

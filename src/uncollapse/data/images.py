@@ -40,7 +40,9 @@ class ImageBatch:
 
 def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
     """-log p(x) of pixels x [B, P] of 0 and 1 under independent logits [..., B, P] -> [..., B] nats."""
-    return functional.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+    return functional.binary_cross_entropy_with_logits(
+        logits, x.expand_as(logits), reduction="none"
+    ).sum(-1)
 
 
 @dataclass
@@ -78,20 +80,32 @@ class ImageData:
         return np.full(self.size(split), self.inputs)
 
     def batches(
-        self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
+        self,
+        split: str,
+        seed: int,
+        epoch: int,
+        size: int | None = None,
+        batching: str | None = None,
     ) -> Sequence[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
-        return epoch_batches(self.lengths(split), size or self.batch_size, batching or "mixed", seed, epoch)
+        return epoch_batches(
+            self.lengths(split), size or self.batch_size, batching or "mixed", seed, epoch
+        )
 
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> ImageBatch:
         """These examples as they are in an epoch."""
-        return ImageBatch(torch.from_numpy(self.binary(split, epoch)[examples].astype(np.float32)), examples)
+        return ImageBatch(
+            torch.from_numpy(self.binary(split, epoch)[examples].astype(np.float32)), examples
+        )
 
     def binary(self, split: str, epoch: int = 0) -> np.ndarray:
         """A split as 0 and 1 in an epoch, [N, P] bool."""
         draw = epoch if split == "train" and self.binarise == "dynamic" else 0
         if self.drawn.get(split, (-1,))[0] != draw:
-            self.drawn[split] = draw, binarised(self.grey[split], self.levels, (SPLITS.index(split), draw))
+            self.drawn[split] = (
+                draw,
+                binarised(self.grey[split], self.levels, (SPLITS.index(split), draw)),
+            )
         return self.drawn[split][1]
 
     def facts(self) -> dict:
@@ -100,7 +114,10 @@ class ImageData:
             "pixels": self.inputs,
             **{split: len(images) for split, images in self.grey.items()},
             "binarise": self.binarise,
-            "classes": {name: len(np.unique(values)) for name, values in self.labels.get("train", {}).items()},
+            "classes": {
+                name: len(np.unique(values))
+                for name, values in self.labels.get("train", {}).items()
+            },
             "entropy": None,
             "oracle_nll": None,
             "content": self.content,

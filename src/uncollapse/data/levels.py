@@ -19,7 +19,9 @@ from uncollapse.errors import InputError, expanded, one_of
 
 FIRST = len(SPECIALS)  # the id of a vocabulary's first entry that is not reserved
 CODE_POINTS = 0x110000
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # what ends a line or a cell, or moves a cursor
+CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+)  # what ends a line or a cell, or moves a cursor
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class Characters(Words):
 
         counts = np.bincount(units)
         found = np.flatnonzero(counts)
-        return pa.table({"word": pa.array(map(chr, found), pa.large_string()), "count": counts[found]})
+        return pa.table(
+            {"word": pa.array(map(chr, found), pa.large_string()), "count": counts[found]}
+        )
 
     def encoder(self, vocabulary: Sequence[str]) -> Any:
         ids: np.ndarray = np.full(CODE_POINTS, UNK, token_type(len(vocabulary)))
@@ -111,7 +115,9 @@ class Bytes(Words):
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
         """What is no UTF-8 shows as U+FFFD, and so does a reserved token that a model has written."""
         tokens = np.asarray(corpus.tokens, dtype=np.int64)
-        data = np.where(tokens < FIRST, 0xFF, tokens - FIRST).astype(np.uint8).tobytes()  # 0xFF is no UTF-8
+        data = (
+            np.where(tokens < FIRST, 0xFF, tokens - FIRST).astype(np.uint8).tobytes()
+        )  # 0xFF is no UTF-8
         return [visible(data[a:b].decode(errors="replace")) for a, b in pairwise(corpus.offsets)]
 
 
@@ -131,7 +137,9 @@ class Subwords(Words):
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
-            raise InputError(f"data.level=tokens: the package `tokenizers` is missing ({error})") from error
+            raise InputError(
+                f"data.level=tokens: the package `tokenizers` is missing ({error})"
+            ) from error
         try:
             content = path.read_text(encoding="utf-8")
             tokenizer, model = Tokenizer.from_str(content), json.loads(content)["model"]
@@ -139,7 +147,9 @@ class Subwords(Words):
             raise InputError(f"data.tokenizer={path}: cannot be read ({error.strerror})") from error
         except Exception as error:  # the package raises bare exceptions
             first = str(error).splitlines()[0]
-            raise InputError(f"data.tokenizer={path}: no JSON file of the package `tokenizers` ({first})") from error
+            raise InputError(
+                f"data.tokenizer={path}: no JSON file of the package `tokenizers` ({first})"
+            ) from error
         # a file made for another model may cut and pad
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -157,9 +167,13 @@ class Subwords(Words):
         check_fixed(self.name, FIRST + self.size, limit, min_count)
 
     def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
-        found = self.tokenizer.encode_batch_fast(spaced(words, offsets).to_pylist(), add_special_tokens=False)
+        found = self.tokenizer.encode_batch_fast(
+            spaced(words, offsets).to_pylist(), add_special_tokens=False
+        )
         lengths = np.fromiter(map(len, found), np.int64, len(found))
-        units = np.fromiter(chain.from_iterable(one.ids for one in found), np.int64, int(lengths.sum()))
+        units = np.fromiter(
+            chain.from_iterable(one.ids for one in found), np.int64, int(lengths.sum())
+        )
         return units, np.concatenate([[0], np.cumsum(lengths)])
 
     def count(self, units: np.ndarray) -> None:
@@ -180,16 +194,22 @@ class Subwords(Words):
 
     def text(self, tokens: np.ndarray) -> str:
         reserved = np.flatnonzero(tokens < FIRST)
-        pieces = np.split(tokens.astype(np.int64), np.sort(np.concatenate([reserved, reserved + 1])))
+        pieces = np.split(
+            tokens.astype(np.int64), np.sort(np.concatenate([reserved, reserved + 1]))
+        )
         said = (
-            SPECIALS[piece[0]] if len(piece) == 1 and piece[0] < FIRST else self.tokenizer.decode(piece - FIRST)
+            SPECIALS[piece[0]]
+            if len(piece) == 1 and piece[0] < FIRST
+            else self.tokenizer.decode(piece - FIRST)
             for piece in pieces
             if len(piece)
         )
         return visible(" ".join(said))
 
 
-LEVELS: dict[str, type[Words]] = {level.name: level for level in (Words, Characters, Bytes, Subwords)}
+LEVELS: dict[str, type[Words]] = {
+    level.name: level for level in (Words, Characters, Bytes, Subwords)
+}
 
 
 def level_of(name: object, tokenizer: str | None) -> Words:
@@ -197,19 +217,27 @@ def level_of(name: object, tokenizer: str | None) -> Words:
     level = LEVELS[one_of("data.level", name, LEVELS)]
     if level is Subwords:
         if tokenizer is None:
-            raise InputError("data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package `tokenizers`")
+            raise InputError(
+                "data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package `tokenizers`"
+            )
         return Subwords.read(expanded(tokenizer))
     if tokenizer is not None:
-        raise InputError(f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with data.level={name}")
+        raise InputError(
+            f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with data.level={name}"
+        )
     return level()
 
 
 def check_fixed(level: str, size: int, limit: int | None, min_count: int) -> None:
     """InputError for bounds on a vocabulary whose entries are given."""
     if limit is not None and limit < size:
-        raise InputError(f"data.vocab_size={limit}: data.level={level} has {size:,} entries; allowed is null or more")
+        raise InputError(
+            f"data.vocab_size={limit}: data.level={level} has {size:,} entries; allowed is null or more"
+        )
     if min_count > 1:
-        raise InputError(f"data.min_count={min_count}: data.level={level} has a fixed vocabulary; allowed is 1")
+        raise InputError(
+            f"data.min_count={min_count}: data.level={level} has a fixed vocabulary; allowed is 1"
+        )
 
 
 def spaced(words: Any, offsets: np.ndarray) -> Any:
@@ -225,7 +253,11 @@ def utf8(words: Any, offsets: np.ndarray) -> tuple[bytes, np.ndarray]:
     """All sentences, one space between words, as one piece of UTF-8, and where each lies in it [N+1]."""
     texts = spaced(words, offsets)
     _, ends, data = texts.buffers()
-    bounds = np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1] if ends else np.zeros(1, int)
+    bounds = (
+        np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        if ends
+        else np.zeros(1, int)
+    )
     return (bytes(data)[bounds[0] : bounds[-1]] if data else b""), bounds - bounds[0]
 
 
@@ -233,14 +265,20 @@ def sizes(words: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Characters and bytes of each sentence [N], one space between words."""
     import pyarrow.compute as pc
 
-    lengths = (measure(words).to_numpy(zero_copy_only=False) for measure in (pc.utf8_length, pc.binary_length))
+    lengths = (
+        measure(words).to_numpy(zero_copy_only=False)
+        for measure in (pc.utf8_length, pc.binary_length)
+    )
     chars, size = (summed(found, offsets) for found in lengths)
     return chars, size
 
 
 def sizes_of(corpus: Corpus, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The same of sentences whose words are all in the vocabulary."""
-    chars, size = (np.array([len(word) for word in words]) for words in (vocabulary, map(str.encode, vocabulary)))
+    chars, size = (
+        np.array([len(word) for word in words])
+        for words in (vocabulary, map(str.encode, vocabulary))
+    )
     return summed(chars[corpus.tokens], corpus.offsets), summed(size[corpus.tokens], corpus.offsets)
 
 

@@ -26,7 +26,12 @@ OPENERS: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
     b"BZh": (".bz2", bz2.open),  # type: ignore[dict-item]
     b"\x28\xb5\x2f\xfd": (".zst", zstandard),
 }
-DAMAGED = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)  # what they raise for a file cut short or changed
+DAMAGED = (
+    EOFError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+)  # what they raise for a file cut short or changed
 
 
 def compression(path: Path) -> str:
@@ -34,7 +39,9 @@ def compression(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(10)
     for magic, (name, _) in OPENERS.items():
-        if start.startswith(magic) and (name != ".bz2" or start[4:10] in (b"1AY&SY", b"\x17rE8P\x90")):
+        if start.startswith(magic) and (
+            name != ".bz2" or start[4:10] in (b"1AY&SY", b"\x17rE8P\x90")
+        ):
             return name
     return ""
 

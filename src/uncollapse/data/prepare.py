@@ -54,7 +54,11 @@ def prepare(name: str, out: Path, overrides: Sequence[str] = (), licensed: bool 
         plan = Plan(out, source, labels=cfg.hub_label is not None)
         own = config_of(name, ())
         usual = isinstance(own, TextConfig) and (cfg.hub, cfg.subset) == (own.hub, own.subset)
-        plan.make(tuple(f"{split}.txt" for split in SPLITS), lambda: fetched(cfg, known if usual else None), known)
+        plan.make(
+            tuple(f"{split}.txt" for split in SPLITS),
+            lambda: fetched(cfg, known if usual else None),
+            known,
+        )
     model = " model=lstm_conditional" if isinstance(cfg, DialogueConfig) else ""
     print(f"next: python train.py data={name} data.dir={out}{model}", flush=True)
 
@@ -91,18 +95,27 @@ def is_folder(hub: str) -> bool:
 
 def drawn(seed: int) -> Iterator[tuple[str, Iterator[bytes]]]:
     for split, words in draw(seed):
-        yield f"{split}.txt", iter(["".join(" ".join(map(str, row)) + "\n" for row in words.tolist()).encode()])
+        yield (
+            f"{split}.txt",
+            iter(["".join(" ".join(map(str, row)) + "\n" for row in words.tolist()).encode()]),
+        )
 
 
 def fetched(cfg: TextConfig, known: Known | None) -> Iterator[tuple[str, Iterator[bytes]]]:
     """The parts of a hub set as blocks of lines; the set's own sizes are checked first."""
     with hub_parts(cfg) as parts, ThreadPoolExecutor(cores()) as pool:
-        check_rows(cfg.hub, {split: parts[split].table.num_rows for split in SPLITS}, known.rows if known else {})
+        check_rows(
+            cfg.hub,
+            {split: parts[split].table.num_rows for split in SPLITS},
+            known.rows if known else {},
+        )
         for split in SPLITS:
             yield f"{split}.txt", as_lines(parts[split], pool)
 
 
-def dialogues(cfg: DialogueConfig, rows: Mapping[str, int]) -> Iterator[tuple[str, Iterator[bytes]]]:
+def dialogues(
+    cfg: DialogueConfig, rows: Mapping[str, int]
+) -> Iterator[tuple[str, Iterator[bytes]]]:
     """The parts of a hub set of dialogues as lines of JSON; the set's own sizes are checked first."""
     parts = from_hub(cfg)
     check_rows(cfg.hub, {split: len(part.sizes) for split, part in parts.items()}, rows)
@@ -123,7 +136,9 @@ def as_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:
     """Blocks of lines of a source: its words parted by one space, label and TAB before them; sentences without words are left out."""
     with progress(source.size) as advance:
         last = 0
-        for end, lines in in_order(pool, lambda b: (b.end, block_lines(b)), source.blocks(BLOCK), 2 * cores()):
+        for end, lines in in_order(
+            pool, lambda b: (b.end, block_lines(b)), source.blocks(BLOCK), 2 * cores()
+        ):
             yield lines
             advance(end - last)
             last = end
@@ -156,7 +171,10 @@ class Plan:
     labels: bool
 
     def make(
-        self, names: Sequence[str], parts: Callable[[], Iterator[tuple[str, Iterator[bytes]]]], known: Known
+        self,
+        names: Sequence[str],
+        parts: Callable[[], Iterator[tuple[str, Iterator[bytes]]]],
+        known: Known,
     ) -> None:
         """Write the files that are missing. InputError rather than change one that is there."""
         self.out.mkdir(parents=True, exist_ok=True)
@@ -175,7 +193,9 @@ class Plan:
                 compare(self.out / name, found, known)
             manifest["files"][name] = found
             write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-            print(f"{self.out / name}: {found['lines']:,} lines, {found['words']:,} words", flush=True)
+            print(
+                f"{self.out / name}: {found['lines']:,} lines, {found['words']:,} words", flush=True
+            )
 
     def check(self, name: str, known: Known) -> None:
         """Compare files that were put there by hand with what is known, and write the manifest. InputError says how to get them."""
@@ -187,7 +207,9 @@ class Plan:
             found = written(None, (block.data for block in Lines(path).blocks(BLOCK)))
             compare(path, found, known)
             manifest["files"][path.name] = found
-            print(f"{path}: {found['lines']:,} lines, {found['words']:,} words, as known", flush=True)
+            print(
+                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as known", flush=True
+            )
         write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def begun(self) -> dict[str, Any]:
@@ -203,9 +225,13 @@ class Plan:
                 raise TypeError("its `files` are not described")
             told = shown(json.dumps(there))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"{path}: damaged ({error}); move it away, and the files with it") from error
+            raise InputError(
+                f"{path}: damaged ({error}); move it away, and the files with it"
+            ) from error
         if there != own:
-            raise InputError(f"{self.out}: it holds a set made otherwise ({path.name}: {told}); choose another --out")
+            raise InputError(
+                f"{self.out}: it holds a set made otherwise ({path.name}: {told}); choose another --out"
+            )
         return {**own, "files": files}
 
     def whole(self, name: str, manifest: dict) -> bool:
@@ -250,13 +276,21 @@ def written(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
         file.flush()
         if path:
             os.fsync(file.fileno())
-    return {"lines": lines, "words": words, "bytes": size, "sha256": exact.hexdigest(), "bare_sha256": bare.hexdigest()}
+    return {
+        "lines": lines,
+        "words": words,
+        "bytes": size,
+        "sha256": exact.hexdigest(),
+        "bare_sha256": bare.hexdigest(),
+    }
 
 
 def compare(path: Path, found: dict[str, Any], known: Known) -> None:
     """InputError when a file is not what is known of it."""
     split = next(
-        split for split in SPLITS if path.name.startswith(split[:3]) or (split == "valid" and path.name[:3] == "dev")
+        split
+        for split in SPLITS
+        if path.name.startswith(split[:3]) or (split == "valid" and path.name[:3] == "dev")
     )
     lines, checksum = known.lines.get(split), known.checksums.get(split)
     if lines is not None and found["lines"] != lines:

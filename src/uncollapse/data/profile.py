@@ -29,7 +29,10 @@ class Profile(TypedDict):
 def profile_of(corpus: Corpus) -> Profile:
     """Counted a piece at a time: arrays may lie on disk."""
     start, stop = int(corpus.offsets[0]), int(corpus.offsets[-1])
-    unknown = sum(int((corpus.tokens[i : min(i + CHUNK, stop)] == UNK).sum()) for i in range(start, stop, CHUNK))
+    unknown = sum(
+        int((corpus.tokens[i : min(i + CHUNK, stop)] == UNK).sum())
+        for i in range(start, stop, CHUNK)
+    )
     lengths, counts = np.unique(corpus.lengths, return_counts=True)
     return profile(unknown, dict(zip(lengths.tolist(), counts.tolist(), strict=True)))
 
@@ -39,7 +42,10 @@ def profile(unknown: int, lengths: Mapping[int, int]) -> Profile:
     kinds = np.array(sorted(lengths), dtype=np.int64)
     counts = np.array([lengths[kind] for kind in kinds.tolist()], dtype=np.int64)
     ends, total = np.cumsum(counts), int((kinds * counts).sum())
-    middle = [kinds[np.searchsorted(ends, place, side="right")] for place in ((ends[-1] - 1) // 2, ends[-1] // 2)]
+    middle = [
+        kinds[np.searchsorted(ends, place, side="right")]
+        for place in ((ends[-1] - 1) // 2, ends[-1] // 2)
+    ]
     return {
         "unknown": unknown / total if total else 0.0,
         "longest": int(kinds[-1]),
@@ -108,9 +114,7 @@ def remedy(level: str) -> str:
         return "another data.tokenizer=FILE, or data.level=byte, leaves less unknown"
     if level == "char":
         return "a larger data.vocab_size, a smaller data.min_count, or data.level=byte leaves less unknown"
-    return (
-        "a larger data.vocab_size, a smaller data.min_count, data.level=char or data.level=tokens leaves less unknown"
-    )
+    return "a larger data.vocab_size, a smaller data.min_count, data.level=char or data.level=tokens leaves less unknown"
 
 
 def check_known(facts: Mapping[str, Any]) -> None:

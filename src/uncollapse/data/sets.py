@@ -84,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help=", ".join(SETS))
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument(
-        "--licensed", action="store_true", help="ptb: you have the LDC's licence; fetch it from the hub"
+        "--licensed",
+        action="store_true",
+        help="ptb: you have the LDC's licence; fetch it from the hub",
     )
     parser.add_argument(
         "overrides",

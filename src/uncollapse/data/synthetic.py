@@ -22,7 +22,10 @@ def draw(seed: int) -> Iterator[tuple[str, np.ndarray]]:
     for split, size in SIZES.items():
         z = CENTRES[rng.integers(len(CENTRES), size=size)] + rng.standard_normal((size, 2))
         chance = rng.random((size, LENGTH))
-        parts = [sequences(weights, z[i : i + CHUNK], chance[i : i + CHUNK]) for i in range(0, size, CHUNK)]
+        parts = [
+            sequences(weights, z[i : i + CHUNK], chance[i : i + CHUNK])
+            for i in range(0, size, CHUNK)
+        ]
         yield split, np.concatenate(parts)
 
 
@@ -48,7 +51,10 @@ def sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.ndarray)
     word = (chance[:, 0] * WORDS).astype(int)
     found = [word]
     for column in chance[:, 1:].T:
-        inputs = np.concatenate([weights["embedding"][word], z], 1) @ weights["inputs"] + weights["bias_in"]
+        inputs = (
+            np.concatenate([weights["embedding"][word], z], 1) @ weights["inputs"]
+            + weights["bias_in"]
+        )
         gates = inputs + state @ weights["recurrent"] + weights["bias_recurrent"]
         let_in, forget, new, out = np.split(gates, 4, axis=1)
         cell = logistic(forget) * cell + logistic(let_in) * np.tanh(new)

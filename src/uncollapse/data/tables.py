@@ -61,8 +61,12 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
         raise InputError(f"{path}: {reason(str(error).splitlines()[0], format)}") from error
     try:
         return datasets.Dataset.from_file(str(stream))
-    except Exception as error:  # what the file says of its columns may come from another version, or be damaged
-        raise InputError(f"{path}: `datasets` cannot read it ({str(error).splitlines()[0]})") from error
+    except (
+        Exception
+    ) as error:  # what the file says of its columns may come from another version, or be damaged
+        raise InputError(
+            f"{path}: `datasets` cannot read it ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def reason(message: str, format: str) -> str:
@@ -91,7 +95,9 @@ def check_columns(
         word, meant = "data.label_column", likely(name, there, LABEL_NAMES)
         if name != label:
             word, meant = "data.column", likely(name, there, TEXT_NAMES) or longest
-        shown = ", ".join(column if len(column) <= 40 else column[:40] + "..." for column in there[:20])
+        shown = ", ".join(
+            column if len(column) <= 40 else column[:40] + "..." for column in there[:20]
+        )
         advice = f"; say {word}={meant}" if meant else ""
         raise InputError(
             f"{word}={name}: {path} has the columns {shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
@@ -108,7 +114,11 @@ def csv_batches(
     import pyarrow as pa
 
     csv.field_size_limit(sys.maxsize)
-    dialect = tab_dialect(path) if tabs else {"delimiter": delimiter_of(path, wanted), "quoting": csv.QUOTE_MINIMAL}
+    dialect = (
+        tab_dialect(path)
+        if tabs
+        else {"delimiter": delimiter_of(path, wanted), "quoting": csv.QUOTE_MINIMAL}
+    )
     with reading(path) as (file, _):
         rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True, **dialect)
         try:
@@ -116,12 +126,18 @@ def csv_batches(
             if not header:
                 raise InputError(f"{path}: the file is empty")
             more = "; its first line is taken as a header"
-            more += ", data.format=text data.labels=true reads lines of label TAB text" if tabs else ""
+            more += (
+                ", data.format=text data.labels=true reads lines of label TAB text" if tabs else ""
+            )
             check_columns(path, header, wanted, label, beginning(path)[1].longest, more)
             places = [header.index(name) for name in wanted]
             while chunk := list(islice(checked(rows, header, path), ROWS)):
                 yield pa.record_batch(
-                    [pa.array([row[place] for row in chunk], pa.large_string()) for place in places], list(wanted)
+                    [
+                        pa.array([row[place] for row in chunk], pa.large_string())
+                        for place in places
+                    ],
+                    list(wanted),
                 )
         except csv.Error as error:
             raise InputError(
@@ -153,7 +169,9 @@ def delimiter_of(path: Path, wanted: Sequence[str]) -> str:
     """The one under which the header has the wanted columns; else a comma, or what parts the header in most cells."""
     first = next((line for line in head_lines(path) if line.strip()), "")
     headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in "," + DELIMITERS}
-    holding = [mark for mark, header in headers.items() if len(header) > 1 and set(wanted) <= set(header)]
+    holding = [
+        mark for mark, header in headers.items() if len(header) > 1 and set(wanted) <= set(header)
+    ]
     return holding[0] if holding else max(headers, key=lambda mark: len(headers[mark]))
 
 
@@ -164,14 +182,18 @@ def tab_dialect(path: Path) -> dict[str, Any]:
     return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if enclosing else csv.QUOTE_NONE}
 
 
-def tsv_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+def tsv_batches(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
+) -> Iterator[Any]:
     return csv_batches(path, wanted, label, scratch, tabs=True)
 
 
 # ---------------------------------------------------------------- JSON
 
 
-def json_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+def json_batches(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
+) -> Iterator[Any]:
     """Objects one after another, or an array of them; a key that an object lacks is null."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
@@ -183,11 +205,17 @@ def json_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: 
     if text.startswith("["):
         yield from array_batches(path, wanted, label)
         return
-    schema = pa.schema([(name, label_type(text, name) if name == label else pa.string()) for name in wanted])
+    schema = pa.schema(
+        [(name, label_type(text, name) if name == label else pa.string()) for name in wanted]
+    )
     spread = not any(line.rstrip().endswith("}") for line in text.splitlines()[:1])
-    parsing = arrow_json.ParseOptions(schema, newlines_in_values=spread, unexpected_field_behavior="ignore")
+    parsing = arrow_json.ParseOptions(
+        schema, newlines_in_values=spread, unexpected_field_behavior="ignore"
+    )
     with reading(path) as (file, _):
-        for batch in arrow_json.open_json(file, arrow_json.ReadOptions(block_size=1 << 24), parsing):
+        for batch in arrow_json.open_json(
+            file, arrow_json.ReadOptions(block_size=1 << 24), parsing
+        ):
             batch.validate(full=True)
             if batch.num_rows:
                 yield batch.select(list(wanted))
@@ -199,7 +227,9 @@ def label_type(text: str, name: str) -> Any:
 
     import pyarrow as pa
 
-    value = re.search(rf"{re.escape(json.dumps(name, ensure_ascii=False))}\s*:\s*(?!null)(\S)", text)
+    value = re.search(
+        rf"{re.escape(json.dumps(name, ensure_ascii=False))}\s*:\s*(?!null)(\S)", text
+    )
     first = value[1] if value else '"'
     return pa.bool_() if first in "tf" else pa.int64() if first in "-0123456789" else pa.string()
 
@@ -251,7 +281,9 @@ def unpacked(path: Path, scratch: Path) -> Path:
     return scratch / "unpacked"
 
 
-def parquet_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+def parquet_batches(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
+) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -263,10 +295,14 @@ def parquet_batches(path: Path, wanted: Sequence[str], label: str | None, scratc
             for batch in file.iter_batches(batch_size=ROWS, columns=list(wanted)):
                 yield whole(batch.select(list(wanted)), kept)
     except OSError as error:
-        raise InputError(f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})"
+        ) from error
 
 
-def arrow_batches(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+def arrow_batches(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
+) -> Iterator[Any]:
     """Files and streams of Arrow, and Feather files."""
     import pyarrow as pa
 
@@ -278,7 +314,9 @@ def arrow_batches(path: Path, wanted: Sequence[str], label: str | None, scratch:
             check_columns(path, reader.schema.names, wanted, label)
             kept = pa.schema([reader.schema.field(name) for name in wanted], reader.schema.metadata)
             found = (
-                (reader.get_batch(i) for i in range(reader.num_record_batches)) if magic == b"ARROW1" else iter(reader)
+                (reader.get_batch(i) for i in range(reader.num_record_batches))
+                if magic == b"ARROW1"
+                else iter(reader)
             )
             for batch in found:
                 yield whole(batch.select(list(wanted)), kept)

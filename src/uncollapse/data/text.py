@@ -49,12 +49,19 @@ class TextData:
         return self.corpora[split].lengths
 
     def batches(
-        self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
+        self,
+        split: str,
+        seed: int,
+        epoch: int,
+        size: int | None = None,
+        batching: str | None = None,
     ) -> Sequence[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone."""
         policy = batching or self.batching
         # only one policy looks at the lengths, which are 80 MB for ten million sentences
-        lengths = self.lengths(split) if policy == "by_length" else np.broadcast_to(0, self.size(split))
+        lengths = (
+            self.lengths(split) if policy == "by_length" else np.broadcast_to(0, self.size(split))
+        )
         return epoch_batches(lengths, size or self.batch_size, policy, seed, epoch)
 
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> TextBatch:
@@ -68,19 +75,36 @@ class TextData:
     def facts(self) -> dict:
         """What the report says about the data: sizes, tokens per sentence (words, unless `level` says otherwise), the share of unknown
         ones, characters and bytes per sentence, what was skipped, what is known exactly."""
-        profiles = {split: dict(self.profiles.get(split) or profile_of(part)) for split, part in self.corpora.items()}
+        profiles = {
+            split: dict(self.profiles.get(split) or profile_of(part))
+            for split, part in self.corpora.items()
+        }
         return {
             "vocab": len(self.vocabulary),
             "level": self.level.name,
             **{split: len(corpus) for split, corpus in self.corpora.items()},
-            "words_per_sentence": {split: corpus.words_per_sentence for split, corpus in self.corpora.items()},
-            **{key: {split: value[key] for split, value in profiles.items()} for key in Profile.__annotations__},
-            "chars_per_sentence": means({split: corpus.chars for split, corpus in self.corpora.items()}),
-            "bytes_per_sentence": means({split: corpus.bytes for split, corpus in self.corpora.items()}),
+            "words_per_sentence": {
+                split: corpus.words_per_sentence for split, corpus in self.corpora.items()
+            },
+            **{
+                key: {split: value[key] for split, value in profiles.items()}
+                for key in Profile.__annotations__
+            },
+            "chars_per_sentence": means(
+                {split: corpus.chars for split, corpus in self.corpora.items()}
+            ),
+            "bytes_per_sentence": means(
+                {split: corpus.bytes for split, corpus in self.corpora.items()}
+            ),
             "skipped": {split: dict(counts) for split, counts in self.skipped.items()},
-            **({"classes": {name: list(names) for name, names in self.classes.items()}} if self.classes else {}),
+            **(
+                {"classes": {name: list(names) for name, names in self.classes.items()}}
+                if self.classes
+                else {}
+            ),
             "entropy": self.entropy,
-            "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
+            "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()}
+            or None,
             "content": self.content,
         }
 

@@ -57,7 +57,11 @@ class Seen:
 
 
 def tokenise(
-    sources: Mapping[str, Source], shape: Shape, folder: Path, workers: int | None = None, block: int = BLOCK
+    sources: Mapping[str, Source],
+    shape: Shape,
+    folder: Path,
+    workers: int | None = None,
+    block: int = BLOCK,
 ) -> dict:
     """Write <split>-{tokens,offsets,chars,bytes[,labels]}.npy into `folder`; what describes them: vocabulary, skipped, classes (or
     None), profiles.
@@ -73,12 +77,19 @@ def tokenise(
         vocabulary = shape.level.vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
         classes = classes_of(seen["train"].labels, sources["train"].classes)
         unknown = {
-            split: write(passes, sources[split], shape, folder / split, seen[split], vocabulary, classes)
+            split: write(
+                passes, sources[split], shape, folder / split, seen[split], vocabulary, classes
+            )
             for split in SPLITS
         }
-    sentences, tokens = (sum(getattr(part, name) for part in seen.values()) for name in ("sentences", "tokens"))
+    sentences, tokens = (
+        sum(getattr(part, name) for part in seen.values()) for name in ("sentences", "tokens")
+    )
     seconds, unit = time.perf_counter() - start, shape.level.unit
-    print(f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} cores", flush=True)
+    print(
+        f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} cores",
+        flush=True,
+    )
     return {
         "vocabulary": vocabulary,
         "skipped": {split: seen[split].skipped for split in SPLITS},
@@ -112,7 +123,9 @@ class Passes:
             last = end
 
 
-def in_order(pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], ahead: int) -> Iterator[Out]:
+def in_order(
+    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], ahead: int
+) -> Iterator[Out]:
     """work(item) for each item in order, at most `ahead` + 1 under way. An error of an item comes in its turn."""
     waiting: deque[Future[Out]] = deque()
     try:
@@ -229,14 +242,21 @@ def write(
 
     encoder = shape.level.encoder(vocabulary)
     names = None if classes is None else pa.array(classes, pa.large_string())
-    files: dict[str, tuple[int, type]] = dict.fromkeys(("chars", "bytes"), (seen.sentences, np.int32))
-    files |= {"tokens": (seen.tokens, token_type(len(vocabulary))), "offsets": (seen.sentences + 1, np.int64)}
+    files: dict[str, tuple[int, type]] = dict.fromkeys(
+        ("chars", "bytes"), (seen.sentences, np.int32)
+    )
+    files |= {
+        "tokens": (seen.tokens, token_type(len(vocabulary))),
+        "offsets": (seen.sentences + 1, np.int64),
+    }
     if names is not None:
         files["labels"] = (seen.sentences, np.int32)
     done = unknown = 0
     with arrays(stem, files) as append:
         append("offsets", np.zeros(1))
-        for columns in passes.over(source, lambda block: encode_block(block, source, shape, encoder, names)):
+        for columns in passes.over(
+            source, lambda block: encode_block(block, source, shape, encoder, names)
+        ):
             ends = columns.pop("offsets")
             append("offsets", done + ends)
             done += int(ends[-1]) if len(ends) else 0
@@ -258,7 +278,12 @@ def encode_block(
     kept, _ = keep(offsets, shape.max_length)
     corpus = select(encoder(units), offsets, kept)
     chars, size = sizes(*words)
-    columns = {"tokens": corpus.tokens, "offsets": corpus.offsets[1:], "chars": chars[kept], "bytes": size[kept]}
+    columns = {
+        "tokens": corpus.tokens,
+        "offsets": corpus.offsets[1:],
+        "chars": chars[kept],
+        "bytes": size[kept],
+    }
     if names is not None:
         found = pc.index_in(labels, value_set=names)
         if found.null_count:
@@ -273,13 +298,19 @@ def encode_block(
 
 
 @contextmanager
-def arrays(stem: Path, files: Mapping[str, tuple[int, type]]) -> Iterator[Callable[[str, np.ndarray], None]]:
+def arrays(
+    stem: Path, files: Mapping[str, tuple[int, type]]
+) -> Iterator[Callable[[str, np.ndarray], None]]:
     """.npy files <stem>-<name>.npy of known length and type, to append to. InputError when they do not become full."""
     opened = {name: stem.with_name(f"{stem.name}-{name}.npy").open("wb") for name in files}
     left = {name: length for name, (length, _) in files.items()}
     try:
         for name, (length, kind) in files.items():
-            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": (length,)}
+            header = {
+                "descr": np.lib.format.dtype_to_descr(np.dtype(kind)),
+                "fortran_order": False,
+                "shape": (length,),
+            }
             np.lib.format.write_array_header_1_0(opened[name], header)
 
         def append(name: str, values: np.ndarray) -> None:
@@ -291,7 +322,9 @@ def arrays(stem: Path, files: Mapping[str, tuple[int, type]]) -> Iterator[Callab
         for file in opened.values():
             file.close()
     if any(left.values()):
-        raise InputError(f"the {stem.name} part changed while it was being read; give the same command again")
+        raise InputError(
+            f"the {stem.name} part changed while it was being read; give the same command again"
+        )
 
 
 # ---------------------------------------------------------------- telling

@@ -62,10 +62,17 @@ class VectorData:
         return np.full(self.size(split), self.inputs)
 
     def batches(
-        self, split: str, seed: int, epoch: int, size: int | None = None, batching: str | None = None
+        self,
+        split: str,
+        seed: int,
+        epoch: int,
+        size: int | None = None,
+        batching: str | None = None,
     ) -> Sequence[np.ndarray]:
         """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
-        return epoch_batches(self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch)
+        return epoch_batches(
+            self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch
+        )
 
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> VectorBatch:
         """These examples; the same in every epoch."""
@@ -78,7 +85,8 @@ class VectorData:
             **{split: len(vectors) for split, vectors in self.vectors.items()},
             "eigenvalues": None if self.eigenvalues is None else list(self.eigenvalues),
             "entropy": self.entropy,
-            "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()} or None,
+            "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()}
+            or None,
             "content": self.content,
         }
 
@@ -133,14 +141,23 @@ class GaussianConfig:
     def spectrum(self) -> np.ndarray:
         """The eigenvalues [P], checked."""
         if not self.eigenvalues:
-            raise InputError("data.eigenvalues=[]: allowed is a list of at least one number above 0")
-        return np.array([number(f"data.eigenvalues[{i}]", value, 0) for i, value in enumerate(self.eigenvalues)])
+            raise InputError(
+                "data.eigenvalues=[]: allowed is a list of at least one number above 0"
+            )
+        return np.array(
+            [number(f"data.eigenvalues[{i}]", value, 0) for i, value in enumerate(self.eigenvalues)]
+        )
 
     def examples(self, split: str) -> int:
         """How many examples a split has, checked: fewer than P + 1 cannot have the covariance Sigma."""
-        size, dim = whole(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES), len(self.eigenvalues)
+        size, dim = (
+            whole(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES),
+            len(self.eigenvalues),
+        )
         if size <= dim:
-            raise InputError(f"data.{split}={size}: {dim} data.eigenvalues need at least {dim + 1} examples")
+            raise InputError(
+                f"data.{split}={size}: {dim} data.eigenvalues need at least {dim + 1} examples"
+            )
         return size
 
 

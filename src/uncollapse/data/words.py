@@ -44,9 +44,9 @@ def split_words(texts):
         texts = texts.combine_chunks()
     texts = pc.utf8_trim_whitespace(pc.fill_null(texts.cast(pa.large_string()), ""))
     lists = pc.utf8_split_whitespace(texts)
-    counts = pc.if_else(pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)).to_numpy(
-        zero_copy_only=False
-    )
+    counts = pc.if_else(
+        pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)
+    ).to_numpy(zero_copy_only=False)
     words = lists.flatten()
     if (counts == 0).any():
         words = words.filter(pc.not_equal(words, ""))
@@ -59,7 +59,9 @@ def count_words(words):
     import pyarrow.compute as pc
 
     counted = pc.value_counts(words)
-    return pa.table({"word": counted.field("values").cast(pa.large_string()), "count": counted.field("counts")})
+    return pa.table(
+        {"word": counted.field("values").cast(pa.large_string()), "count": counted.field("counts")}
+    )
 
 
 def add_counts(tables: Sequence):
@@ -80,7 +82,9 @@ def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ..
 
     rare = pc.less(counts["count"], min_count)
     counts = counts.filter(
-        pc.invert(pc.or_(rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN, pa.large_string()))))
+        pc.invert(
+            pc.or_(rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN, pa.large_string())))
+        )
     )
     ordered = counts.sort_by([("count", "descending"), ("word", "ascending")])
     kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
@@ -102,7 +106,9 @@ def encode(words, vocabulary: Sequence[str]) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
+    known = (
+        vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
+    )
     # the reserved ones are no words of a text
     ids = pc.index_in(words, value_set=known[len(SPECIALS) :])
     ids = pc.fill_null(pc.add(ids, len(SPECIALS)), UNK)

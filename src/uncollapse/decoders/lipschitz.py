@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from uncollapse.decoders.plain import Plain
+from uncollapse.distributions.precision import wide, without_autocast
 from uncollapse.errors import InputError, number
-from uncollapse.posteriors.precision import wide, without_autocast
 
 UNITS = 4  # of phi, for each dimension of z
 
@@ -55,13 +55,19 @@ class Lipschitz(Plain):
         own = torch.Generator().manual_seed(torch.initial_seed() + 1)
         self.register_buffer("frame", orthonormal(outputs, latent, own))
         units = UNITS * latent
-        self.slopes = nn.Parameter(torch.randn(units, latent, generator=own) / units**0.5)  # A: A^T A is about I
+        self.slopes = nn.Parameter(
+            torch.randn(units, latent, generator=own) / units**0.5
+        )  # A: A^T A is about I
         self.shifts = nn.Parameter(torch.zeros(units))  # c
-        self.heights = nn.Parameter(torch.full((units,), -2.0))  # a before the softplus that makes it positive
+        self.heights = nn.Parameter(
+            torch.full((units,), -2.0)
+        )  # a before the softplus that makes it positive
 
     def features(self, z: Tensor) -> Tensor:
         """g(z), [..., D] in z's dtype; computed, like `weight`, in float32 whatever autocast says, or the bound would not hold."""
-        slopes, shifts, heights, code = (wide(x) for x in (self.slopes, self.shifts, self.heights, z))
+        slopes, shifts, heights, code = (
+            wide(x) for x in (self.slopes, self.shifts, self.heights, z)
+        )
         with without_autocast(z):
             bends = torch.tanh(functional.linear(code, slopes, shifts))
             return (self.least * code + (functional.softplus(heights) * bends) @ slopes).to(z.dtype)

@@ -28,13 +28,13 @@ from uncollapse.diagnosis.given import batches_of, check_size, exact_of, factors
 from uncollapse.diagnosis.model import Batch, Subject, check_finite
 from uncollapse.diagnosis.modes import evaluation_mode, fresh_statistics, modules_behind
 from uncollapse.diagnosis.verdicts import NEARLY, verdict
+from uncollapse.distributions.moments import FRESH
 from uncollapse.errors import InputError, whole
 from uncollapse.metrics import Pass, standard_error
 from uncollapse.metrics.evaluation import collect, statistics
 from uncollapse.metrics.likelihood import importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import fitting, probe
 from uncollapse.metrics.usage import shuffle_gap
-from uncollapse.posteriors.moments import FRESH
 
 __all__ = ["Batch", "Subject", "diagnose", "verdict"]
 
@@ -75,7 +75,12 @@ def diagnose(
     evaluation mode and are then as they were; what encode and nll answer in float16 or bfloat16 is widened first. What makes a
     number doubtful is a warning and stands in "warnings". InputError, one sentence, for what cannot be done.
     """
-    for name, value, low in (("samples", samples, 1), ("batch", batch, 2), ("rows", rows, 1), ("mixture", mixture, 2)):
+    for name, value, low in (
+        ("samples", samples, 1),
+        ("batch", batch, 2),
+        ("rows", rows, 1),
+        ("mixture", mixture, 2),
+    ):
         whole(name, value, low)
     whole("seed", seed, 0)
     batches, size = batches_of(data, batch)
@@ -86,7 +91,10 @@ def diagnose(
             require_order(name, data)
     folder = None
     if page is not None:
-        from uncollapse.report.diagnosis import free_folder, write_page  # matplotlib, for those who want a page
+        from uncollapse.report.diagnosis import (  # matplotlib, for those who want a page
+            free_folder,
+            write_page,
+        )
 
         folder = free_folder(page)
     if size is not None:
@@ -115,7 +123,10 @@ def diagnose(
         try:
             write_page(found, folder, NEARLY)
         except OSError as error:  # the numbers took long, the page can be had again
-            warnings.warn(f"page={page}: cannot be written ({error.strerror}); the numbers are returned", stacklevel=2)
+            warnings.warn(
+                f"page={page}: cannot be written ({error.strerror}); the numbers are returned",
+                stacklevel=2,
+            )
     return found
 
 
@@ -131,7 +142,9 @@ def modes(switched: list[str], fresh: list[str]) -> list[str]:
     return said
 
 
-def walk(subject: Subject, batches: Iterable, samples: int, seed: int) -> tuple[Pass, dict[str, np.ndarray]]:
+def walk(
+    subject: Subject, batches: Iterable, samples: int, seed: int
+) -> tuple[Pass, dict[str, np.ndarray]]:
     """One pass, and nll, ess and the falls [N] from `samples` codes an example. Each batch is met once, and may be forgotten after it."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("nll", "ess", "fall_2", "fall_8")}
     dims: set[int] = set()
@@ -172,10 +185,16 @@ def stream(seed: int, number: int, use: int) -> int:
 
 def one_pass(seen: Pass, mixture: int) -> dict:
     """The statistics of a pass. Examples alone in their batch have nobody to swap codes with and are left out of the shuffled gap."""
-    found = {name: value for name, value in statistics(seen, None, mixture).items() if name not in PROMISES}
+    found = {
+        name: value
+        for name, value in statistics(seen, None, mixture).items()
+        if name not in PROMISES
+    }
     paired = ~np.isnan(seen.rec_shuffled)
     if paired.any():
-        found |= shuffle_gap(replace(seen, rec=seen.rec[paired], rec_shuffled=seen.rec_shuffled[paired]))
+        found |= shuffle_gap(
+            replace(seen, rec=seen.rec[paired], rec_shuffled=seen.rec_shuffled[paired])
+        )
     return found | {"kl_per_dim_se": [standard_error(values) for values in seen.kl.T]}
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.precision import NARROW
 from uncollapse.metrics import Pass, with_error
-from uncollapse.posteriors.precision import NARROW
 
 SURE = 5  # standard errors
 LEAST = 5  # examples
@@ -33,12 +33,16 @@ class Facts:
     least_log_var: float = float("-inf")
     kl_rounding: list[Tensor] = field(default_factory=list)
     nll_rounding: list[Tensor] = field(default_factory=list)
-    own_rounding: list[Tensor] = field(default_factory=list)  # of a posterior that computes its own kl
+    own_rounding: list[Tensor] = field(
+        default_factory=list
+    )  # of a posterior that computes its own kl
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
 
     def note_data(self, tensors: list[Tensor], single: bool) -> None:
         self.single &= single
-        self.whole &= bool(tensors) and all(bool((x == x.round()).all()) for x in tensors if x.is_floating_point())
+        self.whole &= bool(tensors) and all(
+            bool((x == x.round()).all()) for x in tensors if x.is_floating_point()
+        )
 
     def note_pair(self, mean: Tensor, log_var: Tensor) -> None:
         """mean and ln sigma² as encode gave them, [B, D]."""
@@ -70,7 +74,9 @@ def kl_rounding(mean: Tensor, log_var: Tensor) -> Tensor:
     """By how much rounding mean and ln sigma² can move each example's KL, to first order, [B] nats:
     sum_j mu_j² u + |sigma_j² - 1| |ln sigma_j²| u / 2, u being the unit roundoff."""
     m, v = mean.double(), log_var.double()
-    moved = unit(mean.dtype) * m.square() + 0.5 * unit(log_var.dtype) * torch.expm1(v).abs() * v.abs()
+    moved = (
+        unit(mean.dtype) * m.square() + 0.5 * unit(log_var.dtype) * torch.expm1(v).abs() * v.abs()
+    )
     return moved.sum(1)
 
 
@@ -122,7 +128,9 @@ def doubts(
 def negative_kl(found: Mapping[str, Any]) -> list[str]:
     if not found["kl"] + SURE * found["kl_se"] < -SPARE:
         return []
-    return [f"encode: its posteriors have a kl of {found['kl']:.3g} nats, and no KL is negative: check their `kl`"]
+    return [
+        f"encode: its posteriors have a kl of {found['kl']:.3g} nats, and no KL is negative: check their `kl`"
+    ]
 
 
 def spread_for_log_var(found: Mapping[str, Any], facts: Facts) -> list[str]:
@@ -159,7 +167,9 @@ def cheap_without_code(found: Mapping[str, Any], seen: Pass, facts: Facts) -> li
     ]
 
 
-def below_the_truth(found: Mapping[str, Any], log_prob: np.ndarray | None, facts: Facts) -> list[str]:
+def below_the_truth(
+    found: Mapping[str, Any], log_prob: np.ndarray | None, facts: Facts
+) -> list[str]:
     if log_prob is None:
         return []
     if facts.whole and log_prob.max() > SPARE:
@@ -190,7 +200,11 @@ def few_effective_codes(found: Mapping[str, Any], facts: Facts) -> list[str]:
     ess, samples = found["nll_ess"], found["nll_samples"]
     if not (samples >= MANY and ess < FEW):
         return []
-    pair = "encode's second tensor is not ln sigma² (but sigma, sigma² or ln sigma), or " if facts.values else ""
+    pair = (
+        "encode's second tensor is not ln sigma² (but sigma, sigma² or ln sigma), or "
+        if facts.values
+        else ""
+    )
     return [
         f"nll_ess is {ess:.2g} of {samples}: very few codes decide, and nll is a loose bound; either the posterior fits badly, or {pair}"
         "encode and nll see x differently"

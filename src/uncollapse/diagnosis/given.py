@@ -19,7 +19,9 @@ def batches_of(data: Any, batch: int) -> tuple[Iterable, int | None]:
         try:
             x = data if isinstance(data, Tensor) else torch.as_tensor(np.asarray(data))
         except TypeError as error:
-            raise InputError(f"data: an array that makes no tensor ({error}); allowed is an array of numbers") from None
+            raise InputError(
+                f"data: an array that makes no tensor ({error}); allowed is an array of numbers"
+            ) from None
         if x.dim() == 0:
             raise InputError("data: a tensor without dimensions; allowed is [N, ...]")
         return x.split(batch), len(x)
@@ -98,11 +100,19 @@ def check_size(size: int, factors: Mapping[str, np.ndarray], exact: np.ndarray |
     """InputError where there are too few examples, or not one label and one log_prob for each."""
     if size < 2:
         examples = "1 example" if size else "no example"
-        raise InputError(f"data: {examples}; errors, mi and the shuffled gap compare examples: at least 2 are needed")
+        raise InputError(
+            f"data: {examples}; errors, mi and the shuffled gap compare examples: at least 2 are needed"
+        )
     if factors and size < 4:
-        raise InputError(f"labels: {size} examples; a probe learns from one half and needs at least 4")
+        raise InputError(
+            f"labels: {size} examples; a probe learns from one half and needs at least 4"
+        )
     for name, values in factors.items():
         if len(values) != size:
-            raise InputError(f"labels: {name} has {len(values)} entries; allowed are {size}, one for each example")
+            raise InputError(
+                f"labels: {name} has {len(values)} entries; allowed are {size}, one for each example"
+            )
     if exact is not None and len(exact) != size:
-        raise InputError(f"log_prob: {len(exact)} entries; allowed are {size}, one for each example")
+        raise InputError(
+            f"log_prob: {len(exact)} entries; allowed are {size}, one for each example"
+        )

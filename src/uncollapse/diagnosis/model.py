@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from uncollapse.diagnosis.doubts import Facts
+from uncollapse.distributions.normal import DiagonalGaussian, Posterior
+from uncollapse.distributions.precision import NARROW, wide
 from uncollapse.errors import InputError
-from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
-from uncollapse.posteriors.precision import NARROW, wide
 
 OFFERS = ("kl", "log_ratio", "sample", "mean", "variance")  # what makes a posterior
 ENCODINGS = (
@@ -73,7 +73,9 @@ class Subject:
 
     def nll(self, batch: Batch, z: Tensor) -> Tensor:
         """z [n, B, D] -> -log p(x|z) [n, B]."""
-        return torch.cat([self.decode(batch, part) for part in z.split(max(1, self.rows // z.shape[1]))])
+        return torch.cat(
+            [self.decode(batch, part) for part in z.split(max(1, self.rows // z.shape[1]))]
+        )
 
     def decode(self, batch: Batch, z: Tensor) -> Tensor:
         """The same in one call where x can be repeated: row b n + k holds example b and its code k."""
@@ -117,20 +119,31 @@ class Subject:
         first = [q.mean, q.variance]
         self.compare("encode", AGAIN, first, lambda: encoded(batch.x))
         if several:
-            self.compare("encode", ALONE, [x[:half] for x in first], lambda: encoded(cut(batch.x, half)))
+            self.compare(
+                "encode", ALONE, [x[:half] for x in first], lambda: encoded(cut(batch.x, half))
+            )
         costs = decoded(batch.x, z)
         if half > 1 and bool((costs[0] == costs[0][0]).all()):
             self.unsteady.append(f"nll: {EQUAL}")
         self.compare("nll", AGAIN, costs, lambda: decoded(batch.x, z))
         if several:
-            self.compare("nll", ALONE, [x[:half] for x in costs], lambda: decoded(cut(batch.x, half), z[:half]))
+            self.compare(
+                "nll",
+                ALONE,
+                [x[:half] for x in costs],
+                lambda: decoded(cut(batch.x, half), z[:half]),
+            )
 
-    def compare(self, name: str, why: str, first: list[Tensor], ask: Callable[[], list[Tensor]]) -> None:
+    def compare(
+        self, name: str, why: str, first: list[Tensor], ask: Callable[[], list[Tensor]]
+    ) -> None:
         if any(said.startswith(f"{name}: ") for said in self.unsteady):
             return
         try:
             second = ask()
-        except Exception:  # made for batches of one size, or to be asked once: nothing is known then
+        except (
+            Exception
+        ):  # made for batches of one size, or to be asked once: nothing is known then
             return
         if not all(alike(a, b, ALIKE[why]) for a, b in zip(first, second, strict=True)):
             self.unsteady.append(f"{name}: {why}")
@@ -175,8 +188,14 @@ def called(name: str, function: Callable, x: Any, *codes: Tensor) -> Any:
 
 def structure(x: Any) -> str:
     """'a list of 2 (float32 [64, 784], int64 [64])'."""
-    parts = [(f"{name}: ", part) for name, part in x.items()] if isinstance(x, Mapping) else [("", part) for part in x]
-    shown = [name + described(part) for name, part in parts[:6]] + (["..."] if len(parts) > 6 else [])
+    parts = (
+        [(f"{name}: ", part) for name, part in x.items()]
+        if isinstance(x, Mapping)
+        else [("", part) for part in x]
+    )
+    shown = [name + described(part) for name, part in parts[:6]] + (
+        ["..."] if len(parts) > 6 else []
+    )
     return f"a {type(x).__name__} of {len(parts)} ({', '.join(shown)})"
 
 
@@ -192,9 +211,7 @@ def remedy(x: Any) -> str:
         at, loop = repr(next(iter(x), "x")), ""
     else:
         at, loop = "0", f"data=(x for x{', _' if len(x) == 2 else ', *_'} in loader), or "
-    return (
-        f"give {loop}encode=lambda batch: model.encode(batch[{at}]) and nll=lambda batch, z: model.nll(batch[{at}], z)"
-    )
+    return f"give {loop}encode=lambda batch: model.encode(batch[{at}]) and nll=lambda batch, z: model.nll(batch[{at}], z)"
 
 
 def tensors_of(x: Any) -> list[Tensor]:
@@ -221,7 +238,11 @@ def pair_of(answer: Any) -> tuple[Tensor, Tensor]:
     """mean and ln sigma² as encode gave them: in their own dtype."""
     while isinstance(answer, Independent):
         answer = answer.base_dist
-    return (answer.loc, 2 * answer.scale.log()) if isinstance(answer, Normal) else (answer[0], answer[1])
+    return (
+        (answer.loc, 2 * answer.scale.log())
+        if isinstance(answer, Normal)
+        else (answer[0], answer[1])
+    )
 
 
 def posterior_of(found: Any, number: int) -> Posterior:
@@ -236,7 +257,11 @@ def posterior_of(found: Any, number: int) -> Posterior:
                 f"encode: scale has {few} of {scale.numel()} values that are not above 0 in batch {number}"
             )
         return DiagonalGaussian(mean, scale, 2 * wide(scale).log())
-    if isinstance(found, tuple | list) and len(found) == 2 and all(isinstance(part, Tensor) for part in found):
+    if (
+        isinstance(found, tuple | list)
+        and len(found) == 2
+        and all(isinstance(part, Tensor) for part in found)
+    ):
         mean, log_var = checked_pair(("mean", found[0]), ("log_var", found[1]), number)
         q: Posterior = DiagonalGaussian.from_log_var(mean, log_var)
     elif all(hasattr(found, name) for name in OFFERS):
@@ -255,7 +280,9 @@ def posterior_of(found: Any, number: int) -> Posterior:
     return q
 
 
-def checked_pair(first: tuple[str, Tensor], second: tuple[str, Tensor], number: int) -> tuple[Tensor, Tensor]:
+def checked_pair(
+    first: tuple[str, Tensor], second: tuple[str, Tensor], number: int
+) -> tuple[Tensor, Tensor]:
     """Two tensors [B, D] of finite numbers, without their graph."""
     for name, x in (first, second):
         if x.dim() != 2 or not x.is_floating_point() or 0 in x.shape:

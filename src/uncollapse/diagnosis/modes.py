@@ -18,12 +18,17 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from uncollapse.posteriors.moments import Moments
+from uncollapse.distributions.moments import Moments
 
 DEPTH = 5  # steps from the callable to a module
 MOST = 100  # entries of a container that are looked into
 CLOSED = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, CodeType)
-LIBRARIES = ("torch", "numpy", "functools", "contextlib")  # functions that hold no model of the user's
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "functools",
+    "contextlib",
+)  # functions that hold no model of the user's
 
 
 def modules_behind(*callables: Any) -> list[nn.Module]:
@@ -55,16 +60,29 @@ def parts_of(x: Any) -> list[Any]:
     if isinstance(x, ModuleType):
         return []
     call = getattr(type(x), "__call__", None)  # noqa: B004 : its code, not whether it can be called
-    return [*list(getattr(x, "__dict__", {}).values())[:MOST], *([call] if isinstance(call, FunctionType) else [])]
+    return [
+        *list(getattr(x, "__dict__", {}).values())[:MOST],
+        *([call] if isinstance(call, FunctionType) else []),
+    ]
 
 
 def parts_of_function(function: FunctionType) -> list[Any]:
     """Closure cells, defaults, and the globals that its code loads; of an imported module the attributes that its code names."""
     cells = [cell.cell_contents for cell in function.__closure__ or () if filled(cell)]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    loaded = [function.__globals__[name] for name in globals_of(function.__code__) if name in function.__globals__]
+    loaded = [
+        function.__globals__[name]
+        for name in globals_of(function.__code__)
+        if name in function.__globals__
+    ]
     named = names_of(function.__code__)
-    of_modules = [vars(m)[name] for m in loaded if isinstance(m, ModuleType) for name in named if name in vars(m)]
+    of_modules = [
+        vars(m)[name]
+        for m in loaded
+        if isinstance(m, ModuleType)
+        for name in named
+        if name in vars(m)
+    ]
     return [*cells, *defaults, *loaded, *of_modules]
 
 
@@ -85,7 +103,9 @@ def codes_of(code: CodeType) -> Iterator[CodeType]:
 
 def globals_of(code: CodeType) -> list[str]:
     loads = ("LOAD_GLOBAL", "LOAD_NAME")
-    return [i.argval for part in codes_of(code) for i in dis.get_instructions(part) if i.opname in loads]
+    return [
+        i.argval for part in codes_of(code) for i in dis.get_instructions(part) if i.opname in loads
+    ]
 
 
 def names_of(code: CodeType) -> list[str]:
@@ -102,7 +122,11 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
     """
     roots = list(modules)
     switched = {id(m): m for root in roots for m in root.modules() if m.training}
-    found = [type(root).__name__ for root in roots if any(id(m) in switched and minds(m) for m in root.modules())]
+    found = [
+        type(root).__name__
+        for root in roots
+        if any(id(m) in switched and minds(m) for m in root.modules())
+    ]
     names = list(dict.fromkeys(found))
 
     def switch(m: nn.Module, _: Any) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 NEARLY = 0.1  # nats: a shuffled gap surely below it is called a collapse
-WRITTEN = 0.05  # nats: a dimension tells of x when its mi is above this and above two standard errors
+WRITTEN = (
+    0.05  # nats: a dimension tells of x when its mi is above this and above two standard errors
+)
 
 
 def verdict(found: Mapping[str, Any]) -> str:
@@ -60,5 +62,7 @@ def dimensions_part(found: Mapping[str, Any]) -> str:
     used = np.flatnonzero(mi > np.maximum(WRITTEN, 2 * error))
     if not len(used):
         return f", and no dimension tells more than {WRITTEN} nats of x"
-    names = f" ({', '.join(f'z[{i}]' for i in used)})" if len(used) < len(mi) and len(used) <= 8 else ""
+    names = (
+        f" ({', '.join(f'z[{i}]' for i in used)})" if len(used) < len(mi) and len(used) <= 8 else ""
+    )
     return f", into {len(used)} of {len(mi)} dimensions{names}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from uncollapse.posteriors.normal import Posterior
+from uncollapse.distributions.normal import Posterior
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.moments import population
+from uncollapse.distributions.normal import Posterior
 from uncollapse.metrics import Pass
 from uncollapse.metrics.information import information
 from uncollapse.metrics.rates import floor_distance, perplexity, rates
 from uncollapse.metrics.usage import active_units, collapse, moments, shuffle_gap
 from uncollapse.models import Model
-from uncollapse.posteriors.moments import population
-from uncollapse.posteriors.normal import Posterior
 
 EVAL_BATCH = 128  # evaluation batches are at least this large: no gradient is kept, and larger products run faster
 EVAL_SEED = 7381  # batches and noise of an evaluation are the same at every step and for every head
@@ -36,7 +36,9 @@ def evaluate(
     mode "eval": population statistics, no dropout. mode "train": as the optimiser meets it, with batch statistics and dropout.
     """
     with evaluating(model, train=mode == "train"):
-        seen = collect(encode or model.encode, model.nll, evaluation_batches(model, data, split, mode, limit))
+        seen = collect(
+            encode or model.encode, model.nll, evaluation_batches(model, data, split, mode, limit)
+        )
         return statistics(seen, floor, mixture)
 
 
@@ -52,7 +54,9 @@ def statistics(seen: Pass, floor: float | None = None, mixture: int | None = Non
         moments(seen),
         floor_distance(seen, floor),
     )
-    return {name: value for part in parts for name, value in part.items()} | {"examples": len(seen.rec)}
+    return {name: value for part in parts for name, value in part.items()} | {
+        "examples": len(seen.rec)
+    }
 
 
 @contextmanager
@@ -72,12 +76,16 @@ def evaluating(model: Model, train: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-def collect(encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Tensor], batches: Iterable) -> Pass:
+def collect(
+    encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Tensor], batches: Iterable
+) -> Pass:
     """Encode each batch once, decode it with its own z and with another example's.
 
     nll takes z [n, B, D]. A batch has a length and may have `lengths`, the tokens of each example.
     """
-    columns: dict[str, list[Tensor]] = {name: [] for name in ("rec", "rec_shuffled", "kl", "mean", "variance", "z")}
+    columns: dict[str, list[Tensor]] = {
+        name: [] for name in ("rec", "rec_shuffled", "kl", "mean", "variance", "z")
+    }
     tokens: list[Tensor | None] = []
     posteriors = []
     sizes: dict[str, list[np.ndarray | None]] = {"chars": [], "bytes": []}
@@ -89,7 +97,14 @@ def collect(encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Ten
         else:
             (rec,) = nll(batch, z[None])
             shuffled = torch.full_like(rec, torch.nan)
-        found = {"rec": rec, "rec_shuffled": shuffled, "kl": q.kl, "mean": q.mean, "variance": q.variance, "z": z}
+        found = {
+            "rec": rec,
+            "rec_shuffled": shuffled,
+            "kl": q.kl,
+            "mean": q.mean,
+            "variance": q.variance,
+            "z": z,
+        }
         for name, values in found.items():
             columns[name].append(values)
         tokens.append(getattr(batch, "lengths", None))
@@ -97,11 +112,18 @@ def collect(encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Ten
             parts.append(getattr(batch, name, None))
         posteriors.append(q)
     z = torch.cat(columns.pop("z")).detach()
-    arrays = {name: torch.cat(parts).detach().double().cpu().numpy() for name, parts in columns.items()}
+    arrays = {
+        name: torch.cat(parts).detach().double().cpu().numpy() for name, parts in columns.items()
+    }
     known = [t for t in tokens if t is not None]
     counted = torch.cat(known).cpu().numpy() if len(known) == len(tokens) else None
     return Pass(
-        **arrays, tokens=counted, z=z, posteriors=posteriors, chars=joined(sizes["chars"]), bytes=joined(sizes["bytes"])
+        **arrays,
+        tokens=counted,
+        z=z,
+        posteriors=posteriors,
+        chars=joined(sizes["chars"]),
+        bytes=joined(sizes["bytes"]),
     )
 
 
@@ -117,7 +139,9 @@ def evaluation_batches(model: Model, data, split: str, mode: str, limit: int | N
     if mode == "train":
         batches = data.batches(split, EVAL_SEED, 0)
     else:
-        batches = data.batches(split, EVAL_SEED, 0, size=max(EVAL_BATCH, data.batch_size), batching="mixed")
+        batches = data.batches(
+            split, EVAL_SEED, 0, size=max(EVAL_BATCH, data.batch_size), batching="mixed"
+        )
     seen = 0
     for examples in batches:
         if limit is not None and seen >= limit:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide, without_autocast
 from uncollapse.metrics import Pass, standard_error
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide, without_autocast
 
 CELLS = 1 << 20  # densities worked on at a time: they stay in the processor's cache
 NEAR = 0.5  # nats from the ceiling
@@ -49,13 +49,19 @@ def information(seen: Pass, limit: int | None = None) -> dict:
     }
 
 
-def by_dimension(seen: Pass, posteriors: Sequence[Posterior], z: Tensor, influence: np.ndarray, mi: float) -> dict:
+def by_dimension(
+    seen: Pass, posteriors: Sequence[Posterior], z: Tensor, influence: np.ndarray, mi: float
+) -> dict:
     """mi_per_dim [D], total_correlation, and KL(q(z_j) || p(z_j)) as dimension_kl_per_dim [D] and in sum."""
-    splits = all(hasattr(q, "log_ratio_per_dim") for q in posteriors) and seen.kl.shape[1] == z.shape[1]
+    splits = (
+        all(hasattr(q, "log_ratio_per_dim") for q in posteriors) and seen.kl.shape[1] == z.shape[1]
+    )
     names = ("mi_per_dim", "total_correlation", "dimension_kl_per_dim", "dimension_kl")
     if not splits:
         return {key: None for name in names for key in (name, f"{name}_se")}
-    gain, each = gains(lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z)  # type: ignore[attr-defined]
+    gain, each = gains(
+        lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
+    )  # type: ignore[attr-defined]
     per_dim = gain.mean(1)
     parts = np.stack([less(kl, values) for kl, values in zip(seen.kl.T, each, strict=True)])
     apart = seen.kl.mean(0) - per_dim
@@ -81,13 +87,18 @@ def less(kl: np.ndarray, influence: np.ndarray) -> np.ndarray:
 def first(posteriors: Sequence[Posterior], limit: int | None) -> Sequence[Posterior]:
     """The first batches that together hold `limit` examples, or all."""
     sizes = accumulate(len(q.mean) for q in posteriors)
-    batches = next((i for i, size in enumerate(sizes, 1) if limit is not None and size >= limit), len(posteriors))
+    batches = next(
+        (i for i, size in enumerate(sizes, 1) if limit is not None and size >= limit),
+        len(posteriors),
+    )
     return posteriors[:batches]
 
 
 def code_gains(posteriors: Sequence[Posterior], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """`gains` of whole codes z [N, D], the mixture being all N posteriors; [1, N] both."""
-    return gains(lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z)
+    return gains(
+        lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z
+    )
 
 
 def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray, np.ndarray]:

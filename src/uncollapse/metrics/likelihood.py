@@ -17,18 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.metrics import standard_error, with_error
 from uncollapse.metrics.rates import per_token
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide
 
 FEW = 20  # effective samples: an nll from fewer is a bound and no estimate
-SLOWEST, FASTEST = 1.1, 2.0  # 2^a: beyond the first the codes say too little of the rest, and no a is above 1
+SLOWEST, FASTEST = (
+    1.1,
+    2.0,
+)  # 2^a: beyond the first the codes say too little of the rest, and no a is above 1
 ROWS = 512  # codes decoded at a time: enough for fast matrix products, few enough for some ten MB of state and logits
 
 
 def log_weights(
-    decode: Callable[[Tensor], Tensor], q: Posterior, samples: int, generator: torch.Generator | None, rows: int = ROWS
+    decode: Callable[[Tensor], Tensor],
+    q: Posterior,
+    samples: int,
+    generator: torch.Generator | None,
+    rows: int = ROWS,
 ) -> Tensor:
     """log p(x|z) p(z) / q(z|x) for `samples` codes of each example, [K, B]; decode: z [n, B, D] -> -log p(x|z) [n, B].
 
@@ -109,6 +116,10 @@ def likelihood(
         "nll_ess": float(ess.mean()),
         "nll_ess_low": float((ess < FEW).mean()),
         **({} if falls is None else bias(*falls)),
-        **{name: value for name, value in per_token(nll, tokens, "nll_").items() if name != "tokens"},
+        **{
+            name: value
+            for name, value in per_token(nll, tokens, "nll_").items()
+            if name != "tokens"
+        },
         **gap,
     }

@@ -17,7 +17,9 @@ def check_budgets(labels: Sequence[int], available: int) -> None:
     for budget in labels:
         whole("labels", budget, 2)
         if budget > available:
-            raise InputError(f"labels={budget}: only {available} labelled training examples are there")
+            raise InputError(
+                f"labels={budget}: only {available} labelled training examples are there"
+            )
 
 
 def fitting(available: int) -> list[int]:
@@ -44,7 +46,10 @@ def probe(
     order = np.random.default_rng(SEED).permutation(len(train))
     curves, right = {}, []
     for name, labels in train_labels.items():
-        hits = [hit(train[chosen], labels[chosen], test, test_labels[name]) for chosen in (order[:n] for n in budgets)]
+        hits = [
+            hit(train[chosen], labels[chosen], test, test_labels[name])
+            for chosen in (order[:n] for n in budgets)
+        ]
         right.append(hits[-1])
         accuracy = [float(h.mean()) for h in hits]
         curves[name] = {
@@ -70,7 +75,9 @@ def hit(codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarr
     if len(np.unique(labels)) == 1:
         return truth == labels[0]
     centre, scale = codes.mean(0), codes.std(0)
-    scale = np.where(np.ptp(codes, 0) > 0, scale, 1.0)  # of equal numbers the deviation is not exactly 0
+    scale = np.where(
+        np.ptp(codes, 0) > 0, scale, 1.0
+    )  # of equal numbers the deviation is not exactly 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = LogisticRegression(max_iter=500).fit((codes - centre) / scale, labels)

@@ -42,7 +42,10 @@ def quality(
         found |= oracle(log_prob(drawn), drawn.lengths + 1)
     if baseline is not None and held_out is not None:
         pairs = {"sample_lm_ppl": drawn, "sample_lm_ppl_data": held_out}
-        found |= {name: per_token(-baseline(corpus), corpus.lengths + 1)["ppl"] for name, corpus in pairs.items()}
+        found |= {
+            name: per_token(-baseline(corpus), corpus.lengths + 1)["ppl"]
+            for name, corpus in pairs.items()
+        }
     return found
 
 
@@ -60,7 +63,9 @@ def responses(written: Sequence[str], real: Sequence[str], others: Sequence[Sequ
     known = [text.replace(SPECIALS[UNK], "?" + SPECIALS[UNK]) for text in real]
     return {
         "response_count": len(written),
-        "response_bleu4": BLEU(tokenize="none", force=True).corpus_score(list(written), [known]).score,
+        "response_bleu4": BLEU(tokenize="none", force=True)
+        .corpus_score(list(written), [known])
+        .score,
         "response_distinct_1": distinct(written, 1),
         "response_distinct_1_data": distinct(real, 1),
         "response_distinct_2": distinct(written, 2),
@@ -92,14 +97,19 @@ def self_bleu(sentences: Sequence[str]) -> float | None:
     if len(sentences) < 2:
         return None
     bleu = BLEU(tokenize="none", effective_order=True, smooth_method="exp")
-    scores = [bleu.sentence_score(s, [*sentences[:i], *sentences[i + 1 :]]).score for i, s in enumerate(sentences)]
+    scores = [
+        bleu.sentence_score(s, [*sentences[:i], *sentences[i + 1 :]]).score
+        for i, s in enumerate(sentences)
+    ]
     return float(np.mean(scores))
 
 
 def as_bytes(corpus: Corpus) -> list[bytes]:
     """Each sentence's token ids as one hashable value."""
     ids = np.ascontiguousarray(corpus.tokens, dtype=np.int32)
-    return [ids[a:b].tobytes() for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)]
+    return [
+        ids[a:b].tobytes() for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)
+    ]
 
 
 def first(corpus: Corpus, count: int) -> Corpus:
@@ -111,4 +121,6 @@ def texts(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
     """Each sentence as words with spaces between, one that is a space itself as \u2423."""
     shown = [word.replace(" ", "\u2423") for word in vocabulary]
     words = [shown[i] for i in np.asarray(corpus.tokens)]
-    return [" ".join(words[a:b]) for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)]
+    return [
+        " ".join(words[a:b]) for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)
+    ]

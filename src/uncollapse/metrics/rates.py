@@ -43,7 +43,9 @@ def per_unit(nll: np.ndarray, units: np.ndarray) -> tuple[float, float, float, f
     return rate, error, ppl, ppl * error
 
 
-def per_size(nll: np.ndarray, chars: np.ndarray | None, size: np.ndarray | None, name: str, prefix: str = "") -> dict:
+def per_size(
+    nll: np.ndarray, chars: np.ndarray | None, size: np.ndarray | None, name: str, prefix: str = ""
+) -> dict:
     """<name>_per_char, _per_byte, and ppl_char, ppl_byte = exp of these, from nll [N] and each text's characters and bytes [N].
 
     The end of a sentence counts as one more of either. They do not depend on how the text was cut into tokens, so word, character
@@ -60,4 +62,7 @@ def per_size(nll: np.ndarray, chars: np.ndarray | None, size: np.ndarray | None,
 
 def floor_distance(seen: Pass, floor: float | None) -> dict:
     """The promised batch-mean KL of the head and how far the measured one lies above it; null where nothing is promised."""
-    return {"floor": floor, "kl_minus_floor": None if floor is None else float(seen.kl.sum(1).mean()) - floor}
+    return {
+        "floor": floor,
+        "kl_minus_floor": None if floor is None else float(seen.kl.sum(1).mean()) - floor,
+    }

@@ -26,10 +26,20 @@ def collapse(seen: Pass, delta: float = DELTA) -> dict:
     Lucas et al., "Don't Blame the ELBO!", NeurIPS 2019, section 5. Where the KL does not split, it counts as one dimension.
     """
     below = np.array([(seen.kl < eps).mean(0) for eps in EPS])  # [eps, G]
-    return {"collapse": {"delta": delta, "eps": list(EPS), "share": (below >= 1 - delta).mean(1).tolist()}}
+    return {
+        "collapse": {
+            "delta": delta,
+            "eps": list(EPS),
+            "share": (below >= 1 - delta).mean(1).tolist(),
+        }
+    }
 
 
 def moments(seen: Pass) -> dict:
     """Per dimension E[mu], E[mu^2] and E[sigma^2]: the aggregate posterior has the prior's moments when they are 0 and sum to 1."""
-    parts = {"mu": seen.mean.mean(0), "mu_sq": (seen.mean**2).mean(0), "sigma_sq": seen.variance.mean(0)}
+    parts = {
+        "mu": seen.mean.mean(0),
+        "mu_sq": (seen.mean**2).mean(0),
+        "sigma_sq": seen.variance.mean(0),
+    }
     return {"moments": {name: values.tolist() for name, values in parts.items()}}

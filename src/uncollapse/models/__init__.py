@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from uncollapse.posteriors.normal import Posterior
+from uncollapse.distributions.normal import Posterior
 
 
 class Model(Protocol):
@@ -14,10 +14,14 @@ class Model(Protocol):
     posterior: nn.Module  # the head; may declare floor()
 
     def encode(self, batch: Any) -> Posterior: ...
-    def nll(self, batch: Any, z: Tensor) -> Tensor: ...  # z [B, D] | [n, B, D] -> -log p(x|z), [B] | [n, B] nats
+    def nll(
+        self, batch: Any, z: Tensor
+    ) -> Tensor: ...  # z [B, D] | [n, B, D] -> -log p(x|z), [B] | [n, B] nats
     def parts(
         self,
-    ) -> dict[str, list[nn.Parameter]]: ...  # "encoder" and "decoder", for procedures that step them apart
+    ) -> dict[
+        str, list[nn.Parameter]
+    ]: ...  # "encoder" and "decoder", for procedures that step them apart
 
     # what every nn.Module has
     training: bool

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
+from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import MOST_SIZE, InputError, whole
-from uncollapse.posteriors.normal import Posterior
 
 
 @dataclass
@@ -26,7 +26,10 @@ class ImageMLPConfig:
     latent: int = 16
 
     def build(
-        self, pixels: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+        self,
+        pixels: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options | None = None,
     ) -> "ImageMLP":
         """`posterior` (hidden, latent) -> head. InputError for a size below 1, and for word dropout."""
         decoder = decoder or Options()
@@ -44,7 +47,13 @@ class ImageMLP(nn.Module):
 
     output: Any  # an output layer, see decoders.plain
 
-    def __init__(self, cfg: ImageMLPConfig, pixels: int, posterior: Callable[[int, int], nn.Module], decoder: Options):
+    def __init__(
+        self,
+        cfg: ImageMLPConfig,
+        pixels: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options,
+    ):
         super().__init__()
         # what heads differ in is built last, so all share one initialisation
         self.encoder = layers(pixels, cfg.hidden)
@@ -72,14 +81,20 @@ class ImageMLP(nn.Module):
         return self.output(self.pixels, self.decoder(z), self.output.features(z))
 
     @torch.no_grad()
-    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Tensor:
+    def generate(
+        self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
         """An image of 0 and 1 for each code z [N, D], [N, P]: pixels drawn or, if greedy, the likelier value of each."""
         return paint(self.logits(z), greedy, generator)
 
 
 def paint(logits: Tensor, greedy: bool, generator: torch.Generator | None) -> Tensor:
     """Pixels of 0 and 1 from their logits, the same shape."""
-    return (logits > 0).to(logits.dtype) if greedy else torch.bernoulli(torch.sigmoid(logits), generator=generator)
+    return (
+        (logits > 0).to(logits.dtype)
+        if greedy
+        else torch.bernoulli(torch.sigmoid(logits), generator=generator)
+    )
 
 
 def layers(inputs: int, hidden: int) -> nn.Sequential:

@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
+from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, whole
 from uncollapse.models.image_mlp import centred, paint
-from uncollapse.posteriors.normal import Posterior
 
 
 @dataclass
@@ -40,7 +40,10 @@ class ImagePixelCNNConfig:
     z_channels: int = 4
 
     def build(
-        self, pixels: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+        self,
+        pixels: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options | None = None,
     ) -> "ImagePixelCNN":
         """`posterior` (hidden, latent) -> head. InputError for a size below 1, an even kernel, and images that are not square."""
         for name in ("latent", "hidden", "channels", "z_channels"):
@@ -48,7 +51,9 @@ class ImagePixelCNNConfig:
         for name in ("layers", "kernel"):
             whole(f"model.{name}", getattr(self, name), 1, MOST_DEPTH)
         if self.kernel % 2 == 0:
-            raise InputError(f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a middle")
+            raise InputError(
+                f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a middle"
+            )
         if isqrt(pixels) ** 2 != pixels:
             raise InputError(f"{pixels} pixels an image: model=image_pixelcnn takes square images")
         return ImagePixelCNN(self, isqrt(pixels), posterior, decoder or Options())
@@ -58,7 +63,11 @@ class ImagePixelCNN(nn.Module):
     """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats."""
 
     def __init__(
-        self, cfg: ImagePixelCNNConfig, side: int, posterior: Callable[[int, int], nn.Module], decoder: Options
+        self,
+        cfg: ImagePixelCNNConfig,
+        side: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options,
     ):
         super().__init__()
         # what heads differ in is built last, so all share one initialisation
@@ -82,14 +91,18 @@ class ImagePixelCNN(nn.Module):
         return self.decoder(x.flatten(0, -2), z.flatten(0, -2)).view(z.shape[:-1])
 
     @torch.no_grad()
-    def generate(self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None) -> Tensor:
+    def generate(
+        self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
         """An image of 0 and 1 for each code z [N, D], [N, P], pixels drawn or, if greedy, the likelier value of each."""
         side, x = self.decoder.side, z.new_zeros(len(z), self.decoder.side**2)
         map_of_z = self.decoder.map_of(z)
         for row in range(side):
             for pixel in range(row * side, (row + 1) * side):
                 # rows below are not looked at
-                logits = self.decoder.logits(centred(x[:, : (row + 1) * side]), map_of_z[:, :, : row + 1])
+                logits = self.decoder.logits(
+                    centred(x[:, : (row + 1) * side]), map_of_z[:, :, : row + 1]
+                )
                 x[:, pixel] = paint(logits[:, pixel], greedy, generator)
         return x
 
@@ -121,9 +134,14 @@ class Residual(nn.Module):
         super().__init__()
         self.bend = nn.Sequential(norm(channels), nn.ELU())
         self.change = nn.Sequential(
-            nn.Conv2d(channels, out, 3, stride, padding=1), norm(out), nn.ELU(), nn.Conv2d(out, out, 3, padding=1)
+            nn.Conv2d(channels, out, 3, stride, padding=1),
+            norm(out),
+            nn.ELU(),
+            nn.Conv2d(out, out, 3, padding=1),
         )
-        self.keep = nn.Identity() if (channels, 1) == (out, stride) else nn.Conv2d(channels, out, 1, stride)
+        self.keep = (
+            nn.Identity() if (channels, 1) == (out, stride) else nn.Conv2d(channels, out, 1, stride)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.keep(x) + self.change(self.bend(x))
@@ -132,7 +150,8 @@ class Residual(nn.Module):
 def norm(channels: int) -> nn.GroupNorm:
     """Over groups of about 8 channels."""
     return nn.GroupNorm(
-        next(groups for groups in range(max(1, channels // 8), 0, -1) if channels % groups == 0), channels
+        next(groups for groups in range(max(1, channels // 8), 0, -1) if channels % groups == 0),
+        channels,
     )
 
 
@@ -145,7 +164,9 @@ class Decoder(nn.Module):
     word_dropout: chance that a pixel fed is hidden in training, as a word is in text.
     """
 
-    output: Any  # an output layer, see decoders.plain: per pixel, from z's channels there to one logit
+    output: (
+        Any  # an output layer, see decoders.plain: per pixel, from z's channels there to one logit
+    )
 
     def __init__(self, cfg: ImagePixelCNNConfig, side: int, word_dropout: float):
         super().__init__()

@@ -35,8 +35,8 @@ from torch.distributions import LowRankMultivariateNormal
 
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.decoders import Options
+from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import MOST_SIZE, InputError, number, whole
-from uncollapse.posteriors.normal import Posterior
 
 
 @dataclass
@@ -48,7 +48,10 @@ class LinearConfig:
     variance: float = 1.0
 
     def build(
-        self, inputs: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+        self,
+        inputs: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options | None = None,
     ) -> "LinearVAE":
         """`posterior` (inputs, latent) -> head. InputError for a latent below 1 or a variance that is not above 0."""
         decoder = decoder or Options()
@@ -66,7 +69,13 @@ class LinearVAE(nn.Module):
 
     output: Any  # an output layer, see decoders.plain
 
-    def __init__(self, cfg: LinearConfig, inputs: int, posterior: Callable[[int, int], nn.Module], decoder: Options):
+    def __init__(
+        self,
+        cfg: LinearConfig,
+        inputs: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options,
+    ):
         super().__init__()
         # what heads differ in is built last, so all share one initialisation
         self.variance = cfg.variance
@@ -94,7 +103,9 @@ class LinearVAE(nn.Module):
 # ---------------------------------------------------------------- what is known
 
 
-def rates(eigenvalues: ArrayLike, variance: float, weight: float = 1.0, latent: int | None = None) -> np.ndarray:
+def rates(
+    eigenvalues: ArrayLike, variance: float, weight: float = 1.0, latent: int | None = None
+) -> np.ndarray:
     """KL of each of `latent` dimensions (null: one for each of the P eigenvalues) at the optimum for a KL weight > 0, falling, nats.
 
     1/2 ln(lambda_j / (weight variance)), and 0 where lambda_j <= weight variance.
@@ -104,7 +115,9 @@ def rates(eigenvalues: ArrayLike, variance: float, weight: float = 1.0, latent: 
     return np.pad(kl, (0, (np.size(eigenvalues) if latent is None else latent) - len(kl)))
 
 
-def optimal_elbo(eigenvalues: ArrayLike, variance: float, weight: float = 1.0, latent: int | None = None) -> float:
+def optimal_elbo(
+    eigenvalues: ArrayLike, variance: float, weight: float = 1.0, latent: int | None = None
+) -> float:
     """The ELBO (KL counted once) at the optimum for a KL weight, nats per example. At weight 1 it is E log p(x) of the best model."""
     eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
     active = active_axes(eigenvalues, variance, weight, latent)
@@ -114,7 +127,9 @@ def optimal_elbo(eigenvalues: ArrayLike, variance: float, weight: float = 1.0, l
     return -float(rec + rates(eigenvalues, variance, weight, latent).sum())
 
 
-def active_axes(eigenvalues: ArrayLike, variance: float, weight: float, latent: int | None) -> np.ndarray:
+def active_axes(
+    eigenvalues: ArrayLike, variance: float, weight: float, latent: int | None
+) -> np.ndarray:
     """The eigenvalues, falling, of the axes that get a latent dimension which does not collapse."""
     falling = np.sort(np.asarray(eigenvalues, dtype=np.float64))[::-1][:latent]
     return falling[falling > weight * variance]

@@ -42,7 +42,10 @@ class LSTMConfig:
     init: float | None = None
 
     def build(
-        self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+        self,
+        vocabulary: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options | None = None,
     ) -> TextVAE:
         """`posterior` (hidden, latent) -> head, (2 hidden, latent) for a bidirectional encoder.
 
@@ -71,7 +74,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, cfg.embedding)
         self.lstm = nn.LSTM(cfg.embedding, cfg.hidden, batch_first=True)
-        self.reverse = nn.LSTM(cfg.embedding, cfg.hidden, batch_first=True) if cfg.bidirectional else None
+        self.reverse = (
+            nn.LSTM(cfg.embedding, cfg.hidden, batch_first=True) if cfg.bidirectional else None
+        )
         self.pool = {"last": last, "mean": mean, "max": largest}[cfg.pool]
 
     def forward(self, batch: TextBatch) -> Tensor:
@@ -102,7 +107,10 @@ def last(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
 def mean(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
     """The mean over each sentence's tokens, its end included, [B, C]."""
     real = at_tokens(batch, outputs)
-    return real.new_zeros(len(batch), real.shape[1]).index_add(0, batch.owner, real) / batch.lengths[:, None]
+    return (
+        real.new_zeros(len(batch), real.shape[1]).index_add(0, batch.owner, real)
+        / batch.lengths[:, None]
+    )
 
 
 def largest(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
@@ -114,7 +122,9 @@ def largest(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
 
 def at_tokens(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
     """The outputs at the real tokens, [N, C], in the order of the batch's targets."""
-    return torch.cat([o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)])
+    return torch.cat(
+        [o.flatten(0, 1)[s.real] for s, o in zip(batch.stretches, outputs, strict=True)]
+    )
 
 
 def reversed_words(batch: TextBatch) -> Tensor:
@@ -147,7 +157,9 @@ class Decoder(nn.Module):
         before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
         if self.training and self.word_dropout > 0:
             before = drop_words(before, self.word_dropout)
-        inputs = torch.cat([self.drop_in(self.embed(before)), z[:, None].expand(rows, steps, -1)], -1)
+        inputs = torch.cat(
+            [self.drop_in(self.embed(before)), z[:, None].expand(rows, steps, -1)], -1
+        )
         cell = self.cell(z)
         outputs = run_lstm(self.lstm, inputs, batch, (torch.tanh(cell), cell))
         # the softmax, the dearest part for large vocabularies, sees real tokens only
@@ -177,7 +189,9 @@ class Decoder(nn.Module):
         have ended leave; logits live for one step and one block of words only.
         """
         n, count, latent = z.shape
-        z = z.transpose(0, 1).flatten(0, 1)  # a sentence's codes lie together, so that those alive are the first rows
+        z = z.transpose(0, 1).flatten(
+            0, 1
+        )  # a sentence's codes lie together, so that those alive are the first rows
         weight, features = scaled(self.output.weight(self.words), self.output.features(z))
         c, bias = self.cell(z), self.words.bias
         seen = beside(torch.tanh(c), features)  # what the output layer reads, h at its left
@@ -208,10 +222,14 @@ def scaled(weight: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor | No
     if features is None:
         return weight, None
     largest = features.abs().amax(0).clamp_min(1)
-    return weight * beside(weight.new_ones(weight.shape[1] - len(largest)), largest), features / largest
+    return weight * beside(
+        weight.new_ones(weight.shape[1] - len(largest)), largest
+    ), features / largest
 
 
-LOGITS = 1 << 18  # at a time: they stay in the cache between the product that makes them and their sum
+LOGITS = (
+    1 << 18
+)  # at a time: they stay in the cache between the product that makes them and their sum
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 SAFE = 80.0  # exp of it is far from float32's end
 
@@ -252,7 +270,11 @@ class Gates:
         parts = [self.block_sum(torch.addmm(bias, h, weight.T)) for weight, bias in blocks]
         if len(parts) == 1:
             return parts[0].log_() if self.safe else parts[0]
-        return torch.stack(parts).sum(0).log_() if self.safe else torch.logsumexp(torch.stack(parts), 0)
+        return (
+            torch.stack(parts).sum(0).log_()
+            if self.safe
+            else torch.logsumexp(torch.stack(parts), 0)
+        )
 
     def block_sum(self, logits: Tensor) -> Tensor:
         """Of the exponentials where that is safe, else its logarithm; [R, V] -> [R]."""
@@ -263,10 +285,14 @@ def step(pre: Tensor, h: Tensor, c: Tensor) -> None:
     """One LSTM step in place: gates before their non-linearity pre [R, 4H] as `Gates` orders them, state h, c [R, H]."""
     i, f, o, g = pre.sigmoid_().chunk(4, 1)
     c.mul_(f).addcmul_(i, g, value=2).sub_(i)
-    torch.mul(c, 2, out=h).sigmoid_().mul_(2).sub_(1).mul_(o)  # tanh(c); the sigmoid is six times as fast
+    torch.mul(c, 2, out=h).sigmoid_().mul_(2).sub_(1).mul_(
+        o
+    )  # tanh(c); the sigmoid is six times as fast
 
 
-def run_lstm(lstm: nn.LSTM, inputs: Tensor, batch: TextBatch, state: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
+def run_lstm(
+    lstm: nn.LSTM, inputs: Tensor, batch: TextBatch, state: tuple[Tensor, Tensor]
+) -> Iterator[Tensor]:
     """Outputs [rows, stop - start, hidden] of each stretch; inputs [B, T, E], state (h, c) [B, hidden] each.
 
     Later stretches carry on with the rows that are still alive: what packing does, in a few large calls to the fast kernel.

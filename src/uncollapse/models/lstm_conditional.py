@@ -32,11 +32,11 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.decoders import Options
+from uncollapse.distributions.normal import DiagonalGaussian, Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
 from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
 from uncollapse.models.text_vae import check_sizes, write
-from uncollapse.posteriors.normal import DiagonalGaussian, Posterior
-from uncollapse.posteriors.precision import wide
 
 PRIORS = ("learned", "held")
 
@@ -56,10 +56,15 @@ class ConditionalLSTMConfig:
     @property
     def seen(self) -> int:
         """What the decoder reads beside words: the code and the context."""
-        return whole("model.latent", self.latent, 1, MOST_SIZE) + whole("model.hidden", self.hidden, 1, MOST_SIZE)
+        return whole("model.latent", self.latent, 1, MOST_SIZE) + whole(
+            "model.hidden", self.hidden, 1, MOST_SIZE
+        )
 
     def build(
-        self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+        self,
+        vocabulary: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options | None = None,
     ) -> "ConditionalLSTM":
         """`posterior` (2 hidden, latent) -> head. InputError for a size below 1, a dropout outside [0, 1), or a head that a learned
         prior does not fit."""
@@ -81,7 +86,9 @@ class ConditionalLSTM(nn.Module):
         decoder: Options,
     ):
         super().__init__()
-        sizes = LSTMConfig(cfg.embedding, cfg.hidden, dropout_in=cfg.dropout_in, dropout_out=cfg.dropout_out)
+        sizes = LSTMConfig(
+            cfg.embedding, cfg.hidden, dropout_in=cfg.dropout_in, dropout_out=cfg.dropout_out
+        )
         self.encoder = Encoder(sizes, vocabulary)
         self.context = Encoder(sizes, vocabulary)
         self.decoder = Decoder(replace(sizes, latent=cfg.seen), vocabulary, decoder.word_dropout)
@@ -116,7 +123,9 @@ class ConditionalLSTM(nn.Module):
         **limits: Any,
     ) -> Corpus:
         """A response to each context for codes z [B, D], in the batch's order; limits: `longest` and `unknown` of `write`."""
-        return write(self.decoder.writer(self.seen(batch, z)), len(z), z.device, greedy, generator, **limits)
+        return write(
+            self.decoder.writer(self.seen(batch, z)), len(z), z.device, greedy, generator, **limits
+        )
 
     def context_state(self, batch: DialogueBatch) -> Tensor:
         """[B, hidden], in the order of the responses."""
@@ -162,4 +171,6 @@ class Followed(nn.Module):
         q = self.head(states)
         mean, log_var = (wide(x) for x in self.prior_of(states[:, -self.prior.in_features :]))
         narrow = torch.exp(-0.5 * log_var)
-        return DiagonalGaussian((q.mean - mean) * narrow, q.std * narrow, q.log_var - log_var, codes=q.codes)
+        return DiagonalGaussian(
+            (q.mean - mean) * narrow, q.std * narrow, q.log_var - log_var, codes=q.codes
+        )

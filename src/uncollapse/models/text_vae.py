@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, TextBatch
+from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, whole
-from uncollapse.posteriors.normal import Posterior
 
 
 def check_sizes(cfg: Any, *names: str) -> None:
@@ -19,7 +19,9 @@ def check_sizes(cfg: Any, *names: str) -> None:
         whole(f"model.{name}", getattr(cfg, name), 1, MOST_DEPTH if deep else MOST_SIZE)
     for name in ("dropout_in", "dropout_out"):
         if not 0 <= getattr(cfg, name) < 1:
-            raise InputError(f"model.{name}={getattr(cfg, name)}: out of range; allowed is 0 <= {name} < 1")
+            raise InputError(
+                f"model.{name}={getattr(cfg, name)}: out of range; allowed is 0 <= {name} < 1"
+            )
 
 
 class TextVAE(nn.Module):
@@ -48,7 +50,11 @@ class TextVAE(nn.Module):
         return self.decoder(batch, z)
 
     def generate(
-        self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None, **limits: Any
+        self,
+        z: Tensor,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+        **limits: Any,
     ) -> Corpus:
         """A sentence for each code; limits: `longest` and `unknown` of `write`."""
         return write(self.decoder.writer(z), len(z), z.device, greedy, generator, **limits)
@@ -77,7 +83,11 @@ def write(
     ended = torch.zeros(count, dtype=torch.bool, device=device)
     for _ in range(longest):
         logits = next_logits(tokens).index_fill(1, never, -torch.inf)
-        chosen = logits.argmax(1) if greedy else torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+        chosen = (
+            logits.argmax(1)
+            if greedy
+            else torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+        )
         chosen = chosen.masked_fill(ended, PAD)
         tokens = torch.cat([tokens, chosen[:, None]], 1)
         ended = ended | (chosen == EOS)

@@ -49,7 +49,10 @@ class TransformerConfig:
     dropout_out: float = 0.0
 
     def build(
-        self, vocabulary: int, posterior: Callable[[int, int], nn.Module], decoder: Options | None = None
+        self,
+        vocabulary: int,
+        posterior: Callable[[int, int], nn.Module],
+        decoder: Options | None = None,
     ) -> TextVAE:
         """`posterior` (width, latent) -> head. InputError for sizes or dropouts out of range, an unknown pool or inject."""
         check_sizes(self, "width", "layers", "attention_heads", "latent")
@@ -83,7 +86,10 @@ class Encoder(nn.Module):
         x = x + positions(batch.tokens.shape[1], x)[time]
         if self.summary is None:
             real = self.stack(x, Layout.of(batch, time), causal=False)
-            return real.new_zeros(count, real.shape[1]).index_add(0, batch.owner, real) / batch.lengths[:, None]
+            return (
+                real.new_zeros(count, real.shape[1]).index_add(0, batch.owner, real)
+                / batch.lengths[:, None]
+            )
         x = torch.cat([x, self.summary.expand(count, -1)])
         return self.stack(x, Layout.of(batch, time, leading=1), causal=False)[-count:]
 
@@ -109,13 +115,17 @@ class Decoder(nn.Module):
             return self(batch, z[None])[0]
         if torch.is_grad_enabled():
             return self.many(batch, z)
-        return torch.cat([self.many(batch, part) for part in z.split(max(1, TOKENS // len(batch.targets)))])
+        return torch.cat(
+            [self.many(batch, part) for part in z.split(max(1, TOKENS // len(batch.targets)))]
+        )
 
     def many(self, batch: TextBatch, z: Tensor) -> Tensor:
         """-log p(x|z) of n codes for each sentence at once, z [n, B, D] -> [n, B] nats."""
         n, count, _ = z.shape
         time, owner = times(batch), batch.owner
-        before = functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)[owner, time].expand(n, -1)  # [n, N]
+        before = functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)[owner, time].expand(
+            n, -1
+        )  # [n, N]
         if self.training and self.word_dropout > 0:
             before = drop_words(before, self.word_dropout)
         width = self.words.in_features
@@ -130,7 +140,9 @@ class Decoder(nn.Module):
         real = x.view(n, -1, width)[:, : len(owner)].flatten(0, 1)
         features = self.output.features(z)
         features = None if features is None else features.index_select(1, owner).flatten(0, 1)
-        losses = self.word_losses(beside(self.drop_out(real), features), batch.targets.repeat(n)).view(n, -1)
+        losses = self.word_losses(
+            beside(self.drop_out(real), features), batch.targets.repeat(n)
+        ).view(n, -1)
         return losses.new_zeros(n, count).index_add(1, owner, losses)
 
     def embedded(self, words: Tensor) -> Tensor:
@@ -164,7 +176,10 @@ class Decoder(nn.Module):
         rows = len(seen) if torch.is_grad_enabled() else max(1, LOGITS // len(bias))
         blocks = zip(seen.split(rows), targets.split(rows), strict=True)
         return torch.cat(
-            [functional.cross_entropy(functional.linear(s, weight, bias), t, reduction="none") for s, t in blocks]
+            [
+                functional.cross_entropy(functional.linear(s, weight, bias), t, reduction="none")
+                for s, t in blocks
+            ]
         )
 
 
@@ -213,7 +228,9 @@ class Stack(nn.Module):
 
     def __init__(self, cfg: TransformerConfig):
         super().__init__()
-        self.layers = nn.ModuleList(Layer(cfg.width, cfg.attention_heads) for _ in range(cfg.layers))
+        self.layers = nn.ModuleList(
+            Layer(cfg.width, cfg.attention_heads) for _ in range(cfg.layers)
+        )
         self.norm = nn.LayerNorm(cfg.width)
 
     def forward(self, x: Tensor, layout: Layout, causal: bool) -> Tensor:
@@ -231,14 +248,22 @@ class Layer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.queries_keys_values, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
         inner = 4 * width
-        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width)
+        )
 
     def forward(self, x: Tensor, layout: Layout, causal: bool) -> Tensor:
-        apart = layout.spread(self.queries_keys_values(self.norm(x))).unflatten(2, (3, self.attention_heads, -1))
-        q, k, v = apart.permute(2, 0, 3, 1, 4)  # [rows, attention_heads, steps, width / attention_heads] each
+        apart = layout.spread(self.queries_keys_values(self.norm(x))).unflatten(
+            2, (3, self.attention_heads, -1)
+        )
+        q, k, v = apart.permute(
+            2, 0, 3, 1, 4
+        )  # [rows, attention_heads, steps, width / attention_heads] each
         # padding comes after a sentence's tokens, so that causal attention never meets it
         mask = None if causal else layout.real
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        attended = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=causal
+        )
         x = x + self.joined(layout.gather(attended.transpose(1, 2).flatten(2)))
         return x + self.feed(x)
 

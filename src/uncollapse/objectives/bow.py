@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import MOST_SIZE, number, whole
 from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.phases import Phased
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide
-from uncollapse.schedules import Schedule
+from uncollapse.training.phases import Phased
+from uncollapse.training.schedules import Schedule
 
 
 class BagOfWords(Phased, nn.Module):
@@ -31,7 +31,9 @@ class BagOfWords(Phased, nn.Module):
 
     def shape(self, latent: int, inputs: int) -> None:
         """Make the network: z [B, latent] -> what a batch's `bag_nll` takes, [B, inputs]."""
-        self.outputs = nn.Sequential(nn.Linear(latent, self.hidden), nn.Tanh(), nn.Linear(self.hidden, inputs))
+        self.outputs = nn.Sequential(
+            nn.Linear(latent, self.hidden), nn.Tanh(), nn.Linear(self.hidden, inputs)
+        )
 
     @property
     def weight(self) -> Schedule:

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
-from uncollapse.phases import Phase, Phased
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide
-from uncollapse.schedules import Linear, Schedule, at
+from uncollapse.training.phases import Phase, Phased
+from uncollapse.training.schedules import Linear, Schedule, at
 
 NEAR = 0.1  # of the capacity: how close a settled KL is to it
 
@@ -74,7 +74,9 @@ class Capacity(Phased):
             return None
         return f"capacity={self.capacity:g}: the KL has not come to it: it ended at {kl:.2f} nats in training mode"
 
-    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def __call__(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         weight, capacity = at(self.weight, epoch), self.at(epoch)
         # at C = 0 the distance is the KL itself, also where rounding makes it a little less than 0

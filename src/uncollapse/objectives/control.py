@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
-from uncollapse.phases import Phased, earlier
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide
+from uncollapse.training.phases import Phased, earlier
 
 BETA_MIN = 0.0
 NEAR = 0.1  # of the set point: how close a settled KL is to it; and of beta: how little it still moves in a tenth of training
@@ -62,7 +62,9 @@ class Control(Phased, nn.Module):
             beta = proportional + after + BETA_MIN
         return min(max(beta, BETA_MIN), self.most), after
 
-    def forward(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def forward(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         beta, _ = self.answer(float(kl.detach()))
         return Loss(rec + beta * kl, {"rec": rec, "kl": kl}, beta)

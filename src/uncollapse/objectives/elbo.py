@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import number
-from uncollapse.phases import Phased
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide
-from uncollapse.schedules import Schedule, at, end_of
+from uncollapse.training.phases import Phased
+from uncollapse.training.schedules import Schedule, at, end_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class ELBO(Phased):
         """What the KL counts for when the best weights are chosen: the weight that training ends with."""
         return end_of(self.weight)
 
-    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def __call__(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         weight = at(self.weight, epoch)
         return Loss(rec + weight * kl, {"rec": rec, "kl": kl}, weight)

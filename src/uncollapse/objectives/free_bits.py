@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
+from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.posteriors.normal import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,9 @@ class FreeBits(ELBO):
         """kl [B, G] -> the scalar that takes the place of its batch mean."""
         return kl.mean(0).clamp_min(self.free).sum()
 
-    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def __call__(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         if self.free == 0:
             return plain

@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.phases import Phase, Phased
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.schedules import Schedule, at, weight_phases
+from uncollapse.training.phases import Phase, Phased
+from uncollapse.training.schedules import Schedule, at, weight_phases
 
 START = 1.01
 DECAY, EPS = 0.99, 1e-8  # of RMSprop, the defaults that the authors use
@@ -53,10 +53,14 @@ class MinimumRate(Phased, nn.Module):
         u = float(self.multiplier)
         return lambda epoch: at(self.elbo.weight, epoch) - u
 
-    def forward(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def forward(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
         constraint = self.multiplier * (self.rate - plain.terms["kl"])
-        return Loss(plain.total + constraint, {**plain.terms, "constraint": constraint}, self.weight(epoch))
+        return Loss(
+            plain.total + constraint, {**plain.terms, "constraint": constraint}, self.weight(epoch)
+        )
 
     def phases(self) -> list[Phase]:
         """The schedule of w, which `weight` does not show."""

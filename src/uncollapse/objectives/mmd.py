@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide
-from uncollapse.schedules import Scaled
+from uncollapse.training.schedules import Scaled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,9 @@ class InfoVAE(ELBO):
     def __post_init__(self) -> None:
         super().__post_init__()
         number("alpha", self.alpha, 0, 1, closed=True)
-        number("lambda", self.scale, 1 - self.alpha, closed=True)  # below it the distance would be rewarded
+        number(
+            "lambda", self.scale, 1 - self.alpha, closed=True
+        )  # below it the distance would be rewarded
         object.__setattr__(self, "weight", Scaled(self.weight, 1 - self.alpha))
 
     @property
@@ -46,13 +48,19 @@ class InfoVAE(ELBO):
         """The best weights are those with the lowest nelbo: the KL that is given up here is part of what a code costs."""
         return 1.0
 
-    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def __call__(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         strength = self.alpha + self.scale - 1
-        if strength == 0:  # no draw from the prior, so that training's randomness is the plain VAE's
+        if (
+            strength == 0
+        ):  # no draw from the prior, so that training's randomness is the plain VAE's
             return plain
         distance = mmd(wide(z), wide(q.sample_prior(len(z))))
-        return Loss(plain.total + strength * distance, {**plain.terms, "mmd": distance}, plain.weight)
+        return Loss(
+            plain.total + strength * distance, {**plain.terms, "mmd": distance}, plain.weight
+        )
 
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:

@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
+from uncollapse.distributions.normal import Posterior
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.posteriors.normal import Posterior
-from uncollapse.posteriors.precision import wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,9 @@ class MuForcing(ELBO):
         super().__post_init__()
         number("margin", self.margin, 0, closed=True)
 
-    def __call__(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def __call__(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         missing = (self.margin - spread(wide(q.mean))).relu()
         return Loss(plain.total + missing, {**plain.terms, "missing_spread": missing}, plain.weight)

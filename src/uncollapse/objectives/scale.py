@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
+from uncollapse.distributions.precision import wide
 from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.posteriors.precision import wide
-from uncollapse.schedules import at
+from uncollapse.training.schedules import at
 
 
 @dataclass(frozen=True)

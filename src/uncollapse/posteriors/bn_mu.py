@@ -10,10 +10,10 @@ whose second half is never negative. eps is 1e-8: with the customary 1e-5 and sm
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import number
-from uncollapse.posteriors.moments import Moments
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 
 class BatchNormMu(nn.Module):

@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import number
-from uncollapse.posteriors.moments import Moments
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 
 def gamma_mu(tau: float, theta: Tensor) -> Tensor:

@@ -26,9 +26,9 @@ from scipy.optimize import brentq
 from scipy.special import lambertw
 from torch import Tensor, nn
 
+from uncollapse.distributions.normal import DiagonalGaussian, noise_like
+from uncollapse.distributions.precision import code_dtype, outputs, wide, without_autocast
 from uncollapse.errors import InputError, number
-from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
-from uncollapse.posteriors.precision import code_dtype, outputs, wide, without_autocast
 
 LEAST = 1e-6  # of g: at the ends of the interval g is 0, and the gradient of its root infinite; adds at most 5e-7 nats
 NOISE = 1e-6  # least 1 - alpha^2 at which float32 still tells neighbouring dimensions apart
@@ -140,7 +140,9 @@ class DeltaAR1(nn.Module):
     def __init__(self, hidden: int, latent: int, delta: float):
         super().__init__()
         if latent < 2:
-            raise InputError(f"model.latent={latent}: one dimension is no sequence; allowed is at least 2")
+            raise InputError(
+                f"model.latent={latent}: one dimension is no sequence; allowed is at least 2"
+            )
         self.delta, self.latent = number("delta", delta, 1e-6, 10, closed=True), latent
         self.alpha, self.noise = solve_ar1(self.delta, latent)
         self.linear = nn.Linear(hidden, 2 * latent)

@@ -17,22 +17,32 @@ import math
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import InputError, number
-from uncollapse.posteriors.moments import Moments
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 
 class DU(nn.Module):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0, alpha > 0 and 0 <= dropout < 1."""
 
-    def __init__(self, hidden: int, latent: int, gamma: float, alpha: float, dropout: float, eps: float = 1e-8):
+    def __init__(
+        self,
+        hidden: int,
+        latent: int,
+        gamma: float,
+        alpha: float,
+        dropout: float,
+        eps: float = 1e-8,
+    ):
         super().__init__()
         self.gamma = number("gamma", gamma, 0)
         self.least = number("alpha", alpha, 0) / (2 * math.pi * math.e)
         self.dropout = number("dropout", dropout, 0, 1, closed=True)
         if self.dropout == 1:
-            raise InputError("dropout=1: every variance would be dropped; allowed is 0 <= dropout < 1")
+            raise InputError(
+                "dropout=1: every variance would be dropped; allowed is 0 <= dropout < 1"
+            )
         self.linear = nn.Linear(hidden, 2 * latent)
         self.scale = nn.Parameter(torch.ones(latent))
         self.beta = nn.Parameter(torch.zeros(latent))

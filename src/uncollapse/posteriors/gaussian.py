@@ -5,8 +5,8 @@ Kingma & Welling, "Auto-Encoding Variational Bayes", ICLR 2014, section 3 and ap
 
 from torch import Tensor, nn
 
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs
 
 
 class Gaussian(nn.Module):

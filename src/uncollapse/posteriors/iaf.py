@@ -21,15 +21,17 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.monte_carlo import MonteCarlo, log_normal
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs, wide, without_autocast
 from uncollapse.errors import MOST_DEPTH, whole
-from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs, wide, without_autocast
 
 UNITS = 4  # U, hidden units for each dimension
 LEAST_GATE = 1e-3  # g
 OPEN = 2.0  # s at the start
-PAIRS = 1 << 14  # pairs of code and example inverted at a time: their states stay in the processor's cache
+PAIRS = (
+    1 << 14
+)  # pairs of code and example inverted at a time: their states stay in the processor's cache
 DRAWS, DRAWS_SEED = 64, 1606  # fixed noise behind `mean` and `variance`
 
 
@@ -63,13 +65,17 @@ class Step:
         units, latent, _ = self.inner.shape
         context = self.context.T.unflatten(0, (units, latent))[:, :, None]  # [U, D, 1, B]
         pairs = (z.shape[1], context.shape[-1])
-        outputs = self.bias.T.reshape(-1, 1).expand(-1, math.prod(pairs))  # m_i, s_i, m_i+1, ...: those still to come
+        outputs = self.bias.T.reshape(-1, 1).expand(
+            -1, math.prod(pairs)
+        )  # m_i, s_i, m_i+1, ...: those still to come
         known: list[Tensor] = []
         log_det = z.new_zeros(pairs)
         for i in range(latent):
             pre = context[:, i].expand(-1, *pairs)
             if known:
-                pre = pre + (self.inner[:, i, :i] @ torch.stack(known).flatten(1)).unflatten(1, pairs)
+                pre = pre + (self.inner[:, i, :i] @ torch.stack(known).flatten(1)).unflatten(
+                    1, pairs
+                )
             reach = self.outer[:, :, i:, i].permute(2, 0, 1).flatten(0, 1)  # [2 (D - i), U]
             outputs = torch.addmm(outputs, reach, torch.tanh(pre).flatten(1))
             m, gate = outputs[0].view(pairs), gate_of(outputs[1]).view(pairs)
@@ -79,7 +85,9 @@ class Step:
         return torch.stack(known), log_det
 
     def double(self) -> "Step":
-        return Step(self.inner.double(), self.outer.double(), self.bias.double(), self.context.double())
+        return Step(
+            self.inner.double(), self.outer.double(), self.bias.double(), self.context.double()
+        )
 
 
 def gate_of(s: Tensor) -> Tensor:
@@ -89,7 +97,9 @@ def gate_of(s: Tensor) -> Tensor:
 
 def fixed_noise(latent: int) -> Tensor:
     """[DRAWS, D] float64, always the same: in pairs of opposite sign and of mean square 1, so that the moments of N(0, 1) are exact."""
-    half = torch.randn(DRAWS // 2, latent, generator=torch.Generator().manual_seed(DRAWS_SEED), dtype=torch.float64)
+    half = torch.randn(
+        DRAWS // 2, latent, generator=torch.Generator().manual_seed(DRAWS_SEED), dtype=torch.float64
+    )
     half = half / half.square().mean(0).sqrt()
     return torch.cat([half, -half])
 
@@ -150,7 +160,9 @@ class Flow(MonteCarlo):
         for step in reversed(steps):
             z, log_det = step.inverse(z.flip(0))
             total = total - log_det
-        mean, log_var = (x.double().T[:, None] for x in (self.base.mean, self.base.log_var))  # [D, 1, B]
+        mean, log_var = (
+            x.double().T[:, None] for x in (self.base.mean, self.base.log_var)
+        )  # [D, 1, B]
         noise = (z - mean) * torch.exp(-0.5 * log_var)
         return total - 0.5 * (log_var + noise.square()).sum(0)
 
@@ -162,13 +174,19 @@ class Autoregression(nn.Module):
         super().__init__()
         self.context = nn.Linear(hidden, UNITS * latent)
         # as wide as a linear layer of as many inputs, over the half that the mask leaves
-        self.inner = nn.Parameter(torch.empty(UNITS, latent, latent).uniform_(-1, 1) / math.sqrt(latent))
-        self.outer = nn.Parameter(torch.empty(2, UNITS, latent, latent).uniform_(-1, 1) / math.sqrt(UNITS * latent))
+        self.inner = nn.Parameter(
+            torch.empty(UNITS, latent, latent).uniform_(-1, 1) / math.sqrt(latent)
+        )
+        self.outer = nn.Parameter(
+            torch.empty(2, UNITS, latent, latent).uniform_(-1, 1) / math.sqrt(UNITS * latent)
+        )
         self.bias = nn.Parameter(torch.stack([torch.zeros(latent), torch.full((latent,), OPEN)]))
 
     def forward(self, h: Tensor) -> Step:
         context = outputs(self.context, h)
-        inner, outer, bias = (weights.to(context.dtype) for weights in (self.inner, self.outer, self.bias))
+        inner, outer, bias = (
+            weights.to(context.dtype) for weights in (self.inner, self.outer, self.bias)
+        )
         return Step(inner.tril(-1), outer.tril(), bias, context)
 
 

@@ -9,10 +9,10 @@ beta is shared because a beta per dimension could cancel a constant normalised p
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.moments import warn_if_flat
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import InputError, number
-from uncollapse.posteriors.moments import warn_if_flat
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs
 
 
 class LayerNormMu(nn.Module):
@@ -24,7 +24,12 @@ class LayerNormMu(nn.Module):
             raise InputError(
                 f"model.latent={latent}: layer normalisation of one entry is always 0; allowed is at least 2"
             )
-        self.gamma, self.eps, self.latent, self.warned = number("gamma", gamma, 0), eps, latent, False
+        self.gamma, self.eps, self.latent, self.warned = (
+            number("gamma", gamma, 0),
+            eps,
+            latent,
+            False,
+        )
         self.linear = nn.Linear(hidden, 2 * latent)
         self.beta = nn.Parameter(torch.zeros(()))
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.monte_carlo import MonteCarlo, log_normal
+from uncollapse.distributions.normal import DiagonalGaussian, noise_like
+from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import MOST_SIZE, whole
-from uncollapse.posteriors.monte_carlo import MonteCarlo, log_normal
-from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
-from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 SPREAD = 0.5  # half-width of the components' means at the start
 

@@ -9,11 +9,11 @@ The moment identity E_B[mu^2] + E_B[sigma^2] = 1 still holds exactly, sigma neve
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import number
 from uncollapse.posteriors.bn_tau import gamma_mu, gamma_sigma, tau_floor
-from uncollapse.posteriors.moments import Moments
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs
 
 
 class RMSNormTau(nn.Module):

@@ -33,12 +33,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.epochs import PerEpoch
+from uncollapse.distributions.moments import Moments, WideBuffers
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import number
-from uncollapse.phases import Phase, Phased
-from uncollapse.posteriors.epochs import PerEpoch
-from uncollapse.posteriors.moments import Moments, WideBuffers
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs
+from uncollapse.training.phases import Phase, Phased
 
 FIRST_EPOCHS = 2
 

@@ -10,10 +10,10 @@ below it as in the paper. With the linear model h is x itself, and this is the V
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import MOST_SIZE, whole
 from uncollapse.posteriors.mog import MixturePrior
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import code_dtype, outputs
 
 SPREAD = 0.1  # of the pseudo-inputs at the start: about that of an untrained encoder's states
 

@@ -21,17 +21,23 @@ import torch
 from scipy.special import gammaln, logsumexp
 from torch import Tensor, nn
 
+from uncollapse.distributions.normal import noise_like
+from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import InputError, number
-from uncollapse.posteriors.normal import noise_like
-from uncollapse.posteriors.precision import code_dtype, outputs, wide
 
 SHORT = 1e-12  # an output of the encoder shorter than this has no direction
 
 
 def log_normaliser(kappa: float, dim: float) -> float:
     """ln F: its power series has positive terms only, so it neither cancels nor, in the log domain, under- or overflows."""
-    k = np.arange(int(kappa) + 60)  # from k = kappa on, each term is less than a quarter of the one before
-    return float(logsumexp(2 * k * np.log(kappa / 2) - gammaln(k + 1) - gammaln(dim / 2 + k) + gammaln(dim / 2)))
+    k = np.arange(
+        int(kappa) + 60
+    )  # from k = kappa on, each term is less than a quarter of the one before
+    return float(
+        logsumexp(
+            2 * k * np.log(kappa / 2) - gammaln(k + 1) - gammaln(dim / 2 + k) + gammaln(dim / 2)
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,11 @@ class Law:
     @cached_property
     def length(self) -> float:
         """A = |E z|; the derivative of 0F1(; c; x) is 0F1(; c + 1; x) / c."""
-        return self.kappa / self.dim * float(np.exp(log_normaliser(self.kappa, self.dim + 2) - self.log_f))
+        return (
+            self.kappa
+            / self.dim
+            * float(np.exp(log_normaliser(self.kappa, self.dim + 2) - self.log_f))
+        )
 
     @cached_property
     def kl(self) -> float:
@@ -76,13 +86,19 @@ class Law:
         found, missing = [], count
         while missing > 0:
             tries = missing + missing // 2 + 16
-            point = torch.randn(tries, self.dim, generator=generator, dtype=torch.float64, device=device)
+            point = torch.randn(
+                tries, self.dim, generator=generator, dtype=torch.float64, device=device
+            )
             chance = torch.rand(tries, generator=generator, dtype=torch.float64, device=device)
             t = point[:, 0] / torch.linalg.vector_norm(point, dim=1)
             w = (t + x) / (1 + x * t)
-            fits = chance.log() <= self.kappa * (w - x) + (self.dim - 1) * torch.log((1 - x * w) / gap)
+            fits = chance.log() <= self.kappa * (w - x) + (self.dim - 1) * torch.log(
+                (1 - x * w) / gap
+            )
             w, side = w[fits, None][:missing], point[fits, 1:][:missing]
-            found.append(torch.cat([w, torch.sqrt((1 - w) * (1 + w)) * nn.functional.normalize(side)], 1))
+            found.append(
+                torch.cat([w, torch.sqrt((1 - w) * (1 + w)) * nn.functional.normalize(side)], 1)
+            )
             missing -= len(w)
         return torch.cat(found)
 
@@ -91,7 +107,9 @@ def direction(a: Tensor) -> Tensor:
     """a / |a|, [B, D], without overflow for long a; what is too short for a direction points along the first axis."""
     top = a.detach().abs().amax(-1, keepdim=True)
     short = top < SHORT
-    a = a / top.masked_fill(short, 1.0)  # a constant: the result, and so its gradient, does not depend on the length
+    a = a / top.masked_fill(
+        short, 1.0
+    )  # a constant: the result, and so its gradient, does not depend on the length
     a = a + nn.functional.pad(short.to(a.dtype), (0, a.shape[-1] - 1))
     return a / torch.linalg.vector_norm(a, dim=-1, keepdim=True)
 
@@ -110,7 +128,9 @@ def carried(z: Tensor, mu: Tensor) -> Tensor:
     """z unchanged, with the gradient of a z that a rotation carries along with mu: dz = (mu.z) dmu - (dmu.z) mu."""
     fixed = mu.detach()
     change = mu - fixed  # 0
-    return z + (z * fixed).sum(-1, keepdim=True) * change - (z * change).sum(-1, keepdim=True) * fixed
+    return (
+        z + (z * fixed).sum(-1, keepdim=True) * change - (z * change).sum(-1, keepdim=True) * fixed
+    )
 
 
 @dataclass(frozen=True)
@@ -167,7 +187,9 @@ class VonMisesFisher(nn.Module):
     def __init__(self, hidden: int, latent: int, kappa: float):
         super().__init__()
         if latent < 2:
-            raise InputError(f"model.latent={latent}: the sphere in one dimension is two points; allowed is at least 2")
+            raise InputError(
+                f"model.latent={latent}: the sphere in one dimension is two points; allowed is at least 2"
+            )
         self.law = Law(number("kappa", kappa, 0, 1e4), latent)
         self.linear = nn.Linear(hidden, 2 * latent)
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from uncollapse.distributions.normal import Posterior
 from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
-from uncollapse.posteriors.normal import Posterior
 
 
 @dataclass
@@ -47,10 +47,17 @@ class Training:
     def update(self, loss: Tensor, parts: tuple[str, ...] | None = None) -> None:
         """One optimiser step of the named parts (all of them by default), gradients clipped over these parts together."""
         optimizers = [self.optimizers[part] for part in parts or self.optimizers]
-        stepped = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+        stepped = [
+            p
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+            for p in group["params"]
+        ]
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=stepped if parts else None)  # gradients that nobody steps along are not computed
+        loss.backward(
+            inputs=stepped if parts else None
+        )  # gradients that nobody steps along are not computed
         if self.clip is not None:
             nn.utils.clip_grad_norm_(stepped, self.clip)
         for optimizer in optimizers:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from uncollapse.errors import number
 from uncollapse.objectives.elbo import Loss
-from uncollapse.phases import Phase, Phased
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
+from uncollapse.training.phases import Phase, Phased
 
 
 class AEPretrain(Phased, nn.Module):
@@ -37,7 +37,9 @@ class AEPretrain(Phased, nn.Module):
 
     def begin(self, training: Training) -> None:
         """Remember the decoder's initial weights. Runs before a checkpoint is restored, so they need not be in it."""
-        self.initial = [parameter.detach().clone() for parameter in training.model.parts()["decoder"]]
+        self.initial = [
+            parameter.detach().clone() for parameter in training.model.parts()["decoder"]
+        ]
 
     def phases(self) -> list[Phase]:
         """The autoencoder."""
@@ -62,7 +64,9 @@ class AEPretrain(Phased, nn.Module):
 
     def start_anew(self, training: Training) -> None:
         with torch.no_grad():
-            for parameter, initial in zip(training.model.parts()["decoder"], self.initial, strict=True):
+            for parameter, initial in zip(
+                training.model.parts()["decoder"], self.initial, strict=True
+            ):
                 parameter.copy_(initial)
         for optimizer in training.optimizers.values():
             optimizer.state.clear()

@@ -27,9 +27,9 @@ from uncollapse.errors import whole
 from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
 from uncollapse.metrics.information import code_gains
 from uncollapse.objectives.elbo import Loss
-from uncollapse.phases import Phase, Phased
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
+from uncollapse.training.phases import Phase, Phased
 
 EXAMPLES = 1000  # of the validation split, always the same
 LEARNED = 0.1  # nats of I(x; z) below which the phase has done nothing
@@ -49,7 +49,10 @@ class Aggressive(Phased, nn.Module):
 
     def __init__(self, inner_max: int, inner_check: int):
         super().__init__()
-        self.inner_max, self.inner_check = whole("inner_max", inner_max, 0), whole("inner_check", inner_check, 1)
+        self.inner_max, self.inner_check = (
+            whole("inner_max", inner_max, 0),
+            whole("inner_check", inner_check, 1),
+        )
         self.register_buffer("aggressive", torch.tensor(self.inner_max > 0))
         self.register_buffer("information", torch.zeros((), dtype=torch.float64))
         self.register_buffer("inner_steps", torch.tensor(0))
@@ -61,7 +64,9 @@ class Aggressive(Phased, nn.Module):
             return Joint().step(training, batch)
         self.catch_up(training)
         loss = training.loss(batch, training.model.encode(batch))
-        training.update(loss.total, tuple(part for part in training.optimizers if part != "encoder"))
+        training.update(
+            loss.total, tuple(part for part in training.optimizers if part != "encoder")
+        )
         return loss
 
     def catch_up(self, training: Training) -> None:
@@ -116,7 +121,10 @@ def mutual_information(training: Training) -> float:
     with evaluating(model, train=False):
         # statistics that batch-norm heads have in evaluation only, and that every evaluation computes anew
         recompute_population(model, data, POPULATION)
-        posteriors = [model.encode(batch) for batch in evaluation_batches(model, data, "valid", "eval", EXAMPLES)]
+        posteriors = [
+            model.encode(batch)
+            for batch in evaluation_batches(model, data, "valid", "eval", EXAMPLES)
+        ]
         z = torch.cat([q.sample() for q in posteriors])
         gain, _ = code_gains(posteriors, z)
     return float(gain.mean())

@@ -3,8 +3,8 @@
 from typing import Any
 
 from uncollapse.objectives.elbo import Loss
-from uncollapse.phases import Phased
 from uncollapse.procedures import Training
+from uncollapse.training.phases import Phased
 
 
 class Joint(Phased):

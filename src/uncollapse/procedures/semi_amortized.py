@@ -25,15 +25,15 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import InputError, number, whole
 from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
-from uncollapse.phases import Phased
 from uncollapse.posteriors.gaussian import Gaussian
-from uncollapse.posteriors.normal import DiagonalGaussian
-from uncollapse.posteriors.precision import wide
 from uncollapse.procedures import Training
-from uncollapse.schedules import at
+from uncollapse.training.phases import Phased
+from uncollapse.training.schedules import at
 
 MOST_STEPS = 10_000
 
@@ -51,7 +51,9 @@ class SemiAmortized(Phased):
         whole("svi_steps", self.svi_steps, 0, MOST_STEPS)
         number("svi_lr", self.svi_lr, 0)
         if number("svi_momentum", self.svi_momentum, 0, 1, closed=True) == 1:
-            raise InputError(f"svi_momentum={self.svi_momentum:g}: out of range; allowed is 0 <= svi_momentum < 1")
+            raise InputError(
+                f"svi_momentum={self.svi_momentum:g}: out of range; allowed is 0 <= svi_momentum < 1"
+            )
         number("svi_clip", self.svi_clip, 0)
 
     def check(self, model: Model, head: str) -> None:
@@ -74,7 +76,9 @@ class SemiAmortized(Phased):
         training.update(loss.total)
         return loss
 
-    def infer(self, model: Model, batch: Any, generator: torch.Generator | None = None) -> DiagonalGaussian:
+    def infer(
+        self, model: Model, batch: Any, generator: torch.Generator | None = None
+    ) -> DiagonalGaussian:
         """The refined posterior of a batch, without gradients; its noise comes from `generator`."""
         q: Any = model.encode(batch)
         mean, log_var = (values.detach().requires_grad_() for values in (q.mean, q.log_var))
@@ -100,16 +104,22 @@ class SemiAmortized(Phased):
             # an example's loss depends on its own parameters alone, so the sum's gradient holds each example's
             nll = wide(model.nll(batch, q.sample(generator=generator)))
             loss = (nll + weight * q.kl.sum(-1)).sum()
-            gradient = torch.cat(torch.autograd.grad(loss, (q.mean, q.log_var), create_graph=through), -1)
+            gradient = torch.cat(
+                torch.autograd.grad(loss, (q.mean, q.log_var), create_graph=through), -1
+            )
             speed = self.svi_momentum * speed + clipped(gradient, self.svi_clip)
             towards_mean, towards_log_var = (self.svi_lr * speed).chunk(2, -1)
-            q = DiagonalGaussian.from_log_var(q.mean - towards_mean, q.log_var - towards_log_var, q.codes)
+            q = DiagonalGaussian.from_log_var(
+                q.mean - towards_mean, q.log_var - towards_log_var, q.codes
+            )
         return q
 
 
 def clipped(gradient: Tensor, most: float) -> Tensor:
     """Each row [B, P] no longer than `most`."""
-    return gradient * (most / torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(most))
+    return gradient * (
+        most / torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(most)
+    )
 
 
 @contextmanager

@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {WHERE}")
     folder = Path(parser.parse_args(argv).folder)
     try:
-        check_study(folder if is_pack(folder) else resolved(folder))  # before pandas and matplotlib are imported
+        check_study(
+            folder if is_pack(folder) else resolved(folder)
+        )  # before pandas and matplotlib are imported
         from .page import write_report
 
         page, summary = write_report(folder)
@@ -28,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse(str(error))
     except OSError as error:
         where = error.filename or folder
-        return refuse(f"{where}: cannot be read or written ({error.strerror or error}); no file was cut")
+        return refuse(
+            f"{where}: cannot be read or written ({error.strerror or error}); no file was cut"
+        )
     say(f"{summary}\n\nReport: {page}", sys.stdout)
     return 0
 

@@ -18,7 +18,11 @@ INTERVAL = "95 % t-interval (none at n = 1; cut where it leaves the panel)"
 
 
 def kl_over_steps(rows: pd.DataFrame) -> str:
-    floors = " Dashed: the batch-mean KL that the remedy promises (floor)." if rows["floor"].notna().any() else ""
+    floors = (
+        " Dashed: the batch-mean KL that the remedy promises (floor)."
+        if rows["floor"].notna().any()
+        else ""
+    )
     return (
         f"Validation KL in evaluation mode against training step. {curve_text(validation(rows, 'kl'))}{floors} "
         "The axis is linear below 0.1 nats and logarithmic above."
@@ -28,7 +32,11 @@ def kl_over_steps(rows: pd.DataFrame) -> str:
 def learning_curves(rows: pd.DataFrame) -> str:
     rows = validation(rows, "nelbo")
     oracle = rows["oracle_valid"].dropna().unique()
-    line = f" Dotted: the exact mean -log p of the validation split, {oracle[0]:.2f} nats." if len(oracle) == 1 else ""
+    line = (
+        f" Dotted: the exact mean -log p of the validation split, {oracle[0]:.2f} nats."
+        if len(oracle) == 1
+        else ""
+    )
     return (
         f"Validation nelbo (rec + kl, weight 1) against training step. {curve_text(rows)}{line} "
         "The first fifth of training is cut off where it lies above the axis."
@@ -39,7 +47,9 @@ def learning_curves(rows: pd.DataFrame) -> str:
 
 def kl_per_dim(rows: pd.DataFrame) -> str:
     shown, groups = mapped_runs(rows), rows["order"].nunique()
-    clipped = map_top([(int(run["order"].iloc[0]), np.nanmax(heat_map(run)[1])) for run in shown])[1]
+    clipped = map_top([(int(run["order"].iloc[0]), np.nanmax(heat_map(run)[1])) for run in shown])[
+        1
+    ]
     seeds = ", ".join(map(str, sorted({int(run["seed"].iloc[0]) for run in shown})))
     cut = f" {len(shown)} of {groups} groups are shown: those whose KL splits over dimensions, at most the first {MOST_GROUPS}."
     return (
@@ -105,7 +115,11 @@ def tau_grid(runs: pd.DataFrame) -> str:
 def rate_distortion(runs: pd.DataFrame) -> str:
     bound, name = exact(finished(runs))
     groups = finished(runs)["order"].nunique()
-    rest = f" Small grey points: the groups after the first {MOST_GROUPS}." if groups > MOST_GROUPS else ""
+    rest = (
+        f" Small grey points: the groups after the first {MOST_GROUPS}."
+        if groups > MOST_GROUPS
+        else ""
+    )
     names = "names" if crowded(runs) else "numbered discs"
     line = (
         f" Black dashes: rec + kl = {bound:.2f} nats ({name}); no model is below it, but for chance in one test sample."
@@ -125,7 +139,11 @@ def mi_vs_kl(runs: pd.DataFrame) -> str:
     shown = measured(runs, "mi", "kl")
     groups = shown["order"].nunique()
     names = "Names" if crowded(runs) else "Numbered discs"
-    rest = f" Small grey points: the groups after the first {MOST_GROUPS}." if groups > MOST_GROUPS else ""
+    rest = (
+        f" Small grey points: the groups after the first {MOST_GROUPS}."
+        if groups > MOST_GROUPS
+        else ""
+    )
     line = (
         " Grey dashes: the ceiling ln N of an estimate with N examples (an arrow where it is far above all points); "
         "a point within 0.5 nats of it is a lower bound."
@@ -183,7 +201,9 @@ def probe_final(runs: pd.DataFrame) -> str:
 def probe_text(runs: pd.DataFrame, shown: str) -> str:
     rows = probe_rows(runs)
     chance = " Dotted: always guessing the commonest class." if rows["chance"].notna().any() else ""
-    oracle = " Dashed: the best that any classifier of x can do." if rows["oracle"].notna().any() else ""
+    oracle = (
+        " Dashed: the best that any classifier of x can do." if rows["oracle"].notna().any() else ""
+    )
     return (
         f"A linear classifier on the posterior mean of test examples, encoder frozen. {shown}{chance}{oracle} "
         "It reads mu without noise: also a code that the decoder ignores may be above chance."
@@ -194,7 +214,11 @@ def probe_text(runs: pd.DataFrame, shown: str) -> str:
 def rate_parts(runs: pd.DataFrame) -> str:
     shown = measured(runs, "mi", "marginal_kl", "kl")
     split = shown[["total_correlation", "dimension_kl"]].notna().all(axis=1)
-    whole = "" if split.all() else " Where the posterior does not split over dimensions, the marginal KL is one part."
+    whole = (
+        ""
+        if split.all()
+        else " Where the posterior does not split over dimensions, the marginal KL is one part."
+    )
     star = (
         f"{SATURATED[1:]}: the mi of a seed is saturated at its ceiling ln N, and total correlation is over-stated by "
         "as much as mi is under-stated. "
@@ -245,7 +269,9 @@ def curve_text(rows: pd.DataFrame) -> str:
     """What the lines are, how many seeds they hold, and which runs are not at their end."""
     runs = rows.drop_duplicates("run")
     count, groups = runs["status"].value_counts(), runs["order"].nunique()
-    ends = [f"{count[status]} {status} ({mark})" for status, mark in ENDS.items() if status in count]
+    ends = [
+        f"{count[status]} {status} ({mark})" for status, mark in ENDS.items() if status in count
+    ]
     parts = [
         f"Thick: mean over the finished seeds ({seeds_text(runs)}); thin: every seed, so no interval is drawn.",
         f"Thin dashes are runs without an end: {', '.join(ends)}." if ends else "",
@@ -283,7 +309,9 @@ def span(counts: pd.Series) -> str:
 
 
 def not_shown(groups: int) -> str:
-    return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables hold all." * (groups > MOST_GROUPS)
+    return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables hold all." * (
+        groups > MOST_GROUPS
+    )
 
 
 def short_list(values: Iterable[float]) -> str:
@@ -294,7 +322,9 @@ def short_list(values: Iterable[float]) -> str:
 def lacking(runs: pd.DataFrame, shown: pd.DataFrame, what: str) -> str:
     """How many finished runs are not shown, as they were made or evaluated without what the figure needs."""
     count = len(finished(runs)) - shown["run"].nunique()
-    return f" {count} finished run{'s' if count > 1 else ''} without {what} left out." if count else ""
+    return (
+        f" {count} finished run{'s' if count > 1 else ''} without {what} left out." if count else ""
+    )
 
 
 def left_out(runs: pd.DataFrame) -> str:

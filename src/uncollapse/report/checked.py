@@ -85,7 +85,9 @@ class Values:
     def texts(self, key: str) -> list[str]:
         """A list of texts, empty where there is none."""
         value = self.found.get(key)
-        if value is not None and not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        if value is not None and not (
+            isinstance(value, list) and all(isinstance(item, str) for item in value)
+        ):
             self.refuse(key)
             return []
         return value or []
@@ -93,7 +95,11 @@ class Values:
     def scalars(self, key: str) -> dict[str, Any]:
         """The texts, numbers and flags of the object under a key."""
         inside = self.inside(key)
-        kept = {name: value for name, value in inside.found.items() if isinstance(value, str | int | float | None)}
+        kept = {
+            name: value
+            for name, value in inside.found.items()
+            if isinstance(value, str | int | float | None)
+        }
         for name in inside.found.keys() - kept.keys():
             inside.refuse(name)
         return kept
@@ -166,7 +172,11 @@ class Values:
 
 def fits(value: Any, low: float, high: float, flag: bool = False) -> bool:
     """Whether a value is a number from low to high; True is one where a `flag` is wanted."""
-    return isinstance(value, int | float) and (flag or not isinstance(value, bool)) and low <= value <= high
+    return (
+        isinstance(value, int | float)
+        and (flag or not isinstance(value, bool))
+        and low <= value <= high
+    )
 
 
 def number_list(value: Any, most: int, gaps: bool = False) -> list[float] | None:
@@ -189,7 +199,9 @@ def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
     if x is None or y is None or len(x) != len(y):
         return None
     pairs = [pair for pair in zip(x, y, strict=True) if not np.isnan(pair).any()]
-    return pairs if all(NEAR <= place <= FAR and 0 <= share <= ONE for place, share in pairs) else None
+    return (
+        pairs if all(NEAR <= place <= FAR and 0 <= share <= ONE for place, share in pairs) else None
+    )
 
 
 def pruned(value: Any, depth: int = MOST_DEPTH) -> Any:

@@ -15,7 +15,17 @@ from .checked import MOST_FACTORS
 from .curves import TOGETHER, curve_panels, draw_group, mean_line
 from .finals import dots, edge_value, final, first_groups, measured, ranked, rows_figure, spread
 from .stats import by_group, outlying
-from .style import NoFigure, crowded, grid, legend_below, legend_right, short_count, slot_key, style_of, wrap
+from .style import (
+    NoFigure,
+    crowded,
+    grid,
+    legend_below,
+    legend_right,
+    short_count,
+    slot_key,
+    style_of,
+    wrap,
+)
 
 PARTS = {  # colour and hatch, so that the parts differ on a grey print too
     "mi": ("#0072B2", "", "mi"),
@@ -25,7 +35,12 @@ PARTS = {  # colour and hatch, so that the parts differ on a grey print too
 }
 SATURATED = " *"
 CHANCE: dict[str, Any] = {"color": "#222222", "linestyle": ":", "linewidth": 1.3, "zorder": 1.5}
-ORACLE: dict[str, Any] = {"color": "#222222", "linestyle": (0, (5, 3)), "linewidth": 1.1, "zorder": 1.5}
+ORACLE: dict[str, Any] = {
+    "color": "#222222",
+    "linestyle": (0, (5, 3)),
+    "linewidth": 1.1,
+    "zorder": 1.5,
+}
 
 
 def rate_parts(runs: pd.DataFrame) -> Figure:
@@ -78,12 +93,16 @@ def probe(runs: pd.DataFrame) -> Figure:
 
 def probe_of_crowd(rows: pd.DataFrame) -> Figure:
     """One panel per group with the mean over the factors."""
-    rows = rows.groupby(["run", "order", "group", "slot", "crowded", "status", "step"], as_index=False)[
-        ["accuracy", "chance", "oracle"]
-    ].mean()
+    rows = rows.groupby(
+        ["run", "order", "group", "slot", "crowded", "status", "step"], as_index=False
+    )[["accuracy", "chance", "oracle"]].mean()
     budgets = sorted(rows["step"].unique())
     fig, axes = curve_panels(
-        rows, "accuracy", "accuracy, mean over the factors", "labelled examples", partial(label_axis, budgets=budgets)
+        rows,
+        "accuracy",
+        "accuracy, mean over the factors",
+        "labelled examples",
+        partial(label_axis, budgets=budgets),
     )
     for ax in axes:
         for line, style in (("chance", CHANCE), ("oracle", ORACLE)):
@@ -130,7 +149,12 @@ def parts_key(runs: pd.DataFrame) -> list[Any]:
         for part, (color, hatch, label) in PARTS.items()
         if part in used
     ]
-    return [*bars, Line2D([], [], marker="o", color="black", mec="white", ls="", label=wrap("kl of each seed", 22))]
+    return [
+        *bars,
+        Line2D(
+            [], [], marker="o", color="black", mec="white", ls="", label=wrap("kl of each seed", 22)
+        ),
+    ]
 
 
 # ---- parts of the collapse curves ------------------------------------------------------------------------------------
@@ -170,13 +194,21 @@ def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
     pairs = zip(runs["probe_curves"], labels_of(runs), strict=True)
     rows = [
         labels
-        | {"step": budget, "accuracy": accuracy, "factor": factor, "chance": curve["chance"], "oracle": curve["oracle"]}
+        | {
+            "step": budget,
+            "accuracy": accuracy,
+            "factor": factor,
+            "chance": curve["chance"],
+            "oracle": curve["oracle"],
+        }
         for curves, labels in pairs
         for factor, curve in curves.items()
         for budget, accuracy in curve["points"]
     ]
     if not rows:
-        raise NoFigure("no finished run has probe curves (scripts/evaluate.py makes them where factors are known).")
+        raise NoFigure(
+            "no finished run has probe curves (scripts/evaluate.py makes them where factors are known)."
+        )
     frame = pd.DataFrame(rows)
     return frame[frame["factor"].isin(frame["factor"].drop_duplicates()[:MOST_FACTORS])]
 
@@ -194,7 +226,9 @@ def probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
                 ax.plot(line.index, line, **style._asdict(), linewidth=1.1, markersize=3)
             else:
                 draw_group(ax, group, "accuracy", style)
-            ax.plot(group["step"], group["accuracy"], ".", color=style.color, markersize=3, alpha=0.6)
+            ax.plot(
+                group["step"], group["accuracy"], ".", color=style.color, markersize=3, alpha=0.6
+            )
         ax.set_title(wrap(str(name), 24))
         label_axis(ax, sorted(rows["step"].unique()))
     for ax in axes[-3:]:  # no supxlabel: the legend would cover it
@@ -233,7 +267,8 @@ def label_axis(ax: Axes, budgets: list[float]) -> None:
 
 def group_key(rows: pd.DataFrame) -> list[Line2D]:
     return [
-        Line2D([], [], **style_of(group)._asdict(), label=wrap(group["group"].iloc[0])) for _, group in by_group(rows)
+        Line2D([], [], **style_of(group)._asdict(), label=wrap(group["group"].iloc[0]))
+        for _, group in by_group(rows)
     ]
 
 

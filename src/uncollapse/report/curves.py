@@ -53,9 +53,19 @@ def learning_curves(rows: pd.DataFrame) -> Figure:
     above = far_above(rows)
     low, high = nelbo_limits(rows[~rows["order"].isin(above)])
     for order, value in above.items():
-        name = f"{wrap(rows.loc[rows['order'] == order, 'group'].iloc[0])} " if len(axes) == 1 else ""
+        name = (
+            f"{wrap(rows.loc[rows['order'] == order, 'group'].iloc[0])} " if len(axes) == 1 else ""
+        )
         ax = axes[0] if len(axes) == 1 else axes[sorted(rows["order"].unique()).index(order)]
-        ax.text(0.98, 0.96, f"{name}↑ {value:,.4g}", transform=ax.transAxes, ha="right", va="top", fontsize=8)
+        ax.text(
+            0.98,
+            0.96,
+            f"{name}↑ {value:,.4g}",
+            transform=ax.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8,
+        )
     oracle = rows["oracle_valid"].dropna().unique()
     for ax in axes:
         if len(oracle) == 1:
@@ -71,13 +81,18 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [heat_map(run) for run in shown]
     top, above = map_top(
-        [(int(run["order"].iloc[0]), np.nanmax(values)) for run, (_, values) in zip(shown, maps, strict=True)]
+        [
+            (int(run["order"].iloc[0]), np.nanmax(values))
+            for run, (_, values) in zip(shown, maps, strict=True)
+        ]
     )
     norm = PowerNorm(0.5, 0, top)  # square root: 0.05 nats differ from 0 beside a dimension with 3
     same = len({len(values) for _, values in maps}) == 1
     fig, axes = grid(len(maps), 4, 1.8, outer="y" * same, key=0.0)
     for ax, run, (edges, values) in zip(axes, shown, maps, strict=True):
-        image = ax.pcolormesh(edges, np.arange(len(values) + 1), values, norm=norm, cmap="viridis", rasterized=True)
+        image = ax.pcolormesh(
+            edges, np.arange(len(values) + 1), values, norm=norm, cmap="viridis", rasterized=True
+        )
         panel_title(ax, run["group"].iloc[0], len(maps))
         ax.set_ylim(len(values), 0)
         ax.grid(False)
@@ -87,14 +102,25 @@ def kl_per_dim(rows: pd.DataFrame) -> Figure:
     shrink = min(1.0, 3.6 / fig.get_figheight())
     place = {"fraction": 0.1, "pad": 0.03} if len(maps) > MOST_LARGE else {}
     bar: dict[str, Any] = {"aspect": 25, "shrink": shrink, "anchor": (0, 1), **place}
-    fig.colorbar(image, ax=axes, label="KL of the dimension (nats)", extend="max" if above else "neither", **bar)
+    fig.colorbar(
+        image,
+        ax=axes,
+        label="KL of the dimension (nats)",
+        extend="max" if above else "neither",
+        **bar,
+    )
     return fig
 
 
 # ---- parts --------------------------------------------------------------------------------------------------------
 
 END_MARKERS = {"unfinished": "o", "failed": "x"}
-FLOOR: dict[str, Any] = {"color": "#222222", "linestyle": (0, (4, 3)), "linewidth": 1.0, "zorder": 5}
+FLOOR: dict[str, Any] = {
+    "color": "#222222",
+    "linestyle": (0, (4, 3)),
+    "linewidth": 1.0,
+    "zorder": 5,
+}
 
 
 def validation(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -140,30 +166,52 @@ def curve_panels(
     fig.supxlabel(xlabel)
     fig.supylabel(ylabel)
     if crowded(rows):
-        keys = [Line2D([], [], color=key.get_color(), label=key.get_label()) for key in slot_key(rows)]
+        keys = [
+            Line2D([], [], color=key.get_color(), label=key.get_label()) for key in slot_key(rows)
+        ]
         legend_above(fig, keys, columns=6)
     return fig, axes
 
 
-def draw_group(ax: Axes, rows: pd.DataFrame, column: str, style: Style, line: pd.Series | None = None) -> None:
+def draw_group(
+    ax: Axes, rows: pd.DataFrame, column: str, style: Style, line: pd.Series | None = None
+) -> None:
     """Every seed, their mean (`line` where it is known already), and the floor beside a KL."""
     for _, run in rows.groupby("run"):
         draw_seed(ax, run, column, style.color)
     line = mean_line(rows, column) if line is None else line
     ax.plot(line.index, line, **style._asdict(), markevery=max(1, len(line) // 7))
-    floor = rows.groupby("step")["floor"].mean().dropna() if column == "kl" else pd.Series(dtype=float)
-    ax.plot(floor.index, floor, **FLOOR)  # on top: a head that keeps its promise exactly must not hide it
+    floor = (
+        rows.groupby("step")["floor"].mean().dropna() if column == "kl" else pd.Series(dtype=float)
+    )
+    ax.plot(
+        floor.index, floor, **FLOOR
+    )  # on top: a head that keeps its promise exactly must not hide it
 
 
 def draw_seed(ax: Axes, run: pd.DataFrame, column: str, color: str) -> None:
     """[T] evaluations of one run; dashed with a mark at its end unless it is finished."""
     status = run["status"].iloc[0]
     ax.plot(
-        run["step"], run[column], color=color, linewidth=0.7, alpha=0.6, linestyle="-" if status == "done" else "--"
+        run["step"],
+        run[column],
+        color=color,
+        linewidth=0.7,
+        alpha=0.6,
+        linestyle="-" if status == "done" else "--",
     )
     if status != "done":
         end = run.iloc[-1]
-        ax.plot(end["step"], end[column], END_MARKERS[status], color=color, mfc="white", ms=6, mew=1.4, zorder=4)
+        ax.plot(
+            end["step"],
+            end[column],
+            END_MARKERS[status],
+            color=color,
+            mfc="white",
+            ms=6,
+            mew=1.4,
+            zorder=4,
+        )
 
 
 def mean_line(rows: pd.DataFrame, column: str) -> pd.Series:
@@ -179,7 +227,16 @@ def legend_lines(rows: pd.DataFrame, column: str) -> Iterable[Line2D]:
         yield Line2D([], [], **FLOOR, label="promised floor")
     for status, marker in END_MARKERS.items():
         if status in rows["status"].values:
-            yield Line2D([], [], color=GREY, ls="--", lw=0.7, marker=marker, mfc="white", label=f"{status} run")
+            yield Line2D(
+                [],
+                [],
+                color=GREY,
+                ls="--",
+                lw=0.7,
+                marker=marker,
+                mfc="white",
+                label=f"{status} run",
+            )
 
 
 def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
@@ -209,7 +266,9 @@ def map_top(tops: list[tuple[int, float]]) -> tuple[float, bool]:
 def mapped_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Validation rows of one run for each of the first groups whose KL splits: its first seed, finished ones first."""
     rows = validation(rows, "kl")
-    rows = rows[rows["kl_per_dim"].map(lambda values: len(values) > 1 and bool(np.isfinite(values).any()))]
+    rows = rows[
+        rows["kl_per_dim"].map(lambda values: len(values) > 1 and bool(np.isfinite(values).any()))
+    ]
     rows = rows.assign(late=rows["status"] != "done").sort_values(["order", "late", "seed", "step"])
     first = rows.drop_duplicates("order")["run"].head(MOST_GROUPS)
     return [rows[rows["run"] == run] for run in first]
@@ -221,5 +280,9 @@ def heat_map(run: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     values = np.stack(run["kl_per_dim"].tolist(), axis=1)
     steps = run["step"].to_numpy(dtype=float)
     middles = (steps[1:] + steps[:-1]) / 2
-    edges = np.concatenate([steps[:1], middles, steps[-1:]]) if len(steps) > 1 else np.array([0.0, max(steps[0], 1.0)])
+    edges = (
+        np.concatenate([steps[:1], middles, steps[-1:]])
+        if len(steps) > 1
+        else np.array([0.0, max(steps[0], 1.0)])
+    )
     return edges, values[np.argsort(-values[:, -1], kind="stable")]

@@ -32,7 +32,9 @@ def free_folder(page: str | Path) -> Path:
         raise InputError(
             f"page={folder}: it is not a folder; allowed is a new or empty one, or one with an earlier diagnosis"
         )
-    others = [path for path in folder.iterdir() if not path.match(SCRATCH)] if folder.is_dir() else []
+    others = (
+        [path for path in folder.iterdir() if not path.match(SCRATCH)] if folder.is_dir() else []
+    )
     if others and not index.exists():
         raise InputError(
             f"page={folder}: it holds other files; allowed is a new or empty folder, or one with an earlier diagnosis"
@@ -48,7 +50,9 @@ def write_page(found: Mapping[str, Any], folder: Path, nearly: float) -> None:
     """folder/index.html and folder/diagnosis.{pdf,svg,png}: the same numbers give the same bytes."""
     found = with_shown_names(found)
     with house_style():
-        files = {folder / f"diagnosis.{suffix}": data for suffix, data in printed(figure(found)).items()}
+        files = {
+            folder / f"diagnosis.{suffix}": data for suffix, data in printed(figure(found)).items()
+        }
     folder.mkdir(parents=True, exist_ok=True)
     # the page first: by it the folder is known as ours
     write_together({folder / "index.html": rendered(found, nearly).encode(), **files})
@@ -88,7 +92,9 @@ def measured(value: float, error: float | None = None) -> str:
     """'12.34 ± 0.21': two digits of the error, at least two places and at most five."""
     small = error if error else abs(value)
     places = 2 if not small or small != small else min(max(1 - math.floor(math.log10(small)), 2), 5)
-    return f"{value:.{places}f}" + ("" if error is None or error != error else f" ± {error:.{places}f}")
+    return f"{value:.{places}f}" + (
+        "" if error is None or error != error else f" ± {error:.{places}f}"
+    )
 
 
 def ranking(found: Mapping[str, Any]) -> np.ndarray:
@@ -117,11 +123,22 @@ def figure(found: Mapping[str, Any]) -> Figure:
     shown = {line: height for line, height in heights.items() if height}
     fig = Figure(figsize=(WIDTH, sum(shown.values()) + 0.8), layout="constrained")
     axes = fig.subplot_mosaic("\n".join(shown), height_ratios=list(shown.values()))
-    panels = {"r": rate_panel, "m": moments_panel, "c": collapse_panel, "p": parts_panel, "f": probe_panel}
+    panels = {
+        "r": rate_panel,
+        "m": moments_panel,
+        "c": collapse_panel,
+        "p": parts_panel,
+        "f": probe_panel,
+    }
     for letter, (name, ax) in zip("abcde", axes.items(), strict=False):
         title = panels[name](ax, found)
         ax.set_title(f"{letter}  {title}", loc="left")
-    fig.suptitle(f"{wrap(sentence(found['verdict']), 112)}\n{summary(found)}", x=0.01, ha="left", fontsize=8.5)
+    fig.suptitle(
+        f"{wrap(sentence(found['verdict']), 112)}\n{summary(found)}",
+        x=0.01,
+        ha="left",
+        fontsize=8.5,
+    )
     return fig
 
 
@@ -140,11 +157,22 @@ def rate_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     places, kl = np.arange(1, len(rank) + 1), np.array(found["kl_per_dim"])[rank]
     ticks: dict[str, Any] = {"elinewidth": 0.9, "capsize": 0 if len(rank) > MOST_NAMED else 2}
     ax.bar(places, kl, 0.75, color=BAR, label="KL, the rate")
-    ax.errorbar(places, kl, np.array(found["kl_per_dim_se"])[rank], fmt="none", ecolor="#5f9fc4", **ticks)
+    ax.errorbar(
+        places, kl, np.array(found["kl_per_dim_se"])[rank], fmt="none", ecolor="#5f9fc4", **ticks
+    )
     top, low = kl.max(), 0.0
     if found["mi_per_dim"] is not None:
         mi, error = np.array(found["mi_per_dim"])[rank], np.array(found["mi_per_dim_se"])[rank]
-        ax.errorbar(places, mi, error, fmt="o", color=INK, markersize=3.2, label="mi, what it tells of x", **ticks)
+        ax.errorbar(
+            places,
+            mi,
+            error,
+            fmt="o",
+            color=INK,
+            markersize=3.2,
+            label="mi, what it tells of x",
+            **ticks,
+        )
         top, low = max(top, (mi + error).max()), min(low, (mi - error).min())
     top = max(1.15 * top, 0.1)  # a collapsed model looks collapsed
     ax.set_ylim(low - 0.03 * top, top)
@@ -169,7 +197,11 @@ def moments_panel(ax: Axes, found: Mapping[str, Any]) -> str:
 
 def legend_above(ax: Axes, columns: int) -> None:
     """On the line of the panel's title, where it covers no data."""
-    place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.995), "borderaxespad": 0.1}
+    place: dict[str, Any] = {
+        "loc": "lower right",
+        "bbox_to_anchor": (1.0, 0.995),
+        "borderaxespad": 0.1,
+    }
     ax.legend(**place, ncols=columns, columnspacing=1.2, handletextpad=0.3)
 
 
@@ -206,17 +238,25 @@ def parts_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     left = 0.0
     for y, name in enumerate(names, 1):
         color, hatch, _ = PARTS[name]
-        ax.barh(y, found[name], 0.62, left, color=color, hatch=hatch, edgecolor="white", linewidth=0)
+        ax.barh(
+            y, found[name], 0.62, left, color=color, hatch=hatch, edgecolor="white", linewidth=0
+        )
         left += found[name]
         ax.errorbar(left, y, xerr=found[f"{name}_se"], color=INK, elinewidth=0.9, capsize=2)
     low, high = min(ax.dataLim.x0, 0.0), max(ax.dataLim.x1, 0.1)
-    ceiling, name = found["mi_ceiling"], f"ceiling of mi: ln {found['mi_n']:,} = {found['mi_ceiling']:.2f}"
+    ceiling, name = (
+        found["mi_ceiling"],
+        f"ceiling of mi: ln {found['mi_n']:,} = {found['mi_ceiling']:.2f}",
+    )
     inside = ceiling < 1.6 * high
     right = max(high, ceiling if inside else 0) * 1.06
     if inside:
         ax.vlines(ceiling, 0.5, 1.5, color=INK, linestyle=(0, (2, 1)), linewidth=1.3)
     ax.set_xlim(low - (0.04 * right if low < 0 else 0), right)
-    ax.set_yticks(range(len(names) + 1), [f"{labels.get(part, part)} {found[part]:.2f}" for part in ("kl", *names)])
+    ax.set_yticks(
+        range(len(names) + 1),
+        [f"{labels.get(part, part)} {found[part]:.2f}" for part in ("kl", *names)],
+    )
     ax.set_ylim(len(names) + 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
@@ -238,12 +278,26 @@ def probe_panel(ax: Axes, found: Mapping[str, Any]) -> str:
         )  # fmt: skip
     chance = [curve["chance"] for curve in factors.values()]
     ax.plot(
-        chance, range(len(factors)), "|", color="#D55E00", markersize=9, markeredgewidth=1.6, label="commonest class"
+        chance,
+        range(len(factors)),
+        "|",
+        color="#D55E00",
+        markersize=9,
+        markeredgewidth=1.6,
+        label="commonest class",
     )
     ax.set_yticks(range(len(factors)), [wrap(name, 18, lines=2) for name in factors])
     ax.set_ylim(len(factors) - 0.5, -0.5)
     ax.set_xlim(max(0.0, ax.dataLim.x0 - 0.05), 1.01)
     ax.set_xlabel("accuracy on the other half of the examples")
-    below = ax.transAxes + ScaledTranslation(0, -0.4, ax.figure.dpi_scale_trans)  # inches, clear of the axis label
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, ncols=6, columnspacing=1.2)
+    below = ax.transAxes + ScaledTranslation(
+        0, -0.4, ax.figure.dpi_scale_trans
+    )  # inches, clear of the axis label
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=below,
+        ncols=6,
+        columnspacing=1.2,
+    )
     return "what a linear classifier reads from the mean"

@@ -32,20 +32,30 @@ class Shown(NamedTuple):
 
 PLOTS = {
     "kl_over_steps": Plot("KL over training", "rows", curves.kl_over_steps, captions.kl_over_steps),
-    "rate_distortion": Plot("Rate and distortion", "runs", plane.rate_distortion, captions.rate_distortion),
+    "rate_distortion": Plot(
+        "Rate and distortion", "runs", plane.rate_distortion, captions.rate_distortion
+    ),
     "cost_benefit": Plot("Cost and benefit", "runs", plane.cost_benefit, captions.cost_benefit),
     "cost": Plot("What it costs", "runs", finals.cost, captions.cost),
     "mi_vs_kl": Plot("Information and rate", "runs", plane.mi_vs_kl, captions.mi_vs_kl),
     "usage": Plot("Is the code used?", "runs", finals.usage, captions.usage),
-    "collapse_curves": Plot("Collapsed dimensions", "runs", codes.collapse_curves, captions.collapse_curves),
+    "collapse_curves": Plot(
+        "Collapsed dimensions", "runs", codes.collapse_curves, captions.collapse_curves
+    ),
     "probe": Plot("What a linear probe reads from the code", "runs", codes.probe, captions.probe),
-    "probe_final": Plot("The probe at most labels", "runs", codes.probe_final, captions.probe_final),
+    "probe_final": Plot(
+        "The probe at most labels", "runs", codes.probe_final, captions.probe_final
+    ),
     "rate_parts": Plot("The parts of the rate", "runs", codes.rate_parts, captions.rate_parts),
     "tau_grid": Plot("The tau grid", "runs", finals.tau_grid, captions.tau_grid),
-    "learning_curves": Plot("Learning curves", "rows", curves.learning_curves, captions.learning_curves),
+    "learning_curves": Plot(
+        "Learning curves", "rows", curves.learning_curves, captions.learning_curves
+    ),
     "kl_per_dim": Plot("KL per dimension", "rows", curves.kl_per_dim, captions.kl_per_dim),
     "moments": Plot("Moments of the aggregate posterior", "runs", finals.moments, captions.moments),
-    "train_vs_eval": Plot("Training mode and evaluation mode", "runs", finals.train_vs_eval, captions.train_vs_eval),
+    "train_vs_eval": Plot(
+        "Training mode and evaluation mode", "runs", finals.train_vs_eval, captions.train_vs_eval
+    ),
 }
 
 

@@ -12,7 +12,9 @@ from uncollapse.errors import InputError
 
 MARK = '<meta name="generator" content="uncollapse report">'  # in every page
 OWNER = ".uncollapse"  # in every folder of ours, and never rewritten
-OWNED = "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
+OWNED = (
+    "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
+)
 FOLDERS = ("figures", "tables", "samples")
 SCRATCH = ".*.new"  # what a killed writer leaves behind
 OURS = re.compile(
@@ -56,7 +58,9 @@ def is_ours(report: Path) -> bool:
     names = [path.relative_to(report).as_posix() for path in files]
     first = report / "tables/summary.csv"  # earlier versions wrote it first
     return not set(files) - {page} or (
-        all(map(OURS.fullmatch, names)) and first.is_file() and first.read_bytes().startswith(b"group,")
+        all(map(OURS.fullmatch, names))
+        and first.is_file()
+        and first.read_bytes().startswith(b"group,")
     )
 
 
@@ -82,7 +86,9 @@ def put(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
 
 def template(name: str) -> Template:
     """A page of this folder, with every value in it escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.from_string(source(name))
 
 

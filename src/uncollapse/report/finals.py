@@ -85,7 +85,9 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     both = final(runs).assign(d_nll=against_plain(runs, "nll"), relative_time=relative_time(runs))
     both = both[both["head"] != "plain"].dropna(subset=["d_nll"])
     if both.empty:
-        raise NoFigure("no finished run has an nll beside plain's at the same seed (scripts/evaluate.py makes nll).")
+        raise NoFigure(
+            "no finished run has an nll beside plain's at the same seed (scripts/evaluate.py makes nll)."
+        )
     return both
 
 
@@ -101,13 +103,35 @@ def train_vs_eval(runs: pd.DataFrame) -> Figure:
         color, marker, _ = style_of(group)
         heights = y + spread(len(group), 0.22)
         ax.hlines(heights, group["kl_train_mode"], group["kl"], color=color, linewidth=0.9)
-        ax.plot(group["kl_train_mode"], heights, marker, color=color, markerfacecolor="white", markersize=size)
+        ax.plot(
+            group["kl_train_mode"],
+            heights,
+            marker,
+            color=color,
+            markerfacecolor="white",
+            markersize=size,
+        )
         ax.plot(group["kl"], heights, marker, color=color, markersize=size)
-        ax.vlines(group["floor"].dropna().unique(), y - 0.4, y + 0.4, color=GREY, linestyle="--", linewidth=1.1)
+        ax.vlines(
+            group["floor"].dropna().unique(),
+            y - 0.4,
+            y + 0.4,
+            color=GREY,
+            linestyle="--",
+            linewidth=1.1,
+        )
     kl_scale(ax, "x")
     ax.set_xlabel("test KL (nats)")
     marks = [
-        Line2D([], [], marker="o", color=GREY, markerfacecolor="white", linestyle="", label="training mode"),
+        Line2D(
+            [],
+            [],
+            marker="o",
+            color=GREY,
+            markerfacecolor="white",
+            linestyle="",
+            label="training mode",
+        ),
         Line2D([], [], marker="o", color=GREY, linestyle="", label="evaluation mode"),
         Line2D([], [], color=GREY, linestyle="--", linewidth=1.1, label="promised floor"),
     ]
@@ -132,9 +156,19 @@ def tau_grid(runs: pd.DataFrame) -> Figure:
     tau_floor(axes[0], series)
     axes[0].set_ylim(bottom=0)
     handles = [
-        Line2D([], [], **style_by_order(i)._asdict(), label=wrap(name, 40)) for i, (name, _) in enumerate(series, 1)
+        Line2D([], [], **style_by_order(i)._asdict(), label=wrap(name, 40))
+        for i, (name, _) in enumerate(series, 1)
     ]
-    handles.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=FLOOR_DASHES, label="floor: -(d/2) ln(1 - tau)"))
+    handles.append(
+        Line2D(
+            [],
+            [],
+            color=GREY,
+            linewidth=1.2,
+            linestyle=FLOOR_DASHES,
+            label="floor: -(d/2) ln(1 - tau)",
+        )
+    )
     legend_above(fig, handles, columns=3)
     return fig
 
@@ -151,12 +185,17 @@ def moments(runs: pd.DataFrame) -> Figure:
         for ax, mode in zip(pair, ("moments_train_mode", "moments"), strict=True):
             moment_panel(ax, *(np.array(run[mode][key], dtype=float)[rank] for key in MOMENT_KEYS))
         pair[0].set_ylim(bottom=min(-0.25, min(ax.dataLim.y0 for ax in pair) - 0.1))
-        pair[1].text(1.02, 0.5, wrap(run["group"], 18), transform=pair[1].transAxes, va="center", fontsize=8)
+        pair[1].text(
+            1.02, 0.5, wrap(run["group"], 18), transform=pair[1].transAxes, va="center", fontsize=8
+        )
     axes[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes[0].set_title("training mode (batch statistics)")
     axes[1].set_title("evaluation mode (population statistics)")
     fig.supxlabel("latent dimension, sorted by E[mu²] in evaluation mode")
-    handles = [Line2D([], [], marker=marker, color=color, linestyle="", label=text) for marker, color, text in MOMENTS]
+    handles = [
+        Line2D([], [], marker=marker, color=color, linestyle="", label=text)
+        for marker, color, text in MOMENTS
+    ]
     legend_above(fig, handles, columns=4)
     return fig
 
@@ -190,7 +229,9 @@ def rows_figure(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
     height = 0.36 * max(len(names), 2) if roomy else 0.19 * len(names)
     fig = Figure(figsize=(WIDTH, 0.8 + height), layout="constrained")
     axes = list(fig.subplots(1, columns, sharey=True, squeeze=False).flat)
-    axes[0].set_yticks(range(len(names)), [wrap(name, 30, lines=3) if roomy else cut(name, 48) for name in names])
+    axes[0].set_yticks(
+        range(len(names)), [wrap(name, 30, lines=3) if roomy else cut(name, 48) for name in names]
+    )
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     if not roomy:
         axes[0].tick_params(axis="y", labelsize=7)
@@ -201,7 +242,11 @@ def rows_figure(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
 
 
 def dots(
-    ax: Axes, runs: pd.DataFrame, metric: str, far: pd.Series | None = None, lines: dict[int, int] | None = None
+    ax: Axes,
+    runs: pd.DataFrame,
+    metric: str,
+    far: pd.Series | None = None,
+    lines: dict[int, int] | None = None,
 ) -> None:
     """Seeds, mean and t-interval of each group; a group with a seed that is `far` is an arrow at the edge with its mean.
 
@@ -219,7 +264,15 @@ def dots(
             edge_value(ax, y, mean, mean > inside.median(), color)
             continue
         heights = y + 0.22 + spread(len(group), 0.1)
-        ax.plot(group[metric], heights, marker, color=color, alpha=0.55, markersize=4 * size, markeredgewidth=0)
+        ax.plot(
+            group[metric],
+            heights,
+            marker,
+            color=color,
+            alpha=0.55,
+            markersize=4 * size,
+            markeredgewidth=0,
+        )
         bar: dict[str, Any] = {"markersize": 9 * size, "capsize": 2.5 * size, "linewidth": 1.3}
         ax.errorbar(mean, y - 0.12, xerr=half, color=color, marker="|", **bar)
     trim(ax, inside)
@@ -236,7 +289,10 @@ def trim(ax: Axes, values: pd.Series) -> None:
 def edge_value(ax: Axes, y: float, value: float, right: bool, color: str) -> None:
     """An arrow at the right or left edge, with the value that lies beyond it."""
     text = f"{value:,.4g} →" if right else f"← {value:,.4g}"
-    place: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right" if right else "left"}
+    place: dict[str, Any] = {
+        "transform": ax.get_yaxis_transform(),
+        "ha": "right" if right else "left",
+    }
     ax.text(0.995 if right else 0.005, y, text, va="center", fontsize=7, color=color, **place)
 
 
@@ -264,9 +320,17 @@ def spread(n: int, width: float) -> np.ndarray:
 def tau_series(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Finished runs of heads with at least two values of tau, apart by label and by the overrides other than tau."""
     runs = final(runs).dropna(subset=["tau"])
-    rest = [", ".join(o for o in overrides if not o.startswith("tau=")) for overrides in runs["override_list"]]
-    names = [f"{label} ({other})" if other else label for label, other in zip(runs["label"], rest, strict=True)]
-    parts = [group for _, group in runs.assign(series=names).groupby(["head", "series"], sort=False)]
+    rest = [
+        ", ".join(o for o in overrides if not o.startswith("tau="))
+        for overrides in runs["override_list"]
+    ]
+    names = [
+        f"{label} ({other})" if other else label
+        for label, other in zip(runs["label"], rest, strict=True)
+    ]
+    parts = [
+        group for _, group in runs.assign(series=names).groupby(["head", "series"], sort=False)
+    ]
     series = [(str(part["series"].iloc[0]), part) for part in parts if part["tau"].nunique() > 1]
     if not series:
         raise NoFigure("no head has finished runs at two or more values of tau.")
@@ -278,7 +342,16 @@ def tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: float
     points = [(tau, *t_interval(group[metric])) for tau, group in runs.groupby("tau")]
     tau, mean, half = np.array(points, dtype=float).T
     ax.errorbar(tau + shift, mean, half, **style._asdict(), capsize=2.5, linewidth=1.3)
-    ax.plot(runs["tau"] + shift, runs[metric], "o", color=style.color, mec="white", mew=0.5, ms=4, zorder=3)
+    ax.plot(
+        runs["tau"] + shift,
+        runs[metric],
+        "o",
+        color=style.color,
+        mec="white",
+        mew=0.5,
+        ms=4,
+        zorder=3,
+    )
 
 
 def tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
@@ -292,7 +365,9 @@ def tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
 def moment_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """The first finished seed of each of the first groups that recorded moments in both modes."""
     runs = final(runs)
-    runs = runs[runs["moments"].notna() & runs["moments_train_mode"].notna()].drop_duplicates("order")
+    runs = runs[runs["moments"].notna() & runs["moments_train_mode"].notna()].drop_duplicates(
+        "order"
+    )
     if runs.empty:
         raise NoFigure("no finished run has moments of both modes.")
     return runs.head(MOST_GROUPS)
@@ -311,21 +386,43 @@ def small_moments(shown: pd.DataFrame) -> Figure:
         ax.plot(np.arange(1, len(rank) + 1), total, **TRAINING)
         moment_panel(ax, *(evaluation[key][rank] for key in MOMENT_KEYS), size=1.9)
         if (top := (evaluation["mu_sq"] + evaluation["sigma_sq"]).max()) > 2.4:
-            ax.text(0.98, 0.97, f"↑ to {top:,.3g}", transform=ax.transAxes, ha="right", va="top", fontsize=7)
+            ax.text(
+                0.98,
+                0.97,
+                f"↑ to {top:,.3g}",
+                transform=ax.transAxes,
+                ha="right",
+                va="top",
+                fontsize=7,
+            )
         panel_title(ax, run["group"], len(shown))
         ax.set_ylim(-0.4, 2.4)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     alike(axes)
     fig.supxlabel("latent dimension, sorted by E[mu²]")
-    handles = [Line2D([], [], marker=marker, color=color, linestyle="", label=text) for marker, color, text in MOMENTS]
+    handles = [
+        Line2D([], [], marker=marker, color=color, linestyle="", label=text)
+        for marker, color, text in MOMENTS
+    ]
     handles.append(Line2D([], [], **TRAINING, label="E[mu²] + E[sigma²], training mode"))
     legend_above(fig, handles, columns=3)
     return fig
 
 
-def moment_panel(ax: Axes, mu: np.ndarray, mu_sq: np.ndarray, sigma_sq: np.ndarray, *, size: float = 3.2) -> None:
+def moment_panel(
+    ax: Axes, mu: np.ndarray, mu_sq: np.ndarray, sigma_sq: np.ndarray, *, size: float = 3.2
+) -> None:
     """Three moments, each [D], and the sum of the last two."""
     for height in (0, 1):
         ax.axhline(height, color=GREY, linewidth=0.8)
-    for (marker, color, _), values in zip(MOMENTS, (mu_sq + sigma_sq, mu_sq, sigma_sq, mu), strict=True):
-        ax.plot(np.arange(1, len(values) + 1), values, marker, color=color, markersize=size, markeredgewidth=0)
+    for (marker, color, _), values in zip(
+        MOMENTS, (mu_sq + sigma_sq, mu_sq, sigma_sq, mu), strict=True
+    ):
+        ax.plot(
+            np.arange(1, len(values) + 1),
+            values,
+            marker,
+            color=color,
+            markersize=size,
+            markeredgewidth=0,
+        )

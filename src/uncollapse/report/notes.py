@@ -32,10 +32,14 @@ def tilted(difference: float, half: float, bias: float) -> bool:
 
 def cut_note(runs: pd.DataFrame) -> str:
     """'†: training ended before a schedule did, or unsettled: KL annealing (anneal_epochs=10: ...).'"""
-    groups = [(group["group"].iloc[0], group["unfinished"]) for _, group in by_group(runs[cut_off(runs)])]
+    groups = [
+        (group["group"].iloc[0], group["unfinished"]) for _, group in by_group(runs[cut_off(runs)])
+    ]
     if not groups:
         return ""
-    details = [f"{name} ({'; '.join(dict.fromkeys(why[why != '']))})" for name, why in groups[:MOST_NAMED]]
+    details = [
+        f"{name} ({'; '.join(dict.fromkeys(why[why != '']))})" for name, why in groups[:MOST_NAMED]
+    ]
     return f"{CUT}: training ended before a schedule did, or before it had settled: {listed(details, len(groups))}."
 
 
@@ -61,7 +65,9 @@ def change(group: pd.DataFrame, metric: str) -> str:
     error = 1.96 * np.hypot(group[f"last_{metric}_se"], group[f"{metric}_se"])
     if not (abs(mean) > half or (difference.abs() > error).any()):
         return ""
-    return f"{NAMES.get(metric, metric)} {last.mean():.2f} instead of {best[last.notna()].mean():.2f}"
+    return (
+        f"{NAMES.get(metric, metric)} {last.mean():.2f} instead of {best[last.notna()].mean():.2f}"
+    )
 
 
 def weights_note(runs: pd.DataFrame) -> str:
@@ -72,8 +78,12 @@ def weights_note(runs: pd.DataFrame) -> str:
     groups = moved(runs)
     if not groups:
         return f"{text} In no group do the last ones differ by more than an interval."
-    details = [f"{name} ({', '.join(changes)})" for name, changes in list(groups.items())[:MOST_NAMED]]
-    return f"{text} The last ones differ by more than an interval in {listed(details, len(groups))}."
+    details = [
+        f"{name} ({', '.join(changes)})" for name, changes in list(groups.items())[:MOST_NAMED]
+    ]
+    return (
+        f"{text} The last ones differ by more than an interval in {listed(details, len(groups))}."
+    )
 
 
 def caption_note(runs: pd.DataFrame) -> str:
@@ -83,9 +93,13 @@ def caption_note(runs: pd.DataFrame) -> str:
     groups, cut = list(moved(runs)), runs.loc[cut_off(runs), "group"].unique()
     parts = [" Best weights."]
     if groups:
-        parts.append(f" The last ones differ by more than an interval in {listed(groups[:MOST_NAMED], len(groups))}.")
+        parts.append(
+            f" The last ones differ by more than an interval in {listed(groups[:MOST_NAMED], len(groups))}."
+        )
     if len(cut):
-        parts.append(f" Training was over before the schedules of {listed(cut[:MOST_NAMED], len(cut))}.")
+        parts.append(
+            f" Training was over before the schedules of {listed(cut[:MOST_NAMED], len(cut))}."
+        )
     return "".join(parts)
 
 

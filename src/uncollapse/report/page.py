@@ -17,8 +17,24 @@ from .stats import finished
 from .style import FORMATS
 from .tables import Table, all_tables, bound_text, uneven_text, written
 
-TERMINAL = ("group", "n", "nll", "nll_ess", "kl", "mi", "au", "gap", "probe", "nelbo", "rec", "kl - floor", "time")
-SHORTENED = f"Paths are shortened to … here: {CONFIG} in a run's folder begins with its command as typed."
+TERMINAL = (
+    "group",
+    "n",
+    "nll",
+    "nll_ess",
+    "kl",
+    "mi",
+    "au",
+    "gap",
+    "probe",
+    "nelbo",
+    "rec",
+    "kl - floor",
+    "time",
+)
+SHORTENED = (
+    f"Paths are shortened to … here: {CONFIG} in a run's folder begins with its command as typed."
+)
 MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and runs without an end, that a page lists
 
 
@@ -27,24 +43,46 @@ def write_report(folder: str | Path) -> tuple[Path, str]:
     study = read_study(folder)
     report = study.folder / "report"
     with claimed(report):
-        tables, figures, samples = all_tables(study.runs), draw_all(study), all_samples(study.runs, study.notes)
-        files = {f"figures/{figure.name}.{suffix}": data for figure in figures for suffix, data in figure.files.items()}
+        tables, figures, samples = (
+            all_tables(study.runs),
+            draw_all(study),
+            all_samples(study.runs, study.notes),
+        )
+        files = {
+            f"figures/{figure.name}.{suffix}": data
+            for figure in figures
+            for suffix, data in figure.files.items()
+        }
         for table in tables:
             if not (table.name == "samples" and table.text.empty):
-                files |= {f"tables/{table.name}.{suffix}": data for suffix, data in written(table).items()}
+                files |= {
+                    f"tables/{table.name}.{suffix}": data for suffix, data in written(table).items()
+                }
         files |= {view.picture: view.data for _, views in samples for view in views if view.picture}
         files["index.html"] = render(study, tables, figures, samples).encode()
-        gone = {f"figures/{figure.name}.{suffix}" for figure in figures if figure.missing for suffix in FORMATS}
+        gone = {
+            f"figures/{figure.name}.{suffix}"
+            for figure in figures
+            if figure.missing
+            for suffix in FORMATS
+        }
         put(report, files, gone)
     return report / "index.html", terminal(study, tables[0])
 
 
 def render(
-    study: Study, tables: Iterable[Table], figures: Iterable[Shown], samples: Iterable[tuple[str, list[Sampled]]]
+    study: Study,
+    tables: Iterable[Table],
+    figures: Iterable[Shown],
+    samples: Iterable[tuple[str, list[Sampled]]],
 ) -> str:
     runs = study.runs
     unended = runs[runs["status"] != "done"]
-    made = {"data": distinct(runs["data"]), "code": distinct(runs["code"]), "machines": distinct(runs["machine"])}
+    made = {
+        "data": distinct(runs["data"]),
+        "code": distinct(runs["code"]),
+        "machines": distinct(runs["machine"]),
+    }
     return template("page.html").render(
         mark=MARK,
         study=study,
@@ -69,7 +107,11 @@ def render(
 def status_counts(runs: pd.DataFrame) -> str:
     """'12 runs in 4 groups: 10 done, 1 failed, 1 unfinished'."""
     count = runs["status"].value_counts()
-    parts = [f"{count[status]} {status}" for status in ("done", "failed", "unfinished") if status in count]
+    parts = [
+        f"{count[status]} {status}"
+        for status in ("done", "failed", "unfinished")
+        if status in count
+    ]
     groups = runs["order"].nunique()
     return f"{len(runs)} run{'s' * (len(runs) > 1)} in {groups} group{'s' * (groups > 1)}: {', '.join(parts)}"
 
@@ -98,4 +140,10 @@ def terminal(study: Study, table: Table) -> str:
     files = f"Notes on files: {len(study.notes):,}, on the page." if study.notes else ""
     texts = (uneven_text, bound_text, cut_note, weights_note)
     notes = [note for note in (*(text(study.runs) for text in texts), files) if note]
-    return "\n\n".join([f"{study.name}: {status_counts(study.runs)}", lines, *(["\n".join(notes)] if notes else [])])
+    return "\n\n".join(
+        [
+            f"{study.name}: {status_counts(study.runs)}",
+            lines,
+            *(["\n".join(notes)] if notes else []),
+        ]
+    )

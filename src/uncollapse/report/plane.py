@@ -15,11 +15,25 @@ from matplotlib.ticker import MaxNLocator
 
 from .finals import costs, first_groups, measured
 from .stats import by_group, outlying, t_interval
-from .style import DPI, GREY, WIDTH, crowded, kl_scale, legend_below, legend_right, settle, slot_key, style_of, wrap
+from .style import (
+    DPI,
+    GREY,
+    WIDTH,
+    crowded,
+    kl_scale,
+    legend_below,
+    legend_right,
+    settle,
+    slot_key,
+    style_of,
+    wrap,
+)
 
 CEILING: dict[str, Any] = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 1.2}
 KEYS_BESIDE = 12  # legend entries that fit beside the plane; more go below it
-ANGLES, RADII = np.meshgrid(np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)])
+ANGLES, RADII = np.meshgrid(
+    np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)]
+)
 # where a name may stand, in typographic points from its mean
 PLACES = np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)
 
@@ -64,7 +78,13 @@ def mi_vs_kl(runs: pd.DataFrame) -> Figure:
     for _, group in by_group(first_groups(near)):
         error = 1.96 * group["mi_se"].fillna(0)
         ax.errorbar(
-            group["kl"], group["mi"], error, fmt="none", ecolor=style_of(group).color, elinewidth=0.7, alpha=0.75
+            group["kl"],
+            group["mi"],
+            error,
+            fmt="none",
+            ecolor=style_of(group).color,
+            elinewidth=0.7,
+            alpha=0.75,
         )
     marks(ax, near, "kl", "mi")
     key_and_names(ax, runs, far, "kl", "mi", mi_lines(runs), away=(-6, 16))
@@ -82,10 +102,17 @@ def cost_benefit(runs: pd.DataFrame) -> Figure:
     kl_scale(ax, "x")
     air = 0.12 * max(np.ptp([*near["d_nll"], 0]), 0.1)
     ax.set_ylim(min(near["d_nll"].min(), 0) - air, max(near["d_nll"].max(), 0) + air)
-    ax.set(xlabel="shuffled-z gap: what the code is worth to the decoder (nats)", ylabel="nll - plain's (nats)")
+    ax.set(
+        xlabel="shuffled-z gap: what the code is worth to the decoder (nats)",
+        ylabel="nll - plain's (nats)",
+    )
     for _, group in by_group(first_groups(near)):
         (x, wide), (y, high) = t_interval(group["shuffle_gap"]), t_interval(group["d_nll"])
-        bar: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3 if crowded(runs) else 0.8, "zorder": 1.5}
+        bar: dict[str, Any] = {
+            "linewidth": 0.8,
+            "alpha": 0.3 if crowded(runs) else 0.8,
+            "zorder": 1.5,
+        }
         ax.errorbar(x, y, high, wide, color=style_of(group).color, **bar)
     line = Line2D([], [], color="black", linewidth=1.0, label="plain's nll")
     key_and_names(ax, runs, far, "shuffle_gap", "d_nll", [line])
@@ -125,12 +152,18 @@ def key_and_names(
     if crowded(runs):
         legend_below(fig, [*slot_key(runs), *lines], columns=4)
     else:
-        (legend_right if runs["order"].nunique() <= KEYS_BESIDE else legend_below)(fig, [*numbered_key(runs), *lines])
+        (legend_right if runs["order"].nunique() <= KEYS_BESIDE else legend_below)(
+            fig, [*numbered_key(runs), *lines]
+        )
     settle(fig)
     names = edge_marks(ax, beyond, x, y)
     if crowded(runs):
         names += [
-            Name(wrap(group["group"].iloc[0], 20), group[[x, y]].mean().to_numpy(), style_of(group).color)
+            Name(
+                wrap(group["group"].iloc[0], 20),
+                group[[x, y]].mean().to_numpy(),
+                style_of(group).color,
+            )
             for _, group in by_group(near)
         ]
         name_means(ax, names, near[[x, y]].to_numpy())
@@ -142,7 +175,10 @@ def key_and_names(
 
 def exact(runs: pd.DataFrame) -> tuple[float, str]:
     """The sharpest known -log p (nats) and its name; nan and '' where it is unknown or differs between runs."""
-    names = {"oracle_test": "exact: mean -log p of the test split", "entropy": "exact: entropy of the data"}
+    names = {
+        "oracle_test": "exact: mean -log p of the test split",
+        "entropy": "exact: entropy of the data",
+    }
     for column, name in names.items():
         values = runs[column].unique()
         if len(values) == 1 and np.isfinite(values[0]):
@@ -164,7 +200,9 @@ def iso_lines(ax: Axes, width: float) -> None:
         ax.plot([0, width], [nelbo, nelbo - width], color="#dcdcdc", linewidth=0.8, zorder=0.5)
         x, y = (nelbo - high, high) if nelbo - high < width else (width, nelbo - width)
         if x >= 0 and y >= low:
-            ax.annotate(f"{nelbo:g}", (x, y), (2, 2), textcoords="offset points", fontsize=7, color=GREY)
+            ax.annotate(
+                f"{nelbo:g}", (x, y), (2, 2), textcoords="offset points", fontsize=7, color=GREY
+            )
     ax.grid(False)
 
 
@@ -189,10 +227,14 @@ def ceiling_lines(ax: Axes, known: list[tuple[int, float]]) -> None:
     text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5, "color": "#555555"}
     for ceiling in inside:
         ax.axhline(ceiling, **CEILING)
-        ax.annotate(names[ceiling], (0, ceiling), (3, 2), xycoords=("axes fraction", "data"), **text)
+        ax.annotate(
+            names[ceiling], (0, ceiling), (3, 2), xycoords=("axes fraction", "data"), **text
+        )
     above = [name for ceiling, name in names.items() if ceiling not in inside]
     if above:
-        ax.annotate(f"↑ ceiling {', '.join(above)}", (0, 1), (3, -9), xycoords="axes fraction", **text)
+        ax.annotate(
+            f"↑ ceiling {', '.join(above)}", (0, 1), (3, -9), xycoords="axes fraction", **text
+        )
 
 
 def number_means(
@@ -204,12 +246,23 @@ def number_means(
     """
     groups = by_group(runs)
     means = np.array([group[[x, y]].mean() for _, group in groups])
-    spots = in_data(ax, pushed_apart(in_points(ax, means) + away, in_points(ax, runs[[x, y]].to_numpy())))
+    spots = in_data(
+        ax, pushed_apart(in_points(ax, means) + away, in_points(ax, runs[[x, y]].to_numpy()))
+    )
     for (order, group), mean, spot in zip(groups, means, spots, strict=True):
         color = style_of(group).color
         ax.plot(*np.transpose([mean, spot]), color=color, linewidth=0.8, zorder=3, clip_on=False)
         disc = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": color, "lw": 1.2}
-        ax.text(spot[0], spot[1], str(numbers[order]), ha="center", va="center", fontsize=7.5, bbox=disc, zorder=4)
+        ax.text(
+            spot[0],
+            spot[1],
+            str(numbers[order]),
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            bbox=disc,
+            zorder=4,
+        )
     return spots
 
 
@@ -218,8 +271,16 @@ def name_means(ax: Axes, names: list[Name], obstacles: np.ndarray) -> None:
     if not names:
         return
     box: dict[str, Any] = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
-    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": box, "zorder": 4}
-    labels = [ax.text(name.place[0], name.place[1], name.text, color=name.color, **text) for name in names]
+    text: dict[str, Any] = {
+        "ha": "center",
+        "va": "center",
+        "fontsize": 6.5,
+        "bbox": box,
+        "zorder": 4,
+    }
+    labels = [
+        ax.text(name.place[0], name.place[1], name.text, color=name.color, **text) for name in names
+    ]
     renderer = FigureCanvasAgg(ax.figure).get_renderer()  # type: ignore[arg-type]
     boxes = [label.get_window_extent(renderer) for label in labels]
     sizes = np.array([[box.width, box.height] for box in boxes]) * 72 / DPI
@@ -228,7 +289,13 @@ def name_means(ax: Axes, names: list[Name], obstacles: np.ndarray) -> None:
     spots = in_data(ax, label_places(in_points(ax, places), sizes, in_points(ax, obstacles), frame))
     for name, label, spot in zip(names, labels, spots, strict=True):
         label.set_position(spot)
-        ax.plot(*np.transpose([name.place, spot]), color=name.color, linewidth=0.5, alpha=0.7, zorder=1.8)
+        ax.plot(
+            *np.transpose([name.place, spot]),
+            color=name.color,
+            linewidth=0.5,
+            alpha=0.7,
+            zorder=1.8,
+        )
 
 
 def edge_marks(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> list[Name]:
@@ -242,7 +309,11 @@ def edge_marks(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> list[Name]:
         tail = in_data(ax, in_points(ax, place) - 14 * np.sign(mean - place))
         arrow = {"arrowstyle": "-|>", "color": color, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", tuple(place), tuple(tail), arrowprops=arrow, zorder=5)
-        names.append(Name(f"{wrap(group['group'].iloc[0], 20)}\n({mean[0]:,.3g}, {mean[1]:,.3g})", tail, color))
+        names.append(
+            Name(
+                f"{wrap(group['group'].iloc[0], 20)}\n({mean[0]:,.3g}, {mean[1]:,.3g})", tail, color
+            )
+        )
     return names
 
 
@@ -255,7 +326,9 @@ def in_data(ax: Axes, places: np.ndarray) -> np.ndarray:
     return ax.transData.inverted().transform(places * DPI / 72)
 
 
-def label_places(anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, frame: np.ndarray) -> np.ndarray:
+def label_places(
+    anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, frame: np.ndarray
+) -> np.ndarray:
     """Centres [G, 2] of labels with these sizes [G, 2] around their anchors [G, 2], one after the other, the loneliest last.
 
     Each takes the cheapest of many places: near, inside the frame (two corners), clear of obstacles [N, 2] and earlier
@@ -274,10 +347,15 @@ def label_places(anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, 
             ends, starts = centres[done], anchors[done]
             cost += 1000 * near(tries, ends, half + sizes[done] / 2 + 1.5)
             cost += 40 * cross(anchors[i], tries[:, None], starts, ends).sum(1)
-            for corner in ((0.5, 0.5), (0.5, -0.5)):  # a line that crosses a box crosses one of its diagonals
+            for corner in (
+                (0.5, 0.5),
+                (0.5, -0.5),
+            ):  # a line that crosses a box crosses one of its diagonals
                 mine, theirs = sizes[i] * corner, sizes[done] * corner
                 cost += 30 * cross(anchors[i], tries[:, None], ends - theirs, ends + theirs).sum(1)
-                cost += 30 * cross(starts, ends, tries[:, None] - mine, tries[:, None] + mine).sum(1)
+                cost += 30 * cross(starts, ends, tries[:, None] - mine, tries[:, None] + mine).sum(
+                    1
+                )
         centres[i] = tries[np.argmin(cost)]
         done.append(i)
     return centres
@@ -285,11 +363,15 @@ def label_places(anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, 
 
 def near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """[C]: how many of others [M, 2] are within `reach` ([2] or [M, 2], each way) of each place [C, 2]."""
-    across, along = (np.abs(places[:, None, axis] - others[:, axis]) < reach[..., axis] for axis in (0, 1))
+    across, along = (
+        np.abs(places[:, None, axis] - others[:, axis]) < reach[..., axis] for axis in (0, 1)
+    )
     return (across & along).sum(1)
 
 
-def cross(start: np.ndarray, end: np.ndarray, other: np.ndarray, other_end: np.ndarray) -> np.ndarray:
+def cross(
+    start: np.ndarray, end: np.ndarray, other: np.ndarray, other_end: np.ndarray
+) -> np.ndarray:
     """Whether the line start -> end crosses the line other -> other_end; all [..., 2], which broadcast."""
 
     def sides(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -303,12 +385,16 @@ def cross(start: np.ndarray, end: np.ndarray, other: np.ndarray, other_end: np.n
 
 def pushed_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
     """Places [G, 2] moved by small pushes until they are 18 from each other and 13 from obstacles [N, 2] (points)."""
-    places = places + 0.01 * np.arange(len(places))[:, None]  # equal places must know which way to go
+    places = (
+        places + 0.01 * np.arange(len(places))[:, None]
+    )  # equal places must know which way to go
     gaps = np.concatenate([np.full(len(places), 18.0), np.full(len(obstacles), 13.0)])
     for _ in range(200):
         apart = places[:, None] - np.concatenate([places, obstacles])
         distance = np.hypot(apart[..., 0], apart[..., 1]) + 1e-9
-        places = places + 0.2 * (apart / distance[..., None] * np.clip(gaps - distance, 0, None)[..., None]).sum(1)
+        places = places + 0.2 * (
+            apart / distance[..., None] * np.clip(gaps - distance, 0, None)[..., None]
+        ).sum(1)
     return places
 
 
@@ -317,19 +403,40 @@ def numbered_key(runs: pd.DataFrame) -> list[Line2D]:
     keys = []
     for i, (_, group) in enumerate(by_group(runs), 1):
         color, marker, _ = style_of(group)
-        keys.append(Line2D([], [], ls="", marker=marker, color=color, label=wrap(f"{i}  {group['group'].iloc[0]}", 26)))
+        keys.append(
+            Line2D(
+                [],
+                [],
+                ls="",
+                marker=marker,
+                color=color,
+                label=wrap(f"{i}  {group['group'].iloc[0]}", 26),
+            )
+        )
     return keys
 
 
 def rd_lines(exact_name: str) -> list[Line2D]:
-    lines = [Line2D([], [], color="#cfcfcf", linewidth=0.8, label=wrap("equal nelbo, its value at the end", 22))]
+    lines = [
+        Line2D(
+            [],
+            [],
+            color="#cfcfcf",
+            linewidth=0.8,
+            label=wrap("equal nelbo, its value at the end", 22),
+        )
+    ]
     if exact_name:
-        lines.append(Line2D([], [], color="black", linestyle="--", linewidth=1.2, label=wrap(exact_name, 22)))
+        lines.append(
+            Line2D([], [], color="black", linestyle="--", linewidth=1.2, label=wrap(exact_name, 22))
+        )
     return lines
 
 
 def mi_lines(runs: pd.DataFrame) -> list[Line2D]:
     lines = [Line2D([], [], color="black", linewidth=1.0, label="mi = kl")]
     if any(ceiling < mi_limits(runs)[1] for _, ceiling in ceilings(runs)):
-        lines.append(Line2D([], [], **CEILING, label=wrap("ceiling ln N: no estimate can be higher", 22)))
+        lines.append(
+            Line2D([], [], **CEILING, label=wrap("ceiling ln N: no estimate can be higher", 22))
+        )
     return lines

@@ -42,7 +42,9 @@ class Study:
 def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study, its pack or a single run folder."""
     notes: list[str] = []
-    records = [record for saved in each_run(Path(folder), notes) if (record := readable(saved, notes))]
+    records = [
+        record for saved in each_run(Path(folder), notes) if (record := readable(saved, notes))
+    ]
     folder = home(Path(folder))
     if not records:
         why = f"; the first note says: {shown(notes[0], MOST_NOTE)}" if notes else ""
@@ -55,7 +57,14 @@ def read_study(folder: str | Path) -> Study:
         raise InputError(no_rows_message(folder, records))
     runs, common = add_groups(pd.DataFrame(records).rename_axis("run").reset_index())
     name = runs["study"].iloc[0] if is_run(folder) else shown(folder.name)
-    return Study(folder, name, runs, tidy_rows(rows, runs), common, [shown(note, MOST_NOTE) for note in notes])
+    return Study(
+        folder,
+        name,
+        runs,
+        tidy_rows(rows, runs),
+        common,
+        [shown(note, MOST_NOTE) for note in notes],
+    )
 
 
 def readable(saved: Saved, notes: list[str]) -> dict[str, Any] | None:
@@ -99,7 +108,9 @@ def drop_locations(records: list[dict[str, Any]]) -> None:
     for record in known:
         places = locations(record["saved"].config)
         record["override_list"] = [
-            text for text in record["override_list"] if text in shared or text.partition("=")[0] not in places
+            text
+            for text in record["override_list"]
+            if text in shared or text.partition("=")[0] not in places
         ]
 
 
@@ -108,7 +119,9 @@ def same_data(runs: list[Saved]) -> bool:
     contents = {content for saved in runs if isinstance(content := saved.data.get("content"), str)}
     if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
         return True
-    stated = {json.dumps([facts_of(saved), place_names(saved.config)], sort_keys=True) for saved in runs}
+    stated = {
+        json.dumps([facts_of(saved), place_names(saved.config)], sort_keys=True) for saved in runs
+    }
     return len(contents) <= 1 and len(stated) == 1
 
 
@@ -142,13 +155,17 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     first = runs["override_list"].iloc[0]
     several = len(runs[["head", "overrides"]].drop_duplicates()) > 1
     common = set(first).intersection(*runs["override_list"]) if several else set()
-    runs["override_list"] = runs["override_list"].map(lambda texts: [text for text in texts if text not in common])
+    runs["override_list"] = runs["override_list"].map(
+        lambda texts: [text for text in texts if text not in common]
+    )
     runs["override_list"] = with_defaults(runs)
     shown = runs["override_list"].map(", ".join)
     runs["order"] = runs.groupby(["head", shown]).ngroup()  # any, until the slots are known
     changed = changes(runs)
     runs["changes"] = runs["order"].map(changed)
-    runs["slot"] = runs["order"].map({order: slot_of(runs, order, text) for order, text in changed.items()})
+    runs["slot"] = runs["order"].map(
+        {order: slot_of(runs, order, text) for order, text in changed.items()}
+    )
     keys = list(zip(runs["slot"], runs["head"], shown, strict=True))
     start = 0 if "plain" in runs["head"].values else 1
     order = {key: i for i, key in enumerate(sorted(set(keys), key=group_key), start)}
@@ -164,7 +181,9 @@ def changes(runs: pd.DataFrame) -> dict[int, str]:
     slots = {order: group["slots"].iloc[0] for order, group in by_group(runs)}
     pairs = plain_of(runs)
     return {
-        order: " + ".join(slot for slot in SLOTS if own.get(slot) != slots[pairs.get(order, order)].get(slot))
+        order: " + ".join(
+            slot for slot in SLOTS if own.get(slot) != slots[pairs.get(order, order)].get(slot)
+        )
         for order, own in slots.items()
     }
 
@@ -188,16 +207,22 @@ def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
     filled = []
     for head, texts, knobs in zip(runs["head"], runs["override_list"], runs["knobs"], strict=True):
         left_alone = varied[head] - {text.split("=")[0] for text in texts}
-        filled.append(sorted([*texts, *(f"{key}={knobs[key]}" for key in left_alone if key in knobs)]))
+        filled.append(
+            sorted([*texts, *(f"{key}={knobs[key]}" for key in left_alone if key in knobs)])
+        )
     alike = Counter(zip(runs["head"], runs["seed"], map(tuple, filled), strict=True))
     keys = zip(runs["head"], runs["seed"], filled, runs["override_list"], strict=True)
-    return [texts if alike[head, seed, tuple(full)] > 1 else full for head, seed, full, texts in keys]
+    return [
+        texts if alike[head, seed, tuple(full)] > 1 else full for head, seed, full, texts in keys
+    ]
 
 
 def group_names(runs: pd.DataFrame) -> dict[int, str]:
     """Order -> text from the config's label and overrides; and the head where two would look alike."""
     first = {record["order"]: record for record in runs.drop_duplicates("order").to_dict("records")}
-    names = {i: with_overrides(record["label"], record["override_list"]) for i, record in first.items()}
+    names = {
+        i: with_overrides(record["label"], record["override_list"]) for i, record in first.items()
+    }
     alike = pd.Series(names).duplicated(keep=False)
     texts = [f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()]
     return dict(zip(names, distinct(texts), strict=True))
@@ -209,7 +234,12 @@ def with_overrides(label: str, overrides: list[str]) -> str:
 
 def group_key(key: tuple[str, str, str]) -> tuple[Any, ...]:
     slot, head, overrides = key
-    return head != "plain", ("baseline", *SLOTS, "several", "").index(slot), head, natural(overrides)
+    return (
+        head != "plain",
+        ("baseline", *SLOTS, "several", "").index(slot),
+        head,
+        natural(overrides),
+    )
 
 
 def natural(text: str) -> list[str | float]:
@@ -218,7 +248,20 @@ def natural(text: str) -> list[str | float]:
 
 
 def tidy_rows(rows: list[dict[str, Any]], runs: pd.DataFrame) -> pd.DataFrame:
-    columns = ["run", "order", "group", "slot", "crowded", "seed", "status", "latent", "entropy", "oracle_valid"]
+    columns = [
+        "run",
+        "order",
+        "group",
+        "slot",
+        "crowded",
+        "seed",
+        "status",
+        "latent",
+        "entropy",
+        "oracle_valid",
+    ]
     frame = pd.DataFrame(rows).reindex(columns=["run", *ROW_KEYS])
     frame[list(METRICS)] = frame[list(METRICS)].apply(pd.to_numeric, errors="coerce")
-    return frame.merge(runs[columns], on="run").sort_values(["order", "seed", "step"], ignore_index=True, kind="stable")
+    return frame.merge(runs[columns], on="run").sort_values(
+        ["order", "seed", "step"], ignore_index=True, kind="stable"
+    )

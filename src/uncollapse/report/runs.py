@@ -21,7 +21,17 @@ from .text import shown, shown_command, shown_folder
 NO_KNOBS = ("seed", "threads")
 MOST_LABEL, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
 SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
-METRICS = ("nelbo", "rec", "kl", "ppl", "au", "shuffle_gap", "floor", "kl_minus_floor", "seconds_per_step")
+METRICS = (
+    "nelbo",
+    "rec",
+    "kl",
+    "ppl",
+    "au",
+    "shuffle_gap",
+    "floor",
+    "kl_minus_floor",
+    "seconds_per_step",
+)
 TESTED = (  # on test rows and in the summary, beside METRICS
     "nelbo_se", "rec_se", "kl_se", "shuffle_gap_se", "mi", "mi_se", "mi_n", "mi_ceiling", "mi_saturated",
     "marginal_kl", "marginal_kl_se", "total_correlation", "dimension_kl",
@@ -32,9 +42,23 @@ EVALUATED = (  # in the summary once scripts/evaluate.py has been there
     "nll_ppl", "nll_per_char", "nll_per_byte", "nll_ppl_char", "nll_ppl_byte",
     "oracle_gap", "oracle_gap_se", "probe", "probe_se", "probe_chance", "probe_labels",
 )  # fmt: skip
-ENDED = ("best_step", "steps_planned", "stopped_early", "final_weight", "schedule_complete")  # how training ended
-BOTH = ("nelbo", "kl", "mi", "shuffle_gap")  # test metrics in which the last weights are held against the best
-LAST = ("last_step", *(f"last_{name}{end}" for name in BOTH for end in ("", "_se")))  # of the last weights
+ENDED = (
+    "best_step",
+    "steps_planned",
+    "stopped_early",
+    "final_weight",
+    "schedule_complete",
+)  # how training ended
+BOTH = (
+    "nelbo",
+    "kl",
+    "mi",
+    "shuffle_gap",
+)  # test metrics in which the last weights are held against the best
+LAST = (
+    "last_step",
+    *(f"last_{name}{end}" for name in BOTH for end in ("", "_se")),
+)  # of the last weights
 SAMPLED = (  # and with --metrics samples
     "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_lm_ppl_data", "sample_distinct", "sample_novel",
     "sample_self_bleu", "sample_self_bleu_data", "sample_words",
@@ -72,7 +96,9 @@ def flat(saved: Saved) -> dict[str, Any]:
         "tau": config.number("tau"),
         "slots": {slot: saved.config[slot] for slot in SLOTS if slot in saved.config},
         "one_sided": one_sided(saved.config, rows),
-        "knobs": {k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS},
+        "knobs": {
+            k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS
+        },
         **data_facts(Values(saved.data, f"{DATA} ", odd)),
         **finals(Values(saved.summary, f"{SUMMARY} ", odd), rows, done=saved.status == "done"),
         "rows": rows,
@@ -112,7 +138,9 @@ def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
 
 def data_facts(data: Values) -> dict[str, Any]:
     oracle = data.inside("oracle_nll")
-    told = {key: value for key, value in data.found.items() if key != "content"}  # which is for machines
+    told = {
+        key: value for key, value in data.found.items() if key != "content"
+    }  # which is for machines
     return {
         "data": shown(facts_text(pruned(told)), MOST_FACTS),
         "level": shown(data.text("level") or "word"),
@@ -128,16 +156,26 @@ def finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str,
     last, training = ended.inside("last"), ended.inside("train_mode")
     numbers = (*METRICS, *TESTED, *EVALUATED, *SAMPLED)
     row, row_of_training = (last_test(rows, mode) if done else {} for mode in ("eval", "train"))
-    found = {key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers}
+    found = {
+        key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers
+    }
     curves = ended.probe_curves("probe_curves")
     if ended.found.get("probe_chance") is None and curves:
         found["probe_chance"] = float(np.mean([curve["chance"] for curve in curves.values()]))
     moments = ended.moments("moments") if "moments" in ended.found else row.get("moments")
-    in_training = training.moments("moments") if "moments" in training.found else row_of_training.get("moments")
+    in_training = (
+        training.moments("moments")
+        if "moments" in training.found
+        else row_of_training.get("moments")
+    )
     if moments and in_training and len(moments["mu"]) != len(in_training["mu"]):
         training.refuse("moments")
         in_training = None
-    machine = {"versions": summary.scalars("versions"), "threads": whole(summary), "device": summary.text("device")}
+    machine = {
+        "versions": summary.scalars("versions"),
+        "threads": whole(summary),
+        "device": summary.text("device"),
+    }
     return {
         **found,
         **{key: ended.number(key) for key in ENDED},
@@ -145,13 +183,22 @@ def finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str,
         "lacks_nll": done and "nll" not in ended.found,
         "weights": ended.text("weights", WEIGHTS_OF),
         "unfinished": shown("; ".join(ended.texts("unfinished")), MOST_MESSAGE),
-        "kl_train_mode": training.number("kl") if "kl" in training.found else row_of_training.get("kl", np.nan),
+        "kl_train_mode": training.number("kl")
+        if "kl" in training.found
+        else row_of_training.get("kl", np.nan),
         "moments": moments,
         "moments_train_mode": in_training,
-        "collapse": ended.collapse("collapse") if "collapse" in ended.found else row.get("collapse"),
+        "collapse": ended.collapse("collapse")
+        if "collapse" in ended.found
+        else row.get("collapse"),
         "probe_curves": curves,
-        "machine": shown(facts_text({key: value for key, value in machine.items() if value != ""}), MOST_FACTS),
-        **made_by(summary.found and {"commit": summary.text("commit"), "tree_changed": summary.flag("tree_changed")}),
+        "machine": shown(
+            facts_text({key: value for key, value in machine.items() if value != ""}), MOST_FACTS
+        ),
+        **made_by(
+            summary.found
+            and {"commit": summary.text("commit"), "tree_changed": summary.flag("tree_changed")}
+        ),
     }
 
 
@@ -172,7 +219,9 @@ def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def facts_text(facts: dict[str, Any]) -> str:
     """{"vocab": 112, "skipped": {"long": 3}} -> "vocab 112, skipped long 3"."""
-    return ", ".join(f"{key} {fact_text(value)}" for key, value in facts.items() if value not in ({}, None))
+    return ", ".join(
+        f"{key} {fact_text(value)}" for key, value in facts.items() if value not in ({}, None)
+    )
 
 
 def fact_text(value: Any) -> str:

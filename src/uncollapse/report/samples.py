@@ -58,20 +58,29 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
         if text.strip():
             found.append(Sampled(stem.capitalize(), caption, cells(text)))
             if not is_text(text):
-                odd.append(f"{SAMPLES}/{stem}.txt is not UTF-8; \ufffd stands for what cannot be read")
+                odd.append(
+                    f"{SAMPLES}/{stem}.txt is not UTF-8; \ufffd stands for what cannot be read"
+                )
         elif picture is None and f"{stem}.txt" in files:
             odd.append(f"{SAMPLES}/{stem}.txt is empty")
         elif picture is not None and is_png(picture):
-            found.append(Sampled(stem.capitalize(), caption, [], f"samples/{number}-{stem}.png", picture))
+            found.append(
+                Sampled(stem.capitalize(), caption, [], f"samples/{number}-{stem}.png", picture)
+            )
         elif picture is not None:
-            odd.append(f"{SAMPLES}/{stem}.png is no complete PNG of at most {MOST_SIDE:,} pixels a side; left out")
+            odd.append(
+                f"{SAMPLES}/{stem}.png is no complete PNG of at most {MOST_SIDE:,} pixels a side; left out"
+            )
     return found, odd
 
 
 def cells(text: bytes) -> list[list[str]]:
     """Lines of cells, cut where they are too many or too long."""
     lines = text.decode("utf-8", errors="replace").rstrip("\n").split("\n", MOST_LINES)[:MOST_LINES]
-    return [[visible(cell[:MOST_TEXT]) for cell in line.split("\t", MOST_CELLS)[:MOST_CELLS]] for line in lines]
+    return [
+        [visible(cell[:MOST_TEXT]) for cell in line.split("\t", MOST_CELLS)[:MOST_CELLS]]
+        for line in lines
+    ]
 
 
 def is_text(content: bytes) -> bool:
@@ -89,7 +98,9 @@ def is_png(content: bytes) -> bool:
     sides, place, name = struct.unpack_from(">II", content, 16), len(SIGNATURE), b""
     while name != b"IEND" and (part := png_part(content, place)):
         name, place = part
-    return name == b"IEND" and place == len(content) and all(1 <= side <= MOST_SIDE for side in sides)
+    return (
+        name == b"IEND" and place == len(content) and all(1 <= side <= MOST_SIDE for side in sides)
+    )
 
 
 def png_part(content: bytes, place: int) -> tuple[bytes, int] | None:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit  # the quantile behind scipy.stats.t, at a third of the import time
+from scipy.special import (
+    stdtrit,  # the quantile behind scipy.stats.t, at a third of the import time
+)
 
 LEVEL = 0.95
 SAMPLED_BY = ("nll_samples", "nll_examples")
@@ -58,14 +60,20 @@ def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
     """One row per group (index `order`): <metric>_mean, <metric>_half and <metric>_n over its finished runs."""
     metrics = list(metrics)
-    return pd.DataFrame({order: _statistics(finished(group), metrics) for order, group in by_group(runs)}).T
+    return pd.DataFrame(
+        {order: _statistics(finished(group), metrics) for order, group in by_group(runs)}
+    ).T
 
 
 def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:
     cells: dict[str, float] = {}
     for metric in metrics:
         mean, half = t_interval(group[metric])
-        cells |= {f"{metric}_mean": mean, f"{metric}_half": half, f"{metric}_n": group[metric].count()}
+        cells |= {
+            f"{metric}_mean": mean,
+            f"{metric}_half": half,
+            f"{metric}_n": group[metric].count(),
+        }
     return cells
 
 
@@ -73,9 +81,13 @@ def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
     """The metric of each finished run minus that of the finished plain run of its seed; nan where there is none."""
     done = finished(runs)
     first = done.groupby(["order", "seed"])[[metric, *SAMPLED_BY]].first()
-    partners = first.reindex(list(zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)))
+    partners = first.reindex(
+        list(zip(done["order"].map(plain_of(runs)), done["seed"], strict=True))
+    )
     difference = done[metric] - partners[metric].to_numpy()
-    return difference.where(same_samples(done, partners.set_axis(done.index)) | (not metric.startswith("nll")))
+    return difference.where(
+        same_samples(done, partners.set_axis(done.index)) | (not metric.startswith("nll"))
+    )
 
 
 def same_samples(runs: pd.DataFrame, others: pd.DataFrame) -> pd.Series:

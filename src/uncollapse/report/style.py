@@ -68,7 +68,11 @@ def crowded(frame: pd.DataFrame) -> bool:
 
 def style_of(group: pd.DataFrame) -> Style:
     """Style of a group from its rows: by its slot in a crowd, else its own."""
-    return SLOTS[group["slot"].iloc[0]] if crowded(group) else style_by_order(int(group["order"].iloc[0]))
+    return (
+        SLOTS[group["slot"].iloc[0]]
+        if crowded(group)
+        else style_by_order(int(group["order"].iloc[0]))
+    )
 
 
 def style_by_order(order: int) -> Style:
@@ -83,7 +87,9 @@ def style_by_order(order: int) -> Style:
 def house_style() -> Iterator[None]:
     """Our settings on top of matplotlib's own defaults, whatever the user's matplotlibrc says."""
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # an emoji is a box in a figure
+        warnings.filterwarnings(
+            "ignore", r"Glyph \d+ .* missing from"
+        )  # an emoji is a box in a figure
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
         yield
@@ -99,7 +105,9 @@ def printed(fig: Figure) -> dict[str, bytes]:
     fig.set_layout_engine("none")
     FigureCanvasAgg(fig).print_png(png)
     FigureCanvasPdf(fig).print_pdf(pdf, metadata={"CreationDate": None})
-    fig.set_dpi(DPI)  # the PDF canvas leaves 72 behind, which would coarsen the heat maps in the SVG
+    fig.set_dpi(
+        DPI
+    )  # the PDF canvas leaves 72 behind, which would coarsen the heat maps in the SVG
     FigureCanvasSVG(fig).print_svg(svg, metadata={"Date": None})
     return {"png": png.getvalue(), "pdf": pdf.getvalue(), "svg": svg.getvalue()}
 
@@ -119,11 +127,15 @@ def grid(
     outer: the axes ("x", "y", "xy") that are to be labelled on the outside only, as `alike` will make them the same;
     key: inches for a legend above small panels.
     """
-    columns = 3 if columns == 4 and n in (5, 6) else min(columns, n)  # 3 + 2 fills a page better than 4 + 1
+    columns = (
+        3 if columns == 4 and n in (5, 6) else min(columns, n)
+    )  # 3 + 2 fills a page better than 4 + 1
     if n > MOST_LARGE:
         columns, height = 6, min(height, 1.25)
     rows = -(-n // columns)
-    fig = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained" if n <= MOST_LARGE else None)
+    fig = Figure(
+        figsize=(WIDTH, height * rows + 0.5), layout="constrained" if n <= MOST_LARGE else None
+    )
     if n > MOST_LARGE:
         lay_out(fig, rows, 0.4 if "x" in outer else 0.5, key + 0.35)
     axes = list(fig.subplots(rows, columns, squeeze=False, **kwargs).flat)
@@ -145,7 +157,12 @@ def lay_out(fig: Figure, rows: int, between: float, top: float) -> None:
     """Fixed margins (inches) in place of the layout engine, which measures every text and takes as long as drawing."""
     height, (left, right, bottom) = fig.get_figheight(), (0.6, 0.1, 0.55)
     panel = (height - bottom - top - (rows - 1) * between) / rows
-    edges = {"left": left / WIDTH, "right": 1 - right / WIDTH, "bottom": bottom / height, "top": 1 - top / height}
+    edges = {
+        "left": left / WIDTH,
+        "right": 1 - right / WIDTH,
+        "bottom": bottom / height,
+        "top": 1 - top / height,
+    }
     fig.subplots_adjust(**edges, wspace=0.22, hspace=between / panel)
 
 
@@ -160,7 +177,12 @@ def alike(axes: Sequence[Axes]) -> None:
 def panel_title(ax: Axes, text: str, panels: int, color: str = PLAIN) -> None:
     """A group's name above one of so many panels."""
     width, size = (24, 8) if panels <= MOST_LARGE else (17, 6.8)
-    ax.set_title(wrap(text, width, lines=3), fontsize=size, color=color, pad=3 if panels > MOST_LARGE else None)
+    ax.set_title(
+        wrap(text, width, lines=3),
+        fontsize=size,
+        color=color,
+        pad=3 if panels > MOST_LARGE else None,
+    )
 
 
 def wrap(text: str, width: int = 26, lines: int = 6) -> str:
@@ -176,10 +198,14 @@ def cut(text: str, width: int) -> str:
 def kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
     """Linear from 0 to 0.1 nats and logarithmic above: a collapsed 0.01 and a healthy 11 are both readable."""
     axis = ax.yaxis if which == "y" else ax.xaxis
-    set_scale, set_limits = (ax.set_yscale, ax.set_ylim) if which == "y" else (ax.set_xscale, ax.set_xlim)
+    set_scale, set_limits = (
+        (ax.set_yscale, ax.set_ylim) if which == "y" else (ax.set_xscale, ax.set_xlim)
+    )
     set_scale("symlog", linthresh=0.1, linscale=0.5)
     axis.set_major_locator(FixedLocator([0, 0.1, 1, 10, 100, 1000]))
-    axis.set_minor_locator(FixedLocator([k * 10.0**p for p in range(-1, 3) for k in range(2, 10) if minor]))
+    axis.set_minor_locator(
+        FixedLocator([k * 10.0**p for p in range(-1, 3) for k in range(2, 10) if minor])
+    )
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
     low, high = ax.dataLim.intervaly if which == "y" else ax.dataLim.intervalx

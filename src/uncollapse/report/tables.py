@@ -25,15 +25,29 @@ PAIRED = ("nll", "nll_bias", "kl", "mi", "shuffle_gap", "probe", "nelbo", "rec")
 SHOWN = (
     "nll", "nll_ess", "ppl", "kl", "mi", "au", "shuffle_gap", "probe", "oracle_gap", "nelbo", "rec", "floor", "kl_minus_floor",
 )  # fmt: skip
-NUMBERS = (*METRICS[:-1], *TESTED, *EVALUATED, *SAMPLED, "seconds_per_step", "kl_train_mode", *ENDED, *LAST)
+NUMBERS = (
+    *METRICS[:-1],
+    *TESTED,
+    *EVALUATED,
+    *SAMPLED,
+    "seconds_per_step",
+    "kl_train_mode",
+    *ENDED,
+    *LAST,
+)
 IN_CSV = (  # of groups, beside what the text shows
     "nll_ppl", "marginal_kl", "nll_bias", "d_nll_bias", "nll_ess_low", "probe_chance", "final_weight",
     *(f"last_{metric}" for metric in BOTH),
 )  # fmt: skip
-PER_CHAR = ("nll_per_char", "nelbo_per_char")  # what runs at different levels of text can be compared by
+PER_CHAR = (
+    "nll_per_char",
+    "nelbo_per_char",
+)  # what runs at different levels of text can be compared by
 NONE = "–"
 FORMULA = tuple("=+-@＝＋－＠")  # what a cell of a spreadsheet must not begin with
-LATEX_WIDTH = 110  # characters of one tabular: what fits a page in small print; wider tables go on below
+LATEX_WIDTH = (
+    110  # characters of one tabular: what fits a page in small print; wider tables go on below
+)
 HEADERS = {
     "nll_per_char": "nll / char",
     "nelbo_per_char": "nelbo / char",
@@ -81,9 +95,19 @@ def summary(runs: pd.DataFrame) -> Table:
     derived = runs.assign(relative_time=relative_time(runs), d_nll=d_nll, d_nll_bias=d_nll_bias)
     statistics = summarise(derived, [*metrics, *IN_CSV])
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
-    counts = counts.reindex(columns=["done", "failed", "unfinished"], fill_value=0).rename(columns={"done": "n"})
-    names = runs.drop_duplicates("order").set_index("order")[["group", "head", "label", "overrides", "changes"]]
-    numbers = names.join(counts).join(statistics).join(ceilings(runs)).join(warned(runs)).join(sampled_by(runs))
+    counts = counts.reindex(columns=["done", "failed", "unfinished"], fill_value=0).rename(
+        columns={"done": "n"}
+    )
+    names = runs.drop_duplicates("order").set_index("order")[
+        ["group", "head", "label", "overrides", "changes"]
+    ]
+    numbers = (
+        names.join(counts)
+        .join(statistics)
+        .join(ceilings(runs))
+        .join(warned(runs))
+        .join(sampled_by(runs))
+    )
     text = pd.DataFrame(
         {
             "group": marked(numbers["group"], numbers["cut_off"] > 0, after=f" {CUT}"),
@@ -105,27 +129,40 @@ def summary(runs: pd.DataFrame) -> Table:
     headers = HEADERS | ({"mi": f"mi (ceiling {one:.2f})"} if one else {})
     headers |= {} if np.isnan(chance) else {"probe": f"probe (chance {chance:.3f})"}
     for metric in metrics:
-        text[headers.get(metric, metric)] = special.get(metric) or cells(numbers, metric, DIGITS.get(metric))
+        text[headers.get(metric, metric)] = special.get(metric) or cells(
+            numbers, metric, DIGITS.get(metric)
+        )
     return Table("summary", summary_title(runs, text), numbers.reset_index(drop=True), filled(text))
 
 
 def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     """What the cells are, and every mark that is in one of them."""
     marks = "".join(text.astype(str).to_numpy().ravel())
-    samples, labels = finished(runs)["nll_samples"].dropna(), finished(runs)["probe_labels"].dropna()
+    samples, labels = (
+        finished(runs)["nll_samples"].dropna(),
+        finished(runs)["probe_labels"].dropna(),
+    )
     examples = finished(runs)["nll_examples"].dropna()
     parts = [
         "Test metrics, mean ± half-width of the 95 % t-interval over seeds; nats but for ppl, au, probe and time.",
-        f"nll: {low_to_high(samples)} samples per example, {low_to_high(examples)} examples." if len(samples) else "",
+        f"nll: {low_to_high(samples)} samples per example, {low_to_high(examples)} examples."
+        if len(samples)
+        else "",
         uneven_text(runs),
         "nll - plain: paired by seed." if "nll - plain" in filled(text) else "",
-        "changes: the slots of the config that differ from plain's." if "changes" in filled(text) else "",
+        "changes: the slots of the config that differ from plain's."
+        if "changes" in filled(text)
+        else "",
         f"probe: accuracy at {low_to_high(labels)} labels." if len(labels) else "",
         "≤: from nelbo, an upper bound." if loose_ppl(runs) else "",
         "Runs differ in data.level: compare them per character." if per_char(runs) else "",
         bound_text(runs),
-        f"{TILTED}: its bias at this number of samples is comparable with its interval." if TILTED in marks else "",
-        "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound." if "≥" in marks else "",
+        f"{TILTED}: its bias at this number of samples is comparable with its interval."
+        if TILTED in marks
+        else "",
+        "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound."
+        if "≥" in marks
+        else "",
         cut_note(runs),
         weights_note(runs),
     ]
@@ -157,13 +194,19 @@ def uneven_text(runs: pd.DataFrame) -> str:
 def loose_ppl(runs: pd.DataFrame) -> bool:
     """Whether a group's perplexity comes from nelbo."""
     done = finished(runs)
-    return bool((done.groupby("order")["nll_ppl"].count()[done.groupby("order")["ppl"].count() > 0] == 0).any())
+    return bool(
+        (
+            done.groupby("order")["nll_ppl"].count()[done.groupby("order")["ppl"].count() > 0] == 0
+        ).any()
+    )
 
 
 def warned(runs: pd.DataFrame) -> pd.DataFrame:
     """Per group (index `order`): how many of its finished runs were cut off, and how many have an nll that is only a bound."""
     done = finished(runs)
-    marks = pd.DataFrame({"order": done["order"], "cut_off": cut_off(done), "few_samples": few_samples(done)})
+    marks = pd.DataFrame(
+        {"order": done["order"], "cut_off": cut_off(done), "few_samples": few_samples(done)}
+    )
     return marks.groupby("order").sum()
 
 
@@ -183,7 +226,11 @@ def sampled_by(runs: pd.DataFrame) -> pd.DataFrame:
     """Per group (index `order`): the fewest and the most samples and examples that its nll are from."""
     groups = finished(runs).groupby("order")
     return pd.DataFrame(
-        {f"{name}_{end}": getattr(groups[name], end)() for name in SAMPLED_BY for end in ("min", "max")}
+        {
+            f"{name}_{end}": getattr(groups[name], end)()
+            for name in SAMPLED_BY
+            for end in ("min", "max")
+        }
     )
 
 
@@ -206,22 +253,35 @@ def ceilings(runs: pd.DataFrame) -> pd.DataFrame:
 
 def one_ceiling(numbers: pd.DataFrame) -> float:
     """The ceiling (nats) that every group with mi shares; 0 where there is none."""
-    values = numbers.loc[numbers["mi_n"] > 0, ["mi_ceiling_low", "mi_ceiling_high"]].to_numpy(dtype=float)
+    values = numbers.loc[numbers["mi_n"] > 0, ["mi_ceiling_low", "mi_ceiling_high"]].to_numpy(
+        dtype=float
+    )
     return float(values[0, 0]) if values.size and np.ptp(values) < 0.005 else 0.0
 
 
 def paired(runs: pd.DataFrame) -> Table:
     """Differences to plain on shared seeds; empty where plain or shared seeds are missing."""
     done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
-    pairs = [pair for pair in plain_of(runs).items() if pair[0] != pair[1] and done.keys() >= set(pair)]
-    columns = ["group", "against", "n", *(f"d_{metric}_{part}" for metric in PAIRED for part in ("n", "mean", "half"))]
-    numbers = pd.DataFrame([difference(done[order], done[plain]) for order, plain in pairs], columns=columns)
+    pairs = [
+        pair for pair in plain_of(runs).items() if pair[0] != pair[1] and done.keys() >= set(pair)
+    ]
+    columns = [
+        "group",
+        "against",
+        "n",
+        *(f"d_{metric}_{part}" for metric in PAIRED for part in ("n", "mean", "half")),
+    ]
+    numbers = pd.DataFrame(
+        [difference(done[order], done[plain]) for order, plain in pairs], columns=columns
+    )
     numbers = numbers[numbers["n"] > 0]
     text = numbers[["group", "against", "n"]].astype(str)
     cut = text["group"].isin(runs.loc[cut_off(runs), "group"])
     text["group"] = marked(text["group"], cut, after=f" {CUT}")
     for metric in PAIRED:
-        text[HEADERS.get(metric, metric)] = cells(numbers, f"d_{metric}", DIGITS.get(metric), sign="+")
+        text[HEADERS.get(metric, metric)] = cells(
+            numbers, f"d_{metric}", DIGITS.get(metric), sign="+"
+        )
     text["nll"] = marked(text["nll"], biased(numbers), after=f" {TILTED}")
     title = "Test metrics minus plain's on shared seeds (nats; probe: accuracy), mean ± half-width of the paired t-interval (95 %)."
     if (finished(runs)["mi_saturated"] == 1).any():
@@ -242,7 +302,10 @@ def difference(group: pd.DataFrame, plain: pd.DataFrame) -> dict[str, Any]:
     for metric in PAIRED:
         values = group[metric].where(alike) if metric.startswith("nll") else group[metric]
         statistics = paired_difference(values, plain[metric])
-        row |= {f"d_{metric}_{part}": value for part, value in zip(("n", "mean", "half"), statistics, strict=True)}
+        row |= {
+            f"d_{metric}_{part}": value
+            for part, value in zip(("n", "mean", "half"), statistics, strict=True)
+        }
     return row
 
 
@@ -277,17 +340,31 @@ def every_run(runs: pd.DataFrame) -> Table:
     """Every run with all its numbers; the text has what a reader compares."""
     names = ["group", "seed", "status", "step"]
     numbers = runs[
-        ["folder", "head", *names, *NUMBERS, "weights", "unfinished", "commit", "tree_changed", "message", "command"]
+        [
+            "folder",
+            "head",
+            *names,
+            *NUMBERS,
+            "weights",
+            "unfinished",
+            "commit",
+            "tree_changed",
+            "message",
+            "command",
+        ]
     ]
     columns = [*names, *SHOWN, *per_char(runs), "seconds_per_step", "kl_train_mode", "message"]
-    text = pd.DataFrame({name: [plain_cell(value, DIGITS.get(name)) for value in runs[name]] for name in columns})
+    text = pd.DataFrame(
+        {name: [plain_cell(value, DIGITS.get(name)) for value in runs[name]] for name in columns}
+    )
     exact, bound = runs["nll_ppl"].notna(), few_samples(runs)
     shown_ppl = [plain_cell(value) for value in runs["nll_ppl"].where(exact, runs["ppl"])]
     text["ppl"] = marked(shown_ppl, ~exact | bound, "≤ ")
     for name in ("nll", "oracle_gap"):
         text[name] = marked(text[name], bound, "≤ ")
     text["probe"] = [
-        chance_beside(cell, chance) for cell, chance in zip(text["probe"], runs["probe_chance"], strict=True)
+        chance_beside(cell, chance)
+        for cell, chance in zip(text["probe"], runs["probe_chance"], strict=True)
     ]
     text["group"] = marked(text["group"], cut_off(runs), after=f" {CUT}")
     text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
@@ -297,14 +374,19 @@ def every_run(runs: pd.DataFrame) -> Table:
         f"≥: saturated, a lower bound; {CUT}: cut off, see its message)."
     )
     return Table(
-        "runs", f"{title} Standard errors over examples are in the csv.", numbers, filled(text.rename(columns=HEADERS))
+        "runs",
+        f"{title} Standard errors over examples are in the csv.",
+        numbers,
+        filled(text.rename(columns=HEADERS)),
     )
 
 
 # ---- cells ----------------------------------------------------------------------------------------------------------
 
 
-def cells(numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: str = "") -> list[str]:
+def cells(
+    numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: str = ""
+) -> list[str]:
     columns = numbers[[f"{metric}_mean", f"{metric}_half", f"{metric}_n", "n"]]
     rows = columns.to_numpy(dtype=float).tolist()
     return [cell(mean, half, count, n, digits, sign) for mean, half, count, n in rows]
@@ -313,7 +395,9 @@ def cells(numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: s
 def ppl_cells(numbers: pd.DataFrame) -> list[str]:
     """From nll where a seed of the group has it, else from nelbo and marked as an upper bound; also where nll is one."""
     bounds = marked(cells(numbers, "ppl"), numbers["nll_ppl_n"] == 0, "≤ ")
-    pairs = zip(marked(cells(numbers, "nll_ppl"), numbers["few_samples"] > 0, "≤ "), bounds, strict=True)
+    pairs = zip(
+        marked(cells(numbers, "nll_ppl"), numbers["few_samples"] > 0, "≤ "), bounds, strict=True
+    )
     return [bound if better == NONE else better for better, bound in pairs]
 
 
@@ -324,7 +408,9 @@ def mi_cells(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
         return texts
     ends = numbers[["mi_ceiling_low", "mi_ceiling_high"]].to_numpy(dtype=float).tolist()
     return [
-        text if text == NONE or np.isnan(low) else f"{text} ({'–'.join(dict.fromkeys((f'{low:.2f}', f'{high:.2f}')))})"
+        text
+        if text == NONE or np.isnan(low)
+        else f"{text} ({'–'.join(dict.fromkeys((f'{low:.2f}', f'{high:.2f}')))})"
         for text, (low, high) in zip(texts, ends, strict=True)
     ]
 
@@ -334,31 +420,45 @@ def probe_cells(numbers: pd.DataFrame, with_chance: bool) -> list[str]:
     texts = cells(numbers, "probe", DIGITS["probe"])
     if not with_chance:
         return texts
-    return [chance_beside(text, chance) for text, chance in zip(texts, numbers["probe_chance_mean"], strict=True)]
+    return [
+        chance_beside(text, chance)
+        for text, chance in zip(texts, numbers["probe_chance_mean"], strict=True)
+    ]
 
 
 def chance_beside(text: str, chance: float) -> str:
     return text if text == NONE or np.isnan(chance) else f"{text} (chance {chance:.3f})"
 
 
-def marked(texts: Iterable[str], where: Iterable[bool], before: str = "", after: str = "") -> list[str]:
+def marked(
+    texts: Iterable[str], where: Iterable[bool], before: str = "", after: str = ""
+) -> list[str]:
     """A mark before or after the cells that hold something and are to have it."""
-    return [before + text + after if bad and text != NONE else text for text, bad in zip(texts, where, strict=True)]
+    return [
+        before + text + after if bad and text != NONE else text
+        for text, bad in zip(texts, where, strict=True)
+    ]
 
 
 def filled(text: pd.DataFrame) -> pd.DataFrame:
     """Without the columns in which no line has a value."""
-    return text.loc[:, [text.empty or not text[name].isin([NONE, ""]).all() for name in text.columns]]
+    return text.loc[
+        :, [text.empty or not text[name].isin([NONE, ""]).all() for name in text.columns]
+    ]
 
 
-def cell(mean: float, half: float, count: float, n: float, digits: int | None = None, sign: str = "") -> str:
+def cell(
+    mean: float, half: float, count: float, n: float, digits: int | None = None, sign: str = ""
+) -> str:
     """'9.12 ± 0.30'; a single seed has no interval; '(n=2)' where some seeds lack the metric."""
     if not np.isfinite(mean):
         return NONE
     digits = digits if digits is not None else decimals(mean, half)
     value = f"{mean:{sign}.{digits}f}" if round(mean, digits) else f"{0:.{digits}f}"
     value = value if abs(mean) < 1e15 else f"{mean:{sign}.4g}"
-    interval = f" ± {half:.{digits}f}" if half < 1e15 else f" ± {half:.4g}" if np.isfinite(half) else ""
+    interval = (
+        f" ± {half:.{digits}f}" if half < 1e15 else f" ± {half:.4g}" if np.isfinite(half) else ""
+    )
     return f"{value}{interval}" + (f" (n={count:.0f})" if count < n else "")
 
 
@@ -372,7 +472,11 @@ def decimals(mean: float, half: float) -> int:
 
 def seeds_cell(done: int, failed: int, unfinished: int) -> str:
     """'3', or '1 (+ 1 failed, 1 unfinished)'."""
-    rest = ", ".join(f"{count} {name}" for count, name in ((failed, "failed"), (unfinished, "unfinished")) if count)
+    rest = ", ".join(
+        f"{count} {name}"
+        for count, name in ((failed, "failed"), (unfinished, "unfinished"))
+        if count
+    )
     return f"{done} (+ {rest})" if rest else str(done)
 
 
@@ -413,13 +517,20 @@ def markdown_cell(value: object) -> str:
 
 def latex(table: Table) -> str:
     """Booktabs tabulars, one below the other where a page is too narrow; the title is a comment for the caption."""
-    return "\n\n".join([f"% {table.title}", *(tabular(block) for block in blocks(table.text))]) + "\n"
+    return (
+        "\n\n".join([f"% {table.title}", *(tabular(block) for block in blocks(table.text))]) + "\n"
+    )
 
 
 def tabular(text: pd.DataFrame) -> str:
     line = lambda values: " & ".join(escape(str(value)) for value in values) + r" \\"  # noqa: E731
     body = [line(values) for values in text.to_numpy().tolist()]
-    head = [rf"\begin{{tabular}}{{l{'r' * (text.shape[1] - 1)}}}", r"\toprule", line(text.columns), r"\midrule"]
+    head = [
+        rf"\begin{{tabular}}{{l{'r' * (text.shape[1] - 1)}}}",
+        r"\toprule",
+        line(text.columns),
+        r"\midrule",
+    ]
     return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}"])
 
 
@@ -427,7 +538,9 @@ def blocks(text: pd.DataFrame) -> list[pd.DataFrame]:
     """The first column with some of the others, then with the next ones: few parts that fit a page, alike in width."""
     widths = [max(map(len, [name, *text[name].astype(str)])) + 2 for name in text.columns]
     few = len(packed(widths, LATEX_WIDTH))
-    parts = next(parts for room in range(LATEX_WIDTH + 1) if len(parts := packed(widths, room)) == few)
+    parts = next(
+        parts for room in range(LATEX_WIDTH + 1) if len(parts := packed(widths, room)) == few
+    )
     return [text.iloc[:, part] for part in parts]
 
 
@@ -443,4 +556,7 @@ def packed(widths: list[int], room: int) -> list[list[int]]:
 
 def escape(text: str) -> str:
     """For LaTeX; signs that no usual font has, such as emoji, by their number."""
-    return "".join(LATEX.get(c, c if ord(c) < 0x2100 or c.isalnum() else f"{{[}}U+{ord(c):04X}{{]}}") for c in text)
+    return "".join(
+        LATEX.get(c, c if ord(c) < 0x2100 or c.isalnum() else f"{{[}}U+{ord(c):04X}{{]}}")
+        for c in text
+    )

@@ -54,7 +54,9 @@ def save_model(path: Path, model: Any) -> None:
     """All weights and buffers as safetensors, with their digest."""
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     # one entry only: safetensors writes several in any order, and equal weights are to be equal bytes
     write_atomic(path, save(tensors, metadata={DIGEST: digest(tensors)}))
 
@@ -65,7 +67,9 @@ def load_model(path: Path, model: Any) -> None:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"{path}: not the weights of this run's model ({first_line(error)})") from error
+        raise InputError(
+            f"{path}: not the weights of this run's model ({first_line(error)})"
+        ) from error
 
 
 def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
@@ -111,7 +115,9 @@ def load_state(path: Path) -> dict:
     require_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types, among them bare RuntimeError and EOFError
+    except (
+        Exception
+    ) as error:  # torch raises half a dozen types, among them bare RuntimeError and EOFError
         raise InputError(
             f"{path}: truncated or damaged, so the run cannot be resumed; move its folder away to start anew "
             f"({type(error).__name__}: {first_line(error)})"

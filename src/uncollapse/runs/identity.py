@@ -13,6 +13,7 @@ from typing import Any
 
 from uncollapse.data import LOCATIONS
 from uncollapse.paths import short, short_place
+from uncollapse.renamed import former_name
 
 # where rows and tokens go, and who asked for them, belongs to one machine
 MACHINE = ("log", "results", "again", "data.cache", "data.own_cache")
@@ -59,19 +60,29 @@ def placeless(config: Mapping[str, Any]) -> dict[str, Any]:
 def locations(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys of a config that say where data lie, and what they say. (data.train may be a size, too.)"""
     data = config.get("data")
-    found = {f"data.{key}": value for key, value in data.items()} if isinstance(data, Mapping) else {}
+    found = (
+        {f"data.{key}": value for key, value in data.items()} if isinstance(data, Mapping) else {}
+    )
     return {key: found[key] for key in PLACES if isinstance(found.get(key), str)}
 
 
 def normal(value: Any, where: str = "") -> Any:
     """Nested values in one spelling each: 2 and 2.0 and '2' are equal, and so are paths x and ./x/."""
     if isinstance(value, Mapping):
-        inside = {str(key): (f"{where}.{key}" if where else str(key), item) for key, item in value.items()}
-        return {key: normal(item, place) for key, (place, item) in inside.items() if place not in UNCOMPARED}
+        inside = {
+            str(key): (f"{where}.{key}" if where else str(key), item) for key, item in value.items()
+        }
+        return {
+            key: normal(item, place)
+            for key, (place, item) in inside.items()
+            if place not in UNCOMPARED
+        }
     if isinstance(value, list | tuple):
         return [normal(item, where) for item in value]
     if isinstance(value, str) and NUMBER.fullmatch(value):
         value = float(value)
+    if isinstance(value, str) and where.endswith("_target_"):
+        return former_name(value)
     if isinstance(value, str) and "/" in value and "://" not in value:
         return os.path.normpath(value)
     if isinstance(value, float) and value.is_integer():
@@ -85,9 +96,11 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
-        nested = [differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys]
+        nested = [
+            differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys
+        ]
         return [line for lines in nested for line in lines]
-    return [] if normal(old) == normal(new) else [f"{where}: {old} -> {new}"]
+    return [] if normal(old, where) == normal(new, where) else [f"{where}: {old} -> {new}"]
 
 
 def changes(saved: Any, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
@@ -107,7 +120,9 @@ def completed(saved: Any, base: Any) -> Any:
     """Nested plain values with the keys that only `base` has."""
     if not (isinstance(saved, Mapping) and isinstance(base, Mapping)):
         return saved
-    if saved.get("_target_") != base.get("_target_"):  # another class has other options
+    if normal(saved.get("_target_"), "_target_") != normal(
+        base.get("_target_"), "_target_"
+    ):  # another class has other options
         return dict(saved)
     filled = {key: completed(value, base.get(key)) for key, value in saved.items()}
     return {**{key: value for key, value in base.items() if key not in saved}, **filled}

@@ -44,7 +44,9 @@ def finite(value: Any) -> tuple[Any, int]:
     """Nested values with null for each number that no float holds, and how many these are."""
     if isinstance(value, dict):
         pairs = {key: finite(item) for key, item in value.items()}
-        return {key: item for key, (item, _) in pairs.items()}, sum(odd for _, odd in pairs.values())
+        return {key: item for key, (item, _) in pairs.items()}, sum(
+            odd for _, odd in pairs.values()
+        )
     if isinstance(value, list):
         items = [finite(item) for item in value]
         return [item for item, _ in items], sum(odd for _, odd in items)

@@ -128,7 +128,9 @@ def title(head: str, overrides: Mapping[str, Any], seed: int) -> str:
 
 def command(head: str, seed: int, words: Iterable[str]) -> str:
     """The words that make this one run again, wherever results lie."""
-    others = [word for word in words if not word.startswith(("head=", "seed=", "results=", "again="))]
+    others = [
+        word for word in words if not word.startswith(("head=", "seed=", "results=", "again="))
+    ]
     return shlex.join(["python", "train.py", f"head={head}", *others, f"seed={seed}"])
 
 
@@ -191,6 +193,10 @@ def check_study(path: Path) -> None:
 
 def not_a_study(folder: Path) -> str:
     """Says what was looked for, and which folder was perhaps meant."""
-    near = [folder.parent] if folder.name == "runs" else sorted(path.parent for path in folder.glob("*/runs"))
+    near = (
+        [folder.parent]
+        if folder.name == "runs"
+        else sorted(path.parent for path in folder.glob("*/runs"))
+    )
     hint = f"; perhaps you mean {', '.join(map(str, near[:3]))}" if near else ""
     return f"{folder} is not a study: no {IN_STUDY}/{CONFIG} in it, no {PACK}, and no {CONFIG} of a single run{hint}."

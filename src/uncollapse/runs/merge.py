@@ -75,7 +75,11 @@ def packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
         try:
             yield packable(run, folder)
         except (InputError, OSError) as error:
-            reason = error if isinstance(error, InputError) else f"cannot be read ({error.strerror or error})"
+            reason = (
+                error
+                if isinstance(error, InputError)
+                else f"cannot be read ({error.strerror or error})"
+            )
             name = run.folder.relative_to(folder).as_posix()
             left_out.append(str(reason) if str(run.folder) in str(reason) else f"{name}: {reason}")
 

@@ -23,7 +23,18 @@ from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, has_pack, h
 from uncollapse.runs.reading import Saved, checked_config, override_list
 from uncollapse.runs.rows import parse_rows
 
-TEXTS = ("name", "identity", "head", "config", "command", "data", "summary", "rows", "views", "weights")
+TEXTS = (
+    "name",
+    "identity",
+    "head",
+    "config",
+    "command",
+    "data",
+    "summary",
+    "rows",
+    "views",
+    "weights",
+)
 COLUMNS = (*TEXTS[:3], "seed", *TEXTS[3:])
 EXAMPLES = ("reconstructions", "neighbours", "interpolations", "responses")  # views that show data
 MOST_PACK = 8 * 2**30  # bytes
@@ -216,7 +227,9 @@ def record(saved: Saved, views: Mapping[str, bytes] | None) -> dict[str, Any]:
         "data": compact(saved.data),
         "summary": compact(saved.summary),
         "rows": "".join(compact(row) + "\n" for row in saved.rows),
-        "views": compact({name: encoded(data, name) for name, data in views.items()}) if views else None,
+        "views": compact({name: encoded(data, name) for name, data in views.items()})
+        if views
+        else None,
         "weights": saved.weights,
     }
 
@@ -230,7 +243,9 @@ def shown_views(runs: Iterable[Saved], examples: bool) -> Iterator[tuple[Saved, 
     groups: dict[tuple[str, ...], list[Saved]] = {}
     for saved in runs:
         folder = saved.name.split("/")[-2]
-        groups.setdefault((saved.config["head"], *override_list(saved.config, folder)), []).append(saved)
+        groups.setdefault((saved.config["head"], *override_list(saved.config, folder)), []).append(
+            saved
+        )
     for group in groups.values():
         for saved in sorted(group, key=lambda saved: saved.config["seed"]):
             views = saved.views()

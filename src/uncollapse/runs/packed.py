@@ -36,7 +36,9 @@ class PackedRun:
         return same and not any(os.path.exists(expanded(place)) for place in here.values())
 
 
-def packed_copies(study: Path, name: str, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[PackedRun]:
+def packed_copies(
+    study: Path, name: str, config: Mapping[str, Any], base: Mapping[str, Any]
+) -> list[PackedRun]:
     """The packed runs of this head and seed that are this very run, wherever the data of each lie.
 
     InputError where the pack cannot be read, or has another run by this name.

@@ -74,7 +74,9 @@ def short_value(value: Any) -> Any:
 
 def portable_config(config: Mapping[str, Any], overrides: dict[str, Any] | None) -> dict[str, Any]:
     """A config without what belongs to the machine, its paths shortened."""
-    kept: dict[str, Any] = short({key: value for key, value in config.items() if key not in MACHINE})
+    kept: dict[str, Any] = short(
+        {key: value for key, value in config.items() if key not in MACHINE}
+    )
     if overrides is not None:
         kept["overrides"] = overrides
     if isinstance(data := config.get("data"), dict):
@@ -166,7 +168,11 @@ def difference(one: Any, other: Any) -> str:
 def found(value: Any) -> Any:
     """What a run found, without what its machine and its clock say."""
     if isinstance(value, dict):
-        return {k: found(item) for k, item in value.items() if k not in NOT_FOUND and not CLOCK.fullmatch(k)}
+        return {
+            k: found(item)
+            for k, item in value.items()
+            if k not in NOT_FOUND and not CLOCK.fullmatch(k)
+        }
     return value
 
 
@@ -191,7 +197,9 @@ def other_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """
     if one.get("content") and other.get("content"):
         same = one["content"] == other["content"]
-        facts = "" if same else fact_difference({**one, "content": None}, {**other, "content": None})
+        facts = (
+            "" if same else fact_difference({**one, "content": None}, {**other, "content": None})
+        )
         return "" if same else facts or f"content: {one['content']} and {other['content']}"
     return fact_difference({**one, "content": None}, {**other, "content": None})
 
@@ -201,7 +209,11 @@ def fact_difference(one: Any, other: Any, where: str = "") -> str:
     if one is None or other is None:
         return ""
     if isinstance(one, dict) and isinstance(other, dict):
-        inside = (fact_difference(one[k], other[k], f"{where}.{k}" if where else k) for k in one if k in other)
+        inside = (
+            fact_difference(one[k], other[k], f"{where}.{k}" if where else k)
+            for k in one
+            if k in other
+        )
         return next((line for line in inside if line), "")
     if isinstance(one, float) and isinstance(other, int | float):
         return "" if math.isclose(one, other, rel_tol=1e-6) else f"{where}: {one} and {other}"

@@ -37,7 +37,9 @@ def git(folder: Path, *words: str) -> bytes:
     """What a git command prints in a folder; a repository that a hook named is not asked."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True, timeout=10)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, check=True, timeout=10
+    )
     return done.stdout
 
 

@@ -19,8 +19,25 @@ from uncollapse.runs.results import joined, read_object, read_results
 from uncollapse.runs.rows import Rows, last_test, rows_of
 from uncollapse.yaml_files import interpolation, read_yaml
 
-PARTS = ("posterior", "objective", "procedure", "decoder", "data", "model", "trainer", "log", "overrides")
-VIEWS = ("prior", "reconstructions", "interpolations", "neighbours", "responses", "traversal")  # stems in samples/
+PARTS = (
+    "posterior",
+    "objective",
+    "procedure",
+    "decoder",
+    "data",
+    "model",
+    "trainer",
+    "log",
+    "overrides",
+)
+VIEWS = (
+    "prior",
+    "reconstructions",
+    "interpolations",
+    "neighbours",
+    "responses",
+    "traversal",
+)  # stems in samples/
 COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
 VIEW_FILES = tuple(f"{stem}.{suffix}" for stem in VIEWS for suffix in ("txt", "png"))
 MOST_VIEW = 16 * 2**20  # bytes
@@ -67,11 +84,17 @@ def read_run(run: Run, study: Path) -> Saved:
     except InputError as error:
         notes.append(str(error))
     if status == DONE:
-        notes += [f"{name} of a finished run is missing" for name in (SUMMARY, DATA) if not run.holds(name)]
+        notes += [
+            f"{name} of a finished run is missing"
+            for name in (SUMMARY, DATA)
+            if not run.holds(name)
+        ]
         notes += doubts(summary, rows.rows)
     notes += unreadable_views(run)
     if (stated := summary.get("identity")) not in (None, identity(config)):
-        notes.append(f"{CONFIG} is not the one that the run was made with (its digest was {stated})")
+        notes.append(
+            f"{CONFIG} is not the one that the run was made with (its digest was {stated})"
+        )
     return Saved(
         run.folder.relative_to(study).as_posix() if run.folder != study else run.folder.name,
         status,
@@ -92,7 +115,9 @@ def doubts(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     row = last_test(rows, "eval")
     if not row:
         return [f"{ROWS} of a finished run holds no row of the test split"]
-    both = {key: value for key, value in row.items() if key in summary and key not in ("step", "epoch")}
+    both = {
+        key: value for key, value in row.items() if key in summary and key not in ("step", "epoch")
+    }
     return [
         f"{SUMMARY} and the test row in {ROWS} differ ({key}: {shown(summary[key])} and {shown(value)})"
         for key, value in both.items()
@@ -129,7 +154,9 @@ def checked_config(found: Any, path: Path) -> dict[str, Any]:
     # words as typed, of which nothing is built
     used = {key: value for key, value in found.items() if key != "overrides"}
     if where := interpolation(used, ""):
-        raise InputError(f"{path}: {where} holds ${{...}}, and a run's config holds none; train.py did not write it")
+        raise InputError(
+            f"{path}: {where} holds ${{...}}, and a run's config holds none; train.py did not write it"
+        )
     for key in PARTS:
         if key in found and not isinstance(found[key], dict):
             raise InputError(f"{path}: damaged ({key} is no section)")
@@ -145,7 +172,12 @@ def command_of(run: Run, config: Mapping[str, Any]) -> str:
     if first.startswith("#"):
         return first.lstrip("# ").strip()
     others = override_list(config, run.folder.parent.name)
-    words = [f"head={config['head']}", *others, f"seed={config['seed']}", f"study={config.get('study', 'scratch')}"]
+    words = [
+        f"head={config['head']}",
+        *others,
+        f"seed={config['seed']}",
+        f"study={config.get('study', 'scratch')}",
+    ]
     return " ".join(["python train.py", *words])
 
 

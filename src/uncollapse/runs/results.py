@@ -16,7 +16,13 @@ from uncollapse.runs.json_values import is_intact, parse_json, plain, sealed, un
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
 JOINED = "evaluations"  # the key in the summary
-OWN = ("nll", "oracle_gap", "probe", "sample_", "response_")  # how summary keys begin that no training writes
+OWN = (
+    "nll",
+    "oracle_gap",
+    "probe",
+    "sample_",
+    "response_",
+)  # how summary keys begin that no training writes
 NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
 
 
@@ -41,10 +47,14 @@ def read_summary(run: Run) -> dict[str, Any]:
     return read_object(run, SUMMARY)
 
 
-def read_results(run: Run, summary: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def read_results(
+    run: Run, summary: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Every result by name, from its file or from the summary; and a sentence for each damaged file."""
     stated = summary.get(JOINED)
-    copies = {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
+    copies = (
+        {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
+    )
     if not run.holds(EVALUATIONS):
         return copies, {}
     try:
@@ -66,11 +76,15 @@ def names(run: Run) -> list[str]:
     """Results that have a file. InputError where the folder cannot be read."""
     folder = run.path(EVALUATIONS)
     try:
-        return sorted(name.removesuffix(".json") for name in os.listdir(folder) if name.endswith(".json"))
+        return sorted(
+            name.removesuffix(".json") for name in os.listdir(folder) if name.endswith(".json")
+        )
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror or error}); move it away") from error
+        raise InputError(
+            f"{folder}: cannot be read ({error.strerror or error}); move it away"
+        ) from error
 
 
 def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -82,8 +96,14 @@ def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) ->
         return {k: v for k, v in summary.items() if k != JOINED}
     trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != JOINED}
     # what was drawn without <unk> is no description of the model
-    test = [result for name, result in results.items() if name.startswith("test-") and not name.endswith(NO_UNKNOWN)]
-    test.sort(key=lambda r: [count(r.get(key)) for key in ("nll_examples", "nll_samples", "probe_labels")])
+    test = [
+        result
+        for name, result in results.items()
+        if name.startswith("test-") and not name.endswith(NO_UNKNOWN)
+    ]
+    test.sort(
+        key=lambda r: [count(r.get(key)) for key in ("nll_examples", "nll_samples", "probe_labels")]
+    )
     found = {key: value for result in test for key, value in result.items()}
     return {**found, **trained, JOINED: dict(results)}
 

@@ -35,7 +35,9 @@ class Record:
         """
         content = read_bytes(self.path) if os.path.lexists(self.path) else b""
         found = parse_rows(content)
-        if step < 0:  # there is no checkpoint: only the first look may lie there, from before a kill
+        if (
+            step < 0
+        ):  # there is no checkpoint: only the first look may lie there, from before a kill
             expected = len([row for row in found.rows if row["step"] > 0])
         kept = [row for row in found.rows if row["step"] <= step and row["split"] != "test"]
         missing = len(found.lost) if expected is None else expected - len(kept)
@@ -43,7 +45,9 @@ class Record:
         note = None
         if missing > 0:
             note = f"{missing} row{'s' * (missing > 1)} of {ROWS} up to step {step} cannot be found"
-            if content:  # both at once: a kill in between must not leave a file without the sound rows
+            if (
+                content
+            ):  # both at once: a kill in between must not leave a file without the sound rows
                 aside = free_name(self.path)
                 files = {aside: content, **files}
                 note += f"; the old file is {aside.name}"
@@ -86,9 +90,13 @@ class Rows:
         """What is wrong, in sentences."""
         found = []
         if self.lost:
-            found.append(f"{len(self.lost)} unreadable line(s) in {ROWS} skipped (first: line {self.lost[0]})")
+            found.append(
+                f"{len(self.lost)} unreadable line(s) in {ROWS} skipped (first: line {self.lost[0]})"
+            )
         if self.torn:
-            found.append(f"the last line of {ROWS} is torn (the run was stopped while writing); skipped")
+            found.append(
+                f"the last line of {ROWS} is torn (the run was stopped while writing); skipped"
+            )
         if self.odd:
             found.append(f"{self.odd} numbers in {ROWS} are not finite; they count as missing")
         return found

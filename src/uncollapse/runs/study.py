@@ -6,7 +6,17 @@ from typing import Any
 
 from uncollapse.errors import InputError
 from uncollapse.runs.identity import changes
-from uncollapse.runs.layout import DONE, PACK, Run, has_pack, home, is_pack, is_run, run_folders, runs_in
+from uncollapse.runs.layout import (
+    DONE,
+    PACK,
+    Run,
+    has_pack,
+    home,
+    is_pack,
+    is_run,
+    run_folders,
+    runs_in,
+)
 from uncollapse.runs.pack import order, pack_path, read_pack
 from uncollapse.runs.portable import unite
 from uncollapse.runs.reading import Saved, read_config, read_run
@@ -83,6 +93,8 @@ def together(runs: Iterable[Saved], packed: list[Saved], notes: list[str]) -> li
         else:
             united, difference = unite(saved, left.pop(same.identity))
             if difference:
-                notes.append(f"{saved.name}: its folder counts; {PACK} has another result ({difference})")
+                notes.append(
+                    f"{saved.name}: its folder counts; {PACK} has another result ({difference})"
+                )
             found.append(united)
     return [*found, *left.values()]

@@ -12,7 +12,9 @@ from uncollapse.errors import InputError, printable
 if TYPE_CHECKING:
     from uncollapse.runs.merge import Found
 
-HELP = "Carry a study: its finished runs in one file, results/<study>/runs.parquet, without weights."
+HELP = (
+    "Carry a study: its finished runs in one file, results/<study>/runs.parquet, without weights."
+)
 MOST_SAID = 20  # runs that are left out, or problems
 
 
@@ -25,14 +27,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         where = error.filename or "the study"
-        reason = f"{where}: cannot be read or written ({error.strerror or error}); nothing was changed"
+        reason = (
+            f"{where}: cannot be read or written ({error.strerror or error}); nothing was changed"
+        )
         print(f"error: {printable(reason)}", file=sys.stderr)
     return 2
 
 
 def parser() -> argparse.ArgumentParser:
     found = Parser(prog="study.py", description=HELP)
-    commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    commands = found.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
+    )
     pack = commands.add_parser("pack", help="put the finished runs of studies into their packs")
     pack.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="results/<study>")
     pack.add_argument(
@@ -101,7 +107,11 @@ def list_runs(asked: argparse.Namespace) -> int:
     notes: list[str] = []
     rows = listed(asked.study, notes)
     headers = ("run", "where", "status", "evaluations", "weights")
-    print(tabulate([[printable(cell) for cell in row] for row in rows], headers, disable_numparse=True))
+    print(
+        tabulate(
+            [[printable(cell) for cell in row] for row in rows], headers, disable_numparse=True
+        )
+    )
     say_lines(notes)
     return 0
 

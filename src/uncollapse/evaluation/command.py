@@ -49,10 +49,14 @@ class Settings:
         for budget in self.labels or ():
             whole("--labels", budget, 2)
         if self.split == "train" and self.metrics == ("probe",):
-            raise InputError("--split train: the probe learns from the training part; allowed with it are valid, test")
+            raise InputError(
+                "--split train: the probe learns from the training part; allowed with it are valid, test"
+            )
         whole("--workers", self.workers, 1)
         if self.examples is not None and whole("--examples", self.examples, 1) < 2:
-            raise InputError("--examples=1: errors, mi and the shuffled gap compare examples; allowed is at least 2")
+            raise InputError(
+                "--examples=1: errors, mi and the shuffled gap compare examples; allowed is at least 2"
+            )
 
     def missing(self, there: Collection[str]) -> list[str]:
         """The metrics asked for that are not among the results by these names."""
@@ -64,7 +68,9 @@ class Settings:
         if metric == "nll":
             return f"{self.split}-nll-K{self.samples}{few}"
         if metric == "probe":
-            return f"{self.split}-probe" + ("" if self.labels is None else "-" + "-".join(map(str, self.labels)))
+            return f"{self.split}-probe" + (
+                "" if self.labels is None else "-" + "-".join(map(str, self.labels))
+            )
         if metric == "samples":
             return f"{self.split}-samples" + ("" if self.unknown else NO_UNKNOWN)
         return f"{self.split}-statistics{few}"
@@ -75,19 +81,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="evaluate.py", description=HELP)
     parser.add_argument("folder", type=Path, help="results/<study>, or one run folder in it")
     parser.add_argument(
-        "--metrics", help=f"some of {','.join(METRICS)} (default: nll, and probe where labels are known)"
+        "--metrics",
+        help=f"some of {','.join(METRICS)} (default: nll, and probe where labels are known)",
     )
     parser.add_argument("--split", default="test", help="train, valid or test (default)")
-    parser.add_argument("--samples", type=int, default=500, metavar="K", help="codes per example for nll (default 500)")
-    parser.add_argument("--examples", type=int, metavar="N", help="a fixed random choice of N examples (default: all)")
     parser.add_argument(
-        "--labels", help="label budgets of the probe, such as 100,1000 (default: 100,500,1000,2000,10000)"
+        "--samples",
+        type=int,
+        default=500,
+        metavar="K",
+        help="codes per example for nll (default 500)",
     )
     parser.add_argument(
-        "--no-unknown", action="store_true", help="samples without <unk>, kept apart from the ordinary ones"
+        "--examples",
+        type=int,
+        metavar="N",
+        help="a fixed random choice of N examples (default: all)",
     )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)")
+    parser.add_argument(
+        "--labels",
+        help="label budgets of the probe, such as 100,1000 (default: 100,500,1000,2000,10000)",
+    )
+    parser.add_argument(
+        "--no-unknown",
+        action="store_true",
+        help="samples without <unk>, kept apart from the ordinary ones",
+    )
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    parser.add_argument(
+        "--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)"
+    )
     asked = parser.parse_args(argv)
     try:
         settings = understand(asked)
@@ -107,18 +132,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def understand(asked: argparse.Namespace) -> Settings:
     """InputError for what is not allowed."""
     metrics = (
-        ("nll", "probe") if asked.metrics is None else tuple(dict.fromkeys(map(str.strip, asked.metrics.split(","))))
+        ("nll", "probe")
+        if asked.metrics is None
+        else tuple(dict.fromkeys(map(str.strip, asked.metrics.split(","))))
     )
     if asked.metrics is None and asked.split == "train":  # what the probe learns from
         metrics = ("nll",)
     try:
-        labels = None if asked.labels is None else tuple(sorted({int(word) for word in asked.labels.split(",")}))
+        labels = (
+            None
+            if asked.labels is None
+            else tuple(sorted({int(word) for word in asked.labels.split(",")}))
+        )
     except ValueError:
-        raise InputError(f"--labels {asked.labels}: allowed are whole numbers such as 100,1000") from None
+        raise InputError(
+            f"--labels {asked.labels}: allowed are whole numbers such as 100,1000"
+        ) from None
     if asked.no_unknown and "samples" not in metrics:
         raise InputError("--no-unknown: it is about samples; give --metrics samples")
     unknown = not asked.no_unknown
-    settings = Settings(metrics, asked.split, asked.samples, asked.examples, labels, asked.workers, unknown)
+    settings = Settings(
+        metrics, asked.split, asked.samples, asked.examples, labels, asked.workers, unknown
+    )
     settings.check()
     return settings
 
@@ -129,26 +164,38 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     runs = run_folders(folder)
     finished = [run for run in runs if run.status == DONE]
     if not finished:
-        raise InputError(f"{folder}: no run in it is finished; {len(runs):,} {'is' if len(runs) == 1 else 'are'} not")
+        raise InputError(
+            f"{folder}: no run in it is finished; {len(runs):,} {'is' if len(runs) == 1 else 'are'} not"
+        )
     if len(finished) < len(runs):
-        print(f"{len(runs) - len(finished):,} of {len(runs):,} runs are not finished and are left out")
+        print(
+            f"{len(runs) - len(finished):,} of {len(runs):,} runs are not finished and are left out"
+        )
     todo = [run for run in finished if not complete(run, settings, explicit)]
     if before := len(finished) - len(todo):
-        print(f"{before:,} of {len(finished):,} run{'s were' if len(finished) > 1 else ' was'} evaluated before")
+        print(
+            f"{before:,} of {len(finished):,} run{'s were' if len(finished) > 1 else ' was'} evaluated before"
+        )
     refused = evaluate_each(todo, folder, settings, explicit, alone=len(runs) == 1) if todo else 0
     if refused:
         shown = f", of which the first {MOST_ERRORS} are shown" if refused > MOST_ERRORS else ""
-        raise InputError(f"{refused:,} of {len(finished):,} runs could not be evaluated, for the reasons above{shown}")
+        raise InputError(
+            f"{refused:,} of {len(finished):,} runs could not be evaluated, for the reasons above{shown}"
+        )
 
 
-def evaluate_each(todo: Sequence[Run], folder: Path, settings: Settings, explicit: bool, alone: bool) -> int:
+def evaluate_each(
+    todo: Sequence[Run], folder: Path, settings: Settings, explicit: bool, alone: bool
+) -> int:
     """How many runs could not be evaluated. Where one run was named `alone` its error goes on its way."""
-    from uncollapse.evaluate import evaluate_run
+    from uncollapse.evaluation.evaluate import evaluate_run
 
     loaded: dict[str, Any] = {}
     refused = 0
     for number, run in enumerate(todo, 1):
-        say = saying(f"{number}/{len(todo)} {run.folder if run.folder == folder else run.folder.relative_to(folder)}")
+        say = saying(
+            f"{number}/{len(todo)} {run.folder if run.folder == folder else run.folder.relative_to(folder)}"
+        )
         try:
             evaluate_run(run, settings, explicit, loaded, say)
         except (InputError, OSError) as error:
@@ -177,7 +224,11 @@ def complete(run: Run, settings: Settings, explicit: bool) -> bool:
     if settings.examples is not None and settings.examples >= size_of(run, settings.split):
         settings = replace(settings, examples=None)
     unlabelled = not explicit and run.has(EVALUATIONS, UNLABELLED)
-    names = {settings.name(metric) for metric in settings.metrics if not (metric == "probe" and unlabelled)}
+    names = {
+        settings.name(metric)
+        for metric in settings.metrics
+        if not (metric == "probe" and unlabelled)
+    }
     return all(run.has(EVALUATIONS, f"{name}.json") for name in names) and is_sound(run)
 
 

@@ -26,7 +26,11 @@ def wide(x: Tensor) -> Tensor:
 def without_autocast(x: Tensor) -> AbstractContextManager:
     """While open, matrix products on x's device keep the dtype of their arguments."""
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    return (
+        torch.autocast(kind, enabled=False)
+        if torch.amp.is_autocast_available(kind)
+        else nullcontext()
+    )
 
 
 def outputs(layer: nn.Linear, h: Tensor) -> Tensor:
@@ -66,9 +70,13 @@ def require_states(h: Tensor, hidden: int) -> None:
             f"h: shape {shape}; a head takes one state for each example, [B, {hidden}]: {remedy(h, hidden)}"
         )
     if shape[1] != hidden:
-        raise InputError(f"h: shape {shape}; this head was made for hidden={hidden}, so allowed is [B, {hidden}]")
+        raise InputError(
+            f"h: shape {shape}; this head was made for hidden={hidden}, so allowed is [B, {hidden}]"
+        )
     if not h.is_floating_point():
-        raise InputError(f"h: type {h.dtype}; a head takes states of floats, [B, {hidden}]: embed ids or use h.float()")
+        raise InputError(
+            f"h: type {h.dtype}; a head takes states of floats, [B, {hidden}]: embed ids or use h.float()"
+        )
 
 
 def remedy(h: Tensor, hidden: int) -> str:

@@ -30,7 +30,9 @@ class Subject:
     data: Any
     encode: Callable[..., Any]  # (batch, generator) -> Posterior
     say: Callable[[str], None]
-    limits: Mapping[str, Any] = field(default_factory=dict)  # of what a text model writes, see models.text_vae.write
+    limits: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # of what a text model writes, see models.text_vae.write
 
     def batch(self, split: str, examples: np.ndarray) -> Any:
         """These examples on the model's device."""
@@ -46,7 +48,10 @@ def opened(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Subj
         )
     cfg, then = stored(run), read_object(run, DATA) if run.holds(DATA) else {}
     cfg.threads, cfg.device = 1, "auto"
-    if cfg.data.keys() & {"cache", "own_cache"}:  # a run may come from anybody, and name any folder to write to
+    if cfg.data.keys() & {
+        "cache",
+        "own_cache",
+    }:  # a run may come from anybody, and name any folder to write to
         cfg.data.own_cache = CACHE
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
@@ -74,7 +79,9 @@ def check_same_data(folder: Path, then: dict, facts: dict) -> None:
     for key, fact in facts.items():
         known = isinstance(fact, int) or (key == "content" and fact is not None)
         if known and then.get(key) not in (None, fact):
-            raise InputError(f"{folder}: its data have changed since training ({key}: {then[key]} -> {fact})")
+            raise InputError(
+                f"{folder}: its data have changed since training ({key}: {then[key]} -> {fact})"
+            )
 
 
 def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from uncollapse.posteriors.precision import autocasts, wide
+from uncollapse.distributions.precision import autocasts, wide
 
 
 class Posterior(Protocol):
@@ -29,7 +29,9 @@ class Posterior(Protocol):
     def sample(
         self, n: int | None = None, generator: torch.Generator | None = None
     ) -> Tensor: ...  # [B, D] | [n, B, D]
-    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor: ...  # [n, D] from p(z)
+    def sample_prior(
+        self, n: int, generator: torch.Generator | None = None
+    ) -> Tensor: ...  # [n, D] from p(z)
     def log_ratio(
         self, z: Tensor
     ) -> Tensor: ...  # log q(z|x) - log p(z): [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]
@@ -60,12 +62,16 @@ class DiagonalGaussian:
                 object.__setattr__(self, part.name, wide(value))
 
     @classmethod
-    def from_log_var(cls, mean: Tensor, log_var: Tensor, codes: torch.dtype | None = None) -> "DiagonalGaussian":
+    def from_log_var(
+        cls, mean: Tensor, log_var: Tensor, codes: torch.dtype | None = None
+    ) -> "DiagonalGaussian":
         log_var = wide(log_var)
         return cls(mean, torch.exp(0.5 * log_var), log_var, codes=codes)
 
     @classmethod
-    def from_std(cls, mean: Tensor, std: Tensor, codes: torch.dtype | None = None) -> "DiagonalGaussian":
+    def from_std(
+        cls, mean: Tensor, std: Tensor, codes: torch.dtype | None = None
+    ) -> "DiagonalGaussian":
         std = wide(std)
         # ln s^2 has no bound at s = 0; the clamp keeps one unlucky entry from ending a run, and touches none above 1e-6
         return cls(mean, std, std.square().clamp_min(1e-12).log(), codes=codes)
@@ -103,7 +109,9 @@ class DiagonalGaussian:
         """log q(z_d|x_b) - log p(z_d) of each code z [n, D] under each posterior: [D, n, B] float64."""
         square, linear, constant = (c.T[:, None] for c in self.coefficients)  # [D, 1, B]
         column = z.double().T[..., None]  # [D, n, 1]
-        return torch.baddbmm(constant, torch.cat([column.square(), column], -1), torch.cat([square, linear], 1))
+        return torch.baddbmm(
+            constant, torch.cat([column.square(), column], -1), torch.cat([square, linear], 1)
+        )
 
     def pairs(self, z: Tensor) -> Tensor:
         """log_ratio of each code z [n, D] under each posterior, [n, B] float64, as two matrix products."""

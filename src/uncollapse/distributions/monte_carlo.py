@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from uncollapse.posteriors.normal import DiagonalGaussian, noise_like
+from uncollapse.distributions.normal import DiagonalGaussian, noise_like
 
 
 @dataclass

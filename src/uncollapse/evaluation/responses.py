@@ -7,11 +7,20 @@ one context comes from the code. `samples/responses.txt` of the run folder shows
 import numpy as np
 
 from uncollapse.data.corpus import sentences
+from uncollapse.evaluation.opened import Subject
+from uncollapse.evaluation.samples import (
+    SHOWN,
+    View,
+    chosen,
+    lines,
+    nearest_codes,
+    noise,
+    prior_codes,
+    save,
+)
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
-from uncollapse.samples import SHOWN, View, chosen, lines, nearest_codes, noise, prior_codes, save
-from uncollapse.subject import Subject
 
 ANSWERED = 1000  # contexts
 CODES = 5  # for each
@@ -24,7 +33,10 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     vocabulary, count = subject.data.vocabulary, len(batch)
     with evaluating(subject.model, train=False):
         codes = prior_codes(subject, CODES * count).split(count)
-        answers = [texts(subject.model.respond(batch, z, greedy=True, unknown=unknown), vocabulary) for z in codes]
+        answers = [
+            texts(subject.model.respond(batch, z, greedy=True, unknown=unknown), vocabulary)
+            for z in codes
+        ]
         q = subject.encode(batch, noise(subject, 2))
         own = subject.model.respond(batch, nearest_codes(q, q.mean), greedy=True, unknown=unknown)
         rebuilt = texts(own, vocabulary)
@@ -34,9 +46,17 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     )
     rows = np.random.default_rng(0).permutation(count)[:SHOWN]
     columns = (contexts, real, *answers[:COMPARED], rebuilt)
-    names = ("context", split, *(f"code {n}" for n in range(1, COMPARED + 1)), "of the response's own code")
+    names = (
+        "context",
+        split,
+        *(f"code {n}" for n in range(1, COMPARED + 1)),
+        "of the response's own code",
+    )
     view = View(names, [(str(n), [column[i] for column in columns]) for n, i in enumerate(rows, 1)])
     folder = SAMPLES if unknown else SAMPLES_KNOWN
     save(view, subject.run, folder, "responses")
     subject.run.write(folder, "answers.txt", data=lines(answers[0]))
-    return {**responses(answers[0], real, list(zip(*answers, strict=True))), "response_unknown": unknown}
+    return {
+        **responses(answers[0], real, list(zip(*answers, strict=True))),
+        "response_unknown": unknown,
+    }

@@ -21,7 +21,9 @@ class Phase:
     ends: float  # epochs
     state: Callable[[float], str]  # where it stands at a position, such as "at weight 0.10"
     lost: str  # what a run misses that does not get to the end
-    shorter: Callable[[float], str] | None  # how to make it fit into so many epochs; None: it cannot be
+    shorter: (
+        Callable[[float], str] | None
+    )  # how to make it fit into so many epochs; None: it cannot be
     follows: bool = False  # its end moves with trainer.epochs
 
     def known(self, config: Mapping[str, Any]) -> bool:
@@ -125,7 +127,9 @@ def foreseen(phase: Phase, length: Length, config: Mapping[str, Any]) -> str:
     room = length.total / length.per_epoch
     ways = length.longer(phase)
     if phase.shorter is not None:
-        ways.append(phase.shorter(room) if phase.known(config) else f"an end before epoch {room:.3g}")
+        ways.append(
+            phase.shorter(room) if phase.known(config) else f"an end before epoch {room:.3g}"
+        )
     return (
         f"{phase.named(config)}: training ends after {length.told(length.total)}, "
         f"{phase.state(length.last(length.total))}; {phase.lost}; give {' or '.join(ways)}"
@@ -134,5 +138,9 @@ def foreseen(phase: Phase, length: Length, config: Mapping[str, Any]) -> str:
 
 def missed(phase: Phase, length: Length, steps: int, config: Mapping[str, Any]) -> str:
     """The finding after training of so many steps."""
-    early = f" (stopped early, {length.total / length.per_epoch:.3g} planned)" if steps < length.total else ""
+    early = (
+        f" (stopped early, {length.total / length.per_epoch:.3g} planned)"
+        if steps < length.total
+        else ""
+    )
     return f"{phase.named(config)}: training ended after {length.told(steps)}{early}, {phase.state(length.last(steps))}"

@@ -23,9 +23,17 @@ from uncollapse.data.corpus import taken
 from uncollapse.data.digests import file_digest
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
-from uncollapse.evaluate_cli import Settings
-from uncollapse.evaluate_cli import main as main
-from uncollapse.metrics.evaluation import EVAL_BATCH, EVAL_SEED, collect, evaluate, evaluating, statistics
+from uncollapse.evaluation.command import Settings
+from uncollapse.evaluation.command import main as main
+from uncollapse.evaluation.opened import Subject, encoded_means, opened
+from uncollapse.metrics.evaluation import (
+    EVAL_BATCH,
+    EVAL_SEED,
+    collect,
+    evaluate,
+    evaluating,
+    statistics,
+)
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
@@ -33,8 +41,7 @@ from uncollapse.runs.json_values import complete_lines, is_intact, is_numbers, p
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair, write_result
-from uncollapse.subject import Subject, encoded_means, opened
-from uncollapse.trainer import FINAL_MIXTURE, promised_floor
+from uncollapse.training.trainer import FINAL_MIXTURE, promised_floor
 
 COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
 SHOWN = (  # on the line about a result
@@ -59,7 +66,9 @@ def evaluate_run(
             say(f"warning: {sentence}; kept under another name")
         if missing := settings.missing(there):
             subject = opened(run, loaded, say)
-            if settings.examples is not None and settings.examples >= subject.data.size(settings.split):
+            if settings.examples is not None and settings.examples >= subject.data.size(
+                settings.split
+            ):
                 settings = replace(settings, examples=None)
                 missing = settings.missing(there)
             if "probe" in missing and not subject.data.labels and not explicit:
@@ -79,10 +88,14 @@ def statistics_of(subject: Subject, settings: Settings) -> dict:
     """Everything that one pass tells, in evaluation mode."""
     model, data, floor = subject.model, subject.data, promised_floor(subject.model)
     if settings.examples is None:
-        return evaluate(model, data, settings.split, "eval", None, floor, FINAL_MIXTURE, subject.encode)
+        return evaluate(
+            model, data, settings.split, "eval", None, floor, FINAL_MIXTURE, subject.encode
+        )
     batches = near_equal(chosen(data, settings), EVAL_BATCH)
     with evaluating(model, train=False):
-        seen = collect(subject.encode, model.nll, (subject.batch(settings.split, part) for part in batches))
+        seen = collect(
+            subject.encode, model.nll, (subject.batch(settings.split, part) for part in batches)
+        )
         return statistics(seen, floor, FINAL_MIXTURE)
 
 
@@ -133,14 +146,21 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
             file.flush()
             rows[row["group"]] = row
             step()
-    seen = {name: np.concatenate([np.array(rows[i][name], float) for i in range(len(groups))]) for name in COLUMNS}
+    seen = {
+        name: np.concatenate([np.array(rows[i][name], float) for i in range(len(groups))])
+        for name in COLUMNS
+    }
     tokens = [row["tokens"] for row in rows.values()]
-    counted = None if None in tokens else np.concatenate([rows[i]["tokens"] for i in range(len(groups))])
+    counted = (
+        None if None in tokens else np.concatenate([rows[i]["tokens"] for i in range(len(groups))])
+    )
     known = subject.data.log_prob.get(settings.split)
     order = seen["examples"].astype(int)
     log_prob = None if known is None else known[order]
     corpus = getattr(subject.data, "corpora", {}).get(settings.split)
-    chars, size = (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
+    chars, size = (
+        (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
+    )
     falls = seen["fall_2"], seen["fall_8"]
     found = likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob, falls)
     return found | per_size(seen["nll"], chars, size, "nll", "nll_")
@@ -179,9 +199,9 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
 def samples_of(subject: Subject, settings: Settings) -> dict:
     """What the model writes or draws, into `samples/` of the run folder, and numbers about it."""
     if hasattr(subject.model, "respond"):
-        from uncollapse.responses import look
+        from uncollapse.evaluation.responses import look
     else:
-        from uncollapse.samples import look
+        from uncollapse.evaluation.samples import look
 
     return look(subject, settings.split, settings.unknown)
 
@@ -198,7 +218,9 @@ FUNCTIONS: dict[str, Callable[[Subject, Settings], dict]] = {
 def workers(model: Any, count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads with one core each: matrix products release Python's lock, and small ones gain nothing from a second core."""
     on_gpu = next(model.parameters()).device.type == "cuda"
-    pool = ThreadPoolExecutor(1 if on_gpu else count, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(
+        1 if on_gpu else count, initializer=torch.set_num_threads, initargs=(1,)
+    )
     try:
         yield pool
     finally:
@@ -216,8 +238,12 @@ def begun(path: Path, weights: str, groups: list[np.ndarray]) -> tuple[dict[int,
     head = {"weights": weights, "groups": len(groups)}
     kept = complete_lines(path)
     if kept and kept[0] != head:
-        raise InputError(f"{path}: damaged, or begun with other weights or data; move it away to start anew")
-    complete = [row for row in kept[1:] if is_complete(row) and is_of(row, groups) and is_intact(row)]
+        raise InputError(
+            f"{path}: damaged, or begun with other weights or data; move it away to start anew"
+        )
+    complete = [
+        row for row in kept[1:] if is_complete(row) and is_of(row, groups) and is_intact(row)
+    ]
     rows = {row["group"]: row for row in complete}
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
     return rows, len(kept[1:]) - len(complete)
@@ -243,17 +269,25 @@ def is_complete(row: Any) -> bool:
 
 def line(result: dict) -> str:
     """The scalars that matter, with their errors, an nll with its bias and effective samples, a probe with chance."""
-    return ", ".join(f"{name} {measured(result, name)}" for name in SHOWN if isinstance(result.get(name), float))
+    return ", ".join(
+        f"{name} {measured(result, name)}" for name in SHOWN if isinstance(result.get(name), float)
+    )
 
 
 def measured(result: dict, name: str) -> str:
     """'25.31 ± 0.12 (bias 0.15 ± 0.02, ess 18.3)'."""
-    beside = [f"{label} {result[key]:.3f}" for label, key in BESIDE.get(name, {}).items() if known(result, key)]
+    beside = [
+        f"{label} {result[key]:.3f}"
+        for label, key in BESIDE.get(name, {}).items()
+        if known(result, key)
+    ]
     return spread(result, name) + (f" ({', '.join(beside)})" if beside else "")
 
 
 def spread(result: dict, name: str) -> str:
-    return f"{result[name]:.3f}" + (f" ± {result[f'{name}_se']:.3f}" if known(result, f"{name}_se") else "")
+    return f"{result[name]:.3f}" + (
+        f" ± {result[f'{name}_se']:.3f}" if known(result, f"{name}_se") else ""
+    )
 
 
 def known(result: dict, name: str) -> bool:
@@ -281,6 +315,8 @@ def progress(say: Callable[[str], None], total: int, done: int) -> Iterator[Call
         now = time.monotonic()
         if now - last > 30:
             last = now
-            say(f"nll: {count} of {total} groups, {(now - start) / (count - done) * (total - count):.0f} s left")
+            say(
+                f"nll: {count} of {total} groups, {(now - start) / (count - done) * (total - count):.0f} s left"
+            )
 
     yield step

@@ -24,11 +24,11 @@ from torch import Tensor
 from uncollapse.data.batches import near_equal
 from uncollapse.data.corpus import Corpus, make_batch, sentences
 from uncollapse.errors import InputError
+from uncollapse.evaluation.opened import Subject, encoded_means, opened, stored
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality
 from uncollapse.models.text_vae import LONGEST
 from uncollapse.runs.layout import DONE, SAMPLES, SAMPLES_KNOWN, Run, runs_in
-from uncollapse.subject import Subject, encoded_means, opened, stored
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
 MOST = 1000  # characters, bytes or subwords that a sentence is written with
@@ -52,11 +52,15 @@ class View:
 def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     """Write every view of one run, and return the numbers about its samples. InputError for a model that generates nothing."""
     if not hasattr(subject.model, "generate"):
-        raise InputError(f"{subject.run.folder}: samples are for text and images; this model's outputs are neither")
+        raise InputError(
+            f"{subject.run.folder}: samples are for text and images; this model's outputs are neither"
+        )
     subject = replace(subject, limits=limits(subject, unknown))
     with evaluating(subject.model, train=False):
         drawn = (
-            subject.model.generate(prior_codes(subject, DRAWN), generator=noise(subject, 1), **subject.limits)
+            subject.model.generate(
+                prior_codes(subject, DRAWN), generator=noise(subject, 1), **subject.limits
+            )
             if is_text(subject)
             else None
         )
@@ -77,7 +81,9 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     exact = subject.data.exact_log_prob
     baseline = None if exact else language_model(subject)
     held_out = first(subject.data.corpora["test"], DRAWN)
-    found = quality(drawn, subject.data.corpora["train"], subject.data.vocabulary, exact, baseline, held_out)
+    found = quality(
+        drawn, subject.data.corpora["train"], subject.data.vocabulary, exact, baseline, held_out
+    )
     return {**found, "sample_unknown": unknown}
 
 
@@ -90,7 +96,10 @@ def limits(subject: Subject, unknown: bool) -> dict[str, Any]:
         return {}
     data = subject.data
     longest = data.facts()["longest"]["train"]
-    return {"longest": LONGEST if data.level.name == "word" else min(max(LONGEST, longest), MOST), "unknown": unknown}
+    return {
+        "longest": LONGEST if data.level.name == "word" else min(max(LONGEST, longest), MOST),
+        "unknown": unknown,
+    }
 
 
 def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
@@ -123,7 +132,9 @@ def log_prob(lm: Subject, corpus: Corpus) -> np.ndarray:
     with evaluating(lm.model, train=False):
         for part in near_equal(np.arange(len(corpus)), EVAL_BATCH):
             batch = make_batch(corpus, part).to(device(lm))
-            found[batch.examples] = -lm.model.nll(batch, lm.encode(batch).mean).double().cpu().numpy()
+            found[batch.examples] = (
+                -lm.model.nll(batch, lm.encode(batch).mean).double().cpu().numpy()
+            )
     return found
 
 
@@ -134,7 +145,9 @@ def prior(subject: Subject, drawn: Corpus | None) -> View:
     """The first of the drawn sentences, so that what is shown is part of what is counted; images are drawn here."""
     z = prior_codes(subject, DRAWN if is_text(subject) else SHOWN)
     by_drawing = (
-        drawn if drawn is not None else subject.model.generate(z, generator=noise(subject, 1), **subject.limits)
+        drawn
+        if drawn is not None
+        else subject.model.generate(z, generator=noise(subject, 1), **subject.limits)
     )
     columns = items(subject, by_drawing)[:SHOWN], likeliest(subject, z[:SHOWN])
     return View(("drawn", "likeliest"), numbered(columns))
@@ -145,7 +158,11 @@ def reconstructions(subject: Subject, split: str) -> View:
     q = subject.encode(batch, noise(subject, 2))
     codes = q.sample(generator=noise(subject, 3))
     drawn = subject.model.generate(codes, generator=noise(subject, 4), **subject.limits)
-    columns = originals(subject, split, batch.examples), likeliest(subject, q.mean), items(subject, drawn)
+    columns = (
+        originals(subject, split, batch.examples),
+        likeliest(subject, q.mean),
+        items(subject, drawn),
+    )
     return View((split, "likeliest, of the mean", "drawn, of a code"), numbered(columns))
 
 
@@ -164,16 +181,27 @@ def neighbours(subject: Subject, split: str) -> View:
     from sklearn.neighbors import NearestNeighbors
 
     examples, among = chosen(subject, split, SHOWN), chosen(subject, "train", SEARCHED)
-    searched = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(among))).fit(encoded_means(subject, "train", among))
+    searched = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(among))).fit(
+        encoded_means(subject, "train", among)
+    )
     _, found = searched.kneighbors(encoded_means(subject, split, examples))
-    columns = [originals(subject, split, examples), *(originals(subject, "train", among[near]) for near in found.T)]
-    return View((split, *(f"{place}. nearest in train" for place in range(1, len(columns)))), numbered(columns))
+    columns = [
+        originals(subject, split, examples),
+        *(originals(subject, "train", among[near]) for near in found.T),
+    ]
+    return View(
+        (split, *(f"{place}. nearest in train" for place in range(1, len(columns)))),
+        numbered(columns),
+    )
 
 
 def traversal(subject: Subject, split: str) -> View:
     """The dimensions whose means vary most against their noise: those a code is told by."""
     parts, stream = near_equal(chosen(subject, split, SEARCHED), EVAL_BATCH), noise(subject, 5)
-    found = [(q.mean, q.variance) for q in (subject.encode(subject.batch(split, part), stream) for part in parts)]
+    found = [
+        (q.mean, q.variance)
+        for q in (subject.encode(subject.batch(split, part), stream) for part in parts)
+    ]
     means, variances = (torch.cat(columns) for columns in zip(*found, strict=True))
     signal = means.var(0) / variances.mean(0).clamp_min(1e-12)
     busiest = signal.argsort(descending=True)[:DIMENSIONS].sort().values
@@ -183,7 +211,8 @@ def traversal(subject: Subject, split: str) -> View:
     columns = [likeliest(subject, z) for z in moved]
     names = [f"z{j}" for j in busiest.tolist()]
     return View(
-        [f"{share:.0%} quantile" for share in QUANTILES], [*zip(names, zip(*columns, strict=True), strict=True)]
+        [f"{share:.0%} quantile" for share in QUANTILES],
+        [*zip(names, zip(*columns, strict=True), strict=True)],
     )
 
 

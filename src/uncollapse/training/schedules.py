@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uncollapse.errors import number, whole
-from uncollapse.phases import Phase
+from uncollapse.training.phases import Phase
 
 Schedule = float | Callable[[float], float]
 
@@ -256,7 +256,11 @@ class Scaled(Curve):
         return self.schedule.lost() if isinstance(self.schedule, Curve) else super().lost()
 
     def shorter(self, epochs: float) -> str:
-        return self.schedule.shorter(epochs) if isinstance(self.schedule, Curve) else super().shorter(epochs)
+        return (
+            self.schedule.shorter(epochs)
+            if isinstance(self.schedule, Curve)
+            else super().shorter(epochs)
+        )
 
     def __call__(self, epoch: float) -> float:
         return self.factor * at(self.schedule, epoch)

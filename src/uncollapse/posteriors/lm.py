@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from uncollapse.posteriors.precision import autocasts, require_states, wide
+from uncollapse.distributions.precision import autocasts, require_states, wide
 
 
 @dataclass(frozen=True)

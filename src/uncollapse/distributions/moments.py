@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncollapse.distributions.precision import NARROW, wide
 from uncollapse.errors import InputError
-from uncollapse.posteriors.precision import NARROW, wide
 
 MOMENTUM = 0.1
 FRESH = (
     "the batch statistics are still 0 and 1, as no batch was met in training mode: nothing is normalised, and a head's KL floor does "
-    "not hold. Train first, load trained weights, or gather them: `with uncollapse.posteriors.moments.population(head):` and a pass "
+    "not hold. Train first, load trained weights, or gather them: `with uncollapse.distributions.moments.population(head):` and a pass "
     "in training mode"
 )
 
@@ -69,7 +69,9 @@ class Moments(WideBuffers):
         else:
             self.warn_if_fresh()
         if self.centred:
-            mean, var = (None, None) if self.training else (self.mean.to(x.dtype), self.var.to(x.dtype))
+            mean, var = (
+                (None, None) if self.training else (self.mean.to(x.dtype), self.var.to(x.dtype))
+            )
             return nn.functional.batch_norm(x, mean, var, training=self.training, eps=self.eps)
         mean_square = x.square().mean(0) if self.training else self.var
         return x * torch.rsqrt(mean_square + self.eps)
@@ -136,7 +138,9 @@ def batch_moments(x: Tensor, centred: bool) -> tuple[Tensor, Tensor]:
     return x.new_zeros(x.shape[1]), x.square().mean(0)
 
 
-def merge(total: tuple[float, Tensor, Tensor], n: int, mean: Tensor, var: Tensor) -> tuple[float, Tensor, Tensor]:
+def merge(
+    total: tuple[float, Tensor, Tensor], n: int, mean: Tensor, var: Tensor
+) -> tuple[float, Tensor, Tensor]:
     """Count, mean and variance of two samples together (Chan et al. 1983); `total` is (count, mean, var)."""
     count, old_mean, old_var = total
     both = count + n

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from uncollapse.distributions.epochs import begin_epoch
 from uncollapse.errors import InputError, first_line, number, one_of, whole
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
-from uncollapse.phases import Length, Phase, Phased
-from uncollapse.posteriors.epochs import begin_epoch
 from uncollapse.procedures import Training, inference
 from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record
-from uncollapse.schedules import at, weight_phases
+from uncollapse.training.phases import Length, Phase, Phased
+from uncollapse.training.schedules import at, weight_phases
 
 
 @dataclass
@@ -45,7 +45,14 @@ class TrainerConfig:
         """InputError for a value that makes no sense, before any work."""
         for name in ("epochs", "population"):
             whole(f"trainer.{name}", getattr(self, name), 1)
-        for name in ("max_steps", "eval_every", "eval_examples", "patience", "decay_patience", "decay_limit"):
+        for name in (
+            "max_steps",
+            "eval_every",
+            "eval_examples",
+            "patience",
+            "decay_patience",
+            "decay_limit",
+        ):
             if getattr(self, name) is not None:
                 whole(f"trainer.{name}", getattr(self, name), 1)
         number("trainer.lr", self.lr, 0, 1000)
@@ -124,7 +131,9 @@ class Trainer:
     def __post_init__(self) -> None:
         make = OPTIMIZERS[self.cfg.optimizer]
         parts = {**self.model.parts(), "objective": list(state_of(self.objective).parameters())}
-        self.optimizers = {part: make(parameters, self.cfg.lr) for part, parameters in parts.items() if parameters}
+        self.optimizers = {
+            part: make(parameters, self.cfg.lr) for part, parameters in parts.items() if parameters
+        }
         self.per_epoch = len(self.data.batches("train", self.seed, 0))
         self.device = next(self.model.parameters()).device
         self.total = self.cfg.epochs * self.per_epoch
@@ -200,8 +209,24 @@ class Trainer:
     def write(self, split: str, mode: str, extra: dict, limit: int | None = None) -> dict:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
-        metrics = evaluate(self.model, self.data, split, mode, limit, promised_floor(self.model), mixture, self.encode)
-        row = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode, **metrics, **extra}
+        metrics = evaluate(
+            self.model,
+            self.data,
+            split,
+            mode,
+            limit,
+            promised_floor(self.model),
+            mixture,
+            self.encode,
+        )
+        row = {
+            "step": self.progress.step,
+            "epoch": self.epoch,
+            "split": split,
+            "mode": mode,
+            **metrics,
+            **extra,
+        }
         self.record.write(row)
         self.watch.evaluated(row)
         return row
@@ -214,7 +239,9 @@ class Trainer:
         last, path = None, self.run.path(WEIGHTS)
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         load_model(path, self.model)
-        if not all(torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()):
+        if not all(
+            torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()
+        ):
             self.model.load_state_dict(ended)
             last = self.write("test", "eval", {"weight": self.weight(), "weights": "last"})
             load_model(path, self.model)
@@ -226,7 +253,9 @@ class Trainer:
     def parts(self) -> list[tuple[list[Phase], Phased | None]]:
         """What ends in the course of training: the phases of each part, and the part where it can tell more afterwards."""
         parts: list[Phased] = [
-            part for part in (self.objective, self.procedure, self.model.posterior) if isinstance(part, Phased)
+            part
+            for part in (self.objective, self.procedure, self.model.posterior)
+            if isinstance(part, Phased)
         ]
         others = [weight_phases(self.objective.weight), self.cfg.phases()]
         return [*((phases, None) for phases in others), *((part.phases(), part) for part in parts)]
@@ -272,7 +301,11 @@ class Trainer:
             p.to_beat, p.bad_lr = nelbo, 0
             return
         p.bad_lr += 1
-        if cfg.decay_patience is not None and p.bad_lr >= cfg.decay_patience and self.epoch >= cfg.decay_from_epoch:
+        if (
+            cfg.decay_patience is not None
+            and p.bad_lr >= cfg.decay_patience
+            and self.epoch >= cfg.decay_from_epoch
+        ):
             self.decay(nelbo)
 
     def decay(self, nelbo: float) -> None:
@@ -317,7 +350,9 @@ class Trainer:
             state_of(self.objective).load_state_dict(state["objective"])
             state_of(self.procedure).load_state_dict(state["procedure"])
             state.setdefault("to_beat", state["best"])  # not in checkpoints of version 0.1
-            self.progress = Progress(**{name: numeric(state[name], name) for name in vars(self.progress)})
+            self.progress = Progress(
+                **{name: numeric(state[name], name) for name in vars(self.progress)}
+            )
             if state["cuda_rng"] is not None and self.device.type != "cuda":
                 raise InputError(
                     f"{path}: the run was begun on a GPU, and none is there; device=cuda goes on where there is one"
@@ -328,10 +363,16 @@ class Trainer:
         except InputError:
             raise
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
+            raise InputError(
+                f"{path}: not a checkpoint of this model ({first_line(error)})"
+            ) from error
         self.evaluated = (self.progress.step, self.progress.seconds)
-        load_tensors(self.run.path(WEIGHTS))  # damaged ones are found now, not when training is over
-        self.watch.resumed(self.progress.step, self.record.resume(self.progress.step, state.get("rows")))
+        load_tensors(
+            self.run.path(WEIGHTS)
+        )  # damaged ones are found now, not when training is over
+        self.watch.resumed(
+            self.progress.step, self.record.resume(self.progress.step, state.get("rows"))
+        )
 
 
 def numeric(value: Any, name: str) -> Any:

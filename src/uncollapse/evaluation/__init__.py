@@ -1,0 +1,1 @@
+"""Numbers and samples of finished runs that cost too much to compute during training."""
