@@ -50,7 +50,7 @@ import math
 
 from torch import Tensor, nn
 
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 
@@ -128,7 +128,7 @@ from typing import Any
 
 from torch import Tensor
 
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.distributions.normal import Posterior
 
@@ -205,7 +205,7 @@ FILL IN: deviations from the paper, and why; what it promises, and from where to
 from dataclasses import dataclass
 from typing import Any
 
-from uncollapse.errors import whole
+from uncollapse.errors import check_integer
 from uncollapse.objectives.elbo import Loss
 from uncollapse.training.phases import Phased
 from uncollapse.procedures import Training
@@ -288,7 +288,7 @@ FILL IN: deviations from the paper, and why; what it promises, and from where to
 from torch import Tensor, nn
 
 from uncollapse.decoders.plain import Plain
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 
 
 class <Class>(Plain):

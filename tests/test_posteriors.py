@@ -16,7 +16,7 @@ from scipy.stats import norm
 from torch.distributions import Independent, Normal, kl_divergence
 
 from uncollapse.distributions.moments import Moments, population
-from uncollapse.errors import InputError, number
+from uncollapse.errors import InputError, check_number
 from uncollapse.posteriors import (
     BatchNormMu,
     BatchNormTau,
@@ -491,9 +491,12 @@ def test_gamma_outside_its_range_is_refused_in_one_sentence(cls, value, why):
 
 
 def test_numbers_at_closed_ends_are_allowed():
-    assert number("x", 0, 0, 1, closed=True) == 0.0 and number("x", 1, 0, 1, closed=True) == 1.0
+    assert (
+        check_number("x", 0, 0, 1, closed=True) == 0.0
+        and check_number("x", 1, 0, 1, closed=True) == 1.0
+    )
     with pytest.raises(InputError, match=r"^x=2: out of range; allowed is 0 <= x <= 1$"):
-        number("x", 2, 0, 1, closed=True)
+        check_number("x", 2, 0, 1, closed=True)
 
 
 def test_heads_can_be_imported_without_the_harness():

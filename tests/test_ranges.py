@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of, parents_of, typed
-from uncollapse.errors import InputError, number, whole
+from uncollapse.errors import InputError, check_number, check_integer
 from uncollapse.run import understand
 
 ODD: tuple[Any, ...] = (
@@ -163,10 +163,10 @@ def test_the_published_sizes_fit() -> None:
 
 
 def test_bounds_of_a_number() -> None:
-    assert number("x", 1e9, 0) == 1e9 and whole("x", 10**9, 0) == 10**9
+    assert check_number("x", 1e9, 0) == 1e9 and check_integer("x", 10**9, 0) == 10**9
     with pytest.raises(InputError, match=r"^x=1e\+10: out of range; allowed is 0 < x <= 1e\+09$"):
-        number("x", 1e10, 0)
+        check_number("x", 1e10, 0)
     with pytest.raises(
         InputError, match=r"^x=2000000000: allowed is a whole number from 1 to 1,000,000,000$"
     ):
-        whole("x", 2 * 10**9, 1)
+        check_integer("x", 2 * 10**9, 1)

@@ -5,7 +5,7 @@ import re
 import sys
 from typing import NoReturn
 
-from uncollapse.errors import meant, nearest, printable
+from uncollapse.errors import did_you_mean, nearest_word, escape_unsafe
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,7 +13,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         print(
-            f"error: {printable(self.hinted(message))}; --help shows what there is", file=sys.stderr
+            f"error: {escape_unsafe(self.hinted(message))}; --help shows what there is",
+            file=sys.stderr,
         )
         sys.exit(2)
 
@@ -21,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         if unknown := re.fullmatch(r"unrecognized arguments: (.*)", message):
             flag = unknown[1].split()[0]
             near = (
-                nearest(flag.split("=")[0], self._option_string_actions)
+                nearest_word(flag.split("=")[0], self._option_string_actions)
                 if flag.startswith("-")
                 else None
             )
@@ -31,5 +32,5 @@ class Parser(argparse.ArgumentParser):
         ):
             allowed = re.findall(r"[\w-]+", choice[3])
             name = choice[1].split("/")[-1]
-            return f"{name}: invalid choice: '{choice[2]}'; {meant(choice[2], allowed)}allowed are {', '.join(allowed)}"
+            return f"{name}: invalid choice: '{choice[2]}'; {did_you_mean(choice[2], allowed)}allowed are {', '.join(allowed)}"
         return message

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from uncollapse.config import COMMON, LogConfig, build, conf_file, located, options, typed
 from uncollapse.entry import working
-from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
+from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
 
 
 @dataclass
@@ -84,7 +84,7 @@ def sizes_of(cfg: DictConfig) -> dict[str, Any]:
 
 def trial_size(latent: object) -> int:
     """How many words, numbers or pixels the data of a trial have: a square, as images are, and no fewer than latent dimensions."""
-    return max(8, isqrt(whole("model.latent", latent, 1, 2 * MOST_SIZE) - 1) + 1) ** 2
+    return max(8, isqrt(check_integer("model.latent", latent, 1, 2 * MOST_SIZE) - 1) + 1) ** 2
 
 
 def require_sense(model: Any, objective: Any, procedure: Any, head: str, epochs: int) -> None:
@@ -128,7 +128,7 @@ def pick_device(name: object) -> Any:
 
     if str(name).lower() in ("gpu", "nvidia"):
         raise InputError(f"device={name}: did you mean cuda? allowed are auto, cpu, cuda")
-    one_of("device", name, ("auto", "cpu", "cuda"))
+    check_choice("device", name, ("auto", "cpu", "cuda"))
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise InputError(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from uncollapse.config import HYDRA_KEYS, no_such_key
-from uncollapse.errors import InputError, first_line, meant, shown
+from uncollapse.errors import InputError, first_line, did_you_mean, shorten
 from uncollapse.words import understand_words
 
 FULL = "HYDRA_FULL_ERROR"  # Hydra then raises what it would print
@@ -50,7 +50,7 @@ def sentence(error: BaseException, words: list[str]) -> str:
         if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
             group, _, option = cause.missing_cfg_file.removesuffix(".yaml").rpartition("/")
             allowed = sorted(cause.options)
-            return f"{group}={option}: no such option; {meant(option, allowed)}allowed are {', '.join(allowed)}"
+            return f"{group}={option}: no such option; {did_you_mean(option, allowed)}allowed are {', '.join(allowed)}"
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return refused_key(cause, words)
     return f"{first_line(error)} ({FULL}=1 shows all)"
@@ -78,4 +78,4 @@ def refused_key(error: Any, words: list[str]) -> str:
         and hasattr(parent, "keys")
     ):
         return no_such_key(key, value, [str(name) for name in parent if name not in HYDRA_KEYS])
-    return f"{key}={shown(value)}: {first_line(error)}"
+    return f"{key}={shorten(value)}: {first_line(error)}"

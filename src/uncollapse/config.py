@@ -19,13 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.errors import (
     MOST_SEED,
     InputError,
-    meant,
-    nearest,
-    number,
-    one_of,
-    shown,
-    unsafe,
-    whole,
+    did_you_mean,
+    nearest_word,
+    check_number,
+    check_choice,
+    shorten,
+    is_unsafe,
+    check_integer,
 )
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import interpolation, read_yaml
@@ -61,8 +61,8 @@ class LogConfig:
     timeout: float = 20.0
 
     def check(self) -> None:
-        one_of("log.mode", self.mode, ("online", "offline", "auto"))
-        number("log.timeout", self.timeout, 0, 600)
+        check_choice("log.mode", self.mode, ("online", "offline", "auto"))
+        check_number("log.timeout", self.timeout, 0, 600)
 
 
 # ---------------------------------------------------------------- heads and their knobs
@@ -117,7 +117,7 @@ def check_head(head: object) -> str:
         )
     if head not in heads():
         raise InputError(
-            f"head={head}: no such head; {meant(str(head), heads())}allowed are {', '.join(heads())}"
+            f"head={head}: no such head; {did_you_mean(str(head), heads())}allowed are {', '.join(heads())}"
         )
     check_combination(str(head))
     return str(head)
@@ -202,23 +202,23 @@ def unknown_knob(key: str, value: object, head: str) -> str:
 def check_root(key: str, value: object) -> None:
     """InputError for a common key outside its range; an unknown device is found where devices are."""
     if key == "seed":
-        whole("seed", value, 0, MOST_SEED)
+        check_integer("seed", value, 0, MOST_SEED)
     elif key == "threads":
-        whole("threads", value, 1, MOST_THREADS)
+        check_integer("threads", value, 1, MOST_THREADS)
     elif key == "again":
         if not isinstance(value, bool):
-            raise InputError(f"again={shown(value)}: allowed are true, false")
+            raise InputError(f"again={shorten(value)}: allowed are true, false")
     elif isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InputError(f"{key}={shown(value)}: allowed is a text")
+        raise InputError(f"{key}={shorten(value)}: allowed is a text")
     elif key == "study" and not re.fullmatch(r"[^\W_][\w.+-]{0,99}", str(value)):
         raise InputError(
-            f"study={shown(value)}: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all"
+            f"study={shorten(value)}: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all"
         )
     elif key == "results":
         check_results(str(value))
     elif key == "label" and not 0 < len(str(value).strip()) <= MOST_LABEL:
         raise InputError(
-            f"label={shown(value)}: allowed is a text of at most {MOST_LABEL} characters"
+            f"label={shorten(value)}: allowed is a text of at most {MOST_LABEL} characters"
         )
 
 
@@ -238,10 +238,10 @@ def check_folder(folder: Path, results: str) -> None:
         there = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
         raise InputError(
-            f"results={shown(results)}: no folder can be there ({error.strerror})"
+            f"results={shorten(results)}: no folder can be there ({error.strerror})"
         ) from error
     if not there.is_dir():
-        raise InputError(f"results={shown(results)}: cannot write there ({there} is a file)")
+        raise InputError(f"results={shorten(results)}: cannot write there ({there} is a file)")
 
 
 def check_text(found: Any, where: str) -> None:
@@ -253,9 +253,9 @@ def check_text(found: Any, where: str) -> None:
     elif isinstance(found, list | tuple):
         for i, value in enumerate(found):
             check_text(value, f"{where}[{i}]")
-    elif isinstance(found, str) and any(map(unsafe, found)):
+    elif isinstance(found, str) and any(map(is_unsafe, found)):
         raise InputError(
-            f"{where}={shown(found)}: control characters, such as a line break, are not allowed in it"
+            f"{where}={shorten(found)}: control characters, such as a line break, are not allowed in it"
         )
 
 
@@ -278,7 +278,7 @@ def typed(node: DictConfig, section: str, schema: type | None = None) -> Any:
     except OmegaConfBaseException as error:
         key = f"{section}.{error.full_key or error.key}" if error.key is not None else section
         raise InputError(
-            f"{key}={shown(values.get(str(error.key)))}: {str(error).splitlines()[0]}"
+            f"{key}={shorten(values.get(str(error.key)))}: {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -286,14 +286,14 @@ def no_such_key(key: str, value: object, names: Iterable[str]) -> str:
     """The message for a key that is not there, with the nearest and all the names that stand in its place."""
     name = re.split(r"[./]", key)[-1]
     place, names = key.removesuffix(name), sorted(names)
-    near = nearest(name, names)
+    near = nearest_word(name, names)
     hint = f"did you mean {place}{near}? " if near else ""
     allowed = (
         f"allowed are {', '.join(place + n for n in names)}"
         if names
         else "nothing can be set there"
     )
-    return f"{key}={shown(value)}: no such key; {hint}{allowed}"
+    return f"{key}={shorten(value)}: no such key; {hint}{allowed}"
 
 
 def resolved(node: DictConfig, where: str) -> dict[str, Any]:
@@ -311,7 +311,7 @@ def resolved(node: DictConfig, where: str) -> dict[str, Any]:
 
 def located(target: object, where: str) -> type:
     """The class that a `_target_` names: only one that the package of that place itself defines, and for that place."""
-    said = f"{where}._target_={shown(target)}"
+    said = f"{where}._target_={shorten(target)}"
     if where not in PLACES:
         raise InputError(f"{said}: no class is built there; allowed are {', '.join(PLACES)}")
     package, verb = PLACES[where]
@@ -374,7 +374,7 @@ def check_parts(node: dict[str, Any], where: str, given: int) -> None:
     ):
         if not isinstance(part, dict) or "_target_" not in part:
             raise InputError(
-                f"{place}={shown(part)}: it names no class; allowed is a _target_ of {PLACES[place][0]}"
+                f"{place}={shorten(part)}: it names no class; allowed is a _target_ of {PLACES[place][0]}"
             )
 
 
@@ -428,7 +428,7 @@ def check_arguments(where: str, node: dict, given: int) -> None:
 
 def advice(where: str, target: str, wrong: set[str], knobs: Iterable[str]) -> str:
     """What helps where a class and its keys do not fit: the key that was meant, or the head that sets the class up."""
-    near = [word for name in sorted(wrong) if (word := nearest(name, knobs))]
+    near = [word for name in sorted(wrong) if (word := nearest_word(name, knobs))]
     if near:
         return f"did you mean {where}.{near[0]}?"
     users = [head for head in heads() if own_choices(head).get(where) == target]

@@ -25,7 +25,7 @@ from uncollapse.config import (
     parents_of,
     unknown_knob,
 )
-from uncollapse.errors import InputError, meant, nearest, shown, unsafe
+from uncollapse.errors import InputError, did_you_mean, nearest_word, shorten, is_unsafe
 
 GROUPS = ("head", *SECTIONS, "experiment")
 HYDRA_GROUPS = (
@@ -96,9 +96,9 @@ def divided(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
     from hydra._internal.utils import get_args_parser
 
     for word in argv:
-        if any(map(unsafe, word)):
+        if any(map(is_unsafe, word)):
             raise InputError(
-                f"{shown(word)}: control characters, such as a line break, are not allowed in a word"
+                f"{shorten(word)}: control characters, such as a line break, are not allowed in a word"
             )
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
@@ -121,7 +121,7 @@ def no_such_flag(flag: str, known: Iterable[str]) -> str:
         *map(knobs_of, heads())
     ):
         return f"{flag}: keys are typed without dashes; did you mean {bare}?"
-    near = nearest(flag.split("=")[0], known)
+    near = nearest_word(flag.split("=")[0], known)
     return (
         f"{flag}: no such flag; "
         + (f"did you mean {near}? " if near else "")
@@ -136,7 +136,7 @@ def check_form(words: Sequence[str], keys: set[str]) -> None:
         if word.startswith("~") or ("=" in word and not word.startswith("=")):
             continue
         raise InputError(
-            f"{shown(word)}: not of the form KEY=VALUE{intended(word, before, after, keys)}"
+            f"{shorten(word)}: not of the form KEY=VALUE{intended(word, before, after, keys)}"
         )
 
 
@@ -150,7 +150,7 @@ def intended(word: str, before: str, after: Sequence[str], keys: set[str]) -> st
         return f"; did you mean {word}={rest}? No spaces stand around ="
     if before.endswith("="):
         return f"; did you mean {before}{word}? No spaces stand around ="
-    if near := nearest(word, heads()):
+    if near := nearest_word(word, heads()):
         return f"; did you mean head={near}?"
     if "=" in before:
         key, _, value = before.partition("=")
@@ -166,34 +166,38 @@ def check_key(word: str, known: dict[str, set[str]]) -> None:
         return check_hydra_group(key, value)
     if key != key.strip():
         raise InputError(
-            f"{shown(word)}: did you mean {key.strip()}={value}? No spaces stand around ="
+            f"{shorten(word)}: did you mean {key.strip()}={value}? No spaces stand around ="
         )
     roots = {*GROUPS, *SLOTS, *COMMON}
     if name not in roots | knobs:
-        raise InputError(f"{shown(word)}: no such key; {hint(key, value, name, roots, known)}")
+        raise InputError(f"{shorten(word)}: no such key; {hint(key, value, name, roots, known)}")
     if "@" in key or "/" in key:
         raise InputError(
-            f"{shown(word)}: no @ and no / stand in a key; did you mean {name}={value}?"
+            f"{shorten(word)}: no @ and no / stand in a key; did you mean {name}={value}?"
         )
     if word.startswith("~"):
         raise InputError(
-            f"{shown(word)}: nothing is taken out of a config; {key}=VALUE sets another value"
+            f"{shorten(word)}: nothing is taken out of a config; {key}=VALUE sets another value"
         )
     if name in SLOTS and key == name:
-        near = f"did you mean head={nearest(value, known)}? " if nearest(value, known) else ""
-        raise InputError(f"{shown(word)}: a slot is set by its head; {near}head=NAME and --help")
+        near = (
+            f"did you mean head={nearest_word(value, known)}? "
+            if nearest_word(value, known)
+            else ""
+        )
+        raise InputError(f"{shorten(word)}: a slot is set by its head; {near}head=NAME and --help")
     if name in (*COMMON, *knobs, "head", "experiment") and key != name:
-        raise InputError(f"{shown(word)}: {name} has no keys; did you mean {name}={value}?")
+        raise InputError(f"{shorten(word)}: {name} has no keys; did you mean {name}={value}?")
     if word.startswith("+") and key in GROUPS:
         raise InputError(
-            f"{shown(word)}: {key} is in the config already; did you mean {key}={value}?"
+            f"{shorten(word)}: {key} is in the config already; did you mean {key}={value}?"
         )
     return check_section_key(key, value)
 
 
 def hint(key: str, value: str, name: str, roots: set[str], known: dict[str, set[str]]) -> str:
     """The nearest key, with the heads that have it where it is a knob, or all that are not knobs."""
-    near = nearest(name, {*roots, *(knob for own in known.values() for knob in own)})
+    near = nearest_word(name, {*roots, *(knob for own in known.values() for knob in own)})
     if near is None:
         return f"allowed are {', '.join(sorted(roots))} and the knobs of the head"
     having = [head for head, own in known.items() if near in own and near not in roots]
@@ -219,7 +223,7 @@ def check_section_key(key: str, value: str) -> None:
         if name.split(".")[0] not in {*known, "_target_"}:
             raise InputError(no_such_key(key, value, known))
         if "." in name:
-            raise InputError(f"{key}={shown(value)}: {section}.{name.split('.')[0]} has no keys")
+            raise InputError(f"{key}={shorten(value)}: {section}.{name.split('.')[0]} has no keys")
 
 
 # ---------------------------------------------------------------- Hydra's grammar
@@ -238,7 +242,7 @@ def parsed(word: str) -> Any:
             check_option(key, value)
         advice = f"quote it: {quoted(key, value)}" if len(value) < 1000 else "it is too long"
         raise InputError(
-            f"{shown(word)}: the value cannot be read as it stands; {advice}"
+            f"{shorten(word)}: the value cannot be read as it stands; {advice}"
         ) from None
 
 
@@ -297,11 +301,11 @@ def check_values(overrides: list, sweeps: bool) -> None:
         if override.is_sweep_override() and not sweeps:
             value = typed.partition("=")[2]
             text = "" if key in GROUPS else f"; one text is typed {quoted(key, value)}"
-            raise InputError(f"{shown(typed)}: several values make a sweep, which needs -m{text}")
+            raise InputError(f"{shorten(typed)}: several values make a sweep, which needs -m{text}")
         values = choices(override) if key in (*GROUPS, *COMMON) and not is_range(override) else []
         if key in GROUPS and not values:
             raise InputError(
-                f"{shown(typed)}: that is no {key}; allowed are {', '.join(options(key))}"
+                f"{shorten(typed)}: that is no {key}; allowed are {', '.join(options(key))}"
             )
         for value in values:
             if key in GROUPS:
@@ -326,7 +330,7 @@ def check_option(group: str, option: object) -> None:
     elif not (group == "experiment" and option is None) and option not in options(group):
         allowed = ", ".join(options(group))
         raise InputError(
-            f"{group}={shown(option)}: no such {group}; {meant(str(option), options(group))}allowed are {allowed}"
+            f"{group}={shorten(option)}: no such {group}; {did_you_mean(str(option), options(group))}allowed are {allowed}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from uncollapse.disk import require_file
-from uncollapse.errors import InputError, printable
+from uncollapse.errors import InputError, escape_unsafe
 
 MOST_BYTES, MOST_NODES, MOST_DEPTH = 1_000_000, 20_000, 40
 MOST_CHARACTERS = 10_000  # of one scalar
@@ -75,7 +75,9 @@ def reason(error: Exception) -> str:
     problem = getattr(error, "problem", None) or str(error)
     mark = getattr(error, "problem_mark", None)
     line = f", line {mark.line + 1}" if mark else ""
-    return printable(str(problem).splitlines()[0] if str(problem) else type(error).__name__) + line
+    return (
+        escape_unsafe(str(problem).splitlines()[0] if str(problem) else type(error).__name__) + line
+    )
 
 
 def check_bounds(text: str) -> None:

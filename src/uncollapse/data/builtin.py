@@ -8,7 +8,7 @@ import numpy as np
 from uncollapse.data.corpus import SPECIALS, Corpus
 from uncollapse.data.levels import sizes_of
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.errors import MOST_EXAMPLES, whole
+from uncollapse.errors import MOST_EXAMPLES, check_integer
 
 
 @dataclass
@@ -27,12 +27,12 @@ class GrammarConfig:
         from uncollapse.data.english import english
 
         check_batching(self.batch_size, self.batching)
-        whole("data.data_seed", self.data_seed, 0)
+        check_integer("data.data_seed", self.data_seed, 0)
         grammar = english()
         vocabulary = (*SPECIALS, *grammar.words)
         corpora, labels, log_prob = {}, {}, {}
         for number, split in enumerate(SPLITS):
-            size = whole(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES)
+            size = check_integer(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpus = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
             corpora[split] = Corpus(corpus.tokens, corpus.offsets, *sizes_of(corpus, vocabulary))

@@ -26,7 +26,7 @@ from uncollapse.data.packed import reading
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.words import build_vocabulary, count_words, encode, separated, split_words
-from uncollapse.errors import InputError, expanded, whole
+from uncollapse.errors import InputError, expand_home, check_integer
 
 LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
 
@@ -131,18 +131,20 @@ class DialogueConfig:
         """InputError for anything that is missing, damaged or left empty."""
         self.check()
         return self.arranged(
-            from_folder(expanded(self.dir), self.name) if self.dir is not None else from_hub(self)
+            from_folder(expand_home(self.dir), self.name)
+            if self.dir is not None
+            else from_hub(self)
         )
 
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
         check_batching(self.batch_size, self.batching)
         for name in ("turns", "context_words", "min_count"):
-            whole(f"data.{name}", getattr(self, name), 1)
+            check_integer(f"data.{name}", getattr(self, name), 1)
         for name in ("vocab_size", "max_length", *(f"{split}_size" for split in SPLITS)):
             if getattr(self, name) is not None:
-                whole(f"data.{name}", getattr(self, name), 1)
-        whole("data.split_seed", self.split_seed, 0)
+                check_integer(f"data.{name}", getattr(self, name), 1)
+        check_integer("data.split_seed", self.split_seed, 0)
 
     def arranged(self, parts: Mapping[str, Turns]) -> DialogueData:
         """Words to ids, turns to pairs of context and response."""

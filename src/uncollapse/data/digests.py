@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.errors import InputError, expanded
+from uncollapse.errors import InputError, expand_home
 
 
 def file_digest(path: Path) -> str:
@@ -43,7 +43,7 @@ def hub_source(hub: str, revision: str | None) -> dict[str, Any]:
 
     InputError for a set whose revision is left open: it may change.
     """
-    local = expanded(hub)
+    local = expand_home(hub)
     if local.is_dir():
         paths = [path for path in sorted(local.rglob("*")) if path.is_file()]
         return {"files": {str(path.relative_to(local)): file_digest(path) for path in paths}}

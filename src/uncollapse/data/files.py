@@ -23,7 +23,7 @@ from uncollapse.data.levels import Words, level_of
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape
-from uncollapse.errors import InputError, expanded, one_of, whole
+from uncollapse.errors import InputError, expand_home, check_choice, check_integer
 
 MANIFEST = "manifest.json"
 CACHE = "~/.cache/uncollapse"
@@ -118,9 +118,9 @@ class TextConfig:
 
     def folder(self, key: str) -> Path:
         """Of the cache: in `own_cache` unless the other one has it."""
-        folder = expanded(self.cache) / key
+        folder = expand_home(self.cache) / key
         if self.own_cache is not None and not is_there(folder):
-            return expanded(self.own_cache) / key
+            return expand_home(self.own_cache) / key
         return folder
 
     def prepare(
@@ -192,21 +192,21 @@ class TextConfig:
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
         check_batching(self.batch_size, self.batching)
-        one_of("data.format", self.format, FORMATS)
+        check_choice("data.format", self.format, FORMATS)
         if self.labels is False and self.label_column is not None:
             raise InputError(
                 f"data.labels=false data.label_column={self.label_column}: one says that there are no labels"
             )
-        whole("data.min_count", self.min_count, 1)
-        whole("data.split_seed", self.split_seed, 0)
+        check_integer("data.min_count", self.min_count, 1)
+        check_integer("data.split_seed", self.split_seed, 0)
         for name in ("vocab_size", "max_length", *(f"{split}_size" for split in SPLITS)):
             if getattr(self, name) is not None:
-                whole(f"data.{name}", getattr(self, name), 1)
+                check_integer(f"data.{name}", getattr(self, name), 1)
 
     def files(self) -> dict[str, Path]:
         """The three files by split; empty when the hub is meant."""
         if self.dir is not None:
-            return {split: self.find_split(expanded(self.dir), split) for split in SPLITS}
+            return {split: self.find_split(expand_home(self.dir), split) for split in SPLITS}
         named = {split: getattr(self, split) for split in SPLITS}
         if self.hub is not None and not any(named.values()):
             return {}
@@ -221,7 +221,7 @@ class TextConfig:
                 f"data=text needs a file for each split (or data.dir=FOLDER with all three); missing: {' '.join(missing)}"
             )
         return {
-            split: existing(expanded(path), f"data.{split}")
+            split: existing(expand_home(path), f"data.{split}")
             for split, path in named.items()
             if path
         }
@@ -254,7 +254,7 @@ class TextConfig:
             return True
         if self.labels is not None or self.dir is None:
             return self.labels
-        manifest = expanded(self.dir) / MANIFEST
+        manifest = expand_home(self.dir) / MANIFEST
         try:
             if not manifest.exists():
                 return None
@@ -276,7 +276,7 @@ class TextConfig:
     ) -> dict[str, Any]:
         """What the data are made of, wherever it lies: the cache goes by it."""
         content, tokenizer = self.content(files, formats), self.tokenizer
-        digest = None if tokenizer is None else file_digest(expanded(tokenizer))
+        digest = None if tokenizer is None else file_digest(expand_home(tokenizer))
         return {"content": content, "labels": labelled, "tokenizer": digest}
 
     def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:

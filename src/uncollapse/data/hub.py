@@ -13,7 +13,7 @@ import numpy as np
 from uncollapse.data.blocks import ALIASES, Rows
 from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, likely
 from uncollapse.data.text import SPLITS
-from uncollapse.errors import InputError, expanded
+from uncollapse.errors import InputError, expand_home
 
 if TYPE_CHECKING:
     from uncollapse.data.files import TextConfig
@@ -41,7 +41,7 @@ def load(
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    local = expanded(hub)
+    local = expand_home(hub)
     told = logging.get_verbosity()
     logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
     try:

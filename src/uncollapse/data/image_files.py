@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uncollapse.data.images import ImageData, Part, check_images, first_of, images_content
-from uncollapse.errors import InputError, expanded
+from uncollapse.errors import InputError, expand_home
 
 LEVELS = 255
 IDX = {
@@ -111,7 +111,7 @@ def assembled(
 
 
 def existing_folder(word: str, name: str, holding: str) -> Path:
-    folder = expanded(word)
+    folder = expand_home(word)
     if not folder.is_dir():
         raise InputError(
             f"data.dir={word}: no such folder; give one that holds {holding}, or leave data.dir out: data={name} then comes from the hub"

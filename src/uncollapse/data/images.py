@@ -12,7 +12,7 @@ from torch.nn import functional
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.digests import array_digest, fingerprint
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.errors import InputError, one_of, whole
+from uncollapse.errors import InputError, check_choice, check_integer
 
 BINARISE = ("dynamic", "fixed")
 
@@ -146,14 +146,14 @@ def images_content(*parts: Part) -> str:
 def check_images(batch_size: object, binarise: str) -> None:
     """InputError unless batch_size is a whole number >= 1 and binarise a known way."""
     check_batching(batch_size, "mixed")
-    one_of("data.binarise", binarise, BINARISE)
+    check_choice("data.binarise", binarise, BINARISE)
 
 
 def first_of(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
     """The first `limit` examples (null: all) of arrays that are in no order. InputError for more than there are."""
     if limit is None:
         return images, dict(labels)
-    if whole(f"data.{split}", limit, 1) > len(images):
+    if check_integer(f"data.{split}", limit, 1) > len(images):
         raise InputError(f"data.{split}={limit}: the {split} part has {len(images)} images")
     return images[:limit], {name: values[:limit] for name, values in labels.items()}
 
@@ -180,8 +180,8 @@ class DigitsConfig:
         from sklearn.datasets import load_digits
 
         check_images(self.batch_size, self.binarise)
-        seed = whole("data.data_seed", self.data_seed, 0)
-        sizes = {split: whole(f"data.{split}", getattr(self, split), 1) for split in SPLITS}
+        seed = check_integer("data.data_seed", self.data_seed, 0)
+        sizes = {split: check_integer(f"data.{split}", getattr(self, split), 1) for split in SPLITS}
         images, classes = load_digits(return_X_y=True)
         if sum(sizes.values()) > len(images):
             asked = " ".join(f"data.{split}={size}" for split, size in sizes.items())

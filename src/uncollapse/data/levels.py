@@ -15,7 +15,7 @@ import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.data.words import build_vocabulary, count_words, encode, token_type
-from uncollapse.errors import InputError, expanded, one_of
+from uncollapse.errors import InputError, expand_home, check_choice
 
 FIRST = len(SPECIALS)  # the id of a vocabulary's first entry that is not reserved
 CODE_POINTS = 0x110000
@@ -214,13 +214,13 @@ LEVELS: dict[str, type[Words]] = {
 
 def level_of(name: object, tokenizer: str | None) -> Words:
     """The level by its name. InputError for an unknown one, a missing tokenizer file, or one that nothing reads."""
-    level = LEVELS[one_of("data.level", name, LEVELS)]
+    level = LEVELS[check_choice("data.level", name, LEVELS)]
     if level is Subwords:
         if tokenizer is None:
             raise InputError(
                 "data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package `tokenizers`"
             )
-        return Subwords.read(expanded(tokenizer))
+        return Subwords.read(expand_home(tokenizer))
     if tokenizer is not None:
         raise InputError(
             f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with data.level={name}"

@@ -28,7 +28,7 @@ from uncollapse.data.text import SPLITS
 from uncollapse.data.tokenise import cores, in_order, progress
 from uncollapse.data.words import split_words
 from uncollapse.disk import sync, write_atomic
-from uncollapse.errors import InputError, expanded, shown
+from uncollapse.errors import InputError, expand_home, shorten
 
 SEED = 0  # of the synthetic set
 
@@ -87,7 +87,7 @@ def check_whole(cfg: DialogueConfig) -> None:
 
 
 def is_folder(hub: str) -> bool:
-    return expanded(hub).is_dir()
+    return expand_home(hub).is_dir()
 
 
 # ---------------------------------------------------------------- where the lines come from
@@ -223,7 +223,7 @@ class Plan:
             files = dict(manifest["files"])
             if not all(isinstance(facts, dict) for facts in files.values()):
                 raise TypeError("its `files` are not described")
-            told = shown(json.dumps(there))
+            told = shorten(json.dumps(there))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path}: damaged ({error}); move it away, and the files with it"

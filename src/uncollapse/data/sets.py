@@ -8,7 +8,7 @@ from typing import Any
 
 from uncollapse.arguments import Parser
 from uncollapse.data import SPLITS
-from uncollapse.errors import InputError, expanded
+from uncollapse.errors import InputError, expand_home
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"{asked.name}: no such text set; allowed are {', '.join(SETS)}")
         from uncollapse.data.prepare import prepare
 
-        prepare(asked.name, expanded(asked.out), asked.overrides, asked.licensed)
+        prepare(asked.name, expand_home(asked.out), asked.overrides, asked.licensed)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from uncollapse.data.batches import BATCHING, epoch_batches
 from uncollapse.data.corpus import Corpus, TextBatch, make_batch
 from uncollapse.data.levels import Words, visible
 from uncollapse.data.profile import Profile, profile_of
-from uncollapse.errors import one_of, whole
+from uncollapse.errors import check_choice, check_integer
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class TextData:
 
 def check_batching(batch_size: object, batching: str) -> None:
     """InputError unless batch_size is a whole number >= 1 and batching a known policy."""
-    whole("data.batch_size", batch_size, 1)
-    one_of("data.batching", batching, BATCHING)
+    check_integer("data.batch_size", batch_size, 1)
+    check_choice("data.batching", batching, BATCHING)
 
 
 def means(values: Mapping[str, np.ndarray | None]) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.errors import MOST_EXAMPLES, InputError, number, whole
+from uncollapse.errors import MOST_EXAMPLES, InputError, check_number, check_integer
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class GaussianConfig:
     def load(self) -> VectorData:
         """InputError for eigenvalues that are none or not above 0, and for a split with no more examples than eigenvalues."""
         check_batching(self.batch_size, self.batching)
-        whole("data.data_seed", self.data_seed, 0)
+        check_integer("data.data_seed", self.data_seed, 0)
         eigenvalues = self.spectrum()
         axes = rotation(len(eigenvalues), np.random.default_rng((self.data_seed, len(SPLITS))))
         vectors, log_prob = {}, {}
@@ -145,13 +145,16 @@ class GaussianConfig:
                 "data.eigenvalues=[]: allowed is a list of at least one number above 0"
             )
         return np.array(
-            [number(f"data.eigenvalues[{i}]", value, 0) for i, value in enumerate(self.eigenvalues)]
+            [
+                check_number(f"data.eigenvalues[{i}]", value, 0)
+                for i, value in enumerate(self.eigenvalues)
+            ]
         )
 
     def examples(self, split: str) -> int:
         """How many examples a split has, checked: fewer than P + 1 cannot have the covariance Sigma."""
         size, dim = (
-            whole(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES),
+            check_integer(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES),
             len(self.eigenvalues),
         )
         if size <= dim:

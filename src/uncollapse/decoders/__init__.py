@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from uncollapse.decoders.plain import Plain
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 
 
 @dataclass(frozen=True)
@@ -17,4 +17,4 @@ class Options:
     output: Callable[[int, int], nn.Module] = Plain
 
     def __post_init__(self) -> None:
-        number("word_dropout", self.word_dropout, 0, 1, closed=True)
+        check_number("word_dropout", self.word_dropout, 0, 1, closed=True)

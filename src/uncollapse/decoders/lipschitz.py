@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from uncollapse.decoders.plain import Plain
 from uncollapse.distributions.precision import wide, without_autocast
-from uncollapse.errors import InputError, number
+from uncollapse.errors import InputError, check_number
 
 UNITS = 4  # of phi, for each dimension of z
 
@@ -45,7 +45,7 @@ class Lipschitz(Plain):
 
     def __init__(self, latent: int, outputs: int, inverse_lipschitz: float):
         super().__init__(latent, outputs)
-        self.least = number("inverse_lipschitz", inverse_lipschitz, 0)
+        self.least = check_number("inverse_lipschitz", inverse_lipschitz, 0)
         if outputs < latent:
             raise InputError(
                 f"inverse_lipschitz={inverse_lipschitz:g}: this decoder has {outputs} outputs at a time for {latent} dimensions of the "

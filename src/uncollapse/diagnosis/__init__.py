@@ -29,7 +29,7 @@ from uncollapse.diagnosis.model import Batch, Subject, check_finite
 from uncollapse.diagnosis.modes import evaluation_mode, fresh_statistics, modules_behind
 from uncollapse.diagnosis.verdicts import NEARLY, verdict
 from uncollapse.distributions.moments import FRESH
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics import Pass, standard_error
 from uncollapse.metrics.evaluation import collect, statistics
 from uncollapse.metrics.likelihood import importance_weighted, likelihood, log_weights
@@ -81,8 +81,8 @@ def diagnose(
         ("rows", rows, 1),
         ("mixture", mixture, 2),
     ):
-        whole(name, value, low)
-    whole("seed", seed, 0)
+        check_integer(name, value, low)
+    check_integer("seed", seed, 0)
     batches, size = batches_of(data, batch)
     factors = {} if labels is None else factors_of(labels)
     exact = None if log_prob is None else exact_of(log_prob)

@@ -14,7 +14,7 @@ from typing import Any
 from uncollapse.arguments import Parser
 from uncollapse.data import SPLITS
 from uncollapse.disk import resolved
-from uncollapse.errors import InputError, printable, whole
+from uncollapse.errors import InputError, escape_unsafe, check_integer
 from uncollapse.runs.layout import DATA, DONE, EVALUATIONS, UNLABELLED, Run, run_folders
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import NO_UNKNOWN, is_repaired, read_object
@@ -45,15 +45,15 @@ class Settings:
                 raise InputError(f"--metrics {metric}: allowed are {', '.join(METRICS)}")
         if self.split not in SPLITS:
             raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
-        whole("--samples", self.samples, 1, MOST)
+        check_integer("--samples", self.samples, 1, MOST)
         for budget in self.labels or ():
-            whole("--labels", budget, 2)
+            check_integer("--labels", budget, 2)
         if self.split == "train" and self.metrics == ("probe",):
             raise InputError(
                 "--split train: the probe learns from the training part; allowed with it are valid, test"
             )
-        whole("--workers", self.workers, 1)
-        if self.examples is not None and whole("--examples", self.examples, 1) < 2:
+        check_integer("--workers", self.workers, 1)
+        if self.examples is not None and check_integer("--examples", self.examples, 1) < 2:
             raise InputError(
                 "--examples=1: errors, mi and the shuffled gap compare examples; allowed is at least 2"
             )
@@ -213,7 +213,7 @@ def unreachable(error: OSError, folder: Path) -> str:
 
 
 def saying(name: str) -> Callable[[str], None]:
-    return lambda text: print(f"[{printable(name)}] {text}", flush=True)
+    return lambda text: print(f"[{escape_unsafe(name)}] {text}", flush=True)
 
 
 # ---------------------------------------------------------------- what lies on disk

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from uncollapse.errors import InputError, whole
+from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics import with_error
 
 LABELS = (100, 500, 1000, 2000, 10_000)
@@ -15,7 +15,7 @@ SEED = 7381  # of the choice of labelled examples
 def check_budgets(labels: Sequence[int], available: int) -> None:
     """InputError for a budget that is no whole number above 1, or that needs more labelled examples than there are."""
     for budget in labels:
-        whole("labels", budget, 2)
+        check_integer("labels", budget, 2)
         if budget > available:
             raise InputError(
                 f"labels={budget}: only {available} labelled training examples are there"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
 from uncollapse.distributions.normal import Posterior
-from uncollapse.errors import MOST_SIZE, InputError, whole
+from uncollapse.errors import MOST_SIZE, InputError, check_integer
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ImageMLPConfig:
                 f"word_dropout={decoder.word_dropout}: this decoder reads no pixels that could be dropped; use model=image_pixelcnn"
             )
         for name in ("hidden", "latent"):
-            whole(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
+            check_integer(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
         return ImageMLP(self, pixels, posterior, decoder)
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
 from uncollapse.distributions.normal import Posterior
-from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, whole
+from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, check_integer
 from uncollapse.models.image_mlp import centred, paint
 
 
@@ -47,9 +47,9 @@ class ImagePixelCNNConfig:
     ) -> "ImagePixelCNN":
         """`posterior` (hidden, latent) -> head. InputError for a size below 1, an even kernel, and images that are not square."""
         for name in ("latent", "hidden", "channels", "z_channels"):
-            whole(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
+            check_integer(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
         for name in ("layers", "kernel"):
-            whole(f"model.{name}", getattr(self, name), 1, MOST_DEPTH)
+            check_integer(f"model.{name}", getattr(self, name), 1, MOST_DEPTH)
         if self.kernel % 2 == 0:
             raise InputError(
                 f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a middle"

@@ -36,7 +36,7 @@ from torch.distributions import LowRankMultivariateNormal
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.decoders import Options
 from uncollapse.distributions.normal import Posterior
-from uncollapse.errors import MOST_SIZE, InputError, number, whole
+from uncollapse.errors import MOST_SIZE, InputError, check_number, check_integer
 
 
 @dataclass
@@ -59,8 +59,8 @@ class LinearConfig:
             raise InputError(
                 f"word_dropout={decoder.word_dropout}: the linear decoder reads no words that could be dropped; use model=lstm"
             )
-        whole("model.latent", self.latent, 1, MOST_SIZE)
-        number("model.variance", self.variance, 0)
+        check_integer("model.latent", self.latent, 1, MOST_SIZE)
+        check_number("model.variance", self.variance, 0)
         return LinearVAE(self, inputs, posterior, decoder)
 
 

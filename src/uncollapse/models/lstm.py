@@ -17,7 +17,7 @@ from uncollapse.data.corpus import BOS, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
-from uncollapse.errors import number, one_of
+from uncollapse.errors import check_number, check_choice
 from uncollapse.models.text_vae import TextVAE, check_sizes
 
 POOLS = ("last", "mean", "max")
@@ -52,9 +52,9 @@ class LSTMConfig:
         InputError for a size below 1, an unknown pool or a dropout outside [0, 1).
         """
         check_sizes(self, "embedding", "hidden", "latent")
-        one_of("model.pool", self.pool, POOLS)
+        check_choice("model.pool", self.pool, POOLS)
         if self.init is not None:
-            number("model.init", self.init, 0)
+            check_number("model.init", self.init, 0)
         decoder = decoder or Options()
         model = TextVAE(
             Encoder(self, vocabulary),

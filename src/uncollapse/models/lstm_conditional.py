@@ -34,7 +34,7 @@ from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.decoders import Options
 from uncollapse.distributions.normal import DiagonalGaussian, Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import MOST_SIZE, InputError, one_of, whole
+from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
 from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
 from uncollapse.models.text_vae import check_sizes, write
 
@@ -56,7 +56,7 @@ class ConditionalLSTMConfig:
     @property
     def seen(self) -> int:
         """What the decoder reads beside words: the code and the context."""
-        return whole("model.latent", self.latent, 1, MOST_SIZE) + whole(
+        return check_integer("model.latent", self.latent, 1, MOST_SIZE) + check_integer(
             "model.hidden", self.hidden, 1, MOST_SIZE
         )
 
@@ -69,7 +69,7 @@ class ConditionalLSTMConfig:
         """`posterior` (2 hidden, latent) -> head. InputError for a size below 1, a dropout outside [0, 1), or a head that a learned
         prior does not fit."""
         check_sizes(self, "embedding", "hidden", "latent")
-        one_of("model.prior", self.prior, PRIORS)
+        check_choice("model.prior", self.prior, PRIORS)
         return ConditionalLSTM(self, vocabulary, posterior, decoder or Options())
 
 

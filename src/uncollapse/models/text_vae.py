@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, TextBatch
 from uncollapse.distributions.normal import Posterior
-from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, whole
+from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, check_integer
 
 
 def check_sizes(cfg: Any, *names: str) -> None:
     """InputError unless these sizes of a model are whole numbers >= 1, and its dropouts lie in [0, 1)."""
     for name in names:
         deep = name in ("layers", "attention_heads")
-        whole(f"model.{name}", getattr(cfg, name), 1, MOST_DEPTH if deep else MOST_SIZE)
+        check_integer(f"model.{name}", getattr(cfg, name), 1, MOST_DEPTH if deep else MOST_SIZE)
     for name in ("dropout_in", "dropout_out"):
         if not 0 <= getattr(cfg, name) < 1:
             raise InputError(

@@ -24,7 +24,7 @@ from uncollapse.data.corpus import BOS, TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.plain import beside
 from uncollapse.decoders.word_dropout import drop_words
-from uncollapse.errors import InputError, one_of
+from uncollapse.errors import InputError, check_choice
 from uncollapse.models.text_vae import TextVAE, check_sizes
 
 POOLS = ("mean", "summary")
@@ -61,7 +61,7 @@ class TransformerConfig:
                 f"model.width={self.width}: allowed is a multiple of model.attention_heads={self.attention_heads}"
             )
         for name, allowed in (("pool", POOLS), ("inject", WAYS)):
-            one_of(f"model.{name}", getattr(self, name), allowed)
+            check_choice(f"model.{name}", getattr(self, name), allowed)
         decoder = decoder or Options()
         return TextVAE(
             Encoder(self, vocabulary),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import MOST_SIZE, number, whole
+from uncollapse.errors import MOST_SIZE, check_number, check_integer
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.training.phases import Phased
 from uncollapse.training.schedules import Schedule
@@ -25,8 +25,8 @@ class BagOfWords(Phased, nn.Module):
 
     def __init__(self, bow_weight: float, bow_hidden: int, weight: Schedule = 1.0):
         super().__init__()
-        self.bow_weight = number("bow_weight", bow_weight, 0, closed=True)
-        self.hidden = whole("bow_hidden", bow_hidden, 1, MOST_SIZE)
+        self.bow_weight = check_number("bow_weight", bow_weight, 0, closed=True)
+        self.hidden = check_integer("bow_hidden", bow_hidden, 1, MOST_SIZE)
         self.elbo = ELBO(weight)
 
     def shape(self, latent: int, inputs: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import Loss
 from uncollapse.training.phases import Phase, Phased
 from uncollapse.training.schedules import Linear, Schedule, at
@@ -37,9 +37,9 @@ class Capacity(Phased):
 
     def __post_init__(self) -> None:
         if not callable(self.weight):
-            number("capacity_weight", self.weight, 0, closed=True)
-        number("capacity", self.capacity, 0, closed=True)
-        number("capacity_epochs", self.epochs, 0, closed=True)
+            check_number("capacity_weight", self.weight, 0, closed=True)
+        check_number("capacity", self.capacity, 0, closed=True)
+        check_number("capacity_epochs", self.epochs, 0, closed=True)
 
     @property
     def final_weight(self) -> float:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import Loss
 from uncollapse.training.phases import Phased, earlier
 
@@ -40,9 +40,12 @@ class Control(Phased, nn.Module):
 
     def __init__(self, set_point: float, kp: float, ki: float, weight: float = 1.0):
         super().__init__()
-        self.set_point = number("set_point", set_point, 0, closed=True)
-        self.kp, self.ki = number("kp", kp, 0, closed=True), number("ki", ki, 0, closed=True)
-        self.most = number("objective.weight", weight, BETA_MIN)
+        self.set_point = check_number("set_point", set_point, 0, closed=True)
+        self.kp, self.ki = (
+            check_number("kp", kp, 0, closed=True),
+            check_number("ki", ki, 0, closed=True),
+        )
+        self.most = check_number("objective.weight", weight, BETA_MIN)
         self.register_buffer("integral", torch.zeros((), dtype=torch.float64))
         self.register_buffer("beta", torch.full((), BETA_MIN, dtype=torch.float64))
 

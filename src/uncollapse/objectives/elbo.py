@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.training.phases import Phased
 from uncollapse.training.schedules import Schedule, at, end_of
 
@@ -32,7 +32,7 @@ class ELBO(Phased):
 
     def __post_init__(self) -> None:
         if not callable(self.weight):
-            number("objective.weight", self.weight, 0, closed=True)
+            check_number("objective.weight", self.weight, 0, closed=True)
 
     @property
     def final_weight(self) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from uncollapse.distributions.normal import Posterior
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import ELBO, Loss
 
 
@@ -28,7 +28,7 @@ class FreeBits(ELBO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number("lambda", self.free, 0, closed=True)
+        check_number("lambda", self.free, 0, closed=True)
 
     def clamped(self, kl: Tensor) -> Tensor:
         """kl [B, G] -> the scalar that takes the place of its batch mean."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.distributions.normal import Posterior
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.training.phases import Phase, Phased
 from uncollapse.training.schedules import Schedule, at, weight_phases
@@ -41,8 +41,8 @@ class MinimumRate(Phased, nn.Module):
 
     def __init__(self, rate: float, multiplier_lr: float, weight: Schedule = 1.0):
         super().__init__()
-        self.rate = number("rate", rate, 0, closed=True)
-        self.lr = number("multiplier_lr", multiplier_lr, 0)
+        self.rate = check_number("rate", rate, 0, closed=True)
+        self.lr = check_number("multiplier_lr", multiplier_lr, 0)
         self.elbo = ELBO(weight)
         self.register_buffer("multiplier", torch.tensor(START if self.rate > 0 else 0.0))
         self.register_buffer("mean_square", torch.zeros(()))

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.training.schedules import Scaled
 
@@ -37,8 +37,8 @@ class InfoVAE(ELBO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number("alpha", self.alpha, 0, 1, closed=True)
-        number(
+        check_number("alpha", self.alpha, 0, 1, closed=True)
+        check_number(
             "lambda", self.scale, 1 - self.alpha, closed=True
         )  # below it the distance would be rewarded
         object.__setattr__(self, "weight", Scaled(self.weight, 1 - self.alpha))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import ELBO, Loss
 
 
@@ -29,7 +29,7 @@ class MuForcing(ELBO):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number("margin", self.margin, 0, closed=True)
+        check_number("margin", self.margin, 0, closed=True)
 
     def __call__(
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.moments import Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 
 
 class BatchNormMu(nn.Module):
@@ -21,7 +21,7 @@ class BatchNormMu(nn.Module):
 
     def __init__(self, hidden: int, latent: int, gamma: float, eps: float = 1e-8):
         super().__init__()
-        self.gamma = number("gamma", gamma, 0)
+        self.gamma = check_number("gamma", gamma, 0)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.beta = nn.Parameter(torch.zeros(latent))
         self.moments = Moments(latent, eps)

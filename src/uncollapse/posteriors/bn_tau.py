@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.moments import Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 
 
 def gamma_mu(tau: float, theta: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class BatchNormTau(nn.Module):
 
     def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
         super().__init__()
-        self.tau = number("tau", tau, 0, 1)
+        self.tau = check_number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.theta = nn.Parameter(torch.zeros(latent))
         self.moments = Moments(2 * latent, eps, of="mu and sigma")

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import DiagonalGaussian, noise_like
 from uncollapse.distributions.precision import code_dtype, outputs, wide, without_autocast
-from uncollapse.errors import InputError, number
+from uncollapse.errors import InputError, check_number
 
 LEAST = 1e-6  # of g: at the ends of the interval g is 0, and the gradient of its root infinite; adds at most 5e-7 nats
 NOISE = 1e-6  # least 1 - alpha^2 at which float32 still tells neighbouring dimensions apart
@@ -48,7 +48,7 @@ class Delta(nn.Module):
 
     def __init__(self, hidden: int, latent: int, delta: float):
         super().__init__()
-        self.delta, self.latent = number("delta", delta, 1e-6, 10, closed=True), latent
+        self.delta, self.latent = check_number("delta", delta, 1e-6, 10, closed=True), latent
         self.low, self.high = interval(self.delta)
         self.linear = nn.Linear(hidden, 2 * latent)
 
@@ -143,7 +143,7 @@ class DeltaAR1(nn.Module):
             raise InputError(
                 f"model.latent={latent}: one dimension is no sequence; allowed is at least 2"
             )
-        self.delta, self.latent = number("delta", delta, 1e-6, 10, closed=True), latent
+        self.delta, self.latent = check_number("delta", delta, 1e-6, 10, closed=True), latent
         self.alpha, self.noise = solve_ar1(self.delta, latent)
         self.linear = nn.Linear(hidden, 2 * latent)
 

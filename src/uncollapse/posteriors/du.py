@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.moments import Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
-from uncollapse.errors import InputError, number
+from uncollapse.errors import InputError, check_number
 
 
 class DU(nn.Module):
@@ -36,9 +36,9 @@ class DU(nn.Module):
         eps: float = 1e-8,
     ):
         super().__init__()
-        self.gamma = number("gamma", gamma, 0)
-        self.least = number("alpha", alpha, 0) / (2 * math.pi * math.e)
-        self.dropout = number("dropout", dropout, 0, 1, closed=True)
+        self.gamma = check_number("gamma", gamma, 0)
+        self.least = check_number("alpha", alpha, 0) / (2 * math.pi * math.e)
+        self.dropout = check_number("dropout", dropout, 0, 1, closed=True)
         if self.dropout == 1:
             raise InputError(
                 "dropout=1: every variance would be dropped; allowed is 0 <= dropout < 1"

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.monte_carlo import MonteCarlo, log_normal
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide, without_autocast
-from uncollapse.errors import MOST_DEPTH, whole
+from uncollapse.errors import MOST_DEPTH, check_integer
 
 UNITS = 4  # U, hidden units for each dimension
 LEAST_GATE = 1e-3  # g
@@ -195,7 +195,7 @@ class InverseAutoregressiveFlow(nn.Module):
 
     def __init__(self, hidden: int, latent: int, depth: int):
         super().__init__()
-        depth = whole("depth", depth, 1, MOST_DEPTH)
+        depth = check_integer("depth", depth, 1, MOST_DEPTH)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.steps = nn.ModuleList(Autoregression(hidden, latent) for _ in range(depth))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.moments import warn_if_flat
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
-from uncollapse.errors import InputError, number
+from uncollapse.errors import InputError, check_number
 
 
 class LayerNormMu(nn.Module):
@@ -25,7 +25,7 @@ class LayerNormMu(nn.Module):
                 f"model.latent={latent}: layer normalisation of one entry is always 0; allowed is at least 2"
             )
         self.gamma, self.eps, self.latent, self.warned = (
-            number("gamma", gamma, 0),
+            check_number("gamma", gamma, 0),
             eps,
             latent,
             False,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.monte_carlo import MonteCarlo, log_normal
 from uncollapse.distributions.normal import DiagonalGaussian, noise_like
 from uncollapse.distributions.precision import code_dtype, outputs, wide
-from uncollapse.errors import MOST_SIZE, whole
+from uncollapse.errors import MOST_SIZE, check_integer
 
 SPREAD = 0.5  # half-width of the components' means at the start
 
@@ -67,7 +67,7 @@ class MixtureOfGaussians(nn.Module):
 
     def __init__(self, hidden: int, latent: int, components: int):
         super().__init__()
-        components = whole("components", components, 1, MOST_SIZE)
+        components = check_integer("components", components, 1, MOST_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
         means = torch.empty(components, latent).uniform_(-SPREAD, SPREAD)
         means -= means.mean(0)

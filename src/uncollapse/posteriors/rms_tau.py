@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.moments import Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.posteriors.bn_tau import gamma_mu, gamma_sigma, tau_floor
 
 
@@ -21,7 +21,7 @@ class RMSNormTau(nn.Module):
 
     def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
         super().__init__()
-        self.tau = number("tau", tau, 0, 1)
+        self.tau = check_number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.theta = nn.Parameter(torch.zeros(latent))
         self.mu_moments = Moments(latent, eps)

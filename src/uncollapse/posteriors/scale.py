@@ -37,7 +37,7 @@ from uncollapse.distributions.epochs import PerEpoch
 from uncollapse.distributions.moments import Moments, WideBuffers
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.training.phases import Phase, Phased
 
 FIRST_EPOCHS = 2
@@ -70,7 +70,7 @@ class Scale(Phased, WideBuffers, PerEpoch):
 
     def __init__(self, hidden: int, latent: int, std: float, eps: float = 1e-8):
         super().__init__()
-        self.std = number("std", std, 0)
+        self.std = check_number("std", std, 0)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.moments = Moments(latent, eps)
         self.register_buffer("held", torch.tensor(False))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
-from uncollapse.errors import MOST_SIZE, whole
+from uncollapse.errors import MOST_SIZE, check_integer
 from uncollapse.posteriors.mog import MixturePrior
 
 SPREAD = 0.1  # of the pseudo-inputs at the start: about that of an untrained encoder's states
@@ -23,7 +23,7 @@ class Vamp(nn.Module):
 
     def __init__(self, hidden: int, latent: int, components: int):
         super().__init__()
-        components = whole("components", components, 1, MOST_SIZE)
+        components = check_integer("components", components, 1, MOST_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.pseudo = nn.Parameter(SPREAD * torch.randn(components, hidden))
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import noise_like
 from uncollapse.distributions.precision import code_dtype, outputs, wide
-from uncollapse.errors import InputError, number
+from uncollapse.errors import InputError, check_number
 
 SHORT = 1e-12  # an output of the encoder shorter than this has no direction
 
@@ -190,7 +190,7 @@ class VonMisesFisher(nn.Module):
             raise InputError(
                 f"model.latent={latent}: the sphere in one dimension is two points; allowed is at least 2"
             )
-        self.law = Law(number("kappa", kappa, 0, 1e4), latent)
+        self.law = Law(check_number("kappa", kappa, 0, 1e4), latent)
         self.linear = nn.Linear(hidden, 2 * latent)
 
     def forward(self, h: Tensor) -> Directional:

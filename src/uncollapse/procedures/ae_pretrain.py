@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uncollapse.errors import number
+from uncollapse.errors import check_number
 from uncollapse.objectives.elbo import Loss
 from uncollapse.procedures import Training
 from uncollapse.procedures.joint import Joint
@@ -31,7 +31,7 @@ class AEPretrain(Phased, nn.Module):
 
     def __init__(self, pretrain_epochs: float):
         super().__init__()
-        self.pretrain_epochs = number("pretrain_epochs", pretrain_epochs, 0, closed=True)
+        self.pretrain_epochs = check_number("pretrain_epochs", pretrain_epochs, 0, closed=True)
         self.register_buffer("settled", torch.tensor(self.pretrain_epochs == 0))
         self.initial: list[Tensor] = []
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uncollapse.errors import whole
+from uncollapse.errors import check_integer
 from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
 from uncollapse.metrics.information import code_gains
 from uncollapse.objectives.elbo import Loss
@@ -50,8 +50,8 @@ class Aggressive(Phased, nn.Module):
     def __init__(self, inner_max: int, inner_check: int):
         super().__init__()
         self.inner_max, self.inner_check = (
-            whole("inner_max", inner_max, 0),
-            whole("inner_check", inner_check, 1),
+            check_integer("inner_max", inner_max, 0),
+            check_integer("inner_check", inner_check, 1),
         )
         self.register_buffer("aggressive", torch.tensor(self.inner_max > 0))
         self.register_buffer("information", torch.zeros((), dtype=torch.float64))

@@ -27,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import InputError, number, whole
+from uncollapse.errors import InputError, check_number, check_integer
 from uncollapse.models import Model
 from uncollapse.objectives.elbo import Loss
 from uncollapse.posteriors.gaussian import Gaussian
@@ -48,13 +48,13 @@ class SemiAmortized(Phased):
     svi_clip: float
 
     def __post_init__(self) -> None:
-        whole("svi_steps", self.svi_steps, 0, MOST_STEPS)
-        number("svi_lr", self.svi_lr, 0)
-        if number("svi_momentum", self.svi_momentum, 0, 1, closed=True) == 1:
+        check_integer("svi_steps", self.svi_steps, 0, MOST_STEPS)
+        check_number("svi_lr", self.svi_lr, 0)
+        if check_number("svi_momentum", self.svi_momentum, 0, 1, closed=True) == 1:
             raise InputError(
                 f"svi_momentum={self.svi_momentum:g}: out of range; allowed is 0 <= svi_momentum < 1"
             )
-        number("svi_clip", self.svi_clip, 0)
+        check_number("svi_clip", self.svi_clip, 0)
 
     def check(self, model: Model, head: str) -> None:
         """InputError unless mu and ln sigma^2 are free: refining would undo what another posterior promises."""

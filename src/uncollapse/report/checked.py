@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.errors import MOST, MOST_SIZE
+from uncollapse.errors import MOST_NUMBER, MOST_SIZE
 
 from .text import shown_keys
 
@@ -28,7 +28,7 @@ POSITIVE = ("au", "ppl", "nll_ppl", "ppl_char", "ppl_byte", "nll_ppl_char", "nll
 BOUNDS = {  # of numbers by their key; errors, which end with _se, are not negative
     **dict.fromkeys((*FLAGS, *SHARES), (0, 1)),
     **dict.fromkeys(COUNTS, (0, MOST_COUNT)),
-    **dict.fromkeys(STEPS, (0, MOST)),
+    **dict.fromkeys(STEPS, (0, MOST_NUMBER)),
     **dict.fromkeys(POSITIVE, (0, HUGE)),
     "latent": (1, MOST_SIZE),
 }

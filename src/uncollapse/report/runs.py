@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.errors import MOST
+from uncollapse.errors import MOST_NUMBER
 from uncollapse.runs.layout import CONFIG, DATA, ROWS, SUMMARY
 from uncollapse.runs.reading import Saved, override_list
 from uncollapse.runs.rows import last_test
@@ -109,7 +109,7 @@ def flat(saved: Saved) -> dict[str, Any]:
 def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
     """Whether training writes such a row: at a possible step, of the last weights on test only."""
     for key, bad in (
-        ("step", row["step"] > MOST),
+        ("step", row["step"] > MOST_NUMBER),
         ("weights", row["split"] != "test" and row.get("weights") == "last"),
     ):
         if bad:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from uncollapse.errors import InputError, expanded
+from uncollapse.errors import InputError, expand_home
 from uncollapse.runs.identity import changes_but_places, locations, normal, place_names
 from uncollapse.runs.layout import PACK, has_pack, run_name
 from uncollapse.runs.pack import config_of, mapping, pack_path, read_pack
@@ -33,7 +33,7 @@ class PackedRun:
         have to be compared."""
         here = locations(config)
         same = normal(locations(self.config)) == normal(here)
-        return same and not any(os.path.exists(expanded(place)) for place in here.values())
+        return same and not any(os.path.exists(expand_home(place)) for place in here.values())
 
 
 def packed_copies(

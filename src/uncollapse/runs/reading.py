@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.disk import read_bytes, require_file
-from uncollapse.errors import MOST_SEED, InputError, shown, whole
+from uncollapse.errors import MOST_SEED, InputError, shorten, check_integer
 from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run
 from uncollapse.runs.results import joined, read_object, read_results
@@ -119,7 +119,7 @@ def doubts(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
         key: value for key, value in row.items() if key in summary and key not in ("step", "epoch")
     }
     return [
-        f"{SUMMARY} and the test row in {ROWS} differ ({key}: {shown(summary[key])} and {shown(value)})"
+        f"{SUMMARY} and the test row in {ROWS} differ ({key}: {shorten(summary[key])} and {shorten(value)})"
         for key, value in both.items()
         if summary[key] != value
     ][:1]
@@ -162,7 +162,7 @@ def checked_config(found: Any, path: Path) -> dict[str, Any]:
             raise InputError(f"{path}: damaged ({key} is no section)")
     if not isinstance(found.get("head"), str | int | float) or not str(found["head"]):
         raise InputError(f"{path}: damaged (no head)")
-    whole(f"{path}: seed", found.get("seed"), 0, MOST_SEED)
+    check_integer(f"{path}: seed", found.get("seed"), 0, MOST_SEED)
     return {**found, "head": str(found["head"])}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uncollapse.disk import set_aside
-from uncollapse.errors import InputError, shown
+from uncollapse.errors import InputError, shorten
 from uncollapse.runs.json_values import is_intact, parse_json, plain, sealed, unsealed
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
@@ -37,7 +37,7 @@ def read_object(run: Run, *names: str) -> dict[str, Any]:
     schema = found.get("schema", 1)
     if type(schema) is not int or schema > SCHEMA:
         raise InputError(
-            f"{path}: written by a newer version (schema {shown(schema)}; this one reads {SCHEMA}); update uncollapse"
+            f"{path}: written by a newer version (schema {shorten(schema)}; this one reads {SCHEMA}); update uncollapse"
         )
     return unsealed(found)
 

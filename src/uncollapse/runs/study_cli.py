@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uncollapse.arguments import Parser
-from uncollapse.errors import InputError, printable
+from uncollapse.errors import InputError, escape_unsafe
 
 if TYPE_CHECKING:
     from uncollapse.runs.merge import Found
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = (
             f"{where}: cannot be read or written ({error.strerror or error}); nothing was changed"
         )
-        print(f"error: {printable(reason)}", file=sys.stderr)
+        print(f"error: {escape_unsafe(reason)}", file=sys.stderr)
     return 2
 
 
@@ -90,7 +90,7 @@ def say_written(path: Path, found: "Found") -> None:
 
 def say_lines(lines: Sequence[str]) -> None:
     for line in lines[:MOST_SAID]:
-        print(printable(line))
+        print(escape_unsafe(line))
     if len(lines) > MOST_SAID:
         print(f"... and {len(lines) - MOST_SAID:,} more")
 
@@ -109,7 +109,7 @@ def list_runs(asked: argparse.Namespace) -> int:
     headers = ("run", "where", "status", "evaluations", "weights")
     print(
         tabulate(
-            [[printable(cell) for cell in row] for row in rows], headers, disable_numparse=True
+            [[escape_unsafe(cell) for cell in row] for row in rows], headers, disable_numparse=True
         )
     )
     say_lines(notes)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uncollapse.errors import number, whole
+from uncollapse.errors import check_number, check_integer
 from uncollapse.training.phases import Phase
 
 Schedule = float | Callable[[float], float]
@@ -92,7 +92,7 @@ class Linear(Curve):
     epochs: float
 
     def __post_init__(self) -> None:
-        number("anneal_epochs", self.epochs, 0, closed=True)
+        check_number("anneal_epochs", self.epochs, 0, closed=True)
 
     def __call__(self, epoch: float) -> float:
         return 1.0 if self.epochs == 0 else min(1.0, epoch / self.epochs)
@@ -116,8 +116,8 @@ class Delayed(Curve):
     epochs: float
 
     def __post_init__(self) -> None:
-        number("pretrain_epochs", self.start, 0, closed=True)
-        number("anneal_epochs", self.epochs, 0, closed=True)
+        check_number("pretrain_epochs", self.start, 0, closed=True)
+        check_number("anneal_epochs", self.epochs, 0, closed=True)
 
     def __call__(self, epoch: float) -> float:
         return 0.0 if epoch < self.start else Linear(self.epochs)(epoch - self.start)
@@ -141,8 +141,8 @@ class Logistic(Curve):
     steepness: float  # per epoch
 
     def __post_init__(self) -> None:
-        number("midpoint", self.midpoint, 0, closed=True)
-        number("steepness", self.steepness, 0)
+        check_number("midpoint", self.midpoint, 0, closed=True)
+        check_number("steepness", self.steepness, 0)
 
     def __call__(self, epoch: float) -> float:
         # the same function by way of tanh, which no argument makes overflow
@@ -173,9 +173,9 @@ class Cyclical(Curve):
     ramp: float
 
     def __post_init__(self) -> None:
-        number("trainer.epochs", self.epochs, 0)
-        whole("cycles", self.cycles, 1)
-        number("ramp", self.ramp, 0, 1, closed=True)
+        check_number("trainer.epochs", self.epochs, 0)
+        check_integer("cycles", self.cycles, 1)
+        check_number("ramp", self.ramp, 0, 1, closed=True)
 
     def __call__(self, epoch: float) -> float:
         if self.ramp == 0 or epoch >= self.epochs:
@@ -220,7 +220,7 @@ class Constant(Curve):
     beta: float
 
     def __post_init__(self) -> None:
-        number("beta", self.beta, 0, closed=True)
+        check_number("beta", self.beta, 0, closed=True)
 
     @property
     def end(self) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from uncollapse.distributions.epochs import begin_epoch
-from uncollapse.errors import InputError, first_line, number, one_of, whole
+from uncollapse.errors import InputError, first_line, check_number, check_choice, check_integer
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
 from uncollapse.procedures import Training, inference
@@ -44,7 +44,7 @@ class TrainerConfig:
     def check(self) -> None:
         """InputError for a value that makes no sense, before any work."""
         for name in ("epochs", "population"):
-            whole(f"trainer.{name}", getattr(self, name), 1)
+            check_integer(f"trainer.{name}", getattr(self, name), 1)
         for name in (
             "max_steps",
             "eval_every",
@@ -54,13 +54,13 @@ class TrainerConfig:
             "decay_limit",
         ):
             if getattr(self, name) is not None:
-                whole(f"trainer.{name}", getattr(self, name), 1)
-        number("trainer.lr", self.lr, 0, 1000)
-        number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
-        number("trainer.decay_factor", self.decay_factor, 0, 1)
+                check_integer(f"trainer.{name}", getattr(self, name), 1)
+        check_number("trainer.lr", self.lr, 0, 1000)
+        check_number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
+        check_number("trainer.decay_factor", self.decay_factor, 0, 1)
         if self.clip is not None:
-            number("trainer.clip", self.clip, 0)
-        one_of("trainer.optimizer", self.optimizer, OPTIMIZERS)
+            check_number("trainer.clip", self.clip, 0)
+        check_choice("trainer.optimizer", self.optimizer, OPTIMIZERS)
 
     def phases(self) -> list[Phase]:
         """The time before the lr may be lowered."""
