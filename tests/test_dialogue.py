@@ -20,7 +20,7 @@ from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.prepare import main as prepare_main
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
-from uncollapse.evaluation import evaluate
+from uncollapse.evaluation import command as evaluate
 from uncollapse.metrics.likelihood import log_weights
 from uncollapse.metrics.quality import distinct, responses
 from uncollapse.models.lstm_conditional import Followed

@@ -10,7 +10,7 @@ from conftest import SMALL, composed, folder_of, rows, run_here
 from test_report import write_run
 
 from uncollapse.building import prepare
-from uncollapse.evaluation.opened import opened
+from uncollapse.evaluation.opened import open_run
 from uncollapse.metrics.evaluation import evaluate
 from uncollapse.report import captions
 from uncollapse.report.notes import moved, weights_note
@@ -84,7 +84,7 @@ def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(
         ("train", "best"),
     ]
     # independently: the model of the checkpoint, evaluated alone
-    subject = opened(Run(folder), {}, print)
+    subject = open_run(Run(folder), {}, print)
     subject.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True)["model"])
     again = evaluate(
         subject.model, subject.data, "test", "eval", None, None, FINAL_MIXTURE, subject.encode

@@ -13,8 +13,12 @@ from conftest import folder_of, run_here
 from test_report import write_run
 
 from uncollapse.diagnosis import diagnose
-from uncollapse.evaluation import evaluate
-from uncollapse.evaluation.evaluate import Settings, line, main
+from uncollapse.evaluation.command import main
+from uncollapse.evaluation.nll import weigh_group
+from uncollapse.evaluation.opened import open_run
+from uncollapse.evaluation.result_line import format_result
+from uncollapse.evaluation.settings import Settings
+from uncollapse.metrics.evaluation import EVAL_SEED
 from uncollapse.metrics.likelihood import bias, importance_weighted, likelihood, log_weights
 from uncollapse.models.linear import LinearConfig, log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
@@ -207,8 +211,8 @@ def test_results_have_bias_ess_and_chance_and_the_line_shows_them(
 
 
 def test_a_line_leaves_out_what_an_old_or_short_result_lacks():
-    assert line({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
-    assert line({"nll": 2.0, "nll_bias": math.nan, "nll_bias_se": None}) == "nll 2.000"
+    assert format_result({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
+    assert format_result({"nll": 2.0, "nll_bias": math.nan, "nll_bias_se": None}) == "nll 2.000"
 
 
 def test_few_codes_give_a_result_without_a_bias(folder: Path):
@@ -234,7 +238,7 @@ def test_a_file_begun_without_the_new_columns_is_done_again(
     )
     capsys.readouterr()
     assert main(words) == 0
-    assert f"5 of {len(rows)} groups were begun without all columns" in capsys.readouterr().out
+    assert f"5 of {len(rows)} groups are damaged or lack columns" in capsys.readouterr().out
     assert result(folder)["evaluations"] == whole
 
 
@@ -246,12 +250,12 @@ def test_rows_on_disk_are_json(folder: Path):
 
 def test_the_weights_of_a_group_are_those_of_before(folder: Path):
     """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
-    subject = evaluate.opened(Run(folder), {}, print)
+    subject = open_run(Run(folder), {}, print)
     group = np.arange(4)
-    found = evaluate.weighted(subject, Settings(("nll",), samples=50), 3, group)
+    found = weigh_group(subject, Settings(("nll",), samples=50), 3, group)
     with torch.no_grad():
         batch = subject.batch("test", group)
-        generator = torch.Generator().manual_seed(evaluate.EVAL_SEED + 3)
+        generator = torch.Generator().manual_seed(EVAL_SEED + 3)
         w = log_weights(
             lambda z: subject.model.nll(batch, z), subject.encode(batch, generator), 50, generator
         ).double()

@@ -24,7 +24,7 @@ from test_report import write_run
 
 from uncollapse import report
 from uncollapse.errors import InputError
-from uncollapse.evaluation.evaluate import main as evaluate
+from uncollapse.evaluation.command import main as evaluate
 from uncollapse.report import figures
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import all_tables
