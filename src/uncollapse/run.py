@@ -326,7 +326,7 @@ def circumstances(cfg: DictConfig, parts: Parts) -> dict:
     return {
         "peak_memory_mb": peak_memory(parts.device),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
-        "entropy": getattr(parts.data, "entropy", None),
+        "entropy": parts.data.entropy,
         "oracle_nll": facts.get("oracle_nll"),
         "unknown": facts.get("unknown", {}).get("test"),
         "threads": cfg.threads,
@@ -353,7 +353,7 @@ def scalars(row: dict) -> dict:
 
 def length_note(head: str, parts: Parts) -> str | None:
     """What to know when batch norm meets batches of one length."""
-    if getattr(parts.data, "batching", "mixed") != "by_length" or not normalises_over_batch(
+    if parts.data.batching != "by_length" or not normalises_over_batch(
         parts.model
     ):
         return None

@@ -77,7 +77,7 @@ def longest_text(opened: OpenedRun) -> int:
 
 
 def is_text(opened: OpenedRun) -> bool:
-    return hasattr(opened.data, "corpora")
+    return bool(opened.data.corpora)
 
 
 def nearest_codes(q: Posterior, z: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def weigh_group(
             f"{opened.run.folder}: the weights of {settings.split} example {batch.examples[0]} "
             "are not finite numbers"
         )
-    lengths = getattr(batch, "lengths", None)
+    lengths = batch.lengths
     return {
         "group": number,
         "examples": batch.examples.tolist(),
@@ -94,7 +94,7 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
         None if log_prob is None else log_prob[order],
         (columns["fall_2"], columns["fall_8"]),
     )
-    corpus = getattr(opened.data, "corpora", {}).get(settings.split)
+    corpus = opened.data.corpora.get(settings.split)
     chars, size = (
         (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
     )
