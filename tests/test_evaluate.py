@@ -16,7 +16,7 @@ from conftest import ROOT, fill, folder_of, mounted, run_here
 
 from uncollapse.evaluation import evaluate
 from uncollapse.evaluation.evaluate import Settings, groups_of, main
-from uncollapse.metrics.evaluation import EVAL_SEED
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.runs.layout import Run
 
 TRAINED = (

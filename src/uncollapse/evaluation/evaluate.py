@@ -26,7 +26,7 @@ from uncollapse.errors import InputError
 from uncollapse.evaluation.command import Settings
 from uncollapse.evaluation.command import main as main
 from uncollapse.evaluation.opened import Subject, encoded_means, opened
-from uncollapse.metrics.evaluation import (
+from uncollapse.metrics.one_pass import (
     EVAL_BATCH,
     EVAL_SEED,
     collect,
@@ -34,7 +34,12 @@ from uncollapse.metrics.evaluation import (
     evaluating,
     statistics,
 )
-from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
+from uncollapse.metrics.likelihood import (
+    DECODED_CODES,
+    importance_weighted,
+    likelihood,
+    log_weights,
+)
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
 from uncollapse.runs.json_values import complete_lines, is_intact, is_numbers, plain, sealed
@@ -170,7 +175,7 @@ def groups_of(data: Any, settings: Settings) -> list[np.ndarray]:
     """Which examples are decoded together: as many of one length as give about ROWS codes; the unit of resuming."""
     examples = chosen(data, settings)
     lengths = data.lengths(settings.split)[examples]
-    size = max(1, ROWS // settings.samples)
+    size = max(1, DECODED_CODES // settings.samples)
     return [examples[group] for group in epoch_batches(lengths, size, "by_length", EVAL_SEED, 0)]
 
 

@@ -13,7 +13,7 @@ from uncollapse.config import SECTIONS, SLOTS
 from uncollapse.data.batches import near_equal
 from uncollapse.data.files import CACHE
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import evaluating
+from uncollapse.metrics.one_pass import evaluating
 from uncollapse.procedures import inference
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run

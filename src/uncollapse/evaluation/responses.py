@@ -18,7 +18,7 @@ from uncollapse.evaluation.samples import (
     prior_codes,
     save,
 )
-from uncollapse.metrics.evaluation import evaluating
+from uncollapse.metrics.one_pass import evaluating
 from uncollapse.metrics.quality import responses, texts
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
 

@@ -25,7 +25,7 @@ from uncollapse.data.batches import near_equal
 from uncollapse.data.corpus import Corpus, make_batch, sentences
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import Subject, encoded_means, opened, stored
-from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
+from uncollapse.metrics.one_pass import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality
 from uncollapse.models.text_vae import LONGEST
 from uncollapse.runs.layout import DONE, SAMPLES, SAMPLES_KNOWN, Run, runs_in
