@@ -19,7 +19,7 @@ from uncollapse.evaluation.command import main
 from uncollapse.evaluation.nll import group_examples
 from uncollapse.evaluation.opened import OpenedRun, open_run
 from uncollapse.evaluation.settings import Settings
-from uncollapse.metrics.evaluation import EVAL_SEED
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.runs.layout import Run
 
 TRAINED = (

@@ -11,7 +11,7 @@ from test_report import write_run
 
 from uncollapse.building import prepare
 from uncollapse.evaluation.opened import open_run
-from uncollapse.metrics.evaluation import evaluate
+from uncollapse.metrics.one_pass import evaluate
 from uncollapse.report import captions
 from uncollapse.report.notes import moved, weights_note
 from uncollapse.report.page import write_report

@@ -18,7 +18,7 @@ from uncollapse.evaluation.nll import weigh_group
 from uncollapse.evaluation.opened import open_run
 from uncollapse.evaluation.result_line import format_result
 from uncollapse.evaluation.settings import Settings
-from uncollapse.metrics.evaluation import EVAL_SEED
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.likelihood import bias, importance_weighted, likelihood, log_weights
 from uncollapse.models.linear import LinearConfig, log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian

@@ -17,7 +17,7 @@ from uncollapse import posteriors
 from uncollapse.config import heads
 from uncollapse.distributions.moments import Moments, NotFinite, population
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import collect, evaluate, recompute_population, statistics
+from uncollapse.metrics.one_pass import collect, evaluate, recompute_population, statistics
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.mmd import InfoVAE

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from uncollapse.evaluation.nll import evaluate_nll
 from uncollapse.evaluation.opened import OpenedRun, open_run
-from uncollapse.evaluation.probe import evaluate_probe
-from uncollapse.evaluation.responses import evaluate_responses
 from uncollapse.evaluation.result_line import format_result
-from uncollapse.evaluation.samples import evaluate_samples
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import RESPONSES, SAMPLES
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair, write_result
@@ -39,7 +37,7 @@ def evaluate_run(
             if (settings.examples or 0) >= opened.data.size(settings.split):
                 settings = replace(settings, examples=None)
             for metric in metrics_to_compute(opened, settings, results, explicit):
-                result = EVALUATORS[metric](opened, settings)
+                result = compute_metric(metric, opened, settings)
                 name = settings.result_name(metric)
                 write_result(run, name, result)
                 say(f"{name}: {format_result(result)}")
@@ -57,16 +55,10 @@ def metrics_to_compute(
     return missing
 
 
-def evaluate_generation(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
-    """Write samples, or responses of a conditional model, and return the numbers about them."""
-    if hasattr(opened.model, "respond"):
-        return evaluate_responses(opened, settings)
-    return evaluate_samples(opened, settings)
-
-
-EVALUATORS: dict[str, Callable[[OpenedRun, Settings], dict[str, Any]]] = {
-    "nll": evaluate_nll,
-    "probe": evaluate_probe,
-    "statistics": evaluate_statistics,
-    "samples": evaluate_generation,
-}
+def compute_metric(metric: str, opened: OpenedRun, settings: Settings) -> dict[str, Any]:
+    """The numbers of one of METRIC_CHOICES, by the functions that the catalogue names."""
+    if metric == "statistics":
+        return evaluate_statistics(opened, settings)
+    if metric == SAMPLES and hasattr(opened.model, "respond"):
+        return catalogue.compute(RESPONSES, opened, settings)
+    return catalogue.compute(metric, opened, settings)

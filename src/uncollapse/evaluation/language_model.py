@@ -10,7 +10,7 @@ from uncollapse.data.batches import near_equal
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun, open_run, read_stored_config
-from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
+from uncollapse.metrics.one_pass import EVAL_BATCH, evaluating
 from uncollapse.runs.layout import DONE, Run, runs_in
 
 NOTED_STUDIES: set[Path] = set()  # that have no language model, which is reported once

@@ -14,8 +14,13 @@ from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.resumable import GroupRow, GroupRows
 from uncollapse.evaluation.settings import Settings
-from uncollapse.metrics.evaluation import EVAL_SEED
-from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
+from uncollapse.metrics.likelihood import (
+    DECODED_CODES,
+    importance_weighted,
+    likelihood,
+    log_weights,
+)
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.rates import per_size
 from uncollapse.runs.json_values import is_numbers, plain
 from uncollapse.runs.layout import EVALUATIONS, WEIGHTS
@@ -35,10 +40,10 @@ def evaluate_nll(opened: OpenedRun, settings: Settings) -> dict[str, float]:
 
 
 def group_examples(opened: OpenedRun, settings: Settings) -> list[np.ndarray]:
-    """Which examples are decoded together: of one length, and about ROWS codes; [G][n]."""
+    """Which examples are decoded together: of one length, and about DECODED_CODES codes; [G][n]."""
     examples = opened.examples(settings.split, settings.examples)
     lengths = opened.data.lengths(settings.split)[examples]
-    size = max(1, ROWS // settings.samples)
+    size = max(1, DECODED_CODES // settings.samples)
     return [examples[group] for group in epoch_batches(lengths, size, "by_length", EVAL_SEED, 0)]
 
 

@@ -16,7 +16,7 @@ from uncollapse.data.batches import near_equal
 from uncollapse.data.files import CACHE
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import EVAL_SEED, evaluating
+from uncollapse.metrics.one_pass import EVAL_SEED, evaluating
 from uncollapse.procedures import inference
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run

@@ -7,7 +7,7 @@ import numpy as np
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
-from uncollapse.metrics.evaluation import EVAL_SEED
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 
 

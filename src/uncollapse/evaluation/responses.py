@@ -16,7 +16,7 @@ from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_view
 from uncollapse.evaluation.views import ROWS_SHOWN
-from uncollapse.metrics.evaluation import evaluating
+from uncollapse.metrics.one_pass import evaluating
 from uncollapse.metrics.quality import responses, texts
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
 

@@ -12,7 +12,7 @@ from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, write_view
 from uncollapse.evaluation.views import all_views
-from uncollapse.metrics.evaluation import evaluating
+from uncollapse.metrics.one_pass import evaluating
 from uncollapse.metrics.quality import first, quality
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
 

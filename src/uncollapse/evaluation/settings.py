@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_integer
+from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
 from uncollapse.runs.results import NO_UNKNOWN
 
-METRIC_CHOICES = ("nll", "probe", "statistics", "samples")
+METRIC_CHOICES = (NLL, PROBE, "statistics", SAMPLES)  # the stages of these, and one pass again
 MOST_CODES = 1_000_000  # codes per example: they are drawn at once
 
 
@@ -51,11 +52,11 @@ class Settings:
     def result_name(self, metric: str) -> str:
         """The name of a result's files, without their endings."""
         subset = "" if self.examples is None else f"-N{self.examples}"
-        if metric == "nll":
+        if metric == NLL:
             return f"{self.split}-nll-K{self.samples}{subset}"
-        if metric == "probe":
+        if metric == PROBE:
             budgets = "" if self.labels is None else "-" + "-".join(map(str, self.labels))
             return f"{self.split}-probe{budgets}"
-        if metric == "samples":
+        if metric == SAMPLES:
             return f"{self.split}-samples{'' if self.unknown else NO_UNKNOWN}"
         return f"{self.split}-statistics{subset}"

@@ -5,7 +5,7 @@ from typing import Any
 from uncollapse.data.batches import near_equal
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
-from uncollapse.metrics.evaluation import EVAL_BATCH, collect, evaluate, evaluating, statistics
+from uncollapse.metrics.one_pass import EVAL_BATCH, collect, evaluate, evaluating, statistics
 from uncollapse.training.trainer import FINAL_MIXTURE, promised_floor
 
 

@@ -18,7 +18,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.decoding import Decoding, is_text
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.view_files import View, numbered_view
-from uncollapse.metrics.evaluation import EVAL_BATCH
+from uncollapse.metrics.one_pass import EVAL_BATCH
 
 ROWS_SHOWN = 12
 NEIGHBOURS_SHOWN = 3

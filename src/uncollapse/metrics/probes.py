@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from uncollapse.errors import InputError, check_integer
-from uncollapse.metrics import with_error
+from uncollapse.metrics.base import with_error
 
 LABELS = (100, 500, 1000, 2000, 10_000)
 SEED = 7381  # of the choice of labelled examples

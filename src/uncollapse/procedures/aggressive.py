@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.errors import check_integer
-from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
+from uncollapse.metrics.one_pass import evaluating, evaluation_batches, recompute_population
 from uncollapse.metrics.information import code_gains
 from uncollapse.objectives.elbo import Loss
 from uncollapse.procedures import Training

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from uncollapse.distributions.epochs import begin_epoch
 from uncollapse.errors import InputError, first_line, check_number, check_choice, check_integer
-from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.models import Model
 from uncollapse.procedures import Training, inference
 from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
