@@ -15,10 +15,11 @@ from uncollapse.disk import write_together
 from uncollapse.errors import InputError
 
 from .checked import MOMENT_KEYS
-from .codes import PARTS, eps_axis
+from .figures.collapse_curves import set_eps_axis
+from .figures.moments import MOMENT_STYLES, draw_moment_panel
+from .figures.rate_parts import RATE_PART_STYLES
 from .files import SCRATCH, is_page, template
-from .finals import MOMENTS, moment_panel
-from .style import WIDTH, house_style, printed, wrap
+from .style import WIDTH, figure_style, render_files, wrap_text
 from .text import shown_keys
 
 MARK = '<meta name="generator" content="uncollapse diagnosis">'  # how a later call knows that the page is ours
@@ -49,9 +50,10 @@ def free_folder(page: str | Path) -> Path:
 def write_page(found: Mapping[str, Any], folder: Path, nearly: float) -> None:
     """folder/index.html and folder/diagnosis.{pdf,svg,png}: the same numbers give the same bytes."""
     found = with_shown_names(found)
-    with house_style():
+    with figure_style():
         files = {
-            folder / f"diagnosis.{suffix}": data for suffix, data in printed(figure(found)).items()
+            folder / f"diagnosis.{suffix}": data
+            for suffix, data in render_files(figure(found)).items()
         }
     folder.mkdir(parents=True, exist_ok=True)
     # the page first: by it the folder is known as ours
@@ -134,7 +136,7 @@ def figure(found: Mapping[str, Any]) -> Figure:
         title = panels[name](ax, found)
         ax.set_title(f"{letter}  {title}", loc="left")
     fig.suptitle(
-        f"{wrap(sentence(found['verdict']), 112)}\n{summary(found)}",
+        f"{wrap_text(sentence(found['verdict']), 112)}\n{summary(found)}",
         x=0.01,
         ha="left",
         fontsize=8.5,
@@ -185,8 +187,10 @@ def rate_panel(ax: Axes, found: Mapping[str, Any]) -> str:
 def moments_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     """E[mu], E[mu²], E[sigma²] and the sum of the last two, with lines at 0 and 1."""
     rank = ranking(found)
-    moment_panel(ax, *(np.array(found["moments"][key])[rank] for key in MOMENT_KEYS))
-    for line, (_, _, label) in zip(ax.get_lines()[-len(MOMENTS) :], MOMENTS, strict=True):
+    draw_moment_panel(ax, *(np.array(found["moments"][key])[rank] for key in MOMENT_KEYS))
+    for line, (_, _, label) in zip(
+        ax.get_lines()[-len(MOMENT_STYLES) :], MOMENT_STYLES, strict=True
+    ):
         line.set_label(label)
     low, high = ax.dataLim.y0, max(ax.dataLim.y1, 1.0)
     ax.set_ylim(min(low, 0) - 0.1 * (high - low), high + 0.1 * (high - low))
@@ -219,7 +223,7 @@ def collapse_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     """Share of dimensions whose KL is below eps for nearly all examples."""
     curve = found["collapse"]
     ax.plot(curve["eps"], curve["share"], "o-", color=DOT, markersize=3.2, clip_on=False)
-    eps_axis(ax)
+    set_eps_axis(ax)
     ax.set(ylim=(-0.04, 1.04), xlabel="eps (nats)", ylabel="share of dimensions")
     return f"KL below eps for at least {100 * (1 - curve['delta']):g} % of examples"
 
@@ -237,7 +241,7 @@ def parts_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     ax.errorbar(found["kl"], 0, xerr=found["kl_se"], color=INK, elinewidth=0.9, capsize=2)
     left = 0.0
     for y, name in enumerate(names, 1):
-        color, hatch, _ = PARTS[name]
+        color, hatch, _ = RATE_PART_STYLES[name]
         ax.barh(
             y, found[name], 0.62, left, color=color, hatch=hatch, edgecolor="white", linewidth=0
         )
@@ -286,7 +290,7 @@ def probe_panel(ax: Axes, found: Mapping[str, Any]) -> str:
         markeredgewidth=1.6,
         label="commonest class",
     )
-    ax.set_yticks(range(len(factors)), [wrap(name, 18, lines=2) for name in factors])
+    ax.set_yticks(range(len(factors)), [wrap_text(name, 18, lines=2) for name in factors])
     ax.set_ylim(len(factors) - 0.5, -0.5)
     ax.set_xlim(max(0.0, ax.dataLim.x0 - 0.05), 1.01)
     ax.set_xlabel("accuracy on the other half of the examples")

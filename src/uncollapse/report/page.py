@@ -14,7 +14,7 @@ from .notes import cut_note, weights_note
 from .results import Study, read_study
 from .samples import Sampled, all_samples
 from .stats import finished
-from .style import FORMATS
+from .style import FIGURE_FORMATS
 from .tables import Table, all_tables, bound_text, uneven_text, written
 
 TERMINAL = (
@@ -64,7 +64,7 @@ def write_report(folder: str | Path) -> tuple[Path, str]:
             f"figures/{figure.name}.{suffix}"
             for figure in figures
             if figure.missing
-            for suffix in FORMATS
+            for suffix in FIGURE_FORMATS
         }
         put(report, files, gone)
     return report / "index.html", terminal(study, tables[0])
