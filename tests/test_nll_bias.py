@@ -18,11 +18,12 @@ from uncollapse.evaluation.nll import weigh_group
 from uncollapse.evaluation.opened import open_run
 from uncollapse.evaluation.result_line import format_result
 from uncollapse.evaluation.settings import Settings
-from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.likelihood import bias, importance_weighted, likelihood, log_weights
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.models.linear import LinearConfig, log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
-from uncollapse.report import captions
+from uncollapse.report.figures.cost import describe_cost
+from uncollapse.report.figures.cost_benefit import describe_cost_benefit
 from uncollapse.report.notes import few_samples, tilted
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
@@ -295,7 +296,7 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
     each = every_run(runs).text
     assert [cell.startswith("≤ ") for cell in each["nll"]] == few_samples(runs).tolist()
     assert few_samples(runs).sum() == 3 and each["nll_ess"].tolist()[0] == "120.0"
-    for caption in (captions.cost, captions.cost_benefit):
+    for caption in (describe_cost, describe_cost_benefit):
         assert (
             "nll is only an upper bound (fewer than 20 effective samples) in BN on mu, BN on mu and sigma."
             in caption(runs)

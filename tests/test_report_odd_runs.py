@@ -124,7 +124,7 @@ def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
         fig.savefig(buffer := BytesIO(), format="svg")
         return {"svg": buffer.getvalue()}
 
-    monkeypatch.setattr(figures, "printed", only_svg)
+    monkeypatch.setattr(figures, "render_files", only_svg)
 
 
 def name_of(number: int) -> str:
@@ -254,12 +254,12 @@ def test_rows_of_unequal_lengths_and_repeated_ones(
 def test_a_heat_map_has_the_steps_of_its_own_rows() -> None:
     import pandas as pd
 
-    from uncollapse.report.curves import heat_map
+    from uncollapse.report.figures.kl_per_dim import arrange_heat_map
 
     run = pd.DataFrame(
         {"step": [0, 10, 20], "kl_per_dim": [np.ones(2), np.ones(3), np.array([1.0, 2.0])]}
     )
-    edges, values = heat_map(run)
+    edges, values = arrange_heat_map(run)
     assert edges.tolist() == [0, 10, 20] and values.tolist() == [[1, 2], [1, 1]]
 
 

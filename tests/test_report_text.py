@@ -26,7 +26,7 @@ from uncollapse.report.figures import PLOTS, draw_all
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.runs import made_by
-from uncollapse.report.style import cut, wrap
+from uncollapse.report.style import truncate, wrap_text
 from uncollapse.report.tables import (
     comma_separated,
     escape,
@@ -417,12 +417,12 @@ def test_rows_of_latex_do_not_begin_with_an_option(report: Path) -> None:
 
 
 def test_a_name_without_spaces_is_cut_not_lost() -> None:
-    assert cut("x" * 60, 48) == "x" * 47 + "…" and cut("x" * 48, 48) == "x" * 48
+    assert truncate("x" * 60, 48) == "x" * 47 + "…" and truncate("x" * 48, 48) == "x" * 48
 
 
 def test_long_names_leave_room_in_a_figure() -> None:
-    assert wrap("word " * 200).count("\n") == 5 and wrap("x" * 1000).endswith("…")
-    assert wrap("_a") == " _a" and wrap("  ") == " " and wrap("BN on mu") == "BN on mu"
+    assert wrap_text("word " * 200).count("\n") == 5 and wrap_text("x" * 1000).endswith("…")
+    assert wrap_text("_a") == " _a" and wrap_text("  ") == " " and wrap_text("BN on mu") == "BN on mu"
     assert visible("a\tb") == "a\\tb" and visible("\U0001f600é\xa0") == "\U0001f600é\xa0"
 
 
