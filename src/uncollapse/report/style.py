@@ -1,4 +1,4 @@
-"""How figures look, and how they are rendered so that the same rows give the same bytes."""
+"""The style of figures, and files of them that are the same bytes for the same rows."""
 
 import textwrap
 import warnings
@@ -40,11 +40,12 @@ GREY = "#8a8a8a"
 
 
 RC_PARAMS: Any = {  # Any: the stubs want every key as a literal
-    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
     "legend.fontsize": 8, "figure.labelsize": 9, "legend.frameon": False, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "lines.linewidth": 1.6, "lines.markersize": 4.5,
-    "axes.titley": 1.0,  # said outright, since searching for free space takes a fifth of the time of many panels
+    "axes.titley": 1.0,  # fixed: a search for free space takes a fifth of the time of many panels
     "text.parse_math": False,  # a $ in a label is a $
     "pdf.fonttype": 42, "svg.hashsalt": "uncollapse",
 }  # fmt: skip
@@ -60,7 +61,8 @@ class Style(NamedTuple):
     linestyle: str
 
 
-SLOT_STYLES = {  # styles where there are too many groups for one each: by the slot of the config that a head changes
+# styles of many groups: by the slot of the config that a head changes
+SLOT_STYLES = {
     "baseline": Style(BLACK, "o", "-"),
     "posterior": Style("#0072B2", "s", "-"),
     "objective": Style("#D55E00", "D", "-"),
@@ -69,42 +71,36 @@ SLOT_STYLES = {  # styles where there are too many groups for one each: by the s
     "several": Style("#E69F00", "P", "-"),
     "": Style("#56B4E9", "X", "-"),
 }
-
-
 SLOT_NAMES = {"several": "several slots", "": "not known which"}
 
 
-def crowded(frame: pd.DataFrame) -> bool:
-    """Whether the study has more groups than a reader can tell apart by style (results.add_groups decides)."""
+def is_crowded(frame: pd.DataFrame) -> bool:
+    """Whether there are too many groups for a style each (see results.add_groups)."""
     return bool(frame["crowded"].iloc[0])
 
 
 def style_of(group: pd.DataFrame) -> Style:
-    """Style of a group from its rows: by its slot in a crowd, else its own."""
-    return (
-        SLOT_STYLES[group["slot"].iloc[0]]
-        if crowded(group)
-        else style_by_order(int(group["order"].iloc[0]))
-    )
+    """Style of a group from its rows: of its slot where there are many groups, else its own."""
+    if is_crowded(group):
+        return SLOT_STYLES[group["slot"].iloc[0]]
+    return style_by_order(int(group["order"].iloc[0]))
 
 
 def style_by_order(order: int) -> Style:
-    """Colour, marker and line: black for plain; the others' pairs of colour and marker differ up to 30."""
+    """Black for plain; for the first 30 others, different pairs of colour and marker."""
     if order == 0:
         return Style(BLACK, MARKERS[0], "-")
     dashes = "-" if order <= len(GROUP_COLOURS) else "-."
-    return Style(
-        GROUP_COLOURS[(order - 1) % len(GROUP_COLOURS)], MARKERS[order % len(MARKERS)], dashes
-    )
+    color = GROUP_COLOURS[(order - 1) % len(GROUP_COLOURS)]
+    return Style(color, MARKERS[order % len(MARKERS)], dashes)
 
 
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Our settings on top of matplotlib's own defaults, whatever the user's matplotlibrc says."""
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", r"Glyph \d+ .* missing from"
-        )  # an emoji is a box in a figure
+        # an emoji is a box in a figure
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(RC_PARAMS)
         yield
@@ -113,29 +109,27 @@ def figure_style() -> Iterator[None]:
 def render_files(fig: Figure) -> dict[str, bytes]:
     """The figure as files by their suffix, without dates.
 
-    The layout is solved once and each canvas draws once; savefig would do both again for every format.
+    The layout is solved once and each canvas draws once; savefig would repeat both per format.
     """
     png, pdf, svg = BytesIO(), BytesIO(), BytesIO()
     solve_layout(fig)
     fig.set_layout_engine("none")
     FigureCanvasAgg(fig).print_png(png)
     FigureCanvasPdf(fig).print_pdf(pdf, metadata={"CreationDate": None})
-    fig.set_dpi(
-        DPI
-    )  # the PDF canvas leaves 72 behind, which would coarsen the heat maps in the SVG
+    fig.set_dpi(DPI)  # the PDF canvas leaves 72, which would coarsen heat maps in the SVG
     FigureCanvasSVG(fig).print_svg(svg, metadata={"Date": None})
     return {"png": png.getvalue(), "pdf": pdf.getvalue(), "svg": svg.getvalue()}
 
 
 def solve_layout(fig: Figure) -> None:
-    """Solve the layout at our resolution, so that sizes in inches are known; without drawing, which takes longer."""
+    """Solve the layout at our resolution without drawing, so that sizes in inches are known."""
     fig.set_dpi(DPI)
     if engine := fig.get_layout_engine():
         engine.execute(fig)
 
 
 def wrap_text(text: str, width: int = 26, lines: int = 6) -> str:
-    """In few lines of `width`; a legend would leave out what begins with _."""
+    """In few lines of `width`; a space before _, as a legend leaves out such names."""
     filled = textwrap.fill(text, width, max_lines=lines, placeholder=" …")
     return f" {filled}" if filled.startswith("_") else filled or " "
 

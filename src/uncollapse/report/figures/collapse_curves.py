@@ -28,14 +28,20 @@ def describe_collapse_curves(runs: pd.DataFrame) -> str:
     deltas = rows["delta"].dropna().unique()
     share = f"at least {100 * (1 - deltas[0]):g} %" if len(deltas) == 1 else "nearly all"
     return (
-        f"Share of latent dimensions whose KL is below eps for {share} of the test examples. A curve that is 1 from "
-        "the left on has collapsed; one that leaves 0 in a step spreads its rate evenly; a plateau is the share of "
-        f"dimensions that are switched off. {describe_curves(rows)}{describe_lacking(runs, rows, 'the curve')}{describe_left_out(runs)}"
+        f"Share of latent dimensions whose KL is below eps for {share} of the test examples. "
+        "A curve that is 1 from the left on has collapsed; one that leaves 0 in a single step "
+        "spreads its rate evenly; a plateau is the share of dimensions that are switched off. "
+        + describe_curves(rows)
+        + describe_lacking(runs, rows, "the curve")
+        + describe_left_out(runs)
     )
 
 
 def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per run and eps (as `step`, nats) with the share of collapsed dimensions, for `curve_panels`."""
+    """One row per run and eps (nats, as `step`) with the share of collapsed dimensions.
+
+    NoFigure where no run has a curve.
+    """
     runs = require_finished(runs)
     rows = [
         labels | {"step": eps, "share": share, "delta": curve["delta"]}

@@ -27,7 +27,7 @@ from uncollapse.report.style import GREY, NoFigure
 
 
 def draw_cost(runs: pd.DataFrame) -> Figure:
-    """nll minus plain's (nats, test, paired by seed) and seconds per step relative to plain's, per group."""
+    """nll minus plain's (nats, test, paired by seed), and seconds per step relative to plain's."""
     runs = rank_groups(limit_groups(compute_costs(runs)), "d_nll", ascending=True)
     fig, axes = create_group_lines(runs, 2)
     draw_seeds(axes[0], runs, "d_nll", outlying(runs, "d_nll"))
@@ -49,29 +49,39 @@ def draw_cost(runs: pd.DataFrame) -> Figure:
 def describe_cost(runs: pd.DataFrame) -> str:
     shown = compute_costs(runs)
     return (
-        "What a remedy costs. Left: nll on test minus plain's at the same seed; below 0 it models the data better. Right: "
-        f"seconds per step over plain's mean. Points: seeds ({count_seeds(shown)}); bar: mean and {INTERVAL_TEXT}; on the left "
-        "the interval is of the paired differences. Runs that shared a machine with others are slowed unequally."
+        "What a remedy costs. Left: nll on test minus plain's at the same seed; below 0 it models "
+        "the data better. Right: seconds per step over plain's mean. "
+        f"Points: seeds ({count_seeds(shown)}); bar: mean and {INTERVAL_TEXT}; on the left "
+        "the interval is of the paired differences. Runs that shared a machine with others are "
+        "slowed down unequally."
         + describe_slots(shown, "the difference, lowest on top")
         + describe_edges(shown, "d_nll")
         + describe_hidden_groups(shown["order"].nunique())
-        + describe_lacking(
-            runs[runs["head"] != "plain"], shown, "a plain run of their seed with nll"
-        )
+        + describe_without_plain(runs, shown)
         + bound_note(finished(runs))
         + describe_left_out(runs)
     )
 
 
+def describe_without_plain(runs: pd.DataFrame, shown: pd.DataFrame) -> str:
+    others = runs[runs["head"] != "plain"]
+    return describe_lacking(others, shown, "a plain run of their seed with nll")
+
+
 def compute_costs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Finished runs with `d_nll`, nll minus plain's at the same seed (nats), and `relative_time`; plain itself left out."""
+    """Finished runs of other heads than plain, with `d_nll` (nats) and `relative_time`.
+
+    Both compare a run with plain: nll at the same seed, seconds per step with plain's mean.
+    NoFigure where no run has a partner.
+    """
     both = require_finished(runs).assign(
         d_nll=against_plain(runs, "nll"), relative_time=relative_time(runs)
     )
     both = both[both["head"] != "plain"].dropna(subset=["d_nll"])
     if both.empty:
         raise NoFigure(
-            "no finished run has an nll beside plain's at the same seed (scripts/evaluate.py makes nll)."
+            "no finished run has an nll beside plain's at the same seed "
+            "(scripts/evaluate.py computes nll)."
         )
     return both
 

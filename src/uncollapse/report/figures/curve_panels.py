@@ -15,6 +15,7 @@ from uncollapse.report.panels import (
     add_legend_right,
     create_grid,
     equalise_limits,
+    legend_entry,
     set_panel_title,
     set_step_axis,
     slot_legend,
@@ -28,17 +29,13 @@ from uncollapse.report.style import (
     WIDTH,
     NoFigure,
     Style,
-    crowded,
+    is_crowded,
     style_of,
     wrap_text,
 )
 
-TOGETHER = 8  # groups that one panel can carry; more get a panel each
-
-
+TOGETHER = 8  # groups that one panel can hold; more get a panel each
 END_MARKERS = {"unfinished": "o", "failed": "x"}
-
-
 FLOOR_STYLE: dict[str, Any] = {
     "color": "#222222",
     "linestyle": (0, (4, 3)),
@@ -62,40 +59,52 @@ def draw_curve_panels(
     xlabel: str = "training step",
     x_axis: Callable[[Axes], None] = set_step_axis,
 ) -> tuple[Figure, list[Axes]]:
-    """One panel with a legend for few groups; else one panel per group before the grey means of all.
+    """One panel for few groups; else a panel per group, with the means of all others in grey.
 
-    Rows have the abscissa in `step`, whatever it is.
+    `x_axis` sets the axis of the abscissa, which is in the column `step` whatever it is.
     """
     groups = by_group(rows)
-    if len(groups) <= TOGETHER:
-        fig = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-        ax = fig.subplots()
-        for _, group in groups:
-            draw_group_curves(ax, group, column, style_of(group))
-        ax.set(xlabel=xlabel, ylabel=ylabel)
-        x_axis(ax)
-        add_legend_right(fig, list(curve_legend(rows, column)))
-        return fig, [ax]
+    if len(groups) > TOGETHER:
+        fig, axes = draw_separate_curves(rows, column, x_axis)
+        fig.supxlabel(xlabel)
+        fig.supylabel(ylabel)
+        if is_crowded(rows):
+            add_legend_above(fig, colour_legend(rows), columns=6)
+        return fig, axes
+    fig = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    ax = fig.subplots()
+    for _, group in groups:
+        draw_group_curves(ax, group, column, style_of(group))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    x_axis(ax)
+    add_legend_right(fig, list(curve_legend(rows, column)))
+    return fig, [ax]
+
+
+def draw_separate_curves(
+    rows: pd.DataFrame, column: str, x_axis: Callable[[Axes], None]
+) -> tuple[Figure, list[Axes]]:
+    """A panel for each of the first groups, all with the same limits."""
+    groups = by_group(rows)
     panels = min(len(groups), MOST_GROUPS)
     fig, axes = create_grid(panels, 4, 1.45, outer="xy")
     lines = [mean_curve(group, column) for _, group in groups[:MOST_GROUPS]]
     means = [np.column_stack([line.index, line]) for line in lines if len(line)]
     for ax, line, (_, group) in zip(axes, lines, groups, strict=False):
         ax.add_collection(LineCollection(means, colors="#cfcfcf", linewidths=0.6))
-        color = style_of(group).color if crowded(group) else GROUP_COLOURS[0]
+        color = style_of(group).color if is_crowded(group) else GROUP_COLOURS[0]
         draw_group_curves(ax, group, column, Style(color, "", "-"), line)
-        set_panel_title(ax, group["group"].iloc[0], panels, color if crowded(group) else BLACK)
+        set_panel_title(ax, group["group"].iloc[0], panels, color if is_crowded(group) else BLACK)
         x_axis(ax)
     equalise_limits(axes)
-    fig.supxlabel(xlabel)
-    fig.supylabel(ylabel)
-    if crowded(rows):
-        keys = [
-            Line2D([], [], color=key.get_color(), label=key.get_label())
-            for key in slot_legend(rows)
-        ]
-        add_legend_above(fig, keys, columns=6)
     return fig, axes
+
+
+def colour_legend(rows: pd.DataFrame) -> list[Line2D]:
+    """The colours of slots as lines."""
+    return [
+        legend_entry(str(entry.get_label()), color=entry.get_color()) for entry in slot_legend(rows)
+    ]
 
 
 def draw_group_curves(
@@ -106,59 +115,36 @@ def draw_group_curves(
         draw_seed_curve(ax, run, column, style.color)
     line = mean_curve(rows, column) if line is None else line
     ax.plot(line.index, line, **style._asdict(), markevery=max(1, len(line) // 7))
-    floor = (
-        rows.groupby("step")["floor"].mean().dropna() if column == "kl" else pd.Series(dtype=float)
-    )
-    ax.plot(
-        floor.index, floor, **FLOOR_STYLE
-    )  # on top: a head that keeps its promise exactly must not hide it
+    floor = pd.Series(dtype=float)
+    if column == "kl":
+        floor = rows.groupby("step")["floor"].mean().dropna()
+    # on top, or a head whose KL equals its floor would hide it
+    ax.plot(floor.index, floor, **FLOOR_STYLE)
 
 
 def draw_seed_curve(ax: Axes, run: pd.DataFrame, column: str, color: str) -> None:
-    """[T] evaluations of one run; dashed with a mark at its end unless it is finished."""
+    """The evaluations [T] of one run; a run without an end is dashed, with a mark at its last."""
     status = run["status"].iloc[0]
-    ax.plot(
-        run["step"],
-        run[column],
-        color=color,
-        linewidth=0.7,
-        alpha=0.6,
-        linestyle="-" if status == "done" else "--",
-    )
+    dashes = "-" if status == "done" else "--"
+    ax.plot(run["step"], run[column], color=color, linewidth=0.7, alpha=0.6, linestyle=dashes)
     if status != "done":
-        end = run.iloc[-1]
-        ax.plot(
-            end["step"],
-            end[column],
-            END_MARKERS[status],
-            color=color,
-            mfc="white",
-            ms=6,
-            mew=1.4,
-            zorder=4,
-        )
+        end, marker = run.iloc[-1], END_MARKERS[status]
+        style: dict[str, Any] = {"color": color, "mfc": "white", "ms": 6, "mew": 1.4, "zorder": 4}
+        ax.plot(end["step"], end[column], marker, **style)
 
 
 def mean_curve(rows: pd.DataFrame, column: str) -> pd.Series:
-    """Mean over the finished seeds, at the steps where each of them has a row: its n never changes along the line."""
+    """Mean over the finished seeds at the steps that all of them have, so that n is constant."""
     wide = rows[rows["status"] == "done"].pivot(index="step", columns="run", values=column)
     return wide.dropna().mean(axis=1)
 
 
 def curve_legend(rows: pd.DataFrame, column: str) -> Iterable[Line2D]:
     for _, group in by_group(rows):
-        yield Line2D([], [], **style_of(group)._asdict(), label=wrap_text(group["group"].iloc[0]))
+        yield legend_entry(wrap_text(group["group"].iloc[0]), **style_of(group)._asdict())
     if column == "kl" and rows["floor"].notna().any():
-        yield Line2D([], [], **FLOOR_STYLE, label="promised floor")
+        yield legend_entry("promised floor", **FLOOR_STYLE)
     for status, marker in END_MARKERS.items():
         if status in rows["status"].values:
-            yield Line2D(
-                [],
-                [],
-                color=GREY,
-                ls="--",
-                lw=0.7,
-                marker=marker,
-                mfc="white",
-                label=f"{status} run",
-            )
+            style: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 0.7, "mfc": "white"}
+            yield legend_entry(f"{status} run", marker=marker, **style)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from uncollapse.report.panels import add_legend_below, slot_legend
 from uncollapse.report.stats import by_group, t_interval
-from uncollapse.report.style import WIDTH, crowded, style_of, truncate, wrap_text
+from uncollapse.report.style import WIDTH, is_crowded, style_of, truncate, wrap_text
 
-MOST_ROOMY = 20  # groups on lines with room for two rows of text; more are set tighter, so that they fit a page
+MOST_ROOMY = 20  # groups with room for lines of text; more are set tighter, to fit a page
 
 
 def create_group_lines(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
@@ -41,9 +41,10 @@ def draw_seeds(
     far: pd.Series | None = None,
     lines: dict[int, int] | None = None,
 ) -> None:
-    """Seeds, mean and t-interval of each group; a group with a seed that is `far` is an arrow at the edge with its mean.
+    """Seeds, mean and t-interval of each group.
 
-    lines: group -> its height, where not each group is in runs.
+    A group with a seed that is `far` becomes an arrow at the edge, with its mean. `lines` gives
+    the height of each group where not every group is in `runs`.
     """
     groups = by_group(runs)
     size = 1.0 if len(lines or groups) <= MOST_ROOMY else 0.65
@@ -57,22 +58,18 @@ def draw_seeds(
             draw_edge_value(ax, y, mean, mean > inside.median(), color)
             continue
         heights = y + 0.22 + seed_offsets(len(group), 0.1)
-        ax.plot(
-            group[metric],
-            heights,
-            marker,
-            color=color,
-            alpha=0.55,
-            markersize=4 * size,
-            markeredgewidth=0,
-        )
+        dot: dict[str, Any] = {"alpha": 0.55, "markersize": 4 * size, "markeredgewidth": 0}
+        ax.plot(group[metric], heights, marker, color=color, **dot)
         bar: dict[str, Any] = {"markersize": 9 * size, "capsize": 2.5 * size, "linewidth": 1.3}
         ax.errorbar(mean, y - 0.12, xerr=half, color=color, marker="|", **bar)
     trim_x_axis(ax, inside)
 
 
 def trim_x_axis(ax: Axes, values: pd.Series) -> None:
-    """No more than 0.6 of the span of [N] values beside them: two seeds alone have bars of 13 times their distance."""
+    """Limit the room beside [N] values to 0.6 of their span; longer intervals are cut there.
+
+    The interval of two seeds is 13 times as long as the distance between them.
+    """
     room = 0.6 * np.ptp(values) if len(values) else 0
     (low, high), (first, last) = ax.get_xlim(), (values.min() - room, values.max() + room)
     if room and (low < first or high > last):
@@ -90,15 +87,15 @@ def draw_edge_value(ax: Axes, y: float, value: float, right: bool, color: str) -
 
 
 def rank_groups(runs: pd.DataFrame, metric: str, ascending: bool = False) -> pd.DataFrame:
-    """In a crowd, the groups in the order of their means; few groups stay where they are in every figure."""
-    if not crowded(runs):
+    """Sort many groups by their means; few groups keep the order they have in all figures."""
+    if not is_crowded(runs):
         return runs
     means = runs.groupby("order")[metric].mean().sort_values(ascending=ascending, kind="stable")
     return runs.assign(order=runs["order"].map({order: i for i, order in enumerate(means.index)}))
 
 
 def add_slot_legend(fig: Figure, runs: pd.DataFrame) -> None:
-    if crowded(runs):
+    if is_crowded(runs):
         add_legend_below(fig, slot_legend(runs), columns=6)
 
 

@@ -19,13 +19,11 @@ def draw_kl_over_steps(rows: pd.DataFrame) -> Figure:
 
 
 def describe_kl_over_steps(rows: pd.DataFrame) -> str:
-    floors = (
-        " Dashed: the batch-mean KL that the remedy promises (floor)."
-        if rows["floor"].notna().any()
-        else ""
-    )
+    has_floor = rows["floor"].notna().any()
+    floors = " Dashed: the batch-mean KL that the remedy promises (floor)." if has_floor else ""
+    curves = describe_curves(validation_rows(rows, "kl"))
     return (
-        f"Validation KL in evaluation mode against training step. {describe_curves(validation_rows(rows, 'kl'))}{floors} "
+        f"Validation KL in evaluation mode against training step. {curves}{floors} "
         "The axis is linear below 0.1 nats and logarithmic above."
     )
 

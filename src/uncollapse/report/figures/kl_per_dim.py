@@ -1,9 +1,11 @@
 """Figure: validation KL of each latent dimension over training, as heat maps."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
@@ -15,18 +17,14 @@ from uncollapse.report.style import MOST_GROUPS, NoFigure
 
 
 def draw_kl_per_dim(rows: pd.DataFrame) -> Figure:
-    """Heat maps [D, evaluations] of validation KL per dimension (nats), dimensions sorted by their last KL."""
+    """Heat maps [D, evaluations] of KL (nats), dimensions sorted by their last value."""
     shown = select_mapped_runs(rows)
     if not shown:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [arrange_heat_map(run) for run in shown]
-    top, above = find_colour_limit(
-        [
-            (int(run["order"].iloc[0]), np.nanmax(values))
-            for run, (_, values) in zip(shown, maps, strict=True)
-        ]
-    )
-    norm = PowerNorm(0.5, 0, top)  # square root: 0.05 nats differ from 0 beside a dimension with 3
+    top, above = find_colour_limit(highest_kl(shown))
+    # square root: 0.05 nats can be told from 0 beside a dimension with 3
+    norm = PowerNorm(0.5, 0, top)
     same = len({len(values) for _, values in maps}) == 1
     fig, axes = create_grid(len(maps), 4, 1.8, outer="y" * same, key=0.0)
     for ax, run, (edges, values) in zip(axes, shown, maps, strict=True):
@@ -39,43 +37,55 @@ def draw_kl_per_dim(rows: pd.DataFrame) -> Figure:
         set_step_axis(ax, 5 if len(maps) <= MOST_LARGE else 3)
     fig.supxlabel("training step")
     fig.supylabel("latent dimension, sorted by last KL")
-    shrink = min(1.0, 3.6 / fig.get_figheight())
-    place = {"fraction": 0.1, "pad": 0.03} if len(maps) > MOST_LARGE else {}
-    bar: dict[str, Any] = {"aspect": 25, "shrink": shrink, "anchor": (0, 1), **place}
-    fig.colorbar(
-        image,
-        ax=axes,
-        label="KL of the dimension (nats)",
-        extend="max" if above else "neither",
-        **bar,
-    )
+    add_colour_bar(fig, axes, image, "max" if above else "neither")
     return fig
 
 
 def describe_kl_per_dim(rows: pd.DataFrame) -> str:
     shown, groups = select_mapped_runs(rows), rows["order"].nunique()
-    clipped = find_colour_limit(
-        [(int(run["order"].iloc[0]), np.nanmax(arrange_heat_map(run)[1])) for run in shown]
-    )[1]
+    clipped = (
+        "; it ends below runs with a far higher KL"
+        if find_colour_limit(highest_kl(shown))[1]
+        else ""
+    )
     seeds = ", ".join(map(str, sorted({int(run["seed"].iloc[0]) for run in shown})))
-    cut = f" {len(shown)} of {groups} groups are shown: those whose KL splits over dimensions, at most the first {MOST_GROUPS}."
+    hidden = (
+        f" {len(shown)} of {groups} groups are shown: those whose KL splits over dimensions, "
+        f"at most the first {MOST_GROUPS}."
+    )
     return (
-        "Validation KL of every latent dimension over training, evaluation mode, sorted by the last value. "
+        "Validation KL of every latent dimension over training, evaluation mode, "
+        "sorted by the last value. "
         f"The first seed of each group (n = 1 run per panel, seed {seeds}), so no interval. "
-        "The colour scale is shared and follows the square root"
-        f"{'; it ends below runs with a far higher KL' * clipped}.{cut if len(shown) < groups else ''}"
+        f"The colour scale is shared and follows the square root{clipped}."
+        + (hidden if len(shown) < groups else "")
     )
 
 
+def add_colour_bar(
+    fig: Figure, axes: list[Axes], image: QuadMesh, extend: Literal["max", "neither"]
+) -> None:
+    """A bar on the right, no longer than on a small figure."""
+    shrink = min(1.0, 3.6 / fig.get_figheight())
+    place = {"fraction": 0.1, "pad": 0.03} if len(axes) > MOST_LARGE else {}
+    bar: dict[str, Any] = {"aspect": 25, "shrink": shrink, "anchor": (0, 1), **place}
+    fig.colorbar(image, ax=axes, label="KL of the dimension (nats)", extend=extend, **bar)
+
+
+def highest_kl(shown: list[pd.DataFrame]) -> list[tuple[int, float]]:
+    """The group of each run and the highest KL of a dimension (nats)."""
+    return [(int(run["order"].iloc[0]), np.nanmax(arrange_heat_map(run)[1])) for run in shown]
+
+
 def find_colour_limit(tops: list[tuple[int, float]]) -> tuple[float, bool]:
-    """End of the colour scale (nats) from each group's highest KL of a dimension, and whether some lie beyond it."""
+    """End of the colour scale (nats), and whether some groups have a far higher KL."""
     frame = pd.DataFrame(tops, columns=["order", "top"])
     far = outlying(frame, "top")
     return max(float(frame.loc[~far, "top"].max()), 1e-3), bool(far.any())
 
 
 def select_mapped_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Validation rows of one run for each of the first groups whose KL splits: its first seed, finished ones first."""
+    """Validation rows of the first seed of each group whose KL splits, finished seeds first."""
     rows = validation_rows(rows, "kl")
     rows = rows[
         rows["kl_per_dim"].map(lambda values: len(values) > 1 and bool(np.isfinite(values).any()))

@@ -1,5 +1,7 @@
 """Figure: validation nelbo over training."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,27 +14,21 @@ from uncollapse.report.style import GREY, wrap_text
 
 
 def draw_learning_curves(rows: pd.DataFrame) -> Figure:
-    """Validation nelbo (nats) against step; the axis leaves out the steep first steps, and runs far above all others."""
+    """Validation nelbo (nats) against step, without the first steps and runs far above the rest."""
     rows = validation_rows(rows, "nelbo")
     fig, axes = draw_curve_panels(rows, "nelbo", "validation nelbo (nats)")
     above = groups_far_above(rows)
     low, high = nelbo_limits(rows[~rows["order"].isin(above)])
+    orders = sorted(rows["order"].unique())
     for order, value in above.items():
-        name = (
-            f"{wrap_text(rows.loc[rows['order'] == order, 'group'].iloc[0])} "
-            if len(axes) == 1
-            else ""
-        )
-        ax = axes[0] if len(axes) == 1 else axes[sorted(rows["order"].unique()).index(order)]
-        ax.text(
-            0.98,
-            0.96,
-            f"{name}↑ {value:,.4g}",
-            transform=ax.transAxes,
-            ha="right",
-            va="top",
-            fontsize=8,
-        )
+        text, ax = f"↑ {value:,.4g}", axes[0]
+        if len(axes) == 1:
+            name = rows.loc[rows["order"] == order, "group"].iloc[0]
+            text = f"{wrap_text(name)} {text}"
+        else:
+            ax = axes[orders.index(order)]
+        place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
+        ax.text(0.98, 0.96, text, fontsize=8, **place)
     oracle = rows["oracle_valid"].dropna().unique()
     for ax in axes:
         if len(oracle) == 1:
@@ -44,21 +40,23 @@ def draw_learning_curves(rows: pd.DataFrame) -> Figure:
 def describe_learning_curves(rows: pd.DataFrame) -> str:
     rows = validation_rows(rows, "nelbo")
     oracle = rows["oracle_valid"].dropna().unique()
-    line = (
-        f" Dotted: the exact mean -log p of the validation split, {oracle[0]:.2f} nats."
-        if len(oracle) == 1
-        else ""
-    )
+    exact = far = ""
+    if len(oracle) == 1:
+        exact = f" Dotted: the exact mean -log p of the validation split, {oracle[0]:.2f} nats."
+    if groups_far_above(rows):
+        far = (
+            " ↑: runs far above all others are cut off too; "
+            "the number is the mean of their last values."
+        )
     return (
-        f"Validation nelbo (rec + kl, weight 1) against training step. {describe_curves(rows)}{line} "
-        "The first fifth of training is cut off where it lies above the axis."
-        + " ↑: runs far above all others are cut off too; the number is the mean of their last values."
-        * bool(groups_far_above(rows))
+        "Validation nelbo (rec + kl, weight 1) against training step. "
+        f"{describe_curves(rows)}{exact} "
+        f"The first fifth of training is cut off where it lies above the axis.{far}"
     )
 
 
 def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """Limits that hold every value after the first fifth of training, with the oracle below them."""
+    """Limits around every value after the first fifth of training, and around the oracle."""
     late = rows[rows["step"] > 0.2 * rows["step"].max()]["nelbo"]
     low = np.nanmin([rows["nelbo"].min(), rows["oracle_valid"].min()])
     high = late.max() if len(late) else rows["nelbo"].max()
@@ -67,7 +65,7 @@ def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
 
 
 def groups_far_above(rows: pd.DataFrame) -> dict[int, float]:
-    """Group -> mean of its runs' last nelbo (nats), for groups with a run that ends far above all others."""
+    """Mean of the last nelbo (nats) of each group with a run that ends far above all others."""
     last = rows.drop_duplicates("run", keep="last")
     far = outlying(last, "nelbo") & (last["nelbo"] > last["nelbo"].median())
     means = last.groupby("order")["nelbo"].mean()

@@ -13,16 +13,19 @@ from uncollapse.report.checked import MOMENT_KEYS
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import require_finished
 from uncollapse.report.figures.sentences import describe_left_out
-from uncollapse.report.panels import add_legend_above, create_grid, equalise_limits, set_panel_title
+from uncollapse.report.panels import (
+    add_legend_above,
+    create_grid,
+    equalise_limits,
+    legend_entry,
+    set_panel_title,
+)
 from uncollapse.report.stats import finished
 from uncollapse.report.style import GREY, MOST_GROUPS, NoFigure, wrap_text
 
 MOST_MOMENTS = 8  # groups with a row of two panels each; more have one panel each
-
-
+SMALL_LIMITS = (-0.4, 2.4)  # of the panels of many groups
 TRAINING_STYLE: dict[str, Any] = {"color": "#D55E00", "linewidth": 0.9}
-
-
 MOMENT_STYLES = (
     ("D", "#000000", "E[mu²] + E[sigma²], wants 1"),
     ("o", "#0072B2", "E[mu²]"),
@@ -32,7 +35,10 @@ MOMENT_STYLES = (
 
 
 def draw_moments(runs: pd.DataFrame) -> Figure:
-    """Per dimension E[mu], E[mu^2], E[sigma^2] and their sum on test, in both modes; a row of two panels or one per group."""
+    """E[mu], E[mu²], E[sigma²] and the sum of the last two per dimension, on test.
+
+    Few groups have a panel for each mode, more have one panel.
+    """
     shown = select_moment_runs(runs)
     if len(shown) > MOST_MOMENTS:
         return draw_small_moments(shown)
@@ -41,87 +47,89 @@ def draw_moments(runs: pd.DataFrame) -> Figure:
         pair = axes[2 * i : 2 * i + 2]
         rank = np.argsort(-np.array(run["moments"]["mu_sq"]), kind="stable")
         for ax, mode in zip(pair, ("moments_train_mode", "moments"), strict=True):
-            draw_moment_panel(
-                ax, *(np.array(run[mode][key], dtype=float)[rank] for key in MOMENT_KEYS)
-            )
+            values = moment_arrays(run[mode])
+            draw_moment_panel(ax, *(values[key][rank] for key in MOMENT_KEYS))
         pair[0].set_ylim(bottom=min(-0.25, min(ax.dataLim.y0 for ax in pair) - 0.1))
-        pair[1].text(
-            1.02,
-            0.5,
-            wrap_text(run["group"], 18),
-            transform=pair[1].transAxes,
-            va="center",
-            fontsize=8,
-        )
+        place: dict[str, Any] = {"transform": pair[1].transAxes, "va": "center"}
+        pair[1].text(1.02, 0.5, wrap_text(run["group"], 18), fontsize=8, **place)
     axes[0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes[0].set_title("training mode (batch statistics)")
     axes[1].set_title("evaluation mode (population statistics)")
     fig.supxlabel("latent dimension, sorted by E[mu²] in evaluation mode")
-    handles = [
-        Line2D([], [], marker=marker, color=color, linestyle="", label=text)
+    add_legend_above(fig, moment_legend(), columns=4)
+    return fig
+
+
+def moment_legend() -> list[Line2D]:
+    return [
+        legend_entry(text, marker=marker, color=color, linestyle="")
         for marker, color, text in MOMENT_STYLES
     ]
-    add_legend_above(fig, handles, columns=4)
-    return fig
+
+
+def moment_arrays(moments: dict[str, list[float]]) -> dict[str, np.ndarray]:
+    """Each moment by its key, [D]."""
+    return {key: np.array(moments[key], dtype=float) for key in MOMENT_KEYS}
 
 
 def describe_moments(runs: pd.DataFrame) -> str:
     shown, groups = select_moment_runs(runs), finished(runs)["order"].nunique()
-    cut = f" {len(shown)} of {groups} groups are shown: those with moments of both modes, at most the first {MOST_GROUPS}."
-    small = " One panel per group: evaluation mode, and the sum in training mode as a line; ↑: values above the axis."
+    small = hidden = ""
+    if len(shown) > MOST_MOMENTS:
+        small = (
+            " One panel per group: evaluation mode, and the sum in training mode as a line; "
+            "↑: values above the axis."
+        )
+    if len(shown) < groups:
+        hidden = (
+            f" {len(shown)} of {groups} groups are shown: those with moments of both modes, "
+            f"at most the first {MOST_GROUPS}."
+        )
     seeds = ", ".join(map(str, sorted(shown["seed"].unique())))
     return (
-        "Moments of the posterior over the test split, per latent dimension. If the aggregate posterior is to match "
-        "N(0, 1), E[mu] is 0 and E[mu²] + E[sigma²] is 1; the tau heads hold both by construction in training mode. "
+        "Moments of the posterior over the test split, per latent dimension. Where the aggregate "
+        "posterior matches N(0, 1), E[mu] is 0 and E[mu²] + E[sigma²] is 1; the tau heads fulfil "
+        "both by construction in training mode. "
         f"First finished seed of each group (n = 1 run per group, seed {seeds}), so no interval."
-        f"{small if len(shown) > MOST_MOMENTS else ''}{cut if len(shown) < groups else ''}{describe_left_out(runs)}"
+        f"{small}{hidden}{describe_left_out(runs)}"
     )
 
 
 def select_moment_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """The first finished seed of each of the first groups that recorded moments in both modes."""
+    """The first finished seed of each of the first groups that recorded moments in both modes.
+
+    NoFigure where there is none.
+    """
     runs = require_finished(runs)
-    runs = runs[runs["moments"].notna() & runs["moments_train_mode"].notna()].drop_duplicates(
-        "order"
-    )
+    has_both = runs["moments"].notna() & runs["moments_train_mode"].notna()
+    runs = runs[has_both].drop_duplicates("order")
     if runs.empty:
         raise NoFigure("no finished run has moments of both modes.")
     return runs.head(MOST_GROUPS)
 
 
 def draw_small_moments(shown: pd.DataFrame) -> Figure:
-    """One panel per run: evaluation mode, and the sum of training mode as a line; one axis from -0.4 to 2.4 for all."""
+    """One panel per run: evaluation mode, and the sum in training mode as a line."""
     fig, axes = create_grid(len(shown), 4, 1.3, outer="xy")
     for ax, run in zip(axes, shown.to_dict("records"), strict=True):
         evaluation, training = (
-            {key: np.array(run[mode][key], dtype=float) for key in MOMENT_KEYS}
-            for mode in ("moments", "moments_train_mode")
+            moment_arrays(run["moments"]),
+            moment_arrays(run["moments_train_mode"]),
         )
         rank = np.argsort(-evaluation["mu_sq"], kind="stable")
         total = (training["mu_sq"] + training["sigma_sq"])[rank]
         ax.plot(np.arange(1, len(rank) + 1), total, **TRAINING_STYLE)
         draw_moment_panel(ax, *(evaluation[key][rank] for key in MOMENT_KEYS), size=1.9)
-        if (top := (evaluation["mu_sq"] + evaluation["sigma_sq"]).max()) > 2.4:
-            ax.text(
-                0.98,
-                0.97,
-                f"↑ to {top:,.3g}",
-                transform=ax.transAxes,
-                ha="right",
-                va="top",
-                fontsize=7,
-            )
+        if (top := (evaluation["mu_sq"] + evaluation["sigma_sq"]).max()) > SMALL_LIMITS[1]:
+            place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
+            ax.text(0.98, 0.97, f"↑ to {top:,.3g}", fontsize=7, **place)
         set_panel_title(ax, run["group"], len(shown))
-        ax.set_ylim(-0.4, 2.4)
+        ax.set_ylim(*SMALL_LIMITS)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     equalise_limits(axes)
     fig.supxlabel("latent dimension, sorted by E[mu²]")
-    handles = [
-        Line2D([], [], marker=marker, color=color, linestyle="", label=text)
-        for marker, color, text in MOMENT_STYLES
-    ]
-    handles.append(Line2D([], [], **TRAINING_STYLE, label="E[mu²] + E[sigma²], training mode"))
-    add_legend_above(fig, handles, columns=3)
+    sum_in_training = legend_entry("E[mu²] + E[sigma²], training mode", **TRAINING_STYLE)
+    add_legend_above(fig, [*moment_legend(), sum_in_training], columns=3)
     return fig
 
 
@@ -131,17 +139,10 @@ def draw_moment_panel(
     """Three moments, each [D], and the sum of the last two."""
     for height in (0, 1):
         ax.axhline(height, color=GREY, linewidth=0.8)
-    for (marker, color, _), values in zip(
-        MOMENT_STYLES, (mu_sq + sigma_sq, mu_sq, sigma_sq, mu), strict=True
-    ):
-        ax.plot(
-            np.arange(1, len(values) + 1),
-            values,
-            marker,
-            color=color,
-            markersize=size,
-            markeredgewidth=0,
-        )
+    dimensions = np.arange(1, len(mu) + 1)
+    columns = (mu_sq + sigma_sq, mu_sq, sigma_sq, mu)
+    for (marker, color, _), values in zip(MOMENT_STYLES, columns, strict=True):
+        ax.plot(dimensions, values, marker, color=color, markersize=size, markeredgewidth=0)
 
 
 MOMENTS_FIGURE = Plot(

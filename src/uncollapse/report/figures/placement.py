@@ -1,13 +1,11 @@
-"""Where labels stand so that they cover neither points nor each other; in typographic points."""
+"""Places for labels at which they cover neither points nor each other, in typographic points."""
 
 import numpy as np
 
 ANGLES, RADII = np.meshgrid(
     np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)]
 )
-
-
-# where a name may stand, in typographic points from its mean
+# where a label may stand, relative to what it belongs to
 LABEL_OFFSETS = (
     np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)
 )
@@ -16,10 +14,11 @@ LABEL_OFFSETS = (
 def place_labels(
     anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, frame: np.ndarray
 ) -> np.ndarray:
-    """Centres [G, 2] of labels with these sizes [G, 2] around their anchors [G, 2], one after the other, the loneliest last.
+    """Centres [G, 2] of labels of these sizes [G, 2] around their anchors [G, 2].
 
-    Each takes the cheapest of many places: near, inside the frame (two corners), clear of obstacles [N, 2] and earlier
-    labels, its line crossing few other lines and labels. All in typographic points; the same input gives the same places.
+    One label after the other, those with most neighbours first, takes the cheapest of many
+    places: near its anchor, inside the frame (two corners), clear of obstacles [N, 2] and earlier
+    labels, with a line that crosses few others. Deterministic.
     """
     centres = np.array(anchors, dtype=float)
     done: list[int] = []
@@ -34,24 +33,20 @@ def place_labels(
             ends, starts = centres[done], anchors[done]
             cost += 1000 * count_near(tries, ends, half + sizes[done] / 2 + 1.5)
             cost += 40 * lines_cross(anchors[i], tries[:, None], starts, ends).sum(1)
-            for corner in (
-                (0.5, 0.5),
-                (0.5, -0.5),
-            ):  # a line that crosses a box crosses one of its diagonals
+            # a line that crosses a box crosses one of its diagonals
+            for corner in ((0.5, 0.5), (0.5, -0.5)):
                 mine, theirs = sizes[i] * corner, sizes[done] * corner
-                cost += 30 * lines_cross(
-                    anchors[i], tries[:, None], ends - theirs, ends + theirs
-                ).sum(1)
-                cost += 30 * lines_cross(
-                    starts, ends, tries[:, None] - mine, tries[:, None] + mine
-                ).sum(1)
+                low, high = tries[:, None] - mine, tries[:, None] + mine
+                crossed = lines_cross(anchors[i], tries[:, None], ends - theirs, ends + theirs)
+                cost += 30 * crossed.sum(1)
+                cost += 30 * lines_cross(starts, ends, low, high).sum(1)
         centres[i] = tries[np.argmin(cost)]
         done.append(i)
     return centres
 
 
 def count_near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """[C]: how many of others [M, 2] are within `reach` ([2] or [M, 2], each way) of each place [C, 2]."""
+    """How many of others [M, 2] are within `reach` ([2] or [M, 2]) of each place [C, 2]: [C]."""
     across, along = (
         np.abs(places[:, None, axis] - others[:, axis]) < reach[..., axis] for axis in (0, 1)
     )
@@ -61,10 +56,10 @@ def count_near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.
 def lines_cross(
     start: np.ndarray, end: np.ndarray, other: np.ndarray, other_end: np.ndarray
 ) -> np.ndarray:
-    """Whether the line start -> end crosses the line other -> other_end; all [..., 2], which broadcast."""
+    """Whether a line crosses another one; the four ends [..., 2] broadcast."""
 
     def sides(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-        """Below 0 where c and d lie on different sides of a -> b."""
+        """Negative where c and d lie on different sides of a -> b."""
         along, to_c, to_d = b - a, c - a, d - a
         left = along[..., 0] * to_c[..., 1] - along[..., 1] * to_c[..., 0]
         return left * (along[..., 0] * to_d[..., 1] - along[..., 1] * to_d[..., 0])
@@ -73,15 +68,13 @@ def lines_cross(
 
 
 def push_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
-    """Places [G, 2] moved by small pushes until they are 18 from each other and 13 from obstacles [N, 2] (points)."""
-    places = (
-        places + 0.01 * np.arange(len(places))[:, None]
-    )  # equal places must know which way to go
+    """Move places [G, 2] in small steps until they are 18 apart, and 13 from obstacles [N, 2]."""
+    # equal places need a direction in which to part
+    places = places + 0.01 * np.arange(len(places))[:, None]
     gaps = np.concatenate([np.full(len(places), 18.0), np.full(len(obstacles), 13.0)])
     for _ in range(200):
         apart = places[:, None] - np.concatenate([places, obstacles])
         distance = np.hypot(apart[..., 0], apart[..., 1]) + 1e-9
-        places = places + 0.2 * (
-            apart / distance[..., None] * np.clip(gaps - distance, 0, None)[..., None]
-        ).sum(1)
+        overlap = np.clip(gaps - distance, 0, None)[..., None]
+        places = places + 0.2 * (apart / distance[..., None] * overlap).sum(1)
     return places

@@ -1,6 +1,7 @@
 """Figure: accuracy of a linear probe against the number of labels."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,48 +22,51 @@ from uncollapse.report.figures.probe_data import (
     ORACLE_STYLE,
     bounds_legend,
     describe_probe_of,
-    draw_bounds,
+    factor_bounds,
     probe_rows,
 )
 from uncollapse.report.figures.selection import limit_groups
 from uncollapse.report.figures.sentences import count_seeds
-from uncollapse.report.panels import add_legend_below, create_grid, format_count
+from uncollapse.report.panels import add_legend_below, create_grid, format_count, legend_entry
 from uncollapse.report.stats import by_group
-from uncollapse.report.style import crowded, style_of, wrap_text
+from uncollapse.report.style import is_crowded, style_of, wrap_text
 
 
 def draw_probe(runs: pd.DataFrame) -> Figure:
     """Accuracy of a linear classifier on mu against the number of labels, one panel per factor."""
     rows = limit_groups(probe_rows(runs))
-    if crowded(rows):
+    if is_crowded(rows):
         return draw_probe_of_crowd(rows)
     fig, axes = draw_probe_panels(rows)
-    draw_bounds(axes, rows, "axhline")
+    for ax, values, style in factor_bounds(axes, rows):
+        for value in values:
+            ax.axhline(value, **style)
     return fig
 
 
 def describe_probe(runs: pd.DataFrame) -> str:
     rows = probe_rows(runs)
     seeds = count_seeds(rows.drop_duplicates("run"))
-    if crowded(rows):
+    if is_crowded(rows):
         return describe_probe_of(
             runs,
-            "Accuracy, mean over the factors, against the number of labelled examples. Thick: means over the finished seeds "
-            f"({seeds}); thin: every seed, so no interval is drawn. The means of the other groups are grey.",
+            "Accuracy, mean over the factors, against the number of labelled examples. "
+            f"Thick: means over the finished seeds ({seeds}); thin: every seed, so no interval is "
+            "drawn. The means of the other groups are grey.",
         )
     thin = "points" if rows["order"].nunique() > TOGETHER else "thin, with points"
     return describe_probe_of(
         runs,
-        f"Accuracy against the number of labelled examples. Lines: means over the finished seeds ({seeds}); {thin}: every "
-        "seed, so no interval is drawn.",
+        "Accuracy against the number of labelled examples. "
+        f"Lines: means over the finished seeds ({seeds}); {thin}: every seed, so no interval is "
+        "drawn.",
     )
 
 
 def draw_probe_of_crowd(rows: pd.DataFrame) -> Figure:
     """One panel per group with the mean over the factors."""
-    rows = rows.groupby(
-        ["run", "order", "group", "slot", "crowded", "status", "step"], as_index=False
-    )[["accuracy", "chance", "oracle"]].mean()
+    keys = ["run", "order", "group", "slot", "crowded", "status", "step"]
+    rows = rows.groupby(keys, as_index=False)[["accuracy", "chance", "oracle"]].mean()
     budgets = sorted(rows["step"].unique())
     fig, axes = draw_curve_panels(
         rows,
@@ -90,9 +94,8 @@ def draw_probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
                 ax.plot(line.index, line, **style._asdict(), linewidth=1.1, markersize=3)
             else:
                 draw_group_curves(ax, group, "accuracy", style)
-            ax.plot(
-                group["step"], group["accuracy"], ".", color=style.color, markersize=3, alpha=0.6
-            )
+            dot: dict[str, Any] = {"color": style.color, "markersize": 3, "alpha": 0.6}
+            ax.plot(group["step"], group["accuracy"], ".", **dot)
         ax.set_title(wrap_text(str(name), 24))
         set_label_axis(ax, sorted(rows["step"].unique()))
     for ax in axes[-3:]:  # no supxlabel: the legend would cover it
@@ -104,7 +107,7 @@ def draw_probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
 
 
 def set_label_axis(ax: Axes, budgets: list[float]) -> None:
-    """Logarithmic, with a tick at every budget and a number at powers of ten, or at the ends where few are there."""
+    """Logarithmic: a tick at every budget, a number at powers of ten or else at both ends."""
     named = [budget for budget in budgets if np.isclose(np.log10(budget) % 1, 0)]
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(named if len(named) > 1 else [budgets[0], budgets[-1]]))
@@ -115,7 +118,7 @@ def set_label_axis(ax: Axes, budgets: list[float]) -> None:
 
 def group_legend(rows: pd.DataFrame) -> list[Line2D]:
     return [
-        Line2D([], [], **style_of(group)._asdict(), label=wrap_text(group["group"].iloc[0]))
+        legend_entry(wrap_text(group["group"].iloc[0]), **style_of(group)._asdict())
         for _, group in by_group(rows)
     ]
 

@@ -10,7 +10,7 @@ from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.probe_data import (
     bounds_legend,
     describe_probe_of,
-    draw_bounds,
+    factor_bounds,
     probe_rows,
 )
 from uncollapse.report.figures.selection import limit_groups
@@ -22,14 +22,16 @@ from uncollapse.report.figures.sentences import (
 )
 from uncollapse.report.panels import add_legend_below, slot_legend
 from uncollapse.report.stats import by_group
-from uncollapse.report.style import crowded, wrap_text
+from uncollapse.report.style import is_crowded, wrap_text
 
 
 def draw_probe_final(runs: pd.DataFrame) -> Figure:
-    """The same at the largest number of labels, one column per factor, seeds as points, mean and t-interval."""
+    """Accuracy of a linear classifier on mu: a column per factor, seeds, mean and t-interval."""
     rows = rank_groups(limit_groups(probe_rows(runs)), "accuracy")
     fig, axes = draw_probe_at_most_labels(rows)
-    draw_bounds(axes, rows, "axvline")
+    for ax, values, style in factor_bounds(axes, rows):
+        for value in values:
+            ax.axvline(value, **style)
     return fig
 
 
@@ -39,13 +41,14 @@ def describe_probe_final(runs: pd.DataFrame) -> str:
     seeds = count_seeds(rows.drop_duplicates("run"))
     return describe_probe_of(
         runs,
-        f"Accuracy at the largest number of labels ({most}), one column per factor. Points: seeds ({seeds}); bar: mean and "
-        f"{INTERVAL_TEXT}.{describe_slots(rows, 'the mean over factors')}",
+        f"Accuracy at the largest number of labels ({most}), one column per factor. "
+        f"Points: seeds ({seeds}); bar: mean and {INTERVAL_TEXT}."
+        + describe_slots(rows, "the mean over factors"),
     )
 
 
 def draw_probe_at_most_labels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
-    """Accuracy at each run's largest number of labels, one column per factor, one line of points per group."""
+    """One column per factor and a line per group, at each run's largest number of labels."""
     rows = rows[rows["step"] == rows.groupby(["run", "factor"])["step"].transform("max")]
     factors = rows.groupby("factor", sort=False)
     fig, axes = create_group_lines(rows, len(factors))
@@ -56,7 +59,7 @@ def draw_probe_at_most_labels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
         ax.set_xlabel("accuracy")
         ax.margins(x=0.1)
         ax.xaxis.set_major_locator(MaxNLocator(3))
-    add_legend_below(fig, [*(slot_legend(rows) if crowded(rows) else []), *bounds_legend(rows)])
+    add_legend_below(fig, [*(slot_legend(rows) if is_crowded(rows) else []), *bounds_legend(rows)])
     return fig, axes
 
 

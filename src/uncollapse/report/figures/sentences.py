@@ -7,7 +7,7 @@ import pandas as pd
 from uncollapse.report.figures.curve_panels import TOGETHER
 from uncollapse.report.notes import caption_note
 from uncollapse.report.stats import finished, outlying
-from uncollapse.report.style import MOST_GROUPS, crowded
+from uncollapse.report.style import MOST_GROUPS, is_crowded
 
 CURVE_ENDS = {"unfinished": "open circle", "failed": "cross"}
 
@@ -16,7 +16,7 @@ INTERVAL_TEXT = "95 % t-interval (none at n = 1; cut where it leaves the panel)"
 
 
 def describe_curves(rows: pd.DataFrame) -> str:
-    """What the lines are, how many seeds they hold, and which runs are not at their end."""
+    """Which lines there are, over how many seeds, and which runs have not ended."""
     runs = rows.drop_duplicates("run")
     count, groups = runs["status"].value_counts(), runs["order"].nunique()
     ends = [
@@ -25,24 +25,25 @@ def describe_curves(rows: pd.DataFrame) -> str:
         if status in count
     ]
     parts = [
-        f"Thick: mean over the finished seeds ({count_seeds(runs)}); thin: every seed, so no interval is drawn.",
+        f"Thick: mean over the finished seeds ({count_seeds(runs)}); "
+        "thin: every seed, so no interval is drawn.",
         f"Thin dashes are runs without an end: {', '.join(ends)}." if ends else "",
         "The means of the other groups are grey." if groups > TOGETHER else "",
-        "Colours say which slot of the config a head changes." if crowded(rows) else "",
+        "Colours say which slot of the config a head changes." if is_crowded(rows) else "",
     ]
     return " ".join(filter(None, parts)) + describe_hidden_groups(groups)
 
 
 def describe_slots(frame: pd.DataFrame, by: str = "") -> str:
-    """What colour, marker and order say in a crowd."""
-    if not crowded(frame):
+    """How colours, markers and order are chosen where there are many groups; '' elsewhere."""
+    if not is_crowded(frame):
         return ""
     order = f"; groups are sorted by {by}" if by else ""
     return f" Colour and marker say which slot of the config a head changes{order}."
 
 
 def describe_edges(runs: pd.DataFrame, *metrics: str) -> str:
-    """That some runs are drawn at the edge, where there are some."""
+    """A note on arrows, where a run is far from the others in one of the metrics."""
     far = any(outlying(runs, metric).any() for metric in metrics)
     return " Arrows at an edge: groups far from all others, with their means." * far
 
@@ -61,9 +62,16 @@ def format_range(counts: pd.Series) -> str:
 
 
 def describe_hidden_groups(groups: int) -> str:
-    return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables hold all." * (
-        groups > MOST_GROUPS
-    )
+    if groups <= MOST_GROUPS:
+        return ""
+    return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables hold all."
+
+
+def describe_grey_points(groups: int) -> str:
+    """For planes, which show every group, some of them in grey."""
+    if groups <= MOST_GROUPS:
+        return ""
+    return f" Small grey points: the groups after the first {MOST_GROUPS}."
 
 
 def format_counts(values: Iterable[float]) -> str:
@@ -72,15 +80,15 @@ def format_counts(values: Iterable[float]) -> str:
 
 
 def describe_lacking(runs: pd.DataFrame, shown: pd.DataFrame, what: str) -> str:
-    """How many finished runs are not shown, as they were made or evaluated without what the figure needs."""
+    """How many finished runs are not shown because they lack what the figure needs."""
     count = len(finished(runs)) - shown["run"].nunique()
-    return (
-        f" {count} finished run{'s' if count > 1 else ''} without {what} left out." if count else ""
-    )
+    if not count:
+        return ""
+    return f" {count} finished run{'s' if count > 1 else ''} without {what} left out."
 
 
 def describe_left_out(runs: pd.DataFrame) -> str:
-    """Which runs are too young or too dead for final metrics; and of which weights the metrics are, as every such caption must say."""
+    """Which runs have no final metrics, and which weights the metrics are of."""
     count = runs["status"].value_counts()
     missing = [f"{count[status]} {status}" for status in CURVE_ENDS if status in count]
     return (f" Runs left out: {', '.join(missing)}." if missing else "") + caption_note(runs)

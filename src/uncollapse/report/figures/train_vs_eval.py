@@ -1,6 +1,9 @@
 """Figure: test KL in training mode and in evaluation mode."""
 
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -13,67 +16,65 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
     describe_slots,
 )
-from uncollapse.report.panels import add_legend_below, add_legend_right, set_kl_scale, slot_legend
+from uncollapse.report.panels import (
+    add_legend_below,
+    add_legend_right,
+    legend_entry,
+    set_kl_scale,
+    slot_legend,
+)
 from uncollapse.report.stats import by_group, finished
-from uncollapse.report.style import GREY, NoFigure, crowded, style_of
+from uncollapse.report.style import GREY, NoFigure, is_crowded, style_of
+
+FLOOR_DASH_STYLE: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 1.1}
 
 
 def draw_train_vs_eval(runs: pd.DataFrame) -> Figure:
-    """Test KL (nats) of every run in training mode (open) and in evaluation mode (filled), joined; floors as bars."""
+    """Test KL (nats) of each run, training mode (open) joined to evaluation mode (filled)."""
     runs = limit_groups(require_finished(runs).dropna(subset=["kl_train_mode", "kl"]))
     if runs.empty:
         raise NoFigure("no finished run has the KL of both modes.")
     runs = rank_groups(runs, "kl")
     fig, (ax,) = create_group_lines(runs, 1)
-    size = 3.2 if crowded(runs) else 4.5
+    size = 3.2 if is_crowded(runs) else 4.5
     for y, (_, group) in enumerate(by_group(runs)):
-        color, marker, _ = style_of(group)
-        heights = y + seed_offsets(len(group), 0.22)
-        ax.hlines(heights, group["kl_train_mode"], group["kl"], color=color, linewidth=0.9)
-        ax.plot(
-            group["kl_train_mode"],
-            heights,
-            marker,
-            color=color,
-            markerfacecolor="white",
-            markersize=size,
-        )
-        ax.plot(group["kl"], heights, marker, color=color, markersize=size)
-        ax.vlines(
-            group["floor"].dropna().unique(),
-            y - 0.4,
-            y + 0.4,
-            color=GREY,
-            linestyle="--",
-            linewidth=1.1,
-        )
+        draw_pairs(ax, group, y, size)
     set_kl_scale(ax, "x")
     ax.set_xlabel("test KL (nats)")
-    marks = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            color=GREY,
-            markerfacecolor="white",
-            linestyle="",
-            label="training mode",
-        ),
-        Line2D([], [], marker="o", color=GREY, linestyle="", label="evaluation mode"),
-        Line2D([], [], color=GREY, linestyle="--", linewidth=1.1, label="promised floor"),
-    ]
-    marks = marks if runs["floor"].notna().any() else marks[:2]
-    if crowded(runs):
-        add_legend_below(fig, [*marks, *slot_legend(runs)])
+    if is_crowded(runs):
+        add_legend_below(fig, [*mode_legend(runs), *slot_legend(runs)])
     else:
-        add_legend_right(fig, marks)
+        add_legend_right(fig, mode_legend(runs))
     return fig
+
+
+def draw_pairs(ax: Axes, group: pd.DataFrame, y: int, size: float) -> None:
+    """The runs of a group around the height y, and its floors as dashes."""
+    color, marker, _ = style_of(group)
+    heights = y + seed_offsets(len(group), 0.22)
+    style: dict[str, Any] = {"color": color, "markersize": size}
+    ax.hlines(heights, group["kl_train_mode"], group["kl"], color=color, linewidth=0.9)
+    ax.plot(group["kl_train_mode"], heights, marker, markerfacecolor="white", **style)
+    ax.plot(group["kl"], heights, marker, **style)
+    ax.vlines(group["floor"].dropna().unique(), y - 0.4, y + 0.4, **FLOOR_DASH_STYLE)
+
+
+def mode_legend(runs: pd.DataFrame) -> list[Line2D]:
+    dot: dict[str, Any] = {"marker": "o", "color": GREY, "linestyle": ""}
+    entries = [
+        legend_entry("training mode", markerfacecolor="white", **dot),
+        legend_entry("evaluation mode", **dot),
+    ]
+    if runs["floor"].notna().any():
+        entries.append(legend_entry("promised floor", **FLOOR_DASH_STYLE))
+    return entries
 
 
 def describe_train_vs_eval(runs: pd.DataFrame) -> str:
     return (
-        f"Test KL in training mode (open) and in evaluation mode (filled), one pair per run ({count_seeds(runs)}), "
-        "so no interval. The two differ where a head uses batch statistics or a part acts in training only. "
+        "Test KL in training mode (open) and in evaluation mode (filled), "
+        f"one pair per run ({count_seeds(runs)}), so no interval. The two differ where a head "
+        "uses batch statistics or a component is active in training only. "
         "The axis is linear below 0.1 nats."
         + describe_slots(runs, "the KL of evaluation mode")
         + describe_hidden_groups(finished(runs)["order"].nunique())
