@@ -13,11 +13,12 @@ from uncollapse.building import prepare
 from uncollapse.evaluation.opened import opened
 from uncollapse.metrics.one_pass import evaluate
 from uncollapse.report import captions
-from uncollapse.report.notes import moved, weights_note
+from uncollapse.report.notes import changed_by_weights as moved
+from uncollapse.report.notes import weights_note
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.runs import last_test
-from uncollapse.report.tables import summary as summary_table
+from uncollapse.report.tables.summary import summary_table
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run

@@ -40,7 +40,7 @@ from uncollapse.metrics.likelihood import (
     likelihood,
     log_weights,
 )
-from uncollapse.metrics.probes import check_budgets, fitting, probe
+from uncollapse.metrics.probes import check_budgets, probe, usual_budgets
 from uncollapse.metrics.rates import per_size
 from uncollapse.runs.json_values import complete_lines, is_intact, is_numbers, plain, sealed
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
@@ -116,7 +116,7 @@ def probe_of(subject: Subject, settings: Settings) -> dict:
     if not data.labels:
         raise InputError("--metrics probe: this run's data have no labels")
     available = data.size("train")
-    budgets = fitting(available) if settings.labels is None else sorted(settings.labels)
+    budgets = usual_budgets(available) if settings.labels is None else sorted(settings.labels)
     if not budgets:
         raise InputError(
             f"--metrics probe: the smallest budget is 100 labels, and the training part has {available}; give --labels"

@@ -19,7 +19,8 @@ from uncollapse.evaluation.samples import (
     save,
 )
 from uncollapse.metrics.one_pass import evaluating
-from uncollapse.metrics.quality import responses, texts
+from uncollapse.metrics.quality import join_words as texts
+from uncollapse.metrics.quality import score_responses
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
 
 ANSWERED = 1000  # contexts
@@ -57,6 +58,6 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     save(view, subject.run, folder, "responses")
     subject.run.write(folder, "answers.txt", data=lines(answers[0]))
     return {
-        **responses(answers[0], real, list(zip(*answers, strict=True))),
+        **score_responses(answers[0], real, list(zip(*answers, strict=True))),
         "response_unknown": unknown,
     }

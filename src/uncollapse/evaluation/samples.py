@@ -26,7 +26,7 @@ from uncollapse.data.corpus import Corpus, make_batch, sentences
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import Subject, encoded_means, opened, stored
 from uncollapse.metrics.one_pass import EVAL_BATCH, evaluating
-from uncollapse.metrics.quality import first, quality
+from uncollapse.metrics.quality import quality, take_sentences
 from uncollapse.models.text_vae import LONGEST
 from uncollapse.runs.layout import DONE, SAMPLES, SAMPLES_KNOWN, Run, runs_in
 
@@ -80,7 +80,7 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     subject.run.write(folder, "drawn.txt", data=lines(subject.data.texts(drawn)))
     exact = subject.data.exact_log_prob
     baseline = None if exact else language_model(subject)
-    held_out = first(subject.data.corpora["test"], DRAWN)
+    held_out = take_sentences(subject.data.corpora["test"], DRAWN)
     found = quality(
         drawn, subject.data.corpora["train"], subject.data.vocabulary, exact, baseline, held_out
     )

@@ -16,10 +16,10 @@ from uncollapse.errors import InputError
 
 from .checked import MOMENT_KEYS
 from .codes import PARTS, eps_axis
-from .files import SCRATCH, is_page, template
+from .files import SCRATCH, is_page, load_template
 from .finals import MOMENTS, moment_panel
 from .style import WIDTH, house_style, printed, wrap
-from .text import shown_keys
+from .text import clean_keys
 
 MARK = '<meta name="generator" content="uncollapse diagnosis">'  # how a later call knows that the page is ours
 
@@ -63,11 +63,11 @@ def with_shown_names(found: Mapping[str, Any]) -> Mapping[str, Any]:
     if "probe_curves" not in found:
         return found
     curves = found["probe_curves"]
-    return {**found, "probe_curves": {**curves, "factors": shown_keys(curves["factors"])}}
+    return {**found, "probe_curves": {**curves, "factors": clean_keys(curves["factors"])}}
 
 
 def rendered(found: Mapping[str, Any], nearly: float) -> str:
-    return template("diagnosis.html").render(
+    return load_template("diagnosis.html").render(
         mark=MARK,
         found=found,
         cell=partial(cell, found),
