@@ -16,11 +16,12 @@ from uncollapse.report.figures.mi_vs_kl import describe_mi_vs_kl
 from uncollapse.report.figures.rate_distortion import describe_rate_distortion
 from uncollapse.report.figures.train_vs_eval import describe_train_vs_eval
 from uncollapse.report.figures.usage import describe_usage
-from uncollapse.report.notes import moved, weights_note
+from uncollapse.report.notes import changed_by_weights as moved
+from uncollapse.report.notes import weights_note
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.runs import last_test
-from uncollapse.report.tables import summary as summary_table
+from uncollapse.report.tables.summary import summary_table
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run

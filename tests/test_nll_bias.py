@@ -27,7 +27,9 @@ from uncollapse.report.figures.cost_benefit import describe_cost_benefit
 from uncollapse.report.notes import few_samples, tilted
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.tables import every_run, paired, summary
+from uncollapse.report.tables.paired import paired_table as paired
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.runs.layout import Run
 
 # ---------------------------------------------------------------- the estimate

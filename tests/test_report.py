@@ -35,12 +35,20 @@ from uncollapse.report.figures.rate_parts import (
     mean_rate_parts,
 )
 from uncollapse.report.figures.usage import describe_usage
-from uncollapse.report.page import evaluation_note, terminal, write_report
+from uncollapse.metrics import catalogue
+from uncollapse.report.page import evaluation_note, write_report
+from uncollapse.report.page import format_terminal as terminal
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import TESTED, one_sided
+from uncollapse.report.runs import one_sided
 from uncollapse.report.stats import against_plain, outlying, paired_difference, plain_of, t_interval
 from uncollapse.report.style import MOST_GROUPS, figure_style, solve_layout
-from uncollapse.report.tables import blocks, cell, escape, every_run, markdown, paired, summary
+from uncollapse.report.tables.cells import format_cell as cell
+from uncollapse.report.tables.files import escape_latex as escape
+from uncollapse.report.tables.files import format_markdown as markdown
+from uncollapse.report.tables.files import split_columns as blocks
+from uncollapse.report.tables.paired import paired_table as paired
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
 
 D, H, N = 32, 20.5, 2000
 FACTORS = {"topic": (0.2, 0.93), "tense": (0.5, 1.0), "mood": (0.4, None)}  # chance, oracle
@@ -53,7 +61,7 @@ HEADS = {  # label, final KL, final rec, gap, promised floor
 }
 
 
-NEW_KEYS = {*TESTED, "mi_per_dim", "collapse"}
+NEW_KEYS = {*catalogue.test_columns(), "mi_per_dim", "collapse"}
 
 
 def metrics(

@@ -20,7 +20,9 @@ from uncollapse.report.checked import Values, pruned
 from uncollapse.report.page import evaluation_note, write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.samples import is_png
-from uncollapse.report.tables import cell, every_run, summary
+from uncollapse.report.tables.cells import format_cell as cell
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.runs.layout import Run
 from uncollapse.runs.reading import Saved, read_run
 
@@ -269,14 +271,14 @@ def test_a_run_that_nobody_thought_of_is_left_out(
     study = sound_runs(tmp_path / "s")
     expected = rows_of_sound_runs(read_study(study))
     write_run(study, "bn_mu", 0, evaluations=2)
-    honest = results.flat
+    honest = results.flatten_run
 
     def fragile(saved: Saved) -> dict:
         if "bn_mu" in saved.name:
             raise RecursionError("deep")
         return honest(saved)
 
-    monkeypatch.setattr(results, "flat", fragile)
+    monkeypatch.setattr(results, "flatten_run", fragile)
     found = read_study(study)
     assert rows_of_sound_runs(found) == expected
     assert found.notes == ["runs/bn_mu/default/seed=0: cannot be shown (RecursionError); left out"]

@@ -33,7 +33,7 @@ from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics.base import Pass, standard_error
 from uncollapse.metrics.one_pass import collect, statistics
 from uncollapse.metrics.likelihood import importance_weighted, likelihood, log_weights
-from uncollapse.metrics.probes import fitting, probe
+from uncollapse.metrics.probes import probe, usual_budgets
 from uncollapse.metrics.usage import shuffle_gap
 
 __all__ = ["Batch", "Subject", "diagnose", "verdict"]
@@ -202,6 +202,6 @@ def probed(means: np.ndarray, factors: Mapping[str, np.ndarray], seed: int) -> d
     """The probe, taught by a random half of the examples and tested on the other. means [N, D]."""
     order = np.random.default_rng(seed).permutation(len(means))
     taught, tested = np.split(order, [len(order) // 2])
-    budgets = fitting(len(taught)) or [len(taught)]
+    budgets = usual_budgets(len(taught)) or [len(taught)]
     halves = [{name: values[half] for name, values in factors.items()} for half in (taught, tested)]
     return probe(means[taught], halves[0], means[tested], halves[1], budgets)

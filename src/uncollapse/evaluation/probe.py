@@ -8,7 +8,7 @@ from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.metrics.one_pass import EVAL_SEED
-from uncollapse.metrics.probes import check_budgets, fitting, probe
+from uncollapse.metrics.probes import check_budgets, probe, usual_budgets
 
 
 def evaluate_probe(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def evaluate_probe(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
 
 def label_budgets(settings: Settings, available: int) -> list[int]:
     """The requested numbers of labels, or the usual ones that fit, ascending."""
-    budgets = fitting(available) if settings.labels is None else sorted(settings.labels)
+    budgets = usual_budgets(available) if settings.labels is None else sorted(settings.labels)
     if not budgets:
         raise InputError(
             "--metrics probe: the smallest budget is 100 labels, "

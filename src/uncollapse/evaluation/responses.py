@@ -17,7 +17,7 @@ from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_view
 from uncollapse.evaluation.views import ROWS_SHOWN
 from uncollapse.metrics.one_pass import evaluating
-from uncollapse.metrics.quality import responses, texts
+from uncollapse.metrics.quality import join_words, score_responses
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
 
 CONTEXTS = 1000
@@ -35,7 +35,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
         q = opened.encode(batch, opened.noise(2))
         rebuilt = respond(opened, batch, nearest_codes(q, q.mean), settings.unknown)
     real, contexts = (
-        texts(sentences(corpora[split], batch.examples), data.vocabulary)
+        join_words(sentences(corpora[split], batch.examples), data.vocabulary)
         for corpora in (data.corpora, data.contexts)
     )
     folder = SAMPLES if settings.unknown else SAMPLES_KNOWN
@@ -46,11 +46,11 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
     view = numbered_view(names, [[column[i] for i in shown] for column in columns])
     write_view(view, opened.run, folder, "responses")
     opened.run.write(folder, "answers.txt", data=encode_lines(answers[0]))
-    scores = responses(answers[0], real, list(zip(*answers, strict=True)))
+    scores = score_responses(answers[0], real, list(zip(*answers, strict=True)))
     return {**scores, "response_unknown": settings.unknown}
 
 
 def respond(opened: OpenedRun, batch: Any, z: Tensor, unknown: bool) -> list[str]:
     """The most likely response to each context of a batch, with codes z [B, D]."""
     corpus = opened.model.respond(batch, z, greedy=True, unknown=unknown)
-    return texts(corpus, opened.data.vocabulary)
+    return join_words(corpus, opened.data.vocabulary)

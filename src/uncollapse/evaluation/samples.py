@@ -13,7 +13,7 @@ from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, write_view
 from uncollapse.evaluation.views import all_views
 from uncollapse.metrics.one_pass import evaluating
-from uncollapse.metrics.quality import first, quality
+from uncollapse.metrics.quality import quality, take_sentences
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
@@ -43,5 +43,5 @@ def score_sentences(opened: OpenedRun, drawn: Corpus) -> dict[str, Any]:
     data = opened.data
     exact = data.exact_log_prob
     language_model = None if exact else study_language_model(opened)
-    held_out = first(data.corpora["test"], DRAWN)
+    held_out = take_sentences(data.corpora["test"], DRAWN)
     return quality(drawn, data.corpora["train"], data.vocabulary, exact, language_model, held_out)

@@ -23,7 +23,7 @@ from uncollapse.metrics.metric import (
 )
 
 METRICS: dict[str, Metric] = {}  # by name; the order is that of tables and files
-EVALUATIONS = (NLL, PROBE, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
+EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
 MISSING = "–"  # a cell without a value
 
 
@@ -88,9 +88,9 @@ def result_line_names() -> list[str]:
     return [m.name for m in METRICS.values() if m.result_line]
 
 
-def is_evaluated(key: str) -> bool:
-    """Whether only evaluations write this key, and training never does."""
-    return any(key in m.keys for m in METRICS.values() if m.stage in EVALUATIONS)
+def evaluated_keys() -> set[str]:
+    """The keys of a summary that only evaluations write, and training never does."""
+    return {key for m in METRICS.values() if m.stage in EVALUATED for key in m.keys}
 
 
 def _csv_keys(metric: Metric) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from .checked import MOMENT_KEYS
 from .figures.collapse_curves import set_eps_axis
 from .figures.moments import MOMENT_STYLES, draw_moment_panel
 from .figures.rate_parts import RATE_PART_STYLES
-from .files import SCRATCH, is_page, template
+from .files import SCRATCH, is_page, load_template
 from .style import WIDTH, figure_style, render_files, wrap_text
-from .text import shown_keys
+from .text import clean_keys
 
 MARK = '<meta name="generator" content="uncollapse diagnosis">'  # how a later call knows that the page is ours
 
@@ -65,11 +65,11 @@ def with_shown_names(found: Mapping[str, Any]) -> Mapping[str, Any]:
     if "probe_curves" not in found:
         return found
     curves = found["probe_curves"]
-    return {**found, "probe_curves": {**curves, "factors": shown_keys(curves["factors"])}}
+    return {**found, "probe_curves": {**curves, "factors": clean_keys(curves["factors"])}}
 
 
 def rendered(found: Mapping[str, Any], nearly: float) -> str:
-    return template("diagnosis.html").render(
+    return load_template("diagnosis.html").render(
         mark=MARK,
         found=found,
         cell=partial(cell, found),

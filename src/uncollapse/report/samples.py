@@ -10,7 +10,7 @@ import pandas as pd
 from uncollapse.runs.layout import SAMPLES
 
 from .stats import by_group, finished
-from .text import visible
+from .text import escape_invisible
 
 VIEWS = {
     "prior": "Codes of the prior, decoded by drawing each word or pixel, and by taking the likeliest.",
@@ -78,7 +78,7 @@ def cells(text: bytes) -> list[list[str]]:
     """Lines of cells, cut where they are too many or too long."""
     lines = text.decode("utf-8", errors="replace").rstrip("\n").split("\n", MOST_LINES)[:MOST_LINES]
     return [
-        [visible(cell[:MOST_TEXT]) for cell in line.split("\t", MOST_CELLS)[:MOST_CELLS]]
+        [escape_invisible(cell[:MOST_TEXT]) for cell in line.split("\t", MOST_CELLS)[:MOST_CELLS]]
         for line in lines
     ]
 
