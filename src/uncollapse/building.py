@@ -46,7 +46,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data is read
-    size = trial_size(getattr(model_cfg, "seen", model_cfg.latent))
+    size = trial_size(model_cfg.seen)
     require_room(partial(model_cfg.build, size, posterior, decoder), sizes_of(cfg))
     trial = model_cfg.build(size, posterior, decoder)
     require_sense(trial, objective, procedure, head, trainer.epochs)

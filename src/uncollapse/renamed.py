@@ -8,7 +8,7 @@ from typing import Any
 
 FORMER_TO_PRESENT = {
     "uncollapse.schedules.": "uncollapse.training.schedules.",
-    "uncollapse.posteriors.nothing.": "uncollapse.posteriors.lm.",
+    "uncollapse.posteriors.nothing.Nothing": "uncollapse.posteriors.lm.NoCode",
 }
 
 

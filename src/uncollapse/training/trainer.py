@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from uncollapse.distributions.epochs import begin_epoch
 from uncollapse.errors import InputError, first_line, check_number, check_choice, check_integer
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
@@ -193,7 +192,7 @@ class Trainer:
             epoch, index = divmod(self.progress.step, self.per_epoch)
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.seed, epoch), epoch
-                begin_epoch(self.model, epoch)
+                self.model.posterior.set_epoch(epoch)
             yield self.data.batch("train", order[index], epoch).to(self.device)
 
     def look(self) -> None:
@@ -389,8 +388,7 @@ def state_of(part: Any) -> torch.nn.Module:
 
 def promised_floor(model: Model) -> float | None:
     """The KL floor that the head declares, nats, or None."""
-    floor = getattr(model.posterior, "floor", None)
-    return None if floor is None else floor()
+    return model.posterior.floor()
 
 
 def warn_below_floor(row: dict) -> bool:
