@@ -48,9 +48,10 @@ class Interface(ABCMeta):
     @property
     def __signature__(cls) -> Signature:
         """The signature of the constructor; `inspect` would take that of `__call__` above."""
-        if cls.__init__ is object.__init__:
+        constructor = next(vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c))
+        if constructor is object.__init__:
             return Signature()
-        parameters = signature(cls.__init__).parameters.values()
+        parameters = signature(constructor).parameters.values()
         return Signature(list(parameters)[1:])  # without self
 
 

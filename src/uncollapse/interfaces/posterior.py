@@ -1,13 +1,12 @@
 """A posterior q(z|x), and the head that computes it from the encoder's state."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from uncollapse.interfaces.hooks import Interface, attribute, is_overridden
+from uncollapse.interfaces.phases import Phased
 from uncollapse.interfaces.shapes import (
     Codes,
     CodesOfAny,
@@ -18,9 +17,6 @@ from uncollapse.interfaces.shapes import (
     PriorCodes,
     States,
 )
-
-if TYPE_CHECKING:
-    from uncollapse.training.phases import Phase
 
 
 class Posterior(metaclass=Interface, interface=True):
@@ -79,7 +75,7 @@ class Posterior(metaclass=Interface, interface=True):
         return z
 
 
-class PosteriorHead(nn.Module, metaclass=Interface, interface=True):
+class PosteriorHead(nn.Module, Phased, interface=True):
     """A module that makes the posterior, constructed as (hidden, latent, **knobs)."""
 
     @abstractmethod
@@ -92,14 +88,3 @@ class PosteriorHead(nn.Module, metaclass=Interface, interface=True):
 
     def set_epoch(self, epoch: int) -> None:
         """Called when epoch `epoch` of training, counted from 0, starts or is resumed."""
-
-    def phases(self) -> "list[Phase]":
-        """The phases of training that a run must outlast, see `training.phases`."""
-        return []
-
-    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
-        """One sentence if, after its phases, the head has not reached the state it aims at.
-
-        `rows` are those that the run wrote in training mode, oldest first.
-        """
-        return None

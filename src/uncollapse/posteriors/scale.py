@@ -41,8 +41,8 @@ from uncollapse.distributions.moments import Moments, WideBuffers
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import check_number
+from uncollapse.interfaces.phases import Phase
 from uncollapse.interfaces.posterior import PosteriorHead
-from uncollapse.training.phases import Phase, Phased
 
 FIRST_EPOCHS = 2
 
@@ -59,7 +59,7 @@ class ScaledGaussian(DiagonalGaussian):
         return DiagonalGaussian(self.unscaled, self.std, self.log_var).kl
 
 
-class Scale(Phased, WideBuffers, PosteriorHead):
+class Scale(WideBuffers, PosteriorHead):
     """h [B, hidden] -> ScaledGaussian [B, latent]; InputError unless std > 0.
 
     Buffers: `held`, whether the first epochs are over, and then the `factor` [D] in use; `total`
