@@ -87,7 +87,7 @@ def collect(
         posteriors.append(q)
         for name, values in decode(batch, q, nll).items():
             columns.setdefault(name, []).append(values)
-        lengths = batch.lengths
+        lengths = getattr(batch, "lengths", None)
         counts["tokens"].append(None if lengths is None else lengths.cpu().numpy())
         for name in ("chars", "bytes"):
             counts[name].append(getattr(batch, name, None))
