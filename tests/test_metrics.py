@@ -38,6 +38,8 @@ class Items:
 
     examples: np.ndarray
     lengths: Tensor | None
+    chars: np.ndarray | None = None
+    bytes: np.ndarray | None = None
 
     def __len__(self):
         return len(self.examples)

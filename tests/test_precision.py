@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import dataclass
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -39,7 +40,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "VonMisesFisher": {"kappa": 9.0},
     "Scale": {"std": 1.0},
     "Gaussian": {},
-    "Nothing": {},
+    "NoCode": {},
 }
 HEADS = [n for n in posteriors.__all__ if n not in ("DiagonalGaussian", "Posterior")]
 bf16, f16, f32, f64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
@@ -125,9 +126,9 @@ def test_kl_densities_and_gradients_are_those_of_float32_from_the_same_rounded_n
         make(name).to(weights).train(mode == "train"),
         torch.randn(BATCH, HIDDEN).to(states).requires_grad_(),
     )
-    if name == "Nothing":
+    if name == "NoCode":
         code_dtype = WEIGHTLESS.get(use, code_dtype)
-    if states != weights and cast is None and name != "Nothing":
+    if states != weights and cast is None and name != "NoCode":
         same = copy.deepcopy(head).to(torch.promote_types(weights, states))
         torch.manual_seed(1)
         expected = same(h.detach().to(torch.promote_types(weights, states)))
@@ -147,7 +148,7 @@ def test_kl_densities_and_gradients_are_those_of_float32_from_the_same_rounded_n
     torch.testing.assert_close(ratios, expected.log_ratio(z[:, None]), rtol=1e-4, atol=1e-4)
     assert kl.dtype == q.mean.dtype == q.variance.dtype == kl_dtype and ratio.dtype in (f32, f64)
     assert z.dtype == many.dtype == prior.dtype == code_dtype
-    if name != "Nothing":
+    if name != "NoCode":
         (kl.sum() + (z.float() * torch.arange(LATENT)).sum()).backward()
         touched = [h, *(p for n, p in head.named_parameters() if n.startswith("linear"))]
         assert all(x.grad is not None and x.grad.isfinite().all() and x.grad.any() for x in touched)
@@ -207,17 +208,30 @@ def test_a_gaussian_made_of_narrow_tensors_has_an_exact_kl() -> None:
     assert q.kl.dtype == f32 and q.sample().dtype == bf16 and q.log_ratio(q.sample()).dtype == f32
 
 
+@dataclass
+class States:
+    """A batch of encoder states."""
+
+    x: Tensor
+    lengths: None = None
+    chars: None = None
+    bytes: None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
 def test_objectives_and_metrics_add_up_in_float32_or_better() -> None:
     torch.manual_seed(0)
     head, x = make("Gaussian"), torch.randn(40, HIDDEN)
 
-    def nll(x: Tensor, z: Tensor) -> Tensor:
-        return (100 + (x[:, :LATENT] - z).square().sum(-1)).to(bf16)
+    def nll(batch: States, z: Tensor) -> Tensor:
+        return (100 + (batch.x[:, :LATENT] - z).square().sum(-1)).to(bf16)
 
     def numbers() -> dict:
         torch.manual_seed(3)
-        seen = collect(lambda x: q, nll, [x])
-        found = importance_weighted(log_weights(lambda z: nll(x, z), q, 8, None))
+        seen = collect(lambda batch: q, nll, [States(x)])
+        found = importance_weighted(log_weights(lambda z: nll(States(x), z), q, 8, None))
         return {**statistics(seen), **{name: values.tolist() for name, values in found.items()}}
 
     with torch.no_grad():
@@ -228,8 +242,8 @@ def test_objectives_and_metrics_add_up_in_float32_or_better() -> None:
     assert plain == cast and plain["mi"] > 0.1
     z = q.sample()
     with torch.autocast("cpu", dtype=bf16):
-        loss = ELBO()(nll(x, z), q, z, 0.0)
-        other = InfoVAE(alpha=0.5, scale=2.0)(nll(x, z), q, z, 0.0)
+        loss = ELBO()(nll(States(x), z), q, z, 0.0)
+        other = InfoVAE(alpha=0.5, scale=2.0)(nll(States(x), z), q, z, 0.0)
     assert float(loss.terms["rec"]) == pytest.approx(float(nll(x, z).double().mean()), rel=1e-6)
     assert all(term.dtype == f32 for term in (*loss.terms.values(), *other.terms.values()))
 

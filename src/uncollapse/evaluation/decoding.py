@@ -57,7 +57,7 @@ class Decoding:
 
 def decoding_of(opened: OpenedRun, unknown: bool) -> Decoding:
     """InputError for a model that generates nothing, and for images without `unknown`."""
-    if not hasattr(opened.model, "generate"):
+    if not opened.model.can_generate:
         raise InputError(
             f"{opened.run.folder}: samples are for text and images; "
             "this model's outputs are neither"
@@ -82,4 +82,4 @@ def is_text(opened: OpenedRun) -> bool:
 
 def nearest_codes(q: Posterior, z: Tensor) -> Tensor:
     """The points themselves, or the codes nearest to them where not every point is a code."""
-    return q.project(z) if hasattr(q, "project") else z
+    return q.project(z)

@@ -59,6 +59,6 @@ def compute_metric(metric: str, opened: OpenedRun, settings: Settings) -> dict[s
     """The numbers of one of METRIC_CHOICES, by the functions that the catalogue names."""
     if metric == "statistics":
         return evaluate_statistics(opened, settings)
-    if metric == SAMPLES and hasattr(opened.model, "respond"):
+    if metric == SAMPLES and opened.model.can_respond:
         return catalogue.compute(RESPONSES, opened, settings)
     return catalogue.compute(metric, opened, settings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from uncollapse.data.files import CACHE
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
 from uncollapse.metrics.one_pass import EVAL_SEED, evaluating
-from uncollapse.procedures import inference
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
@@ -104,7 +104,7 @@ def open_run(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Op
     check_same_data(run.folder, recorded, parts.data.facts())
     load_model(weights, parts.model)
     model = parts.model.eval()
-    return OpenedRun(run, model, parts.data, inference(parts.procedure, model), say)
+    return OpenedRun(run, model, parts.data, partial(parts.procedure.infer, model), say)
 
 
 def read_stored_config(run: Run) -> DictConfig:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
+from uncollapse.interfaces.posterior import Posterior
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide, without_autocast
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics.base import Pass, standard_error
 
 CELLS = 1 << 20  # densities computed at a time: they stay in the cache of the processor
@@ -59,15 +59,11 @@ def by_dimension(
 
     All in nats, each with its standard error.
     """
-    splits = (
-        all(hasattr(q, "log_ratio_per_dim") for q in posteriors) and seen.kl.shape[1] == z.shape[1]
-    )
     names = ("mi_per_dim", "total_correlation", "dimension_kl_per_dim", "dimension_kl")
-    if not splits:
+    if not all(q.splits for q in posteriors) or seen.kl.shape[1] != z.shape[1]:
         return {key: None for name in names for key in (name, f"{name}_se")}
     gain, each = gains(
-        lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1),  # type: ignore[attr-defined]
-        z,
+        lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
     )
     per_dim = gain.mean(1)
     parts = np.stack(

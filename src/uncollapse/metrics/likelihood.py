@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics.base import standard_error, with_error
 from uncollapse.metrics.rates import per_token
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES

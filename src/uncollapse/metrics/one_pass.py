@@ -10,25 +10,28 @@ import torch
 from torch import Tensor
 
 from uncollapse.distributions.moments import population
-from uncollapse.distributions.normal import Posterior
+from uncollapse.interfaces.data import Batch, Data
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.base import Pass
 from uncollapse.metrics.metric import PASS
 from uncollapse.models import Model
 
+Encode = Callable[[Any], Posterior]  # a batch -> its posterior
+Decode = Callable[[Any, Tensor], Tensor]  # a batch and codes [n, B, D] -> -log p(x|z) [n, B]
 EVAL_BATCH = 128  # at least, in evaluation: without gradients larger products run faster
 EVAL_SEED = 7381  # batches and noise of an evaluation are the same at every step, for every head
 
 
 def evaluate(
     model: Model,
-    data: Any,
+    data: Data,
     split: str,
     mode: str,
     limit: int | None = None,
     floor: float | None = None,
     mixture: int | None = None,
-    encode: Callable[[Any], Posterior] | None = None,
+    encode: Encode | None = None,
 ) -> dict[str, Any]:
     """Every metric of one pass over a split, or over a fixed random `limit` of its examples.
 
@@ -72,12 +75,10 @@ def evaluating(model: Model, train: bool) -> Iterator[None]:
 # ---- what a pass sees ----------------------------------------------------------------------------
 
 
-def collect(
-    encode: Callable[[Any], Posterior], nll: Callable[[Any, Tensor], Tensor], batches: Iterable[Any]
-) -> Pass:
+def collect(encode: Encode, nll: Decode, batches: Iterable[Batch]) -> Pass:
     """Encode each batch once, decode it with its own codes and with those of other examples.
 
-    nll takes z [n, B, D]. A batch has a length and may have `lengths`, `chars` and `bytes` [B].
+    nll takes z [n, B, D].
     """
     columns: dict[str, list[Tensor]] = {}
     counts: dict[str, list[np.ndarray | None]] = {"tokens": [], "chars": [], "bytes": []}
@@ -87,10 +88,9 @@ def collect(
         posteriors.append(q)
         for name, values in decode(batch, q, nll).items():
             columns.setdefault(name, []).append(values)
-        lengths = getattr(batch, "lengths", None)
-        counts["tokens"].append(None if lengths is None else lengths.cpu().numpy())
-        for name in ("chars", "bytes"):
-            counts[name].append(getattr(batch, name, None))
+        tokens = None if batch.lengths is None else batch.lengths.cpu().numpy()
+        for name, count in (("tokens", tokens), ("chars", batch.chars), ("bytes", batch.bytes)):
+            counts[name].append(count)
     joined = {name: torch.cat(parts).detach() for name, parts in columns.items()}
     z = joined.pop("z")
     arrays = {name: values.double().cpu().numpy() for name, values in joined.items()}
@@ -98,7 +98,7 @@ def collect(
     return Pass(**arrays, **sizes, z=z, posteriors=posteriors)
 
 
-def decode(batch: Any, q: Posterior, nll: Callable[[Any, Tensor], Tensor]) -> dict[str, Tensor]:
+def decode(batch: Batch, q: Posterior, nll: Decode) -> dict[str, Tensor]:
     """The numbers of one batch, by their names in `Pass`; no shuffled rec for a single example."""
     z = q.sample()
     if len(batch) > 1:
@@ -128,8 +128,8 @@ def concatenated(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 
 def evaluation_batches(
-    model: Model, data: Any, split: str, mode: str, limit: int | None
-) -> Iterator[Any]:
+    model: Model, data: Data, split: str, mode: str, limit: int | None
+) -> Iterator[Batch]:
     """Fixed batches on the model's device; in mode "train" as training has them, otherwise large
     ones of mixed lengths."""
     device = next(model.parameters()).device
@@ -146,7 +146,7 @@ def evaluation_batches(
         yield data.batch(split, examples).to(device)
 
 
-def recompute_population(model: Model, data: Any, examples: int) -> None:
+def recompute_population(model: Model, data: Data, examples: int) -> None:
     """Set the evaluation statistics of batch-norm heads to the exact moments of training examples.
 
     Wu & Johnson 2021 ("precise BN"). About `examples` of them, a fixed choice. Heads without such
