@@ -23,7 +23,7 @@ VIEW_CAPTIONS = {
     "traversal": "One test example's posterior mean, with one dimension moved over the quantiles "
     "of all test examples' means.",
 }
-MOST_LINES, MOST_CELLS, MOST_TEXT = 200, 50, 2000  # of a view, of a line; characters of a cell
+MOST_LINES, MOST_CELLS, MOST_CELL_TEXT = 200, 50, 2000  # of a view, of a line; characters of a cell
 
 
 class Sampled(NamedTuple):
@@ -75,11 +75,9 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
 
 def split_cells(text: bytes) -> list[list[str]]:
     """Lines of cells that are safe to show, no more and no longer than a page can hold."""
-    lines = text.decode("utf-8", errors="replace").rstrip("\n").split("\n", MOST_LINES)[:MOST_LINES]
-    return [
-        [escape_invisible(cell[:MOST_TEXT]) for cell in line.split("\t", MOST_CELLS)[:MOST_CELLS]]
-        for line in lines
-    ]
+    lines = text.decode("utf-8", errors="replace").rstrip("\n").split("\n", MOST_LINES)
+    rows = [line.split("\t", MOST_CELLS)[:MOST_CELLS] for line in lines[:MOST_LINES]]
+    return [[escape_invisible(cell[:MOST_CELL_TEXT]) for cell in row] for row in rows]
 
 
 def is_utf8(content: bytes) -> bool:
