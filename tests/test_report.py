@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from uncollapse.metrics import catalogue
 from uncollapse.report import main
 from uncollapse.report.figures import PLOTS, draw_one
 from uncollapse.report.figures.cost import compute_costs, describe_cost
@@ -25,7 +26,7 @@ from uncollapse.report.figures.learning_curves import (
     draw_learning_curves,
     groups_far_above,
 )
-from uncollapse.report.figures.mi_vs_kl import mi_ceilings, mi_limits
+from uncollapse.report.figures.mi_vs_kl import example_ceilings, mi_limits
 from uncollapse.report.figures.placement import lines_cross, place_labels
 from uncollapse.report.figures.probe import describe_probe
 from uncollapse.report.figures.probe_data import probe_rows
@@ -35,7 +36,6 @@ from uncollapse.report.figures.rate_parts import (
     mean_rate_parts,
 )
 from uncollapse.report.figures.usage import describe_usage
-from uncollapse.metrics import catalogue
 from uncollapse.report.page import evaluation_note, write_report
 from uncollapse.report.page import format_terminal as terminal
 from uncollapse.report.results import read_study
@@ -776,7 +776,7 @@ def test_probe_rows_are_what_the_summaries_say(study: Path) -> None:
 
 def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
-    assert mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and mi_ceilings(low) == [
+    assert mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and example_ceilings(low) == [
         (2000, math.log(2000))
     ]
     assert mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))

@@ -92,11 +92,11 @@ def diagnose(
     folder = None
     if page is not None:
         from uncollapse.report.diagnosis import (  # matplotlib, for those who want a page
-            free_folder,
+            check_page_folder,
             write_page,
         )
 
-        folder = free_folder(page)
+        folder = check_page_folder(page)
     if size is not None:
         check_size(size, factors, exact)
     notes: list[str] = []

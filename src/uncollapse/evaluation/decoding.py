@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from uncollapse.data.corpus import Corpus, sentences
-from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.view_files import SampleItem
@@ -37,7 +36,7 @@ class Decoding:
 
         Means and points between codes need not be codes themselves: the nearest code is decoded.
         """
-        codes = nearest_codes(self.opened.any_posterior(), z)
+        codes = self.opened.any_posterior().project(z)
         return self.items(self.opened.model.generate(codes, greedy=True, **self.limits))
 
     def originals(self, split: str, examples: np.ndarray) -> list[SampleItem]:
@@ -78,8 +77,3 @@ def longest_text(opened: OpenedRun) -> int:
 
 def is_text(opened: OpenedRun) -> bool:
     return bool(opened.data.corpora)
-
-
-def nearest_codes(q: Posterior, z: Tensor) -> Tensor:
-    """The points themselves, or the codes nearest to them where not every point is a code."""
-    return q.project(z)

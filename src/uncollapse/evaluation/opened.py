@@ -17,6 +17,7 @@ from uncollapse.data.batches import near_equal
 from uncollapse.data.files import CACHE
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
+from uncollapse.interfaces.model import Model
 from uncollapse.metrics.one_pass import EVAL_SEED, evaluating
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
@@ -34,8 +35,8 @@ class OpenedRun:
     """
 
     run: Run
-    model: Any
-    data: Any
+    model: Model
+    data: Any  # Data; sentences and images have attributes of their own
     encode: Callable[..., Posterior]
     say: Callable[[str], None]  # prints a line about this run
 

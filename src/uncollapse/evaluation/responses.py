@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor
 
 from uncollapse.data.corpus import sentences
-from uncollapse.evaluation.decoding import nearest_codes
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_view
@@ -33,7 +32,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
         codes = opened.prior_codes(RESPONSES_EACH * len(batch)).split(len(batch))
         answers = [respond(opened, batch, z, settings.unknown) for z in codes]
         q = opened.encode(batch, opened.noise(2))
-        rebuilt = respond(opened, batch, nearest_codes(q, q.mean), settings.unknown)
+        rebuilt = respond(opened, batch, q.project(q.mean), settings.unknown)
     real, contexts = (
         join_words(sentences(corpora[split], batch.examples), data.vocabulary)
         for corpora in (data.corpora, data.contexts)

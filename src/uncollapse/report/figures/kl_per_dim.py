@@ -23,7 +23,7 @@ def draw_kl_per_dim(rows: pd.DataFrame) -> Figure:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [arrange_heat_map(run) for run in shown]
     top, above = find_colour_limit(highest_kl(shown))
-    # square root: 0.05 nats can be told from 0 beside a dimension with 3
+    # square root: 0.05 nats look different from 0 beside a dimension with 3
     norm = PowerNorm(0.5, 0, top)
     same = len({len(values) for _, values in maps}) == 1
     fig, axes = create_grid(len(maps), 4, 1.8, outer="y" * same, key=0.0)

@@ -36,7 +36,7 @@ def draw_mi_vs_kl(runs: pd.DataFrame) -> Figure:
     ax.set(xlabel="KL, the rate (nats)", ylabel="mi, what z tells of x (nats)")
     ax.set(xlim=(-0.02 * width, width), ylim=mi_limits(runs))
     ax.plot([0, width], [0, width], color="black", linewidth=1.0)
-    draw_ceilings(ax, mi_ceilings(runs))
+    draw_ceilings(ax, example_ceilings(runs))
     for _, group in by_group(limit_groups(near)):
         error = 1.96 * group["mi_se"].fillna(0)
         bar: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "alpha": 0.75}
@@ -50,7 +50,7 @@ def describe_mi_vs_kl(runs: pd.DataFrame) -> str:
     shown = runs_with_metrics(runs, "mi", "kl")
     names = "Names" if is_crowded(runs) else "Numbered discs"
     ceiling = ""
-    if mi_ceilings(shown):
+    if example_ceilings(shown):
         ceiling = (
             " Grey dashes: the ceiling ln N of an estimate with N examples (an arrow where it is "
             "far above all points); a point within 0.5 nats of it is a lower bound."
@@ -74,12 +74,12 @@ def mi_limits(runs: pd.DataFrame) -> tuple[float, float]:
     """From below 0 (Monte Carlo noise) to above the highest point, or a ceiling close to it."""
     error = 1.96 * runs["mi_se"].fillna(0)
     points = max(float((runs["mi"] + error).max()), 0.4)
-    near = [ceiling for _, ceiling in mi_ceilings(runs) if ceiling < 2 * points]
+    near = [ceiling for _, ceiling in example_ceilings(runs) if ceiling < 2 * points]
     top = 1.1 * max([points, *near])
     return min(float((runs["mi"] - error).min()), 0) - 0.03 * top, top
 
 
-def mi_ceilings(runs: pd.DataFrame) -> list[tuple[int, float]]:
+def example_ceilings(runs: pd.DataFrame) -> list[tuple[int, float]]:
     """Each number N of examples that mi was estimated with, and ln N (nats)."""
     return [(int(n), float(np.log(n))) for n in sorted(runs["mi_n"].dropna().unique()) if n > 0]
 
@@ -101,7 +101,7 @@ def draw_ceilings(ax: Axes, ceilings: list[tuple[int, float]]) -> None:
 
 def mi_legend(runs: pd.DataFrame) -> list[Line2D]:
     entries = [legend_entry("mi = kl", color="black", linewidth=1.0)]
-    if any(ceiling < mi_limits(runs)[1] for _, ceiling in mi_ceilings(runs)):
+    if any(ceiling < mi_limits(runs)[1] for _, ceiling in example_ceilings(runs)):
         text = wrap_text("ceiling ln N: no estimate can be higher", 22)
         entries.append(legend_entry(text, **CEILING_STYLE))
     return entries

@@ -8,15 +8,14 @@ from uncollapse.report.figures.curve_panels import TOGETHER
 from uncollapse.report.notes import caption_note
 from uncollapse.report.stats import finished, outlying
 from uncollapse.report.style import MOST_GROUPS, is_crowded
+from uncollapse.report.tables.titles import format_range
 
 CURVE_ENDS = {"unfinished": "open circle", "failed": "cross"}
-
-
 INTERVAL_TEXT = "95 % t-interval (none at n = 1; cut where it leaves the panel)"
 
 
 def describe_curves(rows: pd.DataFrame) -> str:
-    """Which lines there are, over how many seeds, and which runs have not ended."""
+    """Which lines there are, over how many seeds, and which runs did not finish."""
     runs = rows.drop_duplicates("run")
     count, groups = runs["status"].value_counts(), runs["order"].nunique()
     ends = [
@@ -27,7 +26,7 @@ def describe_curves(rows: pd.DataFrame) -> str:
     parts = [
         f"Thick: mean over the finished seeds ({count_seeds(runs)}); "
         "thin: every seed, so no interval is drawn.",
-        f"Thin dashes are runs without an end: {', '.join(ends)}." if ends else "",
+        f"Thin dashes are runs that did not finish: {', '.join(ends)}." if ends else "",
         "The means of the other groups are grey." if groups > TOGETHER else "",
         "Colours say which slot of the config a head changes." if is_crowded(rows) else "",
     ]
@@ -54,11 +53,6 @@ def count_seeds(runs: pd.DataFrame) -> str:
     if counts.empty:
         return "n = 0 finished runs"
     return f"n = {format_range(counts)} {'seed' if counts.max() == 1 else 'seeds'} per group"
-
-
-def format_range(counts: pd.Series) -> str:
-    low, high = counts.min(), counts.max()
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def describe_hidden_groups(groups: int) -> str:

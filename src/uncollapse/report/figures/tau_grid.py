@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import require_finished
-from uncollapse.report.figures.sentences import INTERVAL_TEXT, describe_left_out, format_range
+from uncollapse.report.figures.sentences import INTERVAL_TEXT, describe_left_out
 from uncollapse.report.panels import add_legend_above, legend_entry
 from uncollapse.report.stats import t_interval
 from uncollapse.report.style import GREY, WIDTH, NoFigure, style_by_order, wrap_text
+from uncollapse.report.tables.titles import format_range
 
 TAU_FLOOR_STYLE: dict[str, Any] = {"color": GREY, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
