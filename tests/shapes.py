@@ -1,8 +1,8 @@
 """The check of `pytest --shapes`: tensors at the interfaces have the shapes of their annotations.
 
 Signatures say `Annotated[Tensor, "B D"]` (`uncollapse.interfaces.shapes`), which costs nothing and
-needs no library. Here each method and field that an interface annotates like this is checked in every
-class that has it, by jaxtyping's rules: a letter is one size within a call.
+needs no library. Here each method and field that an interface annotates in this way is checked in
+every class that has it, by the rules of jaxtyping: a letter stands for one size within a call.
 """
 
 import functools
