@@ -157,7 +157,7 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     known = subject.data.log_prob.get(settings.split)
     order = seen["examples"].astype(int)
     log_prob = None if known is None else known[order]
-    corpus = getattr(subject.data, "corpora", {}).get(settings.split)
+    corpus = subject.data.corpora.get(settings.split)
     chars, size = (
         (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
     )
@@ -187,7 +187,7 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
         raise InputError(
             f"{subject.run.folder}: the weights of {settings.split} example {batch.examples[0]} are not finite numbers"
         )
-    lengths = getattr(batch, "lengths", None)
+    lengths = batch.lengths
     return {
         "group": number,
         "examples": batch.examples.tolist(),

@@ -224,7 +224,7 @@ def numbered(columns: Sequence[Sequence[Item]]) -> list[tuple[str, Sequence[Item
 
 
 def is_text(subject: Subject) -> bool:
-    return hasattr(subject.data, "corpora")
+    return bool(subject.data.corpora)
 
 
 def device(subject: Subject) -> torch.device:

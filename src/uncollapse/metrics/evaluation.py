@@ -107,7 +107,7 @@ def collect(
         }
         for name, values in found.items():
             columns[name].append(values)
-        tokens.append(getattr(batch, "lengths", None))
+        tokens.append(batch.lengths)
         for name, parts in sizes.items():
             parts.append(getattr(batch, name, None))
         posteriors.append(q)
