@@ -14,9 +14,10 @@ from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
 if TYPE_CHECKING:
     import torch
 
+    from uncollapse.interfaces.data import Data
+    from uncollapse.interfaces.model import Model
     from uncollapse.interfaces.objective import Objective
     from uncollapse.interfaces.procedure import Procedure
-    from uncollapse.models import Model
     from uncollapse.training.config import TrainerConfig
 
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 class Parts:
     """The components of a run, checked and built."""
 
-    model: Any  # a Model that is an nn.Module
-    data: Any
+    model: "Model"
+    data: "Data"
     objective: "Objective"
     procedure: "Procedure"
     trainer: "TrainerConfig"
@@ -33,7 +34,7 @@ class Parts:
     device: "torch.device"
 
 
-def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
+def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     """Check the sections, load the data unless given, and build the slots and the model.
 
     InputError for anything that is wrong.
@@ -52,7 +53,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data are read
-    size = trial_size(getattr(model_cfg, "seen", model_cfg.latent))
+    size = trial_size(model_cfg.seen)
     require_memory(partial(model_cfg.build, size, posterior, decoder), list_sizes(cfg))
     trial = model_cfg.build(size, posterior, decoder)
     require_floor_has_weight(trial, objective, head)
@@ -118,9 +119,7 @@ def trial_size(latent: object) -> int:
 
 def require_floor_has_weight(model: "Model", objective: "Objective", head: str) -> None:
     """InputError for a head that promises a KL floor under an objective that ignores the KL."""
-    from uncollapse.training.floor import promised_floor
-
-    floor = promised_floor(model)
+    floor = model.posterior.floor()
     if floor and objective.final_weight == 0:
         raise InputError(
             f"objective.weight=0: head={head} promises a KL of at least {floor:.3g} nats, which "
@@ -128,13 +127,13 @@ def require_floor_has_weight(model: "Model", objective: "Objective", head: str) 
         )
 
 
-def normalises_over_batch(model: Any) -> bool:
+def normalises_over_batch(model: "Model") -> bool:
     from uncollapse.distributions.moments import Moments
 
     return any(isinstance(module, Moments) for module in model.modules())
 
 
-def require_two_examples(data: Any) -> None:
+def require_two_examples(data: "Data") -> None:
     """InputError for a split of one example.
 
     mi, the shuffled gap and every standard error compare examples, and batch norm needs two.
