@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.config import COMMON, LogConfig, build, conf_file, located, options, typed
+from uncollapse.config import LogConfig, build, conf_file, located, options, typed
+from uncollapse.device import pick_device
 from uncollapse.entry import working
-from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
+from uncollapse.errors import MOST_SIZE, InputError, check_integer
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     """
     import torch
 
-    from uncollapse.memory import require_memory
+    from uncollapse.memory import list_sizes, require_memory
 
     log, trainer = typed(cfg.log, "log", LogConfig), type_trainer(cfg)
     log.check()
@@ -103,12 +104,6 @@ def list_models(kind: str) -> list[str]:
     return [name for name, cls in classes.items() if cls.takes == kind]
 
 
-def list_sizes(cfg: DictConfig) -> dict[str, Any]:
-    """The values that decide how large a model is, by key: the model's own and the head's knobs."""
-    knobs = {str(key): value for key, value in cfg.items() if key not in COMMON}
-    return {f"model.{key}": value for key, value in cfg.model.items()} | knobs
-
-
 def trial_size(latent: object) -> int:
     """How many words, numbers or pixels the data of a trial have.
 
@@ -144,18 +139,3 @@ def require_two_examples(data: "Data") -> None:
                 f"data.{split}: {data.size(split)} example; metrics compare examples, "
                 "so at least 2 are needed"
             )
-
-
-def pick_device(name: object) -> "torch.device":
-    """auto, cpu or cuda as a device. InputError when it is unknown or not available."""
-    import torch
-
-    if str(name).lower() in ("gpu", "nvidia"):
-        raise InputError(f"device={name}: did you mean cuda? allowed are auto, cpu, cuda")
-    check_choice("device", name, ("auto", "cpu", "cuda"))
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError(
-            "device=cuda: no CUDA device is available; allowed on this machine are auto, cpu"
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
