@@ -48,7 +48,7 @@ from uncollapse.data.text import TextData
 from uncollapse.disk import write_atomic
 from uncollapse.entry import guarded, working
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.posteriors import DiagonalGaussian

@@ -20,7 +20,8 @@ from uncollapse.data.levels import Bytes, Characters, Words, sizes, visible
 from uncollapse.data.text import SPLITS, TextData
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
-from uncollapse.evaluation import evaluate, samples
+from uncollapse.evaluation import command as evaluate
+from uncollapse.evaluation import samples
 from uncollapse.metrics.rates import per_size
 from uncollapse.models.text_vae import decode_sentences
 from uncollapse.run import run

@@ -15,8 +15,10 @@ from uncollapse import report
 from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.images import ImageBatch
-from uncollapse.evaluation import evaluate
-from uncollapse.metrics.quality import oracle, quality, self_bleu, texts
+from uncollapse.evaluation import command as evaluate
+from uncollapse.metrics.quality import join_words as texts
+from uncollapse.metrics.quality import quality, self_bleu
+from uncollapse.metrics.quality import score_by_oracle as oracle
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.models.lstm import LSTMConfig
