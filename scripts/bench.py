@@ -42,12 +42,13 @@ from torch.nn import functional
 
 from uncollapse.arguments import Parser
 from uncollapse.building import Parts, prepare
-from uncollapse.config import CONF, check_head, heads, knobs_of
+from uncollapse.config import CONF, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
 from uncollapse.disk import write_atomic
 from uncollapse.entry import guarded, working
 from uncollapse.errors import InputError
+from uncollapse.knobs import check_head
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
@@ -724,7 +725,8 @@ grammar = english()
 done("data: grammar tables")
 grammar.entropy()
 done("data: entropy")
-uncollapse.data.builtin.GrammarConfig().load()
+from uncollapse.sections import load_section
+load_section(cfg.data, "data").load()
 done("data: draw sentences")
 print(json.dumps(seconds))
 """

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SMALL, type_command
+from schemas import TextConfig
 from test_files import entries, labelled, no_hub, put, read, refused, spelled
 
 from uncollapse.data import SPLITS, cache
-from uncollapse.data.files import TextConfig
 from uncollapse.errors import InputError
 
 assert no_hub  # no test here may reach for the network or for the user's own cache

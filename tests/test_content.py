@@ -12,6 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import folder_of, run_here
+from schemas import (
+    DialogueConfig,
+    DigitsConfig,
+    GaussianConfig,
+    GrammarConfig,
+    MnistConfig,
+    OmniglotConfig,
+    TextConfig,
+)
 from test_dialogue import put as put_dialogues
 from test_dialogue import turns
 from test_files import labelled, no_hub, put
@@ -19,13 +28,7 @@ from test_images import write_hub, write_idx
 from test_levels import word_pieces
 
 from uncollapse.data import LOCATIONS, SPLITS, cache, profile
-from uncollapse.data.builtin import GrammarConfig
-from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.digests import array_digest, fingerprint
-from uncollapse.data.files import TextConfig
-from uncollapse.data.image_files import MnistConfig, OmniglotConfig
-from uncollapse.data.images import DigitsConfig
-from uncollapse.data.vectors import GaussianConfig
 
 assert no_hub and word_pieces  # fixtures: no network, and a tokenizer file
 

@@ -1,20 +1,21 @@
 """The text sets of conf/data, on small Parquet files of the hub's own schemas, and the sizes asked of a hub set."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import ROOT, composed
+from schemas import TextConfig
 from test_files import entries, no_hub, spelled
 
-from uncollapse.config import typed
 from uncollapse.data import hub, tokenise
 from uncollapse.data.blocks import Rows
-from uncollapse.data.files import TextConfig
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import separated
 from uncollapse.errors import InputError
+from uncollapse.sections import load_section
 
 assert no_hub  # no test here may reach for the network either
 
@@ -115,9 +116,9 @@ def put_hub(folder: Path, name: str, rows=60) -> Path:
     return folder
 
 
-def config(name: str, *words: str, cache: Path) -> TextConfig:
+def config(name: str, *words: str, cache: Path) -> Any:
     """As train.py makes it of `data=name` and further words."""
-    return typed(composed(f"data={name}", f"data.cache={cache}", *words).data, "data")
+    return load_section(composed(f"data={name}", f"data.cache={cache}", *words).data, "data")
 
 
 SIZES = {"yahoo": (40, 10, 30), "yelp": (40, 10, 30)}

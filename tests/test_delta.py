@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from uncollapse.config import build
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.errors import InputError
 from uncollapse.posteriors import Delta, DeltaAR1
 from uncollapse.posteriors.delta import NOISE, AgainstAR1, ar1_floor, interval, solve_ar1
+from uncollapse.targets import build
 
 HIDDEN = 4
 properties = settings(max_examples=60, deadline=None, derandomize=True)

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import TextConfig
 
 from uncollapse.data import cache, levels, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
-from uncollapse.data.files import TextConfig
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import (
     add_counts,

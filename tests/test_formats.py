@@ -13,8 +13,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from schemas import TextConfig
 
-from uncollapse.data.files import TextConfig
 from uncollapse.data.formats import binary_noun, look, recognise
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError

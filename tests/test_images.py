@@ -12,18 +12,16 @@ import pytest
 import torch
 from conftest import composed, folder_of, summary
 from PIL import Image
+from schemas import DigitsConfig, ImageMLPConfig, ImagePixelCNNConfig, MnistConfig, OmniglotConfig
 from scipy.io import savemat
 from scipy.stats import bernoulli
 
 from uncollapse import report
 from uncollapse.building import trial_size
-from uncollapse.data.image_files import MnistConfig, OmniglotConfig
-from uncollapse.data.images import DigitsConfig, ImageBatch, ImageData, bernoulli_nll, binarised
+from uncollapse.data.images import ImageBatch, ImageData, bernoulli_nll, binarised
 from uncollapse.decoders import Options
 from uncollapse.errors import InputError
 from uncollapse.evaluation import evaluate
-from uncollapse.models.image_mlp import ImageMLPConfig
-from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.run import run
 

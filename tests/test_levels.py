@@ -11,11 +11,10 @@ import torch
 from conftest import composed, folder_of, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import GrammarConfig, TextConfig
 
 from uncollapse.data import profile
-from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, UNK, Corpus
-from uncollapse.data.files import TextConfig
 from uncollapse.data.levels import Bytes, Characters, Words, sizes, visible
 from uncollapse.data.text import SPLITS, TextData
 from uncollapse.data.words import split_words

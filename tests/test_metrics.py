@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import LSTMConfig
 from scipy.stats import gmean, sem
 from torch import Tensor, nn
 
@@ -26,7 +27,6 @@ from uncollapse.metrics.evaluation import (
 )
 from uncollapse.metrics.rates import floor_distance, per_token, perplexity, rates
 from uncollapse.metrics.usage import EPS, active_units, collapse, moments, shuffle_gap
-from uncollapse.models.lstm import LSTMConfig
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
 
 # ---------------------------------------------------------------- a model known by hand

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from conftest import folder_of, run_here
+from schemas import LinearConfig
 from test_report import write_run
 
 from uncollapse.diagnosis import diagnose
 from uncollapse.evaluation import evaluate
 from uncollapse.evaluation.evaluate import Settings, line, main
 from uncollapse.metrics.likelihood import bias, importance_weighted, likelihood, log_weights
-from uncollapse.models.linear import LinearConfig, log_likelihood
+from uncollapse.models.linear import log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
 from uncollapse.report import captions
 from uncollapse.report.notes import few_samples, tilted

@@ -13,10 +13,11 @@ from scipy.stats import multivariate_normal
 from torch import nn
 
 from uncollapse.building import prepare
-from uncollapse.config import check_head, check_knobs, head_file, heads, knobs_of
+from uncollapse.config import heads, knobs_of, read_head
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
+from uncollapse.knobs import check_head, check_knobs
 from uncollapse.objectives.bow import BagOfWords
 from uncollapse.objectives.capacity import Capacity
 from uncollapse.objectives.control import Control
@@ -757,7 +758,7 @@ def test_a_combination_is_both_of_its_heads(head: str) -> None:
 
 
 def test_labels_of_all_heads_differ() -> None:
-    labels = [head_file(head)["label"] for head in heads()]
+    labels = [read_head(head)["label"] for head in heads()]
     assert len(set(labels)) == len(labels)
 
 

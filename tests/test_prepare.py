@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, fill, mounted
+from schemas import TextConfig
 from test_corpora import put_hub
 from test_files import no_hub, spelled
 
 from uncollapse.data import prepare, synthetic
-from uncollapse.data.files import TextConfig
 from uncollapse.data.sets import Known, main, per_split
 from uncollapse.data.text import SPLITS
 

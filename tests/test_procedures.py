@@ -13,6 +13,7 @@ import torch
 from conftest import SMALL, composed, folder_of, rows, run_here, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import LinearConfig
 from torch import Tensor, nn
 
 from uncollapse.building import Parts, prepare
@@ -20,7 +21,7 @@ from uncollapse.config import heads
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluate, recompute_population
-from uncollapse.models.linear import LinearConfig, LinearVAE
+from uncollapse.models.linear import LinearVAE
 from uncollapse.objectives.elbo import ELBO, Loss
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
 from uncollapse.procedures import Training, aggressive
@@ -330,7 +331,7 @@ def linear_model(
     seed: int = 0, inputs: int = 5, latent: int = 3, scale: float = 0.5, variance: float = 0.7
 ) -> LinearVAE:
     """A linear VAE in double precision with random weights."""
-    model = LinearConfig(latent, variance).build(inputs, Gaussian).double()
+    model = LinearConfig(latent=latent, variance=variance).build(inputs, Gaussian).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -9,17 +9,14 @@ import pytest
 import torch
 from conftest import SMALL, composed, folder_of, summary
 from PIL import Image
+from schemas import GrammarConfig, ImageMLPConfig, ImagePixelCNNConfig, LSTMConfig
 from scipy.stats import chisquare
 
 from uncollapse import report
-from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.images import ImageBatch
 from uncollapse.evaluation import evaluate
 from uncollapse.metrics.quality import oracle, quality, self_bleu, texts
-from uncollapse.models.image_mlp import ImageMLPConfig
-from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
-from uncollapse.models.lstm import LSTMConfig
 from uncollapse.models.text_vae import write
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.vmf import Directional, Law

@@ -7,10 +7,12 @@ from conftest import composed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uncollapse.config import build, check_knobs, knobs_of
+from uncollapse.config import knobs_of
 from uncollapse.errors import InputError
+from uncollapse.knobs import check_knobs
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian
+from uncollapse.targets import build
 from uncollapse.training.schedules import Constant, Cyclical, Linear, Logistic, Scaled, at, end_of
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)

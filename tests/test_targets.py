@@ -7,11 +7,13 @@ import pytest
 import yaml
 from conftest import composed, folder_of, run_here
 
-from uncollapse.config import PLACES, SLOTS, build, heads, located, targets, typed
+from uncollapse.config import SLOTS, heads
 from uncollapse.errors import InputError
 from uncollapse.evaluation.evaluate import main as evaluate
 from uncollapse.evaluation.opened import opened, stored
 from uncollapse.runs.layout import Run
+from uncollapse.sections import load_section
+from uncollapse.targets import CLASS_PLACES, build, find_targets, locate_class
 
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
 LINEAR, PLAIN = "uncollapse.training.schedules.Linear", "uncollapse.decoders.plain.Plain"
@@ -216,11 +218,11 @@ def test_every_head_names_classes_of_its_places(head: str) -> None:
 
     cfg = OmegaConf.to_container(composed(f"head={head}"), resolve=True)
     for slot in SLOTS:
-        for place, node in targets(cfg[slot], slot):  # type: ignore[index, call-overload]
-            assert place in PLACES and located(node["_target_"], place)
+        for place, node in find_targets(cfg[slot], slot):  # type: ignore[index, call-overload]
+            assert place in CLASS_PLACES and locate_class(node["_target_"], place)
 
 
 def test_a_section_that_names_a_class_of_another_is_refused() -> None:
     cfg = composed("data._target_=uncollapse.models.lstm.LSTMConfig")
     with pytest.raises(InputError, match=r"only classes of uncollapse\.data are built there"):
-        typed(cfg.data, "data")
+        load_section(cfg.data, "data")

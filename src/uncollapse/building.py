@@ -7,9 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from uncollapse.config import COMMON, LogConfig, build, conf_file, located, options, typed
+from uncollapse.config import COMMON, options, read_option
 from uncollapse.entry import working
 from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
+from uncollapse.sections import LogConfig, load_section
+from uncollapse.targets import build, locate_class
 
 
 @dataclass
@@ -32,12 +34,15 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     from uncollapse.memory import require_room
     from uncollapse.training.trainer import TrainerConfig
 
-    log, trainer = typed(cfg.log, "log", LogConfig), typed(cfg.trainer, "trainer", TrainerConfig)
+    log, trainer = (
+        load_section(cfg.log, "log", LogConfig),
+        load_section(cfg.trainer, "trainer", TrainerConfig),
+    )
     log.check()
     trainer.check()
     device = pick_device(cfg.device)
     torch.set_num_threads(cfg.threads)
-    model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
+    model_cfg, data_cfg = load_section(cfg.model, "model"), load_section(cfg.data, "data")
     if model_cfg.takes != data_cfg.kind:
         raise InputError(
             f"{cfg.model._target_} takes {model_cfg.takes}, and {cfg.data._target_} gives {data_cfg.kind}; models that take it: "
@@ -69,9 +74,11 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
 
 def models_for(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
-    files = {name: conf_file("model", name) for name in options("model")}
+    files = {name: read_option("model", name) for name in options("model")}
     classes: dict[str, Any] = {
-        n: located(file["_target_"], "model") for n, file in files.items() if "_target_" in file
+        n: locate_class(file["_target_"], "model")
+        for n, file in files.items()
+        if "_target_" in file
     }
     return [name for name, found in classes.items() if found.takes == kind]
 

@@ -12,19 +12,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.building import Parts, normalises_over_batch, prepare
-from uncollapse.config import (
-    COMMON,
-    LogConfig,
-    check_folder,
-    check_head,
-    check_knobs,
-    check_root,
-    check_text,
-    resolved,
-    typed,
-)
+from uncollapse.common_keys import check_results_folder, check_root, check_text
+from uncollapse.config import COMMON
 from uncollapse.entry import interrupted
 from uncollapse.errors import InputError
+from uncollapse.knobs import check_head, check_knobs
 from uncollapse.overrides import changing
 from uncollapse.runs.identity import changes, identity
 from uncollapse.runs.layout import (
@@ -45,6 +37,8 @@ from uncollapse.runs.provenance import provenance, versions
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import text, write_summary
 from uncollapse.runs.study import twin
+from uncollapse.sections import LogConfig, load_section
+from uncollapse.targets import resolve_node
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
 
@@ -100,8 +94,8 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     """The request behind a composed config and the override words it came from. InputError for unknown knobs and bad roots."""
     check_knobs(cfg, head)
-    typed(cfg.log, "log", LogConfig).check()
-    config = resolved(cfg, "")
+    load_section(cfg.log, "log", LogConfig).check()
+    config = resolve_node(cfg, "")
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
         check_root(key, config[key])
@@ -109,7 +103,7 @@ def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     again = config.pop("again", False)
     config = {"head": head, "overrides": asked, **config}
     run = run_at(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
-    check_folder(run.folder, str(cfg.results))
+    check_results_folder(run.folder, str(cfg.results))
     if not run.exists:
         run = twin(run, config, base) or run
     return Request(head, asked, run, config, base, command(head, cfg.seed, overrides), again)
@@ -353,9 +347,7 @@ def scalars(row: dict) -> dict:
 
 def length_note(head: str, parts: Parts) -> str | None:
     """What to know when batch norm meets batches of one length."""
-    if parts.data.batching != "by_length" or not normalises_over_batch(
-        parts.model
-    ):
+    if parts.data.batching != "by_length" or not normalises_over_batch(parts.model):
         return None
     return (
         f"data.batching=by_length with head={head}: batch norm takes the length out of mu in training, where all sentences of a "

@@ -14,7 +14,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf.errors import OmegaConfBaseException
 
-from uncollapse.config import check_root
+from uncollapse.common_keys import check_root
 from uncollapse.entry import apart
 from uncollapse.errors import InputError
 from uncollapse.runs.json_values import complete_lines
@@ -73,11 +73,11 @@ def check_wandb(log: Any) -> None:
     """Exit with one sentence when a sweep is to be mirrored and no server answers: once, not once a job."""
     if not log.wandb:
         return
-    from uncollapse.config import LogConfig, typed
     from uncollapse.mirror import check_once
+    from uncollapse.sections import LogConfig, load_section
 
     try:
-        settings = typed(log, "log", LogConfig)
+        settings = load_section(log, "log", LogConfig)
         settings.check()
         check_once(settings)
     except InputError as error:

@@ -12,17 +12,17 @@ from uncollapse.errors import MOST_EXAMPLES, check_integer
 from uncollapse.interfaces.data import DataConfig
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GrammarConfig(DataConfig):
     """Sentences per split and the seed they are drawn from; the run's own seed does not change the data."""
 
     kind: ClassVar[str] = "text"
-    train: int = 20_000
-    valid: int = 2_000
-    test: int = 2_000
-    data_seed: int = 0
-    batch_size: int = 64
-    batching: str = "mixed"
+    train: int
+    valid: int
+    test: int
+    data_seed: int
+    batch_size: int
+    batching: str
 
     def load(self) -> TextData:
         from uncollapse.data.english import english

@@ -107,26 +107,26 @@ class Turns:
             yield (json.dumps({"turns": turns}, ensure_ascii=False) + "\n").encode()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DialogueConfig(DataConfig):
     """Dialogues from a folder with train/valid/test.jsonl[.gz|.xz], or from the hub."""
 
     kind: ClassVar[str] = "dialogue"
-    name: str = "dailydialog"
-    dir: str | None = None
-    hub: str | None = None
-    revision: str | None = None
-    turns: int = 3
-    context_words: int = 60
-    train_size: int | None = None
-    valid_size: int | None = None
-    test_size: int | None = None
-    split_seed: int = 0
-    vocab_size: int | None = 20000
-    min_count: int = 1
-    max_length: int | None = 40
-    batch_size: int = 32
-    batching: str = "mixed"
+    name: str
+    dir: str | None
+    hub: str | None
+    revision: str | None
+    turns: int
+    context_words: int
+    train_size: int | None
+    valid_size: int | None
+    test_size: int | None
+    split_seed: int
+    vocab_size: int | None
+    min_count: int
+    max_length: int | None
+    batch_size: int
+    batching: str
 
     def load(self) -> DialogueData:
         """InputError for anything that is missing, damaged or left empty."""

@@ -41,7 +41,7 @@ CHOOSING = (
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TextConfig(DataConfig):
     """Text from three files, from a folder that holds one for each of train, valid and test, or from a hub data set.
 
@@ -51,32 +51,32 @@ class TextConfig(DataConfig):
     """
 
     kind: ClassVar[str] = "text"
-    name: str = "text"
+    name: str | None = None  # of a set with a file of its own; None: the user's own files
     train: str | None = None
     valid: str | None = None
     test: str | None = None
-    dir: str | None = None
-    format: str = "auto"
-    labels: bool | None = None
+    dir: str | None
+    format: str
+    labels: bool | None
     hub: str | None = None
     revision: str | None = None
     subset: str | None = None
-    column: str = "text"
-    label_column: str | None = None
+    column: str
+    label_column: str | None
     label: str | None = None
     tokenise: bool = False
-    level: str = "word"
-    tokenizer: str | None = None
-    train_size: int | None = None
-    valid_size: int | None = None
-    test_size: int | None = None
-    split_seed: int = 0
-    vocab_size: int | None = None
-    min_count: int = 1
-    max_length: int | None = None
-    batch_size: int = 32
-    batching: str = "mixed"
-    cache: str = CACHE
+    level: str
+    tokenizer: str | None
+    train_size: int | None
+    valid_size: int | None
+    test_size: int | None
+    split_seed: int
+    vocab_size: int | None
+    min_count: int
+    max_length: int | None
+    batch_size: int
+    batching: str
+    cache: str
     own_cache: str | None = None  # where new files go when `cache` is somebody else's and only read
 
     def load(self) -> TextData:
@@ -212,7 +212,7 @@ class TextConfig(DataConfig):
         if self.hub is not None and not any(named.values()):
             return {}
         missing = [f"data.{split}=FILE" for split, path in named.items() if not path]
-        if missing and self.name != "text":
+        if missing and self.name is not None:
             raise InputError(
                 f"data={self.name} is no hub set: give data.dir=FOLDER with train.txt, valid.txt and test.txt; "
                 f"{prepare_command(self.name)} makes them or says how to get them"
@@ -231,7 +231,7 @@ class TextConfig(DataConfig):
         """The file of a split: called as the format's are, or else (the format overrules the name) as those of any."""
         advice = (
             ""
-            if self.name == "text"
+            if self.name is None
             else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
         )
         every = [ending for own in ENDINGS.values() for ending in own]
@@ -247,7 +247,7 @@ class TextConfig(DataConfig):
             raise InputError(
                 f"data.label_column={self.label_column}: plain text has no columns; data.labels=true reads lines of label TAB text"
             )
-        if plain and self.name == "text" and self.column != "text":
+        if plain and self.name is None and self.column != "text":
             raise InputError(
                 f"data.column={self.column}: plain text has no columns; data.format=csv, tsv or json reads a table or JSON Lines"
             )

@@ -30,7 +30,7 @@ def hub_parts(cfg: "TextConfig") -> Iterator[dict[str, Rows]]:
 
 
 def load(
-    name: str, hub: str, revision: str | None, scratch: Path, subset: str | None = None
+    name: str | None, hub: str, revision: str | None, scratch: Path, subset: str | None = None
 ) -> Any:
     """The set `hub` (of data=name) as `datasets` gives it, its Arrow copy in `scratch`.
 
@@ -65,9 +65,9 @@ def load(
         logging.set_verbosity(told)
 
 
-def prepare_command(name: str, folder: object = "FOLDER") -> str:
+def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
     """The command that makes a folder of a set."""
-    return f"`python scripts/prepare_data.py {'NAME' if name == 'text' else name} --out {folder}`"
+    return f"`python scripts/prepare_data.py {name or 'NAME'} --out {folder}`"
 
 
 def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:

@@ -25,19 +25,19 @@ MNIST_VALID, OMNIGLOT_VALID = 10_000, 1_345
 SPLIT_SEED = 0  # of the parts that a set does not come with
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MnistConfig(DataConfig):
     """The ten digits, 28 x 28 grey pixels, LeCun, Bottou, Bengio & Haffner 1998."""
 
     kind: ClassVar[str] = "images"
-    dir: str | None = None
-    hub: str = "ylecun/mnist"
-    revision: str | None = "refs/convert/parquet"
-    train: int | None = None
-    valid: int | None = None
-    test: int | None = None
-    binarise: str = "dynamic"
-    batch_size: int = 128
+    dir: str | None
+    hub: str
+    revision: str | None
+    train: int | None
+    valid: int | None
+    test: int | None
+    binarise: str
+    batch_size: int
 
     def load(self) -> ImageData:
         """InputError for a file or a hub set that is missing, damaged or of another form."""
@@ -59,19 +59,19 @@ class MnistConfig(DataConfig):
         return assembled(self, parts, images_content(train, test))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class OmniglotConfig(DataConfig):
     """1,623 handwritten characters of 50 alphabets, Lake, Salakhutdinov & Tenenbaum 2015."""
 
     kind: ClassVar[str] = "images"
-    dir: str | None = None
-    hub: str = "GATE-engine/omniglot"
-    revision: str | None = "refs/convert/parquet"
-    train: int | None = None
-    valid: int | None = None
-    test: int | None = None
-    binarise: str = "dynamic"
-    batch_size: int = 128
+    dir: str | None
+    hub: str
+    revision: str | None
+    train: int | None
+    valid: int | None
+    test: int | None
+    binarise: str
+    batch_size: int
 
     def load(self) -> ImageData:
         """InputError for a file or a hub set that is missing, damaged or of another form."""

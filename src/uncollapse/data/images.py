@@ -154,7 +154,7 @@ def first_of(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object
 # ---------------------------------------------------------------- the built-in digits
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DigitsConfig(DataConfig):
     """Handwritten digits of scikit-learn: 1,797 images of 8 x 8 pixels, 17 levels of grey, ten classes; no download.
 
@@ -162,12 +162,12 @@ class DigitsConfig(DataConfig):
     """
 
     kind: ClassVar[str] = "images"
-    train: int = 1_197
-    valid: int = 300
-    test: int = 300
-    binarise: str = "dynamic"
-    data_seed: int = 0
-    batch_size: int = 64
+    train: int
+    valid: int
+    test: int
+    binarise: str
+    data_seed: int
+    batch_size: int
 
     def load(self) -> ImageData:
         from sklearn.datasets import load_digits

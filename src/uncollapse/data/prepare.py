@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uncollapse.config import conf_file, typed
+from uncollapse.config import read_option
 from uncollapse.data.blocks import BLOCK, Block, Lines, Source, find_part
 from uncollapse.data.dialogue import DialogueConfig, from_hub
 from uncollapse.data.digests import file_digest
@@ -29,6 +29,7 @@ from uncollapse.data.tokenise import cores, in_order, progress
 from uncollapse.data.words import split_words
 from uncollapse.disk import sync, write_atomic
 from uncollapse.errors import InputError, expand_home, shorten
+from uncollapse.sections import load_section
 
 SEED = 0  # of the synthetic set
 
@@ -67,14 +68,14 @@ def config_of(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfi
     """conf/data/<name>.yaml with the overrides. InputError for a key that it does not have."""
     from omegaconf import OmegaConf
 
-    node: Any = OmegaConf.create(conf_file("data", name))
+    node: Any = OmegaConf.create(read_option("data", name))
     for word in overrides:
         key, sign, value = word.removeprefix("data.").partition("=")
         if not sign or not word.startswith("data.") or key not in node:
             keys = ", ".join(f"data.{key}" for key in node if key != "_target_")
             raise InputError(f"{word}: allowed are {keys}, each with =VALUE")
         node = OmegaConf.merge(node, OmegaConf.from_dotlist([f"{key}={value}"]))
-    return typed(node, "data")
+    return load_section(node, "data")
 
 
 def check_whole(cfg: DialogueConfig) -> None:

@@ -95,7 +95,7 @@ class VectorData(Data):
 # ---------------------------------------------------------------- Gaussian data
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GaussianConfig(DataConfig):
     """x ~ N(0, Sigma), Sigma = U diag(eigenvalues) U^T with a random rotation U; examples per split, and the seed of it all.
 
@@ -106,13 +106,13 @@ class GaussianConfig(DataConfig):
     """
 
     kind: ClassVar[str] = "vectors"
-    eigenvalues: list[float] = field(default_factory=lambda: [12.0, 6.0, 3.0, 1.5, 0.7, 0.3])
-    train: int = 4_000
-    valid: int = 10_000
-    test: int = 4_000
-    data_seed: int = 0
-    batch_size: int = 400
-    batching: str = "mixed"
+    eigenvalues: list[float]
+    train: int
+    valid: int
+    test: int
+    data_seed: int
+    batch_size: int
+    batching: str
 
     def load(self) -> VectorData:
         """InputError for eigenvalues that are none or not above 0, and for a split with no more examples than eigenvalues."""

@@ -22,8 +22,8 @@ class ImageMLPConfig:
     """Units of each of the two hidden layers, on either side, and latent dimensions."""
 
     takes: ClassVar[str] = "images"
-    hidden: int = 200
-    latent: int = 16
+    hidden: int
+    latent: int
 
     def build(
         self,

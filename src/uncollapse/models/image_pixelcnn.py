@@ -32,12 +32,12 @@ class ImagePixelCNNConfig:
     """Channels and layers of the decoder, width of its kernels (odd), channels that z is mapped to, the encoder's channels and code."""
 
     takes: ClassVar[str] = "images"
-    latent: int = 16
-    hidden: int = 128
-    channels: int = 16
-    layers: int = 5
-    kernel: int = 5
-    z_channels: int = 4
+    latent: int
+    hidden: int
+    channels: int
+    layers: int
+    kernel: int
+    z_channels: int
 
     def build(
         self,

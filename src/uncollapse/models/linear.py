@@ -44,8 +44,8 @@ class LinearConfig:
     """The number of latent dimensions, and the decoder's variance, which stays fixed."""
 
     takes: ClassVar[str] = "vectors"
-    latent: int = 6
-    variance: float = 1.0
+    latent: int
+    variance: float
 
     def build(
         self,

@@ -32,14 +32,14 @@ class LSTMConfig:
     """
 
     takes: ClassVar[str] = "text"
-    embedding: int = 64
-    hidden: int = 128
-    latent: int = 16
-    bidirectional: bool = False
-    pool: str = "last"
-    dropout_in: float = 0.0
-    dropout_out: float = 0.0
-    init: float | None = None
+    embedding: int
+    hidden: int
+    latent: int
+    bidirectional: bool
+    pool: str
+    dropout_in: float
+    dropout_out: float
+    init: float | None
 
     def build(
         self,

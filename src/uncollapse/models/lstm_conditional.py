@@ -23,7 +23,7 @@ that it is a part of, so the pretrained codes move a little.
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -46,12 +46,12 @@ class ConditionalLSTMConfig:
     """Sizes, and whether the prior is learned or held."""
 
     takes: ClassVar[str] = "dialogue"
-    embedding: int = 64
-    hidden: int = 128
-    latent: int = 16
-    prior: str = "learned"
-    dropout_in: float = 0.0
-    dropout_out: float = 0.0
+    embedding: int
+    hidden: int
+    latent: int
+    prior: str
+    dropout_in: float
+    dropout_out: float
 
     @property
     def seen(self) -> int:
@@ -87,11 +87,18 @@ class ConditionalLSTM(nn.Module):
     ):
         super().__init__()
         sizes = LSTMConfig(
-            cfg.embedding, cfg.hidden, dropout_in=cfg.dropout_in, dropout_out=cfg.dropout_out
+            embedding=cfg.embedding,
+            hidden=cfg.hidden,
+            latent=cfg.seen,
+            bidirectional=False,
+            pool="last",
+            dropout_in=cfg.dropout_in,
+            dropout_out=cfg.dropout_out,
+            init=None,
         )
         self.encoder = Encoder(sizes, vocabulary)
         self.context = Encoder(sizes, vocabulary)
-        self.decoder = Decoder(replace(sizes, latent=cfg.seen), vocabulary, decoder.word_dropout)
+        self.decoder = Decoder(sizes, vocabulary, decoder.word_dropout)
         # what heads and priors differ in is built last, so all share one initialisation
         self.posterior = posterior(2 * cfg.hidden, cfg.latent)
         if cfg.prior == "learned":

@@ -39,14 +39,14 @@ class TransformerConfig:
     """Sizes of encoder and decoder, which are alike. pool: mean or summary; inject: both, prefix or add (how the decoder hears z)."""
 
     takes: ClassVar[str] = "text"
-    width: int = 64
-    layers: int = 2
-    attention_heads: int = 4
-    latent: int = 16
-    pool: str = "mean"
-    inject: str = "both"
-    dropout_in: float = 0.0
-    dropout_out: float = 0.0
+    width: int
+    layers: int
+    attention_heads: int
+    latent: int
+    pool: str
+    inject: str
+    dropout_in: float
+    dropout_out: float
 
     def build(
         self,
