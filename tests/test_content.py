@@ -97,7 +97,7 @@ def test_what_the_config_says_anyway_does_not_count(tmp_path: Path, monkeypatch)
     for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):
         assert text(folder, **options) == first
     monkeypatch.setattr(
-        cache, "FORMAT", cache.FORMAT + 1
+        cache, "FORMAT", cache.CACHE_FORMAT + 1
     )  # nor how a version of the program caches it
     assert text(folder) == first
 
@@ -252,7 +252,7 @@ def test_it_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
     facts = (
         TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
     )
-    told = [*profile.lines(facts), *profile.warnings(facts, 128)]
+    told = [*profile.describe_splits(facts), *profile.list_warnings(facts, 128)]
     assert told and not any(facts["content"] in line or "content" in line for line in told)
 
 

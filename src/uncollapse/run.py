@@ -258,12 +258,15 @@ def mirrors_of(request: Request, parts: Parts) -> list[Any]:
 
 def trainer_of(cfg: DictConfig, request: Request, parts: Parts, record: Any, console: Any) -> Any:
     """The trainer, once the user knows what the data are and what will be cut off."""
-    from uncollapse.data.profile import lines, warnings
+    from uncollapse.data.profile import describe_splits, list_warnings
     from uncollapse.training.phases import warnings_before
     from uncollapse.training.trainer import Trainer
 
     facts, width = parts.data.facts(), cfg.model.get("hidden", cfg.model.get("width"))
-    for line in [*lines(facts), *(f"warning: {hint}" for hint in warnings(facts, width))]:
+    for line in [
+        *describe_splits(facts),
+        *(f"warning: {hint}" for hint in list_warnings(facts, width)),
+    ]:
         console.say(f"[{request.name}] {line}")
     if note := length_note(request.head, parts):
         console.say(f"[{request.name}] warning: {note}")

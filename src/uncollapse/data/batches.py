@@ -10,7 +10,7 @@ import numpy as np
 from uncollapse.errors import InputError
 
 BATCHING = ("mixed", "by_length")
-LARGE = 1 << 20  # examples whose order is no longer kept in memory
+LARGE_EPOCH = 1 << 20  # examples whose order is no longer kept in memory
 
 
 class Batches(Sequence[np.ndarray]):
@@ -53,35 +53,36 @@ def epoch_batches(
     rng = np.random.default_rng((seed, epoch))
     if batching not in BATCHING:
         raise InputError(f"data.batching={batching}: allowed are {', '.join(BATCHING)}")
-    shuffled = numbers_below(len(lengths))
+    shuffled = list_numbers(len(lengths))
     rng.shuffle(shuffled)  # the order of rng.permutation, whatever the type of the numbers
     if batching == "mixed":
-        return Batches(shuffled, bounds_of(len(shuffled), size))
+        return Batches(shuffled, split_evenly(len(shuffled), size))
     by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
     groups = join_singles(np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1))
     ends = np.cumsum([0, *map(len, groups)])
     inner = [
-        start + bounds_of(len(group), size)[1:] for start, group in zip(ends, groups, strict=False)
+        start + split_evenly(len(group), size)[1:]
+        for start, group in zip(ends, groups, strict=False)
     ]
     bounds = np.concatenate([[0], *inner])
     return Batches(by_length, bounds, rng.permutation(len(bounds) - 1))
 
 
-def numbers_below(n: int) -> np.ndarray:
+def list_numbers(n: int) -> np.ndarray:
     """0 ... n-1 as the smaller type that holds them, in a nameless file when they are many: memory then need not hold them."""
     kind = np.dtype(np.int32 if n <= 2**31 else np.int64)
-    if n < LARGE:
+    if n < LARGE_EPOCH:
         return np.arange(n, dtype=kind)
     with TemporaryFile(prefix="uncollapse-") as file:
         file.truncate(n * kind.itemsize)
         # a plain view: numpy shuffles no other kind fast
         numbers = np.memmap(file, dtype=kind, shape=n).view(np.ndarray)
-    for start in range(0, n, LARGE):
-        numbers[start : start + LARGE] = np.arange(start, min(start + LARGE, n))
+    for start in range(0, n, LARGE_EPOCH):
+        numbers[start : start + LARGE_EPOCH] = np.arange(start, min(start + LARGE_EPOCH, n))
     return numbers
 
 
-def bounds_of(n: int, size: int) -> np.ndarray:
+def split_evenly(n: int, size: int) -> np.ndarray:
     """Where ceil(n / size) parts of n examples begin and end, sizes that differ by at most one: no short last batch to drop, [M+1].
 
     From size 2 on no part holds a single example unless there is only one (then 2 and an odd n give one part of 3).
@@ -96,9 +97,9 @@ def bounds_of(n: int, size: int) -> np.ndarray:
     return numbers * small + np.minimum(numbers, longer)
 
 
-def near_equal(examples: np.ndarray, size: int) -> list[np.ndarray]:
+def split_examples(examples: np.ndarray, size: int) -> list[np.ndarray]:
     """The parts of `examples` that bounds_of describes."""
-    bounds = bounds_of(len(examples), size)
+    bounds = split_evenly(len(examples), size)
     return [examples[a:b] for a, b in pairwise(bounds)]
 
 

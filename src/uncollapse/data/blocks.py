@@ -12,16 +12,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES
-from uncollapse.data.packed import ENDINGS as PACKED
-from uncollapse.data.packed import reading
-from uncollapse.data.words import separated
+from uncollapse.data.packed import PACKED_ENDINGS as PACKED
+from uncollapse.data.packed import open_packed
+from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError
 
-BLOCK = (
+BLOCK_BYTES = (
     1 << 22
 )  # bytes of text in a block, about; working on it takes some ten times as much memory
-ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev", "val"), "test": ("test",)}
-ROW = 256  # bytes that a row of a hub set is taken to have
+SPLIT_NAMES = {
+    "train": ("train",),
+    "valid": ("valid", "validation", "dev", "val"),
+    "test": ("test",),
+}
+ROW_BYTES = 256  # bytes that a row of a hub set is taken to have
 BOM = b"\xef\xbb\xbf"
 
 
@@ -37,7 +41,7 @@ class Block(Protocol):
     def columns(self) -> tuple[Any, Any]:
         """Arrow strings: the texts [n], and the labels [n] or None. InputError for what is wrong."""
 
-    def tabs(self, texts: Any) -> "Tabs | None":
+    def tabs(self, texts: Any) -> "TabCounts | None":
         """Which of the texts look like label TAB text, where nobody has said whether they are."""
 
 
@@ -76,9 +80,9 @@ def find_part(
         raise InputError(
             f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
         )
-    files = present(folder, split, endings) or present(folder, split, others)
+    files = list_files(folder, split, endings) or list_files(folder, split, others)
     if not files:
-        names = ", ".join(f"{alias}{endings[0]}" for alias in ALIASES[split])
+        names = ", ".join(f"{alias}{endings[0]}" for alias in SPLIT_NAMES[split])
         more = (
             f", or with {', '.join(endings[1:])} in place of {endings[0]}"
             if len(endings) > 1
@@ -95,10 +99,10 @@ def find_part(
     return files[0]
 
 
-def present(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
+def list_files(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
     """The file of a split with each ending, where there is one; a plain one before packed ones."""
     names = [
-        [f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *PACKED)]
+        [f"{alias}{ending}{packed}" for alias in SPLIT_NAMES[split] for packed in ("", *PACKED)]
         for ending in endings
     ]
     found = [
@@ -108,7 +112,7 @@ def present(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Tabs:
+class TabCounts:
     """Of the lines of a part that hold anything: how many there are, how many have something on both sides of a TAB, and how many of
     these one word before it; the first line that has, and the first that has not (None: there is none)."""
 
@@ -119,7 +123,7 @@ class Tabs:
     first_without: int | None = None
 
     @classmethod
-    def of(cls, texts: Any, before: int, any_tab: bool = True) -> "Tabs":
+    def of(cls, texts: Any, before: int, any_tab: bool = True) -> "TabCounts":
         """Of lines [n] with `before` others before them."""
         import pyarrow.compute as pc
 
@@ -141,11 +145,11 @@ class Tabs:
         ]
         return cls(int(filled.sum()), int(parted.sum()), int(one_word.sum()), *places)
 
-    def and_then(self, after: "Tabs | None") -> "Tabs":
+    def and_then(self, after: "TabCounts | None") -> "TabCounts":
         """Of the lines of both."""
         if after is None:
             return self
-        return Tabs(
+        return TabCounts(
             self.lines + after.lines,
             self.parted + after.parted,
             self.one_word + after.one_word,
@@ -201,7 +205,7 @@ class Lines:
     def blocks(self, size: int) -> Iterator["LineBlock"]:
         """InputError for a file that cannot be read or is damaged, or that holds white space only."""
         lines, blank, rest = 0, True, bytearray()
-        with reading(self.path) as (file, raw):
+        with open_packed(self.path) as (file, raw):
             while read := file.read(size):
                 cut = read.rfind(b"\n") + 1
                 rest += read[:cut]
@@ -238,10 +242,10 @@ class LineBlock:
         lines = self.lines()
         return self.parted(lines) if self.source.labelled else (lines, None)
 
-    def tabs(self, texts: Any) -> Tabs | None:
+    def tabs(self, texts: Any) -> TabCounts | None:
         if self.source.labelled is not None:
             return None
-        return Tabs.of(texts, self.first, b"\t" in self.data)
+        return TabCounts.of(texts, self.first, b"\t" in self.data)
 
     def lines(self) -> Any:
         """The lines with their ends, as Arrow strings over the bytes themselves."""
@@ -310,7 +314,7 @@ class LineBlock:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """A table: `columns` of an Arrow table, joined by a space, and where `label` names one, the class of each row.
 
     chosen: the rows that are taken, rising (None: all). names: what the numbers in the label column stand for (None: it holds text).
@@ -338,24 +342,24 @@ class Rows:
         row = number if self.chosen is None else int(self.chosen[number])
         return f"{self.where}, row {row + 1}"
 
-    def blocks(self, size: int) -> Iterator["RowBlock"]:
+    def blocks(self, size: int) -> Iterator["TableBlock"]:
         import pyarrow as pa
 
-        rows, first = max(1, size // ROW), 0
+        rows, first = max(1, size // ROW_BYTES), 0
         for start in range(0, self.size, rows):
             part, stop = self.table.slice(start, rows), min(start + rows, self.size)
             if self.chosen is not None:
                 low, high = np.searchsorted(self.chosen, [start, stop])
                 part = part.take(pa.array(self.chosen[low:high] - start))
-            yield RowBlock(self, first, part, stop)
+            yield TableBlock(self, first, part, stop)
             first += part.num_rows
 
 
 @dataclass(frozen=True)
-class RowBlock:
+class TableBlock:
     """Some rows of a table; `first`: how many of those taken come before."""
 
-    source: Rows
+    source: TableRows
     first: int
     table: Any
     end: int
@@ -374,7 +378,7 @@ class RowBlock:
             else pc.binary_join_element_wise(*columns, pa.scalar(" ", pa.large_string()))
         )
         if self.source.raw:
-            texts = separated(texts)
+            texts = separate_tokens(texts)
         return texts, None if self.source.label is None else self.labels()
 
     def tabs(self, texts: Any) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
-from uncollapse.data.levels import sizes_of
+from uncollapse.data.levels import measure_corpus
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.errors import MOST_EXAMPLES, check_integer
 from uncollapse.interfaces.data import DataConfig
@@ -36,7 +36,9 @@ class GrammarConfig(DataConfig):
             size = check_integer(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpus = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
-            corpora[split] = Corpus(corpus.tokens, corpus.offsets, *sizes_of(corpus, vocabulary))
+            corpora[split] = Corpus(
+                corpus.tokens, corpus.offsets, *measure_corpus(corpus, vocabulary)
+            )
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
             if split != "train":
                 log_prob[split] = grammar.log_prob(drawn.tokens, drawn.offsets)

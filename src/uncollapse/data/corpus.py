@@ -18,8 +18,8 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 # A batch is sorted by length and worked on in stretches of time, each with the rows that are still alive. A call of the LSTM
 # costs about as much as this many row-steps (it repacks the weights, and fewer rows make worse products): stretches that save
 # less are not made. Ends are sought at these quantiles of the lengths.
-CALL = 150
-QUANTILES = 8
+CALL_COST = 150
+STRETCH_QUANTILES = 8
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Corpus:
         return float(self.offsets[-1] - self.offsets[0]) / len(self)
 
 
-def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpus:
+def gather_slices(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpus:
     """The sentences tokens[start:stop], which may overlap, as a corpus of their own."""
     lengths = stops - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -58,13 +58,15 @@ def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpu
     )
 
 
-def sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
+def take_sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
     """Those of these numbers, in their order."""
-    chosen = gathered(corpus.tokens, corpus.offsets[examples], corpus.offsets[examples + 1])
-    return replace(chosen, chars=taken(corpus.chars, examples), bytes=taken(corpus.bytes, examples))
+    chosen = gather_slices(corpus.tokens, corpus.offsets[examples], corpus.offsets[examples + 1])
+    return replace(
+        chosen, chars=take_values(corpus.chars, examples), bytes=take_values(corpus.bytes, examples)
+    )
 
 
-def taken(values: np.ndarray | None, examples: np.ndarray) -> np.ndarray | None:
+def take_values(values: np.ndarray | None, examples: np.ndarray) -> np.ndarray | None:
     return None if values is None else values[examples]
 
 
@@ -136,7 +138,7 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
     lengths = lengths + 1
 
     stretches, targets, owner = [], [], []
-    for rows, start, stop in stretch_bounds(lengths):
+    for rows, start, stop in choose_stretches(lengths):
         row, step = np.nonzero(np.arange(start, stop) < lengths[:rows, None])
         stretches.append(Stretch(rows, start, stop, torch.from_numpy(row * (stop - start) + step)))
         targets.append(tokens[row, step + start])
@@ -148,22 +150,25 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
         torch.from_numpy(np.concatenate(targets)),
         torch.from_numpy(np.concatenate(owner)),
         examples,
-        taken(corpus.chars, examples),
-        taken(corpus.bytes, examples),
+        take_values(corpus.chars, examples),
+        take_values(corpus.bytes, examples),
     )
 
 
-def stretch_bounds(lengths: np.ndarray) -> list[tuple[int, int, int]]:
+def choose_stretches(lengths: np.ndarray) -> list[tuple[int, int, int]]:
     """(rows, start, stop) of each stretch for falling `lengths` [B], the cheapest choice of stops (shortest path).
 
     A stretch holds exactly the rows that are longer than its start, so that each row ends inside the last stretch it is part of.
     """
     size = len(lengths)
-    times = [0, *sorted({int(lengths[size * k // QUANTILES]) for k in range(QUANTILES)})]
+    times = [
+        0,
+        *sorted({int(lengths[size * k // STRETCH_QUANTILES]) for k in range(STRETCH_QUANTILES)}),
+    ]
     alive = [int((lengths > time).sum()) for time in times]
     cost, came_from = [0.0] * len(times), [0] * len(times)
     for j in range(1, len(times)):
-        ways = [cost[i] + CALL + alive[i] * (times[j] - times[i]) for i in range(j)]
+        ways = [cost[i] + CALL_COST + alive[i] * (times[j] - times[i]) for i in range(j)]
         cost[j] = min(ways)
         came_from[j] = ways.index(cost[j])
     bounds, j = [], len(times) - 1

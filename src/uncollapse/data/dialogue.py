@@ -16,20 +16,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.blocks import ALIASES, find_part
-from uncollapse.data.corpus import EOS, Corpus, TextBatch, gathered, make_batch, sentences
+from uncollapse.data.blocks import SPLIT_NAMES, find_part
+from uncollapse.data.corpus import EOS, Corpus, TextBatch, gather_slices, make_batch, take_sentences
 from uncollapse.data.digests import array_digest, fingerprint, json_digest
-from uncollapse.data.formats import binary_noun
-from uncollapse.data.hub import at_most, fits, load, prepare_command
-from uncollapse.data.levels import sizes
-from uncollapse.data.packed import reading
-from uncollapse.data.profile import check_known
+from uncollapse.data.formats import name_binary
+from uncollapse.data.hub import draw_at_most, is_text_type, load_hub_set, prepare_command
+from uncollapse.data.levels import measure_sentences
+from uncollapse.data.packed import open_packed
+from uncollapse.data.profile import check_unknown_share
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.data.words import build_vocabulary, count_words, encode, separated, split_words
+from uncollapse.data.words import (
+    build_vocabulary,
+    count_words,
+    encode_words,
+    separate_tokens,
+    split_words,
+)
 from uncollapse.errors import InputError, check_integer, expand_home
 from uncollapse.interfaces.data import DataConfig
 
-LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
+TURN_LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
 
 
 @dataclass(frozen=True)
@@ -128,14 +134,19 @@ class DialogueConfig(DataConfig):
     batch_size: int
     batching: str
 
-    def load(self) -> DialogueData:
+    def load_hub_set(self) -> DialogueData:
         """InputError for anything that is missing, damaged or left empty."""
         self.check()
         return self.arranged(
-            from_folder(expand_home(self.dir), self.name)
+            read_folder(expand_home(self.dir), self.name)
             if self.dir is not None
-            else from_hub(self)
+            else read_hub(self)
         )
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """At most how many responses each split has; None: all."""
+        return {"train": self.train_size, "valid": self.valid_size, "test": self.test_size}
 
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
@@ -149,16 +160,18 @@ class DialogueConfig(DataConfig):
 
     def arranged(self, parts: Mapping[str, Turns]) -> DialogueData:
         """Words to ids, turns to pairs of context and response."""
-        words = {split: split_words(separated(part.texts)) for split, part in parts.items()}
+        words = {split: split_words(separate_tokens(part.texts)) for split, part in parts.items()}
         vocabulary = build_vocabulary(
             count_words(words["train"][0]), self.vocab_size, self.min_count
         )
-        classes = {name: classes_of(parts, name) for name in parts["train"].labels}
+        classes = {name: collect_classes(parts, name) for name in parts["train"].labels}
         corpora, contexts, labels, skipped = {}, {}, {}, {}
         for split, part in parts.items():
             flat, offsets = words[split]
             lines = Corpus(
-                encode(flat, vocabulary).astype(np.int32), offsets, *sizes(flat, offsets)
+                encode_words(flat, vocabulary).astype(np.int32),
+                offsets,
+                *measure_sentences(flat, offsets),
             )
             responses, skipped[split] = self.responses(part.sizes, lines.lengths)
             if not len(responses):
@@ -166,7 +179,7 @@ class DialogueConfig(DataConfig):
                     f"data={self.name}: no response is left in the {split} part ({len(lines)} turns, skipped: {skipped[split]})"
                 )
             responses = self.cut(responses, split)
-            corpora[split] = sentences(lines, responses)
+            corpora[split] = take_sentences(lines, responses)
             contexts[split] = self.context_of(lines, part.sizes, responses)
             numbers = {
                 name: np.searchsorted(known, part.labels[name][responses])
@@ -185,7 +198,7 @@ class DialogueConfig(DataConfig):
             contexts=contexts,
             content=fingerprint({split: part.digest for split, part in parts.items()}),
         )
-        check_known(data.facts())
+        check_unknown_share(data.facts())
         return data
 
     def responses(
@@ -207,9 +220,7 @@ class DialogueConfig(DataConfig):
 
     def cut(self, responses: np.ndarray, split: str) -> np.ndarray:
         """At most the size asked for, drawn by split_seed."""
-        return responses[
-            at_most(getattr(self, f"{split}_size"), len(responses), self.split_seed, split)
-        ]
+        return responses[draw_at_most(self.sizes[split], len(responses), self.split_seed, split)]
 
     def context_of(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
         """The last context_words of the `turns` turns before each response, as one sentence each, turns apart by end-of-sentence."""
@@ -218,10 +229,10 @@ class DialogueConfig(DataConfig):
         begins = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of the dialogue, for each turn
         first = np.maximum(begins[responses], responses - self.turns)
         stops = offsets[responses] - 1  # batches add the last end-of-sentence
-        return gathered(ended, np.maximum(offsets[first], stops - self.context_words), stops)
+        return gather_slices(ended, np.maximum(offsets[first], stops - self.context_words), stops)
 
 
-def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
+def collect_classes(parts: Mapping[str, Turns], name: str) -> np.ndarray:
     """The names of a label's classes, by alphabet."""
     return np.unique(
         np.concatenate([part.labels[name] for part in parts.values() if name in part.labels])
@@ -231,25 +242,29 @@ def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
 # ---------------------------------------------------------------- files
 
 
-def from_folder(folder: Path, name: str) -> dict[str, Turns]:
+def read_folder(folder: Path, name: str) -> dict[str, Turns]:
     advice = f"; {prepare_command(name, folder)} makes it"
-    parts = {split: from_file(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS}
+    parts = {
+        split: read_dialogues(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS
+    }
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
-        split: replace(part, labels={name: part.labels[name] for name in LABELS if name in shared})
+        split: replace(
+            part, labels={name: part.labels[name] for name in TURN_LABELS if name in shared}
+        )
         for split, part in parts.items()
     }
 
 
-def from_file(path: Path) -> Turns:
+def read_dialogues(path: Path) -> Turns:
     """InputError for a file that cannot be read, or whose lines are no dialogues."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
-    with reading(path) as (file, _):
+    with open_packed(path) as (file, _):
         content = file.read()
     try:
-        if noun := binary_noun(content):
+        if noun := name_binary(content):
             raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
         if not content.strip():
             raise InputError(f"{path}: the file is empty")
@@ -275,21 +290,21 @@ def from_file(path: Path) -> Turns:
     if not (
         pa.types.is_list(kind)
         and pa.types.is_struct(kind.value_type)
-        and "text" in names_of(kind.value_type)
+        and "text" in list_fields(kind.value_type)
     ):
         raise InputError(
             f"{path}: `turns` holds {kind}; needed is a list of objects with a `text` each"
         )
-    for name in {"text", *LABELS} & set(names_of(kind.value_type)):
+    for name in {"text", *TURN_LABELS} & set(list_fields(kind.value_type)):
         own = kind.value_type.field(name).type
-        if not fits(own, classes=name != "text"):
+        if not is_text_type(own, classes=name != "text"):
             raise InputError(f"{path}: the `{name}` of turns holds {own}; needed are strings")
     turns, sizes = (
         column.flatten(),
         column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False),
     )
     labels = {}
-    for name in set(LABELS) & set(names_of(kind.value_type)):
+    for name in set(TURN_LABELS) & set(list_fields(kind.value_type)):
         values = turns.field(name)
         if values.null_count:
             at = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
@@ -301,32 +316,32 @@ def from_file(path: Path) -> Turns:
     return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
 
 
-def names_of(kind: Any) -> list[str]:
+def list_fields(kind: Any) -> list[str]:
     return [kind.field(i).name for i in range(kind.num_fields)]
 
 
 # ---------------------------------------------------------------- the hub
 
 
-def from_hub(cfg: DialogueConfig) -> dict[str, Turns]:
+def read_hub(cfg: DialogueConfig) -> dict[str, Turns]:
     """InputError when the set cannot be loaded or lacks a part or the column of dialogues."""
     if cfg.hub is None:
         raise InputError(
             f"data={cfg.name}: give data.dir=FOLDER with train.jsonl, valid.jsonl and test.jsonl"
         )
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-        loaded, parts = load(cfg.name, cfg.hub, cfg.revision, Path(scratch)), {}
+        loaded, parts = load_hub_set(cfg.name, cfg.hub, cfg.revision, Path(scratch)), {}
         for split in SPLITS:
-            name = next((alias for alias in ALIASES[split] if alias in loaded), None)
+            name = next((alias for alias in SPLIT_NAMES[split] if alias in loaded), None)
             if name is None:
                 raise InputError(
                     f"{cfg.hub}: no {split} part; it has {', '.join(map(str, loaded))}"
                 )
-            parts[split] = from_rows(loaded[name], f"{cfg.hub}, {name} part")
+            parts[split] = read_hub_rows(loaded[name], f"{cfg.hub}, {name} part")
         return parts
 
 
-def from_rows(part: Any, where: str) -> Turns:
+def read_hub_rows(part: Any, where: str) -> Turns:
     import pyarrow as pa
 
     if "dialog" not in part.column_names:
@@ -334,7 +349,7 @@ def from_rows(part: Any, where: str) -> Turns:
     column = part.data.table.column("dialog").combine_chunks()
     sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     labels = {}
-    for name in LABELS:
+    for name in TURN_LABELS:
         if name in part.column_names:
             values = part.data.table.column(name).combine_chunks().flatten().to_pylist()
             names = getattr(getattr(part.features[name], "feature", None), "names", None)

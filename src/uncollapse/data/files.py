@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.data.blocks import Lines, Rows, Source, find_part
-from uncollapse.data.cache import cache_key, ensure, fetch, is_there, store
-from uncollapse.data.corpus import Corpus, sentences
+from uncollapse.data.blocks import Lines, Source, TableRows, find_part
+from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache, write_cache
+from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.data.digests import file_digest, fingerprint, hub_source
-from uncollapse.data.formats import ENDINGS, FORMATS, recognise
-from uncollapse.data.hub import at_most, hub_parts, prepare_command, rows_of
-from uncollapse.data.levels import Words, level_of
-from uncollapse.data.profile import check_known
+from uncollapse.data.formats import FILE_FORMATS, FORMAT_ENDINGS, recognise_format
+from uncollapse.data.hub import draw_at_most, open_hub_splits, prepare_command, select_columns
+from uncollapse.data.levels import Words, choose_level
+from uncollapse.data.profile import check_unknown_share
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape
 from uncollapse.errors import InputError, check_choice, check_integer, expand_home
@@ -82,17 +82,17 @@ class TextConfig(DataConfig):
     def load(self) -> TextData:
         """Read, tokenise or take from the cache. InputError for anything that is missing, damaged or left empty."""
         self.check()
-        level = level_of(self.level, self.tokenizer)
+        level = choose_level(self.level, self.tokenizer)
         level.check(self.vocab_size, self.min_count)
         files = self.files()
         formats = {
-            split: recognise(path, self.format, self.column) for split, path in files.items()
+            split: recognise_format(path, self.format, self.column) for split, path in files.items()
         }
         labelled = self.labelled(formats) if files else self.hub_label is not None
         source = self.source(files, formats, labelled)
         folder = self.folder(cache_key(source, {name: getattr(self, name) for name in SHAPING}))
-        ensure(folder, lambda: self.prepare(folder, files, formats, labelled, level))
-        corpora, labels, meta = fetch(folder)
+        ensure_cache(folder, lambda: self.prepare(folder, files, formats, labelled, level))
+        corpora, labels, meta = read_cache(folder)
         profiles = meta["profiles"]
         if files:
             whole_parts, (corpora, labels) = corpora, self.cut(corpora, labels)
@@ -114,13 +114,13 @@ class TextConfig(DataConfig):
             profiles=profiles,
             content=fingerprint(source),
         )
-        check_known(data.facts())
+        check_unknown_share(data.facts())
         return data
 
     def folder(self, key: str) -> Path:
         """Of the cache: in `own_cache` unless the other one has it."""
         folder = expand_home(self.cache) / key
-        if self.own_cache is not None and not is_there(folder):
+        if self.own_cache is not None and not is_cached(folder):
             return expand_home(self.own_cache) / key
         return folder
 
@@ -134,8 +134,8 @@ class TextConfig(DataConfig):
     ) -> None:
         """Fill a cache folder."""
         shape = Shape(self.vocab_size, self.min_count, self.max_length, level)
-        with self.file_parts(files, formats, labelled) if files else hub_parts(self) as parts:
-            store(folder, parts, shape)
+        with self.file_parts(files, formats, labelled) if files else open_hub_splits(self) as parts:
+            write_cache(folder, parts, shape)
 
     @contextmanager
     def file_parts(
@@ -151,13 +151,17 @@ class TextConfig(DataConfig):
                 for split, path in files.items()
             }
 
-    def rows(self, path: Path, format: str, label: str | None, scratch: Path) -> Rows:
+    def rows(self, path: Path, format: str, label: str | None, scratch: Path) -> TableRows:
         """A file that is a table."""
-        from uncollapse.data.tables import table
+        from uncollapse.data.tables import read_table
 
         columns, own = self.columns, Path(tempfile.mkdtemp(dir=scratch))
-        return rows_of(
-            str(path), table(path, format, columns, label, own), columns, label, "data.label_column"
+        return select_columns(
+            str(path),
+            read_table(path, format, columns, label, own),
+            columns,
+            label,
+            "data.label_column",
         )
 
     @property
@@ -184,8 +188,8 @@ class TextConfig(DataConfig):
             size = getattr(self, f"{split}_size")
             if size is None or size >= len(corpus):
                 continue  # as it lies on disk
-            kept = at_most(size, len(corpus), self.split_seed, split)
-            corpora[split] = sentences(corpus, kept)
+            kept = draw_at_most(size, len(corpus), self.split_seed, split)
+            corpora[split] = take_sentences(corpus, kept)
             if labels:
                 labels[split] = labels[split][kept]
         return corpora, labels
@@ -193,7 +197,7 @@ class TextConfig(DataConfig):
     def check(self) -> None:
         """InputError for a value that makes no sense, before anything is read."""
         check_batching(self.batch_size, self.batching)
-        check_choice("data.format", self.format, FORMATS)
+        check_choice("data.format", self.format, FILE_FORMATS)
         if self.labels is False and self.label_column is not None:
             raise InputError(
                 f"data.labels=false data.label_column={self.label_column}: one says that there are no labels"
@@ -222,7 +226,7 @@ class TextConfig(DataConfig):
                 f"data=text needs a file for each split (or data.dir=FOLDER with all three); missing: {' '.join(missing)}"
             )
         return {
-            split: existing(expand_home(path), f"data.{split}")
+            split: require_file(expand_home(path), f"data.{split}")
             for split, path in named.items()
             if path
         }
@@ -234,8 +238,8 @@ class TextConfig(DataConfig):
             if self.name is None
             else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
         )
-        every = [ending for own in ENDINGS.values() for ending in own]
-        return find_part(folder, split, ENDINGS.get(self.format, every), advice, every)
+        every = [ending for own in FORMAT_ENDINGS.values() for ending in own]
+        return find_part(folder, split, FORMAT_ENDINGS.get(self.format, every), advice, every)
 
     def labelled(self, formats: Mapping[str, str]) -> bool | None:
         """Whether lines are label TAB text, and rows have a label; when left open (null), as prepare_data.py has noted in the folder.
@@ -291,7 +295,7 @@ class TextConfig(DataConfig):
         return found if plain else {**found, "columns": [*self.columns, self.file_label]}
 
 
-def existing(path: Path, word: str) -> Path:
+def require_file(path: Path, word: str) -> Path:
     if not path.is_file():
         raise InputError(
             f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}"

@@ -43,7 +43,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 State = tuple[int, int, int]  # of the parser's automaton
 
-BLOCK = 1024  # sentences worked on at a time: a block of joint log-probabilities stays within the processor's cache
+SENTENCES_AT_ONCE = 1024  # sentences worked on at a time: a block of joint log-probabilities stays within the processor's cache
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ class Grammar:
     def _joint_blocks(self, tokens: ArrayLike, offsets: ArrayLike) -> Iterator[Floats]:
         """``log_joint`` for BLOCK sentences at a time."""
         ids, bounds = np.asarray(tokens), np.asarray(offsets, dtype=np.int64)
-        for begin in range(0, len(bounds) - 1, BLOCK):
-            chosen, possible = self._parser(ids, bounds[begin : begin + BLOCK + 1])
+        for begin in range(0, len(bounds) - 1, SENTENCES_AT_ONCE):
+            chosen, possible = self._parser(ids, bounds[begin : begin + SENTENCES_AT_ONCE + 1])
             joint = np.tile(self._log_prior, (len(chosen), 1))
             for column in chosen.T:
                 joint += self._log_table[column]

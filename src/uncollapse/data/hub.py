@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uncollapse.data.blocks import ALIASES, Rows
-from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, likely
+from uncollapse.data.blocks import SPLIT_NAMES, TableRows
+from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, guess_column
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, expand_home
 
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def hub_parts(cfg: "TextConfig") -> Iterator[dict[str, Rows]]:
+def open_hub_splits(cfg: "TextConfig") -> Iterator[dict[str, TableRows]]:
     """The parts of cfg.hub by split, of the sizes asked for. InputError for whatever cannot be loaded, or is not in it."""
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-        yield chosen(
+        yield choose_rows(
             cfg,
-            described(cfg, load(cfg.name, str(cfg.hub), cfg.revision, Path(scratch), cfg.subset)),
+            select_splits(
+                cfg, load_hub_set(cfg.name, str(cfg.hub), cfg.revision, Path(scratch), cfg.subset)
+            ),
         )
 
 
-def load(
+def load_hub_set(
     name: str | None, hub: str, revision: str | None, scratch: Path, subset: str | None = None
 ) -> Any:
     """The set `hub` (of data=name) as `datasets` gives it, its Arrow copy in `scratch`.
@@ -70,16 +72,16 @@ def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
     return f"`python scripts/prepare_data.py {name or 'NAME'} --out {folder}`"
 
 
-def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
+def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
     """The parts that are there, all rows. InputError for columns that are not, or hold something else than text or classes."""
-    found = {split: next((a for a in ALIASES[split] if a in loaded), None) for split in SPLITS}
+    found = {split: next((a for a in SPLIT_NAMES[split] if a in loaded), None) for split in SPLITS}
     parts = {}
     for split, name in found.items():
         if name is None:
             continue
         option = "data.label" if cfg.label_column is None else "data.label_column"
         where = f"{cfg.hub}, {split} part"
-        parts[split] = rows_of(
+        parts[split] = select_columns(
             where, loaded[name], cfg.columns, cfg.hub_label, option, cfg.tokenise, str(cfg.hub)
         )
     missing = [
@@ -95,7 +97,7 @@ def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
     return parts
 
 
-def rows_of(
+def select_columns(
     where: str,
     part: Any,
     columns: tuple[str, ...],
@@ -103,7 +105,7 @@ def rows_of(
     option: str,
     raw: bool = False,
     source: str | None = None,
-) -> Rows:
+) -> TableRows:
     """The columns of a table of `datasets`, and its label, which `option` names. InputError for what is not there, or no text."""
     for column in columns:
         check_column(source or where, "data.column", column, part, classes=False)
@@ -114,7 +116,7 @@ def rows_of(
     table = part.data.table.select(
         list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
     )
-    return Rows(
+    return TableRows(
         where, table, columns, label, None if names is None else tuple(names), raw, option=option
     )
 
@@ -122,12 +124,12 @@ def rows_of(
 def check_column(source: str, word: str, column: str, part: Any, classes: bool) -> None:
     """InputError for a column that is not there, or not of text (a label may be a whole number, or true and false)."""
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
-    fitting = [name for name, kind in kinds.items() if fits(kind, classes)]
+    fitting = [name for name, kind in kinds.items() if is_text_type(kind, classes)]
     numbered = [
-        name for name in fitting if not fits(kinds[name], classes=False)
+        name for name in fitting if not is_text_type(kinds[name], classes=False)
     ]  # more likely classes than texts are
     others = numbered if classes else fitting
-    meant = likely(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
+    meant = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
         others[0] if others else None
     )
     advice = f"; say {word}={meant}" if meant and meant != column else ""
@@ -139,28 +141,28 @@ def check_column(source: str, word: str, column: str, part: Any, classes: bool) 
         )
 
 
-def fits(kind: Any, classes: bool) -> bool:
+def is_text_type(kind: Any, classes: bool) -> bool:
     """Whether an Arrow type is text (or, for classes, a whole number, or true and false)."""
     import pyarrow.types as kinds
 
     if kinds.is_dictionary(kind):
-        return fits(kind.value_type, classes)
+        return is_text_type(kind.value_type, classes)
     text = kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
     return text or (classes and (kinds.is_integer(kind) or kinds.is_boolean(kind)))
 
 
-def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:
+def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, TableRows]:
     """The parts at the sizes asked for: rows drawn by data.split_seed, in their old order; a missing valid part from the training part."""
     out, sizes = {}, {split: getattr(cfg, f"{split}_size") for split in SPLITS}
     order = {
-        split: shuffled(part.size, cfg.split_seed, split)
+        split: shuffle_rows(part.size, cfg.split_seed, split)
         for split, part in parts.items()
-        if cuts(cfg, split)
+        if has_size(cfg, split)
     }
     taken = {split: (split, 0) for split in parts}
     if "valid" not in parts:
         taken["valid"], taken["train"] = ("train", 0), ("train", sizes["valid"])
-        order.setdefault("train", shuffled(parts["train"].size, cfg.split_seed, "train"))
+        order.setdefault("train", shuffle_rows(parts["train"].size, cfg.split_seed, "train"))
     for split in SPLITS:
         source, start = taken[split]
         if source not in order or (sizes[split] is None and not start):
@@ -178,20 +180,20 @@ def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:
     return out
 
 
-def cuts(cfg: "TextConfig", split: str) -> bool:
+def has_size(cfg: "TextConfig", split: str) -> bool:
     return getattr(cfg, f"{split}_size") is not None
 
 
-def at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
+def draw_at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
     """Numbers of `size` rows, drawn as `shuffled` has them, rising; of all where they are no more or size is None."""
     return (
         np.arange(rows)
         if size is None or size >= rows
-        else np.sort(shuffled(rows, seed, split)[:size])
+        else np.sort(shuffle_rows(rows, seed, split)[:size])
     )
 
 
-def shuffled(rows: int, seed: int, split: str) -> np.ndarray:
+def shuffle_rows(rows: int, seed: int, split: str) -> np.ndarray:
     """All row numbers in an order that depends on seed and split alone."""
     order = np.arange(rows, dtype=np.int64)
     np.random.default_rng((seed, SPLITS.index(split))).shuffle(order)

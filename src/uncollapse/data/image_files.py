@@ -11,11 +11,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.data.images import ImageData, Part, check_images, first_of, images_content
+from uncollapse.data.images import (
+    ImageData,
+    ImageSplit,
+    check_images,
+    fingerprint_images,
+    take_first,
+)
 from uncollapse.errors import InputError, expand_home
 from uncollapse.interfaces.data import DataConfig
 
-LEVELS = 255
+GREY_LEVELS = 255
 IDX = {
     2051: ("images", 3),
     2049: ("labels", 1),
@@ -43,20 +49,20 @@ class MnistConfig(DataConfig):
         """InputError for a file or a hub set that is missing, damaged or of another form."""
         check_images(self.batch_size, self.binarise)
         if self.dir is None:
-            loaded = hub_images(self.hub, self.revision, "mnist", {"digit": "label"})
-            train, test = (part_of(loaded, name, self.hub) for name in ("train", "test"))
+            loaded = load_hub_images(self.hub, self.revision, "mnist", {"digit": "label"})
+            train, test = (get_split(loaded, name, self.hub) for name in ("train", "test"))
         else:
-            folder = existing_folder(self.dir, "mnist", "the four idx files")
-            train, test = idx_part(folder, "train"), idx_part(folder, "t10k")
+            folder = require_folder(self.dir, "mnist", "the four idx files")
+            train, test = read_idx_split(folder, "train"), read_idx_split(folder, "t10k")
         # in the order of the files, as in the literature; a smaller set gives a sixth of itself
         size = min(MNIST_VALID, len(train[0]) // 6)
         cut = len(train[0]) - size
         parts = {
-            "train": chosen(train, np.arange(cut)),
-            "valid": chosen(train, np.arange(cut, cut + size)),
+            "train": take_images(train, np.arange(cut)),
+            "valid": take_images(train, np.arange(cut, cut + size)),
             "test": test,
         }
-        return assembled(self, parts, images_content(train, test))
+        return assemble_data(self, parts, fingerprint_images(train, test))
 
 
 @dataclass(kw_only=True)
@@ -78,32 +84,35 @@ class OmniglotConfig(DataConfig):
         check_images(self.batch_size, self.binarise)
         rng = np.random.default_rng(SPLIT_SEED)
         if self.dir is None:
-            train, test = hub_omniglot(self.hub, self.revision, rng)
+            train, test = load_hub_omniglot(self.hub, self.revision, rng)
         else:
-            train, test = omniglot_files(
-                existing_folder(self.dir, "omniglot", "chardata.mat or an .npz file")
+            train, test = read_omniglot(
+                require_folder(self.dir, "omniglot", "chardata.mat or an .npz file")
             )
         order = rng.permutation(len(train[0]))  # files are sorted by character
         size = min(OMNIGLOT_VALID, len(order) // 6)
-        parts = {"train": chosen(train, order[size:]), "valid": chosen(train, order[:size])}
-        parts["test"] = chosen(test, rng.permutation(len(test[0])))
-        return assembled(self, parts, images_content(train, test))
+        parts = {
+            "train": take_images(train, order[size:]),
+            "valid": take_images(train, order[:size]),
+        }
+        parts["test"] = take_images(test, rng.permutation(len(test[0])))
+        return assemble_data(self, parts, fingerprint_images(train, test))
 
 
-def chosen(part: Part, examples: np.ndarray) -> Part:
+def take_images(part: ImageSplit, examples: np.ndarray) -> ImageSplit:
     images, labels = part
     return images[examples], {name: values[examples] for name, values in labels.items()}
 
 
-def assembled(
-    cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, Part], content: str
+def assemble_data(
+    cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, ImageSplit], content: str
 ) -> ImageData:
     """The data of a run: each part cut to the size asked for."""
-    cut = {split: first_of(*part, getattr(cfg, split), split) for split, part in parts.items()}
+    cut = {split: take_first(*part, getattr(cfg, split), split) for split, part in parts.items()}
     labels = {split: own for split, (_, own) in cut.items()}
     return ImageData(
         {split: images for split, (images, _) in cut.items()},
-        LEVELS,
+        GREY_LEVELS,
         cfg.batch_size,
         cfg.binarise,
         labels,
@@ -111,7 +120,7 @@ def assembled(
     )
 
 
-def existing_folder(word: str, name: str, holding: str) -> Path:
+def require_folder(word: str, name: str, holding: str) -> Path:
     folder = expand_home(word)
     if not folder.is_dir():
         raise InputError(
@@ -120,7 +129,7 @@ def existing_folder(word: str, name: str, holding: str) -> Path:
     return folder
 
 
-def flat_squares(images: np.ndarray, where: str) -> np.ndarray:
+def flatten_squares(images: np.ndarray, where: str) -> np.ndarray:
     """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
     if images.ndim != 3 or images.shape[1] != images.shape[2]:
         raise InputError(
@@ -132,7 +141,7 @@ def flat_squares(images: np.ndarray, where: str) -> np.ndarray:
 # ---------------------------------------------------------------- idx files
 
 
-def idx_part(folder: Path, name: str) -> Part:
+def read_idx_split(folder: Path, name: str) -> ImageSplit:
     """Images and labels of "train" or "t10k" from idx files in a folder."""
     (images, where), (labels, where_labels) = (
         read_idx(find_idx(folder, f"{name}-{rest}"))
@@ -142,7 +151,7 @@ def idx_part(folder: Path, name: str) -> Part:
         raise InputError(
             f"{where_labels}: {len(labels)} labels for the {len(images)} images of {where}"
         )
-    return flat_squares(images, str(where)), {"digit": labels.astype(np.int64)}
+    return flatten_squares(images, str(where)), {"digit": labels.astype(np.int64)}
 
 
 def find_idx(folder: Path, name: str) -> Path:
@@ -187,7 +196,7 @@ def read_idx(path: Path) -> tuple[np.ndarray, Path]:
 # ---------------------------------------------------------------- Omniglot files
 
 
-def omniglot_files(folder: Path) -> tuple[Part, Part]:
+def read_omniglot(folder: Path) -> tuple[ImageSplit, ImageSplit]:
     """The training and the test part of a folder."""
     if (folder / "chardata.mat").is_file():
         return read_chardata(folder / "chardata.mat")
@@ -200,12 +209,12 @@ def omniglot_files(folder: Path) -> tuple[Part, Part]:
     return read_npz(found[0])
 
 
-def read_npz(path: Path) -> tuple[Part, Part]:
+def read_npz(path: Path) -> tuple[ImageSplit, ImageSplit]:
     """train_images, test_images [N, S, S] uint8, and train_alphabet, test_alphabet [N] where they are there."""
     arrays = load_arrays(path, np.load)
     parts = []
     for split in ("train", "test"):
-        images = np.asarray(wanted_array(arrays, f"{split}_images", path))
+        images = np.asarray(get_array(arrays, f"{split}_images", path))
         if images.dtype != np.uint8:
             raise InputError(
                 f"{path}: {split}_images holds {images.dtype}; allowed is uint8, 0 to 255"
@@ -216,31 +225,29 @@ def read_npz(path: Path) -> tuple[Part, Part]:
                 f"{path}: {len(alphabet)} entries in {split}_alphabet for {len(images)} images"
             )
         labels = {} if alphabet is None else {"alphabet": np.asarray(alphabet).astype(np.int64)}
-        parts.append((flat_squares(images, str(path)), labels))
+        parts.append((flatten_squares(images, str(path)), labels))
     if parts[0][0].shape[1] != parts[1][0].shape[1]:
         raise InputError(f"{path}: training and test images differ in size")
     return parts[0], parts[1]
 
 
-def read_chardata(path: Path) -> tuple[Part, Part]:
+def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
     """The file of Burda et al.: data, testdata [784, N] from 0 to 1, an image column by column; target, testtarget one-hot [50, N]."""
     from scipy.io import loadmat
 
     arrays = load_arrays(path, loadmat)
     parts = []
     for images, target in (("data", "target"), ("testdata", "testtarget")):
-        pixels, classes = (
-            np.asarray(wanted_array(arrays, name, path)) for name in (images, target)
-        )
+        pixels, classes = (np.asarray(get_array(arrays, name, path)) for name in (images, target))
         side = isqrt(len(pixels))
         if side**2 != len(pixels):
             raise InputError(
                 f"{path}: {images} has {len(pixels)} pixels an image; allowed are square images"
             )
         upright = pixels.T.reshape(-1, side, side).transpose(0, 2, 1)
-        grey = np.rint(upright * LEVELS).astype(np.uint8)
+        grey = np.rint(upright * GREY_LEVELS).astype(np.uint8)
         parts.append(
-            (flat_squares(grey, str(path)), {"alphabet": classes.argmax(0).astype(np.int64)})
+            (flatten_squares(grey, str(path)), {"alphabet": classes.argmax(0).astype(np.int64)})
         )
     return parts[0], parts[1]
 
@@ -254,7 +261,7 @@ def load_arrays(path: Path, load: Any) -> dict[str, Any]:
         ) from error
 
 
-def wanted_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
+def get_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
     if name not in arrays:
         there = ", ".join(key for key in arrays if not key.startswith("__"))
         raise InputError(f"{path}: no array {name}; it has {there}")
@@ -264,9 +271,9 @@ def wanted_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
 # ---------------------------------------------------------------- the hub
 
 
-def hub_images(
+def load_hub_images(
     hub: str, revision: str | None, name: str, labels: Mapping[str, str]
-) -> dict[str, Part]:
+) -> dict[str, ImageSplit]:
     """Every part of a hub set (or of a local folder of the same form) with the columns image and label: images grey, at most SIDE wide."""
     import datasets
     import pyarrow as pa
@@ -305,7 +312,7 @@ def hub_images(
                 f"{images[0].shape[0]} x {images[0].shape[1]}; allowed is one size"
             )
         own = {ours: np.asarray(table[theirs]).astype(np.int64) for ours, theirs in labels.items()}
-        parts[split] = flat_squares(np.stack(images), hub), own
+        parts[split] = flatten_squares(np.stack(images), hub), own
     return parts
 
 
@@ -328,15 +335,17 @@ def grey_image(encoded: bytes, where: str) -> np.ndarray:
     return np.asarray(image)
 
 
-def hub_omniglot(hub: str, revision: str | None, rng: np.random.Generator) -> tuple[Part, Part]:
+def load_hub_omniglot(
+    hub: str, revision: str | None, rng: np.random.Generator
+) -> tuple[ImageSplit, ImageSplit]:
     """The training and the test part, a random quarter as in Burda et al.; the hub has one part, without alphabets, its ink dark."""
-    images, _ = part_of(hub_images(hub, revision, "omniglot", {}), "full", hub)
+    images, _ = get_split(load_hub_images(hub, revision, "omniglot", {}), "full", hub)
     order = rng.permutation(len(images))
     cut = len(order) // 4
-    return (LEVELS - images[order[cut:]], {}), (LEVELS - images[order[:cut]], {})
+    return (GREY_LEVELS - images[order[cut:]], {}), (GREY_LEVELS - images[order[:cut]], {})
 
 
-def part_of(parts: Mapping[str, Part], name: str, hub: str) -> Part:
+def get_split(parts: Mapping[str, ImageSplit], name: str, hub: str) -> ImageSplit:
     if name not in parts:
         raise InputError(f"data.hub={hub}: no {name} part; it has {', '.join(parts)}")
     return parts[name]

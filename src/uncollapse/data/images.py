@@ -17,7 +17,7 @@ from uncollapse.interfaces.data import Batch, Data, DataConfig
 
 BINARISE = ("dynamic", "fixed")
 
-Part = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
+ImageSplit = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class ImageData(Data):
         if self.drawn.get(split, (-1,))[0] != draw:
             self.drawn[split] = (
                 draw,
-                binarised(self.grey[split], self.levels, (SPLITS.index(split), draw)),
+                draw_binary(self.grey[split], self.levels, (SPLITS.index(split), draw)),
             )
         return self.drawn[split][1]
 
@@ -121,12 +121,12 @@ class ImageData(Data):
         }
 
 
-def binarised(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
+def draw_binary(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
     """Each pixel of grey uint8 is 1 with the probability grey / levels, exactly; bool of the same shape."""
     return grey > np.random.default_rng(seed).integers(0, levels, size=grey.shape, dtype=np.uint8)
 
 
-def images_content(*parts: Part) -> str:
+def fingerprint_images(*parts: ImageSplit) -> str:
     """The fingerprint of images and labels as they were read, packed or not, from files or from the hub."""
     return fingerprint(
         [
@@ -142,7 +142,7 @@ def check_images(batch_size: object, binarise: str) -> None:
     check_choice("data.binarise", binarise, BINARISE)
 
 
-def first_of(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
+def take_first(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
     """The first `limit` examples (null: all) of arrays that are in no order. InputError for more than there are."""
     if limit is None:
         return images, dict(labels)
@@ -187,5 +187,5 @@ class DigitsConfig(DataConfig):
             self.batch_size,
             self.binarise,
             {split: {"digit": classes[part]} for split, part in parts.items()},
-            content=images_content((images, {"digit": classes})),
+            content=fingerprint_images((images, {"digit": classes})),
         )

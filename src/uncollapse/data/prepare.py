@@ -14,14 +14,14 @@ from typing import Any
 
 from uncollapse.config import read_option
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
-from uncollapse.data.dialogue import DialogueConfig, from_hub
+from uncollapse.data.dialogue import DialogueConfig, read_hub
 from uncollapse.data.facts import SetFacts, read_facts
 from uncollapse.data.files import TextConfig
-from uncollapse.data.hub import hub_parts
+from uncollapse.data.hub import open_hub_splits
 from uncollapse.data.set_folder import Files, SetFolder
 from uncollapse.data.sets import main as main
 from uncollapse.data.text import SPLITS
-from uncollapse.data.tokenise import count_cores, in_order, progress
+from uncollapse.data.tokenise import count_cores, map_in_order, show_progress
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError, expand_home
 from uncollapse.sections import load_section
@@ -39,7 +39,9 @@ def prepare_set(
     facts, cfg = read_facts(name), read_set_config(name, overrides)
     form = FORMS_OF_SETS[facts.form]
     if not isinstance(cfg, form.schema):
-        raise InputError(f"{name}: form={facts.form} among its facts needs a {form.schema.__name__}")
+        raise InputError(
+            f"{name}: form={facts.form} among its facts needs a {form.schema.__name__}"
+        )
     cfg.check()
     print(f"{name}: licence: {facts.licence}", flush=True)
     if facts.made == "recipe":
@@ -50,6 +52,8 @@ def prepare_set(
         facts.licence_first and not licensed and not expand_home(str(cfg.hub)).is_dir()
     ):
         SetFolder(out, {"by": "hand"}, labels=bool(cfg.labels)).check(name, facts)
+    elif cfg.hub is None:
+        raise InputError(f"{name}: its files come from the hub, and data.hub is null")
     else:
         own = read_set_config(name, ())
         # the rows of another hub set, or of a part of it, are not known
@@ -94,7 +98,11 @@ def draw_files(facts: SetFacts) -> Files:
     module, _, name = target.rpartition(".")
     if not module.startswith(PACKAGE):
         raise InputError(f"recipe={target}: allowed is a function of {PACKAGE}*")
-    for split, words in getattr(import_module(module), name)(facts.recipe["seed"], facts.lines):
+    try:
+        draw = vars(import_module(module))[name]
+    except (ImportError, KeyError) as error:
+        raise InputError(f"recipe={target}: no such function ({error})") from error
+    for split, words in draw(facts.recipe["seed"], facts.lines):
         text = "".join(" ".join(map(str, row)) + "\n" for row in words.tolist())
         yield f"{split}.txt", iter([text.encode()])
 
@@ -110,7 +118,7 @@ def describe_lines(cfg: TextConfig) -> tuple[dict[str, Any], bool]:
 
 def fetch_lines(cfg: TextConfig, rows: Mapping[str, int]) -> Files:
     """The splits of a hub set as blocks of lines, once the set has the expected rows."""
-    with hub_parts(cfg) as parts, ThreadPoolExecutor(count_cores()) as pool:
+    with open_hub_splits(cfg) as parts, ThreadPoolExecutor(count_cores()) as pool:
         check_rows(cfg.hub, {split: parts[split].table.num_rows for split in SPLITS}, rows)
         for split in SPLITS:
             yield f"{split}.txt", format_lines(parts[split], pool)
@@ -121,9 +129,9 @@ def format_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:
 
     Sentences without words are left out.
     """
-    with progress(source.size) as advance:
+    with show_progress(source.size) as advance:
         last = 0
-        for end, lines in in_order(
+        for end, lines in map_in_order(
             pool,
             lambda block: (block.end, format_block(block)),
             source.blocks(BLOCK_BYTES),
@@ -165,7 +173,7 @@ def describe_dialogues(cfg: DialogueConfig) -> tuple[dict[str, Any], bool]:
 
 def fetch_dialogues(cfg: DialogueConfig, rows: Mapping[str, int]) -> Files:
     """The splits of a hub set as lines of JSON, once the set has the expected rows."""
-    parts = from_hub(cfg)
+    parts = read_hub(cfg)
     check_rows(cfg.hub, {split: len(part.sizes) for split, part in parts.items()}, rows)
     for split, part in parts.items():
         yield f"{split}.jsonl", part.lines()

@@ -8,8 +8,8 @@ import numpy as np
 from uncollapse.data import SPLITS as SPLITS
 from uncollapse.data.batches import BATCHING, epoch_batches
 from uncollapse.data.corpus import Corpus, TextBatch, make_batch
-from uncollapse.data.levels import Words, visible
-from uncollapse.data.profile import Profile, profile_of
+from uncollapse.data.levels import Words, escape_controls
+from uncollapse.data.profile import Profile, profile_corpus
 from uncollapse.errors import check_choice, check_integer
 from uncollapse.interfaces.data import BestAccuracy, Data
 
@@ -77,7 +77,7 @@ class TextData(Data):
         """What the report says about the data: sizes, tokens per sentence (words, unless `level` says otherwise), the share of unknown
         ones, characters and bytes per sentence, what was skipped, what is known exactly."""
         profiles = {
-            split: dict(self.profiles.get(split) or profile_of(part))
+            split: dict(self.profiles.get(split) or profile_corpus(part))
             for split, part in self.corpora.items()
         }
         return {
@@ -91,10 +91,10 @@ class TextData(Data):
                 key: {split: value[key] for split, value in profiles.items()}
                 for key in Profile.__annotations__
             },
-            "chars_per_sentence": means(
+            "chars_per_sentence": mean_per_split(
                 {split: corpus.chars for split, corpus in self.corpora.items()}
             ),
-            "bytes_per_sentence": means(
+            "bytes_per_sentence": mean_per_split(
                 {split: corpus.bytes for split, corpus in self.corpora.items()}
             ),
             "skipped": {split: dict(counts) for split, counts in self.skipped.items()},
@@ -111,7 +111,7 @@ class TextData(Data):
 
     def listing(self) -> str | None:
         """The vocabulary, one entry a line, control characters escaped, line number = id."""
-        return "\n".join(map(visible, self.vocabulary)) + "\n"
+        return "\n".join(map(escape_controls, self.vocabulary)) + "\n"
 
 
 def check_batching(batch_size: object, batching: str) -> None:
@@ -120,7 +120,7 @@ def check_batching(batch_size: object, batching: str) -> None:
     check_choice("data.batching", batching, BATCHING)
 
 
-def means(values: Mapping[str, np.ndarray | None]) -> dict[str, float] | None:
+def mean_per_split(values: Mapping[str, np.ndarray | None]) -> dict[str, float] | None:
     """The mean of each split's values; None where they are not known."""
     known = {split: float(np.mean(found)) for split, found in values.items() if found is not None}
     return known or None

@@ -17,15 +17,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from uncollapse.data.blocks import BLOCK, Block, Source, Tabs
+from uncollapse.data.blocks import BLOCK_BYTES, Block, Source, TabCounts
 from uncollapse.data.corpus import UNK
-from uncollapse.data.levels import Words, sizes
-from uncollapse.data.profile import profile
+from uncollapse.data.levels import Words, measure_sentences
+from uncollapse.data.profile import make_profile
 from uncollapse.data.text import SPLITS
-from uncollapse.data.words import add_counts, count_words, keep, select, split_words, token_type
+from uncollapse.data.words import (
+    add_counts,
+    count_words,
+    find_kept,
+    select_sentences,
+    split_words,
+    token_type,
+)
 from uncollapse.errors import InputError
 
-MANY = 20  # sentences, from which on labels can be said to be too many
+MIN_SENTENCES = 20  # sentences, from which on labels can be said to be too many
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -42,7 +49,7 @@ class Shape:
 
 
 @dataclass
-class Seen:
+class Survey:
     """What the first pass finds in a part. words, labels: tables of counts, where they are asked for; lengths: how many sentences
     have each; tabs: which lines look like label TAB text, where that is open."""
 
@@ -53,7 +60,7 @@ class Seen:
     lengths: Counter[int] = field(default_factory=Counter)
     words: Any = None
     labels: Any = None
-    tabs: Tabs | None = None
+    tabs: TabCounts | None = None
 
 
 def tokenise(
@@ -61,23 +68,23 @@ def tokenise(
     shape: Shape,
     folder: Path,
     workers: int | None = None,
-    block: int = BLOCK,
+    block: int = BLOCK_BYTES,
 ) -> dict:
     """Write <split>-{tokens,offsets,chars,bytes[,labels]}.npy into `folder`; what describes them: vocabulary, skipped, classes (or
     None), profiles.
 
     InputError for anything wrong with a source, for a split that loses every sentence, for a label that the training part does not have.
     """
-    start, workers = time.perf_counter(), workers or cores()
+    start, workers = time.perf_counter(), workers or count_cores()
     total = 2 * sum(source.size for source in sources.values())
-    with ThreadPoolExecutor(workers) as pool, progress(total) as advance:
+    with ThreadPoolExecutor(workers) as pool, show_progress(total) as advance:
         passes = Passes(pool, 2 * workers, block, advance)
         # the training part last: what is wrong with the others is found before the long work
         seen = {split: survey(passes, sources[split], shape, split) for split in reversed(SPLITS)}
         vocabulary = shape.level.vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
-        classes = classes_of(seen["train"].labels, sources["train"].classes)
+        classes = number_classes(seen["train"].labels, sources["train"].classes)
         unknown = {
-            split: write(
+            split: write_split(
                 passes, sources[split], shape, folder / split, seen[split], vocabulary, classes
             )
             for split in SPLITS
@@ -94,11 +101,11 @@ def tokenise(
         "vocabulary": vocabulary,
         "skipped": {split: seen[split].skipped for split in SPLITS},
         "classes": classes,
-        "profiles": {split: profile(unknown[split], seen[split].lengths) for split in SPLITS},
+        "profiles": {split: make_profile(unknown[split], seen[split].lengths) for split in SPLITS},
     }
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -115,7 +122,7 @@ class Passes:
     def over(self, source: Source, work: Callable[[Block], Out]) -> Iterator[Out]:
         """work(block) of every block in order; few are in memory at a time."""
         last = 0
-        for end, result in in_order(
+        for end, result in map_in_order(
             self.pool, lambda block: (block.end, work(block)), source.blocks(self.block), self.ahead
         ):
             yield result
@@ -123,7 +130,7 @@ class Passes:
             last = end
 
 
-def in_order(
+def map_in_order(
     pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], ahead: int
 ) -> Iterator[Out]:
     """work(item) for each item in order, at most `ahead` + 1 under way. An error of an item comes in its turn."""
@@ -143,9 +150,9 @@ def in_order(
 # ---------------------------------------------------------------- first pass
 
 
-def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
+def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
     """Check a part and count it; the words too, when it is the training part. InputError when no sentence is left."""
-    seen, words, labels = Seen(), Tally(), Tally()
+    seen, words, labels = Survey(), Tally(), Tally()
     for part in passes.over(source, lambda block: survey_block(block, shape, split == "train")):
         for name in ("lines", "sentences", "tokens"):
             setattr(seen, name, getattr(seen, name) + getattr(part, name))
@@ -165,12 +172,12 @@ def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
     return seen
 
 
-def survey_block(block: Block, shape: Shape, counting: bool) -> Seen:
+def survey_block(block: Block, shape: Shape, counting: bool) -> Survey:
     texts, labels = block.columns()
     units, offsets = shape.level.split(*split_words(texts))
-    kept, skipped = keep(offsets, shape.max_length)
+    kept, skipped = find_kept(offsets, shape.max_length)
     found, counts = np.unique(np.diff(offsets)[kept], return_counts=True)
-    return Seen(
+    return Survey(
         len(kept),
         int(kept.sum()),
         int((found * counts).sum()),
@@ -205,10 +212,10 @@ class Tally:
         return self.tables[0] if self.tables else None
 
 
-def check_classes(seen: Seen, source: Source) -> None:
+def check_classes(seen: Survey, source: Source) -> None:
     """InputError for labels that are nearly all different: something else than classes stands in their place."""
     kinds = 0 if seen.labels is None else seen.labels.num_rows
-    if source.classes is None and seen.sentences >= MANY and 2 * kinds > seen.sentences:
+    if source.classes is None and seen.sentences >= MIN_SENTENCES and 2 * kinds > seen.sentences:
         example = seen.labels["word"][0].as_py()[:40]
         raise InputError(
             f"{source.where}: {kinds:,} different labels for {seen.sentences:,} sentences (such as {example}), so they are no "
@@ -216,7 +223,7 @@ def check_classes(seen: Seen, source: Source) -> None:
         )
 
 
-def classes_of(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def number_classes(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The classes by number: as the source has them, else those of the training part, numbers by value and others by alphabet."""
     if labels is None or known is not None:
         return None if labels is None else known
@@ -228,12 +235,12 @@ def classes_of(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | 
 # ---------------------------------------------------------------- second pass
 
 
-def write(
+def write_split(
     passes: Passes,
     source: Source,
     shape: Shape,
     stem: Path,
-    seen: Seen,
+    seen: Survey,
     vocabulary: tuple[str, ...],
     classes: tuple[str, ...] | None,
 ) -> int:
@@ -252,7 +259,7 @@ def write(
     if names is not None:
         files["labels"] = (seen.sentences, np.int32)
     done = unknown = 0
-    with arrays(stem, files) as append:
+    with open_arrays(stem, files) as append:
         append("offsets", np.zeros(1))
         for columns in passes.over(
             source, lambda block: encode_block(block, source, shape, encoder, names)
@@ -275,9 +282,9 @@ def encode_block(
     texts, labels = block.columns()
     words = split_words(texts)
     units, offsets = shape.level.split(*words)
-    kept, _ = keep(offsets, shape.max_length)
-    corpus = select(encoder(units), offsets, kept)
-    chars, size = sizes(*words)
+    kept, _ = find_kept(offsets, shape.max_length)
+    corpus = select_sentences(encoder(units), offsets, kept)
+    chars, size = measure_sentences(*words)
     columns = {
         "tokens": corpus.tokens,
         "offsets": corpus.offsets[1:],
@@ -298,7 +305,7 @@ def encode_block(
 
 
 @contextmanager
-def arrays(
+def open_arrays(
     stem: Path, files: Mapping[str, tuple[int, type]]
 ) -> Iterator[Callable[[str, np.ndarray], None]]:
     """.npy files <stem>-<name>.npy of known length and type, to append to. InputError when they do not become full."""
@@ -331,7 +338,7 @@ def arrays(
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[int], None]]:
+def show_progress(total: int) -> Iterator[Callable[[int], None]]:
     """Yields what to call with the amount done: a bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda amount: None

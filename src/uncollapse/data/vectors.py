@@ -119,12 +119,14 @@ class GaussianConfig(DataConfig):
         check_batching(self.batch_size, self.batching)
         check_integer("data.data_seed", self.data_seed, 0)
         eigenvalues = self.spectrum()
-        axes = rotation(len(eigenvalues), np.random.default_rng((self.data_seed, len(SPLITS))))
+        axes = draw_rotation(len(eigenvalues), np.random.default_rng((self.data_seed, len(SPLITS))))
         vectors, log_prob = {}, {}
         for stream, split in enumerate(SPLITS):
             rng = np.random.default_rng((self.data_seed, stream))
             draws = rng.standard_normal((self.examples(split), len(eigenvalues)))
-            vectors[split] = (matched(draws) * np.sqrt(eigenvalues) @ axes.T).astype(np.float32)
+            vectors[split] = (match_moments(draws) * np.sqrt(eigenvalues) @ axes.T).astype(
+                np.float32
+            )
             log_prob[split] = log_density(vectors[split], axes, eigenvalues)
         return VectorData(
             vectors,
@@ -161,13 +163,13 @@ class GaussianConfig(DataConfig):
         return size
 
 
-def rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
+def draw_rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
     """An orthogonal matrix [dim, dim], uniformly distributed (Mezzadri 2007): the signs make QR's answer unique."""
     q, r = np.linalg.qr(rng.standard_normal((dim, dim)))
     return q * np.sign(np.diag(r))
 
 
-def matched(draws: np.ndarray) -> np.ndarray:
+def match_moments(draws: np.ndarray) -> np.ndarray:
     """Draws [N, P], N > P, moved and mixed so that their mean is 0 and their covariance (divided by N) the identity."""
     q, r = np.linalg.qr(
         draws - draws.mean(0)

@@ -7,10 +7,13 @@ import numpy as np
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.errors import InputError
 
-UNKNOWN = (SPECIALS[UNK], "_UNK")  # words that files of published sets hold in place of rare ones
+UNKNOWN_WORDS = (
+    SPECIALS[UNK],
+    "_UNK",
+)  # words that files of published sets hold in place of rare ones
 
 
-def separated(texts):
+def separate_tokens(texts):
     """Raw text [N] -> lower case, punctuation set apart by spaces, contractions cut as the Penn Treebank cuts them (do n't, it 's).
 
     Points and commas between digits stay; line breaks written as \\n or <br /> become spaces. A plain rule, not NLTK's tokeniser.
@@ -83,7 +86,9 @@ def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ..
     rare = pc.less(counts["count"], min_count)
     counts = counts.filter(
         pc.invert(
-            pc.or_(rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN, pa.large_string())))
+            pc.or_(
+                rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN_WORDS, pa.large_string()))
+            )
         )
     )
     ordered = counts.sort_by([("count", "descending"), ("word", "ascending")])
@@ -101,7 +106,7 @@ def token_type(vocabulary: int) -> type:
     return np.uint16 if vocabulary <= 2**16 else np.int32
 
 
-def encode(words, vocabulary: Sequence[str]) -> np.ndarray:
+def encode_words(words, vocabulary: Sequence[str]) -> np.ndarray:
     """Words -> ids [total] of token_type; words outside the vocabulary become <unk>. `vocabulary` may be an Arrow array."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -115,7 +120,7 @@ def encode(words, vocabulary: Sequence[str]) -> np.ndarray:
     return ids.to_numpy(zero_copy_only=False).astype(token_type(len(known)))
 
 
-def keep(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
+def find_kept(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
     """Which sentences stay [N] bool, and how many were passed over for being empty or longer than max_length words."""
     lengths = np.diff(offsets)
     empty = lengths == 0
@@ -123,7 +128,7 @@ def keep(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[
     return ~(empty | long), {"empty": int(empty.sum()), "too_long": int(long.sum())}
 
 
-def select(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
+def select_sentences(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
     """The kept sentences as a corpus."""
     if kept.all():
         return Corpus(tokens, offsets)

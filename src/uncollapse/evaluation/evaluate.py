@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from uncollapse.data.batches import epoch_batches, near_equal
-from uncollapse.data.corpus import taken
+from uncollapse.data.batches import epoch_batches, split_examples
+from uncollapse.data.corpus import take_values
 from uncollapse.data.digests import file_digest
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
@@ -91,7 +91,7 @@ def statistics_of(subject: Subject, settings: Settings) -> dict:
         return evaluate(
             model, data, settings.split, "eval", None, floor, FINAL_MIXTURE, subject.encode
         )
-    batches = near_equal(chosen(data, settings), EVAL_BATCH)
+    batches = split_examples(chosen(data, settings), EVAL_BATCH)
     with evaluating(model, train=False):
         seen = collect(
             subject.encode, model.nll, (subject.batch(settings.split, part) for part in batches)
@@ -159,7 +159,7 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     log_prob = None if known is None else known[order]
     corpus = subject.data.corpora.get(settings.split)
     chars, size = (
-        (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
+        (None, None) if corpus is None else (take_values(corpus.chars, order), take_values(corpus.bytes, order))
     )
     falls = seen["fall_2"], seen["fall_8"]
     found = likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob, falls)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.building import prepare
 from uncollapse.config import SECTIONS, SLOTS
-from uncollapse.data.batches import near_equal
+from uncollapse.data.batches import split_examples
 from uncollapse.data.files import CACHE
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluating
@@ -88,7 +88,7 @@ def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndar
     """Posterior means of chosen examples [N] in evaluation mode, [N, D]."""
     found, order = [], []
     with evaluating(subject.model, train=False):
-        for chosen in near_equal(np.sort(examples), 256):
+        for chosen in split_examples(np.sort(examples), 256):
             batch = subject.batch(split, chosen)
             found.append(subject.encode(batch).mean.double().cpu().numpy())
             order.append(batch.examples)

@@ -6,7 +6,7 @@ one context comes from the code. `samples/responses.txt` of the run folder shows
 
 import numpy as np
 
-from uncollapse.data.corpus import sentences
+from uncollapse.data.corpus import take_sentences
 from uncollapse.evaluation.opened import Subject
 from uncollapse.evaluation.samples import (
     SHOWN,
@@ -41,7 +41,7 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
         own = subject.model.respond(batch, nearest_codes(q, q.mean), greedy=True, unknown=unknown)
         rebuilt = texts(own, vocabulary)
     real, contexts = (
-        texts(sentences(corpora[split], batch.examples), vocabulary)
+        texts(take_sentences(corpora[split], batch.examples), vocabulary)
         for corpora in (subject.data.corpora, subject.data.contexts)
     )
     rows = np.random.default_rng(0).permutation(count)[:SHOWN]

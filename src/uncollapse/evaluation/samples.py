@@ -21,8 +21,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from uncollapse.data.batches import near_equal
-from uncollapse.data.corpus import Corpus, make_batch, sentences
+from uncollapse.data.batches import split_examples
+from uncollapse.data.corpus import Corpus, make_batch, take_sentences
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import Subject, encoded_means, opened, stored
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
@@ -130,7 +130,7 @@ def log_prob(lm: Subject, corpus: Corpus) -> np.ndarray:
     """Of each sentence to a model without a code, [N] nats."""
     found = np.empty(len(corpus))
     with evaluating(lm.model, train=False):
-        for part in near_equal(np.arange(len(corpus)), EVAL_BATCH):
+        for part in split_examples(np.arange(len(corpus)), EVAL_BATCH):
             batch = make_batch(corpus, part).to(device(lm))
             found[batch.examples] = (
                 -lm.model.nll(batch, lm.encode(batch).mean).double().cpu().numpy()
@@ -197,7 +197,7 @@ def neighbours(subject: Subject, split: str) -> View:
 
 def traversal(subject: Subject, split: str) -> View:
     """The dimensions whose means vary most against their noise: those a code is told by."""
-    parts, stream = near_equal(chosen(subject, split, SEARCHED), EVAL_BATCH), noise(subject, 5)
+    parts, stream = split_examples(chosen(subject, split, SEARCHED), EVAL_BATCH), noise(subject, 5)
     found = [
         (q.mean, q.variance)
         for q in (subject.encode(subject.batch(split, part), stream) for part in parts)
@@ -272,7 +272,7 @@ def originals(subject: Subject, split: str, examples: np.ndarray) -> list[Item]:
     data = subject.data
     if not is_text(subject):
         return items(subject, torch.from_numpy(data.binary(split)[examples]))
-    return items(subject, sentences(data.corpora[split], examples))
+    return items(subject, take_sentences(data.corpora[split], examples))
 
 
 def items(subject: Subject, generated: Any) -> list[Item]:
