@@ -341,7 +341,7 @@ def test_the_command_as_typed(tmp_path):
 
 def test_synthetic_sequences_follow_the_recipe(monkeypatch):
     sizes = {"train": 1000, "valid": 10, "test": 10}
-    monkeypatch.setattr(synthetic, "CHUNK", 500)
+    monkeypatch.setattr(synthetic, "SEQUENCES_AT_ONCE", 500)
     found = dict(synthetic.draw_splits(0, sizes))
     words = found["train"]
     assert words.shape == (1000, 10) and words.min() >= 0 and words.max() < 1000

@@ -1,4 +1,4 @@
-"""The built-in corpus: sentences drawn from the English grammar, whose exact entropy and log-likelihood are known."""
+"""The built-in corpus: sentences of the English grammar, with exact entropy and likelihood."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from uncollapse.interfaces.data import DataConfig
 
 @dataclass(kw_only=True)
 class GrammarConfig(DataConfig):
-    """Sentences per split and the seed they are drawn from; the run's own seed does not change the data."""
+    """Sentences per split, drawn by data_seed; the seed of the run does not change them."""
 
     kind: ClassVar[str] = "text"
     train: int

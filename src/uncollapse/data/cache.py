@@ -1,4 +1,4 @@
-"""The token cache: folders that are complete or not there, checked byte by byte when they are read."""
+"""The token cache: folders that are complete or absent, and verified when they are read."""
 
 import json
 import os
@@ -25,17 +25,17 @@ ARRAYS = ("tokens", "offsets", "chars", "bytes")
 
 
 def cache_key(source: Mapping[str, Any], shaping: Mapping[str, Any]) -> str:
-    """A name that changes with the source and with what shapes the tokens, and with nothing else."""
+    """A name that depends on the source and on what shapes the tokens, and on nothing else."""
     return json_digest([CACHE_FORMAT, source, shaping])[:24]
 
 
 def is_cached(folder: Path) -> bool:
-    """Whether there is something to read: a folder is moved into place with its description in it."""
+    """Whether the folder is there; it is moved into place with its description in it."""
     return os.path.lexists(folder / META)
 
 
 def ensure_cache(folder: Path, make: Callable[[], None]) -> None:
-    """Call `make` unless the folder is there. InputError where something else stands in its place."""
+    """Call `make` unless the folder is there. InputError where something else has its name."""
     if is_cached(folder):
         return
     with lock_folder(folder):
@@ -67,10 +67,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
 def write_cache(folder: Path, sources: dict, shape: Shape) -> None:
     """Write a cache folder under a temporary name, sync it and move it into place.
 
-    A reader never sees half of one.
+    A reader never sees an incomplete one.
     """
     scratch = folder.with_name(f".new-{folder.name}")
-    remove_path(scratch)  # what a killed process has left; the lock is ours
+    remove_path(scratch)  # left by a killed process; we hold the lock
     scratch.mkdir()
     try:
         meta = {"format": CACHE_FORMAT, **tokenise(sources, shape, scratch)}
@@ -85,18 +85,19 @@ def write_cache(folder: Path, sources: dict, shape: Shape) -> None:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a folder, or a file or link that stands in its place."""
+    """Remove a folder, or a file or link of that name."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
 
 
 def describe_file(path: Path) -> dict[str, Any]:
+    """Size and digest of a file."""
     return {"size": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def encode_meta(meta: Mapping[str, Any]) -> bytes:
-    """As JSON, with a digest of itself at the end."""
+    """The description as JSON, with a digest of itself at the end."""
     return json.dumps({**meta, "sha256": json_digest(meta)}).encode()
 
 
@@ -104,9 +105,9 @@ def encode_meta(meta: Mapping[str, Any]) -> bytes:
 
 
 def read_cache(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]:
-    """The corpora and class numbers by split (none: empty), memory-mapped, and what describes them.
+    """Corpora and class numbers by split (empty without classes), and their description.
 
-    InputError unless every file is as it was written.
+    Arrays are mapped into memory. InputError unless every file is as it was written.
     """
     try:
         meta = read_meta(folder)
@@ -127,13 +128,14 @@ def read_cache(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], 
 
 
 def damage_error(folder: Path, why: object) -> InputError:
+    """The error for a damaged folder."""
     return InputError(
         f"{folder}: this cache folder is damaged ({why}); remove it and give the same command again"
     )
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What describes a cache folder. ValueError unless it is as `store` has written it."""
+    """The description of a cache folder. ValueError unless `write_cache` has written it."""
     check_regular_file(folder / META)
     content = (folder / META).read_bytes()
     try:
@@ -152,7 +154,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def check_kinds(meta: Mapping[str, Any]) -> None:
-    """ValueError for an entry that is missing or of the wrong kind: a digest can be right by design."""
+    """ValueError for a missing or malformed entry: even forged content can have a right digest."""
     right = {
         "vocabulary": are_words(meta.get("vocabulary")),
         "classes": meta.get("classes", 0) is None or are_words(meta.get("classes")),
@@ -166,6 +168,7 @@ def check_kinds(meta: Mapping[str, Any]) -> None:
 
 
 def are_words(value: Any) -> bool:
+    """Whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
@@ -179,17 +182,18 @@ def are_numbers(value: Any, names: Sequence[str]) -> bool:
 
 
 def check_file(folder: Path, name: str, known: Mapping[str, Any]) -> None:
-    """ValueError unless a file has the size and the digest that are known of it."""
+    """ValueError unless a file has the size and the digest of its description."""
     check_regular_file(folder / name)
     if known.get(name) != describe_file(folder / name):
         raise ValueError(f"{name} does not hold what was written")
 
 
 def check_regular_file(path: Path) -> None:
-    """ValueError for a link, which may lead anywhere, and for whatever else is no file."""
+    """ValueError for a link, which may lead anywhere, and for everything else but a file."""
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"{path.name} is a link, a folder, or no file")
 
 
 def map_array(folder: Path, split: str, name: str) -> np.ndarray:
+    """An array of a split, mapped into memory."""
     return np.load(folder / f"{split}-{name}.npy", mmap_mode="r").view(np.ndarray)

@@ -1,7 +1,10 @@
-"""Dialogues for the conditional VAE: each turn but the first is a response, the turns before it are its context.
+"""Dialogues for the conditional VAE: each turn but the first is a response to those before it.
 
-From files of one dialogue a line as JSON, {"turns": [{"text": ..., "act": ..., "emotion": ...}, ...]} (act and emotion may be missing), or
-from the hub's DailyDialog (columns dialog, act, emotion: lists).
+Files hold one dialogue a line as JSON; act and emotion are optional:
+
+    {"turns": [{"text": ..., "act": ..., "emotion": ...}, ...]}
+
+The hub's DailyDialog has the columns dialog, act and emotion, which are lists.
 """
 
 import io
@@ -40,7 +43,10 @@ TURN_LABELS = ("act", "emotion")  # of a response, where they are known; they fe
 
 @dataclass(frozen=True)
 class DialogueBatch(TextBatch):
-    """B responses, longest first, and their contexts; response i's context is row place[i] of `context`, which is sorted by itself."""
+    """B responses, longest first, and their contexts.
+
+    `context` is sorted by its own lengths: the context of response i is its row place[i].
+    """
 
     context: TextBatch = field(kw_only=True)
     place: Tensor = field(kw_only=True)
@@ -55,7 +61,10 @@ class DialogueBatch(TextBatch):
 
 @dataclass(frozen=True)
 class DialogueData(TextData):
-    """`corpora` are the responses; `contexts` (split -> Corpus) what was said before each, turns ending with end-of-sentence."""
+    """Text whose `corpora` are the responses.
+
+    `contexts` (split -> Corpus): the turns before each response, each ended by end-of-sentence.
+    """
 
     contexts: Mapping[str, Corpus] = field(default_factory=dict)
 
@@ -76,7 +85,10 @@ class DialogueData(TextData):
 
 @dataclass(frozen=True)
 class Turns:
-    """One part: the turns of all dialogues as Arrow strings [T], how many each dialogue has [N], and labels by name, strings [T]."""
+    """One split: the turns of all dialogues as Arrow strings [T], and labels by name, strings [T].
+
+    sizes [N]: the number of turns of each dialogue.
+    """
 
     texts: Any
     sizes: np.ndarray
@@ -84,7 +96,7 @@ class Turns:
 
     @property
     def digest(self) -> str:
-        """Of what was read, packed or not, from files or the hub; a missing text is an empty one."""
+        """A digest of the content, equal for files and hub; a missing text is an empty one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -100,7 +112,7 @@ class Turns:
         return json_digest({name: array_digest(values) for name, values in parts.items()})
 
     def lines(self) -> Iterator[bytes]:
-        """Each dialogue as one line of JSON, as files hold it."""
+        """Each dialogue as one line of JSON, in the form of the files."""
         columns = {
             "text": self.texts.to_pylist(),
             **{name: values.tolist() for name, values in self.labels.items()},
@@ -134,10 +146,10 @@ class DialogueConfig(DataConfig):
     batch_size: int
     batching: str
 
-    def load_hub_set(self) -> DialogueData:
-        """InputError for anything that is missing, damaged or left empty."""
+    def load(self) -> DialogueData:
+        """InputError for files or sets that are missing, damaged or left empty."""
         self.check()
-        return self.arranged(
+        return self.arrange(
             read_folder(expand_home(self.dir), self.name)
             if self.dir is not None
             else read_hub(self)
@@ -149,7 +161,7 @@ class DialogueConfig(DataConfig):
         return {"train": self.train_size, "valid": self.valid_size, "test": self.test_size}
 
     def check(self) -> None:
-        """InputError for a value that makes no sense, before anything is read."""
+        """InputError for a value out of range, before anything is read."""
         check_batching(self.batch_size, self.batching)
         for name in ("turns", "context_words", "min_count"):
             check_integer(f"data.{name}", getattr(self, name), 1)
@@ -158,8 +170,8 @@ class DialogueConfig(DataConfig):
                 check_integer(f"data.{name}", getattr(self, name), 1)
         check_integer("data.split_seed", self.split_seed, 0)
 
-    def arranged(self, parts: Mapping[str, Turns]) -> DialogueData:
-        """Words to ids, turns to pairs of context and response."""
+    def arrange(self, parts: Mapping[str, Turns]) -> DialogueData:
+        """Encode words as ids, and arrange turns as pairs of context and response."""
         words = {split: split_words(separate_tokens(part.texts)) for split, part in parts.items()}
         vocabulary = build_vocabulary(
             count_words(words["train"][0]), self.vocab_size, self.min_count
@@ -173,14 +185,15 @@ class DialogueConfig(DataConfig):
                 offsets,
                 *measure_sentences(flat, offsets),
             )
-            responses, skipped[split] = self.responses(part.sizes, lines.lengths)
+            responses, skipped[split] = self.find_responses(part.sizes, lines.lengths)
             if not len(responses):
                 raise InputError(
-                    f"data={self.name}: no response is left in the {split} part ({len(lines)} turns, skipped: {skipped[split]})"
+                    f"data={self.name}: no response is left in the {split} part ({len(lines)} "
+                    f"turns, skipped: {skipped[split]})"
                 )
-            responses = self.cut(responses, split)
+            responses = self.limit_size(responses, split)
             corpora[split] = take_sentences(lines, responses)
-            contexts[split] = self.context_of(lines, part.sizes, responses)
+            contexts[split] = self.collect_context(lines, part.sizes, responses)
             numbers = {
                 name: np.searchsorted(known, part.labels[name][responses])
                 for name, known in classes.items()
@@ -201,10 +214,13 @@ class DialogueConfig(DataConfig):
         check_unknown_share(data.facts())
         return data
 
-    def responses(
+    def find_responses(
         self, sizes: np.ndarray, lengths: np.ndarray
     ) -> tuple[np.ndarray, dict[str, int]]:
-        """Numbers of the turns that answer another one and are neither empty nor too long, rising; and how many are not."""
+        """Numbers of the usable responses, in increasing order, and counts of the others.
+
+        Usable are those that are neither empty nor too long.
+        """
         answers = np.ones(len(lengths), dtype=bool)
         answers[(np.cumsum(sizes) - sizes)[sizes > 0]] = False
         empty = answers & (lengths == 0)
@@ -218,12 +234,16 @@ class DialogueConfig(DataConfig):
             "too_long": int(long.sum()),
         }
 
-    def cut(self, responses: np.ndarray, split: str) -> np.ndarray:
+    def limit_size(self, responses: np.ndarray, split: str) -> np.ndarray:
         """At most the size asked for, drawn by split_seed."""
         return responses[draw_at_most(self.sizes[split], len(responses), self.split_seed, split)]
 
-    def context_of(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
-        """The last context_words of the `turns` turns before each response, as one sentence each, turns apart by end-of-sentence."""
+    def collect_context(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
+        """The context of each response as one sentence.
+
+        It holds the last `context_words` words of the last `turns` turns, with end-of-sentence
+        between turns.
+        """
         ended = np.insert(lines.tokens, lines.offsets[1:], EOS)
         offsets = lines.offsets + np.arange(len(lines.offsets))
         begins = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of the dialogue, for each turn
@@ -233,7 +253,7 @@ class DialogueConfig(DataConfig):
 
 
 def collect_classes(parts: Mapping[str, Turns], name: str) -> np.ndarray:
-    """The names of a label's classes, by alphabet."""
+    """The names of a label's classes, in alphabetical order."""
     return np.unique(
         np.concatenate([part.labels[name] for part in parts.values() if name in part.labels])
     )
@@ -243,6 +263,7 @@ def collect_classes(parts: Mapping[str, Turns], name: str) -> np.ndarray:
 
 
 def read_folder(folder: Path, name: str) -> dict[str, Turns]:
+    """The three splits of a folder, with the labels that all of them have."""
     advice = f"; {prepare_command(name, folder)} makes it"
     parts = {
         split: read_dialogues(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS
@@ -257,7 +278,7 @@ def read_folder(folder: Path, name: str) -> dict[str, Turns]:
 
 
 def read_dialogues(path: Path) -> Turns:
-    """InputError for a file that cannot be read, or whose lines are no dialogues."""
+    """InputError for a file that cannot be read, or whose lines are not dialogues."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
@@ -275,7 +296,8 @@ def read_dialogues(path: Path) -> Turns:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file first"
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file "
+            "first"
         ) from error
     except pa.ArrowInvalid as error:
         raise InputError(
@@ -283,7 +305,8 @@ def read_dialogues(path: Path) -> Turns:
         ) from error
     if "turns" not in table.column_names:
         raise InputError(
-            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see conf/data/dailydialog.yaml"
+            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see "
+            "conf/data/dailydialog.yaml"
         )
     column = table.column("turns").combine_chunks()
     kind = column.type
@@ -317,6 +340,7 @@ def read_dialogues(path: Path) -> Turns:
 
 
 def list_fields(kind: Any) -> list[str]:
+    """The names of a struct's fields."""
     return [kind.field(i).name for i in range(kind.num_fields)]
 
 
@@ -324,7 +348,7 @@ def list_fields(kind: Any) -> list[str]:
 
 
 def read_hub(cfg: DialogueConfig) -> dict[str, Turns]:
-    """InputError when the set cannot be loaded or lacks a part or the column of dialogues."""
+    """InputError when the set cannot be loaded or lacks a split or the column of dialogues."""
     if cfg.hub is None:
         raise InputError(
             f"data={cfg.name}: give data.dir=FOLDER with train.jsonl, valid.jsonl and test.jsonl"
@@ -342,6 +366,7 @@ def read_hub(cfg: DialogueConfig) -> dict[str, Turns]:
 
 
 def read_hub_rows(part: Any, where: str) -> Turns:
+    """The dialogues of one split of a hub set."""
     import pyarrow as pa
 
     if "dialog" not in part.column_names:

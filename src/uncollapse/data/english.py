@@ -1,14 +1,14 @@
 """Word tables of the built-in grammar: everyday English about six topics.
 
-``PRIORS`` are the six factors. A sentence has these slots, from left to right:
+``FACTOR_PRIORS`` are the six factors. A sentence has these slots, from left to right:
 
-    opener  front  determiner  describer  subject  auxiliary  manner  verb  which  quality  object  place  time
-    feeling  tail  end
+    opener  front  determiner  describer  subject  auxiliary  manner  verb
+    which  quality  object  place  time  feeling  tail  end
 
-Within a list the words stand from frequent to rare: the r-th has weight 1 / r (Zipf's law). Most factors show in
-several slots, and most slots have neutral phrases, so that a sentence reveals most factors and may leave one open:
-"cut" is past or present after a plural and done to food or in the garden, "staff" takes either number, "one" is any
-object.
+Words in a list are ordered from frequent to rare: the r-th has weight 1 / r (Zipf's law). Most
+factors show in several slots, and most slots have neutral phrases, so a sentence reveals most
+factors and may leave one open: "cut" is past or present after a plural, and is done to food or in
+the garden; "staff" is singular or plural; "one" is any object.
 """
 
 from __future__ import annotations
@@ -40,55 +40,62 @@ FACTOR_PRIORS: dict[str, PhraseTable] = {
 TOPICS: dict[str, dict[str, str]] = {
     "food": {
         "subject": "cook/cooks | waiter/waiters | baker/bakers | guest/guests | chef/chefs",
-        "verb": "cut/cuts/cut | eat/eats/ate | order/orders/ordered | taste/tastes/tasted | share/shares/shared",
+        "verb": "cut/cuts/cut | eat/eats/ate | order/orders/ordered"
+        " | taste/tastes/tasted | share/shares/shared",
         "object": "bread | cake | pie | cheese | ham | melon",
         "place": "in the kitchen | at the market | at the long table",
     },
     "music": {
-        "subject": "singer/singers | drummer/drummers | pianist/pianists | composer/composers | dancer/dancers",
-        "verb": "play/plays/played | record/records/recorded | hum/hums/hummed | rehearse/rehearses/rehearsed"
-        " | perform/performs/performed",
+        "subject": "singer/singers | drummer/drummers | pianist/pianists"
+        " | composer/composers | dancer/dancers",
+        "verb": "play/plays/played | record/records/recorded | hum/hums/hummed"
+        " | rehearse/rehearses/rehearsed | perform/performs/performed",
         "object": "song | tune | melody | waltz | hymn | ballad",
         "place": "on the stage | in the concert hall | at the festival",
     },
     "sport": {
-        "subject": "player/players | coach/coaches | runner/runners | driver/drivers | captain/captains",
-        "verb": "win/wins/won | lose/loses/lost | play/plays/played | quit/quits/quit | finish/finishes/finished",
+        "subject": "player/players | coach/coaches | runner/runners"
+        " | driver/drivers | captain/captains",
+        "verb": "win/wins/won | lose/loses/lost | play/plays/played"
+        " | quit/quits/quit | finish/finishes/finished",
         "object": "match | game | final | race | contest | tournament",
         "place": "in the stadium | at the arena | at the club",
     },
     "travel": {
-        "subject": "tourist/tourists | driver/drivers | pilot/pilots | sailor/sailors | traveller/travellers",
+        "subject": "tourist/tourists | driver/drivers | pilot/pilots"
+        " | sailor/sailors | traveller/travellers",
         "verb": "catch/catches/caught | miss/misses/missed | take/takes/took | board/boards/boarded"
         " | leave/leaves/left",
         "object": "train | bus | ferry | plane | tram | boat",
         "place": "at the station | near the border | by the harbour",
     },
     "work": {
-        "subject": "manager/managers | clerk/clerks | lawyer/lawyers | worker/workers | banker/bankers",
+        "subject": "manager/managers | clerk/clerks | lawyer/lawyers"
+        " | worker/workers | banker/bankers",
         "verb": "read/reads/read | sign/signs/signed | finish/finishes/finished | send/sends/sent"
         " | review/reviews/reviewed",
         "object": "report | letter | plan | contract | memo | budget",
         "place": "in the office | at the meeting | on the top floor",
     },
     "garden": {
-        "subject": "gardener/gardeners | farmer/farmers | worker/workers | florist/florists | owner/owners",
-        "verb": "cut/cuts/cut | plant/plants/planted | water/waters/watered | trim/trims/trimmed | grow/grows/grew",
+        "subject": "gardener/gardeners | farmer/farmers | worker/workers"
+        " | florist/florists | owner/owners",
+        "verb": "cut/cuts/cut | plant/plants/planted | water/waters/watered"
+        " | trim/trims/trimmed | grow/grows/grew",
         "object": "rose | hedge | bush | vine | tree | lily",
         "place": "in the garden | behind the barn | by the pond",
     },
 }
 SHARED = {
-    "subject": "friend/friends | staff/staff | student/students | neighbour/neighbours | visitor/visitors",
-    "verb": "choose/chooses/chose | prepare/prepares/prepared | describe/describes/described | check/checks/checked",
+    "subject": "friend/friends | staff/staff | student/students"
+    " | neighbour/neighbours | visitor/visitors",
+    "verb": "choose/chooses/chose | prepare/prepares/prepared | describe/describes/described"
+    " | check/checks/checked",
     "object": "one | thing",
     "place": "in town | over there | near here",
 }
-OWN_SHARE = {
-    "subject": 0.6,
-    "verb": 0.6,
-    "object": 0.75,
-}  # share of the topic's own words, the rest is SHARED
+# probability of the topic's own words; the rest is SHARED
+OWN_SHARE = {"subject": 0.6, "verb": 0.6, "object": 0.75}
 
 OPENERS: dict[str, dict[str, PhraseTable]] = {
     "statement": {
@@ -224,7 +231,7 @@ def slots() -> list[Slot]:
 
 
 def _ranked(listed: str, form: int = 0) -> PhraseTable:
-    """Phrases of a ``|`` list, the given form of each (forms are parted by ``/``), with weights 1 / rank."""
+    """Phrases of a ``|`` list with weights 1 / rank; `form` selects among those between ``/``."""
     phrases = [entry.strip().split("/")[form] for entry in listed.split("|")]
     total = sum(1 / r for r in range(1, len(phrases) + 1))
     return _mix(*((1 / r / total, {phrase: 1.0}) for r, phrase in enumerate(phrases, start=1)))
@@ -245,6 +252,7 @@ def _joined(left: PhraseTable, right: PhraseTable) -> PhraseTable:
 
 
 def _own_or_shared(kind: str, topic: str, form: int) -> PhraseTable:
+    """The topic's own words, mixed with those of all topics."""
     return _mix(
         (OWN_SHARE[kind], _ranked(TOPICS[topic][kind], form)),
         (1 - OWN_SHARE[kind], _ranked(SHARED[kind], form)),

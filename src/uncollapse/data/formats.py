@@ -1,4 +1,7 @@
-"""Which format a file has, by its name and by what is in it; where these disagree it is refused with the option that reads it."""
+"""The format of a file, recognised by its name and by its content.
+
+Where the two disagree, the file is refused with the option that reads it.
+"""
 
 import csv
 import json
@@ -31,18 +34,19 @@ TITLES = {
 }
 TABLES = ("csv", "tsv")
 DELIMITERS = "\t,;|"
-HEAD_BYTES = 1 << 20  # bytes that are looked at
-INSPECTED_LINES = 50  # lines of these
+HEAD_BYTES = 1 << 20  # bytes that are inspected
+INSPECTED_LINES = 50  # lines of these bytes
 STRINGS = "JSON strings, one a line (objects with the text are what is read)"
 HEADLESS = "a table without a header (give it a first line of names, such as text,label)"
-MANY_ROWS = 5  # rows that are alike by no chance
+MANY_ROWS = 5  # rows that are hardly alike by chance
 TEXT_NAMES = (
-    "text", "sentence", "review", "content", "body", "comment", "document", "message", "tweet", "caption", "question",
-    "title", "description", "abstract", "article", "summary", "smiles", "sequence", "seq", "code", "utterance",
+    "text", "sentence", "review", "content", "body", "comment", "document", "message", "tweet",
+    "caption", "question", "title", "description", "abstract", "article", "summary", "smiles",
+    "sequence", "seq", "code", "utterance",
 )  # fmt: skip
 LABEL_NAMES = (
-    "label", "labels", "class", "category", "target", "sentiment", "topic", "stars", "rating", "score", "polarity",
-    "intent", "emotion", "genre", "y",
+    "label", "labels", "class", "category", "target", "sentiment", "topic", "stars", "rating",
+    "score", "polarity", "intent", "emotion", "genre", "y",
 )  # fmt: skip
 HEADER_NAMES = {*TEXT_NAMES, *LABEL_NAMES, "id", "idx", "index"}
 BINARY = (
@@ -92,8 +96,11 @@ TEXTUAL = (
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the beginning of a file looks like: one of FORMATS, or None (then plain text, or `foreign` says what); columns of a table
-    or of JSON objects, and the one with the longest texts."""
+    """The apparent format of the beginning of a file.
+
+    format: one of FILE_FORMATS, or None (plain text, unless `foreign` names something else).
+    columns: of a table or of JSON objects. longest: the column with the longest texts.
+    """
 
     format: str | None = None
     columns: tuple[str, ...] = ()
@@ -102,8 +109,10 @@ class Inspection:
 
 
 def recognise_format(path: Path, asked: str, column: str) -> str:
-    """The format of a file: what is asked for, else by name, else by what is in it. InputError where it is not what it would be read
-    as; `column` is the one that would be read."""
+    """The format of a file: the one asked for, else by its name, else by its content.
+
+    InputError where the content looks different; `column` is the one that would be read.
+    """
     head, seen = read_beginning(path)
     named = (
         FORMAT_BY_ENDING.get(Path(strip_packed_ending(path)).suffix.lower())
@@ -120,12 +129,13 @@ def recognise_format(path: Path, asked: str, column: str) -> str:
         return asked
     if seen.foreign is not None and not (named in TABLES and seen.foreign in (STRINGS, HEADLESS)):
         raise InputError(
-            f"{path}: this is {seen.foreign}; allowed are {list_allowed_formats()} (data.format=text reads it as it stands)"
+            f"{path}: this is {seen.foreign}; allowed are {list_allowed_formats()} "
+            "(data.format=text reads it as it stands)"
         )
     if named in TABLES and seen.format in (
         None,
         *TABLES,
-    ):  # whether it has the column is seen when it is read
+    ):  # a missing column is found when it is read
         return named
     if named is not None and named != (seen.format or "text"):
         raise InputError(describe_mismatch(path, named, seen, column))
@@ -137,18 +147,22 @@ def describe_mismatch(path: Path, format: str, seen: Inspection, column: str) ->
     found = seen.format or "text"
     option = f"data.format={found}"
     if found != "text":
-        option += f" data.column={guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column}"
+        meant = guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column
+        option += f" data.column={meant}"
     return (
         f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
     )
 
 
 def list_allowed_formats() -> str:
-    return "plain text in UTF-8, JSON Lines, CSV, TSV, Parquet and Arrow files, plain or .gz, .xz, .bz2, .zst"
+    return (
+        "plain text in UTF-8, JSON Lines, CSV, TSV, Parquet and Arrow files, "
+        "plain or .gz, .xz, .bz2, .zst"
+    )
 
 
 def read_beginning(path: Path) -> tuple[bytes, Inspection]:
-    """The first bytes of a file, decompressed, and what they look like."""
+    """The first bytes of a file, decompressed, and their inspection."""
     with open_packed(path) as (file, _):
         head = b""
         while len(head) < HEAD_BYTES and (read := file.read(HEAD_BYTES - len(head))):
@@ -157,7 +171,7 @@ def read_beginning(path: Path) -> tuple[bytes, Inspection]:
 
 
 def name_binary(head: bytes) -> str | None:
-    """What a file is that holds no text that could be read, by its first bytes."""
+    """What a file without readable text is, by its first bytes; None for text."""
     if head[257:262] == b"ustar":
         return "a tar archive"
     packed = next(
@@ -174,12 +188,15 @@ def name_binary(head: bytes) -> str | None:
 
 
 def starts_with(head: bytes, magic: bytes) -> bool:
-    """Whether a file begins so; letters and digits alone, with which a text may begin too, need a zero byte to follow."""
+    """Whether a file begins with a magic number.
+
+    Text may begin with letters and digits alone, so such a number needs a zero byte as well.
+    """
     return head.startswith(magic) and (b"\0" in head or not magic.isalnum())
 
 
 def inspect_head(head: bytes, complete: bool) -> Inspection:
-    """complete: whether `head` is all there is; else its last line may be cut."""
+    """Recognise `head`; if it is not `complete`, its last line may be cut off."""
     if starts_with(head, b"PAR1"):
         return Inspection("parquet")
     if starts_with(head, b"ARROW1") or starts_with(head, b"\xff\xff\xff\xff"):
@@ -201,7 +218,7 @@ def inspect_head(head: bytes, complete: bool) -> Inspection:
 
 
 def inspect_json(text: str, lines: Sequence[str]) -> Inspection | None:
-    """Objects, one a line or spread over lines, or an array of them."""
+    """Recognise objects, one a line or spread over lines, or an array of them."""
     start = (
         text.lstrip().removeprefix("[").lstrip() if re.match(r"\s*\[\s*\{", text) else text.lstrip()
     )
@@ -217,7 +234,7 @@ def inspect_json(text: str, lines: Sequence[str]) -> Inspection | None:
         }
         columns = tuple(dict.fromkeys(key for item in found for key in item))
         return Inspection("json", columns, max(texts, key=lambda key: texts[key], default=None))
-    longer = len(text) >= HEAD_BYTES // 2  # than what is looked at, an object may be
+    longer = len(text) >= HEAD_BYTES // 2  # an object may be longer than the inspected bytes
     if longer and re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start):
         return Inspection("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
     return None
@@ -235,7 +252,7 @@ def parse_object(line: str) -> dict[str, Any] | None:
 
 
 def parse_leading_object(text: str) -> dict[str, Any] | None:
-    """The object that a text begins with."""
+    """The object that a text begins with; None if there is none."""
     if not text.startswith("{"):
         return None
     try:
@@ -249,8 +266,11 @@ def parse_leading_object(text: str) -> dict[str, Any] | None:
 
 
 def inspect_table(lines: Sequence[str]) -> Inspection | None:
-    """Rows of as many cells that are no prose: quoted; under a header of names: numbers, names that tables have, or many rows
-    without a space beside a delimiter; or one column under a name that tables have."""
+    """Recognise rows of equally many cells that are not prose.
+
+    Either cells are quoted, or a header of names stands above: above numbers, with usual names,
+    or above many rows without a space beside a delimiter. One column needs a usual name.
+    """
     sentences = [line for line in lines[1:] if " " in line.strip()]
     if len(sentences) > 1 and lines[0].strip().strip('"').lower() in HEADER_NAMES:
         name = lines[0].strip().strip('"')
@@ -288,7 +308,10 @@ def inspect_table(lines: Sequence[str]) -> Inspection | None:
 
 
 def read_cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]:
-    """The rows that hold anything, none where quotes contradict the dialect; the last may be cut."""
+    """The rows that are not empty; none where quotes contradict the dialect.
+
+    The last row may be cut off.
+    """
     rows: list[list[str]] = []
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     try:
@@ -299,7 +322,7 @@ def read_cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[
 
 
 def is_table(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether these are a header of several cells and rows of as many; the last may be cut."""
+    """Whether rows are a header of several cells and rows of as many; the last may be cut."""
     if len(rows) < 2 or len(rows[0]) < 2:
         return False
     return all(len(row) == len(rows[0]) for row in rows[:-1]) and len(rows[-1]) <= len(rows[0])
@@ -323,7 +346,7 @@ def has_quoted_cells(lines: Sequence[str], delimiter: str) -> bool:
 
 
 def has_no_padding(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether no cell begins or ends in a space, as what follows a comma of prose does."""
+    """Whether no cell begins or ends in a space, as text after a comma of prose does."""
     return all(cell == cell.strip() for row in rows[:-1] for cell in row)
 
 
@@ -339,7 +362,10 @@ def has_number_column(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def guess_column(wanted: str, columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The column that was most likely meant: the wanted one but for case, one of the usual names, or one that is spelt like it."""
+    """The column that was most likely meant.
+
+    The wanted one but for case, one of the usual names, or one that is spelt similarly.
+    """
     import difflib
 
     folded = {name.casefold(): name for name in reversed(columns)}

@@ -1,4 +1,7 @@
-"""Data sets of the Hugging Face hub, or folders with the same files, through `datasets`: parts as Arrow tables on disk."""
+"""Data sets of the Hugging Face hub, or folders with the same files, through `datasets`.
+
+Splits are Arrow tables on disk.
+"""
 
 import sys
 import tempfile
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_hub_splits(cfg: "TextConfig") -> Iterator[dict[str, TableRows]]:
-    """The parts of cfg.hub by split, of the sizes asked for. InputError for whatever cannot be loaded, or is not in it."""
+    """The splits of cfg.hub, of the sizes asked for.
+
+    InputError for a set that cannot be loaded, and for a split or column that it does not have.
+    """
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
         yield choose_rows(
             cfg,
@@ -44,8 +50,8 @@ def load_hub_set(
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     local = expand_home(hub)
-    told = logging.get_verbosity()
-    logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it reports every retry; one sentence at the end is enough
     try:
         return datasets.load_dataset(
             str(local) if local.is_dir() else hub,
@@ -53,18 +59,22 @@ def load_hub_set(
             revision=revision,
             cache_dir=str(scratch),
         )
-    except Exception as error:  # no connection, no such set, damaged files, script data sets: each has its own type
+    # no connection, unknown set, damaged files, script data sets: each has its own type
+    except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         if local.is_dir():
             raise InputError(
-                f"data.hub={hub}: this folder could not be loaded ({first}); allowed is one with the Parquet files of a hub set"
+                f"data.hub={hub}: this folder could not be loaded ({first}); allowed is one with "
+                "the Parquet files of a hub set"
             ) from error
         raise InputError(
-            f"data.hub={hub}: could not be loaded from the hub ({first}); the same command goes on when it can be reached, or, "
-            f"where it can, {prepare_command(name)} makes a folder to copy here and name in data.dir=FOLDER"
+            f"data.hub={hub}: could not be loaded from the hub ({first}); the same command goes on "
+            "when it can be reached, or, "
+            f"where it can, {prepare_command(name)} makes a folder to copy here and name in "
+            "data.dir=FOLDER"
         ) from error
     finally:
-        logging.set_verbosity(told)
+        logging.set_verbosity(verbosity)
 
 
 def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
@@ -73,7 +83,7 @@ def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
 
 
 def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
-    """The parts that are there, all rows. InputError for columns that are not, or hold something else than text or classes."""
+    """The existing splits, all rows. InputError for columns that are missing or no text."""
     found = {split: next((a for a in SPLIT_NAMES[split] if a in loaded), None) for split in SPLITS}
     parts = {}
     for split, name in found.items():
@@ -106,7 +116,10 @@ def select_columns(
     raw: bool = False,
     source: str | None = None,
 ) -> TableRows:
-    """The columns of a table of `datasets`, and its label, which `option` names. InputError for what is not there, or no text."""
+    """The columns of a table of `datasets`, and its label, which `option` names.
+
+    InputError for a column that is missing or not text.
+    """
     for column in columns:
         check_column(source or where, "data.column", column, part, classes=False)
     names = None
@@ -122,7 +135,10 @@ def select_columns(
 
 
 def check_column(source: str, word: str, column: str, part: Any, classes: bool) -> None:
-    """InputError for a column that is not there, or not of text (a label may be a whole number, or true and false)."""
+    """InputError for a column that is missing or not text.
+
+    A label may also be an integer or a boolean.
+    """
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
     fitting = [name for name, kind in kinds.items() if is_text_type(kind, classes)]
     numbered = [
@@ -142,7 +158,7 @@ def check_column(source: str, word: str, column: str, part: Any, classes: bool) 
 
 
 def is_text_type(kind: Any, classes: bool) -> bool:
-    """Whether an Arrow type is text (or, for classes, a whole number, or true and false)."""
+    """Whether an Arrow type is text (or, for classes, an integer or a boolean)."""
     import pyarrow.types as kinds
 
     if kinds.is_dictionary(kind):
@@ -152,7 +168,10 @@ def is_text_type(kind: Any, classes: bool) -> bool:
 
 
 def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, TableRows]:
-    """The parts at the sizes asked for: rows drawn by data.split_seed, in their old order; a missing valid part from the training part."""
+    """The splits at the sizes asked for: rows drawn by data.split_seed, in their original order.
+
+    A missing validation split comes from the training split.
+    """
     out, sizes = {}, {split: getattr(cfg, f"{split}_size") for split in SPLITS}
     order = {
         split: shuffle_rows(part.size, cfg.split_seed, split)
@@ -173,7 +192,8 @@ def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, Tab
         if size > there or there <= 0:
             other = f" after the {start} of data.valid_size" if start else ""
             raise InputError(
-                f"data.{split}_size={sizes[split]}: the {source} part of {cfg.hub} has {max(there, 0)} rows{other}"
+                f"data.{split}_size={sizes[split]}: the {source} part of {cfg.hub} has "
+                f"{max(there, 0)} rows{other}"
             )
         rows = np.sort(order[source][start : start + size])
         out[split] = replace(parts[source], where=f"{cfg.hub}, {source} part", chosen=rows)
@@ -181,11 +201,15 @@ def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, Tab
 
 
 def has_size(cfg: "TextConfig", split: str) -> bool:
+    """Whether a size is asked for."""
     return getattr(cfg, f"{split}_size") is not None
 
 
 def draw_at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
-    """Numbers of `size` rows, drawn as `shuffled` has them, rising; of all where they are no more or size is None."""
+    """Numbers of `size` rows, drawn as by `shuffle_rows`, in increasing order.
+
+    All rows where there are no more, or size is None.
+    """
     return (
         np.arange(rows)
         if size is None or size >= rows

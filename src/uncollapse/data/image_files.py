@@ -22,18 +22,16 @@ from uncollapse.errors import InputError, expand_home
 from uncollapse.interfaces.data import DataConfig
 
 GREY_LEVELS = 255
-IDX = {
-    2051: ("images", 3),
-    2049: ("labels", 1),
-}  # magic number -> what the file holds, and how many sizes its header gives
+# magic number -> content of the file, and how many sizes its header gives
+IDX = {2051: ("images", 3), 2049: ("labels", 1)}
 SIDE = 28  # larger hub images are resampled to this
 MNIST_VALID, OMNIGLOT_VALID = 10_000, 1_345
-SPLIT_SEED = 0  # of the parts that a set does not come with
+SPLIT_SEED = 0  # of the splits that a set does not come with
 
 
 @dataclass(kw_only=True)
 class MnistConfig(DataConfig):
-    """The ten digits, 28 x 28 grey pixels, LeCun, Bottou, Bengio & Haffner 1998."""
+    """The ten digits, 28 x 28 grey pixels (LeCun, Bottou, Bengio & Haffner 1998)."""
 
     kind: ClassVar[str] = "images"
     dir: str | None
@@ -67,7 +65,7 @@ class MnistConfig(DataConfig):
 
 @dataclass(kw_only=True)
 class OmniglotConfig(DataConfig):
-    """1,623 handwritten characters of 50 alphabets, Lake, Salakhutdinov & Tenenbaum 2015."""
+    """1,623 handwritten characters of 50 alphabets (Lake, Salakhutdinov & Tenenbaum 2015)."""
 
     kind: ClassVar[str] = "images"
     dir: str | None
@@ -100,6 +98,7 @@ class OmniglotConfig(DataConfig):
 
 
 def take_images(part: ImageSplit, examples: np.ndarray) -> ImageSplit:
+    """These examples of a split."""
     images, labels = part
     return images[examples], {name: values[examples] for name, values in labels.items()}
 
@@ -107,7 +106,7 @@ def take_images(part: ImageSplit, examples: np.ndarray) -> ImageSplit:
 def assemble_data(
     cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, ImageSplit], content: str
 ) -> ImageData:
-    """The data of a run: each part cut to the size asked for."""
+    """The data of a run: each split reduced to the size asked for."""
     cut = {split: take_first(*part, getattr(cfg, split), split) for split, part in parts.items()}
     labels = {split: own for split, (_, own) in cut.items()}
     return ImageData(
@@ -121,10 +120,12 @@ def assemble_data(
 
 
 def require_folder(word: str, name: str, holding: str) -> Path:
+    """The folder. InputError where there is none."""
     folder = expand_home(word)
     if not folder.is_dir():
         raise InputError(
-            f"data.dir={word}: no such folder; give one that holds {holding}, or leave data.dir out: data={name} then comes from the hub"
+            f"data.dir={word}: no such folder; give one that holds {holding}, or leave data.dir "
+            f"out: data={name} then comes from the hub"
         )
     return folder
 
@@ -133,7 +134,8 @@ def flatten_squares(images: np.ndarray, where: str) -> np.ndarray:
     """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
     if images.ndim != 3 or images.shape[1] != images.shape[2]:
         raise InputError(
-            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey ones"
+            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey "
+            "ones"
         )
     return np.ascontiguousarray(images).reshape(len(images), -1)
 
@@ -163,12 +165,16 @@ def find_idx(folder: Path, name: str) -> Path:
         if (folder / candidate).is_file():
             return folder / candidate
     raise InputError(
-        f"data.dir={folder}: no {name}; looked for {', '.join(names)}; leave data.dir out and data=mnist comes from the hub"
+        f"data.dir={folder}: no {name}; looked for {', '.join(names)}; leave data.dir out and "
+        "data=mnist comes from the hub"
     )
 
 
 def read_idx(path: Path) -> tuple[np.ndarray, Path]:
-    """The array of an idx file, [N, H, W] or [N] uint8, and where it was read. InputError for another magic number or size."""
+    """The array of an idx file, [N, H, W] or [N] uint8, and its path.
+
+    InputError for another magic number or size.
+    """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -181,7 +187,8 @@ def read_idx(path: Path) -> tuple[np.ndarray, Path]:
     wanted = next(number for number, (what, _) in IDX.items() if what in path.name)
     if magic != wanted:
         raise InputError(
-            f"{path}: magic number {magic}, but an idx file of {IDX[wanted][0]} begins with {wanted}"
+            f"{path}: magic number {magic}, but an idx file of {IDX[wanted][0]} begins with "
+            f"{wanted}"
         )
     header = 4 + 4 * IDX[wanted][1]
     sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
@@ -197,7 +204,7 @@ def read_idx(path: Path) -> tuple[np.ndarray, Path]:
 
 
 def read_omniglot(folder: Path) -> tuple[ImageSplit, ImageSplit]:
-    """The training and the test part of a folder."""
+    """The training and the test split of a folder."""
     if (folder / "chardata.mat").is_file():
         return read_chardata(folder / "chardata.mat")
     found = sorted(folder.glob("*.npz"))
@@ -210,7 +217,7 @@ def read_omniglot(folder: Path) -> tuple[ImageSplit, ImageSplit]:
 
 
 def read_npz(path: Path) -> tuple[ImageSplit, ImageSplit]:
-    """train_images, test_images [N, S, S] uint8, and train_alphabet, test_alphabet [N] where they are there."""
+    """train_images, test_images [N, S, S] uint8; train_alphabet, test_alphabet [N] if there."""
     arrays = load_arrays(path, np.load)
     parts = []
     for split in ("train", "test"):
@@ -232,7 +239,10 @@ def read_npz(path: Path) -> tuple[ImageSplit, ImageSplit]:
 
 
 def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
-    """The file of Burda et al.: data, testdata [784, N] from 0 to 1, an image column by column; target, testtarget one-hot [50, N]."""
+    """The file of Burda et al. 2016.
+
+    data, testdata [784, N] from 0 to 1, pixels in column order; target, testtarget one-hot [50, N].
+    """
     from scipy.io import loadmat
 
     arrays = load_arrays(path, loadmat)
@@ -253,6 +263,7 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
 
 
 def load_arrays(path: Path, load: Any) -> dict[str, Any]:
+    """All arrays of a file. InputError for a damaged one."""
     try:
         return dict(load(path))
     except Exception as error:  # a zip, zlib, pickle or MATLAB error, each of its own type
@@ -262,6 +273,7 @@ def load_arrays(path: Path, load: Any) -> dict[str, Any]:
 
 
 def get_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
+    """An array by name. InputError where the file does not have it."""
     if name not in arrays:
         there = ", ".join(key for key in arrays if not key.startswith("__"))
         raise InputError(f"{path}: no array {name}; it has {there}")
@@ -274,7 +286,10 @@ def get_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
 def load_hub_images(
     hub: str, revision: str | None, name: str, labels: Mapping[str, str]
 ) -> dict[str, ImageSplit]:
-    """Every part of a hub set (or of a local folder of the same form) with the columns image and label: images grey, at most SIDE wide."""
+    """All splits of a hub set, or of a local folder, with columns of images and labels.
+
+    Images become grey, and are reduced to SIDE pixels a side. `labels` goes from name to column.
+    """
     import datasets
     import pyarrow as pa
 
@@ -290,7 +305,8 @@ def load_hub_images(
     except Exception as error:  # no connection, no such set, damaged files: each has its own type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"data.hub={hub}: could not be loaded from the hub ({first}); if you have the files, give data={name} data.dir=FOLDER"
+            f"data.hub={hub}: could not be loaded from the hub ({first}); if you have the files, "
+            f"give data={name} data.dir=FOLDER"
         ) from error
     parts = {}
     for split, table in loaded.items():
@@ -308,7 +324,8 @@ def load_hub_images(
         if len(sizes) > 1:
             odd = next(i for i, image in enumerate(images) if image.shape != images[0].shape)
             raise InputError(
-                f"{hub}, {split} part, image {odd}: {images[odd].shape[0]} x {images[odd].shape[1]} pixels, the first has "
+                f"{hub}, {split} part, image {odd}: {images[odd].shape[0]} x "
+                f"{images[odd].shape[1]} pixels, the first has "
                 f"{images[0].shape[0]} x {images[0].shape[1]}; allowed is one size"
             )
         own = {ours: np.asarray(table[theirs]).astype(np.int64) for ours, theirs in labels.items()}
@@ -317,7 +334,7 @@ def load_hub_images(
 
 
 def grey_image(encoded: bytes, where: str) -> np.ndarray:
-    """[S, S] uint8 from an encoded image; a larger one is averaged down to SIDE."""
+    """[S, S] uint8 from an encoded image, averaged down to SIDE if it is larger."""
     import io
 
     from PIL import Image
@@ -338,7 +355,10 @@ def grey_image(encoded: bytes, where: str) -> np.ndarray:
 def load_hub_omniglot(
     hub: str, revision: str | None, rng: np.random.Generator
 ) -> tuple[ImageSplit, ImageSplit]:
-    """The training and the test part, a random quarter as in Burda et al.; the hub has one part, without alphabets, its ink dark."""
+    """The training and the test split, a random quarter as in Burda et al.
+
+    The hub has one split, without alphabets, with dark ink.
+    """
     images, _ = get_split(load_hub_images(hub, revision, "omniglot", {}), "full", hub)
     order = rng.permutation(len(images))
     cut = len(order) // 4
@@ -346,6 +366,7 @@ def load_hub_omniglot(
 
 
 def get_split(parts: Mapping[str, ImageSplit], name: str, hub: str) -> ImageSplit:
+    """A split. InputError where the set does not have it."""
     if name not in parts:
         raise InputError(f"data.hub={hub}: no {name} part; it has {', '.join(parts)}")
     return parts[name]

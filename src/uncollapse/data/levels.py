@@ -1,6 +1,7 @@
-"""What a token is: a word, a character, a byte, or a subword of a `tokenizers` file; and how tokens become text again.
+"""What a token is: a word, a character, a byte, or a subword of a `tokenizers` file.
 
-Every level starts from the same words of a sentence, one space between them, so that all levels agree on its characters and bytes.
+Every level starts from the same words of a sentence, with one space between them, so all levels
+agree on its characters and bytes. A level also turns tokens back into text.
 """
 
 import json
@@ -26,7 +27,7 @@ CONTROL = re.compile(
 
 @dataclass(frozen=True)
 class Words:
-    """Words as white space parts them. The base of the other levels, which replace what differs."""
+    """Words separated by white space. The base of the other levels."""
 
     name: ClassVar[str] = "word"
     unit: ClassVar[str] = "words"
@@ -36,11 +37,11 @@ class Words:
         """InputError for bounds of the vocabulary that this level cannot keep."""
 
     def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Units, flat, and where each sentence's lie [N+1], from its words."""
+        """Tokens, flat, and their offsets by sentence [N+1], from the words of the sentences."""
         return words, offsets
 
     def count(self, units: Any) -> Any:
-        """A table of the different ones: `word`, and `count` of each."""
+        """A table of the distinct tokens: `word`, and `count` of each; None if they are fixed."""
         return count_words(units)
 
     def vocabulary(self, counts: Any, limit: int | None, min_count: int) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Characters(Words):
-    """Unicode's code points; the space between words is one."""
+    """Unicode code points; the space between words is one."""
 
     name: ClassVar[str] = "char"
     unit: ClassVar[str] = "characters"
@@ -93,7 +94,7 @@ class Characters(Words):
 
 @dataclass(frozen=True)
 class Bytes(Words):
-    """The bytes of UTF-8: all 256 are the vocabulary, so that none is ever unknown."""
+    """The bytes of UTF-8. All 256 are the vocabulary, so none is ever unknown."""
 
     name: ClassVar[str] = "byte"
     unit: ClassVar[str] = "bytes"
@@ -115,7 +116,7 @@ class Bytes(Words):
         return lambda units: units.astype(token_type(len(vocabulary))) + FIRST_ID
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-        """What is no UTF-8 shows as U+FFFD, and so does a reserved token that a model has written."""
+        """Invalid UTF-8 shows as U+FFFD, and so does a reserved token in a model's sample."""
         tokens = np.asarray(corpus.tokens, dtype=np.int64)
         data = (
             np.where(tokens < FIRST_ID, 0xFF, tokens - FIRST_ID).astype(np.uint8).tobytes()
@@ -127,7 +128,10 @@ class Bytes(Words):
 
 @dataclass(frozen=True)
 class Subwords(Words):
-    """The tokens of a `tokenizers` file; its ids follow the reserved ones, its own unknown token becomes <unk>."""
+    """The tokens of a `tokenizers` file.
+
+    Its ids follow the reserved ones, and its own unknown token becomes <unk>.
+    """
 
     name: ClassVar[str] = "tokens"
     unit: ClassVar[str] = "tokens"
@@ -137,7 +141,7 @@ class Subwords(Words):
 
     @classmethod
     def read(cls, path: Path) -> "Subwords":
-        """InputError for a file that is not there, or no tokenizer."""
+        """InputError for a file that is missing or no tokenizer."""
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
@@ -164,7 +168,7 @@ class Subwords(Words):
 
     @property
     def size(self) -> int:
-        """How many entries the file has."""
+        """The number of entries of the file."""
         return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def check(self, limit: int | None, min_count: int) -> None:
@@ -193,7 +197,7 @@ class Subwords(Words):
         return lambda units: ids[units]
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-        """As the file's decoder writes them, reserved tokens between."""
+        """As the file's decoder writes them, with reserved tokens between."""
         return [self.text(corpus.tokens[a:b]) for a, b in pairwise(corpus.offsets)]
 
     def text(self, tokens: np.ndarray) -> str:
@@ -217,17 +221,22 @@ TOKEN_LEVELS: dict[str, type[Words]] = {
 
 
 def choose_level(name: object, tokenizer: str | None) -> Words:
-    """The level by its name. InputError for an unknown one, a missing tokenizer file, or one that nothing reads."""
+    """The level by its name.
+
+    InputError for an unknown level, a missing tokenizer file, or one that the level does not read.
+    """
     level = TOKEN_LEVELS[check_choice("data.level", name, TOKEN_LEVELS)]
     if level is Subwords:
         if tokenizer is None:
             raise InputError(
-                "data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package `tokenizers`"
+                "data.level=tokens: needs data.tokenizer=FILE, a JSON file of the package "
+                "`tokenizers`"
             )
         return Subwords.read(expand_home(tokenizer))
     if tokenizer is not None:
         raise InputError(
-            f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with data.level={name}"
+            f"data.tokenizer={tokenizer}: read with data.level=tokens only, not with "
+            f"data.level={name}"
         )
     return level()
 
@@ -236,7 +245,8 @@ def check_fixed_vocabulary(level: str, size: int, limit: int | None, min_count: 
     """InputError for bounds on a vocabulary whose entries are given."""
     if limit is not None and limit < size:
         raise InputError(
-            f"data.vocab_size={limit}: data.level={level} has {size:,} entries; allowed is null or more"
+            f"data.vocab_size={limit}: data.level={level} has {size:,} entries; allowed is null or "
+            "more"
         )
     if min_count > 1:
         raise InputError(
@@ -254,7 +264,7 @@ def join_words(words: Any, offsets: np.ndarray) -> Any:
 
 
 def encode_utf8(words: Any, offsets: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """All sentences, one space between words, as one piece of UTF-8, and where each lies in it [N+1]."""
+    """All sentences as one piece of UTF-8, one space between words, and their bounds [N+1]."""
     texts = join_words(words, offsets)
     _, ends, data = texts.buffers()
     bounds = (
@@ -278,7 +288,7 @@ def measure_sentences(words: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def measure_corpus(corpus: Corpus, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The same of sentences whose words are all in the vocabulary."""
+    """As `measure_sentences`, for sentences whose words are all in the vocabulary."""
     chars, size = (
         np.array([len(word) for word in words])
         for words in (vocabulary, map(str.encode, vocabulary))
@@ -289,11 +299,11 @@ def measure_corpus(corpus: Corpus, vocabulary: Sequence[str]) -> tuple[np.ndarra
 
 
 def sum_lengths(lengths: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Of each sentence [N] the lengths of its words, and one for each space between them."""
+    """The length of each sentence [N]: its words, and one space between each two."""
     ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets]
     return np.diff(ends) + np.maximum(np.diff(offsets) - 1, 0)
 
 
 def escape_controls(text: str) -> str:
-    r"""Control characters and line separators as \n, \t, \x1b, \u2028: a text that stays on its line and in its cell."""
+    r"""Control characters and line separators as \n, \t, \u2028: a text stays on its line."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,4 +1,4 @@
-"""Files plain or compressed: known by their first bytes, whatever they are called."""
+"""Plain and compressed files, recognised by their first bytes, whatever their names."""
 
 import bz2
 import gzip
@@ -11,10 +11,11 @@ from typing import IO, Any
 
 from uncollapse.errors import InputError
 
-PACKED_ENDINGS = (".gz", ".xz", ".bz2", ".zst")  # of names, which say nothing else
+PACKED_ENDINGS = (".gz", ".xz", ".bz2", ".zst")  # of file names
 
 
 def open_zstandard(raw: IO[bytes]) -> Any:
+    """A decompressing stream."""
     import pyarrow as pa
 
     return pa.CompressedInputStream(raw, "zstd")
@@ -26,16 +27,15 @@ DECOMPRESSORS: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
     b"BZh": (".bz2", bz2.open),  # type: ignore[dict-item]
     b"\x28\xb5\x2f\xfd": (".zst", open_zstandard),
 }
-DAMAGE_ERRORS = (
-    EOFError,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zlib.error,
-)  # what they raise for a file cut short or changed
+# raised for files that are cut short or changed
+DAMAGE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 
 
 def detect_compression(path: Path) -> str:
-    """.gz, .xz, .bz2, .zst, or nothing. A text that begins with BZh is none: a digit and a mark follow."""
+    """.gz, .xz, .bz2, .zst, or nothing.
+
+    A text may begin with BZh; bzip2 has more fixed bytes after that.
+    """
     with path.open("rb") as file:
         start = file.read(10)
     for magic, (name, _) in DECOMPRESSORS.items():
@@ -48,8 +48,10 @@ def detect_compression(path: Path) -> str:
 
 @contextmanager
 def open_packed(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
-    """What is in a file, decompressed, to read from, and the file itself, which tells how far one is. InputError for one that cannot
-    be read or is damaged."""
+    """The decompressed stream of a file, and the file itself, whose position shows the progress.
+
+    InputError for a file that cannot be read or is damaged.
+    """
     packed = ""
     try:
         packed = detect_compression(path)
@@ -59,15 +61,16 @@ def open_packed(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
     except DAMAGE_ERRORS as error:
         raise InputError(describe_damage(path, packed, error)) from error
     except OSError as error:
-        if packed and error.errno is None:  # how bz2 and zstd tell of damage
+        if packed and error.errno is None:  # how bz2 and zstd report damage
             raise InputError(describe_damage(path, packed, error)) from error
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def describe_damage(path: Path, packed: str, error: Exception) -> str:
+    """The message for a damaged file."""
     return f"{path}: damaged or truncated {packed} file ({error}); copy or fetch it again"
 
 
 def strip_packed_ending(path: Path) -> str:
-    """The name without a compression's ending."""
+    """The name without the ending of a compression."""
     return path.stem if path.suffix.lower() in PACKED_ENDINGS else path.name

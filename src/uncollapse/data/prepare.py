@@ -162,7 +162,7 @@ def format_block(block: Block) -> bytes:
 
 
 def describe_dialogues(cfg: DialogueConfig) -> tuple[dict[str, Any], bool]:
-    """As `describe_lines`. InputError for a size: files hold complete dialogues, sizes responses."""
+    """As `describe_lines`. InputError for a size, which counts responses: files hold dialogues."""
     for split, size in cfg.sizes.items():
         if size is not None:
             raise InputError(

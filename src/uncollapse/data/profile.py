@@ -1,4 +1,4 @@
-"""What a text looks like once it is tokens: what every run says about its data, warns of, or refuses."""
+"""Unknown words and lengths of a text: reported for every run, warned of, or refused."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -18,11 +18,14 @@ FAR_ABOVE_MEDIAN, LONG_SENTENCE = (
 )  # a sentence of so many times the median, and at least so many tokens
 LARGE_VOCABULARY = 100_000  # entries of a vocabulary
 TOKENS_AT_ONCE = 1 << 22
-SPACELESS = "data.level=char reads characters, data.level=byte bytes, data.level=tokens data.tokenizer=FILE subwords"
+SPACELESS = (
+    "data.level=char reads characters, data.level=byte bytes, "
+    "data.level=tokens data.tokenizer=FILE subwords"
+)
 
 
 class Profile(TypedDict):
-    """Of one split: the share of its tokens that are unknown, its longest and its median sentence, in tokens."""
+    """Of one split: the fraction of unknown tokens, the longest and the median length in tokens."""
 
     unknown: float
     longest: int
@@ -30,7 +33,7 @@ class Profile(TypedDict):
 
 
 def profile_corpus(corpus: Corpus) -> Profile:
-    """Counted a piece at a time: arrays may lie on disk."""
+    """The profile of a corpus, read in pieces: its arrays may be on disk."""
     start, stop = int(corpus.offsets[0]), int(corpus.offsets[-1])
     unknown = sum(
         int((corpus.tokens[i : min(i + TOKENS_AT_ONCE, stop)] == UNK).sum())
@@ -41,7 +44,7 @@ def profile_corpus(corpus: Corpus) -> Profile:
 
 
 def make_profile(unknown: int, lengths: Mapping[int, int]) -> Profile:
-    """From the number of unknown tokens, and how many sentences have each length."""
+    """The profile from the number of unknown tokens and the number of sentences of each length."""
     kinds = np.array(sorted(lengths), dtype=np.int64)
     counts = np.array([lengths[kind] for kind in kinds.tolist()], dtype=np.int64)
     ends, total = np.cumsum(counts), int((kinds * counts).sum())
@@ -57,12 +60,13 @@ def make_profile(unknown: int, lengths: Mapping[int, int]) -> Profile:
 
 
 def describe_splits(facts: Mapping[str, Any]) -> list[str]:
-    """A line for each split of text: its size, its words, how many of them are unknown, and what was passed over."""
+    """A line for each split of text: size, words, fraction unknown, sentences left out."""
     found = []
     for split, share in facts.get("unknown", {}).items():
         unit = TOKEN_LEVELS[facts["level"]].unit
         found.append(
-            f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} {unit} "
+            f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} "
+            f"{unit} "
             f"(median {facts['median_length'][split]:g}, longest {facts['longest'][split]:,}), "
             f"{format_percent(share)} of them <unk>, vocabulary {facts['vocab']:,}"
         )
@@ -73,7 +77,10 @@ def describe_splits(facts: Mapping[str, Any]) -> list[str]:
 
 
 def list_warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
-    """What a user should know of the text before training on it, each with the option that helps. width: what the output layer reads."""
+    """Warnings about the text before training, each with the option that helps.
+
+    width: inputs of the output layer, if known.
+    """
     if "unknown" not in facts:
         return []
     level, unit = facts["level"], TOKEN_LEVELS[facts["level"]].unit
@@ -82,55 +89,65 @@ def list_warnings(facts: Mapping[str, Any], width: int | None = None) -> list[st
     few = [split for split, mean in words.items() if mean < ONE_WORD_MEAN]
     if level == "word" and few:
         found.append(
-            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a line), as in text without spaces; {SPACELESS}"
+            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a "
+            f"line), as in text without spaces; {SPACELESS}"
         )
     for split, share in unknown.items():
         if share > MUCH_UNKNOWN:
             found.append(
-                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, which a model guesses cheaply: perplexities are "
+                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, which a "
+                "model guesses cheaply: perplexities are "
                 f"lower than those of the text; {advise_on_unknown(level)}"
             )
         elif split != "train" and share > max(
             LEAST_UNKNOWN, UNKNOWN_RATIO * unknown.get("train", 0.0)
         ):
             found.append(
-                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, {format_percent(unknown.get('train', 0.0))} of the training "
+                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, "
+                f"{format_percent(unknown.get('train', 0.0))} of the training "
                 f"part: are they the same kind of text? {advise_on_unknown(level)}"
             )
     for split, longest in facts["longest"].items():
         median = facts["median_length"][split]
         if longest > LONG_SENTENCE and longest > FAR_ABOVE_MEDIAN * median:
             found.append(
-                f"the longest sentence of the {split} part has {longest:,} {unit}, the median {median:g}: time and memory follow the "
-                f"longest of a batch; data.max_length={suggest_length(median)} passes over those above"
+                f"the longest sentence of the {split} part has {longest:,} {unit}, the median "
+                f"{median:g}: time and memory follow the "
+                f"longest of a batch; data.max_length={suggest_length(median)} passes over those "
+                "above"
             )
     if vocab > LARGE_VOCABULARY:
         weights = f" ({vocab * width:,} output weights)" if width else ""
         found.append(
-            f"a vocabulary of {vocab:,} entries: every step computes a softmax over them{weights}; data.vocab_size=20000 or "
-            "data.min_count=2 make it smaller, data.level=tokens data.tokenizer=FILE needs no large one"
+            f"a vocabulary of {vocab:,} entries: every step computes a softmax over them{weights}; "
+            "data.vocab_size=20000 or "
+            "data.min_count=2 make it smaller, data.level=tokens data.tokenizer=FILE needs no "
+            "large one"
         )
     return found
 
 
 def advise_on_unknown(level: str) -> str:
-    """The options that leave less unknown."""
+    """The options that leave fewer words unknown."""
     if level == "tokens":
         return "another data.tokenizer=FILE, or data.level=byte, leaves less unknown"
     if level == "char":
-        return "a larger data.vocab_size, a smaller data.min_count, or data.level=byte leaves less unknown"
-    return "a larger data.vocab_size, a smaller data.min_count, data.level=char or data.level=tokens leaves less unknown"
+        other = "or data.level=byte"
+    else:
+        other = "data.level=char or data.level=tokens"
+    return f"a larger data.vocab_size, a smaller data.min_count, {other} leaves less unknown"
 
 
 def check_unknown_share(facts: Mapping[str, Any]) -> None:
-    """InputError for a split of which next to nothing is known: no number about it would mean anything."""
+    """InputError for a split that is almost all unknown: its numbers would mean nothing."""
     for split, share in facts["unknown"].items():
         if share > TOO_MUCH_UNKNOWN:
             unit, mean = TOKEN_LEVELS[facts["level"]].unit, facts["words_per_sentence"][split]
             spaceless = facts["level"] == "word" and mean < ONE_WORD_MEAN
             advice = SPACELESS if spaceless else advise_on_unknown(facts["level"])
             raise InputError(
-                f"data.{split}: {format_percent(share)} of its {unit} are <unk> (vocabulary {facts['vocab']:,}, {mean:.1f} {unit} a line), "
+                f"data.{split}: {format_percent(share)} of its {unit} are <unk> (vocabulary "
+                f"{facts['vocab']:,}, {mean:.1f} {unit} a line), "
                 f"allowed is at most {format_percent(TOO_MUCH_UNKNOWN)}; {advice}"
             )
 
@@ -145,5 +162,5 @@ def format_percent(share: float) -> str:
 
 
 def suggest_length(median: float) -> int:
-    """Some five times the median, as a round number."""
+    """About five times the median, as a round number."""
     return max(50, int(np.ceil(5 * median / 50)) * 50)

@@ -1,7 +1,8 @@
-"""Columns of text out of JSON, CSV, TSV, Parquet and Arrow files: streamed into an Arrow file on disk, which `datasets` maps.
+"""Columns of text from JSON, CSV, TSV, Parquet and Arrow files.
 
-Everything is read as it stands or refused. (The loaders of `datasets` guess: a CSV cell NA becomes nothing, a row with too many cells
-is shifted, a JSON column of strings and numbers is written anew as JSON.)
+They are streamed into an Arrow file on disk, which `datasets` maps into memory. Everything is read
+as it is, or refused. (The loaders of `datasets` guess: a CSV cell NA becomes null, a row with too
+many cells is shifted, a JSON column of strings and numbers is rewritten as JSON.)
 """
 
 import csv
@@ -34,10 +35,10 @@ ROWS_AT_ONCE = 10_000  # of a CSV table or a JSON array in memory at a time
 def read_table(
     path: Path, format: str, columns: Sequence[str], label: str | None, scratch: Path
 ) -> Any:
-    """The columns and the label of a file as `datasets` gives them, kept in the empty folder `scratch`.
+    """The columns and the label of a file, as a data set kept in the empty folder `scratch`.
 
-    InputError for a damaged file, a column that is not there, or one that holds anything but text (a label: or whole numbers, or
-    true and false).
+    InputError for a damaged file, a missing column, or one that does not hold text. (A label may
+    also be an integer or a boolean.)
     """
     import datasets
     import pyarrow as pa
@@ -74,11 +75,11 @@ def read_table(
 
 
 def explain_arrow_error(message: str, format: str) -> str:
-    """What Arrow's message about a file means."""
+    """The meaning of Arrow's message about a file."""
     if "UTF8" in message:
         return f"not UTF-8; convert the file first ({message})"
     if "changed from" in message or "Failed to convert" in message:
-        return f"texts must be strings, labels strings, whole numbers or true and false ({message})"
+        return f"texts must be strings, labels strings, integers or booleans ({message})"
     return f"damaged, or not {format} throughout ({message})"
 
 
@@ -90,7 +91,10 @@ def check_columns(
     longest: str | None = None,
     more: str = "",
 ) -> None:
-    """InputError for a column that a file does not have, naming those there and the likely one (the text's: at worst the longest)."""
+    """InputError for a missing column, naming the existing ones and the one probably meant.
+
+    For the text that is at worst the `longest` column.
+    """
     for name in wanted:
         if list(there).count(name) > 1:
             raise InputError(f"{path}: two columns are called {name}")
@@ -104,7 +108,8 @@ def check_columns(
         )
         advice = f"; say {word}={meant}" if meant else ""
         raise InputError(
-            f"{word}={name}: {path} has the columns {shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
+            f"{word}={name}: {path} has the columns "
+            f"{shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
         )
 
 
@@ -114,7 +119,7 @@ def check_columns(
 def read_csv(
     path: Path, wanted: Sequence[str], label: str | None, scratch: Path, tabs: bool = False
 ) -> Iterator[Any]:
-    """Cells as they stand, all of them strings; each row must have as many as the header."""
+    """Cells as they are, all of them strings; each row must have as many as the header."""
     import pyarrow as pa
 
     csv.field_size_limit(sys.maxsize)
@@ -150,27 +155,31 @@ def read_csv(
 
 
 def check_cells(rows: Any, header: Sequence[str], path: Path) -> Iterator[list[str]]:
-    """The rows that hold anything. InputError for one with more or fewer cells than the header."""
+    """The rows that are not empty. InputError for one with another length than the header."""
     for row in rows:
         if not row:
             continue
         if len(row) != len(header):
             raise InputError(
-                f"{path}, line {rows.line_num}: {len(row)} cells where the header has {len(header)}; a cell that holds the "
+                f"{path}, line {rows.line_num}: {len(row)} cells where the header has "
+                f"{len(header)}; a cell that holds the "
                 "delimiter must stand in double quotes"
             )
         yield row
 
 
 def read_first_lines(path: Path) -> list[str]:
-    """Some first lines, whole."""
+    """Some complete lines from the beginning of a file."""
     head, _ = read_beginning(path)
     lines = head.decode(errors="replace").removeprefix("\ufeff").splitlines(keepends=True)
     return lines[:-1] if len(head) == HEAD_BYTES and len(lines) > 1 else lines
 
 
 def find_delimiter(path: Path, wanted: Sequence[str]) -> str:
-    """The one under which the header has the wanted columns; else a comma, or what parts the header in most cells."""
+    """The delimiter under which the header has the wanted columns.
+
+    If there is none: the one that gives the header the most cells, a comma first.
+    """
     first = next((line for line in read_first_lines(path) if line.strip()), "")
     headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in "," + DELIMITERS}
     holding = [
@@ -180,7 +189,7 @@ def find_delimiter(path: Path, wanted: Sequence[str]) -> str:
 
 
 def choose_tab_dialect(path: Path) -> dict[str, Any]:
-    """Quotes in TSV files are text, unless they enclose cells wherever a cell begins with one."""
+    """Quotes in TSV files are text, unless every cell that begins with one ends with one."""
     lines = read_first_lines(path)
     enclosing = any('"' in line for line in lines) and is_table(
         read_cells(lines, "\t", csv.QUOTE_MINIMAL)
@@ -196,7 +205,7 @@ def read_tsv(path: Path, wanted: Sequence[str], label: str | None, scratch: Path
 
 
 def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
-    """Objects one after another, or an array of them; a key that an object lacks is null."""
+    """Objects one after another, or an array of them; a missing key is null."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
@@ -204,7 +213,7 @@ def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Pat
     text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
     if parse_leading_object(
         text.removeprefix("[").lstrip()
-    ):  # else it is longer than what was looked at
+    ):  # else it is longer than the inspected bytes
         check_columns(path, seen.columns, wanted, label, seen.longest)
     if text.startswith("["):
         yield from read_json_array(path, wanted, label)
@@ -226,7 +235,7 @@ def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Pat
 
 
 def infer_label_type(text: str, name: str) -> Any:
-    """Of the first label that is no null: whole numbers, true and false, else text."""
+    """The type of the first label that is not null: integer, boolean or text."""
     import re
 
     import pyarrow as pa
@@ -239,7 +248,7 @@ def infer_label_type(text: str, name: str) -> Any:
 
 
 def read_json_array(path: Path, wanted: Sequence[str], label: str | None) -> Iterator[Any]:
-    """One array of objects, which is in memory as a whole."""
+    """One array of objects, held in memory completely."""
     import pyarrow as pa
 
     with open_packed(path) as (file, _):
@@ -266,7 +275,7 @@ def read_json_array(path: Path, wanted: Sequence[str], label: str | None) -> Ite
 
 
 def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str | None) -> None:
-    """InputError for an item that is no object, or holds something else than is allowed; null is."""
+    """InputError for an item that is no object, or holds a value not allowed (null is)."""
     if not isinstance(row, dict):
         raise InputError(f"{where}: not an object, as the first one is")
     for name, kind in allowed.items():
@@ -281,7 +290,7 @@ def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str |
 
 
 def unpack(path: Path, scratch: Path) -> Path:
-    """The file itself, or its content in `scratch`: these formats are not read from front to back."""
+    """The file itself, or its decompressed content in `scratch`, to seek in."""
     if not detect_compression(path):
         return path
     with open_packed(path) as (file, _), (scratch / "unpacked").open("wb") as out:
@@ -333,7 +342,10 @@ def read_arrow(
 
 
 def with_metadata(batch: Any, schema: Any) -> Any:
-    """A batch with its set's metadata, in which `datasets` keeps the names of classes. An error for what is no UTF-8."""
+    """A batch with the metadata of its set, in which `datasets` keeps the names of classes.
+
+    An Arrow error for text that is not UTF-8.
+    """
     import pyarrow as pa
 
     batch.validate(full=True)
