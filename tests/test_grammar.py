@@ -299,7 +299,7 @@ def test_english_posterior_agrees_with_a_slow_one():
 
 
 def _priors() -> dict[str, list[float]]:
-    from uncollapse.data.english import PRIORS as english_priors
+    from uncollapse.data.english import FACTOR_PRIORS as english_priors
 
     return {name: list(prior.values()) for name, prior in english_priors.items()}
 

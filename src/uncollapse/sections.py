@@ -48,7 +48,7 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
         if key not in names:
             raise InputError(describe_unknown_key(f"{section}.{key}", values[key], names))
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), values)
+        merged: Any = OmegaConf.merge(OmegaConf.structured(schema), values)
         for name in names:
             if OmegaConf.is_missing(merged, name):
                 merged[name] = find_default(section, target, name)

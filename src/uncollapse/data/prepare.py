@@ -38,7 +38,7 @@ def prepare_set(
     """
     facts, cfg = read_facts(name), read_set_config(name, overrides)
     form = FORMS_OF_SETS[facts.form]
-    if not isinstance(cfg, form.schema):
+    if not issubclass(type(cfg), form.schema):
         raise InputError(
             f"{name}: form={facts.form} among its facts needs a {form.schema.__name__}"
         )
