@@ -42,15 +42,16 @@ from torch.nn import functional
 
 from uncollapse.arguments import Parser
 from uncollapse.building import Parts, prepare
-from uncollapse.config import CONF, check_head, heads, knobs_of
+from uncollapse.config import CONF, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
 from uncollapse.disk import write_atomic
 from uncollapse.entry import guarded, working
 from uncollapse.errors import InputError
-from uncollapse.metrics.one_pass import evaluate, recompute_population
+from uncollapse.knobs import check_head
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
+from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.posteriors import DiagonalGaussian
 from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS, SUMMARY, Run, run_at, runs_in

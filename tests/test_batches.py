@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from uncollapse.data import batches, corpus
-from uncollapse.data.batches import epoch_batches, join_singles, near_equal
-from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, make_batch, stretch_bounds
+from uncollapse.data.batches import epoch_batches, join_singles, split_examples
+from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, choose_stretches, make_batch
 from uncollapse.data.text import TextData
 from uncollapse.errors import InputError
 
@@ -81,7 +81,7 @@ def test_batch_sizes_differ_by_at_most_one(n, size):
     ],
 )
 def test_sizes_by_hand(n, size, sizes):
-    assert [len(part) for part in near_equal(np.arange(n), size)] == sizes
+    assert [len(part) for part in split_examples(np.arange(n), size)] == sizes
 
 
 @properties
@@ -212,7 +212,7 @@ def bounds_at(lengths, call):
     """stretch_bounds when a call costs as much as `call` row-steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", call)
-        return stretch_bounds(np.asarray(lengths))
+        return choose_stretches(np.asarray(lengths))
 
 
 def test_stretches_by_hand():
@@ -262,7 +262,7 @@ def test_many_examples_are_ordered_on_disk_and_in_the_same_order(monkeypatch, po
     lengths = np.random.default_rng(1).integers(1, 9, n)
     few = epoch_batches(lengths, size, policy, 3, 4)
     monkeypatch.setattr(batches, "LARGE", 16)
-    assert isinstance(batches.numbers_below(n).base, np.memmap)
+    assert isinstance(batches.list_numbers(n).base, np.memmap)
     many = epoch_batches(lengths, size, policy, 3, 4)
     assert [batch.tolist() for batch in many] == [batch.tolist() for batch in few]
     assert all(batch.dtype == np.int64 for batch in many)

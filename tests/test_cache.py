@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SMALL, type_command
+from schemas import TextConfig
 from test_files import entries, labelled, no_hub, put, read, refused, spelled
 
 from uncollapse.data import SPLITS, cache
-from uncollapse.data.files import TextConfig
 from uncollapse.errors import InputError
 
 assert no_hub  # no test here may reach for the network or for the user's own cache
@@ -40,7 +40,7 @@ def entry(made: Path, tmp_path: Path) -> Path:
 
 def refusal(entry: Path) -> str:
     with pytest.raises(InputError) as caught:
-        cache.fetch(entry)
+        cache.read_cache(entry)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 500
     assert message.startswith(f"{entry}: this cache folder is damaged (") and message.endswith(
@@ -137,7 +137,7 @@ DAMAGE = [
 def test_every_damage_is_refused_with_the_files_name(
     entry: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
-    cache.fetch(entry)
+    cache.read_cache(entry)
     damage(entry / name)
     assert name in refusal(entry)
 
@@ -154,7 +154,7 @@ def test_no_bit_of_an_array_flips_unnoticed_and_no_file_is_taken_for_another(ent
             (entry / name).write_bytes(found)
             assert f"({name} does not hold what was written)" in refusal(entry)
         (entry / name).write_bytes(content)
-    cache.fetch(entry)
+    cache.read_cache(entry)
 
 
 def test_no_byte_of_the_description_changes_unnoticed(entry: Path) -> None:
@@ -207,11 +207,11 @@ def test_what_is_no_description_is_refused(entry: Path, content: bytes) -> None:
 @pytest.mark.parametrize("depth", [500, 990, 1_000, 3_000, 50_000])
 def test_a_deep_description_is_refused(entry: Path, depth: int) -> None:
     deep = b"[" * depth + b"]" * depth
-    (entry / cache.META).write_bytes(b'{"format": %d, "deep": %s}' % (cache.FORMAT, deep))
+    (entry / cache.META).write_bytes(b'{"format": %d, "deep": %s}' % (cache.CACHE_FORMAT, deep))
     refusal(entry)
 
 
-@pytest.mark.parametrize("format", [cache.FORMAT + 1, cache.FORMAT - 1, None, "x", [1]])
+@pytest.mark.parametrize("format", [cache.CACHE_FORMAT + 1, cache.CACHE_FORMAT - 1, None, "x", [1]])
 def test_another_format_is_named(entry: Path, format: object) -> None:
     meta = {**json.loads((entry / cache.META).read_bytes()), "format": format}
     (entry / cache.META).write_bytes(json.dumps(meta).encode())
@@ -230,7 +230,7 @@ def test_entries_of_the_wrong_kind_are_refused_even_under_a_right_digest(
     entry: Path, key: str, odd: object
 ) -> None:
     meta = cache.read_meta(entry)
-    (entry / cache.META).write_bytes(cache.encoded({**meta, key: odd}))
+    (entry / cache.META).write_bytes(cache.encode_meta({**meta, key: odd}))
     named = FILES[0] if key == "files" and isinstance(odd, dict) else f"meta.json: {key} is missing"
     assert named in refusal(entry)
 
@@ -242,7 +242,7 @@ def test_what_is_no_number_is_refused_even_under_a_right_digest(
 ) -> None:
     meta = cache.read_meta(entry)
     meta[key]["valid"][name] = value
-    (entry / cache.META).write_bytes(cache.encoded(meta))
+    (entry / cache.META).write_bytes(cache.encode_meta(meta))
     assert f"meta.json: {key} is missing or of the wrong kind" in refusal(entry)
 
 

@@ -12,6 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import folder_of, run_here
+from schemas import (
+    DialogueConfig,
+    DigitsConfig,
+    GaussianConfig,
+    GrammarConfig,
+    MnistConfig,
+    OmniglotConfig,
+    TextConfig,
+)
 from test_dialogue import put as put_dialogues
 from test_dialogue import turns
 from test_files import labelled, no_hub, put
@@ -19,13 +28,7 @@ from test_images import write_hub, write_idx
 from test_levels import word_pieces
 
 from uncollapse.data import LOCATIONS, SPLITS, cache, profile
-from uncollapse.data.builtin import GrammarConfig
-from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.digests import array_digest, fingerprint
-from uncollapse.data.files import TextConfig
-from uncollapse.data.image_files import MnistConfig, OmniglotConfig
-from uncollapse.data.images import DigitsConfig
-from uncollapse.data.vectors import GaussianConfig
 
 assert no_hub and word_pieces  # fixtures: no network, and a tokenizer file
 
@@ -94,7 +97,7 @@ def test_what_the_config_says_anyway_does_not_count(tmp_path: Path, monkeypatch)
     for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):
         assert text(folder, **options) == first
     monkeypatch.setattr(
-        cache, "FORMAT", cache.FORMAT + 1
+        cache, "FORMAT", cache.CACHE_FORMAT + 1
     )  # nor how a version of the program caches it
     assert text(folder) == first
 
@@ -249,7 +252,7 @@ def test_it_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
     facts = (
         TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
     )
-    told = [*profile.lines(facts), *profile.warnings(facts, 128)]
+    told = [*profile.describe_splits(facts), *profile.list_warnings(facts, 128)]
     assert told and not any(facts["content"] in line or "content" in line for line in told)
 
 

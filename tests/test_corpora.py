@@ -1,20 +1,21 @@
 """The text sets of conf/data, on small Parquet files of the hub's own schemas, and the sizes asked of a hub set."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import ROOT, composed
+from schemas import TextConfig
 from test_files import entries, no_hub, spelled
 
-from uncollapse.config import typed
 from uncollapse.data import hub, tokenise
-from uncollapse.data.blocks import Rows
-from uncollapse.data.files import TextConfig
+from uncollapse.data.blocks import TableRows
 from uncollapse.data.text import SPLITS
-from uncollapse.data.words import separated
+from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError
+from uncollapse.sections import load_section
 
 assert no_hub  # no test here may reach for the network either
 
@@ -115,9 +116,9 @@ def put_hub(folder: Path, name: str, rows=60) -> Path:
     return folder
 
 
-def config(name: str, *words: str, cache: Path) -> TextConfig:
+def config(name: str, *words: str, cache: Path) -> Any:
     """As train.py makes it of `data=name` and further words."""
-    return typed(composed(f"data={name}", f"data.cache={cache}", *words).data, "data")
+    return load_section(composed(f"data={name}", f"data.cache={cache}", *words).data, "data")
 
 
 SIZES = {"yahoo": (40, 10, 30), "yelp": (40, 10, 30)}
@@ -191,13 +192,13 @@ def test_every_text_set_has_its_name_and_a_pinned_revision():
 # ---------------------------------------------------------------- sizes of a hub set
 
 
-def rows(count: int, where: str = "set, train part") -> Rows:
+def rows(count: int, where: str = "set, train part") -> TableRows:
     table = pa.table({"text": [f"w{i}" for i in range(count)], "class": list(range(count))})
-    return Rows(where, table, ("text",))
+    return TableRows(where, table, ("text",))
 
 
-def cut(parts: dict[str, Rows], **options) -> dict[str, list[int]]:
-    found = hub.chosen(TextConfig(hub="set", **options), parts)
+def cut(parts: dict[str, TableRows], **options) -> dict[str, list[int]]:
+    found = hub.choose_rows(TextConfig(hub="set", **options), parts)
     every = {
         split: np.arange(part.size) if part.chosen is None else part.chosen
         for split, part in found.items()
@@ -297,4 +298,6 @@ def test_a_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
     ],
 )
 def test_raw_text_is_set_apart(raw, words):
-    assert separated(pa.array([raw], pa.large_string())).to_pylist()[0].split() == words.split()
+    assert (
+        separate_tokens(pa.array([raw], pa.large_string())).to_pylist()[0].split() == words.split()
+    )

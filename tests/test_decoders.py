@@ -10,6 +10,7 @@ import torch
 from conftest import SMALL, composed, folder_of, rows, run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import LinearConfig, LSTMConfig
 from torch import nn
 
 from uncollapse.building import prepare
@@ -22,8 +23,6 @@ from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError
 from uncollapse.interfaces.decoder import join_features
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
-from uncollapse.models.linear import LinearConfig
-from uncollapse.models.lstm import LSTMConfig
 from uncollapse.models.lstm_gates import rescale_features
 from uncollapse.posteriors import Gaussian
 
@@ -151,7 +150,7 @@ def test_all_that_is_shared_with_plain_starts_from_its_weights(output, init):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_parts_hold_every_parameter_exactly_once(output):
-    linear = LinearConfig(2).build(5, Gaussian, Options(output=OUTPUTS[output]))
+    linear = LinearConfig(latent=2).build(5, Gaussian, Options(output=OUTPUTS[output]))
     for model in (model_of(output), linear):
         held = [p for part in model.parts().values() for p in part]
         assert len(held) == len({id(p) for p in held}) == len(list(model.parameters()))
@@ -160,7 +159,7 @@ def test_parts_hold_every_parameter_exactly_once(output):
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_the_linear_model_has_the_same_output_layers(output):
     torch.manual_seed(0)
-    model = LinearConfig(2).build(5, Gaussian, Options(output=OUTPUTS[output])).double()
+    model = LinearConfig(latent=2).build(5, Gaussian, Options(output=OUTPUTS[output])).double()
     z, out = torch.randn(3, 4, 2).double(), model.output
     with torch.no_grad():
         for parameter in out.parameters():

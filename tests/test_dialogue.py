@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 import torch
 from conftest import composed, folder_of, summary
+from schemas import DialogueConfig
 from torch.distributions import Independent, Normal, kl_divergence
 
 from uncollapse import report
 from uncollapse.building import prepare
 from uncollapse.config import heads
 from uncollapse.data.corpus import EOS
-from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.prepare import main as prepare_main
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError

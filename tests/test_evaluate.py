@@ -207,9 +207,7 @@ def test_an_interrupt_keeps_what_is_done(
 ) -> None:
     folder, kept = folder_of(study.parent, "plain"), nll.weigh_group
 
-    def weighted(
-        subject: OpenedRun, settings: Settings, number: int, group: np.ndarray
-    ) -> dict:
+    def weighted(subject: OpenedRun, settings: Settings, number: int, group: np.ndarray) -> dict:
         if number == 5:
             raise KeyboardInterrupt
         return kept(subject, settings, number, group)
@@ -233,7 +231,9 @@ def test_a_part_of_the_examples_is_one_random_choice_for_every_metric(study: Pat
     opened = open_run(Run(folder), {}, print)
     taken = np.concatenate(group_examples(opened, settings))
     assert sorted(taken) == sorted(opened.examples("test", 10))
-    lengths = opened.data.lengths("test")  # not the sentences of a few lengths only, which would be alike
+    lengths = opened.data.lengths(
+        "test"
+    )  # not the sentences of a few lengths only, which would be alike
     assert len(set(lengths[taken])) > 0.5 * min(10, len(set(lengths)))
     assert main([str(folder), "--metrics", "nll", "--examples", "99", "--samples", "3"]) == 0
     assert "test-nll-K3" in summary(folder)["evaluations"]

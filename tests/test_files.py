@@ -14,18 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import TextConfig
 
 from uncollapse.data import cache, levels, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
-from uncollapse.data.files import TextConfig
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import (
     add_counts,
     build_vocabulary,
     count_words,
-    encode,
-    keep,
-    select,
+    encode_words,
+    find_kept,
+    select_sentences,
     split_words,
 )
 from uncollapse.errors import InputError
@@ -200,7 +200,7 @@ def test_vocabulary_by_hand(limit, min_count, kept):
 
 def test_words_outside_the_vocabulary_and_literal_unk_become_unk():
     words = pa.array(["b", "<unk>", "zebra", "a"], pa.large_string())
-    assert encode(words, (*SPECIALS, "a", "b")).tolist() == [5, UNK, UNK, 4]
+    assert encode_words(words, (*SPECIALS, "a", "b")).tolist() == [5, UNK, UNK, 4]
 
 
 @properties
@@ -223,7 +223,7 @@ def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit)
     counts = add_counts([count_words(column[:half]), count_words(column[half:])])
     vocabulary = build_vocabulary(counts, limit, min_count)
     assert list(vocabulary[4:]) == expected
-    assert [vocabulary[i] for i in encode(column, vocabulary)] == [
+    assert [vocabulary[i] for i in encode_words(column, vocabulary)] == [
         w if w in expected else "<unk>" for w in words
     ]
 
@@ -233,9 +233,9 @@ def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit)
 def test_selected_sentences_are_the_kept_ones_unchanged(lengths, max_length):
     offsets = np.cumsum([0, *lengths])
     tokens = np.arange(offsets[-1])
-    kept, counts = keep(offsets, max_length)
+    kept, counts = find_kept(offsets, max_length)
     assert counts == {"empty": lengths.count(0), "too_long": sum(n > max_length for n in lengths)}
-    corpus = select(tokens, offsets, kept)
+    corpus = select_sentences(tokens, offsets, kept)
     expected = [tokens[a:b].tolist() for a, b in pairwise(offsets) if 0 < b - a <= max_length]
     assert [corpus.tokens[a:b].tolist() for a, b in pairwise(corpus.offsets)] == expected
 

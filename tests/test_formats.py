@@ -13,9 +13,9 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from schemas import TextConfig
 
-from uncollapse.data.files import TextConfig
-from uncollapse.data.formats import binary_noun, look, recognise
+from uncollapse.data.formats import inspect_head, name_binary, recognise_format
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
@@ -460,8 +460,8 @@ def test_a_header_is_no_labelled_line(tmp_path):
     ],
 )
 def test_prose_is_not_taken_for_a_table(text):
-    found = look(text.encode(), complete=True)
-    assert found.format is None and found.foreign is None and binary_noun(text.encode()) is None
+    found = inspect_head(text.encode(), complete=True)
+    assert found.format is None and found.foreign is None and name_binary(text.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -482,10 +482,10 @@ def test_prose_is_not_taken_for_a_table(text):
 def test_a_table_without_the_usual_names_is_seen_under_txt(text, said, tmp_path):
     (tmp_path / "train.txt").write_text(text, newline="")
     with pytest.raises(InputError, match=said):
-        recognise(tmp_path / "train.txt", "auto", "text")
-    assert recognise(tmp_path / "train.txt", "text", "text") == "text"
+        recognise_format(tmp_path / "train.txt", "auto", "text")
+    assert recognise_format(tmp_path / "train.txt", "text", "text") == "text"
 
 
 def test_a_csv_of_one_quoted_column_is_read(tmp_path):
     (tmp_path / "train.csv").write_text('"text"\n' + '"the dog, he runs"\n' * 8)
-    assert recognise(tmp_path / "train.csv", "auto", "text") == "csv"
+    assert recognise_format(tmp_path / "train.csv", "auto", "text") == "csv"

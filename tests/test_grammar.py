@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uncollapse.data.english import english
-from uncollapse.data.grammar import BLOCK, Grammar, Sample, Slot
+from uncollapse.data.grammar import SENTENCES_AT_ONCE, Grammar, Sample, Slot
 
 PRIORS = {"tone": {"good": 0.6, "bad": 0.4}, "time": {"now": 0.5, "then": 0.3, "soon": 0.2}}
 SLOTS = [
@@ -242,9 +242,12 @@ def test_no_sentences_and_slices(corpus):
         0,
         len(grammar.combinations),
     )
-    whole = grammar.log_prob(sample.tokens, sample.offsets[: BLOCK + 101])  # two blocks
+    whole = grammar.log_prob(sample.tokens, sample.offsets[: SENTENCES_AT_ONCE + 101])  # two blocks
     np.testing.assert_array_equal(
-        grammar.log_prob(sample.tokens, sample.offsets[BLOCK : BLOCK + 101]), whole[BLOCK:]
+        grammar.log_prob(
+            sample.tokens, sample.offsets[SENTENCES_AT_ONCE : SENTENCES_AT_ONCE + 101]
+        ),
+        whole[SENTENCES_AT_ONCE:],
     )
 
 
@@ -299,7 +302,7 @@ def test_english_posterior_agrees_with_a_slow_one():
 
 
 def _priors() -> dict[str, list[float]]:
-    from uncollapse.data.english import PRIORS as english_priors
+    from uncollapse.data.english import FACTOR_PRIORS as english_priors
 
     return {name: list(prior.values()) for name, prior in english_priors.items()}
 

@@ -168,13 +168,14 @@ def test_the_signature_of_a_class_is_that_of_its_constructor() -> None:
 def test_every_kl_weight_head_is_found_by_name_in_the_objectives() -> None:
     """Heads that change nothing but the KL weight have no file; the package lists them."""
     import uncollapse.objectives as objectives
-    from uncollapse.config import own_choices, parents_of
+    from uncollapse.config import parents_of
+    from uncollapse.knobs import collect_choices
 
     only_weight = {
         head
         for head in heads()
         if not parents_of(head)
-        and (choices := own_choices(head))
+        and (choices := collect_choices(head))
         and all(place.startswith("objective.weight") for place in choices)
     }
     listed = {

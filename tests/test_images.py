@@ -12,18 +12,16 @@ import pytest
 import torch
 from conftest import composed, folder_of, summary
 from PIL import Image
+from schemas import DigitsConfig, ImageMLPConfig, ImagePixelCNNConfig, MnistConfig, OmniglotConfig
 from scipy.io import savemat
 from scipy.stats import bernoulli
 
 from uncollapse import report
 from uncollapse.building import trial_size
-from uncollapse.data.image_files import MnistConfig, OmniglotConfig
-from uncollapse.data.images import DigitsConfig, ImageBatch, ImageData, bernoulli_nll, binarised
+from uncollapse.data.images import ImageBatch, ImageData, bernoulli_nll, draw_binary
 from uncollapse.decoders import Options
 from uncollapse.errors import InputError
 from uncollapse.evaluation import command as evaluate
-from uncollapse.models.image_mlp import ImageMLPConfig
-from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.run import run
 
@@ -32,7 +30,7 @@ from uncollapse.run import run
 
 def test_a_pixel_is_one_with_the_probability_of_its_grey() -> None:
     grey = np.tile(np.array([0, 1, 5, 15, 16], np.uint8), (40_000, 1))
-    share = binarised(grey, 16, (1,)).mean(0)
+    share = draw_binary(grey, 16, (1,)).mean(0)
     assert share[0] == 0 and share[-1] == 1
     np.testing.assert_allclose(share, np.array([0, 1, 5, 15, 16]) / 16, atol=4.5 * 0.5 / 200)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from uncollapse.metrics.base import Pass
 from uncollapse.metrics import information as module
+from uncollapse.metrics.base import Pass
 from uncollapse.metrics.information import gains, information, take_batches
 from uncollapse.posteriors import DiagonalGaussian
 

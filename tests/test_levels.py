@@ -11,12 +11,11 @@ import torch
 from conftest import composed, folder_of, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import GrammarConfig, TextConfig
 
 from uncollapse.data import profile
-from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, UNK, Corpus
-from uncollapse.data.files import TextConfig
-from uncollapse.data.levels import Bytes, Characters, Words, sizes, visible
+from uncollapse.data.levels import Bytes, Characters, Words, escape_controls, measure_sentences
 from uncollapse.data.text import SPLITS, TextData
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
@@ -122,7 +121,7 @@ def test_every_level_cuts_what_str_split_leaves(sentences):
     size, bounds = Bytes().split(*words)
     assert size.tobytes() == "".join(bare).encode()
     assert np.diff(bounds).tolist() == [len(text.encode()) for text in bare]
-    counted = sizes(*words)
+    counted = measure_sentences(*words)
     assert counted[0].tolist() == [len(text) for text in bare]
     assert counted[1].tolist() == [len(text.encode()) for text in bare]
 
@@ -277,7 +276,7 @@ def test_the_vocabulary_file_has_an_entry_a_line():
         "é",
         "\\x85",
     ]
-    assert visible("👩‍👩‍👧 é") == "👩‍👩‍👧 é"
+    assert escape_controls("👩‍👩‍👧 é") == "👩‍👩‍👧 é"
 
 
 # ---------------------------------------------------------------- what is said of the data
@@ -297,15 +296,17 @@ def facts(**changed) -> dict:
 
 
 def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
-    assert profile.warnings(facts(), 128) == []
-    lines = profile.lines(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
+    assert profile.list_warnings(facts(), 128) == []
+    lines = profile.describe_splits(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
         lines[0]
         == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
     )
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
     assert (
-        profile.lines({"train": 5, "classes": 3}) == profile.warnings({"train": 5}) == []
+        profile.describe_splits({"train": 5, "classes": 3})
+        == profile.list_warnings({"train": 5})
+        == []
     )  # images
 
 
@@ -320,7 +321,7 @@ def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
     ],
 )  # fmt: skip
 def test_warnings_name_the_option_that_helps(changed, said):
-    (warning,) = profile.warnings(facts(**changed), 128)
+    (warning,) = profile.list_warnings(facts(**changed), 128)
     assert all(part in warning for part in said)
 
 
@@ -337,7 +338,7 @@ def test_warnings_name_the_option_that_helps(changed, said):
     ],
 )
 def test_nothing_is_said_at_the_bounds(changed):
-    assert profile.warnings(facts(**changed)) == []
+    assert profile.list_warnings(facts(**changed)) == []
 
 
 @properties
@@ -345,7 +346,7 @@ def test_nothing_is_said_at_the_bounds(changed):
 def test_profiles_are_those_of_the_sentences(sentences):
     lengths = [len(sentence) for sentence in sentences]
     tokens = np.array([token for sentence in sentences for token in sentence])
-    found = profile.profile_of(Corpus(tokens, np.cumsum([0, *lengths])))
+    found = profile.profile_corpus(Corpus(tokens, np.cumsum([0, *lengths])))
     assert found["median_length"] == np.median(lengths) and found["longest"] == max(lengths)
     assert found["unknown"] == pytest.approx(np.mean(tokens == UNK))
 
@@ -460,7 +461,7 @@ def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(tex
     assert known["nelbo_per_char"] == pytest.approx(
         known["nelbo"] * 40 / (data.corpora["test"].chars + 1).sum()
     )
-    assert profile.warnings(json.loads((folder / "data.json").read_text()))
+    assert profile.list_warnings(json.loads((folder / "data.json").read_text()))
 
 
 # ---------------------------------------------------------------- samples

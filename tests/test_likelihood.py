@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from schemas import LSTMConfig
 from scipy.special import logsumexp
 from scipy.stats import norm, sem
 from torch.distributions import Normal
@@ -15,7 +16,6 @@ from uncollapse.data import corpus
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.metrics.likelihood import importance_weighted, likelihood, log_weights
 from uncollapse.models import lstm_gates
-from uncollapse.models.lstm import LSTMConfig
 from uncollapse.models.lstm_gates import Gates
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
 

@@ -10,21 +10,16 @@ import torch
 from conftest import composed, folder_of, rows, type_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import GaussianConfig, LinearConfig
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from uncollapse.building import prepare
-from uncollapse.data.vectors import GaussianConfig, VectorBatch, VectorData
+from uncollapse.data.vectors import VectorBatch, VectorData
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
-from uncollapse.models.linear import (
-    LinearConfig,
-    LinearVAE,
-    log_likelihood,
-    optimal_elbo,
-    optimal_rates,
-)
+from uncollapse.models.linear import LinearVAE, log_likelihood, optimal_elbo, optimal_rates
 from uncollapse.posteriors import Gaussian
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
@@ -46,7 +41,7 @@ def random_model(
     inputs: int, latent: int, seed: int, scale: float = 1.0, variance: float = 1.0
 ) -> LinearVAE:
     """A linear VAE in double precision whose weights are N(0, scale^2): far from any optimum."""
-    model = LinearConfig(latent, variance).build(inputs, Gaussian).double()
+    model = LinearConfig(latent=latent, variance=variance).build(inputs, Gaussian).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -81,7 +76,9 @@ def own_log_p(model: LinearVAE, x: torch.Tensor) -> torch.Tensor:
 
 def test_rates_by_hand():
     np.testing.assert_allclose(optimal_rates([0.5, np.e**2, 1.0, np.e**4], 1.0), [2, 1, 0, 0])
-    np.testing.assert_allclose(optimal_rates([np.e**2, np.e**4], 0.5, weight=2.0, latent=3), [2, 1, 0])
+    np.testing.assert_allclose(
+        optimal_rates([np.e**2, np.e**4], 0.5, weight=2.0, latent=3), [2, 1, 0]
+    )
     np.testing.assert_allclose(optimal_rates([np.e**2, np.e**4], 1.0, latent=1), [2])
     # one axis, lambda = e^2 > variance: the model is right, and E log p is minus the entropy 1/2 ln(2 pi e lambda)
     assert optimal_elbo([np.e**2], 1.0) == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.5 - 1)
@@ -169,7 +166,9 @@ def test_every_split_has_the_asked_moments_exactly(
     eigenvalues: list[float], more: int, seed: int
 ) -> None:
     n = len(eigenvalues) + more
-    data = GaussianConfig(eigenvalues, train=n, valid=n + 1, test=n + 50, data_seed=seed).load()
+    data = GaussianConfig(
+        eigenvalues=eigenvalues, train=n, valid=n + 1, test=n + 50, data_seed=seed
+    ).load()
     covariances = []
     for split in ("train", "valid", "test"):
         x = data.vectors[split].astype(np.float64)
@@ -187,7 +186,9 @@ def test_every_split_has_the_asked_moments_exactly(
 
 
 def test_log_prob_and_entropy_are_scipys() -> None:
-    data = GaussianConfig([5.0, 2.0, 0.5], 300, 200, 100, data_seed=4).load()
+    data = GaussianConfig(
+        eigenvalues=[5.0, 2.0, 0.5], train=300, valid=200, test=100, data_seed=4
+    ).load()
     true = multivariate_normal(
         np.zeros(3), np.cov(data.vectors["train"].T.astype(np.float64), bias=True)
     )
@@ -201,7 +202,8 @@ def test_log_prob_and_entropy_are_scipys() -> None:
 
 def test_the_data_are_random_and_determined_by_their_seed() -> None:
     one, same, other = (
-        GaussianConfig(EIGENVALUES, 50, 40, 30, data_seed=seed).load() for seed in (1, 1, 2)
+        GaussianConfig(eigenvalues=EIGENVALUES, train=50, valid=40, test=30, data_seed=seed).load()
+        for seed in (1, 1, 2)
     )
     for split in ("train", "valid", "test"):
         np.testing.assert_array_equal(one.vectors[split], same.vectors[split])
@@ -213,7 +215,7 @@ def test_the_data_are_random_and_determined_by_their_seed() -> None:
 
 
 def test_batches_and_facts() -> None:
-    data = GaussianConfig([2.0, 1.0], 50, 40, 30, batch_size=20).load()
+    data = GaussianConfig(eigenvalues=[2.0, 1.0], train=50, valid=40, test=30, batch_size=20).load()
     batches = data.batches("train", seed=3, epoch=1)
     assert sorted(np.concatenate(batches)) == list(range(50)) and [len(b) for b in batches] == [
         17,
@@ -434,7 +436,9 @@ def test_a_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> N
     words = ("data.eigenvalues=[6,3,2,0.5,0.5]", "model.latent=3", "model.variance=0.5")
     folder = run_linear(tmp_path, "experiment=linear", *words)
     final = json.loads((folder / "summary.json").read_text())
-    np.testing.assert_allclose(falling(final["kl_per_dim"]), optimal_rates([6, 3, 2], 0.5), atol=0.05)
+    np.testing.assert_allclose(
+        falling(final["kl_per_dim"]), optimal_rates([6, 3, 2], 0.5), atol=0.05
+    )
     assert -optimal_elbo([6, 3, 2, 0.5, 0.5], 0.5, latent=3) == pytest.approx(final["entropy"])
     assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z an example
     model, batch = trained(folder, *words)

@@ -8,12 +8,13 @@ import torch
 from conftest import SMALL, composed, folder_of, rows, run_here, summary
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from schemas import LSTMConfig
 
 from uncollapse.building import prepare
 from uncollapse.data import corpus
 from uncollapse.data.corpus import BOS, EOS, PAD, Corpus, make_batch
 from uncollapse.errors import InputError
-from uncollapse.models.lstm import LSTMConfig, reverse_words
+from uncollapse.models.lstm import reverse_words
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, Gaussian, LayerNormMu, RMSNormTau
 
 VOCABULARY, EMBEDDING, HIDDEN, LATENT = 13, 3, 5, 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import LSTMConfig
 from scipy.stats import gmean, sem
 from torch import Tensor, nn
 
@@ -17,16 +18,15 @@ from uncollapse.distributions.moments import Moments
 from uncollapse.metrics.base import Pass, standard_error, with_error
 from uncollapse.metrics.one_pass import (
     collect,
+    derangement,
     evaluate,
     evaluating,
     evaluation_batches,
     recompute_population,
-    derangement,
     statistics,
 )
 from uncollapse.metrics.rates import floor_distance, per_token, perplexity, rates
 from uncollapse.metrics.usage import COLLAPSE_EPS, active_units, collapse, moments, shuffle_gap
-from uncollapse.models.lstm import LSTMConfig
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
 
 # ---------------------------------------------------------------- a model known by hand
@@ -313,7 +313,13 @@ def test_collapse_curve_by_hand():
     kl[:, 3] = 0.5
     got = collapse(seen(kl=kl))["collapse"]
     assert got["delta"] == 0.01 and got["eps"] == list(COLLAPSE_EPS) and len(COLLAPSE_EPS) == 17
-    assert COLLAPSE_EPS[0] == 0.001 and COLLAPSE_EPS[4] == 0.01 and COLLAPSE_EPS[8] == 0.1 and COLLAPSE_EPS[12] == 1 and COLLAPSE_EPS[16] == 10
+    assert (
+        COLLAPSE_EPS[0] == 0.001
+        and COLLAPSE_EPS[4] == 0.01
+        and COLLAPSE_EPS[8] == 0.1
+        and COLLAPSE_EPS[12] == 1
+        and COLLAPSE_EPS[16] == 10
+    )
     share = dict(zip(got["eps"], got["share"], strict=True))
     for eps, expected in share.items():
         assert expected == (0.5 if eps <= 0.5 else 0.75 if eps <= 2.0 else 1.0), eps

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import folder_of, run_here
+from schemas import LinearConfig
 from test_report import write_run
 
 from uncollapse.diagnosis import diagnose
@@ -20,7 +21,7 @@ from uncollapse.evaluation.result_line import format_result
 from uncollapse.evaluation.settings import Settings
 from uncollapse.metrics.likelihood import bias, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.one_pass import EVAL_SEED
-from uncollapse.models.linear import LinearConfig, log_likelihood
+from uncollapse.models.linear import log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
 from uncollapse.report.figures.cost import describe_cost
 from uncollapse.report.figures.cost_benefit import describe_cost_benefit
@@ -214,7 +215,9 @@ def test_results_have_bias_ess_and_chance_and_the_line_shows_them(
 
 
 def test_a_line_leaves_out_what_an_old_or_short_result_lacks():
-    assert format_result({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
+    assert (
+        format_result({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
+    )
     assert format_result({"nll": 2.0, "nll_bias": math.nan, "nll_bias_se": None}) == "nll 2.000"
 
 

@@ -13,14 +13,15 @@ from scipy.stats import multivariate_normal
 from torch import nn
 
 from uncollapse.building import prepare
-from uncollapse.config import check_head, check_knobs, head_file, heads, knobs_of
+from uncollapse.config import heads, knobs_of, read_head
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
+from uncollapse.interfaces.objective import Loss
+from uncollapse.knobs import check_head, check_knobs
 from uncollapse.objectives.bow import BagOfWords
 from uncollapse.objectives.capacity import Capacity
 from uncollapse.objectives.control import Control
-from uncollapse.interfaces.objective import Loss
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.free_bits import FreeBits, FreeBitsExample, FreeBitsTotal
 from uncollapse.objectives.mdr import FIRST_MULTIPLIER, MinimumRate
@@ -301,7 +302,9 @@ def test_mdr_by_hand_over_three_steps():
         nll, q, mean = with_kl([[kl]])
         loss = objective(nll, q, q.mean, 0.0)
         assert loss.total.item() == pytest.approx(REC + kl + u * (2 - kl), rel=1e-6)
-        assert loss.weight == pytest.approx(1 - u) and weight_at(objective.weight, 0.0) == loss.weight
+        assert (
+            loss.weight == pytest.approx(1 - u) and weight_at(objective.weight, 0.0) == loss.weight
+        )
         loss.total.backward()
         np.testing.assert_allclose(mean.grad, (1 - u) * mean.detach(), rtol=1e-5, atol=1e-9)
         objective.update(loss)
@@ -447,9 +450,9 @@ def test_state_comes_back_and_an_update_builds_no_graph(make):
     assert not same(outcome(used, leaves), outcome(fresh, leaves))
     assert not any(buffer.requires_grad for buffer in used.buffers())
     fresh.load_state_dict(used.state_dict())
-    assert same(outcome(used, leaves), outcome(fresh, leaves)) and weight_at(fresh.weight, 0.0) == weight_at(
-        used.weight, 0.0
-    )
+    assert same(outcome(used, leaves), outcome(fresh, leaves)) and weight_at(
+        fresh.weight, 0.0
+    ) == weight_at(used.weight, 0.0)
 
 
 @pytest.mark.parametrize("head", ["mdr", "control", "bow_anneal"])
@@ -756,7 +759,7 @@ def test_a_combination_is_both_of_its_heads(head: str) -> None:
 
 
 def test_labels_of_all_heads_differ() -> None:
-    labels = [head_file(head)["label"] for head in heads()]
+    labels = [read_head(head)["label"] for head in heads()]
     assert len(set(labels)) == len(labels)
 
 

@@ -2,9 +2,9 @@
 
 import copy
 import math
-from dataclasses import dataclass
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +18,8 @@ from uncollapse import posteriors
 from uncollapse.config import heads
 from uncollapse.distributions.moments import Moments, NotFinite, population
 from uncollapse.errors import InputError
-from uncollapse.metrics.one_pass import collect, evaluate, recompute_population, statistics
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
+from uncollapse.metrics.one_pass import collect, evaluate, recompute_population, statistics
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.mmd import InfoVAE
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau

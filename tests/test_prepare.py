@@ -5,17 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, fill, mounted
+from schemas import TextConfig
 from test_corpora import put_hub
 from test_files import no_hub, spelled
 
-from uncollapse.data import prepare, synthetic
-from uncollapse.data.files import TextConfig
-from uncollapse.data.sets import Known, main, per_split
+from uncollapse.data import prepare, set_folder, synthetic
+from uncollapse.data.facts import SetFacts, read_facts
+from uncollapse.data.sets import main
 from uncollapse.data.text import SPLITS
 
 assert no_hub  # no test here may reach for the network
@@ -31,8 +33,10 @@ def typed(capsys, *words: object) -> tuple[int, str, str]:
 @pytest.fixture
 def small(monkeypatch):
     """The synthetic set, a few sequences of it, and nothing known of them."""
-    monkeypatch.setattr(synthetic, "SIZES", {"train": 30, "valid": 4, "test": 5})
-    monkeypatch.setitem(prepare.SETS, "synthetic", Known("none needed"))
+    facts = replace(
+        read_facts("synthetic"), lines={"train": 30, "valid": 4, "test": 5}, checksums={}
+    )
+    monkeypatch.setattr(prepare, "read_facts", lambda name: facts)
 
 
 # ---------------------------------------------------------------- from the hub
@@ -76,8 +80,8 @@ def test_sentences_without_words_are_left_out(tmp_path, capsys):
 
 def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeypatch):
     folder = put_hub(tmp_path / "hub", "snli")
-    usual = prepare.config_of("snli", [f"data.hub={folder}"])
-    monkeypatch.setattr(prepare, "config_of", lambda *_: usual)
+    usual = prepare.read_set_config("snli", [f"data.hub={folder}"])
+    monkeypatch.setattr(prepare, "read_set_config", lambda *_: usual)
     code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
     assert code == 2 and "its train part has 60 rows where 550,152 are known" in complaint
     assert [path.name for path in (tmp_path / "out").iterdir()] == []
@@ -104,30 +108,29 @@ def test_what_is_there_and_whole_is_skipped_and_the_rest_made(tmp_path, capsys, 
     code, told, _ = typed(capsys, "synthetic", "--out", tmp_path)
     assert (
         code == 0
-        and told.count("there and whole, skipped") == 2
+        and told.count("there and complete, skipped") == 2
         and "valid.txt: 4 lines, 40 words" in told
     )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
-    monkeypatch.setattr(prepare, "draw", None)  # nothing is drawn when nothing is missing
+    monkeypatch.setattr(synthetic, "draw_splits", None)  # nothing is drawn when nothing is missing
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
 
 
 def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(
     tmp_path, capsys, small, monkeypatch
 ):
-    def stopping(seed):
-        for split, words in synthetic.draw(seed):
+    draw = synthetic.draw_splits
+
+    def stopping(seed, sizes):
+        for split, words in draw(seed, sizes):
             if split == "test":
                 raise KeyboardInterrupt
             yield split, words
 
     with monkeypatch.context() as patched:
-        patched.setattr(prepare, "draw", stopping)
+        patched.setattr(synthetic, "draw_splits", stopping)
         code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path / "a")
-    assert (
-        code == 130
-        and complaint == "stopped; the same command goes on with the parts that are missing\n"
-    )
+    assert code == 130 and complaint == "stopped; the same command goes on with the missing files\n"
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "manifest.json",
         "train.txt",
@@ -147,9 +150,9 @@ def test_a_file_is_never_final_before_it_is_whole(tmp_path):
 
     with (
         pytest.raises(OSError, match="No space left"),
-        prepare.partial(tmp_path / "train.txt") as path,
+        set_folder.temporary_name(tmp_path / "train.txt") as path,
     ):
-        prepare.written(path, torn())
+        set_folder.write_blocks(path, torn())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,7 +163,7 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there
     (tmp_path / "train.txt").write_text("mine\n")
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
-        f"error: {tmp_path}/train.txt: this file is there and nothing of this"
+        f"error: {tmp_path}/train.txt: this file is there and was not made by"
     )
     assert (tmp_path / "train.txt").read_text() == "mine\n"
 
@@ -234,7 +237,7 @@ def test_a_folder_in_the_place_of_a_part_is_one_sentence(tmp_path, capsys, small
     (tmp_path / "train.txt").mkdir()
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
-        f"error: {tmp_path}/train.txt: this file is there and nothing of"
+        f"error: {tmp_path}/train.txt: this file is there and was not"
     )
 
 
@@ -272,11 +275,14 @@ def test_a_licensed_set_says_how_to_get_it(tmp_path, capsys):
 
 def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
     sums = {split: hashlib.sha256(b"a b\nc\n").hexdigest() for split in SPLITS}
-    monkeypatch.setitem(
-        prepare.SETS,
-        "captions",
-        Known("free", lines=per_split(2, 2, 2), checksums=sums, by_hand="x"),
+    facts = SetFacts(
+        made="hand",
+        licence="free",
+        lines=dict.fromkeys(SPLITS, 2),
+        checksums=sums,
+        by_hand="x",
     )
+    monkeypatch.setattr(prepare, "read_facts", lambda name: facts)
     for split in SPLITS:
         (tmp_path / f"{split}.txt").write_text(
             "  a b \nc\n"
@@ -302,7 +308,7 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["wiki"], "wiki: no such text set; allowed are ptb, yahoo, "),
+        (["wiki"], "wiki: no such text set; allowed are captions, dailydialog, "),
         (["snli", "data.sise=3"], "data.sise=3: allowed are data.name, data.dir, "),
         (["snli", "train_size=3"], "train_size=3: allowed are data.name, "),
         (
@@ -334,9 +340,9 @@ def test_the_command_as_typed(tmp_path):
 
 
 def test_synthetic_sequences_follow_the_recipe(monkeypatch):
-    monkeypatch.setattr(synthetic, "SIZES", {"train": 1000, "valid": 10, "test": 10})
-    monkeypatch.setattr(synthetic, "CHUNK", 500)
-    found = dict(synthetic.draw(0))
+    sizes = {"train": 1000, "valid": 10, "test": 10}
+    monkeypatch.setattr(synthetic, "SEQUENCES_AT_ONCE", 500)
+    found = dict(synthetic.draw_splits(0, sizes))
     words = found["train"]
     assert words.shape == (1000, 10) and words.min() >= 0 and words.max() < 1000
     # uniform first words: chi-square of ten bins, 9 degrees of freedom, 27.9 at one in a thousand
@@ -345,9 +351,9 @@ def test_synthetic_sequences_follow_the_recipe(monkeypatch):
     # later words are of a few kinds: their entropy lies well below ln 1000
     share = np.bincount(words[:, 5], minlength=1000) / 1000
     assert -(share[share > 0] * np.log(share[share > 0])).sum() < 6
-    again = dict(synthetic.draw(0))
+    again = dict(synthetic.draw_splits(0, sizes))
     assert all(np.array_equal(again[split], found[split]) for split in SPLITS)
-    assert not np.array_equal(dict(synthetic.draw(1))["valid"], found["valid"])
+    assert not np.array_equal(dict(synthetic.draw_splits(1, sizes))["valid"], found["valid"])
 
 
 def test_a_step_of_the_generator_by_hand():
@@ -355,7 +361,11 @@ def test_a_step_of_the_generator_by_hand():
     import torch
 
     rng = np.random.default_rng(3)
-    weights, z, chance = synthetic.parameters(rng), rng.standard_normal((1, 2)), rng.random((1, 10))
+    weights, z, chance = (
+        synthetic.draw_parameters(rng),
+        rng.standard_normal((1, 2)),
+        rng.random((1, 10)),
+    )
     lstm = torch.nn.LSTM(102, 100, dtype=torch.float64)
     own = {
         "weight_ih_l0": "inputs",
@@ -377,12 +387,12 @@ def test_a_step_of_the_generator_by_hand():
         logits = output[0, 0].detach().numpy() @ weights["out"] + z[0] @ weights["out_z"]
         p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         word = int(np.searchsorted(np.cumsum(p), chance[0, step + 1]))
-    assert synthetic.sequences(weights, z, chance)[0].tolist() == found
+    assert synthetic.draw_sequences(weights, z, chance)[0].tolist() == found
 
 
-def test_dialogues_are_written_whole(tmp_path, capsys):
+def test_dialogues_are_written_complete(tmp_path, capsys):
     code, _, complaint = typed(capsys, "dailydialog", "--out", tmp_path, "data.train_size=5")
-    assert code == 2 and "data.train_size=5: dialogues are written whole" in complaint
+    assert code == 2 and "data.train_size=5: dialogues are written complete" in complaint
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])

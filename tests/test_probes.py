@@ -8,9 +8,9 @@ import pytest
 import sklearn.linear_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import GrammarConfig
 from scipy.stats import norm, sem
 
-from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import SPECIALS
 from uncollapse.data.english import english
 from uncollapse.errors import InputError

@@ -13,16 +13,17 @@ import torch
 from conftest import SMALL, composed, folder_of, rows, run_here, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemas import LinearConfig
 from torch import Tensor
 
 from uncollapse.building import Parts, prepare
 from uncollapse.config import heads
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
-from uncollapse.metrics.one_pass import evaluate, recompute_population
-from uncollapse.models.linear import LinearConfig, LinearVAE
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.procedure import Training
+from uncollapse.metrics.one_pass import evaluate, recompute_population
+from uncollapse.models.linear import LinearVAE
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
 from uncollapse.procedures import aggressive
@@ -32,8 +33,8 @@ from uncollapse.procedures.joint import Joint
 from uncollapse.procedures.semi_amortized import SemiAmortized, clip_rows, twice_differentiable
 from uncollapse.runs.checkpoint import save_model
 from uncollapse.runs.layout import Run
-from uncollapse.training.schedules import Delayed
 from uncollapse.training.config import OPTIMIZERS
+from uncollapse.training.schedules import Delayed
 from uncollapse.training.trainer import Trainer, TrainerSetup
 
 properties = settings(max_examples=30, deadline=None, derandomize=True)
@@ -333,7 +334,7 @@ def linear_model(
     seed: int = 0, inputs: int = 5, latent: int = 3, scale: float = 0.5, variance: float = 0.7
 ) -> LinearVAE:
     """A linear VAE in double precision with random weights."""
-    model = LinearConfig(latent, variance).build(inputs, Gaussian).double()
+    model = LinearConfig(latent=latent, variance=variance).build(inputs, Gaussian).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

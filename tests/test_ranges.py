@@ -11,9 +11,10 @@ from conftest import composed
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.building import prepare
-from uncollapse.config import heads, knobs_of, parents_of, typed
-from uncollapse.errors import InputError, check_number, check_integer
+from uncollapse.config import heads, knobs_of, parents_of
+from uncollapse.errors import InputError, check_integer, check_number
 from uncollapse.request import understand_request
+from uncollapse.sections import load_section
 
 ODD: tuple[Any, ...] = (
     -1,
@@ -137,7 +138,7 @@ def test_every_number_of_data_from_files_has_a_range(option: str) -> None:
             changed = cfg.copy()
             changed[key] = value
             with pytest.raises(InputError, match=rf"^data\.{key}=") as error:
-                typed(changed, "data").check()
+                load_section(changed, "data").check()
             assert str(error.value).isprintable()
 
 

@@ -18,8 +18,8 @@ from uncollapse.errors import InputError
 from uncollapse.report import figures, main, page, results
 from uncollapse.report.checked import Values, pruned
 from uncollapse.report.page import evaluation_note, write_report
-from uncollapse.report.results import read_study
 from uncollapse.report.png import is_png
+from uncollapse.report.results import read_study
 from uncollapse.report.tables.cells import format_cell as cell
 from uncollapse.report.tables.runs import runs_table as every_run
 from uncollapse.report.tables.summary import summary_table as summary

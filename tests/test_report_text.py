@@ -418,7 +418,9 @@ def test_a_name_without_spaces_is_cut_not_lost() -> None:
 
 def test_long_names_leave_room_in_a_figure() -> None:
     assert wrap_text("word " * 200).count("\n") == 5 and wrap_text("x" * 1000).endswith("…")
-    assert wrap_text("_a") == " _a" and wrap_text("  ") == " " and wrap_text("BN on mu") == "BN on mu"
+    assert (
+        wrap_text("_a") == " _a" and wrap_text("  ") == " " and wrap_text("BN on mu") == "BN on mu"
+    )
     assert visible("a\tb") == "a\\tb" and visible("\U0001f600é\xa0") == "\U0001f600é\xa0"
 
 
@@ -449,14 +451,8 @@ def test_a_page_warns_of_code_that_nobody_can_get(
     for seed, final in enumerate(made):
         write_run(tmp_path / "s", "plain", seed, evaluations=2, final=final)
     page = write_report(tmp_path / "s")[0].read_text()
-    assert (
-        "Commit abc, with uncommitted changes (2 runs)" in page
-        and "Commit abc (1 run)" in page
-    )
-    assert (
-        "2 of 4 runs were made with uncommitted changes" in page
-        and "their code differ" in page
-    )
+    assert "Commit abc, with uncommitted changes (2 runs)" in page and "Commit abc (1 run)" in page
+    assert "2 of 4 runs were made with uncommitted changes" in page and "their code differ" in page
     assert "No commit known" in page
     runs = pd.read_csv(tmp_path / "s/report/tables/runs.csv")
     assert (

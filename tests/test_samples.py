@@ -9,19 +9,16 @@ import pytest
 import torch
 from conftest import SMALL, composed, folder_of, summary
 from PIL import Image
+from schemas import GrammarConfig, ImageMLPConfig, ImagePixelCNNConfig, LSTMConfig
 from scipy.stats import chisquare
 
 from uncollapse import report
-from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.images import ImageBatch
 from uncollapse.evaluation import command as evaluate
 from uncollapse.metrics.quality import join_words as texts
 from uncollapse.metrics.quality import quality, self_bleu
 from uncollapse.metrics.quality import score_by_oracle as oracle
-from uncollapse.models.image_mlp import ImageMLPConfig
-from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
-from uncollapse.models.lstm import LSTMConfig
 from uncollapse.models.text_vae import decode_sentences
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.vmf import AxialVMF, Directional

@@ -40,8 +40,8 @@ from uncollapse.training.schedules import (
     Linear,
     Logistic,
     ScaledSchedule,
-    weight_at,
     final_value,
+    weight_at,
     weight_phases,
 )
 from uncollapse.yaml_files import read_yaml
@@ -117,8 +117,12 @@ def test_the_end_is_not_missed_by_rounding():
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):
             steps = math.ceil(epochs * per_epoch - 1e-9) + 1
             length = Length(steps, per_epoch, 100, steps)
-            assert select_unfinished(weight_phases(Linear(epochs)), length.last_position(steps)) == []
-            (phase,) = select_unfinished(weight_phases(Linear(epochs)), length.last_position(steps - 1))
+            assert (
+                select_unfinished(weight_phases(Linear(epochs)), length.last_position(steps)) == []
+            )
+            (phase,) = select_unfinished(
+                weight_phases(Linear(epochs)), length.last_position(steps - 1)
+            )
             assert Length(steps - 1, per_epoch, 100, steps - 1).find_longer(phase) == [
                 f"trainer.max_steps of at least {steps}"
             ]

@@ -7,11 +7,21 @@ from conftest import composed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uncollapse.config import build, check_knobs, knobs_of
+from uncollapse.config import knobs_of
 from uncollapse.errors import InputError
+from uncollapse.knobs import check_knobs
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.training.schedules import Constant, Cyclical, Linear, Logistic, ScaledSchedule, weight_at, final_value
+from uncollapse.targets import build
+from uncollapse.training.schedules import (
+    Constant,
+    Cyclical,
+    Linear,
+    Logistic,
+    ScaledSchedule,
+    final_value,
+    weight_at,
+)
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)
 RANGE = "out of range"
@@ -63,7 +73,10 @@ def test_a_bare_number_is_a_constant_schedule_and_a_function_is_asked():
 def test_a_schedule_ends_at_1_unless_it_says_otherwise():
     assert (
         final_value(0.4) == 0.4
-        and final_value(Linear(3)) == final_value(Logistic(1, 8)) == final_value(Cyclical(6, 4, 0.5)) == 1
+        and final_value(Linear(3))
+        == final_value(Logistic(1, 8))
+        == final_value(Cyclical(6, 4, 0.5))
+        == 1
     )
     assert (
         final_value(Constant(0.4)) == 0.4 == final_value(ScaledSchedule(Linear(3), 0.4))

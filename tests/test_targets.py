@@ -7,11 +7,13 @@ import pytest
 import yaml
 from conftest import composed, folder_of, run_here
 
-from uncollapse.config import PLACES, SLOTS, build, heads, located, targets, typed
+from uncollapse.config import SLOTS, heads
 from uncollapse.errors import InputError
 from uncollapse.evaluation.command import main as evaluate
 from uncollapse.evaluation.opened import open_run, read_stored_config
 from uncollapse.runs.layout import Run
+from uncollapse.sections import load_section
+from uncollapse.targets import CLASS_PLACES, build, find_targets, locate_class
 
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
 LINEAR, PLAIN = "uncollapse.training.schedules.Linear", "uncollapse.decoders.plain.Plain"
@@ -59,7 +61,9 @@ EXPLOITS: dict[str, dict] = {
     "a result as an objective": {
         "objective": {"_target_": "uncollapse.interfaces.objective.Loss", "total": 1, "terms": {}}
     },
-    "what procedures get as one": {"procedure": {"_target_": "uncollapse.interfaces.procedure.Training"}},
+    "what procedures get as one": {
+        "procedure": {"_target_": "uncollapse.interfaces.procedure.Training"}
+    },
     "a law as a posterior": {
         "posterior": {"_target_": "uncollapse.distributions.normal.DiagonalGaussian"}
     },
@@ -217,11 +221,11 @@ def test_every_head_names_classes_of_its_places(head: str) -> None:
 
     cfg = OmegaConf.to_container(composed(f"head={head}"), resolve=True)
     for slot in SLOTS:
-        for place, node in targets(cfg[slot], slot):  # type: ignore[index, call-overload]
-            assert place in PLACES and located(node["_target_"], place)
+        for place, node in find_targets(cfg[slot], slot):  # type: ignore[index, call-overload]
+            assert place in CLASS_PLACES and locate_class(node["_target_"], place)
 
 
 def test_a_section_that_names_a_class_of_another_is_refused() -> None:
     cfg = composed("data._target_=uncollapse.models.lstm.LSTMConfig")
     with pytest.raises(InputError, match=r"only classes of uncollapse\.data are built there"):
-        typed(cfg.data, "data")
+        load_section(cfg.data, "data")

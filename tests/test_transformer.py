@@ -11,6 +11,7 @@ from conftest import SMALL, composed, folder_of, rows, summary
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from schemas import TransformerConfig
 from test_contract import SHORT, Stop, require_same
 from test_procedures import check_against_differences, first_batch
 from torch.nn import functional
@@ -27,7 +28,6 @@ from uncollapse.decoders.skip import Skip
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models import transformer
-from uncollapse.models.transformer import TransformerConfig
 from uncollapse.posteriors import BatchNormTau, Gaussian
 from uncollapse.procedures.semi_amortized import SemiAmortized, twice_differentiable
 from uncollapse.run import run

@@ -13,10 +13,10 @@ from scipy.special import ive
 from scipy.stats import kstest
 from torch.distributions import VonMises
 
-from uncollapse.config import build
 from uncollapse.errors import InputError
 from uncollapse.posteriors import VonMisesFisher
 from uncollapse.posteriors.vmf import AxialVMF, Directional, unit_vector
+from uncollapse.targets import build
 
 HIDDEN = 4
 GRID = [(kappa, dim) for dim in (2, 3, 64) for kappa in (0.1, 1.0, 13.0, 100.0, 500.0)]
@@ -169,7 +169,9 @@ def test_samples_follow_their_generator():
 
 
 def test_the_prior_is_uniform_on_the_sphere():
-    z = Directional(unit(3, 3), AxialVMF(13.0, 3)).sample_prior(20_000, torch.Generator().manual_seed(0))
+    z = Directional(unit(3, 3), AxialVMF(13.0, 3)).sample_prior(
+        20_000, torch.Generator().manual_seed(0)
+    )
     near(z.norm(dim=-1), np.ones(20_000))
     assert (
         kstest(z[:, 1].numpy(), "uniform", args=(-1, 2)).pvalue > 1e-3
@@ -188,7 +190,10 @@ def test_the_mean_log_ratio_is_the_kl(kappa, dim):
 
 
 def test_the_density_of_a_circle_is_that_of_torch():
-    q, angle = Directional(unit(6, 2), AxialVMF(7.0, 2)), torch.linspace(-3, 3, 6, dtype=torch.float64)
+    q, angle = (
+        Directional(unit(6, 2), AxialVMF(7.0, 2)),
+        torch.linspace(-3, 3, 6, dtype=torch.float64),
+    )
     z = torch.stack([angle.cos(), angle.sin()], -1)
     reference = VonMises(torch.atan2(q.mu[:, 1], q.mu[:, 0]), 7.0).log_prob(angle)
     near(q.log_ratio(z), reference + math.log(2 * math.pi), 1e-6)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.config import LogConfig, build, conf_file, located, options, typed
+from uncollapse.config import options, read_option
 from uncollapse.device import pick_device
 from uncollapse.entry import working
 from uncollapse.errors import MOST_SIZE, InputError, check_integer
+from uncollapse.sections import LogConfig, load_section
+from uncollapse.targets import build, locate_class
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +46,12 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
 
     from uncollapse.memory import list_sizes, require_memory
 
-    log, trainer = typed(cfg.log, "log", LogConfig), type_trainer(cfg)
+    log, trainer = load_section(cfg.log, "log", LogConfig), type_trainer(cfg)
     log.check()
     trainer.check()
     device = pick_device(cfg.device)
     torch.set_num_threads(cfg.threads)
-    model_cfg, data_cfg = typed(cfg.model, "model"), typed(cfg.data, "data")
+    model_cfg, data_cfg = load_section(cfg.model, "model"), load_section(cfg.data, "data")
     require_same_kind(cfg, model_cfg.takes, data_cfg.kind)
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
@@ -79,8 +81,8 @@ def type_trainer(cfg: DictConfig) -> "TrainerConfig":
     """The trainer section. A config saved before an option existed has its default value."""
     from uncollapse.training.config import TrainerConfig
 
-    complete = OmegaConf.merge(conf_file("trainer", "default"), cfg.trainer)
-    return typed(complete, "trainer", TrainerConfig)  # type: ignore[arg-type]
+    complete = OmegaConf.merge(read_option("trainer", "default"), cfg.trainer)
+    return load_section(complete, "trainer", TrainerConfig)  # type: ignore[arg-type]
 
 
 def require_same_kind(cfg: DictConfig, takes: str, kind: str) -> None:
@@ -95,9 +97,9 @@ def require_same_kind(cfg: DictConfig, takes: str, kind: str) -> None:
 
 def list_models(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
-    files = {name: conf_file("model", name) for name in options("model")}
+    files = {name: read_option("model", name) for name in options("model")}
     classes: dict[str, Any] = {
-        name: located(file["_target_"], "model")
+        name: locate_class(file["_target_"], "model")
         for name, file in files.items()
         if "_target_" in file
     }

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from uncollapse.config import HYDRA_KEYS, no_such_key
-from uncollapse.errors import InputError, first_line, did_you_mean, shorten
+from uncollapse.config import HYDRA_KEYS
+from uncollapse.errors import InputError, did_you_mean, first_line, shorten
+from uncollapse.sections import describe_unknown_key
 from uncollapse.words import understand_words
 
 FULL = "HYDRA_FULL_ERROR"  # Hydra then raises what it would print
@@ -77,5 +78,7 @@ def refused_key(error: Any, words: list[str]) -> str:
         and parent is not None
         and hasattr(parent, "keys")
     ):
-        return no_such_key(key, value, [str(name) for name in parent if name not in HYDRA_KEYS])
+        return describe_unknown_key(
+            key, value, [str(name) for name in parent if name not in HYDRA_KEYS]
+        )
     return f"{key}={shorten(value)}: {first_line(error)}"

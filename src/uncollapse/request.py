@@ -5,23 +5,18 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from uncollapse.config import (
-    COMMON,
-    LogConfig,
-    check_folder,
-    check_knobs,
-    check_root,
-    check_text,
-    resolved,
-    typed,
-)
+from uncollapse.common_keys import check_results_folder, check_root, check_text
+from uncollapse.config import COMMON
+from uncollapse.targets import resolve_node
 from uncollapse.errors import InputError
+from uncollapse.knobs import check_knobs
 from uncollapse.overrides import changing
 from uncollapse.runs.identity import changes
 from uncollapse.runs.layout import DONE, Run, command, run_at, title
 from uncollapse.runs.packed import PackedRun, name_in_pack, packed_copies, why_skipped
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.study import twin
+from uncollapse.sections import LogConfig, load_section
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
 
@@ -49,8 +44,8 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     InputError for unknown knobs and for common keys out of range.
     """
     check_knobs(cfg, head)
-    typed(cfg.log, "log", LogConfig).check()
-    config = resolved(cfg, "")
+    load_section(cfg.log, "log", LogConfig).check()
+    config = resolve_node(cfg, "")
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
         check_root(key, config[key])
@@ -58,7 +53,7 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     again = config.pop("again", False)
     config = {"head": head, "overrides": asked, **config}
     run = run_at(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
-    check_folder(run.folder, str(cfg.results))
+    check_results_folder(run.folder, str(cfg.results))
     if not run.exists:
         run = twin(run, config, base) or run
     return Request(head, asked, run, config, base, command(head, cfg.seed, overrides), again)

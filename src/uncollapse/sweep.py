@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from uncollapse.config import check_root
+from uncollapse.common_keys import check_root
 from uncollapse.entry import apart
 from uncollapse.errors import InputError
 from uncollapse.runs.json_values import complete_lines
@@ -78,11 +78,11 @@ def check_wandb(log: DictConfig) -> None:
     """Exit with one sentence when no W&B server answers, once for all jobs of a sweep."""
     if not log.wandb:
         return
-    from uncollapse.config import LogConfig, typed
     from uncollapse.mirror import check_server
+    from uncollapse.sections import LogConfig, load_section
 
     try:
-        settings = typed(log, "log", LogConfig)
+        settings = load_section(log, "log", LogConfig)
         settings.check()
         check_server(settings)
     except InputError as error:

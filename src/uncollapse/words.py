@@ -11,21 +11,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from uncollapse import config
+from uncollapse.common_keys import check_root
 from uncollapse.config import (
     COMMON,
     SECTIONS,
     SLOTS,
-    check_head,
-    check_root,
-    conf_file,
     heads,
     knobs_of,
-    no_such_key,
     options,
     parents_of,
-    unknown_knob,
+    read_option,
 )
-from uncollapse.errors import InputError, did_you_mean, nearest_word, shorten, is_unsafe
+from uncollapse.errors import InputError, did_you_mean, is_unsafe, nearest_word, shorten
+from uncollapse.knobs import check_head, describe_unknown_knob
+from uncollapse.sections import describe_unknown_key
 
 GROUPS = ("head", *SECTIONS, "experiment")
 HYDRA_GROUPS = (
@@ -209,19 +208,19 @@ def check_hydra_group(key: str, value: str) -> None:
     """InputError for hydra/lancher=joblib. Which options a group has, Hydra knows."""
     group = key.removeprefix("hydra/").split("@")[0]
     if key.startswith("hydra/") and group not in HYDRA_GROUPS:
-        raise InputError(no_such_key(key, value, HYDRA_GROUPS))
+        raise InputError(describe_unknown_key(key, value, HYDRA_GROUPS))
 
 
 def check_section_key(key: str, value: str) -> None:
     """InputError for `trainer.epocs=3`: a key that no option of its section has, with the nearest one."""
     section, dot, name = key.partition(".")
     if section in SECTIONS and dot:
-        known = {key for option in options(section) for key in conf_file(section, option)} - {
+        known = {key for option in options(section) for key in read_option(section, option)} - {
             "defaults",
             "_target_",
         }
         if name.split(".")[0] not in {*known, "_target_"}:
-            raise InputError(no_such_key(key, value, known))
+            raise InputError(describe_unknown_key(key, value, known))
         if "." in name:
             raise InputError(f"{key}={shorten(value)}: {section}.{name.split('.')[0]} has no keys")
 
@@ -346,14 +345,14 @@ def check_knob_words(overrides: list, known: dict[str, set[str]]) -> None:
         lacking = [head for head in asked or ["plain"] if key not in known[head]]
         if lacking and any(key in own for own in known.values()):
             advice = "; sweep such heads apart" if len(asked) > 1 else ""
-            raise InputError(unknown_knob(key, value, lacking[0]) + advice)
+            raise InputError(describe_unknown_knob(key, value, lacking[0]) + advice)
 
 
 def check_files(overrides: list) -> None:
     """InputError for a chosen file that no config is, before Hydra reads it without bounds; heads have been read."""
     chosen = {
         key: [str(option)]
-        for item in conf_file("", "train").get("defaults", [])
+        for item in read_option("", "train").get("defaults", [])
         for key, option in pairs(item)
     }
     chosen |= {o.key_or_group: choices(o) for o in overrides if o.key_or_group in GROUPS}
@@ -361,7 +360,7 @@ def check_files(overrides: list) -> None:
         for option in chosen.get(group, []):
             if (config.CONF / group / f"{option}.yaml").exists():
                 for parent in parents_of(option, group):
-                    conf_file(group, parent)
+                    read_option(group, parent)
 
 
 def pairs(item: Any) -> Iterable[tuple[str, object]]:
@@ -372,5 +371,5 @@ def is_study(name: object) -> bool:
     """Whether an experiment file sweeps by itself."""
     if name not in options("experiment"):
         return False
-    hydra = conf_file("experiment", str(name)).get("hydra")
+    hydra = read_option("experiment", str(name)).get("hydra")
     return isinstance(hydra, dict) and hydra.get("mode") == "MULTIRUN"

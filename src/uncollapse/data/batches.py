@@ -1,4 +1,8 @@
-"""Which examples go together: every example once per epoch, batches of nearly equal size, order from (seed, epoch) alone."""
+"""Which examples form the batches of an epoch.
+
+Every example comes once per epoch, in batches of nearly equal size, in an order that depends on
+(seed, epoch) alone.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -10,14 +14,15 @@ import numpy as np
 from uncollapse.errors import InputError
 
 BATCHING = ("mixed", "by_length")
-LARGE = 1 << 20  # examples whose order is no longer kept in memory
+LARGE_EPOCH = 1 << 20  # examples whose order is no longer kept in memory
 
 
 class Batches(Sequence[np.ndarray]):
-    """The batches of one epoch, made when they are asked for: no list of arrays, whatever the number of examples.
+    """The batches of one epoch, made on access, so that no list of arrays is kept.
 
-    order [N]: the examples, batch after batch; bounds [M+1]: where batches begin and end in it; turns [M]: which batch comes when (None: as
-    they lie). An item is an int64 array of example numbers.
+    order [N]: the examples, batch after batch. bounds [M+1]: where batches begin and end in it.
+    turns [M]: the order of the batches (None: as they are). An item is an int64 array of example
+    numbers.
     """
 
     def __init__(self, order: np.ndarray, bounds: np.ndarray, turns: np.ndarray | None = None):
@@ -45,46 +50,49 @@ class Batches(Sequence[np.ndarray]):
 def epoch_batches(
     lengths: np.ndarray, size: int, batching: str, seed: int, epoch: int
 ) -> Sequence[np.ndarray]:
-    """The batches of one epoch: index arrays of at most `size` examples (`by_length` may add one to a group).
+    """The batches of one epoch: index arrays of at most `size` examples.
 
-    mixed: random composition. by_length: equal lengths only, the habit of published text VAEs, for their protocols; the one
-    sentence of a rare length joins the next shorter group, so that no batch holds a single example unless the data does.
+    mixed: random composition. by_length: examples of equal length only, as in published protocols
+    for text VAEs. The only sentence of a rare length joins the next shorter group, so no batch
+    holds a single example unless the data do; such a group may exceed `size` by one.
     """
     rng = np.random.default_rng((seed, epoch))
     if batching not in BATCHING:
         raise InputError(f"data.batching={batching}: allowed are {', '.join(BATCHING)}")
-    shuffled = numbers_below(len(lengths))
+    shuffled = list_numbers(len(lengths))
     rng.shuffle(shuffled)  # the order of rng.permutation, whatever the type of the numbers
     if batching == "mixed":
-        return Batches(shuffled, bounds_of(len(shuffled), size))
+        return Batches(shuffled, split_evenly(len(shuffled), size))
     by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
     groups = join_singles(np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1))
     ends = np.cumsum([0, *map(len, groups)])
     inner = [
-        start + bounds_of(len(group), size)[1:] for start, group in zip(ends, groups, strict=False)
+        start + split_evenly(len(group), size)[1:]
+        for start, group in zip(ends, groups, strict=False)
     ]
     bounds = np.concatenate([[0], *inner])
     return Batches(by_length, bounds, rng.permutation(len(bounds) - 1))
 
 
-def numbers_below(n: int) -> np.ndarray:
-    """0 ... n-1 as the smaller type that holds them, in a nameless file when they are many: memory then need not hold them."""
+def list_numbers(n: int) -> np.ndarray:
+    """0 ... n-1 in the smallest type that holds them; many are kept in an unnamed file."""
     kind = np.dtype(np.int32 if n <= 2**31 else np.int64)
-    if n < LARGE:
+    if n < LARGE_EPOCH:
         return np.arange(n, dtype=kind)
     with TemporaryFile(prefix="uncollapse-") as file:
         file.truncate(n * kind.itemsize)
         # a plain view: numpy shuffles no other kind fast
         numbers = np.memmap(file, dtype=kind, shape=n).view(np.ndarray)
-    for start in range(0, n, LARGE):
-        numbers[start : start + LARGE] = np.arange(start, min(start + LARGE, n))
+    for start in range(0, n, LARGE_EPOCH):
+        numbers[start : start + LARGE_EPOCH] = np.arange(start, min(start + LARGE_EPOCH, n))
     return numbers
 
 
-def bounds_of(n: int, size: int) -> np.ndarray:
-    """Where ceil(n / size) parts of n examples begin and end, sizes that differ by at most one: no short last batch to drop, [M+1].
+def split_evenly(n: int, size: int) -> np.ndarray:
+    """Bounds [M+1] of M = ceil(n / size) batches of n examples, sizes differing by at most one.
 
-    From size 2 on no part holds a single example unless there is only one (then 2 and an odd n give one part of 3).
+    There is no short last batch to drop. From size 2 on, no batch holds a single example unless
+    there is only one (so size 2 and an odd n give one batch of 3).
     """
     if n == 0:
         return np.zeros(1, dtype=np.int64)
@@ -96,9 +104,9 @@ def bounds_of(n: int, size: int) -> np.ndarray:
     return numbers * small + np.minimum(numbers, longer)
 
 
-def near_equal(examples: np.ndarray, size: int) -> list[np.ndarray]:
-    """The parts of `examples` that bounds_of describes."""
-    bounds = bounds_of(len(examples), size)
+def split_examples(examples: np.ndarray, size: int) -> list[np.ndarray]:
+    """`examples` in batches, as `split_evenly` bounds them."""
+    bounds = split_evenly(len(examples), size)
     return [examples[a:b] for a, b in pairwise(bounds)]
 
 

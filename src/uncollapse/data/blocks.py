@@ -1,7 +1,8 @@
-"""Raw text a block of sentences at a time, from a file of lines or from the rows of a table, so that no corpus need fit in memory.
+"""Raw text in blocks of sentences, so that no corpus has to fit in memory.
 
-A source is one part (train, valid or test). It gives blocks in order; a block's `columns` does the work, on whatever thread, and names
-the line or row of what is wrong.
+A source is one split (train, valid or test): a file of lines, or the rows of a table. It yields
+blocks in order. The work is done in a block's `columns`, on any
+thread; errors name the line or row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,21 +13,27 @@ from typing import Any, Protocol
 import numpy as np
 
 from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES
-from uncollapse.data.packed import ENDINGS as PACKED
-from uncollapse.data.packed import reading
-from uncollapse.data.words import separated
+from uncollapse.data.packed import PACKED_ENDINGS, open_packed
+from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError
 
-BLOCK = (
-    1 << 22
-)  # bytes of text in a block, about; working on it takes some ten times as much memory
-ALIASES = {"train": ("train",), "valid": ("valid", "validation", "dev", "val"), "test": ("test",)}
-ROW = 256  # bytes that a row of a hub set is taken to have
+# Approximate bytes of text in a block. The work on it takes about ten times as much memory.
+BLOCK_BYTES = 1 << 22
+SPLIT_NAMES = {
+    "train": ("train",),
+    "valid": ("valid", "validation", "dev", "val"),
+    "test": ("test",),
+}
+ROW_BYTES = 256  # assumed size of a row of a hub set
 BOM = b"\xef\xbb\xbf"
 
 
 class Block(Protocol):
-    """Some sentences in a row. first: how many come before; end: how far into its source (of `size`) it reaches."""
+    """Consecutive sentences of a source.
+
+    first: number of sentences before them. end: position in the source where they end, on the scale
+    of its `size`.
+    """
 
     @property
     def first(self) -> int: ...
@@ -35,14 +42,18 @@ class Block(Protocol):
     def end(self) -> int: ...
 
     def columns(self) -> tuple[Any, Any]:
-        """Arrow strings: the texts [n], and the labels [n] or None. InputError for what is wrong."""
+        """Arrow strings: the texts [n], and the labels [n] or None. InputError for faults."""
 
-    def tabs(self, texts: Any) -> "Tabs | None":
-        """Which of the texts look like label TAB text, where nobody has said whether they are."""
+    def tabs(self, texts: Any) -> "TabCounts | None":
+        """Counts of texts that look like label TAB text; None where the user has said."""
 
 
 class Source(Protocol):
-    """One part of a corpus. where: what a message calls it; size: in the unit of Block.end; classes: of its labels, if known."""
+    """One split of a corpus.
+
+    where: its name in messages. size: its length on the scale of Block.end. classes: the classes of
+    its labels, if known in advance.
+    """
 
     @property
     def where(self) -> str: ...
@@ -58,7 +69,7 @@ class Source(Protocol):
         ...
 
     def place(self, number: int) -> str:
-        """What a message calls sentence `number` (from 0)."""
+        """The name in messages of sentence `number` (from 0)."""
         ...
 
 
@@ -68,37 +79,46 @@ class Source(Protocol):
 def find_part(
     folder: Path, split: str, endings: Sequence[str], advice: str, others: Sequence[str] = ()
 ) -> Path:
-    """The file of a split in a folder, under any of its customary names, with one of `endings` or else of `others`.
+    """The file of a split in a folder, under any of its usual names.
 
-    InputError, with `advice` at its end, where there is none; and where there is one with each of several endings.
+    Files with one of `endings` come first, then those with one of `others`. InputError, with
+    `advice` at its end, where there is none, and where there are several with different endings.
     """
     if not folder.is_dir():
         raise InputError(
-            f"data.dir={folder}: no such folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
+            f"data.dir={folder}: no such "
+            f"folder{'' if folder.is_absolute() else f' in {Path.cwd()}'}{advice}"
         )
-    files = present(folder, split, endings) or present(folder, split, others)
+    files = list_files(folder, split, endings) or list_files(folder, split, others)
     if not files:
-        names = ", ".join(f"{alias}{endings[0]}" for alias in ALIASES[split])
+        names = ", ".join(f"{alias}{endings[0]}" for alias in SPLIT_NAMES[split])
         more = (
             f", or with {', '.join(endings[1:])} in place of {endings[0]}"
             if len(endings) > 1
             else ""
         )
         raise InputError(
-            f"data.dir={folder}: no file for the {split} part; looked for {names}{more}, plain or {', '.join(PACKED)}{advice}"
+            f"data.dir={folder}: no file for the {split} part; looked for {names}{more}, plain or "
+            f"{', '.join(PACKED_ENDINGS)}{advice}"
         )
     if len(files) > 1:
         raise InputError(
-            f"data.dir={folder}: several files for the {split} part, {', '.join(file.name for file in files)}; "
-            "say which with data.format, or give data.train, data.valid and data.test in place of data.dir"
+            f"data.dir={folder}: several files for the {split} part, "
+            f"{', '.join(file.name for file in files)}; "
+            "say which with data.format, or give data.train, data.valid and data.test in place of "
+            "data.dir"
         )
     return files[0]
 
 
-def present(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
-    """The file of a split with each ending, where there is one; a plain one before packed ones."""
+def list_files(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
+    """The file of a split with each ending, where there is one; plain before compressed."""
     names = [
-        [f"{alias}{ending}{packed}" for alias in ALIASES[split] for packed in ("", *PACKED)]
+        [
+            f"{alias}{ending}{packed}"
+            for alias in SPLIT_NAMES[split]
+            for packed in ("", *PACKED_ENDINGS)
+        ]
         for ending in endings
     ]
     found = [
@@ -108,9 +128,12 @@ def present(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Tabs:
-    """Of the lines of a part that hold anything: how many there are, how many have something on both sides of a TAB, and how many of
-    these one word before it; the first line that has, and the first that has not (None: there is none)."""
+class TabCounts:
+    """Counts over the lines of a split that are not blank.
+
+    lines: all. parted: with something on both sides of a TAB. one_word: of these, with one word
+    before the TAB. first, first_without: the first line that is parted, and that is not.
+    """
 
     lines: int = 0
     parted: int = 0
@@ -119,8 +142,8 @@ class Tabs:
     first_without: int | None = None
 
     @classmethod
-    def of(cls, texts: Any, before: int, any_tab: bool = True) -> "Tabs":
-        """Of lines [n] with `before` others before them."""
+    def of(cls, texts: Any, before: int, any_tab: bool = True) -> "TabCounts":
+        """The counts of lines [n] that follow `before` others."""
         import pyarrow.compute as pc
 
         def matching(pattern: str) -> np.ndarray:
@@ -141,11 +164,11 @@ class Tabs:
         ]
         return cls(int(filled.sum()), int(parted.sum()), int(one_word.sum()), *places)
 
-    def and_then(self, after: "Tabs | None") -> "Tabs":
-        """Of the lines of both."""
+    def and_then(self, after: "TabCounts | None") -> "TabCounts":
+        """The counts of these lines and of those after them."""
         if after is None:
             return self
-        return Tabs(
+        return TabCounts(
             self.lines + after.lines,
             self.parted + after.parted,
             self.one_word + after.one_word,
@@ -154,7 +177,10 @@ class Tabs:
         )
 
     def check(self, source: "Source") -> None:
-        """InputError where some lines or all look labelled. A TAB in few lines, after several words, is white space."""
+        """InputError where some or all lines look labelled.
+
+        A TAB in few lines, after several words, counts as white space.
+        """
         if not self.one_word and 2 * self.parted <= self.lines:
             return
         options = (
@@ -162,7 +188,8 @@ class Tabs:
         )
         if self.first_without is None:
             raise InputError(
-                f"{source.where}: every line has a TAB, as lines of label and text have; say {options}, or data.format=tsv if the "
+                f"{source.where}: every line has a TAB, as lines of label and text have; say "
+                f"{options}, or data.format=tsv if the "
                 "first line is a header"
             )
         assert self.first is not None
@@ -173,15 +200,19 @@ class Tabs:
             else "has no TAB between label and text"
         )
         raise InputError(
-            f"{source.place(different)}: half labelled: this line {how}, unlike those before it ({self.parted:,} of {self.lines:,} "
+            f"{source.place(different)}: half labelled: this line {how}, unlike those before it "
+            f"({self.parted:,} of {self.lines:,} "
             f"lines have one); mend the file, or say {options}"
         )
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A file of one sentence a line, plain or compressed, UTF-8; when `labelled` a line is label TAB text (None: that is open, and
-    lines that look so are refused)."""
+    """A file of one sentence a line, plain or compressed, UTF-8.
+
+    With `labelled` a line is label TAB text; None: unknown, and lines that look labelled are
+    refused.
+    """
 
     path: Path
     labelled: bool | None = False
@@ -199,9 +230,9 @@ class Lines:
         return f"{self.path}, line {number + 1}"
 
     def blocks(self, size: int) -> Iterator["LineBlock"]:
-        """InputError for a file that cannot be read or is damaged, or that holds white space only."""
+        """InputError for a file that is unreadable, damaged or blank."""
         lines, blank, rest = 0, True, bytearray()
-        with reading(self.path) as (file, raw):
+        with open_packed(self.path) as (file, raw):
             while read := file.read(size):
                 cut = read.rfind(b"\n") + 1
                 rest += read[:cut]
@@ -227,7 +258,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class LineBlock:
-    """Whole lines of a file; `first`: how many come before."""
+    """Complete lines of a file; `first`: number of lines before them."""
 
     source: Lines
     first: int
@@ -238,13 +269,13 @@ class LineBlock:
         lines = self.lines()
         return self.parted(lines) if self.source.labelled else (lines, None)
 
-    def tabs(self, texts: Any) -> Tabs | None:
+    def tabs(self, texts: Any) -> TabCounts | None:
         if self.source.labelled is not None:
             return None
-        return Tabs.of(texts, self.first, b"\t" in self.data)
+        return TabCounts.of(texts, self.first, b"\t" in self.data)
 
     def lines(self) -> Any:
-        """The lines with their ends, as Arrow strings over the bytes themselves."""
+        """The lines with their line ends, as Arrow strings over the same bytes."""
         import pyarrow as pa
 
         if b"\0" in self.data:
@@ -263,22 +294,27 @@ class LineBlock:
                 self.data.decode()
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"{self.place_of(error.start)}: not UTF-8 (byte 0x{self.data[error.start]:02x}); convert the file first"
+                    f"{self.place_of(error.start)}: not UTF-8 (byte "
+                    f"0x{self.data[error.start]:02x}); convert the file first"
                 ) from error
             raise
         return lines
 
     def place_of(self, byte: int) -> str:
+        """The name in messages of the line that holds a byte."""
         return self.source.place(self.first + self.data[:byte].count(b"\n"))
 
     def parted(self, lines: Any) -> tuple[Any, Any]:
-        """label TAB text -> (texts, labels). InputError names the first line without a TAB, or with nothing before it."""
+        """label TAB text -> (texts, labels).
+
+        InputError names the first line without a TAB, or with nothing before it.
+        """
         import pyarrow.compute as pc
 
         parts = pc.split_pattern(lines, "\t", max_splits=1)
-        whole = pc.equal(pc.list_value_length(parts), 2).to_numpy(zero_copy_only=False)
-        if not whole.all():
-            place = self.source.place(self.first + int(np.argmin(whole)))
+        complete = pc.equal(pc.list_value_length(parts), 2).to_numpy(zero_copy_only=False)
+        if not complete.all():
+            place = self.source.place(self.first + int(np.argmin(complete)))
             raise InputError(f"{place}: no TAB between label and text (data.labels=true)")
         self.check_header(lines)
         labels, texts = (
@@ -302,7 +338,8 @@ class LineBlock:
         )
         if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
             raise InputError(
-                f"{self.source.place(0)}: a header and no sentence; say data.format=tsv data.column=NAME data.label_column=NAME"
+                f"{self.source.place(0)}: a header and no sentence; say data.format=tsv "
+                "data.column=NAME data.label_column=NAME"
             )
 
 
@@ -310,11 +347,12 @@ class LineBlock:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A table: `columns` of an Arrow table, joined by a space, and where `label` names one, the class of each row.
+class TableRows:
+    """The rows of an Arrow table: `columns` joined by a space, and the class in `label`, if any.
 
-    chosen: the rows that are taken, rising (None: all). names: what the numbers in the label column stand for (None: it holds text).
-    option: what names the label column.
+    names: the meaning of the numbers in the label column (None: it holds text). raw: texts are not
+    tokenised yet. chosen: the rows that are used, in increasing order (None: all). option: the
+    config key that names the label column.
     """
 
     where: str
@@ -338,24 +376,24 @@ class Rows:
         row = number if self.chosen is None else int(self.chosen[number])
         return f"{self.where}, row {row + 1}"
 
-    def blocks(self, size: int) -> Iterator["RowBlock"]:
+    def blocks(self, size: int) -> Iterator["TableBlock"]:
         import pyarrow as pa
 
-        rows, first = max(1, size // ROW), 0
+        rows, first = max(1, size // ROW_BYTES), 0
         for start in range(0, self.size, rows):
             part, stop = self.table.slice(start, rows), min(start + rows, self.size)
             if self.chosen is not None:
                 low, high = np.searchsorted(self.chosen, [start, stop])
                 part = part.take(pa.array(self.chosen[low:high] - start))
-            yield RowBlock(self, first, part, stop)
+            yield TableBlock(self, first, part, stop)
             first += part.num_rows
 
 
 @dataclass(frozen=True)
-class RowBlock:
-    """Some rows of a table; `first`: how many of those taken come before."""
+class TableBlock:
+    """Some rows of a table; `first`: number of used rows before them."""
 
-    source: Rows
+    source: TableRows
     first: int
     table: Any
     end: int
@@ -374,11 +412,11 @@ class RowBlock:
             else pc.binary_join_element_wise(*columns, pa.scalar(" ", pa.large_string()))
         )
         if self.source.raw:
-            texts = separated(texts)
+            texts = separate_tokens(texts)
         return texts, None if self.source.label is None else self.labels()
 
     def tabs(self, texts: Any) -> None:
-        """Columns leave nothing open."""
+        """None: a table states where its labels are."""
 
     def column(self, name: str) -> Any:
         import pyarrow as pa
@@ -387,7 +425,7 @@ class RowBlock:
         return column.combine_chunks() if column.num_chunks else pa.array([], column.type)
 
     def labels(self) -> Any:
-        """The classes' names. InputError names the first row without one."""
+        """The names of the classes. InputError names the first row without one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""The built-in corpus: sentences drawn from the English grammar, whose exact entropy and log-likelihood are known."""
+"""The built-in corpus: sentences of the English grammar, with exact entropy and likelihood."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,23 +6,23 @@ from typing import ClassVar
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
-from uncollapse.data.levels import sizes_of
+from uncollapse.data.levels import measure_corpus
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.errors import MOST_EXAMPLES, check_integer
 from uncollapse.interfaces.data import DataConfig
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GrammarConfig(DataConfig):
-    """Sentences per split and the seed they are drawn from; the run's own seed does not change the data."""
+    """Sentences per split, drawn by data_seed; the seed of the run does not change them."""
 
     kind: ClassVar[str] = "text"
-    train: int = 20_000
-    valid: int = 2_000
-    test: int = 2_000
-    data_seed: int = 0
-    batch_size: int = 64
-    batching: str = "mixed"
+    train: int
+    valid: int
+    test: int
+    data_seed: int
+    batch_size: int
+    batching: str
 
     def load(self) -> TextData:
         from uncollapse.data.english import english
@@ -36,7 +36,9 @@ class GrammarConfig(DataConfig):
             size = check_integer(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpus = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
-            corpora[split] = Corpus(corpus.tokens, corpus.offsets, *sizes_of(corpus, vocabulary))
+            corpora[split] = Corpus(
+                corpus.tokens, corpus.offsets, *measure_corpus(corpus, vocabulary)
+            )
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
             if split != "train":
                 log_prob[split] = grammar.log_prob(drawn.tokens, drawn.offsets)

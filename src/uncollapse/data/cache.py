@@ -1,4 +1,4 @@
-"""The token cache: folders that are complete or not there, checked byte by byte when they are read."""
+"""The token cache: folders that are complete or absent, and verified when they are read."""
 
 import json
 import os
@@ -19,35 +19,35 @@ from uncollapse.data.tokenise import Shape, tokenise
 from uncollapse.disk import locked, sync
 from uncollapse.errors import InputError
 
-FORMAT = 5  # part of the key: raise it when what is cached changes
+CACHE_FORMAT = 5  # part of the key: raise it when what is cached changes
 META = "meta.json"
 ARRAYS = ("tokens", "offsets", "chars", "bytes")
 
 
 def cache_key(source: Mapping[str, Any], shaping: Mapping[str, Any]) -> str:
-    """A name that changes with the source and with what shapes the tokens, and with nothing else."""
-    return json_digest([FORMAT, source, shaping])[:24]
+    """A name that depends on the source and on what shapes the tokens, and on nothing else."""
+    return json_digest([CACHE_FORMAT, source, shaping])[:24]
 
 
-def is_there(folder: Path) -> bool:
-    """Whether there is something to read: a folder is moved into place with its description in it."""
+def is_cached(folder: Path) -> bool:
+    """Whether the folder is there; it is moved into place with its description in it."""
     return os.path.lexists(folder / META)
 
 
-def ensure(folder: Path, make: Callable[[], None]) -> None:
-    """Call `make` unless the folder is there. InputError where something else stands in its place."""
-    if is_there(folder):
+def ensure_cache(folder: Path, make: Callable[[], None]) -> None:
+    """Call `make` unless the folder is there. InputError where something else has its name."""
+    if is_cached(folder):
         return
-    with alone(folder):
-        if is_there(folder):  # another process was first
+    with lock_folder(folder):
+        if is_cached(folder):  # another process was first
             return
         if os.path.lexists(folder):
-            raise damaged(folder, f"no {META}")
+            raise damage_error(folder, f"no {META}")
         make()
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a lock beside a cache folder: the jobs of a sweep wait for the first to tokenise."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -64,18 +64,18 @@ def alone(folder: Path) -> Iterator[None]:
 # ---------------------------------------------------------------- writing
 
 
-def store(folder: Path, sources: dict, shape: Shape) -> None:
+def write_cache(folder: Path, sources: dict, shape: Shape) -> None:
     """Write a cache folder under a temporary name, sync it and move it into place.
 
-    A reader never sees half of one.
+    A reader never sees an incomplete one.
     """
     scratch = folder.with_name(f".new-{folder.name}")
-    remove(scratch)  # what a killed process has left; the lock is ours
+    remove_path(scratch)  # left by a killed process; we hold the lock
     scratch.mkdir()
     try:
-        meta = {"format": FORMAT, **tokenise(sources, shape, scratch)}
-        files = {path.name: described(path) for path in sorted(scratch.iterdir())}
-        (scratch / META).write_bytes(encoded({**meta, "files": files}))
+        meta = {"format": CACHE_FORMAT, **tokenise(sources, shape, scratch)}
+        files = {path.name: describe_file(path) for path in sorted(scratch.iterdir())}
+        (scratch / META).write_bytes(encode_meta({**meta, "files": files}))
         for path in (*scratch.iterdir(), scratch):
             sync(path)
         os.rename(scratch, folder)
@@ -84,29 +84,30 @@ def store(folder: Path, sources: dict, shape: Shape) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def remove(path: Path) -> None:
-    """Remove a folder, or a file or link that stands in its place."""
+def remove_path(path: Path) -> None:
+    """Remove a folder, or a file or link of that name."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
 
 
-def described(path: Path) -> dict[str, Any]:
+def describe_file(path: Path) -> dict[str, Any]:
+    """Size and digest of a file."""
     return {"size": path.stat().st_size, "sha256": file_digest(path)}
 
 
-def encoded(meta: Mapping[str, Any]) -> bytes:
-    """As JSON, with a digest of itself at the end."""
+def encode_meta(meta: Mapping[str, Any]) -> bytes:
+    """The description as JSON, with a digest of itself at the end."""
     return json.dumps({**meta, "sha256": json_digest(meta)}).encode()
 
 
 # ---------------------------------------------------------------- reading
 
 
-def fetch(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]:
-    """The corpora and class numbers by split (none: empty), memory-mapped, and what describes them.
+def read_cache(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]:
+    """Corpora and class numbers by split (empty without classes), and their description.
 
-    InputError unless every file is as it was written.
+    Arrays are mapped into memory. InputError unless every file is as it was written.
     """
     try:
         meta = read_meta(folder)
@@ -115,26 +116,27 @@ def fetch(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]
             for name in (*ARRAYS, *(("labels",) if labelled else ())):
                 check_file(folder, f"{split}-{name}.npy", meta["files"])
         corpora = {
-            split: Corpus(*(mapped(folder, split, name) for name in ARRAYS)) for split in SPLITS
+            split: Corpus(*(map_array(folder, split, name) for name in ARRAYS)) for split in SPLITS
         }
         return (
             corpora,
-            {split: mapped(folder, split, "labels") for split in SPLITS if labelled},
+            {split: map_array(folder, split, "labels") for split in SPLITS if labelled},
             meta,
         )
     except (OSError, ValueError, EOFError, RecursionError) as error:
-        raise damaged(folder, error) from error
+        raise damage_error(folder, error) from error
 
 
-def damaged(folder: Path, why: object) -> InputError:
+def damage_error(folder: Path, why: object) -> InputError:
+    """The error for a damaged folder."""
     return InputError(
         f"{folder}: this cache folder is damaged ({why}); remove it and give the same command again"
     )
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What describes a cache folder. ValueError unless it is as `store` has written it."""
-    check_plain(folder / META)
+    """The description of a cache folder. ValueError unless `write_cache` has written it."""
+    check_regular_file(folder / META)
     content = (folder / META).read_bytes()
     try:
         meta = json.loads(content)
@@ -142,17 +144,17 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{META} cannot be read ({error})") from error
     if not isinstance(meta, dict):
         raise ValueError(f"{META} holds no object")
-    if meta.get("format") != FORMAT:
-        raise ValueError(f"{META} is of format {meta.get('format')}, not {FORMAT}")
+    if meta.get("format") != CACHE_FORMAT:
+        raise ValueError(f"{META} is of format {meta.get('format')}, not {CACHE_FORMAT}")
     meta.pop("sha256", None)
-    if encoded(meta) != content:
+    if encode_meta(meta) != content:
         raise ValueError(f"{META} does not hold what was written")
     check_kinds(meta)
     return meta
 
 
 def check_kinds(meta: Mapping[str, Any]) -> None:
-    """ValueError for an entry that is missing or of the wrong kind: a digest can be right by design."""
+    """ValueError for a missing or malformed entry: even forged content can have a right digest."""
     right = {
         "vocabulary": are_words(meta.get("vocabulary")),
         "classes": meta.get("classes", 0) is None or are_words(meta.get("classes")),
@@ -166,6 +168,7 @@ def check_kinds(meta: Mapping[str, Any]) -> None:
 
 
 def are_words(value: Any) -> bool:
+    """Whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
@@ -179,17 +182,18 @@ def are_numbers(value: Any, names: Sequence[str]) -> bool:
 
 
 def check_file(folder: Path, name: str, known: Mapping[str, Any]) -> None:
-    """ValueError unless a file has the size and the digest that are known of it."""
-    check_plain(folder / name)
-    if known.get(name) != described(folder / name):
+    """ValueError unless a file has the size and the digest of its description."""
+    check_regular_file(folder / name)
+    if known.get(name) != describe_file(folder / name):
         raise ValueError(f"{name} does not hold what was written")
 
 
-def check_plain(path: Path) -> None:
-    """ValueError for a link, which may lead anywhere, and for whatever else is no file."""
+def check_regular_file(path: Path) -> None:
+    """ValueError for a link, which may lead anywhere, and for everything else but a file."""
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"{path.name} is a link, a folder, or no file")
 
 
-def mapped(folder: Path, split: str, name: str) -> np.ndarray:
+def map_array(folder: Path, split: str, name: str) -> np.ndarray:
+    """An array of a split, mapped into memory."""
     return np.load(folder / f"{split}-{name}.npy", mmap_mode="r").view(np.ndarray)

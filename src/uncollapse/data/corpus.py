@@ -1,6 +1,6 @@
 """Sentences as two flat arrays, and the padded batches made of them.
 
-Token ids 0-3 are reserved; a sentence is stored without start and end, which batches add.
+Token ids 0-3 are reserved. Sentences are stored without start and end, which batches add.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,19 +15,20 @@ from uncollapse.interfaces.data import Batch
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
-# A batch is sorted by length and worked on in stretches of time, each with the rows that are still alive. A call of the LSTM
-# costs about as much as this many row-steps (it repacks the weights, and fewer rows make worse products): stretches that save
-# less are not made. Ends are sought at these quantiles of the lengths.
-CALL = 150
-QUANTILES = 8
+# A batch is sorted by length and processed in stretches of time, each with the rows that have not
+# ended. A call of the LSTM costs about as much as CALL_COST row-steps (it repacks the weights, and
+# small matrix products are slower), so a stretch must save more than that. Possible ends are these
+# quantiles of the lengths.
+CALL_COST = 150
+STRETCH_QUANTILES = 8
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """One split. tokens [total] integer ids, offsets [N+1]: sentence i is tokens[offsets[i]:offsets[i+1]].
+    """One split. tokens [total] are ids; sentence i is tokens[offsets[i]:offsets[i+1]].
 
-    chars, bytes [N]: characters, and bytes of UTF-8, of each sentence as it was read, one space between words; None where there is
-    no text behind the ids, as in what a model has written.
+    chars, bytes [N]: characters and UTF-8 bytes of each sentence as it was read, one space between
+    words. None where there is no text behind the ids, as in samples of a model.
     """
 
     tokens: np.ndarray
@@ -49,8 +50,8 @@ class Corpus:
         return float(self.offsets[-1] - self.offsets[0]) / len(self)
 
 
-def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpus:
-    """The sentences tokens[start:stop], which may overlap, as a corpus of their own."""
+def gather_slices(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpus:
+    """The sentences tokens[start:stop], which may overlap, as a corpus."""
     lengths = stops - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return Corpus(
@@ -58,19 +59,25 @@ def gathered(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Corpu
     )
 
 
-def sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
-    """Those of these numbers, in their order."""
-    chosen = gathered(corpus.tokens, corpus.offsets[examples], corpus.offsets[examples + 1])
-    return replace(chosen, chars=taken(corpus.chars, examples), bytes=taken(corpus.bytes, examples))
+def take_sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
+    """The sentences of these numbers, in this order."""
+    chosen = gather_slices(corpus.tokens, corpus.offsets[examples], corpus.offsets[examples + 1])
+    return replace(
+        chosen, chars=take_values(corpus.chars, examples), bytes=take_values(corpus.bytes, examples)
+    )
 
 
-def taken(values: np.ndarray | None, examples: np.ndarray) -> np.ndarray | None:
+def take_values(values: np.ndarray | None, examples: np.ndarray) -> np.ndarray | None:
+    """The values of these examples; None for None."""
     return None if values is None else values[examples]
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Time steps start:stop of the first `rows` rows; real [k]: where its real tokens lie in the flattened [rows * (stop - start)]."""
+    """Time steps start:stop of the first `rows` rows.
+
+    real [k]: positions of its real tokens in the flattened [rows * (stop - start)].
+    """
 
     rows: int
     start: int
@@ -80,10 +87,11 @@ class Stretch:
 
 @dataclass(frozen=True)
 class TextBatch(Batch):
-    """B sentences, longest first. tokens [B, T] end with EOS and are padded with PAD; lengths [B] count the EOS.
+    """B sentences, longest first.
 
-    targets [n] and owner [n] list the real tokens stretch by stretch: the token and the row it belongs to.
-    examples [B] are the sentences' numbers in their split; chars, bytes [B] as in Corpus.
+    tokens [B, T] end with EOS and are padded with PAD; lengths [B] include the EOS. targets [n] and
+    owner [n] list the real tokens, stretch after stretch, and their rows. examples [B] are numbers
+    in the split; chars and bytes [B] are those of the corpus.
     """
 
     tokens: Tensor
@@ -112,9 +120,9 @@ class TextBatch(Batch):
         )
 
     def bag_nll(self, outputs: Tensor) -> Tensor:
-        """-log of each sentence as a bag of words under softmax(outputs), outputs [B, V] -> [B] nats, whatever the order of words.
+        """-log of each sentence as a bag of words under softmax(outputs), outputs [B, V]; [B] nats.
 
-        Its end counts as a word, as it does in a decoder's -log p(x|z).
+        The end of a sentence counts as a word, as it does in a decoder's -log p(x|z).
         """
         losses = -functional.log_softmax(outputs, -1)[self.owner, self.targets]
         return losses.new_zeros(len(self)).index_add(0, self.owner, losses)
@@ -136,7 +144,7 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
     lengths = lengths + 1
 
     stretches, targets, owner = [], [], []
-    for rows, start, stop in stretch_bounds(lengths):
+    for rows, start, stop in choose_stretches(lengths):
         row, step = np.nonzero(np.arange(start, stop) < lengths[:rows, None])
         stretches.append(Stretch(rows, start, stop, torch.from_numpy(row * (stop - start) + step)))
         targets.append(tokens[row, step + start])
@@ -148,22 +156,26 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
         torch.from_numpy(np.concatenate(targets)),
         torch.from_numpy(np.concatenate(owner)),
         examples,
-        taken(corpus.chars, examples),
-        taken(corpus.bytes, examples),
+        take_values(corpus.chars, examples),
+        take_values(corpus.bytes, examples),
     )
 
 
-def stretch_bounds(lengths: np.ndarray) -> list[tuple[int, int, int]]:
-    """(rows, start, stop) of each stretch for falling `lengths` [B], the cheapest choice of stops (shortest path).
+def choose_stretches(lengths: np.ndarray) -> list[tuple[int, int, int]]:
+    """(rows, start, stop) of each stretch for decreasing `lengths` [B].
 
-    A stretch holds exactly the rows that are longer than its start, so that each row ends inside the last stretch it is part of.
+    The cheapest choice of stops, as a shortest path. A stretch holds exactly the rows that are
+    longer than its start, so each row ends inside its last stretch.
     """
     size = len(lengths)
-    times = [0, *sorted({int(lengths[size * k // QUANTILES]) for k in range(QUANTILES)})]
+    times = [
+        0,
+        *sorted({int(lengths[size * k // STRETCH_QUANTILES]) for k in range(STRETCH_QUANTILES)}),
+    ]
     alive = [int((lengths > time).sum()) for time in times]
     cost, came_from = [0.0] * len(times), [0] * len(times)
     for j in range(1, len(times)):
-        ways = [cost[i] + CALL + alive[i] * (times[j] - times[i]) for i in range(j)]
+        ways = [cost[i] + CALL_COST + alive[i] * (times[j] - times[i]) for i in range(j)]
         cost[j] = min(ways)
         came_from[j] = ways.index(cost[j])
     bounds, j = [], len(times) - 1

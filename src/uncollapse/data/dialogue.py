@@ -1,7 +1,10 @@
-"""Dialogues for the conditional VAE: each turn but the first is a response, the turns before it are its context.
+"""Dialogues for the conditional VAE: each turn but the first is a response to those before it.
 
-From files of one dialogue a line as JSON, {"turns": [{"text": ..., "act": ..., "emotion": ...}, ...]} (act and emotion may be missing), or
-from the hub's DailyDialog (columns dialog, act, emotion: lists).
+Files hold one dialogue a line as JSON; act and emotion are optional:
+
+    {"turns": [{"text": ..., "act": ..., "emotion": ...}, ...]}
+
+The hub's DailyDialog has the columns dialog, act and emotion, which are lists.
 """
 
 import io
@@ -16,25 +19,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.blocks import ALIASES, find_part
-from uncollapse.data.corpus import EOS, Corpus, TextBatch, gathered, make_batch, sentences
+from uncollapse.data.blocks import SPLIT_NAMES, find_part
+from uncollapse.data.corpus import EOS, Corpus, TextBatch, gather_slices, make_batch, take_sentences
 from uncollapse.data.digests import array_digest, fingerprint, json_digest
-from uncollapse.data.formats import binary_noun
-from uncollapse.data.hub import at_most, fits, load, prepare_command
-from uncollapse.data.levels import sizes
-from uncollapse.data.packed import reading
-from uncollapse.data.profile import check_known
+from uncollapse.data.formats import name_binary
+from uncollapse.data.hub import draw_at_most, is_text_type, load_hub_set, prepare_command
+from uncollapse.data.levels import measure_sentences
+from uncollapse.data.packed import open_packed
+from uncollapse.data.profile import check_unknown_share
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.data.words import build_vocabulary, count_words, encode, separated, split_words
+from uncollapse.data.words import (
+    build_vocabulary,
+    count_words,
+    encode_words,
+    separate_tokens,
+    split_words,
+)
 from uncollapse.errors import InputError, check_integer, expand_home
 from uncollapse.interfaces.data import DataConfig
 
-LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
+TURN_LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
 
 
 @dataclass(frozen=True)
 class DialogueBatch(TextBatch):
-    """B responses, longest first, and their contexts; response i's context is row place[i] of `context`, which is sorted by itself."""
+    """B responses, longest first, and their contexts.
+
+    `context` is sorted by its own lengths: the context of response i is its row place[i].
+    """
 
     context: TextBatch = field(kw_only=True)
     place: Tensor = field(kw_only=True)
@@ -49,7 +61,10 @@ class DialogueBatch(TextBatch):
 
 @dataclass(frozen=True)
 class DialogueData(TextData):
-    """`corpora` are the responses; `contexts` (split -> Corpus) what was said before each, turns ending with end-of-sentence."""
+    """Text whose `corpora` are the responses.
+
+    `contexts` (split -> Corpus): the turns before each response, each ended by end-of-sentence.
+    """
 
     contexts: Mapping[str, Corpus] = field(default_factory=dict)
 
@@ -70,7 +85,10 @@ class DialogueData(TextData):
 
 @dataclass(frozen=True)
 class Turns:
-    """One part: the turns of all dialogues as Arrow strings [T], how many each dialogue has [N], and labels by name, strings [T]."""
+    """One split: the turns of all dialogues as Arrow strings [T], and labels by name, strings [T].
+
+    sizes [N]: the number of turns of each dialogue.
+    """
 
     texts: Any
     sizes: np.ndarray
@@ -78,7 +96,7 @@ class Turns:
 
     @property
     def digest(self) -> str:
-        """Of what was read, packed or not, from files or the hub; a missing text is an empty one."""
+        """A digest of the content, equal for files and hub; a missing text is an empty one."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -94,7 +112,7 @@ class Turns:
         return json_digest({name: array_digest(values) for name, values in parts.items()})
 
     def lines(self) -> Iterator[bytes]:
-        """Each dialogue as one line of JSON, as files hold it."""
+        """Each dialogue as one line of JSON, in the form of the files."""
         columns = {
             "text": self.texts.to_pylist(),
             **{name: values.tolist() for name, values in self.labels.items()},
@@ -107,38 +125,43 @@ class Turns:
             yield (json.dumps({"turns": turns}, ensure_ascii=False) + "\n").encode()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DialogueConfig(DataConfig):
     """Dialogues from a folder with train/valid/test.jsonl[.gz|.xz], or from the hub."""
 
     kind: ClassVar[str] = "dialogue"
-    name: str = "dailydialog"
-    dir: str | None = None
-    hub: str | None = None
-    revision: str | None = None
-    turns: int = 3
-    context_words: int = 60
-    train_size: int | None = None
-    valid_size: int | None = None
-    test_size: int | None = None
-    split_seed: int = 0
-    vocab_size: int | None = 20000
-    min_count: int = 1
-    max_length: int | None = 40
-    batch_size: int = 32
-    batching: str = "mixed"
+    name: str
+    dir: str | None
+    hub: str | None
+    revision: str | None
+    turns: int
+    context_words: int
+    train_size: int | None
+    valid_size: int | None
+    test_size: int | None
+    split_seed: int
+    vocab_size: int | None
+    min_count: int
+    max_length: int | None
+    batch_size: int
+    batching: str
 
     def load(self) -> DialogueData:
-        """InputError for anything that is missing, damaged or left empty."""
+        """InputError for files or sets that are missing, damaged or left empty."""
         self.check()
-        return self.arranged(
-            from_folder(expand_home(self.dir), self.name)
+        return self.arrange(
+            read_folder(expand_home(self.dir), self.name)
             if self.dir is not None
-            else from_hub(self)
+            else read_hub(self)
         )
 
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """At most how many responses each split has; None: all."""
+        return {"train": self.train_size, "valid": self.valid_size, "test": self.test_size}
+
     def check(self) -> None:
-        """InputError for a value that makes no sense, before anything is read."""
+        """InputError for a value out of range, before anything is read."""
         check_batching(self.batch_size, self.batching)
         for name in ("turns", "context_words", "min_count"):
             check_integer(f"data.{name}", getattr(self, name), 1)
@@ -147,27 +170,30 @@ class DialogueConfig(DataConfig):
                 check_integer(f"data.{name}", getattr(self, name), 1)
         check_integer("data.split_seed", self.split_seed, 0)
 
-    def arranged(self, parts: Mapping[str, Turns]) -> DialogueData:
-        """Words to ids, turns to pairs of context and response."""
-        words = {split: split_words(separated(part.texts)) for split, part in parts.items()}
+    def arrange(self, parts: Mapping[str, Turns]) -> DialogueData:
+        """Encode words as ids, and arrange turns as pairs of context and response."""
+        words = {split: split_words(separate_tokens(part.texts)) for split, part in parts.items()}
         vocabulary = build_vocabulary(
             count_words(words["train"][0]), self.vocab_size, self.min_count
         )
-        classes = {name: classes_of(parts, name) for name in parts["train"].labels}
+        classes = {name: collect_classes(parts, name) for name in parts["train"].labels}
         corpora, contexts, labels, skipped = {}, {}, {}, {}
         for split, part in parts.items():
             flat, offsets = words[split]
             lines = Corpus(
-                encode(flat, vocabulary).astype(np.int32), offsets, *sizes(flat, offsets)
+                encode_words(flat, vocabulary).astype(np.int32),
+                offsets,
+                *measure_sentences(flat, offsets),
             )
-            responses, skipped[split] = self.responses(part.sizes, lines.lengths)
+            responses, skipped[split] = self.find_responses(part.sizes, lines.lengths)
             if not len(responses):
                 raise InputError(
-                    f"data={self.name}: no response is left in the {split} part ({len(lines)} turns, skipped: {skipped[split]})"
+                    f"data={self.name}: no response is left in the {split} part ({len(lines)} "
+                    f"turns, skipped: {skipped[split]})"
                 )
-            responses = self.cut(responses, split)
-            corpora[split] = sentences(lines, responses)
-            contexts[split] = self.context_of(lines, part.sizes, responses)
+            responses = self.limit_size(responses, split)
+            corpora[split] = take_sentences(lines, responses)
+            contexts[split] = self.collect_context(lines, part.sizes, responses)
             numbers = {
                 name: np.searchsorted(known, part.labels[name][responses])
                 for name, known in classes.items()
@@ -185,13 +211,16 @@ class DialogueConfig(DataConfig):
             contexts=contexts,
             content=fingerprint({split: part.digest for split, part in parts.items()}),
         )
-        check_known(data.facts())
+        check_unknown_share(data.facts())
         return data
 
-    def responses(
+    def find_responses(
         self, sizes: np.ndarray, lengths: np.ndarray
     ) -> tuple[np.ndarray, dict[str, int]]:
-        """Numbers of the turns that answer another one and are neither empty nor too long, rising; and how many are not."""
+        """Numbers of the usable responses, in increasing order, and counts of the others.
+
+        Usable are those that are neither empty nor too long.
+        """
         answers = np.ones(len(lengths), dtype=bool)
         answers[(np.cumsum(sizes) - sizes)[sizes > 0]] = False
         empty = answers & (lengths == 0)
@@ -205,24 +234,26 @@ class DialogueConfig(DataConfig):
             "too_long": int(long.sum()),
         }
 
-    def cut(self, responses: np.ndarray, split: str) -> np.ndarray:
+    def limit_size(self, responses: np.ndarray, split: str) -> np.ndarray:
         """At most the size asked for, drawn by split_seed."""
-        return responses[
-            at_most(getattr(self, f"{split}_size"), len(responses), self.split_seed, split)
-        ]
+        return responses[draw_at_most(self.sizes[split], len(responses), self.split_seed, split)]
 
-    def context_of(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
-        """The last context_words of the `turns` turns before each response, as one sentence each, turns apart by end-of-sentence."""
+    def collect_context(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
+        """The context of each response as one sentence.
+
+        It holds the last `context_words` words of the last `turns` turns, with end-of-sentence
+        between turns.
+        """
         ended = np.insert(lines.tokens, lines.offsets[1:], EOS)
         offsets = lines.offsets + np.arange(len(lines.offsets))
         begins = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of the dialogue, for each turn
         first = np.maximum(begins[responses], responses - self.turns)
         stops = offsets[responses] - 1  # batches add the last end-of-sentence
-        return gathered(ended, np.maximum(offsets[first], stops - self.context_words), stops)
+        return gather_slices(ended, np.maximum(offsets[first], stops - self.context_words), stops)
 
 
-def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
-    """The names of a label's classes, by alphabet."""
+def collect_classes(parts: Mapping[str, Turns], name: str) -> np.ndarray:
+    """The names of a label's classes, in alphabetical order."""
     return np.unique(
         np.concatenate([part.labels[name] for part in parts.values() if name in part.labels])
     )
@@ -231,25 +262,30 @@ def classes_of(parts: Mapping[str, Turns], name: str) -> np.ndarray:
 # ---------------------------------------------------------------- files
 
 
-def from_folder(folder: Path, name: str) -> dict[str, Turns]:
+def read_folder(folder: Path, name: str) -> dict[str, Turns]:
+    """The three splits of a folder, with the labels that all of them have."""
     advice = f"; {prepare_command(name, folder)} makes it"
-    parts = {split: from_file(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS}
+    parts = {
+        split: read_dialogues(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS
+    }
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
-        split: replace(part, labels={name: part.labels[name] for name in LABELS if name in shared})
+        split: replace(
+            part, labels={name: part.labels[name] for name in TURN_LABELS if name in shared}
+        )
         for split, part in parts.items()
     }
 
 
-def from_file(path: Path) -> Turns:
-    """InputError for a file that cannot be read, or whose lines are no dialogues."""
+def read_dialogues(path: Path) -> Turns:
+    """InputError for a file that cannot be read, or whose lines are not dialogues."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
-    with reading(path) as (file, _):
+    with open_packed(path) as (file, _):
         content = file.read()
     try:
-        if noun := binary_noun(content):
+        if noun := name_binary(content):
             raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
         if not content.strip():
             raise InputError(f"{path}: the file is empty")
@@ -260,7 +296,8 @@ def from_file(path: Path) -> Turns:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file first"
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file "
+            "first"
         ) from error
     except pa.ArrowInvalid as error:
         raise InputError(
@@ -268,28 +305,29 @@ def from_file(path: Path) -> Turns:
         ) from error
     if "turns" not in table.column_names:
         raise InputError(
-            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see conf/data/dailydialog.yaml"
+            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see "
+            "conf/data/dailydialog.yaml"
         )
     column = table.column("turns").combine_chunks()
     kind = column.type
     if not (
         pa.types.is_list(kind)
         and pa.types.is_struct(kind.value_type)
-        and "text" in names_of(kind.value_type)
+        and "text" in list_fields(kind.value_type)
     ):
         raise InputError(
             f"{path}: `turns` holds {kind}; needed is a list of objects with a `text` each"
         )
-    for name in {"text", *LABELS} & set(names_of(kind.value_type)):
+    for name in {"text", *TURN_LABELS} & set(list_fields(kind.value_type)):
         own = kind.value_type.field(name).type
-        if not fits(own, classes=name != "text"):
+        if not is_text_type(own, classes=name != "text"):
             raise InputError(f"{path}: the `{name}` of turns holds {own}; needed are strings")
     turns, sizes = (
         column.flatten(),
         column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False),
     )
     labels = {}
-    for name in set(LABELS) & set(names_of(kind.value_type)):
+    for name in set(TURN_LABELS) & set(list_fields(kind.value_type)):
         values = turns.field(name)
         if values.null_count:
             at = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
@@ -301,32 +339,34 @@ def from_file(path: Path) -> Turns:
     return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
 
 
-def names_of(kind: Any) -> list[str]:
+def list_fields(kind: Any) -> list[str]:
+    """The names of a struct's fields."""
     return [kind.field(i).name for i in range(kind.num_fields)]
 
 
 # ---------------------------------------------------------------- the hub
 
 
-def from_hub(cfg: DialogueConfig) -> dict[str, Turns]:
-    """InputError when the set cannot be loaded or lacks a part or the column of dialogues."""
+def read_hub(cfg: DialogueConfig) -> dict[str, Turns]:
+    """InputError when the set cannot be loaded or lacks a split or the column of dialogues."""
     if cfg.hub is None:
         raise InputError(
             f"data={cfg.name}: give data.dir=FOLDER with train.jsonl, valid.jsonl and test.jsonl"
         )
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-        loaded, parts = load(cfg.name, cfg.hub, cfg.revision, Path(scratch)), {}
+        loaded, parts = load_hub_set(cfg.name, cfg.hub, cfg.revision, Path(scratch)), {}
         for split in SPLITS:
-            name = next((alias for alias in ALIASES[split] if alias in loaded), None)
+            name = next((alias for alias in SPLIT_NAMES[split] if alias in loaded), None)
             if name is None:
                 raise InputError(
                     f"{cfg.hub}: no {split} part; it has {', '.join(map(str, loaded))}"
                 )
-            parts[split] = from_rows(loaded[name], f"{cfg.hub}, {name} part")
+            parts[split] = read_hub_rows(loaded[name], f"{cfg.hub}, {name} part")
         return parts
 
 
-def from_rows(part: Any, where: str) -> Turns:
+def read_hub_rows(part: Any, where: str) -> Turns:
+    """The dialogues of one split of a hub set."""
     import pyarrow as pa
 
     if "dialog" not in part.column_names:
@@ -334,7 +374,7 @@ def from_rows(part: Any, where: str) -> Turns:
     column = part.data.table.column("dialog").combine_chunks()
     sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     labels = {}
-    for name in LABELS:
+    for name in TURN_LABELS:
         if name in part.column_names:
             values = part.data.table.column(name).combine_chunks().flatten().to_pylist()
             names = getattr(getattr(part.features[name], "feature", None), "names", None)

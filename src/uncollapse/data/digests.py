@@ -1,4 +1,4 @@
-"""Digests of what data hold, so that two runs can be said to have read the same, wherever it lay."""
+"""Digests of the content of data, so that two runs can be compared wherever their data are."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from uncollapse.errors import InputError, expand_home
 
 
 def file_digest(path: Path) -> str:
-    """InputError for a file that cannot be read."""
+    """SHA-256 of a file. InputError for one that cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -20,7 +20,7 @@ def file_digest(path: Path) -> str:
 
 
 def array_digest(*arrays: np.ndarray) -> str:
-    """Of types, shapes and values."""
+    """SHA-256 of types, shapes and values."""
     found = hashlib.sha256()
     for array in arrays:
         found.update(f"{array.dtype.str} {array.shape} ".encode())
@@ -29,19 +29,19 @@ def array_digest(*arrays: np.ndarray) -> str:
 
 
 def json_digest(value: Any) -> str:
-    """Of anything that JSON can hold, whatever the order of its keys."""
+    """SHA-256 of a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(source: Any) -> str:
-    """What stands in data.json as `content`: short, and equal for equal sources."""
+    """The short digest that data.json holds as `content`."""
     return json_digest(source)[:16]
 
 
 def hub_source(hub: str, revision: str | None) -> dict[str, Any]:
-    """What identifies a hub set: its name and revision; of a local folder, what each file holds.
+    """The identity of a hub set: name and revision; of a local folder: its files' digests.
 
-    InputError for a set whose revision is left open: it may change.
+    InputError for a set without a revision: it may change.
     """
     local = expand_home(hub)
     if local.is_dir():

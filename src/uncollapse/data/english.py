@@ -1,14 +1,14 @@
 """Word tables of the built-in grammar: everyday English about six topics.
 
-``PRIORS`` are the six factors. A sentence has these slots, from left to right:
+``FACTOR_PRIORS`` are the six factors. A sentence has these slots, from left to right:
 
-    opener  front  determiner  describer  subject  auxiliary  manner  verb  which  quality  object  place  time
-    feeling  tail  end
+    opener  front  determiner  describer  subject  auxiliary  manner  verb
+    which  quality  object  place  time  feeling  tail  end
 
-Within a list the words stand from frequent to rare: the r-th has weight 1 / r (Zipf's law). Most factors show in
-several slots, and most slots have neutral phrases, so that a sentence reveals most factors and may leave one open:
-"cut" is past or present after a plural and done to food or in the garden, "staff" takes either number, "one" is any
-object.
+Words in a list are ordered from frequent to rare: the r-th has weight 1 / r (Zipf's law). Most
+factors show in several slots, and most slots have neutral phrases, so a sentence reveals most
+factors and may leave one open: "cut" is past or present after a plural, and is done to food or in
+the garden; "staff" is singular or plural; "one" is any object.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from itertools import product
 
 from uncollapse.data.grammar import Grammar, Slot
 
-Row = dict[str, float]
+PhraseTable = dict[str, float]
 
-PRIORS: dict[str, Row] = {
+FACTOR_PRIORS: dict[str, PhraseTable] = {
     "topic": {
         "food": 0.2,
         "music": 0.18,
@@ -40,57 +40,64 @@ PRIORS: dict[str, Row] = {
 TOPICS: dict[str, dict[str, str]] = {
     "food": {
         "subject": "cook/cooks | waiter/waiters | baker/bakers | guest/guests | chef/chefs",
-        "verb": "cut/cuts/cut | eat/eats/ate | order/orders/ordered | taste/tastes/tasted | share/shares/shared",
+        "verb": "cut/cuts/cut | eat/eats/ate | order/orders/ordered"
+        " | taste/tastes/tasted | share/shares/shared",
         "object": "bread | cake | pie | cheese | ham | melon",
         "place": "in the kitchen | at the market | at the long table",
     },
     "music": {
-        "subject": "singer/singers | drummer/drummers | pianist/pianists | composer/composers | dancer/dancers",
-        "verb": "play/plays/played | record/records/recorded | hum/hums/hummed | rehearse/rehearses/rehearsed"
-        " | perform/performs/performed",
+        "subject": "singer/singers | drummer/drummers | pianist/pianists"
+        " | composer/composers | dancer/dancers",
+        "verb": "play/plays/played | record/records/recorded | hum/hums/hummed"
+        " | rehearse/rehearses/rehearsed | perform/performs/performed",
         "object": "song | tune | melody | waltz | hymn | ballad",
         "place": "on the stage | in the concert hall | at the festival",
     },
     "sport": {
-        "subject": "player/players | coach/coaches | runner/runners | driver/drivers | captain/captains",
-        "verb": "win/wins/won | lose/loses/lost | play/plays/played | quit/quits/quit | finish/finishes/finished",
+        "subject": "player/players | coach/coaches | runner/runners"
+        " | driver/drivers | captain/captains",
+        "verb": "win/wins/won | lose/loses/lost | play/plays/played"
+        " | quit/quits/quit | finish/finishes/finished",
         "object": "match | game | final | race | contest | tournament",
         "place": "in the stadium | at the arena | at the club",
     },
     "travel": {
-        "subject": "tourist/tourists | driver/drivers | pilot/pilots | sailor/sailors | traveller/travellers",
+        "subject": "tourist/tourists | driver/drivers | pilot/pilots"
+        " | sailor/sailors | traveller/travellers",
         "verb": "catch/catches/caught | miss/misses/missed | take/takes/took | board/boards/boarded"
         " | leave/leaves/left",
         "object": "train | bus | ferry | plane | tram | boat",
         "place": "at the station | near the border | by the harbour",
     },
     "work": {
-        "subject": "manager/managers | clerk/clerks | lawyer/lawyers | worker/workers | banker/bankers",
+        "subject": "manager/managers | clerk/clerks | lawyer/lawyers"
+        " | worker/workers | banker/bankers",
         "verb": "read/reads/read | sign/signs/signed | finish/finishes/finished | send/sends/sent"
         " | review/reviews/reviewed",
         "object": "report | letter | plan | contract | memo | budget",
         "place": "in the office | at the meeting | on the top floor",
     },
     "garden": {
-        "subject": "gardener/gardeners | farmer/farmers | worker/workers | florist/florists | owner/owners",
-        "verb": "cut/cuts/cut | plant/plants/planted | water/waters/watered | trim/trims/trimmed | grow/grows/grew",
+        "subject": "gardener/gardeners | farmer/farmers | worker/workers"
+        " | florist/florists | owner/owners",
+        "verb": "cut/cuts/cut | plant/plants/planted | water/waters/watered"
+        " | trim/trims/trimmed | grow/grows/grew",
         "object": "rose | hedge | bush | vine | tree | lily",
         "place": "in the garden | behind the barn | by the pond",
     },
 }
 SHARED = {
-    "subject": "friend/friends | staff/staff | student/students | neighbour/neighbours | visitor/visitors",
-    "verb": "choose/chooses/chose | prepare/prepares/prepared | describe/describes/described | check/checks/checked",
+    "subject": "friend/friends | staff/staff | student/students"
+    " | neighbour/neighbours | visitor/visitors",
+    "verb": "choose/chooses/chose | prepare/prepares/prepared | describe/describes/described"
+    " | check/checks/checked",
     "object": "one | thing",
     "place": "in town | over there | near here",
 }
-OWN = {
-    "subject": 0.6,
-    "verb": 0.6,
-    "object": 0.75,
-}  # share of the topic's own words, the rest is SHARED
+# probability of the topic's own words; the rest is SHARED
+OWN_SHARE = {"subject": 0.6, "verb": 0.6, "object": 0.75}
 
-OPENERS: dict[str, dict[str, Row]] = {
+OPENERS: dict[str, dict[str, PhraseTable]] = {
     "statement": {
         "plain": {"": 0.85, "in fact ,": 0.1, "well ,": 0.05},
         "formal": {"": 0.25, "indeed ,": 0.3, "in fact ,": 0.2, "as we know ,": 0.25},
@@ -108,7 +115,7 @@ OPENERS: dict[str, dict[str, Row]] = {
     },
 }
 
-DETERMINERS: dict[str, Row] = {
+DETERMINERS: dict[str, PhraseTable] = {
     "singular": {"the": 0.7, "our": 0.2, "this": 0.1},
     "plural": {"the": 0.6, "our": 0.15, "": 0.15, "some": 0.1},
 }
@@ -120,7 +127,7 @@ MANNERS = {
 }
 NEUTRAL_MANNERS = "quickly | often | quietly | slowly"
 
-WHICH: Row = {"the": 0.7, "this": 0.2, "that": 0.1}
+WHICH: PhraseTable = {"the": 0.7, "this": 0.2, "that": 0.1}
 QUALITIES = {
     "positive": "good | lovely | fine | charming | impressive",
     "negative": "bad | dull | poor | ugly | dreadful",
@@ -159,15 +166,15 @@ NEUTRAL_TAILS = {
 @lru_cache(maxsize=1)
 def english() -> Grammar:
     """The built-in grammar."""
-    return Grammar(PRIORS, slots())
+    return Grammar(FACTOR_PRIORS, slots())
 
 
 def slots() -> list[Slot]:
     """The slots of the sentence, from left to right."""
     moods, tenses, numbers, styles = (
-        tuple(PRIORS[name]) for name in ("mood", "tense", "number", "style")
+        tuple(FACTOR_PRIORS[name]) for name in ("mood", "tense", "number", "style")
     )
-    signs, topics = tuple(PRIORS["polarity"]), tuple(PRIORS["topic"])
+    signs, topics = tuple(FACTOR_PRIORS["polarity"]), tuple(FACTOR_PRIORS["topic"])
     front_given = ("mood", "tense", "number", "polarity")
     return [
         Slot(
@@ -223,46 +230,47 @@ def slots() -> list[Slot]:
     ]
 
 
-def _ranked(listed: str, form: int = 0) -> Row:
-    """Phrases of a ``|`` list, the given form of each (forms are parted by ``/``), with weights 1 / rank."""
+def _ranked(listed: str, form: int = 0) -> PhraseTable:
+    """Phrases of a ``|`` list with weights 1 / rank; `form` selects among those between ``/``."""
     phrases = [entry.strip().split("/")[form] for entry in listed.split("|")]
     total = sum(1 / r for r in range(1, len(phrases) + 1))
     return _mix(*((1 / r / total, {phrase: 1.0}) for r, phrase in enumerate(phrases, start=1)))
 
 
-def _mix(*parts: tuple[float, Row]) -> Row:
+def _mix(*parts: tuple[float, PhraseTable]) -> PhraseTable:
     """The mixture of some rows."""
-    mixed: Row = {}
+    mixed: PhraseTable = {}
     for weight, row in parts:
         for phrase, p in row.items():
             mixed[phrase] = mixed.get(phrase, 0.0) + weight * p
     return mixed
 
 
-def _joined(left: Row, right: Row) -> Row:
+def _joined(left: PhraseTable, right: PhraseTable) -> PhraseTable:
     """Each phrase of one row followed by each of another, independently."""
     return {f"{a} {b}": p * q for (a, p), (b, q) in product(left.items(), right.items())}
 
 
-def _own_or_shared(kind: str, topic: str, form: int) -> Row:
+def _own_or_shared(kind: str, topic: str, form: int) -> PhraseTable:
+    """The topic's own words, mixed with those of all topics."""
     return _mix(
-        (OWN[kind], _ranked(TOPICS[topic][kind], form)),
-        (1 - OWN[kind], _ranked(SHARED[kind], form)),
+        (OWN_SHARE[kind], _ranked(TOPICS[topic][kind], form)),
+        (1 - OWN_SHARE[kind], _ranked(SHARED[kind], form)),
     )
 
 
-def _subject(topic: str, number: str) -> Row:
+def _subject(topic: str, number: str) -> PhraseTable:
     return _own_or_shared("subject", topic, int(number == "plural"))
 
 
-def _verb(topic: str, mood: str, tense: str, number: str) -> Row:
+def _verb(topic: str, mood: str, tense: str, number: str) -> PhraseTable:
     """Finite form in the past and present, the base form after an auxiliary and with plurals."""
     if mood == "question" or tense == "future":
         return _own_or_shared("verb", topic, 0)
     return _own_or_shared("verb", topic, 2 if tense == "past" else int(number == "singular"))
 
 
-def _front(mood: str, tense: str, number: str, polarity: str) -> Row:
+def _front(mood: str, tense: str, number: str, polarity: str) -> PhraseTable:
     """What stands before the subject: the auxiliary of a question, the "how" of an exclamation."""
     if mood == "statement":
         return {"": 1.0}
@@ -277,37 +285,37 @@ def _front(mood: str, tense: str, number: str, polarity: str) -> Row:
     return {auxiliary: 0.65, f"why {auxiliary}": 0.35}
 
 
-def _auxiliary(mood: str, tense: str) -> Row:
+def _auxiliary(mood: str, tense: str) -> PhraseTable:
     return {"will" if tense == "future" and mood != "question" else "": 1.0}
 
 
-def _adverb(polarity: str) -> Row:
+def _adverb(polarity: str) -> PhraseTable:
     return _mix((0.7, _ranked(MANNERS[polarity])), (0.3, _ranked(NEUTRAL_MANNERS)))
 
 
-def _manner(mood: str, polarity: str) -> Row:
+def _manner(mood: str, polarity: str) -> PhraseTable:
     return (
         {"": 1.0} if mood == "exclamation" else _mix((0.75, {"": 1.0}), (0.25, _adverb(polarity)))
     )
 
 
-def _quality(polarity: str, style: str) -> Row:
+def _quality(polarity: str, style: str) -> PhraseTable:
     plain = _ranked(QUALITIES[polarity])
     strong = _joined(_ranked(DEGREES[style]), plain)
     return _mix((0.3, {"": 1.0}), (0.05, _ranked(NEUTRAL_QUALITIES)), (0.3, plain), (0.35, strong))
 
 
-def _place(topic: str) -> Row:
+def _place(topic: str) -> PhraseTable:
     return _mix(
         (0.55, {"": 1.0}), (0.3, _ranked(TOPICS[topic]["place"])), (0.15, _ranked(SHARED["place"]))
     )
 
 
-def _time(tense: str) -> Row:
+def _time(tense: str) -> PhraseTable:
     return _mix((0.5, {"": 1.0}), (0.4, _ranked(TIMES[tense])), (0.1, _ranked(NEUTRAL_TIMES)))
 
 
-def _feeling(mood: str, polarity: str) -> Row:
+def _feeling(mood: str, polarity: str) -> PhraseTable:
     return (
         {"": 1.0}
         if mood == "exclamation"
@@ -315,7 +323,7 @@ def _feeling(mood: str, polarity: str) -> Row:
     )
 
 
-def _tail(mood: str, polarity: str, tense: str) -> Row:
+def _tail(mood: str, polarity: str, tense: str) -> PhraseTable:
     if mood != "statement":
         return {"": 1.0}
     verbs = _ranked(TAIL_VERBS[polarity], ("past", "present", "future").index(tense))
@@ -323,7 +331,7 @@ def _tail(mood: str, polarity: str, tense: str) -> Row:
     return _mix((0.45, {"": 1.0}), (0.45, clause), (0.1, _ranked(NEUTRAL_TAILS[tense])))
 
 
-def _end(mood: str) -> Row:
+def _end(mood: str) -> PhraseTable:
     return {"statement": {".": 0.95, "!": 0.05}, "question": {"?": 1.0}, "exclamation": {"!": 1.0}}[
         mood
     ]

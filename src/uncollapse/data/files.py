@@ -1,6 +1,7 @@
-"""Sentences from the user's own files or from the hub, tokenised once and cached by content.
+"""Text from the user's files or from the hub, tokenised once and cached by content.
 
-Files are plain or compressed: one sentence a line in UTF-8 (with `labels` a line is label TAB text), or tables, of which `column` is read.
+Files are plain or compressed. They hold one sentence a line in UTF-8 (with `labels`, lines of
+label TAB text), or are tables, of which `column` is read.
 """
 
 import json
@@ -13,14 +14,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.data.blocks import Lines, Rows, Source, find_part
-from uncollapse.data.cache import cache_key, ensure, fetch, is_there, store
-from uncollapse.data.corpus import Corpus, sentences
+from uncollapse.data.blocks import Lines, Source, TableRows, find_part
+from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache, write_cache
+from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.data.digests import file_digest, fingerprint, hub_source
-from uncollapse.data.formats import ENDINGS, FORMATS, recognise
-from uncollapse.data.hub import at_most, hub_parts, prepare_command, rows_of
-from uncollapse.data.levels import Words, level_of
-from uncollapse.data.profile import check_known
+from uncollapse.data.formats import FILE_FORMATS, FORMAT_ENDINGS, recognise_format
+from uncollapse.data.hub import draw_at_most, open_hub_splits, prepare_command, select_columns
+from uncollapse.data.levels import Words, choose_level
+from uncollapse.data.profile import check_unknown_share
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape
 from uncollapse.errors import InputError, check_choice, check_integer, expand_home
@@ -41,65 +42,73 @@ CHOOSING = (
 )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TextConfig(DataConfig):
-    """Text from three files, from a folder that holds one for each of train, valid and test, or from a hub data set.
+    """Text from three files, from a folder with one file for each split, or from a hub set.
 
-    Files are taken as they stand: `subset` and `tokenise` are about hub sets only. `column` and `label_column` are those of hub sets
-    (there `label` names the label's, too, where label_column is null) and of files that are tables. The sizes are how many rows of a
-    hub set are drawn, by `split_seed`; of files, how many sentences at most, the vocabulary being that of the whole training part.
+    Files are read as they are: `subset` and `tokenise` are for hub sets only. `column` and
+    `label_column` are for hub sets and for files that are tables; in hub sets, `label` also names
+    the label column where label_column is null.
+
+    The sizes of a hub set say how many rows are drawn, by `split_seed`. The sizes of files say how
+    many sentences are kept at most; the vocabulary remains that of the complete training split.
     """
 
     kind: ClassVar[str] = "text"
-    name: str = "text"
+    name: str | None = None  # of a set with a file of its own; None: the user's own files
     train: str | None = None
     valid: str | None = None
     test: str | None = None
-    dir: str | None = None
-    format: str = "auto"
-    labels: bool | None = None
+    dir: str | None
+    format: str
+    labels: bool | None
     hub: str | None = None
     revision: str | None = None
     subset: str | None = None
-    column: str = "text"
-    label_column: str | None = None
+    column: str
+    label_column: str | None
     label: str | None = None
     tokenise: bool = False
-    level: str = "word"
-    tokenizer: str | None = None
-    train_size: int | None = None
-    valid_size: int | None = None
-    test_size: int | None = None
-    split_seed: int = 0
-    vocab_size: int | None = None
-    min_count: int = 1
-    max_length: int | None = None
-    batch_size: int = 32
-    batching: str = "mixed"
-    cache: str = CACHE
-    own_cache: str | None = None  # where new files go when `cache` is somebody else's and only read
+    level: str
+    tokenizer: str | None
+    train_size: int | None
+    valid_size: int | None
+    test_size: int | None
+    split_seed: int
+    vocab_size: int | None
+    min_count: int
+    max_length: int | None
+    batch_size: int
+    batching: str
+    cache: str
+    own_cache: str | None = None  # for new files, where `cache` is only read
 
     def load(self) -> TextData:
-        """Read, tokenise or take from the cache. InputError for anything that is missing, damaged or left empty."""
+        """Read and tokenise, or take from the cache.
+
+        InputError for files or sets that are missing, damaged or left empty.
+        """
         self.check()
-        level = level_of(self.level, self.tokenizer)
+        level = choose_level(self.level, self.tokenizer)
         level.check(self.vocab_size, self.min_count)
         files = self.files()
         formats = {
-            split: recognise(path, self.format, self.column) for split, path in files.items()
+            split: recognise_format(path, self.format, self.column) for split, path in files.items()
         }
         labelled = self.labelled(formats) if files else self.hub_label is not None
         source = self.source(files, formats, labelled)
-        folder = self.folder(cache_key(source, {name: getattr(self, name) for name in SHAPING}))
-        ensure(folder, lambda: self.prepare(folder, files, formats, labelled, level))
-        corpora, labels, meta = fetch(folder)
+        folder = self.cache_folder(
+            cache_key(source, {name: getattr(self, name) for name in SHAPING})
+        )
+        ensure_cache(folder, lambda: self.fill_cache(folder, files, formats, labelled, level))
+        corpora, labels, meta = read_cache(folder)
         profiles = meta["profiles"]
         if files:
-            whole_parts, (corpora, labels) = corpora, self.cut(corpora, labels)
+            complete, (corpora, labels) = corpora, self.limit_sizes(corpora, labels)
             profiles = {
                 split: found
                 for split, found in profiles.items()
-                if corpora[split] is whole_parts[split]
+                if corpora[split] is complete[split]
             }
         name = self.label or self.label_column or "label"
         data = TextData(
@@ -114,17 +123,17 @@ class TextConfig(DataConfig):
             profiles=profiles,
             content=fingerprint(source),
         )
-        check_known(data.facts())
+        check_unknown_share(data.facts())
         return data
 
-    def folder(self, key: str) -> Path:
-        """Of the cache: in `own_cache` unless the other one has it."""
+    def cache_folder(self, key: str) -> Path:
+        """The cache folder of a key: in `own_cache` unless `cache` has it already."""
         folder = expand_home(self.cache) / key
-        if self.own_cache is not None and not is_there(folder):
+        if self.own_cache is not None and not is_cached(folder):
             return expand_home(self.own_cache) / key
         return folder
 
-    def prepare(
+    def fill_cache(
         self,
         folder: Path,
         files: dict[str, Path],
@@ -134,35 +143,39 @@ class TextConfig(DataConfig):
     ) -> None:
         """Fill a cache folder."""
         shape = Shape(self.vocab_size, self.min_count, self.max_length, level)
-        with self.file_parts(files, formats, labelled) if files else hub_parts(self) as parts:
-            store(folder, parts, shape)
+        with self.open_files(files, formats, labelled) if files else open_hub_splits(self) as parts:
+            write_cache(folder, parts, shape)
 
     @contextmanager
-    def file_parts(
+    def open_files(
         self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
     ) -> Iterator[dict[str, Source]]:
-        """The parts by split, tables in a folder that lasts as long."""
+        """The splits as sources; tables are kept in a folder until the end of the block."""
         label = self.file_label if labelled else None
         with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
             yield {
                 split: Lines(path, labelled)
                 if formats[split] == "text"
-                else self.rows(path, formats[split], label, Path(scratch))
+                else self.read_rows(path, formats[split], label, Path(scratch))
                 for split, path in files.items()
             }
 
-    def rows(self, path: Path, format: str, label: str | None, scratch: Path) -> Rows:
-        """A file that is a table."""
-        from uncollapse.data.tables import table
+    def read_rows(self, path: Path, format: str, label: str | None, scratch: Path) -> TableRows:
+        """The rows of a file that is a table."""
+        from uncollapse.data.tables import read_table
 
         columns, own = self.columns, Path(tempfile.mkdtemp(dir=scratch))
-        return rows_of(
-            str(path), table(path, format, columns, label, own), columns, label, "data.label_column"
+        return select_columns(
+            str(path),
+            read_table(path, format, columns, label, own),
+            columns,
+            label,
+            "data.label_column",
         )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those that make the text."""
+        """The columns that make the text."""
         return tuple(self.column.split("+"))
 
     @property
@@ -175,28 +188,29 @@ class TextConfig(DataConfig):
         """The label column of a hub set."""
         return self.label_column or self.label
 
-    def cut(
+    def limit_sizes(
         self, corpora: dict[str, Corpus], labels: dict[str, np.ndarray]
     ) -> tuple[dict[str, Corpus], dict[str, np.ndarray]]:
-        """At most the sizes asked for of each part, drawn by split_seed, in their old order."""
+        """At most the sizes asked for, drawn by split_seed, in the original order."""
         corpora, labels = dict(corpora), dict(labels)
         for split, corpus in corpora.items():
             size = getattr(self, f"{split}_size")
             if size is None or size >= len(corpus):
                 continue  # as it lies on disk
-            kept = at_most(size, len(corpus), self.split_seed, split)
-            corpora[split] = sentences(corpus, kept)
+            kept = draw_at_most(size, len(corpus), self.split_seed, split)
+            corpora[split] = take_sentences(corpus, kept)
             if labels:
                 labels[split] = labels[split][kept]
         return corpora, labels
 
     def check(self) -> None:
-        """InputError for a value that makes no sense, before anything is read."""
+        """InputError for a value out of range, before anything is read."""
         check_batching(self.batch_size, self.batching)
-        check_choice("data.format", self.format, FORMATS)
+        check_choice("data.format", self.format, FILE_FORMATS)
         if self.labels is False and self.label_column is not None:
             raise InputError(
-                f"data.labels=false data.label_column={self.label_column}: one says that there are no labels"
+                f"data.labels=false data.label_column={self.label_column}: one says that there are "
+                "no labels"
             )
         check_integer("data.min_count", self.min_count, 1)
         check_integer("data.split_seed", self.split_seed, 0)
@@ -212,44 +226,52 @@ class TextConfig(DataConfig):
         if self.hub is not None and not any(named.values()):
             return {}
         missing = [f"data.{split}=FILE" for split, path in named.items() if not path]
-        if missing and self.name != "text":
+        if missing and self.name is not None:
             raise InputError(
-                f"data={self.name} is no hub set: give data.dir=FOLDER with train.txt, valid.txt and test.txt; "
+                f"data={self.name} is no hub set: give data.dir=FOLDER with train.txt, valid.txt "
+                "and test.txt; "
                 f"{prepare_command(self.name)} makes them or says how to get them"
             )
         if missing:
             raise InputError(
-                f"data=text needs a file for each split (or data.dir=FOLDER with all three); missing: {' '.join(missing)}"
+                "data=text needs a file for each split (or data.dir=FOLDER with all three); "
+                f"missing: {' '.join(missing)}"
             )
         return {
-            split: existing(expand_home(path), f"data.{split}")
+            split: require_file(expand_home(path), f"data.{split}")
             for split, path in named.items()
             if path
         }
 
     def find_split(self, folder: Path, split: str) -> Path:
-        """The file of a split: called as the format's are, or else (the format overrules the name) as those of any."""
+        """The file of a split, named as its format demands, else as any format does.
+
+        An explicit format counts more than the name.
+        """
         advice = (
             ""
-            if self.name == "text"
+            if self.name is None
             else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
         )
-        every = [ending for own in ENDINGS.values() for ending in own]
-        return find_part(folder, split, ENDINGS.get(self.format, every), advice, every)
+        every = [ending for own in FORMAT_ENDINGS.values() for ending in own]
+        return find_part(folder, split, FORMAT_ENDINGS.get(self.format, every), advice, every)
 
     def labelled(self, formats: Mapping[str, str]) -> bool | None:
-        """Whether lines are label TAB text, and rows have a label; when left open (null), as prepare_data.py has noted in the folder.
+        """Whether lines are label TAB text, and rows have a label.
 
-        None: that is open, and lines that look labelled are refused.
+        If the user has not said (null), the manifest of prepare_data.py does. None: unknown, and
+        lines that look labelled are refused.
         """
         plain = {*formats.values()} == {"text"}
         if plain and self.label_column is not None:
             raise InputError(
-                f"data.label_column={self.label_column}: plain text has no columns; data.labels=true reads lines of label TAB text"
+                f"data.label_column={self.label_column}: plain text has no columns; "
+                "data.labels=true reads lines of label TAB text"
             )
-        if plain and self.name == "text" and self.column != "text":
+        if plain and self.name is None and self.column != "text":
             raise InputError(
-                f"data.column={self.column}: plain text has no columns; data.format=csv, tsv or json reads a table or JSON Lines"
+                f"data.column={self.column}: plain text has no columns; data.format=csv, tsv or "
+                "json reads a table or JSON Lines"
             )
         if self.label_column is not None:
             return True
@@ -269,19 +291,19 @@ class TextConfig(DataConfig):
             ) from error
 
     def choice(self) -> dict[str, Any]:
-        """Which rows and columns of a hub set are taken, and how."""
+        """Which rows and columns of a hub set are used, and how."""
         return {**{name: getattr(self, name) for name in CHOOSING}, "label": self.hub_label}
 
     def source(
         self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
     ) -> dict[str, Any]:
-        """What the data are made of, wherever it lies: the cache goes by it."""
+        """The content of the data, independent of where it is: the cache key depends on it."""
         content, tokenizer = self.content(files, formats), self.tokenizer
         digest = None if tokenizer is None else file_digest(expand_home(tokenizer))
         return {"content": content, "labels": labelled, "tokenizer": digest}
 
     def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:
-        """Digests and formats of files, and columns of tables; what identifies a hub set, and the choice."""
+        """Digests and formats of files and columns of tables, or the identity of a hub set."""
         if not files:
             return {**hub_source(str(self.hub), self.revision), **self.choice()}
         found: dict[str, Any] = {
@@ -291,7 +313,8 @@ class TextConfig(DataConfig):
         return found if plain else {**found, "columns": [*self.columns, self.file_label]}
 
 
-def existing(path: Path, word: str) -> Path:
+def require_file(path: Path, word: str) -> Path:
+    """The path of a file. InputError where there is none; `word` is the config key."""
     if not path.is_file():
         raise InputError(
             f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}"

@@ -1,4 +1,7 @@
-"""Which format a file has, by its name and by what is in it; where these disagree it is refused with the option that reads it."""
+"""The format of a file, recognised by its name and by its content.
+
+Where the two disagree, the file is refused with the option that reads it.
+"""
 
 import csv
 import json
@@ -8,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uncollapse.data.packed import OPENERS, bare_name, reading
+from uncollapse.data.packed import DECOMPRESSORS, open_packed, strip_packed_ending
 from uncollapse.errors import InputError
 
-FORMATS = ("auto", "text", "json", "csv", "tsv", "parquet", "arrow")
-ENDINGS = {
+FILE_FORMATS = ("auto", "text", "json", "csv", "tsv", "parquet", "arrow")
+FORMAT_ENDINGS = {
     "text": (".txt",),
     "json": (".jsonl", ".json", ".ndjson"),
     "csv": (".csv",),
@@ -20,7 +23,7 @@ ENDINGS = {
     "parquet": (".parquet", ".pq"),
     "arrow": (".arrow", ".feather"),
 }
-NAMED = {ending: name for name, endings in ENDINGS.items() for ending in endings}
+FORMAT_BY_ENDING = {ending: name for name, endings in FORMAT_ENDINGS.items() for ending in endings}
 TITLES = {
     "text": "plain text",
     "json": "JSON objects",
@@ -31,18 +34,19 @@ TITLES = {
 }
 TABLES = ("csv", "tsv")
 DELIMITERS = "\t,;|"
-HEAD = 1 << 20  # bytes that are looked at
-LOOKED_AT = 50  # lines of these
+HEAD_BYTES = 1 << 20  # bytes that are inspected
+INSPECTED_LINES = 50  # lines of these bytes
 STRINGS = "JSON strings, one a line (objects with the text are what is read)"
 HEADLESS = "a table without a header (give it a first line of names, such as text,label)"
-MANY = 5  # rows that are alike by no chance
+MANY_ROWS = 5  # rows that are hardly alike by chance
 TEXT_NAMES = (
-    "text", "sentence", "review", "content", "body", "comment", "document", "message", "tweet", "caption", "question",
-    "title", "description", "abstract", "article", "summary", "smiles", "sequence", "seq", "code", "utterance",
+    "text", "sentence", "review", "content", "body", "comment", "document", "message", "tweet",
+    "caption", "question", "title", "description", "abstract", "article", "summary", "smiles",
+    "sequence", "seq", "code", "utterance",
 )  # fmt: skip
 LABEL_NAMES = (
-    "label", "labels", "class", "category", "target", "sentiment", "topic", "stars", "rating", "score", "polarity",
-    "intent", "emotion", "genre", "y",
+    "label", "labels", "class", "category", "target", "sentiment", "topic", "stars", "rating",
+    "score", "polarity", "intent", "emotion", "genre", "y",
 )  # fmt: skip
 HEADER_NAMES = {*TEXT_NAMES, *LABEL_NAMES, "id", "idx", "index"}
 BINARY = (
@@ -91,9 +95,12 @@ TEXTUAL = (
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the beginning of a file looks like: one of FORMATS, or None (then plain text, or `foreign` says what); columns of a table
-    or of JSON objects, and the one with the longest texts."""
+class Inspection:
+    """The apparent format of the beginning of a file.
+
+    format: one of FILE_FORMATS, or None (plain text, unless `foreign` names something else).
+    columns: of a table or of JSON objects. longest: the column with the longest texts.
+    """
 
     format: str | None = None
     columns: tuple[str, ...] = ()
@@ -101,110 +108,122 @@ class Look:
     foreign: str | None = None
 
 
-def recognise(path: Path, asked: str, column: str) -> str:
-    """The format of a file: what is asked for, else by name, else by what is in it. InputError where it is not what it would be read
-    as; `column` is the one that would be read."""
-    head, seen = beginning(path)
-    named = NAMED.get(Path(bare_name(path)).suffix.lower()) if asked == "auto" else asked
-    if binary := binary_noun(head):
-        raise InputError(f"{path}: this is {binary}; allowed are {allowed()}")
+def recognise_format(path: Path, asked: str, column: str) -> str:
+    """The format of a file: the one asked for, else by its name, else by its content.
+
+    InputError where the content looks different; `column` is the one that would be read.
+    """
+    head, seen = read_beginning(path)
+    named = (
+        FORMAT_BY_ENDING.get(Path(strip_packed_ending(path)).suffix.lower())
+        if asked == "auto"
+        else asked
+    )
+    if binary := name_binary(head):
+        raise InputError(f"{path}: this is {binary}; allowed are {list_allowed_formats()}")
     if not head.strip():
         return named or "text"  # an empty file, which its reader refuses
     if asked == "text":
         if seen.format in ("parquet", "arrow"):
-            raise InputError(mistaken(path, "text", seen, column))
+            raise InputError(describe_mismatch(path, "text", seen, column))
         return asked
     if seen.foreign is not None and not (named in TABLES and seen.foreign in (STRINGS, HEADLESS)):
         raise InputError(
-            f"{path}: this is {seen.foreign}; allowed are {allowed()} (data.format=text reads it as it stands)"
+            f"{path}: this is {seen.foreign}; allowed are {list_allowed_formats()} "
+            "(data.format=text reads it as it stands)"
         )
     if named in TABLES and seen.format in (
         None,
         *TABLES,
-    ):  # whether it has the column is seen when it is read
+    ):  # a missing column is found when it is read
         return named
     if named is not None and named != (seen.format or "text"):
-        raise InputError(mistaken(path, named, seen, column))
+        raise InputError(describe_mismatch(path, named, seen, column))
     return named or seen.format or "text"
 
 
-def mistaken(path: Path, format: str, seen: Look, column: str) -> str:
+def describe_mismatch(path: Path, format: str, seen: Inspection, column: str) -> str:
     """The message for a file that looks like another format than it would be read as."""
     found = seen.format or "text"
     option = f"data.format={found}"
     if found != "text":
-        option += (
-            f" data.column={likely(column, seen.columns, TEXT_NAMES) or seen.longest or column}"
-        )
+        meant = guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column
+        option += f" data.column={meant}"
     return (
         f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
     )
 
 
-def allowed() -> str:
-    return "plain text in UTF-8, JSON Lines, CSV, TSV, Parquet and Arrow files, plain or .gz, .xz, .bz2, .zst"
+def list_allowed_formats() -> str:
+    return (
+        "plain text in UTF-8, JSON Lines, CSV, TSV, Parquet and Arrow files, "
+        "plain or .gz, .xz, .bz2, .zst"
+    )
 
 
-def beginning(path: Path) -> tuple[bytes, Look]:
-    """The first bytes of a file, decompressed, and what they look like."""
-    with reading(path) as (file, _):
+def read_beginning(path: Path) -> tuple[bytes, Inspection]:
+    """The first bytes of a file, decompressed, and their inspection."""
+    with open_packed(path) as (file, _):
         head = b""
-        while len(head) < HEAD and (read := file.read(HEAD - len(head))):
+        while len(head) < HEAD_BYTES and (read := file.read(HEAD_BYTES - len(head))):
             head += read
-    return head, look(head, complete=len(head) < HEAD)
+    return head, inspect_head(head, complete=len(head) < HEAD_BYTES)
 
 
-def binary_noun(head: bytes) -> str | None:
-    """What a file is that holds no text that could be read, by its first bytes."""
+def name_binary(head: bytes) -> str | None:
+    """What a file without readable text is, by its first bytes; None for text."""
     if head[257:262] == b"ustar":
         return "a tar archive"
     packed = next(
         (
             name
-            for magic, (name, _) in OPENERS.items()
+            for magic, (name, _) in DECOMPRESSORS.items()
             if head.startswith(magic) and magic != b"BZh"
         ),
         None,
     )
     if packed:
         return f"a {packed} file compressed once more"
-    return next((noun for magic, noun in BINARY if begins(head, magic)), None)
+    return next((noun for magic, noun in BINARY if starts_with(head, magic)), None)
 
 
-def begins(head: bytes, magic: bytes) -> bool:
-    """Whether a file begins so; letters and digits alone, with which a text may begin too, need a zero byte to follow."""
+def starts_with(head: bytes, magic: bytes) -> bool:
+    """Whether a file begins with a magic number.
+
+    Text may begin with letters and digits alone, so such a number needs a zero byte as well.
+    """
     return head.startswith(magic) and (b"\0" in head or not magic.isalnum())
 
 
-def look(head: bytes, complete: bool) -> Look:
-    """complete: whether `head` is all there is; else its last line may be cut."""
-    if begins(head, b"PAR1"):
-        return Look("parquet")
-    if begins(head, b"ARROW1") or begins(head, b"\xff\xff\xff\xff"):
-        return Look("arrow")
+def inspect_head(head: bytes, complete: bool) -> Inspection:
+    """Recognise `head`; if it is not `complete`, its last line may be cut off."""
+    if starts_with(head, b"PAR1"):
+        return Inspection("parquet")
+    if starts_with(head, b"ARROW1") or starts_with(head, b"\xff\xff\xff\xff"):
+        return Inspection("arrow")
     text = head.decode(errors="replace").removeprefix("\ufeff")
     if "\n" not in text and text.strip().count("\r") > 0:
-        return Look(foreign="text whose lines end in CR alone (end them in LF)")
+        return Inspection(foreign="text whose lines end in CR alone (end them in LF)")
     lines = text.splitlines(keepends=True)
     if not complete:
         lines = lines[:-1] or lines
-    lines = lines[:LOOKED_AT]
+    lines = lines[:INSPECTED_LINES]
     for pattern, noun in TEXTUAL:
         if re.match(pattern, "".join(lines)):
-            return Look(foreign=noun)
-    return json_look(text, lines) or table_look(lines) or Look()
+            return Inspection(foreign=noun)
+    return inspect_json(text, lines) or inspect_table(lines) or Inspection()
 
 
 # ---------------------------------------------------------------- JSON
 
 
-def json_look(text: str, lines: Sequence[str]) -> Look | None:
-    """Objects, one a line or spread over lines, or an array of them."""
+def inspect_json(text: str, lines: Sequence[str]) -> Inspection | None:
+    """Recognise objects, one a line or spread over lines, or an array of them."""
     start = (
         text.lstrip().removeprefix("[").lstrip() if re.match(r"\s*\[\s*\{", text) else text.lstrip()
     )
-    first, filled = leading_object(start), [line for line in lines if line.strip()]
-    found = [*filter(None, map(json_object, filled))]
+    first, filled = parse_leading_object(start), [line for line in lines if line.strip()]
+    found = [*filter(None, map(parse_object, filled))]
     if first or 2 * len(found) > len(filled):
         found = [first or {}, *found]
         texts = {
@@ -214,14 +233,14 @@ def json_look(text: str, lines: Sequence[str]) -> Look | None:
             if isinstance(value, str)
         }
         columns = tuple(dict.fromkeys(key for item in found for key in item))
-        return Look("json", columns, max(texts, key=lambda key: texts[key], default=None))
-    longer = len(text) >= HEAD // 2  # than what is looked at, an object may be
+        return Inspection("json", columns, max(texts, key=lambda key: texts[key], default=None))
+    longer = len(text) >= HEAD_BYTES // 2  # an object may be longer than the inspected bytes
     if longer and re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start):
-        return Look("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
+        return Inspection("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
     return None
 
 
-def json_object(line: str) -> dict[str, Any] | None:
+def parse_object(line: str) -> dict[str, Any] | None:
     """A line as an object; None for anything else, and for an empty one."""
     if not line.lstrip().startswith("{"):
         return None
@@ -232,8 +251,8 @@ def json_object(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and found else None
 
 
-def leading_object(text: str) -> dict[str, Any] | None:
-    """The object that a text begins with."""
+def parse_leading_object(text: str) -> dict[str, Any] | None:
+    """The object that a text begins with; None if there is none."""
     if not text.startswith("{"):
         return None
     try:
@@ -246,18 +265,21 @@ def leading_object(text: str) -> dict[str, Any] | None:
 # ---------------------------------------------------------------- tables
 
 
-def table_look(lines: Sequence[str]) -> Look | None:
-    """Rows of as many cells that are no prose: quoted; under a header of names: numbers, names that tables have, or many rows
-    without a space beside a delimiter; or one column under a name that tables have."""
+def inspect_table(lines: Sequence[str]) -> Inspection | None:
+    """Recognise rows of equally many cells that are not prose.
+
+    Either cells are quoted, or a header of names stands above: above numbers, with usual names,
+    or above many rows without a space beside a delimiter. One column needs a usual name.
+    """
     sentences = [line for line in lines[1:] if " " in line.strip()]
     if len(sentences) > 1 and lines[0].strip().strip('"').lower() in HEADER_NAMES:
         name = lines[0].strip().strip('"')
-        return Look("csv", (name,), name)
+        return Inspection("csv", (name,), name)
     for delimiter in DELIMITERS:
-        rows = cells(lines, delimiter, csv.QUOTE_MINIMAL)
-        if not even(rows):
-            rows = cells(lines, delimiter, csv.QUOTE_NONE) if delimiter == "\t" else []
-        if not even(rows):
+        rows = read_cells(lines, delimiter, csv.QUOTE_MINIMAL)
+        if not is_table(rows):
+            rows = read_cells(lines, delimiter, csv.QUOTE_NONE) if delimiter == "\t" else []
+        if not is_table(rows):
             continue
         header, body = rows[0], rows[1:]
         named = header[1:] if header[0] == "" else header  # a table's index may have no name
@@ -265,23 +287,31 @@ def table_look(lines: Sequence[str]) -> Look | None:
         names = len(set(header)) == len(header) and all(
             re.fullmatch(rf"[^\W\d][\w.{space}-]{{0,39}}", name) for name in named
         )
-        several, many = len(body) > 1, len(body) >= MANY and delimiter != "\t" and tight(rows)
-        if many and not names and numbers(rows):
-            return Look(foreign=HEADLESS)
-        if (several and quoted(lines, delimiter)) or (
-            names and (known(header) or many or (several and numbers(body)))
+        several, many = (
+            len(body) > 1,
+            len(body) >= MANY_ROWS and delimiter != "\t" and has_no_padding(rows),
+        )
+        if many and not names and has_number_column(rows):
+            return Inspection(foreign=HEADLESS)
+        if (several and has_quoted_cells(lines, delimiter)) or (
+            names and (has_usual_name(header) or many or (several and has_number_column(body)))
         ):
             sizes = {
                 name: sum(map(len, column))
-                for name, column in zip(header, zip(*full(body, header), strict=True), strict=False)
+                for name, column in zip(
+                    header, zip(*complete_rows(body, header), strict=True), strict=False
+                )
             }
             longest = max(sizes, key=lambda name: sizes[name], default=None)
-            return Look("tsv" if delimiter == "\t" else "csv", tuple(header), longest)
+            return Inspection("tsv" if delimiter == "\t" else "csv", tuple(header), longest)
     return None
 
 
-def cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]:
-    """The rows that hold anything, none where quotes contradict the dialect; the last may be cut."""
+def read_cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]:
+    """The rows that are not empty; none where quotes contradict the dialect.
+
+    The last row may be cut off.
+    """
     rows: list[list[str]] = []
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     try:
@@ -291,22 +321,22 @@ def cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]
     return rows
 
 
-def even(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether these are a header of several cells and rows of as many; the last may be cut."""
+def is_table(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether rows are a header of several cells and rows of as many; the last may be cut."""
     if len(rows) < 2 or len(rows[0]) < 2:
         return False
     return all(len(row) == len(rows[0]) for row in rows[:-1]) and len(rows[-1]) <= len(rows[0])
 
 
-def full(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[Sequence[str]]:
+def complete_rows(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[Sequence[str]]:
     return [row for row in rows if len(row) == len(header)]
 
 
-def known(header: Sequence[str]) -> bool:
+def has_usual_name(header: Sequence[str]) -> bool:
     return any(name.lower() in HEADER_NAMES for name in header)
 
 
-def quoted(lines: Sequence[str], delimiter: str) -> bool:
+def has_quoted_cells(lines: Sequence[str], delimiter: str) -> bool:
     """Whether at least half of the lines have a quote where a cell begins or ends."""
     mark = re.escape(delimiter)
     found = [
@@ -315,14 +345,14 @@ def quoted(lines: Sequence[str], delimiter: str) -> bool:
     return 2 * sum(found) >= len(found) > 0
 
 
-def tight(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether no cell begins or ends in a space, as what follows a comma of prose does."""
+def has_no_padding(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether no cell begins or ends in a space, as text after a comma of prose does."""
     return all(cell == cell.strip() for row in rows[:-1] for cell in row)
 
 
-def numbers(rows: Sequence[Sequence[str]]) -> bool:
+def has_number_column(rows: Sequence[Sequence[str]]) -> bool:
     """Whether a column holds numbers only."""
-    columns = zip(*full(rows, rows[0]), strict=True)
+    columns = zip(*complete_rows(rows, rows[0]), strict=True)
     return any(
         all(re.fullmatch(r"-?\d+([.]\d+)?", cell.strip()) for cell in column) for column in columns
     )
@@ -331,8 +361,11 @@ def numbers(rows: Sequence[Sequence[str]]) -> bool:
 # ---------------------------------------------------------------- which column is meant
 
 
-def likely(wanted: str, columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The column that was most likely meant: the wanted one but for case, one of the usual names, or one that is spelt like it."""
+def guess_column(wanted: str, columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that was most likely meant.
+
+    The wanted one but for case, one of the usual names, or one that is spelt similarly.
+    """
     import difflib
 
     folded = {name.casefold(): name for name in reversed(columns)}

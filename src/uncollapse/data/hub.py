@@ -1,4 +1,7 @@
-"""Data sets of the Hugging Face hub, or folders with the same files, through `datasets`: parts as Arrow tables on disk."""
+"""Data sets of the Hugging Face hub, or folders with the same files, through `datasets`.
+
+Splits are Arrow tables on disk.
+"""
 
 import sys
 import tempfile
@@ -10,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uncollapse.data.blocks import ALIASES, Rows
-from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, likely
+from uncollapse.data.blocks import SPLIT_NAMES, TableRows
+from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, guess_column
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, expand_home
 
@@ -20,17 +23,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def hub_parts(cfg: "TextConfig") -> Iterator[dict[str, Rows]]:
-    """The parts of cfg.hub by split, of the sizes asked for. InputError for whatever cannot be loaded, or is not in it."""
+def open_hub_splits(cfg: "TextConfig") -> Iterator[dict[str, TableRows]]:
+    """The splits of cfg.hub, of the sizes asked for.
+
+    InputError for a set that cannot be loaded, and for a split or column that it does not have.
+    """
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
-        yield chosen(
+        yield choose_rows(
             cfg,
-            described(cfg, load(cfg.name, str(cfg.hub), cfg.revision, Path(scratch), cfg.subset)),
+            select_splits(
+                cfg, load_hub_set(cfg.name, str(cfg.hub), cfg.revision, Path(scratch), cfg.subset)
+            ),
         )
 
 
-def load(
-    name: str, hub: str, revision: str | None, scratch: Path, subset: str | None = None
+def load_hub_set(
+    name: str | None, hub: str, revision: str | None, scratch: Path, subset: str | None = None
 ) -> Any:
     """The set `hub` (of data=name) as `datasets` gives it, its Arrow copy in `scratch`.
 
@@ -42,8 +50,8 @@ def load(
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     local = expand_home(hub)
-    told = logging.get_verbosity()
-    logging.set_verbosity_error()  # it tells of every retry; one sentence at the end is enough
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it reports every retry; one sentence at the end is enough
     try:
         return datasets.load_dataset(
             str(local) if local.is_dir() else hub,
@@ -51,35 +59,39 @@ def load(
             revision=revision,
             cache_dir=str(scratch),
         )
-    except Exception as error:  # no connection, no such set, damaged files, script data sets: each has its own type
+    # no connection, unknown set, damaged files, script data sets: each has its own type
+    except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         if local.is_dir():
             raise InputError(
-                f"data.hub={hub}: this folder could not be loaded ({first}); allowed is one with the Parquet files of a hub set"
+                f"data.hub={hub}: this folder could not be loaded ({first}); allowed is one with "
+                "the Parquet files of a hub set"
             ) from error
         raise InputError(
-            f"data.hub={hub}: could not be loaded from the hub ({first}); the same command goes on when it can be reached, or, "
-            f"where it can, {prepare_command(name)} makes a folder to copy here and name in data.dir=FOLDER"
+            f"data.hub={hub}: could not be loaded from the hub ({first}); the same command goes on "
+            "when it can be reached, or, "
+            f"where it can, {prepare_command(name)} makes a folder to copy here and name in "
+            "data.dir=FOLDER"
         ) from error
     finally:
-        logging.set_verbosity(told)
+        logging.set_verbosity(verbosity)
 
 
-def prepare_command(name: str, folder: object = "FOLDER") -> str:
+def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
     """The command that makes a folder of a set."""
-    return f"`python scripts/prepare_data.py {'NAME' if name == 'text' else name} --out {folder}`"
+    return f"`python scripts/prepare_data.py {name or 'NAME'} --out {folder}`"
 
 
-def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
-    """The parts that are there, all rows. InputError for columns that are not, or hold something else than text or classes."""
-    found = {split: next((a for a in ALIASES[split] if a in loaded), None) for split in SPLITS}
+def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
+    """The existing splits, all rows. InputError for columns that are missing or no text."""
+    found = {split: next((a for a in SPLIT_NAMES[split] if a in loaded), None) for split in SPLITS}
     parts = {}
     for split, name in found.items():
         if name is None:
             continue
         option = "data.label" if cfg.label_column is None else "data.label_column"
         where = f"{cfg.hub}, {split} part"
-        parts[split] = rows_of(
+        parts[split] = select_columns(
             where, loaded[name], cfg.columns, cfg.hub_label, option, cfg.tokenise, str(cfg.hub)
         )
     missing = [
@@ -95,7 +107,7 @@ def described(cfg: "TextConfig", loaded: Any) -> dict[str, Rows]:
     return parts
 
 
-def rows_of(
+def select_columns(
     where: str,
     part: Any,
     columns: tuple[str, ...],
@@ -103,8 +115,11 @@ def rows_of(
     option: str,
     raw: bool = False,
     source: str | None = None,
-) -> Rows:
-    """The columns of a table of `datasets`, and its label, which `option` names. InputError for what is not there, or no text."""
+) -> TableRows:
+    """The columns of a table of `datasets`, and its label, which `option` names.
+
+    InputError for a column that is missing or not text.
+    """
     for column in columns:
         check_column(source or where, "data.column", column, part, classes=False)
     names = None
@@ -114,20 +129,23 @@ def rows_of(
     table = part.data.table.select(
         list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
     )
-    return Rows(
+    return TableRows(
         where, table, columns, label, None if names is None else tuple(names), raw, option=option
     )
 
 
 def check_column(source: str, word: str, column: str, part: Any, classes: bool) -> None:
-    """InputError for a column that is not there, or not of text (a label may be a whole number, or true and false)."""
+    """InputError for a column that is missing or not text.
+
+    A label may also be an integer or a boolean.
+    """
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
-    fitting = [name for name, kind in kinds.items() if fits(kind, classes)]
+    fitting = [name for name, kind in kinds.items() if is_text_type(kind, classes)]
     numbered = [
-        name for name in fitting if not fits(kinds[name], classes=False)
+        name for name in fitting if not is_text_type(kinds[name], classes=False)
     ]  # more likely classes than texts are
     others = numbered if classes else fitting
-    meant = likely(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
+    meant = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
         others[0] if others else None
     )
     advice = f"; say {word}={meant}" if meant and meant != column else ""
@@ -139,28 +157,31 @@ def check_column(source: str, word: str, column: str, part: Any, classes: bool) 
         )
 
 
-def fits(kind: Any, classes: bool) -> bool:
-    """Whether an Arrow type is text (or, for classes, a whole number, or true and false)."""
+def is_text_type(kind: Any, classes: bool) -> bool:
+    """Whether an Arrow type is text (or, for classes, an integer or a boolean)."""
     import pyarrow.types as kinds
 
     if kinds.is_dictionary(kind):
-        return fits(kind.value_type, classes)
+        return is_text_type(kind.value_type, classes)
     text = kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
     return text or (classes and (kinds.is_integer(kind) or kinds.is_boolean(kind)))
 
 
-def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:
-    """The parts at the sizes asked for: rows drawn by data.split_seed, in their old order; a missing valid part from the training part."""
+def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, TableRows]:
+    """The splits at the sizes asked for: rows drawn by data.split_seed, in their original order.
+
+    A missing validation split comes from the training split.
+    """
     out, sizes = {}, {split: getattr(cfg, f"{split}_size") for split in SPLITS}
     order = {
-        split: shuffled(part.size, cfg.split_seed, split)
+        split: shuffle_rows(part.size, cfg.split_seed, split)
         for split, part in parts.items()
-        if cuts(cfg, split)
+        if has_size(cfg, split)
     }
     taken = {split: (split, 0) for split in parts}
     if "valid" not in parts:
         taken["valid"], taken["train"] = ("train", 0), ("train", sizes["valid"])
-        order.setdefault("train", shuffled(parts["train"].size, cfg.split_seed, "train"))
+        order.setdefault("train", shuffle_rows(parts["train"].size, cfg.split_seed, "train"))
     for split in SPLITS:
         source, start = taken[split]
         if source not in order or (sizes[split] is None and not start):
@@ -171,27 +192,32 @@ def chosen(cfg: "TextConfig", parts: dict[str, Rows]) -> dict[str, Rows]:
         if size > there or there <= 0:
             other = f" after the {start} of data.valid_size" if start else ""
             raise InputError(
-                f"data.{split}_size={sizes[split]}: the {source} part of {cfg.hub} has {max(there, 0)} rows{other}"
+                f"data.{split}_size={sizes[split]}: the {source} part of {cfg.hub} has "
+                f"{max(there, 0)} rows{other}"
             )
         rows = np.sort(order[source][start : start + size])
         out[split] = replace(parts[source], where=f"{cfg.hub}, {source} part", chosen=rows)
     return out
 
 
-def cuts(cfg: "TextConfig", split: str) -> bool:
+def has_size(cfg: "TextConfig", split: str) -> bool:
+    """Whether a size is asked for."""
     return getattr(cfg, f"{split}_size") is not None
 
 
-def at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
-    """Numbers of `size` rows, drawn as `shuffled` has them, rising; of all where they are no more or size is None."""
+def draw_at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
+    """Numbers of `size` rows, drawn as by `shuffle_rows`, in increasing order.
+
+    All rows where there are no more, or size is None.
+    """
     return (
         np.arange(rows)
         if size is None or size >= rows
-        else np.sort(shuffled(rows, seed, split)[:size])
+        else np.sort(shuffle_rows(rows, seed, split)[:size])
     )
 
 
-def shuffled(rows: int, seed: int, split: str) -> np.ndarray:
+def shuffle_rows(rows: int, seed: int, split: str) -> np.ndarray:
     """All row numbers in an order that depends on seed and split alone."""
     order = np.arange(rows, dtype=np.int64)
     np.random.default_rng((seed, SPLITS.index(split))).shuffle(order)

@@ -1,4 +1,4 @@
-"""Binary images as the trainer sees them, how grey ones become binary, and the built-in digits."""
+"""Binary images, how grey images become binary, and the built-in digits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +17,12 @@ from uncollapse.interfaces.data import Batch, Data, DataConfig
 
 BINARISE = ("dynamic", "fixed")
 
-Part = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
+ImageSplit = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
 
 
 @dataclass(frozen=True)
 class ImageBatch(Batch):
-    """B images. x [B, P] float32 of 0 and 1, row after row; examples [B] are their numbers in their split; targets: there are no words."""
+    """B images: x [B, P] float32 of 0 and 1, row after row. There are no words (targets)."""
 
     x: Tensor
     examples: np.ndarray
@@ -35,12 +35,12 @@ class ImageBatch(Batch):
         return replace(self, x=self.x.to(device))
 
     def bag_nll(self, outputs: Tensor) -> Tensor:
-        """-log of each image as P independent pixels with logits `outputs` [B, P] -> [B] nats: the bag of words of images."""
+        """-log of each image as P independent pixels with logits `outputs` [B, P]; [B] nats."""
         return bernoulli_nll(self.x, outputs)
 
 
 def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
-    """-log p(x) of pixels x [B, P] of 0 and 1 under independent logits [..., B, P] -> [..., B] nats."""
+    """-log p(x) of pixels x [B, P] of 0 and 1 under logits [..., B, P]; [..., B] nats."""
     return functional.binary_cross_entropy_with_logits(
         logits, x.expand_as(logits), reduction="none"
     ).sum(-1)
@@ -48,10 +48,11 @@ def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
 
 @dataclass
 class ImageData(Data):
-    """Everything a run needs of its data: grey images split -> [N, P] uint8, 0 to `levels`; `labels` (split -> name -> classes [N]).
+    """Grey images: split -> [N, P] uint8, from 0 to `levels`.
 
-    A pixel is 1 with the probability grey / levels. Validation and test images are drawn once and stay the same for every run.
-    dynamic: training images are drawn anew in each epoch (Salakhutdinov & Murray 2008), the same for every head and seed; fixed: once.
+    A pixel is 1 with the probability grey / levels. Validation and test images are drawn once and
+    are the same in every run. With binarise=dynamic, training images are drawn again in each epoch
+    (Salakhutdinov & Murray 2008), alike for every head and seed; with fixed, once.
     """
 
     grey: Mapping[str, np.ndarray]
@@ -59,21 +60,21 @@ class ImageData(Data):
     batch_size: int
     binarise: str = "dynamic"
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    content: str | None = None  # a fingerprint of the set before it was split and cut
+    content: str | None = None  # fingerprint of the set before it was split
 
     def __post_init__(self) -> None:
         self.drawn: dict[str, tuple[int, np.ndarray]] = {}
 
     @property
     def inputs(self) -> int:
-        """What a model must know of its data: P, the pixels of an image, a square number."""
+        """P, the pixels of an image, a square number."""
         return self.grey["train"].shape[1]
 
     def size(self, split: str) -> int:
         return len(self.grey[split])
 
     def lengths(self, split: str) -> np.ndarray:
-        """All equal, [N]."""
+        """P for each image, [N]."""
         return np.full(self.size(split), self.inputs)
 
     def batches(
@@ -84,7 +85,7 @@ class ImageData(Data):
         size: int | None = None,
         batching: str | None = None,
     ) -> Sequence[np.ndarray]:
-        """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
+        """The example numbers of each batch of one epoch."""
         return epoch_batches(
             self.lengths(split), size or self.batch_size, batching or "mixed", seed, epoch
         )
@@ -101,12 +102,12 @@ class ImageData(Data):
         if self.drawn.get(split, (-1,))[0] != draw:
             self.drawn[split] = (
                 draw,
-                binarised(self.grey[split], self.levels, (SPLITS.index(split), draw)),
+                draw_binary(self.grey[split], self.levels, (SPLITS.index(split), draw)),
             )
         return self.drawn[split][1]
 
     def facts(self) -> dict:
-        """What the report says about the data: pixels, sizes, how it was made binary, and the number of classes."""
+        """Pixels, sizes, how images became binary, and the number of classes."""
         return {
             "pixels": self.inputs,
             **{split: len(images) for split, images in self.grey.items()},
@@ -121,13 +122,13 @@ class ImageData(Data):
         }
 
 
-def binarised(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Each pixel of grey uint8 is 1 with the probability grey / levels, exactly; bool of the same shape."""
+def draw_binary(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Each pixel of grey uint8 is 1 with probability grey / levels, exactly; bool, same shape."""
     return grey > np.random.default_rng(seed).integers(0, levels, size=grey.shape, dtype=np.uint8)
 
 
-def images_content(*parts: Part) -> str:
-    """The fingerprint of images and labels as they were read, packed or not, from files or from the hub."""
+def fingerprint_images(*parts: ImageSplit) -> str:
+    """The fingerprint of images and labels, equal for packed files, plain files and the hub."""
     return fingerprint(
         [
             [array_digest(images), {name: array_digest(values) for name, values in labels.items()}]
@@ -137,13 +138,13 @@ def images_content(*parts: Part) -> str:
 
 
 def check_images(batch_size: object, binarise: str) -> None:
-    """InputError unless batch_size is a whole number >= 1 and binarise a known way."""
+    """InputError unless batch_size is an integer >= 1 and binarise a known way."""
     check_batching(batch_size, "mixed")
     check_choice("data.binarise", binarise, BINARISE)
 
 
-def first_of(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
-    """The first `limit` examples (null: all) of arrays that are in no order. InputError for more than there are."""
+def take_first(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
+    """The first `limit` examples (null: all). InputError for more than there are."""
     if limit is None:
         return images, dict(labels)
     if check_integer(f"data.{split}", limit, 1) > len(images):
@@ -154,20 +155,21 @@ def first_of(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object
 # ---------------------------------------------------------------- the built-in digits
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DigitsConfig(DataConfig):
-    """Handwritten digits of scikit-learn: 1,797 images of 8 x 8 pixels, 17 levels of grey, ten classes; no download.
+    """Handwritten digits of scikit-learn, split at random by data_seed; no download.
 
-    Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI 1998 (the part that scikit-learn ships). A fixed random split.
+    1,797 images of 8 x 8 pixels with 17 levels of grey, ten classes. Alpaydin & Kaynak, "Optical
+    Recognition of Handwritten Digits", UCI 1998 (the test set of it).
     """
 
     kind: ClassVar[str] = "images"
-    train: int = 1_197
-    valid: int = 300
-    test: int = 300
-    binarise: str = "dynamic"
-    data_seed: int = 0
-    batch_size: int = 64
+    train: int
+    valid: int
+    test: int
+    binarise: str
+    data_seed: int
+    batch_size: int
 
     def load(self) -> ImageData:
         from sklearn.datasets import load_digits
@@ -187,5 +189,5 @@ class DigitsConfig(DataConfig):
             self.batch_size,
             self.binarise,
             {split: {"digit": classes[part]} for split, part in parts.items()},
-            content=images_content((images, {"digit": classes})),
+            content=fingerprint_images((images, {"digit": classes})),
         )

@@ -1,150 +1,149 @@
-"""Text sets as files: from the hub, by their recipe, or put there by hand; counted, checked and written down in manifest.json.
+"""Text sets as files: from the hub, by their recipe, or put there by hand and checked.
 
     python scripts/prepare_data.py snli --out FOLDER
 
-Every part is written under another name and moved into place when it is whole; a second call skips what is there and whole.
+How the files of a set are made is among its facts (data/facts.py).
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from uncollapse.config import conf_file, typed
-from uncollapse.data.blocks import BLOCK, Block, Lines, Source, find_part
-from uncollapse.data.dialogue import DialogueConfig, from_hub
-from uncollapse.data.digests import file_digest
-from uncollapse.data.files import MANIFEST, TextConfig
-from uncollapse.data.hub import hub_parts
-from uncollapse.data.sets import SETS, Known
+from uncollapse.config import read_option
+from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
+from uncollapse.data.dialogue import DialogueConfig, read_hub
+from uncollapse.data.facts import SetFacts, read_facts
+from uncollapse.data.files import TextConfig
+from uncollapse.data.hub import open_hub_splits
+from uncollapse.data.set_folder import Files, SetFolder
 from uncollapse.data.sets import main as main
-from uncollapse.data.synthetic import draw
 from uncollapse.data.text import SPLITS
-from uncollapse.data.tokenise import cores, in_order, progress
+from uncollapse.data.tokenise import count_cores, map_in_order, show_progress
 from uncollapse.data.words import split_words
-from uncollapse.disk import sync, write_atomic
-from uncollapse.errors import InputError, expand_home, shorten
+from uncollapse.errors import InputError, expand_home
+from uncollapse.sections import load_section
 
-SEED = 0  # of the synthetic set
+PACKAGE = "uncollapse.data."  # recipes are functions of its modules
 
 
-def prepare(name: str, out: Path, overrides: Sequence[str] = (), licensed: bool = False) -> None:
-    """Make or check the files of a set in `out`. InputError for what cannot be had, or does not equal what is known or was there."""
-    known, cfg = SETS[name], config_of(name, overrides)
-    cfg.check()
-    print(f"{name}: licence: {known.licence}", flush=True)
-    if name == "synthetic":
-        plan = Plan(out, {"recipe": "He et al. 2019", "seed": SEED}, labels=False)
-        plan.make(("train.txt", "valid.txt", "test.txt"), lambda: drawn(SEED), known)
-    elif isinstance(cfg, DialogueConfig):
-        check_whole(cfg)
-        plan = Plan(out, {"hub": cfg.hub, "revision": cfg.revision}, labels=True)
-        rows = known.rows if cfg.hub == config_of(name, ()).hub else {}
-        plan.make(tuple(f"{split}.jsonl" for split in SPLITS), lambda: dialogues(cfg, rows), known)
-    elif cfg.hub is None or (known.by_hand and not licensed and not is_folder(cfg.hub)):
-        plan = Plan(out, {"by": "hand"}, labels=bool(cfg.labels))
-        plan.check(name, known)
-    else:
-        source = {"hub": cfg.hub, "revision": cfg.revision, **cfg.choice()}
-        plan = Plan(out, source, labels=cfg.hub_label is not None)
-        own = config_of(name, ())
-        usual = isinstance(own, TextConfig) and (cfg.hub, cfg.subset) == (own.hub, own.subset)
-        plan.make(
-            tuple(f"{split}.txt" for split in SPLITS),
-            lambda: fetched(cfg, known if usual else None),
-            known,
+def prepare_set(
+    name: str, out: Path, overrides: Sequence[str] = (), licensed: bool = False
+) -> None:
+    """Make or check the files of a set in `out`.
+
+    InputError for files that cannot be had, or that differ from the facts or from files there.
+    """
+    facts, cfg = read_facts(name), read_set_config(name, overrides)
+    form = FORMS_OF_SETS[facts.form]
+    if not issubclass(type(cfg), form.schema):
+        raise InputError(
+            f"{name}: form={facts.form} among its facts needs a {form.schema.__name__}"
         )
-    model = " model=lstm_conditional" if isinstance(cfg, DialogueConfig) else ""
+    cfg.check()
+    print(f"{name}: licence: {facts.licence}", flush=True)
+    if facts.made == "recipe":
+        source = {"recipe": facts.recipe.get("source"), "seed": facts.recipe.get("seed")}
+        folder = SetFolder(out, source, labels=False)
+        folder.make(form.names, lambda: draw_files(facts), facts)
+    elif facts.made == "hand" or (
+        facts.licence_first and not licensed and not expand_home(str(cfg.hub)).is_dir()
+    ):
+        SetFolder(out, {"by": "hand"}, labels=bool(cfg.labels)).check(name, facts)
+    elif cfg.hub is None:
+        raise InputError(f"{name}: its files come from the hub, and data.hub is null")
+    else:
+        own = read_set_config(name, ())
+        # the rows of another hub set, or of a part of it, are not known
+        rows = facts.rows if form.identity(cfg) == form.identity(own) else {}
+        source, labels = form.describe(cfg)
+        folder = SetFolder(out, source, labels)
+        folder.make(form.names, lambda: form.fetch(cfg, rows), facts)
+    model = f" model={facts.model}" if facts.model else ""
     print(f"next: python train.py data={name} data.dir={out}{model}", flush=True)
 
 
-def config_of(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfig:
+def read_set_config(name: str, overrides: Sequence[str]) -> Any:
     """conf/data/<name>.yaml with the overrides. InputError for a key that it does not have."""
     from omegaconf import OmegaConf
 
-    node: Any = OmegaConf.create(conf_file("data", name))
+    node: Any = OmegaConf.create(read_option("data", name))
     for word in overrides:
         key, sign, value = word.removeprefix("data.").partition("=")
         if not sign or not word.startswith("data.") or key not in node:
             keys = ", ".join(f"data.{key}" for key in node if key != "_target_")
             raise InputError(f"{word}: allowed are {keys}, each with =VALUE")
         node = OmegaConf.merge(node, OmegaConf.from_dotlist([f"{key}={value}"]))
-    return typed(node, "data")
+    return load_section(node, "data")
 
 
-def check_whole(cfg: DialogueConfig) -> None:
-    """InputError for a size: dialogues are written whole, and the sizes count responses."""
-    for split in SPLITS:
-        if getattr(cfg, f"{split}_size") is not None:
-            raise InputError(
-                f"data.{split}_size={getattr(cfg, f'{split}_size')}: dialogues are written whole; give it to train.py"
-            )
-
-
-def is_folder(hub: str) -> bool:
-    return expand_home(hub).is_dir()
-
-
-# ---------------------------------------------------------------- where the lines come from
-
-
-def drawn(seed: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    for split, words in draw(seed):
-        yield (
-            f"{split}.txt",
-            iter(["".join(" ".join(map(str, row)) + "\n" for row in words.tolist()).encode()]),
-        )
-
-
-def fetched(cfg: TextConfig, known: Known | None) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The parts of a hub set as blocks of lines; the set's own sizes are checked first."""
-    with hub_parts(cfg) as parts, ThreadPoolExecutor(cores()) as pool:
-        check_rows(
-            cfg.hub,
-            {split: parts[split].table.num_rows for split in SPLITS},
-            known.rows if known else {},
-        )
-        for split in SPLITS:
-            yield f"{split}.txt", as_lines(parts[split], pool)
-
-
-def dialogues(
-    cfg: DialogueConfig, rows: Mapping[str, int]
-) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The parts of a hub set of dialogues as lines of JSON; the set's own sizes are checked first."""
-    parts = from_hub(cfg)
-    check_rows(cfg.hub, {split: len(part.sizes) for split, part in parts.items()}, rows)
-    for split, part in parts.items():
-        yield f"{split}.jsonl", part.lines()
-
-
-def check_rows(hub: str | None, found: Mapping[str, int], known: Mapping[str, int]) -> None:
-    """InputError for a part that has not as many rows as are known."""
-    for split, rows in known.items():
+def check_rows(hub: str | None, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
+    """InputError for a split that has not the expected number of rows."""
+    for split, rows in expected.items():
         if found[split] != rows:
             raise InputError(
-                f"{hub}: its {split} part has {found[split]:,} rows where {rows:,} are known; it has changed or is damaged"
+                f"{hub}: its {split} part has {found[split]:,} rows where {rows:,} are known; "
+                "it has changed or is damaged"
             )
 
 
-def as_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:
-    """Blocks of lines of a source: its words parted by one space, label and TAB before them; sentences without words are left out."""
-    with progress(source.size) as advance:
+# ---------------------------------------------------------------- recipes
+
+
+def draw_files(facts: SetFacts) -> Files:
+    """The files of a recipe: `function(seed, sizes)` gives (split, word numbers [N, T])."""
+    target = str(facts.recipe.get("function"))
+    module, _, name = target.rpartition(".")
+    if not module.startswith(PACKAGE):
+        raise InputError(f"recipe={target}: allowed is a function of {PACKAGE}*")
+    try:
+        draw = vars(import_module(module))[name]
+    except (ImportError, KeyError) as error:
+        raise InputError(f"recipe={target}: no such function ({error})") from error
+    for split, words in draw(facts.recipe["seed"], facts.lines):
+        text = "".join(" ".join(map(str, row)) + "\n" for row in words.tolist())
+        yield f"{split}.txt", iter([text.encode()])
+
+
+# ---------------------------------------------------------------- lines
+
+
+def describe_lines(cfg: TextConfig) -> tuple[dict[str, Any], bool]:
+    """What a manifest says of the source, and whether lines have labels."""
+    source = {"hub": cfg.hub, "revision": cfg.revision, **cfg.choice()}
+    return source, cfg.hub_label is not None
+
+
+def fetch_lines(cfg: TextConfig, rows: Mapping[str, int]) -> Files:
+    """The splits of a hub set as blocks of lines, once the set has the expected rows."""
+    with open_hub_splits(cfg) as parts, ThreadPoolExecutor(count_cores()) as pool:
+        check_rows(cfg.hub, {split: parts[split].table.num_rows for split in SPLITS}, rows)
+        for split in SPLITS:
+            yield f"{split}.txt", format_lines(parts[split], pool)
+
+
+def format_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:
+    """Blocks of lines: words separated by one space, label and TAB before them.
+
+    Sentences without words are left out.
+    """
+    with show_progress(source.size) as advance:
         last = 0
-        for end, lines in in_order(
-            pool, lambda b: (b.end, block_lines(b)), source.blocks(BLOCK), 2 * cores()
+        for end, lines in map_in_order(
+            pool,
+            lambda block: (block.end, format_block(block)),
+            source.blocks(BLOCK_BYTES),
+            2 * count_cores(),
         ):
             yield lines
             advance(end - last)
             last = end
 
 
-def block_lines(block: Block) -> bytes:
+def format_block(block: Block) -> bytes:
+    """A block of `format_lines`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -159,145 +158,54 @@ def block_lines(block: Block) -> bytes:
     return "".join(line + "\n" for line in found).encode()
 
 
-# ---------------------------------------------------------------- what lies in the folder
+# ---------------------------------------------------------------- dialogues
 
 
-@dataclass
-class Plan:
-    """A folder, where its content comes from and whether its lines have labels: what its manifest says and must go on saying."""
-
-    out: Path
-    source: dict[str, Any]
-    labels: bool
-
-    def make(
-        self,
-        names: Sequence[str],
-        parts: Callable[[], Iterator[tuple[str, Iterator[bytes]]]],
-        known: Known,
-    ) -> None:
-        """Write the files that are missing. InputError rather than change one that is there."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        manifest = self.begun()
-        missing = [name for name in names if not self.whole(name, manifest)]
-        for name in names:
-            if name not in missing:
-                print(f"{self.out / name}: there and whole, skipped", flush=True)
-        if not missing:
-            return
-        for name, blocks in parts():
-            if name not in missing:
-                continue
-            with partial(self.out / name) as path:
-                found = written(path, blocks)
-                compare(self.out / name, found, known)
-            manifest["files"][name] = found
-            write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-            print(
-                f"{self.out / name}: {found['lines']:,} lines, {found['words']:,} words", flush=True
-            )
-
-    def check(self, name: str, known: Known) -> None:
-        """Compare files that were put there by hand with what is known, and write the manifest. InputError says how to get them."""
-        if not self.out.is_dir() or not any(self.out.glob("*.txt*")):
-            raise InputError(f"{name}: {(known.by_hand or '').format(out=self.out)}")
-        manifest = self.begun()
-        for split in SPLITS:
-            path = find_part(self.out, split, (".txt",), "")
-            found = written(None, (block.data for block in Lines(path).blocks(BLOCK)))
-            compare(path, found, known)
-            manifest["files"][path.name] = found
-            print(
-                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as known", flush=True
-            )
-        write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-
-    def begun(self) -> dict[str, Any]:
-        """The folder's manifest, or a new one. InputError for one of something else."""
-        path, own = self.out / MANIFEST, {"source": self.source, "labels": self.labels}
-        if not path.exists():
-            return {**own, "files": {}}
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            there = {key: manifest[key] for key in own}
-            files = dict(manifest["files"])
-            if not all(isinstance(facts, dict) for facts in files.values()):
-                raise TypeError("its `files` are not described")
-            told = shorten(json.dumps(there))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+def describe_dialogues(cfg: DialogueConfig) -> tuple[dict[str, Any], bool]:
+    """As `describe_lines`. InputError for a size, which counts responses: files hold dialogues."""
+    for split, size in cfg.sizes.items():
+        if size is not None:
             raise InputError(
-                f"{path}: damaged ({error}); move it away, and the files with it"
-            ) from error
-        if there != own:
-            raise InputError(
-                f"{self.out}: it holds a set made otherwise ({path.name}: {told}); choose another --out"
+                f"data.{split}_size={size}: dialogues are written complete; give it to train.py"
             )
-        return {**own, "files": files}
-
-    def whole(self, name: str, manifest: dict) -> bool:
-        """Whether a file is there and as the manifest says. InputError when it is there and is not."""
-        path = self.out / name
-        if not path.exists():
-            return False
-        known = manifest["files"].get(name, {}).get("sha256")
-        if not path.is_file() or file_digest(path) != known:
-            raise InputError(
-                f"{path}: this file is there and nothing of this command's making; move it away or choose another --out"
-            )
-        return True
+    return {"hub": cfg.hub, "revision": cfg.revision}, True
 
 
-@contextmanager
-def partial(path: Path) -> Iterator[Path]:
-    """A name to write under, moved to `path` at the end; nothing is left when something goes wrong."""
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        scratch.unlink(missing_ok=True)  # left by a kill; a link there must not be written through
-        yield scratch
-        os.replace(scratch, path)
-        sync(path.parent)
-    finally:
-        with suppress(OSError):  # on a read-only disk even removing what is not there fails
-            scratch.unlink(missing_ok=True)
+def fetch_dialogues(cfg: DialogueConfig, rows: Mapping[str, int]) -> Files:
+    """The splits of a hub set as lines of JSON, once the set has the expected rows."""
+    parts = read_hub(cfg)
+    check_rows(cfg.hub, {split: len(part.sizes) for split, part in parts.items()}, rows)
+    for split, part in parts.items():
+        yield f"{split}.jsonl", part.lines()
 
 
-def written(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
-    """Write blocks of whole lines (None: only read them); lines, words, bytes, the checksum, and that of the lines without white space at
-    their ends."""
-    lines = words = size = 0
-    exact, bare = hashlib.sha256(), hashlib.sha256()
-    with path.open("xb") if path else open(os.devnull, "wb") as file:
-        for block in blocks:
-            file.write(block)
-            lines += block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
-            words, size = words + len(block.split()), size + len(block)
-            exact.update(block)
-            bare.update(b"".join(line.strip() + b"\n" for line in block.splitlines()))
-        file.flush()
-        if path:
-            os.fsync(file.fileno())
-    return {
-        "lines": lines,
-        "words": words,
-        "bytes": size,
-        "sha256": exact.hexdigest(),
-        "bare_sha256": bare.hexdigest(),
-    }
+# ---------------------------------------------------------------- forms
 
 
-def compare(path: Path, found: dict[str, Any], known: Known) -> None:
-    """InputError when a file is not what is known of it."""
-    split = next(
-        split
-        for split in SPLITS
-        if path.name.startswith(split[:3]) or (split == "valid" and path.name[:3] == "dev")
-    )
-    lines, checksum = known.lines.get(split), known.checksums.get(split)
-    if lines is not None and found["lines"] != lines:
-        raise InputError(
-            f"{path}: {found['lines']:,} lines where {lines:,} are known; it is cut short or another version"
-        )
-    if checksum is not None and found["bare_sha256"] != checksum:
-        raise InputError(
-            f"{path}: as many lines as known, but other words (sha256 {found['bare_sha256'][:12]}, known {checksum[:12]})"
-        )
+@dataclass(frozen=True)
+class Form:
+    """A form that files may have: what they are called, and how the hub's rows become them."""
+
+    schema: type
+    names: tuple[str, ...]
+    identity: Callable[[Any], tuple[str | None, ...]]  # of the hub set
+    describe: Callable[[Any], tuple[dict[str, Any], bool]]
+    fetch: Callable[[Any, Mapping[str, int]], Files]
+
+
+FORMS_OF_SETS = {
+    "lines": Form(
+        TextConfig,
+        tuple(f"{split}.txt" for split in SPLITS),
+        lambda cfg: (cfg.hub, cfg.subset),
+        describe_lines,
+        fetch_lines,
+    ),
+    "dialogues": Form(
+        DialogueConfig,
+        tuple(f"{split}.jsonl" for split in SPLITS),
+        lambda cfg: (cfg.hub,),
+        describe_dialogues,
+        fetch_dialogues,
+    ),
+}

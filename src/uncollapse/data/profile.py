@@ -1,4 +1,4 @@
-"""What a text looks like once it is tokens: what every run says about its data, warns of, or refuses."""
+"""Unknown words and lengths of a text: reported for every run, warned of, or refused."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -6,39 +6,45 @@ from typing import Any, TypedDict
 import numpy as np
 
 from uncollapse.data.corpus import UNK, Corpus
-from uncollapse.data.levels import LEVELS
+from uncollapse.data.levels import TOKEN_LEVELS
 from uncollapse.errors import InputError
 
-ONE_WORD = 1.5  # words a line, below which a line is one word on average
-MUCH, TOO_MUCH = 0.2, 0.9  # shares of unknown words: warned of, refused
-RISE, LEAST = 3, 0.05  # so many times the share of training, and at least this
-FAR, LONG = 20, 500  # a sentence of so many times the median, and at least so many tokens
-LARGE = 100_000  # entries of a vocabulary
-CHUNK = 1 << 22
-SPACELESS = "data.level=char reads characters, data.level=byte bytes, data.level=tokens data.tokenizer=FILE subwords"
+ONE_WORD_MEAN = 1.5  # words a line, below which a line is one word on average
+MUCH_UNKNOWN, TOO_MUCH_UNKNOWN = 0.2, 0.9  # shares of unknown words: warned of, refused
+UNKNOWN_RATIO, LEAST_UNKNOWN = 3, 0.05  # so many times the share of training, and at least this
+FAR_ABOVE_MEDIAN, LONG_SENTENCE = (
+    20,
+    500,
+)  # a sentence of so many times the median, and at least so many tokens
+LARGE_VOCABULARY = 100_000  # entries of a vocabulary
+TOKENS_AT_ONCE = 1 << 22
+SPACELESS = (
+    "data.level=char reads characters, data.level=byte bytes, "
+    "data.level=tokens data.tokenizer=FILE subwords"
+)
 
 
 class Profile(TypedDict):
-    """Of one split: the share of its tokens that are unknown, its longest and its median sentence, in tokens."""
+    """Of one split: the fraction of unknown tokens, the longest and the median length in tokens."""
 
     unknown: float
     longest: int
     median_length: float
 
 
-def profile_of(corpus: Corpus) -> Profile:
-    """Counted a piece at a time: arrays may lie on disk."""
+def profile_corpus(corpus: Corpus) -> Profile:
+    """The profile of a corpus, read in pieces: its arrays may be on disk."""
     start, stop = int(corpus.offsets[0]), int(corpus.offsets[-1])
     unknown = sum(
-        int((corpus.tokens[i : min(i + CHUNK, stop)] == UNK).sum())
-        for i in range(start, stop, CHUNK)
+        int((corpus.tokens[i : min(i + TOKENS_AT_ONCE, stop)] == UNK).sum())
+        for i in range(start, stop, TOKENS_AT_ONCE)
     )
     lengths, counts = np.unique(corpus.lengths, return_counts=True)
-    return profile(unknown, dict(zip(lengths.tolist(), counts.tolist(), strict=True)))
+    return make_profile(unknown, dict(zip(lengths.tolist(), counts.tolist(), strict=True)))
 
 
-def profile(unknown: int, lengths: Mapping[int, int]) -> Profile:
-    """From the number of unknown tokens, and how many sentences have each length."""
+def make_profile(unknown: int, lengths: Mapping[int, int]) -> Profile:
+    """The profile from the number of unknown tokens and the number of sentences of each length."""
     kinds = np.array(sorted(lengths), dtype=np.int64)
     counts = np.array([lengths[kind] for kind in kinds.tolist()], dtype=np.int64)
     ends, total = np.cumsum(counts), int((kinds * counts).sum())
@@ -53,15 +59,16 @@ def profile(unknown: int, lengths: Mapping[int, int]) -> Profile:
     }
 
 
-def lines(facts: Mapping[str, Any]) -> list[str]:
-    """A line for each split of text: its size, its words, how many of them are unknown, and what was passed over."""
+def describe_splits(facts: Mapping[str, Any]) -> list[str]:
+    """A line for each split of text: size, words, fraction unknown, sentences left out."""
     found = []
     for split, share in facts.get("unknown", {}).items():
-        unit = LEVELS[facts["level"]].unit
+        unit = TOKEN_LEVELS[facts["level"]].unit
         found.append(
-            f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} {unit} "
+            f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} "
+            f"{unit} "
             f"(median {facts['median_length'][split]:g}, longest {facts['longest'][split]:,}), "
-            f"{percent(share)} of them <unk>, vocabulary {facts['vocab']:,}"
+            f"{format_percent(share)} of them <unk>, vocabulary {facts['vocab']:,}"
         )
     for split, counts in facts.get("skipped", {}).items():
         if passed_over := {why: n for why, n in counts.items() if n}:
@@ -69,68 +76,83 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
-    """What a user should know of the text before training on it, each with the option that helps. width: what the output layer reads."""
+def list_warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
+    """Warnings about the text before training, each with the option that helps.
+
+    width: inputs of the output layer, if known.
+    """
     if "unknown" not in facts:
         return []
-    level, unit = facts["level"], LEVELS[facts["level"]].unit
+    level, unit = facts["level"], TOKEN_LEVELS[facts["level"]].unit
     unknown, words, vocab = facts["unknown"], facts["words_per_sentence"], facts["vocab"]
     found = []
-    few = [split for split, mean in words.items() if mean < ONE_WORD]
+    few = [split for split, mean in words.items() if mean < ONE_WORD_MEAN]
     if level == "word" and few:
         found.append(
-            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a line), as in text without spaces; {SPACELESS}"
+            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a "
+            f"line), as in text without spaces; {SPACELESS}"
         )
     for split, share in unknown.items():
-        if share > MUCH:
+        if share > MUCH_UNKNOWN:
             found.append(
-                f"{percent(share)} of the {unit} of the {split} part are <unk>, which a model guesses cheaply: perplexities are "
-                f"lower than those of the text; {remedy(level)}"
+                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, which a "
+                "model guesses cheaply: perplexities are "
+                f"lower than those of the text; {advise_on_unknown(level)}"
             )
-        elif split != "train" and share > max(LEAST, RISE * unknown.get("train", 0.0)):
+        elif split != "train" and share > max(
+            LEAST_UNKNOWN, UNKNOWN_RATIO * unknown.get("train", 0.0)
+        ):
             found.append(
-                f"{percent(share)} of the {unit} of the {split} part are <unk>, {percent(unknown.get('train', 0.0))} of the training "
-                f"part: are they the same kind of text? {remedy(level)}"
+                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, "
+                f"{format_percent(unknown.get('train', 0.0))} of the training "
+                f"part: are they the same kind of text? {advise_on_unknown(level)}"
             )
     for split, longest in facts["longest"].items():
         median = facts["median_length"][split]
-        if longest > LONG and longest > FAR * median:
+        if longest > LONG_SENTENCE and longest > FAR_ABOVE_MEDIAN * median:
             found.append(
-                f"the longest sentence of the {split} part has {longest:,} {unit}, the median {median:g}: time and memory follow the "
-                f"longest of a batch; data.max_length={suggested(median)} passes over those above"
+                f"the longest sentence of the {split} part has {longest:,} {unit}, the median "
+                f"{median:g}: time and memory follow the "
+                f"longest of a batch; data.max_length={suggest_length(median)} passes over those "
+                "above"
             )
-    if vocab > LARGE:
+    if vocab > LARGE_VOCABULARY:
         weights = f" ({vocab * width:,} output weights)" if width else ""
         found.append(
-            f"a vocabulary of {vocab:,} entries: every step computes a softmax over them{weights}; data.vocab_size=20000 or "
-            "data.min_count=2 make it smaller, data.level=tokens data.tokenizer=FILE needs no large one"
+            f"a vocabulary of {vocab:,} entries: every step computes a softmax over them{weights}; "
+            "data.vocab_size=20000 or "
+            "data.min_count=2 make it smaller, data.level=tokens data.tokenizer=FILE needs no "
+            "large one"
         )
     return found
 
 
-def remedy(level: str) -> str:
-    """The options that leave less unknown."""
+def advise_on_unknown(level: str) -> str:
+    """The options that leave fewer words unknown."""
     if level == "tokens":
         return "another data.tokenizer=FILE, or data.level=byte, leaves less unknown"
     if level == "char":
-        return "a larger data.vocab_size, a smaller data.min_count, or data.level=byte leaves less unknown"
-    return "a larger data.vocab_size, a smaller data.min_count, data.level=char or data.level=tokens leaves less unknown"
+        other = "or data.level=byte"
+    else:
+        other = "data.level=char or data.level=tokens"
+    return f"a larger data.vocab_size, a smaller data.min_count, {other} leaves less unknown"
 
 
-def check_known(facts: Mapping[str, Any]) -> None:
-    """InputError for a split of which next to nothing is known: no number about it would mean anything."""
+def check_unknown_share(facts: Mapping[str, Any]) -> None:
+    """InputError for a split that is almost all unknown: its numbers would mean nothing."""
     for split, share in facts["unknown"].items():
-        if share > TOO_MUCH:
-            unit, mean = LEVELS[facts["level"]].unit, facts["words_per_sentence"][split]
-            spaceless = facts["level"] == "word" and mean < ONE_WORD
-            advice = SPACELESS if spaceless else remedy(facts["level"])
+        if share > TOO_MUCH_UNKNOWN:
+            unit, mean = TOKEN_LEVELS[facts["level"]].unit, facts["words_per_sentence"][split]
+            spaceless = facts["level"] == "word" and mean < ONE_WORD_MEAN
+            advice = SPACELESS if spaceless else advise_on_unknown(facts["level"])
             raise InputError(
-                f"data.{split}: {percent(share)} of its {unit} are <unk> (vocabulary {facts['vocab']:,}, {mean:.1f} {unit} a line), "
-                f"allowed is at most {percent(TOO_MUCH)}; {advice}"
+                f"data.{split}: {format_percent(share)} of its {unit} are <unk> (vocabulary "
+                f"{facts['vocab']:,}, {mean:.1f} {unit} a line), "
+                f"allowed is at most {format_percent(TOO_MUCH_UNKNOWN)}; {advice}"
             )
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Never 0 % for a share that is not 0, nor 100 % for one that is not 1."""
     if 0 < share < 0.0001:
         return "less than 0.01 %"
@@ -139,6 +161,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}".rstrip("0").rstrip(".") + " %"
 
 
-def suggested(median: float) -> int:
-    """Some five times the median, as a round number."""
+def suggest_length(median: float) -> int:
+    """About five times the median, as a round number."""
     return max(50, int(np.ceil(5 * median / 50)) * 50)

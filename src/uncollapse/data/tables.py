@@ -1,7 +1,8 @@
-"""Columns of text out of JSON, CSV, TSV, Parquet and Arrow files: streamed into an Arrow file on disk, which `datasets` maps.
+"""Columns of text from JSON, CSV, TSV, Parquet and Arrow files.
 
-Everything is read as it stands or refused. (The loaders of `datasets` guess: a CSV cell NA becomes nothing, a row with too many cells
-is shifted, a JSON column of strings and numbers is written anew as JSON.)
+They are streamed into an Arrow file on disk, which `datasets` maps into memory. Everything is read
+as it is, or refused. (The loaders of `datasets` guess: a CSV cell NA becomes null, a row with too
+many cells is shifted, a JSON column of strings and numbers is rewritten as JSON.)
 """
 
 import csv
@@ -16,36 +17,38 @@ from typing import Any
 
 from uncollapse.data.formats import (
     DELIMITERS,
-    HEAD,
+    HEAD_BYTES,
     LABEL_NAMES,
     TEXT_NAMES,
-    beginning,
-    cells,
-    even,
-    leading_object,
-    likely,
+    guess_column,
+    is_table,
+    parse_leading_object,
+    read_beginning,
+    read_cells,
 )
-from uncollapse.data.packed import compression, reading
+from uncollapse.data.packed import detect_compression, open_packed
 from uncollapse.errors import InputError
 
-ROWS = 10_000  # of a CSV table or a JSON array in memory at a time
+ROWS_AT_ONCE = 10_000  # of a CSV table or a JSON array in memory at a time
 
 
-def table(path: Path, format: str, columns: Sequence[str], label: str | None, scratch: Path) -> Any:
-    """The columns and the label of a file as `datasets` gives them, kept in the empty folder `scratch`.
+def read_table(
+    path: Path, format: str, columns: Sequence[str], label: str | None, scratch: Path
+) -> Any:
+    """The columns and the label of a file, as a data set kept in the empty folder `scratch`.
 
-    InputError for a damaged file, a column that is not there, or one that holds anything but text (a label: or whole numbers, or
-    true and false).
+    InputError for a damaged file, a missing column, or one that does not hold text. (A label may
+    also be an integer or a boolean.)
     """
     import datasets
     import pyarrow as pa
 
-    if not beginning(path)[0].strip():
+    if not read_beginning(path)[0].strip():
         raise InputError(f"{path}: the file is empty")
     wanted = list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
     stream = scratch / "rows.arrow"
     try:
-        batches = BATCHES[format](path, wanted, label, scratch)
+        batches = TABLE_READERS[format](path, wanted, label, scratch)
         first = next(batches, None)
         if first is None:
             raise InputError(f"{path}: no row in it")
@@ -58,7 +61,9 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
             f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x}); convert the file first"
         ) from error
     except pa.ArrowException as error:
-        raise InputError(f"{path}: {reason(str(error).splitlines()[0], format)}") from error
+        raise InputError(
+            f"{path}: {explain_arrow_error(str(error).splitlines()[0], format)}"
+        ) from error
     try:
         return datasets.Dataset.from_file(str(stream))
     except (
@@ -69,12 +74,12 @@ def table(path: Path, format: str, columns: Sequence[str], label: str | None, sc
         ) from error
 
 
-def reason(message: str, format: str) -> str:
-    """What Arrow's message about a file means."""
+def explain_arrow_error(message: str, format: str) -> str:
+    """The meaning of Arrow's message about a file."""
     if "UTF8" in message:
         return f"not UTF-8; convert the file first ({message})"
     if "changed from" in message or "Failed to convert" in message:
-        return f"texts must be strings, labels strings, whole numbers or true and false ({message})"
+        return f"texts must be strings, labels strings, integers or booleans ({message})"
     return f"damaged, or not {format} throughout ({message})"
 
 
@@ -86,40 +91,44 @@ def check_columns(
     longest: str | None = None,
     more: str = "",
 ) -> None:
-    """InputError for a column that a file does not have, naming those there and the likely one (the text's: at worst the longest)."""
+    """InputError for a missing column, naming the existing ones and the one probably meant.
+
+    For the text that is at worst the `longest` column.
+    """
     for name in wanted:
         if list(there).count(name) > 1:
             raise InputError(f"{path}: two columns are called {name}")
         if name in there:
             continue
-        word, meant = "data.label_column", likely(name, there, LABEL_NAMES)
+        word, meant = "data.label_column", guess_column(name, there, LABEL_NAMES)
         if name != label:
-            word, meant = "data.column", likely(name, there, TEXT_NAMES) or longest
+            word, meant = "data.column", guess_column(name, there, TEXT_NAMES) or longest
         shown = ", ".join(
             column if len(column) <= 40 else column[:40] + "..." for column in there[:20]
         )
         advice = f"; say {word}={meant}" if meant else ""
         raise InputError(
-            f"{word}={name}: {path} has the columns {shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
+            f"{word}={name}: {path} has the columns "
+            f"{shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
         )
 
 
 # ---------------------------------------------------------------- CSV and TSV
 
 
-def csv_batches(
+def read_csv(
     path: Path, wanted: Sequence[str], label: str | None, scratch: Path, tabs: bool = False
 ) -> Iterator[Any]:
-    """Cells as they stand, all of them strings; each row must have as many as the header."""
+    """Cells as they are, all of them strings; each row must have as many as the header."""
     import pyarrow as pa
 
     csv.field_size_limit(sys.maxsize)
     dialect = (
-        tab_dialect(path)
+        choose_tab_dialect(path)
         if tabs
-        else {"delimiter": delimiter_of(path, wanted), "quoting": csv.QUOTE_MINIMAL}
+        else {"delimiter": find_delimiter(path, wanted), "quoting": csv.QUOTE_MINIMAL}
     )
-    with reading(path) as (file, _):
+    with open_packed(path) as (file, _):
         rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True, **dialect)
         try:
             header = next((row for row in rows if row), [])
@@ -129,9 +138,9 @@ def csv_batches(
             more += (
                 ", data.format=text data.labels=true reads lines of label TAB text" if tabs else ""
             )
-            check_columns(path, header, wanted, label, beginning(path)[1].longest, more)
+            check_columns(path, header, wanted, label, read_beginning(path)[1].longest, more)
             places = [header.index(name) for name in wanted]
-            while chunk := list(islice(checked(rows, header, path), ROWS)):
+            while chunk := list(islice(check_cells(rows, header, path), ROWS_AT_ONCE)):
                 yield pa.record_batch(
                     [
                         pa.array([row[place] for row in chunk], pa.large_string())
@@ -145,29 +154,33 @@ def csv_batches(
             ) from error
 
 
-def checked(rows: Any, header: Sequence[str], path: Path) -> Iterator[list[str]]:
-    """The rows that hold anything. InputError for one with more or fewer cells than the header."""
+def check_cells(rows: Any, header: Sequence[str], path: Path) -> Iterator[list[str]]:
+    """The rows that are not empty. InputError for one with another length than the header."""
     for row in rows:
         if not row:
             continue
         if len(row) != len(header):
             raise InputError(
-                f"{path}, line {rows.line_num}: {len(row)} cells where the header has {len(header)}; a cell that holds the "
+                f"{path}, line {rows.line_num}: {len(row)} cells where the header has "
+                f"{len(header)}; a cell that holds the "
                 "delimiter must stand in double quotes"
             )
         yield row
 
 
-def head_lines(path: Path) -> list[str]:
-    """Some first lines, whole."""
-    head, _ = beginning(path)
+def read_first_lines(path: Path) -> list[str]:
+    """Some complete lines from the beginning of a file."""
+    head, _ = read_beginning(path)
     lines = head.decode(errors="replace").removeprefix("\ufeff").splitlines(keepends=True)
-    return lines[:-1] if len(head) == HEAD and len(lines) > 1 else lines
+    return lines[:-1] if len(head) == HEAD_BYTES and len(lines) > 1 else lines
 
 
-def delimiter_of(path: Path, wanted: Sequence[str]) -> str:
-    """The one under which the header has the wanted columns; else a comma, or what parts the header in most cells."""
-    first = next((line for line in head_lines(path) if line.strip()), "")
+def find_delimiter(path: Path, wanted: Sequence[str]) -> str:
+    """The delimiter under which the header has the wanted columns.
+
+    If there is none: the one that gives the header the most cells, a comma first.
+    """
+    first = next((line for line in read_first_lines(path) if line.strip()), "")
     headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in "," + DELIMITERS}
     holding = [
         mark for mark, header in headers.items() if len(header) > 1 and set(wanted) <= set(header)
@@ -175,44 +188,44 @@ def delimiter_of(path: Path, wanted: Sequence[str]) -> str:
     return holding[0] if holding else max(headers, key=lambda mark: len(headers[mark]))
 
 
-def tab_dialect(path: Path) -> dict[str, Any]:
-    """Quotes in TSV files are text, unless they enclose cells wherever a cell begins with one."""
-    lines = head_lines(path)
-    enclosing = any('"' in line for line in lines) and even(cells(lines, "\t", csv.QUOTE_MINIMAL))
+def choose_tab_dialect(path: Path) -> dict[str, Any]:
+    """Quotes in TSV files are text, unless every cell that begins with one ends with one."""
+    lines = read_first_lines(path)
+    enclosing = any('"' in line for line in lines) and is_table(
+        read_cells(lines, "\t", csv.QUOTE_MINIMAL)
+    )
     return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if enclosing else csv.QUOTE_NONE}
 
 
-def tsv_batches(
-    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
-) -> Iterator[Any]:
-    return csv_batches(path, wanted, label, scratch, tabs=True)
+def read_tsv(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+    return read_csv(path, wanted, label, scratch, tabs=True)
 
 
 # ---------------------------------------------------------------- JSON
 
 
-def json_batches(
-    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
-) -> Iterator[Any]:
-    """Objects one after another, or an array of them; a key that an object lacks is null."""
+def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+    """Objects one after another, or an array of them; a missing key is null."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
-    head, seen = beginning(path)
+    head, seen = read_beginning(path)
     text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
-    if leading_object(text.removeprefix("[").lstrip()):  # else it is longer than what was looked at
+    if parse_leading_object(
+        text.removeprefix("[").lstrip()
+    ):  # else it is longer than the inspected bytes
         check_columns(path, seen.columns, wanted, label, seen.longest)
     if text.startswith("["):
-        yield from array_batches(path, wanted, label)
+        yield from read_json_array(path, wanted, label)
         return
     schema = pa.schema(
-        [(name, label_type(text, name) if name == label else pa.string()) for name in wanted]
+        [(name, infer_label_type(text, name) if name == label else pa.string()) for name in wanted]
     )
     spread = not any(line.rstrip().endswith("}") for line in text.splitlines()[:1])
     parsing = arrow_json.ParseOptions(
         schema, newlines_in_values=spread, unexpected_field_behavior="ignore"
     )
-    with reading(path) as (file, _):
+    with open_packed(path) as (file, _):
         for batch in arrow_json.open_json(
             file, arrow_json.ReadOptions(block_size=1 << 24), parsing
         ):
@@ -221,8 +234,8 @@ def json_batches(
                 yield batch.select(list(wanted))
 
 
-def label_type(text: str, name: str) -> Any:
-    """Of the first label that is no null: whole numbers, true and false, else text."""
+def infer_label_type(text: str, name: str) -> Any:
+    """The type of the first label that is not null: integer, boolean or text."""
     import re
 
     import pyarrow as pa
@@ -234,11 +247,11 @@ def label_type(text: str, name: str) -> Any:
     return pa.bool_() if first in "tf" else pa.int64() if first in "-0123456789" else pa.string()
 
 
-def array_batches(path: Path, wanted: Sequence[str], label: str | None) -> Iterator[Any]:
-    """One array of objects, which is in memory as a whole."""
+def read_json_array(path: Path, wanted: Sequence[str], label: str | None) -> Iterator[Any]:
+    """One array of objects, held in memory completely."""
     import pyarrow as pa
 
-    with reading(path) as (file, _):
+    with open_packed(path) as (file, _):
         content = file.read().decode("utf-8-sig")
     try:
         rows = json.loads(content)
@@ -251,14 +264,18 @@ def array_batches(path: Path, wanted: Sequence[str], label: str | None) -> Itera
         check_object(f"{path}, row {number}", row, allowed, label)
     arrow = {str: pa.large_string(), int: pa.int64(), bool: pa.bool_()}
     schema = pa.schema([(name, arrow[allowed[name]]) for name in wanted])
-    for start in range(0, len(rows), ROWS):
+    for start in range(0, len(rows), ROWS_AT_ONCE):
         yield pa.RecordBatch.from_pylist(
-            [{name: row.get(name) for name in wanted} for row in rows[start : start + ROWS]], schema
+            [
+                {name: row.get(name) for name in wanted}
+                for row in rows[start : start + ROWS_AT_ONCE]
+            ],
+            schema,
         )
 
 
 def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str | None) -> None:
-    """InputError for an item that is no object, or holds something else than is allowed; null is."""
+    """InputError for an item that is no object, or holds a value not allowed (null is)."""
     if not isinstance(row, dict):
         raise InputError(f"{where}: not an object, as the first one is")
     for name, kind in allowed.items():
@@ -272,42 +289,42 @@ def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str |
 # ---------------------------------------------------------------- Parquet and Arrow
 
 
-def unpacked(path: Path, scratch: Path) -> Path:
-    """The file itself, or its content in `scratch`: these formats are not read from front to back."""
-    if not compression(path):
+def unpack(path: Path, scratch: Path) -> Path:
+    """The file itself, or its decompressed content in `scratch`, to seek in."""
+    if not detect_compression(path):
         return path
-    with reading(path) as (file, _), (scratch / "unpacked").open("wb") as out:
+    with open_packed(path) as (file, _), (scratch / "unpacked").open("wb") as out:
         shutil.copyfileobj(file, out)
     return scratch / "unpacked"
 
 
-def parquet_batches(
+def read_parquet(
     path: Path, wanted: Sequence[str], label: str | None, scratch: Path
 ) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(unpacked(path, scratch)) as file:
+        with parquet.ParquetFile(unpack(path, scratch)) as file:
             schema = file.schema_arrow
             check_columns(path, schema.names, wanted, label)
             kept = pa.schema([schema.field(name) for name in wanted], schema.metadata)
-            for batch in file.iter_batches(batch_size=ROWS, columns=list(wanted)):
-                yield whole(batch.select(list(wanted)), kept)
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(wanted)):
+                yield with_metadata(batch.select(list(wanted)), kept)
     except OSError as error:
         raise InputError(
             f"{path}: a damaged Parquet file ({str(error).splitlines()[0]})"
         ) from error
 
 
-def arrow_batches(
+def read_arrow(
     path: Path, wanted: Sequence[str], label: str | None, scratch: Path
 ) -> Iterator[Any]:
     """Files and streams of Arrow, and Feather files."""
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(unpacked(path, scratch))) as file:
+        with pa.memory_map(str(unpack(path, scratch))) as file:
             magic = file.read(6)
             file.seek(0)
             reader = pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
@@ -319,23 +336,26 @@ def arrow_batches(
                 else iter(reader)
             )
             for batch in found:
-                yield whole(batch.select(list(wanted)), kept)
+                yield with_metadata(batch.select(list(wanted)), kept)
     except OSError as error:
         raise InputError(f"{path}: a damaged Arrow file ({str(error).splitlines()[0]})") from error
 
 
-def whole(batch: Any, schema: Any) -> Any:
-    """A batch with its set's metadata, in which `datasets` keeps the names of classes. An error for what is no UTF-8."""
+def with_metadata(batch: Any, schema: Any) -> Any:
+    """A batch with the metadata of its set, in which `datasets` keeps the names of classes.
+
+    An Arrow error for text that is not UTF-8.
+    """
     import pyarrow as pa
 
     batch.validate(full=True)
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
-BATCHES = {
-    "json": json_batches,
-    "csv": csv_batches,
-    "tsv": tsv_batches,
-    "parquet": parquet_batches,
-    "arrow": arrow_batches,
+TABLE_READERS = {
+    "json": read_json,
+    "csv": read_csv,
+    "tsv": read_tsv,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
 }

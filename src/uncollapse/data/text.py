@@ -1,4 +1,4 @@
-"""Text as the trainer sees it: splits of integer sentences, a vocabulary, batches."""
+"""Text as a run uses it: splits of integer sentences, a vocabulary, batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +8,21 @@ import numpy as np
 from uncollapse.data import SPLITS as SPLITS
 from uncollapse.data.batches import BATCHING, epoch_batches
 from uncollapse.data.corpus import Corpus, TextBatch, make_batch
-from uncollapse.data.levels import Words, visible
-from uncollapse.data.profile import Profile, profile_of
+from uncollapse.data.levels import Words, escape_controls
+from uncollapse.data.profile import Profile, profile_corpus
 from uncollapse.errors import check_choice, check_integer
 from uncollapse.interfaces.data import BestAccuracy, Data
 
 
 @dataclass(frozen=True)
 class TextData(Data):
-    """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N]),
-    `labels` (split -> name -> class numbers [N]), `classes` (name -> what these numbers stand for), and `best_accuracy` (split -> name ->
-    what the ideal classifier of x reaches). `exact_log_prob` gives log p(x) of any sentences, [N], -inf for impossible ones.
-    `level` says what a token is; `profiles` (split -> Profile) are counted here where they are not given; `content` is the fingerprint
-    of what the user's files hold, None for data that the config alone determines."""
+    """Sentences of integer tokens.
+
+    Beyond the interface: classes (name -> the names of the class numbers), exact_log_prob (log p(x)
+    [N] of any sentences, -inf for impossible ones), level (what a token is), profiles (split ->
+    Profile, counted here where missing), skipped (split -> reason -> count), content (fingerprint
+    of the user's files; None for data that the config determines).
+    """
 
     corpora: Mapping[str, Corpus] = field()
     vocabulary: tuple[str, ...]
@@ -39,14 +41,14 @@ class TextData(Data):
 
     @property
     def inputs(self) -> int:
-        """What a model must know of its data: the size of the vocabulary."""
+        """The size of the vocabulary."""
         return len(self.vocabulary)
 
     def size(self, split: str) -> int:
         return len(self.corpora[split])
 
     def lengths(self, split: str) -> np.ndarray:
-        """Words per sentence, [N]."""
+        """Tokens per sentence, [N]."""
         return self.corpora[split].lengths
 
     def batches(
@@ -57,9 +59,9 @@ class TextData(Data):
         size: int | None = None,
         batching: str | None = None,
     ) -> Sequence[np.ndarray]:
-        """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone."""
+        """The example numbers of each batch of one epoch."""
         policy = batching or self.batching
-        # only one policy looks at the lengths, which are 80 MB for ten million sentences
+        # only one policy needs the lengths, which are 80 MB for ten million sentences
         lengths = (
             self.lengths(split) if policy == "by_length" else np.broadcast_to(0, self.size(split))
         )
@@ -74,10 +76,9 @@ class TextData(Data):
         return self.level.texts(corpus, self.vocabulary)
 
     def facts(self) -> dict:
-        """What the report says about the data: sizes, tokens per sentence (words, unless `level` says otherwise), the share of unknown
-        ones, characters and bytes per sentence, what was skipped, what is known exactly."""
+        """Sizes, tokens, characters and bytes per sentence, the profile, and exact quantities."""
         profiles = {
-            split: dict(self.profiles.get(split) or profile_of(part))
+            split: dict(self.profiles.get(split) or profile_corpus(part))
             for split, part in self.corpora.items()
         }
         return {
@@ -91,10 +92,10 @@ class TextData(Data):
                 key: {split: value[key] for split, value in profiles.items()}
                 for key in Profile.__annotations__
             },
-            "chars_per_sentence": means(
+            "chars_per_sentence": mean_per_split(
                 {split: corpus.chars for split, corpus in self.corpora.items()}
             ),
-            "bytes_per_sentence": means(
+            "bytes_per_sentence": mean_per_split(
                 {split: corpus.bytes for split, corpus in self.corpora.items()}
             ),
             "skipped": {split: dict(counts) for split, counts in self.skipped.items()},
@@ -110,17 +111,17 @@ class TextData(Data):
         }
 
     def listing(self) -> str | None:
-        """The vocabulary, one entry a line, control characters escaped, line number = id."""
-        return "\n".join(map(visible, self.vocabulary)) + "\n"
+        """The vocabulary, one entry a line, control characters escaped; line number = id."""
+        return "\n".join(map(escape_controls, self.vocabulary)) + "\n"
 
 
 def check_batching(batch_size: object, batching: str) -> None:
-    """InputError unless batch_size is a whole number >= 1 and batching a known policy."""
+    """InputError unless batch_size is an integer >= 1 and batching a known policy."""
     check_integer("data.batch_size", batch_size, 1)
     check_choice("data.batching", batching, BATCHING)
 
 
-def means(values: Mapping[str, np.ndarray | None]) -> dict[str, float] | None:
+def mean_per_split(values: Mapping[str, np.ndarray | None]) -> dict[str, float] | None:
     """The mean of each split's values; None where they are not known."""
     known = {split: float(np.mean(found)) for split, found in values.items() if found is not None}
     return known or None

@@ -1,7 +1,8 @@
-"""From sources of raw text to integer arrays on disk, in two passes over blocks that all cores share.
+"""From sources of raw text to integer arrays on disk, in two passes over blocks.
 
-The first pass checks everything and counts the words of the training part; between them the vocabulary is made; the second writes the
-ids. Memory holds the blocks in work and the different words, never a corpus. The result does not depend on blocks or workers.
+The first pass checks everything and counts the words of the training split. The vocabulary is
+made, and the second pass writes the ids. Memory holds some blocks and the distinct words, never a
+corpus. All cores share the work, and the result depends neither on blocks nor on workers.
 """
 
 import os
@@ -17,15 +18,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from uncollapse.data.blocks import BLOCK, Block, Source, Tabs
+from uncollapse.data.blocks import BLOCK_BYTES, Block, Source, TabCounts
 from uncollapse.data.corpus import UNK
-from uncollapse.data.levels import Words, sizes
-from uncollapse.data.profile import profile
+from uncollapse.data.levels import Words, measure_sentences
+from uncollapse.data.profile import make_profile
 from uncollapse.data.text import SPLITS
-from uncollapse.data.words import add_counts, count_words, keep, select, split_words, token_type
+from uncollapse.data.words import (
+    add_counts,
+    count_words,
+    find_kept,
+    select_sentences,
+    split_words,
+    token_type,
+)
 from uncollapse.errors import InputError
 
-MANY = 20  # sentences, from which on labels can be said to be too many
+MIN_SENTENCES = 20  # below this number, labels are never called too many
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -33,7 +41,7 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class Shape:
-    """What shapes the ids: bounds of vocabulary and length, and what a token is."""
+    """The options that shape the ids: bounds of vocabulary and length, and the token level."""
 
     vocab_size: int | None
     min_count: int
@@ -42,9 +50,12 @@ class Shape:
 
 
 @dataclass
-class Seen:
-    """What the first pass finds in a part. words, labels: tables of counts, where they are asked for; lengths: how many sentences
-    have each; tabs: which lines look like label TAB text, where that is open."""
+class Survey:
+    """The findings of the first pass about a split.
+
+    lengths: sentences of each length. words, labels: tables of counts, where needed. tabs: lines
+    that look like label TAB text, where the user has not said.
+    """
 
     lines: int = 0
     sentences: int = 0
@@ -53,7 +64,7 @@ class Seen:
     lengths: Counter[int] = field(default_factory=Counter)
     words: Any = None
     labels: Any = None
-    tabs: Tabs | None = None
+    tabs: TabCounts | None = None
 
 
 def tokenise(
@@ -61,23 +72,23 @@ def tokenise(
     shape: Shape,
     folder: Path,
     workers: int | None = None,
-    block: int = BLOCK,
+    block: int = BLOCK_BYTES,
 ) -> dict:
-    """Write <split>-{tokens,offsets,chars,bytes[,labels]}.npy into `folder`; what describes them: vocabulary, skipped, classes (or
-    None), profiles.
+    """Write <split>-{tokens,offsets,chars,bytes[,labels]}.npy into `folder`.
 
-    InputError for anything wrong with a source, for a split that loses every sentence, for a label that the training part does not have.
+    Returns vocabulary, skipped, classes (or None) and profiles. InputError for a fault of a source,
+    for a split without any sentence left, and for a label that the training split does not have.
     """
-    start, workers = time.perf_counter(), workers or cores()
+    start, workers = time.perf_counter(), workers or count_cores()
     total = 2 * sum(source.size for source in sources.values())
-    with ThreadPoolExecutor(workers) as pool, progress(total) as advance:
+    with ThreadPoolExecutor(workers) as pool, show_progress(total) as advance:
         passes = Passes(pool, 2 * workers, block, advance)
-        # the training part last: what is wrong with the others is found before the long work
+        # the training split last: faults of the others are found before the long work
         seen = {split: survey(passes, sources[split], shape, split) for split in reversed(SPLITS)}
         vocabulary = shape.level.vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
-        classes = classes_of(seen["train"].labels, sources["train"].classes)
+        classes = number_classes(seen["train"].labels, sources["train"].classes)
         unknown = {
-            split: write(
+            split: write_split(
                 passes, sources[split], shape, folder / split, seen[split], vocabulary, classes
             )
             for split in SPLITS
@@ -87,25 +98,26 @@ def tokenise(
     )
     seconds, unit = time.perf_counter() - start, shape.level.unit
     print(
-        f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} cores",
+        f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} "
+        "cores",
         flush=True,
     )
     return {
         "vocabulary": vocabulary,
         "skipped": {split: seen[split].skipped for split in SPLITS},
         "classes": classes,
-        "profiles": {split: profile(unknown[split], seen[split].lengths) for split in SPLITS},
+        "profiles": {split: make_profile(unknown[split], seen[split].lengths) for split in SPLITS},
     }
 
 
-def cores() -> int:
-    """Those that this process may use."""
+def count_cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Passes:
-    """How a source is worked through: Arrow's functions release Python's lock, so threads do for all cores."""
+    """The workers of both passes. Arrow releases Python's lock, so threads use all cores."""
 
     pool: ThreadPoolExecutor
     ahead: int
@@ -113,9 +125,9 @@ class Passes:
     advance: Callable[[int], None]
 
     def over(self, source: Source, work: Callable[[Block], Out]) -> Iterator[Out]:
-        """work(block) of every block in order; few are in memory at a time."""
+        """work(block) of every block in order, with few blocks in memory at a time."""
         last = 0
-        for end, result in in_order(
+        for end, result in map_in_order(
             self.pool, lambda block: (block.end, work(block)), source.blocks(self.block), self.ahead
         ):
             yield result
@@ -123,10 +135,13 @@ class Passes:
             last = end
 
 
-def in_order(
+def map_in_order(
     pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], ahead: int
 ) -> Iterator[Out]:
-    """work(item) for each item in order, at most `ahead` + 1 under way. An error of an item comes in its turn."""
+    """work(item) of each item in order, at most `ahead` + 1 at a time.
+
+    The error of an item is raised when its turn comes.
+    """
     waiting: deque[Future[Out]] = deque()
     try:
         for item in items:
@@ -143,9 +158,12 @@ def in_order(
 # ---------------------------------------------------------------- first pass
 
 
-def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
-    """Check a part and count it; the words too, when it is the training part. InputError when no sentence is left."""
-    seen, words, labels = Seen(), Tally(), Tally()
+def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
+    """Check and count a split; count its words, too, if it is the training split.
+
+    InputError when no sentence is left.
+    """
+    seen, words, labels = Survey(), Tally(), Tally()
     for part in passes.over(source, lambda block: survey_block(block, shape, split == "train")):
         for name in ("lines", "sentences", "tokens"):
             setattr(seen, name, getattr(seen, name) + getattr(part, name))
@@ -156,7 +174,8 @@ def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
         labels.add(part.labels)
     if not seen.sentences:
         raise InputError(
-            f"{source.where}: no sentence is left in the {split} part ({seen.lines} lines, skipped: {seen.skipped})"
+            f"{source.where}: no sentence is left in the {split} part ({seen.lines} lines, "
+            f"skipped: {seen.skipped})"
         )
     if seen.tabs is not None:
         seen.tabs.check(source)
@@ -165,12 +184,13 @@ def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Seen:
     return seen
 
 
-def survey_block(block: Block, shape: Shape, counting: bool) -> Seen:
+def survey_block(block: Block, shape: Shape, counting: bool) -> Survey:
+    """The survey of one block."""
     texts, labels = block.columns()
     units, offsets = shape.level.split(*split_words(texts))
-    kept, skipped = keep(offsets, shape.max_length)
+    kept, skipped = find_kept(offsets, shape.max_length)
     found, counts = np.unique(np.diff(offsets)[kept], return_counts=True)
-    return Seen(
+    return Survey(
         len(kept),
         int(kept.sum()),
         int((found * counts).sum()),
@@ -183,7 +203,7 @@ def survey_block(block: Block, shape: Shape, counting: bool) -> Seen:
 
 
 class Tally:
-    """Tables of counts that come one by one, summed whenever they have become as many rows as the sum: linear time in all."""
+    """A sum of tables of counts, summed whenever the new rows outnumber the sum: linear time."""
 
     def __init__(self) -> None:
         self.tables: list[Any] = []
@@ -198,26 +218,31 @@ class Tally:
             self.total()
 
     def total(self) -> Any:
-        """The sum of all so far, or None."""
+        """The sum so far, or None."""
         if self.tables:
             self.tables = [add_counts(self.tables)]
             self.rows = self.tables[0].num_rows
         return self.tables[0] if self.tables else None
 
 
-def check_classes(seen: Seen, source: Source) -> None:
-    """InputError for labels that are nearly all different: something else than classes stands in their place."""
+def check_classes(seen: Survey, source: Source) -> None:
+    """InputError for labels that are nearly all different, which are no classes."""
     kinds = 0 if seen.labels is None else seen.labels.num_rows
-    if source.classes is None and seen.sentences >= MANY and 2 * kinds > seen.sentences:
+    if source.classes is None and seen.sentences >= MIN_SENTENCES and 2 * kinds > seen.sentences:
         example = seen.labels["word"][0].as_py()[:40]
         raise InputError(
-            f"{source.where}: {kinds:,} different labels for {seen.sentences:,} sentences (such as {example}), so they are no "
+            f"{source.where}: {kinds:,} different labels for {seen.sentences:,} sentences (such as "
+            f"{example}), so they are no "
             "classes; labels stand before the first TAB, or in data.label_column"
         )
 
 
-def classes_of(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The classes by number: as the source has them, else those of the training part, numbers by value and others by alphabet."""
+def number_classes(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The classes by number.
+
+    Those of the source if it has any, else those of the training split: numbers by value, other
+    labels in alphabetical order.
+    """
     if labels is None or known is not None:
         return None if labels is None else known
     found = labels["word"].to_pylist()
@@ -228,16 +253,19 @@ def classes_of(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | 
 # ---------------------------------------------------------------- second pass
 
 
-def write(
+def write_split(
     passes: Passes,
     source: Source,
     shape: Shape,
     stem: Path,
-    seen: Seen,
+    seen: Survey,
     vocabulary: tuple[str, ...],
     classes: tuple[str, ...] | None,
 ) -> int:
-    """The arrays of one part, appended block by block to files whose sizes the first pass has found; how many tokens are unknown."""
+    """Append the arrays of a split, block by block, to files of the surveyed sizes.
+
+    Returns the number of unknown tokens.
+    """
     import pyarrow as pa
 
     encoder = shape.level.encoder(vocabulary)
@@ -252,7 +280,7 @@ def write(
     if names is not None:
         files["labels"] = (seen.sentences, np.int32)
     done = unknown = 0
-    with arrays(stem, files) as append:
+    with open_arrays(stem, files) as append:
         append("offsets", np.zeros(1))
         for columns in passes.over(
             source, lambda block: encode_block(block, source, shape, encoder, names)
@@ -269,15 +297,18 @@ def write(
 def encode_block(
     block: Block, source: Source, shape: Shape, encoder: Callable[[Any], np.ndarray], names: Any
 ) -> dict[str, np.ndarray]:
-    """Of the kept sentences: tokens [total], offsets (where each ends in them) [n], chars and bytes [n], and labels [n] if known."""
+    """The columns of the kept sentences, by name.
+
+    tokens [total], offsets (their ends) [n], chars and bytes [n], and labels [n] if there are any.
+    """
     import pyarrow.compute as pc
 
     texts, labels = block.columns()
     words = split_words(texts)
     units, offsets = shape.level.split(*words)
-    kept, _ = keep(offsets, shape.max_length)
-    corpus = select(encoder(units), offsets, kept)
-    chars, size = sizes(*words)
+    kept, _ = find_kept(offsets, shape.max_length)
+    corpus = select_sentences(encoder(units), offsets, kept)
+    chars, size = measure_sentences(*words)
     columns = {
         "tokens": corpus.tokens,
         "offsets": corpus.offsets[1:],
@@ -290,7 +321,8 @@ def encode_block(
             first = int(np.argmax(pc.is_null(found).to_numpy(zero_copy_only=False)))
             allowed = names.to_pylist() if len(names) <= 20 else [*names[:20].to_pylist(), "..."]
             raise InputError(
-                f"{source.place(block.first + first)}: label {labels[first]}, which no line of the training part has; "
+                f"{source.place(block.first + first)}: label {labels[first]}, which no line of the "
+                "training part has; "
                 f"those are {', '.join(allowed)}"
             )
         columns["labels"] = found.to_numpy(zero_copy_only=False)[kept]
@@ -298,10 +330,13 @@ def encode_block(
 
 
 @contextmanager
-def arrays(
+def open_arrays(
     stem: Path, files: Mapping[str, tuple[int, type]]
 ) -> Iterator[Callable[[str, np.ndarray], None]]:
-    """.npy files <stem>-<name>.npy of known length and type, to append to. InputError when they do not become full."""
+    """Files <stem>-<name>.npy of known length and type, to append to.
+
+    InputError unless all of them are filled.
+    """
     opened = {name: stem.with_name(f"{stem.name}-{name}.npy").open("wb") for name in files}
     left = {name: length for name, (length, _) in files.items()}
     try:
@@ -327,12 +362,12 @@ def arrays(
         )
 
 
-# ---------------------------------------------------------------- telling
+# ---------------------------------------------------------------- progress
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Yields what to call with the amount done: a bar on a terminal, nothing elsewhere."""
+def show_progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yields a function to call with each amount done: a bar, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda amount: None
         return

@@ -1,4 +1,4 @@
-"""Examples that are vectors of numbers: batches of them, and Gaussian data whose every quantity is known in closed form."""
+"""Vectors of numbers, and Gaussian data whose every quantity is known in closed form."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from uncollapse.interfaces.data import Batch, BestAccuracy, Data, DataConfig
 
 @dataclass(frozen=True)
 class VectorBatch(Batch):
-    """B examples. x [B, P] float32; examples [B] are their numbers in their split; targets: there are no words to predict."""
+    """B examples: x [B, P] float32. There are no words to predict (targets)."""
 
     x: Tensor
     examples: np.ndarray
@@ -30,15 +30,13 @@ class VectorBatch(Batch):
         return replace(self, x=self.x.to(device))
 
     def bag_nll(self, outputs: Tensor) -> Tensor:
-        """-log N(x; outputs, I), outputs [B, P] -> [B] nats: what stands in for a bag of words where there are none."""
+        """-log N(x; outputs, I), outputs [B, P]; [B] nats."""
         return 0.5 * ((self.x - outputs).square() + math.log(2 * math.pi)).sum(-1)
 
 
 @dataclass(frozen=True)
 class VectorData(Data):
-    """Everything a run needs of its data: vectors split -> [N, P] float32. Where they are known: `entropy` (nats per example),
-    `log_prob` (split -> log p(x), [N] float64), `labels` (split -> name -> class numbers [N]), `best_accuracy` (split -> name ->
-    what the ideal classifier of x reaches) and `eigenvalues` (of the covariance, [P])."""
+    """Vectors: split -> [N, P] float32, and the eigenvalues of their covariance [P], if known."""
 
     vectors: Mapping[str, np.ndarray]
     batch_size: int
@@ -52,14 +50,14 @@ class VectorData(Data):
 
     @property
     def inputs(self) -> int:
-        """What a model must know of its data: P, the numbers per example."""
+        """P, the numbers per example."""
         return self.vectors["train"].shape[1]
 
     def size(self, split: str) -> int:
         return len(self.vectors[split])
 
     def lengths(self, split: str) -> np.ndarray:
-        """All equal, [N]."""
+        """P for each example, [N]."""
         return np.full(self.size(split), self.inputs)
 
     def batches(
@@ -70,7 +68,7 @@ class VectorData(Data):
         size: int | None = None,
         batching: str | None = None,
     ) -> Sequence[np.ndarray]:
-        """The index arrays of one pass over a split, in an order that depends on (seed, epoch) alone. All lengths are equal."""
+        """The example numbers of each batch of one epoch."""
         return epoch_batches(
             self.lengths(split), size or self.batch_size, batching or self.batching, seed, epoch
         )
@@ -80,7 +78,7 @@ class VectorData(Data):
         return VectorBatch(torch.from_numpy(self.vectors[split][examples]), examples)
 
     def facts(self) -> dict:
-        """What the report says about the data: its dimension, sizes, and what is known exactly."""
+        """Dimension, sizes, and the exactly known quantities."""
         return {
             "dim": self.inputs,
             **{split: len(vectors) for split, vectors in self.vectors.items()},
@@ -95,36 +93,39 @@ class VectorData(Data):
 # ---------------------------------------------------------------- Gaussian data
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GaussianConfig(DataConfig):
-    """x ~ N(0, Sigma), Sigma = U diag(eigenvalues) U^T with a random rotation U; examples per split, and the seed of it all.
+    """x ~ N(0, Sigma), Sigma = U diag(eigenvalues) U^T, with a random rotation U.
 
-    Each split is matched: its mean is exactly 0 and its covariance (divided by N) exactly Sigma, up to float32 rounding. The mean
-    log-likelihood of a Gaussian model and the optimum of a linear VAE depend on a sample through these two moments only, so what is
-    known of the distribution holds for each split too: a trained model misses it by optimisation alone and cannot overfit.
-    The run's own seed does not change the data.
+    The mean of each split is exactly 0 and its covariance (divided by N) exactly Sigma, up to
+    float32 rounding. The mean log-likelihood of a Gaussian model and the optimum of a linear VAE
+    depend on a sample through these two moments only. So the known quantities of the distribution
+    hold for each split, too: a trained model misses them by optimisation alone and cannot overfit.
+    The data depend on data_seed, not on the seed of the run.
     """
 
     kind: ClassVar[str] = "vectors"
-    eigenvalues: list[float] = field(default_factory=lambda: [12.0, 6.0, 3.0, 1.5, 0.7, 0.3])
-    train: int = 4_000
-    valid: int = 10_000
-    test: int = 4_000
-    data_seed: int = 0
-    batch_size: int = 400
-    batching: str = "mixed"
+    eigenvalues: list[float]
+    train: int
+    valid: int
+    test: int
+    data_seed: int
+    batch_size: int
+    batching: str
 
     def load(self) -> VectorData:
-        """InputError for eigenvalues that are none or not above 0, and for a split with no more examples than eigenvalues."""
+        """InputError for eigenvalues missing or <= 0, and for a split with too few examples."""
         check_batching(self.batch_size, self.batching)
         check_integer("data.data_seed", self.data_seed, 0)
         eigenvalues = self.spectrum()
-        axes = rotation(len(eigenvalues), np.random.default_rng((self.data_seed, len(SPLITS))))
+        axes = draw_rotation(len(eigenvalues), np.random.default_rng((self.data_seed, len(SPLITS))))
         vectors, log_prob = {}, {}
         for stream, split in enumerate(SPLITS):
             rng = np.random.default_rng((self.data_seed, stream))
             draws = rng.standard_normal((self.examples(split), len(eigenvalues)))
-            vectors[split] = (matched(draws) * np.sqrt(eigenvalues) @ axes.T).astype(np.float32)
+            vectors[split] = (match_moments(draws) * np.sqrt(eigenvalues) @ axes.T).astype(
+                np.float32
+            )
             log_prob[split] = log_density(vectors[split], axes, eigenvalues)
         return VectorData(
             vectors,
@@ -149,7 +150,10 @@ class GaussianConfig(DataConfig):
         )
 
     def examples(self, split: str) -> int:
-        """How many examples a split has, checked: fewer than P + 1 cannot have the covariance Sigma."""
+        """The number of examples of a split, checked.
+
+        Fewer than P + 1 examples cannot have the covariance Sigma.
+        """
         size, dim = (
             check_integer(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES),
             len(self.eigenvalues),
@@ -161,22 +165,21 @@ class GaussianConfig(DataConfig):
         return size
 
 
-def rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
-    """An orthogonal matrix [dim, dim], uniformly distributed (Mezzadri 2007): the signs make QR's answer unique."""
-    q, r = np.linalg.qr(rng.standard_normal((dim, dim)))
+def draw_rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
+    """An orthogonal matrix [dim, dim], uniformly distributed (Mezzadri 2007)."""
+    q, r = np.linalg.qr(rng.standard_normal((dim, dim)))  # the signs below make it unique
     return q * np.sign(np.diag(r))
 
 
-def matched(draws: np.ndarray) -> np.ndarray:
-    """Draws [N, P], N > P, moved and mixed so that their mean is 0 and their covariance (divided by N) the identity."""
-    q, r = np.linalg.qr(
-        draws - draws.mean(0)
-    )  # whitening by the Cholesky factor of the sample's own covariance, which is r
+def match_moments(draws: np.ndarray) -> np.ndarray:
+    """Draws [N, P], N > P, mapped to mean 0 and identity covariance (divided by N)."""
+    # whitening by r, the Cholesky factor of the sample's own covariance
+    q, r = np.linalg.qr(draws - draws.mean(0))
     return np.sqrt(len(draws)) * q * np.sign(np.diag(r))
 
 
 def log_density(x: np.ndarray, axes: np.ndarray, eigenvalues: np.ndarray) -> np.ndarray:
-    """log N(x; 0, axes diag(eigenvalues) axes^T) of each x [N, P], in nats, [N] float64."""
+    """log N(x; 0, axes diag(eigenvalues) axes^T) of each x [N, P]; [N] float64, nats."""
     along = x.astype(np.float64) @ axes
     return -0.5 * (along**2 / eigenvalues + np.log(2 * np.pi * eigenvalues)).sum(1)
 

@@ -7,13 +7,17 @@ import numpy as np
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.errors import InputError
 
-UNKNOWN = (SPECIALS[UNK], "_UNK")  # words that files of published sets hold in place of rare ones
+UNKNOWN_WORDS = (
+    SPECIALS[UNK],
+    "_UNK",
+)  # in place of rare words in published files
 
 
-def separated(texts):
-    """Raw text [N] -> lower case, punctuation set apart by spaces, contractions cut as the Penn Treebank cuts them (do n't, it 's).
+def separate_tokens(texts):
+    r"""Raw text [N] -> lower case, punctuation separated by spaces.
 
-    Points and commas between digits stay; line breaks written as \\n or <br /> become spaces. A plain rule, not NLTK's tokeniser.
+    Contractions are cut as in the Penn Treebank (do n't, it 's). Points and commas between digits
+    stay. Line breaks written as \n or <br /> become spaces. A plain rule, not NLTK's tokeniser.
     """
     import pyarrow.compute as pc
 
@@ -36,7 +40,7 @@ SEPARATIONS = (
 
 
 def split_words(texts):
-    """Arrow strings [N] -> (words flat, offsets [N+1]). Empty and missing sentences give no words."""
+    """Arrow strings [N] -> (words flat, offsets [N+1]). Empty and null texts give no words."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -54,7 +58,7 @@ def split_words(texts):
 
 
 def count_words(words):
-    """Arrow strings -> a table of the different ones: `word`, and `count` of each."""
+    """Arrow strings -> a table of the distinct ones: `word`, and `count` of each."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -65,7 +69,7 @@ def count_words(words):
 
 
 def add_counts(tables: Sequence):
-    """Several tables of counts as one."""
+    """The sum of several tables of counts."""
     import pyarrow as pa
 
     summed = pa.concat_tables(tables).group_by("word").aggregate([("count", "sum")])
@@ -73,9 +77,9 @@ def add_counts(tables: Sequence):
 
 
 def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ...]:
-    """The reserved words, then the words of the training part by falling count (ties in alphabetical order).
+    """The reserved words, then the training words by decreasing count, ties in alphabetical order.
 
-    `limit` bounds the whole vocabulary. InputError when nothing but reserved words is left.
+    `limit` bounds the complete vocabulary. InputError when only reserved words are left.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -83,14 +87,17 @@ def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ..
     rare = pc.less(counts["count"], min_count)
     counts = counts.filter(
         pc.invert(
-            pc.or_(rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN, pa.large_string())))
+            pc.or_(
+                rare, pc.is_in(counts["word"], value_set=pa.array(UNKNOWN_WORDS, pa.large_string()))
+            )
         )
     )
     ordered = counts.sort_by([("count", "descending"), ("word", "ascending")])
     kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
     if not len(kept):
         raise InputError(
-            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is left but {SPECIALS[UNK]}; "
+            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is "
+            f"left but {SPECIALS[UNK]}; "
             f"allowed is a vocab_size above {len(SPECIALS)} and a min_count that some word reaches"
         )
     return (*SPECIALS, *kept.to_pylist())
@@ -101,29 +108,32 @@ def token_type(vocabulary: int) -> type:
     return np.uint16 if vocabulary <= 2**16 else np.int32
 
 
-def encode(words, vocabulary: Sequence[str]) -> np.ndarray:
-    """Words -> ids [total] of token_type; words outside the vocabulary become <unk>. `vocabulary` may be an Arrow array."""
+def encode_words(words, vocabulary: Sequence[str]) -> np.ndarray:
+    """Words -> ids [total] of token_type; unknown words become <unk>.
+
+    `vocabulary` may be an Arrow array.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     known = (
         vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
     )
-    # the reserved ones are no words of a text
+    # reserved words never match a word of a text
     ids = pc.index_in(words, value_set=known[len(SPECIALS) :])
     ids = pc.fill_null(pc.add(ids, len(SPECIALS)), UNK)
     return ids.to_numpy(zero_copy_only=False).astype(token_type(len(known)))
 
 
-def keep(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
-    """Which sentences stay [N] bool, and how many were passed over for being empty or longer than max_length words."""
+def find_kept(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
+    """Which sentences are kept [N] bool, and counts of those empty or longer than max_length."""
     lengths = np.diff(offsets)
     empty = lengths == 0
     long = np.zeros_like(empty) if max_length is None else lengths > max_length
     return ~(empty | long), {"empty": int(empty.sum()), "too_long": int(long.sum())}
 
 
-def select(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
+def select_sentences(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
     """The kept sentences as a corpus."""
     if kept.all():
         return Corpus(tokens, offsets)

@@ -31,8 +31,8 @@ from uncollapse.diagnosis.verdicts import NEARLY, verdict
 from uncollapse.distributions.moments import FRESH
 from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics.base import Pass, standard_error
-from uncollapse.metrics.one_pass import collect, statistics
 from uncollapse.metrics.likelihood import importance_weighted, likelihood, log_weights
+from uncollapse.metrics.one_pass import collect, statistics
 from uncollapse.metrics.probes import probe, usual_budgets
 from uncollapse.metrics.usage import shuffle_gap
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.corpus import Corpus, sentences
+from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.view_files import SampleItem
@@ -44,7 +44,7 @@ class Decoding:
         data = self.opened.data
         if not is_text(self.opened):
             return self.items(torch.from_numpy(data.binary(split)[examples]))
-        return self.items(sentences(data.corpora[split], examples))
+        return self.items(take_sentences(data.corpora[split], examples))
 
     def items(self, generated: Any) -> list[SampleItem]:
         """A Corpus as sentences, images [N, S * S] as arrays [S, S]."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.data.batches import near_equal
+from uncollapse.data.batches import split_examples
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun, open_run, read_stored_config
@@ -44,7 +44,7 @@ def log_prob_of(lm: OpenedRun, corpus: Corpus) -> np.ndarray:
     """log p of each sentence to a model without a code, [N] nats."""
     log_prob = np.empty(len(corpus))
     with evaluating(lm.model, train=False):
-        for group in near_equal(np.arange(len(corpus)), EVAL_BATCH):
+        for group in split_examples(np.arange(len(corpus)), EVAL_BATCH):
             batch = make_batch(corpus, group).to(lm.device)
             nll = lm.model.nll(batch, lm.encode(batch).mean)
             log_prob[batch.examples] = -nll.double().cpu().numpy()

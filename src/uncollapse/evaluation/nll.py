@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from uncollapse.data.batches import epoch_batches
-from uncollapse.data.corpus import taken
+from uncollapse.data.corpus import take_values
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.resumable import GroupRow, GroupRows
@@ -101,7 +101,9 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
     )
     corpus = opened.data.corpora.get(settings.split)
     chars, size = (
-        (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
+        (None, None)
+        if corpus is None
+        else (take_values(corpus.chars, order), take_values(corpus.bytes, order))
     )
     return found | per_size(columns["nll"], chars, size, "nll", "nll_")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uncollapse.building import prepare
 from uncollapse.config import SECTIONS, SLOTS
-from uncollapse.data.batches import near_equal
+from uncollapse.data.batches import split_examples
 from uncollapse.data.files import CACHE
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
@@ -68,7 +68,7 @@ class OpenedRun:
         """Posterior means of examples [N] in evaluation mode, in their order, [N, D]."""
         means, order = [], []
         with evaluating(self.model, train=False):
-            for chosen in near_equal(np.sort(examples), ENCODED_TOGETHER):
+            for chosen in split_examples(np.sort(examples), ENCODED_TOGETHER):
                 batch = self.batch(split, chosen)  # sorts its examples by length
                 means.append(self.encode(batch).mean.double().cpu().numpy())
                 order.append(batch.examples)

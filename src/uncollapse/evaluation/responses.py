@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from uncollapse.data.corpus import sentences
+from uncollapse.data.corpus import take_sentences
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_view
@@ -34,7 +34,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
         q = opened.encode(batch, opened.noise(2))
         rebuilt = respond(opened, batch, q.project(q.mean), settings.unknown)
     real, contexts = (
-        join_words(sentences(corpora[split], batch.examples), data.vocabulary)
+        join_words(take_sentences(corpora[split], batch.examples), data.vocabulary)
         for corpora in (data.corpora, data.contexts)
     )
     folder = SAMPLES if settings.unknown else SAMPLES_KNOWN

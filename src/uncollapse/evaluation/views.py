@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.batches import near_equal
+from uncollapse.data.batches import split_examples
 from uncollapse.data.corpus import Corpus
 from uncollapse.evaluation.decoding import Decoding, is_text
 from uncollapse.evaluation.opened import OpenedRun
@@ -104,7 +104,7 @@ def view_traversal(decoding: Decoding, split: str) -> View:
 def encode_all(opened: OpenedRun, split: str) -> tuple[Tensor, Tensor]:
     """Posterior means and variances of at most SEARCHED examples, [N, D] each."""
     noise = opened.noise(5)
-    groups = near_equal(opened.examples_to_show(split, SEARCHED), EVAL_BATCH)
+    groups = split_examples(opened.examples_to_show(split, SEARCHED), EVAL_BATCH)
     means, variances = [], []
     for group in groups:
         q = opened.encode(opened.batch(split, group), noise)

@@ -25,8 +25,8 @@ class ImageMLPConfig(ModelConfig):
     """`hidden` is the size of each of the two hidden layers on either side."""
 
     takes: ClassVar[str] = "images"
-    hidden: int = 200
-    latent: int = 16
+    hidden: int
+    latent: int
 
     def build(self, inputs: int, posterior: MakeHead, decoder: Options | None = None) -> "ImageMLP":
         """`posterior` is called with (hidden, latent).

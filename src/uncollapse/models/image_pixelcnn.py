@@ -36,12 +36,12 @@ class ImagePixelCNNConfig(ModelConfig):
     """Sizes of encoder and decoder."""
 
     takes: ClassVar[str] = "images"
-    latent: int = 16
-    hidden: int = 128  # entries of the encoder's state
-    channels: int = 16  # of the decoder, and of the encoder at full resolution
-    layers: int = 5  # of the decoder
-    kernel: int = 5  # width in pixels, odd
-    z_channels: int = 4  # of the image that z is mapped to
+    latent: int
+    hidden: int  # entries of the encoder's state
+    channels: int  # of the decoder, and of the encoder at full resolution
+    layers: int  # of the decoder
+    kernel: int  # width in pixels, odd
+    z_channels: int  # of the image that z is mapped to
 
     def build(
         self, inputs: int, posterior: MakeHead, decoder: Options | None = None

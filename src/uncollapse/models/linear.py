@@ -50,8 +50,8 @@ class LinearConfig(ModelConfig):
     """Sizes and the decoder's variance."""
 
     takes: ClassVar[str] = "vectors"
-    latent: int = 6
-    variance: float = 1.0  # s2, fixed
+    latent: int
+    variance: float  # s2, fixed
 
     def build(
         self, inputs: int, posterior: MakeHead, decoder: Options | None = None

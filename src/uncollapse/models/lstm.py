@@ -31,14 +31,14 @@ class LSTMConfig(ModelConfig):
     """Sizes, pooling of the encoder's states and initialisation."""
 
     takes: ClassVar[str] = "text"
-    embedding: int = 64
-    hidden: int = 128
-    latent: int = 16
-    bidirectional: bool = False
-    pool: str = "last"  # or mean or max
-    dropout_in: float = 0.0
-    dropout_out: float = 0.0
-    init: float | None = None  # half-width of uniform initial weights; null: PyTorch's own
+    embedding: int
+    hidden: int
+    latent: int
+    bidirectional: bool
+    pool: str  # or mean or max
+    dropout_in: float
+    dropout_out: float
+    init: float | None  # half-width of uniform initial weights; null: PyTorch's own
 
     def build(self, inputs: int, posterior: MakeHead, decoder: Options | None = None) -> TextVAE:
         """`posterior` is called with (hidden, latent), or (2 hidden, latent) if bidirectional.

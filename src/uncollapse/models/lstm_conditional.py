@@ -51,12 +51,12 @@ class ConditionalLSTMConfig(ModelConfig):
     """Sizes, and whether the prior is learned or held fixed."""
 
     takes: ClassVar[str] = "dialogue"
-    embedding: int = 64
-    hidden: int = 128
-    latent: int = 16
-    prior: str = "learned"
-    dropout_in: float = 0.0
-    dropout_out: float = 0.0
+    embedding: int
+    hidden: int
+    latent: int
+    prior: str
+    dropout_in: float
+    dropout_out: float
 
     @property
     def seen(self) -> int:
@@ -86,11 +86,17 @@ class ConditionalLSTM(Model):
     ):
         super().__init__()
         sizes = LSTMConfig(
-            cfg.embedding, cfg.hidden, dropout_in=cfg.dropout_in, dropout_out=cfg.dropout_out
+            embedding=cfg.embedding,
+            hidden=cfg.hidden,
+            latent=cfg.seen,
+            bidirectional=False,
+            pool="last",
+            dropout_in=cfg.dropout_in,
+            dropout_out=cfg.dropout_out,
+            init=None,
         )
         self.encoder = LSTMEncoder(sizes, vocabulary)
         self.context = LSTMEncoder(sizes, vocabulary)
-        sizes = replace(sizes, latent=cfg.seen)
         self.decoder = LSTMDecoder(sizes, vocabulary, decoder.word_dropout)
         # what heads and priors differ in is built last, so that all share one initialisation
         self.posterior = posterior(2 * cfg.hidden, cfg.latent)

@@ -41,14 +41,14 @@ class TransformerConfig(ModelConfig):
     """Sizes of encoder and decoder, which are equal, and how a code is read out and in."""
 
     takes: ClassVar[str] = "text"
-    width: int = 64
-    layers: int = 2
-    attention_heads: int = 4
-    latent: int = 16
-    pool: str = "mean"  # or summary
-    inject: str = "both"  # or prefix or add: how the decoder reads z
-    dropout_in: float = 0.0
-    dropout_out: float = 0.0
+    width: int
+    layers: int
+    attention_heads: int
+    latent: int
+    pool: str  # or summary
+    inject: str  # or prefix or add: how the decoder reads z
+    dropout_in: float
+    dropout_out: float
 
     def build(self, inputs: int, posterior: MakeHead, decoder: Options | None = None) -> TextVAE:
         """`posterior` is called with (width, latent).

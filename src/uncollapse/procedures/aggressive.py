@@ -28,8 +28,8 @@ from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.phases import Phase, TrainingRows
 from uncollapse.interfaces.procedure import ProcedureModule, Training
-from uncollapse.metrics.one_pass import evaluating, evaluation_batches, recompute_population
 from uncollapse.metrics.information import code_gains
+from uncollapse.metrics.one_pass import evaluating, evaluation_batches, recompute_population
 from uncollapse.procedures.joint import step_together
 
 VALIDATION_EXAMPLES = 1000  # always the same

@@ -1,0 +1,73 @@
+"""Facts about the text sets: licence, sizes, checksums, and how their files are made.
+
+The facts of data=<name> are in conf/data/<name>.facts.yml, beside the set's configuration:
+
+    made: hub           # or hand (by_hand says how), or recipe (a function of this package)
+    licence: ...
+    form: lines         # or dialogues
+    rows: {train: ...}  # of the splits of the hub set
+    lines: {...}        # of the files, and the SHA-256 of their lines, stripped of white space:
+    checksums: {...}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from uncollapse import config
+from uncollapse.errors import InputError, check_choice, shorten
+from uncollapse.yaml_files import read_yaml
+
+ENDING = ".facts.yml"
+MADE = ("hub", "hand", "recipe")
+FORMS = ("lines", "dialogues")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetFacts:
+    """The content of a facts file; mappings go from split to value, and may leave splits out."""
+
+    made: str
+    licence: str
+    form: str = "lines"
+    licence_first: bool = False  # fetched from the hub only by users who say they have the licence
+    rows: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    by_hand: str | None = None  # how to get the files; {out} stands for the folder
+    recipe: Mapping[str, object] = field(default_factory=dict)  # function, source, seed
+    model: str | None = None  # that takes this set, where model=lstm does not
+
+
+def list_sets() -> list[str]:
+    """Names of the sets whose facts are known."""
+    files = (config.CONF / "data").glob(f"*{ENDING}")
+    return sorted(path.name.removesuffix(ENDING) for path in files)
+
+
+def read_facts(name: str) -> SetFacts:
+    """The facts of data=<name>. InputError for an unknown set, and for facts missing or wrong."""
+    path = config.CONF / "data" / f"{name}{ENDING}"
+    if name not in list_sets():
+        allowed = ", ".join(list_sets())
+        if name in config.options("data"):
+            raise InputError(f"{name}: its facts are missing, a file {path}; allowed are {allowed}")
+        raise InputError(f"{name}: no such text set; allowed are {allowed}")
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: damaged (not a mapping of keys)")
+    known = {field.name: field for field in fields(SetFacts)}
+    for key, value in content.items():
+        if key not in known:
+            raise InputError(f"{path}: {key}: no such fact; allowed are {', '.join(known)}")
+        if isinstance(value, dict) != (key in ("rows", "lines", "checksums", "recipe")):
+            raise InputError(f"{path}: {key}={shorten(value)}: wrong kind of value")
+    for key in ("made", "licence"):
+        if not isinstance(content.get(key), str):
+            raise InputError(f"{path}: {key} is missing, a text")
+    facts = SetFacts(**content)
+    check_choice(f"{path}: made", facts.made, MADE)
+    check_choice(f"{path}: form", facts.form, FORMS)
+    needed = {"hand": "by_hand", "recipe": "recipe"}.get(facts.made)
+    if needed and not content.get(needed):
+        raise InputError(f"{path}: made={facts.made} needs {needed}")
+    return facts

@@ -1,0 +1,170 @@
+"""A folder with the files of a text set, and manifest.json, which says what they are.
+
+Each file is written under a temporary name and moved into place when it is complete. A later call
+skips what is complete and never changes a file that it did not write.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uncollapse.data import SPLITS
+from uncollapse.data.blocks import BLOCK_BYTES, Lines, find_part
+from uncollapse.data.digests import file_digest
+from uncollapse.data.facts import SetFacts
+from uncollapse.data.files import MANIFEST
+from uncollapse.disk import sync, write_atomic
+from uncollapse.errors import InputError, shorten
+
+# (file name, blocks of its content), one after another
+Files = Iterator[tuple[str, Iterator[bytes]]]
+
+
+@dataclass
+class SetFolder:
+    """A folder, where its content comes from, and whether its lines have labels."""
+
+    out: Path
+    source: dict[str, Any]
+    labels: bool
+
+    def make(self, names: Sequence[str], files: Callable[[], Files], facts: SetFacts) -> None:
+        """Write the missing files. InputError rather than change one that is there."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        manifest = self.open_manifest()
+        missing = [name for name in names if not self.is_complete(name, manifest)]
+        for name in names:
+            if name not in missing:
+                print(f"{self.out / name}: there and complete, skipped", flush=True)
+        if not missing:
+            return
+        for name, blocks in files():
+            if name not in missing:
+                continue
+            with temporary_name(self.out / name) as path:
+                found = write_blocks(path, blocks)
+                check_facts(self.out / name, found, facts)
+            manifest["files"][name] = found
+            self.save(manifest)
+            print(
+                f"{self.out / name}: {found['lines']:,} lines, {found['words']:,} words", flush=True
+            )
+
+    def check(self, name: str, facts: SetFacts) -> None:
+        """Compare files put there by hand with the facts. InputError says how to get them."""
+        if not self.out.is_dir() or not any(self.out.glob("*.txt*")):
+            raise InputError(f"{name}: {(facts.by_hand or '').replace('{out}', str(self.out))}")
+        manifest = self.open_manifest()
+        for split in SPLITS:
+            path = find_part(self.out, split, (".txt",), "")
+            found = write_blocks(None, (block.data for block in Lines(path).blocks(BLOCK_BYTES)))
+            check_facts(path, found, facts)
+            manifest["files"][path.name] = found
+            print(
+                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as known", flush=True
+            )
+        self.save(manifest)
+
+    def save(self, manifest: dict[str, Any]) -> None:
+        write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def open_manifest(self) -> dict[str, Any]:
+        """The folder's manifest, or a new one. InputError for one of another source."""
+        path, own = self.out / MANIFEST, {"source": self.source, "labels": self.labels}
+        if not path.exists():
+            return {**own, "files": {}}
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            stated = {key: manifest[key] for key in own}
+            files = dict(manifest["files"])
+            if not all(isinstance(facts, dict) for facts in files.values()):
+                raise TypeError("its `files` are not described")
+            text = shorten(json.dumps(stated))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{path}: damaged ({error}); move it away, and the files with it"
+            ) from error
+        if stated != own:
+            raise InputError(
+                f"{self.out}: it holds a set made otherwise ({path.name}: {text}); "
+                "choose another --out"
+            )
+        return {**own, "files": files}
+
+    def is_complete(self, name: str, manifest: dict[str, Any]) -> bool:
+        """Whether a file is there, as its manifest says. InputError when it differs."""
+        path = self.out / name
+        if not path.exists():
+            return False
+        digest = manifest["files"].get(name, {}).get("sha256")
+        if not path.is_file() or file_digest(path) != digest:
+            raise InputError(
+                f"{path}: this file is there and was not made by this command; "
+                "move it away or choose another --out"
+            )
+        return True
+
+
+@contextmanager
+def temporary_name(path: Path) -> Iterator[Path]:
+    """A name to write under, moved to `path` at the end and removed after an error."""
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        scratch.unlink(missing_ok=True)  # left by a kill; a link there must not be written through
+        yield scratch
+        os.replace(scratch, path)
+        sync(path.parent)
+    finally:
+        with suppress(OSError):  # a read-only disk refuses to remove even what is not there
+            scratch.unlink(missing_ok=True)
+
+
+def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
+    """Write blocks of complete lines (None: only read them), and count and digest them.
+
+    `bare_sha256` is the digest of the lines without white space at their ends.
+    """
+    lines = words = size = 0
+    exact, bare = hashlib.sha256(), hashlib.sha256()
+    with path.open("xb") if path else open(os.devnull, "wb") as file:
+        for block in blocks:
+            file.write(block)
+            lines += block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+            words, size = words + len(block.split()), size + len(block)
+            exact.update(block)
+            bare.update(b"".join(line.strip() + b"\n" for line in block.splitlines()))
+        file.flush()
+        if path:
+            os.fsync(file.fileno())
+    return {
+        "lines": lines,
+        "words": words,
+        "bytes": size,
+        "sha256": exact.hexdigest(),
+        "bare_sha256": bare.hexdigest(),
+    }
+
+
+def check_facts(path: Path, found: dict[str, Any], facts: SetFacts) -> None:
+    """InputError when a file differs from the facts about it."""
+    split = next(
+        split
+        for split in SPLITS
+        if path.name.startswith(split[:3]) or (split == "valid" and path.name[:3] == "dev")
+    )
+    lines, checksum = facts.lines.get(split), facts.checksums.get(split)
+    if lines is not None and found["lines"] != lines:
+        raise InputError(
+            f"{path}: {found['lines']:,} lines where {lines:,} are known; "
+            "it is cut short or another version"
+        )
+    if checksum is not None and found["bare_sha256"] != checksum:
+        raise InputError(
+            f"{path}: as many lines as known, but other words "
+            f"(sha256 {found['bare_sha256'][:12]}, known {checksum[:12]})"
+        )

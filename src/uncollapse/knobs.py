@@ -1,0 +1,109 @@
+"""Checks of a head: it exists, it combines without contradiction, and it reads the given knobs."""
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+
+from omegaconf import DictConfig, OmegaConf
+
+from uncollapse.config import (
+    COMMON,
+    HYDRA_KEYS,
+    SECTIONS,
+    SLOTS,
+    heads,
+    knobs_of,
+    parents_of,
+    read_head,
+)
+from uncollapse.errors import InputError, did_you_mean
+
+
+def check_head(head: object) -> str:
+    """The head's name. InputError for several, an unknown one, or one that contradicts itself."""
+    if isinstance(head, list | tuple) or (isinstance(head, str) and head.startswith("[")):
+        raise InputError(
+            f"head={head}: one head at a time; a combination is a head of its own, "
+            "a file in conf/head that lists two"
+        )
+    if head not in heads():
+        raise InputError(
+            f"head={head}: no such head; {did_you_mean(str(head), heads())}"
+            f"allowed are {', '.join(heads())}"
+        )
+    check_combination(str(head))
+    return str(head)
+
+
+def check_combination(head: str) -> None:
+    """InputError when two of the combined heads, or one of them and the file itself, set one place.
+
+    Hydra would merge them silently: the class of the last head, with the knobs of both.
+    """
+    parents = parents_of(head)
+    for parent in parents:
+        check_combination(parent)
+    sources = [(parent, collect_choices(parent)) for parent in parents]
+    # The file itself may override a value, but not a class: the knobs of the old class would stay.
+    own = read_choices(head)
+    classes = {k: v for k, v in own.items() if str(v).startswith("uncollapse.")}
+    sources.append(("the file itself", classes))
+    for (one, first), (other, second) in combinations(sources, 2):
+        for place in first:
+            if place in second and first[place] != second[place]:
+                raise InputError(
+                    f"head={head}: {one} and {other} both set {place} "
+                    f"({first[place]} and {second[place]}); "
+                    "a combination takes each thing from one head only"
+                )
+
+
+def collect_choices(head: str) -> dict[str, object]:
+    """Place -> class or value, as set by a head and its parents: `objective.weight` -> 1.0."""
+    inherited = [collect_choices(parent) for parent in parents_of(head)]
+    return {
+        place: value
+        for choices in [*inherited, read_choices(head)]
+        for place, value in choices.items()
+    }
+
+
+def read_choices(head: str) -> dict[str, object]:
+    """As `collect_choices`, of the head's own file alone."""
+    return {
+        place: value
+        for slot, node in read_head(head).items()
+        if slot in SLOTS
+        for place, value in walk_leaves(node, slot)
+    }
+
+
+def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:
+    """(place, value) of every leaf of a nested config; a `_target_` stands at its node's place."""
+    if not isinstance(node, dict):
+        yield place, node
+        return
+    if "_target_" in node:
+        yield place, node["_target_"]
+    for key, item in node.items():
+        if key not in HYDRA_KEYS:
+            yield from walk_leaves(item, f"{place}.{key}")
+
+
+def check_knobs(cfg: DictConfig, head: str) -> None:
+    """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau."""
+    slots = OmegaConf.to_yaml(
+        OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False
+    )
+    read = set(re.findall(r"\$\{(\w+)\}", slots))
+    for key in map(str, cfg):
+        if key not in {*SLOTS, *SECTIONS, *COMMON, *read}:
+            raise InputError(describe_unknown_knob(key, cfg[key], head))
+
+
+def describe_unknown_knob(key: str, value: object, head: str) -> str:
+    """The message for a knob that a head does not have, naming the heads that do."""
+    having = [name for name in heads() if key in knobs_of(name)]
+    own = ", ".join(sorted(knobs_of(head))) or "none"
+    where = f"it is a knob of head={', '.join(having)}" if having else "no head has it"
+    return f"{key}={value}: head={head} has no knob {key}; {where} (knobs of {head}: {own})"

@@ -1,0 +1,189 @@
+"""The classes that a config names by `_target_`: which are allowed where, and how they are built.
+
+Only classes of this package are built, each in the place it is meant for, with arguments it has.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from uncollapse.config import HYDRA_KEYS, heads
+from uncollapse.errors import InputError, nearest_word, shorten
+from uncollapse.knobs import read_choices
+from uncollapse.renamed import present_name, with_present_names
+from uncollapse.yaml_files import interpolation
+
+# place -> the package that defines its classes, and the method that every one of them has
+CLASS_PLACES = {
+    "posterior": ("uncollapse.posteriors", "forward"),
+    "objective": ("uncollapse.objectives", "__call__"),
+    "objective.weight": ("uncollapse.training.schedules", "__call__"),
+    "procedure": ("uncollapse.procedures", "step"),
+    "decoder": ("uncollapse.decoders", "output"),
+    "decoder.output": ("uncollapse.decoders", "features"),
+    "data": ("uncollapse.data", "load"),
+    "model": ("uncollapse.models", "build"),
+}
+PARTIAL_PLACE = "decoder.output"  # the model completes it, once it knows its sizes
+
+
+def resolve_node(node: DictConfig, where: str) -> dict[str, Any]:
+    """A node as plain values. InputError where OmegaConf cannot resolve it, or would twice."""
+    try:
+        plain: Any = OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(
+            f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}"
+        ) from error
+    if place := interpolation(plain, where):
+        raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
+    return {str(key): value for key, value in plain.items()}
+
+
+# ---------------------------------------------------------------- classes
+
+
+def locate_class(target: object, where: str) -> type:
+    """The class that a `_target_` names. InputError unless it is one for this place."""
+    given = f"{where}._target_={shorten(target)}"
+    if where not in CLASS_PLACES:
+        raise InputError(f"{given}: no class is built there; allowed are {', '.join(CLASS_PLACES)}")
+    package, method = CLASS_PLACES[where]
+    module, _, name = present_name(str(target)).rpartition(".")
+    if not re.fullmatch(r"[\w.]+", module) or not f"{module}.".startswith(f"{package}."):
+        raise InputError(f"{given}: only classes of {package} are built there")
+    try:
+        found = vars(importlib.import_module(module)).get(name)
+    except ImportError as error:
+        raise InputError(f"{given}: no such class ({error})") from error
+    if not inspect.isclass(found) or found.__module__ != module:
+        raise InputError(
+            f"{given}: no such class; "
+            f"{module} defines {', '.join(list_classes(module, method)) or 'none'}"
+        )
+    if not has_method(found, method):
+        raise InputError(f"{given}: not a class for this place")
+    return found
+
+
+def list_classes(module: str, method: str) -> list[str]:
+    """The classes that a module itself defines and that have a method."""
+    return [
+        name
+        for name, found in vars(importlib.import_module(module)).items()
+        if inspect.isclass(found) and found.__module__ == module and has_method(found, method)
+    ]
+
+
+def has_method(found: type, method: str) -> bool:
+    """Whether instances have a method. (hasattr would find `__call__` on every class.)"""
+    return any(callable(vars(base).get(method)) for base in found.__mro__)
+
+
+# ---------------------------------------------------------------- building
+
+
+def build(node: DictConfig, where: str, *args: object) -> Any:
+    """Instantiate a slot: the only call of Hydra's `instantiate` in this package.
+
+    InputError for whatever cannot be built; the InputErrors of constructors pass unchanged.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    plain = with_present_names(resolve_node(node, where))
+    check_slot(plain, where, len(args))
+    try:
+        return instantiate(plain, *args)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise InputError(f"{where}: {error.__cause__ or error}") from error
+
+
+def check_slot(node: dict[str, Any], where: str, given: int) -> None:
+    """InputError unless a slot names only classes for their places, each with its arguments.
+
+    `given` arguments of the slot's own class come by position.
+    """
+    for place, key in find_hydra_keys(node, where):
+        if key != "_target_" and (place, key) != (PARTIAL_PLACE, "_partial_"):
+            raise InputError(f"{place}.{key}: not allowed in a config")
+    for place, own in find_targets(node, where):
+        check_arguments(place, own, given if place == where else 0)
+    require_class(node, where)
+    if where == "decoder":
+        require_class(node.get("output", {}), PARTIAL_PLACE)
+
+
+def require_class(node: object, where: str) -> None:
+    """InputError for a node without a `_target_`."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise InputError(
+            f"{where}={shorten(node)}: it names no class; "
+            f"allowed is a _target_ of {CLASS_PLACES[where][0]}"
+        )
+
+
+def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
+    """(place, key) of every key, at any depth, that instructs `instantiate`."""
+    if isinstance(node, list):
+        for i, item in enumerate(node):
+            yield from find_hydra_keys(item, f"{where}[{i}]")
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            if re.fullmatch(r"_\w*_", str(key)):
+                yield where, str(key)
+            yield from find_hydra_keys(item, f"{where}.{key}")
+
+
+def find_targets(node: object, where: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every node with a `_target_` in a nested plain config, with its place."""
+    if isinstance(node, list):
+        return [
+            found for i, item in enumerate(node) for found in find_targets(item, f"{where}[{i}]")
+        ]
+    if not isinstance(node, dict):
+        return []
+    own = [(where, node)] if "_target_" in node else []
+    inside = [found for key, item in node.items() for found in find_targets(item, f"{where}.{key}")]
+    return own + inside
+
+
+def check_arguments(where: str, node: dict[str, Any], given: int) -> None:
+    """InputError when a class lacks an argument it needs, or gets one it does not have.
+
+    `given` arguments come by position.
+    """
+    target = node["_target_"]
+    parameters = list(inspect.signature(locate_class(target, where)).parameters.values())
+    if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
+        raise InputError(
+            f"{where}._target_={target}: a class for this place names all that it takes"
+        )
+    knobs = {p.name: p for p in parameters[given:]}
+    stated = {str(key) for key in node} - {*HYDRA_KEYS}
+    needed = {
+        name for name, p in knobs.items() if p.default is p.empty and not node.get("_partial_")
+    }
+    faults = [f"it has no {name}" for name in sorted(stated - set(knobs))]
+    faults += [f"it needs {name}" for name in sorted(needed - stated)]
+    if faults:
+        advice = advise_on_keys(where, target, stated - set(knobs), knobs)
+        raise InputError(f"{where}._target_={target}: {', '.join(faults)}; {advice}")
+
+
+def advise_on_keys(where: str, target: str, unknown: set[str], knobs: Iterable[str]) -> str:
+    """Advice where a class and its keys do not fit: the nearest key, or a head that uses it."""
+    near = [word for name in sorted(unknown) if (word := nearest_word(name, knobs))]
+    if near:
+        return f"did you mean {where}.{near[0]}?"
+    users = [head for head in heads() if read_choices(head).get(where) == target]
+    if users:
+        return f"head={' or head='.join(users)} sets it up"
+    return "a class and its knobs make a head, a file in conf/head"

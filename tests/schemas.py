@@ -1,0 +1,40 @@
+"""Sections of a config in their YAML's values, with changes: `LSTMConfig(hidden=5)`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from uncollapse.config import parents_of, read_option
+from uncollapse.targets import locate_class
+
+
+def stated(group: str, option: str) -> dict[str, Any]:
+    """The values of conf/<group>/<option>.yaml, and of the options that it builds upon."""
+    values: dict[str, Any] = {}
+    for parent in parents_of(option, group):
+        values |= stated(group, parent)
+    return {**values, **read_option(group, option)}
+
+
+def schema(group: str, option: str) -> Callable[..., Any]:
+    """The class of a section, with the values of its YAML file where a call gives none."""
+
+    def make(**changes: Any) -> Any:
+        values = {**stated(group, option), **changes}
+        values.pop("defaults", None)
+        return locate_class(values.pop("_target_"), group)(**values)
+
+    return make
+
+
+TextConfig = schema("data", "text")
+DialogueConfig = schema("data", "dailydialog")
+GrammarConfig = schema("data", "grammar")
+GaussianConfig = schema("data", "gaussian")
+DigitsConfig = schema("data", "digits")
+MnistConfig = schema("data", "mnist")
+OmniglotConfig = schema("data", "omniglot")
+LSTMConfig = schema("model", "lstm")
+TransformerConfig = schema("model", "transformer")
+LinearConfig = schema("model", "linear")
+ImageMLPConfig = schema("model", "image_mlp")
+ImagePixelCNNConfig = schema("model", "image_pixelcnn")

@@ -1,0 +1,65 @@
+"""The facts of a text set, beside its configuration."""
+
+import shutil
+
+import pytest
+
+from uncollapse import config
+from uncollapse.data.facts import list_sets, read_facts
+from uncollapse.data.sets import main
+from uncollapse.errors import InputError
+
+MINE = """
+made: hand
+licence: mine
+by_hand: put train.txt, valid.txt and test.txt into {out}
+lines: {train: 2, valid: 2, test: 2}
+"""
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
+    """A copy of conf/ that a test may change."""
+    shutil.copytree(config.CONF, tmp_path / "conf")
+    monkeypatch.setattr(config, "CONF", tmp_path / "conf")
+    return tmp_path / "conf"
+
+
+def test_every_text_set_but_the_users_own_has_facts():
+    text = [name for name in config.options("data") if "name" in config.read_option("data", name)]
+    assert list_sets() == text
+    assert all(read_facts(name).licence for name in text)
+
+
+def test_a_set_is_added_by_yaml_files_alone(conf, tmp_path, capsys):
+    content = (conf / "data" / "captions.yaml").read_text()
+    (conf / "data" / "mine.yaml").write_text(content.replace("name: captions", "name: mine"))
+    assert main(["mine", "--out", str(tmp_path / "out")]) == 2
+    assert "mine: its facts are missing" in capsys.readouterr().err
+    (conf / "data" / "mine.facts.yml").write_text(MINE)
+    assert main(["mine", "--out", str(tmp_path / "out")]) == 2
+    assert f"valid.txt and test.txt into {tmp_path}/out" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    for split in ("train", "valid", "test"):
+        (tmp_path / "out" / f"{split}.txt").write_text("a b\nc\n")
+    assert main(["mine", "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.endswith(f"data=mine data.dir={tmp_path}/out\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("made: hand", "maed: hand", "maed: no such fact; allowed are made, licence, "),
+        ("made: hand", "made: hnd", "made=hnd: "),
+        ("licence: mine", "", "licence is missing"),
+        ("lines: {train: 2, valid: 2, test: 2}", "lines: 2", "lines=2: wrong kind of value"),
+        ("by_hand: put train.txt, valid.txt and test.txt into {out}", "", "needs by_hand"),
+        (MINE, "5", "damaged"),
+    ],
+)
+def test_faulty_facts_are_one_sentence(conf, old, new, message):
+    path = conf / "data" / "captions.facts.yml"
+    path.write_text(MINE.replace(old, new))
+    with pytest.raises(InputError, match=message) as error:
+        read_facts("captions")
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
