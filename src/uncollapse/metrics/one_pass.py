@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -75,7 +75,19 @@ def evaluating(model: Model, train: bool) -> Iterator[None]:
 # ---- what a pass sees ----------------------------------------------------------------------------
 
 
-def collect(encode: Encode, nll: Decode, batches: Iterable[Batch]) -> Pass:
+class CountedBatch(Protocol):
+    """Examples of which metrics need the number and, of text, the size; each count is [B]."""
+
+    def __len__(self) -> int: ...
+    @property
+    def lengths(self) -> Tensor | None: ...  # tokens
+    @property
+    def chars(self) -> np.ndarray | None: ...
+    @property
+    def bytes(self) -> np.ndarray | None: ...
+
+
+def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pass:
     """Encode each batch once, decode it with its own codes and with those of other examples.
 
     nll takes z [n, B, D].
@@ -92,13 +104,22 @@ def collect(encode: Encode, nll: Decode, batches: Iterable[Batch]) -> Pass:
         for name, count in (("tokens", tokens), ("chars", batch.chars), ("bytes", batch.bytes)):
             counts[name].append(count)
     joined = {name: torch.cat(parts).detach() for name, parts in columns.items()}
-    z = joined.pop("z")
-    arrays = {name: values.double().cpu().numpy() for name, values in joined.items()}
-    sizes = {name: concatenated(parts) for name, parts in counts.items()}
-    return Pass(**arrays, **sizes, z=z, posteriors=posteriors)
+    arrays = {name: joined[name].double().cpu().numpy() for name in joined.keys() - {"z"}}
+    return Pass(
+        rec=arrays["rec"],
+        rec_shuffled=arrays["rec_shuffled"],
+        kl=arrays["kl"],
+        mean=arrays["mean"],
+        variance=arrays["variance"],
+        z=joined["z"],
+        posteriors=posteriors,
+        tokens=concatenated(counts["tokens"]),
+        chars=concatenated(counts["chars"]),
+        bytes=concatenated(counts["bytes"]),
+    )
 
 
-def decode(batch: Batch, q: Posterior, nll: Decode) -> dict[str, Tensor]:
+def decode(batch: CountedBatch, q: Posterior, nll: Decode) -> dict[str, Tensor]:
     """The numbers of one batch, by their names in `Pass`; no shuffled rec for a single example."""
     z = q.sample()
     if len(batch) > 1:
