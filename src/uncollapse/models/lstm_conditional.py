@@ -26,7 +26,7 @@ so the pretrained codes move a little.
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
