@@ -2,7 +2,7 @@
 
 import sys
 
-from uncollapse.entry import guarded
+from uncollapse.entry import run_guarded
 
 
 def main(cfg: object) -> None:
@@ -11,11 +11,11 @@ def main(cfg: object) -> None:
     run(cfg)  # type: ignore[arg-type]
 
 
-def train() -> int:
-    from uncollapse.cli import train
+def compose_and_run() -> int:
+    from uncollapse.cli import compose_and_run
 
-    return train(main, "conf")
+    return compose_and_run(main, "conf")
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(train))
+    sys.exit(run_guarded(compose_and_run))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from uncollapse.arguments import Parser
 from uncollapse.disk import write_together
-from uncollapse.entry import guarded
+from uncollapse.entry import run_guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -450,4 +450,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_guarded(main))

@@ -27,7 +27,7 @@ from torch.utils.data import (
 )
 
 from uncollapse import diagnose, posteriors
-from uncollapse.diagnosis.modes import evaluation_mode, modules_behind
+from uncollapse.diagnosis.modes import evaluation_mode, find_modules
 from uncollapse.errors import InputError
 
 
@@ -303,8 +303,8 @@ def test_the_mode_of_a_model_without_dropout_or_batch_norm_is_not_talked_about()
 
 def test_modules_are_found_once_and_without_their_parts() -> None:
     model = Normed()
-    assert modules_behind(model.encode, lambda x: model.body(x), model.body) == [model]
-    assert modules_behind(len, np.sum, torch.relu, print, 3, None) == []
+    assert find_modules(model.encode, lambda x: model.body(x), model.body) == [model]
+    assert find_modules(len, np.sum, torch.relu, print, 3, None) == []
     with evaluation_mode([model]) as names:
         assert names == ["Normed"] and not model.body[3].training
     assert model.body[3].training

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from uncollapse.config import COMMON, LogConfig, build, conf_file, located, options, typed
-from uncollapse.entry import working
+from uncollapse.entry import enable_clean_stop
 from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
 
 
@@ -50,7 +50,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     require_room(partial(model_cfg.build, size, posterior, decoder), sizes_of(cfg))
     trial = model_cfg.build(size, posterior, decoder)
     require_sense(trial, objective, procedure, head, trainer.epochs)
-    working()
+    enable_clean_stop()
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)

@@ -28,7 +28,7 @@ from uncollapse.errors import (
     check_integer,
 )
 from uncollapse.renamed import present_name, with_present_names
-from uncollapse.yaml_files import interpolation, read_yaml
+from uncollapse.yaml_files import find_interpolation, read_yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SLOTS = ("posterior", "objective", "procedure", "decoder")
@@ -304,7 +304,7 @@ def resolved(node: DictConfig, where: str) -> dict[str, Any]:
         raise InputError(
             f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}"
         ) from error
-    if place := interpolation(plain, where):
+    if place := find_interpolation(plain, where):
         raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
     return {str(key): value for key, value in plain.items()}
 

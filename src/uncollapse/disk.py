@@ -10,7 +10,7 @@ from pathlib import Path
 
 from uncollapse.errors import InputError
 
-MOST_BYTES = 256 * 2**20  # of a text file that is read at once
+MAX_READ_BYTES = 256 * 2**20  # of a text file that is read at once
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -41,10 +41,10 @@ def write_together(files: Mapping[Path, bytes]) -> None:
             with suppress(OSError):  # on a read-only disk even removing what is not there fails
                 left.unlink(missing_ok=True)
     for folder in {path.parent for path in files}:
-        sync(folder)
+        sync_to_disk(folder)
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Make what a file holds, or the names in a folder, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -58,12 +58,12 @@ def sync(path: Path) -> None:
 
 def set_aside(path: Path) -> Path:
     """Rename a file to the first free `name.1`, `name.2` ...; the new path."""
-    kept = free_name(path)
+    kept = find_free_name(path)
     path.rename(kept)
     return kept
 
 
-def free_name(path: Path) -> Path:
+def find_free_name(path: Path) -> Path:
     """The first of `name.1`, `name.2` ... that nothing has."""
     return next(
         kept
@@ -82,7 +82,7 @@ def require_file(path: Path) -> None:
         raise InputError(f"{path}: not a file")
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_bytes(path: Path, most: int = MAX_READ_BYTES) -> bytes:
     """What a file holds. InputError, in one sentence, where it is no file, too large or unreadable."""
     require_file(path)
     try:
@@ -96,7 +96,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 @contextmanager
-def locked(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
+def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold a lock on a file or folder, `what`. InputError when another process has it, unless `wait`."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -110,7 +110,7 @@ def locked(path: Path, what: str, *, wait: bool = False, shared: bool = False) -
         os.close(handle)
 
 
-def within(folder: Path, *names: str) -> Path:
+def join_inside(folder: Path, *names: str) -> Path:
     """folder/name/...; InputError when a link on the way leads out of the folder.
 
     Run and report folders come from other people: what lies elsewhere is neither read nor written.
@@ -118,14 +118,14 @@ def within(folder: Path, *names: str) -> Path:
     path = folder
     for name in names:
         path = path / name
-        if path.is_symlink() and not leads_into(path, folder):
+        if path.is_symlink() and not is_link_into(path, folder):
             raise InputError(
                 f"{path}: a link that leads out of {folder}; put the file itself there"
             )
     return path
 
 
-def resolved(path: Path) -> Path:
+def resolve_path(path: Path) -> Path:
     """The path without links; InputError for a circle of them."""
     try:
         return path.resolve()
@@ -133,7 +133,7 @@ def resolved(path: Path) -> Path:
         raise InputError(f"{path}: a circle of links, or no path at all") from error
 
 
-def leads_into(link: Path, folder: Path) -> bool:
+def is_link_into(link: Path, folder: Path) -> bool:
     """Whether a link ends inside a folder; a circle of links ends nowhere."""
     try:
         return link.resolve().is_relative_to(folder.resolve())

@@ -8,55 +8,55 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STOPPED = 130  # the exit code that shells give to Ctrl-C
-pressed = 0  # how often
+EXIT_INTERRUPTED = 130  # the exit code that shells give to Ctrl-C
+interrupt_count = 0  # how often
 
 
-def guarded(command: "Callable[[], int]") -> int:
+def run_guarded(command: "Callable[[], int]") -> int:
     """The exit code of `command`, which imports by itself what it needs.
 
     Until it calls `working`, Ctrl-C ends the process at once: nothing has been begun, and an import that is cut raises all
     kinds of things. After it, Ctrl-C is a KeyboardInterrupt, and whatever becomes of that ends here.
     """
-    guard()
+    install_guard()
     try:
         return command()
     except SystemExit:
         raise
     except BaseException:
-        if not pressed:
+        if not interrupt_count:
             raise
         print("stopped; the same command goes on", file=sys.stderr)
-        return STOPPED
+        return EXIT_INTERRUPTED
     finally:
-        handle(signal.SIGINT, leave_quietly if pressed else leave)
+        set_handler(signal.SIGINT, exit_silently if interrupt_count else exit_with_notice)
 
 
-def guard() -> None:
+def install_guard() -> None:
     """From here on Ctrl-C ends the process in one line."""
-    handle(signal.SIGINT, leave)
+    set_handler(signal.SIGINT, exit_with_notice)
 
 
-def call(module: str) -> int:
+def run_main(module: str) -> int:
     """The exit code of a module's `main`, once it is imported."""
 
     def command() -> int:
         from importlib import import_module
 
         main = import_module(module).main
-        working()
+        enable_clean_stop()
         return main()
 
-    return guarded(command)
+    return run_guarded(command)
 
 
-def working() -> None:
+def enable_clean_stop() -> None:
     """From here on the first Ctrl-C is a KeyboardInterrupt, so that what is open can be closed; the second ends all at once."""
-    if signal.getsignal(signal.SIGINT) is leave:
-        signal.signal(signal.SIGINT, interrupt)
+    if signal.getsignal(signal.SIGINT) is exit_with_notice:
+        signal.signal(signal.SIGINT, raise_interrupt)
 
 
-def apart() -> None:
+def continue_in_child() -> None:
     """Go on in a child process that the terminal's Ctrl-C does not reach, nor the workers that it will start.
 
     A worker that is cut while it imports would print what it was at. This process waits, and on a signal kills them all
@@ -73,25 +73,25 @@ def apart() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         from threading import Thread
 
-        Thread(target=follow, args=(parent,), daemon=True).start()
+        Thread(target=watch_parent, args=(parent,), daemon=True).start()
         return
 
     def end(number: int, _: object) -> None:
         with suppress(OSError):
             os.killpg(child, signal.SIGKILL)
         if number == signal.SIGINT:
-            leave()
+            exit_with_notice()
         os._exit(128 + number)
 
     with suppress(OSError):  # both do it, since neither knows who is first
         os.setpgid(child, child)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        handle(number, end)
+        set_handler(number, end)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os._exit(code if code >= 0 else 128 - code)
 
 
-def follow(parent: int) -> None:
+def watch_parent(parent: int) -> None:
     """Wait for the end of the process that waits for this one, then end all that belongs to this one."""
     from time import sleep
 
@@ -100,30 +100,30 @@ def follow(parent: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def handle(number: int, handler: "Callable[..., None]") -> None:
+def set_handler(number: int, handler: "Callable[..., None]") -> None:
     """Set a signal's handler, unless it is ignored from outside, as nohup and a script's & want it."""
     if signal.getsignal(number) != signal.SIG_IGN:
         signal.signal(number, handler)
 
 
-def leave(*_: object) -> None:
+def exit_with_notice(*_: object) -> None:
     """End the process now, in one line: no traceback, no clean-up."""
     os.write(2, b"stopped\n")
-    os._exit(STOPPED)
+    os._exit(EXIT_INTERRUPTED)
 
 
-def leave_quietly(*_: object) -> None:
-    os._exit(STOPPED)
+def exit_silently(*_: object) -> None:
+    os._exit(EXIT_INTERRUPTED)
 
 
-def interrupt(*_: object) -> None:
-    global pressed
-    pressed += 1
-    if pressed > 1:
-        os._exit(STOPPED)
+def raise_interrupt(*_: object) -> None:
+    global interrupt_count
+    interrupt_count += 1
+    if interrupt_count > 1:
+        os._exit(EXIT_INTERRUPTED)
     raise KeyboardInterrupt
 
 
-def interrupted() -> bool:
+def is_interrupted() -> bool:
     """Whether Ctrl-C is behind an exception, whatever that has become in an import."""
-    return pressed > 0
+    return interrupt_count > 0

@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse import config as configs
 from uncollapse.config import SECTIONS
-from uncollapse.runs.identity import UNCOMPARED, normal
+from uncollapse.runs.identity import IGNORED_KEYS, normalize
 
 
-def changing(
+def select_effective_overrides(
     cfg: DictConfig, head: str, asked: Mapping[str, Any], words: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The overrides `asked` (by key) that change something, and the plain config without them.
@@ -21,21 +21,21 @@ def changing(
     what an option of a group (`model=transformer`) sets.
     """
     base = [f"head={head}", *(word for word in words if word.startswith("experiment="))]
-    choices = composed(configs.CONF, tuple(base)).hydra.runtime.choices
+    choices = compose_config(configs.CONF, tuple(base)).hydra.runtime.choices
     groups = {key: asked[key] for key in asked if key in SECTIONS and isinstance(asked[key], str)}
     groups = {key: option for key, option in groups.items() if option != choices.get(key)}
-    there = composed(configs.CONF, (*base, *(f"{key}={option}" for key, option in groups.items())))
+    there = compose_config(configs.CONF, (*base, *(f"{key}={option}" for key, option in groups.items())))
     kept = {
         key: value
         for key, value in asked.items()
-        if key not in UNCOMPARED
-        and (key in groups if key in SECTIONS else normal(at(cfg, key)) != normal(at(there, key)))
+        if key not in IGNORED_KEYS
+        and (key in groups if key in SECTIONS else normalize(select_value(cfg, key)) != normalize(select_value(there, key)))
     }
-    return kept, {str(key): at(there, str(key)) for key in there if key != "hydra"}
+    return kept, {str(key): select_value(there, str(key)) for key in there if key != "hydra"}
 
 
 @lru_cache(maxsize=64)
-def composed(conf: Path, words: tuple[str, ...]) -> DictConfig:
+def compose_config(conf: Path, words: tuple[str, ...]) -> DictConfig:
     """The config that these words alone make of the files in `conf`, with Hydra's own part."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -46,7 +46,7 @@ def composed(conf: Path, words: tuple[str, ...]) -> DictConfig:
         return compose("train", [*words], return_hydra_config=True)
 
 
-def at(cfg: DictConfig, key: str) -> Any:
+def select_value(cfg: DictConfig, key: str) -> Any:
     """The value at a dotted key as plain data; None where there is none."""
     value = OmegaConf.select(cfg, key)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -23,28 +23,28 @@ from uncollapse.config import (
     resolved,
     typed,
 )
-from uncollapse.entry import interrupted
+from uncollapse.entry import is_interrupted
 from uncollapse.errors import InputError
-from uncollapse.overrides import changing
-from uncollapse.runs.identity import changes, identity
+from uncollapse.overrides import select_effective_overrides
+from uncollapse.runs.identity import list_changes, compute_identity
 from uncollapse.runs.layout import (
     CONFIG,
     DATA,
     DONE,
     FAILED,
-    ROWS,
+    ROWS_FILE,
     SCHEMA,
     VOCABULARY,
     Run,
-    command,
-    run_at,
-    title,
+    format_command,
+    locate_run,
+    format_title,
 )
-from uncollapse.runs.packed import PackedRun, name_in_pack, packed_copies, why_skipped
-from uncollapse.runs.provenance import provenance, versions
+from uncollapse.runs.packed import PackedRun, name_in_pack, find_packed_copies, explain_skip
+from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import text, write_summary
-from uncollapse.runs.study import twin
+from uncollapse.runs.results import dump_json, write_summary
+from uncollapse.runs.study import find_same_run
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
 
@@ -64,7 +64,7 @@ class Request:
 
     @property
     def name(self) -> str:
-        return title(self.head, self.overrides, self.config["seed"])
+        return format_title(self.head, self.overrides, self.config["seed"])
 
 
 def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
@@ -105,14 +105,14 @@ def understand(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
         check_root(key, config[key])
-    asked, base = changing(cfg, head, parse(overrides), overrides)
+    asked, base = select_effective_overrides(cfg, head, parse(overrides), overrides)
     again = config.pop("again", False)
     config = {"head": head, "overrides": asked, **config}
-    run = run_at(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
+    run = locate_run(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
     check_folder(run.folder, str(cfg.results))
     if not run.exists:
-        run = twin(run, config, base) or run
-    return Request(head, asked, run, config, base, command(head, cfg.seed, overrides), again)
+        run = find_same_run(run, config, base) or run
+    return Request(head, asked, run, config, base, format_command(head, cfg.seed, overrides), again)
 
 
 def parse(overrides: list[str]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def done_in_folder(request: Request) -> str:
     run.require_config()
     if not run.exists:
         return ""
-    if lines := changes(read_config(run), request.config, request.base):
+    if lines := list_changes(read_config(run), request.config, request.base):
         raise InputError(
             f"{run.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
             "Nothing was changed; choose another study=NAME, or move that folder away"
@@ -154,7 +154,7 @@ def in_pack(request: Request) -> list[PackedRun]:
     if request.again:
         return []
     name = name_in_pack(request.head, request.overrides, request.config)
-    return packed_copies(request.run.study, name, request.config, request.base)
+    return find_packed_copies(request.run.study, name, request.config, request.base)
 
 
 def done_in_pack(
@@ -163,7 +163,7 @@ def done_in_pack(
     """That the pack holds this very run; '' where it does not. `facts` are those of the data, once loaded."""
     for one in copies:
         if one.has_data(request.config, facts) if facts else one.has_places(request.config):
-            return why_skipped(request.run.study)
+            return explain_skip(request.run.study)
     return ""
 
 
@@ -188,7 +188,7 @@ def in_folder(request: Request, parts: Parts) -> Iterator[None]:
             if not run.exists:
                 if listing := parts.data.listing():
                     run.write(VOCABULARY, data=listing.encode())
-                run.write(DATA, data=text(parts.data.facts()))
+                run.write(DATA, data=dump_json(parts.data.facts()))
                 config = OmegaConf.to_yaml(OmegaConf.create(request.config))
                 run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
             run.set_aside(FAILED)
@@ -201,7 +201,7 @@ def in_folder(request: Request, parts: Parts) -> Iterator[None]:
             f"{where}: cannot write there ({error.strerror}); no file is half written: make room and give the same command to go on"
         ) from error
     except Exception as error:
-        if interrupted():
+        if is_interrupted():
             raise
         found = "".join(traceback.format_exception(error))
         if isinstance(error, FloatingPointError):
@@ -216,12 +216,12 @@ def in_folder(request: Request, parts: Parts) -> Iterator[None]:
 def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
-    from uncollapse.runs.rows import Record, rows_of
+    from uncollapse.runs.rows import Record, read_run_rows
     from uncollapse.training.phases import findings_after
 
-    start, code = time.perf_counter(), provenance()
+    start, code = time.perf_counter(), find_provenance()
     mirrors = mirrors_of(request, parts)
-    record = Record(request.run.path(ROWS), [m.row for m in mirrors])
+    record = Record(request.run.path(ROWS_FILE), [m.row for m in mirrors])
     try:
         with Console(request.name) as console:
             trainer = trainer_of(cfg, request, parts, record, console)
@@ -230,7 +230,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
             except FloatingPointError as error:
                 step = trainer.progress.step + 1
                 raise FloatingPointError(f"step {step}, head={request.head}: {error}") from error
-            rows = rows_of(request.run).rows
+            rows = read_run_rows(request.run).rows
             trained = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
             unfinished = findings_after(
                 trainer.parts(), trainer.length, steps, request.config, trained
@@ -242,7 +242,7 @@ def work(cfg: DictConfig, request: Request, parts: Parts) -> dict:
                 "wall_seconds": time.perf_counter() - start,
                 **circumstances(cfg, parts),
                 **code,
-                "versions": versions(),
+                "versions": package_versions(),
             }
         for mirror in mirrors:
             mirror.finish(summary)
@@ -302,7 +302,7 @@ def outcome_of(request: Request, trainer: Any, unfinished: list[str]) -> dict:
     return {
         "status": DONE,
         "schema": SCHEMA,
-        "identity": identity(read_config(request.run)),  # an older version may have begun it
+        "identity": compute_identity(read_config(request.run)),  # an older version may have begun it
         **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
         **without_place(tested.best),
         "train_mode": without_place(tested.training_mode),
@@ -399,7 +399,7 @@ def main(cfg: DictConfig) -> None:
         if not in_sweep:
             raise SystemExit(2) from None
     except (KeyboardInterrupt, Exception) as error:
-        if interrupted():
+        if is_interrupted():
             raise
         note("failed", words, str(error))
         traceback.print_exc()

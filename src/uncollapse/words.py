@@ -25,7 +25,7 @@ from uncollapse.config import (
     parents_of,
     unknown_knob,
 )
-from uncollapse.errors import InputError, did_you_mean, nearest_word, shorten, is_unsafe
+from uncollapse.errors import InputError, did_you_mean, is_unsafe, nearest_word, shorten
 
 GROUPS = ("head", *SECTIONS, "experiment")
 HYDRA_GROUPS = (

@@ -12,10 +12,10 @@ import yaml
 from uncollapse.disk import require_file
 from uncollapse.errors import InputError, escape_unsafe
 
-MOST_BYTES, MOST_NODES, MOST_DEPTH = 1_000_000, 20_000, 40
-MOST_CHARACTERS = 10_000  # of one scalar
-MOST_BITS = 256  # of a whole number
-FLOAT = r"""[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+MAX_YAML_BYTES, MAX_NODES, MAX_NESTING = 1_000_000, 20_000, 40
+MAX_CHARACTERS = 10_000  # of one scalar
+MAX_BITS = 256  # of a whole number
+FLOAT_PATTERN = r"""[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
     |\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"""
 
 
@@ -42,7 +42,7 @@ Loader.yaml_implicit_resolvers = {
     for first, resolvers in Loader.yaml_implicit_resolvers.items()
 }
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT})$", re.X), [*"-+0123456789."]
+    "tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT_PATTERN})$", re.X), [*"-+0123456789."]
 )
 
 
@@ -50,14 +50,14 @@ def read_yaml(path: Path) -> Any:
     """What a file holds, as plain values. InputError when it is damaged, out of bounds or holds anything else."""
     require_file(path)
     with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: larger than {MOST_BYTES:,} bytes, which no config is")
+        content = file.read(MAX_YAML_BYTES + 1)
+    if len(content) > MAX_YAML_BYTES:
+        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes, which no config is")
     try:
         text = content.decode("utf-8")
         check_bounds(text)
         found = yaml.load(text, Loader=Loader)
-        check_plain(found)
+        check_plain_values(found)
     except (
         yaml.YAMLError,
         ValueError,
@@ -67,11 +67,11 @@ def read_yaml(path: Path) -> Any:
         ArithmeticError,
         RecursionError,
     ) as error:
-        raise InputError(f"{path}: damaged ({reason(error)})") from error
+        raise InputError(f"{path}: damaged ({describe_yaml_error(error)})") from error
     return found
 
 
-def reason(error: Exception) -> str:
+def describe_yaml_error(error: Exception) -> str:
     problem = getattr(error, "problem", None) or str(error)
     mark = getattr(error, "problem_mark", None)
     line = f", line {mark.line + 1}" if mark else ""
@@ -95,9 +95,9 @@ def check_bounds(text: str) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             count += 1
             sizes[anchor] = 1
-            if len(event.value) > MOST_CHARACTERS:
+            if len(event.value) > MAX_CHARACTERS:
                 raise ValueError(
-                    f"a value of {len(event.value):,} characters; at most {MOST_CHARACTERS:,} are read"
+                    f"a value of {len(event.value):,} characters; at most {MAX_CHARACTERS:,} are read"
                 )
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((anchor, count))
@@ -106,29 +106,29 @@ def check_bounds(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, start = open_nodes.pop()
             sizes[anchor] = count - start
-        if count > MOST_NODES:
-            raise ValueError(f"more than {MOST_NODES:,} nodes once its aliases are written out")
-        if len(open_nodes) > MOST_DEPTH:
-            raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
+        if count > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES:,} nodes once its aliases are written out")
+        if len(open_nodes) > MAX_NESTING:
+            raise ValueError(f"nested deeper than {MAX_NESTING} levels")
 
 
-def check_plain(found: Any) -> None:
+def check_plain_values(found: Any) -> None:
     """ValueError for anything but text, numbers of a usual size, truth values, null, and lists and dicts of these."""
     if isinstance(found, dict):
         for key, value in found.items():
             if not isinstance(key, str | int | float | None):
                 raise ValueError(f"a key that is a {type(key).__name__}")
-            check_plain(value)
+            check_plain_values(value)
     elif isinstance(found, list):
         for value in found:
-            check_plain(value)
-    elif isinstance(found, int) and found.bit_length() > MOST_BITS:
+            check_plain_values(value)
+    elif isinstance(found, int) and found.bit_length() > MAX_BITS:
         raise ValueError(f"a whole number of {found.bit_length():,} bits")
     elif not isinstance(found, str | int | float | None):
         raise ValueError(f"a value of the type {type(found).__name__}")
 
 
-def interpolation(found: Any, where: str) -> str | None:
+def find_interpolation(found: Any, where: str) -> str | None:
     """The place of the first text, or key, that OmegaConf would resolve."""
     if isinstance(found, str):
         return where if "${" in found else None
@@ -148,7 +148,7 @@ def interpolation(found: Any, where: str) -> str | None:
             there
             for place, items in inside
             for item in items
-            if (there := interpolation(item, place))
+            if (there := find_interpolation(item, place))
         ),
         None,
     )

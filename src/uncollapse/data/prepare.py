@@ -27,7 +27,7 @@ from uncollapse.data.synthetic import draw
 from uncollapse.data.text import SPLITS
 from uncollapse.data.tokenise import cores, in_order, progress
 from uncollapse.data.words import split_words
-from uncollapse.disk import sync, write_atomic
+from uncollapse.disk import sync_to_disk, write_atomic
 from uncollapse.errors import InputError, expand_home, shorten
 
 SEED = 0  # of the synthetic set
@@ -255,7 +255,7 @@ def partial(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)  # left by a kill; a link there must not be written through
         yield scratch
         os.replace(scratch, path)
-        sync(path.parent)
+        sync_to_disk(path.parent)
     finally:
         with suppress(OSError):  # on a read-only disk even removing what is not there fails
             scratch.unlink(missing_ok=True)

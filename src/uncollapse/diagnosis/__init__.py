@@ -23,11 +23,17 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from uncollapse.diagnosis.doubts import doubts, roundings
-from uncollapse.diagnosis.given import batches_of, check_size, exact_of, factors_of, require_order
-from uncollapse.diagnosis.model import Batch, Subject, check_finite
-from uncollapse.diagnosis.modes import evaluation_mode, fresh_statistics, modules_behind
-from uncollapse.diagnosis.verdicts import NEARLY, verdict
+from uncollapse.diagnosis.doubts import describe_roundings, find_doubts
+from uncollapse.diagnosis.given import (
+    check_counts,
+    make_batches,
+    parse_labels,
+    parse_log_prob,
+    require_known_order,
+)
+from uncollapse.diagnosis.model import Batch, CheckedModel, check_finite_values
+from uncollapse.diagnosis.modes import evaluation_mode, find_fresh_statistics, find_modules
+from uncollapse.diagnosis.verdicts import COLLAPSE_GAP, verdict
 from uncollapse.distributions.moments import FRESH
 from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics import Pass, standard_error
@@ -38,7 +44,7 @@ from uncollapse.metrics.usage import shuffle_gap
 
 __all__ = ["Batch", "Subject", "diagnose", "verdict"]
 
-PROMISES = ("floor", "kl_minus_floor")  # a stranger's model promises nothing
+PROMISED_METRICS = ("floor", "kl_minus_floor")  # a stranger's model promises nothing
 
 
 def diagnose(
@@ -83,12 +89,12 @@ def diagnose(
     ):
         check_integer(name, value, low)
     check_integer("seed", seed, 0)
-    batches, size = batches_of(data, batch)
-    factors = {} if labels is None else factors_of(labels)
-    exact = None if log_prob is None else exact_of(log_prob)
+    batches, size = make_batches(data, batch)
+    factors = {} if labels is None else parse_labels(labels)
+    exact = None if log_prob is None else parse_log_prob(log_prob)
     for name, given in (("labels", labels), ("log_prob", log_prob)):
         if given is not None:
-            require_order(name, data)
+            require_known_order(name, data)
     folder = None
     if page is not None:
         from uncollapse.report.diagnosis import (  # matplotlib, for those who want a page
@@ -98,30 +104,30 @@ def diagnose(
 
         folder = free_folder(page)
     if size is not None:
-        check_size(size, factors, exact)
+        check_counts(size, factors, exact)
     notes: list[str] = []
     try:
-        subject, modules = Subject(encode, nll, rows), modules_behind(encode, nll)
+        subject, modules = CheckedModel(encode, nll, rows), find_modules(encode, nll)
         with torch.no_grad(), torch.random.fork_rng(), evaluation_mode(modules) as switched:
             known = list(switched)
-            notes += modes(known, fresh_statistics(modules))
+            notes += describe_modes(known, find_fresh_statistics(modules))
             torch.manual_seed(seed)
-            seen, weighted = walk(subject, batches, samples, seed)
-            notes += modes([name for name in switched if name not in known], [])
-            check_size(len(seen.rec), factors, exact)
-            found = one_pass(seen, mixture)
+            seen, weighted = walk_batches(subject, batches, samples, seed)
+            notes += describe_modes([name for name in switched if name not in known], [])
+            check_counts(len(seen.rec), factors, exact)
+            found = compute_statistics(seen, mixture)
         falls = weighted["fall_2"], weighted["fall_8"]
         found |= likelihood(weighted["nll"], weighted["ess"], samples, None, exact, falls)
-        found |= probed(seen.mean, factors, seed) if factors else {}
-        notes += [*subject.unsteady, *roundings(subject.facts, found["kl"])]
-        notes += doubts(found, seen, weighted["nll"], exact, subject.facts)
+        found |= run_probe(seen.mean, factors, seed) if factors else {}
+        notes += [*subject.unsteady, *describe_roundings(subject.facts, found["kl"])]
+        notes += find_doubts(found, seen, weighted["nll"], exact, subject.facts)
     finally:
         for note in notes:
             warnings.warn(note, stacklevel=2)
     found = {"verdict": verdict(found), "warnings": notes, **found}
     if folder is not None:
         try:
-            write_page(found, folder, NEARLY)
+            write_page(found, folder, COLLAPSE_GAP)
         except OSError as error:  # the numbers took long, the page can be had again
             warnings.warn(
                 f"page={page}: cannot be written ({error.strerror}); the numbers are returned",
@@ -130,7 +136,7 @@ def diagnose(
     return found
 
 
-def modes(switched: list[str], fresh: list[str]) -> list[str]:
+def describe_modes(switched: list[str], fresh: list[str]) -> list[str]:
     """What there is to say of the modules: those that were in training mode, and batch norm without statistics."""
     said = []
     if switched:
@@ -142,8 +148,8 @@ def modes(switched: list[str], fresh: list[str]) -> list[str]:
     return said
 
 
-def walk(
-    subject: Subject, batches: Iterable, samples: int, seed: int
+def walk_batches(
+    subject: CheckedModel, batches: Iterable, samples: int, seed: int
 ) -> tuple[Pass, dict[str, np.ndarray]]:
     """One pass, and nll, ess and the falls [N] from `samples` codes an example. Each batch is met once, and may be forgotten after it."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("nll", "ess", "fall_2", "fall_8")}
@@ -152,7 +158,7 @@ def walk(
     def each() -> Iterator[Batch]:
         for number, x in enumerate(batches):
             batch = Batch(x, number)
-            torch.manual_seed(stream(seed, number, 0))  # whatever a loader drew for its own use
+            torch.manual_seed(batch_seed(seed, number, 0))  # whatever a loader drew for its own use
             yield batch  # here it is encoded, and decoded with its own and with foreign codes
             (q,) = batch.posteriors
             dims.add(q.mean.shape[1])
@@ -160,9 +166,9 @@ def walk(
                 raise InputError(
                     f"encode: {' and '.join(map(str, sorted(dims)))} latent dimensions; allowed is one D for all"
                 )
-            generator = torch.Generator(q.mean.device).manual_seed(stream(seed, number, 1))
+            generator = torch.Generator(q.mean.device).manual_seed(batch_seed(seed, number, 1))
             weights = log_weights(partial(subject.nll, batch), q, samples, generator, subject.rows)
-            check_finite("nll: its importance weights", weights, number)
+            check_finite_values("nll: its importance weights", weights, number)
             found = importance_weighted(weights)
             if number == 0:
                 with torch.random.fork_rng():
@@ -178,17 +184,17 @@ def walk(
     return seen, {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def stream(seed: int, number: int, use: int) -> int:
+def batch_seed(seed: int, number: int, use: int) -> int:
     """A seed of a batch's own, the same whatever the batches before it were; another one for another use."""
     return int(np.random.SeedSequence((seed, number, use)).generate_state(1)[0])
 
 
-def one_pass(seen: Pass, mixture: int) -> dict:
+def compute_statistics(seen: Pass, mixture: int) -> dict:
     """The statistics of a pass. Examples alone in their batch have nobody to swap codes with and are left out of the shuffled gap."""
     found = {
         name: value
         for name, value in statistics(seen, None, mixture).items()
-        if name not in PROMISES
+        if name not in PROMISED_METRICS
     }
     paired = ~np.isnan(seen.rec_shuffled)
     if paired.any():
@@ -198,7 +204,7 @@ def one_pass(seen: Pass, mixture: int) -> dict:
     return found | {"kl_per_dim_se": [standard_error(values) for values in seen.kl.T]}
 
 
-def probed(means: np.ndarray, factors: Mapping[str, np.ndarray], seed: int) -> dict:
+def run_probe(means: np.ndarray, factors: Mapping[str, np.ndarray], seed: int) -> dict:
     """The probe, taught by a random half of the examples and tested on the other. means [N, D]."""
     order = np.random.default_rng(seed).permutation(len(means))
     taught, tested = np.split(order, [len(order) // 2])

@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from uncollapse.diagnosis.model import tensors_of
+from uncollapse.diagnosis.model import batch_tensors
 from uncollapse.errors import InputError
 
 
-def batches_of(data: Any, batch: int) -> tuple[Iterable, int | None]:
+def make_batches(data: Any, batch: int) -> tuple[Iterable, int | None]:
     """The batches, and the number of examples where it can be known before the walk."""
     if hasattr(data, "__array__"):
         try:
@@ -30,14 +30,14 @@ def batches_of(data: Any, batch: int) -> tuple[Iterable, int | None]:
         raise InputError(
             f"data: a {type(data).__name__}; allowed is a tensor or array [N, ...], or batches: a list, a DataLoader"
         )
-    if isinstance(data, list | tuple) and all(tensors_of(x) for x in data):
-        return data, sum(len(tensors_of(x)[0]) for x in data)
+    if isinstance(data, list | tuple) and all(batch_tensors(x) for x in data):
+        return data, sum(len(batch_tensors(x)[0]) for x in data)
     return data, None
 
 
-def require_order(name: str, data: Any) -> None:
+def require_known_order(name: str, data: Any) -> None:
     """InputError unless it is known in which order `data` gives its examples: what has an index has an order."""
-    why = shuffles(data) if isinstance(data, DataLoader) else unordered(data)
+    why = explain_unordered_loader(data) if isinstance(data, DataLoader) else explain_unordered(data)
     if why:
         raise InputError(
             f"{name}: cannot be matched to the examples, because data is {why}; allowed with {name} is a tensor, a list of batches, "
@@ -45,14 +45,14 @@ def require_order(name: str, data: Any) -> None:
         )
 
 
-def unordered(data: Any) -> str:
+def explain_unordered(data: Any) -> str:
     """What makes the order of this data unknown; "" for what has an index."""
     if hasattr(data, "__array__") or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         return ""
     return f"a {type(data).__name__}, which may give its examples in any order (a list of the same batches has one)"
 
 
-def shuffles(loader: DataLoader) -> str:
+def explain_unordered_loader(loader: DataLoader) -> str:
     """What makes the order of a loader unknown; "" for one that goes through its data set from first to last."""
     if isinstance(loader.dataset, IterableDataset):
         return "a DataLoader of an IterableDataset, which may give its examples in any order"
@@ -69,13 +69,13 @@ def shuffles(loader: DataLoader) -> str:
     return ""
 
 
-def factors_of(labels: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+def parse_labels(labels: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     """{name: class numbers 0, 1, ... [N]}."""
     named = labels if isinstance(labels, Mapping) else {"label": labels}
-    return {str(name): classes(str(name), as_array(values)) for name, values in named.items()}
+    return {str(name): number_classes(str(name), to_array(values)) for name, values in named.items()}
 
 
-def classes(name: str, values: np.ndarray) -> np.ndarray:
+def number_classes(name: str, values: np.ndarray) -> np.ndarray:
     if values.ndim != 1 or values.dtype.kind not in "iubUS":
         raise InputError(
             f"labels: {name} is of shape {list(values.shape)} and type {values.dtype}; allowed are whole numbers, [N]"
@@ -83,8 +83,8 @@ def classes(name: str, values: np.ndarray) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1]
 
 
-def exact_of(log_prob: ArrayLike) -> np.ndarray:
-    values = as_array(log_prob)
+def parse_log_prob(log_prob: ArrayLike) -> np.ndarray:
+    values = to_array(log_prob)
     if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         raise InputError(
             f"log_prob: of shape {list(values.shape)} and type {values.dtype}; allowed are finite numbers, [N]"
@@ -92,11 +92,11 @@ def exact_of(log_prob: ArrayLike) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def as_array(values: Any) -> np.ndarray:
+def to_array(values: Any) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def check_size(size: int, factors: Mapping[str, np.ndarray], exact: np.ndarray | None) -> None:
+def check_counts(size: int, factors: Mapping[str, np.ndarray], exact: np.ndarray | None) -> None:
     """InputError where there are too few examples, or not one label and one log_prob for each."""
     if size < 2:
         examples = "1 example" if size else "no example"

@@ -20,9 +20,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from uncollapse.distributions.moments import Moments
 
-DEPTH = 5  # steps from the callable to a module
-MOST = 100  # entries of a container that are looked into
-CLOSED = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, CodeType)
+MAX_DEPTH = 5  # steps from the callable to a module
+MAX_ENTRIES = 100  # entries of a container that are looked into
+LEAF_TYPES = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, CodeType)
 LIBRARIES = (
     "torch",
     "numpy",
@@ -31,51 +31,51 @@ LIBRARIES = (
 )  # functions that hold no model of the user's
 
 
-def modules_behind(*callables: Any) -> list[nn.Module]:
+def find_modules(*callables: Any) -> list[nn.Module]:
     """Every module that these callables can be seen to use, in the order found; modules inside another are not listed."""
     found: dict[int, nn.Module] = {}
     seen: set[int] = set()
     level: list[Any] = list(callables)
-    for _ in range(DEPTH + 1):
-        new = [x for x in level if id(x) not in seen and not isinstance(x, CLOSED)]
+    for _ in range(MAX_DEPTH + 1):
+        new = [x for x in level if id(x) not in seen and not isinstance(x, LEAF_TYPES)]
         seen |= {id(x) for x in new}
         found |= {id(x): x for x in new if isinstance(x, nn.Module)}
-        level = [part for x in new if not isinstance(x, nn.Module) for part in parts_of(x)]
+        level = [part for x in new if not isinstance(x, nn.Module) for part in list_held(x)]
     inside = {id(m) for root in found.values() for m in root.modules() if m is not root}
     return [m for key, m in found.items() if key not in inside]
 
 
-def parts_of(x: Any) -> list[Any]:
+def list_held(x: Any) -> list[Any]:
     """What x holds: one step on the way to a module."""
     if isinstance(x, MethodType):
         return [x.__self__, x.__func__]
     if isinstance(x, partial):
         return [x.func, *x.args, *x.keywords.values()]
     if isinstance(x, FunctionType):
-        return [] if str(x.__module__).split(".")[0] in LIBRARIES else parts_of_function(x)
+        return [] if str(x.__module__).split(".")[0] in LIBRARIES else list_held_by_function(x)
     if isinstance(x, dict):
-        return list(x.values())[:MOST]
+        return list(x.values())[:MAX_ENTRIES]
     if isinstance(x, list | tuple | set | frozenset):
-        return list(x)[:MOST]
+        return list(x)[:MAX_ENTRIES]
     if isinstance(x, ModuleType):
         return []
     call = getattr(type(x), "__call__", None)  # noqa: B004 : its code, not whether it can be called
     return [
-        *list(getattr(x, "__dict__", {}).values())[:MOST],
+        *list(getattr(x, "__dict__", {}).values())[:MAX_ENTRIES],
         *([call] if isinstance(call, FunctionType) else []),
     ]
 
 
-def parts_of_function(function: FunctionType) -> list[Any]:
+def list_held_by_function(function: FunctionType) -> list[Any]:
     """Closure cells, defaults, and the globals that its code loads; of an imported module the attributes that its code names."""
-    cells = [cell.cell_contents for cell in function.__closure__ or () if filled(cell)]
+    cells = [cell.cell_contents for cell in function.__closure__ or () if has_value(cell)]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     loaded = [
         function.__globals__[name]
-        for name in globals_of(function.__code__)
+        for name in global_names(function.__code__)
         if name in function.__globals__
     ]
-    named = names_of(function.__code__)
+    named = code_names(function.__code__)
     of_modules = [
         vars(m)[name]
         for m in loaded
@@ -86,30 +86,30 @@ def parts_of_function(function: FunctionType) -> list[Any]:
     return [*cells, *defaults, *loaded, *of_modules]
 
 
-def filled(cell: Any) -> bool:
+def has_value(cell: Any) -> bool:
     try:
         return cell.cell_contents is not None
     except ValueError:  # a variable without a value yet
         return False
 
 
-def codes_of(code: CodeType) -> Iterator[CodeType]:
+def iterate_codes(code: CodeType) -> Iterator[CodeType]:
     """The code and that of functions defined in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from codes_of(constant)
+            yield from iterate_codes(constant)
 
 
-def globals_of(code: CodeType) -> list[str]:
+def global_names(code: CodeType) -> list[str]:
     loads = ("LOAD_GLOBAL", "LOAD_NAME")
     return [
-        i.argval for part in codes_of(code) for i in dis.get_instructions(part) if i.opname in loads
+        i.argval for part in iterate_codes(code) for i in dis.get_instructions(part) if i.opname in loads
     ]
 
 
-def names_of(code: CodeType) -> list[str]:
-    return [name for part in codes_of(code) for name in part.co_names]
+def code_names(code: CodeType) -> list[str]:
+    return [name for part in iterate_codes(code) for name in part.co_names]
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
     found = [
         type(root).__name__
         for root in roots
-        if any(id(m) in switched and minds(m) for m in root.modules())
+        if any(id(m) in switched and has_mode(m) for m in root.modules())
     ]
     names = list(dict.fromkeys(found))
 
@@ -134,7 +134,7 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
         if m.training:
             switched[id(m)] = m
             m.training = False
-            if minds(m) and type(m).__name__ not in names:
+            if has_mode(m) and type(m).__name__ not in names:
                 names.append(type(m).__name__)
 
     hook = register_module_forward_pre_hook(switch)
@@ -148,7 +148,7 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
             m.training = True
 
 
-def minds(module: nn.Module) -> bool:
+def has_mode(module: nn.Module) -> bool:
     """Whether a module's own code asks for its mode. Unknown code, as of a scripted module, counts as if it did."""
     if isinstance(module, _DropoutNd):
         return module.p > 0
@@ -158,10 +158,10 @@ def minds(module: nn.Module) -> bool:
     if any(cls.__module__.startswith("torch.jit") for cls in classes):
         return True
     functions = [f for cls in classes for f in vars(cls).values() if isinstance(f, FunctionType)]
-    return any("training" in names_of(f.__code__) for f in functions)
+    return any("training" in code_names(f.__code__) for f in functions)
 
 
-def fresh_statistics(modules: Iterable[nn.Module]) -> list[str]:
+def find_fresh_statistics(modules: Iterable[nn.Module]) -> list[str]:
     """Names of the batch-norm layers whose running statistics are still those of the start, 0 and 1 to the last digit."""
     fresh = []
     for name, m in ((name, m) for root in modules for name, m in root.named_modules()):

@@ -13,11 +13,11 @@ from typing import Any
 
 from uncollapse.arguments import Parser
 from uncollapse.data import SPLITS
-from uncollapse.disk import resolved
+from uncollapse.disk import resolve_path
 from uncollapse.errors import InputError, escape_unsafe, check_integer
-from uncollapse.runs.layout import DATA, DONE, EVALUATIONS, UNLABELLED, Run, run_folders
+from uncollapse.runs.layout import DATA, DONE, EVALUATIONS, UNLABELLED, Run, require_runs
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import NO_UNKNOWN, is_repaired, read_object
+from uncollapse.runs.results import NO_UNKNOWN, has_consistent_results, read_object
 
 METRICS = ("nll", "probe", "statistics", "samples")
 MOST = 1_000_000  # codes per example: they are drawn at once
@@ -160,8 +160,8 @@ def understand(asked: argparse.Namespace) -> Settings:
 
 def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     """Every finished run under `folder`, one after another; data are loaded once for all runs that share them."""
-    folder = resolved(folder)
-    runs = run_folders(folder)
+    folder = resolve_path(folder)
+    runs = require_runs(folder)
     finished = [run for run in runs if run.status == DONE]
     if not finished:
         raise InputError(
@@ -238,7 +238,7 @@ def is_sound(run: Run) -> bool:
         read_config(run)
     except InputError:
         return False
-    return is_repaired(run)
+    return has_consistent_results(run)
 
 
 def size_of(run: Run, split: str) -> float:

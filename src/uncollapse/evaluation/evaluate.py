@@ -37,10 +37,10 @@ from uncollapse.metrics.evaluation import (
 from uncollapse.metrics.likelihood import ROWS, importance_weighted, likelihood, log_weights
 from uncollapse.metrics.probes import check_budgets, fitting, probe
 from uncollapse.metrics.rates import per_size
-from uncollapse.runs.json_values import complete_lines, is_intact, is_numbers, plain, sealed
+from uncollapse.runs.json_values import read_json_lines, has_valid_digest, is_number_list, replace_nonfinite, add_digest
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import repair, write_result
+from uncollapse.runs.results import repair_results, write_result
 from uncollapse.training.trainer import FINAL_MIXTURE, promised_floor
 
 COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
@@ -61,7 +61,7 @@ def evaluate_run(
     """What is asked for and not there yet. A probe that nobody asked for is left out where there are no labels."""
     with run.lock():
         read_config(run)  # a damaged one is said, also where nothing is left to do
-        there, damaged = repair(run)
+        there, damaged = repair_results(run)
         for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")
         if missing := settings.missing(there):
@@ -78,7 +78,7 @@ def evaluate_run(
                 result, name = FUNCTIONS[metric](subject, settings), settings.name(metric)
                 write_result(run, name, result)
                 say(f"{name}: {line(result)}")
-            repair(run)
+            repair_results(run)
 
 
 # ---------------------------------------------------------------- the metrics
@@ -142,7 +142,7 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
         workers(subject.model, settings.workers) as pool,
     ):
         for row in pool.map(lambda item: weighted(subject, settings, *item), todo):
-            file.write(json.dumps(sealed(row)) + "\n")
+            file.write(json.dumps(add_digest(row)) + "\n")
             file.flush()
             rows[row["group"]] = row
             step()
@@ -192,7 +192,7 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
         "group": number,
         "examples": batch.examples.tolist(),
         "tokens": None if lengths is None else lengths.tolist(),
-        **{name: plain(values.tolist()) for name, values in importance_weighted(weights).items()},
+        **{name: replace_nonfinite(values.tolist()) for name, values in importance_weighted(weights).items()},
     }
 
 
@@ -236,13 +236,13 @@ def begun(path: Path, weights: str, groups: list[np.ndarray]) -> tuple[dict[int,
     Also how many rows are damaged, or lack a column that was not yet kept when they were written: they are dropped, to be made again.
     """
     head = {"weights": weights, "groups": len(groups)}
-    kept = complete_lines(path)
+    kept = read_json_lines(path)
     if kept and kept[0] != head:
         raise InputError(
             f"{path}: damaged, or begun with other weights or data; move it away to start anew"
         )
     complete = [
-        row for row in kept[1:] if is_complete(row) and is_of(row, groups) and is_intact(row)
+        row for row in kept[1:] if is_complete(row) and is_of(row, groups) and has_valid_digest(row)
     ]
     rows = {row["group"]: row for row in complete}
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in [head, *rows.values()]).encode())
@@ -261,7 +261,7 @@ def is_complete(row: Any) -> bool:
         return False
     named = COLUMNS if row["tokens"] is None else (*COLUMNS, "tokens")
     columns: list[Any] = [row.get(name) for name in named]
-    return all(map(is_numbers, columns)) and len({*map(len, columns)}) == 1
+    return all(map(is_number_list, columns)) and len({*map(len, columns)}) == 1
 
 
 # ---------------------------------------------------------------- what the user sees

@@ -20,7 +20,7 @@ from uncollapse.evaluation.samples import (
 )
 from uncollapse.metrics.evaluation import evaluating
 from uncollapse.metrics.quality import responses, texts
-from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
+from uncollapse.runs.layout import SAMPLES_FOLDER, SAMPLES_KNOWN
 
 ANSWERED = 1000  # contexts
 CODES = 5  # for each
@@ -53,7 +53,7 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
         "of the response's own code",
     )
     view = View(names, [(str(n), [column[i] for column in columns]) for n, i in enumerate(rows, 1)])
-    folder = SAMPLES if unknown else SAMPLES_KNOWN
+    folder = SAMPLES_FOLDER if unknown else SAMPLES_KNOWN
     save(view, subject.run, folder, "responses")
     subject.run.write(folder, "answers.txt", data=lines(answers[0]))
     return {

@@ -28,7 +28,7 @@ from uncollapse.evaluation.opened import Subject, encoded_means, opened, stored
 from uncollapse.metrics.evaluation import EVAL_BATCH, evaluating
 from uncollapse.metrics.quality import first, quality
 from uncollapse.models.text_vae import LONGEST
-from uncollapse.runs.layout import DONE, SAMPLES, SAMPLES_KNOWN, Run, runs_in
+from uncollapse.runs.layout import DONE, SAMPLES_FOLDER, SAMPLES_KNOWN, Run, find_runs
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
 MOST = 1000  # characters, bytes or subwords that a sentence is written with
@@ -71,7 +71,7 @@ def look(subject: Subject, split: str, unknown: bool = True) -> dict:
             "neighbours": neighbours(subject, split),
             "traversal": traversal(subject, split),
         }
-    folder = SAMPLES if unknown else SAMPLES_KNOWN
+    folder = SAMPLES_FOLDER if unknown else SAMPLES_KNOWN
     for name, view in views.items():
         if view.rows:
             save(view, subject.run, folder, name)
@@ -108,7 +108,7 @@ def language_model(subject: Subject) -> Callable[[Corpus], np.ndarray] | None:
     None, and a note, where there is none.
     """
     data = stored(subject.run).data
-    for run in runs_in(subject.run.study, "lm"):
+    for run in find_runs(subject.run.study, "lm"):
         if run.status == DONE and is_on(run, data):
             lm = opened(run, {OmegaConf.to_yaml(data): subject.data}, subject.say)
             return lambda corpus: log_prob(lm, corpus)

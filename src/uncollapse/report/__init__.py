@@ -12,16 +12,16 @@ HELP = "Figures, tables and one page from a study (results/<study>) or a single 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 and the summary on the terminal, or 2 and one sentence saying what to mend."""
-    from uncollapse.disk import resolved
+    from uncollapse.disk import resolve_path
     from uncollapse.errors import InputError
-    from uncollapse.runs.layout import PACK, WHERE, check_study, is_pack
+    from uncollapse.runs.layout import PACK, RUN_PATH, check_is_study, is_pack
 
     parser = Parser(prog="report.py", description=HELP)
-    parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {WHERE}")
+    parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {RUN_PATH}")
     folder = Path(parser.parse_args(argv).folder)
     try:
-        check_study(
-            folder if is_pack(folder) else resolved(folder)
+        check_is_study(
+            folder if is_pack(folder) else resolve_path(folder)
         )  # before pandas and matplotlib are imported
         from .page import write_report
 

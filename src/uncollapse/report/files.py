@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from uncollapse.disk import locked, within, write_atomic, write_together
+from uncollapse.disk import hold_lock, join_inside, write_atomic, write_together
 from uncollapse.errors import InputError
 
 MARK = '<meta name="generator" content="uncollapse report">'  # in every page
@@ -29,9 +29,9 @@ def claimed(report: Path) -> Iterator[None]:
 
     Nor may it, or what we keep in it, be a link that leads elsewhere.
     """
-    within(report.parent, report.name)
+    join_inside(report.parent, report.name)
     for name in (OWNER, "index.html", *FOLDERS):
-        within(report, name)
+        join_inside(report, name)
     if report.exists() and not report.is_dir():
         raise InputError(f"{report} is in the way: it is not a folder.")
     if report.is_dir() and not is_ours(report):
@@ -39,7 +39,7 @@ def claimed(report: Path) -> Iterator[None]:
             f"{report} is not a report of ours (no {OWNER} and no index.html with our mark); move it away."
         )
     report.mkdir(exist_ok=True)
-    with locked(report, "report"):
+    with hold_lock(report, "report"):
         if not (report / OWNER).exists():
             write_atomic(report / OWNER, OWNED.encode())
         yield
@@ -78,7 +78,7 @@ def put(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
     """Write files by their path in the report, all or none; then remove what is `gone`."""
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
-    write_together({within(report, *name.split("/")): data for name, data in files.items()})
+    write_together({join_inside(report, *name.split("/")): data for name, data in files.items()})
     with suppress(OSError):  # these, and what killed writers left, are in nobody's way
         for path in [*(report / name for name in gone), *report.rglob(SCRATCH)]:
             path.unlink(missing_ok=True)

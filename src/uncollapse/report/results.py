@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from uncollapse.errors import InputError
-from uncollapse.runs.identity import locations, place_names
-from uncollapse.runs.layout import CONFIG, ROWS, home, is_run
+from uncollapse.runs.identity import data_locations, data_file_names
+from uncollapse.runs.layout import CONFIG, ROWS_FILE, study_folder, is_run
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.study import each_run
+from uncollapse.runs.study import iterate_runs
 
 from .notes import listed
 from .runs import METRICS, ROW_KEYS, SLOTS, flat
@@ -43,9 +43,9 @@ def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study, its pack or a single run folder."""
     notes: list[str] = []
     records = [
-        record for saved in each_run(Path(folder), notes) if (record := readable(saved, notes))
+        record for saved in iterate_runs(Path(folder), notes) if (record := readable(saved, notes))
     ]
-    folder = home(Path(folder))
+    folder = study_folder(Path(folder))
     if not records:
         why = f"; the first note says: {shown(notes[0], MOST_NOTE)}" if notes else ""
         raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")
@@ -106,7 +106,7 @@ def drop_locations(records: list[dict[str, Any]]) -> None:
         return
     shared = set.intersection(*(set(record["override_list"]) for record in records))
     for record in known:
-        places = locations(record["saved"].config)
+        places = data_locations(record["saved"].config)
         record["override_list"] = [
             text
             for text in record["override_list"]
@@ -120,7 +120,7 @@ def same_data(runs: list[Saved]) -> bool:
     if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
         return True
     stated = {
-        json.dumps([facts_of(saved), place_names(saved.config)], sort_keys=True) for saved in runs
+        json.dumps([facts_of(saved), data_file_names(saved.config)], sort_keys=True) for saved in runs
     }
     return len(contents) <= 1 and len(stated) == 1
 
@@ -140,7 +140,7 @@ def name_overrides(records: list[dict[str, Any]]) -> None:
 def no_rows_message(folder: Path, records: list[dict[str, Any]]) -> str:
     failed = [record for record in records if record["status"] == "failed"]
     last = f"; one failure says: {failed[-1]['message']}" if failed else ""
-    return f"no evaluation yet in {folder} ({len(records)} runs, {len(failed)} failed: no row in {ROWS}){last}."
+    return f"no evaluation yet in {folder} ({len(records)} runs, {len(failed)} failed: no row in {ROWS_FILE}){last}."
 
 
 # ---- groups -------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from uncollapse.errors import MOST_NUMBER
-from uncollapse.runs.layout import CONFIG, DATA, ROWS, SUMMARY
+from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, override_list
-from uncollapse.runs.rows import last_test
+from uncollapse.runs.rows import last_test_row
 
 from .checked import Values, pruned
 from .text import shown, shown_command, shown_folder
@@ -113,14 +113,14 @@ def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
         ("weights", row["split"] != "test" and row.get("weights") == "last"),
     ):
         if bad:
-            odd[f"{ROWS} {key}"] = None
+            odd[f"{ROWS_FILE} {key}"] = None
             return False
     return True
 
 
 def cut(row: dict[str, Any], odd: dict[str, None]) -> dict[str, Any]:
     """What reports use of a row: what only test figures show is kept on test only, since it is most bytes."""
-    values = Values(row, f"{ROWS} ", odd)
+    values = Values(row, f"{ROWS_FILE} ", odd)
     kept = {key: row[key] for key in PLACE} | {key: values.number(key) for key in METRICS}
     if row["split"] == "test":
         kept |= {key: values.number(key) for key in TESTED}
@@ -155,7 +155,7 @@ def finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str,
     ended = summary if done else Values({})
     last, training = ended.inside("last"), ended.inside("train_mode")
     numbers = (*METRICS, *TESTED, *EVALUATED, *SAMPLED)
-    row, row_of_training = (last_test(rows, mode) if done else {} for mode in ("eval", "train"))
+    row, row_of_training = (last_test_row(rows, mode) if done else {} for mode in ("eval", "train"))
     found = {
         key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers
     }

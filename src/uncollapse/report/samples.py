@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from uncollapse.runs.layout import SAMPLES
+from uncollapse.runs.layout import SAMPLES_FOLDER
 
 from .stats import by_group, finished
 from .text import visible
@@ -59,17 +59,17 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
             found.append(Sampled(stem.capitalize(), caption, cells(text)))
             if not is_text(text):
                 odd.append(
-                    f"{SAMPLES}/{stem}.txt is not UTF-8; \ufffd stands for what cannot be read"
+                    f"{SAMPLES_FOLDER}/{stem}.txt is not UTF-8; \ufffd stands for what cannot be read"
                 )
         elif picture is None and f"{stem}.txt" in files:
-            odd.append(f"{SAMPLES}/{stem}.txt is empty")
+            odd.append(f"{SAMPLES_FOLDER}/{stem}.txt is empty")
         elif picture is not None and is_png(picture):
             found.append(
                 Sampled(stem.capitalize(), caption, [], f"samples/{number}-{stem}.png", picture)
             )
         elif picture is not None:
             odd.append(
-                f"{SAMPLES}/{stem}.png is no complete PNG of at most {MOST_SIDE:,} pixels a side; left out"
+                f"{SAMPLES_FOLDER}/{stem}.png is no complete PNG of at most {MOST_SIDE:,} pixels a side; left out"
             )
     return found, odd
 

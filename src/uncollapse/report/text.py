@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from uncollapse.errors import JOINERS
-from uncollapse.paths import FLAT, short_command, short_word, without_paths
+from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_word, shorten_embedded_paths
 
 MOST = 300  # characters of a name or label
 COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # what terminals take as a colour
@@ -17,23 +17,23 @@ COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # what terminals take as a colour
 
 def shown(text: object, most: int = MOST) -> str:
     """Any text as a page, table or figure may show it: one visible line, no paths of a disk."""
-    line = visible(without_paths(COLOUR.sub("", str(text)[: 4 * most])))
+    line = visible(shorten_embedded_paths(COLOUR.sub("", str(text)[: 4 * most])))
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def shown_override(text: str, most: int = MOST) -> str:
     """`data.dir=/home/me/my data` as `data.dir=…/my data`: a value may be one path with spaces."""
-    return shown(short_word(text), most)
+    return shown(shorten_word(text), most)
 
 
 def shown_command(text: str, most: int = 20 * MOST) -> str:
     """A command, each of its words as an override is shown."""
-    return shown(short_command(text[: 4 * most]), most)
+    return shown(shorten_command(text[: 4 * most]), most)
 
 
 def shown_folder(text: str) -> str:
     """A run folder's name, in which `/home/me/ptb` is written `-home-me-ptb`."""
-    return shown(FLAT.sub("=…", text))
+    return shown(FLATTENED_PATH.sub("=…", text))
 
 
 # ---- characters ----------------------------------------------------------------------------------

@@ -16,19 +16,19 @@ from uncollapse.runs.layout import SCHEMA
 if TYPE_CHECKING:
     import torch
 
-DIGEST = "digest"
-HINT = "a disk or a copy has changed it; put the file back, or move the run's folder away to train it anew"
+DIGEST_KEY = "digest"
+RESTORE_HINT = "a disk or a copy has changed it; put the file back, or move the run's folder away to train it anew"
 
 
-def digest(value: Any) -> str:
+def compute_digest(value: Any) -> str:
     """Of nested tensors, numbers and text: what they are, not how a file holds them."""
     found = hashlib.sha256()
-    for part in parts(value):
+    for part in iterate_bytes(value):
         found.update(part)
     return found.hexdigest()
 
 
-def parts(value: Any) -> Iterator[bytes]:
+def iterate_bytes(value: Any) -> Iterator[bytes]:
     """The bytes of a value, in the same order for equal values."""
     import torch
 
@@ -38,11 +38,11 @@ def parts(value: Any) -> Iterator[bytes]:
     elif isinstance(value, Mapping):
         for key in sorted(value, key=repr):
             yield f"key {key!r}".encode()
-            yield from parts(value[key])
+            yield from iterate_bytes(value[key])
     elif isinstance(value, list | tuple):
         yield f"list {len(value)}".encode()
         for item in value:
-            yield from parts(item)
+            yield from iterate_bytes(item)
     else:
         yield repr(value).encode()
 
@@ -58,7 +58,7 @@ def save_model(path: Path, model: Any) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     # one entry only: safetensors writes several in any order, and equal weights are to be equal bytes
-    write_atomic(path, save(tensors, metadata={DIGEST: digest(tensors)}))
+    write_atomic(path, save(tensors, metadata={DIGEST_KEY: compute_digest(tensors)}))
 
 
 def load_model(path: Path, model: Any) -> None:
@@ -79,15 +79,15 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
 
     require_file(path)
     try:
-        tensors, facts = load_file(path), stated_facts(path)
+        tensors, facts = load_file(path), read_metadata(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged or no weights ({first_line(error)}); {HINT}") from error
-    if DIGEST in facts and facts[DIGEST] != digest(tensors):
-        raise InputError(f"{path}: damaged (its digest is not that of the weights in it); {HINT}")
+        raise InputError(f"{path}: damaged or no weights ({first_line(error)}); {RESTORE_HINT}") from error
+    if DIGEST_KEY in facts and facts[DIGEST_KEY] != compute_digest(tensors):
+        raise InputError(f"{path}: damaged (its digest is not that of the weights in it); {RESTORE_HINT}")
     return tensors
 
 
-def stated_facts(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """What a weights file says of itself; nothing in version 0.1."""
     from safetensors import safe_open
 
@@ -104,7 +104,7 @@ def save_state(path: Path, state: dict) -> None:
 
     buffer = io.BytesIO()
     state = {**state, "schema": SCHEMA}
-    torch.save({**state, DIGEST: digest(state)}, buffer)
+    torch.save({**state, DIGEST_KEY: compute_digest(state)}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
@@ -124,8 +124,8 @@ def load_state(path: Path) -> dict:
         ) from error
     if not isinstance(state, dict) or "step" not in state:
         raise InputError(f"{path}: not a checkpoint of a run; move its folder away to start anew")
-    stated = state.pop(DIGEST, None)
-    if stated is not None and stated != digest(state):
+    stated = state.pop(DIGEST_KEY, None)
+    if stated is not None and stated != compute_digest(state):
         raise InputError(
             f"{path}: damaged (its digest is not that of the state in it), so the run cannot be resumed; "
             "put the file back, or move its folder away to start anew"

@@ -14,24 +14,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from uncollapse.disk import locked, read_bytes, resolved, set_aside, within, write_atomic
+from uncollapse.disk import (
+    hold_lock,
+    join_inside,
+    read_bytes,
+    resolve_path,
+    set_aside,
+    write_atomic,
+)
 from uncollapse.errors import InputError
 
 SCHEMA = 1  # of a run folder and of a pack: raised when an older version would misread it
 PACK = "runs.parquet"  # of a study: its finished runs in one file
-ONLY_PACKED = "packed runs have no weights to look at; train them again (again=true)"
-IN_STUDY = "runs/<head>/<overrides>/seed=<n>"
-WHERE = f"results/<study>/{IN_STUDY}"
+PACK_ONLY_HINT = "packed runs have no weights to look at; train them again (again=true)"
+RUN_PATH_IN_STUDY = "runs/<head>/<overrides>/seed=<n>"
+RUN_PATH = f"results/<study>/{RUN_PATH_IN_STUDY}"
 
 CONFIG, DATA, VOCABULARY = "config.yaml", "data.json", "vocabulary.txt"
-ROWS, SUMMARY = "metrics.jsonl", "summary.json"
+ROWS_FILE, SUMMARY = "metrics.jsonl", "summary.json"
 WEIGHTS, STATE = "model.safetensors", "state.pt"
 DONE, FAILED = "done", "failed"
 EVALUATIONS, UNLABELLED = "evaluations", "unlabelled"
-SAMPLES, SAMPLES_KNOWN = "samples", "samples-no-unknown"  # the second without unknown words
+SAMPLES_FOLDER, SAMPLES_KNOWN = "samples", "samples-no-unknown"  # the second without unknown words
 WANDB = "wandb_id"
-WRITTEN = (CONFIG, DATA, VOCABULARY, ROWS, SUMMARY, WEIGHTS, STATE, DONE, FAILED)  # by training
-TRACES = (ROWS, SUMMARY, WEIGHTS, STATE, DONE)  # what only a run leaves behind
+TRAINING_FILES = (CONFIG, DATA, VOCABULARY, ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE, FAILED)  # by training
+TRACE_FILES = (ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE)  # what only a run leaves behind
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,11 @@ class Run:
     def place(self) -> Path:
         """The folder. InputError where a link on the way from its study leads out of that."""
         if len(self.folder.parents) > 3:
-            within(self.study, *self.folder.parts[-4:])
+            join_inside(self.study, *self.folder.parts[-4:])
         return self.folder
 
     def path(self, *names: str) -> Path:
-        return within(self.place, *names)
+        return join_inside(self.place, *names)
 
     def has(self, *names: str) -> bool:
         """Whether there is such a file, in the folder itself."""
@@ -95,13 +102,13 @@ class Run:
 
     def lock(self, *, shared: bool = False) -> AbstractContextManager[None]:
         """Keep other processes out. InputError where one is at work."""
-        return locked(self.place, "run", shared=shared)
+        return hold_lock(self.place, "run", shared=shared)
 
     def require_config(self) -> None:
         """InputError where files of a run lie without its config, which training would write over, or where links lead out."""
-        for name in WRITTEN:
+        for name in TRAINING_FILES:
             self.path(name)
-        if not self.exists and (left := [name for name in TRACES if self.holds(name)]):
+        if not self.exists and (left := [name for name in TRACE_FILES if self.holds(name)]):
             raise InputError(
                 f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG}, so nobody knows which run it is; "
                 f"put {CONFIG} back or move the folder away. Nothing was changed"
@@ -111,22 +118,22 @@ class Run:
 # ---------------------------------------------------------------- where runs lie
 
 
-def run_at(results: str, study: str, head: str, overrides: Mapping[str, Any], seed: int) -> Run:
+def locate_run(results: str, study: str, head: str, overrides: Mapping[str, Any], seed: int) -> Run:
     """The run of a study with this head, these overrides and this seed."""
     return Run(Path(results) / study / run_name(head, overrides, seed))
 
 
 def run_name(head: str, overrides: Mapping[str, Any], seed: int) -> str:
     """A run's path from its study: runs/<head>/<overrides>/seed=<n>."""
-    return f"runs/{head}/{folder_name(overrides)}/seed={seed}"
+    return f"runs/{head}/{format_folder_name(overrides)}/seed={seed}"
 
 
-def title(head: str, overrides: Mapping[str, Any], seed: int) -> str:
+def format_title(head: str, overrides: Mapping[str, Any], seed: int) -> str:
     """A run's name on the terminal: head, overrides and seed, apart by spaces."""
     return " ".join([head, *(f"{key}={value}" for key, value in overrides.items()), f"seed={seed}"])
 
 
-def command(head: str, seed: int, words: Iterable[str]) -> str:
+def format_command(head: str, seed: int, words: Iterable[str]) -> str:
     """The words that make this one run again, wherever results lie."""
     others = [
         word for word in words if not word.startswith(("head=", "seed=", "results=", "again="))
@@ -134,7 +141,7 @@ def command(head: str, seed: int, words: Iterable[str]) -> str:
     return shlex.join(["python", "train.py", f"head={head}", *others, f"seed={seed}"])
 
 
-def folder_name(overrides: Mapping[str, Any]) -> str:
+def format_folder_name(overrides: Mapping[str, Any]) -> str:
     """The overrides as one folder name, or "default"; what paths dislike becomes `-`, and then a digest keeps names apart."""
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     safe = re.sub(r"[^\w.,=+-]+", "-", name)
@@ -145,28 +152,28 @@ def folder_name(overrides: Mapping[str, Any]) -> str:
 
 def is_run(folder: Path) -> bool:
     """Whether a run was begun there. One that has lost its config counts, so that its readers can say so."""
-    return any(os.path.lexists(folder / name) for name in (CONFIG, *TRACES))
+    return any(os.path.lexists(folder / name) for name in (CONFIG, *TRACE_FILES))
 
 
-def runs_in(study: Path, head: str = "*", seed: object = "*") -> list[Run]:
+def find_runs(study: Path, head: str = "*", seed: object = "*") -> list[Run]:
     """The runs that were begun in a study, or those of one head or seed, by name."""
     found = (study / "runs").glob(f"{head}/*/seed={seed}")
     return [Run(folder) for folder in sorted(found) if is_run(folder)]
 
 
-def run_folders(folder: Path) -> list[Run]:
+def require_runs(folder: Path) -> list[Run]:
     """The runs of a study, or the one whose folder it is. InputError where there is none."""
     if is_pack(folder):
-        raise InputError(f"{folder}: {ONLY_PACKED}")
+        raise InputError(f"{folder}: {PACK_ONLY_HINT}")
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}.")
     if is_run(folder):
         return [Run(folder)]
-    if found := runs_in(folder):
+    if found := find_runs(folder):
         return found
     if has_pack(folder):
-        raise InputError(f"{folder} has its runs in {PACK} alone: {ONLY_PACKED}")
-    raise InputError(not_a_study(folder))
+        raise InputError(f"{folder} has its runs in {PACK} alone: {PACK_ONLY_HINT}")
+    raise InputError(describe_missing_study(folder))
 
 
 def is_pack(path: Path) -> bool:
@@ -174,10 +181,10 @@ def is_pack(path: Path) -> bool:
     return path.suffix == Path(PACK).suffix and os.path.lexists(path) and not path.is_dir()
 
 
-def home(path: Path) -> Path:
+def study_folder(path: Path) -> Path:
     """The folder that a study, a run's folder or a pack belongs to."""
     path = Path(path)
-    return resolved(path.parent if is_pack(path) else path)
+    return resolve_path(path.parent if is_pack(path) else path)
 
 
 def has_pack(study: Path) -> bool:
@@ -185,13 +192,13 @@ def has_pack(study: Path) -> bool:
     return os.path.lexists(study / PACK)
 
 
-def check_study(path: Path) -> None:
+def check_is_study(path: Path) -> None:
     """InputError unless there are runs: a study, one run's folder, or a pack."""
     if not is_pack(path) and not has_pack(path):
-        run_folders(path)
+        require_runs(path)
 
 
-def not_a_study(folder: Path) -> str:
+def describe_missing_study(folder: Path) -> str:
     """Says what was looked for, and which folder was perhaps meant."""
     near = (
         [folder.parent]
@@ -199,4 +206,4 @@ def not_a_study(folder: Path) -> str:
         else sorted(path.parent for path in folder.glob("*/runs"))
     )
     hint = f"; perhaps you mean {', '.join(map(str, near[:3]))}" if near else ""
-    return f"{folder} is not a study: no {IN_STUDY}/{CONFIG} in it, no {PACK}, and no {CONFIG} of a single run{hint}."
+    return f"{folder} is not a study: no {RUN_PATH_IN_STUDY}/{CONFIG} in it, no {PACK}, and no {CONFIG} of a single run{hint}."

@@ -8,17 +8,32 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uncollapse.disk import locked, write_atomic
+from uncollapse.disk import hold_lock, write_atomic
 from uncollapse.errors import InputError
-from uncollapse.runs.identity import differences, placeless
-from uncollapse.runs.layout import DONE, Run, check_study, has_pack, home, is_pack, is_run, runs_in
-from uncollapse.runs.pack import pack_bytes, pack_of, pack_path, weights_digest
-from uncollapse.runs.portable import data_section, other_data, portable_runs, unite, views_of
+from uncollapse.runs.identity import drop_locations, list_differences
+from uncollapse.runs.layout import (
+    DONE,
+    Run,
+    check_is_study,
+    find_runs,
+    has_pack,
+    is_pack,
+    is_run,
+    study_folder,
+)
+from uncollapse.runs.pack import build_pack, find_pack, find_weights_digest, pack_path
+from uncollapse.runs.portable import (
+    combine_views,
+    data_section,
+    find_data_difference,
+    make_runs_portable,
+    unite_copies,
+)
 from uncollapse.runs.reading import Saved, read_run
 
 
 @dataclass
-class Found:
+class RunCollection:
     """Runs by identity, each with where it was found first; and sentences about what was left out."""
 
     runs: dict[str, tuple[str, Saved]] = field(default_factory=dict)
@@ -30,9 +45,9 @@ class Found:
             self.runs[saved.identity] = where, saved
             return ""
         place, first = self.runs[saved.identity]
-        united, difference = unite(first, saved)
+        united, difference = unite_copies(first, saved)
         if not difference:  # samples may have been made anew
-            self.runs[saved.identity] = place, replace(united, views=views_of(first, saved))
+            self.runs[saved.identity] = place, replace(united, views=combine_views(first, saved))
         return difference
 
     def check_names(self) -> None:
@@ -41,24 +56,24 @@ class Found:
         for where, saved in self.runs.values():
             other, first = names.setdefault(saved.name, (where, saved))
             if first is not saved:
-                lines = differences(placeless(first.config), placeless(saved.config))
-                lines = lines or [other_data(first.data, saved.data) or "their data"]
+                lines = list_differences(drop_locations(first.config), drop_locations(saved.config))
+                lines = lines or [find_data_difference(first.data, saved.data) or "their data"]
                 raise InputError(
                     f"{saved.name} is one run in {other} and another in {where} ({lines[0]}); "
                     "keep them in two studies. Nothing was changed"
                 )
 
 
-def gather(path: Path) -> Found:
+def collect_runs(path: Path) -> RunCollection:
     """Every finished run of a pack, or of a study: those of its pack, and those of its folders."""
-    found = Found()
-    folder, packed = home(path), []
-    if pack := pack_of(path):
+    found = RunCollection()
+    folder, packed = study_folder(path), []
+    if pack := find_pack(path):
         packed = pack.runs()
         for saved in packed:
             found.add(saved, str(pack.path))
     if not is_pack(path):
-        for saved in portable_runs(packable_runs(folder, found.left_out), packed):
+        for saved in make_runs_portable(read_packable_runs(folder, found.left_out), packed):
             place = str(saved.run.folder if saved.run else folder)
             if difference := found.add(saved, place):
                 first = found.runs[saved.identity][0]
@@ -69,11 +84,11 @@ def gather(path: Path) -> Found:
     return found
 
 
-def packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
+def read_packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
     """The runs in folders that can be packed, with the digests of their weights; of the others, why not."""
-    for run in runs_in(folder):
+    for run in find_runs(folder):
         try:
-            yield packable(run, folder)
+            yield read_packable(run, folder)
         except (InputError, OSError) as error:
             reason = (
                 error
@@ -84,7 +99,7 @@ def packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
             left_out.append(str(reason) if str(run.folder) in str(reason) else f"{name}: {reason}")
 
 
-def packable(run: Run, folder: Path) -> Saved:
+def read_packable(run: Run, folder: Path) -> Saved:
     """A finished run. InputError where it is not finished, damaged, or being written."""
     if run.status != DONE:
         raise InputError(run.status)
@@ -94,33 +109,33 @@ def packable(run: Run, folder: Path) -> Saved:
             raise InputError(saved.notes[0])
         if not saved.summary or not saved.rows:
             raise InputError("its summary or its rows are missing")
-        return replace(saved, weights=weights_digest(run))
+        return replace(saved, weights=find_weights_digest(run))
 
 
-def pack_study(study: Path, examples: bool = True) -> tuple[Path, Found]:
+def pack_study(study: Path, examples: bool = True) -> tuple[Path, RunCollection]:
     """Write the pack of a study; its path and what was found.
 
     InputError where there is nothing to pack or what is there contradicts itself.
     """
-    check_given(study)
-    folder = home(study)
-    with locked(folder, "study"):
-        found = gather(folder)
+    check_is_study_or_pack(study)
+    folder = study_folder(study)
+    with hold_lock(folder, "study"):
+        found = collect_runs(folder)
         return write_pack(folder, found, examples), found
 
 
-def check_given(path: Path) -> None:
+def check_is_study_or_pack(path: Path) -> None:
     """InputError unless a user named a study or a pack."""
-    check_study(path)
+    check_is_study(path)
     if is_run(path):
         raise InputError(f"{path}: the folder of one run; give its study, or a pack")
 
 
-def write_pack(folder: Path, found: Found, examples: bool = True) -> Path:
+def write_pack(folder: Path, found: RunCollection, examples: bool = True) -> Path:
     """Put the runs into the study's pack, unless it is the same already."""
     if not found.runs:
-        raise InputError(f"{folder}: no finished run to pack{because(found.left_out)}")
-    content = pack_bytes([saved for _, saved in found.runs.values()], examples)
+        raise InputError(f"{folder}: no finished run to pack{format_reasons(found.left_out)}")
+    content = build_pack([saved for _, saved in found.runs.values()], examples)
     folder.mkdir(parents=True, exist_ok=True)
     path = pack_path(folder)
     if not os.path.lexists(path) or path.read_bytes() != content:
@@ -128,26 +143,26 @@ def write_pack(folder: Path, found: Found, examples: bool = True) -> Path:
     return path
 
 
-def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, Found]:
+def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, RunCollection]:
     """Join packs and studies into the pack of `study`; its path and all that was found.
 
     InputError, and nothing written, where they contradict each other.
     """
     if os.path.lexists(study) and (is_run(study) or not study.is_dir()):
         raise InputError(f"{study}: not a study; give the folder of one to merge into")
-    with locked(study, "study") if study.is_dir() else nullcontext():
-        found = merged(study, sources)
-        return write_pack(home(study), found), found
+    with hold_lock(study, "study") if study.is_dir() else nullcontext():
+        found = collect_merged(study, sources)
+        return write_pack(study_folder(study), found), found
 
 
-def merged(study: Path, sources: list[Path]) -> Found:
+def collect_merged(study: Path, sources: list[Path]) -> RunCollection:
     """What a study and other packs and studies hold together."""
-    own = [(study, gather(home(study)))] if has_pack(study) or runs_in(study) else []
-    parts = [*own, *((source, gather_given(source)) for source in sources)]
+    own = [(study, collect_runs(study_folder(study)))] if has_pack(study) or find_runs(study) else []
+    parts = [*own, *((source, collect_source(source)) for source in sources)]
     for number, (source, part) in enumerate(parts):
         for other, earlier in parts[:number]:
-            check_data(other, earlier, source, part)
-    found = Found(left_out=[line for _, part in parts for line in part.left_out])
+            check_shared_data(other, earlier, source, part)
+    found = RunCollection(left_out=[line for _, part in parts for line in part.left_out])
     for _, part in parts:
         for where, saved in part.runs.values():
             first, _ = found.runs.get(saved.identity, (where, saved))
@@ -160,24 +175,24 @@ def merged(study: Path, sources: list[Path]) -> Found:
     return found
 
 
-def gather_given(path: Path) -> Found:
+def collect_source(path: Path) -> RunCollection:
     """The runs of a pack or study that a user named. InputError where there are none."""
-    check_given(path)
-    found = gather(path)
+    check_is_study_or_pack(path)
+    found = collect_runs(path)
     if not found.runs:
-        raise InputError(f"{path}: no finished run in it{because(found.left_out)}")
+        raise InputError(f"{path}: no finished run in it{format_reasons(found.left_out)}")
     return found
 
 
-def because(left_out: list[str]) -> str:
+def format_reasons(left_out: list[str]) -> str:
     return f" ({'; '.join(left_out[:3])}{' ...' * (len(left_out) > 3)})" if left_out else ""
 
 
-def check_data(one: Path, first: Found, other: Path, second: Found) -> None:
+def check_shared_data(one: Path, first: RunCollection, other: Path, second: RunCollection) -> None:
     """InputError where two packs ask for the same data and none of one's is any of the other's."""
-    mine, yours = by_section(first), by_section(second)
+    mine, yours = group_data_by_section(first), group_data_by_section(second)
     for section in mine.keys() & yours.keys():
-        lines = [other_data(a, b) for a in mine[section] for b in yours[section]]
+        lines = [find_data_difference(a, b) for a in mine[section] for b in yours[section]]
         if all(lines):
             raise InputError(
                 f"{other}: its runs are on other data than those of {one} ({lines[0]}); "
@@ -185,7 +200,7 @@ def check_data(one: Path, first: Found, other: Path, second: Found) -> None:
             )
 
 
-def by_section(found: Found) -> dict[str, list[dict[str, Any]]]:
+def group_data_by_section(found: RunCollection) -> dict[str, list[dict[str, Any]]]:
     """The different data of the runs, by what their configs say of data."""
     sections: dict[str, dict[str, dict[str, Any]]] = {}
     for _, saved in found.runs.values():

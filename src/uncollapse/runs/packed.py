@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.errors import InputError, expand_home
-from uncollapse.runs.identity import changes_but_places, locations, normal, place_names
+from uncollapse.runs.identity import (
+    data_file_names,
+    data_locations,
+    list_changes_except_locations,
+    normalize,
+)
 from uncollapse.runs.layout import PACK, has_pack, run_name
-from uncollapse.runs.pack import config_of, mapping, pack_path, read_pack
-from uncollapse.runs.portable import other_data
+from uncollapse.runs.pack import pack_path, parse_object, parse_packed_config, read_pack
+from uncollapse.runs.portable import find_data_difference
 
 
 @dataclass(frozen=True)
@@ -25,18 +30,18 @@ class PackedRun:
     def has_data(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
         """Whether its data are those of a run that would begin now."""
         stated = self.data.get("content") is not None and facts.get("content") is not None
-        same = stated or place_names(self.config) == place_names(config)
-        return same and not other_data(self.data, facts)
+        same = stated or data_file_names(self.config) == data_file_names(config)
+        return same and not find_data_difference(self.data, facts)
 
     def has_places(self, config: Mapping[str, Any]) -> bool:
         """Whether both read the same places, and no data lie there on this machine: those would
         have to be compared."""
-        here = locations(config)
-        same = normal(locations(self.config)) == normal(here)
+        here = data_locations(config)
+        same = normalize(data_locations(self.config)) == normalize(here)
         return same and not any(os.path.exists(expand_home(place)) for place in here.values())
 
 
-def packed_copies(
+def find_packed_copies(
     study: Path, name: str, config: Mapping[str, Any], base: Mapping[str, Any]
 ) -> list[PackedRun]:
     """The packed runs of this head and seed that are this very run, wherever the data of each lie.
@@ -47,8 +52,8 @@ def packed_copies(
         return []
     path = pack_path(study)
     copies = []
-    for packed in packed_runs(path).get((config["head"], config["seed"]), []):
-        lines = changes_but_places(packed.config, config, base)
+    for packed in load_packed_runs(path).get((config["head"], config["seed"]), []):
+        lines = list_changes_except_locations(packed.config, config, base)
         if not lines:
             copies.append(packed)
         elif packed.name == name:
@@ -61,29 +66,29 @@ def packed_copies(
 
 def name_in_pack(head: str, overrides: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The name that a run will have in a pack, unless data differ within its study."""
-    kept = {key: value for key, value in overrides.items() if key not in locations(config)}
+    kept = {key: value for key, value in overrides.items() if key not in data_locations(config)}
     return run_name(head, kept, config["seed"])
 
 
-def why_skipped(study: Path) -> str:
+def explain_skip(study: Path) -> str:
     """Why a run that a study's pack holds is not trained."""
     return f"{study / PACK} holds this run; again=true trains it again"
 
 
-def packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
+def load_packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
     """Packed runs by head and seed; read once, however many jobs of one process ask."""
     try:
         stat = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return packed_runs_at(path.resolve(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    return load_packed_runs_at(path.resolve(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 @lru_cache(maxsize=2)
-def packed_runs_at(path: Path, *_: int) -> dict[tuple[str, int], list[PackedRun]]:
+def load_packed_runs_at(path: Path, *_: int) -> dict[tuple[str, int], list[PackedRun]]:
     runs: dict[tuple[str, int], list[PackedRun]] = {}
     for row in read_pack(path).columns("name", "head", "seed", "config", "data"):
         where = f"{path}, {row['name']}"
-        packed = PackedRun(row["name"], config_of(row, where), mapping(row["data"], where))
+        packed = PackedRun(row["name"], parse_packed_config(row, where), parse_object(row["data"], where))
         runs.setdefault((row["head"], row["seed"]), []).append(packed)
     return runs

@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.disk import read_bytes, require_file
-from uncollapse.errors import MOST_SEED, InputError, shorten, check_integer
-from uncollapse.runs.identity import identity
-from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run
-from uncollapse.runs.results import joined, read_object, read_results
-from uncollapse.runs.rows import Rows, last_test, rows_of
-from uncollapse.yaml_files import interpolation, read_yaml
+from uncollapse.errors import MOST_SEED, InputError, check_integer, shorten
+from uncollapse.runs.identity import compute_identity
+from uncollapse.runs.layout import (
+    CONFIG,
+    DATA,
+    DONE,
+    FAILED,
+    ROWS_FILE,
+    SAMPLES_FOLDER,
+    SUMMARY,
+    Run,
+)
+from uncollapse.runs.results import join_results, read_object, read_results
+from uncollapse.runs.rows import ParsedRows, last_test_row, read_run_rows
+from uncollapse.yaml_files import find_interpolation, read_yaml
 
-PARTS = (
+CONFIG_SECTIONS = (
     "posterior",
     "objective",
     "procedure",
@@ -30,7 +39,7 @@ PARTS = (
     "log",
     "overrides",
 )
-VIEWS = (
+VIEW_STEMS = (
     "prior",
     "reconstructions",
     "interpolations",
@@ -38,9 +47,9 @@ VIEWS = (
     "responses",
     "traversal",
 )  # stems in samples/
-COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
-VIEW_FILES = tuple(f"{stem}.{suffix}" for stem in VIEWS for suffix in ("txt", "png"))
-MOST_VIEW = 16 * 2**20  # bytes
+OVERRIDE_COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
+VIEW_FILES = tuple(f"{stem}.{suffix}" for stem in VIEW_STEMS for suffix in ("txt", "png"))
+MAX_VIEW_BYTES = 16 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Saved:
     @cached_property
     def identity(self) -> str:
         """By which one run is known from another, wherever its data lie."""
-        return identity(self.config, self.data)
+        return compute_identity(self.config, self.data)
 
 
 def read_run(run: Run, study: Path) -> Saved:
@@ -74,12 +83,12 @@ def read_run(run: Run, study: Path) -> Saved:
     config = read_config(run)
     status = run.status
     notes: list[str] = []
-    data, summary = optional(run, DATA, notes), optional(run, SUMMARY, notes)
+    data, summary = read_optional(run, DATA, notes), read_optional(run, SUMMARY, notes)
     results, damaged = read_results(run, summary)
     notes += damaged.values()
-    rows: Rows = Rows()
+    rows: ParsedRows = ParsedRows()
     try:
-        rows = rows_of(run)
+        rows = read_run_rows(run)
         notes += rows.notes()
     except InputError as error:
         notes.append(str(error))
@@ -89,9 +98,9 @@ def read_run(run: Run, study: Path) -> Saved:
             for name in (SUMMARY, DATA)
             if not run.holds(name)
         ]
-        notes += doubts(summary, rows.rows)
-    notes += unreadable_views(run)
-    if (stated := summary.get("identity")) not in (None, identity(config)):
+        notes += find_contradictions(summary, rows.rows)
+    notes += find_unreadable_view(run)
+    if (stated := summary.get("identity")) not in (None, compute_identity(config)):
         notes.append(
             f"{CONFIG} is not the one that the run was made with (its digest was {stated})"
         )
@@ -99,33 +108,33 @@ def read_run(run: Run, study: Path) -> Saved:
         run.folder.relative_to(study).as_posix() if run.folder != study else run.folder.name,
         status,
         config,
-        command_of(run, config),
+        read_command(run, config),
         data,
         rows.rows,
-        joined(summary, results),
-        failure(run) if status == FAILED else "",
-        lambda: views(run),
+        join_results(summary, results),
+        read_failure(run) if status == FAILED else "",
+        lambda: read_views(run),
         run,
         notes=notes,
     )
 
 
-def doubts(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+def find_contradictions(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     """What a finished run says twice, in its summary and in its last row of the test split, and differs."""
-    row = last_test(rows, "eval")
+    row = last_test_row(rows, "eval")
     if not row:
-        return [f"{ROWS} of a finished run holds no row of the test split"]
+        return [f"{ROWS_FILE} of a finished run holds no row of the test split"]
     both = {
         key: value for key, value in row.items() if key in summary and key not in ("step", "epoch")
     }
     return [
-        f"{SUMMARY} and the test row in {ROWS} differ ({key}: {shorten(summary[key])} and {shorten(value)})"
+        f"{SUMMARY} and the test row in {ROWS_FILE} differ ({key}: {shorten(summary[key])} and {shorten(value)})"
         for key, value in both.items()
         if summary[key] != value
     ][:1]
 
 
-def optional(run: Run, name: str, notes: list[str]) -> dict[str, Any]:
+def read_optional(run: Run, name: str, notes: list[str]) -> dict[str, Any]:
     """The object in a file; nothing, and a note, where the file is damaged; nothing where there is none."""
     if not run.holds(name):
         return {}
@@ -144,20 +153,20 @@ def read_config(run: Run) -> dict[str, Any]:
         found = read_yaml(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return checked_config(found, path)
+    return check_config(found, path)
 
 
-def checked_config(found: Any, path: Path) -> dict[str, Any]:
+def check_config(found: Any, path: Path) -> dict[str, Any]:
     """What a config holds. InputError unless it is one."""
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise InputError(f"{path}: damaged (not a config of a run)")
     # words as typed, of which nothing is built
     used = {key: value for key, value in found.items() if key != "overrides"}
-    if where := interpolation(used, ""):
+    if where := find_interpolation(used, ""):
         raise InputError(
             f"{path}: {where} holds ${{...}}, and a run's config holds none; train.py did not write it"
         )
-    for key in PARTS:
+    for key in CONFIG_SECTIONS:
         if key in found and not isinstance(found[key], dict):
             raise InputError(f"{path}: damaged ({key} is no section)")
     if not isinstance(found.get("head"), str | int | float) or not str(found["head"]):
@@ -166,7 +175,7 @@ def checked_config(found: Any, path: Path) -> dict[str, Any]:
     return {**found, "head": str(found["head"])}
 
 
-def command_of(run: Run, config: Mapping[str, Any]) -> str:
+def read_command(run: Run, config: Mapping[str, Any]) -> str:
     """The command that made a run: the comment on line 1, or one rebuilt from its config and folder."""
     first = run.read(CONFIG).decode("utf-8", errors="replace").split("\n", 1)[0]
     if first.startswith("#"):
@@ -186,10 +195,10 @@ def override_list(config: Mapping[str, Any], folder: str) -> list[str]:
     stated = config.get("overrides")
     if isinstance(stated, dict):
         return [f"{key}={value}" for key, value in stated.items()]
-    return [] if folder == "default" else COMMA.split(folder)
+    return [] if folder == "default" else OVERRIDE_COMMA.split(folder)
 
 
-def failure(run: Run) -> str:
+def read_failure(run: Run) -> str:
     """The last line of the traceback."""
     try:
         lines = run.read(FAILED).decode("utf-8", errors="replace").strip().splitlines()
@@ -198,28 +207,28 @@ def failure(run: Run) -> str:
     return lines[-1].strip() if lines else "no message"
 
 
-def views(run: Run) -> dict[str, bytes]:
+def read_views(run: Run) -> dict[str, bytes]:
     """The samples of a run that a report shows, by file name; those that cannot be read are left out."""
     found = {}
     for name in VIEW_FILES:
-        if run.has(SAMPLES, name):
+        if run.has(SAMPLES_FOLDER, name):
             try:
-                found[name] = read_bytes(run.path(SAMPLES, name), MOST_VIEW)
+                found[name] = read_bytes(run.path(SAMPLES_FOLDER, name), MAX_VIEW_BYTES)
             except InputError:
                 continue
     return found
 
 
-def unreadable_views(run: Run) -> list[str]:
+def find_unreadable_view(run: Run) -> list[str]:
     """A sentence on the first of a run's samples that is no plain file in its folder."""
-    if not run.holds(SAMPLES):
+    if not run.holds(SAMPLES_FOLDER):
         return []
     try:
-        present = {*os.listdir(run.path(SAMPLES))}
+        present = {*os.listdir(run.path(SAMPLES_FOLDER))}
         for name in sorted(present.intersection(VIEW_FILES)):
-            require_file(run.path(SAMPLES, name))
+            require_file(run.path(SAMPLES_FOLDER, name))
     except InputError as error:
         return [f"{error}; not shown"]
     except OSError as error:
-        return [f"{run.folder / SAMPLES}: cannot be read ({error.strerror or error}); not shown"]
+        return [f"{run.folder / SAMPLES_FOLDER}: cannot be read ({error.strerror or error}); not shown"]
     return []

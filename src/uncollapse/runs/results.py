@@ -12,10 +12,16 @@ from typing import Any
 
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shorten
-from uncollapse.runs.json_values import is_intact, parse_json, plain, sealed, unsealed
+from uncollapse.runs.json_values import (
+    add_digest,
+    has_valid_digest,
+    parse_json,
+    replace_nonfinite,
+    strip_digest,
+)
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
-JOINED = "evaluations"  # the key in the summary
+RESULTS_KEY = "evaluations"  # the key in the summary
 OWN = (
     "nll",
     "oracle_gap",
@@ -32,14 +38,14 @@ def read_object(run: Run, *names: str) -> dict[str, Any]:
     found, _ = parse_json(run.read(*names))
     if not isinstance(found, dict):
         raise InputError(f"{path}: damaged (no JSON object); move it away")
-    if not is_intact(found):
+    if not has_valid_digest(found):
         raise InputError(f"{path}: damaged (its digest is not that of what it holds); move it away")
     schema = found.get("schema", 1)
     if type(schema) is not int or schema > SCHEMA:
         raise InputError(
             f"{path}: written by a newer version (schema {shorten(schema)}; this one reads {SCHEMA}); update uncollapse"
         )
-    return unsealed(found)
+    return strip_digest(found)
 
 
 def read_summary(run: Run) -> dict[str, Any]:
@@ -51,14 +57,14 @@ def read_results(
     run: Run, summary: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Every result by name, from its file or from the summary; and a sentence for each damaged file."""
-    stated = summary.get(JOINED)
+    stated = summary.get(RESULTS_KEY)
     copies = (
         {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
     )
     if not run.holds(EVALUATIONS):
         return copies, {}
     try:
-        there = names(run)
+        there = result_names(run)
     except InputError as error:
         return copies, {EVALUATIONS: str(error)}
     results, damaged = {}, {}
@@ -72,7 +78,7 @@ def read_results(
     return results, damaged
 
 
-def names(run: Run) -> list[str]:
+def result_names(run: Run) -> list[str]:
     """Results that have a file. InputError where the folder cannot be read."""
     folder = run.path(EVALUATIONS)
     try:
@@ -87,14 +93,14 @@ def names(run: Run) -> list[str]:
         ) from error
 
 
-def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def join_results(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """A summary with all results under `evaluations`, and those of test at the top too, where training wrote nothing.
 
     Of several nll the one from most examples, then most codes, stands at the top; of several probes the one with most labels.
     """
     if not results:  # whatever it states then, no evaluation can say better
-        return {k: v for k, v in summary.items() if k != JOINED}
-    trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != JOINED}
+        return {k: v for k, v in summary.items() if k != RESULTS_KEY}
+    trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != RESULTS_KEY}
     # what was drawn without <unk> is no description of the model
     test = [
         result
@@ -102,19 +108,19 @@ def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) ->
         if name.startswith("test-") and not name.endswith(NO_UNKNOWN)
     ]
     test.sort(
-        key=lambda r: [count(r.get(key)) for key in ("nll_examples", "nll_samples", "probe_labels")]
+        key=lambda r: [number_or_zero(r.get(key)) for key in ("nll_examples", "nll_samples", "probe_labels")]
     )
     found = {key: value for result in test for key, value in result.items()}
-    return {**found, **trained, JOINED: dict(results)}
+    return {**found, **trained, RESULTS_KEY: dict(results)}
 
 
-def count(value: Any) -> float:
+def number_or_zero(value: Any) -> float:
     return value if type(value) in (int, float) else 0
 
 
 def write_result(run: Run, name: str, result: dict[str, Any]) -> None:
     """Put one result into its file; `repair` joins it."""
-    run.write(EVALUATIONS, f"{name}.json", data=text(sealed(plain(result))))
+    run.write(EVALUATIONS, f"{name}.json", data=dump_json(add_digest(replace_nonfinite(result))))
 
 
 def write_summary(run: Run, summary: dict[str, Any]) -> None:
@@ -124,34 +130,34 @@ def write_summary(run: Run, summary: dict[str, Any]) -> None:
     except InputError:
         earlier = {}
         run.set_aside(SUMMARY)
-    run.write(SUMMARY, data=text(joined(summary, read_results(run, earlier)[0])))
+    run.write(SUMMARY, data=dump_json(join_results(summary, read_results(run, earlier)[0])))
 
 
-def repair(run: Run) -> tuple[set[str], list[str]]:
+def repair_results(run: Run) -> tuple[set[str], list[str]]:
     """Make the files and the summary say the same. The names of all results, and a sentence for each damaged file, which is
     kept under another name. InputError where the summary cannot be read."""
-    summary, there = read_summary(run), names(run)
+    summary, there = read_summary(run), result_names(run)
     results, damaged = read_results(run, summary)
     for name in damaged:
         set_aside(run.path(EVALUATIONS) / f"{name}.json")
     for name in results.keys() - {*there} | damaged.keys() & results.keys():
         write_result(run, name, results[name])
-    found = joined(summary, results)
+    found = join_results(summary, results)
     if found != summary:
-        run.write(SUMMARY, data=text(found))
+        run.write(SUMMARY, data=dump_json(found))
     return {*results}, [*damaged.values()]
 
 
-def is_repaired(run: Run) -> bool:
+def has_consistent_results(run: Run) -> bool:
     """Whether the files and the summary say the same already."""
     try:
         summary = read_summary(run)
         results, damaged = read_results(run, summary)
         files = run.holds(EVALUATIONS) or not results  # else only the summary has them
-        return files and not damaged and joined(summary, results) == summary
+        return files and not damaged and join_results(summary, results) == summary
     except InputError:
         return False
 
 
-def text(value: Mapping[str, Any]) -> bytes:
+def dump_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import SPLITS
-from uncollapse.disk import free_name, read_bytes, write_together
-from uncollapse.runs.json_values import is_numbers, is_suspect, parse_json, plain
-from uncollapse.runs.layout import ROWS, Run
+from uncollapse.disk import find_free_name, read_bytes, write_together
+from uncollapse.runs.json_values import (
+    has_suspect_number,
+    is_number_list,
+    parse_json,
+    replace_nonfinite,
+)
+from uncollapse.runs.layout import ROWS_FILE, Run
 
 Mirror = Callable[[dict], None]
-MODES = ("train", "eval")
-MOST_STEP = 2**53  # a larger one is no count
+ROW_MODES = ("train", "eval")
+MAX_STEP = 2**53  # a larger one is no count
 
 
 # ---------------------------------------------------------------- writing
@@ -44,11 +49,11 @@ class Record:
         files = {self.path: "".join(json.dumps(row) + "\n" for row in kept).encode()}
         note = None
         if missing > 0:
-            note = f"{missing} row{'s' * (missing > 1)} of {ROWS} up to step {step} cannot be found"
+            note = f"{missing} row{'s' * (missing > 1)} of {ROWS_FILE} up to step {step} cannot be found"
             if (
                 content
             ):  # both at once: a kill in between must not leave a file without the sound rows
-                aside = free_name(self.path)
+                aside = find_free_name(self.path)
                 files = {aside: content, **files}
                 note += f"; the old file is {aside.name}"
         write_together(files)
@@ -58,7 +63,7 @@ class Record:
         return note
 
     def write(self, row: dict) -> None:
-        row = plain(row)
+        row = replace_nonfinite(row)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -75,7 +80,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ParsedRows:
     """The sound rows of a file in its order; the numbers of lines that are no rows; how many numbers are not finite.
 
     `torn`: the file ends within a line, as a writer leaves it that was stopped.
@@ -91,33 +96,33 @@ class Rows:
         found = []
         if self.lost:
             found.append(
-                f"{len(self.lost)} unreadable line(s) in {ROWS} skipped (first: line {self.lost[0]})"
+                f"{len(self.lost)} unreadable line(s) in {ROWS_FILE} skipped (first: line {self.lost[0]})"
             )
         if self.torn:
             found.append(
-                f"the last line of {ROWS} is torn (the run was stopped while writing); skipped"
+                f"the last line of {ROWS_FILE} is torn (the run was stopped while writing); skipped"
             )
         if self.odd:
-            found.append(f"{self.odd} numbers in {ROWS} are not finite; they count as missing")
+            found.append(f"{self.odd} numbers in {ROWS_FILE} are not finite; they count as missing")
         return found
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path) -> ParsedRows:
     """The rows of a metrics file; none where it is not there. InputError where it cannot be read at all."""
-    return parse_rows(read_bytes(path)) if os.path.lexists(path) else Rows()
+    return parse_rows(read_bytes(path)) if os.path.lexists(path) else ParsedRows()
 
 
-def rows_of(run: Run) -> Rows:
+def read_run_rows(run: Run) -> ParsedRows:
     """The rows of a run."""
-    return read_rows(run.path(ROWS))
+    return read_rows(run.path(ROWS_FILE))
 
 
-def parse_rows(content: bytes) -> Rows:
+def parse_rows(content: bytes) -> ParsedRows:
     """Rows from lines of JSON. A row that a resumed run has repeated counts once, as written last."""
     latest: dict[tuple[Any, ...], dict[str, Any]] = {}
     lost, odd = [], 0
     lines = content.split(b"\n")
-    torn, suspect = False, is_suspect(content)
+    torn, suspect = False, has_suspect_number(content)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -129,7 +134,7 @@ def parse_rows(content: bytes) -> Rows:
             torn = True
         else:
             lost.append(number)
-    return Rows(list(latest.values()), lost, torn, odd)
+    return ParsedRows(list(latest.values()), lost, torn, odd)
 
 
 def parse_row(line: bytes, suspect: bool) -> tuple[dict[str, Any] | None, int]:
@@ -138,7 +143,7 @@ def parse_row(line: bytes, suspect: bool) -> tuple[dict[str, Any] | None, int]:
     return (row, odd) if isinstance(row, dict) and is_row(row) else (None, 0)
 
 
-def last_test(rows: Sequence[dict[str, Any]], mode: str) -> dict[str, Any]:
+def last_test_row(rows: Sequence[dict[str, Any]], mode: str) -> dict[str, Any]:
     """The last row of the test split in a mode, of the best weights; empty where there is none."""
     found = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
     return next((row for row in found if row.get("weights") != "last"), {})
@@ -149,8 +154,8 @@ def is_row(row: dict[str, Any]) -> bool:
     step, dimensions = row.get("step"), row.get("kl_per_dim", [])
     return (
         type(step) is int
-        and 0 <= step < MOST_STEP
+        and 0 <= step < MAX_STEP
         and row.get("split") in SPLITS
-        and row.get("mode") in MODES
-        and (dimensions is None or is_numbers(dimensions))
+        and row.get("mode") in ROW_MODES
+        and (dimensions is None or is_number_list(dimensions))
     )
