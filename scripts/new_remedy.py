@@ -265,7 +265,7 @@ def test_the_encoder_moves_first_and_alone(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("encoder_steps", [-1, 0.5, "many"])
 def test_a_count_that_is_none_is_refused(encoder_steps):
-    with pytest.raises(InputError, match=f"^encoder_steps={encoder_steps}: allowed is a whole number of at least 0$"):
+    with pytest.raises(InputError, match=f"^encoder_steps={encoder_steps}: allowed is an integer of at least 0$"):
         <Class>(encoder_steps)
 ''',
 )

@@ -108,7 +108,7 @@ def test_weights_that_are_damaged_missing_or_of_another_model_are_named(tmp_path
     whole = path.read_bytes()
     for data in (whole[:-4], whole[:5], b"", b"not weights at all"):
         path.write_bytes(data)
-        with pytest.raises(InputError, match="damaged or no weights"):
+        with pytest.raises(InputError, match="damaged, or not a file of weights"):
             load_model(path, model)
     path.write_bytes(whole)
     for other in (nn.Linear(4, 2), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):

@@ -17,7 +17,7 @@ from uncollapse.errors import InputError
 from uncollapse.run import parse, run, understand
 from uncollapse.runs.identity import list_differences
 from uncollapse.runs.layout import format_folder_name
-from uncollapse.words import understand_words
+from uncollapse.command_words import check_command_words
 
 ALL = heads()
 
@@ -212,7 +212,7 @@ def test_a_combination_of_heads_that_choose_the_same_thing_is_refused(
         config.check_head("mine")
     assert sentence in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(InputError, match=re.escape(sentence)):
-        understand_words(["head=mine"])
+        check_command_words(["head=mine"])
 
 
 def test_combinations_that_agree_or_overrule_a_value_are_fine(
@@ -365,11 +365,11 @@ def test_a_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(
     for group in ("data", "model", "trainer", "experiment", "head"):
         (folder / group / "mine.yaml").write_text(bomb)
         with pytest.raises(InputError, match=f"{group}/mine.yaml: damaged"):
-            understand_words([f"{group}=mine"])
+            check_command_words([f"{group}=mine"])
         (folder / group / "mine.yaml").unlink()
     (folder / "data/grammar.yaml").write_text(bomb)
     with pytest.raises(InputError, match=r"data/grammar\.yaml: damaged"):
-        understand_words(["seed=1"])
+        check_command_words(["seed=1"])
 
 
 @pytest.mark.parametrize("word", ["study=a/b", "study=..", "seed=-1", "seed=x", "threads=0"])

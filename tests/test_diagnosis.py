@@ -460,7 +460,7 @@ class Deck:
 
 X = torch.arange(40.0).view(10, 4) / 40
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"samples": 0}, r"samples=0: allowed is a whole number of at least 1"),
+    ({"samples": 0}, r"samples=0: allowed is an integer of at least 1"),
     ({"batch": 1}, r"batch=1: allowed .* at least 2"),
     ({"rows": 0}, r"rows=0"),
     ({"mixture": 1}, r"mixture=1"),

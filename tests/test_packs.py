@@ -334,7 +334,7 @@ def test_a_study_is_its_folders_and_its_pack(small: Path) -> None:
         pd.testing.assert_frame_equal(table, found[name])
     shutil.rmtree(small / "runs")
     assert len(pack_and_read(small)) == 3
-    with pytest.raises(InputError, match="no weights to look at; train them again"):
+    with pytest.raises(InputError, match="packed runs have no weights; train them again"):
         require_runs(small)
     assert evaluate([str(small)]) == evaluate([str(small / "runs.parquet")]) == 2
 
@@ -604,19 +604,19 @@ def renamed(path: Path) -> None:
     """A sound digest over what is no pack."""
     runs = read_pack(path).runs()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack, "COLUMNS", (*pack.PACK_COLUMNS[1:], "other"))
+        patch.setattr(pack, "PACK_COLUMNS", (*pack.PACK_COLUMNS[1:], "other"))
         honest = pack.pack_row
-        patch.setattr(pack, "record", lambda saved, views: honest(saved, views) | {"other": "x"})
+        patch.setattr(pack, "pack_row", lambda saved, views: honest(saved, views) | {"other": "x"})
         path.write_bytes(build_pack(runs))
 
 
 REFUSED = {
     "empty": (lambda path: path.write_bytes(b""), "an empty file"),
-    "text": (lambda path: path.write_text("runs"), "damaged, or no pack"),
-    "foreign": (foreign, "no pack of uncollapse"),
+    "text": (lambda path: path.write_text("runs"), "damaged, or not a pack"),
+    "foreign": (foreign, "not a pack of uncollapse"),
     "newer": (newer, "written by a newer version"),
     "other columns": (renamed, "other columns"),
-    "edited": (edited, "its digest is not that of what it holds"),
+    "edited": (edited, "its digest does not match its content"),
     "link": (linked, "a link that leads out of"),
     "folder": (folder_instead, "not a file"),
 }
@@ -840,7 +840,7 @@ def test_verify_checks_what_a_pack_says_of_itself(
     capsys: pytest.CaptureFixture,
 ) -> None:
     honest = pack.pack_row
-    monkeypatch.setattr(pack, "record", lambda saved, views: honest(saved, views) | {key: value})
+    monkeypatch.setattr(pack, "pack_row", lambda saved, views: honest(saved, views) | {key: value})
     path = small / "runs.parquet"
     path.write_bytes(
         build_pack(read_pack(path).runs()[-1:] if key == "identity" else read_pack(path).runs())

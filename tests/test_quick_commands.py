@@ -205,4 +205,4 @@ def test_a_damaged_config_is_said_where_nothing_is_left_to_do(
     assert main([str(tmp_path / "s")]) == 2
     told = capsys.readouterr()
     assert "1 of 2 runs were evaluated before" in told.out
-    assert "config.yaml: damaged (model is no section)" in told.err and told.err.count("\n") == 2
+    assert "config.yaml: damaged (model is not a section)" in told.err and told.err.count("\n") == 2

@@ -33,7 +33,7 @@ BAD = {
     "x" * 2_000_000: "larger than 1,000,000 bytes",
     "a: " + "x" * 20_000: "a value of 20,000 characters",
     "a: " + "9" * 5000: "digits",
-    "a: 0x" + "f" * 900: "a whole number of 3,600 bits",
+    "a: 0x" + "f" * 900: "an integer of 3,600 bits",
     "a: !!binary aGVsbG8=": "a value of the type bytes",
     "a: !!python/object/apply:os.getcwd []": "could not determine a constructor",
     "a: 1\na: 2": "the key a is given twice, line 2",

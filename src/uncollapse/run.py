@@ -162,7 +162,7 @@ def done_in_pack(
 ) -> str:
     """That the pack holds this very run; '' where it does not. `facts` are those of the data, once loaded."""
     for one in copies:
-        if one.has_data(request.config, facts) if facts else one.has_places(request.config):
+        if one.has_same_data(request.config, facts) if facts else one.has_same_missing_locations(request.config):
             return explain_skip(request.run.study)
     return ""
 

@@ -75,7 +75,8 @@ def bound_kl_rounding(mean: Tensor, log_var: Tensor) -> Tensor:
     sum_j mu_j² u + |sigma_j² - 1| |ln sigma_j²| u / 2, u being the unit roundoff."""
     m, v = mean.double(), log_var.double()
     moved = (
-        unit_roundoff(mean.dtype) * m.square() + 0.5 * unit_roundoff(log_var.dtype) * torch.expm1(v).abs() * v.abs()
+        unit_roundoff(mean.dtype) * m.square()
+        + 0.5 * unit_roundoff(log_var.dtype) * torch.expm1(v).abs() * v.abs()
     )
     return moved.sum(1)
 
@@ -109,7 +110,11 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def find_doubts(
-    found: Mapping[str, Any], seen: Pass, nll: np.ndarray, log_prob: np.ndarray | None, facts: BatchFacts
+    found: Mapping[str, Any],
+    seen: Pass,
+    nll: np.ndarray,
+    log_prob: np.ndarray | None,
+    facts: BatchFacts,
 ) -> list[str]:
     """One sentence for each number that cannot be, most telling first; [] for a model and callables in order."""
     if len(nll) < MIN_EXAMPLES:  # so few examples have no standard error to speak of
@@ -159,7 +164,10 @@ def cheap_without_code(found: Mapping[str, Any], seen: Pass, facts: BatchFacts) 
     if not (facts.whole and facts.single and len(foreign) > 1 and seen.rec.min() >= -MIN_NATS):
         return []
     cost = with_error("cost", foreign)
-    if not cost["cost"] + SURE_ERRORS * cost["cost_se"] + MIN_NATS < found["mi"] - SURE_ERRORS * found["mi_se"]:
+    if (
+        not cost["cost"] + SURE_ERRORS * cost["cost_se"] + MIN_NATS
+        < found["mi"] - SURE_ERRORS * found["mi_se"]
+    ):
         return []
     return [
         f"nll: x costs {cost['cost']:.2g} nats with another example's code, less than the {found['mi']:.2g} nats that its own code tells "

@@ -37,7 +37,9 @@ def make_batches(data: Any, batch: int) -> tuple[Iterable, int | None]:
 
 def require_known_order(name: str, data: Any) -> None:
     """InputError unless it is known in which order `data` gives its examples: what has an index has an order."""
-    why = explain_unordered_loader(data) if isinstance(data, DataLoader) else explain_unordered(data)
+    why = (
+        explain_unordered_loader(data) if isinstance(data, DataLoader) else explain_unordered(data)
+    )
     if why:
         raise InputError(
             f"{name}: cannot be matched to the examples, because data is {why}; allowed with {name} is a tensor, a list of batches, "
@@ -72,7 +74,9 @@ def explain_unordered_loader(loader: DataLoader) -> str:
 def parse_labels(labels: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     """{name: class numbers 0, 1, ... [N]}."""
     named = labels if isinstance(labels, Mapping) else {"label": labels}
-    return {str(name): number_classes(str(name), to_array(values)) for name, values in named.items()}
+    return {
+        str(name): number_classes(str(name), to_array(values)) for name, values in named.items()
+    }
 
 
 def number_classes(name: str, values: np.ndarray) -> np.ndarray:

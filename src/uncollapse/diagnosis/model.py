@@ -120,7 +120,10 @@ class CheckedModel:
         self.compare("encode", NOT_REPEATABLE, first, lambda: encoded(batch.x))
         if several:
             self.compare(
-                "encode", BATCH_DEPENDENT, [x[:half] for x in first], lambda: encoded(take_examples(batch.x, half))
+                "encode",
+                BATCH_DEPENDENT,
+                [x[:half] for x in first],
+                lambda: encoded(take_examples(batch.x, half)),
             )
         costs = decoded(batch.x, z)
         if half > 1 and bool((costs[0] == costs[0][0]).all()):

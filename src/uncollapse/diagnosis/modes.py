@@ -104,7 +104,10 @@ def iterate_codes(code: CodeType) -> Iterator[CodeType]:
 def global_names(code: CodeType) -> list[str]:
     loads = ("LOAD_GLOBAL", "LOAD_NAME")
     return [
-        i.argval for part in iterate_codes(code) for i in dis.get_instructions(part) if i.opname in loads
+        i.argval
+        for part in iterate_codes(code)
+        for i in dis.get_instructions(part)
+        if i.opname in loads
     ]
 
 

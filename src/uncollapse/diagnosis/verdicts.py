@@ -47,7 +47,10 @@ def judge_decoder(found: Mapping[str, Any]) -> tuple[str, bool]:
 
 def describe_encoder(found: Mapping[str, Any]) -> str:
     """mi, with its ceiling where that is what was measured, and the dimensions that tell of x."""
-    told, rest = f"{max(found['mi'], 0):.2f} ± {found['mi_se']:.2f} nats", describe_dimensions(found)
+    told, rest = (
+        f"{max(found['mi'], 0):.2f} ± {found['mi_se']:.2f} nats",
+        describe_dimensions(found),
+    )
     if found["mi_saturated"]:
         told = f"at least about {found['mi']:.2f} nats"
         rest += f"; mi is saturated (ceiling ln {found['mi_n']:,} = {found['mi_ceiling']:.2f})"

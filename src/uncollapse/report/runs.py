@@ -12,7 +12,7 @@ import numpy as np
 
 from uncollapse.errors import MOST_NUMBER
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
-from uncollapse.runs.reading import Saved, override_list
+from uncollapse.runs.reading import Saved, list_overrides
 from uncollapse.runs.rows import last_test_row
 
 from .checked import Values, pruned
@@ -87,7 +87,7 @@ def flat(saved: Saved) -> dict[str, Any]:
         "label": shown(config.text("label"), MOST_LABEL) or head,
         "seed": saved.config["seed"],
         "study": shown(config.text("study")),
-        "override_list": override_list(saved.config, place.parent.name),
+        "override_list": list_overrides(saved.config, place.parent.name),
         "status": saved.status,
         "message": shown(saved.failure, MOST_MESSAGE),
         "command": shown_command(saved.command),

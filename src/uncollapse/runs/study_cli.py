@@ -1,4 +1,4 @@
-"""The command line of scripts/study.py: a study in one file, joined over machines, listed, checked."""
+"""The command line of scripts/study.py: pack, merge, list and verify studies."""
 
 import argparse
 import sys
@@ -13,30 +13,28 @@ if TYPE_CHECKING:
     from uncollapse.runs.merge import RunCollection
 
 STUDY_HELP = (
-    "Carry a study: its finished runs in one file, results/<study>/runs.parquet, without weights."
+    "Keep a study's finished runs in one file, results/<study>/runs.parquet, without weights."
 )
-MAX_LINES = 20  # runs that are left out, or problems
+MAX_LINES = 20  # runs left out, or problems, that are printed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 where `verify` found something; or 2 and one sentence."""
+    """Exit code 0; 1 if `verify` found problems; 2, with one sentence, for bad input."""
     asked = study_parser().parse_args(argv)
     try:
         return int(asked.call(asked))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
-        where = error.filename or "the study"
-        reason = (
-            f"{where}: cannot be read or written ({error.strerror or error}); nothing was changed"
-        )
-        print(f"error: {escape_unsafe(reason)}", file=sys.stderr)
+        where, reason = error.filename or "the study", error.strerror or error
+        sentence = f"{where}: cannot be read or written ({reason}); nothing was changed"
+        print(f"error: {escape_unsafe(sentence)}", file=sys.stderr)
     return 2
 
 
 def study_parser() -> argparse.ArgumentParser:
-    found = Parser(prog="study.py", description=STUDY_HELP)
-    commands = found.add_subparsers(
+    parser = Parser(prog="study.py", description=STUDY_HELP)
+    commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
     pack = commands.add_parser("pack", help="put the finished runs of studies into their packs")
@@ -44,21 +42,21 @@ def study_parser() -> argparse.ArgumentParser:
     pack.add_argument(
         "--without-examples",
         action="store_true",
-        help="leave out the samples that show sentences or pictures of the data, where these must not be passed on",
+        help="leave out samples that show sentences or pictures of data that must not be shared",
     )
     pack.set_defaults(call=run_pack)
-    merge = commands.add_parser("merge", help="join packs, and studies, into the pack of STUDY")
-    merge.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, there or not")
+    merge = commands.add_parser("merge", help="merge packs and studies into the pack of STUDY")
+    merge.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, may be new")
     merge.add_argument("sources", type=Path, nargs="+", metavar="FROM", help="a pack or a study")
     merge.set_defaults(call=run_merge)
     for name, call, text in (
-        ("list", run_list, "every run, and where it lies"),
+        ("list", run_list, "every run, and whether it is in a folder, in the pack, or in both"),
         ("verify", run_verify, "read and check everything; one line for each problem"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, or a pack")
         command.set_defaults(call=call)
-    return found
+    return parser
 
 
 def run_pack(asked: argparse.Namespace) -> int:
@@ -81,11 +79,12 @@ def run_merge(asked: argparse.Namespace) -> int:
     return 0
 
 
-def print_written(path: Path, found: "RunCollection") -> None:
+def print_written(path: Path, collection: "RunCollection") -> None:
     size = path.stat().st_size
-    new = sum(where != str(path) for where, _ in found.runs.values())
-    print(f"{path}: {format_run_count(len(found.runs))}, {new:,} of them new in it; {size / 1e3:,.0f} kB")
-    print_lines([f"left out: {line}" for line in found.left_out])
+    runs = collection.runs.values()
+    new = sum(where != str(path) for where, _ in runs)
+    print(f"{path}: {format_run_count(len(runs))}, {new:,} of them new in it; {size / 1e3:,.0f} kB")
+    print_lines([f"left out: {line}" for line in collection.left_out])
 
 
 def print_lines(lines: Sequence[str]) -> None:
@@ -96,7 +95,7 @@ def print_lines(lines: Sequence[str]) -> None:
 
 
 def format_run_count(number: int) -> str:
-    return f"{number:,} run{'s' * (number != 1)}"
+    return f"{number:,} run{'' if number == 1 else 's'}"
 
 
 def run_list(asked: argparse.Namespace) -> int:
@@ -105,13 +104,9 @@ def run_list(asked: argparse.Namespace) -> int:
     from uncollapse.runs.listing import list_study
 
     notes: list[str] = []
-    rows = list_study(asked.study, notes)
+    rows = [[escape_unsafe(cell) for cell in row] for row in list_study(asked.study, notes)]
     headers = ("run", "where", "status", "evaluations", "weights")
-    print(
-        tabulate(
-            [[escape_unsafe(cell) for cell in row] for row in rows], headers, disable_numparse=True
-        )
-    )
+    print(tabulate(rows, headers, disable_numparse=True))
     print_lines(notes)
     return 0
 
@@ -119,8 +114,8 @@ def run_list(asked: argparse.Namespace) -> int:
 def run_verify(asked: argparse.Namespace) -> int:
     from uncollapse.runs.listing import find_problems
 
-    checked, found = find_problems(asked.study)
-    print_lines(found)
-    if not found:
+    checked, problems = find_problems(asked.study)
+    print_lines(problems)
+    if not problems:
         print(f"{format_run_count(checked)}: fine")
-    return 1 if found else 0
+    return 1 if problems else 0
