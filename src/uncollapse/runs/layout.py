@@ -168,7 +168,7 @@ def format_folder_name(overrides: JsonMapping) -> str:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run was started there; also true of one without its config, which readers report."""
+    """Whether a run was started there, even if its config is lost; readers then report that."""
     return any(os.path.lexists(folder / name) for name in (CONFIG, *TRACE_FILES))
 
 
