@@ -29,9 +29,10 @@ from uncollapse.report import figures
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import all_tables
 from uncollapse.run import run
-from uncollapse.runs import pack, packed
+from uncollapse.runs import pack, pack_writing, packed
 from uncollapse.runs.layout import Run, require_runs
-from uncollapse.runs.pack import build_pack, read_pack
+from uncollapse.runs.pack import read_pack
+from uncollapse.runs.pack_writing import build_pack
 from uncollapse.runs.portable import make_portable
 from uncollapse.runs.reading import Saved, read_run
 from uncollapse.runs.study import read_runs
@@ -578,7 +579,7 @@ def foreign(path: Path) -> None:
 def newer(path: Path) -> None:
     runs = read_pack(path).runs()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack, "SCHEMA", 99)
+        patch.setattr(pack_writing, "SCHEMA", 99)
         path.write_bytes(build_pack(runs))
 
 
@@ -605,8 +606,8 @@ def renamed(path: Path) -> None:
     runs = read_pack(path).runs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "PACK_COLUMNS", (*pack.PACK_COLUMNS[1:], "other"))
-        honest = pack.pack_row
-        patch.setattr(pack, "pack_row", lambda saved, views: honest(saved, views) | {"other": "x"})
+        honest = pack_writing.pack_row
+        patch.setattr(pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {"other": "x"})
         path.write_bytes(build_pack(runs))
 
 
@@ -839,8 +840,8 @@ def test_verify_checks_what_a_pack_says_of_itself(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    honest = pack.pack_row
-    monkeypatch.setattr(pack, "pack_row", lambda saved, views: honest(saved, views) | {key: value})
+    honest = pack_writing.pack_row
+    monkeypatch.setattr(pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {key: value})
     path = small / "runs.parquet"
     path.write_bytes(
         build_pack(read_pack(path).runs()[-1:] if key == "identity" else read_pack(path).runs())

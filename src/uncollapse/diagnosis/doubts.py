@@ -110,9 +110,9 @@ def doubt_beaten_truth(
     if not gap + SURE_ERRORS * error < -MIN_NATS:
         return []
     return [
-        f"nll is {-gap:.3g} nats below the exact -log p, which is only possible for a model "
-        "trained on these very examples: nll may be averaged over pixels or words where it must be summed, "
-        "or log_prob may not be in nats"
+        f"nll is {-gap:.3g} nats below the exact -log p, which only a model trained on these very "
+        "examples can reach: nll may be averaged over pixels or words where it must be summed, or "
+        "log_prob may not be in nats"
     ]
 
 
@@ -123,8 +123,8 @@ def doubt_order_of_bounds(seen: Pass, nll: np.ndarray) -> list[str]:
         return []
     return [
         f"nelbo is {-excess['excess']:.3g} nats below nll, which is impossible: nll(x, z) may "
-        "depend on the other rows of a call (it is called with many codes at once), or the kl, sample and "
-        "log_ratio of encode's posterior may not belong to one distribution"
+        "depend on the other rows of a call (it is called with many codes at once), or the kl, "
+        "sample and log_ratio of encode's posterior may not belong to one distribution"
     ]
 
 

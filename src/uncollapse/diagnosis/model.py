@@ -23,8 +23,8 @@ from uncollapse.distributions.normal import DiagonalGaussian, Posterior
 from uncollapse.distributions.precision import NARROW, wide
 from uncollapse.errors import InputError
 
-Encoder = Callable[[Any], Any]  # x -> an answer that `to_posterior` accepts
-Decoder = Callable[[Any, Tensor], Any]  # (x, z) -> -log p(x|z) [B]
+EncodeFunction = Callable[[Any], Any]  # x -> an answer that `to_posterior` accepts
+NllFunction = Callable[[Any, Tensor], Any]  # (x, z) -> -log p(x|z) [B]
 
 
 @dataclass
@@ -47,8 +47,8 @@ class CheckedModel:
     At most `rows` rows are decoded at a time, or one batch where that is larger.
     """
 
-    encoder: Encoder
-    decoder: Decoder
+    encoder: EncodeFunction
+    decoder: NllFunction
     rows: int
     facts: BatchFacts = field(default_factory=BatchFacts)
     unsteady: list[str] = field(default_factory=list)  # sentences; see repeatability.py

@@ -21,7 +21,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from uncollapse.distributions.moments import FRESH, Moments
 
-MAX_DEPTH = 5  # steps from the callable to a module
+MAX_STEPS = 5  # steps from the callable to a module
 MAX_ENTRIES = 100  # entries of a container that are searched
 LEAF_TYPES = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, CodeType)
 LIBRARIES = ("torch", "numpy", "functools", "contextlib")  # their functions hold no user's model
@@ -38,7 +38,7 @@ def find_modules(*callables: object) -> list[nn.Module]:
     found: dict[int, nn.Module] = {}
     seen: set[int] = set()
     level: list[object] = list(callables)
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_STEPS + 1):
         new = [x for x in level if id(x) not in seen and not isinstance(x, LEAF_TYPES)]
         seen |= {id(x) for x in new}
         found |= {id(x): x for x in new if isinstance(x, nn.Module)}

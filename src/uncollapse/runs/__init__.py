@@ -7,7 +7,8 @@ rows         metrics.jsonl: the only writer of rows, and their reader
 checkpoint   weights, and the state to resume from, each with a digest
 results      the results of evaluations, and how they join the summary
 reading      everything in a run's folder, checked
-pack         the finished runs of a study in one file
+pack         the finished runs of a study in one file, and its reader
+pack_writing the writer of packs
 portable     runs without the facts of one machine, and whether two copies of a run agree
 study        every run of a study, from its folders and its pack
 packed       what a pack knows of a run that is about to be trained

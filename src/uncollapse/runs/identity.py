@@ -41,10 +41,10 @@ def comparable_config(config: JsonMapping, data: JsonMapping) -> JsonObject:
     """
     names = data_file_names(config)
     if not names:
-        return drop_locations(config)
+        return strip_locations(config)
     facts = {key: value for key, value in data.items() if key != "content"}
     files = data.get("content") or ([names, shorten_paths(facts)] if facts else names)
-    return {**drop_locations(config), "files": files}
+    return {**strip_locations(config), "files": files}
 
 
 def data_file_names(config: JsonMapping) -> dict[str, str]:
@@ -53,7 +53,7 @@ def data_file_names(config: JsonMapping) -> dict[str, str]:
     return {key: PurePath(shorten_place(value)).name for key, value in places}
 
 
-def drop_locations(config: JsonMapping) -> JsonObject:
+def strip_locations(config: JsonMapping) -> JsonObject:
     """A config without the locations of its data; all other paths are shortened."""
     places = data_locations(config)
     kept: JsonObject = shorten_paths(dict(config))
@@ -125,7 +125,7 @@ def list_changes(saved: Json, config: JsonMapping, base: JsonMapping) -> list[st
 def list_changes_except_locations(saved: Json, config: JsonMapping, base: JsonMapping) -> list[str]:
     """As `list_changes`, wherever the data of both are stored."""
     filled = fill_missing_keys(saved, base)
-    return list_differences(drop_locations(filled), drop_locations(config))
+    return list_differences(strip_locations(filled), strip_locations(config))
 
 
 def fill_missing_keys(saved: Json, base: Json) -> Json:

@@ -13,7 +13,7 @@ from pathlib import Path
 from uncollapse.disk import hold_lock, write_atomic
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
-from uncollapse.runs.identity import drop_locations, list_differences
+from uncollapse.runs.identity import list_differences, strip_locations
 from uncollapse.runs.layout import (
     DONE,
     Run,
@@ -24,7 +24,8 @@ from uncollapse.runs.layout import (
     is_run,
     study_folder,
 )
-from uncollapse.runs.pack import build_pack, find_pack, find_weights_digest, pack_path
+from uncollapse.runs.pack import find_pack, find_weights_digest, pack_path
+from uncollapse.runs.pack_writing import build_pack
 from uncollapse.runs.portable import (
     combine_views,
     data_section,
@@ -61,7 +62,9 @@ class RunCollection:
         for where, saved in self.runs.values():
             other, first = names.setdefault(saved.name, (where, saved))
             if first is not saved:
-                lines = list_differences(drop_locations(first.config), drop_locations(saved.config))
+                lines = list_differences(
+                    strip_locations(first.config), strip_locations(saved.config)
+                )
                 lines = lines or [find_data_difference(first.data, saved.data) or "their data"]
                 raise InputError(
                     f"{saved.name} is one run in {other} and another in {where} ({lines[0]}); "

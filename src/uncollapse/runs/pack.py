@@ -6,10 +6,9 @@ file holds a digest of its bytes, and nothing that tells on which machine or whe
 
 import base64
 import hashlib
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from uncollapse.disk import join_inside, read_bytes
 from uncollapse.errors import InputError, first_line
-from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.runs.checkpoint import DIGEST_KEY, compute_digest, load_tensors, read_metadata
 from uncollapse.runs.json_values import parse_json
 from uncollapse.runs.layout import DONE, PACK, SCHEMA, WEIGHTS, Run, has_pack, is_pack, study_folder
-from uncollapse.runs.reading import Saved, check_config, list_overrides
+from uncollapse.runs.reading import Saved, check_config
 from uncollapse.runs.rows import parse_rows
 
 if TYPE_CHECKING:
@@ -40,11 +39,8 @@ TEXT_COLUMNS = (
     "weights",
 )
 PACK_COLUMNS = (*TEXT_COLUMNS[:3], "seed", *TEXT_COLUMNS[3:])
-# samples that show sentences or pictures of the data
-DATA_VIEWS = ("reconstructions", "neighbours", "interpolations", "responses")
 MAX_PACK_BYTES = 8 * 2**30
 ROW_GROUP_SIZE = 64  # rows that are read at once
-COMPRESSION_LEVEL = 17  # of zstd; above it writing takes far longer for hardly any gain
 RUN_NAME = re.compile(r"runs/[^/]+/[^/]+/seed=\d+")
 STATED_DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
 BLANK_DIGEST = b"sha256:" + b"0" * 64  # stands in the file while its digest is computed
@@ -128,6 +124,18 @@ def parse_object(text: str, where: str) -> JsonObject:
     return value
 
 
+def decode_views(text: str | None, where: str) -> dict[str, bytes]:
+    """The views in a row, by file name. InputError if they are damaged."""
+    try:
+        views: JsonMapping = json.loads(text) if text else {}
+        return {
+            name: value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
+            for name, value in views.items()
+        }
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"{where}: damaged samples; {REPAIR_HINT}") from error
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -194,107 +202,6 @@ def hash_with_blank(content: bytes, start: int) -> bytes:
     """The hexadecimal SHA-256 of a file with the digest at `start` blanked out."""
     blank = content[:start] + BLANK_DIGEST + content[start + len(BLANK_DIGEST) :]
     return hashlib.sha256(blank).hexdigest().encode()
-
-
-# ---------------------------------------------------------------- writing
-
-
-def build_pack(runs: Iterable[Saved], examples: bool = True) -> bytes:
-    """The bytes of a pack of these runs, whatever their order.
-
-    Without `examples` it has no samples that show the data.
-    """
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter
-
-    runs = sorted(runs, key=name_sort_key)
-    shown = {saved.name: views for saved, views in select_views(runs, examples)}
-    rows = [pack_row(saved, shown.get(saved.name)) for saved in runs]
-    table = pa.Table.from_pylist(rows, pack_schema())
-    buffer = io.BytesIO()
-    settings: dict[str, Any] = {
-        "compression": "zstd",
-        "compression_level": COMPRESSION_LEVEL,
-        "data_page_size": 2**26,  # one page per column and group: similar rows compress together
-        "use_dictionary": False,
-        "write_statistics": False,
-        "store_schema": False,
-    }
-    with ParquetWriter(buffer, table.schema, **settings) as writer:
-        writer.write_table(table, ROW_GROUP_SIZE)
-        writer.add_key_value_metadata({"uncollapse": str(SCHEMA), "digest": BLANK_DIGEST.decode()})
-    content = buffer.getvalue()
-    start = content.index(BLANK_DIGEST, footer_offset(content))
-    digest = b"sha256:" + hash_with_blank(content, start)
-    return content[:start] + digest + content[start + len(digest) :]
-
-
-def name_sort_key(saved: Saved) -> list[str]:
-    """Sorts runs as their folders are sorted."""
-    return saved.name.split("/")
-
-
-def pack_row(saved: Saved, views: Mapping[str, bytes] | None) -> dict[str, str | int | None]:
-    """A run as a row of a pack."""
-    encoded = {name: encode_view(data, name) for name, data in (views or {}).items()}
-    return {
-        "name": saved.name,
-        "identity": saved.identity,
-        "head": saved.config["head"],
-        "seed": saved.config["seed"],
-        "config": dump_compact(saved.config),
-        "command": saved.command,
-        "data": dump_compact(saved.data),
-        "summary": dump_compact(saved.summary),
-        "rows": "".join(dump_compact(row) + "\n" for row in saved.rows),
-        "views": dump_compact(encoded) if encoded else None,
-        "weights": saved.weights,
-    }
-
-
-def dump_compact(value: Json) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-# ---------------------------------------------------------------- samples
-
-
-def select_views(runs: Iterable[Saved], examples: bool) -> Iterator[tuple[Saved, dict[str, bytes]]]:
-    """The samples that a report shows: of the first seed that has any, per head and overrides."""
-    groups: dict[tuple[str, ...], list[Saved]] = {}
-    for saved in runs:
-        folder = saved.name.split("/")[-2]
-        key = (saved.config["head"], *list_overrides(saved.config, folder))
-        groups.setdefault(key, []).append(saved)
-    for group in groups.values():
-        for saved in sorted(group, key=lambda saved: int(saved.config["seed"])):
-            views = saved.views()
-            kept = {k: v for k, v in views.items() if examples or Path(k).stem not in DATA_VIEWS}
-            if kept:
-                yield saved, kept
-                break
-
-
-def encode_view(data: bytes, name: str) -> str | dict[str, str]:
-    """A view as JSON: text as it is, other bytes as base64."""
-    try:
-        if name.endswith(".txt"):
-            return data.decode()
-    except UnicodeDecodeError:
-        pass
-    return {"base64": base64.b64encode(data).decode()}
-
-
-def decode_views(text: str | None, where: str) -> dict[str, bytes]:
-    """The views in a row, by file name. InputError if they are damaged."""
-    try:
-        views: JsonMapping = json.loads(text) if text else {}
-        return {
-            name: value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
-            for name, value in views.items()
-        }
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise InputError(f"{where}: damaged samples; {REPAIR_HINT}") from error
 
 
 def find_weights_digest(run: Run) -> str:

@@ -21,10 +21,10 @@ from uncollapse.paths import (
 from uncollapse.runs.identity import (
     MACHINE_KEYS,
     data_locations,
-    drop_locations,
     join_key,
     list_differences,
     normalize,
+    strip_locations,
 )
 from uncollapse.runs.layout import run_name
 from uncollapse.runs.reading import Saved
@@ -211,7 +211,7 @@ def data_key(saved: Saved) -> str:
 
 def data_section(saved: Saved) -> str:
     """The data section of a config as text, without the locations of the data."""
-    data = normalize(drop_locations(saved.config).get("data") or {}, "data")
+    data = normalize(strip_locations(saved.config).get("data") or {}, "data")
     return json.dumps(data, sort_keys=True, default=str)
 
 

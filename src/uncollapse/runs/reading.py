@@ -103,7 +103,7 @@ def read_run(run: Run, study: Path) -> Saved:
         rows=rows,
         summary=join_results(summary, results),
         failure=read_failure(run) if status == FAILED else "",
-        views=lambda: read_views(run),
+        views=lambda: read_view_files(run),
         run=run,
         notes=notes,
     )
@@ -217,7 +217,7 @@ def read_failure(run: Run) -> str:
     return lines[-1].strip() if lines else "no message"
 
 
-def read_views(run: Run) -> dict[str, bytes]:
+def read_view_files(run: Run) -> dict[str, bytes]:
     """The samples of a run that a report shows, by file name, without unreadable ones."""
     views = {}
     for name in VIEW_FILES:

@@ -17,7 +17,8 @@ from uncollapse.runs.layout import (
     require_runs,
     study_folder,
 )
-from uncollapse.runs.pack import name_sort_key, pack_path, read_pack
+from uncollapse.runs.pack import pack_path, read_pack
+from uncollapse.runs.pack_writing import name_sort_key
 from uncollapse.runs.portable import unite_copies
 from uncollapse.runs.reading import Saved, read_config, read_run
 
