@@ -105,7 +105,7 @@ def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
 )
 def test_the_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
-    with pytest.raises(InputError, match=r"a run's config holds none"):
+    with pytest.raises(InputError, match=r"which train.py resolves before it saves a config"):
         read_config(Run(tmp_path))
 
 
