@@ -1,6 +1,7 @@
 """Whether encode and nll give the same answer twice, and whether examples affect each other."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -46,19 +47,18 @@ def check_repeatability(model: CheckedModel, batch: Batch) -> None:
         return [wide(check_nll(model.call_decoder(batch, x, z), len(z), batch.number))]
 
     codes = [q.mean, q.variance]
-    compare_answers(model, "encode", NOT_REPEATABLE, codes, lambda: encode(batch.x))
+    compare_answers(model, "encode", NOT_REPEATABLE, codes, partial(encode, batch.x))
     if can_split:
-        first = [x[:half] for x in codes]
-        again = lambda: encode(take_examples(batch.x, half))  # noqa: E731
+        first, again = [x[:half] for x in codes], partial(encode, take_examples(batch.x, half))
         compare_answers(model, "encode", BATCH_DEPENDENT, first, again)
 
     costs = decode(batch.x, z)
     if half > 1 and bool((costs[0] == costs[0][0]).all()):
         model.unsteady.append(f"nll: {EQUAL_IN_BATCH}")
-    compare_answers(model, "nll", NOT_REPEATABLE, costs, lambda: decode(batch.x, z))
+    compare_answers(model, "nll", NOT_REPEATABLE, costs, partial(decode, batch.x, z))
     if can_split:
         first = [x[:half] for x in costs]
-        again = lambda: decode(take_examples(batch.x, half), z[:half])  # noqa: E731
+        again = partial(decode, take_examples(batch.x, half), z[:half])
         compare_answers(model, "nll", BATCH_DEPENDENT, first, again)
 
 
