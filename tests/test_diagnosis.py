@@ -286,9 +286,9 @@ def test_codes_meet_their_own_example_and_no_more_rows_than_allowed() -> None:
 
 
 def Batch_of(x: Tensor) -> Any:
-    from uncollapse.diagnosis.model import Batch
+    from uncollapse.diagnosis.model import NumberedBatch
 
-    return Batch(x, 0)
+    return NumberedBatch(x, 0)
 
 
 def test_tuple_normal_and_posterior_are_one(trained: Any) -> None:

@@ -293,11 +293,11 @@ def test_a_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(packed, "read_pack", lambda path: asked.append(path) or honest(path))
     (saved, *_) = read_runs(small / "runs.parquet", [])
     for _ in range(5):
-        assert packed.find_packed_copies(small, saved.name, saved.config, {})
+        assert packed.find_equal_packed_runs(small, saved.name, saved.config, {})
     assert len(asked) == 1
     write_run(small, "bn_mu", 7, evaluations=3)
     assert study_cli("pack", small) == 0
-    assert packed.find_packed_copies(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
+    assert packed.find_equal_packed_runs(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
 
 
 def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
@@ -748,7 +748,7 @@ def test_whatever_happens_to_a_packs_bytes_is_one_sentence(
         assert report.main([str(small)]) == 2
         assert study_cli("merge", fine, small) == 2
         with pytest.raises(InputError, match=r"runs\.parquet"):
-            packed.find_packed_copies(small, "x", {"head": "plain", "seed": 0}, {})
+            packed.find_equal_packed_runs(small, "x", {"head": "plain", "seed": 0}, {})
         assert study_cli("verify", small) == 1
         told = capsys.readouterr()
         assert (

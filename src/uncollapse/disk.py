@@ -78,7 +78,7 @@ def find_free_name(path: Path) -> Path:
     )
 
 
-def require_file(path: Path) -> None:
+def require_plain_file(path: Path) -> None:
     """InputError if the path is a folder, a pipe or a device; reading a pipe would never end."""
     try:
         is_other = path.exists() and not path.is_file()
@@ -90,7 +90,7 @@ def require_file(path: Path) -> None:
 
 def read_bytes(path: Path, limit: int = MAX_READ_BYTES) -> bytes:
     """The content of a file. InputError if it is not a file, unreadable or above `limit` bytes."""
-    require_file(path)
+    require_plain_file(path)
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)

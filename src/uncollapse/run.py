@@ -40,7 +40,7 @@ from uncollapse.runs.layout import (
     locate_run,
     format_title,
 )
-from uncollapse.runs.packed import PackedRun, name_in_pack, find_packed_copies, explain_skip
+from uncollapse.runs.packed import PackedRun, name_in_pack, find_equal_packed_runs, explain_skip
 from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import dump_json, write_summary
@@ -154,7 +154,7 @@ def in_pack(request: Request) -> list[PackedRun]:
     if request.again:
         return []
     name = name_in_pack(request.head, request.overrides, request.config)
-    return find_packed_copies(request.run.study, name, request.config, request.base)
+    return find_equal_packed_runs(request.run.study, name, request.config, request.base)
 
 
 def done_in_pack(

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from uncollapse.disk import require_file
+from uncollapse.disk import require_plain_file
 from uncollapse.errors import InputError, escape_unsafe
 from uncollapse.json_types import Json
 
@@ -61,7 +61,7 @@ Loader.add_implicit_resolver(
 
 def read_yaml(path: Path) -> Json:
     """The content of a file as plain values. InputError if it is damaged or exceeds a limit."""
-    require_file(path)
+    require_plain_file(path)
     with path.open("rb") as file:
         content = file.read(MAX_YAML_BYTES + 1)
     if len(content) > MAX_YAML_BYTES:

@@ -112,10 +112,10 @@ class Reference:
 def parse_labels(labels: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     """{name: class numbers 0, 1, ... [N]}."""
     named = labels if isinstance(labels, Mapping) else {"label": labels}
-    return {str(name): number_classes(str(name), to_array(v)) for name, v in named.items()}
+    return {str(name): encode_classes(str(name), to_array(v)) for name, v in named.items()}
 
 
-def number_classes(name: str, values: np.ndarray) -> np.ndarray:
+def encode_classes(name: str, values: np.ndarray) -> np.ndarray:
     """Integers or text [N] as class numbers 0, 1, ... in sorted order."""
     if values.ndim != 1 or values.dtype.kind not in "iubUS":
         raise InputError(

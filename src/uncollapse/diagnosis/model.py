@@ -28,7 +28,7 @@ NllFunction = Callable[[Any, Tensor], Any]  # (x, z) -> -log p(x|z) [B]
 
 
 @dataclass
-class Batch:
+class NumberedBatch:
     """A batch as it was given, its number, and its posterior once encoded; its length is B."""
 
     x: Any
@@ -54,7 +54,7 @@ class CheckedModel:
     unsteady: list[str] = field(default_factory=list)  # sentences; see repeatability.py
     code_dtype: torch.dtype | None = None  # of z; decided at the first narrow answer
 
-    def encode(self, batch: Batch) -> Posterior:
+    def encode(self, batch: NumberedBatch) -> Posterior:
         """The posterior of a batch. InputError if the answer is none, or of another length."""
         answer = call_user_function("encode", self.encoder, batch.x)
         q = to_posterior(answer, batch.number)
@@ -76,12 +76,12 @@ class CheckedModel:
         batch.posteriors.append(q)
         return q
 
-    def nll(self, batch: Batch, z: Tensor) -> Tensor:
+    def nll(self, batch: NumberedBatch, z: Tensor) -> Tensor:
         """z [n, B, D] -> -log p(x|z) [n, B]."""
         codes_per_call = max(1, self.rows // z.shape[1])
         return torch.cat([self.decode(batch, codes) for codes in z.split(codes_per_call)])
 
-    def decode(self, batch: Batch, z: Tensor) -> Tensor:
+    def decode(self, batch: NumberedBatch, z: Tensor) -> Tensor:
         """The same, in one call if x can be repeated: row b n + k has example b and its code k."""
         n, size, dims = z.shape
         if n == 1 or not batch_tensors(batch.x):
@@ -89,13 +89,13 @@ class CheckedModel:
         rows = z.transpose(0, 1).reshape(n * size, dims)
         return self.decode_rows(batch, repeat_examples(batch.x, n), rows).reshape(size, n).T
 
-    def decode_rows(self, batch: Batch, x: Any, z: Tensor) -> Tensor:
+    def decode_rows(self, batch: NumberedBatch, x: Any, z: Tensor) -> Tensor:
         """-log p(x|z) for each row of z, in float32 or wider."""
         nll = check_nll(self.call_decoder(batch, x, z), len(z), batch.number)
         self.facts.note_nll(nll)
         return wide(nll)
 
-    def call_decoder(self, batch: Batch, x: Any, z: Tensor) -> Any:
+    def call_decoder(self, batch: NumberedBatch, x: Any, z: Tensor) -> Any:
         """The decoder's answer to float32 codes or, if it fails on those, to narrow ones."""
         if self.code_dtype is None and batch.narrow is not None:
             try:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from uncollapse.diagnosis.answers import check_nll, to_posterior
 from uncollapse.diagnosis.batches import batch_tensors, take_examples
-from uncollapse.diagnosis.model import Batch, CheckedModel
+from uncollapse.diagnosis.model import CheckedModel, NumberedBatch
 from uncollapse.distributions.precision import wide
 
 NOT_REPEATABLE = (
@@ -30,7 +30,7 @@ EQUAL_IN_BATCH = (
 TOLERANCES = {NOT_REPEATABLE: 1e-3, BATCH_DEPENDENT: 0.02}
 
 
-def check_repeatability(model: CheckedModel, batch: Batch) -> None:
+def check_repeatability(model: CheckedModel, batch: NumberedBatch) -> None:
     """Note in `model.unsteady` if encode or nll answers differently to a repeated question.
 
     Each is asked again for the batch, and for its first half alone.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.diagnosis.answers import check_finite_values
-from uncollapse.diagnosis.model import Batch, CheckedModel
+from uncollapse.diagnosis.model import CheckedModel, NumberedBatch
 from uncollapse.diagnosis.repeatability import check_repeatability
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
@@ -20,7 +20,7 @@ from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.metrics.usage import shuffle_gap
 
 PROMISED_METRICS = ("floor", "kl_minus_floor")  # a foreign model promises no floor of the KL
-WEIGHTED = ("nll", "ess", "fall_2", "fall_8")
+IMPORTANCE_COLUMNS = ("nll", "ess", "fall_2", "fall_8")
 
 
 @dataclass
@@ -31,16 +31,18 @@ class Walk:
     samples: int  # importance samples of each example
     seed: int
     dims: set[int] = field(default_factory=set)
-    weighted: dict[str, list[np.ndarray]] = field(default_factory=lambda: {k: [] for k in WEIGHTED})
+    weighted: dict[str, list[np.ndarray]] = field(
+        default_factory=lambda: {k: [] for k in IMPORTANCE_COLUMNS}
+    )
 
     def run(self, batches: Iterable[Any]) -> tuple[Pass, dict[str, np.ndarray]]:
         """The pass, and by name what importance sampling gives for each example, [N]."""
         seen = collect(self.model.encode, self.model.nll, self.iterate(batches))
         return seen, {name: np.concatenate(values) for name, values in self.weighted.items()}
 
-    def iterate(self, batches: Iterable[Any]) -> Iterator[Batch]:
+    def iterate(self, batches: Iterable[Any]) -> Iterator[NumberedBatch]:
         for number, x in enumerate(batches):
-            batch = Batch(x, number)
+            batch = NumberedBatch(x, number)
             # a loader may have drawn random numbers of its own
             torch.manual_seed(batch_seed(self.seed, number, 0))
             yield batch  # `collect` encodes it, and decodes its own and other examples' codes
@@ -62,7 +64,7 @@ class Walk:
             sizes = " and ".join(map(str, sorted(self.dims)))
             raise InputError(f"encode: {sizes} latent dimensions; allowed is one D for all")
 
-    def weigh(self, batch: Batch, q: Posterior) -> None:
+    def weigh(self, batch: NumberedBatch, q: Posterior) -> None:
         """Estimate log p(x) of each example by importance sampling from its posterior."""
         seed = batch_seed(self.seed, batch.number, 1)
         generator = torch.Generator(q.mean.device).manual_seed(seed)

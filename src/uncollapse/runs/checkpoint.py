@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from uncollapse.disk import require_file, write_atomic
+from uncollapse.disk import require_plain_file, write_atomic
 from uncollapse.errors import InputError, first_line
 from uncollapse.runs.layout import SCHEMA
 
@@ -87,7 +87,7 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    require_file(path)
+    require_plain_file(path)
     try:
         tensors, metadata = load_file(path), read_metadata(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -124,7 +124,7 @@ def load_state(path: Path) -> dict[str, Any]:
     """The state that `save_state` wrote. InputError if the file is damaged or something else."""
     import torch
 
-    require_file(path)
+    require_plain_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types, among them RuntimeError and EOFError

@@ -95,9 +95,9 @@ class Pack:
             status=DONE,
             config=parse_packed_config(row, where),
             command=row["command"],
-            data=parse_object(row["data"], where),
+            data=parse_json_object(row["data"], where),
             rows=rows.rows,
-            summary=parse_object(row["summary"], where),
+            summary=parse_json_object(row["summary"], where),
             views=lambda: decode_views(self.views[number], where),
             weights=row["weights"],
         )
@@ -116,7 +116,7 @@ def parse_packed_config(row: Mapping[str, Any], where: str) -> JsonObject:
     return config
 
 
-def parse_object(text: str, where: str) -> JsonObject:
+def parse_json_object(text: str, where: str) -> JsonObject:
     """A JSON object. InputError if the text is anything else."""
     value, _ = parse_json(text.encode())
     if not isinstance(value, dict):

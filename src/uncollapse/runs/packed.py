@@ -14,7 +14,7 @@ from uncollapse.runs.identity import (
     normalize,
 )
 from uncollapse.runs.layout import PACK, has_pack, run_name
-from uncollapse.runs.pack import pack_path, parse_object, parse_packed_config, read_pack
+from uncollapse.runs.pack import pack_path, parse_json_object, parse_packed_config, read_pack
 from uncollapse.runs.portable import find_data_difference
 
 
@@ -42,7 +42,7 @@ class PackedRun:
         return same and not any(os.path.exists(expand_home(path)) for path in locations.values())
 
 
-def find_packed_copies(
+def find_equal_packed_runs(
     study: Path, name: str, config: JsonMapping, base: JsonMapping
 ) -> list[PackedRun]:
     """The packed runs that have this config, wherever their data are stored.
@@ -92,6 +92,6 @@ def load_packed_runs_at(path: Path, *_: int) -> dict[tuple[str, int], list[Packe
     for row in read_pack(path).columns("name", "head", "seed", "config", "data"):
         where = f"{path}, {row['name']}"
         config = parse_packed_config(row, where)
-        packed = PackedRun(row["name"], config, parse_object(row["data"], where))
+        packed = PackedRun(row["name"], config, parse_json_object(row["data"], where))
         runs.setdefault((row["head"], row["seed"]), []).append(packed)
     return runs

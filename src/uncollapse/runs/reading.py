@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from uncollapse.disk import read_bytes, require_file
+from uncollapse.disk import read_bytes, require_plain_file
 from uncollapse.errors import MOST_SEED, InputError, check_integer, shorten
 from uncollapse.json_types import Json, JsonMapping, JsonObject
 from uncollapse.runs.identity import compute_identity
@@ -236,7 +236,7 @@ def find_unreadable_view(run: Run) -> list[str]:
     try:
         present = {*os.listdir(run.path(SAMPLES_FOLDER))}
         for name in sorted(present.intersection(VIEW_FILES)):
-            require_file(run.path(SAMPLES_FOLDER, name))
+            require_plain_file(run.path(SAMPLES_FOLDER, name))
     except InputError as error:
         return [f"{error}; not shown"]
     except OSError as error:
