@@ -9,9 +9,9 @@ the wall clock.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from uncollapse.entry import guard
+    from uncollapse.entry import install_guard
 
-    guard()
+    install_guard()
 
 import copy
 import json
@@ -46,18 +46,18 @@ from uncollapse.config import CONF, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
 from uncollapse.disk import write_atomic
-from uncollapse.entry import guarded, working
+from uncollapse.entry import run_guarded, enable_clean_stop
 from uncollapse.errors import InputError
 from uncollapse.knobs import check_head
 from uncollapse.metrics.information import gains
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.runs.identity import identity
-from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS, SUMMARY, Run, run_at, runs_in
+from uncollapse.runs.identity import compute_identity
+from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS_FILE, SUMMARY, Run, locate_run, find_runs
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_summary
-from uncollapse.runs.rows import Record, last_test, rows_of
+from uncollapse.runs.rows import Record, last_test_row, read_run_rows
 from uncollapse.runs.study import read_runs
 from uncollapse.training.trainer import MIXTURE, Trainer
 
@@ -801,7 +801,7 @@ def report(quick: bool) -> dict:
             "data.test=200",
         ]
         quietly([*TRAIN, *short, f"results={folder}", "study=real"])
-        (real,) = runs_in(folder / "real")
+        (real,) = find_runs(folder / "real")
         one = wall_seconds([*REPORT, str(real.folder)])
         multiply(real, folder / "many", count)
         many = wall_seconds([*REPORT, str(folder / "many")])
@@ -824,23 +824,23 @@ def multiply(real: Run, study: Path, count: int) -> None:
     """A study of `count` runs over all heads: a real run's files under other names, its numbers shaken a little."""
     rng = np.random.default_rng(0)
     config = read_config(real)
-    rows, summary = rows_of(real).rows, read_summary(real)
+    rows, summary = read_run_rows(real).rows, read_summary(real)
     for i in range(count):
         head, seed = heads()[i % len(heads())], i // len(heads())
-        run = run_at(str(study.parent), study.name, head, {}, seed)
+        run = locate_run(str(study.parent), study.name, head, {}, seed)
         run.folder.mkdir(parents=True)
         named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
         made = [shaken(row, rng) for row in rows]
-        test = last_test(made, "eval")
+        test = last_test_row(made, "eval")
         stated = {
             **summary,
-            "identity": identity({**config, **named}),
+            "identity": compute_identity({**config, **named}),
             **{name: test[name] for name in SHAKEN},
         }
         command = f"# python train.py head={head} seed={seed} study={study.name}\n"
         files = {
             CONFIG: command + yaml.safe_dump({**config, **named}),
-            ROWS: "".join(json.dumps(row) + "\n" for row in made),
+            ROWS_FILE: "".join(json.dumps(row) + "\n" for row in made),
             SUMMARY: json.dumps({**stated, **named}),
             DATA: real.read(DATA).decode(),
             DONE: "",
@@ -1022,7 +1022,7 @@ def few_steps(parts: Parts, folder: Path) -> float:
         stepped=lambda *_: None, evaluated=lambda *_: None, resumed=lambda *_: None, warn=print
     )
     run = Run(folder)
-    record = Record(run.path(ROWS), [])
+    record = Record(run.path(ROWS_FILE), [])
     Trainer(
         parts.trainer,
         parts.model,
@@ -1081,7 +1081,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def main() -> int:
-    working()
+    enable_clean_stop()
     parser = Parser(description="Speed, as ratios within one run.")
     parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, too")
@@ -1115,4 +1115,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_guarded(main))

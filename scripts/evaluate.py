@@ -2,7 +2,7 @@
 
 import sys
 
-from uncollapse.entry import call
+from uncollapse.entry import run_main
 
 if __name__ == "__main__":
-    sys.exit(call("uncollapse.evaluation.command"))
+    sys.exit(run_main("uncollapse.evaluation.command"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from uncollapse.arguments import Parser
 from uncollapse.disk import write_together
-from uncollapse.entry import guarded
+from uncollapse.entry import run_guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -265,7 +265,7 @@ def test_the_encoder_moves_first_and_alone(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("encoder_steps", [-1, 0.5, "many"])
 def test_a_count_that_is_none_is_refused(encoder_steps):
-    with pytest.raises(InputError, match=f"^encoder_steps={encoder_steps}: allowed is a whole number of at least 0$"):
+    with pytest.raises(InputError, match=f"^encoder_steps={encoder_steps}: allowed is an integer of at least 0$"):
         <Class>(encoder_steps)
 ''',
 )
@@ -450,4 +450,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_guarded(main))

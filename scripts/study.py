@@ -2,7 +2,7 @@
 
 import sys
 
-from uncollapse.entry import call
+from uncollapse.entry import run_main
 
 if __name__ == "__main__":
-    sys.exit(call("uncollapse.runs.study_cli"))
+    sys.exit(run_main("uncollapse.runs.study_cli"))

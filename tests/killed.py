@@ -20,7 +20,7 @@ from typing import Any
 
 from conftest import composed
 
-from uncollapse.runs.provenance import provenance
+from uncollapse.runs.provenance import find_provenance
 
 CUT = 77  # exit code of a child that ended at an event
 
@@ -41,7 +41,7 @@ def forked(request: dict[str, Any]) -> dict[str, Any]:
     """Exit code and seconds of a child."""
     if "train" in request:  # what takes time and is kept is done once, and not in each child
         config(*request["train"])
-        provenance()
+        find_provenance()
     gc.freeze()
     start = time.monotonic()
     child = os.fork()

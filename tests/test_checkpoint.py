@@ -10,7 +10,7 @@ from torch import nn
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 from uncollapse.runs.checkpoint import load_model, load_state, save_model, save_state
-from uncollapse.runs.json_values import plain
+from uncollapse.runs.json_values import replace_nonfinite
 from uncollapse.runs.rows import Record, read_rows
 
 
@@ -108,7 +108,7 @@ def test_weights_that_are_damaged_missing_or_of_another_model_are_named(tmp_path
     whole = path.read_bytes()
     for data in (whole[:-4], whole[:5], b"", b"not weights at all"):
         path.write_bytes(data)
-        with pytest.raises(InputError, match="damaged or no weights"):
+        with pytest.raises(InputError, match="damaged, or not a file of weights"):
             load_model(path, model)
     path.write_bytes(whole)
     for other in (nn.Linear(4, 2), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):
@@ -291,4 +291,4 @@ def test_numbers_that_are_not_finite_become_null_on_disk_and_in_mirrors(tmp_path
         raise AssertionError(constant)
 
     assert json.loads((tmp_path / "rows").read_text(), parse_constant=not_json) == expected
-    assert mirrored == [expected] and plain(row) == expected
+    assert mirrored == [expected] and replace_nonfinite(row) == expected

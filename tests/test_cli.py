@@ -12,7 +12,8 @@ from uncollapse.config import COMMON, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import read_stored_config
 from uncollapse.runs.layout import Run
-from uncollapse.words import GROUPS, understand_words
+from uncollapse.command_words import check_command_words
+from uncollapse.command_words.keys import GROUPS
 
 ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
 TAU = ", ".join(head for head in heads() if "tau" in knobs_of(head))
@@ -26,9 +27,9 @@ BAD = {
     "head=plain +tau=0.3": "tau=0.3: head=plain has no knob tau",
     "tau=0.3": "tau=0.3: head=plain has no knob tau",
     "tau=": "tau=: head=plain has no knob tau",
-    "-m head=bn_tau,plain tau=0.5": f"head=plain has no knob tau; it is a knob of head={TAU} (knobs of plain: none); s",
+    "-m head=bn_tau,plain tau=0.5": f"head=plain has no knob tau; it is a knob of head={TAU} (knobs of plain: none); r",
     "-m head=bn_tau,bn_tua": "head=bn_tua: no such head; did you mean bn_tau?",
-    "-m head=glob(x*)": "head=glob(x*): that is no head; allowed are ",
+    "-m head=glob(x*)": "head=glob(x*): no head matches; allowed are ",
     "head=[plain,bn_mu]": "one head at a time",
     "head=bn_mu tau=0.5": "knobs of bn_mu: gamma",
     # keys
@@ -43,11 +44,11 @@ BAD = {
     "trainer.epochs.x=3": "trainer.epochs.x=3: trainer.epochs has no keys",
     "+data.foo=3": "data.foo=3: no such key; allowed are data.batch_size, ",
     "seed.x=3": "seed.x=3: seed has no keys; did you mean seed=3?",
-    "model/lstm=1": "model/lstm=1: no @ and no / stand in a key; did you mean model=1?",
-    "head@foo=plain": "head@foo=plain: no @ and no / stand in a key; did you mean head=plain?",
-    "+head=plain": "+head=plain: head is in the config already; did you mean head=plain?",
+    "model/lstm=1": "model/lstm=1: @ and / are not allowed in a key; did you mean model=1?",
+    "head@foo=plain": "head@foo=plain: @ and / are not allowed in a key; did you mean head=plain?",
+    "+head=plain": "+head=plain: head is already in the config; did you mean head=plain?",
     "+experiment=demo": "did you mean experiment=demo?",
-    "~head": "~head: nothing is taken out of a config; head=VALUE sets another value",
+    "~head": "~head: keys cannot be removed from a config; head=VALUE sets another value",
     "~trainer.epochs": "trainer.epochs=VALUE sets another value",
     "posterior=bn_mu": "posterior=bn_mu: a slot is set by its head; did you mean head=bn_mu?",
     "hydra/lancher=joblib": "hydra/lancher=joblib: no such key; did you mean hydra/launcher?",
@@ -79,16 +80,16 @@ BAD = {
     "=bn_tau": "=bn_tau: not of the form KEY=VALUE",
     "seed=0 what": "what: not of the form KEY=VALUE; if it belongs to the word before, quote them: 'seed=0 what'",
     # several values
-    "seed=0,1": "seed=0,1: several values make a sweep, which needs -m; one text is typed 'seed=\"0,1\"'",
+    "seed=0,1": "seed=0,1: several values make a sweep, which needs -m; a single text is typed 'seed=\"0,1\"'",
     "head=plain,bn_mu": "head=plain,bn_mu: several values make a sweep, which needs -m",
     # common keys
-    "seed=-1": "seed=-1: allowed is a whole number of at least 0",
-    "seed=1.5": "seed=1.5: allowed is a whole number",
-    "seed=9999999999": "seed=9999999999: allowed is a whole number from 0 to 4,294,967,295",
+    "seed=-1": "seed=-1: allowed is an integer of at least 0",
+    "seed=1.5": "seed=1.5: allowed is an integer",
+    "seed=9999999999": "seed=9999999999: allowed is an integer from 0 to 4,294,967,295",
     f"seed={'9' * 5000}": "the value cannot be read as it stands; it is too long",
-    "-m seed=0,-1": "seed=-1: allowed is a whole number of at least 0",
-    "threads=1000": "threads=1000: allowed is a whole number from 1 to 256",
-    "threads=all": "threads=all: allowed is a whole number",
+    "-m seed=0,-1": "seed=-1: allowed is an integer of at least 0",
+    "threads=1000": "threads=1000: allowed is an integer from 1 to 256",
+    "threads=all": "threads=all: allowed is an integer",
     "study=..a": "study=..a: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all",
     "study=-rf": "study=-rf: allowed are letters",
     "study=--help": "study=--help: allowed are letters",
@@ -139,7 +140,7 @@ GOOD = {
 @pytest.mark.parametrize("words", BAD)
 def test_bad_words_get_one_sentence(words: str) -> None:
     with pytest.raises(InputError) as error:
-        understand_words(words.split(" "))
+        check_command_words(words.split(" "))
     assert BAD[words] in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 900
 
@@ -147,9 +148,9 @@ def test_bad_words_get_one_sentence(words: str) -> None:
 @pytest.mark.parametrize("value", ODD)
 def test_what_the_grammar_cannot_read_is_shown_quoted_and_the_quoted_word_works(value: str) -> None:
     with pytest.raises(InputError) as error:
-        understand_words([f"data.train={value}"])
+        check_command_words([f"data.train={value}"])
     (word,) = shlex.split(re.split(r"quote it: |is typed ", str(error.value))[-1])
-    assert understand_words([word]) == [word]
+    assert check_command_words([word]) == [word]
     assert composed("data=text", word).data.train == value
 
 
@@ -175,15 +176,15 @@ def test_what_the_grammar_cannot_read_is_shown_quoted_and_the_quoted_word_works(
 )
 def test_control_characters_are_refused_and_escaped(char: str, key: str) -> None:
     with pytest.raises(InputError, match="control characters") as error:
-        understand_words([f"{key}=a{char}b"])
+        check_command_words([f"{key}=a{char}b"])
     assert str(error.value).isprintable()
     with pytest.raises(InputError, match="control characters"):
-        understand_words([f"a{char}b=1"])
+        check_command_words([f"a{char}b=1"])
 
 
 @pytest.mark.parametrize("words", GOOD)
 def test_good_words_pass_or_are_completed(words: str) -> None:
-    assert understand_words(words.split()) == GOOD[words].split()
+    assert check_command_words(words.split()) == GOOD[words].split()
 
 
 def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
 from uncollapse.request import parse_overrides, understand_request
 from uncollapse.run import run
-from uncollapse.runs.identity import differences
-from uncollapse.runs.layout import folder_name
 from uncollapse.sections import load_section
-from uncollapse.words import understand_words
+from uncollapse.runs.identity import list_differences
+from uncollapse.runs.layout import format_folder_name
+from uncollapse.command_words import check_command_words
 
 ALL = heads()
 
@@ -214,7 +214,7 @@ def test_a_combination_of_heads_that_choose_the_same_thing_is_refused(
         knobs.check_head("mine")
     assert sentence in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(InputError, match=re.escape(sentence)):
-        understand_words(["head=mine"])
+        check_command_words(["head=mine"])
 
 
 def test_combinations_that_agree_or_overrule_a_value_are_fine(
@@ -319,28 +319,26 @@ def test_a_posterior_that_a_procedure_cannot_treat_is_refused(
 
 
 def test_the_folder_name_is_the_overrides_in_order_or_default() -> None:
-    assert folder_name(parse_overrides(["head=bn_tau", "seed=3", "study=x"])) == "default"
-    assert (
-        folder_name(parse_overrides(["trainer.lr=1e-3", "tau=0.50"])) == "tau=0.5,trainer.lr=0.001"
-    )
-    assert folder_name(parse_overrides(["tau=0.5"])) == folder_name(parse_overrides(["+tau=0.50"]))
+    assert format_folder_name(parse_overrides(["head=bn_tau", "seed=3", "study=x"])) == "default"
+    assert format_folder_name(parse_overrides(["trainer.lr=1e-3", "tau=0.50"])) == "tau=0.5,trainer.lr=0.001"
+    assert format_folder_name(parse_overrides(["tau=0.5"])) == format_folder_name(parse_overrides(["+tau=0.50"]))
 
 
 def test_folder_names_that_had_to_change_stay_apart() -> None:
-    one, two = (folder_name(parse_overrides([f"data.dir=/a/b{sep}c"])) for sep in ("/", "-"))
+    one, two = (format_folder_name(parse_overrides([f"data.dir=/a/b{sep}c"])) for sep in ("/", "-"))
     assert one != two and "/" not in one + two
-    assert len(folder_name({f"k{i}": "v" * 50 for i in range(20)})) <= 200
+    assert len(format_folder_name({f"k{i}": "v" * 50 for i in range(20)})) <= 200
 
 
 def test_differences_are_listed_by_key() -> None:
     old, new = {"a": {"b": 1, "c": 2}, "log": 1}, {"a": {"b": 1, "c": 3}, "d": 4, "log": 2}
-    assert differences(old, new) == ["a.c: 2 -> 3", "d: None -> 4"]
+    assert list_differences(old, new) == ["a.c: 2 -> 3", "d: None -> 4"]
 
 
 def test_folder_names_fit_into_a_file_system() -> None:
-    name = folder_name({"data.dir": "日本" * 60})
-    assert len(name.encode()) <= 200 and name != folder_name({"data.dir": "日本" * 61})
-    assert folder_name({"k": "v" * 300}) == f"k={'v' * 178}-{folder_name({'k': 'v' * 300})[-8:]}"
+    name = format_folder_name({"data.dir": "日本" * 60})
+    assert len(name.encode()) <= 200 and name != format_folder_name({"data.dir": "日本" * 61})
+    assert format_folder_name({"k": "v" * 300}) == f"k={'v' * 178}-{format_folder_name({'k': 'v' * 300})[-8:]}"
 
 
 @pytest.mark.parametrize("key", ["label", "results", "study", "data.batching", "log.project"])
@@ -369,11 +367,11 @@ def test_a_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(
     for group in ("data", "model", "trainer", "experiment", "head"):
         (folder / group / "mine.yaml").write_text(bomb)
         with pytest.raises(InputError, match=f"{group}/mine.yaml: damaged"):
-            understand_words([f"{group}=mine"])
+            check_command_words([f"{group}=mine"])
         (folder / group / "mine.yaml").unlink()
     (folder / "data/grammar.yaml").write_text(bomb)
     with pytest.raises(InputError, match=r"data/grammar\.yaml: damaged"):
-        understand_words(["seed=1"])
+        check_command_words(["seed=1"])
 
 
 @pytest.mark.parametrize("word", ["study=a/b", "study=..", "seed=-1", "seed=x", "threads=0"])

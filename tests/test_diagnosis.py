@@ -16,7 +16,8 @@ from torch.distributions import Bernoulli, Independent, MultivariateNormal, Norm
 from torch.utils.data import DataLoader, TensorDataset
 
 from uncollapse import diagnose
-from uncollapse.diagnosis import Subject, verdict
+from uncollapse.diagnosis import verdict
+from uncollapse.diagnosis.model import CheckedModel
 from uncollapse.errors import InputError
 from uncollapse.models.linear import log_likelihood
 from uncollapse.posteriors import BatchNormTau, DiagonalGaussian
@@ -279,16 +280,16 @@ def test_codes_meet_their_own_example_and_no_more_rows_than_allowed() -> None:
         return 100 * x + z[:, 0]
 
     x, z = torch.arange(6.0), torch.rand(7, 6, 2)
-    found = Subject(lambda x: x, nll, 20).nll(Batch_of(x), z)
+    found = CheckedModel(lambda x: x, nll, 20).nll(Batch_of(x), z)
     assert torch.equal(found, 100 * x + z[..., 0]) and rows == [18, 18, 6]
     rows.clear()
-    assert torch.equal(Subject(lambda x: x, nll, 4).nll(Batch_of(x), z), found) and rows == [6] * 7
+    assert torch.equal(CheckedModel(lambda x: x, nll, 4).nll(Batch_of(x), z), found) and rows == [6] * 7
 
 
 def Batch_of(x: Tensor) -> Any:
-    from uncollapse.diagnosis import Batch
+    from uncollapse.diagnosis.model import NumberedBatch
 
-    return Batch(x, 0)
+    return NumberedBatch(x, 0)
 
 
 def test_tuple_normal_and_posterior_are_one(trained: Any) -> None:
@@ -403,7 +404,7 @@ def test_the_verdict_says_no_more_than_the_numbers() -> None:
     assert said(0.3, 0.2).startswith(
         "cannot tell whether the decoder reads z: shuffled gap 0.30 ± 0.20"
     )
-    assert said(-1.0).startswith("something is wrong: another example's code fits better")
+    assert said(-1.0).startswith("something is wrong: examples are decoded better from another")
     assert said(1.0).startswith("not collapsed: the decoder reads z")
     assert "at least about 2.00 nats about x" in said(
         1.0, mi_saturated=True
@@ -461,7 +462,7 @@ class Deck:
 
 X = torch.arange(40.0).view(10, 4) / 40
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"samples": 0}, r"samples=0: allowed is a whole number of at least 1"),
+    ({"samples": 0}, r"samples=0: allowed is an integer of at least 1"),
     ({"batch": 1}, r"batch=1: allowed .* at least 2"),
     ({"rows": 0}, r"rows=0"),
     ({"mixture": 1}, r"mixture=1"),
@@ -496,7 +497,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nll": lambda x, z: 1.0}, r"nll: returned a float; allowed is a tensor"),
     ({"labels": np.zeros(9, int)}, r"labels: label has 9 entries; allowed are 10"),
     ({"labels": {"kind": [0] * 11}, "data": Deck(X)}, r"labels: kind has 11 entries; allowed are 10"),
-    ({"labels": np.linspace(0, 1, 10)}, r"labels: label is of shape \[10\] and type float64; allowed are whole numbers"),
+    ({"labels": np.linspace(0, 1, 10)}, r"labels: label is of shape \[10\] and type float64; allowed are integers"),
     ({"labels": np.zeros((10, 1), int)}, r"labels: label is of shape \[10, 1\]"),
     ({"labels": [0, 1, 0], "data": X[:3]}, r"labels: 3 examples; .* at least 4"),
     ({"log_prob": np.zeros(9)}, r"log_prob: 9 entries; allowed are 10"),

@@ -94,7 +94,7 @@ def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> Non
 
 
 def test_a_background_command_that_must_ignore_ctrl_c_does(tmp_path: Path) -> None:
-    code = "import sys; from uncollapse.entry import guarded; sys.exit(guarded(lambda: __import__('time').sleep(1) or 0))"
+    code = "import sys; from uncollapse.entry import run_guarded; sys.exit(run_guarded(lambda: __import__('time').sleep(1) or 0))"
     ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
     words = [sys.executable, "-c", ignoring, sys.executable, "-c", code]
     process = subprocess.Popen(

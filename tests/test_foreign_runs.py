@@ -86,7 +86,7 @@ def test_a_home_folder_of_nobody_is_one_sentence(key: str, tmp_path: Path) -> No
 
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text("a b c\n" * 4)
-    with pytest.raises(InputError, match="nobody here has that home folder"):
+    with pytest.raises(InputError, match="this machine has no such home folder"):
         TextConfig(
             **{"dir": str(tmp_path), "cache": str(tmp_path / "c"), key: "~no-such-user/x"}
         ).load()

@@ -332,4 +332,4 @@ def test_single_precision_is_enough(scale):
 def test_depth_must_be_a_whole_number(value):
     with pytest.raises(InputError) as caught:
         InverseAutoregressiveFlow(HIDDEN, 2, depth=value)
-    assert str(caught.value) == f"depth={value}: allowed is a whole number of at least 1"
+    assert str(caught.value) == f"depth={value}: allowed is an integer of at least 1"

@@ -7,7 +7,7 @@ import pytest
 from conftest import SMALL, composed, folder_of, run_here
 
 from uncollapse.request import understand_request
-from uncollapse.runs.identity import changes, completed, identity
+from uncollapse.runs.identity import list_changes, fill_missing_keys, compute_identity
 
 
 def folder(*words: str, head: str = "plain") -> Path:
@@ -81,8 +81,8 @@ def test_a_path_has_one_spelling() -> None:
     one = {"data": {"dir": "/a/b", "cache": "/x"}}
     for spelt in ("/a/b/", "/a/../a/b", "/a//b", "/a/./b"):
         other = {"data": {"dir": spelt, "cache": "/y"}}
-        assert identity(one) == identity(other) and not changes(one, other, {})
-    assert changes(one, {"data": {"dir": "/a/c"}}, {}) == ["data.dir: /a/b -> /a/c"]
+        assert compute_identity(one) == compute_identity(other) and not list_changes(one, other, {})
+    assert list_changes(one, {"data": {"dir": "/a/c"}}, {}) == ["data.dir: /a/b -> /a/c"]
 
 
 def test_an_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_an_option_younger_than_a_run_does_not_refuse_it(tmp_path: Path) -> None
 def test_completing_a_config_invents_nothing_for_another_class() -> None:
     saved = {"model": {"_target_": "a", "size": 1}, "seed": 0}
     base = {"model": {"_target_": "b", "size": 2, "depth": 3}, "seed": 1, "young": 5}
-    assert completed(saved, base) == {**saved, "young": 5}
-    assert changes(saved, {**saved, "young": 6}, base) == ["young: 5 -> 6"]
+    assert fill_missing_keys(saved, base) == {**saved, "young": 5}
+    assert list_changes(saved, {**saved, "young": 6}, base) == ["young: 5 -> 6"]
 
 
 def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
@@ -133,18 +133,18 @@ def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
         "trainer": {"lr": 1},
         "log": {"wandb": True},
     }
-    assert identity(one) == identity(json.loads(json.dumps(other)))
-    assert identity(one) != identity({**one, "seed": 1})
-    assert identity(one) != identity({**one, "trainer": {"lr": True}})
+    assert compute_identity(one) == compute_identity(json.loads(json.dumps(other)))
+    assert compute_identity(one) != compute_identity({**one, "seed": 1})
+    assert compute_identity(one) != compute_identity({**one, "trainer": {"lr": True}})
 
 
 def test_a_run_is_known_by_its_data_wherever_they_lie() -> None:
     one, other = ({"head": "plain", "seed": 0, "data": {"dir": f"/{place}/yelp"}} for place in "ab")
     old, content = {"vocab": 10, "train": 96}, {"content": "ab12"}
-    assert identity(one, old) == identity(other, old) != identity(one, {**old, "vocab": 11})
-    assert identity(one, content) == identity(other, {**old, **content}) != identity(one, old)
-    assert identity(one, content) != identity(one, {"content": "cd34"})
-    assert identity(one) == identity(other) != identity({**one, "data": {"dir": "/a/ptb"}})
+    assert compute_identity(one, old) == compute_identity(other, old) != compute_identity(one, {**old, "vocab": 11})
+    assert compute_identity(one, content) == compute_identity(other, {**old, **content}) != compute_identity(one, old)
+    assert compute_identity(one, content) != compute_identity(one, {"content": "cd34"})
+    assert compute_identity(one) == compute_identity(other) != compute_identity({**one, "data": {"dir": "/a/ptb"}})
 
 
 @pytest.mark.parametrize("words", [SMALL, [*SMALL, "trainer.lr=0.002"]])

@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT, TIMES, folder_of
 from killed import CUT
 
-from uncollapse.runs.layout import run_folders
-from uncollapse.runs.results import is_repaired
+from uncollapse.runs.layout import require_runs
+from uncollapse.runs.results import has_consistent_results
 
 KILLS, MOST_IN_ONE = 100, 4  # of each command; of one run before it may end
 TRAIN = [
@@ -94,7 +94,7 @@ def assert_whole(results: Path, there: Path) -> None:
     here, expected = content(results), content(there)
     assert here.keys() == expected.keys()
     assert {name: value for name, value in here.items() if value != expected[name]} == {}
-    assert all(is_repaired(run) for run in run_folders(results / "s"))
+    assert all(has_consistent_results(run) for run in require_runs(results / "s"))
 
 
 def command(which: str, results: Path) -> dict[str, Any]:

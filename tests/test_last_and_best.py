@@ -20,7 +20,7 @@ from uncollapse.report.notes import changed_by_weights as moved
 from uncollapse.report.notes import weights_note
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import last_test
+from uncollapse.runs.rows import last_test_row
 from uncollapse.report.tables.summary import summary_table
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
@@ -274,5 +274,5 @@ def test_rows_of_the_last_weights_are_not_taken_for_the_best(tmp_path):
         changed = [*lines[:place], json.dumps(last), *lines[place:]]
         (folder / "metrics.jsonl").write_text("\n".join(changed) + "\n")
         (folder / "summary.json").write_text("{")  # damaged: the rows are all there is
-        assert last_test(read_rows(folder / "metrics.jsonl").rows, "eval")["kl"] != 99.0
+        assert last_test_row(read_rows(folder / "metrics.jsonl").rows, "eval")["kl"] != 99.0
         assert read_study(tmp_path / "s").runs["kl"].tolist() != [99.0]

@@ -256,7 +256,7 @@ def test_vectors_of_which_nothing_is_known() -> None:
         ({"eigenvalues": [float("nan")]}, r"data.eigenvalues\[0\]=nan: out of range"),
         ({"eigenvalues": [float("inf")]}, r"data.eigenvalues\[0\]=inf: out of range"),
         ({"valid": 3}, "data.valid=3: 3 data.eigenvalues need at least 4 examples"),
-        ({"test": 0}, "data.test=0: allowed is a whole number of at least 1"),
+        ({"test": 0}, "data.test=0: allowed is an integer of at least 1"),
         ({"data_seed": -1}, "data.data_seed=-1"),
         ({"batch_size": 0}, "data.batch_size=0"),
         ({"batching": "sorted"}, "data.batching=sorted: allowed are mixed, by_length"),
@@ -270,7 +270,7 @@ def test_bad_data_are_refused(options: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["model.latent=0"], "model.latent=0: allowed is a whole number of at least 1"),
+        (["model.latent=0"], "model.latent=0: allowed is an integer of at least 1"),
         (["model.variance=0"], "model.variance=0: out of range; allowed is 0 < model.variance"),
         (["data.eigenvalues=[1,-2]"], r"data.eigenvalues\[1\]=-2: out of range"),
         (["data.eigenvalues=[1,b]"], "data.eigenvalues"),

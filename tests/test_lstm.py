@@ -341,7 +341,7 @@ def test_init_is_the_half_width_of_the_weights_and_embeddings_keep_a_tenth(head)
 def test_sizes_below_one_are_refused(name, value):
     with pytest.raises(InputError) as caught:
         model_of(**{name: value})
-    assert str(caught.value) == f"model.{name}={value}: allowed is a whole number of at least 1"
+    assert str(caught.value) == f"model.{name}={value}: allowed is an integer of at least 1"
 
 
 @pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])

@@ -720,7 +720,7 @@ BAD = [
     (lambda: InfoVAE(alpha=1.1, scale=1), "alpha=1.1: out of range; allowed is 0 <= alpha <= 1"),
     (lambda: InfoVAE(alpha=0.5, scale=0.4), "lambda=0.4: out of range; allowed is 0.5 <= lambda"),
     (lambda: BagOfWords(-1, 4), "bow_weight=-1: out of range; allowed is 0 <= bow_weight"),
-    (lambda: BagOfWords(1, 0), "bow_hidden=0: allowed is a whole number of at least 1"),
+    (lambda: BagOfWords(1, 0), "bow_hidden=0: allowed is an integer of at least 1"),
     (lambda: MuForcing(margin=-1), "margin=-1: out of range; allowed is 0 <= margin"),
 ]
 

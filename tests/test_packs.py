@@ -29,10 +29,11 @@ from uncollapse.report import figures
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import build_tables as all_tables
 from uncollapse.run import run
-from uncollapse.runs import pack, packed
-from uncollapse.runs.layout import Run, run_folders
-from uncollapse.runs.pack import pack_bytes, read_pack
-from uncollapse.runs.portable import portable_run
+from uncollapse.runs import pack, pack_writing, packed
+from uncollapse.runs.layout import Run, require_runs
+from uncollapse.runs.pack import read_pack
+from uncollapse.runs.pack_writing import build_pack
+from uncollapse.runs.portable import make_portable
 from uncollapse.runs.reading import Saved, read_run
 from uncollapse.runs.study import read_runs
 from uncollapse.runs.study_cli import main
@@ -108,15 +109,15 @@ def same_tables(one: Path, other: Path) -> None:
 
 def rows_of(study: Path) -> list[tuple]:
     """(name, rows, summary) of each run, without clocks, machines and places."""
-    from uncollapse.runs.portable import found, results_of, trained
+    from uncollapse.runs.portable import drop_machine_facts, joined_results, training_summary
 
-    runs = [portable_run(saved) for saved in read_runs(study, [])]
+    runs = [make_portable(saved) for saved in read_runs(study, [])]
     return [
         (
             saved.name,
-            [found(row) for row in saved.rows],
-            found(trained(saved)),
-            found(results_of(saved)),
+            [drop_machine_facts(row) for row in saved.rows],
+            drop_machine_facts(training_summary(saved)),
+            drop_machine_facts(joined_results(saved)),
         )
         for saved in runs
     ]
@@ -161,7 +162,7 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
         path = machines / machine / "scratch/runs.parquet"
         cells = [path.read_bytes().decode("latin1")]
         cells += [
-            str(cell) for row in read_pack(path).columns(*pack.COLUMNS) for cell in row.values()
+            str(cell) for row in read_pack(path).columns(*pack.PACK_COLUMNS) for cell in row.values()
         ]
         text = "\n".join(cells)
         for secret in (str(machines), "home", "/ann", "cache", "disk", "wandb"):
@@ -194,14 +195,14 @@ def test_samples_of_the_data_stay_at_home_when_asked(machines: Path, tmp_path: P
     assert study_cli("pack", "--without-examples", tmp_path / "scratch") == 0
     packed = read_pack(tmp_path / "scratch/runs.parquet").runs()
     stems = {Path(name).stem for saved in packed for name in saved.views()}
-    assert "prior" in stems and not stems & set(pack.EXAMPLES)
+    assert "prior" in stems and not stems & set(pack.DATA_VIEWS)
 
 
 def test_only_samples_that_a_report_shows_are_packed(machines: Path, tmp_path: Path) -> None:
     folders = {
-        saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))
+        saved.name: saved for saved in map(make_portable, read_runs(machines / "all/scratch", []))
     }
-    (tmp_path / "runs.parquet").write_bytes(pack_bytes(folders.values()))
+    (tmp_path / "runs.parquet").write_bytes(build_pack(folders.values()))
     packed = read_pack(tmp_path / "runs.parquet").runs()
     assert len(packed) == 4 and all(folders[saved.name].views() for saved in packed)
     for saved in packed:
@@ -292,11 +293,11 @@ def test_a_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(packed, "read_pack", lambda path: asked.append(path) or honest(path))
     (saved, *_) = read_runs(small / "runs.parquet", [])
     for _ in range(5):
-        assert packed.packed_copies(small, saved.name, saved.config, {})
+        assert packed.find_equal_packed_runs(small, saved.name, saved.config, {})
     assert len(asked) == 1
     write_run(small, "bn_mu", 7, evaluations=3)
     assert study_cli("pack", small) == 0
-    assert packed.packed_copies(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
+    assert packed.find_equal_packed_runs(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
 
 
 def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
     runs = [
         rename(saved, "trainer.epochs=2", "trainer.epochs=1") for saved in read_pack(path).runs()
     ]
-    path.write_bytes(pack_bytes(runs))
+    path.write_bytes(build_pack(runs))
     with pytest.raises(InputError, match=r"another config .*trainer.epochs: 2 -> 1"):
         run(cfg, "plain", [*words, "trainer.epochs=1"])
 
@@ -334,8 +335,8 @@ def test_a_study_is_its_folders_and_its_pack(small: Path) -> None:
         pd.testing.assert_frame_equal(table, found[name])
     shutil.rmtree(small / "runs")
     assert len(pack_and_read(small)) == 3
-    with pytest.raises(InputError, match="no weights to look at; train them again"):
-        run_folders(small)
+    with pytest.raises(InputError, match="packed runs have no weights; train them again"):
+        require_runs(small)
     assert evaluate([str(small)]) == evaluate([str(small / "runs.parquet")]) == 2
 
 
@@ -578,8 +579,8 @@ def foreign(path: Path) -> None:
 def newer(path: Path) -> None:
     runs = read_pack(path).runs()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack, "SCHEMA", 99)
-        path.write_bytes(pack_bytes(runs))
+        patch.setattr(pack_writing, "SCHEMA", 99)
+        path.write_bytes(build_pack(runs))
 
 
 def linked(path: Path) -> None:
@@ -604,19 +605,19 @@ def renamed(path: Path) -> None:
     """A sound digest over what is no pack."""
     runs = read_pack(path).runs()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack, "COLUMNS", (*pack.COLUMNS[1:], "other"))
-        honest = pack.record
-        patch.setattr(pack, "record", lambda saved, views: honest(saved, views) | {"other": "x"})
-        path.write_bytes(pack_bytes(runs))
+        patch.setattr(pack, "PACK_COLUMNS", (*pack.PACK_COLUMNS[1:], "other"))
+        honest = pack_writing.pack_row
+        patch.setattr(pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {"other": "x"})
+        path.write_bytes(build_pack(runs))
 
 
 REFUSED = {
     "empty": (lambda path: path.write_bytes(b""), "an empty file"),
-    "text": (lambda path: path.write_text("runs"), "damaged, or no pack"),
-    "foreign": (foreign, "no pack of uncollapse"),
+    "text": (lambda path: path.write_text("runs"), "damaged, or not a pack"),
+    "foreign": (foreign, "not a pack of uncollapse"),
     "newer": (newer, "written by a newer version"),
     "other columns": (renamed, "other columns"),
-    "edited": (edited, "its digest is not that of what it holds"),
+    "edited": (edited, "its digest does not match its content"),
     "link": (linked, "a link that leads out of"),
     "folder": (folder_instead, "not a file"),
 }
@@ -701,9 +702,9 @@ def test_one_study_that_cannot_be_packed_stops_no_other(
 
 
 def test_two_packs_at_once_do_not_meet(small: Path, capsys: pytest.CaptureFixture) -> None:
-    from uncollapse.disk import locked
+    from uncollapse.disk import hold_lock
 
-    with locked(small, "study"):
+    with hold_lock(small, "study"):
         assert "another process is working on this study" in refusal(capsys, "pack", small)
 
 
@@ -714,7 +715,7 @@ def damages(content: bytes, count: int) -> list[bytes]:
     """Flipped bits, cuts, zeros and added bytes at places of all kinds, the footer among them."""
     dice = random.Random(5)
     found = []
-    foot = pack.footer(content)
+    foot = pack.footer_offset(content)
     for number in range(count):
         spot = dice.randrange(foot, len(content)) if number % 2 else dice.randrange(len(content))
         bytes_ = bytearray(content)
@@ -747,7 +748,7 @@ def test_whatever_happens_to_a_packs_bytes_is_one_sentence(
         assert report.main([str(small)]) == 2
         assert study_cli("merge", fine, small) == 2
         with pytest.raises(InputError, match=r"runs\.parquet"):
-            packed.packed_copies(small, "x", {"head": "plain", "seed": 0}, {})
+            packed.find_equal_packed_runs(small, "x", {"head": "plain", "seed": 0}, {})
         assert study_cli("verify", small) == 1
         told = capsys.readouterr()
         assert (
@@ -839,11 +840,11 @@ def test_verify_checks_what_a_pack_says_of_itself(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    honest = pack.record
-    monkeypatch.setattr(pack, "record", lambda saved, views: honest(saved, views) | {key: value})
+    honest = pack_writing.pack_row
+    monkeypatch.setattr(pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {key: value})
     path = small / "runs.parquet"
     path.write_bytes(
-        pack_bytes(read_pack(path).runs()[-1:] if key == "identity" else read_pack(path).runs())
+        build_pack(read_pack(path).runs()[-1:] if key == "identity" else read_pack(path).runs())
     )
     shutil.rmtree(small / "runs")
     capsys.readouterr()
@@ -853,9 +854,9 @@ def test_verify_checks_what_a_pack_says_of_itself(
 
 def test_a_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
     folders = {
-        saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))
+        saved.name: saved for saved in map(make_portable, read_runs(machines / "all/scratch", []))
     }
-    buffer = io.BytesIO(pack_bytes(folders.values()))
+    buffer = io.BytesIO(build_pack(folders.values()))
     path = machines / "again.parquet"
     path.write_bytes(buffer.getvalue())
     packed = read_pack(path).runs()
@@ -917,7 +918,7 @@ def test_what_is_packed_is_read_back(
         views=lambda: views,
     )
     path = tmp_path_factory.mktemp("pack") / "runs.parquet"
-    path.write_bytes(pack_bytes([saved]))
+    path.write_bytes(build_pack([saved]))
     (found,) = read_pack(path).runs()
     for name in ("name", "status", "config", "command", "data", "rows", "summary", "identity"):
         assert getattr(found, name) == getattr(saved, name)
@@ -943,8 +944,8 @@ def test_a_portable_run_is_the_same_run_and_stays_as_it_is(place: str) -> None:
         f"python train.py 'data.dir={place}'",
     )
     saved = Saved(name, "done", config, command, {"file": place if "/" in place else ""})
-    once = portable_run(saved)
-    assert portable_run(once) == once and once.identity == saved.identity
+    once = make_portable(saved)
+    assert make_portable(once) == once and once.identity == saved.identity
     text = str((once.config, once.command, once.data, once.name))
     assert place not in PLACES or not re.search(r"home|data/x|~|me\\|me/", text)
     assert place in PLACES or place in once.config["data"]["dir"] in command

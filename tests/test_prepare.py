@@ -313,7 +313,7 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
         (["snli", "train_size=3"], "train_size=3: allowed are data.name, "),
         (
             ["snli", "data.train_size=0"],
-            "data.train_size=0: allowed is a whole number of at least 1",
+            "data.train_size=0: allowed is an integer of at least 1",
         ),
         (["snli", "data.train_size=x"], "data.train_size=x: "),
     ],

@@ -264,4 +264,4 @@ def test_kl_keeps_its_digits_where_sigma_is_far_below_the_mean():
 def test_components_must_be_a_whole_number(cls, value):
     with pytest.raises(InputError) as caught:
         cls(HIDDEN, 2, components=value)
-    assert str(caught.value) == f"components={value}: allowed is a whole number of at least 1"
+    assert str(caught.value) == f"components={value}: allowed is an integer of at least 1"

@@ -323,7 +323,7 @@ def test_a_real_run_makes_inner_steps_and_counts_them(tmp_path: Path) -> None:
     [((-1, 1), "inner_max=-1"), ((5, 0), "inner_check=0"), ((1.5, 1), "inner_max=1.5")],
 )
 def test_bad_knobs_of_aggressive_are_refused(words: tuple, message: str) -> None:
-    with pytest.raises(InputError, match=rf"^{message}: allowed is a whole number"):
+    with pytest.raises(InputError, match=rf"^{message}: allowed is an integer"):
         Aggressive(*words)
 
 

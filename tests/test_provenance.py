@@ -14,7 +14,7 @@ from conftest import ROOT, folder_of, run_here
 from uncollapse.runs import provenance as module
 
 NOTHING = {"commit": None, "tree_changed": None}
-SAY = "import json; from uncollapse.runs.provenance import provenance; print(json.dumps(provenance()))"
+SAY = "import json; from uncollapse.runs.provenance import find_provenance; print(json.dumps(find_provenance()))"
 
 
 def git(folder: Path, *words: str) -> str:
@@ -183,7 +183,7 @@ def failing(error: Exception) -> Callable:
 )
 def test_a_git_that_fails_is_no_crash(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(module.subprocess, "run", failing(error))
-    assert module.provenance.__wrapped__() == NOTHING
+    assert module.find_provenance.__wrapped__() == NOTHING
 
 
 def test_a_summary_holds_the_commit_and_whether_the_tree_was_changed(
@@ -192,7 +192,7 @@ def test_a_summary_holds_the_commit_and_whether_the_tree_was_changed(
     from uncollapse import run
 
     known = {"commit": "f" * 40, "tree_changed": True}
-    monkeypatch.setattr(run, "provenance", lambda: known)
+    monkeypatch.setattr(run, "find_provenance", lambda: known)
     run_here(tmp_path, "plain", "trainer.epochs=1")
     summary = json.loads((folder_of(tmp_path, "plain") / "summary.json").read_text())
     assert {key: summary[key] for key in known} == known

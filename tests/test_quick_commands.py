@@ -11,7 +11,7 @@ from conftest import ROOT, folder_of, run_here
 
 from uncollapse.evaluation.command import MOST_ERRORS, main
 from uncollapse.runs.layout import Run
-from uncollapse.runs.results import repair
+from uncollapse.runs.results import repair_results
 
 HEAVY = {
     "torch",
@@ -152,7 +152,7 @@ def test_a_run_is_complete_only_for_what_is_asked(
 ) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "evaluations/test-statistics.json").write_text("{}")
-    repair(Run(folder))
+    repair_results(Run(folder))
     assert main([str(folder), *words]) == (0 if whole else 2)  # 2: no weights to go on with
 
 
@@ -205,4 +205,4 @@ def test_a_damaged_config_is_said_where_nothing_is_left_to_do(
     assert main([str(tmp_path / "s")]) == 2
     told = capsys.readouterr()
     assert "1 of 2 runs were evaluated before" in told.out
-    assert "config.yaml: damaged (model is no section)" in told.err and told.err.count("\n") == 2
+    assert "config.yaml: damaged (model is not a section)" in told.err and told.err.count("\n") == 2

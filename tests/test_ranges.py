@@ -147,7 +147,7 @@ TOO_LARGE = {
     "model.latent=1000000 head=iaf": "model.latent=1000000: a model of",
     "model=transformer model.width=100000 model.layers=1000": "model.width=100000: a model of",
     "head=mog components=1000000 model.latent=100000": "components=1000000: a model of",
-    "model.hidden=1000000000": "model.hidden=1000000000: allowed is a whole number from 1 to 1,000,000",
+    "model.hidden=1000000000": "model.hidden=1000000000: allowed is an integer from 1 to 1,000,000",
 }
 
 
@@ -168,6 +168,6 @@ def test_bounds_of_a_number() -> None:
     with pytest.raises(InputError, match=r"^x=1e\+10: out of range; allowed is 0 < x <= 1e\+09$"):
         check_number("x", 1e10, 0)
     with pytest.raises(
-        InputError, match=r"^x=2000000000: allowed is a whole number from 1 to 1,000,000,000$"
+        InputError, match=r"^x=2000000000: allowed is an integer from 1 to 1,000,000,000$"
     ):
         check_integer("x", 2 * 10**9, 1)

@@ -289,7 +289,7 @@ def test_a_study_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> None:
         "model: 5\nhead: x\nseed: 0\n"
     )
     with pytest.raises(
-        InputError, match=r"readable config.yaml; the first note says: .*model is no section"
+        InputError, match=r"readable config.yaml; the first note says: .*model is not a section"
     ):
         read_study(tmp_path / "s")
 
@@ -490,7 +490,7 @@ def test_a_report_of_packed_runs_is_that_of_their_folders(
     pack = tmp_path / "t" / "s" / "runs.parquet"
     pack.write_bytes(b"")
     packed = [replace(saved, run=None, views=dict) for saved in runs]
-    monkeypatch.setattr(results, "each_run", lambda path, notes: packed)
+    monkeypatch.setattr(results, "iterate_runs", lambda path, notes: packed)
     for given in (pack, pack.parent):
         path, _ = write_report(given)
         assert path == pack.parent / "report/index.html" and bytes_of(path.parent) == expected

@@ -242,7 +242,7 @@ def test_two_reports_at_once_are_one_and_a_sentence(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (study / "report").mkdir()
-    with disk.locked(study / "report", "report"):
+    with disk.hold_lock(study / "report", "report"):
         assert "another process is working on this report" in sentence(study, capsys)
 
 

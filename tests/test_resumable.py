@@ -9,7 +9,7 @@ import pytest
 
 from uncollapse.errors import InputError
 from uncollapse.evaluation.resumable import GroupRow, GroupRows
-from uncollapse.runs.json_values import sealed
+from uncollapse.runs.json_values import add_digest
 
 GROUPS = [np.array([4, 2]), np.array([0]), np.array([1, 3])]
 
@@ -58,7 +58,7 @@ def test_every_group_is_computed_once(store: GroupRows) -> None:
         {"group": 7, "examples": [0], "squares": [0]},
         {"group": "1", "examples": [0], "squares": [0]},
         {"group": 1, "examples": "0", "squares": [0]},
-        {**sealed({"group": 1, "examples": [0], "squares": [0]}), "squares": [1]},  # a flipped bit
+        {**add_digest({"group": 1, "examples": [0], "squares": [0]}), "squares": [1]},  # a flipped bit
         [1],
     ],
 )

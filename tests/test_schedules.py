@@ -210,8 +210,8 @@ def test_cyclical_lasts_as_long_as_the_run_which_is_no_knob_of_it():
 BAD = [
     (lambda: Logistic(-1, 8), "midpoint=-1: out of range; allowed is 0 <= midpoint"),
     (lambda: Logistic(1, 0), "steepness=0: out of range; allowed is 0 < steepness"),
-    (lambda: Cyclical(6, 0, 0.5), "cycles=0: allowed is a whole number of at least 1"),
-    (lambda: Cyclical(6, 1.5, 0.5), "cycles=1.5: allowed is a whole number of at least 1"),
+    (lambda: Cyclical(6, 0, 0.5), "cycles=0: allowed is an integer of at least 1"),
+    (lambda: Cyclical(6, 1.5, 0.5), "cycles=1.5: allowed is an integer of at least 1"),
     (lambda: Cyclical(6, 4, 1.5), "ramp=1.5: out of range; allowed is 0 <= ramp <= 1"),
     (lambda: Cyclical(0, 4, 0.5), "trainer.epochs=0: out of range; allowed is 0 < trainer.epochs"),
     (lambda: Constant(-0.4), "beta=-0.4: out of range; allowed is 0 <= beta"),

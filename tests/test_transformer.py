@@ -511,7 +511,7 @@ def test_the_shipped_size_begins_near_the_loss_of_a_uniform_guess():
 def test_sizes_below_one_are_refused(name, value):
     with pytest.raises(InputError) as caught:
         model_of(**{name: value})
-    assert str(caught.value) == f"model.{name}={value}: allowed is a whole number of at least 1"
+    assert str(caught.value) == f"model.{name}={value}: allowed is an integer of at least 1"
 
 
 @pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])

@@ -33,7 +33,7 @@ BAD = {
     "x" * 2_000_000: "larger than 1,000,000 bytes",
     "a: " + "x" * 20_000: "a value of 20,000 characters",
     "a: " + "9" * 5000: "digits",
-    "a: 0x" + "f" * 900: "a whole number of 3,600 bits",
+    "a: 0x" + "f" * 900: "an integer of 3,600 bits",
     "a: !!binary aGVsbG8=": "a value of the type bytes",
     "a: !!python/object/apply:os.getcwd []": "could not determine a constructor",
     "a: 1\na: 2": "the key a is given twice, line 2",
@@ -105,7 +105,7 @@ def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
 )
 def test_the_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
-    with pytest.raises(InputError, match=r"a run's config holds none"):
+    with pytest.raises(InputError, match=r"which train.py resolves before it saves a config"):
         read_config(Run(tmp_path))
 
 

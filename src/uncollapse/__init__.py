@@ -1,8 +1,6 @@
 """uncollapse: compare remedies for KL vanishing in VAEs, or `diagnose` any VAE of your own."""
 
-TYPE_CHECKING = (
-    False  # typing itself is not imported: a command's first line should be guarded at once
-)
+TYPE_CHECKING = False  # importing typing would delay the handling of Ctrl-C in every command
 if TYPE_CHECKING:
     from uncollapse.diagnosis import diagnose
 
@@ -10,7 +8,7 @@ __all__ = ["diagnose"]
 
 
 def __getattr__(name: str) -> object:
-    """`diagnose` on first use, so that importing a head or a reader of rows brings no more than it needs."""
+    """Import `diagnose` on first use: other imports of the package then stay fast."""
     if name == "diagnose":
         from uncollapse.diagnosis import diagnose
 

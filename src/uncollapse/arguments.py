@@ -1,4 +1,4 @@
-"""The parser of every command but train.py: what it refuses is one sentence with the nearest word."""
+"""The argument parser of every command except train.py; a refusal is one sentence with a hint."""
 
 import argparse
 import re
@@ -7,30 +7,30 @@ from typing import NoReturn
 
 from uncollapse.errors import did_you_mean, escape_unsafe, nearest_word
 
+INVALID_CHOICE = re.compile(r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)")
+
 
 class Parser(argparse.ArgumentParser):
-    """As argparse's, without its usage in front of a refusal."""
+    """An ArgumentParser that does not print its usage before a refusal."""
 
     def error(self, message: str) -> NoReturn:
-        print(
-            f"error: {escape_unsafe(self.hinted(message))}; --help shows what there is",
-            file=sys.stderr,
-        )
+        sentence = escape_unsafe(self.add_hint(message))
+        print(f"error: {sentence}; --help lists all options", file=sys.stderr)
         sys.exit(2)
 
-    def hinted(self, message: str) -> str:
+    def add_hint(self, message: str) -> str:
+        """argparse's message, with the nearest allowed word."""
         if unknown := re.fullmatch(r"unrecognized arguments: (.*)", message):
             flag = unknown[1].split()[0]
-            near = (
-                nearest_word(flag.split("=")[0], self._option_string_actions)
-                if flag.startswith("-")
-                else None
-            )
+            near = None
+            if flag.startswith("-"):
+                near = nearest_word(flag.split("=")[0], self._option_string_actions)
             return f"{unknown[1]}: not understood" + (f"; did you mean {near}?" if near else "")
-        if choice := re.fullmatch(
-            r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)", message
-        ):
+        if choice := INVALID_CHOICE.fullmatch(message):
             allowed = re.findall(r"[\w-]+", choice[3])
-            name = choice[1].split("/")[-1]
-            return f"{name}: invalid choice: '{choice[2]}'; {did_you_mean(choice[2], allowed)}allowed are {', '.join(allowed)}"
+            name, typed = choice[1].split("/")[-1], choice[2]
+            return (
+                f"{name}: invalid choice: '{typed}'; "
+                f"{did_you_mean(typed, allowed)}allowed are {', '.join(allowed)}"
+            )
         return message

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.config import options, read_option
 from uncollapse.device import pick_device
-from uncollapse.entry import working
+from uncollapse.entry import enable_clean_stop
 from uncollapse.errors import MOST_SIZE, InputError, check_integer
 from uncollapse.sections import LogConfig, load_section
 from uncollapse.targets import build, locate_class
@@ -61,7 +61,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     trial = model_cfg.build(size, posterior, decoder)
     require_floor_has_weight(trial, objective, head)
     procedure.check(trial, head, trainer.epochs)
-    working()
+    enable_clean_stop()
     data = data or data_cfg.load()
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)

@@ -1,84 +1,84 @@
-"""The command train.py: the user's words, Hydra, and one sentence for whatever Hydra refuses."""
+"""The command train.py: checks the command line, runs Hydra, reports refusals in one sentence."""
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from uncollapse.command_words import check_command_words
 from uncollapse.config import HYDRA_KEYS
-from uncollapse.errors import InputError, did_you_mean, first_line, shorten
 from uncollapse.sections import describe_unknown_key
-from uncollapse.words import understand_words
+from uncollapse.errors import InputError, did_you_mean, first_line, shorten
 
-FULL = "HYDRA_FULL_ERROR"  # Hydra then raises what it would print
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+FULL_ERROR = "HYDRA_FULL_ERROR"  # set to 1, Hydra raises errors instead of printing them
 
 
-def train(task: Callable[[Any], None], conf: str) -> int:
-    """Carry out `task` with the config that the command line makes; the exit code."""
+def compose_and_run(task: "Callable[[DictConfig], None]", conf: str) -> int:
+    """Run `task` with the config that the command line asks for; the exit code."""
     import hydra
 
     words = sys.argv[1:]
     try:
-        sys.argv[1:] = understand_words(words)
+        sys.argv[1:] = check_command_words(words)
     except InputError as error:
-        return explain(error)
-    full = os.environ.get(FULL) == "1"
-    os.environ[FULL] = "1"
+        return print_error(error)
+    show_traceback = os.environ.get(FULL_ERROR) == "1"
+    os.environ[FULL_ERROR] = "1"
     try:
         hydra.main(version_base="1.3", config_path=conf, config_name="train")(task)()
     except Exception as error:
-        if full:
+        if show_traceback:
             raise
-        return explain(InputError(sentence(error, words)))
+        return print_error(InputError(describe_refusal(error, words)))
     return 0
 
 
-def explain(error: InputError) -> int:
-    """Print the one sentence; the exit code for bad input."""
+def print_error(error: InputError) -> int:
+    """Print the sentence; the exit code for bad input."""
     print(f"error: {error}", file=sys.stderr)
     return 2
 
 
-def sentence(error: BaseException, words: list[str]) -> str:
-    """What Hydra or OmegaConf refused, in the user's word."""
+def describe_refusal(error: BaseException, words: list[str]) -> str:
+    """One sentence for an error of Hydra or OmegaConf, in terms of the words as typed."""
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
-    for cause in chain(error):
+    for cause in iterate_causes(error):
         if isinstance(cause, InputError):
             return str(cause)
         if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
             group, _, option = cause.missing_cfg_file.removesuffix(".yaml").rpartition("/")
             allowed = sorted(cause.options)
-            return f"{group}={option}: no such option; {did_you_mean(option, allowed)}allowed are {', '.join(allowed)}"
+            hint = did_you_mean(option, allowed)
+            return f"{group}={option}: no such option; {hint}allowed are {', '.join(allowed)}"
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-            return refused_key(cause, words)
-    return f"{first_line(error)} ({FULL}=1 shows all)"
+            return describe_refused_key(cause, words)
+    return f"{first_line(error)} ({FULL_ERROR}=1 shows the full traceback)"
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it."""
+def iterate_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, its cause, the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
-def refused_key(error: Any, words: list[str]) -> str:
-    """A key that is not there, with its neighbours; else what is wrong with its value."""
+def describe_refused_key(error: "OmegaConfBaseException", words: list[str]) -> str:
+    """For an unknown key, the nearest known one; otherwise the fault of its value."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-    key, parent = error.full_key, error.parent_node
-    value = next(
-        (word.partition("=")[2] for word in words if re.match(rf"[+]*{re.escape(key)}[.=]", word)),
-        "",
-    )
-    if (
-        isinstance(error, ConfigAttributeError | ConfigKeyError)
-        and parent is not None
-        and hasattr(parent, "keys")
-    ):
-        return describe_unknown_key(
-            key, value, [str(name) for name in parent if name not in HYDRA_KEYS]
-        )
+    # OmegaConf leaves these two without a type
+    key: Any = error.full_key
+    section: Any = error.parent_node
+    typed = re.compile(rf"[+]*{re.escape(key)}[.=]")
+    value = next((word.partition("=")[2] for word in words if typed.match(word)), "")
+    is_unknown = isinstance(error, ConfigAttributeError | ConfigKeyError)
+    if is_unknown and isinstance(section, Mapping):
+        return describe_unknown_key(key, value, [str(name) for name in section if name not in HYDRA_KEYS])
     return f"{key}={shorten(value)}: {first_line(error)}"

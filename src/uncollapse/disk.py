@@ -1,5 +1,8 @@
-"""Files that are either complete or not there (written under a temporary name, synced, renamed), files that others may
-have put there, locks, and links."""
+"""Atomic writes, bounded reads, locks and links.
+
+A file is written under a temporary name, synced and then renamed, so it is complete or absent.
+Folders may come from other people: a name may be a pipe, a huge file or a link to elsewhere.
+"""
 
 import errno
 import fcntl
@@ -10,42 +13,45 @@ from pathlib import Path
 
 from uncollapse.errors import InputError
 
-MOST_BYTES = 256 * 2**20  # of a text file that is read at once
+MAX_READ_BYTES = 256 * 2**20  # of a text file that is read at once
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a temporary file, sync it and rename it: a crash or a full disk leaves the old one."""
+    """Write a temporary file, sync it and rename it.
+
+    After a crash or on a full disk the old file is still there.
+    """
     write_together({path: data})
 
 
 def write_together(files: Mapping[Path, bytes]) -> None:
-    """Write all files, as `write_atomic` does, but rename the first only when the last is on disk.
+    """Write several files atomically: none is renamed before all are synced.
 
-    A full disk therefore leaves every old file as it was. An OSError names the file it met.
+    A full disk therefore leaves every old file unchanged. An OSError names the file that failed.
     """
-    scratch = {path: path.with_name(f".{path.name}.new") for path in files}
+    temporary = {path: path.with_name(f".{path.name}.new") for path in files}
     try:
         for path, data in files.items():
-            # left by a kill; a link there must not be written through
-            scratch[path].unlink(missing_ok=True)
-            with scratch[path].open("xb") as file:
+            # it may exist after a kill; a link in its place must not be followed
+            temporary[path].unlink(missing_ok=True)
+            with temporary[path].open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         for path in files:
-            os.replace(scratch[path], path)
+            os.replace(temporary[path], path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        for left in scratch.values():
-            with suppress(OSError):  # on a read-only disk even removing what is not there fails
-                left.unlink(missing_ok=True)
+        for leftover in temporary.values():
+            with suppress(OSError):  # on a read-only disk unlink fails even for a missing file
+                leftover.unlink(missing_ok=True)
     for folder in {path.parent for path in files}:
-        sync(folder)
+        sync_to_disk(folder)
 
 
-def sync(path: Path) -> None:
-    """Make what a file holds, or the names in a folder, survive a power cut."""
+def sync_to_disk(path: Path) -> None:
+    """Make a file's content, or the names in a folder, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -57,14 +63,14 @@ def sync(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file to the first free `name.1`, `name.2` ...; the new path."""
-    kept = free_name(path)
+    """Rename a file to the first free name of `name.1`, `name.2` ... and return the new path."""
+    kept = find_free_name(path)
     path.rename(kept)
     return kept
 
 
-def free_name(path: Path) -> Path:
-    """The first of `name.1`, `name.2` ... that nothing has."""
+def find_free_name(path: Path) -> Path:
+    """The first of `name.1`, `name.2` ... that does not exist."""
     return next(
         kept
         for n in range(1, 10_000)
@@ -72,32 +78,35 @@ def free_name(path: Path) -> Path:
     )
 
 
-def require_file(path: Path) -> None:
-    """InputError where something else has a file's name: to read a pipe would never end."""
+def require_plain_file(path: Path) -> None:
+    """InputError if the path is a folder, a pipe or a device; reading a pipe would never end."""
     try:
-        odd = path.exists() and not path.is_file()
+        is_other = path.exists() and not path.is_file()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if odd:
+    if is_other:
         raise InputError(f"{path}: not a file")
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """What a file holds. InputError, in one sentence, where it is no file, too large or unreadable."""
-    require_file(path)
+def read_bytes(path: Path, limit: int = MAX_READ_BYTES) -> bytes:
+    """The content of a file. InputError if it is not a file, unreadable or above `limit` bytes."""
+    require_plain_file(path)
     try:
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            content = file.read(limit + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(content) > most:
-        raise InputError(f"{path}: larger than {most:,} bytes, which no such file is")
+    if len(content) > limit:
+        raise InputError(f"{path}: larger than {limit:,} bytes, the most that is read")
     return content
 
 
 @contextmanager
-def locked(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Hold a lock on a file or folder, `what`. InputError when another process has it, unless `wait`."""
+def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
+    """Hold a lock on a file or folder; `what` names it in messages.
+
+    InputError if another process holds the lock, unless `wait`.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -110,31 +119,31 @@ def locked(path: Path, what: str, *, wait: bool = False, shared: bool = False) -
         os.close(handle)
 
 
-def within(folder: Path, *names: str) -> Path:
-    """folder/name/...; InputError when a link on the way leads out of the folder.
+def join_inside(folder: Path, *names: str) -> Path:
+    """folder/name/...; InputError if a link on the way leads out of the folder.
 
-    Run and report folders come from other people: what lies elsewhere is neither read nor written.
+    Nothing outside a run or report folder is read or written through it.
     """
     path = folder
     for name in names:
         path = path / name
-        if path.is_symlink() and not leads_into(path, folder):
+        if path.is_symlink() and not is_link_into(path, folder):
             raise InputError(
                 f"{path}: a link that leads out of {folder}; put the file itself there"
             )
     return path
 
 
-def resolved(path: Path) -> Path:
-    """The path without links; InputError for a circle of them."""
+def resolve_path(path: Path) -> Path:
+    """The absolute path with links resolved; InputError for links that form a loop."""
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: a circle of links, or no path at all") from error
+        raise InputError(f"{path}: links that form a loop, or not a valid path") from error
 
 
-def leads_into(link: Path, folder: Path) -> bool:
-    """Whether a link ends inside a folder; a circle of links ends nowhere."""
+def is_link_into(link: Path, folder: Path) -> bool:
+    """Whether a link ends inside a folder; False for links that form a loop."""
     try:
         return link.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):

@@ -1,66 +1,75 @@
-"""The first lines of every command, which import nothing else: Ctrl-C ends it in one line, whatever it is doing."""
+"""The first code of every command: Ctrl-C always ends it with one line instead of a traceback.
 
-import _signal as signal  # without the enums of `signal`, whose import is a third of the time before the guard stands
+Only three tiny modules are imported here, so that Ctrl-C is handled while the rest is imported.
+"""
+
+# `signal` itself builds enums, which would take a third of the time until Ctrl-C is handled
+import _signal as signal
 import os
 import sys
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # importing typing would take longer than this module
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STOPPED = 130  # the exit code that shells give to Ctrl-C
-pressed = 0  # how often
+EXIT_INTERRUPTED = 130  # the exit code of shells after Ctrl-C
+interrupt_count = 0  # how often Ctrl-C was pressed since `enable_clean_stop`
 
 
-def guarded(command: "Callable[[], int]") -> int:
-    """The exit code of `command`, which imports by itself what it needs.
+def run_guarded(command: "Callable[[], int]") -> int:
+    """The exit code of `command`, which imports what it needs itself.
 
-    Until it calls `working`, Ctrl-C ends the process at once: nothing has been begun, and an import that is cut raises all
-    kinds of things. After it, Ctrl-C is a KeyboardInterrupt, and whatever becomes of that ends here.
+    Until it calls `enable_clean_stop`, Ctrl-C ends the process at once: no work has started, and an
+    interrupted import can raise any exception. Afterwards Ctrl-C raises KeyboardInterrupt, and
+    whatever exception that turns into is caught here.
     """
-    guard()
+    install_guard()
     try:
         return command()
     except SystemExit:
         raise
     except BaseException:
-        if not pressed:
+        if not interrupt_count:
             raise
         print("stopped; the same command goes on", file=sys.stderr)
-        return STOPPED
+        return EXIT_INTERRUPTED
     finally:
-        handle(signal.SIGINT, leave_quietly if pressed else leave)
+        set_handler(signal.SIGINT, exit_silently if interrupt_count else exit_with_notice)
 
 
-def guard() -> None:
-    """From here on Ctrl-C ends the process in one line."""
-    handle(signal.SIGINT, leave)
+def install_guard() -> None:
+    """From now on Ctrl-C ends the process with one line."""
+    set_handler(signal.SIGINT, exit_with_notice)
 
 
-def call(module: str) -> int:
-    """The exit code of a module's `main`, once it is imported."""
+def run_main(module: str) -> int:
+    """The exit code of a module's `main`; Ctrl-C is handled while the module is imported, too."""
 
     def command() -> int:
         from importlib import import_module
 
         main = import_module(module).main
-        working()
-        return main()
+        enable_clean_stop()
+        return int(main())
 
-    return guarded(command)
-
-
-def working() -> None:
-    """From here on the first Ctrl-C is a KeyboardInterrupt, so that what is open can be closed; the second ends all at once."""
-    if signal.getsignal(signal.SIGINT) is leave:
-        signal.signal(signal.SIGINT, interrupt)
+    return run_guarded(command)
 
 
-def apart() -> None:
-    """Go on in a child process that the terminal's Ctrl-C does not reach, nor the workers that it will start.
+def enable_clean_stop() -> None:
+    """From now on the first Ctrl-C raises KeyboardInterrupt, so that open files can be closed.
 
-    A worker that is cut while it imports would print what it was at. This process waits, and on a signal kills them all
-    at once, which runs survive; should it be killed itself, they end too.
+    The second one ends the process at once.
+    """
+    if signal.getsignal(signal.SIGINT) is exit_with_notice:
+        signal.signal(signal.SIGINT, raise_interrupt)
+
+
+def continue_in_child() -> None:
+    """Continue in a child process that the terminal's Ctrl-C does not reach, nor its workers.
+
+    A worker interrupted during its imports would print a traceback. The parent waits; on a signal
+    it kills the child and all workers at once, which runs survive. If the parent is killed, the
+    child ends as well.
     """
     from contextlib import suppress
 
@@ -73,26 +82,26 @@ def apart() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         from threading import Thread
 
-        Thread(target=follow, args=(parent,), daemon=True).start()
+        Thread(target=watch_parent, args=(parent,), daemon=True).start()
         return
 
-    def end(number: int, _: object) -> None:
+    def kill_child(number: int, _: object) -> None:
         with suppress(OSError):
             os.killpg(child, signal.SIGKILL)
         if number == signal.SIGINT:
-            leave()
+            exit_with_notice()
         os._exit(128 + number)
 
-    with suppress(OSError):  # both do it, since neither knows who is first
+    with suppress(OSError):  # parent and child both set the group, as either may come first
         os.setpgid(child, child)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        handle(number, end)
+        set_handler(number, kill_child)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os._exit(code if code >= 0 else 128 - code)
 
 
-def follow(parent: int) -> None:
-    """Wait for the end of the process that waits for this one, then end all that belongs to this one."""
+def watch_parent(parent: int) -> None:
+    """Wait until the parent process has ended, then kill this process and its workers."""
     from time import sleep
 
     while os.getppid() == parent:
@@ -100,30 +109,30 @@ def follow(parent: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def handle(number: int, handler: "Callable[..., None]") -> None:
-    """Set a signal's handler, unless it is ignored from outside, as nohup and a script's & want it."""
+def set_handler(number: int, handler: "Callable[..., None]") -> None:
+    """Set a signal's handler, unless the signal is ignored, as under nohup or for `command &`."""
     if signal.getsignal(number) != signal.SIG_IGN:
         signal.signal(number, handler)
 
 
-def leave(*_: object) -> None:
-    """End the process now, in one line: no traceback, no clean-up."""
+def exit_with_notice(*_: object) -> None:
+    """End the process now, with one line: no traceback, no clean-up."""
     os.write(2, b"stopped\n")
-    os._exit(STOPPED)
+    os._exit(EXIT_INTERRUPTED)
 
 
-def leave_quietly(*_: object) -> None:
-    os._exit(STOPPED)
+def exit_silently(*_: object) -> None:
+    os._exit(EXIT_INTERRUPTED)
 
 
-def interrupt(*_: object) -> None:
-    global pressed
-    pressed += 1
-    if pressed > 1:
-        os._exit(STOPPED)
+def raise_interrupt(*_: object) -> None:
+    global interrupt_count
+    interrupt_count += 1
+    if interrupt_count > 1:
+        os._exit(EXIT_INTERRUPTED)
     raise KeyboardInterrupt
 
 
-def interrupted() -> bool:
-    """Whether Ctrl-C is behind an exception, whatever that has become in an import."""
-    return pressed > 0
+def is_interrupted() -> bool:
+    """Whether Ctrl-C was pressed; an interrupted import may have turned it into any exception."""
+    return interrupt_count > 0

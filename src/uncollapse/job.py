@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.entry import interrupted
+from uncollapse.entry import is_interrupted
 from uncollapse.errors import InputError
 from uncollapse.run import run
 from uncollapse.sweep import note_end
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
         if not in_sweep:
             raise SystemExit(2) from None
     except (KeyboardInterrupt, Exception) as error:
-        if interrupted():
+        if is_interrupted():
             raise
         note_end("failed", words, str(error))
         traceback.print_exc()

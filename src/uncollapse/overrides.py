@@ -1,52 +1,63 @@
-"""Which override words change something: a run's name has those that do not just write a default out."""
+"""Which overrides change something: those that merely state a default are not in a run's name."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse import config as configs
 from uncollapse.config import SECTIONS
-from uncollapse.runs.identity import UNCOMPARED, normal
+from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.runs.identity import IGNORED_KEYS, normalize
 
 
-def changing(
-    cfg: DictConfig, head: str, asked: Mapping[str, Any], words: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The overrides `asked` (by key) that change something, and the plain config without them.
+def select_effective_overrides(
+    cfg: DictConfig, head: str, overrides: JsonMapping, words: Sequence[str]
+) -> tuple[JsonObject, JsonObject]:
+    """The overrides (by key) that change something, and the plain config without them.
 
-    `words` are the overrides as typed: what an `experiment=` among them sets is there anyway, and so is
-    what an option of a group (`model=transformer`) sets.
+    `words` are the overrides as typed. An override does not count if `experiment=`, or an option
+    of a group (`model=transformer`), sets the same value.
     """
     base = [f"head={head}", *(word for word in words if word.startswith("experiment="))]
-    choices = composed(configs.CONF, tuple(base)).hydra.runtime.choices
-    groups = {key: asked[key] for key in asked if key in SECTIONS and isinstance(asked[key], str)}
-    groups = {key: option for key, option in groups.items() if option != choices.get(key)}
-    there = composed(configs.CONF, (*base, *(f"{key}={option}" for key, option in groups.items())))
-    kept = {
+    options = find_other_options(overrides, base)
+    chosen = [f"{group}={option}" for group, option in options.items()]
+    default = compose_config(configs.CONF, (*base, *chosen))
+
+    def has_effect(key: str) -> bool:
+        if key in SECTIONS:
+            return key in options
+        return bool(normalize(select_value(cfg, key)) != normalize(select_value(default, key)))
+
+    kept = {k: v for k, v in overrides.items() if k not in IGNORED_KEYS and has_effect(k)}
+    keys = [str(key) for key in default if key != "hydra"]
+    return kept, {key: select_value(default, key) for key in keys}
+
+
+def find_other_options(overrides: Mapping[str, Json], base: Sequence[str]) -> dict[str, str]:
+    """The options that overrides choose instead of those of `base`, by section."""
+    default = compose_config(configs.CONF, tuple(base)).hydra.runtime.choices
+    return {
         key: value
-        for key, value in asked.items()
-        if key not in UNCOMPARED
-        and (key in groups if key in SECTIONS else normal(at(cfg, key)) != normal(at(there, key)))
+        for key, value in overrides.items()
+        if key in SECTIONS and isinstance(value, str) and value != default.get(key)
     }
-    return kept, {str(key): at(there, str(key)) for key in there if key != "hydra"}
 
 
 @lru_cache(maxsize=64)
-def composed(conf: Path, words: tuple[str, ...]) -> DictConfig:
-    """The config that these words alone make of the files in `conf`, with Hydra's own part."""
+def compose_config(conf: Path, words: tuple[str, ...]) -> DictConfig:
+    """The config composed from the files in `conf` and these words, Hydra's section included."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    if GlobalHydra.instance().is_initialized():  # as in every job of Hydra, with its search path
+    if GlobalHydra.instance().is_initialized():  # within a job of Hydra: use its search path
         return compose("train", [*words], return_hydra_config=True)
     with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", [*words], return_hydra_config=True)
 
 
-def at(cfg: DictConfig, key: str) -> Any:
+def select_value(cfg: DictConfig, key: str) -> Json:
     """The value at a dotted key as plain data; None where there is none."""
     value = OmegaConf.select(cfg, key)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -10,12 +10,12 @@ from uncollapse.config import COMMON
 from uncollapse.targets import resolve_node
 from uncollapse.errors import InputError
 from uncollapse.knobs import check_knobs
-from uncollapse.overrides import changing
-from uncollapse.runs.identity import changes
-from uncollapse.runs.layout import DONE, Run, command, run_at, title
-from uncollapse.runs.packed import PackedRun, name_in_pack, packed_copies, why_skipped
+from uncollapse.overrides import select_effective_overrides
+from uncollapse.runs.identity import list_changes
+from uncollapse.runs.layout import DONE, Run, format_command, locate_run, format_title
+from uncollapse.runs.packed import PackedRun, name_in_pack, find_equal_packed_runs, explain_skip
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.study import twin
+from uncollapse.runs.study import find_same_run
 from uncollapse.sections import LogConfig, load_section
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
@@ -30,12 +30,12 @@ class Request:
     run: Run
     config: dict[str, Any]  # as plain values
     base: dict[str, Any]  # the config without the overrides
-    command: str
+    format_command: str
     again: bool = False  # train a packed run again
 
     @property
     def name(self) -> str:
-        return title(self.head, self.overrides, self.config["seed"])
+        return format_title(self.head, self.overrides, self.config["seed"])
 
 
 def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
@@ -49,14 +49,14 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
         check_root(key, config[key])
-    asked, base = changing(cfg, head, parse_overrides(overrides), overrides)
+    asked, base = select_effective_overrides(cfg, head, parse_overrides(overrides), overrides)
     again = config.pop("again", False)
     config = {"head": head, "overrides": asked, **config}
-    run = run_at(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
+    run = locate_run(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
     check_results_folder(run.folder, str(cfg.results))
     if not run.exists:
-        run = twin(run, config, base) or run
-    return Request(head, asked, run, config, base, command(head, cfg.seed, overrides), again)
+        run = find_same_run(run, config, base) or run
+    return Request(head, asked, run, config, base, format_command(head, cfg.seed, overrides), again)
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def find_done_folder(request: Request) -> str:
     run.require_config()
     if not run.exists:
         return ""
-    if lines := changes(read_config(run), request.config, request.base):
+    if lines := list_changes(read_config(run), request.config, request.base):
         raise InputError(
             f"{run.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
             "Nothing was changed; choose another study=NAME, or move that folder away"
@@ -101,7 +101,7 @@ def find_packed_copies(request: Request) -> list[PackedRun]:
     if request.again:
         return []
     name = name_in_pack(request.head, request.overrides, request.config)
-    return packed_copies(request.run.study, name, request.config, request.base)
+    return find_equal_packed_runs(request.run.study, name, request.config, request.base)
 
 
 def find_done_copy(
@@ -110,5 +110,5 @@ def find_done_copy(
     """A sentence if a copy is this run; '' otherwise. `facts`: of the data, once loaded."""
     for one in copies:
         if one.has_data(request.config, facts) if facts else one.has_places(request.config):
-            return why_skipped(request.run.study)
+            return explain_skip(request.run.study)
     return ""

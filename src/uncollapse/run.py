@@ -16,8 +16,8 @@ from uncollapse.request import (
     understand_request,
 )
 from uncollapse.run_folder import open_folder
-from uncollapse.runs.layout import DONE, ROWS
-from uncollapse.runs.provenance import provenance, versions
+from uncollapse.runs.layout import DONE, ROWS_FILE
+from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.results import write_summary
 from uncollapse.summary import find_unfinished, summarise_circumstances, summarise_outcome
 
@@ -69,7 +69,7 @@ def train_and_test(request: Request, parts: Parts) -> dict[str, Any]:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
 
-    start, code = time.perf_counter(), provenance()
+    start, code = time.perf_counter(), find_provenance()
     mirrors = make_mirrors(request, parts)
     try:
         with Console(request.name) as console:
@@ -87,7 +87,7 @@ def train_and_test(request: Request, parts: Parts) -> dict[str, Any]:
                 "wall_seconds": time.perf_counter() - start,
                 **summarise_circumstances(parts, request.config["threads"]),
                 **code,
-                "versions": versions(),
+                "versions": package_versions(),
             }
         for mirror in mirrors:
             mirror.finish(summary)
@@ -124,7 +124,7 @@ def make_trainer(
         objective=parts.objective,
         procedure=parts.procedure,
         run=request.run,
-        record=Record(request.run.path(ROWS), [mirror.row for mirror in mirrors]),
+        record=Record(request.run.path(ROWS_FILE), [mirror.row for mirror in mirrors]),
         seed=request.config["seed"],
         reporter=console,
     )

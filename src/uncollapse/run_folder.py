@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from omegaconf import OmegaConf
 
 from uncollapse.building import Parts
-from uncollapse.entry import interrupted
+from uncollapse.entry import is_interrupted
 from uncollapse.errors import InputError
 from uncollapse.request import Request
 from uncollapse.runs.layout import CONFIG, DATA, FAILED, VOCABULARY
-from uncollapse.runs.results import text
+from uncollapse.runs.results import dump_json
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def open_folder(request: Request, parts: Parts) -> Iterator[None]:
             if not run.exists:
                 if listing := parts.data.listing():
                     run.write(VOCABULARY, data=listing.encode())
-                run.write(DATA, data=text(parts.data.facts()))
+                run.write(DATA, data=dump_json(parts.data.facts()))
                 config = OmegaConf.to_yaml(OmegaConf.create(request.config))
                 run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
             run.set_aside(FAILED)
@@ -41,7 +41,7 @@ def open_folder(request: Request, parts: Parts) -> Iterator[None]:
             "half written: make room and give the same command to go on"
         ) from error
     except Exception as error:
-        if interrupted():
+        if is_interrupted():
             raise
         report = "".join(traceback.format_exception(error))
         if isinstance(error, FloatingPointError):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from uncollapse.building import Parts
 from uncollapse.device import peak_memory
 from uncollapse.request import Request
-from uncollapse.runs.identity import identity
+from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import DONE, SCHEMA
 from uncollapse.runs.reading import read_config
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def find_unfinished(request: Request, trainer: "Trainer") -> list[str]:
     """One sentence for each phase of training that has not come to its end."""
-    from uncollapse.runs.rows import rows_of
+    from uncollapse.runs.rows import read_run_rows
     from uncollapse.training.phases import list_findings
 
-    rows = rows_of(request.run).rows
+    rows = read_run_rows(request.run).rows
     trained = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
     steps, phases = trainer.progress.step, trainer.list_phases()
     return list_findings(phases, trainer.length, steps, request.config, trained)
@@ -35,7 +35,7 @@ def summarise_outcome(
     return {
         "status": DONE,
         "schema": SCHEMA,
-        "identity": identity(read_config(request.run)),  # an older version may have started it
+        "identity": compute_identity(read_config(request.run)),  # an older version may have started it
         **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
         **drop_place(tested.best),
         "train_mode": drop_place(tested.training_mode),

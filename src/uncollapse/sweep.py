@@ -17,9 +17,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.common_keys import check_root
-from uncollapse.entry import apart
+from uncollapse.entry import continue_in_child
 from uncollapse.errors import InputError
-from uncollapse.runs.json_values import complete_lines
+from uncollapse.runs.json_values import read_json_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
 WRONG = ("failed", "refused")
@@ -50,14 +50,14 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         require_writable(config)
         if "joblib" in str(config.hydra.launcher._target_):
-            apart()
+            continue_in_child()
         check_wandb(config.log)
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         path = Path(os.environ.pop(VARIABLE))
-        jobs = complete_lines(path)
+        jobs = read_json_lines(path)
         path.unlink()
         counts = Counter(job["status"] for job in jobs)
         ends = ", ".join(f"{n} {status}" for status, n in counts.items())

@@ -16,7 +16,7 @@ from uncollapse.config import HYDRA_KEYS, heads
 from uncollapse.errors import InputError, nearest_word, shorten
 from uncollapse.knobs import read_choices
 from uncollapse.renamed import present_name, with_present_names
-from uncollapse.yaml_files import interpolation
+from uncollapse.yaml_files import find_interpolation
 
 # place -> the package that defines its classes, and the method that every one of them has
 CLASS_PLACES = {
@@ -40,7 +40,7 @@ def resolve_node(node: DictConfig, where: str) -> dict[str, Any]:
         raise InputError(
             f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}"
         ) from error
-    if place := interpolation(plain, where):
+    if place := find_interpolation(plain, where):
         raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
     return {str(key): value for key, value in plain.items()}
 

@@ -1,6 +1,7 @@
-"""The one reader of YAML, for files that anybody may have written: bounded in size, plain values only, one sentence when it refuses.
+"""The only reader of YAML, for files that anyone may have written.
 
-Values come out as OmegaConf reads them (1e-3 is a number, a date is text), some ten times faster.
+Files are bounded in size and hold plain values only; a refusal is one sentence. Values come out as
+OmegaConf reads them (1e-3 is a number, a date is text), about ten times faster.
 """
 
 import re
@@ -9,20 +10,31 @@ from typing import Any
 
 import yaml
 
-from uncollapse.disk import require_file
+from uncollapse.disk import require_plain_file
 from uncollapse.errors import InputError, escape_unsafe
+from uncollapse.json_types import Json
 
-MOST_BYTES, MOST_NODES, MOST_DEPTH = 1_000_000, 20_000, 40
-MOST_CHARACTERS = 10_000  # of one scalar
-MOST_BITS = 256  # of a whole number
-FLOAT = r"""[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+MAX_YAML_BYTES, MAX_NODES, MAX_NESTING = 1_000_000, 20_000, 40
+MAX_CHARACTERS = 10_000  # of one scalar
+MAX_BITS = 256  # of an integer
+FLOAT_PATTERN = r"""[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
     |\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"""
+# PyYAML and the checks below raise all of these for malformed files
+MALFORMED = (
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """A safe loader that refuses a key given twice."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Json]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
@@ -31,124 +43,114 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
                 )
             if isinstance(key.value, str):
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Json] = super().construct_mapping(node, deep)
+        return mapping
 
 
 # YAML 1.1 takes 1e-3 for text and 2026-01-01 for a date
 Loader.yaml_implicit_resolvers = {
-    first: [
+    character: [
         (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))
     ]
-    for first, resolvers in Loader.yaml_implicit_resolvers.items()
+    for character, resolvers in Loader.yaml_implicit_resolvers.items()
 }
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT})$", re.X), [*"-+0123456789."]
+    "tag:yaml.org,2002:float", re.compile(f"^(?:{FLOAT_PATTERN})$", re.X), [*"-+0123456789."]
 )
 
 
-def read_yaml(path: Path) -> Any:
-    """What a file holds, as plain values. InputError when it is damaged, out of bounds or holds anything else."""
-    require_file(path)
+def read_yaml(path: Path) -> Json:
+    """The content of a file as plain values. InputError if it is damaged or exceeds a limit."""
+    require_plain_file(path)
     with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: larger than {MOST_BYTES:,} bytes, which no config is")
+        content = file.read(MAX_YAML_BYTES + 1)
+    if len(content) > MAX_YAML_BYTES:
+        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes; no config is so large")
     try:
         text = content.decode("utf-8")
         check_bounds(text)
-        found = yaml.load(text, Loader=Loader)
-        check_plain(found)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        raise InputError(f"{path}: damaged ({reason(error)})") from error
-    return found
+        value = yaml.load(text, Loader=Loader)
+        check_plain_values(value)
+    except MALFORMED as error:
+        raise InputError(f"{path}: damaged ({describe_yaml_error(error)})") from error
+    return value
 
 
-def reason(error: Exception) -> str:
-    problem = getattr(error, "problem", None) or str(error)
-    mark = getattr(error, "problem_mark", None)
-    line = f", line {mark.line + 1}" if mark else ""
-    return (
-        escape_unsafe(str(problem).splitlines()[0] if str(problem) else type(error).__name__) + line
-    )
+def describe_yaml_error(error: Exception) -> str:
+    """The first line of an error and, for an error of YAML, the line of the file."""
+    problem, line = str(error), ""
+    if isinstance(error, yaml.MarkedYAMLError):
+        problem = error.problem or problem
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+    first = problem.splitlines()[0] if problem else type(error).__name__
+    return escape_unsafe(first) + line
 
 
 def check_bounds(text: str) -> None:
-    """ValueError for more nodes, deeper or longer ones than a config has; what aliases repeat counts each time."""
-    sizes: dict[Any, int | None] = {}  # of what each anchor names; None while it is still open
-    open_nodes: list[tuple[str | None, int]] = []  # anchor and count at the beginning
+    """ValueError for more, deeper or longer nodes than a config has.
+
+    The nodes that an alias repeats count each time, so that few bytes cannot fill the memory.
+    """
+    sizes: dict[str | None, int | None] = {}  # nodes under each anchor; None while it is open
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and the count at its start
     count = 0
     for event in yaml.parse(text, Loader=Loader):
-        anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
-            size = sizes.get(anchor, 1)
+            size = sizes.get(event.anchor, 1)
             if size is None:
-                raise ValueError(f"*{anchor} lies within itself")
+                raise ValueError(f"*{event.anchor} lies within itself")
             count += size
         elif isinstance(event, yaml.ScalarEvent):
+            check_length(event.value)
             count += 1
-            sizes[anchor] = 1
-            if len(event.value) > MOST_CHARACTERS:
-                raise ValueError(
-                    f"a value of {len(event.value):,} characters; at most {MOST_CHARACTERS:,} are read"
-                )
+            sizes[event.anchor] = 1
         elif isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append((anchor, count))
+            open_nodes.append((event.anchor, count))
             count += 1
-            sizes[anchor] = None
+            sizes[event.anchor] = None
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, start = open_nodes.pop()
             sizes[anchor] = count - start
-        if count > MOST_NODES:
-            raise ValueError(f"more than {MOST_NODES:,} nodes once its aliases are written out")
-        if len(open_nodes) > MOST_DEPTH:
-            raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
+        if count > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES:,} nodes once its aliases are written out")
+        if len(open_nodes) > MAX_NESTING:
+            raise ValueError(f"nested deeper than {MAX_NESTING} levels")
 
 
-def check_plain(found: Any) -> None:
-    """ValueError for anything but text, numbers of a usual size, truth values, null, and lists and dicts of these."""
-    if isinstance(found, dict):
-        for key, value in found.items():
+def check_length(scalar: str) -> None:
+    if len(scalar) > MAX_CHARACTERS:
+        raise ValueError(
+            f"a value of {len(scalar):,} characters; at most {MAX_CHARACTERS:,} are read"
+        )
+
+
+def check_plain_values(value: Json) -> None:
+    """ValueError for anything but text, bounded numbers, booleans, null, and lists and dicts."""
+    if isinstance(value, dict):
+        for key, item in value.items():
             if not isinstance(key, str | int | float | None):
                 raise ValueError(f"a key that is a {type(key).__name__}")
-            check_plain(value)
-    elif isinstance(found, list):
-        for value in found:
-            check_plain(value)
-    elif isinstance(found, int) and found.bit_length() > MOST_BITS:
-        raise ValueError(f"a whole number of {found.bit_length():,} bits")
-    elif not isinstance(found, str | int | float | None):
-        raise ValueError(f"a value of the type {type(found).__name__}")
+            check_plain_values(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_plain_values(item)
+    elif isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise ValueError(f"an integer of {value.bit_length():,} bits")
+    elif not isinstance(value, str | int | float | None):
+        raise ValueError(f"a value of the type {type(value).__name__}")
 
 
-def interpolation(found: Any, where: str) -> str | None:
-    """The place of the first text, or key, that OmegaConf would resolve."""
-    if isinstance(found, str):
-        return where if "${" in found else None
-    if isinstance(found, dict):
-        inside: list[tuple[str, tuple[Any, ...]]]
-        inside = [
-            (f"{where}.{key}" if where else str(key), (key, value)) for key, value in found.items()
-        ]
+def find_interpolation(value: Json, where: str) -> str | None:
+    """The place of the first text, or key, that OmegaConf would resolve: it contains `${`."""
+    if isinstance(value, str):
+        return where if "${" in value else None
+    items: list[tuple[str, Json]]
+    if isinstance(value, dict):
+        places = [(f"{where}.{key}" if where else str(key), key) for key in value]
+        items = [pair for place, key in places for pair in ((place, key), (place, value[key]))]
+    elif isinstance(value, list):
+        items = [(f"{where}[{i}]", item) for i, item in enumerate(value)]
     else:
-        inside = (
-            [(f"{where}[{i}]", (item,)) for i, item in enumerate(found)]
-            if isinstance(found, list)
-            else []
-        )
-    return next(
-        (
-            there
-            for place, items in inside
-            for item in items
-            if (there := interpolation(item, place))
-        ),
-        None,
-    )
+        return None
+    found = (find_interpolation(item, place) for place, item in items)
+    return next((place for place in found if place), None)

@@ -16,7 +16,7 @@ from uncollapse.data.corpus import Corpus
 from uncollapse.data.digests import file_digest, json_digest
 from uncollapse.data.profile import Profile
 from uncollapse.data.tokenise import Shape, tokenise
-from uncollapse.disk import locked, sync
+from uncollapse.disk import hold_lock, sync_to_disk
 from uncollapse.errors import InputError
 
 CACHE_FORMAT = 5  # part of the key: raise it when what is cached changes
@@ -53,7 +53,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
         lock.touch()
-        with locked(lock, "cache", wait=True):
+        with hold_lock(lock, "cache", wait=True):
             yield
     except OSError as error:
         raise InputError(
@@ -77,9 +77,9 @@ def write_cache(folder: Path, sources: dict, shape: Shape) -> None:
         files = {path.name: describe_file(path) for path in sorted(scratch.iterdir())}
         (scratch / META).write_bytes(encode_meta({**meta, "files": files}))
         for path in (*scratch.iterdir(), scratch):
-            sync(path)
+            sync_to_disk(path)
         os.rename(scratch, folder)
-        sync(folder.parent)
+        sync_to_disk(folder.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from uncollapse.data.blocks import BLOCK_BYTES, Lines, find_part
 from uncollapse.data.digests import file_digest
 from uncollapse.data.facts import SetFacts
 from uncollapse.data.files import MANIFEST
-from uncollapse.disk import sync, write_atomic
+from uncollapse.disk import sync_to_disk, write_atomic
 from uncollapse.errors import InputError, shorten
 
 # (file name, blocks of its content), one after another
@@ -118,7 +118,7 @@ def temporary_name(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)  # left by a kill; a link there must not be written through
         yield scratch
         os.replace(scratch, path)
-        sync(path.parent)
+        sync_to_disk(path.parent)
     finally:
         with suppress(OSError):  # a read-only disk refuses to remove even what is not there
             scratch.unlink(missing_ok=True)

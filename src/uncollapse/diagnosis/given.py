@@ -1,7 +1,8 @@
-"""The data, labels and log_prob that `diagnose` is given: what they may be, and whether they fit together."""
+"""The data, labels and log_prob given to `diagnose`: which are allowed, and whether they match."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sized
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -9,51 +10,163 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from uncollapse.diagnosis.model import tensors_of
+from uncollapse.diagnosis.batches import batch_tensors
 from uncollapse.errors import InputError
 
 
-def batches_of(data: Any, batch: int) -> tuple[Iterable, int | None]:
-    """The batches, and the number of examples where it can be known before the walk."""
-    if hasattr(data, "__array__"):
-        try:
-            x = data if isinstance(data, Tensor) else torch.as_tensor(np.asarray(data))
-        except TypeError as error:
-            raise InputError(
-                f"data: an array that makes no tensor ({error}); allowed is an array of numbers"
-            ) from None
-        if x.dim() == 0:
-            raise InputError("data: a tensor without dimensions; allowed is [N, ...]")
+@runtime_checkable
+class SupportsArray(Protocol):
+    """A tensor, or anything that numpy can make an array of."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class SupportsIndex(Protocol):
+    """Examples or batches that are found by their index."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+# ---------------------------------------------------------------- data
+
+
+def make_batches(data: Any, batch: int) -> tuple[Iterable[Any], int | None]:
+    """The batches, and the number of examples if it is known beforehand."""
+    if isinstance(data, SupportsArray):
+        x = make_tensor(data)
         return x.split(batch), len(x)
-    walkable = isinstance(data, Iterable) or hasattr(data, "__getitem__")
-    if isinstance(data, str | bytes | Mapping) or not walkable:
+    is_iterable = isinstance(data, Iterable | SupportsIndex)
+    if isinstance(data, str | bytes | Mapping) or not is_iterable:
         raise InputError(
-            f"data: a {type(data).__name__}; allowed is a tensor or array [N, ...], or batches: a list, a DataLoader"
+            f"data: a {type(data).__name__}; allowed is a tensor or array [N, ...], "
+            "or batches: a list, a DataLoader"
         )
-    if isinstance(data, list | tuple) and all(tensors_of(x) for x in data):
-        return data, sum(len(tensors_of(x)[0]) for x in data)
+    if isinstance(data, list | tuple) and all(batch_tensors(x) for x in data):
+        return data, sum(len(batch_tensors(x)[0]) for x in data)
     return data, None
 
 
-def require_order(name: str, data: Any) -> None:
-    """InputError unless it is known in which order `data` gives its examples: what has an index has an order."""
-    why = shuffles(data) if isinstance(data, DataLoader) else unordered(data)
-    if why:
+def make_tensor(data: Any) -> Tensor:
+    """An array as a tensor [N, ...]."""
+    try:
+        x: Tensor = data if isinstance(data, Tensor) else torch.as_tensor(np.asarray(data))
+    except TypeError as error:
         raise InputError(
-            f"{name}: cannot be matched to the examples, because data is {why}; allowed with {name} is a tensor, a list of batches, "
-            "or a DataLoader with shuffle=False and no sampler of its own"
+            f"data: an array that makes no tensor ({error}); allowed is an array of numbers"
+        ) from None
+    if x.dim() == 0:
+        raise InputError("data: a tensor without dimensions; allowed is [N, ...]")
+    return x
+
+
+# ---------------------------------------------------------------- labels and log_prob
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is known of each example: labels by name, and exact log p(x), both in data order."""
+
+    factors: dict[str, np.ndarray] = field(default_factory=dict)  # class numbers 0, 1, ... [N]
+    log_prob: np.ndarray | None = None  # [N] nats
+
+    @classmethod
+    def parse(
+        cls,
+        labels: ArrayLike | Mapping[str, ArrayLike] | None,
+        log_prob: ArrayLike | None,
+        data: Any,
+    ) -> "Reference":
+        """InputError for values of another kind, or if the order of `data` is unknown."""
+        factors = {} if labels is None else parse_labels(labels)
+        exact = None if log_prob is None else parse_log_prob(log_prob)
+        for name, given in (("labels", labels), ("log_prob", log_prob)):
+            if given is not None:
+                require_known_order(name, data)
+        return cls(factors, exact)
+
+    def check_counts(self, size: int) -> None:
+        """InputError for too few examples, or without one label and one log_prob for each."""
+        if size < 2:
+            examples = "1 example" if size else "no example"
+            raise InputError(
+                f"data: {examples}; errors, mi and the shuffled gap compare examples: "
+                "at least 2 are needed"
+            )
+        if self.factors and size < 4:
+            raise InputError(
+                f"labels: {size} examples; a probe learns from one half and needs at least 4"
+            )
+        for name, values in self.factors.items():
+            if len(values) != size:
+                raise InputError(
+                    f"labels: {name} has {len(values)} entries; allowed are {size}, "
+                    "one for each example"
+                )
+        if self.log_prob is not None and len(self.log_prob) != size:
+            raise InputError(
+                f"log_prob: {len(self.log_prob)} entries; allowed are {size}, one for each example"
+            )
+
+
+def parse_labels(labels: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """{name: class numbers 0, 1, ... [N]}."""
+    named = labels if isinstance(labels, Mapping) else {"label": labels}
+    return {str(name): encode_classes(str(name), to_array(v)) for name, v in named.items()}
+
+
+def encode_classes(name: str, values: np.ndarray) -> np.ndarray:
+    """Integers or text [N] as class numbers 0, 1, ... in sorted order."""
+    if values.ndim != 1 or values.dtype.kind not in "iubUS":
+        raise InputError(
+            f"labels: {name} is of shape {list(values.shape)} and type {values.dtype}; "
+            "allowed are integers, [N]"
+        )
+    return np.unique(values, return_inverse=True)[1]
+
+
+def parse_log_prob(log_prob: ArrayLike) -> np.ndarray:
+    values = to_array(log_prob)
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise InputError(
+            f"log_prob: of shape {list(values.shape)} and type {values.dtype}; "
+            "allowed are finite numbers, [N]"
+        )
+    return values.astype(np.float64)
+
+
+def to_array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+# ---------------------------------------------------------------- order of the data
+
+
+def require_known_order(name: str, data: Any) -> None:
+    """InputError if the order in which `data` gives its examples is unknown."""
+    is_loader = isinstance(data, DataLoader)
+    fault = explain_unordered_loader(data) if is_loader else explain_unordered(data)
+    if fault:
+        raise InputError(
+            f"{name}: cannot be matched to the examples, because data is {fault}; allowed with "
+            f"{name} is a tensor, a list of batches, or a DataLoader with shuffle=False and no "
+            "sampler of its own"
         )
 
 
-def unordered(data: Any) -> str:
-    """What makes the order of this data unknown; "" for what has an index."""
-    if hasattr(data, "__array__") or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+def explain_unordered(data: Any) -> str:
+    """Why the order of this data is unknown; '' for data with an index."""
+    has_index = isinstance(data, SupportsIndex) and isinstance(data, Sized)
+    if has_index or isinstance(data, SupportsArray):
         return ""
-    return f"a {type(data).__name__}, which may give its examples in any order (a list of the same batches has one)"
+    return (
+        f"a {type(data).__name__}, which may give its examples in any order "
+        "(a list of the same batches has one)"
+    )
 
 
-def shuffles(loader: DataLoader) -> str:
-    """What makes the order of a loader unknown; "" for one that goes through its data set from first to last."""
+def explain_unordered_loader(loader: DataLoader) -> str:
+    """Why the order of a loader is unknown; '' if it reads its data set from first to last."""
     if isinstance(loader.dataset, IterableDataset):
         return "a DataLoader of an IterableDataset, which may give its examples in any order"
     batches = loader.batch_sampler
@@ -62,57 +175,8 @@ def shuffles(loader: DataLoader) -> str:
     sampler = loader.sampler if batches is None else batches.sampler
     if type(sampler) is not SequentialSampler:
         return f"a DataLoader that shuffles or selects ({type(sampler).__name__})"
-    if loader.num_workers and not getattr(loader, "in_order", True):
+    if loader.num_workers and not loader.in_order:
         return "a DataLoader with in_order=False"
     if type(loader).__iter__ is not DataLoader.__iter__:
-        return f"a {type(loader).__name__}, which walks through its data in its own way"
+        return f"a {type(loader).__name__}, which iterates over its data in its own way"
     return ""
-
-
-def factors_of(labels: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
-    """{name: class numbers 0, 1, ... [N]}."""
-    named = labels if isinstance(labels, Mapping) else {"label": labels}
-    return {str(name): classes(str(name), as_array(values)) for name, values in named.items()}
-
-
-def classes(name: str, values: np.ndarray) -> np.ndarray:
-    if values.ndim != 1 or values.dtype.kind not in "iubUS":
-        raise InputError(
-            f"labels: {name} is of shape {list(values.shape)} and type {values.dtype}; allowed are whole numbers, [N]"
-        )
-    return np.unique(values, return_inverse=True)[1]
-
-
-def exact_of(log_prob: ArrayLike) -> np.ndarray:
-    values = as_array(log_prob)
-    if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise InputError(
-            f"log_prob: of shape {list(values.shape)} and type {values.dtype}; allowed are finite numbers, [N]"
-        )
-    return values.astype(np.float64)
-
-
-def as_array(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def check_size(size: int, factors: Mapping[str, np.ndarray], exact: np.ndarray | None) -> None:
-    """InputError where there are too few examples, or not one label and one log_prob for each."""
-    if size < 2:
-        examples = "1 example" if size else "no example"
-        raise InputError(
-            f"data: {examples}; errors, mi and the shuffled gap compare examples: at least 2 are needed"
-        )
-    if factors and size < 4:
-        raise InputError(
-            f"labels: {size} examples; a probe learns from one half and needs at least 4"
-        )
-    for name, values in factors.items():
-        if len(values) != size:
-            raise InputError(
-                f"labels: {name} has {len(values)} entries; allowed are {size}, one for each example"
-            )
-    if exact is not None and len(exact) != size:
-        raise InputError(
-            f"log_prob: {len(exact)} entries; allowed are {size}, one for each example"
-        )

@@ -1,16 +1,17 @@
-"""Which modules stand behind a callable, and how to have them in evaluation mode for a while.
+"""Which modules a callable uses, and how to put them in evaluation mode for a while.
 
-A callable is looked through for modules that it holds: a module itself, a bound method's object, `functools.partial`,
-closure cells, defaults, the globals that a function's code loads, and lists, dicts and plain objects of these. What is
-not found so is switched when it is called.
+A callable is searched for modules that it holds: a module itself, a bound method's object,
+`functools.partial`, closure cells, defaults, the globals that a function's code loads, and lists,
+dicts and plain objects of these. A module that the search misses is switched when it is called.
+
+This is the only place that inspects foreign objects without knowing their interface.
 """
 
 import dis
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,138 +19,153 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.moments import FRESH, Moments
 
-DEPTH = 5  # steps from the callable to a module
-MOST = 100  # entries of a container that are looked into
-CLOSED = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, CodeType)
-LIBRARIES = (
-    "torch",
-    "numpy",
-    "functools",
-    "contextlib",
-)  # functions that hold no model of the user's
+MAX_STEPS = 5  # steps from the callable to a module
+MAX_ENTRIES = 100  # entries of a container that are searched
+LEAF_TYPES = (str, bytes, int, float, complex, type(None), type, Tensor, np.ndarray, CodeType)
+LIBRARIES = ("torch", "numpy", "functools", "contextlib")  # their functions hold no user's model
 
 
-def modules_behind(*callables: Any) -> list[nn.Module]:
-    """Every module that these callables can be seen to use, in the order found; modules inside another are not listed."""
+# ---------------------------------------------------------------- search
+
+
+def find_modules(*callables: object) -> list[nn.Module]:
+    """Every module that these callables can be seen to use, in the order found.
+
+    Modules inside another found module are not listed.
+    """
     found: dict[int, nn.Module] = {}
     seen: set[int] = set()
-    level: list[Any] = list(callables)
-    for _ in range(DEPTH + 1):
-        new = [x for x in level if id(x) not in seen and not isinstance(x, CLOSED)]
+    level: list[object] = list(callables)
+    for _ in range(MAX_STEPS + 1):
+        new = [x for x in level if id(x) not in seen and not isinstance(x, LEAF_TYPES)]
         seen |= {id(x) for x in new}
         found |= {id(x): x for x in new if isinstance(x, nn.Module)}
-        level = [part for x in new if not isinstance(x, nn.Module) for part in parts_of(x)]
+        level = [held for x in new if not isinstance(x, nn.Module) for held in list_held(x)]
     inside = {id(m) for root in found.values() for m in root.modules() if m is not root}
     return [m for key, m in found.items() if key not in inside]
 
 
-def parts_of(x: Any) -> list[Any]:
-    """What x holds: one step on the way to a module."""
+def list_held(x: object) -> list[object]:
+    """The objects that x holds: one step on the way to a module."""
     if isinstance(x, MethodType):
         return [x.__self__, x.__func__]
     if isinstance(x, partial):
         return [x.func, *x.args, *x.keywords.values()]
     if isinstance(x, FunctionType):
-        return [] if str(x.__module__).split(".")[0] in LIBRARIES else parts_of_function(x)
+        is_library = str(x.__module__).split(".")[0] in LIBRARIES
+        return [] if is_library else list_held_by_function(x)
     if isinstance(x, dict):
-        return list(x.values())[:MOST]
+        return list(x.values())[:MAX_ENTRIES]
     if isinstance(x, list | tuple | set | frozenset):
-        return list(x)[:MOST]
+        return list(x)[:MAX_ENTRIES]
     if isinstance(x, ModuleType):
         return []
-    call = getattr(type(x), "__call__", None)  # noqa: B004 : its code, not whether it can be called
-    return [
-        *list(getattr(x, "__dict__", {}).values())[:MOST],
-        *([call] if isinstance(call, FunctionType) else []),
-    ]
+    return list_held_by_instance(x)
 
 
-def parts_of_function(function: FunctionType) -> list[Any]:
-    """Closure cells, defaults, and the globals that its code loads; of an imported module the attributes that its code names."""
-    cells = [cell.cell_contents for cell in function.__closure__ or () if filled(cell)]
+def list_held_by_instance(x: object) -> list[object]:
+    """An object's attributes, and the `__call__` that its class defines."""
+    try:
+        attributes = list(vars(x).values())[:MAX_ENTRIES]
+    except TypeError:  # a class with slots
+        attributes = []
+    call = type(x).__call__  # every class has one, if only that of its metaclass
+    return [*attributes, *([call] if isinstance(call, FunctionType) else [])]
+
+
+def list_held_by_function(function: FunctionType) -> list[object]:
+    """Closure cells, defaults, and the globals that a function's code loads.
+
+    Of an imported module only the attributes that the code names.
+    """
+    cells = [cell.cell_contents for cell in function.__closure__ or () if has_value(cell)]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    loaded = [
-        function.__globals__[name]
-        for name in globals_of(function.__code__)
-        if name in function.__globals__
-    ]
-    named = names_of(function.__code__)
+    variables = function.__globals__
+    loaded = [variables[name] for name in global_names(function.__code__) if name in variables]
+    named = code_names(function.__code__)
     of_modules = [
-        vars(m)[name]
-        for m in loaded
-        if isinstance(m, ModuleType)
+        vars(module)[name]
+        for module in loaded
+        if isinstance(module, ModuleType)
         for name in named
-        if name in vars(m)
+        if name in vars(module)
     ]
     return [*cells, *defaults, *loaded, *of_modules]
 
 
-def filled(cell: Any) -> bool:
+def has_value(cell: CellType) -> bool:
     try:
         return cell.cell_contents is not None
-    except ValueError:  # a variable without a value yet
+    except ValueError:  # a variable that is not assigned yet
         return False
 
 
-def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """The code and that of functions defined in it."""
+def iterate_codes(code: CodeType) -> Iterator[CodeType]:
+    """A code object and those of the functions defined in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from codes_of(constant)
+            yield from iterate_codes(constant)
 
 
-def globals_of(code: CodeType) -> list[str]:
-    loads = ("LOAD_GLOBAL", "LOAD_NAME")
-    return [
-        i.argval for part in codes_of(code) for i in dis.get_instructions(part) if i.opname in loads
-    ]
+def global_names(code: CodeType) -> list[str]:
+    """The globals that a function and those defined in it load."""
+    instructions = (i for part in iterate_codes(code) for i in dis.get_instructions(part))
+    return [i.argval for i in instructions if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
 
 
-def names_of(code: CodeType) -> list[str]:
-    return [name for part in codes_of(code) for name in part.co_names]
+def code_names(code: CodeType) -> list[str]:
+    """All globals and attributes that a function and those defined in it name."""
+    return [name for part in iterate_codes(code) for name in part.co_names]
+
+
+# ---------------------------------------------------------------- switching
 
 
 @contextmanager
 def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
-    """All these modules in evaluation mode, and every other one that is called meanwhile; each as it was on leaving.
+    """Put these modules, and any other that is called meanwhile, in evaluation mode.
 
-    Gives the names of those for which the mode matters: a list that grows as modules are met.
-
-    Flags are set one by one: a module's own `train()` may do more, such as merging weights, which could not be undone.
+    Yields the class names of switched modules for which the mode makes a difference; the list grows
+    as modules are called. On leaving, every module is in its former mode.
     """
+    # flags are set one by one: a module's own `train()` may do more, such as merging weights, which
+    # could not be undone
     roots = list(modules)
     switched = {id(m): m for root in roots for m in root.modules() if m.training}
-    found = [
-        type(root).__name__
-        for root in roots
-        if any(id(m) in switched and minds(m) for m in root.modules())
-    ]
-    names = list(dict.fromkeys(found))
+    names: list[str] = []
 
-    def switch(m: nn.Module, _: Any) -> None:
-        """A module that nobody found, at the moment when it is called."""
-        if m.training:
-            switched[id(m)] = m
-            m.training = False
-            if minds(m) and type(m).__name__ not in names:
-                names.append(type(m).__name__)
+    def add_name(module: nn.Module) -> None:
+        if type(module).__name__ not in names:
+            names.append(type(module).__name__)
+
+    for root in roots:
+        if any(id(m) in switched and depends_on_mode(m) for m in root.modules()):
+            add_name(root)
+
+    def switch(module: nn.Module, _: object) -> None:
+        """Switch a module that the search missed, at the moment when it is called."""
+        if module.training:
+            switched[id(module)] = module
+            module.training = False
+            if depends_on_mode(module):
+                add_name(module)
 
     hook = register_module_forward_pre_hook(switch)
     try:
-        for m in switched.values():
-            m.training = False
+        for module in switched.values():
+            module.training = False
         yield names
     finally:
         hook.remove()
-        for m in switched.values():
-            m.training = True
+        for module in switched.values():
+            module.training = True
 
 
-def minds(module: nn.Module) -> bool:
-    """Whether a module's own code asks for its mode. Unknown code, as of a scripted module, counts as if it did."""
+def depends_on_mode(module: nn.Module) -> bool:
+    """Whether a module's own code reads its mode; assumed of code that cannot be inspected."""
     if isinstance(module, _DropoutNd):
         return module.p > 0
     if isinstance(module, nn.RNNBase):
@@ -158,20 +174,33 @@ def minds(module: nn.Module) -> bool:
     if any(cls.__module__.startswith("torch.jit") for cls in classes):
         return True
     functions = [f for cls in classes for f in vars(cls).values() if isinstance(f, FunctionType)]
-    return any("training" in names_of(f.__code__) for f in functions)
+    return any("training" in code_names(f.__code__) for f in functions)
 
 
-def fresh_statistics(modules: Iterable[nn.Module]) -> list[str]:
-    """Names of the batch-norm layers whose running statistics are still those of the start, 0 and 1 to the last digit."""
+def find_fresh_statistics(modules: Iterable[nn.Module]) -> list[str]:
+    """The names of batch-norm layers whose running statistics are still exactly 0 and 1."""
     fresh = []
     for name, m in ((name, m) for root in modules for name, m in root.named_modules()):
         if isinstance(m, Moments):
-            m.used = m.used or m.fresh  # said here, so not again by the head
-            at_start = m.centred and m.fresh
+            m.used = m.used or m.fresh  # reported here, so the head need not warn as well
+            is_fresh = m.centred and m.fresh
         elif isinstance(m, _NormBase) and m.running_mean is not None and m.running_var is not None:
-            at_start = bool(m.running_mean.eq(0).all() and m.running_var.eq(1).all())
+            is_fresh = bool(m.running_mean.eq(0).all() and m.running_var.eq(1).all())
         else:
-            at_start = False
-        if at_start:
+            is_fresh = False
+        if is_fresh:
             fresh.append(name or type(m).__name__)
     return fresh
+
+
+def describe_modes(switched: list[str], fresh: list[str]) -> list[str]:
+    """Sentences about modules in training mode, and about batch norm without statistics."""
+    sentences = []
+    if switched:
+        sentences.append(
+            f"{' and '.join(switched)}: in training mode; evaluated in evaluation mode "
+            "(no dropout, no batch statistics) and set back"
+        )
+    if fresh:
+        sentences.append(f"{', '.join(dict.fromkeys(fresh))}: {FRESH}")
+    return sentences

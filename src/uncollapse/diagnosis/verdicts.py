@@ -1,68 +1,70 @@
-"""The verdict of `diagnose`, one sentence: does the decoder read z, and what does the encoder write into it?"""
+"""The verdict of `diagnose`, one sentence: whether the decoder uses z, and what z holds about x."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-NEARLY = 0.1  # nats: a shuffled gap surely below it is called a collapse
-WRITTEN = (
-    0.05  # nats: a dimension tells of x when its mi is above this and above two standard errors
-)
+COLLAPSE_GAP = 0.1  # nats: a shuffled gap surely below it is called a collapse
+# nats: a dimension holds information about x if its mi is above this and above two standard errors
+USED_MI = 0.05
 
 
 def verdict(found: Mapping[str, Any]) -> str:
-    """One sentence: does the decoder read z, and what does the encoder write into it?"""
-    reads, collapsed = decoder_part(found)
-    link = ", yet" if collapsed and found["kl"] > NEARLY else ";"
-    return f"{reads}{link} {encoder_part(found)}."
+    """One sentence from the metrics: does the decoder read z, and what does z hold about x?"""
+    decoder, is_collapsed = judge_decoder(found)
+    link = ", yet" if is_collapsed and found["kl"] > COLLAPSE_GAP else ";"
+    return f"{decoder}{link} {describe_encoder(found)}."
 
 
-def decoder_part(found: Mapping[str, Any]) -> tuple[str, bool]:
-    """What the shuffled gap allows to say, and whether that is a collapse."""
+def judge_decoder(found: Mapping[str, Any]) -> tuple[str, bool]:
+    """What the shuffled gap allows us to say, and whether that is a collapse."""
     gap, error = found["shuffle_gap"], found["shuffle_gap_se"]
     if gap is None or error is None:
         return (
-            "cannot tell whether the decoder reads z: too few batches hold two examples whose codes could be exchanged",
+            "cannot tell whether the decoder reads z: too few batches hold two examples whose "
+            "codes could be exchanged",
             False,
         )
-    measured = f"shuffled gap {round(gap, 2) + 0:.2f} ± {error:.2f} nats"
+    measured = f"shuffled gap {round(gap, 2) + 0:.2f} ± {error:.2f} nats"  # + 0: no "-0.00"
     if gap == 0 and error == 0:
         return f"collapsed: the decoder ignores z: {measured}", True
     if gap < -3 * error:
         return (
-            f"something is wrong: another example's code fits better than the own one ({measured}), "
-            "so encode and nll may not see the examples in the same order, or nll returns log p in place of -log p"
-        ), False
-    if gap + 2 * error < NEARLY:
-        much = "nothing" if gap <= 2 * error else "next to nothing"
-        return f"collapsed: the decoder gains {much} from z: {measured}", True
+            "something is wrong: examples are decoded better from another example's code than "
+            f"from their own ({measured}), so encode and nll may not see the examples in the same "
+            "order, or nll returns log p in place of -log p",
+            False,
+        )
+    if gap + 2 * error < COLLAPSE_GAP:
+        gain = "nothing" if gap <= 2 * error else "next to nothing"
+        return f"collapsed: the decoder gains {gain} from z: {measured}", True
     if gap <= 2 * error:
         return (
-            f"cannot tell whether the decoder reads z: {measured} does not differ from 0 at this number of examples",
+            f"cannot tell whether the decoder reads z: {measured} does not differ from 0 with this "
+            "number of examples",
             False,
         )
     return f"not collapsed: the decoder reads z: {measured}", False
 
 
-def encoder_part(found: Mapping[str, Any]) -> str:
-    """mi, with its ceiling where that is what was measured, and the dimensions that tell of x."""
-    told, rest = f"{max(found['mi'], 0):.2f} ± {found['mi_se']:.2f} nats", dimensions_part(found)
+def describe_encoder(found: Mapping[str, Any]) -> str:
+    """The mutual information of x and z (or its ceiling if saturated), the rate, the dimensions."""
+    mi, rest = f"{max(found['mi'], 0):.2f} ± {found['mi_se']:.2f} nats", describe_dimensions(found)
     if found["mi_saturated"]:
-        told = f"at least about {found['mi']:.2f} nats"
+        mi = f"at least about {found['mi']:.2f} nats"
         rest += f"; mi is saturated (ceiling ln {found['mi_n']:,} = {found['mi_ceiling']:.2f})"
-    return f"the encoder writes {told} about x, of a rate of {found['kl']:.2f}{rest}"
+    return f"the encoder writes {mi} about x, at a rate of {found['kl']:.2f}{rest}"
 
 
-def dimensions_part(found: Mapping[str, Any]) -> str:
-    """', into 2 of 8 dimensions (z[0], z[5])'; '' where the posterior does not split."""
+def describe_dimensions(found: Mapping[str, Any]) -> str:
+    """', into 2 of 8 dimensions (z[0], z[5])'; '' if KL does not split over dimensions."""
     if found["mi_per_dim"] is None:
         return ""
     mi, error = np.array(found["mi_per_dim"]), np.array(found["mi_per_dim_se"])
-    used = np.flatnonzero(mi > np.maximum(WRITTEN, 2 * error))
+    used = np.flatnonzero(mi > np.maximum(USED_MI, 2 * error))
     if not len(used):
-        return f", and no dimension tells more than {WRITTEN} nats of x"
-    names = (
-        f" ({', '.join(f'z[{i}]' for i in used)})" if len(used) < len(mi) and len(used) <= 8 else ""
-    )
-    return f", into {len(used)} of {len(mi)} dimensions{names}"
+        return f", and no single dimension holds more than {USED_MI} nats about x"
+    names = ", ".join(f"z[{i}]" for i in used)
+    listed = f" ({names})" if len(used) < len(mi) and len(used) <= 8 else ""
+    return f", into {len(used)} of {len(mi)} dimensions{listed}"

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.arguments import Parser
-from uncollapse.disk import resolved
+from uncollapse.disk import resolve_path
 from uncollapse.errors import InputError, escape_unsafe
 from uncollapse.evaluation.completeness import is_evaluated
 from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
-from uncollapse.runs.layout import DONE, Run, run_folders
+from uncollapse.runs.layout import DONE, Run, require_runs
 
 MOST_ERRORS = 20  # of a study's runs that are shown
 EVALUATE_HELP = """Evaluate a finished run, or every finished run of a study: nll by importance
@@ -114,8 +114,8 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
 
     explicit: whether the user named the metrics. InputError where a run could not be evaluated.
     """
-    folder = resolved(folder)
-    runs = run_folders(folder)
+    folder = resolve_path(folder)
+    runs = require_runs(folder)
     finished = [run for run in runs if run.status == DONE]
     if not finished:
         verb = "is" if len(runs) == 1 else "are"

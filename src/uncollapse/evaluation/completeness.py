@@ -6,7 +6,7 @@ from uncollapse.errors import InputError
 from uncollapse.evaluation.settings import Settings
 from uncollapse.runs.layout import DATA, EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import is_repaired, read_object
+from uncollapse.runs.results import has_consistent_results, read_object
 
 
 def is_evaluated(run: Run, settings: Settings, explicit: bool) -> bool:
@@ -31,7 +31,7 @@ def is_sound(run: Run) -> bool:
         read_config(run)
     except InputError:
         return False
-    return is_repaired(run)
+    return has_consistent_results(run)
 
 
 def recorded_size(run: Run, split: str) -> float:

@@ -16,7 +16,7 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import RESPONSES, SAMPLES
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import repair, write_result
+from uncollapse.runs.results import repair_results, write_result
 
 
 def evaluate_run(
@@ -29,7 +29,7 @@ def evaluate_run(
     """
     with run.lock():
         read_config(run)  # a damaged one is reported even where nothing is missing
-        results, damaged = repair(run)
+        results, damaged = repair_results(run)
         for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")
         if settings.missing_from(results):
@@ -41,7 +41,7 @@ def evaluate_run(
                 name = settings.result_name(metric)
                 write_result(run, name, result)
                 say(f"{name}: {format_result(result)}")
-            repair(run)
+            repair_results(run)
 
 
 def metrics_to_compute(

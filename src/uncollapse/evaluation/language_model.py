@@ -11,7 +11,7 @@ from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun, open_run, read_stored_config
 from uncollapse.metrics.one_pass import EVAL_BATCH, evaluating
-from uncollapse.runs.layout import DONE, Run, runs_in
+from uncollapse.runs.layout import DONE, Run, find_runs
 
 NOTED_STUDIES: set[Path] = set()  # that have no language model, which is reported once
 
@@ -22,7 +22,7 @@ def study_language_model(opened: OpenedRun) -> Callable[[Corpus], np.ndarray] | 
     None where there is no such run; its absence is noted once for each study.
     """
     data = read_stored_config(opened.run).data
-    for run in runs_in(opened.run.study, "lm"):
+    for run in find_runs(opened.run.study, "lm"):
         if run.status == DONE and has_data(run, data):
             lm = open_run(run, {OmegaConf.to_yaml(data): opened.data}, opened.say)
             return lambda corpus: log_prob_of(lm, corpus)

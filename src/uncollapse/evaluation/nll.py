@@ -22,7 +22,7 @@ from uncollapse.metrics.likelihood import (
 )
 from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.rates import per_size
-from uncollapse.runs.json_values import is_numbers, plain
+from uncollapse.runs.json_values import is_number_list, replace_nonfinite
 from uncollapse.runs.layout import EVALUATIONS, WEIGHTS
 
 # the columns of a row: lists with a value for each of the group's examples
@@ -70,7 +70,7 @@ def weigh_group(
         "group": number,
         "examples": batch.examples.tolist(),
         "tokens": None if lengths is None else lengths.tolist(),
-        **{name: plain(values.tolist()) for name, values in importance_weighted(weights).items()},
+        **{name: replace_nonfinite(values.tolist()) for name, values in importance_weighted(weights).items()},
     }
 
 
@@ -80,7 +80,7 @@ def has_all_columns(row: GroupRow) -> bool:
         return False
     names = ROW_COLUMNS if row["tokens"] is None else (*ROW_COLUMNS, "tokens")
     columns = [row.get(name) for name in names]
-    return all(map(is_numbers, columns)) and len({len(column or ()) for column in columns}) == 1
+    return all(map(is_number_list, columns)) and len({len(column or ()) for column in columns}) == 1
 
 
 def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) -> dict[str, float]:

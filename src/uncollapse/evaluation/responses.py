@@ -17,7 +17,7 @@ from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_
 from uncollapse.evaluation.views import ROWS_SHOWN
 from uncollapse.metrics.one_pass import evaluating
 from uncollapse.metrics.quality import join_words, score_responses
-from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
+from uncollapse.runs.layout import SAMPLES_FOLDER, SAMPLES_KNOWN
 
 CONTEXTS = 1000
 RESPONSES_EACH = 5  # codes for each context
@@ -37,7 +37,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
         join_words(take_sentences(corpora[split], batch.examples), data.vocabulary)
         for corpora in (data.corpora, data.contexts)
     )
-    folder = SAMPLES if settings.unknown else SAMPLES_KNOWN
+    folder = SAMPLES_FOLDER if settings.unknown else SAMPLES_KNOWN
     shown = np.random.default_rng(0).permutation(len(batch))[:ROWS_SHOWN]
     columns = (contexts, real, *answers[:RESPONSES_SHOWN], rebuilt)
     codes_shown = (f"code {number}" for number in range(1, RESPONSES_SHOWN + 1))

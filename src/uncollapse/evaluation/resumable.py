@@ -17,7 +17,7 @@ from uncollapse.data.digests import file_digest
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 from uncollapse.evaluation.progress import show_progress
-from uncollapse.runs.json_values import complete_lines, is_intact, is_numbers, sealed
+from uncollapse.runs.json_values import read_json_lines, has_valid_digest, is_number_list, add_digest
 
 GroupRow = dict[str, Any]  # "group", its number; "examples", a list; and further columns
 
@@ -58,7 +58,7 @@ class GroupRows:
             show_progress(name, say, total, len(rows)) as advance,
         ):
             for row in pool.map(lambda number: compute(number, self.groups[number]), todo):
-                file.write(json.dumps(sealed(row)) + "\n")
+                file.write(json.dumps(add_digest(row)) + "\n")
                 file.flush()
                 rows[row["group"]] = row
                 advance()
@@ -71,7 +71,7 @@ class GroupRows:
         """
         self.path.parent.mkdir(exist_ok=True)
         header = {"weights": file_digest(self.weights)[:16], "groups": len(self.groups)}
-        lines = complete_lines(self.path)
+        lines = read_json_lines(self.path)
         if lines and lines[0] != header:
             raise InputError(
                 f"{self.path}: damaged, or started with other weights or data; "
@@ -86,7 +86,7 @@ class GroupRows:
         """Whether a line is an intact and valid row of one of the groups."""
         if not isinstance(row, dict) or type(row.get("group")) is not int:
             return False
-        if not 0 <= row["group"] < len(self.groups) or not is_numbers(row.get("examples")):
+        if not 0 <= row["group"] < len(self.groups) or not is_number_list(row.get("examples")):
             return False
         same = {*row["examples"]} == {*self.groups[row["group"]].tolist()}
-        return same and self.is_valid(row) and is_intact(row)
+        return same and self.is_valid(row) and has_valid_digest(row)

@@ -14,7 +14,7 @@ from uncollapse.evaluation.view_files import encode_lines, write_view
 from uncollapse.evaluation.views import all_views
 from uncollapse.metrics.one_pass import evaluating
 from uncollapse.metrics.quality import quality, take_sentences
-from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
+from uncollapse.runs.layout import SAMPLES_FOLDER, SAMPLES_KNOWN
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
 
@@ -28,7 +28,7 @@ def evaluate_samples(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
     with evaluating(opened.model, train=False):
         drawn = decoding.draw(opened.prior_codes(DRAWN), 1) if is_text(opened) else None
         views = all_views(decoding, settings.split, drawn, DRAWN)
-    folder = SAMPLES if settings.unknown else SAMPLES_KNOWN
+    folder = SAMPLES_FOLDER if settings.unknown else SAMPLES_KNOWN
     for name, view in views.items():
         if view.rows:
             write_view(view, opened.run, folder, name)

@@ -15,15 +15,15 @@ REPORT_HELP = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 and the summary on the terminal, or 2 and one sentence on what to correct."""
-    from uncollapse.disk import resolved
+    from uncollapse.disk import resolve_path
     from uncollapse.errors import InputError
-    from uncollapse.runs.layout import PACK, WHERE, check_study, is_pack
+    from uncollapse.runs.layout import PACK, RUN_PATH, check_is_study, is_pack
 
     parser = Parser(prog="report.py", description=REPORT_HELP)
-    parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {WHERE}")
+    parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {RUN_PATH}")
     folder = Path(parser.parse_args(argv).folder)
     try:
-        check_study(folder if is_pack(folder) else resolved(folder))
+        check_is_study(folder if is_pack(folder) else resolve_path(folder))
         # only now, as pandas and matplotlib take long to import
         from uncollapse.report.page import write_report
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from uncollapse.disk import locked, within, write_atomic, write_together
+from uncollapse.disk import hold_lock, join_inside, write_atomic, write_together
 from uncollapse.errors import InputError
 
 PAGE_MARK = '<meta name="generator" content="uncollapse report">'  # in every page
@@ -29,9 +29,9 @@ def claimed(report: Path) -> Iterator[None]:
 
     InputError for a folder that is not ours, and for links in it that lead elsewhere.
     """
-    within(report.parent, report.name)
+    join_inside(report.parent, report.name)
     for name in (OWNER, "index.html", *FOLDERS):
-        within(report, name)
+        join_inside(report, name)
     if report.exists() and not report.is_dir():
         raise InputError(f"{report} is in the way: it is not a folder.")
     if report.is_dir() and not is_ours(report):
@@ -40,7 +40,7 @@ def claimed(report: Path) -> Iterator[None]:
             "move it away."
         )
     report.mkdir(exist_ok=True)
-    with locked(report, "report"):
+    with hold_lock(report, "report"):
         if not (report / OWNER).exists():
             write_atomic(report / OWNER, OWNED.encode())
         yield
@@ -81,7 +81,7 @@ def write_files(report: Path, files: Mapping[str, bytes], gone: set[str]) -> Non
     """Write files by their path in the report, all or none; then remove those that are `gone`."""
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
-    write_together({within(report, *name.split("/")): data for name, data in files.items()})
+    write_together({join_inside(report, *name.split("/")): data for name, data in files.items()})
     # if these, or what killed writers left, cannot be removed, they do no harm
     with suppress(OSError):
         for path in [*(report / name for name in gone), *report.rglob(SCRATCH)]:

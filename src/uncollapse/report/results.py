@@ -14,10 +14,10 @@ from uncollapse.report.notes import name_groups
 from uncollapse.report.runs import CHANGEABLE_SLOTS, PLACE, flatten_run, row_numbers
 from uncollapse.report.stats import by_group, plain_of
 from uncollapse.report.text import clean_override, clean_text, number_repeats
-from uncollapse.runs.identity import locations, place_names
-from uncollapse.runs.layout import CONFIG, ROWS, home, is_run
+from uncollapse.runs.identity import data_locations, data_file_names
+from uncollapse.runs.layout import CONFIG, ROWS_FILE, study_folder, is_run
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.study import each_run
+from uncollapse.runs.study import iterate_runs
 
 MOST_NOTE = 500  # characters
 MOST_RUN_NOTES = 5  # notes on one run, and keys in one note
@@ -42,9 +42,9 @@ def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study, its pack or a single run folder."""
     notes: list[str] = []
     records = [
-        record for saved in each_run(Path(folder), notes) if (record := readable(saved, notes))
+        record for saved in iterate_runs(Path(folder), notes) if (record := readable(saved, notes))
     ]
-    folder = home(Path(folder))
+    folder = study_folder(Path(folder))
     if not records:
         why = f"; the first note says: {clean_text(notes[0], MOST_NOTE)}" if notes else ""
         raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")
@@ -109,7 +109,7 @@ def drop_locations(records: list[dict[str, Any]]) -> None:
         return
     shared = set.intersection(*(set(record["override_list"]) for record in records))
     for record in known:
-        places = locations(record["saved"].config)
+        places = data_locations(record["saved"].config)
         record["override_list"] = [
             text
             for text in record["override_list"]
@@ -123,7 +123,7 @@ def same_data(runs: list[Saved]) -> bool:
     if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
         return True
     stated = {
-        json.dumps([facts_of(saved), place_names(saved.config)], sort_keys=True) for saved in runs
+        json.dumps([facts_of(saved), data_file_names(saved.config)], sort_keys=True) for saved in runs
     }
     return len(contents) <= 1 and len(stated) == 1
 
@@ -145,7 +145,7 @@ def no_rows_message(folder: Path, records: list[dict[str, Any]]) -> str:
     last = f"; one failure says: {failed[-1]['message']}" if failed else ""
     return (
         f"no evaluation yet in {folder} ({len(records)} runs, {len(failed)} failed: no row in "
-        f"{ROWS}){last}."
+        f"{ROWS_FILE}){last}."
     )
 
 

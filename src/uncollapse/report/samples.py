@@ -8,7 +8,7 @@ import pandas as pd
 from uncollapse.report.png import MOST_SIDE, is_png
 from uncollapse.report.stats import by_group, finished
 from uncollapse.report.text import escape_invisible
-from uncollapse.runs.layout import SAMPLES
+from uncollapse.runs.layout import SAMPLES_FOLDER
 
 VIEW_CAPTIONS = {
     "prior": "Codes of the prior, decoded by drawing each word or pixel, and by taking the most "
@@ -58,16 +58,16 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
             found.append(Sampled(stem.capitalize(), caption, split_cells(text)))
             if not is_utf8(text):
                 odd.append(
-                    f"{SAMPLES}/{stem}.txt is not UTF-8; \ufffd stands for what cannot be read"
+                    f"{SAMPLES_FOLDER}/{stem}.txt is not UTF-8; \ufffd stands for what cannot be read"
                 )
         elif picture is None and f"{stem}.txt" in files:
-            odd.append(f"{SAMPLES}/{stem}.txt is empty")
+            odd.append(f"{SAMPLES_FOLDER}/{stem}.txt is empty")
         elif picture is not None and is_png(picture):
             path = f"samples/{number}-{stem}.png"
             found.append(Sampled(stem.capitalize(), caption, [], path, picture))
         elif picture is not None:
             odd.append(
-                f"{SAMPLES}/{stem}.png is no complete PNG of at most {MOST_SIDE:,} pixels a side; "
+                f"{SAMPLES_FOLDER}/{stem}.png is no complete PNG of at most {MOST_SIDE:,} pixels a side; "
                 "left out"
             )
     return found, odd

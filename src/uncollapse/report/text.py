@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from uncollapse.errors import JOINERS
-from uncollapse.paths import FLAT, short_command, short_word, without_paths
+from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_word, shorten_embedded_paths
 
 MOST_TEXT = 300  # characters of a name or label
 COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # colours of a terminal
@@ -17,23 +17,23 @@ COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # colours of a terminal
 
 def clean_text(text: object, most: int = MOST_TEXT) -> str:
     """Any text as one line for a page, table or figure, without invisible characters or paths."""
-    line = escape_invisible(without_paths(COLOUR.sub("", str(text)[: 4 * most])))
+    line = escape_invisible(shorten_embedded_paths(COLOUR.sub("", str(text)[: 4 * most])))
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def clean_override(text: str, most: int = MOST_TEXT) -> str:
     """`data.dir=/home/me/my data` as `data.dir=…/my data`: a value may be one path with spaces."""
-    return clean_text(short_word(text), most)
+    return clean_text(shorten_word(text), most)
 
 
 def clean_command(text: str, most: int = 20 * MOST_TEXT) -> str:
     """A command, each word as an override."""
-    return clean_text(short_command(text[: 4 * most]), most)
+    return clean_text(shorten_command(text[: 4 * most]), most)
 
 
 def clean_folder(text: str) -> str:
     """A run folder's name, in which `/home/me/ptb` is written `-home-me-ptb`."""
-    return clean_text(FLAT.sub("=…", text))
+    return clean_text(FLATTENED_PATH.sub("=…", text))
 
 
 # ---- characters ----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""When two runs are the same: when their resolved configs are equal, however they were typed and wherever data lie.
+"""When two runs are the same: if their resolved configs are equal.
 
-`identity` is a digest by which one run is known from another; `changes` lists what differs.
+It does not matter how the overrides were typed, or where the data are stored.
 """
 
 import hashlib
@@ -9,77 +9,82 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
 
 from uncollapse.data import LOCATIONS
-from uncollapse.paths import short, short_place
+from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.paths import shorten_paths, shorten_place
 from uncollapse.renamed import former_name
 
-# where rows and tokens go, and who asked for them, belongs to one machine
-MACHINE = ("log", "results", "again", "data.cache", "data.own_cache")
-# nor do these say what a run is: its study's name, and which words made the config
-UNCOMPARED = (*MACHINE, "study", "overrides")
-PLACES = tuple(key for key in LOCATIONS if key not in MACHINE)
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+# where rows and token caches are written, and how a run was requested, belongs to one machine
+MACHINE_KEYS = ("log", "results", "again", "data.cache", "data.own_cache")
+# the study and the words that made the config do not change the run either
+IGNORED_KEYS = (*MACHINE_KEYS, "study", "overrides")
+LOCATION_KEYS = tuple(key for key in LOCATIONS if key not in MACHINE_KEYS)
+NUMBER_TEXT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-def identity(config: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> str:
-    """A digest of a resolved config, without what says nothing about the run.
+def compute_identity(config: JsonMapping, data: JsonMapping | None = None) -> str:
+    """A digest of a resolved config, without the keys that do not change the run.
 
-    `data` are the facts of its data, by which a run is the same wherever they lie.
+    `data` are the facts of its data, so that a run is the same wherever its data are stored.
     """
-    text = json.dumps(normal(portable(config, data or {})), sort_keys=True, default=str)
+    content = normalize(comparable_config(config, data or {}))
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def portable(config: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with what is known of its data in place of where they lie: the fingerprint of
-    their files or, for older runs, the last part of each path and all other facts."""
-    names = place_names(config)
+def comparable_config(config: JsonMapping, data: JsonMapping) -> JsonObject:
+    """A config with a description of its data in place of their locations.
+
+    The description is the fingerprint of the files; for older runs, which have none, it is the last
+    name of each path and all other facts.
+    """
+    names = data_file_names(config)
     if not names:
-        return placeless(config)
+        return strip_locations(config)
     facts = {key: value for key, value in data.items() if key != "content"}
-    known = data.get("content") or ([names, short(facts)] if facts else names)
-    return {**placeless(config), "files": known}
+    files = data.get("content") or ([names, shorten_paths(facts)] if facts else names)
+    return {**strip_locations(config), "files": files}
 
 
-def place_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """The last part of each path to a run's data."""
-    return {key: PurePath(short_place(value)).name for key, value in locations(config).items()}
+def data_file_names(config: JsonMapping) -> dict[str, str]:
+    """The last name of each path to a run's data, by key."""
+    places = data_locations(config).items()
+    return {key: PurePath(shorten_place(value)).name for key, value in places}
 
 
-def placeless(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config without the keys that say where its data lie; all other paths are shortened."""
-    places = locations(config)
-    kept: dict[str, Any] = short(dict(config))
+def strip_locations(config: JsonMapping) -> JsonObject:
+    """A config without the locations of its data; all other paths are shortened."""
+    places = data_locations(config)
+    kept: JsonObject = shorten_paths(dict(config))
     if places:
         kept["data"] = {k: v for k, v in kept["data"].items() if f"data.{k}" not in places}
     return kept
 
 
-def locations(config: Mapping[str, Any]) -> dict[str, str]:
-    """Keys of a config that say where data lie, and what they say. (data.train may be a size, too.)"""
+def data_locations(config: JsonMapping) -> dict[str, str]:
+    """The keys of a config that hold a location of data, with their values.
+
+    Only text counts: `data.train` may also be a number of examples.
+    """
     data = config.get("data")
-    found = (
-        {f"data.{key}": value for key, value in data.items()} if isinstance(data, Mapping) else {}
-    )
-    return {key: found[key] for key in PLACES if isinstance(found.get(key), str)}
+    section = data if isinstance(data, Mapping) else {}
+    values = {f"data.{key}": value for key, value in section.items()}
+    return {key: values[key] for key in LOCATION_KEYS if isinstance(values.get(key), str)}
 
 
-def normal(value: Any, where: str = "") -> Any:
-    """Nested values in one spelling each: 2 and 2.0 and '2' are equal, and so are paths x and ./x/."""
+def normalize(value: Json, where: str = "") -> Json:
+    """Nested values with one spelling each: 2, 2.0 and '2' are equal, as are x and ./x/."""
     if isinstance(value, Mapping):
-        inside = {
-            str(key): (f"{where}.{key}" if where else str(key), item) for key, item in value.items()
-        }
+        places = {str(key): join_key(where, key) for key in value}
         return {
-            key: normal(item, place)
-            for key, (place, item) in inside.items()
-            if place not in UNCOMPARED
+            str(key): normalize(item, places[str(key)])
+            for key, item in value.items()
+            if places[str(key)] not in IGNORED_KEYS
         }
     if isinstance(value, list | tuple):
-        return [normal(item, where) for item in value]
-    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return [normalize(item, where) for item in value]
+    if isinstance(value, str) and NUMBER_TEXT.fullmatch(value):
         value = float(value)
     if isinstance(value, str) and where.endswith("_target_"):
         return former_name(value)
@@ -90,39 +95,45 @@ def normal(value: Any, where: str = "") -> Any:
     return value
 
 
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """What differs between two plain configs, as `key: old -> new` lines."""
-    if where in UNCOMPARED:
+def join_key(where: str, key: object) -> str:
+    """The dotted path of a key below `where`."""
+    return f"{where}.{key}" if where else str(key)
+
+
+def list_differences(old: Json, new: Json, where: str = "") -> list[str]:
+    """The differences between two plain configs, as lines `key: old -> new`."""
+    if where in IGNORED_KEYS:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(key for key in new if key not in old)]
         nested = [
-            differences(old.get(k), new.get(k), f"{where}.{k}" if where else str(k)) for k in keys
+            list_differences(old.get(key), new.get(key), join_key(where, key)) for key in keys
         ]
         return [line for lines in nested for line in lines]
-    return [] if normal(old, where) == normal(new, where) else [f"{where}: {old} -> {new}"]
+    return [] if normalize(old, where) == normalize(new, where) else [f"{where}: {old} -> {new}"]
 
 
-def changes(saved: Any, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
-    """What differs between a saved config and a new one, as `key: old -> new` lines.
+def list_changes(saved: Json, config: JsonMapping, base: JsonMapping) -> list[str]:
+    """The differences between a saved config and a new one, as lines `key: old -> new`.
 
-    An option that is younger than the saved config, and has its default in the new one, is no difference.
+    An option that did not exist when the config was saved, and has its default value from `base`
+    in the new one, is no difference.
     """
-    return differences(completed(saved, base), dict(config))
+    return list_differences(fill_missing_keys(saved, base), dict(config))
 
 
-def changes_but_places(saved: Any, config: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
-    """As `changes`, wherever the data of each lie."""
-    return differences(placeless(completed(saved, base)), placeless(config))
+def list_changes_except_locations(saved: Json, config: JsonMapping, base: JsonMapping) -> list[str]:
+    """As `list_changes`, wherever the data of both are stored."""
+    filled = fill_missing_keys(saved, base)
+    return list_differences(strip_locations(filled), strip_locations(config))
 
 
-def completed(saved: Any, base: Any) -> Any:
-    """Nested plain values with the keys that only `base` has."""
+def fill_missing_keys(saved: Json, base: Json) -> Json:
+    """Nested plain values, with the keys that only `base` has."""
     if not (isinstance(saved, Mapping) and isinstance(base, Mapping)):
         return saved
-    if normal(saved.get("_target_"), "_target_") != normal(
-        base.get("_target_"), "_target_"
-    ):  # another class has other options
+    target, other = (normalize(node.get("_target_"), "_target_") for node in (saved, base))
+    if target != other:  # another class has other options
         return dict(saved)
-    filled = {key: completed(value, base.get(key)) for key, value in saved.items()}
+    filled = {key: fill_missing_keys(value, base.get(key)) for key, value in saved.items()}
     return {**{key: value for key, value in base.items() if key not in saved}, **filled}

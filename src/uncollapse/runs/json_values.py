@@ -1,85 +1,92 @@
-"""JSON in the files of a run: finite numbers only, and objects with a digest of what they hold."""
+"""JSON in the files of a run: finite numbers only, and objects that carry a digest."""
 
 import hashlib
 import json
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 from uncollapse.disk import read_bytes
+from uncollapse.json_types import Json, JsonObject
 
-SEAL = "digest"  # the key of an object's digest
-SHAPE = bytes.maketrans(b"123456789E", b"000000000e")  # makes all numbers of one length alike
+SEAL_KEY = "digest"  # the key of an object's own digest
+DIGIT_CLASSES = bytes.maketrans(b"123456789E", b"000000000e")  # all numbers of one length alike
+MAX_FLOAT_DIGITS = 308  # an integer with more digits is beyond the largest float
 
 
-def plain(value: Any) -> Any:
-    """Nested values with every non-finite number as null: JSON has no NaN."""
+def replace_nonfinite(value: Json) -> Json:
+    """Nested values with null for every non-finite number: JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [replace_nonfinite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def parse_json(content: bytes, suspect: bool | None = None) -> tuple[Any, int]:
-    """What a JSON text holds, with null for each number that no float holds, and how many these are; None for no JSON.
+def parse_json(content: bytes, suspect: bool | None = None) -> tuple[Json, int]:
+    """A parsed JSON text, and how many numbers in it no finite float can hold (null in place).
 
-    `suspect`: whether there can be any, where that is known.
+    None if it is not JSON. `suspect`: the answer of `has_suspect_number`, if already known.
     """
     try:
-        found = json.loads(content)
-        return finite(found) if suspect or (suspect is None and is_suspect(content)) else (found, 0)
+        value = json.loads(content)
+        if suspect is None:
+            suspect = has_suspect_number(content)
+        return replace_and_count_nonfinite(value) if suspect else (value, 0)
     except (ValueError, RecursionError):
         return None, 0
 
 
-def is_suspect(content: bytes) -> bool:
-    """Whether a number in a JSON text may be none that a float holds. Quick, since reports read thousands of files."""
-    shape = content.translate(SHAPE, b"+")
-    return b"NaN" in content or b"Infinity" in content or b"e000" in shape or b"0" * 308 in shape
+def has_suspect_number(content: bytes) -> bool:
+    """Whether a JSON text may contain a number that no finite float can hold.
+
+    A quick test of the bytes, because reports read thousands of files.
+    """
+    shape = content.translate(DIGIT_CLASSES, b"+")
+    long_integer = b"0" * MAX_FLOAT_DIGITS in shape
+    return b"NaN" in content or b"Infinity" in content or b"e000" in shape or long_integer
 
 
-def finite(value: Any) -> tuple[Any, int]:
-    """Nested values with null for each number that no float holds, and how many these are."""
+def replace_and_count_nonfinite(value: Json) -> tuple[Json, int]:
+    """Nested values with null for each number that no finite float can hold, and their count."""
     if isinstance(value, dict):
-        pairs = {key: finite(item) for key, item in value.items()}
-        return {key: item for key, (item, _) in pairs.items()}, sum(
-            odd for _, odd in pairs.values()
-        )
+        pairs = {key: replace_and_count_nonfinite(item) for key, item in value.items()}
+        return {key: item for key, (item, _) in pairs.items()}, sum(n for _, n in pairs.values())
     if isinstance(value, list):
-        items = [finite(item) for item in value]
-        return [item for item, _ in items], sum(odd for _, odd in items)
+        items = [replace_and_count_nonfinite(item) for item in value]
+        return [item for item, _ in items], sum(n for _, n in items)
     if isinstance(value, float) and not math.isfinite(value):
         return None, 1
-    if type(value) is int and value.bit_length() > 1023:  # more than a float can be
+    if type(value) is int and value.bit_length() > 1023:  # above the largest float
         return None, 1
     return value, 0
 
 
-def is_numbers(value: Any) -> bool:
+def is_number_list(value: object) -> bool:
     """Whether a value is a list of numbers and nulls."""
     return isinstance(value, list) and {*map(type, value)} <= {int, float, type(None)}
 
 
-def sealed(value: dict[str, Any]) -> dict[str, Any]:
-    """An object with a digest of what it holds, by which a flipped bit is noticed."""
-    held = unsealed(value)
-    return {**held, SEAL: hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}
+def add_digest(value: JsonObject) -> JsonObject:
+    """An object with a digest of its content, by which a flipped bit is noticed."""
+    content = strip_digest(value)
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return {**content, SEAL_KEY: digest}
 
 
-def unsealed(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if key != SEAL}
+def strip_digest(value: JsonObject) -> JsonObject:
+    return {key: item for key, item in value.items() if key != SEAL_KEY}
 
 
-def is_intact(value: dict[str, Any]) -> bool:
-    """Whether the digest is right; what an older version wrote has none."""
-    return SEAL not in value or sealed(value) == value
+def has_valid_digest(value: JsonObject) -> bool:
+    """Whether the digest matches the content; objects of older versions have no digest."""
+    return SEAL_KEY not in value or add_digest(value) == value
 
 
-def complete_lines(path: Path) -> list[Any]:
-    """What a file of JSON lines holds, nothing if it is not there; a line that is cut is passed over."""
+def read_json_lines(path: Path) -> list[Json]:
+    """The values in a file of JSON lines, skipping lines that are cut off; [] without a file."""
     if not os.path.lexists(path):
         return []
-    found = (parse_json(line)[0] for line in read_bytes(path).split(b"\n") if line.strip())
-    return [value for value in found if value is not None]
+    lines = (line for line in read_bytes(path).split(b"\n") if line.strip())
+    values = (parse_json(line)[0] for line in lines)
+    return [value for value in values if value is not None]

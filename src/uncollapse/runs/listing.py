@@ -1,114 +1,130 @@
-"""What a study holds, run by run, and what is wrong with it."""
+"""The output of `study.py list` and `study.py verify`: a study's runs and their problems."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from uncollapse.errors import InputError
-from uncollapse.runs.checkpoint import digest, load_tensors
-from uncollapse.runs.layout import DONE, WEIGHTS, Run, home, is_pack, runs_in
-from uncollapse.runs.merge import check_given, packable
-from uncollapse.runs.pack import Pack, pack_of, weights_digest
-from uncollapse.runs.portable import first_difference, results_of
+from uncollapse.runs.checkpoint import compute_digest, load_tensors
+from uncollapse.runs.layout import DONE, WEIGHTS, Run, find_runs, is_pack, study_folder
+from uncollapse.runs.merge import check_is_study_or_pack, read_packable
+from uncollapse.runs.pack import Pack, find_pack, find_weights_digest
+from uncollapse.runs.portable import find_first_difference, joined_results
 from uncollapse.runs.reading import Saved, read_run
 
-Row = tuple[str, str, str, str, str]  # run, where, status, evaluations, weights
+ListingRow = tuple[str, str, str, str, str]  # run, where, status, evaluations, weights
 
 
-def listed(path: Path, notes: list[str]) -> list[Row]:
-    """One row for each run of a study or a pack; what cannot be read stands in `notes`."""
-    check_given(path)
-    try:
-        pack = pack_of(path)
-        packed = {saved.identity: saved for saved in pack.runs()} if pack else {}
-    except InputError as error:
-        if is_pack(path):
-            raise
-        packed = {}
-        notes.append(str(error))
+def list_study(path: Path, notes: list[str]) -> list[ListingRow]:
+    """One row for each run of a study or pack; `notes` receives what cannot be read."""
+    check_is_study_or_pack(path)
+    packed = read_pack_runs(path, notes)
     rows = []
-    for run in folder_runs(path):
+    for run in find_folder_runs(path):
         try:
-            saved = read_run(run, home(path))
+            saved = read_run(run, study_folder(path))
         except InputError as error:
             notes.append(str(error))
             continue
-        both = packed.pop(saved.identity, None) if saved.status == DONE else None
-        results = results_of(saved) | results_of(both or saved)
-        where = "folder" if both is None else "both"
-        rows.append(row(saved, where, results, weights_in(run, notes)))
-    rows += [row(saved, "pack", results_of(saved), saved.weights) for saved in packed.values()]
+        copy = packed.pop(saved.identity, None) if saved.status == DONE else None
+        results = joined_results(saved) | joined_results(copy or saved)
+        where = "folder" if copy is None else "both"
+        rows.append(format_listing_row(saved, where, results, read_weights_digest(run, notes)))
+    for saved in packed.values():
+        rows.append(format_listing_row(saved, "pack", joined_results(saved), saved.weights))
     return sorted(rows)
 
 
-def row(saved: Saved, where: str, results: Iterable[str], weights: str) -> Row:
+def read_pack_runs(path: Path, notes: list[str]) -> dict[str, Saved]:
+    """The runs of a study's pack by identity; a damaged pack is a note.
+
+    InputError if the user named a pack and it is damaged.
+    """
+    try:
+        pack = find_pack(path)
+        return {saved.identity: saved for saved in pack.runs()} if pack else {}
+    except InputError as error:
+        if is_pack(path):
+            raise
+        notes.append(str(error))
+        return {}
+
+
+def format_listing_row(
+    saved: Saved, where: str, results: Iterable[str], weights: str
+) -> ListingRow:
     return saved.name, where, saved.status, ", ".join(sorted(results)), weights[:12]
 
 
-def weights_in(run: Run, notes: list[str]) -> str:
-    """The digest of the weights in a folder; '' where there are none, or damaged ones."""
+def read_weights_digest(run: Run, notes: list[str]) -> str:
+    """The digest of the weights in a folder; '' if they are missing or damaged."""
     try:
-        return weights_digest(run)
+        return find_weights_digest(run)
     except InputError as error:
         notes.append(str(error))
         return ""
 
 
-def folder_runs(path: Path) -> list[Run]:
-    return [] if is_pack(path) else runs_in(home(path))
+def find_folder_runs(path: Path) -> list[Run]:
+    """The runs of a study that have a folder; none for a pack."""
+    return [] if is_pack(path) else find_runs(study_folder(path))
 
 
-# ---------------------------------------------------------------- what is wrong
+# ---------------------------------------------------------------- problems
 
 
-def problems(path: Path) -> tuple[int, list[str]]:
-    """How many finished runs there are, and a sentence for each thing that is wrong with one."""
-    check_given(path)
+def find_problems(path: Path) -> tuple[int, list[str]]:
+    """How many finished runs there are, and one sentence for each problem."""
+    check_is_study_or_pack(path)
     packed: dict[str, Saved] = {}
-    found: list[str] = []
+    problems: list[str] = []
     try:
-        if pack := pack_of(path):
-            packed = checked_pack(pack, found)
+        if pack := find_pack(path):
+            packed = check_pack(pack, problems)
     except InputError as error:
-        found.append(str(error))
-    known = set(packed)
-    for run in folder_runs(path):
+        problems.append(str(error))
+    seen = set(packed)
+    for run in find_folder_runs(path):
         if run.status != DONE:
             continue
         try:
-            known.add(check_folder(run, home(path), packed))
+            seen.add(check_run_folder(run, study_folder(path), packed))
         except InputError as error:
-            known.add(str(run.folder))
-            reason = str(error)
-            found.append(reason if str(run.folder) in reason else f"{run.folder}: {reason}")
-    return len(known), found
+            seen.add(str(run.folder))
+            sentence = str(error)
+            is_named = str(run.folder) in sentence
+            problems.append(sentence if is_named else f"{run.folder}: {sentence}")
+    return len(seen), problems
 
 
-def checked_pack(pack: Pack, found: list[str]) -> dict[str, Saved]:
-    """The runs of a pack by identity; in `found`, those that are not what the pack says of them."""
+def check_pack(pack: Pack, problems: list[str]) -> dict[str, Saved]:
+    """The runs of a pack by identity; `problems` receives contradictions within the pack."""
     runs: dict[str, Saved] = {}
-    stated = [row["identity"] for row in pack.columns("identity")]
+    identities = [row["identity"] for row in pack.columns("identity")]
     names: set[str] = set()
-    for saved, said in zip(pack.runs(), stated, strict=True):
+    for saved, stated in zip(pack.runs(), identities, strict=True):
         where = f"{pack.path}, {saved.name}"
-        if saved.identity != said:
-            found.append(f"{where}: its identity is not that of its config")
-        if said in runs or saved.name in names:
-            found.append(f"{where}: it is there twice")
+        if saved.identity != stated:
+            problems.append(f"{where}: its identity is not that of its config")
+        if stated in runs or saved.name in names:
+            problems.append(f"{where}: the pack contains it twice")
         try:
             saved.views()
         except InputError as error:
-            found.append(str(error))
+            problems.append(str(error))
         names.add(saved.name)
-        runs[said] = saved
+        runs[stated] = saved
     return runs
 
 
-def check_folder(run: Run, folder: Path, packed: dict[str, Saved]) -> str:
-    """The identity of a finished run. InputError unless all in its folder is sound and as the pack has it."""
-    saved = packable(run, folder)
-    if saved.weights and digest(load_tensors(run.path(WEIGHTS))) != saved.weights:
-        raise InputError("its weights are not those that it states")
-    same = packed.get(saved.identity)
-    if same and (difference := first_difference(saved, same)):
+def check_run_folder(run: Run, study: Path, packed: dict[str, Saved]) -> str:
+    """The identity of a finished run.
+
+    InputError if anything in its folder is damaged, or differs from its copy in the pack.
+    """
+    saved = read_packable(run, study)
+    if saved.weights and compute_digest(load_tensors(run.path(WEIGHTS))) != saved.weights:
+        raise InputError("its weights do not match the digest that they state")
+    copy = packed.get(saved.identity)
+    if copy and (difference := find_first_difference(saved, copy)):
         raise InputError(f"the pack has another result of this run ({difference})")
     return saved.identity

@@ -1,4 +1,7 @@
-"""Packing a study, and joining the packs of several machines: all runs are found and compared before one byte is written."""
+"""Packing a study, and merging the packs of several machines.
+
+All runs are collected and compared before anything is written.
+"""
 
 import json
 import os
@@ -6,86 +9,112 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from uncollapse.disk import locked, write_atomic
+from uncollapse.disk import hold_lock, write_atomic
 from uncollapse.errors import InputError
-from uncollapse.runs.identity import differences, placeless
-from uncollapse.runs.layout import DONE, Run, check_study, has_pack, home, is_pack, is_run, runs_in
-from uncollapse.runs.pack import pack_bytes, pack_of, pack_path, weights_digest
-from uncollapse.runs.portable import data_section, other_data, portable_runs, unite, views_of
+from uncollapse.json_types import JsonObject
+from uncollapse.runs.identity import list_differences, strip_locations
+from uncollapse.runs.layout import (
+    DONE,
+    Run,
+    check_is_study,
+    find_runs,
+    has_pack,
+    is_pack,
+    is_run,
+    study_folder,
+)
+from uncollapse.runs.pack import find_pack, find_weights_digest, pack_path
+from uncollapse.runs.pack_writing import build_pack
+from uncollapse.runs.portable import (
+    combine_views,
+    data_section,
+    find_data_difference,
+    make_runs_portable,
+    unite_copies,
+)
 from uncollapse.runs.reading import Saved, read_run
 
 
 @dataclass
-class Found:
-    """Runs by identity, each with where it was found first; and sentences about what was left out."""
+class RunCollection:
+    """Runs by identity, each with the place where it was first found; and what was left out."""
 
     runs: dict[str, tuple[str, Saved]] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # sentences
 
     def add(self, saved: Saved, where: str) -> str:
-        """Add a run. Where it is there already and differs it stays as it is: the first difference."""
+        """Add a run. If another result of it is here already, keep that: the first difference."""
         if saved.identity not in self.runs:
             self.runs[saved.identity] = where, saved
             return ""
         place, first = self.runs[saved.identity]
-        united, difference = unite(first, saved)
-        if not difference:  # samples may have been made anew
-            self.runs[saved.identity] = place, replace(united, views=views_of(first, saved))
+        united, difference = unite_copies(first, saved)
+        if not difference:
+            # the later copy may have newer samples
+            united = replace(united, views=combine_views(first, saved))
+            self.runs[saved.identity] = place, united
         return difference
 
     def check_names(self) -> None:
-        """InputError for two runs by one name."""
+        """InputError for two different runs with one name."""
         names: dict[str, tuple[str, Saved]] = {}
         for where, saved in self.runs.values():
             other, first = names.setdefault(saved.name, (where, saved))
             if first is not saved:
-                lines = differences(placeless(first.config), placeless(saved.config))
-                lines = lines or [other_data(first.data, saved.data) or "their data"]
+                lines = list_differences(
+                    strip_locations(first.config), strip_locations(saved.config)
+                )
+                lines = lines or [find_data_difference(first.data, saved.data) or "their data"]
                 raise InputError(
                     f"{saved.name} is one run in {other} and another in {where} ({lines[0]}); "
                     "keep them in two studies. Nothing was changed"
                 )
 
 
-def gather(path: Path) -> Found:
-    """Every finished run of a pack, or of a study: those of its pack, and those of its folders."""
-    found = Found()
-    folder, packed = home(path), []
-    if pack := pack_of(path):
+# ---------------------------------------------------------------- collecting runs
+
+
+def collect_runs(path: Path) -> RunCollection:
+    """Every finished run of a pack, or of a study: those in its pack and those in its folders."""
+    collection = RunCollection()
+    folder, packed = study_folder(path), []
+    if pack := find_pack(path):
         packed = pack.runs()
         for saved in packed:
-            found.add(saved, str(pack.path))
+            collection.add(saved, str(pack.path))
     if not is_pack(path):
-        for saved in portable_runs(packable_runs(folder, found.left_out), packed):
+        in_folders = read_packable_runs(folder, collection.left_out)
+        for saved in make_runs_portable(in_folders, packed):
             place = str(saved.run.folder if saved.run else folder)
-            if difference := found.add(saved, place):
-                first = found.runs[saved.identity][0]
-                found.left_out.append(
-                    f"{place}: the same run as {first}, with another result ({difference}); move one of the two away"
+            if difference := collection.add(saved, place):
+                first = collection.runs[saved.identity][0]
+                collection.left_out.append(
+                    f"{place}: the same run as {first}, with another result ({difference}); "
+                    "move one of the two away"
                 )
-    found.check_names()
-    return found
+    collection.check_names()
+    return collection
 
 
-def packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
-    """The runs in folders that can be packed, with the digests of their weights; of the others, why not."""
-    for run in runs_in(folder):
+def read_packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
+    """The runs of a study's folders that can be packed; `left_out` receives why others cannot."""
+    for run in find_runs(folder):
         try:
-            yield packable(run, folder)
+            yield read_packable(run, folder)
         except (InputError, OSError) as error:
-            reason = (
-                error
-                if isinstance(error, InputError)
-                else f"cannot be read ({error.strerror or error})"
-            )
+            reason = str(error)
+            if isinstance(error, OSError):
+                reason = f"cannot be read ({error.strerror or error})"
             name = run.folder.relative_to(folder).as_posix()
-            left_out.append(str(reason) if str(run.folder) in str(reason) else f"{name}: {reason}")
+            left_out.append(reason if str(run.folder) in reason else f"{name}: {reason}")
 
 
-def packable(run: Run, folder: Path) -> Saved:
-    """A finished run. InputError where it is not finished, damaged, or being written."""
+def read_packable(run: Run, folder: Path) -> Saved:
+    """A finished run, with its weights' digest.
+
+    InputError if it is unfinished, damaged, or being written by another process.
+    """
     if run.status != DONE:
         raise InputError(run.status)
     with run.lock(shared=True):
@@ -94,33 +123,37 @@ def packable(run: Run, folder: Path) -> Saved:
             raise InputError(saved.notes[0])
         if not saved.summary or not saved.rows:
             raise InputError("its summary or its rows are missing")
-        return replace(saved, weights=weights_digest(run))
+        return replace(saved, weights=find_weights_digest(run))
 
 
-def pack_study(study: Path, examples: bool = True) -> tuple[Path, Found]:
-    """Write the pack of a study; its path and what was found.
+# ---------------------------------------------------------------- packing a study
 
-    InputError where there is nothing to pack or what is there contradicts itself.
+
+def pack_study(study: Path, examples: bool = True) -> tuple[Path, RunCollection]:
+    """Write the pack of a study; its path and what it was made from.
+
+    InputError if there is nothing to pack, or two copies of a run contradict each other.
     """
-    check_given(study)
-    folder = home(study)
-    with locked(folder, "study"):
-        found = gather(folder)
-        return write_pack(folder, found, examples), found
+    check_is_study_or_pack(study)
+    folder = study_folder(study)
+    with hold_lock(folder, "study"):
+        collection = collect_runs(folder)
+        return write_pack(folder, collection, examples), collection
 
 
-def check_given(path: Path) -> None:
-    """InputError unless a user named a study or a pack."""
-    check_study(path)
+def check_is_study_or_pack(path: Path) -> None:
+    """InputError unless the user named a study or a pack; one run is neither."""
+    check_is_study(path)
     if is_run(path):
         raise InputError(f"{path}: the folder of one run; give its study, or a pack")
 
 
-def write_pack(folder: Path, found: Found, examples: bool = True) -> Path:
-    """Put the runs into the study's pack, unless it is the same already."""
-    if not found.runs:
-        raise InputError(f"{folder}: no finished run to pack{because(found.left_out)}")
-    content = pack_bytes([saved for _, saved in found.runs.values()], examples)
+def write_pack(folder: Path, collection: RunCollection, examples: bool = True) -> Path:
+    """Write the runs into the study's pack, unless it has the same content already."""
+    if not collection.runs:
+        reasons = format_reasons(collection.left_out)
+        raise InputError(f"{folder}: no finished run to pack{reasons}")
+    content = build_pack([saved for _, saved in collection.runs.values()], examples)
     folder.mkdir(parents=True, exist_ok=True)
     path = pack_path(folder)
     if not os.path.lexists(path) or path.read_bytes() != content:
@@ -128,56 +161,65 @@ def write_pack(folder: Path, found: Found, examples: bool = True) -> Path:
     return path
 
 
-def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, Found]:
-    """Join packs and studies into the pack of `study`; its path and all that was found.
+# ---------------------------------------------------------------- merging studies
 
-    InputError, and nothing written, where they contradict each other.
+
+def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, RunCollection]:
+    """Merge packs and studies into the pack of `study`; its path and what it was made from.
+
+    InputError, with nothing written, if they contradict each other.
     """
     if os.path.lexists(study) and (is_run(study) or not study.is_dir()):
         raise InputError(f"{study}: not a study; give the folder of one to merge into")
-    with locked(study, "study") if study.is_dir() else nullcontext():
-        found = merged(study, sources)
-        return write_pack(home(study), found), found
+    with hold_lock(study, "study") if study.is_dir() else nullcontext():
+        collection = collect_merged(study, sources)
+        return write_pack(study_folder(study), collection), collection
 
 
-def merged(study: Path, sources: list[Path]) -> Found:
-    """What a study and other packs and studies hold together."""
-    own = [(study, gather(home(study)))] if has_pack(study) or runs_in(study) else []
-    parts = [*own, *((source, gather_given(source)) for source in sources)]
-    for number, (source, part) in enumerate(parts):
-        for other, earlier in parts[:number]:
-            check_data(other, earlier, source, part)
-    found = Found(left_out=[line for _, part in parts for line in part.left_out])
-    for _, part in parts:
-        for where, saved in part.runs.values():
-            first, _ = found.runs.get(saved.identity, (where, saved))
-            if difference := found.add(saved, where):
+def collect_merged(study: Path, sources: list[Path]) -> RunCollection:
+    """The runs of a study and of other packs and studies. InputError if they contradict."""
+    collections = [(source, collect_source(source)) for source in sources]
+    if has_pack(study) or find_runs(study):
+        collections = [(study, collect_runs(study_folder(study))), *collections]
+    for number, (source, collection) in enumerate(collections):
+        for other, earlier in collections[:number]:
+            check_shared_data(other, earlier, source, collection)
+    merged = RunCollection(
+        left_out=[line for _, collection in collections for line in collection.left_out]
+    )
+    for _, collection in collections:
+        for where, saved in collection.runs.values():
+            first, _ = merged.runs.get(saved.identity, (where, saved))
+            if difference := merged.add(saved, where):
                 raise InputError(
                     f"{saved.name} is in {first} and in {where}, and they differ ({difference}); "
                     "the same run must be identical. Nothing was changed"
                 )
-    found.check_names()
-    return found
+    merged.check_names()
+    return merged
 
 
-def gather_given(path: Path) -> Found:
-    """The runs of a pack or study that a user named. InputError where there are none."""
-    check_given(path)
-    found = gather(path)
-    if not found.runs:
-        raise InputError(f"{path}: no finished run in it{because(found.left_out)}")
-    return found
+def collect_source(path: Path) -> RunCollection:
+    """The runs of a pack or study that the user named. InputError if there are none."""
+    check_is_study_or_pack(path)
+    collection = collect_runs(path)
+    if not collection.runs:
+        raise InputError(f"{path}: no finished run in it{format_reasons(collection.left_out)}")
+    return collection
 
 
-def because(left_out: list[str]) -> str:
-    return f" ({'; '.join(left_out[:3])}{' ...' * (len(left_out) > 3)})" if left_out else ""
+def format_reasons(left_out: list[str]) -> str:
+    """The first reasons for runs left out, in brackets."""
+    if not left_out:
+        return ""
+    return f" ({'; '.join(left_out[:3])}{' ...' if len(left_out) > 3 else ''})"
 
 
-def check_data(one: Path, first: Found, other: Path, second: Found) -> None:
-    """InputError where two packs ask for the same data and none of one's is any of the other's."""
-    mine, yours = by_section(first), by_section(second)
+def check_shared_data(one: Path, first: RunCollection, other: Path, second: RunCollection) -> None:
+    """InputError if two packs request the same data, but none of their data are the same."""
+    mine, yours = group_data_by_section(first), group_data_by_section(second)
     for section in mine.keys() & yours.keys():
-        lines = [other_data(a, b) for a in mine[section] for b in yours[section]]
+        lines = [find_data_difference(a, b) for a in mine[section] for b in yours[section]]
         if all(lines):
             raise InputError(
                 f"{other}: its runs are on other data than those of {one} ({lines[0]}); "
@@ -185,10 +227,10 @@ def check_data(one: Path, first: Found, other: Path, second: Found) -> None:
             )
 
 
-def by_section(found: Found) -> dict[str, list[dict[str, Any]]]:
-    """The different data of the runs, by what their configs say of data."""
-    sections: dict[str, dict[str, dict[str, Any]]] = {}
-    for _, saved in found.runs.values():
+def group_data_by_section(collection: RunCollection) -> dict[str, list[JsonObject]]:
+    """The different data of the runs, by the data section of their configs."""
+    sections: dict[str, dict[str, JsonObject]] = {}
+    for _, saved in collection.runs.values():
         key = json.dumps(saved.data, sort_keys=True)
         sections.setdefault(data_section(saved), {})[key] = saved.data
     return {section: list(data.values()) for section, data in sections.items()}

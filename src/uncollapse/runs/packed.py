@@ -1,54 +1,60 @@
-"""What a study's pack has of a run that is about to be trained."""
+"""What a study's pack knows of a run that is about to be trained."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from uncollapse.errors import InputError, expand_home
-from uncollapse.runs.identity import changes_but_places, locations, normal, place_names
+from uncollapse.json_types import JsonMapping, JsonObject
+from uncollapse.runs.identity import (
+    data_file_names,
+    data_locations,
+    list_changes_except_locations,
+    normalize,
+)
 from uncollapse.runs.layout import PACK, has_pack, run_name
-from uncollapse.runs.pack import config_of, mapping, pack_path, read_pack
-from uncollapse.runs.portable import other_data
+from uncollapse.runs.pack import pack_path, parse_json_object, parse_packed_config, read_pack
+from uncollapse.runs.portable import find_data_difference
 
 
 @dataclass(frozen=True)
 class PackedRun:
-    """A packed run as far as training must know it."""
+    """The columns of a packed run that training needs."""
 
     name: str
-    config: dict[str, Any]
-    data: dict[str, Any]
+    config: JsonObject
+    data: JsonObject
 
-    def has_data(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-        """Whether its data are those of a run that would begin now."""
-        stated = self.data.get("content") is not None and facts.get("content") is not None
-        same = stated or place_names(self.config) == place_names(config)
-        return same and not other_data(self.data, facts)
+    def has_same_data(self, config: JsonMapping, facts: JsonMapping) -> bool:
+        """Whether its data are those of a new run, as far as both state them."""
+        have_fingerprints = None not in (self.data.get("content"), facts.get("content"))
+        same_names = data_file_names(self.config) == data_file_names(config)
+        return (have_fingerprints or same_names) and not find_data_difference(self.data, facts)
 
-    def has_places(self, config: Mapping[str, Any]) -> bool:
-        """Whether both read the same places, and no data lie there on this machine: those would
-        have to be compared."""
-        here = locations(config)
-        same = normal(locations(self.config)) == normal(here)
-        return same and not any(os.path.exists(expand_home(place)) for place in here.values())
+    def has_same_missing_locations(self, config: JsonMapping) -> bool:
+        """Whether a new run reads the same locations, and none of them exists on this machine.
+
+        If one exists, its data must be compared instead.
+        """
+        locations = data_locations(config)
+        same = normalize(data_locations(self.config)) == normalize(locations)
+        return same and not any(os.path.exists(expand_home(path)) for path in locations.values())
 
 
-def packed_copies(
-    study: Path, name: str, config: Mapping[str, Any], base: Mapping[str, Any]
+def find_equal_packed_runs(
+    study: Path, name: str, config: JsonMapping, base: JsonMapping
 ) -> list[PackedRun]:
-    """The packed runs of this head and seed that are this very run, wherever the data of each lie.
+    """The packed runs that have this config, wherever their data are stored.
 
-    InputError where the pack cannot be read, or has another run by this name.
+    InputError if the pack cannot be read, or has a different run by this name.
     """
     if not has_pack(study):
         return []
     path = pack_path(study)
     copies = []
-    for packed in packed_runs(path).get((config["head"], config["seed"]), []):
-        lines = changes_but_places(packed.config, config, base)
+    for packed in load_packed_runs(path).get((config["head"], config["seed"]), []):
+        lines = list_changes_except_locations(packed.config, config, base)
         if not lines:
             copies.append(packed)
         elif packed.name == name:
@@ -59,31 +65,33 @@ def packed_copies(
     return copies
 
 
-def name_in_pack(head: str, overrides: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """The name that a run will have in a pack, unless data differ within its study."""
-    kept = {key: value for key, value in overrides.items() if key not in locations(config)}
+def name_in_pack(head: str, overrides: JsonMapping, config: JsonMapping) -> str:
+    """The name that a run gets in a pack, unless runs of its study differ in their data."""
+    kept = {key: value for key, value in overrides.items() if key not in data_locations(config)}
     return run_name(head, kept, config["seed"])
 
 
-def why_skipped(study: Path) -> str:
-    """Why a run that a study's pack holds is not trained."""
+def explain_skip(study: Path) -> str:
+    """Why a run that the study's pack contains is not trained."""
     return f"{study / PACK} holds this run; again=true trains it again"
 
 
-def packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
-    """Packed runs by head and seed; read once, however many jobs of one process ask."""
+def load_packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
+    """Packed runs by head and seed; a pack is parsed once per process until it changes."""
     try:
         stat = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return packed_runs_at(path.resolve(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    return load_packed_runs_at(path.resolve(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 @lru_cache(maxsize=2)
-def packed_runs_at(path: Path, *_: int) -> dict[tuple[str, int], list[PackedRun]]:
+def load_packed_runs_at(path: Path, *_: int) -> dict[tuple[str, int], list[PackedRun]]:
+    """The runs of a pack; the further arguments tell one version of the file from another."""
     runs: dict[tuple[str, int], list[PackedRun]] = {}
     for row in read_pack(path).columns("name", "head", "seed", "config", "data"):
         where = f"{path}, {row['name']}"
-        packed = PackedRun(row["name"], config_of(row, where), mapping(row["data"], where))
+        config = parse_packed_config(row, where)
+        packed = PackedRun(row["name"], config, parse_json_object(row["data"], where))
         runs.setdefault((row["head"], row["seed"]), []).append(packed)
     return runs

@@ -1,4 +1,4 @@
-"""Which code made a run: the commit of its checkout, changes since then, and versions."""
+"""Which code made a run: the commit of its checkout, later changes, and package versions."""
 
 import os
 import platform
@@ -7,34 +7,36 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ("uncollapse", "torch", "numpy", "hydra-core", "omegaconf")
-LOADED = (".py", ".so", ".pyd", ".yaml", ".yml")  # files that a run can import or compose
+VERSIONED_PACKAGES = ("uncollapse", "torch", "numpy", "hydra-core", "omegaconf")
+LOADED_SUFFIXES = (".py", ".so", ".pyd", ".yaml", ".yml")  # files that a run imports or composes
 
 
 @cache
-def provenance() -> dict[str, str | bool | None]:
+def find_provenance() -> dict[str, str | bool | None]:
     """`commit` and `tree_changed` of the checkout that this package runs from; None outside one.
 
-    Cached: what counts is the code that this process loaded, not what the tree is like later.
+    Cached, because the code that this process has loaded counts, not later changes of the tree.
     """
     unknown: dict[str, str | bool | None] = {"commit": None, "tree_changed": None}
-    home = Path(__file__).resolve().parents[1] / "__init__.py"
+    package = Path(__file__).resolve().parents[1] / "__init__.py"
     try:
-        root = Path(os.fsdecode(git(home.parent, "rev-parse", "--show-toplevel")).rstrip("\n"))
-        if root.resolve() != home.parents[2]:  # installed inside a checkout of something else
+        output = run_git(package.parent, "rev-parse", "--show-toplevel")
+        root = Path(os.fsdecode(output).rstrip("\n"))
+        if root.resolve() != package.parents[2]:  # installed inside the checkout of another project
             return unknown
-        git(root, "ls-files", "--error-unmatch", str(home.relative_to(root.resolve())))
-        commit = git(root, "rev-parse", "HEAD").decode().strip()
-        changed = bool(git(root, "status", "--porcelain", "--untracked-files=no"))
-        added = git(root, "ls-files", "--others", "--exclude-standard", "-z", "src", "conf")
+        run_git(root, "ls-files", "--error-unmatch", str(package.relative_to(root.resolve())))
+        commit = run_git(root, "rev-parse", "HEAD").decode().strip()
+        is_changed = bool(run_git(root, "status", "--porcelain", "--untracked-files=no"))
+        added = run_git(root, "ls-files", "--others", "--exclude-standard", "-z", "src", "conf")
     except (OSError, subprocess.SubprocessError):  # no git, no checkout, or another user's
         return unknown
-    loaded = any(name.endswith(LOADED) for name in os.fsdecode(added).split("\0"))
-    return {"commit": commit, "tree_changed": changed or loaded}
+    has_new_code = any(name.endswith(LOADED_SUFFIXES) for name in os.fsdecode(added).split("\0"))
+    return {"commit": commit, "tree_changed": is_changed or has_new_code}
 
 
-def git(folder: Path, *words: str) -> bytes:
-    """What a git command prints in a folder; a repository that a hook named is not asked."""
+def run_git(folder: Path, *words: str) -> bytes:
+    """The output of a git command in a folder."""
+    # a git hook sets variables that name its own repository
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words]
     done = subprocess.run(
@@ -43,5 +45,7 @@ def git(folder: Path, *words: str) -> bytes:
     return done.stdout
 
 
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in NAMES}}
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that determine results."""
+    packages = {name: version(name) for name in VERSIONED_PACKAGES}
+    return {"python": platform.python_version(), **packages}

@@ -1,25 +1,34 @@
-"""The one reader of runs: everything a run says of itself, checked, or one sentence why it cannot be read.
+"""The only reader of runs: everything in a run's folder, checked.
 
-Only the config must be sound. What else is damaged counts as missing, and `notes` says so.
+Only the config must be intact. Anything else that is damaged counts as missing; `notes` says so.
 """
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from uncollapse.disk import read_bytes, require_file
+from uncollapse.disk import read_bytes, require_plain_file
 from uncollapse.errors import MOST_SEED, InputError, check_integer, shorten
-from uncollapse.runs.identity import identity
-from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run
-from uncollapse.runs.results import joined, read_object, read_results
-from uncollapse.runs.rows import Rows, last_test, rows_of
-from uncollapse.yaml_files import interpolation, read_yaml
+from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.runs.identity import compute_identity
+from uncollapse.runs.layout import (
+    CONFIG,
+    DATA,
+    DONE,
+    FAILED,
+    ROWS_FILE,
+    SAMPLES_FOLDER,
+    SUMMARY,
+    Run,
+)
+from uncollapse.runs.results import join_results, read_object, read_results
+from uncollapse.runs.rows import ParsedRows, last_test_row, read_run_rows
+from uncollapse.yaml_files import find_interpolation, read_yaml
 
-PARTS = (
+CONFIG_SECTIONS = (
     "posterior",
     "objective",
     "procedure",
@@ -30,103 +39,107 @@ PARTS = (
     "log",
     "overrides",
 )
-VIEWS = (
+# the files in samples/ that a report shows
+VIEW_STEMS = (
     "prior",
     "reconstructions",
     "interpolations",
     "neighbours",
     "responses",
     "traversal",
-)  # stems in samples/
-COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # commas between overrides, not those inside a list
-VIEW_FILES = tuple(f"{stem}.{suffix}" for stem in VIEWS for suffix in ("txt", "png"))
-MOST_VIEW = 16 * 2**20  # bytes
+)
+VIEW_FILES = tuple(f"{stem}.{suffix}" for stem in VIEW_STEMS for suffix in ("txt", "png"))
+MAX_VIEW_BYTES = 16 * 2**20
+OVERRIDE_COMMA = re.compile(r",(?![^\[\](){}]*[\])}])")  # between overrides, not inside a list
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A run as its folder or a pack holds it. `name` is its path from the study; `summary` has all results joined.
+    """A run as its folder or a pack holds it."""
 
-    `views` reads the samples that a report shows, by file name. `run` is None for a packed run.
-    """
-
-    name: str
+    name: str  # its path within the study
     status: str
-    config: dict[str, Any]
+    config: JsonObject
     command: str
-    data: dict[str, Any] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
+    data: JsonObject = field(default_factory=dict)
+    rows: list[JsonObject] = field(default_factory=list)
+    summary: JsonObject = field(default_factory=dict)  # with the results of evaluations joined
     failure: str = ""
-    views: Callable[[], Mapping[str, bytes]] = dict
-    run: Run | None = None
-    weights: str = ""  # their digest, which only packing asks for
+    views: Callable[[], Mapping[str, bytes]] = dict  # reads the samples shown in a report
+    run: Run | None = None  # None for a packed run
+    weights: str = ""  # their digest; only packing needs it
     notes: list[str] = field(default_factory=list)
 
     @cached_property
     def identity(self) -> str:
-        """By which one run is known from another, wherever its data lie."""
-        return identity(self.config, self.data)
+        """Tells this run from others, wherever its data are stored."""
+        return compute_identity(self.config, self.data)
 
 
 def read_run(run: Run, study: Path) -> Saved:
-    """What a run folder says. InputError where its config cannot be read, so that nobody can tell which run it is."""
+    """The run in a folder. InputError if its config, without which it is unknown, is damaged."""
     config = read_config(run)
     status = run.status
     notes: list[str] = []
-    data, summary = optional(run, DATA, notes), optional(run, SUMMARY, notes)
+    data, summary = read_optional(run, DATA, notes), read_optional(run, SUMMARY, notes)
     results, damaged = read_results(run, summary)
     notes += damaged.values()
-    rows: Rows = Rows()
-    try:
-        rows = rows_of(run)
-        notes += rows.notes()
-    except InputError as error:
-        notes.append(str(error))
+    rows = read_noted_rows(run, notes)
     if status == DONE:
-        notes += [
-            f"{name} of a finished run is missing"
-            for name in (SUMMARY, DATA)
-            if not run.holds(name)
-        ]
-        notes += doubts(summary, rows.rows)
-    notes += unreadable_views(run)
-    if (stated := summary.get("identity")) not in (None, identity(config)):
+        notes += find_missing_files(run)
+        notes += find_contradictions(summary, rows)
+    notes += find_unreadable_view(run)
+    if (stated := summary.get("identity")) not in (None, compute_identity(config)):
         notes.append(
             f"{CONFIG} is not the one that the run was made with (its digest was {stated})"
         )
+    is_study = run.folder == study
     return Saved(
-        run.folder.relative_to(study).as_posix() if run.folder != study else run.folder.name,
-        status,
-        config,
-        command_of(run, config),
-        data,
-        rows.rows,
-        joined(summary, results),
-        failure(run) if status == FAILED else "",
-        lambda: views(run),
-        run,
+        name=run.folder.name if is_study else run.folder.relative_to(study).as_posix(),
+        status=status,
+        config=config,
+        command=read_command(run, config),
+        data=data,
+        rows=rows,
+        summary=join_results(summary, results),
+        failure=read_failure(run) if status == FAILED else "",
+        views=lambda: read_view_files(run),
+        run=run,
         notes=notes,
     )
 
 
-def doubts(summary: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[str]:
-    """What a finished run says twice, in its summary and in its last row of the test split, and differs."""
-    row = last_test(rows, "eval")
+def read_noted_rows(run: Run, notes: list[str]) -> list[JsonObject]:
+    """The rows of a run; `notes` receives what is wrong with the file."""
+    try:
+        parsed: ParsedRows = read_run_rows(run)
+    except InputError as error:
+        notes.append(str(error))
+        return []
+    notes += parsed.notes()
+    return parsed.rows
+
+
+def find_missing_files(run: Run) -> list[str]:
+    """A sentence for each file that a finished run lacks."""
+    missing = [name for name in (SUMMARY, DATA) if not run.holds(name)]
+    return [f"{name} of a finished run is missing" for name in missing]
+
+
+def find_contradictions(summary: JsonMapping, rows: Sequence[JsonObject]) -> list[str]:
+    """The first number that differs between a finished run's summary and its last test row."""
+    row = last_test_row(rows, "eval")
     if not row:
-        return [f"{ROWS} of a finished run holds no row of the test split"]
-    both = {
-        key: value for key, value in row.items() if key in summary and key not in ("step", "epoch")
-    }
-    return [
-        f"{SUMMARY} and the test row in {ROWS} differ ({key}: {shorten(summary[key])} and {shorten(value)})"
-        for key, value in both.items()
-        if summary[key] != value
-    ][:1]
+        return [f"{ROWS_FILE} of a finished run has no row of the test split"]
+    for key, value in row.items():
+        if key in summary and key not in ("step", "epoch") and summary[key] != value:
+            values = f"{shorten(summary[key])} and {shorten(value)}"
+            return [f"{SUMMARY} and the test row in {ROWS_FILE} differ ({key}: {values})"]
+    return []
 
 
-def optional(run: Run, name: str, notes: list[str]) -> dict[str, Any]:
-    """The object in a file; nothing, and a note, where the file is damaged; nothing where there is none."""
+def read_optional(run: Run, name: str, notes: list[str]) -> JsonObject:
+    """The object in a file; {} if there is none, or, with a note, if the file is damaged."""
     if not run.holds(name):
         return {}
     try:
@@ -136,61 +149,67 @@ def optional(run: Run, name: str, notes: list[str]) -> dict[str, Any]:
         return {}
 
 
-def read_config(run: Run) -> dict[str, Any]:
-    """config.yaml of a run, which may come from anybody. InputError unless it is what training writes: plain values,
-    sections that are mappings, a head, a seed, and nothing left to resolve."""
+# ---------------------------------------------------------------- config
+
+
+def read_config(run: Run) -> JsonObject:
+    """The config of a run, which may come from anyone. InputError if training did not make it."""
     path = run.path(CONFIG)
     try:
-        found = read_yaml(path)
+        config = read_yaml(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return checked_config(found, path)
+    return check_config(config, path)
 
 
-def checked_config(found: Any, path: Path) -> dict[str, Any]:
-    """What a config holds. InputError unless it is one."""
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+def check_config(config: Json, path: Path) -> JsonObject:
+    """A config with its head as text.
+
+    InputError unless its sections are mappings, it has a head and a seed, and nothing is left to
+    resolve.
+    """
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise InputError(f"{path}: damaged (not a config of a run)")
-    # words as typed, of which nothing is built
-    used = {key: value for key, value in found.items() if key != "overrides"}
-    if where := interpolation(used, ""):
+    # overrides are kept as typed; nothing is built from them
+    used = {key: value for key, value in config.items() if key != "overrides"}
+    if where := find_interpolation(used, ""):
         raise InputError(
-            f"{path}: {where} holds ${{...}}, and a run's config holds none; train.py did not write it"
+            f"{path}: {where} contains ${{...}}, which train.py resolves before it saves a config"
         )
-    for key in PARTS:
-        if key in found and not isinstance(found[key], dict):
-            raise InputError(f"{path}: damaged ({key} is no section)")
-    if not isinstance(found.get("head"), str | int | float) or not str(found["head"]):
+    for key in CONFIG_SECTIONS:
+        if key in config and not isinstance(config[key], dict):
+            raise InputError(f"{path}: damaged ({key} is not a section)")
+    head = config.get("head")
+    if not isinstance(head, str | int | float) or not str(head):
         raise InputError(f"{path}: damaged (no head)")
-    check_integer(f"{path}: seed", found.get("seed"), 0, MOST_SEED)
-    return {**found, "head": str(found["head"])}
+    check_integer(f"{path}: seed", config.get("seed"), 0, MOST_SEED)
+    return {**config, "head": str(head)}
 
 
-def command_of(run: Run, config: Mapping[str, Any]) -> str:
-    """The command that made a run: the comment on line 1, or one rebuilt from its config and folder."""
+def read_command(run: Run, config: JsonMapping) -> str:
+    """The command that made a run: line 1 of its config, or rebuilt from the config and folder."""
     first = run.read(CONFIG).decode("utf-8", errors="replace").split("\n", 1)[0]
     if first.startswith("#"):
         return first.lstrip("# ").strip()
-    others = override_list(config, run.folder.parent.name)
-    words = [
-        f"head={config['head']}",
-        *others,
-        f"seed={config['seed']}",
-        f"study={config.get('study', 'scratch')}",
-    ]
+    overrides = list_overrides(config, run.folder.parent.name)
+    head, seed, study = config["head"], config["seed"], config.get("study", "scratch")
+    words = [f"head={head}", *overrides, f"seed={seed}", f"study={study}"]
     return " ".join(["python train.py", *words])
 
 
-def override_list(config: Mapping[str, Any], folder: str) -> list[str]:
-    """["tau=0.3", "trainer.epochs=2"] from the config, or from the folder's name where the config does not say."""
+def list_overrides(config: JsonMapping, folder: str) -> list[str]:
+    """["tau=0.3", "trainer.epochs=2"], from the config or else from the folder's name."""
     stated = config.get("overrides")
     if isinstance(stated, dict):
         return [f"{key}={value}" for key, value in stated.items()]
-    return [] if folder == "default" else COMMA.split(folder)
+    return [] if folder == "default" else OVERRIDE_COMMA.split(folder)
 
 
-def failure(run: Run) -> str:
-    """The last line of the traceback."""
+# ---------------------------------------------------------------- failure and samples
+
+
+def read_failure(run: Run) -> str:
+    """The last line of a failed run's traceback."""
     try:
         lines = run.read(FAILED).decode("utf-8", errors="replace").strip().splitlines()
     except InputError as error:
@@ -198,28 +217,29 @@ def failure(run: Run) -> str:
     return lines[-1].strip() if lines else "no message"
 
 
-def views(run: Run) -> dict[str, bytes]:
-    """The samples of a run that a report shows, by file name; those that cannot be read are left out."""
-    found = {}
+def read_view_files(run: Run) -> dict[str, bytes]:
+    """The samples of a run that a report shows, by file name, without unreadable ones."""
+    views = {}
     for name in VIEW_FILES:
-        if run.has(SAMPLES, name):
+        if run.has(SAMPLES_FOLDER, name):
             try:
-                found[name] = read_bytes(run.path(SAMPLES, name), MOST_VIEW)
+                views[name] = read_bytes(run.path(SAMPLES_FOLDER, name), MAX_VIEW_BYTES)
             except InputError:
                 continue
-    return found
+    return views
 
 
-def unreadable_views(run: Run) -> list[str]:
-    """A sentence on the first of a run's samples that is no plain file in its folder."""
-    if not run.holds(SAMPLES):
+def find_unreadable_view(run: Run) -> list[str]:
+    """A sentence on the first of a run's samples that is not a plain file in its folder."""
+    if not run.holds(SAMPLES_FOLDER):
         return []
     try:
-        present = {*os.listdir(run.path(SAMPLES))}
+        present = {*os.listdir(run.path(SAMPLES_FOLDER))}
         for name in sorted(present.intersection(VIEW_FILES)):
-            require_file(run.path(SAMPLES, name))
+            require_plain_file(run.path(SAMPLES_FOLDER, name))
     except InputError as error:
         return [f"{error}; not shown"]
     except OSError as error:
-        return [f"{run.folder / SAMPLES}: cannot be read ({error.strerror or error}); not shown"]
+        reason = error.strerror or error
+        return [f"{run.folder / SAMPLES_FOLDER}: cannot be read ({reason}); not shown"]
     return []

@@ -1,62 +1,70 @@
-"""What evaluations of a finished run found: one file each in `evaluations/`, all of them in its summary too.
+"""Results of evaluations: one file each in `evaluations/`, and all of them in the summary.
 
-The files are what counts, and the next evaluation brings the summary to them, so that a kill between the two writes loses
-nothing and a file that is removed is computed again. The summary's copy stands in for a damaged file, and for all of them
-where there is no such folder.
+The files count; the next evaluation updates the summary from them. So a kill between the two
+writes loses nothing, and a result whose file is removed is computed again. The summary's copy is
+used for a damaged file, and for all files if the folder is missing.
 """
 
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shorten
-from uncollapse.metrics.catalogue import evaluated_keys
-from uncollapse.runs.json_values import is_intact, parse_json, plain, sealed, unsealed
+from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.runs.json_values import (
+    add_digest,
+    has_valid_digest,
+    parse_json,
+    replace_nonfinite,
+    strip_digest,
+)
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
-JOINED = "evaluations"  # the key in the summary
-NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
+RESULTS_KEY = "evaluations"  # the key in the summary
+OWN = (
+    "nll",
+    "oracle_gap",
+    "probe",
+    "sample_",
+    "response_",
+)  # how summary keys begin that no training writes
+NO_UNKNOWN = "-no-unknown"  # suffix of results from samples drawn without <unk>
 
 
-def read_object(run: Run, *names: str) -> dict[str, Any]:
-    """The JSON object in a file of a run. InputError where there is none, or one of a newer version."""
+def read_object(run: Run, *names: str) -> JsonObject:
+    """The JSON object in a file of a run. InputError if it is damaged or of a newer version."""
     path = run.path(*names)
-    found, _ = parse_json(run.read(*names))
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: damaged (no JSON object); move it away")
-    if not is_intact(found):
-        raise InputError(f"{path}: damaged (its digest is not that of what it holds); move it away")
-    schema = found.get("schema", 1)
+    value, _ = parse_json(run.read(*names))
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: damaged (not a JSON object); move it away")
+    if not has_valid_digest(value):
+        raise InputError(f"{path}: damaged (its digest does not match its content); move it away")
+    schema = value.get("schema", 1)
     if type(schema) is not int or schema > SCHEMA:
         raise InputError(
-            f"{path}: written by a newer version (schema {shorten(schema)}; this one reads {SCHEMA}); update uncollapse"
+            f"{path}: written by a newer version (schema {shorten(schema)}; this one reads "
+            f"{SCHEMA}); update uncollapse"
         )
-    return unsealed(found)
+    return strip_digest(value)
 
 
-def read_summary(run: Run) -> dict[str, Any]:
-    """What training and earlier evaluations found."""
+def read_summary(run: Run) -> JsonObject:
+    """The results of training and of earlier evaluations."""
     return read_object(run, SUMMARY)
 
 
-def read_results(
-    run: Run, summary: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Every result by name, from its file or from the summary; and a sentence for each damaged file."""
-    stated = summary.get(JOINED)
-    copies = (
-        {k: v for k, v in stated.items() if isinstance(v, dict)} if isinstance(stated, dict) else {}
-    )
+def read_results(run: Run, summary: JsonMapping) -> tuple[dict[str, JsonObject], dict[str, str]]:
+    """Every result by name, from its file or the summary; and a sentence per damaged file."""
+    copies = find_copies(summary)
     if not run.holds(EVALUATIONS):
         return copies, {}
     try:
-        there = names(run)
+        names = list_result_names(run)
     except InputError as error:
         return copies, {EVALUATIONS: str(error)}
     results, damaged = {}, {}
-    for name in there:
+    for name in names:
         try:
             results[name] = read_object(run, EVALUATIONS, f"{name}.json")
         except InputError as error:
@@ -66,87 +74,102 @@ def read_results(
     return results, damaged
 
 
-def names(run: Run) -> list[str]:
-    """Results that have a file. InputError where the folder cannot be read."""
+def find_copies(summary: JsonMapping) -> dict[str, JsonObject]:
+    """The copies of results in a summary, by name."""
+    stated = summary.get(RESULTS_KEY)
+    if not isinstance(stated, dict):
+        return {}
+    return {name: result for name, result in stated.items() if isinstance(result, dict)}
+
+
+def list_result_names(run: Run) -> list[str]:
+    """The names of results that have a file. InputError if the folder cannot be read."""
     folder = run.path(EVALUATIONS)
     try:
-        return sorted(
-            name.removesuffix(".json") for name in os.listdir(folder) if name.endswith(".json")
-        )
+        files = os.listdir(folder)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be read ({error.strerror or error}); move it away"
         ) from error
+    return sorted(name.removesuffix(".json") for name in files if name.endswith(".json"))
 
 
-def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """A summary with all results under `evaluations`, and those of test at the top too, where training wrote nothing.
+def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> JsonObject:
+    """A summary with all results under `evaluations`, and those of the test split at top level.
 
-    Of several nll the one from most examples, then most codes, stands at the top; of several probes the one with most labels.
+    A number that training wrote is kept. If several results have an nll, the one from most
+    examples, then most importance samples, is at the top; of several probes, the one with most
+    labels.
     """
-    if not results:  # whatever it states then, no evaluation can say better
-        return {k: v for k, v in summary.items() if k != JOINED}
-    evaluated = evaluated_keys()
-    trained = {k: v for k, v in summary.items() if k not in evaluated and k != JOINED}
-    # what was drawn without <unk> is no description of the model
+    if not results:  # a copy without any result is out of date
+        return {k: v for k, v in summary.items() if k != RESULTS_KEY}
+    trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != RESULTS_KEY}
+    # samples drawn without <unk> do not describe the model
     test = [
         result
         for name, result in results.items()
         if name.startswith("test-") and not name.endswith(NO_UNKNOWN)
     ]
-    test.sort(
-        key=lambda r: [count(r.get(key)) for key in ("nll_examples", "nll_samples", "probe_labels")]
-    )
-    found = {key: value for result in test for key, value in result.items()}
-    return {**found, **trained, JOINED: dict(results)}
+    sizes = ("nll_examples", "nll_samples", "probe_labels")
+    test.sort(key=lambda result: [number_or_zero(result.get(key)) for key in sizes])
+    top = {key: value for result in test for key, value in result.items()}
+    return {**top, **trained, RESULTS_KEY: dict(results)}
 
 
-def count(value: Any) -> float:
-    return value if type(value) in (int, float) else 0
+def number_or_zero(value: Json) -> float:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
-def write_result(run: Run, name: str, result: dict[str, Any]) -> None:
-    """Put one result into its file; `repair` joins it."""
-    run.write(EVALUATIONS, f"{name}.json", data=text(sealed(plain(result))))
+def write_result(run: Run, name: str, result: JsonObject) -> None:
+    """Write one result to its file; `repair_results` joins it to the summary."""
+    run.write(EVALUATIONS, f"{name}.json", data=dump_json(add_digest(replace_nonfinite(result))))
 
 
-def write_summary(run: Run, summary: dict[str, Any]) -> None:
-    """Put down what training found. An earlier summary's results join it; one that cannot be read is kept."""
+def write_summary(run: Run, summary: JsonObject) -> None:
+    """Write the results of training, joined with earlier evaluations.
+
+    An earlier summary that cannot be read is kept under another name.
+    """
     try:
         earlier = read_summary(run) if run.holds(SUMMARY) else {}
     except InputError:
         earlier = {}
         run.set_aside(SUMMARY)
-    run.write(SUMMARY, data=text(joined(summary, read_results(run, earlier)[0])))
+    results, _ = read_results(run, earlier)
+    run.write(SUMMARY, data=dump_json(join_results(summary, results)))
 
 
-def repair(run: Run) -> tuple[set[str], list[str]]:
-    """Make the files and the summary say the same. The names of all results, and a sentence for each damaged file, which is
-    kept under another name. InputError where the summary cannot be read."""
-    summary, there = read_summary(run), names(run)
+def repair_results(run: Run) -> tuple[set[str], list[str]]:
+    """Make the files and the summary agree; damaged files are kept under other names.
+
+    The names of all results, and a sentence for each damaged file. InputError if the summary
+    cannot be read.
+    """
+    summary, names = read_summary(run), {*list_result_names(run)}
     results, damaged = read_results(run, summary)
     for name in damaged:
         set_aside(run.path(EVALUATIONS) / f"{name}.json")
-    for name in results.keys() - {*there} | damaged.keys() & results.keys():
+    missing = results.keys() - names
+    for name in missing | (damaged.keys() & results.keys()):
         write_result(run, name, results[name])
-    found = joined(summary, results)
-    if found != summary:
-        run.write(SUMMARY, data=text(found))
+    joined = join_results(summary, results)
+    if joined != summary:
+        run.write(SUMMARY, data=dump_json(joined))
     return {*results}, [*damaged.values()]
 
 
-def is_repaired(run: Run) -> bool:
-    """Whether the files and the summary say the same already."""
+def has_consistent_results(run: Run) -> bool:
+    """Whether the files and the summary agree already, so that there is nothing to repair."""
     try:
         summary = read_summary(run)
         results, damaged = read_results(run, summary)
-        files = run.holds(EVALUATIONS) or not results  # else only the summary has them
-        return files and not damaged and joined(summary, results) == summary
     except InputError:
         return False
+    has_files = run.holds(EVALUATIONS) or not results  # otherwise only the summary has them
+    return has_files and not damaged and join_results(summary, results) == summary
 
 
-def text(value: Mapping[str, Any]) -> bytes:
+def dump_json(value: JsonMapping) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()

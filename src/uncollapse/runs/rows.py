@@ -1,54 +1,60 @@
-"""metrics.jsonl, one JSON object per evaluation and split: its one writer, and its reader."""
+"""metrics.jsonl, one JSON object per evaluation and split: its only writer, and its reader."""
 
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from uncollapse.data import SPLITS
-from uncollapse.disk import free_name, read_bytes, write_together
-from uncollapse.runs.json_values import is_numbers, is_suspect, parse_json, plain
-from uncollapse.runs.layout import ROWS, Run
+from uncollapse.disk import find_free_name, read_bytes, write_together
+from uncollapse.json_types import JsonObject
+from uncollapse.runs.json_values import (
+    has_suspect_number,
+    is_number_list,
+    parse_json,
+    replace_nonfinite,
+)
+from uncollapse.runs.layout import ROWS_FILE, Run
 
-Mirror = Callable[[dict], None]
-MODES = ("train", "eval")
-MOST_STEP = 2**53  # a larger one is no count
+Mirror = Callable[[JsonObject], None]
+ROW_MODES = ("train", "eval")
+MAX_STEP = 2**53  # above this a float no longer holds every integer
 
 
 # ---------------------------------------------------------------- writing
 
 
 class Record:
-    """Append rows to `path`; `mirrors` get every row too, on resuming those already on disk first."""
+    """Appends rows to `path` and passes each one to the `mirrors`, such as W&B.
+
+    On resuming, the mirrors first receive the rows that are already on disk.
+    """
 
     def __init__(self, path: Path, mirrors: list[Mirror]):
         self.path, self.mirrors = path, mirrors
-        self.count = 0  # rows on disk but for those of the test split
+        self.count = 0  # rows on disk, without those of the test split
 
     def resume(self, step: int, expected: int | None = None) -> str | None:
-        """Keep the rows up to `step`; later ones, test rows and a torn last line are about to be written again.
+        """Keep the rows up to `step`, without test rows; training writes the others again.
 
-        A checkpoint says how many rows are `expected`. Where some are missing the old file is kept beside the new one;
-        the sentence that says so.
+        `expected` is the number of rows that the checkpoint states. If some are missing, the old
+        file is kept under another name, and a sentence says so.
         """
         content = read_bytes(self.path) if os.path.lexists(self.path) else b""
-        found = parse_rows(content)
-        if (
-            step < 0
-        ):  # there is no checkpoint: only the first look may lie there, from before a kill
-            expected = len([row for row in found.rows if row["step"] > 0])
-        kept = [row for row in found.rows if row["step"] <= step and row["split"] != "test"]
-        missing = len(found.lost) if expected is None else expected - len(kept)
+        parsed = parse_rows(content)
+        if step < 0:  # without a checkpoint only the rows of step 0 may exist, from before a kill
+            expected = len([row for row in parsed.rows if row["step"] > 0])
+        kept = [row for row in parsed.rows if row["step"] <= step and row["split"] != "test"]
+        missing = len(parsed.lost) if expected is None else expected - len(kept)
         files = {self.path: "".join(json.dumps(row) + "\n" for row in kept).encode()}
         note = None
         if missing > 0:
-            note = f"{missing} row{'s' * (missing > 1)} of {ROWS} up to step {step} cannot be found"
-            if (
-                content
-            ):  # both at once: a kill in between must not leave a file without the sound rows
-                aside = free_name(self.path)
+            plural = "s" if missing > 1 else ""
+            note = f"{missing} row{plural} of {ROWS_FILE} up to step {step} cannot be found"
+            if content:
+                # both in one step: a kill in between must not lose the intact rows
+                aside = find_free_name(self.path)
                 files = {aside: content, **files}
                 note += f"; the old file is {aside.name}"
         write_together(files)
@@ -57,8 +63,9 @@ class Record:
             self.mirror(row)
         return note
 
-    def write(self, row: dict) -> None:
-        row = plain(row)
+    def write(self, row: JsonObject) -> None:
+        """Append a row; it is on disk when this returns."""
+        row = replace_nonfinite(row)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
@@ -66,7 +73,7 @@ class Record:
         self.count += row["split"] != "test"
         self.mirror(row)
 
-    def mirror(self, row: dict) -> None:
+    def mirror(self, row: JsonObject) -> None:
         for mirror in self.mirrors:
             mirror(row)
 
@@ -75,82 +82,81 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The sound rows of a file in its order; the numbers of lines that are no rows; how many numbers are not finite.
+class ParsedRows:
+    """The valid rows of a file in order, and what is wrong with the others."""
 
-    `torn`: the file ends within a line, as a writer leaves it that was stopped.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    torn: bool = False
-    odd: int = 0
+    rows: list[JsonObject] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)  # numbers of the lines that are not rows
+    torn: bool = False  # the file ends within a line: its writer was stopped
+    nonfinite: int = 0  # numbers that are not finite
 
     def notes(self) -> list[str]:
         """What is wrong, in sentences."""
-        found = []
+        notes = []
         if self.lost:
-            found.append(
-                f"{len(self.lost)} unreadable line(s) in {ROWS} skipped (first: line {self.lost[0]})"
-            )
+            first = f"first: line {self.lost[0]}"
+            notes.append(f"{len(self.lost)} unreadable line(s) in {ROWS_FILE} skipped ({first})")
         if self.torn:
-            found.append(
-                f"the last line of {ROWS} is torn (the run was stopped while writing); skipped"
+            notes.append(
+                f"the last line of {ROWS_FILE} is cut off (the run was stopped while writing); "
+                "skipped"
             )
-        if self.odd:
-            found.append(f"{self.odd} numbers in {ROWS} are not finite; they count as missing")
-        return found
+        if self.nonfinite:
+            notes.append(
+                f"{self.nonfinite} numbers in {ROWS_FILE} are not finite; they count as missing"
+            )
+        return notes
 
 
-def read_rows(path: Path) -> Rows:
-    """The rows of a metrics file; none where it is not there. InputError where it cannot be read at all."""
-    return parse_rows(read_bytes(path)) if os.path.lexists(path) else Rows()
+def read_rows(path: Path) -> ParsedRows:
+    """The rows of a metrics file; none if it does not exist. InputError if it is unreadable."""
+    return parse_rows(read_bytes(path)) if os.path.lexists(path) else ParsedRows()
 
 
-def rows_of(run: Run) -> Rows:
+def read_run_rows(run: Run) -> ParsedRows:
     """The rows of a run."""
-    return read_rows(run.path(ROWS))
+    return read_rows(run.path(ROWS_FILE))
 
 
-def parse_rows(content: bytes) -> Rows:
-    """Rows from lines of JSON. A row that a resumed run has repeated counts once, as written last."""
-    latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-    lost, odd = [], 0
+def parse_rows(content: bytes) -> ParsedRows:
+    """Rows from lines of JSON. If a resumed run has repeated a row, the later one counts."""
+    latest: dict[tuple[object, ...], JsonObject] = {}
+    lost, nonfinite, torn = [], 0, False
     lines = content.split(b"\n")
-    torn, suspect = False, is_suspect(content)
+    suspect = has_suspect_number(content)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         row, count = parse_row(line, suspect)
-        odd += count
+        nonfinite += count
         if row is not None:
             latest[row["step"], row["split"], row["mode"], row.get("weights") == "last"] = row
         elif number == len(lines):
             torn = True
         else:
             lost.append(number)
-    return Rows(list(latest.values()), lost, torn, odd)
+    return ParsedRows(list(latest.values()), lost, torn, nonfinite)
 
 
-def parse_row(line: bytes, suspect: bool) -> tuple[dict[str, Any] | None, int]:
-    """One row, and how many of its numbers are not finite; None for what is no row."""
-    row, odd = parse_json(line, suspect)
-    return (row, odd) if isinstance(row, dict) and is_row(row) else (None, 0)
+def parse_row(line: bytes, suspect: bool) -> tuple[JsonObject | None, int]:
+    """A row, and how many of its numbers are not finite; None if the line is not a row."""
+    row, nonfinite = parse_json(line, suspect)
+    return (row, nonfinite) if isinstance(row, dict) and is_row(row) else (None, 0)
 
 
-def last_test(rows: Sequence[dict[str, Any]], mode: str) -> dict[str, Any]:
-    """The last row of the test split in a mode, of the best weights; empty where there is none."""
-    found = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
-    return next((row for row in found if row.get("weights") != "last"), {})
+def last_test_row(rows: Sequence[JsonObject], mode: str) -> JsonObject:
+    """The last row of the test split in a mode, for the best weights; {} if there is none."""
+    test = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
+    return next((row for row in test if row.get("weights") != "last"), {})
 
 
-def is_row(row: dict[str, Any]) -> bool:
-    """Whether an object says where it belongs, and its KL per dimension, if any, is a list of numbers."""
+def is_row(row: JsonObject) -> bool:
+    """Whether an object has a valid step, split and mode, and its KL per dimension is a list."""
     step, dimensions = row.get("step"), row.get("kl_per_dim", [])
     return (
         type(step) is int
-        and 0 <= step < MOST_STEP
+        and 0 <= step < MAX_STEP
         and row.get("split") in SPLITS
-        and row.get("mode") in MODES
-        and (dimensions is None or is_numbers(dimensions))
+        and row.get("mode") in ROW_MODES
+        and (dimensions is None or is_number_list(dimensions))
     )

@@ -1,73 +1,76 @@
-"""Every run of a study, in folders and in its pack."""
+"""Every run of a study, from its folders and its pack."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from uncollapse.errors import InputError
-from uncollapse.runs.identity import changes
+from uncollapse.json_types import JsonMapping
+from uncollapse.runs.identity import list_changes
 from uncollapse.runs.layout import (
     DONE,
     PACK,
     Run,
+    find_runs,
     has_pack,
-    home,
     is_pack,
     is_run,
-    run_folders,
-    runs_in,
+    require_runs,
+    study_folder,
 )
-from uncollapse.runs.pack import order, pack_path, read_pack
-from uncollapse.runs.portable import unite
+from uncollapse.runs.pack import pack_path, read_pack
+from uncollapse.runs.pack_writing import name_sort_key
+from uncollapse.runs.portable import unite_copies
 from uncollapse.runs.reading import Saved, read_config, read_run
 
 
-def twin(run: Run, config: Mapping[str, Any], base: Mapping[str, Any]) -> Run | None:
-    """The run of the same study, head and seed that is this very one under another name."""
-    for other in runs_in(run.study, run.folder.parents[1].name, config["seed"]):
+def find_same_run(run: Run, config: JsonMapping, base: JsonMapping) -> Run | None:
+    """The run of the same study with an equal config and another name; None if there is none."""
+    for other in find_runs(run.study, run.folder.parents[1].name, config["seed"]):
         try:
             saved = read_config(other)
         except InputError:
             continue
-        if not changes(saved, config, base):
+        if not list_changes(saved, config, base):
             return other
     return None
 
 
-# ---------------------------------------------------------------- everything that a report reads
+# ---------------------------------------------------------------- all runs of a study
 
 
 def read_runs(path: Path, notes: list[str]) -> list[Saved]:
-    """Every run of a study, the one whose folder it is, or those of a pack; a sentence in `notes`
-    for each that cannot be read. A run that lies in a folder and in the pack counts once."""
-    return [*each_run(path, notes)]
+    """Every run of a study or a pack, or the one run whose folder it is.
+
+    `notes` receives a sentence for each run that cannot be read. A run with a folder that is also
+    in the pack counts once.
+    """
+    return [*iterate_runs(path, notes)]
 
 
-def each_run(path: Path, notes: list[str]) -> Iterator[Saved]:
-    """What `read_runs` finds, one run at a time: thousands need not be in memory together."""
+def iterate_runs(path: Path, notes: list[str]) -> Iterator[Saved]:
+    """The runs of `read_runs` one at a time: thousands need not be in memory together."""
     if is_pack(path):
-        yield from read_pack(pack_path(path)).each_run()
+        yield from read_pack(pack_path(path)).iterate_runs()
         return
-    folder = home(path)
+    folder = study_folder(path)
     if is_run(folder) or not has_pack(folder):
-        yield from each_folder(run_folders(folder), folder, notes)
+        yield from iterate_folders(require_runs(folder), folder, notes)
         return
-    runs = runs_in(folder)
+    runs = find_runs(folder)
+    if not runs:
+        yield from read_pack(pack_path(folder)).iterate_runs()
+        return
     try:
-        pack = read_pack(pack_path(folder))
-        packed = pack.runs() if runs else []
+        packed = read_pack(pack_path(folder)).runs()
     except InputError as error:
-        if not runs:
-            raise
         notes.append(f"{error}; its runs are left out")
         packed = []
-    if runs:
-        yield from sorted(together(each_folder(runs, folder, notes), packed, notes), key=order)
-    else:
-        yield from pack.each_run()
+    combined = combine_with_pack(iterate_folders(runs, folder, notes), packed, notes)
+    yield from sorted(combined, key=name_sort_key)
 
 
-def each_folder(runs: Iterable[Run], folder: Path, notes: list[str]) -> Iterator[Saved]:
+def iterate_folders(runs: Iterable[Run], folder: Path, notes: list[str]) -> Iterator[Saved]:
+    """The runs that can be read; `notes` receives why others cannot."""
     for run in runs:
         try:
             yield read_run(run, folder)
@@ -75,26 +78,30 @@ def each_folder(runs: Iterable[Run], folder: Path, notes: list[str]) -> Iterator
             notes.append(f"{error}; left out")
 
 
-def together(runs: Iterable[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:
-    """Runs of folders and of a pack. One that is in both counts as its folder has it, with the
-    evaluations of both; where the folder is unfinished or damaged, the packed run counts."""
-    left = {saved.identity: saved for saved in packed}
+def combine_with_pack(runs: Iterable[Saved], packed: list[Saved], notes: list[str]) -> list[Saved]:
+    """The runs of folders and of a pack, each once.
+
+    The folder of a run counts, with the evaluations of both; if it is unfinished or damaged, the
+    packed copy counts.
+    """
+    copies = {saved.identity: saved for saved in packed}
     names = {saved.name: saved.identity for saved in packed}
-    found = []
+    combined = []
     for saved in runs:
-        # what is damaged may have lost what it is known by
-        key = saved.identity if saved.identity in left or not saved.notes else names.get(saved.name)
-        same = left.get(key) if key else None
-        if same is None:
-            found.append(saved)
+        # damage may have changed what the identity is computed from
+        is_sound = saved.identity in copies or not saved.notes
+        key = saved.identity if is_sound else names.get(saved.name)
+        copy = copies.get(key) if key else None
+        if copy is None:
+            combined.append(saved)
         elif saved.status != DONE or saved.notes:
-            why = saved.status if saved.status != DONE else saved.notes[0]
-            notes.append(f"{saved.name}: {why}; the finished run of {PACK} counts")
+            reason = saved.status if saved.status != DONE else saved.notes[0]
+            notes.append(f"{saved.name}: {reason}; the finished run in {PACK} counts")
         else:
-            united, difference = unite(saved, left.pop(same.identity))
+            united, difference = unite_copies(saved, copies.pop(copy.identity))
             if difference:
                 notes.append(
                     f"{saved.name}: its folder counts; {PACK} has another result ({difference})"
                 )
-            found.append(united)
-    return [*found, *left.values()]
+            combined.append(united)
+    return [*combined, *copies.values()]

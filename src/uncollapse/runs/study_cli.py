@@ -1,4 +1,4 @@
-"""The command line of scripts/study.py: a study in one file, joined over machines, listed, checked."""
+"""The command line of scripts/study.py: pack, merge, list and verify studies."""
 
 import argparse
 import sys
@@ -10,33 +10,31 @@ from uncollapse.arguments import Parser
 from uncollapse.errors import InputError, escape_unsafe
 
 if TYPE_CHECKING:
-    from uncollapse.runs.merge import Found
+    from uncollapse.runs.merge import RunCollection
 
-HELP = (
-    "Carry a study: its finished runs in one file, results/<study>/runs.parquet, without weights."
+STUDY_HELP = (
+    "Keep a study's finished runs in one file, results/<study>/runs.parquet, without weights."
 )
-MOST_SAID = 20  # runs that are left out, or problems
+MAX_LINES = 20  # runs left out, or problems, that are printed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 where `verify` found something; or 2 and one sentence."""
-    asked = parser().parse_args(argv)
+    """Exit code 0; 1 if `verify` found problems; 2, with one sentence, for bad input."""
+    asked = study_parser().parse_args(argv)
     try:
         return int(asked.call(asked))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
-        where = error.filename or "the study"
-        reason = (
-            f"{where}: cannot be read or written ({error.strerror or error}); nothing was changed"
-        )
-        print(f"error: {escape_unsafe(reason)}", file=sys.stderr)
+        where, reason = error.filename or "the study", error.strerror or error
+        sentence = f"{where}: cannot be read or written ({reason}); nothing was changed"
+        print(f"error: {escape_unsafe(sentence)}", file=sys.stderr)
     return 2
 
 
-def parser() -> argparse.ArgumentParser:
-    found = Parser(prog="study.py", description=HELP)
-    commands = found.add_subparsers(
+def study_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="study.py", description=STUDY_HELP)
+    commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
     pack = commands.add_parser("pack", help="put the finished runs of studies into their packs")
@@ -44,83 +42,80 @@ def parser() -> argparse.ArgumentParser:
     pack.add_argument(
         "--without-examples",
         action="store_true",
-        help="leave out the samples that show sentences or pictures of the data, where these must not be passed on",
+        help="leave out samples that show sentences or pictures of data that must not be shared",
     )
-    pack.set_defaults(call=pack_all)
-    merge = commands.add_parser("merge", help="join packs, and studies, into the pack of STUDY")
-    merge.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, there or not")
+    pack.set_defaults(call=run_pack)
+    merge = commands.add_parser("merge", help="merge packs and studies into the pack of STUDY")
+    merge.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, may be new")
     merge.add_argument("sources", type=Path, nargs="+", metavar="FROM", help="a pack or a study")
-    merge.set_defaults(call=merge_all)
+    merge.set_defaults(call=run_merge)
     for name, call, text in (
-        ("list", list_runs, "every run, and where it lies"),
-        ("verify", verify, "read and check everything; one line for each problem"),
+        ("list", run_list, "every run, and whether it is in a folder, in the pack, or in both"),
+        ("verify", run_verify, "read and check everything; one line for each problem"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("study", type=Path, metavar="STUDY", help="results/<study>, or a pack")
         command.set_defaults(call=call)
-    return found
+    return parser
 
 
-def pack_all(asked: argparse.Namespace) -> int:
+def run_pack(asked: argparse.Namespace) -> int:
     from uncollapse.runs.merge import pack_study
 
     refused = 0
     for study in asked.studies:
         try:
-            say_written(*pack_study(study, not asked.without_examples))
+            print_written(*pack_study(study, not asked.without_examples))
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             refused += 1
     return 2 if refused else 0
 
 
-def merge_all(asked: argparse.Namespace) -> int:
+def run_merge(asked: argparse.Namespace) -> int:
     from uncollapse.runs.merge import merge_studies
 
-    say_written(*merge_studies(asked.study, asked.sources))
+    print_written(*merge_studies(asked.study, asked.sources))
     return 0
 
 
-def say_written(path: Path, found: "Found") -> None:
+def print_written(path: Path, collection: "RunCollection") -> None:
     size = path.stat().st_size
-    new = sum(where != str(path) for where, _ in found.runs.values())
-    print(f"{path}: {counted(len(found.runs))}, {new:,} of them new in it; {size / 1e3:,.0f} kB")
-    say_lines([f"left out: {line}" for line in found.left_out])
+    runs = collection.runs.values()
+    new = sum(where != str(path) for where, _ in runs)
+    print(f"{path}: {format_run_count(len(runs))}, {new:,} of them new in it; {size / 1e3:,.0f} kB")
+    print_lines([f"left out: {line}" for line in collection.left_out])
 
 
-def say_lines(lines: Sequence[str]) -> None:
-    for line in lines[:MOST_SAID]:
+def print_lines(lines: Sequence[str]) -> None:
+    for line in lines[:MAX_LINES]:
         print(escape_unsafe(line))
-    if len(lines) > MOST_SAID:
-        print(f"... and {len(lines) - MOST_SAID:,} more")
+    if len(lines) > MAX_LINES:
+        print(f"... and {len(lines) - MAX_LINES:,} more")
 
 
-def counted(number: int) -> str:
-    return f"{number:,} run{'s' * (number != 1)}"
+def format_run_count(number: int) -> str:
+    return f"{number:,} run{'' if number == 1 else 's'}"
 
 
-def list_runs(asked: argparse.Namespace) -> int:
+def run_list(asked: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from uncollapse.runs.listing import listed
+    from uncollapse.runs.listing import list_study
 
     notes: list[str] = []
-    rows = listed(asked.study, notes)
+    rows = [[escape_unsafe(cell) for cell in row] for row in list_study(asked.study, notes)]
     headers = ("run", "where", "status", "evaluations", "weights")
-    print(
-        tabulate(
-            [[escape_unsafe(cell) for cell in row] for row in rows], headers, disable_numparse=True
-        )
-    )
-    say_lines(notes)
+    print(tabulate(rows, headers, disable_numparse=True))
+    print_lines(notes)
     return 0
 
 
-def verify(asked: argparse.Namespace) -> int:
-    from uncollapse.runs.listing import problems
+def run_verify(asked: argparse.Namespace) -> int:
+    from uncollapse.runs.listing import find_problems
 
-    checked, found = problems(asked.study)
-    say_lines(found)
-    if not found:
-        print(f"{counted(checked)}: fine")
-    return 1 if found else 0
+    checked, problems = find_problems(asked.study)
+    print_lines(problems)
+    if not problems:
+        print(f"{format_run_count(checked)}: fine")
+    return 1 if problems else 0

@@ -1,0 +1,66 @@
+"""The words typed after train.py, checked one by one and completed before Hydra reads them.
+
+Hydra refuses most mistakes too, but its messages advise `+tau=0.3` for a head that has no tau,
+and in a sweep over heads it first tries a single `tau=0.3` on the default head.
+
+flags    flags, and the form KEY=VALUE
+keys     keys and the options of config groups
+grammar  values as Hydra's grammar reads them, and how to quote them
+values   values, and which heads have the knobs that are set
+"""
+
+from argparse import Namespace
+
+from uncollapse.command_words.flags import check_form, split_flags
+from uncollapse.command_words.grammar import list_values, parse_word
+from uncollapse.command_words.keys import GROUPS, check_key
+from uncollapse.command_words.values import (
+    check_chosen_files,
+    check_given_once,
+    check_knob_owners,
+    check_values,
+    is_single_knob,
+    is_sweep_experiment,
+    make_sweep,
+)
+from uncollapse.config import COMMON, SLOTS, heads, knobs_of
+
+
+def check_command_words(argv: list[str]) -> list[str]:
+    """The words for Hydra, flags first. InputError for the first word that is wrong.
+
+    An experiment that is a sweep gets `--multirun`, so that `experiment=compare seed=0,1` works.
+    """
+    asked, flags, words = split_flags(argv)
+    if asked.shell_completion or asked.hydra_help:
+        return argv
+    knobs_by_head = {head: knobs_of(head) for head in heads()}
+    knobs = set().union(*knobs_by_head.values())
+    check_form(words, {*GROUPS, *SLOTS, *COMMON, *knobs})
+    for word in words:
+        check_key(word, knobs_by_head)
+
+    overrides = [parse_word(word) for word in words]
+    check_given_once(overrides)
+    experiments = [
+        name for o in overrides if o.key_or_group == "experiment" for name in list_values(o)
+    ]
+    is_sweep = asked.multirun or any(map(is_sweep_experiment, experiments))
+    sets_mode = any(o.key_or_group == "hydra.mode" for o in overrides)
+    check_values(overrides, allow_sweep=is_sweep or sets_mode)
+    check_knob_owners(overrides, knobs_by_head)
+    check_chosen_files(overrides)
+
+    if not asked.multirun and (not is_sweep or only_shows(asked)):
+        return [*flags, *words]
+    # Hydra applies a sweep of one value after the head that has the knob
+    words = [
+        make_sweep(word) if is_single_knob(override, knobs) else word
+        for word, override in zip(words, overrides, strict=True)
+    ]
+    return [*flags, *([] if asked.multirun else ["--multirun"]), *words]
+
+
+def only_shows(asked: Namespace) -> bool:
+    """Whether the flags ask Hydra to show something, or to run a single job."""
+    return bool(asked.cfg or asked.info or asked.run or asked.help)

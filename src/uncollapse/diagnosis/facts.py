@@ -1,0 +1,99 @@
+"""Facts noted while walking over the batches, for the rules in doubts.py."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from uncollapse.distributions.precision import NARROW
+
+
+@dataclass
+class BatchFacts:
+    """What is known of the data, of encode's ln sigma², and of rounding in narrow dtypes."""
+
+    is_single: bool = True  # every batch is one tensor
+    is_integer: bool = True  # all values of x are integers
+    log_var_count: int = 0  # values of ln sigma² seen
+    least_log_var: float = float("inf")
+    # bounds [B] in nats on the error of each example, by the quantity that is rounded
+    kl_rounding: list[Tensor] = field(default_factory=list)  # of mean and ln sigma²
+    own_kl_rounding: list[Tensor] = field(default_factory=list)  # of a posterior's own kl
+    nll_rounding: list[Tensor] = field(default_factory=list)
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)  # the narrow ones
+
+    def note_data(self, tensors: list[Tensor], is_single: bool) -> None:
+        self.is_single &= is_single
+        self.is_integer &= bool(tensors) and all(
+            bool((x == x.round()).all()) for x in tensors if x.is_floating_point()
+        )
+
+    def note_mean_log_var(self, mean: Tensor, log_var: Tensor) -> None:
+        """mean and ln sigma² [B, D], in the dtype in which encode returned them."""
+        self.least_log_var = min(self.least_log_var, float(log_var.min()))
+        self.log_var_count += log_var.numel()
+        if mean.dtype in NARROW or log_var.dtype in NARROW:
+            self.dtypes["encode"] = mean.dtype if mean.dtype in NARROW else log_var.dtype
+            self.kl_rounding.append(bound_kl_rounding(mean, log_var))
+
+    def note_kl(self, kl: Tensor) -> None:
+        """kl [B, G] as a posterior computed it."""
+        if kl.dtype in NARROW:
+            self.dtypes["kl"] = kl.dtype
+            # terms of about 1 cancel in the formula of a KL, and their rounding stays
+            bound = unit_roundoff(kl.dtype) * (1 + kl.double().abs()).sum(1)
+            self.own_kl_rounding.append(bound)
+
+    def note_nll(self, nll: Tensor) -> None:
+        if nll.dtype in NARROW:
+            self.dtypes["nll"] = nll.dtype
+            self.nll_rounding.append(unit_roundoff(nll.dtype) * nll.double().abs())
+
+
+def unit_roundoff(dtype: torch.dtype) -> float:
+    """The largest relative error of rounding to this dtype; 0 for float32 and float64."""
+    return torch.finfo(dtype).eps / 2 if dtype in NARROW else 0.0
+
+
+def bound_kl_rounding(mean: Tensor, log_var: Tensor) -> Tensor:
+    """How far rounding mean and ln sigma² can shift each example's KL, to first order, [B] nats.
+
+    sum_j mu_j² u + |sigma_j² - 1| |ln sigma_j²| u / 2, where u is the unit roundoff.
+    """
+    m, v = mean.double(), log_var.double()
+    from_mean = unit_roundoff(mean.dtype) * m.square()
+    from_log_var = 0.5 * unit_roundoff(log_var.dtype) * torch.expm1(v).abs() * v.abs()
+    return (from_mean + from_log_var).sum(1)
+
+
+def describe_roundings(facts: BatchFacts, kl: float) -> list[str]:
+    """A sentence for each quantity that encode or nll returned in a narrow dtype."""
+    sentences = []
+    if facts.kl_rounding:
+        limit, dtype = mean_bound(facts.kl_rounding), dtype_name(facts.dtypes["encode"])
+        sentences.append(
+            f"encode: answers in {dtype}; kl ({kl:.2g} nats) is computed in float32, but the "
+            f"rounding of mean and log_var can shift it by up to {limit:.1g} nats: let the "
+            "encoder's last layer return float32"
+        )
+    if facts.own_kl_rounding:
+        limit, dtype = mean_bound(facts.own_kl_rounding), dtype_name(facts.dtypes["kl"])
+        sentences.append(
+            f"encode: its posterior computes kl in {dtype}, which can shift it by {limit:.1g} nats "
+            "or more: let it compute in float32"
+        )
+    if facts.nll_rounding:
+        limit, dtype = mean_bound(facts.nll_rounding), dtype_name(facts.dtypes["nll"])
+        sentences.append(
+            f"nll: answers in {dtype}, which rounds each value by up to {limit:.1g} nats; a "
+            "smaller shuffled gap cannot be measured: sum log p in float32"
+        )
+    return sentences
+
+
+def mean_bound(bounds: list[Tensor]) -> float:
+    return float(torch.cat(bounds).mean())
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,95 @@
+"""One walk over the data: each batch is encoded once and decoded with several kinds of codes."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.diagnosis.answers import check_finite_values
+from uncollapse.diagnosis.model import CheckedModel, NumberedBatch
+from uncollapse.diagnosis.repeatability import check_repeatability
+from uncollapse.distributions.normal import Posterior
+from uncollapse.errors import InputError
+from uncollapse.metrics.base import Pass, standard_error
+from uncollapse.metrics.one_pass import collect, statistics
+from uncollapse.metrics.likelihood import importance_weighted, log_weights
+from uncollapse.metrics.usage import shuffle_gap
+
+PROMISED_METRICS = ("floor", "kl_minus_floor")  # a foreign model promises no floor of the KL
+IMPORTANCE_COLUMNS = ("nll", "ess", "fall_2", "fall_8")
+
+
+@dataclass
+class Walk:
+    """Evaluates a model batch by batch; a batch can be forgotten after its turn."""
+
+    model: CheckedModel
+    samples: int  # importance samples of each example
+    seed: int
+    dims: set[int] = field(default_factory=set)
+    weighted: dict[str, list[np.ndarray]] = field(
+        default_factory=lambda: {k: [] for k in IMPORTANCE_COLUMNS}
+    )
+
+    def run(self, batches: Iterable[Any]) -> tuple[Pass, dict[str, np.ndarray]]:
+        """The pass, and by name what importance sampling gives for each example, [N]."""
+        seen = collect(self.model.encode, self.model.nll, self.iterate(batches))
+        return seen, {name: np.concatenate(values) for name, values in self.weighted.items()}
+
+    def iterate(self, batches: Iterable[Any]) -> Iterator[NumberedBatch]:
+        for number, x in enumerate(batches):
+            batch = NumberedBatch(x, number)
+            # a loader may have drawn random numbers of its own
+            torch.manual_seed(batch_seed(self.seed, number, 0))
+            yield batch  # `collect` encodes it, and decodes its own and other examples' codes
+            (q,) = batch.posteriors
+            self.check_dims(q)
+            self.weigh(batch, q)
+            if number == 0:
+                with torch.random.fork_rng():
+                    check_repeatability(self.model, batch)
+        if not self.weighted["nll"]:
+            raise InputError(
+                "data: no batch in it; allowed are at least 2 examples, and an iterator that has "
+                "not been used before"
+            )
+
+    def check_dims(self, q: Posterior) -> None:
+        self.dims.add(q.mean.shape[1])
+        if len(self.dims) > 1:
+            sizes = " and ".join(map(str, sorted(self.dims)))
+            raise InputError(f"encode: {sizes} latent dimensions; allowed is one D for all")
+
+    def weigh(self, batch: NumberedBatch, q: Posterior) -> None:
+        """Estimate log p(x) of each example by importance sampling from its posterior."""
+        seed = batch_seed(self.seed, batch.number, 1)
+        generator = torch.Generator(q.mean.device).manual_seed(seed)
+        nll = partial(self.model.nll, batch)
+        weights: Tensor = log_weights(nll, q, self.samples, generator, self.model.rows)
+        check_finite_values("nll: its importance weights", weights, batch.number)
+        found = importance_weighted(weights)
+        for name, values in self.weighted.items():
+            values.append(found[name])
+
+
+def batch_seed(seed: int, number: int, use: int) -> int:
+    """A seed for one batch and one use, independent of the batches before it."""
+    return int(np.random.SeedSequence((seed, number, use)).generate_state(1)[0])
+
+
+def compute_statistics(seen: Pass, mixture: int) -> dict[str, Any]:
+    """The statistics of a pass.
+
+    An example alone in its batch has no other code and is left out of the shuffled gap.
+    """
+    found = statistics(seen, None, mixture)
+    found = {name: value for name, value in found.items() if name not in PROMISED_METRICS}
+    paired = ~np.isnan(seen.rec_shuffled)
+    if paired.any():
+        pairs = replace(seen, rec=seen.rec[paired], rec_shuffled=seen.rec_shuffled[paired])
+        found |= shuffle_gap(pairs)
+    return found | {"kl_per_dim_se": [standard_error(values) for values in seen.kl.T]}
