@@ -4,9 +4,9 @@ from uncollapse.building import Parts, normalises_over_batch
 from uncollapse.request import Request
 
 LENGTH_WARNING = (
-    "data.batching=by_length with head={head}: all sentences of a batch share one length, so batch "
-    "norm removes it from mu in training and restores it at evaluation; the evaluation KL can be "
-    "several times the floor by length alone (data.batching=mixed avoids it)"
+    "data.batching=by_length with head={head}: batch norm takes the length out of mu in training, "
+    "where all sentences of a batch share it, and puts it back at evaluation; the evaluation KL "
+    "can be several times the floor by length alone (data.batching=mixed avoids it)"
 )
 
 
