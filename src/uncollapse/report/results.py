@@ -11,7 +11,7 @@ import pandas as pd
 
 from uncollapse.errors import InputError
 from uncollapse.report.notes import name_groups
-from uncollapse.report.runs import CHANGEABLE_SLOTS, PLACE, flatten_run, row_numbers
+from uncollapse.report.runs import CHANGEABLE_SLOTS, ROW_PLACE, flatten_run, row_numbers
 from uncollapse.report.stats import by_group, plain_of
 from uncollapse.report.text import clean_override, clean_text, number_repeats
 from uncollapse.runs.identity import locations, place_names
@@ -273,7 +273,7 @@ def tidy_rows(rows: list[dict[str, Any]], runs: pd.DataFrame) -> pd.DataFrame:
         "oracle_valid",
     ]
     metrics = row_numbers()
-    frame = pd.DataFrame(rows).reindex(columns=["run", *PLACE, *metrics, "kl_per_dim"])
+    frame = pd.DataFrame(rows).reindex(columns=["run", *ROW_PLACE, *metrics, "kl_per_dim"])
     frame[metrics] = frame[metrics].apply(pd.to_numeric, errors="coerce")
     return frame.merge(runs[columns], on="run").sort_values(
         ["order", "seed", "step"], ignore_index=True, kind="stable"

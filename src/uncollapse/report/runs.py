@@ -24,7 +24,7 @@ MOST_LABEL_SHOWN, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
 CHANGEABLE_SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
 WITH_CHANGES = ", with uncommitted changes"
 NO_COMMIT = "no commit known (installed outside a checkout)"
-PLACE = ("step", "split", "mode")  # of a row
+ROW_PLACE = ("step", "split", "mode")  # of a row
 WEIGHTS_OF = ("best", "last")
 
 
@@ -92,7 +92,7 @@ def reduce_row(
     """What reports read from a row. What only test figures show, which is most bytes, is read from
     test rows alone."""
     values = Values(row, f"{ROWS} ", odd)
-    kept = {key: row[key] for key in PLACE} | {key: values.number(key) for key in every_row}
+    kept = {key: row[key] for key in ROW_PLACE} | {key: values.number(key) for key in every_row}
     if row["split"] == "test":
         kept |= {key: values.number(key) for key in on_test}
         kept |= {"moments": values.moments("moments"), "collapse": values.collapse("collapse")}
