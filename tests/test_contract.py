@@ -25,7 +25,6 @@ from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run
-from uncollapse.training.floor import promised_floor
 from uncollapse.training.trainer import Trainer, TrainerSetup
 
 ALL = heads()
@@ -255,7 +254,7 @@ def test_it_learns_a_single_batch(case: Case) -> None:
 
 def test_a_run_keeps_its_floor(case: Case) -> None:
     trained = case.trained()
-    promised = promised_floor(trained.model)
+    promised = trained.model.posterior.floor()
     for row in rows(case.whole):
         assert np.isfinite(row["nelbo"]) and (row["floor"] is None) == (promised is None)
         assert ("ppl" in row) == (case.kind == "text")

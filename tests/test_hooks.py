@@ -132,6 +132,25 @@ def test_a_class_without_its_abstract_method_is_refused(base: type, left_out: st
         type(base)("Mine", (base,), {"weight": 1.0})()
 
 
+def test_an_objective_without_its_weight_is_refused() -> None:
+    mine = type(ELBO)("Mine", (Objective,), {"__call__": COMPLETE[Objective]["__call__"]})
+    with pytest.raises(TypeError, match=r"^Mine has no weight, which its interface requires$"):
+        mine()
+
+
+@pytest.mark.parametrize("weight", [torch.nn.Buffer(torch.tensor(1.0)), 1.0])
+def test_the_weight_of_a_module_may_be_an_attribute_or_a_buffer(weight: Any) -> None:
+    class Mine(ObjectiveModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = weight
+
+        def forward(self, *words: Any) -> Loss:
+            return ELBO()(*words)
+
+    assert Mine().weight == 1
+
+
 def test_a_module_is_its_own_state_in_either_way_of_deriving() -> None:
     class Direct(torch.nn.Module, Procedure):
         def step(self, training: Training, batch: Any) -> Loss:

@@ -13,7 +13,7 @@ import torch
 from conftest import SMALL, composed, folder_of, rows, run_here, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from uncollapse.building import Parts, prepare
 from uncollapse.config import heads

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from uncollapse.config import COMMON, LogConfig, build, conf_file, located, options, typed
+from uncollapse.config import LogConfig, build, conf_file, located, options, typed
+from uncollapse.device import pick_device
 from uncollapse.entry import working
-from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
+from uncollapse.errors import MOST_SIZE, InputError, check_integer
 
 if TYPE_CHECKING:
     import torch
 
+    from uncollapse.interfaces.data import Data
+    from uncollapse.interfaces.model import Model
     from uncollapse.interfaces.objective import Objective
     from uncollapse.interfaces.procedure import Procedure
-    from uncollapse.models import Model
     from uncollapse.training.config import TrainerConfig
 
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 class Parts:
     """The components of a run, checked and built."""
 
-    model: Any  # a Model that is an nn.Module
-    data: Any
+    model: "Model"
+    data: "Data"
     objective: "Objective"
     procedure: "Procedure"
     trainer: "TrainerConfig"
@@ -33,14 +35,14 @@ class Parts:
     device: "torch.device"
 
 
-def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
+def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     """Check the sections, load the data unless given, and build the slots and the model.
 
     InputError for anything that is wrong.
     """
     import torch
 
-    from uncollapse.memory import require_memory
+    from uncollapse.memory import list_sizes, require_memory
 
     log, trainer = typed(cfg.log, "log", LogConfig), type_trainer(cfg)
     log.check()
@@ -102,12 +104,6 @@ def list_models(kind: str) -> list[str]:
     return [name for name, cls in classes.items() if cls.takes == kind]
 
 
-def list_sizes(cfg: DictConfig) -> dict[str, Any]:
-    """The values that decide how large a model is, by key: the model's own and the head's knobs."""
-    knobs = {str(key): value for key, value in cfg.items() if key not in COMMON}
-    return {f"model.{key}": value for key, value in cfg.model.items()} | knobs
-
-
 def trial_size(latent: object) -> int:
     """How many words, numbers or pixels the data of a trial have.
 
@@ -118,9 +114,7 @@ def trial_size(latent: object) -> int:
 
 def require_floor_has_weight(model: "Model", objective: "Objective", head: str) -> None:
     """InputError for a head that promises a KL floor under an objective that ignores the KL."""
-    from uncollapse.training.floor import promised_floor
-
-    floor = promised_floor(model)
+    floor = model.posterior.floor()
     if floor and objective.final_weight == 0:
         raise InputError(
             f"objective.weight=0: head={head} promises a KL of at least {floor:.3g} nats, which "
@@ -128,13 +122,13 @@ def require_floor_has_weight(model: "Model", objective: "Objective", head: str) 
         )
 
 
-def normalises_over_batch(model: Any) -> bool:
+def normalises_over_batch(model: "Model") -> bool:
     from uncollapse.distributions.moments import Moments
 
     return any(isinstance(module, Moments) for module in model.modules())
 
 
-def require_two_examples(data: Any) -> None:
+def require_two_examples(data: "Data") -> None:
     """InputError for a split of one example.
 
     mi, the shuffled gap and every standard error compare examples, and batch norm needs two.
@@ -145,18 +139,3 @@ def require_two_examples(data: Any) -> None:
                 f"data.{split}: {data.size(split)} example; metrics compare examples, "
                 "so at least 2 are needed"
             )
-
-
-def pick_device(name: object) -> "torch.device":
-    """auto, cpu or cuda as a device. InputError when it is unknown or not available."""
-    import torch
-
-    if str(name).lower() in ("gpu", "nvidia"):
-        raise InputError(f"device={name}: did you mean cuda? allowed are auto, cpu, cuda")
-    check_choice("device", name, ("auto", "cpu", "cuda"))
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError(
-            "device=cuda: no CUDA device is available; allowed on this machine are auto, cpu"
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+from omegaconf import DictConfig
 from torch import nn
 
+from uncollapse.config import COMMON
 from uncollapse.errors import InputError
 
 BYTES_PER_PARAMETER = 16  # in training: itself, its gradient and Adam's two moments
@@ -38,3 +40,9 @@ def require_memory(make: Callable[[], nn.Module], sizes: dict[str, Any]) -> None
             f"{needed / 1e9:,.0f} GB in training, and this machine has {memory / 1e9:,.0f}; "
             "allowed is what fits"
         )
+
+
+def list_sizes(cfg: DictConfig) -> dict[str, Any]:
+    """The values that decide how large a model is, by key: the model's own and the head's knobs."""
+    knobs = {str(key): value for key, value in cfg.items() if key not in COMMON}
+    return {f"model.{key}": value for key, value in cfg.model.items()} | knobs

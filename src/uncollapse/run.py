@@ -1,17 +1,12 @@
 """One run, from the composed config to the finished folder, in numbered steps."""
 
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from uncollapse.building import Parts, prepare
 from uncollapse.config import check_head
-from uncollapse.entry import interrupted
-from uncollapse.errors import InputError
 from uncollapse.messages import describe_data
 from uncollapse.request import (
     Request,
@@ -20,9 +15,10 @@ from uncollapse.request import (
     find_packed_copies,
     understand_request,
 )
-from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, VOCABULARY
+from uncollapse.run_folder import open_folder
+from uncollapse.runs.layout import DONE, ROWS
 from uncollapse.runs.provenance import provenance, versions
-from uncollapse.runs.results import text, write_summary
+from uncollapse.runs.results import write_summary
 from uncollapse.summary import find_unfinished, summarise_circumstances, summarise_outcome
 
 if TYPE_CHECKING:
@@ -64,45 +60,6 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 def skip(reason: str) -> str:
     print(f"skipped: {reason}")
     return "skipped"
-
-
-# ---------------------------------------------------------------- 3. the folder
-
-
-@contextmanager
-def open_folder(request: Request, parts: Parts) -> Iterator[None]:
-    """Create the run folder or continue in it, locked against other processes.
-
-    An exception inside is written to `failed` and raised again. A full disk or an interrupt is no
-    failure of the run: the folder stays resumable.
-    """
-    run = request.run
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        with run.lock():
-            if not run.exists:
-                if listing := parts.data.listing():
-                    run.write(VOCABULARY, data=listing.encode())
-                run.write(DATA, data=text(parts.data.facts()))
-                config = OmegaConf.to_yaml(OmegaConf.create(request.config))
-                run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
-            run.set_aside(FAILED)
-            yield
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(
-            f"{error.filename or run.folder}: cannot write there ({error.strerror}); no file is "
-            "half written: make room and give the same command to go on"
-        ) from error
-    except Exception as error:
-        if interrupted():
-            raise
-        report = "".join(traceback.format_exception(error))
-        if isinstance(error, FloatingPointError):
-            report += f"{error}\n"
-        run.write(FAILED, data=report.encode())
-        raise
 
 
 # ---------------------------------------------------------------- 4. training and test

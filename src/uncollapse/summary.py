@@ -1,18 +1,15 @@
 """What summary.json holds of a finished run: its test metrics, its end, its model and machine."""
 
-import resource
-import sys
 from typing import TYPE_CHECKING, Any
 
 from uncollapse.building import Parts
+from uncollapse.device import peak_memory
 from uncollapse.request import Request
 from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import DONE, SCHEMA
 from uncollapse.runs.reading import read_config
 
 if TYPE_CHECKING:
-    import torch
-
     from uncollapse.training.trainer import Trainer
 
 
@@ -84,16 +81,3 @@ def select_numbers(row: dict[str, Any]) -> dict[str, Any]:
         if value is None or isinstance(value, int | float)
     }
     return {"step": row["step"], **kept}
-
-
-def peak_memory(device: "torch.device") -> float:
-    """The most memory that this process has held (on a GPU: its tensors), in MiB.
-
-    Runs that share a process share it.
-    """
-    if device.type == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -6,13 +6,13 @@ from uncollapse.data.batches import near_equal
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.metrics.one_pass import EVAL_BATCH, collect, evaluate, evaluating, statistics
-from uncollapse.training.trainer import FINAL_MIXTURE, promised_floor
+from uncollapse.training.trainer import FINAL_MIXTURE
 
 
 def evaluate_statistics(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
     """rec, kl, mi, au, shuffle_gap and the others that one pass gives."""
     model, split = opened.model, settings.split
-    floor = promised_floor(model)
+    floor = model.posterior.floor()
     if settings.examples is None:
         return evaluate(
             model, opened.data, split, "eval", None, floor, FINAL_MIXTURE, opened.encode

@@ -71,6 +71,11 @@ def added_names(made: object) -> Iterator[str]:
     for base in type(made).__mro__:
         if isinstance(base, Interface):
             yield from public_names(vars(base) | vars(base).get("__annotations__", {}))
+    yield from instance_names(made)
+
+
+def instance_names(made: object) -> Iterator[str]:
+    """Public names of an object's own attributes, buffers and modules."""
     attributes = getattr(made, "__dict__", {})  # an object with slots has none
     yield from public_names(attributes)
     for group in ("_buffers", "_parameters", "_modules"):  # of an nn.Module
@@ -105,7 +110,7 @@ else:
 def require_attributes(made: object) -> None:
     """TypeError for an `attribute` of the interface that an object does not have."""
     cls: Any = type(made)
-    for name in sorted(cls.hooks - vars(made).keys()):
+    for name in sorted(cls.hooks - set(instance_names(made))):
         if isinstance(getattr_static(cls, name, None), Attribute):
             raise TypeError(f"{cls.__name__} has no {name}, which its interface requires")
 

@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
+from uncollapse.interfaces.data import Batch
+from uncollapse.interfaces.hooks import attribute
 from uncollapse.interfaces.phases import Phased
 from uncollapse.interfaces.posterior import Posterior
-from uncollapse.interfaces.shapes import PerDimension, PerExample
+from uncollapse.interfaces.shapes import Codes, PerExample
 from uncollapse.interfaces.state import Stateful
 
 Schedule = float | Callable[[float], float]  # a constant, or a function of the position in epochs
@@ -27,11 +28,14 @@ class Loss:
 class Objective(Phased, Stateful, interface=True):
     """Base of objectives without state, usually frozen dataclasses; see also `ObjectiveModule`."""
 
-    weight: Schedule  # of the KL; recorded in every row
+    @attribute
+    @abstractmethod
+    def weight(self) -> Schedule:
+        """The weight of the KL, which every row records."""
 
     @abstractmethod
     def __call__(
-        self, nll: PerExample, q: Posterior, z: PerDimension, epoch: float, batch: Any = None
+        self, nll: PerExample, q: Posterior, z: Codes, epoch: float, batch: Batch | None = None
     ) -> Loss:
         """The loss at one code z [B, D] of q for each example, whose -log p(x|z) is nll [B]."""
 
@@ -52,6 +56,6 @@ class ObjectiveModule(nn.Module, Objective, interface=True):
 
     @abstractmethod
     def forward(
-        self, nll: PerExample, q: Posterior, z: PerDimension, epoch: float, batch: Any = None
+        self, nll: PerExample, q: Posterior, z: Codes, epoch: float, batch: Batch | None = None
     ) -> Loss:
         """As `Objective.__call__`, which calls it."""

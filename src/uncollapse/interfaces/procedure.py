@@ -4,13 +4,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from uncollapse.interfaces.data import Batch, Data
 from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.objective import Loss, Objective
 from uncollapse.interfaces.phases import Phased
@@ -28,7 +28,7 @@ class Training:
 
     model: Model
     objective: Objective
-    data: Any
+    data: Data
     optimizers: dict[str, Optimizer]
     clip: float | None
     seed: int
@@ -41,7 +41,7 @@ class Training:
         """Position in epochs."""
         return self.step / self.per_epoch
 
-    def loss(self, batch: Any, q: Posterior) -> Loss:
+    def loss(self, batch: Batch, q: Posterior) -> Loss:
         """The objective at one code of q for each example.
 
         FloatingPointError, naming the term, when it is not finite.
@@ -64,7 +64,7 @@ class Training:
         for optimizer in optimizers:
             optimizer.step()
 
-    def more_batches(self) -> Iterator[Any]:
+    def more_batches(self) -> Iterator[Batch]:
         """Endless random training batches besides that of this step; (seed, step) decide which."""
         rng = np.random.default_rng((self.seed, self.step))
         for epoch in count():
@@ -90,11 +90,11 @@ class Procedure(Phased, Stateful, interface=True):
         """Prepare, before the first step and also before a checkpoint is restored."""
 
     @abstractmethod
-    def step(self, training: Training, batch: Any) -> Loss:
+    def step(self, training: Training, batch: Batch) -> Loss:
         """One training step, by `training.loss` and `training.update`."""
 
     def infer(
-        self, model: Model, batch: Any, generator: torch.Generator | None = None
+        self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> Posterior:
         """The posterior of a batch, in evaluation as well; any noise comes from the generator."""
         return model.encode(batch)

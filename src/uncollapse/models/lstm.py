@@ -14,14 +14,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from uncollapse.data.corpus import BOS, TextBatch
+from uncollapse.data.corpus import TextBatch
 from uncollapse.decoders import Options
 from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import check_choice, check_number
 from uncollapse.interfaces.decoder import join_features
 from uncollapse.interfaces.model import MakeHead, ModelConfig
 from uncollapse.models.lstm_gates import Gates, rescale_features, update_state
-from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_sizes
+from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_sizes, previous_words
 
 EMBEDDING_RANGE = 0.1  # He et al. 2019: embeddings uniform in +-0.1, whatever the other weights
 
@@ -223,8 +223,9 @@ class LSTMDecoder(TextDecoder):
         z = z.transpose(0, 1).flatten(0, 1)
         weight, features = rescale_features(self.output.weight(self.words), self.output.features(z))
         c, bias = self.cell(z), self.words.bias
-        seen = join_features(torch.tanh(c), features)  # the output layer's input, of which h is
-        h, total = seen[:, : self.lstm.hidden_size], z.new_zeros(count, n)  # a view
+        seen = join_features(torch.tanh(c), features)  # the output layer's input
+        h = seen[:, : self.lstm.hidden_size]  # a view, so that an update of h changes `seen`
+        total = z.new_zeros(count, n)
         gates = Gates(self.lstm, weight, bias, latent)
         # [B, T, 4H], [B n, 4H]
         from_words, from_z = gates.words(self.embed(previous_words(batch))), gates.z(z)
@@ -242,8 +243,3 @@ class LSTMDecoder(TextDecoder):
             chosen = torch.bmm(seen.view(alive, n, -1), weight[target][..., None])[..., 0]
             total[:alive] -= chosen + bias[target][:, None]
         return total.T
-
-
-def previous_words(batch: TextBatch) -> Tensor:
-    """The words that a decoder is fed, [B, T]: the start of a sentence, then all but the last."""
-    return nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)

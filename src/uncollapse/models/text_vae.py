@@ -29,6 +29,11 @@ def check_sizes(cfg: Any, *names: str) -> None:
             raise InputError(f"model.{name}={value}: out of range; allowed is 0 <= {name} < 1")
 
 
+def previous_words(batch: TextBatch) -> Tensor:
+    """The words that a decoder is fed, [B, T]: the start of a sentence, then all but the last."""
+    return nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
+
+
 class TextDecoder(nn.Module):
     """p(x|z) for sentences. The model sets `output`."""
 

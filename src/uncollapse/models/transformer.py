@@ -27,8 +27,7 @@ from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError, check_choice
 from uncollapse.interfaces.decoder import join_features
 from uncollapse.interfaces.model import MakeHead, ModelConfig
-from uncollapse.models.lstm import previous_words
-from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_sizes
+from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_sizes, previous_words
 
 ENCODER_POOLS = ("mean", "summary")
 INJECTIONS = ("both", "prefix", "add")

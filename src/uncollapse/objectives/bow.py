@@ -8,14 +8,13 @@ memory cannot lower this term. The network does not belong to the model and is n
 training. The paper also anneals the KL: `head=bow_anneal`.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import MOST_SIZE, check_integer, check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss, ObjectiveModule, Schedule
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.objectives.elbo import ELBO
 
 
@@ -37,7 +36,7 @@ class BagOfWords(ObjectiveModule):
         )
 
     @property
-    def weight(self) -> Schedule:  # type: ignore[override]
+    def weight(self) -> Schedule:
         return self.elbo.weight
 
     @property
@@ -45,10 +44,12 @@ class BagOfWords(ObjectiveModule):
         return self.elbo.final_weight
 
     def forward(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
         if self.bow_weight == 0:  # the network gets no gradient
             return plain
+        if batch is None:
+            raise ValueError("the bag-of-words loss needs the batch")
         bag = batch.bag_nll(wide(self.outputs(z))).mean()
         return Loss(plain.total + self.bow_weight * bag, {**plain.terms, "bow": bag}, plain.weight)

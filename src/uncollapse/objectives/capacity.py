@@ -14,15 +14,15 @@ the information need not.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss, Objective, Schedule
 from uncollapse.interfaces.phases import Phase, TrainingRows
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.training.schedules import Linear, weight_at
 
 CAPACITY_TOLERANCE = 0.1  # of the capacity: how close a settled KL is to it
@@ -84,7 +84,7 @@ class Capacity(Objective):
         )
 
     def __call__(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         weight, capacity = weight_at(self.weight, epoch), self.capacity_at(epoch)

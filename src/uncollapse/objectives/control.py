@@ -17,16 +17,16 @@ in a step that would take beta out of range, or further out; it may always come 
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss, ObjectiveModule
 from uncollapse.interfaces.phases import TrainingRows
+from uncollapse.interfaces.posterior import Posterior
 
 BETA_MIN = 0.0
 # of the set point: how close a settled KL is; of beta: how little it moves in a tenth of training
@@ -52,7 +52,7 @@ class Control(ObjectiveModule):
         self.register_buffer("beta", torch.full((), BETA_MIN, dtype=torch.float64))
 
     @property
-    def weight(self) -> float:  # type: ignore[override]
+    def weight(self) -> float:
         return float(self.beta)
 
     def respond(self, kl: float) -> tuple[float, float]:
@@ -68,7 +68,7 @@ class Control(ObjectiveModule):
         return min(max(beta, BETA_MIN), self.most), after
 
     def forward(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         beta, _ = self.respond(float(kl.detach()))

@@ -5,14 +5,14 @@ grows: Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss, Objective, Schedule
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.training.schedules import final_value, weight_at
 
 
@@ -32,7 +32,7 @@ class ELBO(Objective):
         return final_value(self.weight)
 
     def __call__(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         weight = weight_at(self.weight, epoch)

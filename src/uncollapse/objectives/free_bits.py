@@ -16,13 +16,13 @@ in all three, since KL >= 0.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.objectives.elbo import ELBO
 
 
@@ -41,7 +41,7 @@ class FreeBits(ELBO):
         return kl.mean(0).clamp_min(self.free).sum()
 
     def __call__(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         if self.free == 0:

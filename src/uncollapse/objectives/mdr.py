@@ -21,15 +21,15 @@ their Adam steps u as well.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss, ObjectiveModule, Schedule
 from uncollapse.interfaces.phases import Phase, TrainingRows
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.training.schedules import weight_at, weight_phases
 
@@ -54,13 +54,13 @@ class MinimumRate(ObjectiveModule):
         self.register_buffer("mean_square", torch.zeros(()))
 
     @property
-    def weight(self) -> Callable[[float], float]:  # type: ignore[override]
+    def weight(self) -> Callable[[float], float]:
         """What a nat of KL costs: w - u, below 0 while more KL is asked for."""
         u = float(self.multiplier)
         return lambda epoch: weight_at(self.elbo.weight, epoch) - u
 
     def forward(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
         constraint = self.multiplier * (self.rate - plain.terms["kl"])

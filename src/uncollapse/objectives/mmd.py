@@ -20,15 +20,15 @@ dimensions. Here the bandwidth is D, which suits any D.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.training.schedules import ScaledSchedule
 
@@ -56,7 +56,7 @@ class InfoVAE(ELBO):
         return 1.0
 
     def __call__(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         strength = self.alpha + self.scale - 1

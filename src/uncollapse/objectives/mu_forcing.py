@@ -14,14 +14,14 @@ weight, which `objective.weight` changes, and the margin is of the size of the o
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.objectives.elbo import ELBO
 
 
@@ -36,7 +36,7 @@ class MuForcing(ELBO):
         check_number("margin", self.margin, 0, closed=True)
 
     def __call__(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         missing = (self.margin - measure_spread(wide(q.mean))).relu()

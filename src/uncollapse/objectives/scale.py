@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from uncollapse.distributions.precision import wide
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.training.schedules import weight_at
@@ -21,7 +22,9 @@ class UnscaledELBO(ELBO):
     """As ELBO, for a posterior with an `unscaled_kl` [B, D]."""
 
     # q is a posteriors.scale.Scaled; only head=scale has both
-    def __call__(self, nll: Tensor, q: Any, z: Tensor, epoch: float, batch: Any = None) -> Loss:
+    def __call__(
+        self, nll: Tensor, q: Any, z: Tensor, epoch: float, batch: Batch | None = None
+    ) -> Loss:
         rec, kl = wide(nll).mean(), q.unscaled_kl.sum(-1).mean()
         weight = weight_at(self.weight, epoch)
         return Loss(rec + weight * kl, {"rec": rec, "unscaled_kl": kl}, weight)

@@ -5,7 +5,7 @@ loss = rec + q.kl.sum(-1)
 """
 
 from uncollapse.distributions.normal import DiagonalGaussian
-from uncollapse.interfaces.posterior import Posterior, PosteriorHead
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.posteriors.bn_mu import BatchNormMu
 from uncollapse.posteriors.bn_tau import BatchNormTau
 from uncollapse.posteriors.delta import Delta, DeltaAR1
@@ -33,7 +33,6 @@ __all__ = [
     "MixtureOfGaussians",
     "NoCode",
     "Posterior",
-    "PosteriorHead",
     "RMSNormTau",
     "Scale",
     "Vamp",

@@ -15,16 +15,15 @@ epochs of up to 100. Here both are counted in epochs of one run, and runs are sh
 decoder gets fewer steps than with other heads.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from uncollapse.errors import InputError, check_number
+from uncollapse.interfaces.data import Batch
+from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.phases import Phase
 from uncollapse.interfaces.procedure import Procedure, Training
-from uncollapse.models import Model
 from uncollapse.procedures.joint import step_together
 
 
@@ -73,7 +72,7 @@ class AEPretrain(Procedure):
             )
         ]
 
-    def step(self, training: Training, batch: Any) -> Loss:
+    def step(self, training: Training, batch: Batch) -> Loss:
         # the schedule reads the same position: the KL counts from the first step of the new decoder
         if not self.settled and training.epoch >= self.pretrain_epochs:
             self.reset_decoder(training)

@@ -19,12 +19,12 @@ stepped (there over the model); and I(x; z) is measured with one mixture of up t
 """
 
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from uncollapse.errors import check_integer
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.phases import Phase, TrainingRows
 from uncollapse.interfaces.procedure import ProcedureModule, Training
@@ -55,7 +55,7 @@ class Aggressive(ProcedureModule):
         self.register_buffer("information", torch.zeros((), dtype=torch.float64))
         self.register_buffer("inner_steps", torch.tensor(0))
 
-    def step(self, training: Training, batch: Any) -> Loss:
+    def step(self, training: Training, batch: Batch) -> Loss:
         if self.aggressive and training.step > 0 and training.step % training.per_epoch == 0:
             self.decide_whether_to_go_on(training)
         if not self.aggressive:

@@ -32,9 +32,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import InputError, check_integer, check_number
+from uncollapse.interfaces.data import Batch
+from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.procedure import Procedure, Training
-from uncollapse.models import Model
 from uncollapse.models.lstm_conditional import LearnedPriorHead
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.training.schedules import weight_at
@@ -67,7 +68,9 @@ class SemiAmortized(Procedure):
     def check(self, model: Model, head: str, epochs: int) -> None:
         """InputError unless mu and ln sigma^2 are free: refining would break other promises."""
         posterior = model.posterior
-        if isinstance(posterior, LearnedPriorHead):  # a learned prior does not restrict the head under it
+        if isinstance(
+            posterior, LearnedPriorHead
+        ):  # a learned prior does not restrict the head under it
             posterior = posterior.head
         if type(posterior) is not Gaussian:
             raise InputError(
@@ -76,7 +79,7 @@ class SemiAmortized(Procedure):
                 "plain Gaussian, whose mu and ln sigma^2 are free"
             )
 
-    def step(self, training: Training, batch: Any) -> Loss:
+    def step(self, training: Training, batch: Batch) -> Loss:
         q: Any = training.model.encode(batch)
         weight = weight_at(training.objective.weight, training.epoch)
         with twice_differentiable():
@@ -86,7 +89,7 @@ class SemiAmortized(Procedure):
         return loss
 
     def infer(
-        self, model: Model, batch: Any, generator: torch.Generator | None = None
+        self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> DiagonalGaussian:
         """The refined posterior of a batch, without gradients; its noise comes from `generator`."""
         q: Any = model.encode(batch)
@@ -101,7 +104,7 @@ class SemiAmortized(Procedure):
     def refine(
         self,
         model: Model,
-        batch: Any,
+        batch: Batch,
         q: DiagonalGaussian,
         weight: float,
         through: bool,

@@ -15,30 +15,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 MOST_GROUPS = 48  # in one figure, so that it fits a page; the tables hold the rest
-
-
 WIDTH = 7.2  # inches: the text width of a page with narrow margins
-
-
 FIGURE_FORMATS = ("pdf", "svg", "png")
-
-
 DPI = 160
-
-
 BLACK = "#000000"
-
-
 # Okabe and Ito's other colours, without the yellow, which is lost on white paper
 GROUP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-
-
 MARKERS = "osD^vP*Xph"
-
-
 GREY = "#8a8a8a"
-
-
 RC_PARAMS: Any = {  # Any: the stubs want every key as a literal
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8,
     "ytick.labelsize": 8,

@@ -1,14 +1,7 @@
-"""The lower bound of the KL that a head promises, and a warning where training falls below it."""
+"""A warning where training falls below the lower bound of the KL that a head promises."""
 
 import warnings
 from typing import Any
-
-from uncollapse.models import Model
-
-
-def promised_floor(model: Model) -> float | None:
-    """The lower bound of the batch-mean KL that the head promises, nats; None without a promise."""
-    return model.posterior.floor()
 
 
 def warn_below_floor(row: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch.optim import Optimizer
 
-from uncollapse.models import Model
+from uncollapse.interfaces.model import Model
 from uncollapse.runs.checkpoint import load_model, save_model
 from uncollapse.training.config import TrainerConfig
 from uncollapse.training.state import Progress

@@ -1,7 +1,7 @@
 """The training loop: batches, steps, evaluations, checkpoints. It knows no head and no remedy."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from uncollapse.interfaces.data import Batch, Data
+from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.objective import Objective
 from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.metrics.one_pass import evaluate, recompute_population
-from uncollapse.models import Model
 from uncollapse.runs.checkpoint import load_model, load_tensors
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record
 from uncollapse.training.config import OPTIMIZERS, TrainerConfig
-from uncollapse.training.floor import promised_floor, warn_below_floor
+from uncollapse.training.floor import warn_below_floor
 from uncollapse.training.phases import Length
 from uncollapse.training.reporter import Reporter
 from uncollapse.training.schedules import weight_at, weight_phases
@@ -36,7 +37,7 @@ class TrainerSetup:
 
     config: TrainerConfig
     model: Model
-    data: Any
+    data: Data
     objective: Objective
     procedure: Procedure
     run: Run  # receives weights and checkpoints
@@ -107,7 +108,7 @@ class Trainer:
                 self.evaluate()
         return self.progress
 
-    def make_step(self, batch: Any) -> None:
+    def make_step(self, batch: Batch) -> None:
         """One step of the procedure, timed."""
         start = time.perf_counter()
         self.training.step = self.progress.step
@@ -117,9 +118,9 @@ class Trainer:
         self.progress.seconds += time.perf_counter() - start
         self.setup.reporter.stepped(self.progress.step, self.length.total, loss)
 
-    def iterate_batches(self) -> Iterator[Any]:
+    def iterate_batches(self) -> Iterator[Batch]:
         """Batches from the current position until training is over."""
-        order: list[np.ndarray] = []
+        order: Sequence[np.ndarray] = []
         order_epoch = -1
         self.model.train()
         while self.progress.step < self.length.total and not self.progress.stopped:
@@ -149,7 +150,7 @@ class Trainer:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
         encode = partial(self.procedure.infer, self.model)
-        floor = promised_floor(self.model)
+        floor = self.model.posterior.floor()
         metrics = evaluate(self.model, self.data, split, mode, limit, floor, mixture, encode)
         place = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode}
         row = {**place, **metrics, **extra}
