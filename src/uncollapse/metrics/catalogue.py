@@ -11,7 +11,6 @@ from functools import cache
 from importlib import import_module
 
 from uncollapse.errors import InputError
-from uncollapse.metrics import rows_evaluation, rows_pass, rows_run, rows_samples
 from uncollapse.metrics.metric import (
     NLL,
     PASS,
@@ -21,6 +20,10 @@ from uncollapse.metrics.metric import (
     Function,
     Metric,
 )
+from uncollapse.metrics.rows_evaluation import EVALUATION_ROWS
+from uncollapse.metrics.rows_pass import PASS_ROWS
+from uncollapse.metrics.rows_run import RUN_ROWS
+from uncollapse.metrics.rows_samples import SAMPLE_ROWS
 
 METRICS: dict[str, Metric] = {}  # by name; the order is that of tables and files
 EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
@@ -194,7 +197,7 @@ def _documented_row(metric: Metric) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-add(*rows_pass.ROWS, *rows_evaluation.ROWS, *rows_samples.ROWS, *rows_run.ROWS)
+add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *RUN_ROWS)
 
 if __name__ == "__main__":
     from pathlib import Path

@@ -17,7 +17,7 @@ END = "end"  # in the summary: how training ended
 REPORT = "report"  # computed by the report from numbers of several runs or rows
 
 STAGES = (PASS, NLL, PROBE, SAMPLES, RESPONSES, TRAINING, END, REPORT)
-WITHOUT_FUNCTION = (TRAINING, END, REPORT)  # these are computed by code of their own
+WITHOUT_FUNCTION = (TRAINING, END, REPORT)  # computed elsewhere
 NOT_NAMES = ("step", "epoch", "split", "mode", "weights")  # other keys of a row
 USER_COLUMN = 150  # after the package's own metrics, before the relative time
 
@@ -35,9 +35,9 @@ class Beside(NamedTuple):
 class Metric:
     """A number, as rows on disk, terminal lines, tables, the page and the documentation show it.
 
-    `function` computes it, a reference such as "uncollapse.metrics.rates:rates", so that the
-    catalogue can be imported without torch; `catalogue.add` also takes the function itself.
-    Several metrics may have one function. InputError for a row that cannot be used.
+    `function` computes it: a function, or a reference such as "uncollapse.metrics.rates:rates", by
+    which the catalogue can be imported without torch. Several metrics may have one function.
+    InputError for a row that cannot be used.
     """
 
     name: str

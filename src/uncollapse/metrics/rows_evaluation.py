@@ -7,7 +7,7 @@ FEW_SAMPLES = 20  # effective samples: an nll from fewer is a bound and no estim
 WEIGHTED = "uncollapse.evaluation.nll:evaluate_nll"
 PROBED = "uncollapse.evaluation.probe:evaluate_probe"
 
-ROWS = (
+EVALUATION_ROWS = (
     Metric(
         name="nll", stage=NLL, function=WEIGHTED, error="csv", better="lower",
         result_line=True, beside=(Beside("bias about", "nll_bias"), Beside("ess", "nll_ess")),

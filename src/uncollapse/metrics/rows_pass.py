@@ -9,7 +9,7 @@ INFORMATION = "uncollapse.metrics.information:information"
 ACTIVE = "uncollapse.metrics.usage:active_units"
 GAP = "uncollapse.metrics.usage:shuffle_gap"
 
-ROWS = (
+PASS_ROWS = (
     Metric(
         name="nelbo", stage=PASS, function=RATES, error="csv", better="lower",
         line=".2f", result_line=True, column=110, paired=True, compare_last=True,

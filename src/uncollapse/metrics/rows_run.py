@@ -2,7 +2,7 @@
 
 from uncollapse.metrics.metric import END, REPORT, TRAINING, Metric
 
-ROWS = (
+RUN_ROWS = (
     Metric(
         name="weight", stage=TRAINING, unit="", line=".2f", column=None, in_csv=False,
         meaning="The weight of the KL in the objective.",

@@ -21,7 +21,7 @@ def sampled(name: str, meaning: str, pitfall: str = "", **more: object) -> Metri
     )
 
 
-ROWS = (
+SAMPLE_ROWS = (
     sampled(
         "sample_count", "Sentences that were drawn from the prior.", unit="count", in_csv=False,
     ),

@@ -53,7 +53,7 @@ class Values:
         value = self.found.get(key)
         if value is None:
             return np.nan
-        low, high = bounds_of(key)
+        low, high = allowed_range(key)
         if not is_within(value, low, high, flag=unit_of(key) == "flag"):
             self.refuse(key)
             return np.nan
@@ -177,7 +177,7 @@ def unit_of(key: str) -> str:
     return METRICS[key].unit if key in METRICS else ""
 
 
-def bounds_of(key: str) -> tuple[float, float]:
+def allowed_range(key: str) -> tuple[float, float]:
     """The lowest and the highest value that a number can have; errors, with _se, are not
     negative."""
     known = OTHER_BOUNDS.get(key) or BOUNDS_OF_UNITS.get(unit_of(key))

@@ -59,7 +59,7 @@ SLOT_NAMES = {"several": "several slots", "": "not known which"}
 
 
 def is_crowded(frame: pd.DataFrame) -> bool:
-    """Whether there are too many groups for a style each (see results.add_groups)."""
+    """Whether there are too many groups for a style each (see groups.add_groups)."""
     return bool(frame["crowded"].iloc[0])
 
 

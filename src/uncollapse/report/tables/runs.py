@@ -17,15 +17,15 @@ from uncollapse.report.tables.cells import (
 )
 from uncollapse.report.tables.marks import levels_differ
 
-PLACE = ("group", "seed", "status", "step")
-TIMES = ("seconds_per_step", "kl_train_mode")
-TEXTS = ("weights", "unfinished", "commit", "tree_changed", "message", "command")
+RUN_PLACE = ("group", "seed", "status", "step")
+RUN_TIMES = ("seconds_per_step", "kl_train_mode")
+RUN_TEXTS = ("weights", "unfinished", "commit", "tree_changed", "message", "command")
 
 
 def runs_table(runs: pd.DataFrame) -> Table:
     """Every run with all its numbers; the text has what a reader compares."""
     exact, bound = runs["nll_ppl"].notna(), few_samples(runs)
-    columns = [*PLACE, *compared_columns(runs), *TIMES, "message"]
+    columns = [*RUN_PLACE, *run_columns(runs), *RUN_TIMES, "message"]
     text = pd.DataFrame(
         {name: [format_single(value, name) for value in runs[name]] for name in columns}
     )
@@ -45,11 +45,11 @@ def runs_table(runs: pd.DataFrame) -> Table:
         "off, see its message). Standard errors over examples are in the csv."
     )
     return Table(
-        "runs", title, runs[csv_columns()], drop_empty_columns(text.rename(columns=headers))
+        "runs", title, runs[run_csv_columns()], drop_empty_columns(text.rename(columns=headers))
     )
 
 
-def compared_columns(runs: pd.DataFrame) -> list[str]:
+def run_columns(runs: pd.DataFrame) -> list[str]:
     """The metrics that the text of the table shows."""
     metrics = [METRICS[name] for name in catalogue.summary_columns()]
     shown = [m for m in metrics if m.in_text and m.stage != REPORT]
@@ -57,18 +57,18 @@ def compared_columns(runs: pd.DataFrame) -> list[str]:
     return [*(m.name for m in shown if not m.across_levels), *across]
 
 
-def csv_columns() -> list[str]:
+def run_csv_columns() -> list[str]:
     """The columns of runs.csv."""
     return [
         "folder",
         "head",
-        *PLACE,
+        *RUN_PLACE,
         *catalogue.row_columns(),
         *catalogue.test_columns(),
         *catalogue.csv_columns(NLL, PROBE),
         *catalogue.csv_columns(SAMPLES, RESPONSES),
-        *TIMES,
+        *RUN_TIMES,
         *catalogue.csv_columns(END),
         *last_columns(),
-        *TEXTS,
+        *RUN_TEXTS,
     ]

@@ -26,7 +26,7 @@ from uncollapse.report.tables.marks import (
 )
 from uncollapse.report.tables.titles import summary_title
 
-NAMES = ["group", "head", "label", "overrides", "changes"]
+GROUP_NAMES = ["group", "head", "label", "overrides", "changes"]
 STATUSES = {"done": "n", "failed": "failed", "unfinished": "unfinished"}
 
 
@@ -74,7 +74,7 @@ def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     statistics = summarise(derived, [*columns, *only_csv, *last])
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=[*STATUSES], fill_value=0).rename(columns=STATUSES)
-    names = runs.drop_duplicates("order").set_index("order")[NAMES]
+    names = runs.drop_duplicates("order").set_index("order")[GROUP_NAMES]
     parts = (counts, statistics, mi_ceilings(runs), count_warned(runs), samples_used(runs))
     for part in parts:
         names = names.join(part)
