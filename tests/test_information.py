@@ -423,6 +423,7 @@ class Whole:
 
     q: DiagonalGaussian
     columns: int = 1
+    splits = False
 
     @property
     def mean(self):
@@ -446,6 +447,8 @@ class Whole:
 @dataclass(frozen=True)
 class Split(Whole):
     """The same with densities per dimension, and a KL that does not split."""
+
+    splits = True
 
     def log_ratio_per_dim(self, z):
         return self.q.log_ratio_per_dim(z)
