@@ -2,7 +2,8 @@
 
 Signatures say `Annotated[Tensor, "B D"]` (`uncollapse.interfaces.shapes`), which costs nothing and
 needs no library. Here each method and field that an interface annotates in this way is checked in
-every class that has it, by the rules of jaxtyping: a letter stands for one size within a call.
+every class that has it, by the rules of jaxtyping: a letter stands for one size within a call. So
+are the fields of `Pass`, which all metrics are computed from.
 """
 
 import functools
@@ -36,6 +37,22 @@ def install() -> None:
         return made
 
     Interface.__init__, Interface.__call__ = checked_define, checked_construct  # type: ignore
+    from uncollapse.metrics.base import Pass  # which imports classes of interfaces
+
+    check_fields(Pass)
+
+
+def check_fields(cls: Any) -> None:
+    """Check the annotated fields of a dataclass, all together, when an object is made."""
+    construct = cls.__init__
+    annotated = {name: shape_of(a) for name, a in cls.__annotations__.items()}
+
+    @functools.wraps(construct)
+    def checked(made: Any, *args: Any, **keywords: Any) -> None:
+        construct(made, *args, **keywords)
+        compare(cls.__name__, {n: (vars(made)[n], s) for n, s in annotated.items() if s})
+
+    cls.__init__ = checked
 
 
 def shapes_of(cls: type, name: str) -> dict[str, Any]:

@@ -195,12 +195,13 @@ def test_every_other_example_is_equally_likely():
 def seen(
     rec=(1.0, 2.0), shuffled=(1.0, 4.0), kl=((1.0, 0.0), (3.0, 0.5)), mean=None, tokens=(3, 7)
 ) -> Pass:
-    mean = np.zeros((2, 2)) if mean is None else np.asarray(mean)
-    tokens = None if tokens is None else np.asarray(tokens)
+    kl = np.array(kl)
+    n = len(kl)  # examples; the other columns are repeated
+    mean = np.zeros((n, 2)) if mean is None else np.asarray(mean)
+    tokens = None if tokens is None else np.resize(tokens, n)
     z = torch.from_numpy(mean)
-    return Pass(
-        np.array(rec), np.array(shuffled), np.array(kl), mean, np.ones_like(mean), tokens, z, []
-    )
+    rec, shuffled = np.resize(rec, n), np.resize(shuffled, n)
+    return Pass(rec, shuffled, kl, mean, np.ones_like(mean), tokens, z, [])
 
 
 def test_rates_and_perplexity_by_hand():

@@ -16,8 +16,10 @@ from uncollapse.posteriors import DiagonalGaussian, Gaussian, NoCode
 from uncollapse.posteriors.lm import Point
 
 WRONG = """
+import numpy as np
 import torch
 from uncollapse.decoders import Options
+from uncollapse.metrics.base import Pass
 from uncollapse.models.linear import LinearConfig, LinearVAE
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
@@ -61,6 +63,11 @@ def test_result():
 def test_sizes():
     Transposed(LinearConfig(), 3, Gaussian, Options()).nll(Batch, torch.zeros(2, 4, 6))
 
+def test_pass():
+    columns = {name: np.zeros(4) for name in ("rec", "rec_shuffled")}
+    tables = {name: np.zeros((4, 3)) for name in ("kl", "mean")}
+    Pass(**columns, **tables, variance=np.zeros((4, 2)), tokens=None, z=X, posteriors=[q()])
+
 def test_objective():
     ELBO()(torch.zeros(4, 1), q(), X, 0.0)
 """
@@ -77,13 +84,14 @@ def test_every_wrong_shape_is_caught_by_the_option_and_no_right_one(tmp_path: Pa
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": paths},
     )
-    assert "5 failed, 1 passed" in done.stdout, done.stdout
+    assert "6 failed, 1 passed" in done.stdout, done.stdout
     for said in (
         "Summed.variance: return is [4], not [B D]",
         "DiagonalGaussian: mean is [3], not [B D]",
         "Averaged.nll: return is [], not [*n B]",
         "Transposed.nll: return is [4, 2], not [*n B]",
         "ELBO.__call__: nll is [4, 1], not [B]",
+        "Pass: variance is [4, 2], not [N D]",
     ):
         assert said in done.stdout, said
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from torch import Tensor
@@ -19,13 +20,13 @@ class Pass:
     the distributions they were drawn from.
     """
 
-    rec: np.ndarray
-    rec_shuffled: np.ndarray
-    kl: np.ndarray
-    mean: np.ndarray
-    variance: np.ndarray
+    rec: Annotated[np.ndarray, "N"]  # shapes that `pytest --shapes` checks
+    rec_shuffled: Annotated[np.ndarray, "N"]
+    kl: Annotated[np.ndarray, "N G"]
+    mean: Annotated[np.ndarray, "N D"]
+    variance: Annotated[np.ndarray, "N D"]
     tokens: np.ndarray | None
-    z: Tensor
+    z: Annotated[Tensor, "N D"]
     posteriors: Sequence[Posterior]
     chars: np.ndarray | None = None
     bytes: np.ndarray | None = None
