@@ -11,7 +11,7 @@ from schemas import TextConfig
 from test_files import entries, no_hub, spelled
 
 from uncollapse.data import hub, tokenise
-from uncollapse.data.blocks import TableRows
+from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError

@@ -301,7 +301,7 @@ def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(cache, "encoded", full)
+        patched.setattr(cache, "encode_meta", full)
         assert "cannot write there (No space left on device)" in refused(folder)
     assert entries(tmp_path / "cache") == []
     assert spelled(read(folder), "train")[0] == "the cat sat"

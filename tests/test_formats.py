@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from schemas import TextConfig
 
-from uncollapse.data.formats import inspect_head, name_binary, recognise_format
+from uncollapse.data.formats import recognise_format
+from uncollapse.data.inspection import inspect_head, name_binary
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 

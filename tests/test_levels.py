@@ -451,7 +451,7 @@ def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(tex
     share = json.loads((folder / "data.json").read_text())["unknown"]["test"]
     assert 0.2 < share < 0.9
     assert (
-        f"{profile.percent(share)} of the words of the test part are <unk>" in out
+        f"{profile.format_percent(share)} of the words of the test part are <unk>" in out
         and "data.min_count" in out
     )
     assert "perplexities are lower than those of the text" in out

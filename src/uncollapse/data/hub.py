@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uncollapse.data.blocks import SPLIT_NAMES, TableRows
-from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, guess_column
+from uncollapse.data.split_files import SPLIT_NAMES
+from uncollapse.data.table_columns import LABEL_NAMES, TEXT_NAMES, guess_column
+from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, expand_home
 

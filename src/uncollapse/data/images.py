@@ -191,3 +191,16 @@ class DigitsConfig(DataConfig):
             {split: {"digit": classes[part]} for split, part in parts.items()},
             content=fingerprint_images((images, {"digit": classes})),
         )
+
+
+GREY_LEVELS = 255
+
+
+def flatten_squares(images: np.ndarray, where: str) -> np.ndarray:
+    """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
+    if images.ndim != 3 or images.shape[1] != images.shape[2]:
+        raise InputError(
+            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey "
+            "ones"
+        )
+    return np.ascontiguousarray(images).reshape(len(images), -1)

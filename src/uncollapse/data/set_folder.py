@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import SPLITS
-from uncollapse.data.blocks import BLOCK_BYTES, Lines, find_part
+from uncollapse.data.blocks import BLOCK_BYTES
 from uncollapse.data.digests import file_digest
 from uncollapse.data.facts import SetFacts
+from uncollapse.data.file_lines import Lines
 from uncollapse.data.files import MANIFEST
+from uncollapse.data.split_files import find_part
 from uncollapse.disk import sync, write_atomic
 from uncollapse.errors import InputError, shorten
 
