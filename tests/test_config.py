@@ -11,10 +11,11 @@ import pytest
 from conftest import ROOT, SMALL, composed, run_here
 from omegaconf import OmegaConf
 
-from uncollapse import config, knobs
+from uncollapse import config
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
-from uncollapse.run import parse, run, understand
+from uncollapse.request import parse_overrides, understand_request
+from uncollapse.run import run
 from uncollapse.runs.identity import differences
 from uncollapse.runs.layout import folder_name
 from uncollapse.sections import load_section
@@ -90,7 +91,7 @@ def test_a_knob_that_nobody_reads_is_refused_and_its_owners_named() -> None:
     with pytest.raises(
         InputError, match=f"tau=0.5: head=plain has no knob tau; it is a knob of head={having} "
     ):
-        understand(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
+        understand_request(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
 
 
 def test_plain_config_has_no_key_beyond_slots_sections_and_common_ones() -> None:
@@ -125,7 +126,7 @@ def test_a_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) ->
 def test_an_unknown_key_of_a_section_is_refused() -> None:
     cfg = composed("+trainer.epocs=3")
     with pytest.raises(InputError, match=r"trainer\.epocs"):
-        load_section(cfg.trainer, "trainer", locate("uncollapse.training.trainer.TrainerConfig"))
+        load_section(cfg.trainer, "trainer", locate("uncollapse.training.config.TrainerConfig"))
 
 
 # rule 5: one head at a time; a combination is a head whose defaults list holds two
@@ -133,7 +134,7 @@ def test_an_unknown_key_of_a_section_is_refused() -> None:
 
 def test_two_heads_at_once_are_refused() -> None:
     with pytest.raises(InputError, match="one head at a time"):
-        knobs.check_head(["bn_mu", "kl_anneal"])
+        config.check_head(["bn_mu", "kl_anneal"])
 
 
 @pytest.fixture
@@ -160,8 +161,8 @@ def test_a_head_made_of_two_composes_and_has_the_knobs_of_both(
     assert knobs_of("both") == {"tau", "anneal_epochs"}
     cfg = composed("head=both", "tau=0.3", "anneal_epochs=7", conf=folder)
     assert cfg.posterior.tau == 0.3 and cfg.objective.weight.epochs == 7 and cfg.label == "both"
-    assert knobs.check_head("both") == "both"
-    knobs.check_knobs(cfg, "both")
+    assert config.check_head("both") == "both"
+    config.check_knobs(cfg, "both")
 
 
 POSTERIORS = "uncollapse.posteriors"
@@ -210,7 +211,7 @@ def test_a_combination_of_heads_that_choose_the_same_thing_is_refused(
         half="objective: {weight: 0.5}",
     )
     with pytest.raises(InputError) as error:
-        knobs.check_head("mine")
+        config.check_head("mine")
     assert sentence in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(InputError, match=re.escape(sentence)):
         understand_words(["head=mine"])
@@ -225,12 +226,12 @@ def test_combinations_that_agree_or_overrule_a_value_are_fine(
         other="defaults: [bn_mu, kl_anneal, _self_]",
         own="defaults: [bn_mu, kl_anneal, _self_]\ngamma: 0.3\nobjective: {weight: 0.5}",
     )
-    assert knobs.check_head("twice") and knobs.check_head("own")
+    assert config.check_head("twice") and config.check_head("own")
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_combination_in_the_house_is_one(name: str) -> None:
-    assert knobs.check_head(name) == name
+    assert config.check_head(name) == name
 
 
 # rule 6: one instantiate call, for targets of this package only
@@ -256,7 +257,7 @@ TYPED = {
         "only classes of uncollapse.training.schedules are built there"
     ),
     "head=plain procedure._target_=uncollapse.decoders.plain.Plain": "only classes of uncollapse.procedures are built",
-    "head=plain objective._target_=uncollapse.objectives.elbo.Loss": "not a class for this place",
+    "head=plain objective._target_=uncollapse.objectives.elbo.Loss": "no such class",
     "head=bn_mu +posterior.gama=3": "it has no gama; did you mean posterior.gamma?",
     "head=plain +posterior.gama=3": "it has no gama; a class and its knobs make a head",
     "head=plain posterior._target_=uncollapse.posteriors.gaussian.Gausian": "no such class",
@@ -296,7 +297,7 @@ def test_a_posterior_that_a_procedure_cannot_treat_is_refused(
     head_files: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = head_files(both="defaults: [bn_mu, semi_amortized, _self_]")
-    assert knobs.check_head("both")
+    assert config.check_head("both")
     for head, words in {
         "both": [],
         "semi_amortized": [
@@ -318,13 +319,15 @@ def test_a_posterior_that_a_procedure_cannot_treat_is_refused(
 
 
 def test_the_folder_name_is_the_overrides_in_order_or_default() -> None:
-    assert folder_name(parse(["head=bn_tau", "seed=3", "study=x"])) == "default"
-    assert folder_name(parse(["trainer.lr=1e-3", "tau=0.50"])) == "tau=0.5,trainer.lr=0.001"
-    assert folder_name(parse(["tau=0.5"])) == folder_name(parse(["+tau=0.50"]))
+    assert folder_name(parse_overrides(["head=bn_tau", "seed=3", "study=x"])) == "default"
+    assert (
+        folder_name(parse_overrides(["trainer.lr=1e-3", "tau=0.50"])) == "tau=0.5,trainer.lr=0.001"
+    )
+    assert folder_name(parse_overrides(["tau=0.5"])) == folder_name(parse_overrides(["+tau=0.50"]))
 
 
 def test_folder_names_that_had_to_change_stay_apart() -> None:
-    one, two = (folder_name(parse([f"data.dir=/a/b{sep}c"])) for sep in ("/", "-"))
+    one, two = (folder_name(parse_overrides([f"data.dir=/a/b{sep}c"])) for sep in ("/", "-"))
     assert one != two and "/" not in one + two
     assert len(folder_name({f"k{i}": "v" * 50 for i in range(20)})) <= 200
 

@@ -17,7 +17,7 @@ from uncollapse import report
 from uncollapse.building import prepare
 from uncollapse.config import heads
 from uncollapse.data.corpus import EOS
-from uncollapse.data.prepare import main as prepare_main
+from uncollapse.data.sets import main as prepare_main
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 from uncollapse.evaluation import evaluate

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of, parents_of
 from uncollapse.errors import InputError, check_integer, check_number
-from uncollapse.run import understand
+from uncollapse.request import understand_request
 from uncollapse.sections import load_section
 
 ODD: tuple[Any, ...] = (
@@ -69,7 +69,7 @@ def refusal(cfg: DictConfig, head: str) -> str | None:
     """The sentence with which a config is refused, None where it is built; nothing else may happen, nor take long."""
     start = time.perf_counter()
     try:
-        understand(cfg, head, [])
+        understand_request(cfg, head, [])
         prepare(cfg, head)
     except InputError as error:
         return str(error)

@@ -5,7 +5,7 @@ import re
 import sys
 from typing import NoReturn
 
-from uncollapse.errors import did_you_mean, nearest_word, escape_unsafe
+from uncollapse.errors import did_you_mean, escape_unsafe, nearest_word
 
 
 class Parser(argparse.ArgumentParser):

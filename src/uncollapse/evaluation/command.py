@@ -14,7 +14,7 @@ from typing import Any
 from uncollapse.arguments import Parser
 from uncollapse.data import SPLITS
 from uncollapse.disk import resolved
-from uncollapse.errors import InputError, escape_unsafe, check_integer
+from uncollapse.errors import InputError, check_integer, escape_unsafe
 from uncollapse.runs.layout import DATA, DONE, EVALUATIONS, UNLABELLED, Run, run_folders
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import NO_UNKNOWN, is_repaired, read_object

@@ -41,7 +41,7 @@ from uncollapse.runs.json_values import complete_lines, is_intact, is_numbers, p
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair, write_result
-from uncollapse.training.trainer import FINAL_MIXTURE, promised_floor
+from uncollapse.training.trainer import FINAL_MIXTURE
 
 COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")  # of each example, on the rows of an nll
 SHOWN = (  # on the line about a result
@@ -86,7 +86,7 @@ def evaluate_run(
 
 def statistics_of(subject: Subject, settings: Settings) -> dict:
     """Everything that one pass tells, in evaluation mode."""
-    model, data, floor = subject.model, subject.data, promised_floor(subject.model)
+    model, data, floor = subject.model, subject.data, subject.model.posterior.floor()
     if settings.examples is None:
         return evaluate(
             model, data, settings.split, "eval", None, floor, FINAL_MIXTURE, subject.encode
@@ -159,7 +159,9 @@ def nll_of(subject: Subject, settings: Settings) -> dict:
     log_prob = None if known is None else known[order]
     corpus = subject.data.corpora.get(settings.split)
     chars, size = (
-        (None, None) if corpus is None else (take_values(corpus.chars, order), take_values(corpus.bytes, order))
+        (None, None)
+        if corpus is None
+        else (take_values(corpus.chars, order), take_values(corpus.bytes, order))
     )
     falls = seen["fall_2"], seen["fall_8"]
     found = likelihood(seen["nll"], seen["ess"], settings.samples, counted, log_prob, falls)
@@ -198,7 +200,7 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
 
 def samples_of(subject: Subject, settings: Settings) -> dict:
     """What the model writes or draws, into `samples/` of the run folder, and numbers about it."""
-    if hasattr(subject.model, "respond"):
+    if subject.model.can_respond:
         from uncollapse.evaluation.responses import look
     else:
         from uncollapse.evaluation.samples import look

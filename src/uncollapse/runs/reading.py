@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.disk import read_bytes, require_file
-from uncollapse.errors import MOST_SEED, InputError, shorten, check_integer
+from uncollapse.errors import MOST_SEED, InputError, check_integer, shorten
 from uncollapse.runs.identity import identity
 from uncollapse.runs.layout import CONFIG, DATA, DONE, FAILED, ROWS, SAMPLES, SUMMARY, Run
 from uncollapse.runs.results import joined, read_object, read_results

@@ -1,0 +1,38 @@
+"""The device that a run uses, and the memory that it takes there."""
+
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+from uncollapse.errors import InputError, check_choice
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: object) -> "torch.device":
+    """auto, cpu or cuda as a device. InputError when it is unknown or not available."""
+    import torch
+
+    if str(name).lower() in ("gpu", "nvidia"):
+        raise InputError(f"device={name}: did you mean cuda? allowed are auto, cpu, cuda")
+    check_choice("device", name, ("auto", "cpu", "cuda"))
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError(
+            "device=cuda: no CUDA device is available; allowed on this machine are auto, cpu"
+        )
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def peak_memory(device: "torch.device") -> float:
+    """The most memory that this process has held (on a GPU: its tensors), in MiB.
+
+    Runs that share a process share it.
+    """
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
