@@ -11,9 +11,8 @@ from uncollapse.config import options
 from uncollapse.errors import InputError
 from uncollapse.sections import LogConfig, load_section
 from uncollapse.targets import locate_class
-from uncollapse.training.trainer import TrainerConfig
 
-SCHEMAS: dict[str, type] = {"trainer": TrainerConfig, "log": LogConfig}
+SCHEMAS: dict[str, type] = {"log": LogConfig}
 # A key that a file leaves out is absent: nothing is asked for.
 ABSENT = (None, False)
 
@@ -21,7 +20,7 @@ ABSENT = (None, False)
 def files_by_schema() -> dict[type, list[dict[str, Any]]]:
     """Schema -> the values of each YAML file that it types."""
     found: dict[type, list[dict[str, Any]]] = {}
-    for group in ("data", "model", "trainer", "log"):
+    for group in ("data", "model", *SCHEMAS):
         for option in options(group):
             values = stated(group, option)
             schema = SCHEMAS.get(group) or locate_class(values["_target_"], group)
