@@ -14,7 +14,7 @@ from uncollapse.data.digests import array_digest, json_digest
 from uncollapse.data.hub import is_text_type, load_hub_set, prepare_command
 from uncollapse.data.inspection import name_binary
 from uncollapse.data.packed import open_packed
-from uncollapse.data.split_files import SPLIT_NAMES, find_part
+from uncollapse.data.split_files import SPLIT_NAMES, find_split_file
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
@@ -70,7 +70,8 @@ def read_folder(folder: Path, name: str) -> dict[str, Turns]:
     """The three splits of a folder, with the labels that all of them have."""
     advice = f"; {prepare_command(name, folder)} makes it"
     parts = {
-        split: read_dialogues(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS
+        split: read_dialogues(find_split_file(folder, split, (".jsonl",), advice))
+        for split in SPLITS
     }
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
@@ -160,9 +161,9 @@ def read_hub(cfg: "DialogueConfig") -> dict[str, Turns]:
             name = next((alias for alias in SPLIT_NAMES[split] if alias in loaded), None)
             if name is None:
                 raise InputError(
-                    f"{cfg.hub}: no {split} part; it has {', '.join(map(str, loaded))}"
+                    f"{cfg.hub}: no {split} split; it has {', '.join(map(str, loaded))}"
                 )
-            parts[split] = read_hub_rows(loaded[name], f"{cfg.hub}, {name} part")
+            parts[split] = read_hub_rows(loaded[name], f"{cfg.hub}, {name} split")
         return parts
 
 

@@ -148,7 +148,7 @@ def take_first(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: obje
     if limit is None:
         return images, dict(labels)
     if check_integer(f"data.{split}", limit, 1) > len(images):
-        raise InputError(f"data.{split}={limit}: the {split} part has {len(images)} images")
+        raise InputError(f"data.{split}={limit}: the {split} split has {len(images)} images")
     return images[:limit], {name: values[:limit] for name, values in labels.items()}
 
 

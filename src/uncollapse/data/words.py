@@ -96,7 +96,7 @@ def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ..
     kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
     if not len(kept):
         raise InputError(
-            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is "
+            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training split is "
             f"left but {SPECIALS[UNK]}; "
             f"allowed is a vocab_size above {len(SPECIALS)} and a min_count that some word reaches"
         )
