@@ -103,7 +103,8 @@ def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
     if missing:
         advice = "; data.valid_size=N takes N rows of train for it" if missing == ["valid"] else ""
         raise InputError(
-            f"{cfg.hub}: no {', '.join(missing)} split; it has {', '.join(map(str, loaded))}{advice}"
+            f"{cfg.hub}: no {', '.join(missing)} split; "
+            f"it has {', '.join(map(str, loaded))}{advice}"
         )
     return parts
 

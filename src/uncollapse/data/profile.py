@@ -65,7 +65,8 @@ def describe_splits(facts: Mapping[str, Any]) -> list[str]:
     for split, share in facts.get("unknown", {}).items():
         unit = TOKEN_LEVELS[facts["level"]].unit
         found.append(
-            f"{split} split: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} "
+            f"{split} split: {facts[split]:,} sentences "
+            f"of {facts['words_per_sentence'][split]:.1f} "
             f"{unit} "
             f"(median {facts['median_length'][split]:g}, longest {facts['longest'][split]:,}), "
             f"{format_percent(share)} of them <unk>, vocabulary {facts['vocab']:,}"
