@@ -85,33 +85,32 @@ def read_folder(folder: Path, name: str) -> dict[str, Turns]:
 def read_dialogues(path: Path) -> Turns:
     """InputError for a file that cannot be read, or whose lines are not dialogues."""
     import pyarrow as pa
-    from pyarrow import json as arrow_json
 
-    with open_packed(path) as (file, _):
-        content = file.read()
-    try:
-        if noun := name_binary(content):
-            raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
-        if not content.strip():
-            raise InputError(f"{path}: the file is empty")
-        content.decode()
-        table = arrow_json.read_json(
-            io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content)))
-        )
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file "
-            "first"
-        ) from error
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"{path}: not one JSON object a line ({str(error).splitlines()[0]})"
-        ) from error
+    column = read_turns(path)
+    turns = column.flatten()
+    sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    labels = {}
+    for name in set(TURN_LABELS) & set(list_fields(column.type.value_type)):
+        values = turns.field(name)
+        if values.null_count:
+            turn = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+            line = int(np.searchsorted(np.cumsum(sizes), turn, side="right")) + 1
+            raise InputError(
+                f"{path}, line {line}: a turn without `{name}`, which other turns have"
+            )
+        labels[name] = np.array(values.cast(pa.string()).to_pylist())
+    return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
+
+
+def read_turns(path: Path) -> Any:
+    """The column `turns` of a file, a list of structs in Arrow. InputError for another type."""
+    import pyarrow as pa
+
+    table = parse_lines(path)
     if "turns" not in table.column_names:
         raise InputError(
-            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see "
-            "conf/data/dailydialog.yaml"
+            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; "
+            "see conf/data/dailydialog.yaml"
         )
     column = table.column("turns").combine_chunks()
     kind = column.type
@@ -127,21 +126,35 @@ def read_dialogues(path: Path) -> Turns:
         own = kind.value_type.field(name).type
         if not is_text_type(own, classes=name != "text"):
             raise InputError(f"{path}: the `{name}` of turns holds {own}; needed are strings")
-    turns, sizes = (
-        column.flatten(),
-        column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False),
-    )
-    labels = {}
-    for name in set(TURN_LABELS) & set(list_fields(kind.value_type)):
-        values = turns.field(name)
-        if values.null_count:
-            at = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-            line = int(np.searchsorted(np.cumsum(sizes), at, side="right")) + 1
-            raise InputError(
-                f"{path}, line {line}: a turn without `{name}`, which other turns have"
-            )
-        labels[name] = np.array(values.cast(pa.string()).to_pylist())
-    return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
+    return column
+
+
+def parse_lines(path: Path) -> Any:
+    """A file of one JSON object a line as an Arrow table. InputError for anything else."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    with open_packed(path) as (file, _):
+        content = file.read()
+    try:
+        if noun := name_binary(content):
+            raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
+        if not content.strip():
+            raise InputError(f"{path}: the file is empty")
+        content.decode()
+        return arrow_json.read_json(
+            io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content)))
+        )
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); "
+            "convert the file first"
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}: not one JSON object a line ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def list_fields(kind: Any) -> list[str]:
