@@ -143,7 +143,9 @@ def check_images(batch_size: object, binarise: str) -> None:
     check_choice("data.binarise", binarise, BINARISE)
 
 
-def take_first(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
+def take_first(
+    images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str
+) -> ImageSplit:
     """The first `limit` examples (null: all). InputError for more than there are."""
     if limit is None:
         return images, dict(labels)
