@@ -204,7 +204,7 @@ def test_the_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys
             b'{"turns": [{"text": "a"}]}\n{"turns": [{"text": "\xe9"}]}\n',
             "line 2: not UTF-8 (byte 0xe9)",
         ),
-        (b'{"turns": [{"text": "a"}]}\n', "no response is left in the valid part"),
+        (b'{"turns": [{"text": "a"}]}\n', "no response is left in the valid split"),
     ],
 )
 def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):

@@ -87,7 +87,7 @@ def refused(folder: Path, **options) -> str:
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
 def test_plain_and_compressed_files_give_the_same_sentences(tmp_path, ending):
     data = read(put(tmp_path / "text", ending=ending))
-    # counts in the training part: the 3; cat 2, sat 2; dog 1, ran 1
+    # counts in the training split: the 3; cat 2, sat 2; dog 1, ran 1
     assert data.vocabulary == (*SPECIALS, "the", "cat", "sat", "dog", "ran")
     assert spelled(data, "train") == ["the cat sat", "the dog sat", "the cat ran"]
     assert spelled(data, "valid") == ["the <unk> sat"] and spelled(data, "test") == [
@@ -430,18 +430,18 @@ def test_a_vocabulary_of_nothing_is_refused(tmp_path, options):
     message = refused(put(tmp_path / "text"), **options)
     for key, value in options.items():
         assert f"data.{key}={value}" in message
-    assert "no word of the training part is left but <unk>" in message
+    assert "no word of the training split is left but <unk>" in message
 
 
 def test_a_training_part_of_unk_alone_is_refused(tmp_path):
     folder = put(tmp_path / "text", train="<unk> <unk>\n")
-    assert "no word of the training part is left but <unk>" in refused(folder)
+    assert "no word of the training split is left but <unk>" in refused(folder)
 
 
 def test_a_split_that_loses_every_sentence_is_named(tmp_path):
     folder = put(tmp_path / "text", valid="one two three four\n\none two three four five\n")
     assert refused(folder, max_length=3) == (
-        f"{folder}/valid.txt: no sentence is left in the valid part (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
+        f"{folder}/valid.txt: no sentence is left in the valid split (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
     )
 
 
@@ -554,7 +554,7 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
             3,
             "nothing before the TAB, where the label stands (data.labels=true)",
         ),
-        ("a\tone\nc\ttwo\n", 2, "label c, which no line of the training part has; those are a, b"),
+        ("a\tone\nc\ttwo\n", 2, "label c, which no line of the training split has; those are a, b"),
     ],
 )
 @pytest.mark.parametrize("block", [1, 1 << 22])
@@ -689,7 +689,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(levels, "build_vocabulary", and_longer)
     assert (
         refused(folder)
-        == "the train part changed while it was being read; give the same command again"
+        == "the train split changed while it was being read; give the same command again"
     )
     assert entries(tmp_path / "cache") == []
 

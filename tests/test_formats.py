@@ -354,7 +354,7 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
         InputError,
-        match=r"several files for the train part, train.txt, train.jsonl; say which with data.format",
+        match=r"several files for the train split, train.txt, train.jsonl; say which with data.format",
     ):
         TextConfig(**cfg).load()
     assert (

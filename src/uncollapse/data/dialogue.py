@@ -138,7 +138,7 @@ class DialogueConfig(DataConfig):
             responses, skipped[split] = self.find_responses(part.sizes, lines.lengths)
             if not len(responses):
                 raise InputError(
-                    f"data={self.name}: no response is left in the {split} part ({len(lines)} "
+                    f"data={self.name}: no response is left in the {split} split ({len(lines)} "
                     f"turns, skipped: {skipped[split]})"
                 )
             responses = self.limit_size(responses, split)

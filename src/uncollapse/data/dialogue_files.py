@@ -14,7 +14,7 @@ from uncollapse.data.digests import array_digest, json_digest
 from uncollapse.data.hub import is_text_type, load_hub_set, prepare_command
 from uncollapse.data.inspection import name_binary
 from uncollapse.data.packed import open_packed
-from uncollapse.data.split_files import SPLIT_NAMES, find_part
+from uncollapse.data.split_files import SPLIT_NAMES, find_split_file
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
@@ -70,7 +70,8 @@ def read_folder(folder: Path, name: str) -> dict[str, Turns]:
     """The three splits of a folder, with the labels that all of them have."""
     advice = f"; {prepare_command(name, folder)} makes it"
     parts = {
-        split: read_dialogues(find_part(folder, split, (".jsonl",), advice)) for split in SPLITS
+        split: read_dialogues(find_split_file(folder, split, (".jsonl",), advice))
+        for split in SPLITS
     }
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
@@ -84,33 +85,32 @@ def read_folder(folder: Path, name: str) -> dict[str, Turns]:
 def read_dialogues(path: Path) -> Turns:
     """InputError for a file that cannot be read, or whose lines are not dialogues."""
     import pyarrow as pa
-    from pyarrow import json as arrow_json
 
-    with open_packed(path) as (file, _):
-        content = file.read()
-    try:
-        if noun := name_binary(content):
-            raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
-        if not content.strip():
-            raise InputError(f"{path}: the file is empty")
-        content.decode()
-        table = arrow_json.read_json(
-            io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content)))
-        )
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); convert the file "
-            "first"
-        ) from error
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"{path}: not one JSON object a line ({str(error).splitlines()[0]})"
-        ) from error
+    column = read_turns(path)
+    turns = column.flatten()
+    sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    labels = {}
+    for name in set(TURN_LABELS) & set(list_fields(column.type.value_type)):
+        values = turns.field(name)
+        if values.null_count:
+            turn = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+            line = int(np.searchsorted(np.cumsum(sizes), turn, side="right")) + 1
+            raise InputError(
+                f"{path}, line {line}: a turn without `{name}`, which other turns have"
+            )
+        labels[name] = np.array(values.cast(pa.string()).to_pylist())
+    return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
+
+
+def read_turns(path: Path) -> Any:
+    """The column `turns` of a file, a list of structs in Arrow. InputError for another type."""
+    import pyarrow as pa
+
+    table = parse_lines(path)
     if "turns" not in table.column_names:
         raise InputError(
-            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; see "
-            "conf/data/dailydialog.yaml"
+            f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; "
+            "see conf/data/dailydialog.yaml"
         )
     column = table.column("turns").combine_chunks()
     kind = column.type
@@ -126,21 +126,35 @@ def read_dialogues(path: Path) -> Turns:
         own = kind.value_type.field(name).type
         if not is_text_type(own, classes=name != "text"):
             raise InputError(f"{path}: the `{name}` of turns holds {own}; needed are strings")
-    turns, sizes = (
-        column.flatten(),
-        column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False),
-    )
-    labels = {}
-    for name in set(TURN_LABELS) & set(list_fields(kind.value_type)):
-        values = turns.field(name)
-        if values.null_count:
-            at = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-            line = int(np.searchsorted(np.cumsum(sizes), at, side="right")) + 1
-            raise InputError(
-                f"{path}, line {line}: a turn without `{name}`, which other turns have"
-            )
-        labels[name] = np.array(values.cast(pa.string()).to_pylist())
-    return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
+    return column
+
+
+def parse_lines(path: Path) -> Any:
+    """A file of one JSON object a line as an Arrow table. InputError for anything else."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    with open_packed(path) as (file, _):
+        content = file.read()
+    try:
+        if noun := name_binary(content):
+            raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
+        if not content.strip():
+            raise InputError(f"{path}: the file is empty")
+        content.decode()
+        return arrow_json.read_json(
+            io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content)))
+        )
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{content[error.start]:02x}); "
+            "convert the file first"
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}: not one JSON object a line ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def list_fields(kind: Any) -> list[str]:
@@ -160,9 +174,9 @@ def read_hub(cfg: "DialogueConfig") -> dict[str, Turns]:
             name = next((alias for alias in SPLIT_NAMES[split] if alias in loaded), None)
             if name is None:
                 raise InputError(
-                    f"{cfg.hub}: no {split} part; it has {', '.join(map(str, loaded))}"
+                    f"{cfg.hub}: no {split} split; it has {', '.join(map(str, loaded))}"
                 )
-            parts[split] = read_hub_rows(loaded[name], f"{cfg.hub}, {name} part")
+            parts[split] = read_hub_rows(loaded[name], f"{cfg.hub}, {name} split")
         return parts
 
 

@@ -23,7 +23,7 @@ from uncollapse.data.formats import FILE_FORMATS, FORMAT_ENDINGS, recognise_form
 from uncollapse.data.hub import draw_at_most, open_hub_splits, prepare_command, select_columns
 from uncollapse.data.levels import Words, choose_level
 from uncollapse.data.profile import check_unknown_share
-from uncollapse.data.split_files import find_part
+from uncollapse.data.split_files import find_split_file
 from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape
@@ -257,7 +257,7 @@ class TextConfig(DataConfig):
             else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
         )
         every = [ending for own in FORMAT_ENDINGS.values() for ending in own]
-        return find_part(folder, split, FORMAT_ENDINGS.get(self.format, every), advice, every)
+        return find_split_file(folder, split, FORMAT_ENDINGS.get(self.format, every), advice, every)
 
     def labelled(self, formats: Mapping[str, str]) -> bool | None:
         """Whether lines are label TAB text, and rows have a label.

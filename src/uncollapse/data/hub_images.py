@@ -51,14 +51,14 @@ def load_hub_images(
                 )
         encoded = pa.chunked_array(table.data.column("image")).combine_chunks().field("bytes")
         images = [
-            grey_image(png.as_py(), f"{hub}, {split} part, image {i}")
+            grey_image(png.as_py(), f"{hub}, {split} split, image {i}")
             for i, png in enumerate(encoded)
         ]
         sizes = {image.shape for image in images}
         if len(sizes) > 1:
             odd = next(i for i, image in enumerate(images) if image.shape != images[0].shape)
             raise InputError(
-                f"{hub}, {split} part, image {odd}: {images[odd].shape[0]} x "
+                f"{hub}, {split} split, image {odd}: {images[odd].shape[0]} x "
                 f"{images[odd].shape[1]} pixels, the first has "
                 f"{images[0].shape[0]} x {images[0].shape[1]}; allowed is one size"
             )
@@ -102,5 +102,5 @@ def load_hub_omniglot(
 def get_split(parts: Mapping[str, ImageSplit], name: str, hub: str) -> ImageSplit:
     """A split. InputError where the set does not have it."""
     if name not in parts:
-        raise InputError(f"data.hub={hub}: no {name} part; it has {', '.join(parts)}")
+        raise InputError(f"data.hub={hub}: no {name} split; it has {', '.join(parts)}")
     return parts[name]

@@ -143,12 +143,14 @@ def check_images(batch_size: object, binarise: str) -> None:
     check_choice("data.binarise", binarise, BINARISE)
 
 
-def take_first(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
+def take_first(
+    images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str
+) -> ImageSplit:
     """The first `limit` examples (null: all). InputError for more than there are."""
     if limit is None:
         return images, dict(labels)
     if check_integer(f"data.{split}", limit, 1) > len(images):
-        raise InputError(f"data.{split}={limit}: the {split} part has {len(images)} images")
+        raise InputError(f"data.{split}={limit}: the {split} split has {len(images)} images")
     return images[:limit], {name: values[:limit] for name, values in labels.items()}
 
 

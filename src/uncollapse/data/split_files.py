@@ -13,7 +13,7 @@ SPLIT_NAMES = {
 }
 
 
-def find_part(
+def find_split_file(
     folder: Path, split: str, endings: Sequence[str], advice: str, others: Sequence[str] = ()
 ) -> Path:
     """The file of a split in a folder, under any of its usual names.
@@ -35,12 +35,12 @@ def find_part(
             else ""
         )
         raise InputError(
-            f"data.dir={folder}: no file for the {split} part; looked for {names}{more}, plain or "
+            f"data.dir={folder}: no file for the {split} split; looked for {names}{more}, plain or "
             f"{', '.join(PACKED_ENDINGS)}{advice}"
         )
     if len(files) > 1:
         raise InputError(
-            f"data.dir={folder}: several files for the {split} part, "
+            f"data.dir={folder}: several files for the {split} split, "
             f"{', '.join(file.name for file in files)}; "
             "say which with data.format, or give data.train, data.valid and data.test in place of "
             "data.dir"

@@ -126,7 +126,7 @@ def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
         labels.add(part.labels)
     if not seen.sentences:
         raise InputError(
-            f"{source.where}: no sentence is left in the {split} part ({seen.lines} lines, "
+            f"{source.where}: no sentence is left in the {split} split ({seen.lines} lines, "
             f"skipped: {seen.skipped})"
         )
     if seen.tabs is not None:
@@ -274,7 +274,7 @@ def encode_block(
             allowed = names.to_pylist() if len(names) <= 20 else [*names[:20].to_pylist(), "..."]
             raise InputError(
                 f"{source.place(block.first + first)}: label {labels[first]}, which no line of the "
-                "training part has; "
+                "training split has; "
                 f"those are {', '.join(allowed)}"
             )
         columns["labels"] = found.to_numpy(zero_copy_only=False)[kept]
@@ -310,5 +310,5 @@ def open_arrays(
             file.close()
     if any(left.values()):
         raise InputError(
-            f"the {stem.name} part changed while it was being read; give the same command again"
+            f"the {stem.name} split changed while it was being read; give the same command again"
         )
