@@ -222,7 +222,7 @@ def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
     ):
         DialogueConfig(dir="/nowhere").load()
     with pytest.raises(
-        InputError, match=r"no file for the train part; looked for train.jsonl, plain or .gz"
+        InputError, match=r"no file for the train split; looked for train.jsonl, plain or .gz"
     ):
         DialogueConfig(dir=str(tmp_path)).load()
     put(tmp_path)

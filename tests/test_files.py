@@ -340,7 +340,7 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
     assert refused(folder) == (
-        f"data.dir={folder}: no file for the test part; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
+        f"data.dir={folder}: no file for the test split; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
         ".parquet, .pq, .arrow, .feather in place of .txt, plain or .gz, .xz, .bz2, .zst"
     )
     with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
@@ -795,12 +795,12 @@ def test_a_missing_part_is_named_with_those_there_are(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
-        f"{folder}: no valid part; it has train, test; data.valid_size=N takes N rows of train for it"
+        f"{folder}: no valid split; it has train, test; data.valid_size=N takes N rows of train for it"
     )
     folder = hub(tmp_path / "other", parts=("train", "validation"))
     assert (
         hub_refusal(folder, tmp_path, column="sentence")
-        == f"{folder}: no test part; it has train, validation"
+        == f"{folder}: no test split; it has train, validation"
     )
 
 
