@@ -46,7 +46,7 @@ from uncollapse.config import CONF, heads, knobs_of
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.text import TextData
 from uncollapse.disk import write_atomic
-from uncollapse.entry import run_guarded, enable_clean_stop
+from uncollapse.entry import enable_clean_stop, run_guarded
 from uncollapse.errors import InputError
 from uncollapse.knobs import check_head
 from uncollapse.metrics.information import gains
@@ -54,7 +54,16 @@ from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.posteriors import DiagonalGaussian
 from uncollapse.runs.identity import compute_identity
-from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS_FILE, SUMMARY, Run, locate_run, find_runs
+from uncollapse.runs.layout import (
+    CONFIG,
+    DATA,
+    DONE,
+    ROWS_FILE,
+    SUMMARY,
+    Run,
+    find_runs,
+    locate_run,
+)
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_summary
 from uncollapse.runs.rows import Record, last_test_row, read_run_rows

@@ -15,18 +15,20 @@ def stated(group: str, option: str) -> dict[str, Any]:
     return {**values, **read_option(group, option)}
 
 
-def schema(group: str, option: str) -> Callable[..., Any]:
-    """The class of a section, with the values of its YAML file where a call gives none."""
+def schema(group: str, option: str, **usual: object) -> Callable[..., Any]:
+    """The class of a section, with `usual` or its YAML file's values where a call gives none."""
+
+    values = {**stated(group, option), **usual}
+    target = values.pop("_target_")
+    values.pop("defaults", None)
 
     def make(**changes: Any) -> Any:
-        values = {**stated(group, option), **changes}
-        values.pop("defaults", None)
-        return locate_class(values.pop("_target_"), group)(**values)
+        return locate_class(target, group)(**{**values, **changes})
 
     return make
 
 
-TextConfig = schema("data", "text")
+TextConfig = schema("data", "text", label=None)
 DialogueConfig = schema("data", "dailydialog")
 GrammarConfig = schema("data", "grammar")
 GaussianConfig = schema("data", "gaussian")

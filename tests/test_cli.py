@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SMALL, composed, folder_of, summary, type_command
 
+from uncollapse.command_words import check_command_words
+from uncollapse.command_words.keys import GROUPS
 from uncollapse.config import COMMON, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import read_stored_config
 from uncollapse.runs.layout import Run
-from uncollapse.command_words import check_command_words
-from uncollapse.command_words.keys import GROUPS
 
 ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
 TAU = ", ".join(head for head in heads() if "tau" in knobs_of(head))

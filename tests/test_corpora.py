@@ -11,7 +11,7 @@ from schemas import TextConfig
 from test_files import entries, no_hub, spelled
 
 from uncollapse.data import hub, tokenise
-from uncollapse.data.blocks import TableRows
+from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError
@@ -192,7 +192,7 @@ def test_every_text_set_has_its_name_and_a_pinned_revision():
 # ---------------------------------------------------------------- sizes of a hub set
 
 
-def rows(count: int, where: str = "set, train part") -> TableRows:
+def rows(count: int, where: str = "set, train split") -> TableRows:
     table = pa.table({"text": [f"w{i}" for i in range(count)], "class": list(range(count))})
     return TableRows(where, table, ("text",))
 
@@ -232,8 +232,8 @@ def test_parts_that_are_there_are_cut_on_their_own():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_size": 101}, "data.train_size=101: the train part of set has 100 rows"),
-        ({"test_size": 51}, "data.test_size=51: the test part of set has 50 rows"),
+        ({"train_size": 101}, "data.train_size=101: the train split of set has 100 rows"),
+        ({"test_size": 51}, "data.test_size=51: the test split of set has 50 rows"),
     ],
 )
 def test_more_rows_than_there_are_is_refused(options, message):
@@ -262,7 +262,7 @@ def test_chosen_rows_are_the_same_whatever_the_blocks(tmp_path):
             int(n) for block in blocks for n in block.columns()[1].to_pylist()
         ] == part.chosen.tolist()
         assert (
-            blocks[-1].end == 500 and part.place(3) == f"set, train part, row {part.chosen[3] + 1}"
+            blocks[-1].end == 500 and part.place(3) == f"set, train split, row {part.chosen[3] + 1}"
         )
 
 
@@ -276,7 +276,7 @@ def test_a_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
         config("snli", f"data.hub={folder}", "+data.label=label", cache=tmp_path / "cache").load()
     assert (
         str(caught.value)
-        == f"{folder}, test part, row 1: no class in the column label (data.label=label)"
+        == f"{folder}, test split, row 1: no class in the column label (data.label=label)"
     )
     assert entries(tmp_path / "cache") == []
 

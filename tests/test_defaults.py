@@ -11,7 +11,7 @@ from uncollapse.config import options
 from uncollapse.errors import InputError
 from uncollapse.sections import LogConfig, load_section
 from uncollapse.targets import locate_class
-from uncollapse.training.trainer import TrainerConfig
+from uncollapse.training.config import TrainerConfig
 
 SCHEMAS: dict[str, type] = {"trainer": TrainerConfig, "log": LogConfig}
 # A key that a file leaves out is absent: nothing is asked for.

@@ -283,7 +283,10 @@ def test_codes_meet_their_own_example_and_no_more_rows_than_allowed() -> None:
     found = CheckedModel(lambda x: x, nll, 20).nll(Batch_of(x), z)
     assert torch.equal(found, 100 * x + z[..., 0]) and rows == [18, 18, 6]
     rows.clear()
-    assert torch.equal(CheckedModel(lambda x: x, nll, 4).nll(Batch_of(x), z), found) and rows == [6] * 7
+    assert (
+        torch.equal(CheckedModel(lambda x: x, nll, 4).nll(Batch_of(x), z), found)
+        and rows == [6] * 7
+    )
 
 
 def Batch_of(x: Tensor) -> Any:

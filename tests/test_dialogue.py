@@ -17,7 +17,7 @@ from uncollapse import report
 from uncollapse.building import prepare
 from uncollapse.config import heads
 from uncollapse.data.corpus import EOS
-from uncollapse.data.prepare import main as prepare_main
+from uncollapse.data.sets import main as prepare_main
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 from uncollapse.evaluation import command as evaluate
@@ -205,7 +205,7 @@ def test_the_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys
             b'{"turns": [{"text": "a"}]}\n{"turns": [{"text": "\xe9"}]}\n',
             "line 2: not UTF-8 (byte 0xe9)",
         ),
-        (b'{"turns": [{"text": "a"}]}\n', "no response is left in the valid part"),
+        (b'{"turns": [{"text": "a"}]}\n', "no response is left in the valid split"),
     ],
 )
 def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):
@@ -223,7 +223,7 @@ def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
     ):
         DialogueConfig(dir="/nowhere").load()
     with pytest.raises(
-        InputError, match=r"no file for the train part; looked for train.jsonl, plain or .gz"
+        InputError, match=r"no file for the train split; looked for train.jsonl, plain or .gz"
     ):
         DialogueConfig(dir=str(tmp_path)).load()
     put(tmp_path)

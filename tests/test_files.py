@@ -87,7 +87,7 @@ def refused(folder: Path, **options) -> str:
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
 def test_plain_and_compressed_files_give_the_same_sentences(tmp_path, ending):
     data = read(put(tmp_path / "text", ending=ending))
-    # counts in the training part: the 3; cat 2, sat 2; dog 1, ran 1
+    # counts in the training split: the 3; cat 2, sat 2; dog 1, ran 1
     assert data.vocabulary == (*SPECIALS, "the", "cat", "sat", "dog", "ran")
     assert spelled(data, "train") == ["the cat sat", "the dog sat", "the cat ran"]
     assert spelled(data, "valid") == ["the <unk> sat"] and spelled(data, "test") == [
@@ -301,7 +301,7 @@ def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(cache, "encoded", full)
+        patched.setattr(cache, "encode_meta", full)
         assert "cannot write there (No space left on device)" in refused(folder)
     assert entries(tmp_path / "cache") == []
     assert spelled(read(folder), "train")[0] == "the cat sat"
@@ -340,7 +340,7 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
     assert refused(folder) == (
-        f"data.dir={folder}: no file for the test part; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
+        f"data.dir={folder}: no file for the test split; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
         ".parquet, .pq, .arrow, .feather in place of .txt, plain or .gz, .xz, .bz2, .zst"
     )
     with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
@@ -430,18 +430,18 @@ def test_a_vocabulary_of_nothing_is_refused(tmp_path, options):
     message = refused(put(tmp_path / "text"), **options)
     for key, value in options.items():
         assert f"data.{key}={value}" in message
-    assert "no word of the training part is left but <unk>" in message
+    assert "no word of the training split is left but <unk>" in message
 
 
 def test_a_training_part_of_unk_alone_is_refused(tmp_path):
     folder = put(tmp_path / "text", train="<unk> <unk>\n")
-    assert "no word of the training part is left but <unk>" in refused(folder)
+    assert "no word of the training split is left but <unk>" in refused(folder)
 
 
 def test_a_split_that_loses_every_sentence_is_named(tmp_path):
     folder = put(tmp_path / "text", valid="one two three four\n\none two three four five\n")
     assert refused(folder, max_length=3) == (
-        f"{folder}/valid.txt: no sentence is left in the valid part (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
+        f"{folder}/valid.txt: no sentence is left in the valid split (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
     )
 
 
@@ -554,7 +554,7 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
             3,
             "nothing before the TAB, where the label stands (data.labels=true)",
         ),
-        ("a\tone\nc\ttwo\n", 2, "label c, which no line of the training part has; those are a, b"),
+        ("a\tone\nc\ttwo\n", 2, "label c, which no line of the training split has; those are a, b"),
     ],
 )
 @pytest.mark.parametrize("block", [1, 1 << 22])
@@ -689,7 +689,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(levels, "build_vocabulary", and_longer)
     assert (
         refused(folder)
-        == "the train part changed while it was being read; give the same command again"
+        == "the train split changed while it was being read; give the same command again"
     )
     assert entries(tmp_path / "cache") == []
 
@@ -795,12 +795,12 @@ def test_a_missing_part_is_named_with_those_there_are(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
-        f"{folder}: no valid part; it has train, test; data.valid_size=N takes N rows of train for it"
+        f"{folder}: no valid split; it has train, test; data.valid_size=N takes N rows of train for it"
     )
     folder = hub(tmp_path / "other", parts=("train", "validation"))
     assert (
         hub_refusal(folder, tmp_path, column="sentence")
-        == f"{folder}: no test part; it has train, validation"
+        == f"{folder}: no test split; it has train, validation"
     )
 
 

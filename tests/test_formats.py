@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from schemas import TextConfig
 
-from uncollapse.data.formats import inspect_head, name_binary, recognise_format
+from uncollapse.data.formats import recognise_format
+from uncollapse.data.inspection import inspect_head, name_binary
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
@@ -353,7 +354,7 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
         InputError,
-        match=r"several files for the train part, train.txt, train.jsonl; say which with data.format",
+        match=r"several files for the train split, train.txt, train.jsonl; say which with data.format",
     ):
         TextConfig(**cfg).load()
     assert (

@@ -169,13 +169,13 @@ def test_every_kl_weight_head_is_found_by_name_in_the_objectives() -> None:
     """Heads that change nothing but the KL weight have no file; the package lists them."""
     import uncollapse.objectives as objectives
     from uncollapse.config import parents_of
-    from uncollapse.knobs import collect_choices
+    from uncollapse.knobs import read_choices
 
     only_weight = {
         head
         for head in heads()
         if not parents_of(head)
-        and (choices := collect_choices(head))
+        and (choices := read_choices(head))
         and all(place.startswith("objective.weight") for place in choices)
     }
     listed = {

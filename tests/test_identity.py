@@ -7,7 +7,7 @@ import pytest
 from conftest import SMALL, composed, folder_of, run_here
 
 from uncollapse.request import understand_request
-from uncollapse.runs.identity import list_changes, fill_missing_keys, compute_identity
+from uncollapse.runs.identity import compute_identity, fill_missing_keys, list_changes
 
 
 def folder(*words: str, head: str = "plain") -> Path:
@@ -141,10 +141,22 @@ def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
 def test_a_run_is_known_by_its_data_wherever_they_lie() -> None:
     one, other = ({"head": "plain", "seed": 0, "data": {"dir": f"/{place}/yelp"}} for place in "ab")
     old, content = {"vocab": 10, "train": 96}, {"content": "ab12"}
-    assert compute_identity(one, old) == compute_identity(other, old) != compute_identity(one, {**old, "vocab": 11})
-    assert compute_identity(one, content) == compute_identity(other, {**old, **content}) != compute_identity(one, old)
+    assert (
+        compute_identity(one, old)
+        == compute_identity(other, old)
+        != compute_identity(one, {**old, "vocab": 11})
+    )
+    assert (
+        compute_identity(one, content)
+        == compute_identity(other, {**old, **content})
+        != compute_identity(one, old)
+    )
     assert compute_identity(one, content) != compute_identity(one, {"content": "cd34"})
-    assert compute_identity(one) == compute_identity(other) != compute_identity({**one, "data": {"dir": "/a/ptb"}})
+    assert (
+        compute_identity(one)
+        == compute_identity(other)
+        != compute_identity({**one, "data": {"dir": "/a/ptb"}})
+    )
 
 
 @pytest.mark.parametrize("words", [SMALL, [*SMALL, "trainer.lr=0.002"]])

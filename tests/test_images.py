@@ -145,7 +145,7 @@ def test_mnist_is_read_from_idx_files_under_any_of_their_names(
     few = MnistConfig(dir=str(tmp_path), train=7, test=3).load()
     assert [few.size(split) for split in ("train", "valid", "test")] == [7, 10, 3]
     np.testing.assert_array_equal(few.labels["train"]["digit"], labels[:7])
-    with pytest.raises(InputError, match=r"^data.train=51: the train part has 50 images$"):
+    with pytest.raises(InputError, match=r"^data.train=51: the train split has 50 images$"):
         MnistConfig(dir=str(tmp_path), train=51).load()
 
 
@@ -298,12 +298,12 @@ def test_what_is_wrong_with_a_hub_set_is_said_in_one_sentence(tmp_path: Path) ->
     )
     refused("no column label; it has image, digit")
     folder = write_hub(tmp_path / "parts", {"train": [square] * 12})
-    refused("no test part; it has train")
-    refused("no full part; it has train", OmniglotConfig)
+    refused("no test split; it has train")
+    refused("no full split; it has train", OmniglotConfig)
     folder = write_hub(tmp_path / "sizes", {"train": [square, square, other], "test": [square]})
-    refused("train part, image 2: 9 x 9 pixels, the first has 8 x 8; allowed is one size")
+    refused("train split, image 2: 9 x 9 pixels, the first has 8 x 8; allowed is one size")
     folder = write_hub(tmp_path / "oblong", {"train": [np.zeros((8, 9))] * 12, "test": [square]})
-    refused("train part, image 0: 9 x 8 pixels; allowed are square images")
+    refused("train split, image 0: 9 x 8 pixels; allowed are square images")
     folder = tmp_path / "nobody" / "nothing"
     refused("data.revision=null: .* may change on the hub; give a revision")
     refused(

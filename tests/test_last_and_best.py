@@ -20,12 +20,11 @@ from uncollapse.report.notes import changed_by_weights as moved
 from uncollapse.report.notes import weights_note
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
-from uncollapse.runs.rows import last_test_row
 from uncollapse.report.tables.summary import summary_table
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run
-from uncollapse.runs.rows import read_rows
+from uncollapse.runs.rows import last_test_row, read_rows
 from uncollapse.training.selection import Selection
 from uncollapse.training.trainer import FINAL_MIXTURE, Trainer
 

@@ -300,7 +300,7 @@ def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
     lines = profile.describe_splits(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
         lines[0]
-        == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
+        == "train split: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
     )
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
     assert (
@@ -314,8 +314,8 @@ def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
     ("changed", "said"),
     [
         ({"words_per_sentence": {"train": 1.02, "valid": 1.0}}, ["one word on average", "data.level=char", "data.level=tokens"]),
-        ({"unknown": {"train": 0.3}}, ["30 % of the words of the train part are <unk>", "data.min_count", "data.vocab_size"]),
-        ({"unknown": {"train": 0.01, "valid": 0.06}}, ["6 % of the words of the valid part", "1 % of the training part"]),
+        ({"unknown": {"train": 0.3}}, ["30 % of the words of the train split are <unk>", "data.min_count", "data.vocab_size"]),
+        ({"unknown": {"train": 0.01, "valid": 0.06}}, ["6 % of the words of the valid split", "1 % of the training split"]),
         ({"longest": {"train": 100_000}}, ["100,000 words, the median 9", "data.max_length=50"]),
         ({"vocab": 1_000_004}, ["1,000,004 entries", "(128,000,512 output weights)", "data.vocab_size", "data.min_count"]),
     ],
@@ -452,7 +452,7 @@ def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(tex
     share = json.loads((folder / "data.json").read_text())["unknown"]["test"]
     assert 0.2 < share < 0.9
     assert (
-        f"{profile.percent(share)} of the words of the test part are <unk>" in out
+        f"{profile.format_percent(share)} of the words of the test split are <unk>" in out
         and "data.min_count" in out
     )
     assert "perplexities are lower than those of the text" in out

@@ -162,7 +162,9 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
         path = machines / machine / "scratch/runs.parquet"
         cells = [path.read_bytes().decode("latin1")]
         cells += [
-            str(cell) for row in read_pack(path).columns(*pack.PACK_COLUMNS) for cell in row.values()
+            str(cell)
+            for row in read_pack(path).columns(*pack.PACK_COLUMNS)
+            for cell in row.values()
         ]
         text = "\n".join(cells)
         for secret in (str(machines), "home", "/ann", "cache", "disk", "wandb"):
@@ -297,7 +299,10 @@ def test_a_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(asked) == 1
     write_run(small, "bn_mu", 7, evaluations=3)
     assert study_cli("pack", small) == 0
-    assert packed.find_equal_packed_runs(small, "x", {**saved.config, "seed": 7}, {}) and len(asked) == 2
+    assert (
+        packed.find_equal_packed_runs(small, "x", {**saved.config, "seed": 7}, {})
+        and len(asked) == 2
+    )
 
 
 def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
@@ -607,7 +612,9 @@ def renamed(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "PACK_COLUMNS", (*pack.PACK_COLUMNS[1:], "other"))
         honest = pack_writing.pack_row
-        patch.setattr(pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {"other": "x"})
+        patch.setattr(
+            pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {"other": "x"}
+        )
         path.write_bytes(build_pack(runs))
 
 
@@ -841,7 +848,9 @@ def test_verify_checks_what_a_pack_says_of_itself(
     capsys: pytest.CaptureFixture,
 ) -> None:
     honest = pack_writing.pack_row
-    monkeypatch.setattr(pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {key: value})
+    monkeypatch.setattr(
+        pack_writing, "pack_row", lambda saved, views: honest(saved, views) | {key: value}
+    )
     path = small / "runs.parquet"
     path.write_bytes(
         build_pack(read_pack(path).runs()[-1:] if key == "identity" else read_pack(path).runs())

@@ -83,7 +83,7 @@ def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monke
     usual = prepare.read_set_config("snli", [f"data.hub={folder}"])
     monkeypatch.setattr(prepare, "read_set_config", lambda *_: usual)
     code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
-    assert code == 2 and "its train part has 60 rows where 550,152 are known" in complaint
+    assert code == 2 and "its train split has 60 rows where 550,152 are known" in complaint
     assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
 

@@ -369,7 +369,7 @@ ALLOWED = {  # (file, why)
     "src/uncollapse/data/cache.py": "a cache folder that is renamed into place when it is complete",
     "src/uncollapse/data/tokenise.py": "arrays of that folder",
     "src/uncollapse/data/tables.py": "what is unpacked into a temporary folder",
-    "src/uncollapse/data/prepare.py": "a temporary name that is renamed when it is whole",
+    "src/uncollapse/data/set_folder.py": "a temporary name that is renamed when it is complete",
     "scripts/bench.py": "inputs of a measurement in a temporary folder",
 }
 

@@ -58,7 +58,10 @@ def test_every_group_is_computed_once(store: GroupRows) -> None:
         {"group": 7, "examples": [0], "squares": [0]},
         {"group": "1", "examples": [0], "squares": [0]},
         {"group": 1, "examples": "0", "squares": [0]},
-        {**add_digest({"group": 1, "examples": [0], "squares": [0]}), "squares": [1]},  # a flipped bit
+        {
+            **add_digest({"group": 1, "examples": [0], "squares": [0]}),
+            "squares": [1],
+        },  # a flipped bit
         [1],
     ],
 )

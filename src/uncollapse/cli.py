@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from uncollapse.command_words import check_command_words
 from uncollapse.config import HYDRA_KEYS
-from uncollapse.sections import describe_unknown_key
 from uncollapse.errors import InputError, did_you_mean, first_line, shorten
+from uncollapse.sections import describe_unknown_key
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -80,5 +80,7 @@ def describe_refused_key(error: "OmegaConfBaseException", words: list[str]) -> s
     value = next((word.partition("=")[2] for word in words if typed.match(word)), "")
     is_unknown = isinstance(error, ConfigAttributeError | ConfigKeyError)
     if is_unknown and isinstance(section, Mapping):
-        return describe_unknown_key(key, value, [str(name) for name in section if name not in HYDRA_KEYS])
+        return describe_unknown_key(
+            key, value, [str(name) for name in section if name not in HYDRA_KEYS]
+        )
     return f"{key}={shorten(value)}: {first_line(error)}"

@@ -7,16 +7,16 @@ from omegaconf import DictConfig
 
 from uncollapse.common_keys import check_results_folder, check_root, check_text
 from uncollapse.config import COMMON
-from uncollapse.targets import resolve_node
 from uncollapse.errors import InputError
 from uncollapse.knobs import check_knobs
 from uncollapse.overrides import select_effective_overrides
 from uncollapse.runs.identity import list_changes
-from uncollapse.runs.layout import DONE, Run, format_command, locate_run, format_title
-from uncollapse.runs.packed import PackedRun, name_in_pack, find_equal_packed_runs, explain_skip
+from uncollapse.runs.layout import DONE, Run, format_command, format_title, locate_run
+from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_runs, name_in_pack
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.study import find_same_run
 from uncollapse.sections import LogConfig, load_section
+from uncollapse.targets import resolve_node
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
 
@@ -109,6 +109,10 @@ def find_done_copy(
 ) -> str:
     """A sentence if a copy is this run; '' otherwise. `facts`: of the data, once loaded."""
     for one in copies:
-        if one.has_data(request.config, facts) if facts else one.has_places(request.config):
+        if (
+            one.has_same_data(request.config, facts)
+            if facts
+            else one.has_same_missing_locations(request.config)
+        ):
             return explain_skip(request.run.study)
     return ""

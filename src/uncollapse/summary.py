@@ -35,7 +35,9 @@ def summarise_outcome(
     return {
         "status": DONE,
         "schema": SCHEMA,
-        "identity": compute_identity(read_config(request.run)),  # an older version may have started it
+        "identity": compute_identity(
+            read_config(request.run)
+        ),  # an older version may have started it
         **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
         **drop_place(tested.best),
         "train_mode": drop_place(tested.training_mode),

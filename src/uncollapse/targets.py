@@ -18,16 +18,16 @@ from uncollapse.knobs import read_choices
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 
-# place -> the package that defines its classes, and the method that every one of them has
+# place -> the package that defines its classes, and the class that all of them derive from
 CLASS_PLACES = {
-    "posterior": ("uncollapse.posteriors", "forward"),
-    "objective": ("uncollapse.objectives", "__call__"),
-    "objective.weight": ("uncollapse.training.schedules", "__call__"),
-    "procedure": ("uncollapse.procedures", "step"),
-    "decoder": ("uncollapse.decoders", "output"),
-    "decoder.output": ("uncollapse.decoders", "features"),
-    "data": ("uncollapse.data", "load"),
-    "model": ("uncollapse.models", "build"),
+    "posterior": ("uncollapse.posteriors", "uncollapse.interfaces.posterior.PosteriorHead"),
+    "objective": ("uncollapse.objectives", "uncollapse.interfaces.objective.Objective"),
+    "objective.weight": ("uncollapse.training.schedules", "uncollapse.training.schedules.Curve"),
+    "procedure": ("uncollapse.procedures", "uncollapse.interfaces.procedure.Procedure"),
+    "decoder": ("uncollapse.decoders", "uncollapse.decoders.Options"),
+    "decoder.output": ("uncollapse.decoders", "uncollapse.interfaces.decoder.OutputLayer"),
+    "data": ("uncollapse.data", "uncollapse.interfaces.data.DataConfig"),
+    "model": ("uncollapse.models", "uncollapse.interfaces.model.ModelConfig"),
 }
 PARTIAL_PLACE = "decoder.output"  # the model completes it, once it knows its sizes
 
@@ -53,7 +53,7 @@ def locate_class(target: object, where: str) -> type:
     given = f"{where}._target_={shorten(target)}"
     if where not in CLASS_PLACES:
         raise InputError(f"{given}: no class is built there; allowed are {', '.join(CLASS_PLACES)}")
-    package, method = CLASS_PLACES[where]
+    package, base = CLASS_PLACES[where]
     module, _, name = present_name(str(target)).rpartition(".")
     if not re.fullmatch(r"[\w.]+", module) or not f"{module}.".startswith(f"{package}."):
         raise InputError(f"{given}: only classes of {package} are built there")
@@ -64,25 +64,27 @@ def locate_class(target: object, where: str) -> type:
     if not inspect.isclass(found) or found.__module__ != module:
         raise InputError(
             f"{given}: no such class; "
-            f"{module} defines {', '.join(list_classes(module, method)) or 'none'}"
+            f"{module} defines {', '.join(list_classes(module, base)) or 'none'}"
         )
-    if not has_method(found, method):
+    if not derives_from(found, base):
         raise InputError(f"{given}: not a class for this place")
     return found
 
 
-def list_classes(module: str, method: str) -> list[str]:
-    """The classes that a module itself defines and that have a method."""
+def list_classes(module: str, base: str) -> list[str]:
+    """The classes that a module itself defines and that derive from `base`."""
     return [
         name
         for name, found in vars(importlib.import_module(module)).items()
-        if inspect.isclass(found) and found.__module__ == module and has_method(found, method)
+        if inspect.isclass(found) and found.__module__ == module and derives_from(found, base)
     ]
 
 
-def has_method(found: type, method: str) -> bool:
-    """Whether instances have a method. (hasattr would find `__call__` on every class.)"""
-    return any(callable(vars(base).get(method)) for base in found.__mro__)
+def derives_from(found: type, base: str) -> bool:
+    """Whether a class derives from the one with the dotted name `base`, and can be built."""
+    module, _, name = base.rpartition(".")
+    wanted = vars(importlib.import_module(module))[name]
+    return issubclass(found, wanted) and not inspect.isabstract(found)
 
 
 # ---------------------------------------------------------------- building

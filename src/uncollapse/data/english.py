@@ -13,6 +13,7 @@ the garden; "staff" is singular or plural; "one" is any object.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 
@@ -171,63 +172,30 @@ def english() -> Grammar:
 
 def slots() -> list[Slot]:
     """The slots of the sentence, from left to right."""
-    moods, tenses, numbers, styles = (
-        tuple(FACTOR_PRIORS[name]) for name in ("mood", "tense", "number", "style")
-    )
-    signs, topics = tuple(FACTOR_PRIORS["polarity"]), tuple(FACTOR_PRIORS["topic"])
-    front_given = ("mood", "tense", "number", "polarity")
     return [
-        Slot(
-            "opener", ("mood", "style"), {(m, s): OPENERS[m][s] for m, s in product(moods, styles)}
-        ),
-        Slot(
-            "front",
-            front_given,
-            {key: _front(*key) for key in product(moods, tenses, numbers, signs)},
-        ),
-        Slot("determiner", ("number",), {(n,): DETERMINERS[n] for n in numbers}),
-        Slot("describer", (), {(): _mix((0.9, {"": 1.0}), (0.1, _ranked(DESCRIBERS)))}),
-        Slot(
-            "subject",
-            ("topic", "number"),
-            {(t, n): _subject(t, n) for t, n in product(topics, numbers)},
-        ),
-        Slot(
-            "auxiliary",
-            ("mood", "tense"),
-            {(m, t): _auxiliary(m, t) for m, t in product(moods, tenses)},
-        ),
-        Slot(
-            "manner",
-            ("mood", "polarity"),
-            {(m, p): _manner(m, p) for m, p in product(moods, signs)},
-        ),
-        Slot(
-            "verb",
-            ("topic", "mood", "tense", "number"),
-            {(t, *rest): _verb(t, *rest) for t, *rest in product(topics, moods, tenses, numbers)},
-        ),
-        Slot("which", (), {(): WHICH}),
-        Slot(
-            "quality",
-            ("polarity", "style"),
-            {(p, s): _quality(p, s) for p, s in product(signs, styles)},
-        ),
-        Slot("object", ("topic",), {(t,): _own_or_shared("object", t, 0) for t in topics}),
-        Slot("place", ("topic",), {(t,): _place(t) for t in topics}),
-        Slot("time", ("tense",), {(t,): _time(t) for t in tenses}),
-        Slot(
-            "feeling",
-            ("mood", "polarity"),
-            {(m, p): _feeling(m, p) for m, p in product(moods, signs)},
-        ),
-        Slot(
-            "tail",
-            ("mood", "polarity", "tense"),
-            {key: _tail(*key) for key in product(moods, signs, tenses)},
-        ),
-        Slot("end", ("mood",), {(m,): _end(m) for m in moods}),
+        _slot("opener", ("mood", "style"), lambda mood, style: OPENERS[mood][style]),
+        _slot("front", ("mood", "tense", "number", "polarity"), _front),
+        _slot("determiner", ("number",), lambda number: DETERMINERS[number]),
+        _slot("describer", (), lambda: _mix((0.9, {"": 1.0}), (0.1, _ranked(DESCRIBERS)))),
+        _slot("subject", ("topic", "number"), _subject),
+        _slot("auxiliary", ("mood", "tense"), _auxiliary),
+        _slot("manner", ("mood", "polarity"), _manner),
+        _slot("verb", ("topic", "mood", "tense", "number"), _verb),
+        _slot("which", (), lambda: WHICH),
+        _slot("quality", ("polarity", "style"), _quality),
+        _slot("object", ("topic",), lambda topic: _own_or_shared("object", topic, 0)),
+        _slot("place", ("topic",), _place),
+        _slot("time", ("tense",), _time),
+        _slot("feeling", ("mood", "polarity"), _feeling),
+        _slot("tail", ("mood", "polarity", "tense"), _tail),
+        _slot("end", ("mood",), _end),
     ]
+
+
+def _slot(name: str, given: tuple[str, ...], phrases: Callable[..., PhraseTable]) -> Slot:
+    """A slot whose `phrases` are a function of the values of the factors in `given`."""
+    combinations = product(*(FACTOR_PRIORS[factor] for factor in given))
+    return Slot(name, given, {values: phrases(*values) for values in combinations})
 
 
 def _ranked(listed: str, form: int = 0) -> PhraseTable:

@@ -14,14 +14,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from uncollapse.data.blocks import Lines, Source, TableRows, find_part
+from uncollapse.data.blocks import Source
 from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache, write_cache
 from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.data.digests import file_digest, fingerprint, hub_source
+from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FILE_FORMATS, FORMAT_ENDINGS, recognise_format
 from uncollapse.data.hub import draw_at_most, open_hub_splits, prepare_command, select_columns
 from uncollapse.data.levels import Words, choose_level
 from uncollapse.data.profile import check_unknown_share
+from uncollapse.data.split_files import find_split_file
+from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape
 from uncollapse.errors import InputError, check_choice, check_integer, expand_home
@@ -238,7 +241,7 @@ class TextConfig(DataConfig):
                 f"missing: {' '.join(missing)}"
             )
         return {
-            split: require_file(expand_home(path), f"data.{split}")
+            split: find_file(expand_home(path), f"data.{split}")
             for split, path in named.items()
             if path
         }
@@ -254,7 +257,7 @@ class TextConfig(DataConfig):
             else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
         )
         every = [ending for own in FORMAT_ENDINGS.values() for ending in own]
-        return find_part(folder, split, FORMAT_ENDINGS.get(self.format, every), advice, every)
+        return find_split_file(folder, split, FORMAT_ENDINGS.get(self.format, every), advice, every)
 
     def labelled(self, formats: Mapping[str, str]) -> bool | None:
         """Whether lines are label TAB text, and rows have a label.
@@ -313,7 +316,7 @@ class TextConfig(DataConfig):
         return found if plain else {**found, "columns": [*self.columns, self.file_label]}
 
 
-def require_file(path: Path, word: str) -> Path:
+def find_file(path: Path, word: str) -> Path:
     """The path of a file. InputError where there is none; `word` is the config key."""
     if not path.is_file():
         raise InputError(

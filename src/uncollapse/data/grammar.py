@@ -34,10 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from uncollapse.data.phrase_parser import PhraseParser
-from uncollapse.data.profile_pooling import SparseRows, pool_profiles
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from uncollapse.data.profile_pooling import Floats, Ints, SparseRows, pool_profiles
 
 # A block of joint log-probabilities of this many sentences stays within the processor's cache.
 SENTENCES_AT_ONCE = 1024

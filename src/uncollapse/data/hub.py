@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uncollapse.data.blocks import SPLIT_NAMES, TableRows
-from uncollapse.data.formats import LABEL_NAMES, TEXT_NAMES, guess_column
+from uncollapse.data.split_files import SPLIT_NAMES
+from uncollapse.data.table_columns import LABEL_NAMES, TEXT_NAMES, guess_column
+from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, expand_home
 
@@ -90,7 +91,7 @@ def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
         if name is None:
             continue
         option = "data.label" if cfg.label_column is None else "data.label_column"
-        where = f"{cfg.hub}, {split} part"
+        where = f"{cfg.hub}, {split} split"
         parts[split] = select_columns(
             where, loaded[name], cfg.columns, cfg.hub_label, option, cfg.tokenise, str(cfg.hub)
         )
@@ -102,7 +103,8 @@ def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
     if missing:
         advice = "; data.valid_size=N takes N rows of train for it" if missing == ["valid"] else ""
         raise InputError(
-            f"{cfg.hub}: no {', '.join(missing)} part; it has {', '.join(map(str, loaded))}{advice}"
+            f"{cfg.hub}: no {', '.join(missing)} split; "
+            f"it has {', '.join(map(str, loaded))}{advice}"
         )
     return parts
 
@@ -192,11 +194,11 @@ def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, Tab
         if size > there or there <= 0:
             other = f" after the {start} of data.valid_size" if start else ""
             raise InputError(
-                f"data.{split}_size={sizes[split]}: the {source} part of {cfg.hub} has "
+                f"data.{split}_size={sizes[split]}: the {source} split of {cfg.hub} has "
                 f"{max(there, 0)} rows{other}"
             )
         rows = np.sort(order[source][start : start + size])
-        out[split] = replace(parts[source], where=f"{cfg.hub}, {source} part", chosen=rows)
+        out[split] = replace(parts[source], where=f"{cfg.hub}, {source} split", chosen=rows)
     return out
 
 

@@ -1,30 +1,26 @@
 """MNIST and Omniglot from the user's own files or from the hub, read through `datasets`."""
 
-import gzip
-import sys
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isqrt, prod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from uncollapse.data.hub_images import get_split, load_hub_images, load_hub_omniglot
+from uncollapse.data.idx_files import read_idx_split
 from uncollapse.data.images import (
+    GREY_LEVELS,
     ImageData,
     ImageSplit,
     check_images,
     fingerprint_images,
     take_first,
 )
+from uncollapse.data.omniglot_files import read_omniglot
 from uncollapse.errors import InputError, expand_home
 from uncollapse.interfaces.data import DataConfig
 
-GREY_LEVELS = 255
-# magic number -> content of the file, and how many sizes its header gives
-IDX = {2051: ("images", 3), 2049: ("labels", 1)}
-SIDE = 28  # larger hub images are resampled to this
 MNIST_VALID, OMNIGLOT_VALID = 10_000, 1_345
 SPLIT_SEED = 0  # of the splits that a set does not come with
 
@@ -128,245 +124,3 @@ def require_folder(word: str, name: str, holding: str) -> Path:
             f"out: data={name} then comes from the hub"
         )
     return folder
-
-
-def flatten_squares(images: np.ndarray, where: str) -> np.ndarray:
-    """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
-    if images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise InputError(
-            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey "
-            "ones"
-        )
-    return np.ascontiguousarray(images).reshape(len(images), -1)
-
-
-# ---------------------------------------------------------------- idx files
-
-
-def read_idx_split(folder: Path, name: str) -> ImageSplit:
-    """Images and labels of "train" or "t10k" from idx files in a folder."""
-    (images, where), (labels, where_labels) = (
-        read_idx(find_idx(folder, f"{name}-{rest}"))
-        for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")
-    )
-    if len(images) != len(labels):
-        raise InputError(
-            f"{where_labels}: {len(labels)} labels for the {len(images)} images of {where}"
-        )
-    return flatten_squares(images, str(where)), {"digit": labels.astype(np.int64)}
-
-
-def find_idx(folder: Path, name: str) -> Path:
-    """The file under its own name, with a dot as some archives write it, or compressed."""
-    names = [
-        form + ending for form in (name, name.replace("-idx", ".idx")) for ending in ("", ".gz")
-    ]
-    for candidate in names:
-        if (folder / candidate).is_file():
-            return folder / candidate
-    raise InputError(
-        f"data.dir={folder}: no {name}; looked for {', '.join(names)}; leave data.dir out and "
-        "data=mnist comes from the hub"
-    )
-
-
-def read_idx(path: Path) -> tuple[np.ndarray, Path]:
-    """The array of an idx file, [N, H, W] or [N] uint8, and its path.
-
-    InputError for another magic number or size.
-    """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: damaged or truncated .gz file ({error}); fetch it again"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    magic = int.from_bytes(content[:4], "big")
-    wanted = next(number for number, (what, _) in IDX.items() if what in path.name)
-    if magic != wanted:
-        raise InputError(
-            f"{path}: magic number {magic}, but an idx file of {IDX[wanted][0]} begins with "
-            f"{wanted}"
-        )
-    header = 4 + 4 * IDX[wanted][1]
-    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
-    if len(content) != header + prod(sizes):
-        raise InputError(
-            f"{path}: {len(content):,} bytes, but its header says {' x '.join(map(str, sizes))}, "
-            f"which is {header + prod(sizes):,}; the file is cut off or another one, fetch it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes), path
-
-
-# ---------------------------------------------------------------- Omniglot files
-
-
-def read_omniglot(folder: Path) -> tuple[ImageSplit, ImageSplit]:
-    """The training and the test split of a folder."""
-    if (folder / "chardata.mat").is_file():
-        return read_chardata(folder / "chardata.mat")
-    found = sorted(folder.glob("*.npz"))
-    if len(found) != 1:
-        there = f"{len(found)} .npz files" if found else "neither chardata.mat nor an .npz file"
-        raise InputError(
-            f"data.dir={folder}: {there}; allowed is chardata.mat or exactly one .npz file"
-        )
-    return read_npz(found[0])
-
-
-def read_npz(path: Path) -> tuple[ImageSplit, ImageSplit]:
-    """train_images, test_images [N, S, S] uint8; train_alphabet, test_alphabet [N] if there."""
-    arrays = load_arrays(path, np.load)
-    parts = []
-    for split in ("train", "test"):
-        images = np.asarray(get_array(arrays, f"{split}_images", path))
-        if images.dtype != np.uint8:
-            raise InputError(
-                f"{path}: {split}_images holds {images.dtype}; allowed is uint8, 0 to 255"
-            )
-        alphabet = arrays.get(f"{split}_alphabet")
-        if alphabet is not None and len(alphabet) != len(images):
-            raise InputError(
-                f"{path}: {len(alphabet)} entries in {split}_alphabet for {len(images)} images"
-            )
-        labels = {} if alphabet is None else {"alphabet": np.asarray(alphabet).astype(np.int64)}
-        parts.append((flatten_squares(images, str(path)), labels))
-    if parts[0][0].shape[1] != parts[1][0].shape[1]:
-        raise InputError(f"{path}: training and test images differ in size")
-    return parts[0], parts[1]
-
-
-def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
-    """The file of Burda et al. 2016.
-
-    data, testdata [784, N] from 0 to 1, pixels in column order; target, testtarget one-hot [50, N].
-    """
-    from scipy.io import loadmat
-
-    arrays = load_arrays(path, loadmat)
-    parts = []
-    for images, target in (("data", "target"), ("testdata", "testtarget")):
-        pixels, classes = (np.asarray(get_array(arrays, name, path)) for name in (images, target))
-        side = isqrt(len(pixels))
-        if side**2 != len(pixels):
-            raise InputError(
-                f"{path}: {images} has {len(pixels)} pixels an image; allowed are square images"
-            )
-        upright = pixels.T.reshape(-1, side, side).transpose(0, 2, 1)
-        grey = np.rint(upright * GREY_LEVELS).astype(np.uint8)
-        parts.append(
-            (flatten_squares(grey, str(path)), {"alphabet": classes.argmax(0).astype(np.int64)})
-        )
-    return parts[0], parts[1]
-
-
-def load_arrays(path: Path, load: Any) -> dict[str, Any]:
-    """All arrays of a file. InputError for a damaged one."""
-    try:
-        return dict(load(path))
-    except Exception as error:  # a zip, zlib, pickle or MATLAB error, each of its own type
-        raise InputError(
-            f"{path}: damaged, or not a file of its kind ({str(error).splitlines()[0]})"
-        ) from error
-
-
-def get_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
-    """An array by name. InputError where the file does not have it."""
-    if name not in arrays:
-        there = ", ".join(key for key in arrays if not key.startswith("__"))
-        raise InputError(f"{path}: no array {name}; it has {there}")
-    return arrays[name]
-
-
-# ---------------------------------------------------------------- the hub
-
-
-def load_hub_images(
-    hub: str, revision: str | None, name: str, labels: Mapping[str, str]
-) -> dict[str, ImageSplit]:
-    """All splits of a hub set, or of a local folder, with columns of images and labels.
-
-    Images become grey, and are reduced to SIDE pixels a side. `labels` goes from name to column.
-    """
-    import datasets
-    import pyarrow as pa
-
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-
-    if revision is None and not Path(hub).is_dir():
-        raise InputError(
-            f"data.revision=null: {hub} may change on the hub; give a revision (a tag or commit)"
-        )
-    try:
-        loaded: Any = datasets.load_dataset(hub, revision=None if Path(hub).is_dir() else revision)
-    except Exception as error:  # no connection, no such set, damaged files: each has its own type
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"data.hub={hub}: could not be loaded from the hub ({first}); if you have the files, "
-            f"give data={name} data.dir=FOLDER"
-        ) from error
-    parts = {}
-    for split, table in loaded.items():
-        for column in ("image", *labels.values()):
-            if column not in table.column_names:
-                raise InputError(
-                    f"data.hub={hub}: no column {column}; it has {', '.join(table.column_names)}"
-                )
-        encoded = pa.chunked_array(table.data.column("image")).combine_chunks().field("bytes")
-        images = [
-            grey_image(png.as_py(), f"{hub}, {split} part, image {i}")
-            for i, png in enumerate(encoded)
-        ]
-        sizes = {image.shape for image in images}
-        if len(sizes) > 1:
-            odd = next(i for i, image in enumerate(images) if image.shape != images[0].shape)
-            raise InputError(
-                f"{hub}, {split} part, image {odd}: {images[odd].shape[0]} x "
-                f"{images[odd].shape[1]} pixels, the first has "
-                f"{images[0].shape[0]} x {images[0].shape[1]}; allowed is one size"
-            )
-        own = {ours: np.asarray(table[theirs]).astype(np.int64) for ours, theirs in labels.items()}
-        parts[split] = flatten_squares(np.stack(images), hub), own
-    return parts
-
-
-def grey_image(encoded: bytes, where: str) -> np.ndarray:
-    """[S, S] uint8 from an encoded image, averaged down to SIDE if it is larger."""
-    import io
-
-    from PIL import Image
-
-    try:
-        image = Image.open(io.BytesIO(encoded)).convert("L")
-    except Exception as error:
-        raise InputError(f"{where}: not an image that can be read ({error})") from error
-    if image.size[0] != image.size[1]:
-        raise InputError(
-            f"{where}: {image.size[0]} x {image.size[1]} pixels; allowed are square images"
-        )
-    if image.size[0] > SIDE:
-        image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
-    return np.asarray(image)
-
-
-def load_hub_omniglot(
-    hub: str, revision: str | None, rng: np.random.Generator
-) -> tuple[ImageSplit, ImageSplit]:
-    """The training and the test split, a random quarter as in Burda et al.
-
-    The hub has one split, without alphabets, with dark ink.
-    """
-    images, _ = get_split(load_hub_images(hub, revision, "omniglot", {}), "full", hub)
-    order = rng.permutation(len(images))
-    cut = len(order) // 4
-    return (GREY_LEVELS - images[order[cut:]], {}), (GREY_LEVELS - images[order[:cut]], {})
-
-
-def get_split(parts: Mapping[str, ImageSplit], name: str, hub: str) -> ImageSplit:
-    """A split. InputError where the set does not have it."""
-    if name not in parts:
-        raise InputError(f"data.hub={hub}: no {name} part; it has {', '.join(parts)}")
-    return parts[name]

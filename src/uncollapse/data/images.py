@@ -143,12 +143,14 @@ def check_images(batch_size: object, binarise: str) -> None:
     check_choice("data.binarise", binarise, BINARISE)
 
 
-def take_first(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str):
+def take_first(
+    images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object, split: str
+) -> ImageSplit:
     """The first `limit` examples (null: all). InputError for more than there are."""
     if limit is None:
         return images, dict(labels)
     if check_integer(f"data.{split}", limit, 1) > len(images):
-        raise InputError(f"data.{split}={limit}: the {split} part has {len(images)} images")
+        raise InputError(f"data.{split}={limit}: the {split} split has {len(images)} images")
     return images[:limit], {name: values[:limit] for name, values in labels.items()}
 
 
@@ -191,3 +193,16 @@ class DigitsConfig(DataConfig):
             {split: {"digit": classes[part]} for split, part in parts.items()},
             content=fingerprint_images((images, {"digit": classes})),
         )
+
+
+GREY_LEVELS = 255
+
+
+def flatten_squares(images: np.ndarray, where: str) -> np.ndarray:
+    """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
+    if images.ndim != 3 or images.shape[1] != images.shape[2]:
+        raise InputError(
+            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey "
+            "ones"
+        )
+    return np.ascontiguousarray(images).reshape(len(images), -1)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from uncollapse.data.profile_pooling import Ints
+
 State = tuple[int, int, int]
 # subset, word, target subset, and for each member of the target its source and the phrase entered
 Transition = tuple[int, int, int, list[int], list[int]]

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.config import read_option
+from uncollapse.data.block_passes import count_cores, map_in_order, show_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
-from uncollapse.data.dialogue import DialogueConfig, read_hub
+from uncollapse.data.dialogue import DialogueConfig
+from uncollapse.data.dialogue_files import read_hub
 from uncollapse.data.facts import SetFacts, read_facts
 from uncollapse.data.files import TextConfig
 from uncollapse.data.hub import open_hub_splits
 from uncollapse.data.set_folder import Files, SetFolder
 from uncollapse.data.sets import main as main
 from uncollapse.data.text import SPLITS
-from uncollapse.data.tokenise import count_cores, map_in_order, show_progress
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError, expand_home
 from uncollapse.sections import load_section
@@ -84,7 +85,7 @@ def check_rows(hub: str | None, found: Mapping[str, int], expected: Mapping[str,
     for split, rows in expected.items():
         if found[split] != rows:
             raise InputError(
-                f"{hub}: its {split} part has {found[split]:,} rows where {rows:,} are known; "
+                f"{hub}: its {split} split has {found[split]:,} rows where {rows:,} are known; "
                 "it has changed or is damaged"
             )
 

@@ -65,7 +65,8 @@ def describe_splits(facts: Mapping[str, Any]) -> list[str]:
     for split, share in facts.get("unknown", {}).items():
         unit = TOKEN_LEVELS[facts["level"]].unit
         found.append(
-            f"{split} part: {facts[split]:,} sentences of {facts['words_per_sentence'][split]:.1f} "
+            f"{split} split: {facts[split]:,} sentences "
+            f"of {facts['words_per_sentence'][split]:.1f} "
             f"{unit} "
             f"(median {facts['median_length'][split]:g}, longest {facts['longest'][split]:,}), "
             f"{format_percent(share)} of them <unk>, vocabulary {facts['vocab']:,}"
@@ -89,13 +90,13 @@ def list_warnings(facts: Mapping[str, Any], width: int | None = None) -> list[st
     few = [split for split, mean in words.items() if mean < ONE_WORD_MEAN]
     if level == "word" and few:
         found.append(
-            f"a line of the {few[0]} part is one word on average ({words[few[0]]:.2f} words a "
+            f"a line of the {few[0]} split is one word on average ({words[few[0]]:.2f} words a "
             f"line), as in text without spaces; {SPACELESS}"
         )
     for split, share in unknown.items():
         if share > MUCH_UNKNOWN:
             found.append(
-                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, which a "
+                f"{format_percent(share)} of the {unit} of the {split} split are <unk>, which a "
                 "model guesses cheaply: perplexities are "
                 f"lower than those of the text; {advise_on_unknown(level)}"
             )
@@ -103,15 +104,15 @@ def list_warnings(facts: Mapping[str, Any], width: int | None = None) -> list[st
             LEAST_UNKNOWN, UNKNOWN_RATIO * unknown.get("train", 0.0)
         ):
             found.append(
-                f"{format_percent(share)} of the {unit} of the {split} part are <unk>, "
+                f"{format_percent(share)} of the {unit} of the {split} split are <unk>, "
                 f"{format_percent(unknown.get('train', 0.0))} of the training "
-                f"part: are they the same kind of text? {advise_on_unknown(level)}"
+                f"split: are they the same kind of text? {advise_on_unknown(level)}"
             )
     for split, longest in facts["longest"].items():
         median = facts["median_length"][split]
         if longest > LONG_SENTENCE and longest > FAR_ABOVE_MEDIAN * median:
             found.append(
-                f"the longest sentence of the {split} part has {longest:,} {unit}, the median "
+                f"the longest sentence of the {split} split has {longest:,} {unit}, the median "
                 f"{median:g}: time and memory follow the "
                 f"longest of a batch; data.max_length={suggest_length(median)} passes over those "
                 "above"

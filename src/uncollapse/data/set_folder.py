@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.data import SPLITS
-from uncollapse.data.blocks import BLOCK_BYTES, Lines, find_part
+from uncollapse.data.blocks import BLOCK_BYTES
 from uncollapse.data.digests import file_digest
 from uncollapse.data.facts import SetFacts
+from uncollapse.data.file_lines import Lines
 from uncollapse.data.files import MANIFEST
+from uncollapse.data.split_files import find_split_file
 from uncollapse.disk import sync_to_disk, write_atomic
 from uncollapse.errors import InputError, shorten
 
@@ -61,7 +63,7 @@ class SetFolder:
             raise InputError(f"{name}: {(facts.by_hand or '').replace('{out}', str(self.out))}")
         manifest = self.open_manifest()
         for split in SPLITS:
-            path = find_part(self.out, split, (".txt",), "")
+            path = find_split_file(self.out, split, (".txt",), "")
             found = write_blocks(None, (block.data for block in Lines(path).blocks(BLOCK_BYTES)))
             check_facts(path, found, facts)
             manifest["files"][path.name] = found

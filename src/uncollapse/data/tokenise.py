@@ -5,23 +5,23 @@ made, and the second pass writes the ids. Memory holds some blocks and the disti
 corpus. All cores share the work, and the result depends neither on blocks nor on workers.
 """
 
-import os
-import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from uncollapse.data.blocks import BLOCK_BYTES, Block, Source, TabCounts
+from uncollapse.data.block_passes import Passes, count_cores, show_progress
+from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.corpus import UNK
 from uncollapse.data.levels import Words, measure_sentences
 from uncollapse.data.profile import make_profile
+from uncollapse.data.tab_counts import TabCounts
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import (
     add_counts,
@@ -34,9 +34,6 @@ from uncollapse.data.words import (
 from uncollapse.errors import InputError
 
 MIN_SENTENCES = 20  # below this number, labels are never called too many
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -110,51 +107,6 @@ def tokenise(
     }
 
 
-def count_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class Passes:
-    """The workers of both passes. Arrow releases Python's lock, so threads use all cores."""
-
-    pool: ThreadPoolExecutor
-    ahead: int
-    block: int
-    advance: Callable[[int], None]
-
-    def over(self, source: Source, work: Callable[[Block], Out]) -> Iterator[Out]:
-        """work(block) of every block in order, with few blocks in memory at a time."""
-        last = 0
-        for end, result in map_in_order(
-            self.pool, lambda block: (block.end, work(block)), source.blocks(self.block), self.ahead
-        ):
-            yield result
-            self.advance(end - last)
-            last = end
-
-
-def map_in_order(
-    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], ahead: int
-) -> Iterator[Out]:
-    """work(item) of each item in order, at most `ahead` + 1 at a time.
-
-    The error of an item is raised when its turn comes.
-    """
-    waiting: deque[Future[Out]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 # ---------------------------------------------------------------- first pass
 
 
@@ -174,7 +126,7 @@ def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
         labels.add(part.labels)
     if not seen.sentences:
         raise InputError(
-            f"{source.where}: no sentence is left in the {split} part ({seen.lines} lines, "
+            f"{source.where}: no sentence is left in the {split} split ({seen.lines} lines, "
             f"skipped: {seen.skipped})"
         )
     if seen.tabs is not None:
@@ -322,7 +274,7 @@ def encode_block(
             allowed = names.to_pylist() if len(names) <= 20 else [*names[:20].to_pylist(), "..."]
             raise InputError(
                 f"{source.place(block.first + first)}: label {labels[first]}, which no line of the "
-                "training part has; "
+                "training split has; "
                 f"those are {', '.join(allowed)}"
             )
         columns["labels"] = found.to_numpy(zero_copy_only=False)[kept]
@@ -358,22 +310,5 @@ def open_arrays(
             file.close()
     if any(left.values()):
         raise InputError(
-            f"the {stem.name} part changed while it was being read; give the same command again"
+            f"the {stem.name} split changed while it was being read; give the same command again"
         )
-
-
-# ---------------------------------------------------------------- progress
-
-
-@contextmanager
-def show_progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Yields a function to call with each amount done: a bar, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda amount: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("tokenising", total=total)
-        yield lambda amount: bar.advance(task, amount)

@@ -1,6 +1,7 @@
 """From sentences to words, counts and ids, column-wise by Arrow: no Python per token."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ UNKNOWN_WORDS = (
 )  # in place of rare words in published files
 
 
-def separate_tokens(texts):
+def separate_tokens(texts: Any) -> Any:
     r"""Raw text [N] -> lower case, punctuation separated by spaces.
 
     Contractions are cut as in the Penn Treebank (do n't, it 's). Points and commas between digits
@@ -39,7 +40,7 @@ SEPARATIONS = (
 )
 
 
-def split_words(texts):
+def split_words(texts: Any) -> tuple[Any, np.ndarray]:
     """Arrow strings [N] -> (words flat, offsets [N+1]). Empty and null texts give no words."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -57,7 +58,7 @@ def split_words(texts):
     return words, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def count_words(words):
+def count_words(words: Any) -> Any:
     """Arrow strings -> a table of the distinct ones: `word`, and `count` of each."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -68,7 +69,7 @@ def count_words(words):
     )
 
 
-def add_counts(tables: Sequence):
+def add_counts(tables: Sequence[Any]) -> Any:
     """The sum of several tables of counts."""
     import pyarrow as pa
 
@@ -76,7 +77,7 @@ def add_counts(tables: Sequence):
     return pa.table({"word": summed["word"], "count": summed["count_sum"]})
 
 
-def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ...]:
+def build_vocabulary(counts: Any, limit: int | None, min_count: int) -> tuple[str, ...]:
     """The reserved words, then the training words by decreasing count, ties in alphabetical order.
 
     `limit` bounds the complete vocabulary. InputError when only reserved words are left.
@@ -96,7 +97,7 @@ def build_vocabulary(counts, limit: int | None, min_count: int) -> tuple[str, ..
     kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
     if not len(kept):
         raise InputError(
-            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training part is "
+            f"data.vocab_size={limit} data.min_count={min_count}: no word of the training split is "
             f"left but {SPECIALS[UNK]}; "
             f"allowed is a vocab_size above {len(SPECIALS)} and a min_count that some word reaches"
         )
@@ -108,7 +109,7 @@ def token_type(vocabulary: int) -> type:
     return np.uint16 if vocabulary <= 2**16 else np.int32
 
 
-def encode_words(words, vocabulary: Sequence[str]) -> np.ndarray:
+def encode_words(words: Any, vocabulary: Sequence[str]) -> np.ndarray:
     """Words -> ids [total] of token_type; unknown words become <unk>.
 
     `vocabulary` may be an Arrow array.

@@ -37,7 +37,7 @@ from uncollapse.diagnosis.verdicts import COLLAPSE_GAP, verdict
 from uncollapse.diagnosis.walk import Walk, compute_statistics
 from uncollapse.errors import check_integer
 from uncollapse.metrics.likelihood import likelihood
-from uncollapse.metrics.probes import usual_budgets, probe
+from uncollapse.metrics.probes import probe, usual_budgets
 
 __all__ = ["diagnose", "verdict"]
 

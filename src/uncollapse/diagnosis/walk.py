@@ -15,8 +15,8 @@ from uncollapse.diagnosis.repeatability import check_repeatability
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
 from uncollapse.metrics.base import Pass, standard_error
-from uncollapse.metrics.one_pass import collect, statistics
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
+from uncollapse.metrics.one_pass import collect, statistics
 from uncollapse.metrics.usage import shuffle_gap
 
 PROMISED_METRICS = ("floor", "kl_minus_floor")  # a foreign model promises no floor of the KL

@@ -70,7 +70,10 @@ def weigh_group(
         "group": number,
         "examples": batch.examples.tolist(),
         "tokens": None if lengths is None else lengths.tolist(),
-        **{name: replace_nonfinite(values.tolist()) for name, values in importance_weighted(weights).items()},
+        **{
+            name: replace_nonfinite(values.tolist())
+            for name, values in importance_weighted(weights).items()
+        },
     }
 
 

@@ -17,7 +17,12 @@ from uncollapse.data.digests import file_digest
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
 from uncollapse.evaluation.progress import show_progress
-from uncollapse.runs.json_values import read_json_lines, has_valid_digest, is_number_list, add_digest
+from uncollapse.runs.json_values import (
+    add_digest,
+    has_valid_digest,
+    is_number_list,
+    read_json_lines,
+)
 
 GroupRow = dict[str, Any]  # "group", its number; "examples", a list; and further columns
 

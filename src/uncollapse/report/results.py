@@ -12,8 +12,8 @@ from uncollapse.report.groups import add_groups
 from uncollapse.report.notes import name_groups
 from uncollapse.report.runs import ROW_PLACE, flatten_run, row_numbers
 from uncollapse.report.text import clean_override, clean_text, number_repeats
-from uncollapse.runs.identity import data_locations, data_file_names
-from uncollapse.runs.layout import CONFIG, ROWS_FILE, study_folder, is_run
+from uncollapse.runs.identity import data_file_names, data_locations
+from uncollapse.runs.layout import CONFIG, ROWS_FILE, is_run, study_folder
 from uncollapse.runs.reading import Saved
 from uncollapse.runs.study import iterate_runs
 
@@ -118,7 +118,8 @@ def same_data(runs: list[Saved]) -> bool:
     if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
         return True
     stated = {
-        json.dumps([facts_of(saved), data_file_names(saved.config)], sort_keys=True) for saved in runs
+        json.dumps([facts_of(saved), data_file_names(saved.config)], sort_keys=True)
+        for saved in runs
     }
     return len(contents) <= 1 and len(stated) == 1
 

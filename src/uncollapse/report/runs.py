@@ -15,9 +15,9 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
 from uncollapse.report.checked import Values, pruned
 from uncollapse.report.text import clean_command, clean_folder, clean_text
-from uncollapse.runs.layout import CONFIG, DATA, ROWS, SUMMARY
-from uncollapse.runs.reading import Saved, override_list
-from uncollapse.runs.rows import last_test
+from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
+from uncollapse.runs.reading import Saved, list_overrides
+from uncollapse.runs.rows import last_test_row
 
 NO_KNOBS = ("seed", "threads")
 MOST_LABEL_SHOWN, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
@@ -55,7 +55,7 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
         "label": clean_text(config.text("label"), MOST_LABEL_SHOWN) or head,
         "seed": saved.config["seed"],
         "study": clean_text(config.text("study")),
-        "override_list": override_list(saved.config, place.parent.name),
+        "override_list": list_overrides(saved.config, place.parent.name),
         "status": saved.status,
         "message": clean_text(saved.failure, MOST_MESSAGE),
         "command": clean_command(saved.command),
@@ -81,7 +81,7 @@ def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
         ("weights", row["split"] != "test" and row.get("weights") == "last"),
     ):
         if bad:
-            odd[f"{ROWS} {key}"] = None
+            odd[f"{ROWS_FILE} {key}"] = None
             return False
     return True
 
@@ -91,7 +91,7 @@ def reduce_row(
 ) -> dict[str, Any]:
     """What reports read from a row. What only test figures show, which is most bytes, is read from
     test rows alone."""
-    values = Values(row, f"{ROWS} ", odd)
+    values = Values(row, f"{ROWS_FILE} ", odd)
     kept = {key: row[key] for key in ROW_PLACE} | {key: values.number(key) for key in every_row}
     if row["split"] == "test":
         kept |= {key: values.number(key) for key in on_test}
@@ -126,7 +126,7 @@ def read_finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict
     lacks them."""
     ended = summary if done else Values({})
     last, training = ended.inside("last"), ended.inside("train_mode")
-    row, training_row = (last_test(rows, mode) if done else {} for mode in ("eval", "train"))
+    row, training_row = (last_test_row(rows, mode) if done else {} for mode in ("eval", "train"))
     moments = read_moments(ended, row)
     in_training = read_moments(training, training_row)
     if moments and in_training and len(moments["mu"]) != len(in_training["mu"]):

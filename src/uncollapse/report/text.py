@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from uncollapse.errors import JOINERS
-from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_word, shorten_embedded_paths
+from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_embedded_paths, shorten_word
 
 MOST_TEXT = 300  # characters of a name or label
 COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # colours of a terminal

@@ -1,0 +1,76 @@
+"""Work on the blocks of a source, shared by all cores."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from uncollapse.data.blocks import Block, Source
+
+In = TypeVar("In")
+
+
+Out = TypeVar("Out")
+
+
+def count_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The workers of both passes. Arrow releases Python's lock, so threads use all cores."""
+
+    pool: ThreadPoolExecutor
+    ahead: int
+    block: int
+    advance: Callable[[int], None]
+
+    def over(self, source: Source, work: Callable[[Block], Out]) -> Iterator[Out]:
+        """work(block) of every block in order, with few blocks in memory at a time."""
+        last = 0
+        for end, result in map_in_order(
+            self.pool, lambda block: (block.end, work(block)), source.blocks(self.block), self.ahead
+        ):
+            yield result
+            self.advance(end - last)
+            last = end
+
+
+def map_in_order(
+    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], ahead: int
+) -> Iterator[Out]:
+    """work(item) of each item in order, at most `ahead` + 1 at a time.
+
+    The error of an item is raised when its turn comes.
+    """
+    waiting: deque[Future[Out]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def show_progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yields a function to call with each amount done: a bar, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda amount: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("tokenising", total=total)
+        yield lambda amount: bar.advance(task, amount)

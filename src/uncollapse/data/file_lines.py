@@ -1,0 +1,152 @@
+"""A file of one sentence a line, as blocks of lines."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uncollapse.data.packed import open_packed
+from uncollapse.data.tab_counts import TabCounts
+from uncollapse.data.table_columns import LABEL_NAMES, TEXT_NAMES
+from uncollapse.errors import InputError
+
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A file of one sentence a line, plain or compressed, UTF-8.
+
+    With `labelled` a line is label TAB text; None: unknown, and lines that look labelled are
+    refused.
+    """
+
+    path: Path
+    labelled: bool | None = False
+    classes: None = None
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def place(self, number: int) -> str:
+        return f"{self.path}, line {number + 1}"
+
+    def blocks(self, size: int) -> Iterator["LineBlock"]:
+        """InputError for a file that is unreadable, damaged or blank."""
+        lines, blank, rest = 0, True, bytearray()
+        with open_packed(self.path) as (file, raw):
+            while read := file.read(size):
+                cut = read.rfind(b"\n") + 1
+                rest += read[:cut]
+                if not cut:  # the middle of a line that is longer than a block
+                    rest += read
+                    continue
+                block = self.block(lines, bytes(rest), raw.tell())
+                lines, blank, rest = (
+                    lines + block.data.count(b"\n"),
+                    blank and not block.data.strip(),
+                    bytearray(),
+                )
+                yield block
+                rest += read[cut:]
+            if rest:
+                yield self.block(lines, bytes(rest), raw.tell())
+        if blank and not rest.strip():
+            raise InputError(f"{self.path}: the file is empty")
+
+    def block(self, first: int, data: bytes, end: int) -> "LineBlock":
+        return LineBlock(self, first, data.removeprefix(BOM) if first == 0 else data, end)
+
+
+@dataclass(frozen=True)
+class LineBlock:
+    """Complete lines of a file; `first`: number of lines before them."""
+
+    source: Lines
+    first: int
+    data: bytes
+    end: int
+
+    def columns(self) -> tuple[Any, Any]:
+        lines = self.lines()
+        return self.parted(lines) if self.source.labelled else (lines, None)
+
+    def tabs(self, texts: Any) -> TabCounts | None:
+        if self.source.labelled is not None:
+            return None
+        return TabCounts.of(texts, self.first, b"\t" in self.data)
+
+    def lines(self) -> Any:
+        """The lines with their line ends, as Arrow strings over the same bytes."""
+        import pyarrow as pa
+
+        if b"\0" in self.data:
+            place = self.place_of(self.data.index(b"\0"))
+            raise InputError(f"{place}: binary data (a zero byte), not text")
+        ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n")) + 1
+        last = [] if self.data.endswith(b"\n") else [len(self.data)]
+        offsets = np.concatenate([[0], ends, last]).astype(np.int64)
+        lines = pa.LargeStringArray.from_buffers(
+            len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(self.data)
+        )
+        try:
+            lines.validate(full=True)
+        except pa.ArrowInvalid:
+            try:
+                self.data.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{self.place_of(error.start)}: not UTF-8 (byte "
+                    f"0x{self.data[error.start]:02x}); convert the file first"
+                ) from error
+            raise
+        return lines
+
+    def place_of(self, byte: int) -> str:
+        """The name in messages of the line that holds a byte."""
+        return self.source.place(self.first + self.data[:byte].count(b"\n"))
+
+    def parted(self, lines: Any) -> tuple[Any, Any]:
+        """label TAB text -> (texts, labels).
+
+        InputError names the first line without a TAB, or with nothing before it.
+        """
+        import pyarrow.compute as pc
+
+        parts = pc.split_pattern(lines, "\t", max_splits=1)
+        complete = pc.equal(pc.list_value_length(parts), 2).to_numpy(zero_copy_only=False)
+        if not complete.all():
+            place = self.source.place(self.first + int(np.argmin(complete)))
+            raise InputError(f"{place}: no TAB between label and text (data.labels=true)")
+        self.check_header(lines)
+        labels, texts = (
+            pc.utf8_trim_whitespace(pc.list_element(parts, 0)),
+            pc.list_element(parts, 1),
+        )
+        empty = pc.equal(pc.utf8_length(labels), 0).to_numpy(zero_copy_only=False)
+        if empty.any():
+            place = self.source.place(self.first + int(np.argmax(empty)))
+            raise InputError(
+                f"{place}: nothing before the TAB, where the label stands (data.labels=true)"
+            )
+        return texts, labels
+
+    def check_header(self, lines: Any) -> None:
+        """InputError for a first line that names columns."""
+        cells = (
+            [cell.strip().lower() for cell in lines[0].as_py().split("\t")]
+            if self.first == 0 and len(lines)
+            else []
+        )
+        if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
+            raise InputError(
+                f"{self.source.place(0)}: a header and no sentence; say data.format=tsv "
+                "data.column=NAME data.label_column=NAME"
+            )

@@ -1,0 +1,106 @@
+"""Image sets of the hub, through datasets."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uncollapse.data.images import (
+    GREY_LEVELS,
+    ImageSplit,
+    flatten_squares,
+)
+from uncollapse.errors import InputError
+
+SIDE = 28  # larger hub images are resampled to this
+
+
+def load_hub_images(
+    hub: str, revision: str | None, name: str, labels: Mapping[str, str]
+) -> dict[str, ImageSplit]:
+    """All splits of a hub set, or of a local folder, with columns of images and labels.
+
+    Images become grey, and are reduced to SIDE pixels a side. `labels` goes from name to column.
+    """
+    import datasets
+    import pyarrow as pa
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+
+    if revision is None and not Path(hub).is_dir():
+        raise InputError(
+            f"data.revision=null: {hub} may change on the hub; give a revision (a tag or commit)"
+        )
+    try:
+        loaded: Any = datasets.load_dataset(hub, revision=None if Path(hub).is_dir() else revision)
+    except Exception as error:  # no connection, no such set, damaged files: each has its own type
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"data.hub={hub}: could not be loaded from the hub ({first}); if you have the files, "
+            f"give data={name} data.dir=FOLDER"
+        ) from error
+    parts = {}
+    for split, table in loaded.items():
+        for column in ("image", *labels.values()):
+            if column not in table.column_names:
+                raise InputError(
+                    f"data.hub={hub}: no column {column}; it has {', '.join(table.column_names)}"
+                )
+        encoded = pa.chunked_array(table.data.column("image")).combine_chunks().field("bytes")
+        images = [
+            grey_image(png.as_py(), f"{hub}, {split} split, image {i}")
+            for i, png in enumerate(encoded)
+        ]
+        sizes = {image.shape for image in images}
+        if len(sizes) > 1:
+            odd = next(i for i, image in enumerate(images) if image.shape != images[0].shape)
+            raise InputError(
+                f"{hub}, {split} split, image {odd}: {images[odd].shape[0]} x "
+                f"{images[odd].shape[1]} pixels, the first has "
+                f"{images[0].shape[0]} x {images[0].shape[1]}; allowed is one size"
+            )
+        own = {ours: np.asarray(table[theirs]).astype(np.int64) for ours, theirs in labels.items()}
+        parts[split] = flatten_squares(np.stack(images), hub), own
+    return parts
+
+
+def grey_image(encoded: bytes, where: str) -> np.ndarray:
+    """[S, S] uint8 from an encoded image, averaged down to SIDE if it is larger."""
+    import io
+
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(encoded)).convert("L")
+    except Exception as error:
+        raise InputError(f"{where}: not an image that can be read ({error})") from error
+    if image.size[0] != image.size[1]:
+        raise InputError(
+            f"{where}: {image.size[0]} x {image.size[1]} pixels; allowed are square images"
+        )
+    if image.size[0] > SIDE:
+        image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+def load_hub_omniglot(
+    hub: str, revision: str | None, rng: np.random.Generator
+) -> tuple[ImageSplit, ImageSplit]:
+    """The training and the test split, a random quarter as in Burda et al.
+
+    The hub has one split, without alphabets, with dark ink.
+    """
+    images, _ = get_split(load_hub_images(hub, revision, "omniglot", {}), "full", hub)
+    order = rng.permutation(len(images))
+    cut = len(order) // 4
+    return (GREY_LEVELS - images[order[cut:]], {}), (GREY_LEVELS - images[order[:cut]], {})
+
+
+def get_split(parts: Mapping[str, ImageSplit], name: str, hub: str) -> ImageSplit:
+    """A split. InputError where the set does not have it."""
+    if name not in parts:
+        raise InputError(f"data.hub={hub}: no {name} split; it has {', '.join(parts)}")
+    return parts[name]

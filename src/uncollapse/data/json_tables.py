@@ -1,0 +1,99 @@
+"""Columns of text from JSON files."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from uncollapse.data.formats import read_beginning
+from uncollapse.data.inspection import (
+    parse_leading_object,
+)
+from uncollapse.data.packed import open_packed
+from uncollapse.data.table_columns import (
+    ROWS_AT_ONCE,
+    check_columns,
+)
+from uncollapse.errors import InputError
+
+
+def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+    """Objects one after another, or an array of them; a missing key is null."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    head, seen = read_beginning(path)
+    text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
+    if parse_leading_object(
+        text.removeprefix("[").lstrip()
+    ):  # else it is longer than the inspected bytes
+        check_columns(path, seen.columns, wanted, label, seen.longest)
+    if text.startswith("["):
+        yield from read_json_array(path, wanted, label)
+        return
+    schema = pa.schema(
+        [(name, infer_label_type(text, name) if name == label else pa.string()) for name in wanted]
+    )
+    spread = not any(line.rstrip().endswith("}") for line in text.splitlines()[:1])
+    parsing = arrow_json.ParseOptions(
+        schema, newlines_in_values=spread, unexpected_field_behavior="ignore"
+    )
+    with open_packed(path) as (file, _):
+        for batch in arrow_json.open_json(
+            file, arrow_json.ReadOptions(block_size=1 << 24), parsing
+        ):
+            batch.validate(full=True)
+            if batch.num_rows:
+                yield batch.select(list(wanted))
+
+
+def infer_label_type(text: str, name: str) -> Any:
+    """The type of the first label that is not null: integer, boolean or text."""
+    import re
+
+    import pyarrow as pa
+
+    value = re.search(
+        rf"{re.escape(json.dumps(name, ensure_ascii=False))}\s*:\s*(?!null)(\S)", text
+    )
+    first = value[1] if value else '"'
+    return pa.bool_() if first in "tf" else pa.int64() if first in "-0123456789" else pa.string()
+
+
+def read_json_array(path: Path, wanted: Sequence[str], label: str | None) -> Iterator[Any]:
+    """One array of objects, held in memory completely."""
+    import pyarrow as pa
+
+    with open_packed(path) as (file, _):
+        content = file.read().decode("utf-8-sig")
+    try:
+        rows = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, or not json throughout ({error})") from error
+    labels = [row.get(label) for row in rows if isinstance(row, dict)] if label is not None else []
+    kind = next((type(value) for value in labels if value is not None), str)
+    allowed = {name: kind if name == label else str for name in wanted}
+    for number, row in enumerate(rows, 1):
+        check_object(f"{path}, row {number}", row, allowed, label)
+    arrow = {str: pa.large_string(), int: pa.int64(), bool: pa.bool_()}
+    schema = pa.schema([(name, arrow[allowed[name]]) for name in wanted])
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield pa.RecordBatch.from_pylist(
+            [
+                {name: row.get(name) for name in wanted}
+                for row in rows[start : start + ROWS_AT_ONCE]
+            ],
+            schema,
+        )
+
+
+def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str | None) -> None:
+    """InputError for an item that is no object, or holds a value not allowed (null is)."""
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: not an object, as the first one is")
+    for name, kind in allowed.items():
+        value = row.get(name)
+        if value is None or (type(value) is kind and kind in (str, int, bool)):
+            continue
+        meant = "no class, or of another kind than the first" if name == label else "no text"
+        raise InputError(f"{where}: {name} is {meant} ({json.dumps(value)[:40]})")
