@@ -36,7 +36,7 @@ types: $(READY) ## check types
 	$(BIN)/mypy
 
 bench: $(READY) ## measure speed, as ratios in one run
-	$(BIN)/python scripts/bench.py all
+	$(BIN)/python scripts/bench all
 
 report: $(READY) ## write the report of STUDY=results/<study>, from run folders or from its pack alone
 	$(BIN)/python scripts/report.py $(STUDY)
