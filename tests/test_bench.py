@@ -6,13 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from conftest import SMALL as SHORT
 
-from uncollapse.errors import InputError
-
-sys.path.append(str(ROOT / "scripts"))
 from bench import best, command, generated, harness, heads, likelihood, training
+from uncollapse.errors import InputError
 
 SMALL = [*SHORT, "trainer.epochs=3"]  # longer than ae_pretrain's first phase
 
