@@ -6,7 +6,7 @@ from uncollapse.entry import guarded
 
 
 def main(cfg: object) -> None:
-    from uncollapse.run import main as run
+    from uncollapse.job import main as run
 
     run(cfg)  # type: ignore[arg-type]
 

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from uncollapse import config
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of, typed
 from uncollapse.errors import InputError
-from uncollapse.run import parse, run, understand
+from uncollapse.request import parse_overrides, understand_request
+from uncollapse.run import run
 from uncollapse.runs.identity import differences
 from uncollapse.runs.layout import folder_name
 from uncollapse.words import understand_words
@@ -89,7 +90,7 @@ def test_a_knob_that_nobody_reads_is_refused_and_its_owners_named() -> None:
     with pytest.raises(
         InputError, match=f"tau=0.5: head=plain has no knob tau; it is a knob of head={having} "
     ):
-        understand(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
+        understand_request(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
 
 
 def test_plain_config_has_no_key_beyond_slots_sections_and_common_ones() -> None:
@@ -124,7 +125,7 @@ def test_a_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) ->
 def test_an_unknown_key_of_a_section_is_refused() -> None:
     cfg = composed("+trainer.epocs=3")
     with pytest.raises(InputError, match=r"trainer\.epocs"):
-        typed(cfg.trainer, "trainer", locate("uncollapse.training.trainer.TrainerConfig"))
+        typed(cfg.trainer, "trainer", locate("uncollapse.training.config.TrainerConfig"))
 
 
 # rule 5: one head at a time; a combination is a head whose defaults list holds two
@@ -255,7 +256,7 @@ TYPED = {
         "only classes of uncollapse.training.schedules are built there"
     ),
     "head=plain procedure._target_=uncollapse.decoders.plain.Plain": "only classes of uncollapse.procedures are built",
-    "head=plain objective._target_=uncollapse.objectives.elbo.Loss": "not a class for this place",
+    "head=plain objective._target_=uncollapse.objectives.elbo.Loss": "no such class",
     "head=bn_mu +posterior.gama=3": "it has no gama; did you mean posterior.gamma?",
     "head=plain +posterior.gama=3": "it has no gama; a class and its knobs make a head",
     "head=plain posterior._target_=uncollapse.posteriors.gaussian.Gausian": "no such class",
@@ -317,13 +318,13 @@ def test_a_posterior_that_a_procedure_cannot_treat_is_refused(
 
 
 def test_the_folder_name_is_the_overrides_in_order_or_default() -> None:
-    assert folder_name(parse(["head=bn_tau", "seed=3", "study=x"])) == "default"
-    assert folder_name(parse(["trainer.lr=1e-3", "tau=0.50"])) == "tau=0.5,trainer.lr=0.001"
-    assert folder_name(parse(["tau=0.5"])) == folder_name(parse(["+tau=0.50"]))
+    assert folder_name(parse_overrides(["head=bn_tau", "seed=3", "study=x"])) == "default"
+    assert folder_name(parse_overrides(["trainer.lr=1e-3", "tau=0.50"])) == "tau=0.5,trainer.lr=0.001"
+    assert folder_name(parse_overrides(["tau=0.5"])) == folder_name(parse_overrides(["+tau=0.50"]))
 
 
 def test_folder_names_that_had_to_change_stay_apart() -> None:
-    one, two = (folder_name(parse([f"data.dir=/a/b{sep}c"])) for sep in ("/", "-"))
+    one, two = (folder_name(parse_overrides([f"data.dir=/a/b{sep}c"])) for sep in ("/", "-"))
     assert one != two and "/" not in one + two
     assert len(folder_name({f"k{i}": "v" * 50 for i in range(20)})) <= 200
 

@@ -5,7 +5,7 @@ Everything goes the way a run goes: the trainer's own step, its checkpoints, the
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from uncollapse.console import Console
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluate
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
-from uncollapse.procedures import inference
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
-from uncollapse.training.trainer import Trainer, promised_floor
+from uncollapse.runs.layout import Run
+from uncollapse.training.floor import promised_floor
+from uncollapse.training.trainer import Trainer, TrainerSetup
 
 ALL = heads()
 DIGITS = ("data=digits", "data.train=96", "data.valid=32", "data.test=32", "data.batch_size=16")
@@ -123,17 +124,18 @@ case, placed = cases(*KINDS), cases(*KINDS, *FURTHER)
 def trainer_of(parts: Parts, folder: Path) -> Trainer:
     """As a run makes it, without files."""
     silent: Any = None
-    return Trainer(
-        parts.trainer,
-        parts.model,
-        parts.data,
-        parts.objective,
-        parts.procedure,
-        folder,
-        silent,
-        0,
-        silent,
+    setup = TrainerSetup(
+        config=parts.trainer,
+        model=parts.model,
+        data=parts.data,
+        objective=parts.objective,
+        procedure=parts.procedure,
+        run=Run(folder),
+        record=silent,
+        seed=0,
+        reporter=silent,
     )
+    return Trainer(setup)
 
 
 def one_step(trainer: Trainer, step: int) -> None:
@@ -142,8 +144,7 @@ def one_step(trainer: Trainer, step: int) -> None:
     trainer.model.train()
     trainer.training.step = step
     loss = trainer.procedure.step(trainer.training, batch)
-    if hasattr(trainer.objective, "update"):
-        trainer.objective.update(loss)
+    trainer.objective.update(loss)
 
 
 def is_empty(model: Any) -> bool:
@@ -230,7 +231,7 @@ def test_its_gradients_are_finite_and_reach_every_parameter(placed: Case, init: 
         parameter.register_hook(note(name))
     encoder = {id(p) for p in parts.model.parts()["encoder"]} if is_empty(parts.model) else set()
     expected = {name for name, parameter in named.items() if id(parameter) not in encoder}
-    for step in (0, 10 * trainer.per_epoch + 1):  # schedules begin and have ended
+    for step in (0, 10 * trainer.length.per_epoch + 1):  # schedules begin and have ended
         reached.clear()
         one_step(trainer, step)
         assert reached == expected
@@ -269,7 +270,7 @@ def test_its_weights_come_back_bit_for_bit(case: Case) -> None:
         trained.data,
         "test",
         "eval",
-        encode=inference(trained.procedure, trained.model),
+        encode=partial(trained.procedure.infer, trained.model),
     )
     assert again["kl_per_dim"] == told["kl_per_dim"] and again["rec"] == told["rec"]
 
@@ -329,7 +330,7 @@ def seen(case: Case) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
     parts.model.eval()
     batch = parts.data.batch("train", np.arange(96))
     with torch.no_grad():
-        q = inference(parts.procedure, parts.model)(batch, seeded(3))
+        q = parts.procedure.infer(parts.model, batch, seeded(3))
 
     def decode(z: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, composed, folder_of, run_here
 
-from uncollapse.run import understand
+from uncollapse.request import understand_request
 from uncollapse.runs.identity import changes, completed, identity
 
 
 def folder(*words: str, head: str = "plain") -> Path:
     """The folder below runs/ that a command line asks for."""
     cfg = composed(f"head={head}", *words)
-    return understand(cfg, head, [*words]).run.folder.relative_to("results/scratch/runs")
+    return understand_request(cfg, head, [*words]).run.folder.relative_to("results/scratch/runs")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_an_experiment_sets_is_its_default() -> None:
         "head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5"
     )
     words = ["experiment=transformer_small", "data.train=8000", "trainer.epochs=5"]
-    assert understand(cfg, "plain", words).run.folder.parent.name == "default"
+    assert understand_request(cfg, "plain", words).run.folder.parent.name == "default"
 
 
 def test_another_spelling_of_a_run_is_skipped(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run
 from uncollapse.runs.rows import read_rows
+from uncollapse.training.selection import Selection
 from uncollapse.training.trainer import FINAL_MIXTURE, Trainer
 
 NUMBERS = ("nelbo", "kl", "mi", "shuffle_gap")
@@ -34,9 +35,13 @@ def summary(folder: Path) -> dict:
 @pytest.fixture
 def early_best(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first evaluation counts as the best, whatever follows."""
-    honest = Trainer.judge
+    honest = Selection.judge
     monkeypatch.setattr(
-        Trainer, "judge", lambda self, nelbo: honest(self, nelbo + 1000 * self.progress.step)
+        Selection,
+        "judge",
+        lambda self, progress, nelbo, *rest: honest(
+            self, progress, nelbo + 1000 * progress.step, *rest
+        ),
     )
 
 
@@ -117,7 +122,7 @@ def test_a_run_killed_after_its_last_step_tests_the_same_weights(
     head, call, tmp_path, monkeypatch, early_best
 ):
     run_here(tmp_path / "whole", head)
-    honest = Trainer.write
+    honest = Trainer.write_row
 
     def cut(self, split, mode, extra, limit=None):
         if split == "test" and call == f"{extra['weights']} row":
@@ -129,7 +134,7 @@ def test_a_run_killed_after_its_last_step_tests_the_same_weights(
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "write", cut) if call != "test" else patch.setattr(
+        patch.setattr(Trainer, "write_row", cut) if call != "test" else patch.setattr(
             Trainer, "test", stop
         )
         with pytest.raises(Stop):

@@ -20,13 +20,14 @@ from uncollapse.errors import InputError
 from uncollapse.objectives.bow import BagOfWords
 from uncollapse.objectives.capacity import Capacity
 from uncollapse.objectives.control import Control
-from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.interfaces.objective import Loss
+from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.free_bits import FreeBits, FreeBitsExample, FreeBitsTotal
-from uncollapse.objectives.mdr import START, MinimumRate
+from uncollapse.objectives.mdr import FIRST_MULTIPLIER, MinimumRate
 from uncollapse.objectives.mmd import InfoVAE, mmd
-from uncollapse.objectives.mu_forcing import MuForcing, spread
+from uncollapse.objectives.mu_forcing import MuForcing, measure_spread
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.training.schedules import Linear, Scaled, at
+from uncollapse.training.schedules import Linear, ScaledSchedule, weight_at
 
 properties = settings(max_examples=60, deadline=None, derandomize=True)
 seeds, batches, latents = st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 9)
@@ -190,7 +191,7 @@ def test_rec_and_kl_are_named_whatever_is_added_and_every_term_is_a_finite_scala
     assert loss.terms["rec"].item() == REC and loss.terms["kl"].item() == pytest.approx(1.9)
     assert all(term.shape == () and term.isfinite() for term in loss.terms.values())
     assert isinstance(loss.weight, float) and loss.total.isfinite()
-    assert isinstance(at(objective.weight, 1.0), float)
+    assert isinstance(weight_at(objective.weight, 1.0), float)
     added = loss.total - loss.terms["rec"] - loss.weight * loss.terms["kl"]
     assert (added.abs() > 1e-6) == (name not in ("elbo", "control"))
 
@@ -244,7 +245,7 @@ def test_total_free_bits_frees_an_example_as_a_whole():
 def test_free_bits_are_ordered_and_never_below_the_kl(seed, batch, latent, scale, free):
     _, mean, log_var = drawn(seed, batch, latent, scale, torch.float64)
     kl = DiagonalGaussian.from_log_var(mean, log_var).kl
-    bits, total, example = (cls(free=free).clamped(kl).item() for cls in FREE)
+    bits, total, example = (cls(free=free).clamp(kl).item() for cls in FREE)
     slack = 1e-9 * (1 + example)
     assert example >= bits - slack and bits >= max(kl.sum(-1).mean().item(), latent * free) - slack
     assert example >= total - slack and total >= max(kl.sum(-1).mean().item(), free) - slack
@@ -268,7 +269,7 @@ def test_capacity_by_hand(epoch, capacity):
     objective = Capacity(10.0, capacity=2.0, epochs=2)
     loss = objective(nll, q, q.mean, epoch)
     distance = abs(1.9 - capacity)
-    assert objective.at(epoch) == capacity and loss.weight == 10.0
+    assert objective.capacity_at(epoch) == capacity and loss.weight == 10.0
     assert loss.terms["distance"].item() == pytest.approx(distance)
     assert loss.total.item() == pytest.approx(REC + 10 * distance)
     loss.total.backward()
@@ -282,7 +283,7 @@ def test_capacity_lets_examples_differ():
 
 
 def test_no_epochs_is_the_capacity_at_once():
-    assert Capacity(1.0, 4.0, 0).at(0.0) == 4.0
+    assert Capacity(1.0, 4.0, 0).capacity_at(0.0) == 4.0
 
 
 # ---------------------------------------------------------------- minimum desired rate
@@ -291,7 +292,7 @@ def test_no_epochs_is_the_capacity_at_once():
 def test_mdr_by_hand_over_three_steps():
     """rate 2, KL 1.5, 2.5, 5: gradients 0.5, -0.5, -3; mean squares 0.0025, 0.004975, 0.09492525."""
     objective = MinimumRate(rate=2.0, multiplier_lr=0.1).double()
-    u = START
+    u = FIRST_MULTIPLIER
     for kl, step in [
         (1.5, 0.1 * 0.5 / 0.05),
         (2.5, -0.1 * 0.5 / math.sqrt(0.004975)),
@@ -300,13 +301,13 @@ def test_mdr_by_hand_over_three_steps():
         nll, q, mean = with_kl([[kl]])
         loss = objective(nll, q, q.mean, 0.0)
         assert loss.total.item() == pytest.approx(REC + kl + u * (2 - kl), rel=1e-6)
-        assert loss.weight == pytest.approx(1 - u) and at(objective.weight, 0.0) == loss.weight
+        assert loss.weight == pytest.approx(1 - u) and weight_at(objective.weight, 0.0) == loss.weight
         loss.total.backward()
         np.testing.assert_allclose(mean.grad, (1 - u) * mean.detach(), rtol=1e-5, atol=1e-9)
         objective.update(loss)
         u = max(0.0, u + step)
         assert objective.multiplier.item() == pytest.approx(u, abs=1e-6)
-    assert u == pytest.approx(START + 1 - 0.708881 - 0.973712, abs=1e-5)
+    assert u == pytest.approx(FIRST_MULTIPLIER + 1 - 0.708881 - 0.973712, abs=1e-5)
     objective.multiplier.fill_(0.5)
     objective.update(Loss(torch.zeros(()), {"kl": torch.tensor(500.0)}, 1.0))
     assert objective.multiplier == 0  # a step of about ten times multiplier_lr, cut off
@@ -315,7 +316,7 @@ def test_mdr_by_hand_over_three_steps():
 def test_mdr_steps_as_pytorchs_rmsprop_does():
     objective, theirs = (
         MinimumRate(3.0, 1e-3).double(),
-        torch.tensor(START, dtype=torch.float64, requires_grad=True),
+        torch.tensor(FIRST_MULTIPLIER, dtype=torch.float64, requires_grad=True),
     )
     optimizer = torch.optim.RMSprop([theirs], lr=1e-3)
     for kl in torch.rand(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 8:
@@ -329,7 +330,7 @@ def kls_of_one_mean(update, steps=6000):
     """KL = mu^2 / 2 of a code that no decoder reads, mu stepped by Adam, over the last third of training."""
     objective, mu, first, second, seen = MinimumRate(4.0, 1e-3), 0.3, 0.0, 0.0, []
     for step in range(1, steps + 1):
-        kl, gradient = mu**2 / 2, at(objective.weight, 0.0) * mu
+        kl, gradient = mu**2 / 2, weight_at(objective.weight, 0.0) * mu
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         mu -= 2e-3 * first / (1 - 0.9**step) / (math.sqrt(second / (1 - 0.999**step)) + 1e-8)
         update(objective, Loss(torch.zeros(()), {"kl": torch.tensor(kl)}, 1.0))
@@ -364,10 +365,10 @@ def test_mdr_takes_an_annealed_weight_under_its_multiplier():
     objective = MinimumRate(2.0, 0.5, Linear(4))
     nll, q, _ = with_kl([[1.0]])
     loss = objective(nll, q, q.mean, 1.0)
-    assert loss.weight == pytest.approx(0.25 - START) and at(
+    assert loss.weight == pytest.approx(0.25 - FIRST_MULTIPLIER) and weight_at(
         objective.weight, 3.0
-    ) == pytest.approx(0.75 - START)
-    assert loss.total.item() == pytest.approx(REC + 0.25 + START)
+    ) == pytest.approx(0.75 - FIRST_MULTIPLIER)
+    assert loss.total.item() == pytest.approx(REC + 0.25 + FIRST_MULTIPLIER)
 
 
 # ---------------------------------------------------------------- ControlVAE
@@ -403,7 +404,7 @@ def test_more_kl_is_met_with_no_less_weight_and_the_weight_keeps_its_bounds(
 ):
     objective = Control(3.0, kp, ki, 0.1 + most)
     objective.integral.fill_(0.05)
-    low, high = (objective.answer(kl)[0] for kl in sorted((one, other)))
+    low, high = (objective.respond(kl)[0] for kl in sorted((one, other)))
     assert 0 <= low <= high <= 0.1 + most
 
 
@@ -446,7 +447,7 @@ def test_state_comes_back_and_an_update_builds_no_graph(make):
     assert not same(outcome(used, leaves), outcome(fresh, leaves))
     assert not any(buffer.requires_grad for buffer in used.buffers())
     fresh.load_state_dict(used.state_dict())
-    assert same(outcome(used, leaves), outcome(fresh, leaves)) and at(fresh.weight, 0.0) == at(
+    assert same(outcome(used, leaves), outcome(fresh, leaves)) and weight_at(fresh.weight, 0.0) == weight_at(
         used.weight, 0.0
     )
 
@@ -534,13 +535,11 @@ def test_the_best_weights_are_chosen_at_the_weight_that_training_ends_with():
         BagOfWords(1.0, 4, 0.3).final_weight == 0.3
         and MuForcing(0.3, margin=1.0).final_weight == 0.3
     )
-    assert ELBO(Scaled(Linear(3), 0.5)).final_weight == 0.5
+    assert ELBO(ScaledSchedule(Linear(3), 0.5)).final_weight == 0.5
     assert prepare(composed("head=beta", *SMALL), "beta").objective.final_weight == 0.4
     assert prepare(composed("head=ae", *SMALL), "ae").objective.final_weight == 0
     for objective in (MinimumRate(1.0, 0.1), Control(1.0, 0.01, 0.01)):
-        assert not hasattr(
-            objective, "final_weight"
-        )  # nelbo: their own weight is a means and no preference
+        assert objective.final_weight == 1  # nelbo: their own weight is no preference
 
 
 # ---------------------------------------------------------------- bag of words
@@ -669,9 +668,9 @@ def test_mu_forcing_by_hand():
 def test_the_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
     _, mean, log_var = drawn(seed, batch, latent, scale, torch.float64)
     q = DiagonalGaussian.from_log_var(mean, log_var)
-    assert 0 <= spread(mean).item() <= q.kl.sum(-1).mean().item() * (1 + 1e-9) + 1e-12
+    assert 0 <= measure_spread(mean).item() <= q.kl.sum(-1).mean().item() * (1 + 1e-9) + 1e-12
     centred = mean.detach().numpy() - mean.detach().numpy().mean(0)
-    assert spread(mean).item() == pytest.approx(
+    assert measure_spread(mean).item() == pytest.approx(
         (centred**2).sum() / (2 * batch), rel=1e-9, abs=1e-15
     )
 

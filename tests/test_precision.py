@@ -242,8 +242,7 @@ def test_every_remedy_trains_and_is_measured_under_autocast(head: str, tmp_path:
         assert "word_dropout" in head
         return
     trainer = trainer_of(parts, tmp_path)
-    if hasattr(parts.procedure, "begin"):
-        parts.procedure.begin(trainer.training)
+    parts.procedure.begin(trainer.training)
     for step in range(2):
         with torch.autocast("cpu", dtype=bf16):
             one_step(trainer, step)

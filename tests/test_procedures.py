@@ -21,17 +21,20 @@ from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models.linear import LinearConfig, LinearVAE
-from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.procedure import Training
+from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
-from uncollapse.procedures import Training, aggressive
+from uncollapse.procedures import aggressive
 from uncollapse.procedures.ae_pretrain import AEPretrain
-from uncollapse.procedures.aggressive import Aggressive, mutual_information
+from uncollapse.procedures.aggressive import Aggressive, estimate_information
 from uncollapse.procedures.joint import Joint
-from uncollapse.procedures.semi_amortized import SemiAmortized, clipped, twice_differentiable
+from uncollapse.procedures.semi_amortized import SemiAmortized, clip_rows, twice_differentiable
 from uncollapse.runs.checkpoint import save_model
 from uncollapse.runs.layout import Run
 from uncollapse.training.schedules import Delayed
-from uncollapse.training.trainer import OPTIMIZERS, Trainer
+from uncollapse.training.config import OPTIMIZERS
+from uncollapse.training.trainer import Trainer, TrainerSetup
 
 properties = settings(max_examples=30, deadline=None, derandomize=True)
 
@@ -253,7 +256,7 @@ def test_the_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(
         seen.append(training.step)
         return float(next(values))
 
-    monkeypatch.setattr(aggressive, "mutual_information", measured)
+    monkeypatch.setattr(aggressive, "estimate_information", measured)
     procedure = Aggressive(1, 1)
     for step in range(24):
         training: Any = Scripted([1.0, 1.0], step)
@@ -277,13 +280,13 @@ def test_looking_disturbs_neither_weights_nor_random_numbers_and_sees_what_evalu
     before, training = snapshot(parts.model), training_of(parts)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    first = mutual_information(training)
+    first = estimate_information(training)
     assert torch.equal(state, torch.get_rng_state()) and parts.model.training
     assert not any(moved(before, parts.model).values())
     with torch.no_grad():
         for _ in range(3):  # running averages that lag
             parts.model.encode(first_batch(parts))
-    assert mutual_information(training) == first
+    assert estimate_information(training) == first
     recompute_population(parts.model, parts.data, 2000)
     row = evaluate(parts.model, parts.data, "valid", "eval", mixture=1000)
     assert row["mi"] > 0.2 and abs(first - row["mi"]) < 5 * row["mi_se"]
@@ -301,7 +304,7 @@ def test_the_information_of_a_linear_gaussian_encoder_is_the_closed_form() -> No
     x = parts.data.vectors["train"].astype(np.float64)
     spread = slope.double().numpy() @ (x.T @ x / len(x)) @ slope.double().numpy().T
     exact = 0.5 * np.linalg.slogdet(np.eye(latent) + spread / v)[1]
-    found = mutual_information(training_of(parts))
+    found = estimate_information(training_of(parts))
     assert abs(found - exact) < 4 * np.sqrt(
         latent / 1000
     )  # a code's gain varies by about 1 nat for each dimension
@@ -376,7 +379,7 @@ def test_the_steps_are_those_of_the_formula(
         speed = momentum * speed + gradient
         mu, lv = mu - lr * speed[:, :3], lv - lr * speed[:, 3:]
     procedure = SemiAmortized(steps, lr, momentum, clip)
-    found = procedure.refined(model, batch, q, weight, through, torch.Generator().manual_seed(3))
+    found = procedure.refine(model, batch, q, weight, through, torch.Generator().manual_seed(3))
     np.testing.assert_allclose(found.mean.detach(), mu, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(found.log_var.detach(), lv, rtol=1e-10, atol=1e-12)
 
@@ -384,7 +387,7 @@ def test_the_steps_are_those_of_the_formula(
 def loss_of(procedure: SemiAmortized, model: Any, batch: Any) -> Tensor:
     """The loss of a step, its noise always the same."""
     torch.manual_seed(0)
-    q = procedure.refined(model, batch, model.encode(batch), 0.6, through=True)
+    q = procedure.refine(model, batch, model.encode(batch), 0.6, through=True)
     z = q.sample()
     return ELBO(0.6)(model.nll(batch, z), q, z, 0.0).total
 
@@ -545,7 +548,7 @@ def test_clipping_shortens_long_rows_only_and_can_be_differentiated_everywhere(
     )
     gradient[0] = 0
     gradient.requires_grad_()
-    found, norm = clipped(gradient, most), gradient.norm(dim=1)
+    found, norm = clip_rows(gradient, most), gradient.norm(dim=1)
     assert (found.norm(dim=1) <= most * (1 + 1e-12)).all()
     assert torch.equal(found[norm <= most], gradient[norm <= most])
     np.testing.assert_allclose(
@@ -570,13 +573,13 @@ def test_only_a_posterior_with_free_mean_and_variance_is_refined() -> None:
     for head in heads():
         model = parts_of(head, "trainer.epochs=3").model
         if type(model.posterior) is Gaussian:
-            procedure.check(model, head)
+            procedure.check(model, head, 3)
         else:
             with pytest.raises(
                 InputError,
                 match=rf"svi_steps=5: head={head} has the posterior .*; allowed is the plain Gaussian",
             ):
-                procedure.check(model, head)
+                procedure.check(model, head, 3)
             refused.append(head)
     assert {"bn_mu", "bn_tau", "ln_mu", "rms_tau"} <= set(refused)
 
@@ -643,7 +646,7 @@ def test_the_decoder_starts_anew_once_with_fresh_optimisers_and_the_encoder_stay
     training, procedure, batch = training_of(parts), parts.procedure, first_batch(parts)
     procedure.begin(training)
     initial, calls = snapshot(parts.model), []
-    honest = procedure.start_anew
+    honest = procedure.reset_decoder
 
     def noted(training: Training) -> None:
         before = snapshot(parts.model)
@@ -653,7 +656,7 @@ def test_the_decoder_starts_anew_once_with_fresh_optimisers_and_the_encoder_stay
         assert moved(initial, parts.model) == {"encoder": True, "decoder": False}
         assert not any(optimizer.state for optimizer in training.optimizers.values())
 
-    procedure.start_anew = noted
+    procedure.reset_decoder = noted
     losses = []
     for training.step in range(8):
         assert bool(procedure.settled) == (training.step > 3)
@@ -673,19 +676,20 @@ def test_a_resumed_run_starts_its_decoder_anew_from_the_same_weights_and_never_t
 
     def trainer(parts: Parts) -> Trainer:
         silent: Any = SimpleNamespace(count=0, resume=lambda *_: None, resumed=lambda *_: None)
-        made = Trainer(
-            parts.trainer,
-            parts.model,
-            parts.data,
-            parts.objective,
-            parts.procedure,
-            Run(tmp_path),
-            silent,
-            0,
-            silent,
+        setup = TrainerSetup(
+            config=parts.trainer,
+            model=parts.model,
+            data=parts.data,
+            objective=parts.objective,
+            procedure=parts.procedure,
+            run=Run(tmp_path),
+            record=silent,
+            seed=0,
+            reporter=silent,
         )
-        honest = parts.procedure.start_anew
-        parts.procedure.start_anew = lambda training: (
+        made = Trainer(setup)
+        honest = parts.procedure.reset_decoder
+        parts.procedure.reset_decoder = lambda training: (
             calls.append(training.step) or honest(training)
         )
         return made
@@ -759,6 +763,12 @@ def test_the_autoencoder_informs_and_free_bits_keep_lambda(tmp_path: Path) -> No
     assert seen[8]["rec"] < seen[9]["rec"]  # a new decoder has to learn again
 
 
-def test_procedures_with_state_are_modules_and_the_others_have_none() -> None:
-    assert isinstance(Aggressive(1, 1), nn.Module) and isinstance(AEPretrain(1), nn.Module)
-    assert not isinstance(SemiAmortized(1, 0.1, 0.5, 5.0), nn.Module)
+def test_the_state_of_procedures_is_in_their_module() -> None:
+    assert list(Aggressive(1, 1).state_module().state_dict()) == [
+        "aggressive",
+        "information",
+        "inner_steps",
+    ]
+    assert list(AEPretrain(1).state_module().state_dict()) == ["settled"]
+    for procedure in (Joint(), SemiAmortized(1, 0.1, 0.5, 5.0)):
+        assert not procedure.state_module().state_dict()

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of, parents_of, typed
 from uncollapse.errors import InputError, check_number, check_integer
-from uncollapse.run import understand
+from uncollapse.request import understand_request
 
 ODD: tuple[Any, ...] = (
     -1,
@@ -68,7 +68,7 @@ def refusal(cfg: DictConfig, head: str) -> str | None:
     """The sentence with which a config is refused, None where it is built; nothing else may happen, nor take long."""
     start = time.perf_counter()
     try:
-        understand(cfg, head, [])
+        understand_request(cfg, head, [])
         prepare(cfg, head)
     except InputError as error:
         return str(error)

@@ -414,6 +414,7 @@ PUBLISHED = [
 def test_the_lr_falls_as_in_the_published_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import uncollapse.training.selection as selection
     import uncollapse.training.trainer as trainer
 
     honest, losses, reloaded = trainer.evaluate, iter(PUBLISHED), []
@@ -430,7 +431,8 @@ def test_the_lr_falls_as_in_the_published_code(
 
     load_model = trainer.load_model
     monkeypatch.setattr(trainer, "evaluate", scripted)
-    monkeypatch.setattr(trainer, "load_model", reload)
+    for module in (trainer, selection):
+        monkeypatch.setattr(module, "load_model", reload)
     rule = ("trainer.decay_from_epoch=4", "trainer.decay_patience=2", "trainer.decay_limit=3")
     run_here(tmp_path, "plain", "trainer=published", "trainer.epochs=50", *rule)
     folder = folder_of(tmp_path, "plain")

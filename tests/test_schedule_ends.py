@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import folder_of, run_here
+from conftest import ROOT, folder_of, run_here
 from test_report import write_run
 
 import uncollapse.objectives
 import uncollapse.procedures
+from uncollapse.interfaces.objective import Objective
+from uncollapse.interfaces.phases import Phased
 from uncollapse.objectives.bow import BagOfWords
 from uncollapse.objectives.capacity import Capacity
 from uncollapse.objectives.control import Control
@@ -25,19 +27,20 @@ from uncollapse.report.notes import cut_off
 from uncollapse.report.page import terminal, write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.tables import every_run, latex, paired, summary
-from uncollapse.training.phases import Length, Phased, cut, findings_after, warnings_before
+from uncollapse.training.config import TrainerConfig
+from uncollapse.training.phases import Length, list_findings, list_warnings, select_unfinished
 from uncollapse.training.schedules import (
     Constant,
     Cyclical,
     Delayed,
     Linear,
     Logistic,
-    Scaled,
-    at,
-    end_of,
+    ScaledSchedule,
+    weight_at,
+    final_value,
     weight_phases,
 )
-from uncollapse.training.trainer import TrainerConfig
+from uncollapse.yaml_files import read_yaml
 
 # ---------------------------------------------------------------- where schedules end
 
@@ -56,19 +59,19 @@ from uncollapse.training.trainer import TrainerConfig
         ),  # the last cycle begins at 15 and takes 5, half of it for the ramp
         (Cyclical(20, 4, 1), 20),
         (Cyclical(20, 4, 0), 0),
-        (Scaled(Linear(10), 0.1), 10),
-        (Scaled(Linear(10), 0), 0),
-        (Scaled(0.3, 0.1), 0),
+        (ScaledSchedule(Linear(10), 0.1), 10),
+        (ScaledSchedule(Linear(10), 0), 0),
+        (ScaledSchedule(0.3, 0.1), 0),
         (Constant(0.4), 0),
     ],
 )
 def test_a_schedule_knows_its_end(schedule, ends):
     assert schedule.end_epoch == pytest.approx(ends)
-    near = 0.01 * end_of(schedule) + 1e-9 if isinstance(schedule, Logistic) else 1e-9
+    near = 0.01 * final_value(schedule) + 1e-9 if isinstance(schedule, Logistic) else 1e-9
     for epoch in (ends + 1e-7, ends + 0.3, ends + 50):
-        assert at(schedule, epoch) == pytest.approx(end_of(schedule), abs=near)
+        assert weight_at(schedule, epoch) == pytest.approx(final_value(schedule), abs=near)
     if ends:
-        assert at(schedule, ends - 0.05) < end_of(schedule)
+        assert weight_at(schedule, ends - 0.05) < final_value(schedule)
     assert len(weight_phases(schedule)) == (ends > 0)
 
 
@@ -84,9 +87,9 @@ def test_numbers_and_unknown_functions_have_no_end():
 @pytest.mark.parametrize(("steps", "over"), [(59, False), (60, False), (61, True)])
 def test_a_phase_is_over_when_one_step_had_its_end_value(steps, over):
     """6 steps an epoch: step 60 is the last of epoch 10 and still has 59/60 of the weight."""
-    last = Length(steps, 6, 20, None).last(steps)
-    assert (at(Linear(10), last) == 1) is over
-    assert (cut(weight_phases(Linear(10)), last) == []) is over
+    last = Length(steps, 6, 20, None).last_position(steps)
+    assert (weight_at(Linear(10), last) == 1) is over
+    assert (select_unfinished(weight_phases(Linear(10)), last) == []) is over
 
 
 @pytest.mark.parametrize(("epochs", "complete"), [(1, False), (2, False), (3, True)])
@@ -110,9 +113,9 @@ def test_the_end_is_not_missed_by_rounding():
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):
             steps = math.ceil(epochs * per_epoch - 1e-9) + 1
             length = Length(steps, per_epoch, 100, steps)
-            assert cut(weight_phases(Linear(epochs)), length.last(steps)) == []
-            (phase,) = cut(weight_phases(Linear(epochs)), length.last(steps - 1))
-            assert Length(steps - 1, per_epoch, 100, steps - 1).longer(phase) == [
+            assert select_unfinished(weight_phases(Linear(epochs)), length.last_position(steps)) == []
+            (phase,) = select_unfinished(weight_phases(Linear(epochs)), length.last_position(steps - 1))
+            assert Length(steps - 1, per_epoch, 100, steps - 1).find_longer(phase) == [
                 f"trainer.max_steps of at least {steps}"
             ]
 
@@ -132,7 +135,7 @@ def everything(package):
 
 
 def test_every_objective_and_procedure_can_be_asked():
-    objectives = [c for c in everything(uncollapse.objectives) if c.__name__ != "Loss"]
+    objectives = list(everything(uncollapse.objectives))
     procedures = list(everything(uncollapse.procedures))
     assert len(objectives) >= 10 and len(procedures) >= 4
     assert [c.__name__ for c in (*objectives, *procedures) if not issubclass(c, Phased)] == []
@@ -152,12 +155,15 @@ def test_parts_with_an_end_name_it():
         0, 15
     ).phases() == []
     assert [p.ends for p in MinimumRate(1.0, 0.1, Linear(5)).phases()] == [5]
-    assert [p.ends for p in TrainerConfig(decay_patience=2, decay_from_epoch=15).phases()] == [15]
-    assert (
-        TrainerConfig(decay_from_epoch=15).phases()
-        == TrainerConfig(decay_patience=2).phases()
-        == []
-    )
+    both = trainer_config(decay_patience=2, decay_from_epoch=15)
+    assert [p.ends for p in both.phases()] == [15]
+    assert trainer_config(decay_from_epoch=15).phases() == []
+    assert trainer_config(decay_patience=2).phases() == []
+
+
+def trainer_config(**changes) -> TrainerConfig:
+    """The defaults of conf/trainer/default.yaml, changed."""
+    return TrainerConfig(**{**read_yaml(ROOT / "conf/trainer/default.yaml"), **changes})
 
 
 def row(step, kl, weight=0.0):
@@ -207,7 +213,7 @@ def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyon
     ("aggressive", "information", "expected"),
     [
         (True, 1.3, "never ended"),
-        (False, 0.01, "before the codes said anything"),
+        (False, 0.01, "before the codes carried anything"),
         (False, 1.3, None),
     ],
 )
@@ -227,9 +233,9 @@ def test_what_was_cut_off_is_not_asked_whether_it_settled():
     objective = MinimumRate(4.0, 1e-3, Linear(10))
     parts = [(objective.phases(), objective)]
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
-    assert len(findings_after(parts, short, 6, {}, [row(6, 0.0)])) == 1
+    assert len(list_findings(parts, short, 6, {}, [row(6, 0.0)])) == 1
     assert [
-        "multiplier" in told for told in findings_after(parts, long, 120, {}, [row(120, 0.0)])
+        "multiplier" in told for told in list_findings(parts, long, 120, {}, [row(120, 0.0)])
     ] == [True]
 
 
@@ -238,12 +244,12 @@ def test_what_was_cut_off_is_not_asked_whether_it_settled():
 
 def test_the_warning_names_knob_length_weight_and_what_helps():
     parts = [(weight_phases(Linear(10)), None)]
-    assert warnings_before(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
+    assert list_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
         "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
         "give trainer.epochs above 10 or anneal_epochs below 1"
     ]
     # another knob's value, so the schedule was given by itself; and two limits that both cut
-    assert warnings_before(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
+    assert list_warnings(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
         "objective.weight=Linear(epochs=10): training ends after 0.319 epochs (trainer.max_steps=100), at weight 0.03; "
         "the KL never has its full weight; give trainer.epochs above 10 and trainer.max_steps of at least 3131 or an end "
         "before epoch 0.319"
@@ -252,10 +258,10 @@ def test_the_warning_names_knob_length_weight_and_what_helps():
 
 def test_cycles_that_follow_the_length_are_not_cured_by_more_epochs():
     parts = [(weight_phases(Cyclical(6, 4, 1)), None)]
-    (told,) = warnings_before(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
+    (told,) = list_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
     assert "in cycle 4 of 4, at weight 0.93" in told and told.endswith("give ramp below 1")
     assert (
-        warnings_before([(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {})
+        list_warnings([(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {})
         == []
     )
 
@@ -294,7 +300,7 @@ CUT = {
     "bow_anneal anneal_epochs=4": "anneal_epochs=4: training ended after 2 epochs, at weight 0.46",
     "ae_pretrain pretrain_epochs=1 trainer.max_steps=4": "while the model is still an autoencoder",
     "capacity capacity_epochs=4": "capacity_epochs=4: training ended after 2 epochs, at a capacity of 1.83 of 4 nats",
-    "aggressive inner_max=2 trainer.max_steps=3": "before the first look at whether the aggressive phase should end",
+    "aggressive inner_max=2 trainer.max_steps=3": "before the first test of whether the aggressive phase should end",
     "control": "set_point=4: the controller has not settled",
     "mdr": "rate=4: the multiplier has not settled",
     "plain objective.weight={_target_:uncollapse.training.schedules.Linear,epochs:10}": "objective.weight=Linear(epochs=10): training",
@@ -343,8 +349,8 @@ def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
     ]
 
 
-def test_an_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkeypatch):
-    class Bare:
+def test_an_objective_with_nothing_but_its_loss_trains(tmp_path, monkeypatch):
+    class Bare(Objective):
         weight = 1.0
 
         def __call__(self, *words):

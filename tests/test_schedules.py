@@ -11,7 +11,7 @@ from uncollapse.config import build, check_knobs, knobs_of
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.training.schedules import Constant, Cyclical, Linear, Logistic, Scaled, at, end_of
+from uncollapse.training.schedules import Constant, Cyclical, Linear, Logistic, ScaledSchedule, weight_at, final_value
 
 properties = settings(max_examples=100, deadline=None, derandomize=True)
 RANGE = "out of range"
@@ -52,35 +52,35 @@ def test_linear_starts_at_0_and_reaches_1(epochs, beyond):
 @properties
 @given(positions)
 def test_no_epochs_is_the_constant_1(epoch):
-    assert Linear(0)(epoch) == 1.0 == at(1, epoch) == at(1.0, epoch)
+    assert Linear(0)(epoch) == 1.0 == weight_at(1, epoch) == weight_at(1.0, epoch)
 
 
 def test_a_bare_number_is_a_constant_schedule_and_a_function_is_asked():
-    assert at(0.4, 0) == at(0.4, 17.5) == 0.4
-    assert at(lambda epoch: epoch**2, 3.0) == 9.0
+    assert weight_at(0.4, 0) == weight_at(0.4, 17.5) == 0.4
+    assert weight_at(lambda epoch: epoch**2, 3.0) == 9.0
 
 
 def test_a_schedule_ends_at_1_unless_it_says_otherwise():
     assert (
-        end_of(0.4) == 0.4
-        and end_of(Linear(3)) == end_of(Logistic(1, 8)) == end_of(Cyclical(6, 4, 0.5)) == 1
+        final_value(0.4) == 0.4
+        and final_value(Linear(3)) == final_value(Logistic(1, 8)) == final_value(Cyclical(6, 4, 0.5)) == 1
     )
     assert (
-        end_of(Constant(0.4)) == 0.4 == end_of(Scaled(Linear(3), 0.4))
-        and end_of(lambda epoch: epoch) == 1
+        final_value(Constant(0.4)) == 0.4 == final_value(ScaledSchedule(Linear(3), 0.4))
+        and final_value(lambda epoch: epoch) == 1
     )
 
 
 @properties
 @given(st.floats(0, 10), positions)
 def test_beta_is_one_number_throughout(beta, epoch):
-    assert Constant(beta)(epoch) == beta == at(Constant(beta), epoch)
+    assert Constant(beta)(epoch) == beta == weight_at(Constant(beta), epoch)
 
 
 @properties
 @given(st.floats(0, 10), positions, spans)
 def test_scaled_is_the_product(factor, epoch, epochs):
-    assert Scaled(Linear(epochs), factor)(epoch) == factor * Linear(epochs)(epoch)
+    assert ScaledSchedule(Linear(epochs), factor)(epoch) == factor * Linear(epochs)(epoch)
 
 
 # ---------------------------------------------------------------- logistic

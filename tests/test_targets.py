@@ -49,17 +49,17 @@ EXPLOITS: dict[str, dict] = {
     "an imported class": {
         "posterior": {"_target_": "uncollapse.posteriors.bn_mu.Moments", "dim": 4}
     },
-    "an imported name": {"procedure": {"_target_": "uncollapse.procedures.count"}},
+    "an imported name": {"procedure": {"_target_": "uncollapse.procedures.joint.Training"}},
     "a function of the slot's package": {
-        "procedure": {"_target_": "uncollapse.procedures.require_finite", "loss": 1}
+        "procedure": {"_target_": "uncollapse.procedures.joint.step_together", "batch": 1}
     },
     "a class of another slot": {"procedure": {"_target_": ELBO}},
     "a schedule as an objective": {"objective": {"_target_": LINEAR, "epochs": 1}},
     "an objective as a schedule": weight({"_target_": ELBO}),
     "a result as an objective": {
-        "objective": {"_target_": "uncollapse.objectives.elbo.Loss", "total": 1, "terms": {}}
+        "objective": {"_target_": "uncollapse.interfaces.objective.Loss", "total": 1, "terms": {}}
     },
-    "what procedures get as one": {"procedure": {"_target_": "uncollapse.procedures.Training"}},
+    "what procedures get as one": {"procedure": {"_target_": "uncollapse.interfaces.procedure.Training"}},
     "a law as a posterior": {
         "posterior": {"_target_": "uncollapse.distributions.normal.DiagonalGaussian"}
     },

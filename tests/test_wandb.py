@@ -202,7 +202,7 @@ def test_auto_falls_back_to_offline_and_says_so(tmp_path: Path, silent_port: tup
 
 
 def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
-    code = "from uncollapse.mirror import unreachable; print(unreachable(5.0))"
+    code = "from uncollapse.mirror import explain_unreachable_server as f; print(f(5.0))"
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         words = [sys.executable, "-c", code]
@@ -216,12 +216,12 @@ def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
 
 
 def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
-    from uncollapse.mirror import stable_id
+    from uncollapse.mirror import read_or_make_id
     from uncollapse.runs.layout import Run
 
     (tmp_path / "wandb_id").write_text("\n")
     run = Run(tmp_path)
-    assert stable_id(run) == stable_id(run) == (tmp_path / "wandb_id").read_text() != ""
+    assert read_or_make_id(run) == read_or_make_id(run) == (tmp_path / "wandb_id").read_text() != ""
 
 
 def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -> None:

@@ -1,4 +1,4 @@
-"""Whether a model fits into memory, found out before a byte of it is taken."""
+"""Whether a model fits into memory, found out before any memory is taken."""
 
 import os
 from collections.abc import Callable
@@ -9,29 +9,32 @@ from torch import nn
 
 from uncollapse.errors import InputError
 
-BYTES = 16  # of a parameter in training: itself, its gradient and Adam's two moments
-ORDINARY = 10**8  # product of the three largest sizes; below it no model is too large
+BYTES_PER_PARAMETER = 16  # in training: itself, its gradient and Adam's two moments
+SMALL_PRODUCT = 10**8  # product of the three largest sizes; below it every model fits
 
 
-def require_room(make: Callable[[], nn.Module], sizes: dict[str, Any]) -> None:
-    """InputError when the model that `make` builds, from `sizes` by key, takes more memory than the machine has.
+def require_memory(make: Callable[[], nn.Module], sizes: dict[str, Any]) -> None:
+    """InputError when the model that `make` builds needs more memory than the machine has.
 
-    It is built without storage, which is looked at for large sizes only: it takes a second or two.
+    `sizes` are the values that decide how large it is, by key. The model is built without storage,
+    and only for large sizes, because that takes a second or two.
     """
-    counted = sorted((size for size in sizes.values() if type(size) is int), reverse=True)
-    if prod(counted[:3]) <= ORDINARY:
+    counts = {key: size for key, size in sizes.items() if type(size) is int}
+    if prod(sorted(counts.values(), reverse=True)[:3]) <= SMALL_PRODUCT:
         return
     import torch
 
     try:
         with torch.device("meta"):
-            count = sum(parameter.numel() for parameter in make().parameters())
+            parameters = sum(parameter.numel() for parameter in make().parameters())
     except (RuntimeError, OverflowError):  # more than can be counted
-        count = 2**63
-    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if count * BYTES > room:
-        key = max((key for key in sizes if type(sizes[key]) is int), key=lambda key: sizes[key])
+        parameters = 2**63
+    needed = parameters * BYTES_PER_PARAMETER
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        key = max(counts, key=lambda key: counts[key])
         raise InputError(
-            f"{key}={sizes[key]}: a model of {count:.3g} parameters takes {count * BYTES / 1e9:,.0f} GB in training, "
-            f"and this machine has {room / 1e9:,.0f}; allowed is what fits"
+            f"{key}={counts[key]}: a model of {parameters:.3g} parameters takes "
+            f"{needed / 1e9:,.0f} GB in training, and this machine has {memory / 1e9:,.0f}; "
+            "allowed is what fits"
         )

@@ -7,6 +7,7 @@ one, and a run is the same run under either.
 from typing import Any
 
 FORMER_TO_PRESENT = {
+    "uncollapse.schedules.Scaled": "uncollapse.training.schedules.ScaledSchedule",
     "uncollapse.schedules.": "uncollapse.training.schedules.",
     "uncollapse.posteriors.nothing.": "uncollapse.posteriors.lm.",
 }

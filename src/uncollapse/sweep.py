@@ -1,6 +1,7 @@
-"""How the jobs of a multirun ended, listed at its end: a job that fails must not stop the others, nor pass unseen.
+"""How the jobs of a multirun ended, listed at its end: a failed job must not stop the others.
 
-Jobs note their ends in a file whose name travels in the environment, so that it works for launchers with worker processes.
+Jobs append their ends to a file whose path is in the environment, so that it also works for
+launchers with worker processes.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.config import check_root
@@ -20,28 +22,32 @@ from uncollapse.errors import InputError
 from uncollapse.runs.json_values import complete_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
-BAD = ("failed", "refused")
-MOST_LISTED = 50  # jobs that went wrong
+WRONG = ("failed", "refused")
+MOST_LISTED_JOBS = 50  # that went wrong
 
 
-def note(status: str, words: str, message: str = "") -> None:
-    """Add one job's end to the sweep's list; outside a sweep nothing happens."""
-    if VARIABLE in os.environ:
-        line = json.dumps({"status": status, "words": words, "message": message}) + "\n"
-        try:
-            with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:
-                file.write(line)
-        except OSError as error:
-            print(
-                f"warning: the end of this job is not in the sweep's list ({error.strerror})",
-                file=sys.stderr,
-            )
+def note_end(status: str, words: str, message: str = "") -> None:
+    """Add the end of one job to the sweep's list; outside a sweep nothing happens."""
+    if VARIABLE not in os.environ:
+        return
+    entry = json.dumps({"status": status, "words": words, "message": message})
+    try:
+        with open(os.environ[VARIABLE], "a", encoding="utf-8") as file:
+            file.write(entry + "\n")
+    except OSError as error:
+        print(
+            f"warning: the end of this job is not in the sweep's list ({error.strerror})",
+            file=sys.stderr,
+        )
 
 
 class SweepSummary(Callback):
-    """Hydra callback: open the list at the start of a multirun, print it at the end, and exit with 1 if a job went wrong."""
+    """Hydra callback: starts the list before a multirun, prints it after.
 
-    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+    The exit code is 1 if a job went wrong.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         require_writable(config)
         if "joblib" in str(config.hydra.launcher._target_):
             apart()
@@ -49,57 +55,57 @@ class SweepSummary(Callback):
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
 
-    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         path = Path(os.environ.pop(VARIABLE))
         jobs = complete_lines(path)
         path.unlink()
         counts = Counter(job["status"] for job in jobs)
-        print(
-            f"sweep: {len(jobs)} jobs: "
-            + ", ".join(f"{n} {status}" for status, n in counts.items())
-        )
-        bad = [job for job in jobs if job["status"] in BAD]
-        for job in bad[:MOST_LISTED]:
+        ends = ", ".join(f"{n} {status}" for status, n in counts.items())
+        print(f"sweep: {len(jobs)} jobs: {ends}")
+        wrong = [job for job in jobs if job["status"] in WRONG]
+        for job in wrong[:MOST_LISTED_JOBS]:
             print(f"  {job['status']}: {job['words']}: {job['message']}")
-        if len(bad) > MOST_LISTED:
+        if len(wrong) > MOST_LISTED_JOBS:
             print(
-                f"  ... and {len(bad) - MOST_LISTED:,} more; a run that failed says why in its folder, in `failed`"
+                f"  ... and {len(wrong) - MOST_LISTED_JOBS:,} more; the folder of a failed run "
+                "has the reason in `failed`"
             )
-        if bad:
+        if wrong:
             raise SystemExit(1)
 
 
-def check_wandb(log: Any) -> None:
-    """Exit with one sentence when a sweep is to be mirrored and no server answers: once, not once a job."""
+def check_wandb(log: DictConfig) -> None:
+    """Exit with one sentence when no W&B server answers, once for all jobs of a sweep."""
     if not log.wandb:
         return
     from uncollapse.config import LogConfig, typed
-    from uncollapse.mirror import check_once
+    from uncollapse.mirror import check_server
 
     try:
         settings = typed(log, "log", LogConfig)
         settings.check()
-        check_once(settings)
+        check_server(settings)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def require_writable(config: Any) -> None:
-    """Exit with one sentence when a sweep's folder cannot be made; Hydra would make it elsewhere, or print a traceback."""
+def require_writable(config: DictConfig) -> None:
+    """Exit with one sentence when a sweep's folder cannot be made.
+
+    Hydra would make it elsewhere, or print a traceback.
+    """
     try:
         for key in ("study", "results"):
             check_root(key, config[key])
         Path(config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error)
     except OSError as error:
-        print(
-            f"error: results={config.results}: cannot write there ({error.strerror})",
-            file=sys.stderr,
-        )
+        message = f"results={config.results}: cannot write there ({error.strerror})"
     except OmegaConfBaseException as error:
-        print(f"error: {error.full_key}: {str(error).splitlines()[0]}", file=sys.stderr)
+        message = f"{error.full_key}: {str(error).splitlines()[0]}"
     else:
         return
+    print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)

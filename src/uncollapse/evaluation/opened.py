@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from uncollapse.data.batches import near_equal
 from uncollapse.data.files import CACHE
 from uncollapse.errors import InputError
 from uncollapse.metrics.evaluation import evaluating
-from uncollapse.procedures import inference
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
@@ -59,7 +59,7 @@ def opened(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Subj
     check_same_data(run.folder, then, parts.data.facts())
     load_model(weights, parts.model)
     model = parts.model.eval()
-    return Subject(run, model, parts.data, inference(parts.procedure, model), say)
+    return Subject(run, model, parts.data, partial(parts.procedure.infer, model), say)
 
 
 def stored(run: Run) -> DictConfig:

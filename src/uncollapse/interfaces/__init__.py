@@ -1,5 +1,5 @@
 """What a contributor may implement: data, models, posteriors, objectives, procedures and decoders.
 
-Each file holds one interface: its abstract methods must be written, its other methods are hooks that
-do nothing unless a class overrides them.
+Each file holds one interface. Its abstract methods must be written; its other methods are hooks,
+which do nothing unless a class overrides them.
 """

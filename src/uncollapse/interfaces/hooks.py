@@ -1,21 +1,22 @@
 """The check that no hook of an interface is misspelt.
 
-A hook that nobody calls is a fault that no error shows: a procedure with `setled` in place of
-`settled` would train, and its best weights would be those of the wrong phase.
+Nobody would call a misspelt hook, and no error would show it: a procedure with `setled` in place of
+`settled` would train, and its best weights could be those of the wrong phase.
 """
 
 from abc import ABCMeta
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from inspect import Signature, signature
 from typing import Any
 
-ALIKE = 0.8  # ratio of difflib from which a name is taken for a misspelt hook
+MISSPELT = 0.8  # similarity (difflib ratio) from which a name counts as a misspelt hook
 
 
 class Interface(ABCMeta):
     """Metaclass of all interfaces: the first object of each class is checked for misspelt hooks.
 
-    A class is an interface, and its public names are hooks, when it says `interface=True`.
+    A class that says `interface=True` is an interface, and its public names are hooks.
     """
 
     hooks: frozenset[str]
@@ -26,7 +27,7 @@ class Interface(ABCMeta):
     ) -> "Interface":
         cls = super().__new__(mcs, name, bases, space)
         inherited = [base.hooks for base in bases if isinstance(base, Interface)]
-        own = public(space | space.get("__annotations__", {})) if interface else ()
+        own = public_names(space | space.get("__annotations__", {})) if interface else ()
         cls.hooks = frozenset().union(*inherited, own)
         cls.is_checked = False
         return cls
@@ -43,28 +44,37 @@ class Interface(ABCMeta):
             cls.is_checked = True
         return made
 
+    @property
+    def __signature__(cls) -> Signature:
+        """The signature of the constructor; `inspect` would take that of `__call__` above."""
+        constructor = next(vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c))
+        if constructor is object.__init__:
+            return Signature()
+        parameters = signature(constructor).parameters.values()
+        return Signature(list(parameters)[1:])  # without self
 
-def refuse_misspelt_hooks(made: Any) -> None:
-    """TypeError for a public name that is nearly, but not quite, that of a hook."""
-    cls = type(made)
-    for name in own_names(made):
-        if name not in cls.hooks and (near := get_close_matches(name, cls.hooks, 1, ALIKE)):
+
+def refuse_misspelt_hooks(made: object) -> None:
+    """TypeError for a public name that is nearly, but not exactly, that of a hook."""
+    cls: Any = type(made)
+    for name in added_names(made):
+        if name not in cls.hooks and (near := get_close_matches(name, cls.hooks, 1, MISSPELT)):
             raise TypeError(
                 f"{cls.__name__}.{name}: no such hook; did you mean {near[0]}? "
                 f"(the hooks are {', '.join(sorted(cls.hooks))})"
             )
 
 
-def own_names(made: Any) -> Iterator[str]:
-    """Public names that the classes of an object add to its interface, and its attributes."""
+def added_names(made: object) -> Iterator[str]:
+    """Public names of an object's classes and attributes, those of PyTorch's classes excepted."""
     for base in type(made).__mro__:
         if isinstance(base, Interface):
-            yield from public(vars(base) | vars(base).get("__annotations__", {}))
-    attributes = getattr(made, "__dict__", {})
-    yield from public(attributes)
+            yield from public_names(vars(base) | vars(base).get("__annotations__", {}))
+    attributes = getattr(made, "__dict__", {})  # an object with slots has none
+    yield from public_names(attributes)
     for group in ("_buffers", "_parameters", "_modules"):  # of an nn.Module
-        yield from public(attributes.get(group, {}))
+        yield from public_names(attributes.get(group, {}))
 
 
-def public(names: Any) -> list[str]:
+def public_names(names: Iterable[str]) -> list[str]:
     return [name for name in names if not name.startswith("_")]

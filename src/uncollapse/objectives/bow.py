@@ -1,9 +1,11 @@
-"""Bag of words: z alone must also predict which words a sentence has, in no order; that cannot be left to the decoder's own memory.
+"""Bag of words: z alone must also predict which words a sentence has, in no order.
 
-Zhao, Zhao & Eskenazi, "Learning Discourse-level Diversity for Neural Dialog Models using Conditional Variational Autoencoders", ACL 2017
-(arXiv 1703.10960), section 3.3: one network with a hidden layer of tanh units maps z to the logits of one distribution
-over words, and -log of all words of the sentence under it is added to the negative ELBO, for which the paper has weight 1. The network is
-no part of the model and is thrown away after training. The paper's own recipe has the KL annealed beside it: `head=bow_anneal`.
+Zhao, Zhao & Eskenazi, "Learning Discourse-level Diversity for Neural Dialog Models using
+Conditional Variational Autoencoders", ACL 2017 (arXiv 1703.10960), section 3.3. One network with a
+hidden layer of tanh units maps z to the logits of one distribution over words. -log of all words of
+the sentence under it is added to the negative ELBO, in the paper with weight 1. The decoder's own
+memory cannot lower this term. The network does not belong to the model and is not kept after
+training. The paper also anneals the KL: `head=bow_anneal`.
 """
 
 from typing import Any
@@ -12,14 +14,13 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import MOST_SIZE, check_number, check_integer
-from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.training.phases import Phased
-from uncollapse.training.schedules import Schedule
+from uncollapse.errors import MOST_SIZE, check_integer, check_number
+from uncollapse.interfaces.objective import Loss, ObjectiveModule, Schedule
+from uncollapse.objectives.elbo import ELBO
 
 
-class BagOfWords(Phased, nn.Module):
-    """rec + weight * KL + bow_weight * -log(bag | z). bow_weight 0 is the ELBO, and then the network gets no gradient."""
+class BagOfWords(ObjectiveModule):
+    """rec + weight * KL + bow_weight * -log p(bag | z); bow_weight 0 is the ELBO."""
 
     outputs: nn.Module
 
@@ -30,22 +31,24 @@ class BagOfWords(Phased, nn.Module):
         self.elbo = ELBO(weight)
 
     def shape(self, latent: int, inputs: int) -> None:
-        """Make the network: z [B, latent] -> what a batch's `bag_nll` takes, [B, inputs]."""
+        """Make the network: z [B, latent] -> the argument of a batch's `bag_nll`, [B, inputs]."""
         self.outputs = nn.Sequential(
             nn.Linear(latent, self.hidden), nn.Tanh(), nn.Linear(self.hidden, inputs)
         )
 
     @property
-    def weight(self) -> Schedule:
+    def weight(self) -> Schedule:  # type: ignore[override]
         return self.elbo.weight
 
     @property
     def final_weight(self) -> float:
         return self.elbo.final_weight
 
-    def forward(self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any) -> Loss:
+    def forward(
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+    ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
-        if self.bow_weight == 0:
+        if self.bow_weight == 0:  # the network gets no gradient
             return plain
         bag = batch.bag_nll(wide(self.outputs(z))).mean()
         return Loss(plain.total + self.bow_weight * bag, {**plain.terms, "bow": bag}, plain.weight)

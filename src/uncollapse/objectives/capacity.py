@@ -1,14 +1,18 @@
-"""A KL held at a capacity C that grows: rec + weight * |KL - C|, KL the batch mean.
+"""A KL held at a capacity C that grows: rec + weight * |KL - C|, with the batch mean of the KL.
 
-Burgess et al., "Understanding disentangling in beta-VAE", 2018 (arXiv 1804.03599), section 5, equation 8: weight (their gamma) 1000, C from
-0 to 25 nats, for images. Prokhorov et al., "On the Importance of the Kullback-Leibler Divergence Term in Variational Autoencoders for Text
-Generation", WNGT 2019 (arXiv 1909.13668): the same for text with weight 1. Both papers write the
-distance for one x; Prokhorov's code, and the public code of Burgess's objective, take it of the batch
-mean and let C grow in a straight line, and so does this. Examples may differ if their mean is C.
-Below C a nat of KL earns `weight` nats whether the decoder uses it or not: the KL gets to C, the information need not.
+Burgess et al., "Understanding disentangling in beta-VAE", 2018 (arXiv 1804.03599), section 5,
+equation 8: weight (their gamma) 1000, C from 0 to 25 nats, for images. Prokhorov et al., "On the
+Importance of the Kullback-Leibler Divergence Term in Variational Autoencoders for Text Generation",
+WNGT 2019 (arXiv 1909.13668): the same for text with weight 1.
+
+Both papers write the distance for one x. Prokhorov's code, and the public code of Burgess's
+objective, take it of the batch mean and let C grow in a straight line, and so does this. Examples
+may differ if their mean is C.
+
+Below C a nat of KL earns `weight` nats whether the decoder uses it or not: the KL reaches C, but
+the information need not.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +21,18 @@ from torch import Tensor
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
-from uncollapse.objectives.elbo import Loss
-from uncollapse.training.phases import Phase, Phased
-from uncollapse.training.schedules import Linear, Schedule, at
+from uncollapse.interfaces.objective import Loss, Objective, Schedule
+from uncollapse.interfaces.phases import Phase, TrainingRows
+from uncollapse.training.schedules import Linear, weight_at
 
-NEAR = 0.1  # of the capacity: how close a settled KL is to it
+CAPACITY_TOLERANCE = 0.1  # of the capacity: how close a settled KL is to it
 
 
 @dataclass(frozen=True)
-class Capacity(Phased):
-    """`weight` (a number >= 0 or a schedule) on the distance to `capacity` nats, which is approached in a straight line over `epochs`.
+class Capacity(Objective):
+    """rec + weight * |KL - C|; C grows to `capacity` nats in a straight line over `epochs`.
 
-    A capacity of 0 is the ELBO with that weight.
+    `weight` is a number >= 0 or a schedule. A capacity of 0 is the ELBO with that weight.
     """
 
     weight: Schedule
@@ -43,10 +47,10 @@ class Capacity(Phased):
 
     @property
     def final_weight(self) -> float:
-        """0 for an autoencoder, else 1: the best weights are those with the lowest nelbo."""
+        """0 for an autoencoder, else 1: the best weights have the lowest nelbo."""
         return 0.0 if self.weight == 0 else 1.0
 
-    def at(self, epoch: float) -> float:
+    def capacity_at(self, epoch: float) -> float:
         """C at a position in epochs, in nats."""
         return self.capacity * Linear(self.epochs)(epoch)
 
@@ -59,26 +63,31 @@ class Capacity(Phased):
                 {"capacity_epochs": self.epochs},
                 f"objective.epochs={self.epochs:g}",
                 self.epochs,
-                lambda epoch: f"at a capacity of {self.at(epoch):.2f} of {self.capacity:g} nats",
+                lambda epoch: (
+                    f"at a capacity of {self.capacity_at(epoch):.2f} of {self.capacity:g} nats"
+                ),
                 "the capacity never gets there",
                 lambda epochs: f"capacity_epochs below {epochs:.3g}",
             )
         ]
 
-    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
-        """A KL that has not come to the capacity."""
+    def unsettled(self, rows: TrainingRows) -> str | None:
+        """A KL that has not reached the capacity."""
         if not rows or self.capacity == 0 or self.weight == 0:
             return None
         kl = rows[-1]["kl"]
-        if abs(kl - self.capacity) <= NEAR * self.capacity:
+        if abs(kl - self.capacity) <= CAPACITY_TOLERANCE * self.capacity:
             return None
-        return f"capacity={self.capacity:g}: the KL has not come to it: it ended at {kl:.2f} nats in training mode"
+        return (
+            f"capacity={self.capacity:g}: the KL has not reached it: "
+            f"it ended at {kl:.2f} nats in training mode"
+        )
 
     def __call__(
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
     ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
-        weight, capacity = at(self.weight, epoch), self.at(epoch)
+        weight, capacity = weight_at(self.weight, epoch), self.capacity_at(epoch)
         # at C = 0 the distance is the KL itself, also where rounding makes it a little less than 0
         distance = (kl - capacity).abs() if capacity > 0 else kl
         return Loss(rec + weight * distance, {"rec": rec, "kl": kl, "distance": distance}, weight)

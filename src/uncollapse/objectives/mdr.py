@@ -1,88 +1,98 @@
-"""Minimum desired rate: the ELBO is maximised under the constraint E KL >= rate, by a Lagrange multiplier.
+"""Minimum desired rate: the ELBO under the constraint E KL >= rate, by a Lagrange multiplier.
 
-Pelsmaeker & Aziz, "Effective Estimation of Deep Generative Language Models", ACL 2020 (arXiv 1904.08194), on the minimum desired rate:
+Pelsmaeker & Aziz, "Effective Estimation of Deep Generative Language Models", ACL 2020 (arXiv
+1904.08194), on the minimum desired rate:
 
     min over the model, max over u >= 0 of   rec + KL + u (rate - KL).
 
-Unlike free bits, whose gradient stops at lambda, the multiplier settles where the KL is the rate: at u = 1 the KL has no weight at all.
-As in the authors' code, u starts a little above 1, so that the decoder learns to use z before the KL
-weighs anything, and climbs its gradient g = rate - KL by RMSprop at 1e-3:
+Unlike free bits, whose gradient stops at lambda, the multiplier settles where the KL is the rate:
+at u = 1 the KL has no weight at all. As in the authors' code, u starts a little above 1, so that
+the decoder learns to use z before the KL weighs anything, and climbs its gradient g = rate - KL by
+RMSprop at 1e-3:
 
     v <- 0.99 v + 0.01 g^2,   u <- max(0, u + multiplier_lr g / (sqrt(v) + 1e-8)).
 
-A step is about multiplier_lr whether the KL is off by a nat or by thirty. With plain ascent,
-u + multiplier_lr g, a KL far above the rate drives u down until the code has collapsed, and a
-collapsed one drives it up again, without end. Differences: their code takes |u|, which turns back at
-0 where ours stops; and by a slip in a name their Adam steps u as well.
+A step is about multiplier_lr whether the KL is off by a nat or by thirty. Plain gradient ascent,
+u + multiplier_lr g, oscillates for ever: a KL far above the rate drives u down until the code has
+collapsed, and a collapsed one drives it up again.
+
+Deviations: their code takes |u|, which turns back at 0 where ours stops; and by a slip in a name
+their Adam steps u as well.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import check_number
-from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.training.phases import Phase, Phased
-from uncollapse.training.schedules import Schedule, at, weight_phases
+from uncollapse.interfaces.objective import Loss, ObjectiveModule, Schedule
+from uncollapse.interfaces.phases import Phase, TrainingRows
+from uncollapse.objectives.elbo import ELBO
+from uncollapse.training.schedules import weight_at, weight_phases
 
-START = 1.01
-DECAY, EPS = 0.99, 1e-8  # of RMSprop, the defaults that the authors use
-NEAR = 0.1  # of the rate: how close a settled KL is to it
+FIRST_MULTIPLIER = 1.01
+RMSPROP_DECAY, RMSPROP_EPS = 0.99, 1e-8  # the defaults, which the authors use
+RATE_TOLERANCE = 0.1  # of the rate: how close a settled KL is to it
 
 
-class MinimumRate(Phased, nn.Module):
-    """rec + w KL + u (rate - KL), w a number or a schedule; a rate of 0 is always kept, and then u is 0 for ever."""
+class MinimumRate(ObjectiveModule):
+    """rec + w KL + u (rate - KL), w a number or a schedule; with a rate of 0, u stays 0."""
 
-    multiplier: Tensor
-    mean_square: Tensor  # v: of the gradient, a running mean
+    multiplier: Tensor  # u
+    mean_square: Tensor  # v
 
     def __init__(self, rate: float, multiplier_lr: float, weight: Schedule = 1.0):
         super().__init__()
         self.rate = check_number("rate", rate, 0, closed=True)
         self.lr = check_number("multiplier_lr", multiplier_lr, 0)
         self.elbo = ELBO(weight)
-        self.register_buffer("multiplier", torch.tensor(START if self.rate > 0 else 0.0))
+        first = FIRST_MULTIPLIER if self.rate > 0 else 0.0
+        self.register_buffer("multiplier", torch.tensor(first))
         self.register_buffer("mean_square", torch.zeros(()))
 
     @property
-    def weight(self) -> Callable[[float], float]:
+    def weight(self) -> Callable[[float], float]:  # type: ignore[override]
         """What a nat of KL costs: w - u, below 0 while more KL is asked for."""
         u = float(self.multiplier)
-        return lambda epoch: at(self.elbo.weight, epoch) - u
+        return lambda epoch: weight_at(self.elbo.weight, epoch) - u
 
     def forward(
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
     ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
         constraint = self.multiplier * (self.rate - plain.terms["kl"])
-        return Loss(
-            plain.total + constraint, {**plain.terms, "constraint": constraint}, self.weight(epoch)
-        )
+        terms = {**plain.terms, "constraint": constraint}
+        return Loss(plain.total + constraint, terms, self.weight(epoch))
 
     def phases(self) -> list[Phase]:
         """The schedule of w, which `weight` does not show."""
         return weight_phases(self.elbo.weight)
 
-    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
-        """A KL below the rate, or one above it that the multiplier still asks to be larger."""
+    def unsettled(self, rows: TrainingRows) -> str | None:
+        """A KL below the rate, or above it while the multiplier still asks for more."""
         if not rows or self.rate == 0:
             return None
         kl, u = rows[-1]["kl"], float(self.multiplier)
-        told = f"rate={self.rate:g}: the multiplier has not settled: the KL ended at {kl:.2f} nats in training mode"
-        if kl < (1 - NEAR) * self.rate:
-            return f"{told}, below the rate, with the multiplier at {u:.3f}"
-        if u > 0 and kl > (1 + NEAR) * self.rate:
-            return f"{told}, above the rate, though the multiplier is still {u:.3f} and not 0"
+        prefix = (
+            f"rate={self.rate:g}: the multiplier has not settled: "
+            f"the KL ended at {kl:.2f} nats in training mode"
+        )
+        if kl < (1 - RATE_TOLERANCE) * self.rate:
+            return f"{prefix}, below the rate, with the multiplier at {u:.3f}"
+        if u > 0 and kl > (1 + RATE_TOLERANCE) * self.rate:
+            return f"{prefix}, above the rate, though the multiplier is still {u:.3f} and not 0"
         return None
 
     @torch.no_grad()
     def update(self, loss: Loss) -> None:
-        """One step of RMSprop up the gradient: u rises exactly while the KL is below the rate."""
-        if self.rate == 0:  # kept by every KL, also where rounding makes it a little less than 0
+        """One step of RMSprop up the gradient: u grows exactly while the KL is below the rate."""
+        # every KL satisfies a rate of 0, also where rounding makes it a little less than 0
+        if self.rate == 0:
             return
         gradient = self.rate - loss.terms["kl"]
-        self.mean_square.lerp_(gradient.square().to(self.mean_square), 1 - DECAY)
-        self.multiplier.add_(self.lr * gradient / (self.mean_square.sqrt() + EPS)).clamp_min_(0)
+        self.mean_square.lerp_(gradient.square().to(self.mean_square), 1 - RMSPROP_DECAY)
+        step = self.lr * gradient / (self.mean_square.sqrt() + RMSPROP_EPS)
+        self.multiplier.add_(step).clamp_min_(0)

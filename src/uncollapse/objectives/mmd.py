@@ -1,18 +1,22 @@
-"""InfoVAE: less of the KL of single examples, more of a distance between all codes together and the prior.
+"""InfoVAE: less weight on the KL of single examples, more on a distance of all codes to the prior.
 
-Zhao, Song & Ermon, "InfoVAE: Balancing Learning and Inference in Variational Autoencoders", AAAI 2019 (arXiv 1706.02262), section 3,
-with the maximum mean discrepancy as the distance:
+Zhao, Song & Ermon, "InfoVAE: Balancing Learning and Inference in Variational Autoencoders", AAAI
+2019 (arXiv 1706.02262), section 3, with the maximum mean discrepancy as the distance:
 
     rec + (1 - alpha) KL + (alpha + lambda - 1) MMD(q(z), p(z)).
 
-alpha = 1 leaves only the aggregate posterior bound to the prior: the Wasserstein autoencoder of Tolstikhin et al., ICLR 2018
-(arXiv 1711.01558), with a random encoder. alpha = 0, lambda = 1 is the plain ELBO.
+alpha = 1 ties only the aggregate posterior to the prior: the Wasserstein autoencoder of Tolstikhin
+et al., ICLR 2018 (arXiv 1711.01558), with a random encoder. alpha = 0 and lambda = 1 give the plain
+ELBO.
 
     MMD = E k(z, z') + E k(p, p') - 2 E k(z, p),   k(a, b) = exp(-|a - b|^2 / D),
 
-with one code z for each example and as many draws p from the prior; all pairs count, those of a code with itself too (the V-statistic),
-so that it is never below 0. The kernel is the paper's Gaussian. The paper gives no bandwidth, and its code divides by D^2: two draws from
-the prior are 2 D apart on average, so that kernel is nearly flat for more than a few dimensions. Here it is D, which suits any D.
+with one code z for each example and as many draws p from the prior. All pairs count, also those of
+a code with itself (the V-statistic), so it is never below 0. The kernel is the paper's Gaussian.
+
+Deviation: the paper gives no bandwidth, and its code divides by D^2. The squared distance of two
+draws from the prior is 2 D on average, so that kernel is nearly flat for more than a few
+dimensions. Here the bandwidth is D, which suits any D.
 """
 
 from dataclasses import dataclass
@@ -24,13 +28,17 @@ from torch import Tensor
 from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
-from uncollapse.objectives.elbo import ELBO, Loss
-from uncollapse.training.schedules import Scaled
+from uncollapse.interfaces.objective import Loss
+from uncollapse.objectives.elbo import ELBO
+from uncollapse.training.schedules import ScaledSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoVAE(ELBO):
-    """`scale` is lambda. `weight`, a number or a schedule, multiplies 1 - alpha; the attribute is the product, the KL's whole weight."""
+    """`scale` is lambda; `weight`, a number or a schedule, multiplies 1 - alpha.
+
+    The attribute `weight` is the product: the weight that the KL has.
+    """
 
     alpha: float
     scale: float
@@ -38,14 +46,13 @@ class InfoVAE(ELBO):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("alpha", self.alpha, 0, 1, closed=True)
-        check_number(
-            "lambda", self.scale, 1 - self.alpha, closed=True
-        )  # below it the distance would be rewarded
-        object.__setattr__(self, "weight", Scaled(self.weight, 1 - self.alpha))
+        # a smaller lambda would reward distance
+        check_number("lambda", self.scale, 1 - self.alpha, closed=True)
+        object.__setattr__(self, "weight", ScaledSchedule(self.weight, 1 - self.alpha))
 
     @property
     def final_weight(self) -> float:
-        """The best weights are those with the lowest nelbo: the KL that is given up here is part of what a code costs."""
+        """The best weights have the lowest nelbo, which charges for the KL in full."""
         return 1.0
 
     def __call__(
@@ -53,18 +60,19 @@ class InfoVAE(ELBO):
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         strength = self.alpha + self.scale - 1
-        if (
-            strength == 0
-        ):  # no draw from the prior, so that training's randomness is the plain VAE's
+        # without a draw from the prior, training's randomness is the plain VAE's
+        if strength == 0:
             return plain
         distance = mmd(wide(z), wide(q.sample_prior(len(z))))
-        return Loss(
-            plain.total + strength * distance, {**plain.terms, "mmd": distance}, plain.weight
-        )
+        terms = {**plain.terms, "mmd": distance}
+        return Loss(plain.total + strength * distance, terms, plain.weight)
 
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy of two samples [n, D] and [m, D]: 0 for equal ones, never below 0 but for rounding."""
+    """Squared maximum mean discrepancy of two samples [n, D] and [m, D], a scalar.
+
+    0 for equal samples, and never below except for rounding.
+    """
     return kernel(x, x).mean() + kernel(y, y).mean() - 2 * kernel(x, y).mean()
 
 

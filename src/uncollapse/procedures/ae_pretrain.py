@@ -1,15 +1,18 @@
-"""An encoder that has learned to inform comes first: train an autoencoder, start the decoder anew, then train the VAE with free bits.
+"""Pretraining as an autoencoder: then the decoder is reset, and the VAE is trained with free bits.
 
-Li, He, Neubig, Berg-Kirkpatrick & Yang, "A Surprisingly Effective Fix for Deep Latent Variable Modeling of Text", EMNLP 2019
-(arXiv 1909.00868), section 3:
+Li, He, Neubig, Berg-Kirkpatrick & Yang, "A Surprisingly Effective Fix for Deep Latent Variable
+Modeling of Text", EMNLP 2019 (arXiv 1909.00868), section 3:
 
-    pretrain_epochs     KL weight 0: the encoder learns codes that say what x is
-    then                the decoder goes back to its initial weights, the optimisers forget, and the KL weight rises to 1
+    pretrain_epochs     KL weight 0: the encoder learns codes that describe x
+    then                the decoder returns to its initial weights, the optimisers are reset, and
+                        the KL weight grows to 1
 
-The weight is the objective's schedule (`schedules.Delayed`) and the free bits are the objective's own (`objectives.free_bits`, in the
-form that the authors' code has, for each example); this procedure does what remains. Deviations: the paper trains its autoencoder
-to convergence in a run of its own and anneals over 10 epochs of up to 100; here both are counted in epochs of one run, and short as
-runs are, so fewer steps are left for the final decoder than other heads have.
+The weight is the objective's schedule (`schedules.Delayed`), and the free bits are the objective's
+own (`objectives.free_bits`, per example as in the authors' code). This procedure does the rest.
+
+Deviations: the paper trains its autoencoder to convergence in a separate run and anneals over 10
+epochs of up to 100. Here both are counted in epochs of one run, and runs are short, so the final
+decoder gets fewer steps than with other heads.
 """
 
 from typing import Any
@@ -17,32 +20,46 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uncollapse.errors import check_number
-from uncollapse.objectives.elbo import Loss
-from uncollapse.procedures import Training
-from uncollapse.procedures.joint import Joint
-from uncollapse.training.phases import Phase, Phased
+from uncollapse.errors import InputError, check_number
+from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.phases import Phase
+from uncollapse.interfaces.procedure import Procedure, Training
+from uncollapse.models import Model
+from uncollapse.procedures.joint import step_together
 
 
-class AEPretrain(Phased, nn.Module):
-    """pretrain_epochs >= 0; with 0 nothing is reset. Buffer `settled`: the decoder has started anew and the VAE is being trained."""
-
-    settled: Tensor
+class AEPretrain(Procedure):
+    """pretrain_epochs >= 0; with 0 nothing is reset. State: whether the decoder has been reset."""
 
     def __init__(self, pretrain_epochs: float):
-        super().__init__()
         self.pretrain_epochs = check_number("pretrain_epochs", pretrain_epochs, 0, closed=True)
-        self.register_buffer("settled", torch.tensor(self.pretrain_epochs == 0))
+        self.state = nn.Module()
+        self.state.register_buffer("settled", torch.tensor(self.pretrain_epochs == 0))
         self.initial: list[Tensor] = []
 
+    def state_module(self) -> nn.Module:
+        return self.state
+
+    @property
+    def settled(self) -> bool:
+        """Whether the decoder has been reset."""
+        return bool(self.state.get_buffer("settled"))
+
+    def check(self, model: Model, head: str, epochs: int) -> None:
+        """InputError when training would end with the autoencoder."""
+        if self.pretrain_epochs >= epochs:
+            raise InputError(
+                f"pretrain_epochs={self.pretrain_epochs:g}: with trainer.epochs={epochs} nothing "
+                f"would follow the autoencoder; allowed is pretrain_epochs < {epochs}"
+            )
+
     def begin(self, training: Training) -> None:
-        """Remember the decoder's initial weights. Runs before a checkpoint is restored, so they need not be in it."""
-        self.initial = [
-            parameter.detach().clone() for parameter in training.model.parts()["decoder"]
-        ]
+        """Keep the decoder's initial weights; a checkpoint, restored later, need not hold them."""
+        decoder = training.model.parts()["decoder"]
+        self.initial = [parameter.detach().clone() for parameter in decoder]
 
     def phases(self) -> list[Phase]:
-        """The autoencoder."""
+        """The pretraining."""
         if self.pretrain_epochs == 0:
             return []
         return [
@@ -57,17 +74,16 @@ class AEPretrain(Phased, nn.Module):
         ]
 
     def step(self, training: Training, batch: Any) -> Loss:
-        # the same position that the schedule reads, so the KL counts from the very step at which the decoder is new
+        # the schedule reads the same position: the KL counts from the first step of the new decoder
         if not self.settled and training.epoch >= self.pretrain_epochs:
-            self.start_anew(training)
-        return Joint().step(training, batch)
+            self.reset_decoder(training)
+        return step_together(training, batch)
 
-    def start_anew(self, training: Training) -> None:
+    def reset_decoder(self, training: Training) -> None:
+        decoder = training.model.parts()["decoder"]
         with torch.no_grad():
-            for parameter, initial in zip(
-                training.model.parts()["decoder"], self.initial, strict=True
-            ):
+            for parameter, initial in zip(decoder, self.initial, strict=True):
                 parameter.copy_(initial)
         for optimizer in training.optimizers.values():
             optimizer.state.clear()
-        self.settled.fill_(True)
+        self.state.get_buffer("settled").fill_(True)

@@ -1,76 +1,73 @@
-"""Aggressive training of the encoder: many encoder steps before each decoder step, as long as the codes still learn about x.
+"""Aggressive training of the encoder: many encoder steps before each decoder step, at first.
 
-He, Spokoyny, Neubig & Berg-Kirkpatrick, "Lagging Inference Networks and Posterior Collapse in Variational Autoencoders", ICLR 2019
-(arXiv 1901.05534), section 4 and algorithm 1. Early in training the encoder lags behind the true posterior p(z|x), the decoder sees
-codes that say nothing, and learns to do without. So the encoder is brought up to date first:
+He, Spokoyny, Neubig & Berg-Kirkpatrick, "Lagging Inference Networks and Posterior Collapse in
+Variational Autoencoders", ICLR 2019 (arXiv 1901.05534), section 4 and algorithm 1. Early in
+training the encoder lags behind the true posterior p(z|x), so the decoder sees codes that carry
+nothing and learns to ignore them. Therefore the encoder catches up first:
 
-    while aggressive:   repeat  encoder step on a further random batch  until its loss no longer falls
+    while aggressive:   repeat  encoder step on a further random batch  until its loss stops falling
                         decoder step on the batch of this step
-                        after each epoch: aggressive only while I(x; z) on the validation split still grows
+                        after each epoch: aggressive only while I(x; z) on validation data grows
     afterwards:         encoder and decoder together, as always
 
-What the paper leaves open follows its code: "no longer falls" compares the average loss over the last `inner_check` steps with the
-average over as many before, and at most `inner_max` steps are made. Deviations from the code: every inner batch is a further random
-one, as in algorithm 1 (there the first is the step's own); losses are compared per example (there per word); gradients are clipped
-over the part that is stepped (there over the whole model); and I(x; z) is measured with one mixture of up to 1000 examples (there the
-mixtures of single batches of 32, whose ceiling of ln 32 = 3.5 nats a working code exceeds).
+As in the paper's code, the loss stops falling when its average over the last `inner_check` steps is
+no lower than over as many before, and at most `inner_max` steps are made. Deviations from the code:
+every inner batch is a further random one, as in algorithm 1 (there the first is the step's own);
+losses are compared per example (there per word); gradients are clipped over the component that is
+stepped (there over the model); and I(x; z) is measured with one mixture of up to 1000 examples
+(there with single batches of 32, whose ceiling of ln 32 = 3.5 nats a working code exceeds).
 """
 
-from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uncollapse.errors import check_integer
+from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.phases import Phase, TrainingRows
+from uncollapse.interfaces.procedure import ProcedureModule, Training
 from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
 from uncollapse.metrics.information import code_gains
-from uncollapse.objectives.elbo import Loss
-from uncollapse.procedures import Training
-from uncollapse.procedures.joint import Joint
-from uncollapse.training.phases import Phase, Phased
+from uncollapse.procedures.joint import step_together
 
-EXAMPLES = 1000  # of the validation split, always the same
-LEARNED = 0.1  # nats of I(x; z) below which the phase has done nothing
-POPULATION = 2000  # training examples from which batch-norm heads get the statistics that I(x; z) is measured with
+VALIDATION_EXAMPLES = 1000  # always the same
+USEFUL_INFORMATION = 0.1  # nats of I(x; z) below which the aggressive phase has achieved nothing
+# training examples for the statistics with which batch-norm heads are evaluated
+POPULATION_EXAMPLES = 2000
 
 
-class Aggressive(Phased, nn.Module):
-    """inner_max: encoder steps before a decoder step, at most (0: the ordinary training); inner_check: over how many losses are averaged.
-
-    Buffers: `aggressive` (whether the phase goes on), `information` (I(x; z) at the last look, nats; 0 at the start, where codes say
-    nothing), `inner_steps` (encoder steps made so far beside the ordinary ones).
+class Aggressive(ProcedureModule):
+    """`inner_max` encoder steps at most (0: ordinary training); their losses are averaged over
+    `inner_check` steps.
     """
 
-    aggressive: Tensor
-    information: Tensor
-    inner_steps: Tensor
+    aggressive: Tensor  # whether the phase goes on
+    information: Tensor  # I(x; z) when last measured, nats; 0 at the start
+    inner_steps: Tensor  # encoder steps so far, besides the ordinary ones
 
     def __init__(self, inner_max: int, inner_check: int):
         super().__init__()
-        self.inner_max, self.inner_check = (
-            check_integer("inner_max", inner_max, 0),
-            check_integer("inner_check", inner_check, 1),
-        )
+        self.inner_max = check_integer("inner_max", inner_max, 0)
+        self.inner_check = check_integer("inner_check", inner_check, 1)
         self.register_buffer("aggressive", torch.tensor(self.inner_max > 0))
         self.register_buffer("information", torch.zeros((), dtype=torch.float64))
         self.register_buffer("inner_steps", torch.tensor(0))
 
     def step(self, training: Training, batch: Any) -> Loss:
         if self.aggressive and training.step > 0 and training.step % training.per_epoch == 0:
-            self.look(training)
+            self.decide_whether_to_go_on(training)
         if not self.aggressive:
-            return Joint().step(training, batch)
+            return step_together(training, batch)
         self.catch_up(training)
         loss = training.loss(batch, training.model.encode(batch))
-        training.update(
-            loss.total, tuple(part for part in training.optimizers if part != "encoder")
-        )
+        others = tuple(name for name in training.optimizers if name != "encoder")
+        training.update(loss.total, others)
         return loss
 
     def catch_up(self, training: Training) -> None:
-        """Encoder steps until their loss no longer falls, or there were enough."""
+        """Encoder steps until their loss stops falling, or the maximum is made."""
         before, total = float("inf"), 0.0
         for count, batch in enumerate(islice(training.more_batches(), self.inner_max), 1):
             loss = training.loss(batch, training.model.encode(batch))
@@ -82,8 +79,14 @@ class Aggressive(Phased, nn.Module):
                     return
                 before, total = total, 0.0
 
+    def decide_whether_to_go_on(self, training: Training) -> None:
+        """The phase is over for good once I(x; z) is no larger than an epoch ago."""
+        information = estimate_information(training)
+        self.aggressive.fill_(information > float(self.information))
+        self.information.fill_(information)
+
     def phases(self) -> list[Phase]:
-        """The first epoch: only after it the phase can end."""
+        """The first epoch: the aggressive phase can end only after it."""
         if self.inner_max == 0:
             return []
         return [
@@ -91,40 +94,35 @@ class Aggressive(Phased, nn.Module):
                 {"inner_max": self.inner_max},
                 f"procedure.inner_max={self.inner_max}",
                 1.0,
-                lambda epoch: "before the first look at whether the aggressive phase should end",
+                lambda epoch: "before the first test of whether the aggressive phase should end",
                 "encoder and decoder are never trained together",
                 lambda epochs: "inner_max=0",
             )
         ]
 
-    def unsettled(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
-        """A phase that never ended, or that ended although the codes had not begun to say anything."""
+    def unsettled(self, rows: TrainingRows) -> str | None:
+        """An aggressive phase that never ended, or that ended with codes that carry nothing."""
         if self.inner_max == 0:
             return None
-        told = f"I(x; z) was {float(self.information):.2f} nats at the last look"
+        measured = f"I(x; z) was {float(self.information):.2f} nats when last measured"
         if self.aggressive:
-            return f"the aggressive phase never ended: {told} and still grew"
-        if float(self.information) < LEARNED:
-            return f"the aggressive phase ended before the codes said anything: {told}"
+            return f"the aggressive phase never ended: {measured} and still grew"
+        if float(self.information) < USEFUL_INFORMATION:
+            return f"the aggressive phase ended before the codes carried anything: {measured}"
         return None
 
-    def look(self, training: Training) -> None:
-        """Aggressive training is over for good once the codes say no more than at the last look."""
-        found = mutual_information(training)
-        self.aggressive.fill_(found > float(self.information))
-        self.information.fill_(found)
 
+def estimate_information(training: Training) -> float:
+    """I(x; z) in nats on validation examples, as evaluations report it.
 
-def mutual_information(training: Training) -> float:
-    """I(x; z) in nats as evaluations report it, on the first EXAMPLES validation examples; what training draws and learns is untouched."""
+    Weights, statistics and random numbers of training are left as they are.
+    """
     model, data = training.model, training.data
     with evaluating(model, train=False):
-        # statistics that batch-norm heads have in evaluation only, and that every evaluation computes anew
-        recompute_population(model, data, POPULATION)
-        posteriors = [
-            model.encode(batch)
-            for batch in evaluation_batches(model, data, "valid", "eval", EXAMPLES)
-        ]
+        # evaluation statistics of batch-norm heads, which every evaluation recomputes
+        recompute_population(model, data, POPULATION_EXAMPLES)
+        batches = evaluation_batches(model, data, "valid", "eval", VALIDATION_EXAMPLES)
+        posteriors = [model.encode(batch) for batch in batches]
         z = torch.cat([q.sample() for q in posteriors])
         gain, _ = code_gains(posteriors, z)
     return float(gain.mean())

@@ -1,19 +1,23 @@
-"""Semi-amortised inference: the encoder proposes a posterior, a few gradient steps on the ELBO refine it for each example.
+"""Semi-amortised inference: gradient steps on the ELBO refine the posterior of each example.
 
-Kim, Wiseman, Miller, Sontag & Rush, "Semi-Amortized Variational Autoencoders", ICML 2018 (arXiv 1802.02550), section 3 and algorithm 1:
+Kim, Wiseman, Miller, Sontag & Rush, "Semi-Amortized Variational Autoencoders", ICML 2018 (arXiv
+1802.02550), section 3 and algorithm 1. For k < svi_steps:
 
-    l_0 = (mu(x), ln sigma^2(x)),   l_{k+1} = l_k - svi_lr m_k,   m_k = svi_momentum m_{k-1} + clip(grad of -ELBO_x at l_k),   k < svi_steps
+    l_0 = (mu(x), ln sigma^2(x)),   l_{k+1} = l_k - svi_lr m_k,
+    m_k = svi_momentum m_{k-1} + clip(gradient of -ELBO_x at l_k)
 
-Encoder and decoder are trained on the objective at the last l. Its gradients run through the steps, which needs second derivatives:
-the steps are unrolled and differentiated exactly. The paper's code takes finite differences of gradients instead, which would cost as
-much here (a pass with all its gradients more for each step) and divide the rounding errors of single precision by a small number.
-Unrolling keeps what all steps computed until the update: memory grows with svi_steps.
+Encoder and decoder are trained on the objective at the last l. Its gradients run through the steps,
+which needs second derivatives: the steps are unrolled and differentiated exactly. The paper's code
+takes finite differences of gradients instead, which would cost as much here (one more pass with all
+its gradients for each step) and divide rounding errors of single precision by a small number.
+Unrolling keeps the intermediate results of all steps until the update: memory grows with svi_steps.
 
-Each step draws one code and weighs the KL as the objective does at that moment. Evaluation refines too, the KL then weighing 1: what
-is reported is the ELBO. Deviations: each example descends its own ELBO and is clipped by its own norm, so that a result does not
-depend on who else is in the batch (the paper's code descends the mean over a batch of 32 with rate 1, which is a rate of 1/32
-here, and clips the gradients of all means, and of all log variances, as one vector each). The paper takes 20 steps, and anneals the
-KL weight besides.
+Each step draws one code and weighs the KL as the objective does at that moment. Evaluation refines
+too, with KL weight 1, because it reports the ELBO. Deviations: each example descends its own ELBO
+and is clipped by its own norm, so that a result does not depend on the rest of the batch. The
+paper's code descends the mean over a batch of 32 with rate 1, which is a rate of 1/32 here, and
+clips the gradients of all means, and of all log variances, as one vector each. The paper takes 20
+steps, and also anneals the KL weight.
 """
 
 from collections.abc import Iterator
@@ -27,20 +31,23 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import InputError, check_number, check_integer
+from uncollapse.errors import InputError, check_integer, check_number
+from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.models import Model
-from uncollapse.objectives.elbo import Loss
+from uncollapse.models.lstm_conditional import Followed
 from uncollapse.posteriors.gaussian import Gaussian
-from uncollapse.procedures import Training
-from uncollapse.training.phases import Phased
-from uncollapse.training.schedules import at
+from uncollapse.training.schedules import weight_at
 
 MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
-class SemiAmortized(Phased):
-    """svi_steps >= 0 (0: the ordinary training), svi_lr > 0, 0 <= svi_momentum < 1, svi_clip > 0 (a step's gradient, per example)."""
+class SemiAmortized(Procedure):
+    """svi_steps >= 0 (0: ordinary training), svi_lr > 0, 0 <= svi_momentum < 1, svi_clip > 0.
+
+    `svi_clip` is the largest norm of one example's gradient.
+    """
 
     svi_steps: int
     svi_lr: float
@@ -52,26 +59,28 @@ class SemiAmortized(Phased):
         check_number("svi_lr", self.svi_lr, 0)
         if check_number("svi_momentum", self.svi_momentum, 0, 1, closed=True) == 1:
             raise InputError(
-                f"svi_momentum={self.svi_momentum:g}: out of range; allowed is 0 <= svi_momentum < 1"
+                f"svi_momentum={self.svi_momentum:g}: out of range; allowed is "
+                "0 <= svi_momentum < 1"
             )
         check_number("svi_clip", self.svi_clip, 0)
 
-    def check(self, model: Model, head: str) -> None:
-        """InputError unless mu and ln sigma^2 are free: refining would undo what another posterior promises."""
-        posterior = getattr(
-            model.posterior, "head", model.posterior
-        )  # a learned prior moves and scales what it gives, no more
+    def check(self, model: Model, head: str, epochs: int) -> None:
+        """InputError unless mu and ln sigma^2 are free: refining would break other promises."""
+        posterior = model.posterior
+        if isinstance(posterior, Followed):  # a learned prior does not restrict the head under it
+            posterior = posterior.head
         if type(posterior) is not Gaussian:
             raise InputError(
-                f"svi_steps={self.svi_steps}: head={head} has the posterior {type(posterior).__name__}, whose promise would be "
-                "refined away; allowed is the plain Gaussian, whose mu and ln sigma^2 are free"
+                f"svi_steps={self.svi_steps}: head={head} has the posterior "
+                f"{type(posterior).__name__}, and refining would break its promise; allowed is the "
+                "plain Gaussian, whose mu and ln sigma^2 are free"
             )
 
     def step(self, training: Training, batch: Any) -> Loss:
         q: Any = training.model.encode(batch)
-        weight = at(training.objective.weight, training.epoch)
+        weight = weight_at(training.objective.weight, training.epoch)
         with twice_differentiable():
-            q = self.refined(training.model, batch, q, weight, through=True)
+            q = self.refine(training.model, batch, q, weight, through=True)
         loss = training.loss(batch, q)
         training.update(loss.total)
         return loss
@@ -82,14 +91,14 @@ class SemiAmortized(Phased):
         """The refined posterior of a batch, without gradients; its noise comes from `generator`."""
         q: Any = model.encode(batch)
         mean, log_var = (values.detach().requires_grad_() for values in (q.mean, q.log_var))
-        # cuDNN's LSTM has no gradient in evaluation mode; only there is a flag changed, as CPU threads would share it
+        # cuDNN's LSTM has no gradient in evaluation mode; CPU threads share the flag, so it stays
         plain_kernels = torch.backends.cudnn.flags(enabled=False) if mean.is_cuda else nullcontext()
         with torch.enable_grad(), plain_kernels:
             q = DiagonalGaussian.from_log_var(mean, log_var, q.codes)
-            q = self.refined(model, batch, q, 1.0, through=False, generator=generator)
+            q = self.refine(model, batch, q, 1.0, through=False, generator=generator)
         return DiagonalGaussian.from_log_var(q.mean.detach(), q.log_var.detach(), q.codes)
 
-    def refined(
+    def refine(
         self,
         model: Model,
         batch: Any,
@@ -98,44 +107,44 @@ class SemiAmortized(Phased):
         through: bool,
         generator: torch.Generator | None = None,
     ) -> DiagonalGaussian:
-        """q after svi_steps of descent on each example's rec + weight KL; `through`: so that the steps can be differentiated."""
+        """q after svi_steps of descent on rec + weight * KL of each example.
+
+        `through`: keep the graph, so that the steps can be differentiated.
+        """
         speed = torch.zeros_like(torch.cat([q.mean, q.log_var], -1))
         for _ in range(self.svi_steps):
-            # an example's loss depends on its own parameters alone, so the sum's gradient holds each example's
+            # an example's loss depends on its own l alone: the gradient of the sum holds each one's
             nll = wide(model.nll(batch, q.sample(generator=generator)))
             loss = (nll + weight * q.kl.sum(-1)).sum()
             gradient = torch.cat(
                 torch.autograd.grad(loss, (q.mean, q.log_var), create_graph=through), -1
             )
-            speed = self.svi_momentum * speed + clipped(gradient, self.svi_clip)
-            towards_mean, towards_log_var = (self.svi_lr * speed).chunk(2, -1)
-            q = DiagonalGaussian.from_log_var(
-                q.mean - towards_mean, q.log_var - towards_log_var, q.codes
-            )
+            speed = self.svi_momentum * speed + clip_rows(gradient, self.svi_clip)
+            move_mean, move_log_var = (self.svi_lr * speed).chunk(2, -1)
+            q = DiagonalGaussian.from_log_var(q.mean - move_mean, q.log_var - move_log_var, q.codes)
         return q
 
 
-def clipped(gradient: Tensor, most: float) -> Tensor:
-    """Each row [B, P] no longer than `most`."""
-    return gradient * (
-        most / torch.linalg.vector_norm(gradient, dim=-1, keepdim=True).clamp_min(most)
-    )
+def clip_rows(gradient: Tensor, most: float) -> Tensor:
+    """Each row of a gradient [B, P] scaled down to a norm of at most `most`."""
+    norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+    return gradient * (most / norm.clamp_min(most))
 
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """While open, recurrent layers and attention run without the vendors' kernels.
+    """Recurrent layers and attention without the vendors' kernels, which hinder second derivatives.
 
-    cuDNN's and those of fused attention have no second derivative. oneDNN's have one, with the same values, but it makes a step a
-    third slower than the plain kernels.
+    Those of cuDNN and of fused attention have none. Those of oneDNN have them, with the same
+    values, but make a step a third slower than the plain kernels.
     """
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
-    were = [backend.enabled for backend in backends]
+    were_enabled = [backend.enabled for backend in backends]
     try:
         for backend in backends:
             backend.enabled = False
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        for backend, was in zip(backends, were, strict=True):
-            backend.enabled = was
+        for backend, enabled in zip(backends, were_enabled, strict=True):
+            backend.enabled = enabled

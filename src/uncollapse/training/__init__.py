@@ -1,1 +1,1 @@
-"""One model trained on one data set: the loop, the schedules, and what its length cuts off."""
+"""One model trained on one data set: the loop, its schedules and the decisions between epochs."""

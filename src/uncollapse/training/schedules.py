@@ -1,25 +1,25 @@
-"""Weights that change with training: pure functions of the position in epochs (a float), so that resuming needs no state.
+"""Weights that change with training, as functions of the position in epochs.
 
-A bare number is a constant schedule. The others rise within [0, 1] and end at 1; one that ends elsewhere says so in `end`, and each
-says in `end_epoch` where it ends.
+They have no state, so resuming needs none. A number is a constant schedule. The others stay in
+[0, 1] and end at 1, unless `end` says otherwise.
 """
 
 import math
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
 
-from uncollapse.errors import check_number, check_integer
-from uncollapse.training.phases import Phase
+from uncollapse.errors import check_integer, check_number
+from uncollapse.interfaces.hooks import Interface
+from uncollapse.interfaces.objective import Schedule
+from uncollapse.interfaces.phases import Phase
 
-Schedule = float | Callable[[float], float]
 
-
-def at(schedule: Schedule, epoch: float) -> float:
+def weight_at(schedule: Schedule, epoch: float) -> float:
     """The schedule's value at a position in epochs."""
     return schedule(epoch) if callable(schedule) else float(schedule)
 
 
-def end_of(schedule: Schedule) -> float:
+def final_value(schedule: Schedule) -> float:
     """The value that training ends with."""
     if not callable(schedule):
         return float(schedule)
@@ -27,7 +27,7 @@ def end_of(schedule: Schedule) -> float:
 
 
 def weight_phases(schedule: Schedule) -> list[Phase]:
-    """The KL weight's way to its final value as a phase of training; none for what is constant."""
+    """The way of the KL weight to its final value as a phase; none for a constant."""
     if not isinstance(schedule, Curve) or schedule.end_epoch == 0:
         return []
     return [
@@ -35,59 +35,63 @@ def weight_phases(schedule: Schedule) -> list[Phase]:
             schedule.knobs(),
             f"objective.weight={schedule}",
             schedule.end_epoch,
-            schedule.where,
-            schedule.lost(),
-            schedule.shorter,
+            schedule.describe_position,
+            schedule.describe_loss(),
+            schedule.suggest_shorter,
             schedule.follows,
         )
     ]
 
 
-def short(weight: float) -> str:
+def format_weight(weight: float) -> str:
     return f"{weight:.2f}" if weight >= 0.01 or weight == 0 else f"{weight:.2g}"
 
 
-class Curve:
-    """A schedule that says where it ends."""
+class Curve(metaclass=Interface, interface=True):
+    """Base of schedules: their value at each position, and where they end."""
+
+    @abstractmethod
+    def __call__(self, epoch: float) -> float:
+        """The value at a position in epochs."""
 
     @property
     def end(self) -> float:
-        """The value that it ends with."""
+        """The final value."""
         return 1.0
 
     @property
     def end_epoch(self) -> float:
-        """The position (epochs) from which on it has that value; 0 for a constant."""
+        """The position (epochs) from which on it has its final value; 0 for a constant."""
         return 0.0
-
-    def knobs(self) -> dict[str, float]:
-        """The knobs that set its length, by the names that heads give them."""
-        return {}
-
-    def where(self, epoch: float) -> str:
-        """In words, where it stands."""
-        return f"at weight {short(self(epoch))}"
-
-    def lost(self) -> str:
-        """What a run misses that ends before it."""
-        return "the KL never has its full weight"
 
     @property
     def follows(self) -> bool:
         """Whether its end moves with trainer.epochs."""
         return False
 
-    def shorter(self, epochs: float) -> str:
-        """What to change so that it ends within so many epochs."""
-        return f"a schedule that ends within {epochs:.3g} epochs"
+    def knobs(self) -> dict[str, float]:
+        """The knobs that set its length, by the names that heads give them."""
+        return {}
 
-    def __call__(self, epoch: float) -> float:
-        raise NotImplementedError
+    def describe_position(self, epoch: float) -> str:
+        """How far it is at a position."""
+        return f"at weight {format_weight(self(epoch))}"
+
+    def describe_loss(self) -> str:
+        """What a run misses that ends before it."""
+        return "the KL never has its full weight"
+
+    def suggest_shorter(self, epochs: float) -> str:
+        """The change by which it ends within so many epochs."""
+        return f"a schedule that ends within {epochs:.3g} epochs"
 
 
 @dataclass(frozen=True)
 class Linear(Curve):
-    """0 -> 1 in a straight line over the first `epochs` (Bowman et al. 2016, section 3.1); 0 epochs is the constant 1."""
+    """From 0 to 1 in a straight line over the first `epochs`; 0 epochs is the constant 1.
+
+    Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 3.1.
+    """
 
     epochs: float
 
@@ -104,13 +108,16 @@ class Linear(Curve):
     def knobs(self) -> dict[str, float]:
         return {"anneal_epochs": self.epochs}
 
-    def shorter(self, epochs: float) -> str:
+    def suggest_shorter(self, epochs: float) -> str:
         return f"anneal_epochs below {epochs:.3g}"
 
 
 @dataclass(frozen=True)
 class Delayed(Curve):
-    """0 before epoch `start`, then 0 -> 1 in a straight line over `epochs` (0: 1 at once): an autoencoder first (Li et al. 2019)."""
+    """0 before epoch `start`, then from 0 to 1 in a straight line over `epochs` (0: at once).
+
+    An autoencoder comes first: Li et al., EMNLP 2019 (arXiv 1909.00868), section 3.
+    """
 
     start: float
     epochs: float
@@ -129,15 +136,18 @@ class Delayed(Curve):
     def knobs(self) -> dict[str, float]:
         return {"pretrain_epochs": self.start, "anneal_epochs": self.epochs}
 
-    def shorter(self, epochs: float) -> str:
+    def suggest_shorter(self, epochs: float) -> str:
         return f"pretrain_epochs + anneal_epochs below {epochs:.3g}"
 
 
 @dataclass(frozen=True)
 class Logistic(Curve):
-    """1 / (1 + exp(-steepness (epoch - midpoint))) (Bowman et al. 2016, section 3.1 and figure 2); 1/2 at the midpoint."""
+    """1 / (1 + exp(-steepness (epoch - midpoint))).
 
-    midpoint: float
+    Bowman et al., CoNLL 2016, section 3.1 and figure 2.
+    """
+
+    midpoint: float  # epochs; there the weight is 1/2
     steepness: float  # per epoch
 
     def __post_init__(self) -> None:
@@ -145,27 +155,28 @@ class Logistic(Curve):
         check_number("steepness", self.steepness, 0)
 
     def __call__(self, epoch: float) -> float:
-        # the same function by way of tanh, which no argument makes overflow
+        # the same function written with tanh, which never overflows
         return 0.5 * (1 + math.tanh(0.5 * self.steepness * (epoch - self.midpoint)))
 
     @property
     def end_epoch(self) -> float:
-        """Where it is within 1 % of 1, which it never reaches."""
+        """Where it comes within 1 % of 1, which it never reaches."""
         return self.midpoint + math.log(99) / self.steepness
 
     def knobs(self) -> dict[str, float]:
         return {"midpoint": self.midpoint, "steepness": self.steepness}
 
-    def shorter(self, epochs: float) -> str:
+    def suggest_shorter(self, epochs: float) -> str:
         return "an earlier midpoint or a larger steepness"
 
 
 @dataclass(frozen=True)
 class Cyclical(Curve):
-    """`cycles` equal periods in `epochs`: in each, 0 -> 1 in a straight line over its first part `ramp`, then 1; 1 from the end on.
+    """`cycles` equal periods in `epochs`, each from 0 to 1 in its first fraction `ramp`, then 1.
 
-    Fu et al., "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing", NAACL 2019 (arXiv 1903.10145), section 4,
-    equations 6 and 7, with f(tau) = tau / R. The first ramp starts with the first step. ramp 0 is the constant 1.
+    Fu et al., "Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing", NAACL
+    2019 (arXiv 1903.10145), section 4, equations 6 and 7, with f(tau) = tau / R. The first ramp
+    starts with the first step; after the end the weight is 1. ramp 0 is the constant 1.
     """
 
     epochs: float
@@ -180,7 +191,7 @@ class Cyclical(Curve):
     def __call__(self, epoch: float) -> float:
         if self.ramp == 0 or epoch >= self.epochs:
             return 1.0
-        # rounded, so that a step that begins a period is not taken for the end of the one before by an error in the last digit
+        # rounded: an error in the last digit could put a period's first step in the one before
         phase = round(epoch * self.cycles / self.epochs, 9) % 1
         return min(1.0, phase / self.ramp)
 
@@ -189,33 +200,33 @@ class Cyclical(Curve):
         """Where the last ramp ends."""
         return 0.0 if self.ramp == 0 else self.epochs * (self.cycles - 1 + self.ramp) / self.cycles
 
-    def knobs(self) -> dict[str, float]:
-        return {"cycles": self.cycles, "ramp": self.ramp}
-
     @property
     def follows(self) -> bool:
         return True
 
-    def where(self, epoch: float) -> str:
-        cycle = min(self.cycles, 1 + int(round(epoch * self.cycles / self.epochs, 9)))
-        return f"in cycle {cycle} of {self.cycles}, {super().where(epoch)}"
+    def knobs(self) -> dict[str, float]:
+        return {"cycles": self.cycles, "ramp": self.ramp}
 
-    def lost(self) -> str:
+    def describe_position(self, epoch: float) -> str:
+        cycle = min(self.cycles, 1 + int(round(epoch * self.cycles / self.epochs, 9)))
+        return f"in cycle {cycle} of {self.cycles}, {super().describe_position(epoch)}"
+
+    def describe_loss(self) -> str:
         return "the last cycle never has its full weight"
 
-    def shorter(self, epochs: float) -> str:
+    def suggest_shorter(self, epochs: float) -> str:
         if self.epochs > epochs:
             return "cycles that end earlier"
+        if self.ramp == 1:
+            return "ramp below 1"
         return (
-            "ramp below 1"
-            if self.ramp == 1
-            else "fewer cycles, a smaller ramp or more trainer.epochs, so that a cycle has steps enough"
+            "fewer cycles, a smaller ramp or more trainer.epochs, so that a cycle has steps enough"
         )
 
 
 @dataclass(frozen=True)
 class Constant(Curve):
-    """One weight >= 0 throughout (Higgins et al. 2017): a bare number under the name of the knob that it is, beta."""
+    """The weight of beta-VAE (Higgins et al. 2017): a number under the name of its knob, beta."""
 
     beta: float
 
@@ -231,7 +242,7 @@ class Constant(Curve):
 
 
 @dataclass(frozen=True)
-class Scaled(Curve):
+class ScaledSchedule(Curve):
     """`factor` times another schedule."""
 
     schedule: Schedule
@@ -239,28 +250,28 @@ class Scaled(Curve):
 
     @property
     def end(self) -> float:
-        return self.factor * end_of(self.schedule)
+        return self.factor * final_value(self.schedule)
 
     @property
     def end_epoch(self) -> float:
         return self.schedule.end_epoch if isinstance(self.schedule, Curve) and self.factor else 0.0
 
-    def knobs(self) -> dict[str, float]:
-        return self.schedule.knobs() if isinstance(self.schedule, Curve) else {}
-
     @property
     def follows(self) -> bool:
         return isinstance(self.schedule, Curve) and self.schedule.follows
 
-    def lost(self) -> str:
-        return self.schedule.lost() if isinstance(self.schedule, Curve) else super().lost()
+    def knobs(self) -> dict[str, float]:
+        return self.schedule.knobs() if isinstance(self.schedule, Curve) else {}
 
-    def shorter(self, epochs: float) -> str:
-        return (
-            self.schedule.shorter(epochs)
-            if isinstance(self.schedule, Curve)
-            else super().shorter(epochs)
-        )
+    def describe_loss(self) -> str:
+        if isinstance(self.schedule, Curve):
+            return self.schedule.describe_loss()
+        return super().describe_loss()
+
+    def suggest_shorter(self, epochs: float) -> str:
+        if isinstance(self.schedule, Curve):
+            return self.schedule.suggest_shorter(epochs)
+        return super().suggest_shorter(epochs)
 
     def __call__(self, epoch: float) -> float:
-        return self.factor * at(self.schedule, epoch)
+        return self.factor * weight_at(self.schedule, epoch)

@@ -1,403 +1,239 @@
-"""The training loop: batches, steps, evaluations, checkpoints. It knows nothing of heads and remedies."""
+"""The training loop: batches, steps, evaluations, checkpoints. It knows no head and no remedy."""
 
-import math
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-from torch.optim import Optimizer
 
 from uncollapse.distributions.epochs import begin_epoch
-from uncollapse.errors import InputError, first_line, check_number, check_choice, check_integer
+from uncollapse.interfaces.objective import Objective
+from uncollapse.interfaces.phases import Phase, Phased
+from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.metrics.evaluation import evaluate, recompute_population
 from uncollapse.models import Model
-from uncollapse.procedures import Training, inference
-from uncollapse.runs.checkpoint import load_model, load_state, load_tensors, save_model, save_state
+from uncollapse.runs.checkpoint import load_model, load_tensors
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record
-from uncollapse.training.phases import Length, Phase, Phased
-from uncollapse.training.schedules import at, weight_phases
+from uncollapse.training.config import OPTIMIZERS, TrainerConfig
+from uncollapse.training.floor import promised_floor, warn_below_floor
+from uncollapse.training.phases import Length
+from uncollapse.training.reporter import Reporter
+from uncollapse.training.schedules import weight_at, weight_phases
+from uncollapse.training.selection import Selection
+from uncollapse.training.state import Progress, restore_checkpoint, save_checkpoint
 
-
-@dataclass
-class TrainerConfig:
-    """How long, how fast, how often looked at. Counts of patience are in evaluations; null switches a thing off."""
-
-    epochs: int = 5
-    max_steps: int | None = None
-    eval_every: int | None = None  # steps; null: once an epoch
-    eval_examples: int | None = 500  # at most this many training examples in the training-mode row
-    population: int = 2000  # training examples for the batch-norm heads' evaluation statistics
-    optimizer: str = "adam"
-    lr: float = 1e-3
-    clip: float | None = 5.0
-    patience: int | None = None  # early stop
-    decay_patience: int | None = None  # lr decay
-    decay_factor: float = 0.5
-    decay_from_epoch: float = 0
-    decay_limit: int | None = None  # stop when the lr is lowered for this many-th time
-    decay_reload: bool = False  # a lowered lr starts from the best weights: see `decay`
-
-    def check(self) -> None:
-        """InputError for a value that makes no sense, before any work."""
-        for name in ("epochs", "population"):
-            check_integer(f"trainer.{name}", getattr(self, name), 1)
-        for name in (
-            "max_steps",
-            "eval_every",
-            "eval_examples",
-            "patience",
-            "decay_patience",
-            "decay_limit",
-        ):
-            if getattr(self, name) is not None:
-                check_integer(f"trainer.{name}", getattr(self, name), 1)
-        check_number("trainer.lr", self.lr, 0, 1000)
-        check_number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
-        check_number("trainer.decay_factor", self.decay_factor, 0, 1)
-        if self.clip is not None:
-            check_number("trainer.clip", self.clip, 0)
-        check_choice("trainer.optimizer", self.optimizer, OPTIMIZERS)
-
-    def phases(self) -> list[Phase]:
-        """The time before the lr may be lowered."""
-        if self.decay_patience is None or self.decay_from_epoch <= 0:
-            return []
-        knob = "trainer.decay_from_epoch"
-        return [
-            Phase(
-                {knob: self.decay_from_epoch},
-                knob,
-                self.decay_from_epoch,
-                lambda epoch: "before the learning rate may be lowered",
-                "it never is",
-                lambda epochs: f"{knob} below {epochs:.3g}",
-            )
-        ]
-
-
-# examples that form q(z) in mi and its kin, while training and in the test: the cost grows with the square
+# examples that form q(z) in mi and similar metrics, in training and in the test; the cost grows
+# with the square
 MIXTURE, FINAL_MIXTURE = 1000, 10_000
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
-    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
-}
 
+@dataclass(frozen=True, kw_only=True)
+class TrainerSetup:
+    """What a trainer is made of."""
 
-@dataclass
-class Progress:
-    """Where training stands: all of it is in the checkpoint."""
-
-    step: int = 0
-    best: float = float("inf")
-    best_step: int = 0
-    best_weight: float = 1.0  # of the KL, at that step
-    bad: int = 0  # evaluations since the best
-    to_beat: float = float("inf")  # what the lr's patience compares with: the best, or see `decay`
-    bad_lr: int = 0  # evaluations since it was beaten or the lr was lowered
-    decays: int = 0
-    stopped: bool = False
-    seconds: float = 0.0  # spent in training steps
+    config: TrainerConfig
+    model: Model
+    data: Any
+    objective: Objective
+    procedure: Procedure
+    run: Run  # receives weights and checkpoints
+    record: Record  # receives the rows of metrics
+    seed: int
+    reporter: Reporter
 
 
 @dataclass(frozen=True)
 class Tested:
-    """Test rows of the best weights in evaluation and in training mode, and of the last ones: the same row where these are the best."""
+    """Test rows of the best weights in evaluation and in training mode, and of the last weights."""
 
-    best: dict
-    training_mode: dict
-    last: dict
+    best: dict[str, Any]
+    training_mode: dict[str, Any]
+    last: dict[str, Any]  # `best` where the last weights are the best
 
 
-@dataclass
 class Trainer:
-    """Train `model` on `data`; `run` receives the checkpoint and `record` the rows. `watch` is told of every step and row."""
+    """Trains the model of a setup, then tests it."""
 
-    cfg: TrainerConfig
-    model: Model
-    data: Any
-    objective: Any
-    procedure: Any
-    run: Run
-    record: Record
-    seed: int
-    watch: Any
-    progress: Progress = field(default_factory=Progress)
-
-    def __post_init__(self) -> None:
-        make = OPTIMIZERS[self.cfg.optimizer]
-        parts = {**self.model.parts(), "objective": list(state_of(self.objective).parameters())}
-        self.optimizers = {
-            part: make(parameters, self.cfg.lr) for part, parameters in parts.items() if parameters
-        }
-        self.per_epoch = len(self.data.batches("train", self.seed, 0))
-        self.device = next(self.model.parameters()).device
-        self.total = self.cfg.epochs * self.per_epoch
-        if self.cfg.max_steps is not None:
-            self.total = min(self.total, self.cfg.max_steps)
-        self.length = Length(self.total, self.per_epoch, self.cfg.epochs, self.cfg.max_steps)
-        self.every = self.cfg.eval_every or self.per_epoch
-        self.evaluated = (0, 0.0)  # step and seconds of the last evaluation
-        self.warned = False
+    def __init__(self, setup: TrainerSetup):
+        self.setup, self.config, self.data = setup, setup.config, setup.data
+        self.model, self.objective = setup.model, setup.objective
+        self.procedure = setup.procedure
+        self.optimizers = make_optimizers(setup)
+        per_epoch = len(self.data.batches("train", setup.seed, 0))
+        self.length = plan_length(self.config, per_epoch)
         self.training = Training(
             self.model,
             self.objective,
             self.data,
             self.optimizers,
-            self.cfg.clip,
-            self.seed,
-            self.per_epoch,
-            self.device,
+            self.config.clip,
+            setup.seed,
+            per_epoch,
+            next(self.model.parameters()).device,
         )
-        self.encode = inference(self.procedure, self.model)
-        if hasattr(self.procedure, "begin"):
-            self.procedure.begin(self.training)
+        weights = setup.run.path(WEIGHTS)
+        self.selection = Selection(self.config, self.model, self.optimizers, weights)
+        self.progress = Progress()
+        self.measured = (0, 0.0)  # step and seconds of the last evaluation
+        self.has_warned = False
+        self.procedure.begin(self.training)
 
     @property
     def epoch(self) -> float:
         """Position in epochs."""
-        return self.progress.step / self.per_epoch
+        return self.progress.step / self.length.per_epoch
+
+    # ---------------------------------------------------------------- training
 
     def fit(self) -> Progress:
-        """Train to the end, from the checkpoint if there is one; a resumed run equals an uninterrupted one bit for bit."""
-        if self.run.holds(STATE):
+        """Train to the end, from the checkpoint if there is one.
+
+        A resumed run equals an uninterrupted one bit for bit.
+        """
+        if self.setup.run.holds(STATE):
             self.restore()
         else:
-            if note := self.record.resume(-1):
-                self.watch.warn(note)
-            torch.manual_seed(self.seed)
-            self.look()
-        for batch in self.batches():
-            start = time.perf_counter()
-            self.training.step = self.progress.step
-            loss = self.procedure.step(self.training, batch)
-            if hasattr(self.objective, "update"):
-                self.objective.update(loss)
-            self.progress.step += 1
-            self.progress.seconds += time.perf_counter() - start
-            self.watch.stepped(self.progress.step, self.total, loss)
-            if self.progress.step % self.every == 0 or self.progress.step == self.total:
-                self.look()
+            if note := self.setup.record.resume(-1):
+                self.setup.reporter.warn(note)
+            torch.manual_seed(self.setup.seed)
+            self.evaluate()
+        every, total = self.config.eval_every or self.length.per_epoch, self.length.total
+        for batch in self.iterate_batches():
+            self.make_step(batch)
+            if self.progress.step % every == 0 or self.progress.step == total:
+                self.evaluate()
         return self.progress
 
-    def batches(self) -> Iterator:
+    def make_step(self, batch: Any) -> None:
+        """One step of the procedure, timed."""
+        start = time.perf_counter()
+        self.training.step = self.progress.step
+        loss = self.procedure.step(self.training, batch)
+        self.objective.update(loss)
+        self.progress.step += 1
+        self.progress.seconds += time.perf_counter() - start
+        self.setup.reporter.stepped(self.progress.step, self.length.total, loss)
+
+    def iterate_batches(self) -> Iterator[Any]:
         """Batches from the current position until training is over."""
-        order: list = []
+        order: list[np.ndarray] = []
         order_epoch = -1
         self.model.train()
-        while self.progress.step < self.total and not self.progress.stopped:
-            epoch, index = divmod(self.progress.step, self.per_epoch)
+        while self.progress.step < self.length.total and not self.progress.stopped:
+            epoch, index = divmod(self.progress.step, self.length.per_epoch)
             if order_epoch != epoch:
-                order, order_epoch = self.data.batches("train", self.seed, epoch), epoch
+                order, order_epoch = self.data.batches("train", self.setup.seed, epoch), epoch
                 begin_epoch(self.model, epoch)
-            yield self.data.batch("train", order[index], epoch).to(self.device)
+            yield self.data.batch("train", order[index], epoch).to(self.training.device)
 
-    def look(self) -> None:
-        """Evaluate, write the rows, decide about the best weights, the lr and the end, and leave a checkpoint."""
-        common = {"weight": self.weight(), "lr": self.lr(), **self.speed()}
-        row = self.write("train", "train", common, self.cfg.eval_examples)
-        self.warned = self.warned or warn_below_floor(row)
-        recompute_population(self.model, self.data, self.cfg.population)
-        row = self.write("valid", "eval", common)
-        self.judge(row["rec"] + getattr(self.objective, "final_weight", 1.0) * row["kl"])
+    # ---------------------------------------------------------------- evaluation
+
+    def evaluate(self) -> None:
+        """Write the rows of this position, decide on the best weights and the lr, and save."""
+        common = {"weight": self.weight(), "lr": self.lr(), **self.measure_speed()}
+        row = self.write_row("train", "train", common, self.config.eval_examples)
+        self.has_warned = self.has_warned or warn_below_floor(row)
+        recompute_population(self.model, self.data, self.config.population)
+        row = self.write_row("valid", "eval", common)
+        nelbo = row["rec"] + self.objective.final_weight * row["kl"]
+        settled = self.procedure.settled
+        self.selection.judge(self.progress, nelbo, self.epoch, self.weight(), settled)
         self.save()
 
-    def write(self, split: str, mode: str, extra: dict, limit: int | None = None) -> dict:
+    def write_row(
+        self, split: str, mode: str, extra: dict[str, Any], limit: int | None = None
+    ) -> dict[str, Any]:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
-        metrics = evaluate(
-            self.model,
-            self.data,
-            split,
-            mode,
-            limit,
-            promised_floor(self.model),
-            mixture,
-            self.encode,
-        )
-        row = {
-            "step": self.progress.step,
-            "epoch": self.epoch,
-            "split": split,
-            "mode": mode,
-            **metrics,
-            **extra,
-        }
-        self.record.write(row)
-        self.watch.evaluated(row)
+        encode = partial(self.procedure.infer, self.model)
+        floor = promised_floor(self.model)
+        metrics = evaluate(self.model, self.data, split, mode, limit, floor, mixture, encode)
+        place = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode}
+        row = {**place, **metrics, **extra}
+        self.setup.record.write(row)
+        self.setup.reporter.evaluated(row)
         return row
 
     def test(self) -> Tested:
-        """Test rows: of the last weights where these are not the best ones, then of the best ones, so that the model ends with them.
+        """Write the test rows: of the last weights if they are not the best, then of the best ones.
 
-        The last weights are those that training would go on with: after a reload of the best ones, these.
+        The last weights are those that training would go on with: after a reload, the best.
+        The model ends with the best.
         """
-        last, path = None, self.run.path(WEIGHTS)
+        last, path = None, self.setup.run.path(WEIGHTS)
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         load_model(path, self.model)
-        if not all(
-            torch.equal(tensor, ended[name]) for name, tensor in self.model.state_dict().items()
-        ):
+        best = self.model.state_dict()
+        if not all(torch.equal(tensor, ended[name]) for name, tensor in best.items()):
             self.model.load_state_dict(ended)
-            last = self.write("test", "eval", {"weight": self.weight(), "weights": "last"})
+            last = self.write_row("test", "eval", {"weight": self.weight(), "weights": "last"})
             load_model(path, self.model)
         self.progress.step = self.progress.best_step
         extra = {"weight": self.progress.best_weight, "weights": "best"}
-        best, training_mode = self.write("test", "eval", extra), self.write("test", "train", extra)
-        return Tested(best, training_mode, last or best)
+        row = self.write_row("test", "eval", extra)
+        return Tested(row, self.write_row("test", "train", extra), last or row)
 
-    def parts(self) -> list[tuple[list[Phase], Phased | None]]:
-        """What ends in the course of training: the phases of each part, and the part where it can tell more afterwards."""
-        parts: list[Phased] = [
-            part
-            for part in (self.objective, self.procedure, self.model.posterior)
-            if isinstance(part, Phased)
-        ]
-        others = [weight_phases(self.objective.weight), self.cfg.phases()]
-        return [*((phases, None) for phases in others), *((part.phases(), part) for part in parts)]
+    # ---------------------------------------------------------------- what rows and reports hold
+
+    def list_phases(self) -> list[tuple[list[Phase], Phased | None]]:
+        """The phases of each component, with the component if it can report on its final state."""
+        components: list[Phased] = [self.objective, self.procedure]
+        if isinstance(self.model.posterior, Phased):
+            components.append(self.model.posterior)
+        others = [weight_phases(self.objective.weight), self.config.phases()]
+        return [*((phases, None) for phases in others), *((c.phases(), c) for c in components)]
 
     def weight(self) -> float:
         """The KL weight in force."""
-        return at(self.objective.weight, self.epoch)
+        return weight_at(self.objective.weight, self.epoch)
 
     def last_weight(self) -> float:
         """The KL weight that the last step was made with."""
-        return at(self.objective.weight, self.length.last(self.progress.step))
+        return weight_at(self.objective.weight, self.length.last_position(self.progress.step))
 
     def lr(self) -> float:
         return next(iter(self.optimizers.values())).param_groups[0]["lr"]
 
-    def speed(self) -> dict:
-        """Seconds per training step since the last evaluation (null at the start), and spent training so far."""
-        step, seconds = self.evaluated
+    def measure_speed(self) -> dict[str, float | None]:
+        """Seconds per step since the last evaluation (None at the start), and in total."""
+        step, seconds = self.measured
         steps = self.progress.step - step
         per_step = (self.progress.seconds - seconds) / steps if steps else None
-        self.evaluated = (self.progress.step, self.progress.seconds)
+        self.measured = (self.progress.step, self.progress.seconds)
         return {"seconds_per_step": per_step, "seconds": self.progress.seconds}
 
-    def judge(self, nelbo: float) -> None:
-        """Keep the weights if their nelbo (KL weighted as at the end of training) is the lowest; else lower the lr, or stop."""
-        p, cfg = self.progress, self.cfg
-        if not math.isfinite(nelbo):
-            raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
-        if not getattr(
-            self.procedure, "settled", True
-        ):  # kept for want of better ones: any later evaluation beats them
-            p.best_step, p.best_weight = p.step, self.weight()
-            save_model(self.run.path(WEIGHTS), self.model)
-            return
-        if nelbo < p.best:
-            p.best, p.best_step, p.bad = nelbo, p.step, 0
-            p.best_weight = self.weight()
-            save_model(self.run.path(WEIGHTS), self.model)
-        else:
-            p.bad += 1
-            p.stopped = cfg.patience is not None and p.bad >= cfg.patience
-        if nelbo < p.to_beat:
-            p.to_beat, p.bad_lr = nelbo, 0
-            return
-        p.bad_lr += 1
-        if (
-            cfg.decay_patience is not None
-            and p.bad_lr >= cfg.decay_patience
-            and self.epoch >= cfg.decay_from_epoch
-        ):
-            self.decay(nelbo)
-
-    def decay(self, nelbo: float) -> None:
-        """Lower the lr, and stop at the last time.
-
-        decay_reload, as in the code of He et al. 2019: the best weights come back, optimisers start
-        anew, and later evaluations are compared with the bad one of now.
-        """
-        p, cfg = self.progress, self.cfg
-        p.decays, p.bad_lr = p.decays + 1, 0
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] *= cfg.decay_factor
-        if cfg.decay_reload:
-            load_model(self.run.path(WEIGHTS), self.model)
-            for optimizer in self.optimizers.values():
-                optimizer.state.clear()
-            p.to_beat = nelbo
-        p.stopped = p.stopped or p.decays == cfg.decay_limit
+    # ---------------------------------------------------------------- checkpoints
 
     def save(self) -> None:
-        state = {
-            **vars(self.progress),
-            "model": self.model.state_dict(),
-            "optimizers": {part: o.state_dict() for part, o in self.optimizers.items()},
-            "objective": state_of(self.objective).state_dict(),
-            "procedure": state_of(self.procedure).state_dict(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
-            "rows": self.record.count,
-        }
-        save_state(self.run.path(STATE), state)
+        path, rows = self.setup.run.path(STATE), self.setup.record.count
+        save_checkpoint(path, self.progress, self.training, self.procedure, rows)
 
     def restore(self) -> None:
-        """Take up the checkpoint in the folder. InputError when it is damaged or of another model."""
-        path = self.run.path(STATE)
-        state = load_state(path)
-        try:
-            self.model.load_state_dict(state["model"])
-            for part, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][part])
-            state_of(self.objective).load_state_dict(state["objective"])
-            state_of(self.procedure).load_state_dict(state["procedure"])
-            state.setdefault("to_beat", state["best"])  # not in checkpoints of version 0.1
-            self.progress = Progress(
-                **{name: numeric(state[name], name) for name in vars(self.progress)}
-            )
-            if state["cuda_rng"] is not None and self.device.type != "cuda":
-                raise InputError(
-                    f"{path}: the run was begun on a GPU, and none is there; device=cuda goes on where there is one"
-                )
-            torch.set_rng_state(state["rng"])
-            if state["cuda_rng"] is not None:
-                torch.cuda.set_rng_state(state["cuda_rng"])
-        except InputError:
-            raise
-        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}: not a checkpoint of this model ({first_line(error)})"
-            ) from error
-        self.evaluated = (self.progress.step, self.progress.seconds)
-        load_tensors(
-            self.run.path(WEIGHTS)
-        )  # damaged ones are found now, not when training is over
-        self.watch.resumed(
-            self.progress.step, self.record.resume(self.progress.step, state.get("rows"))
-        )
+        """Continue from the checkpoint. InputError when it is damaged or of another model."""
+        path = self.setup.run.path(STATE)
+        self.progress, rows = restore_checkpoint(path, self.training, self.procedure)
+        self.measured = (self.progress.step, self.progress.seconds)
+        # damaged weights are found now and not when training is over
+        load_tensors(self.setup.run.path(WEIGHTS))
+        note = self.setup.record.resume(self.progress.step, rows)
+        self.setup.reporter.resumed(self.progress.step, note)
 
 
-def numeric(value: Any, name: str) -> Any:
-    """A count, a number or a truth value of a checkpoint as it is."""
-    if not isinstance(value, int | float):
-        raise ValueError(f"{name} is a {type(value).__name__}")
-    return value
+def make_optimizers(setup: TrainerSetup) -> dict[str, torch.optim.Optimizer]:
+    """One optimiser for each component that has parameters."""
+    make = OPTIMIZERS[setup.config.optimizer]
+    own = list(setup.objective.state_module().parameters())
+    components = {**setup.model.parts(), "objective": own}
+    return {name: make(weights, setup.config.lr) for name, weights in components.items() if weights}
 
 
-def state_of(part: Any) -> torch.nn.Module:
-    """An objective or procedure with state is a module itself; the others have none."""
-    return part if isinstance(part, torch.nn.Module) else torch.nn.Module()
-
-
-def promised_floor(model: Model) -> float | None:
-    """The KL floor that the head declares, nats, or None."""
-    floor = getattr(model.posterior, "floor", None)
-    return None if floor is None else floor()
-
-
-def warn_below_floor(row: dict) -> bool:
-    """Say so when the training-mode KL lies below the head's promise: the promise, or the code, is broken."""
-    floor, above = row["floor"], row["kl_minus_floor"]
-    broken = floor is not None and above is not None and above < -1e-3 * (1 + floor)
-    if broken:
-        text = f"step {row['step']}: the training-mode KL of {row['kl']:.4g} nats is below the promised floor of {floor:.4g} (said once)"
-        warnings.warn(text, stacklevel=2)
-    return broken
+def plan_length(config: TrainerConfig, per_epoch: int) -> Length:
+    """The number of steps that epochs and max_steps allow."""
+    total = config.epochs * per_epoch
+    if config.max_steps is not None:
+        total = min(total, config.max_steps)
+    return Length(total, per_epoch, config.epochs, config.max_steps)

@@ -1,0 +1,112 @@
+"""A procedure: which weights are updated when, and how the code of an example is inferred."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from uncollapse.distributions.normal import Posterior
+from uncollapse.interfaces.objective import Loss, Objective
+from uncollapse.interfaces.phases import Phased
+from uncollapse.interfaces.state import Stateful
+from uncollapse.models import Model
+
+
+@dataclass
+class Training:
+    """One training run as a procedure sees it; `step` counts the steps made so far.
+
+    `optimizers` holds one optimiser per component: "encoder", "decoder", and "objective" where the
+    objective has parameters of its own.
+    """
+
+    model: Model
+    objective: Objective
+    data: Any
+    optimizers: dict[str, Optimizer]
+    clip: float | None
+    seed: int
+    per_epoch: int
+    device: torch.device
+    step: int = 0
+
+    @property
+    def epoch(self) -> float:
+        """Position in epochs."""
+        return self.step / self.per_epoch
+
+    def loss(self, batch: Any, q: Posterior) -> Loss:
+        """The objective at one code of q for each example.
+
+        FloatingPointError, naming the term, when it is not finite.
+        """
+        z = q.sample()
+        loss = self.objective(self.model.nll(batch, z), q, z, self.epoch, batch)
+        require_finite_loss(loss)
+        return loss
+
+    def update(self, loss: Tensor, components: tuple[str, ...] | None = None) -> None:
+        """One optimiser step of the named components (default: all), clipped over them together."""
+        optimizers = [self.optimizers[name] for name in components or self.optimizers]
+        weights = [w for o in optimizers for group in o.param_groups for w in group["params"]]
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        # no gradients for components that make no step
+        loss.backward(inputs=weights if components else None)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(weights, self.clip)
+        for optimizer in optimizers:
+            optimizer.step()
+
+    def more_batches(self) -> Iterator[Any]:
+        """Endless random training batches besides that of this step; (seed, step) decide which."""
+        rng = np.random.default_rng((self.seed, self.step))
+        for epoch in count():
+            order = self.data.batches("train", int(rng.integers(2**31)), epoch)
+            for examples in order:
+                yield self.data.batch("train", examples, int(self.epoch)).to(self.device)
+
+
+def require_finite_loss(loss: Loss) -> None:
+    """FloatingPointError that names the terms which are not finite."""
+    if loss.total.isfinite():  # the only synchronisation with the device in a good step
+        return
+    bad = {name: float(term.detach()) for name, term in loss.terms.items() if not term.isfinite()}
+    terms = ", ".join(f"{name} = {value}" for name, value in bad.items())
+    total = f"their weighted sum = {float(loss.total.detach())}"
+    raise FloatingPointError(f"the loss is not finite: {terms or total}")
+
+
+class Procedure(Phased, Stateful, interface=True):
+    """Base of procedures without state; see also `ProcedureModule`."""
+
+    def begin(self, training: Training) -> None:
+        """Prepare, before the first step and also before a checkpoint is restored."""
+
+    @abstractmethod
+    def step(self, training: Training, batch: Any) -> Loss:
+        """One training step, by `training.loss` and `training.update`."""
+
+    def infer(
+        self, model: Model, batch: Any, generator: torch.Generator | None = None
+    ) -> Posterior:
+        """The posterior of a batch, in evaluation as well; any noise comes from the generator."""
+        return model.encode(batch)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the final model is being trained. Until then no weights count as the best."""
+        return True
+
+    def check(self, model: Model, head: str, epochs: int) -> None:
+        """InputError, before any work, for a model or a length that the procedure cannot treat."""
+
+
+class ProcedureModule(nn.Module, Procedure, interface=True):
+    """Base of procedures with buffers, such as counts, that a resumed run must find again."""

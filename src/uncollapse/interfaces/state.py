@@ -1,0 +1,17 @@
+"""State that is not part of the model: networks and running values of objectives and procedures."""
+
+from torch import nn
+
+from uncollapse.interfaces.hooks import Interface
+
+
+class Stateful(metaclass=Interface, interface=True):
+    """Base of objectives and procedures, most of which have no state."""
+
+    def state_module(self) -> nn.Module:
+        """The module that goes to the device and into the checkpoint; parameters are trained.
+
+        A class that is an `nn.Module` is its own; one that is not, and keeps its state in a module,
+        returns that module.
+        """
+        return self if isinstance(self, nn.Module) else nn.Module()

@@ -1,0 +1,42 @@
+"""One Hydra job: a run, and how its end is reported."""
+
+import sys
+import traceback
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from uncollapse.entry import interrupted
+from uncollapse.errors import InputError
+from uncollapse.run import run
+from uncollapse.sweep import note_end
+
+
+def main(cfg: DictConfig) -> None:
+    """Carry out the run of a job.
+
+    Alone, an error ends the process with one sentence; in a sweep it is noted for the summary.
+    """
+    hydra = HydraConfig.get()
+    head, in_sweep = hydra.runtime.choices.get("head"), hydra.mode == RunMode.MULTIRUN
+    # not resolved: an override may refer to another key
+    task: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    overrides = [str(word) for word in task]
+    words = " ".join(overrides)
+    try:
+        note_end(run(cfg, head, overrides), words)
+    except InputError as error:
+        note_end("refused", words, str(error))
+        print(f"[{words}] error: {error}" if in_sweep else f"error: {error}", file=sys.stderr)
+        if not in_sweep:
+            raise SystemExit(2) from None
+    except (KeyboardInterrupt, Exception) as error:
+        if interrupted():
+            raise
+        note_end("failed", words, str(error))
+        traceback.print_exc()
+        print(f"failed: {words}: {error}", file=sys.stderr)
+        if not in_sweep:
+            raise SystemExit(1) from None

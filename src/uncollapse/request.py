@@ -1,0 +1,119 @@
+"""What a composed config and its override words ask for, and whether that run is done already."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from uncollapse.config import (
+    COMMON,
+    LogConfig,
+    check_folder,
+    check_knobs,
+    check_root,
+    check_text,
+    resolved,
+    typed,
+)
+from uncollapse.errors import InputError
+from uncollapse.overrides import changing
+from uncollapse.runs.identity import changes
+from uncollapse.runs.layout import DONE, Run, command, run_at, title
+from uncollapse.runs.packed import PackedRun, name_in_pack, packed_copies, why_skipped
+from uncollapse.runs.reading import read_config
+from uncollapse.runs.study import twin
+
+NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run that is asked for."""
+
+    head: str
+    overrides: dict[str, Any]  # by key, those that change something
+    run: Run
+    config: dict[str, Any]  # as plain values
+    base: dict[str, Any]  # the config without the overrides
+    command: str
+    again: bool = False  # train a packed run again
+
+    @property
+    def name(self) -> str:
+        return title(self.head, self.overrides, self.config["seed"])
+
+
+def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Request:
+    """The request behind a composed config and its override words.
+
+    InputError for unknown knobs and for common keys out of range.
+    """
+    check_knobs(cfg, head)
+    typed(cfg.log, "log", LogConfig).check()
+    config = resolved(cfg, "")
+    check_text({"overrides": overrides, **config}, "")
+    for key in COMMON:
+        check_root(key, config[key])
+    asked, base = changing(cfg, head, parse_overrides(overrides), overrides)
+    again = config.pop("again", False)
+    config = {"head": head, "overrides": asked, **config}
+    run = run_at(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
+    check_folder(run.folder, str(cfg.results))
+    if not run.exists:
+        run = twin(run, config, base) or run
+    return Request(head, asked, run, config, base, command(head, cfg.seed, overrides), again)
+
+
+def parse_overrides(overrides: list[str]) -> dict[str, Any]:
+    """Override words that belong in a run's name, by key in alphabetical order.
+
+    Values are as Hydra parses them.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    named = {
+        o.key_or_group: None if o.is_delete() else o.value()
+        for o in parsed
+        if o.key_or_group.split(".")[0] not in NOT_IN_NAME
+    }
+    return {
+        key: named[key] if isinstance(named[key], int | float | bool | None) else str(named[key])
+        for key in sorted(named)
+    }
+
+
+def find_done_folder(request: Request) -> str:
+    """A sentence if the folder holds this run, done; '' otherwise.
+
+    InputError when it holds another run, or one that cannot be identified.
+    """
+    run = request.run
+    run.require_config()
+    if not run.exists:
+        return ""
+    if lines := changes(read_config(run), request.config, request.base):
+        raise InputError(
+            f"{run.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "
+            "Nothing was changed; choose another study=NAME, or move that folder away"
+        )
+    hint = "; move that folder away to train it again" if request.again else ""
+    return f"{run.folder} is done with this config{hint}" if run.status == DONE else ""
+
+
+def find_packed_copies(request: Request) -> list[PackedRun]:
+    """Copies of this run in the study's pack, unless it is to be trained again."""
+    if request.again:
+        return []
+    name = name_in_pack(request.head, request.overrides, request.config)
+    return packed_copies(request.run.study, name, request.config, request.base)
+
+
+def find_done_copy(
+    request: Request, copies: list[PackedRun], facts: dict[str, Any] | None = None
+) -> str:
+    """A sentence if a copy is this run; '' otherwise. `facts`: of the data, once loaded."""
+    for one in copies:
+        if one.has_data(request.config, facts) if facts else one.has_places(request.config):
+            return why_skipped(request.run.study)
+    return ""

@@ -1,0 +1,99 @@
+"""What summary.json holds of a finished run: its test metrics, its end, its model and machine."""
+
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+from uncollapse.building import Parts
+from uncollapse.request import Request
+from uncollapse.runs.identity import identity
+from uncollapse.runs.layout import DONE, SCHEMA
+from uncollapse.runs.reading import read_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from uncollapse.training.trainer import Trainer
+
+
+def find_unfinished(request: Request, trainer: "Trainer") -> list[str]:
+    """One sentence for each phase of training that has not come to its end."""
+    from uncollapse.runs.rows import rows_of
+    from uncollapse.training.phases import list_findings
+
+    rows = rows_of(request.run).rows
+    trained = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
+    steps, phases = trainer.progress.step, trainer.list_phases()
+    return list_findings(phases, trainer.length, steps, request.config, trained)
+
+
+def summarise_outcome(
+    request: Request, trainer: "Trainer", unfinished: list[str]
+) -> dict[str, Any]:
+    """Test the trained model; its test rows, and how training ended."""
+    progress = trainer.progress
+    steps, best_step = progress.step, progress.best_step  # before the test, which changes `step`
+    final_weight = trainer.last_weight()
+    tested = trainer.test()
+    return {
+        "status": DONE,
+        "schema": SCHEMA,
+        "identity": identity(read_config(request.run)),  # an older version may have started it
+        **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
+        **drop_place(tested.best),
+        "train_mode": drop_place(tested.training_mode),
+        "best": select_numbers(tested.best),
+        "last": select_numbers(tested.last),
+        "step": steps,
+        "best_step": best_step,
+        "seconds": progress.seconds,
+        "seconds_per_step": progress.seconds / max(1, steps),
+        "steps_planned": trainer.length.total,
+        "stopped_early": steps < trainer.length.total,
+        "final_weight": final_weight,
+        "schedule_complete": not unfinished,
+        "unfinished": unfinished,
+    }
+
+
+def summarise_circumstances(parts: Parts, threads: int) -> dict[str, Any]:
+    """Facts about the model, the data and the machine."""
+    facts = parts.data.facts()
+    return {
+        "peak_memory_mb": peak_memory(parts.device),
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "entropy": getattr(parts.data, "entropy", None),
+        "oracle_nll": facts.get("oracle_nll"),
+        "unknown": facts.get("unknown", {}).get("test"),
+        "threads": threads,
+        "device": str(parts.device),
+    }
+
+
+def drop_place(row: dict[str, Any]) -> dict[str, Any]:
+    """A test row without step, epoch, split and mode."""
+    place = ("step", "epoch", "split", "mode")
+    return {key: value for key, value in row.items() if key not in place}
+
+
+def select_numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """The single numbers of a test row, and the step that its weights are from."""
+    kept = {
+        key: value
+        for key, value in drop_place(row).items()
+        if value is None or isinstance(value, int | float)
+    }
+    return {"step": row["step"], **kept}
+
+
+def peak_memory(device: "torch.device") -> float:
+    """The most memory that this process has held (on a GPU: its tensors), in MiB.
+
+    Runs that share a process share it.
+    """
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

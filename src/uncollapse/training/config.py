@@ -1,0 +1,73 @@
+"""The trainer section of a config; its default values are in conf/trainer/default.yaml."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from uncollapse.errors import check_choice, check_integer, check_number
+from uncollapse.interfaces.phases import Phase
+
+OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
+    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
+}
+
+
+@dataclass
+class TrainerConfig:
+    """How long, how fast and how often evaluated. Patience counts evaluations; null is never."""
+
+    epochs: int
+    max_steps: int | None
+    eval_every: int | None  # steps; null: once an epoch
+    eval_examples: int | None  # at most this many training examples in a training-mode row
+    population: int  # training examples for the batch-norm heads' evaluation statistics
+    optimizer: str
+    lr: float
+    clip: float | None
+    patience: int | None  # early stop
+    decay_patience: int | None  # lowering the lr
+    decay_factor: float
+    decay_from_epoch: float
+    decay_limit: int | None  # stop when the lr is lowered for this many-th time
+    decay_reload: bool  # a lowered lr starts from the best weights: see `Selection.decay`
+
+    def check(self) -> None:
+        """InputError for a value out of range."""
+        counts = {"epochs": self.epochs, "population": self.population}
+        limits = {
+            "max_steps": self.max_steps,
+            "eval_every": self.eval_every,
+            "eval_examples": self.eval_examples,
+            "patience": self.patience,
+            "decay_patience": self.decay_patience,
+            "decay_limit": self.decay_limit,
+        }
+        given = {name: value for name, value in limits.items() if value is not None}
+        for name, value in (counts | given).items():
+            check_integer(f"trainer.{name}", value, 1)
+        check_number("trainer.lr", self.lr, 0, 1000)
+        check_number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
+        check_number("trainer.decay_factor", self.decay_factor, 0, 1)
+        if self.clip is not None:
+            check_number("trainer.clip", self.clip, 0)
+        check_choice("trainer.optimizer", self.optimizer, OPTIMIZERS)
+
+    def phases(self) -> list[Phase]:
+        """The time before the lr may be lowered."""
+        if self.decay_patience is None or self.decay_from_epoch <= 0:
+            return []
+        knob = "trainer.decay_from_epoch"
+        return [
+            Phase(
+                {knob: self.decay_from_epoch},
+                knob,
+                self.decay_from_epoch,
+                lambda epoch: "before the learning rate may be lowered",
+                "it never is",
+                lambda epochs: f"{knob} below {epochs:.3g}",
+            )
+        ]

@@ -1,0 +1,75 @@
+"""Decisions after each evaluation: the best weights, a lower learning rate, an early stop."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.optim import Optimizer
+
+from uncollapse.models import Model
+from uncollapse.runs.checkpoint import load_model, save_model
+from uncollapse.training.config import TrainerConfig
+from uncollapse.training.state import Progress
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Keeps the weights with the lowest validation nelbo in the file `weights`."""
+
+    config: TrainerConfig
+    model: Model
+    optimizers: dict[str, Optimizer]
+    weights: Path
+
+    def judge(
+        self, progress: Progress, nelbo: float, epoch: float, weight: float, settled: bool
+    ) -> None:
+        """Keep the weights if their nelbo is the lowest; otherwise lower the lr, or stop.
+
+        The nelbo weighs the KL as at the end of training; `weight` is its weight at present.
+        """
+        if not math.isfinite(nelbo):
+            raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
+        if not settled:  # kept for want of better ones: every later evaluation beats them
+            self.keep(progress, weight)
+            return
+        if nelbo < progress.best:
+            progress.best, progress.bad = nelbo, 0
+            self.keep(progress, weight)
+        else:
+            progress.bad += 1
+            patience = self.config.patience
+            progress.stopped = patience is not None and progress.bad >= patience
+        if nelbo < progress.to_beat:
+            progress.to_beat, progress.bad_lr = nelbo, 0
+            return
+        progress.bad_lr += 1
+        if self.is_decay_due(progress, epoch):
+            self.decay(progress, nelbo)
+
+    def keep(self, progress: Progress, weight: float) -> None:
+        """The present weights become the best."""
+        progress.best_step, progress.best_weight = progress.step, weight
+        save_model(self.weights, self.model)
+
+    def is_decay_due(self, progress: Progress, epoch: float) -> bool:
+        patience = self.config.decay_patience
+        late_enough = epoch >= self.config.decay_from_epoch
+        return patience is not None and progress.bad_lr >= patience and late_enough
+
+    def decay(self, progress: Progress, nelbo: float) -> None:
+        """Lower the lr, and stop at the last time.
+
+        With decay_reload, as in the code of He et al. 2019, the best weights come back, the
+        optimisers are reset, and later evaluations are compared with the present, bad one.
+        """
+        progress.decays, progress.bad_lr = progress.decays + 1, 0
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] *= self.config.decay_factor
+        if self.config.decay_reload:
+            load_model(self.weights, self.model)
+            for optimizer in self.optimizers.values():
+                optimizer.state.clear()
+            progress.to_beat = nelbo
+        progress.stopped = progress.stopped or progress.decays == self.config.decay_limit

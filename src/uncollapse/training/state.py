@@ -1,0 +1,90 @@
+"""The state of a training run: all that a checkpoint holds, for bit-identical resuming."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uncollapse.errors import InputError, first_line
+from uncollapse.interfaces.procedure import Procedure, Training
+from uncollapse.runs.checkpoint import load_state, save_state
+
+
+@dataclass
+class Progress:
+    """How far training is, and what was decided so far."""
+
+    step: int = 0
+    best: float = float("inf")  # the lowest validation nelbo
+    best_step: int = 0
+    best_weight: float = 1.0  # of the KL, at that step
+    bad: int = 0  # evaluations since the best
+    to_beat: float = float("inf")  # the nelbo that the lr's patience compares with
+    bad_lr: int = 0  # evaluations since it was beaten or the lr was lowered
+    decays: int = 0
+    stopped: bool = False
+    seconds: float = 0.0  # spent in training steps
+
+
+def save_checkpoint(
+    path: Path, progress: Progress, training: Training, procedure: Procedure, rows: int
+) -> None:
+    """Write the state after `rows` rows of metrics."""
+    is_cuda = training.device.type == "cuda"
+    state = {
+        **vars(progress),
+        "model": training.model.state_dict(),
+        "optimizers": {name: o.state_dict() for name, o in training.optimizers.items()},
+        "objective": training.objective.state_module().state_dict(),
+        "procedure": procedure.state_module().state_dict(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state() if is_cuda else None,
+        "rows": rows,
+    }
+    save_state(path, state)
+
+
+def restore_checkpoint(
+    path: Path, training: Training, procedure: Procedure
+) -> tuple[Progress, int | None]:
+    """Load the state; the progress, and the rows of metrics written until then, if known.
+
+    InputError when the file is damaged or of another model.
+    """
+    state = load_state(path)
+    try:
+        training.model.load_state_dict(state["model"])
+        for name, optimizer in training.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        training.objective.state_module().load_state_dict(state["objective"])
+        procedure.state_module().load_state_dict(state["procedure"])
+        progress = read_progress(state)
+        restore_random_state(path, state, training.device)
+    except InputError:
+        raise
+    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a checkpoint of this model ({first_line(error)})") from error
+    return progress, state.get("rows")
+
+
+def read_progress(state: dict[str, Any]) -> Progress:
+    """The progress in a state. ValueError for a value that is no number."""
+    state.setdefault("to_beat", state["best"])  # not in checkpoints of version 0.1
+    values = {name: state[name] for name in vars(Progress())}
+    for name, value in values.items():
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} is a {type(value).__name__}")
+    return Progress(**values)
+
+
+def restore_random_state(path: Path, state: dict[str, Any], device: torch.device) -> None:
+    """Set the random generators. InputError for a state from a GPU where there is none."""
+    if state["cuda_rng"] is not None and device.type != "cuda":
+        raise InputError(
+            f"{path}: the run was started on a GPU, and this machine has none; "
+            "device=cuda resumes it on one that has"
+        )
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] is not None:
+        torch.cuda.set_rng_state(state["cuda_rng"])

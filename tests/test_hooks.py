@@ -1,0 +1,164 @@
+"""A misspelt hook is refused when its class is first used, whatever kind of class it is."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from uncollapse.config import heads
+from uncollapse.interfaces.objective import Loss, Objective, ObjectiveModule
+from uncollapse.interfaces.phases import Phased
+from uncollapse.interfaces.procedure import Procedure, ProcedureModule, Training
+from uncollapse.objectives.elbo import ELBO
+from uncollapse.procedures.joint import Joint
+from uncollapse.training.schedules import Curve
+
+MISSPELT = {  # by interface: name as written -> the hook that was meant
+    Objective: {
+        "updte": "update",
+        "phase": "phases",
+        "unsetled": "unsettled",
+        "wieght": "weight",
+        "final_wieght": "final_weight",
+        "shapes": "shape",
+        "state_modul": "state_module",
+    },
+    Procedure: {
+        "setled": "settled",
+        "begn": "begin",
+        "infere": "infer",
+        "chek": "check",
+        "phase": "phases",
+        "unsetled": "unsettled",
+    },
+    Phased: {"phase": "phases", "unsetled": "unsettled"},
+    Curve: {"end_epch": "end_epoch", "knob": "knobs", "follow": "follows"},
+}
+CASES = [(base, name, hook) for base, names in MISSPELT.items() for name, hook in names.items()]
+COMPLETE: dict[type, dict[str, Any]] = {  # what makes a class of the interface complete
+    Objective: {"weight": 1.0, "__call__": lambda self, *words: ELBO()(*words)},
+    Procedure: {"step": lambda self, training, batch: Joint().step(training, batch)},
+    Phased: {},
+    Curve: {"__call__": lambda self, epoch: 1.0},
+}
+
+
+def nothing(*words: Any) -> None:
+    """A hook's value."""
+
+
+@pytest.mark.parametrize("base", COMPLETE)
+def test_a_class_with_no_hooks_is_made(base: type) -> None:
+    type(base)("Mine", (base,), COMPLETE[base])()
+
+
+@pytest.mark.parametrize(("base", "name", "hook"), CASES)
+def test_a_misspelt_method_is_refused_with_the_hook_that_was_meant(
+    base: type, name: str, hook: str
+) -> None:
+    made = type(base)("Mine", (base,), {**COMPLETE[base], name: nothing})
+    with pytest.raises(TypeError, match=rf"^Mine\.{name}: no such hook; did you mean {hook}\?"):
+        made()
+
+
+@pytest.mark.parametrize(("base", "name", "hook"), CASES)
+def test_a_misspelt_field_of_a_dataclass_is_refused(base: type, name: str, hook: str) -> None:
+    space = {**COMPLETE[base], "__annotations__": {name: float}, name: 0.0}
+    with pytest.raises(TypeError, match=f"did you mean {hook}"):
+        dataclass(frozen=True)(type(base)("Mine", (base,), space))()
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "hook"), [case for case in CASES if case[0] in (Objective, Procedure)]
+)
+@pytest.mark.parametrize("kind", ["buffer", "parameter", "module", "attribute"])
+def test_a_misspelt_name_in_a_module_is_refused(
+    base: type, name: str, hook: str, kind: str
+) -> None:
+    value: dict[str, Any] = {
+        "buffer": torch.nn.Buffer(torch.tensor(0.0)),
+        "parameter": torch.nn.Parameter(torch.tensor(0.0)),
+        "module": torch.nn.Linear(1, 1),
+        "attribute": 0.0,
+    }
+
+    class MyObjective(ObjectiveModule):
+        weight = 1.0
+
+        def __init__(self) -> None:
+            super().__init__()
+            setattr(self, name, value[kind])
+
+        def forward(self, *words: Any) -> Loss:
+            return ELBO()(*words)
+
+    class MyProcedure(ProcedureModule):
+        def __init__(self) -> None:
+            super().__init__()
+            setattr(self, name, value[kind])
+
+        def step(self, training: Training, batch: Any) -> Loss:
+            return Joint().step(training, batch)
+
+    with pytest.raises(TypeError, match=f"did you mean {hook}"):
+        MyObjective() if base is Objective else MyProcedure()
+
+
+def test_a_misspelt_hook_of_a_parent_class_is_found_in_the_child() -> None:
+    parent = type(Joint)("Parent", (Joint,), {"setled": True})
+    child = type(Joint)("Child", (parent,), {})
+    with pytest.raises(TypeError, match=r"^Child\.setled: .* settled"):
+        child()
+
+
+def test_a_buffer_that_would_hide_the_hook_is_refused() -> None:
+    class Mine(ProcedureModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("settled", torch.tensor(False))
+
+        def step(self, training: Training, batch: Any) -> Loss:
+            return Joint().step(training, batch)
+
+    with pytest.raises(KeyError, match="settled"):
+        Mine()
+
+
+@pytest.mark.parametrize(("base", "left_out"), [(Objective, "__call__"), (Procedure, "step")])
+def test_a_class_without_its_abstract_method_is_refused(base: type, left_out: str) -> None:
+    with pytest.raises(TypeError, match=f"abstract method '?{left_out}"):
+        type(base)("Mine", (base,), {"weight": 1.0})()
+
+
+def test_a_module_is_its_own_state_in_either_way_of_deriving() -> None:
+    class Direct(torch.nn.Module, Procedure):
+        def step(self, training: Training, batch: Any) -> Loss:
+            return Joint().step(training, batch)
+
+    made = Direct()
+    assert made.state_module() is made and not list(Joint().state_module().parameters())
+
+
+def test_the_signature_of_a_class_is_that_of_its_constructor() -> None:
+    assert list(inspect.signature(ELBO).parameters) == ["weight"]
+    assert not inspect.signature(Joint).parameters
+
+
+def test_every_kl_weight_head_is_found_by_name_in_the_objectives() -> None:
+    """Heads that change nothing but the KL weight have no file; the package lists them."""
+    import uncollapse.objectives as objectives
+    from uncollapse.config import own_choices, parents_of
+
+    only_weight = {
+        head
+        for head in heads()
+        if not parents_of(head)
+        and (choices := own_choices(head))
+        and all(place.startswith("objective.weight") for place in choices)
+    }
+    listed = {
+        line.split()[0] for line in str(objectives.__doc__).splitlines() if line[:4] == "    "
+    }
+    assert listed == only_weight and {"ae", "beta"} <= listed
