@@ -15,14 +15,16 @@ from torch import nn
 from uncollapse.building import prepare
 from uncollapse.data.corpus import BOS, EOS, UNK, Corpus, make_batch
 from uncollapse.decoders import Options
-from uncollapse.decoders.lipschitz import Lipschitz, orthonormal
-from uncollapse.decoders.plain import Plain, beside
+from uncollapse.decoders.lipschitz import Lipschitz, make_orthonormal
+from uncollapse.decoders.plain import Plain
 from uncollapse.decoders.skip import Skip
 from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError
+from uncollapse.interfaces.decoder import join_features
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models.linear import LinearConfig
-from uncollapse.models.lstm import LSTMConfig, scaled
+from uncollapse.models.lstm import LSTMConfig
+from uncollapse.models.lstm_gates import rescale_features
 from uncollapse.posteriors import Gaussian
 
 VOCABULARY, LEAST = 13, 0.7
@@ -199,10 +201,10 @@ def test_scaled_features_give_the_same_outputs_and_lie_within_one(seed, far, wid
         torch.randn(*shape, generator=rng).double()
         for shape in ((7, 3 + width), (4, 3), (4, width))
     )
-    same, small = scaled(weight, far * features)
-    near(beside(h, small) @ same.T, beside(h, far * features) @ weight.T)
+    same, small = rescale_features(weight, far * features)
+    near(join_features(h, small) @ same.T, join_features(h, far * features) @ weight.T)
     assert small.abs().max() <= 1
-    assert scaled(weight, None) == (weight, None)
+    assert rescale_features(weight, None) == (weight, None)
 
 
 # ---------------------------------------------------------------- word dropout
@@ -323,7 +325,7 @@ def layer_of(seed, latent, outputs, least, size=1.0, bends=1.0):
 @properties
 @given(seeds, st.integers(1, 12), st.integers(0, 30))
 def test_the_frame_is_orthonormal_and_blind_to_constants(seed, latent, more):
-    frame = orthonormal(latent + more, latent, torch.Generator().manual_seed(seed)).double()
+    frame = make_orthonormal(latent + more, latent, torch.Generator().manual_seed(seed)).double()
     near(frame.T @ frame, torch.eye(latent).double(), 1e-6)
     if more:
         near(frame.sum(0), torch.zeros(latent).double(), 1e-5)

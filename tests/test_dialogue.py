@@ -23,7 +23,7 @@ from uncollapse.errors import InputError
 from uncollapse.evaluation import evaluate
 from uncollapse.metrics.likelihood import log_weights
 from uncollapse.metrics.quality import distinct, responses
-from uncollapse.models.lstm_conditional import Followed
+from uncollapse.models.lstm_conditional import LearnedPriorHead
 from uncollapse.run import run
 
 WORDS = [
@@ -238,7 +238,7 @@ def gaussians(parts):
     """A batch, q(z|x, c) and p(z|c) as torch's own distributions, of a model with a learned prior."""
     model, batch = parts.model.eval(), parts.data.batch("valid", np.arange(9))
     followed = model.posterior
-    assert isinstance(followed, Followed)
+    assert isinstance(followed, LearnedPriorHead)
     context = model.context_state(batch)
     q = followed.head(torch.cat([model.encoder(batch), context], 1))
     mean, log_var = followed.prior_of(context)
@@ -305,7 +305,7 @@ def test_a_floor_is_promised_with_the_held_prior_only(folder):
     held, learned = (
         parts_of(folder, "bn_mu", f"model.prior={prior}").model for prior in ("held", "learned")
     )
-    assert held.posterior.floor() > 0 and not hasattr(learned.posterior, "floor")
+    assert held.posterior.floor() > 0 and learned.posterior.floor() is None
     assert all(
         torch.equal(a, b)
         for (name, a), b in zip(

@@ -18,7 +18,7 @@ from uncollapse.distributions.moments import population
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.scale import UnscaledELBO
-from uncollapse.posteriors import DU, BatchNormMu, Nothing, Scale
+from uncollapse.posteriors import DU, BatchNormMu, NoCode, Scale
 from uncollapse.procedures.joint import Joint
 from uncollapse.training.schedules import Linear
 
@@ -340,9 +340,9 @@ def test_a_scale_run_reports_the_real_kl(tmp_path: Path):
 
 
 def test_nothing_has_no_code_no_rate_and_no_weights():
-    head = Nothing(HIDDEN, 3)
+    head = NoCode(HIDDEN, 3)
     q = head(torch.randn(5, HIDDEN))
-    assert not list(head.parameters()) and not hasattr(head, "floor")
+    assert not list(head.parameters()) and head.floor() is None
     zeros = torch.zeros(5, 3)
     for value in (q.mean, q.variance, q.kl, q.sample()):
         assert value.equal(zeros)
@@ -409,9 +409,9 @@ def test_the_files_give_their_defaults_and_words_others():
         return build(composed(f"head={name}", *words).posterior, "posterior", HIDDEN, 4)
 
     du, other = head("du"), head("du", "gamma=1", "alpha=2", "dropout=0")
-    assert (du.gamma, du.least, du.dropout) == (0.5, 1 / (2 * math.pi * math.e), 0.2)
-    assert (other.gamma, other.least, other.dropout) == (1.0, 1 / (math.pi * math.e), 0.0)
+    assert (du.gamma, du.min_variance, du.dropout) == (0.5, 1 / (2 * math.pi * math.e), 0.2)
+    assert (other.gamma, other.min_variance, other.dropout) == (1.0, 1 / (math.pi * math.e), 0.0)
     assert head("scale").std == 1.0 and head("scale", "std=0.3").std == 0.3
     objective = composed("head=scale").objective
     assert isinstance(build(objective, "objective"), UnscaledELBO) and objective.weight == 1.0
-    assert isinstance(head("lm"), Nothing)
+    assert isinstance(head("lm"), NoCode)

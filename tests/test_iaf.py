@@ -10,7 +10,7 @@ from torch.autograd.functional import jacobian
 
 from uncollapse.errors import InputError
 from uncollapse.posteriors import Gaussian, InverseAutoregressiveFlow
-from uncollapse.posteriors.iaf import LEAST_GATE, Flow, Step, fixed_noise
+from uncollapse.posteriors.iaf import LEAST_GATE, Flow, FlowStep, make_fixed_noise
 
 HIDDEN = 4
 properties = settings(max_examples=50, deadline=None, derandomize=True)
@@ -38,11 +38,11 @@ def flow_of(seed=0, batch=3, latent=3, depth=2, scale=1.0) -> Flow:
     return head_of(seed, latent, depth, scale)(torch.randn(batch, HIDDEN).double())
 
 
-def single(step: Step, example: int) -> Step:
-    return Step(step.inner, step.outer, step.bias, step.context[example : example + 1])
+def single(step: FlowStep, example: int) -> FlowStep:
+    return FlowStep(step.inner, step.outer, step.bias, step.context[example : example + 1])
 
 
-def matrix_of(step: Step, z: torch.Tensor) -> torch.Tensor:
+def matrix_of(step: FlowStep, z: torch.Tensor) -> torch.Tensor:
     """dz'/dz of a step with one example, at z [D]."""
     return jacobian(lambda x: step.forward(x[None])[0][0], z)
 
@@ -170,7 +170,7 @@ def test_huge_weights_give_finite_densities(scale):
 
 @pytest.mark.parametrize("rows", [1, 7, 1 << 14])
 def test_log_ratio_in_three_shapes_however_it_is_cut(rows, monkeypatch):
-    monkeypatch.setattr("uncollapse.posteriors.iaf.PAIRS", rows)
+    monkeypatch.setattr("uncollapse.posteriors.iaf.PAIRS_AT_A_TIME", rows)
     q = flow_of(batch=5, latent=4)
     one, many, codes = (
         torch.randn(5, 4).double(),
@@ -260,8 +260,8 @@ def test_shapes_and_one_code_drawn_once():
 
 def test_the_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
     state = torch.get_rng_state()
-    noise = fixed_noise(5)
-    assert torch.get_rng_state().equal(state) and noise.equal(fixed_noise(5))
+    noise = make_fixed_noise(5)
+    assert torch.get_rng_state().equal(state) and noise.equal(make_fixed_noise(5))
     same(noise.mean(0), torch.zeros(5).double(), 1e-12)
     same(noise.square().mean(0), torch.ones(5).double(), 1e-12)
 

@@ -18,7 +18,13 @@ from uncollapse.building import prepare
 from uncollapse.data.vectors import GaussianConfig, VectorBatch, VectorData
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
-from uncollapse.models.linear import LinearConfig, LinearVAE, log_likelihood, optimal_elbo, rates
+from uncollapse.models.linear import (
+    LinearConfig,
+    LinearVAE,
+    log_likelihood,
+    optimal_elbo,
+    optimal_rates,
+)
 from uncollapse.posteriors import Gaussian
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
@@ -74,9 +80,9 @@ def own_log_p(model: LinearVAE, x: torch.Tensor) -> torch.Tensor:
 
 
 def test_rates_by_hand():
-    np.testing.assert_allclose(rates([0.5, np.e**2, 1.0, np.e**4], 1.0), [2, 1, 0, 0])
-    np.testing.assert_allclose(rates([np.e**2, np.e**4], 0.5, weight=2.0, latent=3), [2, 1, 0])
-    np.testing.assert_allclose(rates([np.e**2, np.e**4], 1.0, latent=1), [2])
+    np.testing.assert_allclose(optimal_rates([0.5, np.e**2, 1.0, np.e**4], 1.0), [2, 1, 0, 0])
+    np.testing.assert_allclose(optimal_rates([np.e**2, np.e**4], 0.5, weight=2.0, latent=3), [2, 1, 0])
+    np.testing.assert_allclose(optimal_rates([np.e**2, np.e**4], 1.0, latent=1), [2])
     # one axis, lambda = e^2 > variance: the model is right, and E log p is minus the entropy 1/2 ln(2 pi e lambda)
     assert optimal_elbo([np.e**2], 1.0) == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.5 - 1)
     # lambda = 1/2 < variance: no code, and -E log N(x; 0, 1) = 1/2 ln(2 pi) + 1/4
@@ -117,7 +123,7 @@ def test_the_optimum_is_the_one_that_numerical_optimisation_finds(seed: int) -> 
     )
     _, rec, kl = rec_and_kl(found.x)
     np.testing.assert_allclose(
-        np.sort(kl.detach())[::-1], rates(eigenvalues, variance, weight, latent), atol=1e-6
+        np.sort(kl.detach())[::-1], optimal_rates(eigenvalues, variance, weight, latent), atol=1e-6
     )
     assert -(rec + kl.sum()).item() == pytest.approx(
         optimal_elbo(eigenvalues, variance, weight, latent), abs=1e-6
@@ -392,7 +398,7 @@ def test_a_run_finds_the_known_rates_and_collapses_the_known_dimensions(
     folder = run_linear(tmp_path, "experiment=linear", *words)
     final = json.loads((folder / "summary.json").read_text())
     last = [row for row in rows(folder) if row["split"] == "valid"][-1]
-    eigenvalues, known = np.array(EIGENVALUES), rates(EIGENVALUES, 1.0, weight)
+    eigenvalues, known = np.array(EIGENVALUES), optimal_rates(EIGENVALUES, 1.0, weight)
     assert np.count_nonzero(known) == active
     np.testing.assert_allclose(falling(last["kl_per_dim"]), known, atol=0.03)
     np.testing.assert_allclose(falling(final["kl_per_dim"]), known, atol=0.1)
@@ -428,7 +434,7 @@ def test_a_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> N
     words = ("data.eigenvalues=[6,3,2,0.5,0.5]", "model.latent=3", "model.variance=0.5")
     folder = run_linear(tmp_path, "experiment=linear", *words)
     final = json.loads((folder / "summary.json").read_text())
-    np.testing.assert_allclose(falling(final["kl_per_dim"]), rates([6, 3, 2], 0.5), atol=0.05)
+    np.testing.assert_allclose(falling(final["kl_per_dim"]), optimal_rates([6, 3, 2], 0.5), atol=0.05)
     assert -optimal_elbo([6, 3, 2, 0.5, 0.5], 0.5, latent=3) == pytest.approx(final["entropy"])
     assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z an example
     model, batch = trained(folder, *words)

@@ -13,7 +13,7 @@ from uncollapse.building import prepare
 from uncollapse.data import corpus
 from uncollapse.data.corpus import BOS, EOS, PAD, Corpus, make_batch
 from uncollapse.errors import InputError
-from uncollapse.models.lstm import LSTMConfig, reversed_words
+from uncollapse.models.lstm import LSTMConfig, reverse_words
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, Gaussian, LayerNormMu, RMSNormTau
 
 VOCABULARY, EMBEDDING, HIDDEN, LATENT = 13, 3, 5, 2
@@ -255,7 +255,7 @@ def test_every_gradient_of_the_encoder_is_that_of_single_sentences(bidirectional
 def test_sentences_are_reversed_each_from_its_own_end():
     batch = make_batch(Corpus(np.array([4, 5, 6, 7, 8, 9]), np.array([0, 1, 4, 6])), np.arange(3))
     assert batch.examples.tolist() == [1, 2, 0]
-    assert reversed_words(batch).tolist() == [[EOS, 7, 6, 5], [EOS, 9, 8, PAD], [EOS, 4, PAD, PAD]]
+    assert reverse_words(batch).tolist() == [[EOS, 7, 6, 5], [EOS, 9, 8, PAD], [EOS, 4, PAD, PAD]]
 
 
 def test_the_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weights():

@@ -39,7 +39,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "VonMisesFisher": {"kappa": 9.0},
     "Scale": {"std": 1.0},
     "Gaussian": {},
-    "Nothing": {},
+    "NoCode": {},
 }
 HEADS = [n for n in posteriors.__all__ if n not in ("DiagonalGaussian", "Posterior")]
 bf16, f16, f32, f64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
@@ -125,9 +125,9 @@ def test_kl_densities_and_gradients_are_those_of_float32_from_the_same_rounded_n
         make(name).to(weights).train(mode == "train"),
         torch.randn(BATCH, HIDDEN).to(states).requires_grad_(),
     )
-    if name == "Nothing":
+    if name == "NoCode":
         code_dtype = WEIGHTLESS.get(use, code_dtype)
-    if states != weights and cast is None and name != "Nothing":
+    if states != weights and cast is None and name != "NoCode":
         same = copy.deepcopy(head).to(torch.promote_types(weights, states))
         torch.manual_seed(1)
         expected = same(h.detach().to(torch.promote_types(weights, states)))
@@ -147,7 +147,7 @@ def test_kl_densities_and_gradients_are_those_of_float32_from_the_same_rounded_n
     torch.testing.assert_close(ratios, expected.log_ratio(z[:, None]), rtol=1e-4, atol=1e-4)
     assert kl.dtype == q.mean.dtype == q.variance.dtype == kl_dtype and ratio.dtype in (f32, f64)
     assert z.dtype == many.dtype == prior.dtype == code_dtype
-    if name != "Nothing":
+    if name != "NoCode":
         (kl.sum() + (z.float() * torch.arange(LATENT)).sum()).backward()
         touched = [h, *(p for n, p in head.named_parameters() if n.startswith("linear"))]
         assert all(x.grad is not None and x.grad.isfinite().all() and x.grad.any() for x in touched)

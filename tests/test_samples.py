@@ -20,9 +20,9 @@ from uncollapse.metrics.quality import oracle, quality, self_bleu, texts
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.models.lstm import LSTMConfig
-from uncollapse.models.text_vae import write
+from uncollapse.models.text_vae import write_sentences
 from uncollapse.posteriors.gaussian import Gaussian
-from uncollapse.posteriors.vmf import Directional, Law
+from uncollapse.posteriors.vmf import AxialVMF, Directional
 from uncollapse.run import run
 
 CPU = torch.device("cpu")
@@ -56,13 +56,13 @@ def test_the_likeliest_words_are_written_until_the_end() -> None:
             logits[row, line[tokens.shape[1] - 1]] = 5.0
         return logits
 
-    written = write(next_logits, 3, CPU, greedy=True, generator=None, longest=4)
+    written = write_sentences(next_logits, 3, CPU, greedy=True, generator=None, longest=4)
     assert sentences_of(written) == [[5, 6], [4], [5, 5, 5, 5]]
 
 
 def test_words_are_drawn_with_their_probabilities() -> None:
     logits = torch.tensor([0.0, 0.0, -torch.inf, 0.5, 1.0, -1.0])  # no end
-    written = write(
+    written = write_sentences(
         lambda tokens: logits.expand(len(tokens), -1),
         4000,
         CPU,
@@ -195,7 +195,7 @@ def test_the_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_ent
 
 
 def test_points_off_the_sphere_are_moved_onto_it() -> None:
-    q = Directional(torch.nn.functional.normalize(torch.randn(3, 4)), Law(4, 13.0))
+    q = Directional(torch.nn.functional.normalize(torch.randn(3, 4)), AxialVMF(4, 13.0))
     moved = q.project(q.mean)
     np.testing.assert_allclose(moved.norm(dim=-1), np.ones(3), rtol=1e-6)
     np.testing.assert_allclose(moved, q.mu, rtol=1e-5)

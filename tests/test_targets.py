@@ -100,7 +100,7 @@ EXPLOITS: dict[str, dict] = {
     "a target in a list of data": {
         "data": {"_target_": "uncollapse.data.vectors.GaussianConfig", "eigenvalues": [RUN]},
     },
-    "a model that is a network": {"model": {"_target_": "uncollapse.models.lstm.Encoder"}},
+    "a model that is a network": {"model": {"_target_": "uncollapse.models.lstm.LSTMEncoder"}},
     "a model that is a function": {"model": WRITE},
     "the environment": weight("${oc.env:HOME}"),
     "a config made in place": weight("${oc.create:{_target_: os.getcwd}}"),

@@ -351,8 +351,8 @@ def test_where_codes_tokens_and_logits_are_cut_does_not_matter_and_bounds_what_i
         held["logits"] = max(held["logits"], found.numel() if len(weight) == VOCABULARY else 0)
         return found
 
-    monkeypatch.setattr(transformer, "TOKENS", tokens)
-    monkeypatch.setattr(transformer, "LOGITS", logits)
+    monkeypatch.setattr(transformer, "MAX_TOKENS", tokens)
+    monkeypatch.setattr(transformer, "MAX_LOGITS", logits)
     monkeypatch.setattr(model.decoder.stack, "forward", counted)
     monkeypatch.setattr(functional, "linear", counted_logits)
     with torch.no_grad():
@@ -371,7 +371,7 @@ def test_single_precision_is_enough_for_many_codes():
         near(single.double(), model.double().nll(batch, z.double()), 2e-5)
 
 
-@pytest.mark.parametrize("inject", transformer.WAYS)
+@pytest.mark.parametrize("inject", transformer.INJECTIONS)
 def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood(inject):
     """With one latent dimension log p(x) is an integral over a line."""
     model, batch = model_of(latent=1, inject=inject).double().eval(), text([6, 4, 2])
@@ -447,7 +447,7 @@ def test_the_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
     )
     nll = model.nll(batch, z)
     inputs = batch.tokens.new_zeros(batch.tokens.shape)
-    inputs[batch.owner, transformer.times(batch)] = fed[0][0]
+    inputs[batch.owner, transformer.token_positions(batch)] = fed[0][0]
     assert inputs[:, 0].eq(BOS).all() and inputs.eq(UNK).any() and UNK not in batch.targets
     by_hand = [
         naive_nll(model, words_of(batch, i), z[i], inputs[i, :length].tolist())

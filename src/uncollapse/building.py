@@ -52,7 +52,7 @@ def prepare(cfg: DictConfig, head: str, data: Any = None) -> Parts:
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
     # a trial with tiny data: bad knobs and sizes are refused before data are read
-    size = trial_size(getattr(model_cfg, "seen", model_cfg.latent))
+    size = trial_size(model_cfg.seen)
     require_memory(partial(model_cfg.build, size, posterior, decoder), list_sizes(cfg))
     trial = model_cfg.build(size, posterior, decoder)
     require_floor_has_weight(trial, objective, head)

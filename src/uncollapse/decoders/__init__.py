@@ -1,20 +1,19 @@
-"""What a decoder remedy may change, in any model: the words that the decoder is fed, and the layer that makes its outputs."""
+"""What a decoder remedy may change in any model: the words that are fed, and the output layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
-
 from uncollapse.decoders.plain import Plain
 from uncollapse.errors import check_number
+from uncollapse.interfaces.decoder import OutputLayer
 
 
 @dataclass(frozen=True)
 class Options:
-    """word_dropout: chance that a word fed to the decoder is hidden. output: (latent, outputs) -> output layer, see `plain.Plain`."""
+    """The slot `decoder` of a config."""
 
-    word_dropout: float = 0.0
-    output: Callable[[int, int], nn.Module] = Plain
+    word_dropout: float = 0.0  # chance that a word fed to the decoder is hidden
+    output: Callable[[int, int], OutputLayer] = Plain  # (latent, outputs) -> output layer
 
     def __post_init__(self) -> None:
         check_number("word_dropout", self.word_dropout, 0, 1, closed=True)

@@ -1,8 +1,9 @@
-"""Word dropout: the decoder is fed fewer of the words before, so that it has to look at z.
+"""Word dropout: the decoder is fed fewer of the previous words, so that it has to use z.
 
-Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 3.1 (there as the keep rate, 1 - word_dropout). A word
-that is dropped is fed as the unknown word; what the decoder is asked for never changes. In training only, so rows of training mode
-are measured with it and rows of evaluation mode without; the start of a sentence stays, since it carries no word.
+Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 3.1 (there as the
+keep rate, 1 - word_dropout). A dropped word is fed as the unknown word; the target never changes.
+Words are dropped only in training mode, and so in rows measured in that mode. The start of a
+sentence is kept, as it carries no word.
 """
 
 import torch
@@ -12,6 +13,6 @@ from uncollapse.data.corpus import BOS, UNK
 
 
 def drop_words(tokens: Tensor, chance: float) -> Tensor:
-    """Decoder inputs [B, T], each replaced by the unknown word with this chance, the start of a sentence never."""
+    """Decoder inputs [B, T], each but the start of a sentence replaced with this chance."""
     hidden = (torch.rand(tokens.shape, device=tokens.device) < chance) & (tokens != BOS)
     return tokens.masked_fill(hidden, UNK)

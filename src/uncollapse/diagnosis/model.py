@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from uncollapse.diagnosis.doubts import Facts
+from uncollapse.diagnosis.user_posterior import ATTRIBUTES, UserPosterior
 from uncollapse.distributions.normal import DiagonalGaussian, Posterior
 from uncollapse.distributions.precision import NARROW, wide
 from uncollapse.errors import InputError
 
-OFFERS = ("kl", "log_ratio", "sample", "mean", "variance")  # what makes a posterior
 ENCODINGS = (
     "a tuple (mean, log_var) of tensors [B, D], a torch.distributions.Normal (or Independent(Normal)) of shape [B, D], "
     "or a posterior of uncollapse.posteriors"
@@ -264,8 +264,8 @@ def posterior_of(found: Any, number: int) -> Posterior:
     ):
         mean, log_var = checked_pair(("mean", found[0]), ("log_var", found[1]), number)
         q: Posterior = DiagonalGaussian.from_log_var(mean, log_var)
-    elif all(hasattr(found, name) for name in OFFERS):
-        q = found
+    elif isinstance(found, Posterior) or all(hasattr(found, name) for name in ATTRIBUTES):
+        q = found if isinstance(found, Posterior) else UserPosterior(found)
         checked_pair(("mean", q.mean), ("variance", q.variance), number)
     else:
         what = type(found).__name__

@@ -1,1 +1,1 @@
-"""What several posteriors share: the normal distribution, batch moments, Monte Carlo estimates and number precision."""
+"""What several posteriors share: normals, batch moments, Monte Carlo estimates and precision."""

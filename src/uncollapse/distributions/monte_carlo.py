@@ -1,31 +1,36 @@
-"""Posteriors whose KL has no closed form: one code is drawn, and the KL is estimated at that very code.
+"""Posteriors whose KL has no closed form: one code is drawn, and the KL is estimated at that code.
 
-KL(q(z|x) || p(z)) = E_q[log q(z|x) - log p(z)], here with the one code that the decoder also sees, as the flow and VampPrior papers
-do: then rec + kl is a one-sample estimate of the bound, and what the two parts owe to the choice of z belongs together. Of a single
-example this estimate may be negative; its mean over examples is not, but for noise.
+KL(q(z|x) || p(z)) = E_q[log q(z|x) - log p(z)] is estimated with the one code that the decoder also
+reads, as in the papers on flows and on the VampPrior. Then rec + kl is a one-sample estimate of the
+bound. The estimate for one example may be negative; its mean over many examples is not, except for
+noise.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from uncollapse.distributions.normal import DiagonalGaussian, noise_like
+from uncollapse.interfaces.posterior import Posterior
 
 
 @dataclass
-class MonteCarlo(ABC):
-    """What starts from the Gaussian `base` [B, D] and its noise. The densities leave out D/2 ln 2 pi, which cancels in every ratio."""
+class MonteCarlo(Posterior):
+    """A posterior that is made from the Gaussian `base` [B, D] and its noise.
+
+    Log densities leave out D/2 ln 2 pi, which cancels in every ratio.
+    """
 
     base: DiagonalGaussian
     drawn: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
     @abstractmethod
     def follow(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Standard normal noise [..., B, D] -> the codes z [..., B, D] it leads to, and log q(z|x) [..., B] from that noise.
+        """Standard normal noise [..., B, D] -> the codes z [..., B, D] and log q(z|x) [..., B].
 
-        From the noise, not from z: where sigma is small, z - mean has lost its digits.
+        The density comes from the noise, because z - mean loses its digits where sigma is small.
         """
 
     @abstractmethod
@@ -33,7 +38,10 @@ class MonteCarlo(ABC):
         """log p(z): z [..., D] -> [...]."""
 
     def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """The one code of each example, z [B, D], and log q(z|x) - log p(z) there, [B]; drawn when first asked for."""
+        """The code of each example, z [B, D], and log q(z|x) - log p(z) there, [B].
+
+        It is drawn at the first call; later calls return the same code.
+        """
         if self.drawn is None:
             z, log_q = self.follow(noise_like(self.base.mean, (), generator))
             self.drawn = z, log_q - self.log_prior(z)
@@ -41,16 +49,16 @@ class MonteCarlo(ABC):
 
     @property
     def kl(self) -> Tensor:
-        """[B, 1] nats: the estimate at the code that `sample()` returns."""
+        """The estimate at the code that `sample()` returns, [B, 1] nats."""
         return self.draw()[1][:, None]
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """The one code that goes with `kl`, [B, D], the same whenever asked; or n fresh ones, [n, B, D]."""
+        """The code that `kl` was estimated at, [B, D], at every call; or n new ones, [n, B, D]."""
         if n is None:
             return self.draw(generator)[0].to(self.base.codes)
         return self.follow(noise_like(self.base.mean, (n,), generator))[0].to(self.base.codes)
 
 
 def log_normal(log_var: Tensor, noise: Tensor) -> Tensor:
-    """log N(z; mean, exp(log_var)) at z = mean + std noise, summed over the dimensions, without D/2 ln 2 pi."""
+    """log N(z; mean, exp(log_var)) at z = mean + std noise, summed over D, without D/2 ln 2 pi."""
     return -0.5 * (log_var + noise.square()).sum(-1)

@@ -1,51 +1,24 @@
-"""The posterior object that every Gaussian head returns: N(mean, std^2) per dimension against the prior N(0, I).
-
-Anything that offers `mean`, `variance`, `sample`, `kl` and `log_ratio` with these shapes is a posterior to the rest of the house;
-the prior belongs to it, so objectives and metrics never ask which one it is.
-"""
+"""The posterior that every Gaussian head returns: N(mean, std^2) per dimension, prior N(0, I)."""
 
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from uncollapse.distributions.precision import autocasts, wide
+from uncollapse.interfaces.posterior import Posterior
 
-
-class Posterior(Protocol):
-    """q(z|x) for a batch, together with the prior it is measured against. B batch, D latent size, G = D (or 1 where KL does not split).
-
-    All in float32 at least, but for codes z, which have the dtype that a decoder of the same model takes (see precision.py).
-    """
-
-    @property
-    def mean(self) -> Tensor: ...  # [B, D] E_q z
-    @property
-    def variance(self) -> Tensor: ...  # [B, D] Var_q z
-    @property
-    def kl(self) -> Tensor: ...  # [B, G] nats
-    def sample(
-        self, n: int | None = None, generator: torch.Generator | None = None
-    ) -> Tensor: ...  # [B, D] | [n, B, D]
-    def sample_prior(
-        self, n: int, generator: torch.Generator | None = None
-    ) -> Tensor: ...  # [n, D] from p(z)
-    def log_ratio(
-        self, z: Tensor
-    ) -> Tensor: ...  # log q(z|x) - log p(z): [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]
-
-    # where not every point is a code: project(z) -> the nearest one that is, shapes as z
+__all__ = ["DiagonalGaussian", "Posterior", "noise_like"]
 
 
 @dataclass(frozen=True)
-class DiagonalGaussian:
-    """N(mean, exp(log_var)) with independent dimensions; mean, std, log_var are [B, D].
+class DiagonalGaussian(Posterior):
+    """N(mean, exp(log_var)) with independent dimensions; mean, std and log_var are [B, D].
 
-    `std` may be signed (heads that normalise it let it pass through zero): only its square enters the density.
-    Tensors in float16 or bfloat16 are widened to float32. `codes` is the dtype of z, by default that of the given mean
-    (float32 under autocast).
+    `std` may be negative (heads that normalise it let it pass through zero), since only its square
+    enters the density. Tensors in float16 or bfloat16 are widened to float32. `codes` is the dtype
+    of z, by default that of the given mean (float32 under autocast).
     """
 
     mean: Tensor
@@ -56,10 +29,10 @@ class DiagonalGaussian:
     def __post_init__(self) -> None:
         codes = self.codes or (wide(self.mean).dtype if autocasts(self.mean) else self.mean.dtype)
         object.__setattr__(self, "codes", codes)
-        for part in fields(self):
-            value = getattr(self, part.name)
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
             if isinstance(value, Tensor):
-                object.__setattr__(self, part.name, wide(value))
+                object.__setattr__(self, name, wide(value))
 
     @classmethod
     def from_log_var(
@@ -73,7 +46,8 @@ class DiagonalGaussian:
         cls, mean: Tensor, std: Tensor, codes: torch.dtype | None = None
     ) -> "DiagonalGaussian":
         std = wide(std)
-        # ln s^2 has no bound at s = 0; the clamp keeps one unlucky entry from ending a run, and touches none above 1e-6
+        # ln s^2 is unbounded at s = 0: the clamp keeps one entry from ending a run, and changes
+        # none whose |s| is above 1e-6
         return cls(mean, std, std.square().clamp_min(1e-12).log(), codes=codes)
 
     @property
@@ -95,10 +69,7 @@ class DiagonalGaussian:
         return noise_like(self.mean[0], (n,), generator).to(self.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        """log q(z|x) - log p(z) in nats; the constants of the two normals cancel.
-
-        z [B, D] -> [B]; [n, B, D] -> [n, B]; and [n, 1, D] -> [n, B]: each of n codes under each of the B posteriors.
-        """
+        """As `Posterior.log_ratio`; the constants of the two normals cancel."""
         if z.dim() == 3 and z.shape[1] == 1 and len(self.mean) > 1:
             return self.pairs(z[:, 0])
         z = wide(z)
@@ -106,7 +77,7 @@ class DiagonalGaussian:
         return (log_q + 0.5 * z.square()).sum(-1)
 
     def log_ratio_per_dim(self, z: Tensor) -> Tensor:
-        """log q(z_d|x_b) - log p(z_d) of each code z [n, D] under each posterior: [D, n, B] float64."""
+        """As `Posterior.log_ratio_per_dim`: z [n, D] -> [D, n, B] float64."""
         square, linear, constant = (c.T[:, None] for c in self.coefficients)  # [D, 1, B]
         column = z.double().T[..., None]  # [D, n, 1]
         return torch.baddbmm(
@@ -114,16 +85,19 @@ class DiagonalGaussian:
         )
 
     def pairs(self, z: Tensor) -> Tensor:
-        """log_ratio of each code z [n, D] under each posterior, [n, B] float64, as two matrix products."""
+        """log_ratio of each code z [n, D] under each posterior, [n, B] float64.
+
+        Two matrix products, without a tensor [n, B, D].
+        """
         square, linear, constant = self.coefficients
         z = z.double()
         return constant.sum(-1) + z.square() @ square.T + z @ linear.T
 
     @cached_property
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """log q(z_d|x) - log p(z_d) as a square, a linear and a constant part in z_d, [B, D] float64 each.
+        """log q(z_d|x) - log p(z_d) as a polynomial in z_d, [B, D] float64 for each coefficient.
 
-        Double precision, since the parts cancel where sigma is small.
+        Square, linear and constant; in double precision, since they cancel where sigma is small.
         """
         mean, log_var = self.mean.double(), self.log_var.double()
         precision = torch.exp(-log_var)

@@ -1,10 +1,12 @@
-"""float32 at least, whatever autocast or `.half()` say: what every head takes in, and what it computes with.
+"""Heads compute in float32 or wider, whatever autocast or `.half()` asks for.
 
-A head's linear layer runs in the precision that the model around it asks for. What follows it (batch statistics, KL,
-density ratios) runs in float32, as in nn.BatchNorm, or in float64 where the head or its input is float64.
+A head's linear layer runs in the precision of the model around it. What follows the layer (batch
+statistics, KL, density ratios) runs in float32, as in nn.BatchNorm, or in float64 where the head or
+its input is float64.
 
-Codes z have the dtype of the head's weights, since a decoder of the same model has weights of that dtype too: float32
-under autocast, float16 after `.half()`. Rounding z to float16 or bfloat16 is all that such a model loses.
+Codes z have the dtype of the head's weights, because a decoder of the same model has weights of
+that dtype too: float32 under autocast, float16 after `.half()`. Such a model loses no more than the
+rounding of z.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +25,7 @@ def wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in NARROW else x
 
 
-def without_autocast(x: Tensor) -> AbstractContextManager:
+def without_autocast(x: Tensor) -> AbstractContextManager[None]:
     """While open, matrix products on x's device keep the dtype of their arguments."""
     kind = x.device.type
     return (
@@ -34,9 +36,9 @@ def without_autocast(x: Tensor) -> AbstractContextManager:
 
 
 def outputs(layer: nn.Linear, h: Tensor) -> Tensor:
-    """layer(h) [B, out] in float32 at least, of states h [B, hidden]; InputError for anything else.
+    """layer(h) [B, out] in float32 or wider, for states h [B, hidden]; InputError for another h.
 
-    An input narrower than the weights is widened to them. One that is wider is not narrowed: then the weights are widened.
+    Where h and the weights differ in precision, the narrower of the two is widened.
     """
     require_states(h, layer.in_features)
     weights = code_dtype(layer, h)
@@ -50,24 +52,26 @@ def outputs(layer: nn.Linear, h: Tensor) -> Tensor:
 
 
 def code_dtype(layer: nn.Module, h: Tensor) -> torch.dtype:
-    """The dtype of a layer's weights, and so of codes; h's where the weights are not floats, as after quantisation."""
+    """The dtype of codes: that of a layer's weights, or h's if these are not floats (quantised)."""
     weight = next(layer.parameters(), None)
     return weight.dtype if weight is not None and weight.is_floating_point() else h.dtype
 
 
 def autocasts(h: Tensor) -> bool:
+    """Whether autocast is on for h's device."""
     kind = h.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
-def require_states(h: Tensor, hidden: int) -> None:
-    """InputError unless h is floats of shape [B, hidden]."""
+def require_states(h: object, hidden: int) -> None:
+    """InputError unless h is a float tensor [B, hidden]."""
     if not isinstance(h, Tensor):
         raise InputError(f"h: a {type(h).__name__}; a head takes a tensor of states, [B, {hidden}]")
     shape = list(h.shape)
     if h.dim() != 2:
         raise InputError(
-            f"h: shape {shape}; a head takes one state for each example, [B, {hidden}]: {remedy(h, hidden)}"
+            f"h: shape {shape}; a head takes one state for each example, [B, {hidden}]: "
+            f"{suggest_shape(h)}"
         )
     if shape[1] != hidden:
         raise InputError(
@@ -75,14 +79,18 @@ def require_states(h: Tensor, hidden: int) -> None:
         )
     if not h.is_floating_point():
         raise InputError(
-            f"h: type {h.dtype}; a head takes states of floats, [B, {hidden}]: embed ids or use h.float()"
+            f"h: type {h.dtype}; a head takes states of floats, [B, {hidden}]: embed ids or use "
+            "h.float()"
         )
 
 
-def remedy(h: Tensor, hidden: int) -> str:
-    """How to make h [B, hidden] of a tensor that has another number of axes."""
+def suggest_shape(h: Tensor) -> str:
+    """How to make states [B, hidden] from a tensor with another number of axes."""
     if h.dim() < 2:
         return "give a batch, h[None] for a single example"
     if h.dim() == 3:
-        return "pool over positions, h.mean(1) or h[:, -1], or h.flatten(0, 1) for a code at every position"
+        return (
+            "pool over positions, h.mean(1) or h[:, -1], or h.flatten(0, 1) for a code at every "
+            "position"
+        )
     return "pool over positions, h.mean((2, 3)), or h.flatten(1) with a head made for that size"

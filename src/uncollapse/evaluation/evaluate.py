@@ -198,7 +198,7 @@ def weighted(subject: Subject, settings: Settings, number: int, group: np.ndarra
 
 def samples_of(subject: Subject, settings: Settings) -> dict:
     """What the model writes or draws, into `samples/` of the run folder, and numbers about it."""
-    if hasattr(subject.model, "respond"):
+    if subject.model.can_respond:
         from uncollapse.evaluation.responses import look
     else:
         from uncollapse.evaluation.samples import look

@@ -51,7 +51,7 @@ class View:
 
 def look(subject: Subject, split: str, unknown: bool = True) -> dict:
     """Write every view of one run, and return the numbers about its samples. InputError for a model that generates nothing."""
-    if not hasattr(subject.model, "generate"):
+    if not subject.model.can_generate:
         raise InputError(
             f"{subject.run.folder}: samples are for text and images; this model's outputs are neither"
         )
@@ -265,7 +265,7 @@ def likeliest(subject: Subject, z: Tensor) -> list[Item]:
 
 def nearest_codes(q: Any, z: Tensor) -> Tensor:
     """Points as they are, or moved to the nearest code where not every point is one."""
-    return q.project(z) if hasattr(q, "project") else z
+    return q.project(z)
 
 
 def originals(subject: Subject, split: str, examples: np.ndarray) -> list[Item]:

@@ -5,10 +5,10 @@ Nobody would call a misspelt hook, and no error would show it: a procedure with 
 """
 
 from abc import ABCMeta
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
-from inspect import Signature, signature
-from typing import Any
+from inspect import Signature, getattr_static, signature
+from typing import TYPE_CHECKING, Any
 
 MISSPELT = 0.8  # similarity (difflib ratio) from which a name counts as a misspelt hook
 
@@ -41,6 +41,7 @@ class Interface(ABCMeta):
         made = super().__call__(*args, **knobs)
         if not cls.is_checked:
             refuse_misspelt_hooks(made)
+            require_attributes(made)
             cls.is_checked = True
         return made
 
@@ -78,3 +79,37 @@ def added_names(made: object) -> Iterator[str]:
 
 def public_names(names: Iterable[str]) -> list[str]:
     return [name for name in names if not name.startswith("_")]
+
+
+class Attribute:
+    """An abstract property of an interface, which a class may provide as a property or as a field.
+
+    An abstract `property` would get in the way of dataclasses, which would take it for the default
+    of the field.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, made: object, cls: type) -> Any:
+        raise AttributeError(f"{cls.__name__} has no {self.function.__name__}")
+
+
+if TYPE_CHECKING:
+    attribute = property
+else:
+    attribute = Attribute
+
+
+def require_attributes(made: object) -> None:
+    """TypeError for an `attribute` of the interface that an object does not have."""
+    cls: Any = type(made)
+    for name in sorted(cls.hooks - vars(made).keys()):
+        if isinstance(getattr_static(cls, name, None), Attribute):
+            raise TypeError(f"{cls.__name__} has no {name}, which its interface requires")
+
+
+def is_overridden(made: object, hook: Callable[..., Any]) -> bool:
+    """Whether the class of an object has its own version of an interface's hook."""
+    return getattr_static(type(made), hook.__name__) is not hook

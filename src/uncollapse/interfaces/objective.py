@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.interfaces.phases import Phased
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.interfaces.state import Stateful
 
 Schedule = float | Callable[[float], float]  # a constant, or a function of the position in epochs

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from uncollapse.distributions.normal import Posterior
+from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.objective import Loss, Objective
 from uncollapse.interfaces.phases import Phased
+from uncollapse.interfaces.posterior import Posterior
 from uncollapse.interfaces.state import Stateful
-from uncollapse.models import Model
 
 
 @dataclass

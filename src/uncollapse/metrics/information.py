@@ -54,14 +54,14 @@ def by_dimension(
 ) -> dict:
     """mi_per_dim [D], total_correlation, and KL(q(z_j) || p(z_j)) as dimension_kl_per_dim [D] and in sum."""
     splits = (
-        all(hasattr(q, "log_ratio_per_dim") for q in posteriors) and seen.kl.shape[1] == z.shape[1]
+        all(q.splits for q in posteriors) and seen.kl.shape[1] == z.shape[1]
     )
     names = ("mi_per_dim", "total_correlation", "dimension_kl_per_dim", "dimension_kl")
     if not splits:
         return {key: None for name in names for key in (name, f"{name}_se")}
     gain, each = gains(
         lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
-    )  # type: ignore[attr-defined]
+    )
     per_dim = gain.mean(1)
     parts = np.stack([less(kl, values) for kl, values in zip(seen.kl.T, each, strict=True)])
     apart = seen.kl.mean(0) - per_dim

@@ -1,10 +1,12 @@
-"""A VAE of fully connected layers for binary images: pixels are independent given z, so only dimensions collapse, not the whole code.
+"""A VAE of fully connected layers for binary images.
 
-Kingma & Welling, "Auto-Encoding Variational Bayes", ICLR 2014 (arXiv 1312.6114), with the two hidden layers of 200 tanh units of Burda,
-Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016 (arXiv 1509.00519), section 5.
+Pixels are independent given z, so single dimensions may collapse, but never the complete code.
+
+Kingma & Welling, "Auto-Encoding Variational Bayes", ICLR 2014 (arXiv 1312.6114), with the two
+hidden layers of 200 tanh units of Burda, Grosse & Salakhutdinov, "Importance Weighted
+Autoencoders", ICLR 2016 (arXiv 1509.00519), section 5.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,65 +15,56 @@ from torch import Tensor, nn
 
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
-from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import MOST_SIZE, InputError, check_integer
+from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.posterior import Posterior
 
 
 @dataclass
-class ImageMLPConfig:
-    """Units of each of the two hidden layers, on either side, and latent dimensions."""
+class ImageMLPConfig(ModelConfig):
+    """`hidden` is the size of each of the two hidden layers on either side."""
 
     takes: ClassVar[str] = "images"
     hidden: int = 200
     latent: int = 16
 
-    def build(
-        self,
-        pixels: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options | None = None,
-    ) -> "ImageMLP":
-        """`posterior` (hidden, latent) -> head. InputError for a size below 1, and for word dropout."""
+    def build(self, inputs: int, posterior: MakeHead, decoder: Options | None = None) -> "ImageMLP":
+        """`posterior` is called with (hidden, latent).
+
+        InputError for a size below 1 and for word dropout.
+        """
         decoder = decoder or Options()
         if decoder.word_dropout > 0:
             raise InputError(
-                f"word_dropout={decoder.word_dropout}: this decoder reads no pixels that could be dropped; use model=image_pixelcnn"
+                f"word_dropout={decoder.word_dropout}: this decoder reads no pixels that could be "
+                "dropped; use model=image_pixelcnn"
             )
         for name in ("hidden", "latent"):
             check_integer(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
-        return ImageMLP(self, pixels, posterior, decoder)
+        return ImageMLP(self, inputs, posterior, decoder)
 
 
-class ImageMLP(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats."""
+class ImageMLP(Model):
+    """x [B, P] of 0 and 1."""
 
-    output: Any  # an output layer, see decoders.plain
-
-    def __init__(
-        self,
-        cfg: ImageMLPConfig,
-        pixels: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options,
-    ):
+    def __init__(self, cfg: ImageMLPConfig, pixels: int, posterior: MakeHead, decoder: Options):
         super().__init__()
-        # what heads differ in is built last, so all share one initialisation
-        self.encoder = layers(pixels, cfg.hidden)
-        self.decoder = layers(cfg.latent, cfg.hidden)
+        # what heads differ in is built last, so that all share one initialisation
+        self.encoder = make_layers(pixels, cfg.hidden)
+        self.decoder = make_layers(cfg.latent, cfg.hidden)
         self.pixels = nn.Linear(cfg.hidden, pixels)
         self.posterior = posterior(cfg.hidden, cfg.latent)
         self.output = decoder.output(cfg.latent, pixels)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the inference side and of the generative side."""
         generative = (self.decoder, self.pixels, self.output)
         return {
             "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
-            "decoder": [parameter for part in generative for parameter in part.parameters()],
+            "decoder": [parameter for module in generative for parameter in module.parameters()],
         }
 
     def encode(self, batch: ImageBatch) -> Posterior:
-        return self.posterior(self.encoder(centred(batch.x)))
+        return self.posterior(self.encoder(center_pixels(batch.x)))
 
     def nll(self, batch: ImageBatch, z: Tensor) -> Tensor:
         return bernoulli_nll(batch.x, self.logits(z))
@@ -82,26 +75,28 @@ class ImageMLP(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None
+        self,
+        z: Tensor,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+        **limits: Any,
     ) -> Tensor:
-        """An image of 0 and 1 for each code z [N, D], [N, P]: pixels drawn or, if greedy, the likelier value of each."""
-        return paint(self.logits(z), greedy, generator)
+        """Images of 0 and 1 [N, P]: pixels drawn or, if greedy, the more likely value of each."""
+        return draw_pixels(self.logits(z), greedy, generator)
 
 
-def paint(logits: Tensor, greedy: bool, generator: torch.Generator | None) -> Tensor:
-    """Pixels of 0 and 1 from their logits, the same shape."""
-    return (
-        (logits > 0).to(logits.dtype)
-        if greedy
-        else torch.bernoulli(torch.sigmoid(logits), generator=generator)
-    )
+def draw_pixels(logits: Tensor, greedy: bool, generator: torch.Generator | None) -> Tensor:
+    """Pixels of 0 and 1 in the shape of their logits."""
+    if greedy:
+        return (logits > 0).to(logits.dtype)
+    return torch.bernoulli(torch.sigmoid(logits), generator=generator)
 
 
-def layers(inputs: int, hidden: int) -> nn.Sequential:
+def make_layers(inputs: int, hidden: int) -> nn.Sequential:
     """Two hidden layers."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
 
 
-def centred(x: Tensor) -> Tensor:
-    """Pixels of 0 and 1 as -1 and 1: then 0 says nothing."""
+def center_pixels(x: Tensor) -> Tensor:
+    """Pixels of 0 and 1 as -1 and 1, so that 0 stands for a hidden one."""
     return 2 * x - 1

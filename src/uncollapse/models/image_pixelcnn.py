@@ -1,17 +1,19 @@
-"""A VAE for binary images whose decoder is strong enough to ignore z: ResNet encoder, gated PixelCNN decoder.
+"""A VAE for binary images whose decoder can ignore z: ResNet encoder, gated PixelCNN decoder.
 
-The pairing of He et al., "Lagging Inference Networks and Posterior Collapse in Variational Autoencoders", ICLR 2019 (arXiv 1901.05534),
-and before it of Gulrajani et al., "PixelVAE", ICLR 2017 (arXiv 1611.05013): z is mapped to an image of a few channels, laid beside the
-pixels before. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", NeurIPS 2016
-(arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows above, a horizontal stack the pixels to the left, so that no
-pixel before is out of sight. Encoder: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
+The pairing of He et al., "Lagging Inference Networks and Posterior Collapse in Variational
+Autoencoders", ICLR 2019 (arXiv 1901.05534), and before it of Gulrajani et al., "PixelVAE", ICLR
+2017 (arXiv 1611.05013): z is mapped to an image of a few channels, read besides the previous
+pixels. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", NeurIPS
+2016 (arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows above and a
+horizontal stack the pixels to the left, so that every previous pixel is seen. Encoder: He et al.,
+"Identity Mappings in Deep Residual Networks", ECCV 2016.
 
-Deviations. Sizes are those of a CPU, not the 13 layers of 64 channels of the papers. Convolutions are cut and shifted instead of masked,
-which computes nothing that a mask would throw away. The encoder normalises over groups of channels (Wu & He 2018) and not over the batch:
-batch norm there would couple the examples of a batch under every head, and only some heads are meant to.
+Deviations. Sizes suit a CPU, instead of the papers' 13 layers of 64 channels. Convolutions are
+cropped and shifted instead of masked, so that nothing is computed in vain. The encoder normalises
+over groups of channels (Wu & He 2018) and not over the batch: batch norm would couple the examples
+of a batch under every head, and only some heads are meant to do that.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any, ClassVar
@@ -22,62 +24,61 @@ from torch.nn import functional
 
 from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
-from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, check_integer
-from uncollapse.models.image_mlp import centred, paint
+from uncollapse.interfaces.decoder import OutputLayer
+from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.posterior import Posterior
+from uncollapse.models.image_mlp import center_pixels, draw_pixels
 
 
 @dataclass
-class ImagePixelCNNConfig:
-    """Channels and layers of the decoder, width of its kernels (odd), channels that z is mapped to, the encoder's channels and code."""
+class ImagePixelCNNConfig(ModelConfig):
+    """Sizes of encoder and decoder."""
 
     takes: ClassVar[str] = "images"
     latent: int = 16
-    hidden: int = 128
-    channels: int = 16
-    layers: int = 5
-    kernel: int = 5
-    z_channels: int = 4
+    hidden: int = 128  # entries of the encoder's state
+    channels: int = 16  # of the decoder, and of the encoder at full resolution
+    layers: int = 5  # of the decoder
+    kernel: int = 5  # width in pixels, odd
+    z_channels: int = 4  # of the image that z is mapped to
 
     def build(
-        self,
-        pixels: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options | None = None,
+        self, inputs: int, posterior: MakeHead, decoder: Options | None = None
     ) -> "ImagePixelCNN":
-        """`posterior` (hidden, latent) -> head. InputError for a size below 1, an even kernel, and images that are not square."""
+        """`posterior` is called with (hidden, latent).
+
+        InputError for a size below 1, an even kernel and images that are not square.
+        """
         for name in ("latent", "hidden", "channels", "z_channels"):
             check_integer(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
         for name in ("layers", "kernel"):
             check_integer(f"model.{name}", getattr(self, name), 1, MOST_DEPTH)
         if self.kernel % 2 == 0:
             raise InputError(
-                f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a middle"
+                f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a "
+                "middle"
             )
-        if isqrt(pixels) ** 2 != pixels:
-            raise InputError(f"{pixels} pixels an image: model=image_pixelcnn takes square images")
-        return ImagePixelCNN(self, isqrt(pixels), posterior, decoder or Options())
+        side = isqrt(inputs)
+        if side**2 != inputs:
+            raise InputError(f"{inputs} pixels an image: model=image_pixelcnn takes square images")
+        return ImagePixelCNN(self, side, posterior, decoder or Options())
 
 
-class ImagePixelCNN(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats."""
+class ImagePixelCNN(Model):
+    """x [B, P] of 0 and 1, square."""
 
-    def __init__(
-        self,
-        cfg: ImagePixelCNNConfig,
-        side: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options,
-    ):
+    decoder: "PixelCNNDecoder"
+
+    def __init__(self, cfg: ImagePixelCNNConfig, side: int, posterior: MakeHead, decoder: Options):
         super().__init__()
-        # what heads differ in is built last, so all share one initialisation
-        self.encoder = Encoder(cfg, side)
-        self.decoder = Decoder(cfg, side, decoder.word_dropout)
+        # what heads differ in is built last, so that all share one initialisation
+        self.encoder = ResNetEncoder(cfg, side)
+        self.decoder = PixelCNNDecoder(cfg, side, decoder.word_dropout)
         self.posterior = posterior(cfg.hidden, cfg.latent)
         self.decoder.output = decoder.output(cfg.z_channels, 1)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the inference side and of the generative side."""
         return {
             "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
             "decoder": [*self.decoder.parameters()],
@@ -92,26 +93,35 @@ class ImagePixelCNN(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, z: Tensor, greedy: bool = False, generator: torch.Generator | None = None
+        self,
+        z: Tensor,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+        **limits: Any,
     ) -> Tensor:
-        """An image of 0 and 1 for each code z [N, D], [N, P], pixels drawn or, if greedy, the likelier value of each."""
+        """Images of 0 and 1 [N, P], one pixel after the other.
+
+        Each pixel is drawn or, if greedy, its more likely value.
+        """
         side, x = self.decoder.side, z.new_zeros(len(z), self.decoder.side**2)
         map_of_z = self.decoder.map_of(z)
         for row in range(side):
             for pixel in range(row * side, (row + 1) * side):
-                # rows below are not looked at
-                logits = self.decoder.logits(
-                    centred(x[:, : (row + 1) * side]), map_of_z[:, :, : row + 1]
-                )
-                x[:, pixel] = paint(logits[:, pixel], greedy, generator)
+                # this row and those above are enough
+                fed = center_pixels(x[:, : (row + 1) * side])
+                logits = self.decoder.logits(fed, map_of_z[:, :, : row + 1])
+                x[:, pixel] = draw_pixels(logits[:, pixel], greedy, generator)
         return x
 
 
 # ---------------------------------------------------------------- the encoder
 
 
-class Encoder(nn.Module):
-    """x [B, P] -> [B, hidden]: residual blocks, all but the first halve the image and double the channels, until 4 x 4 are left."""
+class ResNetEncoder(nn.Module):
+    """x [B, P] -> [B, hidden].
+
+    Every residual block but the first halves the image and doubles the channels, down to 4 x 4.
+    """
 
     def __init__(self, cfg: ImagePixelCNNConfig, side: int):
         super().__init__()
@@ -120,53 +130,54 @@ class Encoder(nn.Module):
         while side > 4:
             blocks.append(Residual(width, 2 * width, 2))
             side, width = -(-side // 2), 2 * width
-        self.blocks = nn.Sequential(*blocks, norm(width), nn.ELU(), nn.Flatten())
+        self.blocks = nn.Sequential(*blocks, group_norm(width), nn.ELU(), nn.Flatten())
         self.code = nn.Linear(width * side**2, cfg.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.elu(self.code(self.blocks(centred(x).view(-1, 1, self.side, self.side))))
+        images = center_pixels(x).view(-1, 1, self.side, self.side)
+        return functional.elu(self.code(self.blocks(images)))
 
 
 class Residual(nn.Module):
-    """x [B, C, S, S] -> [B, C', S / stride, S / stride] (rounded up): x, mapped where sizes differ, plus what two convolutions change."""
+    """x [B, C, S, S] -> [B, C', S / stride, S / stride] (rounded up).
+
+    x plus two convolutions of it; where the sizes differ, x itself passes one of width 1.
+    """
 
     def __init__(self, channels: int, out: int, stride: int):
         super().__init__()
-        self.bend = nn.Sequential(norm(channels), nn.ELU())
+        self.bend = nn.Sequential(group_norm(channels), nn.ELU())
         self.change = nn.Sequential(
             nn.Conv2d(channels, out, 3, stride, padding=1),
-            norm(out),
+            group_norm(out),
             nn.ELU(),
             nn.Conv2d(out, out, 3, padding=1),
         )
-        self.keep = (
-            nn.Identity() if (channels, 1) == (out, stride) else nn.Conv2d(channels, out, 1, stride)
-        )
+        same = (channels, 1) == (out, stride)
+        self.keep = nn.Identity() if same else nn.Conv2d(channels, out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.keep(x) + self.change(self.bend(x))
 
 
-def norm(channels: int) -> nn.GroupNorm:
-    """Over groups of about 8 channels."""
-    return nn.GroupNorm(
-        next(groups for groups in range(max(1, channels // 8), 0, -1) if channels % groups == 0),
-        channels,
-    )
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Normalisation over groups of about 8 channels."""
+    most = max(1, channels // 8)
+    groups = next(count for count in range(most, 0, -1) if channels % count == 0)
+    return nn.GroupNorm(groups, channels)
 
 
 # ---------------------------------------------------------------- the decoder
 
 
-class Decoder(nn.Module):
-    """(x [R, P], z [R, D]) -> -log p(x|z) [R] nats, the sum over the pixels, each given those above it and to its left.
+class PixelCNNDecoder(nn.Module):
+    """(x [R, P], z [R, D]) -> -log p(x|z) [R] nats.
 
-    word_dropout: chance that a pixel fed is hidden in training, as a word is in text.
+    A sum over pixels, each given those above it and to its left. `word_dropout` is the chance that
+    a pixel that is fed is hidden in training, as a word is in text.
     """
 
-    output: (
-        Any  # an output layer, see decoders.plain: per pixel, from z's channels there to one logit
-    )
+    output: OutputLayer  # of one pixel: from h and the channels of z there to one logit
 
     def __init__(self, cfg: ImagePixelCNNConfig, side: int, word_dropout: float):
         super().__init__()
@@ -180,20 +191,23 @@ class Decoder(nn.Module):
         self.pixel = nn.Linear(cfg.channels, 1)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        fed = centred(x)
+        fed = center_pixels(x)
         if self.training and self.word_dropout > 0:
             fed = fed * (torch.rand_like(fed) >= self.word_dropout)
         logits = self.logits(fed, self.map_of(z))
         return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
     def map_of(self, z: Tensor) -> Tensor:
-        """What the pixels see of z [R, D]: [R, z_channels, S, S]."""
+        """z as an image that is read besides the pixels: [R, D] -> [R, z_channels, S, S]."""
         return self.map(z).view(len(z), -1, self.side, self.side)
 
     def logits(self, fed: Tensor, map_of_z: Tensor) -> Tensor:
-        """Each pixel given those before, in the first K rows: what is fed [R, K S], map_of_z [R, z_channels, K, S] -> [R, K S]."""
+        """Each pixel of the first K rows given those before it.
+
+        fed [R, K S], map_of_z [R, z_channels, K, S] -> [R, K S].
+        """
         rows = torch.cat([fed.view(len(fed), 1, -1, self.side), map_of_z], 1)
-        # the horizontal stack begins with the pixel to the left, and all of z
+        # the input of the horizontal stack is the pixel to the left, and z here
         left = torch.cat([functional.pad(rows[:, :1, :, :-1], (1, 0)), map_of_z], 1)
         for layer in self.layers:
             rows, left = layer(rows, left)
@@ -203,9 +217,10 @@ class Decoder(nn.Module):
 
 
 class Gated(nn.Module):
-    """One layer of both stacks, [R, C, S, S] each; tanh(a) sigmoid(b) as the paper has it.
+    """One layer of both stacks, `rows` and `left`, [R, C, S, S] each.
 
-    At a pixel, rows has seen its own row and those above; left has seen the pixels before it, those of the rows above by way of rows.
+    At a pixel, `rows` depends on its own row and those above; `left` on the pixels to its left and,
+    through `rows`, on the rows above.
     """
 
     def __init__(self, inputs: int, channels: int, kernel: int, first: bool):
@@ -220,14 +235,12 @@ class Gated(nn.Module):
     def forward(self, rows: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
         r = self.reach
         above = self.vertical(functional.pad(rows, (r, r, r, 0)))
-        before = self.horizontal(functional.pad(left, (r, 0))) + self.down(
-            functional.pad(above[:, :, :-1], (0, 0, 1, 0))
-        )
-        change = self.out(gate(before))
-        return gate(above), change if self.first else left + change
+        shifted = self.down(functional.pad(above[:, :, :-1], (0, 0, 1, 0)))
+        change = self.out(gated_tanh(self.horizontal(functional.pad(left, (r, 0))) + shifted))
+        return gated_tanh(above), change if self.first else left + change
 
 
-def gate(x: Tensor) -> Tensor:
-    """tanh of one half of the channels times the logistic function of the other."""
+def gated_tanh(x: Tensor) -> Tensor:
+    """tanh(a) sigmoid(b) for the two halves a, b of the channels."""
     a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)

@@ -1,31 +1,36 @@
-"""The linear VAE, whose optimum is known: probabilistic PCA with an amortised posterior. A test of the whole harness.
+"""The linear VAE, probabilistic PCA with an amortised posterior: its optimum is known.
 
-Tipping & Bishop, "Probabilistic Principal Component Analysis", JRSS B 1999; Dai et al., "Connections with Robust PCA and the Role of
-Emergent Sparsity in Variational Autoencoder Models", JMLR 2018; Lucas et al., "Don't Blame the ELBO! A Linear VAE Perspective on
-Posterior Collapse", NeurIPS 2019 (arXiv 1911.02469), sections 3 and 4.
+Tipping & Bishop, "Probabilistic Principal Component Analysis", JRSS B 1999; Dai et al.,
+"Connections with Robust PCA and the Role of Emergent Sparsity in Variational Autoencoder Models",
+JMLR 2018; Lucas et al., "Don't Blame the ELBO! A Linear VAE Perspective on Posterior Collapse",
+NeurIPS 2019 (arXiv 1911.02469), sections 3 and 4.
 
-    p(z) = N(0, I),   p(x|z) = N(W z + b, s2 I) with s2 fixed,   hence p(x) = N(b, W W^T + s2 I).
+    p(z) = N(0, I),   p(x|z) = N(W z + b, s2 I) with s2 fixed,   hence p(x) = N(b, W W^T + s2 I)
 
-What minimises rec + weight KL when the data have mean m and covariance Sigma with eigenvalues lambda_j: b = m, each latent dimension on
-a principal axis of its own, the largest first, up to sign and order. On an axis, let x be the coordinate (variance lambda), w the
-decoder's weight, and q(z|x) = N(a x, v) the posterior. Then
+Let the data have mean m and covariance Sigma with eigenvalues lambda_j. At the minimum of rec +
+weight KL, b = m and each latent dimension lies on a principal axis of its own, the largest first,
+up to sign and order. On one axis, let x be the coordinate (variance lambda), w the decoder's weight
+and q(z|x) = N(a x, v) the posterior. Then
 
-    E rec = [(1 - w a)^2 lambda + w^2 v] / (2 s2) + 1/2 ln(2 pi s2),   E KL = 1/2 [a^2 lambda + v - ln v - 1].
+    E rec = [(1 - w a)^2 lambda + w^2 v] / (2 s2) + 1/2 ln(2 pi s2)
+    E KL = 1/2 [a^2 lambda + v - ln v - 1]
 
-For given w the best posterior is a = w / (w^2 + weight s2), v = weight s2 / (w^2 + weight s2): the true posterior of a model with
-variance weight s2 in place of s2. With it, rec / weight + KL is, up to a constant, -log p of that model, so by Tipping & Bishop
+For given w the best posterior has a = w / (w^2 + weight s2) and v = weight s2 / (w^2 + weight s2).
+That is the true posterior of a model with variance weight s2 in place of s2. With it, rec / weight
++ KL is, up to a constant, -log p of that model, so by Tipping & Bishop
 
-    w^2 = lambda - weight s2,   v = weight s2 / lambda,   E mu^2 = (lambda - weight s2) / lambda,   KL = 1/2 ln(lambda / (weight s2))
+    w^2 = lambda - weight s2,   v = weight s2 / lambda
+    E mu^2 = (lambda - weight s2) / lambda,   KL = 1/2 ln(lambda / (weight s2))
 
-where lambda > weight s2, and w = 0, v = 1, KL = 0 elsewhere: the dimension collapses. An active axis has E rec = weight / 2 and any
-other lambda / (2 s2), each plus 1/2 ln(2 pi s2). As E mu^2 + v = 1, the aggregate posterior of Gaussian data is the prior, so I(x; z) is
-the KL; and a code of another example costs w^2 / s2 more per axis, which is the shuffled-z gap.
+where lambda > weight s2. Elsewhere w = 0, v = 1, KL = 0: the dimension collapses. An active axis
+has E rec = weight / 2 and any other lambda / (2 s2), each plus 1/2 ln(2 pi s2). As E mu^2 + v = 1,
+the aggregate posterior of Gaussian data is the prior, so I(x; z) is the KL. The code of another
+example costs w^2 / s2 more on each axis, which is the shuffled-z gap.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,56 +40,51 @@ from torch.distributions import LowRankMultivariateNormal
 
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.decoders import Options
-from uncollapse.distributions.normal import Posterior
-from uncollapse.errors import MOST_SIZE, InputError, check_number, check_integer
+from uncollapse.errors import MOST_SIZE, InputError, check_integer, check_number
+from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.posterior import Posterior
 
 
 @dataclass
-class LinearConfig:
-    """The number of latent dimensions, and the decoder's variance, which stays fixed."""
+class LinearConfig(ModelConfig):
+    """Sizes and the decoder's variance."""
 
     takes: ClassVar[str] = "vectors"
     latent: int = 6
-    variance: float = 1.0
+    variance: float = 1.0  # s2, fixed
 
     def build(
-        self,
-        inputs: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options | None = None,
+        self, inputs: int, posterior: MakeHead, decoder: Options | None = None
     ) -> "LinearVAE":
-        """`posterior` (inputs, latent) -> head. InputError for a latent below 1 or a variance that is not above 0."""
+        """`posterior` is called with (inputs, latent).
+
+        InputError unless latent >= 1 and variance > 0, and for word dropout.
+        """
         decoder = decoder or Options()
         if decoder.word_dropout > 0:
             raise InputError(
-                f"word_dropout={decoder.word_dropout}: the linear decoder reads no words that could be dropped; use model=lstm"
+                f"word_dropout={decoder.word_dropout}: the linear decoder reads no words that "
+                "could be dropped; use model=lstm"
             )
         check_integer("model.latent", self.latent, 1, MOST_SIZE)
         check_number("model.variance", self.variance, 0)
         return LinearVAE(self, inputs, posterior, decoder)
 
 
-class LinearVAE(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] or [n, B, D]) -> [B] or [n, B] nats."""
+class LinearVAE(Model):
+    """x [B, P]. The head is the complete encoder."""
 
-    output: Any  # an output layer, see decoders.plain
+    decoder: nn.Linear
 
-    def __init__(
-        self,
-        cfg: LinearConfig,
-        inputs: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options,
-    ):
+    def __init__(self, cfg: LinearConfig, inputs: int, posterior: MakeHead, decoder: Options):
         super().__init__()
-        # what heads differ in is built last, so all share one initialisation
+        # what heads differ in is built last, so that all share one initialisation
         self.variance = cfg.variance
         self.decoder = nn.Linear(cfg.latent, inputs)
         self.posterior = posterior(inputs, cfg.latent)
         self.output = decoder.output(cfg.latent, inputs)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the inference side and of the generative side; the head is the whole encoder."""
         return {
             "encoder": [*self.posterior.parameters()],
             "decoder": [*self.decoder.parameters(), *self.output.parameters()],
@@ -100,42 +100,50 @@ class LinearVAE(nn.Module):
         return 0.5 * (distance + math.log(2 * math.pi * self.variance)).sum(-1)
 
 
-# ---------------------------------------------------------------- what is known
+# ---------------------------------------------------------------- the known optimum
 
 
-def rates(
+def optimal_rates(
     eigenvalues: ArrayLike, variance: float, weight: float = 1.0, latent: int | None = None
 ) -> np.ndarray:
-    """KL of each of `latent` dimensions (null: one for each of the P eigenvalues) at the optimum for a KL weight > 0, falling, nats.
+    """KL of each of `latent` dimensions at the optimum for a KL weight > 0, descending, in nats.
 
-    1/2 ln(lambda_j / (weight variance)), and 0 where lambda_j <= weight variance.
+    1/2 ln(lambda_j / (weight variance)), and 0 where lambda_j <= weight variance. Without `latent`
+    there are as many dimensions as eigenvalues.
     """
     active = active_axes(eigenvalues, variance, weight, latent)
     kl = 0.5 * np.log(active / (weight * variance))
-    return np.pad(kl, (0, (np.size(eigenvalues) if latent is None else latent) - len(kl)))
+    count = np.size(eigenvalues) if latent is None else latent
+    return np.pad(kl, (0, count - len(kl)))
 
 
 def optimal_elbo(
     eigenvalues: ArrayLike, variance: float, weight: float = 1.0, latent: int | None = None
 ) -> float:
-    """The ELBO (KL counted once) at the optimum for a KL weight, nats per example. At weight 1 it is E log p(x) of the best model."""
+    """The ELBO (with the KL at weight 1) at the optimum for a KL weight, in nats per example.
+
+    At weight 1 it is E log p(x) of the best model.
+    """
     eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
     active = active_axes(eigenvalues, variance, weight, latent)
     others = eigenvalues.sum() - active.sum()
     constant = len(eigenvalues) * math.log(2 * math.pi * variance)
     rec = 0.5 * (weight * len(active) + others / variance + constant)
-    return -float(rec + rates(eigenvalues, variance, weight, latent).sum())
+    return -float(rec + optimal_rates(eigenvalues, variance, weight, latent).sum())
 
 
 def active_axes(
     eigenvalues: ArrayLike, variance: float, weight: float, latent: int | None
 ) -> np.ndarray:
-    """The eigenvalues, falling, of the axes that get a latent dimension which does not collapse."""
-    falling = np.sort(np.asarray(eigenvalues, dtype=np.float64))[::-1][:latent]
-    return falling[falling > weight * variance]
+    """The eigenvalues, in descending order, whose axes get a dimension that does not collapse."""
+    largest = np.sort(np.asarray(eigenvalues, dtype=np.float64))[::-1][:latent]
+    return largest[largest > weight * variance]
 
 
 def log_likelihood(weight: Tensor, bias: Tensor, variance: float, x: Tensor) -> Tensor:
-    """log N(x; bias, W W^T + variance I): the model's own log p(x). weight W [P, D], bias [P], x [N, P] -> [N] float64 nats."""
+    """The model's own log p(x) = log N(x; bias, W W^T + variance I).
+
+    weight W [P, D], bias [P], x [N, P] -> [N] float64 nats.
+    """
     noise = torch.full_like(bias, variance, dtype=torch.float64)
     return LowRankMultivariateNormal(bias.double(), weight.double(), noise).log_prob(x.double())

@@ -1,28 +1,31 @@
 """The conditional LSTM VAE for dialogue: a response x given its context c.
 
-    q(z|x, c),   p(z|c),   p(x|z, c)      Sohn et al., NeurIPS 2015; for dialogue Serban et al., AAAI 2017, and Zhao et al., ACL 2017
+    q(z|x, c),   p(z|c),   p(x|z, c)
 
-One LSTM reads the context, another the response; the head sees both states. z and the context's state are joined to every decoder input
-and make its first state, as z alone does in `lstm.py`.
+Sohn et al., NeurIPS 2015; for dialogue Serban et al., AAAI 2017, and Zhao et al., ACL 2017. One
+LSTM reads the context, another the response, and the head sees both states. z and the context's
+state are joined to every decoder input and make its first state, as z alone does in `lstm.py`.
 
-prior: held      p(z|c) = N(0, I), or whatever prior the head brings. Every head works and keeps its floor.
-prior: learned   p(z|c) = N(m(c), s(c)^2), made by a linear layer. It can follow q, so a floor under KL(q || N(0, I)) is none under
-                 KL(q || p(z|c)): none is promised. Only for heads whose posterior is a diagonal Gaussian.
+prior: held      p(z|c) = N(0, I), or the prior of the head. Every head works and keeps its floor.
+prior: learned   p(z|c) = N(m(c), s(c)^2), made by a linear layer. It can follow q, so a floor under
+                 KL(q || N(0, I)) is none under KL(q || p(z|c)), so none is promised. Only for heads
+                 whose posterior is a diagonal Gaussian.
 
-With a learned prior all the rest of the house sees u = (z - m(c)) / s(c) in place of z: q(u|x, c) is Gaussian too, the prior of u is
-N(0, I), KL(q(u|x, c) || N(0, I)) = KL(q(z|x, c) || p(z|c)) exactly, and importance weights are the same. Metrics, then, speak of u:
-mi and the gap tell what the code adds to the context. A learned prior is thus no richer than a held one before a decoder that reads
-c as well; what differs is what a head's normalisation holds fast.
+With a learned prior the rest of the package sees u = (z - m(c)) / s(c) in place of z. q(u|x, c) is
+Gaussian too, the prior of u is N(0, I), KL(q(u|x, c) || N(0, I)) = KL(q(z|x, c) || p(z|c)) exactly,
+and importance weights are the same. So metrics are about u: mi and the gap measure what the code
+adds to the context. For a decoder that reads c as well, a learned prior is no richer than a fixed
+one; the difference is what a head's normalisation holds fixed.
 
-The context is read twice in a step, by encode and by nll: a fifth of its time.
+The context is read twice in a step, by encode and by nll, which takes a fifth of its time.
 
-Deviations from Zhao et al.: no dialogue acts, topics or speakers as inputs; the prior is linear in the context's state; with head=bow the
-bag of words is told from the code alone, not from the context beside it. head=ae_pretrain starts the context's LSTM anew with the decoder
-that it is a part of, so the pretrained codes move a little.
+Deviations from Zhao et al.: no dialogue acts, topics or speakers as inputs; the prior is linear in
+the context's state; with head=bow the bag of words is predicted from the code alone, without the
+context. With head=ae_pretrain the context's LSTM, as a component of the decoder, is reset with it,
+so the pretrained codes move a little.
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -32,18 +35,20 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.decoders import Options
-from uncollapse.distributions.normal import DiagonalGaussian, Posterior
+from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
-from uncollapse.models.lstm import Decoder, Encoder, LSTMConfig
-from uncollapse.models.text_vae import check_sizes, write
+from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.posterior import Posterior, PosteriorHead
+from uncollapse.models.lstm import LSTMConfig, LSTMDecoder, LSTMEncoder
+from uncollapse.models.text_vae import check_sizes, write_sentences
 
-PRIORS = ("learned", "held")
+PRIOR_KINDS = ("learned", "held")
 
 
 @dataclass
-class ConditionalLSTMConfig:
-    """Sizes, and whether the prior is learned or held."""
+class ConditionalLSTMConfig(ModelConfig):
+    """Sizes, and whether the prior is learned or held fixed."""
 
     takes: ClassVar[str] = "dialogue"
     embedding: int = 64
@@ -55,52 +60,47 @@ class ConditionalLSTMConfig:
 
     @property
     def seen(self) -> int:
-        """What the decoder reads beside words: the code and the context."""
-        return check_integer("model.latent", self.latent, 1, MOST_SIZE) + check_integer(
-            "model.hidden", self.hidden, 1, MOST_SIZE
-        )
+        """The code and the context's state."""
+        latent = check_integer("model.latent", self.latent, 1, MOST_SIZE)
+        return latent + check_integer("model.hidden", self.hidden, 1, MOST_SIZE)
 
     def build(
-        self,
-        vocabulary: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options | None = None,
+        self, inputs: int, posterior: MakeHead, decoder: Options | None = None
     ) -> "ConditionalLSTM":
-        """`posterior` (2 hidden, latent) -> head. InputError for a size below 1, a dropout outside [0, 1), or a head that a learned
-        prior does not fit."""
+        """`posterior` is called with (2 hidden, latent).
+
+        InputError for a bad size or dropout, or a head that a learned prior does not fit.
+        """
         check_sizes(self, "embedding", "hidden", "latent")
-        check_choice("model.prior", self.prior, PRIORS)
-        return ConditionalLSTM(self, vocabulary, posterior, decoder or Options())
+        check_choice("model.prior", self.prior, PRIOR_KINDS)
+        return ConditionalLSTM(self, inputs, posterior, decoder or Options())
 
 
-class ConditionalLSTM(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats; respond(batch, z [B, D]) -> Corpus."""
+class ConditionalLSTM(Model):
+    """A VAE of responses given contexts. `seen` below is what the decoder reads in place of z."""
 
-    posterior: nn.Module
+    decoder: LSTMDecoder
 
     def __init__(
-        self,
-        cfg: ConditionalLSTMConfig,
-        vocabulary: int,
-        posterior: Callable[[int, int], nn.Module],
-        decoder: Options,
+        self, cfg: ConditionalLSTMConfig, vocabulary: int, posterior: MakeHead, decoder: Options
     ):
         super().__init__()
         sizes = LSTMConfig(
             cfg.embedding, cfg.hidden, dropout_in=cfg.dropout_in, dropout_out=cfg.dropout_out
         )
-        self.encoder = Encoder(sizes, vocabulary)
-        self.context = Encoder(sizes, vocabulary)
-        self.decoder = Decoder(replace(sizes, latent=cfg.seen), vocabulary, decoder.word_dropout)
-        # what heads and priors differ in is built last, so all share one initialisation
+        self.encoder = LSTMEncoder(sizes, vocabulary)
+        self.context = LSTMEncoder(sizes, vocabulary)
+        sizes = replace(sizes, latent=cfg.seen)
+        self.decoder = LSTMDecoder(sizes, vocabulary, decoder.word_dropout)
+        # what heads and priors differ in is built last, so that all share one initialisation
         self.posterior = posterior(2 * cfg.hidden, cfg.latent)
         if cfg.prior == "learned":
-            self.posterior = Followed(self.posterior, nn.Linear(cfg.hidden, 2 * cfg.latent))
+            self.posterior = LearnedPriorHead(self.posterior, nn.Linear(cfg.hidden, 2 * cfg.latent))
         self.decoder.output = decoder.output(cfg.seen, vocabulary)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the inference side and of the generative side, which the context's LSTM and a learned prior belong to."""
-        learned = self.posterior if isinstance(self.posterior, Followed) else None
+        """The context's LSTM and a learned prior belong to the decoder."""
+        learned = self.posterior if isinstance(self.posterior, LearnedPriorHead) else None
         head = self.posterior if learned is None else learned.head
         prior = [] if learned is None else [*learned.prior.parameters()]
         return {
@@ -122,55 +122,57 @@ class ConditionalLSTM(nn.Module):
         generator: torch.Generator | None = None,
         **limits: Any,
     ) -> Corpus:
-        """A response to each context for codes z [B, D], in the batch's order; limits: `longest` and `unknown` of `write`."""
-        return write(
-            self.decoder.writer(self.seen(batch, z)), len(z), z.device, greedy, generator, **limits
-        )
+        """A response to each context of a batch for codes z [B, D], in the batch's order."""
+        writer = self.decoder.writer(self.seen(batch, z))
+        return write_sentences(writer, len(z), z.device, greedy, generator, **limits)
 
     def context_state(self, batch: DialogueBatch) -> Tensor:
         """[B, hidden], in the order of the responses."""
         return self.context(batch.context)[batch.place]
 
     def seen(self, batch: DialogueBatch, z: Tensor) -> Tensor:
-        """What the decoder reads: z (out of u, where the prior is learned) and the context, [..., B, latent + hidden]."""
+        """z (from u if the prior is learned) and the context, [..., B, latent + hidden]."""
         context = self.context_state(batch)
-        if isinstance(self.posterior, Followed):
+        if isinstance(self.posterior, LearnedPriorHead):
             mean, log_var = self.posterior.prior_of(context)
             z = mean + torch.exp(0.5 * log_var) * z
         return torch.cat([z, context.expand(*z.shape[:-1], -1)], -1)
 
 
-class Followed(nn.Module):
-    """A head measured against a learned prior: states [B, 2 hidden] of response and context -> q(u|x, c), see above.
+class LearnedPriorHead(PosteriorHead):
+    """A head measured against a learned prior: states of response and context -> q(u|x, c).
 
-    It declares no floor, whatever the head declares. InputError from the constructor unless the head gives diagonal Gaussians.
+    Whatever floor the head declares, this has none. InputError from the constructor unless the head
+    gives diagonal Gaussians.
     """
 
-    head: nn.Module
-    prior: nn.Linear
-
-    def __init__(self, head: nn.Module, prior: nn.Linear):
+    def __init__(self, head: PosteriorHead, prior: nn.Linear):
         super().__init__()
         self.head, self.prior = head, prior
         head.eval()
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a fresh head
-            found: Any = head(torch.zeros(2, 2 * prior.in_features))
+            warnings.simplefilter("ignore")  # that it was never trained
+            found = head(torch.zeros(2, 2 * prior.in_features))
         head.train()
         if type(found) is not DiagonalGaussian:
             raise InputError(
-                f"model.prior=learned: {type(head).__name__} brings a prior or a density of its own; allowed with it is model.prior=held"
+                f"model.prior=learned: {type(head).__name__} brings a prior or a density of its "
+                "own; allowed with it is model.prior=held"
             )
 
+    def set_epoch(self, epoch: int) -> None:
+        self.head.set_epoch(epoch)
+
     def prior_of(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """m(c) and ln s(c)^2, [B, latent] each."""
+        """m(c) and ln s(c)^2 for context states [B, hidden], [B, latent] each."""
         mean, log_var = self.prior(context).chunk(2, -1)
         return mean, log_var
 
-    def forward(self, states: Tensor) -> DiagonalGaussian:
-        q = self.head(states)
-        mean, log_var = (wide(x) for x in self.prior_of(states[:, -self.prior.in_features :]))
-        narrow = torch.exp(-0.5 * log_var)
+    def forward(self, h: Tensor) -> DiagonalGaussian:
+        """States h [B, 2 hidden], the context's last."""
+        q = self.head(h)
+        mean, log_var = (wide(x) for x in self.prior_of(h[:, -self.prior.in_features :]))
+        inverse_std = torch.exp(-0.5 * log_var)
         return DiagonalGaussian(
-            (q.mean - mean) * narrow, q.std * narrow, q.log_var - log_var, codes=q.codes
+            (q.mean - mean) * inverse_std, q.std * inverse_std, q.log_var - log_var, codes=q.codes
         )

@@ -1,5 +1,6 @@
-"""What text models share: the verbs of a VAE made of an encoder, a head and a decoder, and sentences written word by word."""
+"""What text models share: a VAE of encoder, head and decoder, and the writing of sentences."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -8,36 +9,64 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, TextBatch
-from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, check_integer
+from uncollapse.interfaces.decoder import OutputLayer
+from uncollapse.interfaces.model import Model
+from uncollapse.interfaces.posterior import Posterior, PosteriorHead
+
+LONGEST = 200  # tokens; a sentence that has not ended by then is left without its end
+NextLogits = Callable[[Tensor], Tensor]  # all tokens so far [N, t], from BOS on -> [N, V]
 
 
 def check_sizes(cfg: Any, *names: str) -> None:
-    """InputError unless these sizes of a model are whole numbers >= 1, and its dropouts lie in [0, 1)."""
+    """InputError unless these sizes of a model are integers >= 1 and its dropouts lie in [0, 1)."""
     for name in names:
         deep = name in ("layers", "attention_heads")
         check_integer(f"model.{name}", getattr(cfg, name), 1, MOST_DEPTH if deep else MOST_SIZE)
     for name in ("dropout_in", "dropout_out"):
-        if not 0 <= getattr(cfg, name) < 1:
-            raise InputError(
-                f"model.{name}={getattr(cfg, name)}: out of range; allowed is 0 <= {name} < 1"
-            )
+        value = getattr(cfg, name)
+        if not 0 <= value < 1:
+            raise InputError(f"model.{name}={value}: out of range; allowed is 0 <= {name} < 1")
 
 
-class TextVAE(nn.Module):
-    """Verbs: encode(batch) -> Posterior; nll(batch, z [B, D] | [n, B, D]) -> [B] | [n, B] nats; generate(z [N, D]) -> Corpus.
+class TextDecoder(nn.Module):
+    """p(x|z) for sentences. The model sets `output`."""
 
-    To be made of parts built in the order of the arguments: what heads differ in comes last, so that all share one initialisation.
-    The decoder gets the output layer (see decoders.plain) as `output`, and offers `writer(z)` for `write`.
+    output: OutputLayer
+
+    @abstractmethod
+    def forward(self, batch: TextBatch, z: Tensor) -> Tensor:
+        """-log p(x|z) in nats, summed over a sentence and its end: z [B, D] or [n, B, D]."""
+
+    @abstractmethod
+    def writer(self, z: Tensor) -> NextLogits:
+        """A function for the logits of the next word given codes z [N, D].
+
+        Each call must have one more token than the last.
+        """
+
+
+class TextVAE(Model):
+    """A VAE of encoder (batch -> states), head and decoder.
+
+    The arguments must be built in this order. What heads differ in comes last, so that all share
+    one initialisation.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: Any, posterior: nn.Module, output: nn.Module):
+    decoder: TextDecoder
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: TextDecoder,
+        posterior: PosteriorHead,
+        output: OutputLayer,
+    ):
         super().__init__()
         self.encoder, self.decoder, self.posterior = encoder, decoder, posterior
         self.decoder.output = output
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the inference side and of the generative side, for procedures that step them apart."""
         return {
             "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
             "decoder": [*self.decoder.parameters()],
@@ -56,16 +85,15 @@ class TextVAE(nn.Module):
         generator: torch.Generator | None = None,
         **limits: Any,
     ) -> Corpus:
-        """A sentence for each code; limits: `longest` and `unknown` of `write`."""
-        return write(self.decoder.writer(z), len(z), z.device, greedy, generator, **limits)
-
-
-LONGEST = 200  # tokens; a sentence that has not ended by then is left without its end
+        """A sentence for each code; limits: `longest` and `unknown` of `write_sentences`."""
+        return write_sentences(
+            self.decoder.writer(z), len(z), z.device, greedy, generator, **limits
+        )
 
 
 @torch.no_grad()
-def write(
-    next_logits: Callable[[Tensor], Tensor],
+def write_sentences(
+    next_logits: NextLogits,
     count: int,
     device: torch.device,
     greedy: bool,
@@ -73,21 +101,20 @@ def write(
     longest: int = LONGEST,
     unknown: bool = True,
 ) -> Corpus:
-    """`count` sentences of at most `longest` words, each word drawn from softmax(logits) or, if greedy, the likeliest.
+    """`count` sentences of at most `longest` words, drawn or, if greedy, the most likely words.
 
-    next_logits: all tokens so far [N, t], the start of a sentence first -> [N, V]. Neither start nor padding is ever written, and
-    without `unknown` no unknown word: the others have its probability.
+    Start and padding are never written. Without `unknown` the unknown word is not either, and the
+    other words get its probability.
     """
     never = torch.tensor([PAD, BOS] if unknown else [PAD, BOS, UNK], device=device)
     tokens = torch.full((count, 1), BOS, device=device)
     ended = torch.zeros(count, dtype=torch.bool, device=device)
     for _ in range(longest):
         logits = next_logits(tokens).index_fill(1, never, -torch.inf)
-        chosen = (
-            logits.argmax(1)
-            if greedy
-            else torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-        )
+        if greedy:
+            chosen = logits.argmax(1)
+        else:
+            chosen = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
         chosen = chosen.masked_fill(ended, PAD)
         tokens = torch.cat([tokens, chosen[:, None]], 1)
         ended = ended | (chosen == EOS)

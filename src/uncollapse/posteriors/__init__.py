@@ -1,13 +1,18 @@
-"""Posterior heads, usable alone: `q = BatchNormTau(256, 32, tau=0.5)(h); loss = rec + q.kl.sum(-1)`."""
+"""Posterior heads, which also work outside this package:
 
-from uncollapse.distributions.normal import DiagonalGaussian, Posterior
+q = BatchNormTau(256, 32, tau=0.5)(h)
+loss = rec + q.kl.sum(-1)
+"""
+
+from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.posteriors.bn_mu import BatchNormMu
 from uncollapse.posteriors.bn_tau import BatchNormTau
 from uncollapse.posteriors.delta import Delta, DeltaAR1
 from uncollapse.posteriors.du import DU
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.iaf import InverseAutoregressiveFlow
-from uncollapse.posteriors.lm import Nothing
+from uncollapse.posteriors.lm import NoCode
 from uncollapse.posteriors.ln_mu import LayerNormMu
 from uncollapse.posteriors.mog import MixtureOfGaussians
 from uncollapse.posteriors.rms_tau import RMSNormTau
@@ -26,8 +31,9 @@ __all__ = [
     "InverseAutoregressiveFlow",
     "LayerNormMu",
     "MixtureOfGaussians",
-    "Nothing",
+    "NoCode",
     "Posterior",
+    "PosteriorHead",
     "RMSNormTau",
     "Scale",
     "Vamp",

@@ -1,11 +1,16 @@
-"""Batch normalisation of mu and of sigma, their scales tied by tau, so that the aggregate posterior keeps the prior's moments.
+"""Batch normalisation of mu and sigma, scales tied by tau, so that q(z) has the prior's moments.
 
-Su Jianlin, "VAE + BN = a better VAE", kexue.fm/archives/7381 (2020); arXiv 2004.12585v2. With n(.) batch normalisation without affine part,
+Su Jianlin, "VAE + BN = a better VAE", kexue.fm/archives/7381 (2020); Zhu et al., arXiv
+2004.12585v2. With n(.) for batch normalisation without an affine part,
+
     mu = gamma_mu n(a),        gamma_mu^2    = tau + (1 - tau) s(theta)
     sigma = gamma_sigma n(b),  gamma_sigma^2 = (1 - tau) s(-theta)
-theta per dimension, learned from 0; s the logistic function; eps = 1e-8. sigma is signed: only its square enters the density.
-Per dimension E_B[mu] = 0 and E_B[mu^2] + E_B[sigma^2] = 1, so KL_j = -1/2 E_B[ln sigma_j^2] and, by Jensen,
-    E KL >= -1/2 sum_j ln gamma_sigma,j^2 > -(d/2) ln(1 - tau).
+
+theta, one per dimension, is learned from 0; s is the logistic function; eps is 1e-8. sigma may be
+negative, since only its square enters the density. Per dimension E_B[mu] = 0 and
+E_B[mu^2] + E_B[sigma^2] = 1, so KL_j = -1/2 E_B[ln sigma_j^2] and, by Jensen's inequality,
+
+    E KL >= -1/2 sum_j ln gamma_sigma,j^2 > -(D/2) ln(1 - tau).
 """
 
 import math
@@ -17,6 +22,7 @@ from uncollapse.distributions.moments import Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import check_number
+from uncollapse.interfaces.posterior import PosteriorHead
 
 
 def gamma_mu(tau: float, theta: Tensor) -> Tensor:
@@ -29,13 +35,13 @@ def gamma_sigma(tau: float, theta: Tensor) -> Tensor:
     return torch.sqrt((1 - tau) * torch.sigmoid(-wide(theta)))
 
 
-def tau_floor(tau: float, theta: Tensor) -> float:
-    """-1/2 sum_j ln gamma_sigma,j^2: the least batch-mean KL of a tau head, in nats; above -(d/2) ln(1 - tau) for every theta."""
-    # ln s(-theta) by logsigmoid: no underflow for large theta
+def floor_for_theta(tau: float, theta: Tensor) -> float:
+    """-1/2 sum_j ln gamma_sigma,j^2: the least batch-mean KL of a tau head, in nats."""
+    # ln s(-theta) by logsigmoid, which does not underflow for large theta
     return -0.5 * float((math.log1p(-tau) + nn.functional.logsigmoid(-wide(theta.detach()))).sum())
 
 
-class BatchNormTau(nn.Module):
+class BatchNormTau(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
 
     def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
@@ -51,4 +57,4 @@ class BatchNormTau(nn.Module):
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 
     def floor(self) -> float:
-        return tau_floor(self.tau, self.theta)
+        return floor_for_theta(self.tau, self.theta)

@@ -1,21 +1,28 @@
-"""Posteriors that cannot come closer to their prior than a promised rate of delta nats per dimension.
+"""Posteriors whose KL cannot fall below a promised rate of delta nats per dimension.
 
-Razavi et al., "Preventing Posterior Collapse with delta-VAEs", ICLR 2019 (arXiv 1901.03416), section 2: choose the families of posterior
-and prior so that no member of one is in the other.
+Razavi et al., "Preventing Posterior Collapse with delta-VAEs", ICLR 2019 (arXiv 1901.03416),
+section 2: choose the families of posterior and prior so that no member of one is in the other.
 
-`Delta`, the independent form. For a Gaussian against N(0, 1), mu^2 + s^2 - ln s^2 - 1 = 2 KL, so with s^2 kept inside the interval where
-g(s^2) = 2 delta + 1 + ln s^2 - s^2 >= 0 (between -W_0(c) and -W_-1(c), c = -exp(-2 delta - 1), W Lambert's function), and
-    mu^2 = g(s^2) + max(0, a),   the KL is exactly   KL_j = delta + max(0, a) / 2.
-Choice: one output r of the encoder gives both a = |r| and the sign of mu. Then max(0, a) never lies in its flat half, mu grows with r
-everywhere, and r can be pushed through 0, where mu jumps from -sqrt(g) to sqrt(g): no mu is allowed in between. The step of a sign has no
-gradient, and none is made up.
+`Delta`, the independent form. For a Gaussian against N(0, 1), mu^2 + s^2 - ln s^2 - 1 = 2 KL. With
+s^2 kept where g(s^2) = 2 delta + 1 + ln s^2 - s^2 >= 0 (between -W_0(c) and -W_-1(c), c =
+-exp(-2 delta - 1), W being Lambert's function), and
 
-`DeltaAR1`, the correlated form. The prior is the stationary process z_1 = e_1, z_j = alpha z_{j-1} + sqrt(1 - alpha^2) e_j, whose
-precision matrix has the diagonal 1 / (1 - alpha^2) at both ends and (1 + alpha^2) / (1 - alpha^2) between; the posterior is plain's, with
-independent dimensions, and so differs from it. The least KL, at mu = 0 and s_j^2 = 1 / precision_jj, is
-    1/2 sum_j ln precision_jj + 1/2 ln det covariance = 1/2 [(D - 2) ln(1 + alpha^2) - ln(1 - alpha^2)]   (section 2.1),
-and alpha is solved so that this is delta D. Deviation: the paper's sequence are the codes of successive positions of x; here x has one
-code, and its D dimensions are the sequence.
+    mu^2 = g(s^2) + max(0, a),   the KL is exactly   KL_j = delta + max(0, a) / 2
+
+One output r of the encoder gives both a = |r| and the sign of mu. So max(0, a) is never in its flat
+half, and mu grows with r except at r = 0, where it jumps from -sqrt(g) to sqrt(g), as no mu between
+them is allowed. The sign has no gradient, and none is substituted.
+
+`DeltaAR1`, the correlated form. The prior is the stationary process z_1 = e_1, z_j = alpha z_{j-1}
++ sqrt(1 - alpha^2) e_j. Its precision matrix has the diagonal 1 / (1 - alpha^2) at both ends and (1
++ alpha^2) / (1 - alpha^2) in between. The posterior is the plain one, whose independent dimensions
+differ from it. The least KL, at mu = 0 and s_j^2 = 1 / precision_jj, is (section 2.1)
+
+    1/2 sum_j ln precision_jj + 1/2 ln det covariance
+        = 1/2 [(D - 2) ln(1 + alpha^2) - ln(1 - alpha^2)]
+
+and alpha is solved for so that this is delta D. Deviation: in the paper the sequence consists of
+the codes of successive positions in x; here x has one code, and its D dimensions are the sequence.
 """
 
 import math
@@ -29,39 +36,42 @@ from torch import Tensor, nn
 from uncollapse.distributions.normal import DiagonalGaussian, noise_like
 from uncollapse.distributions.precision import code_dtype, outputs, wide, without_autocast
 from uncollapse.errors import InputError, check_number
+from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 
-LEAST = 1e-6  # of g: at the ends of the interval g is 0, and the gradient of its root infinite; adds at most 5e-7 nats
-NOISE = 1e-6  # least 1 - alpha^2 at which float32 still tells neighbouring dimensions apart
+# of g, whose root has an infinite gradient where g is 0; adds up to 5e-7 nats
+MIN_ROOM = 1e-6
+# the least 1 - alpha^2 at which float32 still distinguishes neighbouring dimensions
+MIN_NOISE = 1e-6
 
 
 # ---------------------------------------------------------------- independent dimensions
 
 
-def interval(delta: float) -> tuple[float, float]:
-    """The least and the greatest variance whose KL at mu = 0 is no more than delta."""
+def variance_interval(delta: float) -> tuple[float, float]:
+    """The smallest and the largest variance whose KL at mu = 0 is at most delta."""
     c = -math.exp(-2 * delta - 1)
     return float(-lambertw(c, 0).real), float(-lambertw(c, -1).real)
 
 
-class Delta(nn.Module):
+class Delta(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 1e-6 <= delta <= 10."""
 
     def __init__(self, hidden: int, latent: int, delta: float):
         super().__init__()
         self.delta, self.latent = check_number("delta", delta, 1e-6, 10, closed=True), latent
-        self.low, self.high = interval(self.delta)
+        self.low, self.high = variance_interval(self.delta)
         self.linear = nn.Linear(hidden, 2 * latent)
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         r, b = outputs(self.linear, h).chunk(2, -1)
         variance = self.low + (self.high - self.low) * torch.sigmoid(b)
         log_var = variance.log()
-        room = (log_var - variance + (2 * self.delta + 1)).clamp_min(LEAST)
+        room = (log_var - variance + (2 * self.delta + 1)).clamp_min(MIN_ROOM)
         mean = torch.copysign((room + r.abs()).sqrt(), r)
         return DiagonalGaussian(mean, variance.sqrt(), log_var, codes=code_dtype(self.linear, h))
 
     def floor(self) -> float:
-        """delta D: the least KL of any example, in nats."""
+        """delta D, nats: here the least KL of any example."""
         return self.delta * self.latent
 
 
@@ -69,17 +79,17 @@ class Delta(nn.Module):
 
 
 def ar1_floor(log_noise: float, latent: int) -> float:
-    """The least KL of independent dimensions, nats, from ln(1 - alpha^2)."""
+    """The least KL of independent dimensions, in nats, given log_noise = ln(1 - alpha^2)."""
     return 0.5 * ((latent - 2) * math.log1p(-math.expm1(log_noise)) - log_noise)
 
 
 def solve_ar1(delta: float, latent: int) -> tuple[float, float]:
-    """alpha and 1 - alpha^2 (apart, as alpha can be close to 1) for a floor of delta per dimension."""
-    most = ar1_floor(math.log(NOISE), latent) / latent
+    """alpha and 1 - alpha^2 for a floor of delta per dimension; both, as alpha may be near 1."""
+    most = ar1_floor(math.log(MIN_NOISE), latent) / latent
     if delta > most:
         raise InputError(
-            f"delta={delta:g}: with model.latent={latent} neighbouring dimensions of the prior would be all but equal; "
-            f"allowed is delta <= {math.floor(most * 1e4) / 1e4:g}"
+            f"delta={delta:g}: with model.latent={latent} neighbouring dimensions of the prior "
+            f"would be all but equal; allowed is delta <= {math.floor(most * 1e4) / 1e4:g}"
         )
     goal = delta * latent
     log_noise = -brentq(lambda u: ar1_floor(-u, latent) - goal, 0.0, 2 * goal, xtol=1e-15)
@@ -87,11 +97,11 @@ def solve_ar1(delta: float, latent: int) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class AgainstAR1:
+class AgainstAR1(Posterior):
     """A DiagonalGaussian with the stationary AR(1) process as its prior.
 
-    There is no `log_ratio_per_dim`: the D parts of `kl` belong to conditional priors, those of a per-dimension ratio to marginal ones, and
-    what metrics make of both together would be wrong.
+    It has no `log_ratio_per_dim`: the D terms of `kl` are relative to conditional priors and those
+    of a ratio per dimension would be to marginal ones, so that metrics must not combine them.
     """
 
     q: DiagonalGaussian
@@ -108,7 +118,7 @@ class AgainstAR1:
 
     @property
     def kl(self) -> Tensor:
-        """KL_j = E_q KL(q(z_j) || p(z_j | z_{j-1})), [B, D] nats: the chain rule, each part >= 0."""
+        """KL_j = E_q KL(q(z_j) || p(z_j | z_{j-1})), [B, D] nats (chain rule), each >= 0."""
         mean, variance = self.q.mean, self.q.variance
         step = mean[:, 1:] - self.alpha * mean[:, :-1]
         ratio = (variance[:, 1:] + step.square() + self.alpha**2 * variance[:, :-1]) / self.noise
@@ -134,8 +144,11 @@ class AgainstAR1:
         return self.q.log_ratio(z) + 0.5 * moved.sum(-1)
 
 
-class DeltaAR1(nn.Module):
-    """h [B, hidden] -> AgainstAR1 [B, latent]; InputError for latent < 2 or a delta out of range (its upper end falls with latent)."""
+class DeltaAR1(PosteriorHead):
+    """h [B, hidden] -> AgainstAR1 [B, latent].
+
+    InputError for latent < 2 or a delta out of range, whose upper end falls as latent grows.
+    """
 
     def __init__(self, hidden: int, latent: int, delta: float):
         super().__init__()
@@ -153,5 +166,5 @@ class DeltaAR1(nn.Module):
         return AgainstAR1(q, self.alpha, self.noise)
 
     def floor(self) -> float:
-        """delta D: the least KL of any example, in nats."""
+        """delta D, nats: here the least KL of any example."""
         return self.delta * self.latent

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
+from uncollapse.interfaces.posterior import PosteriorHead
 
 
-class Gaussian(nn.Module):
+class Gaussian(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]."""
 
     def __init__(self, hidden: int, latent: int):

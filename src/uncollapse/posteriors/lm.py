@@ -1,21 +1,22 @@
-"""No code at all: z is 0 under posterior and prior alike, so what is left of the VAE is its decoder, a language model.
+"""No code: z is 0 under posterior and prior, so only the decoder is left, a language model.
 
-The baseline of Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 4 (RNNLM), and of every comparison
-since. Its -log p(x) is exact: rec, nelbo and nll are one number. The decoder is the other heads', reading zeros; the encoder is there but
-learns nothing, as no gradient reaches it.
+The baseline of Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 4
+(RNNLM). Its -log p(x) is exact: rec, nelbo and nll are one number. The decoder is that of the other
+heads and reads zeros. The encoder exists but learns nothing, as no gradient reaches it.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uncollapse.distributions.precision import autocasts, require_states, wide
+from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 
 
 @dataclass(frozen=True)
-class Point:
-    """z = 0 for every example; `mean` [B, D] is zeros, and so is everything else."""
+class Point(Posterior):
+    """z = 0 for every example. `mean` [B, D] is zeros, and so are the variance and the KL."""
 
     mean: Tensor
     codes: torch.dtype | None = None  # of z; None: as mean
@@ -36,15 +37,13 @@ class Point:
         return self.mean.new_zeros(n, self.mean.shape[1], dtype=self.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        """z [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]."""
         return wide(z.new_zeros(*z.shape[:-2], len(self.mean)))
 
     def log_ratio_per_dim(self, z: Tensor) -> Tensor:
-        """Codes [n, D] -> [D, n, B] float64."""
         return z.new_zeros(z.shape[1], len(z), len(self.mean), dtype=torch.float64)
 
 
-class Nothing(nn.Module):
+class NoCode(PosteriorHead):
     """h [B, hidden] -> Point [B, latent]. The one head without weights."""
 
     def __init__(self, hidden: int, latent: int):

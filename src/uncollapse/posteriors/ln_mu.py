@@ -1,9 +1,12 @@
-"""Layer normalisation of the posterior mean: the same floor as BN on mu, without spreading different examples apart.
+"""Layer normalisation of the posterior mean: the floor of bn_mu, but examples are not spread apart.
 
-The comparison of kexue.fm/archives/7381: each example's mu is normalised over its own D entries,
-    mu_j = gamma (a_j - mean_D a) / sqrt(var_D a + eps) + beta,   gamma fixed, one beta for all dimensions, learned from 0.
-Then sum_j mu_j^2 = D (gamma^2 + beta^2) for every example, so the floor D/2 (gamma^2 + beta^2) holds example by example.
-beta is shared because a beta per dimension could cancel a constant normalised pattern, giving mu = 0 and no floor at all.
+The comparison in kexue.fm/archives/7381: each example's mu is normalised over its own D entries,
+
+    mu_j = gamma (a_j - mean_D a) / sqrt(var_D a + eps) + beta,   gamma fixed, beta learned from 0
+
+Then sum_j mu_j^2 = D (gamma^2 + beta^2), and the floor D/2 (gamma^2 + beta^2) holds for every
+example. All dimensions share one beta: a beta per dimension could cancel a constant normalised
+pattern, which would give mu = 0 and no floor.
 """
 
 import torch
@@ -13,23 +16,21 @@ from uncollapse.distributions.moments import warn_if_flat
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import InputError, check_number
+from uncollapse.interfaces.posterior import PosteriorHead
 
 
-class LayerNormMu(nn.Module):
-    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0 and latent >= 2."""
+class LayerNormMu(PosteriorHead):
+    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0, latent >= 2."""
 
     def __init__(self, hidden: int, latent: int, gamma: float, eps: float = 1e-8):
         super().__init__()
         if latent < 2:
             raise InputError(
-                f"model.latent={latent}: layer normalisation of one entry is always 0; allowed is at least 2"
+                f"model.latent={latent}: layer normalisation of one entry is always 0; allowed is "
+                "at least 2"
             )
-        self.gamma, self.eps, self.latent, self.warned = (
-            check_number("gamma", gamma, 0),
-            eps,
-            latent,
-            False,
-        )
+        self.gamma = check_number("gamma", gamma, 0)
+        self.eps, self.latent, self.warned = eps, latent, False
         self.linear = nn.Linear(hidden, 2 * latent)
         self.beta = nn.Parameter(torch.zeros(()))
 
@@ -42,5 +43,5 @@ class LayerNormMu(nn.Module):
         return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
 
     def floor(self) -> float:
-        """D/2 (gamma^2 + beta^2): the least KL of any example, in nats."""
+        """D/2 (gamma^2 + beta^2), nats: here the least KL of any example."""
         return 0.5 * self.latent * (self.gamma**2 + float(self.beta.detach()) ** 2)

@@ -1,12 +1,16 @@
-"""A mixture of Gaussians as the prior, learned with the rest; the posterior is the plain one.
+"""A learned mixture of Gaussians as the prior, with the plain posterior.
 
-Tomczak & Welling, "VAE with a VampPrior", AISTATS 2018 (arXiv 1705.07120), section 3, the simpler prior that it is compared with:
-    p(z) = 1/K sum_k N(z; m_k, diag s_k^2),   m_k and s_k free parameters, equal weights.
+Tomczak & Welling, "VAE with a VampPrior", AISTATS 2018 (arXiv 1705.07120), section 3, the simpler
+prior among those compared there:
+
+    p(z) = 1/K sum_k N(z; m_k, diag s_k^2),   m_k and s_k free parameters, equal weights
+
 The bound is rec + E_q[log q(z|x) - log p(z)], estimated with one z.
 
-At the start the m_k are spread a little around 0 and all s_k are such that p(z) has exactly the mean and the variance of N(0, I) (it
-is N(0, I) for K = 1, and 0.01 to 0.02 nats from it for K = 50, D = 16). The components overlap, so that all of them learn, and differ,
-as equal ones would get equal gradients and stay equal. The paper gives no scale.
+The paper gives no initial scale. Here the m_k start near 0 and the s_k are such that p(z) has
+exactly the mean and variance of N(0, I): it is N(0, I) for K = 1, and 0.01 to 0.02 nats from it for
+K = 50 and D = 16. The components overlap, so that all of them learn. They differ, because equal
+components would get equal gradients and stay equal.
 """
 
 import math
@@ -19,12 +23,13 @@ from uncollapse.distributions.monte_carlo import MonteCarlo, log_normal
 from uncollapse.distributions.normal import DiagonalGaussian, noise_like
 from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import MOST_SIZE, check_integer
+from uncollapse.interfaces.posterior import PosteriorHead
 
-SPREAD = 0.5  # half-width of the components' means at the start
+MEAN_RANGE = 0.5  # half-width of the components' initial means
 
 
-def beyond_normal(components: DiagonalGaussian, z: Tensor) -> Tensor:
-    """log of the mixture of K components, less log N(z; 0, I): codes z [..., D] -> [...] float64, each once, by matrix products."""
+def log_mixture_ratio(components: DiagonalGaussian, z: Tensor) -> Tensor:
+    """log p(z) - log N(z; 0, I) for the mixture p: codes z [..., D] -> [...] float64."""
     each = components.pairs(z.flatten(0, -2))
     return (torch.logsumexp(each, -1) - math.log(each.shape[-1])).view(z.shape[:-1])
 
@@ -48,28 +53,27 @@ class MixturePrior(MonteCarlo):
 
     def log_prior(self, z: Tensor) -> Tensor:
         z = wide(z)
-        return beyond_normal(self.components, z).to(z.dtype) - 0.5 * z.square().sum(-1)
+        return log_mixture_ratio(self.components, z).to(z.dtype) - 0.5 * z.square().sum(-1)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """[n, D]: a component at random, then a code of it."""
+        """[n, D]: a random component, then a code from it."""
         mean, std = self.components.mean, self.components.std
         k = torch.randint(len(mean), (n,), generator=generator, device=mean.device)
         return (mean[k] + std[k] * noise_like(mean[0], (n,), generator)).to(self.base.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        """log q(z|x) - log p(z), both against N(0, I): z [B, D] -> [B]; [n, B, D] or [n, 1, D] -> [n, B]."""
-        ratio = self.base.log_ratio(z)
-        return ratio - beyond_normal(self.components, z).to(ratio.dtype)
+        ratio = self.base.log_ratio(z)  # against N(0, I), and so is the mixture's
+        return ratio - log_mixture_ratio(self.components, z).to(ratio.dtype)
 
 
-class MixtureOfGaussians(nn.Module):
-    """h [B, hidden] -> MixturePrior [B, latent]; InputError unless components is a whole number of at least 1."""
+class MixtureOfGaussians(PosteriorHead):
+    """h [B, hidden] -> MixturePrior [B, latent]; InputError unless components >= 1."""
 
     def __init__(self, hidden: int, latent: int, components: int):
         super().__init__()
         components = check_integer("components", components, 1, MOST_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
-        means = torch.empty(components, latent).uniform_(-SPREAD, SPREAD)
+        means = torch.empty(components, latent).uniform_(-MEAN_RANGE, MEAN_RANGE)
         means -= means.mean(0)
         self.means = nn.Parameter(means)
         self.log_vars = nn.Parameter(torch.log1p(-means.square().mean(0)).repeat(components, 1))

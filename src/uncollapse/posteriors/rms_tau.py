@@ -1,8 +1,10 @@
-"""The tau head with a positive sigma: normalised by its root mean square instead of centred.
+"""The tau head with a positive sigma, divided by its root mean square instead of standardised.
 
-This project's own variant of bn_tau (kexue.fm/archives/7381): mu as there, and
-    sigma = gamma_sigma b / sqrt(E_B b^2 + eps),   b = softplus(linear) > 0.
-The moment identity E_B[mu^2] + E_B[sigma^2] = 1 still holds exactly, sigma never passes through 0, and the floor
+A variant of bn_tau (kexue.fm/archives/7381) made for this project: mu as there, and
+
+    sigma = gamma_sigma b / sqrt(E_B b^2 + eps),   b = softplus(linear) > 0
+
+E_B[mu^2] + E_B[sigma^2] = 1 still holds exactly, and sigma never passes through 0. The floor
 -1/2 sum_j ln gamma_sigma,j^2 is reached when sigma is constant.
 """
 
@@ -13,10 +15,11 @@ from uncollapse.distributions.moments import Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import check_number
-from uncollapse.posteriors.bn_tau import gamma_mu, gamma_sigma, tau_floor
+from uncollapse.interfaces.posterior import PosteriorHead
+from uncollapse.posteriors.bn_tau import floor_for_theta, gamma_mu, gamma_sigma
 
 
-class RMSNormTau(nn.Module):
+class RMSNormTau(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
 
     def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
@@ -34,4 +37,4 @@ class RMSNormTau(nn.Module):
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 
     def floor(self) -> float:
-        return tau_floor(self.tau, self.theta)
+        return floor_for_theta(self.tau, self.theta)

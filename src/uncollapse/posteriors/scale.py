@@ -1,30 +1,34 @@
-"""Scale-VAE: the decoder sees means stretched to a given spread, training charges for them as they were.
+"""Scale-VAE: the decoder reads means scaled to a given spread; the loss charges the unscaled ones.
 
-Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING 2024:
-    z = f mu + s * noise,   f_j = std / sqrt(Var_B mu_j),   the same f for all x,
-but the KL term of training is that of N(mu, s^2), without f (`objectives.scale`).
+Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING
+2024:
 
-f is a constant for the gradient. In the first epochs it is the batch's own (in evaluation the
-population's, as in batch normalisation); in each later epoch it is the mean of the batches' factors
-over the last epoch, one per dimension. Evaluation at the end of an epoch takes that epoch's mean, as
-the next epoch will; in mid-epoch, the mean so far. Only passes that learn (training mode, gradients
-on) count in a mean. The first epochs are two, as in a third-party implementation (no code of the
-authors was found): in the very first one the means still lie close together, and the mean of its
-factors is far too large.
+    z = f mu + s * noise,   f_j = std / sqrt(Var_B mu_j),   the same f for all x
 
-`set_epoch` says which epoch begins. The trainer calls it; in your own loop call
-`head.set_epoch(epoch)`. Without it every epoch is a first one.
+but the KL term of training is that of N(mu, s^2), without f (`objectives.scale`). f is a constant
+for the gradient.
 
-`kl` and `log_ratio` are those of N(f mu, s^2), which z is drawn from. The number that the paper's KL
-term gives, kept as `unscaled_kl`, is no rate of any code that the decoder reads: mu can shrink and f
-undo it, and rec plus it is no bound of -log p(x). The mean is scaled but not centred, so the batch
-mean of `kl` is
-    1/2 sum_j [Var_B(f_j mu_j) + (f_j E_B mu_j)^2] + 1/2 sum_j E_B[s_j^2 - ln s_j^2 - 1],
-and its second part, an offset that all x share, costs nats and says nothing.
+In the first two epochs f is the batch's own (in evaluation the population's, as in batch
+normalisation). In each later epoch it is the mean of the batches' factors over the last epoch, one
+per dimension. Evaluation takes the mean over the epoch so far, which at its end is the factor of
+the next. Only training steps count in a mean. No code of the authors was found; the two epochs are
+those of a third-party implementation. In the very first one the means are close together, and the
+mean of its factors would be far too large.
 
-No floor is declared: Var_B(f_j mu_j) = std^2 holds for the batch's own factors alone. With those of
-the last epoch it holds as far as mu keeps its spread, so d/2 std^2 is what the KL tends to, not what
-it cannot fall below.
+The trainer calls `set_epoch`; in your own loop call `head.set_epoch(epoch)`. Otherwise every epoch
+counts as the first.
+
+`kl` and `log_ratio` are those of N(f mu, s^2), from which z is drawn. The paper's KL, kept as
+`unscaled_kl`, is no rate of a code that the decoder reads: mu can shrink and f undo it, so rec plus
+that KL is no bound on -log p(x). The batch mean of `kl` is
+
+    1/2 sum_j [Var_B(f_j mu_j) + (f_j E_B mu_j)^2] + 1/2 sum_j E_B[s_j^2 - ln s_j^2 - 1]
+
+where (f_j E_B mu_j)^2, an offset that all x share, costs nats and carries no information.
+
+No floor is declared. Var_B(f_j mu_j) = std^2 holds only for the batch's own factors; with those of
+the last epoch it holds as far as mu keeps its spread. So the KL tends to D/2 std^2 but may fall
+below.
 """
 
 from dataclasses import dataclass
@@ -33,19 +37,19 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.epochs import PerEpoch
 from uncollapse.distributions.moments import Moments, WideBuffers
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import check_number
-from uncollapse.training.phases import Phase, Phased
+from uncollapse.interfaces.phases import Phase
+from uncollapse.interfaces.posterior import PosteriorHead
 
 FIRST_EPOCHS = 2
 
 
 @dataclass(frozen=True)
-class Scaled(DiagonalGaussian):
-    """N(mean, std^2) whose mean is a scaled one; `unscaled` [B, D] is the mean before."""
+class ScaledGaussian(DiagonalGaussian):
+    """N(mean, std^2) with a scaled mean; `unscaled` [B, D] is the mean before scaling."""
 
     unscaled: Tensor
 
@@ -55,11 +59,11 @@ class Scaled(DiagonalGaussian):
         return DiagonalGaussian(self.unscaled, self.std, self.log_var).kl
 
 
-class Scale(Phased, WideBuffers, PerEpoch):
-    """h [B, hidden] -> Scaled [B, latent]; InputError unless std > 0.
+class Scale(WideBuffers, PosteriorHead):
+    """h [B, hidden] -> ScaledGaussian [B, latent]; InputError unless std > 0.
 
-    Buffers: `held` (whether the first epochs are over) and the `factor` [D] held; `total` [D] and
-    `count`, the batches' factors of this epoch so far; `epoch`, counted from 0.
+    Buffers: `held`, whether the first epochs are over, and then the `factor` [D] in use; `total`
+    [D] and `count`, for the mean of the batches' factors in this epoch; `epoch`, counted from 0.
     """
 
     held: Tensor
@@ -80,7 +84,7 @@ class Scale(Phased, WideBuffers, PerEpoch):
         self.register_buffer("epoch", torch.tensor(0))
 
     def phases(self) -> list[Phase]:
-        """The first epochs, with factors that are not held yet."""
+        """The first epochs, in which each batch has its own factors."""
         return [
             Phase(
                 {"std": self.std},
@@ -93,39 +97,39 @@ class Scale(Phased, WideBuffers, PerEpoch):
         ]
 
     def set_epoch(self, epoch: int) -> None:
-        """The mean over the epoch that ends becomes the factor, unless `epoch` is the present one."""
+        """Take the mean over the last epoch as the factor, unless `epoch` is already under way."""
         if epoch == self.epoch:
             return
         self.epoch.fill_(epoch)
         if self.count > 0:
             self.held.fill_(epoch >= FIRST_EPOCHS)
-            self.factor.copy_(self.latest())
+            self.factor.copy_(self.mean_factor())
             self.total.zero_()
             self.count.zero_()
 
-    def forward(self, h: Tensor) -> Scaled:
+    def forward(self, h: Tensor) -> ScaledGaussian:
         mean, log_var = outputs(self.linear, h).chunk(2, -1)
-        scaled, codes = self.factors(mean.detach()) * mean, code_dtype(self.linear, h)
-        return Scaled(scaled, torch.exp(0.5 * log_var), log_var, mean, codes=codes)
+        scaled, codes = self.compute_factors(mean.detach()) * mean, code_dtype(self.linear, h)
+        return ScaledGaussian(scaled, torch.exp(0.5 * log_var), log_var, mean, codes=codes)
 
-    def factors(self, mean: Tensor) -> Tensor:
-        """f [D] of a batch with these means [B, D]; a batch that is learnt from is counted."""
+    def compute_factors(self, mean: Tensor) -> Tensor:
+        """f [D] for a batch with these means [B, D]; a batch that is learned from is counted."""
         if not self.training and self.held:
-            return self.latest()
+            return self.mean_factor()
         if not self.training:
             self.moments.warn_if_fresh()
-            return self.spreading(self.moments.var)
-        self.moments.look(mean)
-        own = self.spreading(mean.var(0, correction=0))
+            return self.factors_for(self.moments.var)
+        self.moments.record_batch(mean)
+        own = self.factors_for(mean.var(0, correction=0))
         if torch.is_grad_enabled():
             self.total += own
             self.count += 1
         return self.factor if self.held else own
 
-    def latest(self) -> Tensor:
-        """The mean over this epoch so far, [D]; before its first batch, over the one before."""
+    def mean_factor(self) -> Tensor:
+        """The mean over this epoch so far, [D]; before its first batch, that of the last epoch."""
         return self.total / self.count if self.count > 0 else self.factor
 
-    def spreading(self, variance: Tensor) -> Tensor:
-        """The factors that give means of this variance [D] the spread std."""
+    def factors_for(self, variance: Tensor) -> Tensor:
+        """The factors that give means of this variance [D] the standard deviation std."""
         return self.std * torch.rsqrt(variance + self.moments.eps)

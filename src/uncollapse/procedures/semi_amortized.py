@@ -35,7 +35,7 @@ from uncollapse.errors import InputError, check_integer, check_number
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.models import Model
-from uncollapse.models.lstm_conditional import Followed
+from uncollapse.models.lstm_conditional import LearnedPriorHead
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.training.schedules import weight_at
 
@@ -67,7 +67,7 @@ class SemiAmortized(Procedure):
     def check(self, model: Model, head: str, epochs: int) -> None:
         """InputError unless mu and ln sigma^2 are free: refining would break other promises."""
         posterior = model.posterior
-        if isinstance(posterior, Followed):  # a learned prior does not restrict the head under it
+        if isinstance(posterior, LearnedPriorHead):  # a learned prior does not restrict the head under it
             posterior = posterior.head
         if type(posterior) is not Gaussian:
             raise InputError(

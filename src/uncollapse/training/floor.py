@@ -8,8 +8,7 @@ from uncollapse.models import Model
 
 def promised_floor(model: Model) -> float | None:
     """The lower bound of the batch-mean KL that the head promises, nats; None without a promise."""
-    floor = getattr(model.posterior, "floor", None)
-    return None if floor is None else floor()
+    return model.posterior.floor()
 
 
 def warn_below_floor(row: dict[str, Any]) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from uncollapse.distributions.epochs import begin_epoch
 from uncollapse.interfaces.objective import Objective
 from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
@@ -127,7 +126,7 @@ class Trainer:
             epoch, index = divmod(self.progress.step, self.length.per_epoch)
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.setup.seed, epoch), epoch
-                begin_epoch(self.model, epoch)
+                self.model.posterior.set_epoch(epoch)
             yield self.data.batch("train", order[index], epoch).to(self.training.device)
 
     # ---------------------------------------------------------------- evaluation
@@ -181,9 +180,7 @@ class Trainer:
 
     def list_phases(self) -> list[tuple[list[Phase], Phased | None]]:
         """The phases of each component, with the component if it can report on its final state."""
-        components: list[Phased] = [self.objective, self.procedure]
-        if isinstance(self.model.posterior, Phased):
-            components.append(self.model.posterior)
+        components: list[Phased] = [self.objective, self.procedure, self.model.posterior]
         others = [weight_phases(self.objective.weight), self.config.phases()]
         return [*((phases, None) for phases in others), *((c.phases(), c) for c in components)]
 

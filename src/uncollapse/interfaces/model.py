@@ -1,0 +1,88 @@
+"""A VAE as procedures, metrics and the trainer see it, and the config that it is built from."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from uncollapse.interfaces.hooks import Interface, is_overridden
+from uncollapse.interfaces.posterior import Posterior, PosteriorHead
+from uncollapse.interfaces.shapes import Codes, PerCode
+
+if TYPE_CHECKING:
+    from uncollapse.decoders import Options
+
+MakeHead = Callable[[int, int], PosteriorHead]  # (hidden, latent) -> head
+
+
+class Model(nn.Module, metaclass=Interface, interface=True):
+    """A VAE. Only the model and its data need to know what a batch is."""
+
+    posterior: PosteriorHead
+    encoder: nn.Module  # the inference side but for the head, if there is such a thing
+    decoder: nn.Module
+
+    @abstractmethod
+    def encode(self, batch: Any) -> Posterior:
+        """q(z|x) of each example of a batch."""
+
+    @abstractmethod
+    def nll(self, batch: Any, z: Codes) -> PerCode:
+        """-log p(x|z) in nats: z [B, D] -> [B], or [n, B, D] -> [n, B]."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of the "encoder" and of the "decoder", which a procedure may separate."""
+
+    def generate(
+        self,
+        z: Tensor,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+        **limits: Any,
+    ) -> Any:
+        """An example x for each code z [N, D]: drawn, or if `greedy` the most likely outputs.
+
+        Text models return a Corpus and take the limits of `text_vae.write_sentences`; image models
+        return pixels [N, P].
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not generate examples")
+
+    def respond(
+        self,
+        batch: Any,
+        z: Tensor,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+        **limits: Any,
+    ) -> Any:
+        """As `generate`, given the context of each example of a batch; z [B, D]."""
+        raise NotImplementedError(f"{type(self).__name__} does not respond to contexts")
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether the class has a `generate`."""
+        return is_overridden(self, Model.generate)
+
+    @property
+    def can_respond(self) -> bool:
+        """Whether the class has a `respond`."""
+        return is_overridden(self, Model.respond)
+
+
+class ModelConfig(metaclass=Interface, interface=True):
+    """Base of the dataclasses that the section `model` of a config is typed by."""
+
+    takes: ClassVar[str]  # the kind of data: text, dialogue, images or vectors
+    latent: int
+
+    @property
+    def seen(self) -> int:
+        """How many numbers besides words or pixels the decoder reads: by default those of z."""
+        return self.latent
+
+    @abstractmethod
+    def build(self, inputs: int, posterior: MakeHead, decoder: "Options | None" = None) -> Model:
+        """The model for data with so many words, pixels or numbers; InputError for bad settings."""

@@ -1,0 +1,20 @@
+"""The shapes of tensors in the signatures of the interfaces.
+
+They are annotations for the reader; `pytest --shapes` checks them. B examples, D latent dimensions,
+G = D where the KL splits over dimensions, else 1, H entries of the encoder's state. `*n` stands for
+any number of leading axes, such as several codes of each example; `#B` for B or 1.
+"""
+
+from typing import Annotated
+
+from torch import Tensor
+
+States = Annotated[Tensor, "B H"]
+PerExample = Annotated[Tensor, "B"]
+PerDimension = Annotated[Tensor, "B D"]
+PerGroup = Annotated[Tensor, "B G"]
+Codes = Annotated[Tensor, "*n B D"]
+CodesOfAny = Annotated[Tensor, "*n #B D"]  # one code of each example, or one for all of them
+PerCode = Annotated[Tensor, "*n B"]
+PriorCodes = Annotated[Tensor, "n D"]
+PerDimensionOfAny = Annotated[Tensor, "D n B"]
