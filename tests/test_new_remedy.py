@@ -1,4 +1,4 @@
-"""scripts/new_remedy.py: what it writes passes every check at once, and it never writes over anything."""
+"""scripts/new_remedy.py: its files pass every check at once, and none is ever overwritten."""
 
 import os
 import re

@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ import torch
 from bench.harness import assemble, make_trainer
 from bench.timing import time_wall
 from uncollapse.building import Parts
+from uncollapse.interfaces.objective import Loss
 from uncollapse.runs.layout import ROWS, Run
 from uncollapse.runs.rows import Record
 
@@ -68,14 +68,23 @@ def measure_start(text: Path, own: Path, steps: int) -> dict[str, Any]:
 def train_briefly(parts: Parts, folder: Path) -> None:
     """A training with its evaluations and checkpoints, in a new folder below `folder`."""
     run = Run(Path(tempfile.mkdtemp(dir=folder)))
-    make_trainer(parts, run, Record(run.path(ROWS), []), silent_reporter()).fit()
+    make_trainer(parts, run, Record(run.path(ROWS), []), SilentReporter()).fit()
 
 
-def silent_reporter() -> Any:
-    def ignore(*_: object) -> None:
-        """Report nothing."""
+class SilentReporter:
+    """Prints warnings only."""
 
-    return SimpleNamespace(stepped=ignore, evaluated=ignore, resumed=ignore, warn=print)
+    def stepped(self, step: int, total: int, loss: Loss) -> None:
+        pass
+
+    def evaluated(self, row: dict[str, Any]) -> None:
+        pass
+
+    def resumed(self, step: int, note: str | None) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        print(message, file=sys.stderr)
 
 
 if __name__ == "__main__":

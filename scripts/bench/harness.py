@@ -12,10 +12,10 @@ from bench.generated import TextShape, generate_text
 from uncollapse.building import Parts, prepare
 from uncollapse.config import CONF
 from uncollapse.data.text import TextData
-from uncollapse.objectives.elbo import Loss
 from uncollapse.runs.layout import Run
 from uncollapse.runs.rows import Record
-from uncollapse.training.trainer import Trainer
+from uncollapse.training.reporter import Reporter
+from uncollapse.training.trainer import Trainer, TrainerSetup
 
 Step = Callable[[np.ndarray], None]  # the indices of a batch's examples -> one training step
 
@@ -61,22 +61,26 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | Non
 
 
 def make_trainer(
-    parts: Parts, run: Run | None = None, record: Record | None = None, reporter: Any = None
+    parts: Parts,
+    run: Run | None = None,
+    record: Record | None = None,
+    reporter: Reporter | None = None,
 ) -> Trainer:
     """The trainer of a run; without run, record and reporter it can make steps only."""
     nothing: Any = None
     parts.model.train()
-    return Trainer(
-        parts.trainer,
-        parts.model,
-        parts.data,
-        parts.objective,
-        parts.procedure,
-        run or Run(Path()),
-        record or nothing,
-        0,
-        reporter,
+    setup = TrainerSetup(
+        config=parts.trainer,
+        model=parts.model,
+        data=parts.data,
+        objective=parts.objective,
+        procedure=parts.procedure,
+        run=run or Run(Path()),
+        record=record or nothing,
+        seed=0,
+        reporter=reporter or nothing,
     )
+    return Trainer(setup)
 
 
 def make_harness_step(parts: Parts, start: int = 0) -> Step:
@@ -87,16 +91,10 @@ def make_harness_step(parts: Parts, start: int = 0) -> Step:
     def step(examples: np.ndarray) -> None:
         batch = parts.data.batch("train", examples)
         loss = parts.procedure.step(trainer.training, batch)
-        update_objective(parts.objective, loss)
+        parts.objective.update(loss)
         trainer.training.step += 1
 
     return step
-
-
-def update_objective(objective: Any, loss: Loss) -> None:
-    """Let an objective with state of its own see the step's loss."""
-    if hasattr(objective, "update"):
-        objective.update(loss)
 
 
 def endless_batches(data: TextData) -> Iterator[np.ndarray]:

@@ -14,14 +14,14 @@ from torch.nn import functional
 from bench.harness import Step
 from uncollapse.building import Parts
 from uncollapse.data.corpus import BOS, EOS, PAD, Corpus
-from uncollapse.models.lstm import Decoder, Encoder
+from uncollapse.models.lstm import LSTMDecoder, LSTMEncoder
 
 
 class Layers(NamedTuple):
     """The layers of an LSTM VAE with the plain head; `to_code` gives mean and log variance."""
 
-    encoder: Encoder
-    decoder: Decoder
+    encoder: LSTMEncoder
+    decoder: LSTMDecoder
     to_code: nn.Linear
 
     @classmethod
@@ -34,6 +34,7 @@ def make_textbook_step(parts: Parts) -> Step:
     model = copy.deepcopy(parts.model).train()
     layers = Layers.of(model)
     sentences = list_sentences(parts.data.corpora["train"])
+    clip = parts.trainer.clip or float("inf")
     optimizer = torch.optim.Adam(model.parameters(), lr=parts.trainer.lr)
 
     def step(examples: np.ndarray) -> None:
@@ -41,7 +42,7 @@ def make_textbook_step(parts: Parts) -> Step:
         noise = torch.randn(len(tokens), layers.decoder.cell.in_features)
         optimizer.zero_grad()
         textbook_loss(layers, tokens, lengths, noise).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), parts.trainer.clip)
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
 
     return step
@@ -77,7 +78,7 @@ def textbook_loss(layers: Layers, tokens: Tensor, lengths: Tensor, noise: Tensor
     return (losses.sum() + kl) / len(tokens)
 
 
-def word_losses(decoder: Decoder, tokens: Tensor, z: Tensor) -> Tensor:
+def word_losses(decoder: LSTMDecoder, tokens: Tensor, z: Tensor) -> Tensor:
     """-log p of each token given the code and earlier tokens: tokens [B, T], z [B, D] -> [B, T]."""
     before = functional.pad(tokens[:, :-1], (1, 0), value=BOS)
     words = decoder.drop_in(decoder.embed(before))

@@ -8,11 +8,11 @@ FILL IN: deviations from the paper, and why; what it guarantees, and under which
 
 from torch import Tensor, nn
 
-from uncollapse.decoders.plain import Plain
 from uncollapse.errors import check_number
+from uncollapse.interfaces.decoder import OutputLayer
 
 
-class MyDecoder(Plain):
+class MyDecoder(OutputLayer):
     """InputError unless temperature > 0. A layer that reads z overrides `features` too."""
 
     def __init__(self, latent: int, outputs: int, temperature: float):

@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import check_number
-from uncollapse.objectives.elbo import ELBO, Loss
+from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.posterior import Posterior
+from uncollapse.objectives.elbo import ELBO
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import check_number
+from uncollapse.interfaces.posterior import PosteriorHead
 
 
-class MyPosterior(nn.Module):
-    """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless width > 0."""
+class MyPosterior(PosteriorHead):
+    """DiagonalGaussian [B, latent] of states [B, hidden]; InputError unless width > 0."""
 
     def __init__(self, hidden: int, latent: int, width: float):
         super().__init__()

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from uncollapse.errors import check_integer
-from uncollapse.objectives.elbo import Loss
-from uncollapse.procedures import Training
-from uncollapse.procedures.joint import Joint
-from uncollapse.training.phases import Phased
+from uncollapse.interfaces.objective import Loss
+from uncollapse.interfaces.procedure import Procedure, Training
+from uncollapse.procedures.joint import step_together
 
 
 @dataclass(frozen=True)
-class MyProcedure(Phased):
+class MyProcedure(Procedure):
     """InputError unless encoder_steps is an integer >= 0."""
 
     encoder_steps: int
@@ -30,4 +29,4 @@ class MyProcedure(Phased):
         for _ in range(self.encoder_steps):
             loss = training.loss(batch, training.model.encode(batch))
             training.update(loss.total, ("encoder",))
-        return Joint().step(training, batch)
+        return step_together(training, batch)

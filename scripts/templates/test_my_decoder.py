@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from templates.my_decoder import MyDecoder
 from uncollapse.decoders.plain import Plain
 from uncollapse.errors import InputError
+from uncollapse.interfaces.decoder import OutputLayer
 
 LAYER = nn.Linear(5, 8)
 STATES, CODES = torch.randn(3, 5), torch.randn(3, 2)
 
 
-def decode(output: Plain) -> Tensor:
+def decode(output: OutputLayer) -> Tensor:
     return output(LAYER, STATES, output.features(CODES))
 
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from templates.my_procedure import MyProcedure
 from uncollapse.building import prepare
 from uncollapse.errors import InputError
-from uncollapse.procedures import Training
+from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.procedures.joint import Joint
 
 
-def train(procedure: Joint | MyProcedure, steps: int = 2) -> list[Tensor]:
+def train(procedure: Procedure, steps: int = 2) -> list[Tensor]:
     """The weights of a small plain model after a few steps."""
     parts = prepare(composed("head=plain", *SMALL), "plain")
     training = Training(
