@@ -1,4 +1,4 @@
-"""nll, probes and more for finished runs: python scripts/evaluate.py results/<study>"""
+"""Evaluate finished runs (nll, probes, samples ...): python scripts/evaluate.py results/<study>"""
 
 import sys
 

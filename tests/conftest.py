@@ -34,6 +34,17 @@ TIMES = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shapes", action="store_true", help="check shapes of tensors; see shapes.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--shapes"):
+        from shapes import install
+
+        install()
+
+
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

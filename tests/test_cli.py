@@ -10,7 +10,7 @@ from conftest import ROOT, SMALL, composed, folder_of, summary, type_command
 
 from uncollapse.config import COMMON, SLOTS, heads, knobs_of
 from uncollapse.errors import InputError
-from uncollapse.evaluation.opened import stored
+from uncollapse.evaluation.opened import read_stored_config
 from uncollapse.runs.layout import Run
 from uncollapse.words import GROUPS, understand_words
 
@@ -265,7 +265,7 @@ def test_a_word_may_refer_to_another_key(tmp_path: Path) -> None:
     words = ["head=bn_tau", "objective.weight=${posterior.tau}", *SMALL, f"results={tmp_path}"]
     assert type_command(*words).returncode == 0
     assert "skipped" in type_command(*words).stdout
-    assert stored(Run(folder_of(tmp_path, "bn_tau"))).objective.weight == 0.5
+    assert read_stored_config(Run(folder_of(tmp_path, "bn_tau"))).objective.weight == 0.5
 
 
 def test_help_shows_the_groups_and_the_commands() -> None:

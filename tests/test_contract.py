@@ -20,7 +20,7 @@ from uncollapse.building import Parts, prepare
 from uncollapse.config import SLOTS, heads, knobs_of
 from uncollapse.console import Console
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import evaluate
+from uncollapse.metrics.one_pass import evaluate
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model

@@ -20,7 +20,8 @@ from uncollapse.diagnosis import Subject, verdict
 from uncollapse.errors import InputError
 from uncollapse.models.linear import log_likelihood
 from uncollapse.posteriors import BatchNormTau, DiagonalGaussian
-from uncollapse.report.diagnosis import MARK, measured
+from uncollapse.report.diagnosis import DIAGNOSIS_MARK as MARK
+from uncollapse.report.diagnosis_numbers import format_with_error as measured
 
 HEADS_ALONE = """
 import torch

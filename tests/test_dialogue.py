@@ -20,9 +20,10 @@ from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.prepare import main as prepare_main
 from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
-from uncollapse.evaluation import evaluate
+from uncollapse.evaluation import command as evaluate
 from uncollapse.metrics.likelihood import log_weights
-from uncollapse.metrics.quality import distinct, responses
+from uncollapse.metrics.quality import score_responses as responses
+from uncollapse.metrics.quality import share_of_distinct as distinct
 from uncollapse.models.lstm_conditional import LearnedPriorHead
 from uncollapse.run import run
 

@@ -14,9 +14,12 @@ import pytest
 import torch
 from conftest import ROOT, fill, folder_of, mounted, run_here
 
-from uncollapse.evaluation import evaluate
-from uncollapse.evaluation.evaluate import Settings, groups_of, main
-from uncollapse.metrics.evaluation import EVAL_SEED
+from uncollapse.evaluation import nll, resumable
+from uncollapse.evaluation.command import main
+from uncollapse.evaluation.nll import group_examples
+from uncollapse.evaluation.opened import OpenedRun, open_run
+from uncollapse.evaluation.settings import Settings
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.runs.layout import Run
 
 TRAINED = (
@@ -129,11 +132,11 @@ def test_nll_is_what_each_sentence_gets_alone(study: Path, samples: int) -> None
     assert (
         main([str(folder), "--metrics", "nll", "--samples", str(samples), "--examples", "4"]) == 0
     )
-    subject = evaluate.opened(Run(folder), {}, print)
+    subject = open_run(Run(folder), {}, print)
     settings = Settings(("nll",), samples=samples, examples=4)
     found = []
     with torch.no_grad():
-        for number, group in enumerate(groups_of(subject.data, settings)):
+        for number, group in enumerate(group_examples(subject, settings)):
             batch = subject.data.batch("test", group)
             q = subject.model.encode(batch)
             z = q.sample(samples, torch.Generator().manual_seed(EVAL_SEED + number))
@@ -186,14 +189,14 @@ def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Pat
     with rows.open("a") as file:
         file.write('{"group": 31, "nll": [1.')  # a torn line
     calls = []
-    kept = evaluate.weighted
+    kept = nll.weigh_group
 
     def counted(*words: object) -> dict:
         calls.append(words)
         return kept(*words)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "weighted", counted)
+        patch.setattr(nll, "weigh_group", counted)
         assert main([str(folder), "--metrics", "nll", "--samples", "3000"]) == 0
     assert len(calls) == 32 - done
     assert summary(folder)["evaluations"] == summary(whole)["evaluations"]
@@ -202,16 +205,16 @@ def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Pat
 def test_an_interrupt_keeps_what_is_done(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    folder, kept = folder_of(study.parent, "plain"), evaluate.weighted
+    folder, kept = folder_of(study.parent, "plain"), nll.weigh_group
 
     def weighted(
-        subject: evaluate.Subject, settings: Settings, number: int, group: np.ndarray
+        subject: OpenedRun, settings: Settings, number: int, group: np.ndarray
     ) -> dict:
         if number == 5:
             raise KeyboardInterrupt
         return kept(subject, settings, number, group)
 
-    monkeypatch.setattr(evaluate, "weighted", weighted)
+    monkeypatch.setattr(nll, "weigh_group", weighted)
     assert main([str(folder), "--metrics", "nll", "--samples", "600", "--workers", "1"]) == 130
     assert "goes on" in capsys.readouterr().err
     assert (folder / "evaluations" / "test-nll-K600.jsonl").read_text().count("\n") == 6
@@ -227,10 +230,10 @@ def test_a_part_of_the_examples_is_one_random_choice_for_every_metric(study: Pat
         found["test-statistics-N10"]["examples"] == found["test-nll-K3-N10"]["nll_examples"] == 10
     )
     settings = Settings(("nll",), samples=3, examples=10)
-    data = evaluate.opened(Run(folder), {}, print).data
-    taken = np.concatenate(groups_of(data, settings))
-    assert sorted(taken) == sorted(evaluate.chosen(data, settings))
-    lengths = data.lengths("test")  # not the sentences of a few lengths only, which would be alike
+    opened = open_run(Run(folder), {}, print)
+    taken = np.concatenate(group_examples(opened, settings))
+    assert sorted(taken) == sorted(opened.examples("test", 10))
+    lengths = opened.data.lengths("test")  # not the sentences of a few lengths only, which would be alike
     assert len(set(lengths[taken])) > 0.5 * min(10, len(set(lengths)))
     assert main([str(folder), "--metrics", "nll", "--examples", "99", "--samples", "3"]) == 0
     assert "test-nll-K3" in summary(folder)["evaluations"]
@@ -283,7 +286,7 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "write_atomic", full)
+        patch.setattr(resumable, "write_atomic", full)
         assert main([str(folder), "--samples", "2"]) == 2
     assert (
         "No space left" in capsys.readouterr().err
@@ -311,11 +314,11 @@ def test_a_disk_that_takes_nothing_is_one_sentence(
 
 
 def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:
-    subject = evaluate.opened(Run(folder_of(study.parent, "bn_mu")), {}, print)
+    subject = open_run(Run(folder_of(study.parent, "bn_mu")), {}, print)
     asked = np.array([7, 100, 3, 42, 0])
-    together = evaluate.encoded_means(subject, "train", asked)
+    together = subject.encoded_means("train", asked)
     for example, code in zip(asked, together, strict=True):
-        alone = evaluate.encoded_means(subject, "train", np.array([example]))[0]
+        alone = subject.encoded_means("train", np.array([example]))[0]
         np.testing.assert_allclose(code, alone, rtol=1e-4, atol=1e-6)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, folder_of
 
-from uncollapse.evaluation.evaluate import main as evaluate
+from uncollapse.evaluation.command import main as evaluate
 
 
 @pytest.fixture

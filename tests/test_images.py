@@ -21,7 +21,7 @@ from uncollapse.data.image_files import MnistConfig, OmniglotConfig
 from uncollapse.data.images import DigitsConfig, ImageBatch, ImageData, bernoulli_nll, binarised
 from uncollapse.decoders import Options
 from uncollapse.errors import InputError
-from uncollapse.evaluation import evaluate
+from uncollapse.evaluation import command as evaluate
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.posteriors.gaussian import Gaussian

@@ -2,7 +2,7 @@
 
 import gc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from uncollapse.metrics import Pass
+from uncollapse.metrics.base import Pass
 from uncollapse.metrics import information as module
-from uncollapse.metrics.information import first, gains, information
+from uncollapse.metrics.information import gains, information, take_batches
 from uncollapse.posteriors import DiagonalGaussian
 
 properties = settings(max_examples=40, deadline=None, derandomize=True)
@@ -305,7 +305,7 @@ def test_saturation_begins_half_a_nat_below_the_ceiling():
 )
 def test_the_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
     one = seen(*(random_posterior(seed + i, n, d) for i, n in enumerate(sizes)))
-    got = information(one, limit)
+    got = information(replace(one, mixture=limit))
     if not got:
         assert sum(sizes) == 1 or sizes[0] == 1 == limit
         return
@@ -333,7 +333,8 @@ def correlated(rng, n, d, a, v) -> DiagonalGaussian:
 
 def errors_over_spread(draw, names, repeats=200, limit=None) -> dict:
     """For each name, the root mean square of its reported errors over the spread of its values in fresh data."""
-    rows = [information(draw(np.random.default_rng((3, i)), i), limit) for i in range(repeats)]
+    drawn = (draw(np.random.default_rng((3, i)), i) for i in range(repeats))
+    rows = [information(replace(one, mixture=limit)) for one in drawn]
     errors = {
         name: np.sqrt(np.mean([np.square(row[f"{name}_se"]) for row in rows], 0)) for name in names
     }
@@ -393,7 +394,8 @@ def test_errors_hold_when_a_part_of_the_examples_forms_the_mixture(loudness, std
 
 def test_one_example_forms_no_mixture_and_two_do():
     assert information(seen(gaussian([[0.3, 1.0]], 0.5))) == {}
-    assert information(seen(gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5)), 1) == {}
+    two = seen(gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5))
+    assert information(replace(two, mixture=1)) == {}
     for posteriors in (
         [gaussian([[0.3], [0.1]], 0.5)],
         [gaussian([[0.3]], 0.5), gaussian([[0.1]], 0.5)],
@@ -406,8 +408,8 @@ def test_limit_takes_whole_batches_until_it_is_reached():
     posteriors = [gaussian(np.random.default_rng(i).normal(0, 1, (4, 2)), 0.5) for i in range(3)]
     one = seen(*posteriors)
     for limit, count in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 12), (99, 12), (None, 12)):
-        assert first(posteriors, limit) == posteriors[: count // 4]
-        got = information(one, limit)
+        assert take_batches(posteriors, limit) == posteriors[: count // 4]
+        got = information(replace(one, mixture=limit))
         alone = information(seen(*posteriors[: count // 4], z=one.z[:count]))
         assert got["mi_n"] == count and got["mi"] == alone["mi"] and got["mi_se"] == alone["mi_se"]
         near(

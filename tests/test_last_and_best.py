@@ -10,14 +10,18 @@ from conftest import SMALL, composed, folder_of, rows, run_here
 from test_report import write_run
 
 from uncollapse.building import prepare
-from uncollapse.evaluation.opened import opened
-from uncollapse.metrics.evaluation import evaluate
-from uncollapse.report import captions
-from uncollapse.report.notes import moved, weights_note
+from uncollapse.evaluation.opened import open_run
+from uncollapse.metrics.one_pass import evaluate
+from uncollapse.report.figures.mi_vs_kl import describe_mi_vs_kl
+from uncollapse.report.figures.rate_distortion import describe_rate_distortion
+from uncollapse.report.figures.train_vs_eval import describe_train_vs_eval
+from uncollapse.report.figures.usage import describe_usage
+from uncollapse.report.notes import changed_by_weights as moved
+from uncollapse.report.notes import weights_note
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.runs import last_test
-from uncollapse.report.tables import summary as summary_table
+from uncollapse.report.tables.summary import summary_table
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run
@@ -89,7 +93,7 @@ def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(
         ("train", "best"),
     ]
     # independently: the model of the checkpoint, evaluated alone
-    subject = opened(Run(folder), {}, print)
+    subject = open_run(Run(folder), {}, print)
     subject.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True)["model"])
     again = evaluate(
         subject.model, subject.data, "test", "eval", None, None, FINAL_MIXTURE, subject.encode
@@ -235,10 +239,10 @@ def test_page_captions_and_csv_say_which_weights_are_shown(tmp_path):
     )
     assert "Weights: the best" in told and sentence in told and sentence in page.read_text()
     for caption in (
-        captions.usage,
-        captions.rate_distortion,
-        captions.mi_vs_kl,
-        captions.train_vs_eval,
+        describe_usage,
+        describe_rate_distortion,
+        describe_mi_vs_kl,
+        describe_train_vs_eval,
     ):
         assert caption(runs).endswith(
             "Best weights. The last ones differ by more than an interval in KL annealing."
@@ -250,13 +254,13 @@ def test_page_captions_and_csv_say_which_weights_are_shown(tmp_path):
     unmoved = runs[runs["head"] == "plain"]
     assert "In no group do the last ones differ" in weights_note(
         unmoved
-    ) and "Best weights." in captions.usage(unmoved)
+    ) and "Best weights." in describe_usage(unmoved)
 
 
 def test_runs_of_before_say_nothing_about_weights(tmp_path):
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
     runs = read_study(tmp_path / "s").runs
-    assert weights_note(runs) == "" and "eights" not in summary_table(runs).title + captions.usage(
+    assert weights_note(runs) == "" and "eights" not in summary_table(runs).title + describe_usage(
         runs
     )
 

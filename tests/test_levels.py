@@ -20,9 +20,10 @@ from uncollapse.data.levels import Bytes, Characters, Words, sizes, visible
 from uncollapse.data.text import SPLITS, TextData
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
-from uncollapse.evaluation import evaluate, samples
+from uncollapse.evaluation import command as evaluate
+from uncollapse.evaluation import samples
 from uncollapse.metrics.rates import per_size
-from uncollapse.models.text_vae import write_sentences
+from uncollapse.models.text_vae import decode_sentences
 from uncollapse.run import run
 
 properties = settings(max_examples=60, deadline=None, derandomize=True)
@@ -470,12 +471,12 @@ def test_without_unknown_words_the_others_have_their_probability():
         [0.0, 0.0, -torch.inf, 5.0, math.log(3.0), 0.0]
     )  # <unk> by far the likeliest
     writing = (lambda tokens: logits.expand(len(tokens), -1), 4000, torch.device("cpu"), False)
-    written = write_sentences(*writing, torch.Generator().manual_seed(0), 1, unknown=False)
+    written = decode_sentences(*writing, torch.Generator().manual_seed(0), 1, unknown=False)
     counts = np.bincount(written.tokens, minlength=6)
     assert counts[[PAD, BOS, EOS, UNK]].sum() == 0 and counts[4] / 4000 == pytest.approx(
         0.75, abs=0.03
     )
-    ordinary = write_sentences(*writing, torch.Generator().manual_seed(0), 1)
+    ordinary = decode_sentences(*writing, torch.Generator().manual_seed(0), 1)
     assert (ordinary.tokens == UNK).mean() > 0.9
 
 

@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.text import TextData
 from uncollapse.distributions.moments import Moments
-from uncollapse.metrics import Pass, standard_error, with_error
-from uncollapse.metrics.evaluation import (
+from uncollapse.metrics.base import Pass, standard_error, with_error
+from uncollapse.metrics.one_pass import (
     collect,
     evaluate,
     evaluating,
     evaluation_batches,
     recompute_population,
-    somebody_else,
+    derangement,
     statistics,
 )
 from uncollapse.metrics.rates import floor_distance, per_token, perplexity, rates
-from uncollapse.metrics.usage import EPS, active_units, collapse, moments, shuffle_gap
+from uncollapse.metrics.usage import COLLAPSE_EPS, active_units, collapse, moments, shuffle_gap
 from uncollapse.models.lstm import LSTMConfig
 from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, Gaussian, RMSNormTau
 
@@ -38,6 +38,8 @@ class Items:
 
     examples: np.ndarray
     lengths: Tensor | None
+    chars: np.ndarray | None = None
+    bytes: np.ndarray | None = None
 
     def __len__(self):
         return len(self.examples)
@@ -169,10 +171,10 @@ def test_limit_takes_whole_batches_until_it_is_reached():
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 64])
-def test_everybody_gets_the_code_of_somebody_else(n):
+def test_everybody_gets_the_code_of_another_example(n):
     for seed in range(200):
         torch.manual_seed(seed)
-        partner = somebody_else(n)
+        partner = derangement(n)
         assert sorted(partner.tolist()) == list(range(n)) and not partner.eq(torch.arange(n)).any()
 
 
@@ -180,7 +182,7 @@ def test_every_other_example_is_equally_likely():
     torch.manual_seed(0)
     count = torch.zeros(5, 5)
     for _ in range(4000):
-        count[torch.arange(5), somebody_else(5)] += 1
+        count[torch.arange(5), derangement(5)] += 1
     assert count.diagonal().eq(0).all()
     off = count[~torch.eye(5, dtype=torch.bool)]
     assert ((off - 1000).abs() < 5 * math.sqrt(4000 * 3 / 16)).all()
@@ -220,8 +222,8 @@ def test_rates_and_perplexity_by_hand():
     }
     assert shuffle_gap(seen()) == {"shuffle_gap": 1.0, "shuffle_gap_se": pytest.approx(1.0)}
     assert perplexity(seen(tokens=None)) == {} == perplexity(seen(tokens=(0, 0)))
-    assert floor_distance(seen(), 2.0) == {"floor": 2.0, "kl_minus_floor": 0.25}
-    assert floor_distance(seen(), None) == {"floor": None, "kl_minus_floor": None}
+    assert floor_distance(replace(seen(), floor=2.0)) == {"floor": 2.0, "kl_minus_floor": 0.25}
+    assert floor_distance(seen()) == {"floor": None, "kl_minus_floor": None}
 
 
 def test_errors_are_those_of_a_bootstrap():
@@ -310,8 +312,8 @@ def test_collapse_curve_by_hand():
     kl[:1, 1] = kl[:2, 2] = 2.0
     kl[:, 3] = 0.5
     got = collapse(seen(kl=kl))["collapse"]
-    assert got["delta"] == 0.01 and got["eps"] == list(EPS) and len(EPS) == 17
-    assert EPS[0] == 0.001 and EPS[4] == 0.01 and EPS[8] == 0.1 and EPS[12] == 1 and EPS[16] == 10
+    assert got["delta"] == 0.01 and got["eps"] == list(COLLAPSE_EPS) and len(COLLAPSE_EPS) == 17
+    assert COLLAPSE_EPS[0] == 0.001 and COLLAPSE_EPS[4] == 0.01 and COLLAPSE_EPS[8] == 0.1 and COLLAPSE_EPS[12] == 1 and COLLAPSE_EPS[16] == 10
     share = dict(zip(got["eps"], got["share"], strict=True))
     for eps, expected in share.items():
         assert expected == (0.5 if eps <= 0.5 else 0.75 if eps <= 2.0 else 1.0), eps
@@ -337,7 +339,7 @@ def test_any_share_delta_may_escape_and_not_one_more(delta):
 
 def test_a_kl_of_exactly_eps_has_not_collapsed_and_few_examples_must_all_be_below():
     share = dict(
-        zip(EPS, collapse(seen(kl=np.full((3, 1), 0.1)))["collapse"]["share"], strict=True)
+        zip(COLLAPSE_EPS, collapse(seen(kl=np.full((3, 1), 0.1)))["collapse"]["share"], strict=True)
     )
     assert share[0.1] == 0 and share[0.178] == 1 and share[0.0562] == 0
     kl = np.zeros((3, 1))
@@ -354,7 +356,7 @@ def test_collapse_curve_is_the_share_of_quantiles_below_eps_and_never_falls(seed
     quantile = np.quantile(
         kl, 0.99, axis=0, method="inverted_cdf"
     )  # the least value with at least 99 % at or below it
-    assert share == [float((quantile < eps).mean()) for eps in EPS]
+    assert share == [float((quantile < eps).mean()) for eps in COLLAPSE_EPS]
     assert share == sorted(share)
 
 

@@ -13,16 +13,23 @@ from conftest import folder_of, run_here
 from test_report import write_run
 
 from uncollapse.diagnosis import diagnose
-from uncollapse.evaluation import evaluate
-from uncollapse.evaluation.evaluate import Settings, line, main
+from uncollapse.evaluation.command import main
+from uncollapse.evaluation.nll import weigh_group
+from uncollapse.evaluation.opened import open_run
+from uncollapse.evaluation.result_line import format_result
+from uncollapse.evaluation.settings import Settings
 from uncollapse.metrics.likelihood import bias, importance_weighted, likelihood, log_weights
+from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.models.linear import LinearConfig, log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
-from uncollapse.report import captions
+from uncollapse.report.figures.cost import describe_cost
+from uncollapse.report.figures.cost_benefit import describe_cost_benefit
 from uncollapse.report.notes import few_samples, tilted
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.tables import every_run, paired, summary
+from uncollapse.report.tables.paired import paired_table as paired
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.runs.layout import Run
 
 # ---------------------------------------------------------------- the estimate
@@ -207,8 +214,8 @@ def test_results_have_bias_ess_and_chance_and_the_line_shows_them(
 
 
 def test_a_line_leaves_out_what_an_old_or_short_result_lacks():
-    assert line({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
-    assert line({"nll": 2.0, "nll_bias": math.nan, "nll_bias_se": None}) == "nll 2.000"
+    assert format_result({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
+    assert format_result({"nll": 2.0, "nll_bias": math.nan, "nll_bias_se": None}) == "nll 2.000"
 
 
 def test_few_codes_give_a_result_without_a_bias(folder: Path):
@@ -234,7 +241,7 @@ def test_a_file_begun_without_the_new_columns_is_done_again(
     )
     capsys.readouterr()
     assert main(words) == 0
-    assert f"5 of {len(rows)} groups were begun without all columns" in capsys.readouterr().out
+    assert f"5 of {len(rows)} groups are damaged or lack columns" in capsys.readouterr().out
     assert result(folder)["evaluations"] == whole
 
 
@@ -246,12 +253,12 @@ def test_rows_on_disk_are_json(folder: Path):
 
 def test_the_weights_of_a_group_are_those_of_before(folder: Path):
     """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
-    subject = evaluate.opened(Run(folder), {}, print)
+    subject = open_run(Run(folder), {}, print)
     group = np.arange(4)
-    found = evaluate.weighted(subject, Settings(("nll",), samples=50), 3, group)
+    found = weigh_group(subject, Settings(("nll",), samples=50), 3, group)
     with torch.no_grad():
         batch = subject.batch("test", group)
-        generator = torch.Generator().manual_seed(evaluate.EVAL_SEED + 3)
+        generator = torch.Generator().manual_seed(EVAL_SEED + 3)
         w = log_weights(
             lambda z: subject.model.nll(batch, z), subject.encode(batch, generator), 50, generator
         ).double()
@@ -291,7 +298,7 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
     each = every_run(runs).text
     assert [cell.startswith("≤ ") for cell in each["nll"]] == few_samples(runs).tolist()
     assert few_samples(runs).sum() == 3 and each["nll_ess"].tolist()[0] == "120.0"
-    for caption in (captions.cost, captions.cost_benefit):
+    for caption in (describe_cost, describe_cost_benefit):
         assert (
             "nll is only an upper bound (fewer than 20 effective samples) in BN on mu, BN on mu and sigma."
             in caption(runs)

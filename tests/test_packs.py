@@ -24,10 +24,10 @@ from test_report import write_run
 
 from uncollapse import report
 from uncollapse.errors import InputError
-from uncollapse.evaluation.evaluate import main as evaluate
+from uncollapse.evaluation.command import main as evaluate
 from uncollapse.report import figures
 from uncollapse.report.results import read_study
-from uncollapse.report.tables import all_tables
+from uncollapse.report.tables import build_tables as all_tables
 from uncollapse.run import run
 from uncollapse.runs import pack, packed
 from uncollapse.runs.layout import Run, run_folders

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import dataclass
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,7 +18,7 @@ from uncollapse import posteriors
 from uncollapse.config import heads
 from uncollapse.distributions.moments import Moments, NotFinite, population
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import collect, evaluate, recompute_population, statistics
+from uncollapse.metrics.one_pass import collect, evaluate, recompute_population, statistics
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.mmd import InfoVAE
@@ -207,17 +208,30 @@ def test_a_gaussian_made_of_narrow_tensors_has_an_exact_kl() -> None:
     assert q.kl.dtype == f32 and q.sample().dtype == bf16 and q.log_ratio(q.sample()).dtype == f32
 
 
+@dataclass
+class States:
+    """A batch of encoder states."""
+
+    x: Tensor
+    lengths: None = None
+    chars: None = None
+    bytes: None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
 def test_objectives_and_metrics_add_up_in_float32_or_better() -> None:
     torch.manual_seed(0)
     head, x = make("Gaussian"), torch.randn(40, HIDDEN)
 
-    def nll(x: Tensor, z: Tensor) -> Tensor:
-        return (100 + (x[:, :LATENT] - z).square().sum(-1)).to(bf16)
+    def nll(batch: States, z: Tensor) -> Tensor:
+        return (100 + (batch.x[:, :LATENT] - z).square().sum(-1)).to(bf16)
 
     def numbers() -> dict:
         torch.manual_seed(3)
-        seen = collect(lambda x: q, nll, [x])
-        found = importance_weighted(log_weights(lambda z: nll(x, z), q, 8, None))
+        seen = collect(lambda batch: q, nll, [States(x)])
+        found = importance_weighted(log_weights(lambda z: nll(States(x), z), q, 8, None))
         return {**statistics(seen), **{name: values.tolist() for name, values in found.items()}}
 
     with torch.no_grad():
@@ -228,8 +242,8 @@ def test_objectives_and_metrics_add_up_in_float32_or_better() -> None:
     assert plain == cast and plain["mi"] > 0.1
     z = q.sample()
     with torch.autocast("cpu", dtype=bf16):
-        loss = ELBO()(nll(x, z), q, z, 0.0)
-        other = InfoVAE(alpha=0.5, scale=2.0)(nll(x, z), q, z, 0.0)
+        loss = ELBO()(nll(States(x), z), q, z, 0.0)
+        other = InfoVAE(alpha=0.5, scale=2.0)(nll(States(x), z), q, z, 0.0)
     assert float(loss.terms["rec"]) == pytest.approx(float(nll(x, z).double().mean()), rel=1e-6)
     assert all(term.dtype == f32 for term in (*loss.terms.values(), *other.terms.values()))
 

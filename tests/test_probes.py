@@ -14,7 +14,10 @@ from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import SPECIALS
 from uncollapse.data.english import english
 from uncollapse.errors import InputError
-from uncollapse.metrics.probes import LABELS, SEED, check_budgets, fitting, probe
+from uncollapse.metrics.probes import LABEL_BUDGETS as LABELS
+from uncollapse.metrics.probes import PROBE_SEED as SEED
+from uncollapse.metrics.probes import check_budgets, probe
+from uncollapse.metrics.probes import usual_budgets as fitting
 
 
 def classes(rng, n, classes_=3, d=4, apart=8.0):
@@ -285,7 +288,7 @@ def test_a_probe_repeats_itself_and_leaves_randomness_alone():
 @pytest.mark.parametrize(
     ("budgets", "message"),
     [
-        ([2, 301], r"^labels=301: only 300 labelled training examples are there$"),
+        ([2, 301], r"^labels=301: there are only 300 labelled training examples$"),
         ([10_000], r"^labels=10000: only 300 labelled"),
         ([1], r"^labels=1: allowed is a whole number of at least 2$"),
         ([0], r"^labels=0: "),

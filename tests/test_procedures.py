@@ -19,7 +19,7 @@ from uncollapse.building import Parts, prepare
 from uncollapse.config import heads
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.models.linear import LinearConfig, LinearVAE
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.procedure import Training

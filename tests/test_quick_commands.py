@@ -176,7 +176,7 @@ def test_data_without_labels_are_opened_once(
 
     run_here(tmp_path, "plain", "trainer.epochs=1")
     folder = folder_of(tmp_path, "plain")
-    honest = evaluate.opened
+    honest = evaluate.open_run
 
     def unlabelled(*words: object) -> object:
         subject = honest(*words)  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ def test_data_without_labels_are_opened_once(
         return subject
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "opened", unlabelled)
+        patch.setattr(evaluate, "open_run", unlabelled)
         assert main([str(folder), "--samples", "2"]) == 0
     shutil.rmtree(folder / "samples", ignore_errors=True)
     (folder / "model.safetensors").unlink()

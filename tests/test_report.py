@@ -15,14 +15,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from uncollapse.report import captions, codes, curves, finals, main, plane
+from uncollapse.metrics import catalogue
+from uncollapse.report import main
 from uncollapse.report.figures import PLOTS, draw_one
-from uncollapse.report.page import evaluation_note, terminal, write_report
+from uncollapse.report.figures.cost import compute_costs, describe_cost
+from uncollapse.report.figures.kl_over_steps import draw_kl_over_steps
+from uncollapse.report.figures.kl_per_dim import find_colour_limit
+from uncollapse.report.figures.learning_curves import (
+    describe_learning_curves,
+    draw_learning_curves,
+    groups_far_above,
+)
+from uncollapse.report.figures.mi_vs_kl import example_ceilings, mi_limits
+from uncollapse.report.figures.placement import lines_cross, place_labels
+from uncollapse.report.figures.probe import describe_probe
+from uncollapse.report.figures.probe_data import probe_rows
+from uncollapse.report.figures.rate_parts import (
+    describe_rate_parts,
+    mark_saturated,
+    mean_rate_parts,
+)
+from uncollapse.report.figures.usage import describe_usage
+from uncollapse.report.page import evaluation_note, write_report
+from uncollapse.report.page import format_terminal as terminal
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import TESTED, one_sided
+from uncollapse.report.runs import one_sided
 from uncollapse.report.stats import against_plain, outlying, paired_difference, plain_of, t_interval
-from uncollapse.report.style import MOST_GROUPS, house_style, settle
-from uncollapse.report.tables import blocks, cell, escape, every_run, markdown, paired, summary
+from uncollapse.report.style import MOST_GROUPS, figure_style, solve_layout
+from uncollapse.report.tables.cells import format_cell as cell
+from uncollapse.report.tables.files import escape_latex as escape
+from uncollapse.report.tables.files import format_markdown as markdown
+from uncollapse.report.tables.files import split_columns as blocks
+from uncollapse.report.tables.paired import paired_table as paired
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
 
 D, H, N = 32, 20.5, 2000
 FACTORS = {"topic": (0.2, 0.93), "tense": (0.5, 1.0), "mood": (0.4, None)}  # chance, oracle
@@ -35,7 +61,7 @@ HEADS = {  # label, final KL, final rec, gap, promised floor
 }
 
 
-NEW_KEYS = {*TESTED, "mi_per_dim", "collapse"}
+NEW_KEYS = {*catalogue.test_columns(), "mi_per_dim", "collapse"}
 
 
 def metrics(
@@ -447,7 +473,7 @@ def test_two_reports_are_the_same_byte_for_byte(study: Path) -> None:
 @pytest.mark.parametrize("name", PLOTS)
 def test_captions_state_n(study: Path, name: str) -> None:
     frames = read_study(study)
-    caption = PLOTS[name].caption(getattr(frames, PLOTS[name].frame))
+    caption = PLOTS[name].describe(getattr(frames, PLOTS[name].frame))
     assert "n = " in caption and "interval" in caption
     if PLOTS[name].frame == "runs":
         assert "1 unfinished, 1 failed" in caption
@@ -658,7 +684,7 @@ NEW_FIGURES = ("mi_vs_kl", "collapse_curves", "probe", "probe_final", "rate_part
 def test_new_figures_of_runs_without_the_new_keys(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3, old=True)
     runs = read_study(tmp_path / "s").runs
-    shown = draw_one(name, PLOTS[name], runs)
+    shown = draw_one(PLOTS[name], runs)
     assert shown.missing.startswith("no finished run has ") and shown.missing.endswith(".")
     assert not shown.files
 
@@ -684,7 +710,7 @@ def test_new_figures_of_one_run_with_gaps_and_one_without_anything(
         old=True,
         final={"collapse": None, "probe_curves": {}},
     )
-    shown = draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs)
+    shown = draw_one(PLOTS[name], read_study(tmp_path / "s").runs)
     assert (
         not shown.missing
         and "n = 1 seed per group" in shown.caption
@@ -704,7 +730,7 @@ def test_new_figures_of_many_groups(tmp_path: Path) -> None:
         )
     runs = read_study(tmp_path / "s").runs
     for name in NEW_FIGURES:
-        assert PLOTS[name].draw(runs).axes and f"first {MOST_GROUPS}" in PLOTS[name].caption(runs)
+        assert PLOTS[name].draw(runs).axes and f"first {MOST_GROUPS}" in PLOTS[name].describe(runs)
 
 
 @pytest.mark.parametrize(
@@ -714,7 +740,7 @@ def test_a_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
     accuracies = {"probe_curves": {"labels": [100], "factors": {"a": {"accuracy": [None]}}}}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, final=curves | accuracies)
     for name in ("collapse_curves", "probe", "probe_final"):
-        assert draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs).missing
+        assert draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
 
 
 def test_parts_of_the_rate_by_hand() -> None:
@@ -724,36 +750,36 @@ def test_parts_of_the_rate_by_hand() -> None:
         "total_correlation": [-0.2, 0.1],
         "dimension_kl": [0.5, 0.4],
     }
-    assert codes.parts_of(pd.DataFrame(whole)) == pytest.approx(
+    assert mean_rate_parts(pd.DataFrame(whole)) == pytest.approx(
         {"mi": 1.5, "total_correlation": 0, "dimension_kl": 0.45}
     )
     one_not_split = pd.DataFrame(whole | {"total_correlation": [0.1, np.nan]})
-    assert codes.parts_of(one_not_split) == pytest.approx({"mi": 1.5, "marginal_kl": 0.4})
+    assert mean_rate_parts(one_not_split) == pytest.approx({"mi": 1.5, "marginal_kl": 0.4})
 
 
 def test_parts_of_the_rate_mark_what_is_saturated_and_what_does_not_split(study: Path) -> None:
     runs = read_study(study).runs
-    caption = captions.rate_parts(runs)
+    caption = describe_rate_parts(runs)
     assert "does not split" in caption and "total correlation is over-stated" in caption
-    starred = codes.starred(runs).drop_duplicates("order")["group"].tolist()
+    starred = mark_saturated(runs).drop_duplicates("order")["group"].tolist()
     assert [name for name in starred if name.endswith(" *")] == ["BN on mu and sigma (tau=0.5) *"]
 
 
 def test_probe_rows_are_what_the_summaries_say(study: Path) -> None:
-    rows = codes.probe_rows(read_study(study).runs)
+    rows = probe_rows(read_study(study).runs)
     assert len(rows) == 8 * len(FACTORS) * 5 and rows.groupby("factor")[
         "chance"
     ].first().to_dict() == {name: chance for name, (chance, _) in FACTORS.items()}
     assert rows.loc[rows["factor"] == "mood", "oracle"].isna().all() and rows["step"].max() == 10000
-    assert "5 finished runs without probe curves" in captions.probe(read_study(study).runs)
+    assert "5 finished runs without probe curves" in describe_probe(read_study(study).runs)
 
 
 def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
-    assert plane.mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and plane.ceilings(low) == [
+    assert mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and example_ceilings(low) == [
         (2000, math.log(2000))
     ]
-    assert plane.mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))
+    assert mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))
 
 
 # ---- many heads ------------------------------------------------------------------------------------------------------
@@ -808,9 +834,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", [name for name in PLOTS if name != "tau_grid"])
 def test_every_figure_of_a_crowd_fits_a_page(crowd: Path, name: str) -> None:
     study = read_study(crowd)
-    with house_style():
+    with figure_style():
         fig = PLOTS[name].draw(getattr(study, PLOTS[name].frame))
-        settle(fig)
+        solve_layout(fig)
         assert fig.get_figwidth() <= 7.5 and fig.get_figheight() <= 10.5
         page = fig.bbox.padded(1)
         for box in [part.get_tightbbox() for part in (*fig.axes, *fig.legends)]:
@@ -822,9 +848,9 @@ def test_every_figure_of_a_crowd_fits_a_page(crowd: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["rate_distortion", "mi_vs_kl", "cost_benefit"])
 def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
     runs = read_study(crowd).runs
-    with house_style():
+    with figure_style():
         fig = PLOTS[name].draw(runs)
-        settle(fig)
+        solve_layout(fig)
         boxes = [
             text.get_window_extent()
             for text in fig.axes[0].texts
@@ -842,7 +868,7 @@ def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
 )
 def test_a_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
     runs = read_study(crowd).runs
-    with house_style():
+    with figure_style():
         fig = PLOTS[name].draw(runs)
     texts = [text.get_text() for ax in fig.axes for text in ax.texts]
     value = {"usage": "95", "cost": "6", "cost_benefit": "95", "rate_parts": "300.5"}.get(
@@ -850,7 +876,7 @@ def test_a_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> N
     )
     assert any(value in text and ("→" in text or "autoencoder" in text) for text in texts)
     assert max(max(ax.get_xlim()) for ax in fig.axes) < 150
-    assert "Arrows at an edge" in PLOTS[name].caption(runs)
+    assert "Arrows at an edge" in PLOTS[name].describe(runs)
 
 
 def test_slots_come_from_the_config(crowd: Path, tmp_path: Path) -> None:
@@ -919,12 +945,12 @@ def test_labels_stay_apart_and_inside(count: int, scatter: float, seed: int) -> 
     anchors = np.clip(200 + rng.normal(0, scatter, (count, 2)), *frame)
     sizes = np.stack([rng.uniform(15, 85, count), rng.choice([9.0, 17.0], count)], axis=1)
     obstacles = anchors + rng.normal(0, 3, (count, 2))
-    centres = plane.label_places(anchors, sizes, obstacles, frame)
+    centres = place_labels(anchors, sizes, obstacles, frame)
     apart = np.abs(centres[:, None] - centres)
     overlap = (apart < (sizes[:, None] + sizes) / 2).all(-1) & ~np.eye(count, dtype=bool)
     assert not overlap.any()
     assert (centres - sizes / 2 >= frame[0]).all() and (centres + sizes / 2 <= frame[1]).all()
-    assert (centres == plane.label_places(anchors, sizes, obstacles, frame)).all()
+    assert (centres == place_labels(anchors, sizes, obstacles, frame)).all()
 
 
 def test_crossings_by_hand() -> None:
@@ -933,7 +959,7 @@ def test_crossings_by_hand() -> None:
         np.array([[0.0, 4], [5, 5]]),
         np.array([[4.0, 0], [6, 6]]),
     )
-    assert plane.cross(np.zeros(2), ends[:, None], others, other_ends).tolist() == [
+    assert lines_cross(np.zeros(2), ends[:, None], others, other_ends).tolist() == [
         [True, False],
         [False, False],
     ]
@@ -960,33 +986,33 @@ def test_difference_to_plain_and_cost(tmp_path: Path, study: Path) -> None:
         and "paired by seed" in table.title
     )
     assert table.numbers.loc[1, "d_nll_half"] == pytest.approx(12.706205, abs=1e-5)
-    assert finals.costs(runs)["d_nll"].tolist() == [2, 4]
-    assert "1 finished run without a plain run" in captions.cost(runs)
+    assert compute_costs(runs)["d_nll"].tolist() == [2, 4]
+    assert "1 finished run without a plain run" in describe_cost(runs)
     assert all(name in summary(read_study(study).runs).text for name in ("nll - plain", "time"))
 
 
 @pytest.mark.parametrize("name", ["cost", "cost_benefit"])
 def test_cost_needs_plain(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, evaluated=True)
-    assert "beside plain's" in draw_one(name, PLOTS[name], read_study(tmp_path / "s").runs).missing
+    assert "beside plain's" in draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
 
 
 def test_curves_far_above_do_not_press_the_others_flat(crowd: Path) -> None:
     rows = read_study(crowd).rows
     high = rows.assign(nelbo=rows["nelbo"].where(rows["order"] != 1, rows["nelbo"] + 280))
-    assert curves.far_above(rows) == {} and list(curves.far_above(high)) == [1]
-    with house_style():
-        axes = curves.learning_curves(high).axes
+    assert groups_far_above(rows) == {} and list(groups_far_above(high)) == [1]
+    with figure_style():
+        axes = draw_learning_curves(high).axes
     assert max(max(ax.get_ylim()) for ax in axes) < 100 and "↑ 3" in axes[1].texts[0].get_text()
-    assert "↑: runs far above" in captions.learning_curves(
+    assert "↑: runs far above" in describe_learning_curves(
         high
-    ) and "↑" not in captions.learning_curves(rows)
-    assert curves.map_top([(0, 1.0), (1, 2.0), (2, 0.5), (3, 1.0), (4, 60.0)]) == (2.0, True)
+    ) and "↑" not in describe_learning_curves(rows)
+    assert find_colour_limit([(0, 1.0), (1, 2.0), (2, 0.5), (3, 1.0), (4, 60.0)]) == (2.0, True)
 
 
 def test_panels_of_a_crowd_share_their_limits(crowd: Path) -> None:
-    with house_style():
-        axes = curves.kl_over_steps(read_study(crowd).rows).axes
+    with figure_style():
+        axes = draw_kl_over_steps(read_study(crowd).rows).axes
     assert len(axes) == 37 and len({(ax.get_xlim(), ax.get_ylim()) for ax in axes}) == 1
 
 
@@ -998,7 +1024,7 @@ def test_single_run(tmp_path: Path) -> None:
     path, text = write_report(folder)
     assert path == folder / "report" / "index.html" and "seed 4" in path.read_text()
     assert "BN on mu and sigma" in text
-    assert "n = 1 seed per group" in captions.usage(read_study(folder).runs)
+    assert "n = 1 seed per group" in describe_usage(read_study(folder).runs)
 
 
 def test_study_with_nothing_finished_and_no_floor(tmp_path: Path) -> None:

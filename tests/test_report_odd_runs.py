@@ -19,8 +19,10 @@ from uncollapse.report import figures, main, page, results
 from uncollapse.report.checked import Values, pruned
 from uncollapse.report.page import evaluation_note, write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.samples import is_png
-from uncollapse.report.tables import cell, every_run, summary
+from uncollapse.report.png import is_png
+from uncollapse.report.tables.cells import format_cell as cell
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.runs.layout import Run
 from uncollapse.runs.reading import Saved, read_run
 
@@ -124,7 +126,7 @@ def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
         fig.savefig(buffer := BytesIO(), format="svg")
         return {"svg": buffer.getvalue()}
 
-    monkeypatch.setattr(figures, "printed", only_svg)
+    monkeypatch.setattr(figures, "render_files", only_svg)
 
 
 def name_of(number: int) -> str:
@@ -254,12 +256,12 @@ def test_rows_of_unequal_lengths_and_repeated_ones(
 def test_a_heat_map_has_the_steps_of_its_own_rows() -> None:
     import pandas as pd
 
-    from uncollapse.report.curves import heat_map
+    from uncollapse.report.figures.kl_per_dim import arrange_heat_map
 
     run = pd.DataFrame(
         {"step": [0, 10, 20], "kl_per_dim": [np.ones(2), np.ones(3), np.array([1.0, 2.0])]}
     )
-    edges, values = heat_map(run)
+    edges, values = arrange_heat_map(run)
     assert edges.tolist() == [0, 10, 20] and values.tolist() == [[1, 2], [1, 1]]
 
 
@@ -269,14 +271,14 @@ def test_a_run_that_nobody_thought_of_is_left_out(
     study = sound_runs(tmp_path / "s")
     expected = rows_of_sound_runs(read_study(study))
     write_run(study, "bn_mu", 0, evaluations=2)
-    honest = results.flat
+    honest = results.flatten_run
 
     def fragile(saved: Saved) -> dict:
         if "bn_mu" in saved.name:
             raise RecursionError("deep")
         return honest(saved)
 
-    monkeypatch.setattr(results, "flat", fragile)
+    monkeypatch.setattr(results, "flatten_run", fragile)
     found = read_study(study)
     assert rows_of_sound_runs(found) == expected
     assert found.notes == ["runs/bn_mu/default/seed=0: cannot be shown (RecursionError); left out"]

@@ -26,25 +26,21 @@ from uncollapse.report.figures import PLOTS, draw_all
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.runs import made_by
-from uncollapse.report.style import cut, wrap
-from uncollapse.report.tables import (
-    comma_separated,
-    escape,
-    every_run,
-    inert,
-    latex,
-    markdown,
-    summary,
-    written,
-)
-from uncollapse.report.text import (
-    distinct,
-    shown,
-    shown_command,
-    shown_folder,
-    shown_override,
-    visible,
-)
+from uncollapse.report.style import truncate, wrap_text
+from uncollapse.report.tables.files import encode_table as written
+from uncollapse.report.tables.files import escape_latex as escape
+from uncollapse.report.tables.files import format_csv as comma_separated
+from uncollapse.report.tables.files import format_latex as latex
+from uncollapse.report.tables.files import format_markdown as markdown
+from uncollapse.report.tables.files import quote_formula as inert
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
+from uncollapse.report.text import clean_command as shown_command
+from uncollapse.report.text import clean_folder as shown_folder
+from uncollapse.report.text import clean_override as shown_override
+from uncollapse.report.text import clean_text as shown
+from uncollapse.report.text import escape_invisible as visible
+from uncollapse.report.text import number_repeats as distinct
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -417,12 +413,12 @@ def test_rows_of_latex_do_not_begin_with_an_option(report: Path) -> None:
 
 
 def test_a_name_without_spaces_is_cut_not_lost() -> None:
-    assert cut("x" * 60, 48) == "x" * 47 + "…" and cut("x" * 48, 48) == "x" * 48
+    assert truncate("x" * 60, 48) == "x" * 47 + "…" and truncate("x" * 48, 48) == "x" * 48
 
 
 def test_long_names_leave_room_in_a_figure() -> None:
-    assert wrap("word " * 200).count("\n") == 5 and wrap("x" * 1000).endswith("…")
-    assert wrap("_a") == " _a" and wrap("  ") == " " and wrap("BN on mu") == "BN on mu"
+    assert wrap_text("word " * 200).count("\n") == 5 and wrap_text("x" * 1000).endswith("…")
+    assert wrap_text("_a") == " _a" and wrap_text("  ") == " " and wrap_text("BN on mu") == "BN on mu"
     assert visible("a\tb") == "a\\tb" and visible("\U0001f600é\xa0") == "\U0001f600é\xa0"
 
 
@@ -430,7 +426,7 @@ def test_long_names_leave_room_in_a_figure() -> None:
 
 
 def test_provenance_in_words() -> None:
-    held, changed = "commit abc", "commit abc, with changes that no commit holds"
+    held, changed = "commit abc", "commit abc, with uncommitted changes"
     assert made_by({"commit": "abc", "tree_changed": False})["code"] == held
     assert made_by({"commit": "abc", "tree_changed": True})["code"] == changed
     assert made_by({"commit": "abc+"}) == {"commit": "abc", "tree_changed": True, "code": changed}
@@ -454,11 +450,11 @@ def test_a_page_warns_of_code_that_nobody_can_get(
         write_run(tmp_path / "s", "plain", seed, evaluations=2, final=final)
     page = write_report(tmp_path / "s")[0].read_text()
     assert (
-        "Commit abc, with changes that no commit holds (2 runs)" in page
+        "Commit abc, with uncommitted changes (2 runs)" in page
         and "Commit abc (1 run)" in page
     )
     assert (
-        "2 of 4 runs were made with changes that no commit holds" in page
+        "2 of 4 runs were made with uncommitted changes" in page
         and "their code differ" in page
     )
     assert "No commit known" in page

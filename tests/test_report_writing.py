@@ -17,8 +17,7 @@ from test_report import bytes_of, write_run
 
 from uncollapse import disk
 from uncollapse.report import figures, files, main, page
-from uncollapse.report.diagnosis import MARK as DIAGNOSIS_MARK
-from uncollapse.report.diagnosis import free_folder
+from uncollapse.report.diagnosis import DIAGNOSIS_MARK, check_page_folder
 
 PLOTS = figures.PLOTS
 
@@ -284,7 +283,7 @@ def test_a_folder_of_ours_is_taken_again_whatever_happened_to_its_page(
 def test_the_note_of_an_unfinished_report_of_old_is_ours(study: Path) -> None:
     for length in (0, 10, 40, 200):
         (study / "report").mkdir()
-        stub = f"<!doctype html>{files.MARK}<p>This report was not finished."
+        stub = f"<!doctype html>{files.PAGE_MARK}<p>This report was not finished."
         (study / "report/index.html").write_text(stub[:length])
         assert main([str(study)]) == 0
         shutil.rmtree(study / "report")
@@ -337,7 +336,7 @@ def test_what_users_put_into_a_report_stays(study: Path) -> None:
 )
 def test_a_cut_page_of_a_diagnosis_is_taken_again(tmp_path: Path, content: str) -> None:
     (tmp_path / "index.html").write_text(content)
-    assert free_folder(tmp_path) == tmp_path
+    assert check_page_folder(tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize("count", range(4))

@@ -15,12 +15,14 @@ from uncollapse import report
 from uncollapse.data.builtin import GrammarConfig
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.images import ImageBatch
-from uncollapse.evaluation import evaluate
-from uncollapse.metrics.quality import oracle, quality, self_bleu, texts
+from uncollapse.evaluation import command as evaluate
+from uncollapse.metrics.quality import join_words as texts
+from uncollapse.metrics.quality import quality, self_bleu
+from uncollapse.metrics.quality import score_by_oracle as oracle
 from uncollapse.models.image_mlp import ImageMLPConfig
 from uncollapse.models.image_pixelcnn import ImagePixelCNNConfig
 from uncollapse.models.lstm import LSTMConfig
-from uncollapse.models.text_vae import write_sentences
+from uncollapse.models.text_vae import decode_sentences
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.vmf import AxialVMF, Directional
 from uncollapse.run import run
@@ -56,13 +58,13 @@ def test_the_likeliest_words_are_written_until_the_end() -> None:
             logits[row, line[tokens.shape[1] - 1]] = 5.0
         return logits
 
-    written = write_sentences(next_logits, 3, CPU, greedy=True, generator=None, longest=4)
+    written = decode_sentences(next_logits, 3, CPU, greedy=True, generator=None, longest=4)
     assert sentences_of(written) == [[5, 6], [4], [5, 5, 5, 5]]
 
 
 def test_words_are_drawn_with_their_probabilities() -> None:
     logits = torch.tensor([0.0, 0.0, -torch.inf, 0.5, 1.0, -1.0])  # no end
-    written = write_sentences(
+    written = decode_sentences(
         lambda tokens: logits.expand(len(tokens), -1),
         4000,
         CPU,

@@ -24,9 +24,13 @@ from uncollapse.objectives.mmd import InfoVAE
 from uncollapse.procedures.ae_pretrain import AEPretrain
 from uncollapse.procedures.aggressive import Aggressive
 from uncollapse.report.notes import cut_off
-from uncollapse.report.page import terminal, write_report
+from uncollapse.report.page import format_terminal as terminal
+from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.tables import every_run, latex, paired, summary
+from uncollapse.report.tables.files import format_latex as latex
+from uncollapse.report.tables.paired import paired_table as paired
+from uncollapse.report.tables.runs import runs_table as every_run
+from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.training.config import TrainerConfig
 from uncollapse.training.phases import Length, list_findings, list_warnings, select_unfinished
 from uncollapse.training.schedules import (

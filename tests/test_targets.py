@@ -9,8 +9,8 @@ from conftest import composed, folder_of, run_here
 
 from uncollapse.config import PLACES, SLOTS, build, heads, located, targets, typed
 from uncollapse.errors import InputError
-from uncollapse.evaluation.evaluate import main as evaluate
-from uncollapse.evaluation.opened import opened, stored
+from uncollapse.evaluation.command import main as evaluate
+from uncollapse.evaluation.opened import open_run, read_stored_config
 from uncollapse.runs.layout import Run
 
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
@@ -141,7 +141,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture) -> str:
     """The one sentence with which evaluating a run is refused, having built and written nothing."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(InputError):
-        opened(Run(folder), {}, print)
+        open_run(Run(folder), {}, print)
     assert evaluate([str(folder)]) == 2
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert not Path(PWNED).exists()
@@ -207,7 +207,8 @@ def test_slots_are_checked_wherever_their_config_comes_from(
 
 
 def test_an_untouched_run_is_opened(run_folder: Path) -> None:
-    assert stored(Run(run_folder)).head == "plain" and opened(Run(run_folder), {}, print).model
+    assert read_stored_config(Run(run_folder)).head == "plain"
+    assert open_run(Run(run_folder), {}, print).model
 
 
 @pytest.mark.parametrize("head", heads())

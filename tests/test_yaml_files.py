@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from uncollapse.config import CONF
 from uncollapse.errors import InputError
-from uncollapse.evaluation.evaluate import main as evaluate
+from uncollapse.evaluation.command import main as evaluate
 from uncollapse.report import main as report
 from uncollapse.runs.layout import Run
 from uncollapse.runs.reading import read_config

@@ -8,7 +8,7 @@ import torch
 from bench.harness import assemble, make_harness_step
 from bench.table import print_table
 from bench.timing import time_cpu
-from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.training.trainer import MIXTURE
 
 

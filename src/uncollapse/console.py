@@ -1,12 +1,15 @@
-"""What a run tells its user: a progress bar on a terminal, one line per evaluation everywhere."""
+"""The output of a run: a progress bar on a terminal, and a line at every evaluation."""
 
 import sys
 import warnings
 from typing import Any
 
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.catalogue import METRICS
+
 
 class Console:
-    """Context for one run called `name`; the trainer calls stepped, evaluated and resumed."""
+    """The context of one run called `name`; the trainer calls stepped, evaluated, resumed, warn."""
 
     def __init__(self, name: str):
         self.name = name
@@ -15,22 +18,7 @@ class Console:
 
     def __enter__(self) -> "Console":
         if sys.stderr.isatty():
-            from rich.console import Console as Terminal
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeRemainingColumn,
-            )
-
-            columns = (
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[loss]} {task.description}"),
-            )
-            self.bar = Progress(*columns, console=Terminal(stderr=True), transient=True)
+            self.bar = make_bar()
             self.bar.start()
         self.showwarning: Any = warnings.showwarning
         warnings.showwarning = self.warn
@@ -47,46 +35,58 @@ class Console:
         else:
             print(text, flush=True)
 
-    def warn(self, message: Warning | str, *rest: Any, **more: Any) -> None:
+    def warn(self, message: Warning | str, *rest: object, **more: object) -> None:
+        """Print a warning; also called by the warnings module, with its arguments."""
         self.say(f"[{self.name}] warning: {message}")
 
     def resumed(self, step: int, note: str | None) -> None:
-        """`note`: what of the earlier rows is missing."""
+        """Report a resumed run; `note` says which of its earlier rows are missing."""
         self.say(f"[{self.name}] resumed at step {step}")
         if note:
-            self.say(f"[{self.name}] warning: {note}")
+            self.warn(note)
 
     def stepped(self, step: int, total: int, loss: Any) -> None:
+        """Move the progress bar."""
         if self.bar is None:
             return
         if self.task is None:
             self.task = self.bar.add_task(self.name, total=total, loss="")
         self.bar.update(self.task, completed=step, loss=f"loss {float(loss.total.detach()):.2f}")
 
-    def evaluated(self, row: dict) -> None:
-        """One line for each evaluation-mode row."""
+    def evaluated(self, row: dict[str, Any]) -> None:
+        """Print one line for each row in evaluation mode."""
         if row["mode"] == "eval":
-            self.say(f"[{self.name}] {line(row)}")
+            self.say(f"[{self.name}] {format_row(row)}")
 
 
-def line(row: dict) -> str:
-    """The numbers one looks at first, in nats."""
+def make_bar() -> Any:
+    """A progress bar on standard error."""
+    from rich.console import Console as Terminal
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]} {task.description}"),
+    )
+    return Progress(*columns, console=Terminal(stderr=True), transient=True)
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """'epoch 1.00 step 40 valid: nelbo 24.31 rec 21.02 ...': the metrics with a `line` format."""
     weights = " (last weights)" if row.get("weights") == "last" else ""
-    numbers = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}{weights}:"]
-    numbers += [
-        f"{name} {row[name]:.2f}" for name in ("nelbo", "rec", "kl") if row.get(name) is not None
-    ]
-    numbers += [
-        f"au {row['au']}",
-        f"shuffle_gap {row['shuffle_gap']:.3f}"
-        if row.get("shuffle_gap") is not None
-        else "shuffle_gap -",
-    ]
-    if row.get("floor") is not None:
-        numbers.append(f"floor {row['floor']:.2f} ({row['kl_minus_floor']:+.2f})")
-    if row.get("ppl") is not None:
-        numbers.append(f"ppl {row['ppl']:.2f}")
-    numbers.append(f"weight {row['weight']:.2f}")
+    words = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}{weights}:"]
+    for name in catalogue.line_names():
+        if row.get(name) is not None:
+            beside = "".join(f" ({row[other]:+.2f})" for _, other in METRICS[name].beside)
+            words.append(f"{name} {row[name]:{METRICS[name].line}}{beside}")
     if row.get("seconds_per_step") is not None:
-        numbers.append(f"{1e3 * row['seconds_per_step']:.1f} ms/step")
-    return " ".join(numbers)
+        words.append(f"{1e3 * row['seconds_per_step']:.1f} ms/step")
+    return " ".join(words)

@@ -17,7 +17,7 @@ def describe_data(request: Request, parts: Parts) -> list[str]:
     model = request.config["model"]
     facts, width = parts.data.facts(), model.get("hidden", model.get("width"))
     notes = [*lines(facts), *(f"warning: {hint}" for hint in warnings(facts, width))]
-    by_length = getattr(parts.data, "batching", "mixed") == "by_length"
+    by_length = parts.data.batching == "by_length"
     if by_length and normalises_over_batch(parts.model):
         notes.append("warning: " + LENGTH_WARNING.format(head=request.head))
     return notes

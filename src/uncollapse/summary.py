@@ -62,7 +62,7 @@ def summarise_circumstances(parts: Parts, threads: int) -> dict[str, Any]:
     return {
         "peak_memory_mb": peak_memory(parts.device),
         "parameters": sum(p.numel() for p in parts.model.parameters()),
-        "entropy": getattr(parts.data, "entropy", None),
+        "entropy": parts.data.entropy,
         "oracle_nll": facts.get("oracle_nll"),
         "unknown": facts.get("unknown", {}).get("test"),
         "threads": threads,

@@ -9,10 +9,11 @@ from uncollapse.data.corpus import SPECIALS, Corpus
 from uncollapse.data.levels import sizes_of
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.errors import MOST_EXAMPLES, check_integer
+from uncollapse.interfaces.data import DataConfig
 
 
 @dataclass
-class GrammarConfig:
+class GrammarConfig(DataConfig):
     """Sentences per split and the seed they are drawn from; the run's own seed does not change the data."""
 
     kind: ClassVar[str] = "text"

@@ -3,12 +3,14 @@
 Token ids 0-3 are reserved; a sentence is stored without start and end, which batches add.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from uncollapse.interfaces.data import Batch
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -77,7 +79,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class TextBatch:
+class TextBatch(Batch):
     """B sentences, longest first. tokens [B, T] end with EOS and are padded with PAD; lengths [B] count the EOS.
 
     targets [n] and owner [n] list the real tokens stretch by stretch: the token and the row it belongs to.
@@ -85,7 +87,7 @@ class TextBatch:
     """
 
     tokens: Tensor
-    lengths: Tensor
+    lengths: Tensor = field()
     stretches: tuple[Stretch, ...]
     targets: Tensor
     owner: Tensor

@@ -26,7 +26,8 @@ from uncollapse.data.packed import reading
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.words import build_vocabulary, count_words, encode, separated, split_words
-from uncollapse.errors import InputError, expand_home, check_integer
+from uncollapse.errors import InputError, check_integer, expand_home
+from uncollapse.interfaces.data import DataConfig
 
 LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
 
@@ -107,7 +108,7 @@ class Turns:
 
 
 @dataclass
-class DialogueConfig:
+class DialogueConfig(DataConfig):
     """Dialogues from a folder with train/valid/test.jsonl[.gz|.xz], or from the hub."""
 
     kind: ClassVar[str] = "dialogue"

@@ -23,7 +23,8 @@ from uncollapse.data.levels import Words, level_of
 from uncollapse.data.profile import check_known
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.tokenise import Shape
-from uncollapse.errors import InputError, expand_home, check_choice, check_integer
+from uncollapse.errors import InputError, check_choice, check_integer, expand_home
+from uncollapse.interfaces.data import DataConfig
 
 MANIFEST = "manifest.json"
 CACHE = "~/.cache/uncollapse"
@@ -41,7 +42,7 @@ CHOOSING = (
 
 
 @dataclass
-class TextConfig:
+class TextConfig(DataConfig):
     """Text from three files, from a folder that holds one for each of train, valid and test, or from a hub data set.
 
     Files are taken as they stand: `subset` and `tokenise` are about hub sets only. `column` and `label_column` are those of hub sets

@@ -13,6 +13,7 @@ import numpy as np
 
 from uncollapse.data.images import ImageData, Part, check_images, first_of, images_content
 from uncollapse.errors import InputError, expand_home
+from uncollapse.interfaces.data import DataConfig
 
 LEVELS = 255
 IDX = {
@@ -25,7 +26,7 @@ SPLIT_SEED = 0  # of the parts that a set does not come with
 
 
 @dataclass
-class MnistConfig:
+class MnistConfig(DataConfig):
     """The ten digits, 28 x 28 grey pixels, LeCun, Bottou, Bengio & Haffner 1998."""
 
     kind: ClassVar[str] = "images"
@@ -59,7 +60,7 @@ class MnistConfig:
 
 
 @dataclass
-class OmniglotConfig:
+class OmniglotConfig(DataConfig):
     """1,623 handwritten characters of 50 alphabets, Lake, Salakhutdinov & Tenenbaum 2015."""
 
     kind: ClassVar[str] = "images"

@@ -1,6 +1,6 @@
 """Binary images as the trainer sees them, how grey ones become binary, and the built-in digits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from uncollapse.data.batches import epoch_batches
 from uncollapse.data.digests import array_digest, fingerprint
 from uncollapse.data.text import SPLITS, check_batching
 from uncollapse.errors import InputError, check_choice, check_integer
+from uncollapse.interfaces.data import Batch, Data, DataConfig
 
 BINARISE = ("dynamic", "fixed")
 
@@ -20,7 +21,7 @@ Part = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels b
 
 
 @dataclass(frozen=True)
-class ImageBatch:
+class ImageBatch(Batch):
     """B images. x [B, P] float32 of 0 and 1, row after row; examples [B] are their numbers in their split; targets: there are no words."""
 
     x: Tensor
@@ -46,7 +47,7 @@ def bernoulli_nll(x: Tensor, logits: Tensor) -> Tensor:
 
 
 @dataclass
-class ImageData:
+class ImageData(Data):
     """Everything a run needs of its data: grey images split -> [N, P] uint8, 0 to `levels`; `labels` (split -> name -> classes [N]).
 
     A pixel is 1 with the probability grey / levels. Validation and test images are drawn once and stay the same for every run.
@@ -58,10 +59,6 @@ class ImageData:
     batch_size: int
     binarise: str = "dynamic"
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    # what is known exactly of built-in data, and of no image set
-    entropy: None = None
-    log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
-    best_accuracy: Callable[[str], dict[str, float]] | None = None
     content: str | None = None  # a fingerprint of the set before it was split and cut
 
     def __post_init__(self) -> None:
@@ -123,10 +120,6 @@ class ImageData:
             "content": self.content,
         }
 
-    def listing(self) -> str | None:
-        """There is no vocabulary."""
-        return None
-
 
 def binarised(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
     """Each pixel of grey uint8 is 1 with the probability grey / levels, exactly; bool of the same shape."""
@@ -162,7 +155,7 @@ def first_of(images: np.ndarray, labels: Mapping[str, np.ndarray], limit: object
 
 
 @dataclass
-class DigitsConfig:
+class DigitsConfig(DataConfig):
     """Handwritten digits of scikit-learn: 1,797 images of 8 x 8 pixels, 17 levels of grey, ten classes; no download.
 
     Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI 1998 (the part that scikit-learn ships). A fixed random split.

@@ -15,7 +15,7 @@ import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.data.words import build_vocabulary, count_words, encode, token_type
-from uncollapse.errors import InputError, expand_home, check_choice
+from uncollapse.errors import InputError, check_choice, expand_home
 
 FIRST = len(SPECIALS)  # the id of a vocabulary's first entry that is not reserved
 CODE_POINTS = 0x110000

@@ -11,17 +11,18 @@ from uncollapse.data.corpus import Corpus, TextBatch, make_batch
 from uncollapse.data.levels import Words, visible
 from uncollapse.data.profile import Profile, profile_of
 from uncollapse.errors import check_choice, check_integer
+from uncollapse.interfaces.data import BestAccuracy, Data
 
 
 @dataclass(frozen=True)
-class TextData:
+class TextData(Data):
     """Everything a run needs of its data. Where they are known: `entropy` (nats per sentence), `log_prob` (split -> log p(x), [N]),
     `labels` (split -> name -> class numbers [N]), `classes` (name -> what these numbers stand for), and `best_accuracy` (split -> name ->
     what the ideal classifier of x reaches). `exact_log_prob` gives log p(x) of any sentences, [N], -inf for impossible ones.
     `level` says what a token is; `profiles` (split -> Profile) are counted here where they are not given; `content` is the fingerprint
     of what the user's files hold, None for data that the config alone determines."""
 
-    corpora: Mapping[str, Corpus]
+    corpora: Mapping[str, Corpus] = field()
     vocabulary: tuple[str, ...]
     batch_size: int
     batching: str = "mixed"
@@ -29,7 +30,7 @@ class TextData:
     entropy: float | None = None
     log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    best_accuracy: Callable[[str], dict[str, float]] | None = None
+    best_accuracy: BestAccuracy | None = None
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exact_log_prob: Callable[[Corpus], np.ndarray] | None = None
     level: Words = field(default_factory=Words)

@@ -1,7 +1,7 @@
 """Examples that are vectors of numbers: batches of them, and Gaussian data whose every quantity is known in closed form."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.errors import MOST_EXAMPLES, InputError, check_number, check_integer
+from uncollapse.errors import MOST_EXAMPLES, InputError, check_integer, check_number
+from uncollapse.interfaces.data import Batch, BestAccuracy, Data, DataConfig
 
 
 @dataclass(frozen=True)
-class VectorBatch:
+class VectorBatch(Batch):
     """B examples. x [B, P] float32; examples [B] are their numbers in their split; targets: there are no words to predict."""
 
     x: Tensor
@@ -34,7 +35,7 @@ class VectorBatch:
 
 
 @dataclass(frozen=True)
-class VectorData:
+class VectorData(Data):
     """Everything a run needs of its data: vectors split -> [N, P] float32. Where they are known: `entropy` (nats per example),
     `log_prob` (split -> log p(x), [N] float64), `labels` (split -> name -> class numbers [N]), `best_accuracy` (split -> name ->
     what the ideal classifier of x reaches) and `eigenvalues` (of the covariance, [P])."""
@@ -45,7 +46,7 @@ class VectorData:
     entropy: float | None = None
     log_prob: Mapping[str, np.ndarray] = field(default_factory=dict)
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    best_accuracy: Callable[[str], dict[str, float]] | None = None
+    best_accuracy: BestAccuracy | None = None
     eigenvalues: tuple[float, ...] | None = None
     content: str | None = None  # a fingerprint, where the config alone does not determine the data
 
@@ -90,16 +91,12 @@ class VectorData:
             "content": self.content,
         }
 
-    def listing(self) -> str | None:
-        """There is no vocabulary."""
-        return None
-
 
 # ---------------------------------------------------------------- Gaussian data
 
 
 @dataclass
-class GaussianConfig:
+class GaussianConfig(DataConfig):
     """x ~ N(0, Sigma), Sigma = U diag(eigenvalues) U^T with a random rotation U; examples per split, and the seed of it all.
 
     Each split is matched: its mean is exactly 0 and its covariance (divided by N) exactly Sigma, up to float32 rounding. The mean

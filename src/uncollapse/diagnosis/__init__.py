@@ -30,10 +30,10 @@ from uncollapse.diagnosis.modes import evaluation_mode, fresh_statistics, module
 from uncollapse.diagnosis.verdicts import NEARLY, verdict
 from uncollapse.distributions.moments import FRESH
 from uncollapse.errors import InputError, check_integer
-from uncollapse.metrics import Pass, standard_error
-from uncollapse.metrics.evaluation import collect, statistics
+from uncollapse.metrics.base import Pass, standard_error
+from uncollapse.metrics.one_pass import collect, statistics
 from uncollapse.metrics.likelihood import importance_weighted, likelihood, log_weights
-from uncollapse.metrics.probes import fitting, probe
+from uncollapse.metrics.probes import probe, usual_budgets
 from uncollapse.metrics.usage import shuffle_gap
 
 __all__ = ["Batch", "Subject", "diagnose", "verdict"]
@@ -92,11 +92,11 @@ def diagnose(
     folder = None
     if page is not None:
         from uncollapse.report.diagnosis import (  # matplotlib, for those who want a page
-            free_folder,
+            check_page_folder,
             write_page,
         )
 
-        folder = free_folder(page)
+        folder = check_page_folder(page)
     if size is not None:
         check_size(size, factors, exact)
     notes: list[str] = []
@@ -202,6 +202,6 @@ def probed(means: np.ndarray, factors: Mapping[str, np.ndarray], seed: int) -> d
     """The probe, taught by a random half of the examples and tested on the other. means [N, D]."""
     order = np.random.default_rng(seed).permutation(len(means))
     taught, tested = np.split(order, [len(order) // 2])
-    budgets = fitting(len(taught)) or [len(taught)]
+    budgets = usual_budgets(len(taught)) or [len(taught)]
     halves = [{name: values[half] for name, values in factors.items()} for half in (taught, tested)]
     return probe(means[taught], halves[0], means[tested], halves[1], budgets)

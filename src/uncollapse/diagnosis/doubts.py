@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.distributions.precision import NARROW
-from uncollapse.metrics import Pass, with_error
+from uncollapse.metrics.base import Pass, with_error
 
 SURE = 5  # standard errors
 LEAST = 5  # examples

@@ -31,6 +31,10 @@ class Batch:
     number: int
     narrow: torch.dtype | None = None
     posteriors: list[Posterior] = field(default_factory=list)
+    # a user's batch may be anything: its text, if it is text, is not counted
+    lengths: None = None
+    chars: None = None
+    bytes: None = None
 
     def __len__(self) -> int:
         return len(self.posteriors[0].mean)

@@ -1,1 +1,1 @@
-"""Numbers and samples of finished runs that cost too much to compute during training."""
+"""Numbers and samples of finished runs that are too expensive to compute during training."""

@@ -1,69 +1,118 @@
-"""One finished run, opened to be looked at: its best weights, its data, and how its codes are found."""
+"""A finished run, opened for evaluation: best weights, data, and how its codes are found."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from uncollapse.building import prepare
 from uncollapse.config import SECTIONS, SLOTS
 from uncollapse.data.batches import near_equal
 from uncollapse.data.files import CACHE
+from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
-from uncollapse.metrics.evaluation import evaluating
+from uncollapse.interfaces.model import Model
+from uncollapse.metrics.one_pass import EVAL_SEED, evaluating
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_object
 
+ENCODED_TOGETHER = 256  # examples
+
 
 @dataclass(frozen=True)
-class Subject:
-    """One finished run, ready to be looked at."""
+class OpenedRun:
+    """A finished run with its model in evaluation mode.
+
+    `encode(batch, generator)` gives the posterior, in the way of the run's training procedure.
+    """
 
     run: Run
-    model: Any
-    data: Any
-    encode: Callable[..., Any]  # (batch, generator) -> Posterior
-    say: Callable[[str], None]
-    limits: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # of what a text model writes, see models.text_vae.write
+    model: Model
+    data: Any  # Data; sentences and images have attributes of their own
+    encode: Callable[..., Posterior]
+    say: Callable[[str], None]  # prints a line about this run
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def batch(self, split: str, examples: np.ndarray) -> Any:
         """These examples on the model's device."""
-        return self.data.batch(split, examples).to(next(self.model.parameters()).device)
+        return self.data.batch(split, examples).to(self.device)
+
+    def noise(self, stream: int) -> torch.Generator:
+        """Randomness that is the same for every run, and independent between streams."""
+        return torch.Generator(self.device).manual_seed(EVAL_SEED + stream)
+
+    def examples(self, split: str, count: int | None) -> np.ndarray:
+        """All examples, or `count` of them, in one random order that every run shares, [N]."""
+        order = np.random.default_rng((EVAL_SEED, 0)).permutation(self.data.size(split))
+        return order[:count]
+
+    def examples_to_show(self, split: str, count: int) -> np.ndarray:
+        """At most `count` examples in ascending order, the same for every run, [N]."""
+        size = self.data.size(split)
+        return np.sort(
+            np.random.default_rng(EVAL_SEED).choice(size, min(count, size), replace=False)
+        )
+
+    def encoded_means(self, split: str, examples: np.ndarray) -> np.ndarray:
+        """Posterior means of examples [N] in evaluation mode, in their order, [N, D]."""
+        means, order = [], []
+        with evaluating(self.model, train=False):
+            for chosen in near_equal(np.sort(examples), ENCODED_TOGETHER):
+                batch = self.batch(split, chosen)  # sorts its examples by length
+                means.append(self.encode(batch).mean.double().cpu().numpy())
+                order.append(batch.examples)
+        ascending = np.concatenate(means)[np.argsort(np.concatenate(order))]
+        return ascending[np.argsort(np.argsort(examples))]
+
+    def any_posterior(self) -> Posterior:
+        """The posterior of two training examples, for what does not depend on them: the prior."""
+        return self.encode(self.batch("train", np.arange(2)), self.noise(0))
+
+    def prior_codes(self, count: int) -> Tensor:
+        """Codes drawn from the prior, [count, D]."""
+        return self.any_posterior().sample_prior(count, self.noise(0))
 
 
-def opened(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Subject:
-    """The best weights of a run and its data. InputError when either is gone or does not fit the run's config."""
+def open_run(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> OpenedRun:
+    """Open a run with its best weights; `loaded` keeps data for the next run that has the same.
+
+    InputError when weights or data are gone, or do not fit the run's config.
+    """
     weights = run.path(WEIGHTS)
     if not weights.exists():
         raise InputError(
-            f"{run.folder}: no {WEIGHTS} in it, so there is nothing to evaluate; train the run again in another study"
+            f"{run.folder}: no {WEIGHTS} in it, so there is nothing to evaluate; "
+            "train the run again in another study"
         )
-    cfg, then = stored(run), read_object(run, DATA) if run.holds(DATA) else {}
+    cfg, recorded = read_stored_config(run), read_object(run, DATA) if run.holds(DATA) else {}
     cfg.threads, cfg.device = 1, "auto"
-    if cfg.data.keys() & {
-        "cache",
-        "own_cache",
-    }:  # a run may come from anybody, and name any folder to write to
-        cfg.data.own_cache = CACHE
+    if cfg.data.keys() & {"cache", "own_cache"}:
+        cfg.data.own_cache = CACHE  # a run from elsewhere could name any folder to write to
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data
-    check_same_data(run.folder, then, parts.data.facts())
+    check_same_data(run.folder, recorded, parts.data.facts())
     load_model(weights, parts.model)
     model = parts.model.eval()
-    return Subject(run, model, parts.data, partial(parts.procedure.infer, model), say)
+    return OpenedRun(run, model, parts.data, partial(parts.procedure.infer, model), say)
 
 
-def stored(run: Run) -> DictConfig:
-    """The config that a run was made with. InputError unless it holds all that a run is built from, and text for a head."""
+def read_stored_config(run: Run) -> DictConfig:
+    """The config that a run was made with.
+
+    InputError unless it holds every section that a run is built from, and no other.
+    """
     content, path = read_config(run), run.path(CONFIG)
     for key in (*SLOTS, *SECTIONS):
         if not isinstance(content.get(key), dict):
@@ -74,23 +123,11 @@ def stored(run: Run) -> DictConfig:
     return OmegaConf.create({**content, "overrides": {}})
 
 
-def check_same_data(folder: Path, then: dict, facts: dict) -> None:
-    """InputError when sizes or the fingerprint that a run wrote down are no longer those of its data."""
+def check_same_data(folder: Path, recorded: dict[str, Any], facts: dict[str, Any]) -> None:
+    """InputError when sizes or fingerprint of the data differ from what the run recorded."""
     for key, fact in facts.items():
-        known = isinstance(fact, int) or (key == "content" and fact is not None)
-        if known and then.get(key) not in (None, fact):
+        comparable = isinstance(fact, int) or (key == "content" and fact is not None)
+        if comparable and recorded.get(key) not in (None, fact):
             raise InputError(
-                f"{folder}: its data have changed since training ({key}: {then[key]} -> {fact})"
+                f"{folder}: its data have changed since training ({key}: {recorded[key]} -> {fact})"
             )
-
-
-def encoded_means(subject: Subject, split: str, examples: np.ndarray) -> np.ndarray:
-    """Posterior means of chosen examples [N] in evaluation mode, [N, D]."""
-    found, order = [], []
-    with evaluating(subject.model, train=False):
-        for chosen in near_equal(np.sort(examples), 256):
-            batch = subject.batch(split, chosen)
-            found.append(subject.encode(batch).mean.double().cpu().numpy())
-            order.append(batch.examples)
-    means, places = np.concatenate(found), np.argsort(np.concatenate(order))
-    return means[places][np.argsort(np.argsort(examples))]

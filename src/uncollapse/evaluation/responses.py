@@ -1,62 +1,55 @@
-"""What a conditional model answers: responses to the contexts of a split, as a file, and numbers that say how good they are.
+"""Responses of a conditional model to the contexts of a split, as files, and numbers about them.
 
-A code is drawn from the prior and decoded by the likeliest words, as Zhao et al. 2017 do, so that whatever differs between two responses to
-one context comes from the code. `samples/responses.txt` of the run folder shows some, `samples/answers.txt` has all that were counted.
+A code is drawn from the prior and decoded by the most likely words, as Zhao et al. 2017 do, so
+that two responses to one context differ through their codes alone. `samples/responses.txt` shows
+some, `samples/answers.txt` has all that were scored.
 """
 
+from typing import Any
+
 import numpy as np
+from torch import Tensor
 
 from uncollapse.data.corpus import sentences
-from uncollapse.evaluation.opened import Subject
-from uncollapse.evaluation.samples import (
-    SHOWN,
-    View,
-    chosen,
-    lines,
-    nearest_codes,
-    noise,
-    prior_codes,
-    save,
-)
-from uncollapse.metrics.evaluation import evaluating
-from uncollapse.metrics.quality import responses, texts
+from uncollapse.evaluation.opened import OpenedRun
+from uncollapse.evaluation.settings import Settings
+from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_view
+from uncollapse.evaluation.views import ROWS_SHOWN
+from uncollapse.metrics.one_pass import evaluating
+from uncollapse.metrics.quality import join_words, score_responses
 from uncollapse.runs.layout import SAMPLES, SAMPLES_KNOWN
 
-ANSWERED = 1000  # contexts
-CODES = 5  # for each
-COMPARED = 3  # of these are shown
+CONTEXTS = 1000
+RESPONSES_EACH = 5  # codes for each context
+RESPONSES_SHOWN = 3
 
 
-def look(subject: Subject, split: str, unknown: bool = True) -> dict:
-    """Write some responses of one run, and return the numbers about them."""
-    batch = subject.batch(split, chosen(subject, split, ANSWERED))
-    vocabulary, count = subject.data.vocabulary, len(batch)
-    with evaluating(subject.model, train=False):
-        codes = prior_codes(subject, CODES * count).split(count)
-        answers = [
-            texts(subject.model.respond(batch, z, greedy=True, unknown=unknown), vocabulary)
-            for z in codes
-        ]
-        q = subject.encode(batch, noise(subject, 2))
-        own = subject.model.respond(batch, nearest_codes(q, q.mean), greedy=True, unknown=unknown)
-        rebuilt = texts(own, vocabulary)
+def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
+    """Write some responses of a run, and return the `response_` numbers."""
+    split, data = settings.split, opened.data
+    batch = opened.batch(split, opened.examples_to_show(split, CONTEXTS))
+    with evaluating(opened.model, train=False):
+        codes = opened.prior_codes(RESPONSES_EACH * len(batch)).split(len(batch))
+        answers = [respond(opened, batch, z, settings.unknown) for z in codes]
+        q = opened.encode(batch, opened.noise(2))
+        rebuilt = respond(opened, batch, q.project(q.mean), settings.unknown)
     real, contexts = (
-        texts(sentences(corpora[split], batch.examples), vocabulary)
-        for corpora in (subject.data.corpora, subject.data.contexts)
+        join_words(sentences(corpora[split], batch.examples), data.vocabulary)
+        for corpora in (data.corpora, data.contexts)
     )
-    rows = np.random.default_rng(0).permutation(count)[:SHOWN]
-    columns = (contexts, real, *answers[:COMPARED], rebuilt)
-    names = (
-        "context",
-        split,
-        *(f"code {n}" for n in range(1, COMPARED + 1)),
-        "of the response's own code",
-    )
-    view = View(names, [(str(n), [column[i] for column in columns]) for n, i in enumerate(rows, 1)])
-    folder = SAMPLES if unknown else SAMPLES_KNOWN
-    save(view, subject.run, folder, "responses")
-    subject.run.write(folder, "answers.txt", data=lines(answers[0]))
-    return {
-        **responses(answers[0], real, list(zip(*answers, strict=True))),
-        "response_unknown": unknown,
-    }
+    folder = SAMPLES if settings.unknown else SAMPLES_KNOWN
+    shown = np.random.default_rng(0).permutation(len(batch))[:ROWS_SHOWN]
+    columns = (contexts, real, *answers[:RESPONSES_SHOWN], rebuilt)
+    codes_shown = (f"code {number}" for number in range(1, RESPONSES_SHOWN + 1))
+    names = ("context", split, *codes_shown, "of the response's own code")
+    view = numbered_view(names, [[column[i] for i in shown] for column in columns])
+    write_view(view, opened.run, folder, "responses")
+    opened.run.write(folder, "answers.txt", data=encode_lines(answers[0]))
+    scores = score_responses(answers[0], real, list(zip(*answers, strict=True)))
+    return {**scores, "response_unknown": settings.unknown}
+
+
+def respond(opened: OpenedRun, batch: Any, z: Tensor, unknown: bool) -> list[str]:
+    """The most likely response to each context of a batch, with codes z [B, D]."""
+    corpus = opened.model.respond(batch, z, greedy=True, unknown=unknown)
+    return join_words(corpus, opened.data.vocabulary)

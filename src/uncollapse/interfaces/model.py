@@ -21,7 +21,7 @@ class Model(nn.Module, metaclass=Interface, interface=True):
     """A VAE. Only the model and its data need to know what a batch is."""
 
     posterior: PosteriorHead
-    encoder: nn.Module  # the inference side but for the head, if there is such a thing
+    encoder: nn.Module  # the inference side without the head; the linear model has none
     decoder: nn.Module
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Model(nn.Module, metaclass=Interface, interface=True):
     ) -> Any:
         """An example x for each code z [N, D]: drawn, or if `greedy` the most likely outputs.
 
-        Text models return a Corpus and take the limits of `text_vae.write_sentences`; image models
+        Text models return a Corpus and take the limits of `text_vae.decode_sentences`; image models
         return pixels [N, P].
         """
         raise NotImplementedError(f"{type(self).__name__} does not generate examples")

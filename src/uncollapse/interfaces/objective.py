@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from uncollapse.interfaces.phases import Phased
 from uncollapse.interfaces.posterior import Posterior
+from uncollapse.interfaces.shapes import PerDimension, PerExample
 from uncollapse.interfaces.state import Stateful
 
 Schedule = float | Callable[[float], float]  # a constant, or a function of the position in epochs
@@ -30,7 +31,7 @@ class Objective(Phased, Stateful, interface=True):
 
     @abstractmethod
     def __call__(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: PerExample, q: Posterior, z: PerDimension, epoch: float, batch: Any = None
     ) -> Loss:
         """The loss at one code z [B, D] of q for each example, whose -log p(x|z) is nll [B]."""
 
@@ -51,6 +52,6 @@ class ObjectiveModule(nn.Module, Objective, interface=True):
 
     @abstractmethod
     def forward(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: PerExample, q: Posterior, z: PerDimension, epoch: float, batch: Any = None
     ) -> Loss:
         """As `Objective.__call__`, which calls it."""

@@ -1,9 +1,11 @@
-"""What the code tells about x, and how far its aggregate lies from the prior: the parts of the rate.
+"""The parts of the rate: information about x, and the distance of the aggregate from the prior.
 
-    E KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)),    KL(q(z) || p(z)) = TC(q(z)) + sum_j KL(q(z_j) || p(z_j))
+    E KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z))
+    KL(q(z) || p(z))     = TC(q(z)) + sum_j KL(q(z_j) || p(z_j))
 
-Hoffman & Johnson 2016 ("ELBO surgery"); Chen et al. 2018 (beta-TCVAE, equation 2). q(z) is estimated by the mixture of the posteriors
-of N examples, each code being left in its own mixture. The two identities hold exactly between the estimates.
+Hoffman & Johnson 2016 ("ELBO surgery"); Chen et al. 2018 (beta-TCVAE, equation 2). q(z) is
+estimated by the mixture of the posteriors of N examples; each code stays in its own mixture. Both
+identities hold exactly between the estimates.
 """
 
 import math
@@ -14,23 +16,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.distributions.normal import Posterior
 from uncollapse.distributions.precision import wide, without_autocast
-from uncollapse.metrics import Pass, standard_error
+from uncollapse.interfaces.posterior import Posterior
+from uncollapse.metrics.base import Pass, standard_error
 
-CELLS = 1 << 20  # densities worked on at a time: they stay in the processor's cache
-NEAR = 0.5  # nats from the ceiling
+CELLS = 1 << 20  # densities computed at a time: they stay in the cache of the processor
+SATURATED_WITHIN = 0.5  # nats below the ceiling
 
 
-def information(seen: Pass, limit: int | None = None) -> dict:
-    """mi, mi_per_dim, marginal_kl and its parts, the mixture being the first batches that hold `limit` examples; {} for one example.
+def information(seen: Pass) -> dict:
+    """mi, mi_per_dim, marginal_kl and its parts, in nats; {} for a single example.
 
-    mi = E[log q(z|x) - log 1/N sum_n q(z|x_n)], one sampled z each: in expectation a lower bound of I(x; z) and at most ln N
-    (`mi_ceiling`; van den Oord et al. 2018). `mi_saturated` when within 0.5 nats of it: then it says no more than "at least this".
-    mi_per_dim: the same in one dimension. total_correlation = sum_j mi_per_dim - mi, so too high by what a saturated mi is too
-    low. The per-dimension parts are null where the posterior has no `log_ratio_per_dim`.
+    mi = E[log q(z|x) - log 1/N sum_n q(z|x_n)] with one sampled z each: in expectation a lower
+    bound of I(x; z), and at most ln N (van den Oord et al. 2018). The mixture is that of the first
+    batches that hold `seen.mixture` examples. mi_per_dim is the same in one dimension, and
+    total_correlation = sum_j mi_per_dim - mi. The parts by dimension are None where the posterior
+    has no `log_ratio_per_dim`.
     """
-    posteriors = first(seen.posteriors, limit)
+    posteriors = take_batches(seen.posteriors, seen.mixture)
     count = sum(len(q.mean) for q in posteriors)
     if count < 2:
         return {}
@@ -42,9 +45,9 @@ def information(seen: Pass, limit: int | None = None) -> dict:
         "mi_se": standard_error(influence[0]),
         "mi_n": count,
         "mi_ceiling": math.log(count),
-        "mi_saturated": mi > math.log(count) - NEAR,
+        "mi_saturated": mi > math.log(count) - SATURATED_WITHIN,
         "marginal_kl": float(kl.mean()) - mi,
-        "marginal_kl_se": standard_error(less(kl, influence[0])),
+        "marginal_kl_se": standard_error(subtract_influence(kl, influence[0])),
         **by_dimension(seen, posteriors, z, influence[0], mi),
     }
 
@@ -52,18 +55,20 @@ def information(seen: Pass, limit: int | None = None) -> dict:
 def by_dimension(
     seen: Pass, posteriors: Sequence[Posterior], z: Tensor, influence: np.ndarray, mi: float
 ) -> dict:
-    """mi_per_dim [D], total_correlation, and KL(q(z_j) || p(z_j)) as dimension_kl_per_dim [D] and in sum."""
-    splits = (
-        all(q.splits for q in posteriors) and seen.kl.shape[1] == z.shape[1]
-    )
+    """mi_per_dim [D], total_correlation, and KL(q(z_j) || p(z_j)) by dimension [D] and summed.
+
+    All in nats, each with its standard error.
+    """
     names = ("mi_per_dim", "total_correlation", "dimension_kl_per_dim", "dimension_kl")
-    if not splits:
+    if not all(q.splits for q in posteriors) or seen.kl.shape[1] != z.shape[1]:
         return {key: None for name in names for key in (name, f"{name}_se")}
     gain, each = gains(
         lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
     )
     per_dim = gain.mean(1)
-    parts = np.stack([less(kl, values) for kl, values in zip(seen.kl.T, each, strict=True)])
+    parts = np.stack(
+        [subtract_influence(kl, values) for kl, values in zip(seen.kl.T, each, strict=True)]
+    )
     apart = seen.kl.mean(0) - per_dim
     return {
         "mi_per_dim": per_dim.tolist(),
@@ -77,14 +82,14 @@ def by_dimension(
     }
 
 
-def less(kl: np.ndarray, influence: np.ndarray) -> np.ndarray:
-    """Influence of each of all N examples on mean(kl) - mi, [N], mi being had from the first n of them."""
+def subtract_influence(kl: np.ndarray, influence: np.ndarray) -> np.ndarray:
+    """The influence of each example on mean(kl) - mi, [N], where mi is from the first n of them."""
     spread = kl.copy()
     spread[: len(influence)] -= (influence - influence.mean()) * (len(kl) / len(influence))
     return spread
 
 
-def first(posteriors: Sequence[Posterior], limit: int | None) -> Sequence[Posterior]:
+def take_batches(posteriors: Sequence[Posterior], limit: int | None) -> Sequence[Posterior]:
     """The first batches that together hold `limit` examples, or all."""
     sizes = accumulate(len(q.mean) for q in posteriors)
     batches = next(
@@ -95,24 +100,26 @@ def first(posteriors: Sequence[Posterior], limit: int | None) -> Sequence[Poster
 
 
 def code_gains(posteriors: Sequence[Posterior], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """`gains` of whole codes z [N, D], the mixture being all N posteriors; [1, N] both."""
+    """`gains` of codes z [N, D] under the mixture of all N posteriors; both [1, N]."""
     return gains(
         lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z
     )
 
 
 def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n) for N codes z [N, D], and each example's influence on its mean: [G, N] both.
+    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n) for N codes z [N, D], and the influence of each
+    example on the mean of these: both [G, N].
 
-    densities: m codes -> [G, m, N], log q(z|x_n) up to a term of z alone. The influence of example i is its own gain less its
-    share of the mixture at everybody's codes (the derivative of the mean by its weight).
+    densities: m codes -> [G, m, N], log q(z|x_n) up to a term that depends on z alone. The
+    influence of example i is its own gain minus its share of the mixture at all codes: the
+    derivative of the mean by the weight of the example.
     """
     count, found, received = len(z), [], torch.zeros((), dtype=torch.float64, device=z.device)
     with torch.no_grad(), without_autocast(z):
         rows = block_rows(densities, z)
-        for begin in range(0, count, rows):
-            density = wide(densities(z[begin : begin + rows]))
-            own = torch.diagonal(density[:, :, begin : begin + rows], dim1=1, dim2=2)
+        for start in range(0, count, rows):
+            density = wide(densities(z[start : start + rows]))
+            own = torch.diagonal(density[:, :, start : start + rows], dim1=1, dim2=2)
             top = density.amax(-1, keepdim=True)
             share = (density - top).float().exp_()
             total = share.sum(-1)
@@ -124,5 +131,5 @@ def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray,
 
 
 def block_rows(densities: Callable[[Tensor], Tensor], z: Tensor) -> int:
-    """How many codes make a block of about CELLS densities."""
+    """The number of codes that need about CELLS densities."""
     return max(1, CELLS // densities(z[:1]).numel())

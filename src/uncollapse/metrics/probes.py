@@ -1,4 +1,4 @@
-"""What a linear classifier reads from the posterior mean: which known factors the code carries, and from how few labels."""
+"""Linear probes: which known factors the posterior mean carries, from how few labels."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -6,25 +6,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from uncollapse.errors import InputError, check_integer
-from uncollapse.metrics import with_error
+from uncollapse.metrics.base import with_error
 
-LABELS = (100, 500, 1000, 2000, 10_000)
-SEED = 7381  # of the choice of labelled examples
+LABEL_BUDGETS = (100, 500, 1000, 2000, 10_000)
+PROBE_SEED = 7381  # of the choice of labelled examples
 
 
 def check_budgets(labels: Sequence[int], available: int) -> None:
-    """InputError for a budget that is no whole number above 1, or that needs more labelled examples than there are."""
+    """InputError for a budget that is no integer above 1, or above the labelled examples."""
     for budget in labels:
         check_integer("labels", budget, 2)
         if budget > available:
             raise InputError(
-                f"labels={budget}: only {available} labelled training examples are there"
+                f"labels={budget}: there are only {available} labelled training examples"
             )
 
 
-def fitting(available: int) -> list[int]:
-    """The usual budgets that the data can fill."""
-    return [budget for budget in LABELS if budget <= available]
+def usual_budgets(available: int) -> list[int]:
+    """The usual budgets that are no larger than the number of labelled examples."""
+    return [budget for budget in LABEL_BUDGETS if budget <= available]
 
 
 def probe(
@@ -35,22 +35,22 @@ def probe(
     budgets: Sequence[int],
     best: Mapping[str, float] | None = None,
 ) -> dict:
-    """Accuracy of logistic regression on codes [N, D] for each factor and label budget; `probe` is the mean over factors at the last, and
-    `probe_chance` what always guessing the commonest classes reaches on the same examples.
+    """Accuracy of logistic regression on codes [N, D] for each factor and label budget.
 
-    Codes are standardised by the labelled ones, so that a head's scale (gamma) does not act as regularisation. Subsets are nested, the
-    same for every head. `chance`: always the commonest class; `best`: what the ideal classifier of x itself reaches, where known.
-    The encoder is frozen in evaluation mode and the mean carries no noise: a code whose mean hardly moves can still score.
+    `probe` is the mean over factors at the last budget, and `probe_chance` the accuracy of always
+    guessing the most common class. `best`: the accuracy of the ideal classifier of x, where it is
+    known. Codes are standardised by the labelled ones, so that the scale of a head (gamma) does
+    not act as regularisation. Subsets are nested, the same for every head.
     """
     check_budgets(budgets, len(train))
-    order = np.random.default_rng(SEED).permutation(len(train))
-    curves, right = {}, []
+    order = np.random.default_rng(PROBE_SEED).permutation(len(train))
+    curves, correct = {}, []
     for name, labels in train_labels.items():
         hits = [
-            hit(train[chosen], labels[chosen], test, test_labels[name])
+            is_correct(train[chosen], labels[chosen], test, test_labels[name])
             for chosen in (order[:n] for n in budgets)
         ]
-        right.append(hits[-1])
+        correct.append(hits[-1])
         accuracy = [float(h.mean()) for h in hits]
         curves[name] = {
             "accuracy": accuracy,
@@ -58,7 +58,7 @@ def probe(
             "chance": float((test_labels[name] == np.bincount(labels).argmax()).mean()),
             "oracle": None if best is None else best[name],
         }
-    mean = np.mean(right, axis=0)  # [N]: factors of one example are not independent
+    mean = np.mean(correct, axis=0)  # [N]: factors of one example are not independent
     return {
         **with_error("probe", mean),
         "probe_chance": float(np.mean([curve["chance"] for curve in curves.values()])),
@@ -67,17 +67,18 @@ def probe(
     }
 
 
-def hit(codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Whether each test example [N] is classified rightly after fitting to codes [n, D], labels [n]."""
+def is_correct(
+    codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray
+) -> np.ndarray:
+    """Whether each test example [N] is classified correctly, after fitting to codes [n, D]."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     if len(np.unique(labels)) == 1:
         return truth == labels[0]
     centre, scale = codes.mean(0), codes.std(0)
-    scale = np.where(
-        np.ptp(codes, 0) > 0, scale, 1.0
-    )  # of equal numbers the deviation is not exactly 0
+    # the deviation of equal numbers is not exactly 0
+    scale = np.where(np.ptp(codes, 0) > 0, scale, 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = LogisticRegression(max_iter=500).fit((codes - centre) / scale, labels)

@@ -1,4 +1,4 @@
-"""How good what a model writes is: sentences of the prior (are they sentences, do they differ, are they no copies?), and responses."""
+"""The quality of generated text: sentences drawn from the prior, and responses in dialogues."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,8 @@ import numpy as np
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.metrics.rates import per_token
 
-COMPARED = 200  # sentences that self-BLEU compares with each other: the cost grows with the square
+# sentences that self-BLEU compares with each other: its cost grows with the square of them
+SELF_BLEU_SENTENCES = 200
 
 
 def quality(
@@ -18,16 +19,17 @@ def quality(
     baseline: Callable[[Corpus], np.ndarray] | None = None,
     held_out: Corpus | None = None,
 ) -> dict:
-    """Shares and scores of drawn sentences, N of them.
+    """Shares and scores of drawn sentences; a word is what the data's level makes a token.
 
-    sample_distinct: different sentences / N. sample_novel: share that is not in the training part, word for word. sample_self_bleu: BLEU-4
-    of a sentence against the others, 0 to 100, mean over the first 200 (Zhu et al. 2018, "Texygen"): high when samples are alike; that of
-    as many training sentences, sample_self_bleu_data, is what to compare with. sample_words: words a sentence. (A word is what the
-    data's level makes a token.)
-    With the data's own log p (a grammar): sample_grammatical, the share with p > 0, and over these sample_oracle_ppl, exp(-sum log p / sum
-    tokens). With another model's log p, a language model's: sample_lm_ppl, the perplexity of the drawn sentences to it, and of real ones
-    that it has not seen, sample_lm_ppl_data. Low is not good by itself: the likeliest sentence again and again is lower than any data.
+    log_prob: the exact log p [N] of sentences, where the data are from a grammar, for
+    sample_grammatical and sample_oracle_ppl. baseline: log p [N] to a language model, for
+    sample_lm_ppl and, of sentences that it has not seen, sample_lm_ppl_data. Self-BLEU: Zhu et al.
+    2018, "Texygen".
     """
+
+    def some_texts(corpus: Corpus) -> list[str]:
+        return join_words(take_sentences(corpus, SELF_BLEU_SENTENCES), vocabulary)
+
     sentences = as_bytes(drawn)
     copies = set(sentences) & set(as_bytes(training))
     found = {
@@ -35,11 +37,11 @@ def quality(
         "sample_words": float(drawn.lengths.mean()),
         "sample_distinct": len(set(sentences)) / len(sentences),
         "sample_novel": float(np.mean([s not in copies for s in sentences])),
-        "sample_self_bleu": self_bleu(texts(first(drawn, COMPARED), vocabulary)),
-        "sample_self_bleu_data": self_bleu(texts(first(training, COMPARED), vocabulary)),
+        "sample_self_bleu": self_bleu(some_texts(drawn)),
+        "sample_self_bleu_data": self_bleu(some_texts(training)),
     }
     if log_prob is not None:
-        found |= oracle(log_prob(drawn), drawn.lengths + 1)
+        found |= score_by_oracle(log_prob(drawn), drawn.lengths + 1)
     if baseline is not None and held_out is not None:
         pairs = {"sample_lm_ppl": drawn, "sample_lm_ppl_data": held_out}
         found |= {
@@ -49,13 +51,14 @@ def quality(
     return found
 
 
-def responses(written: Sequence[str], real: Sequence[str], others: Sequence[Sequence[str]]) -> dict:
-    """Scores of N responses, words apart by spaces, one for each context; others: for some contexts, several each from codes of their own.
+def score_responses(
+    written: Sequence[str], real: Sequence[str], others: Sequence[Sequence[str]]
+) -> dict:
+    """Scores of N responses, one for each context, their words separated by spaces.
 
-    response_bleu4: BLEU-4 of the corpus against the real responses, 0 to 100, an unknown word being no match (Papineni et al. 2002).
-    response_distinct_1, _2: different words, pairs of words / all of them (Li et al. 2016), falling with N; of the real ones:
-    response_distinct_1_data, _2_data. response_variety: share of different responses among those to one context, 1 / their number where
-    the code is ignored.
+    others: several responses to each of some contexts, from different codes. BLEU-4 is that of the
+    corpus (Papineni et al. 2002), in which an unknown word matches nothing; distinct words and
+    pairs of words: Li et al. 2016.
     """
     from sacrebleu.metrics import BLEU  # type: ignore[attr-defined]
 
@@ -66,32 +69,35 @@ def responses(written: Sequence[str], real: Sequence[str], others: Sequence[Sequ
         "response_bleu4": BLEU(tokenize="none", force=True)
         .corpus_score(list(written), [known])
         .score,
-        "response_distinct_1": distinct(written, 1),
-        "response_distinct_1_data": distinct(real, 1),
-        "response_distinct_2": distinct(written, 2),
-        "response_distinct_2_data": distinct(real, 2),
+        "response_distinct_1": share_of_distinct(written, 1),
+        "response_distinct_1_data": share_of_distinct(real, 1),
+        "response_distinct_2": share_of_distinct(written, 2),
+        "response_distinct_2_data": share_of_distinct(real, 2),
         "response_variety": float(np.mean([len(set(few)) / len(few) for few in others])),
         "response_words": float(np.mean([len(text.split()) for text in written])),
         "response_words_data": float(np.mean([len(text.split()) for text in real])),
     }
 
 
-def distinct(sentences: Sequence[str], n: int) -> float | None:
-    """Different n-grams / all n-grams of sentences whose words are apart by spaces; None where there is none."""
+def share_of_distinct(sentences: Sequence[str], n: int) -> float | None:
+    """Different n-grams / all n-grams, of words separated by spaces; None where there is none."""
     words = [text.split() for text in sentences]
     grams = [tuple(line[i : i + n]) for line in words for i in range(len(line) - n + 1)]
     return len(set(grams)) / len(grams) if grams else None
 
 
-def oracle(log_prob: np.ndarray, tokens: np.ndarray) -> dict:
-    """From the data's exact log p of each drawn sentence, [N] nats, -inf where it has none, and its tokens, the end counted."""
+def score_by_oracle(log_prob: np.ndarray, tokens: np.ndarray) -> dict:
+    """Scores from the exact log p [N] of sentences in nats, -inf outside the grammar.
+
+    tokens [N] include the end of each sentence.
+    """
     real = np.isfinite(log_prob)
     ppl = per_token(-log_prob[real], tokens[real])["ppl"] if real.any() else None
     return {"sample_grammatical": float(real.mean()), "sample_oracle_ppl": ppl}
 
 
 def self_bleu(sentences: Sequence[str]) -> float | None:
-    """Mean BLEU-4 of each sentence (words apart by spaces) against all others, 0 to 100, smoothed; None for fewer than two."""
+    """Mean smoothed BLEU-4 of each sentence against all others, 0 to 100; None below two."""
     from sacrebleu.metrics import BLEU  # type: ignore[attr-defined]
 
     if len(sentences) < 2:
@@ -112,13 +118,14 @@ def as_bytes(corpus: Corpus) -> list[bytes]:
     ]
 
 
-def first(corpus: Corpus, count: int) -> Corpus:
+def take_sentences(corpus: Corpus, count: int) -> Corpus:
+    """The first `count` sentences."""
     offsets = corpus.offsets[: count + 1]
     return Corpus(corpus.tokens[: offsets[-1]], offsets)
 
 
-def texts(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-    """Each sentence as words with spaces between, one that is a space itself as \u2423."""
+def join_words(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
+    """Each sentence as words separated by spaces; a word that is a space is written \u2423."""
     shown = [word.replace(" ", "\u2423") for word in vocabulary]
     words = [shown[i] for i in np.asarray(corpus.tokens)]
     return [

@@ -1,16 +1,16 @@
-"""Reconstruction, rate and their sum."""
+"""Reconstruction, rate and their sum; perplexity; the distance from a promised floor."""
 
 import math
 
 import numpy as np
 
-from uncollapse.metrics import Pass, standard_error, with_error
+from uncollapse.metrics.base import Pass, standard_error, with_error
 
 
 def rates(seen: Pass) -> dict:
-    """rec = E_q[-log p(x|z)] with one sampled z; kl and kl_per_dim in closed form; nelbo = rec + kl, weight 1, no auxiliary term.
+    """rec with one sampled z, kl and kl_per_dim in closed form, and nelbo = rec + kl, in nats.
 
-    Kingma & Welling 2014, equation 3. Unbiased; with z = mu in place of a sample rec would be no bound.
+    Kingma & Welling 2014, equation 3. Unbiased; with z = mu, rec would give no bound.
     """
     kl = seen.kl.sum(1)
     return {
@@ -22,13 +22,17 @@ def rates(seen: Pass) -> dict:
 
 
 def perplexity(seen: Pass) -> dict:
-    """exp(sum of nelbo / sum of tokens): an upper bound of the perplexity, the end of a sentence counted, start and padding not."""
+    """Perplexity from nelbo, an upper bound: per token, and per character and byte of text."""
     nelbo = seen.rec + seen.kl.sum(1)
     return per_token(nelbo, seen.tokens) | per_size(nelbo, seen.chars, seen.bytes, "nelbo")
 
 
 def per_token(nll: np.ndarray, tokens: np.ndarray | None, prefix: str = "") -> dict:
-    """ppl = exp(sum nll / sum tokens) of nll, tokens [N], so that batch sizes do not matter; its standard error as a ratio estimate's."""
+    """ppl = exp(sum nll / sum tokens) from nll, tokens [N], and its error as a ratio estimate's.
+
+    Tokens include the end of a sentence, not its start or padding. A ratio of sums does not depend
+    on batch sizes.
+    """
     if tokens is None or not tokens.sum():
         return {}
     _, _, ppl, error = per_unit(nll, tokens)
@@ -36,7 +40,7 @@ def per_token(nll: np.ndarray, tokens: np.ndarray | None, prefix: str = "") -> d
 
 
 def per_unit(nll: np.ndarray, units: np.ndarray) -> tuple[float, float, float, float]:
-    """sum nll / sum units with its standard error as a ratio estimate's, and exp of it with its own."""
+    """sum nll / sum units and its standard error as a ratio estimate; exp of it and its error."""
     rate = float(nll.sum() / units.sum())
     error = standard_error((nll - rate * units) / units.mean())
     ppl = math.inf if rate > 700 else math.exp(rate)
@@ -46,10 +50,11 @@ def per_unit(nll: np.ndarray, units: np.ndarray) -> tuple[float, float, float, f
 def per_size(
     nll: np.ndarray, chars: np.ndarray | None, size: np.ndarray | None, name: str, prefix: str = ""
 ) -> dict:
-    """<name>_per_char, _per_byte, and ppl_char, ppl_byte = exp of these, from nll [N] and each text's characters and bytes [N].
+    """<name>_per_char, <name>_per_byte, and ppl_char, ppl_byte = exp of these.
 
-    The end of a sentence counts as one more of either. They do not depend on how the text was cut into tokens, so word, character
-    and subword models of one text can be compared; but what became <unk> was cheaper to say than the characters it stands for.
+    nll [N], and the characters and bytes [N] of each text; the end of a sentence counts as one
+    more of either. These do not depend on how text is split into tokens, so that word, character
+    and subword models of one text can be compared.
     """
     found: dict[str, float] = {}
     for unit, counts in (("char", chars), ("byte", size)):
@@ -60,9 +65,8 @@ def per_size(
     return found
 
 
-def floor_distance(seen: Pass, floor: float | None) -> dict:
-    """The promised batch-mean KL of the head and how far the measured one lies above it; null where nothing is promised."""
-    return {
-        "floor": floor,
-        "kl_minus_floor": None if floor is None else float(seen.kl.sum(1).mean()) - floor,
-    }
+def floor_distance(seen: Pass) -> dict:
+    """The batch-mean KL that the head promises, and kl minus it; None where none is promised."""
+    floor = seen.floor
+    distance = None if floor is None else float(seen.kl.sum(1).mean()) - floor
+    return {"floor": floor, "kl_minus_floor": distance}

@@ -41,7 +41,7 @@ from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
 from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.models.lstm import LSTMConfig, LSTMDecoder, LSTMEncoder
-from uncollapse.models.text_vae import check_sizes, write_sentences
+from uncollapse.models.text_vae import check_sizes, decode_sentences
 
 PRIOR_KINDS = ("learned", "held")
 
@@ -124,7 +124,7 @@ class ConditionalLSTM(Model):
     ) -> Corpus:
         """A response to each context of a batch for codes z [B, D], in the batch's order."""
         writer = self.decoder.writer(self.seen(batch, z))
-        return write_sentences(writer, len(z), z.device, greedy, generator, **limits)
+        return decode_sentences(writer, len(z), z.device, greedy, generator, **limits)
 
     def context_state(self, batch: DialogueBatch) -> Tensor:
         """[B, hidden], in the order of the responses."""

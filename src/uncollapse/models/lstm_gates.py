@@ -9,7 +9,7 @@ from uncollapse.interfaces.decoder import join_features
 
 # at a time: few enough to stay in the cache between the product that makes them and their sum
 CACHED_LOGITS = 1 << 18
-WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+LSTM_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 SAFE_EXPONENT = 80.0  # its exponential is far from the largest float32
 
 
@@ -22,7 +22,7 @@ class Gates:
     """
 
     def __init__(self, lstm: nn.LSTM, weight: Tensor, bias: Tensor, latent: int):
-        weight_ih, weight_hh, bias_ih, bias_hh = (lstm.get_parameter(name) for name in WEIGHTS)
+        weight_ih, weight_hh, bias_ih, bias_hh = (lstm.get_parameter(name) for name in LSTM_WEIGHTS)
         i, f, g, o = torch.arange(4 * lstm.hidden_size).chunk(4)
         order = torch.cat([i, f, o, g]).to(weight.device)
         scale = torch.ones_like(order, dtype=weight.dtype)

@@ -85,14 +85,14 @@ class TextVAE(Model):
         generator: torch.Generator | None = None,
         **limits: Any,
     ) -> Corpus:
-        """A sentence for each code; limits: `longest` and `unknown` of `write_sentences`."""
-        return write_sentences(
+        """A sentence for each code; limits: `longest` and `unknown` of `decode_sentences`."""
+        return decode_sentences(
             self.decoder.writer(z), len(z), z.device, greedy, generator, **limits
         )
 
 
 @torch.no_grad()
-def write_sentences(
+def decode_sentences(
     next_logits: NextLogits,
     count: int,
     device: torch.device,

@@ -4,8 +4,8 @@ Razavi et al., "Preventing Posterior Collapse with delta-VAEs", ICLR 2019 (arXiv
 section 2: choose the families of posterior and prior so that no member of one is in the other.
 
 `Delta`, the independent form. For a Gaussian against N(0, 1), mu^2 + s^2 - ln s^2 - 1 = 2 KL. With
-s^2 kept where g(s^2) = 2 delta + 1 + ln s^2 - s^2 >= 0 (between -W_0(c) and -W_-1(c), c =
--exp(-2 delta - 1), W being Lambert's function), and
+s^2 kept where g(s^2) = 2 delta + 1 + ln s^2 - s^2 >= 0, which is between -W_0(c) and -W_-1(c) with
+c = -exp(-2 delta - 1) and Lambert's function W, and
 
     mu^2 = g(s^2) + max(0, a),   the KL is exactly   KL_j = delta + max(0, a) / 2
 
@@ -13,10 +13,13 @@ One output r of the encoder gives both a = |r| and the sign of mu. So max(0, a) 
 half, and mu grows with r except at r = 0, where it jumps from -sqrt(g) to sqrt(g), as no mu between
 them is allowed. The sign has no gradient, and none is substituted.
 
-`DeltaAR1`, the correlated form. The prior is the stationary process z_1 = e_1, z_j = alpha z_{j-1}
-+ sqrt(1 - alpha^2) e_j. Its precision matrix has the diagonal 1 / (1 - alpha^2) at both ends and (1
-+ alpha^2) / (1 - alpha^2) in between. The posterior is the plain one, whose independent dimensions
-differ from it. The least KL, at mu = 0 and s_j^2 = 1 / precision_jj, is (section 2.1)
+`DeltaAR1`, the correlated form. The prior is the stationary process
+
+    z_1 = e_1,   z_j = alpha z_{j-1} + sqrt(1 - alpha^2) e_j
+
+whose precision matrix has the diagonal 1 / (1 - alpha^2) at both ends and, in between,
+(1 + alpha^2) / (1 - alpha^2). The posterior is the plain one, whose dimensions are independent. The
+least KL, at mu = 0 and s_j^2 = 1 / precision_jj, is (section 2.1)
 
     1/2 sum_j ln precision_jj + 1/2 ln det covariance
         = 1/2 [(D - 2) ln(1 + alpha^2) - ln(1 - alpha^2)]

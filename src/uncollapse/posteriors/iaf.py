@@ -10,8 +10,8 @@ where m_i and s_i see only z_<i, and the order of the dimensions is reversed aft
 
     log q(z|x) = log N(noise; 0, I) - sum ln sigma - sum over steps and dimensions of ln gate
 
-s starts around 2 (the paper: +1 to +2), so that a step changes little at first. The prior is N(0,
-I).
+s starts around 2 (the paper: +1 to +2), so that at first a step changes little. The prior is that
+of plain, N(0, I).
 
 The network is a MADE (Germain et al. 2015) with one hidden layer and U units for each dimension.
 The units of dimension i see z_<i and h; m_j and s_j see those with i <= j. Deviations from the

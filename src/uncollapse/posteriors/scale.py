@@ -91,7 +91,7 @@ class Scale(WideBuffers, PosteriorHead):
                 f"posterior.std={self.std:g}",
                 FIRST_EPOCHS,
                 lambda epoch: "with the factors of single batches",
-                "the factors of a whole epoch are never held",
+                "the factors of a complete epoch are never used",
                 None,
             )
         ]

@@ -5,8 +5,7 @@ Xu & Durrett, "Spherical Latent Spaces for Stable Variational Autoencoders", EMN
 that the KL cannot vanish. Davidson et al., "Hyperspherical Variational Auto-Encoders", UAI 2018
 (arXiv 1804.00891), section 3 and appendix: sampling and KL.
 
-With v = mu.z, the density of z in d dimensions relative to the uniform one is exp(kappa v) / F,
-where
+With v = mu.z, the density of z in d dimensions, relative to the uniform one, is exp(kappa v) / F:
 
     F(kappa, d) = E_uniform exp(kappa v) = 0F1(; d/2; kappa^2 / 4)
                 = Gamma(d/2) (2/kappa)^(d/2-1) I_{d/2-1}(kappa)
@@ -16,10 +15,10 @@ With A = (ln F)' = I_{d/2}(kappa) / I_{d/2-1}(kappa), the length of E z,
     KL = kappa A - ln F,   E z = A mu
     Cov z = (A/kappa)(I - mu mu^T) + (1 - (d-1) A/kappa - A^2) mu mu^T
 
-The KL depends only on kappa and d. This is its exact form; the common approximation is 4 % off at d
-= 32, kappa = 13. Sampling: Wood, "Simulation of the von Mises Fisher distribution", Communications
-in Statistics 1994. Deviation: gradients follow the rotation that moves with mu and not, as in
-Davidson's algorithm, a reflection; this has less variance and no singular point.
+The KL depends only on kappa and d. This is its exact form; the common approximation is 4 % off for
+d = 32 and kappa = 13. Sampling: Wood, "Simulation of the von Mises Fisher distribution",
+Communications in Statistics 1994. Deviation: gradients pass through a rotation that moves with mu,
+instead of a reflection as in Davidson's algorithm. They have less variance and no singular point.
 """
 
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ class Directional(Posterior):
         return z.to(self.codes or z.dtype)
 
     def project(self, z: Tensor) -> Tensor:
-        """Onto the sphere, where all codes are; z is not 0."""
+        """The nearest points on the sphere, where all codes are; z must not be 0."""
         return nn.functional.normalize(wide(z), dim=-1).to(z.dtype)
 
     def log_ratio(self, z: Tensor) -> Tensor:

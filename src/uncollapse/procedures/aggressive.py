@@ -28,7 +28,7 @@ from uncollapse.errors import check_integer
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.phases import Phase, TrainingRows
 from uncollapse.interfaces.procedure import ProcedureModule, Training
-from uncollapse.metrics.evaluation import evaluating, evaluation_batches, recompute_population
+from uncollapse.metrics.one_pass import evaluating, evaluation_batches, recompute_population
 from uncollapse.metrics.information import code_gains
 from uncollapse.procedures.joint import step_together
 

@@ -1,7 +1,7 @@
-"""Values of a run as tables and figures can use them. What is odd counts as missing; its key is noted.
+"""Values of a run that tables and figures can use. Odd ones count as missing; keys are noted.
 
-A run folder may come from anybody, and JSON and YAML hold anything anywhere. After this module a
-number is a float within its bounds, or NaN; a text is a text; a curve has lists of one length.
+A run folder may come from anyone, and JSON and YAML can hold anything. After this module, a number
+is a float within its bounds or NaN, a text is a text, and a curve has lists of equal length.
 """
 
 from collections.abc import Mapping
@@ -11,25 +11,27 @@ from typing import Any
 import numpy as np
 
 from uncollapse.errors import MOST_NUMBER, MOST_SIZE
+from uncollapse.metrics.catalogue import METRICS
+from uncollapse.report.text import clean_keys
 
-from .text import shown_keys
-
-ONE = 1 + 1e-9  # as shares are that are sums of rounded parts
-HUGE = 1e100  # the square of a larger one is no number
+ONE = 1 + 1e-9  # for shares that are sums of rounded parts
+HUGE = 1e100  # the square of a larger number overflows
 MOST_COUNT = 1e15
-NEAR, FAR = 1e-30, 1e30  # the ends of a logarithmic axis
+AXIS_LOW, AXIS_HIGH = 1e-30, 1e30  # the ends of a logarithmic axis
 MOST_POINTS, MOST_FACTORS, MOST_DIMENSIONS = 1000, 48, 2**16  # of a curve, of a probe, of a code
-MOST_ITEMS, MOST_DEPTH = 1000, 4  # of facts
-FLAGS = ("mi_saturated", "stopped_early", "schedule_complete")
-SHARES = ("probe", "probe_chance", "nll_ess_low", "delta")
-COUNTS = ("mi_n", "nll_samples", "nll_examples", "probe_labels", "nll_ess")
-STEPS = ("step", "best_step", "steps_planned", "threads", "seconds_per_step")
-POSITIVE = ("au", "ppl", "nll_ppl", "ppl_char", "ppl_byte", "nll_ppl_char", "nll_ppl_byte")
-BOUNDS = {  # of numbers by their key; errors, which end with _se, are not negative
-    **dict.fromkeys((*FLAGS, *SHARES), (0, 1)),
-    **dict.fromkeys(COUNTS, (0, MOST_COUNT)),
-    **dict.fromkeys(STEPS, (0, MOST_NUMBER)),
-    **dict.fromkeys(POSITIVE, (0, HUGE)),
+MOST_FACT_ITEMS, MOST_FACT_DEPTH = 1000, 4
+BOUNDS_OF_UNITS = {  # of metrics in these units
+    "flag": (0, 1),
+    "share": (0, 1),
+    "count": (0, MOST_COUNT),
+    "step": (0, MOST_NUMBER),
+    "seconds": (0, MOST_NUMBER),
+    "perplexity": (0, HUGE),
+}
+OTHER_BOUNDS = {  # of numbers that are no metrics
+    "delta": (0, 1),
+    "step": (0, MOST_NUMBER),
+    "threads": (0, MOST_NUMBER),
     "latent": (1, MOST_SIZE),
 }
 MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
@@ -37,7 +39,7 @@ MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
 
 @dataclass(frozen=True)
 class Values:
-    """The values of one object, called `where`. `odd` collects the keys whose value cannot be used."""
+    """The values of one object, called `where`; `odd` collects keys whose value cannot be used."""
 
     found: Mapping[str, Any]
     where: str = ""
@@ -51,8 +53,8 @@ class Values:
         value = self.found.get(key)
         if value is None:
             return np.nan
-        low, high = BOUNDS.get(key) or (0 if key.endswith("_se") else -HUGE, HUGE)
-        if not fits(value, low, high, flag=key in FLAGS):
+        low, high = bounds_of(key)
+        if not is_within(value, low, high, flag=unit_of(key) == "flag"):
             self.refuse(key)
             return np.nan
         return float(value)
@@ -148,7 +150,7 @@ class Values:
             curves.refuse("factors")
             return {}
         found = {name: factors.factor(name, curves.found.get("labels")) for name in factors.found}
-        return {name: curve for name, curve in shown_keys(found).items() if curve}
+        return {name: curve for name, curve in clean_keys(found).items() if curve}
 
     def factor(self, name: str, labels: Any) -> dict[str, Any] | None:
         """The curve of one factor; None where there is no point."""
@@ -164,13 +166,25 @@ class Values:
     def share(self, key: str) -> float:
         """A number from 0 to 1, whatever its key; NaN where there is none."""
         value = self.found.get(key)
-        if value is None or fits(value, 0, ONE):
+        if value is None or is_within(value, 0, ONE):
             return np.nan if value is None else min(float(value), 1.0)
         self.refuse(key)
         return np.nan
 
 
-def fits(value: Any, low: float, high: float, flag: bool = False) -> bool:
+def unit_of(key: str) -> str:
+    """The unit of a metric; '' for any other key."""
+    return METRICS[key].unit if key in METRICS else ""
+
+
+def bounds_of(key: str) -> tuple[float, float]:
+    """The lowest and the highest value that a number can have; errors, with _se, are not
+    negative."""
+    known = OTHER_BOUNDS.get(key) or BOUNDS_OF_UNITS.get(unit_of(key))
+    return known or (0 if key.endswith("_se") else -HUGE, HUGE)
+
+
+def is_within(value: Any, low: float, high: float, flag: bool = False) -> bool:
     """Whether a value is a number from low to high; True is one where a `flag` is wanted."""
     return (
         isinstance(value, int | float)
@@ -183,9 +197,9 @@ def number_list(value: Any, most: int, gaps: bool = False) -> list[float] | None
     """A list of at most `most` numbers, NaN for null where `gaps` are allowed; else None."""
     if not isinstance(value, list) or len(value) > most:
         return None
-    if {*map(type, value)} == {float}:  # as nearly all are, and there are many
+    if {*map(type, value)} == {float}:  # the usual case, and there are many
         return value if min(value) >= -HUGE and max(value) <= HUGE else None
-    if not all(fits(item, -HUGE, HUGE) or (gaps and item is None) for item in value):
+    if not all(is_within(item, -HUGE, HUGE) or (gaps and item is None) for item in value):
         return None
     return [np.nan if item is None else float(item) for item in value]
 
@@ -200,16 +214,18 @@ def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
         return None
     pairs = [pair for pair in zip(x, y, strict=True) if not np.isnan(pair).any()]
     return (
-        pairs if all(NEAR <= place <= FAR and 0 <= share <= ONE for place, share in pairs) else None
+        pairs
+        if all(AXIS_LOW <= place <= AXIS_HIGH and 0 <= share <= ONE for place, share in pairs)
+        else None
     )
 
 
-def pruned(value: Any, depth: int = MOST_DEPTH) -> Any:
-    """Nested values without what is deep inside, and without the end of long lists."""
+def pruned(value: Any, depth: int = MOST_FACT_DEPTH) -> Any:
+    """Nested values, cut off at a depth and at a length of lists."""
     if not isinstance(value, dict | list):
         return value
     if not depth:
         return "…"
     if isinstance(value, dict):
-        return {key: pruned(item, depth - 1) for key, item in list(value.items())[:MOST_ITEMS]}
-    return [pruned(item, depth - 1) for item in value[:MOST_ITEMS]]
+        return {key: pruned(item, depth - 1) for key, item in list(value.items())[:MOST_FACT_ITEMS]}
+    return [pruned(item, depth - 1) for item in value[:MOST_FACT_ITEMS]]

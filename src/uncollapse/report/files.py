@@ -1,4 +1,4 @@
-"""Whose a folder is, and how the files of a report get into it: all or none."""
+"""Writing a report: which folders are ours, and all of its files or none."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ from jinja2 import Environment, StrictUndefined, Template
 from uncollapse.disk import locked, within, write_atomic, write_together
 from uncollapse.errors import InputError
 
-MARK = '<meta name="generator" content="uncollapse report">'  # in every page
+PAGE_MARK = '<meta name="generator" content="uncollapse report">'  # in every page
 OWNER = ".uncollapse"  # in every folder of ours, and never rewritten
 OWNED = (
     "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
 )
 FOLDERS = ("figures", "tables", "samples")
-SCRATCH = ".*.new"  # what a killed writer leaves behind
+SCRATCH = ".*.new"  # left behind by a writer that was killed
 OURS = re.compile(
     r"index\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
     r"|samples/\d+-\w+\.png"
@@ -25,9 +25,9 @@ OURS = re.compile(
 
 @contextmanager
 def claimed(report: Path) -> Iterator[None]:
-    """Make the folder, or take one of ours, and keep other reports out. InputError otherwise.
+    """Make the folder, or use one of ours, and lock it against other reports.
 
-    Nor may it, or what we keep in it, be a link that leads elsewhere.
+    InputError for a folder that is not ours, and for links in it that lead elsewhere.
     """
     within(report.parent, report.name)
     for name in (OWNER, "index.html", *FOLDERS):
@@ -36,7 +36,8 @@ def claimed(report: Path) -> Iterator[None]:
         raise InputError(f"{report} is in the way: it is not a folder.")
     if report.is_dir() and not is_ours(report):
         raise InputError(
-            f"{report} is not a report of ours (no {OWNER} and no index.html with our mark); move it away."
+            f"{report} is not a report of ours (no {OWNER} and no index.html with our mark); "
+            "move it away."
         )
     report.mkdir(exist_ok=True)
     with locked(report, "report"):
@@ -46,14 +47,14 @@ def claimed(report: Path) -> Iterator[None]:
 
 
 def is_ours(report: Path) -> bool:
-    """By our file; where an earlier version wrote it, by the page's mark or all names in it."""
+    """Whether it holds our file or, from earlier versions, our page or only files named as ours."""
     if (report / OWNER).is_file():
         return True
     files = [path for path in report.rglob("*") if not path.is_dir() and not path.match(SCRATCH)]
     page = report / "index.html"
-    if page in files and not is_page(page, "page.html", MARK):
+    if page in files and not is_page(page, "page.html", PAGE_MARK):
         return False
-    if page in files and MARK in page.read_text(encoding="utf-8", errors="replace"):
+    if page in files and PAGE_MARK in page.read_text(encoding="utf-8", errors="replace"):
         return True
     names = [path.relative_to(report).as_posix() for path in files]
     first = report / "tables/summary.csv"  # earlier versions wrote it first
@@ -65,32 +66,35 @@ def is_ours(report: Path) -> bool:
 
 
 def is_page(page: Path, name: str, mark: str) -> bool:
-    """Whether a page has our mark or was cut before it (a power cut can leave zeros)."""
+    """Whether a page has our mark, or ends before it (a power cut can leave zeros)."""
     if not page.is_file():
         return False
     text = page.read_text(encoding="utf-8", errors="replace")
-    opening = source(name).partition("{{")[0] + mark
-    begun = text.rstrip("\0\n ")
-    return mark in text or opening.startswith(begun) or f"<!doctype html>{mark}".startswith(begun)
+    opening = read_source(name).partition("{{")[0] + mark
+    written = text.rstrip("\0\n ")
+    return (
+        mark in text or opening.startswith(written) or f"<!doctype html>{mark}".startswith(written)
+    )
 
 
-def put(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
-    """Write files by their path in the report, all or none; then remove what is `gone`."""
+def write_files(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
+    """Write files by their path in the report, all or none; then remove those that are `gone`."""
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
     write_together({within(report, *name.split("/")): data for name, data in files.items()})
-    with suppress(OSError):  # these, and what killed writers left, are in nobody's way
+    # if these, or what killed writers left, cannot be removed, they do no harm
+    with suppress(OSError):
         for path in [*(report / name for name in gone), *report.rglob(SCRATCH)]:
             path.unlink(missing_ok=True)
 
 
-def template(name: str) -> Template:
-    """A page of this folder, with every value in it escaped."""
+def load_template(name: str) -> Template:
+    """A page of this package, in which every value is escaped."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(source(name))
+    return environment.from_string(read_source(name))
 
 
-def source(name: str) -> str:
+def read_source(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -6,85 +6,78 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from uncollapse.metrics.catalogue import METRICS
+from uncollapse.report.figures import Shown, draw_all
+from uncollapse.report.files import PAGE_MARK, claimed, load_template, write_files
+from uncollapse.report.notes import cut_note, weights_note
+from uncollapse.report.results import Study, read_study
+from uncollapse.report.samples import Sampled, all_samples
+from uncollapse.report.stats import finished
+from uncollapse.report.style import FIGURE_FORMATS
+from uncollapse.report.tables import Table, build_tables
+from uncollapse.report.tables.files import encode_table
+from uncollapse.report.tables.titles import few_samples_note, uneven_note
 from uncollapse.runs.layout import CONFIG, is_run
 
-from .figures import Shown, draw_all
-from .files import MARK, claimed, put, template
-from .notes import cut_note, weights_note
-from .results import Study, read_study
-from .samples import Sampled, all_samples
-from .stats import finished
-from .style import FORMATS
-from .tables import Table, all_tables, bound_text, uneven_text, written
-
-TERMINAL = (
-    "group",
-    "n",
-    "nll",
-    "nll_ess",
-    "kl",
-    "mi",
-    "au",
-    "gap",
-    "probe",
-    "nelbo",
-    "rec",
-    "kl - floor",
-    "time",
-)
 SHORTENED = (
     f"Paths are shortened to … here: {CONFIG} in a run's folder begins with its command as typed."
 )
 MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and runs without an end, that a page lists
+GroupSamples = tuple[str, list[Sampled]]  # a group and its views
 
 
 def write_report(folder: str | Path) -> tuple[Path, str]:
-    """Writes <folder>/report/ for a study or a single run; returns the page's path and the summary for the terminal."""
+    """Write <folder>/report/ for a study or a single run.
+
+    Returns the path of the page, and the summary for the terminal.
+    """
     study = read_study(folder)
     report = study.folder / "report"
     with claimed(report):
-        tables, figures, samples = (
-            all_tables(study.runs),
-            draw_all(study),
-            all_samples(study.runs, study.notes),
-        )
-        files = {
-            f"figures/{figure.name}.{suffix}": data
-            for figure in figures
-            for suffix, data in figure.files.items()
-        }
-        for table in tables:
-            if not (table.name == "samples" and table.text.empty):
-                files |= {
-                    f"tables/{table.name}.{suffix}": data for suffix, data in written(table).items()
-                }
-        files |= {view.picture: view.data for _, views in samples for view in views if view.picture}
-        files["index.html"] = render(study, tables, figures, samples).encode()
-        gone = {
-            f"figures/{figure.name}.{suffix}"
-            for figure in figures
-            if figure.missing
-            for suffix in FORMATS
-        }
-        put(report, files, gone)
-    return report / "index.html", terminal(study, tables[0])
+        tables, figures = build_tables(study.runs), draw_all(study)
+        samples = all_samples(study.runs, study.notes)
+        files = encode_files(tables, figures, samples)
+        files["index.html"] = render_page(study, tables, figures, samples).encode()
+        missing = [figure.name for figure in figures if figure.missing]
+        gone = {f"figures/{name}.{suffix}" for name in missing for suffix in FIGURE_FORMATS}
+        write_files(report, files, gone)
+    return report / "index.html", format_terminal(study, tables[0])
 
 
-def render(
+def encode_files(
+    tables: Iterable[Table], figures: Iterable[Shown], samples: Iterable[GroupSamples]
+) -> dict[str, bytes]:
+    """The files of figures, tables and samples by their path in the report."""
+    files = {
+        f"figures/{figure.name}.{suffix}": data
+        for figure in figures
+        for suffix, data in figure.files.items()
+    }
+    for table in tables:
+        if table.name == "samples" and table.text.empty:
+            continue
+        encoded = encode_table(table)
+        files |= {f"tables/{table.name}.{suffix}": data for suffix, data in encoded.items()}
+    return files | {
+        view.picture: view.data for _, views in samples for view in views if view.picture
+    }
+
+
+def render_page(
     study: Study,
     tables: Iterable[Table],
     figures: Iterable[Shown],
-    samples: Iterable[tuple[str, list[Sampled]]],
+    samples: Iterable[GroupSamples],
 ) -> str:
     runs = study.runs
     unended = runs[runs["status"] != "done"]
     made = {
-        "data": distinct(runs["data"]),
-        "code": distinct(runs["code"]),
-        "machines": distinct(runs["machine"]),
+        "data": count_facts(runs["data"]),
+        "code": count_facts(runs["code"]),
+        "machines": count_facts(runs["machine"]),
     }
-    return template("page.html").render(
-        mark=MARK,
+    return load_template("page.html").render(
+        mark=PAGE_MARK,
         study=study,
         single=is_run(study.folder),
         figures=list(figures),
@@ -94,6 +87,7 @@ def render(
         open_runs=unended.head(MOST_OPEN).to_dict("records"),
         more_open=max(len(unended) - MOST_OPEN, 0),
         note=evaluation_note(study),
+        legend=list(METRICS.values()),
         commands=list(dict.fromkeys(runs["command"])),
         shortened=SHORTENED if runs["command"].str.contains("…", regex=False).any() else "",
         made=made,
@@ -107,17 +101,14 @@ def render(
 def status_counts(runs: pd.DataFrame) -> str:
     """'12 runs in 4 groups: 10 done, 1 failed, 1 unfinished'."""
     count = runs["status"].value_counts()
-    parts = [
-        f"{count[status]} {status}"
-        for status in ("done", "failed", "unfinished")
-        if status in count
-    ]
+    statuses = [status for status in ("done", "failed", "unfinished") if status in count]
+    parts = ", ".join(f"{count[status]} {status}" for status in statuses)
     groups = runs["order"].nunique()
-    return f"{len(runs)} run{'s' * (len(runs) > 1)} in {groups} group{'s' * (groups > 1)}: {', '.join(parts)}"
+    return f"{len(runs)} run{'s' * (len(runs) > 1)} in {groups} group{'s' * (groups > 1)}: {parts}"
 
 
 def evaluation_note(study: Study) -> str:
-    """Which finished runs lack the metrics of scripts/evaluate.py, and how to get them; '' where none does."""
+    """Which finished runs lack what scripts/evaluate.py computes, and the command for it."""
     runs = finished(study.runs)
     lacking = int(runs["lacks_nll"].sum())
     command = f"python scripts/evaluate.py results/{study.name}"
@@ -129,21 +120,28 @@ def evaluation_note(study: Study) -> str:
     return f"{share} nll, probe and oracle_gap: `{command}` computes them."
 
 
-def distinct(facts: pd.Series) -> list[tuple[str, int]]:
-    """Each different text and how many runs share it; runs that state nothing are not counted."""
+def count_facts(facts: pd.Series) -> list[tuple[str, int]]:
+    """Each different text and how many runs share it; runs that state nothing do not count."""
     return [(str(text), int(n)) for text, n in facts[facts != ""].value_counts().items()]
 
 
-def terminal(study: Study, table: Table) -> str:
-    text = table.text.loc[:, [name.split(" (")[0] in TERMINAL for name in table.text.columns]]
+# ---- terminal ------------------------------------------------------------------------------------
+
+
+def format_terminal(study: Study, table: Table) -> str:
+    """The main columns of the summary table, and the notes on it."""
+    headers = terminal_headers()
+    shown = [name.split(" (")[0] in headers for name in table.text.columns]
+    text = table.text.loc[:, shown]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
     files = f"Notes on files: {len(study.notes):,}, on the page." if study.notes else ""
-    texts = (uneven_text, bound_text, cut_note, weights_note)
-    notes = [note for note in (*(text(study.runs) for text in texts), files) if note]
-    return "\n\n".join(
-        [
-            f"{study.name}: {status_counts(study.runs)}",
-            lines,
-            *(["\n".join(notes)] if notes else []),
-        ]
-    )
+    makers = (uneven_note, few_samples_note, cut_note, weights_note)
+    notes = [note for note in (*(make(study.runs) for make in makers), files) if note]
+    counts = f"{study.name}: {status_counts(study.runs)}"
+    return "\n\n".join([counts, lines, *(["\n".join(notes)] if notes else [])])
+
+
+def terminal_headers() -> set[str]:
+    """The columns of the summary table that the terminal shows."""
+    metrics = [m for m in METRICS.values() if m.column is not None and m.in_text and m.in_terminal]
+    return {"group", "n", *(metric.header for metric in metrics)}

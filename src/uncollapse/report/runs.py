@@ -1,6 +1,6 @@
-"""One run -> one flat record with its rows.
+"""One run as one flat record with its rows.
 
-Text is made fit to be shown here, for every table, figure and page; only `saved` is as on disk.
+Its text is cleaned here, for every table, figure and page; only `saved` is as on disk.
 """
 
 from collections.abc import Mapping
@@ -11,96 +11,64 @@ from typing import Any
 import numpy as np
 
 from uncollapse.errors import MOST_NUMBER
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
+from uncollapse.report.checked import Values, pruned
+from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.runs.layout import CONFIG, DATA, ROWS, SUMMARY
 from uncollapse.runs.reading import Saved, override_list
 from uncollapse.runs.rows import last_test
 
-from .checked import Values, pruned
-from .text import shown, shown_command, shown_folder
-
 NO_KNOBS = ("seed", "threads")
-MOST_LABEL, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
-SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
-METRICS = (
-    "nelbo",
-    "rec",
-    "kl",
-    "ppl",
-    "au",
-    "shuffle_gap",
-    "floor",
-    "kl_minus_floor",
-    "seconds_per_step",
-)
-TESTED = (  # on test rows and in the summary, beside METRICS
-    "nelbo_se", "rec_se", "kl_se", "shuffle_gap_se", "mi", "mi_se", "mi_n", "mi_ceiling", "mi_saturated",
-    "marginal_kl", "marginal_kl_se", "total_correlation", "dimension_kl",
-    "nelbo_per_char", "nelbo_per_byte", "ppl_char", "ppl_byte",
-)  # fmt: skip
-EVALUATED = (  # in the summary once scripts/evaluate.py has been there
-    "nll", "nll_se", "nll_samples", "nll_examples", "nll_mc_se", "nll_ess", "nll_ess_low", "nll_bias", "nll_bias_se",
-    "nll_ppl", "nll_per_char", "nll_per_byte", "nll_ppl_char", "nll_ppl_byte",
-    "oracle_gap", "oracle_gap_se", "probe", "probe_se", "probe_chance", "probe_labels",
-)  # fmt: skip
-ENDED = (
-    "best_step",
-    "steps_planned",
-    "stopped_early",
-    "final_weight",
-    "schedule_complete",
-)  # how training ended
-BOTH = (
-    "nelbo",
-    "kl",
-    "mi",
-    "shuffle_gap",
-)  # test metrics in which the last weights are held against the best
-LAST = (
-    "last_step",
-    *(f"last_{name}{end}" for name in BOTH for end in ("", "_se")),
-)  # of the last weights
-SAMPLED = (  # and with --metrics samples
-    "sample_grammatical", "sample_oracle_ppl", "sample_lm_ppl", "sample_lm_ppl_data", "sample_distinct", "sample_novel",
-    "sample_self_bleu", "sample_self_bleu_data", "sample_words",
-    "response_bleu4", "response_distinct_1", "response_distinct_1_data", "response_distinct_2", "response_distinct_2_data",
-    "response_variety", "response_words", "response_words_data",
-)  # fmt: skip
-CHANGED = ", with changes that no commit holds"
-UNKNOWN = "no commit known (installed outside a checkout)"
+MOST_LABEL_SHOWN, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
+CHANGEABLE_SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
+WITH_CHANGES = ", with uncommitted changes"
+NO_COMMIT = "no commit known (installed outside a checkout)"
 PLACE = ("step", "split", "mode")  # of a row
-ROW_KEYS = (*PLACE, *METRICS, "kl_per_dim")
 WEIGHTS_OF = ("best", "last")
 
 
-def flat(saved: Saved) -> dict[str, Any]:
-    """One run as a flat record plus its `rows`, text fit to be shown, and the `odd` keys."""
+def row_numbers() -> list[str]:
+    """The numbers that reports read from every row."""
+    return [*catalogue.row_columns(), "seconds_per_step"]
+
+
+def last_columns() -> list[str]:
+    """Test metrics of the last weights, for comparison with the best ones."""
+    names = catalogue.compared_columns()
+    return ["last_step", *(f"last_{name}{end}" for name in names for end in ("", "_se"))]
+
+
+def flatten_run(saved: Saved) -> dict[str, Any]:
+    """One run as a flat record with its `rows`, and the `odd` keys, whose values cannot be used."""
     odd: dict[str, None] = {}
-    config, name = Values(saved.config, f"{CONFIG} ", odd), shown_folder(saved.name)
-    rows = [cut(row, odd) for row in saved.rows if belongs(row, odd)]
-    head = shown(config.text("head"))
+    config, name = Values(saved.config, f"{CONFIG} ", odd), clean_folder(saved.name)
+    every_row, on_test = row_numbers(), catalogue.test_columns()
+    rows = [reduce_row(row, every_row, on_test, odd) for row in saved.rows if belongs(row, odd)]
+    head = clean_text(config.text("head"))
     place = saved.run.folder if saved.run else PurePath(saved.name)
     return {
-        "saved": replace(saved, rows=[], summary={}),  # what is below stands for them
+        "saved": replace(saved, rows=[], summary={}),  # replaced by what follows
         "folder": name,
         "identity": saved.identity,
         "head": head,
-        "label": shown(config.text("label"), MOST_LABEL) or head,
+        "label": clean_text(config.text("label"), MOST_LABEL_SHOWN) or head,
         "seed": saved.config["seed"],
-        "study": shown(config.text("study")),
+        "study": clean_text(config.text("study")),
         "override_list": override_list(saved.config, place.parent.name),
         "status": saved.status,
-        "message": shown(saved.failure, MOST_MESSAGE),
-        "command": shown_command(saved.command),
+        "message": clean_text(saved.failure, MOST_MESSAGE),
+        "command": clean_command(saved.command),
         "step": max((row["step"] for row in rows), default=0),
         "latent": config.inside("model").number("latent"),
         "tau": config.number("tau"),
-        "slots": {slot: saved.config[slot] for slot in SLOTS if slot in saved.config},
+        "slots": {slot: saved.config[slot] for slot in CHANGEABLE_SLOTS if slot in saved.config},
         "one_sided": one_sided(saved.config, rows),
         "knobs": {
             k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS
         },
         **data_facts(Values(saved.data, f"{DATA} ", odd)),
-        **finals(Values(saved.summary, f"{SUMMARY} ", odd), rows, done=saved.status == "done"),
+        **read_finals(Values(saved.summary, f"{SUMMARY} ", odd), rows, done=saved.status == "done"),
         "rows": rows,
         "odd": list(odd),
     }
@@ -118,19 +86,23 @@ def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
     return True
 
 
-def cut(row: dict[str, Any], odd: dict[str, None]) -> dict[str, Any]:
-    """What reports use of a row: what only test figures show is kept on test only, since it is most bytes."""
+def reduce_row(
+    row: dict[str, Any], every_row: list[str], on_test: list[str], odd: dict[str, None]
+) -> dict[str, Any]:
+    """What reports read from a row. What only test figures show, which is most bytes, is read from
+    test rows alone."""
     values = Values(row, f"{ROWS} ", odd)
-    kept = {key: row[key] for key in PLACE} | {key: values.number(key) for key in METRICS}
+    kept = {key: row[key] for key in PLACE} | {key: values.number(key) for key in every_row}
     if row["split"] == "test":
-        kept |= {key: values.number(key) for key in TESTED}
+        kept |= {key: values.number(key) for key in on_test}
         kept |= {"moments": values.moments("moments"), "collapse": values.collapse("collapse")}
         kept["weights"] = values.text("weights", WEIGHTS_OF)
     return kept | {"kl_per_dim": values.dimensions("kl_per_dim")}
 
 
 def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
-    """Whether nothing is traded: the KL has weight 0 (an autoencoder), or is exactly 0 throughout (no code at all)."""
+    """Whether rec and kl are not traded off: the KL has weight 0 (an autoencoder), or is exactly 0
+    throughout (no code at all)."""
     objective = config.get("objective")
     free = isinstance(objective, dict) and objective.get("weight") in (0, 0.0)
     return free or (bool(rows) and all(row["kl"] == 0 for row in rows))
@@ -138,63 +110,43 @@ def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
 
 def data_facts(data: Values) -> dict[str, Any]:
     oracle = data.inside("oracle_nll")
-    told = {
-        key: value for key, value in data.found.items() if key != "content"
-    }  # which is for machines
+    # the fingerprint is for machines
+    facts = {key: value for key, value in data.found.items() if key != "content"}
     return {
-        "data": shown(facts_text(pruned(told)), MOST_FACTS),
-        "level": shown(data.text("level") or "word"),
+        "data": clean_text(facts_text(pruned(facts)), MOST_FACTS),
+        "level": clean_text(data.text("level") or "word"),
         "entropy": data.number("entropy"),
         "oracle_valid": oracle.number("valid"),
         "oracle_test": oracle.number("test"),
     }
 
 
-def finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str, Any]:
-    """Test metrics of a finished run from its summary, or from its last test rows where that is missing something."""
+def read_finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str, Any]:
+    """Test metrics of a finished run from its summary, or from its last test rows where the summary
+    lacks them."""
     ended = summary if done else Values({})
     last, training = ended.inside("last"), ended.inside("train_mode")
-    numbers = (*METRICS, *TESTED, *EVALUATED, *SAMPLED)
-    row, row_of_training = (last_test(rows, mode) if done else {} for mode in ("eval", "train"))
-    found = {
-        key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers
-    }
-    curves = ended.probe_curves("probe_curves")
-    if ended.found.get("probe_chance") is None and curves:
-        found["probe_chance"] = float(np.mean([curve["chance"] for curve in curves.values()]))
-    moments = ended.moments("moments") if "moments" in ended.found else row.get("moments")
-    in_training = (
-        training.moments("moments")
-        if "moments" in training.found
-        else row_of_training.get("moments")
-    )
+    row, training_row = (last_test(rows, mode) if done else {} for mode in ("eval", "train"))
+    moments = read_moments(ended, row)
+    in_training = read_moments(training, training_row)
     if moments and in_training and len(moments["mu"]) != len(in_training["mu"]):
         training.refuse("moments")
         in_training = None
-    machine = {
-        "versions": summary.scalars("versions"),
-        "threads": whole(summary),
-        "device": summary.text("device"),
-    }
+    kl_train_mode = training_row.get("kl", np.nan)
     return {
-        **found,
-        **{key: ended.number(key) for key in ENDED},
-        **{key: last.number(key.removeprefix("last_")) for key in LAST},
+        **read_numbers(ended, row),
+        **{key: ended.number(key) for key in catalogue.csv_columns(END)},
+        **{key: last.number(key.removeprefix("last_")) for key in last_columns()},
         "lacks_nll": done and "nll" not in ended.found,
         "weights": ended.text("weights", WEIGHTS_OF),
-        "unfinished": shown("; ".join(ended.texts("unfinished")), MOST_MESSAGE),
-        "kl_train_mode": training.number("kl")
-        if "kl" in training.found
-        else row_of_training.get("kl", np.nan),
+        "unfinished": clean_text("; ".join(ended.texts("unfinished")), MOST_MESSAGE),
+        "kl_train_mode": training.number("kl") if "kl" in training.found else kl_train_mode,
         "moments": moments,
         "moments_train_mode": in_training,
         "collapse": ended.collapse("collapse")
         if "collapse" in ended.found
         else row.get("collapse"),
-        "probe_curves": curves,
-        "machine": shown(
-            facts_text({key: value for key, value in machine.items() if value != ""}), MOST_FACTS
-        ),
+        "machine": machine_text(summary),
         **made_by(
             summary.found
             and {"commit": summary.text("commit"), "tree_changed": summary.flag("tree_changed")}
@@ -202,18 +154,52 @@ def finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str,
     }
 
 
-def whole(summary: Values) -> int | None:
-    """The number of threads."""
+def read_numbers(ended: Values, row: dict[str, Any]) -> dict[str, Any]:
+    """Every number of the catalogue from the summary, or from the last test row; probe curves."""
+    numbers = (
+        *row_numbers(),
+        *catalogue.test_columns(),
+        *catalogue.csv_columns(NLL, PROBE),
+        *catalogue.csv_columns(SAMPLES, RESPONSES),
+    )
+    found = {
+        key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers
+    }
+    curves = ended.probe_curves("probe_curves")
+    if ended.found.get("probe_chance") is None and curves:
+        found["probe_chance"] = float(np.mean([curve["chance"] for curve in curves.values()]))
+    return {**found, "probe_curves": curves}
+
+
+def read_moments(values: Values, row: dict[str, Any]) -> dict[str, list[float]] | None:
+    """From a summary, or from the row that it was made of where it lacks them."""
+    return values.moments("moments") if "moments" in values.found else row.get("moments")
+
+
+def machine_text(summary: Values) -> str:
+    """'versions (torch 2.3), threads 4, device cpu'."""
+    machine = {
+        "versions": summary.scalars("versions"),
+        "threads": thread_count(summary),
+        "device": summary.text("device"),
+    }
+    stated = {key: value for key, value in machine.items() if value != ""}
+    return clean_text(facts_text(stated), MOST_FACTS)
+
+
+def thread_count(summary: Values) -> int | None:
     threads = summary.number("threads")
     return None if np.isnan(threads) else int(threads)
 
 
 def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """`commit`, `tree_changed` and both in words; older summaries mark a change with +."""
+    """`commit`, `tree_changed`, and both in words; older summaries mark a change with +."""
     stated = summary.get("commit") or ""
-    commit = shown(stated.rstrip("+"))
+    commit = clean_text(stated.rstrip("+"))
     changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None
-    words = f"commit {commit}" + CHANGED * bool(changed) if commit else UNKNOWN * bool(summary)
+    words = (
+        f"commit {commit}" + WITH_CHANGES * bool(changed) if commit else NO_COMMIT * bool(summary)
+    )
     return {"commit": commit, "tree_changed": changed, "code": words}
 
 

@@ -7,19 +7,21 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from scipy.special import (
-    stdtrit,  # the quantile behind scipy.stats.t, at a third of the import time
-)
+from scipy.special import stdtrit  # behind scipy.stats.t, at a third of its import time
 
-LEVEL = 0.95
+from uncollapse.metrics.catalogue import METRICS
+from uncollapse.metrics.metric import NLL
+
+CONFIDENCE = 0.95
 SAMPLED_BY = ("nll_samples", "nll_examples")
-FAR, NEAR = 4, 10.0  # times the distance that nine groups of ten keep; nats that are never far
+OUTLYING_TIMES = 4  # the distance from the median that nine groups of ten keep
+NEVER_OUTLYING = 10.0  # nats
 
 
-def t_interval(values: Iterable[float], level: float = LEVEL) -> tuple[float, float]:
-    """Mean and half-width of the t-interval over [n] values, in their unit; missing values do not count.
+def t_interval(values: Iterable[float], level: float = CONFIDENCE) -> tuple[float, float]:
+    """Mean and half-width of the t-interval over values [n], in their unit.
 
-    One value has a mean and no interval (nan), none has neither.
+    Missing values do not count. One value has a mean and no interval (nan), none has neither.
     """
     x = np.asarray(list(values), dtype=float)
     x = x[np.isfinite(x)]
@@ -30,35 +32,35 @@ def t_interval(values: Iterable[float], level: float = LEVEL) -> tuple[float, fl
 
 
 def paired_difference(values: pd.Series, reference: pd.Series) -> tuple[int, float, float]:
-    """Shared seeds, mean and half-width of values - reference, both indexed by seed; pairing removes seed effects."""
+    """Number of shared seeds, mean and half-width of values - reference, both indexed by seed."""
     difference = (values - reference).dropna()
     return len(difference), *t_interval(difference)
 
 
 def outlying(runs: pd.DataFrame, metric: str) -> pd.Series:
-    """Which runs (index of `runs`, missing values: none) would press all others flat on a linear axis (nats).
+    """Which runs would compress all others on a linear axis (nats), by the index of `runs`.
 
-    Those far from the median of the groups' medians. Never with fewer than five groups.
+    Those far from the median of the groups' medians. None with fewer than five groups.
     """
     medians = runs.groupby("order")[metric].median().dropna()
     if len(medians) < 5:
         return pd.Series(False, runs.index)
     usual = np.quantile((medians - medians.median()).abs(), 0.9, method="lower")
-    return (runs[metric] - medians.median()).abs() > max(FAR * usual, NEAR)
+    return (runs[metric] - medians.median()).abs() > max(OUTLYING_TIMES * usual, NEVER_OUTLYING)
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that may enter final metrics."""
+    """The runs that final metrics are computed from."""
     return runs[runs["status"] == "done"]
 
 
 def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
-    """(order, part of the frame) for every group that is in it, in figure order."""
+    """(order, its rows) for every group of the frame, in the order of figures."""
     return [(int(order), group) for order, group in frame.groupby("order")]  # type: ignore[arg-type]
 
 
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
-    """One row per group (index `order`): <metric>_mean, <metric>_half and <metric>_n over its finished runs."""
+    """Per group (index `order`): <metric>_mean, _half and _n over its finished runs."""
     metrics = list(metrics)
     return pd.DataFrame(
         {order: _statistics(finished(group), metrics) for order, group in by_group(runs)}
@@ -78,34 +80,37 @@ def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:
 
 
 def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
-    """The metric of each finished run minus that of the finished plain run of its seed; nan where there is none."""
+    """The metric of each finished run minus that of plain with its seed; nan without one."""
     done = finished(runs)
-    first = done.groupby(["order", "seed"])[[metric, *SAMPLED_BY]].first()
-    partners = first.reindex(
-        list(zip(done["order"].map(plain_of(runs)), done["seed"], strict=True))
-    )
+    by_seed = done.groupby(["order", "seed"])[[metric, *SAMPLED_BY]].first()
+    keys = zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)
+    partners = by_seed.reindex(list(keys))
     difference = done[metric] - partners[metric].to_numpy()
-    return difference.where(
-        same_samples(done, partners.set_axis(done.index)) | (not metric.startswith("nll"))
-    )
+    if METRICS[metric].stage != NLL:
+        return difference
+    return difference.where(same_samples(done, partners.set_axis(done.index)))
 
 
 def same_samples(runs: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
-    """Whether the nll of runs and of others, row by row, are from as many samples and examples: else they do not compare."""
+    """Whether the nll of runs and others, row by row, are from as many samples and examples.
+
+    Otherwise they cannot be compared.
+    """
     return (runs[list(SAMPLED_BY)] == others[list(SAMPLED_BY)]).all(axis=1)
 
 
 def relative_time(runs: pd.DataFrame) -> pd.Series:
     """Seconds per step of each run over the mean of the plain group it is compared with."""
     means = finished(runs).groupby("order")["seconds_per_step"].mean()
-    means = means.where(means > 1e-9)  # no clock is as fine
+    means = means.where(means > 1e-9)  # finer than any clock
     return runs["seconds_per_step"] / runs["order"].map(plain_of(runs)).map(means)
 
 
 def plain_of(runs: pd.DataFrame) -> dict[int, int]:
-    """Group -> the plain group it is compared with: the one whose overrides it shares most of and exceeds in none.
+    """Group -> the plain group it is compared with.
 
-    So bn_tau with tau=0.3,lr=1 meets plain with lr=1 if that was run, else plain as it comes.
+    The one with most overrides among those that have no override which the group lacks: bn_tau
+    with tau=0.3,lr=1 is compared with plain with lr=1 if that was run, otherwise with plain.
     """
     sets = {order: set(group["override_list"].iloc[0]) for order, group in by_group(runs)}
     plain = runs.loc[runs["head"] == "plain", "order"].unique().tolist()

@@ -1,6 +1,6 @@
-"""Text that others wrote, made fit to be shown.
+"""Text from elsewhere, cleaned for a page, table or figure.
 
-Nothing in it acts, hides itself, or says where on a disk things lie.
+Nothing in it is executed, nothing is invisible, and no path shows where files are on a disk.
 """
 
 import re
@@ -11,40 +11,40 @@ from typing import Any
 from uncollapse.errors import JOINERS
 from uncollapse.paths import FLAT, short_command, short_word, without_paths
 
-MOST = 300  # characters of a name or label
-COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # what terminals take as a colour
+MOST_TEXT = 300  # characters of a name or label
+COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # colours of a terminal
 
 
-def shown(text: object, most: int = MOST) -> str:
-    """Any text as a page, table or figure may show it: one visible line, no paths of a disk."""
-    line = visible(without_paths(COLOUR.sub("", str(text)[: 4 * most])))
+def clean_text(text: object, most: int = MOST_TEXT) -> str:
+    """Any text as one line for a page, table or figure, without invisible characters or paths."""
+    line = escape_invisible(without_paths(COLOUR.sub("", str(text)[: 4 * most])))
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def shown_override(text: str, most: int = MOST) -> str:
+def clean_override(text: str, most: int = MOST_TEXT) -> str:
     """`data.dir=/home/me/my data` as `data.dir=…/my data`: a value may be one path with spaces."""
-    return shown(short_word(text), most)
+    return clean_text(short_word(text), most)
 
 
-def shown_command(text: str, most: int = 20 * MOST) -> str:
-    """A command, each of its words as an override is shown."""
-    return shown(short_command(text[: 4 * most]), most)
+def clean_command(text: str, most: int = 20 * MOST_TEXT) -> str:
+    """A command, each word as an override."""
+    return clean_text(short_command(text[: 4 * most]), most)
 
 
-def shown_folder(text: str) -> str:
+def clean_folder(text: str) -> str:
     """A run folder's name, in which `/home/me/ptb` is written `-home-me-ptb`."""
-    return shown(FLAT.sub("=…", text))
+    return clean_text(FLAT.sub("=…", text))
 
 
 # ---- characters ----------------------------------------------------------------------------------
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """Control characters, line breaks, marks of direction and lone surrogates as escapes (\\n)."""
-    return text if text.isprintable() else "".join(map(visible_character, text))
+    return text if text.isprintable() else "".join(map(escape_character, text))
 
 
-def visible_character(character: str) -> str:
+def escape_character(character: str) -> str:
     code = ord(character)
     if code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:  # no XML or SVG may hold these
         return f"\\u{code:04x}"
@@ -58,16 +58,16 @@ def visible_character(character: str) -> str:
 # ---- names ---------------------------------------------------------------------------------------
 
 
-def shown_keys(named: Mapping[Any, Any]) -> dict[str, Any]:
-    """The same values under names that may be shown."""
-    return dict(zip(distinct(map(shown, named)), named.values(), strict=True))
+def clean_keys(named: Mapping[Any, Any]) -> dict[str, Any]:
+    """The same values under cleaned names."""
+    return dict(zip(number_repeats(map(clean_text, named)), named.values(), strict=True))
 
 
-def distinct(texts: Iterable[str]) -> list[str]:
-    """A number behind each text that was there before: what differs must not look like one."""
+def number_repeats(texts: Iterable[str]) -> list[str]:
+    """Texts with a number behind each that is a repeat: what differs must look different."""
     seen: dict[str, int] = {}
-    found = []
+    numbered = []
     for text in texts:
         seen[text] = seen.get(text, 0) + 1
-        found.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
-    return found
+        numbered.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
+    return numbered

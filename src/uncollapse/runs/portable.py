@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from uncollapse.metrics.catalogue import evaluated_keys
 from uncollapse.paths import FLAT, quoted, short, short_command, short_place
 from uncollapse.runs.identity import MACHINE, differences, locations, normal, placeless
 from uncollapse.runs.layout import run_name
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.results import JOINED, OWN, joined
+from uncollapse.runs.results import JOINED, joined
 
 # keys of rows, summaries and evaluations that describe the machine, or how a run was asked for
 NOT_FOUND = (
@@ -151,7 +152,8 @@ def first_difference(one: Saved, other: Saved) -> str:
 
 def trained(saved: Saved) -> dict[str, Any]:
     """What training found, without what evaluations added."""
-    return {k: v for k, v in saved.summary.items() if k != JOINED and not k.startswith(OWN)}
+    evaluated = evaluated_keys()
+    return {k: v for k, v in saved.summary.items() if k != JOINED and k not in evaluated}
 
 
 def results_of(saved: Saved) -> dict[str, Any]:

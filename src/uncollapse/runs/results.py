@@ -12,17 +12,11 @@ from typing import Any
 
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shorten
+from uncollapse.metrics.catalogue import evaluated_keys
 from uncollapse.runs.json_values import is_intact, parse_json, plain, sealed, unsealed
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
 JOINED = "evaluations"  # the key in the summary
-OWN = (
-    "nll",
-    "oracle_gap",
-    "probe",
-    "sample_",
-    "response_",
-)  # how summary keys begin that no training writes
 NO_UNKNOWN = "-no-unknown"  # ends the name of a result from samples without <unk>
 
 
@@ -94,7 +88,8 @@ def joined(summary: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) ->
     """
     if not results:  # whatever it states then, no evaluation can say better
         return {k: v for k, v in summary.items() if k != JOINED}
-    trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != JOINED}
+    evaluated = evaluated_keys()
+    trained = {k: v for k, v in summary.items() if k not in evaluated and k != JOINED}
     # what was drawn without <unk> is no description of the model
     test = [
         result

@@ -12,7 +12,7 @@ import torch
 from uncollapse.interfaces.objective import Objective
 from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
-from uncollapse.metrics.evaluation import evaluate, recompute_population
+from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.models import Model
 from uncollapse.runs.checkpoint import load_model, load_tensors
 from uncollapse.runs.layout import STATE, WEIGHTS, Run

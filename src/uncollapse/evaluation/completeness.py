@@ -1,0 +1,43 @@
+"""Whether a run already has every result that is asked for, without importing torch."""
+
+from dataclasses import replace
+
+from uncollapse.errors import InputError
+from uncollapse.evaluation.settings import Settings
+from uncollapse.runs.layout import DATA, EVALUATIONS, UNLABELLED, Run
+from uncollapse.runs.reading import read_config
+from uncollapse.runs.results import is_repaired, read_object
+
+
+def is_evaluated(run: Run, settings: Settings, explicit: bool) -> bool:
+    """Whether the run has every requested result, both as files and in its summary.
+
+    A probe that was not asked for explicitly is not required of data without labels.
+    """
+    if settings.examples is not None and settings.examples >= recorded_size(run, settings.split):
+        settings = replace(settings, examples=None)
+    unlabelled = not explicit and run.has(EVALUATIONS, UNLABELLED)
+    required = {
+        settings.result_name(metric)
+        for metric in settings.metrics
+        if not (metric == "probe" and unlabelled)
+    }
+    return all(run.has(EVALUATIONS, f"{name}.json") for name in required) and is_sound(run)
+
+
+def is_sound(run: Run) -> bool:
+    """Whether the config can be read, and the results agree with the summary."""
+    try:
+        read_config(run)
+    except InputError:
+        return False
+    return is_repaired(run)
+
+
+def recorded_size(run: Run, split: str) -> float:
+    """Examples of a split as the run recorded them; infinite where it did not."""
+    try:
+        size = read_object(run, DATA).get(split)
+    except InputError:
+        return float("inf")
+    return size if type(size) is int else float("inf")

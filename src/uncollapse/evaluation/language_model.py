@@ -1,0 +1,51 @@
+"""A language model of the same study that scores what other runs write."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from uncollapse.data.batches import near_equal
+from uncollapse.data.corpus import Corpus, make_batch
+from uncollapse.errors import InputError
+from uncollapse.evaluation.opened import OpenedRun, open_run, read_stored_config
+from uncollapse.metrics.one_pass import EVAL_BATCH, evaluating
+from uncollapse.runs.layout import DONE, Run, runs_in
+
+NOTED_STUDIES: set[Path] = set()  # that have no language model, which is reported once
+
+
+def study_language_model(opened: OpenedRun) -> Callable[[Corpus], np.ndarray] | None:
+    """log p [N] of sentences to the study's first finished head=lm run on the same data.
+
+    None where there is no such run; its absence is noted once for each study.
+    """
+    data = read_stored_config(opened.run).data
+    for run in runs_in(opened.run.study, "lm"):
+        if run.status == DONE and has_data(run, data):
+            lm = open_run(run, {OmegaConf.to_yaml(data): opened.data}, opened.say)
+            return lambda corpus: log_prob_of(lm, corpus)
+    if opened.run.study not in NOTED_STUDIES:
+        NOTED_STUDIES.add(opened.run.study)
+        opened.say("no finished run of head=lm on these data in the study: no sample_lm_ppl")
+    return None
+
+
+def has_data(run: Run, data: DictConfig) -> bool:
+    """Whether a run's config can be read and names these data."""
+    try:
+        return bool(read_stored_config(run).data == data)
+    except InputError:
+        return False
+
+
+def log_prob_of(lm: OpenedRun, corpus: Corpus) -> np.ndarray:
+    """log p of each sentence to a model without a code, [N] nats."""
+    log_prob = np.empty(len(corpus))
+    with evaluating(lm.model, train=False):
+        for group in near_equal(np.arange(len(corpus)), EVAL_BATCH):
+            batch = make_batch(corpus, group).to(lm.device)
+            nll = lm.model.nll(batch, lm.encode(batch).mean)
+            log_prob[batch.examples] = -nll.double().cpu().numpy()
+    return log_prob

@@ -1,0 +1,121 @@
+"""nll of every example by importance weighting, resumable after each group of examples."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+
+from uncollapse.data.batches import epoch_batches
+from uncollapse.data.corpus import taken
+from uncollapse.errors import InputError
+from uncollapse.evaluation.opened import OpenedRun
+from uncollapse.evaluation.resumable import GroupRow, GroupRows
+from uncollapse.evaluation.settings import Settings
+from uncollapse.metrics.likelihood import (
+    DECODED_CODES,
+    importance_weighted,
+    likelihood,
+    log_weights,
+)
+from uncollapse.metrics.one_pass import EVAL_SEED
+from uncollapse.metrics.rates import per_size
+from uncollapse.runs.json_values import is_numbers, plain
+from uncollapse.runs.layout import EVALUATIONS, WEIGHTS
+
+# the columns of a row: lists with a value for each of the group's examples
+ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")
+
+
+def evaluate_nll(opened: OpenedRun, settings: Settings) -> dict[str, float]:
+    """The nll of the split with its error, bias and effective samples; nats per example."""
+    groups = group_examples(opened, settings)
+    path = opened.run.path(EVALUATIONS, f"{settings.result_name('nll')}.jsonl")
+    store = GroupRows(path, opened.run.path(WEIGHTS), groups, has_all_columns)
+    with worker_threads(opened.device, settings.workers) as pool:
+        rows = store.complete("nll", partial(weigh_group, opened, settings), pool, opened.say)
+    return summarise_rows(opened, settings, rows)
+
+
+def group_examples(opened: OpenedRun, settings: Settings) -> list[np.ndarray]:
+    """Which examples are decoded together: of one length, and about DECODED_CODES codes; [G][n]."""
+    examples = opened.examples(settings.split, settings.examples)
+    lengths = opened.data.lengths(settings.split)[examples]
+    size = max(1, DECODED_CODES // settings.samples)
+    return [examples[group] for group in epoch_batches(lengths, size, "by_length", EVAL_SEED, 0)]
+
+
+def weigh_group(
+    opened: OpenedRun, settings: Settings, number: int, examples: np.ndarray
+) -> GroupRow:
+    """The row of one group. InputError for weights that are not finite.
+
+    The noise depends on the group's number alone, so neither order nor interruptions matter.
+    """
+    with torch.no_grad():
+        batch = opened.batch(settings.split, examples)
+        generator = torch.Generator(opened.device).manual_seed(EVAL_SEED + number)
+        q = opened.encode(batch, generator)
+        decode: Callable = partial(opened.model.nll, batch)
+        weights = log_weights(decode, q, settings.samples, generator)
+    if not weights.isfinite().all():
+        raise InputError(
+            f"{opened.run.folder}: the weights of {settings.split} example {batch.examples[0]} "
+            "are not finite numbers"
+        )
+    lengths = batch.lengths
+    return {
+        "group": number,
+        "examples": batch.examples.tolist(),
+        "tokens": None if lengths is None else lengths.tolist(),
+        **{name: plain(values.tolist()) for name, values in importance_weighted(weights).items()},
+    }
+
+
+def has_all_columns(row: GroupRow) -> bool:
+    """Whether every column is a list of numbers, one for each example; tokens may be null."""
+    if "tokens" not in row:
+        return False
+    names = ROW_COLUMNS if row["tokens"] is None else (*ROW_COLUMNS, "tokens")
+    columns = [row.get(name) for name in names]
+    return all(map(is_numbers, columns)) and len({len(column or ()) for column in columns}) == 1
+
+
+def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) -> dict[str, float]:
+    columns = {
+        name: np.concatenate([np.array(row[name], float) for row in rows]) for name in ROW_COLUMNS
+    }
+    order = columns["examples"].astype(int)
+    has_tokens = all(row["tokens"] is not None for row in rows)
+    tokens = np.concatenate([row["tokens"] for row in rows]) if has_tokens else None
+    log_prob = opened.data.log_prob.get(settings.split)
+    found = likelihood(
+        columns["nll"],
+        columns["ess"],
+        settings.samples,
+        tokens,
+        None if log_prob is None else log_prob[order],
+        (columns["fall_2"], columns["fall_8"]),
+    )
+    corpus = opened.data.corpora.get(settings.split)
+    chars, size = (
+        (None, None) if corpus is None else (taken(corpus.chars, order), taken(corpus.bytes, order))
+    )
+    return found | per_size(columns["nll"], chars, size, "nll", "nll_")
+
+
+@contextmanager
+def worker_threads(device: torch.device, count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads with one core each; a single one on a GPU.
+
+    Matrix products release Python's lock, and small ones gain nothing from a second core.
+    """
+    pool = ThreadPoolExecutor(
+        1 if device.type == "cuda" else count, initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,44 @@
+"""The probe: linear classifiers on the posterior means of labelled examples."""
+
+from typing import Any
+
+import numpy as np
+
+from uncollapse.errors import InputError
+from uncollapse.evaluation.opened import OpenedRun
+from uncollapse.evaluation.settings import Settings
+from uncollapse.metrics.one_pass import EVAL_SEED
+from uncollapse.metrics.probes import check_budgets, probe, usual_budgets
+
+
+def evaluate_probe(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
+    """Classifiers that learn from training examples, tested on every example of the split.
+
+    InputError for data without labels, or without enough of them.
+    """
+    data, split = opened.data, settings.split
+    if not data.labels:
+        raise InputError("--metrics probe: this run's data have no labels")
+    available = data.size("train")
+    budgets = label_budgets(settings, available)
+    labelled = np.random.default_rng(EVAL_SEED).choice(available, budgets[-1], replace=False)
+    return probe(
+        opened.encoded_means("train", labelled),
+        {name: values[labelled] for name, values in data.labels["train"].items()},
+        opened.encoded_means(split, np.arange(data.size(split))),
+        data.labels[split],
+        budgets,
+        data.best_accuracy(split) if data.best_accuracy else None,
+    )
+
+
+def label_budgets(settings: Settings, available: int) -> list[int]:
+    """The requested numbers of labels, or the usual ones that fit, ascending."""
+    budgets = usual_budgets(available) if settings.labels is None else sorted(settings.labels)
+    if not budgets:
+        raise InputError(
+            "--metrics probe: the smallest budget is 100 labels, "
+            f"and the training split has {available}; give --labels"
+        )
+    check_budgets(budgets, available)
+    return budgets

@@ -1,0 +1,42 @@
+"""How far a long evaluation is: a bar on a terminal, else a line every half minute."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SECONDS_BETWEEN_LINES = 30
+
+
+@contextmanager
+def show_progress(
+    name: str, say: Callable[[str], None], total: int, done: int
+) -> Iterator[Callable[[], None]]:
+    """Yields a function to call after each of the groups that are not `done` yet."""
+    if not sys.stderr.isatty():
+        yield line_printer(name, say, total, done)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=total, completed=done)
+        yield lambda: bar.advance(task)
+
+
+def line_printer(
+    name: str, say: Callable[[str], None], total: int, done: int
+) -> Callable[[], None]:
+    start = last = time.monotonic()
+    count = done
+
+    def advance() -> None:
+        nonlocal count, last
+        count += 1
+        now = time.monotonic()
+        if now - last > SECONDS_BETWEEN_LINES:
+            last = now
+            left = (now - start) / (count - done) * (total - count)
+            say(f"{name}: {count} of {total} groups, {left:.0f} s left")
+
+    return advance

@@ -1,0 +1,62 @@
+"""What an evaluation is asked to compute, and the names of its results on disk."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from uncollapse.data import SPLITS
+from uncollapse.errors import InputError, check_integer
+from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
+from uncollapse.runs.results import NO_UNKNOWN
+
+METRIC_CHOICES = (NLL, PROBE, "statistics", SAMPLES)  # the stages of these, and one pass again
+MOST_CODES = 1_000_000  # codes per example: they are drawn at once
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which metrics to compute, on which split, and from how much."""
+
+    metrics: tuple[str, ...]
+    split: str = "test"
+    samples: int = 500  # codes per example (K) of an nll
+    examples: int | None = None  # None: all
+    labels: tuple[int, ...] | None = None  # label budgets of a probe; None: the usual ones that fit
+    workers: int = 1
+    unknown: bool = True  # whether samples may hold <unk>
+
+    def check(self) -> None:
+        """InputError for a value that is not allowed."""
+        for metric in self.metrics:
+            if metric not in METRIC_CHOICES:
+                raise InputError(f"--metrics {metric}: allowed are {', '.join(METRIC_CHOICES)}")
+        if self.split not in SPLITS:
+            raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
+        check_integer("--samples", self.samples, 1, MOST_CODES)
+        for budget in self.labels or ():
+            check_integer("--labels", budget, 2)
+        if self.split == "train" and self.metrics == ("probe",):
+            raise InputError(
+                "--split train: the probe learns from the training split; allowed are valid, test"
+            )
+        check_integer("--workers", self.workers, 1)
+        if self.examples is not None and check_integer("--examples", self.examples, 1) < 2:
+            raise InputError(
+                "--examples=1: errors, mi and the shuffled gap compare examples; "
+                "allowed is at least 2"
+            )
+
+    def missing_from(self, results: Collection[str]) -> list[str]:
+        """The requested metrics that have no result among these names."""
+        return [metric for metric in self.metrics if self.result_name(metric) not in results]
+
+    def result_name(self, metric: str) -> str:
+        """The name of a result's files, without their endings."""
+        subset = "" if self.examples is None else f"-N{self.examples}"
+        if metric == NLL:
+            return f"{self.split}-nll-K{self.samples}{subset}"
+        if metric == PROBE:
+            budgets = "" if self.labels is None else "-" + "-".join(map(str, self.labels))
+            return f"{self.split}-probe{budgets}"
+        if metric == SAMPLES:
+            return f"{self.split}-samples{'' if self.unknown else NO_UNKNOWN}"
+        return f"{self.split}-statistics{subset}"

@@ -1,0 +1,202 @@
+"""The catalogue of metrics: one row for every number, from which everything else is derived.
+
+Columns of tables, terminal lines, the legend of the page, differences to plain, keys of results
+on disk and docs/metrics.md all come from these rows. To add a metric, write a function and a row:
+docs/add_a_metric.md. Light to import: no torch, no pandas.
+"""
+
+import math
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+
+from uncollapse.errors import InputError
+from uncollapse.metrics import rows_evaluation, rows_pass, rows_run, rows_samples
+from uncollapse.metrics.metric import (
+    NLL,
+    PASS,
+    PROBE,
+    RESPONSES,
+    SAMPLES,
+    Function,
+    Metric,
+)
+
+METRICS: dict[str, Metric] = {}  # by name; the order is that of tables and files
+EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
+MISSING = "–"  # a cell without a value
+
+
+def add(*rows: Metric) -> None:
+    """Add metrics of your own, before a run or a report starts. InputError for a name in use."""
+    for metric in rows:
+        keys = {key for other in METRICS.values() for key in other.keys}
+        if taken := keys.intersection(metric.keys):
+            raise InputError(f"metric {min(taken)}: the catalogue has a row for it already")
+        METRICS[metric.name] = metric
+
+
+# ---- selections of rows --------------------------------------------------------------------------
+
+
+def names(*stages: str) -> list[str]:
+    """The metrics of these stages, in the catalogue's order; of all stages where none is given."""
+    return [m.name for m in METRICS.values() if not stages or m.stage in stages]
+
+
+def csv_columns(*stages: str) -> list[str]:
+    """The columns of runs.csv that these stages fill: numbers, each followed by its error."""
+    return [key for m in METRICS.values() if m.stage in stages for key in _csv_keys(m)]
+
+
+def row_columns() -> list[str]:
+    """Numbers of a pass that reports read from every row of metrics.jsonl."""
+    of_rows = [m for m in METRICS.values() if m.stage == PASS and m.every_row]
+    return [m.name for m in of_rows if m.name in _csv_keys(m)]
+
+
+def test_columns() -> list[str]:
+    """Numbers of a pass that reports read from test rows only."""
+    on_rows = row_columns()
+    keys = [key for key in csv_columns(PASS) if key not in on_rows]
+    return sorted(keys, key=lambda key: key.removesuffix("_se") not in on_rows)
+
+
+def summary_columns() -> list[str]:
+    """Columns of the summary table from left to right, those that only its csv has included."""
+    shown = [m for m in METRICS.values() if m.column is not None]
+    return [m.name for m in sorted(shown, key=lambda m: m.column or 0)]
+
+
+def paired_columns() -> list[str]:
+    """Metrics that are compared with plain's, seed by seed."""
+    return [name for name in summary_columns() if METRICS[name].paired]
+
+
+def compared_columns() -> list[str]:
+    """Test metrics in which the last weights are compared with the best ones."""
+    return [m.name for m in METRICS.values() if m.compare_last]
+
+
+def line_names() -> list[str]:
+    """Metrics in the line that a run prints at each evaluation."""
+    return [m.name for m in METRICS.values() if m.line]
+
+
+def result_line_names() -> list[str]:
+    """Metrics in the line that `evaluate` prints about a result."""
+    return [m.name for m in METRICS.values() if m.result_line]
+
+
+def evaluated_keys() -> set[str]:
+    """The keys of a summary that only evaluations write, and training never does."""
+    return {key for m in METRICS.values() if m.stage in EVALUATED for key in m.keys}
+
+
+def _csv_keys(metric: Metric) -> tuple[str, ...]:
+    if metric.kind != "number" or not metric.in_csv:
+        return ()
+    return metric.keys if metric.error == "csv" else (metric.name,)
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def format_value(name: str, value: float | None) -> str:
+    """A number of this metric as text, '–' where there is none."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    digits = METRICS[name].digits
+    return f"{value:.{decimals(value) if digits is None else digits}f}"
+
+
+def decimals(value: float, half: float = math.nan) -> int:
+    """Digits after the point: two, three for a value that is nearly 0, and up to five where
+    the half-width of its interval would read 0 otherwise."""
+    digits = 3 if 0 < abs(value) < 0.1 else 2
+    while digits < 5 and half > 0 and round(half, digits) == 0:
+        digits += 1
+    return digits
+
+
+# ---- functions -----------------------------------------------------------------------------------
+
+
+def compute(stage: str, *arguments: object) -> dict:
+    """Call every function of a stage with these arguments, in the catalogue's order.
+
+    A function returns all its metrics but optional ones, or {} where none applies; InputError
+    otherwise.
+    """
+    found: dict = {}
+    for function, metrics in functions(stage).items():
+        values = load_function(function)(*arguments)
+        check_returned(function, values, metrics)
+        found |= values
+    return found
+
+
+def functions(stage: str) -> dict[str | Function, list[Metric]]:
+    """Each function of a stage, and the metrics that it computes."""
+    found: dict[str | Function, list[Metric]] = {}
+    for metric in METRICS.values():
+        if metric.stage == stage:
+            found.setdefault(metric.function, []).append(metric)
+    return found
+
+
+@cache
+def load_function(function: str | Function) -> Function:
+    """The function behind a reference such as "package.module:name". InputError for none."""
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    try:
+        loaded: Function = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"metric function {function}: cannot be imported ({error})") from error
+    return loaded
+
+
+def check_returned(function: str | Function, values: dict, metrics: Iterable[Metric]) -> None:
+    """InputError for a key without a row in the catalogue, and for a row that got no value."""
+    name = function if isinstance(function, str) else function.__qualname__
+    allowed = {key for metric in metrics for key in metric.keys}
+    if unknown := sorted(values.keys() - allowed):
+        raise InputError(f"{name} returned {unknown[0]!r}, which has no row in the catalogue")
+    needed = {key for metric in metrics if not metric.optional for key in metric.keys}
+    if values and (lacking := sorted(needed - values.keys())):
+        raise InputError(f"{name} did not return {lacking[0]!r}, which has a row")
+
+
+# ---- documentation -------------------------------------------------------------------------------
+
+
+def documented() -> str:
+    """docs/metrics.md: every metric, from the rows."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from the catalogue by `python -m uncollapse.metrics.catalogue`; do not edit.",
+        "`<name>_se` is the standard error of a metric over examples.",
+        "",
+        "| name | column | unit | better | stage | what it is | how it misleads |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *map(_documented_row, METRICS.values())]) + "\n"
+
+
+def _documented_row(metric: Metric) -> str:
+    name = f"`{metric.name}`" + (", `_se`" if metric.error != "none" else "")
+    column = "" if metric.header == metric.name else metric.header
+    facts = (metric.unit, metric.better or "", metric.stage)
+    cells = (name, column, *facts, metric.meaning, metric.pitfall)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+add(*rows_pass.ROWS, *rows_evaluation.ROWS, *rows_samples.ROWS, *rows_run.ROWS)
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    Path("docs/metrics.md").write_text(documented(), encoding="utf-8")

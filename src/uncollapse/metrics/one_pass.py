@@ -1,0 +1,186 @@
+"""One pass over a split: encode and decode its examples, then compute every metric of the pass."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncollapse.distributions.moments import population
+from uncollapse.interfaces.data import Batch, Data
+from uncollapse.interfaces.posterior import Posterior
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.base import Pass
+from uncollapse.metrics.metric import PASS
+from uncollapse.models import Model
+
+Encode = Callable[[Any], Posterior]  # a batch -> its posterior
+Decode = Callable[[Any, Tensor], Tensor]  # a batch and codes [n, B, D] -> -log p(x|z) [n, B]
+EVAL_BATCH = 128  # at least, in evaluation: without gradients larger products run faster
+EVAL_SEED = 7381  # batches and noise of an evaluation are the same at every step, for every head
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    split: str,
+    mode: str,
+    limit: int | None = None,
+    floor: float | None = None,
+    mixture: int | None = None,
+    encode: Encode | None = None,
+) -> dict[str, Any]:
+    """Every metric of one pass over a split, or over a fixed random `limit` of its examples.
+
+    mode "eval": population statistics, no dropout. mode "train": as in a training step, with batch
+    statistics and dropout. About `mixture` examples form q(z). `encode` replaces the model's own
+    encoder, for procedures that find codes in another way.
+    """
+    with evaluating(model, train=mode == "train"):
+        batches = evaluation_batches(model, data, split, mode, limit)
+        seen = collect(encode or model.encode, model.nll, batches)
+        return statistics(seen, floor, mixture)
+
+
+def statistics(
+    seen: Pass, floor: float | None = None, mixture: int | None = None
+) -> dict[str, Any]:
+    """Every metric of the stage "pass", by name."""
+    return catalogue.compute(PASS, replace(seen, floor=floor, mixture=mixture))
+
+
+@contextmanager
+def evaluating(model: Model, train: bool) -> Iterator[None]:
+    """No gradients, the model in the mode asked for, randomness forked and seeded.
+
+    On leaving, everything is as before, running averages included.
+    """
+    was_training = model.training
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()} if train else {}
+    model.train(train)
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(EVAL_SEED)
+            yield
+    finally:
+        for name, buffer in model.named_buffers():
+            if name in kept:
+                buffer.copy_(kept[name])
+        model.train(was_training)
+
+
+# ---- what a pass sees ----------------------------------------------------------------------------
+
+
+class CountedBatch(Protocol):
+    """Examples of which metrics need the number and, of text, the size; each count is [B]."""
+
+    def __len__(self) -> int: ...
+    @property
+    def lengths(self) -> Tensor | None: ...  # tokens
+    @property
+    def chars(self) -> np.ndarray | None: ...
+    @property
+    def bytes(self) -> np.ndarray | None: ...
+
+
+def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pass:
+    """Encode each batch once, decode it with its own codes and with those of other examples.
+
+    nll takes z [n, B, D].
+    """
+    columns: dict[str, list[Tensor]] = {}
+    counts: dict[str, list[np.ndarray | None]] = {"tokens": [], "chars": [], "bytes": []}
+    posteriors = []
+    for batch in batches:
+        q = encode(batch)
+        posteriors.append(q)
+        for name, values in decode(batch, q, nll).items():
+            columns.setdefault(name, []).append(values)
+        tokens = None if batch.lengths is None else batch.lengths.cpu().numpy()
+        for name, count in (("tokens", tokens), ("chars", batch.chars), ("bytes", batch.bytes)):
+            counts[name].append(count)
+    joined = {name: torch.cat(parts).detach() for name, parts in columns.items()}
+    arrays = {name: joined[name].double().cpu().numpy() for name in joined.keys() - {"z"}}
+    return Pass(
+        rec=arrays["rec"],
+        rec_shuffled=arrays["rec_shuffled"],
+        kl=arrays["kl"],
+        mean=arrays["mean"],
+        variance=arrays["variance"],
+        z=joined["z"],
+        posteriors=posteriors,
+        tokens=concatenated(counts["tokens"]),
+        chars=concatenated(counts["chars"]),
+        bytes=concatenated(counts["bytes"]),
+    )
+
+
+def decode(batch: CountedBatch, q: Posterior, nll: Decode) -> dict[str, Tensor]:
+    """The numbers of one batch, by their names in `Pass`; no shuffled rec for a single example."""
+    z = q.sample()
+    if len(batch) > 1:
+        rec, shuffled = nll(batch, torch.stack([z, z[derangement(len(batch))]]))
+    else:
+        (rec,) = nll(batch, z[None])
+        shuffled = torch.full_like(rec, torch.nan)
+    drawn = {"rec": rec, "rec_shuffled": shuffled, "z": z}
+    return {**drawn, "kl": q.kl, "mean": q.mean, "variance": q.variance}
+
+
+def derangement(n: int) -> Tensor:
+    """A random permutation [n] of n >= 2 without fixed point: in a random ring, take the next."""
+    ring = torch.randperm(n)
+    partner = torch.empty_like(ring)
+    partner[ring] = ring.roll(1)
+    return partner
+
+
+def concatenated(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """All parts as one array; None where one is missing."""
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present and len(present) == len(parts) else None
+
+
+# ---- batches and statistics ----------------------------------------------------------------------
+
+
+def evaluation_batches(
+    model: Model, data: Data, split: str, mode: str, limit: int | None
+) -> Iterator[Batch]:
+    """Fixed batches on the model's device; in mode "train" as training has them, otherwise large
+    ones of mixed lengths."""
+    device = next(model.parameters()).device
+    if mode == "train":
+        batches = data.batches(split, EVAL_SEED, 0)
+    else:
+        size = max(EVAL_BATCH, data.batch_size)
+        batches = data.batches(split, EVAL_SEED, 0, size=size, batching="mixed")
+    seen = 0
+    for examples in batches:
+        if limit is not None and seen >= limit:
+            return
+        seen += len(examples)
+        yield data.batch(split, examples).to(device)
+
+
+def recompute_population(model: Model, data: Data, examples: int) -> None:
+    """Set the evaluation statistics of batch-norm heads to the exact moments of training examples.
+
+    Wu & Johnson 2021 ("precise BN"). About `examples` of them, a fixed choice. Heads without such
+    statistics need nothing.
+    """
+    if not list(model.posterior.buffers()):
+        return
+    was_training = model.training
+    model.eval()
+    # only a head in training mode gathers moments; dropout elsewhere stays off, as in evaluation
+    model.posterior.train()
+    # the head may draw noise: how often this is called must not change what training draws
+    with torch.no_grad(), torch.random.fork_rng(), population(model):
+        for batch in evaluation_batches(model, data, "train", "eval", examples):
+            model.encode(batch)
+    model.train(was_training)

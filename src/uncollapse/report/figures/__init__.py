@@ -1,0 +1,70 @@
+"""The figures of a report: one file each, which holds the drawing, its caption and its title."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from uncollapse.report.figures.collapse_curves import COLLAPSE_CURVES_FIGURE
+from uncollapse.report.figures.cost import COST_FIGURE
+from uncollapse.report.figures.cost_benefit import COST_BENEFIT_FIGURE
+from uncollapse.report.figures.kl_over_steps import KL_OVER_STEPS_FIGURE
+from uncollapse.report.figures.kl_per_dim import KL_PER_DIM_FIGURE
+from uncollapse.report.figures.learning_curves import LEARNING_CURVES_FIGURE
+from uncollapse.report.figures.mi_vs_kl import MI_VS_KL_FIGURE
+from uncollapse.report.figures.moments import MOMENTS_FIGURE
+from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.probe import PROBE_FIGURE
+from uncollapse.report.figures.probe_final import PROBE_FINAL_FIGURE
+from uncollapse.report.figures.rate_distortion import RATE_DISTORTION_FIGURE
+from uncollapse.report.figures.rate_parts import RATE_PARTS_FIGURE
+from uncollapse.report.figures.tau_grid import TAU_GRID_FIGURE
+from uncollapse.report.figures.train_vs_eval import TRAIN_VS_EVAL_FIGURE
+from uncollapse.report.figures.usage import USAGE_FIGURE
+from uncollapse.report.results import Study
+from uncollapse.report.style import NoFigure, figure_style, render_files
+
+PLOTS: dict[str, Plot] = {  # in the order of the page
+    plot.name: plot
+    for plot in (
+        KL_OVER_STEPS_FIGURE,
+        RATE_DISTORTION_FIGURE,
+        COST_BENEFIT_FIGURE,
+        COST_FIGURE,
+        MI_VS_KL_FIGURE,
+        USAGE_FIGURE,
+        COLLAPSE_CURVES_FIGURE,
+        PROBE_FIGURE,
+        PROBE_FINAL_FIGURE,
+        RATE_PARTS_FIGURE,
+        TAU_GRID_FIGURE,
+        LEARNING_CURVES_FIGURE,
+        KL_PER_DIM_FIGURE,
+        MOMENTS_FIGURE,
+        TRAIN_VS_EVAL_FIGURE,
+    )
+}
+
+
+class Shown(NamedTuple):
+    """A figure on the page with its files by suffix; `missing` says why there is none."""
+
+    name: str
+    title: str
+    caption: str = ""
+    missing: str = ""
+    files: Mapping[str, bytes] = {}
+
+
+def draw_all(study: Study) -> list[Shown]:
+    frames = {"rows": study.rows, "runs": study.runs}
+    with figure_style():
+        return [draw_one(plot, frames[plot.frame]) for plot in PLOTS.values()]
+
+
+def draw_one(plot: Plot, frame: pd.DataFrame) -> Shown:
+    try:
+        files = render_files(plot.draw(frame))
+    except NoFigure as reason:
+        return Shown(plot.name, plot.title, missing=str(reason))
+    return Shown(plot.name, plot.title, plot.describe(frame), files=files)

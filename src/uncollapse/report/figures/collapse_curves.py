@@ -1,0 +1,69 @@
+"""Figure: share of collapsed dimensions against the threshold eps."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from uncollapse.report.figures.curve_panels import draw_curve_panels
+from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.selection import require_finished, run_labels
+from uncollapse.report.figures.sentences import describe_curves, describe_lacking, describe_left_out
+from uncollapse.report.style import NoFigure
+
+
+def draw_collapse_curves(runs: pd.DataFrame) -> Figure:
+    """Share of dimensions whose KL stays below eps (nats) for nearly all x, against eps."""
+    rows = collapse_rows(runs)
+    fig, axes = draw_curve_panels(
+        rows, "share", "share of collapsed dimensions", "eps (nats)", set_eps_axis
+    )
+    for ax in axes:
+        ax.set_ylim(-0.04, 1.04)
+    return fig
+
+
+def describe_collapse_curves(runs: pd.DataFrame) -> str:
+    rows = collapse_rows(runs)
+    deltas = rows["delta"].dropna().unique()
+    share = f"at least {100 * (1 - deltas[0]):g} %" if len(deltas) == 1 else "nearly all"
+    return (
+        f"Share of latent dimensions whose KL is below eps for {share} of the test examples. "
+        "A curve that is 1 from the left on has collapsed; one that leaves 0 in a single step "
+        "spreads its rate evenly; a plateau is the share of dimensions that are switched off. "
+        + describe_curves(rows)
+        + describe_lacking(runs, rows, "the curve")
+        + describe_left_out(runs)
+    )
+
+
+def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run and eps (nats, as `step`) with the share of collapsed dimensions.
+
+    NoFigure where no run has a curve.
+    """
+    runs = require_finished(runs)
+    rows = [
+        labels | {"step": eps, "share": share, "delta": curve["delta"]}
+        for curve, labels in zip(runs["collapse"], run_labels(runs), strict=True)
+        if curve
+        for eps, share in zip(curve["eps"], curve["share"], strict=True)
+    ]
+    if not rows:
+        raise NoFigure("no finished run has a collapse curve.")
+    return pd.DataFrame(rows)
+
+
+def set_eps_axis(ax: Axes) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+COLLAPSE_CURVES_FIGURE = Plot(
+    "collapse_curves",
+    "Collapsed dimensions",
+    "runs",
+    draw_collapse_curves,
+    describe_collapse_curves,
+)

@@ -1,0 +1,89 @@
+"""Figure: what a remedy costs in likelihood and in time."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from uncollapse.report.figures.group_lines import (
+    add_slot_legend,
+    create_group_lines,
+    draw_seeds,
+    rank_groups,
+)
+from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.selection import limit_groups, require_finished
+from uncollapse.report.figures.sentences import (
+    INTERVAL_TEXT,
+    count_seeds,
+    describe_edges,
+    describe_hidden_groups,
+    describe_lacking,
+    describe_left_out,
+    describe_slots,
+)
+from uncollapse.report.notes import bound_note
+from uncollapse.report.stats import against_plain, finished, outlying, relative_time
+from uncollapse.report.style import GREY, NoFigure
+
+
+def draw_cost(runs: pd.DataFrame) -> Figure:
+    """nll minus plain's (nats, test, paired by seed), and seconds per step relative to plain's."""
+    runs = rank_groups(limit_groups(compute_costs(runs)), "d_nll", ascending=True)
+    fig, axes = create_group_lines(runs, 2)
+    draw_seeds(axes[0], runs, "d_nll", outlying(runs, "d_nll"))
+    axes[0].axvline(0, color=GREY, linewidth=0.8)
+    axes[0].set_xlabel("nll - plain's (nats)")
+    axes[1].axvline(1, color=GREY, linewidth=0.8)
+    axes[1].set_xlabel("seconds per step / plain's")
+    wide = runs["relative_time"].max() > 3 * runs["relative_time"].min() > 0
+    axes[1].set_xscale("log" if wide else "linear")
+    draw_seeds(axes[1], runs, "relative_time")
+    if wide:
+        axes[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes[1].xaxis.set_minor_formatter(NullFormatter())
+    add_slot_legend(fig, runs)
+    return fig
+
+
+def describe_cost(runs: pd.DataFrame) -> str:
+    shown = compute_costs(runs)
+    return (
+        "What a remedy costs. Left: nll on test minus plain's at the same seed; below 0 it models "
+        "the data better. Right: seconds per step over plain's mean. "
+        f"Points: seeds ({count_seeds(shown)}); bar: mean and {INTERVAL_TEXT}; on the left "
+        "the interval is of the paired differences. Runs that shared a machine with others are "
+        "slowed down unequally."
+        + describe_slots(shown, "the difference, lowest on top")
+        + describe_edges(shown, "d_nll")
+        + describe_hidden_groups(shown["order"].nunique())
+        + describe_without_plain(runs, shown)
+        + bound_note(finished(runs))
+        + describe_left_out(runs)
+    )
+
+
+def describe_without_plain(runs: pd.DataFrame, shown: pd.DataFrame) -> str:
+    others = runs[runs["head"] != "plain"]
+    return describe_lacking(others, shown, "a plain run of their seed with nll")
+
+
+def compute_costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Finished runs of other heads than plain, with `d_nll` (nats) and `relative_time`.
+
+    Both compare a run with plain: nll at the same seed, seconds per step with plain's mean.
+    NoFigure where no run has a partner.
+    """
+    both = require_finished(runs).assign(
+        d_nll=against_plain(runs, "nll"), relative_time=relative_time(runs)
+    )
+    both = both[both["head"] != "plain"].dropna(subset=["d_nll"])
+    if both.empty:
+        raise NoFigure(
+            "no finished run has an nll beside plain's at the same seed "
+            "(scripts/evaluate.py computes nll)."
+        )
+    return both
+
+
+COST_FIGURE = Plot("cost", "What it costs", "runs", draw_cost, describe_cost)

@@ -1,0 +1,77 @@
+"""Figure: validation nelbo over training."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from uncollapse.report.figures.curve_panels import draw_curve_panels, validation_rows
+from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.sentences import describe_curves
+from uncollapse.report.stats import outlying
+from uncollapse.report.style import GREY, wrap_text
+
+
+def draw_learning_curves(rows: pd.DataFrame) -> Figure:
+    """Validation nelbo (nats) against step, without the first steps and runs far above the rest."""
+    rows = validation_rows(rows, "nelbo")
+    fig, axes = draw_curve_panels(rows, "nelbo", "validation nelbo (nats)")
+    above = groups_far_above(rows)
+    low, high = nelbo_limits(rows[~rows["order"].isin(above)])
+    orders = sorted(rows["order"].unique())
+    for order, value in above.items():
+        text, ax = f"↑ {value:,.4g}", axes[0]
+        if len(axes) == 1:
+            name = rows.loc[rows["order"] == order, "group"].iloc[0]
+            text = f"{wrap_text(name)} {text}"
+        else:
+            ax = axes[orders.index(order)]
+        place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
+        ax.text(0.98, 0.96, text, fontsize=8, **place)
+    oracle = rows["oracle_valid"].dropna().unique()
+    for ax in axes:
+        if len(oracle) == 1:
+            ax.axhline(oracle[0], color=GREY, linestyle=":", linewidth=1.2)
+        ax.set_ylim(low, high)
+    return fig
+
+
+def describe_learning_curves(rows: pd.DataFrame) -> str:
+    rows = validation_rows(rows, "nelbo")
+    oracle = rows["oracle_valid"].dropna().unique()
+    exact = far = ""
+    if len(oracle) == 1:
+        exact = f" Dotted: the exact mean -log p of the validation split, {oracle[0]:.2f} nats."
+    if groups_far_above(rows):
+        far = (
+            " ↑: runs far above all others are cut off too; "
+            "the number is the mean of their last values."
+        )
+    return (
+        "Validation nelbo (rec + kl, weight 1) against training step. "
+        f"{describe_curves(rows)}{exact} "
+        f"The first fifth of training is cut off where it lies above the axis.{far}"
+    )
+
+
+def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
+    """Limits around every value after the first fifth of training, and around the oracle."""
+    late = rows[rows["step"] > 0.2 * rows["step"].max()]["nelbo"]
+    low = np.nanmin([rows["nelbo"].min(), rows["oracle_valid"].min()])
+    high = late.max() if len(late) else rows["nelbo"].max()
+    margin = 0.06 * max(high - low, 0.1)
+    return low - margin, high + margin
+
+
+def groups_far_above(rows: pd.DataFrame) -> dict[int, float]:
+    """Mean of the last nelbo (nats) of each group with a run that ends far above all others."""
+    last = rows.drop_duplicates("run", keep="last")
+    far = outlying(last, "nelbo") & (last["nelbo"] > last["nelbo"].median())
+    means = last.groupby("order")["nelbo"].mean()
+    return {int(order): float(means[order]) for order in sorted(last.loc[far, "order"].unique())}
+
+
+LEARNING_CURVES_FIGURE = Plot(
+    "learning_curves", "Learning curves", "rows", draw_learning_curves, describe_learning_curves
+)

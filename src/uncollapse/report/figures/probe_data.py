@@ -1,0 +1,80 @@
+"""Rows, bounds and caption that the figures of the linear probe share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from uncollapse.report.checked import MOST_FACTORS
+from uncollapse.report.figures.selection import require_finished, run_labels
+from uncollapse.report.figures.sentences import (
+    describe_hidden_groups,
+    describe_lacking,
+    describe_left_out,
+)
+from uncollapse.report.panels import legend_entry
+from uncollapse.report.style import NoFigure
+
+BOUND_STYLE: dict[str, Any] = {"color": "#222222", "zorder": 1.5}
+CHANCE_STYLE: dict[str, Any] = {**BOUND_STYLE, "linestyle": ":", "linewidth": 1.3}
+ORACLE_STYLE: dict[str, Any] = {**BOUND_STYLE, "linestyle": (0, (5, 3)), "linewidth": 1.1}
+
+
+def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run, factor and number of labels (as `step`): accuracy, chance and oracle.
+
+    All three are shares of 1. NoFigure where no run has been probed.
+    """
+    runs = require_finished(runs)
+    rows = []
+    for curves, labels in zip(runs["probe_curves"], run_labels(runs), strict=True):
+        for factor, curve in curves.items():
+            bounds = {"factor": factor, "chance": curve["chance"], "oracle": curve["oracle"]}
+            for budget, accuracy in curve["points"]:
+                rows.append({**labels, "step": budget, "accuracy": accuracy, **bounds})
+    if not rows:
+        raise NoFigure(
+            "no finished run has probe curves "
+            "(scripts/evaluate.py computes them where factors are known)."
+        )
+    frame = pd.DataFrame(rows)
+    return frame[frame["factor"].isin(frame["factor"].drop_duplicates()[:MOST_FACTORS])]
+
+
+def factor_bounds(
+    axes: list[Axes], rows: pd.DataFrame
+) -> Iterator[tuple[Axes, np.ndarray, dict[str, Any]]]:
+    """For each factor's panel the accuracies of chance and of the ideal classifier."""
+    for ax, (_, factor) in zip(axes, rows.groupby("factor", sort=False), strict=True):
+        yield ax, factor["chance"].dropna().unique(), CHANCE_STYLE
+        yield ax, factor["oracle"].dropna().unique(), ORACLE_STYLE
+
+
+def bounds_legend(rows: pd.DataFrame) -> list[Line2D]:
+    entries: list[Line2D] = []
+    if rows["chance"].notna().any():
+        entries.append(legend_entry("always the commonest class", **CHANCE_STYLE))
+    if rows["oracle"].notna().any():
+        entries.append(legend_entry("best that any classifier of x can do", **ORACLE_STYLE))
+    return entries
+
+
+def describe_probe_of(runs: pd.DataFrame, shown: str) -> str:
+    """The caption around what one figure shows of the probe."""
+    rows = probe_rows(runs)
+    chance = oracle = ""
+    if rows["chance"].notna().any():
+        chance = " Dotted: always guessing the most common class."
+    if rows["oracle"].notna().any():
+        oracle = " Dashed: the best that any classifier of x can do."
+    return (
+        "A linear classifier on the posterior mean of test examples, encoder frozen. "
+        f"{shown}{chance}{oracle} It reads mu without noise, so even a code that the decoder "
+        "ignores may be above chance."
+        + describe_hidden_groups(rows["order"].nunique())
+        + describe_lacking(runs, rows, "probe curves")
+        + describe_left_out(runs)
+    )

@@ -1,0 +1,109 @@
+"""Figure: distortion against rate."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from uncollapse.report.figures.planes import add_legend_and_names, create_plane, draw_runs
+from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.selection import runs_with_metrics
+from uncollapse.report.figures.sentences import (
+    count_seeds,
+    describe_edges,
+    describe_grey_points,
+    describe_left_out,
+    describe_slots,
+)
+from uncollapse.report.panels import legend_entry
+from uncollapse.report.stats import finished, outlying
+from uncollapse.report.style import GREY, is_crowded, wrap_text
+
+EXACT_STYLE: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": "--"}
+
+
+def draw_rate_distortion(runs: pd.DataFrame) -> Figure:
+    """rec against KL (nats, test): a point per run, the exact bound and lines of equal nelbo."""
+    runs = runs_with_metrics(runs, "rec", "kl")
+    far = outlying(runs, "kl") | outlying(runs, "rec")
+    near = runs[~far]
+    fig, ax = create_plane(runs)
+    bound, name = find_exact_bound(runs)
+    width = max(near["kl"].max() * 1.08, 0.5)
+    ax.set(xlabel="KL, the rate (nats)", ylabel="rec, the distortion (nats)")
+    ax.set(xlim=(-0.02 * width, width), ylim=rec_limits(near, bound))
+    draw_nelbo_lines(ax, width)
+    if name:
+        ax.plot([0, width], [bound, bound - width], **EXACT_STYLE)
+    draw_runs(ax, near, "kl", "rec")
+    add_legend_and_names(ax, runs, far, "kl", "rec", rate_distortion_legend(name))
+    return fig
+
+
+def describe_rate_distortion(runs: pd.DataFrame) -> str:
+    bound, name = find_exact_bound(finished(runs))
+    groups = finished(runs)["order"].nunique()
+    names = "names" if is_crowded(runs) else "numbered discs"
+    exact = ""
+    if name:
+        exact = (
+            f" Black dashes: rec + kl = {bound:.2f} nats ({name}); no model is below it, "
+            "except by chance in one test sample."
+        )
+    return (
+        "Distortion against rate on test, evaluation mode. "
+        f"One point per run ({count_seeds(runs)}), so no interval; {names} point to group means. "
+        f"Grey: lines of equal nelbo, with their values.{exact}{describe_grey_points(groups)}"
+        + describe_slots(runs)
+        + describe_edges(finished(runs), "kl", "rec")
+        + describe_left_out(runs)
+    )
+
+
+def find_exact_bound(runs: pd.DataFrame) -> tuple[float, str]:
+    """The exact -log p (nats) and its name; nan and '' where it is unknown or runs differ in it."""
+    names = {
+        "oracle_test": "exact: mean -log p of the test split",
+        "entropy": "exact: entropy of the data",
+    }
+    for column, name in names.items():
+        values = runs[column].unique()
+        if len(values) == 1 and np.isfinite(values[0]):
+            return float(values[0]), name
+    return np.nan, ""
+
+
+def rec_limits(runs: pd.DataFrame, bound: float) -> tuple[float, float]:
+    """Limits around all points and the start of the exact line, with a margin."""
+    low, high = np.nanmin([runs["rec"].min(), bound]), np.nanmax([runs["rec"].max(), bound])
+    air = max(high - low, 1.0)
+    return max(low - 0.25 * air, 0), high + 0.1 * air
+
+
+def draw_nelbo_lines(ax: Axes, width: float) -> None:
+    """Grey lines of equal nelbo = rec + kl, each with its value where it leaves the panel."""
+    low, high = ax.get_ylim()
+    for nelbo in MaxNLocator(12).tick_values(low, high + width):
+        ax.plot([0, width], [nelbo, nelbo - width], color="#dcdcdc", linewidth=0.8, zorder=0.5)
+        x, y = (nelbo - high, high) if nelbo - high < width else (width, nelbo - width)
+        if x >= 0 and y >= low:
+            text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": GREY}
+            ax.annotate(f"{nelbo:g}", (x, y), (2, 2), **text)
+    ax.grid(False)
+
+
+def rate_distortion_legend(exact_name: str) -> list[Line2D]:
+    text = wrap_text("equal nelbo, its value at the end", 22)
+    entries = [legend_entry(text, color="#cfcfcf", linewidth=0.8)]
+    if exact_name:
+        entries.append(legend_entry(wrap_text(exact_name, 22), **EXACT_STYLE))
+    return entries
+
+
+RATE_DISTORTION_FIGURE = Plot(
+    "rate_distortion", "Rate and distortion", "runs", draw_rate_distortion, describe_rate_distortion
+)

@@ -1,0 +1,117 @@
+"""Figure: the components of the rate."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from uncollapse.report.figures.group_lines import (
+    create_group_lines,
+    draw_edge_value,
+    rank_groups,
+    seed_offsets,
+)
+from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.selection import limit_groups, runs_with_metrics
+from uncollapse.report.figures.sentences import (
+    count_seeds,
+    describe_edges,
+    describe_hidden_groups,
+    describe_lacking,
+    describe_left_out,
+)
+from uncollapse.report.panels import add_legend_below, add_legend_right, legend_entry
+from uncollapse.report.stats import by_group, outlying
+from uncollapse.report.style import is_crowded, wrap_text
+
+# colour, hatch (for prints in grey) and name of each component
+RATE_PART_STYLES = {
+    "mi": ("#0072B2", "", "mi"),
+    "total_correlation": ("#E69F00", "////", "total correlation"),
+    "dimension_kl": ("#56B4E9", "....", "sum of the dimensions' marginal KL"),
+    "marginal_kl": ("#CC79A7", "xxxx", "marginal KL, not split"),
+}
+SATURATED = " *"
+
+
+def draw_rate_parts(runs: pd.DataFrame) -> Figure:
+    """kl = mi + total correlation + sum_j KL(q(z_j)||p), nats, test: stacked means, and seeds."""
+    runs = rank_groups(limit_groups(runs_with_metrics(runs, "mi", "marginal_kl", "kl")), "kl")
+    fig, (ax,) = create_group_lines(mark_saturated(runs), 1)
+    far = set(runs.loc[outlying(runs, "kl"), "order"])
+    for y, (order, group) in enumerate(by_group(runs)):
+        if order in far:
+            draw_edge_value(ax, y, group["kl"].mean(), True, "black")
+            continue
+        left = 0.0
+        for part, width in mean_rate_parts(group).items():
+            color, hatch, _ = RATE_PART_STYLES[part]
+            ax.barh(y, width, 0.6, left, color=color, hatch=hatch, edgecolor="white", linewidth=0)
+            left += width
+        dot: dict[str, Any] = {"mec": "white", "mew": 0.7, "ms": 3.4 if is_crowded(runs) else 4.5}
+        ax.plot(group["kl"], y + seed_offsets(len(group), 0.18), "o", color="black", **dot)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("nats per example")
+    add_legend = add_legend_below if is_crowded(runs) else add_legend_right
+    add_legend(fig, rate_parts_legend(runs))
+    return fig
+
+
+def describe_rate_parts(runs: pd.DataFrame) -> str:
+    shown = runs_with_metrics(runs, "mi", "marginal_kl", "kl")
+    split = shown[["total_correlation", "dimension_kl"]].notna().all(axis=1)
+    unsplit = star = ""
+    if not split.all():
+        unsplit = (
+            " Where the posterior does not split over dimensions, the marginal KL is one component."
+        )
+    if (shown["mi_saturated"] == 1).any():
+        star = (
+            f" {SATURATED[1:]}: the mi of a seed is saturated at its ceiling ln N, and total "
+            "correlation is over-stated by as much as mi is under-stated."
+        )
+    return (
+        "kl = mi + total correlation + sum of KL(q(z_j) || p(z_j)) on test: the information of z "
+        "about x, that of the dimensions about each other, and how far each is from its prior. "
+        f"Bars: means over seeds; points: the kl of every seed ({count_seeds(shown)}), so no "
+        "interval is drawn. Components that Monte Carlo noise made negative are drawn as 0: "
+        f"a bar may end a little beyond its kl.{unsplit}{star}"
+        + (" Groups are sorted by kl." if is_crowded(runs) else "")
+        + describe_edges(shown, "kl")
+        + describe_hidden_groups(shown["order"].nunique())
+        + describe_lacking(runs, shown, "these components")
+        + describe_left_out(runs)
+    )
+
+
+def mean_rate_parts(runs: pd.DataFrame) -> dict[str, float]:
+    """Means (nats) of the components of a group's kl, negative ones as 0.
+
+    marginal_kl is one component where a run lacks its split.
+    """
+    split = runs[["total_correlation", "dimension_kl"]].notna().all(axis=None)
+    names = ("mi", "total_correlation", "dimension_kl") if split else ("mi", "marginal_kl")
+    return {name: max(float(runs[name].mean()), 0.0) for name in names}
+
+
+def mark_saturated(runs: pd.DataFrame) -> pd.DataFrame:
+    """Group names with a star where the mi of a seed is saturated."""
+    saturated = runs["order"].isin(runs.loc[runs["mi_saturated"] == 1, "order"])
+    return runs.assign(group=runs["group"] + np.where(saturated, SATURATED, ""))
+
+
+def rate_parts_legend(runs: pd.DataFrame) -> list[Any]:
+    used = {part for _, group in by_group(runs) for part in mean_rate_parts(group)}
+    bars = [
+        Patch(fc=color, hatch=hatch, ec="white", lw=0, label=wrap_text(label, 22))
+        for part, (color, hatch, label) in RATE_PART_STYLES.items()
+        if part in used
+    ]
+    return [*bars, legend_entry("kl of each seed", marker="o", color="black", mec="white", ls="")]
+
+
+RATE_PARTS_FIGURE = Plot(
+    "rate_parts", "The parts of the rate", "runs", draw_rate_parts, describe_rate_parts
+)

@@ -1,0 +1,88 @@
+"""Sentences that captions share: seeds, intervals, and what is left out."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from uncollapse.report.figures.curve_panels import TOGETHER
+from uncollapse.report.notes import caption_note
+from uncollapse.report.stats import finished, outlying
+from uncollapse.report.style import MOST_GROUPS, is_crowded
+from uncollapse.report.tables.titles import format_range
+
+CURVE_ENDS = {"unfinished": "open circle", "failed": "cross"}
+INTERVAL_TEXT = "95 % t-interval (none at n = 1; cut where it leaves the panel)"
+
+
+def describe_curves(rows: pd.DataFrame) -> str:
+    """Which lines there are, over how many seeds, and which runs did not finish."""
+    runs = rows.drop_duplicates("run")
+    count, groups = runs["status"].value_counts(), runs["order"].nunique()
+    ends = [
+        f"{count[status]} {status} ({mark})"
+        for status, mark in CURVE_ENDS.items()
+        if status in count
+    ]
+    parts = [
+        f"Thick: mean over the finished seeds ({count_seeds(runs)}); "
+        "thin: every seed, so no interval is drawn.",
+        f"Thin dashes are runs that did not finish: {', '.join(ends)}." if ends else "",
+        "The means of the other groups are grey." if groups > TOGETHER else "",
+        "Colours say which slot of the config a head changes." if is_crowded(rows) else "",
+    ]
+    return " ".join(filter(None, parts)) + describe_hidden_groups(groups)
+
+
+def describe_slots(frame: pd.DataFrame, by: str = "") -> str:
+    """How colours, markers and order are chosen where there are many groups; '' elsewhere."""
+    if not is_crowded(frame):
+        return ""
+    order = f"; groups are sorted by {by}" if by else ""
+    return f" Colour and marker say which slot of the config a head changes{order}."
+
+
+def describe_edges(runs: pd.DataFrame, *metrics: str) -> str:
+    """A note on arrows, where a run is far from the others in one of the metrics."""
+    far = any(outlying(runs, metric).any() for metric in metrics)
+    return " Arrows at an edge: groups far from all others, with their means." * far
+
+
+def count_seeds(runs: pd.DataFrame) -> str:
+    """'n = 3 seeds per group' or 'n = 1 to 3 seeds per group', over finished runs."""
+    counts = finished(runs).groupby("order").size()
+    if counts.empty:
+        return "n = 0 finished runs"
+    return f"n = {format_range(counts)} {'seed' if counts.max() == 1 else 'seeds'} per group"
+
+
+def describe_hidden_groups(groups: int) -> str:
+    if groups <= MOST_GROUPS:
+        return ""
+    return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables hold all."
+
+
+def describe_grey_points(groups: int) -> str:
+    """For planes, which show every group, some of them in grey."""
+    if groups <= MOST_GROUPS:
+        return ""
+    return f" Small grey points: the groups after the first {MOST_GROUPS}."
+
+
+def format_counts(values: Iterable[float]) -> str:
+    """'10,000', or '500, 10,000': each value once."""
+    return ", ".join(f"{value:,.0f}" for value in sorted(set(values)))
+
+
+def describe_lacking(runs: pd.DataFrame, shown: pd.DataFrame, what: str) -> str:
+    """How many finished runs are not shown because they lack what the figure needs."""
+    count = len(finished(runs)) - shown["run"].nunique()
+    if not count:
+        return ""
+    return f" {count} finished run{'s' if count > 1 else ''} without {what} left out."
+
+
+def describe_left_out(runs: pd.DataFrame) -> str:
+    """Which runs have no final metrics, and which weights the metrics are of."""
+    count = runs["status"].value_counts()
+    missing = [f"{count[status]} {status}" for status in CURVE_ENDS if status in count]
+    return (f" Runs left out: {', '.join(missing)}." if missing else "") + caption_note(runs)

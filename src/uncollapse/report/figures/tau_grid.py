@@ -1,0 +1,88 @@
+"""Figure: KL, rec and shuffled-z gap against tau."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.selection import require_finished
+from uncollapse.report.figures.sentences import INTERVAL_TEXT, describe_left_out
+from uncollapse.report.panels import add_legend_above, legend_entry
+from uncollapse.report.stats import t_interval
+from uncollapse.report.style import GREY, WIDTH, NoFigure, style_by_order, wrap_text
+from uncollapse.report.tables.titles import format_range
+
+TAU_FLOOR_STYLE: dict[str, Any] = {"color": GREY, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+
+
+def draw_tau_grid(runs: pd.DataFrame) -> Figure:
+    """KL, rec and shuffled-z gap (nats, test) against tau, and the floor of the KL."""
+    series = group_tau_series(runs)
+    fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+    axes = fig.subplots(1, 3)
+    names = {"kl": "KL (nats)", "rec": "rec (nats)", "shuffle_gap": "shuffled-z gap (nats)"}
+    for ax, (metric, label) in zip(axes, names.items(), strict=True):
+        for i, (_, group) in enumerate(series, 1):
+            draw_tau_line(ax, group, metric, i, shift=0.006 * (i - (len(series) + 1) / 2))
+        ax.set(xlabel="tau", ylabel=label)
+    draw_tau_floor(axes[0], series)
+    axes[0].set_ylim(bottom=0)
+    entries = [
+        legend_entry(wrap_text(name, 40), **style_by_order(i)._asdict())
+        for i, (name, _) in enumerate(series, 1)
+    ]
+    entries.append(legend_entry("floor: -(d/2) ln(1 - tau)", **TAU_FLOOR_STYLE))
+    add_legend_above(fig, entries, columns=3)
+    return fig
+
+
+def describe_tau_grid(runs: pd.DataFrame) -> str:
+    series = pd.concat([group for _, group in group_tau_series(runs)])
+    counts = series.groupby("order").size()
+    return (
+        "Test KL, rec and shuffled-z gap against tau. "
+        f"Points: seeds (n = {format_range(counts)} per setting); bars: mean and {INTERVAL_TEXT}. "
+        "Grey dashes: the floor that holds for every theta. "
+        f"Heads are shifted a little so that bars do not overlap.{describe_left_out(runs)}"
+    )
+
+
+def group_tau_series(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Finished runs by label and overrides other than tau, where there are two values of tau.
+
+    NoFigure where there is no such series.
+    """
+    runs = require_finished(runs).dropna(subset=["tau"])
+    names = []
+    for label, overrides in zip(runs["label"], runs["override_list"], strict=True):
+        others = ", ".join(word for word in overrides if not word.startswith("tau="))
+        names.append(f"{label} ({others})" if others else label)
+    groups = [g for _, g in runs.assign(series=names).groupby(["head", "series"], sort=False)]
+    series = [(str(g["series"].iloc[0]), g) for g in groups if g["tau"].nunique() > 1]
+    if not series:
+        raise NoFigure("no head has finished runs at two or more values of tau.")
+    return series
+
+
+def draw_tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: float) -> None:
+    style = style_by_order(order)
+    points = [(tau, *t_interval(group[metric])) for tau, group in runs.groupby("tau")]
+    tau, mean, half = np.array(points, dtype=float).T
+    ax.errorbar(tau + shift, mean, half, **style._asdict(), capsize=2.5, linewidth=1.3)
+    dot: dict[str, Any] = {"color": style.color, "mec": "white", "mew": 0.5, "ms": 4, "zorder": 3}
+    ax.plot(runs["tau"] + shift, runs[metric], "o", **dot)
+
+
+def draw_tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
+    """-(d/2) ln(1 - tau) for each number d of dimensions, for tau below 1, where it is finite."""
+    runs = pd.concat([group for _, group in series])
+    tau = np.linspace(runs["tau"].min(), runs["tau"].max(), 100)
+    tau = tau[tau < 1]
+    for dims in runs["latent"].dropna().unique():
+        ax.plot(tau, -dims / 2 * np.log1p(-tau), **TAU_FLOOR_STYLE)
+
+
+TAU_GRID_FIGURE = Plot("tau_grid", "The tau grid", "runs", draw_tau_grid, describe_tau_grid)

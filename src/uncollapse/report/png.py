@@ -1,0 +1,28 @@
+"""Whether bytes are one complete PNG picture, without decoding it."""
+
+import struct
+import zlib
+
+MOST_SIDE = 10_000  # pixels
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def is_png(content: bytes) -> bool:
+    """Whether these are the chunks of one PNG of a reasonable size, and nothing else."""
+    if len(content) < 33 or not content.startswith(SIGNATURE + b"\0\0\0\x0dIHDR"):
+        return False
+    sides, place, name = struct.unpack_from(">II", content, 16), len(SIGNATURE), b""
+    while name != b"IEND" and (chunk := read_chunk(content, place)):
+        name, place = chunk
+    return (
+        name == b"IEND" and place == len(content) and all(1 <= side <= MOST_SIDE for side in sides)
+    )
+
+
+def read_chunk(content: bytes, place: int) -> tuple[bytes, int] | None:
+    """The name of the chunk at a place, and where the next one starts; None where damaged."""
+    size = int.from_bytes(content[place : place + 4], "big")
+    checked, end = content[place + 4 : place + 8 + size], place + 12 + size
+    if end > len(content) or zlib.crc32(checked) != int.from_bytes(content[end - 4 : end], "big"):
+        return None
+    return checked[:4], end

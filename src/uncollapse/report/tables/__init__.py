@@ -1,0 +1,23 @@
+"""The tables of a report: numbers for csv, and the same rows as text for readers."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+
+class Table(NamedTuple):
+    """`numbers` becomes the csv; `text` becomes Markdown, LaTeX, the page and the terminal."""
+
+    name: str
+    title: str
+    numbers: pd.DataFrame
+    text: pd.DataFrame
+
+
+def build_tables(runs: pd.DataFrame) -> list[Table]:
+    from uncollapse.report.tables.paired import paired_table
+    from uncollapse.report.tables.runs import runs_table
+    from uncollapse.report.tables.samples import samples_table
+    from uncollapse.report.tables.summary import summary_table
+
+    return [summary_table(runs), paired_table(runs), samples_table(runs), runs_table(runs)]

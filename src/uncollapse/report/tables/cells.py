@@ -1,0 +1,70 @@
+"""Numbers as the text of cells."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from uncollapse.metrics.catalogue import METRICS, MISSING, decimals
+
+MOST_FIXED = 1e15  # larger numbers are written with an exponent
+
+
+def format_column(
+    numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: str = ""
+) -> list[str]:
+    """The cells of one metric, from its mean, half-width and count in each group."""
+    columns = numbers[[f"{metric}_mean", f"{metric}_half", f"{metric}_n", "n"]]
+    rows = columns.to_numpy(dtype=float).tolist()
+    return [format_cell(mean, half, count, n, digits, sign) for mean, half, count, n in rows]
+
+
+def format_cell(
+    mean: float, half: float, count: float, n: float, digits: int | None = None, sign: str = ""
+) -> str:
+    """'9.12 ± 0.30'; one seed has no interval; '(n=2)' where some seeds lack the metric."""
+    if not np.isfinite(mean):
+        return MISSING
+    digits = digits if digits is not None else decimals(mean, half)
+    value = f"{mean:{sign}.{digits}f}" if round(mean, digits) else f"{0:.{digits}f}"
+    value = value if abs(mean) < MOST_FIXED else f"{mean:{sign}.4g}"
+    interval = ""
+    if np.isfinite(half):
+        interval = f" ± {half:.{digits}f}" if half < MOST_FIXED else f" ± {half:.4g}"
+    return f"{value}{interval}" + (f" (n={count:.0f})" if count < n else "")
+
+
+def format_single(value: object, metric: str = "") -> str:
+    """The value of one run: a number of a metric, or text."""
+    if not isinstance(value, float):
+        return str(value)
+    digits = METRICS[metric].digits if metric in METRICS else None
+    return format_cell(value, np.nan, 1, 1, digits)
+
+
+def format_seeds(done: int, failed: int, unfinished: int) -> str:
+    """'3', or '1 (+ 1 failed, 1 unfinished)'."""
+    others = ((failed, "failed"), (unfinished, "unfinished"))
+    rest = ", ".join(f"{count} {name}" for count, name in others if count)
+    return f"{done} (+ {rest})" if rest else str(done)
+
+
+def add_chance(text: str, chance: float) -> str:
+    """'0.913 (chance 0.367)'; the text alone where there is no number or no known chance."""
+    return text if text == MISSING or np.isnan(chance) else f"{text} (chance {chance:.3f})"
+
+
+def mark_cells(
+    texts: Iterable[str], where: Iterable[bool], before: str = "", after: str = ""
+) -> list[str]:
+    """Cells with a mark before or after those that are `where` and hold something."""
+    return [
+        before + text + after if marked and text != MISSING else text
+        for text, marked in zip(texts, where, strict=True)
+    ]
+
+
+def drop_empty_columns(text: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that have no value in any row."""
+    kept = [text.empty or not text[name].isin([MISSING, ""]).all() for name in text.columns]
+    return text.loc[:, kept]

@@ -1,0 +1,79 @@
+"""The table of differences to plain, seed by seed."""
+
+from typing import Any
+
+import pandas as pd
+
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.catalogue import METRICS
+from uncollapse.metrics.metric import NLL
+from uncollapse.report.notes import CUT, TILTED, cut_off
+from uncollapse.report.stats import (
+    by_group,
+    finished,
+    paired_difference,
+    plain_of,
+    same_samples,
+)
+from uncollapse.report.tables import Table
+from uncollapse.report.tables.cells import drop_empty_columns, format_column, mark_cells
+from uncollapse.report.tables.marks import is_biased
+
+STATISTICS = ("n", "mean", "half")
+
+
+def paired_table(runs: pd.DataFrame) -> Table:
+    """Differences to plain on shared seeds; empty where plain or shared seeds are missing."""
+    metrics = catalogue.paired_columns()
+    done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
+    pairs = [
+        pair for pair in plain_of(runs).items() if pair[0] != pair[1] and done.keys() >= set(pair)
+    ]
+    columns = [f"d_{metric}_{part}" for metric in metrics for part in STATISTICS]
+    numbers = pd.DataFrame(
+        [paired_row(done[order], done[plain], metrics) for order, plain in pairs],
+        columns=["group", "against", "n", *columns],
+    )
+    numbers = numbers[numbers["n"] > 0]
+    text = numbers[["group", "against", "n"]].astype(str)
+    cut = text["group"].isin(runs.loc[cut_off(runs), "group"])
+    text["group"] = mark_cells(text["group"], cut, after=f" {CUT}")
+    for name in metrics:
+        metric = METRICS[name]
+        text[metric.header] = format_column(numbers, f"d_{name}", metric.digits, sign="+")
+    text["nll"] = mark_cells(text["nll"], is_biased(numbers), after=f" {TILTED}")
+    title = paired_title(runs, text, cut_marked=bool(cut.any()))
+    return Table("paired", title, numbers, drop_empty_columns(text))
+
+
+def paired_title(runs: pd.DataFrame, text: pd.DataFrame, cut_marked: bool) -> str:
+    """What the cells are, and every mark that is in one of them."""
+    title = (
+        "Test metrics minus plain's on shared seeds (nats; probe: accuracy), mean ± half-width of "
+        "the paired t-interval (95 %)."
+    )
+    if (finished(runs)["mi_saturated"] == 1).any():
+        title += (
+            " A saturated mi (≥ in the summary) is a lower bound, and its differences are not "
+            "exact."
+        )
+    if cut_marked:
+        title += f" {CUT}: cut off, see the summary."
+    if any(TILTED in cell for cell in text["nll"]):
+        title += (
+            f" {TILTED}: nll_bias, the part of the difference that more samples would take away, "
+            "is comparable with its interval."
+        )
+    return title
+
+
+def paired_row(group: pd.DataFrame, plain: pd.DataFrame, metrics: list[str]) -> dict[str, Any]:
+    """One row of the table, from the runs of two groups indexed by seed."""
+    row: dict[str, Any] = {"group": group["group"].iloc[0], "against": plain["group"].iloc[0]}
+    row["n"] = len(group.index.intersection(plain.index))
+    alike = same_samples(group, plain.reindex(group.index))
+    for metric in metrics:
+        values = group[metric].where(alike) if METRICS[metric].stage == NLL else group[metric]
+        statistics = paired_difference(values, plain[metric])
+        row |= dict(zip((f"d_{metric}_{part}" for part in STATISTICS), statistics, strict=True))
+    return row

@@ -1,0 +1,74 @@
+"""The table of every run."""
+
+import pandas as pd
+
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.catalogue import METRICS
+from uncollapse.metrics.metric import END, NLL, PROBE, REPORT, RESPONSES, SAMPLES
+from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
+from uncollapse.report.notes import CUT, cut_off, few_samples
+from uncollapse.report.runs import last_columns
+from uncollapse.report.tables import Table
+from uncollapse.report.tables.cells import (
+    add_chance,
+    drop_empty_columns,
+    format_single,
+    mark_cells,
+)
+from uncollapse.report.tables.marks import levels_differ
+
+PLACE = ("group", "seed", "status", "step")
+TIMES = ("seconds_per_step", "kl_train_mode")
+TEXTS = ("weights", "unfinished", "commit", "tree_changed", "message", "command")
+
+
+def runs_table(runs: pd.DataFrame) -> Table:
+    """Every run with all its numbers; the text has what a reader compares."""
+    exact, bound = runs["nll_ppl"].notna(), few_samples(runs)
+    columns = [*PLACE, *compared_columns(runs), *TIMES, "message"]
+    text = pd.DataFrame(
+        {name: [format_single(value, name) for value in runs[name]] for name in columns}
+    )
+    ppl = [format_single(value) for value in runs["nll_ppl"].where(exact, runs["ppl"])]
+    text["ppl"] = mark_cells(ppl, ~exact | bound, "≤ ")
+    for name in ("nll", "oracle_gap"):
+        text[name] = mark_cells(text[name], bound, "≤ ")
+    chances = zip(text["probe"], runs["probe_chance"], strict=True)
+    text["probe"] = [add_chance(cell, chance) for cell, chance in chances]
+    text["group"] = mark_cells(text["group"], cut_off(runs), after=f" {CUT}")
+    text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
+    text["mi"] = mark_cells(text["mi"], runs["mi_saturated"] == 1, "≥ ")
+    headers = {name: metric.header for name, metric in METRICS.items()}
+    title = (
+        "Every run; test metrics of the finished ones (≤: from nelbo, or from fewer than "
+        f"{FEW_SAMPLES} effective samples, an upper bound; ≥: saturated, a lower bound; {CUT}: cut "
+        "off, see its message). Standard errors over examples are in the csv."
+    )
+    return Table(
+        "runs", title, runs[csv_columns()], drop_empty_columns(text.rename(columns=headers))
+    )
+
+
+def compared_columns(runs: pd.DataFrame) -> list[str]:
+    """The metrics that the text of the table shows."""
+    metrics = [METRICS[name] for name in catalogue.summary_columns()]
+    shown = [m for m in metrics if m.in_text and m.stage != REPORT]
+    across = [m.name for m in shown if m.across_levels] if levels_differ(runs) else []
+    return [*(m.name for m in shown if not m.across_levels), *across]
+
+
+def csv_columns() -> list[str]:
+    """The columns of runs.csv."""
+    return [
+        "folder",
+        "head",
+        *PLACE,
+        *catalogue.row_columns(),
+        *catalogue.test_columns(),
+        *catalogue.csv_columns(NLL, PROBE),
+        *catalogue.csv_columns(SAMPLES, RESPONSES),
+        *TIMES,
+        *catalogue.csv_columns(END),
+        *last_columns(),
+        *TEXTS,
+    ]

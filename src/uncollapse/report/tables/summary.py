@@ -1,0 +1,130 @@
+"""The summary table: one row per group of runs."""
+
+import numpy as np
+import pandas as pd
+
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.catalogue import METRICS, MISSING
+from uncollapse.report.notes import BOUND, CUT, TILTED
+from uncollapse.report.stats import against_plain, relative_time, summarise
+from uncollapse.report.tables import Table
+from uncollapse.report.tables.cells import (
+    add_chance,
+    drop_empty_columns,
+    format_column,
+    format_seeds,
+    mark_cells,
+)
+from uncollapse.report.tables.marks import (
+    count_warned,
+    is_biased,
+    levels_differ,
+    mi_ceilings,
+    samples_used,
+    shared_ceiling,
+    shared_chance,
+)
+from uncollapse.report.tables.titles import summary_title
+
+NAMES = ["group", "head", "label", "overrides", "changes"]
+STATUSES = {"done": "n", "failed": "failed", "unfinished": "unfinished"}
+
+
+def summary_table(runs: pd.DataFrame) -> Table:
+    """One row per group: mean and half-width of the t-interval over its finished seeds."""
+    columns = shown_columns(runs)
+    numbers = summary_numbers(runs, columns)
+    seeds = numbers[[*STATUSES.values()]].itertuples(index=False)
+    text = pd.DataFrame(
+        {
+            "group": mark_cells(numbers["group"], numbers["cut_off"] > 0, after=f" {CUT}"),
+            "changes": numbers["changes"],
+            "n": [format_seeds(*row) for row in seeds],
+        }
+    )
+    ceiling, chance = shared_ceiling(numbers), shared_chance(numbers)
+    headers = {"mi": f"mi (ceiling {ceiling:.2f})"} if ceiling else {}
+    headers |= {} if np.isnan(chance) else {"probe": f"probe (chance {chance:.3f})"}
+    special = special_columns(numbers, with_ceiling=not ceiling, with_chance=np.isnan(chance))
+    for name in columns:
+        metric = METRICS[name]
+        cells = special.get(name) or format_column(numbers, name, metric.digits)
+        text[headers.get(name, metric.header)] = cells
+    title = summary_title(runs, text)
+    return Table("summary", title, numbers.reset_index(drop=True), drop_empty_columns(text))
+
+
+def shown_columns(runs: pd.DataFrame) -> list[str]:
+    """The metrics that the text of the summary shows, from left to right."""
+    metrics = [METRICS[name] for name in catalogue.summary_columns()]
+    across = levels_differ(runs)
+    return [m.name for m in metrics if m.in_text and (across or not m.across_levels)]
+
+
+def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """What the csv holds, and how the runs of each group stand."""
+    other = runs["head"] != "plain"
+    derived = runs.assign(
+        relative_time=relative_time(runs),
+        d_nll=against_plain(runs, "nll").where(other),
+        d_nll_bias=against_plain(runs, "nll_bias").where(other),
+    )
+    only_csv = [name for name in catalogue.summary_columns() if not METRICS[name].in_text]
+    last = [f"last_{name}" for name in catalogue.compared_columns()]
+    statistics = summarise(derived, [*columns, *only_csv, *last])
+    counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
+    counts = counts.reindex(columns=[*STATUSES], fill_value=0).rename(columns=STATUSES)
+    names = runs.drop_duplicates("order").set_index("order")[NAMES]
+    parts = (counts, statistics, mi_ceilings(runs), count_warned(runs), samples_used(runs))
+    for part in parts:
+        names = names.join(part)
+    return names
+
+
+def special_columns(
+    numbers: pd.DataFrame, with_ceiling: bool, with_chance: bool
+) -> dict[str, list[str]]:
+    """The cells of metrics that are marked, or shown with another number."""
+    bound = numbers["few_samples"] > 0
+    nll, gap = (format_column(numbers, name) for name in ("nll", "oracle_gap"))
+    d_nll = format_column(numbers, "d_nll", sign="+")
+    return {
+        "nll": mark_cells(nll, bound, f"{BOUND} "),
+        "d_nll": mark_cells(d_nll, is_biased(numbers), after=f" {TILTED}"),
+        "oracle_gap": mark_cells(gap, bound, f"{BOUND} "),
+        "ppl": format_ppl(numbers),
+        "mi": format_mi(numbers, with_ceiling),
+        "probe": format_probe(numbers, with_chance),
+    }
+
+
+def format_ppl(numbers: pd.DataFrame) -> list[str]:
+    """From nll where a seed of the group has it, otherwise from nelbo and marked as a bound."""
+    from_nelbo = mark_cells(format_column(numbers, "ppl"), numbers["nll_ppl_n"] == 0, "≤ ")
+    from_nll = mark_cells(format_column(numbers, "nll_ppl"), numbers["few_samples"] > 0, "≤ ")
+    pairs = zip(from_nll, from_nelbo, strict=True)
+    return [loose if exact == MISSING else exact for exact, loose in pairs]
+
+
+def format_mi(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
+    """'≥ 6.92 ± 0.10 (7.60)': a lower bound as a seed is saturated, and the ceiling where groups
+    differ in it."""
+    texts = mark_cells(format_column(numbers, "mi"), numbers["mi_saturated"] > 0, "≥ ")
+    if not with_ceiling:
+        return texts
+    ends = numbers[["mi_ceiling_low", "mi_ceiling_high"]].to_numpy(dtype=float).tolist()
+    return [
+        text
+        if text == MISSING or np.isnan(low)
+        else f"{text} ({'–'.join(dict.fromkeys((f'{low:.2f}', f'{high:.2f}')))})"
+        for text, (low, high) in zip(texts, ends, strict=True)
+    ]
+
+
+def format_probe(numbers: pd.DataFrame, with_chance: bool) -> list[str]:
+    """'0.913 ± 0.010 (chance 0.367)' where groups differ in the chance level."""
+    texts = format_column(numbers, "probe", METRICS["probe"].digits)
+    if not with_chance:
+        return texts
+    pairs = zip(texts, numbers["probe_chance_mean"], strict=True)
+    return [add_chance(text, chance) for text, chance in pairs]

@@ -1,0 +1,69 @@
+"""The title of the summary table, and the notes on it."""
+
+import pandas as pd
+
+from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
+from uncollapse.report.notes import TILTED, cut_note, few_samples, weights_note
+from uncollapse.report.stats import SAMPLED_BY, finished
+from uncollapse.report.tables.cells import drop_empty_columns
+from uncollapse.report.tables.marks import has_loose_ppl, levels_differ
+
+
+def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
+    """What the cells are, and every mark that is in one of them."""
+    marks = "".join(text.astype(str).to_numpy().ravel())
+    done = finished(runs)
+    samples, examples = done["nll_samples"].dropna(), done["nll_examples"].dropna()
+    labels = done["probe_labels"].dropna()
+    columns = drop_empty_columns(text).columns
+    sentences = [
+        "Test metrics, mean ± half-width of the 95 % t-interval over seeds; in nats except ppl, "
+        "au, probe and time.",
+        f"nll: {format_range(samples)} samples per example, {format_range(examples)} examples."
+        if len(samples)
+        else "",
+        uneven_note(runs),
+        "nll - plain: paired by seed." if "nll - plain" in columns else "",
+        "changes: the slots of the config that differ from plain's."
+        if "changes" in columns
+        else "",
+        f"probe: accuracy at {format_range(labels)} labels." if len(labels) else "",
+        "≤: from nelbo, an upper bound." if has_loose_ppl(runs) else "",
+        "Runs differ in data.level: compare them per character." if levels_differ(runs) else "",
+        few_samples_note(runs),
+        f"{TILTED}: its bias at this number of samples is comparable with its interval."
+        if TILTED in marks
+        else "",
+        "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound."
+        if "≥" in marks
+        else "",
+        cut_note(runs),
+        weights_note(runs),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def few_samples_note(runs: pd.DataFrame) -> str:
+    """What ≤ before an nll, and before what is derived from it, means; '' where no run has it."""
+    if not few_samples(finished(runs)).any():
+        return ""
+    return (
+        f"≤ at nll, ppl, oracle_gap: a seed with fewer than {FEW_SAMPLES} effective samples "
+        "(nll_ess) on average or in most examples, so an upper bound that more samples would lower."
+    )
+
+
+def uneven_note(runs: pd.DataFrame) -> str:
+    """A warning where the nll of runs cannot be compared; '' elsewhere."""
+    if (finished(runs)[list(SAMPLED_BY)].nunique() <= 1).all():
+        return ""
+    return (
+        "Not all nll are from as many samples and examples: do not compare these; such pairs are "
+        "in no difference to plain."
+    )
+
+
+def format_range(values: pd.Series) -> str:
+    """'300', or '300 to 500'."""
+    low, high = int(values.min()), int(values.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,218 @@
+"""The catalogue of metrics: one row per number, and everything else follows from it."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, folder_of, run_here
+
+from uncollapse.errors import InputError
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.base import Pass
+from uncollapse.metrics.metric import END, PASS, REPORT, STAGES, WITHOUT_FUNCTION, Metric
+from uncollapse.metrics.one_pass import statistics
+from uncollapse.report import figures
+from uncollapse.report.page import write_report
+
+
+def largest_mean(seen: Pass) -> dict:
+    return {"largest_mean": float(abs(seen.mean).max())}
+
+
+ROW = Metric(
+    name="largest_mean",
+    title="largest",
+    stage=PASS,
+    function=largest_mean,
+    unit="",
+    digits=1,
+    line=".1f",
+    meaning="The largest |mu_j| over examples and dimensions.",
+    pitfall="One outlier decides it.",
+)
+
+
+@pytest.fixture
+def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that a test adds are gone after it."""
+    monkeypatch.setattr(catalogue, "METRICS", catalogue.METRICS)
+    before = dict(catalogue.METRICS)
+    yield
+    catalogue.METRICS.clear()
+    catalogue.METRICS.update(before)
+
+
+def small_pass() -> Pass:
+    ones = np.ones((4, 2))
+    return Pass(ones[:, 0], ones[:, 0], ones, 3 * ones, ones, None, torch.ones(4, 2), [])
+
+
+# ---- a metric from outside -----------------------------------------------------------------------
+
+
+def test_a_metric_from_outside_is_shown_everywhere(
+    tmp_path: Path,
+    own_catalogue: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr(figures, "PLOTS", {})
+    catalogue.add(ROW)
+    run_here(tmp_path, "plain")
+    rows = [
+        json.loads(line)
+        for line in (folder_of(tmp_path, "plain") / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert all(row["largest_mean"] > 0 for row in rows)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "nelbo" in line]
+    value = next(row["largest_mean"] for row in rows if row["mode"] == "eval")
+    assert f"largest_mean {value:.1f}" in lines[0]
+    assert all("largest_mean" in line for line in lines)
+
+    page, terminal = write_report(tmp_path / "scratch")
+    tested = f"{rows[-2]['largest_mean']:.1f}"
+    header, _, values = terminal.split("\n\n")[1].splitlines()[:3]
+    assert "largest" in header.split() and tested in values.split()
+    tables = page.parent / "tables"
+    for name in ("runs", "summary"):
+        assert "largest_mean" in (tables / f"{name}.csv").read_text().splitlines()[0]
+    assert "| largest |" in (tables / "summary.md").read_text().splitlines()[0]
+    text = page.read_text()
+    assert f"<dt>{ROW.header} <code>largest_mean</code></dt>" in text
+    assert ROW.meaning in text and ROW.pitfall in text and "<th>largest</th>" in text
+
+
+def test_a_metric_can_be_paired_with_plain(
+    tmp_path: Path, own_catalogue: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "PLOTS", {})
+    catalogue.add(replace(ROW, paired=True))
+    for head in ("plain", "bn_mu"):
+        run_here(tmp_path, head)
+    page, _ = write_report(tmp_path / "scratch")
+    assert "| largest |" in (page.parent / "tables" / "paired.md").read_text().splitlines()[0]
+
+
+def test_the_page_of_text_works_as_written(tmp_path: Path) -> None:
+    """The script in docs/add_a_metric.md, outside the package."""
+    text = (ROOT / "docs" / "add_a_metric.md").read_text()
+    script = next(part for part in text.split("```python\n") if part.startswith("import runpy"))
+    (tmp_path / "mine.py").write_text(script.split("```")[0])
+    small = ("data.train=60", "data.valid=20", "data.test=20", "model.hidden=8", "threads=1")
+    words = ("train.py", "head=plain", f"results={tmp_path}", "trainer.epochs=1", *small)
+    for arguments in (words, ("scripts/report.py", str(tmp_path / "scratch"))):
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "mine.py"), *arguments],
+            cwd=ROOT,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "largest_mean" in done.stdout
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": "kl"}, "metric kl: the catalogue has a row for it already"),
+        ({"name": "kl_se"}, "metric kl_se: the catalogue has a row for it already"),
+        ({"name": "two words"}, "metric 'two words': a name is a Python identifier"),
+        ({"name": "step"}, "metric 'step': a name is a Python identifier and none of step"),
+        ({"meaning": ""}, "metric largest_mean: `meaning` is empty"),
+        ({"function": ""}, "metric largest_mean: a row of stage 'pass' has no function"),
+        ({"stage": END}, "metric largest_mean: a row of stage 'end' takes no function"),
+        ({"stage": "later"}, "metric largest_mean: stage 'later' is none of pass, nll"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_refused(
+    own_catalogue: None, changes: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        catalogue.add(replace(ROW, **changes))  # type: ignore[arg-type]
+    assert str(refused.value).startswith(sentence)
+
+
+def test_a_key_without_a_row_is_refused(own_catalogue: None) -> None:
+    catalogue.add(replace(ROW, function=lambda seen: {**largest_mean(seen), "other": 1.0}))
+    with pytest.raises(InputError, match="returned 'other', which has no row in the catalogue"):
+        statistics(small_pass())
+
+
+def test_a_row_without_a_value_is_refused(own_catalogue: None) -> None:
+    catalogue.add(replace(ROW, error="csv"))
+    with pytest.raises(InputError, match="largest_mean did not return 'largest_mean_se'"):
+        statistics(small_pass())
+
+
+def test_values_may_be_missing_where_they_do_not_apply(own_catalogue: None) -> None:
+    other = replace(ROW, name="smallest_mean", optional=True)
+    catalogue.add(ROW, other)
+    assert statistics(small_pass())["largest_mean"] == 3.0
+    catalogue.METRICS["largest_mean"] = replace(ROW, function=nothing)
+    catalogue.METRICS["smallest_mean"] = replace(other, function=nothing)
+    assert "largest_mean" not in statistics(small_pass())
+
+
+def nothing(seen: Pass) -> dict:
+    return {}
+
+
+@pytest.mark.parametrize("function", ["uncollapse.metrics.usage:no_such", "no.such:name", "text"])
+def test_a_function_that_does_not_exist_is_refused(own_catalogue: None, function: str) -> None:
+    catalogue.add(replace(ROW, function=function))
+    with pytest.raises(InputError, match=f"metric function {function}: cannot be imported"):
+        statistics(small_pass())
+
+
+# ---- the rows ------------------------------------------------------------------------------------
+
+
+def test_every_function_of_a_row_exists() -> None:
+    for stage in STAGES:
+        for function in catalogue.functions(stage):
+            assert stage in WITHOUT_FUNCTION or callable(catalogue.load_function(function))
+
+
+def test_what_stands_beside_a_metric_has_a_row() -> None:
+    beside = [name for m in catalogue.METRICS.values() for _, name in m.beside]
+    assert beside and set(beside) <= set(catalogue.METRICS)
+
+
+def test_every_number_of_a_pass_has_one_meaning_and_most_a_pitfall() -> None:
+    of_pass = [m for m in catalogue.METRICS.values() if m.stage == PASS]
+    assert len({m.meaning for m in of_pass}) == len(of_pass)
+    shown = [m for m in catalogue.METRICS.values() if m.column and m.in_text and m.stage != REPORT]
+    assert all(m.pitfall for m in shown)
+
+
+def test_only_evaluations_write_their_keys() -> None:
+    own = catalogue.evaluated_keys()
+    assert {"nll", "nll_se", "nll_per_char_se", "oracle_gap", "probe_curves", "sample_words"} <= own
+    assert not own & {key for name in catalogue.names(PASS) for key in catalogue.METRICS[name].keys}
+
+
+def test_values_are_written_with_the_digits_of_their_metric() -> None:
+    assert catalogue.format_value("probe", 0.91234) == "0.912"
+    assert catalogue.format_value("kl", 0.012) == "0.012"
+    assert catalogue.format_value("kl", 12.346) == "12.35"
+    assert catalogue.format_value("kl", None) == catalogue.format_value("kl", float("nan")) == "–"
+
+
+def test_the_table_in_docs_is_current() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text() == catalogue.documented()
+
+
+def test_the_catalogue_imports_neither_torch_nor_pandas() -> None:
+    code = "import sys, uncollapse.metrics.catalogue\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert not {"torch", "pandas", "numpy"} & set(done.stdout.split())
