@@ -21,7 +21,7 @@ from uncollapse.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATES = REPOSITORY / "scripts/templates"
-FOLDERS = {  # slot -> where its classes are, below src/uncollapse
+SLOT_FOLDERS = {  # slot -> where its classes are, below src/uncollapse
     "posterior": "posteriors",
     "objective": "objectives",
     "procedure": "procedures",
@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
     parser = Parser(description="Write the skeleton of a new remedy: class, head file and tests.")
     parser.add_argument("name", help="of the head and of its files, such as my_remedy")
-    parser.add_argument("--slot", required=True, choices=FOLDERS, help="what the remedy changes")
+    parser.add_argument(
+        "--slot", required=True, choices=SLOT_FOLDERS, help="what the remedy changes"
+    )
     asked = parser.parse_args(argv)
     try:
         files = copy_templates(asked.name, asked.slot)
@@ -54,13 +56,13 @@ def copy_templates(name: str, slot: str) -> dict[Path, str]:
     check_name(name)
     template = f"my_{slot}"
     sources = {
-        f"src/uncollapse/{FOLDERS[slot]}/{name}.py": TEMPLATES / f"{template}.py",
+        f"src/uncollapse/{SLOT_FOLDERS[slot]}/{name}.py": TEMPLATES / f"{template}.py",
         f"conf/head/{name}.yaml": TEMPLATES / f"{template}.yaml",
         f"tests/test_{name}.py": TEMPLATES / f"test_{template}.py",
     }
     texts = {path: source.read_text() for path, source in sources.items()}
     names = {
-        f"templates.{template}": f"uncollapse.{FOLDERS[slot]}.{name}",
+        f"templates.{template}": f"uncollapse.{SLOT_FOLDERS[slot]}.{name}",
         template: name,
         class_name(template): class_name(name),
         template.replace("_", " "): name.replace("_", " "),

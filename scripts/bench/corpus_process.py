@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bench.harness import assemble, make_trainer
+from bench.harness import assemble, assemble_trainer
 from bench.timing import time_wall
 from uncollapse.building import Parts
 from uncollapse.interfaces.objective import Loss
@@ -68,7 +68,7 @@ def measure_start(text: Path, own: Path, steps: int) -> dict[str, Any]:
 def train_briefly(parts: Parts, folder: Path) -> None:
     """A training with its evaluations and checkpoints, in a new folder below `folder`."""
     run = Run(Path(tempfile.mkdtemp(dir=folder)))
-    make_trainer(parts, run, Record(run.path(ROWS), []), SilentReporter()).fit()
+    assemble_trainer(parts, run, Record(run.path(ROWS), []), SilentReporter()).fit()
 
 
 class SilentReporter:

@@ -60,7 +60,7 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | Non
     return prepare(cfg, head, data and replace(data, batch_size=cfg.data.batch_size))
 
 
-def make_trainer(
+def assemble_trainer(
     parts: Parts,
     run: Run | None = None,
     record: Record | None = None,
@@ -85,7 +85,7 @@ def make_trainer(
 
 def make_harness_step(parts: Parts, start: int = 0) -> Step:
     """A training step as the trainer makes it, batch making included, after `start` steps."""
-    trainer = make_trainer(parts)
+    trainer = assemble_trainer(parts)
     trainer.training.step = start
 
     def step(examples: np.ndarray) -> None:

@@ -68,12 +68,12 @@ def measure_step_costs(
             entrants.update(list_phases(name, assemble(overrides, name, parts.data)))
     order = list(entrants)
     for number, examples in zip(range(warm_up + rounds), endless_batches(parts.data), strict=False):
-        turn = number % len(order)
+        turn = number % len(order)  # the order rotates, so no head always follows the same one
         for name in order[turn:] + order[:turn]:
             entrant = entrants[name]
             if number < 2 or number % 10 == 0 or not is_slow(entrant, plain):
                 entrant.seconds[number] = time_cpu(entrant.step, examples)
-    return {name: summarise(entrant, plain, warm_up) for name, entrant in entrants.items()}
+    return {name: summarise_rounds(entrant, plain, warm_up) for name, entrant in entrants.items()}
 
 
 def is_slow(entrant: Entrant, plain: Entrant) -> bool:
@@ -84,6 +84,7 @@ def is_slow(entrant: Entrant, plain: Entrant) -> bool:
 def list_phases(name: str, parts: Parts) -> dict[str, Entrant]:
     """The head from its first step on, and again in its later phase where it has one."""
     first = {name: Entrant(parts, make_harness_step(parts))}
+    # the data are large and never change, so both share them
     later = copy.deepcopy(replace(parts, data=None))
     later.data = parts.data
     procedure, start = later.procedure, 0
@@ -96,7 +97,7 @@ def list_phases(name: str, parts: Parts) -> dict[str, Entrant]:
     return {**first, f"{name}, afterwards": Entrant(later, make_harness_step(later, start))}
 
 
-def summarise(entrant: Entrant, plain: Entrant, warm_up: int) -> StepCost:
+def summarise_rounds(entrant: Entrant, plain: Entrant, warm_up: int) -> StepCost:
     rounds = [number for number in entrant.seconds if number >= warm_up]
     ratios = [entrant.seconds[number] / plain.seconds[number] for number in rounds]
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()

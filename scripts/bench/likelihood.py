@@ -20,8 +20,8 @@ from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models import Model
 
-CODES = 500  # for each sentence
-CHUNK = 100  # codes that the published code decodes at a time
+CODES_EACH = 500  # for each sentence
+PUBLISHED_CHUNK = 100  # codes that the published code decodes at a time
 CANDIDATES = 500  # sentences of the grammar from which those to measure are drawn
 SENTENCES = {"grammar": (40, 8), "ptb": (6, 2), "published": (1, 1)}  # in full, with --quick
 
@@ -68,7 +68,7 @@ class Methods:
         weights = log_weights(
             lambda z: self.model.nll(batch, z),
             self.model.encode(batch),
-            CODES,
+            CODES_EACH,
             make_generator(example),
         )
         return float(importance_weighted(weights)["nll"][0])
@@ -77,7 +77,7 @@ class Methods:
     def published(self, example: int) -> float:
         tokens = read_sentence(self.corpus, example)
         batch = make_batch(self.corpus, np.array([example]))
-        codes = self.model.encode(batch).sample(CODES, make_generator(example))[:, 0]
+        codes = self.model.encode(batch).sample(CODES_EACH, make_generator(example))[:, 0]
         return published_nll(self.layers, tokens, codes)
 
 
@@ -92,7 +92,7 @@ def measure_likelihood(quick: bool) -> dict[str, LikelihoodSpeed]:
         for name, size in MODEL_SIZES.items()
     }
     title = (
-        f"nll, K = {CODES}, against one sentence at a time in chunks of {CHUNK} "
+        f"nll, K = {CODES_EACH}, against one sentence at a time in chunks of {PUBLISHED_CHUNK} "
         f"({count_cores()} cores)"
     )
     print_table(title, "size", LIKELIHOOD_COLUMNS, results)
@@ -104,7 +104,7 @@ def compare_nll(parts: Parts, count: int, candidates: int) -> LikelihoodSpeed:
     methods = Methods(parts)
     chosen = choose_sentences(methods.corpus, count, candidates)
     words = np.array([methods.corpus.lengths[i] + 1 for i in chosen])
-    flops = CODES * words * count_flops_per_code(methods.layers)
+    flops = CODES_EACH * words * count_flops_per_code(methods.layers)
     ours, theirs = time_on_one_core(methods, chosen)
     peak = product_flops() / statistics.median(time_matrix_product(9))
     # so many sentences that every core has work
@@ -163,7 +163,7 @@ def published_nll(layers: Layers, tokens: Tensor, codes: Tensor) -> float:
     Each chunk of codes encodes the sentence again and keeps all its logits.
     """
     weights = []
-    for z in codes.split(CHUNK):
+    for z in codes.split(PUBLISHED_CHUNK):
         outputs, _ = layers.encoder.lstm(layers.encoder.embed(tokens[None]))
         mean, log_var = layers.to_code(outputs[:, -1]).chunk(2, -1)
         losses = word_losses(layers.decoder, tokens.expand(len(z), -1), z)

@@ -73,6 +73,7 @@ def published_information(q: DiagonalGaussian, z: Tensor) -> float:
     blocks = zip(z.split(32), q.mean.split(32), q.log_var.split(32), strict=True)
     for codes, mean, log_var in blocks:
         away = codes[:, None] - q.mean
+        # terms that are equal for all posteriors cancel
         density = -0.5 * (away**2 / q.log_var.exp()).sum(-1) - 0.5 * q.log_var.sum(-1)
         own = -0.5 * ((codes - mean) ** 2 / log_var.exp()).sum(-1) - 0.5 * log_var.sum(-1)
         gains.append(own - torch.logsumexp(density, 1) + math.log(len(z)))

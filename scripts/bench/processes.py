@@ -10,8 +10,8 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 CHECKOUT = SCRIPTS.parent
-TRAIN = (sys.executable, str(CHECKOUT / "train.py"))
-REPORT = (sys.executable, str(SCRIPTS / "report.py"))
+TRAIN_COMMAND = (sys.executable, str(CHECKOUT / "train.py"))
+REPORT_COMMAND = (sys.executable, str(SCRIPTS / "report.py"))
 SHOWN = 2000  # characters of a failed command's output
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bench.processes import REPORT, TRAIN, run_quietly, scratch_folder
+from bench.processes import REPORT_COMMAND, TRAIN_COMMAND, run_quietly, scratch_folder
 from bench.table import print_table
 from bench.timing import time_command
 from uncollapse.config import heads
@@ -31,11 +31,11 @@ def measure_report(quick: bool) -> dict[str, float]:
     """Wall seconds for many runs beside those for one, which is mostly start-up."""
     count = 100 if quick else 500
     with scratch_folder() as folder:
-        run_quietly([*TRAIN, *SHORT, f"results={folder}", "study=real"])
+        run_quietly([*TRAIN_COMMAND, *SHORT, f"results={folder}", "study=real"])
         (real,) = runs_in(folder / "real")
-        one = time_command([*REPORT, str(real.folder)])
+        one = time_command([*REPORT_COMMAND, str(real.folder)])
         copy_run(real, folder / "many", count)
-        many = time_command([*REPORT, str(folder / "many")])
+        many = time_command([*REPORT_COMMAND, str(folder / "many")])
     each = (many - one) / count
     rows = {"one run": f"{one:.1f}", f"{count} runs": f"{many:.1f}", "each more": f"{each:.4f}"}
     print_table("report.py", "study", {"seconds": str}, rows)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.processes import TRAIN, scratch_folder
+from bench.processes import TRAIN_COMMAND, scratch_folder
 from bench.table import print_table
 from bench.timing import time_command_and_children
 
@@ -31,7 +31,7 @@ SWEEP_COLUMNS: dict[str, Callable[[SweepCost], str]] = {
 
 def measure_sweep(quick: bool) -> dict[str, float]:
     """Eight runs, two at a time, against the same runs one after another."""
-    words = [*TRAIN, "-m", "head=plain,bn_mu", "seed=0,1,2,3", *SMALL_DATA]
+    words = [*TRAIN_COMMAND, "-m", "head=plain,bn_mu", "seed=0,1,2,3", *SMALL_DATA]
     words.append(f"trainer.epochs={1 if quick else 6}")
     with scratch_folder() as folder:
         words.append(f"results={folder}")

@@ -6,16 +6,16 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
-Row = TypeVar("Row")
+TableRow = TypeVar("TableRow")
 
-WIDTH = 160  # columns, where the output is not a terminal
+TABLE_WIDTH = 160  # columns, where the output is not a terminal
 
 
 def print_table(
     title: str,
     corner: str,
-    columns: Mapping[str, Callable[[Row], str]],
-    rows: Mapping[str, Row],
+    columns: Mapping[str, Callable[[TableRow], str]],
+    rows: Mapping[str, TableRow],
 ) -> None:
     """One line per row; `columns` maps each heading to the function that writes its cell."""
     table = Table(title=title, title_justify="left")
@@ -25,4 +25,4 @@ def print_table(
     for name, row in rows.items():
         table.add_row(name, *(write(row) for write in columns.values()))
     console = Console()
-    Console(width=None if console.is_terminal else WIDTH).print(table)
+    Console(width=None if console.is_terminal else TABLE_WIDTH).print(table)

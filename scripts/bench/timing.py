@@ -11,7 +11,9 @@ from bench.processes import run_quietly
 
 Result = TypeVar("Result")
 
-SIDE = 1024  # of the square matrices whose product tells how fast the machine is at the moment
+MATRIX_SIDE = (
+    1024  # of the square matrices whose product tells how fast the machine is at the moment
+)
 
 
 def time_cpu(work: Callable[..., object], *args: object) -> float:
@@ -43,11 +45,11 @@ def time_command_and_children(words: Sequence[str]) -> tuple[float, float]:
 
 
 def time_matrix_product(repeats: int) -> list[float]:
-    """Processor seconds of products of two SIDE x SIDE matrices."""
-    square = torch.randn(SIDE, SIDE)
+    """Processor seconds of products of two MATRIX_SIDE x MATRIX_SIDE matrices."""
+    square = torch.randn(MATRIX_SIDE, MATRIX_SIDE)
     return [time_cpu(torch.mm, square, square) for _ in range(repeats)]
 
 
 def product_flops() -> int:
     """Floating-point operations of one such product."""
-    return 2 * SIDE**3
+    return 2 * MATRIX_SIDE**3

@@ -93,9 +93,11 @@ def time_in_turns(
     tokens = []
     lengths = parts.data.corpora["train"].lengths
     for number, examples in zip(range(steps), endless_batches(parts.data), strict=False):
+        # which side goes first alternates: the second one finds warm caches
         for name in sorted(sides, reverse=number % 2 == 1):
             seconds[name].append(time_cpu(sides[name], examples))
         seconds["peak"].append(min(time_matrix_product(2)))
+        # real tokens, with the end of each sentence; padding does not count
         tokens.append(int((lengths[examples] + 1).sum()))
     return seconds, tokens
 

@@ -19,7 +19,7 @@ from uncollapse.objectives.elbo import ELBO
 
 @dataclass(frozen=True, kw_only=True)
 class MyObjective(ELBO):
-    """InputError unless pull >= 0. The added term is in `terms`, not in any reported number."""
+    """InputError unless pull >= 0. The added term never enters a reported number."""
 
     pull: float
 
@@ -32,5 +32,6 @@ class MyObjective(ELBO):
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         offset = 0.5 * q.mean.mean(0).square().sum()
+        # a loss that is not finite is reported with the terms that are not
         terms = {**plain.terms, "offset": offset}
         return Loss(plain.total + self.pull * offset, terms, plain.weight)

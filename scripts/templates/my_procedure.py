@@ -26,6 +26,7 @@ class MyProcedure(Procedure):
         check_integer("encoder_steps", self.encoder_steps, 0)
 
     def step(self, training: Training, batch: Any) -> Loss:
+        # the decoder's weights stay as they are in these steps
         for _ in range(self.encoder_steps):
             loss = training.loss(batch, training.model.encode(batch))
             training.update(loss.total, ("encoder",))

@@ -9,21 +9,21 @@ from uncollapse.decoders.plain import Plain
 from uncollapse.errors import InputError
 from uncollapse.interfaces.decoder import OutputLayer
 
-LAYER = nn.Linear(5, 8)
-STATES, CODES = torch.randn(3, 5), torch.randn(3, 2)
+EXAMPLE_LAYER = nn.Linear(5, 8)
+EXAMPLE_STATES, EXAMPLE_CODES = torch.randn(3, 5), torch.randn(3, 2)
 
 
-def decode(output: OutputLayer) -> Tensor:
-    return output(LAYER, STATES, output.features(CODES))
+def apply_output(output: OutputLayer) -> Tensor:
+    return output(EXAMPLE_LAYER, EXAMPLE_STATES, output.features(EXAMPLE_CODES))
 
 
 def test_temperature_1_is_plain_bit_for_bit() -> None:
-    assert torch.equal(decode(MyDecoder(2, 8, 1.0)), decode(Plain(2, 8)))
+    assert torch.equal(apply_output(MyDecoder(2, 8, 1.0)), apply_output(Plain(2, 8)))
 
 
 def test_the_formula() -> None:
-    expected = STATES @ LAYER.weight.T / 4 + LAYER.bias
-    torch.testing.assert_close(decode(MyDecoder(2, 8, 4.0)), expected)
+    expected = EXAMPLE_STATES @ EXAMPLE_LAYER.weight.T / 4 + EXAMPLE_LAYER.bias
+    torch.testing.assert_close(apply_output(MyDecoder(2, 8, 4.0)), expected)
 
 
 @pytest.mark.parametrize("temperature", [0, -1, float("nan"), "hot"])

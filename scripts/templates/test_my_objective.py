@@ -8,18 +8,18 @@ from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 
-NLL = torch.tensor([2.0, 4.0])
-Q = DiagonalGaussian.from_log_var(torch.tensor([[1.0, 0.0], [3.0, 1.0]]), torch.zeros(2, 2))
+EXAMPLE_NLL = torch.tensor([2.0, 4.0])
+EXAMPLE_Q = DiagonalGaussian.from_log_var(torch.tensor([[1.0, 0.0], [3.0, 1.0]]), torch.zeros(2, 2))
 
 
 def test_pull_0_is_the_elbo_bit_for_bit() -> None:
-    plain = ELBO(weight=0.5)(NLL, Q, Q.mean, 0.0)
-    ours = MyObjective(weight=0.5, pull=0)(NLL, Q, Q.mean, 0.0)
+    plain = ELBO(weight=0.5)(EXAMPLE_NLL, EXAMPLE_Q, EXAMPLE_Q.mean, 0.0)
+    ours = MyObjective(weight=0.5, pull=0)(EXAMPLE_NLL, EXAMPLE_Q, EXAMPLE_Q.mean, 0.0)
     assert torch.equal(ours.total, plain.total)
 
 
 def test_the_term_by_hand() -> None:
-    loss = MyObjective(pull=3)(NLL, Q, Q.mean, 0.0)
+    loss = MyObjective(pull=3)(EXAMPLE_NLL, EXAMPLE_Q, EXAMPLE_Q.mean, 0.0)
     rec, kl, offset = (loss.terms[name].item() for name in ("rec", "kl", "offset"))
     assert offset == 0.5 * (2.0**2 + 0.5**2)  # the means of mu are 2 and 1/2
     assert loss.total.item() == rec + kl + 3 * offset

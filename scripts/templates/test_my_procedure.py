@@ -12,7 +12,7 @@ from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.procedures.joint import Joint
 
 
-def train(procedure: Procedure, steps: int = 2) -> list[Tensor]:
+def train_plain_model(procedure: Procedure, steps: int = 2) -> list[Tensor]:
     """The weights of a small plain model after a few steps."""
     parts = prepare(composed("head=plain", *SMALL), "plain")
     training = Training(
@@ -34,7 +34,7 @@ def train(procedure: Procedure, steps: int = 2) -> list[Tensor]:
 
 
 def test_no_encoder_steps_are_the_ordinary_training_bit_for_bit() -> None:
-    pairs = zip(train(Joint()), train(MyProcedure(0)), strict=True)
+    pairs = zip(train_plain_model(Joint()), train_plain_model(MyProcedure(0)), strict=True)
     assert all(torch.equal(plain, ours) for plain, ours in pairs)
 
 
@@ -46,7 +46,7 @@ def test_the_encoder_moves_first_and_alone(monkeypatch: pytest.MonkeyPatch) -> N
         update(training, loss, names)
 
     monkeypatch.setattr(Training, "update", note)
-    train(MyProcedure(2))
+    train_plain_model(MyProcedure(2))
     assert moved == [("encoder",), ("encoder",), None] * 2
 
 
