@@ -19,7 +19,7 @@ def test_pull_0_is_the_elbo_bit_for_bit() -> None:
 
 
 def test_the_term_by_hand() -> None:
-    loss = MyObjective(pull=3)(EXAMPLE_NLL, EXAMPLE_Q, EXAMPLE_Q.mean, 0.0)
+    loss = MyObjective(weight=1.0, pull=3)(EXAMPLE_NLL, EXAMPLE_Q, EXAMPLE_Q.mean, 0.0)
     rec, kl, offset = (loss.terms[name].item() for name in ("rec", "kl", "offset"))
     assert offset == 0.5 * (2.0**2 + 0.5**2)  # the means of mu are 2 and 1/2
     assert loss.total.item() == rec + kl + 3 * offset
@@ -28,4 +28,4 @@ def test_the_term_by_hand() -> None:
 @pytest.mark.parametrize("pull", [-1, float("nan"), "hard"])
 def test_a_bad_pull_is_refused(pull: float) -> None:
     with pytest.raises(InputError, match=f"^pull={pull}: .* allowed is 0 <= pull$"):
-        MyObjective(pull=pull)
+        MyObjective(weight=1.0, pull=pull)
