@@ -97,14 +97,14 @@ def test_style_and_types_are_right(tree: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["a1", "zz_last"])
-def test_imports_are_sorted_whatever_the_name(name: str) -> None:
-    for slot in SLOTS:
-        for path, text in new_remedy.copy_templates(name, slot).items():
-            if path.suffix == ".py":
-                words = [sys.executable, "-m", "ruff", "check", "--stdin-filename", str(path), "-"]
-                done = subprocess.run(words, input=text, cwd=ROOT, capture_output=True, text=True)
-                assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize(("name", "slot"), [("a1", "objective"), ("zz_last", "posterior")])
+def test_imports_are_sorted_whatever_the_name(name: str, slot: str, tree: Path) -> None:
+    assert make(tree, name, "--slot", slot).returncode == 0
+    code, test = f"src/uncollapse/{slot}s/{name}.py", f"tests/test_{name}.py"
+    done = in_tree(tree, "-m", "ruff", "check", code, test)
+    for path in (code, test, f"conf/head/{name}.yaml"):
+        (tree / path).unlink()
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("slot", SLOTS)
