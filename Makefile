@@ -1,4 +1,4 @@
-# make help lists the targets. Every target sets up .venv first when it is missing or out of date.
+# `make help` lists the targets. Every target first sets up .venv if it is missing or out of date.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,joblib]'
 	@touch $(READY)
 
-demo: $(READY) ## compare the six heads on the built-in corpus, evaluate, write the report (about 6 minutes on two cores)
+demo: $(READY) ## compare six heads on the built-in corpus and write a report (about 6 minutes, two cores)
 	$(BIN)/python train.py experiment=demo
 	$(BIN)/python train.py experiment=demo_tau
 	$(BIN)/python scripts/evaluate.py results/demo --samples 50
@@ -35,13 +35,13 @@ lint: $(READY) ## check style
 types: $(READY) ## check types
 	$(BIN)/mypy
 
-bench: $(READY) ## measure speed, as ratios in one run
-	$(BIN)/python scripts/bench.py all
+bench: $(READY) ## measure speed, as ratios within one run
+	$(BIN)/python scripts/bench all
 
-report: $(READY) ## write the report of STUDY=results/<study>, from run folders or from its pack alone
+report: $(READY) ## write the report of STUDY=results/<study>, from its runs or from its pack alone
 	$(BIN)/python scripts/report.py $(STUDY)
 
-study: $(READY) ## put the finished runs of STUDY=results/<study> into its pack and check it
+study: $(READY) ## add the finished runs of STUDY=results/<study> to its pack and check the pack
 	$(BIN)/python scripts/study.py pack $(STUDY)
 	$(BIN)/python scripts/study.py verify $(STUDY)
 

@@ -1,4 +1,4 @@
-"""The files of a text set in a folder: python scripts/prepare_data.py NAME --out FOLDER"""
+"""Write the files of a text set into a folder: python scripts/prepare_data.py NAME --out FOLDER"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Figures, tables and one page from the rows of a study: python scripts/report.py results/<study>"""
+"""Write a study's figures, tables and page: python scripts/report.py results/<study>"""
 
 import sys
 

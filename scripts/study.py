@@ -1,4 +1,4 @@
-"""A study in one file: python scripts/study.py pack|merge|list|verify results/<study>"""
+"""Keep a study in one file: python scripts/study.py pack|merge|list|verify results/<study>"""
 
 import sys
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "report.py": ["scripts/report.py", "STUDY"],
     "study.py": ["scripts/study.py", "pack", *["STUDY"] * 500],
     "prepare_data.py": ["scripts/prepare_data.py", "synthetic", "--out", "OUT"],
-    "bench.py": ["scripts/bench.py", "training"],
+    "bench": ["scripts/bench", "training"],
 }
 
 
@@ -120,7 +120,7 @@ REFUSED = {
     "scripts/report.py a b": "b: not understood",
     "scripts/new_remedy.py mine --slot posterir": "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",
     "scripts/prepare_data.py ptb": "the following arguments are required: --out",
-    "scripts/bench.py trainin": "part: invalid choice: 'trainin'; did you mean training?",
+    "scripts/bench trainin": "question: invalid choice: 'trainin'; did you mean training?",
 }
 
 

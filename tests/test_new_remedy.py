@@ -1,6 +1,7 @@
-"""scripts/new_remedy.py: what it writes passes every check at once, and it never writes over anything."""
+"""scripts/new_remedy.py: its files pass every check at once, and none is ever overwritten."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+import new_remedy
 
 SLOTS = ("posterior", "objective", "procedure", "decoder")
 LEFT_OUT = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "*.png")
@@ -30,7 +33,16 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout with one remedy of each slot, named my_<slot>."""
     copy = tmp_path_factory.mktemp("copy") / "tree"
     copy.mkdir()
-    for name in ("src", "conf", "scripts", "tests", "pyproject.toml", "train.py", "README.md"):
+    for name in (
+        "src",
+        "conf",
+        "scripts",
+        "tests",
+        "pyproject.toml",
+        "train.py",
+        "README.md",
+        "docs",
+    ):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=LEFT_OUT)
         else:
@@ -46,10 +58,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(tree: Path) -> list[str]:
+    """Paths of the generated files."""
+    paths = [path.relative_to(tree) for path in tree.rglob("*my_*")]
     return sorted(
-        str(path.relative_to(tree))
-        for path in tree.rglob("*my_*")
-        if path.suffix in (".py", ".yaml")
+        str(path)
+        for path in paths
+        if path.suffix in (".py", ".yaml") and path.parts[0] != "scripts"
     )
 
 
@@ -66,6 +80,12 @@ def test_each_slot_gets_a_class_a_head_and_a_test(tree: Path) -> None:
     assert written(tree) == sorted(expected)
 
 
+def test_nothing_of_the_templates_names_is_left() -> None:
+    for slot in SLOTS:
+        for text in new_remedy.copy_templates("other", slot).values():
+            assert "templates" not in text and not re.search(f"my.?{slot}", text, re.IGNORECASE)
+
+
 def test_style_and_types_are_right(tree: Path) -> None:
     python = [path for path in written(tree) if path.endswith(".py")]
     for words in (
@@ -73,11 +93,18 @@ def test_style_and_types_are_right(tree: Path) -> None:
         ["ruff", "format", "--check"],
         ["mypy", "--follow-imports=silent"],
     ):
-        asked = (
-            python if words[0] == "ruff" else [path for path in python if path.startswith("src")]
-        )
-        done = in_tree(tree, "-m", *words, *asked)
+        done = in_tree(tree, "-m", *words, *python)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("name", "slot"), [("a1", "objective"), ("zz_last", "posterior")])
+def test_imports_are_sorted_whatever_the_name(name: str, slot: str, tree: Path) -> None:
+    assert make(tree, name, "--slot", slot).returncode == 0
+    code, test = f"src/uncollapse/{slot}s/{name}.py", f"tests/test_{name}.py"
+    done = in_tree(tree, "-m", "ruff", "check", code, test)
+    for path in (code, test, f"conf/head/{name}.yaml"):
+        (tree / path).unlink()
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("slot", SLOTS)
@@ -119,12 +146,12 @@ def test_the_command_it_prints_runs_and_the_knob_is_the_heads_own(
             ["my_posterior", "--slot", "posterior"],
             "src/uncollapse/posteriors/my_posterior.py exists",
         ),
-        (["My", "--slot", "posterior"], "My: no name for a remedy"),
-        (["a-b", "--slot", "posterior"], "a-b: no name for a remedy"),
-        (["../a", "--slot", "posterior"], "../a: no name for a remedy"),
-        (["a__b", "--slot", "posterior"], "a__b: no name for a remedy"),
-        (["2d", "--slot", "posterior"], "2d: no name for a remedy"),
-        (["lambda", "--slot", "posterior"], "lambda: no name for a remedy"),
+        (["My", "--slot", "posterior"], "My: not a name for a remedy"),
+        (["a-b", "--slot", "posterior"], "a-b: not a name for a remedy"),
+        (["../a", "--slot", "posterior"], "../a: not a name for a remedy"),
+        (["a__b", "--slot", "posterior"], "a__b: not a name for a remedy"),
+        (["2d", "--slot", "posterior"], "2d: not a name for a remedy"),
+        (["lambda", "--slot", "posterior"], "lambda: not a name for a remedy"),
         (["tensor", "--slot", "posterior"], "its class would be Tensor"),
         (["diagonal_gaussian", "--slot", "objective"], "its class would be DiagonalGaussian"),
         (["new", "--slot", "model"], "invalid choice: 'model'"),

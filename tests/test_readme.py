@@ -1,4 +1,4 @@
-"""The README is true: its worked example works as printed, and what it names exists."""
+"""README and docs are true: the worked example works as printed, and what they name exists."""
 
 import csv
 import importlib.util
@@ -16,13 +16,32 @@ from uncollapse import config
 from uncollapse.config import heads
 from uncollapse.report.stats import t_interval
 
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [
+        ROOT / "README.md",
+        *sorted(ROOT.glob("docs/*.md")),
+        *sorted(ROOT.glob("results/**/README.md")),
+    ]
+}
+HEADS = PAGES["docs/heads.md"]
+COMMAND = re.compile(r"^python ((?:train|scripts/\w+)(?:\.py)?)\b", re.MULTILINE)
+FILE = re.compile(
+    r"`((?:scripts|tests|src|conf|objectives|procedures|models|posteriors|decoders)/"
+    r"[\w/]+\.(?:py|yaml))`"
+)
+EXAMPLES = ("my_idea", "fixed_sigma")  # files that a page tells its reader to create
 
 
-def block(language: str, first: str) -> str:
-    """The fenced block of a language that contains `first`."""
-    (found,) = [b for b in re.findall(rf"```{language}\n(.*?)```", README, re.S) if first in b]
-    return found
+def list_blocks(page: str) -> list[tuple[str, str]]:
+    """Language and content of each fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
+
+
+def find_block(page: str, language: str, text: str) -> str:
+    """The only fenced block of a language that contains a text."""
+    (block,) = [block for name, block in list_blocks(page) if name == language and text in block]
+    return block
 
 
 def test_the_worked_example_of_a_remedy_runs_as_printed(
@@ -30,12 +49,12 @@ def test_the_worked_example_of_a_remedy_runs_as_printed(
 ) -> None:
     from uncollapse.run import run
 
+    page = "docs/add_a_remedy.md"
     shutil.copytree(config.CONF, tmp_path / "conf")
-    (tmp_path / "conf/head/fixed_sigma.yaml").write_text(
-        block("yaml", "conf/head/fixed_sigma.yaml")
-    )
+    head_file = tmp_path / "conf/head/fixed_sigma.yaml"
+    head_file.write_text(find_block(page, "yaml", "conf/head/fixed_sigma.yaml"))
     module = tmp_path / "fixed_sigma.py"
-    module.write_text(block("python", "class FixedSigma"))
+    module.write_text(find_block(page, "python", "class FixedSigma"))
     spec = importlib.util.spec_from_file_location("uncollapse.posteriors.fixed_sigma", module)
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
@@ -43,10 +62,9 @@ def test_the_worked_example_of_a_remedy_runs_as_printed(
     spec.loader.exec_module(loaded)
     monkeypatch.setattr(config, "CONF", tmp_path / "conf")
 
+    words = ["head=fixed_sigma", "sigma=0.4", f"results={tmp_path / 'results'}", *SMALL]
     with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
-        cfg = compose(
-            "train", ["head=fixed_sigma", "sigma=0.4", f"results={tmp_path / 'results'}", *SMALL]
-        )
+        cfg = compose("train", words)
     assert run(cfg, "fixed_sigma", ["sigma=0.4", *SMALL]) == "done"
     head = loaded.FixedSigma(12, 4, sigma=0.4)
     kl = head(torch.randn(50, 12)).kl.sum(-1)
@@ -55,12 +73,25 @@ def test_the_worked_example_of_a_remedy_runs_as_printed(
     )
 
 
-def test_every_head_stands_in_the_table_with_its_knobs_and_defaults() -> None:
+def test_every_head_is_in_the_table_with_its_knobs_and_defaults() -> None:
     for head in heads():
-        (row,) = re.findall(rf"^\| `{head}` \|.*$", README, re.M)
+        (row,) = re.findall(rf"^\| `{head}` \|.*$", HEADS, re.MULTILINE)
         values = composed(f"head={head}")
         for knob in config.knobs_of(head):
             assert f"`{knob}` ({values[knob]:g})" in row
+
+
+def test_the_readme_names_every_head_or_its_family() -> None:
+    readme = PAGES["README.md"]
+    combinations = {
+        "bow_anneal",
+        "aggressive_anneal",
+        "semi_amortized_anneal",
+        "bn_mu_word_dropout",
+    }
+    variants = {"free_bits_total", "free_bits_example"}
+    missing = {head for head in heads() if not re.search(f"`(head=)?{head}`", readme)}
+    assert missing <= combinations | variants
 
 
 @pytest.mark.parametrize("head", ["scale", "mdr", "capacity"])
@@ -72,17 +103,36 @@ def test_verdicts_measured_again_are_those_of_their_runs(head: str) -> None:
     )
     cost, half = t_interval(a - b for a, b in zip(nll, plain, strict=True))
     verdict = f"gap {sum(gap) / 3:.1f}, nll {cost:+.2f} ± {half:.2f} |"
-    (row,) = re.findall(rf"^\| `{head}` \|.*$", README, re.M)
+    (row,) = re.findall(rf"^\| `{head}` \|.*$", HEADS, re.MULTILINE)
     assert row.endswith(f"avoids it: {verdict}")
     assert f"| {cost:+.2f} ± {half:.2f} |" in (ROOT / "results/compare/corrected.md").read_text()
 
 
-def test_every_file_and_target_it_names_exists() -> None:
-    for name in re.findall(
-        r"`((?:scripts|tests|src|conf|objectives|procedures|models)/[\w/]+\.(?:py|yaml))`", README
-    ):
-        assert (ROOT / name).exists() or (ROOT / "src/uncollapse" / name).exists(), name
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"\bmake (\w+)", README)) <= targets | {"is"}
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (ROOT / picture).exists(), picture
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_names_exists(page: str) -> None:
+    text, folder = PAGES[page], (ROOT / page).parent
+    code = "\n".join(block for _, block in list_blocks(page))
+    for name in FILE.findall(text):
+        exists = (ROOT / name).exists() or (ROOT / "src/uncollapse" / name).exists()
+        assert exists or any(example in name for example in EXAMPLES), name
+    for command in COMMAND.findall(code):
+        assert (ROOT / command).exists(), command
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    inline, typed = re.findall(r"`make (\w+)", text), re.findall(r"^make (\w+)", code, re.MULTILINE)
+    assert {*inline, *typed} <= targets
+    for link in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (folder / link).exists(), link
+
+
+def test_the_readme_tells_how_to_set_up_test_and_see_it_work() -> None:
+    for command in ("make setup", "make demo", "make test"):
+        assert re.search(rf"^{command}\b", PAGES["README.md"], re.MULTILINE)
+
+
+def test_the_folders_in_the_readmes_layout_exist() -> None:
+    layout = find_block("README.md", "", "src/uncollapse/\n")
+    inside = layout[layout.index("src/uncollapse/") : layout.index("scripts/ ")]
+    below = layout[layout.index("scripts/ ") : layout.index("docs/ ")]
+    for text, parent in ((inside, "src/uncollapse"), (below, "scripts")):
+        for name in re.findall(r"(?:^  |(?<=/  ))(\w+(?:/|\.py))(?= )", text, re.MULTILINE):
+            assert (ROOT / parent / name).exists(), name

@@ -1,0 +1,105 @@
+"""What the harness trains and how it makes a step: the configured objects, a trainer, one step."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from bench.generated import TextShape, generate_text
+from uncollapse.building import Parts, prepare
+from uncollapse.config import CONF
+from uncollapse.data.text import TextData
+from uncollapse.runs.layout import Run
+from uncollapse.runs.rows import Record
+from uncollapse.training.reporter import Reporter
+from uncollapse.training.trainer import Trainer, TrainerSetup
+
+Step = Callable[[np.ndarray], None]  # the indices of a batch's examples -> one training step
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """A model and the text to train it on; without a `text` it is the grammar's."""
+
+    overrides: tuple[str, ...]
+    steps: int
+    quick: int  # steps with --quick
+    warm_up: int
+    text: TextShape | None = None
+
+    def assemble(self) -> Parts:
+        return assemble(self.overrides, data=generate_text(self.text) if self.text else None)
+
+
+MODEL_SIZES = {
+    "grammar": ModelSize(("data=grammar", "model=lstm"), steps=150, quick=30, warm_up=10),
+    "ptb": ModelSize(
+        ("model=lstm_ptb", "data.batch_size=32"),
+        steps=60,
+        quick=12,
+        warm_up=3,
+        text=TextShape(10_000, mean=21, spread=10, shortest=1, longest=82),
+    ),
+    "published": ModelSize(
+        ("model=lstm_published", "data.batch_size=32"),
+        steps=6,
+        quick=2,
+        warm_up=1,
+        text=TextShape(20_000, mean=79, spread=42, shortest=10, longest=200),
+    ),
+}
+
+
+def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | None = None) -> Parts:
+    """What train.py builds for these overrides; `data` replaces the configured data."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=[f"head={head}", *overrides])
+    return prepare(cfg, head, data and replace(data, batch_size=cfg.data.batch_size))
+
+
+def assemble_trainer(
+    parts: Parts,
+    run: Run | None = None,
+    record: Record | None = None,
+    reporter: Reporter | None = None,
+) -> Trainer:
+    """The trainer of a run; without run, record and reporter it can make steps only."""
+    nothing: Any = None
+    parts.model.train()
+    setup = TrainerSetup(
+        config=parts.trainer,
+        model=parts.model,
+        data=parts.data,
+        objective=parts.objective,
+        procedure=parts.procedure,
+        run=run or Run(Path()),
+        record=record or nothing,
+        seed=0,
+        reporter=reporter or nothing,
+    )
+    return Trainer(setup)
+
+
+def make_harness_step(parts: Parts, start: int = 0) -> Step:
+    """A training step as the trainer makes it, batch making included, after `start` steps."""
+    trainer = assemble_trainer(parts)
+    trainer.training.step = start
+
+    def step(examples: np.ndarray) -> None:
+        batch = parts.data.batch("train", examples)
+        loss = parts.procedure.step(trainer.training, batch)
+        parts.objective.update(loss)
+        trainer.training.step += 1
+
+    return step
+
+
+def endless_batches(data: TextData) -> Iterator[np.ndarray]:
+    """Batches of the training split, epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from data.batches("train", 0, epoch)
+        epoch += 1

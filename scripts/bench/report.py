@@ -1,0 +1,86 @@
+"""How long does the report of a study of many runs take, and how much of that is start-up?"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from bench.processes import REPORT_COMMAND, TRAIN_COMMAND, run_quietly, scratch_folder
+from bench.table import print_table
+from bench.timing import time_command
+from uncollapse.config import heads
+from uncollapse.runs.identity import compute_identity
+from uncollapse.runs.layout import (
+    CONFIG,
+    DATA,
+    DONE,
+    ROWS_FILE,
+    SUMMARY,
+    Run,
+    find_runs,
+    locate_run,
+)
+from uncollapse.runs.reading import read_config
+from uncollapse.runs.results import read_summary
+from uncollapse.runs.rows import last_test_row, read_run_rows
+
+SHORT = (
+    "trainer.max_steps=8",
+    "trainer.eval_every=1",
+    "data.train=600",
+    "data.valid=200",
+    "data.test=200",
+)
+VARIED = ("nelbo", "rec", "kl")  # the numbers in which the copies differ
+
+
+def measure_report(quick: bool) -> dict[str, float]:
+    """Wall seconds for many runs beside those for one, which is mostly start-up."""
+    count = 100 if quick else 500
+    with scratch_folder() as folder:
+        run_quietly([*TRAIN_COMMAND, *SHORT, f"results={folder}", "study=real"])
+        (real,) = find_runs(folder / "real")
+        one = time_command([*REPORT_COMMAND, str(real.folder)])
+        copy_run(real, folder / "many", count)
+        many = time_command([*REPORT_COMMAND, str(folder / "many")])
+    each = (many - one) / count
+    rows = {"one run": f"{one:.1f}", f"{count} runs": f"{many:.1f}", "each more": f"{each:.4f}"}
+    print_table("report.py", "study", {"seconds": str}, rows)
+    return {"runs": count, "seconds": many, "seconds_one_run": one, "ms_per_run": 1e3 * each}
+
+
+def copy_run(real: Run, study: Path, count: int) -> None:
+    """A study of `count` copies of a run over all heads, their numbers varied a little."""
+    rng = np.random.default_rng(0)
+    config = read_config(real)
+    rows, summary, data = read_run_rows(real).rows, read_summary(real), real.read(DATA).decode()
+    for i in range(count):
+        head, seed = heads()[i % len(heads())], i // len(heads())
+        named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
+        varied = [vary(row, rng) for row in rows]
+        run = locate_run(str(study.parent), study.name, head, {}, seed)
+        run.folder.mkdir(parents=True)
+        files = make_files({**config, **named}, varied, {**summary, **named})
+        for name, text in {**files, DATA: data, DONE: ""}.items():
+            (run.folder / name).write_text(text)
+
+
+def make_files(
+    config: dict[str, Any], rows: list[dict[str, Any]], summary: dict[str, Any]
+) -> dict[str, str]:
+    """The files of a finished run by name, in which config, rows and summary agree."""
+    command = f"# python train.py head={config['head']} seed={config['seed']}"
+    test = last_test_row(rows, "eval")
+    numbers = {name: test[name] for name in VARIED}
+    return {
+        CONFIG: f"{command} study={config['study']}\n{yaml.safe_dump(config)}",
+        ROWS_FILE: "".join(json.dumps(row) + "\n" for row in rows),
+        SUMMARY: json.dumps({**summary, "identity": compute_identity(config), **numbers}),
+    }
+
+
+def vary(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    factor = 1 + 0.01 * rng.standard_normal()
+    return {**row, **{name: row[name] * factor for name in VARIED}}

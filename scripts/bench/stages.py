@@ -1,0 +1,51 @@
+"""The stages of start-up, timed in a fresh process: prints {stage: seconds} as JSON.
+
+The imports are what is measured, so they are between the clock readings and not at the top.
+"""
+
+import json
+import time
+
+
+class Stopwatch:
+    """Seconds between successive calls."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def finish(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self.last = now - self.last, now
+
+
+def time_stages() -> dict[str, float]:
+    watch = Stopwatch()
+    import torch  # noqa: F401
+
+    watch.finish("import torch")
+    from hydra import compose, initialize_config_dir
+
+    watch.finish("import hydra")
+    import uncollapse.models.lstm
+    import uncollapse.run
+    import uncollapse.training.trainer  # noqa: F401
+    from uncollapse.config import CONF
+    from uncollapse.data.builtin import GrammarConfig
+    from uncollapse.data.english import english
+
+    watch.finish("import uncollapse")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("train")
+    watch.finish("compose the config")
+    grammar = english()
+    watch.finish("data: grammar tables")
+    grammar.entropy()
+    watch.finish("data: entropy")
+    GrammarConfig().load()
+    watch.finish("data: draw sentences")
+    return watch.seconds
+
+
+if __name__ == "__main__":
+    print(json.dumps(time_stages()))
