@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -34,16 +36,30 @@ TIMES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("UNCOLLAPSE_SWEEP", raising=False)
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side
+os.environ.pop("UNCOLLAPSE_SWEEP", None)
+os.fsync = lambda fd: None  # no test cuts the power, and waiting for the disk takes long
 
 
 def composed(*words: str, conf: Path = ROOT / "conf") -> DictConfig:
-    """The config that these words make, as Hydra gives it to a run."""
+    """The config that Hydra composes from these words and gives to a run."""
+    return (compose_once if conf == ROOT / "conf" else compose_in)(conf, *words).copy()
+
+
+def compose_in(conf: Path, *words: str) -> DictConfig:
     with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", list(words))
+
+
+compose_once = cache(compose_in)  # a tenth of a second each
+
+
+def one_in(count: int, cases: Iterable[tuple]) -> list[ParameterSet]:
+    """Cases for `parametrize`: every `count`-th runs by default, the others are slow."""
+    return [
+        pytest.param(*case, marks=() if number % count == 0 else pytest.mark.slow)
+        for number, case in enumerate(cases)
+    ]
 
 
 def run_here(results: Path, head: str, *words: str) -> str:
@@ -51,7 +67,8 @@ def run_here(results: Path, head: str, *words: str) -> str:
     from uncollapse.run import run
 
     overrides = [*SMALL, *words]
-    cfg = composed(f"head={head}", f"results={results}", *overrides)
+    cfg = composed(f"head={head}", *overrides)
+    cfg.results = str(results)
     return run(cfg, head, overrides)
 
 

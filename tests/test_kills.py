@@ -16,7 +16,8 @@ from killed import CUT
 from uncollapse.runs.layout import run_folders
 from uncollapse.runs.results import is_repaired
 
-KILLS, MOST_IN_ONE = 100, 4  # of each command; of one run before it may end
+KILLS = [10, pytest.param(60, marks=pytest.mark.slow)]  # of each command
+MOST_IN_ONE = 4  # kills of one run before it may end
 TRAIN = [
     "head=bn_mu",
     "study=s",
@@ -111,14 +112,15 @@ def begun(which: str, whole: Path, results: Path) -> Path:
     return results
 
 
+@pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
 def test_random_kills_leave_nothing_twice_and_nothing_unjoined(
-    which: str, ask: Ask, whole: Path, tmp_path: Path
+    which: str, kills: int, ask: Ask, whole: Path, tmp_path: Path
 ) -> None:
-    chance, killed, number = random.Random(7), 0, 0
+    chance, killed, number = random.Random(kills), 0, 0
     probe = begun(which, whole, tmp_path / "probe")
     seconds = ask(**command(which, probe))["seconds"]
-    while killed < KILLS:
+    while killed < kills:
         number += 1
         results = begun(which, whole, tmp_path / str(number))
         for _ in range(MOST_IN_ONE):
@@ -131,15 +133,16 @@ def test_random_kills_leave_nothing_twice_and_nothing_unjoined(
         assert_whole(results, whole / which)
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
 def test_a_kill_before_any_step_on_disk_leaves_nothing_twice_and_nothing_unjoined(
-    which: str, ask: Ask, whole: Path, tmp_path: Path
+    which: str, every: int, ask: Ask, whole: Path, tmp_path: Path
 ) -> None:
     probe, count = begun(which, whole, tmp_path / "probe"), tmp_path / "count"
     ask(**command(which, probe), events=str(count))
     events = int(count.read_text())
     assert events > 15
-    for event in range(events):
+    for event in range(0, events, every):
         results = begun(which, whole, tmp_path / str(event))
         assert ask(**command(which, results), event=event)["code"] == CUT
         assert ask(**command(which, results))["code"] == 0
