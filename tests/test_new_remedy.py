@@ -66,6 +66,7 @@ def test_each_slot_gets_a_class_a_head_and_a_test(tree: Path) -> None:
     assert written(tree) == sorted(expected)
 
 
+@pytest.mark.slow  # mypy takes 20 seconds
 def test_style_and_types_are_right(tree: Path) -> None:
     python = [path for path in written(tree) if path.endswith(".py")]
     for words in (
@@ -80,12 +81,11 @@ def test_style_and_types_are_right(tree: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("slot", SLOTS)
-def test_its_own_test_and_those_of_every_head_pass(slot: str, tree: Path) -> None:
-    tests = [f"tests/test_my_{slot}.py", "tests/test_contract.py", "tests/test_config.py"]
-    done = in_tree(
-        tree, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", *tests, "-k", f"my_{slot}"
-    )
+def test_new_remedies_pass_their_own_tests_and_those_of_every_head(tree: Path) -> None:
+    tests = [f"tests/test_my_{slot}.py" for slot in SLOTS]
+    tests += ["tests/test_contract.py", "tests/test_config.py"]
+    options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow", "-k", "my_"]
+    done = in_tree(tree, "-m", "pytest", *options, *tests)
     assert done.returncode == 0, done.stdout[-4000:]
 
 
