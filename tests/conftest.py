@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import NamedTemporaryFile
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -72,17 +74,41 @@ def run_here(results: Path, head: str, *words: str) -> str:
     return run(cfg, head, overrides)
 
 
-def type_command(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    """`python train.py WORDS` as a user types it."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(
-        [sys.executable, "train.py", *words],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def type_command(*words: str, fresh: bool = False, **environment: str) -> CompletedProcess[str]:
+    """`python train.py WORDS` as a user types it: in a fresh interpreter, or a fork of one."""
+    env = {**os.environ, **environment}
+    if not fresh:
+        return command_server().ask("train.py", *words, environment=env)
+    command = [sys.executable, "train.py", *words]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+
+
+class CommandServer:
+    """Sends commands to a process that forks for each."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(ROOT / "tests/command_server.py")]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+
+    def ask(self, *words: str, environment: dict[str, str]) -> CompletedProcess[str]:
+        assert self.process.stdin and self.process.stdout
+        with NamedTemporaryFile("r") as out, NamedTemporaryFile("r") as err:
+            request = {"words": words, "folder": str(ROOT), "environment": environment}
+            request |= {"out": out.name, "err": err.name}
+            try:
+                print(json.dumps(request), file=self.process.stdin, flush=True)
+                code = int(self.process.stdout.readline())
+            except BaseException:  # a time limit of pytest: the next command gets a new process
+                self.process.kill()
+                command_server.cache_clear()
+                raise
+            return CompletedProcess(words, code, out.read(), err.read())
+
+
+@cache
+def command_server() -> CommandServer:
+    return CommandServer()
 
 
 def folder_of(results: Path, head: str, study: str = "scratch", seed: int = 0) -> Path:

@@ -187,7 +187,7 @@ def test_good_words_pass_or_are_completed(words: str) -> None:
 
 
 def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:
-    done = type_command("head=bn_tau", "tau=0.5", *SMALL, f"results={tmp_path}")
+    done = type_command("head=bn_tau", "tau=0.5", *SMALL, f"results={tmp_path}", fresh=True)
     assert done.returncode == 0, done.stderr
     folder = folder_of(tmp_path, "bn_tau")
     assert folder.parent.name.startswith("data.batch_size=16")

@@ -58,7 +58,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.3])
+@pytest.mark.parametrize("seconds", [0.3, pytest.param(1.3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_in_the_first_seconds_is_one_line(
     command: str, seconds: float, study: Path, tmp_path: Path

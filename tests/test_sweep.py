@@ -16,6 +16,7 @@ def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_pat
         f"hydra/launcher={launcher}",
         *SMALL,
         f"results={tmp_path}",
+        fresh=launcher == "joblib",
     )
     assert done.returncode == 1
     finished = sorted(
@@ -37,7 +38,7 @@ def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
         *SMALL,
         f"results={tmp_path}",
     ]
-    done = type_command(*words)
+    done = type_command(*words, fresh=True)
     assert done.returncode == 0, done.stderr
     summaries = [
         json.loads(p.read_text()) for p in (tmp_path / "scratch/runs").glob("*/*/*/summary.json")
