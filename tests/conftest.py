@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
 from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,10 +59,13 @@ def compose_in(conf: Path, *words: str) -> DictConfig:
 compose_once = cache(compose_in)  # a tenth of a second each
 
 
-def one_in(count: int, cases: Iterable[tuple]) -> list[ParameterSet]:
+def one_in(count: int, cases: Iterable[Any]) -> list[ParameterSet]:
     """Cases for `parametrize`: every `count`-th runs by default, the others are slow."""
     return [
-        pytest.param(*case, marks=() if number % count == 0 else pytest.mark.slow)
+        pytest.param(
+            *(case if isinstance(case, tuple) else [case]),
+            marks=() if number % count == 0 else pytest.mark.slow,
+        )
         for number, case in enumerate(cases)
     ]
 
@@ -134,6 +140,26 @@ def mounted(folder: Path, *words: str) -> None:
     done = subprocess.run(["mount", *words, str(folder)], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take most of their time."""
+    from uncollapse.report import figures
+
+    monkeypatch.setattr(figures, "PLOTS", {})
+
+
+@pytest.fixture
+def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures in one format instead of three."""
+    from uncollapse.report import figures
+
+    def print_svg(figure: Figure) -> dict[str, bytes]:
+        figure.savefig(buffer := BytesIO(), format="svg")
+        return {"svg": buffer.getvalue()}
+
+    monkeypatch.setattr(figures, "printed", print_svg)
 
 
 @pytest.fixture

@@ -442,7 +442,7 @@ def test_more_latent_dimensions_than_outputs_are_refused():
         )
 
 
-@pytest.mark.parametrize("least", [1.0, 2.0])
+@pytest.mark.parametrize("least", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_in_the_linear_model_no_dimension_collapses_where_plain_loses_two(
     least: float, tmp_path: Path
 ) -> None:

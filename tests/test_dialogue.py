@@ -26,6 +26,8 @@ from uncollapse.metrics.quality import distinct, responses
 from uncollapse.models.lstm_conditional import Followed
 from uncollapse.run import run
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 WORDS = [
     "yes",
     "no",

@@ -24,6 +24,8 @@ from uncollapse.runs.layout import Run
 from uncollapse.runs.rows import read_rows
 from uncollapse.training.trainer import FINAL_MIXTURE, Trainer
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 NUMBERS = ("nelbo", "kl", "mi", "shuffle_gap")
 
 

@@ -382,7 +382,7 @@ def falling(values: list[float]) -> np.ndarray:
     return np.sort(values)[::-1]
 
 
-@pytest.mark.parametrize(("weight", "active"), [(0.5, 5), (1.0, 4), (2.0, 3)])
+@pytest.mark.parametrize(("weight", "active"), [(1.0, 4), *(pytest.param(*c, marks=pytest.mark.slow) for c in [(0.5, 5), (2.0, 3)])])
 def test_a_run_finds_the_known_rates_and_collapses_the_known_dimensions(
     weight: float, active: int, tmp_path: Path
 ) -> None:

@@ -25,6 +25,8 @@ from uncollapse.report.results import read_study
 from uncollapse.report.tables import every_run, paired, summary
 from uncollapse.runs.layout import Run
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 # ---------------------------------------------------------------- the estimate
 
 

@@ -12,6 +12,8 @@ from uncollapse.run import run as train
 from uncollapse.runs.layout import Run
 from uncollapse.runs.study import read_runs
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 OLD = Path(__file__).parent / "fixtures" / "old_runs"
 SHARED = ["data.train=48", "data.valid=16", "data.test=16", "data.batch_size=16"]
 LSTM = [*SHARED, "model.embedding=1", "model.hidden=1", "model.latent=2"]

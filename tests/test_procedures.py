@@ -144,7 +144,7 @@ STATEFUL = {
 }
 
 
-@pytest.mark.parametrize("stop", [3, 7, 10, 13])
+@pytest.mark.parametrize("stop", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 10, 13))])
 @pytest.mark.parametrize("head", STATEFUL)
 def test_a_run_cut_anywhere_resumes_bit_for_bit(
     head: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,14 +4,12 @@ import json
 import struct
 import zlib
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from matplotlib.figure import Figure
 from test_report import SLOTS, bytes_of, write_run
 
 from uncollapse.errors import InputError
@@ -93,6 +91,7 @@ ODD: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 ODD["summary.json nll"] = NO_NUMBER
 CASES = [(place, value) for place, values in ODD.items() for value in values]
+pytestmark = pytest.mark.usefixtures("svg_only")  # what is odd is odd in every format
 SEEDS = 64  # in a group of odd runs: eight groups in all, which one panel can carry
 
 
@@ -114,17 +113,6 @@ def put(folder: Path, place: str, value: Any) -> None:
         inside = inside.setdefault(key, {})
     inside[last] = LEAST_DEEP if value is DEEP and name == "config.yaml" else value
     path.write_text(json.dumps(found))
-
-
-@pytest.fixture(autouse=True)
-def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is odd is odd in every format of a figure."""
-
-    def only_svg(fig: Figure) -> dict[str, bytes]:
-        fig.savefig(buffer := BytesIO(), format="svg")
-        return {"svg": buffer.getvalue()}
-
-    monkeypatch.setattr(figures, "printed", only_svg)
 
 
 def name_of(number: int) -> str:
@@ -375,12 +363,7 @@ def test_what_is_a_png() -> None:
     )
 
 
-@pytest.fixture
-def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "PLOTS", {})
-
-
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
     ("name", "content", "note"),
     [
@@ -406,7 +389,7 @@ def test_odd_samples(tmp_path: Path, name: str, content: bytes, note: str) -> No
     assert not any(b"secret" in data for data in bytes_of(tmp_path / "s/report").values())
 
 
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("linked", ["samples", "samples/prior.png", "samples/prior.txt"])
 def test_a_linked_sample_is_not_published(tmp_path: Path, linked: str) -> None:
     (tmp_path / "private").mkdir()
@@ -432,7 +415,7 @@ def lead_away(link: Path, target: Path) -> None:
     link.symlink_to(target)
 
 
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
     "name",
     [
@@ -463,7 +446,7 @@ def test_a_link_out_of_a_report_is_refused_and_not_written_through(
     assert not list((study / "report").rglob(".*.new"))
 
 
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 def test_a_link_within_the_study_is_followed(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     (tmp_path / "s/big").mkdir()
@@ -474,7 +457,7 @@ def test_a_link_within_the_study_is_followed(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- packed runs
 
 
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 def test_a_report_of_packed_runs_is_that_of_their_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, composed, folder_of, rows, run_here, summary
+from conftest import ROOT, SMALL, composed, folder_of, rows, run_here, summary, type_command
 
 from uncollapse.errors import InputError
 
@@ -83,8 +83,15 @@ class Stop(BaseException):
     """Stands for a power cut: nothing in the code under test may catch it."""
 
 
-@pytest.mark.parametrize("head", ["plain", "kl_anneal", "bn_tau", "ln_mu"])
-@pytest.mark.parametrize("trainer", ["default", "published"])
+@pytest.mark.parametrize(
+    ("head", "trainer"),
+    [
+        ("kl_anneal", "default"),
+        ("bn_tau", "published"),
+        pytest.param("plain", "published", marks=pytest.mark.slow),
+        pytest.param("ln_mu", "default", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
     head: str, trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,11 +119,18 @@ def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
     assert_same(folder_of(tmp_path / "whole", head), folder_of(tmp_path / "cut", head))
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing cut off."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    run_here(results, "bn_mu")
+    return folder_of(results, "bn_mu")
+
+
 @pytest.mark.parametrize("write", range(2, 8))
 def test_a_run_cut_while_writing_any_file_resumes_bit_for_bit(
-    write: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_here(tmp_path / "whole", "bn_mu")
     honest, writes = os.replace, iter(range(10_000))
 
     def cut(source: Path, target: Path) -> None:
@@ -132,7 +146,7 @@ def test_a_run_cut_while_writing_any_file_resumes_bit_for_bit(
         run_here(tmp_path / "cut", "bn_mu")
     monkeypatch.undo()
     run_here(tmp_path / "cut", "bn_mu")
-    assert_same(folder_of(tmp_path / "whole", "bn_mu"), folder_of(tmp_path / "cut", "bn_mu"))
+    assert_same(undisturbed, folder_of(tmp_path / "cut", "bn_mu"))
 
 
 class Events:
@@ -169,7 +183,7 @@ class Events:
             self.count += 1
 
 
-@pytest.mark.parametrize("head", ["plain", "kl_cyclical"])
+@pytest.mark.parametrize("head", ["plain", pytest.param("kl_cyclical", marks=pytest.mark.slow)])
 def test_a_run_cut_anywhere_between_its_last_step_and_done_leaves_nothing_twice(
     head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,7 +204,7 @@ def test_a_run_cut_anywhere_between_its_last_step_and_done_leaves_nothing_twice(
 
 
 def test_a_killed_command_resumes_bit_for_bit(tmp_path: Path) -> None:
-    words = ["head=bn_tau", *SMALL, "trainer.epochs=40", "trainer.eval_every=7"]
+    words = ["head=bn_tau", *SMALL, "trainer.epochs=20", "trainer.eval_every=7"]
     command = [sys.executable, "train.py", *words, f"results={tmp_path / 'cut'}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -201,9 +215,8 @@ def test_a_killed_command_resumes_bit_for_bit(tmp_path: Path) -> None:
     process.wait()
     folder = folder_of(tmp_path / "cut", "bn_tau")
     assert not (folder / "done").exists()
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "resumed at step" in again.stdout
-    run_here(tmp_path / "whole", "bn_tau", "trainer.epochs=40", "trainer.eval_every=7")
+    assert "resumed at step" in type_command(*command[2:]).stdout
+    run_here(tmp_path / "whole", "bn_tau", "trainer.epochs=20", "trainer.eval_every=7")
     assert_same(folder_of(tmp_path / "whole", "bn_tau"), folder)
 
 
@@ -333,8 +346,7 @@ def test_a_full_disk_stops_the_run_with_one_sentence_and_it_goes_on_when_there_i
     assert "state.pt: cannot write there" in done.stderr and "Traceback" not in done.stderr
     folder = folder_of(tmp_path / "full", "bn_mu")
     assert not (folder / "failed").exists() and not list(folder.glob(".*.new"))
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "resumed at step 0" in again.stdout
+    assert "resumed at step 0" in type_command(*command[2:]).stdout
     assert_same(folder_of(tmp_path / "whole", "bn_mu"), folder)
 
 

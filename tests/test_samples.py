@@ -204,7 +204,11 @@ def test_points_off_the_sphere_are_moved_onto_it() -> None:
 # ---------------------------------------------------------------- runs
 
 
-@pytest.mark.parametrize("head", ["bn_tau", "vmf", "lm", "semi_amortized", "iaf"])
+SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in ("bn_tau", "semi_amortized", "iaf")]
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("head", ["vmf", "lm", *SLOW])
 def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.epochs=1"]
     run(composed(f"head={head}", f"results={tmp_path}", *words), head, words)
@@ -230,6 +234,7 @@ def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None
     assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][
         :12
     ]  # what is shown is part of what is counted
+    check_originals(folder)
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()
     assert (
@@ -240,11 +245,8 @@ def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None
     assert (folder.parents[3] / "report" / "tables" / "samples.csv").exists()
 
 
-def test_the_originals_of_a_text_view_are_the_datas_own(tmp_path: Path) -> None:
-    words = [*SMALL, "trainer.epochs=1"]
-    run(composed("head=plain", f"results={tmp_path}", *words), "plain", words)
-    folder = folder_of(tmp_path, "plain")
-    assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
+def check_originals(folder: Path) -> None:
+    """The originals of a text view are the data's own."""
     data = GrammarConfig(train=96, valid=32, test=32).load()
     known = {split: set(texts(data.corpora[split], data.vocabulary)) for split in ("train", "test")}
     for line in (folder / "samples" / "neighbours.txt").read_text().splitlines()[1:]:
@@ -254,6 +256,7 @@ def test_the_originals_of_a_text_view_are_the_datas_own(tmp_path: Path) -> None:
         assert line.split("\t")[1] in known["test"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_an_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None:
     words = [
         "data=digits",
@@ -297,6 +300,7 @@ def test_vectors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert "samples are for text and images" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_elsewhere_a_language_model_of_the_study_judges(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -368,7 +368,7 @@ COMPLETE = {"schedule_complete": True, "final_weight": 1.0, "unfinished": []}
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
+def study(tmp_path: Path, no_figures: None) -> Path:
     """Plain complete, annealing cut off in one seed of two, bn_mu of before anything was said."""
     for seed in range(2):
         write_run(tmp_path / "s", "plain", seed, evaluations=3, final=COMPLETE)

@@ -572,7 +572,12 @@ def weights_at_start(head: str) -> dict[str, torch.Tensor]:
     return prepare(composed(f"head={head}", *words_for(head)), head).model.state_dict()
 
 
-@pytest.mark.parametrize("head", heads())
+# By default, heads that act on different parts of the model
+DEFAULT = ("plain", "bn_mu", "vmf", "aggressive", "word_dropout", "skip", "lm", "lipschitz")
+SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in heads() if head not in DEFAULT]
+
+
+@pytest.mark.parametrize("head", [*DEFAULT, *SLOW])
 def test_it_trains_under_every_head_and_keeps_what_the_head_promises(head: str, tmp_path: Path):
     plain, start = weights_at_start("plain"), weights_at_start(head)
     shared = plain.keys() & start.keys()
@@ -596,7 +601,12 @@ def test_it_trains_under_every_head_and_keeps_what_the_head_promises(head: str, 
 
 
 @pytest.mark.parametrize(
-    "head", ["word_dropout", "bn_tau", "ae_pretrain", "aggressive", "semi_amortized"]
+    "head",
+    [
+        "word_dropout",
+        "ae_pretrain",
+        *(pytest.param(h, marks=pytest.mark.slow) for h in ("bn_tau", "aggressive", "semi_amortized")),
+    ],
 )
 def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
     head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
