@@ -433,6 +433,7 @@ def trace(model):
     )
 
 
+@pytest.mark.filterwarnings("ignore:evaluation mode, but the batch statistics")
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("head", list(HEADS))
@@ -447,6 +448,7 @@ def test_an_evaluation_leaves_no_trace_and_repeats_itself(head, mode, training):
     assert evaluate(model, data, "test", mode) == first
 
 
+@pytest.mark.filterwarnings("ignore:evaluation mode, but the batch statistics")
 @pytest.mark.parametrize("train", [True, False])
 def test_an_evaluation_that_breaks_off_leaves_no_trace_either(train):
     model = model_of("bn_tau")
