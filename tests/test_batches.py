@@ -144,7 +144,7 @@ def test_unknown_policy_is_refused():
         epoch_batches(np.ones(4, dtype=int), 2, "sorted", 0, 0)
 
 
-def test_text_data_uses_its_own_size_and_policy_unless_told():
+def test_text_data_defaults_to_its_own_size_and_policy():
     corpus = corpus_of(sentences_of([1, 1, 2, 2, 3, 3]))
     data = TextData({"train": corpus}, ("a",), 2, "by_length")
     assert all(len(set(corpus.lengths[batch])) == 1 for batch in data.batches("train", 0, 0))

@@ -36,7 +36,7 @@ def test_a_head_is_timed_in_each_of_its_phases(bench: ModuleType) -> None:
     assert costs["aggressive, afterwards"]["inner_steps"] is None
 
 
-def test_ae_pretrain_afterwards_has_its_decoder_anew(bench: ModuleType) -> None:
+def test_ae_pretrain_restarts_its_decoder_afterwards(bench: ModuleType) -> None:
     plain = bench.assemble(SMALL)
     found = bench.phases("ae_pretrain", bench.assemble(SMALL, "ae_pretrain", plain.data))
     for entrant in found.values():

@@ -199,7 +199,7 @@ def test_a_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatc
         b"{} {}",
     ],
 )
-def test_what_is_no_description_is_refused(entry: Path, content: bytes) -> None:
+def test_invalid_description_is_refused(entry: Path, content: bytes) -> None:
     (entry / cache.META).write_bytes(content)
     refusal(entry)
 
@@ -237,7 +237,7 @@ def test_entries_of_the_wrong_kind_are_refused_even_under_a_right_digest(
 
 @pytest.mark.parametrize("value", ["0.1", None, [], True])
 @pytest.mark.parametrize(("key", "name"), [("profiles", "unknown"), ("skipped", "empty")])
-def test_what_is_no_number_is_refused_even_under_a_right_digest(
+def test_non_numeric_array_with_valid_digest_is_refused(
     entry: Path, key: str, name: str, value: object
 ) -> None:
     meta = cache.read_meta(entry)
@@ -322,7 +322,7 @@ def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "file"])
-def test_what_stands_under_the_temporary_name_is_in_nobodys_way(tmp_path: Path, kind: str) -> None:
+def test_leftover_temporary_name_does_not_block_writing(tmp_path: Path, kind: str) -> None:
     folder, precious = put(tmp_path / "text"), tmp_path / "precious"
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -338,7 +338,7 @@ def test_what_stands_under_the_temporary_name_is_in_nobodys_way(tmp_path: Path, 
     assert [path.read_text() for path in precious.iterdir()] == ["precious"]
 
 
-def test_a_cache_folder_that_may_not_be_looked_into_is_one_sentence(tmp_path: Path) -> None:
+def test_unreadable_cache_folder_gives_one_sentence(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 300)  # no file system has such names
     with pytest.raises(InputError, match=f"^data.cache={long}: cannot write there "):
         TextConfig(dir=str(put(tmp_path / "text")), cache=str(long)).load()

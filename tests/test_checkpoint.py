@@ -156,7 +156,7 @@ def test_a_truncated_state_is_refused_by_name(tmp_path, left):
     )
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
+def test_invalid_checkpoint_is_refused(tmp_path):
     path = tmp_path / "state.pt"
     path.write_text("step: 7\n")
     with pytest.raises(InputError, match="truncated or damaged"):
@@ -251,7 +251,7 @@ def test_resuming_keeps_the_rows_up_to_the_checkpoint_and_mirrors_them(tmp_path,
     assert read_rows(path).rows == [*ROWS[:kept], NEXT] == mirrored and record.count == kept + 1
 
 
-def test_resuming_what_never_began_gives_an_empty_file(tmp_path):
+def test_resuming_an_unstarted_run_gives_empty_file(tmp_path):
     Record(tmp_path / "rows", []).resume(-1)
     assert (tmp_path / "rows").read_bytes() == b""
 

@@ -137,7 +137,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("words", BAD)
-def test_bad_words_get_one_sentence(words: str) -> None:
+def test_bad_arguments_give_one_sentence(words: str) -> None:
     with pytest.raises(InputError) as error:
         understand_words(words.split(" "))
     assert BAD[words] in str(error.value)
@@ -145,7 +145,7 @@ def test_bad_words_get_one_sentence(words: str) -> None:
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_what_the_grammar_cannot_read_is_shown_quoted_and_the_quoted_word_works(value: str) -> None:
+def test_unparsable_value_is_shown_quoted_and_works_quoted(value: str) -> None:
     with pytest.raises(InputError) as error:
         understand_words([f"data.train={value}"])
     (word,) = shlex.split(re.split(r"quote it: |is typed ", str(error.value))[-1])
@@ -182,11 +182,11 @@ def test_control_characters_are_refused_and_escaped(char: str, key: str) -> None
 
 
 @pytest.mark.parametrize("words", GOOD)
-def test_good_words_pass_or_are_completed(words: str) -> None:
+def test_good_arguments_pass_or_are_completed(words: str) -> None:
     assert understand_words(words.split()) == GOOD[words].split()
 
 
-def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:
+def test_train_command_makes_a_run(tmp_path: Path) -> None:
     done = type_command("head=bn_tau", "tau=0.5", *SMALL, f"results={tmp_path}", fresh=True)
     assert done.returncode == 0, done.stderr
     folder = folder_of(tmp_path, "bn_tau")
@@ -212,7 +212,7 @@ def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:
         (["head=bn_tua"], "head=bn_tua: no such head; did you mean bn_tau?"),
     ],
 )
-def test_a_bad_command_ends_with_one_sentence_and_touches_nothing(
+def test_bad_command_writes_nothing_and_prints_one_sentence(
     words: list[str], sentence: str, tmp_path: Path
 ) -> None:
     done = type_command(*words, f"results={tmp_path / 'r'}")
@@ -244,7 +244,7 @@ HYDRA_REFUSES = {
 
 
 @pytest.mark.parametrize("words", HYDRA_REFUSES)
-def test_what_hydra_or_a_part_refuses_is_one_sentence_too(words: str, tmp_path: Path) -> None:
+def test_errors_of_hydra_and_components_are_one_sentence(words: str, tmp_path: Path) -> None:
     results = [] if "results" in words or "--cfg" in words else [f"results={tmp_path / 'r'}"]
     done = type_command(*words.split(), *results)
     (line,) = done.stderr.strip().splitlines()
@@ -261,7 +261,7 @@ def test_hydra_shows_all_when_asked() -> None:
     )
 
 
-def test_a_word_may_refer_to_another_key(tmp_path: Path) -> None:
+def test_override_may_interpolate_another_key(tmp_path: Path) -> None:
     words = ["head=bn_tau", "objective.weight=${posterior.tau}", *SMALL, f"results={tmp_path}"]
     assert type_command(*words).returncode == 0
     assert "skipped" in type_command(*words).stdout

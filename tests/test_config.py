@@ -40,7 +40,7 @@ def test_a_head_file_holds_slots_label_and_flat_knobs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_head_file_says_where_it_comes_from_and_what_to_expect(name: str) -> None:
+def test_head_file_names_source_and_expected_numbers(name: str) -> None:
     text = (CONF / "head" / f"{name}.yaml").read_text()
     for word in ("Source:", f"python train.py head={name}", "Minutes:", "Expect"):
         assert word in text, word
@@ -83,7 +83,7 @@ def locate(target: str) -> type:
 # rule 2: a knob that no part reads is an error
 
 
-def test_a_knob_that_nobody_reads_is_refused_and_its_owners_named() -> None:
+def test_unread_knob_is_refused_and_its_heads_are_named() -> None:
     having = ", ".join(name for name in ALL if "tau" in knobs_of(name))
     assert "bn_tau" in having
     with pytest.raises(

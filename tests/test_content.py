@@ -71,7 +71,7 @@ def test_exchanged_parts_are_another_text(tmp_path: Path) -> None:
     assert text(folder) != first
 
 
-def test_what_a_folder_says_of_its_labels_counts(tmp_path: Path) -> None:
+def test_label_names_of_a_folder_count_as_content(tmp_path: Path) -> None:
     folder = labelled(tmp_path / "text")
     says = [text(folder, labels=True), text(folder, labels=False)]
     for labels, known in zip((True, False), says, strict=True):
@@ -88,7 +88,7 @@ def test_columns_that_are_read_count(tmp_path: Path) -> None:
     assert text(tmp_path / "a") == text(tmp_path / "b") != text(tmp_path / "a", column="title")
 
 
-def test_what_the_config_says_anyway_does_not_count(tmp_path: Path, monkeypatch) -> None:
+def test_facts_in_the_config_do_not_count_as_content(tmp_path: Path, monkeypatch) -> None:
     folder = put(tmp_path / "text")
     first = text(folder)
     for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):

@@ -179,14 +179,14 @@ def is_empty(model: Any) -> bool:
 
 
 @pytest.mark.parametrize("head", ALL)
-def test_it_differs_from_plain_in_slots_label_and_knobs_only(head: str) -> None:
+def test_head_changes_only_slots_label_and_knobs(head: str) -> None:
     plain, cfg = config("head=plain"), config(f"head={head}")
     changed = {str(k) for k in cfg if k not in plain or cfg[k] != plain[k]}
     assert changed <= {*SLOTS, "label", *knobs_of(head)}
 
 
 @pytest.mark.parametrize("pair", pairs(*KINDS, *FURTHER))
-def test_a_model_refuses_only_what_it_has_no_place_for_and_says_so_in_one_sentence(
+def test_model_refuses_only_unsupported_heads_in_one_sentence(
     pair: tuple[str, str], tmp_path: Path
 ) -> None:
     head, kind = pair
@@ -211,7 +211,7 @@ def test_a_model_refuses_only_what_it_has_no_place_for_and_says_so_in_one_senten
     assert "\n" not in str(error.value)
 
 
-def test_it_starts_from_the_same_weights_as_plain(placed: Case) -> None:
+def test_initial_weights_equal_those_of_plain(placed: Case) -> None:
     case = placed
     plain, model = (
         Case("plain", case.kind, case.folder).parts().model.state_dict(),
@@ -229,7 +229,7 @@ def test_it_starts_from_the_same_weights_as_plain(placed: Case) -> None:
 
 @pytest.mark.parametrize("init", ["1e-3", "null", "3.0"])
 @pytest.mark.filterwarnings("ignore:.*variance below:UserWarning")
-def test_its_gradients_are_finite_and_reach_every_parameter(placed: Case, init: str) -> None:
+def test_finite_gradients_reach_every_parameter(placed: Case, init: str) -> None:
     case = placed
     if case.kind != "text":
         parts = case.parts()
@@ -261,7 +261,7 @@ def test_its_gradients_are_finite_and_reach_every_parameter(placed: Case, init: 
     assert all(parameter.isfinite().all() for parameter in named.values())
 
 
-def test_it_learns_a_single_batch(case: Case) -> None:
+def test_head_fits_a_single_batch(case: Case) -> None:
     rate = {"text": "1e-2", "vectors": "3e-2", "images": "1e-2"}[case.kind]
     words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")
     first, last = (row["rec"] for row in rows(case.run("learn", *words)) if row["split"] == "train")
@@ -276,7 +276,7 @@ def test_it_learns_a_single_batch(case: Case) -> None:
 # ---------------------------------------------------------------- runs
 
 
-def test_a_run_keeps_its_floor(case: Case) -> None:
+def test_run_keeps_its_kl_floor(case: Case) -> None:
     trained = case.trained()
     promised = promised_floor(trained.model)
     for row in rows(case.whole):
@@ -286,7 +286,7 @@ def test_a_run_keeps_its_floor(case: Case) -> None:
             assert row["kl_minus_floor"] > -1e-4
 
 
-def test_its_weights_come_back_bit_for_bit(case: Case) -> None:
+def test_loaded_weights_give_identical_evaluation(case: Case) -> None:
     trained, told = case.trained(), rows(case.whole)[-2]
     again = evaluate(
         trained.model,
@@ -302,7 +302,7 @@ class Stop(BaseException):
     """Stands for a power cut: nothing in the code under test may catch it."""
 
 
-def test_a_run_cut_twice_in_mid_epoch_resumes_bit_for_bit(
+def test_twice_resumed_run_equals_uninterrupted_run(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for last in (10, 16):  # the last checkpoints are of steps 7 and 14, an epoch has 6
@@ -367,7 +367,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def test_shapes_of_its_posterior_agree_and_generators_are_honoured(seen: tuple) -> None:
+def test_posterior_shapes_agree_and_generators_are_used(seen: tuple) -> None:
     q, _ = seen
     count, latent = q.mean.shape
     assert q.variance.shape == (count, latent) and (q.variance >= 0).all()
@@ -404,7 +404,7 @@ def test_shapes_of_its_posterior_agree_and_generators_are_honoured(seen: tuple) 
 
 
 @torch.no_grad()
-def test_its_mean_and_variance_are_those_of_its_samples(seen: tuple) -> None:
+def test_mean_and_variance_match_samples(seen: tuple) -> None:
     """Within a sixth: where they have no closed form they are estimates themselves."""
     q, _ = seen
     z, spread = q.sample(500, seeded(1)), q.variance.sqrt()
@@ -416,14 +416,14 @@ def test_its_mean_and_variance_are_those_of_its_samples(seen: tuple) -> None:
 
 
 @torch.no_grad()
-def test_the_mean_of_its_log_ratio_is_its_kl(seen: tuple) -> None:
+def test_mean_log_ratio_is_the_kl(seen: tuple) -> None:
     q, _ = seen
     gap = q.kl.sum(-1).double() - q.log_ratio(q.sample(200, seeded(2))).double().mean(0)
     assert abs(gap.mean()) < 4.5 * sem(gap) + 1e-4
 
 
 @torch.no_grad()
-def test_its_densities_are_those_of_its_samplers(seen: tuple) -> None:
+def test_densities_match_samplers(seen: tuple) -> None:
     """For any densities q and p and any h: E_q[h p / (p + q)] = E_p[h q / (p + q)], here with h = 1 and h = z_d.
 
     The bridge of Meng & Wong 1996: p / (p + q) is the logistic function of minus the log ratio, so nothing is unbounded.
@@ -445,7 +445,7 @@ def test_its_densities_are_those_of_its_samplers(seen: tuple) -> None:
     assert (np.abs(gaps.mean(0)) <= 5 * error + 1e-6).all()
 
 
-def test_importance_weighting_with_its_own_densities_only_tightens_the_bound(seen: tuple) -> None:
+def test_importance_weighting_tightens_the_bound(seen: tuple) -> None:
     """ELBO <= IWAE_1 = ELBO in expectation <= IWAE_64, errors paired over the examples."""
     q, decode = seen
     nelbo = (decode(q.sample(64, seeded(7))).mean(0) + q.kl.sum(-1)).detach().double().numpy()

@@ -336,7 +336,7 @@ def unreadable(patch: pytest.MonkeyPatch, path: Path) -> None:
 
 
 @pytest.mark.parametrize(("which", "name", "kind"), one_in(4, CASES))
-def test_a_damaged_file_is_one_sentence_or_harmless(
+def test_damaged_file_gives_one_sentence_or_is_harmless(
     which: str, name: str, kind: str, made: Path, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = folder(results, which) / name
@@ -378,7 +378,7 @@ FLIPS = [
 
 
 @pytest.mark.parametrize(("which", "name", "share", "bit"), one_in(3, FLIPS))
-def test_a_flipped_bit_is_refused_or_changes_no_number(
+def test_flipped_bit_is_refused_or_changes_no_number(
     which: str,
     name: str,
     share: float,
@@ -453,7 +453,7 @@ def named(value: Any) -> str:
     one_in(4, [(w, *odd) for w, names in FILES.items() for odd in ODD if odd[0] in names]),
     ids=named,
 )
-def test_an_odd_value_is_one_sentence_or_counts_as_missing(
+def test_odd_value_gives_one_sentence_or_counts_as_missing(
     which: str, name: str, key: str, value: Any, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
     import yaml
@@ -506,7 +506,7 @@ TEXTS = {
     ("which", "name", "text"),
     one_in(3, [(w, n, text) for w, n in TEXT_CASES for text in TEXTS]),
 )
-def test_an_odd_text_is_one_sentence_or_harmless(
+def test_odd_text_gives_one_sentence_or_is_harmless(
     which: str, name: str, text: str, made: Path, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = folder(results, which) / name
@@ -531,7 +531,7 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize(("name", "kind"), FOLDERS)
-def test_a_folder_that_is_none_is_one_sentence_and_nothing_outside_is_touched(
+def test_invalid_subfolder_gives_one_sentence_and_nothing_outside_changes(
     name: str, kind: str, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = folder(results, "finished") / name

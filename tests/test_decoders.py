@@ -103,7 +103,7 @@ def near(ours, reference, tolerance=1e-9):
     st.sampled_from([1e-3, 1.0, 30.0]),
     st.sampled_from([1e-3, 1.0, 30.0]),
 )
-def test_one_code_and_many_codes_cost_what_the_formula_says(output, lengths, seed, n, size, far):
+def test_nll_of_one_and_many_codes_matches_formula(output, lengths, seed, n, size, far):
     model, batch = shaken(model_of(output, seed), size), text(lengths, seed)
     z = far * torch.randn(n, len(lengths), 2, dtype=torch.float64)
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_the_decoder_is_fed_fewer_words_and_asked_for_all_of_them():
     assert EOS in batch.targets and UNK not in batch.targets and not torch.equal(fed, before)
 
 
-def test_words_are_dropped_in_training_only_and_anew_for_each_code():
+def test_words_are_dropped_in_training_and_separately_for_each_code():
     model, batch = model_of(word_dropout=0.5), text([7, 5, 5, 2])
     z = torch.randn(4, 2).expand(3, -1, -1)
     with torch.no_grad():
@@ -289,7 +289,7 @@ def test_the_first_loss_of_a_skip_connection_is_plains_and_it_learns_from_it():
     assert skip.decoder.output.skip.grad.abs().max() > 0
 
 
-def test_a_skip_connection_reaches_every_word_past_a_recurrent_state_that_says_nothing():
+def test_skip_connection_reaches_every_word_without_recurrent_state():
     model, batch = shaken(model_of("skip")), text([4])
     with torch.no_grad():
         model.decoder.words.weight.zero_()
@@ -443,7 +443,7 @@ def test_more_latent_dimensions_than_outputs_are_refused():
 
 
 @pytest.mark.parametrize("least", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
-def test_in_the_linear_model_no_dimension_collapses_where_plain_loses_two(
+def test_no_dimension_collapses_in_linear_model_where_plain_loses_two(
     least: float, tmp_path: Path
 ) -> None:
     """With decoder slopes of at least L and variance 1 the best q has variances v <= 1 / (1 + L^2), so KL_j >= (v - 1 - ln v) / 2.

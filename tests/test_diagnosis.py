@@ -380,7 +380,7 @@ def test_the_readme_blocks_run_as_printed(
 # ---------------------------------------------------------------- the verdict
 
 
-def test_the_verdict_says_no_more_than_the_numbers() -> None:
+def test_verdict_claims_no_more_than_the_numbers() -> None:
     def said(gap: float | None, error: float | None = 0.01, **other: Any) -> str:
         found = {
             "shuffle_gap": gap,
@@ -519,7 +519,7 @@ def test_bad_input_is_refused_in_one_sentence(change: dict[str, Any], message: s
     )
 
 
-def test_what_can_be_refused_before_work_is() -> None:
+def test_bad_input_is_refused_before_any_work() -> None:
     def never(*_: Any) -> Any:
         raise AssertionError
 

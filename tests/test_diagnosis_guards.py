@@ -78,7 +78,7 @@ def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_narrow_encoder_gets_the_kl_of_what_it_answers_and_the_size_of_its_rounding(
+def test_low_precision_encoder_gets_kl_of_its_output_and_rounding_size(
     dtype: torch.dtype,
 ) -> None:
     pair, nll, kl = narrow_pair(dtype)
@@ -120,7 +120,7 @@ def test_a_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
         dtypes.clear()
 
 
-def test_a_narrow_nll_is_added_up_in_float32_and_its_rounding_is_told() -> None:
+def test_low_precision_nll_is_summed_in_float32_and_rounding_reported() -> None:
     encode, nll, x, _ = linear_gaussian()
     exact = quiet(encode, nll, x, samples=20)
     found, (said,) = told(encode, lambda x, z: nll(x, z).to(torch.bfloat16), x, samples=20)
@@ -128,7 +128,7 @@ def test_a_narrow_nll_is_added_up_in_float32_and_its_rounding_is_told() -> None:
     assert said.startswith("nll: answers in bfloat16, which rounds each value by up to 0.0")
 
 
-def test_a_posterior_that_computes_in_a_narrow_dtype_is_told_of() -> None:
+def test_low_precision_posterior_is_reported() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def narrow(x: Tensor) -> Any:
@@ -355,7 +355,7 @@ def test_an_nll_that_mixes_examples_is_noticed(spoil: Any, words: str) -> None:
     assert said[0].startswith("nll: ") and words in said[0] and "averages over the batch" in said[0]
 
 
-def test_batch_norm_that_has_seen_no_batch_is_told_of() -> None:
+def test_untrained_batch_norm_is_reported() -> None:
     (x, _), model = toy(60), Normed().eval()
     _, (said,) = told(model.encode, model.nll, x, samples=5)
     assert said.startswith("body.1: the batch statistics") and "0 and 1" in said
@@ -616,7 +616,7 @@ def test_a_posterior_whose_kl_is_wrong_is_named() -> None:
     assert said[0].startswith("nelbo lies ") and "below nll, which cannot be" in said[0]
 
 
-def test_very_few_effective_codes_are_told_with_the_argument_at_fault() -> None:
+def test_few_effective_codes_are_reported_with_the_argument_to_change() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def narrow(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -628,7 +628,7 @@ def test_very_few_effective_codes_are_told_with_the_argument_at_fault() -> None:
     assert math.isfinite(float(said.split()[2]))
 
 
-def test_the_page_shows_what_is_doubtful(tmp_path: Any) -> None:
+def test_page_shows_doubtful_numbers(tmp_path: Any) -> None:
     encode, nll, x, _ = linear_gaussian()
     _, (said, *_) = told(
         lambda x: (encode(x)[0], encode(x)[1].exp()), nll, x, samples=5, page=tmp_path
@@ -678,7 +678,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("hide", HIDING)
-def test_modules_that_nobody_finds_are_switched_when_they_are_called(hide: str) -> None:
+def test_hidden_modules_switch_mode_when_called(hide: str) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
     x = torch.randn(256, 4)

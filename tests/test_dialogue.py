@@ -217,7 +217,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):
     assert reason in str(caught.value)
 
 
-def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
+def test_missing_files_name_the_place_and_the_command(tmp_path):
     with pytest.raises(
         InputError,
         match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`",

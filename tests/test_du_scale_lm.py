@@ -99,7 +99,7 @@ def test_du_at_alpha_1_keeps_every_entropy_at_least_0():
     assert (entropy > -1e-6).all() and entropy.max() < 1e-6
 
 
-def test_du_drop_costs_what_the_docstring_says():
+def test_cost_of_du_drop_matches_docstring():
     head = DU(HIDDEN, 6, gamma=0.5, alpha=1, dropout=0.2).double()
     with torch.no_grad():
         head.linear.weight[6:] = 0

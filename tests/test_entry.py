@@ -60,7 +60,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seconds", [0.3, pytest.param(1.3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_ctrl_c_in_the_first_seconds_is_one_line(
+def test_ctrl_c_during_start_prints_one_line(
     command: str, seconds: float, study: Path, tmp_path: Path
 ) -> None:
     process = started(
@@ -74,7 +74,7 @@ def test_ctrl_c_in_the_first_seconds_is_one_line(
 
 
 @pytest.mark.parametrize("command", ["train.py", "a sweep", "workers"])
-def test_ctrl_c_in_training_is_one_line_and_no_failure(command: str, tmp_path: Path) -> None:
+def test_ctrl_c_in_training_prints_one_line_and_is_no_failure(command: str, tmp_path: Path) -> None:
     process = started(COMMANDS[command], tmp_path)
     assert process.stdout is not None
     next(line for line in process.stdout if "step 6 valid" in line)
@@ -84,7 +84,7 @@ def test_ctrl_c_in_training_is_one_line_and_no_failure(command: str, tmp_path: P
     assert list(tmp_path.rglob("state.pt")) and not list(tmp_path.rglob("failed"))
 
 
-def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> None:
+def test_workers_end_with_their_parent_process(tmp_path: Path) -> None:
     process = started(COMMANDS["workers"], tmp_path)
     assert process.stdout is not None
     next(line for line in process.stdout if "step 6 valid" in line)
@@ -93,7 +93,7 @@ def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> Non
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_background_command_that_must_ignore_ctrl_c_does(tmp_path: Path) -> None:
+def test_background_command_ignores_ctrl_c(tmp_path: Path) -> None:
     code = "import sys; from uncollapse.entry import guarded; sys.exit(guarded(lambda: __import__('time').sleep(1) or 0))"
     ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
     words = [sys.executable, "-c", ignoring, sys.executable, "-c", code]
@@ -125,7 +125,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_what_a_command_does_not_understand_is_one_sentence(words: str) -> None:
+def test_unknown_argument_gives_one_sentence(words: str) -> None:
     done = subprocess.run(
         [sys.executable, *words.split()], cwd=ROOT, capture_output=True, text=True
     )

@@ -49,7 +49,7 @@ def summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_a_study_is_evaluated_whole_and_joins_the_summaries(
+def test_all_runs_of_a_study_are_evaluated_into_their_summaries(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folders = [folder_of(study.parent, head) for head in ("plain", "bn_mu")]
@@ -107,7 +107,7 @@ def test_more_codes_and_more_examples_stand_at_the_top_and_all_are_kept(study: P
     assert found["evaluations"]["test-nll-K90-N7"]["nll_examples"] == 7
 
 
-def test_statistics_repeat_what_training_found_and_take_other_splits(study: Path) -> None:
+def test_statistics_equal_those_of_training_and_take_other_splits(study: Path) -> None:
     folder = folder_of(study.parent, "bn_mu")
     assert main([str(folder), "--metrics", "statistics"]) == 0
     assert (
@@ -123,7 +123,7 @@ def test_statistics_repeat_what_training_found_and_take_other_splits(study: Path
 
 
 @pytest.mark.parametrize("samples", [3, 700])
-def test_nll_is_what_each_sentence_gets_alone(study: Path, samples: int) -> None:
+def test_nll_of_a_batch_equals_that_of_single_sentences(study: Path, samples: int) -> None:
     """Independently: one sentence at a time, densities of torch.distributions, the decoder called for one code at a time."""
     folder = folder_of(study.parent, "plain")
     assert (
@@ -156,7 +156,7 @@ def test_workers_do_not_change_the_numbers(study: Path) -> None:
     assert summary(plain)["evaluations"] == summary(other)["evaluations"]
 
 
-def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Path) -> None:
+def test_killed_evaluation_resumes_with_the_same_result(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     whole = study.parent / "whole"
     shutil.copytree(folder, whole)
@@ -199,7 +199,7 @@ def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Pat
     assert summary(folder)["evaluations"] == summary(whole)["evaluations"]
 
 
-def test_an_interrupt_keeps_what_is_done(
+def test_interrupt_keeps_finished_results(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder, kept = folder_of(study.parent, "plain"), evaluate.weighted
@@ -386,7 +386,7 @@ def test_runs_that_cannot_be_evaluated_say_why(
     (tmp_path / "weights").rename(weights)
 
 
-def test_other_weights_do_not_mix_with_what_was_begun(
+def test_changed_weights_do_not_mix_with_a_started_evaluation(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = folder_of(study.parent, "plain")

@@ -142,7 +142,7 @@ def test_line_ends_white_space_and_byte_order_mark_are_no_words(tmp_path, train)
     ]
 
 
-def test_labels_are_what_stands_before_the_first_tab(tmp_path):
+def test_label_is_the_text_before_the_first_tab(tmp_path):
     text = dict.fromkeys(SPLITS, "0\tgood\tfood here\n1 star\tbad food\n")
     data = read(put(tmp_path / "text", text), labels=True)
     assert spelled(data, "train") == ["good food here", "bad food"]
@@ -567,7 +567,7 @@ def test_a_missing_label_is_named_with_its_line(
     assert entries(tmp_path / "cache") == []
 
 
-def test_labels_left_open_are_as_the_manifest_says(tmp_path):
+def test_unset_labels_follow_the_manifest(tmp_path):
     folder = labelled(tmp_path / "text")
     assert "every line has a TAB" in refused(folder, labels=None)
     for says in (True, False):
@@ -694,7 +694,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     assert entries(tmp_path / "cache") == []
 
 
-def test_what_a_killed_process_has_left_is_in_nobodys_way(tmp_path):
+def test_leftovers_of_a_killed_process_do_no_harm(tmp_path):
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -704,7 +704,7 @@ def test_what_a_killed_process_has_left_is_in_nobodys_way(tmp_path):
     assert entries(tmp_path / "cache") == [entry]
 
 
-def test_one_line_is_told_when_there_is_no_terminal(tmp_path, capsys):
+def test_one_line_is_printed_without_a_terminal(tmp_path, capsys):
     folder = put(tmp_path / "text")
     read(folder)
     told = capsys.readouterr()
@@ -804,7 +804,7 @@ def test_a_missing_part_is_named_with_those_there_are(tmp_path):
     )
 
 
-def test_what_cannot_be_loaded_gives_one_sentence(tmp_path):
+def test_unloadable_files_give_one_sentence(tmp_path):
     (tmp_path / "script").mkdir()
     (tmp_path / "script" / "script.py").write_text("")
     damaged = hub(tmp_path / "damaged")
@@ -835,7 +835,7 @@ def test_a_hub_set_without_a_revision_is_refused(tmp_path):
     )
 
 
-def test_the_cache_follows_what_a_local_hub_folder_holds(tmp_path):
+def test_cache_follows_content_of_a_local_hub_folder(tmp_path):
     assert "a" in from_hub(hub(tmp_path / "set"), tmp_path, column="sentence").vocabulary
     (tmp_path / "set").rename(tmp_path / "old")
     assert (

@@ -80,7 +80,7 @@ def test_an_odd_tag_is_one_sentence(line: str, run: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("key", ["dir", "cache"])
-def test_a_home_folder_of_nobody_is_one_sentence(key: str, tmp_path: Path) -> None:
+def test_home_folder_of_unknown_user_gives_one_sentence(key: str, tmp_path: Path) -> None:
     from uncollapse.data.files import TextConfig
     from uncollapse.errors import InputError
 

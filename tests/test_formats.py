@@ -156,7 +156,7 @@ def test_splits_may_differ_in_format(tmp_path):
     ]
 
 
-def test_a_name_that_says_nothing_is_read_by_content(tmp_path):
+def test_uninformative_file_name_is_read_by_content(tmp_path):
     data = load(named(tmp_path, data=KINDS["jsonl"]))
     assert data.texts(data.corpora["test"]) == READ
     data = load(named(tmp_path / "plain", tok=b"a b\nc\n"))
@@ -169,7 +169,7 @@ def test_json_spread_over_lines_and_byte_order_marks(tmp_path, content):
     assert data.texts(data.corpora["train"]) == READ
 
 
-def test_columns_are_joined_and_whole_numbers_are_classes(tmp_path):
+def test_columns_are_joined_and_integers_are_classes(tmp_path):
     content = b'{"a": "x", "b": "y z", "y": 1}\n{"a": "x", "b": null, "y": 0}\n'
     data = load(named(tmp_path, jsonl=content), column="a+b", label_column="y")
     assert data.texts(data.corpora["train"]) == ["x y z", "x"] and data.classes == {"y": ("0", "1")}
@@ -297,7 +297,7 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
         ("txt", as_array(indent=2), "say data.format=json data.column=text"),
     ],
 )  # fmt: skip
-def test_what_is_something_else_is_refused_with_the_option_that_helps(
+def test_other_format_is_refused_with_the_right_option(
     tmp_path, name, content, said
 ):
     assert said in refused(named(tmp_path, **{name: content}))
@@ -390,7 +390,7 @@ def test_the_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind)
     ],
 )
 @pytest.mark.parametrize("split", SPLITS)
-def test_lines_that_look_labelled_are_refused_until_one_says(
+def test_lines_that_seem_labelled_need_an_explicit_option(
     tmp_path, monkeypatch, content, said, split
 ):
     from uncollapse.data import tokenise

@@ -78,7 +78,7 @@ def test_every_earlier_dimension_and_h_are_seen():
 
 @properties
 @given(seeds, latents, scales)
-def test_a_step_is_the_equations_written_anew(seed, latent, scale):
+def test_step_matches_independent_equations(seed, latent, scale):
     """Unit (u, i) reads z_<i and h; m_j and s_j read units i <= j; z' = gate z + (1 - gate) m."""
     (step,) = flow_of(seed, 1, latent, 1, scale).steps
     z, units = torch.randn(1, latent).double(), len(step.inner)
@@ -104,7 +104,7 @@ def test_a_step_is_the_equations_written_anew(seed, latent, scale):
 
 @properties
 @given(seeds, batches, latents, huge)
-def test_the_inverse_is_what_a_step_makes_the_code_of_however_large_the_weights(
+def test_inverse_undoes_a_step_for_any_weights(
     seed, batch, latent, scale
 ):
     (step,) = flow_of(seed, batch, latent, 1, scale).steps
@@ -150,7 +150,7 @@ def test_log_q_is_that_of_the_change_of_variables(seed, latent, depth, scale):
 
 @properties
 @given(seeds, batches, latents, depths, st.sampled_from([0.0, 1e-4, 0.3]))
-def test_log_ratio_of_own_codes_is_what_drawing_them_told(seed, batch, latent, depth, scale):
+def test_log_ratio_of_drawn_codes_matches_sampling(seed, batch, latent, depth, scale):
     q = flow_of(seed, batch, latent, depth, scale)
     same(q.log_ratio(q.sample()), q.kl[:, 0], 1e-8)
     z, log_q = q.follow(torch.randn(4, batch, latent).double())
@@ -329,7 +329,7 @@ def test_single_precision_is_enough(scale):
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "2", True, None])
-def test_depth_must_be_a_whole_number(value):
+def test_depth_must_be_an_integer(value):
     with pytest.raises(InputError) as caught:
         InverseAutoregressiveFlow(HIDDEN, 2, depth=value)
     assert str(caught.value) == f"depth={value}: allowed is a whole number of at least 1"

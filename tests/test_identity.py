@@ -39,7 +39,7 @@ def test_a_default_written_out_changes_no_name(head: str, words: list[str]) -> N
     assert folder(*words, head=head) == Path(head, "default", "seed=0")
 
 
-def test_only_what_changes_is_in_the_name() -> None:
+def test_run_name_holds_only_changed_overrides() -> None:
     assert folder("tau=0.3", "trainer.lr=0.002", head="bn_tau") == Path("bn_tau/tau=0.3/seed=0")
     assert folder("model=transformer") == Path("plain/model=transformer/seed=0")
 
@@ -53,7 +53,7 @@ def test_a_groups_default_is_that_of_the_chosen_option() -> None:
     assert folder("model=lstm_ptb", "model.dropout_in=0.5").parent.name == "model=lstm_ptb"
 
 
-def test_what_an_experiment_sets_is_its_default() -> None:
+def test_values_of_an_experiment_are_its_defaults() -> None:
     cfg = composed(
         "head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5"
     )

@@ -151,7 +151,7 @@ def test_mnist_is_read_from_idx_files_under_any_of_their_names(
         MnistConfig(dir=str(tmp_path), train=51).load()
 
 
-def test_what_is_wrong_with_idx_files_is_said_in_one_sentence(drawn: dict, tmp_path: Path) -> None:
+def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(InputError, match=message) as error:
             MnistConfig(dir=str(tmp_path)).load()
@@ -287,7 +287,7 @@ def test_hub_omniglot_is_turned_to_ink_on_nothing_and_averaged_down(tmp_path: Pa
     assert (upright[:, 0] == 255).all() and not upright[:, 1:].any()
 
 
-def test_what_is_wrong_with_a_hub_set_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_bad_hub_data_sets_give_one_sentence(tmp_path: Path) -> None:
     square, other = np.zeros((8, 8)), np.zeros((9, 9))
 
     def refused(message: str, config: type = MnistConfig, revision: str | None = None) -> None:

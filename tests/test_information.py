@@ -107,7 +107,7 @@ def test_every_code_under_every_posterior_has_the_density_of_torch_distributions
 
 
 @pytest.mark.parametrize("std", [1e-6, 1e-5, 1e-3])
-def test_narrow_posteriors_are_told_apart_and_their_own_codes_keep_their_density(std):
+def test_narrow_posteriors_are_distinguished_and_own_codes_keep_density(std):
     torch.manual_seed(0)
     q = gaussian(torch.randn(6, 3), std)
     z = q.sample()
@@ -402,7 +402,7 @@ def test_one_example_forms_no_mixture_and_two_do():
         assert got["mi_n"] == 2 and got["mi"] <= math.log(2) and math.isfinite(got["mi_se"])
 
 
-def test_limit_takes_whole_batches_until_it_is_reached():
+def test_limit_takes_complete_batches_until_reached():
     posteriors = [gaussian(np.random.default_rng(i).normal(0, 1, (4, 2)), 0.5) for i in range(3)]
     one = seen(*posteriors)
     for limit, count in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 12), (99, 12), (None, 12)):
@@ -450,7 +450,7 @@ class Split(Whole):
 
 
 @pytest.mark.parametrize("wrap", [Whole, lambda q: Whole(q, 3), Split])
-def test_what_does_not_split_gives_nulls_and_the_same_totals(wrap):
+def test_undecomposable_rate_gives_nulls_and_same_totals(wrap):
     q = gaussian(np.random.default_rng(0).normal(0, 1, (30, 3)), 0.5)
     known = information(seen(q, seed=1))
     got = information(seen(*(wrap(part) for part in cut(q, 10, 20)), z=seen(q, seed=1).z))
@@ -468,7 +468,7 @@ def test_a_code_of_one_dimension_has_one_column_and_splits():
     assert got == known and got["mi_per_dim"] == pytest.approx([got["mi"]])
 
 
-def test_broken_codes_give_numbers_that_are_none_and_no_error():
+def test_broken_codes_give_nan_and_no_error():
     mean = np.zeros((5, 2))
     mean[3] = np.nan
     got = information(seen(gaussian(mean, 0.5)))

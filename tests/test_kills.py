@@ -114,7 +114,7 @@ def begun(which: str, whole: Path, results: Path) -> Path:
 
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
-def test_random_kills_leave_nothing_twice_and_nothing_unjoined(
+def test_results_are_complete_after_random_kills(
     which: str, kills: int, ask: Ask, whole: Path, tmp_path: Path
 ) -> None:
     chance, killed, number = random.Random(kills), 0, 0
@@ -135,7 +135,7 @@ def test_random_kills_leave_nothing_twice_and_nothing_unjoined(
 
 @pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
-def test_a_kill_before_any_step_on_disk_leaves_nothing_twice_and_nothing_unjoined(
+def test_results_are_complete_after_a_kill_before_a_disk_operation(
     which: str, first: int, ask: Ask, whole: Path, tmp_path: Path
 ) -> None:
     probe, count = begun(which, whole, tmp_path / "probe"), tmp_path / "count"

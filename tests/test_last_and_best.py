@@ -115,7 +115,7 @@ class Stop(BaseException):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @pytest.mark.parametrize("call", ["test", "last row", "best row"])
-def test_a_run_killed_after_its_last_step_tests_the_same_weights(
+def test_run_killed_after_last_step_tests_the_same_weights(
     head, call, tmp_path, monkeypatch, early_best
 ):
     run_here(tmp_path / "whole", head)
@@ -162,7 +162,7 @@ def test_an_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path)
     )
 
 
-def test_a_cyclical_run_ends_elsewhere_than_it_is_reported_and_the_report_says_so(tmp_path):
+def test_report_names_best_weights_of_a_cyclical_run(tmp_path):
     data = ("data=digits", "data.train=200", "data.valid=64", "data.test=64", "data.batch_size=20")
     words = [*data, "model=image_mlp", "model.latent=4", "trainer.epochs=20", "trainer.lr=1e-2"]
     run(composed("head=kl_cyclical", f"results={tmp_path}", *words), "kl_cyclical", words)

@@ -110,7 +110,7 @@ def test_text_comes_back_with_one_space_between_words(tmp_path, subwords, lines,
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12), min_size=1, max_size=8
     )
 )
-def test_every_level_cuts_what_str_split_leaves(sentences):
+def test_every_level_splits_the_output_of_str_split(sentences):
     import pyarrow as pa
 
     words = split_words(pa.array(sentences, pa.large_string()))
@@ -143,7 +143,7 @@ def test_characters_and_bytes_are_those_of_the_text_at_every_level(
     assert data.corpora["train"].bytes.tolist() == [len(text.encode()) for text in kept]
 
 
-def test_what_became_unknown_keeps_its_size_and_a_cut_keeps_the_sizes_of_its_sentences(tmp_path):
+def test_unknown_words_and_truncated_sentences_keep_their_sizes(tmp_path):
     known = ["w" * (n + 1) for n in range(20)]
     lines = [f"{word} rare{n}" for n, word in enumerate(known)]
     data = read(put(tmp_path, *lines, train=[*lines, *known]), min_count=2, test_size=7)
@@ -295,7 +295,7 @@ def facts(**changed) -> dict:
     return {**whole, **changed}
 
 
-def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
+def test_ordinary_text_prints_one_line_per_split_without_warning():
     assert profile.warnings(facts(), 128) == []
     lines = profile.lines(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
@@ -335,7 +335,7 @@ def test_warnings_name_the_option_that_helps(changed, said):
         {"vocab": 100_000},
     ],
 )
-def test_nothing_is_said_at_the_bounds(changed):
+def test_no_warning_at_the_bounds(changed):
     assert profile.warnings(facts(**changed)) == []
 
 
@@ -444,7 +444,7 @@ def test_levels_of_one_text_agree_on_its_characters_and_every_number_is_of_them(
     )  # there a token is a character
 
 
-def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(text, capsys):
+def test_unknown_rare_words_are_reported_and_their_characters_counted(text, capsys):
     folder = trained(text, "rare", "data.min_count=18")
     out = capsys.readouterr().out
     share = json.loads((folder / "data.json").read_text())["unknown"]["test"]

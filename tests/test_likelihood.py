@@ -70,7 +70,7 @@ def looped(model, batch, z):
 )
 @example([1], 0, 1, (1, 1, 1), 3.0, 30.0, False)
 @example([4, 4, 4], 0, 3, (5, 5, 2), 1e-3, 1.0, True)
-def test_many_codes_at_once_cost_what_each_costs_alone(lengths, seed, n, sizes, init, scale, large):
+def test_nll_of_many_codes_equals_that_of_each_code(lengths, seed, n, sizes, init, scale, large):
     embedding, hidden, latent = sizes
     model = model_of(seed, embedding=embedding, hidden=hidden, latent=latent, init=init).double()
     with torch.no_grad():
@@ -351,7 +351,7 @@ def test_the_monte_carlo_error_of_few_samples_is_not_understated():
         assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15, samples
 
 
-def test_one_sample_says_nothing_about_its_own_error():
+def test_one_sample_gives_no_standard_error():
     got = likelihood(np.array([1.0, 2.0]), np.array([1.0, 1.0]), 1, None, None)
     assert got["nll_mc_se"] is None or math.isnan(got["nll_mc_se"])
 
@@ -380,7 +380,7 @@ def test_likelihood_by_hand():
     assert "tokens" not in got
 
 
-def test_what_is_not_known_is_left_out():
+def test_unknown_quantities_are_left_out():
     got = likelihood(np.array([2.0, 6.0]), np.array([4.0, 10.0]), 20, None, None)
     assert set(got) == {
         "nll",
@@ -393,6 +393,6 @@ def test_what_is_not_known_is_left_out():
     }
 
 
-def test_weights_that_are_all_equal_have_no_error_though_rounding_says_less():
+def test_equal_weights_have_zero_error_despite_rounding():
     got = likelihood(np.zeros(3), np.full(3, 20.0 * (1 + 1e-12)), 20, None, None)
     assert got["nll_mc_se"] == 0

@@ -160,7 +160,7 @@ def test_without_tokens_there_is_no_perplexity():
     assert "ppl" not in got and "ppl_se" not in got and "tokens" not in got
 
 
-def test_limit_takes_whole_batches_until_it_is_reached():
+def test_limit_takes_complete_batches_until_reached():
     for limit, examples in ((1, 4), (4, 4), (5, 8), (8, 8), (99, 10), (None, 10)):
         assert (
             evaluate(OneHot(10, 1.0), Numbers(10, 4), "train", "eval", limit)["examples"]
@@ -169,7 +169,7 @@ def test_limit_takes_whole_batches_until_it_is_reached():
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 64])
-def test_everybody_gets_the_code_of_somebody_else(n):
+def test_derangement_gives_each_example_another_code(n):
     for seed in range(200):
         torch.manual_seed(seed)
         partner = somebody_else(n)
@@ -383,7 +383,7 @@ def test_moments_of_a_population(seed, n):
     np.testing.assert_allclose(got["sigma_sq"], [sum(column) / n for column in variance.T])
 
 
-def test_numbers_that_are_none_stay_visible():
+def test_nan_values_stay_visible():
     nan = float("nan")
     broken = seen(rec=(nan, 1.0))
     assert (
@@ -437,7 +437,7 @@ def trace(model):
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("head", list(HEADS))
-def test_an_evaluation_leaves_no_trace_and_repeats_itself(head, mode, training):
+def test_evaluation_changes_no_state_and_is_repeatable(head, mode, training):
     model, data = model_of(head, dropout_in=0.3, dropout_out=0.3).train(training), text(60)
     tensors, modes, gradients = trace(model)
     first = evaluate(model, data, "test", mode)
@@ -450,7 +450,7 @@ def test_an_evaluation_leaves_no_trace_and_repeats_itself(head, mode, training):
 
 @pytest.mark.filterwarnings("ignore:evaluation mode, but the batch statistics")
 @pytest.mark.parametrize("train", [True, False])
-def test_an_evaluation_that_breaks_off_leaves_no_trace_either(train):
+def test_failed_evaluation_changes_no_state(train):
     model = model_of("bn_tau")
     tensors, modes, _ = trace(model)
     with pytest.raises(RuntimeError), evaluating(model, train):

@@ -71,7 +71,7 @@ def test_a_checkpoint_of_a_newer_version_is_not_resumed(results: Path) -> None:
         ask(results, 0)
 
 
-def test_a_run_begun_by_an_older_version_ends_without_a_note(results: Path) -> None:
+def test_run_started_by_older_version_ends_without_a_note(results: Path) -> None:
     folder = folder_of(results, "plain")
     for name in ("done", "summary.json", "state.pt", "model.safetensors", "metrics.jsonl"):
         (folder / name).unlink()
@@ -130,7 +130,7 @@ def test_results_that_cannot_be_listed_come_from_the_summary(
 
 
 @pytest.mark.parametrize("kind", ["linked folder", "linked file", "pipe"])
-def test_samples_that_cannot_be_read_are_told(kind: str, results: Path, tmp_path: Path) -> None:
+def test_unreadable_samples_are_reported(kind: str, results: Path, tmp_path: Path) -> None:
     folder = folder_of(results, "plain") / "samples"
     (tmp_path / "outside").mkdir()
     if kind == "linked folder":

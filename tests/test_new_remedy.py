@@ -132,7 +132,7 @@ def test_the_command_it_prints_runs_and_the_knob_is_the_heads_own(
         ([], "name"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_changes(
+def test_invalid_request_is_refused_and_nothing_changes(
     words: list[str], sentence: str, tree: Path
 ) -> None:
     def snapshot() -> dict[Path, bytes]:

@@ -208,7 +208,7 @@ def test_results_have_bias_ess_and_chance_and_the_line_shows_them(
     assert f" (chance {found['probe_chance']:.3f})" in out
 
 
-def test_a_line_leaves_out_what_an_old_or_short_result_lacks():
+def test_line_omits_values_missing_from_old_results():
     assert line({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
     assert line({"nll": 2.0, "nll_bias": math.nan, "nll_bias_se": None}) == "nll 2.000"
 
@@ -221,7 +221,7 @@ def test_few_codes_give_a_result_without_a_bias(folder: Path):
 @pytest.mark.parametrize(
     "kept", [{"group", "examples", "tokens", "nll", "nelbo", "ess"}, {"group"}, set()]
 )
-def test_a_file_begun_without_the_new_columns_is_done_again(
+def test_file_started_without_new_columns_is_computed_again(
     folder: Path, kept: set, capsys: pytest.CaptureFixture
 ):
     words = [str(folder), "--metrics", "nll", "--samples", "300"]

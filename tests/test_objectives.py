@@ -231,7 +231,7 @@ def test_the_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
     np.testing.assert_allclose(mean.grad, pulled, rtol=1e-12)
 
 
-def test_total_free_bits_frees_an_example_as_a_whole():
+def test_total_free_bits_apply_to_the_sum_of_an_example():
     nll, q, mean = with_kl(BATCH_KL)
     loss = FreeBitsTotal(free=1.0)(nll, q, q.mean, 0.0)
     assert loss.total.item() == pytest.approx(REC + (3.1 + 1.0) / 2)

@@ -189,7 +189,7 @@ def test_a_report_from_a_pack_alone_has_everything(
     assert "Reconstructions" in page and first in page and str(machines) not in page
 
 
-def test_samples_of_the_data_stay_at_home_when_asked(machines: Path, tmp_path: Path) -> None:
+def test_data_samples_are_left_out_of_the_pack_on_request(machines: Path, tmp_path: Path) -> None:
     shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     assert study_cli("pack", "--without-examples", tmp_path / "scratch") == 0
     packed = read_pack(tmp_path / "scratch/runs.parquet").runs()
@@ -254,7 +254,7 @@ def test_again_is_true_or_false(value: str, tmp_path: Path) -> None:
     assert not (tmp_path / "scratch").exists()
 
 
-def test_the_same_data_elsewhere_are_the_same_run(machines: Path, tmp_path: Path) -> None:
+def test_same_data_in_another_folder_are_the_same_run(machines: Path, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     shutil.copy(machines / "one/scratch/runs.parquet", tmp_path / "scratch")
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
@@ -562,7 +562,7 @@ def test_a_pack_of_other_data_is_refused(
     )
 
 
-def test_data_without_a_fingerprint_are_told_apart_by_their_facts(
+def test_data_without_fingerprint_are_distinguished_by_their_facts(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = tmp_path / "other"
@@ -623,7 +623,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_pack_is_one_sentence(
+def test_invalid_pack_gives_one_sentence(
     kind: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     spoil, words = REFUSED[kind]
@@ -733,7 +733,7 @@ def damages(content: bytes, count: int) -> list[bytes]:
     return found
 
 
-def test_whatever_happens_to_a_packs_bytes_is_one_sentence(
+def test_damaged_pack_gives_one_sentence(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     fine = other_study(small, tmp_path / "fine")
@@ -832,7 +832,7 @@ def test_verify_reads_the_weights(
 @pytest.mark.parametrize(
     ("key", "value"), [("identity", "0" * 16), ("name", "runs/bn_mu/default/seed=0")]
 )
-def test_verify_checks_what_a_pack_says_of_itself(
+def test_verify_checks_the_metadata_of_a_pack(
     key: str,
     value: str,
     small: Path,
@@ -896,7 +896,7 @@ ROW = st.builds(
     ),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_what_is_packed_is_read_back(
+def test_pack_round_trip(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list,
     summary: dict,

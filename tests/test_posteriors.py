@@ -175,7 +175,7 @@ def test_bn_mu_stands_on_its_floor_when_sigma_is_one():
     near(head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(), 6 / 2 * 0.7**2, 1e-6)
 
 
-def test_bn_mu_loses_its_floor_with_tiny_weights_as_the_formula_says():
+def test_bn_mu_floor_with_tiny_weights_matches_formula():
     _, q, a, _ = run(BatchNormMu, 32, 16, 0.7, seed=0, scale=1e-5)
     assert shrink_of(a.var(0)).max() < 0.1
     near(q.mean.square().mean(0) - q.mean.mean(0) ** 2, 0.49 * shrink_of(a.var(0)))
@@ -183,7 +183,7 @@ def test_bn_mu_loses_its_floor_with_tiny_weights_as_the_formula_says():
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize("cls", BATCH_HEADS)
-def test_a_flat_batch_is_told_once_with_its_numbers_and_a_healthy_one_never(cls, scale):
+def test_flat_batch_warns_once_with_numbers_and_healthy_batch_never(cls, scale):
     torch.manual_seed(0)
     head, h = make(cls, 3), torch.randn(8, HIDDEN).double()
     with torch.no_grad():
@@ -421,7 +421,7 @@ def test_evaluation_normalises_by_the_population(cls):
         near(q.std.detach(), math.sqrt(0.3) * positive[:5] / np.sqrt((positive**2).mean(0) + EPS))
 
 
-def test_population_leaves_what_saw_no_batch_and_what_broke_off():
+def test_population_keeps_unused_and_interrupted_statistics():
     module = Moments(2, EPS)
     before = [b.clone() for b in module.buffers()]
     with population(module):

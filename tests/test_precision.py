@@ -312,7 +312,7 @@ def test_one_bad_number_does_not_spoil_batch_statistics(name: str, bad: float) -
     assert all(a.equal(b) for a, b in zip(before, head.buffers(), strict=True))
 
 
-def test_a_batch_of_one_says_what_helps() -> None:
+def test_batch_of_one_error_names_the_cure() -> None:
     with pytest.raises(
         InputError,
         match=r"at least 2 examples in a batch, got 1: .*drop_last=True.* or head\.eval\(\)",

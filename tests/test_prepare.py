@@ -97,7 +97,7 @@ def test_a_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
 # ---------------------------------------------------------------- going on, and never overwriting
 
 
-def test_what_is_there_and_whole_is_skipped_and_the_rest_made(tmp_path, capsys, small, monkeypatch):
+def test_complete_files_are_skipped_and_the_others_made(tmp_path, capsys, small, monkeypatch):
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (tmp_path / "valid.txt").unlink()
@@ -112,7 +112,7 @@ def test_what_is_there_and_whole_is_skipped_and_the_rest_made(tmp_path, capsys, 
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
 
 
-def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(
+def test_interrupted_preparation_leaves_complete_files_and_resumes(
     tmp_path, capsys, small, monkeypatch
 ):
     def stopping(seed):
@@ -139,7 +139,7 @@ def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(
         assert (tmp_path / "a" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_file_is_never_final_before_it_is_whole(tmp_path):
+def test_file_gets_its_final_name_only_when_complete(tmp_path):
     def torn():
         yield b"one\n"
         assert not (tmp_path / "train.txt").exists()
@@ -253,7 +253,7 @@ def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, 
 # ---------------------------------------------------------------- by hand
 
 
-def test_a_licensed_set_says_how_to_get_it(tmp_path, capsys):
+def test_licensed_data_set_explains_how_to_get_it(tmp_path, capsys):
     code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb")
     assert (
         code == 2
@@ -380,7 +380,7 @@ def test_a_step_of_the_generator_by_hand():
     assert synthetic.sequences(weights, z, chance)[0].tolist() == found
 
 
-def test_dialogues_are_written_whole(tmp_path, capsys):
+def test_dialogues_are_written_completely(tmp_path, capsys):
     code, _, complaint = typed(capsys, "dailydialog", "--out", tmp_path, "data.train_size=5")
     assert code == 2 and "data.train_size=5: dialogues are written whole" in complaint
 

@@ -262,7 +262,7 @@ def test_kl_keeps_its_digits_where_sigma_is_far_below_the_mean():
 
 @pytest.mark.parametrize("cls", HEADS)
 @pytest.mark.parametrize("value", [0, -1, 2.5, "5", True, None])
-def test_components_must_be_a_whole_number(cls, value):
+def test_components_must_be_an_integer(cls, value):
     with pytest.raises(InputError) as caught:
         cls(HIDDEN, 2, components=value)
     assert str(caught.value) == f"components={value}: allowed is a whole number of at least 1"

@@ -249,7 +249,7 @@ def test_subsets_are_nested_of_the_asked_sizes_and_the_same_for_all_factors_and_
     )  # a random choice, not the first ones
 
 
-def test_a_subset_of_one_class_says_that_class():
+def test_subset_of_one_class_predicts_that_class():
     codes, truth = np.random.default_rng(0).normal(0, 1, (500, 2)), np.array([0, 0, 0, 1, 2])
     assert accuracies(codes, np.full(500, 2), codes[:5], truth, [2, 500]) == [0.2, 0.2]
     labels = np.zeros(500, dtype=int)

@@ -98,7 +98,7 @@ def test_a_partial_step_moves_its_part_alone_also_when_the_other_has_momentum(
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_the_gradient_of_a_partial_step_is_its_part_of_the_whole_gradient_clipped_by_itself(
+def test_partial_step_clips_its_share_of_the_gradient_separately(
     part: str,
 ) -> None:
     parts, clip = parts_of("plain"), 0.01
@@ -146,7 +146,7 @@ STATEFUL = {
 
 @pytest.mark.parametrize("stop", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 10, 13))])
 @pytest.mark.parametrize("head", STATEFUL)
-def test_a_run_cut_anywhere_resumes_bit_for_bit(
+def test_resumed_run_equals_uninterrupted_run(
     head: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch has 6 steps and checkpoints are 4 apart: before, in and after the phases of each procedure."""
@@ -267,7 +267,7 @@ def test_the_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "ln_mu"])
-def test_looking_disturbs_neither_weights_nor_random_numbers_and_sees_what_evaluations_see(
+def test_inner_evaluation_changes_no_state_and_matches_evaluation(
     head: str,
 ) -> None:
     parts = parts_of(head, "data.valid=800")
@@ -638,7 +638,7 @@ def test_a_bad_length_of_pretraining_is_refused() -> None:
         AEPretrain(-1)
 
 
-def test_the_decoder_starts_anew_once_with_fresh_optimisers_and_the_encoder_stays() -> None:
+def test_decoder_restarts_once_with_fresh_optimisers_and_encoder_stays() -> None:
     parts = parts_of("ae_pretrain", "pretrain_epochs=0.5")
     training, procedure, batch = training_of(parts), parts.procedure, first_batch(parts)
     procedure.begin(training)
@@ -665,7 +665,7 @@ def test_the_decoder_starts_anew_once_with_fresh_optimisers_and_the_encoder_stay
     assert moved(initial, parts.model) == {"encoder": True, "decoder": True}
 
 
-def test_a_resumed_run_starts_its_decoder_anew_from_the_same_weights_and_never_twice(
+def test_resumed_run_restarts_decoder_once_from_the_same_weights(
     tmp_path: Path,
 ) -> None:
     words = ("pretrain_epochs=1", "trainer.lr=1e-2")

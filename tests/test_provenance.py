@@ -87,7 +87,7 @@ def test_a_clean_checkout_gives_its_commit(checkout: Path, tmp_path: Path) -> No
         ("mine.py", False),
     ],
 )
-def test_a_changed_tree_is_said_to_be_changed(checkout: Path, path: str, changed: bool) -> None:
+def test_changed_tree_is_reported(checkout: Path, path: str, changed: bool) -> None:
     (checkout / path).parent.mkdir(parents=True, exist_ok=True)
     with (checkout / path).open("a") as file:
         file.write("\n")

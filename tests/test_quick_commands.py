@@ -110,7 +110,7 @@ def test_a_study_evaluated_before_is_one_line_and_no_torch(
     assert imported("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
 
 
-def test_what_is_left_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_remaining_runs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for seed in range(1100):
         put_run(tmp_path / "s", seed, evaluated=seed > 1, done=seed < 1098)
     assert main([str(tmp_path / "s")]) == 2  # the two cannot be opened: they have no weights
@@ -147,7 +147,7 @@ def test_thousands_of_errors_are_some_lines_and_a_count(
         (["--examples", "39"], False),
     ],
 )
-def test_a_run_is_complete_only_for_what_is_asked(
+def test_run_is_complete_only_for_the_requested_metrics(
     tmp_path: Path, words: list[str], whole: bool
 ) -> None:
     folder = put_run(tmp_path / "s", 0)
@@ -197,7 +197,7 @@ def test_data_without_labels_are_opened_once(
     )
 
 
-def test_a_damaged_config_is_said_where_nothing_is_left_to_do(
+def test_damaged_config_is_reported_when_all_is_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (put_run(tmp_path / "s", 0) / "config.yaml").write_text("head: plain\nseed: 0\nmodel: 5\n")

@@ -247,7 +247,7 @@ def test_t_interval_by_hand() -> None:
     assert t_interval(values) == pytest.approx(((low + high) / 2, (high - low) / 2))
 
 
-def test_t_interval_of_one_none_and_missing() -> None:
+def test_t_interval_of_one_value_none_and_missing_values() -> None:
     assert t_interval([5.0])[0] == 5 and math.isnan(t_interval([5.0])[1])
     assert all(math.isnan(value) for value in t_interval([]))
     assert t_interval([1, float("nan"), 2, 3])[0] == 2
@@ -332,7 +332,7 @@ def test_label_comes_from_the_config(tmp_path: Path) -> None:
     assert groups == ["Quite another name [plain]", "Quite another name [bn_mu]"]
 
 
-def test_overrides_that_all_runs_share_are_said_once(tmp_path: Path) -> None:
+def test_shared_overrides_are_named_once(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, overrides="trainer.epochs=2", evaluations=3)
     for tau in (0.5, 0.25, 0.1):
         write_run(
@@ -349,7 +349,7 @@ def test_overrides_that_all_runs_share_are_said_once(tmp_path: Path) -> None:
     assert study.common == "trainer.epochs=2"
 
 
-def test_a_knob_left_alone_is_said_where_other_runs_of_the_head_set_it(tmp_path: Path) -> None:
+def test_default_knob_is_named_where_other_runs_set_it(tmp_path: Path) -> None:
     for overrides in ("default", "tau=0.1"):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=overrides, evaluations=3)
     tau = "BN on mu and sigma"
@@ -731,7 +731,7 @@ def test_parts_of_the_rate_by_hand() -> None:
     assert codes.parts_of(one_not_split) == pytest.approx({"mi": 1.5, "marginal_kl": 0.4})
 
 
-def test_parts_of_the_rate_mark_what_is_saturated_and_what_does_not_split(study: Path) -> None:
+def test_rate_components_mark_saturated_and_undecomposable_values(study: Path) -> None:
     runs = read_study(study).runs
     caption = captions.rate_parts(runs)
     assert "does not split" in caption and "total correlation is over-stated" in caption
@@ -739,7 +739,7 @@ def test_parts_of_the_rate_mark_what_is_saturated_and_what_does_not_split(study:
     assert [name for name in starred if name.endswith(" *")] == ["BN on mu and sigma (tau=0.5) *"]
 
 
-def test_probe_rows_are_what_the_summaries_say(study: Path) -> None:
+def test_probe_rows_match_the_summaries(study: Path) -> None:
     rows = codes.probe_rows(read_study(study).runs)
     assert len(rows) == 8 * len(FACTORS) * 5 and rows.groupby("factor")[
         "chance"
@@ -896,7 +896,7 @@ def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> 
     [({"weight": 0.0}, [5.0], True), ({"weight": 1.0}, [0.0, 0.0], True), ({"weight": 1.0}, [0.0, 1e-9], False),
      ({"weight": {"epochs": 2}}, [], False), (None, [1.0], False)],
 )  # fmt: skip
-def test_what_trades_nothing(objective: dict | None, kls: list[float], expected: bool) -> None:
+def test_group_without_a_trade_off(objective: dict | None, kls: list[float], expected: bool) -> None:
     assert one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
 
 

@@ -189,7 +189,7 @@ def test_a_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPa
     [10**400, None, LONG, "\ud800", {LONG: LONG}, float("nan")],
     ids=["huge", "null", "long", "half", "key", "nan"],
 )
-def test_what_is_odd_everywhere_at_once(
+def test_run_with_every_value_odd(
     tmp_path: Path, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
@@ -251,7 +251,7 @@ def test_a_heat_map_has_the_steps_of_its_own_rows() -> None:
     assert edges.tolist() == [0, 10, 20] and values.tolist() == [[1, 2], [1, 1]]
 
 
-def test_a_run_that_nobody_thought_of_is_left_out(
+def test_run_with_an_unexpected_error_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = sound_runs(tmp_path / "s")
@@ -270,7 +270,7 @@ def test_a_run_that_nobody_thought_of_is_left_out(
     assert found.notes == ["runs/bn_mu/default/seed=0: cannot be shown (RecursionError); left out"]
 
 
-def test_a_study_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> None:
+def test_unreadable_study_gives_the_reason(tmp_path: Path) -> None:
     (write_run(tmp_path / "s", "plain", 0, evaluations=2) / "config.yaml").write_text(
         "model: 5\nhead: x\nseed: 0\n"
     )
@@ -349,7 +349,7 @@ def png(width: int = 2, height: int = 1, extra: bytes = b"") -> bytes:
     )
 
 
-def test_what_is_a_png() -> None:
+def test_png_check_rejects_any_damage() -> None:
     whole = png()
     assert (
         is_png(whole)

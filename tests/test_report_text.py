@@ -173,7 +173,7 @@ def test_a_folder_named_after_a_path_is_shortened() -> None:
 @given(st.text(max_size=60))
 @example("/home/me/x\n\ud800")
 @settings(max_examples=300, deadline=None)
-def test_what_is_shown_is_inert_and_short(text: str) -> None:
+def test_shown_text_is_inert_and_short(text: str) -> None:
     once = shown(text)
     once.encode()
     assert is_inert(once, newlines=False) and len(once) <= 300
@@ -440,7 +440,7 @@ def test_provenance_in_words() -> None:
     assert made_by({}) == {"commit": "", "tree_changed": None, "code": ""}
 
 
-def test_a_page_warns_of_code_that_nobody_can_get(
+def test_page_warns_of_unavailable_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})

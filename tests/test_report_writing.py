@@ -104,7 +104,7 @@ def test_a_disk_that_fails_at_any_file_leaves_the_earlier_report(
     assert after.keys() == before.keys() and after["index.html"] != before["index.html"]
 
 
-def test_a_rename_that_fails_leaves_whole_files(
+def test_failed_rename_leaves_complete_files(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([str(study)]) == 0
@@ -205,7 +205,7 @@ def test_an_error_of_the_system_without_a_file_is_a_sentence_too(
 @pytest.mark.parametrize(
     ("call", "count"), [("fsync", 0), ("fsync", 7), ("replace", 0), ("replace", 5), ("replace", 9)]
 )
-def test_a_kill_at_any_moment_leaves_whole_files_and_a_folder_of_ours(
+def test_killed_report_leaves_complete_files_and_can_be_repeated(
     study: Path, call: str, count: int
 ) -> None:
     assert main([str(study)]) == 0
@@ -326,7 +326,7 @@ def test_a_file_or_a_dead_link_in_the_way_is_one_sentence(
     assert "report: cannot be read or written" in sentence(study, capsys)
 
 
-def test_what_users_put_into_a_report_stays(study: Path) -> None:
+def test_files_added_by_users_stay(study: Path) -> None:
     assert main([str(study)]) == 0
     (study / "report/notes.txt").write_text("mine")
     assert main([str(study)]) == 0 and (study / "report/notes.txt").read_text() == "mine"

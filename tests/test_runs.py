@@ -17,7 +17,7 @@ from conftest import ROOT, SMALL, composed, folder_of, rows, run_here, summary, 
 from uncollapse.errors import InputError
 
 
-def test_a_run_holds_what_was_promised(tmp_path: Path) -> None:
+def test_run_folder_holds_all_promised_files_and_rows(tmp_path: Path) -> None:
     assert run_here(tmp_path, "bn_tau", "tau=0.3") == "done"
     folder = folder_of(tmp_path, "bn_tau")
     seen = rows(folder)
@@ -92,7 +92,7 @@ class Stop(BaseException):
         pytest.param("ln_mu", "default", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
+def test_resumed_run_equals_uninterrupted_run(
     head: str, trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uncollapse.procedures.joint import Joint
@@ -128,7 +128,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("write", range(2, 8))
-def test_a_run_cut_while_writing_any_file_resumes_bit_for_bit(
+def test_run_stopped_while_writing_a_file_equals_uninterrupted_run(
     write: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, writes = os.replace, iter(range(10_000))
@@ -184,7 +184,7 @@ class Events:
 
 
 @pytest.mark.parametrize("head", ["plain", pytest.param("kl_cyclical", marks=pytest.mark.slow)])
-def test_a_run_cut_anywhere_between_its_last_step_and_done_leaves_nothing_twice(
+def test_run_stopped_after_its_last_step_writes_nothing_twice(
     head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("trainer.epochs=3",)
@@ -203,7 +203,7 @@ def test_a_run_cut_anywhere_between_its_last_step_and_done_leaves_nothing_twice(
         assert_same(folder_of(tmp_path / "whole", head), folder_of(results, head))
 
 
-def test_a_killed_command_resumes_bit_for_bit(tmp_path: Path) -> None:
+def test_killed_command_resumes_to_the_same_result(tmp_path: Path) -> None:
     words = ["head=bn_tau", *SMALL, "trainer.epochs=20", "trainer.eval_every=7"]
     command = [sys.executable, "train.py", *words, f"results={tmp_path / 'cut'}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -322,7 +322,7 @@ def test_results_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None
         run_here(tmp_path / "results", "plain")
 
 
-def test_a_full_disk_stops_the_run_with_one_sentence_and_it_goes_on_when_there_is_room(
+def test_full_disk_gives_one_sentence_and_run_resumes_with_space(
     tmp_path: Path,
 ) -> None:
     """A limit on the size of files stands for the full disk: the first checkpoint fits, the second, with Adam's moments, does not."""
@@ -358,7 +358,7 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
 
 
-def test_evaluating_more_often_does_not_change_what_is_learned(tmp_path: Path) -> None:
+def test_evaluating_more_often_does_not_change_the_weights(tmp_path: Path) -> None:
     run_here(tmp_path / "seldom", "bn_tau")
     run_here(tmp_path / "often", "bn_tau", "trainer.eval_every=2")
     a, b = (
@@ -377,7 +377,7 @@ def test_no_op_annealing_equals_plain_bit_for_bit(tmp_path: Path) -> None:
     assert plain == annealed
 
 
-def test_early_stop_and_lr_decay_do_as_told(
+def test_early_stop_and_lr_decay_follow_their_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import uncollapse.training.trainer as trainer
@@ -454,7 +454,7 @@ def test_the_lr_falls_as_in_the_published_code(
 
 
 @pytest.mark.parametrize(("reload", "left"), [("true", 0), ("false", 1)])
-def test_optimisers_start_anew_with_the_best_weights(
+def test_optimisers_restart_with_the_best_weights(
     reload: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Adam's moments belong to the weights that are left behind."""

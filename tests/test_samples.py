@@ -41,7 +41,7 @@ def sentences_of(corpus: Corpus) -> list[list[int]]:
 # ---------------------------------------------------------------- word by word
 
 
-def test_the_likeliest_words_are_written_until_the_end() -> None:
+def test_greedy_generation_stops_at_end_of_sentence() -> None:
     script = [
         [5, 6, EOS, 7],
         [4, EOS, 4, 4],
@@ -88,7 +88,7 @@ def text_model():
 
 
 @torch.no_grad()
-def test_what_is_written_has_the_probability_that_the_model_reports() -> None:
+def test_generated_sentences_have_the_probability_of_nll() -> None:
     model, sentences = (
         text_model(),
         [[4, 5, 8, 3], [7, 4, 4, 6], [8, 8, 5, 5]],
@@ -104,7 +104,7 @@ def test_what_is_written_has_the_probability_that_the_model_reports() -> None:
     )
 
 
-def test_a_seed_decides_what_is_written() -> None:
+def test_generation_depends_only_on_the_seed() -> None:
     model, z = text_model(), torch.randn(6, 2)
     one, again, other = (
         model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
@@ -209,7 +209,7 @@ SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in ("bn_tau", "semi_
 
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("head", ["vmf", "lm", *SLOW])
-def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None:
+def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.epochs=1"]
     run(composed(f"head={head}", f"results={tmp_path}", *words), head, words)
     folder = folder_of(tmp_path, head)
@@ -301,7 +301,7 @@ def test_vectors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_elsewhere_a_language_model_of_the_study_judges(
+def test_language_model_of_the_study_scores_samples(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     rng = np.random.default_rng(0)

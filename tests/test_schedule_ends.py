@@ -90,7 +90,7 @@ def test_a_phase_is_over_when_one_step_had_its_end_value(steps, over):
 
 
 @pytest.mark.parametrize(("epochs", "complete"), [(1, False), (2, False), (3, True)])
-def test_scale_says_when_its_factors_were_never_held(epochs, complete, tmp_path, capsys):
+def test_scale_warns_when_final_factors_are_never_reached(epochs, complete, tmp_path, capsys):
     run_here(tmp_path, "scale", f"trainer.epochs={epochs}")
     found = json.loads((folder_of(tmp_path, "scale") / "summary.json").read_text())
     assert found["schedule_complete"] is complete
@@ -99,7 +99,7 @@ def test_scale_says_when_its_factors_were_never_held(epochs, complete, tmp_path,
 
 
 @pytest.mark.parametrize(("kl", "settled"), [(3.7, True), (4.3, True), (0.2, False), (9.0, False)])
-def test_a_capacity_that_the_kl_never_came_to_is_said(kl, settled):
+def test_unreached_capacity_is_reported(kl, settled):
     said = Capacity(1.0, 4.0, 1).unsettled([{"step": 1, "kl": 0.0}, {"step": 2, "kl": kl}])
     assert (said is None) is settled and (settled or f"ended at {kl:.2f} nats" in said)
     assert Capacity(1.0, 0.0, 1).unsettled([{"step": 2, "kl": kl}]) is None
@@ -211,7 +211,7 @@ def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyon
         (False, 1.3, None),
     ],
 )
-def test_an_aggressive_phase_that_never_ended_or_did_nothing_says_so(
+def test_endless_or_useless_aggressive_phase_is_reported(
     aggressive, information, expected
 ):
     procedure = Aggressive(100, 15)
@@ -223,7 +223,7 @@ def test_an_aggressive_phase_that_never_ended_or_did_nothing_says_so(
     assert off.unsettled([]) is None
 
 
-def test_what_was_cut_off_is_not_asked_whether_it_settled():
+def test_unfinished_schedule_is_not_checked_for_convergence():
     objective = MinimumRate(4.0, 1e-3, Linear(10))
     parts = [(objective.phases(), objective)]
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
@@ -236,7 +236,7 @@ def test_what_was_cut_off_is_not_asked_whether_it_settled():
 # ---------------------------------------------------------------- the words
 
 
-def test_the_warning_names_knob_length_weight_and_what_helps():
+def test_warning_names_knob_length_weight_and_cure():
     parts = [(weight_phases(Linear(10)), None)]
     assert warnings_before(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
         "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
@@ -267,7 +267,7 @@ def final(results: Path, head: str) -> dict:
     return json.loads((folder_of(results, head) / "summary.json").read_text())
 
 
-def test_a_ramp_that_is_cut_off_is_said_before_training_and_in_the_summary(tmp_path, capsys):
+def test_unfinished_ramp_is_reported_before_training_and_in_summary(tmp_path, capsys):
     run_here(tmp_path, "kl_anneal", "anneal_epochs=10")
     out = capsys.readouterr().out
     warning, first_row = (
@@ -303,7 +303,7 @@ CUT = {
 
 
 @pytest.mark.parametrize("words", CUT)
-def test_each_kind_of_schedule_says_that_it_was_cut_off(words, tmp_path, capsys):
+def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
     found = final(tmp_path, head)
@@ -401,7 +401,7 @@ def test_a_cut_off_group_is_marked_and_named(study: Path):
     assert "KL annealing †" in page.read_text() and "KL annealing †" in told and TOLD in told
 
 
-def test_csv_has_what_was_cut_off_and_old_runs_show_nothing(study: Path):
+def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
     write_report(study)
     runs = pd.read_csv(study / "report" / "tables" / "runs.csv")
     assert runs["schedule_complete"].tolist()[:2] == [1, 1] and runs[

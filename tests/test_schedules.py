@@ -60,7 +60,7 @@ def test_a_bare_number_is_a_constant_schedule_and_a_function_is_asked():
     assert at(lambda epoch: epoch**2, 3.0) == 9.0
 
 
-def test_a_schedule_ends_at_1_unless_it_says_otherwise():
+def test_schedule_ends_at_1_by_default():
     assert (
         end_of(0.4) == 0.4
         and end_of(Linear(3)) == end_of(Logistic(1, 8)) == end_of(Cyclical(6, 4, 0.5)) == 1
@@ -156,7 +156,7 @@ def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
 
 @properties
 @given(st.integers(1, 50), st.integers(1, 20), st.floats(0.05, 1), st.integers(1, 400))
-def test_a_run_has_exactly_its_ramps_each_as_long_as_asked_and_none_late(
+def test_run_has_the_requested_ramps_at_the_right_time(
     epochs, cycles, ramp, per_epoch
 ):
     total, schedule = epochs * per_epoch, Cyclical(epochs, cycles, ramp)

@@ -150,7 +150,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture) -> str:
 
 
 @pytest.mark.parametrize("exploit", EXPLOITS)
-def test_a_run_folder_from_anybody_builds_nothing_else(
+def test_foreign_run_folder_builds_no_other_class(
     exploit: str, run_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = run_folder / "config.yaml"

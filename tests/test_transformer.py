@@ -305,7 +305,7 @@ def test_words_as_inputs_and_as_outputs_are_one_matrix_also_on_disk(tmp_path: Pa
     st.integers(1, 6),
     st.sampled_from([0.0, 1.0, 30.0]),
 )
-def test_many_codes_at_once_cost_what_each_costs_alone(lengths, seed, options, output, n, scale):
+def test_nll_of_many_codes_equals_that_of_each_code(lengths, seed, options, output, n, scale):
     model, batch = model_of(seed, output, **options).double().eval(), text(lengths, seed)
     z = scale * torch.randn(n, len(lengths), LATENT, dtype=torch.float64)
     one_by_one = torch.stack([model.nll(batch, one) for one in z])
@@ -331,7 +331,7 @@ def test_gradients_of_many_codes_are_those_of_each():
     ("tokens", "logits"),
     [(1, 1), (40, 4 * VOCABULARY), (1 << 12, VOCABULARY - 1), (1 << 30, 1 << 30)],
 )
-def test_where_codes_tokens_and_logits_are_cut_does_not_matter_and_bounds_what_is_held(
+def test_chunk_sizes_change_no_number_and_bound_memory(
     monkeypatch, tokens, logits
 ):
     model, batch, z = (
@@ -395,7 +395,7 @@ def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("options", VARIANTS)
 @torch.no_grad()
-def test_what_is_written_has_the_probability_that_nll_reports(options, output):
+def test_generated_sentences_have_the_probability_of_nll(options, output):
     model, batch = (
         model_of(output=output, **options).double().eval(),
         text([4, 4, 4]),
@@ -407,7 +407,7 @@ def test_what_is_written_has_the_probability_that_nll_reports(options, output):
     near(model.nll(batch, z), total)
 
 
-def test_a_seed_decides_what_is_written_and_the_likeliest_words_need_none():
+def test_sampling_depends_on_the_seed_and_greedy_generation_does_not():
     model, z = model_of().eval(), torch.randn(20, LATENT)
     drawn = [model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert (
@@ -426,7 +426,7 @@ def test_a_seed_decides_what_is_written_and_the_likeliest_words_need_none():
 
 
 @pytest.mark.parametrize("where", ["dropout_in", "dropout_out"])
-def test_dropout_acts_in_training_only_and_anew_for_each_code(where):
+def test_dropout_acts_in_training_and_separately_for_each_code(where):
     batch, z = text(TIES), torch.ones(len(TIES), LATENT)
     model, without = model_of(**{where: 0.5}), model_of()
     assert not model.nll(batch, z).equal(model.nll(batch, z))
@@ -531,7 +531,7 @@ def test_dropouts_outside_their_range_are_refused(name, value):
         ("inject=memory", "model.inject=memory: allowed are both, prefix, add"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_data_is_read(word, message, monkeypatch):
+def test_mismatched_settings_are_refused_before_data_is_read(word, message, monkeypatch):
     from uncollapse.data.builtin import GrammarConfig
 
     monkeypatch.setattr(GrammarConfig, "load", lambda *_: pytest.fail("data were read"))
@@ -578,7 +578,7 @@ SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in heads() if head n
 
 
 @pytest.mark.parametrize("head", [*DEFAULT, *SLOW])
-def test_it_trains_under_every_head_and_keeps_what_the_head_promises(head: str, tmp_path: Path):
+def test_transformer_trains_with_every_head_and_keeps_its_floor(head: str, tmp_path: Path):
     plain, start = weights_at_start("plain"), weights_at_start(head)
     shared = plain.keys() & start.keys()
     assert {name for name in plain if not name.startswith("posterior.")} <= shared
@@ -608,7 +608,7 @@ def test_it_trains_under_every_head_and_keeps_what_the_head_promises(head: str, 
         *(pytest.param(h, marks=pytest.mark.slow) for h in ("bn_tau", "aggressive", "semi_amortized")),
     ],
 )
-def test_a_run_cut_in_mid_epoch_resumes_bit_for_bit(
+def test_resumed_run_equals_uninterrupted_run(
     head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     dropout = ("model.dropout_in=0.3", "model.dropout_out=0.3", "trainer.eval_every=4")

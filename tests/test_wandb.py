@@ -141,7 +141,7 @@ class Server:
 
 
 @pytest.mark.parametrize("stop", range(7))
-def test_a_run_cut_at_any_row_is_one_run_with_each_row_once(
+def test_interrupted_run_is_mirrored_with_each_row_once(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb
@@ -186,7 +186,7 @@ def silent_port() -> Iterator[tuple[int, socket.socket]]:
         yield server.getsockname()[1], server
 
 
-def test_auto_falls_back_to_offline_and_says_so(tmp_path: Path, silent_port: tuple) -> None:
+def test_auto_mode_falls_back_to_offline_with_a_message(tmp_path: Path, silent_port: tuple) -> None:
     words = [
         "head=plain",
         "log=wandb",
@@ -224,7 +224,7 @@ def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
     assert stable_id(run) == stable_id(run) == (tmp_path / "wandb_id").read_text() != ""
 
 
-def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
+def test_sweep_contacts_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
     words = [
         "-m",
         "head=plain,bn_mu",

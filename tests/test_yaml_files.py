@@ -53,7 +53,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: text[:20])
-def test_what_no_config_is_gets_one_sentence_at_once(text: str, tmp_path: Path) -> None:
+def test_invalid_config_gives_one_sentence_at_once(text: str, tmp_path: Path) -> None:
     start = time.perf_counter()
     with pytest.raises(InputError) as error:
         read_yaml(written(tmp_path, text))
@@ -67,7 +67,7 @@ def test_what_no_config_is_gets_one_sentence_at_once(text: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
-def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_non_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(InputError, match="not a file"):
@@ -116,7 +116,7 @@ def test_the_config_of_a_run_is_a_mapping(text: str, tmp_path: Path) -> None:
         read_config(Run(tmp_path))
 
 
-def test_a_bomb_in_a_run_folder_holds_nobody(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_yaml_bomb_in_a_run_folder_does_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run_here(tmp_path, "plain", "trainer.epochs=1")
     folder = folder_of(tmp_path, "plain")
     written(folder, (folder / "config.yaml").read_text() + BOMB)
