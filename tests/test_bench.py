@@ -1,4 +1,4 @@
-"""scripts/bench.py: what a head costs, in every phase of its training, and until its best weights."""
+"""scripts/bench.py measures the cost of a head in each phase and until its best weights."""
 
 import importlib.util
 import json

@@ -1,4 +1,7 @@
-"""The token cache: whatever has happened to a file of it, it is refused in one sentence and never trained on."""
+"""The token cache.
+
+Whatever has happened to a file of it, it is refused in one sentence and never trained on.
+"""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""Files that are whole or not there, and rows that survive whatever happened to the process that wrote them."""
+"""Files that are whole or not there, and rows that survive whatever happened to the process that
+wrote them."""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""What a user types: good words reach Hydra completed, bad ones get one sentence; the literal commands work."""
+"""What a user types: good words reach Hydra completed, bad ones get one sentence.
+
+The literal commands work.
+"""
 
 import os
 import re
@@ -18,7 +21,9 @@ ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
 TAU = ", ".join(head for head in heads() if "tau" in knobs_of(head))
 BAD = {
     # heads and their knobs
-    "head=bn_tua": f"head=bn_tua: no such head; did you mean bn_tau? allowed are {', '.join(heads())}",
+    "head=bn_tua": (
+        f"head=bn_tua: no such head; did you mean bn_tau? allowed are {', '.join(heads())}"
+    ),
     "head=": "head=: no such head; allowed are ",
     "head={": "head={: no such head; allowed are ",
     "head=null": "head=None: no such head",
@@ -26,7 +31,9 @@ BAD = {
     "head=plain +tau=0.3": "tau=0.3: head=plain has no knob tau",
     "tau=0.3": "tau=0.3: head=plain has no knob tau",
     "tau=": "tau=: head=plain has no knob tau",
-    "-m head=bn_tau,plain tau=0.5": f"head=plain has no knob tau; it is a knob of head={TAU} (knobs of plain: none); s",
+    "-m head=bn_tau,plain tau=0.5": (
+        f"head=plain has no knob tau; it is a knob of head={TAU} (knobs of plain: none); s"
+    ),
     "-m head=bn_tau,bn_tua": "head=bn_tua: no such head; did you mean bn_tau?",
     "-m head=glob(x*)": "head=glob(x*): that is no head; allowed are ",
     "head=[plain,bn_mu]": "one head at a time",
@@ -77,9 +84,14 @@ BAD = {
     "head:bn_tau": "head:bn_tau: not of the form KEY=VALUE; did you mean head=bn_tau?",
     "bn_tau": "bn_tau: not of the form KEY=VALUE; did you mean head=bn_tau?",
     "=bn_tau": "=bn_tau: not of the form KEY=VALUE",
-    "seed=0 what": "what: not of the form KEY=VALUE; if it belongs to the word before, quote them: 'seed=0 what'",
+    "seed=0 what": (
+        "what: not of the form KEY=VALUE; if it belongs to the word "
+        "before, quote them: 'seed=0 what'"
+    ),
     # several values
-    "seed=0,1": "seed=0,1: several values make a sweep, which needs -m; one text is typed 'seed=\"0,1\"'",
+    "seed=0,1": (
+        "seed=0,1: several values make a sweep, which needs -m; one text is typed 'seed=\"0,1\"'"
+    ),
     "head=plain,bn_mu": "head=plain,bn_mu: several values make a sweep, which needs -m",
     # common keys
     "seed=-1": "seed=-1: allowed is a whole number of at least 0",
@@ -89,7 +101,9 @@ BAD = {
     "-m seed=0,-1": "seed=-1: allowed is a whole number of at least 0",
     "threads=1000": "threads=1000: allowed is a whole number from 1 to 256",
     "threads=all": "threads=all: allowed is a whole number",
-    "study=..a": "study=..a: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all",
+    "study=..a": (
+        "study=..a: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all"
+    ),
     "study=-rf": "study=-rf: allowed are letters",
     "study=--help": "study=--help: allowed are letters",
     "study=.": "study=.: allowed are letters",
@@ -108,8 +122,10 @@ BAD = {
 }
 # what Hydra's grammar reads otherwise, or not at all
 ODD = (
-    "my file (1).txt", "a,b", "x, y", "[1", "a#b", "a;b", "a&b", "~/x", "日本", "é", "<x>", "!x", "`x`", "(1)", 'a"b,',
-    "it's, so", "both ' and \\", 'both " and \',', "a\\\\,", "f(x)", "{a", "a=b=c", "C:\\x (1)\\", ",", "x,", '"', "'",
+    "my file (1).txt", "a,b", "x, y", "[1", "a#b", "a;b", "a&b", "~/x", "日本", "é", "<x>", "!x",
+    "`x`", "(1)", 'a"b,',
+    "it's, so", "both ' and \\", 'both " and \',', "a\\\\,", "f(x)", "{a", "a=b=c", "C:\\x (1)\\",
+    ",", "x,", '"', "'",
     '\\"(', "$HOME (2)", "a\\'b(", '\\\\"x(', "(\\'\\\"\\",
 )  # fmt: skip
 GOOD = {
@@ -128,7 +144,9 @@ GOOD = {
     "head=bn_tau posterior.tau=0.2 objective.weight=${posterior.tau}": (
         "head=bn_tau posterior.tau=0.2 objective.weight=${posterior.tau}"
     ),
-    "hydra/launcher=joblib hydra.launcher.n_jobs=2 -m seed=0": "-m hydra/launcher=joblib hydra.launcher.n_jobs=2 seed=0",
+    (
+        "hydra/launcher=joblib hydra.launcher.n_jobs=2 -m seed=0"
+    ): "-m hydra/launcher=joblib hydra.launcher.n_jobs=2 seed=0",
     "study=2026-01.a_b+c results=/tmp/none/x": "study=2026-01.a_b+c results=/tmp/none/x",
     "--help": "--help",
     "--info searchpath": "--info searchpath",
@@ -226,16 +244,22 @@ def test_bad_command_writes_nothing_and_prints_one_sentence(
 
 
 HYDRA_REFUSES = {
-    "data.train_size=3": "data.train_size=3: no such key; did you mean data.train? allowed are data.batch_size, ",
+    "data.train_size=3": (
+        "data.train_size=3: no such key; did you mean data.train? allowed are data.batch_size, "
+    ),
     "objective.wieght=1": "objective.wieght=1: no such key; did you mean objective.weight?",
     "-m decoder.wrod_dropout=1,2": "no such key; did you mean decoder.word_dropout?",
     "posterior.x.y=1": "posterior.x=1: no such key; nothing can be set there",
-    "hydra/launcher=jobib -m": "hydra/launcher=jobib: no such option; did you mean joblib? allowed are basic, ",
+    "hydra/launcher=jobib -m": (
+        "hydra/launcher=jobib: no such option; did you mean joblib? allowed are basic, "
+    ),
     "hydra.run.dri=x": "hydra.run.dri=x: no such key; did you mean hydra.run.dir?",
     "label=${foo}": "label: Interpolation key 'foo' not found",
     "-m results=${foo}": "results: Interpolation key 'foo' not found",
     "--cfg job -m": "Only one of --run, --multirun",
-    "decoder.output=null": "decoder.output=None: it names no class; allowed is a _target_ of uncollapse.decoders",
+    "decoder.output=null": (
+        "decoder.output=None: it names no class; allowed is a _target_ of uncollapse.decoders"
+    ),
     "device=gpu": "device=gpu: did you mean cuda? allowed are auto, cpu, cuda",
     "trainer.optimizer=adm": "trainer.optimizer=adm: did you mean adam? allowed are adam, sgd",
     "data.batching=mixd": "data.batching=mixd: did you mean mixed?",
@@ -294,7 +318,10 @@ def test_the_start_imports_nothing_heavy() -> None:
     import sys
 
     heavy = "('torch', 'wandb', 'datasets', 'pandas', 'numpy')"
-    code = f"import sys, uncollapse.cli, uncollapse.sweep; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        "import sys, uncollapse.cli, uncollapse.sweep; print([m for m in "
+        f"{heavy} if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -26,7 +26,8 @@ def head_file(name: str) -> dict:
     return OmegaConf.to_container(OmegaConf.load(CONF / "head" / f"{name}.yaml"))  # type: ignore[return-value]
 
 
-# rule 1: a head file touches only slots, label and knobs; knobs are flat numbers whose default stands in the YAML alone
+# rule 1: a head file touches only slots, label and knobs; knobs are flat numbers whose default
+# stands in the YAML alone
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -246,21 +247,27 @@ def test_there_is_one_instantiate_call() -> None:
 
 TYPED = {
     "head=bn_mu posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau": (
-        "posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau: it has no gamma, it needs tau; head=rms_tau sets it up"
+        "posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau: it has no "
+        "gamma, it needs tau; head=rms_tau sets it up"
     ),
     "head=plain posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu": (
-        "posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu: it needs gamma; head=ln_mu sets it up"
+        "posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu: it "
+        "needs gamma; head=ln_mu sets it up"
     ),
     "head=kl_anneal objective.weight._target_=uncollapse.distributions.normal.DiagonalGaussian": (
         "only classes of uncollapse.training.schedules are built there"
     ),
-    "head=plain procedure._target_=uncollapse.decoders.plain.Plain": "only classes of uncollapse.procedures are built",
+    ("head=plain procedure._target_=uncollapse.decoders.plain.Plain"): (
+        "only classes of uncollapse.procedures are built"
+    ),
     "head=plain objective._target_=uncollapse.objectives.elbo.Loss": "not a class for this place",
     "head=bn_mu +posterior.gama=3": "it has no gama; did you mean posterior.gamma?",
     "head=plain +posterior.gama=3": "it has no gama; a class and its knobs make a head",
     "head=plain posterior._target_=uncollapse.posteriors.gaussian.Gausian": "no such class",
     "head=plain posterior._target_=uncollapse.posteriors.nowhere.Gaussian": "no such class",
-    "head=plain posterior._target_=torch.nn.Linear": "only classes of uncollapse.posteriors are built there",
+    (
+        "head=plain posterior._target_=torch.nn.Linear"
+    ): "only classes of uncollapse.posteriors are built there",
 }
 
 
@@ -285,7 +292,10 @@ def test_a_class_typed_where_it_fits_is_built(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["bn_mu", "ln_mu", "bn_tau", "rms_tau"])
 def test_a_floor_under_a_kl_that_counts_for_nothing_is_refused(head: str, tmp_path: Path) -> None:
-    sentence = rf"^objective\.weight=0: head={head} promises a KL of at least [\d.]+ nats, .* give a weight above 0, or head=ae$"
+    sentence = (
+        rf"^objective\.weight=0: head={head} promises a KL of at least [\d.]+ nats, "
+        rf".* give a weight above 0, or head=ae$"
+    )
     with pytest.raises(InputError, match=sentence):
         run_here(tmp_path, head, "objective.weight=0")
     assert not list(tmp_path.iterdir())

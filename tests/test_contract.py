@@ -1,6 +1,8 @@
-"""What every head must do, whichever it is and wherever it acts: the same tests over the files of conf/head, on text, images and vectors.
+"""What every head must do, whichever it is and wherever it acts: the same tests over the files of
+conf/head, on text, images and vectors.
 
-Everything goes the way a run goes: the trainer's own step, its checkpoints, the encoding that evaluation uses.
+Everything goes the way a run goes: the trainer's own step, its checkpoints, the encoding that
+evaluation uses.
 """
 
 from collections.abc import Callable
@@ -42,7 +44,8 @@ KINDS = {
     ),
     "images": ("model=image_mlp", "model.hidden=12", "model.latent=4", *DIGITS),
 }
-# further models, for the tests that tell how a head sits in a model; what it does in training is looked at above
+# further models, for the tests that tell how a head sits in a model; what it does in training is
+# looked at above
 FURTHER = {
     "pixels": (
         "model=image_pixelcnn",
@@ -171,7 +174,10 @@ def one_step(trainer: Trainer, step: int) -> None:
 
 
 def is_empty(model: Any) -> bool:
-    """Whether the posterior has no weights: then there is no code, and nothing that an encoder could learn."""
+    """Whether the posterior has no weights.
+
+    Then there is no code, and nothing that an encoder could learn.
+    """
     return not list(model.posterior.parameters())
 
 
@@ -347,7 +353,8 @@ def require_same(one: Any, other: Any, where: str = "state") -> None:
 
 @pytest.fixture(scope="module")
 def seen(case: Case) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
-    """A trained posterior of 96 examples as evaluation finds it, and z [n, B, D] -> -log p(x|z), [n, B]."""
+    """A trained posterior of 96 examples as evaluation finds it, and z [n, B, D] -> -log p(x|z),
+    [n, B]."""
     torch.manual_seed(0)
     parts = case.trained()
     parts.model.eval()
@@ -424,9 +431,11 @@ def test_mean_log_ratio_is_the_kl(seen: tuple) -> None:
 
 @torch.no_grad()
 def test_densities_match_samplers(seen: tuple) -> None:
-    """For any densities q and p and any h: E_q[h p / (p + q)] = E_p[h q / (p + q)], here with h = 1 and h = z_d.
+    """For any densities q and p and any h: E_q[h p / (p + q)] = E_p[h q / (p + q)], here with h = 1
+    and h = z_d.
 
-    The bridge of Meng & Wong 1996: p / (p + q) is the logistic function of minus the log ratio, so nothing is unbounded.
+    The bridge of Meng & Wong 1996: p / (p + q) is the logistic function of minus the log ratio, so
+    nothing is unbounded.
     """
     q, _ = seen
     z, prior = q.sample(1000, seeded(5)), q.sample_prior(1000, seeded(6))
@@ -439,7 +448,8 @@ def test_densities_match_samplers(seen: tuple) -> None:
     gaps = ((from_q[..., None] * h).mean(1) - from_p.mean(1, keepdim=True) * h_prior).numpy()
     error = sem(gaps)  # rows are independent
     if from_q.mean() < 0.02:
-        # codes of p hardly ever lie where q is, and what was not met has no share in the error seen; but E_p[(h q / (p + q))^2]
+        # codes of p hardly ever lie where q is, and what was not met has no share in the error
+        # seen; but E_p[(h q / (p + q))^2]
         # is at most E_p[h^2 q / (p + q)] = E_q[h^2 p / (p + q)]
         error = np.sqrt((from_q[..., None] * h.square()).mean((0, 1)).numpy() / len(gaps))
     assert (np.abs(gaps.mean(0)) <= 5 * error + 1e-6).all()

@@ -1,4 +1,5 @@
-"""The text sets of conf/data, on small Parquet files of the hub's own schemas, and the sizes asked of a hub set."""
+"""The text sets of conf/data, on small Parquet files of the hub's own schemas, and the sizes asked
+of a hub set."""
 
 from pathlib import Path
 

@@ -1,7 +1,10 @@
-"""Run folders with one damaged file: one sentence from every program, and the other runs are none the worse.
+"""Run folders with one damaged file: one sentence from every program, and the other runs are none
+the worse.
 
-Each case damages one file of a finished or of an unfinished run, then trains, evaluates and reads the study. Weights,
-checkpoints and results of evaluations have a digest; in other files a flipped bit may make one number of another.
+Each case damages one file of a finished or of an unfinished run, then trains, evaluates and reads
+the study. Weights,
+checkpoints and results of evaluations have a digest; in other files a flipped bit may make one
+number of another.
 """
 
 import builtins
@@ -108,7 +111,10 @@ def results(made: Path, tmp_path: Path) -> Path:
 
 
 def everything(path: Path) -> dict[str, bytes | str]:
-    """What lies under a folder, without following links: bytes of files, and what else there is by its kind."""
+    """What lies under a folder, without following links.
+
+    Bytes of files, and what else there is by its kind.
+    """
     found: dict[str, bytes | str] = {}
     for place, folders, files in os.walk(path):
         for name in (*folders, *files):
@@ -142,7 +148,8 @@ def is_one_sentence(text: str, about: Path) -> bool:
 
 
 class Outcome:
-    """What training, evaluating and reading a study with one damaged run say, after the promises that hold for any damage."""
+    """What training, evaluating and reading a study with one damaged run say, after the promises
+    that hold for any damage."""
 
     def __init__(self, results: Path, which: str, capsys: pytest.CaptureFixture):
         self.folder, others = (
@@ -292,11 +299,14 @@ KINDS: dict[str, Callable[[Path], None]] = {
 }
 FILES = {
     "finished": [
-        "config.yaml", "data.json", "vocabulary.txt", "metrics.jsonl", "summary.json", "model.safetensors", "state.pt", "done",
-        f"evaluations/{NLL}.json", f"evaluations/{NLL}.jsonl", f"evaluations/{STATISTICS}.json", "evaluations/unlabelled",
+        "config.yaml", "data.json", "vocabulary.txt", "metrics.jsonl", "summary.json",
+        "model.safetensors", "state.pt", "done",
+        f"evaluations/{NLL}.json", f"evaluations/{NLL}.jsonl", f"evaluations/{STATISTICS}.json",
+        "evaluations/unlabelled",
         "samples/prior.txt", "wandb_id",
     ],
-    "unfinished": ["config.yaml", "data.json", "metrics.jsonl", "model.safetensors", "state.pt", "failed", "wandb_id"],
+    "unfinished": ["config.yaml", "data.json", "metrics.jsonl", "model.safetensors", "state.pt",
+    "failed", "wandb_id"],
 }  # fmt: skip
 FEW = (
     "done",

@@ -1,4 +1,5 @@
-"""Decoder remedies against their formulas written anew, one sentence at a time, and what each of them promises."""
+"""Decoder remedies against their formulas written anew, one sentence at a time, and what each of
+them promises."""
 
 import math
 from functools import partial
@@ -39,7 +40,8 @@ def text(lengths, seed=0, vocabulary=VOCABULARY):
 
 
 def model_of(output="plain", seed=0, vocabulary=VOCABULARY, word_dropout=0.0, **sizes):
-    """A model in double precision, the output layer's own weights moved away from where they start."""
+    """A model in double precision, the output layer's own weights moved away from where they start.
+    """
     torch.manual_seed(seed)
     sizes = {"embedding": 3, "hidden": 5, "latent": 2, **sizes}
     return LSTMConfig(**sizes).build(vocabulary, Gaussian, Options(word_dropout, OUTPUTS[output]))
@@ -55,7 +57,10 @@ def shaken(model, scale=1.0):
 
 
 def logits_by_hand(decoder, fed, z):
-    """[T, V] for one sentence's inputs `fed` [T] and its code, from the formulas: no shared products, P as a V x V matrix."""
+    """[T, V] for one sentence's inputs `fed` [T] and its code, from the formulas.
+
+    No shared products, P as a V x V matrix.
+    """
     inputs = torch.stack([torch.cat([decoder.embed.weight[w], z]) for w in fed])
     cell = decoder.cell.weight @ z
     h, _ = decoder.lstm(inputs[None], (torch.tanh(cell)[None, None], cell[None, None]))
@@ -75,7 +80,10 @@ def logits_by_hand(decoder, fed, z):
 
 
 def nll_by_hand(model, batch, z, fed=None):
-    """-log p(x|z), [B]: z [B, D]; fed [B, T] are the words that the decoder is given, the true ones before by default."""
+    """-log p(x|z), [B]: z [B, D].
+
+    Fed [B, T] are the words that the decoder is given, the true ones before by default.
+    """
     total = []
     for i, length in enumerate(batch.lengths.tolist()):
         words = batch.tokens[i, :length]
@@ -307,7 +315,8 @@ def test_skip_connection_reaches_every_word_without_recurrent_state():
 
 
 def layer_of(seed, latent, outputs, least, size=1.0, bends=1.0):
-    """A Lipschitz output layer and the linear layer it sits on, double precision, random weights of these sizes."""
+    """A Lipschitz output layer and the linear layer it sits on, double precision, random weights of
+    these sizes."""
     torch.manual_seed(seed)
     output, layer = Lipschitz(latent, outputs, least).double(), nn.Linear(4, outputs).double()
     output.frame = torch.linalg.qr(
@@ -397,7 +406,10 @@ def test_codes_are_as_far_apart_in_the_logits_and_in_the_log_probabilities_as_pr
 @pytest.mark.parametrize("init", [None, 0.01, 3.0])
 @pytest.mark.parametrize("far", [1e-2, 1.0, 1e2])
 def test_the_decoder_keeps_codes_apart_at_every_word_whatever_the_initial_weights(init, far):
-    """In the model as it is used, in single precision; the logits are caught on their way to the loss."""
+    """In the model as it is used, in single precision.
+
+    The logits are caught on their way to the loss.
+    """
     model, batch = model_of("lipschitz", 2, init=init), text([7, 5, 4, 1])
     caught = []
     model.decoder.output.register_forward_hook(
@@ -446,9 +458,11 @@ def test_more_latent_dimensions_than_outputs_are_refused():
 def test_no_dimension_collapses_in_linear_model_where_plain_loses_two(
     least: float, tmp_path: Path
 ) -> None:
-    """With decoder slopes of at least L and variance 1 the best q has variances v <= 1 / (1 + L^2), so KL_j >= (v - 1 - ln v) / 2.
+    """With decoder slopes of at least L and variance 1 the best q has variances v <= 1 / (1 + L^2),
+    so KL_j >= (v - 1 - ln v) / 2.
 
-    Plain loses the two axes whose eigenvalues, 0.7 and 0.3, are below the variance (tests/test_linear.py).
+    Plain loses the two axes whose eigenvalues, 0.7 and 0.3, are below the variance
+    (tests/test_linear.py).
     """
     overrides = [
         "experiment=linear",

@@ -1,4 +1,8 @@
-"""The delta heads: the identity and the interval they stand on, the AR(1) floor and its alpha, against scipy and torch.distributions."""
+"""The delta heads.
+
+The identity and the interval they stand on, the AR(1) floor and its alpha, against scipy and
+torch.distributions.
+"""
 
 import math
 

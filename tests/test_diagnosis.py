@@ -1,4 +1,7 @@
-"""A stranger's VAE: its numbers by brute force, what may be handed over and what is refused, and the page."""
+"""A stranger's VAE.
+
+Its numbers by brute force, what may be handed over and what is refused, and the page.
+"""
 
 import math
 import re
@@ -104,7 +107,8 @@ def trained(one_core: None) -> tuple[MLP, Tensor, Tensor]:
 
 
 def linear_gaussian(n: int = 300) -> tuple[Any, Any, Tensor, Tensor]:
-    """encode and nll of x = W z + b + noise with the exact posterior, x drawn from it, and its log p(x)."""
+    """encode and nll of x = W z + b + noise with the exact posterior, x drawn from it, and its log
+    p(x)."""
     g = torch.Generator().manual_seed(5)
     w, b, s2 = torch.tensor([[2.0, 0], [0, 1], [0, 0]]), torch.tensor([1.0, 0, -1]), 0.5
     x = torch.randn(n, 2, generator=g) @ w.T + b + math.sqrt(s2) * torch.randn(n, 3, generator=g)
@@ -475,27 +479,53 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"data": "mnist"}, r"data: a str; allowed"),
     ({"data": np.array(["a", "b"])}, r"data: an array that makes no tensor"),
     ({"data": torch.tensor(1.0)}, r"data: a tensor without dimensions"),
-    ({"encode": spoilt(mean=math.nan)}, r"encode: mean has 1 of 4 values that are not finite .* in batch 1"),
-    ({"encode": spoilt(log_var=math.inf)}, r"encode: log_var has 1 of 4 values that are not finite .* in batch 1"),
+    ({"encode": spoilt(mean=math.nan)}, (r"encode: mean has 1 of 4 values that are not finite "
+                                        r".* in batch 1")),
+    ({"encode": spoilt(log_var=math.inf)}, (r"encode: log_var has 1 of 4 values that are not "
+                                           r"finite .* in batch 1")),
     ({"encode": spoilt(log_var=1000.0)}, r"encode: the kl of the posterior has 1 of 4"),
-    ({"encode": lambda x: (x[:, :2], x[:, :1])}, r"encode: mean is of shape \[8, 2\] and log_var of shape \[8, 1\]"),
-    ({"encode": lambda x: (x[:, 0], x[:, 0])}, r"encode: mean is of shape \[8\] .* allowed are floats \[B, D\]"),
-    ({"encode": lambda x: (x[:, :2].long(), x[:, :2])}, r"encode: mean is of shape \[8, 2\] and type torch.int64"),
-    ({"encode": lambda x: (x[:, :2], x[:, :2], x)}, r"encode: returned a tuple of Tensor and Tensor and Tensor; allowed is a tuple"),
+    ({"encode": lambda x: (x[:, :2], x[:, :1])}, (r"encode: mean is of shape \[8, 2\] and "
+                                                  r"log_var of "
+                                                 r"shape \[8, 1\]")),
+    ({"encode": lambda x: (x[:, 0], x[:, 0])}, (r"encode: mean is of shape \[8\] .* allowed are "
+                                               r"floats \[B, D\]")),
+    ({"encode": lambda x: (x[:, :2].long(), x[:, :2])}, (r"encode: mean is of shape \[8, 2\] and "
+                                                         r"type "
+                                                        r"torch.int64")),
+    ({"encode": lambda x: (x[:, :2], x[:, :2], x)}, (r"encode: returned a tuple of Tensor and "
+                                                     r"Tensor "
+                                                     r"and Tensor; "
+                                                    r"allowed is a tuple")),
     ({"encode": lambda x: x[:, :2]}, r"encode: returned a Tensor; allowed is a tuple"),
-    ({"encode": lambda x: MultivariateNormal(x[:, :2], torch.eye(2))}, r"encode: returned a MultivariateNormal; allowed"),
-    ({"encode": lambda x: Normal(x[:, :2], x[:, :2] - 0.1, validate_args=False)}, r"encode: scale has 3 of 16 values that are not above 0"),
-    ({"encode": lambda x: good(x[:3])}, r"data: batch 0 has tensors of 8 rows, and encode returned 3"),
-    ({"encode": lambda b: good(b[0]), "data": [(X, X[:7])]}, r"batch 0 has tensors of 10 and 7 rows"),
-    ({"encode": lambda x: (x[:, : len(x) // 2], x[:, : len(x) // 2]), "nll": lambda x, z: z[:, 0]}, r"encode: 1 and 4 latent dimensions"),
-    ({"nll": lambda x, z: cost(x, z).mean()}, r"nll: returned shape \[\] .* for 16 rows of z in batch 0; allowed are floats \[16\]"),
+    ({"encode": lambda x: MultivariateNormal(x[:, :2], torch.eye(2))}, (r"encode: returned a "
+                                                                        r"MultivariateNormal; "
+                                                                       r"allowed")),
+    ({"encode": lambda x: Normal(x[:, :2], x[:, :2] - 0.1, validate_args=False)},
+    (r"encode: scale has 3 of 16 "
+                                                                                   r"values "
+                                                                                   r"that "
+                                                                                   r"are "
+                                                                                   r"not "
+                                                                                  r"above 0")),
+    ({"encode": lambda x: good(x[:3])}, (r"data: batch 0 has tensors of 8 rows, and encode "
+                                        r"returned 3")),
+    ({"encode": lambda b: good(b[0]), "data": [(X, X[:7])]}, (r"batch 0 has tensors of 10 and 7 "
+                                                             r"rows")),
+    ({"encode": lambda x: (x[:, : len(x) // 2], x[:, : len(x) // 2]), "nll": lambda x, z: z[:,
+    0]}, (r"encode: 1 and 4 latent "
+                                                                                                    r"dimensions")),
+    ({"nll": lambda x, z: cost(x, z).mean()}, (r"nll: returned shape \[\] .* for 16 rows of z in "
+                                               r"batch 0; "
+                                              r"allowed are floats \[16\]")),
     ({"nll": lambda x, z: (x[:, :2] - z).square()}, r"nll: returned shape \[16, 2\]"),
     ({"nll": lambda x, z: cost(x, z)[:, None]}, r"nll: returned shape \[16, 1\]"),
     ({"nll": lambda x, z: cost(x, z).log().log()}, r"nll has \d+ of 16 values that are not finite"),
     ({"nll": lambda x, z: 1.0}, r"nll: returned a float; allowed is a tensor"),
     ({"labels": np.zeros(9, int)}, r"labels: label has 9 entries; allowed are 10"),
-    ({"labels": {"kind": [0] * 11}, "data": Deck(X)}, r"labels: kind has 11 entries; allowed are 10"),
-    ({"labels": np.linspace(0, 1, 10)}, r"labels: label is of shape \[10\] and type float64; allowed are whole numbers"),
+    ({"labels": {"kind": [0] * 11}, "data": Deck(X)}, (r"labels: kind has 11 entries; allowed are "
+                                                      r"10")),
+    ({"labels": np.linspace(0, 1, 10)}, (r"labels: label is of shape \[10\] and type float64; "
+                                        r"allowed are whole numbers")),
     ({"labels": np.zeros((10, 1), int)}, r"labels: label is of shape \[10, 1\]"),
     ({"labels": [0, 1, 0], "data": X[:3]}, r"labels: 3 examples; .* at least 4"),
     ({"log_prob": np.zeros(9)}, r"log_prob: 9 entries; allowed are 10"),
@@ -537,7 +567,8 @@ def test_the_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_
     bytes_of = []
     for _ in range(2):
         found = diagnose(
-            model.encode, model.nll, x, samples=5, labels={"kind": kind, "even": kind % 2}, log_prob=-torch.ones(400), page=tmp_path / "a/b"
+            model.encode, model.nll, x, samples=5, labels={"kind": kind, "even": kind % 2},
+            log_prob=-torch.ones(400), page=tmp_path / "a/b"
         )  # fmt: skip
         bytes_of.append({f.name: f.read_bytes() for f in (tmp_path / "a/b").iterdir()})
     assert bytes_of[0] == bytes_of[1]

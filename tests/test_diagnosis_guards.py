@@ -1,4 +1,7 @@
-"""What would make `diagnose` wrong without a word: modes, order, precision, batches of pairs, callables that mean something else."""
+"""What would make `diagnose` wrong without a word.
+
+Modes, order, precision, batches of pairs, callables that mean something else.
+"""
 
 import copy
 import functools
@@ -62,7 +65,8 @@ def told(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
 
 
 def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
-    """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it answers."""
+    """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it
+    answers."""
     g = torch.Generator().manual_seed(0)
     mean, log_var = (
         0.05 * torch.randn(64, 4, generator=g),
@@ -518,7 +522,8 @@ def test_other_errors_of_the_user_stay_the_users() -> None:
 
 
 def bernoulli() -> tuple[Any, Any, Tensor]:
-    """64 bits that tell one of 16 patterns with some noise, the encoder that sees which, and a decoder that knows them."""
+    """64 bits that tell one of 16 patterns with some noise, the encoder that sees which, and a
+    decoder that knows them."""
     g = torch.Generator().manual_seed(1)
     means, rows = 1.5 * torch.randn(16, 4, generator=g), 0.7 * torch.randn(4, 64, generator=g)
     kind = torch.randint(16, (300,), generator=g)

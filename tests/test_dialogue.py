@@ -1,4 +1,7 @@
-"""Dialogues: what is a response and what its context; the conditional VAE, its two priors, and what is measured of its responses."""
+"""Dialogues: what is a response and what its context.
+
+The conditional VAE, its two priors, and what is measured of its responses.
+"""
 
 import bz2
 import json
@@ -237,7 +240,8 @@ def test_missing_files_name_the_place_and_the_command(tmp_path):
 
 
 def gaussians(parts):
-    """A batch, q(z|x, c) and p(z|c) as torch's own distributions, of a model with a learned prior."""
+    """A batch, q(z|x, c) and p(z|c) as torch's own distributions, of a model with a learned prior.
+    """
     model, batch = parts.model.eval(), parts.data.batch("valid", np.arange(9))
     followed = model.posterior
     assert isinstance(followed, Followed)

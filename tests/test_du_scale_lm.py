@@ -1,4 +1,7 @@
-"""DU-VAE, Scale-VAE and the language model: their identities, their floors, and what they report."""
+"""DU-VAE, Scale-VAE and the language model.
+
+Their identities, their floors, and what they report.
+"""
 
 import math
 import warnings

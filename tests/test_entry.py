@@ -1,4 +1,7 @@
-"""Ctrl-C at any moment: one line, exit code 130, no process left behind; and what the commands refuse."""
+"""Ctrl-C at any moment: one line, exit code 130, no process left behind.
+
+And what the commands refuse.
+"""
 
 import os
 import signal
@@ -45,7 +48,10 @@ def started(words: list[str], folder: Path) -> subprocess.Popen:
 
 
 def stopped(process: subprocess.Popen, number: int = signal.SIGINT) -> tuple[int, str]:
-    """Exit code and standard error after a signal to the group; all that have the pipes must be gone."""
+    """Exit code and standard error after a signal to the group.
+
+    All that have the pipes must be gone.
+    """
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=30)
     return process.returncode, err
@@ -94,8 +100,14 @@ def test_workers_end_with_their_parent_process(tmp_path: Path) -> None:
 
 
 def test_background_command_ignores_ctrl_c(tmp_path: Path) -> None:
-    code = "import sys; from uncollapse.entry import guarded; sys.exit(guarded(lambda: __import__('time').sleep(1) or 0))"
-    ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    code = (
+        "import sys; from uncollapse.entry import guarded; "
+        "sys.exit(guarded(lambda: __import__('time').sleep(1) or 0))"
+    )
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        "os.execv(sys.executable, sys.argv[1:])"
+    )
     words = [sys.executable, "-c", ignoring, sys.executable, "-c", code]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -107,7 +119,10 @@ def test_background_command_ignores_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_the_guard_imports_nothing() -> None:
-    code = "import sys; before = {*sys.modules}; import uncollapse.entry; print(sorted({*sys.modules} - before))"
+    code = (
+        "import sys; before = {*sys.modules}; import uncollapse.entry; "
+        "print(sorted({*sys.modules} - before))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['uncollapse', 'uncollapse.entry']"
 
@@ -118,7 +133,9 @@ REFUSED = {
     "scripts/evaluate.py x --samples many": "argument --samples: invalid int value: 'many'",
     "scripts/study.py pock x": "COMMAND: invalid choice: 'pock'; did you mean pack? allowed are",
     "scripts/report.py a b": "b: not understood",
-    "scripts/new_remedy.py mine --slot posterir": "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",
+    (
+        "scripts/new_remedy.py mine --slot posterir"
+    ): "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",
     "scripts/prepare_data.py ptb": "the following arguments are required: --out",
     "scripts/bench.py trainin": "part: invalid choice: 'trainin'; did you mean training?",
 }

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py: on finished runs and studies, resumable at the example, leaving alone what training wrote."""
+"""scripts/evaluate.py resumes at the example and leaves files of the training alone."""
 
 import json
 import os
@@ -124,7 +124,11 @@ def test_statistics_equal_those_of_training_and_take_other_splits(study: Path) -
 
 @pytest.mark.parametrize("samples", [3, 700])
 def test_nll_of_a_batch_equals_that_of_single_sentences(study: Path, samples: int) -> None:
-    """Independently: one sentence at a time, densities of torch.distributions, the decoder called for one code at a time."""
+    """The nll computed independently.
+
+    One sentence at a time, densities of torch.distributions, the decoder called for one code at a
+    time.
+    """
     folder = folder_of(study.parent, "plain")
     assert (
         main([str(folder), "--metrics", "nll", "--samples", str(samples), "--examples", "4"]) == 0

@@ -1,4 +1,7 @@
-"""Text from the user's own files: what is read, what is cached, and one sentence for whatever is wrong with it."""
+"""Text from the user's own files.
+
+What is read, what is cached, and one sentence for whatever is wrong with it.
+"""
 
 import gzip
 import json
@@ -49,7 +52,10 @@ def no_hub(monkeypatch, tmp_path):
 
 
 def put(folder: Path, text=TEXT, ending="", **changed) -> Path:
-    """Write train/valid/test.txt[.gz|.xz]; `changed` replaces the content (text or bytes) of single splits."""
+    """Write train/valid/test.txt[.gz|.xz].
+
+    `changed` replaces the content (text or bytes) of single splits.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for split, content in {**text, **changed}.items():
         with OPENERS[ending](folder / f"{split}.txt{ending}", "wb") as file:
@@ -328,7 +334,10 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     folder = put(tmp_path / "text")
     assert refused(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
     assert refused(Path("no")) == f"data.dir=no: no such folder in {Path.cwd()}"
-    command = f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` makes it or says how to get it"
+    command = (
+        f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` "
+        "makes it or says how to get it"
+    )
     assert (
         refused(tmp_path / "no", name="snli")
         == f"data.dir={tmp_path / 'no'}: no such folder; {command}"
@@ -340,7 +349,8 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
     assert refused(folder) == (
-        f"data.dir={folder}: no file for the test part; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
+        f"data.dir={folder}: no file for the test part; looked for test.txt, or with "
+        ".jsonl, .json, .ndjson, .csv, .tsv, .tab, "
         ".parquet, .pq, .arrow, .feather in place of .txt, plain or .gz, .xz, .bz2, .zst"
     )
     with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
@@ -441,7 +451,8 @@ def test_a_training_part_of_unk_alone_is_refused(tmp_path):
 def test_a_split_that_loses_every_sentence_is_named(tmp_path):
     folder = put(tmp_path / "text", valid="one two three four\n\none two three four five\n")
     assert refused(folder, max_length=3) == (
-        f"{folder}/valid.txt: no sentence is left in the valid part (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
+        f"{folder}/valid.txt: no sentence is left in the valid part (3 lines, "
+        f"skipped: {{'empty': 1, 'too_long': 2}})"
     )
 
 
@@ -776,9 +787,8 @@ def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
         == f"data.column=text: {folder} has the columns sentence, other; say data.column=sentence"
     )
     message = hub_refusal(folder, tmp_path, column="sentence+other")
-    assert (
-        message
-        == f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
+    assert message == (
+        f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
     )
     message = hub_refusal(folder, tmp_path, column="sentence", label="topic")
     assert (
@@ -795,7 +805,8 @@ def test_a_missing_part_is_named_with_those_there_are(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
-        f"{folder}: no valid part; it has train, test; data.valid_size=N takes N rows of train for it"
+        f"{folder}: no valid part; it has train, test; data.valid_size=N "
+        "takes N rows of train for it"
     )
     folder = hub(tmp_path / "other", parts=("train", "validation"))
     assert (
@@ -851,7 +862,7 @@ def test_a_cache_folder_that_lost_its_description_is_named(tmp_path):
     read(folder)
     (entry,) = entries(tmp_path / "cache")
     (entry / "meta.json").unlink()
-    assert (
-        refused(folder)
-        == f"{entry}: this cache folder is damaged (no meta.json); remove it and give the same command again"
+    assert refused(folder) == (
+        f"{entry}: this cache folder is damaged (no meta.json); remove it "
+        "and give the same command again"
     )

@@ -1,4 +1,7 @@
-"""Files that are not plain text: read as what they are, or refused with the option that reads them; never trained on as words."""
+"""Files that are not plain text.
+
+Read as what they are, or refused with the option that reads them; never trained on as words.
+"""
 
 import bz2
 import csv
@@ -81,7 +84,10 @@ OPTION = {"jsonl": "json", "ndjson": "json", "feather": "arrow"}
 
 
 def named(folder: Path, **contents: bytes) -> dict[str, str]:
-    """Files train, valid and test with one content and name, by split; keys with _ for the point."""
+    """Files train, valid and test with one content and name, by split.
+
+    Keys with _ for the point.
+    """
     ((ending, content),) = contents.items()
     folder.mkdir(parents=True, exist_ok=True)
     paths = {split: folder / f"{split}.{ending.replace('_', '.')}" for split in SPLITS}
@@ -244,7 +250,10 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("jsonl", b"the cat sat\nthe dog ran\n", "looks like plain text, and would be read as JSON objects; say data.format=text"),
+        ("jsonl", b"the cat sat\nthe dog ran\n", ("looks like plain text, and would be read as "
+                                                  "JSON "
+                                                  "objects; "
+                                                 "say data.format=text")),
         ("jsonl", KINDS["csv"], "say data.format=csv data.column=text"),
         ("csv", KINDS["jsonl"], "say data.format=json data.column=text"),
         ("parquet", KINDS["csv"], "say data.format=csv data.column=text"),
@@ -254,7 +263,9 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
         ("csv", b"text,label\nhello, world,1\n", "line 2: 3 cells where the header has 2"),
         ("csv", b"text,label\nhello\n", "line 2: 1 cells where the header has 2"),
         ("csv", b'label,text\n1,"hello\n0,world\n', "a quote is not closed"),
-        ("csv", b'label,text\n1,"hello\n0,world\n1,"foo\n', "a quote is not closed, or text follows it"),
+        ("csv", b'label,text\n1,"hello\n0,world\n1,"foo\n', ("a quote is not closed, or text "
+                                                             "follows "
+                                                            "it")),
         ("csv", b"text,label\n", "no row in it"),
         ("csv", b"text,text\na,b\n", "two columns are called text"),
         ("csv", b"text,label\ncaf\xe9,1\n", "not UTF-8 (byte 0xe9)"),
@@ -272,34 +283,40 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
         ("json", b'{"data": [{"text": "a"}]}', "has the columns data"),
         ("parquet", KINDS["parquet"][:-30], "damaged, or not parquet throughout"),
         ("arrow", KINDS["arrow"][:200], "Arrow"),
-        ("csv_gz", gzip.compress(KINDS["csv"] * 300, mtime=0)[:-20], "damaged or truncated .gz file"),
-        ("jsonl_zst", PACKERS[".zst"](KINDS["jsonl"] * 300)[:-20], "damaged or truncated .zst file"),
+        ("csv_gz", gzip.compress(KINDS["csv"] * 300, mtime=0)[:-20],
+        "damaged or truncated .gz file"),
+        ("jsonl_zst", PACKERS[".zst"](KINDS["jsonl"] * 300)[:-20], ("damaged or truncated .zst "
+                                                                   "file")),
         ("txt_bz2", bz2.compress(b"some words\n" * 300)[:-20], "damaged or truncated .bz2 file"),
         ("txt", b"%PDF-1.7\n", "this is a PDF; allowed are plain text"),
         ("txt", pickle.dumps(["a"]), "this is a pickle"),
         ("txt", b"<!DOCTYPE html>\n<html>\n", "this is a web page (HTML)"),
         ("txt", b"\n <HTML><body>404</body>\n", "this is a web page (HTML)"),
-        ("txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "this is a Git LFS pointer"),
+        ("txt", (b"version https://git-lfs.github.com/spec/v1\noid "
+                b"sha256:0\n"), "this is a Git LFS pointer"),
         ("txt", "a b\n".encode("utf-16"), "this is text in UTF-16"),
         ("txt", gzip.compress(gzip.compress(b"a b\n", mtime=0), mtime=0), "compressed once more"),
         ("txt", b">seq1 human\nACGTACGTAC\n>seq2\nACGT\n", "this is FASTA"),
         ("txt", b"__label__1 good food\n__label__0 bad food\n", "this is fastText's format"),
         ("txt", b"<?xml version='1.0'?>\n<a>b</a>\n", "this is XML"),
-        ("txt", b"quote,author\n\"to be , or not\",Shakespeare\n\"yes , he said\",Joyce\n", "say data.format=csv data.column=quote"),
-        ("txt", b"sentence\tlabel\nthe cat\t1\nthe dog\t0\n", "say data.format=tsv data.column=sentence"),
-        ("txt", b"smiles,logp\nCCO,-0.3\nCCN,0.1\nCCC,1.2\n", "say data.format=csv data.column=smiles"),
+        ("txt", (b"quote,author\n\"to be , or not\",Shakespeare\n\"yes , "
+                b"he said\",Joyce\n"), "say data.format=csv data.column=quote"),
+        ("txt", (b"sentence\tlabel\nthe cat\t1\nthe "
+                b"dog\t0\n"), "say data.format=tsv data.column=sentence"),
+        ("txt", b"smiles,logp\nCCO,-0.3\nCCN,0.1\nCCC,1.2\n", ("say data.format=csv "
+                                                              "data.column=smiles")),
         ("txt", b'0,"good , food"\n1,"bad"\n0,"so , so"\n', "say data.format=csv"),
         ("txt", b",text,label\n0,a b,1\n1,c,0\n", "say data.format=csv data.column=text"),
-        ("txt", b"{'text': 'a b', 'label': 1}\n{'text': 'c', 'label': 0}\n", "this is Python's dictionaries"),
-        ("jsonl", b"{'text': 'a b', 'label': 1}\n{'text': 'c', 'label': 0}\n", "this is Python's dictionaries"),
+        ("txt", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
+                b"'label': 0}\n"), "this is Python's dictionaries"),
+        ("jsonl", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
+                  b"'label': 0}\n"), "this is Python's dictionaries"),
         ("txt", b'["the", "cat"]\n["a", "dog"]\n', "this is JSON without objects"),
         ("json", b'[\n"the cat",\n"a dog"\n]', "this is JSON without objects"),
         ("txt", as_array(indent=2), "say data.format=json data.column=text"),
     ],
 )  # fmt: skip
-def test_other_format_is_refused_with_the_right_option(
-    tmp_path, name, content, said
-):
+def test_other_format_is_refused_with_the_right_option(tmp_path, name, content, said):
     assert said in refused(named(tmp_path, **{name: content}))
     assert not [path for path in (tmp_path / "cache").glob("*") if path.is_dir()]
 
@@ -353,7 +370,10 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
         InputError,
-        match=r"several files for the train part, train.txt, train.jsonl; say which with data.format",
+        match=(
+            r"several files for the train part, train.txt, train.jsonl; say "
+            r"which with data.format"
+        ),
     ):
         TextConfig(**cfg).load()
     assert (

@@ -1,4 +1,7 @@
-"""The inverse autoregressive flow: its determinant against autograd, its inverse, its density and its moments."""
+"""The inverse autoregressive flow.
+
+Its determinant against autograd, its inverse, its density and its moments.
+"""
 
 import math
 
@@ -25,7 +28,10 @@ huge = st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1e6])
 
 
 def head_of(seed=0, latent=3, depth=2, scale=1.0, hidden=HIDDEN) -> InverseAutoregressiveFlow:
-    """In double precision; the flow's parameters are random, times `scale`, the base is as it comes."""
+    """In double precision.
+
+    The flow's parameters are random, times `scale`, the base is as it comes.
+    """
     torch.manual_seed(seed)
     head = InverseAutoregressiveFlow(hidden, latent, depth=depth).double()
     with torch.no_grad():
@@ -104,9 +110,7 @@ def test_step_matches_independent_equations(seed, latent, scale):
 
 @properties
 @given(seeds, batches, latents, huge)
-def test_inverse_undoes_a_step_for_any_weights(
-    seed, batch, latent, scale
-):
+def test_inverse_undoes_a_step_for_any_weights(seed, batch, latent, scale):
     (step,) = flow_of(seed, batch, latent, 1, scale).steps
     z = 3 * torch.randn(5, batch, latent).double()
     before, log_det = step.inverse(z.permute(2, 0, 1))
@@ -124,7 +128,8 @@ def test_the_inverse_undoes_a_step(seed, batch, latent, scale):
     z = 3 * torch.randn(5, batch, latent).double()
     there, log_det = step.forward(z)
     back, again = step.inverse(there.permute(2, 0, 1))
-    # as exactly as the step keeps what went in: an error in z' comes back times the largest 1 / singular value
+    # as exactly as the step keeps what went in: an error in z' comes back times the largest 1 /
+    # singular value
     matrices = [matrix_of(single(step, b), z[n, b]) for n in range(5) for b in range(batch)]
     kept = min(torch.linalg.svdvals(m)[-1].item() for m in matrices)
     assert (back.permute(1, 2, 0) - z).abs().max() <= 1e-12 / kept
@@ -218,7 +223,8 @@ def test_the_density_integrates_to_one_and_gives_kl_and_moments(seed):
     )
     mean = (mass[:, None] * grid).sum(0)
     same(z.mean((0, 1)), mean, 0.02)
-    # 64 draws, in pairs: right to about 1/8 of a standard deviation where the flow is far from linear
+    # 64 draws, in pairs: right to about 1/8 of a standard deviation where the flow is far from
+    # linear
     spread = ((mass[:, None] * grid.square()).sum(0) - mean.square()).sqrt()
     assert ((q.mean[0] - mean).abs() < 0.3 * spread).all()
     assert ((q.variance[0].sqrt() / spread - 1).abs() < 0.4).all()

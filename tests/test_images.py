@@ -166,7 +166,10 @@ def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     whole = images.read_bytes()
     images.write_bytes(whole[:-5])
     refused(
-        r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is 2,176; the file is cut off"
+        (
+            r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is "
+            r"2,176; the file is cut off"
+        )
     )
     images.write_bytes(b"\x1f\x8b nothing")
     refused(r"idx3-ubyte: magic number \d+, but an idx file of images begins with 2051")
@@ -182,7 +185,10 @@ def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     refused(r"train-labels-idx1-ubyte: 60 labels for the 59 images of .*train-images")
     with pytest.raises(
         InputError,
-        match=r"^data.dir=/no/where: no such folder; give one that holds the four idx files, or leave",
+        match=(
+            r"^data.dir=/no/where: no such folder; give one that holds the "
+            r"four idx files, or leave"
+        ),
     ):
         MnistConfig(dir="/no/where").load()
 
@@ -248,7 +254,10 @@ def png(array: np.ndarray) -> bytes:
 
 
 def write_hub(folder: Path, images: dict[str, list[np.ndarray]], label: str = "label") -> Path:
-    """Parquet files as the hub has them, parts named in the card: image is a struct of bytes and path, label an integer."""
+    """Parquet files as the hub has them, parts named in the card.
+
+    Image is a struct of bytes and path, label an integer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for split, arrays in images.items():
         columns = {"image": [{"bytes": png(a), "path": f"{i}.png"} for i, a in enumerate(arrays)]}
@@ -309,7 +318,10 @@ def test_bad_hub_data_sets_give_one_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "nobody" / "nothing"
     refused("data.revision=null: .* may change on the hub; give a revision")
     refused(
-        r"could not be loaded from the hub \(.*\); if you have the files, give data=mnist data.dir=FOLDER",
+        (
+            r"could not be loaded from the hub \(.*\); if you have the files, "
+            r"give data=mnist data.dir=FOLDER"
+        ),
         revision="main",
     )
 
@@ -396,7 +408,8 @@ def test_hidden_pixels_are_hidden_in_training_only() -> None:
     assert torch.equal(model.eval().nll(batch, z), plain.eval().nll(batch, z))
     hidden, seen = model.train().nll(batch, z), plain.train().nll(batch, z)
     assert not torch.allclose(hidden, seen)
-    # with everything hidden, pixels are independent given z: changing one moves log p by the same amount in every image
+    # with everything hidden, pixels are independent given z: changing one moves log p by the same
+    # amount in every image
     by_image = hidden.view(2, -1)
     np.testing.assert_allclose(
         by_image[1] - by_image[0], (by_image[1] - by_image[0])[:1].expand(256), rtol=1e-3, atol=1e-5

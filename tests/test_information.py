@@ -1,4 +1,7 @@
-"""mi and the parts of the rate: against double loops, closed forms, derivatives by hand, and the spread over fresh data."""
+"""mi and the parts of the rate.
+
+Against double loops, closed forms, derivatives by hand, and the spread over fresh data.
+"""
 
 import gc
 import math
@@ -57,7 +60,10 @@ def density(q, z, i, n) -> Tensor:
 
 
 def double_loop(q, z) -> tuple[np.ndarray, np.ndarray]:
-    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n): of the whole code [N], and of each dimension [D, N]."""
+    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n).
+
+    Of the whole code [N], and of each dimension [D, N].
+    """
     n = len(z)
     both, each = np.zeros(n), np.zeros((z.shape[1], n))
     for i in range(n):
@@ -87,7 +93,10 @@ def near(ours, reference, tolerance=1e-6):
 def test_every_code_under_every_posterior_has_the_density_of_torch_distributions(
     seed, n, batch, d, scale
 ):
-    """The float32 that heads give, at codes near and far: to 1e-6 of the largest term, of which several may cancel."""
+    """The float32 that heads give, at codes near and far.
+
+    To 1e-6 of the largest term, of which several may cancel.
+    """
     q = random_posterior(seed, batch, d)
     q = DiagonalGaussian.from_std(q.mean.float(), q.std.float())
     torch.manual_seed(seed)
@@ -189,7 +198,8 @@ def test_neither_the_block_size_nor_the_batches_matter(monkeypatch, cells):
 
 
 def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
-    """What lives between blocks is some numbers per code and dimension, never a number per block too."""
+    """What lives between blocks is some numbers per code and dimension, never a number per block
+    too."""
     n, d = 100, 3
     q = random_posterior(0, n, d)
     blocks = []
@@ -332,7 +342,8 @@ def correlated(rng, n, d, a, v) -> DiagonalGaussian:
 
 
 def errors_over_spread(draw, names, repeats=200, limit=None) -> dict:
-    """For each name, the root mean square of its reported errors over the spread of its values in fresh data."""
+    """For each name, the root mean square of its reported errors over the spread of its values in
+    fresh data."""
     rows = [information(draw(np.random.default_rng((3, i)), i), limit) for i in range(repeats)]
     errors = {
         name: np.sqrt(np.mean([np.square(row[f"{name}_se"]) for row in rows], 0)) for name in names
@@ -359,7 +370,10 @@ def test_errors_are_the_spread_over_fresh_data(a, v):
 
 @pytest.mark.parametrize(("a", "v"), [(5.0, 0.01), (10.0, 0.01)])
 def test_errors_of_a_saturated_mi_are_small_and_the_others_right(a, v):
-    """At its ceiling mi hardly moves: what is left comes from pairs of neighbours, which a first derivative counts too low."""
+    """At its ceiling mi hardly moves.
+
+    What is left comes from pairs of neighbours, which a first derivative counts too low.
+    """
     ratios = errors_over_spread(
         lambda rng, i: seen(correlated(rng, 200, 2, a, v), seed=i), PARTS, 100
     )
@@ -373,7 +387,10 @@ def test_errors_of_a_saturated_mi_are_small_and_the_others_right(a, v):
 
 @pytest.mark.parametrize(("loudness", "std"), [(1.0, 0.5), (2.0, 0.3)])
 def test_errors_hold_when_a_part_of_the_examples_forms_the_mixture(loudness, std):
-    """Half of the examples say nothing, half say much. The rate is known from all 400 of them, mi from 100."""
+    """Half of the examples say nothing, half say much.
+
+    The rate is known from all 400 of them, mi from 100.
+    """
 
     def draw(rng, i):
         def batch():

@@ -1,4 +1,7 @@
-"""Processes killed at random moments, and before each step that changes a disk: in the end nothing is missing, twice or unjoined."""
+"""Processes killed at random moments, and before each step that changes a disk.
+
+In the end nothing is missing, twice or unjoined.
+"""
 
 import json
 import random

@@ -1,4 +1,7 @@
-"""Which weights a number is from: the last ones are tested beside the best, also after a resume, and the report says which it shows."""
+"""Which weights a number is from.
+
+The last ones are tested beside the best, also after a resume, and the report says which it shows.
+"""
 
 import json
 from pathlib import Path
@@ -181,7 +184,10 @@ def test_report_names_best_weights_of_a_cyclical_run(tmp_path):
 
 
 def of_both(**last: float) -> dict:
-    """What a summary holds of both weights: kl 2, nelbo 20, gap 1.6, mi 1 with errors of 0.1, and `last` where it differs."""
+    """What a summary holds of both weights.
+
+    Kl 2, nelbo 20, gap 1.6, mi 1 with errors of 0.1, and `last` where it differs.
+    """
     best = {
         "nelbo": 20.0,
         "kl": 2.0,

@@ -1,4 +1,7 @@
-"""Words, characters, bytes, subwords: the same text, the same sizes; what is unknown is said; perplexities that can be compared."""
+"""Words, characters, bytes, subwords: the same text, the same sizes; what is unknown is said.
+
+Perplexities that can be compared.
+"""
 
 import json
 import math
@@ -298,9 +301,9 @@ def facts(**changed) -> dict:
 def test_ordinary_text_prints_one_line_per_split_without_warning():
     assert profile.warnings(facts(), 128) == []
     lines = profile.lines(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
-    assert (
-        lines[0]
-        == "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
+    assert lines[0] == (
+        "train part: 100 sentences of 9.0 words (median 9, longest 30), 1 % "
+        "of them <unk>, vocabulary 500"
     )
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
     assert (
@@ -311,11 +314,15 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"words_per_sentence": {"train": 1.02, "valid": 1.0}}, ["one word on average", "data.level=char", "data.level=tokens"]),
-        ({"unknown": {"train": 0.3}}, ["30 % of the words of the train part are <unk>", "data.min_count", "data.vocab_size"]),
-        ({"unknown": {"train": 0.01, "valid": 0.06}}, ["6 % of the words of the valid part", "1 % of the training part"]),
+        ({"words_per_sentence": {"train": 1.02, "valid": 1.0}}, ["one word on average",
+        "data.level=char", "data.level=tokens"]),
+        ({"unknown": {"train": 0.3}}, [("30 % of the words of the train part are "
+                                       "<unk>"), "data.min_count", "data.vocab_size"]),
+        ({"unknown": {"train": 0.01, "valid": 0.06}}, [("6 % of the words of the valid "
+                                                       "part"), "1 % of the training part"]),
         ({"longest": {"train": 100_000}}, ["100,000 words, the median 9", "data.max_length=50"]),
-        ({"vocab": 1_000_004}, ["1,000,004 entries", "(128,000,512 output weights)", "data.vocab_size", "data.min_count"]),
+        ({"vocab": 1_000_004}, ["1,000,004 entries", "(128,000,512 output weights)",
+        "data.vocab_size", "data.min_count"]),
     ],
 )  # fmt: skip
 def test_warnings_name_the_option_that_helps(changed, said):
@@ -379,7 +386,8 @@ def test_perplexities_of_characters_and_bytes_by_hand():
     assert found["nelbo_per_byte"] == pytest.approx(12 / 14) and found["ppl_byte"] == pytest.approx(
         math.exp(12 / 14)
     )
-    # residuals 3 - 1.5 * 3 = -1.5 and 9 - 1.5 * 5 = 1.5, over the mean of 4 characters; their error is s / sqrt(2)
+    # residuals 3 - 1.5 * 3 = -1.5 and 9 - 1.5 * 5 = 1.5, over the mean of 4 characters; their error
+    # is s / sqrt(2)
     error = np.std([-1.5 / 4, 1.5 / 4], ddof=1) / math.sqrt(2)
     assert found["nelbo_per_char_se"] == pytest.approx(error)
     assert found["ppl_char_se"] == pytest.approx(error * math.exp(1.5))

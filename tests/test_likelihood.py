@@ -1,4 +1,7 @@
-"""nll by importance weighting: the fast decoder against the plain one, and the estimate against models whose log p(x) is known."""
+"""nll by importance weighting.
+
+The fast decoder against the plain one, and the estimate against models whose log p(x) is known.
+"""
 
 import math
 
@@ -189,7 +192,10 @@ def posterior(mean, std) -> DiagonalGaussian:
 
 
 def toy(x):
-    """p(x|z) = N(z, 1) per dimension, x [B, D] -> decode. With the prior N(0, 1): p(x) = N(0, 2), p(z|x) = N(x/2, 1/2)."""
+    """p(x|z) = N(z, 1) per dimension, x [B, D] -> decode. With the prior N(0, 1).
+
+    P(x) = N(0, 2), p(z|x) = N(x/2, 1/2).
+    """
     return lambda z: -Normal(z, 1.0).log_prob(x).sum(-1)
 
 

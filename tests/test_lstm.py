@@ -1,4 +1,7 @@
-"""The LSTM text VAE against the equations of an LSTM: its own weights, one sentence and one step at a time."""
+"""The LSTM text VAE against the equations of an LSTM.
+
+Its own weights, one sentence and one step at a time.
+"""
 
 from pathlib import Path
 
@@ -30,7 +33,7 @@ TIES = [8, 8, 6, 4, 4, 4, 2, 2]  # equal lengths on both sides of a quarter of t
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """These batches are small: a free call gives them the several stretches that large ones have."""
+    """With CALL = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", 0)
         yield
@@ -50,7 +53,10 @@ def model_of(head="plain", seed=0, **options):
 
 
 def naive_lstm(lstm, inputs, h, c):
-    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997; gates in PyTorch's order)."""
+    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997.
+
+    Gates in PyTorch's order).
+    """
     outputs = []
     for x in inputs:
         gates = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
@@ -187,7 +193,8 @@ encoders = pytest.mark.parametrize(("bidirectional", "pool"), ENCODERS)
 
 
 def torchs_own_states(model, words, pool):
-    """The pooled states of one sentence, from one `nn.LSTM` of PyTorch's that has the encoder's weights."""
+    """The pooled states of one sentence, from one `nn.LSTM` of PyTorch's that has the encoder's
+    weights."""
     directions = [lstm for lstm in (model.encoder.lstm, model.encoder.reverse) if lstm is not None]
     reference = torch.nn.LSTM(EMBEDDING, HIDDEN, bidirectional=len(directions) == 2).double()
     with torch.no_grad():

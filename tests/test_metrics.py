@@ -1,4 +1,5 @@
-"""Every metric against a model whose numbers are known by hand, and evaluation as something that leaves no trace."""
+"""Every metric against a model whose numbers are known by hand, and evaluation as something that
+leaves no trace."""
 
 import math
 from dataclasses import dataclass, replace
@@ -47,7 +48,10 @@ class Items:
 
 
 class Numbers:
-    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short; example i has i mod 3 + 1 tokens."""
+    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short.
+
+    Example i has i mod 3 + 1 tokens.
+    """
 
     batch_size = 4
 
@@ -78,7 +82,10 @@ class Exact:
 
 
 class OneHot(nn.Module):
-    """Example i: code e_i, variance i/10, KL [i, 1], nll = i + heed |z - e_i|^2: a foreign code costs 2 heed."""
+    """Example i: code e_i, variance i/10, KL [i, 1], nll = i + heed |z - e_i|^2.
+
+    A foreign code costs 2 heed.
+    """
 
     def __init__(self, n, heed):
         super().__init__()
@@ -305,7 +312,10 @@ def test_perplexity_is_the_geometric_mean_over_all_tokens_in_any_order(seed, n):
 
 
 def test_collapse_curve_by_hand():
-    """100 examples, 4 dimensions: gone, used by one example in a hundred, used by two, used by all."""
+    """100 examples, 4 dimensions.
+
+    Gone, used by one example in a hundred, used by two, used by all.
+    """
     kl = np.full((100, 4), 1e-6)
     kl[:1, 1] = kl[:2, 2] = 2.0
     kl[:, 3] = 0.5

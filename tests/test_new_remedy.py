@@ -1,4 +1,4 @@
-"""scripts/new_remedy.py: what it writes passes every check at once, and it never writes over anything."""
+"""scripts/new_remedy.py writes files that pass every check and overwrites nothing."""
 
 import os
 import shutil

@@ -1,4 +1,8 @@
-"""nll at a small K: how far it lies above its limit, held against models whose log p(x) is known, and said wherever nll is shown."""
+"""nll at a small K.
+
+How far it lies above its limit, held against models whose log p(x) is known, and said wherever nll
+is shown.
+"""
 
 import json
 import math
@@ -36,7 +40,8 @@ def falls_of(weights) -> tuple[float, float]:
 
 
 def test_falls_by_hand():
-    # from all: -ln mean = -ln(12/8); halves: means 2 and 1; eighths: each weight; quarters: means 2, 2, 1, 1
+    # from all: -ln mean = -ln(12/8); halves: means 2 and 1; eighths: each weight; quarters: means
+    # 2, 2, 1, 1
     half, eighth = falls_of([3.0, 1, 2, 2, 1, 1, 1, 1])
     assert half == pytest.approx(-0.5 * math.log(2) + math.log(1.5))
     assert eighth == pytest.approx(-(math.log(3) + 2 * math.log(2)) / 8 + 0.5 * math.log(2))
@@ -45,7 +50,8 @@ def test_falls_by_hand():
 
 
 def test_bias_by_hand():
-    # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 = 0.414 of it
+    # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 =
+    # 0.414 of it
     assert bias(np.full(4, 0.1), np.full(4, 0.4)) == pytest.approx(
         {"nll_bias": 0.1, "nll_bias_se": 0}
     )
@@ -79,7 +85,8 @@ def test_falls_are_never_below_0_and_leave_nll_alone(scale):
 
 
 def linear_vae():
-    """A linear VAE whose true posterior has independent dimensions, 3,000 examples of its own, and their exact nll."""
+    """A linear VAE whose true posterior has independent dimensions, 3,000 examples of its own, and
+    their exact nll."""
     torch.manual_seed(0)
     model = LinearConfig(latent=8, variance=1.0).build(12, Gaussian)
     with torch.no_grad():
@@ -247,7 +254,10 @@ def test_rows_on_disk_are_json(folder: Path):
 
 
 def test_the_weights_of_a_group_are_those_of_before(folder: Path):
-    """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
+    """nll in the plain way, from the same codes.
+
+    Not one bit may change with what is computed beside it.
+    """
     subject = evaluate.opened(Run(folder), {}, print)
     group = np.arange(4)
     found = evaluate.weighted(subject, Settings(("nll",), samples=50), 3, group)
@@ -295,9 +305,9 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
     assert few_samples(runs).sum() == 3 and each["nll_ess"].tolist()[0] == "120.0"
     for caption in (captions.cost, captions.cost_benefit):
         assert (
-            "nll is only an upper bound (fewer than 20 effective samples) in BN on mu, BN on mu and sigma."
-            in caption(runs)
-        )
+            "nll is only an upper bound (fewer than 20 effective samples) in "
+            "BN on mu, BN on mu and sigma."
+        ) in caption(runs)
     assert "≤" not in summary(runs[runs["head"] == "plain"]).title
     page, told = write_report(tmp_path / "s")
     assert (
@@ -309,7 +319,8 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("difference", "half", "bias_", "expected"),
-    [(0.3, 0.2, 0.09, False), (0.3, 0.2, 0.1, True), (0.3, 0.2, -0.15, True), (0.3, math.nan, 0.1, False),
+    [(0.3, 0.2, 0.09, False), (0.3, 0.2, 0.1, True), (0.3, 0.2, -0.15, True), (0.3, math.nan, 0.1,
+    False),
      (0.3, math.nan, 0.2, True), (0.0, 0.0, 0.0, False), (0.3, 0.2, math.nan, False)],
 )  # fmt: skip
 def test_a_bias_of_the_size_of_the_interval(difference, half, bias_, expected):

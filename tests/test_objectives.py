@@ -1,4 +1,7 @@
-"""Objectives beyond the ELBO: every number by hand, numpy or autograd; what is off equals the plain VAE bit for bit."""
+"""Objectives beyond the ELBO: every number by hand, numpy or autograd.
+
+What is off equals the plain VAE bit for bit.
+"""
 
 import math
 from pathlib import Path
@@ -48,7 +51,10 @@ REC = 4.0  # the batch mean of the nll below
 
 
 def with_kl(kl):
-    """nll with mean 4 and a posterior of std 1 whose KL per example and dimension is `kl` [B, D]: mu = sqrt(2 kl)."""
+    """nll with mean 4 and a posterior of std 1 whose KL per example and dimension is `kl` [B, D].
+
+    Mu = sqrt(2 kl).
+    """
     mean = torch.tensor(kl, dtype=torch.float64).mul(2).sqrt().requires_grad_()
     nll = torch.full((len(mean),), REC, dtype=torch.float64, requires_grad=True)
     return nll, DiagonalGaussian.from_std(mean, torch.ones_like(mean)), mean
@@ -197,7 +203,10 @@ def test_rec_and_kl_are_named_whatever_is_added_and_every_term_is_a_finite_scala
 
 @pytest.mark.parametrize("name", every_objective())
 def test_asking_twice_changes_nothing(name):
-    """Evaluation and inner loops may call an objective as often as they like: only `update` moves its state."""
+    """Evaluation and inner loops may call an objective as often as they like.
+
+    Only `update` moves its state.
+    """
     objective, leaves = every_objective()[name], drawn(0, 2, 2)
     batch = VectorBatch(torch.ones(2, 3), np.arange(2))
     if name == "mdr":
@@ -289,7 +298,10 @@ def test_no_epochs_is_the_capacity_at_once():
 
 
 def test_mdr_by_hand_over_three_steps():
-    """rate 2, KL 1.5, 2.5, 5: gradients 0.5, -0.5, -3; mean squares 0.0025, 0.004975, 0.09492525."""
+    """rate 2, KL 1.5, 2.5, 5: gradients 0.5, -0.5, -3.
+
+    Mean squares 0.0025, 0.004975, 0.09492525.
+    """
     objective = MinimumRate(rate=2.0, multiplier_lr=0.1).double()
     u = START
     for kl, step in [
@@ -326,7 +338,8 @@ def test_mdr_steps_as_pytorchs_rmsprop_does():
 
 
 def kls_of_one_mean(update, steps=6000):
-    """KL = mu^2 / 2 of a code that no decoder reads, mu stepped by Adam, over the last third of training."""
+    """KL = mu^2 / 2 of a code that no decoder reads, mu stepped by Adam, over the last third of
+    training."""
     objective, mu, first, second, seen = MinimumRate(4.0, 1e-3), 0.3, 0.0, 0.0, []
     for step in range(1, steps + 1):
         kl, gradient = mu**2 / 2, at(objective.weight, 0.0) * mu
@@ -497,7 +510,8 @@ def test_mmd_tells_unequal_samples_apart(move):
 
 
 def test_mmd_of_two_gaussians_is_the_closed_form():
-    """E exp(-|a - b|^2 / D) for a - b ~ N(m, v I) is (1 + 2 v / D)^(-D/2) exp(-|m|^2 / (D + 2 v))."""
+    """E exp(-|a - b|^2 / D) for a - b ~ N(m, v I) is (1 + 2 v / D)^(-D/2) exp(-|m|^2 / (D + 2 v)).
+    """
     latent, shift, var = 4, 0.6, 0.25
 
     def expected(mean, v):

@@ -1,4 +1,5 @@
-"""Run folders that older versions wrote (the commits are the names of the folders) open, resume, evaluate and report."""
+"""Run folders that older versions wrote (the commits are the names of the folders) open, resume,
+evaluate and report."""
 
 import json
 import shutil

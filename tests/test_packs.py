@@ -1,4 +1,7 @@
-"""A study in one file: packed, joined over machines, reported without its folders, and trusted by training."""
+"""A study in one file.
+
+Packed, joined over machines, reported without its folders, and trusted by training.
+"""
 
 import io
 import json
@@ -65,7 +68,10 @@ def study_cli(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`one` and `two` share a study; `all` has it in one place. Each keeps the same data elsewhere."""
+    """`one` and `two` share a study; `all` has it in one place.
+
+    Each keeps the same data elsewhere.
+    """
     base = tmp_path_factory.mktemp("machines")
     places = {"one": "home/ann/texts", "two": "disk/corpus", "all": "data"}
     for machine, place in places.items():

@@ -1,4 +1,7 @@
-"""The heads and their facts: every number against quadrature, torch.distributions, scipy or numpy written anew."""
+"""The heads and their facts.
+
+Every number against quadrature, torch.distributions, scipy or numpy written anew.
+"""
 
 import math
 import subprocess
@@ -44,7 +47,8 @@ def make(cls, latent, knob=0.5, hidden=HIDDEN):
 
 
 def run(cls, latent, batch, knob, seed, scale):
-    """A head with random weights times `scale` and random learned shifts, its output, and the halves it normalises."""
+    """A head with random weights times `scale` and random learned shifts, its output, and the
+    halves it normalises."""
     torch.manual_seed(seed)
     head = make(cls, latent, knob)
     h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (
@@ -256,7 +260,10 @@ def test_tau_heads_keep_the_moments_of_the_prior_and_their_floor(
 
 
 def test_tau_identities_are_not_met_by_eps_alone():
-    """The guarded branch of the property above is the usual one: at scale 1 nothing is lost to eps."""
+    """The guarded branch of the property above is the usual one.
+
+    At scale 1 nothing is lost to eps.
+    """
     for cls in TAU_HEADS:
         _, q, _, _ = run(cls, 8, 64, 0.5, seed=2, scale=1.0)
         near(q.mean.square().mean(0) + q.variance.mean(0), np.ones(8), 1e-6)
@@ -289,7 +296,8 @@ def test_theta_is_one_number_per_dimension_starts_at_0_and_learns(cls):
     near(gamma_sigma(0.5, head.theta.detach()) ** 2, np.full(5, 0.25))
     q = head(torch.randn(9, HIDDEN).double())
     q.kl.sum().backward()
-    # KL_j = -1/2 E ln s_j^2 depends on theta through gamma_sigma alone: d/dtheta of -1/2 ln s(-theta) = s(theta) / 2
+    # KL_j = -1/2 E ln s_j^2 depends on theta through gamma_sigma alone: d/dtheta of -1/2 ln
+    # s(-theta) = s(theta) / 2
     near(head.theta.grad, np.full(5, 9 * 0.5 / 2), 1e-6)
 
 

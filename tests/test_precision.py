@@ -1,4 +1,7 @@
-"""Heads and metrics in bfloat16, float16 and float64: numbers as in float32 from the same rounded inputs, and clear refusals."""
+"""Heads and metrics in bfloat16, float16 and float64.
+
+Numbers as in float32 from the same rounded inputs, and clear refusals.
+"""
 
 import copy
 import math
@@ -43,7 +46,8 @@ KNOBS: dict[str, dict[str, Any]] = {
 }
 HEADS = [n for n in posteriors.__all__ if n not in ("DiagonalGaussian", "Posterior")]
 bf16, f16, f32, f64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
-# how a head is used: (dtype of its weights, dtype of h, dtype of autocast), and the dtypes of its KL and of its codes
+# how a head is used: (dtype of its weights, dtype of h, dtype of autocast), and the dtypes of its
+# KL and of its codes
 USES = {
     "autocast to bfloat16": (f32, f32, bf16, f32, f32),
     "autocast to float16": (f32, f32, f16, f32, f32),
@@ -93,7 +97,8 @@ class Rounded(nn.Module):
 
 
 def reference(head: nn.Module, h: Tensor, cast: torch.dtype | None) -> Any:
-    """What the same head makes in float32 (float64) of the same rounded answers of its linear layers, autocast off."""
+    """What the same head makes in float32 (float64) of the same rounded answers of its linear
+    layers, autocast off."""
     twin = copy.deepcopy(head)
     for part in list(twin.modules()):
         for name, layer in list(part.named_children()):

@@ -1,4 +1,7 @@
-"""Learned priors: the mixture's density, samples and KL against torch.distributions, quadrature and the closed form."""
+"""Learned priors.
+
+The mixture's density, samples and KL against torch.distributions, quadrature and the closed form.
+"""
 
 import math
 

@@ -1,4 +1,5 @@
-"""Linear probes on codes whose labels are known, and the labels that the grammar's sentences come with."""
+"""Linear probes on codes whose labels are known, and the labels that the grammar's sentences come
+with."""
 
 import math
 import warnings
@@ -151,7 +152,10 @@ def test_a_small_scale_on_a_constant_shift_is_read_as_well(dtype):
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, -7.7e5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_constant_dimension_changes_nothing(value, dtype):
-    """Means and deviations of equal numbers are not exact: what is left of rounding must not count as a scale."""
+    """Means and deviations of equal numbers are not exact.
+
+    What is left of rounding must not count as a scale.
+    """
     rng = np.random.default_rng(7)
     codes, labels = classes(rng, 300, apart=2.0)
     test, truth = classes(rng, 300, apart=2.0)
@@ -348,7 +352,10 @@ def test_labels_agree_with_the_words_themselves(data):
 
 
 def test_the_ideal_classifier_is_as_good_as_it_promises(data):
-    """Its accuracy is the mean of its own certainty; in 600 sentences it is right that often, within four errors."""
+    """Its accuracy is the mean of its own certainty.
+
+    In 600 sentences it is right that often, within four errors.
+    """
     grammar, corpus = english(), data.corpora["train"]
     posterior = grammar.factor_posterior(corpus.tokens - len(SPECIALS), corpus.offsets)
     promised = data.best_accuracy("train")

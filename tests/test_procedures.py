@@ -1,4 +1,8 @@
-"""Who updates when: partial steps, the aggressive encoder, refinement with gradients through it, pretraining as an autoencoder."""
+"""Who updates when.
+
+Partial steps, the aggressive encoder, refinement with gradients through it, pretraining as an
+autoencoder.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,12 +148,17 @@ STATEFUL = {
 }
 
 
-@pytest.mark.parametrize("stop", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 10, 13))])
+@pytest.mark.parametrize(
+    "stop", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 10, 13))]
+)
 @pytest.mark.parametrize("head", STATEFUL)
 def test_resumed_run_equals_uninterrupted_run(
     head: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch has 6 steps and checkpoints are 4 apart: before, in and after the phases of each procedure."""
+    """An epoch has 6 steps and checkpoints are 4 apart.
+
+    Before, in and after the phases of each procedure.
+    """
     words = (*STATEFUL[head], "trainer.epochs=3", "trainer.eval_every=4", "model.dropout_in=0.3")
     run_here(tmp_path / "whole", head, *words)
     procedure = {
@@ -354,7 +363,10 @@ def vectors(count: int = 4, inputs: int = 5, seed: int = 1) -> VectorBatch:
 def test_the_steps_are_those_of_the_formula(
     steps: int, momentum: float, clip: float, through: bool
 ) -> None:
-    """By hand in NumPy: d nll / dz = -W^T (x - W z - b) / s2, dz / d mu = 1, dz / d ln v = noise sigma / 2."""
+    """By hand in NumPy.
+
+    D nll / dz = -W^T (x - W z - b) / s2, dz / d mu = 1, dz / d ln v = noise sigma / 2.
+    """
     model, batch, weight, lr = linear_model(), vectors(), 0.4, 0.1
     q: Any = model.encode(batch)
     mu, lv = (values.detach().numpy().copy() for values in (q.mean, q.log_var))
@@ -438,7 +450,8 @@ def test_gradients_through_the_steps_are_those_of_differences_on_the_lstm(
 def test_a_step_in_single_precision_has_the_gradients_of_double_and_they_differ_from_those_without_steps() -> (
     None
 ):
-    """What `step` leaves in .grad, by the kernels that training uses, on batches with several stretches."""
+    """What `step` leaves in .grad, by the kernels that training uses, on batches with several
+    stretches."""
     procedure, found = SemiAmortized(3, 0.2, 0.5, 5.0), []
     noise = torch.randn(4, 16, 4, dtype=torch.float64)  # three steps and the last code
 
@@ -464,7 +477,10 @@ def test_a_step_in_single_precision_has_the_gradients_of_double_and_they_differ_
 
 
 def test_refinement_finds_the_posterior_that_is_known() -> None:
-    """Linear model with orthogonal columns: the best Gaussian is the true posterior, variance s2 / (|w|^2 + s2) in each dimension."""
+    """Linear model with orthogonal columns.
+
+    The best Gaussian is the true posterior, variance s2 / (|w|^2 + s2) in each dimension.
+    """
     model, batch = linear_model(), vectors()
     with torch.no_grad():
         model.decoder.weight.copy_(
@@ -574,7 +590,10 @@ def test_only_a_posterior_with_free_mean_and_variance_is_refined() -> None:
         else:
             with pytest.raises(
                 InputError,
-                match=rf"svi_steps=5: head={head} has the posterior .*; allowed is the plain Gaussian",
+                match=(
+                    rf"svi_steps=5: head={head} has the posterior .*; allowed is "
+                    rf"the plain Gaussian"
+                ),
             ):
                 procedure.check(model, head)
             refused.append(head)
@@ -714,7 +733,8 @@ def test_resumed_run_restarts_decoder_once_from_the_same_weights(
 
 
 def test_the_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path: Path) -> None:
-    """With a rate of almost 0 all evaluations are alike, so the first would be the best, and patience over at once."""
+    """With a rate of almost 0 all evaluations are alike, so the first would be the best, and
+    patience over at once."""
     run_here(tmp_path, "ae_pretrain", "trainer.epochs=4", "trainer.lr=1e-12", "trainer.patience=1")
     told = summary(folder_of(tmp_path, "ae_pretrain"))
     weights = [

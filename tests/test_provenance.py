@@ -1,4 +1,7 @@
-"""Which code made a run: the commit, whether the tree was changed, and nothing where neither can be known."""
+"""Which code made a run.
+
+The commit, whether the tree was changed, and nothing where neither can be known.
+"""
 
 import json
 import os
@@ -14,7 +17,10 @@ from conftest import ROOT, folder_of, run_here
 from uncollapse.runs import provenance as module
 
 NOTHING = {"commit": None, "tree_changed": None}
-SAY = "import json; from uncollapse.runs.provenance import provenance; print(json.dumps(provenance()))"
+SAY = (
+    "import json; from uncollapse.runs.provenance import provenance; "
+    "print(json.dumps(provenance()))"
+)
 
 
 def git(folder: Path, *words: str) -> str:

@@ -1,4 +1,5 @@
-"""Commands that have nothing to compute answer at once, and say in one line what concerns thousands of runs."""
+"""Commands that have nothing to compute answer at once, and say in one line what concerns thousands
+of runs."""
 
 import json
 import shutil
@@ -28,7 +29,8 @@ HEAVY = {
 
 
 def imported(module: str, *words: str) -> tuple[int, set[str], float]:
-    """Exit code of a command in a fresh process, the heavy packages it imported, and its seconds."""
+    """Exit code of a command in a fresh process, the heavy packages it imported, and its seconds.
+    """
     code = f"""
 import sys, json, time
 start = time.perf_counter()
@@ -76,7 +78,10 @@ def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], c
 
 @pytest.mark.parametrize("script", ["evaluate", "report", "study", "prepare_data"])
 def test_scripts_call_the_quick_halves(script: str) -> None:
-    code = f"import sys, runpy\nsys.argv = ['x', '--help']\ntry: runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
+    code = (
+        "import sys, runpy\nsys.argv = ['x', '--help']\ntry: "
+        f"runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
+    )
     code += f"except SystemExit: pass\nassert not {HEAVY!r} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 

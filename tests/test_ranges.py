@@ -1,4 +1,7 @@
-"""Every number of every config: a value that makes no sense is refused in one sentence, before any work and at once."""
+"""Every number of every config.
+
+A value that makes no sense is refused in one sentence, before any work and at once.
+"""
 
 import re
 import time
@@ -65,7 +68,10 @@ KINDS = {
 
 
 def refusal(cfg: DictConfig, head: str) -> str | None:
-    """The sentence with which a config is refused, None where it is built; nothing else may happen, nor take long."""
+    """The sentence with which a config is refused, None where it is built.
+
+    Nothing else may happen, nor take long.
+    """
     start = time.perf_counter()
     try:
         understand(cfg, head, [])
@@ -86,7 +92,8 @@ def with_value(cfg: DictConfig, key: str, value: object) -> DictConfig:
 
 
 def numbers(cfg: DictConfig) -> Iterator[str]:
-    """Keys of the sections and the common ones whose value is a number, or null where a number may stand."""
+    """Keys of the sections and the common ones whose value is a number, or null where a number may
+    stand."""
     yield from ("seed", "threads")
     for section in ("data", "model", "trainer"):
         for key, value in cfg[section].items():
@@ -146,7 +153,9 @@ TOO_LARGE = {
     "model.latent=1000000 head=iaf": "model.latent=1000000: a model of",
     "model=transformer model.width=100000 model.layers=1000": "model.width=100000: a model of",
     "head=mog components=1000000 model.latent=100000": "components=1000000: a model of",
-    "model.hidden=1000000000": "model.hidden=1000000000: allowed is a whole number from 1 to 1,000,000",
+    "model.hidden=1000000000": (
+        "model.hidden=1000000000: allowed is a whole number from 1 to 1,000,000"
+    ),
 }
 
 

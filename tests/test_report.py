@@ -1,4 +1,7 @@
-"""The report, tested on run folders written here: no training, only the files that a run leaves behind."""
+"""The report, tested on run folders written here.
+
+No training, only the files that a run leaves behind.
+"""
 
 import json
 import math
@@ -47,31 +50,43 @@ def metrics(
     rng: np.random.Generator,
     share: np.ndarray,
 ) -> dict:
-    """One evaluation's metrics, [D] lists consistent with their totals; share [D] says how the KL is spread."""
+    """One evaluation's metrics, [D] lists consistent with their totals.
+
+    Share [D] says how the KL is spread.
+    """
     share = share * rng.uniform(0.85, 1.15, D)
     share /= share.sum()
     mu_sq = np.clip(0.12 * kl * D * share / max(kl, 1), 0, 0.9)
     sigma_sq = 1 - mu_sq + rng.normal(0, 0.01, D)
     return {
-        "rec": rec, "kl": kl, "kl_per_dim": list(kl * share), "nelbo": rec + kl, "ppl": math.exp((rec + kl) / 12),
+        "rec": rec, "kl": kl, "kl_per_dim": list(kl * share), "nelbo": rec + kl,
+        "ppl": math.exp((rec + kl) / 12),
         "au": D if floor else 2 * int(kl > 1), "shuffle_gap": gap, "weight": 1.0, "seconds": 30.0,
         "floor": floor, "kl_minus_floor": None if floor is None else kl - floor,
-        "moments": {"mu": list(rng.normal(0, 0.02, D)), "mu_sq": list(mu_sq), "sigma_sq": list(sigma_sq)},
+        "moments": {"mu": list(rng.normal(0, 0.02, D)), "mu_sq": list(mu_sq),
+        "sigma_sq": list(sigma_sq)},
         "seconds_per_step": (0.02 if head == "plain" else 0.022) * rng.uniform(0.97, 1.03),
     }  # fmt: skip
 
 
 def information(kl: float, kl_per_dim: list[float], split: bool, rng: np.random.Generator) -> dict:
-    """The parts of one test evaluation's KL and its collapse curve; split False: a posterior without dimensions."""
+    """The parts of one test evaluation's KL and its collapse curve; split False.
+
+    A posterior without dimensions.
+    """
     ceiling, eps = math.log(N), np.logspace(-3, 1, 17)
     mi = min(0.85 * kl, ceiling - 0.1) + 0.004 * rng.normal()
     parts = {"total_correlation": 0.3 * (kl - mi), "dimension_kl": 0.7 * (kl - mi)}
     return {
-        "rec_se": 0.11, "kl_se": 0.02, "nelbo_se": 0.12, "shuffle_gap_se": 0.05, "mi": mi, "mi_se": 0.03,
-        "mi_n": N, "mi_ceiling": ceiling, "mi_saturated": bool(mi > ceiling - 0.5), "mi_per_dim": [mi / D] * D,
-        "marginal_kl": kl - mi, "marginal_kl_se": 0.03, **(parts if split else dict.fromkeys(parts)),
+        "rec_se": 0.11, "kl_se": 0.02, "nelbo_se": 0.12, "shuffle_gap_se": 0.05, "mi": mi,
+        "mi_se": 0.03,
+        "mi_n": N, "mi_ceiling": ceiling, "mi_saturated": bool(mi > ceiling - 0.5),
+        "mi_per_dim": [mi / D] * D,
+        "marginal_kl": kl - mi, "marginal_kl_se": 0.03,
+        **(parts if split else dict.fromkeys(parts)),
         "collapse": {
-            "delta": 0.01, "eps": list(eps), "share": [float(np.mean(np.array(kl_per_dim) < value)) for value in eps],
+            "delta": 0.01, "eps": list(eps),
+            "share": [float(np.mean(np.array(kl_per_dim) < value)) for value in eps],
         },
     }  # fmt: skip
 
@@ -91,7 +106,8 @@ def evaluation(nelbo: float, kl: float, rng: np.random.Generator) -> dict:
     return {
         "nll": nll, "nll_se": 0.1, "nll_samples": 500, "nll_examples": N, "nll_mc_se": 0.01,
         "nll_ppl": math.exp(nll / 12), "oracle_gap": nll - H - 0.1, "oracle_gap_se": 0.02,
-        "probe": float(np.mean([factor["accuracy"][-1] for factor in factors.values()])), "probe_se": 0.01,
+        "probe": float(np.mean([factor["accuracy"][-1] for factor in factors.values()])),
+        "probe_se": 0.01,
         "probe_labels": 10000, "probe_curves": {"labels": labels, "factors": factors},
     }  # fmt: skip
 
@@ -141,7 +157,8 @@ def write_run(
 ) -> Path:
     """A run folder as the trainer leaves it.
 
-    more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by scripts/evaluate.py), `old` (a run
+    more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by
+    scripts/evaluate.py), `old` (a run
     of before there was mi), `final` (values of the summary), `slots` (of the resolved config).
     """
     folder = study / "runs" / head / overrides / f"seed={seed}"
@@ -199,9 +216,11 @@ def write_run(
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A half-finished study with its report: four heads, a tau grid, one failed and one unfinished run.
+    """A half-finished study with its report: four heads, a tau grid, one failed and one unfinished
+    run.
 
-    Runs of plain, bn_mu and two of bn_tau are evaluated; the finished one of kl_anneal has no parts of its KL.
+    Runs of plain, bn_mu and two of bn_tau are evaluated; the finished one of kl_anneal has no parts
+    of its KL.
     """
     folder = tmp_path_factory.mktemp("results") / "four"
     for seed in range(3):
@@ -240,7 +259,8 @@ def bytes_of(report: Path) -> dict[str, bytes]:
 
 
 def test_t_interval_by_hand() -> None:
-    # 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653, half-width 4.302653 / sqrt(3) = 2.484138
+    # 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653, half-width 4.302653 / sqrt(3) =
+    # 2.484138
     assert t_interval([1, 2, 3]) == pytest.approx((2, 2.484138), abs=1e-6)
     values = [3.1, 2.9, 3.4, 3.3, 3.0]
     low, high = scipy_stats.t.interval(0.95, 4, np.mean(values), scipy_stats.sem(values))
@@ -537,7 +557,8 @@ def test_latex_is_booktabs(study: Path) -> None:
 
 
 def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
-    # 10, 11, 12: mean 11 ± 4.302653 / sqrt(3) = 2.48; 0.2, 0.3, 0.4: 0.3 ± 0.248; paired to plain: +1 each, so ± 0
+    # 10, 11, 12: mean 11 ± 4.302653 / sqrt(3) = 2.48; 0.2, 0.3, 0.4: 0.3 ± 0.248; paired to plain:
+    # +1 each, so ± 0
     for seed in range(3):
         plain = {
             "nll": 10 + seed,
@@ -668,11 +689,13 @@ def test_new_figures_of_one_run_with_gaps_and_one_without_anything(
     tmp_path: Path, name: str
 ) -> None:
     gaps = {
-        "mi_se": None, "mi_n": None, "mi_ceiling": None, "mi_saturated": None, "total_correlation": None,
+        "mi_se": None, "mi_n": None, "mi_ceiling": None, "mi_saturated": None,
+        "total_correlation": None,
         "collapse": {"eps": [0.01, 0.1], "share": [None, 0.5]},
         "probe_curves": {
             "labels": [300, 700],
-            "factors": {"a": {"accuracy": [0.3, None]}, "b": {"accuracy": None}, "c": {"accuracy": [0.1]}, "d": None},
+            "factors": {"a": {"accuracy": [0.3, None]}, "b": {"accuracy": None},
+            "c": {"accuracy": [0.1]}, "d": None},
         },
     }  # fmt: skip
     write_run(tmp_path / "s", "plain", 0, evaluations=3, evaluated=True, final=gaps)
@@ -774,7 +797,10 @@ OTHER = {
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """37 groups: plain, an autoencoder far off, and 35 of which each changes one slot; two seeds each."""
+    """37 groups: plain, an autoencoder far off, and 35 of which each changes one slot.
+
+    Two seeds each.
+    """
     folder = tmp_path_factory.mktemp("results") / "crowd"
     for seed in range(2):
         write_run(folder, "plain", seed, evaluations=3, evaluated=True, slots=SLOTS)
@@ -799,7 +825,8 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(35):
             changed = list(OTHER)[i % 4]
             write_run(
-                folder, "bn_tau", seed, overrides=f"tau={0.1 + i / 50:.2f}", label=f"remedy number {i}", evaluations=3,
+                folder, "bn_tau", seed, overrides=f"tau={0.1 + i / 50:.2f}",
+                label=f"remedy number {i}", evaluations=3,
                 evaluated=True, slots=SLOTS | {changed: OTHER[changed]},
             )  # fmt: skip
     return folder
@@ -893,15 +920,19 @@ def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("objective", "kls", "expected"),
-    [({"weight": 0.0}, [5.0], True), ({"weight": 1.0}, [0.0, 0.0], True), ({"weight": 1.0}, [0.0, 1e-9], False),
+    [({"weight": 0.0}, [5.0], True), ({"weight": 1.0}, [0.0, 0.0], True), ({"weight": 1.0}, [0.0,
+    1e-9], False),
      ({"weight": {"epochs": 2}}, [], False), (None, [1.0], False)],
 )  # fmt: skip
-def test_group_without_a_trade_off(objective: dict | None, kls: list[float], expected: bool) -> None:
+def test_group_without_a_trade_off(
+    objective: dict | None, kls: list[float], expected: bool
+) -> None:
     assert one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
 
 
 def test_outlying_by_hand() -> None:
-    # medians of groups 0, 1, 2, 3, 300: their median 2, distances 2, 1, 0, 1, 298; nine in ten keep 2, and 10 nats are near
+    # medians of groups 0, 1, 2, 3, 300: their median 2, distances 2, 1, 0, 1, 298; nine in ten keep
+    # 2, and 10 nats are near
     frame = pd.DataFrame({"order": [0, 1, 2, 3, 4, 4, 4], "kl": [0.0, 1, 2, 3, 300, 310, 5]})
     assert outlying(frame, "kl").tolist() == [False] * 4 + [True, True, False]
     assert not outlying(frame[frame["order"] != 1], "kl").any(), (
@@ -1083,5 +1114,8 @@ def test_script_as_typed_and_help_without_heavy_imports(tmp_path: Path) -> None:
 
 
 def test_report_package_needs_no_torch_or_hydra() -> None:
-    code = "import sys, uncollapse.report.page\nassert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    code = (
+        "import sys, uncollapse.report.page\nassert not {'torch', 'hydra', "
+        "'omegaconf'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

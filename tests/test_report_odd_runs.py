@@ -1,4 +1,7 @@
-"""Runs that hold anything anywhere: what is odd counts as missing, a note names it, and no other run is touched."""
+"""Runs that hold anything anywhere.
+
+What is odd counts as missing, a note names it, and no other run is touched.
+"""
 
 import json
 import struct
@@ -35,13 +38,17 @@ NO_OBJECT = ([1.0], 5, "text", True, DEEP)
 NOT_NEGATIVE = (*NO_NUMBER, -0.1, True)
 MU = {"mu": [0.1, 0.2], "mu_sq": [0.1, 0.2], "sigma_sq": [1.0, 1.0]}
 NO_MOMENTS = (
-    *NO_OBJECT, MU | {"mu": [0.1]}, MU | {"mu_sq": None}, MU | {"mu_sq": [None, 1]}, MU | {"sigma_sq": "ab"},
-    MU | {"mu": [[1], [2]]}, MU | {"mu": [1e200, 1]}, {"mu": [1]}, MU | {"sigma_sq": {"0": 1, "1": 1}},
+    *NO_OBJECT, MU | {"mu": [0.1]}, MU | {"mu_sq": None}, MU | {"mu_sq": [None, 1]},
+    MU | {"sigma_sq": "ab"},
+    MU | {"mu": [[1], [2]]}, MU | {"mu": [1e200, 1]}, {"mu": [1]}, MU | {"sigma_sq": {"0": 1,
+    "1": 1}},
 )  # fmt: skip
 EPS = {"eps": [0.1, 1.0], "share": [0.2, 1.0], "delta": 0.01}
 NO_CURVE = (
-    *NO_OBJECT, EPS | {"eps": [0.1]}, EPS | {"eps": 3}, EPS | {"share": [0.2, "x"]}, EPS | {"eps": [0.0, 1.0]},
-    EPS | {"eps": [-1.0, 1.0]}, EPS | {"share": [0.2, 7.0]}, EPS | {"share": [[0.2], 1.0]}, EPS | {"delta": [1]},
+    *NO_OBJECT, EPS | {"eps": [0.1]}, EPS | {"eps": 3}, EPS | {"share": [0.2, "x"]},
+    EPS | {"eps": [0.0, 1.0]},
+    EPS | {"eps": [-1.0, 1.0]}, EPS | {"share": [0.2, 7.0]}, EPS | {"share": [[0.2], 1.0]},
+    EPS | {"delta": [1]},
     EPS | {"eps": [0.1] * 2000, "share": [0.1] * 2000},
 )  # fmt: skip
 CURVE = {"accuracy": [0.3, 0.4], "chance": 0.2, "oracle": None}
@@ -52,32 +59,42 @@ def curves(**changed: Any) -> dict:
 
 
 NO_PROBE = (
-    *NO_OBJECT, {"factors": [CURVE]}, {"factors": {"a": 5}}, {"labels": [100], "factors": {"a": CURVE}},
+    *NO_OBJECT, {"factors": [CURVE]}, {"factors": {"a": 5}}, {"labels": [100],
+    "factors": {"a": CURVE}},
     {"labels": "ab", "factors": {"a": CURVE}}, {"labels": [0, 500], "factors": {"a": CURVE}},
-    curves(accuracy="ab"), curves(accuracy=[0.1, 7]), curves(accuracy=[[1], 2]), curves(chance=[0.1]), curves(chance=-1),
-    curves(oracle="x"), curves(oracle=1e300), {"labels": [100, 500], "factors": {str(i): CURVE for i in range(60)}},
+    curves(accuracy="ab"), curves(accuracy=[0.1, 7]), curves(accuracy=[[1], 2]),
+    curves(chance=[0.1]), curves(chance=-1),
+    curves(oracle="x"), curves(oracle=1e300), {"labels": [100, 500],
+    "factors": {str(i): CURVE for i in range(60)}},
 )  # fmt: skip
 ODD: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(
-        ["summary.json kl", "summary.json nelbo", "summary.json rec", "summary.json mi", "summary.json shuffle_gap",
-         "summary.json nll_bias", "summary.json final_weight", "summary.json oracle_gap", "summary.json floor",
-         "summary.json last.kl", "summary.json train_mode.kl", "metrics.jsonl kl", "metrics.jsonl nelbo",
+        ["summary.json kl", "summary.json nelbo", "summary.json rec", "summary.json mi",
+        "summary.json shuffle_gap",
+         "summary.json nll_bias", "summary.json final_weight", "summary.json oracle_gap",
+         "summary.json floor",
+         "summary.json last.kl", "summary.json train_mode.kl", "metrics.jsonl kl",
+         "metrics.jsonl nelbo",
          "data.json entropy", "data.json oracle_nll.valid", "config.yaml tau"],
         NO_NUMBER,
     ),
     **dict.fromkeys(
-        ["summary.json nll", "summary.json nll_mc_se", "summary.json mi_n", "summary.json probe", "summary.json au",
-         "summary.json seconds_per_step", "summary.json last.nelbo_se", "summary.json steps_planned",
+        ["summary.json nll", "summary.json nll_mc_se", "summary.json mi_n", "summary.json probe",
+        "summary.json au",
+         "summary.json seconds_per_step", "summary.json last.nelbo_se",
+         "summary.json steps_planned",
          "summary.json schedule_complete", "metrics.jsonl kl_se", "config.yaml model.latent"],
         NOT_NEGATIVE[:-1],
     ),
     **dict.fromkeys(
-        ["summary.json weights", "summary.json commit", "summary.json device", "metrics.jsonl weights",
+        ["summary.json weights", "summary.json commit", "summary.json device",
+        "metrics.jsonl weights",
          "data.json level", "config.yaml label", "config.yaml study"],
         NO_TEXT,
     ),
     **dict.fromkeys(
-        ["summary.json last", "summary.json train_mode", "summary.json versions", "data.json oracle_nll"], NO_OBJECT
+        ["summary.json last", "summary.json train_mode", "summary.json versions",
+        "data.json oracle_nll"], NO_OBJECT
     ),
     "summary.json unfinished": (5, "text", [1], [["x"]], {"a": 1}, True),
     "summary.json tree_changed": ("yes", 1, [], {}),
@@ -483,7 +500,8 @@ def test_a_report_of_packed_runs_is_that_of_their_folders(
 def placed(study: Path, head: str, seed: int, place: str, said: bool = True, **data: Any) -> Path:
     """A run on data at a place, which its overrides say or not."""
     folder = write_run(
-        study, head, seed, overrides="default" if not said else f"data.dir=-{head}-{seed}", evaluations=2,
+        study, head, seed, overrides="default" if not said else f"data.dir=-{head}-{seed}",
+        evaluations=2,
         slots={"data": {"dir": place, "name": "yelp"}},
     )  # fmt: skip
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -501,10 +519,14 @@ SAME, OTHER = {"content": "ab12"}, {"content": "cd34"}
     [
         # two machines, one set of files
         ([("/home/a/yelp", SAME), ("/mnt/b/data", SAME)], ["Plain VAE"]),
-        ([("/home/a/yelp", SAME), ("/mnt/b/yelp", OTHER)], ["Plain VAE (data.dir=…/yelp)", "Plain VAE (data.dir=…/yelp (2))"]),
+        ([("/home/a/yelp", SAME), ("/mnt/b/yelp", OTHER)], ["Plain VAE (data.dir=…/yelp)",
+        ("Plain VAE (data.dir=…/yelp "
+                                                                                           "(2))")]),
         # older runs: the same facts, and the same file names
         ([("/home/a/yelp", {}), ("/mnt/b/yelp", {})], ["Plain VAE"]),
-        ([("/home/a/mnist", {}), ("/home/a/fashion", {})], ["Plain VAE (data.dir=…/fashion)", "Plain VAE (data.dir=…/mnist)"]),
+        ([("/home/a/mnist", {}), ("/home/a/fashion", {})], [("Plain VAE "
+                                                            "(data.dir=…/fashion)"),
+                                                            "Plain VAE (data.dir=…/mnist)"]),
         ([("/home/a/yelp", {"vocab": 10}), ("/mnt/b/yelp", {"vocab": 11})],
          ["Plain VAE (data.dir=…/yelp)", "Plain VAE (data.dir=…/yelp (2))"]),
         ([("/home/a/yelp", SAME), ("/mnt/b/yelp", {})], ["Plain VAE"]),

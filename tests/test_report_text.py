@@ -1,4 +1,7 @@
-"""Text of others in a report: it is shown, does nothing, and does not say where on a disk things lie."""
+"""Text of others in a report.
+
+It is shown, does nothing, and does not say where on a disk things lie.
+"""
 
 import csv
 import json
@@ -131,7 +134,8 @@ MESSAGES = [
     ("cannot read/home/me/x", "cannot read…/x"),
     ("<b>/home/me/x</b>, </home/me/y>", "<b>…/x</b>, <…/y>"),
     ("sftp://me@host/home/me/x failed", "…/x failed"),
-    ("rec / kl, 1/2, nats/step, (nats)/step, a/b, ~5 nats, 5 // 3", "rec / kl, 1/2, nats/step, (nats)/step, a/b, ~5 nats, 5 // 3"),
+    (("rec / kl, 1/2, nats/step, (nats)/step, a/b, ~5 "
+     "nats, 5 // 3"), "rec / kl, 1/2, nats/step, (nats)/step, a/b, ~5 nats, 5 // 3"),
     ("see https://x.org/home/me?y=/z, and /tmp/q", "see https://x.org/home/me?y=/z, and …/q"),
 ]  # fmt: skip
 
@@ -376,7 +380,10 @@ def test_a_terminal_gets_no_control_characters(
     hostile: Path, report: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert report.is_dir()
-    code = "import sys; from uncollapse.report import figures, main; figures.PLOTS = {}; sys.exit(main(sys.argv[1:]))"
+    code = (
+        "import sys; from uncollapse.report import figures, main; figures.PLOTS "
+        "= {}; sys.exit(main(sys.argv[1:]))"
+    )
     for encoding in ("utf-8", "ascii"):
         command = [sys.executable, "-c", code, str(hostile)]
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -440,9 +447,7 @@ def test_provenance_in_words() -> None:
     assert made_by({}) == {"commit": "", "tree_changed": None, "code": ""}
 
 
-def test_page_warns_of_unavailable_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_warns_of_unavailable_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
     made = [
         {"commit": "abc"},

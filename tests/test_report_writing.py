@@ -1,4 +1,7 @@
-"""How a report gets onto a disk: every file whole, on a full or read-only disk too, and only into folders of ours."""
+"""How a report gets onto a disk.
+
+Every file whole, on a full or read-only disk too, and only into folders of ours.
+"""
 
 import errno
 import os

@@ -150,7 +150,8 @@ def test_run_stopped_while_writing_a_file_equals_uninterrupted_run(
 
 
 class Events:
-    """Counts what a run leaves behind after its last training step, and stops it before event `stop`."""
+    """Counts what a run leaves behind after its last training step, and stops it before event
+    `stop`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None):
         from uncollapse.runs.rows import Record
@@ -325,7 +326,10 @@ def test_results_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None
 def test_full_disk_gives_one_sentence_and_run_resumes_with_space(
     tmp_path: Path,
 ) -> None:
-    """A limit on the size of files stands for the full disk: the first checkpoint fits, the second, with Adam's moments, does not."""
+    """A limit on the size of files stands for the full disk.
+
+    The first checkpoint fits, the second, with Adam's moments, does not.
+    """
     words = ("model.hidden=24", "trainer.eval_every=3")
     run_here(tmp_path / "whole", "bn_mu", *words)
     room = (folder_of(tmp_path / "whole", "bn_mu") / "state.pt").stat().st_size - 1
@@ -395,7 +399,8 @@ def test_early_stop_and_lr_decay_follow_their_settings(
     )
     run_here(tmp_path, "plain", "trainer.lr=1.0", *decay)
     (folder,) = set((tmp_path / "scratch/runs/plain").glob("*/seed=0")) - {folder}
-    # not before epoch 3: the lr falls after epochs 3 and 5, and the third time, after epoch 7, is the end
+    # not before epoch 3: the lr falls after epochs 3 and 5, and the third time, after epoch 7, is
+    # the end
     assert lrs(folder) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -404,7 +409,8 @@ def lrs(folder: Path) -> list[float]:
     return [row["lr"] for row in rows(folder) if row["split"] == "valid"]
 
 
-# validation losses of the epochs, and the lr that the published code trains each with: a patience of 2
+# validation losses of the epochs, and the lr that the published code trains each with: a patience
+# of 2
 # from the fourth epoch on (its epoch >= 3, counted from 0), at most 3 halvings, followed by hand
 PUBLISHED = [
     (90.0, 1.0),  # before training

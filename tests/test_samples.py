@@ -1,4 +1,7 @@
-"""What models write and draw: words and pixels have the model's own probabilities; views, files and numbers of a run."""
+"""What models write and draw: words and pixels have the model's own probabilities.
+
+Views, files and numbers of a run.
+"""
 
 import itertools
 import math
@@ -331,7 +334,8 @@ def test_language_model_of_the_study_scores_samples(
         == 0
     )
     found, judge = summary(folders["plain"]), summary(folders["lm"])
-    # real sentences: all 7 of the test part, whose perplexity to the language model its own evaluation knows exactly
+    # real sentences: all 7 of the test part, whose perplexity to the language model its own
+    # evaluation knows exactly
     assert found["sample_lm_ppl_data"] == pytest.approx(judge["nll_ppl"], rel=1e-4)
     assert found["sample_lm_ppl"] > 1 and found["sample_lm_ppl_data"] == judge["sample_lm_ppl_data"]
     assert report.main([str(tmp_path / "scratch")]) == 0

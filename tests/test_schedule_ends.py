@@ -1,4 +1,7 @@
-"""What a run that is too short cuts off: known by every schedule and part, said before and after training, marked in the report."""
+"""What a run that is too short cuts off.
+
+Known by every schedule and part, said before and after training, marked in the report.
+"""
 
 import importlib
 import json
@@ -211,9 +214,7 @@ def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyon
         (False, 1.3, None),
     ],
 )
-def test_endless_or_useless_aggressive_phase_is_reported(
-    aggressive, information, expected
-):
+def test_endless_or_useless_aggressive_phase_is_reported(aggressive, information, expected):
     procedure = Aggressive(100, 15)
     procedure.aggressive.fill_(aggressive)
     procedure.information.fill_(information)
@@ -239,13 +240,16 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
 def test_warning_names_knob_length_weight_and_cure():
     parts = [(weight_phases(Linear(10)), None)]
     assert warnings_before(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
-        "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
+        "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the "
+        "KL never has its full weight; "
         "give trainer.epochs above 10 or anneal_epochs below 1"
     ]
     # another knob's value, so the schedule was given by itself; and two limits that both cut
     assert warnings_before(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
-        "objective.weight=Linear(epochs=10): training ends after 0.319 epochs (trainer.max_steps=100), at weight 0.03; "
-        "the KL never has its full weight; give trainer.epochs above 10 and trainer.max_steps of at least 3131 or an end "
+        "objective.weight=Linear(epochs=10): training ends after 0.319 epochs "
+        "(trainer.max_steps=100), at weight 0.03; "
+        "the KL never has its full weight; give trainer.epochs above 10 and "
+        "trainer.max_steps of at least 3131 or an end "
         "before epoch 0.319"
     ]
 
@@ -288,17 +292,29 @@ def test_unfinished_ramp_is_reported_before_training_and_in_summary(tmp_path, ca
 
 
 CUT = {
-    "kl_logistic midpoint=3": "midpoint=3, steepness=8: training ended after 2 epochs, at weight 8.8e-05",
-    "kl_cyclical trainer.max_steps=3": "cycles=4, ramp=0.5: training ended after 0.5 epochs (trainer.max_steps=3), in cycle 1",
+    "kl_logistic midpoint=3": (
+        "midpoint=3, steepness=8: training ended after 2 epochs, at weight 8.8e-05"
+    ),
+    "kl_cyclical trainer.max_steps=3": (
+        "cycles=4, ramp=0.5: training ended after 0.5 epochs (trainer.max_steps=3), in cycle 1"
+    ),
     "bn_tau_cyclical trainer.max_steps=5": "cycles=4, ramp=0.5: training ended after 0.833 epochs",
     "bow_anneal anneal_epochs=4": "anneal_epochs=4: training ended after 2 epochs, at weight 0.46",
     "ae_pretrain pretrain_epochs=1 trainer.max_steps=4": "while the model is still an autoencoder",
-    "capacity capacity_epochs=4": "capacity_epochs=4: training ended after 2 epochs, at a capacity of 1.83 of 4 nats",
-    "aggressive inner_max=2 trainer.max_steps=3": "before the first look at whether the aggressive phase should end",
+    "capacity capacity_epochs=4": (
+        "capacity_epochs=4: training ended after 2 epochs, at a capacity of 1.83 of 4 nats"
+    ),
+    (
+        "aggressive inner_max=2 trainer.max_steps=3"
+    ): "before the first look at whether the aggressive phase should end",
     "control": "set_point=4: the controller has not settled",
     "mdr": "rate=4: the multiplier has not settled",
-    "plain objective.weight={_target_:uncollapse.training.schedules.Linear,epochs:10}": "objective.weight=Linear(epochs=10): training",
-    "plain trainer.decay_patience=2 trainer.decay_from_epoch=9": "trainer.decay_from_epoch=9: training ended",
+    "plain objective.weight={_target_:uncollapse.training.schedules.Linear,epochs:10}": (
+        "objective.weight=Linear(epochs=10): training"
+    ),
+    (
+        "plain trainer.decay_patience=2 trainer.decay_from_epoch=9"
+    ): "trainer.decay_from_epoch=9: training ended",
 }
 
 
@@ -339,7 +355,10 @@ def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
     found = final(tmp_path, "kl_anneal")
     assert found["stopped_early"] is True and found["steps_planned"] == 240 and found["step"] == 18
     assert found["unfinished"] == [
-        "anneal_epochs=20: training ended after 3 epochs (stopped early, 40 planned), at weight 0.14"
+        (
+            "anneal_epochs=20: training ended after 3 epochs (stopped early, "
+            "40 planned), at weight 0.14"
+        )
     ]
 
 

@@ -156,9 +156,7 @@ def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
 
 @properties
 @given(st.integers(1, 50), st.integers(1, 20), st.floats(0.05, 1), st.integers(1, 400))
-def test_run_has_the_requested_ramps_at_the_right_time(
-    epochs, cycles, ramp, per_epoch
-):
+def test_run_has_the_requested_ramps_at_the_right_time(epochs, cycles, ramp, per_epoch):
     total, schedule = epochs * per_epoch, Cyclical(epochs, cycles, ramp)
     if total < 2 * cycles:
         return  # a period needs two steps to be seen
@@ -225,7 +223,10 @@ def test_bad_lengths_are_refused(value, why):
 
 
 def two_examples():
-    """nll 3 and 5; KL per example by hand: 1/2 (4 + 1 - 0 - 1) = 2 and 0, then 1/2 (0 + 4 - ln 4 - 1) and 1/2."""
+    """nll 3 and 5; KL per example by hand.
+
+    1/2 (4 + 1 - 0 - 1) = 2 and 0, then 1/2 (0 + 4 - ln 4 - 1) and 1/2.
+    """
     mean = torch.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
     std = torch.tensor([[1.0, 1.0], [2.0, 1.0]])
     return torch.tensor([3.0, 5.0], requires_grad=True), DiagonalGaussian.from_std(mean, std), mean

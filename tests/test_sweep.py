@@ -1,4 +1,7 @@
-"""Multiruns: every job carried out whatever happens to the others, failures listed at the end, workers used."""
+"""Multiruns.
+
+Every job carried out whatever happens to the others, failures listed at the end, workers used.
+"""
 
 import json
 from pathlib import Path
@@ -60,7 +63,10 @@ def test_a_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
 
 
 def test_jobs_of_one_process_do_not_influence_each_other(tmp_path: Path) -> None:
-    """The basic launcher runs all jobs in one process: the second must come out as it does alone."""
+    """The basic launcher runs all jobs in one process.
+
+    The second must come out as it does alone.
+    """
     type_command("-m", "head=bn_mu,plain", *SMALL, f"results={tmp_path / 'both'}")
     type_command("head=plain", *SMALL, f"results={tmp_path / 'alone'}")
     both, alone = (

@@ -1,4 +1,7 @@
-"""What a config may have built: classes defined for the slot they stand in, whoever wrote the config."""
+"""What a config may have built.
+
+Classes defined for the slot they stand in, whoever wrote the config.
+"""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The Transformer text VAE against its definition, written anew: one sentence, one head and one word at a time. Then under every head."""
+"""The Transformer text VAE against its definition, written anew.
+
+One sentence, one head and one word at a time. Then under every head.
+"""
 
 import math
 from functools import cache, partial
@@ -49,7 +52,7 @@ TIES = [8, 8, 6, 4, 4, 4, 2, 2]
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """These batches are small: a free call gives them the several stretches that large ones have."""
+    """With CALL = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", 0)
         yield
@@ -127,7 +130,10 @@ def naive_state(model, words):
 
 
 def naive_nll(model, words, z, fed=None):
-    """-log p(words, end | z) of one sentence; `fed`: what the decoder is given, by default the true words before."""
+    """-log p(words, end | z) of one sentence; `fed`.
+
+    What the decoder is given, by default the true words before.
+    """
     decoder, table = model.decoder, model.decoder.words.weight
     width, xs = table.shape[1], []
     for t, w in enumerate((BOS, *words) if fed is None else fed):
@@ -331,9 +337,7 @@ def test_gradients_of_many_codes_are_those_of_each():
     ("tokens", "logits"),
     [(1, 1), (40, 4 * VOCABULARY), (1 << 12, VOCABULARY - 1), (1 << 30, 1 << 30)],
 )
-def test_chunk_sizes_change_no_number_and_bound_memory(
-    monkeypatch, tokens, logits
-):
+def test_chunk_sizes_change_no_number_and_bound_memory(monkeypatch, tokens, logits):
     model, batch, z = (
         model_of().double().eval(),
         text([3, 7, 1, 3]),
@@ -498,7 +502,10 @@ def test_parts_hold_every_parameter_exactly_once_and_all_of_them_are_used(option
 
 
 def test_the_shipped_size_begins_near_the_loss_of_a_uniform_guess():
-    """Tied embeddings of unit scale would begin far above it: as outputs they are sqrt(width) times smaller."""
+    """Tied embeddings of unit scale would begin far above it.
+
+    As outputs they are sqrt(width) times smaller.
+    """
     model = TransformerConfig().build(366, Gaussian)
     batch = text(np.random.default_rng(0).integers(5, 29, 32), 0, 366)
     per_token = model.nll(batch, torch.randn(32, 16)).detach().sum() / len(batch.targets)
@@ -605,7 +612,10 @@ def test_transformer_trains_with_every_head_and_keeps_its_floor(head: str, tmp_p
     [
         "word_dropout",
         "ae_pretrain",
-        *(pytest.param(h, marks=pytest.mark.slow) for h in ("bn_tau", "aggressive", "semi_amortized")),
+        *(
+            pytest.param(h, marks=pytest.mark.slow)
+            for h in ("bn_tau", "aggressive", "semi_amortized")
+        ),
     ],
 )
 def test_resumed_run_equals_uninterrupted_run(

@@ -1,4 +1,7 @@
-"""The vMF head: constants against quadrature, Bessel functions and closed forms; the sampler against its law; gradients in expectation."""
+"""The vMF head: constants against quadrature, Bessel functions and closed forms.
+
+The sampler against its law; gradients in expectation.
+"""
 
 import math
 
@@ -215,7 +218,8 @@ def test_shapes_and_pairs():
 
 @pytest.mark.parametrize(("kappa", "dim"), [(1.0, 2), (13.0, 2), (13.0, 3), (0.5, 8), (100.0, 8)])
 def test_gradients_are_those_of_the_expectation(kappa, dim):
-    """Of E[z.c] = A mu.c and of E[(z.c)^2], by central differences of the closed forms in the encoder's output a."""
+    """Of E[z.c] = A mu.c and of E[(z.c)^2], by central differences of the closed forms in the
+    encoder's output a."""
     law, count, c = Law(kappa, dim), 200_000, unit(dim, seed=9)
     a = 3 * unit(1, dim, seed=1)
 

@@ -1,4 +1,7 @@
-"""W&B as a mirror: what it holds is what is on disk, one W&B run per run; nothing of it is imported without it."""
+"""W&B as a mirror: what it holds is what is on disk, one W&B run per run.
+
+Nothing of it is imported without it.
+"""
 
 import contextlib
 import http.server
@@ -25,7 +28,10 @@ BLOCK = 1 << 15
 
 
 def records(path: Path) -> Iterator:
-    """The records of an offline run: a LevelDB log (blocks of 32 KiB, each record crc, length, type, data) after a 7-byte header."""
+    """The records of an offline run.
+
+    A LevelDB log (blocks of 32 KiB, each record crc, length, type, data) after a 7-byte header.
+    """
     from wandb.proto import wandb_internal_pb2
 
     data, at, parts = path.read_bytes(), 7, b""
@@ -286,8 +292,10 @@ def test_online_without_a_key_is_one_sentence(tmp_path: Path) -> None:
 
 def test_nothing_of_wandb_is_imported_without_it(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; from conftest import run_here; "
-        f"run_here(Path({str(tmp_path)!r}), 'plain'); print([m for m in ('wandb', 'datasets', 'pandas') if m in sys.modules])"
+        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; "
+        "from conftest import run_here; "
+        f"run_here(Path({str(tmp_path)!r}), 'plain'); print([m for m in ('wandb', "
+        "'datasets', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,4 +1,7 @@
-"""The one reader of YAML: what OmegaConf reads, within bounds, and one sentence at once for everything else."""
+"""The one reader of YAML.
+
+What OmegaConf reads, within bounds, and one sentence at once for everything else.
+"""
 
 import os
 import time
@@ -116,7 +119,9 @@ def test_the_config_of_a_run_is_a_mapping(text: str, tmp_path: Path) -> None:
         read_config(Run(tmp_path))
 
 
-def test_yaml_bomb_in_a_run_folder_does_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_yaml_bomb_in_a_run_folder_does_no_harm(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     run_here(tmp_path, "plain", "trainer.epochs=1")
     folder = folder_of(tmp_path, "plain")
     written(folder, (folder / "config.yaml").read_text() + BOMB)
