@@ -348,7 +348,7 @@ def require_same(one: Any, other: Any, where: str = "state") -> None:
         assert one == other, where
 
 
-# ---------------------------------------------------------------- the posterior: density, sampler, KL and prior belong together
+# ---------------- the posterior: density, sampler, KL and prior belong together
 
 
 @pytest.fixture(scope="module")

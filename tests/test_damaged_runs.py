@@ -47,7 +47,7 @@ ASKED = ["--metrics", "nll,statistics", "--samples", "3", "--examples", "6", "--
 NLL, STATISTICS = "test-nll-K3-N6", "test-statistics-N6"
 
 
-# ---------------------------------------------------------------- the study, and what is done with it
+# ---------------- the study, and what is done with it
 
 
 class Stop(BaseException):

@@ -35,7 +35,7 @@ q = head(torch.relu(body(x)))
 rec = torch.nn.functional.binary_cross_entropy_with_logits(decoder(q.sample()), x, reduction="none").sum(-1)
 loss = (rec + q.kl.sum(-1)).mean()
 loss.backward()
-"""
+"""  # noqa: E501  (as the README prints it)
 DIAGNOSE = """
 from uncollapse import diagnose
 
@@ -46,7 +46,7 @@ found = diagnose(
     x_test, labels=y_test, page="diagnosis",                           # writes diagnosis/index.html
 )
 print(found["verdict"], found["nll"], found["nll_se"])
-"""
+"""  # noqa: E501  (as the README prints it)
 
 # ---------------------------------------------------------------- models as a stranger writes them
 

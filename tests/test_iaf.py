@@ -248,7 +248,7 @@ def test_gradients_reach_every_parameter_and_are_those_of_the_formula():
         same(a, b)
 
 
-# ---------------------------------------------------------------- drawing, moments, the start, bad input
+# ---------------- drawing, moments, the start, bad input
 
 
 def test_shapes_and_one_code_drawn_once():

@@ -244,7 +244,7 @@ def test_omniglot_is_read_upright_from_the_file_of_the_literature(tmp_path: Path
     )
 
 
-# ---------------------------------------------------------------- the hub's form, from a local folder
+# ---------------- the hub's form, from a local folder
 
 
 def png(array: np.ndarray) -> bytes:

@@ -405,7 +405,7 @@ def test_errors_hold_when_a_part_of_the_examples_forms_the_mixture(loudness, std
         assert np.all((ratio > 0.75) & (ratio < 1.35)), (name, ratio)
 
 
-# ---------------------------------------------------------------- few examples, and other posteriors
+# ---------------- few examples, and other posteriors
 
 
 def test_one_example_forms_no_mixture_and_two_do():

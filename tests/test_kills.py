@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TIMES, folder_of
-from killed import CUT
+from kill_server import CUT
 
 from uncollapse.runs.layout import run_folders
 from uncollapse.runs.results import is_repaired
@@ -41,7 +41,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """Sends a command to the process that forks for it."""
     folder = tmp_path_factory.mktemp("killed")
     server = subprocess.Popen(
-        [sys.executable, "tests/killed.py"],
+        [sys.executable, "tests/kill_server.py"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -184,7 +184,7 @@ def test_dropout_acts_in_training_only(where):
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
 
-# ---------------------------------------------------------------- both directions, and what the head sees of the states
+# ---------------- both directions, and what the head sees of the states
 
 ENCODERS = [
     (bidirectional, pool) for bidirectional in (False, True) for pool in ("last", "mean", "max")

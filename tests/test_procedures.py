@@ -447,9 +447,7 @@ def test_gradients_through_the_steps_are_those_of_differences_on_the_lstm(
     )
 
 
-def test_a_step_in_single_precision_has_the_gradients_of_double_and_they_differ_from_those_without_steps() -> (
-    None
-):
+def test_single_precision_step_has_the_gradients_of_double_precision() -> None:
     """What `step` leaves in .grad, by the kernels that training uses, on batches with several
     stretches."""
     procedure, found = SemiAmortized(3, 0.2, 0.5, 5.0), []

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of, parents_of, typed
-from uncollapse.errors import InputError, check_number, check_integer
+from uncollapse.errors import InputError, check_integer, check_number
 from uncollapse.run import understand
 
 ODD: tuple[Any, ...] = (

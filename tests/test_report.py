@@ -255,7 +255,7 @@ def bytes_of(report: Path) -> dict[str, bytes]:
     }
 
 
-# ---- statistics -----------------------------------------------------------------------------------------------------
+# ---------------- statistics
 
 
 def test_t_interval_by_hand() -> None:
@@ -288,7 +288,7 @@ def test_plain_of_prefers_the_plain_with_the_same_overrides() -> None:
     assert plain_of(runs) == {0: 0, 1: 1, 2: 0, 3: 1}
 
 
-# ---- reading --------------------------------------------------------------------------------------------------------
+# ---------------- reading
 
 
 def test_groups_are_ordered_plain_first_and_named_by_config(study: Path) -> None:
@@ -442,7 +442,7 @@ def test_damaged_files_do_not_stop_a_report(tmp_path: Path) -> None:
     assert len(study.runs) == 1 and len(study.notes) == 2
 
 
-# ---- what a report holds --------------------------------------------------------------------------------------------
+# ---------------- what a report holds
 
 
 def test_every_figure_is_there_in_three_formats(study: Path) -> None:
@@ -553,7 +553,7 @@ def test_latex_is_booktabs(study: Path) -> None:
     )
 
 
-# ---- information, nll and probe in tables ---------------------------------------------------------------------------
+# ---------------- information, nll and probe in tables
 
 
 def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
@@ -669,7 +669,7 @@ def test_wide_latex_tables_go_on_below() -> None:
     assert escape("≤ 3, ≥ 4") == r"$\leq$ 3, $\geq$ 4"
 
 
-# ---- figures of information and probe -------------------------------------------------------------------------------
+# ---------------- figures of information and probe
 
 
 NEW_FIGURES = ("mi_vs_kl", "collapse_curves", "probe", "probe_final", "rate_parts")
@@ -779,7 +779,7 @@ def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     assert plane.mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))
 
 
-# ---- many heads ------------------------------------------------------------------------------------------------------
+# ---------------- many heads
 
 SLOTS = {
     "posterior": {"_target_": "Gaussian"},
@@ -1021,7 +1021,7 @@ def test_panels_of_a_crowd_share_their_limits(crowd: Path) -> None:
     assert len(axes) == 37 and len({(ax.get_xlim(), ax.get_ylim()) for ax in axes}) == 1
 
 
-# ---- other studies --------------------------------------------------------------------------------------------------
+# ---------------- other studies
 
 
 def test_single_run(tmp_path: Path) -> None:
@@ -1063,7 +1063,7 @@ def test_figure_that_can_no_longer_be_drawn_is_taken_away(tmp_path: Path) -> Non
     assert "two or more values of tau" in page.read_text() and not stale.exists()
 
 
-# ---- errors ---------------------------------------------------------------------------------------------------------
+# ---------------- errors
 
 
 def fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:

@@ -433,7 +433,7 @@ def test_long_names_leave_room_in_a_figure() -> None:
     assert visible("a\tb") == "a\\tb" and visible("\U0001f600é\xa0") == "\U0001f600é\xa0"
 
 
-# ---------------------------------------------------------------- what made the runs, and thousands of notes
+# ---------------- what made the runs, and thousands of notes
 
 
 def test_provenance_in_words() -> None:

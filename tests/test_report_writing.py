@@ -219,7 +219,13 @@ import itertools, os, signal
 from uncollapse.report import figures, main
 figures.PLOTS = {{"tau_grid": figures.PLOTS["tau_grid"]}}
 honest, calls = os.{call}, itertools.count()
-os.{call} = lambda *words: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == {count} else honest(*words)
+def limited(*words):
+    if next(calls) == {count}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return honest(*words)
+
+
+os.{call} = limited
 main([{str(study)!r}])
 """
     assert (
