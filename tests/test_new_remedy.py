@@ -84,7 +84,8 @@ def test_style_and_types_are_right(tree: Path) -> None:
 def test_new_remedies_pass_their_own_tests_and_those_of_every_head(tree: Path) -> None:
     tests = [f"tests/test_my_{slot}.py" for slot in SLOTS]
     tests += ["tests/test_contract.py", "tests/test_config.py"]
-    options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not slow", "-k", "my_"]
+    names = "my_ and not images and not pixels"
+    options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-k", names]
     done = in_tree(tree, "-m", "pytest", *options, *tests)
     assert done.returncode == 0, done.stdout[-4000:]
 
