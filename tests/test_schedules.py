@@ -141,7 +141,7 @@ BY_HAND = {
 BY_HAND |= {6: 0, 6.5: 0.5, 7: 1, 7.999: 1, 8: 1, 8.5: 1, 10: 1, 1000: 1}
 
 
-@pytest.mark.parametrize(("epoch", "weight"), BY_HAND.items())
+@pytest.mark.parametrize(("epoch", "weight"), [*BY_HAND.items()])
 def test_cyclical_by_hand(epoch, weight):
     assert Cyclical(8, 4, 0.5)(epoch) == weight
 

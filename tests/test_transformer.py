@@ -155,7 +155,7 @@ def words_of(batch, row):
 
 @pytest.mark.parametrize("lengths", [[1], [5, 3, 3, 1, 1]])
 @pytest.mark.parametrize(
-    ("options", "output"), zip(VARIANTS, ["plain", "skip", "lipschitz", "plain"], strict=True)
+    ("options", "output"), [*zip(VARIANTS, ["plain", "skip", "lipschitz", "plain"], strict=True)]
 )
 def test_states_nll_and_every_gradient_are_those_of_single_sentences(options, output, lengths):
     model, batch = model_of(output=output, **options).double(), text(lengths)
