@@ -25,7 +25,7 @@ def bench() -> ModuleType:
     return module
 
 
-def test_a_head_is_timed_in_each_of_its_phases(bench: ModuleType) -> None:
+def test_head_is_timed_in_each_of_its_phases(bench: ModuleType) -> None:
     names = ["bn_mu", "bow", "mdr", "aggressive", "semi_amortized", "ae_pretrain"]
     costs = bench.step_costs(names, rounds=19, warm_up=2, overrides=SMALL)
     twice = {"aggressive", "ae_pretrain"}
@@ -68,7 +68,7 @@ def write_run(
     (folder / "done").touch()
 
 
-def test_the_time_to_the_best_weights_is_paired_with_plain_by_seed(
+def test_time_to_the_best_weights_is_paired_with_plain_by_seed(
     bench: ModuleType, tmp_path: Path
 ) -> None:
     write_run(tmp_path, "plain", 0, {10: 2.0, 20: 4.0}, best=10)

@@ -170,7 +170,7 @@ def test_no_byte_of_the_description_changes_unnoticed(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, cache.META])
-def test_a_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatch) -> None:
+def test_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatch) -> None:
     usual = Path.open
 
     def denied(path, *args, **options):
@@ -208,7 +208,7 @@ def test_invalid_description_is_refused(entry: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("depth", [500, 990, 1_000, 3_000, 50_000])
-def test_a_deep_description_is_refused(entry: Path, depth: int) -> None:
+def test_deep_description_is_refused(entry: Path, depth: int) -> None:
     deep = b"[" * depth + b"]" * depth
     (entry / cache.META).write_bytes(b'{"format": %d, "deep": %s}' % (cache.FORMAT, deep))
     refusal(entry)
@@ -253,7 +253,7 @@ def test_non_numeric_array_with_valid_digest_is_refused(
 
 
 @pytest.mark.parametrize("damage", [half_zeroed, a_link_out, removed])
-def test_a_foreign_cache_is_checked_like_ones_own(
+def test_foreign_cache_is_checked_like_ones_own(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     folder = put(tmp_path / "text")
@@ -276,7 +276,7 @@ def test_a_foreign_cache_is_checked_like_ones_own(
     assert not (own / entry.name).exists()
 
 
-def test_a_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> None:
+def test_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> None:
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -286,7 +286,7 @@ def test_a_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> 
     )
 
 
-def test_training_on_a_damaged_cache_is_one_sentence(tmp_path: Path) -> None:
+def test_training_on_a_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\n" * 20))
     sizes = [word for word in SMALL if not word.startswith("data.")]
     words = [

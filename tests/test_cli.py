@@ -312,7 +312,7 @@ def test_shell_completion_completes_heads() -> None:
     assert done.stdout.split() == [f"head={head}" for head in heads() if head.startswith("bn_")]
 
 
-def test_the_start_imports_nothing_heavy() -> None:
+def test_start_imports_nothing_heavy() -> None:
     """--help and bad words must answer at once."""
     import subprocess
     import sys

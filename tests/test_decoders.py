@@ -163,7 +163,7 @@ def test_parts_hold_every_parameter_exactly_once(output):
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_the_linear_model_has_the_same_output_layers(output):
+def test_linear_model_has_the_same_output_layers(output):
     torch.manual_seed(0)
     model = LinearConfig(2).build(5, Gaussian, Options(output=OUTPUTS[output])).double()
     z, out = torch.randn(3, 4, 2).double(), model.output
@@ -228,7 +228,7 @@ def test_words_are_dropped_at_the_asked_rate_and_the_start_never():
     assert drop_words(tokens, 1.0)[:, 1:].eq(UNK).all()
 
 
-def test_the_decoder_is_fed_fewer_words_and_asked_for_all_of_them():
+def test_decoder_is_fed_fewer_words_and_asked_for_all_of_them():
     model, batch = model_of(word_dropout=0.5).double().train(), text([7, 5, 5, 2])
     z = torch.randn(4, 2).double()
     before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
@@ -267,17 +267,17 @@ def test_word_dropout_of_zero_is_plain_bit_for_bit(tmp_path: Path):
 
 
 @pytest.mark.parametrize("value", ["1.1", "much", "-0.1", "nan"])
-def test_an_impossible_word_dropout_is_refused(value):
+def test_impossible_word_dropout_is_refused(value):
     with pytest.raises(InputError, match=r"^word_dropout=.*: .*allowed is 0 <= word_dropout"):
         prepare(composed("head=word_dropout", f"word_dropout={value}", *SMALL), "word_dropout")
 
 
-def test_the_linear_model_has_no_words_to_drop():
+def test_linear_model_has_no_words_to_drop():
     with pytest.raises(InputError, match=r"^word_dropout=0.4: the linear decoder reads no words"):
         prepare(composed("head=word_dropout", "model=linear", "data=gaussian"), "word_dropout")
 
 
-def test_the_combination_holds_both_remedies_and_their_knobs():
+def test_combination_holds_both_remedies_and_their_knobs():
     both = composed("head=bn_mu_word_dropout", "gamma=0.9", "word_dropout=0.2")
     assert both.posterior == composed("head=bn_mu", "gamma=0.9").posterior
     assert both.decoder == composed("head=word_dropout", "word_dropout=0.2").decoder
@@ -287,7 +287,7 @@ def test_the_combination_holds_both_remedies_and_their_knobs():
 # ---------------------------------------------------------------- skip
 
 
-def test_the_first_loss_of_a_skip_connection_is_plains_and_it_learns_from_it():
+def test_first_loss_of_a_skip_connection_is_plains_and_it_learns_from_it():
     batch, z = text([5, 3, 1]), torch.randn(3, 2)
     skip = model_of("skip", 4)
     loss = skip.nll(batch, z)
@@ -330,14 +330,14 @@ def layer_of(seed, latent, outputs, least, size=1.0, bends=1.0):
 
 @properties
 @given(seeds, st.integers(1, 12), st.integers(0, 30))
-def test_the_frame_is_orthonormal_and_blind_to_constants(seed, latent, more):
+def test_frame_is_orthonormal_and_blind_to_constants(seed, latent, more):
     frame = orthonormal(latent + more, latent, torch.Generator().manual_seed(seed)).double()
     near(frame.T @ frame, torch.eye(latent).double(), 1e-6)
     if more:
         near(frame.sum(0), torch.zeros(latent).double(), 1e-5)
 
 
-def test_the_frame_belongs_to_the_seed_and_to_the_checkpoint():
+def test_frame_belongs_to_the_seed_and_to_the_checkpoint():
     def frame(seed):
         torch.manual_seed(seed)
         torch.rand(seed + 3)  # where the global stream stands does not matter
@@ -348,7 +348,7 @@ def test_the_frame_belongs_to_the_seed_and_to_the_checkpoint():
 
 @properties
 @given(seeds, st.integers(1, 6), st.integers(0, 9), scales)
-def test_the_lstms_own_logits_keep_out_of_the_frame(seed, latent, more, size):
+def test_lstms_own_logits_keep_out_of_the_frame(seed, latent, more, size):
     output, layer = layer_of(seed, latent, latent + more, 1.0, size)
     weight = output.weight(layer).detach()
     assert torch.equal(weight[:, 4:], output.frame)
@@ -357,7 +357,7 @@ def test_the_lstms_own_logits_keep_out_of_the_frame(seed, latent, more, size):
 
 @properties
 @given(seeds, st.integers(1, 6), st.sampled_from([1e-3, 1.0, 1e3]), scales, scales)
-def test_the_map_is_the_gradient_of_its_strongly_convex_potential(seed, latent, least, bends, far):
+def test_map_is_the_gradient_of_its_strongly_convex_potential(seed, latent, least, bends, far):
     output, _ = layer_of(seed, latent, 9, least, bends=bends)
     z = (far * torch.randn(latent).double()).requires_grad_()
     inner = output.slopes @ z + output.shifts
@@ -404,7 +404,7 @@ def test_codes_are_as_far_apart_in_the_logits_and_in_the_log_probabilities_as_pr
 
 @pytest.mark.parametrize("init", [None, 0.01, 3.0])
 @pytest.mark.parametrize("far", [1e-2, 1.0, 1e2])
-def test_the_decoder_keeps_codes_apart_at_every_word_whatever_the_initial_weights(init, far):
+def test_decoder_keeps_codes_apart_at_every_word_whatever_the_initial_weights(init, far):
     """In the model as it is used, in single precision.
 
     The logits are caught on their way to the loss.
@@ -438,7 +438,7 @@ def test_gradients_are_finite_however_large_codes_and_weights_are(bends, far):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])
-def test_an_impossible_constant_is_refused(value):
+def test_impossible_constant_is_refused(value):
     with pytest.raises(InputError, match=r"^inverse_lipschitz="):
         prepare(composed("head=lipschitz", f"inverse_lipschitz={value}", *SMALL), "lipschitz")
 
@@ -507,7 +507,7 @@ def test_output_layers_run_under_autocast_and_in_narrow_models(output, dtype):
     assert layer.weight.grad.isfinite().all()
 
 
-def test_the_lipschitz_bound_is_not_weakened_by_autocast():
+def test_lipschitz_bound_is_not_weakened_by_autocast():
     made, layer, _, z = layer_and_code(partial(Lipschitz, inverse_lipschitz=2.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = made.weight(layer), made.features(z)

@@ -138,7 +138,7 @@ def same(a: Any, b: Any) -> bool:
 # ---------------------------------------------------------------- the numbers
 
 
-def test_the_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -> None:
+def test_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -> None:
     model, x, kind = trained
     found = diagnose(model.encode, model.nll, x, samples=64, labels=kind)
     with torch.no_grad():
@@ -187,7 +187,7 @@ def test_the_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -
     )
 
 
-def test_a_collapsed_model_has_a_gap_of_exactly_0_and_is_called_collapsed() -> None:
+def test_collapsed_model_has_a_gap_of_exactly_0_and_is_called_collapsed() -> None:
     x, _ = toy(50)
     found = diagnose(
         lambda x: (0.6 * x[:, :3], x[:, :3] * 0 - 1), lambda x, z: x.sum(-1), x, samples=3
@@ -260,7 +260,7 @@ def test_tensor_array_batches_and_loader_give_the_same_and_each_batch_is_met_onc
     )
 
 
-def test_a_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -> None:
+def test_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -> None:
     model, x, _ = trained
 
     class Opaque:
@@ -307,7 +307,7 @@ def test_tuple_normal_and_posterior_are_one(trained: Any) -> None:
     assert all(same(first, other) for other in others)
 
 
-def test_it_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
+def test_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
     model, x, _ = trained
     state, grads = torch.get_rng_state(), torch.is_grad_enabled()
     loader = DataLoader(TensorDataset(x[:60]), batch_size=20, shuffle=True)
@@ -320,7 +320,7 @@ def test_it_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
     assert all(p.grad_fn is None and p.requires_grad for p in model.parameters())
 
 
-def test_an_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any) -> None:
+def test_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any) -> None:
     model, x, _ = trained
     found = diagnose(model.encode, model.nll, x[:65], samples=3, batch=64)
     assert found["examples"] == 65 and found["shuffle_gap"] > 0 and found["mi_n"] == 65
@@ -330,7 +330,7 @@ def test_an_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any)
     )
 
 
-def test_a_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
+def test_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
     torch.manual_seed(0)
     x, _ = toy(400)
     body, head, decoder = nn.Linear(24, 256), BatchNormTau(256, 32, tau=0.5), nn.Linear(32, 24)
@@ -360,7 +360,7 @@ def test_a_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
     assert found["kl"] > 0.8 * head.floor() and "the decoder reads z" in found["verdict"]
 
 
-def test_the_readme_blocks_run_as_printed(
+def test_readme_blocks_run_as_printed(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -562,7 +562,7 @@ def test_bad_input_is_refused_before_any_work() -> None:
 # ---------------------------------------------------------------- the page
 
 
-def test_the_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_path: Path) -> None:
+def test_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_path: Path) -> None:
     model, x, kind = trained
     bytes_of = []
     for _ in range(2):
@@ -590,7 +590,7 @@ def test_the_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_
     assert f"{found['kl']:.2f}" in page and "±" in page
 
 
-def test_a_page_of_others_is_left_alone(tmp_path: Path) -> None:
+def test_page_of_others_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "index.html"
     page.write_text("mine")
     with pytest.raises(InputError, match=r"its index\.html was not written by diagnose;"):
@@ -600,7 +600,7 @@ def test_a_page_of_others_is_left_alone(tmp_path: Path) -> None:
         diagnose(good, cost, X, samples=2, page=page)
 
 
-def test_a_posterior_that_does_not_split_has_a_page_too(tmp_path: Path) -> None:
+def test_posterior_that_does_not_split_has_a_page_too(tmp_path: Path) -> None:
     class Whole:
         """A Gaussian that gives its KL in one number."""
 
@@ -644,7 +644,7 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path: Path) -> None:
     assert (tmp_path / "page/index.html").exists()
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     import uncollapse
 
     assert not hasattr(uncollapse, "nothing") and uncollapse.diagnose is diagnose

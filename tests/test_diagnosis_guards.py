@@ -108,7 +108,7 @@ def test_low_precision_encoder_gets_kl_of_its_output_and_rounding_size(
     assert given["kl"] == pytest.approx(kl, abs=0.02)
 
 
-def test_a_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
+def test_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
     pair, _, _ = narrow_pair(torch.bfloat16)
     wide, narrow = nn.Linear(4, 6), nn.Linear(4, 6).to(torch.bfloat16)
     dtypes: list[torch.dtype] = []
@@ -265,7 +265,7 @@ def ways(model: Normed) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", ways(Normed()))
-def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode_and_set_back(
+def test_model_in_training_mode_is_evaluated_in_evaluation_mode_and_set_back(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
@@ -299,7 +299,7 @@ def test_modes_are_set_back_when_the_users_code_fails() -> None:
     assert all(m.training for m in model.modules())
 
 
-def test_the_mode_of_a_model_without_dropout_or_batch_norm_is_not_talked_about() -> None:
+def test_mode_of_a_model_without_dropout_or_batch_norm_is_not_talked_about() -> None:
     model, (x, _) = MLP(), toy(60)
     quiet(model.encode, model.nll, x, samples=5)
     assert model.training
@@ -353,7 +353,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
-def test_an_nll_that_mixes_examples_is_noticed(spoil: Any, words: str) -> None:
+def test_nll_that_mixes_examples_is_noticed(spoil: Any, words: str) -> None:
     (x, _), model = toy(40), MLP()
     _, said = told(model.encode, lambda x, z: spoil(model.nll(x, z)), x, samples=5)
     assert said[0].startswith("nll: ") and words in said[0] and "averages over the batch" in said[0]
@@ -466,7 +466,7 @@ def pairs() -> DataLoader:
     return DataLoader(TensorDataset(X, KIND), batch_size=20)
 
 
-def test_a_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() -> None:
+def test_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() -> None:
     model = MLP().eval()
     with pytest.raises(InputError) as caught:
         diagnose(model.encode, model.nll, pairs(), samples=2)
@@ -494,7 +494,7 @@ def test_a_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() 
         diagnose(lambda batch: model.encode(batch[0]), model.nll, pairs(), samples=2)
 
 
-def test_a_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
+def test_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
     model = MLP().eval()
     dicts = DataLoader(
         [{"image": x, "label": k} for x, k in zip(X, KIND, strict=True)], batch_size=20
@@ -578,7 +578,7 @@ def test_sigma_in_place_of_log_var_is_named(spread: Any) -> None:
     )
 
 
-def test_an_average_in_place_of_a_sum_is_named() -> None:
+def test_average_in_place_of_a_sum_is_named() -> None:
     encode, nll, x = bernoulli()
     _, said = told(encode, lambda x, z: nll(x, z) / 64, x, samples=100)
     assert any(
@@ -590,7 +590,7 @@ def test_an_average_in_place_of_a_sum_is_named() -> None:
     assert any("below the exact -log p" in text and "averaged" in text for text in said)
 
 
-def test_a_sign_not_changed_is_named() -> None:
+def test_sign_not_changed_is_named() -> None:
     encode, nll, x = bernoulli()
     found, (said,) = told(encode, lambda x, z: -nll(x, z), x, samples=100)
     assert "-log p of whole numbers is never negative" in said
@@ -599,7 +599,7 @@ def test_a_sign_not_changed_is_named() -> None:
     assert any(text.startswith("log_prob: 20 for an example of whole numbers") for text in said)
 
 
-def test_a_posterior_whose_kl_is_wrong_is_named() -> None:
+def test_posterior_whose_kl_is_wrong_is_named() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def posterior(kl: float) -> Any:

@@ -118,7 +118,7 @@ def test_background_command_ignores_ctrl_c(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_the_guard_imports_nothing() -> None:
+def test_guard_imports_nothing() -> None:
     code = (
         "import sys; before = {*sys.modules}; import uncollapse.entry; "
         "print(sorted({*sys.modules} - before))"

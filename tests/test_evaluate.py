@@ -222,7 +222,7 @@ def test_interrupt_keeps_finished_results(
     assert "nll" not in summary(folder)
 
 
-def test_a_part_of_the_examples_is_one_random_choice_for_every_metric(study: Path) -> None:
+def test_part_of_the_examples_is_one_random_choice_for_every_metric(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     words = ["--metrics", "nll, statistics,nll", "--examples", "10", "--samples", "3"]
     assert main([str(folder), *words]) == 0
@@ -269,7 +269,7 @@ def test_damaged_files_are_named_and_the_other_runs_go_on(
     assert "config.yaml: damaged" in capsys.readouterr().err
 
 
-def test_a_study_may_be_named_from_where_one_stands(
+def test_study_may_be_named_from_where_one_stands(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(study.parent)
@@ -277,7 +277,7 @@ def test_a_study_may_be_named_from_where_one_stands(
     assert all("nll" in summary(folder_of(study.parent, head)) for head in ("plain", "bn_mu"))
 
 
-def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
+def test_full_disk_gives_one_sentence_and_the_rest_resumes(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder = folder_of(study.parent, "plain")
@@ -297,7 +297,7 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_disk_that_takes_nothing_is_one_sentence(
+def test_disk_that_takes_nothing_gives_one_sentence(
     study: Path, small_disk: Path, state: str, capsys: pytest.CaptureFixture
 ) -> None:
     folder = small_disk / "run"

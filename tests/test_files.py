@@ -126,7 +126,7 @@ def test_customary_names_of_the_validation_part(tmp_path, name):
 @pytest.mark.parametrize(
     "name", ["a[b]c", "a*c", "what?", "a::b", ".hidden", "with space", "grüße"]
 )
-def test_a_folder_may_have_any_name(tmp_path, name):
+def test_folder_may_have_any_name(tmp_path, name):
     put(
         tmp_path / "aXc", train="other words entirely\n"
     )  # what the name would match, were it a pattern
@@ -258,9 +258,7 @@ def reads(monkeypatch):
     return calls
 
 
-def test_the_second_time_comes_from_the_cache_without_datasets_or_arrow(
-    tmp_path, reads, monkeypatch
-):
+def test_second_time_comes_from_the_cache_without_datasets_or_arrow(tmp_path, reads, monkeypatch):
     folder = put(tmp_path / "text")
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it is an error from here on
     first = read(folder)
@@ -274,7 +272,7 @@ def test_the_second_time_comes_from_the_cache_without_datasets_or_arrow(
         assert np.array_equal(second.corpora[split].offsets, first.corpora[split].offsets)
 
 
-def test_the_cache_follows_content_and_options_and_not_the_path(tmp_path, reads):
+def test_cache_follows_content_and_options_and_not_the_path(tmp_path, reads):
     folder = put(tmp_path / "text")
     read(folder)
     read(put(tmp_path / "elsewhere"))
@@ -288,7 +286,7 @@ def test_the_cache_follows_content_and_options_and_not_the_path(tmp_path, reads)
     assert len(reads) == 5
 
 
-def test_the_same_words_with_labels_are_another_entry(tmp_path):
+def test_same_words_with_labels_are_another_entry(tmp_path):
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "x\tone two\n"))
     assert spelled(read(folder, labels=False), "train") == ["x one two"]
     assert spelled(read(folder, labels=True), "train") == ["one two"]
@@ -300,7 +298,7 @@ def test_swapped_splits_are_another_entry(tmp_path):
     assert len(spelled(read(put(tmp_path / "text")), "valid")) == 1
 
 
-def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
+def test_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
     folder = put(tmp_path / "text")
 
     def full(meta):
@@ -313,7 +311,7 @@ def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
     assert spelled(read(folder), "train")[0] == "the cat sat"
 
 
-def test_a_damaged_cache_is_named(tmp_path):
+def test_damaged_cache_is_named(tmp_path):
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -321,7 +319,7 @@ def test_a_damaged_cache_is_named(tmp_path):
     assert str(entry) in refused(folder) and "damaged" in refused(folder)
 
 
-def test_a_cache_that_cannot_be_made_is_named(tmp_path):
+def test_cache_that_cannot_be_made_is_named(tmp_path):
     folder = put(tmp_path / "text")
     (tmp_path / "cache").write_text("in the way")
     assert refused(folder).startswith(f"data.cache={tmp_path / 'cache'}: cannot write there")
@@ -368,7 +366,7 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     assert str(caught.value) == "data.test=/no/such.txt: no such file"
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+def test_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     folder = put(tmp_path / "text")
 
     def denied(*_, **__):
@@ -380,7 +378,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"  \n\t\n"])
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
-def test_an_empty_file_is_named(tmp_path, content, ending):
+def test_empty_file_is_named(tmp_path, content, ending):
     folder = put(tmp_path / "text", ending=ending, valid=content)
     assert refused(folder) == f"{folder}/valid.txt{ending}: the file is empty"
 
@@ -406,7 +404,7 @@ def test_another_encoding_is_named_with_its_line_wherever_the_blocks_end(
 
 
 @pytest.mark.parametrize("block", [1, 4, 1 << 24])
-def test_a_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
+def test_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = put(tmp_path / "text", test=b"a\nb \xe2\x82")
     assert (
@@ -436,19 +434,19 @@ def test_damaged_archives_are_named(tmp_path, ending, damage):
 
 
 @pytest.mark.parametrize("options", [{"vocab_size": 4}, {"min_count": 9}])
-def test_a_vocabulary_of_nothing_is_refused(tmp_path, options):
+def test_vocabulary_of_nothing_is_refused(tmp_path, options):
     message = refused(put(tmp_path / "text"), **options)
     for key, value in options.items():
         assert f"data.{key}={value}" in message
     assert "no word of the training part is left but <unk>" in message
 
 
-def test_a_training_part_of_unk_alone_is_refused(tmp_path):
+def test_training_part_of_unk_alone_is_refused(tmp_path):
     folder = put(tmp_path / "text", train="<unk> <unk>\n")
     assert "no word of the training part is left but <unk>" in refused(folder)
 
 
-def test_a_split_that_loses_every_sentence_is_named(tmp_path):
+def test_split_that_loses_every_sentence_is_named(tmp_path):
     folder = put(tmp_path / "text", valid="one two three four\n\none two three four five\n")
     assert refused(folder, max_length=3) == (
         f"{folder}/valid.txt: no sentence is left in the valid part (3 lines, "
@@ -456,7 +454,7 @@ def test_a_split_that_loses_every_sentence_is_named(tmp_path):
     )
 
 
-def test_a_line_without_label_is_named(tmp_path):
+def test_line_without_label_is_named(tmp_path):
     folder = put(
         tmp_path / "text", dict.fromkeys(SPLITS, "1\ta b\n0\tc\n"), valid="1\ta\n0\tb\nno label\n"
     )
@@ -525,7 +523,7 @@ def test_classes_that_are_numbers_stand_in_their_order(tmp_path):
     ]
 
 
-def test_a_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
+def test_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
     folder = labelled(tmp_path / "text", train="b\tone two three\na\tthree\nb\t\nb\tone\n")
     data = read(folder, labels=True, max_length=2)
     assert spelled(data, "train") == ["three", "one"] and data.labels["train"][
@@ -569,9 +567,7 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
     ],
 )
 @pytest.mark.parametrize("block", [1, 1 << 22])
-def test_a_missing_label_is_named_with_its_line(
-    tmp_path, monkeypatch, content, line, reason, block
-):
+def test_missing_label_is_named_with_its_line(tmp_path, monkeypatch, content, line, reason, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = labelled(tmp_path / "text", valid=content)
     assert refused(folder, labels=True) == f"{folder}/valid.txt, line {line}: {reason}"
@@ -601,7 +597,7 @@ def test_unset_labels_follow_the_manifest(tmp_path):
         *(f'{{"labels": {x}}}' for x in ["5", "null", "[]", "{}"]),
     ],
 )
-def test_a_damaged_manifest_is_one_sentence(tmp_path, content):
+def test_damaged_manifest_gives_one_sentence(tmp_path, content):
     folder = labelled(tmp_path / "text")
     (folder / "manifest.json").write_bytes(content.encode("latin-1"))
     assert refused(folder, labels=None).startswith(
@@ -665,7 +661,7 @@ def every_time(add):
     return adding
 
 
-def test_a_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path):
+def test_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path):
     folder = put(tmp_path / "text")
     assert read(folder).corpora["train"].tokens.dtype == np.uint16
     put(folder, dict.fromkeys(SPLITS, "w0 w1"), train=" ".join(f"w{i}" for i in range(2**16 - 3)))
@@ -690,7 +686,7 @@ def test_arrays_stay_on_disk(tmp_path):
         )
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+def test_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     folder = put(tmp_path / "text")
 
     def and_longer(*args):
@@ -751,13 +747,13 @@ def from_hub(folder, tmp_path, **options):
     return TextConfig(hub=str(folder), cache=str(tmp_path / "cache"), **options).load()
 
 
-def test_a_parquet_data_set_with_its_column(tmp_path):
+def test_parquet_data_set_with_its_column(tmp_path):
     data = from_hub(hub(tmp_path / "set"), tmp_path, column="sentence")
     assert data.vocabulary == (*SPECIALS, "a", "b", "c")
     assert [spelled(data, split) for split in SPLITS] == [["a b", "c"]] * 3
 
 
-def test_the_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path):
+def test_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path):
     folder = hub(tmp_path / "set")
     for options in ({"label_column": "other", "label": "topic"}, {"label": "other"}):
         data = from_hub(folder, tmp_path, column="sentence", **options)
@@ -779,7 +775,7 @@ def hub_refusal(folder, tmp_path, **options) -> str:
     return str(caught.value)
 
 
-def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
+def test_wrong_column_is_named_with_the_right_ones(tmp_path):
     folder = hub(tmp_path / "set")
     message = hub_refusal(folder, tmp_path)
     assert (
@@ -801,7 +797,7 @@ def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
     )
 
 
-def test_a_missing_part_is_named_with_those_there_are(tmp_path):
+def test_missing_part_is_named_with_those_there_are(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
@@ -830,7 +826,7 @@ def test_unloadable_files_give_one_sentence(tmp_path):
         assert message.startswith(f"data.hub={source}: this folder could not be loaded (")
 
 
-def test_a_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
+def test_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
     import datasets
 
     def broken(*_, **__):
@@ -840,7 +836,7 @@ def test_a_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
     assert "(connection reset)" in hub_refusal("some/set", tmp_path, revision="v1")
 
 
-def test_a_hub_set_without_a_revision_is_refused(tmp_path):
+def test_hub_set_without_a_revision_is_refused(tmp_path):
     assert hub_refusal("some/set", tmp_path).startswith(
         "data.revision=null: some/set may change on the hub"
     )
@@ -857,7 +853,7 @@ def test_cache_follows_content_of_a_local_hub_folder(tmp_path):
     )
 
 
-def test_a_cache_folder_that_lost_its_description_is_named(tmp_path):
+def test_cache_folder_that_lost_its_description_is_named(tmp_path):
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")

@@ -113,7 +113,7 @@ def refused(files: dict[str, str], **options) -> str:
 
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_text_column_of_every_format_plain_or_packed(tmp_path, kind, packed):
+def test_text_column_of_every_format_plain_or_packed(tmp_path, kind, packed):
     files = named(tmp_path, **{kind + packed.replace(".", "_"): PACKERS[packed](KINDS[kind])})
     data = load(files, label_column="label", label="mood")
     assert [data.texts(data.corpora[split]) for split in SPLITS] == [READ] * 3
@@ -139,7 +139,7 @@ def test_compression_is_known_by_its_bytes_and_not_by_a_name(tmp_path, name, pac
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_table_under_another_name_is_refused_and_the_option_named_reads_it(tmp_path, kind):
+def test_table_under_another_name_is_refused_and_the_option_named_reads_it(tmp_path, kind):
     files = named(tmp_path, txt=KINDS[kind])
     format = OPTION.get(kind, kind)
     assert f"say data.format={format} data.column=text" in refused(files)
@@ -196,7 +196,7 @@ def test_names_of_classes_come_from_the_set_itself(tmp_path):
     ]
 
 
-def test_a_text_behind_a_long_field_is_found(tmp_path):
+def test_text_behind_a_long_field_is_found(tmp_path):
     for size in (200_000, 2_000_000):
         rows = [{"meta": "x" * size, "text": "a b"}, {"meta": "x", "text": "c"}]
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -206,7 +206,7 @@ def test_a_text_behind_a_long_field_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
-def test_a_csv_file_may_have_another_delimiter(tmp_path, delimiter):
+def test_csv_file_may_have_another_delimiter(tmp_path, delimiter):
     data = load(named(tmp_path, csv=as_csv(delimiter=delimiter)))
     assert data.texts(data.corpora["train"]) == READ
 
@@ -233,7 +233,7 @@ def test_null_and_empty_texts_are_passed_over_with_their_labels_and_counted(tmp_
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "arrow"])
-def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, kind):
+def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, kind):
     message = refused(named(tmp_path, **{kind: KINDS[kind]}), column="Text")
     assert (
         message.startswith("data.column=Text: ")
@@ -321,7 +321,7 @@ def test_other_format_is_refused_with_the_right_option(tmp_path, name, content, 
     assert not [path for path in (tmp_path / "cache").glob("*") if path.is_dir()]
 
 
-def test_a_zip_archive_is_refused(tmp_path):
+def test_zip_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("train.txt", "a b\n")
     assert "this is a ZIP archive" in refused(
@@ -330,7 +330,7 @@ def test_a_zip_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["", " ", None])
-def test_a_row_without_label_is_named(tmp_path, label):
+def test_row_without_label_is_named(tmp_path, label):
     rows = [("a", "x"), ("b", label), ("c", "x")]
     message = refused(named(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
     assert message.endswith("row 2: no class in the column label (data.label_column=label)")
@@ -386,7 +386,7 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
+def test_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
     named(tmp_path, txt=KINDS[kind])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     format = OPTION.get(kind, kind)
@@ -441,7 +441,7 @@ def test_tabs_inside_text_and_before_it_are_white_space(tmp_path):
     ]
 
 
-def test_a_header_is_no_labelled_line(tmp_path):
+def test_header_is_no_labelled_line(tmp_path):
     files = named(tmp_path, txt=b"label\ttext\n1\ta b\n0\tc\n")
     assert "data.format=tsv" in refused(files, labels=True)
 
@@ -499,13 +499,13 @@ def test_prose_is_not_taken_for_a_table(text):
         ("the dog runs\r" * 8, "end in CR alone"),
     ],
 )
-def test_a_table_without_the_usual_names_is_seen_under_txt(text, said, tmp_path):
+def test_table_without_the_usual_names_is_seen_under_txt(text, said, tmp_path):
     (tmp_path / "train.txt").write_text(text, newline="")
     with pytest.raises(InputError, match=said):
         recognise(tmp_path / "train.txt", "auto", "text")
     assert recognise(tmp_path / "train.txt", "text", "text") == "text"
 
 
-def test_a_csv_of_one_quoted_column_is_read(tmp_path):
+def test_csv_of_one_quoted_column_is_read(tmp_path):
     (tmp_path / "train.csv").write_text('"text"\n' + '"the dog, he runs"\n' * 8)
     assert recognise(tmp_path / "train.csv", "auto", "text") == "csv"

@@ -62,7 +62,7 @@ def same(ours, theirs, tolerance=1e-9):
 
 @properties
 @given(seeds, latents, scales)
-def test_a_step_is_triangular_and_its_determinant_is_that_of_autograd(seed, latent, scale):
+def test_step_is_triangular_and_its_determinant_is_that_of_autograd(seed, latent, scale):
     (step,) = flow_of(seed, 1, latent, 1, scale).steps
     z = torch.randn(latent).double()
     matrix = matrix_of(step, z)
@@ -123,7 +123,7 @@ def test_inverse_undoes_a_step_for_any_weights(seed, batch, latent, scale):
 
 @properties
 @given(seeds, batches, latents, scales)
-def test_the_inverse_undoes_a_step(seed, batch, latent, scale):
+def test_inverse_undoes_a_step(seed, batch, latent, scale):
     (step,) = flow_of(seed, batch, latent, 1, scale).steps
     z = 3 * torch.randn(5, batch, latent).double()
     there, log_det = step.forward(z)
@@ -199,7 +199,7 @@ def test_log_ratio_in_three_shapes_however_it_is_cut(rows, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_density_integrates_to_one_and_gives_kl_and_moments(seed):
+def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
     """In two dimensions, on a grid."""
     head = head_of(seed, latent=2, depth=2, scale=0.6)
     q = head(torch.randn(1, HIDDEN).double())
@@ -264,7 +264,7 @@ def test_shapes_and_one_code_drawn_once():
     assert twins[0].equal(twins[1]) and not q.sample(1)[0].equal(q.sample())
 
 
-def test_the_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
+def test_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
     state = torch.get_rng_state()
     noise = fixed_noise(5)
     assert torch.get_rng_state().equal(state) and noise.equal(fixed_noise(5))
@@ -272,7 +272,7 @@ def test_the_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
     same(noise.square().mean(0), torch.ones(5).double(), 1e-12)
 
 
-def test_the_mean_is_the_same_for_all_when_the_posterior_ignores_x():
+def test_mean_is_the_same_for_all_when_the_posterior_ignores_x():
     head = head_of(latent=4)
     for layer in (head.linear, *(step.context for step in head.steps)):
         layer.weight.zero_()
@@ -303,7 +303,7 @@ def test_one_dimension_works_and_stays_gaussian():
     same(q.log_ratio(z), (exact - torch.distributions.Normal(0.0, 1.0).log_prob(z))[..., 0])
 
 
-def test_it_starts_close_to_plain_and_keeps_no_buffers():
+def test_starts_close_to_plain_and_keeps_no_buffers():
     torch.manual_seed(0)
     plain = Gaussian(HIDDEN, 16)
     torch.manual_seed(0)

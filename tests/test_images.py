@@ -30,7 +30,7 @@ from uncollapse.run import run
 # ---------------------------------------------------------------- drawing
 
 
-def test_a_pixel_is_one_with_the_probability_of_its_grey() -> None:
+def test_pixel_is_one_with_the_probability_of_its_grey() -> None:
     grey = np.tile(np.array([0, 1, 5, 15, 16], np.uint8), (40_000, 1))
     share = binarised(grey, 16, (1,)).mean(0)
     assert share[0] == 0 and share[-1] == 1
@@ -60,7 +60,7 @@ def test_dynamic_images_change_with_the_epoch_alone_and_fixed_ones_never() -> No
     assert set(x(dynamic, "train", 0).unique().tolist()) == {0.0, 1.0}
 
 
-def test_the_digits_are_split_once_and_carry_their_classes() -> None:
+def test_digits_are_split_once_and_carry_their_classes() -> None:
     data = DigitsConfig(train=1000, valid=300, test=497).load()
     assert [data.size(split) for split in ("train", "valid", "test")] == [
         1000,
@@ -373,7 +373,7 @@ def test_probabilities_of_all_images_sum_to_one(make) -> None:
 
 
 @torch.no_grad()
-def test_a_pixel_of_the_pixelcnn_sees_every_pixel_before_it() -> None:
+def test_pixel_of_the_pixelcnn_sees_every_pixel_before_it() -> None:
     model, side = pixelcnn(25, layers=6), 5
     x = (torch.rand(1, side**2) < 0.5).float()
     z = torch.zeros(1, 2)
@@ -435,7 +435,7 @@ def test_bad_sizes_are_refused(make, message: str) -> None:
         make()
 
 
-def test_a_trial_fits_every_kind_of_data() -> None:
+def test_trial_fits_every_kind_of_data() -> None:
     for latent in (1, 16, 64, 65, 70, 100, 1000):
         size = trial_size(latent)
         assert size >= max(64, latent) and int(size**0.5) ** 2 == size
@@ -446,7 +446,7 @@ def test_a_trial_fits_every_kind_of_data() -> None:
 # ---------------------------------------------------------------- from end to end
 
 
-def test_a_sweep_over_digits_is_evaluated_and_reported(tmp_path: Path) -> None:
+def test_sweep_over_digits_is_evaluated_and_reported(tmp_path: Path) -> None:
     small = [
         "data=digits",
         "data.train=200",

@@ -292,7 +292,7 @@ def test_equal_posteriors_tell_nothing_and_all_the_rate_is_marginal(mean):
     assert not got["mi_saturated"]
 
 
-def test_the_prior_itself_has_no_part():
+def test_prior_itself_has_no_part():
     got = information(seen(gaussian(np.zeros((30, 3)), 1.0)))
     assert got["mi"] == got["marginal_kl"] == got["total_correlation"] == got["dimension_kl"] == 0
 
@@ -313,7 +313,7 @@ def test_saturation_begins_half_a_nat_below_the_ceiling():
     st.integers(1, 4),
     st.none() | st.integers(1, 20),
 )
-def test_the_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
+def test_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
     one = seen(*(random_posterior(seed + i, n, d) for i, n in enumerate(sizes)))
     got = information(one, limit)
     if not got:
@@ -479,7 +479,7 @@ def test_undecomposable_rate_gives_nulls_and_same_totals(wrap):
             near(value, known[name])
 
 
-def test_a_code_of_one_dimension_has_one_column_and_splits():
+def test_code_of_one_dimension_has_one_column_and_splits():
     q = gaussian(np.random.default_rng(0).normal(0, 1, (30, 1)), 0.5)
     got, known = (information(seen(one, seed=1)) for one in (Split(q), q))
     assert got == known and got["mi_per_dim"] == pytest.approx([got["mi"]])

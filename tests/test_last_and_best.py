@@ -68,9 +68,7 @@ def test_where_the_best_weights_are_the_last_nothing_is_computed_twice(tmp_path)
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "vamp"])
-def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(
-    head, tmp_path, early_best
-):
+def test_last_weights_are_those_of_the_checkpoint_with_its_statistics(head, tmp_path, early_best):
     run_here(tmp_path, head)
     folder = folder_of(tmp_path, head)
     found = summary(folder)
@@ -104,7 +102,7 @@ def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(
     assert {name: again[name] for name in NUMBERS} == {name: found[name] for name in NUMBERS}
 
 
-def test_the_file_of_weights_is_left_as_the_best(tmp_path, early_best):
+def test_file_of_weights_is_left_as_the_best(tmp_path, early_best):
     run_here(tmp_path, "bn_mu")
     kept, fresh = (prepare(composed("head=bn_mu", *SMALL), "bn_mu").model for _ in range(2))
     load_model(folder_of(tmp_path, "bn_mu") / "model.safetensors", kept)
@@ -155,7 +153,7 @@ def test_after_a_reload_at_the_end_the_last_weights_are_the_best(tmp_path, early
     assert len([row for row in rows(folder_of(tmp_path, "bn_mu")) if row["split"] == "test"]) == 2
 
 
-def test_an_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path):
+def test_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path):
     run_here(tmp_path, "ae_pretrain", "pretrain_epochs=1", "trainer.max_steps=4")
     found = summary(folder_of(tmp_path, "ae_pretrain"))
     assert (

@@ -158,7 +158,7 @@ def test_unknown_words_and_truncated_sentences_keep_their_sizes(tmp_path):
     assert data.facts()["chars_per_sentence"]["test"] == pytest.approx(np.mean(expected))
 
 
-def test_the_grammar_knows_its_sizes():
+def test_grammar_knows_its_sizes():
     data = GrammarConfig(train=30, valid=9, test=9).load()
     texts = data.texts(data.corpora["valid"])
     assert data.corpora["valid"].chars.tolist() == [len(text) for text in texts]
@@ -175,7 +175,7 @@ def test_bytes_are_never_unknown_and_their_vocabulary_is_fixed(tmp_path):
     assert data.texts(broken) == ["\ufffda\ufffd\\n"]
 
 
-def test_a_character_that_training_has_not_is_unknown(tmp_path):
+def test_character_that_training_has_not_is_unknown(tmp_path):
     data = read(put(tmp_path, "abab", test=["abz"]), level="char")
     assert data.vocabulary == (*SPECIALS, "a", "b")
     assert data.corpora["test"].tokens.tolist() == [4, 5, UNK] and data.texts(
@@ -202,7 +202,7 @@ def test_subwords_are_the_files_own_without_its_cutting_and_padding(tmp_path, su
     assert data.inputs == 4 + tokenizer.get_vocab_size()
 
 
-def test_a_tokenizers_own_unknown_token_is_unknown(tmp_path, word_pieces):
+def test_tokenizers_own_unknown_token_is_unknown(tmp_path, word_pieces):
     data = read(
         put(tmp_path, "the cat sat", test=["the zebra sat"]), level="tokens", tokenizer=word_pieces
     )
@@ -258,14 +258,14 @@ def test_levels_that_make_no_sense_are_refused(tmp_path, wrong, said):
 
 
 @pytest.mark.parametrize("content", ["{}", "words", '{"model": {"type": "BPE"}}', "[1]"])
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
+def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
     assert "no JSON file of the package `tokenizers`" in refused(
         put(tmp_path, "a b"), level="tokens", tokenizer=str(tmp_path / "t.json")
     )
 
 
-def test_the_vocabulary_file_has_an_entry_a_line():
+def test_vocabulary_file_has_an_entry_a_line():
     corpus = Corpus(np.array([4, 5, 6]), np.array([0, 3]))
     odd = (*SPECIALS, "\n", "\t", "\u2028", "\x1b[2J", " ", "é", "\x85")
     listing = TextData(dict.fromkeys(SPLITS, corpus), odd, 2, level=Characters()).listing()
@@ -356,7 +356,7 @@ def test_profiles_are_those_of_the_sentences(sentences):
     assert found["unknown"] == pytest.approx(np.mean(tokens == UNK))
 
 
-def test_a_split_of_unknown_words_is_refused_from_the_cache_too(tmp_path):
+def test_split_of_unknown_words_is_refused_from_the_cache_too(tmp_path):
     folder = put(tmp_path, *CHINESE, test=["你喜欢我", "红猫"])
     for _ in range(2):
         message = refused(folder)
@@ -522,7 +522,7 @@ def test_words_are_the_default_and_as_before():
     assert set(data.facts()["unknown"].values()) == {0.0}
 
 
-def test_a_run_from_before_these_options_can_still_be_evaluated(text):
+def test_run_from_before_these_options_can_still_be_evaluated(text):
     folder = trained(text, "old")
     config = folder / "config.yaml"
     new = ("  format:", "  label_column:", "  level:", "  tokenizer:", "  labels:")

@@ -137,7 +137,7 @@ def test_words_that_are_all_as_large_as_the_bound_allows_do_not_overflow(bias, v
 
 
 @pytest.mark.parametrize("block", [1, 4 * VOCABULARY, 4 * VOCABULARY * 5, 1 << 26])
-def test_the_block_of_logits_does_not_matter(monkeypatch, block):
+def test_block_of_logits_does_not_matter(monkeypatch, block):
     model, batch, z = model_of(), text([3, 7, 1, 3]), torch.randn(5, 4, 2)
     with torch.no_grad():
         whole = model.nll(batch, z)
@@ -295,7 +295,7 @@ def estimates(shrink, std, shift, samples, repeats=4000, seed=0) -> dict[str, np
 
 
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
-def test_the_mean_weight_is_unbiased(shrink, std, shift):
+def test_mean_weight_is_unbiased(shrink, std, shift):
     weight = np.exp(-estimates(shrink, std, shift, 8)["nll"])
     assert (np.abs(weight.mean(0) - np.exp(log_prob(X))) < 4.5 * sem(weight)).all()
 
@@ -320,7 +320,7 @@ def test_nll_lies_between_the_truth_and_the_elbo_and_falls_with_the_samples(shri
 
 
 @pytest.mark.parametrize("samples", [1, 2, 50])
-def test_the_true_posterior_gives_the_truth_from_any_sample_with_no_variance(samples):
+def test_true_posterior_gives_the_truth_from_any_sample_with_no_variance(samples):
     got = estimates(0.5, math.sqrt(0.5), 0.0, samples, repeats=20)
     near(got["nll"], np.tile(-log_prob(X), (20, 1)))
     near(got["nelbo"], got["nll"])
@@ -336,7 +336,7 @@ def test_the_true_posterior_gives_the_truth_from_any_sample_with_no_variance(sam
 
 @pytest.mark.parametrize("samples", [30, 500])
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
-def test_the_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, shift, samples):
+def test_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, shift, samples):
     got = estimates(shrink, std, shift, samples, repeats=800)
     spread = got["nll"].mean(1).std(ddof=1)  # of the mean over the same examples
     errors = [
@@ -346,7 +346,7 @@ def test_the_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, sh
     assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15
 
 
-def test_the_monte_carlo_error_of_few_samples_is_not_understated():
+def test_monte_carlo_error_of_few_samples_is_not_understated():
     for samples in (2, 3, 5):
         got = estimates(0.5, 0.8, 0.0, samples, repeats=3000)
         spread = got["nll"].mean(1).std(ddof=1)

@@ -91,7 +91,7 @@ def test_rates_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_optimum_is_the_one_that_numerical_optimisation_finds(seed: int) -> None:
+def test_optimum_is_the_one_that_numerical_optimisation_finds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     inputs, latent = int(rng.integers(2, 5)), int(rng.integers(1, 5))
     variance, weight = rng.uniform(0.3, 2, 2)
@@ -204,7 +204,7 @@ def test_log_prob_and_entropy_are_scipys() -> None:
     assert data.entropy == pytest.approx(true.entropy(), abs=1e-6)
 
 
-def test_the_data_are_random_and_determined_by_their_seed() -> None:
+def test_data_are_random_and_determined_by_their_seed() -> None:
     one, same, other = (
         GaussianConfig(EIGENVALUES, 50, 40, 30, data_seed=seed).load() for seed in (1, 1, 2)
     )
@@ -319,7 +319,7 @@ def test_parts_hold_every_parameter_exactly_once() -> None:
     st.floats(0.2, 5),
     st.integers(0, 1000),
 )
-def test_the_gap_of_the_elbo_is_the_distance_to_the_true_posterior(
+def test_gap_of_the_elbo_is_the_distance_to_the_true_posterior(
     inputs: int, latent: int, scale: float, variance: float, seed: int
 ) -> None:
     """log p(x) - ELBO(x) = KL(q || p(z|x)), p(z|x) = N(M^-1 W^T (x - b) / s2, M^-1), M = I + W^T W
@@ -401,7 +401,7 @@ def falling(values: list[float]) -> np.ndarray:
     ("weight", "active"),
     [(1.0, 4), *(pytest.param(*c, marks=pytest.mark.slow) for c in [(0.5, 5), (2.0, 3)])],
 )
-def test_a_run_finds_the_known_rates_and_collapses_the_known_dimensions(
+def test_run_finds_the_known_rates_and_collapses_the_known_dimensions(
     weight: float, active: int, tmp_path: Path
 ) -> None:
     """Tolerances: 0.03 nats a dimension for the last weights. The kept ones have the lowest valid
@@ -445,7 +445,7 @@ def test_a_run_finds_the_known_rates_and_collapses_the_known_dimensions(
         assert nelbo.mean() == pytest.approx(-optimal_elbo(EIGENVALUES, 1.0), abs=5e-3)
 
 
-def test_a_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> None:
+def test_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> None:
     """Probabilistic PCA on data from probabilistic PCA.
 
     What has no latent dimension has exactly the decoder's variance.
@@ -466,7 +466,7 @@ def test_a_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> N
     )  # each example's own, not only their mean
 
 
-def test_the_literal_command_runs(tmp_path: Path) -> None:
+def test_literal_command_runs(tmp_path: Path) -> None:
     done = type_command("model=linear", "data=gaussian", *TINY, f"results={tmp_path}")
     assert done.returncode == 0, done.stderr
     facts = json.loads((folder_of(tmp_path, "plain") / "data.json").read_text())
@@ -492,7 +492,7 @@ def test_the_literal_command_runs(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_model_and_data_that_do_not_fit_are_refused(
+def test_model_and_data_that_do_not_fit_are_refused(
     word: str, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=sentence):

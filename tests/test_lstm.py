@@ -158,7 +158,7 @@ def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
-def test_the_decoder_hears_z_at_its_start_and_at_every_step():
+def test_decoder_hears_z_at_its_start_and_at_every_step():
     batch = make_batch(corpus_of([6]), np.arange(1))
     for deaf in ("cell", "input"):
         model = model_of()
@@ -265,7 +265,7 @@ def test_sentences_are_reversed_each_from_its_own_end():
     assert reversed_words(batch).tolist() == [[EOS, 7, 6, 5], [EOS, 9, 8, PAD], [EOS, 4, PAD, PAD]]
 
 
-def test_the_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weights():
+def test_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weights():
     plain = model_of(seed=5).state_dict()
     assert not any("reverse" in name for name in plain)
     for pool in ("last", "mean", "max"):
@@ -293,7 +293,7 @@ def test_runs_with_both_directions_end_well_and_repeat_bit_for_bit(head: str, tm
     assert all(np.isfinite(row["nelbo"]) for row in rows(one))
 
 
-def test_an_unknown_pool_is_refused():
+def test_unknown_pool_is_refused():
     with pytest.raises(InputError) as caught:
         prepare(composed("head=plain", *SMALL, "model.pool=first"), "plain")
     assert str(caught.value) == "model.pool=first: allowed are last, mean, max"
@@ -360,7 +360,7 @@ def test_dropouts_outside_their_range_are_refused(name, value):
 
 
 @pytest.mark.parametrize("value", [0, -1.5, float("inf")])
-def test_an_impossible_init_is_refused(value):
+def test_impossible_init_is_refused(value):
     with pytest.raises(
         InputError, match=rf"^model\.init={value}: out of range; allowed is 0 < model\.init$"
     ):

@@ -135,11 +135,11 @@ def test_all_metrics_by_hand_whatever_the_batches(mode, size):
     assert share[1.0] == 0 and share[1.78] == 0.5 and share[3.16] == 0.5 and share[10.0] == 1
 
 
-def test_a_decoder_that_ignores_z_has_no_gap():
+def test_decoder_that_ignores_z_has_no_gap():
     assert evaluate(OneHot(9, heed=0.0), Numbers(9, 3), "test", "eval")["shuffle_gap"] == 0.0
 
 
-def test_a_short_last_batch_weighs_by_its_examples():
+def test_short_last_batch_weighs_by_its_examples():
     got = evaluate(OneHot(6, heed=1.0), Numbers(6, 4), "test", "eval")
     assert got["rec"] == 2.5 and got["shuffle_gap"] == 2.0
 
@@ -285,7 +285,7 @@ def test_errors_are_the_spread_over_fresh_examples():
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
-def test_a_standard_error_is_scipys(values):
+def test_standard_error_is_scipys(values):
     values = np.array(values)
     assert with_error("x", values) == {
         "x": values.mean(),
@@ -345,7 +345,7 @@ def test_any_share_delta_may_escape_and_not_one_more(delta):
         )
 
 
-def test_a_kl_of_exactly_eps_has_not_collapsed_and_few_examples_must_all_be_below():
+def test_kl_of_exactly_eps_has_not_collapsed_and_few_examples_must_all_be_below():
     share = dict(
         zip(EPS, collapse(seen(kl=np.full((3, 1), 0.1)))["collapse"]["share"], strict=True)
     )
@@ -371,7 +371,7 @@ def test_collapse_curve_is_the_share_of_quantiles_below_eps_and_never_falls(seed
 # ---------------------------------------------------------------- units and moments
 
 
-def test_a_kl_that_does_not_split_is_one_column():
+def test_kl_that_does_not_split_is_one_column():
     assert rates(seen(kl=[[1.0], [4.0]]))["kl_per_dim"] == [2.5]
 
 

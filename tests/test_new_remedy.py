@@ -90,9 +90,7 @@ def test_new_remedies_pass_their_own_tests_and_those_of_every_head(tree: Path) -
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-def test_the_command_it_prints_runs_and_the_knob_is_the_heads_own(
-    tree: Path, tmp_path: Path
-) -> None:
+def test_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_path: Path) -> None:
     small = [
         "data.train=200",
         "data.valid=50",

@@ -104,7 +104,7 @@ POOR = [(0.8, 0.2), (0.7, 0.4), (0.6, 0.3)]
 
 @pytest.mark.parametrize("samples", [100, 500])
 @pytest.mark.parametrize(("narrow", "shift"), POOR)
-def test_the_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, samples):
+def test_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, samples):
     model, x, truth = linear_vae()
 
     class Batch:
@@ -133,7 +133,7 @@ def test_the_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, sampl
     )
 
 
-def test_the_true_posterior_has_no_bias():
+def test_true_posterior_has_no_bias():
     model, x, _ = linear_vae()
     mean = ((x - model.decoder.bias) @ model.decoder.weight / 2).detach().double()
     q = DiagonalGaussian.from_std(mean, torch.full_like(mean, math.sqrt(0.5)))
@@ -148,7 +148,7 @@ def test_the_true_posterior_has_no_bias():
     )
 
 
-def test_the_error_of_the_bias_is_its_spread_over_repeated_draws():
+def test_error_of_the_bias_is_its_spread_over_repeated_draws():
     q, rng = (
         DiagonalGaussian.from_std(torch.zeros(400, 3) + 0.3, torch.full((400, 3), 0.8)),
         torch.Generator(),
@@ -163,12 +163,12 @@ def test_the_error_of_the_bias_is_its_spread_over_repeated_draws():
     assert 0.75 < np.sqrt(np.mean(np.square(errors))) / np.std(biases) < 1.35
 
 
-def test_the_share_of_examples_with_few_effective_samples():
+def test_share_of_examples_with_few_effective_samples():
     got = likelihood(np.zeros(4), np.array([19.9, 20.0, 300.0, 3.0]), 500, None, None)
     assert got["nll_ess_low"] == 0.5 and got["nll_ess"] > 20  # the mean hides them
 
 
-def test_a_diagnosis_has_it_too():
+def test_diagnosis_has_it_too():
     found = diagnose(
         lambda x: (x[:, :2] / 2 + 0.5, torch.full((len(x), 2), -2.0)),
         lambda x, z: 0.5 * (x[:, :2] - z).square().sum(1),
@@ -253,7 +253,7 @@ def test_rows_on_disk_are_json(folder: Path):
     assert "NaN" not in text and '"fall_2": [null' in text
 
 
-def test_the_weights_of_a_group_are_those_of_before(folder: Path):
+def test_weights_of_a_group_are_those_of_before(folder: Path):
     """nll in the plain way, from the same codes.
 
     Not one bit may change with what is computed beside it.
@@ -323,7 +323,7 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
     False),
      (0.3, math.nan, 0.2, True), (0.0, 0.0, 0.0, False), (0.3, 0.2, math.nan, False)],
 )  # fmt: skip
-def test_a_bias_of_the_size_of_the_interval(difference, half, bias_, expected):
+def test_bias_of_the_size_of_the_interval(difference, half, bias_, expected):
     assert tilted(difference, half, bias_) is expected
 
 
@@ -352,7 +352,7 @@ def test_paired_differences_have_a_bias_and_a_mark(tmp_path: Path):
     assert groups["d_nll_bias_mean"].tolist()[1:] == pytest.approx([0.01, 0.15])
 
 
-def test_a_probe_stands_beside_its_chance_level(tmp_path: Path):
+def test_probe_stands_beside_its_chance_level(tmp_path: Path):
     runs = report_of(
         tmp_path,
         plain=[{"probe_chance": 0.4, "probe": 0.5}],

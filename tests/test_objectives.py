@@ -150,14 +150,14 @@ def plain_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 @pytest.mark.parametrize("head", WORDS_OFF)
-def test_a_run_with_it_off_is_a_plain_run_bit_for_bit(
+def test_run_with_it_off_is_a_plain_run_bit_for_bit(
     head: str, tmp_path: Path, plain_rows: list[dict]
 ) -> None:
     run_here(tmp_path, head, *WORDS_OFF[head])
     assert rows(folder_of(tmp_path, head)) == plain_rows
 
 
-def test_the_bag_of_words_network_leaves_the_randomness_of_training_alone() -> None:
+def test_bag_of_words_network_leaves_the_randomness_of_training_alone() -> None:
     """Its weights are drawn after the model's, and training seeds anew before its first step."""
     with_it, without = (
         prepare(composed(f"head={head}", *SMALL), head) for head in ("bow", "plain")
@@ -228,7 +228,7 @@ def test_asking_twice_changes_nothing(name):
         (FreeBitsExample, (3.0 + 0.6 + 0.6 + 0.6) / 2, [[1, 0], [0, 0]]),
     ],
 )
-def test_the_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
+def test_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
     nll, q, mean = with_kl(BATCH_KL)
     loss = cls(0.5, free=0.6)(nll, q, q.mean, 0.0)
     assert loss.terms["clamped_kl"].item() == pytest.approx(clamped, rel=1e-12)
@@ -350,7 +350,7 @@ def kls_of_one_mean(update, steps=6000):
     return seen[-steps // 3 :]
 
 
-def test_the_limit_cycle_of_plain_ascent_is_gone():
+def test_limit_cycle_of_plain_ascent_is_gone():
     def plain_ascent(objective, loss):
         objective.multiplier.add_(1e-3 * (4.0 - loss.terms["kl"])).clamp_min_(0)
 
@@ -361,7 +361,7 @@ def test_the_limit_cycle_of_plain_ascent_is_gone():
 
 @properties
 @given(st.floats(0, 20), st.floats(0.01, 20), st.floats(0, 3), st.floats(1e-4, 1))
-def test_the_multiplier_rises_exactly_below_the_rate_and_is_never_negative(kl, rate, u, lr):
+def test_multiplier_rises_exactly_below_the_rate_and_is_never_negative(kl, rate, u, lr):
     objective = MinimumRate(rate, lr)
     objective.multiplier.fill_(u)
     before = objective.multiplier.clone()
@@ -420,7 +420,7 @@ def test_more_kl_is_met_with_no_less_weight_and_the_weight_keeps_its_bounds(
     assert 0 <= low <= high <= 0.1 + most
 
 
-def test_the_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
+def test_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
     objective = Control(set_point=3.0, kp=0.01, ki=0.01)
     assert [respond(objective, 0.0) for _ in range(50)] == pytest.approx(
         [0.01 / (1 + math.exp(3))] * 50
@@ -435,7 +435,7 @@ def test_the_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
     assert respond(objective, 2.0) < 0.8  # and it comes back at once
 
 
-def test_an_integral_out_of_range_always_comes_back():
+def test_integral_out_of_range_always_comes_back():
     objective = Control(set_point=3.0, kp=0.01, ki=0.01)
     objective.integral.fill_(1.5)
     weights = [respond(objective, 0.0) for _ in range(60)]
@@ -465,7 +465,7 @@ def test_state_comes_back_and_an_update_builds_no_graph(make):
 
 
 @pytest.mark.parametrize("head", ["mdr", "control", "bow_anneal"])
-def test_a_run_resumes_where_it_was_bit_for_bit(head: str, tmp_path: Path) -> None:
+def test_run_resumes_where_it_was_bit_for_bit(head: str, tmp_path: Path) -> None:
     run_here(tmp_path / "whole", head)
     run_here(tmp_path / "parts", head, "trainer.epochs=1")
     short = folder_of(tmp_path / "parts", head)
@@ -537,7 +537,7 @@ def test_infovae_by_hand_and_with_a_schedule():
         assert loss.terms["mmd"].item() == pytest.approx(distance.item(), rel=1e-5)
 
 
-def test_the_best_weights_are_chosen_at_the_weight_that_training_ends_with():
+def test_best_weights_are_chosen_at_the_weight_that_training_ends_with():
     assert ELBO(0.4).final_weight == 0.4 and ELBO(Linear(3)).final_weight == 1
     assert (
         InfoVAE(alpha=0.75, scale=2.0).final_weight == InfoVAE(alpha=1, scale=2.0).final_weight == 1
@@ -588,7 +588,7 @@ def test_bag_nll_knows_no_order_of_words_and_no_padding():
     torch.testing.assert_close(single.bag_nll(outputs[row : row + 1])[0], alone[row])
 
 
-def test_the_best_bag_is_the_share_of_each_word():
+def test_best_bag_is_the_share_of_each_word():
     """Minimised over its outputs, it is the entropy of the words' shares, times their number."""
     data, _ = corpus()
     batch = make_batch(data, np.array([0]))  # 4 5 4 and the end: shares 1/2, 1/4, 1/4
@@ -679,7 +679,7 @@ def test_mu_forcing_by_hand():
 
 @properties
 @given(seeds, batches, latents, scales)
-def test_the_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
+def test_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
     _, mean, log_var = drawn(seed, batch, latent, scale, torch.float64)
     q = DiagonalGaussian.from_log_var(mean, log_var)
     assert 0 <= spread(mean).item() <= q.kl.sum(-1).mean().item() * (1 + 1e-9) + 1e-12
@@ -754,7 +754,7 @@ COMBINED = {"bn_tau_cyclical": ("bn_tau", "kl_cyclical"), "bow_anneal": ("bow", 
 
 
 @pytest.mark.parametrize("head", COMBINED)
-def test_a_combination_is_both_of_its_heads(head: str) -> None:
+def test_combination_is_both_of_its_heads(head: str) -> None:
     one, other = COMBINED[head]
     assert check_head(head) == head
     cfg, first, second = (composed(f"head={name}", *SMALL) for name in (head, one, other))

@@ -139,7 +139,7 @@ def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
 # ---------------------------------------------------------------- one study on two machines
 
 
-def test_a_study_of_two_machines_equals_the_study_in_one_place(
+def test_study_of_two_machines_equals_the_study_in_one_place(
     machines: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -154,7 +154,7 @@ def test_a_study_of_two_machines_equals_the_study_in_one_place(
     same_tables(tmp_path / "scratch", machines / "all/scratch")
 
 
-def test_the_order_of_merging_changes_no_byte(machines: Path, tmp_path: Path) -> None:
+def test_order_of_merging_changes_no_byte(machines: Path, tmp_path: Path) -> None:
     packs = [machines / m / "scratch/runs.parquet" for m in ("one", "two")]
     assert study_cli("merge", tmp_path / "a", *packs) == 0
     assert study_cli("merge", tmp_path / "b", *reversed(packs)) == 0
@@ -175,7 +175,7 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
         assert f"…/{name}" in text
 
 
-def test_a_report_from_a_pack_alone_has_everything(
+def test_report_from_a_pack_alone_has_everything(
     machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
@@ -228,7 +228,7 @@ def test_two_sets_of_data_in_one_study_have_two_names(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what training does with a pack
 
 
-def test_a_packed_run_is_skipped_and_trained_again_when_asked(
+def test_packed_run_is_skipped_and_trained_again_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run_here(tmp_path, "plain") == "done"
@@ -292,7 +292,7 @@ def pack_and_read(study: Path) -> list[Saved]:
     return read_pack(study / "runs.parquet").runs()
 
 
-def test_a_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     honest = packed.read_pack
     monkeypatch.setattr(packed, "read_pack", lambda path: asked.append(path) or honest(path))
@@ -330,7 +330,7 @@ def rename(saved: Saved, old: str, new: str) -> Saved:
 # ---------------------------------------------------------------- folders and pack together
 
 
-def test_a_study_is_its_folders_and_its_pack(small: Path) -> None:
+def test_study_is_its_folders_and_its_pack(small: Path) -> None:
     whole = tables_of(small)
     shutil.rmtree(small / "runs/plain/default/seed=0")
     notes: list[str] = []
@@ -345,7 +345,7 @@ def test_a_study_is_its_folders_and_its_pack(small: Path) -> None:
     assert evaluate([str(small)]) == evaluate([str(small / "runs.parquet")]) == 2
 
 
-def test_a_folder_that_disagrees_counts_and_is_named(
+def test_folder_that_disagrees_counts_and_is_named(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
     change(small / "runs/plain/default/seed=0", kl=77.0)
@@ -366,7 +366,7 @@ def test_a_folder_that_disagrees_counts_and_is_named(
 @pytest.mark.parametrize(
     "spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])]
 )
-def test_a_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
+def test_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
     whole = rows_of(small)
     spoil(small / "runs/plain/default/seed=0" / name)
     notes: list[str] = []
@@ -386,7 +386,7 @@ def change(folder: Path, **values: Any) -> None:
     rows.write_text("".join([*others, json.dumps(row) + "\n"]))
 
 
-def test_the_finished_run_of_a_pack_counts_while_it_is_trained_again(small: Path) -> None:
+def test_finished_run_of_a_pack_counts_while_it_is_trained_again(small: Path) -> None:
     (small / "runs/plain/default/seed=0/done").unlink()
     notes: list[str] = []
     runs = read_runs(small, notes)
@@ -415,7 +415,7 @@ def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
 
 
-def test_a_summary_that_its_own_rows_contradict_is_not_packed(
+def test_summary_that_its_own_rows_contradict_is_not_packed(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (small / "runs.parquet").unlink()
@@ -427,7 +427,7 @@ def test_a_summary_that_its_own_rows_contradict_is_not_packed(
     assert len(read_pack(small / "runs.parquet").runs()) == 2
 
 
-def test_a_study_that_is_still_training_can_be_merged_into(
+def test_study_that_is_still_training_can_be_merged_into(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -482,7 +482,7 @@ def other_study(study: Path, to: Path) -> Path:
         ),
     ],
 )
-def test_the_same_run_with_another_result_is_refused(
+def test_same_run_with_another_result_is_refused(
     change_it: Any, words: list[str], small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     name = "runs/plain/default/seed=1"
@@ -554,7 +554,7 @@ def test_two_runs_by_one_name_are_refused(
     )
 
 
-def test_a_pack_of_other_data_is_refused(
+def test_pack_of_other_data_is_refused(
     machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = write_corpus(tmp_path / "texts", "green")
@@ -650,7 +650,9 @@ def test_invalid_pack_gives_one_sentence(
         run_here(tmp_path, "plain", "study=small")
 
 
-def test_a_read_only_study_is_one_sentence(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_read_only_study_gives_one_sentence(
+    small_disk: Path, capsys: pytest.CaptureFixture
+) -> None:
     study = small_disk / "s"
     write_run(study, "plain", 0, evaluations=3)
     mounted(small_disk, "-o", "remount,ro")
@@ -661,7 +663,7 @@ def test_a_read_only_study_is_one_sentence(small_disk: Path, capsys: pytest.Capt
     assert study_cli("pack", study) == 0, "nothing has changed, so nothing is written"
 
 
-def test_a_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     from conftest import fill
 
     study = small_disk / "s"
@@ -776,7 +778,7 @@ while True:
 """
 
 
-def test_a_kill_leaves_the_old_pack_or_the_new_one(machines: Path, tmp_path: Path) -> None:
+def test_kill_leaves_the_old_pack_or_the_new_one(machines: Path, tmp_path: Path) -> None:
     study = shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     both = set()
     for words in (["--without-examples"], []):
@@ -857,7 +859,7 @@ def test_verify_checks_the_metadata_of_a_pack(
     assert ("identity" if key == "identity" else "twice") in capsys.readouterr().out
 
 
-def test_a_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
+def test_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
     folders = {
         saved.name: saved for saved in map(portable_run, read_runs(machines / "all/scratch", []))
     }
@@ -936,7 +938,7 @@ PLACES = ["/home/me/x", "/data/x y/", "~/x", "~me", "/", "C:\\me\\x", "file:///m
 @pytest.mark.parametrize(
     "place", [*PLACES, "ptb", "./a/b", "owner/set", "data/x y/", "https://a.org/me/x"]
 )
-def test_a_portable_run_is_the_same_run_and_stays_as_it_is(place: str) -> None:
+def test_portable_run_is_the_same_run_and_stays_as_it_is(place: str) -> None:
     overrides = {"data.dir": place, "x": place}
     config = {
         "head": "plain",

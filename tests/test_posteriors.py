@@ -379,7 +379,7 @@ def test_ln_mu_needs_two_dimensions():
 
 
 @pytest.mark.parametrize("cls", BATCH_HEADS)
-def test_a_batch_of_one_is_an_error_and_of_two_gives_plus_minus_gamma(cls):
+def test_batch_of_one_is_an_error_and_of_two_gives_plus_minus_gamma(cls):
     head = make(cls, 3, 0.6)
     with pytest.raises(ValueError, match="at least 2 examples"):
         head(torch.randn(1, HIDDEN).double())

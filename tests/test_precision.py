@@ -190,7 +190,7 @@ def test_running_statistics_stay_in_float32(name: str) -> None:
     assert all(a.equal(b) for a, b in zip(exact.buffers(), fresh.buffers(), strict=True))
 
 
-def test_a_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
+def test_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
     for dtype in (bf16, f16):
         head, decoder = make("BatchNormTau").to(dtype), nn.Linear(LATENT, 3).to(dtype)
         q = head(torch.randn(BATCH, HIDDEN, dtype=dtype))
@@ -201,13 +201,13 @@ def test_a_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, still in use
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
-def test_a_quantised_layer_is_taken_as_before() -> None:
+def test_quantised_layer_is_taken_as_before() -> None:
     head = torch.ao.quantization.quantize_dynamic(Gaussian(HIDDEN, LATENT), {nn.Linear})
     q = head(torch.randn(3, HIDDEN))
     assert q.kl.dtype == q.sample().dtype == f32
 
 
-def test_a_gaussian_made_of_narrow_tensors_has_an_exact_kl() -> None:
+def test_gaussian_made_of_narrow_tensors_has_an_exact_kl() -> None:
     mean, log_var = torch.full((2, 3), 0.03, dtype=bf16), torch.full((2, 3), -0.04, dtype=bf16)
     q, m, v = DiagonalGaussian.from_log_var(mean, log_var), float(mean[0, 0]), float(log_var[0, 0])
     assert q.kl[0, 0].item() == pytest.approx(0.5 * (m * m + math.exp(v) - v - 1), rel=1e-3)
@@ -326,7 +326,7 @@ def test_batch_of_one_error_names_the_cure() -> None:
 
 
 @pytest.mark.parametrize("cls", [BatchNormMu, BatchNormTau, RMSNormTau])
-def test_a_fresh_head_in_evaluation_mode_warns_once_and_a_used_one_never(cls: Any) -> None:
+def test_fresh_head_in_evaluation_mode_warns_once_and_a_used_one_never(cls: Any) -> None:
     knob = KNOBS[cls.__name__]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

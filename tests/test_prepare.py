@@ -38,7 +38,7 @@ def small(monkeypatch):
 # ---------------------------------------------------------------- from the hub
 
 
-def test_a_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys):
+def test_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "yahoo"), tmp_path / "out"
     sizes = {"train_size": 40, "valid_size": 10, "test_size": 30}
     words = [f"data.{key}={value}" for key, value in sizes.items()]
@@ -74,7 +74,7 @@ def test_sentences_without_words_are_left_out(tmp_path, capsys):
     assert len(lines) == 40 and lines[0] == "Mr. n1 @-@ <unk> , 1 @.@ 5"
 
 
-def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeypatch):
+def test_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeypatch):
     folder = put_hub(tmp_path / "hub", "snli")
     usual = prepare.config_of("snli", [f"data.hub={folder}"])
     monkeypatch.setattr(prepare, "config_of", lambda *_: usual)
@@ -83,7 +83,7 @@ def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monke
     assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
 
-def test_a_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
+def test_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
     code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
     assert code == 2 and complaint.startswith(
         "error: data.hub=stanfordnlp/snli: could not be loaded from the hub ("
@@ -154,7 +154,7 @@ def test_file_gets_its_final_name_only_when_complete(tmp_path):
 
 
 @pytest.mark.parametrize("there", ["changed", "foreign"])
-def test_a_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there):
+def test_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there):
     if there == "changed":
         assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
     (tmp_path / "train.txt").write_text("mine\n")
@@ -165,7 +165,7 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there
     assert (tmp_path / "train.txt").read_text() == "mine\n"
 
 
-def test_a_folder_of_another_choice_is_refused(tmp_path, capsys):
+def test_folder_of_another_choice_is_refused(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "snli"), tmp_path / "out"
     assert typed(capsys, "snli", "--out", out, f"data.hub={folder}")[0] == 0
     before = (out / "train.txt").read_bytes()
@@ -208,7 +208,7 @@ MANIFESTS = [
 
 
 @pytest.mark.parametrize("odd", MANIFESTS)
-def test_a_damaged_manifest_is_one_sentence_and_nothing_is_touched(tmp_path, capsys, small, odd):
+def test_damaged_manifest_gives_one_sentence_and_nothing_is_touched(tmp_path, capsys, small, odd):
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
     path = tmp_path / "manifest.json"
     whole = json.loads(path.read_text())
@@ -230,7 +230,7 @@ def test_a_damaged_manifest_is_one_sentence_and_nothing_is_touched(tmp_path, cap
     assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_folder_in_the_place_of_a_part_is_one_sentence(tmp_path, capsys, small):
+def test_folder_in_the_place_of_a_part_gives_one_sentence(tmp_path, capsys, small):
     (tmp_path / "train.txt").mkdir()
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
@@ -238,7 +238,7 @@ def test_a_folder_in_the_place_of_a_part_is_one_sentence(tmp_path, capsys, small
     )
 
 
-def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, small):
+def test_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, small):
     out, precious = tmp_path / "out", tmp_path / "precious"
     precious.write_text("precious")
     out.mkdir()
@@ -318,7 +318,7 @@ def test_bad_words_are_named(tmp_path, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_as_typed(tmp_path):
+def test_command_as_typed(tmp_path):
     words = [sys.executable, "scripts/prepare_data.py", "captions", "--out", str(tmp_path / "no")]
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -350,7 +350,7 @@ def test_synthetic_sequences_follow_the_recipe(monkeypatch):
     assert not np.array_equal(dict(synthetic.draw(1))["valid"], found["valid"])
 
 
-def test_a_step_of_the_generator_by_hand():
+def test_step_of_the_generator_by_hand():
     """One sequence against the LSTM of PyTorch with the same weights."""
     import torch
 
@@ -386,7 +386,7 @@ def test_dialogues_are_written_completely(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_disk_that_takes_nothing_is_one_sentence(small, small_disk, capsys, state):
+def test_disk_that_takes_nothing_gives_one_sentence(small, small_disk, capsys, state):
     fill(small_disk) if state == "full" else mounted(small_disk, "-o", "remount,ro")
     code, _, error = typed(capsys, "synthetic", "--out", small_disk / "set")
     assert code == 2 and error.startswith("error: ") and error.count("\n") == 1, error

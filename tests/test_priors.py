@@ -81,7 +81,7 @@ def test_shapes(cls):
 
 
 @pytest.mark.parametrize("cls", HEADS)
-def test_the_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
+def test_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
     q, again = posterior(cls), posterior(cls)
     z = q.sample(generator=torch.Generator().manual_seed(1))
     kl = q.kl
@@ -94,7 +94,7 @@ def test_the_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
     assert next(twins).equal(next(twins))
 
 
-def test_a_first_code_takes_the_noise_that_plain_takes():
+def test_first_code_takes_the_noise_that_plain_takes():
     torch.manual_seed(3)
     head, plain, h = (
         MixtureOfGaussians(HIDDEN, 2, components=3),

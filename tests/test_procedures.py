@@ -86,7 +86,7 @@ def moved(before: dict[str, list[Tensor]], model: Any) -> dict[str, bool]:
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_a_partial_step_moves_its_part_alone_also_when_the_other_has_momentum(
+def test_partial_step_moves_its_part_alone_also_when_the_other_has_momentum(
     head: str, part: str, optimizer: str
 ) -> None:
     parts = parts_of(head)
@@ -240,7 +240,7 @@ class Scripted:
         ([9, 1], 1, 1),
     ],
 )
-def test_the_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(
+def test_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(
     losses, most, made
 ) -> None:
     training: Any = Scripted([*map(float, losses), 0.0, 0.0])
@@ -253,7 +253,7 @@ def test_the_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(
 @pytest.mark.parametrize(
     ("found", "looks"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)]
 )
-def test_the_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(
+def test_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(
     found, looks, monkeypatch
 ) -> None:
     seen, values = [], iter(found)
@@ -298,7 +298,7 @@ def test_inner_evaluation_changes_no_state_and_matches_evaluation(
     assert row["mi"] > 0.2 and abs(first - row["mi"]) < 5 * row["mi_se"]
 
 
-def test_the_information_of_a_linear_gaussian_encoder_is_the_closed_form() -> None:
+def test_information_of_a_linear_gaussian_encoder_is_the_closed_form() -> None:
     """z = A x + noise of variance v with Gaussian x: I = 1/2 ln det(A Sigma A^T + v) / v."""
     latent, v = 2, 0.5
     cfg = composed("head=plain", "model=linear", "data=gaussian", f"model.latent={latent}")
@@ -316,7 +316,7 @@ def test_the_information_of_a_linear_gaussian_encoder_is_the_closed_form() -> No
     )  # a code's gain varies by about 1 nat for each dimension
 
 
-def test_a_real_run_makes_inner_steps_and_counts_them(tmp_path: Path) -> None:
+def test_real_run_makes_inner_steps_and_counts_them(tmp_path: Path) -> None:
     run_here(tmp_path, "aggressive", "inner_max=5", "inner_check=1")
     procedure = state(folder_of(tmp_path, "aggressive"))["procedure"]
     assert 12 <= int(procedure["inner_steps"]) <= 12 * 5 or not procedure["aggressive"]
@@ -360,7 +360,7 @@ def vectors(count: int = 4, inputs: int = 5, seed: int = 1) -> VectorBatch:
 @pytest.mark.parametrize(
     ("steps", "momentum", "clip"), [(1, 0.0, 1e6), (4, 0.5, 1e6), (4, 0.9, 0.3)]
 )
-def test_the_steps_are_those_of_the_formula(
+def test_steps_are_those_of_the_formula(
     steps: int, momentum: float, clip: float, through: bool
 ) -> None:
     """By hand in NumPy.
@@ -532,7 +532,7 @@ def test_inference_in_many_threads_is_that_in_one() -> None:
 
 
 @pytest.mark.parametrize("clip", [0.5, 50.0])
-def test_an_example_is_refined_as_if_it_were_alone(clip: float) -> None:
+def test_example_is_refined_as_if_it_were_alone(clip: float) -> None:
     """The first row draws the same noise in both cases; the others are far away."""
     model, batch = linear_model(), vectors()
     batch.x[1:] *= 100
@@ -650,7 +650,7 @@ def test_bad_lengths_of_the_phases_are_refused(words: tuple, name: str) -> None:
         Delayed(*words)
 
 
-def test_a_bad_length_of_pretraining_is_refused() -> None:
+def test_bad_length_of_pretraining_is_refused() -> None:
     with pytest.raises(InputError, match=r"^pretrain_epochs=-1: out of range"):
         AEPretrain(-1)
 
@@ -730,7 +730,7 @@ def test_resumed_run_restarts_decoder_once_from_the_same_weights(
     assert calls == [6]
 
 
-def test_the_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path: Path) -> None:
+def test_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path: Path) -> None:
     """With a rate of almost 0 all evaluations are alike, so the first would be the best, and
     patience over at once."""
     run_here(tmp_path, "ae_pretrain", "trainer.epochs=4", "trainer.lr=1e-12", "trainer.patience=1")
@@ -741,13 +741,13 @@ def test_the_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path
     assert told["best_step"] > 12 and told["step"] >= 18 and weights[:4] == [0, 0, 0, 1]
 
 
-def test_a_run_that_ends_as_an_autoencoder_has_weights_all_the_same(tmp_path: Path) -> None:
+def test_run_that_ends_as_an_autoencoder_has_weights_all_the_same(tmp_path: Path) -> None:
     run_here(tmp_path, "ae_pretrain", "trainer.max_steps=9", "pretrain_epochs=1.5")
     told = summary(folder_of(tmp_path, "ae_pretrain"))
     assert told["best_step"] == told["step"] == 9
 
 
-def test_a_run_in_which_nothing_follows_the_autoencoder_is_refused(tmp_path: Path) -> None:
+def test_run_in_which_nothing_follows_the_autoencoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=r"^pretrain_epochs=2: with trainer\.epochs=2 .*; allowed is pretrain_epochs < 2$",
@@ -756,7 +756,7 @@ def test_a_run_in_which_nothing_follows_the_autoencoder_is_refused(tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_autoencoder_informs_and_free_bits_keep_lambda(tmp_path: Path) -> None:
+def test_autoencoder_informs_and_free_bits_keep_lambda(tmp_path: Path) -> None:
     run_here(
         tmp_path,
         "ae_pretrain",

@@ -103,7 +103,7 @@ def put_run(study: Path, seed: int, evaluated: bool = True, done: bool = True) -
     return folder
 
 
-def test_a_study_evaluated_before_is_one_line_and_no_torch(
+def test_study_evaluated_before_is_one_line_and_no_torch(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for seed in range(3000):
@@ -160,7 +160,7 @@ def test_run_is_complete_only_for_the_requested_metrics(
     assert main([str(folder), *words]) == (0 if whole else 2)  # 2: no weights to go on with
 
 
-def test_a_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
+def test_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "summary.json").write_text(
         '{"kl": 1.0}'

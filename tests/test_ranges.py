@@ -160,13 +160,13 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("words", TOO_LARGE)
-def test_a_model_that_no_machine_holds_is_refused_before_it_is_built(words: str) -> None:
+def test_model_that_no_machine_holds_is_refused_before_it_is_built(words: str) -> None:
     cfg = composed(*words.split())
     sentence = refusal(cfg, "plain")
     assert sentence is not None and sentence.startswith(TOO_LARGE[words])
 
 
-def test_the_published_sizes_fit() -> None:
+def test_published_sizes_fit() -> None:
     cfg = composed("model=lstm_published", *TINY[:3])
     assert refusal(cfg, "plain") is None
 

@@ -25,7 +25,7 @@ def block(language: str, first: str) -> str:
     return found
 
 
-def test_the_worked_example_of_a_remedy_runs_as_printed(
+def test_worked_example_of_a_remedy_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uncollapse.run import run

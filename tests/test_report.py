@@ -733,7 +733,7 @@ def test_new_figures_of_many_groups(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "curves", [{"collapse": {"eps": [1.0], "share": [None]}}, {"collapse": []}]
 )
-def test_a_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
+def test_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
     accuracies = {"probe_curves": {"labels": [100], "factors": {"a": {"accuracy": [None]}}}}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, final=curves | accuracies)
     for name in ("collapse_curves", "probe", "probe_final"):
@@ -771,7 +771,7 @@ def test_probe_rows_match_the_summaries(study: Path) -> None:
     assert "5 finished runs without probe curves" in captions.probe(read_study(study).runs)
 
 
-def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
+def test_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
     assert plane.mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and plane.ceilings(low) == [
         (2000, math.log(2000))
@@ -867,7 +867,7 @@ def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["usage", "cost", "rate_parts", "rate_distortion", "mi_vs_kl", "cost_benefit"]
 )
-def test_a_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
+def test_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
     runs = read_study(crowd).runs
     with house_style():
         fig = PLOTS[name].draw(runs)
@@ -1091,7 +1091,7 @@ def test_no_rows_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "no evaluation yet" in message and "loss is <nan>" in message
 
 
-def test_a_report_folder_of_others_is_left_alone(
+def test_report_folder_of_others_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3)

@@ -188,7 +188,7 @@ def test_odd_runs_leave_the_numbers_of_sound_ones_as_they_are(odd: Path, tmp_pat
     )
 
 
-def test_a_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_NOTES", 10_000)
     path, _ = write_report(odd)
     text = path.read_text()
@@ -256,7 +256,7 @@ def test_rows_of_unequal_lengths_and_repeated_ones(
     assert not own.duplicated(["run", "step", "split", "mode"]).any()
 
 
-def test_a_heat_map_has_the_steps_of_its_own_rows() -> None:
+def test_heat_map_has_the_steps_of_its_own_rows() -> None:
     import pandas as pd
 
     from uncollapse.report.curves import heat_map
@@ -328,7 +328,7 @@ def test_values_by_hand() -> None:
 # ---------------------------------------------------------------- one truth about evaluations
 
 
-def test_a_result_in_its_file_alone_is_in_the_report(tmp_path: Path) -> None:
+def test_result_in_its_file_alone_is_in_the_report(tmp_path: Path) -> None:
     for seed in range(2):
         folder = write_run(tmp_path / "s", "plain", seed, evaluations=2)
     assert evaluation_note(read_study(tmp_path / "s")).startswith(
@@ -408,7 +408,7 @@ def test_odd_samples(tmp_path: Path, name: str, content: bytes, note: str) -> No
 
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("linked", ["samples", "samples/prior.png", "samples/prior.txt"])
-def test_a_linked_sample_is_not_published(tmp_path: Path, linked: str) -> None:
+def test_linked_sample_is_not_published(tmp_path: Path, linked: str) -> None:
     (tmp_path / "private").mkdir()
     for name, content in (("prior.png", png()), ("prior.txt", b"\tsecret\n1\tsecret words\n")):
         (tmp_path / "private" / name).write_bytes(content)
@@ -446,7 +446,7 @@ def lead_away(link: Path, target: Path) -> None:
         "tables/runs.tex",
     ],
 )
-def test_a_link_out_of_a_report_is_refused_and_not_written_through(
+def test_link_out_of_a_report_is_refused_and_not_written_through(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture
 ) -> None:
     study = tmp_path / "s"
@@ -464,7 +464,7 @@ def test_a_link_out_of_a_report_is_refused_and_not_written_through(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_link_within_the_study_is_followed(tmp_path: Path) -> None:
+def test_link_within_the_study_is_followed(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     (tmp_path / "s/big").mkdir()
     (tmp_path / "s/report").symlink_to("big")
@@ -475,7 +475,7 @@ def test_a_link_within_the_study_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_report_of_packed_runs_is_that_of_their_folders(
+def test_report_of_packed_runs_is_that_of_their_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = sound_runs(tmp_path / "s")
@@ -553,7 +553,7 @@ def test_older_runs_on_data_by_one_name_are_two_runs(tmp_path: Path) -> None:
     assert len(study.runs) == 2 and not study.notes
 
 
-def test_a_run_on_two_machines_counts_once_and_a_default_place_is_none(tmp_path: Path) -> None:
+def test_run_on_two_machines_counts_once_and_a_default_place_is_none(tmp_path: Path) -> None:
     placed(tmp_path / "s", "plain", 0, "/home/a/yelp", **SAME)
     placed(tmp_path / "s", "plain", 1, "/mnt/b/data", said=False, **SAME)
     twin = placed(tmp_path / "s", "plain", 0, "/mnt/b/data", said=False, **SAME)

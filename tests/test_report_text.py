@@ -150,7 +150,7 @@ def test_messages_show_no_path_of_a_disk(text: str, expected: str) -> None:
     assert shown(text) == expected and shown(expected) == expected
 
 
-def test_a_command_is_shortened_word_by_word() -> None:
+def test_command_is_shortened_word_by_word() -> None:
     words = ["python", "train.py", "head=x", "data.dir=/home/Jane Doe/my data", "label=a b"]
     assert (
         shown_command(shlex.join(words))
@@ -164,7 +164,7 @@ def test_a_command_is_shortened_word_by_word() -> None:
     assert shown_command("python train.py 'data.dir=/home/me/x") == "python train.py 'data.dir=…/x"
 
 
-def test_a_folder_named_after_a_path_is_shortened() -> None:
+def test_folder_named_after_a_path_is_shortened() -> None:
     name = "runs/plain/data.dir=-home-me-ptb,trainer.epochs=2-0a1b2c3d/seed=0"
     assert shown_folder(name) == "runs/plain/data.dir=…,trainer.epochs=2-0a1b2c3d/seed=0"
     assert (
@@ -252,7 +252,7 @@ def report(hostile: Path) -> Path:
         figures.PLOTS = whole
 
 
-def test_a_page_of_hostile_text_is_inert(report: Path) -> None:
+def test_page_of_hostile_text_is_inert(report: Path) -> None:
     text = (report / "index.html").read_text(encoding="utf-8")
     page = Page(text)
     assert is_inert(text) and "script" not in page.tags and "b" in page.tags
@@ -295,7 +295,7 @@ def test_figures_of_hostile_text_are_drawn_and_are_xml(
     assert is_inert(svg) and "/home/" not in svg
 
 
-def test_a_tau_grid_of_long_hostile_labels_is_drawn(
+def test_tau_grid_of_long_hostile_labels_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for label in ("_" + "x" * 1000, "$\\frac{a$"):
@@ -335,7 +335,7 @@ def test_labels_that_are_alike_for_their_first_words_stay_two_groups(tmp_path: P
     assert read_study(tmp_path / "s").runs["group"].nunique() == 2
 
 
-def test_the_real_command_stays_in_the_run_folder(
+def test_real_command_stays_in_the_run_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=2)
@@ -351,7 +351,7 @@ def test_the_real_command_stays_in_the_run_folder(
     )
 
 
-def test_a_folder_whose_name_is_not_text_is_reported(tmp_path: Path) -> None:
+def test_folder_whose_name_is_not_text_is_reported(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, overrides="x=1", evaluations=2)
     folder.parent.rename(folder.parent.with_name("x=\udcff\n"))
     table = written(every_run(read_study(tmp_path / "s").runs))
@@ -376,7 +376,7 @@ def test_samples_are_shown_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert page.count("y" * 2000) == 1 and "y" * 2001 not in page
 
 
-def test_a_terminal_gets_no_control_characters(
+def test_terminal_gets_no_control_characters(
     hostile: Path, report: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert report.is_dir()
@@ -423,7 +423,7 @@ def test_rows_of_latex_do_not_begin_with_an_option(report: Path) -> None:
     assert not any(line.startswith(("[", "*")) for line in text.splitlines())
 
 
-def test_a_name_without_spaces_is_cut_not_lost() -> None:
+def test_name_without_spaces_is_cut_not_lost() -> None:
     assert cut("x" * 60, 48) == "x" * 47 + "…" and cut("x" * 48, 48) == "x" * 48
 
 
@@ -474,7 +474,7 @@ def test_page_warns_of_unavailable_code(tmp_path: Path, monkeypatch: pytest.Monk
     )
 
 
-def test_a_clean_study_has_no_caution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_study_has_no_caution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     page = write_report(tmp_path / "s")[0].read_text()
@@ -507,7 +507,7 @@ def test_summary_and_latex_of_odd_columns_do_not_fail(hostile: Path) -> None:
     assert latex(summary(runs)) and len(written(summary(runs))) == 3
 
 
-def test_the_page_of_a_diagnosis_shows_names_of_factors_as_text(tmp_path: Path) -> None:
+def test_page_of_a_diagnosis_shows_names_of_factors_as_text(tmp_path: Path) -> None:
     import torch
     from test_diagnosis import cost, good
 

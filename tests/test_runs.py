@@ -230,7 +230,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
 
 
-def test_a_checkpoint_from_before_to_beat_was_kept_resumes(tmp_path: Path) -> None:
+def test_checkpoint_from_before_to_beat_was_kept_resumes(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     folder = folder_of(tmp_path, "plain")
     before, state = rows(folder), torch.load(folder / "state.pt", weights_only=True)
@@ -240,7 +240,7 @@ def test_a_checkpoint_from_before_to_beat_was_kept_resumes(tmp_path: Path) -> No
     assert run_here(tmp_path, "plain") == "done" and rows(folder) == before
 
 
-def test_a_truncated_checkpoint_is_one_sentence_and_stays(tmp_path: Path) -> None:
+def test_truncated_checkpoint_gives_one_sentence_and_stays(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     folder = folder_of(tmp_path, "plain")
     (folder / "done").unlink()
@@ -252,7 +252,7 @@ def test_a_truncated_checkpoint_is_one_sentence_and_stays(tmp_path: Path) -> Non
     assert not (folder / "failed").exists()
 
 
-def test_a_torn_last_line_is_mended_on_resume(tmp_path: Path) -> None:
+def test_torn_last_line_is_mended_on_resume(tmp_path: Path) -> None:
     run_here(tmp_path / "whole", "plain")
     run_here(tmp_path / "torn", "plain")
     folder = folder_of(tmp_path / "torn", "plain")
@@ -263,7 +263,7 @@ def test_a_torn_last_line_is_mended_on_resume(tmp_path: Path) -> None:
     assert rows(folder) == rows(folder_of(tmp_path / "whole", "plain"))
 
 
-def test_a_non_finite_loss_fails_the_run_and_names_step_head_and_term(
+def test_non_finite_loss_fails_the_run_and_names_step_head_and_term(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uncollapse.models.text_vae import TextVAE
@@ -287,7 +287,7 @@ def test_a_non_finite_loss_fails_the_run_and_names_step_head_and_term(
     assert (folder / "failed.1").exists() and not (folder / "failed").exists()
 
 
-def test_a_run_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
+def test_run_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
     import fcntl
 
     run_here(tmp_path, "plain")
@@ -300,7 +300,7 @@ def test_a_run_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
     os.close(handle)
 
 
-def test_a_run_that_another_process_has_just_finished_is_skipped(
+def test_run_that_another_process_has_just_finished_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import uncollapse.run as module
@@ -355,7 +355,7 @@ def test_full_disk_gives_one_sentence_and_run_resumes_with_space(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
+def test_read_only_folder_gives_one_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot write there"):
         run_here(tmp_path / "results", "plain")
@@ -429,9 +429,7 @@ PUBLISHED = [
 ]
 
 
-def test_the_lr_falls_as_in_the_published_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lr_falls_as_in_the_published_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import uncollapse.training.trainer as trainer
 
     honest, losses, reloaded = trainer.evaluate, iter(PUBLISHED), []
@@ -482,7 +480,7 @@ def test_optimisers_restart_with_the_best_weights(
     ] * 2
 
 
-def test_the_published_numbers_are_those_of_the_code() -> None:
+def test_published_numbers_are_those_of_the_code() -> None:
     """Epochs are counted from 0 there, so its `epoch >= 15` is 16 finished ones."""
     trainer = composed("trainer=published").trainer
     assert (trainer.decay_from_epoch, trainer.decay_patience, trainer.decay_limit) == (16, 5, 5)

@@ -176,7 +176,7 @@ def test_self_bleu_tells_copies_from_strangers() -> None:
     assert self_bleu(["a b"]) is None
 
 
-def test_the_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy() -> None:
+def test_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy() -> None:
     data = GrammarConfig(train=3000, valid=10, test=10).load()
     found = quality(
         data.corpora["train"], data.corpora["valid"], data.vocabulary, data.exact_log_prob
@@ -260,7 +260,7 @@ def check_originals(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_an_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None:
+def test_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None:
     words = [
         "data=digits",
         "data.train=100",

@@ -65,7 +65,7 @@ from uncollapse.training.trainer import TrainerConfig
         (Constant(0.4), 0),
     ],
 )
-def test_a_schedule_knows_its_end(schedule, ends):
+def test_schedule_knows_its_end(schedule, ends):
     assert schedule.end_epoch == pytest.approx(ends)
     near = 0.01 * end_of(schedule) + 1e-9 if isinstance(schedule, Logistic) else 1e-9
     for epoch in (ends + 1e-7, ends + 0.3, ends + 50):
@@ -75,7 +75,7 @@ def test_a_schedule_knows_its_end(schedule, ends):
     assert len(weight_phases(schedule)) == (ends > 0)
 
 
-def test_the_logistic_curve_ends_where_one_percent_is_left():
+def test_logistic_curve_ends_where_one_percent_is_left():
     schedule = Logistic(1, 8)
     assert schedule(schedule.end_epoch) == pytest.approx(0.99)
 
@@ -85,7 +85,7 @@ def test_numbers_and_unknown_functions_have_no_end():
 
 
 @pytest.mark.parametrize(("steps", "over"), [(59, False), (60, False), (61, True)])
-def test_a_phase_is_over_when_one_step_had_its_end_value(steps, over):
+def test_phase_is_over_when_one_step_had_its_end_value(steps, over):
     """6 steps an epoch: step 60 is the last of epoch 10 and still has 59/60 of the weight."""
     last = Length(steps, 6, 20, None).last(steps)
     assert (at(Linear(10), last) == 1) is over
@@ -108,7 +108,7 @@ def test_unreached_capacity_is_reported(kl, settled):
     assert Capacity(1.0, 0.0, 1).unsettled([{"step": 2, "kl": kl}]) is None
 
 
-def test_the_end_is_not_missed_by_rounding():
+def test_end_is_not_missed_by_rounding():
     for per_epoch in range(1, 400):
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):
             steps = math.ceil(epochs * per_epoch - 1e-9) + 1
@@ -141,7 +141,7 @@ def test_every_objective_and_procedure_can_be_asked():
     assert [c.__name__ for c in (*objectives, *procedures) if not issubclass(c, Phased)] == []
 
 
-def test_a_part_without_an_end_has_none():
+def test_part_without_an_end_has_none():
     for part in (ELBO(), InfoVAE(alpha=0.5, scale=1.0), BagOfWords(1.0, 4), Phased()):
         assert part.phases() == [] and part.unsettled([]) is None
 
@@ -177,7 +177,7 @@ def row(step, kl, weight=0.0):
         ((4.0, 4.0), (0.0, 0.0), None),
     ],
 )
-def test_a_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, expected):
+def test_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, expected):
     control = Control(4.0, 0.01, 1e-3)
     control.beta.fill_(betas[1])
     told = control.unsettled(
@@ -198,7 +198,7 @@ def test_a_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas
         (3.7, 0.9, None),
     ],
 )
-def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(kl, u, expected):
+def test_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(kl, u, expected):
     objective = MinimumRate(4.0, 1e-3)
     objective.multiplier.fill_(u)
     told = objective.unsettled([row(100, kl)])
@@ -332,7 +332,7 @@ def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, ca
 @pytest.mark.parametrize(
     "words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "bn_tau"]
 )
-def test_a_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
+def test_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
     found = final(tmp_path, head)
@@ -362,7 +362,7 @@ def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
     ]
 
 
-def test_an_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkeypatch):
+def test_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkeypatch):
     class Bare:
         weight = 1.0
 
@@ -398,7 +398,7 @@ def study(tmp_path: Path, no_figures: None) -> Path:
     return tmp_path / "s"
 
 
-def test_a_cut_off_group_is_marked_and_named(study: Path):
+def test_cut_off_group_is_marked_and_named(study: Path):
     runs = read_study(study).runs
     table = summary(runs)
     assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]

@@ -55,7 +55,7 @@ def test_no_epochs_is_the_constant_1(epoch):
     assert Linear(0)(epoch) == 1.0 == at(1, epoch) == at(1.0, epoch)
 
 
-def test_a_bare_number_is_a_constant_schedule_and_a_function_is_asked():
+def test_bare_number_is_a_constant_schedule_and_a_function_is_asked():
     assert at(0.4, 0) == at(0.4, 17.5) == 0.4
     assert at(lambda epoch: epoch**2, 3.0) == 9.0
 
@@ -113,7 +113,7 @@ def test_logistic_stays_in_its_bounds_never_falls_and_is_symmetric(midpoint, ste
     assert schedule(midpoint + 40 / steepness) == pytest.approx(1, abs=1e-9)
 
 
-def test_the_logistic_head_starts_near_0_and_arrives_within_a_run_of_three_epochs():
+def test_logistic_head_starts_near_0_and_arrives_within_a_run_of_three_epochs():
     knobs = composed("head=kl_logistic")
     schedule = Logistic(knobs.midpoint, knobs.steepness)
     assert schedule(0.0) < 1e-3 and schedule(2.0) > 0.999
@@ -257,7 +257,7 @@ def test_weight_0_is_the_autoencoder_and_the_kl_is_still_reported():
     assert loss.total.item() == 4 and loss.terms["kl"].item() == pytest.approx(KL)
 
 
-def test_a_schedule_is_read_at_the_position():
+def test_schedule_is_read_at_the_position():
     nll, q, _ = two_examples()
     loss = ELBO(Linear(4))(nll, q, q.mean, 1.0)
     assert loss.weight == 0.25 and loss.total.item() == pytest.approx(4 + 0.25 * KL)

@@ -11,7 +11,7 @@ from conftest import SMALL, type_command
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path: Path) -> None:
+def test_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path: Path) -> None:
     done = type_command(
         "-m",
         "head=bn_tau",
@@ -32,7 +32,7 @@ def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_pat
     assert not list(Path.cwd().glob("multirun*"))
 
 
-def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
+def test_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
     words = [
         "-m",
         "head=plain,kl_anneal,bn_mu,bn_tau",
@@ -53,7 +53,7 @@ def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
     assert again.stdout.count("skipped: ") == 8 and "8 skipped" in again.stdout
 
 
-def test_a_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
+def test_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
     done = type_command(
         "experiment=tau_grid", "head=rms_tau", "tau=0.3", "seed=0", *SMALL, f"results={tmp_path}"
     )

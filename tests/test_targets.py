@@ -175,9 +175,7 @@ def test_values_of_other_types_are_refused(
     assert "config.yaml: damaged (" in refused(run_folder, capsys)
 
 
-def test_an_alias_to_a_function_is_a_function(
-    run_folder: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_alias_to_a_function_is_a_function(run_folder: Path, capsys: pytest.CaptureFixture) -> None:
     path = run_folder / "config.yaml"
     text = path.read_text().replace("weight: 1.0", "weight: *f")
     path.write_text(
@@ -209,7 +207,7 @@ def test_slots_are_checked_wherever_their_config_comes_from(
     assert not Path(PWNED).exists()
 
 
-def test_an_untouched_run_is_opened(run_folder: Path) -> None:
+def test_untouched_run_is_opened(run_folder: Path) -> None:
     assert stored(Run(run_folder)).head == "plain" and opened(Run(run_folder), {}, print).model
 
 
@@ -223,7 +221,7 @@ def test_every_head_names_classes_of_its_places(head: str) -> None:
             assert place in PLACES and located(node["_target_"], place)
 
 
-def test_a_section_that_names_a_class_of_another_is_refused() -> None:
+def test_section_that_names_a_class_of_another_is_refused() -> None:
     cfg = composed("data._target_=uncollapse.models.lstm.LSTMConfig")
     with pytest.raises(InputError, match=r"only classes of uncollapse\.data are built there"):
         typed(cfg.data, "data")

@@ -219,7 +219,7 @@ def word_losses(model, words, z):
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_a_word_has_no_influence_on_those_before_it_and_some_on_those_behind_it(options):
+def test_word_has_no_influence_on_those_before_it_and_some_on_those_behind_it(options):
     model, words, z = (
         model_of(**options).double(),
         [5, 9, 4, 7, 11, 4, 6],
@@ -253,7 +253,7 @@ def test_every_word_hears_z_in_the_ways_asked_for_and_in_no_other(inject, ways):
             assert torch.equal(word_losses(model, words, z), word_losses(model, words, -z))
 
 
-def test_the_order_of_words_matters_to_the_encoder():
+def test_order_of_words_matters_to_the_encoder():
     model = model_of().double()
     one, other = (
         make_batch(Corpus(np.array(w), np.array([0, 3])), np.arange(1))
@@ -274,7 +274,7 @@ def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
-def test_a_sentence_may_be_longer_than_any_seen():
+def test_sentence_may_be_longer_than_any_seen():
     model = model_of()
     nll = model.nll(text([2000, 3]), torch.zeros(2, LATENT))
     assert nll.isfinite().all() and nll[0] > 100 * nll[1]
@@ -439,7 +439,7 @@ def test_dropout_acts_in_training_and_separately_for_each_code(where):
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
 
-def test_the_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
+def test_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
     model, batch, z = (
         model_of(word_dropout=0.5).double(),
         text([7, 5, 5, 2]),
@@ -501,7 +501,7 @@ def test_parts_hold_every_parameter_exactly_once_and_all_of_them_are_used(option
     assert all(p.grad is not None and p.grad.isfinite().all() for p in held)
 
 
-def test_the_shipped_size_begins_near_the_loss_of_a_uniform_guess():
+def test_shipped_size_begins_near_the_loss_of_a_uniform_guess():
     """Tied embeddings of unit scale would begin far above it.
 
     As outputs they are sqrt(width) times smaller.
@@ -653,7 +653,7 @@ def test_gradients_through_the_steps_of_refinement_are_those_of_differences(head
         )
 
 
-def test_it_learns_a_single_batch(tmp_path: Path):
+def test_learns_a_single_batch(tmp_path: Path):
     folder = run_tiny(
         tmp_path,
         "plain",

@@ -84,7 +84,7 @@ def test_each_job_has_its_own_run_with_its_own_config_and_name(offline: Path, he
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
-def test_the_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
+def test_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
     folder, found = read(offline, head)
     history = [
         {
@@ -104,7 +104,7 @@ def test_the_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
         assert any(key.startswith(f"{prefix}/kl_per_dim") for key in mirrored)
 
 
-def test_a_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
+def test_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
     folder, _ = read(offline, "plain")
     (folder / "done").unlink()
     done = type_command("head=plain", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
@@ -115,7 +115,7 @@ def test_a_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
     )
 
 
-def test_a_resumed_run_keeps_its_id(offline: Path) -> None:
+def test_resumed_run_keeps_its_id(offline: Path) -> None:
     folder, _ = read(offline, "bn_tau")
     (folder / "done").unlink()
     type_command("head=bn_tau", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
@@ -207,7 +207,7 @@ def test_auto_mode_falls_back_to_offline_with_a_message(tmp_path: Path, silent_p
     assert list(folder_of(tmp_path, "plain").glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
+def test_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
     code = "from uncollapse.mirror import unreachable; print(unreachable(5.0))"
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -221,7 +221,7 @@ def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
+def test_empty_id_is_replaced(tmp_path: Path) -> None:
     from uncollapse.mirror import stable_id
     from uncollapse.runs.layout import Run
 
@@ -253,7 +253,7 @@ def test_sweep_contacts_the_server_once(tmp_path: Path, silent_port: tuple) -> N
 
 
 @pytest.mark.parametrize("many", [[], ["-m", "seed=0,1"]])
-def test_online_without_a_server_is_one_sentence_within_the_timeout(
+def test_online_without_a_server_gives_one_sentence_within_the_timeout(
     many: list, tmp_path: Path
 ) -> None:
     with socket.socket() as free:
@@ -269,12 +269,12 @@ def test_online_without_a_server_is_one_sentence_within_the_timeout(
 
 
 @pytest.mark.parametrize("value", ["-1", "0", "inf", "soon"])
-def test_a_timeout_has_a_range(value: str, tmp_path: Path) -> None:
+def test_timeout_has_a_range(value: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.timeout"):
         run_here(tmp_path, "plain", f"log.timeout={value}")
 
 
-def test_online_without_a_key_is_one_sentence(tmp_path: Path) -> None:
+def test_online_without_a_key_gives_one_sentence(tmp_path: Path) -> None:
     home = {
         "HOME": str(tmp_path),
         "NETRC": str(tmp_path / "none"),

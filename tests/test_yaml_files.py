@@ -95,7 +95,7 @@ def test_scalars_are_read_as_omegaconf_reads_them(value: str, tmp_path: Path) ->
     assert repr(read_yaml(path)) == repr(OmegaConf.to_container(OmegaConf.load(path)))
 
 
-def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
+def test_few_aliases_are_fine(tmp_path: Path) -> None:
     assert read_yaml(written(tmp_path, "a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}")) == {
         "a": {"x": 1},
         "b": {"x": 1},
@@ -106,14 +106,14 @@ def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["a: {b: ['${c}']}", "'${c}': 1", "a: ${oc.env:HOME}", "a: [1, 'x${']"]
 )
-def test_the_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
+def test_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
     with pytest.raises(InputError, match=r"a run's config holds none"):
         read_config(Run(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["- 1", "1", "", "1: 2"])
-def test_the_config_of_a_run_is_a_mapping(text: str, tmp_path: Path) -> None:
+def test_config_of_a_run_is_a_mapping(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
     with pytest.raises(InputError, match="not a config of a run"):
         read_config(Run(tmp_path))
