@@ -40,7 +40,7 @@ def text(lengths, seed=0, vocabulary=VOCABULARY):
 
 
 def model_of(output="plain", seed=0, vocabulary=VOCABULARY, word_dropout=0.0, **sizes):
-    """A model in double precision, the output layer's own weights moved away from where they start."""
+    """A model in double precision whose output layer has moved from its initial weights."""
     torch.manual_seed(seed)
     sizes = {"embedding": 3, "hidden": 5, "latent": 2, **sizes}
     return LSTMConfig(**sizes).build(vocabulary, Gaussian, Options(word_dropout, OUTPUTS[output]))

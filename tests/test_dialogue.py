@@ -240,7 +240,7 @@ def test_missing_files_name_the_place_and_the_command(tmp_path):
 
 
 def gaussians(parts):
-    """A batch, q(z|x, c) and p(z|c) as torch's own distributions, of a model with a learned prior."""
+    """A batch, q(z|x, c) and p(z|c) as torch distributions, of a model with a learned prior."""
     model, batch = parts.model.eval(), parts.data.batch("valid", np.arange(9))
     followed = model.posterior
     assert isinstance(followed, Followed)

@@ -510,7 +510,7 @@ def test_mmd_tells_unequal_samples_apart(move):
 
 
 def test_mmd_of_two_gaussians_is_the_closed_form():
-    """E exp(-|a - b|^2 / D) for a - b ~ N(m, v I) is (1 + 2 v / D)^(-D/2) exp(-|m|^2 / (D + 2 v))."""
+    """a - b ~ N(m, v I): E exp(-|a-b|^2 / D) = (1 + 2v/D)^(-D/2) exp(-|m|^2 / (D + 2v))."""
     latent, shift, var = 4, 0.6, 0.25
 
     def expected(mean, v):

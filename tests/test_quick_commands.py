@@ -29,7 +29,7 @@ HEAVY = {
 
 
 def imported(module: str, *words: str) -> tuple[int, set[str], float]:
-    """Exit code of a command in a fresh process, the heavy packages it imported, and its seconds."""
+    """Exit code of a command in a fresh process, heavy packages it imported, and seconds."""
     code = f"""
 import sys, json, time
 start = time.perf_counter()
