@@ -107,6 +107,7 @@ class CommandServer:
                 code = int(self.process.stdout.readline())
             except BaseException:  # a time limit of pytest: the next command gets a new process
                 self.process.kill()
+                self.process.wait()
                 command_server.cache_clear()
                 raise
             return CompletedProcess(words, code, out.read(), err.read())
