@@ -61,7 +61,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
         assert ask(**request, modules=str(folder / "modules.json"))["code"] == 0
     yield ask
     server.kill()
-    server.wait()
+    server.communicate()
 
 
 @pytest.fixture(scope="module")

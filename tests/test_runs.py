@@ -213,7 +213,7 @@ def test_killed_command_resumes_to_the_same_result(tmp_path: Path) -> None:
         if "step 35 valid" in line:
             process.send_signal(signal.SIGKILL)
             break
-    process.wait()
+    process.communicate()
     folder = folder_of(tmp_path / "cut", "bn_tau")
     assert not (folder / "done").exists()
     assert "resumed at step" in type_command(*command[2:]).stdout
