@@ -5,6 +5,7 @@ Views, files and numbers of a run.
 
 import itertools
 import math
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -274,7 +275,10 @@ def test_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None
     folder = folder_of(tmp_path, "bn_mu")
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
     side = 8 * 7 + 4  # enlarged seven times, framed
-    shapes = {path.stem: Image.open(path).size for path in (folder / "samples").glob("*.png")}
+    shapes = {
+        path.stem: Image.open(BytesIO(path.read_bytes())).size
+        for path in (folder / "samples").glob("*.png")
+    }
     assert shapes == {
         "prior": (2 * side, 12 * side),
         "reconstructions": (3 * side, 12 * side),
