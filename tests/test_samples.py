@@ -208,11 +208,13 @@ def test_points_off_the_sphere_are_moved_onto_it() -> None:
 # ---------------------------------------------------------------- runs
 
 
-SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in ("bn_tau", "semi_amortized", "iaf")]
+SLOW = [
+    pytest.param(head, marks=pytest.mark.slow) for head in ("bn_tau", "lm", "semi_amortized", "iaf")
+]
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("head", ["vmf", "lm", *SLOW])
+@pytest.mark.parametrize("head", ["vmf", *SLOW])
 def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.epochs=1"]
     run(composed(f"head={head}", f"results={tmp_path}", *words), head, words)
