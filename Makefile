@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 STUDY ?= results/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types bench report study clean
+.PHONY: help setup demo test test-slow test-all lint types bench report study clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 
 setup: $(READY) ## build .venv from pyproject.toml and constraints.txt
 
@@ -25,8 +25,18 @@ demo: $(READY) ## compare six heads on the built-in corpus and write a report (a
 	$(BIN)/python scripts/evaluate.py results/demo --samples 50
 	$(BIN)/python scripts/report.py results/demo
 
-test: $(READY) ## run every test
-	$(BIN)/python -m pytest -n auto
+# At most 8 processes: each holds about 1 GB. Workers keep the tests of a file together, which share
+# trained runs, and take tests from each other when they have none left.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+test: $(READY) ## run the tests, without the slow crossings (5 minutes on two cores)
+	$(PYTEST) -m "not slow"
+
+test-slow: $(READY) ## run the slow crossings alone
+	$(PYTEST) -m slow
+
+test-all: $(READY) ## run every test
+	$(PYTEST)
 
 lint: $(READY) ## check style
 	$(BIN)/ruff check .

@@ -5,11 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
+from io import BytesIO
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 from hydra import compose, initialize_config_dir
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +41,11 @@ TIMES = (
 )
 
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side
+os.environ.pop("UNCOLLAPSE_SWEEP", None)
+os.fsync = lambda fd: None  # no test cuts the power, and waiting for the disk takes long
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shapes", action="store_true", help="check shapes of tensors; see shapes.py")
 
@@ -45,16 +57,28 @@ def pytest_configure(config: pytest.Config) -> None:
         install()
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("UNCOLLAPSE_SWEEP", raising=False)
-
-
 def composed(*words: str, conf: Path = ROOT / "conf") -> DictConfig:
-    """The config that these words make, as Hydra gives it to a run."""
+    """The config that Hydra composes from these words and gives to a run."""
+    return (compose_once if conf == ROOT / "conf" else compose_in)(conf, *words).copy()
+
+
+def compose_in(conf: Path, *words: str) -> DictConfig:
     with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", list(words))
+
+
+compose_once = cache(compose_in)  # a tenth of a second each
+
+
+def one_in(count: int, cases: Iterable[Any]) -> list[ParameterSet]:
+    """Cases for `parametrize`: every `count`-th runs by default, the others are slow."""
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else [case]),
+            marks=() if number % count == 0 else pytest.mark.slow,
+        )
+        for number, case in enumerate(cases)
+    ]
 
 
 def run_here(results: Path, head: str, *words: str) -> str:
@@ -62,21 +86,47 @@ def run_here(results: Path, head: str, *words: str) -> str:
     from uncollapse.run import run
 
     overrides = [*SMALL, *words]
-    cfg = composed(f"head={head}", f"results={results}", *overrides)
+    cfg = composed(f"head={head}", *overrides)
+    cfg.results = str(results)
     return run(cfg, head, overrides)
 
 
-def type_command(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    """`python train.py WORDS` as a user types it."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(
-        [sys.executable, "train.py", *words],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def type_command(*words: str, fresh: bool = False, **environment: str) -> CompletedProcess[str]:
+    """`python train.py WORDS` as a user types it: in a fresh interpreter, or a fork of one."""
+    env = {**os.environ, **environment}
+    if not fresh:
+        return command_server().ask("train.py", *words, environment=env)
+    command = [sys.executable, "train.py", *words]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+
+
+class CommandServer:
+    """Sends commands to a process that forks for each."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(ROOT / "tests/command_server.py")]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+
+    def ask(self, *words: str, environment: dict[str, str]) -> CompletedProcess[str]:
+        assert self.process.stdin and self.process.stdout
+        with NamedTemporaryFile("r") as out, NamedTemporaryFile("r") as err:
+            request = {"words": words, "folder": str(ROOT), "environment": environment}
+            request |= {"out": out.name, "err": err.name}
+            try:
+                print(json.dumps(request), file=self.process.stdin, flush=True)
+                code = int(self.process.stdout.readline())
+            except BaseException:  # a time limit of pytest: the next command gets a new process
+                self.process.kill()
+                self.process.wait()
+                command_server.cache_clear()
+                raise
+            return CompletedProcess(words, code, out.read(), err.read())
+
+
+@cache
+def command_server() -> CommandServer:
+    return CommandServer()
 
 
 def folder_of(results: Path, head: str, study: str = "scratch", seed: int = 0) -> Path:
@@ -102,6 +152,26 @@ def mounted(folder: Path, *words: str) -> None:
     done = subprocess.run(["mount", *words, str(folder)], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, which take most of their time."""
+    from uncollapse.report import figures
+
+    monkeypatch.setattr(figures, "PLOTS", {})
+
+
+@pytest.fixture
+def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures in one format instead of three."""
+    from uncollapse.report import figures
+
+    def print_svg(figure: Figure) -> dict[str, bytes]:
+        figure.savefig(buffer := BytesIO(), format="svg")
+        return {"svg": buffer.getvalue()}
+
+    monkeypatch.setattr(figures, "render_files", print_svg)
 
 
 @pytest.fixture

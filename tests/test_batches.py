@@ -22,7 +22,7 @@ some_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=24)
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """These batches are small: a free call gives them the several stretches that large ones have."""
+    """With CALL = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", 0)
         yield
@@ -98,14 +98,14 @@ def test_by_length_mixes_lengths_only_to_take_in_a_single(lengths, size, seed):
             assert sum(count[n] > 1 for n in between) <= 1
 
 
-def test_a_single_joins_the_next_shorter_group_and_the_shortest_the_next_longer():
+def test_single_joins_the_next_shorter_group_and_the_shortest_the_next_longer():
     groups = [[0], [1, 2], [3], [4], [5, 6], [7, 8, 9], [10]]
     joined = [group.tolist() for group in join_singles([np.array(g) for g in groups])]
     assert joined == [[0, 1, 2, 3, 4], [5, 6], [7, 8, 9, 10]]
 
 
 @pytest.mark.parametrize("policy", ["mixed", "by_length"])
-def test_the_order_depends_on_seed_and_epoch_alone(policy):
+def test_order_depends_on_seed_and_epoch_alone(policy):
     lengths = np.random.default_rng(0).integers(1, 9, 200)
 
     def order(seed, epoch):
@@ -144,7 +144,7 @@ def test_unknown_policy_is_refused():
         epoch_batches(np.ones(4, dtype=int), 2, "sorted", 0, 0)
 
 
-def test_text_data_uses_its_own_size_and_policy_unless_told():
+def test_text_data_defaults_to_its_own_size_and_policy():
     corpus = corpus_of(sentences_of([1, 1, 2, 2, 3, 3]))
     data = TextData({"train": corpus}, ("a",), 2, "by_length")
     assert all(len(set(corpus.lengths[batch])) == 1 for batch in data.batches("train", 0, 0))
@@ -158,7 +158,7 @@ def test_text_data_uses_its_own_size_and_policy_unless_told():
 @properties
 @given(some_lengths, st.integers(0, 1000))
 @example([8, 8, 6, 4, 4, 4, 2, 2], 0)  # equal lengths on both sides of a quarter of the batch
-def test_a_batch_is_the_sorted_padded_sentences(lengths, seed):
+def test_batch_is_the_sorted_padded_sentences(lengths, seed):
     sentences = sentences_of(lengths, seed)
     chosen = np.random.default_rng(seed).permutation(len(lengths))
     batch = make_batch(corpus_of(sentences), chosen)
@@ -241,7 +241,7 @@ def test_no_other_choice_of_stops_is_cheaper(lengths, call):
     assert price(bounds_at(lengths, call)) == cheapest
 
 
-def test_the_reserved_words_come_first():
+def test_reserved_words_come_first():
     assert (PAD, BOS, EOS, UNK) == (0, 1, 2, 3)
 
 

@@ -1,4 +1,7 @@
-"""The token cache: whatever has happened to a file of it, it is refused in one sentence and never trained on."""
+"""The token cache.
+
+Whatever has happened to a file of it, it is refused in one sentence and never trained on.
+"""
 
 import json
 import os
@@ -167,7 +170,7 @@ def test_no_byte_of_the_description_changes_unnoticed(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, cache.META])
-def test_a_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatch) -> None:
+def test_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatch) -> None:
     usual = Path.open
 
     def denied(path, *args, **options):
@@ -199,13 +202,13 @@ def test_a_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatc
         b"{} {}",
     ],
 )
-def test_what_is_no_description_is_refused(entry: Path, content: bytes) -> None:
+def test_invalid_description_is_refused(entry: Path, content: bytes) -> None:
     (entry / cache.META).write_bytes(content)
     refusal(entry)
 
 
 @pytest.mark.parametrize("depth", [500, 990, 1_000, 3_000, 50_000])
-def test_a_deep_description_is_refused(entry: Path, depth: int) -> None:
+def test_deep_description_is_refused(entry: Path, depth: int) -> None:
     deep = b"[" * depth + b"]" * depth
     (entry / cache.META).write_bytes(b'{"format": %d, "deep": %s}' % (cache.CACHE_FORMAT, deep))
     refusal(entry)
@@ -237,7 +240,7 @@ def test_entries_of_the_wrong_kind_are_refused_even_under_a_right_digest(
 
 @pytest.mark.parametrize("value", ["0.1", None, [], True])
 @pytest.mark.parametrize(("key", "name"), [("profiles", "unknown"), ("skipped", "empty")])
-def test_what_is_no_number_is_refused_even_under_a_right_digest(
+def test_non_numeric_array_with_valid_digest_is_refused(
     entry: Path, key: str, name: str, value: object
 ) -> None:
     meta = cache.read_meta(entry)
@@ -250,7 +253,7 @@ def test_what_is_no_number_is_refused_even_under_a_right_digest(
 
 
 @pytest.mark.parametrize("damage", [half_zeroed, a_link_out, removed])
-def test_a_foreign_cache_is_checked_like_ones_own(
+def test_foreign_cache_is_checked_like_ones_own(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     folder = put(tmp_path / "text")
@@ -273,7 +276,7 @@ def test_a_foreign_cache_is_checked_like_ones_own(
     assert not (own / entry.name).exists()
 
 
-def test_a_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> None:
+def test_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> None:
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -283,7 +286,7 @@ def test_a_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> 
     )
 
 
-def test_training_on_a_damaged_cache_is_one_sentence(tmp_path: Path) -> None:
+def test_training_on_a_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\n" * 20))
     sizes = [word for word in SMALL if not word.startswith("data.")]
     words = [
@@ -322,7 +325,7 @@ def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "file"])
-def test_what_stands_under_the_temporary_name_is_in_nobodys_way(tmp_path: Path, kind: str) -> None:
+def test_leftover_temporary_name_does_not_block_writing(tmp_path: Path, kind: str) -> None:
     folder, precious = put(tmp_path / "text"), tmp_path / "precious"
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -338,7 +341,7 @@ def test_what_stands_under_the_temporary_name_is_in_nobodys_way(tmp_path: Path, 
     assert [path.read_text() for path in precious.iterdir()] == ["precious"]
 
 
-def test_a_cache_folder_that_may_not_be_looked_into_is_one_sentence(tmp_path: Path) -> None:
+def test_unreadable_cache_folder_gives_one_sentence(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 300)  # no file system has such names
     with pytest.raises(InputError, match=f"^data.cache={long}: cannot write there "):
         TextConfig(dir=str(put(tmp_path / "text")), cache=str(long)).load()

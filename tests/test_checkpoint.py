@@ -1,4 +1,5 @@
-"""Files that are whole or not there, and rows that survive whatever happened to the process that wrote them."""
+"""Files that are whole or not there, and rows that survive whatever happened to the process that
+wrote them."""
 
 import json
 import os
@@ -21,7 +22,7 @@ def names(folder):
 # ---------------------------------------------------------------- whole or not there
 
 
-def test_a_file_is_written_and_replaced(tmp_path):
+def test_file_is_written_and_replaced(tmp_path):
     path = tmp_path / "a"
     write_atomic(path, b"old")
     write_atomic(path, b"new and longer")
@@ -29,7 +30,7 @@ def test_a_file_is_written_and_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, call):
+def test_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, call):
     path = tmp_path / "state.pt"
     write_atomic(path, b"old")
 
@@ -44,7 +45,7 @@ def test_a_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, cal
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_a_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(
+def test_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(
     tmp_path, monkeypatch, call
 ):
     path = tmp_path / "state.pt"
@@ -57,7 +58,7 @@ def test_a_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(
     assert path.read_bytes() == b"newer" and names(tmp_path) == ["state.pt"]
 
 
-def test_the_data_is_on_disk_before_the_name_points_at_it(tmp_path, monkeypatch):
+def test_data_is_on_disk_before_the_name_points_at_it(tmp_path, monkeypatch):
     calls, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append("sync") or fsync(handle))
     monkeypatch.setattr(os, "replace", lambda *paths: calls.append("rename") or replace(*paths))
@@ -65,7 +66,7 @@ def test_the_data_is_on_disk_before_the_name_points_at_it(tmp_path, monkeypatch)
     assert calls == ["sync", "rename", "sync"]
 
 
-def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):
+def test_missing_folder_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught:
         write_atomic(tmp_path / "no" / "a", b"")
     assert caught.value.filename == str(tmp_path / "no" / "a")
@@ -86,7 +87,7 @@ def test_weights_and_buffers_come_back_bit_for_bit(tmp_path):
         )
 
 
-def test_a_failed_save_leaves_the_best_weights(tmp_path, monkeypatch):
+def test_failed_save_leaves_the_best_weights(tmp_path, monkeypatch):
     model = nn.Linear(2, 2)
     save_model(tmp_path / "m", model)
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -133,7 +134,7 @@ def optimised():
     }
 
 
-def test_a_state_comes_back_bit_for_bit(tmp_path):
+def test_state_comes_back_bit_for_bit(tmp_path):
     state = {**optimised(), "rng": torch.get_rng_state()}
     save_state(tmp_path / "s", state)
     back = load_state(tmp_path / "s")
@@ -145,7 +146,7 @@ def test_a_state_comes_back_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize("left", [0, 1, 100, -100, -1])
-def test_a_truncated_state_is_refused_by_name(tmp_path, left):
+def test_truncated_state_is_refused_by_name(tmp_path, left):
     path = tmp_path / "state.pt"
     save_state(path, optimised())
     path.write_bytes(path.read_bytes()[:left])
@@ -156,7 +157,7 @@ def test_a_truncated_state_is_refused_by_name(tmp_path, left):
     )
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
+def test_invalid_checkpoint_is_refused(tmp_path):
     path = tmp_path / "state.pt"
     path.write_text("step: 7\n")
     with pytest.raises(InputError, match="truncated or damaged"):
@@ -208,7 +209,7 @@ def test_every_row_is_one_line_and_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("left", range(1, 41, 5))
-def test_a_torn_last_line_is_passed_over(tmp_path, left):
+def test_torn_last_line_is_passed_over(tmp_path, left):
     path = tmp_path / "rows"
     filled(path)
     torn = json.dumps(ROWS[-1])[:left]
@@ -251,12 +252,12 @@ def test_resuming_keeps_the_rows_up_to_the_checkpoint_and_mirrors_them(tmp_path,
     assert read_rows(path).rows == [*ROWS[:kept], NEXT] == mirrored and record.count == kept + 1
 
 
-def test_resuming_what_never_began_gives_an_empty_file(tmp_path):
+def test_resuming_an_unstarted_run_gives_empty_file(tmp_path):
     Record(tmp_path / "rows", []).resume(-1)
     assert (tmp_path / "rows").read_bytes() == b""
 
 
-def test_a_crash_while_resuming_loses_no_row(tmp_path, monkeypatch):
+def test_crash_while_resuming_loses_no_row(tmp_path, monkeypatch):
     path = tmp_path / "rows"
     filled(path)
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,7 @@
-"""What a user types: good words reach Hydra completed, bad ones get one sentence; the literal commands work."""
+"""What a user types: good words reach Hydra completed, bad ones get one sentence.
+
+The literal commands work.
+"""
 
 import os
 import re
@@ -19,7 +22,9 @@ ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
 TAU = ", ".join(head for head in heads() if "tau" in knobs_of(head))
 BAD = {
     # heads and their knobs
-    "head=bn_tua": f"head=bn_tua: no such head; did you mean bn_tau? allowed are {', '.join(heads())}",
+    "head=bn_tua": (
+        f"head=bn_tua: no such head; did you mean bn_tau? allowed are {', '.join(heads())}"
+    ),
     "head=": "head=: no such head; allowed are ",
     "head={": "head={: no such head; allowed are ",
     "head=null": "head=None: no such head",
@@ -78,7 +83,10 @@ BAD = {
     "head:bn_tau": "head:bn_tau: not of the form KEY=VALUE; did you mean head=bn_tau?",
     "bn_tau": "bn_tau: not of the form KEY=VALUE; did you mean head=bn_tau?",
     "=bn_tau": "=bn_tau: not of the form KEY=VALUE",
-    "seed=0 what": "what: not of the form KEY=VALUE; if it belongs to the word before, quote them: 'seed=0 what'",
+    "seed=0 what": (
+        "what: not of the form KEY=VALUE; if it belongs to the word "
+        "before, quote them: 'seed=0 what'"
+    ),
     # several values
     "seed=0,1": "seed=0,1: several values make a sweep, which needs -m; a single text is typed 'seed=\"0,1\"'",
     "head=plain,bn_mu": "head=plain,bn_mu: several values make a sweep, which needs -m",
@@ -109,8 +117,10 @@ BAD = {
 }
 # what Hydra's grammar reads otherwise, or not at all
 ODD = (
-    "my file (1).txt", "a,b", "x, y", "[1", "a#b", "a;b", "a&b", "~/x", "日本", "é", "<x>", "!x", "`x`", "(1)", 'a"b,',
-    "it's, so", "both ' and \\", 'both " and \',', "a\\\\,", "f(x)", "{a", "a=b=c", "C:\\x (1)\\", ",", "x,", '"', "'",
+    "my file (1).txt", "a,b", "x, y", "[1", "a#b", "a;b", "a&b", "~/x", "日本", "é", "<x>", "!x",
+    "`x`", "(1)", 'a"b,',
+    "it's, so", "both ' and \\", 'both " and \',', "a\\\\,", "f(x)", "{a", "a=b=c", "C:\\x (1)\\",
+    ",", "x,", '"', "'",
     '\\"(', "$HOME (2)", "a\\'b(", '\\\\"x(', "(\\'\\\"\\",
 )  # fmt: skip
 GOOD = {
@@ -129,7 +139,9 @@ GOOD = {
     "head=bn_tau posterior.tau=0.2 objective.weight=${posterior.tau}": (
         "head=bn_tau posterior.tau=0.2 objective.weight=${posterior.tau}"
     ),
-    "hydra/launcher=joblib hydra.launcher.n_jobs=2 -m seed=0": "-m hydra/launcher=joblib hydra.launcher.n_jobs=2 seed=0",
+    (
+        "hydra/launcher=joblib hydra.launcher.n_jobs=2 -m seed=0"
+    ): "-m hydra/launcher=joblib hydra.launcher.n_jobs=2 seed=0",
     "study=2026-01.a_b+c results=/tmp/none/x": "study=2026-01.a_b+c results=/tmp/none/x",
     "--help": "--help",
     "--info searchpath": "--info searchpath",
@@ -138,7 +150,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("words", BAD)
-def test_bad_words_get_one_sentence(words: str) -> None:
+def test_bad_arguments_give_one_sentence(words: str) -> None:
     with pytest.raises(InputError) as error:
         check_command_words(words.split(" "))
     assert BAD[words] in str(error.value)
@@ -146,7 +158,7 @@ def test_bad_words_get_one_sentence(words: str) -> None:
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_what_the_grammar_cannot_read_is_shown_quoted_and_the_quoted_word_works(value: str) -> None:
+def test_unparsable_value_is_shown_quoted_and_works_quoted(value: str) -> None:
     with pytest.raises(InputError) as error:
         check_command_words([f"data.train={value}"])
     (word,) = shlex.split(re.split(r"quote it: |is typed ", str(error.value))[-1])
@@ -183,12 +195,12 @@ def test_control_characters_are_refused_and_escaped(char: str, key: str) -> None
 
 
 @pytest.mark.parametrize("words", GOOD)
-def test_good_words_pass_or_are_completed(words: str) -> None:
+def test_good_arguments_pass_or_are_completed(words: str) -> None:
     assert check_command_words(words.split()) == GOOD[words].split()
 
 
-def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:
-    done = type_command("head=bn_tau", "tau=0.5", *SMALL, f"results={tmp_path}")
+def test_train_command_makes_a_run(tmp_path: Path) -> None:
+    done = type_command("head=bn_tau", "tau=0.5", *SMALL, f"results={tmp_path}", fresh=True)
     assert done.returncode == 0, done.stderr
     folder = folder_of(tmp_path, "bn_tau")
     assert folder.parent.name.startswith("data.batch_size=16")
@@ -213,7 +225,7 @@ def test_the_literal_command_makes_a_run(tmp_path: Path) -> None:
         (["head=bn_tua"], "head=bn_tua: no such head; did you mean bn_tau?"),
     ],
 )
-def test_a_bad_command_ends_with_one_sentence_and_touches_nothing(
+def test_bad_command_writes_nothing_and_prints_one_sentence(
     words: list[str], sentence: str, tmp_path: Path
 ) -> None:
     done = type_command(*words, f"results={tmp_path / 'r'}")
@@ -227,16 +239,22 @@ def test_a_bad_command_ends_with_one_sentence_and_touches_nothing(
 
 
 HYDRA_REFUSES = {
-    "data.train_size=3": "data.train_size=3: no such key; did you mean data.train? allowed are data.batch_size, ",
+    "data.train_size=3": (
+        "data.train_size=3: no such key; did you mean data.train? allowed are data.batch_size, "
+    ),
     "objective.wieght=1": "objective.wieght=1: no such key; did you mean objective.weight?",
     "-m decoder.wrod_dropout=1,2": "no such key; did you mean decoder.word_dropout?",
     "posterior.x.y=1": "posterior.x=1: no such key; nothing can be set there",
-    "hydra/launcher=jobib -m": "hydra/launcher=jobib: no such option; did you mean joblib? allowed are basic, ",
+    "hydra/launcher=jobib -m": (
+        "hydra/launcher=jobib: no such option; did you mean joblib? allowed are basic, "
+    ),
     "hydra.run.dri=x": "hydra.run.dri=x: no such key; did you mean hydra.run.dir?",
     "label=${foo}": "label: Interpolation key 'foo' not found",
     "-m results=${foo}": "results: Interpolation key 'foo' not found",
     "--cfg job -m": "Only one of --run, --multirun",
-    "decoder.output=null": "decoder.output=None: it names no class; allowed is a _target_ of uncollapse.decoders",
+    "decoder.output=null": (
+        "decoder.output=None: it names no class; allowed is a _target_ of uncollapse.decoders"
+    ),
     "device=gpu": "device=gpu: did you mean cuda? allowed are auto, cpu, cuda",
     "trainer.optimizer=adm": "trainer.optimizer=adm: did you mean adam? allowed are adam, sgd",
     "data.batching=mixd": "data.batching=mixd: did you mean mixed?",
@@ -245,7 +263,7 @@ HYDRA_REFUSES = {
 
 
 @pytest.mark.parametrize("words", HYDRA_REFUSES)
-def test_what_hydra_or_a_part_refuses_is_one_sentence_too(words: str, tmp_path: Path) -> None:
+def test_errors_of_hydra_and_components_are_one_sentence(words: str, tmp_path: Path) -> None:
     results = [] if "results" in words or "--cfg" in words else [f"results={tmp_path / 'r'}"]
     done = type_command(*words.split(), *results)
     (line,) = done.stderr.strip().splitlines()
@@ -262,7 +280,7 @@ def test_hydra_shows_all_when_asked() -> None:
     )
 
 
-def test_a_word_may_refer_to_another_key(tmp_path: Path) -> None:
+def test_override_may_interpolate_another_key(tmp_path: Path) -> None:
     words = ["head=bn_tau", "objective.weight=${posterior.tau}", *SMALL, f"results={tmp_path}"]
     assert type_command(*words).returncode == 0
     assert "skipped" in type_command(*words).stdout
@@ -289,13 +307,16 @@ def test_shell_completion_completes_heads() -> None:
     assert done.stdout.split() == [f"head={head}" for head in heads() if head.startswith("bn_")]
 
 
-def test_the_start_imports_nothing_heavy() -> None:
+def test_start_imports_nothing_heavy() -> None:
     """--help and bad words must answer at once."""
     import subprocess
     import sys
 
     heavy = "('torch', 'wandb', 'datasets', 'pandas', 'numpy')"
-    code = f"import sys, uncollapse.cli, uncollapse.sweep; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        "import sys, uncollapse.cli, uncollapse.sweep; print([m for m in "
+        f"{heavy} if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -28,11 +28,12 @@ def head_file(name: str) -> dict:
     return OmegaConf.to_container(OmegaConf.load(CONF / "head" / f"{name}.yaml"))  # type: ignore[return-value]
 
 
-# rule 1: a head file touches only slots, label and knobs; knobs are flat numbers whose default stands in the YAML alone
+# rule 1: a head file touches only slots, label and knobs; knobs are flat numbers whose default
+# stands in the YAML alone
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_head_file_holds_slots_label_and_flat_knobs(name: str) -> None:
+def test_head_file_holds_slots_label_and_flat_knobs(name: str) -> None:
     text = (CONF / "head" / f"{name}.yaml").read_text()
     assert text.startswith("# @package _global_\n")
     content = head_file(name)
@@ -42,7 +43,7 @@ def test_a_head_file_holds_slots_label_and_flat_knobs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_head_file_says_where_it_comes_from_and_what_to_expect(name: str) -> None:
+def test_head_file_names_source_and_expected_numbers(name: str) -> None:
     text = (CONF / "head" / f"{name}.yaml").read_text()
     for word in ("Source:", f"python train.py head={name}", "Minutes:", "Expect"):
         assert word in text, word
@@ -85,7 +86,7 @@ def locate(target: str) -> type:
 # rule 2: a knob that no part reads is an error
 
 
-def test_a_knob_that_nobody_reads_is_refused_and_its_owners_named() -> None:
+def test_unread_knob_is_refused_and_its_heads_are_named() -> None:
     having = ", ".join(name for name in ALL if "tau" in knobs_of(name))
     assert "bn_tau" in having
     with pytest.raises(
@@ -102,7 +103,7 @@ def test_plain_config_has_no_key_beyond_slots_sections_and_common_ones() -> None
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_plain_slots_fit_every_class(name: str) -> None:
+def test_plain_slots_fit_every_class(name: str) -> None:
     plain, cfg = composed(), composed(f"head={name}")
     for slot in SLOTS:
         accepted = inspect.signature(locate(cfg[slot]._target_)).parameters
@@ -115,7 +116,7 @@ def test_the_plain_slots_fit_every_class(name: str) -> None:
 @pytest.mark.parametrize(
     "word", ["trainer.epochs=many", "data.train=[1]", "model.hidden=wide", "log.wandb=perhaps"]
 )
-def test_a_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) -> None:
+def test_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) -> None:
     key, value = word.split("=")
     with pytest.raises(InputError, match=re.escape(key)) as error:
         run_here(tmp_path, "plain", word)
@@ -123,7 +124,7 @@ def test_a_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_key_of_a_section_is_refused() -> None:
+def test_unknown_key_of_a_section_is_refused() -> None:
     cfg = composed("+trainer.epocs=3")
     with pytest.raises(InputError, match=r"trainer\.epocs"):
         load_section(cfg.trainer, "trainer", locate("uncollapse.training.config.TrainerConfig"))
@@ -154,7 +155,7 @@ def head_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return add
 
 
-def test_a_head_made_of_two_composes_and_has_the_knobs_of_both(
+def test_head_made_of_two_composes_and_has_the_knobs_of_both(
     head_files: Callable[..., Path],
 ) -> None:
     folder = head_files(both="defaults: [bn_tau, kl_anneal, _self_]")
@@ -200,7 +201,7 @@ CLASHES = {
 
 
 @pytest.mark.parametrize("clash", CLASHES)
-def test_a_combination_of_heads_that_choose_the_same_thing_is_refused(
+def test_combination_of_heads_that_choose_the_same_thing_is_refused(
     clash: str, head_files: Callable[..., Path]
 ) -> None:
     content, sentence = CLASHES[clash]
@@ -248,10 +249,12 @@ def test_there_is_one_instantiate_call() -> None:
 
 TYPED = {
     "head=bn_mu posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau": (
-        "posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau: it has no gamma, it needs tau; head=rms_tau sets it up"
+        "posterior._target_=uncollapse.posteriors.rms_tau.RMSNormTau: it has no "
+        "gamma, it needs tau; head=rms_tau sets it up"
     ),
     "head=plain posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu": (
-        "posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu: it needs gamma; head=ln_mu sets it up"
+        "posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu: it "
+        "needs gamma; head=ln_mu sets it up"
     ),
     "head=kl_anneal objective.weight._target_=uncollapse.distributions.normal.DiagonalGaussian": (
         "only classes of uncollapse.training.schedules are built there"
@@ -262,12 +265,14 @@ TYPED = {
     "head=plain +posterior.gama=3": "it has no gama; a class and its knobs make a head",
     "head=plain posterior._target_=uncollapse.posteriors.gaussian.Gausian": "no such class",
     "head=plain posterior._target_=uncollapse.posteriors.nowhere.Gaussian": "no such class",
-    "head=plain posterior._target_=torch.nn.Linear": "only classes of uncollapse.posteriors are built there",
+    (
+        "head=plain posterior._target_=torch.nn.Linear"
+    ): "only classes of uncollapse.posteriors are built there",
 }
 
 
 @pytest.mark.parametrize("words", TYPED)
-def test_a_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(
+def test_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(
     words: str, tmp_path: Path
 ) -> None:
     head, *others = words.split()
@@ -277,7 +282,7 @@ def test_a_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_class_typed_where_it_fits_is_built(tmp_path: Path) -> None:
+def test_class_typed_where_it_fits_is_built(tmp_path: Path) -> None:
     words = ("posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu", "gamma=0.7")
     assert run_here(tmp_path, "bn_mu", *words) == "done"
 
@@ -286,14 +291,17 @@ def test_a_class_typed_where_it_fits_is_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["bn_mu", "ln_mu", "bn_tau", "rms_tau"])
-def test_a_floor_under_a_kl_that_counts_for_nothing_is_refused(head: str, tmp_path: Path) -> None:
-    sentence = rf"^objective\.weight=0: head={head} promises a KL of at least [\d.]+ nats, .* give a weight above 0, or head=ae$"
+def test_floor_under_a_kl_that_counts_for_nothing_is_refused(head: str, tmp_path: Path) -> None:
+    sentence = (
+        rf"^objective\.weight=0: head={head} promises a KL of at least [\d.]+ nats, "
+        rf".* give a weight above 0, or head=ae$"
+    )
     with pytest.raises(InputError, match=sentence):
         run_here(tmp_path, head, "objective.weight=0")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_posterior_that_a_procedure_cannot_treat_is_refused(
+def test_posterior_that_a_procedure_cannot_treat_is_refused(
     head_files: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = head_files(both="defaults: [bn_mu, semi_amortized, _self_]")
@@ -318,7 +326,7 @@ def test_a_posterior_that_a_procedure_cannot_treat_is_refused(
 # names and differences
 
 
-def test_the_folder_name_is_the_overrides_in_order_or_default() -> None:
+def test_folder_name_is_the_overrides_in_order_or_default() -> None:
     assert format_folder_name(parse_overrides(["head=bn_tau", "seed=3", "study=x"])) == "default"
     assert (
         format_folder_name(parse_overrides(["trainer.lr=1e-3", "tau=0.50"]))
@@ -364,7 +372,7 @@ def test_text_that_would_break_a_line_is_refused_wherever_it_comes_from(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(
+def test_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(
     head_files: Callable[..., Path],
 ) -> None:
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -74,7 +74,7 @@ def test_exchanged_parts_are_another_text(tmp_path: Path) -> None:
     assert text(folder) != first
 
 
-def test_what_a_folder_says_of_its_labels_counts(tmp_path: Path) -> None:
+def test_label_names_of_a_folder_count_as_content(tmp_path: Path) -> None:
     folder = labelled(tmp_path / "text")
     says = [text(folder, labels=True), text(folder, labels=False)]
     for labels, known in zip((True, False), says, strict=True):
@@ -91,7 +91,7 @@ def test_columns_that_are_read_count(tmp_path: Path) -> None:
     assert text(tmp_path / "a") == text(tmp_path / "b") != text(tmp_path / "a", column="title")
 
 
-def test_what_the_config_says_anyway_does_not_count(tmp_path: Path, monkeypatch) -> None:
+def test_facts_in_the_config_do_not_count_as_content(tmp_path: Path, monkeypatch) -> None:
     folder = put(tmp_path / "text")
     first = text(folder)
     for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):
@@ -102,7 +102,7 @@ def test_what_the_config_says_anyway_does_not_count(tmp_path: Path, monkeypatch)
     assert text(folder) == first
 
 
-def test_a_tokenizer_counts_and_its_place_does_not(tmp_path: Path, word_pieces: str) -> None:
+def test_tokenizer_counts_and_its_place_does_not(tmp_path: Path, word_pieces: str) -> None:
     folder, own = put(tmp_path / "text"), tmp_path / "own.json"
     shutil.copy(word_pieces, own)
     first = text(folder, level="tokens", tokenizer=word_pieces)
@@ -113,7 +113,7 @@ def test_a_tokenizer_counts_and_its_place_does_not(tmp_path: Path, word_pieces: 
     assert text(folder, level="tokens", tokenizer=str(own)) != first
 
 
-def test_a_hub_set_in_a_folder_counts_with_its_choice(tmp_path: Path) -> None:
+def test_hub_set_in_a_folder_counts_with_its_choice(tmp_path: Path) -> None:
     for name, word in {"a": "one", "b": "one", "c": "two"}.items():
         (tmp_path / name).mkdir()
         for split in ("train", "validation", "test"):
@@ -248,7 +248,7 @@ def test_data_that_the_config_determines_have_none() -> None:
 # ---------------------------------------------------------------- in a run
 
 
-def test_it_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
+def test_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
     facts = (
         TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
     )
@@ -256,7 +256,7 @@ def test_it_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
     assert told and not any(facts["content"] in line or "content" in line for line in told)
 
 
-def test_a_run_keeps_it(tmp_path: Path) -> None:
+def test_run_keeps_it(tmp_path: Path) -> None:
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\nthe dog ran\n" * 8))
     options = [f"data.dir={folder}", f"data.cache={tmp_path / 'cache'}"]
     sizes = ["data.train=null", "data.valid=null", "data.test=null"]
@@ -279,7 +279,7 @@ def test_locations_are_keys_of_data() -> None:
     assert set(LOCATIONS) <= keys
 
 
-def test_the_report_does_not_tell_it() -> None:
+def test_report_does_not_tell_it() -> None:
     from uncollapse.report.checked import Values
     from uncollapse.report.runs import data_facts
 

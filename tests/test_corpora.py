@@ -1,4 +1,5 @@
-"""The text sets of conf/data, on small Parquet files of the hub's own schemas, and the sizes asked of a hub set."""
+"""The text sets of conf/data, on small Parquet files of the hub's own schemas, and the sizes asked
+of a hub set."""
 
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def test_classes_of_a_hub_set_become_labels_of_the_same_rows(tmp_path, name, lab
 
 
 @pytest.mark.parametrize("name", IN_FILES)
-def test_a_set_of_files_says_what_to_type(tmp_path, name):
+def test_set_of_files_says_what_to_type(tmp_path, name):
     with pytest.raises(InputError) as caught:
         config(name, cache=tmp_path).load()
     assert f"data={name} is no hub set: give data.dir=FOLDER" in str(caught.value)
@@ -206,7 +207,7 @@ def cut(parts: dict[str, TableRows], **options) -> dict[str, list[int]]:
     return {split: every[split].tolist() for split in SPLITS}
 
 
-def test_a_missing_valid_part_comes_out_of_train_and_nothing_is_in_both():
+def test_missing_valid_part_comes_out_of_train_and_nothing_is_in_both():
     parts = {"train": rows(100), "test": rows(50)}
     found = cut(parts, valid_size=30)
     assert len(found["valid"]) == 30 and sorted(found["valid"] + found["train"]) == list(range(100))
@@ -267,7 +268,7 @@ def test_chosen_rows_are_the_same_whatever_the_blocks(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
+def test_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, 256 * 2))
     folder = put_hub(
         tmp_path / "hub", "snli", rows=9

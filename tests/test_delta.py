@@ -1,4 +1,8 @@
-"""The delta heads: the identity and the interval they stand on, the AR(1) floor and its alpha, against scipy and torch.distributions."""
+"""The delta heads.
+
+The identity and the interval they stand on, the AR(1) floor and its alpha, against scipy and
+torch.distributions.
+"""
 
 import math
 
@@ -44,7 +48,7 @@ def excess(variance, delta):
 
 
 @pytest.mark.parametrize("delta", [1e-6, 1e-3, 0.1, 0.5, 2.0, 10.0])
-def test_the_interval_ends_where_nothing_is_left_for_mu(delta):
+def test_interval_ends_where_nothing_is_left_for_mu(delta):
     low, high = variance_interval(delta)
     assert 0 < low < 1 < high
     near(low, brentq(excess, 1e-12, 1, args=(delta,), xtol=1e-16), 1e-7)
@@ -57,7 +61,7 @@ def test_the_interval_ends_where_nothing_is_left_for_mu(delta):
 
 @properties
 @given(seeds, deltas, scales, st.sampled_from([torch.float32, torch.float64]))
-def test_the_kl_is_delta_plus_half_of_a_and_gradients_are_finite(seed, delta, scale, dtype):
+def test_kl_is_delta_plus_half_of_a_and_gradients_are_finite(seed, delta, scale, dtype):
     torch.manual_seed(seed)
     head = Delta(HIDDEN, 7, delta=delta).to(dtype)
     with torch.no_grad():
@@ -98,7 +102,7 @@ def test_mu_grows_with_r_and_keeps_away_from_zero():
     near(mu[51:], -mu.flip(0)[51:], 1e-6)
 
 
-def test_the_kl_of_a_trained_head_falls_to_its_floor():
+def test_kl_of_a_trained_head_falls_to_its_floor():
     torch.manual_seed(0)
     head, h = Delta(HIDDEN, 5, delta=0.1), torch.randn(20, HIDDEN)
     optimizer = torch.optim.Adam(head.parameters(), 1e-2)
@@ -126,7 +130,7 @@ def ar1_posterior(seed, latent, delta=0.1, batch=6):
 
 
 @pytest.mark.parametrize(("alpha", "latent"), [(0.1, 2), (0.5, 3), (0.9, 8), (0.99, 32)])
-def test_the_ar1_floor_is_the_least_kl_of_independent_dimensions(alpha, latent):
+def test_ar1_floor_is_the_least_kl_of_independent_dimensions(alpha, latent):
     place = np.arange(latent)
     precision = np.linalg.inv(alpha ** abs(place[:, None] - place))
     near(np.diag(precision)[[0, -1]], np.full(2, 1 / (1 - alpha**2)), 1e-8)
@@ -154,7 +158,7 @@ def test_alpha_gives_delta_per_dimension(latent, delta):
 
 @properties
 @given(seeds, st.integers(2, 12), st.sampled_from([1e-3, 0.1, 0.4]))
-def test_the_parts_of_the_kl_sum_to_that_of_torch(seed, latent, delta):
+def test_parts_of_the_kl_sum_to_that_of_torch(seed, latent, delta):
     head, q = ar1_posterior(seed, latent, delta)
     assert q.kl.shape == (6, latent) and (q.kl > -1e-12).all()
     reference = MultivariateNormal(q.mean, torch.diag_embed(q.variance))
@@ -171,7 +175,7 @@ def test_each_part_is_a_conditional_kl():
     near(q.kl[:, 0].detach(), q.q.kl[:, 0].detach())
 
 
-def test_the_ar1_kl_falls_to_its_floor_in_training():
+def test_ar1_kl_falls_to_its_floor_in_training():
     torch.manual_seed(0)
     head, h = DeltaAR1(HIDDEN, 5, delta=0.1), torch.randn(20, HIDDEN)
     optimizer = torch.optim.Adam(head.parameters(), 1e-2)
@@ -233,7 +237,7 @@ def test_delta_outside_its_range_is_refused(cls, value):
         cls(HIDDEN, 4, delta=value)
 
 
-def test_a_delta_that_would_make_the_prior_degenerate_is_refused_and_the_message_is_right():
+def test_delta_that_would_make_the_prior_degenerate_is_refused_and_the_message_is_right():
     with pytest.raises(
         InputError, match=r"^delta=5: with model\.latent=16 .*allowed is delta <= "
     ) as caught:
@@ -252,7 +256,7 @@ def test_one_dimension_has_no_sequence():
 
 
 @pytest.mark.parametrize("head", ["delta", "delta_ar1"])
-def test_the_files_give_a_tenth_and_a_word_another(head):
+def test_files_give_a_tenth_and_a_word_another(head):
     def floor(*words):
         return build(composed(f"head={head}", *words).posterior, "posterior", HIDDEN, 4).floor()
 

@@ -1,4 +1,7 @@
-"""A stranger's VAE: its numbers by brute force, what may be handed over and what is refused, and the page."""
+"""A stranger's VAE.
+
+Its numbers by brute force, what may be handed over and what is refused, and the page.
+"""
 
 import math
 import re
@@ -34,7 +37,7 @@ q = head(torch.relu(body(x)))
 rec = torch.nn.functional.binary_cross_entropy_with_logits(decoder(q.sample()), x, reduction="none").sum(-1)
 loss = (rec + q.kl.sum(-1)).mean()
 loss.backward()
-"""
+"""  # noqa: E501  (as the README prints it)
 DIAGNOSE = """
 from uncollapse import diagnose
 
@@ -45,7 +48,7 @@ found = diagnose(
     x_test, labels=y_test, page="diagnosis",                           # writes diagnosis/index.html
 )
 print(found["verdict"], found["nll"], found["nll_se"])
-"""
+"""  # noqa: E501  (as the README prints it)
 
 # ---------------------------------------------------------------- models as a stranger writes them
 
@@ -106,7 +109,8 @@ def trained(one_core: None) -> tuple[MLP, Tensor, Tensor]:
 
 
 def linear_gaussian(n: int = 300) -> tuple[Any, Any, Tensor, Tensor]:
-    """encode and nll of x = W z + b + noise with the exact posterior, x drawn from it, and its log p(x)."""
+    """encode and nll of x = W z + b + noise with the exact posterior, x drawn from it, and its log
+    p(x)."""
     g = torch.Generator().manual_seed(5)
     w, b, s2 = torch.tensor([[2.0, 0], [0, 1], [0, 0]]), torch.tensor([1.0, 0, -1]), 0.5
     x = torch.randn(n, 2, generator=g) @ w.T + b + math.sqrt(s2) * torch.randn(n, 3, generator=g)
@@ -136,7 +140,7 @@ def same(a: Any, b: Any) -> bool:
 # ---------------------------------------------------------------- the numbers
 
 
-def test_the_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -> None:
+def test_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -> None:
     model, x, kind = trained
     found = diagnose(model.encode, model.nll, x, samples=64, labels=kind)
     with torch.no_grad():
@@ -185,7 +189,7 @@ def test_the_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -
     )
 
 
-def test_a_collapsed_model_has_a_gap_of_exactly_0_and_is_called_collapsed() -> None:
+def test_collapsed_model_has_a_gap_of_exactly_0_and_is_called_collapsed() -> None:
     x, _ = toy(50)
     found = diagnose(
         lambda x: (0.6 * x[:, :3], x[:, :3] * 0 - 1), lambda x, z: x.sum(-1), x, samples=3
@@ -258,7 +262,7 @@ def test_tensor_array_batches_and_loader_give_the_same_and_each_batch_is_met_onc
     )
 
 
-def test_a_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -> None:
+def test_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -> None:
     model, x, _ = trained
 
     class Opaque:
@@ -308,7 +312,7 @@ def test_tuple_normal_and_posterior_are_one(trained: Any) -> None:
     assert all(same(first, other) for other in others)
 
 
-def test_it_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
+def test_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
     model, x, _ = trained
     state, grads = torch.get_rng_state(), torch.is_grad_enabled()
     loader = DataLoader(TensorDataset(x[:60]), batch_size=20, shuffle=True)
@@ -321,7 +325,7 @@ def test_it_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
     assert all(p.grad_fn is None and p.requires_grad for p in model.parameters())
 
 
-def test_an_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any) -> None:
+def test_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any) -> None:
     model, x, _ = trained
     found = diagnose(model.encode, model.nll, x[:65], samples=3, batch=64)
     assert found["examples"] == 65 and found["shuffle_gap"] > 0 and found["mi_n"] == 65
@@ -331,7 +335,7 @@ def test_an_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any)
     )
 
 
-def test_a_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
+def test_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
     torch.manual_seed(0)
     x, _ = toy(400)
     body, head, decoder = nn.Linear(24, 256), BatchNormTau(256, 32, tau=0.5), nn.Linear(32, 24)
@@ -361,7 +365,7 @@ def test_a_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
     assert found["kl"] > 0.8 * head.floor() and "the decoder reads z" in found["verdict"]
 
 
-def test_the_readme_blocks_run_as_printed(
+def test_readme_blocks_run_as_printed(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -385,7 +389,7 @@ def test_the_readme_blocks_run_as_printed(
 # ---------------------------------------------------------------- the verdict
 
 
-def test_the_verdict_says_no_more_than_the_numbers() -> None:
+def test_verdict_claims_no_more_than_the_numbers() -> None:
     def said(gap: float | None, error: float | None = 0.01, **other: Any) -> str:
         found = {
             "shuffle_gap": gap,
@@ -480,20 +484,44 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"data": "mnist"}, r"data: a str; allowed"),
     ({"data": np.array(["a", "b"])}, r"data: an array that makes no tensor"),
     ({"data": torch.tensor(1.0)}, r"data: a tensor without dimensions"),
-    ({"encode": spoilt(mean=math.nan)}, r"encode: mean has 1 of 4 values that are not finite .* in batch 1"),
-    ({"encode": spoilt(log_var=math.inf)}, r"encode: log_var has 1 of 4 values that are not finite .* in batch 1"),
+    ({"encode": spoilt(mean=math.nan)}, (r"encode: mean has 1 of 4 values that are not finite "
+                                        r".* in batch 1")),
+    ({"encode": spoilt(log_var=math.inf)}, (r"encode: log_var has 1 of 4 values that are not "
+                                           r"finite .* in batch 1")),
     ({"encode": spoilt(log_var=1000.0)}, r"encode: the kl of the posterior has 1 of 4"),
-    ({"encode": lambda x: (x[:, :2], x[:, :1])}, r"encode: mean is of shape \[8, 2\] and log_var of shape \[8, 1\]"),
-    ({"encode": lambda x: (x[:, 0], x[:, 0])}, r"encode: mean is of shape \[8\] .* allowed are floats \[B, D\]"),
-    ({"encode": lambda x: (x[:, :2].long(), x[:, :2])}, r"encode: mean is of shape \[8, 2\] and type torch.int64"),
-    ({"encode": lambda x: (x[:, :2], x[:, :2], x)}, r"encode: returned a tuple of Tensor and Tensor and Tensor; allowed is a tuple"),
+    ({"encode": lambda x: (x[:, :2], x[:, :1])}, (r"encode: mean is of shape \[8, 2\] and "
+                                                  r"log_var of "
+                                                 r"shape \[8, 1\]")),
+    ({"encode": lambda x: (x[:, 0], x[:, 0])}, (r"encode: mean is of shape \[8\] .* allowed are "
+                                               r"floats \[B, D\]")),
+    ({"encode": lambda x: (x[:, :2].long(), x[:, :2])}, (r"encode: mean is of shape \[8, 2\] and "
+                                                         r"type "
+                                                        r"torch.int64")),
+    ({"encode": lambda x: (x[:, :2], x[:, :2], x)}, (r"encode: returned a tuple of Tensor and "
+                                                     r"Tensor "
+                                                     r"and Tensor; "
+                                                    r"allowed is a tuple")),
     ({"encode": lambda x: x[:, :2]}, r"encode: returned a Tensor; allowed is a tuple"),
-    ({"encode": lambda x: MultivariateNormal(x[:, :2], torch.eye(2))}, r"encode: returned a MultivariateNormal; allowed"),
-    ({"encode": lambda x: Normal(x[:, :2], x[:, :2] - 0.1, validate_args=False)}, r"encode: scale has 3 of 16 values that are not above 0"),
-    ({"encode": lambda x: good(x[:3])}, r"data: batch 0 has tensors of 8 rows, and encode returned 3"),
-    ({"encode": lambda b: good(b[0]), "data": [(X, X[:7])]}, r"batch 0 has tensors of 10 and 7 rows"),
-    ({"encode": lambda x: (x[:, : len(x) // 2], x[:, : len(x) // 2]), "nll": lambda x, z: z[:, 0]}, r"encode: 1 and 4 latent dimensions"),
-    ({"nll": lambda x, z: cost(x, z).mean()}, r"nll: returned shape \[\] .* for 16 rows of z in batch 0; allowed are floats \[16\]"),
+    ({"encode": lambda x: MultivariateNormal(x[:, :2], torch.eye(2))}, (r"encode: returned a "
+                                                                        r"MultivariateNormal; "
+                                                                       r"allowed")),
+    ({"encode": lambda x: Normal(x[:, :2], x[:, :2] - 0.1, validate_args=False)},
+    (r"encode: scale has 3 of 16 "
+                                                                                   r"values "
+                                                                                   r"that "
+                                                                                   r"are "
+                                                                                   r"not "
+                                                                                  r"above 0")),
+    ({"encode": lambda x: good(x[:3])}, (r"data: batch 0 has tensors of 8 rows, and encode "
+                                        r"returned 3")),
+    ({"encode": lambda b: good(b[0]), "data": [(X, X[:7])]}, (r"batch 0 has tensors of 10 and 7 "
+                                                             r"rows")),
+    ({"encode": lambda x: (x[:, : len(x) // 2], x[:, : len(x) // 2]), "nll": lambda x, z: z[:,
+    0]}, (r"encode: 1 and 4 latent "
+                                                                                                    r"dimensions")),
+    ({"nll": lambda x, z: cost(x, z).mean()}, (r"nll: returned shape \[\] .* for 16 rows of z in "
+                                               r"batch 0; "
+                                              r"allowed are floats \[16\]")),
     ({"nll": lambda x, z: (x[:, :2] - z).square()}, r"nll: returned shape \[16, 2\]"),
     ({"nll": lambda x, z: cost(x, z)[:, None]}, r"nll: returned shape \[16, 1\]"),
     ({"nll": lambda x, z: cost(x, z).log().log()}, r"nll has \d+ of 16 values that are not finite"),
@@ -524,7 +552,7 @@ def test_bad_input_is_refused_in_one_sentence(change: dict[str, Any], message: s
     )
 
 
-def test_what_can_be_refused_before_work_is() -> None:
+def test_bad_input_is_refused_before_any_work() -> None:
     def never(*_: Any) -> Any:
         raise AssertionError
 
@@ -537,12 +565,13 @@ def test_what_can_be_refused_before_work_is() -> None:
 # ---------------------------------------------------------------- the page
 
 
-def test_the_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_path: Path) -> None:
+def test_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_path: Path) -> None:
     model, x, kind = trained
     bytes_of = []
     for _ in range(2):
         found = diagnose(
-            model.encode, model.nll, x, samples=5, labels={"kind": kind, "even": kind % 2}, log_prob=-torch.ones(400), page=tmp_path / "a/b"
+            model.encode, model.nll, x, samples=5, labels={"kind": kind, "even": kind % 2},
+            log_prob=-torch.ones(400), page=tmp_path / "a/b"
         )  # fmt: skip
         bytes_of.append({f.name: f.read_bytes() for f in (tmp_path / "a/b").iterdir()})
     assert bytes_of[0] == bytes_of[1]
@@ -564,7 +593,7 @@ def test_the_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_
     assert f"{found['kl']:.2f}" in page and "±" in page
 
 
-def test_a_page_of_others_is_left_alone(tmp_path: Path) -> None:
+def test_page_of_others_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "index.html"
     page.write_text("mine")
     with pytest.raises(InputError, match=r"its index\.html was not written by diagnose;"):
@@ -574,7 +603,7 @@ def test_a_page_of_others_is_left_alone(tmp_path: Path) -> None:
         diagnose(good, cost, X, samples=2, page=page)
 
 
-def test_a_posterior_that_does_not_split_has_a_page_too(tmp_path: Path) -> None:
+def test_posterior_that_does_not_split_has_a_page_too(tmp_path: Path) -> None:
     class Whole:
         """A Gaussian that gives its KL in one number."""
 
@@ -618,7 +647,7 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path: Path) -> None:
     assert (tmp_path / "page/index.html").exists()
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     import uncollapse
 
     assert not hasattr(uncollapse, "nothing") and uncollapse.diagnose is diagnose

@@ -1,4 +1,7 @@
-"""What would make `diagnose` wrong without a word: modes, order, precision, batches of pairs, callables that mean something else."""
+"""What would make `diagnose` wrong without a word.
+
+Modes, order, precision, batches of pairs, callables that mean something else.
+"""
 
 import copy
 import functools
@@ -63,7 +66,8 @@ def told(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
 
 
 def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
-    """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it answers."""
+    """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it
+    answers."""
     g = torch.Generator().manual_seed(0)
     mean, log_var = (
         0.05 * torch.randn(64, 4, generator=g),
@@ -79,7 +83,7 @@ def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_narrow_encoder_gets_the_kl_of_what_it_answers_and_the_size_of_its_rounding(
+def test_low_precision_encoder_gets_kl_of_its_output_and_rounding_size(
     dtype: torch.dtype,
 ) -> None:
     pair, nll, kl = narrow_pair(dtype)
@@ -105,7 +109,7 @@ def test_a_narrow_encoder_gets_the_kl_of_what_it_answers_and_the_size_of_its_rou
     assert given["kl"] == pytest.approx(kl, abs=0.02)
 
 
-def test_a_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
+def test_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
     pair, _, _ = narrow_pair(torch.bfloat16)
     wide, narrow = nn.Linear(4, 6), nn.Linear(4, 6).to(torch.bfloat16)
     dtypes: list[torch.dtype] = []
@@ -121,7 +125,7 @@ def test_a_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
         dtypes.clear()
 
 
-def test_a_narrow_nll_is_added_up_in_float32_and_its_rounding_is_told() -> None:
+def test_low_precision_nll_is_summed_in_float32_and_rounding_reported() -> None:
     encode, nll, x, _ = linear_gaussian()
     exact = quiet(encode, nll, x, samples=20)
     found, (said,) = told(encode, lambda x, z: nll(x, z).to(torch.bfloat16), x, samples=20)
@@ -129,7 +133,7 @@ def test_a_narrow_nll_is_added_up_in_float32_and_its_rounding_is_told() -> None:
     assert said.startswith("nll: answers in bfloat16, which rounds each value by up to 0.0")
 
 
-def test_a_posterior_that_computes_in_a_narrow_dtype_is_told_of() -> None:
+def test_low_precision_posterior_is_reported() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def narrow(x: Tensor) -> Any:
@@ -262,7 +266,7 @@ def ways(model: Normed) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", ways(Normed()))
-def test_a_model_in_training_mode_is_evaluated_in_evaluation_mode_and_set_back(
+def test_model_in_training_mode_is_evaluated_in_evaluation_mode_and_set_back(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
@@ -296,7 +300,7 @@ def test_modes_are_set_back_when_the_users_code_fails() -> None:
     assert all(m.training for m in model.modules())
 
 
-def test_the_mode_of_a_model_without_dropout_or_batch_norm_is_not_talked_about() -> None:
+def test_mode_of_a_model_without_dropout_or_batch_norm_is_not_talked_about() -> None:
     model, (x, _) = MLP(), toy(60)
     quiet(model.encode, model.nll, x, samples=5)
     assert model.training
@@ -350,13 +354,13 @@ SPOILT = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
-def test_an_nll_that_mixes_examples_is_noticed(spoil: Any, words: str) -> None:
+def test_nll_that_mixes_examples_is_noticed(spoil: Any, words: str) -> None:
     (x, _), model = toy(40), MLP()
     _, said = told(model.encode, lambda x, z: spoil(model.nll(x, z)), x, samples=5)
     assert said[0].startswith("nll: ") and words in said[0] and "averages over the batch" in said[0]
 
 
-def test_batch_norm_that_has_seen_no_batch_is_told_of() -> None:
+def test_untrained_batch_norm_is_reported() -> None:
     (x, _), model = toy(60), Normed().eval()
     _, (said,) = told(model.encode, model.nll, x, samples=5)
     assert said.startswith("body.1: the batch statistics") and "0 and 1" in said
@@ -463,7 +467,7 @@ def pairs() -> DataLoader:
     return DataLoader(TensorDataset(X, KIND), batch_size=20)
 
 
-def test_a_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() -> None:
+def test_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() -> None:
     model = MLP().eval()
     with pytest.raises(InputError) as caught:
         diagnose(model.encode, model.nll, pairs(), samples=2)
@@ -491,7 +495,7 @@ def test_a_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() 
         diagnose(lambda batch: model.encode(batch[0]), model.nll, pairs(), samples=2)
 
 
-def test_a_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
+def test_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
     model = MLP().eval()
     dicts = DataLoader(
         [{"image": x, "label": k} for x, k in zip(X, KIND, strict=True)], batch_size=20
@@ -519,7 +523,8 @@ def test_other_errors_of_the_user_stay_the_users() -> None:
 
 
 def bernoulli() -> tuple[Any, Any, Tensor]:
-    """64 bits that tell one of 16 patterns with some noise, the encoder that sees which, and a decoder that knows them."""
+    """64 bits that tell one of 16 patterns with some noise, the encoder that sees which, and a
+    decoder that knows them."""
     g = torch.Generator().manual_seed(1)
     means, rows = 1.5 * torch.randn(16, 4, generator=g), 0.7 * torch.randn(4, 64, generator=g)
     kind = torch.randint(16, (300,), generator=g)
@@ -574,7 +579,7 @@ def test_sigma_in_place_of_log_var_is_named(spread: Any) -> None:
     )
 
 
-def test_an_average_in_place_of_a_sum_is_named() -> None:
+def test_average_in_place_of_a_sum_is_named() -> None:
     encode, nll, x = bernoulli()
     _, said = told(encode, lambda x, z: nll(x, z) / 64, x, samples=100)
     assert any(
@@ -586,7 +591,7 @@ def test_an_average_in_place_of_a_sum_is_named() -> None:
     assert any("below the exact -log p" in text and "averaged" in text for text in said)
 
 
-def test_a_sign_not_changed_is_named() -> None:
+def test_sign_not_changed_is_named() -> None:
     encode, nll, x = bernoulli()
     found, (said,) = told(encode, lambda x, z: -nll(x, z), x, samples=100)
     assert "-log p of integers is never negative" in said
@@ -595,7 +600,7 @@ def test_a_sign_not_changed_is_named() -> None:
     assert any(text.startswith("log_prob: 20 for an example of integers") for text in said)
 
 
-def test_a_posterior_whose_kl_is_wrong_is_named() -> None:
+def test_posterior_whose_kl_is_wrong_is_named() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def posterior(kl: float) -> Any:
@@ -617,7 +622,7 @@ def test_a_posterior_whose_kl_is_wrong_is_named() -> None:
     assert said[0].startswith("nelbo is ") and "below nll, which is impossible" in said[0]
 
 
-def test_very_few_effective_codes_are_told_with_the_argument_at_fault() -> None:
+def test_few_effective_codes_are_reported_with_the_argument_to_change() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def narrow(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -629,7 +634,7 @@ def test_very_few_effective_codes_are_told_with_the_argument_at_fault() -> None:
     assert math.isfinite(float(said.split()[2]))
 
 
-def test_the_page_shows_what_is_doubtful(tmp_path: Any) -> None:
+def test_page_shows_doubtful_numbers(tmp_path: Any) -> None:
     encode, nll, x, _ = linear_gaussian()
     _, (said, *_) = told(
         lambda x: (encode(x)[0], encode(x)[1].exp()), nll, x, samples=5, page=tmp_path
@@ -679,7 +684,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("hide", HIDING)
-def test_modules_that_nobody_finds_are_switched_when_they_are_called(hide: str) -> None:
+def test_hidden_modules_switch_mode_when_called(hide: str) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
     x = torch.randn(256, 4)

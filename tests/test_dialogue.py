@@ -1,4 +1,7 @@
-"""Dialogues: what is a response and what its context; the conditional VAE, its two priors, and what is measured of its responses."""
+"""Dialogues: what is a response and what its context.
+
+The conditional VAE, its two priors, and what is measured of its responses.
+"""
 
 import bz2
 import json
@@ -26,6 +29,8 @@ from uncollapse.metrics.quality import score_responses as responses
 from uncollapse.metrics.quality import share_of_distinct as distinct
 from uncollapse.models.lstm_conditional import LearnedPriorHead
 from uncollapse.run import run
+
+pytestmark = pytest.mark.usefixtures("svg_only")
 
 WORDS = [
     "yes",
@@ -131,7 +136,7 @@ def test_contexts_have_so_many_turns_and_of_these_so_many_words(few):
     assert [spelled(data, data.contexts["train"], i) for i in (0, 2)] == ["it ?", "yes"]
 
 
-def test_a_batch_keeps_response_and_context_together(folder):
+def test_batch_keeps_response_and_context_together(folder):
     data = DialogueConfig(dir=str(folder)).load()
     batch = data.batch("train", np.array([5, 3, 40, 7, 1]))
     assert sorted(batch.examples) == [1, 3, 5, 7, 40]
@@ -173,7 +178,7 @@ def put_hub(folder: Path) -> Path:
     return folder
 
 
-def test_the_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys):
+def test_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys):
     hub, out = put_hub(tmp_path / "hub"), tmp_path / "out"
     assert prepare_main(["dailydialog", "--out", str(out), f"data.hub={hub}"]) == 0
     assert capsys.readouterr().out.endswith(
@@ -216,7 +221,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):
     assert reason in str(caught.value)
 
 
-def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
+def test_missing_files_name_the_place_and_the_command(tmp_path):
     with pytest.raises(
         InputError,
         match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`",
@@ -236,7 +241,7 @@ def test_missing_things_say_where_one_looked_and_what_to_type(tmp_path):
 
 
 def gaussians(parts):
-    """A batch, q(z|x, c) and p(z|c) as torch's own distributions, of a model with a learned prior."""
+    """A batch, q(z|x, c) and p(z|c) as torch distributions, of a model with a learned prior."""
     model, batch = parts.model.eval(), parts.data.batch("valid", np.arange(9))
     followed = model.posterior
     assert isinstance(followed, LearnedPriorHead)
@@ -249,7 +254,7 @@ def gaussians(parts):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @torch.no_grad()
-def test_a_learned_prior_gives_torchs_kl_and_torchs_weights(folder, head):
+def test_learned_prior_gives_torchs_kl_and_torchs_weights(folder, head):
     parts = parts_of(folder, head)
     torch.nn.init.normal_(parts.model.posterior.prior.weight)  # a prior that is far from N(0, I)
     model, batch, q, p = gaussians(parts)
@@ -274,7 +279,7 @@ def test_elbo_is_at_most_the_importance_weighted_bound(folder):
 
 
 @torch.no_grad()
-def test_the_decoder_reads_the_context_and_only_its_own(folder):
+def test_decoder_reads_the_context_and_only_its_own(folder):
     parts = parts_of(folder, "plain", "model.prior=held")
     model, data = parts.model.eval(), parts.data
     batch = data.batch("valid", np.arange(8))
@@ -302,7 +307,7 @@ def test_every_head_works_with_the_held_prior(folder, head):
     assert listed == {id(p) for p in parts.model.parameters()}
 
 
-def test_a_floor_is_promised_with_the_held_prior_only(folder):
+def test_floor_is_promised_with_the_held_prior_only(folder):
     held, learned = (
         parts_of(folder, "bn_mu", f"model.prior={prior}").model for prior in ("held", "learned")
     )
@@ -327,7 +332,7 @@ def test_heads_with_densities_of_their_own_are_refused_with_a_learned_prior(fold
 
 
 @pytest.mark.parametrize("prior", ["held", "learned"])
-def test_the_usual_sizes_take_heads_that_read_all_the_decoder_does(tmp_path, prior):
+def test_usual_sizes_take_heads_that_read_all_the_decoder_does(tmp_path, prior):
     """lipschitz wants as many words as the decoder reads numbers: code and context."""
     words = [*WORDS, *(f"w{n}" for n in range(137))]
     put(tmp_path, train=[turns(" ".join(words[i : i + 30]), "yes") for i in range(0, 150, 30)])
@@ -373,7 +378,7 @@ def test_other_refusals(folder):
 # ---------------------------------------------------------------- a run
 
 
-def test_a_prior_that_may_follow_takes_the_floor_away_and_a_held_one_keeps_it(folder, tmp_path):
+def test_prior_that_may_follow_takes_the_floor_away_and_a_held_one_keeps_it(folder, tmp_path):
     """The point of holding it: batch norm spreads mu, and a learned prior comes after."""
     kl = {}
     for prior in ("held", "learned"):
@@ -417,7 +422,7 @@ def test_unknown_words_agree_with_nothing(recwarn):
     assert responses(same, same, [["a"]])["response_bleu4"] < 20 and not recwarn.list
 
 
-def test_a_run_is_answered_measured_and_reported(folder, tmp_path):
+def test_run_is_answered_measured_and_reported(folder, tmp_path):
     asked = words(folder, "trainer.epochs=2")
     cfg = composed("head=bow", *asked)
     cfg.results, cfg.study = str(tmp_path), "s"

@@ -1,4 +1,7 @@
-"""DU-VAE, Scale-VAE and the language model: their identities, their floors, and what they report."""
+"""DU-VAE, Scale-VAE and the language model.
+
+Their identities, their floors, and what they report.
+"""
 
 import math
 import warnings
@@ -99,7 +102,7 @@ def test_du_at_alpha_1_keeps_every_entropy_at_least_0():
     assert (entropy > -1e-6).all() and entropy.max() < 1e-6
 
 
-def test_du_drop_costs_what_the_docstring_says():
+def test_cost_of_du_drop_matches_docstring():
     head = DU(HIDDEN, 6, gamma=0.5, alpha=1, dropout=0.2).double()
     with torch.no_grad():
         head.linear.weight[6:] = 0
@@ -190,7 +193,7 @@ def test_scale_factors_do_not_feel_the_scale_of_mu_and_so_the_unscaled_kl_can_va
     assert (after.unscaled_kl - kept).max() < 1e-3 and (after.kl - kept).mean() > 0.5
 
 
-def test_the_gradient_takes_the_factor_for_a_constant():
+def test_gradient_takes_the_factor_for_a_constant():
     torch.manual_seed(0)
     head, h = Scale(HIDDEN, 3, std=2.0).double(), torch.randn(20, HIDDEN).double()
     q, weights = head(h), torch.randn(20, 3).double()
@@ -255,7 +258,7 @@ def test_until_there_is_a_mean_every_epoch_is_a_first_one():
     assert head.held
 
 
-def test_a_scale_run_cut_while_factors_are_held_resumes_bit_for_bit(tmp_path: Path, monkeypatch):
+def test_scale_run_cut_while_factors_are_held_resumes_exactly(tmp_path: Path, monkeypatch):
     words = ("trainer.epochs=4", "trainer.eval_every=4")
     run_here(tmp_path / "whole", "scale", *words)
     honest = Joint.step
@@ -315,7 +318,7 @@ def test_std_outside_its_range_is_refused(value):
         Scale(HIDDEN, 3, std=value)
 
 
-def test_the_scale_objective_charges_for_the_unscaled_means():
+def test_scale_objective_charges_for_the_unscaled_means():
     q, a, log_var = run(Scale(HIDDEN, 3, std=2.0), 8, seed=0, scale=1.0)
     nll = torch.rand(8).double()
     unscaled = (0.5 * (a**2 + np.exp(log_var) - log_var - 1)).sum(-1).mean()
@@ -328,7 +331,7 @@ def test_the_scale_objective_charges_for_the_unscaled_means():
         UnscaledELBO(-1)
 
 
-def test_a_scale_run_reports_the_real_kl(tmp_path: Path):
+def test_scale_run_reports_the_real_kl(tmp_path: Path):
     run_here(tmp_path, "scale", "std=0.5")
     trained = rows(folder_of(tmp_path, "scale"))
     for row in trained:
@@ -354,7 +357,7 @@ def test_nothing_has_no_code_no_rate_and_no_weights():
     assert q.log_ratio_per_dim(torch.zeros(7, 3)).equal(torch.zeros(3, 7, 5).double())
 
 
-def test_the_language_model_learns_and_its_encoder_does_not():
+def test_language_model_learns_and_its_encoder_does_not():
     parts = prepare(composed("head=lm", *SMALL), "lm")
     batch = parts.data.batch("train", parts.data.batches("train", 0, 0)[0])
     q = parts.model.encode(batch)
@@ -366,7 +369,7 @@ def test_the_language_model_learns_and_its_encoder_does_not():
     assert all(p.grad is None for p in parts.model.parts()["encoder"])
 
 
-def test_a_language_model_run_has_one_number_for_rec_nelbo_and_nothing_in_z(tmp_path: Path):
+def test_language_model_run_has_one_number_for_rec_nelbo_and_nothing_in_z(tmp_path: Path):
     run_here(tmp_path, "lm")
     trained = rows(folder_of(tmp_path, "lm"))
     for row in trained:
@@ -384,7 +387,7 @@ def test_a_language_model_run_has_one_number_for_rec_nelbo_and_nothing_in_z(tmp_
     assert learning == sorted(learning, reverse=True)
 
 
-def test_the_language_model_of_the_linear_decoder_learns_its_bias(tmp_path: Path):
+def test_language_model_of_the_linear_decoder_learns_its_bias(tmp_path: Path):
     words = [
         "data=gaussian",
         "model=linear",
@@ -404,7 +407,7 @@ def test_the_language_model_of_the_linear_decoder_learns_its_bias(tmp_path: Path
 # ---------------------------------------------------------------- the files
 
 
-def test_the_files_give_their_defaults_and_words_others():
+def test_files_give_their_defaults_and_words_others():
     def head(name, *words):
         return build(composed(f"head={name}", *words).posterior, "posterior", HIDDEN, 4)
 

@@ -1,4 +1,7 @@
-"""Ctrl-C at any moment: one line, exit code 130, no process left behind; and what the commands refuse."""
+"""Ctrl-C at any moment: one line, exit code 130, no process left behind.
+
+And what the commands refuse.
+"""
 
 import os
 import signal
@@ -45,7 +48,10 @@ def started(words: list[str], folder: Path) -> subprocess.Popen:
 
 
 def stopped(process: subprocess.Popen, number: int = signal.SIGINT) -> tuple[int, str]:
-    """Exit code and standard error after a signal to the group; all that have the pipes must be gone."""
+    """Exit code and standard error after a signal to the group.
+
+    All that have the pipes must be gone.
+    """
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=30)
     return process.returncode, err
@@ -58,9 +64,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.3])
+@pytest.mark.parametrize("seconds", [0.3, pytest.param(1.3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_ctrl_c_in_the_first_seconds_is_one_line(
+def test_ctrl_c_during_start_prints_one_line(
     command: str, seconds: float, study: Path, tmp_path: Path
 ) -> None:
     process = started(
@@ -74,7 +80,7 @@ def test_ctrl_c_in_the_first_seconds_is_one_line(
 
 
 @pytest.mark.parametrize("command", ["train.py", "a sweep", "workers"])
-def test_ctrl_c_in_training_is_one_line_and_no_failure(command: str, tmp_path: Path) -> None:
+def test_ctrl_c_in_training_prints_one_line_and_is_no_failure(command: str, tmp_path: Path) -> None:
     process = started(COMMANDS[command], tmp_path)
     assert process.stdout is not None
     next(line for line in process.stdout if "step 6 valid" in line)
@@ -84,7 +90,7 @@ def test_ctrl_c_in_training_is_one_line_and_no_failure(command: str, tmp_path: P
     assert list(tmp_path.rglob("state.pt")) and not list(tmp_path.rglob("failed"))
 
 
-def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> None:
+def test_workers_end_with_their_parent_process(tmp_path: Path) -> None:
     process = started(COMMANDS["workers"], tmp_path)
     assert process.stdout is not None
     next(line for line in process.stdout if "step 6 valid" in line)
@@ -93,7 +99,7 @@ def test_workers_end_with_the_process_that_waits_for_them(tmp_path: Path) -> Non
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_background_command_that_must_ignore_ctrl_c_does(tmp_path: Path) -> None:
+def test_background_command_ignores_ctrl_c(tmp_path: Path) -> None:
     code = "import sys; from uncollapse.entry import run_guarded; sys.exit(run_guarded(lambda: __import__('time').sleep(1) or 0))"
     ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
     words = [sys.executable, "-c", ignoring, sys.executable, "-c", code]
@@ -106,8 +112,11 @@ def test_a_background_command_that_must_ignore_ctrl_c_does(tmp_path: Path) -> No
     assert process.returncode == 0
 
 
-def test_the_guard_imports_nothing() -> None:
-    code = "import sys; before = {*sys.modules}; import uncollapse.entry; print(sorted({*sys.modules} - before))"
+def test_guard_imports_nothing() -> None:
+    code = (
+        "import sys; before = {*sys.modules}; import uncollapse.entry; "
+        "print(sorted({*sys.modules} - before))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['uncollapse', 'uncollapse.entry']"
 
@@ -118,14 +127,16 @@ REFUSED = {
     "scripts/evaluate.py x --samples many": "argument --samples: invalid int value: 'many'",
     "scripts/study.py pock x": "COMMAND: invalid choice: 'pock'; did you mean pack? allowed are",
     "scripts/report.py a b": "b: not understood",
-    "scripts/new_remedy.py mine --slot posterir": "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",
+    (
+        "scripts/new_remedy.py mine --slot posterir"
+    ): "--slot: invalid choice: 'posterir'; did you mean posterior? allowed are",
     "scripts/prepare_data.py ptb": "the following arguments are required: --out",
     "scripts/bench trainin": "question: invalid choice: 'trainin'; did you mean training?",
 }
 
 
 @pytest.mark.parametrize("words", REFUSED)
-def test_what_a_command_does_not_understand_is_one_sentence(words: str) -> None:
+def test_unknown_argument_gives_one_sentence(words: str) -> None:
     done = subprocess.run(
         [sys.executable, *words.split()], cwd=ROOT, capture_output=True, text=True
     )

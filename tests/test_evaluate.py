@@ -1,4 +1,4 @@
-"""scripts/evaluate.py: on finished runs and studies, resumable at the example, leaving alone what training wrote."""
+"""scripts/evaluate.py resumes at the example and leaves files of the training alone."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_a_study_is_evaluated_whole_and_joins_the_summaries(
+def test_all_runs_of_a_study_are_evaluated_into_their_summaries(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folders = [folder_of(study.parent, head) for head in ("plain", "bn_mu")]
@@ -110,7 +110,7 @@ def test_more_codes_and_more_examples_stand_at_the_top_and_all_are_kept(study: P
     assert found["evaluations"]["test-nll-K90-N7"]["nll_examples"] == 7
 
 
-def test_statistics_repeat_what_training_found_and_take_other_splits(study: Path) -> None:
+def test_statistics_equal_those_of_training_and_take_other_splits(study: Path) -> None:
     folder = folder_of(study.parent, "bn_mu")
     assert main([str(folder), "--metrics", "statistics"]) == 0
     assert (
@@ -126,8 +126,12 @@ def test_statistics_repeat_what_training_found_and_take_other_splits(study: Path
 
 
 @pytest.mark.parametrize("samples", [3, 700])
-def test_nll_is_what_each_sentence_gets_alone(study: Path, samples: int) -> None:
-    """Independently: one sentence at a time, densities of torch.distributions, the decoder called for one code at a time."""
+def test_nll_of_a_batch_equals_that_of_single_sentences(study: Path, samples: int) -> None:
+    """The nll computed independently.
+
+    One sentence at a time, densities of torch.distributions, the decoder called for one code at a
+    time.
+    """
     folder = folder_of(study.parent, "plain")
     assert (
         main([str(folder), "--metrics", "nll", "--samples", str(samples), "--examples", "4"]) == 0
@@ -159,7 +163,7 @@ def test_workers_do_not_change_the_numbers(study: Path) -> None:
     assert summary(plain)["evaluations"] == summary(other)["evaluations"]
 
 
-def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Path) -> None:
+def test_killed_evaluation_resumes_with_the_same_result(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     whole = study.parent / "whole"
     shutil.copytree(folder, whole)
@@ -202,7 +206,7 @@ def test_a_killed_evaluation_goes_on_at_the_example_and_ends_the_same(study: Pat
     assert summary(folder)["evaluations"] == summary(whole)["evaluations"]
 
 
-def test_an_interrupt_keeps_what_is_done(
+def test_interrupt_keeps_finished_results(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder, kept = folder_of(study.parent, "plain"), nll.weigh_group
@@ -219,7 +223,7 @@ def test_an_interrupt_keeps_what_is_done(
     assert "nll" not in summary(folder)
 
 
-def test_a_part_of_the_examples_is_one_random_choice_for_every_metric(study: Path) -> None:
+def test_part_of_the_examples_is_one_random_choice_for_every_metric(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     words = ["--metrics", "nll, statistics,nll", "--examples", "10", "--samples", "3"]
     assert main([str(folder), *words]) == 0
@@ -268,7 +272,7 @@ def test_damaged_files_are_named_and_the_other_runs_go_on(
     assert "config.yaml: damaged" in capsys.readouterr().err
 
 
-def test_a_study_may_be_named_from_where_one_stands(
+def test_study_may_be_named_from_where_one_stands(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(study.parent)
@@ -276,7 +280,7 @@ def test_a_study_may_be_named_from_where_one_stands(
     assert all("nll" in summary(folder_of(study.parent, head)) for head in ("plain", "bn_mu"))
 
 
-def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
+def test_full_disk_gives_one_sentence_and_the_rest_resumes(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder = folder_of(study.parent, "plain")
@@ -296,7 +300,7 @@ def test_a_full_disk_is_one_sentence_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_disk_that_takes_nothing_is_one_sentence(
+def test_disk_that_takes_nothing_gives_one_sentence(
     study: Path, small_disk: Path, state: str, capsys: pytest.CaptureFixture
 ) -> None:
     folder = small_disk / "run"
@@ -389,7 +393,7 @@ def test_runs_that_cannot_be_evaluated_say_why(
     (tmp_path / "weights").rename(weights)
 
 
-def test_other_weights_do_not_mix_with_what_was_begun(
+def test_changed_weights_do_not_mix_with_a_started_evaluation(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = folder_of(study.parent, "plain")

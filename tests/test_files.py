@@ -1,4 +1,7 @@
-"""Text from the user's own files: what is read, what is cached, and one sentence for whatever is wrong with it."""
+"""Text from the user's own files.
+
+What is read, what is cached, and one sentence for whatever is wrong with it.
+"""
 
 import gzip
 import json
@@ -49,7 +52,10 @@ def no_hub(monkeypatch, tmp_path):
 
 
 def put(folder: Path, text=TEXT, ending="", **changed) -> Path:
-    """Write train/valid/test.txt[.gz|.xz]; `changed` replaces the content (text or bytes) of single splits."""
+    """Write train/valid/test.txt[.gz|.xz].
+
+    `changed` replaces the content (text or bytes) of single splits.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for split, content in {**text, **changed}.items():
         with OPENERS[ending](folder / f"{split}.txt{ending}", "wb") as file:
@@ -120,7 +126,7 @@ def test_customary_names_of_the_validation_part(tmp_path, name):
 @pytest.mark.parametrize(
     "name", ["a[b]c", "a*c", "what?", "a::b", ".hidden", "with space", "grüße"]
 )
-def test_a_folder_may_have_any_name(tmp_path, name):
+def test_folder_may_have_any_name(tmp_path, name):
     put(
         tmp_path / "aXc", train="other words entirely\n"
     )  # what the name would match, were it a pattern
@@ -142,7 +148,7 @@ def test_line_ends_white_space_and_byte_order_mark_are_no_words(tmp_path, train)
     ]
 
 
-def test_labels_are_what_stands_before_the_first_tab(tmp_path):
+def test_label_is_the_text_before_the_first_tab(tmp_path):
     text = dict.fromkeys(SPLITS, "0\tgood\tfood here\n1 star\tbad food\n")
     data = read(put(tmp_path / "text", text), labels=True)
     assert spelled(data, "train") == ["good food here", "bad food"]
@@ -252,9 +258,7 @@ def reads(monkeypatch):
     return calls
 
 
-def test_the_second_time_comes_from_the_cache_without_datasets_or_arrow(
-    tmp_path, reads, monkeypatch
-):
+def test_second_time_comes_from_the_cache_without_datasets_or_arrow(tmp_path, reads, monkeypatch):
     folder = put(tmp_path / "text")
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it is an error from here on
     first = read(folder)
@@ -268,7 +272,7 @@ def test_the_second_time_comes_from_the_cache_without_datasets_or_arrow(
         assert np.array_equal(second.corpora[split].offsets, first.corpora[split].offsets)
 
 
-def test_the_cache_follows_content_and_options_and_not_the_path(tmp_path, reads):
+def test_cache_follows_content_and_options_and_not_the_path(tmp_path, reads):
     folder = put(tmp_path / "text")
     read(folder)
     read(put(tmp_path / "elsewhere"))
@@ -282,7 +286,7 @@ def test_the_cache_follows_content_and_options_and_not_the_path(tmp_path, reads)
     assert len(reads) == 5
 
 
-def test_the_same_words_with_labels_are_another_entry(tmp_path):
+def test_same_words_with_labels_are_another_entry(tmp_path):
     folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "x\tone two\n"))
     assert spelled(read(folder, labels=False), "train") == ["x one two"]
     assert spelled(read(folder, labels=True), "train") == ["one two"]
@@ -294,7 +298,7 @@ def test_swapped_splits_are_another_entry(tmp_path):
     assert len(spelled(read(put(tmp_path / "text")), "valid")) == 1
 
 
-def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
+def test_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
     folder = put(tmp_path / "text")
 
     def full(meta):
@@ -307,7 +311,7 @@ def test_a_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
     assert spelled(read(folder), "train")[0] == "the cat sat"
 
 
-def test_a_damaged_cache_is_named(tmp_path):
+def test_damaged_cache_is_named(tmp_path):
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -315,7 +319,7 @@ def test_a_damaged_cache_is_named(tmp_path):
     assert str(entry) in refused(folder) and "damaged" in refused(folder)
 
 
-def test_a_cache_that_cannot_be_made_is_named(tmp_path):
+def test_cache_that_cannot_be_made_is_named(tmp_path):
     folder = put(tmp_path / "text")
     (tmp_path / "cache").write_text("in the way")
     assert refused(folder).startswith(f"data.cache={tmp_path / 'cache'}: cannot write there")
@@ -328,7 +332,10 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     folder = put(tmp_path / "text")
     assert refused(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
     assert refused(Path("no")) == f"data.dir=no: no such folder in {Path.cwd()}"
-    command = f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` makes it or says how to get it"
+    command = (
+        f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` "
+        "makes it or says how to get it"
+    )
     assert (
         refused(tmp_path / "no", name="snli")
         == f"data.dir={tmp_path / 'no'}: no such folder; {command}"
@@ -358,7 +365,7 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     assert str(caught.value) == "data.test=/no/such.txt: no such file"
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+def test_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     folder = put(tmp_path / "text")
 
     def denied(*_, **__):
@@ -370,7 +377,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"  \n\t\n"])
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
-def test_an_empty_file_is_named(tmp_path, content, ending):
+def test_empty_file_is_named(tmp_path, content, ending):
     folder = put(tmp_path / "text", ending=ending, valid=content)
     assert refused(folder) == f"{folder}/valid.txt{ending}: the file is empty"
 
@@ -396,7 +403,7 @@ def test_another_encoding_is_named_with_its_line_wherever_the_blocks_end(
 
 
 @pytest.mark.parametrize("block", [1, 4, 1 << 24])
-def test_a_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
+def test_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = put(tmp_path / "text", test=b"a\nb \xe2\x82")
     assert (
@@ -426,26 +433,26 @@ def test_damaged_archives_are_named(tmp_path, ending, damage):
 
 
 @pytest.mark.parametrize("options", [{"vocab_size": 4}, {"min_count": 9}])
-def test_a_vocabulary_of_nothing_is_refused(tmp_path, options):
+def test_vocabulary_of_nothing_is_refused(tmp_path, options):
     message = refused(put(tmp_path / "text"), **options)
     for key, value in options.items():
         assert f"data.{key}={value}" in message
     assert "no word of the training split is left but <unk>" in message
 
 
-def test_a_training_part_of_unk_alone_is_refused(tmp_path):
+def test_training_part_of_unk_alone_is_refused(tmp_path):
     folder = put(tmp_path / "text", train="<unk> <unk>\n")
     assert "no word of the training split is left but <unk>" in refused(folder)
 
 
-def test_a_split_that_loses_every_sentence_is_named(tmp_path):
+def test_split_that_loses_every_sentence_is_named(tmp_path):
     folder = put(tmp_path / "text", valid="one two three four\n\none two three four five\n")
     assert refused(folder, max_length=3) == (
         f"{folder}/valid.txt: no sentence is left in the valid split (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
     )
 
 
-def test_a_line_without_label_is_named(tmp_path):
+def test_line_without_label_is_named(tmp_path):
     folder = put(
         tmp_path / "text", dict.fromkeys(SPLITS, "1\ta b\n0\tc\n"), valid="1\ta\n0\tb\nno label\n"
     )
@@ -514,7 +521,7 @@ def test_classes_that_are_numbers_stand_in_their_order(tmp_path):
     ]
 
 
-def test_a_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
+def test_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
     folder = labelled(tmp_path / "text", train="b\tone two three\na\tthree\nb\t\nb\tone\n")
     data = read(folder, labels=True, max_length=2)
     assert spelled(data, "train") == ["three", "one"] and data.labels["train"][
@@ -558,16 +565,14 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
     ],
 )
 @pytest.mark.parametrize("block", [1, 1 << 22])
-def test_a_missing_label_is_named_with_its_line(
-    tmp_path, monkeypatch, content, line, reason, block
-):
+def test_missing_label_is_named_with_its_line(tmp_path, monkeypatch, content, line, reason, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = labelled(tmp_path / "text", valid=content)
     assert refused(folder, labels=True) == f"{folder}/valid.txt, line {line}: {reason}"
     assert entries(tmp_path / "cache") == []
 
 
-def test_labels_left_open_are_as_the_manifest_says(tmp_path):
+def test_unset_labels_follow_the_manifest(tmp_path):
     folder = labelled(tmp_path / "text")
     assert "every line has a TAB" in refused(folder, labels=None)
     for says in (True, False):
@@ -590,7 +595,7 @@ def test_labels_left_open_are_as_the_manifest_says(tmp_path):
         *(f'{{"labels": {x}}}' for x in ["5", "null", "[]", "{}"]),
     ],
 )
-def test_a_damaged_manifest_is_one_sentence(tmp_path, content):
+def test_damaged_manifest_gives_one_sentence(tmp_path, content):
     folder = labelled(tmp_path / "text")
     (folder / "manifest.json").write_bytes(content.encode("latin-1"))
     assert refused(folder, labels=None).startswith(
@@ -654,7 +659,7 @@ def every_time(add):
     return adding
 
 
-def test_a_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path):
+def test_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path):
     folder = put(tmp_path / "text")
     assert read(folder).corpora["train"].tokens.dtype == np.uint16
     put(folder, dict.fromkeys(SPLITS, "w0 w1"), train=" ".join(f"w{i}" for i in range(2**16 - 3)))
@@ -679,7 +684,7 @@ def test_arrays_stay_on_disk(tmp_path):
         )
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+def test_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     folder = put(tmp_path / "text")
 
     def and_longer(*args):
@@ -694,7 +699,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     assert entries(tmp_path / "cache") == []
 
 
-def test_what_a_killed_process_has_left_is_in_nobodys_way(tmp_path):
+def test_leftovers_of_a_killed_process_do_no_harm(tmp_path):
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")
@@ -704,7 +709,7 @@ def test_what_a_killed_process_has_left_is_in_nobodys_way(tmp_path):
     assert entries(tmp_path / "cache") == [entry]
 
 
-def test_one_line_is_told_when_there_is_no_terminal(tmp_path, capsys):
+def test_one_line_is_printed_without_a_terminal(tmp_path, capsys):
     folder = put(tmp_path / "text")
     read(folder)
     told = capsys.readouterr()
@@ -740,13 +745,13 @@ def from_hub(folder, tmp_path, **options):
     return TextConfig(hub=str(folder), cache=str(tmp_path / "cache"), **options).load()
 
 
-def test_a_parquet_data_set_with_its_column(tmp_path):
+def test_parquet_data_set_with_its_column(tmp_path):
     data = from_hub(hub(tmp_path / "set"), tmp_path, column="sentence")
     assert data.vocabulary == (*SPECIALS, "a", "b", "c")
     assert [spelled(data, split) for split in SPLITS] == [["a b", "c"]] * 3
 
 
-def test_the_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path):
+def test_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path):
     folder = hub(tmp_path / "set")
     for options in ({"label_column": "other", "label": "topic"}, {"label": "other"}):
         data = from_hub(folder, tmp_path, column="sentence", **options)
@@ -768,7 +773,7 @@ def hub_refusal(folder, tmp_path, **options) -> str:
     return str(caught.value)
 
 
-def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
+def test_wrong_column_is_named_with_the_right_ones(tmp_path):
     folder = hub(tmp_path / "set")
     message = hub_refusal(folder, tmp_path)
     assert (
@@ -776,9 +781,8 @@ def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
         == f"data.column=text: {folder} has the columns sentence, other; say data.column=sentence"
     )
     message = hub_refusal(folder, tmp_path, column="sentence+other")
-    assert (
-        message
-        == f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
+    assert message == (
+        f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
     )
     message = hub_refusal(folder, tmp_path, column="sentence", label="topic")
     assert (
@@ -791,7 +795,7 @@ def test_a_wrong_column_is_named_with_the_right_ones(tmp_path):
     )
 
 
-def test_a_missing_part_is_named_with_those_there_are(tmp_path):
+def test_missing_part_is_named_with_those_there_are(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
@@ -804,7 +808,7 @@ def test_a_missing_part_is_named_with_those_there_are(tmp_path):
     )
 
 
-def test_what_cannot_be_loaded_gives_one_sentence(tmp_path):
+def test_unloadable_files_give_one_sentence(tmp_path):
     (tmp_path / "script").mkdir()
     (tmp_path / "script" / "script.py").write_text("")
     damaged = hub(tmp_path / "damaged")
@@ -819,7 +823,7 @@ def test_what_cannot_be_loaded_gives_one_sentence(tmp_path):
         assert message.startswith(f"data.hub={source}: this folder could not be loaded (")
 
 
-def test_a_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
+def test_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
     import datasets
 
     def broken(*_, **__):
@@ -829,13 +833,13 @@ def test_a_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
     assert "(connection reset)" in hub_refusal("some/set", tmp_path, revision="v1")
 
 
-def test_a_hub_set_without_a_revision_is_refused(tmp_path):
+def test_hub_set_without_a_revision_is_refused(tmp_path):
     assert hub_refusal("some/set", tmp_path).startswith(
         "data.revision=null: some/set may change on the hub"
     )
 
 
-def test_the_cache_follows_what_a_local_hub_folder_holds(tmp_path):
+def test_cache_follows_content_of_a_local_hub_folder(tmp_path):
     assert "a" in from_hub(hub(tmp_path / "set"), tmp_path, column="sentence").vocabulary
     (tmp_path / "set").rename(tmp_path / "old")
     assert (
@@ -846,12 +850,12 @@ def test_the_cache_follows_what_a_local_hub_folder_holds(tmp_path):
     )
 
 
-def test_a_cache_folder_that_lost_its_description_is_named(tmp_path):
+def test_cache_folder_that_lost_its_description_is_named(tmp_path):
     folder = put(tmp_path / "text")
     read(folder)
     (entry,) = entries(tmp_path / "cache")
     (entry / "meta.json").unlink()
-    assert (
-        refused(folder)
-        == f"{entry}: this cache folder is damaged (no meta.json); remove it and give the same command again"
+    assert refused(folder) == (
+        f"{entry}: this cache folder is damaged (no meta.json); remove it "
+        "and give the same command again"
     )

@@ -49,7 +49,7 @@ def test_no_folder_that_a_config_names_is_written_to(key: str, run: Path, tmp_pa
     assert json.loads((run / "summary.json").read_text())["nll_samples"] == 5
 
 
-def test_a_cache_that_is_there_is_used(run: Path, tmp_path: Path) -> None:
+def test_cache_that_is_there_is_used(run: Path, tmp_path: Path) -> None:
     assert evaluate([str(run), "--samples", "5"]) == 0
     assert not (tmp_path / "home").exists()
 
@@ -69,7 +69,7 @@ def test_links_under_temporary_names_are_not_written_through(run: Path, tmp_path
 @pytest.mark.parametrize(
     "line", ["seed: !!bool maybe", 'seed: !!int ""', 'seed: !!float ""', "label: !!timestamp foo"]
 )
-def test_an_odd_tag_is_one_sentence(line: str, run: Path, capsys: pytest.CaptureFixture) -> None:
+def test_odd_tag_gives_one_sentence(line: str, run: Path, capsys: pytest.CaptureFixture) -> None:
     config = run / "config.yaml"
     key = line.split(":")[0]
     lines = [line if old.startswith(f"{key}:") else old for old in config.read_text().splitlines()]
@@ -80,7 +80,7 @@ def test_an_odd_tag_is_one_sentence(line: str, run: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("key", ["dir", "cache"])
-def test_a_home_folder_of_nobody_is_one_sentence(key: str, tmp_path: Path) -> None:
+def test_home_folder_of_unknown_user_gives_one_sentence(key: str, tmp_path: Path) -> None:
     from uncollapse.data.files import TextConfig
     from uncollapse.errors import InputError
 

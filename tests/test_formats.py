@@ -1,4 +1,7 @@
-"""Files that are not plain text: read as what they are, or refused with the option that reads them; never trained on as words."""
+"""Files that are not plain text.
+
+Read as what they are, or refused with the option that reads them; never trained on as words.
+"""
 
 import bz2
 import csv
@@ -82,7 +85,10 @@ OPTION = {"jsonl": "json", "ndjson": "json", "feather": "arrow"}
 
 
 def named(folder: Path, **contents: bytes) -> dict[str, str]:
-    """Files train, valid and test with one content and name, by split; keys with _ for the point."""
+    """Files train, valid and test with one content and name, by split.
+
+    Keys with _ for the point.
+    """
     ((ending, content),) = contents.items()
     folder.mkdir(parents=True, exist_ok=True)
     paths = {split: folder / f"{split}.{ending.replace('_', '.')}" for split in SPLITS}
@@ -108,7 +114,7 @@ def refused(files: dict[str, str], **options) -> str:
 
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_text_column_of_every_format_plain_or_packed(tmp_path, kind, packed):
+def test_text_column_of_every_format_plain_or_packed(tmp_path, kind, packed):
     files = named(tmp_path, **{kind + packed.replace(".", "_"): PACKERS[packed](KINDS[kind])})
     data = load(files, label_column="label", label="mood")
     assert [data.texts(data.corpora[split]) for split in SPLITS] == [READ] * 3
@@ -134,7 +140,7 @@ def test_compression_is_known_by_its_bytes_and_not_by_a_name(tmp_path, name, pac
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_table_under_another_name_is_refused_and_the_option_named_reads_it(tmp_path, kind):
+def test_table_under_another_name_is_refused_and_the_option_named_reads_it(tmp_path, kind):
     files = named(tmp_path, txt=KINDS[kind])
     format = OPTION.get(kind, kind)
     assert f"say data.format={format} data.column=text" in refused(files)
@@ -157,7 +163,7 @@ def test_splits_may_differ_in_format(tmp_path):
     ]
 
 
-def test_a_name_that_says_nothing_is_read_by_content(tmp_path):
+def test_uninformative_file_name_is_read_by_content(tmp_path):
     data = load(named(tmp_path, data=KINDS["jsonl"]))
     assert data.texts(data.corpora["test"]) == READ
     data = load(named(tmp_path / "plain", tok=b"a b\nc\n"))
@@ -170,7 +176,7 @@ def test_json_spread_over_lines_and_byte_order_marks(tmp_path, content):
     assert data.texts(data.corpora["train"]) == READ
 
 
-def test_columns_are_joined_and_whole_numbers_are_classes(tmp_path):
+def test_columns_are_joined_and_integers_are_classes(tmp_path):
     content = b'{"a": "x", "b": "y z", "y": 1}\n{"a": "x", "b": null, "y": 0}\n'
     data = load(named(tmp_path, jsonl=content), column="a+b", label_column="y")
     assert data.texts(data.corpora["train"]) == ["x y z", "x"] and data.classes == {"y": ("0", "1")}
@@ -191,7 +197,7 @@ def test_names_of_classes_come_from_the_set_itself(tmp_path):
     ]
 
 
-def test_a_text_behind_a_long_field_is_found(tmp_path):
+def test_text_behind_a_long_field_is_found(tmp_path):
     for size in (200_000, 2_000_000):
         rows = [{"meta": "x" * size, "text": "a b"}, {"meta": "x", "text": "c"}]
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -201,7 +207,7 @@ def test_a_text_behind_a_long_field_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
-def test_a_csv_file_may_have_another_delimiter(tmp_path, delimiter):
+def test_csv_file_may_have_another_delimiter(tmp_path, delimiter):
     data = load(named(tmp_path, csv=as_csv(delimiter=delimiter)))
     assert data.texts(data.corpora["train"]) == READ
 
@@ -228,7 +234,7 @@ def test_null_and_empty_texts_are_passed_over_with_their_labels_and_counted(tmp_
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "arrow"])
-def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, kind):
+def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, kind):
     message = refused(named(tmp_path, **{kind: KINDS[kind]}), column="Text")
     assert (
         message.startswith("data.column=Text: ")
@@ -245,7 +251,10 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("jsonl", b"the cat sat\nthe dog ran\n", "looks like plain text, and would be read as JSON objects; say data.format=text"),
+        ("jsonl", b"the cat sat\nthe dog ran\n", ("looks like plain text, and would be read as "
+                                                  "JSON "
+                                                  "objects; "
+                                                 "say data.format=text")),
         ("jsonl", KINDS["csv"], "say data.format=csv data.column=text"),
         ("csv", KINDS["jsonl"], "say data.format=json data.column=text"),
         ("parquet", KINDS["csv"], "say data.format=csv data.column=text"),
@@ -255,7 +264,9 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
         ("csv", b"text,label\nhello, world,1\n", "line 2: 3 cells where the header has 2"),
         ("csv", b"text,label\nhello\n", "line 2: 1 cells where the header has 2"),
         ("csv", b'label,text\n1,"hello\n0,world\n', "a quote is not closed"),
-        ("csv", b'label,text\n1,"hello\n0,world\n1,"foo\n', "a quote is not closed, or text follows it"),
+        ("csv", b'label,text\n1,"hello\n0,world\n1,"foo\n', ("a quote is not closed, or text "
+                                                             "follows "
+                                                            "it")),
         ("csv", b"text,label\n", "no row in it"),
         ("csv", b"text,text\na,b\n", "two columns are called text"),
         ("csv", b"text,label\ncaf\xe9,1\n", "not UTF-8 (byte 0xe9)"),
@@ -273,39 +284,45 @@ def test_a_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path,
         ("json", b'{"data": [{"text": "a"}]}', "has the columns data"),
         ("parquet", KINDS["parquet"][:-30], "damaged, or not parquet throughout"),
         ("arrow", KINDS["arrow"][:200], "Arrow"),
-        ("csv_gz", gzip.compress(KINDS["csv"] * 300, mtime=0)[:-20], "damaged or truncated .gz file"),
-        ("jsonl_zst", PACKERS[".zst"](KINDS["jsonl"] * 300)[:-20], "damaged or truncated .zst file"),
+        ("csv_gz", gzip.compress(KINDS["csv"] * 300, mtime=0)[:-20],
+        "damaged or truncated .gz file"),
+        ("jsonl_zst", PACKERS[".zst"](KINDS["jsonl"] * 300)[:-20], ("damaged or truncated .zst "
+                                                                   "file")),
         ("txt_bz2", bz2.compress(b"some words\n" * 300)[:-20], "damaged or truncated .bz2 file"),
         ("txt", b"%PDF-1.7\n", "this is a PDF; allowed are plain text"),
         ("txt", pickle.dumps(["a"]), "this is a pickle"),
         ("txt", b"<!DOCTYPE html>\n<html>\n", "this is a web page (HTML)"),
         ("txt", b"\n <HTML><body>404</body>\n", "this is a web page (HTML)"),
-        ("txt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "this is a Git LFS pointer"),
+        ("txt", (b"version https://git-lfs.github.com/spec/v1\noid "
+                b"sha256:0\n"), "this is a Git LFS pointer"),
         ("txt", "a b\n".encode("utf-16"), "this is text in UTF-16"),
         ("txt", gzip.compress(gzip.compress(b"a b\n", mtime=0), mtime=0), "compressed once more"),
         ("txt", b">seq1 human\nACGTACGTAC\n>seq2\nACGT\n", "this is FASTA"),
         ("txt", b"__label__1 good food\n__label__0 bad food\n", "this is fastText's format"),
         ("txt", b"<?xml version='1.0'?>\n<a>b</a>\n", "this is XML"),
-        ("txt", b"quote,author\n\"to be , or not\",Shakespeare\n\"yes , he said\",Joyce\n", "say data.format=csv data.column=quote"),
-        ("txt", b"sentence\tlabel\nthe cat\t1\nthe dog\t0\n", "say data.format=tsv data.column=sentence"),
-        ("txt", b"smiles,logp\nCCO,-0.3\nCCN,0.1\nCCC,1.2\n", "say data.format=csv data.column=smiles"),
+        ("txt", (b"quote,author\n\"to be , or not\",Shakespeare\n\"yes , "
+                b"he said\",Joyce\n"), "say data.format=csv data.column=quote"),
+        ("txt", (b"sentence\tlabel\nthe cat\t1\nthe "
+                b"dog\t0\n"), "say data.format=tsv data.column=sentence"),
+        ("txt", b"smiles,logp\nCCO,-0.3\nCCN,0.1\nCCC,1.2\n", ("say data.format=csv "
+                                                              "data.column=smiles")),
         ("txt", b'0,"good , food"\n1,"bad"\n0,"so , so"\n', "say data.format=csv"),
         ("txt", b",text,label\n0,a b,1\n1,c,0\n", "say data.format=csv data.column=text"),
-        ("txt", b"{'text': 'a b', 'label': 1}\n{'text': 'c', 'label': 0}\n", "this is Python's dictionaries"),
-        ("jsonl", b"{'text': 'a b', 'label': 1}\n{'text': 'c', 'label': 0}\n", "this is Python's dictionaries"),
+        ("txt", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
+                b"'label': 0}\n"), "this is Python's dictionaries"),
+        ("jsonl", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
+                  b"'label': 0}\n"), "this is Python's dictionaries"),
         ("txt", b'["the", "cat"]\n["a", "dog"]\n', "this is JSON without objects"),
         ("json", b'[\n"the cat",\n"a dog"\n]', "this is JSON without objects"),
         ("txt", as_array(indent=2), "say data.format=json data.column=text"),
     ],
 )  # fmt: skip
-def test_what_is_something_else_is_refused_with_the_option_that_helps(
-    tmp_path, name, content, said
-):
+def test_other_format_is_refused_with_the_right_option(tmp_path, name, content, said):
     assert said in refused(named(tmp_path, **{name: content}))
     assert not [path for path in (tmp_path / "cache").glob("*") if path.is_dir()]
 
 
-def test_a_zip_archive_is_refused(tmp_path):
+def test_zip_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("train.txt", "a b\n")
     assert "this is a ZIP archive" in refused(
@@ -314,7 +331,7 @@ def test_a_zip_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["", " ", None])
-def test_a_row_without_label_is_named(tmp_path, label):
+def test_row_without_label_is_named(tmp_path, label):
     rows = [("a", "x"), ("b", label), ("c", "x")]
     message = refused(named(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
     assert message.endswith("row 2: no class in the column label (data.label_column=label)")
@@ -367,7 +384,7 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
+def test_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
     named(tmp_path, txt=KINDS[kind])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     format = OPTION.get(kind, kind)
@@ -391,7 +408,7 @@ def test_the_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind)
     ],
 )
 @pytest.mark.parametrize("split", SPLITS)
-def test_lines_that_look_labelled_are_refused_until_one_says(
+def test_lines_that_seem_labelled_need_an_explicit_option(
     tmp_path, monkeypatch, content, said, split
 ):
     from uncollapse.data import tokenise
@@ -422,7 +439,7 @@ def test_tabs_inside_text_and_before_it_are_white_space(tmp_path):
     ]
 
 
-def test_a_header_is_no_labelled_line(tmp_path):
+def test_header_is_no_labelled_line(tmp_path):
     files = named(tmp_path, txt=b"label\ttext\n1\ta b\n0\tc\n")
     assert "data.format=tsv" in refused(files, labels=True)
 
@@ -480,13 +497,13 @@ def test_prose_is_not_taken_for_a_table(text):
         ("the dog runs\r" * 8, "end in CR alone"),
     ],
 )
-def test_a_table_without_the_usual_names_is_seen_under_txt(text, said, tmp_path):
+def test_table_without_the_usual_names_is_seen_under_txt(text, said, tmp_path):
     (tmp_path / "train.txt").write_text(text, newline="")
     with pytest.raises(InputError, match=said):
         recognise_format(tmp_path / "train.txt", "auto", "text")
     assert recognise_format(tmp_path / "train.txt", "text", "text") == "text"
 
 
-def test_a_csv_of_one_quoted_column_is_read(tmp_path):
+def test_csv_of_one_quoted_column_is_read(tmp_path):
     (tmp_path / "train.csv").write_text('"text"\n' + '"the dog, he runs"\n' * 8)
     assert recognise_format(tmp_path / "train.csv", "auto", "text") == "csv"

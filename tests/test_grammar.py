@@ -1,4 +1,7 @@
-"""The built-in corpus: every exact quantity against enumeration by independent code, or against large samples."""
+"""The built-in corpus.
+
+Every exact quantity against enumeration by independent code, or against large samples.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +122,8 @@ def random_grammars(draw):
     for s in range(draw(st.integers(2, 4))):
         phrases = draw(st.lists(st.sampled_from(pool), min_size=2, max_size=3, unique=True))
         names = tuple(draw(st.lists(st.sampled_from(list(priors)), max_size=2, unique=True)))
-        # Few distinct rows with zeros: rows that are equal leave factors open, zeros exclude values.
+        # Few distinct rows with zeros: rows that are equal leave factors open, zeros exclude
+        # values.
         kinds = [rng.dirichlet(np.ones(len(phrases))), np.eye(len(phrases))[0]]
         keys = product(*(priors[name] for name in names))
         table = {
@@ -311,7 +315,8 @@ def test_english_posteriors_are_calibrated_and_not_all_certain(corpus):
     posterior = english().factor_posterior(corpus.tokens, corpus.offsets)
     for k, (name, p) in enumerate(posterior.items()):
         np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-9)
-        # The posterior probability of the truth is on average that of a value drawn from the posterior.
+        # The posterior probability of the truth is on average that of a value drawn from the
+        # posterior.
         gap = p[np.arange(len(p)), corpus.factors[:, k]] - (p**2).sum(axis=1)
         assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(gap)) + 1e-9, name
         assert (p.max(axis=1) < 0.95).mean() > 0.005, name
@@ -337,5 +342,8 @@ def test_english_looks_as_promised(corpus):
 
 
 def test_start_up_is_cheap():
-    code = "import sys, uncollapse.data.english as e; e.english(); assert not {'torch', 'scipy'} & set(sys.modules)"
+    code = (
+        "import sys, uncollapse.data.english as e; e.english(); assert not "
+        "{'torch', 'scipy'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,7 @@
-"""The inverse autoregressive flow: its determinant against autograd, its inverse, its density and its moments."""
+"""The inverse autoregressive flow.
+
+Its determinant against autograd, its inverse, its density and its moments.
+"""
 
 import math
 
@@ -25,7 +28,10 @@ huge = st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1e6])
 
 
 def head_of(seed=0, latent=3, depth=2, scale=1.0, hidden=HIDDEN) -> InverseAutoregressiveFlow:
-    """In double precision; the flow's parameters are random, times `scale`, the base is as it comes."""
+    """In double precision.
+
+    The flow's parameters are random, times `scale`, the base is as it comes.
+    """
     torch.manual_seed(seed)
     head = InverseAutoregressiveFlow(hidden, latent, depth=depth).double()
     with torch.no_grad():
@@ -56,7 +62,7 @@ def same(ours, theirs, tolerance=1e-9):
 
 @properties
 @given(seeds, latents, scales)
-def test_a_step_is_triangular_and_its_determinant_is_that_of_autograd(seed, latent, scale):
+def test_step_is_triangular_and_its_determinant_is_that_of_autograd(seed, latent, scale):
     (step,) = flow_of(seed, 1, latent, 1, scale).steps
     z = torch.randn(latent).double()
     matrix = matrix_of(step, z)
@@ -78,7 +84,7 @@ def test_every_earlier_dimension_and_h_are_seen():
 
 @properties
 @given(seeds, latents, scales)
-def test_a_step_is_the_equations_written_anew(seed, latent, scale):
+def test_step_matches_independent_equations(seed, latent, scale):
     """Unit (u, i) reads z_<i and h; m_j and s_j read units i <= j; z' = gate z + (1 - gate) m."""
     (step,) = flow_of(seed, 1, latent, 1, scale).steps
     z, units = torch.randn(1, latent).double(), len(step.inner)
@@ -104,9 +110,7 @@ def test_a_step_is_the_equations_written_anew(seed, latent, scale):
 
 @properties
 @given(seeds, batches, latents, huge)
-def test_the_inverse_is_what_a_step_makes_the_code_of_however_large_the_weights(
-    seed, batch, latent, scale
-):
+def test_inverse_undoes_a_step_for_any_weights(seed, batch, latent, scale):
     (step,) = flow_of(seed, batch, latent, 1, scale).steps
     z = 3 * torch.randn(5, batch, latent).double()
     before, log_det = step.inverse(z.permute(2, 0, 1))
@@ -119,12 +123,13 @@ def test_the_inverse_is_what_a_step_makes_the_code_of_however_large_the_weights(
 
 @properties
 @given(seeds, batches, latents, scales)
-def test_the_inverse_undoes_a_step(seed, batch, latent, scale):
+def test_inverse_undoes_a_step(seed, batch, latent, scale):
     (step,) = flow_of(seed, batch, latent, 1, scale).steps
     z = 3 * torch.randn(5, batch, latent).double()
     there, log_det = step.forward(z)
     back, again = step.inverse(there.permute(2, 0, 1))
-    # as exactly as the step keeps what went in: an error in z' comes back times the largest 1 / singular value
+    # as exactly as the step keeps what went in: an error in z' comes back times the largest 1 /
+    # singular value
     matrices = [matrix_of(single(step, b), z[n, b]) for n in range(5) for b in range(batch)]
     kept = min(torch.linalg.svdvals(m)[-1].item() for m in matrices)
     assert (back.permute(1, 2, 0) - z).abs().max() <= 1e-12 / kept
@@ -150,7 +155,7 @@ def test_log_q_is_that_of_the_change_of_variables(seed, latent, depth, scale):
 
 @properties
 @given(seeds, batches, latents, depths, st.sampled_from([0.0, 1e-4, 0.3]))
-def test_log_ratio_of_own_codes_is_what_drawing_them_told(seed, batch, latent, depth, scale):
+def test_log_ratio_of_drawn_codes_matches_sampling(seed, batch, latent, depth, scale):
     q = flow_of(seed, batch, latent, depth, scale)
     same(q.log_ratio(q.sample()), q.kl[:, 0], 1e-8)
     z, log_q = q.follow(torch.randn(4, batch, latent).double())
@@ -194,7 +199,7 @@ def test_log_ratio_in_three_shapes_however_it_is_cut(rows, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_density_integrates_to_one_and_gives_kl_and_moments(seed):
+def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
     """In two dimensions, on a grid."""
     head = head_of(seed, latent=2, depth=2, scale=0.6)
     q = head(torch.randn(1, HIDDEN).double())
@@ -218,7 +223,8 @@ def test_the_density_integrates_to_one_and_gives_kl_and_moments(seed):
     )
     mean = (mass[:, None] * grid).sum(0)
     same(z.mean((0, 1)), mean, 0.02)
-    # 64 draws, in pairs: right to about 1/8 of a standard deviation where the flow is far from linear
+    # 64 draws, in pairs: right to about 1/8 of a standard deviation where the flow is far from
+    # linear
     spread = ((mass[:, None] * grid.square()).sum(0) - mean.square()).sqrt()
     assert ((q.mean[0] - mean).abs() < 0.3 * spread).all()
     assert ((q.variance[0].sqrt() / spread - 1).abs() < 0.4).all()
@@ -242,7 +248,7 @@ def test_gradients_reach_every_parameter_and_are_those_of_the_formula():
         same(a, b)
 
 
-# ---------------------------------------------------------------- drawing, moments, the start, bad input
+# ---------------- drawing, moments, the start, bad input
 
 
 def test_shapes_and_one_code_drawn_once():
@@ -258,7 +264,7 @@ def test_shapes_and_one_code_drawn_once():
     assert twins[0].equal(twins[1]) and not q.sample(1)[0].equal(q.sample())
 
 
-def test_the_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
+def test_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
     state = torch.get_rng_state()
     noise = make_fixed_noise(5)
     assert torch.get_rng_state().equal(state) and noise.equal(make_fixed_noise(5))
@@ -266,7 +272,7 @@ def test_the_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
     same(noise.square().mean(0), torch.ones(5).double(), 1e-12)
 
 
-def test_the_mean_is_the_same_for_all_when_the_posterior_ignores_x():
+def test_mean_is_the_same_for_all_when_the_posterior_ignores_x():
     head = head_of(latent=4)
     for layer in (head.linear, *(step.context for step in head.steps)):
         layer.weight.zero_()
@@ -297,7 +303,7 @@ def test_one_dimension_works_and_stays_gaussian():
     same(q.log_ratio(z), (exact - torch.distributions.Normal(0.0, 1.0).log_prob(z))[..., 0])
 
 
-def test_it_starts_close_to_plain_and_keeps_no_buffers():
+def test_starts_close_to_plain_and_keeps_no_buffers():
     torch.manual_seed(0)
     plain = Gaussian(HIDDEN, 16)
     torch.manual_seed(0)
@@ -329,7 +335,7 @@ def test_single_precision_is_enough(scale):
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "2", True, None])
-def test_depth_must_be_a_whole_number(value):
+def test_depth_must_be_an_integer(value):
     with pytest.raises(InputError) as caught:
         InverseAutoregressiveFlow(HIDDEN, 2, depth=value)
     assert str(caught.value) == f"depth={value}: allowed is an integer of at least 1"

@@ -35,16 +35,16 @@ def folder(*words: str, head: str = "plain") -> Path:
         ("bn_tau_cyclical", ["tau=0.50", "cycles=4"]),
     ],
 )
-def test_a_default_written_out_changes_no_name(head: str, words: list[str]) -> None:
+def test_default_written_out_changes_no_name(head: str, words: list[str]) -> None:
     assert folder(*words, head=head) == Path(head, "default", "seed=0")
 
 
-def test_only_what_changes_is_in_the_name() -> None:
+def test_run_name_holds_only_changed_overrides() -> None:
     assert folder("tau=0.3", "trainer.lr=0.002", head="bn_tau") == Path("bn_tau/tau=0.3/seed=0")
     assert folder("model=transformer") == Path("plain/model=transformer/seed=0")
 
 
-def test_a_groups_default_is_that_of_the_chosen_option() -> None:
+def test_groups_default_is_that_of_the_chosen_option() -> None:
     assert folder("model=transformer", "model.width=64").parent.name == "model=transformer"
     assert (
         folder("model=lstm_ptb", "model.dropout_in=0.0").parent.name
@@ -53,7 +53,7 @@ def test_a_groups_default_is_that_of_the_chosen_option() -> None:
     assert folder("model=lstm_ptb", "model.dropout_in=0.5").parent.name == "model=lstm_ptb"
 
 
-def test_what_an_experiment_sets_is_its_default() -> None:
+def test_values_of_an_experiment_are_its_defaults() -> None:
     cfg = composed(
         "head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5"
     )
@@ -67,7 +67,7 @@ def test_another_spelling_of_a_run_is_skipped(tmp_path: Path) -> None:
     assert len([*(tmp_path / "scratch/runs/bn_tau").iterdir()]) == 1
 
 
-def test_a_folder_named_before_defaults_were_dropped_is_found(tmp_path: Path) -> None:
+def test_folder_named_before_defaults_were_dropped_is_found(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     old = folder_of(tmp_path, "plain")
     named = old.parent.with_name("trainer.lr=0.002")
@@ -77,7 +77,7 @@ def test_a_folder_named_before_defaults_were_dropped_is_found(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "scratch/runs/plain").iterdir()] == [named.name]
 
 
-def test_a_path_has_one_spelling() -> None:
+def test_path_has_one_spelling() -> None:
     one = {"data": {"dir": "/a/b", "cache": "/x"}}
     for spelt in ("/a/b/", "/a/../a/b", "/a//b", "/a/./b"):
         other = {"data": {"dir": spelt, "cache": "/y"}}
@@ -85,7 +85,7 @@ def test_a_path_has_one_spelling() -> None:
     assert list_changes(one, {"data": {"dir": "/a/c"}}, {}) == ["data.dir: /a/b -> /a/c"]
 
 
-def test_an_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
+def test_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     old = folder_of(tmp_path, "plain")
     (old / "done").unlink()
@@ -94,14 +94,14 @@ def test_an_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None
     assert folder_of(tmp_path, "plain").parent.name == "odd"
 
 
-def test_an_unreadable_neighbour_stops_nothing(tmp_path: Path) -> None:
+def test_unreadable_neighbour_stops_nothing(tmp_path: Path) -> None:
     broken = tmp_path / "scratch/runs/plain/other/seed=0"
     broken.mkdir(parents=True)
     (broken / "config.yaml").write_bytes(b"\xff\xfe: [")
     assert run_here(tmp_path, "plain") == "done"
 
 
-def test_an_option_younger_than_a_run_does_not_refuse_it(tmp_path: Path) -> None:
+def test_option_younger_than_a_run_does_not_refuse_it(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     config = folder_of(tmp_path, "plain") / "config.yaml"
     lines = config.read_text().splitlines(keepends=True)
@@ -138,7 +138,7 @@ def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
     assert compute_identity(one) != compute_identity({**one, "trainer": {"lr": True}})
 
 
-def test_a_run_is_known_by_its_data_wherever_they_lie() -> None:
+def test_run_is_known_by_its_data_wherever_they_lie() -> None:
     one, other = ({"head": "plain", "seed": 0, "data": {"dir": f"/{place}/yelp"}} for place in "ab")
     old, content = {"vocab": 10, "train": 96}, {"content": "ab12"}
     assert (
@@ -160,7 +160,7 @@ def test_a_run_is_known_by_its_data_wherever_they_lie() -> None:
 
 
 @pytest.mark.parametrize("words", [SMALL, [*SMALL, "trainer.lr=0.002"]])
-def test_the_config_lists_the_overrides_of_its_name(words: list[str], tmp_path: Path) -> None:
+def test_config_lists_the_overrides_of_its_name(words: list[str], tmp_path: Path) -> None:
     import yaml
 
     run_here(tmp_path, "plain", *words)

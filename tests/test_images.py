@@ -28,7 +28,7 @@ from uncollapse.run import run
 # ---------------------------------------------------------------- drawing
 
 
-def test_a_pixel_is_one_with_the_probability_of_its_grey() -> None:
+def test_pixel_is_one_with_the_probability_of_its_grey() -> None:
     grey = np.tile(np.array([0, 1, 5, 15, 16], np.uint8), (40_000, 1))
     share = draw_binary(grey, 16, (1,)).mean(0)
     assert share[0] == 0 and share[-1] == 1
@@ -58,7 +58,7 @@ def test_dynamic_images_change_with_the_epoch_alone_and_fixed_ones_never() -> No
     assert set(x(dynamic, "train", 0).unique().tolist()) == {0.0, 1.0}
 
 
-def test_the_digits_are_split_once_and_carry_their_classes() -> None:
+def test_digits_are_split_once_and_carry_their_classes() -> None:
     data = DigitsConfig(train=1000, valid=300, test=497).load()
     assert [data.size(split) for split in ("train", "valid", "test")] == [
         1000,
@@ -149,7 +149,7 @@ def test_mnist_is_read_from_idx_files_under_any_of_their_names(
         MnistConfig(dir=str(tmp_path), train=51).load()
 
 
-def test_what_is_wrong_with_idx_files_is_said_in_one_sentence(drawn: dict, tmp_path: Path) -> None:
+def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(InputError, match=message) as error:
             MnistConfig(dir=str(tmp_path)).load()
@@ -164,7 +164,10 @@ def test_what_is_wrong_with_idx_files_is_said_in_one_sentence(drawn: dict, tmp_p
     whole = images.read_bytes()
     images.write_bytes(whole[:-5])
     refused(
-        r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is 2,176; the file is cut off"
+        (
+            r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is "
+            r"2,176; the file is cut off"
+        )
     )
     images.write_bytes(b"\x1f\x8b nothing")
     refused(r"idx3-ubyte: magic number \d+, but an idx file of images begins with 2051")
@@ -180,7 +183,10 @@ def test_what_is_wrong_with_idx_files_is_said_in_one_sentence(drawn: dict, tmp_p
     refused(r"train-labels-idx1-ubyte: 60 labels for the 59 images of .*train-images")
     with pytest.raises(
         InputError,
-        match=r"^data.dir=/no/where: no such folder; give one that holds the four idx files, or leave",
+        match=(
+            r"^data.dir=/no/where: no such folder; give one that holds the "
+            r"four idx files, or leave"
+        ),
     ):
         MnistConfig(dir="/no/where").load()
 
@@ -236,7 +242,7 @@ def test_omniglot_is_read_upright_from_the_file_of_the_literature(tmp_path: Path
     )
 
 
-# ---------------------------------------------------------------- the hub's form, from a local folder
+# ---------------- the hub's form, from a local folder
 
 
 def png(array: np.ndarray) -> bytes:
@@ -246,7 +252,10 @@ def png(array: np.ndarray) -> bytes:
 
 
 def write_hub(folder: Path, images: dict[str, list[np.ndarray]], label: str = "label") -> Path:
-    """Parquet files as the hub has them, parts named in the card: image is a struct of bytes and path, label an integer."""
+    """Parquet files as the hub has them, parts named in the card.
+
+    Image is a struct of bytes and path, label an integer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for split, arrays in images.items():
         columns = {"image": [{"bytes": png(a), "path": f"{i}.png"} for i, a in enumerate(arrays)]}
@@ -285,7 +294,7 @@ def test_hub_omniglot_is_turned_to_ink_on_nothing_and_averaged_down(tmp_path: Pa
     assert (upright[:, 0] == 255).all() and not upright[:, 1:].any()
 
 
-def test_what_is_wrong_with_a_hub_set_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_bad_hub_data_sets_give_one_sentence(tmp_path: Path) -> None:
     square, other = np.zeros((8, 8)), np.zeros((9, 9))
 
     def refused(message: str, config: type = MnistConfig, revision: str | None = None) -> None:
@@ -307,7 +316,10 @@ def test_what_is_wrong_with_a_hub_set_is_said_in_one_sentence(tmp_path: Path) ->
     folder = tmp_path / "nobody" / "nothing"
     refused("data.revision=null: .* may change on the hub; give a revision")
     refused(
-        r"could not be loaded from the hub \(.*\); if you have the files, give data=mnist data.dir=FOLDER",
+        (
+            r"could not be loaded from the hub \(.*\); if you have the files, "
+            r"give data=mnist data.dir=FOLDER"
+        ),
         revision="main",
     )
 
@@ -359,7 +371,7 @@ def test_probabilities_of_all_images_sum_to_one(make) -> None:
 
 
 @torch.no_grad()
-def test_a_pixel_of_the_pixelcnn_sees_every_pixel_before_it() -> None:
+def test_pixel_of_the_pixelcnn_sees_every_pixel_before_it() -> None:
     model, side = pixelcnn(25, layers=6), 5
     x = (torch.rand(1, side**2) < 0.5).float()
     z = torch.zeros(1, 2)
@@ -394,7 +406,8 @@ def test_hidden_pixels_are_hidden_in_training_only() -> None:
     assert torch.equal(model.eval().nll(batch, z), plain.eval().nll(batch, z))
     hidden, seen = model.train().nll(batch, z), plain.train().nll(batch, z)
     assert not torch.allclose(hidden, seen)
-    # with everything hidden, pixels are independent given z: changing one moves log p by the same amount in every image
+    # with everything hidden, pixels are independent given z: changing one moves log p by the same
+    # amount in every image
     by_image = hidden.view(2, -1)
     np.testing.assert_allclose(
         by_image[1] - by_image[0], (by_image[1] - by_image[0])[:1].expand(256), rtol=1e-3, atol=1e-5
@@ -420,7 +433,7 @@ def test_bad_sizes_are_refused(make, message: str) -> None:
         make()
 
 
-def test_a_trial_fits_every_kind_of_data() -> None:
+def test_trial_fits_every_kind_of_data() -> None:
     for latent in (1, 16, 64, 65, 70, 100, 1000):
         size = trial_size(latent)
         assert size >= max(64, latent) and int(size**0.5) ** 2 == size
@@ -431,7 +444,7 @@ def test_a_trial_fits_every_kind_of_data() -> None:
 # ---------------------------------------------------------------- from end to end
 
 
-def test_a_sweep_over_digits_is_evaluated_and_reported(tmp_path: Path) -> None:
+def test_sweep_over_digits_is_evaluated_and_reported(tmp_path: Path) -> None:
     small = [
         "data=digits",
         "data.train=200",

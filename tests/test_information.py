@@ -1,4 +1,7 @@
-"""mi and the parts of the rate: against double loops, closed forms, derivatives by hand, and the spread over fresh data."""
+"""mi and the parts of the rate.
+
+Against double loops, closed forms, derivatives by hand, and the spread over fresh data.
+"""
 
 import gc
 import math
@@ -57,7 +60,10 @@ def density(q, z, i, n) -> Tensor:
 
 
 def double_loop(q, z) -> tuple[np.ndarray, np.ndarray]:
-    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n): of the whole code [N], and of each dimension [D, N]."""
+    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n).
+
+    Of the whole code [N], and of each dimension [D, N].
+    """
     n = len(z)
     both, each = np.zeros(n), np.zeros((z.shape[1], n))
     for i in range(n):
@@ -87,7 +93,10 @@ def near(ours, reference, tolerance=1e-6):
 def test_every_code_under_every_posterior_has_the_density_of_torch_distributions(
     seed, n, batch, d, scale
 ):
-    """The float32 that heads give, at codes near and far: to 1e-6 of the largest term, of which several may cancel."""
+    """The float32 that heads give, at codes near and far.
+
+    To 1e-6 of the largest term, of which several may cancel.
+    """
     q = random_posterior(seed, batch, d)
     q = DiagonalGaussian.from_std(q.mean.float(), q.std.float())
     torch.manual_seed(seed)
@@ -107,7 +116,7 @@ def test_every_code_under_every_posterior_has_the_density_of_torch_distributions
 
 
 @pytest.mark.parametrize("std", [1e-6, 1e-5, 1e-3])
-def test_narrow_posteriors_are_told_apart_and_their_own_codes_keep_their_density(std):
+def test_narrow_posteriors_are_distinguished_and_own_codes_keep_density(std):
     torch.manual_seed(0)
     q = gaussian(torch.randn(6, 3), std)
     z = q.sample()
@@ -189,7 +198,8 @@ def test_neither_the_block_size_nor_the_batches_matter(monkeypatch, cells):
 
 
 def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
-    """What lives between blocks is some numbers per code and dimension, never a number per block too."""
+    """What lives between blocks is some numbers per code and dimension, never a number per block
+    too."""
     n, d = 100, 3
     q = random_posterior(0, n, d)
     blocks = []
@@ -282,7 +292,7 @@ def test_equal_posteriors_tell_nothing_and_all_the_rate_is_marginal(mean):
     assert not got["mi_saturated"]
 
 
-def test_the_prior_itself_has_no_part():
+def test_prior_itself_has_no_part():
     got = information(seen(gaussian(np.zeros((30, 3)), 1.0)))
     assert got["mi"] == got["marginal_kl"] == got["total_correlation"] == got["dimension_kl"] == 0
 
@@ -303,7 +313,7 @@ def test_saturation_begins_half_a_nat_below_the_ceiling():
     st.integers(1, 4),
     st.none() | st.integers(1, 20),
 )
-def test_the_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
+def test_parts_sum_to_the_rate_exactly(seed, sizes, d, limit):
     one = seen(*(random_posterior(seed + i, n, d) for i, n in enumerate(sizes)))
     got = information(replace(one, mixture=limit))
     if not got:
@@ -360,7 +370,10 @@ def test_errors_are_the_spread_over_fresh_data(a, v):
 
 @pytest.mark.parametrize(("a", "v"), [(5.0, 0.01), (10.0, 0.01)])
 def test_errors_of_a_saturated_mi_are_small_and_the_others_right(a, v):
-    """At its ceiling mi hardly moves: what is left comes from pairs of neighbours, which a first derivative counts too low."""
+    """At its ceiling mi hardly moves.
+
+    What is left comes from pairs of neighbours, which a first derivative counts too low.
+    """
     ratios = errors_over_spread(
         lambda rng, i: seen(correlated(rng, 200, 2, a, v), seed=i), PARTS, 100
     )
@@ -374,7 +387,10 @@ def test_errors_of_a_saturated_mi_are_small_and_the_others_right(a, v):
 
 @pytest.mark.parametrize(("loudness", "std"), [(1.0, 0.5), (2.0, 0.3)])
 def test_errors_hold_when_a_part_of_the_examples_forms_the_mixture(loudness, std):
-    """Half of the examples say nothing, half say much. The rate is known from all 400 of them, mi from 100."""
+    """Half of the examples say nothing, half say much.
+
+    The rate is known from all 400 of them, mi from 100.
+    """
 
     def draw(rng, i):
         def batch():
@@ -389,7 +405,7 @@ def test_errors_hold_when_a_part_of_the_examples_forms_the_mixture(loudness, std
         assert np.all((ratio > 0.75) & (ratio < 1.35)), (name, ratio)
 
 
-# ---------------------------------------------------------------- few examples, and other posteriors
+# ---------------- few examples, and other posteriors
 
 
 def test_one_example_forms_no_mixture_and_two_do():
@@ -404,7 +420,7 @@ def test_one_example_forms_no_mixture_and_two_do():
         assert got["mi_n"] == 2 and got["mi"] <= math.log(2) and math.isfinite(got["mi_se"])
 
 
-def test_limit_takes_whole_batches_until_it_is_reached():
+def test_limit_takes_complete_batches_until_reached():
     posteriors = [gaussian(np.random.default_rng(i).normal(0, 1, (4, 2)), 0.5) for i in range(3)]
     one = seen(*posteriors)
     for limit, count in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 12), (99, 12), (None, 12)):
@@ -455,7 +471,7 @@ class Split(Whole):
 
 
 @pytest.mark.parametrize("wrap", [Whole, lambda q: Whole(q, 3), Split])
-def test_what_does_not_split_gives_nulls_and_the_same_totals(wrap):
+def test_undecomposable_rate_gives_nulls_and_same_totals(wrap):
     q = gaussian(np.random.default_rng(0).normal(0, 1, (30, 3)), 0.5)
     known = information(seen(q, seed=1))
     got = information(seen(*(wrap(part) for part in cut(q, 10, 20)), z=seen(q, seed=1).z))
@@ -467,13 +483,13 @@ def test_what_does_not_split_gives_nulls_and_the_same_totals(wrap):
             near(value, known[name])
 
 
-def test_a_code_of_one_dimension_has_one_column_and_splits():
+def test_code_of_one_dimension_has_one_column_and_splits():
     q = gaussian(np.random.default_rng(0).normal(0, 1, (30, 1)), 0.5)
     got, known = (information(seen(one, seed=1)) for one in (Split(q), q))
     assert got == known and got["mi_per_dim"] == pytest.approx([got["mi"]])
 
 
-def test_broken_codes_give_numbers_that_are_none_and_no_error():
+def test_broken_codes_give_nan_and_no_error():
     mean = np.zeros((5, 2))
     mean[3] = np.nan
     got = information(seen(gaussian(mean, 0.5)))

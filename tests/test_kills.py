@@ -1,4 +1,7 @@
-"""Processes killed at random moments, and before each step that changes a disk: in the end nothing is missing, twice or unjoined."""
+"""Processes killed at random moments, and before each step that changes a disk.
+
+In the end nothing is missing, twice or unjoined.
+"""
 
 import json
 import random
@@ -11,12 +14,13 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, TIMES, folder_of
-from killed import CUT
+from kill_server import CUT
 
 from uncollapse.runs.layout import require_runs
 from uncollapse.runs.results import has_consistent_results
 
-KILLS, MOST_IN_ONE = 100, 4  # of each command; of one run before it may end
+KILLS = [10, pytest.param(60, marks=pytest.mark.slow)]  # of each command
+MOST_IN_ONE = 4  # kills of one run before it may end
 TRAIN = [
     "head=bn_mu",
     "study=s",
@@ -37,7 +41,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """Sends a command to the process that forks for it."""
     folder = tmp_path_factory.mktemp("killed")
     server = subprocess.Popen(
-        [sys.executable, "tests/killed.py"],
+        [sys.executable, "tests/kill_server.py"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -57,7 +61,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
         assert ask(**request, modules=str(folder / "modules.json"))["code"] == 0
     yield ask
     server.kill()
-    server.wait()
+    server.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +115,15 @@ def begun(which: str, whole: Path, results: Path) -> Path:
     return results
 
 
+@pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
-def test_random_kills_leave_nothing_twice_and_nothing_unjoined(
-    which: str, ask: Ask, whole: Path, tmp_path: Path
+def test_results_are_complete_after_random_kills(
+    which: str, kills: int, ask: Ask, whole: Path, tmp_path: Path
 ) -> None:
-    chance, killed, number = random.Random(7), 0, 0
+    chance, killed, number = random.Random(kills), 0, 0
     probe = begun(which, whole, tmp_path / "probe")
     seconds = ask(**command(which, probe))["seconds"]
-    while killed < KILLS:
+    while killed < kills:
         number += 1
         results = begun(which, whole, tmp_path / str(number))
         for _ in range(MOST_IN_ONE):
@@ -131,15 +136,16 @@ def test_random_kills_leave_nothing_twice_and_nothing_unjoined(
         assert_whole(results, whole / which)
 
 
+@pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
-def test_a_kill_before_any_step_on_disk_leaves_nothing_twice_and_nothing_unjoined(
-    which: str, ask: Ask, whole: Path, tmp_path: Path
+def test_results_are_complete_after_a_kill_before_a_disk_operation(
+    which: str, first: int, ask: Ask, whole: Path, tmp_path: Path
 ) -> None:
     probe, count = begun(which, whole, tmp_path / "probe"), tmp_path / "count"
     ask(**command(which, probe), events=str(count))
     events = int(count.read_text())
     assert events > 15
-    for event in range(events):
+    for event in range(first, events, 3):
         results = begun(which, whole, tmp_path / str(event))
         assert ask(**command(which, results), event=event)["code"] == CUT
         assert ask(**command(which, results))["code"] == 0

@@ -1,4 +1,7 @@
-"""Which weights a number is from: the last ones are tested beside the best, also after a resume, and the report says which it shows."""
+"""Which weights a number is from.
+
+The last ones are tested beside the best, also after a resume, and the report says which it shows.
+"""
 
 import json
 from pathlib import Path
@@ -27,6 +30,8 @@ from uncollapse.runs.layout import Run
 from uncollapse.runs.rows import last_test_row, read_rows
 from uncollapse.training.selection import Selection
 from uncollapse.training.trainer import FINAL_MIXTURE, Trainer
+
+pytestmark = pytest.mark.usefixtures("svg_only")
 
 NUMBERS = ("nelbo", "kl", "mi", "shuffle_gap")
 
@@ -71,9 +76,7 @@ def test_where_the_best_weights_are_the_last_nothing_is_computed_twice(tmp_path)
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "vamp"])
-def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(
-    head, tmp_path, early_best
-):
+def test_last_weights_are_those_of_the_checkpoint_with_its_statistics(head, tmp_path, early_best):
     run_here(tmp_path, head)
     folder = folder_of(tmp_path, head)
     found = summary(folder)
@@ -107,7 +110,7 @@ def test_the_last_weights_are_those_of_the_checkpoint_with_its_statistics(
     assert {name: again[name] for name in NUMBERS} == {name: found[name] for name in NUMBERS}
 
 
-def test_the_file_of_weights_is_left_as_the_best(tmp_path, early_best):
+def test_file_of_weights_is_left_as_the_best(tmp_path, early_best):
     run_here(tmp_path, "bn_mu")
     kept, fresh = (prepare(composed("head=bn_mu", *SMALL), "bn_mu").model for _ in range(2))
     load_model(folder_of(tmp_path, "bn_mu") / "model.safetensors", kept)
@@ -121,7 +124,7 @@ class Stop(BaseException):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @pytest.mark.parametrize("call", ["test", "last row", "best row"])
-def test_a_run_killed_after_its_last_step_tests_the_same_weights(
+def test_run_killed_after_last_step_tests_the_same_weights(
     head, call, tmp_path, monkeypatch, early_best
 ):
     run_here(tmp_path / "whole", head)
@@ -158,7 +161,7 @@ def test_after_a_reload_at_the_end_the_last_weights_are_the_best(tmp_path, early
     assert len([row for row in rows(folder_of(tmp_path, "bn_mu")) if row["split"] == "test"]) == 2
 
 
-def test_an_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path):
+def test_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path):
     run_here(tmp_path, "ae_pretrain", "pretrain_epochs=1", "trainer.max_steps=4")
     found = summary(folder_of(tmp_path, "ae_pretrain"))
     assert (
@@ -168,7 +171,7 @@ def test_an_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path)
     )
 
 
-def test_a_cyclical_run_ends_elsewhere_than_it_is_reported_and_the_report_says_so(tmp_path):
+def test_report_names_best_weights_of_a_cyclical_run(tmp_path):
     data = ("data=digits", "data.train=200", "data.valid=64", "data.test=64", "data.batch_size=20")
     words = [*data, "model=image_mlp", "model.latent=4", "trainer.epochs=20", "trainer.lr=1e-2"]
     run(composed("head=kl_cyclical", f"results={tmp_path}", *words), "kl_cyclical", words)
@@ -187,7 +190,10 @@ def test_a_cyclical_run_ends_elsewhere_than_it_is_reported_and_the_report_says_s
 
 
 def of_both(**last: float) -> dict:
-    """What a summary holds of both weights: kl 2, nelbo 20, gap 1.6, mi 1 with errors of 0.1, and `last` where it differs."""
+    """What a summary holds of both weights.
+
+    Kl 2, nelbo 20, gap 1.6, mi 1 with errors of 0.1, and `last` where it differs.
+    """
     best = {
         "nelbo": 20.0,
         "kl": 2.0,

@@ -1,4 +1,7 @@
-"""Words, characters, bytes, subwords: the same text, the same sizes; what is unknown is said; perplexities that can be compared."""
+"""Words, characters, bytes, subwords: the same text, the same sizes; what is unknown is said.
+
+Perplexities that can be compared.
+"""
 
 import json
 import math
@@ -110,7 +113,7 @@ def test_text_comes_back_with_one_space_between_words(tmp_path, subwords, lines,
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12), min_size=1, max_size=8
     )
 )
-def test_every_level_cuts_what_str_split_leaves(sentences):
+def test_every_level_splits_the_output_of_str_split(sentences):
     import pyarrow as pa
 
     words = split_words(pa.array(sentences, pa.large_string()))
@@ -143,7 +146,7 @@ def test_characters_and_bytes_are_those_of_the_text_at_every_level(
     assert data.corpora["train"].bytes.tolist() == [len(text.encode()) for text in kept]
 
 
-def test_what_became_unknown_keeps_its_size_and_a_cut_keeps_the_sizes_of_its_sentences(tmp_path):
+def test_unknown_words_and_truncated_sentences_keep_their_sizes(tmp_path):
     known = ["w" * (n + 1) for n in range(20)]
     lines = [f"{word} rare{n}" for n, word in enumerate(known)]
     data = read(put(tmp_path, *lines, train=[*lines, *known]), min_count=2, test_size=7)
@@ -155,7 +158,7 @@ def test_what_became_unknown_keeps_its_size_and_a_cut_keeps_the_sizes_of_its_sen
     assert data.facts()["chars_per_sentence"]["test"] == pytest.approx(np.mean(expected))
 
 
-def test_the_grammar_knows_its_sizes():
+def test_grammar_knows_its_sizes():
     data = GrammarConfig(train=30, valid=9, test=9).load()
     texts = data.texts(data.corpora["valid"])
     assert data.corpora["valid"].chars.tolist() == [len(text) for text in texts]
@@ -172,7 +175,7 @@ def test_bytes_are_never_unknown_and_their_vocabulary_is_fixed(tmp_path):
     assert data.texts(broken) == ["\ufffda\ufffd\\n"]
 
 
-def test_a_character_that_training_has_not_is_unknown(tmp_path):
+def test_character_that_training_has_not_is_unknown(tmp_path):
     data = read(put(tmp_path, "abab", test=["abz"]), level="char")
     assert data.vocabulary == (*SPECIALS, "a", "b")
     assert data.corpora["test"].tokens.tolist() == [4, 5, UNK] and data.texts(
@@ -199,7 +202,7 @@ def test_subwords_are_the_files_own_without_its_cutting_and_padding(tmp_path, su
     assert data.inputs == 4 + tokenizer.get_vocab_size()
 
 
-def test_a_tokenizers_own_unknown_token_is_unknown(tmp_path, word_pieces):
+def test_tokenizers_own_unknown_token_is_unknown(tmp_path, word_pieces):
     data = read(
         put(tmp_path, "the cat sat", test=["the zebra sat"]), level="tokens", tokenizer=word_pieces
     )
@@ -255,14 +258,14 @@ def test_levels_that_make_no_sense_are_refused(tmp_path, wrong, said):
 
 
 @pytest.mark.parametrize("content", ["{}", "words", '{"model": {"type": "BPE"}}', "[1]"])
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path, content):
+def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
     assert "no JSON file of the package `tokenizers`" in refused(
         put(tmp_path, "a b"), level="tokens", tokenizer=str(tmp_path / "t.json")
     )
 
 
-def test_the_vocabulary_file_has_an_entry_a_line():
+def test_vocabulary_file_has_an_entry_a_line():
     corpus = Corpus(np.array([4, 5, 6]), np.array([0, 3]))
     odd = (*SPECIALS, "\n", "\t", "\u2028", "\x1b[2J", " ", "é", "\x85")
     listing = TextData(dict.fromkeys(SPLITS, corpus), odd, 2, level=Characters()).listing()
@@ -295,7 +298,7 @@ def facts(**changed) -> dict:
     return {**whole, **changed}
 
 
-def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
+def test_ordinary_text_prints_one_line_per_split_without_warning():
     assert profile.list_warnings(facts(), 128) == []
     lines = profile.describe_splits(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
@@ -317,7 +320,8 @@ def test_ordinary_text_is_said_in_a_line_for_each_split_and_not_warned_of():
         ({"unknown": {"train": 0.3}}, ["30 % of the words of the train split are <unk>", "data.min_count", "data.vocab_size"]),
         ({"unknown": {"train": 0.01, "valid": 0.06}}, ["6 % of the words of the valid split", "1 % of the training split"]),
         ({"longest": {"train": 100_000}}, ["100,000 words, the median 9", "data.max_length=50"]),
-        ({"vocab": 1_000_004}, ["1,000,004 entries", "(128,000,512 output weights)", "data.vocab_size", "data.min_count"]),
+        ({"vocab": 1_000_004}, ["1,000,004 entries", "(128,000,512 output weights)",
+        "data.vocab_size", "data.min_count"]),
     ],
 )  # fmt: skip
 def test_warnings_name_the_option_that_helps(changed, said):
@@ -337,7 +341,7 @@ def test_warnings_name_the_option_that_helps(changed, said):
         {"vocab": 100_000},
     ],
 )
-def test_nothing_is_said_at_the_bounds(changed):
+def test_no_warning_at_the_bounds(changed):
     assert profile.list_warnings(facts(**changed)) == []
 
 
@@ -351,7 +355,7 @@ def test_profiles_are_those_of_the_sentences(sentences):
     assert found["unknown"] == pytest.approx(np.mean(tokens == UNK))
 
 
-def test_a_split_of_unknown_words_is_refused_from_the_cache_too(tmp_path):
+def test_split_of_unknown_words_is_refused_from_the_cache_too(tmp_path):
     folder = put(tmp_path, *CHINESE, test=["你喜欢我", "红猫"])
     for _ in range(2):
         message = refused(folder)
@@ -381,7 +385,8 @@ def test_perplexities_of_characters_and_bytes_by_hand():
     assert found["nelbo_per_byte"] == pytest.approx(12 / 14) and found["ppl_byte"] == pytest.approx(
         math.exp(12 / 14)
     )
-    # residuals 3 - 1.5 * 3 = -1.5 and 9 - 1.5 * 5 = 1.5, over the mean of 4 characters; their error is s / sqrt(2)
+    # residuals 3 - 1.5 * 3 = -1.5 and 9 - 1.5 * 5 = 1.5, over the mean of 4 characters; their error
+    # is s / sqrt(2)
     error = np.std([-1.5 / 4, 1.5 / 4], ddof=1) / math.sqrt(2)
     assert found["nelbo_per_char_se"] == pytest.approx(error)
     assert found["ppl_char_se"] == pytest.approx(error * math.exp(1.5))
@@ -446,7 +451,7 @@ def test_levels_of_one_text_agree_on_its_characters_and_every_number_is_of_them(
     )  # there a token is a character
 
 
-def test_rare_words_made_unknown_are_said_and_their_characters_still_counted(text, capsys):
+def test_unknown_rare_words_are_reported_and_their_characters_counted(text, capsys):
     folder = trained(text, "rare", "data.min_count=18")
     out = capsys.readouterr().out
     share = json.loads((folder / "data.json").read_text())["unknown"]["test"]
@@ -516,7 +521,7 @@ def test_words_are_the_default_and_as_before():
     assert set(data.facts()["unknown"].values()) == {0.0}
 
 
-def test_a_run_from_before_these_options_can_still_be_evaluated(text):
+def test_run_from_before_these_options_can_still_be_evaluated(text):
     folder = trained(text, "old")
     config = folder / "config.yaml"
     new = ("  format:", "  label_column:", "  level:", "  tokenizer:", "  labels:")

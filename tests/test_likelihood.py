@@ -1,4 +1,7 @@
-"""nll by importance weighting: the fast decoder against the plain one, and the estimate against models whose log p(x) is known."""
+"""nll by importance weighting.
+
+The fast decoder against the plain one, and the estimate against models whose log p(x) is known.
+"""
 
 import math
 
@@ -71,7 +74,7 @@ def looped(model, batch, z):
 )
 @example([1], 0, 1, (1, 1, 1), 3.0, 30.0, False)
 @example([4, 4, 4], 0, 3, (5, 5, 2), 1e-3, 1.0, True)
-def test_many_codes_at_once_cost_what_each_costs_alone(lengths, seed, n, sizes, init, scale, large):
+def test_nll_of_many_codes_equals_that_of_each_code(lengths, seed, n, sizes, init, scale, large):
     embedding, hidden, latent = sizes
     model = model_of(seed, embedding=embedding, hidden=hidden, latent=latent, init=init).double()
     with torch.no_grad():
@@ -135,7 +138,7 @@ def test_words_that_are_all_as_large_as_the_bound_allows_do_not_overflow(bias, v
 
 
 @pytest.mark.parametrize("block", [1, 4 * VOCABULARY, 4 * VOCABULARY * 5, 1 << 26])
-def test_the_block_of_logits_does_not_matter(monkeypatch, block):
+def test_block_of_logits_does_not_matter(monkeypatch, block):
     model, batch, z = model_of(), text([3, 7, 1, 3]), torch.randn(5, 4, 2)
     with torch.no_grad():
         whole = model.nll(batch, z)
@@ -190,7 +193,10 @@ def posterior(mean, std) -> DiagonalGaussian:
 
 
 def toy(x):
-    """p(x|z) = N(z, 1) per dimension, x [B, D] -> decode. With the prior N(0, 1): p(x) = N(0, 2), p(z|x) = N(x/2, 1/2)."""
+    """p(x|z) = N(z, 1) per dimension, x [B, D] -> decode. With the prior N(0, 1).
+
+    P(x) = N(0, 2), p(z|x) = N(x/2, 1/2).
+    """
     return lambda z: -Normal(z, 1.0).log_prob(x).sum(-1)
 
 
@@ -290,7 +296,7 @@ def estimates(shrink, std, shift, samples, repeats=4000, seed=0) -> dict[str, np
 
 
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
-def test_the_mean_weight_is_unbiased(shrink, std, shift):
+def test_mean_weight_is_unbiased(shrink, std, shift):
     weight = np.exp(-estimates(shrink, std, shift, 8)["nll"])
     assert (np.abs(weight.mean(0) - np.exp(log_prob(X))) < 4.5 * sem(weight)).all()
 
@@ -315,7 +321,7 @@ def test_nll_lies_between_the_truth_and_the_elbo_and_falls_with_the_samples(shri
 
 
 @pytest.mark.parametrize("samples", [1, 2, 50])
-def test_the_true_posterior_gives_the_truth_from_any_sample_with_no_variance(samples):
+def test_true_posterior_gives_the_truth_from_any_sample_with_no_variance(samples):
     got = estimates(0.5, math.sqrt(0.5), 0.0, samples, repeats=20)
     near(got["nll"], np.tile(-log_prob(X), (20, 1)))
     near(got["nelbo"], got["nll"])
@@ -331,7 +337,7 @@ def test_the_true_posterior_gives_the_truth_from_any_sample_with_no_variance(sam
 
 @pytest.mark.parametrize("samples", [30, 500])
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
-def test_the_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, shift, samples):
+def test_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, shift, samples):
     got = estimates(shrink, std, shift, samples, repeats=800)
     spread = got["nll"].mean(1).std(ddof=1)  # of the mean over the same examples
     errors = [
@@ -341,7 +347,7 @@ def test_the_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, sh
     assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15
 
 
-def test_the_monte_carlo_error_of_few_samples_is_not_understated():
+def test_monte_carlo_error_of_few_samples_is_not_understated():
     for samples in (2, 3, 5):
         got = estimates(0.5, 0.8, 0.0, samples, repeats=3000)
         spread = got["nll"].mean(1).std(ddof=1)
@@ -352,7 +358,7 @@ def test_the_monte_carlo_error_of_few_samples_is_not_understated():
         assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15, samples
 
 
-def test_one_sample_says_nothing_about_its_own_error():
+def test_one_sample_gives_no_standard_error():
     got = likelihood(np.array([1.0, 2.0]), np.array([1.0, 1.0]), 1, None, None)
     assert got["nll_mc_se"] is None or math.isnan(got["nll_mc_se"])
 
@@ -381,7 +387,7 @@ def test_likelihood_by_hand():
     assert "tokens" not in got
 
 
-def test_what_is_not_known_is_left_out():
+def test_unknown_quantities_are_left_out():
     got = likelihood(np.array([2.0, 6.0]), np.array([4.0, 10.0]), 20, None, None)
     assert set(got) == {
         "nll",
@@ -394,6 +400,6 @@ def test_what_is_not_known_is_left_out():
     }
 
 
-def test_weights_that_are_all_equal_have_no_error_though_rounding_says_less():
+def test_equal_weights_have_zero_error_despite_rounding():
     got = likelihood(np.zeros(3), np.full(3, 20.0 * (1 + 1e-12)), 20, None, None)
     assert got["nll_mc_se"] == 0

@@ -1,4 +1,7 @@
-"""The LSTM text VAE against the equations of an LSTM: its own weights, one sentence and one step at a time."""
+"""The LSTM text VAE against the equations of an LSTM.
+
+Its own weights, one sentence and one step at a time.
+"""
 
 from pathlib import Path
 
@@ -31,7 +34,7 @@ TIES = [8, 8, 6, 4, 4, 4, 2, 2]  # equal lengths on both sides of a quarter of t
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """These batches are small: a free call gives them the several stretches that large ones have."""
+    """With CALL = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", 0)
         yield
@@ -51,7 +54,10 @@ def model_of(head="plain", seed=0, **options):
 
 
 def naive_lstm(lstm, inputs, h, c):
-    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997; gates in PyTorch's order)."""
+    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997.
+
+    Gates in PyTorch's order).
+    """
     outputs = []
     for x in inputs:
         gates = lstm.weight_ih_l0 @ x + lstm.bias_ih_l0 + lstm.weight_hh_l0 @ h + lstm.bias_hh_l0
@@ -153,7 +159,7 @@ def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
-def test_the_decoder_hears_z_at_its_start_and_at_every_step():
+def test_decoder_hears_z_at_its_start_and_at_every_step():
     batch = make_batch(corpus_of([6]), np.arange(1))
     for deaf in ("cell", "input"):
         model = model_of()
@@ -179,7 +185,7 @@ def test_dropout_acts_in_training_only(where):
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
 
-# ---------------------------------------------------------------- both directions, and what the head sees of the states
+# ---------------- both directions, and what the head sees of the states
 
 ENCODERS = [
     (bidirectional, pool) for bidirectional in (False, True) for pool in ("last", "mean", "max")
@@ -188,7 +194,8 @@ encoders = pytest.mark.parametrize(("bidirectional", "pool"), ENCODERS)
 
 
 def torchs_own_states(model, words, pool):
-    """The pooled states of one sentence, from one `nn.LSTM` of PyTorch's that has the encoder's weights."""
+    """The pooled states of one sentence, from one `nn.LSTM` of PyTorch's that has the encoder's
+    weights."""
     directions = [lstm for lstm in (model.encoder.lstm, model.encoder.reverse) if lstm is not None]
     reference = torch.nn.LSTM(EMBEDDING, HIDDEN, bidirectional=len(directions) == 2).double()
     with torch.no_grad():
@@ -259,7 +266,7 @@ def test_sentences_are_reversed_each_from_its_own_end():
     assert reverse_words(batch).tolist() == [[EOS, 7, 6, 5], [EOS, 9, 8, PAD], [EOS, 4, PAD, PAD]]
 
 
-def test_the_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weights():
+def test_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weights():
     plain = model_of(seed=5).state_dict()
     assert not any("reverse" in name for name in plain)
     for pool in ("last", "mean", "max"):
@@ -287,7 +294,7 @@ def test_runs_with_both_directions_end_well_and_repeat_bit_for_bit(head: str, tm
     assert all(np.isfinite(row["nelbo"]) for row in rows(one))
 
 
-def test_an_unknown_pool_is_refused():
+def test_unknown_pool_is_refused():
     with pytest.raises(InputError) as caught:
         prepare(composed("head=plain", *SMALL, "model.pool=first"), "plain")
     assert str(caught.value) == "model.pool=first: allowed are last, mean, max"
@@ -354,7 +361,7 @@ def test_dropouts_outside_their_range_are_refused(name, value):
 
 
 @pytest.mark.parametrize("value", [0, -1.5, float("inf")])
-def test_an_impossible_init_is_refused(value):
+def test_impossible_init_is_refused(value):
     with pytest.raises(
         InputError, match=rf"^model\.init={value}: out of range; allowed is 0 < model\.init$"
     ):

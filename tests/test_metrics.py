@@ -1,4 +1,5 @@
-"""Every metric against a model whose numbers are known by hand, and evaluation as something that leaves no trace."""
+"""Every metric against a model whose numbers are known by hand, and evaluation as something that
+leaves no trace."""
 
 import math
 from dataclasses import dataclass, replace
@@ -49,7 +50,10 @@ class Items:
 
 
 class Numbers:
-    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short; example i has i mod 3 + 1 tokens."""
+    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short.
+
+    Example i has i mod 3 + 1 tokens.
+    """
 
     batch_size = 4
 
@@ -81,7 +85,10 @@ class Exact:
 
 
 class OneHot(nn.Module):
-    """Example i: code e_i, variance i/10, KL [i, 1], nll = i + heed |z - e_i|^2: a foreign code costs 2 heed."""
+    """Example i: code e_i, variance i/10, KL [i, 1], nll = i + heed |z - e_i|^2.
+
+    A foreign code costs 2 heed.
+    """
 
     def __init__(self, n, heed):
         super().__init__()
@@ -131,11 +138,11 @@ def test_all_metrics_by_hand_whatever_the_batches(mode, size):
     assert share[1.0] == 0 and share[1.78] == 0.5 and share[3.16] == 0.5 and share[10.0] == 1
 
 
-def test_a_decoder_that_ignores_z_has_no_gap():
+def test_decoder_that_ignores_z_has_no_gap():
     assert evaluate(OneHot(9, heed=0.0), Numbers(9, 3), "test", "eval")["shuffle_gap"] == 0.0
 
 
-def test_a_short_last_batch_weighs_by_its_examples():
+def test_short_last_batch_weighs_by_its_examples():
     got = evaluate(OneHot(6, heed=1.0), Numbers(6, 4), "test", "eval")
     assert got["rec"] == 2.5 and got["shuffle_gap"] == 2.0
 
@@ -163,7 +170,7 @@ def test_without_tokens_there_is_no_perplexity():
     assert "ppl" not in got and "ppl_se" not in got and "tokens" not in got
 
 
-def test_limit_takes_whole_batches_until_it_is_reached():
+def test_limit_takes_complete_batches_until_reached():
     for limit, examples in ((1, 4), (4, 4), (5, 8), (8, 8), (99, 10), (None, 10)):
         assert (
             evaluate(OneHot(10, 1.0), Numbers(10, 4), "train", "eval", limit)["examples"]
@@ -172,7 +179,7 @@ def test_limit_takes_whole_batches_until_it_is_reached():
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 64])
-def test_everybody_gets_the_code_of_another_example(n):
+def test_derangement_gives_each_example_another_code(n):
     for seed in range(200):
         torch.manual_seed(seed)
         partner = derangement(n)
@@ -282,7 +289,7 @@ def test_errors_are_the_spread_over_fresh_examples():
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
-def test_a_standard_error_is_scipys(values):
+def test_standard_error_is_scipys(values):
     values = np.array(values)
     assert with_error("x", values) == {
         "x": values.mean(),
@@ -309,7 +316,10 @@ def test_perplexity_is_the_geometric_mean_over_all_tokens_in_any_order(seed, n):
 
 
 def test_collapse_curve_by_hand():
-    """100 examples, 4 dimensions: gone, used by one example in a hundred, used by two, used by all."""
+    """100 examples, 4 dimensions.
+
+    Gone, used by one example in a hundred, used by two, used by all.
+    """
     kl = np.full((100, 4), 1e-6)
     kl[:1, 1] = kl[:2, 2] = 2.0
     kl[:, 3] = 0.5
@@ -345,7 +355,7 @@ def test_any_share_delta_may_escape_and_not_one_more(delta):
         )
 
 
-def test_a_kl_of_exactly_eps_has_not_collapsed_and_few_examples_must_all_be_below():
+def test_kl_of_exactly_eps_has_not_collapsed_and_few_examples_must_all_be_below():
     share = dict(
         zip(COLLAPSE_EPS, collapse(seen(kl=np.full((3, 1), 0.1)))["collapse"]["share"], strict=True)
     )
@@ -371,7 +381,7 @@ def test_collapse_curve_is_the_share_of_quantiles_below_eps_and_never_falls(seed
 # ---------------------------------------------------------------- units and moments
 
 
-def test_a_kl_that_does_not_split_is_one_column():
+def test_kl_that_does_not_split_is_one_column():
     assert rates(seen(kl=[[1.0], [4.0]]))["kl_per_dim"] == [2.5]
 
 
@@ -393,7 +403,7 @@ def test_moments_of_a_population(seed, n):
     np.testing.assert_allclose(got["sigma_sq"], [sum(column) / n for column in variance.T])
 
 
-def test_numbers_that_are_none_stay_visible():
+def test_nan_values_stay_visible():
     nan = float("nan")
     broken = seen(rec=(nan, 1.0))
     assert (
@@ -443,10 +453,11 @@ def trace(model):
     )
 
 
+@pytest.mark.filterwarnings("ignore:evaluation mode, but the batch statistics")
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("head", list(HEADS))
-def test_an_evaluation_leaves_no_trace_and_repeats_itself(head, mode, training):
+def test_evaluation_changes_no_state_and_is_repeatable(head, mode, training):
     model, data = model_of(head, dropout_in=0.3, dropout_out=0.3).train(training), text(60)
     tensors, modes, gradients = trace(model)
     first = evaluate(model, data, "test", mode)
@@ -457,8 +468,9 @@ def test_an_evaluation_leaves_no_trace_and_repeats_itself(head, mode, training):
     assert evaluate(model, data, "test", mode) == first
 
 
+@pytest.mark.filterwarnings("ignore:evaluation mode, but the batch statistics")
 @pytest.mark.parametrize("train", [True, False])
-def test_an_evaluation_that_breaks_off_leaves_no_trace_either(train):
+def test_failed_evaluation_changes_no_state(train):
     model = model_of("bn_tau")
     tensors, modes, _ = trace(model)
     with pytest.raises(RuntimeError), evaluating(model, train):

@@ -59,7 +59,7 @@ def notes_on(results: Path) -> list[str]:
 # ---------------------------------------------------------------- files of another version
 
 
-def test_a_checkpoint_of_a_newer_version_is_not_resumed(results: Path) -> None:
+def test_checkpoint_of_a_newer_version_is_not_resumed(results: Path) -> None:
     import torch
 
     folder = folder_of(results, "plain")
@@ -71,7 +71,7 @@ def test_a_checkpoint_of_a_newer_version_is_not_resumed(results: Path) -> None:
         ask(results, 0)
 
 
-def test_a_run_begun_by_an_older_version_ends_without_a_note(results: Path) -> None:
+def test_run_started_by_older_version_ends_without_a_note(results: Path) -> None:
     folder = folder_of(results, "plain")
     for name in ("done", "summary.json", "state.pt", "model.safetensors", "metrics.jsonl"):
         (folder / name).unlink()
@@ -84,7 +84,7 @@ def test_a_run_begun_by_an_older_version_ends_without_a_note(results: Path) -> N
 
 
 @pytest.mark.parametrize("level", range(4))
-def test_a_linked_folder_of_a_study_is_neither_read_nor_written(
+def test_linked_folder_of_a_study_is_neither_read_nor_written(
     level: int, results: Path, tmp_path: Path
 ) -> None:
     folder = folder_of(results, "plain")
@@ -102,7 +102,7 @@ def test_a_linked_folder_of_a_study_is_neither_read_nor_written(
     assert sorted((tmp_path / "outside").rglob("*")) == before
 
 
-def test_a_circle_of_links_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_circle_of_links_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     from uncollapse.report import main as report
 
     (tmp_path / "round").symlink_to("round")
@@ -130,7 +130,7 @@ def test_results_that_cannot_be_listed_come_from_the_summary(
 
 
 @pytest.mark.parametrize("kind", ["linked folder", "linked file", "pipe"])
-def test_samples_that_cannot_be_read_are_told(kind: str, results: Path, tmp_path: Path) -> None:
+def test_unreadable_samples_are_reported(kind: str, results: Path, tmp_path: Path) -> None:
     folder = folder_of(results, "plain") / "samples"
     (tmp_path / "outside").mkdir()
     if kind == "linked folder":
@@ -143,7 +143,7 @@ def test_samples_that_cannot_be_read_are_told(kind: str, results: Path, tmp_path
     assert str(folder) in note and note.endswith("not shown")
 
 
-def test_a_share_that_rounding_lifts_above_one_is_no_odd_value(tmp_path: Path) -> None:
+def test_share_that_rounding_lifts_above_one_is_no_odd_value(tmp_path: Path) -> None:
     from uncollapse.report.checked import Values
 
     values = Values({"oracle": 1.0000000000000002}, "summary")

@@ -1,4 +1,8 @@
-"""nll at a small K: how far it lies above its limit, held against models whose log p(x) is known, and said wherever nll is shown."""
+"""nll at a small K.
+
+How far it lies above its limit, held against models whose log p(x) is known, and said wherever nll
+is shown.
+"""
 
 import json
 import math
@@ -33,6 +37,8 @@ from uncollapse.report.tables.runs import runs_table as every_run
 from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.runs.layout import Run
 
+pytestmark = pytest.mark.usefixtures("svg_only")
+
 # ---------------------------------------------------------------- the estimate
 
 
@@ -42,7 +48,8 @@ def falls_of(weights) -> tuple[float, float]:
 
 
 def test_falls_by_hand():
-    # from all: -ln mean = -ln(12/8); halves: means 2 and 1; eighths: each weight; quarters: means 2, 2, 1, 1
+    # from all: -ln mean = -ln(12/8); halves: means 2 and 1; eighths: each weight; quarters: means
+    # 2, 2, 1, 1
     half, eighth = falls_of([3.0, 1, 2, 2, 1, 1, 1, 1])
     assert half == pytest.approx(-0.5 * math.log(2) + math.log(1.5))
     assert eighth == pytest.approx(-(math.log(3) + 2 * math.log(2)) / 8 + 0.5 * math.log(2))
@@ -51,7 +58,8 @@ def test_falls_by_hand():
 
 
 def test_bias_by_hand():
-    # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 = 0.414 of it
+    # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 =
+    # 0.414 of it
     assert bias(np.full(4, 0.1), np.full(4, 0.4)) == pytest.approx(
         {"nll_bias": 0.1, "nll_bias_se": 0}
     )
@@ -85,7 +93,8 @@ def test_falls_are_never_below_0_and_leave_nll_alone(scale):
 
 
 def linear_vae():
-    """A linear VAE whose true posterior has independent dimensions, 3,000 examples of its own, and their exact nll."""
+    """A linear VAE whose true posterior has independent dimensions, 3,000 examples of its own, and
+    their exact nll."""
     torch.manual_seed(0)
     model = LinearConfig(latent=8, variance=1.0).build(12, Gaussian)
     with torch.no_grad():
@@ -103,7 +112,7 @@ POOR = [(0.8, 0.2), (0.7, 0.4), (0.6, 0.3)]
 
 @pytest.mark.parametrize("samples", [100, 500])
 @pytest.mark.parametrize(("narrow", "shift"), POOR)
-def test_the_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, samples):
+def test_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, samples):
     model, x, truth = linear_vae()
 
     class Batch:
@@ -132,7 +141,7 @@ def test_the_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, sampl
     )
 
 
-def test_the_true_posterior_has_no_bias():
+def test_true_posterior_has_no_bias():
     model, x, _ = linear_vae()
     mean = ((x - model.decoder.bias) @ model.decoder.weight / 2).detach().double()
     q = DiagonalGaussian.from_std(mean, torch.full_like(mean, math.sqrt(0.5)))
@@ -147,7 +156,7 @@ def test_the_true_posterior_has_no_bias():
     )
 
 
-def test_the_error_of_the_bias_is_its_spread_over_repeated_draws():
+def test_error_of_the_bias_is_its_spread_over_repeated_draws():
     q, rng = (
         DiagonalGaussian.from_std(torch.zeros(400, 3) + 0.3, torch.full((400, 3), 0.8)),
         torch.Generator(),
@@ -162,12 +171,12 @@ def test_the_error_of_the_bias_is_its_spread_over_repeated_draws():
     assert 0.75 < np.sqrt(np.mean(np.square(errors))) / np.std(biases) < 1.35
 
 
-def test_the_share_of_examples_with_few_effective_samples():
+def test_share_of_examples_with_few_effective_samples():
     got = likelihood(np.zeros(4), np.array([19.9, 20.0, 300.0, 3.0]), 500, None, None)
     assert got["nll_ess_low"] == 0.5 and got["nll_ess"] > 20  # the mean hides them
 
 
-def test_a_diagnosis_has_it_too():
+def test_diagnosis_has_it_too():
     found = diagnose(
         lambda x: (x[:, :2] / 2 + 0.5, torch.full((len(x), 2), -2.0)),
         lambda x, z: 0.5 * (x[:, :2] - z).square().sum(1),
@@ -214,7 +223,7 @@ def test_results_have_bias_ess_and_chance_and_the_line_shows_them(
     assert f" (chance {found['probe_chance']:.3f})" in out
 
 
-def test_a_line_leaves_out_what_an_old_or_short_result_lacks():
+def test_line_omits_values_missing_from_old_results():
     assert (
         format_result({"nll": 2.0, "nll_se": 0.5, "probe": 0.5}) == "nll 2.000 ± 0.500, probe 0.500"
     )
@@ -229,7 +238,7 @@ def test_few_codes_give_a_result_without_a_bias(folder: Path):
 @pytest.mark.parametrize(
     "kept", [{"group", "examples", "tokens", "nll", "nelbo", "ess"}, {"group"}, set()]
 )
-def test_a_file_begun_without_the_new_columns_is_done_again(
+def test_file_started_without_new_columns_is_computed_again(
     folder: Path, kept: set, capsys: pytest.CaptureFixture
 ):
     words = [str(folder), "--metrics", "nll", "--samples", "300"]
@@ -254,7 +263,7 @@ def test_rows_on_disk_are_json(folder: Path):
     assert "NaN" not in text and '"fall_2": [null' in text
 
 
-def test_the_weights_of_a_group_are_those_of_before(folder: Path):
+def test_weights_of_a_group_are_those_of_before(folder: Path):
     """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
     subject = open_run(Run(folder), {}, print)
     group = np.arange(4)
@@ -303,9 +312,9 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
     assert few_samples(runs).sum() == 3 and each["nll_ess"].tolist()[0] == "120.0"
     for caption in (describe_cost, describe_cost_benefit):
         assert (
-            "nll is only an upper bound (fewer than 20 effective samples) in BN on mu, BN on mu and sigma."
-            in caption(runs)
-        )
+            "nll is only an upper bound (fewer than 20 effective samples) in "
+            "BN on mu, BN on mu and sigma."
+        ) in caption(runs)
     assert "≤" not in summary(runs[runs["head"] == "plain"]).title
     page, told = write_report(tmp_path / "s")
     assert (
@@ -317,10 +326,11 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("difference", "half", "bias_", "expected"),
-    [(0.3, 0.2, 0.09, False), (0.3, 0.2, 0.1, True), (0.3, 0.2, -0.15, True), (0.3, math.nan, 0.1, False),
+    [(0.3, 0.2, 0.09, False), (0.3, 0.2, 0.1, True), (0.3, 0.2, -0.15, True), (0.3, math.nan, 0.1,
+    False),
      (0.3, math.nan, 0.2, True), (0.0, 0.0, 0.0, False), (0.3, 0.2, math.nan, False)],
 )  # fmt: skip
-def test_a_bias_of_the_size_of_the_interval(difference, half, bias_, expected):
+def test_bias_of_the_size_of_the_interval(difference, half, bias_, expected):
     assert tilted(difference, half, bias_) is expected
 
 
@@ -349,7 +359,7 @@ def test_paired_differences_have_a_bias_and_a_mark(tmp_path: Path):
     assert groups["d_nll_bias_mean"].tolist()[1:] == pytest.approx([0.01, 0.15])
 
 
-def test_a_probe_stands_beside_its_chance_level(tmp_path: Path):
+def test_probe_stands_beside_its_chance_level(tmp_path: Path):
     runs = report_of(
         tmp_path,
         plain=[{"probe_chance": 0.4, "probe": 0.5}],

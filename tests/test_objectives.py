@@ -1,4 +1,7 @@
-"""Objectives beyond the ELBO: every number by hand, numpy or autograd; what is off equals the plain VAE bit for bit."""
+"""Objectives beyond the ELBO: every number by hand, numpy or autograd.
+
+What is off equals the plain VAE bit for bit.
+"""
 
 import math
 from pathlib import Path
@@ -50,7 +53,10 @@ REC = 4.0  # the batch mean of the nll below
 
 
 def with_kl(kl):
-    """nll with mean 4 and a posterior of std 1 whose KL per example and dimension is `kl` [B, D]: mu = sqrt(2 kl)."""
+    """nll with mean 4 and a posterior of std 1 whose KL per example and dimension is `kl` [B, D].
+
+    Mu = sqrt(2 kl).
+    """
     mean = torch.tensor(kl, dtype=torch.float64).mul(2).sqrt().requires_grad_()
     nll = torch.full((len(mean),), REC, dtype=torch.float64, requires_grad=True)
     return nll, DiagonalGaussian.from_std(mean, torch.ones_like(mean)), mean
@@ -146,14 +152,14 @@ def plain_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 @pytest.mark.parametrize("head", WORDS_OFF)
-def test_a_run_with_it_off_is_a_plain_run_bit_for_bit(
+def test_run_with_it_off_is_a_plain_run_bit_for_bit(
     head: str, tmp_path: Path, plain_rows: list[dict]
 ) -> None:
     run_here(tmp_path, head, *WORDS_OFF[head])
     assert rows(folder_of(tmp_path, head)) == plain_rows
 
 
-def test_the_bag_of_words_network_leaves_the_randomness_of_training_alone() -> None:
+def test_bag_of_words_network_leaves_the_randomness_of_training_alone() -> None:
     """Its weights are drawn after the model's, and training seeds anew before its first step."""
     with_it, without = (
         prepare(composed(f"head={head}", *SMALL), head) for head in ("bow", "plain")
@@ -199,7 +205,10 @@ def test_rec_and_kl_are_named_whatever_is_added_and_every_term_is_a_finite_scala
 
 @pytest.mark.parametrize("name", every_objective())
 def test_asking_twice_changes_nothing(name):
-    """Evaluation and inner loops may call an objective as often as they like: only `update` moves its state."""
+    """Evaluation and inner loops may call an objective as often as they like.
+
+    Only `update` moves its state.
+    """
     objective, leaves = every_objective()[name], drawn(0, 2, 2)
     batch = VectorBatch(torch.ones(2, 3), np.arange(2))
     if name == "mdr":
@@ -221,7 +230,7 @@ def test_asking_twice_changes_nothing(name):
         (FreeBitsExample, (3.0 + 0.6 + 0.6 + 0.6) / 2, [[1, 0], [0, 0]]),
     ],
 )
-def test_the_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
+def test_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
     nll, q, mean = with_kl(BATCH_KL)
     loss = cls(0.5, free=0.6)(nll, q, q.mean, 0.0)
     assert loss.terms["clamped_kl"].item() == pytest.approx(clamped, rel=1e-12)
@@ -233,7 +242,7 @@ def test_the_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
     np.testing.assert_allclose(mean.grad, pulled, rtol=1e-12)
 
 
-def test_total_free_bits_frees_an_example_as_a_whole():
+def test_total_free_bits_apply_to_the_sum_of_an_example():
     nll, q, mean = with_kl(BATCH_KL)
     loss = FreeBitsTotal(free=1.0)(nll, q, q.mean, 0.0)
     assert loss.total.item() == pytest.approx(REC + (3.1 + 1.0) / 2)
@@ -291,7 +300,10 @@ def test_no_epochs_is_the_capacity_at_once():
 
 
 def test_mdr_by_hand_over_three_steps():
-    """rate 2, KL 1.5, 2.5, 5: gradients 0.5, -0.5, -3; mean squares 0.0025, 0.004975, 0.09492525."""
+    """rate 2, KL 1.5, 2.5, 5: gradients 0.5, -0.5, -3.
+
+    Mean squares 0.0025, 0.004975, 0.09492525.
+    """
     objective = MinimumRate(rate=2.0, multiplier_lr=0.1).double()
     u = FIRST_MULTIPLIER
     for kl, step in [
@@ -330,7 +342,8 @@ def test_mdr_steps_as_pytorchs_rmsprop_does():
 
 
 def kls_of_one_mean(update, steps=6000):
-    """KL = mu^2 / 2 of a code that no decoder reads, mu stepped by Adam, over the last third of training."""
+    """KL = mu^2 / 2 of a code that no decoder reads, mu stepped by Adam, over the last third of
+    training."""
     objective, mu, first, second, seen = MinimumRate(4.0, 1e-3), 0.3, 0.0, 0.0, []
     for step in range(1, steps + 1):
         kl, gradient = mu**2 / 2, weight_at(objective.weight, 0.0) * mu
@@ -341,7 +354,7 @@ def kls_of_one_mean(update, steps=6000):
     return seen[-steps // 3 :]
 
 
-def test_the_limit_cycle_of_plain_ascent_is_gone():
+def test_limit_cycle_of_plain_ascent_is_gone():
     def plain_ascent(objective, loss):
         objective.multiplier.add_(1e-3 * (4.0 - loss.terms["kl"])).clamp_min_(0)
 
@@ -352,7 +365,7 @@ def test_the_limit_cycle_of_plain_ascent_is_gone():
 
 @properties
 @given(st.floats(0, 20), st.floats(0.01, 20), st.floats(0, 3), st.floats(1e-4, 1))
-def test_the_multiplier_rises_exactly_below_the_rate_and_is_never_negative(kl, rate, u, lr):
+def test_multiplier_rises_exactly_below_the_rate_and_is_never_negative(kl, rate, u, lr):
     objective = MinimumRate(rate, lr)
     objective.multiplier.fill_(u)
     before = objective.multiplier.clone()
@@ -411,7 +424,7 @@ def test_more_kl_is_met_with_no_less_weight_and_the_weight_keeps_its_bounds(
     assert 0 <= low <= high <= 0.1 + most
 
 
-def test_the_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
+def test_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
     objective = Control(set_point=3.0, kp=0.01, ki=0.01)
     assert [respond(objective, 0.0) for _ in range(50)] == pytest.approx(
         [0.01 / (1 + math.exp(3))] * 50
@@ -426,7 +439,7 @@ def test_the_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
     assert respond(objective, 2.0) < 0.8  # and it comes back at once
 
 
-def test_an_integral_out_of_range_always_comes_back():
+def test_integral_out_of_range_always_comes_back():
     objective = Control(set_point=3.0, kp=0.01, ki=0.01)
     objective.integral.fill_(1.5)
     weights = [respond(objective, 0.0) for _ in range(60)]
@@ -456,7 +469,7 @@ def test_state_comes_back_and_an_update_builds_no_graph(make):
 
 
 @pytest.mark.parametrize("head", ["mdr", "control", "bow_anneal"])
-def test_a_run_resumes_where_it_was_bit_for_bit(head: str, tmp_path: Path) -> None:
+def test_run_resumes_where_it_was_bit_for_bit(head: str, tmp_path: Path) -> None:
     run_here(tmp_path / "whole", head)
     run_here(tmp_path / "parts", head, "trainer.epochs=1")
     short = folder_of(tmp_path / "parts", head)
@@ -501,7 +514,7 @@ def test_mmd_tells_unequal_samples_apart(move):
 
 
 def test_mmd_of_two_gaussians_is_the_closed_form():
-    """E exp(-|a - b|^2 / D) for a - b ~ N(m, v I) is (1 + 2 v / D)^(-D/2) exp(-|m|^2 / (D + 2 v))."""
+    """a - b ~ N(m, v I): E exp(-|a-b|^2 / D) = (1 + 2v/D)^(-D/2) exp(-|m|^2 / (D + 2v))."""
     latent, shift, var = 4, 0.6, 0.25
 
     def expected(mean, v):
@@ -528,7 +541,7 @@ def test_infovae_by_hand_and_with_a_schedule():
         assert loss.terms["mmd"].item() == pytest.approx(distance.item(), rel=1e-5)
 
 
-def test_the_best_weights_are_chosen_at_the_weight_that_training_ends_with():
+def test_best_weights_are_chosen_at_the_weight_that_training_ends_with():
     assert ELBO(0.4).final_weight == 0.4 and ELBO(Linear(3)).final_weight == 1
     assert (
         InfoVAE(alpha=0.75, scale=2.0).final_weight == InfoVAE(alpha=1, scale=2.0).final_weight == 1
@@ -577,7 +590,7 @@ def test_bag_nll_knows_no_order_of_words_and_no_padding():
     torch.testing.assert_close(single.bag_nll(outputs[row : row + 1])[0], alone[row])
 
 
-def test_the_best_bag_is_the_share_of_each_word():
+def test_best_bag_is_the_share_of_each_word():
     """Minimised over its outputs, it is the entropy of the words' shares, times their number."""
     data, _ = corpus()
     batch = make_batch(data, np.array([0]))  # 4 5 4 and the end: shares 1/2, 1/4, 1/4
@@ -668,7 +681,7 @@ def test_mu_forcing_by_hand():
 
 @properties
 @given(seeds, batches, latents, scales)
-def test_the_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
+def test_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
     _, mean, log_var = drawn(seed, batch, latent, scale, torch.float64)
     q = DiagonalGaussian.from_log_var(mean, log_var)
     assert 0 <= measure_spread(mean).item() <= q.kl.sum(-1).mean().item() * (1 + 1e-9) + 1e-12
@@ -743,7 +756,7 @@ COMBINED = {"bn_tau_cyclical": ("bn_tau", "kl_cyclical"), "bow_anneal": ("bow", 
 
 
 @pytest.mark.parametrize("head", COMBINED)
-def test_a_combination_is_both_of_its_heads(head: str) -> None:
+def test_combination_is_both_of_its_heads(head: str) -> None:
     one, other = COMBINED[head]
     assert check_head(head) == head
     cfg, first, second = (composed(f"head={name}", *SMALL) for name in (head, one, other))

@@ -1,4 +1,5 @@
-"""Run folders that older versions wrote (the commits are the names of the folders) open, resume, evaluate and report."""
+"""Run folders that older versions wrote (the commits are the names of the folders) open, resume,
+evaluate and report."""
 
 import json
 import shutil
@@ -11,6 +12,8 @@ from uncollapse.evaluation.command import main as evaluate
 from uncollapse.run import run as train
 from uncollapse.runs.layout import Run
 from uncollapse.runs.study import read_runs
+
+pytestmark = pytest.mark.usefixtures("svg_only")
 
 OLD = Path(__file__).parent / "fixtures" / "old_runs"
 SHARED = ["data.train=48", "data.valid=16", "data.test=16", "data.batch_size=16"]
@@ -59,13 +62,13 @@ def test_they_are_read_without_a_note(study: Path) -> None:
     assert found["plain"].summary["nll"] > 0 and len(found["bn_mu"].rows) == 4
 
 
-def test_a_finished_one_is_skipped(version: str, study: Path) -> None:
+def test_finished_one_is_skipped(version: str, study: Path) -> None:
     before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
     assert ask(study, "plain", FINISHED[version]) == "skipped"
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
 
 
-def test_an_unfinished_one_ends_as_the_old_version_ended_it(version: str, study: Path) -> None:
+def test_unfinished_one_ends_as_the_old_version_ended_it(version: str, study: Path) -> None:
     assert ask(study, "bn_mu", BEGUN[version]) == "done"
     folder, expected = only(study, "bn_mu"), json.loads((study / "expected.json").read_text())
     summary = json.loads((folder / "summary.json").read_text())
@@ -82,7 +85,7 @@ def test_an_unfinished_one_ends_as_the_old_version_ended_it(version: str, study:
         assert (row["rec"], row["kl"]) == pytest.approx((old["rec"], old["kl"]), **CLOSE)
 
 
-def test_an_evaluation_is_kept_and_goes_on(
+def test_evaluation_is_kept_and_resumes(
     version: str, study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = only(study, "plain")
@@ -103,7 +106,7 @@ def test_an_evaluation_is_kept_and_goes_on(
     assert Run(folder).has("evaluations", "test-statistics.json")
 
 
-def test_a_report_shows_them(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_report_shows_them(study: Path, capsys: pytest.CaptureFixture) -> None:
     from uncollapse.report import main
 
     assert main([str(study)]) == 0

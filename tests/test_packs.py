@@ -1,4 +1,7 @@
-"""A study in one file: packed, joined over machines, reported without its folders, and trusted by training."""
+"""A study in one file.
+
+Packed, joined over machines, reported without its folders, and trusted by training.
+"""
 
 import io
 import json
@@ -66,7 +69,10 @@ def study_cli(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`one` and `two` share a study; `all` has it in one place. Each keeps the same data elsewhere."""
+    """`one` and `two` share a study; `all` has it in one place.
+
+    Each keeps the same data elsewhere.
+    """
     base = tmp_path_factory.mktemp("machines")
     places = {"one": "home/ann/texts", "two": "disk/corpus", "all": "data"}
     for machine, place in places.items():
@@ -134,7 +140,7 @@ def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
 # ---------------------------------------------------------------- one study on two machines
 
 
-def test_a_study_of_two_machines_equals_the_study_in_one_place(
+def test_study_of_two_machines_equals_the_study_in_one_place(
     machines: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -149,7 +155,7 @@ def test_a_study_of_two_machines_equals_the_study_in_one_place(
     same_tables(tmp_path / "scratch", machines / "all/scratch")
 
 
-def test_the_order_of_merging_changes_no_byte(machines: Path, tmp_path: Path) -> None:
+def test_order_of_merging_changes_no_byte(machines: Path, tmp_path: Path) -> None:
     packs = [machines / m / "scratch/runs.parquet" for m in ("one", "two")]
     assert study_cli("merge", tmp_path / "a", *packs) == 0
     assert study_cli("merge", tmp_path / "b", *reversed(packs)) == 0
@@ -172,7 +178,7 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
         assert f"…/{name}" in text
 
 
-def test_a_report_from_a_pack_alone_has_everything(
+def test_report_from_a_pack_alone_has_everything(
     machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
@@ -192,7 +198,7 @@ def test_a_report_from_a_pack_alone_has_everything(
     assert "Reconstructions" in page and first in page and str(machines) not in page
 
 
-def test_samples_of_the_data_stay_at_home_when_asked(machines: Path, tmp_path: Path) -> None:
+def test_data_samples_are_left_out_of_the_pack_on_request(machines: Path, tmp_path: Path) -> None:
     shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     assert study_cli("pack", "--without-examples", tmp_path / "scratch") == 0
     packed = read_pack(tmp_path / "scratch/runs.parquet").runs()
@@ -225,7 +231,7 @@ def test_two_sets_of_data_in_one_study_have_two_names(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what training does with a pack
 
 
-def test_a_packed_run_is_skipped_and_trained_again_when_asked(
+def test_packed_run_is_skipped_and_trained_again_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run_here(tmp_path, "plain") == "done"
@@ -257,7 +263,7 @@ def test_again_is_true_or_false(value: str, tmp_path: Path) -> None:
     assert not (tmp_path / "scratch").exists()
 
 
-def test_the_same_data_elsewhere_are_the_same_run(machines: Path, tmp_path: Path) -> None:
+def test_same_data_in_another_folder_are_the_same_run(machines: Path, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     shutil.copy(machines / "one/scratch/runs.parquet", tmp_path / "scratch")
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
@@ -289,7 +295,7 @@ def pack_and_read(study: Path) -> list[Saved]:
     return read_pack(study / "runs.parquet").runs()
 
 
-def test_a_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     honest = packed.read_pack
     monkeypatch.setattr(packed, "read_pack", lambda path: asked.append(path) or honest(path))
@@ -330,7 +336,7 @@ def rename(saved: Saved, old: str, new: str) -> Saved:
 # ---------------------------------------------------------------- folders and pack together
 
 
-def test_a_study_is_its_folders_and_its_pack(small: Path) -> None:
+def test_study_is_its_folders_and_its_pack(small: Path) -> None:
     whole = tables_of(small)
     shutil.rmtree(small / "runs/plain/default/seed=0")
     notes: list[str] = []
@@ -345,7 +351,7 @@ def test_a_study_is_its_folders_and_its_pack(small: Path) -> None:
     assert evaluate([str(small)]) == evaluate([str(small / "runs.parquet")]) == 2
 
 
-def test_a_folder_that_disagrees_counts_and_is_named(
+def test_folder_that_disagrees_counts_and_is_named(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
     change(small / "runs/plain/default/seed=0", kl=77.0)
@@ -366,7 +372,7 @@ def test_a_folder_that_disagrees_counts_and_is_named(
 @pytest.mark.parametrize(
     "spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])]
 )
-def test_a_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
+def test_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
     whole = rows_of(small)
     spoil(small / "runs/plain/default/seed=0" / name)
     notes: list[str] = []
@@ -386,7 +392,7 @@ def change(folder: Path, **values: Any) -> None:
     rows.write_text("".join([*others, json.dumps(row) + "\n"]))
 
 
-def test_the_finished_run_of_a_pack_counts_while_it_is_trained_again(small: Path) -> None:
+def test_finished_run_of_a_pack_counts_while_it_is_trained_again(small: Path) -> None:
     (small / "runs/plain/default/seed=0/done").unlink()
     notes: list[str] = []
     runs = read_runs(small, notes)
@@ -415,7 +421,7 @@ def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
 
 
-def test_a_summary_that_its_own_rows_contradict_is_not_packed(
+def test_summary_that_its_own_rows_contradict_is_not_packed(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (small / "runs.parquet").unlink()
@@ -427,7 +433,7 @@ def test_a_summary_that_its_own_rows_contradict_is_not_packed(
     assert len(read_pack(small / "runs.parquet").runs()) == 2
 
 
-def test_a_study_that_is_still_training_can_be_merged_into(
+def test_study_that_is_still_training_can_be_merged_into(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -482,7 +488,7 @@ def other_study(study: Path, to: Path) -> Path:
         ),
     ],
 )
-def test_the_same_run_with_another_result_is_refused(
+def test_same_run_with_another_result_is_refused(
     change_it: Any, words: list[str], small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     name = "runs/plain/default/seed=1"
@@ -554,7 +560,7 @@ def test_two_runs_by_one_name_are_refused(
     )
 
 
-def test_a_pack_of_other_data_is_refused(
+def test_pack_of_other_data_is_refused(
     machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = write_corpus(tmp_path / "texts", "green")
@@ -568,7 +574,7 @@ def test_a_pack_of_other_data_is_refused(
     )
 
 
-def test_data_without_a_fingerprint_are_told_apart_by_their_facts(
+def test_data_without_fingerprint_are_distinguished_by_their_facts(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = tmp_path / "other"
@@ -631,7 +637,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_no_pack_is_one_sentence(
+def test_invalid_pack_gives_one_sentence(
     kind: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     spoil, words = REFUSED[kind]
@@ -652,7 +658,9 @@ def test_what_is_no_pack_is_one_sentence(
         run_here(tmp_path, "plain", "study=small")
 
 
-def test_a_read_only_study_is_one_sentence(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_read_only_study_gives_one_sentence(
+    small_disk: Path, capsys: pytest.CaptureFixture
+) -> None:
     study = small_disk / "s"
     write_run(study, "plain", 0, evaluations=3)
     mounted(small_disk, "-o", "remount,ro")
@@ -663,7 +671,7 @@ def test_a_read_only_study_is_one_sentence(small_disk: Path, capsys: pytest.Capt
     assert study_cli("pack", study) == 0, "nothing has changed, so nothing is written"
 
 
-def test_a_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     from conftest import fill
 
     study = small_disk / "s"
@@ -741,7 +749,7 @@ def damages(content: bytes, count: int) -> list[bytes]:
     return found
 
 
-def test_whatever_happens_to_a_packs_bytes_is_one_sentence(
+def test_damaged_pack_gives_one_sentence(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     fine = other_study(small, tmp_path / "fine")
@@ -778,7 +786,7 @@ while True:
 """
 
 
-def test_a_kill_leaves_the_old_pack_or_the_new_one(machines: Path, tmp_path: Path) -> None:
+def test_kill_leaves_the_old_pack_or_the_new_one(machines: Path, tmp_path: Path) -> None:
     study = shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     both = set()
     for words in (["--without-examples"], []):
@@ -840,7 +848,7 @@ def test_verify_reads_the_weights(
 @pytest.mark.parametrize(
     ("key", "value"), [("identity", "0" * 16), ("name", "runs/bn_mu/default/seed=0")]
 )
-def test_verify_checks_what_a_pack_says_of_itself(
+def test_verify_checks_the_metadata_of_a_pack(
     key: str,
     value: str,
     small: Path,
@@ -861,7 +869,7 @@ def test_verify_checks_what_a_pack_says_of_itself(
     assert ("identity" if key == "identity" else "twice") in capsys.readouterr().out
 
 
-def test_a_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
+def test_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
     folders = {
         saved.name: saved for saved in map(make_portable, read_runs(machines / "all/scratch", []))
     }
@@ -906,7 +914,7 @@ ROW = st.builds(
     ),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_what_is_packed_is_read_back(
+def test_pack_round_trip(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list,
     summary: dict,
@@ -940,7 +948,7 @@ PLACES = ["/home/me/x", "/data/x y/", "~/x", "~me", "/", "C:\\me\\x", "file:///m
 @pytest.mark.parametrize(
     "place", [*PLACES, "ptb", "./a/b", "owner/set", "data/x y/", "https://a.org/me/x"]
 )
-def test_a_portable_run_is_the_same_run_and_stays_as_it_is(place: str) -> None:
+def test_portable_run_is_the_same_run_and_stays_as_it_is(place: str) -> None:
     overrides = {"data.dir": place, "x": place}
     config = {
         "head": "plain",

@@ -1,4 +1,7 @@
-"""The heads and their facts: every number against quadrature, torch.distributions, scipy or numpy written anew."""
+"""The heads and their facts.
+
+Every number against quadrature, torch.distributions, scipy or numpy written anew.
+"""
 
 import math
 import subprocess
@@ -44,7 +47,8 @@ def make(cls, latent, knob=0.5, hidden=HIDDEN):
 
 
 def run(cls, latent, batch, knob, seed, scale):
-    """A head with random weights times `scale` and random learned shifts, its output, and the halves it normalises."""
+    """A head with random weights times `scale` and random learned shifts, its output, and the
+    halves it normalises."""
     torch.manual_seed(seed)
     head = make(cls, latent, knob)
     h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (
@@ -175,7 +179,7 @@ def test_bn_mu_stands_on_its_floor_when_sigma_is_one():
     near(head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(), 6 / 2 * 0.7**2, 1e-6)
 
 
-def test_bn_mu_loses_its_floor_with_tiny_weights_as_the_formula_says():
+def test_bn_mu_floor_with_tiny_weights_matches_formula():
     _, q, a, _ = run(BatchNormMu, 32, 16, 0.7, seed=0, scale=1e-5)
     assert shrink_of(a.var(0)).max() < 0.1
     near(q.mean.square().mean(0) - q.mean.mean(0) ** 2, 0.49 * shrink_of(a.var(0)))
@@ -183,7 +187,7 @@ def test_bn_mu_loses_its_floor_with_tiny_weights_as_the_formula_says():
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize("cls", BATCH_HEADS)
-def test_a_flat_batch_is_told_once_with_its_numbers_and_a_healthy_one_never(cls, scale):
+def test_flat_batch_warns_once_with_numbers_and_healthy_batch_never(cls, scale):
     torch.manual_seed(0)
     head, h = make(cls, 3), torch.randn(8, HIDDEN).double()
     with torch.no_grad():
@@ -256,7 +260,10 @@ def test_tau_heads_keep_the_moments_of_the_prior_and_their_floor(
 
 
 def test_tau_identities_are_not_met_by_eps_alone():
-    """The guarded branch of the property above is the usual one: at scale 1 nothing is lost to eps."""
+    """The guarded branch of the property above is the usual one.
+
+    At scale 1 nothing is lost to eps.
+    """
     for cls in TAU_HEADS:
         _, q, _, _ = run(cls, 8, 64, 0.5, seed=2, scale=1.0)
         near(q.mean.square().mean(0) + q.variance.mean(0), np.ones(8), 1e-6)
@@ -289,7 +296,8 @@ def test_theta_is_one_number_per_dimension_starts_at_0_and_learns(cls):
     near(gamma_sigma(0.5, head.theta.detach()) ** 2, np.full(5, 0.25))
     q = head(torch.randn(9, HIDDEN).double())
     q.kl.sum().backward()
-    # KL_j = -1/2 E ln s_j^2 depends on theta through gamma_sigma alone: d/dtheta of -1/2 ln s(-theta) = s(theta) / 2
+    # KL_j = -1/2 E ln s_j^2 depends on theta through gamma_sigma alone: d/dtheta of -1/2 ln
+    # s(-theta) = s(theta) / 2
     near(head.theta.grad, np.full(5, 9 * 0.5 / 2), 1e-6)
 
 
@@ -371,7 +379,7 @@ def test_ln_mu_needs_two_dimensions():
 
 
 @pytest.mark.parametrize("cls", BATCH_HEADS)
-def test_a_batch_of_one_is_an_error_and_of_two_gives_plus_minus_gamma(cls):
+def test_batch_of_one_is_an_error_and_of_two_gives_plus_minus_gamma(cls):
     head = make(cls, 3, 0.6)
     with pytest.raises(ValueError, match="at least 2 examples"):
         head(torch.randn(1, HIDDEN).double())
@@ -421,7 +429,7 @@ def test_evaluation_normalises_by_the_population(cls):
         near(q.std.detach(), math.sqrt(0.3) * positive[:5] / np.sqrt((positive**2).mean(0) + EPS))
 
 
-def test_population_leaves_what_saw_no_batch_and_what_broke_off():
+def test_population_keeps_unused_and_interrupted_statistics():
     module = Moments(2, EPS)
     before = [b.clone() for b in module.buffers()]
     with population(module):
@@ -448,7 +456,7 @@ def test_outside_population_the_statistics_run_after_the_batches():
 
 @pytest.mark.parametrize("cls", ALL_HEADS)
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, 1e3, 1e6])
-@pytest.mark.filterwarnings("ignore:.*batch variance:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*variance below 100 eps")
 def test_no_initialisation_gives_nan(cls, scale):
     torch.manual_seed(0)
     head = make(cls, 4).float()

@@ -1,4 +1,7 @@
-"""Heads and metrics in bfloat16, float16 and float64: numbers as in float32 from the same rounded inputs, and clear refusals."""
+"""Heads and metrics in bfloat16, float16 and float64.
+
+Numbers as in float32 from the same rounded inputs, and clear refusals.
+"""
 
 import copy
 import math
@@ -44,7 +47,8 @@ KNOBS: dict[str, dict[str, Any]] = {
 }
 HEADS = [n for n in posteriors.__all__ if n not in ("DiagonalGaussian", "Posterior")]
 bf16, f16, f32, f64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
-# how a head is used: (dtype of its weights, dtype of h, dtype of autocast), and the dtypes of its KL and of its codes
+# how a head is used: (dtype of its weights, dtype of h, dtype of autocast), and the dtypes of its
+# KL and of its codes
 USES = {
     "autocast to bfloat16": (f32, f32, bf16, f32, f32),
     "autocast to float16": (f32, f32, f16, f32, f32),
@@ -94,7 +98,8 @@ class Rounded(nn.Module):
 
 
 def reference(head: nn.Module, h: Tensor, cast: torch.dtype | None) -> Any:
-    """What the same head makes in float32 (float64) of the same rounded answers of its linear layers, autocast off."""
+    """What the same head makes in float32 (float64) of the same rounded answers of its linear
+    layers, autocast off."""
     twin = copy.deepcopy(head)
     for part in list(twin.modules()):
         for name, layer in list(part.named_children()):
@@ -166,7 +171,7 @@ def test_floors_hold_in_every_precision(name: str, use: str) -> None:
     for size in (0.05, 1.0, 5.0):
         with autocast(cast):
             kl = head((size * torch.randn(40, HIDDEN)).to(states)).kl.sum(-1).mean()
-        assert kl.isfinite() and float(kl) >= head.floor() - 2e-4
+        assert kl.isfinite() and kl.item() >= head.floor() - 2e-4
 
 
 @pytest.mark.parametrize("name", ["BatchNormMu", "BatchNormTau", "RMSNormTau", "DU"])
@@ -186,7 +191,7 @@ def test_running_statistics_stay_in_float32(name: str) -> None:
     assert all(a.equal(b) for a, b in zip(exact.buffers(), fresh.buffers(), strict=True))
 
 
-def test_a_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
+def test_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
     for dtype in (bf16, f16):
         head, decoder = make("BatchNormTau").to(dtype), nn.Linear(LATENT, 3).to(dtype)
         q = head(torch.randn(BATCH, HIDDEN, dtype=dtype))
@@ -195,13 +200,15 @@ def test_a_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
         assert loss.total.dtype == f32 and decoder.weight.grad.any() and head.theta.grad.any()
 
 
-def test_a_quantised_layer_is_taken_as_before() -> None:
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, still in use
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+def test_quantised_layer_is_taken_as_before() -> None:
     head = torch.ao.quantization.quantize_dynamic(Gaussian(HIDDEN, LATENT), {nn.Linear})
     q = head(torch.randn(3, HIDDEN))
     assert q.kl.dtype == q.sample().dtype == f32
 
 
-def test_a_gaussian_made_of_narrow_tensors_has_an_exact_kl() -> None:
+def test_gaussian_made_of_narrow_tensors_has_an_exact_kl() -> None:
     mean, log_var = torch.full((2, 3), 0.03, dtype=bf16), torch.full((2, 3), -0.04, dtype=bf16)
     q, m, v = DiagonalGaussian.from_log_var(mean, log_var), float(mean[0, 0]), float(log_var[0, 0])
     assert q.kl[0, 0].item() == pytest.approx(0.5 * (m * m + math.exp(v) - v - 1), rel=1e-3)
@@ -323,7 +330,7 @@ def test_one_bad_number_does_not_spoil_batch_statistics(name: str, bad: float) -
     assert all(a.equal(b) for a, b in zip(before, head.buffers(), strict=True))
 
 
-def test_a_batch_of_one_says_what_helps() -> None:
+def test_batch_of_one_error_names_the_cure() -> None:
     with pytest.raises(
         InputError,
         match=r"at least 2 examples in a batch, got 1: .*drop_last=True.* or head\.eval\(\)",
@@ -332,7 +339,7 @@ def test_a_batch_of_one_says_what_helps() -> None:
 
 
 @pytest.mark.parametrize("cls", [BatchNormMu, BatchNormTau, RMSNormTau])
-def test_a_fresh_head_in_evaluation_mode_warns_once_and_a_used_one_never(cls: Any) -> None:
+def test_fresh_head_in_evaluation_mode_warns_once_and_a_used_one_never(cls: Any) -> None:
     knob = KNOBS[cls.__name__]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

@@ -42,7 +42,7 @@ def small(monkeypatch):
 # ---------------------------------------------------------------- from the hub
 
 
-def test_a_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys):
+def test_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "yahoo"), tmp_path / "out"
     sizes = {"train_size": 40, "valid_size": 10, "test_size": 30}
     words = [f"data.{key}={value}" for key, value in sizes.items()]
@@ -78,7 +78,7 @@ def test_sentences_without_words_are_left_out(tmp_path, capsys):
     assert len(lines) == 40 and lines[0] == "Mr. n1 @-@ <unk> , 1 @.@ 5"
 
 
-def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeypatch):
+def test_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeypatch):
     folder = put_hub(tmp_path / "hub", "snli")
     usual = prepare.read_set_config("snli", [f"data.hub={folder}"])
     monkeypatch.setattr(prepare, "read_set_config", lambda *_: usual)
@@ -87,7 +87,7 @@ def test_a_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monke
     assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
 
-def test_a_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
+def test_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
     code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
     assert code == 2 and complaint.startswith(
         "error: data.hub=stanfordnlp/snli: could not be loaded from the hub ("
@@ -101,7 +101,7 @@ def test_a_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
 # ---------------------------------------------------------------- going on, and never overwriting
 
 
-def test_what_is_there_and_whole_is_skipped_and_the_rest_made(tmp_path, capsys, small, monkeypatch):
+def test_complete_files_are_skipped_and_the_others_made(tmp_path, capsys, small, monkeypatch):
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (tmp_path / "valid.txt").unlink()
@@ -116,7 +116,7 @@ def test_what_is_there_and_whole_is_skipped_and_the_rest_made(tmp_path, capsys, 
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
 
 
-def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(
+def test_interrupted_preparation_leaves_complete_files_and_resumes(
     tmp_path, capsys, small, monkeypatch
 ):
     draw = synthetic.draw_splits
@@ -142,7 +142,7 @@ def test_stopped_in_the_middle_it_leaves_whole_files_only_and_goes_on(
         assert (tmp_path / "a" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_file_is_never_final_before_it_is_whole(tmp_path):
+def test_file_gets_its_final_name_only_when_complete(tmp_path):
     def torn():
         yield b"one\n"
         assert not (tmp_path / "train.txt").exists()
@@ -157,7 +157,7 @@ def test_a_file_is_never_final_before_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("there", ["changed", "foreign"])
-def test_a_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there):
+def test_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there):
     if there == "changed":
         assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
     (tmp_path / "train.txt").write_text("mine\n")
@@ -168,7 +168,7 @@ def test_a_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there
     assert (tmp_path / "train.txt").read_text() == "mine\n"
 
 
-def test_a_folder_of_another_choice_is_refused(tmp_path, capsys):
+def test_folder_of_another_choice_is_refused(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "snli"), tmp_path / "out"
     assert typed(capsys, "snli", "--out", out, f"data.hub={folder}")[0] == 0
     before = (out / "train.txt").read_bytes()
@@ -211,7 +211,7 @@ MANIFESTS = [
 
 
 @pytest.mark.parametrize("odd", MANIFESTS)
-def test_a_damaged_manifest_is_one_sentence_and_nothing_is_touched(tmp_path, capsys, small, odd):
+def test_damaged_manifest_gives_one_sentence_and_nothing_is_touched(tmp_path, capsys, small, odd):
     assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
     path = tmp_path / "manifest.json"
     whole = json.loads(path.read_text())
@@ -233,7 +233,7 @@ def test_a_damaged_manifest_is_one_sentence_and_nothing_is_touched(tmp_path, cap
     assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_folder_in_the_place_of_a_part_is_one_sentence(tmp_path, capsys, small):
+def test_folder_in_the_place_of_a_part_gives_one_sentence(tmp_path, capsys, small):
     (tmp_path / "train.txt").mkdir()
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
@@ -241,7 +241,7 @@ def test_a_folder_in_the_place_of_a_part_is_one_sentence(tmp_path, capsys, small
     )
 
 
-def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, small):
+def test_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, small):
     out, precious = tmp_path / "out", tmp_path / "precious"
     precious.write_text("precious")
     out.mkdir()
@@ -256,7 +256,7 @@ def test_a_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, 
 # ---------------------------------------------------------------- by hand
 
 
-def test_a_licensed_set_says_how_to_get_it(tmp_path, capsys):
+def test_licensed_data_set_explains_how_to_get_it(tmp_path, capsys):
     code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb")
     assert (
         code == 2
@@ -324,7 +324,7 @@ def test_bad_words_are_named(tmp_path, capsys, words, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_as_typed(tmp_path):
+def test_command_as_typed(tmp_path):
     words = [sys.executable, "scripts/prepare_data.py", "captions", "--out", str(tmp_path / "no")]
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -356,7 +356,7 @@ def test_synthetic_sequences_follow_the_recipe(monkeypatch):
     assert not np.array_equal(dict(synthetic.draw_splits(1, sizes))["valid"], found["valid"])
 
 
-def test_a_step_of_the_generator_by_hand():
+def test_step_of_the_generator_by_hand():
     """One sequence against the LSTM of PyTorch with the same weights."""
     import torch
 
@@ -390,13 +390,13 @@ def test_a_step_of_the_generator_by_hand():
     assert synthetic.draw_sequences(weights, z, chance)[0].tolist() == found
 
 
-def test_dialogues_are_written_complete(tmp_path, capsys):
+def test_dialogues_are_written_completely(tmp_path, capsys):
     code, _, complaint = typed(capsys, "dailydialog", "--out", tmp_path, "data.train_size=5")
     assert code == 2 and "data.train_size=5: dialogues are written complete" in complaint
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_disk_that_takes_nothing_is_one_sentence(small, small_disk, capsys, state):
+def test_disk_that_takes_nothing_gives_one_sentence(small, small_disk, capsys, state):
     fill(small_disk) if state == "full" else mounted(small_disk, "-o", "remount,ro")
     code, _, error = typed(capsys, "synthetic", "--out", small_disk / "set")
     assert code == 2 and error.startswith("error: ") and error.count("\n") == 1, error

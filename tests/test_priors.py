@@ -1,4 +1,7 @@
-"""Learned priors: the mixture's density, samples and KL against torch.distributions, quadrature and the closed form."""
+"""Learned priors.
+
+The mixture's density, samples and KL against torch.distributions, quadrature and the closed form.
+"""
 
 import math
 
@@ -77,7 +80,7 @@ def test_shapes(cls):
 
 
 @pytest.mark.parametrize("cls", HEADS)
-def test_the_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
+def test_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
     q, again = posterior(cls), posterior(cls)
     z = q.sample(generator=torch.Generator().manual_seed(1))
     kl = q.kl
@@ -90,7 +93,7 @@ def test_the_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
     assert next(twins).equal(next(twins))
 
 
-def test_a_first_code_takes_the_noise_that_plain_takes():
+def test_first_code_takes_the_noise_that_plain_takes():
     torch.manual_seed(3)
     head, plain, h = (
         MixtureOfGaussians(HIDDEN, 2, components=3),
@@ -261,7 +264,7 @@ def test_kl_keeps_its_digits_where_sigma_is_far_below_the_mean():
 
 @pytest.mark.parametrize("cls", HEADS)
 @pytest.mark.parametrize("value", [0, -1, 2.5, "5", True, None])
-def test_components_must_be_a_whole_number(cls, value):
+def test_components_must_be_an_integer(cls, value):
     with pytest.raises(InputError) as caught:
         cls(HIDDEN, 2, components=value)
     assert str(caught.value) == f"components={value}: allowed is an integer of at least 1"

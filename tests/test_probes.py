@@ -1,4 +1,5 @@
-"""Linear probes on codes whose labels are known, and the labels that the grammar's sentences come with."""
+"""Linear probes on codes whose labels are known, and the labels that the grammar's sentences come
+with."""
 
 import math
 import warnings
@@ -140,7 +141,7 @@ def test_neither_scale_nor_shift_of_a_dimension_matters(seed, scale, shift):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_small_scale_on_a_constant_shift_is_read_as_well(dtype):
+def test_small_scale_on_a_constant_shift_is_read_as_well(dtype):
     rng = np.random.default_rng(6)
     codes, labels = classes(rng, 300, apart=2.0)
     test, truth = classes(rng, 1000, apart=2.0)
@@ -153,8 +154,11 @@ def test_a_small_scale_on_a_constant_shift_is_read_as_well(dtype):
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, -7.7e5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_constant_dimension_changes_nothing(value, dtype):
-    """Means and deviations of equal numbers are not exact: what is left of rounding must not count as a scale."""
+def test_constant_dimension_changes_nothing(value, dtype):
+    """Means and deviations of equal numbers are not exact.
+
+    What is left of rounding must not count as a scale.
+    """
     rng = np.random.default_rng(7)
     codes, labels = classes(rng, 300, apart=2.0)
     test, truth = classes(rng, 300, apart=2.0)
@@ -179,7 +183,7 @@ def test_a_constant_dimension_changes_nothing(value, dtype):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.7, -7.7e5])
-def test_a_dimension_that_is_constant_where_labels_are_and_moves_a_little_elsewhere_does_no_harm(
+def test_dimension_that_is_constant_where_labels_are_and_moves_a_little_elsewhere_does_no_harm(
     value,
 ):
     rng = np.random.default_rng(7)
@@ -201,7 +205,7 @@ def test_codes_that_are_all_equal_score_as_the_commonest_class():
     assert curve["accuracy"] == [curve["chance"]] * 2
 
 
-def test_a_code_whose_mean_hardly_moves_can_still_score():
+def test_code_whose_mean_hardly_moves_can_still_score():
     rng = np.random.default_rng(9)
     codes, labels = classes(rng, 300, apart=12.0)
     assert accuracies(1e-9 * codes, labels, 1e-9 * codes, labels, [300]) == [1.0]
@@ -252,7 +256,7 @@ def test_subsets_are_nested_of_the_asked_sizes_and_the_same_for_all_factors_and_
     )  # a random choice, not the first ones
 
 
-def test_a_subset_of_one_class_says_that_class():
+def test_subset_of_one_class_predicts_that_class():
     codes, truth = np.random.default_rng(0).normal(0, 1, (500, 2)), np.array([0, 0, 0, 1, 2])
     assert accuracies(codes, np.full(500, 2), codes[:5], truth, [2, 500]) == [0.2, 0.2]
     labels = np.zeros(500, dtype=int)
@@ -260,7 +264,7 @@ def test_a_subset_of_one_class_says_that_class():
     assert accuracies(codes, labels, codes[:5], truth, [2, 20]) == [0.6, 0.6]
 
 
-def test_a_class_that_only_the_test_knows_is_missed():
+def test_class_that_only_the_test_knows_is_missed():
     rng = np.random.default_rng(1)
     codes, labels = classes(rng, 100, 2, apart=12.0)
     assert accuracies(codes, labels, codes, np.full(100, 7), [100]) == [0.0]
@@ -277,7 +281,7 @@ def test_labels_may_be_small_integers_of_any_width():
     assert wide == narrow
 
 
-def test_a_probe_repeats_itself_and_leaves_randomness_alone():
+def test_probe_repeats_itself_and_leaves_randomness_alone():
     rng = np.random.default_rng(1)
     codes, labels = classes(rng, 300, apart=2.0)
     state = np.random.get_state()[1].copy()
@@ -309,7 +313,7 @@ def test_budgets_that_cannot_be_filled_are_refused_before_any_fit(monkeypatch, b
         probe(codes, labels, codes, labels, budgets)
 
 
-def test_the_usual_budgets_are_those_that_fit():
+def test_usual_budgets_are_those_that_fit():
     assert LABELS == (100, 500, 1000, 2000, 10_000)
     assert fitting(99) == [] and fitting(100) == [100] and fitting(1999) == [100, 500, 1000]
     assert fitting(20_000) == list(LABELS)
@@ -350,8 +354,11 @@ def test_labels_agree_with_the_words_themselves(data):
         assert data.vocabulary[corpus.tokens[last]] in ends[moods[mood]]
 
 
-def test_the_ideal_classifier_is_as_good_as_it_promises(data):
-    """Its accuracy is the mean of its own certainty; in 600 sentences it is right that often, within four errors."""
+def test_ideal_classifier_is_as_good_as_it_promises(data):
+    """Its accuracy is the mean of its own certainty.
+
+    In 600 sentences it is right that often, within four errors.
+    """
     grammar, corpus = english(), data.corpora["train"]
     posterior = grammar.factor_posterior(corpus.tokens - len(SPECIALS), corpus.offsets)
     promised = data.best_accuracy("train")
@@ -364,7 +371,7 @@ def test_the_ideal_classifier_is_as_good_as_it_promises(data):
         ), name
 
 
-def test_a_probe_of_the_words_reads_the_factors_and_stays_below_the_oracle(data):
+def test_probe_of_the_words_reads_the_factors_and_stays_below_the_oracle(data):
     """Codes: how often each word stands in the sentence."""
 
     def counts(split):

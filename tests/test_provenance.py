@@ -1,4 +1,7 @@
-"""Which code made a run: the commit, whether the tree was changed, and nothing where neither can be known."""
+"""Which code made a run.
+
+The commit, whether the tree was changed, and nothing where neither can be known.
+"""
 
 import json
 import os
@@ -66,7 +69,7 @@ def said(path: Path, cwd: Path | None = None, **environment: str) -> dict:
     return json.loads(done.stdout)
 
 
-def test_a_clean_checkout_gives_its_commit(checkout: Path, tmp_path: Path) -> None:
+def test_clean_checkout_gives_its_commit(checkout: Path, tmp_path: Path) -> None:
     assert said(checkout / "src", tmp_path) == {
         "commit": git(checkout, "rev-parse", "HEAD"),
         "tree_changed": False,
@@ -87,14 +90,14 @@ def test_a_clean_checkout_gives_its_commit(checkout: Path, tmp_path: Path) -> No
         ("mine.py", False),
     ],
 )
-def test_a_changed_tree_is_said_to_be_changed(checkout: Path, path: str, changed: bool) -> None:
+def test_changed_tree_is_reported(checkout: Path, path: str, changed: bool) -> None:
     (checkout / path).parent.mkdir(parents=True, exist_ok=True)
     with (checkout / path).open("a") as file:
         file.write("\n")
     assert said(checkout / "src")["tree_changed"] is changed
 
 
-def test_a_staged_file_and_a_deleted_one_are_changes(checkout: Path) -> None:
+def test_staged_file_and_a_deleted_one_are_changes(checkout: Path) -> None:
     (checkout / "README.md").unlink()
     assert said(checkout / "src")["tree_changed"] is True
     git(checkout, "checkout", "README.md")
@@ -107,7 +110,7 @@ def test_a_staged_file_and_a_deleted_one_are_changes(checkout: Path) -> None:
     "place", [".venv/lib/python3/site-packages", "vendored/src", "src/vendored"]
 )
 @pytest.mark.parametrize("tracked", [True, False])
-def test_a_package_inside_another_project_does_not_give_that_projects_commit(
+def test_package_inside_another_project_does_not_give_that_projects_commit(
     tmp_path: Path, place: str, tracked: bool
 ) -> None:
     project = tmp_path / "project"
@@ -119,7 +122,7 @@ def test_a_package_inside_another_project_does_not_give_that_projects_commit(
     assert said(project / place, project) == NOTHING
 
 
-def test_the_same_layout_does_not_make_a_repository_of_ours(tmp_path: Path) -> None:
+def test_same_layout_does_not_make_a_repository_of_ours(tmp_path: Path) -> None:
     project = tmp_path / "project"
     put_package(project / "src/uncollapse")
     (project / "paper.tex").write_text("x")
@@ -134,7 +137,7 @@ def test_outside_a_repository_there_is_no_commit(tmp_path: Path) -> None:
     assert said(tmp_path / "lib") == NOTHING
 
 
-def test_a_repository_that_a_hook_names_is_not_asked(checkout: Path, tmp_path: Path) -> None:
+def test_repository_that_a_hook_names_is_not_asked(checkout: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     git(other, "init", "-q")
@@ -158,7 +161,7 @@ def test_without_git_or_in_a_repository_without_commits_there_is_no_commit(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_a_checkout_of_another_user_is_no_crash(
+def test_checkout_of_another_user_is_no_crash(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in [checkout, *checkout.rglob("*")]:
@@ -181,12 +184,12 @@ def failing(error: Exception) -> Callable:
         subprocess.CalledProcessError(128, "git"),
     ],
 )
-def test_a_git_that_fails_is_no_crash(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_git_that_fails_is_no_crash(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(module.subprocess, "run", failing(error))
     assert module.find_provenance.__wrapped__() == NOTHING
 
 
-def test_a_summary_holds_the_commit_and_whether_the_tree_was_changed(
+def test_summary_holds_the_commit_and_whether_the_tree_was_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uncollapse import run

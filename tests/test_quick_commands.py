@@ -1,4 +1,5 @@
-"""Commands that have nothing to compute answer at once, and say in one line what concerns thousands of runs."""
+"""Commands that have nothing to compute answer at once, and say in one line what concerns thousands
+of runs."""
 
 import json
 import shutil
@@ -28,7 +29,7 @@ HEAVY = {
 
 
 def imported(module: str, *words: str) -> tuple[int, set[str], float]:
-    """Exit code of a command in a fresh process, the heavy packages it imported, and its seconds."""
+    """Exit code of a command in a fresh process, heavy packages it imported, and seconds."""
     code = f"""
 import sys, json, time
 start = time.perf_counter()
@@ -76,7 +77,10 @@ def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], c
 
 @pytest.mark.parametrize("script", ["evaluate", "report", "study", "prepare_data"])
 def test_scripts_call_the_quick_halves(script: str) -> None:
-    code = f"import sys, runpy\nsys.argv = ['x', '--help']\ntry: runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
+    code = (
+        "import sys, runpy\nsys.argv = ['x', '--help']\ntry: "
+        f"runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
+    )
     code += f"except SystemExit: pass\nassert not {HEAVY!r} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
@@ -99,7 +103,7 @@ def put_run(study: Path, seed: int, evaluated: bool = True, done: bool = True) -
     return folder
 
 
-def test_a_study_evaluated_before_is_one_line_and_no_torch(
+def test_study_evaluated_before_is_one_line_and_no_torch(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for seed in range(3000):
@@ -110,7 +114,7 @@ def test_a_study_evaluated_before_is_one_line_and_no_torch(
     assert imported("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
 
 
-def test_what_is_left_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_remaining_runs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for seed in range(1100):
         put_run(tmp_path / "s", seed, evaluated=seed > 1, done=seed < 1098)
     assert main([str(tmp_path / "s")]) == 2  # the two cannot be opened: they have no weights
@@ -147,7 +151,7 @@ def test_thousands_of_errors_are_some_lines_and_a_count(
         (["--examples", "39"], False),
     ],
 )
-def test_a_run_is_complete_only_for_what_is_asked(
+def test_run_is_complete_only_for_the_requested_metrics(
     tmp_path: Path, words: list[str], whole: bool
 ) -> None:
     folder = put_run(tmp_path / "s", 0)
@@ -156,7 +160,7 @@ def test_a_run_is_complete_only_for_what_is_asked(
     assert main([str(folder), *words]) == (0 if whole else 2)  # 2: no weights to go on with
 
 
-def test_a_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
+def test_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "summary.json").write_text(
         '{"kl": 1.0}'
@@ -197,7 +201,7 @@ def test_data_without_labels_are_opened_once(
     )
 
 
-def test_a_damaged_config_is_said_where_nothing_is_left_to_do(
+def test_damaged_config_is_reported_when_all_is_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (put_run(tmp_path / "s", 0) / "config.yaml").write_text("head: plain\nseed: 0\nmodel: 5\n")

@@ -1,4 +1,7 @@
-"""Every number of every config: a value that makes no sense is refused in one sentence, before any work and at once."""
+"""Every number of every config.
+
+A value that makes no sense is refused in one sentence, before any work and at once.
+"""
 
 import re
 import time
@@ -66,7 +69,10 @@ KINDS = {
 
 
 def refusal(cfg: DictConfig, head: str) -> str | None:
-    """The sentence with which a config is refused, None where it is built; nothing else may happen, nor take long."""
+    """The sentence with which a config is refused, None where it is built.
+
+    Nothing else may happen, nor take long.
+    """
     start = time.perf_counter()
     try:
         understand_request(cfg, head, [])
@@ -87,7 +93,8 @@ def with_value(cfg: DictConfig, key: str, value: object) -> DictConfig:
 
 
 def numbers(cfg: DictConfig) -> Iterator[str]:
-    """Keys of the sections and the common ones whose value is a number, or null where a number may stand."""
+    """Keys of the sections and the common ones whose value is a number, or null where a number may
+    stand."""
     yield from ("seed", "threads")
     for section in ("data", "model", "trainer"):
         for key, value in cfg[section].items():
@@ -152,13 +159,13 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("words", TOO_LARGE)
-def test_a_model_that_no_machine_holds_is_refused_before_it_is_built(words: str) -> None:
+def test_model_that_no_machine_holds_is_refused_before_it_is_built(words: str) -> None:
     cfg = composed(*words.split())
     sentence = refusal(cfg, "plain")
     assert sentence is not None and sentence.startswith(TOO_LARGE[words])
 
 
-def test_the_published_sizes_fit() -> None:
+def test_published_sizes_fit() -> None:
     cfg = composed("model=lstm_published", *TINY[:3])
     assert refusal(cfg, "plain") is None
 

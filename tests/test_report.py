@@ -1,4 +1,7 @@
-"""The report, tested on run folders written here: no training, only the files that a run leaves behind."""
+"""The report, tested on run folders written here.
+
+No training, only the files that a run leaves behind.
+"""
 
 import json
 import math
@@ -73,31 +76,43 @@ def metrics(
     rng: np.random.Generator,
     share: np.ndarray,
 ) -> dict:
-    """One evaluation's metrics, [D] lists consistent with their totals; share [D] says how the KL is spread."""
+    """One evaluation's metrics, [D] lists consistent with their totals.
+
+    Share [D] says how the KL is spread.
+    """
     share = share * rng.uniform(0.85, 1.15, D)
     share /= share.sum()
     mu_sq = np.clip(0.12 * kl * D * share / max(kl, 1), 0, 0.9)
     sigma_sq = 1 - mu_sq + rng.normal(0, 0.01, D)
     return {
-        "rec": rec, "kl": kl, "kl_per_dim": list(kl * share), "nelbo": rec + kl, "ppl": math.exp((rec + kl) / 12),
+        "rec": rec, "kl": kl, "kl_per_dim": list(kl * share), "nelbo": rec + kl,
+        "ppl": math.exp((rec + kl) / 12),
         "au": D if floor else 2 * int(kl > 1), "shuffle_gap": gap, "weight": 1.0, "seconds": 30.0,
         "floor": floor, "kl_minus_floor": None if floor is None else kl - floor,
-        "moments": {"mu": list(rng.normal(0, 0.02, D)), "mu_sq": list(mu_sq), "sigma_sq": list(sigma_sq)},
+        "moments": {"mu": list(rng.normal(0, 0.02, D)), "mu_sq": list(mu_sq),
+        "sigma_sq": list(sigma_sq)},
         "seconds_per_step": (0.02 if head == "plain" else 0.022) * rng.uniform(0.97, 1.03),
     }  # fmt: skip
 
 
 def information(kl: float, kl_per_dim: list[float], split: bool, rng: np.random.Generator) -> dict:
-    """The parts of one test evaluation's KL and its collapse curve; split False: a posterior without dimensions."""
+    """The parts of one test evaluation's KL and its collapse curve; split False.
+
+    A posterior without dimensions.
+    """
     ceiling, eps = math.log(N), np.logspace(-3, 1, 17)
     mi = min(0.85 * kl, ceiling - 0.1) + 0.004 * rng.normal()
     parts = {"total_correlation": 0.3 * (kl - mi), "dimension_kl": 0.7 * (kl - mi)}
     return {
-        "rec_se": 0.11, "kl_se": 0.02, "nelbo_se": 0.12, "shuffle_gap_se": 0.05, "mi": mi, "mi_se": 0.03,
-        "mi_n": N, "mi_ceiling": ceiling, "mi_saturated": bool(mi > ceiling - 0.5), "mi_per_dim": [mi / D] * D,
-        "marginal_kl": kl - mi, "marginal_kl_se": 0.03, **(parts if split else dict.fromkeys(parts)),
+        "rec_se": 0.11, "kl_se": 0.02, "nelbo_se": 0.12, "shuffle_gap_se": 0.05, "mi": mi,
+        "mi_se": 0.03,
+        "mi_n": N, "mi_ceiling": ceiling, "mi_saturated": bool(mi > ceiling - 0.5),
+        "mi_per_dim": [mi / D] * D,
+        "marginal_kl": kl - mi, "marginal_kl_se": 0.03,
+        **(parts if split else dict.fromkeys(parts)),
         "collapse": {
-            "delta": 0.01, "eps": list(eps), "share": [float(np.mean(np.array(kl_per_dim) < value)) for value in eps],
+            "delta": 0.01, "eps": list(eps),
+            "share": [float(np.mean(np.array(kl_per_dim) < value)) for value in eps],
         },
     }  # fmt: skip
 
@@ -117,7 +132,8 @@ def evaluation(nelbo: float, kl: float, rng: np.random.Generator) -> dict:
     return {
         "nll": nll, "nll_se": 0.1, "nll_samples": 500, "nll_examples": N, "nll_mc_se": 0.01,
         "nll_ppl": math.exp(nll / 12), "oracle_gap": nll - H - 0.1, "oracle_gap_se": 0.02,
-        "probe": float(np.mean([factor["accuracy"][-1] for factor in factors.values()])), "probe_se": 0.01,
+        "probe": float(np.mean([factor["accuracy"][-1] for factor in factors.values()])),
+        "probe_se": 0.01,
         "probe_labels": 10000, "probe_curves": {"labels": labels, "factors": factors},
     }  # fmt: skip
 
@@ -167,7 +183,8 @@ def write_run(
 ) -> Path:
     """A run folder as the trainer leaves it.
 
-    more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by scripts/evaluate.py), `old` (a run
+    more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by
+    scripts/evaluate.py), `old` (a run
     of before there was mi), `final` (values of the summary), `slots` (of the resolved config).
     """
     folder = study / "runs" / head / overrides / f"seed={seed}"
@@ -225,9 +242,11 @@ def write_run(
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A half-finished study with its report: four heads, a tau grid, one failed and one unfinished run.
+    """A half-finished study with its report: four heads, a tau grid, one failed and one unfinished
+    run.
 
-    Runs of plain, bn_mu and two of bn_tau are evaluated; the finished one of kl_anneal has no parts of its KL.
+    Runs of plain, bn_mu and two of bn_tau are evaluated; the finished one of kl_anneal has no parts
+    of its KL.
     """
     folder = tmp_path_factory.mktemp("results") / "four"
     for seed in range(3):
@@ -262,18 +281,19 @@ def bytes_of(report: Path) -> dict[str, bytes]:
     }
 
 
-# ---- statistics -----------------------------------------------------------------------------------------------------
+# ---------------- statistics
 
 
 def test_t_interval_by_hand() -> None:
-    # 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653, half-width 4.302653 / sqrt(3) = 2.484138
+    # 1, 2, 3: mean 2, standard deviation 1, t(0.975, 2) = 4.302653, half-width 4.302653 / sqrt(3) =
+    # 2.484138
     assert t_interval([1, 2, 3]) == pytest.approx((2, 2.484138), abs=1e-6)
     values = [3.1, 2.9, 3.4, 3.3, 3.0]
     low, high = scipy_stats.t.interval(0.95, 4, np.mean(values), scipy_stats.sem(values))
     assert t_interval(values) == pytest.approx(((low + high) / 2, (high - low) / 2))
 
 
-def test_t_interval_of_one_none_and_missing() -> None:
+def test_t_interval_of_one_value_none_and_missing_values() -> None:
     assert t_interval([5.0])[0] == 5 and math.isnan(t_interval([5.0])[1])
     assert all(math.isnan(value) for value in t_interval([]))
     assert t_interval([1, float("nan"), 2, 3])[0] == 2
@@ -294,7 +314,7 @@ def test_plain_of_prefers_the_plain_with_the_same_overrides() -> None:
     assert plain_of(runs) == {0: 0, 1: 1, 2: 0, 3: 1}
 
 
-# ---- reading --------------------------------------------------------------------------------------------------------
+# ---------------- reading
 
 
 def test_groups_are_ordered_plain_first_and_named_by_config(study: Path) -> None:
@@ -358,7 +378,7 @@ def test_label_comes_from_the_config(tmp_path: Path) -> None:
     assert groups == ["Quite another name [plain]", "Quite another name [bn_mu]"]
 
 
-def test_overrides_that_all_runs_share_are_said_once(tmp_path: Path) -> None:
+def test_shared_overrides_are_named_once(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, overrides="trainer.epochs=2", evaluations=3)
     for tau in (0.5, 0.25, 0.1):
         write_run(
@@ -375,7 +395,7 @@ def test_overrides_that_all_runs_share_are_said_once(tmp_path: Path) -> None:
     assert study.common == "trainer.epochs=2"
 
 
-def test_a_knob_left_alone_is_said_where_other_runs_of_the_head_set_it(tmp_path: Path) -> None:
+def test_default_knob_is_named_where_other_runs_set_it(tmp_path: Path) -> None:
     for overrides in ("default", "tau=0.1"):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=overrides, evaluations=3)
     tau = "BN on mu and sigma"
@@ -448,7 +468,7 @@ def test_damaged_files_do_not_stop_a_report(tmp_path: Path) -> None:
     assert len(study.runs) == 1 and len(study.notes) == 2
 
 
-# ---- what a report holds --------------------------------------------------------------------------------------------
+# ---------------- what a report holds
 
 
 def test_every_figure_is_there_in_three_formats(study: Path) -> None:
@@ -559,11 +579,12 @@ def test_latex_is_booktabs(study: Path) -> None:
     )
 
 
-# ---- information, nll and probe in tables ---------------------------------------------------------------------------
+# ---------------- information, nll and probe in tables
 
 
 def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
-    # 10, 11, 12: mean 11 ± 4.302653 / sqrt(3) = 2.48; 0.2, 0.3, 0.4: 0.3 ± 0.248; paired to plain: +1 each, so ± 0
+    # 10, 11, 12: mean 11 ± 4.302653 / sqrt(3) = 2.48; 0.2, 0.3, 0.4: 0.3 ± 0.248; paired to plain:
+    # +1 each, so ± 0
     for seed in range(3):
         plain = {
             "nll": 10 + seed,
@@ -674,7 +695,7 @@ def test_wide_latex_tables_go_on_below() -> None:
     assert escape("≤ 3, ≥ 4") == r"$\leq$ 3, $\geq$ 4"
 
 
-# ---- figures of information and probe -------------------------------------------------------------------------------
+# ---------------- figures of information and probe
 
 
 NEW_FIGURES = ("mi_vs_kl", "collapse_curves", "probe", "probe_final", "rate_parts")
@@ -694,11 +715,13 @@ def test_new_figures_of_one_run_with_gaps_and_one_without_anything(
     tmp_path: Path, name: str
 ) -> None:
     gaps = {
-        "mi_se": None, "mi_n": None, "mi_ceiling": None, "mi_saturated": None, "total_correlation": None,
+        "mi_se": None, "mi_n": None, "mi_ceiling": None, "mi_saturated": None,
+        "total_correlation": None,
         "collapse": {"eps": [0.01, 0.1], "share": [None, 0.5]},
         "probe_curves": {
             "labels": [300, 700],
-            "factors": {"a": {"accuracy": [0.3, None]}, "b": {"accuracy": None}, "c": {"accuracy": [0.1]}, "d": None},
+            "factors": {"a": {"accuracy": [0.3, None]}, "b": {"accuracy": None},
+            "c": {"accuracy": [0.1]}, "d": None},
         },
     }  # fmt: skip
     write_run(tmp_path / "s", "plain", 0, evaluations=3, evaluated=True, final=gaps)
@@ -736,7 +759,7 @@ def test_new_figures_of_many_groups(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "curves", [{"collapse": {"eps": [1.0], "share": [None]}}, {"collapse": []}]
 )
-def test_a_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
+def test_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
     accuracies = {"probe_curves": {"labels": [100], "factors": {"a": {"accuracy": [None]}}}}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, final=curves | accuracies)
     for name in ("collapse_curves", "probe", "probe_final"):
@@ -757,7 +780,7 @@ def test_parts_of_the_rate_by_hand() -> None:
     assert mean_rate_parts(one_not_split) == pytest.approx({"mi": 1.5, "marginal_kl": 0.4})
 
 
-def test_parts_of_the_rate_mark_what_is_saturated_and_what_does_not_split(study: Path) -> None:
+def test_rate_components_mark_saturated_and_undecomposable_values(study: Path) -> None:
     runs = read_study(study).runs
     caption = describe_rate_parts(runs)
     assert "does not split" in caption and "total correlation is over-stated" in caption
@@ -765,7 +788,7 @@ def test_parts_of_the_rate_mark_what_is_saturated_and_what_does_not_split(study:
     assert [name for name in starred if name.endswith(" *")] == ["BN on mu and sigma (tau=0.5) *"]
 
 
-def test_probe_rows_are_what_the_summaries_say(study: Path) -> None:
+def test_probe_rows_match_the_summaries(study: Path) -> None:
     rows = probe_rows(read_study(study).runs)
     assert len(rows) == 8 * len(FACTORS) * 5 and rows.groupby("factor")[
         "chance"
@@ -774,7 +797,7 @@ def test_probe_rows_are_what_the_summaries_say(study: Path) -> None:
     assert "5 finished runs without probe curves" in describe_probe(read_study(study).runs)
 
 
-def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
+def test_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
     assert mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and example_ceilings(low) == [
         (2000, math.log(2000))
@@ -782,7 +805,7 @@ def test_a_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
     assert mi_limits(low.assign(mi=5.0))[1] == pytest.approx(1.1 * math.log(2000))
 
 
-# ---- many heads ------------------------------------------------------------------------------------------------------
+# ---------------- many heads
 
 SLOTS = {
     "posterior": {"_target_": "Gaussian"},
@@ -800,7 +823,10 @@ OTHER = {
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """37 groups: plain, an autoencoder far off, and 35 of which each changes one slot; two seeds each."""
+    """37 groups: plain, an autoencoder far off, and 35 of which each changes one slot.
+
+    Two seeds each.
+    """
     folder = tmp_path_factory.mktemp("results") / "crowd"
     for seed in range(2):
         write_run(folder, "plain", seed, evaluations=3, evaluated=True, slots=SLOTS)
@@ -825,7 +851,8 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(35):
             changed = list(OTHER)[i % 4]
             write_run(
-                folder, "bn_tau", seed, overrides=f"tau={0.1 + i / 50:.2f}", label=f"remedy number {i}", evaluations=3,
+                folder, "bn_tau", seed, overrides=f"tau={0.1 + i / 50:.2f}",
+                label=f"remedy number {i}", evaluations=3,
                 evaluated=True, slots=SLOTS | {changed: OTHER[changed]},
             )  # fmt: skip
     return folder
@@ -866,7 +893,7 @@ def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["usage", "cost", "rate_parts", "rate_distortion", "mi_vs_kl", "cost_benefit"]
 )
-def test_a_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
+def test_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
     runs = read_study(crowd).runs
     with figure_style():
         fig = PLOTS[name].draw(runs)
@@ -919,15 +946,19 @@ def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("objective", "kls", "expected"),
-    [({"weight": 0.0}, [5.0], True), ({"weight": 1.0}, [0.0, 0.0], True), ({"weight": 1.0}, [0.0, 1e-9], False),
+    [({"weight": 0.0}, [5.0], True), ({"weight": 1.0}, [0.0, 0.0], True), ({"weight": 1.0}, [0.0,
+    1e-9], False),
      ({"weight": {"epochs": 2}}, [], False), (None, [1.0], False)],
 )  # fmt: skip
-def test_what_trades_nothing(objective: dict | None, kls: list[float], expected: bool) -> None:
+def test_group_without_a_trade_off(
+    objective: dict | None, kls: list[float], expected: bool
+) -> None:
     assert one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
 
 
 def test_outlying_by_hand() -> None:
-    # medians of groups 0, 1, 2, 3, 300: their median 2, distances 2, 1, 0, 1, 298; nine in ten keep 2, and 10 nats are near
+    # medians of groups 0, 1, 2, 3, 300: their median 2, distances 2, 1, 0, 1, 298; nine in ten keep
+    # 2, and 10 nats are near
     frame = pd.DataFrame({"order": [0, 1, 2, 3, 4, 4, 4], "kl": [0.0, 1, 2, 3, 300, 310, 5]})
     assert outlying(frame, "kl").tolist() == [False] * 4 + [True, True, False]
     assert not outlying(frame[frame["order"] != 1], "kl").any(), (
@@ -1016,7 +1047,7 @@ def test_panels_of_a_crowd_share_their_limits(crowd: Path) -> None:
     assert len(axes) == 37 and len({(ax.get_xlim(), ax.get_ylim()) for ax in axes}) == 1
 
 
-# ---- other studies --------------------------------------------------------------------------------------------------
+# ---------------- other studies
 
 
 def test_single_run(tmp_path: Path) -> None:
@@ -1058,7 +1089,7 @@ def test_figure_that_can_no_longer_be_drawn_is_taken_away(tmp_path: Path) -> Non
     assert "two or more values of tau" in page.read_text() and not stale.exists()
 
 
-# ---- errors ---------------------------------------------------------------------------------------------------------
+# ---------------- errors
 
 
 def fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -1086,7 +1117,7 @@ def test_no_rows_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "no evaluation yet" in message and "loss is <nan>" in message
 
 
-def test_a_report_folder_of_others_is_left_alone(
+def test_report_folder_of_others_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
@@ -1109,5 +1140,8 @@ def test_script_as_typed_and_help_without_heavy_imports(tmp_path: Path) -> None:
 
 
 def test_report_package_needs_no_torch_or_hydra() -> None:
-    code = "import sys, uncollapse.report.page\nassert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules)"
+    code = (
+        "import sys, uncollapse.report.page\nassert not {'torch', 'hydra', "
+        "'omegaconf'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,17 +1,18 @@
-"""Runs that hold anything anywhere: what is odd counts as missing, a note names it, and no other run is touched."""
+"""Runs that hold anything anywhere.
+
+What is odd counts as missing, a note names it, and no other run is touched.
+"""
 
 import json
 import struct
 import zlib
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from matplotlib.figure import Figure
 from test_report import SLOTS, bytes_of, write_run
 
 from uncollapse.errors import InputError
@@ -39,13 +40,17 @@ NO_OBJECT = ([1.0], 5, "text", True, DEEP)
 NOT_NEGATIVE = (*NO_NUMBER, -0.1, True)
 MU = {"mu": [0.1, 0.2], "mu_sq": [0.1, 0.2], "sigma_sq": [1.0, 1.0]}
 NO_MOMENTS = (
-    *NO_OBJECT, MU | {"mu": [0.1]}, MU | {"mu_sq": None}, MU | {"mu_sq": [None, 1]}, MU | {"sigma_sq": "ab"},
-    MU | {"mu": [[1], [2]]}, MU | {"mu": [1e200, 1]}, {"mu": [1]}, MU | {"sigma_sq": {"0": 1, "1": 1}},
+    *NO_OBJECT, MU | {"mu": [0.1]}, MU | {"mu_sq": None}, MU | {"mu_sq": [None, 1]},
+    MU | {"sigma_sq": "ab"},
+    MU | {"mu": [[1], [2]]}, MU | {"mu": [1e200, 1]}, {"mu": [1]}, MU | {"sigma_sq": {"0": 1,
+    "1": 1}},
 )  # fmt: skip
 EPS = {"eps": [0.1, 1.0], "share": [0.2, 1.0], "delta": 0.01}
 NO_CURVE = (
-    *NO_OBJECT, EPS | {"eps": [0.1]}, EPS | {"eps": 3}, EPS | {"share": [0.2, "x"]}, EPS | {"eps": [0.0, 1.0]},
-    EPS | {"eps": [-1.0, 1.0]}, EPS | {"share": [0.2, 7.0]}, EPS | {"share": [[0.2], 1.0]}, EPS | {"delta": [1]},
+    *NO_OBJECT, EPS | {"eps": [0.1]}, EPS | {"eps": 3}, EPS | {"share": [0.2, "x"]},
+    EPS | {"eps": [0.0, 1.0]},
+    EPS | {"eps": [-1.0, 1.0]}, EPS | {"share": [0.2, 7.0]}, EPS | {"share": [[0.2], 1.0]},
+    EPS | {"delta": [1]},
     EPS | {"eps": [0.1] * 2000, "share": [0.1] * 2000},
 )  # fmt: skip
 CURVE = {"accuracy": [0.3, 0.4], "chance": 0.2, "oracle": None}
@@ -56,32 +61,42 @@ def curves(**changed: Any) -> dict:
 
 
 NO_PROBE = (
-    *NO_OBJECT, {"factors": [CURVE]}, {"factors": {"a": 5}}, {"labels": [100], "factors": {"a": CURVE}},
+    *NO_OBJECT, {"factors": [CURVE]}, {"factors": {"a": 5}}, {"labels": [100],
+    "factors": {"a": CURVE}},
     {"labels": "ab", "factors": {"a": CURVE}}, {"labels": [0, 500], "factors": {"a": CURVE}},
-    curves(accuracy="ab"), curves(accuracy=[0.1, 7]), curves(accuracy=[[1], 2]), curves(chance=[0.1]), curves(chance=-1),
-    curves(oracle="x"), curves(oracle=1e300), {"labels": [100, 500], "factors": {str(i): CURVE for i in range(60)}},
+    curves(accuracy="ab"), curves(accuracy=[0.1, 7]), curves(accuracy=[[1], 2]),
+    curves(chance=[0.1]), curves(chance=-1),
+    curves(oracle="x"), curves(oracle=1e300), {"labels": [100, 500],
+    "factors": {str(i): CURVE for i in range(60)}},
 )  # fmt: skip
 ODD: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(
-        ["summary.json kl", "summary.json nelbo", "summary.json rec", "summary.json mi", "summary.json shuffle_gap",
-         "summary.json nll_bias", "summary.json final_weight", "summary.json oracle_gap", "summary.json floor",
-         "summary.json last.kl", "summary.json train_mode.kl", "metrics.jsonl kl", "metrics.jsonl nelbo",
+        ["summary.json kl", "summary.json nelbo", "summary.json rec", "summary.json mi",
+        "summary.json shuffle_gap",
+         "summary.json nll_bias", "summary.json final_weight", "summary.json oracle_gap",
+         "summary.json floor",
+         "summary.json last.kl", "summary.json train_mode.kl", "metrics.jsonl kl",
+         "metrics.jsonl nelbo",
          "data.json entropy", "data.json oracle_nll.valid", "config.yaml tau"],
         NO_NUMBER,
     ),
     **dict.fromkeys(
-        ["summary.json nll", "summary.json nll_mc_se", "summary.json mi_n", "summary.json probe", "summary.json au",
-         "summary.json seconds_per_step", "summary.json last.nelbo_se", "summary.json steps_planned",
+        ["summary.json nll", "summary.json nll_mc_se", "summary.json mi_n", "summary.json probe",
+        "summary.json au",
+         "summary.json seconds_per_step", "summary.json last.nelbo_se",
+         "summary.json steps_planned",
          "summary.json schedule_complete", "metrics.jsonl kl_se", "config.yaml model.latent"],
         NOT_NEGATIVE[:-1],
     ),
     **dict.fromkeys(
-        ["summary.json weights", "summary.json commit", "summary.json device", "metrics.jsonl weights",
+        ["summary.json weights", "summary.json commit", "summary.json device",
+        "metrics.jsonl weights",
          "data.json level", "config.yaml label", "config.yaml study"],
         NO_TEXT,
     ),
     **dict.fromkeys(
-        ["summary.json last", "summary.json train_mode", "summary.json versions", "data.json oracle_nll"], NO_OBJECT
+        ["summary.json last", "summary.json train_mode", "summary.json versions",
+        "data.json oracle_nll"], NO_OBJECT
     ),
     "summary.json unfinished": (5, "text", [1], [["x"]], {"a": 1}, True),
     "summary.json tree_changed": ("yes", 1, [], {}),
@@ -95,6 +110,7 @@ ODD: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 ODD["summary.json nll"] = NO_NUMBER
 CASES = [(place, value) for place, values in ODD.items() for value in values]
+pytestmark = pytest.mark.usefixtures("svg_only")  # what is odd is odd in every format
 SEEDS = 64  # in a group of odd runs: eight groups in all, which one panel can carry
 
 
@@ -116,17 +132,6 @@ def put(folder: Path, place: str, value: Any) -> None:
         inside = inside.setdefault(key, {})
     inside[last] = LEAST_DEEP if value is DEEP and name == "config.yaml" else value
     path.write_text(json.dumps(found))
-
-
-@pytest.fixture(autouse=True)
-def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is odd is odd in every format of a figure."""
-
-    def only_svg(fig: Figure) -> dict[str, bytes]:
-        fig.savefig(buffer := BytesIO(), format="svg")
-        return {"svg": buffer.getvalue()}
-
-    monkeypatch.setattr(figures, "render_files", only_svg)
 
 
 def name_of(number: int) -> str:
@@ -185,7 +190,7 @@ def test_odd_runs_leave_the_numbers_of_sound_ones_as_they_are(odd: Path, tmp_pat
     )
 
 
-def test_a_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_NOTES", 10_000)
     path, _ = write_report(odd)
     text = path.read_text()
@@ -203,7 +208,7 @@ def test_a_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPa
     [10**400, None, LONG, "\ud800", {LONG: LONG}, float("nan")],
     ids=["huge", "null", "long", "half", "key", "nan"],
 )
-def test_what_is_odd_everywhere_at_once(
+def test_run_with_every_value_odd(
     tmp_path: Path, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
@@ -253,7 +258,7 @@ def test_rows_of_unequal_lengths_and_repeated_ones(
     assert not own.duplicated(["run", "step", "split", "mode"]).any()
 
 
-def test_a_heat_map_has_the_steps_of_its_own_rows() -> None:
+def test_heat_map_has_the_steps_of_its_own_rows() -> None:
     import pandas as pd
 
     from uncollapse.report.figures.kl_per_dim import arrange_heat_map
@@ -265,7 +270,7 @@ def test_a_heat_map_has_the_steps_of_its_own_rows() -> None:
     assert edges.tolist() == [0, 10, 20] and values.tolist() == [[1, 2], [1, 1]]
 
 
-def test_a_run_that_nobody_thought_of_is_left_out(
+def test_run_with_an_unexpected_error_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = sound_runs(tmp_path / "s")
@@ -284,7 +289,7 @@ def test_a_run_that_nobody_thought_of_is_left_out(
     assert found.notes == ["runs/bn_mu/default/seed=0: cannot be shown (RecursionError); left out"]
 
 
-def test_a_study_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> None:
+def test_unreadable_study_gives_the_reason(tmp_path: Path) -> None:
     (write_run(tmp_path / "s", "plain", 0, evaluations=2) / "config.yaml").write_text(
         "model: 5\nhead: x\nseed: 0\n"
     )
@@ -325,7 +330,7 @@ def test_values_by_hand() -> None:
 # ---------------------------------------------------------------- one truth about evaluations
 
 
-def test_a_result_in_its_file_alone_is_in_the_report(tmp_path: Path) -> None:
+def test_result_in_its_file_alone_is_in_the_report(tmp_path: Path) -> None:
     for seed in range(2):
         folder = write_run(tmp_path / "s", "plain", seed, evaluations=2)
     assert evaluation_note(read_study(tmp_path / "s")).startswith(
@@ -363,7 +368,7 @@ def png(width: int = 2, height: int = 1, extra: bytes = b"") -> bytes:
     )
 
 
-def test_what_is_a_png() -> None:
+def test_png_check_rejects_any_damage() -> None:
     whole = png()
     assert (
         is_png(whole)
@@ -377,12 +382,7 @@ def test_what_is_a_png() -> None:
     )
 
 
-@pytest.fixture
-def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "PLOTS", {})
-
-
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
     ("name", "content", "note"),
     [
@@ -408,9 +408,9 @@ def test_odd_samples(tmp_path: Path, name: str, content: bytes, note: str) -> No
     assert not any(b"secret" in data for data in bytes_of(tmp_path / "s/report").values())
 
 
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("linked", ["samples", "samples/prior.png", "samples/prior.txt"])
-def test_a_linked_sample_is_not_published(tmp_path: Path, linked: str) -> None:
+def test_linked_sample_is_not_published(tmp_path: Path, linked: str) -> None:
     (tmp_path / "private").mkdir()
     for name, content in (("prior.png", png()), ("prior.txt", b"\tsecret\n1\tsecret words\n")):
         (tmp_path / "private" / name).write_bytes(content)
@@ -434,7 +434,7 @@ def lead_away(link: Path, target: Path) -> None:
     link.symlink_to(target)
 
 
-@pytest.mark.usefixtures("no_figure")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
     "name",
     [
@@ -448,7 +448,7 @@ def lead_away(link: Path, target: Path) -> None:
         "tables/runs.tex",
     ],
 )
-def test_a_link_out_of_a_report_is_refused_and_not_written_through(
+def test_link_out_of_a_report_is_refused_and_not_written_through(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture
 ) -> None:
     study = tmp_path / "s"
@@ -465,8 +465,8 @@ def test_a_link_out_of_a_report_is_refused_and_not_written_through(
     assert not list((study / "report").rglob(".*.new"))
 
 
-@pytest.mark.usefixtures("no_figure")
-def test_a_link_within_the_study_is_followed(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_link_within_the_study_is_followed(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     (tmp_path / "s/big").mkdir()
     (tmp_path / "s/report").symlink_to("big")
@@ -476,8 +476,8 @@ def test_a_link_within_the_study_is_followed(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- packed runs
 
 
-@pytest.mark.usefixtures("no_figure")
-def test_a_report_of_packed_runs_is_that_of_their_folders(
+@pytest.mark.usefixtures("no_figures")
+def test_report_of_packed_runs_is_that_of_their_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = sound_runs(tmp_path / "s")
@@ -502,7 +502,8 @@ def test_a_report_of_packed_runs_is_that_of_their_folders(
 def placed(study: Path, head: str, seed: int, place: str, said: bool = True, **data: Any) -> Path:
     """A run on data at a place, which its overrides say or not."""
     folder = write_run(
-        study, head, seed, overrides="default" if not said else f"data.dir=-{head}-{seed}", evaluations=2,
+        study, head, seed, overrides="default" if not said else f"data.dir=-{head}-{seed}",
+        evaluations=2,
         slots={"data": {"dir": place, "name": "yelp"}},
     )  # fmt: skip
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -520,10 +521,14 @@ SAME, OTHER = {"content": "ab12"}, {"content": "cd34"}
     [
         # two machines, one set of files
         ([("/home/a/yelp", SAME), ("/mnt/b/data", SAME)], ["Plain VAE"]),
-        ([("/home/a/yelp", SAME), ("/mnt/b/yelp", OTHER)], ["Plain VAE (data.dir=…/yelp)", "Plain VAE (data.dir=…/yelp (2))"]),
+        ([("/home/a/yelp", SAME), ("/mnt/b/yelp", OTHER)], ["Plain VAE (data.dir=…/yelp)",
+        ("Plain VAE (data.dir=…/yelp "
+                                                                                           "(2))")]),
         # older runs: the same facts, and the same file names
         ([("/home/a/yelp", {}), ("/mnt/b/yelp", {})], ["Plain VAE"]),
-        ([("/home/a/mnist", {}), ("/home/a/fashion", {})], ["Plain VAE (data.dir=…/fashion)", "Plain VAE (data.dir=…/mnist)"]),
+        ([("/home/a/mnist", {}), ("/home/a/fashion", {})], [("Plain VAE "
+                                                            "(data.dir=…/fashion)"),
+                                                            "Plain VAE (data.dir=…/mnist)"]),
         ([("/home/a/yelp", {"vocab": 10}), ("/mnt/b/yelp", {"vocab": 11})],
          ["Plain VAE (data.dir=…/yelp)", "Plain VAE (data.dir=…/yelp (2))"]),
         ([("/home/a/yelp", SAME), ("/mnt/b/yelp", {})], ["Plain VAE"]),
@@ -550,7 +555,7 @@ def test_older_runs_on_data_by_one_name_are_two_runs(tmp_path: Path) -> None:
     assert len(study.runs) == 2 and not study.notes
 
 
-def test_a_run_on_two_machines_counts_once_and_a_default_place_is_none(tmp_path: Path) -> None:
+def test_run_on_two_machines_counts_once_and_a_default_place_is_none(tmp_path: Path) -> None:
     placed(tmp_path / "s", "plain", 0, "/home/a/yelp", **SAME)
     placed(tmp_path / "s", "plain", 1, "/mnt/b/data", said=False, **SAME)
     twin = placed(tmp_path / "s", "plain", 0, "/mnt/b/data", said=False, **SAME)

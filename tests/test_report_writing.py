@@ -1,4 +1,7 @@
-"""How a report gets onto a disk: every file whole, on a full or read-only disk too, and only into folders of ours."""
+"""How a report gets onto a disk.
+
+Every file whole, on a full or read-only disk too, and only into folders of ours.
+"""
 
 import errno
 import os
@@ -73,7 +76,7 @@ def full_after(count: int, call: Callable, code: int = errno.ENOSPC) -> Callable
 
 @pytest.mark.parametrize("code", [errno.ENOSPC])
 @pytest.mark.usefixtures("one_figure")
-def test_a_disk_that_fails_at_any_file_leaves_the_earlier_report(
+def test_disk_that_fails_at_any_file_leaves_the_earlier_report(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     assert main([str(study)]) == 0
@@ -103,7 +106,7 @@ def test_a_disk_that_fails_at_any_file_leaves_the_earlier_report(
     assert after.keys() == before.keys() and after["index.html"] != before["index.html"]
 
 
-def test_a_rename_that_fails_leaves_whole_files(
+def test_failed_rename_leaves_complete_files(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([str(study)]) == 0
@@ -122,7 +125,7 @@ def test_a_rename_that_fails_leaves_whole_files(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.9])
-def test_a_limit_on_the_size_of_files_leaves_the_earlier_report(study: Path, share: float) -> None:
+def test_limit_on_the_size_of_files_leaves_the_earlier_report(study: Path, share: float) -> None:
     assert main([str(study)]) == 0
     before = bytes_of(study / "report")
     room = int(share * max(map(len, before.values())))
@@ -140,7 +143,7 @@ def test_a_limit_on_the_size_of_files_leaves_the_earlier_report(study: Path, sha
     assert bytes_of(study / "report") == before
 
 
-def test_a_first_report_that_found_no_room_is_taken_up_again(
+def test_first_report_that_found_no_room_is_taken_up_again(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for count in (0, 1, 2, 5):
@@ -150,7 +153,7 @@ def test_a_first_report_that_found_no_room_is_taken_up_again(
     assert main([str(study)]) == 0
 
 
-def test_a_small_disk_that_is_full(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_small_disk_that_is_full(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     study = small_disk / "s"
     write_run(study, "plain", 0, evaluations=2)
     assert main([str(study)]) == 0
@@ -164,7 +167,7 @@ def test_a_small_disk_that_is_full(small_disk: Path, capsys: pytest.CaptureFixtu
     assert main([str(study)]) == 0 and bytes_of(study / "report") != before
 
 
-def test_a_read_only_disk(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_read_only_disk(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     study = small_disk / "s"
     write_run(study, "plain", 0, evaluations=2)
     mounted(small_disk, "-o", "remount,ro")
@@ -179,14 +182,14 @@ def test_a_read_only_disk(small_disk: Path, capsys: pytest.CaptureFixture) -> No
     assert bytes_of(study / "report") == before
 
 
-def test_the_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) -> None:
+def test_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) -> None:
     mounted(small_disk, "-o", "remount,ro")
     with pytest.raises(OSError, match="Read-only") as caught:
         disk.write_atomic(small_disk / "a", b"x")
     assert caught.value.filename == str(small_disk / "a")
 
 
-def test_an_error_of_the_system_without_a_file_is_a_sentence_too(
+def test_error_of_the_system_without_a_file_is_a_sentence_too(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:  # as matplotlib does where it finds no folder for its cache
@@ -204,7 +207,7 @@ def test_an_error_of_the_system_without_a_file_is_a_sentence_too(
 @pytest.mark.parametrize(
     ("call", "count"), [("fsync", 0), ("fsync", 7), ("replace", 0), ("replace", 5), ("replace", 9)]
 )
-def test_a_kill_at_any_moment_leaves_whole_files_and_a_folder_of_ours(
+def test_killed_report_leaves_complete_files_and_can_be_repeated(
     study: Path, call: str, count: int
 ) -> None:
     assert main([str(study)]) == 0
@@ -215,7 +218,13 @@ import itertools, os, signal
 from uncollapse.report import figures, main
 figures.PLOTS = {{"tau_grid": figures.PLOTS["tau_grid"]}}
 honest, calls = os.{call}, itertools.count()
-os.{call} = lambda *words: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == {count} else honest(*words)
+def limited(*words):
+    if next(calls) == {count}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return honest(*words)
+
+
+os.{call} = limited
 main([{str(study)!r}])
 """
     assert (
@@ -232,7 +241,7 @@ main([{str(study)!r}])
 
 
 @pytest.mark.parametrize("place", [".index.html.new", ".uncollapse.new", "figures/.usage.svg.new"])
-def test_a_stray_of_a_killed_writer_is_no_reason_to_refuse(study: Path, place: str) -> None:
+def test_stray_of_a_killed_writer_is_no_reason_to_refuse(study: Path, place: str) -> None:
     (study / "report" / place).parent.mkdir(parents=True)
     (study / "report" / place).write_text("half")
     assert main([str(study)]) == 0 and not strays(study / "report")
@@ -269,7 +278,7 @@ def damaged(report: Path, how: str) -> None:
 @pytest.mark.parametrize(
     "how", ["deleted", "zeros", "0", "1", "14", "15", "60", "100", "130", "500", "4096"]
 )
-def test_a_folder_of_ours_is_taken_again_whatever_happened_to_its_page(
+def test_folder_of_ours_is_taken_again_whatever_happened_to_its_page(
     study: Path, how: str, old: bool
 ) -> None:
     assert main([str(study)]) == 0
@@ -280,7 +289,7 @@ def test_a_folder_of_ours_is_taken_again_whatever_happened_to_its_page(
     assert main([str(study)]) == 0 and bytes_of(study / "report") == whole
 
 
-def test_the_note_of_an_unfinished_report_of_old_is_ours(study: Path) -> None:
+def test_note_of_an_unfinished_report_of_old_is_ours(study: Path) -> None:
     for length in (0, 10, 40, 200):
         (study / "report").mkdir()
         stub = f"<!doctype html>{files.PAGE_MARK}<p>This report was not finished."
@@ -304,7 +313,7 @@ def test_the_note_of_an_unfinished_report_of_old_is_ours(study: Path) -> None:
         {"index.html/inner.txt": "mine"},
     ],
 )
-def test_a_folder_of_others_is_refused_and_stays(
+def test_folder_of_others_is_refused_and_stays(
     study: Path, theirs: dict[str, str], capsys: pytest.CaptureFixture
 ) -> None:
     for name, text in theirs.items():
@@ -315,7 +324,7 @@ def test_a_folder_of_others_is_refused_and_stays(
     assert bytes_of(study / "report") == before
 
 
-def test_a_file_or_a_dead_link_in_the_way_is_one_sentence(
+def test_file_or_a_dead_link_in_the_way_gives_one_sentence(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (study / "report").write_text("a file")
@@ -325,7 +334,7 @@ def test_a_file_or_a_dead_link_in_the_way_is_one_sentence(
     assert "report: cannot be read or written" in sentence(study, capsys)
 
 
-def test_what_users_put_into_a_report_stays(study: Path) -> None:
+def test_files_added_by_users_stay(study: Path) -> None:
     assert main([str(study)]) == 0
     (study / "report/notes.txt").write_text("mine")
     assert main([str(study)]) == 0 and (study / "report/notes.txt").read_text() == "mine"
@@ -334,13 +343,13 @@ def test_what_users_put_into_a_report_stays(study: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "<!doc", "\0" * 100, f"<!doctype html>...{DIAGNOSIS_MARK}"]
 )
-def test_a_cut_page_of_a_diagnosis_is_taken_again(tmp_path: Path, content: str) -> None:
+def test_cut_page_of_a_diagnosis_is_taken_again(tmp_path: Path, content: str) -> None:
     (tmp_path / "index.html").write_text(content)
     assert check_page_folder(tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize("count", range(4))
-def test_a_full_disk_leaves_the_earlier_page_of_a_diagnosis(
+def test_full_disk_leaves_the_earlier_page_of_a_diagnosis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     import torch

@@ -1,7 +1,11 @@
-"""What models write and draw: words and pixels have the model's own probabilities; views, files and numbers of a run."""
+"""What models write and draw: words and pixels have the model's own probabilities.
+
+Views, files and numbers of a run.
+"""
 
 import itertools
 import math
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +44,7 @@ def sentences_of(corpus: Corpus) -> list[list[int]]:
 # ---------------------------------------------------------------- word by word
 
 
-def test_the_likeliest_words_are_written_until_the_end() -> None:
+def test_greedy_generation_stops_at_end_of_sentence() -> None:
     script = [
         [5, 6, EOS, 7],
         [4, EOS, 4, 4],
@@ -87,7 +91,7 @@ def text_model():
 
 
 @torch.no_grad()
-def test_what_is_written_has_the_probability_that_the_model_reports() -> None:
+def test_generated_sentences_have_the_probability_of_nll() -> None:
     model, sentences = (
         text_model(),
         [[4, 5, 8, 3], [7, 4, 4, 6], [8, 8, 5, 5]],
@@ -103,7 +107,7 @@ def test_what_is_written_has_the_probability_that_the_model_reports() -> None:
     )
 
 
-def test_a_seed_decides_what_is_written() -> None:
+def test_generation_depends_only_on_the_seed() -> None:
     model, z = text_model(), torch.randn(6, 2)
     one, again, other = (
         model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
@@ -172,7 +176,7 @@ def test_self_bleu_tells_copies_from_strangers() -> None:
     assert self_bleu(["a b"]) is None
 
 
-def test_the_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy() -> None:
+def test_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy() -> None:
     data = GrammarConfig(train=3000, valid=10, test=10).load()
     found = quality(
         data.corpora["train"], data.corpora["valid"], data.vocabulary, data.exact_log_prob
@@ -203,8 +207,14 @@ def test_points_off_the_sphere_are_moved_onto_it() -> None:
 # ---------------------------------------------------------------- runs
 
 
-@pytest.mark.parametrize("head", ["bn_tau", "vmf", "lm", "semi_amortized", "iaf"])
-def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None:
+SLOW = [
+    pytest.param(head, marks=pytest.mark.slow) for head in ("bn_tau", "lm", "semi_amortized", "iaf")
+]
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("head", ["vmf", *SLOW])
+def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.epochs=1"]
     run(composed(f"head={head}", f"results={tmp_path}", *words), head, words)
     folder = folder_of(tmp_path, head)
@@ -229,6 +239,7 @@ def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None
     assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][
         :12
     ]  # what is shown is part of what is counted
+    check_originals(folder)
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()
     assert (
@@ -239,11 +250,8 @@ def test_a_text_run_is_looked_at_and_reported(head: str, tmp_path: Path) -> None
     assert (folder.parents[3] / "report" / "tables" / "samples.csv").exists()
 
 
-def test_the_originals_of_a_text_view_are_the_datas_own(tmp_path: Path) -> None:
-    words = [*SMALL, "trainer.epochs=1"]
-    run(composed("head=plain", f"results={tmp_path}", *words), "plain", words)
-    folder = folder_of(tmp_path, "plain")
-    assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
+def check_originals(folder: Path) -> None:
+    """The originals of a text view are the data's own."""
     data = GrammarConfig(train=96, valid=32, test=32).load()
     known = {split: set(texts(data.corpora[split], data.vocabulary)) for split in ("train", "test")}
     for line in (folder / "samples" / "neighbours.txt").read_text().splitlines()[1:]:
@@ -253,7 +261,8 @@ def test_the_originals_of_a_text_view_are_the_datas_own(tmp_path: Path) -> None:
         assert line.split("\t")[1] in known["test"]
 
 
-def test_an_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None:
     words = [
         "data=digits",
         "data.train=100",
@@ -267,7 +276,10 @@ def test_an_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> N
     folder = folder_of(tmp_path, "bn_mu")
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
     side = 8 * 7 + 4  # enlarged seven times, framed
-    shapes = {path.stem: Image.open(path).size for path in (folder / "samples").glob("*.png")}
+    shapes = {
+        path.stem: Image.open(BytesIO(path.read_bytes())).size
+        for path in (folder / "samples").glob("*.png")
+    }
     assert shapes == {
         "prior": (2 * side, 12 * side),
         "reconstructions": (3 * side, 12 * side),
@@ -296,7 +308,8 @@ def test_vectors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert "samples are for text and images" in capsys.readouterr().err
 
 
-def test_elsewhere_a_language_model_of_the_study_judges(
+@pytest.mark.usefixtures("no_figures")
+def test_language_model_of_the_study_scores_samples(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     rng = np.random.default_rng(0)
@@ -326,7 +339,8 @@ def test_elsewhere_a_language_model_of_the_study_judges(
         == 0
     )
     found, judge = summary(folders["plain"]), summary(folders["lm"])
-    # real sentences: all 7 of the test part, whose perplexity to the language model its own evaluation knows exactly
+    # real sentences: all 7 of the test part, whose perplexity to the language model its own
+    # evaluation knows exactly
     assert found["sample_lm_ppl_data"] == pytest.approx(judge["nll_ppl"], rel=1e-4)
     assert found["sample_lm_ppl"] > 1 and found["sample_lm_ppl_data"] == judge["sample_lm_ppl_data"]
     assert report.main([str(tmp_path / "scratch")]) == 0

@@ -1,4 +1,7 @@
-"""What a run that is too short cuts off: known by every schedule and part, said before and after training, marked in the report."""
+"""What a run that is too short cuts off.
+
+Known by every schedule and part, said before and after training, marked in the report.
+"""
 
 import importlib
 import json
@@ -69,7 +72,7 @@ from uncollapse.yaml_files import read_yaml
         (Constant(0.4), 0),
     ],
 )
-def test_a_schedule_knows_its_end(schedule, ends):
+def test_schedule_knows_its_end(schedule, ends):
     assert schedule.end_epoch == pytest.approx(ends)
     near = 0.01 * final_value(schedule) + 1e-9 if isinstance(schedule, Logistic) else 1e-9
     for epoch in (ends + 1e-7, ends + 0.3, ends + 50):
@@ -79,7 +82,7 @@ def test_a_schedule_knows_its_end(schedule, ends):
     assert len(weight_phases(schedule)) == (ends > 0)
 
 
-def test_the_logistic_curve_ends_where_one_percent_is_left():
+def test_logistic_curve_ends_where_one_percent_is_left():
     schedule = Logistic(1, 8)
     assert schedule(schedule.end_epoch) == pytest.approx(0.99)
 
@@ -89,7 +92,7 @@ def test_numbers_and_unknown_functions_have_no_end():
 
 
 @pytest.mark.parametrize(("steps", "over"), [(59, False), (60, False), (61, True)])
-def test_a_phase_is_over_when_one_step_had_its_end_value(steps, over):
+def test_phase_is_over_when_one_step_had_its_end_value(steps, over):
     """6 steps an epoch: step 60 is the last of epoch 10 and still has 59/60 of the weight."""
     last = Length(steps, 6, 20, None).last_position(steps)
     assert (weight_at(Linear(10), last) == 1) is over
@@ -97,7 +100,7 @@ def test_a_phase_is_over_when_one_step_had_its_end_value(steps, over):
 
 
 @pytest.mark.parametrize(("epochs", "complete"), [(1, False), (2, False), (3, True)])
-def test_scale_says_when_its_factors_were_never_held(epochs, complete, tmp_path, capsys):
+def test_scale_warns_when_final_factors_are_never_reached(epochs, complete, tmp_path, capsys):
     run_here(tmp_path, "scale", f"trainer.epochs={epochs}")
     found = json.loads((folder_of(tmp_path, "scale") / "summary.json").read_text())
     assert found["schedule_complete"] is complete
@@ -106,13 +109,13 @@ def test_scale_says_when_its_factors_were_never_held(epochs, complete, tmp_path,
 
 
 @pytest.mark.parametrize(("kl", "settled"), [(3.7, True), (4.3, True), (0.2, False), (9.0, False)])
-def test_a_capacity_that_the_kl_never_came_to_is_said(kl, settled):
+def test_unreached_capacity_is_reported(kl, settled):
     said = Capacity(1.0, 4.0, 1).unsettled([{"step": 1, "kl": 0.0}, {"step": 2, "kl": kl}])
     assert (said is None) is settled and (settled or f"ended at {kl:.2f} nats" in said)
     assert Capacity(1.0, 0.0, 1).unsettled([{"step": 2, "kl": kl}]) is None
 
 
-def test_the_end_is_not_missed_by_rounding():
+def test_end_is_not_missed_by_rounding():
     for per_epoch in range(1, 400):
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):
             steps = math.ceil(epochs * per_epoch - 1e-9) + 1
@@ -149,7 +152,7 @@ def test_every_objective_and_procedure_can_be_asked():
     assert [c.__name__ for c in (*objectives, *procedures) if not issubclass(c, Phased)] == []
 
 
-def test_a_part_without_an_end_has_none():
+def test_part_without_an_end_has_none():
     for part in (ELBO(), InfoVAE(alpha=0.5, scale=1.0), BagOfWords(1.0, 4), Phased()):
         assert part.phases() == [] and part.unsettled([]) is None
 
@@ -188,7 +191,7 @@ def row(step, kl, weight=0.0):
         ((4.0, 4.0), (0.0, 0.0), None),
     ],
 )
-def test_a_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, expected):
+def test_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, expected):
     control = Control(4.0, 0.01, 1e-3)
     control.beta.fill_(betas[1])
     told = control.unsettled(
@@ -209,7 +212,7 @@ def test_a_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas
         (3.7, 0.9, None),
     ],
 )
-def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(kl, u, expected):
+def test_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(kl, u, expected):
     objective = MinimumRate(4.0, 1e-3)
     objective.multiplier.fill_(u)
     told = objective.unsettled([row(100, kl)])
@@ -225,9 +228,7 @@ def test_a_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyon
         (False, 1.3, None),
     ],
 )
-def test_an_aggressive_phase_that_never_ended_or_did_nothing_says_so(
-    aggressive, information, expected
-):
+def test_endless_or_useless_aggressive_phase_is_reported(aggressive, information, expected):
     procedure = Aggressive(100, 15)
     procedure.aggressive.fill_(aggressive)
     procedure.information.fill_(information)
@@ -237,7 +238,7 @@ def test_an_aggressive_phase_that_never_ended_or_did_nothing_says_so(
     assert off.unsettled([]) is None
 
 
-def test_what_was_cut_off_is_not_asked_whether_it_settled():
+def test_unfinished_schedule_is_not_checked_for_convergence():
     objective = MinimumRate(4.0, 1e-3, Linear(10))
     parts = [(objective.phases(), objective)]
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
@@ -250,7 +251,7 @@ def test_what_was_cut_off_is_not_asked_whether_it_settled():
 # ---------------------------------------------------------------- the words
 
 
-def test_the_warning_names_knob_length_weight_and_what_helps():
+def test_warning_names_knob_length_weight_and_cure():
     parts = [(weight_phases(Linear(10)), None)]
     assert list_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
         "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
@@ -281,7 +282,7 @@ def final(results: Path, head: str) -> dict:
     return json.loads((folder_of(results, head) / "summary.json").read_text())
 
 
-def test_a_ramp_that_is_cut_off_is_said_before_training_and_in_the_summary(tmp_path, capsys):
+def test_unfinished_ramp_is_reported_before_training_and_in_summary(tmp_path, capsys):
     run_here(tmp_path, "kl_anneal", "anneal_epochs=10")
     out = capsys.readouterr().out
     warning, first_row = (
@@ -302,8 +303,12 @@ def test_a_ramp_that_is_cut_off_is_said_before_training_and_in_the_summary(tmp_p
 
 
 CUT = {
-    "kl_logistic midpoint=3": "midpoint=3, steepness=8: training ended after 2 epochs, at weight 8.8e-05",
-    "kl_cyclical trainer.max_steps=3": "cycles=4, ramp=0.5: training ended after 0.5 epochs (trainer.max_steps=3), in cycle 1",
+    "kl_logistic midpoint=3": (
+        "midpoint=3, steepness=8: training ended after 2 epochs, at weight 8.8e-05"
+    ),
+    "kl_cyclical trainer.max_steps=3": (
+        "cycles=4, ramp=0.5: training ended after 0.5 epochs (trainer.max_steps=3), in cycle 1"
+    ),
     "bn_tau_cyclical trainer.max_steps=5": "cycles=4, ramp=0.5: training ended after 0.833 epochs",
     "bow_anneal anneal_epochs=4": "anneal_epochs=4: training ended after 2 epochs, at weight 0.46",
     "ae_pretrain pretrain_epochs=1 trainer.max_steps=4": "while the model is still an autoencoder",
@@ -311,13 +316,17 @@ CUT = {
     "aggressive inner_max=2 trainer.max_steps=3": "before the first test of whether the aggressive phase should end",
     "control": "set_point=4: the controller has not settled",
     "mdr": "rate=4: the multiplier has not settled",
-    "plain objective.weight={_target_:uncollapse.training.schedules.Linear,epochs:10}": "objective.weight=Linear(epochs=10): training",
-    "plain trainer.decay_patience=2 trainer.decay_from_epoch=9": "trainer.decay_from_epoch=9: training ended",
+    "plain objective.weight={_target_:uncollapse.training.schedules.Linear,epochs:10}": (
+        "objective.weight=Linear(epochs=10): training"
+    ),
+    (
+        "plain trainer.decay_patience=2 trainer.decay_from_epoch=9"
+    ): "trainer.decay_from_epoch=9: training ended",
 }
 
 
 @pytest.mark.parametrize("words", CUT)
-def test_each_kind_of_schedule_says_that_it_was_cut_off(words, tmp_path, capsys):
+def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
     found = final(tmp_path, head)
@@ -330,7 +339,7 @@ def test_each_kind_of_schedule_says_that_it_was_cut_off(words, tmp_path, capsys)
 @pytest.mark.parametrize(
     "words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "bn_tau"]
 )
-def test_a_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
+def test_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
     found = final(tmp_path, head)
@@ -353,11 +362,14 @@ def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
     found = final(tmp_path, "kl_anneal")
     assert found["stopped_early"] is True and found["steps_planned"] == 240 and found["step"] == 18
     assert found["unfinished"] == [
-        "anneal_epochs=20: training ended after 3 epochs (stopped early, 40 planned), at weight 0.14"
+        (
+            "anneal_epochs=20: training ended after 3 epochs (stopped early, "
+            "40 planned), at weight 0.14"
+        )
     ]
 
 
-def test_an_objective_with_nothing_but_its_loss_trains(tmp_path, monkeypatch):
+def test_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkeypatch):
     class Bare(Objective):
         weight = 1.0
 
@@ -382,7 +394,7 @@ COMPLETE = {"schedule_complete": True, "final_weight": 1.0, "unfinished": []}
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
+def study(tmp_path: Path, no_figures: None) -> Path:
     """Plain complete, annealing cut off in one seed of two, bn_mu of before anything was said."""
     for seed in range(2):
         write_run(tmp_path / "s", "plain", seed, evaluations=3, final=COMPLETE)
@@ -393,7 +405,7 @@ def study(tmp_path: Path) -> Path:
     return tmp_path / "s"
 
 
-def test_a_cut_off_group_is_marked_and_named(study: Path):
+def test_cut_off_group_is_marked_and_named(study: Path):
     runs = read_study(study).runs
     table = summary(runs)
     assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]
@@ -415,7 +427,7 @@ def test_a_cut_off_group_is_marked_and_named(study: Path):
     assert "KL annealing †" in page.read_text() and "KL annealing †" in told and TOLD in told
 
 
-def test_csv_has_what_was_cut_off_and_old_runs_show_nothing(study: Path):
+def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
     write_report(study)
     runs = pd.read_csv(study / "report" / "tables" / "runs.csv")
     assert runs["schedule_complete"].tolist()[:2] == [1, 1] and runs[

@@ -65,12 +65,12 @@ def test_no_epochs_is_the_constant_1(epoch):
     assert Linear(0)(epoch) == 1.0 == weight_at(1, epoch) == weight_at(1.0, epoch)
 
 
-def test_a_bare_number_is_a_constant_schedule_and_a_function_is_asked():
+def test_bare_number_is_a_constant_schedule_and_a_function_is_asked():
     assert weight_at(0.4, 0) == weight_at(0.4, 17.5) == 0.4
     assert weight_at(lambda epoch: epoch**2, 3.0) == 9.0
 
 
-def test_a_schedule_ends_at_1_unless_it_says_otherwise():
+def test_schedule_ends_at_1_by_default():
     assert (
         final_value(0.4) == 0.4
         and final_value(Linear(3))
@@ -126,7 +126,7 @@ def test_logistic_stays_in_its_bounds_never_falls_and_is_symmetric(midpoint, ste
     assert schedule(midpoint + 40 / steepness) == pytest.approx(1, abs=1e-9)
 
 
-def test_the_logistic_head_starts_near_0_and_arrives_within_a_run_of_three_epochs():
+def test_logistic_head_starts_near_0_and_arrives_within_a_run_of_three_epochs():
     knobs = composed("head=kl_logistic")
     schedule = Logistic(knobs.midpoint, knobs.steepness)
     assert schedule(0.0) < 1e-3 and schedule(2.0) > 0.999
@@ -154,7 +154,7 @@ BY_HAND = {
 BY_HAND |= {6: 0, 6.5: 0.5, 7: 1, 7.999: 1, 8: 1, 8.5: 1, 10: 1, 1000: 1}
 
 
-@pytest.mark.parametrize(("epoch", "weight"), BY_HAND.items())
+@pytest.mark.parametrize(("epoch", "weight"), [*BY_HAND.items()])
 def test_cyclical_by_hand(epoch, weight):
     assert Cyclical(8, 4, 0.5)(epoch) == weight
 
@@ -169,9 +169,7 @@ def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
 
 @properties
 @given(st.integers(1, 50), st.integers(1, 20), st.floats(0.05, 1), st.integers(1, 400))
-def test_a_run_has_exactly_its_ramps_each_as_long_as_asked_and_none_late(
-    epochs, cycles, ramp, per_epoch
-):
+def test_run_has_the_requested_ramps_at_the_right_time(epochs, cycles, ramp, per_epoch):
     total, schedule = epochs * per_epoch, Cyclical(epochs, cycles, ramp)
     if total < 2 * cycles:
         return  # a period needs two steps to be seen
@@ -238,7 +236,10 @@ def test_bad_lengths_are_refused(value, why):
 
 
 def two_examples():
-    """nll 3 and 5; KL per example by hand: 1/2 (4 + 1 - 0 - 1) = 2 and 0, then 1/2 (0 + 4 - ln 4 - 1) and 1/2."""
+    """nll 3 and 5; KL per example by hand.
+
+    1/2 (4 + 1 - 0 - 1) = 2 and 0, then 1/2 (0 + 4 - ln 4 - 1) and 1/2.
+    """
     mean = torch.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
     std = torch.tensor([[1.0, 1.0], [2.0, 1.0]])
     return torch.tensor([3.0, 5.0], requires_grad=True), DiagonalGaussian.from_std(mean, std), mean
@@ -269,7 +270,7 @@ def test_weight_0_is_the_autoencoder_and_the_kl_is_still_reported():
     assert loss.total.item() == 4 and loss.terms["kl"].item() == pytest.approx(KL)
 
 
-def test_a_schedule_is_read_at_the_position():
+def test_schedule_is_read_at_the_position():
     nll, q, _ = two_examples()
     loss = ELBO(Linear(4))(nll, q, q.mean, 1.0)
     assert loss.weight == 0.25 and loss.total.item() == pytest.approx(4 + 0.25 * KL)

@@ -1,4 +1,7 @@
-"""Multiruns: every job carried out whatever happens to the others, failures listed at the end, workers used."""
+"""Multiruns.
+
+Every job carried out whatever happens to the others, failures listed at the end, workers used.
+"""
 
 import json
 from pathlib import Path
@@ -8,7 +11,7 @@ from conftest import SMALL, type_command
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path: Path) -> None:
+def test_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path: Path) -> None:
     done = type_command(
         "-m",
         "head=bn_tau",
@@ -16,6 +19,7 @@ def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_pat
         f"hydra/launcher={launcher}",
         *SMALL,
         f"results={tmp_path}",
+        fresh=launcher == "joblib",
     )
     assert done.returncode == 1
     finished = sorted(
@@ -28,7 +32,7 @@ def test_a_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_pat
     assert not list(Path.cwd().glob("multirun*"))
 
 
-def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
+def test_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
     words = [
         "-m",
         "head=plain,kl_anneal,bn_mu,bn_tau",
@@ -37,7 +41,7 @@ def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
         *SMALL,
         f"results={tmp_path}",
     ]
-    done = type_command(*words)
+    done = type_command(*words, fresh=True)
     assert done.returncode == 0, done.stderr
     summaries = [
         json.loads(p.read_text()) for p in (tmp_path / "scratch/runs").glob("*/*/*/summary.json")
@@ -49,7 +53,7 @@ def test_the_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
     assert again.stdout.count("skipped: ") == 8 and "8 skipped" in again.stdout
 
 
-def test_a_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
+def test_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
     done = type_command(
         "experiment=tau_grid", "head=rms_tau", "tau=0.3", "seed=0", *SMALL, f"results={tmp_path}"
     )
@@ -59,7 +63,10 @@ def test_a_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
 
 
 def test_jobs_of_one_process_do_not_influence_each_other(tmp_path: Path) -> None:
-    """The basic launcher runs all jobs in one process: the second must come out as it does alone."""
+    """The basic launcher runs all jobs in one process.
+
+    The second must come out as it does alone.
+    """
     type_command("-m", "head=bn_mu,plain", *SMALL, f"results={tmp_path / 'both'}")
     type_command("head=plain", *SMALL, f"results={tmp_path / 'alone'}")
     both, alone = (

@@ -1,4 +1,7 @@
-"""What a config may have built: classes defined for the slot they stand in, whoever wrote the config."""
+"""What a config may have built.
+
+Classes defined for the slot they stand in, whoever wrote the config.
+"""
 
 import shutil
 from pathlib import Path
@@ -154,7 +157,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture) -> str:
 
 
 @pytest.mark.parametrize("exploit", EXPLOITS)
-def test_a_run_folder_from_anybody_builds_nothing_else(
+def test_foreign_run_folder_builds_no_other_class(
     exploit: str, run_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = run_folder / "config.yaml"
@@ -176,9 +179,7 @@ def test_values_of_other_types_are_refused(
     assert "config.yaml: damaged (" in refused(run_folder, capsys)
 
 
-def test_an_alias_to_a_function_is_a_function(
-    run_folder: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_alias_to_a_function_is_a_function(run_folder: Path, capsys: pytest.CaptureFixture) -> None:
     path = run_folder / "config.yaml"
     text = path.read_text().replace("weight: 1.0", "weight: *f")
     path.write_text(
@@ -210,7 +211,7 @@ def test_slots_are_checked_wherever_their_config_comes_from(
     assert not Path(PWNED).exists()
 
 
-def test_an_untouched_run_is_opened(run_folder: Path) -> None:
+def test_untouched_run_is_opened(run_folder: Path) -> None:
     assert read_stored_config(Run(run_folder)).head == "plain"
     assert open_run(Run(run_folder), {}, print).model
 
@@ -225,7 +226,7 @@ def test_every_head_names_classes_of_its_places(head: str) -> None:
             assert place in CLASS_PLACES and locate_class(node["_target_"], place)
 
 
-def test_a_section_that_names_a_class_of_another_is_refused() -> None:
+def test_section_that_names_a_class_of_another_is_refused() -> None:
     cfg = composed("data._target_=uncollapse.models.lstm.LSTMConfig")
     with pytest.raises(InputError, match=r"only classes of uncollapse\.data are built there"):
         load_section(cfg.data, "data")

@@ -1,4 +1,7 @@
-"""The vMF head: constants against quadrature, Bessel functions and closed forms; the sampler against its law; gradients in expectation."""
+"""The vMF head: constants against quadrature, Bessel functions and closed forms.
+
+The sampler against its law; gradients in expectation.
+"""
 
 import math
 
@@ -168,7 +171,7 @@ def test_samples_follow_their_generator():
     assert torch.random.get_rng_state().equal(state)
 
 
-def test_the_prior_is_uniform_on_the_sphere():
+def test_prior_is_uniform_on_the_sphere():
     z = Directional(unit(3, 3), AxialVMF(13.0, 3)).sample_prior(
         20_000, torch.Generator().manual_seed(0)
     )
@@ -182,14 +185,14 @@ def test_the_prior_is_uniform_on_the_sphere():
 
 
 @pytest.mark.parametrize(("kappa", "dim"), GRID)
-def test_the_mean_log_ratio_is_the_kl(kappa, dim):
+def test_mean_log_ratio_is_the_kl(kappa, dim):
     law, count = AxialVMF(kappa, dim), 20_000
     z, mu = draws(kappa, dim, count)
     error = kappa * math.sqrt(law.along / count)
     assert abs(Directional(mu[None], law).log_ratio(z[:, None]).mean().item() - law.kl) < 5 * error
 
 
-def test_the_density_of_a_circle_is_that_of_torch():
+def test_density_of_a_circle_is_that_of_torch():
     q, angle = (
         Directional(unit(6, 2), AxialVMF(7.0, 2)),
         torch.linspace(-3, 3, 6, dtype=torch.float64),
@@ -239,7 +242,7 @@ def test_gradients_are_those_of_the_expectation(kappa, dim):
         near(ours[0], reference, 5 * power / 3 / math.sqrt(count))
 
 
-def test_the_gradient_changes_no_code():
+def test_gradient_changes_no_code():
     mu = unit(4, 3, dtype=torch.float32)
     law = AxialVMF(13.0, 3)
     free, bound = mu.clone(), mu.clone().requires_grad_()
@@ -264,9 +267,7 @@ def test_no_initialisation_gives_nan(scale):
 
 @properties
 @given(st.integers(0, 10**6), st.integers(2, 9), st.sampled_from([1e-8, 1e-3, 1.0, 1e10]))
-def test_the_direction_does_not_depend_on_the_length_and_its_gradient_falls_with_it(
-    seed, dim, scale
-):
+def test_direction_does_not_depend_on_the_length_and_its_gradient_falls_with_it(seed, dim, scale):
     a = unit(3, dim, seed=seed)
     long = (scale * a).requires_grad_()
     near(unit_vector(long).detach(), a, 1e-12)
@@ -285,7 +286,7 @@ def test_the_direction_does_not_depend_on_the_length_and_its_gradient_falls_with
     st.integers(2, 40),
     st.sampled_from([1e-3, 1.0, 1e3]),
 )
-def test_the_kl_is_the_same_for_all_weights_and_examples(seed, kappa, latent, scale):
+def test_kl_is_the_same_for_all_weights_and_examples(seed, kappa, latent, scale):
     torch.manual_seed(seed)
     head = VonMisesFisher(HIDDEN, latent, kappa=kappa)
     q = head(scale * torch.randn(9, HIDDEN))
@@ -313,7 +314,7 @@ def test_one_dimension_is_refused():
         VonMisesFisher(HIDDEN, 1, kappa=13)
 
 
-def test_the_file_gives_kappa_13_and_a_word_another():
+def test_file_gives_kappa_13_and_a_word_another():
     def head(*words):
         return build(composed("head=vmf", *words).posterior, "posterior", HIDDEN, 4)
 

@@ -1,4 +1,7 @@
-"""W&B as a mirror: what it holds is what is on disk, one W&B run per run; nothing of it is imported without it."""
+"""W&B as a mirror: what it holds is what is on disk, one W&B run per run.
+
+Nothing of it is imported without it.
+"""
 
 import contextlib
 import http.server
@@ -25,7 +28,10 @@ BLOCK = 1 << 15
 
 
 def records(path: Path) -> Iterator:
-    """The records of an offline run: a LevelDB log (blocks of 32 KiB, each record crc, length, type, data) after a 7-byte header."""
+    """The records of an offline run.
+
+    A LevelDB log (blocks of 32 KiB, each record crc, length, type, data) after a 7-byte header.
+    """
     from wandb.proto import wandb_internal_pb2
 
     data, at, parts = path.read_bytes(), 7, b""
@@ -78,7 +84,7 @@ def test_each_job_has_its_own_run_with_its_own_config_and_name(offline: Path, he
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
-def test_the_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
+def test_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
     folder, found = read(offline, head)
     history = [
         {
@@ -98,7 +104,7 @@ def test_the_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
         assert any(key.startswith(f"{prefix}/kl_per_dim") for key in mirrored)
 
 
-def test_a_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
+def test_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
     folder, _ = read(offline, "plain")
     (folder / "done").unlink()
     done = type_command("head=plain", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
@@ -109,7 +115,7 @@ def test_a_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
     )
 
 
-def test_a_resumed_run_keeps_its_id(offline: Path) -> None:
+def test_resumed_run_keeps_its_id(offline: Path) -> None:
     folder, _ = read(offline, "bn_tau")
     (folder / "done").unlink()
     type_command("head=bn_tau", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
@@ -141,7 +147,7 @@ class Server:
 
 
 @pytest.mark.parametrize("stop", range(7))
-def test_a_run_cut_at_any_row_is_one_run_with_each_row_once(
+def test_interrupted_run_is_mirrored_with_each_row_once(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb
@@ -186,7 +192,7 @@ def silent_port() -> Iterator[tuple[int, socket.socket]]:
         yield server.getsockname()[1], server
 
 
-def test_auto_falls_back_to_offline_and_says_so(tmp_path: Path, silent_port: tuple) -> None:
+def test_auto_mode_falls_back_to_offline_with_a_message(tmp_path: Path, silent_port: tuple) -> None:
     words = [
         "head=plain",
         "log=wandb",
@@ -201,7 +207,7 @@ def test_auto_falls_back_to_offline_and_says_so(tmp_path: Path, silent_port: tup
     assert list(folder_of(tmp_path, "plain").glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
+def test_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
     code = "from uncollapse.mirror import explain_unreachable_server as f; print(f(5.0))"
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -215,7 +221,7 @@ def test_the_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
+def test_empty_id_is_replaced(tmp_path: Path) -> None:
     from uncollapse.mirror import read_or_make_id
     from uncollapse.runs.layout import Run
 
@@ -224,7 +230,7 @@ def test_an_empty_id_is_replaced(tmp_path: Path) -> None:
     assert read_or_make_id(run) == read_or_make_id(run) == (tmp_path / "wandb_id").read_text() != ""
 
 
-def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
+def test_sweep_contacts_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
     words = [
         "-m",
         "head=plain,bn_mu",
@@ -247,7 +253,7 @@ def test_a_sweep_looks_for_the_server_once(tmp_path: Path, silent_port: tuple) -
 
 
 @pytest.mark.parametrize("many", [[], ["-m", "seed=0,1"]])
-def test_online_without_a_server_is_one_sentence_within_the_timeout(
+def test_online_without_a_server_gives_one_sentence_within_the_timeout(
     many: list, tmp_path: Path
 ) -> None:
     with socket.socket() as free:
@@ -263,12 +269,12 @@ def test_online_without_a_server_is_one_sentence_within_the_timeout(
 
 
 @pytest.mark.parametrize("value", ["-1", "0", "inf", "soon"])
-def test_a_timeout_has_a_range(value: str, tmp_path: Path) -> None:
+def test_timeout_has_a_range(value: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.timeout"):
         run_here(tmp_path, "plain", f"log.timeout={value}")
 
 
-def test_online_without_a_key_is_one_sentence(tmp_path: Path) -> None:
+def test_online_without_a_key_gives_one_sentence(tmp_path: Path) -> None:
     home = {
         "HOME": str(tmp_path),
         "NETRC": str(tmp_path / "none"),
@@ -286,8 +292,10 @@ def test_online_without_a_key_is_one_sentence(tmp_path: Path) -> None:
 
 def test_nothing_of_wandb_is_imported_without_it(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; from conftest import run_here; "
-        f"run_here(Path({str(tmp_path)!r}), 'plain'); print([m for m in ('wandb', 'datasets', 'pandas') if m in sys.modules])"
+        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; "
+        "from conftest import run_here; "
+        f"run_here(Path({str(tmp_path)!r}), 'plain'); print([m for m in ('wandb', "
+        "'datasets', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

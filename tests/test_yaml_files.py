@@ -1,4 +1,7 @@
-"""The one reader of YAML: what OmegaConf reads, within bounds, and one sentence at once for everything else."""
+"""The one reader of YAML.
+
+What OmegaConf reads, within bounds, and one sentence at once for everything else.
+"""
 
 import os
 import time
@@ -53,7 +56,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("text", BAD, ids=lambda text: text[:20])
-def test_what_no_config_is_gets_one_sentence_at_once(text: str, tmp_path: Path) -> None:
+def test_invalid_config_gives_one_sentence_at_once(text: str, tmp_path: Path) -> None:
     start = time.perf_counter()
     with pytest.raises(InputError) as error:
         read_yaml(written(tmp_path, text))
@@ -67,7 +70,7 @@ def test_what_no_config_is_gets_one_sentence_at_once(text: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
-def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_non_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(InputError, match="not a file"):
@@ -92,7 +95,7 @@ def test_scalars_are_read_as_omegaconf_reads_them(value: str, tmp_path: Path) ->
     assert repr(read_yaml(path)) == repr(OmegaConf.to_container(OmegaConf.load(path)))
 
 
-def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
+def test_few_aliases_are_fine(tmp_path: Path) -> None:
     assert read_yaml(written(tmp_path, "a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}")) == {
         "a": {"x": 1},
         "b": {"x": 1},
@@ -103,20 +106,22 @@ def test_a_few_aliases_are_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["a: {b: ['${c}']}", "'${c}': 1", "a: ${oc.env:HOME}", "a: [1, 'x${']"]
 )
-def test_the_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
+def test_config_of_a_run_is_resolved(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
     with pytest.raises(InputError, match=r"which train.py resolves before it saves a config"):
         read_config(Run(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["- 1", "1", "", "1: 2"])
-def test_the_config_of_a_run_is_a_mapping(text: str, tmp_path: Path) -> None:
+def test_config_of_a_run_is_a_mapping(text: str, tmp_path: Path) -> None:
     written(tmp_path, text)
     with pytest.raises(InputError, match="not a config of a run"):
         read_config(Run(tmp_path))
 
 
-def test_a_bomb_in_a_run_folder_holds_nobody(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_yaml_bomb_in_a_run_folder_does_no_harm(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     run_here(tmp_path, "plain", "trainer.epochs=1")
     folder = folder_of(tmp_path, "plain")
     written(folder, (folder / "config.yaml").read_text() + BOMB)

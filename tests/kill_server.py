@@ -1,6 +1,8 @@
-"""A process that has imported everything and forks a child for each command, which it may kill. Requests and answers are lines of JSON.
+"""A process that has imported everything and forks a child for each command, which it may kill.
+Requests and answers are lines of JSON.
 
-A child is killed by SIGKILL after `delay` seconds, or ends at once at its `event`-th step that changes a disk.
+A child is killed by SIGKILL after `delay` seconds, or ends at once at its `event`-th step that
+changes a disk.
 """
 
 import builtins
@@ -92,7 +94,10 @@ def evaluate(words: list[str]) -> int:
 
 
 def cut_at(event: int | None) -> Callable[[], int]:
-    """End this process before its `event`-th rename, sync or opening for writing; what counts them."""
+    """End this process before its `event`-th rename, sync or opening for writing.
+
+    Returns a function that gives the number of these so far.
+    """
     count = 0
 
     def guarded(honest: Callable[..., Any], changes: Callable[..., bool]) -> Callable[..., Any]:
