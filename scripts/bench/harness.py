@@ -12,6 +12,7 @@ from bench.generated import TextShape, generate_text
 from uncollapse.building import Parts, prepare
 from uncollapse.config import CONF
 from uncollapse.data.text import TextData
+from uncollapse.interfaces.data import Data
 from uncollapse.runs.layout import Run
 from uncollapse.runs.rows import Record
 from uncollapse.training.reporter import Reporter
@@ -53,11 +54,13 @@ MODEL_SIZES = {
 }
 
 
-def assemble(overrides: Sequence[str], head: str = "plain", data: TextData | None = None) -> Parts:
+def assemble(overrides: Sequence[str], head: str = "plain", data: Data | None = None) -> Parts:
     """What train.py builds for these overrides; `data` replaces the configured data."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=[f"head={head}", *overrides])
-    return prepare(cfg, head, data and replace(data, batch_size=cfg.data.batch_size))
+    if isinstance(data, TextData):
+        data = replace(data, batch_size=cfg.data.batch_size)
+    return prepare(cfg, head, data)
 
 
 def assemble_trainer(
@@ -97,7 +100,7 @@ def make_harness_step(parts: Parts, start: int = 0) -> Step:
     return step
 
 
-def endless_batches(data: TextData) -> Iterator[np.ndarray]:
+def endless_batches(data: Data) -> Iterator[np.ndarray]:
     """Batches of the training split, epoch after epoch."""
     epoch = 0
     while True:

@@ -4,7 +4,7 @@ import copy
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -85,8 +85,7 @@ def list_phases(name: str, parts: Parts) -> dict[str, Entrant]:
     """The head from its first step on, and again in its later phase where it has one."""
     first = {name: Entrant(parts, make_harness_step(parts))}
     # the data are large and never change, so both share them
-    later = copy.deepcopy(replace(parts, data=None))
-    later.data = parts.data
+    later = copy.deepcopy(parts, {id(parts.data): parts.data})
     procedure, start = later.procedure, 0
     if isinstance(procedure, Aggressive):
         procedure.aggressive.fill_(False)

@@ -31,18 +31,18 @@ def time_stages() -> dict[str, float]:
     import uncollapse.run
     import uncollapse.training.trainer  # noqa: F401
     from uncollapse.config import CONF
-    from uncollapse.data.builtin import GrammarConfig
     from uncollapse.data.english import english
+    from uncollapse.sections import load_section
 
     watch.finish("import uncollapse")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        compose("train")
+        cfg = compose("train")
     watch.finish("compose the config")
     grammar = english()
     watch.finish("data: grammar tables")
     grammar.entropy()
     watch.finish("data: entropy")
-    GrammarConfig().load()
+    load_section(cfg.data, "data").load()
     watch.finish("data: draw sentences")
     return watch.seconds
 

@@ -18,6 +18,7 @@ from bench.table import print_table
 from bench.textbook import Layers, list_sentences, make_textbook_step, pad_batch, textbook_loss
 from bench.timing import product_flops, time_cpu, time_matrix_product
 from uncollapse.building import Parts
+from uncollapse.distributions.normal import DiagonalGaussian
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def check_same_loss(parts: Parts) -> float:
 
     batch = parts.data.batch("train", examples)
     q = model.encode(batch)
+    assert isinstance(q, DiagonalGaussian)
     # the harness sorts a batch by length, so the noise must follow its examples
     place = {example: i for i, example in enumerate(examples)}
     z = q.mean + q.std * noise[[place[example] for example in batch.examples]]

@@ -30,7 +30,7 @@ class Request:
     run: Run
     config: dict[str, Any]  # as plain values
     base: dict[str, Any]  # the config without the overrides
-    format_command: str
+    command: str
     again: bool = False  # train a packed run again
 
     @property

@@ -35,6 +35,10 @@ class NumberedBatch:
     number: int
     narrow: torch.dtype | None = None  # of encode's answer, if it is float16 or bfloat16
     posteriors: list[Posterior] = field(default_factory=list)
+    # sizes of text, which nobody knows here
+    lengths: None = None
+    chars: None = None
+    bytes: None = None
 
     def __len__(self) -> int:
         return len(self.posteriors[0].mean)
