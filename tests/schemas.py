@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from uncollapse.config import parents_of, read_option
-from uncollapse.targets import locate_class
+from uncollapse.config.targets import locate_class
 
 
 def stated(group: str, option: str) -> dict[str, Any]:

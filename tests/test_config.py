@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 from uncollapse import config
 from uncollapse.command_words import check_command_words
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of
+from uncollapse.config.sections import load_section
 from uncollapse.errors import InputError
 from uncollapse.request import parse_overrides, understand_request
 from uncollapse.run import run
 from uncollapse.runs.identity import list_differences
 from uncollapse.runs.layout import format_folder_name
-from uncollapse.sections import load_section
 
 ALL = heads()
 

@@ -11,12 +11,12 @@ from conftest import ROOT, composed
 from schemas import TextConfig
 from test_files import entries, no_hub, spelled
 
+from uncollapse.config.sections import load_section
 from uncollapse.data import hub, tokenise
 from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError
-from uncollapse.sections import load_section
 
 assert no_hub  # no test here may reach for the network either
 

@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from schemas import stated
 
 from uncollapse.config import options
+from uncollapse.config.sections import LogConfig, load_section
+from uncollapse.config.targets import locate_class
 from uncollapse.errors import InputError
-from uncollapse.sections import LogConfig, load_section
-from uncollapse.targets import locate_class
 from uncollapse.training.config import TrainerConfig
 
 SCHEMAS: dict[str, type] = {"trainer": TrainerConfig, "log": LogConfig}

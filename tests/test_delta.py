@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
+from uncollapse.config.targets import build
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.errors import InputError
 from uncollapse.posteriors import Delta, DeltaAR1
@@ -25,7 +26,6 @@ from uncollapse.posteriors.delta import (
     solve_ar1,
     variance_interval,
 )
-from uncollapse.targets import build
 
 HIDDEN = 4
 properties = settings(max_examples=60, deadline=None, derandomize=True)

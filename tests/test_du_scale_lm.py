@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from torch.distributions import Independent, Normal, kl_divergence
 
 from uncollapse.building import prepare
+from uncollapse.config.targets import build
 from uncollapse.distributions.moments import population
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.scale import UnscaledELBO
 from uncollapse.posteriors import DU, BatchNormMu, NoCode, Scale
 from uncollapse.procedures.joint import Joint
-from uncollapse.targets import build
 from uncollapse.training.schedules import Linear
 
 HIDDEN = 4

@@ -169,7 +169,7 @@ def test_every_kl_weight_head_is_found_by_name_in_the_objectives() -> None:
     """Heads that change nothing but the KL weight have no file; the package lists them."""
     import uncollapse.objectives as objectives
     from uncollapse.config import parents_of
-    from uncollapse.knobs import read_choices
+    from uncollapse.config.knobs import read_choices
 
     only_weight = {
         head

@@ -17,11 +17,11 @@ from torch import nn
 
 from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of, read_head
+from uncollapse.config.knobs import check_head, check_knobs
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
 from uncollapse.interfaces.objective import Loss
-from uncollapse.knobs import check_head, check_knobs
 from uncollapse.objectives.bow import BagOfWords
 from uncollapse.objectives.capacity import Capacity
 from uncollapse.objectives.control import Control

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.building import prepare
 from uncollapse.config import heads, knobs_of, parents_of
+from uncollapse.config.sections import load_section
 from uncollapse.errors import InputError, check_integer, check_number
 from uncollapse.request import understand_request
-from uncollapse.sections import load_section
 
 ODD: tuple[Any, ...] = (
     -1,

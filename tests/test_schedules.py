@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uncollapse.config import knobs_of
+from uncollapse.config.knobs import check_knobs
+from uncollapse.config.targets import build
 from uncollapse.errors import InputError
-from uncollapse.knobs import check_knobs
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian
-from uncollapse.targets import build
 from uncollapse.training.schedules import (
     Constant,
     Cyclical,

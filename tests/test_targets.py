@@ -11,12 +11,12 @@ import yaml
 from conftest import composed, folder_of, run_here
 
 from uncollapse.config import SLOTS, heads
+from uncollapse.config.sections import load_section
+from uncollapse.config.targets import CLASS_PLACES, build, find_targets, locate_class
 from uncollapse.errors import InputError
 from uncollapse.evaluation.command import main as evaluate
 from uncollapse.evaluation.opened import open_run, read_stored_config
 from uncollapse.runs.layout import Run
-from uncollapse.sections import load_section
-from uncollapse.targets import CLASS_PLACES, build, find_targets, locate_class
 
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
 LINEAR, PLAIN = "uncollapse.training.schedules.Linear", "uncollapse.decoders.plain.Plain"

@@ -16,10 +16,10 @@ from scipy.special import ive
 from scipy.stats import kstest
 from torch.distributions import VonMises
 
+from uncollapse.config.targets import build
 from uncollapse.errors import InputError
 from uncollapse.posteriors import VonMisesFisher
 from uncollapse.posteriors.vmf import AxialVMF, Directional, unit_vector
-from uncollapse.targets import build
 
 HIDDEN = 4
 GRID = [(kappa, dim) for dim in (2, 3, 64) for kappa in (0.1, 1.0, 13.0, 100.0, 500.0)]

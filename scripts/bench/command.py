@@ -26,9 +26,9 @@ from bench.sweep import measure_sweep
 from bench.training import measure_training
 from uncollapse.arguments import Parser
 from uncollapse.config import heads
+from uncollapse.config.knobs import check_head
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
-from uncollapse.knobs import check_head
 
 Question = Callable[[bool], object]  # quick -> results, which `as_json` can write
 

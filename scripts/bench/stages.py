@@ -31,8 +31,8 @@ def time_stages() -> dict[str, float]:
     import uncollapse.run
     import uncollapse.training.trainer  # noqa: F401
     from uncollapse.config import CONF
+    from uncollapse.config.sections import load_section
     from uncollapse.data.english import english
-    from uncollapse.sections import load_section
 
     watch.finish("import uncollapse")
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.config import options, read_option
+from uncollapse.config.sections import LogConfig, load_section
+from uncollapse.config.targets import build, locate_class
 from uncollapse.device import pick_device
 from uncollapse.entry import enable_clean_stop
-from uncollapse.errors import MOST_SIZE, InputError, check_integer
-from uncollapse.sections import LogConfig, load_section
-from uncollapse.targets import build, locate_class
+from uncollapse.errors import MAX_SIZE, InputError, check_integer
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,7 @@ def trial_size(latent: object) -> int:
 
     A square, as images have, and at least as many as latent dimensions.
     """
-    return max(8, isqrt(check_integer("model.latent", latent, 1, 2 * MOST_SIZE) - 1) + 1) ** 2
+    return max(8, isqrt(check_integer("model.latent", latent, 1, 2 * MAX_SIZE) - 1) + 1) ** 2
 
 
 def require_floor_has_weight(model: "Model", objective: "Objective", head: str) -> None:

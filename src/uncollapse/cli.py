@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from uncollapse.command_words import check_command_words
 from uncollapse.config import HYDRA_KEYS
+from uncollapse.config.sections import describe_unknown_key
 from uncollapse.errors import InputError, did_you_mean, first_line, shorten
-from uncollapse.sections import describe_unknown_key
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

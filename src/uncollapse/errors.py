@@ -6,11 +6,11 @@ from numbers import Integral
 from pathlib import Path
 
 # for numbers without a tighter bound; larger ones overflow somewhere in training
-MOST_NUMBER = 10**9
-MOST_SEED = 2**32 - 1
-MOST_EXAMPLES = 10**7  # in a generated data set
-MOST_SIZE = 10**6  # units of a layer, or items held in memory at once
-MOST_DEPTH = 1000  # layers, or inner steps per training step
+MAX_NUMBER = 10**9
+MAX_SEED = 2**32 - 1
+MAX_EXAMPLES = 10**7  # in a generated data set
+MAX_SIZE = 10**6  # units of a layer, or items held in memory at once
+MAX_DEPTH = 1000  # layers, or inner steps per training step
 JOINERS = "\u200c\u200d"  # needed in the spelling of several scripts and inside emoji
 
 
@@ -41,15 +41,15 @@ def check_number(
         value = float(value)
     except OverflowError:  # an integer of more than 308 digits
         value = float("inf") if value > 0 else float("-inf")
-    if MOST_NUMBER < value < float("inf") and high == float("inf"):
-        raise InputError(f"{name}={value:g}: out of range; allowed is {allowed} <= {MOST_NUMBER:g}")
+    if MAX_NUMBER < value < float("inf") and high == float("inf"):
+        raise InputError(f"{name}={value:g}: out of range; allowed is {allowed} <= {MAX_NUMBER:g}")
     inside = low <= value <= high if closed else low < value < high
     if not inside or value in (float("inf"), float("-inf")):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed}")
     return value
 
 
-def check_integer(name: str, value: object, low: int, high: int = MOST_NUMBER) -> int:
+def check_integer(name: str, value: object, low: int, high: int = MAX_NUMBER) -> int:
     """`value` as an int in [low, high], or InputError."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise InputError(f"{name}={shorten(value)}: allowed is an integer of at least {low}")

@@ -11,9 +11,9 @@ from typing import Any
 
 import wandb
 
+from uncollapse.config.sections import LogConfig
 from uncollapse.errors import InputError, first_line
 from uncollapse.runs.layout import WANDB, Run
-from uncollapse.sections import LogConfig
 
 STEP = "trainer/step"
 # set for the jobs of a sweep that found no server; holds the reason

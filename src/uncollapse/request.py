@@ -5,18 +5,18 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from uncollapse.common_keys import check_results_folder, check_root, check_text
 from uncollapse.config import COMMON
+from uncollapse.config.common_keys import check_results_folder, check_root, check_text
+from uncollapse.config.knobs import check_knobs
+from uncollapse.config.overrides import select_effective_overrides
+from uncollapse.config.sections import LogConfig, load_section
+from uncollapse.config.targets import resolve_node
 from uncollapse.errors import InputError
-from uncollapse.knobs import check_knobs
-from uncollapse.overrides import select_effective_overrides
 from uncollapse.runs.identity import list_changes
 from uncollapse.runs.layout import DONE, Run, format_command, format_title, locate_run
 from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_runs, name_in_pack
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.study import find_same_run
-from uncollapse.sections import LogConfig, load_section
-from uncollapse.targets import resolve_node
 
 NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from uncollapse.building import Parts, prepare
-from uncollapse.knobs import check_head
+from uncollapse.config.knobs import check_head
 from uncollapse.messages import describe_data
 from uncollapse.request import (
     Request,

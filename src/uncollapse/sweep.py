@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from uncollapse.common_keys import check_root
+from uncollapse.config.common_keys import check_root
 from uncollapse.entry import continue_in_child
 from uncollapse.errors import InputError
 from uncollapse.runs.json_values import read_json_lines
@@ -78,8 +78,8 @@ def check_wandb(log: DictConfig) -> None:
     """Exit with one sentence when no W&B server answers, once for all jobs of a sweep."""
     if not log.wandb:
         return
+    from uncollapse.config.sections import LogConfig, load_section
     from uncollapse.mirror import check_server
-    from uncollapse.sections import LogConfig, load_section
 
     try:
         settings = load_section(log, "log", LogConfig)

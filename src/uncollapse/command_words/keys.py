@@ -3,9 +3,9 @@
 import re
 
 from uncollapse.config import COMMON, SECTIONS, SLOTS, options, read_option
+from uncollapse.config.knobs import check_head
+from uncollapse.config.sections import describe_unknown_key
 from uncollapse.errors import InputError, did_you_mean, nearest_word, shorten
-from uncollapse.knobs import check_head
-from uncollapse.sections import describe_unknown_key
 
 GROUPS = ("head", *SECTIONS, "experiment")
 HYDRA_GROUPS = (

@@ -11,10 +11,10 @@ from uncollapse.command_words.grammar import (
     quote_override,
 )
 from uncollapse.command_words.keys import GROUPS, check_option
-from uncollapse.common_keys import check_root
 from uncollapse.config import COMMON, SECTIONS, options, parents_of, read_option
+from uncollapse.config.common_keys import check_root
+from uncollapse.config.knobs import describe_unknown_knob
 from uncollapse.errors import InputError, shorten
-from uncollapse.knobs import describe_unknown_knob
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

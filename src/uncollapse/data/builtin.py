@@ -8,7 +8,7 @@ import numpy as np
 from uncollapse.data.corpus import SPECIALS, Corpus
 from uncollapse.data.levels import measure_corpus
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.errors import MOST_EXAMPLES, check_integer
+from uncollapse.errors import MAX_EXAMPLES, check_integer
 from uncollapse.interfaces.data import DataConfig
 
 
@@ -33,7 +33,7 @@ class GrammarConfig(DataConfig):
         vocabulary = (*SPECIALS, *grammar.words)
         corpora, labels, log_prob = {}, {}, {}
         for number, split in enumerate(SPLITS):
-            size = check_integer(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES)
+            size = check_integer(f"data.{split}", getattr(self, split), 1, MAX_EXAMPLES)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpus = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
             corpora[split] = Corpus(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from uncollapse.config import read_option
+from uncollapse.config.sections import load_section
 from uncollapse.data.block_passes import count_cores, map_in_order, show_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.dialogue import DialogueConfig
@@ -25,7 +26,6 @@ from uncollapse.data.sets import main as main
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError, expand_home
-from uncollapse.sections import load_section
 
 PACKAGE = "uncollapse.data."  # recipes are functions of its modules
 

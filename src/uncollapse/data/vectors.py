@@ -11,7 +11,7 @@ from torch import Tensor
 
 from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
-from uncollapse.errors import MOST_EXAMPLES, InputError, check_integer, check_number
+from uncollapse.errors import MAX_EXAMPLES, InputError, check_integer, check_number
 from uncollapse.interfaces.data import Batch, BestAccuracy, Data, DataConfig
 
 
@@ -155,7 +155,7 @@ class GaussianConfig(DataConfig):
         Fewer than P + 1 examples cannot have the covariance Sigma.
         """
         size, dim = (
-            check_integer(f"data.{split}", getattr(self, split), 1, MOST_EXAMPLES),
+            check_integer(f"data.{split}", getattr(self, split), 1, MAX_EXAMPLES),
             len(self.eigenvalues),
         )
         if size <= dim:

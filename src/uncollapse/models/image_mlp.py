@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
-from uncollapse.errors import MOST_SIZE, InputError, check_integer
+from uncollapse.errors import MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 
@@ -40,7 +40,7 @@ class ImageMLPConfig(ModelConfig):
                 "dropped; use model=image_pixelcnn"
             )
         for name in ("hidden", "latent"):
-            check_integer(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
+            check_integer(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
         return ImageMLP(self, inputs, posterior, decoder)
 
 

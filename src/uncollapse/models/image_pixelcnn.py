@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
-from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, check_integer
+from uncollapse.errors import MAX_DEPTH, MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.decoder import OutputLayer
 from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
@@ -51,9 +51,9 @@ class ImagePixelCNNConfig(ModelConfig):
         InputError for a size below 1, an even kernel and images that are not square.
         """
         for name in ("latent", "hidden", "channels", "z_channels"):
-            check_integer(f"model.{name}", getattr(self, name), 1, MOST_SIZE)
+            check_integer(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
         for name in ("layers", "kernel"):
-            check_integer(f"model.{name}", getattr(self, name), 1, MOST_DEPTH)
+            check_integer(f"model.{name}", getattr(self, name), 1, MAX_DEPTH)
         if self.kernel % 2 == 0:
             raise InputError(
                 f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a "

@@ -37,7 +37,7 @@ from uncollapse.data.dialogue import DialogueBatch
 from uncollapse.decoders import Options
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import MOST_SIZE, InputError, check_choice, check_integer
+from uncollapse.errors import MAX_SIZE, InputError, check_choice, check_integer
 from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.models.lstm import LSTMConfig, LSTMDecoder, LSTMEncoder
@@ -61,8 +61,8 @@ class ConditionalLSTMConfig(ModelConfig):
     @property
     def seen(self) -> int:
         """The code and the context's state."""
-        latent = check_integer("model.latent", self.latent, 1, MOST_SIZE)
-        return latent + check_integer("model.hidden", self.hidden, 1, MOST_SIZE)
+        latent = check_integer("model.latent", self.latent, 1, MAX_SIZE)
+        return latent + check_integer("model.hidden", self.hidden, 1, MAX_SIZE)
 
     def build(
         self, inputs: int, posterior: MakeHead, decoder: Options | None = None

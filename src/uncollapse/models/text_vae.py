@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, TextBatch
-from uncollapse.errors import MOST_DEPTH, MOST_SIZE, InputError, check_integer
+from uncollapse.errors import MAX_DEPTH, MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.decoder import OutputLayer
 from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
@@ -22,7 +22,7 @@ def check_sizes(cfg: Any, *names: str) -> None:
     """InputError unless these sizes of a model are integers >= 1 and its dropouts lie in [0, 1)."""
     for name in names:
         deep = name in ("layers", "attention_heads")
-        check_integer(f"model.{name}", getattr(cfg, name), 1, MOST_DEPTH if deep else MOST_SIZE)
+        check_integer(f"model.{name}", getattr(cfg, name), 1, MAX_DEPTH if deep else MAX_SIZE)
     for name in ("dropout_in", "dropout_out"):
         value = getattr(cfg, name)
         if not 0 <= value < 1:

@@ -11,7 +11,7 @@ training. The paper also anneals the KL: `head=bow_anneal`.
 from torch import Tensor, nn
 
 from uncollapse.distributions.precision import wide
-from uncollapse.errors import MOST_SIZE, check_integer, check_number
+from uncollapse.errors import MAX_SIZE, check_integer, check_number
 from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss, ObjectiveModule, Schedule
 from uncollapse.interfaces.posterior import Posterior
@@ -26,7 +26,7 @@ class BagOfWords(ObjectiveModule):
     def __init__(self, bow_weight: float, bow_hidden: int, weight: Schedule = 1.0):
         super().__init__()
         self.bow_weight = check_number("bow_weight", bow_weight, 0, closed=True)
-        self.hidden = check_integer("bow_hidden", bow_hidden, 1, MOST_SIZE)
+        self.hidden = check_integer("bow_hidden", bow_hidden, 1, MAX_SIZE)
         self.elbo = ELBO(weight)
 
     def shape(self, latent: int, inputs: int) -> None:

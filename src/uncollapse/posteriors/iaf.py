@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.monte_carlo import MonteCarlo, log_normal
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide, without_autocast
-from uncollapse.errors import MOST_DEPTH, check_integer
+from uncollapse.errors import MAX_DEPTH, check_integer
 from uncollapse.interfaces.posterior import PosteriorHead
 
 UNITS_PER_DIM = 4  # U, hidden units for each dimension
@@ -204,7 +204,7 @@ class InverseAutoregressiveFlow(PosteriorHead):
 
     def __init__(self, hidden: int, latent: int, depth: int):
         super().__init__()
-        depth = check_integer("depth", depth, 1, MOST_DEPTH)
+        depth = check_integer("depth", depth, 1, MAX_DEPTH)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.steps = nn.ModuleList(Autoregression(hidden, latent) for _ in range(depth))
 

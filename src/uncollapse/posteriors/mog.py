@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from uncollapse.distributions.monte_carlo import MonteCarlo, log_normal
 from uncollapse.distributions.normal import DiagonalGaussian, noise_like
 from uncollapse.distributions.precision import code_dtype, outputs, wide
-from uncollapse.errors import MOST_SIZE, check_integer
+from uncollapse.errors import MAX_SIZE, check_integer
 from uncollapse.interfaces.posterior import PosteriorHead
 
 MEAN_RANGE = 0.5  # half-width of the components' initial means
@@ -71,7 +71,7 @@ class MixtureOfGaussians(PosteriorHead):
 
     def __init__(self, hidden: int, latent: int, components: int):
         super().__init__()
-        components = check_integer("components", components, 1, MOST_SIZE)
+        components = check_integer("components", components, 1, MAX_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
         means = torch.empty(components, latent).uniform_(-MEAN_RANGE, MEAN_RANGE)
         means -= means.mean(0)

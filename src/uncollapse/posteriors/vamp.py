@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
-from uncollapse.errors import MOST_SIZE, check_integer
+from uncollapse.errors import MAX_SIZE, check_integer
 from uncollapse.interfaces.posterior import PosteriorHead
 from uncollapse.posteriors.mog import MixturePrior
 
@@ -27,7 +27,7 @@ class Vamp(PosteriorHead):
 
     def __init__(self, hidden: int, latent: int, components: int):
         super().__init__()
-        components = check_integer("components", components, 1, MOST_SIZE)
+        components = check_integer("components", components, 1, MAX_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.pseudo = nn.Parameter(PSEUDO_INPUT_STD * torch.randn(components, hidden))
 

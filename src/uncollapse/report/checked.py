@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.errors import MOST_NUMBER, MOST_SIZE
+from uncollapse.errors import MAX_NUMBER, MAX_SIZE
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.text import clean_keys
 
@@ -24,15 +24,15 @@ BOUNDS_OF_UNITS = {  # of metrics in these units
     "flag": (0, 1),
     "share": (0, 1),
     "count": (0, MOST_COUNT),
-    "step": (0, MOST_NUMBER),
-    "seconds": (0, MOST_NUMBER),
+    "step": (0, MAX_NUMBER),
+    "seconds": (0, MAX_NUMBER),
     "perplexity": (0, HUGE),
 }
 OTHER_BOUNDS = {  # of numbers that are no metrics
     "delta": (0, 1),
-    "step": (0, MOST_NUMBER),
-    "threads": (0, MOST_NUMBER),
-    "latent": (1, MOST_SIZE),
+    "step": (0, MAX_NUMBER),
+    "threads": (0, MAX_NUMBER),
+    "latent": (1, MAX_SIZE),
 }
 MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.errors import MOST_NUMBER
+from uncollapse.errors import MAX_NUMBER
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
 from uncollapse.report.checked import Values, pruned
@@ -77,7 +77,7 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
 def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
     """Whether training writes such a row: at a possible step, of the last weights on test only."""
     for key, bad in (
-        ("step", row["step"] > MOST_NUMBER),
+        ("step", row["step"] > MAX_NUMBER),
         ("weights", row["split"] != "test" and row.get("weights") == "last"),
     ):
         if bad:

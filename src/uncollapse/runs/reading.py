@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from uncollapse.disk import read_bytes, require_plain_file
-from uncollapse.errors import MOST_SEED, InputError, check_integer, shorten
+from uncollapse.errors import MAX_SEED, InputError, check_integer, shorten
 from uncollapse.json_types import Json, JsonMapping, JsonObject
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import (
@@ -182,7 +182,7 @@ def check_config(config: Json, path: Path) -> JsonObject:
     head = config.get("head")
     if not isinstance(head, str | int | float) or not str(head):
         raise InputError(f"{path}: damaged (no head)")
-    check_integer(f"{path}: seed", config.get("seed"), 0, MOST_SEED)
+    check_integer(f"{path}: seed", config.get("seed"), 0, MAX_SEED)
     return {**config, "head": str(head)}
 
 

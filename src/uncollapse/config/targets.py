@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.config import HYDRA_KEYS, heads
+from uncollapse.config.knobs import read_choices
 from uncollapse.errors import InputError, nearest_word, shorten
-from uncollapse.knobs import read_choices
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 

@@ -11,7 +11,7 @@ from uncollapse.errors import InputError
 from uncollapse.renamed import present_name
 from uncollapse.yaml_files import read_yaml
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = Path(__file__).resolve().parents[3] / "conf"
 SLOTS = ("posterior", "objective", "procedure", "decoder")
 SECTIONS = ("data", "model", "trainer", "log")
 COMMON = ("label", "study", "results", "seed", "device", "threads", "again")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from uncollapse.errors import MOST_SEED, InputError, check_integer, is_unsafe, shorten
+from uncollapse.errors import MAX_SEED, InputError, check_integer, is_unsafe, shorten
 
 MAX_THREADS, MAX_LABEL = 256, 200
 
@@ -11,7 +11,7 @@ MAX_THREADS, MAX_LABEL = 256, 200
 def check_root(key: str, value: object) -> None:
     """InputError for a common key outside its range. The device is checked where it is used."""
     if key == "seed":
-        check_integer("seed", value, 0, MOST_SEED)
+        check_integer("seed", value, 0, MAX_SEED)
     elif key == "threads":
         check_integer("threads", value, 1, MAX_THREADS)
     elif key == "again":

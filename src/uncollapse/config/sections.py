@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.config import read_default
+from uncollapse.config.targets import find_hydra_keys, locate_class, resolve_node
 from uncollapse.errors import InputError, check_choice, check_number, nearest_word, shorten
-from uncollapse.targets import find_hydra_keys, locate_class, resolve_node
 
 
 @dataclass(kw_only=True)
