@@ -1,8 +1,9 @@
 """The objective of Scale-VAE: rec + weight * KL of the posterior before its means were scaled.
 
 Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING
-2024. This is no bound of -log p(x), because z is drawn from the scaled posterior
-(`posteriors.scale`). Reported metrics and the choice of the best weights use the KL of that one.
+2024. This is not a bound on -log p(x), because z is drawn from the scaled posterior
+(`posteriors.scale`). Reported metrics and the choice of the best weights use the KL of the
+scaled one.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from uncollapse.training.schedules import weight_at
 class UnscaledELBO(ELBO):
     """As ELBO, for a posterior with an `unscaled_kl` [B, D]."""
 
-    # q is a posteriors.scale.Scaled; only head=scale has both
+    # q is typed Any because only posteriors.scale.ScaledGaussian has an `unscaled_kl`
     def __call__(
         self, nll: Tensor, q: Any, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:

@@ -43,5 +43,5 @@ class LayerNormMu(PosteriorHead):
         return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
 
     def floor(self) -> float:
-        """D/2 (gamma^2 + beta^2), nats: here the least KL of any example."""
+        """D/2 (gamma^2 + beta^2), nats: a bound for every example, not only for the mean."""
         return 0.5 * self.latent * (self.gamma**2 + float(self.beta.detach()) ** 2)

@@ -1,6 +1,6 @@
 """The tau head with a positive sigma, divided by its root mean square instead of standardised.
 
-A variant of bn_tau (kexue.fm/archives/7381) made for this project: mu as there, and
+A variant of bn_tau (kexue.fm/archives/7381) made for this project: mu as in bn_tau, and
 
     sigma = gamma_sigma b / sqrt(E_B b^2 + eps),   b = softplus(linear) > 0
 
@@ -37,4 +37,5 @@ class RMSNormTau(PosteriorHead):
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 
     def floor(self) -> float:
+        """-1/2 sum_j ln gamma_sigma,j^2, nats."""
         return floor_for_theta(self.tau, self.theta)
