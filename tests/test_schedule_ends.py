@@ -224,7 +224,7 @@ def test_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(
     ("aggressive", "information", "expected"),
     [
         (True, 1.3, "never ended"),
-        (False, 0.01, "before the codes carried anything"),
+        (False, 0.01, "before the codes carried information"),
         (False, 1.3, None),
     ],
 )

@@ -18,19 +18,21 @@ from uncollapse.interfaces.posterior import Posterior
 
 @dataclass
 class MonteCarlo(Posterior):
-    """A posterior that is made from the Gaussian `base` [B, D] and its noise.
+    """A posterior whose codes are a function of the Gaussian `base` [B, D] and its noise.
 
     Log densities leave out D/2 ln 2 pi, which cancels in every ratio.
     """
 
     base: DiagonalGaussian
+    # result of `draw`, kept so that `kl` and `sample` refer to the same code
     drawn: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
     @abstractmethod
     def transform_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Standard normal noise [..., B, D] -> the codes z [..., B, D] and log q(z|x) [..., B].
 
-        The density comes from the noise, because z - mean loses its digits where sigma is small.
+        The density is computed from the noise, because z - mean loses precision where sigma is
+        small.
         """
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """A VAE of fully connected layers for binary images.
 
-Pixels are independent given z, so single dimensions may collapse, but never the complete code.
+Pixels are independent given z, so single dimensions may collapse, but never all of them.
 
 Kingma & Welling, "Auto-Encoding Variational Bayes", ICLR 2014 (arXiv 1312.6114), with the two
 hidden layers of 200 tanh units of Burda, Grosse & Salakhutdinov, "Importance Weighted
@@ -98,5 +98,5 @@ def make_layers(inputs: int, hidden: int) -> nn.Sequential:
 
 
 def center_pixels(x: Tensor) -> Tensor:
-    """Pixels of 0 and 1 as -1 and 1, so that 0 stands for a hidden one."""
+    """Pixels of 0 and 1 as -1 and 1; 0 is then free to mark a dropped pixel."""
     return 2 * x - 1

@@ -9,7 +9,7 @@ horizontal stack the pixels to the left, so that every previous pixel is seen. E
 "Identity Mappings in Deep Residual Networks", ECCV 2016.
 
 Deviations. Sizes suit a CPU, instead of the papers' 13 layers of 64 channels. Convolutions are
-cropped and shifted instead of masked, so that nothing is computed in vain. The encoder normalises
+cropped and shifted instead of masked, which saves the masked products. The encoder normalises
 over groups of channels (Wu & He 2018) and not over the batch: batch norm would couple the examples
 of a batch under every head, and only some heads are meant to do that.
 """
@@ -57,7 +57,7 @@ class ImagePixelCNNConfig(ModelConfig):
         if self.kernel % 2 == 0:
             raise InputError(
                 f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a "
-                "middle"
+                "centre"
             )
         side = isqrt(inputs)
         if side**2 != inputs:
@@ -107,7 +107,7 @@ class ImagePixelCNN(Model):
         map_of_z = self.decoder.map_of(z)
         for row in range(side):
             for pixel in range(row * side, (row + 1) * side):
-                # this row and those above are enough
+                # the pixel depends only on this row and those above
                 fed = center_pixels(x[:, : (row + 1) * side])
                 logits = self.decoder.logits(fed, map_of_z[:, :, : row + 1])
                 x[:, pixel] = draw_pixels(logits[:, pixel], greedy, generator)
@@ -141,7 +141,7 @@ class ResNetEncoder(nn.Module):
 class Residual(nn.Module):
     """x [B, C, S, S] -> [B, C', S / stride, S / stride] (rounded up).
 
-    x plus two convolutions of it; where the sizes differ, x itself passes one of width 1.
+    x plus two convolutions of x; where the sizes differ, x itself goes through a 1 x 1 convolution.
     """
 
     def __init__(self, channels: int, out: int, stride: int):
@@ -174,7 +174,7 @@ class PixelCNNDecoder(nn.Module):
     """(x [R, P], z [R, D]) -> -log p(x|z) [R] nats.
 
     A sum over pixels, each given those above it and to its left. `word_dropout` is the chance that
-    a pixel that is fed is hidden in training, as a word is in text.
+    an input pixel is set to 0 in training, as a word is hidden in text.
     """
 
     output: OutputLayer  # of one pixel: from h and the channels of z there to one logit
@@ -207,7 +207,7 @@ class PixelCNNDecoder(nn.Module):
         fed [R, K S], map_of_z [R, z_channels, K, S] -> [R, K S].
         """
         rows = torch.cat([fed.view(len(fed), 1, -1, self.side), map_of_z], 1)
-        # the input of the horizontal stack is the pixel to the left, and z here
+        # input of the horizontal stack: the pixel to the left, and z at this pixel
         left = torch.cat([functional.pad(rows[:, :1, :, :-1], (1, 0)), map_of_z], 1)
         for layer in self.layers:
             rows, left = layer(rows, left)

@@ -24,8 +24,8 @@ That is the true posterior of a model with variance weight s2 in place of s2. Wi
 
 where lambda > weight s2. Elsewhere w = 0, v = 1, KL = 0: the dimension collapses. An active axis
 has E rec = weight / 2 and any other lambda / (2 s2), each plus 1/2 ln(2 pi s2). As E mu^2 + v = 1,
-the aggregate posterior of Gaussian data is the prior, so I(x; z) is the KL. The code of another
-example costs w^2 / s2 more on each axis, which is the shuffled-z gap.
+the aggregate posterior of Gaussian data is the prior, so I(x; z) is the KL. Decoding from the
+code of another example costs w^2 / s2 more on each axis, which is the shuffled-z gap.
 """
 
 import math

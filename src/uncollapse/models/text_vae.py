@@ -1,4 +1,4 @@
-"""What text models share: a VAE of encoder, head and decoder, and the writing of sentences."""
+"""Shared by the text models: a VAE of encoder, head and decoder, and decoding of sentences."""
 
 from abc import abstractmethod
 from collections.abc import Callable
