@@ -8,7 +8,7 @@ Autoencoders", ICLR 2016 (arXiv 1509.00519), section 5.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
 from uncollapse.errors import MAX_SIZE, InputError, check_integer
-from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 
 
@@ -79,7 +79,7 @@ class ImageMLP(Model):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Tensor:
         """Images of 0 and 1 [N, P]: pixels drawn or, if greedy, the more likely value of each."""
         return draw_pixels(self.logits(z), greedy, generator)

@@ -16,7 +16,7 @@ of a batch under every head, and only some heads are meant to do that.
 
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
 from uncollapse.errors import MAX_DEPTH, MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.decoder import OutputLayer
-from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.models.image_mlp import center_pixels, draw_pixels
 
@@ -97,7 +97,7 @@ class ImagePixelCNN(Model):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Tensor:
         """Images of 0 and 1 [N, P], one pixel after the other.
 

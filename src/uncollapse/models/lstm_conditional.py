@@ -29,7 +29,7 @@ so the pretrained codes move a little.
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ from uncollapse.decoders import Options
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import MAX_SIZE, InputError, check_choice, check_integer
-from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.models.lstm import LSTMConfig, LSTMDecoder, LSTMEncoder
 from uncollapse.models.text_vae import check_sizes, decode_sentences
@@ -128,7 +128,7 @@ class ConditionalLSTM(Model):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Corpus:
         """A response to each context of a batch for codes z [B, D], in the batch's order."""
         writer = self.decoder.writer(self.seen(batch, z))
