@@ -35,7 +35,12 @@ from uncollapse.report.tables.paired import paired_table as paired
 from uncollapse.report.tables.runs import runs_table as every_run
 from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.training.config import TrainerConfig
-from uncollapse.training.phases import Length, list_findings, list_warnings, select_unfinished
+from uncollapse.training.phases import (
+    Length,
+    list_phase_warnings,
+    list_unfinished_phases,
+    select_unfinished,
+)
 from uncollapse.training.schedules import (
     Constant,
     Cyclical,
@@ -242,9 +247,10 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
     objective = MinimumRate(4.0, 1e-3, Linear(10))
     parts = [(objective.phases(), objective)]
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
-    assert len(list_findings(parts, short, 6, {}, [row(6, 0.0)])) == 1
+    assert len(list_unfinished_phases(parts, short, 6, {}, [row(6, 0.0)])) == 1
     assert [
-        "multiplier" in told for told in list_findings(parts, long, 120, {}, [row(120, 0.0)])
+        "multiplier" in told
+        for told in list_unfinished_phases(parts, long, 120, {}, [row(120, 0.0)])
     ] == [True]
 
 
@@ -253,12 +259,12 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
 
 def test_warning_names_knob_length_weight_and_cure():
     parts = [(weight_phases(Linear(10)), None)]
-    assert list_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
+    assert list_phase_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
         "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
         "give trainer.epochs above 10 or anneal_epochs below 1"
     ]
     # another knob's value, so the schedule was given by itself; and two limits that both cut
-    assert list_warnings(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
+    assert list_phase_warnings(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
         "objective.weight=Linear(epochs=10): training ends after 0.319 epochs (trainer.max_steps=100), at weight 0.03; "
         "the KL never has its full weight; give trainer.epochs above 10 and trainer.max_steps of at least 3131 or an end "
         "before epoch 0.319"
@@ -267,10 +273,12 @@ def test_warning_names_knob_length_weight_and_cure():
 
 def test_cycles_that_follow_the_length_are_not_cured_by_more_epochs():
     parts = [(weight_phases(Cyclical(6, 4, 1)), None)]
-    (told,) = list_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
+    (told,) = list_phase_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
     assert "in cycle 4 of 4, at weight 0.93" in told and told.endswith("give ramp below 1")
     assert (
-        list_warnings([(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {})
+        list_phase_warnings(
+            [(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {}
+        )
         == []
     )
 

@@ -35,9 +35,8 @@ class WandbMirror:
         arguments = make_arguments(log, config, run, name)
         try:
             self.run = start_wandb(mode, arguments)
-        except (
-            Exception
-        ) as error:  # no key, no network or a bad setting; wandb has no common base class
+        # no key, no network or a bad setting, each with an exception type of its own
+        except Exception as error:
             if log.mode != "auto":
                 raise InputError(format_refusal(error, run.folder)) from error
             print(f"[{name}] {format_fallback(first_line(error), run.folder)}", flush=True)
@@ -96,9 +95,8 @@ def make_arguments(log: LogConfig, config: JsonObject, run: Run, name: str) -> d
 
 def start_wandb(mode: str, arguments: dict[str, Any]) -> wandb.Run:
     """wandb.init, continuing the run of this id where the server has it."""
-    resume = (
-        "allow" if mode == "online" else None
-    )  # an offline run is always sent from its first row
+    # an offline run is always sent from its first row
+    resume = "allow" if mode == "online" else None
     # LogConfig has checked the mode
     return wandb.init(mode=mode, resume=resume, **arguments)  # type: ignore[arg-type]
 

@@ -55,7 +55,7 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     config = {"head": head, "overrides": changed, **config}
     run = locate_run(str(cfg.results), str(cfg.study), head, changed, cfg.seed)
     check_results_folder(run.folder, str(cfg.results))
-    # the same config may already have a run under another name, such as a default given explicitly
+    # an equal config may already have a run in a folder of another name
     if not run.exists:
         run = find_same_run(run, config, base) or run
     return Request(

@@ -114,7 +114,7 @@ def make_trainer(
 ) -> "Trainer":
     """Make the trainer, and print facts on the data and warnings on phases that are cut off."""
     from uncollapse.runs.rows import Record
-    from uncollapse.training.phases import list_warnings
+    from uncollapse.training.phases import list_phase_warnings
     from uncollapse.training.trainer import Trainer, TrainerSetup
 
     for line in describe_data(request, parts):
@@ -131,6 +131,6 @@ def make_trainer(
         reporter=console,
     )
     trainer = Trainer(setup)
-    for note in list_warnings(trainer.list_phases(), trainer.length, request.config):
+    for note in list_phase_warnings(trainer.list_phases(), trainer.length, request.config):
         console.say(f"[{request.name}] warning: {note}")
     return trainer

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def find_unfinished(request: Request, trainer: "Trainer") -> list[str]:
     """One sentence for each phase of training that has not ended, or that has not settled."""
     from uncollapse.runs.rows import read_run_rows
-    from uncollapse.training.phases import list_findings
+    from uncollapse.training.phases import list_unfinished_phases
 
     rows = read_run_rows(request.run).rows
     training_rows = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
     steps, phases = trainer.progress.step, trainer.list_phases()
-    return list_findings(phases, trainer.length, steps, request.config, training_rows)
+    return list_unfinished_phases(phases, trainer.length, steps, request.config, training_rows)
 
 
 def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str]) -> JsonObject:

@@ -43,10 +43,12 @@ def outputs(layer: nn.Linear, h: Tensor) -> Tensor:
     require_states(h, layer.in_features)
     weights = code_dtype(layer, h)
     dtype = torch.promote_types(h.dtype, weights)
+    # autocast casts h and the weights itself, except that it leaves float64 alone
     if h.dtype == weights or (autocasts(h) and dtype != torch.float64):
         return wide(layer(h))
     if dtype == weights:
         return wide(layer(h.to(dtype)))
+    # h is wider than the weights, which are cast for this call only
     bias = None if layer.bias is None else layer.bias.to(dtype)
     return wide(functional.linear(h.to(dtype), layer.weight.to(dtype), bias))
 

@@ -29,7 +29,7 @@ class Interface(ABCMeta):
         inherited = [base.hooks for base in bases if isinstance(base, Interface)]
         own = public_names(space | space.get("__annotations__", {})) if interface else ()
         cls.hooks = frozenset().union(*inherited, own)
-        # at the first object, as `self.x = ...` in a constructor is checked as well
+        # checked at the first object, so that attributes set in the constructor are included
         cls.is_checked = False
         return cls
 

@@ -22,9 +22,8 @@ class Phase:
     ends: float  # position in epochs
     state: Callable[[float], str]  # how far it is at a position: "at weight 0.10"
     lost: str  # what is missing from a run that ends before it
-    shorter: (
-        Callable[[float], str] | None
-    )  # how to end it within this many epochs; None: impossible
+    # how to end it within this many epochs; None: impossible
+    shorter: Callable[[float], str] | None
     moves_with_epochs: bool = False  # its end moves with trainer.epochs
 
     def is_set_in(self, config: JsonMapping) -> bool:

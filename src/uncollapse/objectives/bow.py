@@ -51,5 +51,6 @@ class BagOfWords(ObjectiveModule):
             return plain
         if batch is None:
             raise ValueError("the bag-of-words loss needs the batch")
+        # -log p(bag | z) of the words, batch mean in nats
         bag = batch.bag_nll(wide(self.outputs(z))).mean()
         return Loss(plain.total + self.bow_weight * bag, {**plain.terms, "bow": bag}, plain.weight)

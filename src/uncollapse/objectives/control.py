@@ -59,7 +59,7 @@ class Control(ObjectiveModule):
     def respond(self, kl: float) -> tuple[float, float]:
         """(beta, integral) for a KL, given the current state."""
         error, before = self.set_point - kl, float(self.integral)
-        proportional = self.kp * sigmoid(-error)
+        proportional = self.kp * logistic(-error)
         after = before - self.ki * error
         beta = proportional + after + BETA_MIN
         # anti-windup: no step of I that moves beta out of range
@@ -106,6 +106,6 @@ def weight_before_end(rows: TrainingRows) -> float:
     return next(early, rows[0])["weight"]
 
 
-def sigmoid(x: float) -> float:
+def logistic(x: float) -> float:
     """1 / (1 + exp(-x)), written with tanh, which does not overflow."""
     return 0.5 * (1 + math.tanh(0.5 * x))

@@ -40,6 +40,7 @@ class MuForcing(ELBO):
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
+        # no gradient once the spread exceeds the margin
         missing = (self.margin - measure_spread(wide(q.mean))).relu()
         return Loss(plain.total + missing, {**plain.terms, "missing_spread": missing}, plain.weight)
 

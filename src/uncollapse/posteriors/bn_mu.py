@@ -40,4 +40,5 @@ class BatchNormMu(PosteriorHead):
 
     def floor(self) -> float:
         """D/2 gamma^2 + 1/2 sum_j beta_j^2, nats."""
+        # the second sum of the KL is never negative and is left out
         return 0.5 * float(self.gamma**2 * len(self.beta) + wide(self.beta.detach()).square().sum())

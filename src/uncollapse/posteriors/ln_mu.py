@@ -36,6 +36,7 @@ class LayerNormMu(PosteriorHead):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, log_var = outputs(self.linear, h).chunk(2, -1)
+        # var + eps must be close to var, or the floor is lost
         if self.training and not self.warned:
             self.warned = warn_if_flat(a.var(-1, correction=0), self.eps, "examples of mu")
         normal = nn.functional.layer_norm(a, (self.latent,), eps=self.eps)

@@ -33,6 +33,7 @@ class RMSNormTau(PosteriorHead):
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, b = outputs(self.linear, h).chunk(2, -1)
         mean = gamma_mu(self.tau, self.theta) * self.mu_moments(a)
+        # softplus keeps sigma positive, unlike in bn_tau
         std = gamma_sigma(self.tau, self.theta) * self.sigma_moments(nn.functional.softplus(b))
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 

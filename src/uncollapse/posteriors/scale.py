@@ -109,6 +109,7 @@ class Scale(WideBuffers, PosteriorHead):
 
     def forward(self, h: Tensor) -> ScaledGaussian:
         mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        # detached: the factors are constants for the gradient
         scaled, codes = self.compute_factors(mean.detach()) * mean, code_dtype(self.linear, h)
         return ScaledGaussian(scaled, torch.exp(0.5 * log_var), log_var, mean, codes=codes)
 

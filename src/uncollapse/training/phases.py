@@ -47,7 +47,9 @@ class Length:
         return [" and ".join(words)] if words else []
 
 
-def list_warnings(components: ComponentPhases, length: Length, config: JsonMapping) -> list[str]:
+def list_phase_warnings(
+    components: ComponentPhases, length: Length, config: JsonMapping
+) -> list[str]:
     """One sentence, before training, for each phase that the planned length cuts off."""
     last = length.last_position(length.total)
     return [
@@ -57,7 +59,7 @@ def list_warnings(components: ComponentPhases, length: Length, config: JsonMappi
     ]
 
 
-def list_findings(
+def list_unfinished_phases(
     components: ComponentPhases,
     length: Length,
     steps: int,
@@ -84,15 +86,11 @@ def select_unfinished(phases: Sequence[Phase], last: float) -> list[Phase]:
 
 def format_warning(phase: Phase, length: Length, config: JsonMapping) -> str:
     """The sentence before training."""
-    epochs = length.total / length.per_epoch
+    planned = length.total / length.per_epoch
     ways = length.find_longer(phase)
     if phase.shorter is not None:
-        fits = (
-            phase.shorter(epochs)
-            if phase.is_set_in(config)
-            else f"an end before epoch {epochs:.3g}"
-        )
-        ways.append(fits)
+        end = f"an end before epoch {planned:.3g}"
+        ways.append(phase.shorter(planned) if phase.is_set_in(config) else end)
     return (
         f"{phase.describe(config)}: training ends after {length.describe(length.total)}, "
         f"{phase.state(length.last_position(length.total))}; {phase.lost}; give {' or '.join(ways)}"

@@ -99,6 +99,7 @@ class Trainer:
         else:
             if note := self.setup.record.resume(-1):
                 self.setup.reporter.warn(note)
+            # the noise of training does not depend on how many numbers initialisation drew
             torch.manual_seed(self.setup.seed)
             self.evaluate()
         every, total = self.config.eval_every or self.length.per_epoch, self.length.total
@@ -125,6 +126,7 @@ class Trainer:
         self.model.train()
         while self.progress.step < self.length.total and not self.progress.stopped:
             epoch, index = divmod(self.progress.step, self.length.per_epoch)
+            # the order of batches depends only on (seed, epoch), so a resumed run repeats it
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.setup.seed, epoch), epoch
                 self.model.posterior.set_epoch(epoch)
@@ -169,6 +171,7 @@ class Trainer:
         are the best. The model holds the best weights afterwards.
         """
         last, path = None, self.setup.run.path(WEIGHTS)
+        # copies, as loading the best weights overwrites the model's tensors
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         load_model(path, self.model)
         best = self.model.state_dict()
