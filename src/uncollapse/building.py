@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -98,13 +98,17 @@ def require_same_kind(cfg: DictConfig, takes: str, kind: str) -> None:
 
 def list_models(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
+    from uncollapse.interfaces.model import ModelConfig
+
     files = {name: read_option("model", name) for name in options("model")}
-    classes: dict[str, Any] = {
+    classes = {
         name: locate_class(file["_target_"], "model")
         for name, file in files.items()
         if "_target_" in file
     }
-    return [name for name, cls in classes.items() if cls.takes == kind]
+    return [
+        name for name, cls in classes.items() if issubclass(cls, ModelConfig) and cls.takes == kind
+    ]
 
 
 def trial_size(latent: object) -> int:

@@ -26,7 +26,7 @@ def pick_device(name: object) -> "torch.device":
 
 
 def peak_memory(device: "torch.device") -> float:
-    """The most memory that this process has held (on a GPU: its tensors), in MiB.
+    """The peak memory of this process (on a GPU: of its tensors), in MiB.
 
     Runs in the same process share this maximum.
     """

@@ -101,7 +101,7 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
 
 
 def make_mirrors(request: Request, parts: Parts) -> "list[WandbMirror]":
-    """Where rows go besides the run's own file."""
+    """The services that receive copies of the rows, such as W&B."""
     if not parts.log.wandb:
         return []
     from uncollapse.mirror import WandbMirror

@@ -24,7 +24,7 @@ for log probabilities too. (For V = D no such columns exist and the bound is one
 That is enough for means; logits matter only up to a constant.)
 
 Deviations. LIDVAE's decoder is g2(B g1(.)), gradients of two convex networks around a matrix of
-full rank; for sequences g1 reads z besides the state of the previous words. Kinoshita et al. add a
+full rank; for sequences g1 reads z and the state of the previous words. Kinoshita et al. add a
 multiple of the identity to both maps, and the constants multiply. Here the LSTM and its output
 layer stay as they are and one map with one layer is enough, because the sum is orthogonal and
 nothing added to Q g(z) can cancel it. Q is not learned: otherwise it turns towards words that

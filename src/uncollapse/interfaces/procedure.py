@@ -65,7 +65,7 @@ class Training:
             optimizer.step()
 
     def more_batches(self) -> Iterator[Batch]:
-        """Endless random training batches besides that of this step, drawn from (seed, step)."""
+        """Endless random training batches for further steps; (seed, step) seeds the choice."""
         rng = np.random.default_rng((self.seed, self.step))
         for epoch in count():
             order = self.data.batches("train", int(rng.integers(2**31)), epoch)

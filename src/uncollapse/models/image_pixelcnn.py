@@ -2,7 +2,7 @@
 
 The pairing of He et al., "Lagging Inference Networks and Posterior Collapse in Variational
 Autoencoders", ICLR 2019 (arXiv 1901.05534), and before it of Gulrajani et al., "PixelVAE", ICLR
-2017 (arXiv 1611.05013): z is mapped to an image of a few channels, read besides the previous
+2017 (arXiv 1611.05013): z is mapped to an image of a few channels, which is read together with the previous
 pixels. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", NeurIPS
 2016 (arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows above and a
 horizontal stack the pixels to the left, so that every previous pixel is seen. Encoder: He et al.,
@@ -198,7 +198,7 @@ class PixelCNNDecoder(nn.Module):
         return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
     def map_of(self, z: Tensor) -> Tensor:
-        """z as an image that is read besides the pixels: [R, D] -> [R, z_channels, S, S]."""
+        """z as an image that is read with the pixels: [R, D] -> [R, z_channels, S, S]."""
         return self.map(z).view(len(z), -1, self.side, self.side)
 
     def logits(self, fed: Tensor, map_of_z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The linear VAE, probabilistic PCA with an amortised posterior: its optimum is known.
+"""The linear VAE, probabilistic PCA with an amortised posterior. Its optimum has a closed form.
 
 Tipping & Bishop, "Probabilistic Principal Component Analysis", JRSS B 1999; Dai et al.,
 "Connections with Robust PCA and the Role of Emergent Sparsity in Variational Autoencoder Models",
@@ -100,7 +100,7 @@ class LinearVAE(Model):
         return 0.5 * (distance + math.log(2 * math.pi * self.variance)).sum(-1)
 
 
-# ---------------------------------------------------------------- the known optimum
+# ---------------------------------------------------------------- the optimum in closed form
 
 
 def optimal_rates(

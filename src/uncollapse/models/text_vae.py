@@ -108,8 +108,8 @@ def decode_sentences(
 ) -> Corpus:
     """`count` sentences of at most `longest` words, drawn or, if greedy, the most likely words.
 
-    Start and padding are never written. Without `unknown` the unknown word is not either, and the
-    other words get its probability.
+    Start and padding are never written, nor is the unknown word if `unknown` is False; the other
+    words get its probability.
     """
     never = torch.tensor([PAD, BOS] if unknown else [PAD, BOS, UNK], device=device)
     tokens = torch.full((count, 1), BOS, device=device)

@@ -1,4 +1,4 @@
-"""A KL held at a capacity C that grows: rec + weight * |KL - C|, with the batch mean of the KL.
+"""A KL kept at a growing capacity C: rec + weight * |KL - C|, with the batch mean of the KL.
 
 Burgess et al., "Understanding disentangling in beta-VAE", 2018 (arXiv 1804.03599), section 5,
 equation 8: weight (their gamma) 1000, C from 0 to 25 nats, for images. Prokhorov et al., "On the

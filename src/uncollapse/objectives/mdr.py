@@ -72,7 +72,7 @@ class MinimumRate(ObjectiveModule):
         return weight_phases(self.elbo.weight)
 
     def unsettled(self, rows: TrainingRows) -> str | None:
-        """A KL below the rate, or above it while the multiplier still asks for more."""
+        """A KL below the rate, or above it while the multiplier still pushes it up."""
         if not rows or self.rate == 0:
             return None
         kl, u = rows[-1]["kl"], float(self.multiplier)

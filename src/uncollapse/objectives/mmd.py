@@ -52,7 +52,7 @@ class InfoVAE(ELBO):
 
     @property
     def final_weight(self) -> float:
-        """The best weights have the lowest nelbo, which charges for the KL in full."""
+        """The best weights have the lowest nelbo, in which the KL has weight 1."""
         return 1.0
 
     def __call__(

@@ -62,7 +62,7 @@ class ScaledGaussian(DiagonalGaussian):
 class Scale(WideBuffers, PosteriorHead):
     """h [B, hidden] -> ScaledGaussian [B, latent]; InputError unless std > 0.
 
-    Buffers: `held`, whether the first epochs are over, and then the `factor` [D] in use; `total`
+    Buffers: `held`, whether the first epochs are over, and the `factor` [D] used then; `total`
     [D] and `count`, for the mean of the batches' factors in this epoch; `epoch`, counted from 0.
     """
 

@@ -68,7 +68,7 @@ def list_unfinished_phases(
 ) -> list[str]:
     """One sentence, after `steps` steps, for each phase that is not over.
 
-    A component whose phases are over, but which has not settled, adds a sentence of its own.
+    A component whose phases are over, but which has not settled, adds its own sentence.
     """
     findings = []
     for phases, component in components:
