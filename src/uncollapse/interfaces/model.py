@@ -88,7 +88,7 @@ class ModelConfig(metaclass=Interface, interface=True):
 
     @property
     def seen(self) -> int:
-        """How many numbers the decoder reads in addition to words or pixels: by default those of z."""
+        """How many numbers the decoder reads apart from words or pixels: by default those of z."""
         return self.latent
 
     @abstractmethod

@@ -2,11 +2,11 @@
 
 The pairing of He et al., "Lagging Inference Networks and Posterior Collapse in Variational
 Autoencoders", ICLR 2019 (arXiv 1901.05534), and before it of Gulrajani et al., "PixelVAE", ICLR
-2017 (arXiv 1611.05013): z is mapped to an image of a few channels, which is read together with the previous
-pixels. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", NeurIPS
-2016 (arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows above and a
-horizontal stack the pixels to the left, so that every previous pixel is seen. Encoder: He et al.,
-"Identity Mappings in Deep Residual Networks", ECCV 2016.
+2017 (arXiv 1611.05013): z is mapped to an image of a few channels, which the decoder reads together
+with the previous pixels. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN
+Decoders", NeurIPS 2016 (arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows
+above and a horizontal stack the pixels to the left, so that every previous pixel is seen. Encoder:
+He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
 
 Deviations. Sizes suit a CPU, instead of the papers' 13 layers of 64 channels. Convolutions are
 cropped and shifted instead of masked, which saves the masked products. The encoder normalises
@@ -162,8 +162,9 @@ class Residual(nn.Module):
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Normalisation over groups of about 8 channels."""
-    most = max(1, channels // 8)
-    groups = next(count for count in range(most, 0, -1) if channels % count == 0)
+    # the largest number of groups that divides the channels
+    limit = max(1, channels // 8)
+    groups = next(count for count in range(limit, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels)
 
 

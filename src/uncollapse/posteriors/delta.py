@@ -91,11 +91,11 @@ def solve_ar1(delta: float, latent: int) -> tuple[float, float]:
 
     Both are returned, because 1 - alpha^2 loses its digits where alpha is near 1.
     """
-    most = ar1_floor(math.log(MIN_NOISE), latent) / latent
-    if delta > most:
+    largest = ar1_floor(math.log(MIN_NOISE), latent) / latent
+    if delta > largest:
         raise InputError(
             f"delta={delta:g}: with model.latent={latent} neighbouring dimensions of the prior "
-            f"would be all but equal; allowed is delta <= {math.floor(most * 1e4) / 1e4:g}"
+            f"would be almost equal; allowed is delta <= {math.floor(largest * 1e4) / 1e4:g}"
         )
     goal = delta * latent
     # the root in u = -ln(1 - alpha^2); at u = 2 goal the floor is at least the goal

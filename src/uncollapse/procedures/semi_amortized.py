@@ -140,10 +140,10 @@ def encode_gaussian(model: Model, batch: Batch) -> DiagonalGaussian:
     return q
 
 
-def clip_rows(gradient: Tensor, most: float) -> Tensor:
-    """Each row of a gradient [B, P] scaled down to a norm of at most `most`."""
+def clip_rows(gradient: Tensor, max_norm: float) -> Tensor:
+    """Each row of a gradient [B, P] scaled down to a norm of at most `max_norm`."""
     norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-    return gradient * (most / norm.clamp_min(most))
+    return gradient * (max_norm / norm.clamp_min(max_norm))
 
 
 @contextmanager
@@ -153,6 +153,7 @@ def twice_differentiable() -> Iterator[None]:
     cuDNN and fused attention have no second derivatives. oneDNN has them, with the same values, but
     makes a step a third slower.
     """
+    # Any: torch's annotations of these modules lack the flag `enabled`
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
     were_enabled = [backend.enabled for backend in backends]
     try:
