@@ -54,6 +54,7 @@ class Control(ObjectiveModule):
 
     @property
     def weight(self) -> float:
+        """The beta of the last step."""
         return float(self.beta)
 
     def respond(self, kl: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Scale-VAE: the decoder reads scaled posterior means; the loss has the KL of the unscaled.
+"""Scale-VAE: the decoder reads scaled posterior means, the loss has the KL of the unscaled ones.
 
 Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING
 2024:
