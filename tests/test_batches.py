@@ -24,7 +24,7 @@ some_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=24)
 def many_stretches():
     """With CALL = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CALL", 0)
+        patch.setattr(corpus, "CALL_COST", 0)
         yield
 
 
@@ -211,7 +211,7 @@ def test_stretches_cover_the_real_tokens_and_drop_rows_that_have_ended(lengths, 
 def bounds_at(lengths, call):
     """stretch_bounds when a call costs as much as `call` row-steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CALL", call)
+        patch.setattr(corpus, "CALL_COST", call)
         return choose_stretches(np.asarray(lengths))
 
 

@@ -218,7 +218,7 @@ def test_deep_description_is_refused(entry: Path, depth: int) -> None:
 def test_another_format_is_named(entry: Path, format: object) -> None:
     meta = {**json.loads((entry / cache.META).read_bytes()), "format": format}
     (entry / cache.META).write_bytes(json.dumps(meta).encode())
-    assert f"meta.json is of format {format}, not {cache.FORMAT}" in refusal(entry)
+    assert f"meta.json is of format {format}, not {cache.CACHE_FORMAT}" in refusal(entry)
 
 
 ODD = [None, 5, "ab", [], {}, [[1]], {"train": 5}, True]
@@ -312,8 +312,8 @@ def test_training_on_a_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
 def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(
     tmp_path: Path, monkeypatch
 ) -> None:
-    log, rename, sync = [], os.rename, cache.sync
-    monkeypatch.setattr(cache, "sync", lambda path: log.append(path.name) or sync(path))
+    log, rename, sync = [], os.rename, cache.sync_to_disk
+    monkeypatch.setattr(cache, "sync_to_disk", lambda path: log.append(path.name) or sync(path))
     monkeypatch.setattr(os, "rename", lambda *paths: log.append("moved") or rename(*paths))
     read(labelled(tmp_path / "text"), labels=True)
     (entry,) = entries(tmp_path / "cache")

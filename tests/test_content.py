@@ -97,7 +97,7 @@ def test_facts_in_the_config_do_not_count_as_content(tmp_path: Path, monkeypatch
     for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):
         assert text(folder, **options) == first
     monkeypatch.setattr(
-        cache, "FORMAT", cache.CACHE_FORMAT + 1
+        cache, "CACHE_FORMAT", cache.CACHE_FORMAT + 1
     )  # nor how a version of the program caches it
     assert text(folder) == first
 
@@ -275,7 +275,7 @@ def test_locations_are_keys_of_data() -> None:
         GrammarConfig,
         GaussianConfig,
     )
-    keys = {f"data.{field.name}" for config in configs for field in fields(config)}
+    keys = {f"data.{field.name}" for make in configs for field in fields(make())}
     assert set(LOCATIONS) <= keys
 
 

@@ -81,7 +81,7 @@ def test_odd_tag_gives_one_sentence(line: str, run: Path, capsys: pytest.Capture
 
 @pytest.mark.parametrize("key", ["dir", "cache"])
 def test_home_folder_of_unknown_user_gives_one_sentence(key: str, tmp_path: Path) -> None:
-    from uncollapse.data.files import TextConfig
+    from schemas import TextConfig
     from uncollapse.errors import InputError
 
     for split in ("train", "valid", "test"):

@@ -87,7 +87,7 @@ def test_nll_of_many_codes_equals_that_of_each_code(lengths, seed, n, sizes, ini
             scale * torch.randn(n, len(lengths), latent, dtype=torch.float64),
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(corpus, "CALL", 0)  # several stretches, as in large batches
+            patch.setattr(corpus, "CALL_COST", 0)  # several stretches, as in large batches
             shorter = text(lengths, seed)
         ours = model.nll(batch, z)
         assert ours.shape == (n, len(lengths)) and ours.dtype == torch.float64
@@ -160,7 +160,7 @@ def test_inputs_and_weights_are_left_as_they_were():
 
 def test_with_gradients_each_code_goes_the_plain_way_and_they_flow(monkeypatch):
     model, batch = model_of(), text([3, 7, 1])
-    monkeypatch.setattr(model.decoder, "many", lambda *_: pytest.fail("no gradients there"))
+    monkeypatch.setattr(model.decoder, "nll_of_many", lambda *_: pytest.fail("no gradients there"))
     z = torch.randn(4, 3, 2, requires_grad=True)
     together = model.nll(batch, z)
     parameters = [z, *model.decoder.parameters()]

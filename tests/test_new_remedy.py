@@ -138,7 +138,7 @@ def test_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_pa
     ("words", "sentence"),
     [
         (["kl_anneal", "--slot", "posterior"], "conf/head/kl_anneal.yaml exists"),
-        (["gaussian", "--slot", "posterior"], "src/uncollapse/posteriors/gaussian.py exists"),
+        (["lm", "--slot", "posterior"], "conf/head/lm.yaml exists"),
         (["cli", "--slot", "decoder"], "tests/test_cli.py exists"),
         (["my_posterior", "--slot", "objective"], "conf/head/my_posterior.yaml exists"),
         (

@@ -13,7 +13,11 @@ from uncollapse.run import run as train
 from uncollapse.runs.layout import Run
 from uncollapse.runs.study import read_runs
 
-pytestmark = pytest.mark.usefixtures("svg_only")
+pytestmark = [
+    pytest.mark.usefixtures("svg_only"),
+    # these runs are so small that eps counts
+    pytest.mark.filterwarnings("ignore:.*variance below 100 eps"),
+]
 
 OLD = Path(__file__).parent / "fixtures" / "old_runs"
 SHARED = ["data.train=48", "data.valid=16", "data.test=16", "data.batch_size=16"]
@@ -97,7 +101,7 @@ def test_evaluation_is_kept_and_resumes(
         json.dumps({k: v for k, v in old.items() if k not in ("evaluations", "nll")})
     )
     assert evaluate(words) == 0
-    assert ("begun without" in capsys.readouterr().out) == (
+    assert ("lack columns" in capsys.readouterr().out) == (
         version == "117fdba"
     )  # which kept fewer columns
     new = json.loads((folder / "summary.json").read_text())

@@ -293,7 +293,7 @@ def test_probe_repeats_itself_and_leaves_randomness_alone():
     ("budgets", "message"),
     [
         ([2, 301], r"^labels=301: there are only 300 labelled training examples$"),
-        ([10_000], r"^labels=10000: only 300 labelled"),
+        ([10_000], r"^labels=10000: there are only 300 labelled"),
         ([1], r"^labels=1: allowed is an integer of at least 2$"),
         ([0], r"^labels=0: "),
         ([-5], r"^labels=-5: "),

@@ -505,7 +505,7 @@ def test_page_shows_runs_without_an_end_and_how_to_go_on(page: str) -> None:
     assert (
         page.count("python train.py head=kl_anneal seed=2 study=four") == 2
     )  # to resume it, and among all commands
-    assert "last line of metrics.jsonl is torn" in page
+    assert "the last line of metrics.jsonl is cut off" in page
     assert "vocab 112" in page and "abc123" in page
 
 

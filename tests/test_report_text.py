@@ -490,7 +490,7 @@ def test_thousands_of_notes_and_open_runs_are_some_and_a_count(
     assert main([str(tmp_path / "s")]) == 0
     assert "Notes on files: 1,199, on the page." in capsys.readouterr().out
     page = (tmp_path / "s/report/index.html").read_text()
-    assert page.count("metrics.jsonl is torn") == 50 and "And 1,149 more." in page
+    assert page.count("metrics.jsonl is cut off") == 50 and "And 1,149 more." in page
     assert page.count('class="unfinished"') == 100 and "And 1,099 more;" in page
 
 

@@ -54,7 +54,7 @@ TIES = [8, 8, 6, 4, 4, 4, 2, 2]
 def many_stretches():
     """With CALL = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "CALL", 0)
+        patch.setattr(corpus, "CALL_COST", 0)
         yield
 
 

@@ -77,7 +77,8 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
 def load_arrays(path: Path, load: Any) -> dict[str, Any]:
     """All arrays of a file. InputError for a damaged one."""
     try:
-        return dict(load(path))
+        with path.open("rb") as file:  # closed also where it is damaged
+            return dict(load(file))
     except Exception as error:  # a zip, zlib, pickle or MATLAB error, each of its own type
         raise InputError(
             f"{path}: damaged, or not a file of its kind ({str(error).splitlines()[0]})"
