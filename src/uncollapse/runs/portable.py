@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.metrics.catalogue import evaluated_keys
 from uncollapse.paths import (
     FLATTENED_PATH,
     quote_word,
@@ -28,7 +29,7 @@ from uncollapse.runs.identity import (
 )
 from uncollapse.runs.layout import run_name
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.results import OWN, RESULTS_KEY, join_results
+from uncollapse.runs.results import RESULTS_KEY, join_results
 
 # keys of rows, summaries and evaluations about the machine, or about how a run was requested
 MACHINE_FACTS = (
@@ -174,7 +175,8 @@ def find_first_difference(one: Saved, other: Saved) -> str:
 
 def training_summary(saved: Saved) -> JsonObject:
     """The results of training in a summary, without those that evaluations added."""
-    return {k: v for k, v in saved.summary.items() if k != RESULTS_KEY and not k.startswith(OWN)}
+    evaluated = evaluated_keys()
+    return {k: v for k, v in saved.summary.items() if k != RESULTS_KEY and k not in evaluated}
 
 
 def joined_results(saved: Saved) -> JsonObject:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shorten
 from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.metrics.catalogue import evaluated_keys
 from uncollapse.runs.json_values import (
     add_digest,
     has_valid_digest,
@@ -22,13 +23,6 @@ from uncollapse.runs.json_values import (
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
 RESULTS_KEY = "evaluations"  # the key in the summary
-OWN = (
-    "nll",
-    "oracle_gap",
-    "probe",
-    "sample_",
-    "response_",
-)  # how summary keys begin that no training writes
 NO_UNKNOWN = "-no-unknown"  # suffix of results from samples drawn without <unk>
 
 
@@ -105,7 +99,8 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
     """
     if not results:  # a copy without any result is out of date
         return {k: v for k, v in summary.items() if k != RESULTS_KEY}
-    trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != RESULTS_KEY}
+    evaluated = evaluated_keys()  # removed here, so that no number of an earlier evaluation stays
+    trained = {k: v for k, v in summary.items() if k not in evaluated and k != RESULTS_KEY}
     # samples drawn without <unk> do not describe the model
     test = [
         result
