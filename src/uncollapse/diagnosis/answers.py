@@ -17,7 +17,7 @@ ALLOWED_ENCODINGS = (
 
 
 def to_posterior(answer: object, number: int) -> Posterior:
-    """The posterior in the answer of encode for batch `number`; InputError if it is none."""
+    """The posterior that encode returned for batch `number`; InputError if it is none."""
     q = parse_answer(answer, number)
     if q.kl.dim() != 2 or len(q.kl) != len(q.mean):
         raise InputError(
@@ -101,7 +101,7 @@ def check_pair(
 
 
 def check_nll(answer: object, size: int, number: int) -> Tensor:
-    """The answer of nll, detached. InputError unless it is `size` finite floats."""
+    """The values that nll returned, detached. InputError unless they are `size` finite floats."""
     if not isinstance(answer, Tensor):
         raise InputError(
             f"nll: returned a {type(answer).__name__}; "
