@@ -339,7 +339,7 @@ def test_batch_statistics_out_of_sight_are_noticed() -> None:
         lambda x: model.encode((x - x.mean(0)) / (x.std(0) + 0.1)), model.nll, x, samples=5
     )
     assert said.startswith(
-        "encode: returns different values for the same examples in a smaller batch: batch statistics"
+        "encode: returns different values for the same examples in a smaller batch: batch stat"
     )
     norm = nn.BatchNorm1d(24, track_running_stats=False).eval()
     _, (said,) = told(lambda x: model.encode(norm(x)), model.nll, x, samples=5)

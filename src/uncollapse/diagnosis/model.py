@@ -56,10 +56,10 @@ class CheckedModel:
     rows: int
     facts: BatchFacts = field(default_factory=BatchFacts)
     unsteady: list[str] = field(default_factory=list)  # sentences; see repeatability.py
-    code_dtype: torch.dtype | None = None  # of z; set once encode returns a narrow dtype
+    code_dtype: torch.dtype | None = None  # of z; set at encode's first narrow result
 
     def encode(self, batch: NumberedBatch) -> Posterior:
-        """The posterior of a batch. InputError if encode returned none, or one of another length."""
+        """The posterior of a batch. InputError if encode returns none, or one of another length."""
         answer = call_user_function("encode", self.encoder, batch.x)
         q = to_posterior(answer, batch.number)
         if isinstance(q, DiagonalGaussian) and q is not answer:

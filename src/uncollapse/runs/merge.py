@@ -44,7 +44,7 @@ class RunCollection:
     left_out: list[str] = field(default_factory=list)  # sentences
 
     def add(self, saved: Saved, where: str) -> str:
-        """Add a run. If another result of it is here already, keep that: the first difference."""
+        """Add a run, or join it to an earlier copy; the first contradiction between them, or ''."""
         if saved.identity not in self.runs:
             self.runs[saved.identity] = where, saved
             return ""
@@ -81,6 +81,7 @@ def collect_runs(path: Path) -> RunCollection:
     folder, packed = study_folder(path), []
     if pack := find_pack(path):
         packed = pack.runs()
+        # first, so that a packed run is never replaced by one in a folder
         for saved in packed:
             collection.add(saved, str(pack.path))
     if not is_pack(path):
@@ -180,6 +181,7 @@ def collect_merged(study: Path, sources: list[Path]) -> RunCollection:
     """The runs of a study and of other packs and studies. InputError if they contradict."""
     collections = [(source, collect_source(source)) for source in sources]
     if has_pack(study) or find_runs(study):
+        # the study's own runs come first: messages name them as the earlier ones
         collections = [(study, collect_runs(study_folder(study))), *collections]
     for number, (source, collection) in enumerate(collections):
         for other, earlier in collections[:number]:

@@ -126,6 +126,7 @@ def portable_command(command: str) -> str:
     except ValueError:  # an opening quote without its end
         return shorten_command(command)
     kept = [word for word in words if not word.startswith(PRIVATE_WORDS)]
+    # an unchanged command keeps its own quotes
     return shorten_command(command if kept == words else " ".join(map(quote_word, kept)))
 
 
@@ -193,7 +194,7 @@ def describe_difference(one: Json, other: Json) -> str:
 
 
 def drop_machine_facts(value: Json) -> Json:
-    """Nested values without what describes the machine or its clock."""
+    """Nested values without facts about the machine and without times."""
     if isinstance(value, dict):
         return {
             key: drop_machine_facts(item)
@@ -207,7 +208,7 @@ def drop_machine_facts(value: Json) -> Json:
 
 
 def data_key(saved: Saved) -> str:
-    """Text that tells a run's data from others: their fingerprint, or else their locations."""
+    """A text that differs for different data: their fingerprint, or else their locations."""
     return str(saved.data.get("content") or normalize(data_locations(saved.config)))
 
 
@@ -241,6 +242,7 @@ def find_fact_difference(one: Json, other: Json, where: str = "") -> str:
         )
         return next((line for line in nested if line), "")
     if isinstance(one, float) and isinstance(other, int | float):
+        # a mean over examples may differ in its last digits between machines
         return "" if math.isclose(one, other, rel_tol=1e-6) else f"{where}: {one} and {other}"
     if shorten_paths(one) == shorten_paths(other):
         return ""

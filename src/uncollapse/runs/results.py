@@ -1,8 +1,8 @@
 """Results of evaluations: one file each in `evaluations/`, and all of them in the summary.
 
-The files count; the next evaluation updates the summary from them. So a kill between the two
-writes loses nothing, and a result whose file is removed is computed again. The summary's copy is
-used for a damaged file, and for all files if the folder is missing.
+Where the two differ, the files are right; the next evaluation updates the summary from them. So a
+kill between the two writes loses nothing, and a result whose file is removed is computed again. The
+summary's copy is used for a damaged file, and for all files if the folder is missing.
 """
 
 import json
@@ -97,7 +97,7 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
     examples, then most importance samples, is at the top; of several probes, the one with most
     labels.
     """
-    if not results:  # a copy without any result is out of date
+    if not results:  # any copies in the summary are out of date
         return {k: v for k, v in summary.items() if k != RESULTS_KEY}
     evaluated = evaluated_keys()  # removed here, so that no number of an earlier evaluation stays
     trained = {k: v for k, v in summary.items() if k not in evaluated and k != RESULTS_KEY}
@@ -167,4 +167,5 @@ def has_consistent_results(run: Run) -> bool:
 
 
 def dump_json(value: JsonMapping) -> bytes:
+    """Indented JSON that ends with a line break."""
     return (json.dumps(value, indent=1) + "\n").encode()

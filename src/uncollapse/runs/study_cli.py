@@ -59,6 +59,9 @@ def study_parser() -> argparse.ArgumentParser:
     return parser
 
 
+# Each command imports what it needs itself, so that --help and refusals are quick.
+
+
 def run_pack(asked: argparse.Namespace) -> int:
     from uncollapse.runs.merge import pack_study
 
