@@ -34,7 +34,7 @@ Question = Callable[[bool], object]  # quick -> results, which `as_json` can wri
 
 QUESTIONS: dict[str, Question] = {
     "training": measure_training,
-    "heads": lambda quick: measure_heads(quick, heads()),  # main adds the options
+    "heads": lambda quick: measure_heads(quick, heads()),  # main replaces it by `answer_heads`
     "likelihood": measure_likelihood,
     "mixture": measure_mixture,
     "evaluation": measure_evaluation,
@@ -71,7 +71,7 @@ def make_parser() -> Parser:
     parser.add_argument("question", nargs="?", default="all", choices=[*QUESTIONS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer steps and runs: a glance, not a measurement"
+        "--quick", action="store_true", help="fewer steps and runs: a rough estimate"
     )
     parser.add_argument("--heads", metavar="A,B", help="for heads: only these, beside plain")
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""The LSTM VAE as tutorials train it: padded batches, and logits for every position, padding too.
+"""The LSTM VAE as tutorials train it: padded batches, and logits for padding as well.
 
-It shares its layers with the harness's model, so both can be compared weight by weight.
+It has the same layers as the harness's model, so both can start from equal weights.
 """
 
 import copy

@@ -51,7 +51,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 def sync_to_disk(path: Path) -> None:
-    """Make a file's content, or the names in a folder, survive a power cut."""
+    """Wait until a file's content, or the names in a folder, would survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -116,7 +116,7 @@ def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False
             raise InputError(f"{path}: another process is working on this {what}") from None
         yield
     finally:
-        os.close(handle)
+        os.close(handle)  # which also releases the lock
 
 
 def join_inside(folder: Path, *names: str) -> Path:

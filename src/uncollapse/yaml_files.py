@@ -1,7 +1,7 @@
 """The only reader of YAML, for files that anyone may have written.
 
-Files are bounded in size and hold plain values only; a refusal is one sentence. Values come out as
-OmegaConf reads them (1e-3 is a number, a date is text), about ten times faster.
+Files are bounded in size and hold plain values only; a refusal is one sentence. Values are those
+that OmegaConf would read (1e-3 is a number, a date is text), about ten times faster.
 """
 
 import re
@@ -65,7 +65,7 @@ def read_yaml(path: Path) -> Json:
     with path.open("rb") as file:
         content = file.read(MAX_YAML_BYTES + 1)
     if len(content) > MAX_YAML_BYTES:
-        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes; no config is so large")
+        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes, the most that is read")
     try:
         text = content.decode("utf-8")
         check_bounds(text)
@@ -98,7 +98,7 @@ def check_bounds(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             size = sizes.get(event.anchor, 1)
             if size is None:
-                raise ValueError(f"*{event.anchor} lies within itself")
+                raise ValueError(f"*{event.anchor} contains itself")
             count += size
         elif isinstance(event, yaml.ScalarEvent):
             check_length(event.value)

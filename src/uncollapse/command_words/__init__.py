@@ -33,7 +33,7 @@ def check_command_words(argv: list[str]) -> list[str]:
     """
     asked, flags, words = split_flags(argv)
     if asked.shell_completion or asked.hydra_help:
-        return argv
+        return argv  # nothing is trained
     knobs_by_head = {head: knobs_of(head) for head in heads()}
     knobs = set().union(*knobs_by_head.values())
     check_form(words, {*GROUPS, *SLOTS, *COMMON, *knobs})
@@ -53,7 +53,8 @@ def check_command_words(argv: list[str]) -> list[str]:
 
     if not asked.multirun and (not is_sweep or only_shows(asked)):
         return [*flags, *words]
-    # Hydra applies a sweep of one value after the head that has the knob
+    # Hydra first composes the default head with the words that are not swept; one without this
+    # knob would be refused
     words = [
         make_sweep(word) if is_single_knob(override, knobs) else word
         for word, override in zip(words, overrides, strict=True)
@@ -62,5 +63,5 @@ def check_command_words(argv: list[str]) -> list[str]:
 
 
 def only_shows(asked: Namespace) -> bool:
-    """Whether the flags ask Hydra to show something, or to run a single job."""
+    """Whether the flags ask Hydra to print something instead of training, or to run one job."""
     return bool(asked.cfg or asked.info or asked.run or asked.help)

@@ -24,11 +24,13 @@ def split_flags(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
                 f"{shorten(word)}: control characters, such as a line break, are not allowed"
             )
     parser = get_args_parser()
+    # argparse would print its usage and exit
     parser.error = raise_flag_error  # type: ignore[method-assign]
     asked, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise InputError(describe_unknown_flag(unknown[0], [*parser._option_string_actions]))
     words, flags = list(asked.overrides), list(argv)
+    # what argparse did not take as a word is a flag or the value of one
     for word in words:
         flags.remove(word)
     return asked, flags, words
@@ -59,7 +61,7 @@ def check_form(words: Sequence[str], keys: set[str]) -> None:
 
 
 def guess_meaning(word: str, before: str, after: Sequence[str], keys: set[str]) -> str:
-    """The end of the message for a word without `=`: what it may be meant for."""
+    """The end of the message for a word without `=`: what was probably meant."""
     name, colon, value = word.partition(":")
     if colon and name.split(".")[0] in keys:
         return f"; did you mean {name}={value}?"

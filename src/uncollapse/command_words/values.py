@@ -1,4 +1,4 @@
-"""Values on the command line: one per group, allowed ones only, and knobs that the head has."""
+"""Checks of values: one option per group, allowed values only, and knobs that the head has."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ def check_values(overrides: "list[Override]", allow_sweep: bool) -> None:
         for value in values:
             if key in GROUPS:
                 check_option(key, value)
-            elif "${" not in str(value):
+            elif "${" not in str(value):  # an interpolation is checked once it is resolved
                 is_sweep = override.is_sweep_override()
                 check_root(key, parse_swept_value(value) if is_sweep else value)
 
