@@ -1,4 +1,4 @@
-"""Write the skeleton of a new remedy, which passes every check as it is.
+"""Write the skeleton of a new remedy, which passes every check without changes.
 
     python scripts/new_remedy.py NAME --slot posterior|objective|procedure|decoder
 
@@ -44,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        reason = f"{error.filename}: cannot write there ({error.strerror})"
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {error.filename}: cannot write there ({error.strerror})", file=sys.stderr)
         return 2
     print(describe_next_steps(asked.name, asked.slot, files), end="")
     return 0
@@ -70,13 +69,14 @@ def copy_templates(name: str, slot: str) -> dict[Path, str]:
     taken = {word for text in texts.values() for word in re.findall(r"\w+", text)}
     if class_name(name) in taken - {class_name(template)}:
         raise InputError(
-            f"{name}: its class would be {class_name(name)}, a name that its file uses otherwise; "
+            f"{name}: its class would be {class_name(name)}, a name that its file already uses; "
             "choose another name"
         )
     return {Path(path): sort_imports(replace_words(text, names)) for path, text in texts.items()}
 
 
 def check_name(name: str) -> None:
+    """InputError unless files, a class and a head can have this name."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise InputError(
             f"{name}: not a name for a remedy; allowed are lower-case letters, digits and single "
@@ -96,7 +96,7 @@ def replace_words(text: str, words: Mapping[str, str]) -> str:
 
 
 def sort_imports(text: str) -> str:
-    """Lines that import from the package in the order that ruff wants, which depends on names."""
+    """Sort the imports from this package as ruff does: the order depends on the new name."""
     block = re.compile(r"(?:^from uncollapse\S* import .*\n)+", re.MULTILINE)
     return block.sub(lambda match: "".join(sorted(match[0].splitlines(keepends=True))), text)
 

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uncollapse.command_words import check_command_words
 from uncollapse.config import HYDRA_KEYS
@@ -73,9 +73,7 @@ def describe_refused_key(error: "OmegaConfBaseException", words: list[str]) -> s
     """For an unknown key, the nearest known one; otherwise the fault of its value."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-    # OmegaConf does not annotate these two
-    key: Any = error.full_key
-    section: Any = error.parent_node
+    key, section = str(error.full_key), error.parent_node
     typed = re.compile(rf"[+]*{re.escape(key)}[.=]")
     value = next((word.partition("=")[2] for word in words if typed.match(word)), "")
     is_unknown = isinstance(error, ConfigAttributeError | ConfigKeyError)

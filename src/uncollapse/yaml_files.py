@@ -6,7 +6,6 @@ that OmegaConf would read (1e-3 is a number, a date is text), about ten times fa
 
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -34,7 +33,7 @@ MALFORMED = (
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """A safe loader that refuses a key given twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Json]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, Json]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
@@ -43,7 +42,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
                 )
             if isinstance(key.value, str):
                 seen.add(key.value)
-        mapping: dict[Any, Json] = super().construct_mapping(node, deep)
+        mapping: dict[object, Json] = super().construct_mapping(node, deep)
         return mapping
 
 

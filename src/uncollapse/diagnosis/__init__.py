@@ -44,9 +44,9 @@ __all__ = ["diagnose", "verdict"]
 
 
 def diagnose(
-    encode: Callable[[Any], Any],
+    encode: Callable[[Any], object],
     nll: Callable[[Any, Tensor], Tensor],
-    data: Any,
+    data: object,
     *,
     samples: int = 500,
     labels: ArrayLike | Mapping[str, ArrayLike] | None = None,
@@ -117,7 +117,7 @@ def check_settings(*, samples: int, batch: int, rows: int, mixture: int, seed: i
 
 def measure(
     model: CheckedModel,
-    batches: Iterable[Any],
+    batches: Iterable[object],
     reference: Reference,
     samples: int,
     mixture: int,

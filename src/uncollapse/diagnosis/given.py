@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,20 +31,20 @@ class SupportsIndex(Protocol):
 # ---------------------------------------------------------------- data
 
 
-def make_batches(data: Any, batch: int) -> tuple[Iterable[Any], int | None]:
+def make_batches(data: object, batch: int) -> tuple[Iterable[object], int | None]:
     """The batches, and the number of examples if it is known beforehand."""
     if isinstance(data, SupportsArray):
         x = make_tensor(data)
         return x.split(batch), len(x)
-    is_iterable = isinstance(data, Iterable | SupportsIndex)
-    if isinstance(data, str | bytes | Mapping) or not is_iterable:
+    is_other = isinstance(data, str | bytes | Mapping)
+    if is_other or not isinstance(data, Iterable | SupportsIndex):
         raise InputError(
             f"data: a {type(data).__name__}; allowed is a tensor or array [N, ...], "
             "or batches: a list, a DataLoader"
         )
     if isinstance(data, list | tuple) and all(batch_tensors(x) for x in data):
         return data, sum(len(batch_tensors(x)[0]) for x in data)
-    return data, None
+    return data if isinstance(data, Iterable) else iter(data), None
 
 
 def make_tensor(data: SupportsArray) -> Tensor:

@@ -93,13 +93,13 @@ class CheckedModel:
         rows = z.transpose(0, 1).reshape(n * size, dims)
         return self.decode_rows(batch, repeat_examples(batch.x, n), rows).reshape(size, n).T
 
-    def decode_rows(self, batch: NumberedBatch, x: Any, z: Tensor) -> Tensor:
+    def decode_rows(self, batch: NumberedBatch, x: object, z: Tensor) -> Tensor:
         """-log p(x|z) for each row of z, in float32 or wider."""
         nll = check_nll(self.call_decoder(batch, x, z), len(z), batch.number)
         self.facts.note_nll(nll)
         return wide(nll)
 
-    def call_decoder(self, batch: NumberedBatch, x: Any, z: Tensor) -> object:
+    def call_decoder(self, batch: NumberedBatch, x: object, z: Tensor) -> object:
         """What nll returns for float32 codes or, if it fails on those, for narrow ones."""
         # tried once: later calls use the dtype with which the first one succeeded
         if self.code_dtype is None and batch.narrow is not None:
@@ -114,7 +114,7 @@ class CheckedModel:
 
 
 def call_user_function(
-    name: str, function: Callable[..., object], x: Any, *codes: Tensor
+    name: str, function: Callable[..., object], x: object, *codes: Tensor
 ) -> object:
     """function(x, *codes).
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -39,11 +38,11 @@ def check_repeatability(model: CheckedModel, batch: NumberedBatch) -> None:
     z, half = q.sample(), len(batch) // 2
     can_split = half > 1 and bool(batch_tensors(batch.x))
 
-    def encode(x: Any) -> list[Tensor]:
+    def encode(x: object) -> list[Tensor]:
         again = to_posterior(model.encoder(x), batch.number)
         return [again.mean, again.variance]
 
-    def decode(x: Any, z: Tensor) -> list[Tensor]:
+    def decode(x: object, z: Tensor) -> list[Tensor]:
         return [wide(check_nll(model.call_decoder(batch, x, z), len(z), batch.number))]
 
     # same input twice: random draws; half a batch: dependence between examples

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,12 +35,12 @@ class Walk:
         default_factory=lambda: {k: [] for k in IMPORTANCE_COLUMNS}
     )
 
-    def run(self, batches: Iterable[Any]) -> tuple[Pass, dict[str, np.ndarray]]:
+    def run(self, batches: Iterable[object]) -> tuple[Pass, dict[str, np.ndarray]]:
         """The pass, and the results of importance sampling by name, [N] each."""
         seen = collect(self.model.encode, self.model.nll, self.iterate(batches))
         return seen, {name: np.concatenate(values) for name, values in self.weighted.items()}
 
-    def iterate(self, batches: Iterable[Any]) -> Iterator[NumberedBatch]:
+    def iterate(self, batches: Iterable[object]) -> Iterator[NumberedBatch]:
         for number, x in enumerate(batches):
             batch = NumberedBatch(x, number)
             # seeded for each batch: a loader may have drawn random numbers of its own
