@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--slot", required=True, choices=SLOT_FOLDERS, help="what the remedy changes"
     )
-    asked = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
-        files = copy_templates(asked.name, asked.slot)
+        files = copy_templates(args.name, args.slot)
         write_new_files(files)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.filename}: cannot write there ({error.strerror})", file=sys.stderr)
         return 2
-    print(describe_next_steps(asked.name, asked.slot, files), end="")
+    print(describe_next_steps(args.name, args.slot, files), end="")
     return 0
 
 
@@ -121,10 +121,10 @@ The new head can be trained:
 and passes its own tests and those of every head:
     python -m pytest tests/test_{name}.py tests/test_contract.py tests/test_config.py -k {name}
 
-Next (docs/add_a_remedy.md says more)
+Next (details in docs/add_a_remedy.md)
 1. put your remedy in place of the formula, in {code} and {test}
 2. replace FILL IN (paper, section, equation) and, after a run, MEASURE in {head}
-3. give it a row in the table of docs/heads.md, which tests/test_readme.py checks:
+3. add a row to the table in docs/heads.md, which tests/test_readme.py checks:
     | `{name}` | what it does | `{knob}` ({default:g}) | {slot} | promise | source |  |  |
 4. make lint types test
 """

@@ -15,7 +15,7 @@ from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.metrics.information import code_gains
 
 QUICK_SIZES = ((1000, 16), (2000, 32))  # codes, dimensions
-BATCH = 128  # posteriors that the encoder gives at a time
+BATCH = 128  # posteriors that the encoder returns at a time
 
 
 @dataclass(frozen=True)

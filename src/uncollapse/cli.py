@@ -19,7 +19,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"  # set to 1, Hydra raises errors instead of prin
 
 
 def compose_and_run(task: "Callable[[DictConfig], None]", conf: str) -> int:
-    """Run `task` with the config that the command line asks for; the exit code."""
+    """Run `task` with the config that the command line describes; the exit code."""
     import hydra
 
     words = sys.argv[1:]

@@ -1,6 +1,6 @@
 """Shortens absolute paths to `…/name` in text that is shown or passed on to others.
 
-A path tells who made a run and on which machine; only its last name is kept.
+A path reveals who made a run and on which machine; only its last name is kept.
 """
 
 import re

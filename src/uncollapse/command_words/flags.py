@@ -26,14 +26,14 @@ def split_flags(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
     parser = get_args_parser()
     # argparse would print its usage and exit
     parser.error = raise_flag_error  # type: ignore[method-assign]
-    asked, unknown = parser.parse_known_intermixed_args(argv)
+    args, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise InputError(describe_unknown_flag(unknown[0], [*parser._option_string_actions]))
-    words, flags = list(asked.overrides), list(argv)
+    words, flags = list(args.overrides), list(argv)
     # what argparse did not take as a word is a flag or the value of one
     for word in words:
         flags.remove(word)
-    return asked, flags, words
+    return args, flags, words
 
 
 def raise_flag_error(message: str) -> NoReturn:

@@ -58,17 +58,19 @@ def check_values(overrides: "list[Override]", allow_sweep: bool) -> None:
 
 def check_knob_owners(overrides: "list[Override]", knobs_by_head: dict[str, set[str]]) -> None:
     """InputError for a knob that one of the requested heads does not have."""
-    asked = [str(head) for o in overrides if o.key_or_group == "head" for head in list_values(o)]
-    if not asked and any(
+    requested = [
+        str(head) for o in overrides if o.key_or_group == "head" for head in list_values(o)
+    ]
+    if not requested and any(
         o.key_or_group == "experiment" and o.value() is not None for o in overrides
     ):
         return  # the experiment names its heads
     knobs = set().union(*knobs_by_head.values())
     for override in overrides:
         key, value = override.key_or_group, str(override.input_line).split("=", 1)[-1]
-        lacking = [head for head in asked or ["plain"] if key not in knobs_by_head[head]]
+        lacking = [head for head in requested or ["plain"] if key not in knobs_by_head[head]]
         if lacking and key in knobs:
-            advice = "; run such heads in a sweep of their own" if len(asked) > 1 else ""
+            advice = "; run such heads in a sweep of their own" if len(requested) > 1 else ""
             raise InputError(describe_unknown_knob(key, value, lacking[0]) + advice)
 
 
@@ -98,7 +100,7 @@ def list_pairs(item: object) -> Iterable[tuple[str, object]]:
 
 
 def is_sweep_experiment(name: object) -> bool:
-    """Whether an experiment's file asks for a sweep."""
+    """Whether an experiment's file requests a sweep."""
     if name not in options("experiment"):
         return False
     hydra = read_option("experiment", str(name)).get("hydra")

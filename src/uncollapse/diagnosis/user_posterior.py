@@ -51,7 +51,9 @@ class UserPosterior(Posterior):
         return self.given.sample(n, generator)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        raise NotImplementedError(f"{type(self.given).__name__} need not know its prior")
+        raise NotImplementedError(
+            f"no codes can be drawn from the prior of a {type(self.given).__name__}"
+        )
 
     def log_ratio(self, z: Tensor) -> Tensor:
         return self.given.log_ratio(z)
