@@ -76,6 +76,7 @@ def time_starts(sentences: int) -> CorpusCost:
             write_sentences(text / f"{split}.txt", TEXT_SHAPE, size)
         megabytes = (text / "train.txt").stat().st_size / 2**20
         args = ("corpus_process", str(text), str(folder / "own"), str(TRAINING_STEPS))
+        # the second start reads the tokens that the first one has cached
         outputs = [run_module(*args) for _ in range(2)]
     first, second = (Start(**json.loads(output.splitlines()[-1])) for output in outputs)
     return CorpusCost(sentences, megabytes, first, second)

@@ -135,7 +135,7 @@ def time_on_one_core(methods: Methods, chosen: Sequence[int]) -> tuple[np.ndarra
     """Processor seconds for each sentence: harness, published."""
     sides = {"harness": methods.harness, "published": methods.published}
     for work in sides.values():
-        work(chosen[0])
+        work(chosen[0])  # warm up
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number, example in enumerate(chosen):
         for name in sorted(sides, reverse=number % 2 == 1):
@@ -170,6 +170,7 @@ def published_nll(layers: Layers, tokens: Tensor, codes: Tensor) -> float:
         outputs, _ = layers.encoder.lstm(layers.encoder.embed(tokens[None]))
         mean, log_var = layers.to_code(outputs[:, -1]).chunk(2, -1)
         losses = word_losses(layers.decoder, tokens.expand(len(z), -1), z)
+        # without -D/2 ln(2 pi), which cancels in log p(z) - log q(z|x)
         log_prior = -0.5 * z.square().sum(1)
         log_posterior = -0.5 * ((z - mean).square() / log_var.exp() + log_var).sum(1)
         weights.append(-losses.sum(1) + log_prior - log_posterior)

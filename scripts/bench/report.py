@@ -56,6 +56,7 @@ def copy_run(real: Run, study: Path, count: int) -> None:
     rng = np.random.default_rng(0)
     config = read_config(real)
     rows, summary, data = read_run_rows(real).rows, read_summary(real), real.read(DATA).decode()
+    # head by head, then the next seed, as a sweep over seeds would have them
     for i in range(count):
         head, seed = heads()[i % len(heads())], i // len(heads())
         named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}

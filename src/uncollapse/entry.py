@@ -75,6 +75,7 @@ def continue_in_child() -> None:
     from contextlib import suppress
 
     parent = os.getpid()
+    # otherwise both processes would print the buffered text
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()

@@ -44,6 +44,7 @@ def check_number(
         value = float("inf") if value > 0 else float("-inf")
     if MAX_NUMBER < value < float("inf") and high == float("inf"):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed} <= {MAX_NUMBER:g}")
+    # comparisons with NaN are false, so it is refused as well
     inside = low <= value <= high if closed else low < value < high
     if not inside or value in (float("inf"), float("-inf")):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed}")

@@ -13,6 +13,11 @@ from uncollapse.disk import require_plain_file
 from uncollapse.errors import InputError, escape_unsafe
 from uncollapse.json_types import Json
 
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML was built without its C library
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 MAX_YAML_BYTES, MAX_NODES, MAX_NESTING = 1_000_000, 20_000, 40
 MAX_CHARACTERS = 10_000  # of one scalar
 MAX_BITS = 256  # of an integer
@@ -30,7 +35,7 @@ MALFORMED = (
 )
 
 
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class Loader(SafeLoader):
     """A safe loader that refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, Json]:
@@ -93,6 +98,7 @@ def check_bounds(text: str) -> None:
     sizes: dict[str | None, int | None] = {}  # nodes under each anchor; None while it is open
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and the count at its start
     count = 0
+    # the parser's events are counted before any value is built
     for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.AliasEvent):
             size = sizes.get(event.anchor, 1)

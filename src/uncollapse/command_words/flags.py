@@ -63,15 +63,20 @@ def check_form(words: Sequence[str], keys: set[str]) -> None:
 def guess_meaning(word: str, before: str, after: Sequence[str], keys: set[str]) -> str:
     """The end of the message for a word without `=`: what was probably meant."""
     name, colon, value = word.partition(":")
+    # tau:0.3
     if colon and name.split(".")[0] in keys:
         return f"; did you mean {name}={value}?"
+    # tau = 0.3, tau =0.3
     if word.split(".")[0] in keys and after:
         rest = "".join(after).lstrip("=") if after[0] in ("=", "") else after[0].lstrip("=")
         return f"; did you mean {word}={rest}? No spaces are allowed around ="
+    # tau= 0.3
     if before.endswith("="):
         return f"; did you mean {before}{word}? No spaces are allowed around ="
+    # bn_tau
     if near := nearest_word(word, heads()):
         return f"; did you mean head={near}?"
+    # data.train=my file.txt
     if "=" in before:
         key, _, value = before.partition("=")
         together = quote_override(key, f"{value} {word}")

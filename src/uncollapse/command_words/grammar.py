@@ -41,6 +41,7 @@ def quote_override(key: str, value: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    # the plainest form that Hydra reads back as the same text
     parser = OverridesParser.create()
     for word in (f"{key}={value}", *(f"{key}={enclose(value, quote)}" for quote in QUOTES)):
         try:

@@ -90,6 +90,7 @@ def diagnose(
     check_settings(samples=samples, batch=batch, rows=rows, mixture=mixture, seed=seed)
     batches, size = make_batches(data, batch)
     reference = Reference.parse(labels, log_prob, data)
+    # refused now, not after an hour of computing
     folder = None if page is None else find_page_folder(page)
     if size is not None:
         reference.check_counts(size)
@@ -97,7 +98,7 @@ def diagnose(
     notes: list[str] = []
     try:
         metrics = measure(model, batches, reference, samples, mixture, seed, notes)
-    finally:
+    finally:  # after an error too: a note may explain it
         for note in notes:
             warnings.warn(note, stacklevel=2)
     metrics = {"verdict": verdict(metrics), "warnings": notes, **metrics}
@@ -133,6 +134,7 @@ def measure(
         # `switched` grows while modules that the search missed are called
         seen, weighted = Walk(model, samples, seed).run(batches)
         notes += describe_modes([name for name in switched if name not in reported], [])
+        # of an iterator the number of examples is known only now
         reference.check_counts(len(seen.rec))
         metrics = compute_statistics(seen, mixture)
     falls = weighted["fall_2"], weighted["fall_8"]

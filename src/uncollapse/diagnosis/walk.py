@@ -50,6 +50,7 @@ class Walk:
             self.check_dims(q)
             self.weigh(batch, q)
             if number == 0:
+                # forked: the additional calls must not change the numbers of later batches
                 with torch.random.fork_rng():
                     check_repeatability(self.model, batch)
         if not self.weighted["nll"]:

@@ -129,6 +129,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
     require_plain_file(path)
     try:
+        # weights_only: a checkpoint from someone else must not run code
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types, among them RuntimeError and EOFError
         raise InputError(

@@ -137,6 +137,7 @@ def pack_study(study: Path, examples: bool = True) -> tuple[Path, RunCollection]
     """
     check_is_study_or_pack(study)
     folder = study_folder(study)
+    # two packs written at the same time would each lack the runs of the other
     with hold_lock(folder, "study"):
         collection = collect_runs(folder)
         return write_pack(folder, collection, examples), collection
@@ -157,6 +158,7 @@ def write_pack(folder: Path, collection: RunCollection, examples: bool = True) -
     content = build_pack([saved for _, saved in collection.runs.values()], examples)
     folder.mkdir(parents=True, exist_ok=True)
     path = pack_path(folder)
+    # an unchanged pack keeps its time stamp
     if not os.path.lexists(path) or path.read_bytes() != content:
         write_atomic(path, content)
     return path
@@ -172,6 +174,7 @@ def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, RunCollection
     """
     if os.path.lexists(study) and (is_run(study) or not study.is_dir()):
         raise InputError(f"{study}: not a study; give the folder of one to merge into")
+    # a new study has no folder yet that could be locked
     with hold_lock(study, "study") if study.is_dir() else nullcontext():
         collection = collect_merged(study, sources)
         return write_pack(study_folder(study), collection), collection

@@ -47,6 +47,7 @@ def build_pack(runs: Iterable[Saved], examples: bool = True) -> bytes:
     ) as writer:
         writer.write_table(table, ROW_GROUP_SIZE)
         writer.add_key_value_metadata({"uncollapse": str(SCHEMA), "digest": BLANK_DIGEST.decode()})
+    # the digest covers all bytes, with zeros where it is then written itself
     content = buffer.getvalue()
     start = content.index(BLANK_DIGEST, footer_offset(content))
     digest = b"sha256:" + hash_with_blank(content, start)

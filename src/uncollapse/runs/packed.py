@@ -79,6 +79,7 @@ def explain_skip(study: Path) -> str:
 
 def load_packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
     """Packed runs by head and seed; a pack is parsed once per process until it changes."""
+    # every run of a sweep checks the same pack
     try:
         stat = path.stat()
     except OSError as error:

@@ -54,6 +54,8 @@ def make_runs_portable(runs: Iterable[Saved], others: Iterable[Saved] = ()) -> l
     runs = list(runs)
     located = [saved for saved in runs if overridden_locations(saved)]
     packed = [saved for saved in others if data_locations(saved.config)]
+    # with one data set its location may differ between machines and must not be in names; with
+    # several, only the location keeps the runs apart
     several = len({data_key(saved) for saved in [*located, *packed]}) > 1
     return [make_portable(saved, keep_locations=several) for saved in runs]
 

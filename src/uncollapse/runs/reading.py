@@ -104,7 +104,7 @@ def read_run(run: Run, study: Path) -> Saved:
         rows=rows,
         summary=join_results(summary, results),
         failure=read_failure(run) if status == FAILED else "",
-        views=lambda: read_view_files(run),
+        views=lambda: read_view_files(run),  # read on demand: samples are large
         run=run,
         notes=notes,
     )

@@ -144,6 +144,7 @@ def repair_results(run: Run) -> tuple[set[str], list[str]]:
     """
     summary, names = read_summary(run), {*list_result_names(run)}
     results, damaged = read_results(run, summary)
+    # damaged files first: results restored from the summary need their names
     for name in damaged:
         set_aside(run.path(EVALUATIONS) / f"{name}.json")
     missing = results.keys() - names

@@ -68,6 +68,7 @@ class Record:
         row = replace_nonfinite(row)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+            # the next checkpoint states how many rows there are, so none may be lost in a crash
             file.flush()
             os.fsync(file.fileno())
         self.count += row["split"] != "test"
