@@ -12,12 +12,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from uncollapse.arguments import Parser
 from uncollapse.disk import write_together
 from uncollapse.entry import run_guarded
 from uncollapse.errors import InputError
+from uncollapse.yaml_files import read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATES = REPOSITORY / "scripts/templates"
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         files = copy_templates(args.name, args.slot)
-        write_new_files(files)
+        write_together({REPOSITORY / path: text.encode() for path, text in files.items()})
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -51,7 +50,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def copy_templates(name: str, slot: str) -> dict[Path, str]:
-    """The three new files: path below the repository -> text. InputError for an unusable name."""
+    """The three new files: path below the repository -> text.
+
+    InputError for an unusable name, and if one of the files exists.
+    """
     check_name(name)
     template = f"my_{slot}"
     sources = {
@@ -59,6 +61,9 @@ def copy_templates(name: str, slot: str) -> dict[Path, str]:
         f"conf/head/{name}.yaml": TEMPLATES / f"{template}.yaml",
         f"tests/test_{name}.py": TEMPLATES / f"test_{template}.py",
     }
+    for path in sources:
+        if (REPOSITORY / path).exists():
+            raise InputError(f"{path} exists; nothing was written")
     texts = {path: source.read_text() for path, source in sources.items()}
     names = {
         f"templates.{template}": f"uncollapse.{SLOT_FOLDERS[slot]}.{name}",
@@ -101,17 +106,10 @@ def sort_imports(text: str) -> str:
     return block.sub(lambda match: "".join(sorted(match[0].splitlines(keepends=True))), text)
 
 
-def write_new_files(files: Mapping[Path, str]) -> None:
-    """Write all files; InputError, and nothing is written, if one of them exists."""
-    for path in files:
-        if (REPOSITORY / path).exists():
-            raise InputError(f"{path} exists; nothing was written")
-    write_together({REPOSITORY / path: text.encode() for path, text in files.items()})
-
-
 def describe_next_steps(name: str, slot: str, files: Mapping[Path, str]) -> str:
+    """The text that is printed once the three files are written."""
     code, head, test = files
-    knob, default = read_knob(files[head])
+    knob, default = read_knob(REPOSITORY / head)
     return f"""wrote {code}
       {head}
       {test}
@@ -130,9 +128,9 @@ Next (details in docs/add_a_remedy.md)
 """
 
 
-def read_knob(head: str) -> tuple[str, float]:
+def read_knob(head: Path) -> tuple[str, float]:
     """Name and default of the only number at the top level of a head file."""
-    content = yaml.safe_load(head)
+    content = read_yaml(head)
     ((knob, default),) = ((k, v) for k, v in content.items() if isinstance(v, int | float))
     return knob, default
 
