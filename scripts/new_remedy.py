@@ -1,4 +1,4 @@
-"""Write the skeleton of a new remedy, which passes every check as it is.
+"""Write the skeleton of a new remedy, which passes every check without changes.
 
     python scripts/new_remedy.py NAME --slot posterior|objective|procedure|decoder
 
@@ -12,12 +12,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from uncollapse.arguments import Parser
 from uncollapse.disk import write_together
 from uncollapse.entry import run_guarded
 from uncollapse.errors import InputError
+from uncollapse.yaml_files import read_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEMPLATES = REPOSITORY / "scripts/templates"
@@ -36,23 +35,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--slot", required=True, choices=SLOT_FOLDERS, help="what the remedy changes"
     )
-    asked = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
-        files = copy_templates(asked.name, asked.slot)
-        write_new_files(files)
+        files = copy_templates(args.name, args.slot)
+        write_together({REPOSITORY / path: text.encode() for path, text in files.items()})
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        reason = f"{error.filename}: cannot write there ({error.strerror})"
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {error.filename}: cannot write there ({error.strerror})", file=sys.stderr)
         return 2
-    print(describe_next_steps(asked.name, asked.slot, files), end="")
+    print(describe_next_steps(args.name, args.slot, files), end="")
     return 0
 
 
 def copy_templates(name: str, slot: str) -> dict[Path, str]:
-    """The three new files: path below the repository -> text. InputError for an unusable name."""
+    """The three new files: path below the repository -> text.
+
+    InputError for an unusable name, and if one of the files exists.
+    """
     check_name(name)
     template = f"my_{slot}"
     sources = {
@@ -60,6 +61,9 @@ def copy_templates(name: str, slot: str) -> dict[Path, str]:
         f"conf/head/{name}.yaml": TEMPLATES / f"{template}.yaml",
         f"tests/test_{name}.py": TEMPLATES / f"test_{template}.py",
     }
+    for path in sources:
+        if (REPOSITORY / path).exists():
+            raise InputError(f"{path} exists; nothing was written")
     texts = {path: source.read_text() for path, source in sources.items()}
     names = {
         f"templates.{template}": f"uncollapse.{SLOT_FOLDERS[slot]}.{name}",
@@ -70,13 +74,14 @@ def copy_templates(name: str, slot: str) -> dict[Path, str]:
     taken = {word for text in texts.values() for word in re.findall(r"\w+", text)}
     if class_name(name) in taken - {class_name(template)}:
         raise InputError(
-            f"{name}: its class would be {class_name(name)}, a name that its file uses otherwise; "
+            f"{name}: its class would be {class_name(name)}, a name that its file already uses; "
             "choose another name"
         )
     return {Path(path): sort_imports(replace_words(text, names)) for path, text in texts.items()}
 
 
 def check_name(name: str) -> None:
+    """InputError unless files, a class and a head can have this name."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise InputError(
             f"{name}: not a name for a remedy; allowed are lower-case letters, digits and single "
@@ -96,22 +101,15 @@ def replace_words(text: str, words: Mapping[str, str]) -> str:
 
 
 def sort_imports(text: str) -> str:
-    """Lines that import from the package in the order that ruff wants, which depends on names."""
+    """Sort the imports from this package as ruff does: the order depends on the new name."""
     block = re.compile(r"(?:^from uncollapse\S* import .*\n)+", re.MULTILINE)
     return block.sub(lambda match: "".join(sorted(match[0].splitlines(keepends=True))), text)
 
 
-def write_new_files(files: Mapping[Path, str]) -> None:
-    """Write all files; InputError, and nothing is written, if one of them exists."""
-    for path in files:
-        if (REPOSITORY / path).exists():
-            raise InputError(f"{path} exists; nothing was written")
-    write_together({REPOSITORY / path: text.encode() for path, text in files.items()})
-
-
 def describe_next_steps(name: str, slot: str, files: Mapping[Path, str]) -> str:
+    """The text that is printed once the three files are written."""
     code, head, test = files
-    knob, default = read_knob(files[head])
+    knob, default = read_knob(REPOSITORY / head)
     return f"""wrote {code}
       {head}
       {test}
@@ -121,18 +119,18 @@ The new head can be trained:
 and passes its own tests and those of every head:
     python -m pytest tests/test_{name}.py tests/test_contract.py tests/test_config.py -k {name}
 
-Next (docs/add_a_remedy.md says more)
+Next (details in docs/add_a_remedy.md)
 1. put your remedy in place of the formula, in {code} and {test}
 2. replace FILL IN (paper, section, equation) and, after a run, MEASURE in {head}
-3. give it a row in the table of docs/heads.md, which tests/test_readme.py checks:
+3. add a row to the table in docs/heads.md, which tests/test_readme.py checks:
     | `{name}` | what it does | `{knob}` ({default:g}) | {slot} | promise | source |  |  |
 4. make lint types test
 """
 
 
-def read_knob(head: str) -> tuple[str, float]:
+def read_knob(head: Path) -> tuple[str, float]:
     """Name and default of the only number at the top level of a head file."""
-    content = yaml.safe_load(head)
+    content = read_yaml(head)
     ((knob, default),) = ((k, v) for k, v in content.items() if isinstance(v, int | float))
     return knob, default
 

@@ -91,7 +91,7 @@ def test_low_precision_encoder_gets_kl_of_its_output_and_rounding_size(
     found, (said,) = told(lambda x: [part[: len(x)] for part in pair], nll, [x], samples=5)
     assert found["kl"] == pytest.approx(kl, rel=1e-4) and kl < 0.02
     assert all(value >= 0 for value in found["kl_per_dim"])
-    assert said.startswith(f"encode: answers in {str(dtype)[6:]}; kl (")
+    assert said.startswith(f"encode: returns {str(dtype)[6:]}; kl (")
     limit = float(said.split("up to ")[1].split()[0])
     m, v = (part.double() for part in pair)
     expected = (
@@ -130,7 +130,7 @@ def test_low_precision_nll_is_summed_in_float32_and_rounding_reported() -> None:
     exact = quiet(encode, nll, x, samples=20)
     found, (said,) = told(encode, lambda x, z: nll(x, z).to(torch.bfloat16), x, samples=20)
     assert found["nll"] == pytest.approx(exact["nll"], abs=0.02)
-    assert said.startswith("nll: answers in bfloat16, which rounds each value by up to 0.0")
+    assert said.startswith("nll: returns bfloat16, which rounds each value by up to 0.0")
 
 
 def test_low_precision_posterior_is_reported() -> None:
@@ -324,13 +324,13 @@ def test_dropout_out_of_sight_is_noticed() -> None:
 
     _, (said,) = told(dropped, model.nll, x, samples=5)
     assert (
-        said.startswith("encode: answers differently when asked the same again")
+        said.startswith("encode: returns different values for the same input")
         and "dropout" in said
     )
     _, (said,) = told(
         model.encode, lambda x, z: model.nll(x, nn.functional.dropout(z, 0.3)), x, samples=5
     )
-    assert said.startswith("nll: answers differently when asked the same again")
+    assert said.startswith("nll: returns different values for the same input")
 
 
 def test_batch_statistics_out_of_sight_are_noticed() -> None:
@@ -339,7 +339,7 @@ def test_batch_statistics_out_of_sight_are_noticed() -> None:
         lambda x: model.encode((x - x.mean(0)) / (x.std(0) + 0.1)), model.nll, x, samples=5
     )
     assert said.startswith(
-        "encode: answers differently for the same examples in a smaller batch: batch statistics"
+        "encode: returns different values for the same examples in a smaller batch: batch stat"
     )
     norm = nn.BatchNorm1d(24, track_running_stats=False).eval()
     _, (said,) = told(lambda x: model.encode(norm(x)), model.nll, x, samples=5)
@@ -348,8 +348,8 @@ def test_batch_statistics_out_of_sight_are_noticed() -> None:
 
 SPOILT = {
     "divided by the batch": (lambda nll: nll / len(nll), "in a smaller batch"),
-    "sum of the batch": (lambda nll: nll.sum() + 0 * nll, "the very same number"),
-    "mean of the batch": (lambda nll: nll.mean().expand(len(nll)), "the very same number"),
+    "sum of the batch": (lambda nll: nll.sum() + 0 * nll, "exactly the same number"),
+    "mean of the batch": (lambda nll: nll.mean().expand(len(nll)), "exactly the same number"),
 }
 
 

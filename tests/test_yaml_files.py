@@ -29,7 +29,7 @@ BAD = {
     + "b: &b {"
     + "".join(f"k{i}: *a, " for i in range(10_001))
     + "}": "more than 20,000 nodes",
-    "a: &a [*a]": "*a lies within itself",
+    "a: &a [*a]": "*a contains itself",
     "[" * 100_000: "nested deeper than 40 levels",
     "- " * 1000: "nested deeper than 40 levels",
     "{a: " * 100: "nested deeper than 40 levels",

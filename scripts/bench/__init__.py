@@ -1,1 +1,1 @@
-"""Measurements of speed, one file per question; `python scripts/bench all` asks them all."""
+"""Measurements of speed, one file per question; `python scripts/bench all` answers all."""

@@ -1,4 +1,4 @@
-"""How long does each head train until its best weights? Read from the finished runs of a study."""
+"""How long does each head train until its best weights? The answer is read from finished runs."""
 
 import json
 import statistics
@@ -16,7 +16,7 @@ from uncollapse.runs.study import read_runs
 
 
 class Seconds(NamedTuple):
-    """Training time of a run until the weights that it kept, and until its end."""
+    """Training time of a run until its best weights, and until its end."""
 
     to_best: float
     to_end: float
@@ -83,6 +83,7 @@ def split_overrides(saved: Saved) -> tuple[str, Conditions]:
 
 
 def read_seconds(saved: Saved) -> Seconds:
+    """The training times of a finished run, by its own clock."""
     summary = saved.summary
     best = next(
         row["seconds"]
@@ -97,7 +98,7 @@ def median_ratio(
     plain: Mapping[Conditions, Seconds],
     pick: Callable[[Seconds], float],
 ) -> float | None:
-    """Of the runs that have a plain run under the same conditions; None if there are none."""
+    """The median over runs with a plain run under the same conditions; None if there are none."""
     pairs = [(seconds, plain[key]) for key, seconds in runs.items() if key in plain]
     ratios = [pick(seconds) / pick(other) for seconds, other in pairs]
     return statistics.median(ratios) if ratios else None

@@ -34,7 +34,7 @@ Question = Callable[[bool], object]  # quick -> results, which `as_json` can wri
 
 QUESTIONS: dict[str, Question] = {
     "training": measure_training,
-    "heads": lambda quick: measure_heads(quick, heads()),  # main adds the options
+    "heads": lambda quick: measure_heads(quick, heads()),  # main replaces it by `answer_heads`
     "likelihood": measure_likelihood,
     "mixture": measure_mixture,
     "evaluation": measure_evaluation,
@@ -47,22 +47,22 @@ QUESTIONS: dict[str, Question] = {
 
 def main() -> int:
     parser = make_parser()
-    asked = parser.parse_args()
+    args = parser.parse_args()
     try:
-        names = [check_head(name) for name in (asked.heads or "").split(",") if name]
+        names = [check_head(name) for name in (args.heads or "").split(",") if name]
         # read first, so that a wrong folder is refused now and not after an hour
-        best = {} if asked.study is None else read_best_costs(asked.study)
+        best = {} if args.study is None else read_best_costs(args.study)
     except InputError as error:
         parser.error(str(error))
-    chosen = partial(answer_heads, names or heads(), asked.study, best)
+    chosen = partial(answer_heads, names or heads(), args.study, best)
     questions: dict[str, Question] = {**QUESTIONS, "heads": chosen}
     results = {
-        name: question(asked.quick)
+        name: question(args.quick)
         for name, question in questions.items()
-        if asked.question in (name, "all")
+        if args.question in (name, "all")
     }
-    if asked.json:
-        write_atomic(asked.json, as_json(results).encode())
+    if args.json:
+        write_atomic(args.json, as_json(results).encode())
     return 0
 
 
@@ -71,7 +71,7 @@ def make_parser() -> Parser:
     parser.add_argument("question", nargs="?", default="all", choices=[*QUESTIONS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers here")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer steps and runs: a glance, not a measurement"
+        "--quick", action="store_true", help="fewer steps and runs: a rough estimate"
     )
     parser.add_argument("--heads", metavar="A,B", help="for heads: only these, beside plain")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""How do set-up time and memory grow with the corpus, at first and from the cache?"""
+"""How do set-up time and memory grow with the corpus, without and with cached tokens?"""
 
 import json
 import sys
@@ -29,6 +29,8 @@ class Start:
 
 @dataclass(frozen=True)
 class CorpusCost:
+    """Two starts of training on one corpus."""
+
     sentences: int
     text_mb: float
     first: Start
@@ -55,7 +57,7 @@ def measure_corpora(quick: bool) -> dict[str, CorpusCost]:
     """
     results = {}
     for sentences in SENTENCE_COUNTS[:2] if quick else SENTENCE_COUNTS:
-        results[f"{sentences:,}"] = measure_corpus(sentences)
+        results[f"{sentences:,}"] = time_starts(sentences)
         print(f"{sentences:,} sentences: done", file=sys.stderr)
     title = (
         f"corpora on disk: set-up, then {TRAINING_STEPS} steps and two evaluations "
@@ -65,7 +67,8 @@ def measure_corpora(quick: bool) -> dict[str, CorpusCost]:
     return results
 
 
-def measure_corpus(sentences: int) -> CorpusCost:
+def time_starts(sentences: int) -> CorpusCost:
+    """Write a corpus of so many sentences and train on it twice."""
     with scratch_folder() as folder:
         text = folder / "text"
         text.mkdir()
@@ -73,6 +76,7 @@ def measure_corpus(sentences: int) -> CorpusCost:
             write_sentences(text / f"{split}.txt", TEXT_SHAPE, size)
         megabytes = (text / "train.txt").stat().st_size / 2**20
         args = ("corpus_process", str(text), str(folder / "own"), str(TRAINING_STEPS))
+        # the second start reads the tokens that the first one has cached
         outputs = [run_module(*args) for _ in range(2)]
     first, second = (Start(**json.loads(output.splitlines()[-1])) for output in outputs)
     return CorpusCost(sentences, megabytes, first, second)

@@ -11,16 +11,14 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bench.harness import assemble, assemble_trainer
 from bench.timing import time_wall
 from uncollapse.building import Parts
-from uncollapse.interfaces.objective import Loss
-from uncollapse.runs.layout import ROWS_FILE, Run
-from uncollapse.runs.rows import Record
+from uncollapse.json_types import JsonObject
+from uncollapse.runs.layout import Run
 
 KINDS = ("RssAnon", "RssFile")
 SMALL_MODEL = ("model.embedding=32", "model.hidden=32", "model.latent=8")
@@ -46,7 +44,8 @@ def read_memory() -> dict[str, float]:
     return {kind: int(lines[kind].split()[0]) / 1024 for kind in KINDS}
 
 
-def measure_start(text: Path, own: Path, steps: int) -> dict[str, Any]:
+def measure_start(text: Path, own: Path, steps: int) -> JsonObject:
+    """Set up and train on the files in `text`; caches and runs are below `own`."""
     torch.set_num_threads(1)
     before = read_memory()
     watch = MemoryWatch()
@@ -68,23 +67,7 @@ def measure_start(text: Path, own: Path, steps: int) -> dict[str, Any]:
 def train_briefly(parts: Parts, folder: Path) -> None:
     """A training with its evaluations and checkpoints, in a new folder below `folder`."""
     run = Run(Path(tempfile.mkdtemp(dir=folder)))
-    assemble_trainer(parts, run, Record(run.path(ROWS_FILE), []), SilentReporter()).fit()
-
-
-class SilentReporter:
-    """Prints warnings only."""
-
-    def stepped(self, step: int, total: int, loss: Loss) -> None:
-        pass
-
-    def evaluated(self, row: dict[str, Any]) -> None:
-        pass
-
-    def resumed(self, step: int, note: str | None) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        print(message, file=sys.stderr)
+    assemble_trainer(parts, run).fit()
 
 
 if __name__ == "__main__":

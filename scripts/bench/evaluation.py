@@ -29,6 +29,7 @@ def measure_evaluation(quick: bool) -> dict[str, float]:
     batches = data.batches("train", 0, 0)
     timed = [time_cpu(step, examples) for examples in batches[: 20 if quick else 100]]
     epoch = statistics.median(timed) * len(batches)
+    # the fastest of three is disturbed least by other processes
     seconds = {name: min(time_cpu(call) for _ in range(3)) for name, call in work.items()}
     results = {name: value / epoch for name, value in seconds.items()}
     results["all"] = sum(seconds.values()) / epoch

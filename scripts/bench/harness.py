@@ -1,9 +1,9 @@
-"""What the harness trains and how it makes a step: the configured objects, a trainer, one step."""
+"""A model and its trainer as train.py builds them, and one training step on its own."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
@@ -13,17 +13,34 @@ from uncollapse.building import Parts, prepare
 from uncollapse.config import CONF
 from uncollapse.data.text import TextData
 from uncollapse.interfaces.data import Data
-from uncollapse.runs.layout import Run
+from uncollapse.interfaces.objective import Loss
+from uncollapse.json_types import JsonObject
+from uncollapse.runs.layout import ROWS_FILE, Run
 from uncollapse.runs.rows import Record
-from uncollapse.training.reporter import Reporter
 from uncollapse.training.trainer import Trainer, TrainerSetup
 
 Step = Callable[[np.ndarray], None]  # the indices of a batch's examples -> one training step
 
 
+class SilentReporter:
+    """A `Reporter` that prints warnings only."""
+
+    def stepped(self, step: int, total: int, loss: Loss) -> None:
+        pass
+
+    def evaluated(self, row: JsonObject) -> None:
+        pass
+
+    def resumed(self, step: int, note: str | None) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        print(message, file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class ModelSize:
-    """A model and the text to train it on; without a `text` it is the grammar's."""
+    """A model and the text to train it on; without `text`, the sentences of the grammar."""
 
     overrides: tuple[str, ...]
     steps: int
@@ -63,14 +80,8 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: Data | None = 
     return prepare(cfg, head, data)
 
 
-def assemble_trainer(
-    parts: Parts,
-    run: Run | None = None,
-    record: Record | None = None,
-    reporter: Reporter | None = None,
-) -> Trainer:
-    """The trainer of a run; without run, record and reporter it can make steps only."""
-    nothing: Any = None
+def assemble_trainer(parts: Parts, run: Run) -> Trainer:
+    """The trainer of a run; nothing is written before `fit` is called."""
     parts.model.train()
     setup = TrainerSetup(
         config=parts.trainer,
@@ -78,17 +89,17 @@ def assemble_trainer(
         data=parts.data,
         objective=parts.objective,
         procedure=parts.procedure,
-        run=run or Run(Path()),
-        record=record or nothing,
+        run=run,
+        record=Record(run.path(ROWS_FILE), []),
         seed=0,
-        reporter=reporter or nothing,
+        reporter=SilentReporter(),
     )
     return Trainer(setup)
 
 
 def make_harness_step(parts: Parts, start: int = 0) -> Step:
     """A training step as the trainer makes it, batch making included, after `start` steps."""
-    trainer = assemble_trainer(parts)
+    trainer = assemble_trainer(parts, Run(Path()))  # a folder that is never used
     trainer.training.step = start
 
     def step(examples: np.ndarray) -> None:
@@ -100,7 +111,7 @@ def make_harness_step(parts: Parts, start: int = 0) -> Step:
     return step
 
 
-def endless_batches(data: Data) -> Iterator[np.ndarray]:
+def iterate_batches(data: Data) -> Iterator[np.ndarray]:
     """Batches of the training split, epoch after epoch."""
     epoch = 0
     while True:

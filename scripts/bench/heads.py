@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from bench.harness import Step, assemble, endless_batches, make_harness_step
+from bench.harness import Step, assemble, iterate_batches, make_harness_step
 from bench.table import print_table
 from bench.timing import time_cpu
 from uncollapse.building import Parts
 from uncollapse.procedures.ae_pretrain import AEPretrain
 from uncollapse.procedures.aggressive import Aggressive
 
-SLOW = 5  # times plain's step: such a head takes part in every tenth round only
+SLOW = 5  # times plain's step; a slower head takes part in every tenth round only
 
 
 @dataclass
 class Entrant:
-    """A head in one phase of its training; `seconds` maps the rounds it took part in to times."""
+    """A head in one phase of its training, and the time of its step in each round."""
 
     parts: Parts
     step: Step
-    seconds: dict[int, float] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=dict)  # by round
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class StepCost:
     ratio: float
     quartiles: tuple[float, float]
     rounds: int
-    inner_steps: float | None  # encoder steps within one step, besides the usual one
+    inner_steps: float | None  # additional encoder steps within one step
 
 
 STEP_COST_COLUMNS: dict[str, Callable[[StepCost], str]] = {
     "ms/step": lambda r: f"{1e3 * r.seconds:.1f}",
     "relative to plain": lambda r: f"{r.ratio:.3f}",
     "quartiles": lambda r: f"{r.quartiles[0]:.2f} to {r.quartiles[1]:.2f}",
-    "further encoder steps in one step": lambda r: (
+    "additional encoder steps in one step": lambda r: (
         "" if r.inner_steps is None else f"{r.inner_steps:.0f}"
     ),
 }
@@ -67,7 +67,7 @@ def measure_step_costs(
         if name != "plain":
             entrants.update(list_phases(name, assemble(overrides, name, parts.data)))
     order = list(entrants)
-    for number, examples in zip(range(warm_up + rounds), endless_batches(parts.data), strict=False):
+    for number, examples in zip(range(warm_up + rounds), iterate_batches(parts.data), strict=False):
         turn = number % len(order)  # the order rotates, so no head always follows the same one
         for name in order[turn:] + order[:turn]:
             entrant = entrants[name]
@@ -77,14 +77,14 @@ def measure_step_costs(
 
 
 def is_slow(entrant: Entrant, plain: Entrant) -> bool:
-    """Judged by the second round; the first one warms up."""
+    """Whether its step took more than SLOW times plain's in the second round, after a warm-up."""
     return entrant.seconds[1] > SLOW * plain.seconds[1]
 
 
 def list_phases(name: str, parts: Parts) -> dict[str, Entrant]:
-    """The head from its first step on, and again in its later phase where it has one."""
+    """The head in its first phase and, if it has another one, in its later phase."""
     first = {name: Entrant(parts, make_harness_step(parts))}
-    # the data are large and never change, so both share them
+    # a deep copy, but of the data: they are large and never change
     later = copy.deepcopy(parts, {id(parts.data): parts.data})
     procedure, start = later.procedure, 0
     if isinstance(procedure, Aggressive):

@@ -1,4 +1,4 @@
-"""How fast is nll with 500 codes for each sentence, next to the method of published code?"""
+"""How fast is nll with 500 codes per sentence, compared with the method of published code?"""
 
 import math
 import statistics
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bench.harness import MODEL_SIZES
-from bench.processes import count_cores
 from bench.table import print_table
 from bench.textbook import Layers, read_sentence, word_losses
 from bench.timing import product_flops, time_cpu, time_matrix_product, time_wall
 from uncollapse.building import Parts
+from uncollapse.data.block_passes import count_cores
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models import Model
@@ -23,7 +23,8 @@ from uncollapse.models import Model
 CODES_EACH = 500  # for each sentence
 PUBLISHED_CHUNK = 100  # codes that the published code decodes at a time
 CANDIDATES = 500  # sentences of the grammar from which those to measure are drawn
-SENTENCES = {"grammar": (40, 8), "ptb": (6, 2), "published": (1, 1)}  # in full, with --quick
+# how many are measured: normally, with --quick
+SENTENCES = {"grammar": (40, 8), "ptb": (6, 2), "published": (1, 1)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def compare_nll(parts: Parts, count: int, candidates: int) -> LikelihoodSpeed:
     flops = CODES_EACH * words * count_flops_per_code(methods.layers)
     ours, theirs = time_on_one_core(methods, chosen)
     peak = product_flops() / statistics.median(time_matrix_product(9))
-    # so many sentences that every core has work
+    # repeated, where there are fewer sentences than cores, so that every core has work
     many = chosen * (1 if count >= count_cores() else count_cores())
     (values, our_wall), (reference, their_wall) = time_on_all_cores(methods, many)
     return LikelihoodSpeed(
@@ -124,7 +125,7 @@ def compare_nll(parts: Parts, count: int, candidates: int) -> LikelihoodSpeed:
 
 
 def choose_sentences(corpus: Corpus, count: int, candidates: int) -> list[int]:
-    """A random choice among as many `candidates`, whose lengths are nearest to the mean."""
+    """`count` random sentences of the `candidates` whose lengths are nearest to the mean."""
     distance = np.abs(corpus.lengths - corpus.lengths.mean())
     typical = np.argsort(distance, kind="stable")[:candidates]
     return np.random.default_rng(0).permutation(typical)[:count].tolist()
@@ -134,7 +135,7 @@ def time_on_one_core(methods: Methods, chosen: Sequence[int]) -> tuple[np.ndarra
     """Processor seconds for each sentence: harness, published."""
     sides = {"harness": methods.harness, "published": methods.published}
     for work in sides.values():
-        work(chosen[0])
+        work(chosen[0])  # warm up
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number, example in enumerate(chosen):
         for name in sorted(sides, reverse=number % 2 == 1):
@@ -145,8 +146,10 @@ def time_on_one_core(methods: Methods, chosen: Sequence[int]) -> tuple[np.ndarra
 def time_on_all_cores(
     methods: Methods, chosen: Sequence[int]
 ) -> tuple[tuple[list[float], float], tuple[list[float], float]]:
-    """Values and wall seconds: the harness with one thread per core, the published method with
-    torch's own threads."""
+    """Values and wall seconds of the harness, and of the published method.
+
+    The harness uses one thread per core, the published method torch's own threads.
+    """
     cores = count_cores()
     with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         list(pool.map(make_generator, range(cores)))  # start the threads
@@ -167,6 +170,7 @@ def published_nll(layers: Layers, tokens: Tensor, codes: Tensor) -> float:
         outputs, _ = layers.encoder.lstm(layers.encoder.embed(tokens[None]))
         mean, log_var = layers.to_code(outputs[:, -1]).chunk(2, -1)
         losses = word_losses(layers.decoder, tokens.expand(len(z), -1), z)
+        # without -D/2 ln(2 pi), which cancels in log p(z) - log q(z|x)
         log_prior = -0.5 * z.square().sum(1)
         log_posterior = -0.5 * ((z - mean).square() / log_var.exp() + log_var).sum(1)
         weights.append(-losses.sum(1) + log_prior - log_posterior)

@@ -1,4 +1,4 @@
-"""How fast is log q(z) of N codes in the mixture of N posteriors, next to published code?"""
+"""How fast is log q(z) of N codes in a mixture of N posteriors, compared with published code?"""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.metrics.information import code_gains
 
 QUICK_SIZES = ((1000, 16), (2000, 32))  # codes, dimensions
-BATCH = 128  # posteriors that the encoder gives at a time
+BATCH = 128  # posteriors that the encoder returns at a time
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def compare_mixture(count: int, dims: int, repeats: int) -> MixtureSpeed:
 
 
 def split_posterior(q: DiagonalGaussian) -> list[DiagonalGaussian]:
-    """The posteriors of N examples as an evaluation has them: batch by batch."""
+    """The posteriors of N examples batch by batch, as in an evaluation."""
     columns = zip(q.mean.split(BATCH), q.std.split(BATCH), q.log_var.split(BATCH), strict=True)
     return [DiagonalGaussian(*batch) for batch in columns]
 

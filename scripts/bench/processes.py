@@ -1,6 +1,5 @@
 """Commands of this checkout run as processes, and the temporary folders they write to."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,14 +11,14 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 CHECKOUT = SCRIPTS.parent
 TRAIN_COMMAND = (sys.executable, str(CHECKOUT / "train.py"))
 REPORT_COMMAND = (sys.executable, str(SCRIPTS / "report.py"))
-SHOWN = 2000  # characters of a failed command's output
+MAX_OUTPUT = 2000  # characters of a failed command's output that are shown
 
 
 def run_quietly(words: Sequence[str], folder: Path = CHECKOUT) -> str:
     """Run a command in a folder and return its output. SystemExit with the output if it fails."""
     done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
     if done.returncode:
-        output = f"{done.stdout[-SHOWN:]}{done.stderr[-SHOWN:]}"
+        output = f"{done.stdout[-MAX_OUTPUT:]}{done.stderr[-MAX_OUTPUT:]}"
         raise SystemExit(f"{' '.join(words)} failed:\n{output}")
     return done.stdout
 
@@ -34,8 +33,3 @@ def scratch_folder() -> Iterator[Path]:
     """A folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="uncollapse-bench-") as folder:
         yield Path(folder)
-
-
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -11,6 +10,7 @@ from bench.processes import REPORT_COMMAND, TRAIN_COMMAND, run_quietly, scratch_
 from bench.table import print_table
 from bench.timing import time_command
 from uncollapse.config import heads
+from uncollapse.json_types import JsonObject
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import (
     CONFIG,
@@ -26,7 +26,7 @@ from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_summary
 from uncollapse.runs.rows import last_test_row, read_run_rows
 
-SHORT = (
+SHORT_RUN = (
     "trainer.max_steps=8",
     "trainer.eval_every=1",
     "data.train=600",
@@ -40,7 +40,7 @@ def measure_report(quick: bool) -> dict[str, float]:
     """Wall seconds for many runs beside those for one, which is mostly start-up."""
     count = 100 if quick else 500
     with scratch_folder() as folder:
-        run_quietly([*TRAIN_COMMAND, *SHORT, f"results={folder}", "study=real"])
+        run_quietly([*TRAIN_COMMAND, *SHORT_RUN, f"results={folder}", "study=real"])
         (real,) = find_runs(folder / "real")
         one = time_command([*REPORT_COMMAND, str(real.folder)])
         copy_run(real, folder / "many", count)
@@ -56,6 +56,7 @@ def copy_run(real: Run, study: Path, count: int) -> None:
     rng = np.random.default_rng(0)
     config = read_config(real)
     rows, summary, data = read_run_rows(real).rows, read_summary(real), real.read(DATA).decode()
+    # head by head, then the next seed, as a sweep over seeds would have them
     for i in range(count):
         head, seed = heads()[i % len(heads())], i // len(heads())
         named = {"head": head, "label": head, "seed": seed, "study": study.name, "overrides": {}}
@@ -67,9 +68,7 @@ def copy_run(real: Run, study: Path, count: int) -> None:
             (run.folder / name).write_text(text)
 
 
-def make_files(
-    config: dict[str, Any], rows: list[dict[str, Any]], summary: dict[str, Any]
-) -> dict[str, str]:
+def make_files(config: JsonObject, rows: list[JsonObject], summary: JsonObject) -> dict[str, str]:
     """The files of a finished run by name, in which config, rows and summary agree."""
     command = f"# python train.py head={config['head']} seed={config['seed']}"
     test = last_test_row(rows, "eval")
@@ -81,6 +80,7 @@ def make_files(
     }
 
 
-def vary(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def vary(row: JsonObject, rng: np.random.Generator) -> JsonObject:
+    """A row with its main numbers changed by about 1 %."""
     factor = 1 + 0.01 * rng.standard_normal()
     return {**row, **{name: row[name] * factor for name in VARIED}}

@@ -1,6 +1,6 @@
 """The stages of start-up, timed in a fresh process: prints {stage: seconds} as JSON.
 
-The imports are what is measured, so they are between the clock readings and not at the top.
+The imports themselves are measured, so they are between the clock readings and not at the top.
 """
 
 import json

@@ -21,6 +21,7 @@ def measure_startup(quick: bool) -> dict[str, object]:
         for name, words in commands.items()
     }
     results[FIRST_STEP] = min(time_first_step() for _ in range(repeats))
+    # each stage from its fastest start
     runs = [json.loads(run_module("stages")) for _ in range(repeats)]
     stages: dict[str, float] = {name: min(run[name] for run in runs) for name in runs[0]}
     stages[REMAINING_STAGE] = results[FIRST_STEP] - sum(stages.values())

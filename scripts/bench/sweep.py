@@ -1,4 +1,4 @@
-"""How much time does a sweep save when two runs share the machine?"""
+"""How much time does a sweep save when two runs are trained at a time?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ def measure_sweep(quick: bool) -> dict[str, float]:
         finished = len(list(folder.glob("*/runs/*/*/*/done")))
     if finished != 16:
         raise SystemExit(f"{finished} of 16 runs were finished")
-    # A busy machine has no second core to give. On an idle one, both cores would share
-    # the processor time equally.
+    # On a busy machine no second core is free. On an idle one, both cores would share the
+    # processor time equally.
     idle = two_cpu / one_cpu / 2
     rows = {
         "one after another": SweepCost(one, one_cpu),

@@ -1,6 +1,6 @@
-"""The LSTM VAE as tutorials train it: padded batches, and logits for every position, padding too.
+"""The LSTM VAE as tutorials train it: padded batches, and logits for padding as well.
 
-It shares its layers with the harness's model, so both can be compared weight by weight.
+It has the same layers as the harness's model, so both can start from equal weights.
 """
 
 import copy
@@ -70,9 +70,11 @@ def textbook_loss(layers: Layers, tokens: Tensor, lengths: Tensor, noise: Tensor
     """The negative ELBO in nats per example: tokens [B, T], lengths [B], noise [B, D] -> scalar."""
     encoder, decoder, to_code = layers
     outputs, _ = encoder.lstm(encoder.embed(tokens))
+    # q(z|x) from the state after the last token of each sentence
     last = outputs[torch.arange(len(tokens)), lengths - 1]
     mean, log_var = to_code(last).chunk(2, -1)
     z = mean + torch.exp(0.5 * log_var) * noise
+    # KL(q(z|x) || N(0, I)), summed over examples and dimensions
     kl = 0.5 * (mean.square() + log_var.exp() - log_var - 1).sum()
     losses = word_losses(decoder, tokens, z)  # padding costs time, but counts 0
     return (losses.sum() + kl) / len(tokens)
@@ -83,6 +85,7 @@ def word_losses(decoder: LSTMDecoder, tokens: Tensor, z: Tensor) -> Tensor:
     before = functional.pad(tokens[:, :-1], (1, 0), value=BOS)
     words = decoder.drop_in(decoder.embed(before))
     inputs = torch.cat([words, z[:, None].expand(-1, tokens.shape[1], -1)], -1)
+    # z also sets the decoder's initial state
     cell = decoder.cell(z)[None]
     outputs, _ = decoder.lstm(inputs, (torch.tanh(cell), cell))
     logits = decoder.words(decoder.drop_out(outputs))

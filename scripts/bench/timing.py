@@ -11,13 +11,11 @@ from bench.processes import run_quietly
 
 Result = TypeVar("Result")
 
-MATRIX_SIDE = (
-    1024  # of the square matrices whose product tells how fast the machine is at the moment
-)
+MATRIX_SIDE = 1024  # of square matrices, whose product measures the machine's current speed
 
 
 def time_cpu(work: Callable[..., object], *args: object) -> float:
-    """Processor seconds of a call that keeps to one thread; waiting for other processes is free."""
+    """Processor seconds of a call on one thread; waiting for other processes is not counted."""
     start = time.process_time()
     work(*args)
     return time.process_time() - start

@@ -11,7 +11,7 @@ from bench.harness import (
     MODEL_SIZES,
     ModelSize,
     Step,
-    endless_batches,
+    iterate_batches,
     make_harness_step,
 )
 from bench.table import print_table
@@ -93,8 +93,8 @@ def time_in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in (*sides, "peak")}
     tokens = []
     lengths = parts.data.corpora["train"].lengths
-    for number, examples in zip(range(steps), endless_batches(parts.data), strict=False):
-        # which side goes first alternates: the second one finds warm caches
+    for number, examples in zip(range(steps), iterate_batches(parts.data), strict=False):
+        # which side goes first alternates, since the second one finds warm caches
         for name in sorted(sides, reverse=number % 2 == 1):
             seconds[name].append(time_cpu(sides[name], examples))
         seconds["peak"].append(min(time_matrix_product(2)))

@@ -7,11 +7,11 @@ FILL IN: deviations from the paper, and why; what it guarantees, and under which
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from uncollapse.errors import check_number
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.objectives.elbo import ELBO
@@ -28,7 +28,7 @@ class MyObjective(ELBO):
         check_number("pull", self.pull, 0, closed=True)
 
     def __call__(
-        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Any = None
+        self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         offset = 0.5 * q.mean.mean(0).square().sum()

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from uncollapse.errors import did_you_mean, escape_unsafe, nearest_word
 
+# argparse's own message
 INVALID_CHOICE = re.compile(r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)")
 
 

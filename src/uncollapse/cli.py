@@ -1,10 +1,10 @@
-"""The command train.py: checks the command line, runs Hydra, reports refusals in one sentence."""
+"""The command train.py: checks the command line, runs Hydra, explains a refusal in a sentence."""
 
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uncollapse.command_words import check_command_words
 from uncollapse.config import HYDRA_KEYS
@@ -19,7 +19,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"  # set to 1, Hydra raises errors instead of prin
 
 
 def compose_and_run(task: "Callable[[DictConfig], None]", conf: str) -> int:
-    """Run `task` with the config that the command line asks for; the exit code."""
+    """Run `task` with the config that the command line describes; the exit code."""
     import hydra
 
     words = sys.argv[1:]
@@ -28,7 +28,7 @@ def compose_and_run(task: "Callable[[DictConfig], None]", conf: str) -> int:
     except InputError as error:
         return print_error(error)
     show_traceback = os.environ.get(FULL_ERROR) == "1"
-    os.environ[FULL_ERROR] = "1"
+    os.environ[FULL_ERROR] = "1"  # the errors are caught and explained below
     try:
         hydra.main(version_base="1.3", config_path=conf, config_name="train")(task)()
     except Exception as error:
@@ -50,7 +50,7 @@ def describe_refusal(error: BaseException, words: list[str]) -> str:
     from omegaconf.errors import OmegaConfBaseException
 
     for cause in iterate_causes(error):
-        if isinstance(cause, InputError):
+        if isinstance(cause, InputError):  # Hydra wraps errors of the task in its own
             return str(cause)
         if isinstance(cause, MissingConfigException) and cause.options and cause.missing_cfg_file:
             group, _, option = cause.missing_cfg_file.removesuffix(".yaml").rpartition("/")
@@ -73,9 +73,7 @@ def describe_refused_key(error: "OmegaConfBaseException", words: list[str]) -> s
     """For an unknown key, the nearest known one; otherwise the fault of its value."""
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-    # OmegaConf leaves these two without a type
-    key: Any = error.full_key
-    section: Any = error.parent_node
+    key, section = str(error.full_key), error.parent_node
     typed = re.compile(rf"[+]*{re.escape(key)}[.=]")
     value = next((word.partition("=")[2] for word in words if typed.match(word)), "")
     is_unknown = isinstance(error, ConfigAttributeError | ConfigKeyError)

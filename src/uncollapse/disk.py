@@ -38,6 +38,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+        # all bytes are on disk: renaming needs no more space
         for path in files:
             os.replace(temporary[path], path)
     except OSError as error:
@@ -46,12 +47,13 @@ def write_together(files: Mapping[Path, bytes]) -> None:
         for leftover in temporary.values():
             with suppress(OSError):  # on a read-only disk unlink fails even for a missing file
                 leftover.unlink(missing_ok=True)
+    # a rename is durable only once its folder is synced
     for folder in {path.parent for path in files}:
         sync_to_disk(folder)
 
 
 def sync_to_disk(path: Path) -> None:
-    """Make a file's content, or the names in a folder, survive a power cut."""
+    """Wait until a file's content, or the names in a folder, would survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -93,7 +95,7 @@ def read_bytes(path: Path, limit: int = MAX_READ_BYTES) -> bytes:
     require_plain_file(path)
     try:
         with path.open("rb") as file:
-            content = file.read(limit + 1)
+            content = file.read(limit + 1)  # one byte more shows that the file is too large
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if len(content) > limit:
@@ -107,6 +109,7 @@ def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False
 
     InputError if another process holds the lock, unless `wait`.
     """
+    # the kernel releases the lock when the process ends, even if it is killed
     handle = os.open(path, os.O_RDONLY)
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -116,7 +119,7 @@ def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False
             raise InputError(f"{path}: another process is working on this {what}") from None
         yield
     finally:
-        os.close(handle)
+        os.close(handle)  # which also releases the lock
 
 
 def join_inside(folder: Path, *names: str) -> Path:

@@ -1,4 +1,4 @@
-"""The first code of every command: Ctrl-C always ends it with one line instead of a traceback.
+"""The first code of every command, so that Ctrl-C ends it with one line and no traceback.
 
 Only three tiny modules are imported here, so that Ctrl-C is handled while the rest is imported.
 """
@@ -31,9 +31,10 @@ def run_guarded(command: "Callable[[], int]") -> int:
     except BaseException:
         if not interrupt_count:
             raise
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command continues the work", file=sys.stderr)
         return EXIT_INTERRUPTED
     finally:
+        # the interpreter's own shutdown may still take a while
         set_handler(signal.SIGINT, exit_silently if interrupt_count else exit_with_notice)
 
 
@@ -65,20 +66,21 @@ def enable_clean_stop() -> None:
 
 
 def continue_in_child() -> None:
-    """Continue in a child process that the terminal's Ctrl-C does not reach, nor its workers.
+    """Continue in a child process. The terminal's Ctrl-C reaches neither it nor its workers.
 
     A worker interrupted during its imports would print a traceback. The parent waits; on a signal
-    it kills the child and all workers at once, which runs survive. If the parent is killed, the
-    child ends as well.
+    it kills the child and all workers at once, and their runs can be resumed. If the parent is
+    killed, the child ends as well.
     """
     from contextlib import suppress
 
     parent = os.getpid()
+    # otherwise both processes would print the buffered text
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if not child:
-        os.setpgid(0, 0)
+        os.setpgid(0, 0)  # a group of its own: the terminal signals only that of the parent
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         from threading import Thread
 
@@ -97,7 +99,7 @@ def continue_in_child() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         set_handler(number, kill_child)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os._exit(code if code >= 0 else 128 - code)
+    os._exit(code if code >= 0 else 128 - code)  # as a shell reports death by a signal
 
 
 def watch_parent(parent: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 MAX_NUMBER = 10**9
 MAX_SEED = 2**32 - 1
 MAX_EXAMPLES = 10**7  # in a generated data set
-MAX_SIZE = 10**6  # units of a layer, or items held in memory at once
+MAX_SIZE = 10**6  # units of a layer, or items that are in memory at once
 MAX_DEPTH = 1000  # layers, or inner steps per training step
 JOINERS = "\u200c\u200d"  # needed in the spelling of several scripts and inside emoji
 
@@ -29,13 +29,14 @@ def check_number(
 ) -> float:
     """`value` as a float in (low, high), or in [low, high] when `closed`; else InputError.
 
-    Without `high`, values up to MOST_NUMBER are allowed.
+    Without `high`, values up to MAX_NUMBER are allowed.
     """
     allowed = f"{low:g} <= {name} <= {high:g}" if closed else f"{low:g} < {name} < {high:g}"
+    # without a bound: "0 < tau", not "0 < tau < inf"
     allowed = allowed.replace(f" <= {name} <= inf", f" <= {name}").replace(
         f" < {name} < inf", f" < {name}"
     )
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):  # True is an int in Python
         raise InputError(f"{name}={shorten(value)}: not a number; allowed is {allowed}")
     try:
         value = float(value)
@@ -43,6 +44,7 @@ def check_number(
         value = float("inf") if value > 0 else float("-inf")
     if MAX_NUMBER < value < float("inf") and high == float("inf"):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed} <= {MAX_NUMBER:g}")
+    # comparisons with NaN are false, so it is refused as well
     inside = low <= value <= high if closed else low < value < high
     if not inside or value in (float("inf"), float("-inf")):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed}")
@@ -89,7 +91,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def shorten(value: object) -> str:
-    """A value as text for a message, cut to a length that is readable."""
+    """A value as text for a message; a long text is cut."""
     try:
         text = str(value)
     except ValueError:  # an integer of more digits than Python prints

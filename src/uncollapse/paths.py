@@ -1,6 +1,6 @@
 """Shortens absolute paths to `…/name` in text that is shown or passed on to others.
 
-A path tells who made a run and on which machine; only its last name is kept.
+A path reveals who made a run and on which machine; only its last name is kept.
 """
 
 import re
@@ -8,7 +8,7 @@ import shlex
 
 from uncollapse.json_types import Json
 
-HOME_PARENTS = ("home", "homes", "users", "documents and settings")  # they hold names of people
+HOME_PARENTS = ("home", "homes", "users", "documents and settings")  # of people's folders
 ADDRESS_SCHEMES = ("http", "https", "hf", "s3", "gs")  # public addresses, not paths on a disk
 
 # C:\, \\server, \\?\C:\, ~user/ or /
@@ -43,7 +43,7 @@ def shorten_text(text: str) -> str:
 
 
 def shorten_place(text: str) -> str:
-    """Shorten a text known to name a place, so that even a bare `~me` is a path."""
+    """Shorten a text that is known to be a location, so that even a bare `~me` is a path."""
     return keep_last_name(text) if ABSOLUTE_PATH.fullmatch(text) else shorten_embedded_paths(text)
 
 

@@ -1,11 +1,12 @@
 """Classes that have moved since configs were first saved with their names.
 
-A saved config, or a command from an old table, may hold the former name. It is built under the
-present one, and the run is the same run under either.
+A saved config, or a command in an old table, may contain the former name. The class is then built
+from its present module, and both names identify the same run.
 """
 
 from uncollapse.json_types import Json
 
+# beginnings of names; the first one that fits is used, so longer ones come first
 FORMER_TO_PRESENT = {
     "uncollapse.schedules.Scaled": "uncollapse.training.schedules.ScaledSchedule",
     "uncollapse.schedules.": "uncollapse.training.schedules.",

@@ -1,18 +1,22 @@
 """The only reader of YAML, for files that anyone may have written.
 
-Files are bounded in size and hold plain values only; a refusal is one sentence. Values come out as
-OmegaConf reads them (1e-3 is a number, a date is text), about ten times faster.
+Files are bounded in size and hold plain values only; a refusal is one sentence. Values are those
+that OmegaConf would read (1e-3 is a number, a date is text), about ten times faster.
 """
 
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from uncollapse.disk import require_plain_file
 from uncollapse.errors import InputError, escape_unsafe
 from uncollapse.json_types import Json
+
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML was built without its C library
+    from yaml import SafeLoader  # type: ignore[assignment]
 
 MAX_YAML_BYTES, MAX_NODES, MAX_NESTING = 1_000_000, 20_000, 40
 MAX_CHARACTERS = 10_000  # of one scalar
@@ -31,10 +35,10 @@ MALFORMED = (
 )
 
 
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class Loader(SafeLoader):
     """A safe loader that refuses a key given twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Json]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, Json]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
@@ -43,7 +47,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
                 )
             if isinstance(key.value, str):
                 seen.add(key.value)
-        mapping: dict[Any, Json] = super().construct_mapping(node, deep)
+        mapping: dict[object, Json] = super().construct_mapping(node, deep)
         return mapping
 
 
@@ -65,7 +69,7 @@ def read_yaml(path: Path) -> Json:
     with path.open("rb") as file:
         content = file.read(MAX_YAML_BYTES + 1)
     if len(content) > MAX_YAML_BYTES:
-        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes; no config is so large")
+        raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes, the most that is read")
     try:
         text = content.decode("utf-8")
         check_bounds(text)
@@ -94,11 +98,12 @@ def check_bounds(text: str) -> None:
     sizes: dict[str | None, int | None] = {}  # nodes under each anchor; None while it is open
     open_nodes: list[tuple[str | None, int]] = []  # anchor, and the count at its start
     count = 0
+    # the parser's events are counted before any value is built
     for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.AliasEvent):
             size = sizes.get(event.anchor, 1)
             if size is None:
-                raise ValueError(f"*{event.anchor} lies within itself")
+                raise ValueError(f"*{event.anchor} contains itself")
             count += size
         elif isinstance(event, yaml.ScalarEvent):
             check_length(event.value)

@@ -1,7 +1,7 @@
 """The words typed after train.py, checked one by one and completed before Hydra reads them.
 
-Hydra refuses most mistakes too, but its messages advise `+tau=0.3` for a head that has no tau,
-and in a sweep over heads it first tries a single `tau=0.3` on the default head.
+Hydra refuses most mistakes too, but its messages suggest `+tau=0.3` for a head that has no tau,
+and in a sweep over heads it first applies a single `tau=0.3` to the default head.
 
 flags    flags, and the form KEY=VALUE
 keys     keys and the options of config groups
@@ -31,9 +31,9 @@ def check_command_words(argv: list[str]) -> list[str]:
 
     An experiment that is a sweep gets `--multirun`, so that `experiment=compare seed=0,1` works.
     """
-    asked, flags, words = split_flags(argv)
-    if asked.shell_completion or asked.hydra_help:
-        return argv
+    args, flags, words = split_flags(argv)
+    if args.shell_completion or args.hydra_help:
+        return argv  # nothing is trained
     knobs_by_head = {head: knobs_of(head) for head in heads()}
     knobs = set().union(*knobs_by_head.values())
     check_form(words, {*GROUPS, *SLOTS, *COMMON, *knobs})
@@ -45,22 +45,23 @@ def check_command_words(argv: list[str]) -> list[str]:
     experiments = [
         name for o in overrides if o.key_or_group == "experiment" for name in list_values(o)
     ]
-    is_sweep = asked.multirun or any(map(is_sweep_experiment, experiments))
+    is_sweep = args.multirun or any(map(is_sweep_experiment, experiments))
     sets_mode = any(o.key_or_group == "hydra.mode" for o in overrides)
     check_values(overrides, allow_sweep=is_sweep or sets_mode)
     check_knob_owners(overrides, knobs_by_head)
     check_chosen_files(overrides)
 
-    if not asked.multirun and (not is_sweep or only_shows(asked)):
+    if not args.multirun and (not is_sweep or only_shows(args)):
         return [*flags, *words]
-    # Hydra applies a sweep of one value after the head that has the knob
+    # Hydra first composes the default head with the words that are not swept; one without this
+    # knob would be refused
     words = [
         make_sweep(word) if is_single_knob(override, knobs) else word
         for word, override in zip(words, overrides, strict=True)
     ]
-    return [*flags, *([] if asked.multirun else ["--multirun"]), *words]
+    return [*flags, *([] if args.multirun else ["--multirun"]), *words]
 
 
-def only_shows(asked: Namespace) -> bool:
-    """Whether the flags ask Hydra to show something, or to run a single job."""
-    return bool(asked.cfg or asked.info or asked.run or asked.help)
+def only_shows(args: Namespace) -> bool:
+    """Whether the flags ask Hydra to print something instead of training, or to run one job."""
+    return bool(args.cfg or args.info or args.run or args.help)

@@ -24,14 +24,16 @@ def split_flags(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
                 f"{shorten(word)}: control characters, such as a line break, are not allowed"
             )
     parser = get_args_parser()
+    # argparse would print its usage and exit
     parser.error = raise_flag_error  # type: ignore[method-assign]
-    asked, unknown = parser.parse_known_intermixed_args(argv)
+    args, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise InputError(describe_unknown_flag(unknown[0], [*parser._option_string_actions]))
-    words, flags = list(asked.overrides), list(argv)
+    words, flags = list(args.overrides), list(argv)
+    # what argparse did not take as a word is a flag or the value of one
     for word in words:
         flags.remove(word)
-    return asked, flags, words
+    return args, flags, words
 
 
 def raise_flag_error(message: str) -> NoReturn:
@@ -59,17 +61,22 @@ def check_form(words: Sequence[str], keys: set[str]) -> None:
 
 
 def guess_meaning(word: str, before: str, after: Sequence[str], keys: set[str]) -> str:
-    """The end of the message for a word without `=`: what it may be meant for."""
+    """The end of the message for a word without `=`: what was probably meant."""
     name, colon, value = word.partition(":")
+    # tau:0.3
     if colon and name.split(".")[0] in keys:
         return f"; did you mean {name}={value}?"
+    # tau = 0.3, tau =0.3
     if word.split(".")[0] in keys and after:
         rest = "".join(after).lstrip("=") if after[0] in ("=", "") else after[0].lstrip("=")
         return f"; did you mean {word}={rest}? No spaces are allowed around ="
+    # tau= 0.3
     if before.endswith("="):
         return f"; did you mean {before}{word}? No spaces are allowed around ="
+    # bn_tau
     if near := nearest_word(word, heads()):
         return f"; did you mean head={near}?"
+    # data.train=my file.txt
     if "=" in before:
         key, _, value = before.partition("=")
         together = quote_override(key, f"{value} {word}")

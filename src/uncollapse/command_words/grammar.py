@@ -37,10 +37,11 @@ def parse_word(word: str) -> "Override":
 
 
 def quote_override(key: str, value: str) -> str:
-    """KEY=VALUE as typed in a shell so that Hydra reads exactly this text."""
+    """KEY=VALUE quoted for the shell and for Hydra, which then reads exactly this value."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    # the plainest form that Hydra reads back as the same text
     parser = OverridesParser.create()
     for word in (f"{key}={value}", *(f"{key}={enclose(value, quote)}" for quote in QUOTES)):
         try:

@@ -25,7 +25,7 @@ def check_key(word: str, knobs_by_head: dict[str, set[str]]) -> None:
     key, _, value = word.lstrip("+~").partition("=")
     name = re.split(r"[./@]", key)[0]
     if name == "hydra":
-        return check_hydra_group(key, value)
+        return check_hydra_group(key, value)  # Hydra checks its own keys
     if key != key.strip():
         raise InputError(
             f"{shorten(word)}: did you mean {key.strip()}={value}? No spaces are allowed around ="

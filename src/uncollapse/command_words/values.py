@@ -1,4 +1,4 @@
-"""Values on the command line: one per group, allowed ones only, and knobs that the head has."""
+"""Checks of values: one option per group, allowed values only, and knobs that the head has."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -51,24 +51,26 @@ def check_values(overrides: "list[Override]", allow_sweep: bool) -> None:
         for value in values:
             if key in GROUPS:
                 check_option(key, value)
-            elif "${" not in str(value):
+            elif "${" not in str(value):  # an interpolation is checked once it is resolved
                 is_sweep = override.is_sweep_override()
                 check_root(key, parse_swept_value(value) if is_sweep else value)
 
 
 def check_knob_owners(overrides: "list[Override]", knobs_by_head: dict[str, set[str]]) -> None:
     """InputError for a knob that one of the requested heads does not have."""
-    asked = [str(head) for o in overrides if o.key_or_group == "head" for head in list_values(o)]
-    if not asked and any(
+    requested = [
+        str(head) for o in overrides if o.key_or_group == "head" for head in list_values(o)
+    ]
+    if not requested and any(
         o.key_or_group == "experiment" and o.value() is not None for o in overrides
     ):
         return  # the experiment names its heads
     knobs = set().union(*knobs_by_head.values())
     for override in overrides:
         key, value = override.key_or_group, str(override.input_line).split("=", 1)[-1]
-        lacking = [head for head in asked or ["plain"] if key not in knobs_by_head[head]]
+        lacking = [head for head in requested or ["plain"] if key not in knobs_by_head[head]]
         if lacking and key in knobs:
-            advice = "; run such heads in a sweep of their own" if len(asked) > 1 else ""
+            advice = "; run such heads in a sweep of their own" if len(requested) > 1 else ""
             raise InputError(describe_unknown_knob(key, value, lacking[0]) + advice)
 
 
@@ -98,7 +100,7 @@ def list_pairs(item: object) -> Iterable[tuple[str, object]]:
 
 
 def is_sweep_experiment(name: object) -> bool:
-    """Whether an experiment's file asks for a sweep."""
+    """Whether an experiment's file requests a sweep."""
     if name not in options("experiment"):
         return False
     hydra = read_option("experiment", str(name)).get("hydra")

@@ -4,10 +4,10 @@
              page="diagnosis")
 
 given          check data, labels and log_prob, and whether they match
-modes          find the modules behind the two callables; evaluation mode for a while
-walk           one walk over the data: encode each batch once, decode several kinds of codes
-model          the two callables, with every answer checked (answers, batches)
-repeatability  whether encode and nll give the same answer twice
+modes          put the modules behind the two callables in evaluation mode during the call
+walk           one pass over the data: encode each batch once, decode several kinds of codes
+model          the two callables, with every returned value checked (answers, batches)
+repeatability  whether encode and nll return the same values twice
 doubts         impossible numbers, and the argument most likely at fault (facts)
 verdicts       one sentence
 The page is made by report/diagnosis.py.
@@ -36,6 +36,7 @@ from uncollapse.diagnosis.modes import (
 from uncollapse.diagnosis.verdicts import COLLAPSE_GAP, verdict
 from uncollapse.diagnosis.walk import Walk, compute_statistics
 from uncollapse.errors import check_integer
+from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics.likelihood import likelihood
 from uncollapse.metrics.probes import probe, usual_budgets
 
@@ -43,9 +44,9 @@ __all__ = ["diagnose", "verdict"]
 
 
 def diagnose(
-    encode: Callable[[Any], Any],
+    encode: Callable[[Any], object],
     nll: Callable[[Any, Tensor], Tensor],
-    data: Any,
+    data: object,
     *,
     samples: int = 500,
     labels: ArrayLike | Mapping[str, ArrayLike] | None = None,
@@ -55,7 +56,7 @@ def diagnose(
     rows: int = 512,
     mixture: int = 10_000,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Every metric of a VAE on `data` (N >= 2 examples) by name, "verdict" and "warnings".
 
     The verdict is one sentence, the warnings a list of sentences.
@@ -75,34 +76,35 @@ def diagnose(
     labels: class numbers [N], or {name: [N]}. A linear probe learns from a random half of the
         examples and is tested on the other half.
     log_prob: exact log p(x) [N] in nats, where it is known; gives oracle_gap.
-        labels and log_prob must be in the order of `data`, and that order must be known: a tensor,
-        a list, or a DataLoader that does not shuffle.
+        labels and log_prob must be in the order of `data`, which must be a tensor, a list, or a
+        DataLoader that does not shuffle.
     page: a folder for index.html and the figure diagnosis.{pdf,svg,png}; an earlier page of
         `diagnose` in it is replaced.
 
     Values are nats per example; `<name>_se` is one standard error over examples. There are no
-    gradients. Torch's random state is forked and seeded, so a call is repeatable and leaves no
-    trace. Modules behind encode and nll, and others called meanwhile, are in evaluation mode
-    during the call. Answers in float16 or bfloat16 are widened to float32. InputError, one
-    sentence, if a request cannot be carried out.
+    gradients. Torch's random state is forked and seeded: a call is repeatable, and later random
+    numbers are the same with or without it. Modules behind encode and nll, and others called
+    meanwhile, are in evaluation mode during the call. Returned float16 and bfloat16 are converted
+    to float32. InputError, one sentence, if a request cannot be carried out.
     """
     check_settings(samples=samples, batch=batch, rows=rows, mixture=mixture, seed=seed)
     batches, size = make_batches(data, batch)
     reference = Reference.parse(labels, log_prob, data)
+    # refused now, not after an hour of computing
     folder = None if page is None else find_page_folder(page)
     if size is not None:
         reference.check_counts(size)
     model = CheckedModel(encode, nll, rows)
     notes: list[str] = []
     try:
-        found = measure(model, batches, reference, samples, mixture, seed, notes)
-    finally:
+        metrics = measure(model, batches, reference, samples, mixture, seed, notes)
+    finally:  # after an error too: a note may explain it
         for note in notes:
             warnings.warn(note, stacklevel=2)
-    found = {"verdict": verdict(found), "warnings": notes, **found}
-    if folder is not None and (failure := write_diagnosis_page(found, folder)):
+    metrics = {"verdict": verdict(metrics), "warnings": notes, **metrics}
+    if folder is not None and (failure := write_diagnosis_page(metrics, folder)):
         warnings.warn(failure, stacklevel=2)
-    return found
+    return metrics
 
 
 def check_settings(*, samples: int, batch: int, rows: int, mixture: int, seed: int) -> None:
@@ -116,34 +118,36 @@ def check_settings(*, samples: int, batch: int, rows: int, mixture: int, seed: i
 
 def measure(
     model: CheckedModel,
-    batches: Iterable[Any],
+    batches: Iterable[object],
     reference: Reference,
     samples: int,
     mixture: int,
     seed: int,
     notes: list[str],
-) -> dict[str, Any]:
+) -> JsonObject:
     """All metrics by name; `notes` receives a sentence for each thing that makes them doubtful."""
     modules = find_modules(model.encoder, model.decoder)
     with torch.no_grad(), torch.random.fork_rng(), evaluation_mode(modules) as switched:
-        found_first = list(switched)
-        notes += describe_modes(found_first, find_fresh_statistics(modules))
+        reported = list(switched)
+        notes += describe_modes(reported, find_fresh_statistics(modules))
         torch.manual_seed(seed)
+        # `switched` grows while modules that the search missed are called
         seen, weighted = Walk(model, samples, seed).run(batches)
-        notes += describe_modes([name for name in switched if name not in found_first], [])
+        notes += describe_modes([name for name in switched if name not in reported], [])
+        # of an iterator the number of examples is known only now
         reference.check_counts(len(seen.rec))
-        found = compute_statistics(seen, mixture)
+        metrics = compute_statistics(seen, mixture)
     falls = weighted["fall_2"], weighted["fall_8"]
     exact = reference.log_prob
-    found |= likelihood(weighted["nll"], weighted["ess"], samples, None, exact, falls)
+    metrics |= likelihood(weighted["nll"], weighted["ess"], samples, None, exact, falls)
     if reference.factors:
-        found |= run_probe(seen.mean, reference.factors, seed)
-    notes += [*model.unsteady, *describe_roundings(model.facts, found["kl"])]
-    notes += find_doubts(found, seen, weighted["nll"], exact, model.facts)
-    return found
+        metrics |= run_probe(seen.mean, reference.factors, seed)
+    notes += [*model.unsteady, *describe_roundings(model.facts, metrics["kl"])]
+    notes += find_doubts(metrics, seen, weighted["nll"], exact, model.facts)
+    return metrics
 
 
-def run_probe(means: np.ndarray, factors: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
+def run_probe(means: np.ndarray, factors: Mapping[str, np.ndarray], seed: int) -> JsonObject:
     """A linear probe of means [N, D], fitted on a random half and tested on the other half."""
     order = np.random.default_rng(seed).permutation(len(means))
     train, test = np.split(order, [len(order) // 2])
@@ -162,7 +166,7 @@ def find_page_folder(page: str | Path) -> Path:
     return check_page_folder(page)
 
 
-def write_diagnosis_page(found: Mapping[str, Any], folder: Path) -> str:
+def write_diagnosis_page(metrics: JsonMapping, folder: Path) -> str:
     """Write the page; '' or why it could not be written.
 
     Numbers that took long to compute are not lost to a full disk.
@@ -170,7 +174,7 @@ def write_diagnosis_page(found: Mapping[str, Any], folder: Path) -> str:
     from uncollapse.report.diagnosis import write_page
 
     try:
-        write_page(found, folder, COLLAPSE_GAP)
+        write_page(metrics, folder, COLLAPSE_GAP)
     except OSError as error:
         return f"page={folder}: cannot be written ({error.strerror}); the numbers are returned"
     return ""

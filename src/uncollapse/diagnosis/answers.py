@@ -1,11 +1,11 @@
 """Checks of what encode and nll return; InputError says what was expected."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TypeGuard
 
-import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from uncollapse.diagnosis.user_posterior import PosteriorLike, UserPosterior
 from uncollapse.distributions.normal import DiagonalGaussian, Posterior
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import InputError
@@ -16,22 +16,8 @@ ALLOWED_ENCODINGS = (
 )
 
 
-@runtime_checkable
-class PosteriorLike(Protocol):
-    """What an object must offer to count as a posterior with its own prior."""
-
-    @property
-    def mean(self) -> Tensor: ...  # [B, D]
-    @property
-    def variance(self) -> Tensor: ...  # [B, D]
-    @property
-    def kl(self) -> Tensor: ...  # [B, G] nats, G = D or 1
-    def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor: ...
-    def log_ratio(self, z: Tensor) -> Tensor: ...  # log q(z|x) - log p(z)
-
-
-def to_posterior(answer: Any, number: int) -> Posterior:
-    """The posterior in the answer of encode for batch `number`; InputError if it is none."""
+def to_posterior(answer: object, number: int) -> Posterior:
+    """The posterior that encode returned for batch `number`; InputError if it is none."""
     q = parse_answer(answer, number)
     if q.kl.dim() != 2 or len(q.kl) != len(q.mean):
         raise InputError(
@@ -42,8 +28,8 @@ def to_posterior(answer: Any, number: int) -> Posterior:
     return q
 
 
-def parse_answer(answer: Any, number: int) -> Posterior:
-    """A Normal or a pair of tensors as a DiagonalGaussian; a posterior as it is."""
+def parse_answer(answer: object, number: int) -> Posterior:
+    """A DiagonalGaussian of a Normal or a pair of tensors; a posterior with its own methods."""
     answer = strip_independent(answer)
     if isinstance(answer, Normal):
         return parse_normal(answer, number)
@@ -52,11 +38,10 @@ def parse_answer(answer: Any, number: int) -> Posterior:
         return DiagonalGaussian.from_log_var(mean, log_var)
     if isinstance(answer, PosteriorLike):
         check_pair(("mean", answer.mean), ("variance", answer.variance), number)
-        q: Any = answer  # a foreign posterior may lack the methods that `diagnose` does not call
-        return q  # type: ignore[no-any-return]
+        return answer if isinstance(answer, Posterior) else UserPosterior(answer)
     kind = type(answer).__name__
     if isinstance(answer, tuple | list):
-        kind += f" of {' and '.join(type(part).__name__ for part in answer)}"
+        kind += f" of {' and '.join(type(item).__name__ for item in answer)}"
     raise InputError(f"encode: returned a {kind}; allowed is {ALLOWED_ENCODINGS}")
 
 
@@ -71,23 +56,27 @@ def parse_normal(answer: Normal, number: int) -> DiagonalGaussian:
     return DiagonalGaussian(mean, scale, 2 * wide(scale).log())
 
 
-def strip_independent(answer: Any) -> Any:
+def strip_independent(answer: object) -> object:
+    """The distribution inside any number of `Independent` wrappers."""
     while isinstance(answer, Independent):
         answer = answer.base_dist
     return answer
 
 
-def is_tensor_pair(answer: object) -> bool:
-    is_pair = isinstance(answer, tuple | list) and len(answer) == 2
-    return is_pair and all(isinstance(part, Tensor) for part in answer)  # type: ignore[attr-defined]
+def is_tensor_pair(answer: object) -> TypeGuard[tuple[Tensor, Tensor]]:
+    if not isinstance(answer, tuple | list):
+        return False
+    return len(answer) == 2 and all(isinstance(item, Tensor) for item in answer)
 
 
-def raw_mean_log_var(answer: Any) -> tuple[Tensor, Tensor]:
-    """mean and ln sigma² [B, D] in the dtype in which encode returned them."""
+def raw_mean_log_var(answer: object) -> tuple[Tensor, Tensor]:
+    """mean and ln sigma² [B, D] of a Normal or a pair, in the dtype that encode returned."""
     answer = strip_independent(answer)
     if isinstance(answer, Normal):
         return answer.loc, 2 * answer.scale.log()
-    return answer[0], answer[1]
+    assert is_tensor_pair(answer)
+    mean, log_var = answer
+    return mean, log_var
 
 
 def check_pair(
@@ -112,7 +101,7 @@ def check_pair(
 
 
 def check_nll(answer: object, size: int, number: int) -> Tensor:
-    """The answer of nll, detached. InputError unless it is `size` finite floats."""
+    """The values that nll returned, detached. InputError unless they are `size` finite floats."""
     if not isinstance(answer, Tensor):
         raise InputError(
             f"nll: returned a {type(answer).__name__}; "

@@ -3,37 +3,41 @@
 Anything else is passed on to the user's callables as it is.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-MAX_PARTS_SHOWN = 6
+TensorBatch = Tensor | dict[str, Tensor] | list[Tensor] | tuple[Tensor, ...]
+MAX_TENSORS_SHOWN = 6  # of a batch, in a message
 
 
 def batch_tensors(x: object) -> list[Tensor]:
     """The tensors of a batch; [] if it holds anything else, so that it cannot be repeated."""
     # exact types: a subclass may not be built from its items alone
     if type(x) is dict:
-        parts = list(x.values())
+        tensors = list(x.values())
     elif type(x) in (tuple, list):
-        parts = list(x)  # type: ignore[call-overload]
+        tensors = list(x)  # type: ignore[call-overload]
     else:
-        parts = [x]
-    return parts if all(isinstance(part, Tensor) and part.dim() > 0 for part in parts) else []
+        tensors = [x]
+    return tensors if all(map(is_batched, tensors)) else []
 
 
-def repeat_examples(x: Any, n: int) -> Any:
+def is_batched(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0
+
+
+def repeat_examples(x: TensorBatch, n: int) -> TensorBatch:
     """A batch with each example repeated n times, copies next to each other."""
     return map_tensors(x, lambda tensor: tensor.repeat_interleave(n, 0))
 
 
-def take_examples(x: Any, n: int) -> Any:
+def take_examples(x: TensorBatch, n: int) -> TensorBatch:
     """The first n examples of a batch of tensors."""
     return map_tensors(x, lambda tensor: tensor[:n])
 
 
-def map_tensors(x: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(x: TensorBatch, change: Callable[[Tensor], Tensor]) -> TensorBatch:
     """A batch with each of its tensors changed; see `batch_tensors`."""
     if isinstance(x, Tensor):
         return change(x)
@@ -45,26 +49,26 @@ def map_tensors(x: Any, change: Callable[[Tensor], Tensor]) -> Any:
 # ---------------------------------------------------------------- messages
 
 
-def describe_batch(x: Any) -> str:
+def describe_batch(x: Mapping[object, object] | Sequence[object]) -> str:
     """'a list of 2 (float32 [64, 784], int64 [64])'."""
     if isinstance(x, Mapping):
-        parts = [f"{name}: {describe_tensor(part)}" for name, part in x.items()]
+        tensors = [f"{name}: {describe_tensor(tensor)}" for name, tensor in x.items()]
     else:
-        parts = [describe_tensor(part) for part in x]
-    shown = parts[:MAX_PARTS_SHOWN]
-    if len(parts) > MAX_PARTS_SHOWN:
+        tensors = [describe_tensor(tensor) for tensor in x]
+    shown = tensors[:MAX_TENSORS_SHOWN]
+    if len(tensors) > MAX_TENSORS_SHOWN:
         shown.append("...")
-    return f"a {type(x).__name__} of {len(parts)} ({', '.join(shown)})"
+    return f"a {type(x).__name__} of {len(tensors)} ({', '.join(shown)})"
 
 
-def describe_tensor(part: object) -> str:
-    if isinstance(part, Tensor):
-        return f"{str(part.dtype).removeprefix('torch.')} {list(part.shape)}"
-    return type(part).__name__
+def describe_tensor(tensor: object) -> str:
+    if isinstance(tensor, Tensor):
+        return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+    return type(tensor).__name__
 
 
-def suggest_unpacking(x: Any) -> str:
-    """How to pass on the tensor of a batch that encode and nll expect."""
+def suggest_unpacking(x: Mapping[object, object] | Sequence[object]) -> str:
+    """How to give encode and nll only the tensor of a batch that they expect."""
     if isinstance(x, Mapping):
         index, loop = repr(next(iter(x), "x")), ""
     else:

@@ -4,15 +4,13 @@ Each rule is an inequality that holds for every correct pair of encode and nll, 
 errors to spare. Unusual but possible results are not doubted.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from uncollapse.diagnosis.facts import BatchFacts
+from uncollapse.json_types import JsonMapping
 from uncollapse.metrics.base import Pass, with_error
 
-SURE_ERRORS = 5  # standard errors
+SURE_ERRORS = 5  # standard errors by which an inequality must be violated
 MIN_EXAMPLES = 5  # fewer have no reliable standard error
 MIN_NATS = 0.05  # smaller violations are not reported
 FEW_CODES, MANY_SAMPLES = 5, 100  # effective codes, among at least so many samples
@@ -20,7 +18,7 @@ MIN_ENTRIES = 20  # values of ln sigma² from which "all are positive" means som
 
 
 def find_doubts(
-    found: Mapping[str, Any],
+    metrics: JsonMapping,
     seen: Pass,
     nll: np.ndarray,
     log_prob: np.ndarray | None,
@@ -28,36 +26,36 @@ def find_doubts(
 ) -> list[str]:
     """One sentence for each impossible number, the most telling first; [] if nothing is wrong.
 
-    `found` holds the metrics; nll and log_prob are per example, [N] nats.
+    nll and log_prob are per example, [N] nats.
     """
     if len(nll) < MIN_EXAMPLES:
         return []
     sentences = [
-        *doubt_negative_kl(found),
-        *doubt_log_var(found, facts),
+        *doubt_negative_kl(metrics),
+        *doubt_log_var(metrics, facts),
         *doubt_negative_nll(seen, facts),
-        *doubt_cheap_shuffled_code(found, seen, facts),
-        *doubt_beaten_truth(found, log_prob, facts),
+        *doubt_cheap_shuffled_code(metrics, seen, facts),
+        *doubt_beaten_truth(metrics, log_prob, facts),
         *doubt_order_of_bounds(seen, nll),
     ]
-    # few effective codes follow from any of the others
-    return sentences or doubt_effective_codes(found, facts)
+    # any of the others also causes few effective codes
+    return sentences or doubt_effective_codes(metrics, facts)
 
 
-def doubt_negative_kl(found: Mapping[str, Any]) -> list[str]:
+def doubt_negative_kl(metrics: JsonMapping) -> list[str]:
     """KL >= 0."""
-    if not found["kl"] + SURE_ERRORS * found["kl_se"] < -MIN_NATS:
+    if not metrics["kl"] + SURE_ERRORS * metrics["kl_se"] < -MIN_NATS:
         return []
     return [
-        f"encode: its posteriors have a kl of {found['kl']:.3g} nats, and no KL is negative: "
+        f"encode: its posteriors have a kl of {metrics['kl']:.3g} nats, and no KL is negative: "
         "check how they compute `kl`"
     ]
 
 
-def doubt_log_var(found: Mapping[str, Any], facts: BatchFacts) -> list[str]:
-    """ln sigma² > 0 everywhere: wider than the prior, which costs rate and conveys nothing."""
+def doubt_log_var(metrics: JsonMapping, facts: BatchFacts) -> list[str]:
+    """ln sigma² > 0 everywhere: posteriors wider than the prior cost rate and hold little."""
     is_positive = facts.log_var_count >= MIN_ENTRIES and facts.least_log_var > 0
-    if not (is_positive and found["kl"] > 2 * MIN_NATS):
+    if not (is_positive and metrics["kl"] > 2 * MIN_NATS):
         return []
     return [
         f"encode: its second tensor is positive throughout (minimum {facts.least_log_var:.2g}), as "
@@ -78,7 +76,7 @@ def doubt_negative_nll(seen: Pass, facts: BatchFacts) -> list[str]:
     ]
 
 
-def doubt_cheap_shuffled_code(found: Mapping[str, Any], seen: Pass, facts: BatchFacts) -> list[str]:
+def doubt_cheap_shuffled_code(metrics: JsonMapping, seen: Pass, facts: BatchFacts) -> list[str]:
     """E[-log p(x|z')] >= H(x) >= I(x; z) for discrete x and z' of another x."""
     shuffled = seen.rec_shuffled[~np.isnan(seen.rec_shuffled)]
     is_discrete = facts.is_integer and facts.is_single and seen.rec.min() >= -MIN_NATS
@@ -86,17 +84,17 @@ def doubt_cheap_shuffled_code(found: Mapping[str, Any], seen: Pass, facts: Batch
         return []
     cost = with_error("cost", shuffled)
     most_cost = cost["cost"] + SURE_ERRORS * cost["cost_se"]
-    if not most_cost + MIN_NATS < found["mi"] - SURE_ERRORS * found["mi_se"]:
+    if not most_cost + MIN_NATS < metrics["mi"] - SURE_ERRORS * metrics["mi_se"]:
         return []
     return [
         f"nll: x costs {cost['cost']:.2g} nats with another example's code, less than the "
-        f"{found['mi']:.2g} nats of information in its own code, which is impossible: nll is "
+        f"{metrics['mi']:.2g} nats of information in its own code, which is impossible: nll is "
         "averaged over pixels or words where it must be summed, or is only a part of -log p"
     ]
 
 
 def doubt_beaten_truth(
-    found: Mapping[str, Any], log_prob: np.ndarray | None, facts: BatchFacts
+    metrics: JsonMapping, log_prob: np.ndarray | None, facts: BatchFacts
 ) -> list[str]:
     """E[-log p_model(x)] >= E[-log p(x)] for the true p."""
     if log_prob is None:
@@ -106,7 +104,7 @@ def doubt_beaten_truth(
             f"log_prob: {log_prob.max():.3g} for an example of integers, whose log p is never "
             "positive: give log p, not -log p"
         ]
-    gap, error = found["oracle_gap"], found["oracle_gap_se"]
+    gap, error = metrics["oracle_gap"], metrics["oracle_gap_se"]
     if not gap + SURE_ERRORS * error < -MIN_NATS:
         return []
     return [
@@ -128,9 +126,9 @@ def doubt_order_of_bounds(seen: Pass, nll: np.ndarray) -> list[str]:
     ]
 
 
-def doubt_effective_codes(found: Mapping[str, Any], facts: BatchFacts) -> list[str]:
+def doubt_effective_codes(metrics: JsonMapping, facts: BatchFacts) -> list[str]:
     """Importance weights concentrated on few codes make nll a loose bound."""
-    ess, samples = found["nll_ess"], found["nll_samples"]
+    ess, samples = metrics["nll_ess"], metrics["nll_samples"]
     if not (samples >= MANY_SAMPLES and ess < FEW_CODES):
         return []
     wrong_log_var = "encode's second tensor is not ln sigma² (but sigma, sigma² or ln sigma), or "

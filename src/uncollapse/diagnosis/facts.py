@@ -10,7 +10,7 @@ from uncollapse.distributions.precision import NARROW
 
 @dataclass
 class BatchFacts:
-    """What is known of the data, of encode's ln sigma², and of rounding in narrow dtypes."""
+    """Facts about the data, about encode's ln sigma², and about rounding in narrow dtypes."""
 
     is_single: bool = True  # every batch is one tensor
     is_integer: bool = True  # all values of x are integers
@@ -20,7 +20,8 @@ class BatchFacts:
     kl_rounding: list[Tensor] = field(default_factory=list)  # of mean and ln sigma²
     own_kl_rounding: list[Tensor] = field(default_factory=list)  # of a posterior's own kl
     nll_rounding: list[Tensor] = field(default_factory=list)
-    dtypes: dict[str, torch.dtype] = field(default_factory=dict)  # the narrow ones
+    # the narrow dtypes, by quantity: encode, kl, nll
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
 
     def note_data(self, tensors: list[Tensor], is_single: bool) -> None:
         self.is_single &= is_single
@@ -40,7 +41,7 @@ class BatchFacts:
         """kl [B, G] as a posterior computed it."""
         if kl.dtype in NARROW:
             self.dtypes["kl"] = kl.dtype
-            # terms of about 1 cancel in the formula of a KL, and their rounding stays
+            # the formula of a KL subtracts terms of about 1; their rounding errors remain
             bound = unit_roundoff(kl.dtype) * (1 + kl.double().abs()).sum(1)
             self.own_kl_rounding.append(bound)
 
@@ -72,7 +73,7 @@ def describe_roundings(facts: BatchFacts, kl: float) -> list[str]:
     if facts.kl_rounding:
         limit, dtype = mean_bound(facts.kl_rounding), dtype_name(facts.dtypes["encode"])
         sentences.append(
-            f"encode: answers in {dtype}; kl ({kl:.2g} nats) is computed in float32, but the "
+            f"encode: returns {dtype}; kl ({kl:.2g} nats) is computed in float32, but the "
             f"rounding of mean and log_var can shift it by up to {limit:.1g} nats: let the "
             "encoder's last layer return float32"
         )
@@ -85,7 +86,7 @@ def describe_roundings(facts: BatchFacts, kl: float) -> list[str]:
     if facts.nll_rounding:
         limit, dtype = mean_bound(facts.nll_rounding), dtype_name(facts.dtypes["nll"])
         sentences.append(
-            f"nll: answers in {dtype}, which rounds each value by up to {limit:.1g} nats; a "
+            f"nll: returns {dtype}, which rounds each value by up to {limit:.1g} nats; a "
             "smaller shuffled gap cannot be measured: sum log p in float32"
         )
     return sentences

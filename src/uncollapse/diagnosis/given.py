@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,34 +23,34 @@ class SupportsArray(Protocol):
 
 @runtime_checkable
 class SupportsIndex(Protocol):
-    """Examples or batches that are found by their index."""
+    """Examples or batches that can be read by index."""
 
-    def __getitem__(self, index: int, /) -> Any: ...
+    def __getitem__(self, index: int, /) -> object: ...
 
 
 # ---------------------------------------------------------------- data
 
 
-def make_batches(data: Any, batch: int) -> tuple[Iterable[Any], int | None]:
+def make_batches(data: object, batch: int) -> tuple[Iterable[object], int | None]:
     """The batches, and the number of examples if it is known beforehand."""
     if isinstance(data, SupportsArray):
         x = make_tensor(data)
         return x.split(batch), len(x)
-    is_iterable = isinstance(data, Iterable | SupportsIndex)
-    if isinstance(data, str | bytes | Mapping) or not is_iterable:
+    is_other = isinstance(data, str | bytes | Mapping)
+    if is_other or not isinstance(data, Iterable | SupportsIndex):
         raise InputError(
             f"data: a {type(data).__name__}; allowed is a tensor or array [N, ...], "
             "or batches: a list, a DataLoader"
         )
     if isinstance(data, list | tuple) and all(batch_tensors(x) for x in data):
         return data, sum(len(batch_tensors(x)[0]) for x in data)
-    return data, None
+    return data if isinstance(data, Iterable) else iter(data), None
 
 
-def make_tensor(data: Any) -> Tensor:
+def make_tensor(data: SupportsArray) -> Tensor:
     """An array as a tensor [N, ...]."""
     try:
-        x: Tensor = data if isinstance(data, Tensor) else torch.as_tensor(np.asarray(data))
+        x = data if isinstance(data, Tensor) else torch.as_tensor(np.asarray(data))
     except TypeError as error:
         raise InputError(
             f"data: an array that makes no tensor ({error}); allowed is an array of numbers"
@@ -65,7 +65,7 @@ def make_tensor(data: Any) -> Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """What is known of each example: labels by name, and exact log p(x), both in data order."""
+    """Known facts about each example: labels by name, and exact log p(x), both in data order."""
 
     factors: dict[str, np.ndarray] = field(default_factory=dict)  # class numbers 0, 1, ... [N]
     log_prob: np.ndarray | None = None  # [N] nats
@@ -75,7 +75,7 @@ class Reference:
         cls,
         labels: ArrayLike | Mapping[str, ArrayLike] | None,
         log_prob: ArrayLike | None,
-        data: Any,
+        data: object,
     ) -> "Reference":
         """InputError for values of another kind, or if the order of `data` is unknown."""
         factors = {} if labels is None else parse_labels(labels)
@@ -135,17 +135,19 @@ def parse_log_prob(log_prob: ArrayLike) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def to_array(values: Any) -> np.ndarray:
+def to_array(values: ArrayLike) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 # ---------------------------------------------------------------- order of the data
 
 
-def require_known_order(name: str, data: Any) -> None:
+def require_known_order(name: str, data: object) -> None:
     """InputError if the order in which `data` gives its examples is unknown."""
-    is_loader = isinstance(data, DataLoader)
-    fault = explain_unordered_loader(data) if is_loader else explain_unordered(data)
+    if isinstance(data, DataLoader):
+        fault = explain_unordered_loader(data)
+    else:
+        fault = explain_unordered(data)
     if fault:
         raise InputError(
             f"{name}: cannot be matched to the examples, because data is {fault}; allowed with "
@@ -154,7 +156,7 @@ def require_known_order(name: str, data: Any) -> None:
         )
 
 
-def explain_unordered(data: Any) -> str:
+def explain_unordered(data: object) -> str:
     """Why the order of this data is unknown; '' for data with an index."""
     has_index = isinstance(data, SupportsIndex) and isinstance(data, Sized)
     if has_index or isinstance(data, SupportsArray):
@@ -175,6 +177,7 @@ def explain_unordered_loader(loader: DataLoader) -> str:
     sampler = loader.sampler if batches is None else batches.sampler
     if type(sampler) is not SequentialSampler:
         return f"a DataLoader that shuffles or selects ({type(sampler).__name__})"
+    # workers may then return batches in the order in which they finish
     if loader.num_workers and not loader.in_order:
         return "a DataLoader with in_order=False"
     if type(loader).__iter__ is not DataLoader.__iter__:

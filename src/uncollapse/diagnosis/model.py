@@ -1,7 +1,7 @@
 """The user's model, given as two callables, with the interface that metrics use.
 
-Every answer is checked. Codes z are passed in float32, or in the dtype of encode's answers where
-the decoder fails on float32.
+Every returned value is checked. Codes z are passed in float32; if the decoder fails on float32,
+in the dtype that encode returns.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,19 +23,19 @@ from uncollapse.distributions.normal import DiagonalGaussian, Posterior
 from uncollapse.distributions.precision import NARROW, wide
 from uncollapse.errors import InputError
 
-EncodeFunction = Callable[[Any], Any]  # x -> an answer that `to_posterior` accepts
-NllFunction = Callable[[Any, Tensor], Any]  # (x, z) -> -log p(x|z) [B]
+EncodeFunction = Callable[[Any], object]  # x -> a value that `to_posterior` accepts
+NllFunction = Callable[[Any, Tensor], object]  # (x, z) -> -log p(x|z) [B]
 
 
 @dataclass
 class NumberedBatch:
     """A batch as it was given, its number, and its posterior once encoded; its length is B."""
 
-    x: Any
+    x: Any  # whatever the user's callables take
     number: int
-    narrow: torch.dtype | None = None  # of encode's answer, if it is float16 or bfloat16
+    narrow: torch.dtype | None = None  # that encode returned, if it is float16 or bfloat16
     posteriors: list[Posterior] = field(default_factory=list)
-    # sizes of text, which nobody knows here
+    # sizes of text, which are unknown for a user's batch
     lengths: None = None
     chars: None = None
     bytes: None = None
@@ -46,7 +46,7 @@ class NumberedBatch:
 
 @dataclass
 class CheckedModel:
-    """encode and nll with their answers checked, and what was noticed on the way.
+    """encode and nll with checked return values, and what was noticed about them.
 
     At most `rows` rows are decoded at a time, or one batch where that is larger.
     """
@@ -56,10 +56,10 @@ class CheckedModel:
     rows: int
     facts: BatchFacts = field(default_factory=BatchFacts)
     unsteady: list[str] = field(default_factory=list)  # sentences; see repeatability.py
-    code_dtype: torch.dtype | None = None  # of z; decided at the first narrow answer
+    code_dtype: torch.dtype | None = None  # of z; set at encode's first narrow result
 
     def encode(self, batch: NumberedBatch) -> Posterior:
-        """The posterior of a batch. InputError if the answer is none, or of another length."""
+        """The posterior of a batch. InputError if encode returns none, or one of another length."""
         answer = call_user_function("encode", self.encoder, batch.x)
         q = to_posterior(answer, batch.number)
         if isinstance(q, DiagonalGaussian) and q is not answer:
@@ -86,21 +86,22 @@ class CheckedModel:
         return torch.cat([self.decode(batch, codes) for codes in z.split(codes_per_call)])
 
     def decode(self, batch: NumberedBatch, z: Tensor) -> Tensor:
-        """The same, in one call if x can be repeated: row b n + k has example b and its code k."""
+        """As `nll`, in one call if x can be repeated: row b n + k has example b and its code k."""
         n, size, dims = z.shape
         if n == 1 or not batch_tensors(batch.x):
             return torch.stack([self.decode_rows(batch, batch.x, code) for code in z])
         rows = z.transpose(0, 1).reshape(n * size, dims)
         return self.decode_rows(batch, repeat_examples(batch.x, n), rows).reshape(size, n).T
 
-    def decode_rows(self, batch: NumberedBatch, x: Any, z: Tensor) -> Tensor:
+    def decode_rows(self, batch: NumberedBatch, x: object, z: Tensor) -> Tensor:
         """-log p(x|z) for each row of z, in float32 or wider."""
         nll = check_nll(self.call_decoder(batch, x, z), len(z), batch.number)
         self.facts.note_nll(nll)
         return wide(nll)
 
-    def call_decoder(self, batch: NumberedBatch, x: Any, z: Tensor) -> Any:
-        """The decoder's answer to float32 codes or, if it fails on those, to narrow ones."""
+    def call_decoder(self, batch: NumberedBatch, x: object, z: Tensor) -> object:
+        """What nll returns for float32 codes or, if it fails on those, for narrow ones."""
+        # tried once: later calls use the dtype with which the first one succeeded
         if self.code_dtype is None and batch.narrow is not None:
             try:
                 answer = call_user_function("nll", self.decoder, x, z)
@@ -112,7 +113,9 @@ class CheckedModel:
         return call_user_function("nll", self.decoder, x, z.to(self.code_dtype or z.dtype))
 
 
-def call_user_function(name: str, function: Callable[..., Any], x: Any, *codes: Tensor) -> Any:
+def call_user_function(
+    name: str, function: Callable[..., object], x: object, *codes: Tensor
+) -> object:
     """function(x, *codes).
 
     InputError if it fails on a batch of several tensors; it may expect only one of them.

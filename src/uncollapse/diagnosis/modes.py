@@ -1,4 +1,4 @@
-"""Which modules a callable uses, and how to put them in evaluation mode for a while.
+"""Finds the modules that a callable uses, and puts them in evaluation mode for a while.
 
 A callable is searched for modules that it holds: a module itself, a bound method's object,
 `functools.partial`, closure cells, defaults, the globals that a function's code loads, and lists,
@@ -37,6 +37,7 @@ def find_modules(*callables: object) -> list[nn.Module]:
     """
     found: dict[int, nn.Module] = {}
     seen: set[int] = set()
+    # breadth first, so that a module is found by the shortest way to it
     level: list[object] = list(callables)
     for _ in range(MAX_STEPS + 1):
         new = [x for x in level if id(x) not in seen and not isinstance(x, LEAF_TYPES)]
@@ -78,7 +79,7 @@ def list_held_by_instance(x: object) -> list[object]:
 def list_held_by_function(function: FunctionType) -> list[object]:
     """Closure cells, defaults, and the globals that a function's code loads.
 
-    Of an imported module only the attributes that the code names.
+    An imported module itself holds too much; only the attributes that the code names are listed.
     """
     cells = [cell.cell_contents for cell in function.__closure__ or () if has_value(cell)]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
@@ -129,7 +130,7 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
     """Put these modules, and any other that is called meanwhile, in evaluation mode.
 
     Yields the class names of switched modules for which the mode makes a difference; the list grows
-    as modules are called. On leaving, every module is in its former mode.
+    as modules are called. On exit every module is back in its former mode.
     """
     # flags are set one by one: a module's own `train()` may do more, such as merging weights, which
     # could not be undone
@@ -146,7 +147,7 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
             add_name(root)
 
     def switch(module: nn.Module, _: object) -> None:
-        """Switch a module that the search missed, at the moment when it is called."""
+        """Switch a module that the search missed, just before it is called."""
         if module.training:
             switched[id(module)] = module
             module.training = False
@@ -182,7 +183,7 @@ def find_fresh_statistics(modules: Iterable[nn.Module]) -> list[str]:
     fresh = []
     for name, m in ((name, m) for root in modules for name, m in root.named_modules()):
         if isinstance(m, Moments):
-            m.used = m.used or m.fresh  # reported here, so the head need not warn as well
+            m.used = m.used or m.fresh  # reported here, so the layer need not warn as well
             is_fresh = m.centred and m.fresh
         elif isinstance(m, _NormBase) and m.running_mean is not None and m.running_var is not None:
             is_fresh = bool(m.running_mean.eq(0).all() and m.running_var.eq(1).all())
@@ -199,7 +200,7 @@ def describe_modes(switched: list[str], fresh: list[str]) -> list[str]:
     if switched:
         sentences.append(
             f"{' and '.join(switched)}: in training mode; evaluated in evaluation mode "
-            "(no dropout, no batch statistics) and set back"
+            "(no dropout, no batch statistics), then put back in training mode"
         )
     if fresh:
         sentences.append(f"{', '.join(dict.fromkeys(fresh))}: {FRESH}")

@@ -1,8 +1,7 @@
-"""Whether encode and nll give the same answer twice, and whether examples affect each other."""
+"""Whether encode and nll return the same values twice, and whether examples affect each other."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -12,40 +11,41 @@ from uncollapse.diagnosis.model import CheckedModel, NumberedBatch
 from uncollapse.distributions.precision import wide
 
 NOT_REPEATABLE = (
-    "answers differently when asked the same again, so its numbers are noisy: dropout or another "
+    "returns different values for the same input, so its numbers are noisy: dropout or another "
     "random draw is on; put the model in evaluation mode, and give F.dropout its "
     "training=self.training"
 )
 BATCH_DEPENDENT = (
-    "answers differently for the same examples in a smaller batch: batch statistics (batch norm in "
-    "training mode) are in use, or it sums or averages over the batch; put the model in evaluation "
-    "mode, and keep examples apart"
+    "returns different values for the same examples in a smaller batch: batch statistics (batch "
+    "norm in training mode) are in use, or it sums or averages over the batch; put the model in "
+    "evaluation mode, and compute each example's number from that example alone"
 )
 EQUAL_IN_BATCH = (
-    "gives every example of a batch the very same number: it sums or averages over the batch; keep "
-    "examples apart"
+    "returns exactly the same number for every example of a batch: it sums or averages over the "
+    "batch; compute each example's number from that example alone"
 )
-# relative to the root mean square. Products of other sizes are rounded differently, most of all in
-# bfloat16; dropout changes more than that.
+# Relative to the root mean square. Matrix products of another size are rounded differently, most
+# of all in bfloat16; dropout changes the values more than that.
 TOLERANCES = {NOT_REPEATABLE: 1e-3, BATCH_DEPENDENT: 0.02}
 
 
 def check_repeatability(model: CheckedModel, batch: NumberedBatch) -> None:
-    """Note in `model.unsteady` if encode or nll answers differently to a repeated question.
+    """Note in `model.unsteady` if a repeated call of encode or nll returns different values.
 
-    Each is asked again for the batch, and for its first half alone.
+    Each is called again with the batch, and with its first half alone.
     """
     (q,) = batch.posteriors
     z, half = q.sample(), len(batch) // 2
     can_split = half > 1 and bool(batch_tensors(batch.x))
 
-    def encode(x: Any) -> list[Tensor]:
+    def encode(x: object) -> list[Tensor]:
         again = to_posterior(model.encoder(x), batch.number)
         return [again.mean, again.variance]
 
-    def decode(x: Any, z: Tensor) -> list[Tensor]:
+    def decode(x: object, z: Tensor) -> list[Tensor]:
         return [wide(check_nll(model.call_decoder(batch, x, z), len(z), batch.number))]
 
+    # same input twice: random draws; half a batch: dependence between examples
     codes = [q.mean, q.variance]
     compare_answers(model, "encode", NOT_REPEATABLE, codes, partial(encode, batch.x))
     if can_split:
@@ -67,14 +67,14 @@ def compare_answers(
     name: str,
     fault: str,
     first: list[Tensor],
-    ask_again: Callable[[], list[Tensor]],
+    call_again: Callable[[], list[Tensor]],
 ) -> None:
-    """Note the fault if a second answer differs; only the first fault of each callable is noted."""
+    """Note the fault if a second call differs; only the first fault of each callable is noted."""
     if any(sentence.startswith(f"{name}: ") for sentence in model.unsteady):
         return
     try:
-        second = ask_again()
-    except Exception:  # it accepts one batch size only, or can be called once: not known then
+        second = call_again()
+    except Exception:  # it takes one batch size only, or can be called once: nothing to compare
         return
     pairs = zip(first, second, strict=True)
     if not all(is_close(a, b, TOLERANCES[fault]) for a, b in pairs):

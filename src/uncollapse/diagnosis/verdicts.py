@@ -1,25 +1,24 @@
 """The verdict of `diagnose`, one sentence: whether the decoder uses z, and what z holds about x."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-COLLAPSE_GAP = 0.1  # nats: a shuffled gap surely below it is called a collapse
-# nats: a dimension holds information about x if its mi is above this and above two standard errors
+from uncollapse.json_types import JsonMapping
+
+COLLAPSE_GAP = 0.1  # nats: a shuffled gap significantly below it is called a collapse
+# nats: a dimension counts as used if its mi is above this and above two standard errors
 USED_MI = 0.05
 
 
-def verdict(found: Mapping[str, Any]) -> str:
+def verdict(metrics: JsonMapping) -> str:
     """One sentence from the metrics: does the decoder read z, and what does z hold about x?"""
-    decoder, is_collapsed = judge_decoder(found)
-    link = ", yet" if is_collapsed and found["kl"] > COLLAPSE_GAP else ";"
-    return f"{decoder}{link} {describe_encoder(found)}."
+    decoder, is_collapsed = judge_decoder(metrics)
+    link = ", yet" if is_collapsed and metrics["kl"] > COLLAPSE_GAP else ";"
+    return f"{decoder}{link} {describe_encoder(metrics)}."
 
 
-def judge_decoder(found: Mapping[str, Any]) -> tuple[str, bool]:
-    """What the shuffled gap allows us to say, and whether that is a collapse."""
-    gap, error = found["shuffle_gap"], found["shuffle_gap_se"]
+def judge_decoder(metrics: JsonMapping) -> tuple[str, bool]:
+    """A clause about the decoder, from the shuffled gap; and whether this is a collapse."""
+    gap, error = metrics["shuffle_gap"], metrics["shuffle_gap_se"]
     if gap is None or error is None:
         return (
             "cannot tell whether the decoder reads z: too few batches hold two examples whose "
@@ -48,20 +47,23 @@ def judge_decoder(found: Mapping[str, Any]) -> tuple[str, bool]:
     return f"not collapsed: the decoder reads z: {measured}", False
 
 
-def describe_encoder(found: Mapping[str, Any]) -> str:
-    """The mutual information of x and z (or its ceiling if saturated), the rate, the dimensions."""
-    mi, rest = f"{max(found['mi'], 0):.2f} ± {found['mi_se']:.2f} nats", describe_dimensions(found)
-    if found["mi_saturated"]:
-        mi = f"at least about {found['mi']:.2f} nats"
-        rest += f"; mi is saturated (ceiling ln {found['mi_n']:,} = {found['mi_ceiling']:.2f})"
-    return f"the encoder writes {mi} about x, at a rate of {found['kl']:.2f}{rest}"
+def describe_encoder(metrics: JsonMapping) -> str:
+    """A clause about the encoder: mutual information (or its ceiling), rate, used dimensions."""
+    mi, rest = (
+        f"{max(metrics['mi'], 0):.2f} ± {metrics['mi_se']:.2f} nats",
+        describe_dimensions(metrics),
+    )
+    if metrics["mi_saturated"]:
+        mi = f"at least about {metrics['mi']:.2f} nats"
+        rest += f"; mi is saturated (ceiling ln {metrics['mi_n']:,} = {metrics['mi_ceiling']:.2f})"
+    return f"the encoder writes {mi} about x, at a rate of {metrics['kl']:.2f}{rest}"
 
 
-def describe_dimensions(found: Mapping[str, Any]) -> str:
+def describe_dimensions(metrics: JsonMapping) -> str:
     """', into 2 of 8 dimensions (z[0], z[5])'; '' if KL does not split over dimensions."""
-    if found["mi_per_dim"] is None:
+    if metrics["mi_per_dim"] is None:
         return ""
-    mi, error = np.array(found["mi_per_dim"]), np.array(found["mi_per_dim_se"])
+    mi, error = np.array(metrics["mi_per_dim"]), np.array(metrics["mi_per_dim_se"])
     used = np.flatnonzero(mi > np.maximum(USED_MI, 2 * error))
     if not len(used):
         return f", and no single dimension holds more than {USED_MI} nats about x"

@@ -1,9 +1,8 @@
-"""One walk over the data: each batch is encoded once and decoded with several kinds of codes."""
+"""One pass over the data: each batch is encoded once and decoded with several kinds of codes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +13,19 @@ from uncollapse.diagnosis.model import CheckedModel, NumberedBatch
 from uncollapse.diagnosis.repeatability import check_repeatability
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics.base import Pass, standard_error
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.metrics.one_pass import collect, statistics
 from uncollapse.metrics.usage import shuffle_gap
 
-PROMISED_METRICS = ("floor", "kl_minus_floor")  # a foreign model promises no floor of the KL
+PROMISED_METRICS = ("floor", "kl_minus_floor")  # only heads of this package promise a floor
 IMPORTANCE_COLUMNS = ("nll", "ess", "fall_2", "fall_8")
 
 
 @dataclass
 class Walk:
-    """Evaluates a model batch by batch; a batch can be forgotten after its turn."""
+    """Evaluates a model batch by batch; only one batch of the data is in memory at a time."""
 
     model: CheckedModel
     samples: int  # importance samples of each example
@@ -35,21 +35,22 @@ class Walk:
         default_factory=lambda: {k: [] for k in IMPORTANCE_COLUMNS}
     )
 
-    def run(self, batches: Iterable[Any]) -> tuple[Pass, dict[str, np.ndarray]]:
-        """The pass, and by name what importance sampling gives for each example, [N]."""
+    def run(self, batches: Iterable[object]) -> tuple[Pass, dict[str, np.ndarray]]:
+        """The pass, and the results of importance sampling by name, [N] each."""
         seen = collect(self.model.encode, self.model.nll, self.iterate(batches))
         return seen, {name: np.concatenate(values) for name, values in self.weighted.items()}
 
-    def iterate(self, batches: Iterable[Any]) -> Iterator[NumberedBatch]:
+    def iterate(self, batches: Iterable[object]) -> Iterator[NumberedBatch]:
         for number, x in enumerate(batches):
             batch = NumberedBatch(x, number)
-            # a loader may have drawn random numbers of its own
+            # seeded for each batch: a loader may have drawn random numbers of its own
             torch.manual_seed(batch_seed(self.seed, number, 0))
             yield batch  # `collect` encodes it, and decodes its own and other examples' codes
             (q,) = batch.posteriors
             self.check_dims(q)
             self.weigh(batch, q)
             if number == 0:
+                # forked: the additional calls must not change the numbers of later batches
                 with torch.random.fork_rng():
                     check_repeatability(self.model, batch)
         if not self.weighted["nll"]:
@@ -71,9 +72,9 @@ class Walk:
         nll = partial(self.model.nll, batch)
         weights: Tensor = log_weights(nll, q, self.samples, generator, self.model.rows)
         check_finite_values("nll: its importance weights", weights, batch.number)
-        found = importance_weighted(weights)
+        estimates = importance_weighted(weights)
         for name, values in self.weighted.items():
-            values.append(found[name])
+            values.append(estimates[name])
 
 
 def batch_seed(seed: int, number: int, use: int) -> int:
@@ -81,15 +82,15 @@ def batch_seed(seed: int, number: int, use: int) -> int:
     return int(np.random.SeedSequence((seed, number, use)).generate_state(1)[0])
 
 
-def compute_statistics(seen: Pass, mixture: int) -> dict[str, Any]:
+def compute_statistics(seen: Pass, mixture: int) -> JsonObject:
     """The statistics of a pass.
 
     An example alone in its batch has no other code and is left out of the shuffled gap.
     """
-    found = statistics(seen, None, mixture)
-    found = {name: value for name, value in found.items() if name not in PROMISED_METRICS}
+    metrics = statistics(seen, None, mixture)
+    metrics = {name: value for name, value in metrics.items() if name not in PROMISED_METRICS}
     paired = ~np.isnan(seen.rec_shuffled)
     if paired.any():
         pairs = replace(seen, rec=seen.rec[paired], rec_shuffled=seen.rec_shuffled[paired])
-        found |= shuffle_gap(pairs)
-    return found | {"kl_per_dim_se": [standard_error(values) for values in seen.kl.T]}
+        metrics |= shuffle_gap(pairs)
+    return metrics | {"kl_per_dim_se": [standard_error(values) for values in seen.kl.T]}

@@ -11,7 +11,7 @@ pack         the finished runs of a study in one file, and its reader
 pack_writing the writer of packs
 portable     runs without the facts of one machine, and whether two copies of a run agree
 study        every run of a study, from its folders and its pack
-packed       what a pack knows of a run that is about to be trained
+packed       whether a pack already has a run that is about to be trained
 merge        packing a study, and merging the packs of several machines
 listing      the output of `study.py list` and `study.py verify`
 study_cli    the command line of scripts/study.py

@@ -43,9 +43,11 @@ def iterate_bytes(value: object) -> Iterator[bytes]:
     import torch
 
     if isinstance(value, torch.Tensor):
+        # dtype and shape too: equal bytes of another shape are another tensor
         yield f"tensor {value.dtype} {tuple(value.shape)}".encode()
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     elif isinstance(value, Mapping):
+        # keys may be of several types, such as optimizer states by number; so sorted as text
         for key in sorted(value, key=repr):
             yield f"key {key!r}".encode()
             yield from iterate_bytes(value[key])
@@ -67,7 +69,8 @@ def save_model(path: Path, model: HasWeights) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    # a single entry, since safetensors writes several in any order: equal weights, equal bytes
+    # one metadata entry only: safetensors writes several in any order, and equal weights must
+    # give equal bytes
     write_atomic(path, save(tensors, metadata={DIGEST_KEY: compute_digest(tensors)}))
 
 
@@ -103,7 +106,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a weights file; empty for version 0.1."""
     from safetensors import safe_open
 
-    with safe_open(path, framework="np") as file:
+    with safe_open(path, framework="np") as file:  # numpy: reading metadata needs no torch
         return file.metadata() or {}
 
 
@@ -126,6 +129,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
     require_plain_file(path)
     try:
+        # weights_only: a checkpoint from someone else must not run code
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types, among them RuntimeError and EOFError
         raise InputError(

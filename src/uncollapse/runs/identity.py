@@ -15,9 +15,9 @@ from uncollapse.json_types import Json, JsonMapping, JsonObject
 from uncollapse.paths import shorten_paths, shorten_place
 from uncollapse.renamed import former_name
 
-# where rows and token caches are written, and how a run was requested, belongs to one machine
+# where rows and token caches are written, and whether to train again: facts of one machine
 MACHINE_KEYS = ("log", "results", "again", "data.cache", "data.own_cache")
-# the study and the words that made the config do not change the run either
+# the study and the words on the command line do not change the run either
 IGNORED_KEYS = (*MACHINE_KEYS, "study", "overrides")
 LOCATION_KEYS = tuple(key for key in LOCATIONS if key not in MACHINE_KEYS)
 NUMBER_TEXT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -36,7 +36,7 @@ def compute_identity(config: JsonMapping, data: JsonMapping | None = None) -> st
 def comparable_config(config: JsonMapping, data: JsonMapping) -> JsonObject:
     """A config with a description of its data in place of their locations.
 
-    The description is the fingerprint of the files; for older runs, which have none, it is the last
+    The description is the fingerprint of the files. Older runs have none; for these it is the file
     name of each path and all other facts.
     """
     names = data_file_names(config)
@@ -87,7 +87,7 @@ def normalize(value: Json, where: str = "") -> Json:
     if isinstance(value, str) and NUMBER_TEXT.fullmatch(value):
         value = float(value)
     if isinstance(value, str) and where.endswith("_target_"):
-        return former_name(value)
+        return former_name(value)  # digests of runs from before a class moved stay the same
     if isinstance(value, str) and "/" in value and "://" not in value:
         return os.path.normpath(value)
     if isinstance(value, float) and value.is_integer():

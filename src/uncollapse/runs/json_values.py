@@ -10,7 +10,8 @@ from uncollapse.disk import read_bytes
 from uncollapse.json_types import Json, JsonObject
 
 SEAL_KEY = "digest"  # the key of an object's own digest
-DIGIT_CLASSES = bytes.maketrans(b"123456789E", b"000000000e")  # all numbers of one length alike
+# every digit as 0, so that a pattern of zeros matches any number of that length
+DIGIT_CLASSES = bytes.maketrans(b"123456789E", b"000000000e")
 MAX_FLOAT_DIGITS = 308  # an integer with more digits is beyond the largest float
 
 
@@ -43,6 +44,7 @@ def has_suspect_number(content: bytes) -> bool:
     A quick test of the bytes, because reports read thousands of files.
     """
     shape = content.translate(DIGIT_CLASSES, b"+")
+    # an exponent of three digits may exceed 308; NaN and Infinity are Python's own extension
     long_integer = b"0" * MAX_FLOAT_DIGITS in shape
     return b"NaN" in content or b"Infinity" in content or b"e000" in shape or long_integer
 
@@ -75,6 +77,7 @@ def add_digest(value: JsonObject) -> JsonObject:
 
 
 def strip_digest(value: JsonObject) -> JsonObject:
+    """The object without its digest."""
     return {key: item for key, item in value.items() if key != SEAL_KEY}
 
 

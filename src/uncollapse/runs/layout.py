@@ -24,7 +24,7 @@ from uncollapse.disk import (
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonMapping
 
-SCHEMA = 1  # of a run's folder and of a pack; raised when an older version would misread it
+SCHEMA = 1  # format of run folders and packs; raised when older versions would misread them
 PACK = "runs.parquet"  # a study's finished runs in one file
 PACK_ONLY_HINT = "packed runs have no weights; train them again (again=true)"
 RUN_PATH_IN_STUDY = "runs/<head>/<overrides>/seed=<n>"
@@ -40,7 +40,7 @@ SAMPLES_FOLDER, SAMPLES_KNOWN = "samples", "samples-no-unknown"
 WANDB = "wandb_id"
 # the files that training writes
 TRAINING_FILES = (CONFIG, DATA, VOCABULARY, ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE, FAILED)
-TRACE_FILES = (ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE)  # each proves that a run was here
+TRACE_FILES = (ROWS_FILE, SUMMARY, WEIGHTS, STATE, DONE)  # any of them shows that a run was here
 
 MAX_FOLDER_BYTES = 200  # file systems allow 255 bytes in a name
 
@@ -199,7 +199,7 @@ def is_pack(path: Path) -> bool:
 
 
 def study_folder(path: Path) -> Path:
-    """The folder of a study, given its path or that of its pack; a run's folder stays as it is."""
+    """The folder of a study, given its path or that of its pack; a run's own folder for a run."""
     path = Path(path)
     return resolve_path(path.parent if is_pack(path) else path)
 

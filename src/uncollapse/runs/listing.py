@@ -82,7 +82,7 @@ def find_problems(path: Path) -> tuple[int, list[str]]:
             packed = check_pack(pack, problems)
     except InputError as error:
         problems.append(str(error))
-    seen = set(packed)
+    seen = set(packed)  # identities, so that a run in both places counts once
     for run in find_folder_runs(path):
         if run.status != DONE:
             continue

@@ -44,7 +44,7 @@ class RunCollection:
     left_out: list[str] = field(default_factory=list)  # sentences
 
     def add(self, saved: Saved, where: str) -> str:
-        """Add a run. If another result of it is here already, keep that: the first difference."""
+        """Add a run, or join it to an earlier copy; the first contradiction between them, or ''."""
         if saved.identity not in self.runs:
             self.runs[saved.identity] = where, saved
             return ""
@@ -81,6 +81,7 @@ def collect_runs(path: Path) -> RunCollection:
     folder, packed = study_folder(path), []
     if pack := find_pack(path):
         packed = pack.runs()
+        # first, so that a packed run is never replaced by one in a folder
         for saved in packed:
             collection.add(saved, str(pack.path))
     if not is_pack(path):
@@ -136,6 +137,7 @@ def pack_study(study: Path, examples: bool = True) -> tuple[Path, RunCollection]
     """
     check_is_study_or_pack(study)
     folder = study_folder(study)
+    # two packs written at the same time would each lack the runs of the other
     with hold_lock(folder, "study"):
         collection = collect_runs(folder)
         return write_pack(folder, collection, examples), collection
@@ -156,6 +158,7 @@ def write_pack(folder: Path, collection: RunCollection, examples: bool = True) -
     content = build_pack([saved for _, saved in collection.runs.values()], examples)
     folder.mkdir(parents=True, exist_ok=True)
     path = pack_path(folder)
+    # an unchanged pack keeps its time stamp
     if not os.path.lexists(path) or path.read_bytes() != content:
         write_atomic(path, content)
     return path
@@ -171,6 +174,7 @@ def merge_studies(study: Path, sources: list[Path]) -> tuple[Path, RunCollection
     """
     if os.path.lexists(study) and (is_run(study) or not study.is_dir()):
         raise InputError(f"{study}: not a study; give the folder of one to merge into")
+    # a new study has no folder yet that could be locked
     with hold_lock(study, "study") if study.is_dir() else nullcontext():
         collection = collect_merged(study, sources)
         return write_pack(study_folder(study), collection), collection
@@ -180,6 +184,7 @@ def collect_merged(study: Path, sources: list[Path]) -> RunCollection:
     """The runs of a study and of other packs and studies. InputError if they contradict."""
     collections = [(source, collect_source(source)) for source in sources]
     if has_pack(study) or find_runs(study):
+        # the study's own runs come first: messages name them as the earlier ones
         collections = [(study, collect_runs(study_folder(study))), *collections]
     for number, (source, collection) in enumerate(collections):
         for other, earlier in collections[:number]:

@@ -1,18 +1,18 @@
 """A pack, results/<study>/runs.parquet: all that a report needs of a study's finished runs.
 
 One row per run, its content as JSON text, so that every number is read back exactly as written. The
-file holds a digest of its bytes, and nothing that tells on which machine or when it was made.
+file holds a digest of its bytes, but neither the machine nor the time at which it was made.
 """
 
 import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uncollapse.disk import join_inside, read_bytes
 from uncollapse.errors import InputError, first_line
@@ -43,7 +43,7 @@ MAX_PACK_BYTES = 8 * 2**30
 ROW_GROUP_SIZE = 64  # rows that are read at once
 RUN_NAME = re.compile(r"runs/[^/]+/[^/]+/seed=\d+")
 STATED_DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
-BLANK_DIGEST = b"sha256:" + b"0" * 64  # stands in the file while its digest is computed
+BLANK_DIGEST = b"sha256:" + b"0" * 64  # in place of the digest while it is computed
 REPAIR_HINT = "restore an intact copy, or move it away and pack the run folders again"
 
 
@@ -54,7 +54,7 @@ class Pack:
     path: Path
     content: bytes
 
-    def columns(self, *names: str) -> Iterator[dict[str, Any]]:
+    def columns(self, *names: str) -> Iterator[JsonObject]:
         """Some columns of all rows, a few rows at a time in memory."""
         from pyarrow import ArrowException, BufferReader
         from pyarrow.parquet import ParquetFile
@@ -82,7 +82,7 @@ class Pack:
         wanted = [name for name in PACK_COLUMNS if name != "views"]
         return (self.parse_run(i, row) for i, row in enumerate(self.columns(*wanted)))
 
-    def parse_run(self, number: int, row: Mapping[str, Any]) -> Saved:
+    def parse_run(self, number: int, row: JsonMapping) -> Saved:
         """The run in a row. InputError if it is damaged."""
         where = f"{self.path}, {row['name']}"
         if not RUN_NAME.fullmatch(row["name"]):
@@ -103,7 +103,7 @@ class Pack:
         )
 
 
-def parse_packed_config(row: Mapping[str, Any], where: str) -> JsonObject:
+def parse_packed_config(row: JsonMapping, where: str) -> JsonObject:
     """The config of a packed run; unlike other columns it may hold non-finite numbers."""
     try:
         config = check_config(json.loads(row["config"]), Path(where))
@@ -150,6 +150,7 @@ def read_pack(path: Path) -> Pack:
     if not content:
         raise InputError(f"{path}: an empty file; {REPAIR_HINT}")
     check_pack_schema(path, content)
+    # only in the footer: a sample may contain such a text as well
     stated = STATED_DIGEST.search(content, footer_offset(content))
     if not stated or hash_with_blank(content, stated.start()) != stated[1]:
         raise InputError(f"{path}: damaged (its digest does not match its content); {REPAIR_HINT}")
@@ -205,7 +206,7 @@ def hash_with_blank(content: bytes, start: int) -> bytes:
 
 
 def find_weights_digest(run: Run) -> str:
-    """The digest that a run's weights state, or else have; '' if there are no weights.
+    """The digest stored with a run's weights, or else computed; '' if there are no weights.
 
     InputError if they are damaged.
     """

@@ -5,7 +5,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from uncollapse.json_types import Json
 from uncollapse.runs.layout import SCHEMA
@@ -36,17 +35,19 @@ def build_pack(runs: Iterable[Saved], examples: bool = True) -> bytes:
     rows = [pack_row(saved, shown.get(saved.name)) for saved in runs]
     table = pa.Table.from_pylist(rows, pack_schema())
     buffer = io.BytesIO()
-    settings: dict[str, Any] = {
-        "compression": "zstd",
-        "compression_level": COMPRESSION_LEVEL,
-        "data_page_size": 2**26,  # one page per column and group: similar rows compress together
-        "use_dictionary": False,
-        "write_statistics": False,
-        "store_schema": False,
-    }
-    with ParquetWriter(buffer, table.schema, **settings) as writer:
+    with ParquetWriter(
+        buffer,
+        table.schema,
+        compression="zstd",
+        compression_level=COMPRESSION_LEVEL,
+        data_page_size=2**26,  # one page per column and group: similar rows compress together
+        use_dictionary=False,
+        write_statistics=False,
+        store_schema=False,
+    ) as writer:
         writer.write_table(table, ROW_GROUP_SIZE)
         writer.add_key_value_metadata({"uncollapse": str(SCHEMA), "digest": BLANK_DIGEST.decode()})
+    # the digest covers all bytes, with zeros where it is then written itself
     content = buffer.getvalue()
     start = content.index(BLANK_DIGEST, footer_offset(content))
     digest = b"sha256:" + hash_with_blank(content, start)

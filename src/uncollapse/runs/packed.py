@@ -1,4 +1,4 @@
-"""What a study's pack knows of a run that is about to be trained."""
+"""Whether a study's pack already has a run that is about to be trained."""
 
 import os
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ class PackedRun:
     data: JsonObject
 
     def has_same_data(self, config: JsonMapping, facts: JsonMapping) -> bool:
-        """Whether its data are those of a new run, as far as both state them."""
+        """Whether its data are those of a new run; only facts that both have are compared."""
+        # runs of older versions have no fingerprint `content`; their file names are compared
         have_fingerprints = None not in (self.data.get("content"), facts.get("content"))
         same_names = data_file_names(self.config) == data_file_names(config)
         return (have_fingerprints or same_names) and not find_data_difference(self.data, facts)
@@ -66,7 +67,7 @@ def find_equal_packed_runs(
 
 
 def name_in_pack(head: str, overrides: JsonMapping, config: JsonMapping) -> str:
-    """The name that a run gets in a pack, unless runs of its study differ in their data."""
+    """The name of a run in a pack, where all runs of its study have the same data."""
     kept = {key: value for key, value in overrides.items() if key not in data_locations(config)}
     return run_name(head, kept, config["seed"])
 
@@ -78,6 +79,7 @@ def explain_skip(study: Path) -> str:
 
 def load_packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
     """Packed runs by head and seed; a pack is parsed once per process until it changes."""
+    # every run of a sweep checks the same pack
     try:
         stat = path.stat()
     except OSError as error:
@@ -87,7 +89,7 @@ def load_packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
 
 @lru_cache(maxsize=2)
 def load_packed_runs_at(path: Path, *_: int) -> dict[tuple[str, int], list[PackedRun]]:
-    """The runs of a pack; the further arguments tell one version of the file from another."""
+    """The runs of a pack. The other arguments only make a changed file a new cache entry."""
     runs: dict[tuple[str, int], list[PackedRun]] = {}
     for row in read_pack(path).columns("name", "head", "seed", "config", "data"):
         where = f"{path}, {row['name']}"

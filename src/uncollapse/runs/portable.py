@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.metrics.catalogue import evaluated_keys
 from uncollapse.paths import (
     FLATTENED_PATH,
     quote_word,
@@ -28,7 +29,7 @@ from uncollapse.runs.identity import (
 )
 from uncollapse.runs.layout import run_name
 from uncollapse.runs.reading import Saved
-from uncollapse.runs.results import OWN, RESULTS_KEY, join_results
+from uncollapse.runs.results import RESULTS_KEY, join_results
 
 # keys of rows, summaries and evaluations about the machine, or about how a run was requested
 MACHINE_FACTS = (
@@ -53,6 +54,8 @@ def make_runs_portable(runs: Iterable[Saved], others: Iterable[Saved] = ()) -> l
     runs = list(runs)
     located = [saved for saved in runs if overridden_locations(saved)]
     packed = [saved for saved in others if data_locations(saved.config)]
+    # with one data set its location may differ between machines and must not be in names; with
+    # several, only the location keeps the runs apart
     several = len({data_key(saved) for saved in [*located, *packed]}) > 1
     return [make_portable(saved, keep_locations=several) for saved in runs]
 
@@ -125,6 +128,7 @@ def portable_command(command: str) -> str:
     except ValueError:  # an opening quote without its end
         return shorten_command(command)
     kept = [word for word in words if not word.startswith(PRIVATE_WORDS)]
+    # an unchanged command keeps its own quotes
     return shorten_command(command if kept == words else " ".join(map(quote_word, kept)))
 
 
@@ -174,7 +178,8 @@ def find_first_difference(one: Saved, other: Saved) -> str:
 
 def training_summary(saved: Saved) -> JsonObject:
     """The results of training in a summary, without those that evaluations added."""
-    return {k: v for k, v in saved.summary.items() if k != RESULTS_KEY and not k.startswith(OWN)}
+    evaluated = evaluated_keys()
+    return {k: v for k, v in saved.summary.items() if k != RESULTS_KEY and k not in evaluated}
 
 
 def joined_results(saved: Saved) -> JsonObject:
@@ -191,7 +196,7 @@ def describe_difference(one: Json, other: Json) -> str:
 
 
 def drop_machine_facts(value: Json) -> Json:
-    """Nested values without what describes the machine or its clock."""
+    """Nested values without facts about the machine and without times."""
     if isinstance(value, dict):
         return {
             key: drop_machine_facts(item)
@@ -205,7 +210,7 @@ def drop_machine_facts(value: Json) -> Json:
 
 
 def data_key(saved: Saved) -> str:
-    """Text that tells a run's data from others: their fingerprint, or else their locations."""
+    """A text that differs for different data: their fingerprint, or else their locations."""
     return str(saved.data.get("content") or normalize(data_locations(saved.config)))
 
 
@@ -239,6 +244,7 @@ def find_fact_difference(one: Json, other: Json, where: str = "") -> str:
         )
         return next((line for line in nested if line), "")
     if isinstance(one, float) and isinstance(other, int | float):
+        # a mean over examples may differ in its last digits between machines
         return "" if math.isclose(one, other, rel_tol=1e-6) else f"{where}: {one} and {other}"
     if shorten_paths(one) == shorten_paths(other):
         return ""

@@ -15,7 +15,7 @@ LOADED_SUFFIXES = (".py", ".so", ".pyd", ".yaml", ".yml")  # files that a run im
 def find_provenance() -> dict[str, str | bool | None]:
     """`commit` and `tree_changed` of the checkout that this package runs from; None outside one.
 
-    Cached, because the code that this process has loaded counts, not later changes of the tree.
+    Cached: what counts is the code that this process has loaded, not later changes of the tree.
     """
     unknown: dict[str, str | bool | None] = {"commit": None, "tree_changed": None}
     package = Path(__file__).resolve().parents[1] / "__init__.py"

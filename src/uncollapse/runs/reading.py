@@ -1,4 +1,4 @@
-"""The only reader of runs: everything in a run's folder, checked.
+"""The only reader of run folders; everything in them is checked.
 
 Only the config must be intact. Anything else that is damaged counts as missing; `notes` says so.
 """
@@ -72,12 +72,12 @@ class Saved:
 
     @cached_property
     def identity(self) -> str:
-        """Tells this run from others, wherever its data are stored."""
+        """The digest that identifies this run, wherever its data are stored."""
         return compute_identity(self.config, self.data)
 
 
 def read_run(run: Run, study: Path) -> Saved:
-    """The run in a folder. InputError if its config, without which it is unknown, is damaged."""
+    """The run in a folder. InputError if its config is damaged: nothing else identifies it."""
     config = read_config(run)
     status = run.status
     notes: list[str] = []
@@ -89,6 +89,7 @@ def read_run(run: Run, study: Path) -> Saved:
         notes += find_missing_files(run)
         notes += find_contradictions(summary, rows)
     notes += find_unreadable_view(run)
+    # written without facts about the data, so that only a changed config is noticed here
     if (stated := summary.get("identity")) not in (None, compute_identity(config)):
         notes.append(
             f"{CONFIG} is not the one that the run was made with (its digest was {stated})"
@@ -103,7 +104,7 @@ def read_run(run: Run, study: Path) -> Saved:
         rows=rows,
         summary=join_results(summary, results),
         failure=read_failure(run) if status == FAILED else "",
-        views=lambda: read_view_files(run),
+        views=lambda: read_view_files(run),  # read on demand: samples are large
         run=run,
         notes=notes,
     )

@@ -1,8 +1,8 @@
 """Results of evaluations: one file each in `evaluations/`, and all of them in the summary.
 
-The files count; the next evaluation updates the summary from them. So a kill between the two
-writes loses nothing, and a result whose file is removed is computed again. The summary's copy is
-used for a damaged file, and for all files if the folder is missing.
+Where the two differ, the files are right; the next evaluation updates the summary from them. So a
+kill between the two writes loses nothing, and a result whose file is removed is computed again. The
+summary's copy is used for a damaged file, and for all files if the folder is missing.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shorten
 from uncollapse.json_types import Json, JsonMapping, JsonObject
+from uncollapse.metrics.catalogue import evaluated_keys
 from uncollapse.runs.json_values import (
     add_digest,
     has_valid_digest,
@@ -22,13 +23,6 @@ from uncollapse.runs.json_values import (
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
 RESULTS_KEY = "evaluations"  # the key in the summary
-OWN = (
-    "nll",
-    "oracle_gap",
-    "probe",
-    "sample_",
-    "response_",
-)  # how summary keys begin that no training writes
 NO_UNKNOWN = "-no-unknown"  # suffix of results from samples drawn without <unk>
 
 
@@ -103,9 +97,10 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
     examples, then most importance samples, is at the top; of several probes, the one with most
     labels.
     """
-    if not results:  # a copy without any result is out of date
+    if not results:  # any copies in the summary are out of date
         return {k: v for k, v in summary.items() if k != RESULTS_KEY}
-    trained = {k: v for k, v in summary.items() if not k.startswith(OWN) and k != RESULTS_KEY}
+    evaluated = evaluated_keys()  # removed here, so that no number of an earlier evaluation stays
+    trained = {k: v for k, v in summary.items() if k not in evaluated and k != RESULTS_KEY}
     # samples drawn without <unk> do not describe the model
     test = [
         result
@@ -149,6 +144,7 @@ def repair_results(run: Run) -> tuple[set[str], list[str]]:
     """
     summary, names = read_summary(run), {*list_result_names(run)}
     results, damaged = read_results(run, summary)
+    # damaged files first: results restored from the summary need their names
     for name in damaged:
         set_aside(run.path(EVALUATIONS) / f"{name}.json")
     missing = results.keys() - names
@@ -172,4 +168,5 @@ def has_consistent_results(run: Run) -> bool:
 
 
 def dump_json(value: JsonMapping) -> bytes:
+    """Indented JSON that ends with a line break."""
     return (json.dumps(value, indent=1) + "\n").encode()

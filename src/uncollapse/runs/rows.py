@@ -19,7 +19,7 @@ from uncollapse.runs.layout import ROWS_FILE, Run
 
 Mirror = Callable[[JsonObject], None]
 ROW_MODES = ("train", "eval")
-MAX_STEP = 2**53  # above this a float no longer holds every integer
+MAX_STEP = 2**53  # a float holds every integer up to this
 
 
 # ---------------------------------------------------------------- writing
@@ -68,6 +68,7 @@ class Record:
         row = replace_nonfinite(row)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+            # the next checkpoint states how many rows there are, so none may be lost in a crash
             file.flush()
             os.fsync(file.fileno())
         self.count += row["split"] != "test"
@@ -91,7 +92,7 @@ class ParsedRows:
     nonfinite: int = 0  # numbers that are not finite
 
     def notes(self) -> list[str]:
-        """What is wrong, in sentences."""
+        """A sentence for each kind of problem."""
         notes = []
         if self.lost:
             first = f"first: line {self.lost[0]}"
@@ -130,8 +131,9 @@ def parse_rows(content: bytes) -> ParsedRows:
         row, count = parse_row(line, suspect)
         nonfinite += count
         if row is not None:
+            # later rows replace earlier ones of the same key but keep their place
             latest[row["step"], row["split"], row["mode"], row.get("weights") == "last"] = row
-        elif number == len(lines):
+        elif number == len(lines):  # without a line break at its end
             torn = True
         else:
             lost.append(number)

@@ -88,7 +88,7 @@ def combine_with_pack(runs: Iterable[Saved], packed: list[Saved], notes: list[st
     names = {saved.name: saved.identity for saved in packed}
     combined = []
     for saved in runs:
-        # damage may have changed what the identity is computed from
+        # damage may have changed the facts that the identity is computed from
         is_sound = saved.identity in copies or not saved.notes
         key = saved.identity if is_sound else names.get(saved.name)
         copy = copies.get(key) if key else None

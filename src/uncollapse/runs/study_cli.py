@@ -20,9 +20,9 @@ MAX_LINES = 20  # runs left out, or problems, that are printed
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 if `verify` found problems; 2, with one sentence, for bad input."""
-    asked = study_parser().parse_args(argv)
+    args = study_parser().parse_args(argv)
     try:
-        return int(asked.call(asked))
+        return int(args.call(args))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -59,23 +59,26 @@ def study_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_pack(asked: argparse.Namespace) -> int:
+# Each command imports what it needs itself, so that --help and refusals are quick.
+
+
+def run_pack(args: argparse.Namespace) -> int:
     from uncollapse.runs.merge import pack_study
 
     refused = 0
-    for study in asked.studies:
+    for study in args.studies:
         try:
-            print_written(*pack_study(study, not asked.without_examples))
+            print_written(*pack_study(study, not args.without_examples))
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             refused += 1
     return 2 if refused else 0
 
 
-def run_merge(asked: argparse.Namespace) -> int:
+def run_merge(args: argparse.Namespace) -> int:
     from uncollapse.runs.merge import merge_studies
 
-    print_written(*merge_studies(asked.study, asked.sources))
+    print_written(*merge_studies(args.study, args.sources))
     return 0
 
 
@@ -98,23 +101,23 @@ def format_run_count(number: int) -> str:
     return f"{number:,} run{'' if number == 1 else 's'}"
 
 
-def run_list(asked: argparse.Namespace) -> int:
+def run_list(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from uncollapse.runs.listing import list_study
 
     notes: list[str] = []
-    rows = [[escape_unsafe(cell) for cell in row] for row in list_study(asked.study, notes)]
+    rows = [[escape_unsafe(cell) for cell in row] for row in list_study(args.study, notes)]
     headers = ("run", "where", "status", "evaluations", "weights")
     print(tabulate(rows, headers, disable_numparse=True))
     print_lines(notes)
     return 0
 
 
-def run_verify(asked: argparse.Namespace) -> int:
+def run_verify(args: argparse.Namespace) -> int:
     from uncollapse.runs.listing import find_problems
 
-    checked, problems = find_problems(asked.study)
+    checked, problems = find_problems(args.study)
     print_lines(problems)
     if not problems:
         print(f"{format_run_count(checked)}: fine")
