@@ -629,7 +629,7 @@ def test_blocks_and_workers_change_nothing(tmp_path, monkeypatch, ending):
         "test": "\n".join(lines[:50]) + "\n",
     }
     folder = put(tmp_path / "text", text, ending)
-    monkeypatch.setattr(tokenise.Tally, "add", every_time(tokenise.Tally.add))
+    monkeypatch.setattr(survey.Tally, "add", every_time(survey.Tally.add))
     found = []
     for workers, block in [(1, 1 << 22), (1, 64), (2, 1000), (5, 333)]:
         monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, block))

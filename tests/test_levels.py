@@ -18,7 +18,8 @@ from schemas import GrammarConfig, TextConfig
 
 from uncollapse.data import profile
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, UNK, Corpus
-from uncollapse.data.levels import Bytes, Characters, Words, escape_controls, measure_sentences
+from uncollapse.data.levels import Bytes, Characters, Words, escape_controls
+from uncollapse.data.sentence_sizes import measure_sentences
 from uncollapse.data.text import SPLITS, TextData
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError

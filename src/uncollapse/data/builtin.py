@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
-from uncollapse.data.levels import measure_corpus
+from uncollapse.data.sentence_sizes import measure_corpus
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.errors import MAX_EXAMPLES, check_integer
 from uncollapse.interfaces.data import DataConfig
