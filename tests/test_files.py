@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemas import TextConfig
 
-from uncollapse.data import cache, levels, tokenise
+from uncollapse.data import cache, levels, survey, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import (

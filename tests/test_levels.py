@@ -300,7 +300,7 @@ def facts(**changed) -> dict:
 
 
 def test_ordinary_text_prints_one_line_per_split_without_warning():
-    assert profile.list_warnings(facts(), 128) == []
+    assert profile.list_text_warnings(facts(), 128) == []
     lines = profile.describe_splits(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
         lines[0]
@@ -309,7 +309,7 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
     assert (
         profile.describe_splits({"train": 5, "classes": 3})
-        == profile.list_warnings({"train": 5})
+        == profile.list_text_warnings({"train": 5})
         == []
     )  # images
 
@@ -326,7 +326,7 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
     ],
 )  # fmt: skip
 def test_warnings_name_the_option_that_helps(changed, said):
-    (warning,) = profile.list_warnings(facts(**changed), 128)
+    (warning,) = profile.list_text_warnings(facts(**changed), 128)
     assert all(part in warning for part in said)
 
 
@@ -343,7 +343,7 @@ def test_warnings_name_the_option_that_helps(changed, said):
     ],
 )
 def test_no_warning_at_the_bounds(changed):
-    assert profile.list_warnings(facts(**changed)) == []
+    assert profile.list_text_warnings(facts(**changed)) == []
 
 
 @properties
@@ -467,7 +467,7 @@ def test_unknown_rare_words_are_reported_and_their_characters_counted(text, caps
     assert known["nelbo_per_char"] == pytest.approx(
         known["nelbo"] * 40 / (data.corpora["test"].chars + 1).sum()
     )
-    assert profile.list_warnings(json.loads((folder / "data.json").read_text()))
+    assert profile.list_text_warnings(json.loads((folder / "data.json").read_text()))
 
 
 # ---------------------------------------------------------------- samples

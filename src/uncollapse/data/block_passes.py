@@ -17,7 +17,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def count_cores() -> int:
+def count_available_cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -63,7 +63,7 @@ def map_in_order(
 
 
 @contextmanager
-def show_progress(total: int) -> Iterator[Callable[[int], None]]:
+def show_block_progress(total: int) -> Iterator[Callable[[int], None]]:
     """Yields a function to call with each amount done: a bar, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda amount: None

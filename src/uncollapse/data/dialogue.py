@@ -19,8 +19,8 @@ from uncollapse.data.corpus import EOS, Corpus, TextBatch, gather_slices, make_b
 from uncollapse.data.dialogue_files import Turns, read_folder, read_hub
 from uncollapse.data.digests import fingerprint
 from uncollapse.data.hub import draw_at_most
-from uncollapse.data.sentence_sizes import measure_sentences
 from uncollapse.data.profile import check_unknown_share
+from uncollapse.data.sentence_sizes import measure_sentences
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.words import (
     build_vocabulary,

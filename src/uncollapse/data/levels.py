@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
-from uncollapse.data.sentence_sizes import encode_utf8, join_words
+from uncollapse.data.sentence_sizes import encode_utf8, join_arrow_words
 from uncollapse.data.words import build_vocabulary, count_words, encode_words, token_type
 from uncollapse.errors import InputError, check_choice, expand_home
 
@@ -177,7 +177,7 @@ class Subwords(Words):
 
     def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
         found = self.tokenizer.encode_batch_fast(
-            join_words(words, offsets).to_pylist(), add_special_tokens=False
+            join_arrow_words(words, offsets).to_pylist(), add_special_tokens=False
         )
         lengths = np.fromiter(map(len, found), np.int64, len(found))
         units = np.fromiter(

@@ -14,7 +14,7 @@ from typing import Any
 
 from uncollapse.config import read_option
 from uncollapse.config.sections import load_section
-from uncollapse.data.block_passes import count_cores, map_in_order, show_progress
+from uncollapse.data.block_passes import count_available_cores, map_in_order, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.dialogue_files import read_hub
@@ -119,7 +119,7 @@ def describe_lines(cfg: TextConfig) -> tuple[dict[str, Any], bool]:
 
 def fetch_lines(cfg: TextConfig, rows: Mapping[str, int]) -> Files:
     """The splits of a hub set as blocks of lines, once the set has the expected rows."""
-    with open_hub_splits(cfg) as parts, ThreadPoolExecutor(count_cores()) as pool:
+    with open_hub_splits(cfg) as parts, ThreadPoolExecutor(count_available_cores()) as pool:
         check_rows(cfg.hub, {split: parts[split].table.num_rows for split in SPLITS}, rows)
         for split in SPLITS:
             yield f"{split}.txt", format_lines(parts[split], pool)
@@ -130,13 +130,13 @@ def format_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:
 
     Sentences without words are left out.
     """
-    with show_progress(source.size) as advance:
+    with show_block_progress(source.size) as advance:
         last = 0
         for end, lines in map_in_order(
             pool,
             lambda block: (block.end, format_block(block)),
             source.blocks(BLOCK_BYTES),
-            2 * count_cores(),
+            2 * count_available_cores(),
         ):
             yield lines
             advance(end - last)

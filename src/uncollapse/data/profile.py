@@ -77,7 +77,7 @@ def describe_splits(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def list_warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
+def list_text_warnings(facts: Mapping[str, Any], width: int | None = None) -> list[str]:
     """Warnings about the text before training, each with the option that helps.
 
     width: inputs of the output layer, if known.
@@ -132,10 +132,7 @@ def advise_on_unknown(level: str) -> str:
     """The options that leave fewer words unknown."""
     if level == "tokens":
         return "another data.tokenizer=FILE, or data.level=byte, leaves less unknown"
-    if level == "char":
-        other = "or data.level=byte"
-    else:
-        other = "data.level=char or data.level=tokens"
+    other = "or data.level=byte" if level == "char" else "data.level=char or data.level=tokens"
     return f"a larger data.vocab_size, a smaller data.min_count, {other} leaves less unknown"
 
 

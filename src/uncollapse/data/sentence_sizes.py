@@ -11,7 +11,7 @@ import numpy as np
 from uncollapse.data.corpus import Corpus
 
 
-def join_words(words: Any, offsets: np.ndarray) -> Any:
+def join_arrow_words(words: Any, offsets: np.ndarray) -> Any:
     """Sentences [N] as Arrow strings, one space between words."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -22,7 +22,7 @@ def join_words(words: Any, offsets: np.ndarray) -> Any:
 
 def encode_utf8(words: Any, offsets: np.ndarray) -> tuple[bytes, np.ndarray]:
     """All sentences as one piece of UTF-8, one space between words, and their bounds [N+1]."""
-    texts = join_words(words, offsets)
+    texts = join_arrow_words(words, offsets)
     _, ends, data = texts.buffers()
     bounds = (
         np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
@@ -44,7 +44,9 @@ def measure_sentences(words: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.n
     return chars, size
 
 
-def measure_corpus(corpus: Corpus, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def measure_encoded_sentences(
+    corpus: Corpus, vocabulary: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """As `measure_sentences`, for sentences whose words are all in the vocabulary."""
     chars, size = (
         np.array([len(word) for word in words])

@@ -44,7 +44,7 @@ class Survey:
     tabs: TabCounts | None = None
 
 
-def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
+def survey_split(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
     """Check and count a split; count its words, too, if it is the training split.
 
     InputError when no sentence is left.

@@ -59,8 +59,8 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
         )
         gates = inputs + state @ weights["recurrent"] + weights["bias_recurrent"]
         let_in, forget, new, out = np.split(gates, 4, axis=1)
-        cell = sigmoid(forget) * cell + sigmoid(let_in) * np.tanh(new)
-        state = sigmoid(out) * np.tanh(cell)
+        cell = logistic(forget) * cell + logistic(let_in) * np.tanh(new)
+        state = logistic(out) * np.tanh(cell)
         logits = state @ weights["out"] + z @ weights["out_z"]
         up_to = np.cumsum(np.exp(logits - logits.max(1, keepdims=True)), 1)
         word = (up_to < column[:, None] * up_to[:, -1:]).sum(1)
@@ -68,5 +68,5 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
     return np.stack(words, 1)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def logistic(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * x))

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from uncollapse.data.block_passes import Passes, count_cores, show_progress
+from uncollapse.data.block_passes import Passes, count_available_cores, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.corpus import UNK
-from uncollapse.data.sentence_sizes import measure_sentences
 from uncollapse.data.profile import make_profile
-from uncollapse.data.survey import Shape, Survey, number_classes, survey
+from uncollapse.data.sentence_sizes import measure_sentences
+from uncollapse.data.survey import Shape, Survey, number_classes, survey_split
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import (
     find_kept,
@@ -42,12 +42,14 @@ def tokenise(
     Returns vocabulary, skipped, classes (or None) and profiles. InputError for a fault of a source,
     for a split without any sentence left, and for a label that the training split does not have.
     """
-    start, workers = time.perf_counter(), workers or count_cores()
+    start, workers = time.perf_counter(), workers or count_available_cores()
     total = 2 * sum(source.size for source in sources.values())
-    with ThreadPoolExecutor(workers) as pool, show_progress(total) as advance:
+    with ThreadPoolExecutor(workers) as pool, show_block_progress(total) as advance:
         passes = Passes(pool, 2 * workers, block, advance)
         # the training split last: faults of the others are found before the long work
-        seen = {split: survey(passes, sources[split], shape, split) for split in reversed(SPLITS)}
+        seen = {
+            split: survey_split(passes, sources[split], shape, split) for split in reversed(SPLITS)
+        }
         vocabulary = shape.level.vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
         classes = number_classes(seen["train"].labels, sources["train"].classes)
         unknown = {
