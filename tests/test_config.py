@@ -171,7 +171,7 @@ CLASHES = {
     "two posteriors": (
         "defaults: [bn_mu, rms_tau, _self_]",
         f"head=mine: bn_mu and rms_tau both set posterior ({POSTERIORS}.bn_mu.BatchNormMu and "
-        f"{POSTERIORS}.rms_tau.RMSNormTau); a combination takes each thing from one head only",
+        f"{POSTERIORS}.rms_tau.RMSNormTau); a combination takes each setting from one head only",
     ),
     "two with the same knob": (
         "defaults: [ln_mu, bn_mu, _self_]",

@@ -261,7 +261,7 @@ def test_levels_that_make_no_sense_are_refused(tmp_path, wrong, said):
 @pytest.mark.parametrize("content", ["{}", "words", '{"model": {"type": "BPE"}}', "[1]"])
 def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
-    assert "no JSON file of the package `tokenizers`" in refused(
+    assert "not a JSON file of the package `tokenizers`" in refused(
         put(tmp_path, "a b"), level="tokens", tokenizer=str(tmp_path / "t.json")
     )
 
@@ -306,7 +306,7 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
         lines[0]
         == "train split: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
     )
-    assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
+    assert len(lines) == 4 and lines[3] == "train: sentences skipped: {'empty': 2}"
     assert (
         profile.describe_splits({"train": 5, "classes": 3})
         == profile.list_text_warnings({"train": 5})

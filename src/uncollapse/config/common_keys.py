@@ -49,7 +49,7 @@ def check_results_folder(folder: Path, results: str) -> None:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
         raise InputError(
-            f"results={shorten(results)}: no folder can be there ({error.strerror})"
+            f"results={shorten(results)}: no folder can be made there ({error.strerror})"
         ) from error
     if not existing.is_dir():
         raise InputError(f"results={shorten(results)}: cannot write there ({existing} is a file)")

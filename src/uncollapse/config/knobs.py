@@ -54,7 +54,7 @@ def check_combination(head: str) -> None:
                 raise InputError(
                     f"head={head}: {one} and {other} both set {place} "
                     f"({first[place]} and {second[place]}); "
-                    "a combination takes each thing from one head only"
+                    "a combination takes each setting from one head only"
                 )
 
 

@@ -41,7 +41,7 @@ def resolve_node(node: DictConfig, where: str) -> dict[str, Any]:
             f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}"
         ) from error
     if place := find_interpolation(plain, where):
-        raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
+        raise InputError(f"{place}: ${{ in its value, which a config cannot hold")
     return {str(key): value for key, value in plain.items()}
 
 
@@ -166,7 +166,7 @@ def check_arguments(where: str, node: dict[str, Any], given: int) -> None:
     parameters = list(inspect.signature(locate_class(target, where)).parameters.values())
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         raise InputError(
-            f"{where}._target_={target}: a class for this place names all that it takes"
+            f"{where}._target_={target}: a class for this place must name all of its arguments"
         )
     knobs = {p.name: p for p in parameters[given:]}
     stated = {str(key) for key in node} - {*HYDRA_KEYS}

@@ -148,7 +148,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{META} is of format {meta.get('format')}, not {CACHE_FORMAT}")
     meta.pop("sha256", None)
     if encode_meta(meta) != content:
-        raise ValueError(f"{META} does not hold what was written")
+        raise ValueError(f"{META} differs from what was written")
     check_kinds(meta)
     return meta
 
@@ -185,13 +185,13 @@ def check_file(folder: Path, name: str, known: Mapping[str, Any]) -> None:
     """ValueError unless a file has the size and the digest of its description."""
     check_regular_file(folder / name)
     if known.get(name) != describe_file(folder / name):
-        raise ValueError(f"{name} does not hold what was written")
+        raise ValueError(f"{name} differs from what was written")
 
 
 def check_regular_file(path: Path) -> None:
     """ValueError for a link, which may lead anywhere, and for everything else but a file."""
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise ValueError(f"{path.name} is a link, a folder, or no file")
+        raise ValueError(f"{path.name} is a link, a folder, or not a regular file")
 
 
 def map_array(folder: Path, split: str, name: str) -> np.ndarray:

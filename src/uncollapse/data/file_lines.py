@@ -134,7 +134,7 @@ class LineBlock:
         if empty.any():
             place = self.source.place(self.first + int(np.argmax(empty)))
             raise InputError(
-                f"{place}: nothing before the TAB, where the label stands (data.labels=true)"
+                f"{place}: nothing before the TAB, where the label belongs (data.labels=true)"
             )
         return texts, labels
 
@@ -147,6 +147,6 @@ class LineBlock:
         )
         if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
             raise InputError(
-                f"{self.source.place(0)}: a header and no sentence; say data.format=tsv "
+                f"{self.source.place(0)}: a header, not a sentence; set data.format=tsv "
                 "data.column=NAME data.label_column=NAME"
             )

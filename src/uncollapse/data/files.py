@@ -231,7 +231,7 @@ class TextConfig(DataConfig):
         missing = [f"data.{split}=FILE" for split, path in named.items() if not path]
         if missing and self.name is not None:
             raise InputError(
-                f"data={self.name} is no hub set: give data.dir=FOLDER with train.txt, valid.txt "
+                f"data={self.name} is not a hub set: give data.dir=FOLDER with train.txt, valid.txt "
                 "and test.txt; "
                 f"{prepare_command(self.name)} makes them or says how to get them"
             )
@@ -290,7 +290,7 @@ class TextConfig(DataConfig):
             return says
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
-                f"{manifest}: cannot be read; say data.labels=true or data.labels=false ({error})"
+                f"{manifest}: cannot be read; set data.labels=true or data.labels=false ({error})"
             ) from error
 
     def choice(self) -> dict[str, Any]:

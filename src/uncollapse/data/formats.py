@@ -60,7 +60,7 @@ def recognise_format(path: Path, asked: str, column: str) -> str:
     if seen.foreign is not None and not (named in TABLES and seen.foreign in (STRINGS, HEADLESS)):
         raise InputError(
             f"{path}: this is {seen.foreign}; allowed are {list_allowed_formats()} "
-            "(data.format=text reads it as it stands)"
+            "(data.format=text reads it as plain text)"
         )
     if named in TABLES and seen.format in (
         None,
@@ -80,7 +80,7 @@ def describe_mismatch(path: Path, format: str, seen: Inspection, column: str) ->
         meant = guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column
         option += f" data.column={meant}"
     return (
-        f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
+        f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; set {option}"
     )
 
 

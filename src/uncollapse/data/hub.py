@@ -69,10 +69,9 @@ def load_hub_set(
                 "the Parquet files of a hub set"
             ) from error
         raise InputError(
-            f"data.hub={hub}: could not be loaded from the hub ({first}); the same command goes on "
-            "when it can be reached, or, "
-            f"where it can, {prepare_command(name)} makes a folder to copy here and name in "
-            "data.dir=FOLDER"
+            f"data.hub={hub}: could not be loaded from the hub ({first}); run the same command again "
+            f"when the hub can be reached, or run {prepare_command(name)} on a connected machine, "
+            "copy the folder here and give data.dir=FOLDER"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
@@ -150,12 +149,12 @@ def check_column(source: str, word: str, column: str, part: Any, classes: bool) 
     meant = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
         others[0] if others else None
     )
-    advice = f"; say {word}={meant}" if meant and meant != column else ""
+    advice = f"; set {word}={meant}" if meant and meant != column else ""
     if column not in kinds:
         raise InputError(f"{word}={column}: {source} has the columns {', '.join(kinds)}{advice}")
     if column not in fitting:
         raise InputError(
-            f"{word}={column}: {source} has {kinds[column]} there, which is no text{advice}"
+            f"{word}={column}: {source} has {kinds[column]} there, which is not text{advice}"
         )
 
 

@@ -19,7 +19,7 @@ HEAD_BYTES = 1 << 20  # bytes that are inspected
 INSPECTED_LINES = 50  # lines of these bytes
 
 
-STRINGS = "JSON strings, one a line (objects with the text are what is read)"
+STRINGS = "JSON strings, one a line (needed: objects with the text)"
 
 
 HEADLESS = "a table without a header (give it a first line of names, such as text,label)"
@@ -59,18 +59,18 @@ TEXTUAL = (
     (r"version https://git-lfs\.github\.com/spec", "a Git LFS pointer and not the file itself"),
     (
         r">[^\n]*\n([A-Z*-]{10,}|[ACGTUNacgtun]{4,})\r?\n",
-        "FASTA (one sequence a line, without its headers, is what is read)",
+        "FASTA (needed: one sequence a line, without headers)",
     ),
-    (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (one sequence a line is what is read)"),
-    (r"\{'[^'\n]*'\s*:", "Python's dictionaries (JSON has double quotes)"),
+    (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (needed: one sequence a line)"),
+    (r"\{'[^'\n]*'\s*:", "Python dictionaries (JSON uses double quotes)"),
     (
         r'\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*[],]',
-        "JSON without objects (one with the text each is what is read)",
+        "JSON without objects (needed: objects with the text)",
     ),
     (r'(\s*"(?:[^"\\\n]|\\.)*"[ \t\r]*(\n|$)){2,}$', STRINGS),
     (
         r"(__label__\S[^\n]*(\n|$))+$",
-        "fastText's format (label TAB text is what data.labels=true reads)",
+        "fastText's format (data.labels=true reads label TAB text)",
     ),
 )
 
@@ -102,7 +102,7 @@ def name_binary(head: bytes) -> str | None:
         None,
     )
     if packed:
-        return f"a {packed} file compressed once more"
+        return f"a {packed} file compressed twice"
     return next((noun for magic, noun in BINARY if starts_with(head, magic)), None)
 
 

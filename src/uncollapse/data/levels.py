@@ -157,7 +157,7 @@ class Subwords(Words):
         except Exception as error:  # the package raises bare exceptions
             first = str(error).splitlines()[0]
             raise InputError(
-                f"data.tokenizer={path}: no JSON file of the package `tokenizers` ({first})"
+                f"data.tokenizer={path}: not a JSON file of the package `tokenizers` ({first})"
             ) from error
         # a file made for another model may cut and pad
         tokenizer.no_truncation()

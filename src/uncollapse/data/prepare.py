@@ -85,7 +85,7 @@ def check_rows(hub: str | None, found: Mapping[str, int], expected: Mapping[str,
     for split, rows in expected.items():
         if found[split] != rows:
             raise InputError(
-                f"{hub}: its {split} split has {found[split]:,} rows where {rows:,} are known; "
+                f"{hub}: its {split} split has {found[split]:,} rows where {rows:,} are expected; "
                 "it has changed or is damaged"
             )
 

@@ -73,7 +73,7 @@ def describe_splits(facts: Mapping[str, Any]) -> list[str]:
         )
     for split, counts in facts.get("skipped", {}).items():
         if passed_over := {why: n for why, n in counts.items() if n}:
-            found.append(f"{split}: sentences passed over: {passed_over}")
+            found.append(f"{split}: sentences skipped: {passed_over}")
     return found
 
 
@@ -97,7 +97,7 @@ def list_text_warnings(facts: Mapping[str, Any], width: int | None = None) -> li
         if share > MUCH_UNKNOWN:
             found.append(
                 f"{format_percent(share)} of the {unit} of the {split} split are <unk>, which a "
-                "model guesses cheaply: perplexities are "
+                "model predicts at little cost: perplexities are "
                 f"lower than those of the text; {advise_on_unknown(level)}"
             )
         elif split != "train" and share > max(

@@ -42,7 +42,7 @@ class SetFolder:
         missing = [name for name in names if not self.is_complete(name, manifest)]
         for name in names:
             if name not in missing:
-                print(f"{self.out / name}: there and complete, skipped", flush=True)
+                print(f"{self.out / name}: already complete, skipped", flush=True)
         if not missing:
             return
         for name, blocks in files():
@@ -68,7 +68,7 @@ class SetFolder:
             check_facts(path, found, facts)
             manifest["files"][path.name] = found
             print(
-                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as known", flush=True
+                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as expected", flush=True
             )
         self.save(manifest)
 
@@ -93,7 +93,7 @@ class SetFolder:
             ) from error
         if stated != own:
             raise InputError(
-                f"{self.out}: it holds a set made otherwise ({path.name}: {text}); "
+                f"{self.out}: it holds a set made with other settings ({path.name}: {text}); "
                 "choose another --out"
             )
         return {**own, "files": files}
@@ -106,7 +106,7 @@ class SetFolder:
         digest = manifest["files"].get(name, {}).get("sha256")
         if not path.is_file() or file_digest(path) != digest:
             raise InputError(
-                f"{path}: this file is there and was not made by this command; "
+                f"{path}: this file exists and was not made by this command; "
                 "move it away or choose another --out"
             )
         return True
@@ -162,11 +162,11 @@ def check_facts(path: Path, found: dict[str, Any], facts: SetFacts) -> None:
     lines, checksum = facts.lines.get(split), facts.checksums.get(split)
     if lines is not None and found["lines"] != lines:
         raise InputError(
-            f"{path}: {found['lines']:,} lines where {lines:,} are known; "
+            f"{path}: {found['lines']:,} lines where {lines:,} are expected; "
             "it is cut short or another version"
         )
     if checksum is not None and found["bare_sha256"] != checksum:
         raise InputError(
-            f"{path}: as many lines as known, but other words "
-            f"(sha256 {found['bare_sha256'][:12]}, known {checksum[:12]})"
+            f"{path}: the expected number of lines, but different words "
+            f"(sha256 {found['bare_sha256'][:12]}, expected {checksum[:12]})"
         )

@@ -118,7 +118,7 @@ def check_classes(seen: Survey, source: Source) -> None:
         example = seen.labels["word"][0].as_py()[:40]
         raise InputError(
             f"{source.where}: {kinds:,} different labels for {seen.sentences:,} sentences (such as "
-            f"{example}), so they are no "
+            f"{example}), so they are not "
             "classes; labels stand before the first TAB, or in data.label_column"
         )
 

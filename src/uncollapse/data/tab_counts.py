@@ -72,7 +72,7 @@ class TabCounts:
         )
         if self.first_without is None:
             raise InputError(
-                f"{source.where}: every line has a TAB, as lines of label and text have; say "
+                f"{source.where}: every line has a TAB, as lines of label and text have; set "
                 f"{options}, or data.format=tsv if the "
                 "first line is a header"
             )
@@ -84,7 +84,7 @@ class TabCounts:
             else "has no TAB between label and text"
         )
         raise InputError(
-            f"{source.place(different)}: half labelled: this line {how}, unlike those before it "
+            f"{source.place(different)}: partly labelled: this line {how}, unlike those before it "
             f"({self.parted:,} of {self.lines:,} "
-            f"lines have one); mend the file, or say {options}"
+            f"lines have one); correct the file, or set {options}"
         )

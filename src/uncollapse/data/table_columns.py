@@ -64,7 +64,7 @@ def check_columns(
         shown = ", ".join(
             column if len(column) <= 40 else column[:40] + "..." for column in there[:20]
         )
-        advice = f"; say {word}={meant}" if meant else ""
+        advice = f"; set {word}={meant}" if meant else ""
         raise InputError(
             f"{word}={name}: {path} has the columns "
             f"{shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
