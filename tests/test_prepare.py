@@ -94,7 +94,7 @@ def test_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
     )
     assert (
         complaint.count("\n") == 1
-        and "run the same command again when the hub can be reached" in complaint
+        and "again when the hub can be reached" in complaint
     )
 
 

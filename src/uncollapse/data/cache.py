@@ -15,7 +15,8 @@ from uncollapse.data import SPLITS
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.digests import file_digest, json_digest
 from uncollapse.data.profile import Profile
-from uncollapse.data.tokenise import Shape, tokenise
+from uncollapse.data.survey import Shape
+from uncollapse.data.tokenise import tokenise
 from uncollapse.disk import hold_lock, sync_to_disk
 from uncollapse.errors import InputError
 

@@ -69,9 +69,9 @@ def load_hub_set(
                 "the Parquet files of a hub set"
             ) from error
         raise InputError(
-            f"data.hub={hub}: could not be loaded from the hub ({first}); run the same command again "
-            f"when the hub can be reached, or run {prepare_command(name)} on a connected machine, "
-            "copy the folder here and give data.dir=FOLDER"
+            f"data.hub={hub}: could not be loaded from the hub ({first}); run the same command "
+            f"again when the hub can be reached, or run {prepare_command(name)} on a connected "
+            "machine, copy the folder here and give data.dir=FOLDER"
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -18,8 +18,8 @@ from uncollapse.data.blocks import BLOCK_BYTES
 from uncollapse.data.digests import file_digest
 from uncollapse.data.facts import SetFacts
 from uncollapse.data.file_lines import Lines
-from uncollapse.data.files import MANIFEST
 from uncollapse.data.split_files import find_split_file
+from uncollapse.data.text_files import MANIFEST
 from uncollapse.disk import sync_to_disk, write_atomic
 from uncollapse.errors import InputError, shorten
 
@@ -68,7 +68,8 @@ class SetFolder:
             check_facts(path, found, facts)
             manifest["files"][path.name] = found
             print(
-                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as expected", flush=True
+                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as expected",
+                flush=True,
             )
         self.save(manifest)
 
