@@ -309,9 +309,9 @@ def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, k
         ("txt", b'0,"good , food"\n1,"bad"\n0,"so , so"\n', "set data.format=csv"),
         ("txt", b",text,label\n0,a b,1\n1,c,0\n", "set data.format=csv data.column=text"),
         ("txt", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
-                b"'label': 0}\n"), "this is Python's dictionaries"),
+                b"'label': 0}\n"), "this is Python dictionaries"),
         ("jsonl", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
-                  b"'label': 0}\n"), "this is Python's dictionaries"),
+                  b"'label': 0}\n"), "this is Python dictionaries"),
         ("txt", b'["the", "cat"]\n["a", "dog"]\n', "this is JSON without objects"),
         ("json", b'[\n"the cat",\n"a dog"\n]', "this is JSON without objects"),
         ("txt", as_array(indent=2), "set data.format=json data.column=text"),

@@ -298,7 +298,7 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
     (tmp_path / "valid.txt").write_text("a b\n")
     complaint = typed(capsys, "captions", "--out", tmp_path)[2]
     assert complaint.startswith(
-        f"error: {tmp_path}/valid.txt: 1 lines where 2 are expected; it is cut short"
+        f"error: {tmp_path}/valid.txt: 1 lines where 2 are expected; it is truncated"
     )
 
 

@@ -5,9 +5,9 @@ A head is a recipe over the slots. Its knobs are top-level keys that the slots r
 """
 
 from pathlib import Path
-from typing import Any
 
 from uncollapse.errors import InputError
+from uncollapse.json_types import Json, JsonObject
 from uncollapse.renamed import present_name
 from uncollapse.yaml_files import read_yaml
 
@@ -34,12 +34,12 @@ def knobs_of(head: str) -> set[str]:
     return own.union(*map(knobs_of, parents_of(head)))
 
 
-def read_head(head: str) -> dict[str, Any]:
+def read_head(head: str) -> JsonObject:
     """The content of a head's file, interpolations unresolved."""
     return read_option("head", head)
 
 
-def read_option(group: str, option: str) -> dict[str, Any]:
+def read_option(group: str, option: str) -> JsonObject:
     """The content of conf/<group>/<option>.yaml. InputError when it is damaged or no mapping."""
     path = CONF / group / f"{option}.yaml"
     content = read_yaml(path) or {}
@@ -57,7 +57,7 @@ def parents_of(name: str, group: str = "head") -> list[str]:
     return [item for item in listed if isinstance(item, str) and item in others]
 
 
-def read_default(section: str, target: object, key: str) -> Any:
+def read_default(section: str, target: object, key: str) -> Json:
     """The value that a section's files state for a key; KeyError where none does.
 
     `target` names the class of the section, and only its files count. For configs that were saved

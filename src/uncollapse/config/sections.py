@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config import read_default
 from uncollapse.config.targets import find_hydra_keys, locate_class, resolve_node
 from uncollapse.errors import InputError, check_choice, check_number, nearest_word, shorten
+from uncollapse.json_types import Json
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
 
     InputError for a wrong type, an unknown key, or a missing key that no YAML file states.
     """
-    values: dict[str, Any] = resolve_node(node, section)
+    values = resolve_node(node, section)
     target = None
     if schema is None:
         target = values.pop("_target_", None)
@@ -60,7 +61,7 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
         ) from error
 
 
-def find_default(section: str, target: object, key: str) -> Any:
+def find_default(section: str, target: object, key: str) -> Json:
     """The YAML files' value of a key that a saved config does not have yet."""
     try:
         return read_default(section, target, key)

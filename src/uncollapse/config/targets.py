@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config import HYDRA_KEYS, heads
 from uncollapse.config.knobs import read_choices
 from uncollapse.errors import InputError, nearest_word, shorten
+from uncollapse.json_types import JsonObject
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 
@@ -32,7 +33,7 @@ CLASS_PLACES = {
 PARTIAL_PLACE = "decoder.output"  # the model completes it, once it knows its sizes
 
 
-def resolve_node(node: DictConfig, where: str) -> dict[str, Any]:
+def resolve_node(node: DictConfig, where: str) -> JsonObject:
     """A node as plain values. InputError where OmegaConf cannot resolve it, or would twice."""
     try:
         plain: Any = OmegaConf.to_container(node, resolve=True)
@@ -108,7 +109,7 @@ def build(node: DictConfig, where: str, *args: object) -> Any:
         raise InputError(f"{where}: {error.__cause__ or error}") from error
 
 
-def check_slot(node: dict[str, Any], where: str, given: int) -> None:
+def check_slot(node: JsonObject, where: str, given: int) -> None:
     """InputError unless a slot names only classes for their places, each with its arguments.
 
     `given` arguments of the slot's own class come by position.
@@ -144,7 +145,7 @@ def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
             yield from find_hydra_keys(item, f"{where}.{key}")
 
 
-def find_targets(node: object, where: str) -> list[tuple[str, dict[str, Any]]]:
+def find_targets(node: object, where: str) -> list[tuple[str, JsonObject]]:
     """Every node with a `_target_` in a nested plain config, with its place."""
     if isinstance(node, list):
         return [
@@ -157,7 +158,7 @@ def find_targets(node: object, where: str) -> list[tuple[str, dict[str, Any]]]:
     return own + inside
 
 
-def check_arguments(where: str, node: dict[str, Any], given: int) -> None:
+def check_arguments(where: str, node: JsonObject, given: int) -> None:
     """InputError when a class lacks an argument it needs, or gets one it does not have.
 
     `given` arguments come by position.

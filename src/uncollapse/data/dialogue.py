@@ -31,6 +31,7 @@ from uncollapse.data.words import (
 )
 from uncollapse.errors import InputError, check_integer, expand_home
 from uncollapse.interfaces.data import DataConfig
+from uncollapse.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class DialogueData(TextData):
         )
         return DialogueBatch(**vars(responses), context=context, place=torch.from_numpy(place))
 
-    def facts(self) -> dict:
+    def facts(self) -> JsonObject:
         words = {split: corpus.words_per_sentence for split, corpus in self.contexts.items()}
         return {**super().facts(), "words_per_context": words}
 

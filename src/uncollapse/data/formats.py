@@ -39,9 +39,9 @@ TABLES = ("csv", "tsv")
 
 
 def recognise_format(path: Path, asked: str, column: str) -> str:
-    """The format of a file: the one asked for, else by its name, else by its content.
+    """The format of a file: the one asked for, else that of its name, else that of its content.
 
-    InputError where the content looks different; `column` is the one that would be read.
+    InputError where the content looks like another format. `column`: the column that would be read.
     """
     head, seen = read_beginning(path)
     named = (
@@ -62,10 +62,8 @@ def recognise_format(path: Path, asked: str, column: str) -> str:
             f"{path}: this is {seen.foreign}; allowed are {list_allowed_formats()} "
             "(data.format=text reads it as plain text)"
         )
-    if named in TABLES and seen.format in (
-        None,
-        *TABLES,
-    ):  # a missing column is found when it is read
+    # content that fits any table: the reader checks the columns
+    if named in TABLES and seen.format in (None, *TABLES):
         return named
     if named is not None and named != (seen.format or "text"):
         raise InputError(describe_mismatch(path, named, seen, column))

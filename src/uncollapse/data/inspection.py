@@ -1,31 +1,33 @@
-"""The apparent format of the beginning of a file."""
+"""Guesses the format of a file from its beginning."""
 
 import csv
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from uncollapse.data.packed import DECOMPRESSORS
 from uncollapse.data.table_columns import HEADER_NAMES
+from uncollapse.json_types import JsonObject
 
 DELIMITERS = "\t,;|"
 
 
-HEAD_BYTES = 1 << 20  # bytes that are inspected
+HEAD_BYTES = 1 << 20  # inspected bytes of a file
 
 
-INSPECTED_LINES = 50  # lines of these bytes
+INSPECTED_LINES = 50  # at most so many of their lines
 
 
+# descriptions of content that no reader takes
 STRINGS = "JSON strings, one a line (needed: objects with the text)"
 
 
 HEADLESS = "a table without a header (give it a first line of names, such as text,label)"
 
 
-MANY_ROWS = 5  # rows that are hardly alike by chance
+MANY_ROWS = 5  # that many rows hardly have equally many cells by chance
 
 
 BINARY = (
@@ -90,7 +92,7 @@ class Inspection:
 
 
 def name_binary(head: bytes) -> str | None:
-    """What a file without readable text is, by its first bytes; None for text."""
+    """A description of a binary file, by its first bytes; None for text."""
     if head[257:262] == b"ustar":
         return "a tar archive"
     packed = next(
@@ -156,7 +158,7 @@ def inspect_json(text: str, lines: Sequence[str]) -> Inspection | None:
     return None
 
 
-def parse_object(line: str) -> dict[str, Any] | None:
+def parse_object(line: str) -> JsonObject | None:
     """A line as an object; None for anything else, and for an empty one."""
     if not line.lstrip().startswith("{"):
         return None
@@ -167,7 +169,7 @@ def parse_object(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and found else None
 
 
-def parse_leading_object(text: str) -> dict[str, Any] | None:
+def parse_leading_object(text: str) -> JsonObject | None:
     """The object that a text begins with; None if there is none."""
     if not text.startswith("{"):
         return None
@@ -220,7 +222,7 @@ def inspect_table(lines: Sequence[str]) -> Inspection | None:
     return None
 
 
-def read_cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]:
+def read_cells(lines: Sequence[str], delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
     """The rows that are not empty; none where quotes contradict the dialect.
 
     The last row may be cut off.

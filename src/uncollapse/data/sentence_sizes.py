@@ -4,14 +4,17 @@ Word arrays are flat; `offsets` [N+1] says where each sentence begins and ends i
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uncollapse.data.corpus import Corpus
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def join_arrow_words(words: Any, offsets: np.ndarray) -> Any:
+
+def join_arrow_words(words: "pa.Array", offsets: np.ndarray) -> "pa.Array":
     """Sentences [N] as Arrow strings, one space between words."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -20,7 +23,7 @@ def join_arrow_words(words: Any, offsets: np.ndarray) -> Any:
     return pc.binary_join(lists, pa.scalar(" ", pa.large_string()))
 
 
-def encode_utf8(words: Any, offsets: np.ndarray) -> tuple[bytes, np.ndarray]:
+def encode_utf8(words: "pa.Array", offsets: np.ndarray) -> tuple[bytes, np.ndarray]:
     """All sentences as one piece of UTF-8, one space between words, and their bounds [N+1]."""
     texts = join_arrow_words(words, offsets)
     _, ends, data = texts.buffers()
@@ -32,7 +35,7 @@ def encode_utf8(words: Any, offsets: np.ndarray) -> tuple[bytes, np.ndarray]:
     return (bytes(data)[bounds[0] : bounds[-1]] if data else b""), bounds - bounds[0]
 
 
-def measure_sentences(words: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def measure_sentences(words: "pa.Array", offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Characters and bytes of each sentence [N], one space between words."""
     import pyarrow.compute as pc
 

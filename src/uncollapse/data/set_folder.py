@@ -1,4 +1,4 @@
-"""A folder with the files of a text set, and manifest.json, which says what they are.
+"""A folder with the files of a text set, and manifest.json, which describes them.
 
 Each file is written under a temporary name and moved into place when it is complete. A later call
 skips what is complete and never changes a file that it did not write.
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from uncollapse.data import SPLITS
 from uncollapse.data.blocks import BLOCK_BYTES
@@ -22,6 +21,7 @@ from uncollapse.data.split_files import find_split_file
 from uncollapse.data.text_files import MANIFEST
 from uncollapse.disk import sync_to_disk, write_atomic
 from uncollapse.errors import InputError, shorten
+from uncollapse.json_types import JsonObject
 
 # (file name, blocks of its content), one after another
 Files = Iterator[tuple[str, Iterator[bytes]]]
@@ -32,11 +32,11 @@ class SetFolder:
     """A folder, where its content comes from, and whether its lines have labels."""
 
     out: Path
-    source: dict[str, Any]
+    source: JsonObject
     labels: bool
 
     def make(self, names: Sequence[str], files: Callable[[], Files], facts: SetFacts) -> None:
-        """Write the missing files. InputError rather than change one that is there."""
+        """Write the missing files. InputError for an existing file of other content."""
         self.out.mkdir(parents=True, exist_ok=True)
         manifest = self.open_manifest()
         missing = [name for name in names if not self.is_complete(name, manifest)]
@@ -73,10 +73,10 @@ class SetFolder:
             )
         self.save(manifest)
 
-    def save(self, manifest: dict[str, Any]) -> None:
+    def save(self, manifest: JsonObject) -> None:
         write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
-    def open_manifest(self) -> dict[str, Any]:
+    def open_manifest(self) -> JsonObject:
         """The folder's manifest, or a new one. InputError for one of another source."""
         path, own = self.out / MANIFEST, {"source": self.source, "labels": self.labels}
         if not path.exists():
@@ -99,8 +99,8 @@ class SetFolder:
             )
         return {**own, "files": files}
 
-    def is_complete(self, name: str, manifest: dict[str, Any]) -> bool:
-        """Whether a file is there, as its manifest says. InputError when it differs."""
+    def is_complete(self, name: str, manifest: JsonObject) -> bool:
+        """Whether a file exists with the digest in the manifest. InputError when it differs."""
         path = self.out / name
         if not path.exists():
             return False
@@ -115,19 +115,19 @@ class SetFolder:
 
 @contextmanager
 def temporary_name(path: Path) -> Iterator[Path]:
-    """A name to write under, moved to `path` at the end and removed after an error."""
+    """A path to write to, which replaces `path` at the end and is removed after an error."""
     scratch = path.with_name(f".{path.name}.part")
     try:
-        scratch.unlink(missing_ok=True)  # left by a kill; a link there must not be written through
+        scratch.unlink(missing_ok=True)  # left by a killed process; never write through a link
         yield scratch
         os.replace(scratch, path)
         sync_to_disk(path.parent)
     finally:
-        with suppress(OSError):  # a read-only disk refuses to remove even what is not there
+        with suppress(OSError):  # a read-only disk raises even for a file that does not exist
             scratch.unlink(missing_ok=True)
 
 
-def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
+def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> JsonObject:
     """Write blocks of complete lines (None: only read them), and count and digest them.
 
     `bare_sha256` is the digest of the lines without white space at their ends.
@@ -153,7 +153,7 @@ def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
     }
 
 
-def check_facts(path: Path, found: dict[str, Any], facts: SetFacts) -> None:
+def check_facts(path: Path, found: JsonObject, facts: SetFacts) -> None:
     """InputError when a file differs from the facts about it."""
     split = next(
         split
@@ -164,7 +164,7 @@ def check_facts(path: Path, found: dict[str, Any], facts: SetFacts) -> None:
     if lines is not None and found["lines"] != lines:
         raise InputError(
             f"{path}: {found['lines']:,} lines where {lines:,} are expected; "
-            "it is cut short or another version"
+            "it is truncated or another version"
         )
     if checksum is not None and found["bare_sha256"] != checksum:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The file of each split in a folder of the user."""
+"""Finds the file of each split in a folder of the user."""
 
 from collections.abc import Sequence
 from pathlib import Path

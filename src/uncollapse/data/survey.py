@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,11 @@ from uncollapse.data.tab_counts import TabCounts
 from uncollapse.data.words import add_counts, count_words, find_kept, split_words
 from uncollapse.errors import InputError
 
-MIN_SENTENCES = 20  # below this number, labels are never called too many
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+MIN_SENTENCES = 20  # in a smaller split, labels are never refused as too many
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,11 @@ class Shape:
 
 @dataclass
 class Survey:
-    """The findings of the first pass about a split.
+    """Counts of the first pass over a split.
 
-    lengths: sentences of each length. words, labels: tables of counts, where needed. tabs: lines
-    that look like label TAB text, where the user has not said.
+    lengths: the number of sentences of each length. words, labels: tables of counts, of the
+    training split only. tabs: counts of lines that look like label TAB text, where the user has
+    not said whether they are.
     """
 
     lines: int = 0
@@ -39,13 +44,13 @@ class Survey:
     tokens: int = 0
     skipped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "too_long": 0})
     lengths: Counter[int] = field(default_factory=Counter)
-    words: Any = None
-    labels: Any = None
+    words: "pa.Table | None" = None
+    labels: "pa.Table | None" = None
     tabs: TabCounts | None = None
 
 
 def survey_split(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
-    """Check and count a split; count its words, too, if it is the training split.
+    """Check and count a split; count its words and labels, too, if it is the training split.
 
     InputError when no sentence is left.
     """
@@ -89,13 +94,17 @@ def survey_block(block: Block, shape: Shape, counting: bool) -> Survey:
 
 
 class Tally:
-    """A sum of tables of counts, summed whenever the new rows outnumber the sum: linear time."""
+    """A sum of tables of counts.
+
+    Tables are collected and summed once their rows outnumber those of the sum, so that the total
+    work is linear in the number of rows.
+    """
 
     def __init__(self) -> None:
-        self.tables: list[Any] = []
+        self.tables: list[pa.Table] = []
         self.rows = 0
 
-    def add(self, table: Any) -> None:
+    def add(self, table: "pa.Table | None") -> None:
         if table is None:
             return
         self.tables.append(table)
@@ -103,7 +112,7 @@ class Tally:
         if self.rows > 2 * self.tables[0].num_rows and self.rows > 1 << 16:
             self.total()
 
-    def total(self) -> Any:
+    def total(self) -> "pa.Table | None":
         """The sum so far, or None."""
         if self.tables:
             self.tables = [add_counts(self.tables)]
@@ -113,8 +122,10 @@ class Tally:
 
 def check_classes(seen: Survey, source: Source) -> None:
     """InputError for labels that are nearly all different, which are no classes."""
-    kinds = 0 if seen.labels is None else seen.labels.num_rows
-    if source.classes is None and seen.sentences >= MIN_SENTENCES and 2 * kinds > seen.sentences:
+    if seen.labels is None or source.classes is not None:
+        return
+    kinds = seen.labels.num_rows
+    if seen.sentences >= MIN_SENTENCES and 2 * kinds > seen.sentences:
         example = seen.labels["word"][0].as_py()[:40]
         raise InputError(
             f"{source.where}: {kinds:,} different labels for {seen.sentences:,} sentences (such as "
@@ -123,11 +134,13 @@ def check_classes(seen: Survey, source: Source) -> None:
         )
 
 
-def number_classes(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The classes by number.
+def number_classes(
+    labels: "pa.Table | None", known: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    """The classes in the order of their numbers; None without labels.
 
-    Those of the source if it has any, else those of the training split: numbers by value, other
-    labels in alphabetical order.
+    Those that the source knows, else those of the training split: numbers by value, other labels
+    in alphabetical order.
     """
     if labels is None or known is not None:
         return None if labels is None else known

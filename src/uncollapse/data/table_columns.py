@@ -22,9 +22,9 @@ HEADER_NAMES = {*TEXT_NAMES, *LABEL_NAMES, "id", "idx", "index"}
 
 
 def guess_column(wanted: str, columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The column that was most likely meant.
+    """The column that was most likely meant; None where none is likely.
 
-    The wanted one but for case, one of the usual names, or one that is spelt similarly.
+    It is the wanted one in another case, has one of the usual names, or is spelt similarly.
     """
     import difflib
 
@@ -49,9 +49,9 @@ def check_columns(
     longest: str | None = None,
     more: str = "",
 ) -> None:
-    """InputError for a missing column, naming the existing ones and the one probably meant.
+    """InputError for a missing column, with the existing ones and the one probably meant.
 
-    For the text that is at worst the `longest` column.
+    For a text, the column with the `longest` texts is the last guess.
     """
     for name in wanted:
         if list(there).count(name) > 1:

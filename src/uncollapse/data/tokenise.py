@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uncollapse.data.block_passes import Passes, count_available_cores, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.corpus import UNK
+from uncollapse.data.levels import Encoder
 from uncollapse.data.profile import make_profile
 from uncollapse.data.sentence_sizes import measure_sentences
 from uncollapse.data.survey import Shape, Survey, number_classes, survey_split
@@ -28,6 +29,10 @@ from uncollapse.data.words import (
     token_type,
 )
 from uncollapse.errors import InputError
+from uncollapse.json_types import JsonObject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def tokenise(
@@ -36,17 +41,17 @@ def tokenise(
     folder: Path,
     workers: int | None = None,
     block: int = BLOCK_BYTES,
-) -> dict:
+) -> JsonObject:
     """Write <split>-{tokens,offsets,chars,bytes[,labels]}.npy into `folder`.
 
     Returns vocabulary, skipped, classes (or None) and profiles. InputError for a fault of a source,
-    for a split without any sentence left, and for a label that the training split does not have.
+    for a split with no sentence left, and for a label that the training split does not have.
     """
     start, workers = time.perf_counter(), workers or count_available_cores()
     total = 2 * sum(source.size for source in sources.values())
     with ThreadPoolExecutor(workers) as pool, show_block_progress(total) as advance:
         passes = Passes(pool, 2 * workers, block, advance)
-        # the training split last: faults of the others are found before the long work
+        # the training split last, so that faults of the small splits are found early
         seen = {
             split: survey_split(passes, sources[split], shape, split) for split in reversed(SPLITS)
         }
@@ -84,7 +89,7 @@ def write_split(
     vocabulary: tuple[str, ...],
     classes: tuple[str, ...] | None,
 ) -> int:
-    """Append the arrays of a split, block by block, to files of the surveyed sizes.
+    """Write the arrays of a split, block by block; their sizes are known from the survey.
 
     Returns the number of unknown tokens.
     """
@@ -117,7 +122,7 @@ def write_split(
 
 
 def encode_block(
-    block: Block, source: Source, shape: Shape, encoder: Callable[[Any], np.ndarray], names: Any
+    block: Block, source: Source, shape: Shape, encoder: Encoder, names: "pa.Array | None"
 ) -> dict[str, np.ndarray]:
     """The columns of the kept sentences, by name.
 
@@ -138,6 +143,7 @@ def encode_block(
         "bytes": size[kept],
     }
     if names is not None:
+        assert labels is not None  # all splits have labels, or none has
         found = pc.index_in(labels, value_set=names)
         if found.null_count:
             first = int(np.argmax(pc.is_null(found).to_numpy(zero_copy_only=False)))

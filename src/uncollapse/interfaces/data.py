@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from uncollapse.interfaces.hooks import Interface
+from uncollapse.json_types import JsonObject
 
 # (split -> name -> fraction of examples that the ideal classifier of x gets right)
 BestAccuracy = Callable[[str], dict[str, float]]
@@ -81,7 +82,7 @@ class Data(metaclass=Interface, interface=True):
         """These examples, as they are in an epoch."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """The facts that data.json and the report hold, as JSON values."""
 
     def listing(self) -> str | None:
