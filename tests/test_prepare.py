@@ -92,10 +92,7 @@ def test_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
     assert code == 2 and complaint.startswith(
         "error: data.hub=stanfordnlp/snli: could not be loaded from the hub ("
     )
-    assert (
-        complaint.count("\n") == 1
-        and "again when the hub can be reached" in complaint
-    )
+    assert complaint.count("\n") == 1 and "again when the hub can be reached" in complaint
 
 
 # ---------------------------------------------------------------- going on, and never overwriting
@@ -130,7 +127,10 @@ def test_interrupted_preparation_leaves_complete_files_and_resumes(
     with monkeypatch.context() as patched:
         patched.setattr(synthetic, "draw_splits", stopping)
         code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path / "a")
-    assert code == 130 and complaint == "stopped; run the same command again to make the missing files\n"
+    assert (
+        code == 130
+        and complaint == "stopped; run the same command again to make the missing files\n"
+    )
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "manifest.json",
         "train.txt",

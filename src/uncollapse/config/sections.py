@@ -1,6 +1,6 @@
 """The sections of a config (data, model, trainer, log) as instances of their dataclass schemas.
 
-A schema holds no default that its YAML files state.
+Defaults are in the YAML files, not in the schemas.
 """
 
 import re
@@ -19,7 +19,7 @@ from uncollapse.json_types import Json
 
 @dataclass(kw_only=True)
 class LogConfig:
-    """Weights & Biases as a mirror of the rows on disk."""
+    """Weights & Biases, which mirrors the rows on disk."""
 
     wandb: bool
     project: str
@@ -62,7 +62,7 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
 
 
 def find_default(section: str, target: object, key: str) -> Json:
-    """The YAML files' value of a key that a saved config does not have yet."""
+    """The value in the YAML files of a key that is newer than a saved config."""
     try:
         return read_default(section, target, key)
     except KeyError:
@@ -70,7 +70,7 @@ def find_default(section: str, target: object, key: str) -> Json:
 
 
 def describe_unknown_key(key: str, value: object, names: Iterable[str]) -> str:
-    """The message for an unknown key: the nearest name, and all names allowed in its place."""
+    """The message for an unknown key, with the nearest name and all allowed names."""
     name = re.split(r"[./]", key)[-1]
     place, names = key.removesuffix(name), sorted(names)
     near = nearest_word(name, names)

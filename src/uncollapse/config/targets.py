@@ -1,6 +1,6 @@
-"""The classes that a config names by `_target_`: which are allowed where, and how they are built.
+"""Checks and builds the classes that a config names by `_target_`.
 
-Only classes of this package are built, each in the place it is meant for, with arguments it has.
+Only classes of this package are built, each only in its place and with arguments that it has.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from uncollapse.json_types import JsonObject
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 
-# place -> the package that defines its classes, and the class that all of them derive from
+# place -> the package that defines its classes, and their base class
 CLASS_PLACES = {
     "posterior": ("uncollapse.posteriors", "uncollapse.interfaces.posterior.PosteriorHead"),
     "objective": ("uncollapse.objectives", "uncollapse.interfaces.objective.Objective"),
@@ -30,11 +30,11 @@ CLASS_PLACES = {
     "data": ("uncollapse.data", "uncollapse.interfaces.data.DataConfig"),
     "model": ("uncollapse.models", "uncollapse.interfaces.model.ModelConfig"),
 }
-PARTIAL_PLACE = "decoder.output"  # the model completes it, once it knows its sizes
+PARTIAL_PLACE = "decoder.output"  # built later by the model, which knows the sizes
 
 
 def resolve_node(node: DictConfig, where: str) -> JsonObject:
-    """A node as plain values. InputError where OmegaConf cannot resolve it, or would twice."""
+    """A node as plain values. InputError where it cannot be resolved, or still holds `${`."""
     try:
         plain: Any = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
@@ -105,14 +105,14 @@ def build(node: DictConfig, where: str, *args: object) -> Any:
         return instantiate(plain, *args)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
+            raise error.__cause__ from None  # without Hydra's wrapping
         raise InputError(f"{where}: {error.__cause__ or error}") from error
 
 
 def check_slot(node: JsonObject, where: str, given: int) -> None:
     """InputError unless a slot names only classes for their places, each with its arguments.
 
-    `given` arguments of the slot's own class come by position.
+    `given`: the number of arguments that the slot's own class gets by position.
     """
     for place, key in find_hydra_keys(node, where):
         if key != "_target_" and (place, key) != (PARTIAL_PLACE, "_partial_"):
@@ -134,7 +134,7 @@ def require_class(node: object, where: str) -> None:
 
 
 def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
-    """(place, key) of every key, at any depth, that instructs `instantiate`."""
+    """(place, key) of every key, at any depth, that `instantiate` interprets."""
     if isinstance(node, list):
         for i, item in enumerate(node):
             yield from find_hydra_keys(item, f"{where}[{i}]")
@@ -161,7 +161,7 @@ def find_targets(node: object, where: str) -> list[tuple[str, JsonObject]]:
 def check_arguments(where: str, node: JsonObject, given: int) -> None:
     """InputError when a class lacks an argument it needs, or gets one it does not have.
 
-    `given` arguments come by position.
+    `given`: the number of arguments that come by position.
     """
     target = node["_target_"]
     parameters = list(inspect.signature(locate_class(target, where)).parameters.values())
@@ -182,7 +182,7 @@ def check_arguments(where: str, node: JsonObject, given: int) -> None:
 
 
 def advise_on_keys(where: str, target: str, unknown: set[str], knobs: Iterable[str]) -> str:
-    """Advice where a class and its keys do not fit: the nearest key, or a head that uses it."""
+    """Advice where keys do not fit a class: the nearest key, or a head that uses the class."""
     near = [word for name in sorted(unknown) if (word := nearest_word(name, knobs))]
     if near:
         return f"did you mean {where}.{near[0]}?"

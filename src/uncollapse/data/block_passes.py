@@ -25,8 +25,8 @@ def count_available_cores() -> int:
 class Passes:
     """The threads that work on blocks; Arrow releases Python's lock, so they use all cores.
 
-    ahead: blocks handed out before the first result is needed. block: bytes of text in a block.
-    advance: is called with each amount of the source that is done.
+    ahead: blocks that may be in work beyond the one whose result is next. block: bytes of text in a
+    block. advance: is called with each amount of the source that is done.
     """
 
     pool: ThreadPoolExecutor

@@ -25,7 +25,8 @@ class PhraseParser:
     """Finds the phrase of each slot of a sentence. ValueError for ambiguous slots.
 
     States are ``(slot, 0, 0)``, where the slots before it are filled, and ``(slot, phrase, i)``,
-    i words into a phrase. Rows of the tables are transitions; row 0 stays where it is.
+    i words into a phrase. Rows of the tables are transitions; row 0 is a dead end
+    on the way forward, and no step on the way back.
     """
 
     def __init__(
