@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from uncollapse import config
 from uncollapse.command_words import check_command_words
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of
+from uncollapse.config.knobs import check_head, check_knobs
 from uncollapse.config.sections import load_section
 from uncollapse.errors import InputError
 from uncollapse.request import parse_overrides, understand_request
@@ -135,7 +136,7 @@ def test_unknown_key_of_a_section_is_refused() -> None:
 
 def test_two_heads_at_once_are_refused() -> None:
     with pytest.raises(InputError, match="one head at a time"):
-        config.check_head(["bn_mu", "kl_anneal"])
+        check_head(["bn_mu", "kl_anneal"])
 
 
 @pytest.fixture
@@ -162,8 +163,8 @@ def test_head_made_of_two_composes_and_has_the_knobs_of_both(
     assert knobs_of("both") == {"tau", "anneal_epochs"}
     cfg = composed("head=both", "tau=0.3", "anneal_epochs=7", conf=folder)
     assert cfg.posterior.tau == 0.3 and cfg.objective.weight.epochs == 7 and cfg.label == "both"
-    assert config.check_head("both") == "both"
-    config.check_knobs(cfg, "both")
+    assert check_head("both") == "both"
+    check_knobs(cfg, "both")
 
 
 POSTERIORS = "uncollapse.posteriors"
@@ -212,7 +213,7 @@ def test_combination_of_heads_that_choose_the_same_thing_is_refused(
         half="objective: {weight: 0.5}",
     )
     with pytest.raises(InputError) as error:
-        config.check_head("mine")
+        check_head("mine")
     assert sentence in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(InputError, match=re.escape(sentence)):
         check_command_words(["head=mine"])
@@ -227,12 +228,12 @@ def test_combinations_that_agree_or_overrule_a_value_are_fine(
         other="defaults: [bn_mu, kl_anneal, _self_]",
         own="defaults: [bn_mu, kl_anneal, _self_]\ngamma: 0.3\nobjective: {weight: 0.5}",
     )
-    assert config.check_head("twice") and config.check_head("own")
+    assert check_head("twice") and check_head("own")
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_combination_in_the_house_is_one(name: str) -> None:
-    assert config.check_head(name) == name
+    assert check_head(name) == name
 
 
 # rule 6: one instantiate call, for targets of this package only
@@ -305,7 +306,7 @@ def test_posterior_that_a_procedure_cannot_treat_is_refused(
     head_files: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = head_files(both="defaults: [bn_mu, semi_amortized, _self_]")
-    assert config.check_head("both")
+    assert check_head("both")
     for head, words in {
         "both": [],
         "semi_amortized": [
