@@ -183,10 +183,10 @@ def are_numbers(value: Json, names: Sequence[str]) -> bool:
     )
 
 
-def check_file(folder: Path, name: str, known: JsonMapping) -> None:
+def check_file(folder: Path, name: str, described: JsonMapping) -> None:
     """ValueError unless a file has the size and the digest of its description."""
     check_regular_file(folder / name)
-    if known.get(name) != describe_file(folder / name):
+    if described.get(name) != describe_file(folder / name):
         raise ValueError(f"{name} differs from what was written")
 
 

@@ -75,8 +75,8 @@ def describe_mismatch(path: Path, format: str, seen: Inspection, column: str) ->
     found = seen.format or "text"
     option = f"data.format={found}"
     if found != "text":
-        meant = guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column
-        option += f" data.column={meant}"
+        guess = guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column
+        option += f" data.column={guess}"
     return (
         f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; set {option}"
     )

@@ -186,9 +186,9 @@ class Grammar:
     def text(self, tokens: ArrayLike, offsets: ArrayLike) -> list[str]:
         """Each sentence as words separated by spaces; ids outside the vocabulary read ``<unk>``."""
         ids, bounds = np.asarray(tokens), np.asarray(offsets)
-        known = (ids >= 0) & (ids < len(self.words))
+        valid = (ids >= 0) & (ids < len(self.words))
         words = [*self.words, "<unk>"]
-        spelled = [words[i] for i in np.where(known, ids, len(self.words)).tolist()]
+        spelled = [words[i] for i in np.where(valid, ids, len(self.words)).tolist()]
         return [
             " ".join(spelled[a:b])
             for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)

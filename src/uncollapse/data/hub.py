@@ -152,10 +152,10 @@ def check_column(
     fitting = [name for name, kind in kinds.items() if is_text_type(kind, classes)]
     numbered = [name for name in fitting if not is_text_type(kinds[name], classes=False)]
     others = numbered if classes else fitting
-    meant = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
+    guess = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
         others[0] if others else None
     )
-    advice = f"; set {word}={meant}" if meant and meant != column else ""
+    advice = f"; set {word}={guess}" if guess and guess != column else ""
     if column not in kinds:
         raise InputError(f"{word}={column}: {source} has the columns {', '.join(kinds)}{advice}")
     if column not in fitting:

@@ -62,8 +62,8 @@ class Words:
         """A function from flat tokens to their ids [total]."""
         import pyarrow as pa
 
-        known = pa.array(vocabulary, pa.large_string())
-        return lambda units: encode_words(units, known)
+        entries = pa.array(vocabulary, pa.large_string())
+        return lambda units: encode_words(units, entries)
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
         """Each sentence as readable text on one line."""

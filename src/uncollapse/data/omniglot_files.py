@@ -89,6 +89,6 @@ def load_arrays(
 def get_array(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     """An array by name. InputError where the file does not have it."""
     if name not in arrays:
-        there = ", ".join(key for key in arrays if not key.startswith("__"))
-        raise InputError(f"{path}: no array {name}; it has {there}")
+        existing = ", ".join(key for key in arrays if not key.startswith("__"))
+        raise InputError(f"{path}: no array {name}; it has {existing}")
     return arrays[name]

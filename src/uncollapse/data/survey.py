@@ -135,15 +135,15 @@ def check_classes(seen: Survey, source: Source) -> None:
 
 
 def number_classes(
-    labels: "pa.Table | None", known: tuple[str, ...] | None
+    labels: "pa.Table | None", given: tuple[str, ...] | None
 ) -> tuple[str, ...] | None:
     """The classes in the order of their numbers; None without labels.
 
-    Those that the source knows, else those of the training split: numbers by value, other labels
-    in alphabetical order.
+    These are the classes `given` by the source, or else those of the training split: numbers by
+    value, other labels in alphabetical order.
     """
-    if labels is None or known is not None:
-        return None if labels is None else known
+    if labels is None or given is not None:
+        return None if labels is None else given
     found = labels["word"].to_pylist()
     numbers = all(word.isascii() and word.isdigit() for word in found)
     return tuple(sorted(found, key=(lambda word: (int(word), word)) if numbers else None))

@@ -63,21 +63,24 @@ def tokenise(
             )
             for split in SPLITS
         }
-    sentences, tokens = (
-        sum(getattr(part, name) for part in seen.values()) for name in ("sentences", "tokens")
-    )
-    seconds, unit = time.perf_counter() - start, shape.level.unit
-    print(
-        f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} "
-        "cores",
-        flush=True,
-    )
+    print_speed(seen, shape.level.unit, time.perf_counter() - start, workers)
     return {
         "vocabulary": vocabulary,
         "skipped": {split: seen[split].skipped for split in SPLITS},
         "classes": classes,
         "profiles": {split: make_profile(unknown[split], seen[split].lengths) for split in SPLITS},
     }
+
+
+def print_speed(seen: Mapping[str, Survey], unit: str, seconds: float, workers: int) -> None:
+    """Print how much was tokenised, and how fast."""
+    sentences = sum(part.sentences for part in seen.values())
+    tokens = sum(part.tokens for part in seen.values())
+    print(
+        f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} "
+        "cores",
+        flush=True,
+    )
 
 
 def write_split(

@@ -120,13 +120,13 @@ def encode_words(words: "pa.Array", vocabulary: "Sequence[str] | pa.Array") -> n
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = (
+    entries = (
         vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
     )
-    # reserved words never match a word of a text
-    ids = pc.index_in(words, value_set=known[len(SPECIALS) :])
+    # a word of a text that is spelt like a reserved entry is unknown
+    ids = pc.index_in(words, value_set=entries[len(SPECIALS) :])
     ids = pc.fill_null(pc.add(ids, len(SPECIALS)), UNK)
-    return ids.to_numpy(zero_copy_only=False).astype(token_type(len(known)))
+    return ids.to_numpy(zero_copy_only=False).astype(token_type(len(entries)))
 
 
 def find_kept(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:
