@@ -12,24 +12,15 @@ from uncollapse.data.table_columns import HEADER_NAMES
 from uncollapse.json_types import JsonObject
 
 DELIMITERS = "\t,;|"
-
-
 HEAD_BYTES = 1 << 20  # inspected bytes of a file
-
-
 INSPECTED_LINES = 50  # at most so many of their lines
+MANY_ROWS = 5  # so many rows hardly have equally many cells by chance
 
-
-# descriptions of content that no reader takes
+# descriptions of content that only a file named as a table may have
 STRINGS = "JSON strings, one a line (needed: objects with the text)"
-
-
 HEADLESS = "a table without a header (give it a first line of names, such as text,label)"
 
-
-MANY_ROWS = 5  # that many rows hardly have equally many cells by chance
-
-
+# (first bytes, description)
 BINARY = (
     (b"PK\x03\x04", "a ZIP archive (.zip, .docx, .xlsx, .npz ...)"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -53,7 +44,7 @@ BINARY = (
     *((b"\x80" + bytes([version]), "a pickle") for version in range(2, 6)),
 )
 
-
+# (pattern at the beginning, description)
 TEXTUAL = (
     (r"(?i:\s*<(!doctype\s+html|html|head|body)\b)", "a web page (HTML)"),
     (r"\s*<\?xml\b", "XML"),
@@ -127,7 +118,7 @@ def inspect_head(head: bytes, complete: bool) -> Inspection:
         return Inspection(foreign="text whose lines end in CR alone (end them in LF)")
     lines = text.splitlines(keepends=True)
     if not complete:
-        lines = lines[:-1] or lines
+        lines = lines[:-1] or lines  # without the last line, which is cut off
     lines = lines[:INSPECTED_LINES]
     for pattern, noun in TEXTUAL:
         if re.match(pattern, "".join(lines)):
@@ -198,28 +189,27 @@ def inspect_table(lines: Sequence[str]) -> Inspection | None:
             continue
         header, body = rows[0], rows[1:]
         named = header[1:] if header[0] == "" else header  # a table's index may have no name
-        space = "" if delimiter == "\t" else " "  # lines of label TAB text are no table
+        space = "" if delimiter == "\t" else " "  # else label TAB text would pass for names
         names = len(set(header)) == len(header) and all(
             re.fullmatch(rf"[^\W\d][\w.{space}-]{{0,39}}", name) for name in named
         )
-        several, many = (
-            len(body) > 1,
-            len(body) >= MANY_ROWS and delimiter != "\t" and has_no_padding(rows),
-        )
+        several = len(body) > 1
+        many = len(body) >= MANY_ROWS and delimiter != "\t" and has_no_padding(rows)
         if many and not names and has_number_column(rows):
             return Inspection(foreign=HEADLESS)
         if (several and has_quoted_cells(lines, delimiter)) or (
             names and (has_usual_name(header) or many or (several and has_number_column(body)))
         ):
-            sizes = {
-                name: sum(map(len, column))
-                for name, column in zip(
-                    header, zip(*complete_rows(body, header), strict=True), strict=False
-                )
-            }
-            longest = max(sizes, key=lambda name: sizes[name], default=None)
-            return Inspection("tsv" if delimiter == "\t" else "csv", tuple(header), longest)
+            format = "tsv" if delimiter == "\t" else "csv"
+            return Inspection(format, tuple(header), find_longest_column(header, body))
     return None
+
+
+def find_longest_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> str | None:
+    """The column with the most characters; None without a complete row."""
+    columns = zip(*complete_rows(body, header), strict=True)
+    sizes = {name: sum(map(len, column)) for name, column in zip(header, columns, strict=False)}
+    return max(sizes, key=lambda name: sizes[name], default=None)
 
 
 def read_cells(lines: Sequence[str], delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:

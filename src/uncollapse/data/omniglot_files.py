@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from math import isqrt
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -75,11 +76,13 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
 
 
 def load_arrays(
-    path: Path, load: Callable[[Path], Mapping[str, np.ndarray]]
+    path: Path, load: Callable[[IO[bytes]], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """All arrays of a file. InputError for a damaged one."""
     try:
-        return dict(load(path))
+        # np.load leaves a file open that it opened itself and cannot read
+        with path.open("rb") as file:
+            return dict(load(file))
     except Exception as error:  # a zip, zlib, pickle or MATLAB error, each of its own type
         raise InputError(
             f"{path}: damaged, or not a file of its kind ({str(error).splitlines()[0]})"
