@@ -150,6 +150,7 @@ def check_column(
     """
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
     fitting = [name for name, kind in kinds.items() if is_text_type(kind, classes)]
+    # a column of integers or booleans is more probably the label than one of texts
     numbered = [name for name in fitting if not is_text_type(kinds[name], classes=False)]
     others = numbered if classes else fitting
     guess = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (

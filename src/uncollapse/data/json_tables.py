@@ -30,9 +30,8 @@ def read_json(
 
     head, seen = read_beginning(path)
     text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
-    if parse_leading_object(
-        text.removeprefix("[").lstrip()
-    ):  # else it is longer than the inspected bytes
+    # the columns are known unless the first object is longer than the inspected bytes
+    if parse_leading_object(text.removeprefix("[").lstrip()):
         check_columns(path, seen.columns, wanted, label, seen.longest)
     if text.startswith("["):
         yield from read_json_array(path, wanted, label)
@@ -40,6 +39,7 @@ def read_json(
     schema = pa.schema(
         [(name, infer_label_type(text, name) if name == label else pa.string()) for name in wanted]
     )
+    # an object that does not end on the first line has line breaks in it
     spread = not any(line.rstrip().endswith("}") for line in text.splitlines()[:1])
     parsing = arrow_json.ParseOptions(
         schema, newlines_in_values=spread, unexpected_field_behavior="ignore"

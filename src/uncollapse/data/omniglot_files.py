@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from math import isqrt
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def read_omniglot(folder: Path) -> tuple[ImageSplit, ImageSplit]:
 
 def read_npz(path: Path) -> tuple[ImageSplit, ImageSplit]:
     """train_images, test_images [N, S, S] uint8; optional train_alphabet, test_alphabet [N]."""
-    arrays = load_arrays(path, np.load)
+    arrays = load_arrays(path, load_npz)
     parts = []
     for split in ("train", "test"):
         images = np.asarray(get_array(arrays, f"{split}_images", path))
@@ -75,14 +74,19 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
     return parts[0], parts[1]
 
 
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file."""
+    # np.load would leave a damaged file open that it opened itself
+    with path.open("rb") as file:
+        return dict(np.load(file))
+
+
 def load_arrays(
-    path: Path, load: Callable[[IO[bytes]], Mapping[str, np.ndarray]]
+    path: Path, load: Callable[[Path], Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """All arrays of a file. InputError for a damaged one."""
     try:
-        # np.load leaves a file open that it opened itself and cannot read
-        with path.open("rb") as file:
-            return dict(load(file))
+        return dict(load(path))
     except Exception as error:  # a zip, zlib, pickle or MATLAB error, each of its own type
         raise InputError(
             f"{path}: damaged, or not a file of its kind ({str(error).splitlines()[0]})"

@@ -14,7 +14,7 @@ from typing import Any
 
 from uncollapse.config import read_option
 from uncollapse.config.sections import load_section
-from uncollapse.data.block_passes import count_available_cores, map_in_order, show_block_progress
+from uncollapse.data.block_passes import Passes, count_available_cores, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.dialogue_files import read_hub
@@ -134,16 +134,8 @@ def format_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:
     Sentences without words are left out.
     """
     with show_block_progress(source.size) as advance:
-        last = 0
-        for end, lines in map_in_order(
-            pool,
-            lambda block: (block.end, format_block(block)),
-            source.blocks(BLOCK_BYTES),
-            2 * count_available_cores(),
-        ):
-            yield lines
-            advance(end - last)
-            last = end
+        passes = Passes(pool, 2 * count_available_cores(), BLOCK_BYTES, advance)
+        yield from passes.over(source, format_block)
 
 
 def format_block(block: Block) -> bytes:
