@@ -261,7 +261,7 @@ def test_to_moves_every_tensor():
 def test_many_examples_are_ordered_on_disk_and_in_the_same_order(monkeypatch, policy, n, size):
     lengths = np.random.default_rng(1).integers(1, 9, n)
     few = epoch_batches(lengths, size, policy, 3, 4)
-    monkeypatch.setattr(batches, "LARGE", 16)
+    monkeypatch.setattr(batches, "LARGE_EPOCH", 16)
     assert isinstance(batches.list_numbers(n).base, np.memmap)
     many = epoch_batches(lengths, size, policy, 3, 4)
     assert [batch.tolist() for batch in many] == [batch.tolist() for batch in few]

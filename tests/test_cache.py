@@ -155,7 +155,7 @@ def test_no_bit_of_an_array_flips_unnoticed_and_no_file_is_taken_for_another(ent
             spoilt[-1][bit // 8] ^= 1 << bit % 8
         for found in [*spoilt, *([other] if content != other else [])]:
             (entry / name).write_bytes(found)
-            assert f"({name} does not hold what was written)" in refusal(entry)
+            assert f"({name} differs from what was written)" in refusal(entry)
         (entry / name).write_bytes(content)
     cache.read_cache(entry)
 

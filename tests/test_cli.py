@@ -111,7 +111,7 @@ BAD = {
     "results=": "results=: allowed is the path of a folder",
     "results=/dev/null": "results=/dev/null: cannot write there (/dev/null is a file)",
     "results=/dev/null/x": "cannot write there (/dev/null is a file)",
-    f"results=/tmp/{'x' * 300}": "no folder can be there (File name too long)",
+    f"results=/tmp/{'x' * 300}": "no folder can be made there (File name too long)",
     "results=[1]": "results=[1]: allowed is a text",
     f"label={'x' * 201}": "allowed is a text of at most 200 characters",
 }

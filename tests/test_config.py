@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from uncollapse import config
 from uncollapse.command_words import check_command_words
 from uncollapse.config import COMMON, CONF, SECTIONS, SLOTS, heads, knobs_of
-from uncollapse.config.knobs import check_head
+from uncollapse.config.knobs import check_head, check_knobs
 from uncollapse.config.sections import load_section
 from uncollapse.errors import InputError
 from uncollapse.request import parse_overrides, understand_request
@@ -164,7 +164,7 @@ def test_head_made_of_two_composes_and_has_the_knobs_of_both(
     cfg = composed("head=both", "tau=0.3", "anneal_epochs=7", conf=folder)
     assert cfg.posterior.tau == 0.3 and cfg.objective.weight.epochs == 7 and cfg.label == "both"
     assert check_head("both") == "both"
-    config.check_knobs(cfg, "both")
+    check_knobs(cfg, "both")
 
 
 POSTERIORS = "uncollapse.posteriors"
@@ -172,7 +172,7 @@ CLASHES = {
     "two posteriors": (
         "defaults: [bn_mu, rms_tau, _self_]",
         f"head=mine: bn_mu and rms_tau both set posterior ({POSTERIORS}.bn_mu.BatchNormMu and "
-        f"{POSTERIORS}.rms_tau.RMSNormTau); a combination takes each thing from one head only",
+        f"{POSTERIORS}.rms_tau.RMSNormTau); a combination takes each setting from one head only",
     ),
     "two with the same knob": (
         "defaults: [ln_mu, bn_mu, _self_]",

@@ -252,7 +252,7 @@ def test_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
     facts = (
         TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
     )
-    told = [*profile.describe_splits(facts), *profile.list_warnings(facts, 128)]
+    told = [*profile.describe_splits(facts), *profile.list_text_warnings(facts, 128)]
     assert told and not any(facts["content"] in line or "content" in line for line in told)
 
 

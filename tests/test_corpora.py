@@ -171,7 +171,7 @@ def test_classes_of_a_hub_set_become_labels_of_the_same_rows(tmp_path, name, lab
 def test_set_of_files_says_what_to_type(tmp_path, name):
     with pytest.raises(InputError) as caught:
         config(name, cache=tmp_path).load()
-    assert f"data={name} is no hub set: give data.dir=FOLDER" in str(caught.value)
+    assert f"data={name} is not a hub set: give data.dir=FOLDER" in str(caught.value)
     assert f"`python scripts/prepare_data.py {name} --out FOLDER`" in str(caught.value)
 
 

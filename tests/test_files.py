@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemas import TextConfig
 
-from uncollapse.data import cache, levels, tokenise
+from uncollapse.data import cache, levels, survey, tokenise
 from uncollapse.data.corpus import SPECIALS, UNK
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import (
@@ -342,7 +342,7 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     )
     with pytest.raises(
         InputError,
-        match=r"^data=captions is no hub set: give data\.dir=FOLDER .* --out FOLDER` makes them",
+        match=r"^data=captions is not a hub set: give data\.dir=FOLDER .* --out FOLDER` makes them",
     ):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
@@ -559,7 +559,7 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
         (
             "a\tone\na\ttwo\n \tthree\n",
             3,
-            "nothing before the TAB, where the label stands (data.labels=true)",
+            "nothing before the TAB, where the label belongs (data.labels=true)",
         ),
         ("a\tone\nc\ttwo\n", 2, "label c, which no line of the training split has; those are a, b"),
     ],
@@ -599,12 +599,12 @@ def test_damaged_manifest_gives_one_sentence(tmp_path, content):
     folder = labelled(tmp_path / "text")
     (folder / "manifest.json").write_bytes(content.encode("latin-1"))
     assert refused(folder, labels=None).startswith(
-        f"{folder}/manifest.json: cannot be read; say data.labels=true or "
+        f"{folder}/manifest.json: cannot be read; set data.labels=true or "
     )
     (folder / "manifest.json").unlink()
     (folder / "manifest.json").mkdir()
     assert refused(folder, labels=None).startswith(
-        f"{folder}/manifest.json: cannot be read; say data.labels=true or "
+        f"{folder}/manifest.json: cannot be read; set data.labels=true or "
     )
 
 
@@ -629,7 +629,7 @@ def test_blocks_and_workers_change_nothing(tmp_path, monkeypatch, ending):
         "test": "\n".join(lines[:50]) + "\n",
     }
     folder = put(tmp_path / "text", text, ending)
-    monkeypatch.setattr(tokenise.Tally, "add", every_time(tokenise.Tally.add))
+    monkeypatch.setattr(survey.Tally, "add", every_time(survey.Tally.add))
     found = []
     for workers, block in [(1, 1 << 22), (1, 64), (2, 1000), (5, 333)]:
         monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, block))
@@ -778,16 +778,16 @@ def test_wrong_column_is_named_with_the_right_ones(tmp_path):
     message = hub_refusal(folder, tmp_path)
     assert (
         message
-        == f"data.column=text: {folder} has the columns sentence, other; say data.column=sentence"
+        == f"data.column=text: {folder} has the columns sentence, other; set data.column=sentence"
     )
     message = hub_refusal(folder, tmp_path, column="sentence+other")
     assert message == (
-        f"data.column=other: {folder} has int64 there, which is no text; say data.column=sentence"
+        f"data.column=other: {folder} has int64 there, which is not text; set data.column=sentence"
     )
     message = hub_refusal(folder, tmp_path, column="sentence", label="topic")
     assert (
         message
-        == f"data.label=topic: {folder} has the columns sentence, other; say data.label=other"
+        == f"data.label=topic: {folder} has the columns sentence, other; set data.label=other"
     )
     lists = hub(tmp_path / "lists", values=[["a"], ["b"]])
     assert hub_refusal(lists, tmp_path, column="sentence").startswith(

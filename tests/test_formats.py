@@ -143,7 +143,7 @@ def test_compression_is_known_by_its_bytes_and_not_by_a_name(tmp_path, name, pac
 def test_table_under_another_name_is_refused_and_the_option_named_reads_it(tmp_path, kind):
     files = named(tmp_path, txt=KINDS[kind])
     format = OPTION.get(kind, kind)
-    assert f"say data.format={format} data.column=text" in refused(files)
+    assert f"set data.format={format} data.column=text" in refused(files)
     data = load(files, format=format)
     assert data.texts(data.corpora["train"]) == READ
 
@@ -203,7 +203,7 @@ def test_text_behind_a_long_field_is_found(tmp_path):
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
         data = load(named(tmp_path / str(size), jsonl=content))
         assert data.texts(data.corpora["train"]) == ["a b", "c"]
-        assert "say data.format=json" in refused(named(tmp_path / f"{size}-txt", txt=content))
+        assert "set data.format=json" in refused(named(tmp_path / f"{size}-txt", txt=content))
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
@@ -239,12 +239,12 @@ def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, k
     assert (
         message.startswith("data.column=Text: ")
         and "text, label" in message
-        and "; say data.column=text" in message
+        and "; set data.column=text" in message
     )
     message = refused(named(tmp_path, **{kind: KINDS[kind]}), label_column="stars")
     assert (
         message.startswith("data.label_column=stars: ")
-        and "; say data.label_column=label" in message
+        and "; set data.label_column=label" in message
     )
 
 
@@ -254,11 +254,11 @@ def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, k
         ("jsonl", b"the cat sat\nthe dog ran\n", ("looks like plain text, and would be read as "
                                                   "JSON "
                                                   "objects; "
-                                                 "say data.format=text")),
-        ("jsonl", KINDS["csv"], "say data.format=csv data.column=text"),
-        ("csv", KINDS["jsonl"], "say data.format=json data.column=text"),
-        ("parquet", KINDS["csv"], "say data.format=csv data.column=text"),
-        ("csv", KINDS["parquet"], "say data.format=parquet data.column=text"),
+                                                 "set data.format=text")),
+        ("jsonl", KINDS["csv"], "set data.format=csv data.column=text"),
+        ("csv", KINDS["jsonl"], "set data.format=json data.column=text"),
+        ("parquet", KINDS["csv"], "set data.format=csv data.column=text"),
+        ("csv", KINDS["parquet"], "set data.format=parquet data.column=text"),
         ("csv", b"the cat sat\nthe dog ran\n", "its first line is taken as a header"),
         ("tsv", b"pos\tthe cat\nneg\tthe dog\n", "data.format=text data.labels=true"),
         ("csv", b"text,label\nhello, world,1\n", "line 2: 3 cells where the header has 2"),
@@ -279,7 +279,7 @@ def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, k
         ("jsonl", b'{"text": ["a", "b"]}\n', "changed from string to array"),
         ("jsonl", b'{"text": "a"}\n{"text": "b"\n', "damaged, or not json throughout"),
         ("jsonl", b'{"text": "a"}\nplain words\n', "damaged, or not json throughout"),
-        ("json", b'[{"text": "a"}, {"text": 3}]', "row 2: text is no text (3)"),
+        ("json", b'[{"text": "a"}, {"text": 3}]', "row 2: text is not a string (3)"),
         ("json", b'[{"text": "a"}, "b"]', "row 2: not an object"),
         ("json", b'{"data": [{"text": "a"}]}', "has the columns data"),
         ("parquet", KINDS["parquet"][:-30], "damaged, or not parquet throughout"),
@@ -296,25 +296,25 @@ def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, k
         ("txt", (b"version https://git-lfs.github.com/spec/v1\noid "
                 b"sha256:0\n"), "this is a Git LFS pointer"),
         ("txt", "a b\n".encode("utf-16"), "this is text in UTF-16"),
-        ("txt", gzip.compress(gzip.compress(b"a b\n", mtime=0), mtime=0), "compressed once more"),
+        ("txt", gzip.compress(gzip.compress(b"a b\n", mtime=0), mtime=0), "compressed twice"),
         ("txt", b">seq1 human\nACGTACGTAC\n>seq2\nACGT\n", "this is FASTA"),
         ("txt", b"__label__1 good food\n__label__0 bad food\n", "this is fastText's format"),
         ("txt", b"<?xml version='1.0'?>\n<a>b</a>\n", "this is XML"),
         ("txt", (b"quote,author\n\"to be , or not\",Shakespeare\n\"yes , "
-                b"he said\",Joyce\n"), "say data.format=csv data.column=quote"),
+                b"he said\",Joyce\n"), "set data.format=csv data.column=quote"),
         ("txt", (b"sentence\tlabel\nthe cat\t1\nthe "
-                b"dog\t0\n"), "say data.format=tsv data.column=sentence"),
-        ("txt", b"smiles,logp\nCCO,-0.3\nCCN,0.1\nCCC,1.2\n", ("say data.format=csv "
+                b"dog\t0\n"), "set data.format=tsv data.column=sentence"),
+        ("txt", b"smiles,logp\nCCO,-0.3\nCCN,0.1\nCCC,1.2\n", ("set data.format=csv "
                                                               "data.column=smiles")),
-        ("txt", b'0,"good , food"\n1,"bad"\n0,"so , so"\n', "say data.format=csv"),
-        ("txt", b",text,label\n0,a b,1\n1,c,0\n", "say data.format=csv data.column=text"),
+        ("txt", b'0,"good , food"\n1,"bad"\n0,"so , so"\n', "set data.format=csv"),
+        ("txt", b",text,label\n0,a b,1\n1,c,0\n", "set data.format=csv data.column=text"),
         ("txt", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
-                b"'label': 0}\n"), "this is Python's dictionaries"),
+                b"'label': 0}\n"), "this is Python dictionaries"),
         ("jsonl", (b"{'text': 'a b', 'label': 1}\n{'text': 'c', "
-                  b"'label': 0}\n"), "this is Python's dictionaries"),
+                  b"'label': 0}\n"), "this is Python dictionaries"),
         ("txt", b'["the", "cat"]\n["a", "dog"]\n', "this is JSON without objects"),
         ("json", b'[\n"the cat",\n"a dog"\n]', "this is JSON without objects"),
-        ("txt", as_array(indent=2), "say data.format=json data.column=text"),
+        ("txt", as_array(indent=2), "set data.format=json data.column=text"),
     ],
 )  # fmt: skip
 def test_other_format_is_refused_with_the_right_option(tmp_path, name, content, said):
@@ -353,8 +353,8 @@ def test_labels_that_are_nearly_all_different_are_no_classes(tmp_path):
             {"format": "xml"},
             "data.format=xml: allowed are auto, text, json, csv, tsv, parquet, arrow",
         ),
-        ({"format": "json"}, "say data.format=text"),
-        ({"format": "parquet"}, "say data.format=text"),
+        ({"format": "json"}, "set data.format=text"),
+        ({"format": "parquet"}, "set data.format=text"),
         ({"label_column": "y"}, "data.label_column=y: plain text has no columns"),
         ({"column": "review"}, "data.column=review: plain text has no columns"),
         ({"label_column": "y", "labels": False}, "data.labels=false data.label_column=y"),
@@ -371,7 +371,7 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
         InputError,
-        match=r"several files for the train split, train.txt, train.jsonl; say which with data.format",
+        match=r"several files for the train split, train.txt, train.jsonl; choose one with data.format",
     ):
         TextConfig(**cfg).load()
     assert (
@@ -388,7 +388,7 @@ def test_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
     named(tmp_path, txt=KINDS[kind])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     format = OPTION.get(kind, kind)
-    with pytest.raises(InputError, match=f"say data.format={format} data.column=text"):
+    with pytest.raises(InputError, match=f"set data.format={format} data.column=text"):
         TextConfig(**cfg).load()
     data = TextConfig(**cfg, format=format).load()
     assert data.texts(data.corpora["test"]) == READ
@@ -401,10 +401,10 @@ def test_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
     ("content", "said"),
     [
         ("pos\ta b\nneg\tc d\n", "every line has a TAB"),
-        ("pos\ta b\nc d\nneg\te\n", "line 2: half labelled: this line has no TAB"),
-        ("a b\nc d\nneg\te f\n", "line 3: half labelled: this line has a TAB"),
-        ("very good\ta b\n" * 3 + "c d\n", "line 4: half labelled: this line has no TAB"),
-        ("\n1\ta\n\nb c\n", "line 4: half labelled"),
+        ("pos\ta b\nc d\nneg\te\n", "line 2: partly labelled: this line has no TAB"),
+        ("a b\nc d\nneg\te f\n", "line 3: partly labelled: this line has a TAB"),
+        ("very good\ta b\n" * 3 + "c d\n", "line 4: partly labelled: this line has no TAB"),
+        ("\n1\ta\n\nb c\n", "line 4: partly labelled"),
     ],
 )
 @pytest.mark.parametrize("split", SPLITS)

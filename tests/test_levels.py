@@ -18,7 +18,8 @@ from schemas import GrammarConfig, TextConfig
 
 from uncollapse.data import profile
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, UNK, Corpus
-from uncollapse.data.levels import Bytes, Characters, Words, escape_controls, measure_sentences
+from uncollapse.data.levels import Bytes, Characters, Words, escape_controls
+from uncollapse.data.sentence_sizes import measure_sentences
 from uncollapse.data.text import SPLITS, TextData
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
@@ -260,7 +261,7 @@ def test_levels_that_make_no_sense_are_refused(tmp_path, wrong, said):
 @pytest.mark.parametrize("content", ["{}", "words", '{"model": {"type": "BPE"}}', "[1]"])
 def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
-    assert "no JSON file of the package `tokenizers`" in refused(
+    assert "not a JSON file of the package `tokenizers`" in refused(
         put(tmp_path, "a b"), level="tokens", tokenizer=str(tmp_path / "t.json")
     )
 
@@ -299,16 +300,16 @@ def facts(**changed) -> dict:
 
 
 def test_ordinary_text_prints_one_line_per_split_without_warning():
-    assert profile.list_warnings(facts(), 128) == []
+    assert profile.list_text_warnings(facts(), 128) == []
     lines = profile.describe_splits(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
         lines[0]
         == "train split: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
     )
-    assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
+    assert len(lines) == 4 and lines[3] == "train: sentences skipped: {'empty': 2}"
     assert (
         profile.describe_splits({"train": 5, "classes": 3})
-        == profile.list_warnings({"train": 5})
+        == profile.list_text_warnings({"train": 5})
         == []
     )  # images
 
@@ -325,7 +326,7 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
     ],
 )  # fmt: skip
 def test_warnings_name_the_option_that_helps(changed, said):
-    (warning,) = profile.list_warnings(facts(**changed), 128)
+    (warning,) = profile.list_text_warnings(facts(**changed), 128)
     assert all(part in warning for part in said)
 
 
@@ -342,7 +343,7 @@ def test_warnings_name_the_option_that_helps(changed, said):
     ],
 )
 def test_no_warning_at_the_bounds(changed):
-    assert profile.list_warnings(facts(**changed)) == []
+    assert profile.list_text_warnings(facts(**changed)) == []
 
 
 @properties
@@ -466,7 +467,7 @@ def test_unknown_rare_words_are_reported_and_their_characters_counted(text, caps
     assert known["nelbo_per_char"] == pytest.approx(
         known["nelbo"] * 40 / (data.corpora["test"].chars + 1).sum()
     )
-    assert profile.list_warnings(json.loads((folder / "data.json").read_text()))
+    assert profile.list_text_warnings(json.loads((folder / "data.json").read_text()))
 
 
 # ---------------------------------------------------------------- samples

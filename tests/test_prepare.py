@@ -83,7 +83,7 @@ def test_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeyp
     usual = prepare.read_set_config("snli", [f"data.hub={folder}"])
     monkeypatch.setattr(prepare, "read_set_config", lambda *_: usual)
     code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
-    assert code == 2 and "its train split has 60 rows where 550,152 are known" in complaint
+    assert code == 2 and "its train split has 60 rows where 550,152 are expected" in complaint
     assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
 
@@ -92,10 +92,7 @@ def test_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
     assert code == 2 and complaint.startswith(
         "error: data.hub=stanfordnlp/snli: could not be loaded from the hub ("
     )
-    assert (
-        complaint.count("\n") == 1
-        and "the same command goes on when it can be reached" in complaint
-    )
+    assert complaint.count("\n") == 1 and "again when the hub can be reached" in complaint
 
 
 # ---------------------------------------------------------------- going on, and never overwriting
@@ -108,7 +105,7 @@ def test_complete_files_are_skipped_and_the_others_made(tmp_path, capsys, small,
     code, told, _ = typed(capsys, "synthetic", "--out", tmp_path)
     assert (
         code == 0
-        and told.count("there and complete, skipped") == 2
+        and told.count("already complete, skipped") == 2
         and "valid.txt: 4 lines, 40 words" in told
     )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
@@ -130,7 +127,10 @@ def test_interrupted_preparation_leaves_complete_files_and_resumes(
     with monkeypatch.context() as patched:
         patched.setattr(synthetic, "draw_splits", stopping)
         code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path / "a")
-    assert code == 130 and complaint == "stopped; the same command goes on with the missing files\n"
+    assert (
+        code == 130
+        and complaint == "stopped; run the same command again to make the missing files\n"
+    )
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "manifest.json",
         "train.txt",
@@ -163,7 +163,7 @@ def test_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there):
     (tmp_path / "train.txt").write_text("mine\n")
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
-        f"error: {tmp_path}/train.txt: this file is there and was not made by"
+        f"error: {tmp_path}/train.txt: this file exists and was not made by"
     )
     assert (tmp_path / "train.txt").read_text() == "mine\n"
 
@@ -176,7 +176,7 @@ def test_folder_of_another_choice_is_refused(tmp_path, capsys):
         capsys, "snli", "--out", out, f"data.hub={folder}", "data.train_size=5"
     )
     assert code == 2 and complaint.startswith(
-        f"error: {out}: it holds a set made otherwise (manifest.json: "
+        f"error: {out}: it holds a set made with other settings (manifest.json: "
     )
     assert (out / "train.txt").read_bytes() == before
 
@@ -237,7 +237,7 @@ def test_folder_in_the_place_of_a_part_gives_one_sentence(tmp_path, capsys, smal
     (tmp_path / "train.txt").mkdir()
     code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
-        f"error: {tmp_path}/train.txt: this file is there and was not"
+        f"error: {tmp_path}/train.txt: this file exists and was not"
     )
 
 
@@ -288,17 +288,17 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
             "  a b \nc\n"
         )  # white space at the ends does not count
     code, told, _ = typed(capsys, "captions", "--out", tmp_path)
-    assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in told
+    assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as expected" in told
     assert json.loads((tmp_path / "manifest.json").read_text())["labels"] is False
     (tmp_path / "valid.txt").write_text("a b\nd\n")
     assert (
-        f"error: {tmp_path}/valid.txt: as many lines as known, but other words"
+        f"error: {tmp_path}/valid.txt: the expected number of lines, but different words"
         in typed(capsys, "captions", "--out", tmp_path)[2]
     )
     (tmp_path / "valid.txt").write_text("a b\n")
     complaint = typed(capsys, "captions", "--out", tmp_path)[2]
     assert complaint.startswith(
-        f"error: {tmp_path}/valid.txt: 1 lines where 2 are known; it is cut short"
+        f"error: {tmp_path}/valid.txt: 1 lines where 2 are expected; it is truncated"
     )
 
 

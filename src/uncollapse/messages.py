@@ -12,11 +12,14 @@ LENGTH_WARNING = (
 
 def describe_data(request: Request, parts: Parts) -> list[str]:
     """Facts about the data, then warnings."""
-    from uncollapse.data.profile import describe_splits, list_warnings
+    from uncollapse.data.profile import describe_splits, list_text_warnings
 
     model = request.config["model"]
     facts, width = parts.data.facts(), model.get("hidden", model.get("width"))
-    notes = [*describe_splits(facts), *(f"warning: {hint}" for hint in list_warnings(facts, width))]
+    notes = [
+        *describe_splits(facts),
+        *(f"warning: {hint}" for hint in list_text_warnings(facts, width)),
+    ]
     by_length = parts.data.batching == "by_length"
     if by_length and normalises_over_batch(parts.model):
         notes.append("warning: " + LENGTH_WARNING.format(head=request.head))

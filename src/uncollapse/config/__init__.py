@@ -1,13 +1,13 @@
-"""The files of conf/: which options a group has, what a file states, and the knobs of a head.
+"""The files of conf/: the options of each group, their content, and the knobs of each head.
 
 A head is a recipe over the slots. Its knobs are top-level keys that the slots read by interpolation
 (`tau: ${tau}`).
 """
 
 from pathlib import Path
-from typing import Any
 
 from uncollapse.errors import InputError
+from uncollapse.json_types import Json, JsonObject
 from uncollapse.renamed import present_name
 from uncollapse.yaml_files import read_yaml
 
@@ -19,27 +19,27 @@ HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
 def options(group: str) -> list[str]:
-    """Names that `group=` takes: the files of conf/<group>."""
+    """The values that `group=` can have: the files of conf/<group>."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def heads() -> list[str]:
-    """Names that `head=` takes."""
+    """The values that `head=` can have."""
     return options("head")
 
 
 def knobs_of(head: str) -> set[str]:
-    """The top-level keys of a head's file, and of the heads it combines, that are no slot."""
+    """The top-level keys, other than slots, of a head's file and of the heads it combines."""
     own = set(read_head(head)) - {*SLOTS, "label", "defaults"}
     return own.union(*map(knobs_of, parents_of(head)))
 
 
-def read_head(head: str) -> dict[str, Any]:
+def read_head(head: str) -> JsonObject:
     """The content of a head's file, interpolations unresolved."""
     return read_option("head", head)
 
 
-def read_option(group: str, option: str) -> dict[str, Any]:
+def read_option(group: str, option: str) -> JsonObject:
     """The content of conf/<group>/<option>.yaml. InputError when it is damaged or no mapping."""
     path = CONF / group / f"{option}.yaml"
     content = read_yaml(path) or {}
@@ -57,11 +57,11 @@ def parents_of(name: str, group: str = "head") -> list[str]:
     return [item for item in listed if isinstance(item, str) and item in others]
 
 
-def read_default(section: str, target: object, key: str) -> Any:
+def read_default(section: str, target: object, key: str) -> Json:
     """The value that a section's files state for a key; KeyError where none does.
 
-    `target` names the class of the section, and only its files count. For configs that were saved
-    before the key existed: a new key leaves old runs as they were, so its files agree on the value.
+    Only files whose `_target_` is `target` count. This completes configs that were saved before the
+    key existed. All files of a class must give a new key the value that leaves old runs unchanged.
     """
     wanted = None if target is None else present_name(str(target))
     for option in options(section):

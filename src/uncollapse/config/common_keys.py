@@ -1,4 +1,4 @@
-"""Checks of the keys that every config has (study, seed, results ...) and of all its text."""
+"""Checks the keys that every config has (study, seed, results ...), and all text in a config."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def check_root(key: str, value: object) -> None:
 
 
 def check_results(results: str) -> None:
-    """InputError for a text that cannot be the path of the folder of results."""
+    """InputError for a text that cannot be the path of the results folder."""
     if not results.strip():
         raise InputError(f"results={results}: allowed is the path of a folder")
     if results.startswith("~"):
@@ -44,19 +44,19 @@ def check_results(results: str) -> None:
 
 
 def check_results_folder(folder: Path, results: str) -> None:
-    """InputError where no folder can be made: a name is too long, or a file is in the way."""
+    """InputError where no folder can be made: a name is too long, or a file has its place."""
     try:
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
         raise InputError(
-            f"results={shorten(results)}: no folder can be there ({error.strerror})"
+            f"results={shorten(results)}: no folder can be made there ({error.strerror})"
         ) from error
     if not existing.is_dir():
         raise InputError(f"results={shorten(results)}: cannot write there ({existing} is a file)")
 
 
 def check_text(value: object, where: str) -> None:
-    """InputError for text with control characters, which would break the lines it is written to."""
+    """InputError for control characters, which would break the lines that the text is part of."""
     if isinstance(value, dict):
         for key, item in value.items():
             check_text(key, f"a key of {where}" if where else "a key")

@@ -1,4 +1,4 @@
-"""Checks of a head: it exists, it combines without contradiction, and it reads the given knobs."""
+"""Checks a head: it exists, its combined heads do not clash, and it reads all knobs given."""
 
 import re
 from collections.abc import Iterator
@@ -36,15 +36,15 @@ def check_head(head: object) -> str:
 
 
 def check_combination(head: str) -> None:
-    """InputError when two of the combined heads, or one of them and the file itself, set one place.
+    """InputError when two combined heads, or one of them and the file itself, set the same place.
 
-    Hydra would merge them silently: the class of the last head, with the knobs of both.
+    Hydra would silently merge them into the class of the last head with the knobs of both.
     """
     parents = parents_of(head)
     for parent in parents:
         check_combination(parent)
     sources = [(parent, collect_choices(parent)) for parent in parents]
-    # The file itself may override a value, but not a class: the knobs of the old class would stay.
+    # The file itself may override a value but not a class, which would keep the old class's knobs.
     own = read_choices(head)
     classes = {k: v for k, v in own.items() if str(v).startswith("uncollapse.")}
     sources.append(("the file itself", classes))
@@ -54,12 +54,12 @@ def check_combination(head: str) -> None:
                 raise InputError(
                     f"head={head}: {one} and {other} both set {place} "
                     f"({first[place]} and {second[place]}); "
-                    "a combination takes each thing from one head only"
+                    "a combination takes each setting from one head only"
                 )
 
 
 def collect_choices(head: str) -> dict[str, object]:
-    """Place -> class or value, as set by a head and its parents: `objective.weight` -> 1.0."""
+    """Place (`objective.weight`) -> class or value (1.0), as set by a head and its parents."""
     inherited = [collect_choices(parent) for parent in parents_of(head)]
     return {
         place: value
@@ -79,7 +79,7 @@ def read_choices(head: str) -> dict[str, object]:
 
 
 def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:
-    """(place, value) of every leaf of a nested config; a `_target_` stands at its node's place."""
+    """(place, value) of every leaf of a nested config; a `_target_` has the place of its node."""
     if not isinstance(node, dict):
         yield place, node
         return
@@ -92,6 +92,7 @@ def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:
 
 def check_knobs(cfg: DictConfig, head: str) -> None:
     """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau."""
+    # slots read knobs by interpolation, so look for ${knob} in their unresolved text
     slots = OmegaConf.to_yaml(
         OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False
     )

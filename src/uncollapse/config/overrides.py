@@ -1,4 +1,4 @@
-"""Which overrides change something: those that merely state a default are not in a run's name."""
+"""Finds the overrides that change something; only those are in a run's name."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -51,7 +51,7 @@ def compose_config(conf: Path, words: tuple[str, ...]) -> DictConfig:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    if GlobalHydra.instance().is_initialized():  # within a job of Hydra: use its search path
+    if GlobalHydra.instance().is_initialized():  # in a Hydra job: keep its search path
         return compose("train", [*words], return_hydra_config=True)
     with initialize_config_dir(str(conf), version_base="1.3"):
         return compose("train", [*words], return_hydra_config=True)

@@ -1,6 +1,6 @@
 """The sections of a config (data, model, trainer, log) as instances of their dataclass schemas.
 
-A schema holds no default that its YAML files state.
+Defaults are in the YAML files, not in the schemas.
 """
 
 import re
@@ -14,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config import read_default
 from uncollapse.config.targets import find_hydra_keys, locate_class, resolve_node
 from uncollapse.errors import InputError, check_choice, check_number, nearest_word, shorten
+from uncollapse.json_types import Json
 
 
 @dataclass(kw_only=True)
 class LogConfig:
-    """Weights & Biases as a mirror of the rows on disk."""
+    """Weights & Biases, which mirrors the rows on disk."""
 
     wandb: bool
     project: str
@@ -36,7 +37,7 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
 
     InputError for a wrong type, an unknown key, or a missing key that no YAML file states.
     """
-    values: dict[str, Any] = resolve_node(node, section)
+    values = resolve_node(node, section)
     target = None
     if schema is None:
         target = values.pop("_target_", None)
@@ -60,8 +61,8 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
         ) from error
 
 
-def find_default(section: str, target: object, key: str) -> Any:
-    """The YAML files' value of a key that a saved config does not have yet."""
+def find_default(section: str, target: object, key: str) -> Json:
+    """The value in the YAML files of a key that is newer than a saved config."""
     try:
         return read_default(section, target, key)
     except KeyError:
@@ -69,7 +70,7 @@ def find_default(section: str, target: object, key: str) -> Any:
 
 
 def describe_unknown_key(key: str, value: object, names: Iterable[str]) -> str:
-    """The message for an unknown key: the nearest name, and all names allowed in its place."""
+    """The message for an unknown key, with the nearest name and all allowed names."""
     name = re.split(r"[./]", key)[-1]
     place, names = key.removesuffix(name), sorted(names)
     near = nearest_word(name, names)

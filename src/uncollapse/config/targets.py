@@ -1,6 +1,6 @@
-"""The classes that a config names by `_target_`: which are allowed where, and how they are built.
+"""Checks and builds the classes that a config names by `_target_`.
 
-Only classes of this package are built, each in the place it is meant for, with arguments it has.
+Only classes of this package are built, each only in its place and with arguments that it has.
 """
 
 import importlib
@@ -15,10 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config import HYDRA_KEYS, heads
 from uncollapse.config.knobs import read_choices
 from uncollapse.errors import InputError, nearest_word, shorten
+from uncollapse.json_types import JsonObject
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 
-# place -> the package that defines its classes, and the class that all of them derive from
+# place -> the package that defines its classes, and their base class
 CLASS_PLACES = {
     "posterior": ("uncollapse.posteriors", "uncollapse.interfaces.posterior.PosteriorHead"),
     "objective": ("uncollapse.objectives", "uncollapse.interfaces.objective.Objective"),
@@ -29,11 +30,11 @@ CLASS_PLACES = {
     "data": ("uncollapse.data", "uncollapse.interfaces.data.DataConfig"),
     "model": ("uncollapse.models", "uncollapse.interfaces.model.ModelConfig"),
 }
-PARTIAL_PLACE = "decoder.output"  # the model completes it, once it knows its sizes
+PARTIAL_PLACE = "decoder.output"  # built later by the model, which knows the sizes
 
 
-def resolve_node(node: DictConfig, where: str) -> dict[str, Any]:
-    """A node as plain values. InputError where OmegaConf cannot resolve it, or would twice."""
+def resolve_node(node: DictConfig, where: str) -> JsonObject:
+    """A node as plain values. InputError where it cannot be resolved, or still holds `${`."""
     try:
         plain: Any = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
@@ -41,7 +42,7 @@ def resolve_node(node: DictConfig, where: str) -> dict[str, Any]:
             f"{error.full_key or where or 'the config'}: {str(error).splitlines()[0]}"
         ) from error
     if place := find_interpolation(plain, where):
-        raise InputError(f"{place}: ${{ stands in its value, which no config can hold")
+        raise InputError(f"{place}: ${{ in its value, which a config cannot hold")
     return {str(key): value for key, value in plain.items()}
 
 
@@ -104,14 +105,14 @@ def build(node: DictConfig, where: str, *args: object) -> Any:
         return instantiate(plain, *args)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
+            raise error.__cause__ from None  # without Hydra's wrapping
         raise InputError(f"{where}: {error.__cause__ or error}") from error
 
 
-def check_slot(node: dict[str, Any], where: str, given: int) -> None:
+def check_slot(node: JsonObject, where: str, given: int) -> None:
     """InputError unless a slot names only classes for their places, each with its arguments.
 
-    `given` arguments of the slot's own class come by position.
+    `given`: the number of arguments that the slot's own class gets by position.
     """
     for place, key in find_hydra_keys(node, where):
         if key != "_target_" and (place, key) != (PARTIAL_PLACE, "_partial_"):
@@ -133,7 +134,7 @@ def require_class(node: object, where: str) -> None:
 
 
 def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
-    """(place, key) of every key, at any depth, that instructs `instantiate`."""
+    """(place, key) of every key, at any depth, that `instantiate` interprets."""
     if isinstance(node, list):
         for i, item in enumerate(node):
             yield from find_hydra_keys(item, f"{where}[{i}]")
@@ -144,7 +145,7 @@ def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
             yield from find_hydra_keys(item, f"{where}.{key}")
 
 
-def find_targets(node: object, where: str) -> list[tuple[str, dict[str, Any]]]:
+def find_targets(node: object, where: str) -> list[tuple[str, JsonObject]]:
     """Every node with a `_target_` in a nested plain config, with its place."""
     if isinstance(node, list):
         return [
@@ -157,16 +158,16 @@ def find_targets(node: object, where: str) -> list[tuple[str, dict[str, Any]]]:
     return own + inside
 
 
-def check_arguments(where: str, node: dict[str, Any], given: int) -> None:
+def check_arguments(where: str, node: JsonObject, given: int) -> None:
     """InputError when a class lacks an argument it needs, or gets one it does not have.
 
-    `given` arguments come by position.
+    `given`: the number of arguments that come by position.
     """
     target = node["_target_"]
     parameters = list(inspect.signature(locate_class(target, where)).parameters.values())
     if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         raise InputError(
-            f"{where}._target_={target}: a class for this place names all that it takes"
+            f"{where}._target_={target}: a class for this place must name all of its arguments"
         )
     knobs = {p.name: p for p in parameters[given:]}
     stated = {str(key) for key in node} - {*HYDRA_KEYS}
@@ -181,7 +182,7 @@ def check_arguments(where: str, node: dict[str, Any], given: int) -> None:
 
 
 def advise_on_keys(where: str, target: str, unknown: set[str], knobs: Iterable[str]) -> str:
-    """Advice where a class and its keys do not fit: the nearest key, or a head that uses it."""
+    """Advice where keys do not fit a class: the nearest key, or a head that uses the class."""
     near = [word for name in sorted(unknown) if (word := nearest_word(name, knobs))]
     if near:
         return f"did you mean {where}.{near[0]}?"

@@ -1,8 +1,10 @@
+"""Data sets: their configs, readers, and batches."""
+
 SPLITS = ("train", "valid", "test")
 
-# Keys of a config that say where data lie. The same data may lie elsewhere on another machine:
-# what they hold is the `content` in a run's data.json. Only text is a location: `data.train=96`
-# is a size, and `data.hub` may also name a set on the hub, whose revision `content` holds too.
+# Keys of a config that hold paths. The same data may lie elsewhere on another machine, so runs are
+# compared by the `content` in their data.json instead, which also covers a hub set's revision. Only
+# a text value is a path: `data.train=96` is a size.
 LOCATIONS: tuple[str, ...] = (
     "data.dir",
     "data.train",

@@ -14,15 +14,15 @@ import numpy as np
 from uncollapse.errors import InputError
 
 BATCHING = ("mixed", "by_length")
-LARGE_EPOCH = 1 << 20  # examples whose order is no longer kept in memory
+LARGE_EPOCH = 1 << 20  # from this many examples on, their order is kept in a temporary file
 
 
 class Batches(Sequence[np.ndarray]):
-    """The batches of one epoch, made on access, so that no list of arrays is kept.
+    """The batches of one epoch, each cut out when it is asked for.
 
     order [N]: the examples, batch after batch. bounds [M+1]: where batches begin and end in it.
-    turns [M]: the order of the batches (None: as they are). An item is an int64 array of example
-    numbers.
+    turns [M]: the order in which batches are used (None: as stored). An item is an int64 array of
+    example numbers.
     """
 
     def __init__(self, order: np.ndarray, bounds: np.ndarray, turns: np.ndarray | None = None):
@@ -53,17 +53,18 @@ def epoch_batches(
     """The batches of one epoch: index arrays of at most `size` examples.
 
     mixed: random composition. by_length: examples of equal length only, as in published protocols
-    for text VAEs. The only sentence of a rare length joins the next shorter group, so no batch
-    holds a single example unless the data do; such a group may exceed `size` by one.
+    for text VAEs. A sentence whose length occurs only once joins the group of the next shorter
+    length, so no batch holds a single example unless the data do; such a batch may exceed `size`
+    by one.
     """
     rng = np.random.default_rng((seed, epoch))
     if batching not in BATCHING:
         raise InputError(f"data.batching={batching}: allowed are {', '.join(BATCHING)}")
     shuffled = list_numbers(len(lengths))
-    rng.shuffle(shuffled)  # the order of rng.permutation, whatever the type of the numbers
+    rng.shuffle(shuffled)  # the same order as rng.permutation gives, for any integer type
     if batching == "mixed":
         return Batches(shuffled, split_evenly(len(shuffled), size))
-    by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
+    by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]  # random within a length
     groups = join_singles(np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1))
     ends = np.cumsum([0, *map(len, groups)])
     inner = [
@@ -75,13 +76,13 @@ def epoch_batches(
 
 
 def list_numbers(n: int) -> np.ndarray:
-    """0 ... n-1 in the smallest type that holds them; many are kept in an unnamed file."""
+    """0 ... n-1 in the smallest integer type; many are kept in an unnamed temporary file."""
     kind = np.dtype(np.int32 if n <= 2**31 else np.int64)
     if n < LARGE_EPOCH:
         return np.arange(n, dtype=kind)
     with TemporaryFile(prefix="uncollapse-") as file:
         file.truncate(n * kind.itemsize)
-        # a plain view: numpy shuffles no other kind fast
+        # a plain ndarray, because numpy shuffles its subclasses slowly
         numbers = np.memmap(file, dtype=kind, shape=n).view(np.ndarray)
     for start in range(0, n, LARGE_EPOCH):
         numbers[start : start + LARGE_EPOCH] = np.arange(start, min(start + LARGE_EPOCH, n))
@@ -96,16 +97,16 @@ def split_evenly(n: int, size: int) -> np.ndarray:
     """
     if n == 0:
         return np.zeros(1, dtype=np.int64)
-    parts = -(-n // size)
+    count = -(-n // size)  # rounded up
     if size > 1:
-        parts = min(parts, max(1, n // 2))
-    small, longer = divmod(n, parts)
-    numbers = np.arange(parts + 1)
+        count = min(count, max(1, n // 2))
+    small, longer = divmod(n, count)  # the first `longer` batches have one example more
+    numbers = np.arange(count + 1)
     return numbers * small + np.minimum(numbers, longer)
 
 
 def split_examples(examples: np.ndarray, size: int) -> list[np.ndarray]:
-    """`examples` in batches, as `split_evenly` bounds them."""
+    """`examples` in batches with the bounds of `split_evenly`."""
     bounds = split_evenly(len(examples), size)
     return [examples[a:b] for a, b in pairwise(bounds)]
 

@@ -1,4 +1,4 @@
-"""Work on the blocks of a source, shared by all cores."""
+"""Processes the blocks of a source on all cores, and shows the progress."""
 
 import os
 import sys
@@ -12,19 +12,22 @@ from typing import TypeVar
 from uncollapse.data.blocks import Block, Source
 
 In = TypeVar("In")
-
-
 Out = TypeVar("Out")
 
 
-def count_cores() -> int:
+def count_available_cores() -> int:
     """The number of cores that this process may use."""
+    # macOS and Windows do not have sched_getaffinity
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Passes:
-    """The workers of both passes. Arrow releases Python's lock, so threads use all cores."""
+    """The threads that work on blocks; Arrow releases Python's lock, so they use all cores.
+
+    ahead: blocks that may be in work beyond the one whose result is next. block: bytes of text in a
+    block. advance: is called with each amount of the source that is done.
+    """
 
     pool: ThreadPoolExecutor
     ahead: int
@@ -63,7 +66,7 @@ def map_in_order(
 
 
 @contextmanager
-def show_progress(total: int) -> Iterator[Callable[[int], None]]:
+def show_block_progress(total: int) -> Iterator[Callable[[int], None]]:
     """Yields a function to call with each amount done: a bar, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda amount: None

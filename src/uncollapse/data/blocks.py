@@ -1,14 +1,18 @@
 """Raw text in blocks of sentences, so that no corpus has to fit in memory.
 
 A source is one split (train, valid or test): a file of lines, or the rows of a table. It yields
-blocks in order. The work is done in a block's `columns`, on any
-thread; errors name the line or row.
+blocks in order. Parsing happens in a block's `columns`, which any thread may call; errors name the
+line or row.
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from uncollapse.data.tab_counts import TabCounts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 # Approximate bytes of text in a block. The work on it takes about ten times as much memory.
 BLOCK_BYTES = 1 << 22
@@ -27,11 +31,11 @@ class Block(Protocol):
     @property
     def end(self) -> int: ...
 
-    def columns(self) -> tuple[Any, Any]:
-        """Arrow strings: the texts [n], and the labels [n] or None. InputError for faults."""
+    def columns(self) -> tuple["pa.Array", "pa.Array | None"]:
+        """The texts [n] and the labels [n], or None, as Arrow strings. InputError for faults."""
 
-    def tabs(self, texts: Any) -> "TabCounts | None":
-        """Counts of texts that look like label TAB text; None where the user has said."""
+    def tabs(self, texts: "pa.Array") -> "TabCounts | None":
+        """Counts of texts that look like label TAB text; None where labels were configured."""
 
 
 class Source(Protocol):

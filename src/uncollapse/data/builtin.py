@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
-from uncollapse.data.levels import measure_corpus
+from uncollapse.data.sentence_sizes import measure_encoded_sentences
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.errors import MAX_EXAMPLES, check_integer
 from uncollapse.interfaces.data import DataConfig
@@ -37,7 +37,7 @@ class GrammarConfig(DataConfig):
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpus = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
             corpora[split] = Corpus(
-                corpus.tokens, corpus.offsets, *measure_corpus(corpus, vocabulary)
+                corpus.tokens, corpus.offsets, *measure_encoded_sentences(corpus, vocabulary)
             )
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
             if split != "train":

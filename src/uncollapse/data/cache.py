@@ -7,39 +7,41 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from uncollapse.data import SPLITS
+from uncollapse.data.blocks import Source
 from uncollapse.data.corpus import Corpus
 from uncollapse.data.digests import file_digest, json_digest
 from uncollapse.data.profile import Profile
-from uncollapse.data.tokenise import Shape, tokenise
+from uncollapse.data.survey import Shape
+from uncollapse.data.tokenise import tokenise
 from uncollapse.disk import hold_lock, sync_to_disk
 from uncollapse.errors import InputError
+from uncollapse.json_types import Json, JsonMapping, JsonObject
 
-CACHE_FORMAT = 5  # part of the key: raise it when what is cached changes
+CACHE_FORMAT = 5  # in the key of a folder; increase it when the cached files change
 META = "meta.json"
 ARRAYS = ("tokens", "offsets", "chars", "bytes")
 
 
-def cache_key(source: Mapping[str, Any], shaping: Mapping[str, Any]) -> str:
-    """A name that depends on the source and on what shapes the tokens, and on nothing else."""
+def cache_key(source: JsonMapping, shaping: JsonMapping) -> str:
+    """The name of a folder, determined by the source and by the options that shape the tokens."""
     return json_digest([CACHE_FORMAT, source, shaping])[:24]
 
 
 def is_cached(folder: Path) -> bool:
-    """Whether the folder is there; it is moved into place with its description in it."""
+    """Whether the folder exists. It is moved into place when its description is in it."""
     return os.path.lexists(folder / META)
 
 
 def ensure_cache(folder: Path, make: Callable[[], None]) -> None:
-    """Call `make` unless the folder is there. InputError where something else has its name."""
+    """Call `make` unless the folder exists. InputError where something else has its name."""
     if is_cached(folder):
         return
     with lock_folder(folder):
-        if is_cached(folder):  # another process was first
+        if is_cached(folder):  # another process has made it in the meantime
             return
         if os.path.lexists(folder):
             raise damage_error(folder, f"no {META}")
@@ -64,7 +66,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 # ---------------------------------------------------------------- writing
 
 
-def write_cache(folder: Path, sources: dict, shape: Shape) -> None:
+def write_cache(folder: Path, sources: Mapping[str, Source], shape: Shape) -> None:
     """Write a cache folder under a temporary name, sync it and move it into place.
 
     A reader never sees an incomplete one.
@@ -91,12 +93,12 @@ def remove_path(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def describe_file(path: Path) -> dict[str, Any]:
+def describe_file(path: Path) -> JsonObject:
     """Size and digest of a file."""
     return {"size": path.stat().st_size, "sha256": file_digest(path)}
 
 
-def encode_meta(meta: Mapping[str, Any]) -> bytes:
+def encode_meta(meta: JsonMapping) -> bytes:
     """The description as JSON, with a digest of itself at the end."""
     return json.dumps({**meta, "sha256": json_digest(meta)}).encode()
 
@@ -104,7 +106,7 @@ def encode_meta(meta: Mapping[str, Any]) -> bytes:
 # ---------------------------------------------------------------- reading
 
 
-def read_cache(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], dict]:
+def read_cache(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], JsonObject]:
     """Corpora and class numbers by split (empty without classes), and their description.
 
     Arrays are mapped into memory. InputError unless every file is as it was written.
@@ -134,7 +136,7 @@ def damage_error(folder: Path, why: object) -> InputError:
     )
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> JsonObject:
     """The description of a cache folder. ValueError unless `write_cache` has written it."""
     check_regular_file(folder / META)
     content = (folder / META).read_bytes()
@@ -148,13 +150,13 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{META} is of format {meta.get('format')}, not {CACHE_FORMAT}")
     meta.pop("sha256", None)
     if encode_meta(meta) != content:
-        raise ValueError(f"{META} does not hold what was written")
+        raise ValueError(f"{META} differs from what was written")
     check_kinds(meta)
     return meta
 
 
-def check_kinds(meta: Mapping[str, Any]) -> None:
-    """ValueError for a missing or malformed entry: even forged content can have a right digest."""
+def check_kinds(meta: JsonMapping) -> None:
+    """ValueError for a missing or malformed entry: a matching digest does not rule one out."""
     right = {
         "vocabulary": are_words(meta.get("vocabulary")),
         "classes": meta.get("classes", 0) is None or are_words(meta.get("classes")),
@@ -167,12 +169,12 @@ def check_kinds(meta: Mapping[str, Any]) -> None:
             raise ValueError(f"{META}: {key} is missing or of the wrong kind")
 
 
-def are_words(value: Any) -> bool:
+def are_words(value: Json) -> bool:
     """Whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
-def are_numbers(value: Any, names: Sequence[str]) -> bool:
+def are_numbers(value: Json, names: Sequence[str]) -> bool:
     """Whether each split has a number of each name."""
     parts = [value.get(split) for split in SPLITS] if isinstance(value, dict) else [None]
     return all(
@@ -181,17 +183,17 @@ def are_numbers(value: Any, names: Sequence[str]) -> bool:
     )
 
 
-def check_file(folder: Path, name: str, known: Mapping[str, Any]) -> None:
+def check_file(folder: Path, name: str, described: JsonMapping) -> None:
     """ValueError unless a file has the size and the digest of its description."""
     check_regular_file(folder / name)
-    if known.get(name) != describe_file(folder / name):
-        raise ValueError(f"{name} does not hold what was written")
+    if described.get(name) != describe_file(folder / name):
+        raise ValueError(f"{name} differs from what was written")
 
 
 def check_regular_file(path: Path) -> None:
-    """ValueError for a link, which may lead anywhere, and for everything else but a file."""
+    """ValueError for all but a regular file; a link may lead anywhere."""
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise ValueError(f"{path.name} is a link, a folder, or no file")
+        raise ValueError(f"{path.name} is a link, a folder, or not a regular file")
 
 
 def map_array(folder: Path, split: str, name: str) -> np.ndarray:

@@ -15,10 +15,10 @@ from uncollapse.interfaces.data import Batch
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
-# A batch is sorted by length and processed in stretches of time, each with the rows that have not
-# ended. A call of the LSTM costs about as much as CALL_COST row-steps (it repacks the weights, and
-# small matrix products are slower), so a stretch must save more than that. Possible ends are these
-# quantiles of the lengths.
+# A batch is sorted by length and processed in stretches of time steps, each with only those rows
+# that have not ended. Each LSTM call has a fixed cost of about CALL_COST row-steps (it repacks the
+# weights, and small matrix products are slower), so a stretch must save more than that. Stretches
+# may end at STRETCH_QUANTILES quantiles of the lengths.
 CALL_COST = 150
 STRETCH_QUANTILES = 8
 
@@ -28,7 +28,7 @@ class Corpus:
     """One split. tokens [total] are ids; sentence i is tokens[offsets[i]:offsets[i+1]].
 
     chars, bytes [N]: characters and UTF-8 bytes of each sentence as it was read, one space between
-    words. None where there is no text behind the ids, as in samples of a model.
+    words. None where the ids do not come from text, as in samples of a model.
     """
 
     tokens: np.ndarray
@@ -164,8 +164,8 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
 def choose_stretches(lengths: np.ndarray) -> list[tuple[int, int, int]]:
     """(rows, start, stop) of each stretch for decreasing `lengths` [B].
 
-    The cheapest choice of stops, as a shortest path. A stretch holds exactly the rows that are
-    longer than its start, so each row ends inside its last stretch.
+    The stops of lowest cost are found as a shortest path (dynamic programming). A stretch holds
+    exactly the rows that are longer than its start, so each row ends inside its last stretch.
     """
     size = len(lengths)
     times = [
@@ -175,6 +175,7 @@ def choose_stretches(lengths: np.ndarray) -> list[tuple[int, int, int]]:
     alive = [int((lengths > time).sum()) for time in times]
     cost, came_from = [0.0] * len(times), [0] * len(times)
     for j in range(1, len(times)):
+        # a last stretch from times[i] to times[j], after the cheapest way to times[i]
         ways = [cost[i] + CALL_COST + alive[i] * (times[j] - times[i]) for i in range(j)]
         cost[j] = min(ways)
         came_from[j] = ways.index(cost[j])

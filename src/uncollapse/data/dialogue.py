@@ -19,8 +19,8 @@ from uncollapse.data.corpus import EOS, Corpus, TextBatch, gather_slices, make_b
 from uncollapse.data.dialogue_files import Turns, read_folder, read_hub
 from uncollapse.data.digests import fingerprint
 from uncollapse.data.hub import draw_at_most
-from uncollapse.data.levels import measure_sentences
 from uncollapse.data.profile import check_unknown_share
+from uncollapse.data.sentence_sizes import measure_sentences
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.data.words import (
     build_vocabulary,
@@ -31,6 +31,7 @@ from uncollapse.data.words import (
 )
 from uncollapse.errors import InputError, check_integer, expand_home
 from uncollapse.interfaces.data import DataConfig
+from uncollapse.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class DialogueData(TextData):
         )
         return DialogueBatch(**vars(responses), context=context, place=torch.from_numpy(place))
 
-    def facts(self) -> dict:
+    def facts(self) -> JsonObject:
         words = {split: corpus.words_per_sentence for split, corpus in self.contexts.items()}
         return {**super().facts(), "words_per_context": words}
 
@@ -130,26 +131,15 @@ class DialogueConfig(DataConfig):
         corpora, contexts, labels, skipped = {}, {}, {}, {}
         for split, part in parts.items():
             flat, offsets = words[split]
-            lines = Corpus(
-                encode_words(flat, vocabulary).astype(np.int32),
-                offsets,
-                *measure_sentences(flat, offsets),
-            )
-            responses, skipped[split] = self.find_responses(part.sizes, lines.lengths)
-            if not len(responses):
-                raise InputError(
-                    f"data={self.name}: no response is left in the {split} split ({len(lines)} "
-                    f"turns, skipped: {skipped[split]})"
-                )
-            responses = self.limit_size(responses, split)
-            corpora[split] = take_sentences(lines, responses)
-            contexts[split] = self.collect_context(lines, part.sizes, responses)
-            numbers = {
-                name: np.searchsorted(known, part.labels[name][responses])
-                for name, known in classes.items()
+            ids = encode_words(flat, vocabulary).astype(np.int32)
+            turns = Corpus(ids, offsets, *measure_sentences(flat, offsets))
+            responses, skipped[split] = self.choose_responses(turns, part.sizes, split)
+            corpora[split] = take_sentences(turns, responses)
+            contexts[split] = self.collect_context(turns, part.sizes, responses)
+            labels[split] = {
+                name: np.searchsorted(names, part.labels[name][responses])
+                for name, names in classes.items()
             }
-            labels[split] = numbers
-        known = {name: tuple(map(str, names)) for name, names in classes.items()}
         data = DialogueData(
             corpora,
             vocabulary,
@@ -157,22 +147,35 @@ class DialogueConfig(DataConfig):
             self.batching,
             skipped,
             labels=labels if classes else {},
-            classes=known,
+            classes={name: tuple(map(str, names)) for name, names in classes.items()},
             contexts=contexts,
             content=fingerprint({split: part.digest for split, part in parts.items()}),
         )
         check_unknown_share(data.facts())
         return data
 
+    def choose_responses(
+        self, turns: Corpus, sizes: np.ndarray, split: str
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Numbers of the responses that are used, in increasing order, and counts of the skipped.
+
+        At most the size asked for is drawn, by split_seed. InputError where none is left.
+        """
+        responses, skipped = self.find_responses(sizes, turns.lengths)
+        if not len(responses):
+            raise InputError(
+                f"data={self.name}: no response is left in the {split} split ({len(turns)} "
+                f"turns, skipped: {skipped})"
+            )
+        drawn = draw_at_most(self.sizes[split], len(responses), self.split_seed, split)
+        return responses[drawn], skipped
+
     def find_responses(
         self, sizes: np.ndarray, lengths: np.ndarray
     ) -> tuple[np.ndarray, dict[str, int]]:
-        """Numbers of the usable responses, in increasing order, and counts of the others.
-
-        Usable are those that are neither empty nor too long.
-        """
+        """Numbers of the responses neither empty nor too long, and counts of the others."""
         answers = np.ones(len(lengths), dtype=bool)
-        answers[(np.cumsum(sizes) - sizes)[sizes > 0]] = False
+        answers[(np.cumsum(sizes) - sizes)[sizes > 0]] = False  # the first turn of each dialogue
         empty = answers & (lengths == 0)
         long = (
             answers & (lengths > self.max_length)
@@ -184,19 +187,15 @@ class DialogueConfig(DataConfig):
             "too_long": int(long.sum()),
         }
 
-    def limit_size(self, responses: np.ndarray, split: str) -> np.ndarray:
-        """At most the size asked for, drawn by split_seed."""
-        return responses[draw_at_most(self.sizes[split], len(responses), self.split_seed, split)]
-
-    def collect_context(self, lines: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
+    def collect_context(self, turns: Corpus, sizes: np.ndarray, responses: np.ndarray) -> Corpus:
         """The context of each response as one sentence.
 
         It holds the last `context_words` words of the last `turns` turns, with end-of-sentence
         between turns.
         """
-        ended = np.insert(lines.tokens, lines.offsets[1:], EOS)
-        offsets = lines.offsets + np.arange(len(lines.offsets))
-        begins = np.repeat(np.cumsum(sizes) - sizes, sizes)  # of the dialogue, for each turn
+        ended = np.insert(turns.tokens, turns.offsets[1:], EOS)
+        offsets = turns.offsets + np.arange(len(turns.offsets))
+        begins = np.repeat(np.cumsum(sizes) - sizes, sizes)  # first turn of each turn's dialogue
         first = np.maximum(begins[responses], responses - self.turns)
         stops = offsets[responses] - 1  # batches add the last end-of-sentence
         return gather_slices(ended, np.maximum(offsets[first], stops - self.context_words), stops)

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,9 +19,12 @@ from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError
 
 if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+
     from uncollapse.data.dialogue import DialogueConfig
 
-TURN_LABELS = ("act", "emotion")  # of a response, where they are known; they feed the probe
+TURN_LABELS = ("act", "emotion")  # optional labels of a turn, which the probe predicts
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,13 @@ class Turns:
     sizes [N]: the number of turns of each dialogue.
     """
 
-    texts: Any
+    texts: "pa.Array"
     sizes: np.ndarray
     labels: Mapping[str, np.ndarray]
 
     @property
     def digest(self) -> str:
-        """A digest of the content, equal for files and hub; a missing text is an empty one."""
+        """A digest of the content, equal for files and hub; a null text counts as empty."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -67,7 +70,7 @@ class Turns:
 
 
 def read_folder(folder: Path, name: str) -> dict[str, Turns]:
-    """The three splits of a folder, with the labels that all of them have."""
+    """The three splits of a folder, with the labels that every split has."""
     advice = f"; {prepare_command(name, folder)} makes it"
     parts = {
         split: read_dialogues(find_split_file(folder, split, (".jsonl",), advice))
@@ -102,7 +105,7 @@ def read_dialogues(path: Path) -> Turns:
     return Turns(turns.field("text").cast(pa.large_string()), sizes.astype(np.int64), labels)
 
 
-def read_turns(path: Path) -> Any:
+def read_turns(path: Path) -> "pa.Array":
     """The column `turns` of a file, a list of structs in Arrow. InputError for another type."""
     import pyarrow as pa
 
@@ -129,7 +132,7 @@ def read_turns(path: Path) -> Any:
     return column
 
 
-def parse_lines(path: Path) -> Any:
+def parse_lines(path: Path) -> "pa.Table":
     """A file of one JSON object a line as an Arrow table. InputError for anything else."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
@@ -157,7 +160,7 @@ def parse_lines(path: Path) -> Any:
         ) from error
 
 
-def list_fields(kind: Any) -> list[str]:
+def list_fields(kind: "pa.DataType") -> list[str]:
     """The names of a struct's fields."""
     return [kind.field(i).name for i in range(kind.num_fields)]
 
@@ -180,7 +183,7 @@ def read_hub(cfg: "DialogueConfig") -> dict[str, Turns]:
         return parts
 
 
-def read_hub_rows(part: Any, where: str) -> Turns:
+def read_hub_rows(part: "datasets.Dataset", where: str) -> Turns:
     """The dialogues of one split of a hub set."""
     import pyarrow as pa
 
@@ -192,10 +195,19 @@ def read_hub_rows(part: Any, where: str) -> Turns:
     for name in TURN_LABELS:
         if name in part.column_names:
             values = part.data.table.column(name).combine_chunks().flatten().to_pylist()
-            names = getattr(getattr(part.features[name], "feature", None), "names", None)
+            names = list_class_names(part.features[name])
             labels[name] = np.array([names[v] if names else str(v) for v in values])
             if len(labels[name]) != sizes.sum():
                 raise InputError(
                     f"{where}: {len(labels[name])} values of {name} for {sizes.sum()} turns"
                 )
     return Turns(column.flatten().cast(pa.large_string()), sizes, labels)
+
+
+def list_class_names(feature: object) -> list[str] | None:
+    """The names of the classes in a column of lists; None where it holds other values."""
+    from datasets import ClassLabel, LargeList, List
+
+    if isinstance(feature, List | LargeList) and isinstance(feature.feature, ClassLabel):
+        return feature.feature.names
+    return None

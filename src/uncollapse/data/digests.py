@@ -3,11 +3,11 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from uncollapse.errors import InputError, expand_home
+from uncollapse.json_types import Json, JsonObject
 
 
 def file_digest(path: Path) -> str:
@@ -21,24 +21,24 @@ def file_digest(path: Path) -> str:
 
 def array_digest(*arrays: np.ndarray) -> str:
     """SHA-256 of types, shapes and values."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for array in arrays:
-        found.update(f"{array.dtype.str} {array.shape} ".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+        digest.update(f"{array.dtype.str} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
-def json_digest(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
+def json_digest(value: Json) -> str:
+    """SHA-256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint(source: Any) -> str:
+def fingerprint(source: Json) -> str:
     """The short digest that data.json holds as `content`."""
     return json_digest(source)[:16]
 
 
-def hub_source(hub: str, revision: str | None) -> dict[str, Any]:
+def hub_source(hub: str, revision: str | None) -> JsonObject:
     """The identity of a hub set: name and revision; of a local folder: its files' digests.
 
     InputError for a set without a revision: it may change.

@@ -6,8 +6,8 @@ The facts of data=<name> are in conf/data/<name>.facts.yml, beside the set's con
     licence: ...
     form: lines         # or dialogues
     rows: {train: ...}  # of the splits of the hub set
-    lines: {...}        # of the files, and the SHA-256 of their lines, stripped of white space:
-    checksums: {...}
+    lines: {...}        # of the files
+    checksums: {...}    # SHA-256 of their lines, without white space at the ends
 """
 
 from collections.abc import Mapping
@@ -24,18 +24,18 @@ FORMS = ("lines", "dialogues")
 
 @dataclass(frozen=True, kw_only=True)
 class SetFacts:
-    """The content of a facts file; mappings go from split to value, and may leave splits out."""
+    """The content of a facts file. `rows`, `lines` and `checksums` may leave splits out."""
 
     made: str
     licence: str
     form: str = "lines"
-    licence_first: bool = False  # fetched from the hub only by users who say they have the licence
+    licence_first: bool = False  # fetched from the hub only with --licensed
     rows: Mapping[str, int] = field(default_factory=dict)
     lines: Mapping[str, int] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     by_hand: str | None = None  # how to get the files; {out} stands for the folder
     recipe: Mapping[str, object] = field(default_factory=dict)  # function, source, seed
-    model: str | None = None  # that takes this set, where model=lstm does not
+    model: str | None = None  # the model for this set, where model=lstm does not fit
 
 
 def list_sets() -> list[str]:

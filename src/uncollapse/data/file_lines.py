@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from uncollapse.data.packed import open_packed
 from uncollapse.data.tab_counts import TabCounts
 from uncollapse.data.table_columns import LABEL_NAMES, TEXT_NAMES
 from uncollapse.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 BOM = b"\xef\xbb\xbf"
 
@@ -40,6 +44,7 @@ class Lines:
 
     def blocks(self, size: int) -> Iterator["LineBlock"]:
         """InputError for a file that is unreadable, damaged or blank."""
+        # rest: the beginning of a line whose end has not been read yet
         lines, blank, rest = 0, True, bytearray()
         with open_packed(self.path) as (file, raw):
             while read := file.read(size):
@@ -74,17 +79,17 @@ class LineBlock:
     data: bytes
     end: int
 
-    def columns(self) -> tuple[Any, Any]:
+    def columns(self) -> tuple["pa.Array", "pa.Array | None"]:
         lines = self.lines()
-        return self.parted(lines) if self.source.labelled else (lines, None)
+        return self.split_labels(lines) if self.source.labelled else (lines, None)
 
-    def tabs(self, texts: Any) -> TabCounts | None:
+    def tabs(self, texts: "pa.Array") -> TabCounts | None:
         if self.source.labelled is not None:
             return None
         return TabCounts.of(texts, self.first, b"\t" in self.data)
 
-    def lines(self) -> Any:
-        """The lines with their line ends, as Arrow strings over the same bytes."""
+    def lines(self) -> "pa.Array":
+        """The lines with their line ends, as Arrow strings that share the bytes of the block."""
         import pyarrow as pa
 
         if b"\0" in self.data:
@@ -113,7 +118,7 @@ class LineBlock:
         """The name in messages of the line that holds a byte."""
         return self.source.place(self.first + self.data[:byte].count(b"\n"))
 
-    def parted(self, lines: Any) -> tuple[Any, Any]:
+    def split_labels(self, lines: "pa.Array") -> tuple["pa.Array", "pa.Array"]:
         """label TAB text -> (texts, labels).
 
         InputError names the first line without a TAB, or with nothing before it.
@@ -134,12 +139,12 @@ class LineBlock:
         if empty.any():
             place = self.source.place(self.first + int(np.argmax(empty)))
             raise InputError(
-                f"{place}: nothing before the TAB, where the label stands (data.labels=true)"
+                f"{place}: nothing before the TAB, where the label belongs (data.labels=true)"
             )
         return texts, labels
 
-    def check_header(self, lines: Any) -> None:
-        """InputError for a first line that names columns."""
+    def check_header(self, lines: "pa.Array") -> None:
+        """InputError for a first line of column names."""
         cells = (
             [cell.strip().lower() for cell in lines[0].as_py().split("\t")]
             if self.first == 0 and len(lines)
@@ -147,6 +152,6 @@ class LineBlock:
         )
         if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
             raise InputError(
-                f"{self.source.place(0)}: a header and no sentence; say data.format=tsv "
+                f"{self.source.place(0)}: a header, not a sentence; set data.format=tsv "
                 "data.column=NAME data.label_column=NAME"
             )

@@ -1,16 +1,15 @@
-"""Text from the user's files or from the hub, tokenised once and cached by content.
+"""The data section of text sets: files or a hub set, tokenised once and cached by content.
 
 Files are plain or compressed. They hold one sentence a line in UTF-8 (with `labels`, lines of
 label TAB text), or are tables, of which `column` is read.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,20 +18,22 @@ from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache
 from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.data.digests import file_digest, fingerprint, hub_source
 from uncollapse.data.file_lines import Lines
-from uncollapse.data.formats import FILE_FORMATS, FORMAT_ENDINGS, recognise_format
-from uncollapse.data.hub import draw_at_most, open_hub_splits, prepare_command, select_columns
+from uncollapse.data.formats import FILE_FORMATS, recognise_format
+from uncollapse.data.hub import draw_at_most, open_hub_splits, select_columns
 from uncollapse.data.levels import Words, choose_level
 from uncollapse.data.profile import check_unknown_share
-from uncollapse.data.split_files import find_split_file
+from uncollapse.data.survey import Shape
 from uncollapse.data.table_rows import TableRows
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.data.tokenise import Shape
+from uncollapse.data.text_files import decide_labelled, find_text_files
 from uncollapse.errors import InputError, check_choice, check_integer, expand_home
 from uncollapse.interfaces.data import DataConfig
+from uncollapse.json_types import JsonObject
 
-MANIFEST = "manifest.json"
 CACHE = "~/.cache/uncollapse"
+# keys that the cached arrays depend on besides the source
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
+# keys that choose and treat the rows of a hub set
 CHOOSING = (
     "subset",
     "column",
@@ -89,32 +90,38 @@ class TextConfig(DataConfig):
     def load(self) -> TextData:
         """Read and tokenise, or take from the cache.
 
-        InputError for files or sets that are missing, damaged or left empty.
+        InputError for files or sets that are missing, damaged or left without a sentence.
         """
         self.check()
         level = choose_level(self.level, self.tokenizer)
         level.check(self.vocab_size, self.min_count)
-        files = self.files()
+        files = find_text_files(self)  # empty for a hub set
         formats = {
             split: recognise_format(path, self.format, self.column) for split, path in files.items()
         }
-        labelled = self.labelled(formats) if files else self.hub_label is not None
-        source = self.source(files, formats, labelled)
-        folder = self.cache_folder(
+        labelled = decide_labelled(self, formats) if files else self.hub_label is not None
+        source = self.describe_source(files, formats, labelled)
+        folder = self.choose_cache_folder(
             cache_key(source, {name: getattr(self, name) for name in SHAPING})
         )
         ensure_cache(folder, lambda: self.fill_cache(folder, files, formats, labelled, level))
-        corpora, labels, meta = read_cache(folder)
-        profiles = meta["profiles"]
-        if files:
-            complete, (corpora, labels) = corpora, self.limit_sizes(corpora, labels)
+        # the rows of a hub set were drawn before it was tokenised
+        data = self.read_data(folder, level, limited=bool(files), content=fingerprint(source))
+        check_unknown_share(data.facts())
+        return data
+
+    def read_data(self, folder: Path, level: Words, limited: bool, content: str) -> TextData:
+        """The data of a cache folder, with `limited` reduced to the sizes asked for."""
+        cached, labels, meta = read_cache(folder)
+        corpora, profiles = cached, meta["profiles"]
+        if limited:
+            corpora, labels = self.limit_sizes(cached, labels)
+            # a stored profile is that of the complete split
             profiles = {
-                split: found
-                for split, found in profiles.items()
-                if corpora[split] is complete[split]
+                split: p for split, p in profiles.items() if corpora[split] is cached[split]
             }
         name = self.label or self.label_column or "label"
-        data = TextData(
+        return TextData(
             corpora,
             tuple(meta["vocabulary"]),
             self.batch_size,
@@ -124,12 +131,10 @@ class TextConfig(DataConfig):
             classes={name: tuple(meta["classes"])} if labels else {},
             level=level,
             profiles=profiles,
-            content=fingerprint(source),
+            content=content,
         )
-        check_unknown_share(data.facts())
-        return data
 
-    def cache_folder(self, key: str) -> Path:
+    def choose_cache_folder(self, key: str) -> Path:
         """The cache folder of a key: in `own_cache` unless `cache` has it already."""
         folder = expand_home(self.cache) / key
         if self.own_cache is not None and not is_cached(folder):
@@ -199,7 +204,7 @@ class TextConfig(DataConfig):
         for split, corpus in corpora.items():
             size = getattr(self, f"{split}_size")
             if size is None or size >= len(corpus):
-                continue  # as it lies on disk
+                continue  # the array stays mapped from disk
             kept = draw_at_most(size, len(corpus), self.split_seed, split)
             corpora[split] = take_sentences(corpus, kept)
             if labels:
@@ -212,8 +217,8 @@ class TextConfig(DataConfig):
         check_choice("data.format", self.format, FILE_FORMATS)
         if self.labels is False and self.label_column is not None:
             raise InputError(
-                f"data.labels=false data.label_column={self.label_column}: one says that there are "
-                "no labels"
+                f"data.labels=false data.label_column={self.label_column}: these contradict each "
+                "other; leave one out"
             )
         check_integer("data.min_count", self.min_count, 1)
         check_integer("data.split_seed", self.split_seed, 0)
@@ -221,105 +226,24 @@ class TextConfig(DataConfig):
             if getattr(self, name) is not None:
                 check_integer(f"data.{name}", getattr(self, name), 1)
 
-    def files(self) -> dict[str, Path]:
-        """The three files by split; empty when the hub is meant."""
-        if self.dir is not None:
-            return {split: self.find_split(expand_home(self.dir), split) for split in SPLITS}
-        named = {split: getattr(self, split) for split in SPLITS}
-        if self.hub is not None and not any(named.values()):
-            return {}
-        missing = [f"data.{split}=FILE" for split, path in named.items() if not path]
-        if missing and self.name is not None:
-            raise InputError(
-                f"data={self.name} is no hub set: give data.dir=FOLDER with train.txt, valid.txt "
-                "and test.txt; "
-                f"{prepare_command(self.name)} makes them or says how to get them"
-            )
-        if missing:
-            raise InputError(
-                "data=text needs a file for each split (or data.dir=FOLDER with all three); "
-                f"missing: {' '.join(missing)}"
-            )
-        return {
-            split: find_file(expand_home(path), f"data.{split}")
-            for split, path in named.items()
-            if path
-        }
-
-    def find_split(self, folder: Path, split: str) -> Path:
-        """The file of a split, named as its format demands, else as any format does.
-
-        An explicit format counts more than the name.
-        """
-        advice = (
-            ""
-            if self.name is None
-            else f"; {prepare_command(self.name, folder)} makes it or says how to get it"
-        )
-        every = [ending for own in FORMAT_ENDINGS.values() for ending in own]
-        return find_split_file(folder, split, FORMAT_ENDINGS.get(self.format, every), advice, every)
-
-    def labelled(self, formats: Mapping[str, str]) -> bool | None:
-        """Whether lines are label TAB text, and rows have a label.
-
-        If the user has not said (null), the manifest of prepare_data.py does. None: unknown, and
-        lines that look labelled are refused.
-        """
-        plain = {*formats.values()} == {"text"}
-        if plain and self.label_column is not None:
-            raise InputError(
-                f"data.label_column={self.label_column}: plain text has no columns; "
-                "data.labels=true reads lines of label TAB text"
-            )
-        if plain and self.name is None and self.column != "text":
-            raise InputError(
-                f"data.column={self.column}: plain text has no columns; data.format=csv, tsv or "
-                "json reads a table or JSON Lines"
-            )
-        if self.label_column is not None:
-            return True
-        if self.labels is not None or self.dir is None:
-            return self.labels
-        manifest = expand_home(self.dir) / MANIFEST
-        try:
-            if not manifest.exists():
-                return None
-            says = json.loads(manifest.read_text(encoding="utf-8"))["labels"]
-            if not isinstance(says, bool):
-                raise TypeError("its `labels` is neither true nor false")
-            return says
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{manifest}: cannot be read; say data.labels=true or data.labels=false ({error})"
-            ) from error
-
-    def choice(self) -> dict[str, Any]:
+    def choice(self) -> JsonObject:
         """Which rows and columns of a hub set are used, and how."""
         return {**{name: getattr(self, name) for name in CHOOSING}, "label": self.hub_label}
 
-    def source(
+    def describe_source(
         self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """The content of the data, independent of where it is: the cache key depends on it."""
-        content, tokenizer = self.content(files, formats), self.tokenizer
+        content, tokenizer = self.describe_content(files, formats), self.tokenizer
         digest = None if tokenizer is None else file_digest(expand_home(tokenizer))
         return {"content": content, "labels": labelled, "tokenizer": digest}
 
-    def content(self, files: dict[str, Path], formats: Mapping[str, str]) -> dict[str, Any]:
+    def describe_content(self, files: dict[str, Path], formats: Mapping[str, str]) -> JsonObject:
         """Digests and formats of files and columns of tables, or the identity of a hub set."""
         if not files:
             return {**hub_source(str(self.hub), self.revision), **self.choice()}
-        found: dict[str, Any] = {
+        found: JsonObject = {
             split: [file_digest(path), formats[split]] for split, path in files.items()
         }
         plain = {*formats.values()} == {"text"}
         return found if plain else {**found, "columns": [*self.columns, self.file_label]}
-
-
-def find_file(path: Path, word: str) -> Path:
-    """The path of a file. InputError where there is none; `word` is the config key."""
-    if not path.is_file():
-        raise InputError(
-            f"{word}={path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}"
-        )
-    return path

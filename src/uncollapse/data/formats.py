@@ -39,9 +39,9 @@ TABLES = ("csv", "tsv")
 
 
 def recognise_format(path: Path, asked: str, column: str) -> str:
-    """The format of a file: the one asked for, else by its name, else by its content.
+    """The format of a file: the one asked for, else that of its name, else that of its content.
 
-    InputError where the content looks different; `column` is the one that would be read.
+    InputError where the content looks like another format. `column`: the column that would be read.
     """
     head, seen = read_beginning(path)
     named = (
@@ -60,12 +60,10 @@ def recognise_format(path: Path, asked: str, column: str) -> str:
     if seen.foreign is not None and not (named in TABLES and seen.foreign in (STRINGS, HEADLESS)):
         raise InputError(
             f"{path}: this is {seen.foreign}; allowed are {list_allowed_formats()} "
-            "(data.format=text reads it as it stands)"
+            "(data.format=text reads it as plain text)"
         )
-    if named in TABLES and seen.format in (
-        None,
-        *TABLES,
-    ):  # a missing column is found when it is read
+    # content that fits any table: the reader checks the columns
+    if named in TABLES and seen.format in (None, *TABLES):
         return named
     if named is not None and named != (seen.format or "text"):
         raise InputError(describe_mismatch(path, named, seen, column))
@@ -77,10 +75,10 @@ def describe_mismatch(path: Path, format: str, seen: Inspection, column: str) ->
     found = seen.format or "text"
     option = f"data.format={found}"
     if found != "text":
-        meant = guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column
-        option += f" data.column={meant}"
+        guess = guess_column(column, seen.columns, TEXT_NAMES) or seen.longest or column
+        option += f" data.column={guess}"
     return (
-        f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; say {option}"
+        f"{path}: looks like {TITLES[found]}, and would be read as {TITLES[format]}; set {option}"
     )
 
 

@@ -1,4 +1,4 @@
-"""A corpus whose every quantity is known exactly: sentences from a grammar with latent factors.
+"""Grammars with latent factors: sentences whose probability and entropy are known exactly.
 
 Posterior collapse is hard to judge on text of unknown entropy. Here p(x), its entropy and the
 posterior over the factors that a latent code should carry are available in closed form.
@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Slot:
-    """One place in the sentence: the probabilities of its phrases given the factors in ``given``.
+    """One position in the sentence: the probabilities of its phrases given the factors ``given``.
 
     A phrase is words separated by single spaces; the empty string leaves the slot empty. ``table``
     has one row per combination of values. Its key is the tuple of values in the order of ``given``
@@ -110,7 +110,7 @@ class Grammar:
         self.words: tuple[str, ...] = tuple(
             sorted({word for phrase in self._phrases for word in phrase.split()})
         )
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore"):  # the log of an impossible phrase is -inf
             self._log_prior = np.log(self._prior)
             self._log_table = np.log(np.concatenate(self._tables))  # [phrases of all slots, C]
         ids = {word: i for i, word in enumerate(self.words)}
@@ -186,16 +186,16 @@ class Grammar:
     def text(self, tokens: ArrayLike, offsets: ArrayLike) -> list[str]:
         """Each sentence as words separated by spaces; ids outside the vocabulary read ``<unk>``."""
         ids, bounds = np.asarray(tokens), np.asarray(offsets)
-        known = (ids >= 0) & (ids < len(self.words))
+        valid = (ids >= 0) & (ids < len(self.words))
         words = [*self.words, "<unk>"]
-        spelled = [words[i] for i in np.where(known, ids, len(self.words)).tolist()]
+        spelled = [words[i] for i in np.where(valid, ids, len(self.words)).tolist()]
         return [
             " ".join(spelled[a:b])
             for a, b in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
         ]
 
     def _joint_blocks(self, tokens: ArrayLike, offsets: ArrayLike) -> Iterator[Floats]:
-        """``log_joint`` for BLOCK sentences at a time."""
+        """``log_joint`` for SENTENCES_AT_ONCE sentences at a time."""
         ids, bounds = np.asarray(tokens), np.asarray(offsets, dtype=np.int64)
         for begin in range(0, len(bounds) - 1, SENTENCES_AT_ONCE):
             chosen, possible = self._parser(ids, bounds[begin : begin + SENTENCES_AT_ONCE + 1])
@@ -261,8 +261,8 @@ def _draw(table: Floats, column: Ints, rng: np.random.Generator) -> Ints:
     # Dividing by the last step makes it exactly 1, so rows of probability zero at the end are
     # never drawn.
     steps = steps / steps[:, -1:] + np.arange(len(steps))[:, None]
-    # All columns make one increasing sequence: column c occupies (c, c + 1]. Rounding must not
-    # reach the next column.
+    # All columns make one increasing sequence, of which column c occupies (c, c + 1]. The minimum
+    # keeps a rounded sum from reaching the next column.
     mark = np.minimum(column + rng.random(len(column)), np.nextafter(column + 1.0, 0.0))
     return np.searchsorted(steps.ravel(), mark, side="right") - column * len(table)
 

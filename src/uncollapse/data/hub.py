@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, or folders with the same files, through `datasets`.
+"""Text sets of the Hugging Face hub, or of folders with the same files, through `datasets`.
 
 Splits are Arrow tables on disk.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from uncollapse.data.text import SPLITS
 from uncollapse.errors import InputError, expand_home
 
 if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+
     from uncollapse.data.files import TextConfig
 
 
@@ -40,7 +43,7 @@ def open_hub_splits(cfg: "TextConfig") -> Iterator[dict[str, TableRows]]:
 
 def load_hub_set(
     name: str | None, hub: str, revision: str | None, scratch: Path, subset: str | None = None
-) -> Any:
+) -> "datasets.DatasetDict":
     """The set `hub` (of data=name) as `datasets` gives it, its Arrow copy in `scratch`.
 
     Downloads stay in the hub's own cache, where they are resumed.
@@ -52,7 +55,7 @@ def load_hub_set(
         datasets.disable_progress_bars()
     local = expand_home(hub)
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it reports every retry; one sentence at the end is enough
+    logging.set_verbosity_error()  # the hub client reports every retry; one message is enough
     try:
         return datasets.load_dataset(
             str(local) if local.is_dir() else hub,
@@ -69,10 +72,9 @@ def load_hub_set(
                 "the Parquet files of a hub set"
             ) from error
         raise InputError(
-            f"data.hub={hub}: could not be loaded from the hub ({first}); the same command goes on "
-            "when it can be reached, or, "
-            f"where it can, {prepare_command(name)} makes a folder to copy here and name in "
-            "data.dir=FOLDER"
+            f"data.hub={hub}: could not be loaded from the hub ({first}); run the same command "
+            f"again when the hub can be reached, or run {prepare_command(name)} on a connected "
+            "machine, copy the folder here and give data.dir=FOLDER"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
@@ -83,8 +85,8 @@ def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
     return f"`python scripts/prepare_data.py {name or 'NAME'} --out {folder}`"
 
 
-def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
-    """The existing splits, all rows. InputError for columns that are missing or no text."""
+def select_splits(cfg: "TextConfig", loaded: "datasets.DatasetDict") -> dict[str, TableRows]:
+    """All rows of the existing splits. InputError for columns that are missing or not text."""
     found = {split: next((a for a in SPLIT_NAMES[split] if a in loaded), None) for split in SPLITS}
     parts = {}
     for split, name in found.items():
@@ -111,7 +113,7 @@ def select_splits(cfg: "TextConfig", loaded: Any) -> dict[str, TableRows]:
 
 def select_columns(
     where: str,
-    part: Any,
+    part: "datasets.Dataset",
     columns: tuple[str, ...],
     label: str | None,
     option: str,
@@ -122,12 +124,15 @@ def select_columns(
 
     InputError for a column that is missing or not text.
     """
+    from datasets import ClassLabel
+
     for column in columns:
         check_column(source or where, "data.column", column, part, classes=False)
     names = None
     if label is not None:
         check_column(source or where, option, label, part, classes=True)
-        names = getattr(part.features[label], "names", None)
+        feature = part.features[label]
+        names = feature.names if isinstance(feature, ClassLabel) else None
     table = part.data.table.select(
         list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
     )
@@ -136,30 +141,31 @@ def select_columns(
     )
 
 
-def check_column(source: str, word: str, column: str, part: Any, classes: bool) -> None:
+def check_column(
+    source: str, word: str, column: str, part: "datasets.Dataset", classes: bool
+) -> None:
     """InputError for a column that is missing or not text.
 
     A label may also be an integer or a boolean.
     """
     kinds = {name: part.data.table.schema.field(name).type for name in part.column_names}
     fitting = [name for name, kind in kinds.items() if is_text_type(kind, classes)]
-    numbered = [
-        name for name in fitting if not is_text_type(kinds[name], classes=False)
-    ]  # more likely classes than texts are
+    # a column of integers or booleans is more probably the label than one of texts
+    numbered = [name for name in fitting if not is_text_type(kinds[name], classes=False)]
     others = numbered if classes else fitting
-    meant = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
+    guess = guess_column(column, fitting, LABEL_NAMES if classes else TEXT_NAMES) or (
         others[0] if others else None
     )
-    advice = f"; say {word}={meant}" if meant and meant != column else ""
+    advice = f"; set {word}={guess}" if guess and guess != column else ""
     if column not in kinds:
         raise InputError(f"{word}={column}: {source} has the columns {', '.join(kinds)}{advice}")
     if column not in fitting:
         raise InputError(
-            f"{word}={column}: {source} has {kinds[column]} there, which is no text{advice}"
+            f"{word}={column}: {source} has {kinds[column]} there, which is not text{advice}"
         )
 
 
-def is_text_type(kind: Any, classes: bool) -> bool:
+def is_text_type(kind: "pa.DataType", classes: bool) -> bool:
     """Whether an Arrow type is text (or, for classes, an integer or a boolean)."""
     import pyarrow.types as kinds
 
@@ -180,6 +186,7 @@ def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, Tab
         for split, part in parts.items()
         if has_size(cfg, split)
     }
+    # split -> the split it is drawn from, and how many of the shuffled rows are skipped
     taken = {split: (split, 0) for split in parts}
     if "valid" not in parts:
         taken["valid"], taken["train"] = ("train", 0), ("train", sizes["valid"])
@@ -189,13 +196,13 @@ def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, Tab
         if source not in order or (sizes[split] is None and not start):
             out[split] = parts[split]
             continue
-        there = parts[source].size - start
-        size = there if sizes[split] is None else sizes[split]
-        if size > there or there <= 0:
+        left = parts[source].size - start
+        size = left if sizes[split] is None else sizes[split]
+        if size > left or left <= 0:
             other = f" after the {start} of data.valid_size" if start else ""
             raise InputError(
                 f"data.{split}_size={sizes[split]}: the {source} split of {cfg.hub} has "
-                f"{max(there, 0)} rows{other}"
+                f"{max(left, 0)} rows{other}"
             )
         rows = np.sort(order[source][start : start + size])
         out[split] = replace(parts[source], where=f"{cfg.hub}, {source} split", chosen=rows)
@@ -208,9 +215,9 @@ def has_size(cfg: "TextConfig", split: str) -> bool:
 
 
 def draw_at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarray:
-    """Numbers of `size` rows, drawn as by `shuffle_rows`, in increasing order.
+    """Numbers of `size` rows, the first of `shuffle_rows`, in increasing order.
 
-    All rows where there are no more, or size is None.
+    All rows where there are no more than `size`, or size is None.
     """
     return (
         np.arange(rows)

@@ -1,9 +1,9 @@
-"""Image sets of the hub, through datasets."""
+"""Image sets of the hub, through `datasets`."""
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from uncollapse.data.images import (
 )
 from uncollapse.errors import InputError
 
-SIDE = 28  # larger hub images are resampled to this
+if TYPE_CHECKING:
+    import datasets
+
+SIDE = 28  # pixels a side; larger images are averaged down to it
 
 
 def load_hub_images(
@@ -25,46 +28,48 @@ def load_hub_images(
     Images become grey, and are reduced to SIDE pixels a side. `labels` goes from name to column.
     """
     import datasets
-    import pyarrow as pa
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-
     if revision is None and not Path(hub).is_dir():
         raise InputError(
             f"data.revision=null: {hub} may change on the hub; give a revision (a tag or commit)"
         )
     try:
-        loaded: Any = datasets.load_dataset(hub, revision=None if Path(hub).is_dir() else revision)
+        loaded = datasets.load_dataset(hub, revision=None if Path(hub).is_dir() else revision)
     except Exception as error:  # no connection, no such set, damaged files: each has its own type
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"data.hub={hub}: could not be loaded from the hub ({first}); if you have the files, "
             f"give data={name} data.dir=FOLDER"
         ) from error
-    parts = {}
-    for split, table in loaded.items():
-        for column in ("image", *labels.values()):
-            if column not in table.column_names:
-                raise InputError(
-                    f"data.hub={hub}: no column {column}; it has {', '.join(table.column_names)}"
-                )
-        encoded = pa.chunked_array(table.data.column("image")).combine_chunks().field("bytes")
-        images = [
-            grey_image(png.as_py(), f"{hub}, {split} split, image {i}")
-            for i, png in enumerate(encoded)
-        ]
-        sizes = {image.shape for image in images}
-        if len(sizes) > 1:
-            odd = next(i for i, image in enumerate(images) if image.shape != images[0].shape)
+    return {split: decode_split(table, labels, hub, split) for split, table in loaded.items()}
+
+
+def decode_split(
+    table: "datasets.Dataset", labels: Mapping[str, str], hub: str, split: str
+) -> ImageSplit:
+    """One split of a hub set. InputError for a missing column, and for images of several sizes."""
+    import pyarrow as pa
+
+    for column in ("image", *labels.values()):
+        if column not in table.column_names:
             raise InputError(
-                f"{hub}, {split} split, image {odd}: {images[odd].shape[0]} x "
-                f"{images[odd].shape[1]} pixels, the first has "
-                f"{images[0].shape[0]} x {images[0].shape[1]}; allowed is one size"
+                f"data.hub={hub}: no column {column}; it has {', '.join(table.column_names)}"
             )
-        own = {ours: np.asarray(table[theirs]).astype(np.int64) for ours, theirs in labels.items()}
-        parts[split] = flatten_squares(np.stack(images), hub), own
-    return parts
+    encoded = pa.chunked_array(table.data.column("image")).combine_chunks().field("bytes")
+    images = [
+        grey_image(png.as_py(), f"{hub}, {split} split, image {i}") for i, png in enumerate(encoded)
+    ]
+    height, width = images[0].shape
+    for i, image in enumerate(images):
+        if image.shape != (height, width):
+            raise InputError(
+                f"{hub}, {split} split, image {i}: {image.shape[0]} x {image.shape[1]} pixels, "
+                f"the first has {height} x {width}; allowed is one size"
+            )
+    classes = {name: np.asarray(table[column]).astype(np.int64) for name, column in labels.items()}
+    return flatten_squares(np.stack(images), hub), classes
 
 
 def grey_image(encoded: bytes, where: str) -> np.ndarray:
@@ -89,9 +94,9 @@ def grey_image(encoded: bytes, where: str) -> np.ndarray:
 def load_hub_omniglot(
     hub: str, revision: str | None, rng: np.random.Generator
 ) -> tuple[ImageSplit, ImageSplit]:
-    """The training and the test split, a random quarter as in Burda et al.
+    """The training split, and a random quarter as the test split, as in Burda et al. 2016.
 
-    The hub has one split, without alphabets, with dark ink.
+    The hub's set has one split, no alphabets, and dark ink on a light ground.
     """
     images, _ = get_split(load_hub_images(hub, revision, "omniglot", {}), "full", hub)
     order = rng.permutation(len(images))

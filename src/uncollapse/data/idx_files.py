@@ -13,7 +13,7 @@ from uncollapse.data.images import (
 )
 from uncollapse.errors import InputError
 
-# magic number -> content of the file, and how many sizes its header gives
+# magic number -> content of the file, and the number of sizes in its header
 IDX = {2051: ("images", 3), 2049: ("labels", 1)}
 
 
@@ -31,7 +31,7 @@ def read_idx_split(folder: Path, name: str) -> ImageSplit:
 
 
 def find_idx(folder: Path, name: str) -> Path:
-    """The file under its own name, with a dot as some archives write it, or compressed."""
+    """The file under its usual name, or with `.idx` as some archives write it, or compressed."""
     names = [
         form + ending for form in (name, name.replace("-idx", ".idx")) for ending in ("", ".gz")
     ]
@@ -65,10 +65,10 @@ def read_idx(path: Path) -> tuple[np.ndarray, Path]:
             f"{wanted}"
         )
     header = 4 + 4 * IDX[wanted][1]
-    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
+    sizes = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
     if len(content) != header + prod(sizes):
         raise InputError(
             f"{path}: {len(content):,} bytes, but its header says {' x '.join(map(str, sizes))}, "
-            f"which is {header + prod(sizes):,}; the file is cut off or another one, fetch it again"
+            f"which is {header + prod(sizes):,}; the file is truncated or wrong, fetch it again"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes), path

@@ -1,4 +1,4 @@
-"""MNIST and Omniglot from the user's own files or from the hub, read through `datasets`."""
+"""MNIST and Omniglot from the user's files, or from the hub through `datasets`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from uncollapse.errors import InputError, expand_home
 from uncollapse.interfaces.data import DataConfig
 
 MNIST_VALID, OMNIGLOT_VALID = 10_000, 1_345
-SPLIT_SEED = 0  # of the splits that a set does not come with
+SPLIT_SEED = 0  # of splits that a set does not define
 
 
 @dataclass(kw_only=True)
@@ -48,7 +48,7 @@ class MnistConfig(DataConfig):
         else:
             folder = require_folder(self.dir, "mnist", "the four idx files")
             train, test = read_idx_split(folder, "train"), read_idx_split(folder, "t10k")
-        # in the order of the files, as in the literature; a smaller set gives a sixth of itself
+        # the last images, as in the literature; a sixth of a smaller set
         size = min(MNIST_VALID, len(train[0]) // 6)
         cut = len(train[0]) - size
         parts = {

@@ -14,15 +14,17 @@ from uncollapse.data.digests import array_digest, fingerprint
 from uncollapse.data.text import SPLITS, check_batching
 from uncollapse.errors import InputError, check_choice, check_integer
 from uncollapse.interfaces.data import Batch, Data, DataConfig
+from uncollapse.json_types import JsonObject
 
 BINARISE = ("dynamic", "fixed")
+GREY_LEVELS = 255  # the largest grey value of a byte
 
 ImageSplit = tuple[np.ndarray, dict[str, np.ndarray]]  # images [N, P] uint8, labels by name [N]
 
 
 @dataclass(frozen=True)
 class ImageBatch(Batch):
-    """B images: x [B, P] float32 of 0 and 1, row after row. There are no words (targets)."""
+    """B images: x [B, P] float32 of 0 and 1, row after row. `targets` is for text only."""
 
     x: Tensor
     examples: np.ndarray
@@ -52,7 +54,7 @@ class ImageData(Data):
 
     A pixel is 1 with the probability grey / levels. Validation and test images are drawn once and
     are the same in every run. With binarise=dynamic, training images are drawn again in each epoch
-    (Salakhutdinov & Murray 2008), alike for every head and seed; with fixed, once.
+    (Salakhutdinov & Murray 2008), identically for every head and seed; with fixed, once.
     """
 
     grey: Mapping[str, np.ndarray]
@@ -63,6 +65,7 @@ class ImageData(Data):
     content: str | None = None  # fingerprint of the set before it was split
 
     def __post_init__(self) -> None:
+        # split -> the draw that is kept in memory, and its images
         self.drawn: dict[str, tuple[int, np.ndarray]] = {}
 
     @property
@@ -106,7 +109,7 @@ class ImageData(Data):
             )
         return self.drawn[split][1]
 
-    def facts(self) -> dict:
+    def facts(self) -> JsonObject:
         """Pixels, sizes, how images became binary, and the number of classes."""
         return {
             "pixels": self.inputs,
@@ -124,11 +127,12 @@ class ImageData(Data):
 
 def draw_binary(grey: np.ndarray, levels: int, seed: tuple[int, ...]) -> np.ndarray:
     """Each pixel of grey uint8 is 1 with probability grey / levels, exactly; bool, same shape."""
+    # grey > u for u uniform on 0 ... levels - 1
     return grey > np.random.default_rng(seed).integers(0, levels, size=grey.shape, dtype=np.uint8)
 
 
 def fingerprint_images(*parts: ImageSplit) -> str:
-    """The fingerprint of images and labels, equal for packed files, plain files and the hub."""
+    """The fingerprint of images and labels, equal for files and the hub."""
     return fingerprint(
         [
             [array_digest(images), {name: array_digest(values) for name, values in labels.items()}]
@@ -138,7 +142,7 @@ def fingerprint_images(*parts: ImageSplit) -> str:
 
 
 def check_images(batch_size: object, binarise: str) -> None:
-    """InputError unless batch_size is an integer >= 1 and binarise a known way."""
+    """InputError unless batch_size is an integer >= 1 and binarise one of BINARISE."""
     check_batching(batch_size, "mixed")
     check_choice("data.binarise", binarise, BINARISE)
 
@@ -154,6 +158,16 @@ def take_first(
     return images[:limit], {name: values[:limit] for name, values in labels.items()}
 
 
+def flatten_squares(images: np.ndarray, where: str) -> np.ndarray:
+    """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
+    if images.ndim != 3 or images.shape[1] != images.shape[2]:
+        raise InputError(
+            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey "
+            "ones"
+        )
+    return np.ascontiguousarray(images).reshape(len(images), -1)
+
+
 # ---------------------------------------------------------------- the built-in digits
 
 
@@ -162,7 +176,7 @@ class DigitsConfig(DataConfig):
     """Handwritten digits of scikit-learn, split at random by data_seed; no download.
 
     1,797 images of 8 x 8 pixels with 17 levels of grey, ten classes. Alpaydin & Kaynak, "Optical
-    Recognition of Handwritten Digits", UCI 1998 (the test set of it).
+    Recognition of Handwritten Digits", UCI 1998 (its test set).
     """
 
     kind: ClassVar[str] = "images"
@@ -193,16 +207,3 @@ class DigitsConfig(DataConfig):
             {split: {"digit": classes[part]} for split, part in parts.items()},
             content=fingerprint_images((images, {"digit": classes})),
         )
-
-
-GREY_LEVELS = 255
-
-
-def flatten_squares(images: np.ndarray, where: str) -> np.ndarray:
-    """[N, S, S] -> [N, S * S]. InputError for images that are not square."""
-    if images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise InputError(
-            f"{where}: images of {' x '.join(map(str, images.shape[1:]))}; allowed are square grey "
-            "ones"
-        )
-    return np.ascontiguousarray(images).reshape(len(images), -1)

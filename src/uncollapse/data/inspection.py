@@ -1,33 +1,26 @@
-"""The apparent format of the beginning of a file."""
+"""Guesses the format of a file from its beginning."""
 
 import csv
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from uncollapse.data.packed import DECOMPRESSORS
 from uncollapse.data.table_columns import HEADER_NAMES
+from uncollapse.json_types import JsonObject
 
 DELIMITERS = "\t,;|"
+HEAD_BYTES = 1 << 20  # inspected bytes of a file
+INSPECTED_LINES = 50  # at most so many of their lines
+MANY_ROWS = 5  # so many rows hardly have equally many cells by chance
 
-
-HEAD_BYTES = 1 << 20  # bytes that are inspected
-
-
-INSPECTED_LINES = 50  # lines of these bytes
-
-
-STRINGS = "JSON strings, one a line (objects with the text are what is read)"
-
-
+# descriptions of content that only a file named as a table may have
+STRINGS = "JSON strings, one a line (needed: objects with the text)"
 HEADLESS = "a table without a header (give it a first line of names, such as text,label)"
 
-
-MANY_ROWS = 5  # rows that are hardly alike by chance
-
-
+# (first bytes, description)
 BINARY = (
     (b"PK\x03\x04", "a ZIP archive (.zip, .docx, .xlsx, .npz ...)"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -51,7 +44,7 @@ BINARY = (
     *((b"\x80" + bytes([version]), "a pickle") for version in range(2, 6)),
 )
 
-
+# (pattern at the beginning, description)
 TEXTUAL = (
     (r"(?i:\s*<(!doctype\s+html|html|head|body)\b)", "a web page (HTML)"),
     (r"\s*<\?xml\b", "XML"),
@@ -59,18 +52,18 @@ TEXTUAL = (
     (r"version https://git-lfs\.github\.com/spec", "a Git LFS pointer and not the file itself"),
     (
         r">[^\n]*\n([A-Z*-]{10,}|[ACGTUNacgtun]{4,})\r?\n",
-        "FASTA (one sequence a line, without its headers, is what is read)",
+        "FASTA (needed: one sequence a line, without headers)",
     ),
-    (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (one sequence a line is what is read)"),
-    (r"\{'[^'\n]*'\s*:", "Python's dictionaries (JSON has double quotes)"),
+    (r"@[^\n]*\n[ACGTUNacgtun.]{4,}\r?\n\+", "FASTQ (needed: one sequence a line)"),
+    (r"\{'[^'\n]*'\s*:", "Python dictionaries (JSON uses double quotes)"),
     (
         r'\s*\[\s*"(?:[^"\\\n]|\\.)*"\s*[],]',
-        "JSON without objects (one with the text each is what is read)",
+        "JSON without objects (needed: objects with the text)",
     ),
     (r'(\s*"(?:[^"\\\n]|\\.)*"[ \t\r]*(\n|$)){2,}$', STRINGS),
     (
         r"(__label__\S[^\n]*(\n|$))+$",
-        "fastText's format (label TAB text is what data.labels=true reads)",
+        "fastText's format (data.labels=true reads label TAB text)",
     ),
 )
 
@@ -90,7 +83,7 @@ class Inspection:
 
 
 def name_binary(head: bytes) -> str | None:
-    """What a file without readable text is, by its first bytes; None for text."""
+    """A description of a binary file, by its first bytes; None for text."""
     if head[257:262] == b"ustar":
         return "a tar archive"
     packed = next(
@@ -102,7 +95,7 @@ def name_binary(head: bytes) -> str | None:
         None,
     )
     if packed:
-        return f"a {packed} file compressed once more"
+        return f"a {packed} file compressed twice"
     return next((noun for magic, noun in BINARY if starts_with(head, magic)), None)
 
 
@@ -125,7 +118,7 @@ def inspect_head(head: bytes, complete: bool) -> Inspection:
         return Inspection(foreign="text whose lines end in CR alone (end them in LF)")
     lines = text.splitlines(keepends=True)
     if not complete:
-        lines = lines[:-1] or lines
+        lines = lines[:-1] or lines  # without the last line, which is cut off
     lines = lines[:INSPECTED_LINES]
     for pattern, noun in TEXTUAL:
         if re.match(pattern, "".join(lines)):
@@ -156,7 +149,7 @@ def inspect_json(text: str, lines: Sequence[str]) -> Inspection | None:
     return None
 
 
-def parse_object(line: str) -> dict[str, Any] | None:
+def parse_object(line: str) -> JsonObject | None:
     """A line as an object; None for anything else, and for an empty one."""
     if not line.lstrip().startswith("{"):
         return None
@@ -167,7 +160,7 @@ def parse_object(line: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and found else None
 
 
-def parse_leading_object(text: str) -> dict[str, Any] | None:
+def parse_leading_object(text: str) -> JsonObject | None:
     """The object that a text begins with; None if there is none."""
     if not text.startswith("{"):
         return None
@@ -196,31 +189,30 @@ def inspect_table(lines: Sequence[str]) -> Inspection | None:
             continue
         header, body = rows[0], rows[1:]
         named = header[1:] if header[0] == "" else header  # a table's index may have no name
-        space = "" if delimiter == "\t" else " "  # lines of label TAB text are no table
+        space = "" if delimiter == "\t" else " "  # else label TAB text would pass for names
         names = len(set(header)) == len(header) and all(
             re.fullmatch(rf"[^\W\d][\w.{space}-]{{0,39}}", name) for name in named
         )
-        several, many = (
-            len(body) > 1,
-            len(body) >= MANY_ROWS and delimiter != "\t" and has_no_padding(rows),
-        )
+        several = len(body) > 1
+        many = len(body) >= MANY_ROWS and delimiter != "\t" and has_no_padding(rows)
         if many and not names and has_number_column(rows):
             return Inspection(foreign=HEADLESS)
         if (several and has_quoted_cells(lines, delimiter)) or (
             names and (has_usual_name(header) or many or (several and has_number_column(body)))
         ):
-            sizes = {
-                name: sum(map(len, column))
-                for name, column in zip(
-                    header, zip(*complete_rows(body, header), strict=True), strict=False
-                )
-            }
-            longest = max(sizes, key=lambda name: sizes[name], default=None)
-            return Inspection("tsv" if delimiter == "\t" else "csv", tuple(header), longest)
+            format = "tsv" if delimiter == "\t" else "csv"
+            return Inspection(format, tuple(header), find_longest_column(header, body))
     return None
 
 
-def read_cells(lines: Sequence[str], delimiter: str, quoting: Any) -> list[list[str]]:
+def find_longest_column(header: Sequence[str], body: Sequence[Sequence[str]]) -> str | None:
+    """The column with the most characters; None without a complete row."""
+    columns = zip(*complete_rows(body, header), strict=True)
+    sizes = {name: sum(map(len, column)) for name, column in zip(header, columns, strict=False)}
+    return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+def read_cells(lines: Sequence[str], delimiter: str, quoting: Literal[0, 3]) -> list[list[str]]:
     """The rows that are not empty; none where quotes contradict the dialect.
 
     The last row may be cut off.

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from uncollapse.data.formats import read_beginning
 from uncollapse.data.inspection import (
@@ -15,18 +15,23 @@ from uncollapse.data.table_columns import (
     check_columns,
 )
 from uncollapse.errors import InputError
+from uncollapse.json_types import Json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
-def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
-    """Objects one after another, or an array of them; a missing key is null."""
+def read_json(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
+) -> Iterator["pa.RecordBatch"]:
+    """Rows from objects one after another, or from an array of them; a missing key is null."""
     import pyarrow as pa
     from pyarrow import json as arrow_json
 
     head, seen = read_beginning(path)
     text = head.decode(errors="replace").removeprefix("\ufeff").lstrip()
-    if parse_leading_object(
-        text.removeprefix("[").lstrip()
-    ):  # else it is longer than the inspected bytes
+    # the columns are known unless the first object is longer than the inspected bytes
+    if parse_leading_object(text.removeprefix("[").lstrip()):
         check_columns(path, seen.columns, wanted, label, seen.longest)
     if text.startswith("["):
         yield from read_json_array(path, wanted, label)
@@ -34,6 +39,7 @@ def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Pat
     schema = pa.schema(
         [(name, infer_label_type(text, name) if name == label else pa.string()) for name in wanted]
     )
+    # an object that does not end on the first line has line breaks in it
     spread = not any(line.rstrip().endswith("}") for line in text.splitlines()[:1])
     parsing = arrow_json.ParseOptions(
         schema, newlines_in_values=spread, unexpected_field_behavior="ignore"
@@ -47,8 +53,8 @@ def read_json(path: Path, wanted: Sequence[str], label: str | None, scratch: Pat
                 yield batch.select(list(wanted))
 
 
-def infer_label_type(text: str, name: str) -> Any:
-    """The type of the first label that is not null: integer, boolean or text."""
+def infer_label_type(text: str, name: str) -> "pa.DataType":
+    """The type of the first label that is not null: integer, boolean or string."""
     import re
 
     import pyarrow as pa
@@ -60,8 +66,10 @@ def infer_label_type(text: str, name: str) -> Any:
     return pa.bool_() if first in "tf" else pa.int64() if first in "-0123456789" else pa.string()
 
 
-def read_json_array(path: Path, wanted: Sequence[str], label: str | None) -> Iterator[Any]:
-    """One array of objects, held in memory completely."""
+def read_json_array(
+    path: Path, wanted: Sequence[str], label: str | None
+) -> Iterator["pa.RecordBatch"]:
+    """Rows from one array of objects, which is read into memory at once."""
     import pyarrow as pa
 
     with open_packed(path) as (file, _):
@@ -87,13 +95,13 @@ def read_json_array(path: Path, wanted: Sequence[str], label: str | None) -> Ite
         )
 
 
-def check_object(where: str, row: Any, allowed: Mapping[str, type], label: str | None) -> None:
-    """InputError for an item that is no object, or holds a value not allowed (null is)."""
+def check_object(where: str, row: Json, allowed: Mapping[str, type], label: str | None) -> None:
+    """InputError for an item that is not an object, or has a value of another type than allowed."""
     if not isinstance(row, dict):
         raise InputError(f"{where}: not an object, as the first one is")
     for name, kind in allowed.items():
         value = row.get(name)
         if value is None or (type(value) is kind and kind in (str, int, bool)):
             continue
-        meant = "no class, or of another kind than the first" if name == label else "no text"
-        raise InputError(f"{where}: {name} is {meant} ({json.dumps(value)[:40]})")
+        fault = "not a class, or not of the first one's type" if name == label else "not a string"
+        raise InputError(f"{where}: {name} is {fault} ({json.dumps(value)[:40]})")

@@ -6,23 +6,32 @@ agree on its characters and bytes. A level also turns tokens back into text.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
+from uncollapse.data.sentence_sizes import encode_utf8, join_arrow_words
 from uncollapse.data.words import build_vocabulary, count_words, encode_words, token_type
 from uncollapse.errors import InputError, check_choice, expand_home
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import tokenizers
+
+    Units: TypeAlias = pa.Array | np.ndarray  # the tokens of sentences, flat
+
+
+Encoder: TypeAlias = Callable[[Any], np.ndarray]  # tokens of a level -> ids [total]
+
 FIRST_ID = len(SPECIALS)  # the id of a vocabulary's first entry that is not reserved
 CODE_POINTS = 0x110000
-CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029]"
-)  # what ends a line or a cell, or moves a cursor
+# these end a line or a cell, or move the cursor
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -34,28 +43,30 @@ class Words:
     between: ClassVar[str] = " "  # what stands between two tokens of a text
 
     def check(self, limit: int | None, min_count: int) -> None:
-        """InputError for bounds of the vocabulary that this level cannot keep."""
+        """InputError for vocabulary bounds that do not fit this level."""
 
-    def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Tokens, flat, and their offsets by sentence [N+1], from the words of the sentences."""
+    def split(self, words: "pa.Array", offsets: np.ndarray) -> tuple["Units", np.ndarray]:
+        """The tokens of all sentences, flat, and their offsets [N+1], from their words."""
         return words, offsets
 
-    def count(self, units: Any) -> Any:
-        """A table of the distinct tokens: `word`, and `count` of each; None if they are fixed."""
+    def count(self, units: "Units") -> "pa.Table | None":
+        """The distinct tokens, `word`, and the `count` of each; None for a fixed vocabulary."""
         return count_words(units)
 
-    def vocabulary(self, counts: Any, limit: int | None, min_count: int) -> tuple[str, ...]:
+    def vocabulary(
+        self, counts: "pa.Table | None", limit: int | None, min_count: int
+    ) -> tuple[str, ...]:
         return build_vocabulary(counts, limit, min_count)
 
-    def encoder(self, vocabulary: Sequence[str]) -> Any:
-        """units -> ids [total]."""
+    def encoder(self, vocabulary: Sequence[str]) -> Encoder:
+        """A function from flat tokens to their ids [total]."""
         import pyarrow as pa
 
-        known = pa.array(vocabulary, pa.large_string())
-        return lambda units: encode_words(units, known)
+        entries = pa.array(vocabulary, pa.large_string())
+        return lambda units: encode_words(units, entries)
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-        """Each sentence as people read it, on one line."""
+        """Each sentence as readable text on one line."""
         tokens = [vocabulary[i] for i in np.asarray(corpus.tokens)]
         return [
             escape_controls(self.between.join(tokens[a:b])) for a, b in pairwise(corpus.offsets)
@@ -70,14 +81,15 @@ class Characters(Words):
     unit: ClassVar[str] = "characters"
     between: ClassVar[str] = ""
 
-    def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
+    def split(self, words: "pa.Array", offsets: np.ndarray) -> tuple["Units", np.ndarray]:
         data, ends = encode_utf8(words, offsets)
         units = np.frombuffer(data.decode().encode("utf-32-le"), np.uint32)
-        # a character ends where its first byte has been counted; the others begin with the bits 10
+        # all bytes of a character but the first begin with the bits 10, so that counting the others
+        # counts characters
         first = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80
         return units, np.concatenate([[0], np.cumsum(first, dtype=np.int64)])[ends]
 
-    def count(self, units: np.ndarray) -> Any:
+    def count(self, units: np.ndarray) -> "pa.Table":
         import pyarrow as pa
 
         counts = np.bincount(units)
@@ -86,7 +98,7 @@ class Characters(Words):
             {"word": pa.array(map(chr, found), pa.large_string()), "count": counts[found]}
         )
 
-    def encoder(self, vocabulary: Sequence[str]) -> Any:
+    def encoder(self, vocabulary: Sequence[str]) -> Encoder:
         ids: np.ndarray = np.full(CODE_POINTS, UNK, token_type(len(vocabulary)))
         ids[[ord(char) for char in vocabulary[FIRST_ID:]]] = np.arange(FIRST_ID, len(vocabulary))
         return lambda units: ids[units]
@@ -94,7 +106,7 @@ class Characters(Words):
 
 @dataclass(frozen=True)
 class Bytes(Words):
-    """The bytes of UTF-8. All 256 are the vocabulary, so none is ever unknown."""
+    """The bytes of UTF-8. All 256 are in the vocabulary, so none is ever unknown."""
 
     name: ClassVar[str] = "byte"
     unit: ClassVar[str] = "bytes"
@@ -102,25 +114,26 @@ class Bytes(Words):
     def check(self, limit: int | None, min_count: int) -> None:
         check_fixed_vocabulary(self.name, FIRST_ID + 256, limit, min_count)
 
-    def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
+    def split(self, words: "pa.Array", offsets: np.ndarray) -> tuple["Units", np.ndarray]:
         data, ends = encode_utf8(words, offsets)
         return np.frombuffer(data, np.uint8), ends
 
     def count(self, units: np.ndarray) -> None:
         return None
 
-    def vocabulary(self, counts: Any, limit: int | None, min_count: int) -> tuple[str, ...]:
+    def vocabulary(
+        self, counts: "pa.Table | None", limit: int | None, min_count: int
+    ) -> tuple[str, ...]:
         return (*SPECIALS, *(chr(b) if 0x20 <= b < 0x7F else f"<0x{b:02X}>" for b in range(256)))
 
-    def encoder(self, vocabulary: Sequence[str]) -> Any:
+    def encoder(self, vocabulary: Sequence[str]) -> Encoder:
         return lambda units: units.astype(token_type(len(vocabulary))) + FIRST_ID
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-        """Invalid UTF-8 shows as U+FFFD, and so does a reserved token in a model's sample."""
+        """Each sentence decoded; invalid UTF-8 and reserved tokens (in samples) become U+FFFD."""
         tokens = np.asarray(corpus.tokens, dtype=np.int64)
-        data = (
-            np.where(tokens < FIRST_ID, 0xFF, tokens - FIRST_ID).astype(np.uint8).tobytes()
-        )  # 0xFF is no UTF-8
+        # 0xFF never occurs in UTF-8
+        data = np.where(tokens < FIRST_ID, 0xFF, tokens - FIRST_ID).astype(np.uint8).tobytes()
         return [
             escape_controls(data[a:b].decode(errors="replace")) for a, b in pairwise(corpus.offsets)
         ]
@@ -135,9 +148,9 @@ class Subwords(Words):
 
     name: ClassVar[str] = "tokens"
     unit: ClassVar[str] = "tokens"
-    path: str = ""
-    tokenizer: Any = field(default=None, compare=False)
-    unknown: int | None = None  # the file's own id of it
+    path: str
+    tokenizer: "tokenizers.Tokenizer" = field(compare=False)
+    unknown: int | None = None  # the id of its own unknown token
 
     @classmethod
     def read(cls, path: Path) -> "Subwords":
@@ -156,9 +169,9 @@ class Subwords(Words):
         except Exception as error:  # the package raises bare exceptions
             first = str(error).splitlines()[0]
             raise InputError(
-                f"data.tokenizer={path}: no JSON file of the package `tokenizers` ({first})"
+                f"data.tokenizer={path}: not a JSON file of the package `tokenizers` ({first})"
             ) from error
-        # a file made for another model may cut and pad
+        # a file made for another model may ask for truncation and padding
         tokenizer.no_truncation()
         tokenizer.no_padding()
         unknown = model.get("unk_id")
@@ -174,9 +187,9 @@ class Subwords(Words):
     def check(self, limit: int | None, min_count: int) -> None:
         check_fixed_vocabulary(self.name, FIRST_ID + self.size, limit, min_count)
 
-    def split(self, words: Any, offsets: np.ndarray) -> tuple[Any, np.ndarray]:
+    def split(self, words: "pa.Array", offsets: np.ndarray) -> tuple["Units", np.ndarray]:
         found = self.tokenizer.encode_batch_fast(
-            join_words(words, offsets).to_pylist(), add_special_tokens=False
+            join_arrow_words(words, offsets).to_pylist(), add_special_tokens=False
         )
         lengths = np.fromiter(map(len, found), np.int64, len(found))
         units = np.fromiter(
@@ -187,17 +200,19 @@ class Subwords(Words):
     def count(self, units: np.ndarray) -> None:
         return None
 
-    def vocabulary(self, counts: Any, limit: int | None, min_count: int) -> tuple[str, ...]:
+    def vocabulary(
+        self, counts: "pa.Table | None", limit: int | None, min_count: int
+    ) -> tuple[str, ...]:
         return (*SPECIALS, *(self.tokenizer.id_to_token(i) or f"<{i}>" for i in range(self.size)))
 
-    def encoder(self, vocabulary: Sequence[str]) -> Any:
+    def encoder(self, vocabulary: Sequence[str]) -> Encoder:
         ids: np.ndarray = np.arange(FIRST_ID, len(vocabulary), dtype=token_type(len(vocabulary)))
         if self.unknown is not None:
             ids[self.unknown] = UNK
         return lambda units: ids[units]
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-        """As the file's decoder writes them, with reserved tokens between."""
+        """Each sentence as the file's decoder writes it, with reserved tokens by name."""
         return [self.text(corpus.tokens[a:b]) for a, b in pairwise(corpus.offsets)]
 
     def text(self, tokens: np.ndarray) -> str:
@@ -205,14 +220,14 @@ class Subwords(Words):
         pieces = np.split(
             tokens.astype(np.int64), np.sort(np.concatenate([reserved, reserved + 1]))
         )
-        said = (
+        spelled = (
             SPECIALS[piece[0]]
             if len(piece) == 1 and piece[0] < FIRST_ID
-            else self.tokenizer.decode(piece - FIRST_ID)
+            else self.tokenizer.decode((piece - FIRST_ID).tolist())
             for piece in pieces
             if len(piece)
         )
-        return escape_controls(" ".join(said))
+        return escape_controls(" ".join(spelled))
 
 
 TOKEN_LEVELS: dict[str, type[Words]] = {
@@ -242,7 +257,7 @@ def choose_level(name: object, tokenizer: str | None) -> Words:
 
 
 def check_fixed_vocabulary(level: str, size: int, limit: int | None, min_count: int) -> None:
-    """InputError for bounds on a vocabulary whose entries are given."""
+    """InputError for bounds that would change a fixed vocabulary."""
     if limit is not None and limit < size:
         raise InputError(
             f"data.vocab_size={limit}: data.level={level} has {size:,} entries; allowed is null or "
@@ -254,56 +269,6 @@ def check_fixed_vocabulary(level: str, size: int, limit: int | None, min_count: 
         )
 
 
-def join_words(words: Any, offsets: np.ndarray) -> Any:
-    """Sentences [N] as Arrow strings, one space between words."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets), words)
-    return pc.binary_join(lists, pa.scalar(" ", pa.large_string()))
-
-
-def encode_utf8(words: Any, offsets: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """All sentences as one piece of UTF-8, one space between words, and their bounds [N+1]."""
-    texts = join_words(words, offsets)
-    _, ends, data = texts.buffers()
-    bounds = (
-        np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-        if ends
-        else np.zeros(1, int)
-    )
-    return (bytes(data)[bounds[0] : bounds[-1]] if data else b""), bounds - bounds[0]
-
-
-def measure_sentences(words: Any, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Characters and bytes of each sentence [N], one space between words."""
-    import pyarrow.compute as pc
-
-    lengths = (
-        measure(words).to_numpy(zero_copy_only=False)
-        for measure in (pc.utf8_length, pc.binary_length)
-    )
-    chars, size = (sum_lengths(found, offsets) for found in lengths)
-    return chars, size
-
-
-def measure_corpus(corpus: Corpus, vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """As `measure_sentences`, for sentences whose words are all in the vocabulary."""
-    chars, size = (
-        np.array([len(word) for word in words])
-        for words in (vocabulary, map(str.encode, vocabulary))
-    )
-    return sum_lengths(chars[corpus.tokens], corpus.offsets), sum_lengths(
-        size[corpus.tokens], corpus.offsets
-    )
-
-
-def sum_lengths(lengths: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The length of each sentence [N]: its words, and one space between each two."""
-    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets]
-    return np.diff(ends) + np.maximum(np.diff(offsets) - 1, 0)
-
-
 def escape_controls(text: str) -> str:
-    r"""Control characters and line separators as \n, \t, \u2028: a text stays on its line."""
+    r"""Control characters and line separators as \n, \t, \u2028, so that text stays on a line."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

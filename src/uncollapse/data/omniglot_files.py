@@ -1,9 +1,8 @@
 """The files of Omniglot: chardata.mat, or one .npz."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,16 +20,16 @@ def read_omniglot(folder: Path) -> tuple[ImageSplit, ImageSplit]:
         return read_chardata(folder / "chardata.mat")
     found = sorted(folder.glob("*.npz"))
     if len(found) != 1:
-        there = f"{len(found)} .npz files" if found else "neither chardata.mat nor an .npz file"
+        holds = f"{len(found)} .npz files" if found else "neither chardata.mat nor an .npz file"
         raise InputError(
-            f"data.dir={folder}: {there}; allowed is chardata.mat or exactly one .npz file"
+            f"data.dir={folder}: {holds}; allowed is chardata.mat or exactly one .npz file"
         )
     return read_npz(found[0])
 
 
 def read_npz(path: Path) -> tuple[ImageSplit, ImageSplit]:
-    """train_images, test_images [N, S, S] uint8; train_alphabet, test_alphabet [N] if there."""
-    arrays = load_arrays(path, np.load)
+    """train_images, test_images [N, S, S] uint8; optional train_alphabet, test_alphabet [N]."""
+    arrays = load_arrays(path, load_npz)
     parts = []
     for split in ("train", "test"):
         images = np.asarray(get_array(arrays, f"{split}_images", path))
@@ -66,6 +65,7 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
             raise InputError(
                 f"{path}: {images} has {len(pixels)} pixels an image; allowed are square images"
             )
+        # pixels lie column after column
         upright = pixels.T.reshape(-1, side, side).transpose(0, 2, 1)
         grey = np.rint(upright * GREY_LEVELS).astype(np.uint8)
         parts.append(
@@ -74,7 +74,16 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
     return parts[0], parts[1]
 
 
-def load_arrays(path: Path, load: Any) -> dict[str, Any]:
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file."""
+    # np.load would leave a damaged file open that it opened itself
+    with path.open("rb") as file:
+        return dict(np.load(file))
+
+
+def load_arrays(
+    path: Path, load: Callable[[Path], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
     """All arrays of a file. InputError for a damaged one."""
     try:
         with path.open("rb") as file:  # closed also where it is damaged
@@ -85,9 +94,9 @@ def load_arrays(path: Path, load: Any) -> dict[str, Any]:
         ) from error
 
 
-def get_array(arrays: Mapping[str, Any], name: str, path: Path) -> Any:
+def get_array(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     """An array by name. InputError where the file does not have it."""
     if name not in arrays:
-        there = ", ".join(key for key in arrays if not key.startswith("__"))
-        raise InputError(f"{path}: no array {name}; it has {there}")
+        existing = ", ".join(key for key in arrays if not key.startswith("__"))
+        raise InputError(f"{path}: no array {name}; it has {existing}")
     return arrays[name]

@@ -1,4 +1,4 @@
-"""Plain and compressed files, recognised by their first bytes, whatever their names."""
+"""Opens plain and compressed files, which it recognises by their first bytes, not their names."""
 
 import bz2
 import gzip
@@ -7,21 +7,21 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from uncollapse.errors import InputError
 
 PACKED_ENDINGS = (".gz", ".xz", ".bz2", ".zst")  # of file names
 
 
-def open_zstandard(raw: IO[bytes]) -> Any:
+def open_zstandard(raw: IO[bytes]) -> IO[bytes]:
     """A decompressing stream."""
     import pyarrow as pa
 
     return pa.CompressedInputStream(raw, "zstd")
 
 
-DECOMPRESSORS: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
+DECOMPRESSORS: dict[bytes, tuple[str, Callable[[IO[bytes]], IO[bytes]]]] = {
     b"\x1f\x8b": (".gz", gzip.open),  # type: ignore[dict-item]
     b"\xfd7zXZ\x00": (".xz", lzma.open),  # type: ignore[dict-item]
     b"BZh": (".bz2", bz2.open),  # type: ignore[dict-item]
@@ -32,13 +32,11 @@ DAMAGE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 
 
 def detect_compression(path: Path) -> str:
-    """.gz, .xz, .bz2, .zst, or nothing.
-
-    A text may begin with BZh; bzip2 has more fixed bytes after that.
-    """
+    """.gz, .xz, .bz2, .zst, or the empty string for a file that is not compressed."""
     with path.open("rb") as file:
         start = file.read(10)
     for magic, (name, _) in DECOMPRESSORS.items():
+        # a text may begin with BZh, so check the fixed bytes that follow in a bzip2 file
         if start.startswith(magic) and (
             name != ".bz2" or start[4:10] in (b"1AY&SY", b"\x17rE8P\x90")
         ):
@@ -47,7 +45,7 @@ def detect_compression(path: Path) -> str:
 
 
 @contextmanager
-def open_packed(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
+def open_packed(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """The decompressed stream of a file, and the file itself, whose position shows the progress.
 
     InputError for a file that cannot be read or is damaged.

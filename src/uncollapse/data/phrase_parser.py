@@ -1,4 +1,4 @@
-"""Splits the sentences of a grammar into phrases, many sentences at a time.
+"""Parses the sentences of a grammar into phrases, many sentences at a time.
 
 The slots form a finite automaton over words: a state is "between two slots" or "inside a phrase".
 The subset construction makes it deterministic. A sentence runs forward through the subsets and,
@@ -22,10 +22,11 @@ Transition = tuple[int, int, int, list[int], list[int]]
 
 
 class PhraseParser:
-    """Gives the phrase of each slot of a sentence, and refuses ambiguous slots with ValueError.
+    """Finds the phrase of each slot of a sentence. ValueError for ambiguous slots.
 
     States are ``(slot, 0, 0)``, where the slots before it are filled, and ``(slot, phrase, i)``,
-    i words into a phrase. Rows of the tables are transitions; row 0 does nothing.
+    i words into a phrase. Rows of the tables are transitions; row 0 is a dead end
+    on the way forward, and no step on the way back.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class PhraseParser:
     def __call__(self, tokens: NDArray, bounds: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """The phrase in each slot [n, S], and whether the sentence is possible [n].
 
-        The phrases of an impossible sentence mean nothing.
+        The phrases of an impossible sentence are arbitrary.
         """
         lengths = np.diff(bounds)
         steps = min(int(lengths.max(initial=0)), self._longest)

@@ -1,4 +1,4 @@
-"""Text sets as files: from the hub, by their recipe, or put there by hand and checked.
+"""Makes the files of a text set from the hub or by a recipe, or checks files put there by hand.
 
     python scripts/prepare_data.py snli --out FOLDER
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from uncollapse.config import read_option
 from uncollapse.config.sections import load_section
-from uncollapse.data.block_passes import count_cores, map_in_order, show_progress
+from uncollapse.data.block_passes import Passes, count_available_cores, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.dialogue_files import read_hub
@@ -26,6 +26,7 @@ from uncollapse.data.sets import main as main
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import split_words
 from uncollapse.errors import InputError, expand_home
+from uncollapse.json_types import JsonObject
 
 PACKAGE = "uncollapse.data."  # recipes are functions of its modules
 
@@ -35,7 +36,8 @@ def prepare_set(
 ) -> None:
     """Make or check the files of a set in `out`.
 
-    InputError for files that cannot be had, or that differ from the facts or from files there.
+    InputError for files that cannot be obtained, that differ from the facts, or that would replace
+    other files.
     """
     facts, cfg = read_facts(name), read_set_config(name, overrides)
     form = FORMS_OF_SETS[facts.form]
@@ -52,12 +54,13 @@ def prepare_set(
     elif facts.made == "hand" or (
         facts.licence_first and not licensed and not expand_home(str(cfg.hub)).is_dir()
     ):
-        SetFolder(out, {"by": "hand"}, labels=bool(cfg.labels)).check(name, facts)
+        labelled = isinstance(cfg, TextConfig) and bool(cfg.labels)
+        SetFolder(out, {"by": "hand"}, labels=labelled).check(name, facts)
     elif cfg.hub is None:
         raise InputError(f"{name}: its files come from the hub, and data.hub is null")
     else:
         own = read_set_config(name, ())
-        # the rows of another hub set, or of a part of it, are not known
+        # the expected numbers of rows are those of the set that the YAML file names
         rows = facts.rows if form.identity(cfg) == form.identity(own) else {}
         source, labels = form.describe(cfg)
         folder = SetFolder(out, source, labels)
@@ -66,7 +69,7 @@ def prepare_set(
     print(f"next: python train.py data={name} data.dir={out}{model}", flush=True)
 
 
-def read_set_config(name: str, overrides: Sequence[str]) -> Any:
+def read_set_config(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfig:
     """conf/data/<name>.yaml with the overrides. InputError for a key that it does not have."""
     from omegaconf import OmegaConf
 
@@ -81,11 +84,11 @@ def read_set_config(name: str, overrides: Sequence[str]) -> Any:
 
 
 def check_rows(hub: str | None, found: Mapping[str, int], expected: Mapping[str, int]) -> None:
-    """InputError for a split that has not the expected number of rows."""
+    """InputError for a split that does not have the expected number of rows."""
     for split, rows in expected.items():
         if found[split] != rows:
             raise InputError(
-                f"{hub}: its {split} split has {found[split]:,} rows where {rows:,} are known; "
+                f"{hub}: its {split} split has {found[split]:,} rows where {rows:,} are expected; "
                 "it has changed or is damaged"
             )
 
@@ -111,15 +114,15 @@ def draw_files(facts: SetFacts) -> Files:
 # ---------------------------------------------------------------- lines
 
 
-def describe_lines(cfg: TextConfig) -> tuple[dict[str, Any], bool]:
-    """What a manifest says of the source, and whether lines have labels."""
+def describe_lines(cfg: TextConfig) -> tuple[JsonObject, bool]:
+    """The manifest's entry on the source, and whether lines have labels."""
     source = {"hub": cfg.hub, "revision": cfg.revision, **cfg.choice()}
     return source, cfg.hub_label is not None
 
 
 def fetch_lines(cfg: TextConfig, rows: Mapping[str, int]) -> Files:
     """The splits of a hub set as blocks of lines, once the set has the expected rows."""
-    with open_hub_splits(cfg) as parts, ThreadPoolExecutor(count_cores()) as pool:
+    with open_hub_splits(cfg) as parts, ThreadPoolExecutor(count_available_cores()) as pool:
         check_rows(cfg.hub, {split: parts[split].table.num_rows for split in SPLITS}, rows)
         for split in SPLITS:
             yield f"{split}.txt", format_lines(parts[split], pool)
@@ -130,21 +133,13 @@ def format_lines(source: Source, pool: ThreadPoolExecutor) -> Iterator[bytes]:
 
     Sentences without words are left out.
     """
-    with show_progress(source.size) as advance:
-        last = 0
-        for end, lines in map_in_order(
-            pool,
-            lambda block: (block.end, format_block(block)),
-            source.blocks(BLOCK_BYTES),
-            2 * count_cores(),
-        ):
-            yield lines
-            advance(end - last)
-            last = end
+    with show_block_progress(source.size) as advance:
+        passes = Passes(pool, 2 * count_available_cores(), BLOCK_BYTES, advance)
+        yield from passes.over(source, format_block)
 
 
 def format_block(block: Block) -> bytes:
-    """A block of `format_lines`."""
+    """The lines of one block, as `format_lines` yields them."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -162,8 +157,8 @@ def format_block(block: Block) -> bytes:
 # ---------------------------------------------------------------- dialogues
 
 
-def describe_dialogues(cfg: DialogueConfig) -> tuple[dict[str, Any], bool]:
-    """As `describe_lines`. InputError for a size, which counts responses: files hold dialogues."""
+def describe_dialogues(cfg: DialogueConfig) -> tuple[JsonObject, bool]:
+    """As `describe_lines`. InputError for a size: sizes count responses, files hold dialogues."""
     for split, size in cfg.sizes.items():
         if size is not None:
             raise InputError(
@@ -185,12 +180,12 @@ def fetch_dialogues(cfg: DialogueConfig, rows: Mapping[str, int]) -> Files:
 
 @dataclass(frozen=True)
 class Form:
-    """A form that files may have: what they are called, and how the hub's rows become them."""
+    """A form of files: their names, and how they are made from the rows of a hub set."""
 
     schema: type
     names: tuple[str, ...]
-    identity: Callable[[Any], tuple[str | None, ...]]  # of the hub set
-    describe: Callable[[Any], tuple[dict[str, Any], bool]]
+    identity: Callable[[Any], tuple[str | None, ...]]  # names the hub set
+    describe: Callable[[Any], tuple[JsonObject, bool]]
     fetch: Callable[[Any, Mapping[str, int]], Files]
 
 

@@ -73,6 +73,7 @@ def multiply_and_pool(rows: SparseRows, factors: Floats) -> SparseRows:
     )  # [m, rows]
     factor, row = np.nonzero(mass)
     mass, one, other = mass[factor, row], one[factor, row], other[factor, row]
+    # both projections, normalised to nine digits, in one integer
     keys = np.rint(one / mass * 1e9).astype(np.int64) << 31 | np.rint(other / mass * 1e9).astype(
         np.int64
     )

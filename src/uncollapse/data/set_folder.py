@@ -1,4 +1,4 @@
-"""A folder with the files of a text set, and manifest.json, which says what they are.
+"""A folder with the files of a text set, and manifest.json, which describes them.
 
 Each file is written under a temporary name and moved into place when it is complete. A later call
 skips what is complete and never changes a file that it did not write.
@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from uncollapse.data import SPLITS
 from uncollapse.data.blocks import BLOCK_BYTES
 from uncollapse.data.digests import file_digest
 from uncollapse.data.facts import SetFacts
 from uncollapse.data.file_lines import Lines
-from uncollapse.data.files import MANIFEST
 from uncollapse.data.split_files import find_split_file
+from uncollapse.data.text_files import MANIFEST
 from uncollapse.disk import sync_to_disk, write_atomic
 from uncollapse.errors import InputError, shorten
+from uncollapse.json_types import JsonObject
 
 # (file name, blocks of its content), one after another
 Files = Iterator[tuple[str, Iterator[bytes]]]
@@ -32,17 +32,17 @@ class SetFolder:
     """A folder, where its content comes from, and whether its lines have labels."""
 
     out: Path
-    source: dict[str, Any]
+    source: JsonObject
     labels: bool
 
     def make(self, names: Sequence[str], files: Callable[[], Files], facts: SetFacts) -> None:
-        """Write the missing files. InputError rather than change one that is there."""
+        """Write the missing files. InputError for an existing file of other content."""
         self.out.mkdir(parents=True, exist_ok=True)
         manifest = self.open_manifest()
         missing = [name for name in names if not self.is_complete(name, manifest)]
         for name in names:
             if name not in missing:
-                print(f"{self.out / name}: there and complete, skipped", flush=True)
+                print(f"{self.out / name}: already complete, skipped", flush=True)
         if not missing:
             return
         for name, blocks in files():
@@ -68,14 +68,15 @@ class SetFolder:
             check_facts(path, found, facts)
             manifest["files"][path.name] = found
             print(
-                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as known", flush=True
+                f"{path}: {found['lines']:,} lines, {found['words']:,} words, as expected",
+                flush=True,
             )
         self.save(manifest)
 
-    def save(self, manifest: dict[str, Any]) -> None:
+    def save(self, manifest: JsonObject) -> None:
         write_atomic(self.out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
-    def open_manifest(self) -> dict[str, Any]:
+    def open_manifest(self) -> JsonObject:
         """The folder's manifest, or a new one. InputError for one of another source."""
         path, own = self.out / MANIFEST, {"source": self.source, "labels": self.labels}
         if not path.exists():
@@ -93,20 +94,20 @@ class SetFolder:
             ) from error
         if stated != own:
             raise InputError(
-                f"{self.out}: it holds a set made otherwise ({path.name}: {text}); "
+                f"{self.out}: it holds a set made with other settings ({path.name}: {text}); "
                 "choose another --out"
             )
         return {**own, "files": files}
 
-    def is_complete(self, name: str, manifest: dict[str, Any]) -> bool:
-        """Whether a file is there, as its manifest says. InputError when it differs."""
+    def is_complete(self, name: str, manifest: JsonObject) -> bool:
+        """Whether a file exists with the digest in the manifest. InputError when it differs."""
         path = self.out / name
         if not path.exists():
             return False
         digest = manifest["files"].get(name, {}).get("sha256")
         if not path.is_file() or file_digest(path) != digest:
             raise InputError(
-                f"{path}: this file is there and was not made by this command; "
+                f"{path}: this file exists and was not made by this command; "
                 "move it away or choose another --out"
             )
         return True
@@ -114,19 +115,19 @@ class SetFolder:
 
 @contextmanager
 def temporary_name(path: Path) -> Iterator[Path]:
-    """A name to write under, moved to `path` at the end and removed after an error."""
+    """A path to write to, which replaces `path` at the end and is removed after an error."""
     scratch = path.with_name(f".{path.name}.part")
     try:
-        scratch.unlink(missing_ok=True)  # left by a kill; a link there must not be written through
+        scratch.unlink(missing_ok=True)  # left by a killed process; never write through a link
         yield scratch
         os.replace(scratch, path)
         sync_to_disk(path.parent)
     finally:
-        with suppress(OSError):  # a read-only disk refuses to remove even what is not there
+        with suppress(OSError):  # a read-only disk raises even for a file that does not exist
             scratch.unlink(missing_ok=True)
 
 
-def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
+def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> JsonObject:
     """Write blocks of complete lines (None: only read them), and count and digest them.
 
     `bare_sha256` is the digest of the lines without white space at their ends.
@@ -152,7 +153,7 @@ def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> dict[str, Any]:
     }
 
 
-def check_facts(path: Path, found: dict[str, Any], facts: SetFacts) -> None:
+def check_facts(path: Path, found: JsonObject, facts: SetFacts) -> None:
     """InputError when a file differs from the facts about it."""
     split = next(
         split
@@ -162,11 +163,11 @@ def check_facts(path: Path, found: dict[str, Any], facts: SetFacts) -> None:
     lines, checksum = facts.lines.get(split), facts.checksums.get(split)
     if lines is not None and found["lines"] != lines:
         raise InputError(
-            f"{path}: {found['lines']:,} lines where {lines:,} are known; "
-            "it is cut short or another version"
+            f"{path}: {found['lines']:,} lines where {lines:,} are expected; "
+            "it is truncated or another version"
         )
     if checksum is not None and found["bare_sha256"] != checksum:
         raise InputError(
-            f"{path}: as many lines as known, but other words "
-            f"(sha256 {found['bare_sha256'][:12]}, known {checksum[:12]})"
+            f"{path}: the expected number of lines, but different words "
+            f"(sha256 {found['bare_sha256'][:12]}, expected {checksum[:12]})"
         )

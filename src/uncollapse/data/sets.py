@@ -47,6 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on with the missing files", file=sys.stderr)
+        print("stopped; run the same command again to make the missing files", file=sys.stderr)
         return 130
     return 0

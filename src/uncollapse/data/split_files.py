@@ -1,4 +1,4 @@
-"""The file of each split in a folder of the user."""
+"""Finds the file of each split in a folder of the user."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ def find_split_file(
         raise InputError(
             f"data.dir={folder}: several files for the {split} split, "
             f"{', '.join(file.name for file in files)}; "
-            "say which with data.format, or give data.train, data.valid and data.test in place of "
+            "choose one with data.format, or give data.train, data.valid and data.test in place of "
             "data.dir"
         )
     return files[0]

@@ -47,7 +47,7 @@ def draw_parameters(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """Words [n, 10] for z [n, 2], by inverting the distribution at chance [n, 10] in (0, 1)."""
+    """Words [n, 10] for z [n, 2], by inverse transform of the uniform `chance` [n, 10]."""
     cell = z @ weights["start"]
     state = np.tanh(cell)
     word = (chance[:, 0] * WORDS).astype(int)
@@ -58,15 +58,17 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
             + weights["bias_in"]
         )
         gates = inputs + state @ weights["recurrent"] + weights["bias_recurrent"]
-        let_in, forget, new, out = np.split(gates, 4, axis=1)
-        cell = sigmoid(forget) * cell + sigmoid(let_in) * np.tanh(new)
-        state = sigmoid(out) * np.tanh(cell)
+        admit, forget, new, out = np.split(gates, 4, axis=1)
+        cell = logistic(forget) * cell + logistic(admit) * np.tanh(new)
+        state = logistic(out) * np.tanh(cell)
         logits = state @ weights["out"] + z @ weights["out_z"]
+        # the number of words whose cumulative probability is below the uniform number
         up_to = np.cumsum(np.exp(logits - logits.max(1, keepdims=True)), 1)
         word = (up_to < column[:, None] * up_to[:, -1:]).sum(1)
         words.append(word)
     return np.stack(words, 1)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def logistic(x: np.ndarray) -> np.ndarray:
+    # this form does not overflow
     return 0.5 * (1 + np.tanh(0.5 * x))

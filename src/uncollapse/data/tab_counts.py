@@ -1,13 +1,15 @@
-"""Whether lines look like label TAB text, where the user has not said."""
+"""Detects lines of label TAB text, where `data.labels` is null."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uncollapse.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from uncollapse.data.blocks import Source
 
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 class TabCounts:
     """Counts over the lines of a split that are not blank.
 
-    lines: all. parted: with something on both sides of a TAB. one_word: of these, with one word
+    lines: all. parted: those with text on both sides of a TAB. one_word: parted lines with one word
     before the TAB. first, first_without: the first line that is parted, and that is not.
     """
 
@@ -26,7 +28,7 @@ class TabCounts:
     first_without: int | None = None
 
     @classmethod
-    def of(cls, texts: Any, before: int, any_tab: bool = True) -> "TabCounts":
+    def of(cls, texts: "pa.Array", before: int, any_tab: bool = True) -> "TabCounts":
         """The counts of lines [n] that follow `before` others."""
         import pyarrow.compute as pc
 
@@ -63,7 +65,7 @@ class TabCounts:
     def check(self, source: "Source") -> None:
         """InputError where some or all lines look labelled.
 
-        A TAB in few lines, after several words, counts as white space.
+        TABs that follow several words, in at most half of the lines, count as white space.
         """
         if not self.one_word and 2 * self.parted <= self.lines:
             return
@@ -72,7 +74,7 @@ class TabCounts:
         )
         if self.first_without is None:
             raise InputError(
-                f"{source.where}: every line has a TAB, as lines of label and text have; say "
+                f"{source.where}: every line has a TAB, as lines of label and text have; set "
                 f"{options}, or data.format=tsv if the "
                 "first line is a header"
             )
@@ -84,7 +86,7 @@ class TabCounts:
             else "has no TAB between label and text"
         )
         raise InputError(
-            f"{source.place(different)}: half labelled: this line {how}, unlike those before it "
+            f"{source.place(different)}: partly labelled: this line {how}, unlike those before it "
             f"({self.parted:,} of {self.lines:,} "
-            f"lines have one); mend the file, or say {options}"
+            f"lines have one); correct the file, or set {options}"
         )

@@ -22,9 +22,9 @@ HEADER_NAMES = {*TEXT_NAMES, *LABEL_NAMES, "id", "idx", "index"}
 
 
 def guess_column(wanted: str, columns: Sequence[str], names: Sequence[str]) -> str | None:
-    """The column that was most likely meant.
+    """The column that was most likely meant; None where none is likely.
 
-    The wanted one but for case, one of the usual names, or one that is spelt similarly.
+    It is the wanted one in another case, has one of the usual names, or is spelt similarly.
     """
     import difflib
 
@@ -43,29 +43,29 @@ ROWS_AT_ONCE = 10_000  # of a CSV table or a JSON array in memory at a time
 
 def check_columns(
     path: Path,
-    there: Sequence[str],
+    existing: Sequence[str],
     wanted: Sequence[str],
     label: str | None,
     longest: str | None = None,
     more: str = "",
 ) -> None:
-    """InputError for a missing column, naming the existing ones and the one probably meant.
+    """InputError for a missing column, with the existing ones and the one probably meant.
 
-    For the text that is at worst the `longest` column.
+    For a text, the column with the `longest` texts is the last guess.
     """
     for name in wanted:
-        if list(there).count(name) > 1:
+        if list(existing).count(name) > 1:
             raise InputError(f"{path}: two columns are called {name}")
-        if name in there:
+        if name in existing:
             continue
-        word, meant = "data.label_column", guess_column(name, there, LABEL_NAMES)
+        word, guess = "data.label_column", guess_column(name, existing, LABEL_NAMES)
         if name != label:
-            word, meant = "data.column", guess_column(name, there, TEXT_NAMES) or longest
+            word, guess = "data.column", guess_column(name, existing, TEXT_NAMES) or longest
         shown = ", ".join(
-            column if len(column) <= 40 else column[:40] + "..." for column in there[:20]
+            column if len(column) <= 40 else column[:40] + "..." for column in existing[:20]
         )
-        advice = f"; say {word}={meant}" if meant else ""
+        advice = f"; set {word}={guess}" if guess else ""
         raise InputError(
             f"{word}={name}: {path} has the columns "
-            f"{shown}{', ...' if len(there) > 20 else ''}{advice}{more}"
+            f"{shown}{', ...' if len(existing) > 20 else ''}{advice}{more}"
         )

@@ -1,13 +1,17 @@
-"""The rows of a table as blocks of sentences."""
+"""The rows of an Arrow table as blocks of sentences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 ROW_BYTES = 256  # assumed size of a row of a hub set
 
@@ -16,13 +20,13 @@ ROW_BYTES = 256  # assumed size of a row of a hub set
 class TableRows:
     """The rows of an Arrow table: `columns` joined by a space, and the class in `label`, if any.
 
-    names: the meaning of the numbers in the label column (None: it holds text). raw: texts are not
+    names: the classes of the numbers in the label column (None: it holds text). raw: texts are not
     tokenised yet. chosen: the rows that are used, in increasing order (None: all). option: the
     config key that names the label column.
     """
 
     where: str
-    table: Any
+    table: "pa.Table"
     columns: tuple[str, ...]
     label: str | None = None
     names: tuple[str, ...] | None = None
@@ -61,10 +65,10 @@ class TableBlock:
 
     source: TableRows
     first: int
-    table: Any
+    table: "pa.Table"
     end: int
 
-    def columns(self) -> tuple[Any, Any]:
+    def columns(self) -> tuple["pa.Array", "pa.Array | None"]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -81,16 +85,16 @@ class TableBlock:
             texts = separate_tokens(texts)
         return texts, None if self.source.label is None else self.labels()
 
-    def tabs(self, texts: Any) -> None:
-        """None: a table states where its labels are."""
+    def tabs(self, texts: "pa.Array") -> None:
+        """None: the labels of a table are in a column of their own."""
 
-    def column(self, name: str) -> Any:
+    def column(self, name: str) -> "pa.Array":
         import pyarrow as pa
 
         column = self.table.column(name)
         return column.combine_chunks() if column.num_chunks else pa.array([], column.type)
 
-    def labels(self) -> Any:
+    def labels(self) -> "pa.Array":
         """The names of the classes. InputError names the first row without one."""
         import pyarrow as pa
         import pyarrow.compute as pc

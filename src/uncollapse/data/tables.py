@@ -1,7 +1,7 @@
 """Columns of text from JSON, CSV, TSV, Parquet and Arrow files.
 
-They are streamed into an Arrow file on disk, which `datasets` maps into memory. Everything is read
-as it is, or refused. (The loaders of `datasets` guess: a CSV cell NA becomes null, a row with too
+They are streamed into an Arrow file on disk, which `datasets` maps into memory. Values are read
+unchanged, or refused. (The loaders of `datasets` guess: a CSV cell NA becomes null, a row with too
 many cells is shifted, a JSON column of strings and numbers is rewritten as JSON.)
 """
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uncollapse.data.formats import read_beginning
 from uncollapse.data.inspection import (
@@ -29,10 +29,16 @@ from uncollapse.data.table_columns import (
 )
 from uncollapse.errors import InputError
 
+if TYPE_CHECKING:
+    import _csv
+
+    import datasets
+    import pyarrow as pa
+
 
 def read_table(
     path: Path, format: str, columns: Sequence[str], label: str | None, scratch: Path
-) -> Any:
+) -> "datasets.Dataset":
     """The columns and the label of a file, as a data set kept in the empty folder `scratch`.
 
     InputError for a damaged file, a missing column, or one that does not hold text. (A label may
@@ -64,9 +70,8 @@ def read_table(
         ) from error
     try:
         return datasets.Dataset.from_file(str(stream))
-    except (
-        Exception
-    ) as error:  # what the file says of its columns may come from another version, or be damaged
+    # the metadata of the columns may be damaged, or written by another version of `datasets`
+    except Exception as error:
         raise InputError(
             f"{path}: `datasets` cannot read it ({str(error).splitlines()[0]})"
         ) from error
@@ -86,8 +91,8 @@ def explain_arrow_error(message: str, format: str) -> str:
 
 def read_csv(
     path: Path, wanted: Sequence[str], label: str | None, scratch: Path, tabs: bool = False
-) -> Iterator[Any]:
-    """Cells as they are, all of them strings; each row must have as many as the header."""
+) -> Iterator["pa.RecordBatch"]:
+    """Rows of unchanged cells, all of them strings; each must have as many as the header."""
     import pyarrow as pa
 
     csv.field_size_limit(sys.maxsize)
@@ -122,7 +127,7 @@ def read_csv(
             ) from error
 
 
-def check_cells(rows: Any, header: Sequence[str], path: Path) -> Iterator[list[str]]:
+def check_cells(rows: "_csv.Reader", header: Sequence[str], path: Path) -> Iterator[list[str]]:
     """The rows that are not empty. InputError for one with another length than the header."""
     for row in rows:
         if not row:
@@ -165,7 +170,9 @@ def choose_tab_dialect(path: Path) -> dict[str, Any]:
     return {"delimiter": "\t", "quoting": csv.QUOTE_MINIMAL if enclosing else csv.QUOTE_NONE}
 
 
-def read_tsv(path: Path, wanted: Sequence[str], label: str | None, scratch: Path) -> Iterator[Any]:
+def read_tsv(
+    path: Path, wanted: Sequence[str], label: str | None, scratch: Path
+) -> Iterator["pa.RecordBatch"]:
     return read_csv(path, wanted, label, scratch, tabs=True)
 
 
@@ -173,7 +180,7 @@ def read_tsv(path: Path, wanted: Sequence[str], label: str | None, scratch: Path
 
 
 def unpack(path: Path, scratch: Path) -> Path:
-    """The file itself, or its decompressed content in `scratch`, to seek in."""
+    """The file itself, or a decompressed copy in `scratch`: a file that can be sought in."""
     if not detect_compression(path):
         return path
     with open_packed(path) as (file, _), (scratch / "unpacked").open("wb") as out:
@@ -183,7 +190,7 @@ def unpack(path: Path, scratch: Path) -> Path:
 
 def read_parquet(
     path: Path, wanted: Sequence[str], label: str | None, scratch: Path
-) -> Iterator[Any]:
+) -> Iterator["pa.RecordBatch"]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -202,7 +209,7 @@ def read_parquet(
 
 def read_arrow(
     path: Path, wanted: Sequence[str], label: str | None, scratch: Path
-) -> Iterator[Any]:
+) -> Iterator["pa.RecordBatch"]:
     """Files and streams of Arrow, and Feather files."""
     import pyarrow as pa
 
@@ -224,7 +231,7 @@ def read_arrow(
         raise InputError(f"{path}: a damaged Arrow file ({str(error).splitlines()[0]})") from error
 
 
-def with_metadata(batch: Any, schema: Any) -> Any:
+def with_metadata(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
     """A batch with the metadata of its set, in which `datasets` keeps the names of classes.
 
     An Arrow error for text that is not UTF-8.

@@ -1,4 +1,4 @@
-"""Text as a run uses it: splits of integer sentences, a vocabulary, batches."""
+"""Text as a run uses it: splits of sentences of token ids, a vocabulary, batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +12,12 @@ from uncollapse.data.levels import Words, escape_controls
 from uncollapse.data.profile import Profile, profile_corpus
 from uncollapse.errors import check_choice, check_integer
 from uncollapse.interfaces.data import BestAccuracy, Data
+from uncollapse.json_types import JsonObject
 
 
 @dataclass(frozen=True)
 class TextData(Data):
-    """Sentences of integer tokens.
+    """Sentences of token ids.
 
     Beyond the interface: classes (name -> the names of the class numbers), exact_log_prob (log p(x)
     [N] of any sentences, -inf for impossible ones), level (what a token is), profiles (split ->
@@ -61,7 +62,7 @@ class TextData(Data):
     ) -> Sequence[np.ndarray]:
         """The example numbers of each batch of one epoch."""
         policy = batching or self.batching
-        # only one policy needs the lengths, which are 80 MB for ten million sentences
+        # only by_length needs the lengths, which take 80 MB for ten million sentences
         lengths = (
             self.lengths(split) if policy == "by_length" else np.broadcast_to(0, self.size(split))
         )
@@ -72,10 +73,10 @@ class TextData(Data):
         return make_batch(self.corpora[split], examples)
 
     def texts(self, corpus: Corpus) -> list[str]:
-        """Sentences as people read them, each on one line."""
+        """Sentences as readable text, each on one line."""
         return self.level.texts(corpus, self.vocabulary)
 
-    def facts(self) -> dict:
+    def facts(self) -> JsonObject:
         """Sizes, tokens, characters and bytes per sentence, the profile, and exact quantities."""
         profiles = {
             split: dict(self.profiles.get(split) or profile_corpus(part))

@@ -6,62 +6,33 @@ corpus. All cores share the work, and the result depends neither on blocks nor o
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uncollapse.data.block_passes import Passes, count_cores, show_progress
+from uncollapse.data.block_passes import Passes, count_available_cores, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.corpus import UNK
-from uncollapse.data.levels import Words, measure_sentences
+from uncollapse.data.levels import Encoder
 from uncollapse.data.profile import make_profile
-from uncollapse.data.tab_counts import TabCounts
+from uncollapse.data.sentence_sizes import measure_sentences
+from uncollapse.data.survey import Shape, Survey, number_classes, survey_split
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import (
-    add_counts,
-    count_words,
     find_kept,
     select_sentences,
     split_words,
     token_type,
 )
 from uncollapse.errors import InputError
+from uncollapse.json_types import JsonObject
 
-MIN_SENTENCES = 20  # below this number, labels are never called too many
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The options that shape the ids: bounds of vocabulary and length, and the token level."""
-
-    vocab_size: int | None
-    min_count: int
-    max_length: int | None
-    level: Words = field(default_factory=Words)
-
-
-@dataclass
-class Survey:
-    """The findings of the first pass about a split.
-
-    lengths: sentences of each length. words, labels: tables of counts, where needed. tabs: lines
-    that look like label TAB text, where the user has not said.
-    """
-
-    lines: int = 0
-    sentences: int = 0
-    tokens: int = 0
-    skipped: dict[str, int] = field(default_factory=lambda: {"empty": 0, "too_long": 0})
-    lengths: Counter[int] = field(default_factory=Counter)
-    words: Any = None
-    labels: Any = None
-    tabs: TabCounts | None = None
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def tokenise(
@@ -70,18 +41,20 @@ def tokenise(
     folder: Path,
     workers: int | None = None,
     block: int = BLOCK_BYTES,
-) -> dict:
+) -> JsonObject:
     """Write <split>-{tokens,offsets,chars,bytes[,labels]}.npy into `folder`.
 
     Returns vocabulary, skipped, classes (or None) and profiles. InputError for a fault of a source,
-    for a split without any sentence left, and for a label that the training split does not have.
+    for a split with no sentence left, and for a label that the training split does not have.
     """
-    start, workers = time.perf_counter(), workers or count_cores()
+    start, workers = time.perf_counter(), workers or count_available_cores()
     total = 2 * sum(source.size for source in sources.values())
-    with ThreadPoolExecutor(workers) as pool, show_progress(total) as advance:
+    with ThreadPoolExecutor(workers) as pool, show_block_progress(total) as advance:
         passes = Passes(pool, 2 * workers, block, advance)
-        # the training split last: faults of the others are found before the long work
-        seen = {split: survey(passes, sources[split], shape, split) for split in reversed(SPLITS)}
+        # the training split last, so that faults of the small splits are found early
+        seen = {
+            split: survey_split(passes, sources[split], shape, split) for split in reversed(SPLITS)
+        }
         vocabulary = shape.level.vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
         classes = number_classes(seen["train"].labels, sources["train"].classes)
         unknown = {
@@ -90,15 +63,7 @@ def tokenise(
             )
             for split in SPLITS
         }
-    sentences, tokens = (
-        sum(getattr(part, name) for part in seen.values()) for name in ("sentences", "tokens")
-    )
-    seconds, unit = time.perf_counter() - start, shape.level.unit
-    print(
-        f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} "
-        "cores",
-        flush=True,
-    )
+    print_speed(seen, shape.level.unit, time.perf_counter() - start, workers)
     return {
         "vocabulary": vocabulary,
         "skipped": {split: seen[split].skipped for split in SPLITS},
@@ -107,102 +72,15 @@ def tokenise(
     }
 
 
-# ---------------------------------------------------------------- first pass
-
-
-def survey(passes: Passes, source: Source, shape: Shape, split: str) -> Survey:
-    """Check and count a split; count its words, too, if it is the training split.
-
-    InputError when no sentence is left.
-    """
-    seen, words, labels = Survey(), Tally(), Tally()
-    for part in passes.over(source, lambda block: survey_block(block, shape, split == "train")):
-        for name in ("lines", "sentences", "tokens"):
-            setattr(seen, name, getattr(seen, name) + getattr(part, name))
-        seen.lengths += part.lengths
-        seen.tabs = part.tabs if seen.tabs is None else seen.tabs.and_then(part.tabs)
-        seen.skipped = {why: n + part.skipped[why] for why, n in seen.skipped.items()}
-        words.add(part.words)
-        labels.add(part.labels)
-    if not seen.sentences:
-        raise InputError(
-            f"{source.where}: no sentence is left in the {split} split ({seen.lines} lines, "
-            f"skipped: {seen.skipped})"
-        )
-    if seen.tabs is not None:
-        seen.tabs.check(source)
-    seen.words, seen.labels = words.total(), labels.total()
-    check_classes(seen, source)
-    return seen
-
-
-def survey_block(block: Block, shape: Shape, counting: bool) -> Survey:
-    """The survey of one block."""
-    texts, labels = block.columns()
-    units, offsets = shape.level.split(*split_words(texts))
-    kept, skipped = find_kept(offsets, shape.max_length)
-    found, counts = np.unique(np.diff(offsets)[kept], return_counts=True)
-    return Survey(
-        len(kept),
-        int(kept.sum()),
-        int((found * counts).sum()),
-        skipped,
-        Counter(dict(zip(found.tolist(), counts.tolist(), strict=True))),
-        shape.level.count(units) if counting else None,
-        count_words(labels) if counting and labels is not None else None,
-        block.tabs(texts),
+def print_speed(seen: Mapping[str, Survey], unit: str, seconds: float, workers: int) -> None:
+    """Print how much was tokenised, and how fast."""
+    sentences = sum(part.sentences for part in seen.values())
+    tokens = sum(part.tokens for part in seen.values())
+    print(
+        f"tokenised {sentences:,} sentences of {tokens:,} {unit} in {seconds:.1f} s on {workers} "
+        "cores",
+        flush=True,
     )
-
-
-class Tally:
-    """A sum of tables of counts, summed whenever the new rows outnumber the sum: linear time."""
-
-    def __init__(self) -> None:
-        self.tables: list[Any] = []
-        self.rows = 0
-
-    def add(self, table: Any) -> None:
-        if table is None:
-            return
-        self.tables.append(table)
-        self.rows += table.num_rows
-        if self.rows > 2 * self.tables[0].num_rows and self.rows > 1 << 16:
-            self.total()
-
-    def total(self) -> Any:
-        """The sum so far, or None."""
-        if self.tables:
-            self.tables = [add_counts(self.tables)]
-            self.rows = self.tables[0].num_rows
-        return self.tables[0] if self.tables else None
-
-
-def check_classes(seen: Survey, source: Source) -> None:
-    """InputError for labels that are nearly all different, which are no classes."""
-    kinds = 0 if seen.labels is None else seen.labels.num_rows
-    if source.classes is None and seen.sentences >= MIN_SENTENCES and 2 * kinds > seen.sentences:
-        example = seen.labels["word"][0].as_py()[:40]
-        raise InputError(
-            f"{source.where}: {kinds:,} different labels for {seen.sentences:,} sentences (such as "
-            f"{example}), so they are no "
-            "classes; labels stand before the first TAB, or in data.label_column"
-        )
-
-
-def number_classes(labels: Any, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The classes by number.
-
-    Those of the source if it has any, else those of the training split: numbers by value, other
-    labels in alphabetical order.
-    """
-    if labels is None or known is not None:
-        return None if labels is None else known
-    found = labels["word"].to_pylist()
-    numbers = all(word.isascii() and word.isdigit() for word in found)
-    return tuple(sorted(found, key=(lambda word: (int(word), word)) if numbers else None))
-
-
-# ---------------------------------------------------------------- second pass
 
 
 def write_split(
@@ -214,7 +92,7 @@ def write_split(
     vocabulary: tuple[str, ...],
     classes: tuple[str, ...] | None,
 ) -> int:
-    """Append the arrays of a split, block by block, to files of the surveyed sizes.
+    """Write the arrays of a split, block by block; their sizes are known from the survey.
 
     Returns the number of unknown tokens.
     """
@@ -247,7 +125,7 @@ def write_split(
 
 
 def encode_block(
-    block: Block, source: Source, shape: Shape, encoder: Callable[[Any], np.ndarray], names: Any
+    block: Block, source: Source, shape: Shape, encoder: Encoder, names: "pa.Array | None"
 ) -> dict[str, np.ndarray]:
     """The columns of the kept sentences, by name.
 
@@ -268,6 +146,7 @@ def encode_block(
         "bytes": size[kept],
     }
     if names is not None:
+        assert labels is not None  # all splits have labels, or none has
         found = pc.index_in(labels, value_set=names)
         if found.null_count:
             first = int(np.argmax(pc.is_null(found).to_numpy(zero_copy_only=False)))

@@ -13,11 +13,12 @@ from uncollapse.data.batches import epoch_batches
 from uncollapse.data.text import SPLITS, check_batching
 from uncollapse.errors import MAX_EXAMPLES, InputError, check_integer, check_number
 from uncollapse.interfaces.data import Batch, BestAccuracy, Data, DataConfig
+from uncollapse.json_types import JsonObject
 
 
 @dataclass(frozen=True)
 class VectorBatch(Batch):
-    """B examples: x [B, P] float32. There are no words to predict (targets)."""
+    """B examples: x [B, P] float32. `targets` is for text only."""
 
     x: Tensor
     examples: np.ndarray
@@ -77,7 +78,7 @@ class VectorData(Data):
         """These examples; the same in every epoch."""
         return VectorBatch(torch.from_numpy(self.vectors[split][examples]), examples)
 
-    def facts(self) -> dict:
+    def facts(self) -> JsonObject:
         """Dimension, sizes, and the exactly known quantities."""
         return {
             "dim": self.inputs,
@@ -100,7 +101,8 @@ class GaussianConfig(DataConfig):
     The mean of each split is exactly 0 and its covariance (divided by N) exactly Sigma, up to
     float32 rounding. The mean log-likelihood of a Gaussian model and the optimum of a linear VAE
     depend on a sample through these two moments only. So the known quantities of the distribution
-    hold for each split, too: a trained model misses them by optimisation alone and cannot overfit.
+    hold for each split, too: a trained model misses them only by imperfect optimisation, and cannot
+    overfit.
     The data depend on data_seed, not on the seed of the run.
     """
 

@@ -1,24 +1,26 @@
-"""From sentences to words, counts and ids, column-wise by Arrow: no Python per token."""
+"""From sentences to words, counts and ids, by operations on Arrow arrays, not on each token."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.errors import InputError
 
-UNKNOWN_WORDS = (
-    SPECIALS[UNK],
-    "_UNK",
-)  # in place of rare words in published files
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
-def separate_tokens(texts: Any) -> Any:
+# published files hold these in place of rare words
+UNKNOWN_WORDS = (SPECIALS[UNK], "_UNK")
+
+
+def separate_tokens(texts: "pa.Array") -> "pa.Array":
     r"""Raw text [N] -> lower case, punctuation separated by spaces.
 
     Contractions are cut as in the Penn Treebank (do n't, it 's). Points and commas between digits
-    stay. Line breaks written as \n or <br /> become spaces. A plain rule, not NLTK's tokeniser.
+    stay. Line breaks written as \n or <br /> become spaces. Simple rules, not NLTK's tokeniser.
     """
     import pyarrow.compute as pc
 
@@ -28,6 +30,7 @@ def separate_tokens(texts: Any) -> Any:
     return texts
 
 
+# (pattern, replacement), applied in this order
 SEPARATIONS = (
     (r"\\n|<br\s*/?>", " "),
     ("[’‘]", "'"),
@@ -40,7 +43,7 @@ SEPARATIONS = (
 )
 
 
-def split_words(texts: Any) -> tuple[Any, np.ndarray]:
+def split_words(texts: "pa.Array | pa.ChunkedArray") -> tuple["pa.Array", np.ndarray]:
     """Arrow strings [N] -> (words flat, offsets [N+1]). Empty and null texts give no words."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -58,7 +61,7 @@ def split_words(texts: Any) -> tuple[Any, np.ndarray]:
     return words, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def count_words(words: Any) -> Any:
+def count_words(words: "pa.Array") -> "pa.Table":
     """Arrow strings -> a table of the distinct ones: `word`, and `count` of each."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -69,7 +72,7 @@ def count_words(words: Any) -> Any:
     )
 
 
-def add_counts(tables: Sequence[Any]) -> Any:
+def add_counts(tables: Sequence["pa.Table"]) -> "pa.Table":
     """The sum of several tables of counts."""
     import pyarrow as pa
 
@@ -77,7 +80,7 @@ def add_counts(tables: Sequence[Any]) -> Any:
     return pa.table({"word": summed["word"], "count": summed["count_sum"]})
 
 
-def build_vocabulary(counts: Any, limit: int | None, min_count: int) -> tuple[str, ...]:
+def build_vocabulary(counts: "pa.Table", limit: int | None, min_count: int) -> tuple[str, ...]:
     """The reserved words, then the training words by decreasing count, ties in alphabetical order.
 
     `limit` bounds the complete vocabulary. InputError when only reserved words are left.
@@ -109,7 +112,7 @@ def token_type(vocabulary: int) -> type:
     return np.uint16 if vocabulary <= 2**16 else np.int32
 
 
-def encode_words(words: Any, vocabulary: Sequence[str]) -> np.ndarray:
+def encode_words(words: "pa.Array", vocabulary: "Sequence[str] | pa.Array") -> np.ndarray:
     """Words -> ids [total] of token_type; unknown words become <unk>.
 
     `vocabulary` may be an Arrow array.
@@ -117,13 +120,13 @@ def encode_words(words: Any, vocabulary: Sequence[str]) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = (
+    entries = (
         vocabulary if isinstance(vocabulary, pa.Array) else pa.array(vocabulary, pa.large_string())
     )
-    # reserved words never match a word of a text
-    ids = pc.index_in(words, value_set=known[len(SPECIALS) :])
+    # a word of a text that is spelt like a reserved entry is unknown
+    ids = pc.index_in(words, value_set=entries[len(SPECIALS) :])
     ids = pc.fill_null(pc.add(ids, len(SPECIALS)), UNK)
-    return ids.to_numpy(zero_copy_only=False).astype(token_type(len(known)))
+    return ids.to_numpy(zero_copy_only=False).astype(token_type(len(entries)))
 
 
 def find_kept(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, dict[str, int]]:

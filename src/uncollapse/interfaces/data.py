@@ -1,4 +1,4 @@
-"""What a run needs of its data: a section of the config, the data it loads, and their batches."""
+"""The interfaces of data: their section of the config, the loaded data, and batches."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from uncollapse.interfaces.hooks import Interface
+from uncollapse.json_types import JsonObject
 
-# (split -> name -> fraction of examples that the ideal classifier of x gets right)
+# split -> label name -> accuracy of the ideal classifier of x
 BestAccuracy = Callable[[str], dict[str, float]]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -55,7 +56,7 @@ class Data(metaclass=Interface, interface=True):
     @property
     @abstractmethod
     def inputs(self) -> int:
-        """The size of an example that a model needs: vocabulary size, pixels or dimensions."""
+        """The input size of a model for these data: vocabulary size, pixels or dimensions."""
 
     @abstractmethod
     def size(self, split: str) -> int:
@@ -78,11 +79,11 @@ class Data(metaclass=Interface, interface=True):
 
     @abstractmethod
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> Batch:
-        """These examples, as they are in an epoch."""
+        """These examples. Their content may depend on the epoch (see ImageData)."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """The facts that data.json and the report hold, as JSON values."""
+    def facts(self) -> JsonObject:
+        """Facts about the data for data.json and the report, as JSON values."""
 
     def listing(self) -> str | None:
         """The vocabulary, one entry a line; None where there is none."""
