@@ -42,7 +42,7 @@ from uncollapse.report.figures.usage import describe_usage
 from uncollapse.report.page import evaluation_note, write_report
 from uncollapse.report.page import format_terminal as terminal
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import one_sided
+from uncollapse.report.runs import is_one_sided
 from uncollapse.report.stats import against_plain, outlying, paired_difference, plain_of, t_interval
 from uncollapse.report.style import MOST_GROUPS, figure_style, solve_layout
 from uncollapse.report.tables.cells import format_cell as cell
@@ -953,7 +953,7 @@ def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> 
 def test_group_without_a_trade_off(
     objective: dict | None, kls: list[float], expected: bool
 ) -> None:
-    assert one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
+    assert is_one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
 
 
 def test_outlying_by_hand() -> None:

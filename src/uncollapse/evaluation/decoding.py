@@ -54,7 +54,7 @@ class Decoding:
         return [*generated.cpu().numpy().reshape(-1, side, side)]
 
 
-def decoding_of(opened: OpenedRun, unknown: bool) -> Decoding:
+def create_decoding(opened: OpenedRun, unknown: bool) -> Decoding:
     """InputError for a model that generates nothing, and for images without `unknown`."""
     if not opened.model.can_generate:
         raise InputError(

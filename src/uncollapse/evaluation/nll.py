@@ -21,7 +21,7 @@ from uncollapse.metrics.likelihood import (
     log_weights,
 )
 from uncollapse.metrics.one_pass import EVAL_SEED
-from uncollapse.metrics.rates import per_size
+from uncollapse.metrics.rates import per_char_and_byte
 from uncollapse.runs.json_values import is_number_list, replace_nonfinite
 from uncollapse.runs.layout import EVALUATIONS, WEIGHTS
 
@@ -108,7 +108,7 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
         if corpus is None
         else (take_values(corpus.chars, order), take_values(corpus.bytes, order))
     )
-    return found | per_size(columns["nll"], chars, size, "nll", "nll_")
+    return found | per_char_and_byte(columns["nll"], chars, size, "nll", "nll_")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ SECONDS_BETWEEN_LINES = 30
 
 
 @contextmanager
-def show_progress(
+def show_group_progress(
     name: str, say: Callable[[str], None], total: int, done: int
 ) -> Iterator[Callable[[], None]]:
     """Yields a function to call after each of the groups that are not `done` yet."""

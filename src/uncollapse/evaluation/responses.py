@@ -16,7 +16,7 @@ from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_view
 from uncollapse.evaluation.views import ROWS_SHOWN
 from uncollapse.metrics.one_pass import evaluating
-from uncollapse.metrics.quality import join_words, score_responses
+from uncollapse.metrics.quality import format_sentences, score_responses
 from uncollapse.runs.layout import SAMPLES_FOLDER, SAMPLES_KNOWN
 
 CONTEXTS = 1000
@@ -34,7 +34,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
         q = opened.encode(batch, opened.noise(2))
         rebuilt = respond(opened, batch, q.project(q.mean), settings.unknown)
     real, contexts = (
-        join_words(take_sentences(corpora[split], batch.examples), data.vocabulary)
+        format_sentences(take_sentences(corpora[split], batch.examples), data.vocabulary)
         for corpora in (data.corpora, data.contexts)
     )
     folder = SAMPLES_FOLDER if settings.unknown else SAMPLES_KNOWN
@@ -52,4 +52,4 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
 def respond(opened: OpenedRun, batch: Any, z: Tensor, unknown: bool) -> list[str]:
     """The most likely response to each context of a batch, with codes z [B, D]."""
     corpus = opened.model.respond(batch, z, greedy=True, unknown=unknown)
-    return join_words(corpus, opened.data.vocabulary)
+    return format_sentences(corpus, opened.data.vocabulary)

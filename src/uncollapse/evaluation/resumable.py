@@ -16,7 +16,7 @@ import numpy as np
 from uncollapse.data.digests import file_digest
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
-from uncollapse.evaluation.progress import show_progress
+from uncollapse.evaluation.progress import show_group_progress
 from uncollapse.runs.json_values import (
     add_digest,
     has_valid_digest,
@@ -60,7 +60,7 @@ class GroupRows:
         todo = [number for number in range(total) if number not in rows]
         with (
             self.path.open("a", encoding="utf-8") as file,
-            show_progress(name, say, total, len(rows)) as advance,
+            show_group_progress(name, say, total, len(rows)) as advance,
         ):
             for row in pool.map(lambda number: compute(number, self.groups[number]), todo):
                 file.write(json.dumps(add_digest(row)) + "\n")

@@ -6,14 +6,14 @@ They lie in `samples/` of the run folder, or `samples-no-unknown/` with --no-unk
 from typing import Any
 
 from uncollapse.data.corpus import Corpus
-from uncollapse.evaluation.decoding import decoding_of, is_text
+from uncollapse.evaluation.decoding import create_decoding, is_text
 from uncollapse.evaluation.language_model import study_language_model
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, write_view
 from uncollapse.evaluation.views import all_views
 from uncollapse.metrics.one_pass import evaluating
-from uncollapse.metrics.quality import quality, take_sentences
+from uncollapse.metrics.quality import first_sentences, score_samples
 from uncollapse.runs.layout import SAMPLES_FOLDER, SAMPLES_KNOWN
 
 DRAWN = 1000  # sentences of the prior that the numbers are computed from
@@ -24,7 +24,7 @@ def evaluate_samples(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
 
     InputError for a model that generates nothing.
     """
-    decoding = decoding_of(opened, settings.unknown)
+    decoding = create_decoding(opened, settings.unknown)
     with evaluating(opened.model, train=False):
         drawn = decoding.draw(opened.prior_codes(DRAWN), 1) if is_text(opened) else None
         views = all_views(decoding, settings.split, drawn, DRAWN)
@@ -43,5 +43,7 @@ def score_sentences(opened: OpenedRun, drawn: Corpus) -> dict[str, Any]:
     data = opened.data
     exact = data.exact_log_prob
     language_model = None if exact else study_language_model(opened)
-    held_out = take_sentences(data.corpora["test"], DRAWN)
-    return quality(drawn, data.corpora["train"], data.vocabulary, exact, language_model, held_out)
+    held_out = first_sentences(data.corpora["test"], DRAWN)
+    return score_samples(
+        drawn, data.corpora["train"], data.vocabulary, exact, language_model, held_out
+    )

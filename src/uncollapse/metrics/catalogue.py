@@ -42,7 +42,7 @@ def add(*rows: Metric) -> None:
 # ---- selections of rows --------------------------------------------------------------------------
 
 
-def names(*stages: str) -> list[str]:
+def metric_names(*stages: str) -> list[str]:
     """The metrics of these stages, in the catalogue's order; of all stages where none is given."""
     return [m.name for m in METRICS.values() if not stages or m.stage in stages]
 
@@ -110,10 +110,10 @@ def format_value(name: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     digits = METRICS[name].digits
-    return f"{value:.{decimals(value) if digits is None else digits}f}"
+    return f"{value:.{choose_decimals(value) if digits is None else digits}f}"
 
 
-def decimals(value: float, half: float = math.nan) -> int:
+def choose_decimals(value: float, half: float = math.nan) -> int:
     """Digits after the point: two, three for a value that is nearly 0, and up to five where
     the half-width of its interval would read 0 otherwise."""
     digits = 3 if 0 < abs(value) < 0.1 else 2
@@ -132,14 +132,14 @@ def compute(stage: str, *arguments: object) -> dict:
     otherwise.
     """
     found: dict = {}
-    for function, metrics in functions(stage).items():
+    for function, metrics in group_by_function(stage).items():
         values = load_function(function)(*arguments)
         check_returned(function, values, metrics)
         found |= values
     return found
 
 
-def functions(stage: str) -> dict[str | Function, list[Metric]]:
+def group_by_function(stage: str) -> dict[str | Function, list[Metric]]:
     """Each function of a stage, and the metrics that it computes."""
     found: dict[str | Function, list[Metric]] = {}
     for metric in METRICS.values():
@@ -175,7 +175,7 @@ def check_returned(function: str | Function, values: dict, metrics: Iterable[Met
 # ---- documentation -------------------------------------------------------------------------------
 
 
-def documented() -> str:
+def format_documentation() -> str:
     """docs/metrics.md: every metric, from the rows."""
     lines = [
         "# Metrics",
@@ -186,10 +186,10 @@ def documented() -> str:
         "| name | column | unit | better | stage | what it is | how it misleads |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*lines, *map(_documented_row, METRICS.values())]) + "\n"
+    return "\n".join([*lines, *map(_format_documentation_row, METRICS.values())]) + "\n"
 
 
-def _documented_row(metric: Metric) -> str:
+def _format_documentation_row(metric: Metric) -> str:
     name = f"`{metric.name}`" + (", `_se`" if metric.error != "none" else "")
     column = "" if metric.header == metric.name else metric.header
     facts = (metric.unit, metric.better or "", metric.stage)
@@ -202,4 +202,4 @@ add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *RUN_ROWS)
 if __name__ == "__main__":
     from pathlib import Path
 
-    Path("docs/metrics.md").write_text(documented(), encoding="utf-8")
+    Path("docs/metrics.md").write_text(format_documentation(), encoding="utf-8")

@@ -20,7 +20,7 @@ from uncollapse.distributions.precision import wide, without_autocast
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics.base import Pass, standard_error
 
-CELLS = 1 << 20  # densities computed at a time: they stay in the cache of the processor
+DENSITIES_AT_ONCE = 1 << 20  # densities computed at a time: they stay in the cache of the processor
 SATURATED_WITHIN = 0.5  # nats below the ceiling
 
 
@@ -38,7 +38,7 @@ def information(seen: Pass) -> dict:
     if count < 2:
         return {}
     z = seen.z[:count]
-    gain, influence = code_gains(posteriors, z)
+    gain, influence = code_information(posteriors, z)
     mi, kl = float(gain.mean()), seen.kl.sum(1)
     return {
         "mi": mi,
@@ -48,11 +48,11 @@ def information(seen: Pass) -> dict:
         "mi_saturated": mi > math.log(count) - SATURATED_WITHIN,
         "marginal_kl": float(kl.mean()) - mi,
         "marginal_kl_se": standard_error(subtract_influence(kl, influence[0])),
-        **by_dimension(seen, posteriors, z, influence[0], mi),
+        **information_by_dimension(seen, posteriors, z, influence[0], mi),
     }
 
 
-def by_dimension(
+def information_by_dimension(
     seen: Pass, posteriors: Sequence[Posterior], z: Tensor, influence: np.ndarray, mi: float
 ) -> dict:
     """mi_per_dim [D], total_correlation, and KL(q(z_j) || p(z_j)) by dimension [D] and summed.
@@ -62,7 +62,7 @@ def by_dimension(
     names = ("mi_per_dim", "total_correlation", "dimension_kl_per_dim", "dimension_kl")
     if not all(q.splits for q in posteriors) or seen.kl.shape[1] != z.shape[1]:
         return {key: None for name in names for key in (name, f"{name}_se")}
-    gain, each = gains(
+    gain, each = pointwise_information(
         lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
     )
     per_dim = gain.mean(1)
@@ -99,14 +99,16 @@ def take_batches(posteriors: Sequence[Posterior], limit: int | None) -> Sequence
     return posteriors[:batches]
 
 
-def code_gains(posteriors: Sequence[Posterior], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def code_information(posteriors: Sequence[Posterior], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """`gains` of codes z [N, D] under the mixture of all N posteriors; both [1, N]."""
-    return gains(
+    return pointwise_information(
         lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z
     )
 
 
-def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def pointwise_information(
+    densities: Callable[[Tensor], Tensor], z: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
     """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n) for N codes z [N, D], and the influence of each
     example on the mean of these: both [G, N].
 
@@ -132,4 +134,4 @@ def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray,
 
 def block_rows(densities: Callable[[Tensor], Tensor], z: Tensor) -> int:
     """The number of codes that need about CELLS densities."""
-    return max(1, CELLS // densities(z[:1]).numel())
+    return max(1, DENSITIES_AT_ONCE // densities(z[:1]).numel())

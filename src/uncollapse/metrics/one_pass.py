@@ -113,9 +113,9 @@ def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pas
         variance=arrays["variance"],
         z=joined["z"],
         posteriors=posteriors,
-        tokens=concatenated(counts["tokens"]),
-        chars=concatenated(counts["chars"]),
-        bytes=concatenated(counts["bytes"]),
+        tokens=concatenate_complete(counts["tokens"]),
+        chars=concatenate_complete(counts["chars"]),
+        bytes=concatenate_complete(counts["bytes"]),
     )
 
 
@@ -139,7 +139,7 @@ def derangement(n: int) -> Tensor:
     return partner
 
 
-def concatenated(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+def concatenate_complete(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """All parts as one array; None where one is missing."""
     present = [part for part in parts if part is not None]
     return np.concatenate(present) if present and len(present) == len(parts) else None

@@ -11,7 +11,7 @@ from uncollapse.metrics.rates import per_token
 SELF_BLEU_SENTENCES = 200
 
 
-def quality(
+def score_samples(
     drawn: Corpus,
     training: Corpus,
     vocabulary: Sequence[str],
@@ -28,10 +28,10 @@ def quality(
     """
 
     def some_texts(corpus: Corpus) -> list[str]:
-        return join_words(take_sentences(corpus, SELF_BLEU_SENTENCES), vocabulary)
+        return format_sentences(first_sentences(corpus, SELF_BLEU_SENTENCES), vocabulary)
 
-    sentences = as_bytes(drawn)
-    copies = set(sentences) & set(as_bytes(training))
+    sentences = sentence_bytes(drawn)
+    copies = set(sentences) & set(sentence_bytes(training))
     found = {
         "sample_count": len(sentences),
         "sample_words": float(drawn.lengths.mean()),
@@ -110,7 +110,7 @@ def self_bleu(sentences: Sequence[str]) -> float | None:
     return float(np.mean(scores))
 
 
-def as_bytes(corpus: Corpus) -> list[bytes]:
+def sentence_bytes(corpus: Corpus) -> list[bytes]:
     """Each sentence's token ids as one hashable value."""
     ids = np.ascontiguousarray(corpus.tokens, dtype=np.int32)
     return [
@@ -118,13 +118,13 @@ def as_bytes(corpus: Corpus) -> list[bytes]:
     ]
 
 
-def take_sentences(corpus: Corpus, count: int) -> Corpus:
+def first_sentences(corpus: Corpus, count: int) -> Corpus:
     """The first `count` sentences."""
     offsets = corpus.offsets[: count + 1]
     return Corpus(corpus.tokens[: offsets[-1]], offsets)
 
 
-def join_words(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
+def format_sentences(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
     """Each sentence as words separated by spaces; a word that is a space is written \u2423."""
     shown = [word.replace(" ", "\u2423") for word in vocabulary]
     words = [shown[i] for i in np.asarray(corpus.tokens)]

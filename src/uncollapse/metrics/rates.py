@@ -24,7 +24,7 @@ def rates(seen: Pass) -> dict:
 def perplexity(seen: Pass) -> dict:
     """Perplexity from nelbo, an upper bound: per token, and per character and byte of text."""
     nelbo = seen.rec + seen.kl.sum(1)
-    return per_token(nelbo, seen.tokens) | per_size(nelbo, seen.chars, seen.bytes, "nelbo")
+    return per_token(nelbo, seen.tokens) | per_char_and_byte(nelbo, seen.chars, seen.bytes, "nelbo")
 
 
 def per_token(nll: np.ndarray, tokens: np.ndarray | None, prefix: str = "") -> dict:
@@ -35,11 +35,11 @@ def per_token(nll: np.ndarray, tokens: np.ndarray | None, prefix: str = "") -> d
     """
     if tokens is None or not tokens.sum():
         return {}
-    _, _, ppl, error = per_unit(nll, tokens)
+    _, _, ppl, error = rate_with_errors(nll, tokens)
     return {f"{prefix}ppl": ppl, f"{prefix}ppl_se": error, "tokens": int(tokens.sum())}
 
 
-def per_unit(nll: np.ndarray, units: np.ndarray) -> tuple[float, float, float, float]:
+def rate_with_errors(nll: np.ndarray, units: np.ndarray) -> tuple[float, float, float, float]:
     """sum nll / sum units and its standard error as a ratio estimate; exp of it and its error."""
     rate = float(nll.sum() / units.sum())
     error = standard_error((nll - rate * units) / units.mean())
@@ -47,7 +47,7 @@ def per_unit(nll: np.ndarray, units: np.ndarray) -> tuple[float, float, float, f
     return rate, error, ppl, ppl * error
 
 
-def per_size(
+def per_char_and_byte(
     nll: np.ndarray, chars: np.ndarray | None, size: np.ndarray | None, name: str, prefix: str = ""
 ) -> dict:
     """<name>_per_char, <name>_per_byte, and ppl_char, ppl_byte = exp of these.
@@ -59,7 +59,9 @@ def per_size(
     found: dict[str, float] = {}
     for unit, counts in (("char", chars), ("byte", size)):
         if counts is not None:
-            rate, rate_error, ppl, ppl_error = per_unit(nll, np.asarray(counts, dtype=np.int64) + 1)
+            rate, rate_error, ppl, ppl_error = rate_with_errors(
+                nll, np.asarray(counts, dtype=np.int64) + 1
+            )
             found |= {f"{name}_per_{unit}": rate, f"{name}_per_{unit}_se": rate_error}
             found |= {f"{prefix}ppl_{unit}": ppl, f"{prefix}ppl_{unit}_se": ppl_error}
     return found

@@ -134,7 +134,7 @@ class Values:
         curve = self.inside(key)
         if not curve.found:
             return None
-        pairs = points(curve.found.get("eps"), curve.found.get("share"))
+        pairs = curve_points(curve.found.get("eps"), curve.found.get("share"))
         if pairs is None:
             self.refuse(key)
         if not pairs:
@@ -157,7 +157,7 @@ class Values:
         curve = self.inside(name)
         if curve.found.get("accuracy") is None:
             return None
-        pairs = points(labels, curve.found["accuracy"])
+        pairs = curve_points(labels, curve.found["accuracy"])
         if pairs is None:
             self.refuse(name)
         lines = {line: curve.share(line) for line in ("chance", "oracle")}
@@ -204,7 +204,7 @@ def number_list(value: Any, most: int, gaps: bool = False) -> list[float] | None
     return [np.nan if item is None else float(item) for item in value]
 
 
-def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
+def curve_points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
     """(place, share) where both are known, places on a logarithmic axis, shares of 1.
 
     None for anything but two lists of one length.
@@ -220,12 +220,12 @@ def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
     )
 
 
-def pruned(value: Any, depth: int = MOST_FACT_DEPTH) -> Any:
+def prune(value: Any, depth: int = MOST_FACT_DEPTH) -> Any:
     """Nested values, cut off at a depth and at a length of lists."""
     if not isinstance(value, dict | list):
         return value
     if not depth:
         return "…"
     if isinstance(value, dict):
-        return {key: pruned(item, depth - 1) for key, item in list(value.items())[:MOST_FACT_ITEMS]}
-    return [pruned(item, depth - 1) for item in value[:MOST_FACT_ITEMS]]
+        return {key: prune(item, depth - 1) for key, item in list(value.items())[:MOST_FACT_ITEMS]}
+    return [prune(item, depth - 1) for item in value[:MOST_FACT_ITEMS]]

@@ -47,7 +47,7 @@ def write_page(found: Mapping[str, Any], folder: Path, nearly: float) -> None:
 
     A gap below `nearly` (nats) counts as collapse.
     """
-    found = with_clean_names(found)
+    found = clean_factor_names(found)
     with figure_style():
         files = {
             folder / f"diagnosis.{suffix}": data
@@ -59,7 +59,7 @@ def write_page(found: Mapping[str, Any], folder: Path, nearly: float) -> None:
     write_together({folder / "index.html": page, **files})
 
 
-def with_clean_names(found: Mapping[str, Any]) -> Mapping[str, Any]:
+def clean_factor_names(found: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same with names of factors, which the caller chose, that are safe to show."""
     if "probe_curves" not in found:
         return found

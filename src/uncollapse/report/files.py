@@ -24,7 +24,7 @@ OURS = re.compile(
 
 
 @contextmanager
-def claimed(report: Path) -> Iterator[None]:
+def claim_folder(report: Path) -> Iterator[None]:
     """Make the folder, or use one of ours, and lock it against other reports.
 
     InputError for a folder that is not ours, and for links in it that lead elsewhere.

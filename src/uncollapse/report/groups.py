@@ -29,13 +29,13 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     runs["override_list"] = runs["override_list"].map(
         lambda texts: [text for text in texts if text not in common]
     )
-    runs["override_list"] = with_defaults(runs)
+    runs["override_list"] = fill_defaults(runs)
     texts = runs["override_list"].map(", ".join)
     runs["order"] = runs.groupby(["head", texts]).ngroup()  # any, until the slots are known
     changed = changed_slots(runs)
     runs["changes"] = runs["order"].map(changed)
     runs["slot"] = runs["order"].map(
-        {order: slot_of(runs, order, text) for order, text in changed.items()}
+        {order: classify_slot(runs, order, text) for order, text in changed.items()}
     )
     keys = list(zip(runs["slot"], runs["head"], texts, strict=True))
     start = 0 if "plain" in runs["head"].values else 1
@@ -61,7 +61,7 @@ def changed_slots(runs: pd.DataFrame) -> dict[int, str]:
     }
 
 
-def slot_of(runs: pd.DataFrame, order: int, changed: str) -> str:
+def classify_slot(runs: pd.DataFrame, order: int, changed: str) -> str:
     """The one slot that is changed, "several", '' where it is unknown, or "baseline" for plain and
     what does not trade off rec and kl."""
     group = runs[runs["order"] == order]
@@ -70,7 +70,7 @@ def slot_of(runs: pd.DataFrame, order: int, changed: str) -> str:
     return "several" if "+" in changed else changed
 
 
-def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
+def fill_defaults(runs: pd.DataFrame) -> list[list[str]]:
     """Each run's overrides, with the defaults of knobs that only other runs of its head set.
 
     Not where that makes two runs equal (tau=0.5 given, and tau left at 0.5): one result must not
@@ -96,14 +96,15 @@ def group_names(runs: pd.DataFrame) -> dict[int, str]:
     """Order -> label and overrides, with the head where two would look the same."""
     first = {record["order"]: record for record in runs.drop_duplicates("order").to_dict("records")}
     names = {
-        i: with_overrides(record["label"], record["override_list"]) for i, record in first.items()
+        i: format_group_name(record["label"], record["override_list"])
+        for i, record in first.items()
     }
     alike = pd.Series(names).duplicated(keep=False)
     texts = [f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()]
     return dict(zip(names, number_repeats(texts), strict=True))
 
 
-def with_overrides(label: str, overrides: list[str]) -> str:
+def format_group_name(label: str, overrides: list[str]) -> str:
     return clean_text(f"{label} ({', '.join(overrides)})", MOST_GROUP_NAME) if overrides else label
 
 
@@ -113,10 +114,10 @@ def order_key(key: tuple[str, str, str]) -> tuple[Any, ...]:
         head != "plain",
         ("baseline", *CHANGEABLE_SLOTS, "several", "").index(slot),
         head,
-        natural(overrides),
+        natural_sort_key(overrides),
     )
 
 
-def natural(text: str) -> list[str | float]:
+def natural_sort_key(text: str) -> list[str | float]:
     """A sort key in which tau=0.5 comes before tau=0.25e1: text and numbers in turn."""
     return [float(part) if i % 2 else part for i, part in enumerate(NUMBER_PATTERN.split(text))]

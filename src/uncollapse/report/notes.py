@@ -9,7 +9,7 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 from uncollapse.report.stats import by_group, finished, t_interval
 
-CUT, TILTED, BOUND = "†", "‡", "≤"
+CUT, BIASED, BOUND = "†", "‡", "≤"
 MOST_GROUPS_NAMED = 6  # in one sentence
 
 
@@ -26,7 +26,7 @@ def few_samples(runs: pd.DataFrame) -> pd.Series:
     return (runs["nll_ess"] < FEW_SAMPLES) | (runs["nll_ess_low"] > 0.5)
 
 
-def tilted(difference: float, half: float, bias: float) -> bool:
+def has_large_bias(difference: float, half: float, bias: float) -> bool:
     """Whether the bias of a difference of nll is at least half of its interval's half-width.
 
     Or half of the difference, where it has no interval.

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.figures import Shown, draw_all
-from uncollapse.report.files import PAGE_MARK, claimed, load_template, write_files
+from uncollapse.report.files import PAGE_MARK, claim_folder, load_template, write_files
 from uncollapse.report.notes import cut_note, weights_note
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.samples import Sampled, all_samples
@@ -33,7 +33,7 @@ def write_report(folder: str | Path) -> tuple[Path, str]:
     """
     study = read_study(folder)
     report = study.folder / "report"
-    with claimed(report):
+    with claim_folder(report):
         tables, figures = build_tables(study.runs), draw_all(study)
         samples = all_samples(study.runs, study.notes)
         files = encode_files(tables, figures, samples)

@@ -37,13 +37,15 @@ def read_study(folder: str | Path) -> Study:
     """Everything a report needs, from a study, its pack or a single run folder."""
     notes: list[str] = []
     records = [
-        record for saved in iterate_runs(Path(folder), notes) if (record := readable(saved, notes))
+        record
+        for saved in iterate_runs(Path(folder), notes)
+        if (record := read_record(saved, notes))
     ]
     folder = study_folder(Path(folder))
     if not records:
         why = f"; the first note says: {clean_text(notes[0], MOST_NOTE)}" if notes else ""
         raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")
-    records = without_twins(records, notes)
+    records = drop_repeated_runs(records, notes)
     drop_locations(records)
     name_overrides(records)
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
@@ -61,7 +63,7 @@ def read_study(folder: str | Path) -> Study:
     )
 
 
-def readable(saved: Saved, notes: list[str]) -> dict[str, Any] | None:
+def read_record(saved: Saved, notes: list[str]) -> dict[str, Any] | None:
     """The record of a run, and what is wrong with it in `notes`.
 
     None where an unforeseen error stops its reading: it must not stop that of the others.
@@ -80,7 +82,7 @@ def readable(saved: Saved, notes: list[str]) -> dict[str, Any] | None:
     return record
 
 
-def without_twins(records: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+def drop_repeated_runs(records: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
     """Runs of one resolved config count once: the finished one, or the one with most steps."""
     kept: dict[str, dict[str, Any]] = {}
     for record in sorted(records, key=lambda record: (record["status"] != "done", -record["step"])):

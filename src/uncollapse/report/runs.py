@@ -13,7 +13,7 @@ import numpy as np
 from uncollapse.errors import MAX_NUMBER
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
-from uncollapse.report.checked import Values, pruned
+from uncollapse.report.checked import Values, prune
 from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, list_overrides
@@ -44,7 +44,9 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
     odd: dict[str, None] = {}
     config, name = Values(saved.config, f"{CONFIG} ", odd), clean_folder(saved.name)
     every_row, on_test = row_numbers(), catalogue.test_columns()
-    rows = [reduce_row(row, every_row, on_test, odd) for row in saved.rows if belongs(row, odd)]
+    rows = [
+        reduce_row(row, every_row, on_test, odd) for row in saved.rows if is_training_row(row, odd)
+    ]
     head = clean_text(config.text("head"))
     place = saved.run.folder if saved.run else PurePath(saved.name)
     return {
@@ -63,7 +65,7 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
         "latent": config.inside("model").number("latent"),
         "tau": config.number("tau"),
         "slots": {slot: saved.config[slot] for slot in CHANGEABLE_SLOTS if slot in saved.config},
-        "one_sided": one_sided(saved.config, rows),
+        "one_sided": is_one_sided(saved.config, rows),
         "knobs": {
             k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS
         },
@@ -74,7 +76,7 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
     }
 
 
-def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
+def is_training_row(row: dict[str, Any], odd: dict[str, None]) -> bool:
     """Whether training writes such a row: at a possible step, of the last weights on test only."""
     for key, bad in (
         ("step", row["step"] > MAX_NUMBER),
@@ -100,7 +102,7 @@ def reduce_row(
     return kept | {"kl_per_dim": values.dimensions("kl_per_dim")}
 
 
-def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
+def is_one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
     """Whether rec and kl are not traded off: the KL has weight 0 (an autoencoder), or is exactly 0
     throughout (no code at all)."""
     objective = config.get("objective")
@@ -113,7 +115,7 @@ def data_facts(data: Values) -> dict[str, Any]:
     # the fingerprint is for machines
     facts = {key: value for key, value in data.found.items() if key != "content"}
     return {
-        "data": clean_text(facts_text(pruned(facts)), MOST_FACTS),
+        "data": clean_text(format_facts(prune(facts)), MOST_FACTS),
         "level": clean_text(data.text("level") or "word"),
         "entropy": data.number("entropy"),
         "oracle_valid": oracle.number("valid"),
@@ -146,8 +148,8 @@ def read_finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict
         "collapse": ended.collapse("collapse")
         if "collapse" in ended.found
         else row.get("collapse"),
-        "machine": machine_text(summary),
-        **made_by(
+        "machine": describe_machine(summary),
+        **describe_code(
             summary.found
             and {"commit": summary.text("commit"), "tree_changed": summary.flag("tree_changed")}
         ),
@@ -176,7 +178,7 @@ def read_moments(values: Values, row: dict[str, Any]) -> dict[str, list[float]] 
     return values.moments("moments") if "moments" in values.found else row.get("moments")
 
 
-def machine_text(summary: Values) -> str:
+def describe_machine(summary: Values) -> str:
     """'versions (torch 2.3), threads 4, device cpu'."""
     machine = {
         "versions": summary.scalars("versions"),
@@ -184,7 +186,7 @@ def machine_text(summary: Values) -> str:
         "device": summary.text("device"),
     }
     stated = {key: value for key, value in machine.items() if value != ""}
-    return clean_text(facts_text(stated), MOST_FACTS)
+    return clean_text(format_facts(stated), MOST_FACTS)
 
 
 def thread_count(summary: Values) -> int | None:
@@ -192,7 +194,7 @@ def thread_count(summary: Values) -> int | None:
     return None if np.isnan(threads) else int(threads)
 
 
-def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
+def describe_code(summary: Mapping[str, Any]) -> dict[str, Any]:
     """`commit`, `tree_changed`, and both in words; older summaries mark a change with +."""
     stated = summary.get("commit") or ""
     commit = clean_text(stated.rstrip("+"))
@@ -203,14 +205,14 @@ def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"commit": commit, "tree_changed": changed, "code": words}
 
 
-def facts_text(facts: dict[str, Any]) -> str:
+def format_facts(facts: dict[str, Any]) -> str:
     """{"vocab": 112, "skipped": {"long": 3}} -> "vocab 112, skipped long 3"."""
     return ", ".join(
-        f"{key} {fact_text(value)}" for key, value in facts.items() if value not in ({}, None)
+        f"{key} {format_fact(value)}" for key, value in facts.items() if value not in ({}, None)
     )
 
 
-def fact_text(value: Any) -> str:
+def format_fact(value: Any) -> str:
     if isinstance(value, dict):
-        return f"({facts_text(value)})"
+        return f"({format_facts(value)})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

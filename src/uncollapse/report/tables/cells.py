@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from uncollapse.metrics.catalogue import METRICS, MISSING, decimals
+from uncollapse.metrics.catalogue import METRICS, MISSING, choose_decimals
 
 MOST_FIXED = 1e15  # larger numbers are written with an exponent
 
@@ -25,7 +25,7 @@ def format_cell(
     """'9.12 ± 0.30'; one seed has no interval; '(n=2)' where some seeds lack the metric."""
     if not np.isfinite(mean):
         return MISSING
-    digits = digits if digits is not None else decimals(mean, half)
+    digits = digits if digits is not None else choose_decimals(mean, half)
     value = f"{mean:{sign}.{digits}f}" if round(mean, digits) else f"{0:.{digits}f}"
     value = value if abs(mean) < MOST_FIXED else f"{mean:{sign}.4g}"
     interval = ""

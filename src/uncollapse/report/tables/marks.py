@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from uncollapse.report.notes import cut_off, few_samples, tilted
+from uncollapse.report.notes import cut_off, few_samples, has_large_bias
 from uncollapse.report.stats import SAMPLED_BY, finished
 
 
@@ -20,7 +20,7 @@ def count_warned(runs: pd.DataFrame) -> pd.DataFrame:
 def is_biased(numbers: pd.DataFrame) -> list[bool]:
     """Where a difference of nll has a bias as large as its interval."""
     rows = numbers[["d_nll_mean", "d_nll_half", "d_nll_bias_mean"]].to_numpy(dtype=float).tolist()
-    return [tilted(*row) for row in rows]
+    return [has_large_bias(*row) for row in rows]
 
 
 def samples_used(runs: pd.DataFrame) -> pd.DataFrame:

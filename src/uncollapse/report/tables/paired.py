@@ -7,7 +7,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.metric import NLL
-from uncollapse.report.notes import CUT, TILTED, cut_off
+from uncollapse.report.notes import BIASED, CUT, cut_off
 from uncollapse.report.stats import (
     by_group,
     finished,
@@ -41,7 +41,7 @@ def paired_table(runs: pd.DataFrame) -> Table:
     for name in metrics:
         metric = METRICS[name]
         text[metric.header] = format_column(numbers, f"d_{name}", metric.digits, sign="+")
-    text["nll"] = mark_cells(text["nll"], is_biased(numbers), after=f" {TILTED}")
+    text["nll"] = mark_cells(text["nll"], is_biased(numbers), after=f" {BIASED}")
     title = paired_title(runs, text, cut_marked=bool(cut.any()))
     return Table("paired", title, numbers, drop_empty_columns(text))
 
@@ -59,9 +59,9 @@ def paired_title(runs: pd.DataFrame, text: pd.DataFrame, cut_marked: bool) -> st
         )
     if cut_marked:
         title += f" {CUT}: cut off, see the summary."
-    if any(TILTED in cell for cell in text["nll"]):
+    if any(BIASED in cell for cell in text["nll"]):
         title += (
-            f" {TILTED}: nll_bias, the part of the difference that more samples would take away, "
+            f" {BIASED}: nll_bias, the part of the difference that more samples would take away, "
             "is comparable with its interval."
         )
     return title

@@ -5,7 +5,7 @@ import pandas as pd
 
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
-from uncollapse.report.notes import BOUND, CUT, TILTED
+from uncollapse.report.notes import BIASED, BOUND, CUT
 from uncollapse.report.stats import against_plain, relative_time, summarise
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
@@ -90,7 +90,7 @@ def special_columns(
     d_nll = format_column(numbers, "d_nll", sign="+")
     return {
         "nll": mark_cells(nll, bound, f"{BOUND} "),
-        "d_nll": mark_cells(d_nll, is_biased(numbers), after=f" {TILTED}"),
+        "d_nll": mark_cells(d_nll, is_biased(numbers), after=f" {BIASED}"),
         "oracle_gap": mark_cells(gap, bound, f"{BOUND} "),
         "ppl": format_ppl(numbers),
         "mi": format_mi(numbers, with_ceiling),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
-from uncollapse.report.notes import TILTED, cut_note, few_samples, weights_note
+from uncollapse.report.notes import BIASED, cut_note, few_samples, weights_note
 from uncollapse.report.stats import SAMPLED_BY, finished
 from uncollapse.report.tables.cells import drop_empty_columns
 from uncollapse.report.tables.marks import has_loose_ppl, levels_differ
@@ -31,8 +31,8 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         "≤: from nelbo, an upper bound." if has_loose_ppl(runs) else "",
         "Runs differ in data.level: compare them per character." if levels_differ(runs) else "",
         few_samples_note(runs),
-        f"{TILTED}: its bias at this number of samples is comparable with its interval."
-        if TILTED in marks
+        f"{BIASED}: its bias at this number of samples is comparable with its interval."
+        if BIASED in marks
         else "",
         "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound."
         if "≥" in marks
