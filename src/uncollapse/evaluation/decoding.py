@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ class Decoding:
     """
 
     opened: OpenedRun
-    limits: Mapping[str, int | bool]
+    limits: Mapping[str, Any]
 
-    def draw(self, z: Tensor, stream: int) -> Generated:
-        """Sentences or images [N, S * S] for codes z [N, D], each word or pixel drawn at random."""
+    def draw(self, z: Tensor, stream: int) -> Any:
+        """Sentences (a Corpus) or images [N, S * S] for codes z [N, D], drawn at random."""
         return self.opened.model.generate(z, generator=self.opened.noise(stream), **self.limits)
 
     def most_likely(self, z: Tensor) -> list[SampleItem]:

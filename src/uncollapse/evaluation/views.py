@@ -29,7 +29,7 @@ TRAVERSAL_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def all_views(decoding: Decoding, split: str, drawn: Corpus | None, count: int) -> dict[str, View]:
-    """Every view by name; `drawn`: the sentences decoded from `count` codes of the prior, if text."""
+    """Every view by name; `drawn`: for text, sentences decoded from `count` codes of the prior."""
     return {
         "prior": view_prior(decoding, drawn, count),
         "reconstructions": view_reconstructions(decoding, split),

@@ -1,9 +1,8 @@
-"""One run as one flat record with its rows.
+"""One run as a flat record with its rows.
 
-Its text is cleaned here, for every table, figure and page; only `saved` is as on disk.
+Text is made safe to show here, for every table, figure and page; only `saved` is as on disk.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from uncollapse.errors import MAX_NUMBER
+from uncollapse.json_types import Json, JsonMapping
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
 from uncollapse.report.checked import Values, prune
@@ -19,28 +19,29 @@ from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, list_overrides
 from uncollapse.runs.rows import last_test_row
 
-NO_KNOBS = ("seed", "threads")
+Record = dict[str, Any]  # column -> value: numbers, text, curves, arrays
+NO_KNOBS = ("seed", "threads")  # top-level numbers of a config that are not knobs of a head
 MOST_LABEL_SHOWN, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
 CHANGEABLE_SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
 WITH_CHANGES = ", with uncommitted changes"
 NO_COMMIT = "no commit known (installed outside a checkout)"
-ROW_PLACE = ("step", "split", "mode")  # of a row
+ROW_PLACE = ("step", "split", "mode")  # the keys that say where in training a row belongs
 WEIGHTS_OF = ("best", "last")
 
 
 def row_numbers() -> list[str]:
-    """The numbers that reports read from every row."""
+    """The metrics that reports read from every row."""
     return [*catalogue.row_columns(), "seconds_per_step"]
 
 
 def last_columns() -> list[str]:
-    """Test metrics of the last weights, for comparison with the best ones."""
+    """Columns for test metrics of the last weights, for comparison with the best ones."""
     names = catalogue.compared_columns()
     return ["last_step", *(f"last_{name}{end}" for name in names for end in ("", "_se"))]
 
 
-def flatten_run(saved: Saved) -> dict[str, Any]:
-    """One run as a flat record with its `rows`, and the `odd` keys, whose values cannot be used."""
+def flatten_run(saved: Saved) -> Record:
+    """One run as a flat record, with its `rows`, and in `odd` the keys with invalid values."""
     odd: dict[str, None] = {}
     config, name = Values(saved.config, f"{CONFIG} ", odd), clean_folder(saved.name)
     every_row, on_test = row_numbers(), catalogue.test_columns()
@@ -50,7 +51,7 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
     head = clean_text(config.text("head"))
     place = saved.run.folder if saved.run else PurePath(saved.name)
     return {
-        "saved": replace(saved, rows=[], summary={}),  # replaced by what follows
+        "saved": replace(saved, rows=[], summary={}),  # their content is in the other columns
         "folder": name,
         "identity": saved.identity,
         "head": head,
@@ -76,8 +77,9 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
     }
 
 
-def is_training_row(row: dict[str, Any], odd: dict[str, None]) -> bool:
-    """Whether training writes such a row: at a possible step, of the last weights on test only."""
+def is_training_row(row: JsonMapping, odd: dict[str, None]) -> bool:
+    """Whether training can have written a row: its step is possible, and only test rows are of the
+    last weights. The key at fault is added to `odd`."""
     for key, bad in (
         ("step", row["step"] > MAX_NUMBER),
         ("weights", row["split"] != "test" and row.get("weights") == "last"),
@@ -89,10 +91,12 @@ def is_training_row(row: dict[str, Any], odd: dict[str, None]) -> bool:
 
 
 def reduce_row(
-    row: dict[str, Any], every_row: list[str], on_test: list[str], odd: dict[str, None]
-) -> dict[str, Any]:
-    """What reports read from a row. What only test figures show, which is most bytes, is read from
-    test rows alone."""
+    row: JsonMapping, every_row: list[str], on_test: list[str], odd: dict[str, None]
+) -> Record:
+    """The values that reports read from a row.
+
+    Most bytes of a row are needed from test rows only.
+    """
     values = Values(row, f"{ROWS_FILE} ", odd)
     kept = {key: row[key] for key in ROW_PLACE} | {key: values.number(key) for key in every_row}
     if row["split"] == "test":
@@ -102,17 +106,18 @@ def reduce_row(
     return kept | {"kl_per_dim": values.dimensions("kl_per_dim")}
 
 
-def is_one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
-    """Whether rec and kl are not traded off: the KL has weight 0 (an autoencoder), or is exactly 0
-    throughout (no code at all)."""
+def is_one_sided(config: JsonMapping, rows: list[Record]) -> bool:
+    """Whether a run does not trade off rec and kl: the KL has weight 0 (an autoencoder), or is
+    exactly 0 in every row (a model without a code)."""
     objective = config.get("objective")
     free = isinstance(objective, dict) and objective.get("weight") in (0, 0.0)
     return free or (bool(rows) and all(row["kl"] == 0 for row in rows))
 
 
-def data_facts(data: Values) -> dict[str, Any]:
+def data_facts(data: Values) -> Record:
+    """What a run recorded about its data: a description, and exact values where known."""
     oracle = data.inside("oracle_nll")
-    # the fingerprint is for machines
+    # the fingerprint is not for readers
     facts = {key: value for key, value in data.found.items() if key != "content"}
     return {
         "data": clean_text(format_facts(prune(facts)), MOST_FACTS),
@@ -123,9 +128,9 @@ def data_facts(data: Values) -> dict[str, Any]:
     }
 
 
-def read_finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str, Any]:
-    """Test metrics of a finished run from its summary, or from its last test rows where the summary
-    lacks them."""
+def read_finals(summary: Values, rows: list[Record], done: bool) -> Record:
+    """Test metrics of a finished run, from its summary or, if that lacks them, from its last test
+    rows."""
     ended = summary if done else Values({})
     last, training = ended.inside("last"), ended.inside("train_mode")
     row, training_row = (last_test_row(rows, mode) if done else {} for mode in ("eval", "train"))
@@ -156,8 +161,8 @@ def read_finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict
     }
 
 
-def read_numbers(ended: Values, row: dict[str, Any]) -> dict[str, Any]:
-    """Every number of the catalogue from the summary, or from the last test row; probe curves."""
+def read_numbers(ended: Values, row: Record) -> Record:
+    """Every metric of the catalogue from the summary or the last test row, and probe curves."""
     numbers = (
         *row_numbers(),
         *catalogue.test_columns(),
@@ -173,8 +178,8 @@ def read_numbers(ended: Values, row: dict[str, Any]) -> dict[str, Any]:
     return {**found, "probe_curves": curves}
 
 
-def read_moments(values: Values, row: dict[str, Any]) -> dict[str, list[float]] | None:
-    """From a summary, or from the row that it was made of where it lacks them."""
+def read_moments(values: Values, row: Record) -> dict[str, list[float]] | None:
+    """The moments in a summary or, if it lacks them, in the row that it was made from."""
     return values.moments("moments") if "moments" in values.found else row.get("moments")
 
 
@@ -190,12 +195,13 @@ def describe_machine(summary: Values) -> str:
 
 
 def thread_count(summary: Values) -> int | None:
+    """The number of threads as an integer, which reads better than 4.0."""
     threads = summary.number("threads")
     return None if np.isnan(threads) else int(threads)
 
 
-def describe_code(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """`commit`, `tree_changed`, and both in words; older summaries mark a change with +."""
+def describe_code(summary: JsonMapping) -> Record:
+    """`commit`, `tree_changed`, and both in words; older summaries mark changes with a +."""
     stated = summary.get("commit") or ""
     commit = clean_text(stated.rstrip("+"))
     changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None
@@ -205,14 +211,15 @@ def describe_code(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"commit": commit, "tree_changed": changed, "code": words}
 
 
-def format_facts(facts: dict[str, Any]) -> str:
+def format_facts(facts: JsonMapping) -> str:
     """{"vocab": 112, "skipped": {"long": 3}} -> "vocab 112, skipped long 3"."""
     return ", ".join(
         f"{key} {format_fact(value)}" for key, value in facts.items() if value not in ({}, None)
     )
 
 
-def format_fact(value: Any) -> str:
+def format_fact(value: Json) -> str:
+    """A number with six digits, an object in parentheses, any other value as it is."""
     if isinstance(value, dict):
         return f"({format_facts(value)})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
