@@ -783,7 +783,7 @@ def test_parts_of_the_rate_by_hand() -> None:
 def test_rate_components_mark_saturated_and_undecomposable_values(study: Path) -> None:
     runs = read_study(study).runs
     caption = describe_rate_parts(runs)
-    assert "does not split" in caption and "total correlation is over-stated" in caption
+    assert "does not split" in caption and "total correlation is too high" in caption
     starred = mark_saturated(runs).drop_duplicates("order")["group"].tolist()
     assert [name for name in starred if name.endswith(" *")] == ["BN on mu and sigma (tau=0.5) *"]
 

@@ -481,7 +481,7 @@ def test_clean_study_has_no_caution(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (
         "Commit abc123 (1 run)" in page
         and "Caution" not in page
-        and "Not all runs are alike" not in page
+        and "the runs differ in their" not in page
     )
 
 

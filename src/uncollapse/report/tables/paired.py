@@ -1,4 +1,4 @@
-"""The table of differences to plain, seed by seed."""
+"""The table of differences from plain, paired by seed."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ STATISTICS = ("n", "mean", "half")
 
 
 def paired_table(runs: pd.DataFrame) -> Table:
-    """Differences to plain on shared seeds; empty where plain or shared seeds are missing."""
+    """Differences from plain on shared seeds; empty if there is no plain or no shared seed."""
     metrics = catalogue.paired_columns()
     done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
     pairs = [
@@ -47,22 +47,22 @@ def paired_table(runs: pd.DataFrame) -> Table:
 
 
 def paired_title(runs: pd.DataFrame, text: pd.DataFrame, cut_marked: bool) -> str:
-    """What the cells are, and every mark that is in one of them."""
+    """What the cells are, and the meaning of every mark in one of them."""
     title = (
-        "Test metrics minus plain's on shared seeds (nats; probe: accuracy), mean ± half-width of "
-        "the paired t-interval (95 %)."
+        "Test metrics minus those of plain on shared seeds (nats; probe: accuracy), mean ± "
+        "half-width of the paired 95 % t-interval."
     )
     if (finished(runs)["mi_saturated"] == 1).any():
         title += (
-            " A saturated mi (≥ in the summary) is a lower bound, and its differences are not "
-            "exact."
+            " A saturated mi (≥ in the summary) is only a lower bound, so its differences are "
+            "unreliable."
         )
     if cut_marked:
-        title += f" {CUT}: cut off, see the summary."
+        title += f" {CUT}: training was cut off, see the summary."
     if any(BIASED in cell for cell in text["nll"]):
         title += (
-            f" {BIASED}: nll_bias, the part of the difference that more samples would take away, "
-            "is comparable with its interval."
+            f" {BIASED}: the part of the difference that would vanish with more samples (the "
+            "difference in nll_bias) is at least half of the interval's half-width."
         )
     return title
 
