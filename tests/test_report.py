@@ -1025,7 +1025,10 @@ def test_difference_to_plain_and_cost(tmp_path: Path, study: Path) -> None:
 @pytest.mark.parametrize("name", ["cost", "cost_benefit"])
 def test_cost_needs_plain(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, evaluated=True)
-    assert "beside plain's" in draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
+    assert (
+        "to compare with that of plain"
+        in draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
+    )
 
 
 def test_curves_far_above_do_not_press_the_others_flat(crowd: Path) -> None:

@@ -107,7 +107,7 @@ def caption_note(runs: pd.DataFrame) -> str:
         parts.append(f" The last ones differ by more than an interval in {shown}.")
     if len(cut):
         shown = name_groups(cut[:MOST_GROUPS_NAMED], len(cut))
-        parts.append(f" Training ended before a schedule did in {shown}.")
+        parts.append(f" Training was cut off ({CUT}) in {shown}.")
     return "".join(parts)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -124,7 +125,7 @@ def slot_legend(frame: pd.DataFrame) -> list[Line2D]:
     ]
 
 
-def add_legend_right(fig: Figure, handles: Sequence[Line2D]) -> None:
+def add_legend_right(fig: Figure, handles: Sequence[Artist]) -> None:
     """A legend to the right of the axes; the figure grows if the entries need more height."""
     lines = sum(str(handle.get_label()).count("\n") + 1.5 for handle in handles)
     fig.set_figheight(max(fig.get_figheight(), 0.3 + 0.135 * lines))
@@ -137,7 +138,7 @@ def add_legend_above(fig: Figure, handles: Sequence[Line2D], columns: int) -> No
     fig.legend(handles=handles, loc=place, ncols=columns, handlelength=1.5, columnspacing=1.5)
 
 
-def add_legend_below(fig: Figure, handles: Sequence[Line2D], columns: int = 3) -> None:
+def add_legend_below(fig: Figure, handles: Sequence[Artist], columns: int = 3) -> None:
     """A legend below all panels, for many entries; the figure grows by their rows."""
     fig.set_figheight(fig.get_figheight() + 0.25 * -(-len(handles) // columns))
     fig.legend(handles=handles, loc="outside lower center", ncols=columns, labelspacing=0.6)

@@ -6,7 +6,7 @@ The result contains no invisible characters, and no path that shows where files 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from uncollapse.errors import JOINERS
 from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_embedded_paths, shorten_word
@@ -59,7 +59,7 @@ def escape_character(character: str) -> str:
 # ---- names ---------------------------------------------------------------------------------------
 
 
-def clean_keys(named: Mapping[object, Value]) -> dict[str, Value]:
+def clean_keys(named: Mapping[Any, Value]) -> dict[str, Value]:
     """The same values under names that are safe to show."""
     return dict(zip(number_repeats(map(clean_text, named)), named.values(), strict=True))
 

@@ -81,7 +81,7 @@ def compute_costs(runs: pd.DataFrame) -> pd.DataFrame:
     both = both[both["head"] != "plain"].dropna(subset=["d_nll"])
     if both.empty:
         raise NoFigure(
-            "no finished run has an nll beside plain's at the same seed "
+            "no finished run has an nll to compare with that of plain at the same seed "
             "(scripts/evaluate.py computes nll)."
         )
     return both
