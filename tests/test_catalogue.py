@@ -179,7 +179,7 @@ def test_a_function_that_does_not_exist_is_refused(own_catalogue: None, function
 
 def test_every_function_of_a_row_exists() -> None:
     for stage in STAGES:
-        for function in catalogue.functions(stage):
+        for function in catalogue.group_by_function(stage):
             assert stage in WITHOUT_FUNCTION or callable(catalogue.load_function(function))
 
 
@@ -198,7 +198,9 @@ def test_every_number_of_a_pass_has_one_meaning_and_most_a_pitfall() -> None:
 def test_only_evaluations_write_their_keys() -> None:
     own = catalogue.evaluated_keys()
     assert {"nll", "nll_se", "nll_per_char_se", "oracle_gap", "probe_curves", "sample_words"} <= own
-    assert not own & {key for name in catalogue.names(PASS) for key in catalogue.METRICS[name].keys}
+    assert not own & {
+        key for name in catalogue.metric_names(PASS) for key in catalogue.METRICS[name].keys
+    }
 
 
 def test_values_are_written_with_the_digits_of_their_metric() -> None:
@@ -209,7 +211,7 @@ def test_values_are_written_with_the_digits_of_their_metric() -> None:
 
 
 def test_the_table_in_docs_is_current() -> None:
-    assert (ROOT / "docs" / "metrics.md").read_text() == catalogue.documented()
+    assert (ROOT / "docs" / "metrics.md").read_text() == catalogue.format_documentation()
 
 
 def test_the_catalogue_imports_neither_torch_nor_pandas() -> None:

@@ -218,7 +218,7 @@ def test_interrupt_keeps_finished_results(
 
     monkeypatch.setattr(nll, "weigh_group", weighted)
     assert main([str(folder), "--metrics", "nll", "--samples", "600", "--workers", "1"]) == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "continues" in capsys.readouterr().err
     assert (folder / "evaluations" / "test-nll-K600.jsonl").read_text().count("\n") == 6
     assert "nll" not in summary(folder)
 

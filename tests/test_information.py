@@ -17,7 +17,7 @@ from torch.distributions import Independent, Normal
 
 from uncollapse.metrics import information as module
 from uncollapse.metrics.base import Pass
-from uncollapse.metrics.information import gains, information, take_batches
+from uncollapse.metrics.information import information, pointwise_information, take_batches
 from uncollapse.posteriors import DiagonalGaussian
 
 properties = settings(max_examples=40, deadline=None, derandomize=True)
@@ -149,8 +149,8 @@ def test_gains_are_those_of_a_double_loop(seed, n, d):
     torch.manual_seed(seed)
     z = q.sample()
     both, each = double_loop(q, z)
-    near(gains(lambda codes: q.log_ratio(codes[:, None])[None], z)[0][0], both)
-    near(gains(q.log_ratio_per_dim, z)[0], each)
+    near(pointwise_information(lambda codes: q.log_ratio(codes[:, None])[None], z)[0][0], both)
+    near(pointwise_information(q.log_ratio_per_dim, z)[0], each)
     got = information(seen(q, z=z))
     near(got["mi"], both.mean())
     near(got["mi_per_dim"], each.mean(1))
@@ -172,7 +172,7 @@ def test_influence_is_the_derivative_of_the_mean_by_an_examples_weight(seed, n, 
     mean = (share * (table.diagonal() - torch.logsumexp(table + share.log(), 1))).sum()
     (derivative,) = torch.autograd.grad(mean, weights)
 
-    influence = gains(lambda codes: q.log_ratio(codes[:, None])[None], z)[1][0]
+    influence = pointwise_information(lambda codes: q.log_ratio(codes[:, None])[None], z)[1][0]
     near(
         influence - influence.mean(), n * derivative, 1e-5
     )  # weights of sum n: each moves its share by 1/n
@@ -189,7 +189,7 @@ def test_neither_the_block_size_nor_the_batches_matter(monkeypatch, cells):
     torch.manual_seed(0)
     z = q.sample()
     whole = information(seen(q, z=z))
-    monkeypatch.setattr(module, "CELLS", cells)
+    monkeypatch.setattr(module, "DENSITIES_AT_ONCE", cells)
     for sizes in ([41], [1] * 41, [40, 1], [7, 20, 1, 13]):
         got = information(seen(*cut(q, *sizes), z=z))
         assert got.keys() == whole.keys()
@@ -213,7 +213,7 @@ def test_memory_does_not_grow_with_the_number_of_blocks(monkeypatch):
         return q.log_ratio_per_dim(z)
 
     monkeypatch.setattr(module, "block_rows", lambda *_: 1)
-    gains(densities, q.sample())
+    pointwise_information(densities, q.sample())
     assert blocks == [1] * n
     assert living[1] - living[0] < n * n * d / 5
 

@@ -25,7 +25,7 @@ from uncollapse.data.words import split_words
 from uncollapse.errors import InputError
 from uncollapse.evaluation import command as evaluate
 from uncollapse.evaluation import samples
-from uncollapse.metrics.rates import per_size
+from uncollapse.metrics.rates import per_char_and_byte
 from uncollapse.models.text_vae import decode_sentences
 from uncollapse.run import run
 
@@ -379,7 +379,7 @@ def test_unknown_words_of_the_file_itself_count(tmp_path):
 
 def test_perplexities_of_characters_and_bytes_by_hand():
     nll, chars, size = np.array([3.0, 9.0]), np.array([2, 4]), np.array([5, 7])
-    found = per_size(nll, chars, size, "nelbo")
+    found = per_char_and_byte(nll, chars, size, "nelbo")
     assert found["nelbo_per_char"] == pytest.approx(12 / 8) and found["ppl_char"] == pytest.approx(
         math.exp(12 / 8)
     )
@@ -391,7 +391,7 @@ def test_perplexities_of_characters_and_bytes_by_hand():
     error = np.std([-1.5 / 4, 1.5 / 4], ddof=1) / math.sqrt(2)
     assert found["nelbo_per_char_se"] == pytest.approx(error)
     assert found["ppl_char_se"] == pytest.approx(error * math.exp(1.5))
-    assert per_size(nll, None, None, "nelbo") == {}
+    assert per_char_and_byte(nll, None, None, "nelbo") == {}
 
 
 SMALL = ["model.embedding=4", "model.hidden=6", "model.latent=2", "trainer.epochs=1", "threads=1"]

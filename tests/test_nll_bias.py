@@ -29,7 +29,7 @@ from uncollapse.models.linear import log_likelihood
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
 from uncollapse.report.figures.cost import describe_cost
 from uncollapse.report.figures.cost_benefit import describe_cost_benefit
-from uncollapse.report.notes import few_samples, tilted
+from uncollapse.report.notes import few_samples, has_large_bias
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.tables.paired import paired_table as paired
@@ -331,7 +331,7 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
      (0.3, math.nan, 0.2, True), (0.0, 0.0, 0.0, False), (0.3, 0.2, math.nan, False)],
 )  # fmt: skip
 def test_bias_of_the_size_of_the_interval(difference, half, bias_, expected):
-    assert tilted(difference, half, bias_) is expected
+    assert has_large_bias(difference, half, bias_) is expected
 
 
 def test_paired_differences_have_a_bias_and_a_mark(tmp_path: Path):

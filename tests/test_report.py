@@ -42,7 +42,7 @@ from uncollapse.report.figures.usage import describe_usage
 from uncollapse.report.page import evaluation_note, write_report
 from uncollapse.report.page import format_terminal as terminal
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import one_sided
+from uncollapse.report.runs import is_one_sided
 from uncollapse.report.stats import against_plain, outlying, paired_difference, plain_of, t_interval
 from uncollapse.report.style import MOST_GROUPS, figure_style, solve_layout
 from uncollapse.report.tables.cells import format_cell as cell
@@ -783,7 +783,7 @@ def test_parts_of_the_rate_by_hand() -> None:
 def test_rate_components_mark_saturated_and_undecomposable_values(study: Path) -> None:
     runs = read_study(study).runs
     caption = describe_rate_parts(runs)
-    assert "does not split" in caption and "total correlation is over-stated" in caption
+    assert "does not split" in caption and "total correlation is too high" in caption
     starred = mark_saturated(runs).drop_duplicates("order")["group"].tolist()
     assert [name for name in starred if name.endswith(" *")] == ["BN on mu and sigma (tau=0.5) *"]
 
@@ -953,7 +953,7 @@ def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> 
 def test_group_without_a_trade_off(
     objective: dict | None, kls: list[float], expected: bool
 ) -> None:
-    assert one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
+    assert is_one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
 
 
 def test_outlying_by_hand() -> None:
@@ -1025,7 +1025,10 @@ def test_difference_to_plain_and_cost(tmp_path: Path, study: Path) -> None:
 @pytest.mark.parametrize("name", ["cost", "cost_benefit"])
 def test_cost_needs_plain(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, evaluated=True)
-    assert "beside plain's" in draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
+    assert (
+        "to compare with that of plain"
+        in draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
+    )
 
 
 def test_curves_far_above_do_not_press_the_others_flat(crowd: Path) -> None:

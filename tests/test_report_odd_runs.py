@@ -17,7 +17,7 @@ from test_report import SLOTS, bytes_of, write_run
 
 from uncollapse.errors import InputError
 from uncollapse.report import figures, main, page, results
-from uncollapse.report.checked import Values, pruned
+from uncollapse.report.checked import Values, prune
 from uncollapse.report.page import evaluation_note, write_report
 from uncollapse.report.png import is_png
 from uncollapse.report.results import read_study
@@ -320,7 +320,7 @@ def test_values_by_hand() -> None:
     assert all(np.isnan(values.number(key)) for key in ("kl_se", "a", "n", "none"))
     assert values.dimensions("d").tolist()[0] == 1 and np.isnan(values.dimensions("d")[1])
     assert list(values.odd) == ["f kl_se", "f a", "f n"]
-    assert pruned([[[[[[1]]]]]]) == [[[["…"]]]] and len(pruned([0] * 5000)) == 1000
+    assert prune([[[[[[1]]]]]]) == [[[["…"]]]] and len(prune([0] * 5000)) == 1000
     assert (
         cell(1.5e20, 2e16, 2, 2) == "1.5e+20 ± 2e+16"
         and cell(123456789.0, 0.5, 2, 2) == "123456789.00 ± 0.50"

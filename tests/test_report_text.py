@@ -28,7 +28,7 @@ from uncollapse.report import figures, main
 from uncollapse.report.figures import PLOTS, draw_all
 from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
-from uncollapse.report.runs import made_by
+from uncollapse.report.runs import describe_code
 from uncollapse.report.style import truncate, wrap_text
 from uncollapse.report.tables.files import encode_table as written
 from uncollapse.report.tables.files import escape_latex as escape
@@ -436,13 +436,21 @@ def test_long_names_leave_room_in_a_figure() -> None:
 
 def test_provenance_in_words() -> None:
     held, changed = "commit abc", "commit abc, with uncommitted changes"
-    assert made_by({"commit": "abc", "tree_changed": False})["code"] == held
-    assert made_by({"commit": "abc", "tree_changed": True})["code"] == changed
-    assert made_by({"commit": "abc+"}) == {"commit": "abc", "tree_changed": True, "code": changed}
-    assert made_by({"commit": "abc"}) == {"commit": "abc", "tree_changed": False, "code": held}
-    outside = made_by({"commit": None, "tree_changed": None})
+    assert describe_code({"commit": "abc", "tree_changed": False})["code"] == held
+    assert describe_code({"commit": "abc", "tree_changed": True})["code"] == changed
+    assert describe_code({"commit": "abc+"}) == {
+        "commit": "abc",
+        "tree_changed": True,
+        "code": changed,
+    }
+    assert describe_code({"commit": "abc"}) == {
+        "commit": "abc",
+        "tree_changed": False,
+        "code": held,
+    }
+    outside = describe_code({"commit": None, "tree_changed": None})
     assert outside["tree_changed"] is None and "no commit known" in outside["code"]
-    assert made_by({}) == {"commit": "", "tree_changed": None, "code": ""}
+    assert describe_code({}) == {"commit": "", "tree_changed": None, "code": ""}
 
 
 def test_page_warns_of_unavailable_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,7 +481,7 @@ def test_clean_study_has_no_caution(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (
         "Commit abc123 (1 run)" in page
         and "Caution" not in page
-        and "Not all runs are alike" not in page
+        and "the runs differ in their" not in page
     )
 
 

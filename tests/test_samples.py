@@ -20,9 +20,9 @@ from uncollapse import report
 from uncollapse.data.corpus import BOS, EOS, PAD, SPECIALS, Corpus, make_batch
 from uncollapse.data.images import ImageBatch
 from uncollapse.evaluation import command as evaluate
-from uncollapse.metrics.quality import join_words as texts
-from uncollapse.metrics.quality import quality, self_bleu
+from uncollapse.metrics.quality import format_sentences as texts
 from uncollapse.metrics.quality import score_by_oracle as oracle
+from uncollapse.metrics.quality import score_samples, self_bleu
 from uncollapse.models.text_vae import decode_sentences
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.posteriors.vmf import AxialVMF, Directional
@@ -158,12 +158,12 @@ def test_images_are_drawn_with_the_probabilities_that_the_model_reports(config) 
 def test_quality_by_hand() -> None:
     vocabulary = [*SPECIALS, "a", "b", "c"]
     drawn, training = corpus_of([4, 5], [4, 5], [6], [5, 4, 6]), corpus_of([4, 5], [5])
-    found = quality(drawn, training, vocabulary)
+    found = score_samples(drawn, training, vocabulary)
     assert found["sample_count"] == 4 and found["sample_words"] == 2
     assert found["sample_distinct"] == 3 / 4 and found["sample_novel"] == 2 / 4
     assert texts(drawn, vocabulary) == ["a b", "a b", "c", "b a c"]
     assert "sample_grammatical" not in found
-    nothing = quality(
+    nothing = score_samples(
         corpus_of([], []), training, vocabulary
     )  # a collapsed or broken model may write empty sentences
     assert nothing["sample_words"] == 0 and nothing["sample_distinct"] == 1 / 2
@@ -178,7 +178,7 @@ def test_self_bleu_tells_copies_from_strangers() -> None:
 
 def test_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy() -> None:
     data = GrammarConfig(train=3000, valid=10, test=10).load()
-    found = quality(
+    found = score_samples(
         data.corpora["train"], data.corpora["valid"], data.vocabulary, data.exact_log_prob
     )
     tokens = found["sample_words"] + 1
@@ -186,7 +186,7 @@ def test_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy
     assert found["sample_oracle_ppl"] == pytest.approx(math.exp(data.entropy / tokens), rel=0.02)
     reversed_words = Corpus(data.corpora["test"].tokens[::-1].copy(), data.corpora["test"].offsets)
     assert (
-        quality(reversed_words, data.corpora["train"], data.vocabulary, data.exact_log_prob)[
+        score_samples(reversed_words, data.corpora["train"], data.vocabulary, data.exact_log_prob)[
             "sample_grammatical"
         ]
         == 0

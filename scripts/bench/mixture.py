@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.table import print_table
 from bench.timing import time_cpu
 from uncollapse.distributions.normal import DiagonalGaussian
-from uncollapse.metrics.information import code_gains
+from uncollapse.metrics.information import code_information
 
 QUICK_SIZES = ((1000, 16), (2000, 32))  # codes, dimensions
 BATCH = 128  # posteriors that the encoder returns at a time
@@ -51,9 +51,9 @@ def compare_mixture(count: int, dims: int, repeats: int) -> MixtureSpeed:
     batches = split_posterior(q)
     ours, theirs = [], []
     for _ in range(repeats):
-        ours.append(time_cpu(code_gains, batches, z))
+        ours.append(time_cpu(code_information, batches, z))
         theirs.append(time_cpu(published_information, q, z))
-    information = code_gains(batches, z)[0].mean()
+    information = code_information(batches, z)[0].mean()
     return MixtureSpeed(
         ratio=float(np.median(np.array(theirs) / np.array(ours))),
         seconds=statistics.median(ours),

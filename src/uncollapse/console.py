@@ -1,26 +1,32 @@
-"""The output of a run: a progress bar on a terminal, and a line at every evaluation."""
+"""The output of a run: a progress bar on a terminal, and one line per evaluation."""
 
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
+from uncollapse.json_types import JsonMapping
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from uncollapse.interfaces.objective import Loss
+
 
 class Console:
-    """The context of one run called `name`; the trainer calls stepped, evaluated, resumed, warn."""
+    """The output of the run `name`, as a context; the trainer reports its progress to it."""
 
     def __init__(self, name: str):
         self.name = name
-        self.bar: Any = None
-        self.task: Any = None
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
 
     def __enter__(self) -> "Console":
         if sys.stderr.isatty():
             self.bar = make_bar()
             self.bar.start()
-        self.showwarning: Any = warnings.showwarning
+        self.showwarning = warnings.showwarning
         warnings.showwarning = self.warn
         return self
 
@@ -30,6 +36,7 @@ class Console:
             self.bar.stop()
 
     def say(self, text: str) -> None:
+        """Print a line, above the progress bar if there is one."""
         if self.bar is not None:
             self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -40,26 +47,26 @@ class Console:
         self.say(f"[{self.name}] warning: {message}")
 
     def resumed(self, step: int, note: str | None) -> None:
-        """Report a resumed run; `note` says which of its earlier rows are missing."""
+        """Report that the run was resumed; `note` says which of its earlier rows are missing."""
         self.say(f"[{self.name}] resumed at step {step}")
         if note:
             self.warn(note)
 
-    def stepped(self, step: int, total: int, loss: Any) -> None:
-        """Move the progress bar."""
+    def stepped(self, step: int, total: int, loss: "Loss") -> None:
+        """Advance the progress bar."""
         if self.bar is None:
             return
         if self.task is None:
             self.task = self.bar.add_task(self.name, total=total, loss="")
         self.bar.update(self.task, completed=step, loss=f"loss {float(loss.total.detach()):.2f}")
 
-    def evaluated(self, row: dict[str, Any]) -> None:
-        """Print one line for each row in evaluation mode."""
+    def evaluated(self, row: JsonMapping) -> None:
+        """Print a row of metrics, unless it is in training mode."""
         if row["mode"] == "eval":
             self.say(f"[{self.name}] {format_row(row)}")
 
 
-def make_bar() -> Any:
+def make_bar() -> "Progress":
     """A progress bar on standard error."""
     from rich.console import Console as Terminal
     from rich.progress import (
@@ -79,7 +86,7 @@ def make_bar() -> Any:
     return Progress(*columns, console=Terminal(stderr=True), transient=True)
 
 
-def format_row(row: dict[str, Any]) -> str:
+def format_row(row: JsonMapping) -> str:
     """'epoch 1.00 step 40 valid: nelbo 24.31 rec 21.02 ...': the metrics with a `line` format."""
     weights = " (last weights)" if row.get("weights") == "last" else ""
     words = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}{weights}:"]

@@ -1,1 +1,1 @@
-"""Numbers and samples of finished runs that are too expensive to compute during training."""
+"""Metrics and samples of finished runs that are too expensive to compute during training."""

@@ -1,7 +1,7 @@
 """The command line of scripts/evaluate.py.
 
-Nothing heavy is imported until there is something to compute, so help, refusals and a study that
-is already evaluated return at once.
+Heavy imports wait until there is something to compute, so that help, error messages and studies
+that are already evaluated return at once.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from uncollapse.arguments import Parser
 from uncollapse.disk import resolve_path
@@ -18,15 +18,18 @@ from uncollapse.evaluation.completeness import is_evaluated
 from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.runs.layout import DONE, Run, require_runs
 
-MOST_ERRORS = 20  # of a study's runs that are shown
+if TYPE_CHECKING:
+    from uncollapse.evaluation.opened import LoadedData
+
+MOST_ERRORS = 20  # printed for one study
 EVALUATE_HELP = """Evaluate a finished run, or every finished run of a study: nll by importance
-weighting (a bound of -log p(x)), probes of known labels, the statistics of one pass (rec, kl, mi,
-au, shuffle_gap ...), and samples. Results join the summary of the run; what was evaluated before
-is skipped."""
+weighting (an upper bound on -log p(x)), probes of known labels, the statistics of one pass (rec,
+kl, mi, au, shuffle_gap ...), and samples. The results are added to the summary of the run; existing
+results are skipped."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 and one sentence, or 130 when stopped."""
+    """The exit code: 0; 2 after an error, which is printed; or 130 if interrupted."""
     arguments = command_parser().parse_args(argv)
     try:
         settings = parse_settings(arguments)
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {describe_error(error, arguments.folder)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on after the last example", file=sys.stderr)
+        print("stopped; the same command continues after the last example", file=sys.stderr)
         return 130
     return 0
 
@@ -63,7 +66,7 @@ def command_parser() -> argparse.ArgumentParser:
         "--labels", help="label budgets of the probe (default: 100,500,1000,2000,10000)"
     )
     parser.add_argument(
-        "--no-unknown", action="store_true", help="samples without <unk>, in a folder of their own"
+        "--no-unknown", action="store_true", help="samples without <unk>, in a separate folder"
     )
     parser.add_argument(
         "--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)"
@@ -72,17 +75,17 @@ def command_parser() -> argparse.ArgumentParser:
 
 
 def available_cores() -> int:
-    """Cores this process may use; all of the machine where the system does not say (macOS)."""
+    """The cores that this process may use; on systems other than Linux, all of the machine."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def parse_settings(arguments: argparse.Namespace) -> Settings:
-    """The settings that the arguments ask for. InputError for what is not allowed."""
+    """The settings given by the arguments. InputError for values that are not allowed."""
     if arguments.metrics is not None:
         metrics = tuple(dict.fromkeys(map(str.strip, arguments.metrics.split(","))))
-    else:  # a probe learns from the training split, so it is not tested there
+    else:  # the probe is fitted to the training split, so it is not tested there
         metrics = ("nll",) if arguments.split == "train" else ("nll", "probe")
     if arguments.no_unknown and "samples" not in metrics:
         raise InputError("--no-unknown applies to samples only; add --metrics samples")
@@ -110,9 +113,9 @@ def parse_budgets(labels: str | None) -> tuple[int, ...] | None:
 
 
 def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
-    """Evaluate every finished run under `folder`; runs with equal data share one copy of it.
+    """Evaluate every finished run under `folder`; runs on the same data share one copy of it.
 
-    explicit: whether the user named the metrics. InputError where a run could not be evaluated.
+    explicit: whether the user named the metrics. InputError if a run could not be evaluated.
     """
     folder = resolve_path(folder)
     runs = require_runs(folder)
@@ -138,10 +141,13 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
 def evaluate_each(
     todo: Sequence[Run], folder: Path, settings: Settings, explicit: bool, alone: bool
 ) -> int:
-    """How many runs could not be evaluated; the error of a run that was named `alone` is raised."""
+    """Evaluate runs, print errors, and return how many runs failed.
+
+    alone: whether the user named a single run, whose error is raised instead.
+    """
     from uncollapse.evaluation.evaluate import evaluate_run
 
-    loaded: dict[str, Any] = {}
+    loaded: LoadedData = {}
     refused = 0
     for number, run in enumerate(todo, 1):
         name = run.folder if run.folder == folder else run.folder.relative_to(folder)
@@ -164,5 +170,5 @@ def describe_error(error: InputError | OSError, folder: Path) -> str:
 
 
 def printer(name: str) -> Callable[[str], None]:
-    """Prints its text after the name of a run."""
+    """A function that prints a text after the name of a run."""
     return lambda text: print(f"[{escape_unsafe(name)}] {text}", flush=True)

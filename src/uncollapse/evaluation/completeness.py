@@ -12,8 +12,9 @@ from uncollapse.runs.results import has_consistent_results, read_object
 def is_evaluated(run: Run, settings: Settings, explicit: bool) -> bool:
     """Whether the run has every requested result, both as files and in its summary.
 
-    A probe that was not asked for explicitly is not required of data without labels.
+    Data without labels need no probe unless the user named it (`explicit`).
     """
+    # a subset that holds every example is stored as no subset
     if settings.examples is not None and settings.examples >= recorded_size(run, settings.split):
         settings = replace(settings, examples=None)
     unlabelled = not explicit and run.has(EVALUATIONS, UNLABELLED)
@@ -35,7 +36,7 @@ def is_sound(run: Run) -> bool:
 
 
 def recorded_size(run: Run, split: str) -> float:
-    """Examples of a split as the run recorded them; infinite where it did not."""
+    """The number of examples of a split that the run recorded; infinite if it did not."""
     try:
         size = read_object(run, DATA).get(split)
     except InputError:

@@ -1,8 +1,8 @@
-"""From codes of an opened run to sentences or images that can be shown."""
+"""Decode codes of an opened run into sentences or images that can be shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,39 +14,39 @@ from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.view_files import SampleItem
 from uncollapse.models.text_vae import LONGEST
 
-MOST_TOKENS = 1000  # characters, bytes or subwords of a sentence
+Generated: TypeAlias = Corpus | Tensor  # sentences, or images [N, S * S]
+MOST_TOKENS = 1000  # per sentence, where tokens are characters, bytes or subwords
 
 
 @dataclass(frozen=True)
 class Decoding:
     """How an opened run decodes codes.
 
-    `limits` are the keywords of `generate` that bound what a text model writes.
+    `limits`: keyword arguments of `generate` that limit what a text model writes.
     """
 
     opened: OpenedRun
     limits: Mapping[str, Any]
 
     def draw(self, z: Tensor, stream: int) -> Any:
-        """Sentences (a Corpus) or images [N, S * S], each word or pixel drawn, of codes [N, D]."""
+        """Sentences (a Corpus) or images [N, S * S] for codes z [N, D], drawn at random."""
         return self.opened.model.generate(z, generator=self.opened.noise(stream), **self.limits)
 
     def most_likely(self, z: Tensor) -> list[SampleItem]:
-        """The most likely word or pixel at every place, of points [N, D].
-
-        Means and points between codes need not be codes themselves: the nearest code is decoded.
-        """
+        """Sentences or images for points z [N, D], with the most likely word or pixel at every
+        position."""
+        # a mean or an interpolation need not be a possible code (vMF): decode the nearest one
         codes = self.opened.any_posterior().project(z)
         return self.items(self.opened.model.generate(codes, greedy=True, **self.limits))
 
     def originals(self, split: str, examples: np.ndarray) -> list[SampleItem]:
-        """The examples themselves."""
+        """The examples themselves, as sentences or images."""
         data = self.opened.data
         if not is_text(self.opened):
             return self.items(torch.from_numpy(data.binary(split)[examples]))
         return self.items(take_sentences(data.corpora[split], examples))
 
-    def items(self, generated: Any) -> list[SampleItem]:
+    def items(self, generated: Generated) -> list[SampleItem]:
         """A Corpus as sentences, images [N, S * S] as arrays [S, S]."""
         if isinstance(generated, Corpus):
             return [*self.opened.data.texts(generated)]
@@ -54,8 +54,9 @@ class Decoding:
         return [*generated.cpu().numpy().reshape(-1, side, side)]
 
 
-def decoding_of(opened: OpenedRun, unknown: bool) -> Decoding:
-    """InputError for a model that generates nothing, and for images without `unknown`."""
+def create_decoding(opened: OpenedRun, unknown: bool) -> Decoding:
+    """How a run decodes codes. InputError for a model that cannot generate examples, and for
+    images if `unknown` is false."""
     if not opened.model.can_generate:
         raise InputError(
             f"{opened.run.folder}: samples are for text and images; "
@@ -69,7 +70,7 @@ def decoding_of(opened: OpenedRun, unknown: bool) -> Decoding:
 
 
 def longest_text(opened: OpenedRun) -> int:
-    """Most tokens of a sentence that is written; smaller tokens than words need more of them."""
+    """The most tokens of a generated sentence; tokens smaller than words need a higher limit."""
     if opened.data.level.name == "word":
         return LONGEST
     return min(max(LONGEST, opened.data.facts()["longest"]["train"]), MOST_TOKENS)

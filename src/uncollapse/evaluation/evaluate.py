@@ -1,17 +1,17 @@
-"""Evaluate one finished run: find what is missing, compute it, write it, and update the summary.
+"""Evaluate one finished run: find missing results, compute and write them, update the summary.
 
-Results lie in the run folder as `evaluations/<split>-<metric>...json`. What training wrote is
-never changed.
+Results are files in the run folder, `evaluations/<split>-<metric>...json`. Nothing that training
+wrote is changed.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from uncollapse.evaluation.opened import OpenedRun, open_run
+from uncollapse.evaluation.opened import LoadedData, OpenedRun, open_run
 from uncollapse.evaluation.result_line import format_result
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import RESPONSES, SAMPLES
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
@@ -20,15 +20,15 @@ from uncollapse.runs.results import repair_results, write_result
 
 
 def evaluate_run(
-    run: Run, settings: Settings, explicit: bool, loaded: dict[str, Any], say: Callable[[str], None]
+    run: Run, settings: Settings, explicit: bool, loaded: LoadedData, say: Callable[[str], None]
 ) -> None:
-    """Compute the requested results that the run lacks. InputError where that is not possible.
+    """Compute the requested results that the run lacks. InputError if that is not possible.
 
-    A probe that was not asked for explicitly is left out of data without labels. `loaded` keeps
-    data from run to run.
+    Data without labels get no probe unless the user named it (`explicit`). `loaded` keeps data
+    from run to run.
     """
     with run.lock():
-        read_config(run)  # a damaged one is reported even where nothing is missing
+        read_config(run)  # reports a damaged config even if no result is missing
         results, damaged = repair_results(run)
         for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")
@@ -47,7 +47,7 @@ def evaluate_run(
 def metrics_to_compute(
     opened: OpenedRun, settings: Settings, results: set[str], explicit: bool
 ) -> list[str]:
-    """The missing metrics; a probe that the data have no labels for is noted as such instead."""
+    """The missing metrics, without a probe of data without labels, which is recorded instead."""
     missing = settings.missing_from(results)
     if "probe" in missing and not opened.data.labels and not explicit:
         missing.remove("probe")
@@ -55,8 +55,8 @@ def metrics_to_compute(
     return missing
 
 
-def compute_metric(metric: str, opened: OpenedRun, settings: Settings) -> dict[str, Any]:
-    """The numbers of one of METRIC_CHOICES, by the functions that the catalogue names."""
+def compute_metric(metric: str, opened: OpenedRun, settings: Settings) -> JsonObject:
+    """The result for one of METRIC_CHOICES, from the functions that the catalogue names."""
     if metric == "statistics":
         return evaluate_statistics(opened, settings)
     if metric == SAMPLES and opened.model.can_respond:

@@ -1,4 +1,4 @@
-"""A language model of the same study that scores what other runs write."""
+"""The language model of a study, which scores the sentences that its other runs generate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +13,13 @@ from uncollapse.evaluation.opened import OpenedRun, open_run, read_stored_config
 from uncollapse.metrics.one_pass import EVAL_BATCH, evaluating
 from uncollapse.runs.layout import DONE, Run, find_runs
 
-NOTED_STUDIES: set[Path] = set()  # that have no language model, which is reported once
+NOTED_STUDIES: set[Path] = set()  # studies without a language model, each reported once
 
 
 def study_language_model(opened: OpenedRun) -> Callable[[Corpus], np.ndarray] | None:
-    """log p [N] of sentences to the study's first finished head=lm run on the same data.
+    """log p [N] of sentences under the study's first finished run of head=lm on the same data.
 
-    None where there is no such run; its absence is noted once for each study.
+    None if there is no such run, which is reported once per study.
     """
     data = read_stored_config(opened.run).data
     for run in find_runs(opened.run.study, "lm"):
@@ -41,7 +41,7 @@ def has_data(run: Run, data: DictConfig) -> bool:
 
 
 def log_prob_of(lm: OpenedRun, corpus: Corpus) -> np.ndarray:
-    """log p of each sentence to a model without a code, [N] nats."""
+    """log p of each sentence under a model without a code, [N] nats."""
     log_prob = np.empty(len(corpus))
     with evaluating(lm.model, train=False):
         for group in split_examples(np.arange(len(corpus)), EVAL_BATCH):

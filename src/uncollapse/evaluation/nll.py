@@ -1,6 +1,6 @@
 """nll of every example by importance weighting, resumable after each group of examples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +14,7 @@ from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.resumable import GroupRow, GroupRows
 from uncollapse.evaluation.settings import Settings
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics.likelihood import (
     DECODED_CODES,
     importance_weighted,
@@ -21,16 +22,16 @@ from uncollapse.metrics.likelihood import (
     log_weights,
 )
 from uncollapse.metrics.one_pass import EVAL_SEED
-from uncollapse.metrics.rates import per_size
+from uncollapse.metrics.rates import per_char_and_byte
 from uncollapse.runs.json_values import is_number_list, replace_nonfinite
 from uncollapse.runs.layout import EVALUATIONS, WEIGHTS
 
-# the columns of a row: lists with a value for each of the group's examples
+# the columns of a row: lists with one value per example of the group
 ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")
 
 
-def evaluate_nll(opened: OpenedRun, settings: Settings) -> dict[str, float]:
-    """The nll of the split with its error, bias and effective samples; nats per example."""
+def evaluate_nll(opened: OpenedRun, settings: Settings) -> JsonObject:
+    """nll of a split, in nats per example, with its error, bias and effective sample size."""
     groups = group_examples(opened, settings)
     path = opened.run.path(EVALUATIONS, f"{settings.result_name('nll')}.jsonl")
     store = GroupRows(path, opened.run.path(WEIGHTS), groups, has_all_columns)
@@ -40,7 +41,7 @@ def evaluate_nll(opened: OpenedRun, settings: Settings) -> dict[str, float]:
 
 
 def group_examples(opened: OpenedRun, settings: Settings) -> list[np.ndarray]:
-    """Which examples are decoded together: of one length, and about DECODED_CODES codes; [G][n]."""
+    """The examples that are decoded together: of one length, with about DECODED_CODES codes."""
     examples = opened.examples(settings.split, settings.examples)
     lengths = opened.data.lengths(settings.split)[examples]
     size = max(1, DECODED_CODES // settings.samples)
@@ -50,15 +51,13 @@ def group_examples(opened: OpenedRun, settings: Settings) -> list[np.ndarray]:
 def weigh_group(
     opened: OpenedRun, settings: Settings, number: int, examples: np.ndarray
 ) -> GroupRow:
-    """The row of one group. InputError for weights that are not finite.
-
-    The noise depends on the group's number alone, so neither order nor interruptions matter.
-    """
+    """The row of one group. InputError for weights that are not finite."""
     with torch.no_grad():
         batch = opened.batch(settings.split, examples)
+        # seeded by the group's number, so that neither order nor interruptions change the result
         generator = torch.Generator(opened.device).manual_seed(EVAL_SEED + number)
         q = opened.encode(batch, generator)
-        decode: Callable = partial(opened.model.nll, batch)
+        decode = partial(opened.model.nll, batch)
         weights = log_weights(decode, q, settings.samples, generator)
     if not weights.isfinite().all():
         raise InputError(
@@ -78,7 +77,7 @@ def weigh_group(
 
 
 def has_all_columns(row: GroupRow) -> bool:
-    """Whether every column is a list of numbers, one for each example; tokens may be null."""
+    """Whether every column is a list of numbers, one per example; tokens may be null."""
     if "tokens" not in row:
         return False
     names = ROW_COLUMNS if row["tokens"] is None else (*ROW_COLUMNS, "tokens")
@@ -86,7 +85,8 @@ def has_all_columns(row: GroupRow) -> bool:
     return all(map(is_number_list, columns)) and len({len(column or ()) for column in columns}) == 1
 
 
-def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) -> dict[str, float]:
+def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) -> JsonObject:
+    """The result of a split from the rows of all groups."""
     columns = {
         name: np.concatenate([np.array(row[name], float) for row in rows]) for name in ROW_COLUMNS
     }
@@ -108,15 +108,13 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
         if corpus is None
         else (take_values(corpus.chars, order), take_values(corpus.bytes, order))
     )
-    return found | per_size(columns["nll"], chars, size, "nll", "nll_")
+    return found | per_char_and_byte(columns["nll"], chars, size, "nll", "nll_")
 
 
 @contextmanager
 def worker_threads(device: torch.device, count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads with one core each; a single one on a GPU.
-
-    Matrix products release Python's lock, and small ones gain nothing from a second core.
-    """
+    """Threads that use one core each; a single thread on a GPU."""
+    # PyTorch releases the GIL, and small matrix products do not gain from a second core
     pool = ThreadPoolExecutor(
         1 if device.type == "cuda" else count, initializer=torch.set_num_threads, initargs=(1,)
     )

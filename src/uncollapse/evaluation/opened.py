@@ -1,4 +1,4 @@
-"""A finished run, opened for evaluation: best weights, data, and how its codes are found."""
+"""A finished run, opened for evaluation: its best weights, data, and inference of codes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ from uncollapse.data.batches import split_examples
 from uncollapse.data.files import CACHE
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
+from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.model import Model
+from uncollapse.json_types import JsonMapping
 from uncollapse.metrics.one_pass import EVAL_SEED, evaluating
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
@@ -25,35 +27,39 @@ from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_object
 
 ENCODED_TOGETHER = 256  # examples
+LoadedData = dict[str, Any]  # the YAML of a data config -> its Data
 
 
 @dataclass(frozen=True)
 class OpenedRun:
     """A finished run with its model in evaluation mode.
 
-    `encode(batch, generator)` gives the posterior, in the way of the run's training procedure.
+    `encode(batch, generator)` returns the posterior as the run's training procedure infers it,
+    which may differ from `model.encode`.
     """
 
     run: Run
     model: Model
-    data: Any  # Data; sentences and images have attributes of their own
+    data: Any  # Data; those of text and of images have further attributes
     encode: Callable[..., Posterior]
     say: Callable[[str], None]  # prints a line about this run
 
     @property
     def device(self) -> torch.device:
+        """The device of the model."""
         return next(self.model.parameters()).device
 
-    def batch(self, split: str, examples: np.ndarray) -> Any:
+    def batch(self, split: str, examples: np.ndarray) -> Batch:
         """These examples on the model's device."""
-        return self.data.batch(split, examples).to(self.device)
+        batch: Batch = self.data.batch(split, examples)
+        return batch.to(self.device)
 
     def noise(self, stream: int) -> torch.Generator:
-        """Randomness that is the same for every run, and independent between streams."""
+        """A generator that is seeded alike for every run, and independent between streams."""
         return torch.Generator(self.device).manual_seed(EVAL_SEED + stream)
 
     def examples(self, split: str, count: int | None) -> np.ndarray:
-        """All examples, or `count` of them, in one random order that every run shares, [N]."""
+        """All examples, or the first `count`, in a random order that all runs share, [N]."""
         order = np.random.default_rng((EVAL_SEED, 0)).permutation(self.data.size(split))
         return order[:count]
 
@@ -65,18 +71,19 @@ class OpenedRun:
         )
 
     def encoded_means(self, split: str, examples: np.ndarray) -> np.ndarray:
-        """Posterior means of examples [N] in evaluation mode, in their order, [N, D]."""
+        """Posterior means of examples [N] in evaluation mode, in the order given, [N, D]."""
         means, order = [], []
         with evaluating(self.model, train=False):
             for chosen in split_examples(np.sort(examples), ENCODED_TOGETHER):
                 batch = self.batch(split, chosen)  # sorts its examples by length
                 means.append(self.encode(batch).mean.double().cpu().numpy())
                 order.append(batch.examples)
+        # first by ascending number, then in the order of `examples`
         ascending = np.concatenate(means)[np.argsort(np.concatenate(order))]
         return ascending[np.argsort(np.argsort(examples))]
 
     def any_posterior(self) -> Posterior:
-        """The posterior of two training examples, for what does not depend on them: the prior."""
+        """A posterior, for what is the same in all of them: the prior, and the space of codes."""
         return self.encode(self.batch("train", np.arange(2)), self.noise(0))
 
     def prior_codes(self, count: int) -> Tensor:
@@ -84,10 +91,10 @@ class OpenedRun:
         return self.any_posterior().sample_prior(count, self.noise(0))
 
 
-def open_run(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> OpenedRun:
-    """Open a run with its best weights; `loaded` keeps data for the next run that has the same.
+def open_run(run: Run, loaded: LoadedData, say: Callable[[str], None]) -> OpenedRun:
+    """Open a run with its best weights; `loaded` keeps the data for later runs on the same data.
 
-    InputError when weights or data are gone, or do not fit the run's config.
+    InputError if weights or data are missing, or do not fit the run's config.
     """
     weights = run.path(WEIGHTS)
     if not weights.exists():
@@ -111,7 +118,7 @@ def open_run(run: Run, loaded: dict[str, Any], say: Callable[[str], None]) -> Op
 def read_stored_config(run: Run) -> DictConfig:
     """The config that a run was made with.
 
-    InputError unless it holds every section that a run is built from, and no other.
+    InputError if a section that a run is built from is missing, or an unknown one is present.
     """
     content, path = read_config(run), run.path(CONFIG)
     for key in (*SLOTS, *SECTIONS):
@@ -123,8 +130,8 @@ def read_stored_config(run: Run) -> DictConfig:
     return OmegaConf.create({**content, "overrides": {}})
 
 
-def check_same_data(folder: Path, recorded: dict[str, Any], facts: dict[str, Any]) -> None:
-    """InputError when sizes or fingerprint of the data differ from what the run recorded."""
+def check_same_data(folder: Path, recorded: JsonMapping, facts: JsonMapping) -> None:
+    """InputError if sizes or fingerprint of the data differ from those that the run recorded."""
     for key, fact in facts.items():
         comparable = isinstance(fact, int) or (key == "content" and fact is not None)
         if comparable and recorded.get(key) not in (None, fact):

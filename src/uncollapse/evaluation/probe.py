@@ -1,20 +1,19 @@
 """The probe: linear classifiers on the posterior means of labelled examples."""
 
-from typing import Any
-
 import numpy as np
 
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.probes import check_budgets, probe, usual_budgets
 
 
-def evaluate_probe(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
-    """Classifiers that learn from training examples, tested on every example of the split.
+def evaluate_probe(opened: OpenedRun, settings: Settings) -> JsonObject:
+    """Fit classifiers to labelled training examples, and test them on every example of the split.
 
-    InputError for data without labels, or without enough of them.
+    InputError for data without labels, or with too few of them.
     """
     data, split = opened.data, settings.split
     if not data.labels:
@@ -33,7 +32,7 @@ def evaluate_probe(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
 
 
 def label_budgets(settings: Settings, available: int) -> list[int]:
-    """The requested numbers of labels, or the usual ones that fit, ascending."""
+    """The requested numbers of labels, or the default ones that are available, ascending."""
     budgets = usual_budgets(available) if settings.labels is None else sorted(settings.labels)
     if not budgets:
         raise InputError(

@@ -1,4 +1,4 @@
-"""How far a long evaluation is: a bar on a terminal, else a line every half minute."""
+"""Progress of a long evaluation: a bar on a terminal, otherwise a line every 30 seconds."""
 
 import sys
 import time
@@ -9,10 +9,10 @@ SECONDS_BETWEEN_LINES = 30
 
 
 @contextmanager
-def show_progress(
+def show_group_progress(
     name: str, say: Callable[[str], None], total: int, done: int
 ) -> Iterator[Callable[[], None]]:
-    """Yields a function to call after each of the groups that are not `done` yet."""
+    """Yield a function to call after each further group; `done` of the `total` are complete."""
     if not sys.stderr.isatty():
         yield line_printer(name, say, total, done)
         return
@@ -27,6 +27,7 @@ def show_progress(
 def line_printer(
     name: str, say: Callable[[str], None], total: int, done: int
 ) -> Callable[[], None]:
+    """A function that counts calls and now and then prints the time left."""
     start = last = time.monotonic()
     count = done
 

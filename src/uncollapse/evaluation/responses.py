@@ -1,11 +1,9 @@
-"""Responses of a conditional model to the contexts of a split, as files, and numbers about them.
+"""Responses of a conditional model to the contexts of a split: files, and metrics of them.
 
-A code is drawn from the prior and decoded by the most likely words, as Zhao et al. 2017 do, so
-that two responses to one context differ through their codes alone. `samples/responses.txt` shows
-some, `samples/answers.txt` has all that were scored.
+A code is drawn from the prior and decoded greedily, as in Zhao et al. 2017, so that two responses
+to one context can differ only through their codes. `samples/responses.txt` shows a few responses,
+`samples/answers.txt` contains all that were scored.
 """
-
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,17 +13,19 @@ from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.evaluation.view_files import encode_lines, numbered_view, write_view
 from uncollapse.evaluation.views import ROWS_SHOWN
+from uncollapse.interfaces.data import Batch
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics.one_pass import evaluating
-from uncollapse.metrics.quality import join_words, score_responses
+from uncollapse.metrics.quality import format_sentences, score_responses
 from uncollapse.runs.layout import SAMPLES_FOLDER, SAMPLES_KNOWN
 
 CONTEXTS = 1000
-RESPONSES_EACH = 5  # codes for each context
+RESPONSES_EACH = 5  # per context
 RESPONSES_SHOWN = 3
 
 
-def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
-    """Write some responses of a run, and return the `response_` numbers."""
+def evaluate_responses(opened: OpenedRun, settings: Settings) -> JsonObject:
+    """Write responses of a run to files, and return the `response_` metrics."""
     split, data = settings.split, opened.data
     batch = opened.batch(split, opened.examples_to_show(split, CONTEXTS))
     with evaluating(opened.model, train=False):
@@ -34,7 +34,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
         q = opened.encode(batch, opened.noise(2))
         rebuilt = respond(opened, batch, q.project(q.mean), settings.unknown)
     real, contexts = (
-        join_words(take_sentences(corpora[split], batch.examples), data.vocabulary)
+        format_sentences(take_sentences(corpora[split], batch.examples), data.vocabulary)
         for corpora in (data.corpora, data.contexts)
     )
     folder = SAMPLES_FOLDER if settings.unknown else SAMPLES_KNOWN
@@ -49,7 +49,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
     return {**scores, "response_unknown": settings.unknown}
 
 
-def respond(opened: OpenedRun, batch: Any, z: Tensor, unknown: bool) -> list[str]:
-    """The most likely response to each context of a batch, with codes z [B, D]."""
+def respond(opened: OpenedRun, batch: Batch, z: Tensor, unknown: bool) -> list[str]:
+    """A greedily decoded response to each context of a batch, with codes z [B, D]."""
     corpus = opened.model.respond(batch, z, greedy=True, unknown=unknown)
-    return join_words(corpus, opened.data.vocabulary)
+    return format_sentences(corpus, opened.data.vocabulary)

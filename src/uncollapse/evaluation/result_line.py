@@ -1,20 +1,19 @@
-"""A result in one line for the terminal."""
+"""A result of an evaluation as one line for the terminal."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
+from uncollapse.json_types import JsonMapping
 from uncollapse.metrics.catalogue import METRICS, result_line_names
 
 
-def format_result(result: Mapping[str, Any]) -> str:
+def format_result(result: JsonMapping) -> str:
     """'nll 25.310 ± 0.120 (bias about 0.150, ess 18.300), nll_ppl 5.210'."""
     names = [name for name in result_line_names() if isinstance(result.get(name), float)]
     return ", ".join(f"{name} {format_number(result, name)}" for name in names)
 
 
-def format_number(result: Mapping[str, Any], name: str) -> str:
-    """'25.310 ± 0.120 (bias about 0.150, ess 18.300)'."""
+def format_number(result: JsonMapping, name: str) -> str:
+    """'25.310 ± 0.120 (bias about 0.150, ess 18.300)'; ± is one standard error."""
     error = f" ± {result[f'{name}_se']:.3f}" if is_finite(result, f"{name}_se") else ""
     beside = ", ".join(
         f"{other.label} {result[other.name]:.3f}"
@@ -24,6 +23,6 @@ def format_number(result: Mapping[str, Any], name: str) -> str:
     return f"{result[name]:.3f}{error}" + (f" ({beside})" if beside else "")
 
 
-def is_finite(result: Mapping[str, Any], name: str) -> bool:
+def is_finite(result: JsonMapping, name: str) -> bool:
     value = result.get(name)
     return isinstance(value, float) and math.isfinite(value)

@@ -1,7 +1,7 @@
-"""A map over groups of examples that keeps each row on disk, so that a stopped one can continue.
+"""A map over groups of examples that can resume: it writes each row to disk when it is computed.
 
-The file is JSON lines. Its first line, the header, names the weights that the rows belong to and
-counts the groups. Every other line is one group's row, sealed with a digest.
+The file has JSON lines. The first line, the header, identifies the weights that the rows were
+computed with, and the number of groups. Every other line is the row of one group with its digest.
 """
 
 import json
@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from uncollapse.data.digests import file_digest
 from uncollapse.disk import write_atomic
 from uncollapse.errors import InputError
-from uncollapse.evaluation.progress import show_progress
+from uncollapse.evaluation.progress import show_group_progress
+from uncollapse.json_types import JsonObject
 from uncollapse.runs.json_values import (
     add_digest,
     has_valid_digest,
@@ -24,14 +24,14 @@ from uncollapse.runs.json_values import (
     read_json_lines,
 )
 
-GroupRow = dict[str, Any]  # "group", its number; "examples", a list; and further columns
+GroupRow = JsonObject  # "group", its number; "examples", a list; and further columns
 
 
 @dataclass(frozen=True)
 class GroupRows:
-    """The rows of groups of examples in one file.
+    """The rows of groups of examples, kept in one file.
 
-    `is_valid` says whether a row has all columns that this version needs.
+    `is_valid` decides whether a row has all columns that this version needs.
     """
 
     path: Path
@@ -46,9 +46,9 @@ class GroupRows:
         pool: Executor,
         say: Callable[[str], None],
     ) -> list[GroupRow]:
-        """Every group's row, in order: those on disk, and the others computed and appended to it.
+        """The rows of all groups, in order; those not on disk are computed and appended.
 
-        name: of what is computed, for messages.
+        `name` of what is computed, for messages.
         """
         rows, dropped = self.read()
         total = len(self.groups)
@@ -60,7 +60,7 @@ class GroupRows:
         todo = [number for number in range(total) if number not in rows]
         with (
             self.path.open("a", encoding="utf-8") as file,
-            show_progress(name, say, total, len(rows)) as advance,
+            show_group_progress(name, say, total, len(rows)) as advance,
         ):
             for row in pool.map(lambda number: compute(number, self.groups[number]), todo):
                 file.write(json.dumps(add_digest(row)) + "\n")
@@ -70,7 +70,7 @@ class GroupRows:
         return [rows[number] for number in range(total)]
 
     def read(self) -> tuple[dict[int, GroupRow], int]:
-        """The valid rows by group, and how many others were dropped; the file then holds no others.
+        """The valid rows by group, and the number of other rows, which are removed from the file.
 
         InputError for a file with another header.
         """

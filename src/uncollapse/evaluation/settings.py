@@ -1,4 +1,4 @@
-"""What an evaluation is asked to compute, and the names of its results on disk."""
+"""The settings of an evaluation, and the names of its results on disk."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,21 +8,22 @@ from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
 from uncollapse.runs.results import NO_UNKNOWN
 
-METRIC_CHOICES = (NLL, PROBE, "statistics", SAMPLES)  # the stages of these, and one pass again
-MOST_CODES = 1_000_000  # codes per example: they are drawn at once
+# stages of the catalogue, and "statistics", which repeats the metrics of one pass
+METRIC_CHOICES = (NLL, PROBE, "statistics", SAMPLES)
+MOST_CODES = 1_000_000  # per example, since all of them are drawn at once
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Which metrics to compute, on which split, and from how much."""
+    """Which metrics to compute, on which split, and from how many codes, examples and labels."""
 
     metrics: tuple[str, ...]
     split: str = "test"
-    samples: int = 500  # codes per example (K) of an nll
+    samples: int = 500  # K, codes per example for nll
     examples: int | None = None  # None: all
-    labels: tuple[int, ...] | None = None  # label budgets of a probe; None: the usual ones that fit
-    workers: int = 1
-    unknown: bool = True  # whether samples may hold <unk>
+    labels: tuple[int, ...] | None = None  # label budgets of the probe; None: the default ones
+    workers: int = 1  # threads
+    unknown: bool = True  # whether samples may contain <unk>
 
     def check(self) -> None:
         """InputError for a value that is not allowed."""
@@ -36,7 +37,7 @@ class Settings:
             check_integer("--labels", budget, 2)
         if self.split == "train" and self.metrics == ("probe",):
             raise InputError(
-                "--split train: the probe learns from the training split; allowed are valid, test"
+                "--split train: the probe is fitted to the training split; allowed are valid, test"
             )
         check_integer("--workers", self.workers, 1)
         if self.examples is not None and check_integer("--examples", self.examples, 1) < 2:
@@ -50,7 +51,7 @@ class Settings:
         return [metric for metric in self.metrics if self.result_name(metric) not in results]
 
     def result_name(self, metric: str) -> str:
-        """The name of a result's files, without their endings."""
+        """The name of a result's files, without their suffixes."""
         subset = "" if self.examples is None else f"-N{self.examples}"
         if metric == NLL:
             return f"{self.split}-nll-K{self.samples}{subset}"

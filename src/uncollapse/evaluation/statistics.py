@@ -1,16 +1,15 @@
 """The metrics of one pass over a split in evaluation mode, as training computes them."""
 
-from typing import Any
-
 from uncollapse.data.batches import split_examples
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics.one_pass import EVAL_BATCH, collect, evaluate, evaluating, statistics
 from uncollapse.training.trainer import FINAL_MIXTURE
 
 
-def evaluate_statistics(opened: OpenedRun, settings: Settings) -> dict[str, Any]:
-    """rec, kl, mi, au, shuffle_gap and the others that one pass gives."""
+def evaluate_statistics(opened: OpenedRun, settings: Settings) -> JsonObject:
+    """All metrics of one pass: rec, kl, mi, au, shuffle_gap and so on."""
     model, split = opened.model, settings.split
     floor = model.posterior.floor()
     if settings.examples is None:

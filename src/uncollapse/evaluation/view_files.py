@@ -1,4 +1,4 @@
-"""Views of samples as files: tables of text, or grids of images."""
+"""Write views of samples to files: tables of text, or grids of images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ IMAGE_SIDE = 56  # pixels to which smaller images are enlarged
 
 @dataclass(frozen=True)
 class View:
-    """A table of sentences or images: column names, and rows of a name and an item per column."""
+    """A table of sentences or images: column names, and rows with a name and an item per column."""
 
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[SampleItem]]]
@@ -27,7 +27,7 @@ def numbered_view(names: Sequence[str], columns: Sequence[Sequence[SampleItem]])
 
 
 def write_view(view: View, run: Run, folder: str, name: str) -> None:
-    """Text as name.txt, columns separated by TAB; images as name.png."""
+    """Write text as name.txt, with TAB between columns, and images as name.png."""
     if isinstance(view.rows[0][1][0], str):
         table = [("", *view.columns), *((row, *texts) for row, texts in view.rows)]
         content = encode_lines("\t".join(map(str, row)) for row in table)
@@ -41,7 +41,7 @@ def encode_lines(texts: Iterable[str]) -> bytes:
 
 
 def encode_png(rows: Sequence[Sequence[SampleItem]]) -> bytes:
-    """Images [S, S] of 0 and 1 as a grid, dark on light; each row of the view is a row of it."""
+    """Images [S, S] of 0 and 1 as one PNG, dark on light, with one row per row of the view."""
     from PIL import Image
 
     images = np.array([[*row] for row in rows], dtype=float)  # [R, C, S, S]

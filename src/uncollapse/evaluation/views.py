@@ -1,10 +1,10 @@
 """The views of a run: codes decoded into sentences or images.
 
-    prior            codes drawn from the prior; each word or pixel drawn, or the most likely
-    reconstructions  test examples; their posterior means and codes of the posterior, decoded
-    interpolations   the straight line between the posterior means of two test examples
+    prior            codes drawn from the prior, decoded at random and greedily
+    reconstructions  test examples; their posterior means and drawn codes, decoded
+    interpolations   points on the line between the posterior means of two test examples, decoded
     neighbours       test examples, and the training examples with the nearest posterior means
-    traversal        the mean of one test example, one dimension moved over its quantiles
+    traversal        the mean of one test example, with one dimension moved over its quantiles
 
 "test" stands for the split that is evaluated.
 """
@@ -22,14 +22,14 @@ from uncollapse.metrics.one_pass import EVAL_BATCH
 
 ROWS_SHOWN = 12
 NEIGHBOURS_SHOWN = 3
-SEARCHED = 5000  # training examples among which neighbours are sought
+SEARCHED = 5000  # training examples among which neighbours are searched
 INTERPOLATED_PAIRS, INTERPOLATION_STEPS = 4, 7
 TRAVERSED_DIMENSIONS = 8
 TRAVERSAL_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def all_views(decoding: Decoding, split: str, drawn: Corpus | None, count: int) -> dict[str, View]:
-    """Every view by name; `drawn` are the sentences of the run's `count` codes of the prior."""
+    """Every view by name; `drawn`: for text, sentences decoded from `count` codes of the prior."""
     return {
         "prior": view_prior(decoding, drawn, count),
         "reconstructions": view_reconstructions(decoding, split),
@@ -40,7 +40,7 @@ def all_views(decoding: Decoding, split: str, drawn: Corpus | None, count: int) 
 
 
 def view_prior(decoding: Decoding, drawn: Corpus | None, count: int) -> View:
-    """The first of the drawn sentences, which the numbers are computed from; or images."""
+    """The first of the drawn sentences, which are also scored, or a few images."""
     z = decoding.opened.prior_codes(count if is_text(decoding.opened) else ROWS_SHOWN)
     items = decoding.items(decoding.draw(z, 1) if drawn is None else drawn)[:ROWS_SHOWN]
     return numbered_view(("drawn", "most likely"), (items, decoding.most_likely(z[:ROWS_SHOWN])))
@@ -88,7 +88,7 @@ def view_neighbours(decoding: Decoding, split: str) -> View:
 
 
 def view_traversal(decoding: Decoding, split: str) -> View:
-    """The dimensions whose means vary most relative to their noise, which carry most of a code."""
+    """Dimensions whose means vary most relative to the posterior noise, moved one at a time."""
     means, variances = encode_all(decoding.opened, split)
     signal = means.var(0) / variances.mean(0).clamp_min(1e-12)
     busiest = signal.argsort(descending=True)[:TRAVERSED_DIMENSIONS].sort().values

@@ -1,4 +1,4 @@
-"""What one pass over a split has seen, and the standard errors of numbers computed from it."""
+"""The data of one pass over a split, and standard errors of what is computed from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from uncollapse.interfaces.posterior import Posterior
 
 @dataclass(frozen=True)
 class Pass:
-    """N examples seen once: what every function of the stage "pass" receives.
+    """N encoded and decoded examples: the argument of every function of the stage "pass".
 
     rec, rec_shuffled [N] nats: -log p(x|z) with the example's own z, and with that of another one.
-    kl [N, G] nats; mean, variance [N, D]; tokens, chars, bytes [N], the counts of each example,
-    None where there is no text. z [N, D] are the codes drawn, and `posteriors`, batch by batch,
-    the distributions they were drawn from.
+    kl [N, G] nats, where G is D, or 1 if the KL is not a sum over dimensions.
+    mean, variance [N, D]: moments of q(z|x). z [N, D]: the drawn codes. `posteriors`: the
+    distributions they were drawn from, one per batch.
+    tokens, chars, bytes [N]: the size of each text; None for other data.
     """
 
     rec: Annotated[np.ndarray, "N"]  # shapes that `pytest --shapes` checks
@@ -30,12 +31,12 @@ class Pass:
     posteriors: Sequence[Posterior]
     chars: np.ndarray | None = None
     bytes: np.ndarray | None = None
-    floor: float | None = None  # the batch-mean KL that the head promises, nats
-    mixture: int | None = None  # about how many examples form q(z); None: all
+    floor: float | None = None  # lower bound on the batch-mean KL that the head promises, nats
+    mixture: int | None = None  # about how many examples estimate q(z); None: all
 
 
 def standard_error(values: np.ndarray) -> float:
-    """The standard error of the mean of independent values [N]: s / sqrt(N); nan for one value."""
+    """The standard error of the mean of independent values [N], s / sqrt(N); nan if N is 1."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 

@@ -1,8 +1,8 @@
-"""The catalogue of metrics: one row for every number, from which everything else is derived.
+"""The catalogue of metrics: one row per metric, from which everything else is derived.
 
-Columns of tables, terminal lines, the legend of the page, differences to plain, keys of results
-on disk and docs/metrics.md all come from these rows. To add a metric, write a function and a row:
-docs/add_a_metric.md. Light to import: no torch, no pandas.
+Table columns, terminal lines, the legend of the page, differences from plain, keys of results on
+disk and docs/metrics.md all follow from these rows. To add a metric, write a function and a row:
+docs/add_a_metric.md. Importing this module loads neither torch nor pandas.
 """
 
 import math
@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 
 from uncollapse.errors import InputError
+from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics.metric import (
     NLL,
     PASS,
@@ -25,13 +26,13 @@ from uncollapse.metrics.rows_pass import PASS_ROWS
 from uncollapse.metrics.rows_run import RUN_ROWS
 from uncollapse.metrics.rows_samples import SAMPLE_ROWS
 
-METRICS: dict[str, Metric] = {}  # by name; the order is that of tables and files
+METRICS: dict[str, Metric] = {}  # by name, in the order of the documentation and of files
 EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
 MISSING = "–"  # a cell without a value
 
 
 def add(*rows: Metric) -> None:
-    """Add metrics of your own, before a run or a report starts. InputError for a name in use."""
+    """Add your own metrics, before a run or a report starts. InputError for a name in use."""
     for metric in rows:
         keys = {key for other in METRICS.values() for key in other.keys}
         if taken := keys.intersection(metric.keys):
@@ -42,42 +43,45 @@ def add(*rows: Metric) -> None:
 # ---- selections of rows --------------------------------------------------------------------------
 
 
-def names(*stages: str) -> list[str]:
-    """The metrics of these stages, in the catalogue's order; of all stages where none is given."""
+def metric_names(*stages: str) -> list[str]:
+    """The metrics of these stages, in the catalogue's order; if none is given, of all stages."""
     return [m.name for m in METRICS.values() if not stages or m.stage in stages]
 
 
 def csv_columns(*stages: str) -> list[str]:
-    """The columns of runs.csv that these stages fill: numbers, each followed by its error."""
+    """The columns of runs.csv from these stages: metrics, each followed by its standard error."""
     return [key for m in METRICS.values() if m.stage in stages for key in _csv_keys(m)]
 
 
 def row_columns() -> list[str]:
-    """Numbers of a pass that reports read from every row of metrics.jsonl."""
+    """Metrics of a pass that reports read from every row of metrics.jsonl."""
     of_rows = [m for m in METRICS.values() if m.stage == PASS and m.every_row]
     return [m.name for m in of_rows if m.name in _csv_keys(m)]
 
 
 def test_columns() -> list[str]:
-    """Numbers of a pass that reports read from test rows only."""
+    """Metrics and errors of a pass that reports read from test rows only.
+
+    Errors of metrics that are read from every row come first.
+    """
     on_rows = row_columns()
     keys = [key for key in csv_columns(PASS) if key not in on_rows]
     return sorted(keys, key=lambda key: key.removesuffix("_se") not in on_rows)
 
 
 def summary_columns() -> list[str]:
-    """Columns of the summary table from left to right, those that only its csv has included."""
+    """Columns of the summary table from left to right, including those that only its csv has."""
     shown = [m for m in METRICS.values() if m.column is not None]
     return [m.name for m in sorted(shown, key=lambda m: m.column or 0)]
 
 
 def paired_columns() -> list[str]:
-    """Metrics that are compared with plain's, seed by seed."""
+    """Metrics that are compared with plain, seed by seed."""
     return [name for name in summary_columns() if METRICS[name].paired]
 
 
 def compared_columns() -> list[str]:
-    """Test metrics in which the last weights are compared with the best ones."""
+    """Test metrics that are compared between the last and the best weights."""
     return [m.name for m in METRICS.values() if m.compare_last]
 
 
@@ -92,7 +96,7 @@ def result_line_names() -> list[str]:
 
 
 def evaluated_keys() -> set[str]:
-    """The keys of a summary that only evaluations write, and training never does."""
+    """The keys of a summary that only evaluations write, never training."""
     return {key for m in METRICS.values() if m.stage in EVALUATED for key in m.keys}
 
 
@@ -106,16 +110,16 @@ def _csv_keys(metric: Metric) -> tuple[str, ...]:
 
 
 def format_value(name: str, value: float | None) -> str:
-    """A number of this metric as text, '–' where there is none."""
+    """A value of this metric as text, '–' for None and non-finite values."""
     if value is None or not math.isfinite(value):
         return MISSING
     digits = METRICS[name].digits
-    return f"{value:.{decimals(value) if digits is None else digits}f}"
+    return f"{value:.{choose_decimals(value) if digits is None else digits}f}"
 
 
-def decimals(value: float, half: float = math.nan) -> int:
-    """Digits after the point: two, three for a value that is nearly 0, and up to five where
-    the half-width of its interval would read 0 otherwise."""
+def choose_decimals(value: float, half: float = math.nan) -> int:
+    """Digits after the point: two, three for a value near 0, and up to five where the half-width
+    of its interval would otherwise read 0."""
     digits = 3 if 0 < abs(value) < 0.1 else 2
     while digits < 5 and half > 0 and round(half, digits) == 0:
         digits += 1
@@ -125,22 +129,22 @@ def decimals(value: float, half: float = math.nan) -> int:
 # ---- functions -----------------------------------------------------------------------------------
 
 
-def compute(stage: str, *arguments: object) -> dict:
+def compute(stage: str, *arguments: object) -> JsonObject:
     """Call every function of a stage with these arguments, in the catalogue's order.
 
-    A function returns all its metrics but optional ones, or {} where none applies; InputError
-    otherwise.
+    A function returns every metric of its rows that is not optional, or {} if none applies.
+    InputError if it does not.
     """
-    found: dict = {}
-    for function, metrics in functions(stage).items():
+    found: JsonObject = {}
+    for function, metrics in group_by_function(stage).items():
         values = load_function(function)(*arguments)
         check_returned(function, values, metrics)
         found |= values
     return found
 
 
-def functions(stage: str) -> dict[str | Function, list[Metric]]:
-    """Each function of a stage, and the metrics that it computes."""
+def group_by_function(stage: str) -> dict[str | Function, list[Metric]]:
+    """The functions of a stage, each with the metrics that it computes."""
     found: dict[str | Function, list[Metric]] = {}
     for metric in METRICS.values():
         if metric.stage == stage:
@@ -150,7 +154,7 @@ def functions(stage: str) -> dict[str | Function, list[Metric]]:
 
 @cache
 def load_function(function: str | Function) -> Function:
-    """The function behind a reference such as "package.module:name". InputError for none."""
+    """The function that a reference such as "package.module:name" names. InputError if none."""
     if not isinstance(function, str):
         return function
     module, _, name = function.partition(":")
@@ -161,8 +165,10 @@ def load_function(function: str | Function) -> Function:
     return loaded
 
 
-def check_returned(function: str | Function, values: dict, metrics: Iterable[Metric]) -> None:
-    """InputError for a key without a row in the catalogue, and for a row that got no value."""
+def check_returned(
+    function: str | Function, values: JsonMapping, metrics: Iterable[Metric]
+) -> None:
+    """InputError for a key without a row in the catalogue, and for a row without a value."""
     name = function if isinstance(function, str) else function.__qualname__
     allowed = {key for metric in metrics for key in metric.keys}
     if unknown := sorted(values.keys() - allowed):
@@ -175,21 +181,21 @@ def check_returned(function: str | Function, values: dict, metrics: Iterable[Met
 # ---- documentation -------------------------------------------------------------------------------
 
 
-def documented() -> str:
-    """docs/metrics.md: every metric, from the rows."""
+def format_documentation() -> str:
+    """The text of docs/metrics.md: a table of every metric."""
     lines = [
         "# Metrics",
         "",
         "Generated from the catalogue by `python -m uncollapse.metrics.catalogue`; do not edit.",
         "`<name>_se` is the standard error of a metric over examples.",
         "",
-        "| name | column | unit | better | stage | what it is | how it misleads |",
+        "| name | column | unit | better | stage | meaning | pitfall |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*lines, *map(_documented_row, METRICS.values())]) + "\n"
+    return "\n".join([*lines, *map(_format_documentation_row, METRICS.values())]) + "\n"
 
 
-def _documented_row(metric: Metric) -> str:
+def _format_documentation_row(metric: Metric) -> str:
     name = f"`{metric.name}`" + (", `_se`" if metric.error != "none" else "")
     column = "" if metric.header == metric.name else metric.header
     facts = (metric.unit, metric.better or "", metric.stage)
@@ -202,4 +208,4 @@ add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *RUN_ROWS)
 if __name__ == "__main__":
     from pathlib import Path
 
-    Path("docs/metrics.md").write_text(documented(), encoding="utf-8")
+    Path("docs/metrics.md").write_text(format_documentation(), encoding="utf-8")

@@ -1,11 +1,11 @@
-"""The parts of the rate: information about x, and the distance of the aggregate from the prior.
+"""The components of the rate: information about x, and KL(q(z) || p(z)) of the aggregate posterior.
 
     E KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z))
     KL(q(z) || p(z))     = TC(q(z)) + sum_j KL(q(z_j) || p(z_j))
 
 Hoffman & Johnson 2016 ("ELBO surgery"); Chen et al. 2018 (beta-TCVAE, equation 2). q(z) is
-estimated by the mixture of the posteriors of N examples; each code stays in its own mixture. Both
-identities hold exactly between the estimates.
+estimated by the mixture of the posteriors of N examples, and the mixture at a code includes the
+posterior that the code was drawn from. Both identities also hold exactly for the estimates.
 """
 
 import math
@@ -20,25 +20,25 @@ from uncollapse.distributions.precision import wide, without_autocast
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics.base import Pass, standard_error
 
-CELLS = 1 << 20  # densities computed at a time: they stay in the cache of the processor
+DENSITIES_AT_ONCE = 1 << 20  # so many fit into the cache of a processor
 SATURATED_WITHIN = 0.5  # nats below the ceiling
 
 
 def information(seen: Pass) -> dict:
-    """mi, mi_per_dim, marginal_kl and its parts, in nats; {} for a single example.
+    """mi, mi_per_dim, marginal_kl and its components, in nats; {} for a single example.
 
-    mi = E[log q(z|x) - log 1/N sum_n q(z|x_n)] with one sampled z each: in expectation a lower
-    bound of I(x; z), and at most ln N (van den Oord et al. 2018). The mixture is that of the first
-    batches that hold `seen.mixture` examples. mi_per_dim is the same in one dimension, and
-    total_correlation = sum_j mi_per_dim - mi. The parts by dimension are None where the posterior
-    has no `log_ratio_per_dim`.
+    mi = E[log q(z|x) - log 1/N sum_n q(z|x_n)] with one sampled z per example: in expectation a
+    lower bound on I(x; z), and at most ln N (van den Oord et al. 2018). The mixture is over the
+    first batches that together hold `seen.mixture` examples. mi_per_dim is the same for one
+    dimension, and total_correlation = sum_j mi_per_dim - mi. Metrics by dimension are None where
+    the posterior has no `log_ratio_per_dim`.
     """
     posteriors = take_batches(seen.posteriors, seen.mixture)
     count = sum(len(q.mean) for q in posteriors)
     if count < 2:
         return {}
     z = seen.z[:count]
-    gain, influence = code_gains(posteriors, z)
+    gain, influence = code_information(posteriors, z)
     mi, kl = float(gain.mean()), seen.kl.sum(1)
     return {
         "mi": mi,
@@ -48,21 +48,22 @@ def information(seen: Pass) -> dict:
         "mi_saturated": mi > math.log(count) - SATURATED_WITHIN,
         "marginal_kl": float(kl.mean()) - mi,
         "marginal_kl_se": standard_error(subtract_influence(kl, influence[0])),
-        **by_dimension(seen, posteriors, z, influence[0], mi),
+        **information_by_dimension(seen, posteriors, z, influence[0], mi),
     }
 
 
-def by_dimension(
+def information_by_dimension(
     seen: Pass, posteriors: Sequence[Posterior], z: Tensor, influence: np.ndarray, mi: float
 ) -> dict:
-    """mi_per_dim [D], total_correlation, and KL(q(z_j) || p(z_j)) by dimension [D] and summed.
+    """mi_per_dim [D], total_correlation, and KL(q(z_j) || p(z_j)), by dimension [D] and summed.
 
-    All in nats, each with its standard error.
+    All in nats, each with its standard error. Where the posterior does not factorise over
+    dimensions, all are None.
     """
     names = ("mi_per_dim", "total_correlation", "dimension_kl_per_dim", "dimension_kl")
     if not all(q.splits for q in posteriors) or seen.kl.shape[1] != z.shape[1]:
         return {key: None for name in names for key in (name, f"{name}_se")}
-    gain, each = gains(
+    gain, each = pointwise_information(
         lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
     )
     per_dim = gain.mean(1)
@@ -83,14 +84,17 @@ def by_dimension(
 
 
 def subtract_influence(kl: np.ndarray, influence: np.ndarray) -> np.ndarray:
-    """The influence of each example on mean(kl) - mi, [N], where mi is from the first n of them."""
+    """The influence of each example on mean(kl) - mi, [N]; mi is from the first n examples only.
+
+    Influences on mi [n] are rescaled by N/n, as `standard_error` divides by N.
+    """
     spread = kl.copy()
     spread[: len(influence)] -= (influence - influence.mean()) * (len(kl) / len(influence))
     return spread
 
 
 def take_batches(posteriors: Sequence[Posterior], limit: int | None) -> Sequence[Posterior]:
-    """The first batches that together hold `limit` examples, or all."""
+    """The first batches that together hold at least `limit` examples; all if there are fewer."""
     sizes = accumulate(len(q.mean) for q in posteriors)
     batches = next(
         (i for i, size in enumerate(sizes, 1) if limit is not None and size >= limit),
@@ -99,20 +103,22 @@ def take_batches(posteriors: Sequence[Posterior], limit: int | None) -> Sequence
     return posteriors[:batches]
 
 
-def code_gains(posteriors: Sequence[Posterior], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """`gains` of codes z [N, D] under the mixture of all N posteriors; both [1, N]."""
-    return gains(
+def code_information(posteriors: Sequence[Posterior], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """`pointwise_information` of codes z [N, D] in all dimensions jointly; both [1, N]."""
+    return pointwise_information(
         lambda codes: torch.cat([q.log_ratio(codes[:, None]) for q in posteriors], -1)[None], z
     )
 
 
-def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def pointwise_information(
+    densities: Callable[[Tensor], Tensor], z: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
     """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n) for N codes z [N, D], and the influence of each
-    example on the mean of these: both [G, N].
+    example on their mean: both [G, N].
 
     densities: m codes -> [G, m, N], log q(z|x_n) up to a term that depends on z alone. The
-    influence of example i is its own gain minus its share of the mixture at all codes: the
-    derivative of the mean by the weight of the example.
+    influence of example i is the derivative of the mean by the weight of the example: its own
+    value minus the sum of its shares in the mixtures at all codes.
     """
     count, found, received = len(z), [], torch.zeros((), dtype=torch.float64, device=z.device)
     with torch.no_grad(), without_autocast(z):
@@ -120,6 +126,7 @@ def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray,
         for start in range(0, count, rows):
             density = wide(densities(z[start : start + rows]))
             own = torch.diagonal(density[:, :, start : start + rows], dim1=1, dim2=2)
+            # log-sum-exp in float64 up to the maximum; the exponentials themselves in float32
             top = density.amax(-1, keepdim=True)
             share = (density - top).float().exp_()
             total = share.sum(-1)
@@ -131,5 +138,5 @@ def gains(densities: Callable[[Tensor], Tensor], z: Tensor) -> tuple[np.ndarray,
 
 
 def block_rows(densities: Callable[[Tensor], Tensor], z: Tensor) -> int:
-    """The number of codes that need about CELLS densities."""
-    return max(1, CELLS // densities(z[:1]).numel())
+    """The number of codes that need about DENSITIES_AT_ONCE densities."""
+    return max(1, DENSITIES_AT_ONCE // densities(z[:1]).numel())

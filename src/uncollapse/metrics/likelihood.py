@@ -1,15 +1,15 @@
-"""log p(x) by importance weighting: the most expensive number, 500 decodes for each example.
+"""-log p(x) by importance weighting; expensive, since each example is decoded K times.
 
     nll = -log 1/K sum_k p(x|z_k) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
-Burda et al., "Importance Weighted Autoencoders", ICLR 2016, equation 8. In expectation an upper
-bound of -log p(x) that falls to it as K grows. Each posterior brings its own densities and prior
-by `sample` and `log_ratio`.
+Burda et al., "Importance Weighted Autoencoders", ICLR 2016, equation 8. In expectation it is an
+upper bound on -log p(x) that decreases to it as K grows. Each posterior provides its own densities
+and prior through `sample` and `log_ratio`.
 
-The bias: Var(w)/(2K), for weights w of mean 1, is the first term of a series, and several times
-too small where few weights carry the sum. What can be observed is how nll falls from K/8 codes to
-K/4 and from K/2 to K, from parts of the same weights. If the bias falls like K^-a, these two falls
-have the ratio 4^a, and the bias at K is the last fall over 2^a - 1.
+The bias is Var(w)/(2K) to first order, for weights w of mean 1. That is several times too small
+where few weights dominate the sum. Instead, we measure how nll decreases from K/8 codes to K/4 and
+from K/2 to K, using subsets of the same weights. If the bias decreases like K^-a, these two
+decreases have the ratio 4^a, and the bias at K is the second one divided by 2^a - 1.
 """
 
 import math
@@ -25,9 +25,9 @@ from uncollapse.metrics.base import standard_error, with_error
 from uncollapse.metrics.rates import per_token
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 
-# 2^a: below the first the codes say too little about the bias, and no a is above 1
+# limits of 2^a: below SLOWEST the extrapolation is unreliable, and a cannot exceed 1
 SLOWEST, FASTEST = 1.1, 2.0
-# codes decoded at a time: enough for fast matrix products, few enough for some ten MB of logits
+# codes decoded at a time: enough for fast matrix products, with about 10 MB of logits
 DECODED_CODES = 512
 
 
@@ -41,7 +41,7 @@ def log_weights(
     """log p(x|z) p(z) / q(z|x) for K = `samples` codes of each example, [K, B].
 
     decode: z [n, B, D] -> -log p(x|z) [n, B]. At most `rows` codes are decoded at a time (at least
-    one per example); this changes nothing but rounding.
+    one per example), which affects only rounding.
     """
     z = q.sample(samples, generator)
     parts = z.split(max(1, rows // z.shape[1]))
@@ -51,9 +51,9 @@ def log_weights(
 def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
     """nll, nelbo, ess, fall_2 and fall_8 of each example, [B] each, from log weights [K, B].
 
-    nelbo takes the mean of the logs instead of the log of the mean; ess are the effective samples.
-    fall_2, fall_8: how much higher nll is from halves of the codes than from all of them, and from
-    eighths than from quarters; at least 0 but for rounding, nan for fewer than 8 codes.
+    nelbo takes the mean of the logs instead of the log of the mean; ess is the effective sample
+    size. fall_2: how much higher nll is from K/2 codes than from all K; fall_8: from K/8 codes than
+    from K/4. Both are at least 0 except for rounding, and nan for fewer than 8 codes.
     """
     w = weights.detach().double()
     total = torch.logsumexp(w, 0)
@@ -68,9 +68,9 @@ def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
 
 
 def nll_of_parts(w: Tensor, parts: int) -> Tensor:
-    """The mean nll [B] from this many equal parts of the codes, from log weights [K, B].
+    """The nll [B] averaged over this many equal subsets of the codes, from log weights [K, B].
 
-    However many parts, they hold the same codes: the largest multiple of 8.
+    Uses the first 8 * (K // 8) codes, so that results for 1, 2, 4 and 8 subsets are comparable.
     """
     size = len(w) // 8 * 8 // parts
     if size == 0:
@@ -79,19 +79,19 @@ def nll_of_parts(w: Tensor, parts: int) -> Tensor:
 
 
 def bias(fall_2: np.ndarray, fall_8: np.ndarray) -> dict:
-    """How far nll lies above its limit, in nats (mean over examples [N]), and its standard error.
+    """The bias of nll, in nats (mean over examples [N]), and its standard error; None if unknown.
 
-    None where it is unknown. The error is over examples, not of the extrapolation: below some 20
-    effective samples the estimate can be off by two or three times, either way.
+    The error is over examples and does not include that of the extrapolation: below about 20
+    effective samples the estimate can be wrong by a factor of two or three in either direction.
     """
     first, last = float(fall_8.mean()), float(fall_2.mean())
-    if not last > 0:  # unknown, or constant
+    if not last > 0:  # nan: fewer than 8 codes; otherwise nll does not decrease
         rest = None if math.isnan(last) else 0.0
         return {"nll_bias": rest, "nll_bias_se": rest}
     ratio = math.sqrt(max(first, 0) / last)
     factor = 1 / (min(max(ratio, SLOWEST), FASTEST) - 1)
     moved = factor * fall_2
-    if SLOWEST < ratio < FASTEST:  # the factor is an estimate too: the delta method
+    if SLOWEST < ratio < FASTEST:  # the factor is estimated too: delta method
         moved = moved + 0.5 * ratio * factor**2 * (fall_2 - last / first * fall_8)
     return {"nll_bias": last * factor, "nll_bias_se": standard_error(moved)}
 
@@ -104,13 +104,13 @@ def likelihood(
     log_prob: np.ndarray | None,
     falls: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict:
-    """nll with its errors, effective samples, bias, perplexity and the oracle gap.
+    """nll with its errors, effective sample size, bias, perplexity and the oracle gap.
 
-    All arrays [N]. falls: (fall_2, fall_8), for nll_bias. log_prob: the exact log p(x) of the
-    data, where it is known. oracle_gap = nll + mean log p(x) over the same examples estimates
-    KL(data || model): its expectation is nll minus the entropy, and the choice of examples cancels.
+    All arrays are [N]. falls: (fall_2, fall_8), for nll_bias. log_prob: the exact log p(x) of the
+    data, where known. oracle_gap = nll + mean log p(x) over the same examples estimates
+    KL(data || model), with less noise than nll minus the entropy.
     """
-    # of log mean w, by the delta method; unknown from a single sample
+    # Monte Carlo variance of each log mean w, by the delta method; unknown for a single sample
     variance = (samples / ess - 1) / (samples - 1) if samples > 1 else np.full(len(nll), np.nan)
     ppl = per_token(nll, tokens, "nll_")
     ppl.pop("tokens", None)

@@ -1,31 +1,32 @@
-"""One row of the catalogue of metrics: everything the package needs to know about a number."""
+"""One row of the catalogue of metrics: everything that the package knows about a metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from uncollapse.errors import InputError
+from uncollapse.json_types import JsonObject
 
-# Stages: where a number is computed. The words for evaluations are those of `--metrics`.
-PASS = "pass"  # one pass over a split: on every row of metrics.jsonl, and in the summary
-NLL = "nll"  # evaluate --metrics nll
-PROBE = "probe"  # evaluate --metrics probe
-SAMPLES = "samples"  # evaluate --metrics samples, of a model of text
-RESPONSES = "responses"  # evaluate --metrics samples, of a model of dialogues
-TRAINING = "training"  # written by the training loop: on rows of metrics.jsonl
-END = "end"  # in the summary: how training ended
-REPORT = "report"  # computed by the report from numbers of several runs or rows
+# Stages: where a metric is computed
+PASS = "pass"  # in one pass over a split: in every row of metrics.jsonl, and in the summary
+NLL = "nll"  # by `evaluate --metrics nll`
+PROBE = "probe"  # by `evaluate --metrics probe`
+SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
+RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
+TRAINING = "training"  # by the training loop: in rows of metrics.jsonl
+END = "end"  # when training ends: in the summary
+REPORT = "report"  # by the report, from several runs or rows
 
 STAGES = (PASS, NLL, PROBE, SAMPLES, RESPONSES, TRAINING, END, REPORT)
-WITHOUT_FUNCTION = (TRAINING, END, REPORT)  # computed elsewhere
-NOT_NAMES = ("step", "epoch", "split", "mode", "weights")  # other keys of a row
+WITHOUT_FUNCTION = (TRAINING, END, REPORT)  # computed outside the catalogue
+RESERVED_KEYS = ("step", "epoch", "split", "mode", "weights")  # other keys of a row
 USER_COLUMN = 150  # after the package's own metrics, before the relative time
 
-Function = Callable[..., dict]
+Function = Callable[..., JsonObject]
 
 
 class Beside(NamedTuple):
-    """A number in parentheses behind another one: '25.31 (ess 18.3)'."""
+    """A metric shown in parentheses after another one: '25.31 (ess 18.3)'."""
 
     label: str
     name: str
@@ -33,45 +34,45 @@ class Beside(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number, as rows on disk, terminal lines, tables, the page and the documentation show it.
+    """A metric, as rows on disk, terminal lines, tables, the page and the documentation show it.
 
-    `function` computes it: a function, or a reference such as "uncollapse.metrics.rates:rates", by
-    which the catalogue can be imported without torch. Several metrics may have one function.
-    InputError for a row that cannot be used.
+    `function` computes it: a function, or a reference such as "uncollapse.metrics.rates:rates",
+    which lets the catalogue be imported without torch. Several metrics may share a function.
+    InputError for an invalid row.
     """
 
     name: str
     stage: str
-    meaning: str  # one sentence: the definition
-    pitfall: str = ""  # one sentence: how the number misleads
-    title: str = ""  # of its column; the name where it is empty
+    meaning: str  # its definition, usually one sentence
+    pitfall: str = ""  # how it can mislead
+    title: str = ""  # of its column; if empty, the name
     unit: str = "nats"
     better: Literal["lower", "higher"] | None = None
-    digits: int | None = None  # in tables; None: as many as the number needs
+    digits: int | None = None  # after the point in tables; None: as many as the value needs
     kind: Literal["number", "per dimension", "nested"] = "number"
     function: str | Function = ""
-    optional: bool = False  # its function may leave it out, where it does not apply
-    # its standard error over examples, `<name>_se`: none, on disk only, or in runs.csv as well
+    optional: bool = False  # its function may omit it where it does not apply
+    # its standard error over examples, `<name>_se`: none, on disk only, or also in runs.csv
     error: Literal["none", "disk", "csv"] = "none"
 
     # ---- where it is shown
-    line: str = ""  # format in the terminal line of an evaluation; empty: not shown
-    result_line: bool = False  # shown when `evaluate` has computed it
-    beside: tuple[Beside, ...] = ()  # what stands behind it in these lines
-    every_row: bool = True  # of a pass: reports read it from all rows, not only from test rows
+    line: str = ""  # format in the line that training prints per evaluation; empty: not shown
+    result_line: bool = False  # shown in the line that `evaluate` prints
+    beside: tuple[Beside, ...] = ()  # shown in parentheses after it in these lines
+    every_row: bool = True  # stage "pass": reports read it from all rows, not only from test rows
     in_csv: bool = True  # a column of runs.csv
-    column: float | None = USER_COLUMN  # place in the summary, from left to right; None: not there
-    in_text: bool = True  # shown in the summary on the page, not only in its csv
-    in_terminal: bool = True  # shown in the summary on the terminal
+    column: float | None = USER_COLUMN  # position in the summary table; None: not in it
+    in_text: bool = True  # in the summary on the page, not only in its csv
+    in_terminal: bool = True  # in the summary on the terminal
     across_levels: bool = False  # in the summary only where runs differ in data.level
     paired: bool = False  # compared with plain, seed by seed
-    compare_last: bool = False  # the last weights are compared with the best ones
+    compare_last: bool = False  # compared between the last and the best weights
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or self.name in NOT_NAMES:
+        if not self.name.isidentifier() or self.name in RESERVED_KEYS:
             raise InputError(
                 f"metric {self.name!r}: a name is a Python identifier and none of "
-                f"{', '.join(NOT_NAMES)}"
+                f"{', '.join(RESERVED_KEYS)}"
             )
         if self.stage not in STAGES:
             raise InputError(
@@ -87,9 +88,10 @@ class Metric:
 
     @property
     def header(self) -> str:
+        """The title of its column."""
         return self.title or self.name
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What its function returns for it: the name, and that of its standard error."""
+        """The keys that its function returns for it: its name, and that of its standard error."""
         return (self.name,) if self.error == "none" else (self.name, f"{self.name}_se")

@@ -12,6 +12,7 @@ from torch import Tensor
 from uncollapse.distributions.moments import population
 from uncollapse.interfaces.data import Batch, Data
 from uncollapse.interfaces.posterior import Posterior
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.base import Pass
 from uncollapse.metrics.metric import PASS
@@ -19,8 +20,8 @@ from uncollapse.models import Model
 
 Encode = Callable[[Any], Posterior]  # a batch -> its posterior
 Decode = Callable[[Any, Tensor], Tensor]  # a batch and codes [n, B, D] -> -log p(x|z) [n, B]
-EVAL_BATCH = 128  # at least, in evaluation: without gradients larger products run faster
-EVAL_SEED = 7381  # batches and noise of an evaluation are the same at every step, for every head
+EVAL_BATCH = 128  # smallest batch in evaluation: larger matrix products run faster
+EVAL_SEED = 7381  # evaluations use the same batches and noise at every step and for every head
 
 
 def evaluate(
@@ -32,12 +33,12 @@ def evaluate(
     floor: float | None = None,
     mixture: int | None = None,
     encode: Encode | None = None,
-) -> dict[str, Any]:
-    """Every metric of one pass over a split, or over a fixed random `limit` of its examples.
+) -> JsonObject:
+    """Every metric of one pass over a split, or over a fixed random subset of `limit` examples.
 
-    mode "eval": population statistics, no dropout. mode "train": as in a training step, with batch
-    statistics and dropout. About `mixture` examples form q(z). `encode` replaces the model's own
-    encoder, for procedures that find codes in another way.
+    mode "eval": population statistics, no dropout. mode "train": batch statistics and dropout, as
+    in a training step. About `mixture` examples estimate q(z). `encode` replaces the model's own
+    encoder, for procedures that infer codes in another way.
     """
     with evaluating(model, train=mode == "train"):
         batches = evaluation_batches(model, data, split, mode, limit)
@@ -45,20 +46,19 @@ def evaluate(
         return statistics(seen, floor, mixture)
 
 
-def statistics(
-    seen: Pass, floor: float | None = None, mixture: int | None = None
-) -> dict[str, Any]:
+def statistics(seen: Pass, floor: float | None = None, mixture: int | None = None) -> JsonObject:
     """Every metric of the stage "pass", by name."""
     return catalogue.compute(PASS, replace(seen, floor=floor, mixture=mixture))
 
 
 @contextmanager
 def evaluating(model: Model, train: bool) -> Iterator[None]:
-    """No gradients, the model in the mode asked for, randomness forked and seeded.
+    """Without gradients, with the model in the given mode and with seeded randomness.
 
-    On leaving, everything is as before, running averages included.
+    Restores the mode, the random state and the buffers of the model on exit.
     """
     was_training = model.training
+    # in training mode, batch norm updates its running averages
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()} if train else {}
     model.train(train)
     try:
@@ -72,11 +72,11 @@ def evaluating(model: Model, train: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-# ---- what a pass sees ----------------------------------------------------------------------------
+# ---- the pass ------------------------------------------------------------------------------------
 
 
 class CountedBatch(Protocol):
-    """Examples of which metrics need the number and, of text, the size; each count is [B]."""
+    """A batch whose length metrics need and, for text, the sizes of its examples, [B] each."""
 
     def __len__(self) -> int: ...
     @property
@@ -88,7 +88,7 @@ class CountedBatch(Protocol):
 
 
 def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pass:
-    """Encode each batch once, decode it with its own codes and with those of other examples.
+    """Encode each batch once; decode it with its own codes and with those of other examples.
 
     nll takes z [n, B, D].
     """
@@ -113,14 +113,14 @@ def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pas
         variance=arrays["variance"],
         z=joined["z"],
         posteriors=posteriors,
-        tokens=concatenated(counts["tokens"]),
-        chars=concatenated(counts["chars"]),
-        bytes=concatenated(counts["bytes"]),
+        tokens=concatenate_complete(counts["tokens"]),
+        chars=concatenate_complete(counts["chars"]),
+        bytes=concatenate_complete(counts["bytes"]),
     )
 
 
 def decode(batch: CountedBatch, q: Posterior, nll: Decode) -> dict[str, Tensor]:
-    """The numbers of one batch, by their names in `Pass`; no shuffled rec for a single example."""
+    """The values of one batch, by their names in `Pass`; a single example has no shuffled rec."""
     z = q.sample()
     if len(batch) > 1:
         rec, shuffled = nll(batch, torch.stack([z, z[derangement(len(batch))]]))
@@ -132,15 +132,15 @@ def decode(batch: CountedBatch, q: Posterior, nll: Decode) -> dict[str, Tensor]:
 
 
 def derangement(n: int) -> Tensor:
-    """A random permutation [n] of n >= 2 without fixed point: in a random ring, take the next."""
+    """A random permutation [n] without fixed points, for n >= 2: each takes the next in a ring."""
     ring = torch.randperm(n)
     partner = torch.empty_like(ring)
     partner[ring] = ring.roll(1)
     return partner
 
 
-def concatenated(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """All parts as one array; None where one is missing."""
+def concatenate_complete(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """All parts as one array; None if one is missing."""
     present = [part for part in parts if part is not None]
     return np.concatenate(present) if present and len(present) == len(parts) else None
 
@@ -151,7 +151,7 @@ def concatenated(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
 def evaluation_batches(
     model: Model, data: Data, split: str, mode: str, limit: int | None
 ) -> Iterator[Batch]:
-    """Fixed batches on the model's device; in mode "train" as training has them, otherwise large
+    """Fixed batches on the model's device: those of training in mode "train", otherwise larger
     ones of mixed lengths."""
     device = next(model.parameters()).device
     if mode == "train":
@@ -170,16 +170,16 @@ def evaluation_batches(
 def recompute_population(model: Model, data: Data, examples: int) -> None:
     """Set the evaluation statistics of batch-norm heads to the exact moments of training examples.
 
-    Wu & Johnson 2021 ("precise BN"). About `examples` of them, a fixed choice. Heads without such
-    statistics need nothing.
+    Wu & Johnson 2021 ("precise BN"). Uses a fixed choice of about `examples` examples; does nothing
+    for heads without such statistics.
     """
     if not list(model.posterior.buffers()):
         return
     was_training = model.training
     model.eval()
-    # only a head in training mode gathers moments; dropout elsewhere stays off, as in evaluation
+    # only a head in training mode collects moments; dropout elsewhere stays off, as in evaluation
     model.posterior.train()
-    # the head may draw noise: how often this is called must not change what training draws
+    # the head may draw noise, which must not change the random numbers of training
     with torch.no_grad(), torch.random.fork_rng(), population(model):
         for batch in evaluation_batches(model, data, "train", "eval", examples):
             model.encode(batch)

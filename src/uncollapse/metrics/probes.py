@@ -1,4 +1,4 @@
-"""Linear probes: which known factors the posterior mean carries, from how few labels."""
+"""Linear probes: which known factors can be read from the posterior mean, given few labels."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ PROBE_SEED = 7381  # of the choice of labelled examples
 
 
 def check_budgets(labels: Sequence[int], available: int) -> None:
-    """InputError for a budget that is no integer above 1, or above the labelled examples."""
+    """InputError for a budget that is not an integer from 2 to the number of labelled examples."""
     for budget in labels:
         check_integer("labels", budget, 2)
         if budget > available:
@@ -23,7 +23,7 @@ def check_budgets(labels: Sequence[int], available: int) -> None:
 
 
 def usual_budgets(available: int) -> list[int]:
-    """The usual budgets that are no larger than the number of labelled examples."""
+    """The default budgets that do not exceed the number of labelled examples."""
     return [budget for budget in LABEL_BUDGETS if budget <= available]
 
 
@@ -35,14 +35,13 @@ def probe(
     budgets: Sequence[int],
     best: Mapping[str, float] | None = None,
 ) -> dict:
-    """Accuracy of logistic regression on codes [N, D] for each factor and label budget.
+    """Accuracy of logistic regression on codes [N, D], for each factor and label budget.
 
     `probe` is the mean over factors at the last budget, and `probe_chance` the accuracy of always
-    guessing the most common class. `best`: the accuracy of the ideal classifier of x, where it is
-    known. Codes are standardised by the labelled ones, so that the scale of a head (gamma) does
-    not act as regularisation. Subsets are nested, the same for every head.
+    guessing the most common class. `best`: the accuracy of the ideal classifier of x, where known.
     """
     check_budgets(budgets, len(train))
+    # nested subsets, the same for every head
     order = np.random.default_rng(PROBE_SEED).permutation(len(train))
     curves, correct = {}, []
     for name, labels in train_labels.items():
@@ -70,14 +69,15 @@ def probe(
 def is_correct(
     codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray
 ) -> np.ndarray:
-    """Whether each test example [N] is classified correctly, after fitting to codes [n, D]."""
+    """Whether each test example [N] is classified correctly after fitting to codes [n, D]."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     if len(np.unique(labels)) == 1:
         return truth == labels[0]
+    # standardised, so that the scale of a head's codes (gamma) does not change the regularisation
     centre, scale = codes.mean(0), codes.std(0)
-    # the deviation of equal numbers is not exactly 0
+    # the standard deviation of equal numbers may not be exactly 0
     scale = np.where(np.ptp(codes, 0) > 0, scale, 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -7,11 +7,11 @@ import numpy as np
 from uncollapse.data.corpus import SPECIALS, UNK, Corpus
 from uncollapse.metrics.rates import per_token
 
-# sentences that self-BLEU compares with each other: its cost grows with the square of them
+# sentences that self-BLEU compares with each other; its cost is quadratic in their number
 SELF_BLEU_SENTENCES = 200
 
 
-def quality(
+def score_samples(
     drawn: Corpus,
     training: Corpus,
     vocabulary: Sequence[str],
@@ -19,19 +19,18 @@ def quality(
     baseline: Callable[[Corpus], np.ndarray] | None = None,
     held_out: Corpus | None = None,
 ) -> dict:
-    """Shares and scores of drawn sentences; a word is what the data's level makes a token.
+    """Shares and scores of drawn sentences; a word is one token at the level of the data.
 
-    log_prob: the exact log p [N] of sentences, where the data are from a grammar, for
-    sample_grammatical and sample_oracle_ppl. baseline: log p [N] to a language model, for
-    sample_lm_ppl and, of sentences that it has not seen, sample_lm_ppl_data. Self-BLEU: Zhu et al.
-    2018, "Texygen".
+    log_prob: the exact log p [N] of sentences, for data from a grammar; gives sample_grammatical
+    and sample_oracle_ppl. baseline: log p [N] under a language model; gives sample_lm_ppl and, for
+    held-out sentences, sample_lm_ppl_data. Self-BLEU: Zhu et al. 2018, "Texygen".
     """
 
     def some_texts(corpus: Corpus) -> list[str]:
-        return join_words(take_sentences(corpus, SELF_BLEU_SENTENCES), vocabulary)
+        return format_sentences(first_sentences(corpus, SELF_BLEU_SENTENCES), vocabulary)
 
-    sentences = as_bytes(drawn)
-    copies = set(sentences) & set(as_bytes(training))
+    sentences = sentence_bytes(drawn)
+    copies = set(sentences) & set(sentence_bytes(training))
     found = {
         "sample_count": len(sentences),
         "sample_words": float(drawn.lengths.mean()),
@@ -54,15 +53,15 @@ def quality(
 def score_responses(
     written: Sequence[str], real: Sequence[str], others: Sequence[Sequence[str]]
 ) -> dict:
-    """Scores of N responses, one for each context, their words separated by spaces.
+    """Scores of N responses, one per context, their words separated by spaces.
 
-    others: several responses to each of some contexts, from different codes. BLEU-4 is that of the
-    corpus (Papineni et al. 2002), in which an unknown word matches nothing; distinct words and
-    pairs of words: Li et al. 2016.
+    others: several responses to each of some contexts, from different codes. BLEU-4 is corpus BLEU
+    (Papineni et al. 2002), in which an unknown word matches nothing; distinct-1 and distinct-2: Li
+    et al. 2016.
     """
     from sacrebleu.metrics import BLEU  # type: ignore[attr-defined]
 
-    # two unknown words are not the same word
+    # <unk> in a response must not match <unk> in a reference: the words may differ
     known = [text.replace(SPECIALS[UNK], "?" + SPECIALS[UNK]) for text in real]
     return {
         "response_count": len(written),
@@ -80,7 +79,7 @@ def score_responses(
 
 
 def share_of_distinct(sentences: Sequence[str], n: int) -> float | None:
-    """Different n-grams / all n-grams, of words separated by spaces; None where there is none."""
+    """Distinct n-grams / all n-grams of words separated by spaces; None if there are none."""
     words = [text.split() for text in sentences]
     grams = [tuple(line[i : i + n]) for line in words for i in range(len(line) - n + 1)]
     return len(set(grams)) / len(grams) if grams else None
@@ -97,7 +96,7 @@ def score_by_oracle(log_prob: np.ndarray, tokens: np.ndarray) -> dict:
 
 
 def self_bleu(sentences: Sequence[str]) -> float | None:
-    """Mean smoothed BLEU-4 of each sentence against all others, 0 to 100; None below two."""
+    """Mean smoothed BLEU-4 of each sentence against all others, 0 to 100; None for fewer than 2."""
     from sacrebleu.metrics import BLEU  # type: ignore[attr-defined]
 
     if len(sentences) < 2:
@@ -110,22 +109,22 @@ def self_bleu(sentences: Sequence[str]) -> float | None:
     return float(np.mean(scores))
 
 
-def as_bytes(corpus: Corpus) -> list[bytes]:
-    """Each sentence's token ids as one hashable value."""
+def sentence_bytes(corpus: Corpus) -> list[bytes]:
+    """The token ids of each sentence as one hashable value."""
     ids = np.ascontiguousarray(corpus.tokens, dtype=np.int32)
     return [
         ids[a:b].tobytes() for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)
     ]
 
 
-def take_sentences(corpus: Corpus, count: int) -> Corpus:
+def first_sentences(corpus: Corpus, count: int) -> Corpus:
     """The first `count` sentences."""
     offsets = corpus.offsets[: count + 1]
     return Corpus(corpus.tokens[: offsets[-1]], offsets)
 
 
-def join_words(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-    """Each sentence as words separated by spaces; a word that is a space is written \u2423."""
+def format_sentences(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
+    """Each sentence as words separated by spaces; a space inside a word is written \u2423."""
     shown = [word.replace(" ", "\u2423") for word in vocabulary]
     words = [shown[i] for i in np.asarray(corpus.tokens)]
     return [

@@ -2,7 +2,7 @@
 
 from uncollapse.metrics.metric import NLL, PROBE, Beside, Metric
 
-FEW_SAMPLES = 20  # effective samples: an nll from fewer is a bound and no estimate
+FEW_SAMPLES = 20  # effective samples: an nll from fewer is a bound rather than an estimate
 
 WEIGHTED = "uncollapse.evaluation.nll:evaluate_nll"
 PROBED = "uncollapse.evaluation.probe:evaluate_probe"
@@ -12,63 +12,64 @@ EVALUATION_ROWS = (
         name="nll", stage=NLL, function=WEIGHTED, error="csv", better="lower",
         result_line=True, beside=(Beside("bias about", "nll_bias"), Beside("ess", "nll_ess")),
         column=10, paired=True,
-        meaning="Importance-weighted estimate of -log p(x) with K samples of z (K stands above the "
-        "table): in expectation an upper bound.",
-        pitfall="It is nearer the truth as K grows, and looser where the posterior fits badly. "
-        "Compare models at one K, and only where nll_ess is not small: a code that carries more "
-        f"needs more samples. ≤: fewer than {FEW_SAMPLES} effective samples, a bound and no "
-        "estimate.",
+        meaning="Importance-weighted estimate of -log p(x) with K samples of z per example (K is "
+        "given above the table): in expectation an upper bound.",
+        pitfall="It approaches -log p(x) as K grows, and is looser where the posterior fits badly. "
+        "Compare models at the same K, and only where nll_ess is not small: a code that carries "
+        f"more information needs more samples. ≤: fewer than {FEW_SAMPLES} effective samples, on "
+        "average or in most examples; a bound rather than an estimate.",
     ),
     Metric(
         name="nll_samples", stage=NLL, function=WEIGHTED, unit="count", column=None,
-        meaning="K, the samples of z for each example.",
+        meaning="K, the number of samples of z per example.",
     ),
     Metric(
         name="nll_examples", stage=NLL, function=WEIGHTED, unit="count", column=None,
-        meaning="Examples that nll is the mean of.",
+        meaning="Number of examples that nll is averaged over.",
     ),
     Metric(
         name="nll_mc_se", stage=NLL, function=WEIGHTED, column=None,
-        meaning="The part of nll_se that comes from the K samples.",
-        pitfall="It does not cover the bias.",
+        meaning="The component of nll_se that comes from drawing K samples of z per example.",
+        pitfall="It does not include the bias.",
     ),
     Metric(
         name="nll_ess", stage=NLL, function=WEIGHTED, unit="count", digits=1, column=20,
-        meaning="Effective samples: of the K samples of an example, how many the estimate rests on "
-        "(mean over examples).",
-        pitfall="Near K the posterior is nearly exact, or collapsed onto the prior. A mean can "
-        "hide that most examples have few: nll_ess_low is the share with fewer than "
-        f"{FEW_SAMPLES}.",
+        meaning="Effective sample size: how many of the K samples of an example carry the "
+        "estimate, averaged over the examples.",
+        pitfall="A value near K is no sign of a good code: a model that has collapsed onto the "
+        "prior has it too. The mean can hide that most examples have few effective samples: "
+        f"nll_ess_low is the share with fewer than {FEW_SAMPLES}.",
     ),
     Metric(
         name="nll_ess_low", stage=NLL, function=WEIGHTED, unit="share", column=21, in_text=False,
         meaning=f"Share of examples with fewer than {FEW_SAMPLES} effective samples.",
-        pitfall="Above a half, nll is a bound and no estimate.",
+        pitfall="Above one half, nll is a bound rather than an estimate.",
     ),
     Metric(
         name="nll_bias", stage=NLL, optional=True, function=WEIGHTED, error="csv", better="lower",
         column=11, in_text=False, paired=True,
-        meaning="Estimate of how far nll at K lies above the value that it falls to as K grows, "
-        "from how it falls from K/8 to K/4 and from K/2 to K samples.",
-        pitfall="With few effective samples (≤) it can be off by two or three times, either way, "
-        "and where the posterior misses a region that matters it is too small: it knows only the "
-        "samples drawn. ‡: at least half as large as the interval of a difference in nll, so that "
-        "the difference is no result yet.",
+        meaning="Estimate of how far nll at K lies above its limit for large K, extrapolated from "
+        "its decrease from K/8 to K/4 and from K/2 to K samples.",
+        pitfall="With few effective samples (≤) it can be wrong by a factor of two or three in "
+        "either direction. It is computed from the drawn samples alone, so it is too small where "
+        "the posterior misses an important region. ‡: the bias of a difference in nll is at least "
+        "half as large as the half-width of its interval; such a difference is not a result yet.",
     ),
     Metric(
         name="nll_ppl", stage=NLL, optional=True, function=WEIGHTED, error="disk",
         unit="perplexity", better="lower", result_line=True, column=5, in_text=False,
-        meaning="exp(sum of nll / sum of tokens), the end of a sentence included.",
-        pitfall="Comparable only at the same vocabulary and K.",
+        meaning="Perplexity: exp(sum of nll / number of tokens), where the end of a sentence "
+        "counts as a token.",
+        pitfall="Comparable only at the same vocabulary and the same K.",
     ),
     *(
         Metric(
             name=f"nll_per_{unit}", title=f"nll / {unit}", stage=NLL, optional=True,
             function=WEIGHTED, error="disk", digits=4, better="lower", unit=f"nats per {what}",
             column=31 if unit == "char" else None, across_levels=True, in_terminal=False,
-            meaning=f"sum of nll / sum of {what}s, the end of a sentence counted as one.",
-            pitfall="It compares models of one text at different levels, but what became <unk> "
-            "was cheaper to predict than the characters that it stands for.",
+            meaning=f"Sum of nll / number of {what}s, where the end of a sentence counts as one.",
+            pitfall="It makes models of one text comparable across data.level, but a word that "
+            "became <unk> was cheaper to predict than the characters that it replaces.",
         )
         for unit, what in (("char", "character"), ("byte", "byte"))
     ),
@@ -85,32 +86,32 @@ EVALUATION_ROWS = (
         name="oracle_gap", stage=NLL, optional=True, function=WEIGHTED, error="csv", better="lower",
         result_line=True, column=100, in_terminal=False,
         meaning="nll minus the exact -log p(x) of the same examples, where the distribution of the "
-        "data is known. 0: the model is that distribution.",
-        pitfall="As nll is an upper bound, so is the gap; a small negative value is noise of the "
-        "estimate.",
+        "data is known: an estimate of KL(data || model).",
+        pitfall="It is an upper bound, as nll is; a small negative value is estimation noise.",
     ),
     Metric(
         name="probe", stage=PROBE, function=PROBED, error="csv", unit="share", digits=3,
         better="higher", result_line=True, beside=(Beside("chance", "probe_chance"),),
         column=90, paired=True,
-        meaning="Accuracy of a linear classifier on mu, mean over the known factors, at the "
-        "largest number of labels; the encoder is frozen.",
+        meaning="Accuracy of a linear classifier on mu, with the encoder frozen, at the largest "
+        "number of labels; averaged over the known factors.",
         pitfall="It reads mu without noise, so a collapsed code with tiny but structured mu can "
-        "score above chance: read it beside the gap. Chance is the most common class, not 0; it "
-        "stands beside the number.",
+        "score above chance: read it together with the gap. Compare it with chance, the accuracy "
+        "of always guessing the most common class, which is shown with it.",
     ),
     Metric(
         name="probe_chance", stage=PROBE, function=PROBED, unit="share", column=91, in_text=False,
-        meaning="Accuracy of always guessing the most common class, mean over the known factors.",
+        meaning="Accuracy of always guessing the most common class, averaged over the known "
+        "factors.",
     ),
     Metric(
         name="probe_labels", stage=PROBE, function=PROBED, unit="count", column=None,
-        meaning="Labelled training examples that the classifiers of `probe` learned from.",
+        meaning="Number of labelled training examples that the probe's classifiers were fitted to.",
     ),
     Metric(
         name="probe_curves", stage=PROBE, function=PROBED, unit="share", kind="nested", column=None,
-        meaning="Accuracy of each factor at each number of labels, with chance and, where it is "
-        "known, the best accuracy that is possible.",
-        pitfall="More labels find weaker traces: compare heads at one number of labels.",
+        meaning="Accuracy for each factor and number of labels, with chance and, where known, the "
+        "best possible accuracy.",
+        pitfall="More labels reveal weaker traces of a factor: compare heads at the same number.",
     ),
 )  # fmt: skip

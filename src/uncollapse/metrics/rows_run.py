@@ -5,11 +5,11 @@ from uncollapse.metrics.metric import END, REPORT, TRAINING, Metric
 RUN_ROWS = (
     Metric(
         name="weight", stage=TRAINING, unit="", line=".2f", column=None, in_csv=False,
-        meaning="The weight of the KL in the objective.",
+        meaning="Weight of the KL in the objective.",
     ),
     Metric(
         name="lr", stage=TRAINING, unit="", column=None, in_csv=False,
-        meaning="The learning rate.",
+        meaning="Learning rate.",
     ),
     Metric(
         name="seconds", stage=TRAINING, unit="seconds", column=None, in_csv=False,
@@ -18,53 +18,55 @@ RUN_ROWS = (
     Metric(
         name="seconds_per_step", stage=TRAINING, unit="seconds", column=None,
         meaning="Time per training step since the last evaluation; in the summary, over all steps.",
-        pitfall="Runs that shared a machine with others are slowed unequally.",
+        pitfall="Runs that share a machine slow each other down, and not all equally.",
     ),
     Metric(
         name="kl_train_mode", stage=REPORT, column=None,
-        meaning="kl of the test split in training mode: batch statistics and dropout, as the "
-        "optimiser meets it.",
-        pitfall="It differs from kl for batch-norm heads; no model is used in this mode.",
+        meaning="kl of the test split in training mode, with batch statistics and dropout, as in a "
+        "training step.",
+        pitfall="For batch-norm heads it differs from kl, and a trained model is used in "
+        "evaluation mode.",
     ),
     Metric(
         name="d_nll", title="nll - plain", stage=REPORT, better="lower", column=30,
         in_terminal=False,
-        meaning="Mean over seeds of nll minus the nll of plain with the same seed, and its paired "
-        "t-interval: seeds share data order and initial weights, which cancel. Below 0: the remedy "
-        "models the data better.",
-        pitfall="Both are upper bounds: ‡ marks differences that more samples could take away.",
+        meaning="nll minus the nll of plain with the same seed: mean over seeds and paired "
+        "t-interval. Runs with the same seed share data order and initial weights, so this source "
+        "of variation largely cancels. Below 0: the remedy models the data better.",
+        pitfall="Both are upper bounds: ‡ marks a difference that may vanish with more samples.",
     ),
     Metric(
         name="d_nll_bias", stage=REPORT, column=12, in_text=False,
-        meaning="The same difference of nll_bias: the part of nll - plain that more samples would "
-        "take away.",
+        meaning="nll_bias minus that of plain with the same seed: the part of nll - plain that "
+        "would vanish with more samples.",
     ),
     Metric(
         name="relative_time", title="time", stage=REPORT, unit="", better="lower", column=160,
         meaning="Seconds per step relative to plain.",
-        pitfall="Runs that shared a machine with others are slowed unequally.",
+        pitfall="Runs that share a machine slow each other down, and not all equally.",
     ),
     Metric(
         name="best_step", stage=END, unit="step", column=None,
-        meaning="The step with the lowest nelbo on the validation split: the best weights.",
-        pitfall="While a schedule runs this choice favours collapsed weights.",
+        meaning="Step of the best weights: those with the lowest rec + w kl on the validation "
+        "split, where w is 1 (nelbo) unless the objective sets another value.",
+        pitfall="While a schedule runs, this criterion favours collapsed weights.",
     ),
     Metric(
         name="steps_planned", stage=END, unit="step", column=None,
-        meaning="Steps that training would have taken without an early stop.",
+        meaning="Steps that training would have taken without early stopping.",
     ),
     Metric(
         name="stopped_early", stage=END, unit="flag", column=None,
-        meaning="Whether training stopped before that.",
+        meaning="Whether training stopped before steps_planned.",
     ),
     Metric(
         name="final_weight", stage=END, unit="", column=141, in_text=False,
-        meaning="The weight of the KL at the last step.",
-        pitfall="Below 1 the model was trained on another objective than nelbo.",
+        meaning="Weight of the KL at the last step.",
+        pitfall="Unless it is 1, the model was trained on an objective other than nelbo.",
     ),
     Metric(
         name="schedule_complete", stage=END, unit="flag", column=None,
-        meaning="Whether every schedule ended, and every controller had settled, before training "
-        "did; † marks runs in which not.",
+        meaning="Whether every schedule had ended and every controller had settled when training "
+        "ended; † marks runs where one had not.",
     ),
 )  # fmt: skip

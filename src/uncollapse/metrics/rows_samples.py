@@ -1,4 +1,4 @@
-"""Rows of the catalogue: how good generated sentences and responses are."""
+"""Rows of the catalogue: the quality of generated sentences and responses."""
 
 from uncollapse.metrics.metric import RESPONSES, SAMPLES, Metric
 
@@ -7,7 +7,8 @@ ANSWERED = "uncollapse.evaluation.responses:evaluate_responses"
 
 
 def sampled(name: str, meaning: str, pitfall: str = "", **more: object) -> Metric:
-    """A row of stage `samples` or `responses`, in the table of samples under a short title."""
+    """A row of stage `samples` or `responses`; its title is the name without `sample_` or
+    `response_`."""
     stage, _, short = name.partition("_")
     return Metric(
         name=name,
@@ -23,89 +24,91 @@ def sampled(name: str, meaning: str, pitfall: str = "", **more: object) -> Metri
 
 SAMPLE_ROWS = (
     sampled(
-        "sample_count", "Sentences that were drawn from the prior.", unit="count", in_csv=False,
+        "sample_count", "Number of sentences drawn from the prior.", unit="count", in_csv=False,
     ),
     sampled(
-        "sample_grammatical", "Share of the sentences that are in the grammar of the data.",
-        "One grammatical sentence written again and again scores 1.",
+        "sample_grammatical", "Share of sentences that belong to the grammar of the data.",
+        "A model that repeats one grammatical sentence scores 1.",
         optional=True, unit="share", digits=3, better="higher", result_line=True,
     ),
     sampled(
         "sample_oracle_ppl",
         "Perplexity of the grammatical sentences under the exact probabilities of the grammar.",
-        "Low is not good in itself: repeating the most likely sentence gives less than the data.",
+        "Lower is not better: a model that repeats the most likely sentence is below the data.",
         optional=True, unit="perplexity", result_line=True,
     ),
     sampled(
-        "sample_lm_ppl", "Perplexity of the sentences to the study's language model (head=lm).",
-        "Low is not good in itself: repeating the most likely sentence gives less than the data.",
+        "sample_lm_ppl", "Perplexity of the sentences under the study's language model (head=lm).",
+        "Lower is not better: a model that repeats the most likely sentence is below the data.",
         optional=True, unit="perplexity", digits=1, result_line=True,
     ),
     sampled(
-        "sample_lm_ppl_data", "Perplexity of as many test sentences to the same language model.",
+        "sample_lm_ppl_data", "Perplexity of as many test sentences under the same language model.",
         optional=True, unit="perplexity", digits=1,
     ),
     sampled(
-        "sample_distinct", "Share of different sentences.",
-        "It falls with the number of sentences, also for the data.",
+        "sample_distinct", "Number of distinct sentences / number of sentences.",
+        "It falls as the number of sentences grows, for the data as well.",
         unit="share", digits=3, result_line=True,
     ),
     sampled(
-        "sample_novel", "Share of sentences that are not in the training split, word for word.",
+        "sample_novel", "Share of sentences that do not occur verbatim in the training split.",
         "Nonsense is novel too.",
         unit="share", digits=3, result_line=True,
     ),
     sampled(
         "sample_self_bleu",
-        "BLEU-4 of each sentence against the others, 0 to 100, mean over the first 200: high when "
-        "samples are alike.",
-        "Compare it with that of training sentences, which a faithful model reaches.",
+        "BLEU-4 of each sentence against the others, 0 to 100, averaged over the first 200: high "
+        "when samples resemble each other.",
+        "Compare it with the value for training sentences, which a faithful model reaches.",
         unit="BLEU", digits=1, result_line=True,
     ),
     sampled(
-        "sample_self_bleu_data", "The same of as many training sentences.", unit="BLEU", digits=1,
+        "sample_self_bleu_data", "Self-BLEU of as many training sentences.", unit="BLEU", digits=1,
     ),
-    sampled("sample_words", "Mean number of words in a sentence.", unit="words", digits=1),
+    sampled("sample_words", "Mean number of words per sentence.", unit="words", digits=1),
     sampled(
-        "sample_unknown", "Whether samples could hold <unk>.", unit="flag", in_csv=False,
+        "sample_unknown", "Whether samples may contain <unk>.", unit="flag", in_csv=False,
     ),
     sampled(
-        "response_count", "Responses that were scored, one for each context.", unit="count",
+        "response_count", "Number of scored responses, one per context.", unit="count",
         in_csv=False,
     ),
     sampled(
         "response_bleu4",
-        "BLEU-4 of the most likely responses to codes of the prior against the real ones, 0 to "
-        "100.",
-        "A context has many good responses, and only one of them counts.",
+        "BLEU-4, 0 to 100, of greedily decoded responses against the real ones, with codes drawn "
+        "from the prior.",
+        "A context has many good responses, and only one of them is the reference.",
         unit="BLEU", digits=2, better="higher", result_line=True,
     ),
     sampled(
-        "response_distinct_1", "Different words / all words of the responses.",
-        "It falls with the number of responses: compare it with that of the real ones.",
+        "response_distinct_1", "Distinct words / all words of the responses.",
+        "It falls as the number of words grows: compare it with that of the real responses.",
         unit="share", digits=4, result_line=True,
     ),
     sampled(
-        "response_distinct_1_data", "The same of the real responses.", unit="share", digits=4,
+        "response_distinct_1_data", "Distinct words / all words of the real responses.",
+        unit="share", digits=4,
     ),
     sampled(
-        "response_distinct_2", "Different pairs of words / all pairs of words of the responses.",
-        "It falls with the number of responses: compare it with that of the real ones.",
+        "response_distinct_2", "Distinct bigrams / all bigrams of the responses.",
+        "It falls as the number of words grows: compare it with that of the real responses.",
         unit="share", digits=3, result_line=True,
     ),
     sampled(
-        "response_distinct_2_data", "The same of the real responses.", unit="share", digits=3,
+        "response_distinct_2_data", "Distinct bigrams / all bigrams of the real responses.",
+        unit="share", digits=3,
     ),
     sampled(
-        "response_variety", "Share of different responses among five to one context.",
-        "0.2 where the code is ignored, not 0.",
+        "response_variety", "Share of distinct responses among five to the same context.",
+        "Its minimum, reached when the decoder ignores the code, is 0.2 and not 0.",
         unit="share", digits=3, result_line=True,
     ),
-    sampled("response_words", "Mean number of words in a response.", unit="words", digits=1),
+    sampled("response_words", "Mean number of words per response.", unit="words", digits=1),
     sampled(
-        "response_words_data", "Mean number of words in a real response.", unit="words", digits=1,
+        "response_words_data", "Mean number of words per real response.", unit="words", digits=1,
     ),
     sampled(
-        "response_unknown", "Whether responses could hold <unk>.", unit="flag", in_csv=False,
+        "response_unknown", "Whether responses may contain <unk>.", unit="flag", in_csv=False,
     ),
 )  # fmt: skip

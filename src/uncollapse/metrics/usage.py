@@ -1,30 +1,30 @@
-"""Whether the code is used: active units, the shuffled-z gap, the collapse curve, and moments."""
+"""Whether the decoder uses the code: active units, shuffled-z gap, collapse curve, moments."""
 
 import numpy as np
 
 from uncollapse.metrics.base import Pass, with_error
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
-ESCAPING_SHARE = 0.01  # delta: share of examples that may escape a collapse
+ESCAPING_SHARE = 0.01  # delta: share of examples that may have a larger KL in a collapsed dimension
 COLLAPSE_EPS = tuple(float(f"{eps:.3g}") for eps in np.logspace(-3, 1, 17))  # nats
 
 
 def active_units(seen: Pass) -> dict:
-    """Dimensions whose posterior mean varies over x by more than 0.01 (Burda et al. 2016)."""
+    """The number of dimensions in which Var_x(E[z|x]) > 0.01 (Burda et al. 2016)."""
     return {"au": int((seen.mean.var(0) > ACTIVE_VARIANCE).sum())}
 
 
 def shuffle_gap(seen: Pass) -> dict:
-    """E[-log p(x | z of another x)] - rec in nats; None where there is no other x."""
+    """E[-log p(x | z of another x)] - rec in nats; None if there is only one example."""
     gap = with_error("shuffle_gap", seen.rec_shuffled - seen.rec)
     return {name: None if np.isnan(value) else value for name, value in gap.items()}
 
 
 def collapse(seen: Pass, delta: float = ESCAPING_SHARE) -> dict:
-    """share [17] of dimensions with P_x(KL_j < eps) >= 1 - delta, for each eps in nats.
+    """The share [17] of dimensions with P_x(KL_j < eps) >= 1 - delta, for each eps in nats.
 
     (eps, delta)-collapse: Lucas et al., "Don't Blame the ELBO!", NeurIPS 2019, section 5. A KL
-    that does not split counts as one dimension.
+    that is not a sum over dimensions counts as one dimension.
     """
     below = np.array([(seen.kl < eps).mean(0) for eps in COLLAPSE_EPS])  # [eps, G]
     share = (below >= 1 - delta).mean(1).tolist()
@@ -32,10 +32,10 @@ def collapse(seen: Pass, delta: float = ESCAPING_SHARE) -> dict:
 
 
 def moments(seen: Pass) -> dict:
-    """Per dimension E[mu], E[mu^2] and E[sigma^2].
+    """E[mu], E[mu^2] and E[sigma^2] of each dimension, [D] each.
 
-    The aggregate posterior has the prior's mean and variance where E[mu] = 0 and the other two
-    sum to 1.
+    Under a standard normal prior, the aggregate posterior has the prior's mean and variance where
+    E[mu] = 0 and E[mu^2] + E[sigma^2] = 1.
     """
     parts = {
         "mu": seen.mean.mean(0),
@@ -46,5 +46,5 @@ def moments(seen: Pass) -> dict:
 
 
 def count_examples(seen: Pass) -> dict:
-    """N."""
+    """N, the number of examples."""
     return {"examples": len(seen.rec)}

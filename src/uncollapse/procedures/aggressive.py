@@ -30,7 +30,7 @@ from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss
 from uncollapse.interfaces.phases import Phase, TrainingRows
 from uncollapse.interfaces.procedure import ProcedureModule, Training
-from uncollapse.metrics.information import code_gains
+from uncollapse.metrics.information import code_information
 from uncollapse.metrics.one_pass import evaluating, evaluation_batches, recompute_population
 from uncollapse.procedures.joint import step_together
 
@@ -125,5 +125,5 @@ def estimate_information(training: Training) -> float:
         batches = evaluation_batches(model, data, "valid", "eval", VALIDATION_EXAMPLES)
         posteriors = [model.encode(batch) for batch in batches]
         z = torch.cat([q.sample() for q in posteriors])
-        gain, _ = code_gains(posteriors, z)
+        gain, _ = code_information(posteriors, z)
     return float(gain.mean())

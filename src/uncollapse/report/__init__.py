@@ -1,4 +1,4 @@
-"""Reports: run folders as tidy frames (results), intervals (stats), figures, tables, one page."""
+"""Reports: run folders as tidy frames (`results`), intervals (`stats`), figures, tables, a page."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ REPORT_HELP = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0 and the summary on the terminal, or 2 and one sentence on what to correct."""
+    """The exit code: 0 after printing the summary, or 2 after printing what to correct."""
     from uncollapse.disk import resolve_path
     from uncollapse.errors import InputError
     from uncollapse.runs.layout import PACK, RUN_PATH, check_is_study, is_pack
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(parser.parse_args(argv).folder)
     try:
         check_is_study(folder if is_pack(folder) else resolve_path(folder))
-        # only now, as pandas and matplotlib take long to import
+        # imported only now, because pandas and matplotlib are slow to import
         from uncollapse.report.page import write_report
 
         page, summary = write_report(folder)
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def print_refusal(reason: str) -> int:
+    """Print why there is no report, and return the exit code 2."""
     from uncollapse.report.text import escape_invisible
 
     print_text(f"report: {escape_invisible(reason)}", sys.stderr)
@@ -47,6 +48,6 @@ def print_refusal(reason: str) -> int:
 
 
 def print_text(text: str, stream: TextIO) -> None:
-    """Print with escapes for characters that the stream cannot encode."""
+    """Print text, with escapes for characters that the stream cannot encode."""
     encoding = stream.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)

@@ -1,26 +1,27 @@
-"""Values of a run that tables and figures can use. Odd ones count as missing; keys are noted.
+"""Checked access to the values of a run. Invalid values count as missing, and their keys are noted.
 
-A run folder may come from anyone, and JSON and YAML can hold anything. After this module, a number
-is a float within its bounds or NaN, a text is a text, and a curve has lists of equal length.
+A run folder may come from anyone, and JSON and YAML can hold anything. The methods of `Values`
+return only numbers within their bounds (or NaN), strings, and curves with lists of equal length.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from uncollapse.errors import MAX_NUMBER, MAX_SIZE
+from uncollapse.json_types import Json, JsonMapping, JsonObject
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.text import clean_keys
 
-ONE = 1 + 1e-9  # for shares that are sums of rounded parts
-HUGE = 1e100  # the square of a larger number overflows
+ONE = 1 + 1e-9  # the largest share, with room for rounding
+HUGE = 1e100  # squares of numbers up to this, as in a standard deviation, do not overflow
 MOST_COUNT = 1e15
-AXIS_LOW, AXIS_HIGH = 1e-30, 1e30  # the ends of a logarithmic axis
+AXIS_LOW, AXIS_HIGH = 1e-30, 1e30  # limits that a logarithmic axis can show
 MOST_POINTS, MOST_FACTORS, MOST_DIMENSIONS = 1000, 48, 2**16  # of a curve, of a probe, of a code
 MOST_FACT_ITEMS, MOST_FACT_DEPTH = 1000, 4
-BOUNDS_OF_UNITS = {  # of metrics in these units
+BOUNDS_OF_UNITS = {  # bounds of metrics by their unit
     "flag": (0, 1),
     "share": (0, 1),
     "count": (0, MOST_COUNT),
@@ -28,7 +29,7 @@ BOUNDS_OF_UNITS = {  # of metrics in these units
     "seconds": (0, MAX_NUMBER),
     "perplexity": (0, HUGE),
 }
-OTHER_BOUNDS = {  # of numbers that are no metrics
+OTHER_BOUNDS = {  # bounds of numbers that are not metrics
     "delta": (0, 1),
     "step": (0, MAX_NUMBER),
     "threads": (0, MAX_NUMBER),
@@ -37,19 +38,39 @@ OTHER_BOUNDS = {  # of numbers that are no metrics
 MOMENT_KEYS = ("mu", "mu_sq", "sigma_sq")
 
 
+class CollapseCurve(TypedDict):
+    """The share of collapsed dimensions for each threshold eps."""
+
+    eps: list[float]
+    share: list[float]
+    delta: float
+
+
+class ProbeCurve(TypedDict):
+    """Accuracy of a probe for one factor; chance and oracle are NaN where unknown."""
+
+    points: list[tuple[float, float]]  # (labels, accuracy)
+    chance: float
+    oracle: float
+
+
 @dataclass(frozen=True)
 class Values:
-    """The values of one object, called `where`; `odd` collects keys whose value cannot be used."""
+    """The values of one JSON object; `where` is the prefix of its keys in notes.
 
-    found: Mapping[str, Any]
+    `odd` collects the keys with invalid values, in order.
+    """
+
+    found: JsonMapping
     where: str = ""
     odd: dict[str, None] = field(default_factory=dict)
 
     def refuse(self, key: object) -> None:
+        """Note a key as invalid."""
         self.odd[f"{self.where}{key}"] = None
 
     def number(self, key: str) -> float:
-        """A finite number within the bounds of its key; NaN where there is none."""
+        """A number within the bounds of its key; NaN if missing."""
         value = self.found.get(key)
         if value is None:
             return np.nan
@@ -60,7 +81,7 @@ class Values:
         return float(value)
 
     def text(self, key: str, allowed: tuple[str, ...] = ()) -> str:
-        """A text, or a number as one; '' where there is none."""
+        """A string, or a number as a string; '' if missing."""
         value = self.found.get(key)
         if value is None:
             return ""
@@ -71,6 +92,7 @@ class Values:
         return str(value)
 
     def flag(self, key: str) -> bool | None:
+        """True or False; None if missing."""
         value = self.found.get(key)
         if value is not None and not isinstance(value, bool):
             self.refuse(key)
@@ -78,14 +100,14 @@ class Values:
         return value
 
     def inside(self, key: str) -> "Values":
-        """The object under a key, empty where there is none."""
+        """The object under a key; empty if missing."""
         value = self.found.get(key)
         if value is not None and not isinstance(value, Mapping):
             self.refuse(key)
         return Values(value if isinstance(value, Mapping) else {}, f"{self.where}{key}.", self.odd)
 
     def texts(self, key: str) -> list[str]:
-        """A list of texts, empty where there is none."""
+        """A list of strings; empty if missing."""
         value = self.found.get(key)
         if value is not None and not (
             isinstance(value, list) and all(isinstance(item, str) for item in value)
@@ -94,8 +116,8 @@ class Values:
             return []
         return value or []
 
-    def scalars(self, key: str) -> dict[str, Any]:
-        """The texts, numbers and flags of the object under a key."""
+    def scalars(self, key: str) -> JsonObject:
+        """The strings, numbers and flags of the object under a key."""
         inside = self.inside(key)
         kept = {
             name: value
@@ -107,7 +129,7 @@ class Values:
         return kept
 
     def dimensions(self, key: str) -> np.ndarray:
-        """A number per dimension, NaN for null; empty where there are none. [D]"""
+        """A number per dimension, [D], with NaN for null; empty if missing."""
         value = self.found.get(key)
         if value is None:
             return np.zeros(0)
@@ -117,7 +139,7 @@ class Values:
         return np.array(numbers or [], dtype=float)
 
     def moments(self, key: str) -> dict[str, list[float]] | None:
-        """Three lists of numbers, of one length; None where there is no moment."""
+        """The three lists of MOMENT_KEYS, of equal length; None if missing or empty."""
         value = self.found.get(key)
         if value is None or value == {}:
             return None
@@ -129,12 +151,12 @@ class Values:
             return None
         return kept if all(kept.values()) else None
 
-    def collapse(self, key: str) -> dict[str, Any] | None:
-        """`eps`, the `share` of each, without gaps, and `delta`; None where there is no point."""
+    def collapse(self, key: str) -> CollapseCurve | None:
+        """A collapse curve without gaps; None if it has no point."""
         curve = self.inside(key)
         if not curve.found:
             return None
-        pairs = points(curve.found.get("eps"), curve.found.get("share"))
+        pairs = curve_points(curve.found.get("eps"), curve.found.get("share"))
         if pairs is None:
             self.refuse(key)
         if not pairs:
@@ -142,8 +164,8 @@ class Values:
         eps, share = map(list, zip(*pairs, strict=True))
         return {"eps": eps, "share": share, "delta": curve.number("delta")}
 
-    def probe_curves(self, key: str) -> dict[str, dict[str, Any]]:
-        """Factor, as it may be shown -> `points` (labels, accuracy), `chance` and `oracle`."""
+    def probe_curves(self, key: str) -> dict[str, ProbeCurve]:
+        """The curve of each factor, by names that are safe to show."""
         curves = self.inside(key)
         factors = curves.inside("factors")
         if len(factors.found) > MOST_FACTORS:
@@ -152,19 +174,20 @@ class Values:
         found = {name: factors.factor(name, curves.found.get("labels")) for name in factors.found}
         return {name: curve for name, curve in clean_keys(found).items() if curve}
 
-    def factor(self, name: str, labels: Any) -> dict[str, Any] | None:
-        """The curve of one factor; None where there is no point."""
+    def factor(self, name: str, labels: Json) -> ProbeCurve | None:
+        """The curve of one factor; None if it has no point."""
         curve = self.inside(name)
         if curve.found.get("accuracy") is None:
             return None
-        pairs = points(labels, curve.found["accuracy"])
+        pairs = curve_points(labels, curve.found["accuracy"])
         if pairs is None:
             self.refuse(name)
-        lines = {line: curve.share(line) for line in ("chance", "oracle")}
-        return {"points": pairs, **lines} if pairs else None
+        # read even without points, so that invalid values are noted
+        chance, oracle = curve.share("chance"), curve.share("oracle")
+        return {"points": pairs, "chance": chance, "oracle": oracle} if pairs else None
 
     def share(self, key: str) -> float:
-        """A number from 0 to 1, whatever its key; NaN where there is none."""
+        """A number from 0 to 1, whatever its key; NaN if missing."""
         value = self.found.get(key)
         if value is None or is_within(value, 0, ONE):
             return np.nan if value is None else min(float(value), 1.0)
@@ -178,14 +201,13 @@ def unit_of(key: str) -> str:
 
 
 def allowed_range(key: str) -> tuple[float, float]:
-    """The lowest and the highest value that a number can have; errors, with _se, are not
-    negative."""
+    """The lowest and the highest valid value of a key; standard errors are not negative."""
     known = OTHER_BOUNDS.get(key) or BOUNDS_OF_UNITS.get(unit_of(key))
     return known or (0 if key.endswith("_se") else -HUGE, HUGE)
 
 
-def is_within(value: Any, low: float, high: float, flag: bool = False) -> bool:
-    """Whether a value is a number from low to high; True is one where a `flag` is wanted."""
+def is_within(value: Json, low: float, high: float, flag: bool = False) -> bool:
+    """Whether a value is a number from low to high; booleans count as numbers only if `flag`."""
     return (
         isinstance(value, int | float)
         and (flag or not isinstance(value, bool))
@@ -193,21 +215,21 @@ def is_within(value: Any, low: float, high: float, flag: bool = False) -> bool:
     )
 
 
-def number_list(value: Any, most: int, gaps: bool = False) -> list[float] | None:
-    """A list of at most `most` numbers, NaN for null where `gaps` are allowed; else None."""
+def number_list(value: Json, most: int, gaps: bool = False) -> list[float] | None:
+    """A list of at most `most` numbers, with NaN for null if `gaps` are allowed; else None."""
     if not isinstance(value, list) or len(value) > most:
         return None
-    if {*map(type, value)} == {float}:  # the usual case, and there are many
+    if {*map(type, value)} == {float}:  # a fast path for the usual case
         return value if min(value) >= -HUGE and max(value) <= HUGE else None
     if not all(is_within(item, -HUGE, HUGE) or (gaps and item is None) for item in value):
         return None
     return [np.nan if item is None else float(item) for item in value]
 
 
-def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
-    """(place, share) where both are known, places on a logarithmic axis, shares of 1.
+def curve_points(places: Json, shares: Json) -> list[tuple[float, float]] | None:
+    """The pairs (place, share) where both are known: places of a logarithmic axis, shares of 1.
 
-    None for anything but two lists of one length.
+    None unless these are two valid lists of equal length.
     """
     x, y = (number_list(value, MOST_POINTS, gaps=True) for value in (places, shares))
     if x is None or y is None or len(x) != len(y):
@@ -220,12 +242,12 @@ def points(places: Any, shares: Any) -> list[tuple[float, float]] | None:
     )
 
 
-def pruned(value: Any, depth: int = MOST_FACT_DEPTH) -> Any:
-    """Nested values, cut off at a depth and at a length of lists."""
+def prune(value: Json, depth: int = MOST_FACT_DEPTH) -> Json:
+    """Nested values, limited in depth and in the length of lists and objects."""
     if not isinstance(value, dict | list):
         return value
     if not depth:
         return "…"
     if isinstance(value, dict):
-        return {key: pruned(item, depth - 1) for key, item in list(value.items())[:MOST_FACT_ITEMS]}
-    return [pruned(item, depth - 1) for item in value[:MOST_FACT_ITEMS]]
+        return {key: prune(item, depth - 1) for key, item in list(value.items())[:MOST_FACT_ITEMS]}
+    return [prune(item, depth - 1) for item in value[:MOST_FACT_ITEMS]]

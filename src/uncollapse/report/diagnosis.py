@@ -1,12 +1,11 @@
-"""The page of `uncollapse.diagnose`: one table and one printable figure from its dictionary."""
+"""The page of `uncollapse.diagnose`: a printable figure and tables of its result."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from uncollapse.disk import write_together
 from uncollapse.errors import InputError
+from uncollapse.json_types import JsonMapping
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.diagnosis_figure import draw_diagnosis
 from uncollapse.report.diagnosis_numbers import format_found, format_with_error, rank_dimensions
@@ -15,12 +14,12 @@ from uncollapse.report.style import figure_style, render_files
 from uncollapse.report.text import clean_keys
 
 TEMPLATE = "diagnosis.html"
-# how a later call knows that the page is ours
+# marks pages that a later call may overwrite
 DIAGNOSIS_MARK = '<meta name="generator" content="uncollapse diagnosis">'
 
 
 def check_page_folder(page: str | Path) -> Path:
-    """The folder, which need not exist yet. InputError where it holds something of others."""
+    """The folder of the page, which need not exist. InputError if it holds other files."""
     folder = Path(page)
     index = folder / "index.html"
     if folder.exists() and not folder.is_dir():
@@ -42,32 +41,33 @@ def check_page_folder(page: str | Path) -> Path:
     return folder
 
 
-def write_page(found: Mapping[str, Any], folder: Path, nearly: float) -> None:
-    """Write folder/index.html and folder/diagnosis.{pdf,svg,png}; equal numbers, equal bytes.
+def write_page(found: JsonMapping, folder: Path, nearly: float) -> None:
+    """Write folder/index.html and folder/diagnosis.{pdf,svg,png}, deterministically.
 
-    A gap below `nearly` (nats) counts as collapse.
+    found: the result of a diagnosis. A gap below `nearly` (nats) counts as collapse.
     """
-    found = with_clean_names(found)
+    found = clean_factor_names(found)
     with figure_style():
         files = {
             folder / f"diagnosis.{suffix}": data
             for suffix, data in render_files(draw_diagnosis(found)).items()
         }
     folder.mkdir(parents=True, exist_ok=True)
-    # the page first, since it marks the folder as ours
+    # the page is first, since it marks the folder as one that may be overwritten
     page = render_diagnosis(found, nearly).encode()
     write_together({folder / "index.html": page, **files})
 
 
-def with_clean_names(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same with names of factors, which the caller chose, that are safe to show."""
+def clean_factor_names(found: JsonMapping) -> JsonMapping:
+    """The same result, with names of factors (which the caller chose) that are safe to show."""
     if "probe_curves" not in found:
         return found
     curves = found["probe_curves"]
     return {**found, "probe_curves": {**curves, "factors": clean_keys(curves["factors"])}}
 
 
-def render_diagnosis(found: Mapping[str, Any], nearly: float) -> str:
+def render_diagnosis(found: JsonMapping, nearly: float) -> str:
+    """The HTML of the page."""
     legend = [m for m in METRICS.values() if m.name in found and m.kind == "number"]
     return load_template(TEMPLATE).render(
         mark=DIAGNOSIS_MARK,

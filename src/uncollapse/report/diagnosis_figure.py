@@ -1,6 +1,5 @@
 """The figure of a diagnosis: rate and moments of each dimension, collapse curve, rate, probe."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
+from uncollapse.json_types import JsonMapping
 from uncollapse.report.checked import MOMENT_KEYS
 from uncollapse.report.diagnosis_numbers import format_found, rank_dimensions
 from uncollapse.report.figures.collapse_curves import set_eps_axis
@@ -24,8 +24,8 @@ COMPONENT_LABELS = {
 }
 
 
-def draw_diagnosis(found: Mapping[str, Any]) -> Figure:
-    """One page; rows of panels that the diagnosis has no numbers for are left out."""
+def draw_diagnosis(found: JsonMapping) -> Figure:
+    """All panels on one page, without those that the diagnosis has no numbers for."""
     splits = len(found["kl_per_dim"]) == len(found["moments"]["mu_sq"])
     factors = len(found["probe_curves"]["factors"]) if "probe" in found else 0
     heights = {
@@ -53,16 +53,18 @@ def draw_diagnosis(found: Mapping[str, Any]) -> Figure:
 
 
 def capitalise(text: str) -> str:
+    """The text with an initial capital, the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
-def summarise_likelihood(found: Mapping[str, Any]) -> str:
+def summarise_likelihood(found: JsonMapping) -> str:
+    """'nll 24.10 ± 0.20, nelbo ... nats; 1,000 examples, K = 500'."""
     names = ("nll", "nelbo", "rec", "kl")
     numbers = ", ".join(f"{name} {format_found(found, name)}" for name in names)
     return f"{numbers} nats; {found['nll_examples']:,} examples, K = {found['nll_samples']:,}"
 
 
-def draw_rate_panel(ax: Axes, found: Mapping[str, Any]) -> str:
+def draw_rate_panel(ax: Axes, found: JsonMapping) -> str:
     """KL of each dimension as bars, its mi as dots, both with one standard error."""
     rank = rank_dimensions(found)
     places, kl = np.arange(1, len(rank) + 1), np.array(found["kl_per_dim"])[rank]
@@ -76,7 +78,7 @@ def draw_rate_panel(ax: Axes, found: Mapping[str, Any]) -> str:
         dots: dict[str, Any] = {"fmt": "o", "color": INK, "markersize": 3.2, **ticks}
         ax.errorbar(places, mi, error, label="mi, what it tells of x", **dots)
         top, low = max(top, (mi + error).max()), min(low, (mi - error).min())
-    top = max(1.15 * top, 0.1)  # the bars of a collapsed model stay small
+    top = max(1.15 * top, 0.1)  # so that the bars of a collapsed model look small
     ax.set_ylim(low - 0.03 * top, top)
     ax.set_ylabel("nats")
     add_title_legend(ax, 2)
@@ -84,7 +86,7 @@ def draw_rate_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     return "rate of each dimension"
 
 
-def draw_moments_panel(ax: Axes, found: Mapping[str, Any]) -> str:
+def draw_moments_panel(ax: Axes, found: JsonMapping) -> str:
     """E[mu], E[mu²], E[sigma²] and the sum of the last two, with lines at 0 and 1."""
     rank = rank_dimensions(found)
     draw_moment_panel(ax, *(np.array(found["moments"][key])[rank] for key in MOMENT_KEYS))
@@ -99,13 +101,14 @@ def draw_moments_panel(ax: Axes, found: Mapping[str, Any]) -> str:
 
 
 def add_title_legend(ax: Axes, columns: int) -> None:
-    """On the line of the panel's title, where it covers no data."""
+    """A legend on the line of the panel's title, where it covers no data."""
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.995)}
     place["borderaxespad"] = 0.1
     ax.legend(**place, ncols=columns, columnspacing=1.2, handletextpad=0.3)
 
 
 def set_dimension_axis(ax: Axes, rank: np.ndarray) -> None:
+    """Numbers of the dimensions in their order [D] as ticks, unless there are many."""
     ax.set_xlim(0.4, len(rank) + 0.6)
     ax.grid(axis="x", visible=False)
     if len(rank) <= MOST_NAMED:
@@ -115,7 +118,7 @@ def set_dimension_axis(ax: Axes, rank: np.ndarray) -> None:
         ax.set_xlabel("rank of the latent dimension by rate")
 
 
-def draw_collapse_panel(ax: Axes, found: Mapping[str, Any]) -> str:
+def draw_collapse_panel(ax: Axes, found: JsonMapping) -> str:
     """Share of dimensions whose KL is below eps for nearly all examples."""
     curve = found["collapse"]
     ax.plot(curve["eps"], curve["share"], "o-", color=DOT, markersize=3.2, clip_on=False)
@@ -124,8 +127,8 @@ def draw_collapse_panel(ax: Axes, found: Mapping[str, Any]) -> str:
     return f"KL below eps for at least {100 * (1 - curve['delta']):g} % of examples"
 
 
-def draw_components_panel(ax: Axes, found: Mapping[str, Any]) -> str:
-    """kl = mi + total correlation + the dimensions' own KL, as steps from 0 to kl."""
+def draw_components_panel(ax: Axes, found: JsonMapping) -> str:
+    """kl = mi + total correlation + dimension-wise KL, as steps from 0 to kl."""
     split = found["total_correlation"] is not None
     names = ("mi", "total_correlation", "dimension_kl") if split else ("mi", "marginal_kl")
     ax.barh(0, found["kl"], 0.62, color=BAR)
@@ -147,7 +150,7 @@ def draw_components_panel(ax: Axes, found: Mapping[str, Any]) -> str:
 
 
 def draw_ceiling(ax: Axes, ceiling: float, examples: int) -> None:
-    """The ceiling of mi (nats) as dashes across its bar, or named if it is far to the right."""
+    """The ceiling of mi (nats): dashes across its bar, or only a note if it is far to the right."""
     low, high = min(ax.dataLim.x0, 0.0), max(ax.dataLim.x1, 0.1)
     inside = ceiling < 1.6 * high
     right = max(high, ceiling if inside else 0) * 1.06
@@ -158,7 +161,7 @@ def draw_ceiling(ax: Axes, ceiling: float, examples: int) -> None:
     ax.set_xlabel(f"nats; dashes: {name}" if inside else f"nats; {name} →")
 
 
-def draw_probe_panel(ax: Axes, found: Mapping[str, Any]) -> str:
+def draw_probe_panel(ax: Axes, found: JsonMapping) -> str:
     """Accuracy of each factor (one line each) and number of labels, darker for more; chance."""
     curves = found["probe_curves"]
     factors, budgets = curves["factors"], curves["labels"]

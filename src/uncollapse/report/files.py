@@ -1,4 +1,4 @@
-"""Writing a report: which folders are ours, and all of its files or none."""
+"""Write the files of a report, all or none, and only to a folder that is a report."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,23 +11,23 @@ from uncollapse.disk import hold_lock, join_inside, write_atomic, write_together
 from uncollapse.errors import InputError
 
 PAGE_MARK = '<meta name="generator" content="uncollapse report">'  # in every page
-OWNER = ".uncollapse"  # in every folder of ours, and never rewritten
+OWNER = ".uncollapse"  # marks a folder as a report; never rewritten
 OWNED = (
     "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
 )
 FOLDERS = ("figures", "tables", "samples")
-SCRATCH = ".*.new"  # left behind by a writer that was killed
-OURS = re.compile(
+SCRATCH = ".*.new"  # temporary files, left behind if a report is killed
+OURS = re.compile(  # the files of a report
     r"index\.html|figures/\w+\.(pdf|svg|png)|tables/\w+\.(csv|md|tex)"
     r"|samples/\d+-\w+\.png"
 )
 
 
 @contextmanager
-def claimed(report: Path) -> Iterator[None]:
-    """Make the folder, or use one of ours, and lock it against other reports.
+def claim_folder(report: Path) -> Iterator[None]:
+    """Create the folder, or check that it is a report, and lock it against other processes.
 
-    InputError for a folder that is not ours, and for links in it that lead elsewhere.
+    InputError for a folder with other content, and for links in it that lead out of the study.
     """
     join_inside(report.parent, report.name)
     for name in (OWNER, "index.html", *FOLDERS):
@@ -47,7 +47,8 @@ def claimed(report: Path) -> Iterator[None]:
 
 
 def is_ours(report: Path) -> bool:
-    """Whether it holds our file or, from earlier versions, our page or only files named as ours."""
+    """Whether a folder is a report: it has the file OWNER or, from versions before that file, our
+    page or nothing but files of a report."""
     if (report / OWNER).is_file():
         return True
     files = [path for path in report.rglob("*") if not path.is_dir() and not path.match(SCRATCH)]
@@ -57,7 +58,7 @@ def is_ours(report: Path) -> bool:
     if page in files and PAGE_MARK in page.read_text(encoding="utf-8", errors="replace"):
         return True
     names = [path.relative_to(report).as_posix() for path in files]
-    first = report / "tables/summary.csv"  # earlier versions wrote it first
+    first = report / "tables/summary.csv"  # earlier versions wrote this file first
     return not set(files) - {page} or (
         all(map(OURS.fullmatch, names))
         and first.is_file()
@@ -66,7 +67,10 @@ def is_ours(report: Path) -> bool:
 
 
 def is_page(page: Path, name: str, mark: str) -> bool:
-    """Whether a page has our mark, or ends before it (a power cut can leave zeros)."""
+    """Whether a page has our mark, or is one of ours that ends before the mark.
+
+    A power cut can truncate a file or fill it with zeros.
+    """
     if not page.is_file():
         return False
     text = page.read_text(encoding="utf-8", errors="replace")
@@ -77,19 +81,19 @@ def is_page(page: Path, name: str, mark: str) -> bool:
     )
 
 
-def write_files(report: Path, files: Mapping[str, bytes], gone: set[str]) -> None:
-    """Write files by their path in the report, all or none; then remove those that are `gone`."""
+def write_files(report: Path, files: Mapping[str, bytes], obsolete: set[str]) -> None:
+    """Write files by their path in the report, all or none; then remove the `obsolete` ones."""
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
     write_together({join_inside(report, *name.split("/")): data for name, data in files.items()})
-    # if these, or what killed writers left, cannot be removed, they do no harm
+    # obsolete and temporary files that cannot be removed do no harm
     with suppress(OSError):
-        for path in [*(report / name for name in gone), *report.rglob(SCRATCH)]:
+        for path in [*(report / name for name in obsolete), *report.rglob(SCRATCH)]:
             path.unlink(missing_ok=True)
 
 
 def load_template(name: str) -> Template:
-    """A page of this package, in which every value is escaped."""
+    """A page template of this package, which escapes every value."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -97,4 +101,5 @@ def load_template(name: str) -> Template:
 
 
 def read_source(name: str) -> str:
+    """The text of a page template."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from typing import Any
 
 import pandas as pd
 
@@ -11,16 +10,16 @@ from uncollapse.report.stats import by_group, plain_of
 from uncollapse.report.text import clean_text, number_repeats
 
 MOST_GROUP_NAME = 1000  # characters of a group's name
-CROWD = 12  # groups; more cannot be distinguished by colour and marker
+CROWD = 12  # groups that can be distinguished by colour and marker
 NUMBER_PATTERN = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
 def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The runs with `order`, `group`, `changes`, `slot` and `crowded`, and the shared overrides.
+    """The runs with columns `order`, `group`, `changes`, `slot` and `crowded`; shared overrides.
 
-    `order` is an int: plain first, then by slot, heads by name, knobs by value. 0 is reserved for
-    plain, so that the other colours are the same in a study without it. `crowded`: styles are by
-    slot.
+    `order` numbers the groups: plain is 0, the others follow by slot, head and values of knobs.
+    Without plain the numbers start at 1, so that colours stay the same. `group` is the name of a
+    group. `crowded`: there are so many groups that styles show the slot instead of the group.
     """
     runs["overrides"] = runs["override_list"].map(", ".join)
     first = runs["override_list"].iloc[0]
@@ -29,13 +28,13 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     runs["override_list"] = runs["override_list"].map(
         lambda texts: [text for text in texts if text not in common]
     )
-    runs["override_list"] = with_defaults(runs)
+    runs["override_list"] = fill_defaults(runs)
     texts = runs["override_list"].map(", ".join)
-    runs["order"] = runs.groupby(["head", texts]).ngroup()  # any, until the slots are known
+    runs["order"] = runs.groupby(["head", texts]).ngroup()  # preliminary, to find the slots
     changed = changed_slots(runs)
     runs["changes"] = runs["order"].map(changed)
     runs["slot"] = runs["order"].map(
-        {order: slot_of(runs, order, text) for order, text in changed.items()}
+        {order: classify_slot(runs, order, text) for order, text in changed.items()}
     )
     keys = list(zip(runs["slot"], runs["head"], texts, strict=True))
     start = 0 if "plain" in runs["head"].values else 1
@@ -48,7 +47,8 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def changed_slots(runs: pd.DataFrame) -> dict[int, str]:
-    """Group -> the slots of its config that differ from plain's; '' for plain or without plain."""
+    """Group -> the slots of its config that differ from plain's; '' for plain, or if there is no
+    plain."""
     slots = {order: group["slots"].iloc[0] for order, group in by_group(runs)}
     pairs = plain_of(runs)
     return {
@@ -61,20 +61,22 @@ def changed_slots(runs: pd.DataFrame) -> dict[int, str]:
     }
 
 
-def slot_of(runs: pd.DataFrame, order: int, changed: str) -> str:
-    """The one slot that is changed, "several", '' where it is unknown, or "baseline" for plain and
-    what does not trade off rec and kl."""
+def classify_slot(runs: pd.DataFrame, order: int, changed: str) -> str:
+    """The one slot that is changed, or "several", or '' if unknown.
+
+    "baseline" for plain and for heads that do not trade off rec and kl.
+    """
     group = runs[runs["order"] == order]
     if group["head"].iloc[0] == "plain" or group["one_sided"].all():
         return "baseline"
     return "several" if "+" in changed else changed
 
 
-def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
-    """Each run's overrides, with the defaults of knobs that only other runs of its head set.
+def fill_defaults(runs: pd.DataFrame) -> list[list[str]]:
+    """The overrides of each run, plus the default values of knobs that other runs of its head set.
 
-    Not where that makes two runs equal (tau=0.5 given, and tau left at 0.5): one result must not
-    count twice.
+    Not where this makes two runs equal (tau=0.5 in one, and the default 0.5 in another), since one
+    result must not count as two seeds.
     """
     varied: dict[str, set[str]] = {}
     for head, texts in zip(runs["head"], runs["override_list"], strict=True):
@@ -93,30 +95,33 @@ def with_defaults(runs: pd.DataFrame) -> list[list[str]]:
 
 
 def group_names(runs: pd.DataFrame) -> dict[int, str]:
-    """Order -> label and overrides, with the head where two would look the same."""
+    """Order -> label and overrides; with the head if two groups would have the same name."""
     first = {record["order"]: record for record in runs.drop_duplicates("order").to_dict("records")}
     names = {
-        i: with_overrides(record["label"], record["override_list"]) for i, record in first.items()
+        i: format_group_name(record["label"], record["override_list"])
+        for i, record in first.items()
     }
     alike = pd.Series(names).duplicated(keep=False)
     texts = [f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()]
     return dict(zip(names, number_repeats(texts), strict=True))
 
 
-def with_overrides(label: str, overrides: list[str]) -> str:
+def format_group_name(label: str, overrides: list[str]) -> str:
+    """'BN on mu (gamma=0.6)'."""
     return clean_text(f"{label} ({', '.join(overrides)})", MOST_GROUP_NAME) if overrides else label
 
 
-def order_key(key: tuple[str, str, str]) -> tuple[Any, ...]:
+def order_key(key: tuple[str, str, str]) -> tuple[bool, int, str, list[str | float]]:
+    """The sort key of a group from its slot, head and overrides."""
     slot, head, overrides = key
     return (
         head != "plain",
         ("baseline", *CHANGEABLE_SLOTS, "several", "").index(slot),
         head,
-        natural(overrides),
+        natural_sort_key(overrides),
     )
 
 
-def natural(text: str) -> list[str | float]:
-    """A sort key in which tau=0.5 comes before tau=0.25e1: text and numbers in turn."""
+def natural_sort_key(text: str) -> list[str | float]:
+    """A sort key that orders numbers in text by value: text and numbers alternate."""
     return [float(part) if i % 2 else part for i, part in enumerate(NUMBER_PATTERN.split(text))]

@@ -1,4 +1,4 @@
-"""Notes beside the numbers: schedules that were cut off, the weights, few effective samples."""
+"""Notes on the numbers: schedules that were cut off, choice of weights, few effective samples."""
 
 from collections.abc import Iterable
 
@@ -9,34 +9,35 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 from uncollapse.report.stats import by_group, finished, t_interval
 
-CUT, TILTED, BOUND = "†", "‡", "≤"
+CUT, BIASED, BOUND = "†", "‡", "≤"
 MOST_GROUPS_NAMED = 6  # in one sentence
 
 
 def cut_off(runs: pd.DataFrame) -> pd.Series:
-    """Which runs ended before one of their schedules, or unsettled; not those that do not say."""
+    """Which finished runs ended before a schedule did, or before a controller had settled.
+
+    False for runs that did not record it.
+    """
     return (runs["schedule_complete"] == 0) & (runs["status"] == "done")
 
 
 def few_samples(runs: pd.DataFrame) -> pd.Series:
-    """Which runs have an nll that is a bound and no estimate.
+    """Which runs have an nll that is a bound rather than an estimate.
 
-    Few effective samples on average, or in most examples.
+    They have few effective samples on average, or in most examples.
     """
     return (runs["nll_ess"] < FEW_SAMPLES) | (runs["nll_ess_low"] > 0.5)
 
 
-def tilted(difference: float, half: float, bias: float) -> bool:
-    """Whether the bias of a difference of nll is at least half of its interval's half-width.
-
-    Or half of the difference, where it has no interval.
-    """
+def has_large_bias(difference: float, half: float, bias: float) -> bool:
+    """Whether the bias of a difference in nll is at least half of its interval's half-width, or,
+    without an interval, half of the difference itself."""
     scale = half if np.isfinite(half) else abs(difference)
     return bool(abs(bias) >= 0.5 * scale) and bias != 0
 
 
 def cut_note(runs: pd.DataFrame) -> str:
-    """Which groups were cut off, and why: 'KL annealing (anneal_epochs=10: ...)'; '' for none."""
+    """Which groups were cut off, and why: 'KL annealing (anneal_epochs=10: ...)'; '' if none."""
     groups = [
         (group["group"].iloc[0], group["unfinished"]) for _, group in by_group(runs[cut_off(runs)])
     ]
@@ -47,17 +48,16 @@ def cut_note(runs: pd.DataFrame) -> str:
         for name, why in groups[:MOST_GROUPS_NAMED]
     ]
     return (
-        f"{CUT}: training ended before a schedule did, or before it had settled: "
+        f"{CUT}: training ended before a schedule did, or before a controller had settled: "
         f"{name_groups(details, len(groups))}."
     )
 
 
 def changed_by_weights(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Group -> the metrics in which its last weights and its best ones differ by more than an
-    interval.
+    """Group -> the metrics in which its last and its best weights differ by more than an interval.
 
-    That is the t-interval over paired seeds, or 1.96 standard errors over examples in any seed:
-    two seeds that both change much can have a t-interval that includes 0.
+    That is the paired t-interval over seeds, or 1.96 standard errors over examples in any seed: the
+    t-interval of two seeds is so wide that it can include 0 even if both change a lot.
     """
     found = {}
     for _, group in by_group(finished(runs)):
@@ -69,7 +69,7 @@ def changed_by_weights(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def describe_change(group: pd.DataFrame, metric: str) -> str:
-    """'gap 6.10 instead of 1.60', or '' where last and best agree or are not known."""
+    """'gap 6.10 instead of 1.60' for last and best weights; '' if they agree or are unknown."""
     last, best = group[f"last_{metric}"], group[metric]
     difference = last - best
     mean, half = t_interval(difference)
@@ -81,10 +81,13 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
 
 
 def weights_note(runs: pd.DataFrame) -> str:
-    """Which weights the numbers are from, and where the last ones differ; '' if no run says."""
+    """Which weights the numbers are from, and where the last ones differ; '' if not recorded."""
     if not (finished(runs)["weights"] != "").any():
         return ""
-    text = "Weights: the best, those of the lowest validation nelbo; the csv has the last ones too."
+    text = (
+        "Weights: the best, with the lowest validation nelbo; the csv also has metrics of the last "
+        "ones."
+    )
     groups = changed_by_weights(runs)
     if not groups:
         return f"{text} In no group do the last ones differ by more than an interval."
@@ -94,7 +97,7 @@ def weights_note(runs: pd.DataFrame) -> str:
 
 
 def caption_note(runs: pd.DataFrame) -> str:
-    """A short version of this, for figures of test metrics."""
+    """Which weights a figure of test metrics shows, and which groups were cut off; or ''."""
     if not (finished(runs)["weights"] != "").any():
         return ""
     groups, cut = list(changed_by_weights(runs)), runs.loc[cut_off(runs), "group"].unique()
@@ -104,12 +107,12 @@ def caption_note(runs: pd.DataFrame) -> str:
         parts.append(f" The last ones differ by more than an interval in {shown}.")
     if len(cut):
         shown = name_groups(cut[:MOST_GROUPS_NAMED], len(cut))
-        parts.append(f" Training was over before the schedules of {shown}.")
+        parts.append(f" Training was cut off ({CUT}) in {shown}.")
     return "".join(parts)
 
 
 def bound_note(runs: pd.DataFrame) -> str:
-    """Which groups' nll is a bound, for figures of nll; '' where none is."""
+    """The groups whose nll is only a bound, for figures of nll; '' if there are none."""
     groups = runs.loc[few_samples(runs), "group"].unique()
     if not len(groups):
         return ""
@@ -118,6 +121,6 @@ def bound_note(runs: pd.DataFrame) -> str:
 
 
 def name_groups(names: Iterable[str], count: int) -> str:
-    """'A, B and 3 more', from the first names and the number of all."""
+    """'A, B and 3 more', from the first names and the total count."""
     names = list(names)
     return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")

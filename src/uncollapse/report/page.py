@@ -1,4 +1,4 @@
-"""The page: figures, tables, status and provenance of a study in one HTML file without scripts."""
+"""The page of a study: figures, tables, status and provenance in one HTML file without scripts."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.figures import Shown, draw_all
-from uncollapse.report.files import PAGE_MARK, claimed, load_template, write_files
+from uncollapse.report.files import PAGE_MARK, claim_folder, load_template, write_files
 from uncollapse.report.notes import cut_note, weights_note
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.samples import Sampled, all_samples
@@ -20,34 +20,34 @@ from uncollapse.report.tables.titles import few_samples_note, uneven_note
 from uncollapse.runs.layout import CONFIG, is_run
 
 SHORTENED = (
-    f"Paths are shortened to … here: {CONFIG} in a run's folder begins with its command as typed."
+    f"Paths are shortened to … here; the first line of a run's {CONFIG} has the command as typed."
 )
-MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and runs without an end, that a page lists
+MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and unfinished or failed runs, on one page
 GroupSamples = tuple[str, list[Sampled]]  # a group and its views
 
 
 def write_report(folder: str | Path) -> tuple[Path, str]:
     """Write <folder>/report/ for a study or a single run.
 
-    Returns the path of the page, and the summary for the terminal.
+    Returns the path of the page and the summary for the terminal.
     """
     study = read_study(folder)
     report = study.folder / "report"
-    with claimed(report):
+    with claim_folder(report):
         tables, figures = build_tables(study.runs), draw_all(study)
         samples = all_samples(study.runs, study.notes)
         files = encode_files(tables, figures, samples)
         files["index.html"] = render_page(study, tables, figures, samples).encode()
         missing = [figure.name for figure in figures if figure.missing]
-        gone = {f"figures/{name}.{suffix}" for name in missing for suffix in FIGURE_FORMATS}
-        write_files(report, files, gone)
+        obsolete = {f"figures/{name}.{suffix}" for name in missing for suffix in FIGURE_FORMATS}
+        write_files(report, files, obsolete)
     return report / "index.html", format_terminal(study, tables[0])
 
 
 def encode_files(
     tables: Iterable[Table], figures: Iterable[Shown], samples: Iterable[GroupSamples]
 ) -> dict[str, bytes]:
-    """The files of figures, tables and samples by their path in the report."""
+    """The files of figures, tables and samples, by their path in the report."""
     files = {
         f"figures/{figure.name}.{suffix}": data
         for figure in figures
@@ -69,6 +69,7 @@ def render_page(
     figures: Iterable[Shown],
     samples: Iterable[GroupSamples],
 ) -> str:
+    """The HTML of the page."""
     runs = study.runs
     unended = runs[runs["status"] != "done"]
     made = {
@@ -108,7 +109,7 @@ def status_counts(runs: pd.DataFrame) -> str:
 
 
 def evaluation_note(study: Study) -> str:
-    """Which finished runs lack what scripts/evaluate.py computes, and the command for it."""
+    """How many finished runs have no nll, and the command that computes it; '' if all have one."""
     runs = finished(study.runs)
     lacking = int(runs["lacks_nll"].sum())
     command = f"python scripts/evaluate.py results/{study.name}"
@@ -117,11 +118,11 @@ def evaluation_note(study: Study) -> str:
     if lacking == len(runs):
         return f"nll, probe and oracle_gap are computed by `{command}`."
     share = f"{lacking} of {len(runs)} finished runs lack{'s' * (lacking == 1)}"
-    return f"{share} nll, probe and oracle_gap: `{command}` computes them."
+    return f"{share} nll, probe and oracle_gap; `{command}` computes them."
 
 
 def count_facts(facts: pd.Series) -> list[tuple[str, int]]:
-    """Each different text and how many runs share it; runs that state nothing do not count."""
+    """Each distinct text and the number of runs with it; empty texts are left out."""
     return [(str(text), int(n)) for text, n in facts[facts != ""].value_counts().items()]
 
 

@@ -1,10 +1,11 @@
-"""Grids of panels, and the axes, titles and legends that figures share."""
+"""Grids of panels, and what figures share: axes, titles and legends."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -12,16 +13,16 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from uncollapse.report.style import BLACK, SLOT_NAMES, SLOT_STYLES, WIDTH, wrap_text
 
-MOST_LARGE = 24  # panels in four columns on one page; more are smaller
+MOST_LARGE = 24  # panels that fit on a page in four columns; more are drawn smaller
 
 
 def create_grid(
     n: int, columns: int, height: float, outer: str = "", key: float = 0.4, **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
-    """n panels in reading order, `height` inches each; many are smaller, so that 48 fit a page.
+    """n panels in reading order, `height` inches each, or smaller, so that 48 fit on a page.
 
-    outer: axes ("x", "y", "xy") with labels on the outside only, since `equalise_limits` makes
-    them equal. key: inches for a legend above small panels.
+    outer: axes ("x", "y", "xy") with tick labels only at the outer panels, for figures whose limits
+    `equalise_limits` makes equal. key: inches for a legend above small panels.
     """
     small = n > MOST_LARGE
     # 3 + 2 panels fill a page better than 4 + 1
@@ -48,7 +49,7 @@ def create_grid(
 
 
 def set_margins(fig: Figure, rows: int, between: float, top: float) -> None:
-    """Fixed margins (inches); the layout engine would measure every text, as slow as drawing."""
+    """Fixed margins (inches); a layout engine measures every text, which is as slow as drawing."""
     height, (left, right, bottom) = fig.get_figheight(), (0.6, 0.1, 0.55)
     panel = (height - bottom - top - (rows - 1) * between) / rows
     edges = {
@@ -63,7 +64,7 @@ def set_margins(fig: Figure, rows: int, between: float, top: float) -> None:
 def equalise_limits(axes: Sequence[Axes]) -> None:
     """Give all panels the widest limits.
 
-    Shared axes would do the same, in a time that grows with the square of their number.
+    Shared axes would do the same, but their cost is quadratic in the number of panels.
     """
     x, y = np.array([ax.get_xlim() for ax in axes]), np.array([ax.get_ylim() for ax in axes])
     for ax in axes:
@@ -98,6 +99,7 @@ def set_kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
 
 
 def set_step_axis(ax: Axes, ticks: int = 5) -> None:
+    """Ticks such as 500 and 2k on the horizontal axis."""
     ax.xaxis.set_major_formatter(FuncFormatter(format_count))
     ax.locator_params(axis="x", nbins=ticks)
 
@@ -108,12 +110,12 @@ def format_count(value: float, _: object = None) -> str:
 
 
 def legend_entry(label: str, **style: Any) -> Line2D:
-    """A line or marker that stands in a legend only."""
+    """A line or marker that appears only in a legend."""
     return Line2D([], [], label=label, **style)
 
 
 def slot_legend(frame: pd.DataFrame) -> list[Line2D]:
-    """The styles of the slots that occur in a frame."""
+    """Legend entries for the slots that occur in a frame."""
     return [
         legend_entry(
             SLOT_NAMES.get(slot, slot), linestyle="", marker=style.marker, color=style.color
@@ -123,20 +125,20 @@ def slot_legend(frame: pd.DataFrame) -> list[Line2D]:
     ]
 
 
-def add_legend_right(fig: Figure, handles: Sequence[Line2D]) -> None:
-    """Outside the axes, where it covers no data; the figure grows if the entries need it."""
+def add_legend_right(fig: Figure, handles: Sequence[Artist]) -> None:
+    """A legend to the right of the axes; the figure grows if the entries need more height."""
     lines = sum(str(handle.get_label()).count("\n") + 1.5 for handle in handles)
     fig.set_figheight(max(fig.get_figheight(), 0.3 + 0.135 * lines))
     fig.legend(handles=handles, loc="outside right upper", handlelength=2.4, labelspacing=0.6)
 
 
 def add_legend_above(fig: Figure, handles: Sequence[Line2D], columns: int) -> None:
-    """For few entries, above all panels."""
+    """A legend above all panels, for few entries."""
     place: Any = "outside upper center" if fig.get_layout_engine() else "upper center"
     fig.legend(handles=handles, loc=place, ncols=columns, handlelength=1.5, columnspacing=1.5)
 
 
-def add_legend_below(fig: Figure, handles: Sequence[Line2D], columns: int = 3) -> None:
-    """For many entries; the figure grows by their rows."""
+def add_legend_below(fig: Figure, handles: Sequence[Artist], columns: int = 3) -> None:
+    """A legend below all panels, for many entries; the figure grows by their rows."""
     fig.set_figheight(fig.get_figheight() + 0.25 * -(-len(handles) // columns))
     fig.legend(handles=handles, loc="outside lower center", ncols=columns, labelspacing=0.6)

@@ -1,4 +1,4 @@
-"""Whether bytes are one complete PNG picture, without decoding it."""
+"""Check that bytes are one complete PNG image, without decoding it."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def is_png(content: bytes) -> bool:
-    """Whether these are the chunks of one PNG of a reasonable size, and nothing else."""
+    """Whether the content is exactly one intact PNG of at most MOST_SIDE pixels a side."""
     if len(content) < 33 or not content.startswith(SIGNATURE + b"\0\0\0\x0dIHDR"):
         return False
     sides, place, name = struct.unpack_from(">II", content, 16), len(SIGNATURE), b""
@@ -20,7 +20,7 @@ def is_png(content: bytes) -> bool:
 
 
 def read_chunk(content: bytes, place: int) -> tuple[bytes, int] | None:
-    """The name of the chunk at a place, and where the next one starts; None where damaged."""
+    """The name of the chunk at an offset, and the offset of the next one; None if damaged."""
     size = int.from_bytes(content[place : place + 4], "big")
     checked, end = content[place + 4 : place + 8 + size], place + 12 + size
     if end > len(content) or zlib.crc32(checked) != int.from_bytes(content[end - 4 : end], "big"):

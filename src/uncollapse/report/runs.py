@@ -1,9 +1,8 @@
-"""One run as one flat record with its rows.
+"""One run as a flat record with its rows.
 
-Its text is cleaned here, for every table, figure and page; only `saved` is as on disk.
+Text is made safe to show here, for every table, figure and page; only `saved` is as on disk.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -11,44 +10,48 @@ from typing import Any
 import numpy as np
 
 from uncollapse.errors import MAX_NUMBER
+from uncollapse.json_types import Json, JsonMapping
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
-from uncollapse.report.checked import Values, pruned
+from uncollapse.report.checked import Values, prune
 from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, list_overrides
 from uncollapse.runs.rows import last_test_row
 
-NO_KNOBS = ("seed", "threads")
+Record = dict[str, Any]  # column -> value: numbers, text, curves, arrays
+NO_KNOBS = ("seed", "threads")  # top-level numbers of a config that are not knobs of a head
 MOST_LABEL_SHOWN, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
 CHANGEABLE_SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
 WITH_CHANGES = ", with uncommitted changes"
 NO_COMMIT = "no commit known (installed outside a checkout)"
-ROW_PLACE = ("step", "split", "mode")  # of a row
+ROW_PLACE = ("step", "split", "mode")  # the keys that say where in training a row belongs
 WEIGHTS_OF = ("best", "last")
 
 
 def row_numbers() -> list[str]:
-    """The numbers that reports read from every row."""
+    """The metrics that reports read from every row."""
     return [*catalogue.row_columns(), "seconds_per_step"]
 
 
 def last_columns() -> list[str]:
-    """Test metrics of the last weights, for comparison with the best ones."""
+    """Columns for test metrics of the last weights, for comparison with the best ones."""
     names = catalogue.compared_columns()
     return ["last_step", *(f"last_{name}{end}" for name in names for end in ("", "_se"))]
 
 
-def flatten_run(saved: Saved) -> dict[str, Any]:
-    """One run as a flat record with its `rows`, and the `odd` keys, whose values cannot be used."""
+def flatten_run(saved: Saved) -> Record:
+    """One run as a flat record, with its `rows`, and in `odd` the keys with invalid values."""
     odd: dict[str, None] = {}
     config, name = Values(saved.config, f"{CONFIG} ", odd), clean_folder(saved.name)
     every_row, on_test = row_numbers(), catalogue.test_columns()
-    rows = [reduce_row(row, every_row, on_test, odd) for row in saved.rows if belongs(row, odd)]
+    rows = [
+        reduce_row(row, every_row, on_test, odd) for row in saved.rows if is_training_row(row, odd)
+    ]
     head = clean_text(config.text("head"))
     place = saved.run.folder if saved.run else PurePath(saved.name)
     return {
-        "saved": replace(saved, rows=[], summary={}),  # replaced by what follows
+        "saved": replace(saved, rows=[], summary={}),  # their content is in the other columns
         "folder": name,
         "identity": saved.identity,
         "head": head,
@@ -63,7 +66,7 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
         "latent": config.inside("model").number("latent"),
         "tau": config.number("tau"),
         "slots": {slot: saved.config[slot] for slot in CHANGEABLE_SLOTS if slot in saved.config},
-        "one_sided": one_sided(saved.config, rows),
+        "one_sided": is_one_sided(saved.config, rows),
         "knobs": {
             k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS
         },
@@ -74,8 +77,9 @@ def flatten_run(saved: Saved) -> dict[str, Any]:
     }
 
 
-def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
-    """Whether training writes such a row: at a possible step, of the last weights on test only."""
+def is_training_row(row: JsonMapping, odd: dict[str, None]) -> bool:
+    """Whether training can have written a row: its step is possible, and only test rows are of the
+    last weights. The key at fault is added to `odd`."""
     for key, bad in (
         ("step", row["step"] > MAX_NUMBER),
         ("weights", row["split"] != "test" and row.get("weights") == "last"),
@@ -87,10 +91,12 @@ def belongs(row: dict[str, Any], odd: dict[str, None]) -> bool:
 
 
 def reduce_row(
-    row: dict[str, Any], every_row: list[str], on_test: list[str], odd: dict[str, None]
-) -> dict[str, Any]:
-    """What reports read from a row. What only test figures show, which is most bytes, is read from
-    test rows alone."""
+    row: JsonMapping, every_row: list[str], on_test: list[str], odd: dict[str, None]
+) -> Record:
+    """The values that reports read from a row.
+
+    Most bytes of a row are needed from test rows only.
+    """
     values = Values(row, f"{ROWS_FILE} ", odd)
     kept = {key: row[key] for key in ROW_PLACE} | {key: values.number(key) for key in every_row}
     if row["split"] == "test":
@@ -100,20 +106,21 @@ def reduce_row(
     return kept | {"kl_per_dim": values.dimensions("kl_per_dim")}
 
 
-def one_sided(config: dict[str, Any], rows: list[dict[str, Any]]) -> bool:
-    """Whether rec and kl are not traded off: the KL has weight 0 (an autoencoder), or is exactly 0
-    throughout (no code at all)."""
+def is_one_sided(config: JsonMapping, rows: list[Record]) -> bool:
+    """Whether a run does not trade off rec and kl: the KL has weight 0 (an autoencoder), or is
+    exactly 0 in every row (a model without a code)."""
     objective = config.get("objective")
     free = isinstance(objective, dict) and objective.get("weight") in (0, 0.0)
     return free or (bool(rows) and all(row["kl"] == 0 for row in rows))
 
 
-def data_facts(data: Values) -> dict[str, Any]:
+def data_facts(data: Values) -> Record:
+    """What a run recorded about its data: a description, and exact values where known."""
     oracle = data.inside("oracle_nll")
-    # the fingerprint is for machines
+    # the fingerprint is not for readers
     facts = {key: value for key, value in data.found.items() if key != "content"}
     return {
-        "data": clean_text(facts_text(pruned(facts)), MOST_FACTS),
+        "data": clean_text(format_facts(prune(facts)), MOST_FACTS),
         "level": clean_text(data.text("level") or "word"),
         "entropy": data.number("entropy"),
         "oracle_valid": oracle.number("valid"),
@@ -121,9 +128,9 @@ def data_facts(data: Values) -> dict[str, Any]:
     }
 
 
-def read_finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict[str, Any]:
-    """Test metrics of a finished run from its summary, or from its last test rows where the summary
-    lacks them."""
+def read_finals(summary: Values, rows: list[Record], done: bool) -> Record:
+    """Test metrics of a finished run, from its summary or, if that lacks them, from its last test
+    rows."""
     ended = summary if done else Values({})
     last, training = ended.inside("last"), ended.inside("train_mode")
     row, training_row = (last_test_row(rows, mode) if done else {} for mode in ("eval", "train"))
@@ -146,16 +153,16 @@ def read_finals(summary: Values, rows: list[dict[str, Any]], done: bool) -> dict
         "collapse": ended.collapse("collapse")
         if "collapse" in ended.found
         else row.get("collapse"),
-        "machine": machine_text(summary),
-        **made_by(
+        "machine": describe_machine(summary),
+        **describe_code(
             summary.found
             and {"commit": summary.text("commit"), "tree_changed": summary.flag("tree_changed")}
         ),
     }
 
 
-def read_numbers(ended: Values, row: dict[str, Any]) -> dict[str, Any]:
-    """Every number of the catalogue from the summary, or from the last test row; probe curves."""
+def read_numbers(ended: Values, row: Record) -> Record:
+    """Every metric of the catalogue from the summary or the last test row, and probe curves."""
     numbers = (
         *row_numbers(),
         *catalogue.test_columns(),
@@ -171,12 +178,12 @@ def read_numbers(ended: Values, row: dict[str, Any]) -> dict[str, Any]:
     return {**found, "probe_curves": curves}
 
 
-def read_moments(values: Values, row: dict[str, Any]) -> dict[str, list[float]] | None:
-    """From a summary, or from the row that it was made of where it lacks them."""
+def read_moments(values: Values, row: Record) -> dict[str, list[float]] | None:
+    """The moments in a summary or, if it lacks them, in the row that it was made from."""
     return values.moments("moments") if "moments" in values.found else row.get("moments")
 
 
-def machine_text(summary: Values) -> str:
+def describe_machine(summary: Values) -> str:
     """'versions (torch 2.3), threads 4, device cpu'."""
     machine = {
         "versions": summary.scalars("versions"),
@@ -184,16 +191,17 @@ def machine_text(summary: Values) -> str:
         "device": summary.text("device"),
     }
     stated = {key: value for key, value in machine.items() if value != ""}
-    return clean_text(facts_text(stated), MOST_FACTS)
+    return clean_text(format_facts(stated), MOST_FACTS)
 
 
 def thread_count(summary: Values) -> int | None:
+    """The number of threads as an integer, which reads better than 4.0."""
     threads = summary.number("threads")
     return None if np.isnan(threads) else int(threads)
 
 
-def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """`commit`, `tree_changed`, and both in words; older summaries mark a change with +."""
+def describe_code(summary: JsonMapping) -> Record:
+    """`commit`, `tree_changed`, and both in words; older summaries mark changes with a +."""
     stated = summary.get("commit") or ""
     commit = clean_text(stated.rstrip("+"))
     changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None
@@ -203,14 +211,15 @@ def made_by(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {"commit": commit, "tree_changed": changed, "code": words}
 
 
-def facts_text(facts: dict[str, Any]) -> str:
+def format_facts(facts: JsonMapping) -> str:
     """{"vocab": 112, "skipped": {"long": 3}} -> "vocab 112, skipped long 3"."""
     return ", ".join(
-        f"{key} {fact_text(value)}" for key, value in facts.items() if value not in ({}, None)
+        f"{key} {format_fact(value)}" for key, value in facts.items() if value not in ({}, None)
     )
 
 
-def fact_text(value: Any) -> str:
+def format_fact(value: Json) -> str:
+    """A number with six digits, an object in parentheses, any other value as it is."""
     if isinstance(value, dict):
-        return f"({facts_text(value)})"
+        return f"({format_facts(value)})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

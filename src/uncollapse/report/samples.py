@@ -1,4 +1,4 @@
-"""What runs wrote or drew (`scripts/evaluate.py --metrics samples`), as the page shows it."""
+"""Samples of runs (`scripts/evaluate.py --metrics samples`) as the page shows them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,33 +11,35 @@ from uncollapse.report.text import escape_invisible
 from uncollapse.runs.layout import SAMPLES_FOLDER
 
 VIEW_CAPTIONS = {
-    "prior": "Codes of the prior, decoded by drawing each word or pixel, and by taking the most "
-    "likely one.",
-    "reconstructions": "Test examples; the most likely decoding of their posterior means, and a "
-    "drawn decoding of a code of the posterior.",
-    "interpolations": "Points on the straight line between the posterior means of two test "
-    "examples, and their most likely decodings.",
-    "neighbours": "Test examples, and the training examples whose posterior means are nearest.",
-    "responses": "Test contexts and their responses; the most likely words for three codes of the "
-    "prior, and for the response's own code.",
-    "traversal": "One test example's posterior mean, with one dimension moved over the quantiles "
-    "of all test examples' means.",
+    "prior": "Codes drawn from the prior, decoded by drawing each word or pixel at random, and by "
+    "taking the most likely one.",
+    "reconstructions": "Test examples; greedy decodings of their posterior means; and random "
+    "decodings of codes drawn from their posteriors.",
+    "interpolations": "Pairs of test examples, and greedy decodings of points on the straight line "
+    "between their posterior means.",
+    "neighbours": "Test examples, and the training examples with the nearest posterior means.",
+    "responses": "Test contexts and their real responses; greedily decoded responses for three "
+    "codes drawn from the prior, and for the posterior mean of the real response.",
+    "traversal": "Greedy decodings of one test example's posterior mean, with one dimension moved "
+    "to quantiles of the posterior means of the test examples.",
 }
-MOST_LINES, MOST_CELLS, MOST_CELL_TEXT = 200, 50, 2000  # of a view, of a line; characters of a cell
+# lines of a view, cells of a line, characters of a cell
+MOST_LINES, MOST_CELLS, MOST_CELL_TEXT = 200, 50, 2000
 
 
 class Sampled(NamedTuple):
-    """One view of one run: lines of cells, the first the header, or a picture and its path."""
+    """One view of one run: lines of cells, of which the first is the header, or a picture."""
 
     title: str
     caption: str
     lines: list[list[str]]
-    picture: str = ""
+    picture: str = ""  # its path in the report
     data: bytes = b""
 
 
 def all_samples(runs: pd.DataFrame, notes: list[str]) -> list[tuple[str, list[Sampled]]]:
-    """(group, views) of each group's first finished run with views; notes on damaged files."""
+    """The views of the first finished run of each group that has any; notes on damaged files are
+    added to `notes`."""
     found: list[tuple[str, list[Sampled]]] = []
     for _, group in by_group(finished(runs)):
         for run in group[["saved", "folder", "group", "seed"]].to_dict("records"):
@@ -50,7 +52,7 @@ def all_samples(runs: pd.DataFrame, notes: list[str]) -> list[tuple[str, list[Sa
 
 
 def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], list[str]]:
-    """The views of the run with this number on the page, and sentences on damaged files."""
+    """The views of a run, which is the `number`-th on the page, and sentences on damaged files."""
     found, odd = [], []
     for stem, caption in VIEW_CAPTIONS.items():
         text, picture = files.get(f"{stem}.txt", b""), files.get(f"{stem}.png")
@@ -58,7 +60,8 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
             found.append(Sampled(stem.capitalize(), caption, split_cells(text)))
             if not is_utf8(text):
                 odd.append(
-                    f"{SAMPLES_FOLDER}/{stem}.txt is not UTF-8; \ufffd stands for what cannot be read"
+                    f"{SAMPLES_FOLDER}/{stem}.txt is not UTF-8; "
+                    "\ufffd stands for what cannot be read"
                 )
         elif picture is None and f"{stem}.txt" in files:
             odd.append(f"{SAMPLES_FOLDER}/{stem}.txt is empty")
@@ -67,14 +70,14 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
             found.append(Sampled(stem.capitalize(), caption, [], path, picture))
         elif picture is not None:
             odd.append(
-                f"{SAMPLES_FOLDER}/{stem}.png is no complete PNG of at most {MOST_SIDE:,} pixels a side; "
-                "left out"
+                f"{SAMPLES_FOLDER}/{stem}.png is not a complete PNG of at most {MOST_SIDE:,} "
+                "pixels a side; left out"
             )
     return found, odd
 
 
 def split_cells(text: bytes) -> list[list[str]]:
-    """Lines of cells that are safe to show, no more and no longer than a page can hold."""
+    """Lines of cells that are safe to show, limited in number and length."""
     lines = text.decode("utf-8", errors="replace").rstrip("\n").split("\n", MOST_LINES)
     rows = [line.split("\t", MOST_CELLS)[:MOST_CELLS] for line in lines[:MOST_LINES]]
     return [[escape_invisible(cell[:MOST_CELL_TEXT]) for cell in row] for row in rows]

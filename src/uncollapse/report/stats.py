@@ -1,6 +1,7 @@
 """Means with Student-t intervals, and paired differences where seeds are shared.
 
-Never a bootstrap: its 95 % percentile interval covers 73 % at three seeds, the t-interval 95 %.
+Not a bootstrap: at three seeds its 95 % percentile interval covers the mean in only 73 % of cases,
+the t-interval in 95 %.
 """
 
 from collections.abc import Iterable
@@ -13,15 +14,15 @@ from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.metric import NLL
 
 CONFIDENCE = 0.95
-SAMPLED_BY = ("nll_samples", "nll_examples")
-OUTLYING_TIMES = 4  # the distance from the median that nine groups of ten keep
-NEVER_OUTLYING = 10.0  # nats
+SAMPLED_BY = ("nll_samples", "nll_examples")  # must be equal where nll is compared
+OUTLYING_TIMES = 4  # times the 90 % quantile of the groups' distances from their median
+NEVER_OUTLYING = 10.0  # nats from the median
 
 
 def t_interval(values: Iterable[float], level: float = CONFIDENCE) -> tuple[float, float]:
     """Mean and half-width of the t-interval over values [n], in their unit.
 
-    Missing values do not count. One value has a mean and no interval (nan), none has neither.
+    Missing values do not count. The half-width is nan for one value, and both are for none.
     """
     x = np.asarray(list(values), dtype=float)
     x = x[np.isfinite(x)]
@@ -32,15 +33,15 @@ def t_interval(values: Iterable[float], level: float = CONFIDENCE) -> tuple[floa
 
 
 def paired_difference(values: pd.Series, reference: pd.Series) -> tuple[int, float, float]:
-    """Number of shared seeds, mean and half-width of values - reference, both indexed by seed."""
+    """Number of shared seeds, mean and half-width of values - reference; both indexed by seed."""
     difference = (values - reference).dropna()
     return len(difference), *t_interval(difference)
 
 
 def outlying(runs: pd.DataFrame, metric: str) -> pd.Series:
-    """Which runs would compress all others on a linear axis (nats), by the index of `runs`.
+    """Which runs would compress all others on a linear axis (nats), indexed like `runs`.
 
-    Those far from the median of the groups' medians. None with fewer than five groups.
+    These are the runs far from the median of the groups' medians; none in fewer than five groups.
     """
     medians = runs.groupby("order")[metric].median().dropna()
     if len(medians) < 5:
@@ -50,17 +51,17 @@ def outlying(runs: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that final metrics are computed from."""
+    """The finished runs, from which final metrics are computed."""
     return runs[runs["status"] == "done"]
 
 
 def by_group(frame: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
-    """(order, its rows) for every group of the frame, in the order of figures."""
+    """(order, rows) of every group of a frame, in the order of figures."""
     return [(int(order), group) for order, group in frame.groupby("order")]  # type: ignore[arg-type]
 
 
 def summarise(runs: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
-    """Per group (index `order`): <metric>_mean, _half and _n over its finished runs."""
+    """<metric>_mean, _half and _n over the finished runs of each group (index `order`)."""
     metrics = list(metrics)
     return pd.DataFrame(
         {order: _statistics(finished(group), metrics) for order, group in by_group(runs)}
@@ -80,7 +81,7 @@ def _statistics(group: pd.DataFrame, metrics: list[str]) -> dict[str, float]:
 
 
 def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
-    """The metric of each finished run minus that of plain with its seed; nan without one."""
+    """The metric of each finished run minus that of plain with the same seed; nan if none."""
     done = finished(runs)
     by_seed = done.groupby(["order", "seed"])[[metric, *SAMPLED_BY]].first()
     keys = zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)
@@ -92,24 +93,24 @@ def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def same_samples(runs: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
-    """Whether the nll of runs and others, row by row, are from as many samples and examples.
+    """Whether runs and others, row by row, have an nll from as many samples and examples.
 
-    Otherwise they cannot be compared.
+    Otherwise their nll cannot be compared.
     """
     return (runs[list(SAMPLED_BY)] == others[list(SAMPLED_BY)]).all(axis=1)
 
 
 def relative_time(runs: pd.DataFrame) -> pd.Series:
-    """Seconds per step of each run over the mean of the plain group it is compared with."""
+    """Seconds per step of each run / the mean over the plain group that it is compared with."""
     means = finished(runs).groupby("order")["seconds_per_step"].mean()
-    means = means.where(means > 1e-9)  # finer than any clock
+    means = means.where(means > 1e-9)  # a smaller value is not a measured time
     return runs["seconds_per_step"] / runs["order"].map(plain_of(runs)).map(means)
 
 
 def plain_of(runs: pd.DataFrame) -> dict[int, int]:
-    """Group -> the plain group it is compared with.
+    """Group -> the plain group that it is compared with.
 
-    The one with most overrides among those that have no override which the group lacks: bn_tau
+    Among plain groups whose overrides the group has too, the one with the most overrides: bn_tau
     with tau=0.3,lr=1 is compared with plain with lr=1 if that was run, otherwise with plain.
     """
     sets = {order: set(group["override_list"].iloc[0]) for order, group in by_group(runs)}

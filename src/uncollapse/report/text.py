@@ -1,38 +1,39 @@
-"""Text from elsewhere, cleaned for a page, table or figure.
+"""Make text from run folders safe to show on a page and in tables and figures.
 
-Nothing in it is executed, nothing is invisible, and no path shows where files are on a disk.
+The result contains no invisible characters, and no path that shows where files are on a disk.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from uncollapse.errors import JOINERS
 from uncollapse.paths import FLATTENED_PATH, shorten_command, shorten_embedded_paths, shorten_word
 
+Value = TypeVar("Value")
 MOST_TEXT = 300  # characters of a name or label
-COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # colours of a terminal
+COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # escape sequences of terminals
 
 
 def clean_text(text: object, most: int = MOST_TEXT) -> str:
-    """Any text as one line for a page, table or figure, without invisible characters or paths."""
+    """Any text as one line of at most `most` characters that is safe to show."""
     line = escape_invisible(shorten_embedded_paths(COLOUR.sub("", str(text)[: 4 * most])))
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def clean_override(text: str, most: int = MOST_TEXT) -> str:
-    """`data.dir=/home/me/my data` as `data.dir=…/my data`: a value may be one path with spaces."""
+    """`data.dir=/home/me/my data` as `data.dir=…/my data`: a value may be a path with spaces."""
     return clean_text(shorten_word(text), most)
 
 
 def clean_command(text: str, most: int = 20 * MOST_TEXT) -> str:
-    """A command, each word as an override."""
+    """A command, with each word cleaned like an override."""
     return clean_text(shorten_command(text[: 4 * most]), most)
 
 
 def clean_folder(text: str) -> str:
-    """A run folder's name, in which `/home/me/ptb` is written `-home-me-ptb`."""
+    """The name of a run folder, in which a path such as `/home/me/ptb` is `-home-me-ptb`."""
     return clean_text(FLATTENED_PATH.sub("=…", text))
 
 
@@ -40,7 +41,7 @@ def clean_folder(text: str) -> str:
 
 
 def escape_invisible(text: str) -> str:
-    """Control characters, line breaks, marks of direction and lone surrogates as escapes (\\n)."""
+    """Control characters, line breaks, direction marks and lone surrogates as escapes (\\n)."""
     return text if text.isprintable() else "".join(map(escape_character, text))
 
 
@@ -49,7 +50,7 @@ def escape_character(character: str) -> str:
     if code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:  # no XML or SVG may hold these
         return f"\\u{code:04x}"
     kept = character.isprintable() or character in JOINERS
-    # Zs: spaces; Cn: emoji newer than this Python; Co: signs of private fonts
+    # Zs: spaces; Cn: emoji newer than this Python's tables; Co: private use
     if kept or unicodedata.category(character) in ("Zs", "Cn", "Co"):
         return character
     return character.encode("unicode_escape", "surrogatepass").decode()
@@ -58,13 +59,13 @@ def escape_character(character: str) -> str:
 # ---- names ---------------------------------------------------------------------------------------
 
 
-def clean_keys(named: Mapping[Any, Any]) -> dict[str, Any]:
-    """The same values under cleaned names."""
+def clean_keys(named: Mapping[Any, Value]) -> dict[str, Value]:
+    """The same values under names that are safe to show."""
     return dict(zip(number_repeats(map(clean_text, named)), named.values(), strict=True))
 
 
 def number_repeats(texts: Iterable[str]) -> list[str]:
-    """Texts with a number behind each that is a repeat: what differs must look different."""
+    """Texts with a number after each repeat, so that distinct things have distinct names."""
     seen: dict[str, int] = {}
     numbered = []
     for text in texts:

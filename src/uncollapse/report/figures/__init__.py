@@ -1,4 +1,4 @@
-"""The figures of a report: one file each, which holds the drawing, its caption and its title."""
+"""The figures of a report: one module each, with the drawing, its caption and its title."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -47,7 +47,7 @@ PLOTS: dict[str, Plot] = {  # in the order of the page
 
 
 class Shown(NamedTuple):
-    """A figure on the page with its files by suffix; `missing` says why there is none."""
+    """A figure on the page with its files by suffix; `missing`: why it could not be drawn."""
 
     name: str
     title: str
@@ -57,12 +57,14 @@ class Shown(NamedTuple):
 
 
 def draw_all(study: Study) -> list[Shown]:
+    """Every figure of a study."""
     frames = {"rows": study.rows, "runs": study.runs}
     with figure_style():
         return [draw_one(plot, frames[plot.frame]) for plot in PLOTS.values()]
 
 
 def draw_one(plot: Plot, frame: pd.DataFrame) -> Shown:
+    """A figure with its caption, or the reason why it cannot be drawn."""
     try:
         files = render_files(plot.draw(frame))
     except NoFigure as reason:

@@ -29,8 +29,9 @@ def describe_collapse_curves(runs: pd.DataFrame) -> str:
     share = f"at least {100 * (1 - deltas[0]):g} %" if len(deltas) == 1 else "nearly all"
     return (
         f"Share of latent dimensions whose KL is below eps for {share} of the test examples. "
-        "A curve that is 1 from the left on has collapsed; one that leaves 0 in a single step "
-        "spreads its rate evenly; a plateau is the share of dimensions that are switched off. "
+        "A curve at 1 from the left edge on: all dimensions have collapsed. A single step from 0 "
+        "to 1: the rate is spread evenly over the dimensions. A plateau: the share of dimensions "
+        "that are switched off. "
         + describe_curves(rows)
         + describe_lacking(runs, rows, "the curve")
         + describe_left_out(runs)
@@ -38,9 +39,9 @@ def describe_collapse_curves(runs: pd.DataFrame) -> str:
 
 
 def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per run and eps (nats, as `step`) with the share of collapsed dimensions.
+    """One row per run and eps (nats, in column `step`) with the share of collapsed dimensions.
 
-    NoFigure where no run has a curve.
+    NoFigure if no run has a curve.
     """
     runs = require_finished(runs)
     rows = [
@@ -55,6 +56,7 @@ def collapse_rows(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def set_eps_axis(ax: Axes) -> None:
+    """A logarithmic axis for eps."""
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -49,11 +49,11 @@ def draw_cost(runs: pd.DataFrame) -> Figure:
 def describe_cost(runs: pd.DataFrame) -> str:
     shown = compute_costs(runs)
     return (
-        "What a remedy costs. Left: nll on test minus plain's at the same seed; below 0 it models "
-        "the data better. Right: seconds per step over plain's mean. "
-        f"Points: seeds ({count_seeds(shown)}); bar: mean and {INTERVAL_TEXT}; on the left "
-        "the interval is of the paired differences. Runs that shared a machine with others are "
-        "slowed down unequally."
+        "What a remedy costs. Left: test nll minus that of plain with the same seed; below 0 the "
+        "remedy models the data better. Right: seconds per step relative to the mean of plain. "
+        f"Points: seeds ({count_seeds(shown)}); bar: mean and {INTERVAL_TEXT}; on the left, the "
+        "interval of the paired differences. Runs that share a machine slow each other down, and "
+        "not all equally."
         + describe_slots(shown, "the difference, lowest on top")
         + describe_edges(shown, "d_nll")
         + describe_hidden_groups(shown["order"].nunique())
@@ -64,15 +64,16 @@ def describe_cost(runs: pd.DataFrame) -> str:
 
 
 def describe_without_plain(runs: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """How many runs are not shown because they have no plain run to be compared with."""
     others = runs[runs["head"] != "plain"]
-    return describe_lacking(others, shown, "a plain run of their seed with nll")
+    return describe_lacking(others, shown, "a plain run with nll and the same seed")
 
 
 def compute_costs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Finished runs of other heads than plain, with `d_nll` (nats) and `relative_time`.
+    """Finished runs of heads other than plain, with `d_nll` (nats) and `relative_time`.
 
-    Both compare a run with plain: nll at the same seed, seconds per step with plain's mean.
-    NoFigure where no run has a partner.
+    Both compare a run with plain: nll at the same seed, and seconds per step with the mean.
+    NoFigure if no run has a plain run to be compared with.
     """
     both = require_finished(runs).assign(
         d_nll=against_plain(runs, "nll"), relative_time=relative_time(runs)
@@ -80,7 +81,7 @@ def compute_costs(runs: pd.DataFrame) -> pd.DataFrame:
     both = both[both["head"] != "plain"].dropna(subset=["d_nll"])
     if both.empty:
         raise NoFigure(
-            "no finished run has an nll beside plain's at the same seed "
+            "no finished run has an nll to compare with that of plain at the same seed "
             "(scripts/evaluate.py computes nll)."
         )
     return both

@@ -50,11 +50,11 @@ def draw_cost_benefit(runs: pd.DataFrame) -> Figure:
 def describe_cost_benefit(runs: pd.DataFrame) -> str:
     shown = compute_costs(runs).dropna(subset=["shuffle_gap"])
     return (
-        "nll on test minus plain's at the same seed, against how much the decoder loses with the "
-        "code of another example. Right and low is good: a code that is used, at no cost in "
-        "likelihood. Above the line the code costs likelihood. "
+        "Test nll minus that of plain with the same seed, against the shuffled-z gap: how much rec "
+        "grows when the decoder gets the code of another example. The lower right is best: the "
+        "code is used, at no cost in likelihood. Above the line, the remedy costs likelihood. "
         f"Points: seeds ({count_seeds(shown)}); crosses: means and 95 % t-intervals (none at "
-        "n = 1, cut at the frame), vertical ones of the paired differences. The horizontal axis is "
+        "n = 1; cut at the frame), vertically of the paired differences. The horizontal axis is "
         "linear below 0.1 nats and logarithmic above."
         + describe_slots(shown)
         + describe_edges(shown, "d_nll")

@@ -1,4 +1,4 @@
-"""Curves against training step or another abscissa: seeds, means, and panels of them."""
+"""Curves against training step or another quantity: seeds, means, and panels of them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,7 +34,7 @@ from uncollapse.report.style import (
     wrap_text,
 )
 
-TOGETHER = 8  # groups that one panel can hold; more get a panel each
+TOGETHER = 8  # groups that fit into one panel; more get a panel each
 END_MARKERS = {"unfinished": "o", "failed": "x"}
 FLOOR_STYLE: dict[str, Any] = {
     "color": "#222222",
@@ -45,7 +45,7 @@ FLOOR_STYLE: dict[str, Any] = {
 
 
 def validation_rows(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Evaluation-mode validation rows that have the column."""
+    """Validation rows in evaluation mode that have the column. NoFigure if there are none."""
     rows = rows[(rows["split"] == "valid") & (rows["mode"] == "eval")].dropna(subset=[column])
     if rows.empty:
         raise NoFigure(f"no validation row has {column} yet.")
@@ -59,9 +59,9 @@ def draw_curve_panels(
     xlabel: str = "training step",
     x_axis: Callable[[Axes], None] = set_step_axis,
 ) -> tuple[Figure, list[Axes]]:
-    """One panel for few groups; else a panel per group, with the means of all others in grey.
+    """One panel for few groups, otherwise a panel per group with the means of the others in grey.
 
-    `x_axis` sets the axis of the abscissa, which is in the column `step` whatever it is.
+    The horizontal coordinate is always in the column `step`; `x_axis` formats its axis.
     """
     groups = by_group(rows)
     if len(groups) > TOGETHER:
@@ -84,7 +84,7 @@ def draw_curve_panels(
 def draw_separate_curves(
     rows: pd.DataFrame, column: str, x_axis: Callable[[Axes], None]
 ) -> tuple[Figure, list[Axes]]:
-    """A panel for each of the first groups, all with the same limits."""
+    """A panel for each of the first MOST_GROUPS groups, all with the same limits."""
     groups = by_group(rows)
     panels = min(len(groups), MOST_GROUPS)
     fig, axes = create_grid(panels, 4, 1.45, outer="xy")
@@ -101,7 +101,7 @@ def draw_separate_curves(
 
 
 def colour_legend(rows: pd.DataFrame) -> list[Line2D]:
-    """The colours of slots as lines."""
+    """Legend entries with the colours of slots, as lines."""
     return [
         legend_entry(str(entry.get_label()), color=entry.get_color()) for entry in slot_legend(rows)
     ]
@@ -110,7 +110,7 @@ def colour_legend(rows: pd.DataFrame) -> list[Line2D]:
 def draw_group_curves(
     ax: Axes, rows: pd.DataFrame, column: str, style: Style, line: pd.Series | None = None
 ) -> None:
-    """Every seed, their mean (`line` where it is known already), and the floor beside a KL."""
+    """Every seed, their mean (`line`, if already computed) and, for kl, the promised floor."""
     for _, run in rows.groupby("run"):
         draw_seed_curve(ax, run, column, style.color)
     line = mean_curve(rows, column) if line is None else line
@@ -123,7 +123,7 @@ def draw_group_curves(
 
 
 def draw_seed_curve(ax: Axes, run: pd.DataFrame, column: str, color: str) -> None:
-    """The evaluations [T] of one run; a run without an end is dashed, with a mark at its last."""
+    """The evaluations of one run; dashed, with a mark at the last, if the run is not finished."""
     status = run["status"].iloc[0]
     dashes = "-" if status == "done" else "--"
     ax.plot(run["step"], run[column], color=color, linewidth=0.7, alpha=0.6, linestyle=dashes)
@@ -140,6 +140,7 @@ def mean_curve(rows: pd.DataFrame, column: str) -> pd.Series:
 
 
 def curve_legend(rows: pd.DataFrame, column: str) -> Iterable[Line2D]:
+    """Legend entries for groups, floor, and runs that are not finished."""
     for _, group in by_group(rows):
         yield legend_entry(wrap_text(group["group"].iloc[0]), **style_of(group)._asdict())
     if column == "kl" and rows["floor"].notna().any():

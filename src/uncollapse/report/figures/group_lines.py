@@ -11,7 +11,7 @@ from uncollapse.report.panels import add_legend_below, slot_legend
 from uncollapse.report.stats import by_group, t_interval
 from uncollapse.report.style import WIDTH, is_crowded, style_of, truncate, wrap_text
 
-MOST_ROOMY = 20  # groups with room for lines of text; more are set tighter, to fit a page
+MOST_ROOMY = 20  # groups with room for several lines of text; more are spaced more tightly
 
 
 def create_group_lines(runs: pd.DataFrame, columns: int) -> tuple[Figure, list[Axes]]:
@@ -43,8 +43,8 @@ def draw_seeds(
 ) -> None:
     """Seeds, mean and t-interval of each group.
 
-    A group with a seed that is `far` becomes an arrow at the edge, with its mean. `lines` gives
-    the height of each group where not every group is in `runs`.
+    A group with a seed in `far` becomes an arrow at the edge, with its mean. `lines`: the height of
+    each group, if `runs` may lack some groups.
     """
     groups = by_group(runs)
     size = 1.0 if len(lines or groups) <= MOST_ROOMY else 0.65
@@ -66,10 +66,8 @@ def draw_seeds(
 
 
 def trim_x_axis(ax: Axes, values: pd.Series) -> None:
-    """Limit the room beside [N] values to 0.6 of their span; longer intervals are cut there.
-
-    The interval of two seeds is 13 times as long as the distance between them.
-    """
+    """Limit the margin beside values [N] to 0.6 of their range, and cut longer intervals there."""
+    # the t-interval of two seeds is 13 times as long as the distance between them
     room = 0.6 * np.ptp(values) if len(values) else 0
     (low, high), (first, last) = ax.get_xlim(), (values.min() - room, values.max() + room)
     if room and (low < first or high > last):
@@ -95,10 +93,11 @@ def rank_groups(runs: pd.DataFrame, metric: str, ascending: bool = False) -> pd.
 
 
 def add_slot_legend(fig: Figure, runs: pd.DataFrame) -> None:
+    """A legend of slots, if styles show them."""
     if is_crowded(runs):
         add_legend_below(fig, slot_legend(runs), columns=6)
 
 
 def seed_offsets(n: int, width: float) -> np.ndarray:
-    """[n] offsets between -width and width, so that equal seeds do not hide each other."""
+    """Offsets [n] from -width to width, so that equal values do not hide each other."""
     return np.linspace(-width, width, n) if n > 1 else np.zeros(1)

@@ -20,7 +20,11 @@ def draw_kl_over_steps(rows: pd.DataFrame) -> Figure:
 
 def describe_kl_over_steps(rows: pd.DataFrame) -> str:
     has_floor = rows["floor"].notna().any()
-    floors = " Dashed: the batch-mean KL that the remedy promises (floor)." if has_floor else ""
+    floors = (
+        " Dashed: the lower bound that the remedy promises for the batch-mean KL (floor)."
+        if has_floor
+        else ""
+    )
     curves = describe_curves(validation_rows(rows, "kl"))
     return (
         f"Validation KL in evaluation mode against training step. {curves}{floors} "

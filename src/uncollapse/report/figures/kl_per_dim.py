@@ -23,7 +23,7 @@ def draw_kl_per_dim(rows: pd.DataFrame) -> Figure:
         raise NoFigure("no run has a KL that splits over dimensions.")
     maps = [arrange_heat_map(run) for run in shown]
     top, above = find_colour_limit(highest_kl(shown))
-    # square root: 0.05 nats look different from 0 beside a dimension with 3
+    # the square root makes 0.05 nats visible beside a dimension with 3 nats
     norm = PowerNorm(0.5, 0, top)
     same = len({len(values) for _, values in maps}) == 1
     fig, axes = create_grid(len(maps), 4, 1.8, outer="y" * same, key=0.0)
@@ -44,7 +44,7 @@ def draw_kl_per_dim(rows: pd.DataFrame) -> Figure:
 def describe_kl_per_dim(rows: pd.DataFrame) -> str:
     shown, groups = select_mapped_runs(rows), rows["order"].nunique()
     clipped = (
-        "; it ends below runs with a far higher KL"
+        "; it ends below the KL of runs far above the others"
         if find_colour_limit(highest_kl(shown))[1]
         else ""
     )
@@ -54,10 +54,10 @@ def describe_kl_per_dim(rows: pd.DataFrame) -> str:
         f"at most the first {MOST_GROUPS}."
     )
     return (
-        "Validation KL of every latent dimension over training, evaluation mode, "
+        "Validation KL of every latent dimension over training, in evaluation mode, "
         "sorted by the last value. "
         f"The first seed of each group (n = 1 run per panel, seed {seeds}), so no interval. "
-        f"The colour scale is shared and follows the square root{clipped}."
+        f"All panels share one colour scale, which is linear in the square root of the KL{clipped}."
         + (hidden if len(shown) < groups else "")
     )
 
@@ -65,7 +65,7 @@ def describe_kl_per_dim(rows: pd.DataFrame) -> str:
 def add_colour_bar(
     fig: Figure, axes: list[Axes], image: QuadMesh, extend: Literal["max", "neither"]
 ) -> None:
-    """A bar on the right, no longer than on a small figure."""
+    """A colour bar on the right, no longer than on a small figure."""
     shrink = min(1.0, 3.6 / fig.get_figheight())
     place = {"fraction": 0.1, "pad": 0.03} if len(axes) > MOST_LARGE else {}
     bar: dict[str, Any] = {"aspect": 25, "shrink": shrink, "anchor": (0, 1), **place}
@@ -85,7 +85,10 @@ def find_colour_limit(tops: list[tuple[int, float]]) -> tuple[float, bool]:
 
 
 def select_mapped_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """Validation rows of the first seed of each group whose KL splits, finished seeds first."""
+    """Validation rows of one run per group, the first finished one if there is any.
+
+    Only groups whose KL is a sum over dimensions.
+    """
     rows = validation_rows(rows, "kl")
     rows = rows[
         rows["kl_per_dim"].map(lambda values: len(values) > 1 and bool(np.isfinite(values).any()))

@@ -14,7 +14,7 @@ from uncollapse.report.style import GREY, wrap_text
 
 
 def draw_learning_curves(rows: pd.DataFrame) -> Figure:
-    """Validation nelbo (nats) against step, without the first steps and runs far above the rest."""
+    """Validation nelbo (nats) against step; early values and runs far above the rest are cut."""
     rows = validation_rows(rows, "nelbo")
     fig, axes = draw_curve_panels(rows, "nelbo", "validation nelbo (nats)")
     above = groups_far_above(rows)
@@ -51,7 +51,7 @@ def describe_learning_curves(rows: pd.DataFrame) -> str:
     return (
         "Validation nelbo (rec + kl, weight 1) against training step. "
         f"{describe_curves(rows)}{exact} "
-        f"The first fifth of training is cut off where it lies above the axis.{far}"
+        f"Values above the axis in the first fifth of training are cut off.{far}"
     )
 
 

@@ -52,16 +52,16 @@ def describe_mi_vs_kl(runs: pd.DataFrame) -> str:
     ceiling = ""
     if example_ceilings(shown):
         ceiling = (
-            " Grey dashes: the ceiling ln N of an estimate with N examples (an arrow where it is "
-            "far above all points); a point within 0.5 nats of it is a lower bound."
+            " Grey dashes: the ceiling ln N of an estimate from N examples (an arrow if it is far "
+            "above all points); a point within 0.5 nats of it is only a lower bound."
         )
     return (
         "Mutual information of x and z against rate on test. "
         f"One point per run ({count_seeds(shown)}), so no interval over seeds; "
         f"thin bars: 1.96 standard errors over examples. {names} point to group means. Black "
-        f"line: mi = kl; no model lies above it, except by noise of the estimate.{ceiling} The "
-        "distance below the line is the KL of the aggregate posterior from the prior: rate that "
-        "carries no information about x."
+        f"line: mi = kl; no model lies above it, except by estimation noise.{ceiling} The distance "
+        "below the line is the KL of the aggregate posterior from the prior: rate that carries no "
+        "information about x."
         + describe_grey_points(shown["order"].nunique())
         + describe_slots(runs)
         + describe_edges(shown, "kl")
@@ -71,7 +71,7 @@ def describe_mi_vs_kl(runs: pd.DataFrame) -> str:
 
 
 def mi_limits(runs: pd.DataFrame) -> tuple[float, float]:
-    """From below 0 (Monte Carlo noise) to above the highest point, or a ceiling close to it."""
+    """Limits from below 0 (Monte Carlo noise) to above the highest point or a ceiling near it."""
     error = 1.96 * runs["mi_se"].fillna(0)
     points = max(float((runs["mi"] + error).max()), 0.4)
     near = [ceiling for _, ceiling in example_ceilings(runs) if ceiling < 2 * points]
@@ -85,7 +85,7 @@ def example_ceilings(runs: pd.DataFrame) -> list[tuple[int, float]]:
 
 
 def draw_ceilings(ax: Axes, ceilings: list[tuple[int, float]]) -> None:
-    """Dashes at each ceiling (N, nats); those far above all points are named at the top."""
+    """Dashes at each ceiling (N, nats); ceilings far above all points are named at the top."""
     names = {ceiling: f"ln {n:,} = {ceiling:.2f}" for n, ceiling in ceilings}
     inside = [ceiling for ceiling in names if ceiling < ax.get_ylim()[1]]
     text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5, "color": "#555555"}

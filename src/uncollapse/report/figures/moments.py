@@ -23,7 +23,7 @@ from uncollapse.report.panels import (
 from uncollapse.report.stats import finished
 from uncollapse.report.style import GREY, MOST_GROUPS, NoFigure, wrap_text
 
-MOST_MOMENTS = 8  # groups with a row of two panels each; more have one panel each
+MOST_MOMENTS = 8  # groups that get a row of two panels each; more get one panel each
 SMALL_LIMITS = (-0.4, 2.4)  # of the panels of many groups
 TRAINING_STYLE: dict[str, Any] = {"color": "#D55E00", "linewidth": 0.9}
 MOMENT_STYLES = (
@@ -35,9 +35,9 @@ MOMENT_STYLES = (
 
 
 def draw_moments(runs: pd.DataFrame) -> Figure:
-    """E[mu], E[mu²], E[sigma²] and the sum of the last two per dimension, on test.
+    """E[mu], E[mu²], E[sigma²] and the sum of the last two, per dimension, on test.
 
-    Few groups have a panel for each mode, more have one panel.
+    Few groups get a panel for each mode, more groups one panel each.
     """
     shown = select_moment_runs(runs)
     if len(shown) > MOST_MOMENTS:
@@ -77,8 +77,8 @@ def describe_moments(runs: pd.DataFrame) -> str:
     small = hidden = ""
     if len(shown) > MOST_MOMENTS:
         small = (
-            " One panel per group: evaluation mode, and the sum in training mode as a line; "
-            "↑: values above the axis."
+            " One panel per group: moments in evaluation mode, and as a line the sum in training "
+            "mode; ↑: values above the axis."
         )
     if len(shown) < groups:
         hidden = (
@@ -88,7 +88,7 @@ def describe_moments(runs: pd.DataFrame) -> str:
     seeds = ", ".join(map(str, sorted(shown["seed"].unique())))
     return (
         "Moments of the posterior over the test split, per latent dimension. Where the aggregate "
-        "posterior matches N(0, 1), E[mu] is 0 and E[mu²] + E[sigma²] is 1; the tau heads fulfil "
+        "posterior matches N(0, 1), E[mu] is 0 and E[mu²] + E[sigma²] is 1; the tau heads satisfy "
         "both by construction in training mode. "
         f"First finished seed of each group (n = 1 run per group, seed {seeds}), so no interval."
         f"{small}{hidden}{describe_left_out(runs)}"
@@ -96,9 +96,9 @@ def describe_moments(runs: pd.DataFrame) -> str:
 
 
 def select_moment_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """The first finished seed of each of the first groups that recorded moments in both modes.
+    """The first finished run with moments in both modes of each group, for at most MOST_GROUPS.
 
-    NoFigure where there is none.
+    NoFigure if there is none.
     """
     runs = require_finished(runs)
     has_both = runs["moments"].notna() & runs["moments_train_mode"].notna()

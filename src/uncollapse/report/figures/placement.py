@@ -1,11 +1,11 @@
-"""Places for labels at which they cover neither points nor each other, in typographic points."""
+"""Place labels so that they cover neither points nor each other; in typographic points."""
 
 import numpy as np
 
 ANGLES, RADII = np.meshgrid(
     np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)]
 )
-# where a label may stand, relative to what it belongs to
+# candidate positions of a label, relative to what it belongs to
 LABEL_OFFSETS = (
     np.stack([RADII * np.cos(ANGLES), RADII * np.sin(ANGLES)], axis=-1).reshape(-1, 2).round(6)
 )
@@ -14,11 +14,11 @@ LABEL_OFFSETS = (
 def place_labels(
     anchors: np.ndarray, sizes: np.ndarray, obstacles: np.ndarray, frame: np.ndarray
 ) -> np.ndarray:
-    """Centres [G, 2] of labels of these sizes [G, 2] around their anchors [G, 2].
+    """Centres [G, 2] of labels of these sizes [G, 2] near their anchors [G, 2].
 
-    One label after the other, those with most neighbours first, takes the cheapest of many
-    places: near its anchor, inside the frame (two corners), clear of obstacles [N, 2] and earlier
-    labels, with a line that crosses few others. Deterministic.
+    Greedy and deterministic: labels with many neighbours come first, and each takes the cheapest
+    candidate, one near its anchor, inside the frame (two corners), clear of obstacles [N, 2] and
+    earlier labels, and with a line to its anchor that crosses few others.
     """
     centres = np.array(anchors, dtype=float)
     done: list[int] = []
@@ -33,7 +33,7 @@ def place_labels(
             ends, starts = centres[done], anchors[done]
             cost += 1000 * count_near(tries, ends, half + sizes[done] / 2 + 1.5)
             cost += 40 * lines_cross(anchors[i], tries[:, None], starts, ends).sum(1)
-            # a line that crosses a box crosses one of its diagonals
+            # a line through a box crosses at least one of its diagonals
             for corner in ((0.5, 0.5), (0.5, -0.5)):
                 mine, theirs = sizes[i] * corner, sizes[done] * corner
                 low, high = tries[:, None] - mine, tries[:, None] + mine
@@ -56,7 +56,7 @@ def count_near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.
 def lines_cross(
     start: np.ndarray, end: np.ndarray, other: np.ndarray, other_end: np.ndarray
 ) -> np.ndarray:
-    """Whether a line crosses another one; the four ends [..., 2] broadcast."""
+    """Whether two line segments cross; their ends [..., 2] broadcast."""
 
     def sides(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
         """Negative where c and d lie on different sides of a -> b."""
@@ -69,7 +69,7 @@ def lines_cross(
 
 def push_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
     """Move places [G, 2] in small steps until they are 18 apart, and 13 from obstacles [N, 2]."""
-    # equal places need a direction in which to part
+    # identical places need different directions to move in
     places = places + 0.01 * np.arange(len(places))[:, None]
     gaps = np.concatenate([np.full(len(places), 18.0), np.full(len(obstacles), 13.0)])
     for _ in range(200):

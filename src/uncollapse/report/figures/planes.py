@@ -15,7 +15,7 @@ from uncollapse.report.panels import add_legend_below, add_legend_right, legend_
 from uncollapse.report.stats import by_group
 from uncollapse.report.style import DPI, WIDTH, is_crowded, solve_layout, style_of, wrap_text
 
-KEYS_BESIDE = 12  # legend entries that fit beside the plane; more go below it
+KEYS_BESIDE = 12  # legend entries that fit beside the plane; more are placed below it
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
 
 
@@ -28,6 +28,7 @@ class PlaneName(NamedTuple):
 
 
 def create_plane(runs: pd.DataFrame) -> tuple[Figure, Axes]:
+    """A figure with one panel, larger if there are many groups."""
     fig = Figure(figsize=(WIDTH, 6.6 if is_crowded(runs) else 4.1), layout="constrained")
     return fig, fig.subplots()
 
@@ -50,11 +51,11 @@ def add_legend_and_names(
     lines: list[Line2D],
     away: tuple[float, float] = (9, 14),
 ) -> None:
-    """The legend, then numbers or names of the groups and arrows to those that are far.
+    """The legend, numbers or names of the groups, and arrows to groups in `far`.
 
-    The latter depend on the layout, which the legend changes. Numbers start `away` from the means.
+    Numbers start `away` (typographic points) from the means of the groups.
     """
-    fig: Any = ax.figure
+    fig: Any = ax.figure  # a Figure, not a SubFigure
     shown = limit_groups(runs)
     near, beyond = shown[~far[shown.index]], shown[far[shown.index]]
     if is_crowded(runs):
@@ -63,6 +64,7 @@ def add_legend_and_names(
         fits = runs["order"].nunique() <= KEYS_BESIDE
         add_legend = add_legend_right if fits else add_legend_below
         add_legend(fig, [*numbered_legend(runs), *lines])
+    # the legend changes the layout, on which the places of all that follows depend
     solve_layout(fig)
     names = draw_edge_arrows(ax, beyond, x, y)
     if is_crowded(runs):
@@ -79,7 +81,7 @@ def add_legend_and_names(
 def draw_numbers(
     ax: Axes, runs: pd.DataFrame, numbers: dict[int, int], x: str, y: str, away: tuple[float, float]
 ) -> np.ndarray:
-    """Numbered discs with a line to each group's mean, which cover neither points nor each other.
+    """Numbered discs with lines to the groups' means; discs cover neither points nor each other.
 
     A disc starts `away` (typographic points) from its mean. Returns the places of discs, [G, 2].
     """
@@ -97,7 +99,7 @@ def draw_numbers(
 
 
 def draw_names(ax: Axes, names: list[PlaneName], obstacles: np.ndarray) -> None:
-    """Names with a line to their places, which cover neither obstacles [N, 2] nor each other."""
+    """Names with lines to their places; names cover neither obstacles [N, 2] nor each other."""
     if not names:
         return
     box: dict[str, Any] = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
@@ -118,7 +120,8 @@ def draw_names(ax: Axes, names: list[PlaneName], obstacles: np.ndarray) -> None:
 
 
 def draw_edge_arrows(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> list[PlaneName]:
-    """An arrow at the edge for each group beyond it; returns names with means, at the tails."""
+    """An arrow at the edge for each group beyond it; returns their names, with means, to be drawn
+    at the tails."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     names = []
     for _, group in by_group(runs):
@@ -134,11 +137,12 @@ def draw_edge_arrows(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> list[Plane
 
 
 def to_points(ax: Axes, places: np.ndarray) -> np.ndarray:
-    """Data coordinates [N, 2] as typographic points of the figure, whose layout is solved."""
+    """Data coordinates [N, 2] as typographic points of a figure whose layout is solved."""
     return ax.transData.transform(places) * 72 / DPI
 
 
 def to_data(ax: Axes, places: np.ndarray) -> np.ndarray:
+    """The inverse of `to_points`."""
     return ax.transData.inverted().transform(places * DPI / 72)
 
 

@@ -1,4 +1,4 @@
-"""What a report knows of a figure before it is drawn."""
+"""The definition of a figure: its name, title, data, drawing and caption."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 class Plot(NamedTuple):
-    """`draw` and `describe` (the caption) take one frame of the study: its rows or its runs."""
+    """A figure; `draw` and `describe` (its caption) take one frame of the study, rows or runs."""
 
     name: str  # of its files
     title: str

@@ -52,7 +52,7 @@ def describe_probe(runs: pd.DataFrame) -> str:
             runs,
             "Accuracy, mean over the factors, against the number of labelled examples. "
             f"Thick: means over the finished seeds ({seeds}); thin: every seed, so no interval is "
-            "drawn. The means of the other groups are grey.",
+            "drawn. Grey: the means of the other groups.",
         )
     thin = "points" if rows["order"].nunique() > TOGETHER else "thin, with points"
     return describe_probe_of(
@@ -107,7 +107,7 @@ def draw_probe_panels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
 
 
 def set_label_axis(ax: Axes, budgets: list[float]) -> None:
-    """Logarithmic: a tick at every budget, a number at powers of ten or else at both ends."""
+    """A logarithmic axis with a tick at every budget, and numbers at powers of ten or both ends."""
     named = [budget for budget in budgets if np.isclose(np.log10(budget) % 1, 0)]
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(named if len(named) > 1 else [budgets[0], budgets[-1]]))
@@ -117,6 +117,7 @@ def set_label_axis(ax: Axes, budgets: list[float]) -> None:
 
 
 def group_legend(rows: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for the groups."""
     return [
         legend_entry(wrap_text(group["group"].iloc[0]), **style_of(group)._asdict())
         for _, group in by_group(rows)

@@ -24,9 +24,9 @@ ORACLE_STYLE: dict[str, Any] = {**BOUND_STYLE, "linestyle": (0, (5, 3)), "linewi
 
 
 def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per run, factor and number of labels (as `step`): accuracy, chance and oracle.
+    """One row per run, factor and number of labels (in column `step`).
 
-    All three are shares of 1. NoFigure where no run has been probed.
+    With accuracy, chance and oracle as shares. NoFigure if no run has probe curves.
     """
     runs = require_finished(runs)
     rows = []
@@ -47,13 +47,14 @@ def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
 def factor_bounds(
     axes: list[Axes], rows: pd.DataFrame
 ) -> Iterator[tuple[Axes, np.ndarray, dict[str, Any]]]:
-    """For each factor's panel the accuracies of chance and of the ideal classifier."""
+    """For each factor, its panel with the accuracies of chance, then of the ideal classifier."""
     for ax, (_, factor) in zip(axes, rows.groupby("factor", sort=False), strict=True):
         yield ax, factor["chance"].dropna().unique(), CHANCE_STYLE
         yield ax, factor["oracle"].dropna().unique(), ORACLE_STYLE
 
 
 def bounds_legend(rows: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for chance and the ideal classifier, where known."""
     entries: list[Line2D] = []
     if rows["chance"].notna().any():
         entries.append(legend_entry("always the commonest class", **CHANCE_STYLE))
@@ -63,7 +64,7 @@ def bounds_legend(rows: pd.DataFrame) -> list[Line2D]:
 
 
 def describe_probe_of(runs: pd.DataFrame, shown: str) -> str:
-    """The caption around what one figure shows of the probe."""
+    """The caption of a figure of the probe, around the sentences `shown` about that figure."""
     rows = probe_rows(runs)
     chance = oracle = ""
     if rows["chance"].notna().any():
@@ -71,8 +72,8 @@ def describe_probe_of(runs: pd.DataFrame, shown: str) -> str:
     if rows["oracle"].notna().any():
         oracle = " Dashed: the best that any classifier of x can do."
     return (
-        "A linear classifier on the posterior mean of test examples, encoder frozen. "
-        f"{shown}{chance}{oracle} It reads mu without noise, so even a code that the decoder "
+        "Linear classifiers on the posterior means of test examples, with the encoder frozen. "
+        f"{shown}{chance}{oracle} They read mu without noise, so even a code that the decoder "
         "ignores may be above chance."
         + describe_hidden_groups(rows["order"].nunique())
         + describe_lacking(runs, rows, "probe curves")

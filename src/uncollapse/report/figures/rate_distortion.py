@@ -51,11 +51,11 @@ def describe_rate_distortion(runs: pd.DataFrame) -> str:
     exact = ""
     if name:
         exact = (
-            f" Black dashes: rec + kl = {bound:.2f} nats ({name}); no model is below it, "
-            "except by chance in one test sample."
+            f" Black dashes: rec + kl = {bound:.2f} nats ({name}); no model lies below, "
+            "except by sampling noise of the test split."
         )
     return (
-        "Distortion against rate on test, evaluation mode. "
+        "Distortion against rate on test, in evaluation mode. "
         f"One point per run ({count_seeds(runs)}), so no interval; {names} point to group means. "
         f"Grey: lines of equal nelbo, with their values.{exact}{describe_grey_points(groups)}"
         + describe_slots(runs)
@@ -65,7 +65,7 @@ def describe_rate_distortion(runs: pd.DataFrame) -> str:
 
 
 def find_exact_bound(runs: pd.DataFrame) -> tuple[float, str]:
-    """The exact -log p (nats) and its name; nan and '' where it is unknown or runs differ in it."""
+    """The exact -log p (nats) and its name; nan and '' if it is unknown or runs differ in it."""
     names = {
         "oracle_test": "exact: mean -log p of the test split",
         "entropy": "exact: entropy of the data",

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -37,7 +38,7 @@ SATURATED = " *"
 
 
 def draw_rate_parts(runs: pd.DataFrame) -> Figure:
-    """kl = mi + total correlation + sum_j KL(q(z_j)||p), nats, test: stacked means, and seeds."""
+    """kl = mi + total correlation + sum_j KL(q(z_j) || p(z_j)) (nats, test): means and seeds."""
     runs = rank_groups(limit_groups(runs_with_metrics(runs, "mi", "marginal_kl", "kl")), "kl")
     fig, (ax,) = create_group_lines(mark_saturated(runs), 1)
     far = set(runs.loc[outlying(runs, "kl"), "order"])
@@ -65,19 +66,19 @@ def describe_rate_parts(runs: pd.DataFrame) -> str:
     unsplit = star = ""
     if not split.all():
         unsplit = (
-            " Where the posterior does not split over dimensions, the marginal KL is one component."
+            " If a posterior does not split over dimensions, the marginal KL is one component."
         )
     if (shown["mi_saturated"] == 1).any():
         star = (
             f" {SATURATED[1:]}: the mi of a seed is saturated at its ceiling ln N, and total "
-            "correlation is over-stated by as much as mi is under-stated."
+            "correlation is too high by as much as mi is too low."
         )
     return (
         "kl = mi + total correlation + sum of KL(q(z_j) || p(z_j)) on test: the information of z "
         "about x, that of the dimensions about each other, and how far each is from its prior. "
         f"Bars: means over seeds; points: the kl of every seed ({count_seeds(shown)}), so no "
-        "interval is drawn. Components that Monte Carlo noise made negative are drawn as 0: "
-        f"a bar may end a little beyond its kl.{unsplit}{star}"
+        "interval is drawn. Components that Monte Carlo noise makes negative are drawn as 0, so a "
+        f"bar may end slightly beyond its kl.{unsplit}{star}"
         + (" Groups are sorted by kl." if is_crowded(runs) else "")
         + describe_edges(shown, "kl")
         + describe_hidden_groups(shown["order"].nunique())
@@ -87,9 +88,9 @@ def describe_rate_parts(runs: pd.DataFrame) -> str:
 
 
 def mean_rate_parts(runs: pd.DataFrame) -> dict[str, float]:
-    """Means (nats) of the components of a group's kl, negative ones as 0.
+    """Means (nats) of the components of a group's kl, with 0 for negative ones.
 
-    marginal_kl is one component where a run lacks its split.
+    marginal_kl is one component if a run lacks its split.
     """
     split = runs[["total_correlation", "dimension_kl"]].notna().all(axis=None)
     names = ("mi", "total_correlation", "dimension_kl") if split else ("mi", "marginal_kl")
@@ -97,12 +98,13 @@ def mean_rate_parts(runs: pd.DataFrame) -> dict[str, float]:
 
 
 def mark_saturated(runs: pd.DataFrame) -> pd.DataFrame:
-    """Group names with a star where the mi of a seed is saturated."""
+    """The runs with a star after the names of groups in which the mi of a seed is saturated."""
     saturated = runs["order"].isin(runs.loc[runs["mi_saturated"] == 1, "order"])
     return runs.assign(group=runs["group"] + np.where(saturated, SATURATED, ""))
 
 
-def rate_parts_legend(runs: pd.DataFrame) -> list[Any]:
+def rate_parts_legend(runs: pd.DataFrame) -> list[Artist]:
+    """Legend entries for the components and the seeds."""
     used = {part for _, group in by_group(runs) for part in mean_rate_parts(group)}
     bars = [
         Patch(fc=color, hatch=hatch, ec="white", lw=0, label=wrap_text(label, 22))

@@ -9,7 +9,7 @@ from uncollapse.report.style import MOST_GROUPS, NoFigure
 
 
 def require_finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs. NoFigure where there is none."""
+    """The finished runs. NoFigure if there are none."""
     runs = finished(runs)
     if runs.empty:
         raise NoFigure("no run is finished yet.")
@@ -17,7 +17,7 @@ def require_finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def runs_with_metrics(runs: pd.DataFrame, *metrics: str) -> pd.DataFrame:
-    """The finished runs that have all of the metrics. NoFigure where there is none."""
+    """The finished runs that have all of the metrics. NoFigure if there are none."""
     runs = require_finished(runs).dropna(subset=list(metrics))
     if runs.empty:
         raise NoFigure(f"no finished run has {', '.join(metrics[:-1])} and {metrics[-1]}.")
@@ -25,11 +25,11 @@ def runs_with_metrics(runs: pd.DataFrame, *metrics: str) -> pd.DataFrame:
 
 
 def limit_groups(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the first groups, as many as one figure holds."""
+    """The runs of the first MOST_GROUPS groups, which one figure can show."""
     return runs[runs["order"].isin(runs["order"].unique()[:MOST_GROUPS])]
 
 
 def run_labels(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """The columns that every row of a run repeats."""
+    """For each run, the columns that are repeated in every row of it."""
     columns = ["run", "order", "group", "slot", "crowded", "seed", "status"]
     return runs[columns].to_dict("records")  # type: ignore[return-value]

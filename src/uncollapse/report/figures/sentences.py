@@ -1,4 +1,4 @@
-"""Sentences that captions share: seeds, intervals, and what is left out."""
+"""Sentences that captions share: on seeds, intervals, and what is left out."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ INTERVAL_TEXT = "95 % t-interval (none at n = 1; cut where it leaves the panel)"
 
 
 def describe_curves(rows: pd.DataFrame) -> str:
-    """Which lines there are, over how many seeds, and which runs did not finish."""
+    """What the lines show, over how many seeds, and which runs are not finished."""
     runs = rows.drop_duplicates("run")
     count, groups = runs["status"].value_counts(), runs["order"].nunique()
     ends = [
@@ -26,23 +26,23 @@ def describe_curves(rows: pd.DataFrame) -> str:
     parts = [
         f"Thick: mean over the finished seeds ({count_seeds(runs)}); "
         "thin: every seed, so no interval is drawn.",
-        f"Thin dashes are runs that did not finish: {', '.join(ends)}." if ends else "",
-        "The means of the other groups are grey." if groups > TOGETHER else "",
-        "Colours say which slot of the config a head changes." if is_crowded(rows) else "",
+        f"Thin dashes: runs that are not finished: {', '.join(ends)}." if ends else "",
+        "Grey: the means of the other groups." if groups > TOGETHER else "",
+        "Colours show which slot of the config a head changes." if is_crowded(rows) else "",
     ]
     return " ".join(filter(None, parts)) + describe_hidden_groups(groups)
 
 
 def describe_slots(frame: pd.DataFrame, by: str = "") -> str:
-    """How colours, markers and order are chosen where there are many groups; '' elsewhere."""
+    """How colours, markers and order are chosen if there are many groups; otherwise ''."""
     if not is_crowded(frame):
         return ""
     order = f"; groups are sorted by {by}" if by else ""
-    return f" Colour and marker say which slot of the config a head changes{order}."
+    return f" Colour and marker show which slot of the config a head changes{order}."
 
 
 def describe_edges(runs: pd.DataFrame, *metrics: str) -> str:
-    """A note on arrows, where a run is far from the others in one of the metrics."""
+    """The meaning of arrows, if a run is far from the others in one of the metrics."""
     far = any(outlying(runs, metric).any() for metric in metrics)
     return " Arrows at an edge: groups far from all others, with their means." * far
 
@@ -56,13 +56,14 @@ def count_seeds(runs: pd.DataFrame) -> str:
 
 
 def describe_hidden_groups(groups: int) -> str:
+    """How many groups are not shown, if there are too many for one figure."""
     if groups <= MOST_GROUPS:
         return ""
-    return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables hold all."
+    return f" Only the first {MOST_GROUPS} of {groups} groups are shown; the tables have all."
 
 
 def describe_grey_points(groups: int) -> str:
-    """For planes, which show every group, some of them in grey."""
+    """The meaning of grey points in planes, which show every group."""
     if groups <= MOST_GROUPS:
         return ""
     return f" Small grey points: the groups after the first {MOST_GROUPS}."
@@ -78,11 +79,11 @@ def describe_lacking(runs: pd.DataFrame, shown: pd.DataFrame, what: str) -> str:
     count = len(finished(runs)) - shown["run"].nunique()
     if not count:
         return ""
-    return f" {count} finished run{'s' if count > 1 else ''} without {what} left out."
+    return f" Left out: {count} finished run{'s' if count > 1 else ''} without {what}."
 
 
 def describe_left_out(runs: pd.DataFrame) -> str:
-    """Which runs have no final metrics, and which weights the metrics are of."""
+    """Which runs have no final metrics, and which weights the metrics are from."""
     count = runs["status"].value_counts()
     missing = [f"{count[status]} {status}" for status in CURVE_ENDS if status in count]
     return (f" Runs left out: {', '.join(missing)}." if missing else "") + caption_note(runs)

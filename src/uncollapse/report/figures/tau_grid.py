@@ -45,15 +45,15 @@ def describe_tau_grid(runs: pd.DataFrame) -> str:
     return (
         "Test KL, rec and shuffled-z gap against tau. "
         f"Points: seeds (n = {format_range(counts)} per setting); bars: mean and {INTERVAL_TEXT}. "
-        "Grey dashes: the floor that holds for every theta. "
-        f"Heads are shifted a little so that bars do not overlap.{describe_left_out(runs)}"
+        "Grey dashes: the floor of the KL, which holds for every value of the learned theta. "
+        f"Heads are shifted slightly so that bars do not overlap.{describe_left_out(runs)}"
     )
 
 
 def group_tau_series(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Finished runs by label and overrides other than tau, where there are two values of tau.
+    """Finished runs by label and overrides other than tau, if they have two or more values of tau.
 
-    NoFigure where there is no such series.
+    NoFigure if there is no such series.
     """
     runs = require_finished(runs).dropna(subset=["tau"])
     names = []
@@ -68,6 +68,7 @@ def group_tau_series(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def draw_tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: float) -> None:
+    """Seeds, means and t-intervals of one series, shifted to the right by `shift`."""
     style = style_by_order(order)
     points = [(tau, *t_interval(group[metric])) for tau, group in runs.groupby("tau")]
     tau, mean, half = np.array(points, dtype=float).T
@@ -77,7 +78,7 @@ def draw_tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: 
 
 
 def draw_tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
-    """-(d/2) ln(1 - tau) for each number d of dimensions, for tau below 1, where it is finite."""
+    """-(d/2) ln(1 - tau) for each number d of dimensions and tau < 1, where it is finite."""
     runs = pd.concat([group for _, group in series])
     tau = np.linspace(runs["tau"].min(), runs["tau"].max(), 100)
     tau = tau[tau < 1]

@@ -30,7 +30,7 @@ FLOOR_DASH_STYLE: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth
 
 
 def draw_train_vs_eval(runs: pd.DataFrame) -> Figure:
-    """Test KL (nats) of each run, training mode (open) joined to evaluation mode (filled)."""
+    """Test KL (nats) of each run in training mode (open) and evaluation mode (filled), joined."""
     runs = limit_groups(require_finished(runs).dropna(subset=["kl_train_mode", "kl"]))
     if runs.empty:
         raise NoFigure("no finished run has the KL of both modes.")
@@ -60,6 +60,7 @@ def draw_pairs(ax: Axes, group: pd.DataFrame, y: int, size: float) -> None:
 
 
 def mode_legend(runs: pd.DataFrame) -> list[Line2D]:
+    """Legend entries for both modes and the promised floor."""
     dot: dict[str, Any] = {"marker": "o", "color": GREY, "linestyle": ""}
     entries = [
         legend_entry("training mode", markerfacecolor="white", **dot),
@@ -73,9 +74,9 @@ def mode_legend(runs: pd.DataFrame) -> list[Line2D]:
 def describe_train_vs_eval(runs: pd.DataFrame) -> str:
     return (
         "Test KL in training mode (open) and in evaluation mode (filled), "
-        f"one pair per run ({count_seeds(runs)}), so no interval. The two differ where a head "
-        "uses batch statistics or a component is active in training only. "
-        "The axis is linear below 0.1 nats."
+        f"one pair per run ({count_seeds(runs)}), so no interval. The two differ if a head uses "
+        "batch statistics, or if a component such as dropout is active in training only. "
+        "The axis is linear below 0.1 nats and logarithmic above."
         + describe_slots(runs, "the KL of evaluation mode")
         + describe_hidden_groups(finished(runs)["order"].nunique())
         + describe_left_out(runs)

@@ -46,8 +46,8 @@ def describe_usage(runs: pd.DataFrame) -> str:
         f"Active units and shuffled-z gap on test. Points: seeds ({count_seeds(runs)}); "
         f"bar: mean and {INTERVAL_TEXT}. "
         "Batch-norm heads reach au = d (dotted) by construction, since the variance of mu is "
-        "gamma² whatever the decoder does with z; the gap is the honest test: 0 exactly when the "
-        "decoder ignores z."
+        "gamma² whether or not the decoder uses z. The gap is the reliable test of collapse: it "
+        "is exactly 0 when the decoder ignores z."
         + describe_slots(runs, "the gap")
         + describe_edges(finished(runs), "shuffle_gap")
         + describe_hidden_groups(finished(runs)["order"].nunique())

@@ -1,11 +1,11 @@
-"""Numbers as the text of cells."""
+"""Format numbers as cells of tables."""
 
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from uncollapse.metrics.catalogue import METRICS, MISSING, decimals
+from uncollapse.metrics.catalogue import METRICS, MISSING, choose_decimals
 
 MOST_FIXED = 1e15  # larger numbers are written with an exponent
 
@@ -13,7 +13,7 @@ MOST_FIXED = 1e15  # larger numbers are written with an exponent
 def format_column(
     numbers: pd.DataFrame, metric: str, digits: int | None = None, sign: str = ""
 ) -> list[str]:
-    """The cells of one metric, from its mean, half-width and count in each group."""
+    """The cells of one metric, from its mean, half-width and number of seeds in each group."""
     columns = numbers[[f"{metric}_mean", f"{metric}_half", f"{metric}_n", "n"]]
     rows = columns.to_numpy(dtype=float).tolist()
     return [format_cell(mean, half, count, n, digits, sign) for mean, half, count, n in rows]
@@ -22,10 +22,11 @@ def format_column(
 def format_cell(
     mean: float, half: float, count: float, n: float, digits: int | None = None, sign: str = ""
 ) -> str:
-    """'9.12 ± 0.30'; one seed has no interval; '(n=2)' where some seeds lack the metric."""
+    """'9.12 ± 0.30'; no interval for one seed; with '(n=2)' if some seeds lack the metric."""
     if not np.isfinite(mean):
         return MISSING
-    digits = digits if digits is not None else decimals(mean, half)
+    digits = digits if digits is not None else choose_decimals(mean, half)
+    # no sign before a mean that rounds to 0
     value = f"{mean:{sign}.{digits}f}" if round(mean, digits) else f"{0:.{digits}f}"
     value = value if abs(mean) < MOST_FIXED else f"{mean:{sign}.4g}"
     interval = ""
@@ -35,7 +36,7 @@ def format_cell(
 
 
 def format_single(value: object, metric: str = "") -> str:
-    """The value of one run: a number of a metric, or text."""
+    """The cell of one run: a value of a metric, or text."""
     if not isinstance(value, float):
         return str(value)
     digits = METRICS[metric].digits if metric in METRICS else None
@@ -50,14 +51,14 @@ def format_seeds(done: int, failed: int, unfinished: int) -> str:
 
 
 def add_chance(text: str, chance: float) -> str:
-    """'0.913 (chance 0.367)'; the text alone where there is no number or no known chance."""
+    """'0.913 (chance 0.367)'; the text alone if it is empty or chance is unknown."""
     return text if text == MISSING or np.isnan(chance) else f"{text} (chance {chance:.3f})"
 
 
 def mark_cells(
     texts: Iterable[str], where: Iterable[bool], before: str = "", after: str = ""
 ) -> list[str]:
-    """Cells with a mark before or after those that are `where` and hold something."""
+    """The cells with a mark before or after those selected by `where`, except empty ones."""
     return [
         before + text + after if marked and text != MISSING else text
         for text, marked in zip(texts, where, strict=True)
@@ -65,6 +66,6 @@ def mark_cells(
 
 
 def drop_empty_columns(text: pd.DataFrame) -> pd.DataFrame:
-    """The table without the columns that have no value in any row."""
+    """The table without columns that are empty in every row."""
     kept = [text.empty or not text[name].isin([MISSING, ""]).all() for name in text.columns]
     return text.loc[:, kept]

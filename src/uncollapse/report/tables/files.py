@@ -1,18 +1,18 @@
-"""Tables as files: csv, Markdown and LaTeX. Text in them is inert, whoever wrote it."""
+"""Tables as files: csv, Markdown and LaTeX, with all text escaped."""
 
 import re
 
 import pandas as pd
 
-from uncollapse.report.notes import CUT, TILTED
+from uncollapse.report.notes import BIASED, CUT
 from uncollapse.report.tables import Table
 
-FORMULA_STARTS = tuple("=+-@＝＋－＠")  # what makes a spreadsheet take a cell for a formula
-# characters of one tabular: what fits a page in small print; wider tables continue below
+FORMULA_STARTS = tuple("=+-@＝＋－＠")  # spreadsheets take cells that begin with these as formulas
+# characters in one tabular that fit on a page in small print; wider tables are split
 LATEX_WIDTH = 110
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    CUT: r"\dag{}", TILTED: r"\ddag{}",
+    CUT: r"\dag{}", BIASED: r"\ddag{}",
     "[": "{[}", "]": "{]}", "*": "{*}", "…": r"\ldots{}", "→": r"$\rightarrow$", "↑": r"$\uparrow$",
     "≤": r"$\leq$", "≥": r"$\geq$", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "−": "$-$", "–": "--", "²": "$^2$",
@@ -25,7 +25,7 @@ LATEX = {
 
 
 def encode_table(table: Table) -> dict[str, bytes]:
-    """The table as files, by their suffix."""
+    """The files of a table, by suffix."""
     texts = {
         "csv": format_csv(table.numbers),
         "md": format_markdown(table.text),
@@ -35,22 +35,25 @@ def encode_table(table: Table) -> dict[str, bytes]:
 
 
 def format_csv(numbers: pd.DataFrame) -> str:
-    """Text that a spreadsheet would take for a formula gets a ' before it."""
+    """The csv, with a ' before text that a spreadsheet would take as a formula."""
     inert = numbers.map(lambda value: quote_formula(value) if isinstance(value, str) else value)
     return inert.to_csv(index=False, lineterminator="\n")
 
 
 def quote_formula(text: str) -> str:
+    """The text, after a ' if a spreadsheet would take it as a formula."""
     return f"'{text}" if text.lstrip()[:1] in FORMULA_STARTS and text.strip() else text
 
 
 def format_markdown(text: pd.DataFrame) -> str:
+    """A Markdown table."""
     lines = [list(text.columns), ["---"] * text.shape[1], *text.to_numpy().tolist()]
     return "".join("| " + " | ".join(map(escape_markdown, line)) + " |\n" for line in lines)
 
 
 def escape_markdown(value: object) -> str:
-    """Plain text: no markup, no tag, no formula. A _ inside a word is no markup anyway."""
+    """A value as plain text, without markup, tags or formulas."""
+    # a _ inside a word needs no escape, since it is not markup
     text = str(value).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\|`*\[\]$~])|(?<![^\W_])_|_(?![^\W_])", lambda found: f"\\{found[0]}", text)
 
@@ -59,7 +62,7 @@ def escape_markdown(value: object) -> str:
 
 
 def format_latex(table: Table) -> str:
-    """Booktabs tabulars, one below the other where a page is too narrow; the title as a comment."""
+    """Booktabs tabulars, several if a page is too narrow for one; the title as a comment."""
     tabulars = (latex_tabular(columns) for columns in split_columns(table.text))
     return "\n\n".join([f"% {table.title}", *tabulars]) + "\n"
 
@@ -80,7 +83,7 @@ def latex_row(values: list[object]) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text for LaTeX; characters that usual fonts lack, such as emoji, by their number."""
+    """Text for LaTeX; characters that common fonts lack, such as emoji, as code points."""
     return "".join(
         LATEX.get(c, c if ord(c) < 0x2100 or c.isalnum() else f"{{[}}U+{ord(c):04X}{{]}}")
         for c in text
@@ -88,12 +91,13 @@ def escape_latex(text: str) -> str:
 
 
 def split_columns(text: pd.DataFrame) -> list[pd.DataFrame]:
-    """The first column with some of the others, then with the next ones.
+    """Tables that each have the first column and some of the others, in order.
 
-    As few tables as fit a page, of about equal widths.
+    As few tables as fit the width of a page, of about equal widths.
     """
     widths = [max(map(len, [name, *text[name].astype(str)])) + 2 for name in text.columns]
     fewest = len(pack_columns(widths, LATEX_WIDTH))
+    # the smallest width that needs no more tables makes them about equal
     parts = next(
         parts
         for room in range(LATEX_WIDTH + 1)
@@ -105,7 +109,7 @@ def split_columns(text: pd.DataFrame) -> list[pd.DataFrame]:
 def pack_columns(widths: list[int], room: int) -> list[list[int]]:
     """Columns 1, 2, … in lists that start with column 0 and are at most `room` characters wide.
 
-    A list has at least two columns, however wide they are.
+    Each list has at least two columns, even if they are wider.
     """
     parts: list[list[int]] = [[0]]
     for column, width in enumerate(widths[1:], 1):

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from uncollapse.report.notes import cut_off, few_samples, tilted
+from uncollapse.report.notes import cut_off, few_samples, has_large_bias
 from uncollapse.report.stats import SAMPLED_BY, finished
 
 
 def count_warned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per group (index `order`): how many of its finished runs were cut off, and how many have an
-    nll that is only a bound."""
+    """How many finished runs of each group (index `order`) were cut off, and how many have an nll
+    that is only a bound."""
     done = finished(runs)
     marks = pd.DataFrame(
         {"order": done["order"], "cut_off": cut_off(done), "few_samples": few_samples(done)}
@@ -18,14 +18,13 @@ def count_warned(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_biased(numbers: pd.DataFrame) -> list[bool]:
-    """Where a difference of nll has a bias as large as its interval."""
+    """Whether the difference in nll of each group has a large bias."""
     rows = numbers[["d_nll_mean", "d_nll_half", "d_nll_bias_mean"]].to_numpy(dtype=float).tolist()
-    return [tilted(*row) for row in rows]
+    return [has_large_bias(*row) for row in rows]
 
 
 def samples_used(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per group (index `order`): the fewest and the most samples and examples that its nll are
-    from."""
+    """The minimum and maximum of nll_samples and nll_examples in each group (index `order`)."""
     groups = finished(runs).groupby("order")
     return pd.DataFrame(
         {
@@ -37,8 +36,8 @@ def samples_used(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def mi_ceilings(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per group (index `order`): lowest and highest ceiling ln N of its finished runs, and how many
-    are saturated."""
+    """The lowest and highest ceiling ln N in each group (index `order`), and the number of its
+    finished runs that are saturated."""
     groups = finished(runs).dropna(subset=["mi"]).groupby("order")
     return pd.DataFrame(
         {
@@ -50,14 +49,14 @@ def mi_ceilings(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def shared_ceiling(numbers: pd.DataFrame) -> float:
-    """The ceiling (nats) that every group with mi shares; 0 where there is none."""
+    """The ceiling (nats) if it is the same in every group with mi; 0 otherwise."""
     ends = numbers.loc[numbers["mi_n"] > 0, ["mi_ceiling_low", "mi_ceiling_high"]]
     values = ends.to_numpy(dtype=float)
     return float(values[0, 0]) if values.size and np.ptp(values) < 0.005 else 0.0
 
 
 def shared_chance(numbers: pd.DataFrame) -> float:
-    """The chance level that all probes share; nan where they differ or none is known."""
+    """The chance level if it is the same for all probes; nan if they differ or none is known."""
     values = numbers.loc[numbers["probe_n"] > 0, "probe_chance_mean"].to_numpy(dtype=float)
     return float(values[0]) if values.size and np.ptp(values) < 0.0005 else np.nan
 

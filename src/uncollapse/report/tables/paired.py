@@ -1,4 +1,4 @@
-"""The table of differences to plain, seed by seed."""
+"""The table of differences from plain, paired by seed."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.metric import NLL
-from uncollapse.report.notes import CUT, TILTED, cut_off
+from uncollapse.report.notes import BIASED, CUT, cut_off
 from uncollapse.report.stats import (
     by_group,
     finished,
@@ -23,7 +23,7 @@ STATISTICS = ("n", "mean", "half")
 
 
 def paired_table(runs: pd.DataFrame) -> Table:
-    """Differences to plain on shared seeds; empty where plain or shared seeds are missing."""
+    """Differences from plain on shared seeds; empty if there is no plain or no shared seed."""
     metrics = catalogue.paired_columns()
     done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
     pairs = [
@@ -41,28 +41,28 @@ def paired_table(runs: pd.DataFrame) -> Table:
     for name in metrics:
         metric = METRICS[name]
         text[metric.header] = format_column(numbers, f"d_{name}", metric.digits, sign="+")
-    text["nll"] = mark_cells(text["nll"], is_biased(numbers), after=f" {TILTED}")
+    text["nll"] = mark_cells(text["nll"], is_biased(numbers), after=f" {BIASED}")
     title = paired_title(runs, text, cut_marked=bool(cut.any()))
     return Table("paired", title, numbers, drop_empty_columns(text))
 
 
 def paired_title(runs: pd.DataFrame, text: pd.DataFrame, cut_marked: bool) -> str:
-    """What the cells are, and every mark that is in one of them."""
+    """What the cells are, and the meaning of every mark in one of them."""
     title = (
-        "Test metrics minus plain's on shared seeds (nats; probe: accuracy), mean ± half-width of "
-        "the paired t-interval (95 %)."
+        "Test metrics minus those of plain on shared seeds (nats; probe: accuracy), mean ± "
+        "half-width of the paired 95 % t-interval."
     )
     if (finished(runs)["mi_saturated"] == 1).any():
         title += (
-            " A saturated mi (≥ in the summary) is a lower bound, and its differences are not "
-            "exact."
+            " A saturated mi (≥ in the summary) is only a lower bound, so its differences are "
+            "unreliable."
         )
     if cut_marked:
-        title += f" {CUT}: cut off, see the summary."
-    if any(TILTED in cell for cell in text["nll"]):
+        title += f" {CUT}: training was cut off, see the summary."
+    if any(BIASED in cell for cell in text["nll"]):
         title += (
-            f" {TILTED}: nll_bias, the part of the difference that more samples would take away, "
-            "is comparable with its interval."
+            f" {BIASED}: the part of the difference that would vanish with more samples (the "
+            "difference in nll_bias) is at least half of the interval's half-width."
         )
     return title
 

@@ -23,7 +23,7 @@ RUN_TEXTS = ("weights", "unfinished", "commit", "tree_changed", "message", "comm
 
 
 def runs_table(runs: pd.DataFrame) -> Table:
-    """Every run with all its numbers; the text has what a reader compares."""
+    """Every run: all its numbers in the csv, and those that readers compare in the text."""
     exact, bound = runs["nll_ppl"].notna(), few_samples(runs)
     columns = [*RUN_PLACE, *run_columns(runs), *RUN_TIMES, "message"]
     text = pd.DataFrame(
@@ -40,9 +40,9 @@ def runs_table(runs: pd.DataFrame) -> Table:
     text["mi"] = mark_cells(text["mi"], runs["mi_saturated"] == 1, "≥ ")
     headers = {name: metric.header for name, metric in METRICS.items()}
     title = (
-        "Every run; test metrics of the finished ones (≤: from nelbo, or from fewer than "
-        f"{FEW_SAMPLES} effective samples, an upper bound; ≥: saturated, a lower bound; {CUT}: cut "
-        "off, see its message). Standard errors over examples are in the csv."
+        "Every run, with test metrics of the finished ones (≤: an upper bound, from nelbo or from "
+        f"fewer than {FEW_SAMPLES} effective samples; ≥: saturated, a lower bound; {CUT}: training "
+        "was cut off, see the message). The csv has standard errors over examples."
     )
     return Table(
         "runs", title, runs[run_csv_columns()], drop_empty_columns(text.rename(columns=headers))

@@ -1,4 +1,4 @@
-"""The table of numbers about generated sentences and responses."""
+"""The table of metrics of generated sentences and responses."""
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from uncollapse.report.tables.cells import drop_empty_columns, format_column
 
 
 def samples_table(runs: pd.DataFrame) -> Table:
-    """How good samples of the prior, or responses, are; empty where no run has any."""
+    """Metrics of sentences drawn from the prior, or of responses; empty if no run has any."""
     sampled = catalogue.csv_columns(SAMPLES, RESPONSES)
     names = [name for name in sampled if runs[name].notna().any()]
     numbers = summarise(runs, names)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
-from uncollapse.report.notes import BOUND, CUT, TILTED
+from uncollapse.report.notes import BIASED, BOUND, CUT
 from uncollapse.report.stats import against_plain, relative_time, summarise
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
@@ -55,14 +55,14 @@ def summary_table(runs: pd.DataFrame) -> Table:
 
 
 def shown_columns(runs: pd.DataFrame) -> list[str]:
-    """The metrics that the text of the summary shows, from left to right."""
+    """The metrics in the text of the summary, from left to right."""
     metrics = [METRICS[name] for name in catalogue.summary_columns()]
     across = levels_differ(runs)
     return [m.name for m in metrics if m.in_text and (across or not m.across_levels)]
 
 
 def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """What the csv holds, and how the runs of each group stand."""
+    """The columns of the csv, and the number of runs of each status, per group."""
     other = runs["head"] != "plain"
     derived = runs.assign(
         relative_time=relative_time(runs),
@@ -84,13 +84,13 @@ def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 def special_columns(
     numbers: pd.DataFrame, with_ceiling: bool, with_chance: bool
 ) -> dict[str, list[str]]:
-    """The cells of metrics that are marked, or shown with another number."""
+    """The cells of metrics that get marks, or are shown with another number."""
     bound = numbers["few_samples"] > 0
     nll, gap = (format_column(numbers, name) for name in ("nll", "oracle_gap"))
     d_nll = format_column(numbers, "d_nll", sign="+")
     return {
         "nll": mark_cells(nll, bound, f"{BOUND} "),
-        "d_nll": mark_cells(d_nll, is_biased(numbers), after=f" {TILTED}"),
+        "d_nll": mark_cells(d_nll, is_biased(numbers), after=f" {BIASED}"),
         "oracle_gap": mark_cells(gap, bound, f"{BOUND} "),
         "ppl": format_ppl(numbers),
         "mi": format_mi(numbers, with_ceiling),
@@ -99,7 +99,7 @@ def special_columns(
 
 
 def format_ppl(numbers: pd.DataFrame) -> list[str]:
-    """From nll where a seed of the group has it, otherwise from nelbo and marked as a bound."""
+    """Perplexities from nll or, if no seed of the group has one, from nelbo, marked as bounds."""
     from_nelbo = mark_cells(format_column(numbers, "ppl"), numbers["nll_ppl_n"] == 0, "≤ ")
     from_nll = mark_cells(format_column(numbers, "nll_ppl"), numbers["few_samples"] > 0, "≤ ")
     pairs = zip(from_nll, from_nelbo, strict=True)
@@ -107,8 +107,8 @@ def format_ppl(numbers: pd.DataFrame) -> list[str]:
 
 
 def format_mi(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
-    """'≥ 6.92 ± 0.10 (7.60)': a lower bound as a seed is saturated, and the ceiling where groups
-    differ in it."""
+    """'≥ 6.92 ± 0.10 (7.60)': a lower bound, as a seed is saturated; in parentheses the ceiling, if
+    groups differ in it."""
     texts = mark_cells(format_column(numbers, "mi"), numbers["mi_saturated"] > 0, "≥ ")
     if not with_ceiling:
         return texts
@@ -122,7 +122,7 @@ def format_mi(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
 
 
 def format_probe(numbers: pd.DataFrame, with_chance: bool) -> list[str]:
-    """'0.913 ± 0.010 (chance 0.367)' where groups differ in the chance level."""
+    """'0.913 ± 0.010 (chance 0.367)', with chance if groups differ in it."""
     texts = format_column(numbers, "probe", METRICS["probe"].digits)
     if not with_chance:
         return texts

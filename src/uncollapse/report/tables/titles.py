@@ -1,16 +1,16 @@
-"""The title of the summary table, and the notes on it."""
+"""The title of the summary table, and notes on it."""
 
 import pandas as pd
 
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
-from uncollapse.report.notes import TILTED, cut_note, few_samples, weights_note
+from uncollapse.report.notes import BIASED, cut_note, few_samples, weights_note
 from uncollapse.report.stats import SAMPLED_BY, finished
 from uncollapse.report.tables.cells import drop_empty_columns
 from uncollapse.report.tables.marks import has_loose_ppl, levels_differ
 
 
 def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
-    """What the cells are, and every mark that is in one of them."""
+    """What the cells are, and the meaning of every mark in one of them."""
     marks = "".join(text.astype(str).to_numpy().ravel())
     done = finished(runs)
     samples, examples = done["nll_samples"].dropna(), done["nll_examples"].dropna()
@@ -19,7 +19,7 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     sentences = [
         "Test metrics, mean ± half-width of the 95 % t-interval over seeds; in nats except ppl, "
         "au, probe and time.",
-        f"nll: {format_range(samples)} samples per example, {format_range(examples)} examples."
+        f"nll: K = {format_range(samples)} samples per example, {format_range(examples)} examples."
         if len(samples)
         else "",
         uneven_note(runs),
@@ -31,10 +31,10 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         "≤: from nelbo, an upper bound." if has_loose_ppl(runs) else "",
         "Runs differ in data.level: compare them per character." if levels_differ(runs) else "",
         few_samples_note(runs),
-        f"{TILTED}: its bias at this number of samples is comparable with its interval."
-        if TILTED in marks
+        f"{BIASED}: the difference in nll_bias is at least half of the interval's half-width."
+        if BIASED in marks
         else "",
-        "≥: mi within 0.5 nats of its ceiling ln N in at least one seed, so a lower bound."
+        "≥: mi is within 0.5 nats of its ceiling ln N in at least one seed, so it is a lower bound."
         if "≥" in marks
         else "",
         cut_note(runs),
@@ -44,22 +44,22 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
 
 
 def few_samples_note(runs: pd.DataFrame) -> str:
-    """What ≤ before an nll, and before what is derived from it, means; '' where no run has it."""
+    """The meaning of ≤ before an nll and metrics derived from it; '' if no run needs the mark."""
     if not few_samples(finished(runs)).any():
         return ""
     return (
         f"≤ at nll, ppl, oracle_gap: a seed with fewer than {FEW_SAMPLES} effective samples "
-        "(nll_ess) on average or in most examples, so an upper bound that more samples would lower."
+        "(nll_ess), on average or in most examples; an upper bound that more samples would lower."
     )
 
 
 def uneven_note(runs: pd.DataFrame) -> str:
-    """A warning where the nll of runs cannot be compared; '' elsewhere."""
+    """A warning if the nll of some runs cannot be compared; '' otherwise."""
     if (finished(runs)[list(SAMPLED_BY)].nunique() <= 1).all():
         return ""
     return (
-        "Not all nll are from as many samples and examples: do not compare these; such pairs are "
-        "in no difference to plain."
+        "Values of nll are from different numbers of samples or examples: do not compare these; "
+        "differences from plain leave such pairs out."
     )
 
 
