@@ -100,14 +100,14 @@ class Case:
         return folder_of(self.folder / name, self.head)
 
     @cached_property
-    def whole(self) -> Path:
+    def full(self) -> Path:
         """The folder of a short run from beginning to end, made once."""
-        return self.run("whole", *RUN)
+        return self.run("full", *RUN)
 
     def trained(self) -> Parts:
         """The parts with the weights of that run, from another initialisation."""
         fresh = self.parts(*RUN, "seed=9")
-        load_model(self.whole / "model.safetensors", fresh.model)
+        load_model(self.full / "model.safetensors", fresh.model)
         return fresh
 
 
@@ -173,7 +173,7 @@ def one_step(trainer: Trainer, step: int) -> None:
     trainer.objective.update(loss)
 
 
-def is_empty(model: Any) -> bool:
+def has_no_posterior_weights(model: Any) -> bool:
     """Whether the posterior has no weights.
 
     Then there is no code, and nothing that an encoder could learn.
@@ -225,7 +225,7 @@ def test_initial_weights_equal_those_of_plain(placed: Case) -> None:
     )
     ours = model.state_dict()
     for name, weight in plain.items():
-        if name.startswith("posterior.") and is_empty(model):
+        if name.startswith("posterior.") and has_no_posterior_weights(model):
             continue
         assert torch.equal(weight, ours[name]), name
 
@@ -258,7 +258,11 @@ def test_finite_gradients_reach_every_parameter(placed: Case, init: str) -> None
 
     for name, parameter in named.items():
         parameter.register_hook(note(name))
-    encoder = {id(p) for p in parts.model.parts()["encoder"]} if is_empty(parts.model) else set()
+    encoder = (
+        {id(p) for p in parts.model.parts()["encoder"]}
+        if has_no_posterior_weights(parts.model)
+        else set()
+    )
     expected = {name for name, parameter in named.items() if id(parameter) not in encoder}
     for step in (0, 10 * trainer.length.per_epoch + 1):  # schedules begin and have ended
         reached.clear()
@@ -271,7 +275,7 @@ def test_head_fits_a_single_batch(case: Case) -> None:
     rate = {"text": "1e-2", "vectors": "3e-2", "images": "1e-2"}[case.kind]
     words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")
     first, last = (row["rec"] for row in rows(case.run("learn", *words)) if row["split"] == "train")
-    if case.kind != "text" and is_empty(
+    if case.kind != "text" and has_no_posterior_weights(
         case.parts().model
     ):  # the decoder reads z alone: it can learn the mean
         assert last < first
@@ -285,7 +289,7 @@ def test_head_fits_a_single_batch(case: Case) -> None:
 def test_run_keeps_its_kl_floor(case: Case) -> None:
     trained = case.trained()
     promised = trained.model.posterior.floor()
-    for row in rows(case.whole):
+    for row in rows(case.full):
         assert np.isfinite(row["nelbo"]) and (row["floor"] is None) == (promised is None)
         assert ("ppl" in row) == (case.kind == "text")
         if row["mode"] == "train" and promised is not None:
@@ -293,7 +297,7 @@ def test_run_keeps_its_kl_floor(case: Case) -> None:
 
 
 def test_loaded_weights_give_identical_evaluation(case: Case) -> None:
-    trained, told = case.trained(), rows(case.whole)[-2]
+    trained, recorded = case.trained(), rows(case.full)[-2]
     again = evaluate(
         trained.model,
         trained.data,
@@ -301,7 +305,7 @@ def test_loaded_weights_give_identical_evaluation(case: Case) -> None:
         "eval",
         encode=partial(trained.procedure.infer, trained.model),
     )
-    assert again["kl_per_dim"] == told["kl_per_dim"] and again["rec"] == told["rec"]
+    assert again["kl_per_dim"] == recorded["kl_per_dim"] and again["rec"] == recorded["rec"]
 
 
 class Stop(BaseException):
@@ -320,14 +324,14 @@ def test_twice_resumed_run_equals_uninterrupted_run(
         with monkeypatch.context() as patch, pytest.raises(Stop):
             patch.setattr(Console, "stepped", cut)
             case.run("cut", *RUN)
-    cut_twice, whole = case.run("cut", *RUN), case.whole
-    assert rows(whole) == rows(cut_twice) and summary(whole) == summary(cut_twice)
-    assert (whole / "model.safetensors").read_bytes() == (
+    cut_twice, full = case.run("cut", *RUN), case.full
+    assert rows(full) == rows(cut_twice) and summary(full) == summary(cut_twice)
+    assert (full / "model.safetensors").read_bytes() == (
         cut_twice / "model.safetensors"
     ).read_bytes()
     clock = {"seconds": 0, "digest": ""}  # the digest is of the clock, too
     one, other = (
-        torch.load(folder / "state.pt", weights_only=True) for folder in (whole, cut_twice)
+        torch.load(folder / "state.pt", weights_only=True) for folder in (full, cut_twice)
     )
     require_same({**one, **clock}, {**other, **clock})
 

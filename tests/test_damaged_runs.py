@@ -65,7 +65,7 @@ CONFIGS: dict[str, Any] = {}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A study of three runs; `whole` beside it is the unfinished one as it ends undisturbed."""
+    """A study of three runs; `full` beside it is the unfinished one as it ends undisturbed."""
     from uncollapse.procedures.joint import Joint
 
     results = tmp_path_factory.mktemp("damaged")
@@ -82,7 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
         patch.setattr(Joint, "step", cut)
         train(config("unfinished", results), "plain", WORDS["unfinished"])
-    finished, unfinished = (folder(results, which) for which in ("finished", "unfinished"))
+    finished, unfinished = (run_folder(results, which) for which in ("finished", "unfinished"))
     shutil.copy(finished / "summary.json", results / "trained.json")
     assert evaluate([str(finished), *ASKED]) == 0
     (finished / "evaluations" / "unlabelled").touch()
@@ -91,14 +91,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (unfinished / "failed").write_text("Traceback\nValueError: odd\n")
     for run in (finished, unfinished):
         (run / "wandb_id").write_text("0123456789abcdef")
-    shutil.copytree(results, results / "whole")
-    train(config("unfinished", results / "whole"), "plain", WORDS["unfinished"])
-    assert evaluate([str(results / "whole" / "s"), *ASKED]) == 0
+    shutil.copytree(results, results / "full")
+    train(config("unfinished", results / "full"), "plain", WORDS["unfinished"])
+    assert evaluate([str(results / "full" / "s"), *ASKED]) == 0
     yield results
     CONFIGS.clear()
 
 
-def folder(results: Path, which: str) -> Path:
+def run_folder(results: Path, which: str) -> Path:
     seed = WORDS[which][-1]
     (found,) = (results / "s" / "runs" / "plain").glob(f"*/{seed}")
     return found
@@ -110,7 +110,7 @@ def results(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def everything(path: Path) -> dict[str, bytes | str]:
+def snapshot_tree(path: Path) -> dict[str, bytes | str]:
     """What lies under a folder, without following links.
 
     Bytes of files, and what else there is by its kind.
@@ -133,14 +133,14 @@ def bytes_of(path: Path) -> bytes:
         os.close(handle)
 
 
-def timeless(value: Any) -> Any:
+def drop_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
-    return [timeless(item) for item in value] if isinstance(value, list) else value
+        return {key: drop_times(item) for key, item in value.items() if key not in TIMES}
+    return [drop_times(item) for item in value] if isinstance(value, list) else value
 
 
 def rows(path: Path) -> list[dict]:
-    return timeless(parse_rows((path / "metrics.jsonl").read_bytes()).rows)
+    return drop_times(parse_rows((path / "metrics.jsonl").read_bytes()).rows)
 
 
 def is_one_sentence(text: str, about: Path) -> bool:
@@ -153,12 +153,12 @@ class Outcome:
 
     def __init__(self, results: Path, which: str, capsys: pytest.CaptureFixture):
         self.folder, others = (
-            folder(results, which),
-            [folder(results, other) for other in WORDS if other != which],
+            run_folder(results, which),
+            [run_folder(results, other) for other in WORDS if other != which],
         )
-        before = everything(self.folder)
-        kept = [(other, everything(other)) for other in others]
-        outside = everything(results.parent / "outside")
+        before = snapshot_tree(self.folder)
+        kept = [(other, snapshot_tree(other)) for other in others]
+        outside = snapshot_tree(results.parent / "outside")
         capsys.readouterr()
 
         # 1. train
@@ -168,14 +168,14 @@ class Outcome:
             self.trained = str(error)
             assert is_one_sentence(self.trained, self.folder), error
         self.printed = capsys.readouterr().out
-        assert all(everything(other) == old for other, old in kept)
+        assert all(snapshot_tree(other) == old for other, old in kept)
 
         # 2. evaluate the study, then the run
         code = evaluate([str(results / "s"), *ASKED])
-        told = capsys.readouterr()
-        lines = told.err.splitlines()
-        assert code in (0, 2) and bool(lines) == (code == 2) and len(lines) <= 2, told.err
-        assert (folder(results, "neighbour") / "evaluations" / f"{NLL}.json").is_file()
+        output = capsys.readouterr()
+        lines = output.err.splitlines()
+        assert code in (0, 2) and bool(lines) == (code == 2) and len(lines) <= 2, output.err
+        assert (run_folder(results, "neighbour") / "evaluations" / f"{NLL}.json").is_file()
         self.code = evaluate([str(self.folder), *ASKED])
         self.error = capsys.readouterr().err
         assert self.code in (0, 2) and is_one_sentence(self.error.rstrip("\n"), self.folder) == (
@@ -187,7 +187,7 @@ class Outcome:
         found = {
             saved.run.folder: saved for saved in read_runs(results / "s", self.notes) if saved.run
         }
-        assert folder(results, "neighbour") in found
+        assert run_folder(results, "neighbour") in found
         self.saved: Saved | None = found.get(self.folder)
         if self.saved is None:
             assert len(self.notes) == 1 and is_one_sentence(self.notes[0], self.folder)
@@ -197,8 +197,8 @@ class Outcome:
         assert all("\n" not in note for note in self.notes)
 
         # 4. nothing is lost, and nothing outside is touched
-        assert everything(results.parent / "outside") == outside
-        after = everything(self.folder)
+        assert snapshot_tree(results.parent / "outside") == outside
+        after = snapshot_tree(self.folder)
         self.gone = {name for name, content in before.items() if content not in after.values()}
         assert not [name for name in after if name.endswith(".new")]
 
@@ -213,10 +213,10 @@ class Outcome:
 
 def assert_undisturbed(made: Path, results: Path, which: str) -> None:
     """The run has come to its undisturbed end."""
-    here, there = folder(results, which), folder(made / "whole", which)
+    here, there = run_folder(results, which), run_folder(made / "full", which)
     assert rows(here) == rows(there)
     old, new = (
-        timeless(json.loads((path / "summary.json").read_bytes())) for path in (there, here)
+        drop_times(json.loads((path / "summary.json").read_bytes())) for path in (there, here)
     )
     assert new == old
     one, other = (safetensors.torch.load_file(path / "model.safetensors") for path in (here, there))
@@ -234,12 +234,12 @@ def cut(share: float) -> Callable[[Path], None]:
     return damage
 
 
-def cut_at_a_line(path: Path) -> None:
+def truncate_at_line(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: len(lines) // 2]))
 
 
-def flip(share: float, bit: int = 2) -> Callable[[Path], None]:
+def flip_bit(share: float, bit: int = 2) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         content = bytearray(path.read_bytes())
         if content:
@@ -249,18 +249,18 @@ def flip(share: float, bit: int = 2) -> Callable[[Path], None]:
     return damage
 
 
-def no_text(path: Path) -> None:
+def replace_with_binary(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 3] + b"\xff\xfe\x00" + content[len(content) // 3 :])
 
 
-def to_folder(path: Path) -> None:
+def replace_with_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "inside").write_text("kept")
 
 
-def to_link(target: str) -> Callable[[Path], None]:
+def replace_with_link(target: str) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         path.unlink()
         path.symlink_to(target.format(name=path.name))
@@ -268,14 +268,14 @@ def to_link(target: str) -> Callable[[Path], None]:
     return damage
 
 
-def to_link_out(path: Path) -> None:
+def replace_with_outside_link(path: Path) -> None:
     outside = next(parent for parent in path.parents if parent.name == "results").parent / "outside"
     outside.mkdir()
     path.rename(outside / path.name)
     path.symlink_to(outside / path.name)
 
 
-def to_pipe(path: Path) -> None:
+def replace_with_pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
 
@@ -285,17 +285,17 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "cut early": cut(0.1),
     "cut in the middle": cut(0.55),
     "cut at the end": cut(-1),
-    "cut at a line": cut_at_a_line,
-    "no text": no_text,
+    "cut at a line": truncate_at_line,
+    "no text": replace_with_binary,
     "missing": Path.unlink,
-    "a folder": to_folder,
-    "a link out": to_link_out,
-    "a dangling link": to_link("nothing"),
-    "a circle of links": to_link("{name}"),
-    "a pipe": to_pipe,
+    "a folder": replace_with_folder,
+    "a link out": replace_with_outside_link,
+    "a dangling link": replace_with_link("nothing"),
+    "a circle of links": replace_with_link("{name}"),
+    "a pipe": replace_with_pipe,
     "a newer file": lambda path: path.write_bytes(b'{"schema": 99, "step": 1}\n'),
     "unreadable": lambda path: None,
-    **{f"flipped at {share:.0%}": flip(share) for share in (0.03, 0.35, 0.8)},
+    **{f"flipped at {share:.0%}": flip_bit(share) for share in (0.03, 0.35, 0.8)},
 }
 FILES = {
     "finished": [
@@ -329,7 +329,7 @@ HARMLESS = (
 NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 
-def unreadable(patch: pytest.MonkeyPatch, path: Path) -> None:
+def deny_reading(patch: pytest.MonkeyPatch, path: Path) -> None:
     """Refuse to open a file, which no right keeps root from."""
 
     def refusing(honest: Any) -> Any:
@@ -349,23 +349,23 @@ def unreadable(patch: pytest.MonkeyPatch, path: Path) -> None:
 def test_damaged_file_gives_one_sentence_or_is_harmless(
     which: str, name: str, kind: str, made: Path, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path = folder(results, which) / name
+    path = run_folder(results, which) / name
     KINDS[kind](path)
-    damaged = None if kind == "missing" else everything(path.parent)[path.name]
+    damaged = None if kind == "missing" else snapshot_tree(path.parent)[path.name]
     with pytest.MonkeyPatch.context() as patch:
         if kind == "unreadable":
-            unreadable(patch, path)
+            deny_reading(patch, path)
         outcome = Outcome(results, which, capsys)
     assert name != "config.yaml" or outcome.refused or kind in HARMLESS
     if outcome.refused:
-        assert damaged is None or damaged in everything(path.parent).values()
+        assert damaged is None or damaged in snapshot_tree(path.parent).values()
     elif (which, name) == ("finished", "metrics.jsonl"):  # which is only read
         assert outcome.notes or kind in HARMLESS
     elif (which, name) == (
         "finished",
         "model.safetensors",
     ):  # which nobody reads once all is evaluated
-        assert damaged is None or damaged == everything(path.parent)[path.name]
+        assert damaged is None or damaged == snapshot_tree(path.parent)[path.name]
     elif "cannot be found" not in outcome.printed and not (
         kind.startswith("flipped") and name in NO_DIGEST
     ):
@@ -388,7 +388,7 @@ FLIPS = [
 
 
 @pytest.mark.parametrize(("which", "name", "share", "bit"), one_in(3, FLIPS))
-def test_flipped_bit_is_refused_or_changes_no_number(
+def test_flipped_bit_is_refused_or_harmless(
     which: str,
     name: str,
     share: float,
@@ -397,8 +397,8 @@ def test_flipped_bit_is_refused_or_changes_no_number(
     results: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    path = folder(results, which) / name
-    flip(share, bit)(path)
+    path = run_folder(results, which) / name
+    flip_bit(share, bit)(path)
     if which == "finished":  # else nobody looks at the weights
         shutil.rmtree(path.parent / "evaluations")
         shutil.copy(made / "trained.json", path.parent / "summary.json")
@@ -454,21 +454,21 @@ ODD = [
 ]
 
 
-def named(value: Any) -> str:
+def shorten(value: Any) -> str:
     return str(value)[:20]
 
 
 @pytest.mark.parametrize(
     ("which", "name", "key", "value"),
     one_in(4, [(w, *odd) for w, names in FILES.items() for odd in ODD if odd[0] in names]),
-    ids=named,
+    ids=shorten,
 )
 def test_odd_value_gives_one_sentence_or_counts_as_missing(
     which: str, name: str, key: str, value: Any, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
     import yaml
 
-    path = folder(results, which) / name
+    path = run_folder(results, which) / name
     if name == "config.yaml":
         content = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**content, key: value}))
@@ -486,7 +486,7 @@ def test_odd_value_gives_one_sentence_or_counts_as_missing(
             or "1 row of metrics.jsonl up to step" in outcome.printed
             or value == [HUGE]
         )
-    assert damaged in everything(path.parent).values() or not outcome.refused
+    assert damaged in snapshot_tree(path.parent).values() or not outcome.refused
 
 
 TEXT_CASES = [
@@ -519,11 +519,11 @@ TEXTS = {
 def test_odd_text_gives_one_sentence_or_is_harmless(
     which: str, name: str, text: str, made: Path, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path = folder(results, which) / name
+    path = run_folder(results, which) / name
     path.write_text(TEXTS[text])
     outcome = Outcome(results, which, capsys)
     if outcome.refused:
-        assert TEXTS[text].encode() in everything(path.parent).values()
+        assert TEXTS[text].encode() in snapshot_tree(path.parent).values()
     elif (which, name) == ("finished", "metrics.jsonl"):
         assert outcome.notes
     elif "cannot be found" not in outcome.printed:
@@ -541,12 +541,12 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize(("name", "kind"), FOLDERS)
-def test_invalid_subfolder_gives_one_sentence_and_nothing_outside_changes(
+def test_invalid_subfolder_gives_one_sentence(
     name: str, kind: str, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path = folder(results, "finished") / name
+    path = run_folder(results, "finished") / name
     if kind == "a link out":
-        to_link_out(path)
+        replace_with_outside_link(path)
     else:
         shutil.rmtree(path)
         path.touch()

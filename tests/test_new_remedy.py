@@ -16,7 +16,7 @@ SLOTS = ("posterior", "objective", "procedure", "decoder")
 LEFT_OUT = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "*.png")
 
 
-def in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
+def run_in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
     """A command in a copy of the checkout, whose package and conf it uses."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")}
     return subprocess.run(
@@ -24,8 +24,8 @@ def in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
     )
 
 
-def make(tree: Path, *words: str) -> subprocess.CompletedProcess:
-    return in_tree(tree, "scripts/new_remedy.py", *words)
+def make_remedy(tree: Path, *words: str) -> subprocess.CompletedProcess:
+    return run_in_tree(tree, "scripts/new_remedy.py", *words)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(ROOT / name, copy / name)
     for slot in SLOTS:
-        done = make(copy, f"my_{slot}", "--slot", slot)
+        done = make_remedy(copy, f"my_{slot}", "--slot", slot)
         assert done.returncode == 0, done.stderr
         assert (
             f"python train.py head=my_{slot}" in done.stdout
@@ -57,7 +57,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def written(tree: Path) -> list[str]:
+def list_generated(tree: Path) -> list[str]:
     """Paths of the generated files."""
     paths = [path.relative_to(tree) for path in tree.rglob("*my_*")]
     return sorted(
@@ -67,7 +67,7 @@ def written(tree: Path) -> list[str]:
     )
 
 
-def test_each_slot_gets_a_class_a_head_and_a_test(tree: Path) -> None:
+def test_each_slot_gets_class_head_and_test(tree: Path) -> None:
     expected = [
         path
         for slot in SLOTS
@@ -77,47 +77,47 @@ def test_each_slot_gets_a_class_a_head_and_a_test(tree: Path) -> None:
             f"tests/test_my_{slot}.py",
         )
     ]
-    assert written(tree) == sorted(expected)
+    assert list_generated(tree) == sorted(expected)
 
 
-def test_nothing_of_the_templates_names_is_left() -> None:
+def test_no_template_name_remains() -> None:
     for slot in SLOTS:
         for text in new_remedy.copy_templates("other", slot).values():
             assert "templates" not in text and not re.search(f"my.?{slot}", text, re.IGNORECASE)
 
 
 @pytest.mark.slow  # mypy takes 20 seconds
-def test_style_and_types_are_right(tree: Path) -> None:
-    python = [path for path in written(tree) if path.endswith(".py")]
+def test_generated_files_pass_style_and_type_checks(tree: Path) -> None:
+    python = [path for path in list_generated(tree) if path.endswith(".py")]
     for words in (
         ["ruff", "check"],
         ["ruff", "format", "--check"],
         ["mypy", "--follow-imports=silent"],
     ):
-        done = in_tree(tree, "-m", *words, *python)
+        done = run_in_tree(tree, "-m", *words, *python)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("name", "slot"), [("a1", "objective"), ("zz_last", "posterior")])
-def test_imports_are_sorted_whatever_the_name(name: str, slot: str, tree: Path) -> None:
-    assert make(tree, name, "--slot", slot).returncode == 0
+def test_imports_are_sorted_for_any_name(name: str, slot: str, tree: Path) -> None:
+    assert make_remedy(tree, name, "--slot", slot).returncode == 0
     code, test = f"src/uncollapse/{slot}s/{name}.py", f"tests/test_{name}.py"
-    done = in_tree(tree, "-m", "ruff", "check", code, test)
+    done = run_in_tree(tree, "-m", "ruff", "check", code, test)
     for path in (code, test, f"conf/head/{name}.yaml"):
         (tree / path).unlink()
     assert done.returncode == 0, done.stdout
 
 
-def test_new_remedies_pass_their_own_tests_and_those_of_every_head(tree: Path) -> None:
+def test_new_remedies_pass_their_tests_and_contract_tests(tree: Path) -> None:
     tests = [f"tests/test_my_{slot}.py" for slot in SLOTS]
     tests += ["tests/test_contract.py", "tests/test_config.py"]
     names = "my_ and not images and not pixels"
     options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-k", names]
-    done = in_tree(tree, "-m", "pytest", *options, *tests)
+    done = run_in_tree(tree, "-m", "pytest", *options, *tests)
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-def test_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_path: Path) -> None:
+def test_printed_command_runs_with_the_new_knob(tree: Path, tmp_path: Path) -> None:
     small = [
         "data.train=200",
         "data.valid=50",
@@ -125,12 +125,12 @@ def test_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_pa
         "model.hidden=8",
         "trainer.epochs=1",
     ]
-    done = in_tree(
+    done = run_in_tree(
         tree, "train.py", "head=my_posterior", "width=0.7", *small, f"results={tmp_path}"
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("scratch/runs/my_posterior/*/seed=0/done"))
-    bad = in_tree(tree, "train.py", "head=my_posterior", "width=0", f"results={tmp_path}")
+    bad = run_in_tree(tree, "train.py", "head=my_posterior", "width=0", f"results={tmp_path}")
     assert bad.returncode == 2 and "width=0: out of range; allowed is 0 < width" in bad.stderr
 
 
@@ -158,7 +158,7 @@ def test_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_pa
         ([], "name"),
     ],
 )
-def test_invalid_request_is_refused_and_nothing_changes(
+def test_invalid_request_is_refused_and_changes_nothing(
     words: list[str], sentence: str, tree: Path
 ) -> None:
     def snapshot() -> dict[Path, bytes]:
@@ -171,12 +171,12 @@ def test_invalid_request_is_refused_and_nothing_changes(
         }
 
     before = snapshot()
-    done = make(tree, *words)
+    done = make_remedy(tree, *words)
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
     assert snapshot() == before
 
 
-def test_help_comes_at_once() -> None:
+def test_help_is_quick() -> None:
     before = os.times().children_user
     done = subprocess.run(
         [sys.executable, "scripts/new_remedy.py", "--help"],

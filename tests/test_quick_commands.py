@@ -28,7 +28,7 @@ HEAVY = {
 }
 
 
-def imported(module: str, *words: str) -> tuple[int, set[str], float]:
+def run_fresh(module: str, *words: str) -> tuple[int, set[str], float]:
     """Exit code of a command in a fresh process, heavy packages it imported, and seconds."""
     code = f"""
 import sys, json, time
@@ -71,12 +71,12 @@ print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules)), time.perf_counter(
     ],
 )
 def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], code: int) -> None:
-    found, heavy, seconds = imported(module, *words)
+    found, heavy, seconds = run_fresh(module, *words)
     assert (found, heavy) == (code, set()) and seconds < 1
 
 
 @pytest.mark.parametrize("script", ["evaluate", "report", "study", "prepare_data"])
-def test_scripts_call_the_quick_halves(script: str) -> None:
+def test_scripts_call_lightweight_entry_points(script: str) -> None:
     code = (
         "import sys, runpy\nsys.argv = ['x', '--help']\ntry: "
         f"runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
@@ -103,30 +103,32 @@ def put_run(study: Path, seed: int, evaluated: bool = True, done: bool = True) -
     return folder
 
 
-def test_study_evaluated_before_is_one_line_and_no_torch(
+def test_evaluated_study_prints_one_line_without_torch(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for seed in range(3000):
         put_run(tmp_path / "s", seed)
     assert main([str(tmp_path / "s")]) == 0
-    told = capsys.readouterr()
-    assert told.out == "3,000 of 3,000 runs were evaluated before\n" and not told.err
-    assert imported("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
+    output = capsys.readouterr()
+    assert output.out == "3,000 of 3,000 runs were evaluated before\n" and not output.err
+    assert run_fresh("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
 
 
 def test_remaining_runs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for seed in range(1100):
         put_run(tmp_path / "s", seed, evaluated=seed > 1, done=seed < 1098)
     assert main([str(tmp_path / "s")]) == 2  # the two cannot be opened: they have no weights
-    told = capsys.readouterr()
-    assert told.out.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
         "2 of 1,100 runs are not finished and are left out",
         "1,096 of 1,098 runs were evaluated before",
     ]
-    assert told.err.count("no model.safetensors") == 2 and "2 of 1,098 runs could not" in told.err
+    assert (
+        output.err.count("no model.safetensors") == 2 and "2 of 1,098 runs could not" in output.err
+    )
 
 
-def test_thousands_of_errors_are_some_lines_and_a_count(
+def test_many_errors_are_truncated_with_count(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for seed in range(60):
@@ -141,7 +143,7 @@ def test_thousands_of_errors_are_some_lines_and_a_count(
 
 
 @pytest.mark.parametrize(
-    ("words", "whole"),
+    ("words", "full"),
     [
         ([], True),
         (["--samples", "7"], False),
@@ -152,15 +154,15 @@ def test_thousands_of_errors_are_some_lines_and_a_count(
     ],
 )
 def test_run_is_complete_only_for_the_requested_metrics(
-    tmp_path: Path, words: list[str], whole: bool
+    tmp_path: Path, words: list[str], full: bool
 ) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "evaluations/test-statistics.json").write_text("{}")
     repair_results(Run(folder))
-    assert main([str(folder), *words]) == (0 if whole else 2)  # 2: no weights to go on with
+    assert main([str(folder), *words]) == (0 if full else 2)  # 2: no weights to go on with
 
 
-def test_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
+def test_result_missing_from_summary_is_added_later(tmp_path: Path) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "summary.json").write_text(
         '{"kl": 1.0}'
@@ -172,7 +174,7 @@ def test_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> 
     }
 
 
-def test_data_without_labels_are_opened_once(
+def test_data_without_labels_is_opened_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     from uncollapse.data.text import TextData
@@ -207,6 +209,9 @@ def test_damaged_config_is_reported_when_all_is_evaluated(
     (put_run(tmp_path / "s", 0) / "config.yaml").write_text("head: plain\nseed: 0\nmodel: 5\n")
     put_run(tmp_path / "s", 1)
     assert main([str(tmp_path / "s")]) == 2
-    told = capsys.readouterr()
-    assert "1 of 2 runs were evaluated before" in told.out
-    assert "config.yaml: damaged (model is not a section)" in told.err and told.err.count("\n") == 2
+    output = capsys.readouterr()
+    assert "1 of 2 runs were evaluated before" in output.out
+    assert (
+        "config.yaml: damaged (model is not a section)" in output.err
+        and output.err.count("\n") == 2
+    )

@@ -87,7 +87,7 @@ def test_schedule_knows_its_end(schedule, ends):
     assert len(weight_phases(schedule)) == (ends > 0)
 
 
-def test_logistic_curve_ends_where_one_percent_is_left():
+def test_logistic_curve_ends_at_99_percent():
     schedule = Logistic(1, 8)
     assert schedule(schedule.end_epoch) == pytest.approx(0.99)
 
@@ -97,7 +97,7 @@ def test_numbers_and_unknown_functions_have_no_end():
 
 
 @pytest.mark.parametrize(("steps", "over"), [(59, False), (60, False), (61, True)])
-def test_phase_is_over_when_one_step_had_its_end_value(steps, over):
+def test_phase_ends_after_one_step_at_final_value(steps, over):
     """6 steps an epoch: step 60 is the last of epoch 10 and still has 59/60 of the weight."""
     last = Length(steps, 6, 20, None).last_position(steps)
     assert (weight_at(Linear(10), last) == 1) is over
@@ -120,7 +120,7 @@ def test_unreached_capacity_is_reported(kl, settled):
     assert Capacity(1.0, 0.0, 1).unsettled([{"step": 2, "kl": kl}]) is None
 
 
-def test_end_is_not_missed_by_rounding():
+def test_rounding_does_not_hide_schedule_end():
     for per_epoch in range(1, 400):
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):
             steps = math.ceil(epochs * per_epoch - 1e-9) + 1
@@ -139,7 +139,7 @@ def test_end_is_not_missed_by_rounding():
 # ---------------------------------------------------------------- what parts say
 
 
-def everything(package):
+def list_classes(package):
     """The classes that the modules of a package define and that a config can name for its slot."""
     for found in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{found.name}")
@@ -150,19 +150,19 @@ def everything(package):
         )
 
 
-def test_every_objective_and_procedure_can_be_asked():
-    objectives = list(everything(uncollapse.objectives))
-    procedures = list(everything(uncollapse.procedures))
+def test_every_objective_and_procedure_reports_its_end():
+    objectives = list(list_classes(uncollapse.objectives))
+    procedures = list(list_classes(uncollapse.procedures))
     assert len(objectives) >= 10 and len(procedures) >= 4
     assert [c.__name__ for c in (*objectives, *procedures) if not issubclass(c, Phased)] == []
 
 
-def test_part_without_an_end_has_none():
+def test_component_without_schedule_has_no_end():
     for part in (ELBO(), InfoVAE(alpha=0.5, scale=1.0), BagOfWords(1.0, 4), Phased()):
         assert part.phases() == [] and part.unsettled([]) is None
 
 
-def test_parts_with_an_end_name_it():
+def test_component_with_schedule_names_its_end():
     assert [p.ends for p in Capacity(1.0, 4.0, 3).phases()] == [3]
     assert Capacity(1.0, 4.0, 4).phases()[0].state(1.0) == "at a capacity of 1.00 of 4 nats"
     assert Capacity(1.0, 0.0, 3).phases() == Capacity(1.0, 4.0, 0).phases() == []
@@ -196,14 +196,16 @@ def row(step, kl, weight=0.0):
         ((4.0, 4.0), (0.0, 0.0), None),
     ],
 )
-def test_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, expected):
+def test_controller_settles_when_kl_is_reached_and_beta_is_stable(kls, betas, expected):
     control = Control(4.0, 0.01, 1e-3)
     control.beta.fill_(betas[1])
-    told = control.unsettled(
+    message = control.unsettled(
         [row(50, kls[0], betas[0]), row(95, 9.9, 0.9), row(100, kls[1], betas[1])]
     )
     assert (
-        told is None if expected is None else told.startswith("set_point=4: ") and expected in told
+        message is None
+        if expected is None
+        else message.startswith("set_point=4: ") and expected in message
     )
 
 
@@ -217,11 +219,15 @@ def test_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, 
         (3.7, 0.9, None),
     ],
 )
-def test_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(kl, u, expected):
+def test_multiplier_settles_when_rate_is_kept(kl, u, expected):
     objective = MinimumRate(4.0, 1e-3)
     objective.multiplier.fill_(u)
-    told = objective.unsettled([row(100, kl)])
-    assert told is None if expected is None else told.startswith("rate=4: ") and expected in told
+    message = objective.unsettled([row(100, kl)])
+    assert (
+        message is None
+        if expected is None
+        else message.startswith("rate=4: ") and expected in message
+    )
     assert MinimumRate(0.0, 1e-3).unsettled([row(100, kl)]) is None
 
 
@@ -237,8 +243,8 @@ def test_endless_or_useless_aggressive_phase_is_reported(aggressive, information
     procedure = Aggressive(100, 15)
     procedure.aggressive.fill_(aggressive)
     procedure.information.fill_(information)
-    told = procedure.unsettled([])
-    assert told is None if expected is None else expected in told
+    message = procedure.unsettled([])
+    assert message is None if expected is None else expected in message
     off = Aggressive(0, 15)
     assert off.unsettled([]) is None
 
@@ -249,15 +255,15 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
     assert len(list_unfinished_phases(parts, short, 6, {}, [row(6, 0.0)])) == 1
     assert [
-        "multiplier" in told
-        for told in list_unfinished_phases(parts, long, 120, {}, [row(120, 0.0)])
+        "multiplier" in message
+        for message in list_unfinished_phases(parts, long, 120, {}, [row(120, 0.0)])
     ] == [True]
 
 
 # ---------------------------------------------------------------- the words
 
 
-def test_warning_names_knob_length_weight_and_cure():
+def test_warning_names_knob_length_weight_and_fix():
     parts = [(weight_phases(Linear(10)), None)]
     assert list_phase_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
         "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
@@ -271,10 +277,10 @@ def test_warning_names_knob_length_weight_and_cure():
     ]
 
 
-def test_cycles_that_follow_the_length_are_not_cured_by_more_epochs():
+def test_cyclical_warning_does_not_suggest_more_epochs():
     parts = [(weight_phases(Cyclical(6, 4, 1)), None)]
-    (told,) = list_phase_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
-    assert "in cycle 4 of 4, at weight 0.93" in told and told.endswith("give ramp below 1")
+    (message,) = list_phase_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
+    assert "in cycle 4 of 4, at weight 0.93" in message and message.endswith("give ramp below 1")
     assert (
         list_phase_warnings(
             [(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {}
@@ -286,7 +292,7 @@ def test_cycles_that_follow_the_length_are_not_cured_by_more_epochs():
 # ---------------------------------------------------------------- runs
 
 
-def final(results: Path, head: str) -> dict:
+def read_final_summary(results: Path, head: str) -> dict:
     return json.loads((folder_of(results, head) / "summary.json").read_text())
 
 
@@ -298,7 +304,7 @@ def test_unfinished_ramp_is_reported_before_training_and_in_summary(tmp_path, ca
         out.index("step 0 valid"),
     )
     assert warning < first_row and "give trainer.epochs above 10 or anneal_epochs below 2" in out
-    found = final(tmp_path, "kl_anneal")
+    found = read_final_summary(tmp_path, "kl_anneal")
     assert found["final_weight"] == pytest.approx(11 / 60)  # the twelfth step, of 6 an epoch
     assert (
         found["schedule_complete"] is False
@@ -337,9 +343,9 @@ CUT = {
 def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
-    found = final(tmp_path, head)
+    found = read_final_summary(tmp_path, head)
     assert found["schedule_complete"] is False and any(
-        CUT[words] in told for told in found["unfinished"]
+        CUT[words] in message for message in found["unfinished"]
     ), found["unfinished"]
     assert "warning: " + found["unfinished"][0] in capsys.readouterr().out
 
@@ -347,18 +353,16 @@ def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, ca
 @pytest.mark.parametrize(
     "words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "bn_tau"]
 )
-def test_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
+def test_complete_run_has_no_warning(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
-    found = final(tmp_path, head)
+    found = read_final_summary(tmp_path, head)
     assert found["schedule_complete"] is True and found["unfinished"] == []
     assert "training ends" not in capsys.readouterr().out
     assert found["final_weight"] == (0.4 if head == "beta" else 1.0)
 
 
-def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
-    tmp_path, capsys, monkeypatch
-):
+def test_early_stopping_before_schedule_end_is_reported_afterwards(tmp_path, capsys, monkeypatch):
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
@@ -367,7 +371,7 @@ def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
     )  # never better
     run_here(tmp_path, "kl_anneal", "trainer.epochs=40", "anneal_epochs=20", "trainer.patience=3")
     assert "training ends" not in capsys.readouterr().out
-    found = final(tmp_path, "kl_anneal")
+    found = read_final_summary(tmp_path, "kl_anneal")
     assert found["stopped_early"] is True and found["steps_planned"] == 240 and found["step"] == 18
     assert found["unfinished"] == [
         (
@@ -377,8 +381,8 @@ def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
     ]
 
 
-def test_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkeypatch):
-    class Bare(Objective):
+def test_custom_objective_without_base_class_trains(tmp_path, monkeypatch):
+    class WithoutBase(Objective):
         weight = 1.0
 
         def __call__(self, *words):
@@ -388,10 +392,10 @@ def test_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkeypat
 
     honest = building.build
     monkeypatch.setattr(
-        building, "build", lambda *a, **k: Bare() if "objective" in a else honest(*a, **k)
+        building, "build", lambda *a, **k: WithoutBase() if "objective" in a else honest(*a, **k)
     )
     run_here(tmp_path, "plain")
-    assert final(tmp_path, "plain")["schedule_complete"] is True
+    assert read_final_summary(tmp_path, "plain")["schedule_complete"] is True
 
 
 # ---------------------------------------------------------------- the report
@@ -413,7 +417,7 @@ def study(tmp_path: Path, no_figures: None) -> Path:
     return tmp_path / "s"
 
 
-def test_cut_off_group_is_marked_and_named(study: Path):
+def test_unfinished_group_is_marked_and_named(study: Path):
     runs = read_study(study).runs
     table = summary(runs)
     assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]
@@ -431,8 +435,8 @@ def test_cut_off_group_is_marked_and_named(study: Path):
         "message"
     ].tolist()
     assert r"\dag{}" in latex(table) and "†" not in latex(table).split("\n", 1)[1]
-    page, told = write_report(study)
-    assert "KL annealing †" in page.read_text() and "KL annealing †" in told and TOLD in told
+    page, message = write_report(study)
+    assert "KL annealing †" in page.read_text() and "KL annealing †" in message and TOLD in message
 
 
 def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
@@ -452,7 +456,7 @@ def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
     assert "†" not in old.title + "".join(old.text["group"])
 
 
-def test_all_cut_off_groups_are_counted_though_few_are_named(tmp_path: Path):
+def test_unfinished_groups_are_counted_and_few_named(tmp_path: Path):
     for tau in range(1, 10):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau=0.{tau}", evaluations=3, final=OPEN)
     assert summary(read_study(tmp_path / "s").runs).title.count("tau=0.") == 6
