@@ -28,14 +28,14 @@ def many_stretches():
         yield
 
 
-def corpus_of(sentences) -> Corpus:
+def make_corpus(sentences) -> Corpus:
     offsets = np.cumsum([0, *map(len, sentences)])
     return Corpus(
         np.array([token for sentence in sentences for token in sentence], dtype=np.int32), offsets
     )
 
 
-def sentences_of(lengths, seed=0):
+def make_sentences(lengths, seed=0):
     """Random sentences of these lengths, every token an ordinary or an unknown word."""
     rng = np.random.default_rng(seed)
     return [rng.integers(UNK, 30, n).tolist() for n in lengths]
@@ -46,7 +46,7 @@ def sentences_of(lengths, seed=0):
 
 @properties
 @given(many_lengths, st.integers(1, 9), policies, st.integers(0, 50), st.integers(0, 50))
-def test_every_example_comes_once_an_epoch(lengths, size, policy, seed, epoch):
+def test_every_example_appears_once_per_epoch(lengths, size, policy, seed, epoch):
     batches = epoch_batches(np.array(lengths, dtype=int), size, policy, seed, epoch)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert all(len(batch) for batch in batches)
@@ -54,7 +54,7 @@ def test_every_example_comes_once_an_epoch(lengths, size, policy, seed, epoch):
 
 @properties
 @given(many_lengths, st.integers(2, 9), policies, st.integers(0, 50))
-def test_no_batch_holds_a_single_example_unless_the_data_does(lengths, size, policy, seed):
+def test_no_batch_has_one_example_unless_data_has_one(lengths, size, policy, seed):
     batches = epoch_batches(np.array(lengths, dtype=int), size, policy, seed, 0)
     if len(lengths) >= 2:
         assert min(map(len, batches)) >= 2
@@ -80,13 +80,13 @@ def test_batch_sizes_differ_by_at_most_one(n, size):
         (0, 4, []),
     ],
 )
-def test_sizes_by_hand(n, size, sizes):
+def test_batch_sizes_by_hand(n, size, sizes):
     assert [len(part) for part in split_examples(np.arange(n), size)] == sizes
 
 
 @properties
 @given(many_lengths, st.integers(2, 9), st.integers(0, 50))
-def test_by_length_mixes_lengths_only_to_take_in_a_single(lengths, size, seed):
+def test_batching_by_length_mixes_lengths_only_to_avoid_singles(lengths, size, seed):
     lengths = np.array(lengths, dtype=int)
     count = {n: int((lengths == n).sum()) for n in lengths}
     for batch in epoch_batches(lengths, size, "by_length", seed, 0):
@@ -98,14 +98,14 @@ def test_by_length_mixes_lengths_only_to_take_in_a_single(lengths, size, seed):
             assert sum(count[n] > 1 for n in between) <= 1
 
 
-def test_single_joins_the_next_shorter_group_and_the_shortest_the_next_longer():
+def test_single_example_joins_next_shorter_group():
     groups = [[0], [1, 2], [3], [4], [5, 6], [7, 8, 9], [10]]
     joined = [group.tolist() for group in join_singles([np.array(g) for g in groups])]
     assert joined == [[0, 1, 2, 3, 4], [5, 6], [7, 8, 9, 10]]
 
 
 @pytest.mark.parametrize("policy", ["mixed", "by_length"])
-def test_order_depends_on_seed_and_epoch_alone(policy):
+def test_order_depends_only_on_seed_and_epoch(policy):
     lengths = np.random.default_rng(0).integers(1, 9, 200)
 
     def order(seed, epoch):
@@ -118,7 +118,7 @@ def test_order_depends_on_seed_and_epoch_alone(policy):
     assert order(1, 3) != first and order(2, 2) != first and order(2, 1) != first
 
 
-def test_by_length_batches_do_not_come_in_order_of_length():
+def test_batches_by_length_are_shuffled():
     lengths = np.repeat(np.arange(1, 21), 4)
     first, second = (
         [int(lengths[batch[0]]) for batch in epoch_batches(lengths, 4, "by_length", 0, epoch)]
@@ -128,7 +128,7 @@ def test_by_length_batches_do_not_come_in_order_of_length():
     assert first != sorted(first) and first != second
 
 
-def test_mixed_batches_are_a_fair_shuffle():
+def test_mixed_batches_are_a_uniform_shuffle():
     """Two given examples of 20 share one of the four batches of 5 with probability 4/19."""
     together = 0
     for epoch in range(2000):
@@ -144,8 +144,8 @@ def test_unknown_policy_is_refused():
         epoch_batches(np.ones(4, dtype=int), 2, "sorted", 0, 0)
 
 
-def test_text_data_defaults_to_its_own_size_and_policy():
-    corpus = corpus_of(sentences_of([1, 1, 2, 2, 3, 3]))
+def test_text_data_has_its_own_default_size_and_policy():
+    corpus = make_corpus(make_sentences([1, 1, 2, 2, 3, 3]))
     data = TextData({"train": corpus}, ("a",), 2, "by_length")
     assert all(len(set(corpus.lengths[batch])) == 1 for batch in data.batches("train", 0, 0))
     assert [len(batch) for batch in data.batches("train", 0, 0, size=6, batching="mixed")] == [6]
@@ -158,10 +158,10 @@ def test_text_data_defaults_to_its_own_size_and_policy():
 @properties
 @given(some_lengths, st.integers(0, 1000))
 @example([8, 8, 6, 4, 4, 4, 2, 2], 0)  # equal lengths on both sides of a quarter of the batch
-def test_batch_is_the_sorted_padded_sentences(lengths, seed):
-    sentences = sentences_of(lengths, seed)
+def test_batch_holds_sorted_padded_sentences(lengths, seed):
+    sentences = make_sentences(lengths, seed)
     chosen = np.random.default_rng(seed).permutation(len(lengths))
-    batch = make_batch(corpus_of(sentences), chosen)
+    batch = make_batch(make_corpus(sentences), chosen)
     assert sorted(batch.examples) == sorted(chosen) and len(batch) == len(lengths)
     assert batch.lengths.tolist() == sorted((n + 1 for n in lengths), reverse=True)
     width = max(lengths) + 1
@@ -174,8 +174,8 @@ def test_batch_is_the_sorted_padded_sentences(lengths, seed):
 @properties
 @given(some_lengths, st.integers(0, 1000))
 @example([8, 8, 6, 4, 4, 4, 2, 2], 0)
-def test_targets_and_owners_are_the_real_tokens_each_once(lengths, seed):
-    batch = make_batch(corpus_of(sentences_of(lengths, seed)), np.arange(len(lengths)))
+def test_targets_and_owners_list_each_real_token_once(lengths, seed):
+    batch = make_batch(make_corpus(make_sentences(lengths, seed)), np.arange(len(lengths)))
     found, position = [], 0
     for stretch in batch.stretches:
         for place in stretch.real.tolist():
@@ -192,9 +192,9 @@ def test_targets_and_owners_are_the_real_tokens_each_once(lengths, seed):
 @properties
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=40), st.sampled_from([0, 3, 55]))
 @example([9, 9, 7, 5, 5, 5, 3, 3], 0)
-def test_stretches_cover_the_real_tokens_and_drop_rows_that_have_ended(lengths, call):
+def test_stretches_cover_real_tokens_and_drop_finished_rows(lengths, call):
     lengths = np.array(sorted(lengths, reverse=True))
-    bounds = bounds_at(lengths, call)
+    bounds = compute_bounds(lengths, call)
     covered = np.zeros((len(lengths), lengths[0]), dtype=int)
     for rows, start, stop in bounds:
         covered[:rows, start:stop] += 1
@@ -208,7 +208,7 @@ def test_stretches_cover_the_real_tokens_and_drop_rows_that_have_ended(lengths, 
     assert all(before[0] > after[0] for before, after in pairwise(bounds))
 
 
-def bounds_at(lengths, call):
+def compute_bounds(lengths, call):
     """stretch_bounds when a call costs as much as `call` row-steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", call)
@@ -216,29 +216,36 @@ def bounds_at(lengths, call):
 
 
 def test_stretches_by_hand():
-    assert bounds_at([9, 9, 7, 5, 5, 5, 3, 3], 1) == [(8, 0, 3), (6, 3, 5), (3, 5, 7), (2, 7, 9)]
-    assert bounds_at([9, 9, 7, 5, 5, 5, 3, 3], 7) == [(8, 0, 5), (3, 5, 9)]
-    assert bounds_at([9, 9, 7, 5, 5, 5, 3, 3], 55) == [(8, 0, 9)]
-    assert bounds_at([4, 4, 4, 4], 0) == [(4, 0, 4)]
-    assert bounds_at([6], 0) == [(1, 0, 6)]
+    assert compute_bounds([9, 9, 7, 5, 5, 5, 3, 3], 1) == [
+        (8, 0, 3),
+        (6, 3, 5),
+        (3, 5, 7),
+        (2, 7, 9),
+    ]
+    assert compute_bounds([9, 9, 7, 5, 5, 5, 3, 3], 7) == [(8, 0, 5), (3, 5, 9)]
+    assert compute_bounds([9, 9, 7, 5, 5, 5, 3, 3], 55) == [(8, 0, 9)]
+    assert compute_bounds([4, 4, 4, 4], 0) == [(4, 0, 4)]
+    assert compute_bounds([6], 0) == [(1, 0, 6)]
 
 
 @properties
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 60))
-def test_no_other_choice_of_stops_is_cheaper(lengths, call):
+def test_stretch_bounds_have_minimal_cost(lengths, call):
     lengths = np.array(sorted(lengths, reverse=True))
     inner = sorted(set(lengths.tolist()) - {int(lengths[0])})
 
-    def price(bounds):
+    def compute_cost(bounds):
         return sum(call + rows * (stop - start) for rows, start, stop in bounds)
 
     def split(stops):
         return [(int((lengths > a).sum()), a, b) for a, b in pairwise([0, *stops, int(lengths[0])])]
 
     cheapest = min(
-        price(split(stops)) for n in range(len(inner) + 1) for stops in combinations(inner, n)
+        compute_cost(split(stops))
+        for n in range(len(inner) + 1)
+        for stops in combinations(inner, n)
     )
-    assert price(bounds_at(lengths, call)) == cheapest
+    assert compute_cost(compute_bounds(lengths, call)) == cheapest
 
 
 def test_reserved_words_come_first():
@@ -246,7 +253,7 @@ def test_reserved_words_come_first():
 
 
 def test_to_moves_every_tensor():
-    batch = make_batch(corpus_of(sentences_of([3, 5, 1])), np.arange(3))
+    batch = make_batch(make_corpus(make_sentences([3, 5, 1])), np.arange(3))
     assert batch.to(torch.device("cpu")) is batch
     moved = batch.to(torch.device("meta"))
     assert {t.device.type for t in (moved.tokens, moved.lengths, moved.targets, moved.owner)} == {
@@ -258,7 +265,7 @@ def test_to_moves_every_tensor():
 
 @pytest.mark.parametrize("policy", ["mixed", "by_length"])
 @pytest.mark.parametrize(("n", "size"), [(100, 7), (101, 2), (40, 64)])
-def test_many_examples_are_ordered_on_disk_and_in_the_same_order(monkeypatch, policy, n, size):
+def test_ordering_on_disk_equals_ordering_in_memory(monkeypatch, policy, n, size):
     lengths = np.random.default_rng(1).integers(1, 9, n)
     few = epoch_batches(lengths, size, policy, 3, 4)
     monkeypatch.setattr(batches, "LARGE", 16)
@@ -268,7 +275,7 @@ def test_many_examples_are_ordered_on_disk_and_in_the_same_order(monkeypatch, po
     assert all(batch.dtype == np.int64 for batch in many)
 
 
-def test_mixed_batches_are_a_permutation_cut_into_near_equal_parts():
+def test_mixed_batches_split_a_permutation_evenly():
     order = np.random.default_rng((5, 6)).permutation(103)
     found = epoch_batches(np.ones(103), 10, "mixed", 5, 6)
     assert [batch.tolist() for batch in found] == [

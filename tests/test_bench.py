@@ -14,7 +14,7 @@ from uncollapse.errors import InputError
 SMALL = [*SHORT, "trainer.epochs=3"]  # longer than ae_pretrain's first phase
 
 
-def test_head_is_timed_in_each_of_its_phases() -> None:
+def test_head_is_timed_in_each_phase() -> None:
     names = ["bn_mu", "bow", "mdr", "aggressive", "semi_amortized", "ae_pretrain"]
     costs = heads.measure_step_costs(names, rounds=19, warm_up=2, overrides=SMALL)
     two_phases = {"aggressive", "ae_pretrain"}
@@ -27,7 +27,7 @@ def test_head_is_timed_in_each_of_its_phases() -> None:
     assert afterwards.inner_steps is None
 
 
-def test_ae_pretrain_restarts_its_decoder_afterwards() -> None:
+def test_ae_pretrain_restarts_decoder_after_timing() -> None:
     plain = harness.assemble(SMALL)
     phases = heads.list_phases("ae_pretrain", harness.assemble(SMALL, "ae_pretrain", plain.data))
     for entrant in phases.values():
@@ -35,7 +35,7 @@ def test_ae_pretrain_restarts_its_decoder_afterwards() -> None:
     assert [bool(entrant.parts.procedure.settled) for entrant in phases.values()] == [False, True]
 
 
-def test_both_loops_have_the_same_loss_on_generated_text() -> None:
+def test_both_loops_have_same_loss_on_generated_text() -> None:
     shape = generated.TextShape(60, mean=8, spread=3, shortest=2, longest=15)
     size = harness.ModelSize(tuple(SHORT[3:]), steps=2, quick=1, warm_up=1, text=shape)
     speed = training.compare_steps(size, steps=2)
@@ -77,7 +77,7 @@ def write_study(study: Path) -> None:
     write_run(study, "bn_mu", 0, {10: 1.0}, best=10, **{"trainer.lr": 1})  # nor such a run
 
 
-def test_time_to_the_best_weights_is_paired_with_plain_by_seed(tmp_path: Path) -> None:
+def test_time_to_best_weights_is_paired_with_plain_by_seed(tmp_path: Path) -> None:
     write_study(tmp_path)
     costs = best.read_best_costs(tmp_path)
     assert costs["plain"].ratio == 1 and costs["plain"].runs == 2
@@ -92,7 +92,7 @@ def test_time_to_the_best_weights_is_paired_with_plain_by_seed(tmp_path: Path) -
         best.read_best_costs(tmp_path / "nothing")
 
 
-def test_the_command_reads_a_study_once_and_writes_the_numbers(
+def test_command_reads_study_once_and_writes_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_study(tmp_path / "study")

@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 from conftest import SMALL, type_command
 from schemas import TextConfig
-from test_files import entries, labelled, no_hub, put, read, refused, spelled
+from test_files import (
+    block_hub,
+    decode_split,
+    get_refusal,
+    labelled,
+    list_cache_entries,
+    read,
+    write_splits,
+)
 
 from uncollapse.data import SPLITS, cache
 from uncollapse.errors import InputError
 
-assert no_hub  # no test here may reach for the network or for the user's own cache
+assert block_hub  # no test here may reach for the network or for the user's own cache
 
 FILES = [f"{split}-{name}.npy" for split in SPLITS for name in (*cache.ARRAYS, "labels")]
 ADVICE = "; remove it and give the same command again"
@@ -30,7 +38,7 @@ def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     data = read(labelled(folder / "text"), labels=True)
     assert data.labels
-    (entry,) = entries(folder / "cache")
+    (entry,) = list_cache_entries(folder / "cache")
     assert sorted(path.name for path in entry.iterdir()) == sorted([*FILES, cache.META])
     return entry
 
@@ -90,32 +98,32 @@ def removed(path: Path) -> None:
     path.unlink()
 
 
-def a_folder(path: Path) -> None:
+def replaced_with_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-def a_link_out(path: Path) -> None:
+def replaced_with_outside_link(path: Path) -> None:
     path.rename(path.parent.parent / "elsewhere")
     path.symlink_to(path.parent.parent / "elsewhere")
 
 
-def a_link_inside(path: Path) -> None:
+def replaced_with_inside_link(path: Path) -> None:
     path.rename(path.with_name("other"))
     path.symlink_to("other")
 
 
-def a_link_to_nothing(path: Path) -> None:
+def replaced_with_dead_link(path: Path) -> None:
     path.unlink()
     path.symlink_to("nothing")
 
 
-def a_link_to_itself(path: Path) -> None:
+def replaced_with_self_link(path: Path) -> None:
     path.unlink()
     path.symlink_to(path.name)
 
 
-def a_pipe(path: Path) -> None:  # reading it would wait for ever
+def replaced_with_pipe(path: Path) -> None:  # reading it would wait for ever
     path.unlink()
     os.mkfifo(path)
 
@@ -129,15 +137,21 @@ DAMAGE = [
         truncated_and_padded,
         flipped,
         removed,
-        a_folder,
+        replaced_with_folder,
     ),
-    *(a_link_out, a_link_inside, a_link_to_nothing, a_link_to_itself, a_pipe),
+    *(
+        replaced_with_outside_link,
+        replaced_with_inside_link,
+        replaced_with_dead_link,
+        replaced_with_self_link,
+        replaced_with_pipe,
+    ),
 ]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", [FILES[0], FILES[-1], cache.META])
-def test_every_damage_is_refused_with_the_files_name(
+def test_every_damage_is_refused_and_names_file(
     entry: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     cache.read_cache(entry)
@@ -145,7 +159,7 @@ def test_every_damage_is_refused_with_the_files_name(
     assert name in refusal(entry)
 
 
-def test_no_bit_of_an_array_flips_unnoticed_and_no_file_is_taken_for_another(entry: Path) -> None:
+def test_flipped_bits_and_swapped_files_are_detected(entry: Path) -> None:
     contents = {name: (entry / name).read_bytes() for name in FILES}
     other = contents[FILES[0]]
     for name, content in contents.items():
@@ -160,7 +174,7 @@ def test_no_bit_of_an_array_flips_unnoticed_and_no_file_is_taken_for_another(ent
     cache.read_cache(entry)
 
 
-def test_no_byte_of_the_description_changes_unnoticed(entry: Path) -> None:
+def test_changed_byte_of_description_is_detected(entry: Path) -> None:
     content, rng = (entry / cache.META).read_bytes(), np.random.default_rng(0)
     for place in range(0, len(content), 11):
         found = bytearray(content)
@@ -170,7 +184,7 @@ def test_no_byte_of_the_description_changes_unnoticed(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*FILES, cache.META])
-def test_file_that_may_not_be_read_is_named(entry: Path, name: str, monkeypatch) -> None:
+def test_unreadable_file_is_named(entry: Path, name: str, monkeypatch) -> None:
     usual = Path.open
 
     def denied(path, *args, **options):
@@ -215,7 +229,7 @@ def test_deep_description_is_refused(entry: Path, depth: int) -> None:
 
 
 @pytest.mark.parametrize("format", [cache.CACHE_FORMAT + 1, cache.CACHE_FORMAT - 1, None, "x", [1]])
-def test_another_format_is_named(entry: Path, format: object) -> None:
+def test_unknown_cache_format_is_named(entry: Path, format: object) -> None:
     meta = {**json.loads((entry / cache.META).read_bytes()), "format": format}
     (entry / cache.META).write_bytes(json.dumps(meta).encode())
     assert f"meta.json is of format {format}, not {cache.FORMAT}" in refusal(entry)
@@ -229,7 +243,7 @@ RIGHT = [("vocabulary", []), ("classes", None), ("classes", [])]
 @pytest.mark.parametrize(
     ("key", "odd"), [(key, odd) for key in KINDS for odd in ODD if (key, odd) not in RIGHT]
 )
-def test_entries_of_the_wrong_kind_are_refused_even_under_a_right_digest(
+def test_wrongly_typed_entries_with_valid_digest_are_refused(
     entry: Path, key: str, odd: object
 ) -> None:
     meta = cache.read_meta(entry)
@@ -252,15 +266,13 @@ def test_non_numeric_array_with_valid_digest_is_refused(
 # ---------------------------------------------------------------- as users meet it
 
 
-@pytest.mark.parametrize("damage", [half_zeroed, a_link_out, removed])
-def test_foreign_cache_is_checked_like_ones_own(
-    tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    folder = put(tmp_path / "text")
+@pytest.mark.parametrize("damage", [half_zeroed, replaced_with_outside_link, removed])
+def test_foreign_cache_is_checked(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    folder = write_splits(tmp_path / "text")
     theirs, own = tmp_path / "theirs", tmp_path / "own"
     config = TextConfig(dir=str(folder), cache=str(theirs), own_cache=str(own))
     config.load()
-    (entry,) = entries(own)
+    (entry,) = list_cache_entries(own)
     kept = shutil.copytree(entry, tmp_path / "kept")
 
     def is_refused(path: Path) -> None:
@@ -276,18 +288,18 @@ def test_foreign_cache_is_checked_like_ones_own(
     assert not (own / entry.name).exists()
 
 
-def test_description_that_is_a_folder_is_refused_as_damage(tmp_path: Path) -> None:
-    folder = put(tmp_path / "text")
+def test_folder_in_place_of_description_is_refused(tmp_path: Path) -> None:
+    folder = write_splits(tmp_path / "text")
     read(folder)
-    (entry,) = entries(tmp_path / "cache")
-    a_folder(entry / cache.META)
-    assert refused(folder).startswith(
+    (entry,) = list_cache_entries(tmp_path / "cache")
+    replaced_with_folder(entry / cache.META)
+    assert get_refusal(folder).startswith(
         f"{entry}: this cache folder is damaged (meta.json is a link, a folder"
     )
 
 
-def test_training_on_a_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\n" * 20))
+def test_training_on_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
+    folder = write_splits(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\n" * 20))
     sizes = [word for word in SMALL if not word.startswith("data.")]
     words = [
         "data=text",
@@ -297,26 +309,24 @@ def test_training_on_a_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
         *sizes,
     ]
     read(folder)
-    (entry,) = entries(tmp_path / "cache")
+    (entry,) = list_cache_entries(tmp_path / "cache")
     half_zeroed(entry / "train-tokens.npy")
     done = type_command("head=plain", *words)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"{entry}: this cache folder is damaged (train-tokens.npy does not hold" in done.stderr
     shutil.rmtree(entry)
-    assert spelled(read(folder), "train")[0] == "the cat sat"  # the advice helps
+    assert decode_split(read(folder), "train")[0] == "the cat sat"  # the advice helps
 
 
 # ---------------------------------------------------------------- writing
 
 
-def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_files_are_synced_before_rename_and_folder_after(tmp_path: Path, monkeypatch) -> None:
     log, rename, sync = [], os.rename, cache.sync
     monkeypatch.setattr(cache, "sync", lambda path: log.append(path.name) or sync(path))
     monkeypatch.setattr(os, "rename", lambda *paths: log.append("moved") or rename(*paths))
     read(labelled(tmp_path / "text"), labels=True)
-    (entry,) = entries(tmp_path / "cache")
+    (entry,) = list_cache_entries(tmp_path / "cache")
     before, after = log[: log.index("moved")], log[log.index("moved") + 1 :]
     assert (
         sorted(before[:-1]) == sorted([*FILES, cache.META]) and before[-1] == f".new-{entry.name}"
@@ -326,9 +336,9 @@ def test_all_is_synced_before_it_is_moved_into_place_and_then_the_place(
 
 @pytest.mark.parametrize("kind", ["folder", "link", "file"])
 def test_leftover_temporary_name_does_not_block_writing(tmp_path: Path, kind: str) -> None:
-    folder, precious = put(tmp_path / "text"), tmp_path / "precious"
+    folder, precious = write_splits(tmp_path / "text"), tmp_path / "precious"
     read(folder)
-    (entry,) = entries(tmp_path / "cache")
+    (entry,) = list_cache_entries(tmp_path / "cache")
     shutil.rmtree(entry)
     precious.mkdir()
     (precious / "file").write_text("precious")
@@ -336,12 +346,12 @@ def test_leftover_temporary_name_does_not_block_writing(tmp_path: Path, kind: st
     {"folder": scratch.mkdir, "link": lambda: scratch.symlink_to(precious), "file": scratch.touch}[
         kind
     ]()
-    assert spelled(read(folder), "train")[0] == "the cat sat"
-    assert entries(tmp_path / "cache") == [entry]
+    assert decode_split(read(folder), "train")[0] == "the cat sat"
+    assert list_cache_entries(tmp_path / "cache") == [entry]
     assert [path.read_text() for path in precious.iterdir()] == ["precious"]
 
 
 def test_unreadable_cache_folder_gives_one_sentence(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 300)  # no file system has such names
     with pytest.raises(InputError, match=f"^data.cache={long}: cannot write there "):
-        TextConfig(dir=str(put(tmp_path / "text")), cache=str(long)).load()
+        TextConfig(dir=str(write_splits(tmp_path / "text")), cache=str(long)).load()

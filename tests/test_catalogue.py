@@ -55,7 +55,7 @@ def small_pass() -> Pass:
 # ---- a metric from outside -----------------------------------------------------------------------
 
 
-def test_a_metric_from_outside_is_shown_everywhere(
+def test_metric_from_outside_is_shown_everywhere(
     tmp_path: Path,
     own_catalogue: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -87,7 +87,7 @@ def test_a_metric_from_outside_is_shown_everywhere(
     assert ROW.meaning in text and ROW.pitfall in text and "<th>largest</th>" in text
 
 
-def test_a_metric_can_be_paired_with_plain(
+def test_metric_can_be_paired_with_plain(
     tmp_path: Path, own_catalogue: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
@@ -98,7 +98,7 @@ def test_a_metric_can_be_paired_with_plain(
     assert "| largest |" in (page.parent / "tables" / "paired.md").read_text().splitlines()[0]
 
 
-def test_the_page_of_text_works_as_written(tmp_path: Path) -> None:
+def test_documented_script_works(tmp_path: Path) -> None:
     """The script in docs/add_a_metric.md, outside the package."""
     text = (ROOT / "docs" / "add_a_metric.md").read_text()
     script = next(part for part in text.split("```python\n") if part.startswith("import runpy"))
@@ -134,7 +134,7 @@ def test_the_page_of_text_works_as_written(tmp_path: Path) -> None:
         ({"stage": "later"}, "metric largest_mean: stage 'later' is none of pass, nll"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_refused(
+def test_unusable_row_is_refused(
     own_catalogue: None, changes: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(InputError) as refused:
@@ -142,19 +142,19 @@ def test_a_row_that_cannot_be_used_is_refused(
     assert str(refused.value).startswith(sentence)
 
 
-def test_a_key_without_a_row_is_refused(own_catalogue: None) -> None:
+def test_key_without_row_is_refused(own_catalogue: None) -> None:
     catalogue.add(replace(ROW, function=lambda seen: {**largest_mean(seen), "other": 1.0}))
     with pytest.raises(InputError, match="returned 'other', which has no row in the catalogue"):
         statistics(small_pass())
 
 
-def test_a_row_without_a_value_is_refused(own_catalogue: None) -> None:
+def test_row_without_value_is_refused(own_catalogue: None) -> None:
     catalogue.add(replace(ROW, error="csv"))
     with pytest.raises(InputError, match="largest_mean did not return 'largest_mean_se'"):
         statistics(small_pass())
 
 
-def test_values_may_be_missing_where_they_do_not_apply(own_catalogue: None) -> None:
+def test_inapplicable_values_can_be_missing(own_catalogue: None) -> None:
     other = replace(ROW, name="smallest_mean", optional=True)
     catalogue.add(ROW, other)
     assert statistics(small_pass())["largest_mean"] == 3.0
@@ -168,7 +168,7 @@ def nothing(seen: Pass) -> dict:
 
 
 @pytest.mark.parametrize("function", ["uncollapse.metrics.usage:no_such", "no.such:name", "text"])
-def test_a_function_that_does_not_exist_is_refused(own_catalogue: None, function: str) -> None:
+def test_missing_function_is_refused(own_catalogue: None, function: str) -> None:
     catalogue.add(replace(ROW, function=function))
     with pytest.raises(InputError, match=f"metric function {function}: cannot be imported"):
         statistics(small_pass())
@@ -177,42 +177,42 @@ def test_a_function_that_does_not_exist_is_refused(own_catalogue: None, function
 # ---- the rows ------------------------------------------------------------------------------------
 
 
-def test_every_function_of_a_row_exists() -> None:
+def test_every_row_function_exists() -> None:
     for stage in STAGES:
         for function in catalogue.functions(stage):
             assert stage in WITHOUT_FUNCTION or callable(catalogue.load_function(function))
 
 
-def test_what_stands_beside_a_metric_has_a_row() -> None:
+def test_metric_companions_have_rows() -> None:
     beside = [name for m in catalogue.METRICS.values() for _, name in m.beside]
     assert beside and set(beside) <= set(catalogue.METRICS)
 
 
-def test_every_number_of_a_pass_has_one_meaning_and_most_a_pitfall() -> None:
+def test_every_metric_has_one_meaning() -> None:
     of_pass = [m for m in catalogue.METRICS.values() if m.stage == PASS]
     assert len({m.meaning for m in of_pass}) == len(of_pass)
     shown = [m for m in catalogue.METRICS.values() if m.column and m.in_text and m.stage != REPORT]
     assert all(m.pitfall for m in shown)
 
 
-def test_only_evaluations_write_their_keys() -> None:
+def test_evaluation_keys_are_written_only_by_evaluations() -> None:
     own = catalogue.evaluated_keys()
     assert {"nll", "nll_se", "nll_per_char_se", "oracle_gap", "probe_curves", "sample_words"} <= own
     assert not own & {key for name in catalogue.names(PASS) for key in catalogue.METRICS[name].keys}
 
 
-def test_values_are_written_with_the_digits_of_their_metric() -> None:
+def test_values_are_formatted_with_metric_digits() -> None:
     assert catalogue.format_value("probe", 0.91234) == "0.912"
     assert catalogue.format_value("kl", 0.012) == "0.012"
     assert catalogue.format_value("kl", 12.346) == "12.35"
     assert catalogue.format_value("kl", None) == catalogue.format_value("kl", float("nan")) == "–"
 
 
-def test_the_table_in_docs_is_current() -> None:
+def test_docs_table_is_current() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == catalogue.documented()
 
 
-def test_the_catalogue_imports_neither_torch_nor_pandas() -> None:
+def test_catalogue_imports_neither_torch_nor_pandas() -> None:
     code = "import sys, uncollapse.metrics.catalogue\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert not {"torch", "pandas", "numpy"} & set(done.stdout.split())

@@ -15,7 +15,7 @@ from uncollapse.runs.json_values import replace_nonfinite
 from uncollapse.runs.rows import Record, read_rows
 
 
-def names(folder):
+def list_names(folder):
     return [path.name for path in folder.iterdir()]
 
 
@@ -26,11 +26,11 @@ def test_file_is_written_and_replaced(tmp_path):
     path = tmp_path / "a"
     write_atomic(path, b"old")
     write_atomic(path, b"new and longer")
-    assert path.read_bytes() == b"new and longer" and names(tmp_path) == ["a"]
+    assert path.read_bytes() == b"new and longer" and list_names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, call):
+def test_full_disk_leaves_old_file_and_names_it(tmp_path, monkeypatch, call):
     path = tmp_path / "state.pt"
     write_atomic(path, b"old")
 
@@ -41,13 +41,11 @@ def test_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch, call)
     with pytest.raises(OSError, match="No space left") as caught:
         write_atomic(path, b"new")
     assert caught.value.errno == 28 and caught.value.filename == str(path)
-    assert path.read_bytes() == b"old" and names(tmp_path) == ["state.pt"]
+    assert path.read_bytes() == b"old" and list_names(tmp_path) == ["state.pt"]
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(
-    tmp_path, monkeypatch, call
-):
+def test_crash_leaves_old_file_and_next_write_succeeds(tmp_path, monkeypatch, call):
     path = tmp_path / "state.pt"
     write_atomic(path, b"old")
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
@@ -55,10 +53,10 @@ def test_crash_in_the_middle_leaves_the_old_file_and_the_next_write_succeeds(
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     write_atomic(path, b"newer")
-    assert path.read_bytes() == b"newer" and names(tmp_path) == ["state.pt"]
+    assert path.read_bytes() == b"newer" and list_names(tmp_path) == ["state.pt"]
 
 
-def test_data_is_on_disk_before_the_name_points_at_it(tmp_path, monkeypatch):
+def test_data_is_synced_before_rename(tmp_path, monkeypatch):
     calls, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: calls.append("sync") or fsync(handle))
     monkeypatch.setattr(os, "replace", lambda *paths: calls.append("rename") or replace(*paths))
@@ -66,7 +64,7 @@ def test_data_is_on_disk_before_the_name_points_at_it(tmp_path, monkeypatch):
     assert calls == ["sync", "rename", "sync"]
 
 
-def test_missing_folder_is_an_error_that_names_the_file(tmp_path):
+def test_missing_folder_error_names_file(tmp_path):
     with pytest.raises(OSError) as caught:
         write_atomic(tmp_path / "no" / "a", b"")
     assert caught.value.filename == str(tmp_path / "no" / "a")
@@ -75,7 +73,7 @@ def test_missing_folder_is_an_error_that_names_the_file(tmp_path):
 # ---------------------------------------------------------------- weights and states
 
 
-def test_weights_and_buffers_come_back_bit_for_bit(tmp_path):
+def test_weights_and_buffers_round_trip_bit_for_bit(tmp_path):
     model, other = (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)) for _ in range(2))
     model(torch.randn(5, 3))
     save_model(tmp_path / "m", model)
@@ -87,7 +85,7 @@ def test_weights_and_buffers_come_back_bit_for_bit(tmp_path):
         )
 
 
-def test_failed_save_leaves_the_best_weights(tmp_path, monkeypatch):
+def test_failed_save_keeps_best_weights(tmp_path, monkeypatch):
     model = nn.Linear(2, 2)
     save_model(tmp_path / "m", model)
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -103,7 +101,7 @@ def test_failed_save_leaves_the_best_weights(tmp_path, monkeypatch):
     assert model.weight.equal(kept["weight"])
 
 
-def test_weights_that_are_damaged_missing_or_of_another_model_are_named(tmp_path):
+def test_damaged_missing_or_mismatched_weights_are_reported(tmp_path):
     path, model = tmp_path / "model.safetensors", nn.Linear(3, 2)
     save_model(path, model)
     whole = path.read_bytes()
@@ -120,7 +118,7 @@ def test_weights_that_are_damaged_missing_or_of_another_model_are_named(tmp_path
         load_model(path, model)
 
 
-def optimised():
+def train_a_few_steps():
     model = nn.Linear(2, 2)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     model(torch.ones(1, 2)).sum().backward()
@@ -134,8 +132,8 @@ def optimised():
     }
 
 
-def test_state_comes_back_bit_for_bit(tmp_path):
-    state = {**optimised(), "rng": torch.get_rng_state()}
+def test_state_round_trips_bit_for_bit(tmp_path):
+    state = {**train_a_few_steps(), "rng": torch.get_rng_state()}
     save_state(tmp_path / "s", state)
     back = load_state(tmp_path / "s")
     assert back["step"] == 7 and back["best"] == 0.1 and back["none"] is None
@@ -146,9 +144,9 @@ def test_state_comes_back_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize("left", [0, 1, 100, -100, -1])
-def test_truncated_state_is_refused_by_name(tmp_path, left):
+def test_truncated_state_error_names_file(tmp_path, left):
     path = tmp_path / "state.pt"
-    save_state(path, optimised())
+    save_state(path, train_a_few_steps())
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(InputError) as caught:
         load_state(path)
@@ -173,7 +171,7 @@ class Payload:
         return os.mkdir, ("ran",)
 
 
-def test_loading_a_state_runs_no_code(tmp_path, monkeypatch):
+def test_loading_state_runs_no_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"step": 1, "payload": Payload()}, tmp_path / "state.pt")
     with pytest.raises(InputError):
@@ -194,24 +192,24 @@ ROWS = [
 NEXT = {**ROWS[-1], "step": 30}
 
 
-def filled(path, rows=ROWS) -> Record:
+def write_rows(path, rows=ROWS) -> Record:
     record = Record(path, [])
     for row in rows:
         record.write(row)
     return record
 
 
-def test_every_row_is_one_line_and_comes_back(tmp_path):
-    filled(tmp_path / "rows")
+def test_rows_are_single_lines_and_round_trip(tmp_path):
+    write_rows(tmp_path / "rows")
     assert len((tmp_path / "rows").read_text().splitlines()) == 6
     assert read_rows(tmp_path / "rows").rows == ROWS
     assert read_rows(tmp_path / "nothing").rows == []
 
 
 @pytest.mark.parametrize("left", range(1, 41, 5))
-def test_torn_last_line_is_passed_over(tmp_path, left):
+def test_truncated_last_line_is_skipped(tmp_path, left):
     path = tmp_path / "rows"
-    filled(path)
+    write_rows(path)
     torn = json.dumps(ROWS[-1])[:left]
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:-1]) + torn)
     assert read_rows(path).rows == ROWS[:-1] and read_rows(path).torn
@@ -221,7 +219,7 @@ def test_torn_last_line_is_passed_over(tmp_path, left):
     assert read_rows(path).rows == ROWS
 
 
-def test_bytes_that_are_no_text_and_lines_that_are_no_rows_are_passed_over(tmp_path):
+def test_undecodable_bytes_and_invalid_lines_are_skipped(tmp_path):
     path = tmp_path / "rows"
     sound = {"step": 3, "split": "test", "mode": "eval", "kl": 1}
     odd = [
@@ -242,9 +240,9 @@ def test_bytes_that_are_no_text_and_lines_that_are_no_rows_are_passed_over(tmp_p
 
 
 @pytest.mark.parametrize(("step", "kept"), [(-1, 0), (0, 2), (9, 2), (10, 4), (20, 6), (99, 6)])
-def test_resuming_keeps_the_rows_up_to_the_checkpoint_and_mirrors_them(tmp_path, step, kept):
+def test_resuming_keeps_and_mirrors_rows_up_to_checkpoint(tmp_path, step, kept):
     path, mirrored = tmp_path / "rows", []
-    filled(path)
+    write_rows(path)
     record = Record(path, [mirrored.append])
     record.resume(step, kept if step >= 0 else None)
     assert read_rows(path).rows == ROWS[:kept] == mirrored
@@ -252,21 +250,21 @@ def test_resuming_keeps_the_rows_up_to_the_checkpoint_and_mirrors_them(tmp_path,
     assert read_rows(path).rows == [*ROWS[:kept], NEXT] == mirrored and record.count == kept + 1
 
 
-def test_resuming_an_unstarted_run_gives_empty_file(tmp_path):
+def test_resuming_unstarted_run_gives_empty_file(tmp_path):
     Record(tmp_path / "rows", []).resume(-1)
     assert (tmp_path / "rows").read_bytes() == b""
 
 
 def test_crash_while_resuming_loses_no_row(tmp_path, monkeypatch):
     path = tmp_path / "rows"
-    filled(path)
+    write_rows(path)
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         Record(path, []).resume(0)
     assert read_rows(path).rows == ROWS
 
 
-def test_numbers_that_are_not_finite_become_null_on_disk_and_in_mirrors(tmp_path):
+def test_non_finite_numbers_become_null(tmp_path):
     nan, inf, mirrored = float("nan"), float("inf"), []
     row = {
         "step": 1,

@@ -158,7 +158,7 @@ def test_bad_arguments_give_one_sentence(words: str) -> None:
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_unparsable_value_is_shown_quoted_and_works_quoted(value: str) -> None:
+def test_unparsable_value_error_suggests_working_quotes(value: str) -> None:
     with pytest.raises(InputError) as error:
         check_command_words([f"data.train={value}"])
     (word,) = shlex.split(re.split(r"quote it: |is typed ", str(error.value))[-1])
@@ -195,11 +195,11 @@ def test_control_characters_are_refused_and_escaped(char: str, key: str) -> None
 
 
 @pytest.mark.parametrize("words", GOOD)
-def test_good_arguments_pass_or_are_completed(words: str) -> None:
+def test_valid_arguments_pass_or_are_completed(words: str) -> None:
     assert check_command_words(words.split()) == GOOD[words].split()
 
 
-def test_train_command_makes_a_run(tmp_path: Path) -> None:
+def test_train_command_creates_run(tmp_path: Path) -> None:
     done = type_command("head=bn_tau", "tau=0.5", *SMALL, f"results={tmp_path}", fresh=True)
     assert done.returncode == 0, done.stderr
     folder = folder_of(tmp_path, "bn_tau")
@@ -263,7 +263,7 @@ HYDRA_REFUSES = {
 
 
 @pytest.mark.parametrize("words", HYDRA_REFUSES)
-def test_errors_of_hydra_and_components_are_one_sentence(words: str, tmp_path: Path) -> None:
+def test_hydra_and_component_errors_are_one_sentence(words: str, tmp_path: Path) -> None:
     results = [] if "results" in words or "--cfg" in words else [f"results={tmp_path / 'r'}"]
     done = type_command(*words.split(), *results)
     (line,) = done.stderr.strip().splitlines()
@@ -271,7 +271,7 @@ def test_errors_of_hydra_and_components_are_one_sentence(words: str, tmp_path: P
     assert not list(tmp_path.rglob("runs"))
 
 
-def test_hydra_shows_all_when_asked() -> None:
+def test_full_hydra_error_is_shown_on_request() -> None:
     done = type_command("objective.wieght=1", HYDRA_FULL_ERROR="1")
     assert (
         done.returncode == 1
@@ -280,14 +280,14 @@ def test_hydra_shows_all_when_asked() -> None:
     )
 
 
-def test_override_may_interpolate_another_key(tmp_path: Path) -> None:
+def test_override_can_interpolate_another_key(tmp_path: Path) -> None:
     words = ["head=bn_tau", "objective.weight=${posterior.tau}", *SMALL, f"results={tmp_path}"]
     assert type_command(*words).returncode == 0
     assert "skipped" in type_command(*words).stdout
     assert read_stored_config(Run(folder_of(tmp_path, "bn_tau"))).objective.weight == 0.5
 
 
-def test_help_shows_the_groups_and_the_commands() -> None:
+def test_help_shows_groups_and_commands() -> None:
     text = type_command("--help").stdout
     for expected in (
         "python train.py head=bn_tau tau=0.5",
@@ -307,7 +307,7 @@ def test_shell_completion_completes_heads() -> None:
     assert done.stdout.split() == [f"head={head}" for head in heads() if head.startswith("bn_")]
 
 
-def test_start_imports_nothing_heavy() -> None:
+def test_startup_imports_nothing_heavy() -> None:
     """--help and bad words must answer at once."""
     import subprocess
     import sys

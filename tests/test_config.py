@@ -50,7 +50,7 @@ def test_head_file_names_source_and_expected_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_knobs_have_no_second_default_in_a_constructor(name: str) -> None:
+def test_knob_defaults_are_not_repeated_in_constructors(name: str) -> None:
     for slot, node in head_file(name).items():
         if slot in SLOTS and isinstance(node, dict):
             for target, keys in nested_targets(node):
@@ -86,7 +86,7 @@ def locate(target: str) -> type:
 # rule 2: a knob that no part reads is an error
 
 
-def test_unread_knob_is_refused_and_its_heads_are_named() -> None:
+def test_unused_knob_is_refused_and_its_heads_are_named() -> None:
     having = ", ".join(name for name in ALL if "tau" in knobs_of(name))
     assert "bn_tau" in having
     with pytest.raises(
@@ -95,7 +95,7 @@ def test_unread_knob_is_refused_and_its_heads_are_named() -> None:
         understand_request(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
 
 
-def test_plain_config_has_no_key_beyond_slots_sections_and_common_ones() -> None:
+def test_plain_config_has_only_documented_keys() -> None:
     assert set(composed()) == {*SLOTS, *SECTIONS, *COMMON}
 
 
@@ -116,7 +116,7 @@ def test_plain_slots_fit_every_class(name: str) -> None:
 @pytest.mark.parametrize(
     "word", ["trainer.epochs=many", "data.train=[1]", "model.hidden=wide", "log.wandb=perhaps"]
 )
-def test_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) -> None:
+def test_wrong_type_error_uses_the_users_name(word: str, tmp_path: Path) -> None:
     key, value = word.split("=")
     with pytest.raises(InputError, match=re.escape(key)) as error:
         run_here(tmp_path, "plain", word)
@@ -124,7 +124,7 @@ def test_wrong_type_is_refused_in_the_users_word(word: str, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_key_of_a_section_is_refused() -> None:
+def test_unknown_section_key_is_refused() -> None:
     cfg = composed("+trainer.epocs=3")
     with pytest.raises(InputError, match=r"trainer\.epocs"):
         load_section(cfg.trainer, "trainer", locate("uncollapse.training.config.TrainerConfig"))
@@ -155,7 +155,7 @@ def head_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     return add
 
 
-def test_head_made_of_two_composes_and_has_the_knobs_of_both(
+def test_combined_head_has_knobs_of_both(
     head_files: Callable[..., Path],
 ) -> None:
     folder = head_files(both="defaults: [bn_tau, kl_anneal, _self_]")
@@ -201,9 +201,7 @@ CLASHES = {
 
 
 @pytest.mark.parametrize("clash", CLASHES)
-def test_combination_of_heads_that_choose_the_same_thing_is_refused(
-    clash: str, head_files: Callable[..., Path]
-) -> None:
+def test_conflicting_heads_are_refused(clash: str, head_files: Callable[..., Path]) -> None:
     content, sentence = CLASHES[clash]
     head_files(
         mine=content,
@@ -218,7 +216,7 @@ def test_combination_of_heads_that_choose_the_same_thing_is_refused(
         check_command_words(["head=mine"])
 
 
-def test_combinations_that_agree_or_overrule_a_value_are_fine(
+def test_agreeing_or_overridden_combinations_are_accepted(
     head_files: Callable[..., Path],
 ) -> None:
     head_files(
@@ -231,14 +229,14 @@ def test_combinations_that_agree_or_overrule_a_value_are_fine(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_combination_in_the_house_is_one(name: str) -> None:
+def test_every_shipped_combination_combines_two_heads(name: str) -> None:
     assert config.check_head(name) == name
 
 
 # rule 6: one instantiate call, for targets of this package only
 
 
-def test_there_is_one_instantiate_call() -> None:
+def test_instantiate_is_called_in_one_place() -> None:
     calls = [
         p.name
         for p in (ROOT / "src").rglob("*.py")
@@ -272,9 +270,7 @@ TYPED = {
 
 
 @pytest.mark.parametrize("words", TYPED)
-def test_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(
-    words: str, tmp_path: Path
-) -> None:
+def test_class_override_with_unmatched_knobs_is_refused(words: str, tmp_path: Path) -> None:
     head, *others = words.split()
     with pytest.raises(InputError) as error:
         run_here(tmp_path, head.removeprefix("head="), *others)
@@ -282,7 +278,7 @@ def test_class_typed_over_another_heads_knobs_is_refused_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_class_typed_where_it_fits_is_built(tmp_path: Path) -> None:
+def test_compatible_class_override_is_built(tmp_path: Path) -> None:
     words = ("posterior._target_=uncollapse.posteriors.ln_mu.LayerNormMu", "gamma=0.7")
     assert run_here(tmp_path, "bn_mu", *words) == "done"
 
@@ -291,7 +287,7 @@ def test_class_typed_where_it_fits_is_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["bn_mu", "ln_mu", "bn_tau", "rms_tau"])
-def test_floor_under_a_kl_that_counts_for_nothing_is_refused(head: str, tmp_path: Path) -> None:
+def test_floor_with_zero_kl_weight_is_refused(head: str, tmp_path: Path) -> None:
     sentence = (
         rf"^objective\.weight=0: head={head} promises a KL of at least [\d.]+ nats, "
         rf".* give a weight above 0, or head=ae$"
@@ -301,7 +297,7 @@ def test_floor_under_a_kl_that_counts_for_nothing_is_refused(head: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_posterior_that_a_procedure_cannot_treat_is_refused(
+def test_posterior_unsupported_by_procedure_is_refused(
     head_files: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = head_files(both="defaults: [bn_mu, semi_amortized, _self_]")
@@ -326,7 +322,7 @@ def test_posterior_that_a_procedure_cannot_treat_is_refused(
 # names and differences
 
 
-def test_folder_name_is_the_overrides_in_order_or_default() -> None:
+def test_folder_name_lists_overrides_in_order() -> None:
     assert format_folder_name(parse_overrides(["head=bn_tau", "seed=3", "study=x"])) == "default"
     assert (
         format_folder_name(parse_overrides(["trainer.lr=1e-3", "tau=0.50"]))
@@ -337,18 +333,18 @@ def test_folder_name_is_the_overrides_in_order_or_default() -> None:
     )
 
 
-def test_folder_names_that_had_to_change_stay_apart() -> None:
+def test_sanitised_folder_names_stay_unique() -> None:
     one, two = (format_folder_name(parse_overrides([f"data.dir=/a/b{sep}c"])) for sep in ("/", "-"))
     assert one != two and "/" not in one + two
     assert len(format_folder_name({f"k{i}": "v" * 50 for i in range(20)})) <= 200
 
 
-def test_differences_are_listed_by_key() -> None:
+def test_config_differences_are_listed_by_key() -> None:
     old, new = {"a": {"b": 1, "c": 2}, "log": 1}, {"a": {"b": 1, "c": 3}, "d": 4, "log": 2}
     assert list_differences(old, new) == ["a.c: 2 -> 3", "d: None -> 4"]
 
 
-def test_folder_names_fit_into_a_file_system() -> None:
+def test_folder_names_fit_file_system_limits() -> None:
     name = format_folder_name({"data.dir": "日本" * 60})
     assert len(name.encode()) <= 200 and name != format_folder_name({"data.dir": "日本" * 61})
     assert (
@@ -359,9 +355,7 @@ def test_folder_names_fit_into_a_file_system() -> None:
 
 @pytest.mark.parametrize("key", ["label", "results", "study", "data.batching", "log.project"])
 @pytest.mark.parametrize("char", ["\n", "\r", "\x85", "\u2028", "\u202e", "\x1b"])
-def test_text_that_would_break_a_line_is_refused_wherever_it_comes_from(
-    key: str, char: str, tmp_path: Path
-) -> None:
+def test_line_breaks_in_values_are_refused(key: str, char: str, tmp_path: Path) -> None:
     cfg = composed(f"results={tmp_path}", *SMALL)
     OmegaConf.update(cfg, key, f"a{char}seed: 1")
     with pytest.raises(InputError) as error:
@@ -372,7 +366,7 @@ def test_text_that_would_break_a_line_is_refused_wherever_it_comes_from(
     assert not list(tmp_path.iterdir())
 
 
-def test_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(
+def test_yaml_bomb_is_refused_before_hydra_reads_it(
     head_files: Callable[..., Path],
 ) -> None:
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -391,6 +385,6 @@ def test_bomb_in_a_chosen_file_is_refused_before_hydra_reads_it(
 
 
 @pytest.mark.parametrize("word", ["study=a/b", "study=..", "seed=-1", "seed=x", "threads=0"])
-def test_bad_roots_are_refused(word: str, tmp_path: Path) -> None:
+def test_bad_root_folders_are_refused(word: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(word)):
         run_here(tmp_path, "plain", word)

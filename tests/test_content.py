@@ -21,16 +21,15 @@ from schemas import (
     OmniglotConfig,
     TextConfig,
 )
-from test_dialogue import put as put_dialogues
-from test_dialogue import turns
-from test_files import labelled, no_hub, put
+from test_dialogue import turns, write_dialogues
+from test_files import block_hub, labelled, write_splits
 from test_images import write_hub, write_idx
 from test_levels import word_pieces
 
 from uncollapse.data import LOCATIONS, SPLITS, cache, profile
 from uncollapse.data.digests import array_digest, fingerprint
 
-assert no_hub and word_pieces  # fixtures: no network, and a tokenizer file
+assert block_hub and word_pieces  # fixtures: no network, and a tokenizer file
 
 
 def content(config) -> str:
@@ -46,10 +45,10 @@ def text(folder: Path, **options) -> str:
 # ---------------------------------------------------------------- text
 
 
-def test_texts_are_known_again_elsewhere_and_under_other_names(tmp_path: Path) -> None:
-    first = text(put(tmp_path / "a"))
-    assert text(put(tmp_path / "deep" / "b")) == first
-    files = put(tmp_path / "c")
+def test_text_identity_ignores_location_and_names(tmp_path: Path) -> None:
+    first = text(write_splits(tmp_path / "a"))
+    assert text(write_splits(tmp_path / "deep" / "b")) == first
+    files = write_splits(tmp_path / "c")
     (files / "valid.txt").rename(files / "dev.txt")
     assert text(files) == first
     named = {"train": "c/train.txt", "valid": "c/dev.txt", "test": "a/test.txt"}
@@ -58,23 +57,23 @@ def test_texts_are_known_again_elsewhere_and_under_other_names(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_one_other_letter_in_any_part_is_another_text(tmp_path: Path, split: str) -> None:
-    folder = put(tmp_path / "text")
+def test_one_changed_letter_changes_text_identity(tmp_path: Path, split: str) -> None:
+    folder = write_splits(tmp_path / "text")
     first = text(folder)
     path = folder / f"{split}.txt"
     path.write_text(path.read_text().replace("cat", "cut").replace("bird", "bard"))
     assert text(folder) != first
 
 
-def test_exchanged_parts_are_another_text(tmp_path: Path) -> None:
-    folder = put(tmp_path / "text")
+def test_swapped_splits_change_text_identity(tmp_path: Path) -> None:
+    folder = write_splits(tmp_path / "text")
     first = text(folder)
     for new, old in (("x", "valid"), ("valid", "test"), ("test", "x")):
         (folder / f"{old}.txt").rename(folder / f"{new}.txt")
     assert text(folder) != first
 
 
-def test_label_names_of_a_folder_count_as_content(tmp_path: Path) -> None:
+def test_label_names_count_as_content(tmp_path: Path) -> None:
     folder = labelled(tmp_path / "text")
     says = [text(folder, labels=True), text(folder, labels=False)]
     for labels, known in zip((True, False), says, strict=True):
@@ -83,7 +82,7 @@ def test_label_names_of_a_folder_count_as_content(tmp_path: Path) -> None:
     assert says[0] != says[1]
 
 
-def test_columns_that_are_read_count(tmp_path: Path) -> None:
+def test_selected_columns_count_as_content(tmp_path: Path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         for split in SPLITS:
@@ -91,8 +90,8 @@ def test_columns_that_are_read_count(tmp_path: Path) -> None:
     assert text(tmp_path / "a") == text(tmp_path / "b") != text(tmp_path / "a", column="title")
 
 
-def test_facts_in_the_config_do_not_count_as_content(tmp_path: Path, monkeypatch) -> None:
-    folder = put(tmp_path / "text")
+def test_config_facts_do_not_count_as_content(tmp_path: Path, monkeypatch) -> None:
+    folder = write_splits(tmp_path / "text")
     first = text(folder)
     for options in ({"batch_size": 3}, {"vocab_size": 6}, {"train_size": 2}, {"own_cache": "x"}):
         assert text(folder, **options) == first
@@ -102,8 +101,8 @@ def test_facts_in_the_config_do_not_count_as_content(tmp_path: Path, monkeypatch
     assert text(folder) == first
 
 
-def test_tokenizer_counts_and_its_place_does_not(tmp_path: Path, word_pieces: str) -> None:
-    folder, own = put(tmp_path / "text"), tmp_path / "own.json"
+def test_tokenizer_counts_but_its_location_does_not(tmp_path: Path, word_pieces: str) -> None:
+    folder, own = write_splits(tmp_path / "text"), tmp_path / "own.json"
     shutil.copy(word_pieces, own)
     first = text(folder, level="tokens", tokenizer=word_pieces)
     assert text(folder, level="tokens", tokenizer=str(own)) == first
@@ -113,7 +112,7 @@ def test_tokenizer_counts_and_its_place_does_not(tmp_path: Path, word_pieces: st
     assert text(folder, level="tokens", tokenizer=str(own)) != first
 
 
-def test_hub_set_in_a_folder_counts_with_its_choice(tmp_path: Path) -> None:
+def test_hub_folder_counts_with_selected_rows(tmp_path: Path) -> None:
     for name, word in {"a": "one", "b": "one", "c": "two"}.items():
         (tmp_path / name).mkdir()
         for split in ("train", "validation", "test"):
@@ -151,9 +150,7 @@ def images(folder: Path, arrays: dict[str, np.ndarray], ending: str = "", **opti
     return content(MnistConfig(dir=str(folder), **options))
 
 
-def test_images_are_known_again_elsewhere_packed_and_from_the_hub(
-    tmp_path: Path, mnist: dict
-) -> None:
+def test_image_identity_ignores_location_and_packing(tmp_path: Path, mnist: dict) -> None:
     first = images(tmp_path / "a", mnist)
     assert images(tmp_path / "b", mnist, ".gz") == first == images(tmp_path / "a", mnist, train=3)
     parts = {
@@ -163,7 +160,7 @@ def test_images_are_known_again_elsewhere_packed_and_from_the_hub(
     assert content(MnistConfig(hub=str(write_hub(tmp_path / "hub", parts)), revision=None)) == first
 
 
-def test_one_other_pixel_or_label_is_another_set(tmp_path: Path, mnist: dict) -> None:
+def test_one_changed_pixel_or_label_changes_identity(tmp_path: Path, mnist: dict) -> None:
     found = {images(tmp_path / "a", mnist)}
     for name, array in mnist.items():
         changed = array.copy()
@@ -172,7 +169,7 @@ def test_one_other_pixel_or_label_is_another_set(tmp_path: Path, mnist: dict) ->
     assert len(found) == 1 + len(mnist)
 
 
-def test_omniglot_and_digits_have_their_content(tmp_path: Path) -> None:
+def test_omniglot_and_digits_have_content_digest(tmp_path: Path) -> None:
     rng, found = np.random.default_rng(0), []
     arrays = {
         f"{split}_images": rng.integers(0, 256, (12, 6, 6), np.uint8) for split in ("train", "test")
@@ -190,7 +187,7 @@ def test_omniglot_and_digits_have_their_content(tmp_path: Path) -> None:
     assert content(DigitsConfig()) == content(DigitsConfig(train=7, data_seed=1))
 
 
-def test_digests_of_arrays_tell_types_and_shapes_apart() -> None:
+def test_array_digests_depend_on_dtype_and_shape() -> None:
     row = np.arange(6)
     different = [
         row,
@@ -214,16 +211,16 @@ def dialogue(folder: Path) -> str:
     return content(DialogueConfig(dir=str(folder)))
 
 
-def test_dialogues_are_known_again_elsewhere_and_packed_otherwise(tmp_path: Path) -> None:
-    first = dialogue(put_dialogues(tmp_path / "a"))
-    for path in put_dialogues(tmp_path / "b").iterdir():
+def test_dialogue_identity_ignores_location_and_packing(tmp_path: Path) -> None:
+    first = dialogue(write_dialogues(tmp_path / "a"))
+    for path in write_dialogues(tmp_path / "b").iterdir():
         path.with_suffix("").write_bytes(lzma.decompress(path.read_bytes()))
         path.unlink()
     assert dialogue(tmp_path / "b") == first
     assert content(DialogueConfig(dir=str(tmp_path / "a"), turns=1, test_size=9)) == first
 
 
-def test_another_word_turn_or_label_is_another_set_of_dialogues(tmp_path: Path) -> None:
+def test_changed_word_turn_or_label_changes_dialogue_identity(tmp_path: Path) -> None:
     usual = [turns("a b", "c d"), turns("a", "b")]
     others = [
         [turns("a b", "c e"), turns("a", "b")],
@@ -233,13 +230,13 @@ def test_another_word_turn_or_label_is_another_set_of_dialogues(tmp_path: Path) 
     ]
     rest = {"valid": usual, "test": usual}
     found = [
-        dialogue(put_dialogues(tmp_path / str(n), train=train, **rest))
+        dialogue(write_dialogues(tmp_path / str(n), train=train, **rest))
         for n, train in enumerate([usual, *others])
     ]
     assert len(set(found)) == 1 + len(others)
 
 
-def test_data_that_the_config_determines_have_none() -> None:
+def test_generated_data_has_no_content_digest() -> None:
     sizes = {"train": 30, "valid": 9, "test": 9}
     for config in (GrammarConfig(**sizes), GaussianConfig(**sizes)):
         assert config.load().facts()["content"] is None
@@ -248,16 +245,20 @@ def test_data_that_the_config_determines_have_none() -> None:
 # ---------------------------------------------------------------- in a run
 
 
-def test_is_for_machines_and_not_for_people(tmp_path: Path) -> None:
+def test_content_digest_is_not_printed(tmp_path: Path) -> None:
     facts = (
-        TextConfig(dir=str(put(tmp_path / "text")), cache=str(tmp_path / "cache")).load().facts()
+        TextConfig(dir=str(write_splits(tmp_path / "text")), cache=str(tmp_path / "cache"))
+        .load()
+        .facts()
     )
     told = [*profile.describe_splits(facts), *profile.list_warnings(facts, 128)]
     assert told and not any(facts["content"] in line or "content" in line for line in told)
 
 
-def test_run_keeps_it(tmp_path: Path) -> None:
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\nthe dog ran\n" * 8))
+def test_run_stores_content_digest(tmp_path: Path) -> None:
+    folder = write_splits(
+        tmp_path / "text", dict.fromkeys(SPLITS, "the cat sat\nthe dog ran\n" * 8)
+    )
     options = [f"data.dir={folder}", f"data.cache={tmp_path / 'cache'}"]
     sizes = ["data.train=null", "data.valid=null", "data.test=null"]
     assert run_here(tmp_path, "plain", "data=text", *sizes, *options, "trainer.epochs=1") == "done"
@@ -265,7 +266,7 @@ def test_run_keeps_it(tmp_path: Path) -> None:
     assert found["content"] == text(folder)
 
 
-def test_locations_are_keys_of_data() -> None:
+def test_location_keys_exist_in_data_config() -> None:
     configs = (
         TextConfig,
         DialogueConfig,
@@ -279,7 +280,7 @@ def test_locations_are_keys_of_data() -> None:
     assert set(LOCATIONS) <= keys
 
 
-def test_report_does_not_tell_it() -> None:
+def test_report_omits_content_digest() -> None:
     from uncollapse.report.checked import Values
     from uncollapse.report.runs import data_facts
 

@@ -173,7 +173,7 @@ def one_step(trainer: Trainer, step: int) -> None:
     trainer.objective.update(loss)
 
 
-def is_empty(model: Any) -> bool:
+def has_no_posterior_weights(model: Any) -> bool:
     """Whether the posterior has no weights.
 
     Then there is no code, and nothing that an encoder could learn.
@@ -225,7 +225,7 @@ def test_initial_weights_equal_those_of_plain(placed: Case) -> None:
     )
     ours = model.state_dict()
     for name, weight in plain.items():
-        if name.startswith("posterior.") and is_empty(model):
+        if name.startswith("posterior.") and has_no_posterior_weights(model):
             continue
         assert torch.equal(weight, ours[name]), name
 
@@ -258,7 +258,11 @@ def test_finite_gradients_reach_every_parameter(placed: Case, init: str) -> None
 
     for name, parameter in named.items():
         parameter.register_hook(note(name))
-    encoder = {id(p) for p in parts.model.parts()["encoder"]} if is_empty(parts.model) else set()
+    encoder = (
+        {id(p) for p in parts.model.parts()["encoder"]}
+        if has_no_posterior_weights(parts.model)
+        else set()
+    )
     expected = {name for name, parameter in named.items() if id(parameter) not in encoder}
     for step in (0, 10 * trainer.length.per_epoch + 1):  # schedules begin and have ended
         reached.clear()
@@ -271,7 +275,7 @@ def test_head_fits_a_single_batch(case: Case) -> None:
     rate = {"text": "1e-2", "vectors": "3e-2", "images": "1e-2"}[case.kind]
     words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")
     first, last = (row["rec"] for row in rows(case.run("learn", *words)) if row["split"] == "train")
-    if case.kind != "text" and is_empty(
+    if case.kind != "text" and has_no_posterior_weights(
         case.parts().model
     ):  # the decoder reads z alone: it can learn the mean
         assert last < first

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from conftest import ROOT, composed
 from schemas import TextConfig
-from test_files import entries, no_hub, spelled
+from test_files import block_hub, decode_split, list_cache_entries
 
 from uncollapse.config.sections import load_section
 from uncollapse.data import hub, tokenise
@@ -18,7 +18,7 @@ from uncollapse.data.text import SPLITS
 from uncollapse.data.words import separate_tokens
 from uncollapse.errors import InputError
 
-assert no_hub  # no test here may reach for the network either
+assert block_hub  # no test here may reach for the network either
 
 TOPICS = [
     "Society & Culture",
@@ -126,13 +126,13 @@ SIZES = {"yahoo": (40, 10, 30), "yelp": (40, 10, 30)}
 
 
 @pytest.mark.parametrize("name", ON_HUB)
-def test_every_hub_set_loads_from_files_of_its_schema(tmp_path, name):
+def test_every_hub_data_set_loads_from_its_schema(tmp_path, name):
     folder = put_hub(tmp_path / "hub", name)
     sizes = [
         f"data.{split}_size={n}" for split, n in zip(SPLITS, SIZES.get(name, ()), strict=False)
     ]
     data = config(name, f"data.hub={folder}", *sizes, cache=tmp_path / "cache").load()
-    everything = [sentence for split in SPLITS for sentence in spelled(data, split)]
+    everything = [sentence for split in SPLITS for sentence in decode_split(data, split)]
     assert EXPECTED[name].replace("n1", "<unk>") in [s.replace("n1", "<unk>") for s in everything]
     if name in SIZES:
         assert tuple(data.size(split) for split in SPLITS) == SIZES[name]
@@ -146,7 +146,7 @@ def test_every_hub_set_loads_from_files_of_its_schema(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "label", "classes"), [("yahoo", "topic", TOPICS), ("yelp", "label", STARS)]
 )
-def test_classes_of_a_hub_set_become_labels_of_the_same_rows(tmp_path, name, label, classes):
+def test_hub_classes_become_labels_of_same_rows(tmp_path, name, label, classes):
     folder = put_hub(tmp_path / "hub", name)
     words = [
         f"data.hub={folder}",
@@ -159,7 +159,7 @@ def test_classes_of_a_hub_set_become_labels_of_the_same_rows(tmp_path, name, lab
     assert data.classes == {label: tuple(classes)}
     numbers = [
         int(w[1:])
-        for s in spelled(data, "train")
+        for s in decode_split(data, "train")
         for w in s.split()
         if w[0] == "n" and w[1:].isdigit()
     ]
@@ -168,14 +168,14 @@ def test_classes_of_a_hub_set_become_labels_of_the_same_rows(tmp_path, name, lab
 
 
 @pytest.mark.parametrize("name", IN_FILES)
-def test_set_of_files_says_what_to_type(tmp_path, name):
+def test_missing_files_error_gives_the_command(tmp_path, name):
     with pytest.raises(InputError) as caught:
         config(name, cache=tmp_path).load()
     assert f"data={name} is no hub set: give data.dir=FOLDER" in str(caught.value)
     assert f"`python scripts/prepare_data.py {name} --out FOLDER`" in str(caught.value)
 
 
-def test_every_text_set_has_its_name_and_a_pinned_revision():
+def test_every_text_data_set_has_name_and_pinned_revision():
     for name in [*ON_HUB, *IN_FILES]:
         cfg = config(name, cache=Path("nowhere"))
         assert cfg.name == name
@@ -207,7 +207,7 @@ def cut(parts: dict[str, TableRows], **options) -> dict[str, list[int]]:
     return {split: every[split].tolist() for split in SPLITS}
 
 
-def test_missing_valid_part_comes_out_of_train_and_nothing_is_in_both():
+def test_missing_validation_split_is_taken_from_train_without_overlap():
     parts = {"train": rows(100), "test": rows(50)}
     found = cut(parts, valid_size=30)
     assert len(found["valid"]) == 30 and sorted(found["valid"] + found["train"]) == list(range(100))
@@ -224,7 +224,7 @@ def test_missing_valid_part_comes_out_of_train_and_nothing_is_in_both():
     assert cut(parts, valid_size=30) == found and cut(parts, valid_size=30, split_seed=1) != found
 
 
-def test_parts_that_are_there_are_cut_on_their_own():
+def test_existing_splits_are_limited_independently():
     parts = {"train": rows(100), "valid": rows(40), "test": rows(50)}
     assert [len(part) for part in cut(parts).values()] == [100, 40, 50]
     assert [len(part) for part in cut(parts, train_size=10, valid_size=7).values()] == [10, 7, 50]
@@ -237,21 +237,21 @@ def test_parts_that_are_there_are_cut_on_their_own():
         ({"test_size": 51}, "data.test_size=51: the test split of set has 50 rows"),
     ],
 )
-def test_more_rows_than_there_are_is_refused(options, message):
+def test_requesting_too_many_rows_is_refused(options, message):
     with pytest.raises(InputError) as caught:
         cut({"train": rows(100), "valid": rows(40), "test": rows(50)}, **options)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("sizes", [{"valid_size": 100}, {"valid_size": 60, "train_size": 41}])
-def test_valid_and_train_cannot_both_have_the_same_rows(sizes):
+def test_validation_and_training_rows_cannot_overlap(sizes):
     with pytest.raises(
         InputError, match=r"^data\.train_size=.* rows after the \d+ of data\.valid_size$"
     ):
         cut({"train": rows(100), "test": rows(50)}, **sizes)
 
 
-def test_chosen_rows_are_the_same_whatever_the_blocks(tmp_path):
+def test_selected_rows_do_not_depend_on_block_size(tmp_path):
     part = hub.replace(
         rows(500), chosen=np.sort(np.random.default_rng(0).permutation(500)[:77]), label="class"
     )
@@ -268,7 +268,7 @@ def test_chosen_rows_are_the_same_whatever_the_blocks(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
+def test_row_without_class_is_reported(tmp_path, monkeypatch, workers):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, 256 * 2))
     folder = put_hub(
         tmp_path / "hub", "snli", rows=9
@@ -279,7 +279,7 @@ def test_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
         str(caught.value)
         == f"{folder}, test split, row 1: no class in the column label (data.label=label)"
     )
-    assert entries(tmp_path / "cache") == []
+    assert list_cache_entries(tmp_path / "cache") == []
 
 
 # ---------------------------------------------------------------- raw text
@@ -298,7 +298,7 @@ def test_row_without_a_class_is_named(tmp_path, monkeypatch, workers):
         ("", ""),
     ],
 )
-def test_raw_text_is_set_apart(raw, words):
+def test_raw_text_is_tokenised(raw, words):
     assert (
         separate_tokens(pa.array([raw], pa.large_string())).to_pylist()[0].split() == words.split()
     )

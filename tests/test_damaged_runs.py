@@ -110,7 +110,7 @@ def results(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def everything(path: Path) -> dict[str, bytes | str]:
+def snapshot_tree(path: Path) -> dict[str, bytes | str]:
     """What lies under a folder, without following links.
 
     Bytes of files, and what else there is by its kind.
@@ -133,14 +133,14 @@ def bytes_of(path: Path) -> bytes:
         os.close(handle)
 
 
-def timeless(value: Any) -> Any:
+def drop_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
-    return [timeless(item) for item in value] if isinstance(value, list) else value
+        return {key: drop_times(item) for key, item in value.items() if key not in TIMES}
+    return [drop_times(item) for item in value] if isinstance(value, list) else value
 
 
 def rows(path: Path) -> list[dict]:
-    return timeless(parse_rows((path / "metrics.jsonl").read_bytes()).rows)
+    return drop_times(parse_rows((path / "metrics.jsonl").read_bytes()).rows)
 
 
 def is_one_sentence(text: str, about: Path) -> bool:
@@ -156,9 +156,9 @@ class Outcome:
             folder(results, which),
             [folder(results, other) for other in WORDS if other != which],
         )
-        before = everything(self.folder)
-        kept = [(other, everything(other)) for other in others]
-        outside = everything(results.parent / "outside")
+        before = snapshot_tree(self.folder)
+        kept = [(other, snapshot_tree(other)) for other in others]
+        outside = snapshot_tree(results.parent / "outside")
         capsys.readouterr()
 
         # 1. train
@@ -168,7 +168,7 @@ class Outcome:
             self.trained = str(error)
             assert is_one_sentence(self.trained, self.folder), error
         self.printed = capsys.readouterr().out
-        assert all(everything(other) == old for other, old in kept)
+        assert all(snapshot_tree(other) == old for other, old in kept)
 
         # 2. evaluate the study, then the run
         code = evaluate([str(results / "s"), *ASKED])
@@ -197,8 +197,8 @@ class Outcome:
         assert all("\n" not in note for note in self.notes)
 
         # 4. nothing is lost, and nothing outside is touched
-        assert everything(results.parent / "outside") == outside
-        after = everything(self.folder)
+        assert snapshot_tree(results.parent / "outside") == outside
+        after = snapshot_tree(self.folder)
         self.gone = {name for name, content in before.items() if content not in after.values()}
         assert not [name for name in after if name.endswith(".new")]
 
@@ -216,7 +216,7 @@ def assert_undisturbed(made: Path, results: Path, which: str) -> None:
     here, there = folder(results, which), folder(made / "whole", which)
     assert rows(here) == rows(there)
     old, new = (
-        timeless(json.loads((path / "summary.json").read_bytes())) for path in (there, here)
+        drop_times(json.loads((path / "summary.json").read_bytes())) for path in (there, here)
     )
     assert new == old
     one, other = (safetensors.torch.load_file(path / "model.safetensors") for path in (here, there))
@@ -249,18 +249,18 @@ def flip(share: float, bit: int = 2) -> Callable[[Path], None]:
     return damage
 
 
-def no_text(path: Path) -> None:
+def replace_with_binary(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 3] + b"\xff\xfe\x00" + content[len(content) // 3 :])
 
 
-def to_folder(path: Path) -> None:
+def replace_with_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "inside").write_text("kept")
 
 
-def to_link(target: str) -> Callable[[Path], None]:
+def replace_with_link(target: str) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         path.unlink()
         path.symlink_to(target.format(name=path.name))
@@ -268,14 +268,14 @@ def to_link(target: str) -> Callable[[Path], None]:
     return damage
 
 
-def to_link_out(path: Path) -> None:
+def replace_with_outside_link(path: Path) -> None:
     outside = next(parent for parent in path.parents if parent.name == "results").parent / "outside"
     outside.mkdir()
     path.rename(outside / path.name)
     path.symlink_to(outside / path.name)
 
 
-def to_pipe(path: Path) -> None:
+def replace_with_pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
 
@@ -286,13 +286,13 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "cut in the middle": cut(0.55),
     "cut at the end": cut(-1),
     "cut at a line": cut_at_a_line,
-    "no text": no_text,
+    "no text": replace_with_binary,
     "missing": Path.unlink,
-    "a folder": to_folder,
-    "a link out": to_link_out,
-    "a dangling link": to_link("nothing"),
-    "a circle of links": to_link("{name}"),
-    "a pipe": to_pipe,
+    "a folder": replace_with_folder,
+    "a link out": replace_with_outside_link,
+    "a dangling link": replace_with_link("nothing"),
+    "a circle of links": replace_with_link("{name}"),
+    "a pipe": replace_with_pipe,
     "a newer file": lambda path: path.write_bytes(b'{"schema": 99, "step": 1}\n'),
     "unreadable": lambda path: None,
     **{f"flipped at {share:.0%}": flip(share) for share in (0.03, 0.35, 0.8)},
@@ -329,7 +329,7 @@ HARMLESS = (
 NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 
-def unreadable(patch: pytest.MonkeyPatch, path: Path) -> None:
+def deny_reading(patch: pytest.MonkeyPatch, path: Path) -> None:
     """Refuse to open a file, which no right keeps root from."""
 
     def refusing(honest: Any) -> Any:
@@ -351,21 +351,21 @@ def test_damaged_file_gives_one_sentence_or_is_harmless(
 ) -> None:
     path = folder(results, which) / name
     KINDS[kind](path)
-    damaged = None if kind == "missing" else everything(path.parent)[path.name]
+    damaged = None if kind == "missing" else snapshot_tree(path.parent)[path.name]
     with pytest.MonkeyPatch.context() as patch:
         if kind == "unreadable":
-            unreadable(patch, path)
+            deny_reading(patch, path)
         outcome = Outcome(results, which, capsys)
     assert name != "config.yaml" or outcome.refused or kind in HARMLESS
     if outcome.refused:
-        assert damaged is None or damaged in everything(path.parent).values()
+        assert damaged is None or damaged in snapshot_tree(path.parent).values()
     elif (which, name) == ("finished", "metrics.jsonl"):  # which is only read
         assert outcome.notes or kind in HARMLESS
     elif (which, name) == (
         "finished",
         "model.safetensors",
     ):  # which nobody reads once all is evaluated
-        assert damaged is None or damaged == everything(path.parent)[path.name]
+        assert damaged is None or damaged == snapshot_tree(path.parent)[path.name]
     elif "cannot be found" not in outcome.printed and not (
         kind.startswith("flipped") and name in NO_DIGEST
     ):
@@ -388,7 +388,7 @@ FLIPS = [
 
 
 @pytest.mark.parametrize(("which", "name", "share", "bit"), one_in(3, FLIPS))
-def test_flipped_bit_is_refused_or_changes_no_number(
+def test_flipped_bit_is_refused_or_harmless(
     which: str,
     name: str,
     share: float,
@@ -486,7 +486,7 @@ def test_odd_value_gives_one_sentence_or_counts_as_missing(
             or "1 row of metrics.jsonl up to step" in outcome.printed
             or value == [HUGE]
         )
-    assert damaged in everything(path.parent).values() or not outcome.refused
+    assert damaged in snapshot_tree(path.parent).values() or not outcome.refused
 
 
 TEXT_CASES = [
@@ -523,7 +523,7 @@ def test_odd_text_gives_one_sentence_or_is_harmless(
     path.write_text(TEXTS[text])
     outcome = Outcome(results, which, capsys)
     if outcome.refused:
-        assert TEXTS[text].encode() in everything(path.parent).values()
+        assert TEXTS[text].encode() in snapshot_tree(path.parent).values()
     elif (which, name) == ("finished", "metrics.jsonl"):
         assert outcome.notes
     elif "cannot be found" not in outcome.printed:
@@ -541,12 +541,12 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize(("name", "kind"), FOLDERS)
-def test_invalid_subfolder_gives_one_sentence_and_nothing_outside_changes(
+def test_invalid_subfolder_gives_one_sentence(
     name: str, kind: str, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = folder(results, "finished") / name
     if kind == "a link out":
-        to_link_out(path)
+        replace_with_outside_link(path)
     else:
         shutil.rmtree(path)
         path.touch()

@@ -17,7 +17,7 @@ from uncollapse.interfaces.data import Batch, Data, DataConfig
 CONFIGS = (DialogueConfig, TextConfig, MnistConfig, OmniglotConfig, DigitsConfig, GaussianConfig)
 
 
-def test_every_class_of_data_derives_from_its_interface():
+def test_every_data_class_derives_from_its_interface():
     assert all(issubclass(found, DataConfig) for found in CONFIGS)
     assert all(issubclass(found, Data) for found in (TextData, ImageData, VectorData))
     assert all(
@@ -38,7 +38,7 @@ def test_optional_attributes_have_defaults():
     assert batch.lengths is None and batch.chars is None and batch.bytes is None
 
 
-def test_a_misspelt_attribute_is_named():
+def test_misspelt_attribute_is_named():
     @dataclass
     class Mine(ImageData):
         best_acuracy: None = None
@@ -47,7 +47,7 @@ def test_a_misspelt_attribute_is_named():
         Mine({"train": np.zeros((3, 4), np.uint8)}, 16, 2)
 
 
-def test_a_missing_method_is_named():
+def test_missing_method_is_named():
     class Mine(DataConfig):
         kind = "text"
 

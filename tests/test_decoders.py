@@ -40,14 +40,14 @@ def text(lengths, seed=0, vocabulary=VOCABULARY):
     return make_batch(Corpus(words, offsets), np.arange(len(lengths)))
 
 
-def model_of(output="plain", seed=0, vocabulary=VOCABULARY, word_dropout=0.0, **sizes):
+def make_model(output="plain", seed=0, vocabulary=VOCABULARY, word_dropout=0.0, **sizes):
     """A model in double precision whose output layer has moved from its initial weights."""
     torch.manual_seed(seed)
     sizes = {"embedding": 3, "hidden": 5, "latent": 2, **sizes}
     return LSTMConfig(**sizes).build(vocabulary, Gaussian, Options(word_dropout, OUTPUTS[output]))
 
 
-def shaken(model, scale=1.0):
+def randomise_output(model, scale=1.0):
     """The model in double precision, its output layer's own weights drawn at random."""
     model = model.double()
     with torch.no_grad():
@@ -95,7 +95,7 @@ def nll_by_hand(model, batch, z, fed=None):
     return torch.stack(total)
 
 
-def near(ours, reference, tolerance=1e-9):
+def assert_near(ours, reference, tolerance=1e-9):
     torch.testing.assert_close(ours, reference, rtol=tolerance, atol=tolerance)
 
 
@@ -112,59 +112,61 @@ def near(ours, reference, tolerance=1e-9):
     st.sampled_from([1e-3, 1.0, 30.0]),
 )
 def test_nll_of_one_and_many_codes_matches_formula(output, lengths, seed, n, size, far):
-    model, batch = shaken(model_of(output, seed), size), text(lengths, seed)
+    model, batch = randomise_output(make_model(output, seed), size), text(lengths, seed)
     z = far * torch.randn(n, len(lengths), 2, dtype=torch.float64)
     with torch.no_grad():
         reference = torch.stack([nll_by_hand(model, batch, one) for one in z])
-        near(torch.stack([model.nll(batch, one) for one in z]), reference)
-        near(model.nll(batch, z), reference)
-    near(model.nll(batch, z).detach(), reference)  # with gradients: one code after the other
+        assert_near(torch.stack([model.nll(batch, one) for one in z]), reference)
+        assert_near(model.nll(batch, z), reference)
+    assert_near(model.nll(batch, z).detach(), reference)  # with gradients: one code after the other
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_every_gradient_is_that_of_the_formula(output):
-    model, batch = shaken(model_of(output)), text([5, 3, 3, 1])
+def test_gradients_match_formula(output):
+    model, batch = randomise_output(make_model(output)), text([5, 3, 3, 1])
     z = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
     wanted = [z, *model.decoder.parameters()]
     ours = torch.autograd.grad(model.nll(batch, z).sum(), wanted)
     for mine, theirs in zip(
         ours, torch.autograd.grad(nll_by_hand(model, batch, z).sum(), wanted), strict=True
     ):
-        near(mine, theirs)
+        assert_near(mine, theirs)
     many = torch.autograd.grad(model.nll(batch, z.expand(3, -1, -1)).sum(), wanted)
     for mine, theirs in zip(many, ours, strict=True):
-        near(mine, 3 * theirs)
+        assert_near(mine, 3 * theirs)
 
 
 @pytest.mark.parametrize("size", [0.1, 30.0])
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_single_precision_is_enough_for_many_codes(output, size):
-    model = shaken(model_of(output, 1, 300, embedding=16, hidden=32, latent=8), size).float()
+def test_single_precision_suffices_for_many_codes(output, size):
+    model = randomise_output(
+        make_model(output, 1, 300, embedding=16, hidden=32, latent=8), size
+    ).float()
     batch, z = text(np.random.default_rng(0).integers(1, 30, 20), 0, 300), 2 * torch.randn(7, 20, 8)
     with torch.no_grad():
         single = model.nll(batch, z)
-        near(single.double(), model.double().nll(batch, z.double()), 5e-5)
+        assert_near(single.double(), model.double().nll(batch, z.double()), 5e-5)
 
 
 @pytest.mark.parametrize("init", [None, 0.01, 3.0])
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_all_that_is_shared_with_plain_starts_from_its_weights(output, init):
-    plain, after_plain = model_of("plain", 5, init=init).state_dict(), torch.rand(3)
-    ours, after_ours = model_of(output, 5, init=init).state_dict(), torch.rand(3)
+def test_shared_components_start_from_plain_weights(output, init):
+    plain, after_plain = make_model("plain", 5, init=init).state_dict(), torch.rand(3)
+    ours, after_ours = make_model(output, 5, init=init).state_dict(), torch.rand(3)
     assert all(torch.equal(weight, ours[name]) for name, weight in plain.items())
     assert torch.equal(after_plain, after_ours)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_parts_hold_every_parameter_exactly_once(output):
+def test_components_hold_every_parameter_exactly_once(output):
     linear = LinearConfig(latent=2).build(5, Gaussian, Options(output=OUTPUTS[output]))
-    for model in (model_of(output), linear):
+    for model in (make_model(output), linear):
         held = [p for part in model.parts().values() for p in part]
         assert len(held) == len({id(p) for p in held}) == len(list(model.parameters()))
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_linear_model_has_the_same_output_layers(output):
+def test_linear_model_has_same_output_layers(output):
     torch.manual_seed(0)
     model = LinearConfig(latent=2).build(5, Gaussian, Options(output=OUTPUTS[output])).double()
     z, out = torch.randn(3, 4, 2).double(), model.output
@@ -177,13 +179,13 @@ def test_linear_model_has_the_same_output_layers(output):
         if isinstance(out, Lipschitz):
             own = z @ model.decoder.weight.T
             mean = mean - own @ out.frame @ out.frame.T + out.features(z) @ out.frame.T
-        near(out(model.decoder, z, out.features(z)), mean)
+        assert_near(out(model.decoder, z, out.features(z)), mean)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood(output):
+def test_importance_bound_lies_between_elbo_and_exact_log_likelihood(output):
     """With one latent dimension log p(x) is an integral over a line."""
-    model, batch = shaken(model_of(output, latent=1)), text([6, 4, 2])
+    model, batch = randomise_output(make_model(output, latent=1)), text([6, 4, 2])
     grid = torch.linspace(-9, 9, 4001, dtype=torch.float64)
     prior = -0.5 * (grid.square() + math.log(2 * math.pi))
     with torch.no_grad():
@@ -201,14 +203,14 @@ def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood
 
 @properties
 @given(seeds, st.sampled_from([1e-6, 1.0, 1e4]), st.integers(1, 5))
-def test_scaled_features_give_the_same_outputs_and_lie_within_one(seed, far, width):
+def test_scaled_features_give_same_outputs_within_unit_range(seed, far, width):
     rng = torch.Generator().manual_seed(seed)
     weight, h, features = (
         torch.randn(*shape, generator=rng).double()
         for shape in ((7, 3 + width), (4, 3), (4, width))
     )
     same, small = rescale_features(weight, far * features)
-    near(join_features(h, small) @ same.T, join_features(h, far * features) @ weight.T)
+    assert_near(join_features(h, small) @ same.T, join_features(h, far * features) @ weight.T)
     assert small.abs().max() <= 1
     assert rescale_features(weight, None) == (weight, None)
 
@@ -216,7 +218,7 @@ def test_scaled_features_give_the_same_outputs_and_lie_within_one(seed, far, wid
 # ---------------------------------------------------------------- word dropout
 
 
-def test_words_are_dropped_at_the_asked_rate_and_the_start_never():
+def test_words_but_not_start_symbol_are_dropped_at_given_rate():
     torch.manual_seed(0)
     tokens = torch.randint(4, VOCABULARY, (200, 101))
     tokens[:, 0] = BOS
@@ -229,37 +231,37 @@ def test_words_are_dropped_at_the_asked_rate_and_the_start_never():
     assert drop_words(tokens, 1.0)[:, 1:].eq(UNK).all()
 
 
-def test_decoder_is_fed_fewer_words_and_asked_for_all_of_them():
-    model, batch = model_of(word_dropout=0.5).double().train(), text([7, 5, 5, 2])
+def test_word_dropout_hides_inputs_but_not_targets():
+    model, batch = make_model(word_dropout=0.5).double().train(), text([7, 5, 5, 2])
     z = torch.randn(4, 2).double()
     before = nn.functional.pad(batch.tokens[:, :-1], (1, 0), value=BOS)
     torch.manual_seed(3)
     fed = drop_words(before, 0.5)
     torch.manual_seed(3)
-    near(model.nll(batch, z), nll_by_hand(model, batch, z, fed))
+    assert_near(model.nll(batch, z), nll_by_hand(model, batch, z, fed))
     assert EOS in batch.targets and UNK not in batch.targets and not torch.equal(fed, before)
 
 
-def test_words_are_dropped_in_training_and_separately_for_each_code():
-    model, batch = model_of(word_dropout=0.5), text([7, 5, 5, 2])
+def test_words_are_dropped_in_training_independently_per_code():
+    model, batch = make_model(word_dropout=0.5), text([7, 5, 5, 2])
     z = torch.randn(4, 2).expand(3, -1, -1)
     with torch.no_grad():
         one, two, _ = model.train().nll(batch, z)
         assert (one != two).any()
         a, b, _ = model.eval().nll(batch, z)
         assert torch.equal(a, b) and torch.equal(
-            model.nll(batch, z[0]), model_of().eval().nll(batch, z[0])
+            model.nll(batch, z[0]), make_model().eval().nll(batch, z[0])
         )
 
 
-def test_no_random_number_is_drawn_where_nothing_is_dropped():
-    model, batch, z = model_of().train(), text([3, 2]), torch.zeros(2, 2)
+def test_zero_dropout_draws_no_random_numbers():
+    model, batch, z = make_model().train(), text([3, 2]), torch.zeros(2, 2)
     state = torch.get_rng_state()
     model.nll(batch, z)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_word_dropout_of_zero_is_plain_bit_for_bit(tmp_path: Path):
+def test_zero_word_dropout_equals_plain_bit_for_bit(tmp_path: Path):
     run_here(tmp_path, "plain")
     run_here(tmp_path, "word_dropout", "word_dropout=0")
     plain, ours = folder_of(tmp_path, "plain"), folder_of(tmp_path, "word_dropout")
@@ -268,17 +270,17 @@ def test_word_dropout_of_zero_is_plain_bit_for_bit(tmp_path: Path):
 
 
 @pytest.mark.parametrize("value", ["1.1", "much", "-0.1", "nan"])
-def test_impossible_word_dropout_is_refused(value):
+def test_invalid_word_dropout_is_refused(value):
     with pytest.raises(InputError, match=r"^word_dropout=.*: .*allowed is 0 <= word_dropout"):
         prepare(composed("head=word_dropout", f"word_dropout={value}", *SMALL), "word_dropout")
 
 
-def test_linear_model_has_no_words_to_drop():
+def test_linear_model_refuses_word_dropout():
     with pytest.raises(InputError, match=r"^word_dropout=0.4: the linear decoder reads no words"):
         prepare(composed("head=word_dropout", "model=linear", "data=gaussian"), "word_dropout")
 
 
-def test_combination_holds_both_remedies_and_their_knobs():
+def test_combination_has_both_remedies_and_their_knobs():
     both = composed("head=bn_mu_word_dropout", "gamma=0.9", "word_dropout=0.2")
     assert both.posterior == composed("head=bn_mu", "gamma=0.9").posterior
     assert both.decoder == composed("head=word_dropout", "word_dropout=0.2").decoder
@@ -288,24 +290,24 @@ def test_combination_holds_both_remedies_and_their_knobs():
 # ---------------------------------------------------------------- skip
 
 
-def test_first_loss_of_a_skip_connection_is_plains_and_it_learns_from_it():
+def test_skip_connection_starts_at_plain_loss_and_learns():
     batch, z = text([5, 3, 1]), torch.randn(3, 2)
-    skip = model_of("skip", 4)
+    skip = make_model("skip", 4)
     loss = skip.nll(batch, z)
-    near(loss, model_of("plain", 4).nll(batch, z), 1e-6)
+    assert_near(loss, make_model("plain", 4).nll(batch, z), 1e-6)
     loss.sum().backward()
     assert skip.decoder.output.skip.grad.abs().max() > 0
 
 
 def test_skip_connection_reaches_every_word_without_recurrent_state():
-    model, batch = shaken(model_of("skip")), text([4])
+    model, batch = randomise_output(make_model("skip")), text([4])
     with torch.no_grad():
         model.decoder.words.weight.zero_()
         logits = (
             model.decoder.words.bias
             + torch.tensor([1.5, -1.0]).double() @ model.decoder.output.skip.T
         )
-        near(
+        assert_near(
             model.nll(batch, torch.tensor([[1.5, -1.0]]).double()),
             -torch.log_softmax(logits, 0)[batch.targets].sum(0, True),
         )
@@ -314,7 +316,7 @@ def test_skip_connection_reaches_every_word_without_recurrent_state():
 # ---------------------------------------------------------------- inverse Lipschitz
 
 
-def layer_of(seed, latent, outputs, least, size=1.0, bends=1.0):
+def make_lipschitz_layer(seed, latent, outputs, least, size=1.0, bends=1.0):
     """A Lipschitz output layer and the linear layer it sits on, double precision, random weights of
     these sizes."""
     torch.manual_seed(seed)
@@ -331,14 +333,14 @@ def layer_of(seed, latent, outputs, least, size=1.0, bends=1.0):
 
 @properties
 @given(seeds, st.integers(1, 12), st.integers(0, 30))
-def test_frame_is_orthonormal_and_blind_to_constants(seed, latent, more):
+def test_frame_is_orthonormal_and_ignores_constants(seed, latent, more):
     frame = make_orthonormal(latent + more, latent, torch.Generator().manual_seed(seed)).double()
-    near(frame.T @ frame, torch.eye(latent).double(), 1e-6)
+    assert_near(frame.T @ frame, torch.eye(latent).double(), 1e-6)
     if more:
-        near(frame.sum(0), torch.zeros(latent).double(), 1e-5)
+        assert_near(frame.sum(0), torch.zeros(latent).double(), 1e-5)
 
 
-def test_frame_belongs_to_the_seed_and_to_the_checkpoint():
+def test_frame_depends_on_seed_and_is_in_checkpoint():
     def frame(seed):
         torch.manual_seed(seed)
         torch.rand(seed + 3)  # where the global stream stands does not matter
@@ -349,8 +351,8 @@ def test_frame_belongs_to_the_seed_and_to_the_checkpoint():
 
 @properties
 @given(seeds, st.integers(1, 6), st.integers(0, 9), scales)
-def test_lstms_own_logits_keep_out_of_the_frame(seed, latent, more, size):
-    output, layer = layer_of(seed, latent, latent + more, 1.0, size)
+def test_lstm_logits_are_orthogonal_to_frame(seed, latent, more, size):
+    output, layer = make_lipschitz_layer(seed, latent, latent + more, 1.0, size)
     weight = output.weight(layer).detach()
     assert torch.equal(weight[:, 4:], output.frame)
     assert (output.frame.T @ weight[:, :4]).abs().max() < 1e-12 * size
@@ -358,8 +360,8 @@ def test_lstms_own_logits_keep_out_of_the_frame(seed, latent, more, size):
 
 @properties
 @given(seeds, st.integers(1, 6), st.sampled_from([1e-3, 1.0, 1e3]), scales, scales)
-def test_map_is_the_gradient_of_its_strongly_convex_potential(seed, latent, least, bends, far):
-    output, _ = layer_of(seed, latent, 9, least, bends=bends)
+def test_map_is_gradient_of_strongly_convex_potential(seed, latent, least, bends, far):
+    output, _ = make_lipschitz_layer(seed, latent, 9, least, bends=bends)
     z = (far * torch.randn(latent).double()).requires_grad_()
     inner = output.slopes @ z + output.shifts
     log_cosh = inner.abs() + torch.log1p(torch.exp(-2 * inner.abs())) - math.log(2)
@@ -367,10 +369,10 @@ def test_map_is_the_gradient_of_its_strongly_convex_potential(seed, latent, leas
         0.5 * least * z.square().sum() + (nn.functional.softplus(output.heights) * log_cosh).sum()
     )
     (slope,) = torch.autograd.grad(potential, z)
-    near(output.features(z), slope, 1e-8)
+    assert_near(output.features(z), slope, 1e-8)
     jacobian = torch.autograd.functional.jacobian(output.features, z)
     largest = float(jacobian.abs().max())
-    near(jacobian, jacobian.T, 1e-10 * largest)
+    assert_near(jacobian, jacobian.T, 1e-10 * largest)
     assert torch.linalg.eigvalsh(jacobian).min() >= least - 1e-10 * largest
 
 
@@ -384,10 +386,10 @@ def test_map_is_the_gradient_of_its_strongly_convex_potential(seed, latent, leas
     scales,
     scales,
 )
-def test_codes_are_as_far_apart_in_the_logits_and_in_the_log_probabilities_as_promised(
+def test_logits_and_log_probabilities_keep_promised_distance(
     seed, latent, more, least, size, bends, far
 ):
-    output, layer = layer_of(seed, latent, latent + more, least, size, bends)
+    output, layer = make_lipschitz_layer(seed, latent, latent + more, least, size, bends)
     z, other = far * torch.randn(2, 50, latent).double()
     h, other_h = 2 * torch.rand(2, 50, 4).double() - 1
     with torch.no_grad():
@@ -405,12 +407,12 @@ def test_codes_are_as_far_apart_in_the_logits_and_in_the_log_probabilities_as_pr
 
 @pytest.mark.parametrize("init", [None, 0.01, 3.0])
 @pytest.mark.parametrize("far", [1e-2, 1.0, 1e2])
-def test_decoder_keeps_codes_apart_at_every_word_whatever_the_initial_weights(init, far):
+def test_decoder_separates_codes_at_every_word_for_any_weights(init, far):
     """In the model as it is used, in single precision.
 
     The logits are caught on their way to the loss.
     """
-    model, batch = model_of("lipschitz", 2, init=init), text([7, 5, 4, 1])
+    model, batch = make_model("lipschitz", 2, init=init), text([7, 5, 4, 1])
     caught = []
     model.decoder.output.register_forward_hook(
         lambda _module, _inputs, logits: caught.append(logits)
@@ -427,8 +429,8 @@ def test_decoder_keeps_codes_apart_at_every_word_whatever_the_initial_weights(in
 
 @pytest.mark.parametrize("far", [0.0, 1.0, 1e4])
 @pytest.mark.parametrize("bends", [0.0, 1.0, 1e4])
-def test_gradients_are_finite_however_large_codes_and_weights_are(bends, far):
-    model, batch = model_of("lipschitz"), text([5, 2])
+def test_gradients_are_finite_for_huge_codes_and_weights(bends, far):
+    model, batch = make_model("lipschitz"), text([5, 2])
     with torch.no_grad():
         for parameter in model.decoder.output.parameters():
             parameter.normal_(0, bends)
@@ -439,12 +441,12 @@ def test_gradients_are_finite_however_large_codes_and_weights_are(bends, far):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "much"])
-def test_impossible_constant_is_refused(value):
+def test_invalid_lipschitz_constant_is_refused(value):
     with pytest.raises(InputError, match=r"^inverse_lipschitz="):
         prepare(composed("head=lipschitz", f"inverse_lipschitz={value}", *SMALL), "lipschitz")
 
 
-def test_more_latent_dimensions_than_outputs_are_refused():
+def test_too_many_latent_dimensions_are_refused():
     with pytest.raises(
         InputError, match=r"^inverse_lipschitz=5: .* 6 outputs at a time for 7 dimensions"
     ):
@@ -455,7 +457,7 @@ def test_more_latent_dimensions_than_outputs_are_refused():
 
 
 @pytest.mark.parametrize("least", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
-def test_no_dimension_collapses_in_linear_model_where_plain_loses_two(
+def test_linear_model_keeps_all_dimensions_where_plain_loses_two(
     least: float, tmp_path: Path
 ) -> None:
     """With decoder slopes of at least L and variance 1 the best q has variances v <= 1 / (1 + L^2),
@@ -495,7 +497,7 @@ def layer_and_code(output):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("output", [Plain, Skip, partial(Lipschitz, inverse_lipschitz=2.0)])
-def test_output_layers_run_under_autocast_and_in_narrow_models(output, dtype):
+def test_output_layers_work_under_autocast_and_low_precision(output, dtype):
     made, layer, h, z = layer_and_code(output)
     exact = made(layer, h, made.features(z))
     with torch.autocast("cpu", dtype=dtype):
@@ -503,12 +505,12 @@ def test_output_layers_run_under_autocast_and_in_narrow_models(output, dtype):
     narrow = made.to(dtype)(layer.to(dtype), h.to(dtype), made.features(z.to(dtype)))
     for found in (cast, narrow):
         assert found.dtype == dtype
-        near(found.float().detach(), exact.detach(), 0.1)
+        assert_near(found.float().detach(), exact.detach(), 0.1)
     narrow.sum().backward()
     assert layer.weight.grad.isfinite().all()
 
 
-def test_lipschitz_bound_is_not_weakened_by_autocast():
+def test_lipschitz_bound_holds_under_autocast():
     made, layer, _, z = layer_and_code(partial(Lipschitz, inverse_lipschitz=2.0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = made.weight(layer), made.features(z)

@@ -32,21 +32,21 @@ def files_by_schema() -> dict[type, list[dict[str, Any]]]:
 @pytest.mark.parametrize(
     ("schema", "files"), files_by_schema().items(), ids=lambda s: getattr(s, "__name__", "")
 )
-def test_no_schema_has_a_default_that_its_yaml_files_state(schema: type, files: list[dict]) -> None:
+def test_schema_defaults_do_not_repeat_yaml_values(schema: type, files: list[dict]) -> None:
     for field in fields(schema):
         has_default = (field.default, field.default_factory) != (MISSING, MISSING)
         assert has_default != all(field.name in values for values in files), field.name
         assert not has_default or field.default in ABSENT, field.name
 
 
-def test_a_key_younger_than_a_saved_config_gets_its_yaml_value() -> None:
+def test_key_missing_from_old_config_gets_yaml_value() -> None:
     saved = {key: value for key, value in stated("log", "local").items() if key != "timeout"}
     assert load_section(OmegaConf.create(saved), "log", LogConfig).timeout == 20
     saved = {key: value for key, value in stated("model", "lstm").items() if key != "pool"}
     assert load_section(OmegaConf.create(saved), "model").pool == "last"
 
 
-def test_a_key_without_any_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_key_without_any_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     saved = {key: value for key, value in stated("log", "local").items() if key != "timeout"}
     (tmp_path / "log").mkdir()
     monkeypatch.setattr("uncollapse.config.CONF", tmp_path)

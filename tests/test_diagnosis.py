@@ -140,7 +140,7 @@ def same(a: Any, b: Any) -> bool:
 # ---------------------------------------------------------------- the numbers
 
 
-def test_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -> None:
+def test_numbers_of_trained_model_match_brute_force(trained: Any) -> None:
     model, x, kind = trained
     found = diagnose(model.encode, model.nll, x, samples=64, labels=kind)
     with torch.no_grad():
@@ -189,7 +189,7 @@ def test_numbers_of_a_trained_model_are_those_of_brute_force(trained: Any) -> No
     )
 
 
-def test_collapsed_model_has_a_gap_of_exactly_0_and_is_called_collapsed() -> None:
+def test_collapsed_model_has_zero_gap_and_collapsed_verdict() -> None:
     x, _ = toy(50)
     found = diagnose(
         lambda x: (0.6 * x[:, :3], x[:, :3] * 0 - 1), lambda x, z: x.sum(-1), x, samples=3
@@ -205,7 +205,7 @@ def test_collapsed_model_has_a_gap_of_exactly_0_and_is_called_collapsed() -> Non
     )
 
 
-def test_nll_of_the_exact_posterior_is_the_closed_form_and_bounds_are_bounds() -> None:
+def test_exact_posterior_nll_matches_closed_form_and_bounds_hold() -> None:
     encode, nll, x, log_prob = linear_gaussian()
     for k in (2, 7):
         found = diagnose(encode, nll, x, samples=k, log_prob=log_prob)
@@ -227,7 +227,7 @@ def test_nll_of_the_exact_posterior_is_the_closed_form_and_bounds_are_bounds() -
 # ---------------------------------------------------------------- what may be handed over
 
 
-def test_tensor_array_batches_and_loader_give_the_same_and_each_batch_is_met_once(
+def test_tensor_array_batches_and_loader_agree(
     trained: Any,
 ) -> None:
     model, x, _ = trained
@@ -262,7 +262,7 @@ def test_tensor_array_batches_and_loader_give_the_same_and_each_batch_is_met_onc
     )
 
 
-def test_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -> None:
+def test_unrepeatable_batch_is_decoded_one_code_at_a_time(trained: Any) -> None:
     model, x, _ = trained
 
     class Opaque:
@@ -276,7 +276,7 @@ def test_batch_that_cannot_be_repeated_is_decoded_code_by_code(trained: Any) -> 
     assert same(single, diagnose(model.encode, model.nll, x[:100], samples=5, batch=50))
 
 
-def test_codes_meet_their_own_example_and_no_more_rows_than_allowed() -> None:
+def test_codes_match_their_examples_within_row_limit() -> None:
     rows: list[int] = []
 
     def nll(x: Tensor, z: Tensor) -> Tensor:
@@ -299,7 +299,7 @@ def Batch_of(x: Tensor) -> Any:
     return NumberedBatch(x, 0)
 
 
-def test_tuple_normal_and_posterior_are_one(trained: Any) -> None:
+def test_tuple_normal_and_posterior_are_equivalent(trained: Any) -> None:
     model, x, _ = trained
     encoders = [
         model.encode,
@@ -312,7 +312,7 @@ def test_tuple_normal_and_posterior_are_one(trained: Any) -> None:
     assert all(same(first, other) for other in others)
 
 
-def test_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
+def test_diagnosis_is_repeatable_and_has_no_side_effects(trained: Any) -> None:
     model, x, _ = trained
     state, grads = torch.get_rng_state(), torch.is_grad_enabled()
     loader = DataLoader(TensorDataset(x[:60]), batch_size=20, shuffle=True)
@@ -325,7 +325,7 @@ def test_repeats_itself_and_leaves_no_trace(trained: Any) -> None:
     assert all(p.grad_fn is None and p.requires_grad for p in model.parameters())
 
 
-def test_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any) -> None:
+def test_single_example_batch_is_excluded_from_gap_only(trained: Any) -> None:
     model, x, _ = trained
     found = diagnose(model.encode, model.nll, x[:65], samples=3, batch=64)
     assert found["examples"] == 65 and found["shuffle_gap"] > 0 and found["mi_n"] == 65
@@ -335,7 +335,7 @@ def test_example_alone_in_its_batch_is_left_out_of_the_gap_only(trained: Any) ->
     )
 
 
-def test_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
+def test_head_trains_in_external_model_and_is_diagnosed() -> None:
     torch.manual_seed(0)
     x, _ = toy(400)
     body, head, decoder = nn.Linear(24, 256), BatchNormTau(256, 32, tau=0.5), nn.Linear(32, 24)
@@ -365,7 +365,7 @@ def test_head_alone_trains_in_a_strangers_model_and_is_diagnosed() -> None:
     assert found["kl"] > 0.8 * head.floor() and "the decoder reads z" in found["verdict"]
 
 
-def test_readme_blocks_run_as_printed(
+def test_readme_code_blocks_run(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -389,7 +389,7 @@ def test_readme_blocks_run_as_printed(
 # ---------------------------------------------------------------- the verdict
 
 
-def test_verdict_claims_no_more_than_the_numbers() -> None:
+def test_verdict_matches_the_numbers() -> None:
     def said(gap: float | None, error: float | None = 0.01, **other: Any) -> str:
         found = {
             "shuffle_gap": gap,
@@ -420,7 +420,7 @@ def test_verdict_claims_no_more_than_the_numbers() -> None:
     assert said(1.0, **dims).endswith("into 1 of 4 dimensions (z[1]).")
 
 
-def test_numbers_are_printed_to_two_digits_of_their_error() -> None:
+def test_numbers_are_rounded_to_two_digits_of_error() -> None:
     assert (
         measured(12.3456, 0.213) == "12.35 ± 0.21" and measured(1.23456, 0.0123) == "1.235 ± 0.012"
     )
@@ -434,7 +434,7 @@ def test_numbers_are_printed_to_two_digits_of_their_error() -> None:
 # ---------------------------------------------------------------- what is refused
 
 
-def spoilt(mean: float = 0.0, log_var: float = 0.0) -> Any:
+def bad_encoder(mean: float = 0.0, log_var: float = 0.0) -> Any:
     """An encoder whose second batch holds one bad entry."""
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -484,11 +484,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"data": "mnist"}, r"data: a str; allowed"),
     ({"data": np.array(["a", "b"])}, r"data: an array that makes no tensor"),
     ({"data": torch.tensor(1.0)}, r"data: a tensor without dimensions"),
-    ({"encode": spoilt(mean=math.nan)}, (r"encode: mean has 1 of 4 values that are not finite "
+    ({"encode": bad_encoder(mean=math.nan)}, (r"encode: mean has 1 of 4 values that are not finite "
                                         r".* in batch 1")),
-    ({"encode": spoilt(log_var=math.inf)}, (r"encode: log_var has 1 of 4 values that are not "
+    ({"encode": bad_encoder(log_var=math.inf)}, (r"encode: log_var has 1 of 4 values that are not "
                                            r"finite .* in batch 1")),
-    ({"encode": spoilt(log_var=1000.0)}, r"encode: the kl of the posterior has 1 of 4"),
+    ({"encode": bad_encoder(log_var=1000.0)}, r"encode: the kl of the posterior has 1 of 4"),
     ({"encode": lambda x: (x[:, :2], x[:, :1])}, (r"encode: mean is of shape \[8, 2\] and "
                                                   r"log_var of "
                                                  r"shape \[8, 1\]")),
@@ -565,7 +565,7 @@ def test_bad_input_is_refused_before_any_work() -> None:
 # ---------------------------------------------------------------- the page
 
 
-def test_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_path: Path) -> None:
+def test_page_holds_every_number_and_is_reproducible(trained: Any, tmp_path: Path) -> None:
     model, x, kind = trained
     bytes_of = []
     for _ in range(2):
@@ -593,7 +593,7 @@ def test_page_holds_every_number_and_the_same_bytes_again(trained: Any, tmp_path
     assert f"{found['kl']:.2f}" in page and "±" in page
 
 
-def test_page_of_others_is_left_alone(tmp_path: Path) -> None:
+def test_foreign_page_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "index.html"
     page.write_text("mine")
     with pytest.raises(InputError, match=r"its index\.html was not written by diagnose;"):
@@ -603,7 +603,7 @@ def test_page_of_others_is_left_alone(tmp_path: Path) -> None:
         diagnose(good, cost, X, samples=2, page=page)
 
 
-def test_posterior_that_does_not_split_has_a_page_too(tmp_path: Path) -> None:
+def test_undecomposable_posterior_has_a_page(tmp_path: Path) -> None:
     class Whole:
         """A Gaussian that gives its KL in one number."""
 
@@ -639,7 +639,7 @@ print([name for name in heavy[:4] if name in sys.modules])
 """
 
 
-def test_nothing_is_imported_that_is_not_needed(tmp_path: Path) -> None:
+def test_unneeded_packages_are_not_imported(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORTS], capture_output=True, text=True, cwd=tmp_path
     )
@@ -647,7 +647,7 @@ def test_nothing_is_imported_that_is_not_needed(tmp_path: Path) -> None:
     assert (tmp_path / "page/index.html").exists()
 
 
-def test_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_raises_attribute_error() -> None:
     import uncollapse
 
     assert not hasattr(uncollapse, "nothing") and uncollapse.diagnose is diagnose

@@ -43,7 +43,7 @@ def one_core() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def quiet(*args: Any, **kwargs: Any) -> dict:
+def diagnose_quietly(*args: Any, **kwargs: Any) -> dict:
     """A diagnosis that has nothing to warn of."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -52,7 +52,7 @@ def quiet(*args: Any, **kwargs: Any) -> dict:
     return found
 
 
-def told(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
+def diagnose_with_warnings(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
     """A diagnosis and its warnings, of which it keeps the same list."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -83,12 +83,14 @@ def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_encoder_gets_kl_of_its_output_and_rounding_size(
+def test_low_precision_encoder_reports_kl_and_rounding_size(
     dtype: torch.dtype,
 ) -> None:
     pair, nll, kl = narrow_pair(dtype)
     x = torch.rand(64, 6)
-    found, (said,) = told(lambda x: [part[: len(x)] for part in pair], nll, [x], samples=5)
+    found, (said,) = diagnose_with_warnings(
+        lambda x: [part[: len(x)] for part in pair], nll, [x], samples=5
+    )
     assert found["kl"] == pytest.approx(kl, rel=1e-4) and kl < 0.02
     assert all(value >= 0 for value in found["kl_per_dim"])
     assert said.startswith(f"encode: answers in {str(dtype)[6:]}; kl (")
@@ -105,11 +107,11 @@ def test_low_precision_encoder_gets_kl_of_its_output_and_rounding_size(
         mean, log_var = (part[: len(x)] for part in pair)
         return Normal(mean, torch.exp(0.5 * log_var.float()).to(dtype))
 
-    given, _ = told(normal, nll, [x], samples=5)
+    given, _ = diagnose_with_warnings(normal, nll, [x], samples=5)
     assert given["kl"] == pytest.approx(kl, abs=0.02)
 
 
-def test_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
+def test_decoder_gets_float32_codes_or_its_own_dtype() -> None:
     pair, _, _ = narrow_pair(torch.bfloat16)
     wide, narrow = nn.Linear(4, 6), nn.Linear(4, 6).to(torch.bfloat16)
     dtypes: list[torch.dtype] = []
@@ -120,15 +122,19 @@ def test_decoder_gets_float32_codes_or_those_of_its_own_dtype() -> None:
         return (x - found.float()).square().sum(-1)
 
     for layer in (wide, narrow):
-        told(lambda x: pair, functools.partial(nll, layer), [torch.rand(64, 6)], samples=5)
+        diagnose_with_warnings(
+            lambda x: pair, functools.partial(nll, layer), [torch.rand(64, 6)], samples=5
+        )
         assert set(dtypes) == {layer.weight.dtype}
         dtypes.clear()
 
 
-def test_low_precision_nll_is_summed_in_float32_and_rounding_reported() -> None:
+def test_low_precision_nll_is_summed_in_float32() -> None:
     encode, nll, x, _ = linear_gaussian()
-    exact = quiet(encode, nll, x, samples=20)
-    found, (said,) = told(encode, lambda x, z: nll(x, z).to(torch.bfloat16), x, samples=20)
+    exact = diagnose_quietly(encode, nll, x, samples=20)
+    found, (said,) = diagnose_with_warnings(
+        encode, lambda x, z: nll(x, z).to(torch.bfloat16), x, samples=20
+    )
     assert found["nll"] == pytest.approx(exact["nll"], abs=0.02)
     assert said.startswith("nll: answers in bfloat16, which rounds each value by up to 0.0")
 
@@ -143,15 +149,15 @@ def test_low_precision_posterior_is_reported() -> None:
             mean=q.mean, variance=q.variance, kl=kl, sample=q.sample, log_ratio=q.log_ratio
         )
 
-    _, (said,) = told(narrow, nll, x, samples=5)
+    _, (said,) = diagnose_with_warnings(narrow, nll, x, samples=5)
     assert said.startswith(
         "encode: its posterior computes kl in bfloat16, which can shift it by 0.0"
     )
 
 
-def test_diagnose_under_autocast_is_diagnose() -> None:
+def test_autocast_does_not_change_diagnosis() -> None:
     encode, nll, x, _ = linear_gaussian()
-    plain = quiet(encode, nll, x, samples=20)
+    plain = diagnose_quietly(encode, nll, x, samples=20)
 
     def off(function: Any) -> Any:
         def run(*args: Any) -> Any:
@@ -169,7 +175,7 @@ def test_diagnose_under_autocast_is_diagnose() -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", KNOBS)
-def test_every_posterior_of_the_package_can_be_diagnosed(name: str, training: bool) -> None:
+def test_every_package_posterior_can_be_diagnosed(name: str, training: bool) -> None:
     torch.manual_seed(0)
     x, _ = toy(60)
     head, decoder = getattr(posteriors, name)(24, 4, **KNOBS[name]), nn.Linear(4, 24)
@@ -180,7 +186,7 @@ def test_every_posterior_of_the_package_can_be_diagnosed(name: str, training: bo
     )
     before = copy.deepcopy(head.state_dict())
     head.train(training)
-    found, said = told(head, nll, x, samples=30)
+    found, said = diagnose_with_warnings(head, nll, x, samples=30)
     assert found["nll"] < 30 and abs(found["nelbo"] - found["rec"] - found["kl"]) < 1e-4
     assert all(a.equal(b) for a, b in zip(before.values(), head.state_dict().values(), strict=True))
     assert (
@@ -227,7 +233,7 @@ def from_global(x: Tensor) -> Any:
     return GLOBAL.encode(x)
 
 
-def ways(model: Normed) -> dict[str, Any]:
+def ways_to_pass_encoder(model: Normed) -> dict[str, Any]:
     """The ways in which people hand over an encoder."""
     holder, table = SimpleNamespace(parts={"vae": model}), {"vae": [model]}
 
@@ -265,8 +271,8 @@ def ways(model: Normed) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("way", ways(Normed()))
-def test_model_in_training_mode_is_evaluated_in_evaluation_mode_and_set_back(
+@pytest.mark.parametrize("way", ways_to_pass_encoder(Normed()))
+def test_training_mode_is_switched_off_and_restored(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
@@ -275,20 +281,20 @@ def test_model_in_training_mode_is_evaluated_in_evaluation_mode_and_set_back(
     for _ in range(20):
         model.body(x)  # statistics of its own
     monkeypatch.setitem(globals(), "GLOBAL", model)
-    encode, nll = ways(model)[way], model.nll
+    encode, nll = ways_to_pass_encoder(model)[way], model.nll
     model.eval()
-    truth = quiet(encode, nll, x, samples=5)
+    truth = diagnose_quietly(encode, nll, x, samples=5)
     model.train()
     model.head.eval()  # each module goes back to what it was itself
     flags, state = [m.training for m in model.modules()], copy.deepcopy(model.state_dict())
-    found, (said,) = told(encode, nll, x, samples=5)
+    found, (said,) = diagnose_with_warnings(encode, nll, x, samples=5)
     found.pop("warnings"), truth.pop("warnings")
     assert found == truth and "in training mode; evaluated in evaluation mode" in said
     assert flags == [m.training for m in model.modules()]
     assert all(a.equal(b) for a, b in zip(state.values(), model.state_dict().values(), strict=True))
 
 
-def test_modes_are_set_back_when_the_users_code_fails() -> None:
+def test_modes_are_restored_when_user_code_fails() -> None:
     model = Normed()
 
     def encode(x: Tensor) -> Any:
@@ -300,13 +306,13 @@ def test_modes_are_set_back_when_the_users_code_fails() -> None:
     assert all(m.training for m in model.modules())
 
 
-def test_mode_of_a_model_without_dropout_or_batch_norm_is_not_talked_about() -> None:
+def test_model_without_dropout_or_batch_norm_gets_no_mode_warning() -> None:
     model, (x, _) = MLP(), toy(60)
-    quiet(model.encode, model.nll, x, samples=5)
+    diagnose_quietly(model.encode, model.nll, x, samples=5)
     assert model.training
 
 
-def test_modules_are_found_once_and_without_their_parts() -> None:
+def test_modules_are_found_once_without_children() -> None:
     model = Normed()
     assert find_modules(model.encode, lambda x: model.body(x), model.body) == [model]
     assert find_modules(len, np.sum, torch.relu, print, 3, None) == []
@@ -315,34 +321,34 @@ def test_modules_are_found_once_and_without_their_parts() -> None:
     assert model.body[3].training
 
 
-def test_dropout_out_of_sight_is_noticed() -> None:
+def test_hidden_dropout_is_detected() -> None:
     (x, _), model = toy(90), MLP()
 
     def dropped(x: Tensor) -> Any:
         mean, log_var = model.encode(nn.functional.dropout(x, 0.3))
         return mean, log_var
 
-    _, (said,) = told(dropped, model.nll, x, samples=5)
+    _, (said,) = diagnose_with_warnings(dropped, model.nll, x, samples=5)
     assert (
         said.startswith("encode: answers differently when asked the same again")
         and "dropout" in said
     )
-    _, (said,) = told(
+    _, (said,) = diagnose_with_warnings(
         model.encode, lambda x, z: model.nll(x, nn.functional.dropout(z, 0.3)), x, samples=5
     )
     assert said.startswith("nll: answers differently when asked the same again")
 
 
-def test_batch_statistics_out_of_sight_are_noticed() -> None:
+def test_hidden_batch_statistics_are_detected() -> None:
     (x, _), model = toy(90), MLP()
-    _, (said,) = told(
+    _, (said,) = diagnose_with_warnings(
         lambda x: model.encode((x - x.mean(0)) / (x.std(0) + 0.1)), model.nll, x, samples=5
     )
     assert said.startswith(
         "encode: answers differently for the same examples in a smaller batch: batch statistics"
     )
     norm = nn.BatchNorm1d(24, track_running_stats=False).eval()
-    _, (said,) = told(lambda x: model.encode(norm(x)), model.nll, x, samples=5)
+    _, (said,) = diagnose_with_warnings(lambda x: model.encode(norm(x)), model.nll, x, samples=5)
     assert "in a smaller batch: batch statistics" in said
 
 
@@ -354,18 +360,20 @@ SPOILT = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
-def test_nll_that_mixes_examples_is_noticed(spoil: Any, words: str) -> None:
+def test_nll_that_mixes_examples_is_detected(spoil: Any, words: str) -> None:
     (x, _), model = toy(40), MLP()
-    _, said = told(model.encode, lambda x, z: spoil(model.nll(x, z)), x, samples=5)
+    _, said = diagnose_with_warnings(
+        model.encode, lambda x, z: spoil(model.nll(x, z)), x, samples=5
+    )
     assert said[0].startswith("nll: ") and words in said[0] and "averages over the batch" in said[0]
 
 
 def test_untrained_batch_norm_is_reported() -> None:
     (x, _), model = toy(60), Normed().eval()
-    _, (said,) = told(model.encode, model.nll, x, samples=5)
+    _, (said,) = diagnose_with_warnings(model.encode, model.nll, x, samples=5)
     assert said.startswith("body.1: the batch statistics") and "0 and 1" in said
     head, decoder = posteriors.RMSNormTau(24, 4, tau=0.5).eval(), nn.Linear(4, 24)
-    _, (said,) = told(
+    _, (said,) = diagnose_with_warnings(
         head, lambda x, z: -Bernoulli(logits=decoder(z)).log_prob(x).sum(-1), x, samples=5
     )
     assert said.startswith("mu_moments: the batch statistics")
@@ -436,7 +444,7 @@ def patterns(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("data", ORDERED.values(), ids=ORDERED)
-def test_labels_meet_their_examples_where_the_order_is_known(data: Any) -> None:
+def test_labels_match_examples_when_order_is_known(data: Any) -> None:
     found = diagnose(
         patterns, lambda x, z: (x[:, :8] - z).square().sum(-1), data, labels=KIND, samples=2
     )
@@ -444,7 +452,7 @@ def test_labels_meet_their_examples_where_the_order_is_known(data: Any) -> None:
 
 
 @pytest.mark.parametrize("data", UNORDERED.values(), ids=UNORDERED)
-def test_labels_and_log_prob_are_refused_where_the_order_cannot_be_known(data: Any) -> None:
+def test_labels_and_log_prob_are_refused_when_order_is_unknown(data: Any) -> None:
     def never(*_: Any) -> Any:
         raise AssertionError
 
@@ -455,9 +463,11 @@ def test_labels_and_log_prob_are_refused_where_the_order_cannot_be_known(data: A
             diagnose(never, never, data, **{name: values})
 
 
-def test_without_labels_any_order_will_do() -> None:
+def test_any_order_is_accepted_without_labels() -> None:
     model = MLP()
-    quiet(model.encode, model.nll, DataLoader(SET, batch_size=20, shuffle=True), samples=2)
+    diagnose_quietly(
+        model.encode, model.nll, DataLoader(SET, batch_size=20, shuffle=True), samples=2
+    )
 
 
 # ---------------------------------------------------------------- batches of several parts
@@ -467,7 +477,7 @@ def pairs() -> DataLoader:
     return DataLoader(TensorDataset(X, KIND), batch_size=20)
 
 
-def test_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() -> None:
+def test_loader_of_pairs_error_suggests_working_fixes() -> None:
     model = MLP().eval()
     with pytest.raises(InputError) as caught:
         diagnose(model.encode, model.nll, pairs(), samples=2)
@@ -483,8 +493,8 @@ def test_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() ->
         isinstance(caught.value.__cause__, TypeError)
         and caught.value.__cause__.__traceback__ is not None
     )
-    a = quiet(model.encode, model.nll, (x for x, _ in pairs()), samples=2)
-    b = quiet(
+    a = diagnose_quietly(model.encode, model.nll, (x for x, _ in pairs()), samples=2)
+    b = diagnose_quietly(
         lambda batch: model.encode(batch[0]),
         lambda batch, z: model.nll(batch[0], z),
         pairs(),
@@ -495,7 +505,7 @@ def test_loader_of_pairs_is_explained_in_one_sentence_and_the_remedies_work() ->
         diagnose(lambda batch: model.encode(batch[0]), model.nll, pairs(), samples=2)
 
 
-def test_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
+def test_loader_of_dicts_or_single_tensors_is_explained() -> None:
     model = MLP().eval()
     dicts = DataLoader(
         [{"image": x, "label": k} for x, k in zip(X, KIND, strict=True)], batch_size=20
@@ -509,7 +519,7 @@ def test_loader_of_dicts_or_of_single_tensors_is_explained_too() -> None:
         diagnose(model.encode, model.nll, DataLoader(TensorDataset(X), batch_size=20))
 
 
-def test_other_errors_of_the_user_stay_the_users() -> None:
+def test_other_user_errors_are_not_rewritten() -> None:
     def broken(x: Any) -> Any:
         raise RuntimeError("out of memory")
 
@@ -542,19 +552,19 @@ def bernoulli() -> tuple[Any, Any, Tensor]:
     return encode, nll, x
 
 
-def test_healthy_models_are_not_doubted() -> None:
+def test_healthy_models_get_no_warning() -> None:
     encode, nll, x, log_prob = linear_gaussian()
-    found = quiet(encode, nll, x, samples=200, log_prob=log_prob)
+    found = diagnose_quietly(encode, nll, x, samples=200, log_prob=log_prob)
     assert found["nll"] == pytest.approx(-float(log_prob.mean()), abs=1e-4) and found[
         "nll_ess"
     ] == pytest.approx(200, rel=1e-3)
     encode, nll, x = bernoulli()
-    found = quiet(encode, nll, x, samples=200)
+    found = diagnose_quietly(encode, nll, x, samples=200)
     assert found["mi"] > 2 and found["rec"] > 1
     model = MLP()  # untrained
-    quiet(model.encode, model.nll, X, samples=100)
+    diagnose_quietly(model.encode, model.nll, X, samples=100)
     nothing = torch.zeros(len(X), 3)
-    quiet(
+    diagnose_quietly(
         lambda x: (nothing[: len(x)], nothing[: len(x)]),
         lambda x, z: nll_of_bits(x),
         X,
@@ -570,37 +580,41 @@ def nll_of_bits(x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "spread", [lambda v: v.exp(), lambda v: (0.5 * v).exp()], ids=["variance", "sigma"]
 )
-def test_sigma_in_place_of_log_var_is_named(spread: Any) -> None:
+def test_sigma_passed_as_log_var_is_reported(spread: Any) -> None:
     encode, nll, x, _ = linear_gaussian()
-    _, said = told(lambda x: (encode(x)[0], spread(encode(x)[1])), nll, x, samples=100)
+    _, said = diagnose_with_warnings(
+        lambda x: (encode(x)[0], spread(encode(x)[1])), nll, x, samples=100
+    )
     assert (
         said[0].startswith("encode: its second tensor is positive throughout")
         and "ln sigma²" in said[0]
     )
 
 
-def test_average_in_place_of_a_sum_is_named() -> None:
+def test_mean_instead_of_sum_is_reported() -> None:
     encode, nll, x = bernoulli()
-    _, said = told(encode, lambda x, z: nll(x, z) / 64, x, samples=100)
+    _, said = diagnose_with_warnings(encode, lambda x, z: nll(x, z) / 64, x, samples=100)
     assert any(
         text.startswith("nll: x costs ") and "averaged over pixels or words" in text
         for text in said
     )
     encode, nll, x, log_prob = linear_gaussian()
-    _, said = told(encode, lambda x, z: nll(x, z) / 3, x, samples=100, log_prob=log_prob)
+    _, said = diagnose_with_warnings(
+        encode, lambda x, z: nll(x, z) / 3, x, samples=100, log_prob=log_prob
+    )
     assert any("below the exact -log p" in text and "averaged" in text for text in said)
 
 
-def test_sign_not_changed_is_named() -> None:
+def test_missing_minus_sign_is_reported() -> None:
     encode, nll, x = bernoulli()
-    found, (said,) = told(encode, lambda x, z: -nll(x, z), x, samples=100)
+    found, (said,) = diagnose_with_warnings(encode, lambda x, z: -nll(x, z), x, samples=100)
     assert "-log p of integers is never negative" in said
     assert "or nll returns log p in place of -log p" in found["verdict"]
-    _, said = told(encode, nll, x, samples=10, log_prob=20 * torch.ones(300))
+    _, said = diagnose_with_warnings(encode, nll, x, samples=10, log_prob=20 * torch.ones(300))
     assert any(text.startswith("log_prob: 20 for an example of integers") for text in said)
 
 
-def test_posterior_whose_kl_is_wrong_is_named() -> None:
+def test_posterior_with_wrong_kl_is_reported() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def posterior(kl: float) -> Any:
@@ -616,31 +630,31 @@ def test_posterior_whose_kl_is_wrong_is_named() -> None:
 
         return made
 
-    _, said = told(posterior(-1.0), nll, x, samples=10)
+    _, said = diagnose_with_warnings(posterior(-1.0), nll, x, samples=10)
     assert said[0].startswith("encode: its posteriors have a kl of -2 nats, and no KL is negative")
-    _, said = told(posterior(0.0), nll, x, samples=10)
+    _, said = diagnose_with_warnings(posterior(0.0), nll, x, samples=10)
     assert said[0].startswith("nelbo is ") and "below nll, which is impossible" in said[0]
 
 
-def test_few_effective_codes_are_reported_with_the_argument_to_change() -> None:
+def test_few_effective_codes_warning_names_the_argument() -> None:
     encode, nll, x, _ = linear_gaussian()
 
     def narrow(x: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_var = encode(x)
         return mean + 3, log_var
 
-    _, (said,) = told(narrow, nll, x, samples=100)
+    _, (said,) = diagnose_with_warnings(narrow, nll, x, samples=100)
     assert said.startswith("nll_ess is ") and "encode's second tensor is not ln sigma²" in said
     assert math.isfinite(float(said.split()[2]))
 
 
-def test_page_shows_doubtful_numbers(tmp_path: Any) -> None:
+def test_page_shows_warnings(tmp_path: Any) -> None:
     encode, nll, x, _ = linear_gaussian()
-    _, (said, *_) = told(
+    _, (said, *_) = diagnose_with_warnings(
         lambda x: (encode(x)[0], encode(x)[1].exp()), nll, x, samples=5, page=tmp_path
     )
     assert said[:40] in (tmp_path / "index.html").read_text()
-    quiet(encode, nll, x, samples=5, page=tmp_path)
+    diagnose_quietly(encode, nll, x, samples=5, page=tmp_path)
     assert "Doubtful" not in (tmp_path / "index.html").read_text()
 
 
@@ -697,11 +711,11 @@ def test_hidden_modules_switch_mode_when_called(hide: str) -> None:
     def nll(x: Tensor, z: Tensor) -> Tensor:
         return (x[:, :2] - z).square().sum(-1) + 20
 
-    found, said = told(lambda x: call(x).chunk(2, -1), nll, x, samples=5)
+    found, said = diagnose_with_warnings(lambda x: call(x).chunk(2, -1), nll, x, samples=5)
     assert net.training and all(
         torch.equal(net.state_dict()[key], value) for key, value in before.items()
     )
     assert any("in training mode" in text for text in said)
     net.eval()
-    expected = quiet(lambda x: net(x).chunk(2, -1), nll, x, samples=5)
+    expected = diagnose_quietly(lambda x: net(x).chunk(2, -1), nll, x, samples=5)
     assert found["kl"] == pytest.approx(expected["kl"], rel=1e-6)

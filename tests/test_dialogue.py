@@ -62,7 +62,7 @@ def dialogues(count: int, seed: int) -> list[list[dict]]:
     ]
 
 
-def put(folder: Path, count: int = 60, **changed: list[list[dict]]) -> Path:
+def write_dialogues(folder: Path, count: int = 60, **changed: list[list[dict]]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for seed, split in enumerate(SPLITS):
         lines = [
@@ -76,7 +76,7 @@ def put(folder: Path, count: int = 60, **changed: list[list[dict]]) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return put(tmp_path_factory.mktemp("dialogues"))
+    return write_dialogues(tmp_path_factory.mktemp("dialogues"))
 
 
 def words(folder: Path, *more: str) -> list[str]:
@@ -84,11 +84,11 @@ def words(folder: Path, *more: str) -> list[str]:
     return [f"data.dir={folder}", "data=dailydialog", "model=lstm_conditional", *sizes, *more]
 
 
-def parts_of(folder: Path, head: str, *more: str):
+def build_components(folder: Path, head: str, *more: str):
     return prepare(composed(f"head={head}", *words(folder, *more)), head)
 
 
-def spelled(data, corpus, i: int) -> str:
+def decode_response(data, corpus, i: int) -> str:
     return " ".join(
         data.vocabulary[t] for t in corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]]
     )
@@ -102,8 +102,8 @@ def turns(*texts: str) -> list[dict]:
 
 
 @pytest.fixture
-def few(tmp_path):
-    return put(
+def three_dialogues(tmp_path):
+    return write_dialogues(
         tmp_path,
         train=[
             turns("Where is it?", "Here.", "", "No, there!"),
@@ -113,10 +113,13 @@ def few(tmp_path):
     )
 
 
-def test_each_turn_but_the_first_is_a_response_to_those_before_it(few):
-    data = DialogueConfig(dir=str(few)).load()
+def test_every_turn_after_the_first_is_a_response(three_dialogues):
+    data = DialogueConfig(dir=str(three_dialogues)).load()
     pairs = [
-        (spelled(data, data.contexts["train"], i), spelled(data, data.corpora["train"], i))
+        (
+            decode_response(data, data.contexts["train"], i),
+            decode_response(data, data.corpora["train"], i),
+        )
         for i in range(3)
     ]
     end = data.vocabulary[EOS]
@@ -128,12 +131,12 @@ def test_each_turn_but_the_first_is_a_response_to_those_before_it(few):
     assert data.facts()["skipped"]["train"] == {"empty": 1, "too_long": 0}
 
 
-def test_contexts_have_so_many_turns_and_of_these_so_many_words(few):
-    data = DialogueConfig(dir=str(few), turns=1, max_length=2).load()
-    assert [spelled(data, data.contexts["train"], i) for i in range(1)] == ["where is it ?"]
+def test_contexts_are_limited_in_turns_and_words(three_dialogues):
+    data = DialogueConfig(dir=str(three_dialogues), turns=1, max_length=2).load()
+    assert [decode_response(data, data.contexts["train"], i) for i in range(1)] == ["where is it ?"]
     assert data.size("train") == 1 and data.skipped["train"] == {"empty": 1, "too_long": 2}
-    data = DialogueConfig(dir=str(few), context_words=2).load()
-    assert [spelled(data, data.contexts["train"], i) for i in (0, 2)] == ["it ?", "yes"]
+    data = DialogueConfig(dir=str(three_dialogues), context_words=2).load()
+    assert [decode_response(data, data.contexts["train"], i) for i in (0, 2)] == ["it ?", "yes"]
 
 
 def test_batch_keeps_response_and_context_together(folder):
@@ -148,7 +151,7 @@ def test_batch_keeps_response_and_context_together(folder):
     assert torch.equal(batch.to(torch.device("cpu")).place, batch.place)
 
 
-def test_labels_are_the_responses_own(folder):
+def test_labels_belong_to_responses(folder):
     data = DialogueConfig(dir=str(folder), train_size=30).load()
     assert data.size("train") == 30 and data.classes == {"act": ACTS}
     first = [turn["act"] for one in dialogues(60, 1) for turn in one[1:]]
@@ -178,7 +181,7 @@ def put_hub(folder: Path) -> Path:
     return folder
 
 
-def test_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys):
+def test_hub_schema_and_prepared_files_give_same_data(tmp_path, capsys):
     hub, out = put_hub(tmp_path / "hub"), tmp_path / "out"
     assert prepare_main(["dailydialog", "--out", str(out), f"data.hub={hub}"]) == 0
     assert capsys.readouterr().out.endswith(
@@ -214,14 +217,14 @@ def test_hubs_schema_and_files_made_of_it_are_the_same_data(tmp_path, capsys):
     ],
 )
 def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):
-    put(tmp_path)
+    write_dialogues(tmp_path)
     (tmp_path / "valid.jsonl").write_bytes(content)
     with pytest.raises(InputError, match=r"^[^\n]+$") as caught:
         DialogueConfig(dir=str(tmp_path)).load()
     assert reason in str(caught.value)
 
 
-def test_missing_files_name_the_place_and_the_command(tmp_path):
+def test_missing_files_error_names_place_and_command(tmp_path):
     with pytest.raises(
         InputError,
         match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`",
@@ -231,7 +234,7 @@ def test_missing_files_name_the_place_and_the_command(tmp_path):
         InputError, match=r"no file for the train split; looked for train.jsonl, plain or .gz"
     ):
         DialogueConfig(dir=str(tmp_path)).load()
-    put(tmp_path)
+    write_dialogues(tmp_path)
     (tmp_path / "test.jsonl.xz").write_bytes((tmp_path / "test.jsonl.xz").read_bytes()[:50])
     with pytest.raises(InputError, match=r"damaged or truncated .xz file"):
         DialogueConfig(dir=str(tmp_path)).load()
@@ -254,8 +257,8 @@ def gaussians(parts):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @torch.no_grad()
-def test_learned_prior_gives_torchs_kl_and_torchs_weights(folder, head):
-    parts = parts_of(folder, head)
+def test_learned_prior_matches_torch_kl_and_importance_weights(folder, head):
+    parts = build_components(folder, head)
     torch.nn.init.normal_(parts.model.posterior.prior.weight)  # a prior that is far from N(0, I)
     model, batch, q, p = gaussians(parts)
     found = model.encode(batch)
@@ -268,8 +271,8 @@ def test_learned_prior_gives_torchs_kl_and_torchs_weights(folder, head):
 
 
 @torch.no_grad()
-def test_elbo_is_at_most_the_importance_weighted_bound(folder):
-    parts = parts_of(folder, "plain")
+def test_elbo_is_at_most_importance_weighted_bound(folder):
+    parts = build_components(folder, "plain")
     batch = parts.data.batch("valid", np.arange(30))
     q = parts.model.eval().encode(batch)
     weights = log_weights(
@@ -279,8 +282,8 @@ def test_elbo_is_at_most_the_importance_weighted_bound(folder):
 
 
 @torch.no_grad()
-def test_decoder_reads_the_context_and_only_its_own(folder):
-    parts = parts_of(folder, "plain", "model.prior=held")
+def test_decoder_reads_only_its_own_context(folder):
+    parts = build_components(folder, "plain", "model.prior=held")
     model, data = parts.model.eval(), parts.data
     batch = data.batch("valid", np.arange(8))
     z = torch.zeros(8, 4)
@@ -294,9 +297,9 @@ def test_decoder_reads_the_context_and_only_its_own(folder):
 
 
 @pytest.mark.parametrize("head", heads())
-def test_every_head_works_with_the_held_prior(folder, head):
+def test_every_head_works_with_fixed_prior(folder, head):
     short = {"ae_pretrain": ["pretrain_epochs=1"]}.get(head, [])
-    parts = parts_of(folder, head, "model.prior=held", "trainer.epochs=3", *short)
+    parts = build_components(folder, head, "model.prior=held", "trainer.epochs=3", *short)
     batch = parts.data.batch("train", np.arange(16))
     q = parts.model.train().encode(batch)
     loss = parts.objective(parts.model.nll(batch, q.sample()), q, q.sample(), 1.5, batch)
@@ -307,9 +310,10 @@ def test_every_head_works_with_the_held_prior(folder, head):
     assert listed == {id(p) for p in parts.model.parameters()}
 
 
-def test_floor_is_promised_with_the_held_prior_only(folder):
+def test_floor_is_promised_only_with_fixed_prior(folder):
     held, learned = (
-        parts_of(folder, "bn_mu", f"model.prior={prior}").model for prior in ("held", "learned")
+        build_components(folder, "bn_mu", f"model.prior={prior}").model
+        for prior in ("held", "learned")
     )
     assert held.posterior.floor() > 0 and learned.posterior.floor() is None
     assert all(
@@ -323,19 +327,21 @@ def test_floor_is_promised_with_the_held_prior_only(folder):
 
 
 @pytest.mark.parametrize("head", ["vmf", "vamp", "mog", "iaf", "delta_ar1"])
-def test_heads_with_densities_of_their_own_are_refused_with_a_learned_prior(folder, head):
+def test_non_gaussian_heads_are_refused_with_learned_prior(folder, head):
     with pytest.raises(
         InputError,
         match=r"^model.prior=learned: \w+ brings a prior .* allowed with it is model.prior=held$",
     ):
-        parts_of(folder, head)
+        build_components(folder, head)
 
 
 @pytest.mark.parametrize("prior", ["held", "learned"])
-def test_usual_sizes_take_heads_that_read_all_the_decoder_does(tmp_path, prior):
+def test_default_sizes_suit_lipschitz_heads(tmp_path, prior):
     """lipschitz wants as many words as the decoder reads numbers: code and context."""
     words = [*WORDS, *(f"w{n}" for n in range(137))]
-    put(tmp_path, train=[turns(" ".join(words[i : i + 30]), "yes") for i in range(0, 150, 30)])
+    write_dialogues(
+        tmp_path, train=[turns(" ".join(words[i : i + 30]), "yes") for i in range(0, 150, 30)]
+    )
     named = [
         "data=dailydialog",
         f"data.dir={tmp_path}",
@@ -349,7 +355,7 @@ def test_usual_sizes_take_heads_that_read_all_the_decoder_does(tmp_path, prior):
 
 def test_semi_amortised_codes_are_refined_under_both_priors(folder):
     for prior in ("held", "learned"):
-        parts = parts_of(folder, "semi_amortized", f"model.prior={prior}", "svi_steps=8")
+        parts = build_components(folder, "semi_amortized", f"model.prior={prior}", "svi_steps=8")
         batch = parts.data.batch("valid", np.arange(20))
         q = parts.model.eval().encode(batch)
         refined = parts.procedure.infer(parts.model, batch, torch.Generator().manual_seed(0))
@@ -368,9 +374,9 @@ def test_semi_amortised_codes_are_refined_under_both_priors(folder):
         assert bound[1] < bound[0]
 
 
-def test_other_refusals(folder):
+def test_invalid_dialogue_settings_are_refused(folder):
     with pytest.raises(InputError, match=r"^model.prior=fixed: allowed are learned, held$"):
-        parts_of(folder, "plain", "model.prior=fixed")
+        build_components(folder, "plain", "model.prior=fixed")
     with pytest.raises(InputError, match=r"takes text, and .* gives dialogue"):
         prepare(composed("head=plain", "data=dailydialog", f"data.dir={folder}"), "plain")
 
@@ -378,7 +384,7 @@ def test_other_refusals(folder):
 # ---------------------------------------------------------------- a run
 
 
-def test_prior_that_may_follow_takes_the_floor_away_and_a_held_one_keeps_it(folder, tmp_path):
+def test_learned_prior_removes_floor_and_fixed_prior_keeps_it(folder, tmp_path):
     """The point of holding it: batch norm spreads mu, and a learned prior comes after."""
     kl = {}
     for prior in ("held", "learned"):
@@ -393,7 +399,7 @@ def test_prior_that_may_follow_takes_the_floor_away_and_a_held_one_keeps_it(fold
         cfg.results = str(tmp_path / prior)
         run(cfg, "bn_mu", asked)
         kl[prior] = summary(folder_of(tmp_path / prior, "bn_mu"))["train_mode"]["kl"]
-    floor = parts_of(folder, "bn_mu", "model.prior=held").model.posterior.floor()
+    floor = build_components(folder, "bn_mu", "model.prior=held").model.posterior.floor()
     assert kl["held"] >= floor * (1 - 1e-3) and kl["learned"] < 0.9 * floor
 
 
@@ -417,12 +423,12 @@ def test_distinct_and_bleu_by_hand():
     assert found["response_words"] == found["response_words_data"] == 6
 
 
-def test_unknown_words_agree_with_nothing(recwarn):
+def test_unknown_words_match_nothing_in_bleu(recwarn):
     same = ["<unk> <unk> <unk> <unk> <unk> ."] * 150
     assert responses(same, same, [["a"]])["response_bleu4"] < 20 and not recwarn.list
 
 
-def test_run_is_answered_measured_and_reported(folder, tmp_path):
+def test_responses_are_generated_measured_and_reported(folder, tmp_path):
     asked = words(folder, "trainer.epochs=2")
     cfg = composed("head=bow", *asked)
     cfg.results, cfg.study = str(tmp_path), "s"
@@ -465,7 +471,7 @@ def test_run_is_answered_measured_and_reported(folder, tmp_path):
 # ---------------------------------------------------------------- what is read is what was meant
 
 
-def test_every_run_knows_how_much_of_its_responses_is_unknown_and_how_large_they_are(folder):
+def test_run_records_unknown_share_and_size_of_responses(folder):
     data = DialogueConfig(dir=str(folder)).load()
     assert data.facts()["unknown"] == dict.fromkeys(SPLITS, 0.0) and data.facts()["level"] == "word"
     texts = data.texts(data.corpora["valid"])
@@ -474,19 +480,19 @@ def test_every_run_knows_how_much_of_its_responses_is_unknown_and_how_large_they
     assert batch.chars.tolist() == [len(texts[i]) for i in batch.examples]
 
 
-def test_responses_of_unknown_words_are_refused(tmp_path):
+def test_responses_of_only_unknown_words_are_refused(tmp_path):
     strange = [
         [{"text": "yes", "act": "inform"}, {"text": f"x{n} y{n}", "act": "question"}]
         for n in range(5)
     ]
-    put(tmp_path, test=strange)
+    write_dialogues(tmp_path, test=strange)
     with pytest.raises(InputError, match=r"^data.test: 100 % of its words are <unk>"):
         DialogueConfig(dir=str(tmp_path)).load()
 
 
 @pytest.mark.parametrize("text", [5, ["a"], {"en": "a"}, "2020-01-01"])
-def test_texts_that_are_no_strings_are_refused(tmp_path, text):
-    put(tmp_path, train=[[{"text": text, "act": "inform"}] * 2])
+def test_non_string_turns_are_refused(tmp_path, text):
+    write_dialogues(tmp_path, train=[[{"text": text, "act": "inform"}] * 2])
     with pytest.raises(InputError, match=r"train.jsonl.xz: the `text` of turns holds "):
         DialogueConfig(dir=str(tmp_path)).load()
 
@@ -494,8 +500,8 @@ def test_texts_that_are_no_strings_are_refused(tmp_path, text):
 @pytest.mark.parametrize(
     "pack", [bz2.compress, lambda data: pa.compress(data, "zstd", asbytes=True), bytes]
 )
-def test_dialogues_may_be_packed_in_any_way(tmp_path, pack):
-    put(tmp_path)
+def test_dialogues_can_be_compressed_in_any_format(tmp_path, pack):
+    write_dialogues(tmp_path)
     for split in SPLITS:
         path = tmp_path / f"{split}.jsonl.xz"
         path.write_bytes(pack(lzma.decompress(path.read_bytes())))

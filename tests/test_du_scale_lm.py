@@ -32,7 +32,7 @@ seeds, latents, batches = st.integers(0, 10**6), st.integers(1, 9), st.integers(
 scales = st.sampled_from([1e-3, 1.0, 1e3])
 
 
-def near(ours, reference, tolerance=1e-9):
+def assert_near(ours, reference, tolerance=1e-9):
     np.testing.assert_allclose(
         np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
     )
@@ -59,22 +59,22 @@ def run(head, batch, seed, scale):
 
 @properties
 @given(seeds, batches, latents, st.floats(0.05, 5), scales)
-def test_du_keeps_the_moments_of_mu_and_the_floor(seed, batch, latent, gamma, scale):
+def test_du_keeps_mu_moments_and_floor(seed, batch, latent, gamma, scale):
     head = DU(HIDDEN, latent, gamma=gamma, alpha=1, dropout=0.2)
     q, a, _ = run(head, batch, seed, scale)
     gammas, beta = head.gammas().detach().numpy(), head.beta.detach().numpy()
-    near(math.sqrt((gammas**2).mean()), gamma)
+    assert_near(math.sqrt((gammas**2).mean()), gamma)
     left = a.var(0) / (a.var(0) + EPS)
-    near(q.mean.mean(0), beta, 1e-8)
-    near(q.mean.numpy().var(0), gammas**2 * left, 1e-8)
-    near(head.floor(), latent / 2 * gamma**2 + 0.5 * (beta**2).sum())
+    assert_near(q.mean.mean(0), beta, 1e-8)
+    assert_near(q.mean.numpy().var(0), gammas**2 * left, 1e-8)
+    assert_near(head.floor(), latent / 2 * gamma**2 + 0.5 * (beta**2).sum())
     lost = 0.5 * (gammas**2 * (1 - left)).sum()
     assert q.kl.sum(-1).mean().item() >= head.floor() - lost - 1e-9
 
 
 @properties
 @given(seeds, st.floats(0.1, 5), st.sampled_from([0.0, 0.2, 0.7]), scales)
-def test_du_variance_is_dropped_to_its_floor_or_enlarged(seed, alpha, dropout, scale):
+def test_du_variance_is_dropped_to_floor_or_increased(seed, alpha, dropout, scale):
     head = DU(HIDDEN, 6, gamma=0.5, alpha=alpha, dropout=dropout)
     q, _, b = run(head, 30, seed, scale)
     least = alpha / (2 * math.pi * math.e)
@@ -82,19 +82,19 @@ def test_du_variance_is_dropped_to_its_floor_or_enlarged(seed, alpha, dropout, s
     dropped = np.isclose(q.variance, least, rtol=1e-12, atol=0) & ~np.isclose(
         kept, least, rtol=1e-9, atol=0
     )
-    near(np.where(dropped, kept, q.variance), kept)
-    near(q.log_var, q.variance.log())
+    assert_near(np.where(dropped, kept, q.variance), kept)
+    assert_near(q.log_var, q.variance.log())
     if scale == 1.0:
         assert abs(dropped.mean() - dropout) < 5 * math.sqrt(
             max(dropout * (1 - dropout), 1e-9) / 180
         )
     head.eval()
     h = torch.randn(5, HIDDEN).double()
-    near(head(h).variance.detach(), head.linear(h).chunk(2, -1)[1].detach().exp() + least)
+    assert_near(head(h).variance.detach(), head.linear(h).chunk(2, -1)[1].detach().exp() + least)
     assert head(h).variance.equal(head(h).variance)
 
 
-def test_du_at_alpha_1_keeps_every_entropy_at_least_0():
+def test_du_entropy_is_nonnegative_at_alpha_1():
     head = DU(HIDDEN, 6, gamma=0.5, alpha=1, dropout=0.2)
     with torch.no_grad():
         head.linear.bias[6:] = -40.0
@@ -110,35 +110,35 @@ def test_cost_of_du_drop_matches_docstring():
     least = 1 / (2 * math.pi * math.e)
     extra = 0.5 * (least - math.log(least) - 1)
     assert round(extra, 2) == 0.95
-    near(
+    assert_near(
         head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(),
         head.floor() + 6 * extra,
         1e-6,
     )
 
 
-def test_du_without_its_parts_is_bn_mu_with_a_variance_floor():
+def test_du_without_dropout_is_bn_mu_with_variance_floor():
     torch.manual_seed(0)
     du, bn = DU(HIDDEN, 5, gamma=0.6, alpha=1e-12, dropout=0.0), BatchNormMu(HIDDEN, 5, gamma=0.6)
     bn.linear.load_state_dict(du.linear.state_dict())
     h = torch.randn(12, HIDDEN)
-    near(du(h).mean.detach(), bn(h).mean.detach(), 1e-6)
-    near(du(h).kl.detach(), bn(h).kl.detach(), 1e-6)
+    assert_near(du(h).mean.detach(), bn(h).mean.detach(), 1e-6)
+    assert_near(du(h).kl.detach(), bn(h).kl.detach(), 1e-6)
 
 
-def test_du_scales_learn_without_changing_their_mean_square():
+def test_du_scales_learn_with_constant_mean_square():
     torch.manual_seed(0)
     head = DU(HIDDEN, 4, gamma=0.5, alpha=1, dropout=0.2)
     optimizer = torch.optim.Adam(head.parameters(), 0.05)
     before, h = head.gammas().detach().clone(), torch.randn(30, HIDDEN)
-    near(before, np.full(4, 0.5), 1e-6)
+    assert_near(before, np.full(4, 0.5), 1e-6)
     for _ in range(30):
         optimizer.zero_grad()
         (head(h).mean.square() @ torch.arange(4.0)).sum().backward()
         optimizer.step()
     after = head.gammas().detach()
     assert after[3] < 0.7 * after[0]
-    near(after.square().mean(), 0.25, 1e-5)
+    assert_near(after.square().mean(), 0.25, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_du_scales_learn_without_changing_their_mean_square():
         *({"dropout": v} for v in (-0.1, 1, 1.0, 1.5, True)),
     ],
 )
-def test_du_knobs_outside_their_ranges_are_refused(knobs):
+def test_out_of_range_du_knobs_are_refused(knobs):
     (name,) = knobs
     with pytest.raises(InputError, match=rf"^{name}=.*allowed is"):
         DU(HIDDEN, 3, **{"gamma": 0.5, "alpha": 1, "dropout": 0.2, **knobs})
@@ -160,27 +160,27 @@ def test_du_knobs_outside_their_ranges_are_refused(knobs):
 
 @properties
 @given(seeds, batches, latents, st.floats(0.05, 5), scales)
-def test_scale_gives_mu_its_spread_and_reports_the_density_that_z_has(
-    seed, batch, latent, std, scale
-):
+def test_scale_sets_mu_spread_and_reports_true_density_of_z(seed, batch, latent, std, scale):
     head = Scale(HIDDEN, latent, std=std)
     q, a, log_var = run(head, batch, seed, scale)
     left = a.var(0) / (a.var(0) + EPS)
-    near(q.mean, a * std / np.sqrt(a.var(0) + EPS), 1e-8)  # one factor per dimension, no centring
-    near(q.mean.numpy().var(0), std**2 * left, 1e-8)
-    near(q.variance, np.exp(log_var))
+    assert_near(
+        q.mean, a * std / np.sqrt(a.var(0) + EPS), 1e-8
+    )  # one factor per dimension, no centring
+    assert_near(q.mean.numpy().var(0), std**2 * left, 1e-8)
+    assert_near(q.variance, np.exp(log_var))
     drawn, prior = Normal(q.mean, q.variance.sqrt()), Normal(torch.zeros(()).double(), 1.0)
-    near(q.kl, kl_divergence(drawn, Normal(torch.zeros_like(q.mean), 1.0)), 1e-8)
-    near(q.unscaled_kl, 0.5 * (a**2 + np.exp(log_var) - log_var - 1), 1e-8)
+    assert_near(q.kl, kl_divergence(drawn, Normal(torch.zeros_like(q.mean), 1.0)), 1e-8)
+    assert_near(q.unscaled_kl, 0.5 * (a**2 + np.exp(log_var) - log_var - 1), 1e-8)
     z = q.sample()
-    near(q.log_ratio(z), Independent(drawn, 1).log_prob(z) - prior.log_prob(z).sum(-1), 1e-7)
+    assert_near(q.log_ratio(z), Independent(drawn, 1).log_prob(z) - prior.log_prob(z).sum(-1), 1e-7)
     # the batch mean of the KL: the spread asked for, an offset that all share, the variances' part
     offset = 0.5 * (q.mean.numpy().mean(0) ** 2).sum()
     widths = 0.5 * (np.exp(log_var) - log_var - 1).sum(-1).mean()
-    near(q.kl.sum(-1).mean().item(), 0.5 * std**2 * left.sum() + offset + widths, 1e-8)
+    assert_near(q.kl.sum(-1).mean().item(), 0.5 * std**2 * left.sum() + offset + widths, 1e-8)
 
 
-def test_scale_factors_do_not_feel_the_scale_of_mu_and_so_the_unscaled_kl_can_vanish():
+def test_unscaled_kl_can_vanish_under_scale_head():
     torch.manual_seed(0)
     head, h = Scale(HIDDEN, 4, std=1.0).double(), torch.randn(20, HIDDEN).double()
     with torch.no_grad():
@@ -188,21 +188,21 @@ def test_scale_factors_do_not_feel_the_scale_of_mu_and_so_the_unscaled_kl_can_va
         head.linear.weight[:4] *= 1e-2
         head.linear.bias[:4] *= 1e-2
         after = head(h)
-    near(after.mean, before.mean, 5e-3)  # all but the share of eps
+    assert_near(after.mean, before.mean, 5e-3)  # all but the share of eps
     kept = 0.5 * (after.variance - after.log_var - 1)
     assert (after.unscaled_kl - kept).max() < 1e-3 and (after.kl - kept).mean() > 0.5
 
 
-def test_gradient_takes_the_factor_for_a_constant():
+def test_gradient_treats_scale_factor_as_constant():
     torch.manual_seed(0)
     head, h = Scale(HIDDEN, 3, std=2.0).double(), torch.randn(20, HIDDEN).double()
     q, weights = head(h), torch.randn(20, 3).double()
     (q.mean * weights).sum().backward()
     factor = (q.mean / q.unscaled)[0].detach()
-    near(head.linear.weight.grad[:3], factor[:, None] * (weights.T @ h))
+    assert_near(head.linear.weight.grad[:3], factor[:, None] * (weights.T @ h))
 
 
-def test_each_epoch_holds_the_mean_of_the_factors_of_the_epoch_before():
+def test_each_epoch_uses_mean_factor_of_previous_epoch():
     """mu = (-1, 1), (-3, 3), (-2, 2) have spreads 1, 3, 2; std 6 makes the factors 6, 2, 3."""
     head = Scale(1, 1, std=6.0)
     with torch.no_grad():
@@ -234,7 +234,7 @@ def test_each_epoch_holds_the_mean_of_the_factors_of_the_epoch_before():
     assert factor(1.0) == 6 / 5
 
 
-def test_only_passes_that_learn_count_in_the_mean():
+def test_only_training_passes_count_in_mean_factor():
     torch.manual_seed(0)
     head = Scale(HIDDEN, 3, std=1.0)
     learnt, other = torch.randn(8, HIDDEN), 9 * torch.randn(8, HIDDEN)
@@ -246,10 +246,10 @@ def test_only_passes_that_learn_count_in_the_mean():
     head.train()
     head.set_epoch(2)
     a = head.linear(learnt)[:, :3].detach()
-    near(head.factor, 1 / a.std(0, correction=0), 1e-5)
+    assert_near(head.factor, 1 / a.std(0, correction=0), 1e-5)
 
 
-def test_until_there_is_a_mean_every_epoch_is_a_first_one():
+def test_batch_factor_is_used_until_a_mean_exists():
     head = Scale(HIDDEN, 3, std=1.0)
     head.set_epoch(5)  # nothing seen yet
     assert not head.held
@@ -258,7 +258,7 @@ def test_until_there_is_a_mean_every_epoch_is_a_first_one():
     assert head.held
 
 
-def test_scale_run_cut_while_factors_are_held_resumes_exactly(tmp_path: Path, monkeypatch):
+def test_interrupted_scale_run_resumes_exactly(tmp_path: Path, monkeypatch):
     words = ("trainer.epochs=4", "trainer.eval_every=4")
     run_here(tmp_path / "whole", "scale", *words)
     honest = Joint.step
@@ -282,7 +282,7 @@ def test_scale_run_cut_while_factors_are_held_resumes_exactly(tmp_path: Path, mo
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_how_often_one_looks_does_not_change_the_factors(tmp_path: Path) -> None:
+def test_evaluation_frequency_does_not_change_scale_factors(tmp_path: Path) -> None:
     run_here(tmp_path / "seldom", "scale", "trainer.epochs=4")
     run_here(tmp_path / "often", "scale", "trainer.epochs=4", "trainer.eval_every=2")
     one, other = (
@@ -292,7 +292,7 @@ def test_how_often_one_looks_does_not_change_the_factors(tmp_path: Path) -> None
     assert all(torch.equal(one[name], other[name]) for name in one if "moments" not in name)
 
 
-def test_scale_in_evaluation_uses_the_population():
+def test_scale_evaluation_uses_population_statistics():
     torch.manual_seed(0)
     head, h = Scale(HIDDEN, 3, std=2.0).double(), torch.randn(50, HIDDEN).double()
     with torch.no_grad():
@@ -301,10 +301,10 @@ def test_scale_in_evaluation_uses_the_population():
             for part in h.split(20):
                 head(part)
         head.eval()
-        near(head(h[:1]).mean, (a * 2 / (a.var(0, correction=0) + EPS).sqrt())[:1], 1e-8)
+        assert_near(head(h[:1]).mean, (a * 2 / (a.var(0, correction=0) + EPS).sqrt())[:1], 1e-8)
 
 
-def test_scale_refuses_a_batch_of_one_and_warns_of_a_flat_one():
+def test_scale_refuses_batch_of_one_and_warns_about_flat_batch():
     head = Scale(HIDDEN, 3, std=1.0)
     with pytest.raises(ValueError, match="at least 2 examples in a batch, got 1"):
         head(torch.randn(1, HIDDEN))
@@ -313,25 +313,25 @@ def test_scale_refuses_a_batch_of_one_and_warns_of_a_flat_one():
 
 
 @pytest.mark.parametrize("value", [0, -1, "1", None, float("nan")])
-def test_std_outside_its_range_is_refused(value):
+def test_out_of_range_std_is_refused(value):
     with pytest.raises(InputError, match=r"^std=.*allowed is 0 < std$"):
         Scale(HIDDEN, 3, std=value)
 
 
-def test_scale_objective_charges_for_the_unscaled_means():
+def test_scale_objective_uses_unscaled_means():
     q, a, log_var = run(Scale(HIDDEN, 3, std=2.0), 8, seed=0, scale=1.0)
     nll = torch.rand(8).double()
     unscaled = (0.5 * (a**2 + np.exp(log_var) - log_var - 1)).sum(-1).mean()
     for weight, epoch, value in ((1.0, 0.0, 1.0), (0.3, 5.0, 0.3), (Linear(10), 5.0, 0.5)):
         objective = UnscaledELBO(weight)
         loss = objective(nll, q, q.sample(), epoch)
-        near(loss.total, nll.mean().item() + value * unscaled)
+        assert_near(loss.total, nll.mean().item() + value * unscaled)
         assert loss.weight == value and isinstance(objective, ELBO)
     with pytest.raises(InputError, match=r"^objective\.weight=-1"):
         UnscaledELBO(-1)
 
 
-def test_scale_run_reports_the_real_kl(tmp_path: Path):
+def test_scale_run_reports_true_kl(tmp_path: Path):
     run_here(tmp_path, "scale", "std=0.5")
     trained = rows(folder_of(tmp_path, "scale"))
     for row in trained:
@@ -342,7 +342,7 @@ def test_scale_run_reports_the_real_kl(tmp_path: Path):
 # ---------------------------------------------------------------- the language model
 
 
-def test_nothing_has_no_code_no_rate_and_no_weights():
+def test_language_model_posterior_has_no_code_rate_or_weights():
     head = NoCode(HIDDEN, 3)
     q = head(torch.randn(5, HIDDEN))
     assert not list(head.parameters()) and head.floor() is None
@@ -357,7 +357,7 @@ def test_nothing_has_no_code_no_rate_and_no_weights():
     assert q.log_ratio_per_dim(torch.zeros(7, 3)).equal(torch.zeros(3, 7, 5).double())
 
 
-def test_language_model_learns_and_its_encoder_does_not():
+def test_language_model_trains_only_its_decoder():
     parts = prepare(composed("head=lm", *SMALL), "lm")
     batch = parts.data.batch("train", parts.data.batches("train", 0, 0)[0])
     q = parts.model.encode(batch)
@@ -369,7 +369,7 @@ def test_language_model_learns_and_its_encoder_does_not():
     assert all(p.grad is None for p in parts.model.parts()["encoder"])
 
 
-def test_language_model_run_has_one_number_for_rec_nelbo_and_nothing_in_z(tmp_path: Path):
+def test_language_model_run_has_equal_rec_and_nelbo(tmp_path: Path):
     run_here(tmp_path, "lm")
     trained = rows(folder_of(tmp_path, "lm"))
     for row in trained:
@@ -387,7 +387,7 @@ def test_language_model_run_has_one_number_for_rec_nelbo_and_nothing_in_z(tmp_pa
     assert learning == sorted(learning, reverse=True)
 
 
-def test_language_model_of_the_linear_decoder_learns_its_bias(tmp_path: Path):
+def test_linear_language_model_learns_its_bias(tmp_path: Path):
     words = [
         "data=gaussian",
         "model=linear",
@@ -407,7 +407,7 @@ def test_language_model_of_the_linear_decoder_learns_its_bias(tmp_path: Path):
 # ---------------------------------------------------------------- the files
 
 
-def test_files_give_their_defaults_and_words_others():
+def test_head_files_set_defaults_and_overrides_change_them():
     def head(name, *words):
         return build(composed(f"head={name}", *words).posterior, "posterior", HIDDEN, 4)
 

@@ -66,7 +66,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seconds", [0.3, pytest.param(1.3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_ctrl_c_during_start_prints_one_line(
+def test_ctrl_c_during_startup_prints_one_line(
     command: str, seconds: float, study: Path, tmp_path: Path
 ) -> None:
     process = started(
@@ -80,7 +80,9 @@ def test_ctrl_c_during_start_prints_one_line(
 
 
 @pytest.mark.parametrize("command", ["train.py", "a sweep", "workers"])
-def test_ctrl_c_in_training_prints_one_line_and_is_no_failure(command: str, tmp_path: Path) -> None:
+def test_ctrl_c_in_training_prints_one_line_without_failing_the_run(
+    command: str, tmp_path: Path
+) -> None:
     process = started(COMMANDS[command], tmp_path)
     assert process.stdout is not None
     next(line for line in process.stdout if "step 6 valid" in line)

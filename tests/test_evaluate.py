@@ -52,9 +52,7 @@ def summary(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_all_runs_of_a_study_are_evaluated_into_their_summaries(
-    study: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_study_is_evaluated_into_run_summaries(study: Path, capsys: pytest.CaptureFixture) -> None:
     folders = [folder_of(study.parent, head) for head in ("plain", "bn_mu")]
     before = [({name: (f / name).read_bytes() for name in TRAINED}, summary(f)) for f in folders]
     assert main([str(study), "--samples", "20"]) == 0
@@ -80,7 +78,7 @@ def test_all_runs_of_a_study_are_evaluated_into_their_summaries(
     assert capsys.readouterr().out == "2 of 2 runs were evaluated before\n"
 
 
-def test_more_codes_and_more_examples_stand_at_the_top_and_all_are_kept(study: Path) -> None:
+def test_largest_evaluation_comes_first_and_all_are_kept(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     for words in (
         ["--samples", "30"],
@@ -110,7 +108,7 @@ def test_more_codes_and_more_examples_stand_at_the_top_and_all_are_kept(study: P
     assert found["evaluations"]["test-nll-K90-N7"]["nll_examples"] == 7
 
 
-def test_statistics_equal_those_of_training_and_take_other_splits(study: Path) -> None:
+def test_statistics_equal_training_and_cover_other_splits(study: Path) -> None:
     folder = folder_of(study.parent, "bn_mu")
     assert main([str(folder), "--metrics", "statistics"]) == 0
     assert (
@@ -126,7 +124,7 @@ def test_statistics_equal_those_of_training_and_take_other_splits(study: Path) -
 
 
 @pytest.mark.parametrize("samples", [3, 700])
-def test_nll_of_a_batch_equals_that_of_single_sentences(study: Path, samples: int) -> None:
+def test_batched_nll_equals_single_sentence_nll(study: Path, samples: int) -> None:
     """The nll computed independently.
 
     One sentence at a time, densities of torch.distributions, the decoder called for one code at a
@@ -154,7 +152,7 @@ def test_nll_of_a_batch_equals_that_of_single_sentences(study: Path, samples: in
     assert len(found) == 4 and summary(folder)["nll"] == pytest.approx(np.mean(found), abs=1e-4)
 
 
-def test_workers_do_not_change_the_numbers(study: Path) -> None:
+def test_workers_do_not_change_numbers(study: Path) -> None:
     plain = folder_of(study.parent, "plain")
     other = study.parent / "other"
     shutil.copytree(plain, other)
@@ -163,7 +161,7 @@ def test_workers_do_not_change_the_numbers(study: Path) -> None:
     assert summary(plain)["evaluations"] == summary(other)["evaluations"]
 
 
-def test_killed_evaluation_resumes_with_the_same_result(study: Path) -> None:
+def test_killed_evaluation_resumes_with_same_result(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     whole = study.parent / "whole"
     shutil.copytree(folder, whole)
@@ -223,7 +221,7 @@ def test_interrupt_keeps_finished_results(
     assert "nll" not in summary(folder)
 
 
-def test_part_of_the_examples_is_one_random_choice_for_every_metric(study: Path) -> None:
+def test_every_metric_uses_the_same_random_subset(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     words = ["--metrics", "nll, statistics,nll", "--examples", "10", "--samples", "3"]
     assert main([str(folder), *words]) == 0
@@ -243,7 +241,7 @@ def test_part_of_the_examples_is_one_random_choice_for_every_metric(study: Path)
     assert "test-nll-K3" in summary(folder)["evaluations"]
 
 
-def test_other_data_than_in_training_are_refused(
+def test_different_data_than_in_training_is_refused(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = folder_of(study.parent, "plain")
@@ -253,7 +251,7 @@ def test_other_data_than_in_training_are_refused(
     assert "changed since training (test: 31 -> 32)" in capsys.readouterr().err
 
 
-def test_damaged_files_are_named_and_the_other_runs_go_on(
+def test_damaged_files_are_named_and_other_runs_continue(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     plain, other = (folder_of(study.parent, head) for head in ("plain", "bn_mu"))
@@ -272,15 +270,13 @@ def test_damaged_files_are_named_and_the_other_runs_go_on(
     assert "config.yaml: damaged" in capsys.readouterr().err
 
 
-def test_study_may_be_named_from_where_one_stands(
-    study: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_study_path_can_be_relative(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study.parent)
     assert main(["scratch", "--metrics", "nll", "--samples", "2"]) == 0
     assert all("nll" in summary(folder_of(study.parent, head)) for head in ("plain", "bn_mu"))
 
 
-def test_full_disk_gives_one_sentence_and_the_rest_resumes(
+def test_full_disk_gives_one_sentence_and_evaluation_resumes(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder = folder_of(study.parent, "plain")
@@ -300,7 +296,7 @@ def test_full_disk_gives_one_sentence_and_the_rest_resumes(
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_disk_that_takes_nothing_gives_one_sentence(
+def test_unwritable_disk_gives_one_sentence(
     study: Path, small_disk: Path, state: str, capsys: pytest.CaptureFixture
 ) -> None:
     folder = small_disk / "run"
@@ -317,7 +313,7 @@ def test_disk_that_takes_nothing_gives_one_sentence(
     assert (folder / "summary.json").read_bytes() == before and not list(folder.rglob(".*.new"))
 
 
-def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:
+def test_encoded_means_keep_requested_order(study: Path) -> None:
     subject = open_run(Run(folder_of(study.parent, "bn_mu")), {}, print)
     asked = np.array([7, 100, 3, 42, 0])
     together = subject.encoded_means("train", asked)
@@ -346,7 +342,7 @@ def test_encoded_means_keep_the_order_asked_for(study: Path) -> None:
         (["--workers", "0"], ["--workers=0", "at least 1"]),
     ],
 )
-def test_bad_words_get_one_sentence_and_change_nothing(
+def test_bad_arguments_give_one_sentence_and_change_nothing(
     study: Path, words: list[str], parts: list[str], capsys: pytest.CaptureFixture
 ) -> None:
     before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
@@ -360,7 +356,7 @@ def test_bad_words_get_one_sentence_and_change_nothing(
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
 
 
-def test_runs_that_cannot_be_evaluated_say_why(
+def test_unevaluable_runs_give_the_reason(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = folder_of(study.parent, "plain")
@@ -393,9 +389,7 @@ def test_runs_that_cannot_be_evaluated_say_why(
     (tmp_path / "weights").rename(weights)
 
 
-def test_changed_weights_do_not_mix_with_a_started_evaluation(
-    study: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_changed_weights_restart_evaluation(study: Path, capsys: pytest.CaptureFixture) -> None:
     folder = folder_of(study.parent, "plain")
     trained = (folder / "summary.json").read_bytes()
     assert main([str(folder), "--metrics", "nll", "--samples", "2"]) == 0
@@ -409,7 +403,7 @@ def test_changed_weights_do_not_mix_with_a_started_evaluation(
     assert "other weights" in capsys.readouterr().err
 
 
-def test_weights_that_are_not_numbers_are_named(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_non_finite_weights_are_reported(study: Path, capsys: pytest.CaptureFixture) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = folder_of(study.parent, "plain")
@@ -420,7 +414,7 @@ def test_weights_that_are_not_numbers_are_named(study: Path, capsys: pytest.Capt
     assert "not finite" in capsys.readouterr().err
 
 
-def test_help_is_quick_and_lists_the_words() -> None:
+def test_help_is_quick_and_lists_options() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/evaluate.py", "--help"], cwd=ROOT, capture_output=True, text=True
     )

@@ -25,13 +25,13 @@ def conf(tmp_path, monkeypatch):
     return tmp_path / "conf"
 
 
-def test_every_text_set_but_the_users_own_has_facts():
+def test_every_shipped_text_data_set_has_facts():
     text = [name for name in config.options("data") if "name" in config.read_option("data", name)]
     assert list_sets() == text
     assert all(read_facts(name).licence for name in text)
 
 
-def test_a_set_is_added_by_yaml_files_alone(conf, tmp_path, capsys):
+def test_data_set_can_be_added_by_yaml_files_alone(conf, tmp_path, capsys):
     content = (conf / "data" / "captions.yaml").read_text()
     (conf / "data" / "mine.yaml").write_text(content.replace("name: captions", "name: mine"))
     assert main(["mine", "--out", str(tmp_path / "out")]) == 2
@@ -57,7 +57,7 @@ def test_a_set_is_added_by_yaml_files_alone(conf, tmp_path, capsys):
         (MINE, "5", "damaged"),
     ],
 )
-def test_faulty_facts_are_one_sentence(conf, old, new, message):
+def test_invalid_facts_give_one_sentence(conf, old, new, message):
     path = conf / "data" / "captions.facts.yml"
     path.write_text(MINE.replace(old, new))
     with pytest.raises(InputError, match=message) as error:

@@ -43,7 +43,7 @@ OPENERS = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 
 
 @pytest.fixture(autouse=True)
-def no_hub(monkeypatch, tmp_path):
+def block_hub(monkeypatch, tmp_path):
     """No test may reach for the network or for the user's own cache."""
     import datasets
 
@@ -51,7 +51,7 @@ def no_hub(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
-def put(folder: Path, text=TEXT, ending="", **changed) -> Path:
+def write_splits(folder: Path, text=TEXT, ending="", **changed) -> Path:
     """Write train/valid/test.txt[.gz|.xz].
 
     `changed` replaces the content (text or bytes) of single splits.
@@ -67,19 +67,19 @@ def read(folder: Path, **options):
     return TextConfig(dir=str(folder), cache=str(folder.parent / "cache"), **options).load()
 
 
-def spelled(data, split) -> list[str]:
+def decode_split(data, split) -> list[str]:
     """The sentences of a split, from ids back to words."""
     corpus = data.corpora[split]
     words = [data.vocabulary[i] for i in corpus.tokens]
     return [" ".join(words[a:b]) for a, b in pairwise(corpus.offsets)]
 
 
-def entries(cache: Path) -> list[Path]:
+def list_cache_entries(cache: Path) -> list[Path]:
     """Whatever lies in a cache but its locks."""
     return [path for path in cache.iterdir() if path.suffix != ".lock"]
 
 
-def refused(folder: Path, **options) -> str:
+def get_refusal(folder: Path, **options) -> str:
     """The one sentence of the refusal."""
     with pytest.raises(InputError) as caught:
         read(folder, **options)
@@ -91,12 +91,12 @@ def refused(folder: Path, **options) -> str:
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
-def test_plain_and_compressed_files_give_the_same_sentences(tmp_path, ending):
-    data = read(put(tmp_path / "text", ending=ending))
+def test_plain_and_compressed_files_give_same_sentences(tmp_path, ending):
+    data = read(write_splits(tmp_path / "text", ending=ending))
     # counts in the training split: the 3; cat 2, sat 2; dog 1, ran 1
     assert data.vocabulary == (*SPECIALS, "the", "cat", "sat", "dog", "ran")
-    assert spelled(data, "train") == ["the cat sat", "the dog sat", "the cat ran"]
-    assert spelled(data, "valid") == ["the <unk> sat"] and spelled(data, "test") == [
+    assert decode_split(data, "train") == ["the cat sat", "the dog sat", "the cat ran"]
+    assert decode_split(data, "valid") == ["the <unk> sat"] and decode_split(data, "test") == [
         "<unk> dog ran",
         "the cat",
     ]
@@ -104,33 +104,33 @@ def test_plain_and_compressed_files_give_the_same_sentences(tmp_path, ending):
     assert data.entropy is None and not data.log_prob
 
 
-def test_three_files_named_one_by_one(tmp_path):
-    put(tmp_path / "text")
-    put(tmp_path / "text", ending=".gz")
+def test_files_can_be_given_one_by_one(tmp_path):
+    write_splits(tmp_path / "text")
+    write_splits(tmp_path / "text", ending=".gz")
     named = {"train": "train.txt.gz", "valid": "valid.txt", "test": "test.txt"}
     data = TextConfig(
         **{k: str(tmp_path / "text" / v) for k, v in named.items()}, cache=str(tmp_path / "c")
     ).load()
-    assert spelled(data, "train")[1] == "the dog sat"
+    assert decode_split(data, "train")[1] == "the dog sat"
 
 
 @pytest.mark.parametrize("name", ["validation.txt", "dev.txt.xz"])
-def test_customary_names_of_the_validation_part(tmp_path, name):
-    folder = put(tmp_path / "text")
+def test_common_validation_file_names_are_accepted(tmp_path, name):
+    folder = write_splits(tmp_path / "text")
     content = (folder / "valid.txt").read_bytes()
     (folder / "valid.txt").unlink()
     (folder / name).write_bytes(lzma.compress(content) if name.endswith("xz") else content)
-    assert spelled(read(folder), "valid") == ["the <unk> sat"]
+    assert decode_split(read(folder), "valid") == ["the <unk> sat"]
 
 
 @pytest.mark.parametrize(
     "name", ["a[b]c", "a*c", "what?", "a::b", ".hidden", "with space", "grüße"]
 )
-def test_folder_may_have_any_name(tmp_path, name):
-    put(
+def test_folder_name_is_not_a_glob_pattern(tmp_path, name):
+    write_splits(
         tmp_path / "aXc", train="other words entirely\n"
     )  # what the name would match, were it a pattern
-    assert spelled(read(put(tmp_path / name)), "train")[0] == "the cat sat"
+    assert decode_split(read(write_splits(tmp_path / name)), "train")[0] == "the cat sat"
 
 
 @pytest.mark.parametrize(
@@ -141,25 +141,25 @@ def test_folder_may_have_any_name(tmp_path, name):
         "the\u00a0cat sat\nthe dog\u2028sat\n",
     ],
 )
-def test_line_ends_white_space_and_byte_order_mark_are_no_words(tmp_path, train):
-    assert spelled(read(put(tmp_path / "text", train=train)), "train") == [
+def test_line_ends_whitespace_and_bom_are_not_words(tmp_path, train):
+    assert decode_split(read(write_splits(tmp_path / "text", train=train)), "train") == [
         "the cat sat",
         "the dog sat",
     ]
 
 
-def test_label_is_the_text_before_the_first_tab(tmp_path):
+def test_label_is_text_before_first_tab(tmp_path):
     text = dict.fromkeys(SPLITS, "0\tgood\tfood here\n1 star\tbad food\n")
-    data = read(put(tmp_path / "text", text), labels=True)
-    assert spelled(data, "train") == ["good food here", "bad food"]
+    data = read(write_splits(tmp_path / "text", text), labels=True)
+    assert decode_split(data, "train") == ["good food here", "bad food"]
 
 
-def test_empty_and_too_long_sentences_are_passed_over_and_counted(tmp_path):
-    folder = put(
+def test_empty_and_overlong_sentences_are_skipped_and_counted(tmp_path):
+    folder = write_splits(
         tmp_path / "text", dict.fromkeys(SPLITS, "a b c\n"), train="\na b c d\n \na b c\n\na\n"
     )
     data = read(folder, max_length=3)
-    assert spelled(data, "train") == ["a b c", "a"]
+    assert decode_split(data, "train") == ["a b c", "a"]
     assert data.skipped["train"] == {"empty": 3, "too_long": 1} and data.skipped["valid"] == {
         "empty": 0,
         "too_long": 0,
@@ -169,7 +169,7 @@ def test_empty_and_too_long_sentences_are_passed_over_and_counted(tmp_path):
 
 @properties
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=12))
-def test_words_are_those_of_str_split(sentences):
+def test_words_match_str_split(sentences):
     words, offsets = split_words(pa.array(sentences, pa.string()))
     assert words.to_pylist() == [word for sentence in sentences for word in sentence.split()]
     assert np.diff(offsets).tolist() == [len(sentence.split()) for sentence in sentences]
@@ -204,7 +204,7 @@ def test_vocabulary_by_hand(limit, min_count, kept):
     assert build_vocabulary(count_words(WORDS), limit, min_count) == (*SPECIALS, *kept.split())
 
 
-def test_words_outside_the_vocabulary_and_literal_unk_become_unk():
+def test_out_of_vocabulary_words_and_literal_unk_become_unk():
     words = pa.array(["b", "<unk>", "zebra", "a"], pa.large_string())
     assert encode_words(words, (*SPECIALS, "a", "b")).tolist() == [5, UNK, UNK, 4]
 
@@ -215,7 +215,7 @@ def test_words_outside_the_vocabulary_and_literal_unk_become_unk():
     st.integers(1, 4),
     st.integers(5, 9),
 )
-def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit):
+def test_vocabulary_is_sorted_by_frequency(words, min_count, limit):
     count = Counter(words)
     expected = sorted((w for w in count if count[w] >= min_count), key=lambda w: (-count[w], w))[
         : limit - 4
@@ -236,7 +236,7 @@ def test_vocabulary_is_the_most_frequent_words_in_order(words, min_count, limit)
 
 @properties
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=20), st.integers(1, 6))
-def test_selected_sentences_are_the_kept_ones_unchanged(lengths, max_length):
+def test_selected_sentences_are_unchanged(lengths, max_length):
     offsets = np.cumsum([0, *lengths])
     tokens = np.arange(offsets[-1])
     kept, counts = find_kept(offsets, max_length)
@@ -250,7 +250,7 @@ def test_selected_sentences_are_the_kept_ones_unchanged(lengths, max_length):
 
 
 @pytest.fixture
-def reads(monkeypatch):
+def tokenised_files(monkeypatch):
     """Counts how often the files themselves are tokenised."""
     calls = []
     original = cache.tokenise
@@ -258,86 +258,86 @@ def reads(monkeypatch):
     return calls
 
 
-def test_second_time_comes_from_the_cache_without_datasets_or_arrow(tmp_path, reads, monkeypatch):
-    folder = put(tmp_path / "text")
+def test_second_load_uses_cache_without_datasets_or_arrow(tmp_path, tokenised_files, monkeypatch):
+    folder = write_splits(tmp_path / "text")
     monkeypatch.setitem(sys.modules, "datasets", None)  # importing it is an error from here on
     first = read(folder)
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "pyarrow", None)
         second = read(folder)
-    assert len(reads) == 1
+    assert len(tokenised_files) == 1
     assert second.vocabulary == first.vocabulary and second.skipped == first.skipped
     for split in SPLITS:
         assert np.array_equal(second.corpora[split].tokens, first.corpora[split].tokens)
         assert np.array_equal(second.corpora[split].offsets, first.corpora[split].offsets)
 
 
-def test_cache_follows_content_and_options_and_not_the_path(tmp_path, reads):
-    folder = put(tmp_path / "text")
+def test_cache_key_is_content_and_options_not_path(tmp_path, tokenised_files):
+    folder = write_splits(tmp_path / "text")
     read(folder)
-    read(put(tmp_path / "elsewhere"))
+    read(write_splits(tmp_path / "elsewhere"))
     read(folder, batch_size=7, batching="by_length")
-    assert len(reads) == 1
+    assert len(tokenised_files) == 1
     for n, options in enumerate([{"min_count": 2}, {"vocab_size": 6}, {"max_length": 3}], 2):
         read(folder, **options)
-        assert len(reads) == n
-    put(folder, valid="the bird sat\n\n")
+        assert len(tokenised_files) == n
+    write_splits(folder, valid="the bird sat\n\n")
     assert read(folder).skipped["valid"]["empty"] == 1
-    assert len(reads) == 5
+    assert len(tokenised_files) == 5
 
 
-def test_same_words_with_labels_are_another_entry(tmp_path):
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "x\tone two\n"))
-    assert spelled(read(folder, labels=False), "train") == ["x one two"]
-    assert spelled(read(folder, labels=True), "train") == ["one two"]
+def test_labels_make_another_cache_entry(tmp_path):
+    folder = write_splits(tmp_path / "text", dict.fromkeys(SPLITS, "x\tone two\n"))
+    assert decode_split(read(folder, labels=False), "train") == ["x one two"]
+    assert decode_split(read(folder, labels=True), "train") == ["one two"]
 
 
-def test_swapped_splits_are_another_entry(tmp_path):
-    put(tmp_path / "text", valid=TEXT["test"], test=TEXT["valid"])
-    assert len(spelled(read(tmp_path / "text"), "valid")) == 2
-    assert len(spelled(read(put(tmp_path / "text")), "valid")) == 1
+def test_swapped_splits_make_another_cache_entry(tmp_path):
+    write_splits(tmp_path / "text", valid=TEXT["test"], test=TEXT["valid"])
+    assert len(decode_split(read(tmp_path / "text"), "valid")) == 2
+    assert len(decode_split(read(write_splits(tmp_path / "text")), "valid")) == 1
 
 
-def test_broken_store_leaves_no_entry_and_no_scratch(tmp_path, monkeypatch):
-    folder = put(tmp_path / "text")
+def test_failed_store_leaves_no_entry_or_temporary_files(tmp_path, monkeypatch):
+    folder = write_splits(tmp_path / "text")
 
     def full(meta):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr(cache, "encode_meta", full)
-        assert "cannot write there (No space left on device)" in refused(folder)
-    assert entries(tmp_path / "cache") == []
-    assert spelled(read(folder), "train")[0] == "the cat sat"
+        assert "cannot write there (No space left on device)" in get_refusal(folder)
+    assert list_cache_entries(tmp_path / "cache") == []
+    assert decode_split(read(folder), "train")[0] == "the cat sat"
 
 
-def test_damaged_cache_is_named(tmp_path):
-    folder = put(tmp_path / "text")
+def test_damaged_cache_error_names_folder(tmp_path):
+    folder = write_splits(tmp_path / "text")
     read(folder)
-    (entry,) = entries(tmp_path / "cache")
+    (entry,) = list_cache_entries(tmp_path / "cache")
     (entry / "train-tokens.npy").write_bytes((entry / "train-tokens.npy").read_bytes()[:-8])
-    assert str(entry) in refused(folder) and "damaged" in refused(folder)
+    assert str(entry) in get_refusal(folder) and "damaged" in get_refusal(folder)
 
 
-def test_cache_that_cannot_be_made_is_named(tmp_path):
-    folder = put(tmp_path / "text")
+def test_cache_that_cannot_be_created_is_named(tmp_path):
+    folder = write_splits(tmp_path / "text")
     (tmp_path / "cache").write_text("in the way")
-    assert refused(folder).startswith(f"data.cache={tmp_path / 'cache'}: cannot write there")
+    assert get_refusal(folder).startswith(f"data.cache={tmp_path / 'cache'}: cannot write there")
 
 
 # ---------------------------------------------------------------- bad input
 
 
 def test_missing_files_folders_and_splits_are_named(tmp_path):
-    folder = put(tmp_path / "text")
-    assert refused(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
-    assert refused(Path("no")) == f"data.dir=no: no such folder in {Path.cwd()}"
+    folder = write_splits(tmp_path / "text")
+    assert get_refusal(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
+    assert get_refusal(Path("no")) == f"data.dir=no: no such folder in {Path.cwd()}"
     command = (
         f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` "
         "makes it or says how to get it"
     )
     assert (
-        refused(tmp_path / "no", name="snli")
+        get_refusal(tmp_path / "no", name="snli")
         == f"data.dir={tmp_path / 'no'}: no such folder; {command}"
     )
     with pytest.raises(
@@ -346,7 +346,7 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     ):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
-    assert refused(folder) == (
+    assert get_refusal(folder) == (
         f"data.dir={folder}: no file for the test split; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
         ".parquet, .pq, .arrow, .feather in place of .txt, plain or .gz, .xz, .bz2, .zst"
     )
@@ -365,98 +365,100 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     assert str(caught.value) == "data.test=/no/such.txt: no such file"
 
 
-def test_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
-    folder = put(tmp_path / "text")
+def test_unreadable_file_is_named(tmp_path, monkeypatch):
+    folder = write_splits(tmp_path / "text")
 
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", denied)
-    assert refused(folder) == f"{folder}/train.txt: cannot be read (Permission denied)"
+    assert get_refusal(folder) == f"{folder}/train.txt: cannot be read (Permission denied)"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"  \n\t\n"])
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
 def test_empty_file_is_named(tmp_path, content, ending):
-    folder = put(tmp_path / "text", ending=ending, valid=content)
-    assert refused(folder) == f"{folder}/valid.txt{ending}: the file is empty"
+    folder = write_splits(tmp_path / "text", ending=ending, valid=content)
+    assert get_refusal(folder) == f"{folder}/valid.txt{ending}: the file is empty"
 
 
-def test_binary_data_is_named_with_its_line(tmp_path):
-    folder = put(tmp_path / "text", train=b"one\ntwo\nth\0ree\n")
-    assert refused(folder) == f"{folder}/train.txt, line 3: binary data (a zero byte), not text"
+def test_binary_data_is_reported_with_its_line(tmp_path):
+    folder = write_splits(tmp_path / "text", train=b"one\ntwo\nth\0ree\n")
+    assert get_refusal(folder) == f"{folder}/train.txt, line 3: binary data (a zero byte), not text"
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5, 1 << 24])
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_another_encoding_is_named_with_its_line_wherever_the_blocks_end(
+def test_wrong_encoding_is_reported_with_its_line_for_any_block_size(
     tmp_path, monkeypatch, block, ending
 ):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
-    folder = put(
+    folder = write_splits(
         tmp_path / "text", ending=ending, train="één\ntwee €\n".encode() + b"caf\xe9 x\nmore\n"
     )
     assert (
-        refused(folder)
+        get_refusal(folder)
         == f"{folder}/train.txt{ending}, line 3: not UTF-8 (byte 0xe9); convert the file first"
     )
 
 
 @pytest.mark.parametrize("block", [1, 4, 1 << 24])
-def test_character_cut_off_at_the_end_of_the_file_is_named(tmp_path, monkeypatch, block):
+def test_truncated_final_character_is_reported(tmp_path, monkeypatch, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
-    folder = put(tmp_path / "text", test=b"a\nb \xe2\x82")
+    folder = write_splits(tmp_path / "text", test=b"a\nb \xe2\x82")
     assert (
-        refused(folder)
+        get_refusal(folder)
         == f"{folder}/test.txt, line 2: not UTF-8 (byte 0xe2); convert the file first"
     )
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 1 << 24])
-def test_good_text_is_good_wherever_the_blocks_end(tmp_path, monkeypatch, block):
+def test_valid_text_is_accepted_for_any_block_size(tmp_path, monkeypatch, block):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "één €\n😀 twee\n"))
-    assert spelled(read(folder), "train") == ["één €", "😀 twee"]
+    folder = write_splits(tmp_path / "text", dict.fromkeys(SPLITS, "één €\n😀 twee\n"))
+    assert decode_split(read(folder), "train") == ["één €", "😀 twee"]
 
 
 @pytest.mark.parametrize("ending", [".gz", ".xz"])
 @pytest.mark.parametrize("damage", ["truncated", "checksum", "stream"])
-def test_damaged_archives_are_named(tmp_path, ending, damage):
-    folder = put(tmp_path / "text", ending=ending)
+def test_damaged_archive_is_named(tmp_path, ending, damage):
+    folder = write_splits(tmp_path / "text", ending=ending)
     path = folder / f"train.txt{ending}"
     whole = {".gz": gzip, ".xz": lzma}[ending].compress(b"some words to fill a block with\n" * 50)
     checksum = whole[:-6] + bytes([whole[-6] ^ 255]) + whole[-5:]
     stream = whole[:10] + b"\xff" + whole[11:]
     wrong = {"truncated": whole[:-12], "checksum": checksum, "stream": stream}
     path.write_bytes(wrong[damage])
-    assert refused(folder).startswith(f"{path}: damaged or truncated {ending} file")
+    assert get_refusal(folder).startswith(f"{path}: damaged or truncated {ending} file")
 
 
 @pytest.mark.parametrize("options", [{"vocab_size": 4}, {"min_count": 9}])
-def test_vocabulary_of_nothing_is_refused(tmp_path, options):
-    message = refused(put(tmp_path / "text"), **options)
+def test_empty_vocabulary_is_refused(tmp_path, options):
+    message = get_refusal(write_splits(tmp_path / "text"), **options)
     for key, value in options.items():
         assert f"data.{key}={value}" in message
     assert "no word of the training split is left but <unk>" in message
 
 
-def test_training_part_of_unk_alone_is_refused(tmp_path):
-    folder = put(tmp_path / "text", train="<unk> <unk>\n")
-    assert "no word of the training split is left but <unk>" in refused(folder)
+def test_training_split_of_only_unk_is_refused(tmp_path):
+    folder = write_splits(tmp_path / "text", train="<unk> <unk>\n")
+    assert "no word of the training split is left but <unk>" in get_refusal(folder)
 
 
-def test_split_that_loses_every_sentence_is_named(tmp_path):
-    folder = put(tmp_path / "text", valid="one two three four\n\none two three four five\n")
-    assert refused(folder, max_length=3) == (
+def test_split_without_remaining_sentences_is_named(tmp_path):
+    folder = write_splits(
+        tmp_path / "text", valid="one two three four\n\none two three four five\n"
+    )
+    assert get_refusal(folder, max_length=3) == (
         f"{folder}/valid.txt: no sentence is left in the valid split (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
     )
 
 
-def test_line_without_label_is_named(tmp_path):
-    folder = put(
+def test_line_without_label_is_reported(tmp_path):
+    folder = write_splits(
         tmp_path / "text", dict.fromkeys(SPLITS, "1\ta b\n0\tc\n"), valid="1\ta\n0\tb\nno label\n"
     )
-    assert refused(folder, labels=True) == (
+    assert get_refusal(folder, labels=True) == (
         f"{folder}/valid.txt, line 3: no TAB between label and text (data.labels=true)"
     )
 
@@ -474,8 +476,8 @@ def test_line_without_label_is_named(tmp_path):
         ("max_length", "ten"),
     ],
 )
-def test_bad_options_are_named(tmp_path, option, value):
-    assert refused(put(tmp_path / "text"), **{option: value}).startswith(
+def test_bad_options_are_refused(tmp_path, option, value):
+    assert get_refusal(write_splits(tmp_path / "text"), **{option: value}).startswith(
         f"data.{option}={value}: allowed "
     )
 
@@ -484,7 +486,7 @@ def test_bad_options_are_named(tmp_path, option, value):
 
 
 def labelled(folder: Path, **changed) -> Path:
-    return put(
+    return write_splits(
         folder,
         {
             "train": "b\tone two\na\tthree\nb\tone\n",
@@ -495,7 +497,7 @@ def labelled(folder: Path, **changed) -> Path:
     )
 
 
-def test_labels_are_kept_as_class_numbers_beside_the_sentences(tmp_path):
+def test_labels_are_stored_as_class_numbers(tmp_path):
     data = read(labelled(tmp_path / "text"), labels=True, label="topic")
     assert data.classes == {"topic": ("a", "b")} and data.facts()["classes"] == {
         "topic": ["a", "b"]
@@ -506,13 +508,13 @@ def test_labels_are_kept_as_class_numbers_beside_the_sentences(tmp_path):
     assert again.labels["test"]["topic"].tolist() == [1, 0] and again.classes == data.classes
 
 
-def test_without_labels_there_are_none(tmp_path):
+def test_unlabelled_data_has_no_labels(tmp_path):
     data = read(labelled(tmp_path / "text"), labels=False)
     assert not data.labels and not data.classes and "classes" not in data.facts()
 
 
-def test_classes_that_are_numbers_stand_in_their_order(tmp_path):
-    folder = put(tmp_path / "text", dict.fromkeys(SPLITS, "10\ta\n9\tb\n10\tc\n"))
+def test_numeric_classes_are_sorted_numerically(tmp_path):
+    folder = write_splits(tmp_path / "text", dict.fromkeys(SPLITS, "10\ta\n9\tb\n10\tc\n"))
     data = read(folder, labels=True)
     assert data.classes == {"label": ("9", "10")} and data.labels["train"]["label"].tolist() == [
         1,
@@ -521,34 +523,38 @@ def test_classes_that_are_numbers_stand_in_their_order(tmp_path):
     ]
 
 
-def test_sentence_that_is_passed_over_takes_its_label_along(tmp_path):
+def test_skipped_sentence_drops_its_label(tmp_path):
     folder = labelled(tmp_path / "text", train="b\tone two three\na\tthree\nb\t\nb\tone\n")
     data = read(folder, labels=True, max_length=2)
-    assert spelled(data, "train") == ["three", "one"] and data.labels["train"][
+    assert decode_split(data, "train") == ["three", "one"] and data.labels["train"][
         "label"
     ].tolist() == [0, 1]
 
 
-def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path):
+def test_size_limit_keeps_labels_and_order(tmp_path):
     numbers = [str(n) for n in range(50)]
-    folder = put(
+    folder = write_splits(
         tmp_path / "text",
         dict.fromkeys(SPLITS, "".join(f"{int(n) % 5}\t{n} {n}\n" for n in numbers)),
     )
     whole, part, same = (read(folder, labels=True, train_size=size) for size in (None, 20, 20))
-    kept = [int(sentence.split()[0]) for sentence in spelled(part, "train")]
+    kept = [int(sentence.split()[0]) for sentence in decode_split(part, "train")]
     assert (
         len(kept) == 20
         and kept == sorted(set(kept))
         and kept != list(range(20))
-        and kept == [int(sentence.split()[0]) for sentence in spelled(same, "train")]
+        and kept == [int(sentence.split()[0]) for sentence in decode_split(same, "train")]
     )
     assert part.labels["train"]["label"].tolist() == [n % 5 for n in kept]
-    assert part.vocabulary == whole.vocabulary and spelled(part, "test") == spelled(whole, "test")
-    assert spelled(read(folder, labels=True, train_size=20, split_seed=1), "train") != spelled(
-        part, "train"
+    assert part.vocabulary == whole.vocabulary and decode_split(part, "test") == decode_split(
+        whole, "test"
     )
-    assert spelled(read(folder, labels=True, train_size=51), "train") == spelled(whole, "train")
+    assert decode_split(
+        read(folder, labels=True, train_size=20, split_seed=1), "train"
+    ) != decode_split(part, "train")
+    assert decode_split(read(folder, labels=True, train_size=51), "train") == decode_split(
+        whole, "train"
+    )
 
 
 @pytest.mark.parametrize(
@@ -565,16 +571,18 @@ def test_at_most_so_many_sentences_with_their_labels_in_their_old_order(tmp_path
     ],
 )
 @pytest.mark.parametrize("block", [1, 1 << 22])
-def test_missing_label_is_named_with_its_line(tmp_path, monkeypatch, content, line, reason, block):
+def test_missing_label_is_reported_with_its_line(
+    tmp_path, monkeypatch, content, line, reason, block
+):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     folder = labelled(tmp_path / "text", valid=content)
-    assert refused(folder, labels=True) == f"{folder}/valid.txt, line {line}: {reason}"
-    assert entries(tmp_path / "cache") == []
+    assert get_refusal(folder, labels=True) == f"{folder}/valid.txt, line {line}: {reason}"
+    assert list_cache_entries(tmp_path / "cache") == []
 
 
-def test_unset_labels_follow_the_manifest(tmp_path):
+def test_unset_labels_follow_manifest(tmp_path):
     folder = labelled(tmp_path / "text")
-    assert "every line has a TAB" in refused(folder, labels=None)
+    assert "every line has a TAB" in get_refusal(folder, labels=None)
     for says in (True, False):
         (folder / "manifest.json").write_text(json.dumps({"labels": says}))
         assert bool(read(folder, labels=None).labels) is says
@@ -598,12 +606,12 @@ def test_unset_labels_follow_the_manifest(tmp_path):
 def test_damaged_manifest_gives_one_sentence(tmp_path, content):
     folder = labelled(tmp_path / "text")
     (folder / "manifest.json").write_bytes(content.encode("latin-1"))
-    assert refused(folder, labels=None).startswith(
+    assert get_refusal(folder, labels=None).startswith(
         f"{folder}/manifest.json: cannot be read; say data.labels=true or "
     )
     (folder / "manifest.json").unlink()
     (folder / "manifest.json").mkdir()
-    assert refused(folder, labels=None).startswith(
+    assert get_refusal(folder, labels=None).startswith(
         f"{folder}/manifest.json: cannot be read; say data.labels=true or "
     )
 
@@ -616,7 +624,7 @@ def stored(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_blocks_and_workers_change_nothing(tmp_path, monkeypatch, ending):
+def test_block_size_and_workers_do_not_change_result(tmp_path, monkeypatch, ending):
     rng = np.random.default_rng(0)
     lines = [
         " ".join(f"w{rank}" for rank in rng.zipf(1.5, rng.integers(0, 9)) if rank < 500)
@@ -628,7 +636,7 @@ def test_blocks_and_workers_change_nothing(tmp_path, monkeypatch, ending):
         "valid": "\n".join(lines[:60]),
         "test": "\n".join(lines[:50]) + "\n",
     }
-    folder = put(tmp_path / "text", text, ending)
+    folder = write_splits(tmp_path / "text", text, ending)
     monkeypatch.setattr(tokenise.Tally, "add", every_time(tokenise.Tally.add))
     found = []
     for workers, block in [(1, 1 << 22), (1, 64), (2, 1000), (5, 333)]:
@@ -637,10 +645,10 @@ def test_blocks_and_workers_change_nothing(tmp_path, monkeypatch, ending):
         data = TextConfig(
             dir=str(folder), labels=True, max_length=6, vocab_size=300, cache=str(cache)
         ).load()
-        found.append(stored(entries(cache)[0]))
+        found.append(stored(list_cache_entries(cache)[0]))
     assert all(other == found[0] for other in found[1:])
     assert (
-        spelled(data, "train")[:3]
+        decode_split(data, "train")[:3]
         == [
             " ".join(word if word in data.vocabulary else "<unk>" for word in line[2:].split())
             for line in lines
@@ -659,15 +667,17 @@ def every_time(add):
     return adding
 
 
-def test_small_vocabulary_takes_two_bytes_a_word_and_a_large_one_four(tmp_path):
-    folder = put(tmp_path / "text")
+def test_token_width_depends_on_vocabulary_size(tmp_path):
+    folder = write_splits(tmp_path / "text")
     assert read(folder).corpora["train"].tokens.dtype == np.uint16
-    put(folder, dict.fromkeys(SPLITS, "w0 w1"), train=" ".join(f"w{i}" for i in range(2**16 - 3)))
+    write_splits(
+        folder, dict.fromkeys(SPLITS, "w0 w1"), train=" ".join(f"w{i}" for i in range(2**16 - 3))
+    )
     large = read(folder)
     assert large.corpora["train"].tokens.dtype == np.int32 and large.corpora["train"].tokens[
         -1
     ] >= len(SPECIALS)
-    assert spelled(large, "train")[0].split()[-1] == f"w{2**16 - 4}"
+    assert decode_split(large, "train")[0].split()[-1] == f"w{2**16 - 4}"
 
 
 def test_arrays_stay_on_disk(tmp_path):
@@ -684,33 +694,33 @@ def test_arrays_stay_on_disk(tmp_path):
         )
 
 
-def test_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    folder = put(tmp_path / "text")
+def test_file_changed_while_reading_is_refused(tmp_path, monkeypatch):
+    folder = write_splits(tmp_path / "text")
 
     def and_longer(*args):
-        put(folder, train=TEXT["train"] + "one more\n")
+        write_splits(folder, train=TEXT["train"] + "one more\n")
         return build_vocabulary(*args)
 
     monkeypatch.setattr(levels, "build_vocabulary", and_longer)
     assert (
-        refused(folder)
+        get_refusal(folder)
         == "the train split changed while it was being read; give the same command again"
     )
-    assert entries(tmp_path / "cache") == []
+    assert list_cache_entries(tmp_path / "cache") == []
 
 
-def test_leftovers_of_a_killed_process_do_no_harm(tmp_path):
-    folder = put(tmp_path / "text")
+def test_leftovers_of_killed_process_are_harmless(tmp_path):
+    folder = write_splits(tmp_path / "text")
     read(folder)
-    (entry,) = entries(tmp_path / "cache")
+    (entry,) = list_cache_entries(tmp_path / "cache")
     left = entry.with_name(f".new-{entry.name}")
     entry.rename(left)
-    assert spelled(read(folder), "train")[0] == "the cat sat"
-    assert entries(tmp_path / "cache") == [entry]
+    assert decode_split(read(folder), "train")[0] == "the cat sat"
+    assert list_cache_entries(tmp_path / "cache") == [entry]
 
 
-def test_one_line_is_printed_without_a_terminal(tmp_path, capsys):
-    folder = put(tmp_path / "text")
+def test_one_line_is_printed_without_terminal(tmp_path, capsys):
+    folder = write_splits(tmp_path / "text")
     read(folder)
     told = capsys.readouterr()
     assert (
@@ -722,10 +732,10 @@ def test_one_line_is_printed_without_a_terminal(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_words_that_published_files_hold_for_rare_ones_are_unknown(tmp_path):
-    data = read(put(tmp_path / "text", dict.fromkeys(SPLITS, "a _UNK b\n<unk> a\n")))
+def test_rare_word_placeholders_count_as_unknown(tmp_path):
+    data = read(write_splits(tmp_path / "text", dict.fromkeys(SPLITS, "a _UNK b\n<unk> a\n")))
     assert data.vocabulary == (*SPECIALS, "a", "b")
-    assert spelled(data, "train") == ["a <unk> b", "<unk> a"]
+    assert decode_split(data, "train") == ["a <unk> b", "<unk> a"]
 
 
 # ---------------------------------------------------------------- the hub, played by a folder
@@ -745,13 +755,13 @@ def from_hub(folder, tmp_path, **options):
     return TextConfig(hub=str(folder), cache=str(tmp_path / "cache"), **options).load()
 
 
-def test_parquet_data_set_with_its_column(tmp_path):
+def test_parquet_data_set_reads_given_column(tmp_path):
     data = from_hub(hub(tmp_path / "set"), tmp_path, column="sentence")
     assert data.vocabulary == (*SPECIALS, "a", "b", "c")
-    assert [spelled(data, split) for split in SPLITS] == [["a b", "c"]] * 3
+    assert [decode_split(data, split) for split in SPLITS] == [["a b", "c"]] * 3
 
 
-def test_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path):
+def test_label_column_can_be_renamed_for_probe(tmp_path):
     folder = hub(tmp_path / "set")
     for options in ({"label_column": "other", "label": "topic"}, {"label": "other"}):
         data = from_hub(folder, tmp_path, column="sentence", **options)
@@ -761,9 +771,9 @@ def test_label_column_of_a_data_set_may_have_another_name_for_the_probe(tmp_path
     )
 
 
-def test_missing_values_of_a_data_set_are_counted_as_empty(tmp_path):
+def test_missing_values_of_data_set_count_as_empty(tmp_path):
     data = from_hub(hub(tmp_path / "set", values=["a b", None, "c"]), tmp_path, column="sentence")
-    assert spelled(data, "train") == ["a b", "c"] and data.skipped["train"]["empty"] == 1
+    assert decode_split(data, "train") == ["a b", "c"] and data.skipped["train"]["empty"] == 1
 
 
 def hub_refusal(folder, tmp_path, **options) -> str:
@@ -773,7 +783,7 @@ def hub_refusal(folder, tmp_path, **options) -> str:
     return str(caught.value)
 
 
-def test_wrong_column_is_named_with_the_right_ones(tmp_path):
+def test_wrong_column_error_lists_available_columns(tmp_path):
     folder = hub(tmp_path / "set")
     message = hub_refusal(folder, tmp_path)
     assert (
@@ -795,7 +805,7 @@ def test_wrong_column_is_named_with_the_right_ones(tmp_path):
     )
 
 
-def test_missing_part_is_named_with_those_there_are(tmp_path):
+def test_missing_split_error_lists_available_splits(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
@@ -833,13 +843,13 @@ def test_broken_connection_gives_one_sentence(tmp_path, monkeypatch):
     assert "(connection reset)" in hub_refusal("some/set", tmp_path, revision="v1")
 
 
-def test_hub_set_without_a_revision_is_refused(tmp_path):
+def test_hub_data_set_without_revision_is_refused(tmp_path):
     assert hub_refusal("some/set", tmp_path).startswith(
         "data.revision=null: some/set may change on the hub"
     )
 
 
-def test_cache_follows_content_of_a_local_hub_folder(tmp_path):
+def test_cache_key_is_content_of_local_hub_folder(tmp_path):
     assert "a" in from_hub(hub(tmp_path / "set"), tmp_path, column="sentence").vocabulary
     (tmp_path / "set").rename(tmp_path / "old")
     assert (
@@ -850,12 +860,12 @@ def test_cache_follows_content_of_a_local_hub_folder(tmp_path):
     )
 
 
-def test_cache_folder_that_lost_its_description_is_named(tmp_path):
-    folder = put(tmp_path / "text")
+def test_cache_folder_without_description_is_named(tmp_path):
+    folder = write_splits(tmp_path / "text")
     read(folder)
-    (entry,) = entries(tmp_path / "cache")
+    (entry,) = list_cache_entries(tmp_path / "cache")
     (entry / "meta.json").unlink()
-    assert refused(folder) == (
+    assert get_refusal(folder) == (
         f"{entry}: this cache folder is damaged (no meta.json); remove it "
         "and give the same command again"
     )

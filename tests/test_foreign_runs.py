@@ -37,7 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("key", ["cache", "own_cache"])
-def test_no_folder_that_a_config_names_is_written_to(key: str, run: Path, tmp_path: Path) -> None:
+def test_foreign_config_causes_no_write_to_its_folders(key: str, run: Path, tmp_path: Path) -> None:
     config = run / "config.yaml"
     text = config.read_text().replace(
         f"cache: {tmp_path / 'cache'}\n", f"{key}: {tmp_path / 'elsewhere'}\n"
@@ -49,12 +49,12 @@ def test_no_folder_that_a_config_names_is_written_to(key: str, run: Path, tmp_pa
     assert json.loads((run / "summary.json").read_text())["nll_samples"] == 5
 
 
-def test_cache_that_is_there_is_used(run: Path, tmp_path: Path) -> None:
+def test_existing_cache_is_used(run: Path, tmp_path: Path) -> None:
     assert evaluate([str(run), "--samples", "5"]) == 0
     assert not (tmp_path / "home").exists()
 
 
-def test_links_under_temporary_names_are_not_written_through(run: Path, tmp_path: Path) -> None:
+def test_links_with_temporary_names_are_not_followed(run: Path, tmp_path: Path) -> None:
     precious = [tmp_path / f"precious-{i}" for i in range(3)]
     (run / "evaluations").mkdir(exist_ok=True)
     links = [run / ".summary.json.new", run / "evaluations" / ".test-nll-K5.json.new", run / ".new"]
@@ -69,7 +69,9 @@ def test_links_under_temporary_names_are_not_written_through(run: Path, tmp_path
 @pytest.mark.parametrize(
     "line", ["seed: !!bool maybe", 'seed: !!int ""', 'seed: !!float ""', "label: !!timestamp foo"]
 )
-def test_odd_tag_gives_one_sentence(line: str, run: Path, capsys: pytest.CaptureFixture) -> None:
+def test_invalid_tag_gives_one_sentence(
+    line: str, run: Path, capsys: pytest.CaptureFixture
+) -> None:
     config = run / "config.yaml"
     key = line.split(":")[0]
     lines = [line if old.startswith(f"{key}:") else old for old in config.read_text().splitlines()]

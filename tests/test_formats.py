@@ -84,7 +84,7 @@ KINDS = {
 OPTION = {"jsonl": "json", "ndjson": "json", "feather": "arrow"}
 
 
-def named(folder: Path, **contents: bytes) -> dict[str, str]:
+def name_splits(folder: Path, **contents: bytes) -> dict[str, str]:
     """Files train, valid and test with one content and name, by split.
 
     Keys with _ for the point.
@@ -102,7 +102,7 @@ def load(files: dict[str, str], **options):
     return TextConfig(**files, cache=str(cache), **options).load()
 
 
-def refused(files: dict[str, str], **options) -> str:
+def get_refusal(files: dict[str, str], **options) -> str:
     with pytest.raises(InputError) as caught:
         load(files, **options)
     assert "\n" not in str(caught.value)
@@ -114,8 +114,8 @@ def refused(files: dict[str, str], **options) -> str:
 
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_text_column_of_every_format_plain_or_packed(tmp_path, kind, packed):
-    files = named(tmp_path, **{kind + packed.replace(".", "_"): PACKERS[packed](KINDS[kind])})
+def test_text_column_is_read_from_every_format(tmp_path, kind, packed):
+    files = name_splits(tmp_path, **{kind + packed.replace(".", "_"): PACKERS[packed](KINDS[kind])})
     data = load(files, label_column="label", label="mood")
     assert [data.texts(data.corpora[split]) for split in SPLITS] == [READ] * 3
     assert data.classes == {"mood": ("neg", "pos")} and data.labels["valid"]["mood"].tolist() == [
@@ -133,24 +133,24 @@ def test_text_column_of_every_format_plain_or_packed(tmp_path, kind, packed):
 
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("name", ["txt", "txt_gz", "txt_zst"])
-def test_compression_is_known_by_its_bytes_and_not_by_a_name(tmp_path, name, packed):
-    files = named(tmp_path, **{name: PACKERS[packed](b"the cat sat\nthe dog\n")})
+def test_compression_is_detected_from_content(tmp_path, name, packed):
+    files = name_splits(tmp_path, **{name: PACKERS[packed](b"the cat sat\nthe dog\n")})
     data = load(files)
     assert data.texts(data.corpora["valid"]) == ["the cat sat", "the dog"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_table_under_another_name_is_refused_and_the_option_named_reads_it(tmp_path, kind):
-    files = named(tmp_path, txt=KINDS[kind])
+def test_mislabelled_table_is_refused_and_suggested_option_reads_it(tmp_path, kind):
+    files = name_splits(tmp_path, txt=KINDS[kind])
     format = OPTION.get(kind, kind)
-    assert f"say data.format={format} data.column=text" in refused(files)
+    assert f"say data.format={format} data.column=text" in get_refusal(files)
     data = load(files, format=format)
     assert data.texts(data.corpora["train"]) == READ
 
 
-def test_splits_may_differ_in_format(tmp_path):
+def test_splits_can_differ_in_format(tmp_path):
     train, valid, test = (
-        named(tmp_path, **{kind: KINDS[kind]}) for kind in ("csv", "parquet", "jsonl")
+        name_splits(tmp_path, **{kind: KINDS[kind]}) for kind in ("csv", "parquet", "jsonl")
     )
     data = load(
         {"train": train["train"], "valid": valid["valid"], "test": test["test"]}, labels=True
@@ -163,33 +163,33 @@ def test_splits_may_differ_in_format(tmp_path):
     ]
 
 
-def test_uninformative_file_name_is_read_by_content(tmp_path):
-    data = load(named(tmp_path, data=KINDS["jsonl"]))
+def test_format_is_detected_when_name_says_nothing(tmp_path):
+    data = load(name_splits(tmp_path, data=KINDS["jsonl"]))
     assert data.texts(data.corpora["test"]) == READ
-    data = load(named(tmp_path / "plain", tok=b"a b\nc\n"))
+    data = load(name_splits(tmp_path / "plain", tok=b"a b\nc\n"))
     assert data.texts(data.corpora["test"]) == ["a b", "c"]
 
 
 @pytest.mark.parametrize("content", [as_array(indent=1), b"\xef\xbb\xbf" + as_json_lines()])
-def test_json_spread_over_lines_and_byte_order_marks(tmp_path, content):
-    data = load(named(tmp_path, json=content))
+def test_multiline_json_and_byte_order_marks_are_read(tmp_path, content):
+    data = load(name_splits(tmp_path, json=content))
     assert data.texts(data.corpora["train"]) == READ
 
 
 def test_columns_are_joined_and_integers_are_classes(tmp_path):
     content = b'{"a": "x", "b": "y z", "y": 1}\n{"a": "x", "b": null, "y": 0}\n'
-    data = load(named(tmp_path, jsonl=content), column="a+b", label_column="y")
+    data = load(name_splits(tmp_path, jsonl=content), column="a+b", label_column="y")
     assert data.texts(data.corpora["train"]) == ["x y z", "x"] and data.classes == {"y": ("0", "1")}
 
 
-def test_names_of_classes_come_from_the_set_itself(tmp_path):
+def test_class_names_come_from_data_set(tmp_path):
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
     )
     part = datasets.Dataset.from_dict({"text": ["a b", "c"], "label": [1, 0]}, features=features)
     part.to_parquet(str(tmp_path / "set.parquet"))
     data = load(
-        named(tmp_path, parquet=(tmp_path / "set.parquet").read_bytes()), label_column="label"
+        name_splits(tmp_path, parquet=(tmp_path / "set.parquet").read_bytes()), label_column="label"
     )
     assert data.classes == {"label": ("no", "yes")} and data.labels["train"]["label"].tolist() == [
         1,
@@ -197,36 +197,38 @@ def test_names_of_classes_come_from_the_set_itself(tmp_path):
     ]
 
 
-def test_text_behind_a_long_field_is_found(tmp_path):
+def test_text_after_long_field_is_read(tmp_path):
     for size in (200_000, 2_000_000):
         rows = [{"meta": "x" * size, "text": "a b"}, {"meta": "x", "text": "c"}]
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        data = load(named(tmp_path / str(size), jsonl=content))
+        data = load(name_splits(tmp_path / str(size), jsonl=content))
         assert data.texts(data.corpora["train"]) == ["a b", "c"]
-        assert "say data.format=json" in refused(named(tmp_path / f"{size}-txt", txt=content))
+        assert "say data.format=json" in get_refusal(
+            name_splits(tmp_path / f"{size}-txt", txt=content)
+        )
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
-def test_csv_file_may_have_another_delimiter(tmp_path, delimiter):
-    data = load(named(tmp_path, csv=as_csv(delimiter=delimiter)))
+def test_csv_delimiter_is_detected(tmp_path, delimiter):
+    data = load(name_splits(tmp_path, csv=as_csv(delimiter=delimiter)))
     assert data.texts(data.corpora["train"]) == READ
 
 
-def test_quotes_in_tsv_are_text_unless_they_enclose_cells(tmp_path):
-    plain = load(named(tmp_path, tsv=b'text\tlabel\n"so , he said\t1\nit is 5" long\t0\n'))
+def test_tsv_quotes_are_text_unless_they_enclose_cells(tmp_path):
+    plain = load(name_splits(tmp_path, tsv=b'text\tlabel\n"so , he said\t1\nit is 5" long\t0\n'))
     assert plain.texts(plain.corpora["train"]) == ['"so , he said', 'it is 5" long']
 
 
-def test_cells_are_taken_as_they_stand(tmp_path):
+def test_cells_are_read_verbatim(tmp_path):
     rows = [("007", "1"), ("1e5", "0"), ("null", "1"), ("2020-01-01", "0"), ("True", "1")]
     for kind, content in (("csv", as_csv(rows)), ("jsonl", as_json_lines(rows))):
-        data = load(named(tmp_path / kind, **{kind: content}))
+        data = load(name_splits(tmp_path / kind, **{kind: content}))
         assert data.texts(data.corpora["train"]) == [text for text, _ in rows]
 
 
-def test_null_and_empty_texts_are_passed_over_with_their_labels_and_counted(tmp_path):
+def test_null_and_empty_texts_are_skipped_with_labels_and_counted(tmp_path):
     rows = [("a b", "x"), ("", "y"), (None, "y"), ("c", "y")]
-    data = load(named(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
+    data = load(name_splits(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
     assert data.skipped["train"]["empty"] == 2 and data.labels["train"]["label"].tolist() == [0, 1]
 
 
@@ -234,14 +236,14 @@ def test_null_and_empty_texts_are_passed_over_with_their_labels_and_counted(tmp_
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "arrow"])
-def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, kind):
-    message = refused(named(tmp_path, **{kind: KINDS[kind]}), column="Text")
+def test_missing_column_error_lists_columns_and_suggests_one(tmp_path, kind):
+    message = get_refusal(name_splits(tmp_path, **{kind: KINDS[kind]}), column="Text")
     assert (
         message.startswith("data.column=Text: ")
         and "text, label" in message
         and "; say data.column=text" in message
     )
-    message = refused(named(tmp_path, **{kind: KINDS[kind]}), label_column="stars")
+    message = get_refusal(name_splits(tmp_path, **{kind: KINDS[kind]}), label_column="stars")
     assert (
         message.startswith("data.label_column=stars: ")
         and "; say data.label_column=label" in message
@@ -317,33 +319,35 @@ def test_missing_column_is_named_with_those_there_and_the_likely_one(tmp_path, k
         ("txt", as_array(indent=2), "say data.format=json data.column=text"),
     ],
 )  # fmt: skip
-def test_other_format_is_refused_with_the_right_option(tmp_path, name, content, said):
-    assert said in refused(named(tmp_path, **{name: content}))
+def test_wrong_format_error_names_the_right_option(tmp_path, name, content, said):
+    assert said in get_refusal(name_splits(tmp_path, **{name: content}))
     assert not [path for path in (tmp_path / "cache").glob("*") if path.is_dir()]
 
 
 def test_zip_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("train.txt", "a b\n")
-    assert "this is a ZIP archive" in refused(
-        named(tmp_path, txt=(tmp_path / "x.zip").read_bytes())
+    assert "this is a ZIP archive" in get_refusal(
+        name_splits(tmp_path, txt=(tmp_path / "x.zip").read_bytes())
     )
 
 
 @pytest.mark.parametrize("label", ["", " ", None])
-def test_row_without_label_is_named(tmp_path, label):
+def test_row_without_label_is_reported(tmp_path, label):
     rows = [("a", "x"), ("b", label), ("c", "x")]
-    message = refused(named(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
+    message = get_refusal(name_splits(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
     assert message.endswith("row 2: no class in the column label (data.label_column=label)")
 
 
-def test_labels_that_are_nearly_all_different_are_no_classes(tmp_path):
+def test_mostly_unique_labels_are_refused(tmp_path):
     rows = [(f"word{n % 3} b", f"id{n}") for n in range(40)]
-    assert "40 different labels for 40 sentences" in refused(
-        named(tmp_path, csv=as_csv(rows)), label_column="label"
+    assert "40 different labels for 40 sentences" in get_refusal(
+        name_splits(tmp_path, csv=as_csv(rows)), label_column="label"
     )
     swapped = "".join(f"some words {n}\tpos\n" for n in range(40)).encode()
-    assert "labels stand before the first TAB" in refused(named(tmp_path, txt=swapped), labels=True)
+    assert "labels stand before the first TAB" in get_refusal(
+        name_splits(tmp_path, txt=swapped), labels=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -361,13 +365,13 @@ def test_labels_that_are_nearly_all_different_are_no_classes(tmp_path):
         ({"labels": True}, "line 1: no TAB between label and text"),
     ],
 )
-def test_options_that_contradict_the_file_are_refused(tmp_path, options, said):
-    assert said in refused(named(tmp_path, txt=b"the cat sat\nthe dog ran\n"), **options)
+def test_options_contradicting_file_are_refused(tmp_path, options, said):
+    assert said in get_refusal(name_splits(tmp_path, txt=b"the cat sat\nthe dog ran\n"), **options)
 
 
-def test_two_formats_in_a_folder_need_a_word(tmp_path):
-    named(tmp_path, txt=b"a b\nc\n")
-    named(tmp_path, jsonl=KINDS["jsonl"])
+def test_two_formats_in_folder_need_an_option(tmp_path):
+    name_splits(tmp_path, txt=b"a b\nc\n")
+    name_splits(tmp_path, jsonl=KINDS["jsonl"])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
         InputError,
@@ -384,8 +388,8 @@ def test_two_formats_in_a_folder_need_a_word(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
-    named(tmp_path, txt=KINDS[kind])
+def test_suggested_option_reads_file_in_folder(tmp_path, kind):
+    name_splits(tmp_path, txt=KINDS[kind])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     format = OPTION.get(kind, kind)
     with pytest.raises(InputError, match=f"say data.format={format} data.column=text"):
@@ -408,14 +412,14 @@ def test_option_that_is_named_reads_the_file_in_a_folder_too(tmp_path, kind):
     ],
 )
 @pytest.mark.parametrize("split", SPLITS)
-def test_lines_that_seem_labelled_need_an_explicit_option(
+def test_apparently_labelled_lines_need_explicit_option(
     tmp_path, monkeypatch, content, said, split
 ):
     from uncollapse.data import tokenise
 
-    files = named(tmp_path, txt=b"a b c d e f pos neg very good 1\n")
+    files = name_splits(tmp_path, txt=b"a b c d e f pos neg very good 1\n")
     Path(files[split]).write_text(content)
-    message = refused(files)
+    message = get_refusal(files)
     assert (
         said in message
         and files[split] in message
@@ -423,14 +427,14 @@ def test_lines_that_seem_labelled_need_an_explicit_option(
         and "data.labels=false" in message
     )
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, 3))
-    assert refused(files) == message
+    assert get_refusal(files) == message
     assert not load(files, labels=False).labels
-    assert refused(files) == message  # whatever the cache holds by now
+    assert get_refusal(files) == message  # whatever the cache holds by now
 
 
-def test_tabs_inside_text_and_before_it_are_white_space(tmp_path):
+def test_leading_and_inner_tabs_are_whitespace(tmp_path):
     code = "def f(x):\n\treturn x\n\t\ty = 1\nthe cat\tsat\nx\n" * 2
-    data = load(named(tmp_path, txt=code.encode()))
+    data = load(name_splits(tmp_path, txt=code.encode()))
     assert data.texts(data.corpora["train"])[:4] == [
         "def f(x):",
         "return x",
@@ -439,9 +443,9 @@ def test_tabs_inside_text_and_before_it_are_white_space(tmp_path):
     ]
 
 
-def test_header_is_no_labelled_line(tmp_path):
-    files = named(tmp_path, txt=b"label\ttext\n1\ta b\n0\tc\n")
-    assert "data.format=tsv" in refused(files, labels=True)
+def test_header_is_not_a_labelled_line(tmp_path):
+    files = name_splits(tmp_path, txt=b"label\ttext\n1\ta b\n0\tc\n")
+    assert "data.format=tsv" in get_refusal(files, labels=True)
 
 
 # ---------------------------------------------------------------- plain text stays plain text
@@ -477,7 +481,7 @@ def test_header_is_no_labelled_line(tmp_path):
         "question\tanswer me\n",
     ],
 )
-def test_prose_is_not_taken_for_a_table(text):
+def test_prose_is_not_mistaken_for_table(text):
     found = inspect_head(text.encode(), complete=True)
     assert found.format is None and found.foreign is None and name_binary(text.encode()) is None
 
@@ -497,7 +501,7 @@ def test_prose_is_not_taken_for_a_table(text):
         ("the dog runs\r" * 8, "end in CR alone"),
     ],
 )
-def test_table_without_the_usual_names_is_seen_under_txt(text, said, tmp_path):
+def test_table_with_unusual_columns_is_detected_in_txt(text, said, tmp_path):
     (tmp_path / "train.txt").write_text(text, newline="")
     with pytest.raises(InputError, match=said):
         recognise_format(tmp_path / "train.txt", "auto", "text")

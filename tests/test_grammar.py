@@ -204,19 +204,19 @@ def test_refusal_names_both_derivations():
         (Slot("a", (), {(): {"x  y": 1.0}}), "single spaces"),
     ],
 )
-def test_bad_tables_are_refused(slot, message):
+def test_bad_grammar_tables_are_refused(slot, message):
     with pytest.raises(ValueError, match=message):
         Grammar(PRIORS, [slot])
 
 
-def test_bad_priors_are_refused():
+def test_bad_factor_priors_are_refused():
     with pytest.raises(ValueError, match="factor 'tone'"):
         Grammar({"tone": {"good": 0.6, "bad": 0.6}}, [Slot("a", (), {(): {"x": 1.0}})])
     with pytest.raises(ValueError, match="at least one factor"):
         Grammar({}, SLOTS)
 
 
-def test_impossible_sentences():
+def test_impossible_sentences_have_zero_probability():
     grammar = english()
     good = "the cook will choose the bread ."
     strange = [
@@ -239,7 +239,7 @@ def test_impossible_sentences():
     assert "<unk>" in grammar.text(tokens, offsets)[6]
 
 
-def test_no_sentences_and_slices(corpus):
+def test_empty_and_sliced_samples_work(corpus):
     grammar, sample = english(), corpus
     assert grammar.log_prob(np.zeros(0, int), np.zeros(1, int)).shape == (0,)
     assert grammar.log_joint(np.zeros(0, int), np.zeros(1, int)).shape == (
@@ -255,7 +255,7 @@ def test_no_sentences_and_slices(corpus):
     )
 
 
-def test_sample_is_determined_by_the_seed():
+def test_sample_is_determined_by_seed():
     one, same, other = (english().sample(500, seed) for seed in (1, 1, 2))
     for a, b in zip(vars(one).values(), vars(same).values(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -274,7 +274,7 @@ def test_english_entropy_agrees_with_a_sample(corpus):
     assert 0.2 < parts.factors_left < 1.5
 
 
-def test_english_posterior_agrees_with_a_slow_one():
+def test_english_posterior_matches_slow_computation():
     grammar = english()
     sample = grammar.sample(6, seed=11)
     sentences = [*grammar.text(sample.tokens, sample.offsets), "staff cut the one ."]
@@ -323,7 +323,7 @@ def test_english_posteriors_are_calibrated_and_not_all_certain(corpus):
         assert (p.max(axis=1) > 0.95).mean() > 0.5, name
 
 
-def test_english_looks_as_promised(corpus):
+def test_english_statistics_match_documentation(corpus):
     grammar = english()
     lengths = np.diff(corpus.offsets)
     assert 250 <= len(grammar.words) <= 400
@@ -341,7 +341,7 @@ def test_english_looks_as_promised(corpus):
         assert text[-1] in {"statement": ".!", "question": "?", "exclamation": "!"}[mood]
 
 
-def test_start_up_is_cheap():
+def test_startup_is_fast():
     code = (
         "import sys, uncollapse.data.english as e; e.english(); assert not "
         "{'torch', 'scipy'} & set(sys.modules)"

@@ -50,21 +50,19 @@ def nothing(*words: Any) -> None:
 
 
 @pytest.mark.parametrize("base", COMPLETE)
-def test_a_class_with_no_hooks_is_made(base: type) -> None:
+def test_class_without_hooks_is_accepted(base: type) -> None:
     type(base)("Mine", (base,), COMPLETE[base])()
 
 
 @pytest.mark.parametrize(("base", "name", "hook"), CASES)
-def test_a_misspelt_method_is_refused_with_the_hook_that_was_meant(
-    base: type, name: str, hook: str
-) -> None:
+def test_misspelt_method_error_suggests_hook(base: type, name: str, hook: str) -> None:
     made = type(base)("Mine", (base,), {**COMPLETE[base], name: nothing})
     with pytest.raises(TypeError, match=rf"^Mine\.{name}: no such hook; did you mean {hook}\?"):
         made()
 
 
 @pytest.mark.parametrize(("base", "name", "hook"), CASES)
-def test_a_misspelt_field_of_a_dataclass_is_refused(base: type, name: str, hook: str) -> None:
+def test_misspelt_dataclass_field_is_refused(base: type, name: str, hook: str) -> None:
     space = {**COMPLETE[base], "__annotations__": {name: float}, name: 0.0}
     with pytest.raises(TypeError, match=f"did you mean {hook}"):
         dataclass(frozen=True)(type(base)("Mine", (base,), space))()
@@ -74,9 +72,7 @@ def test_a_misspelt_field_of_a_dataclass_is_refused(base: type, name: str, hook:
     ("base", "name", "hook"), [case for case in CASES if case[0] in (Objective, Procedure)]
 )
 @pytest.mark.parametrize("kind", ["buffer", "parameter", "module", "attribute"])
-def test_a_misspelt_name_in_a_module_is_refused(
-    base: type, name: str, hook: str, kind: str
-) -> None:
+def test_misspelt_module_attribute_is_refused(base: type, name: str, hook: str, kind: str) -> None:
     value: dict[str, Any] = {
         "buffer": torch.nn.Buffer(torch.tensor(0.0)),
         "parameter": torch.nn.Parameter(torch.tensor(0.0)),
@@ -106,14 +102,14 @@ def test_a_misspelt_name_in_a_module_is_refused(
         MyObjective() if base is Objective else MyProcedure()
 
 
-def test_a_misspelt_hook_of_a_parent_class_is_found_in_the_child() -> None:
+def test_misspelt_hook_of_parent_class_is_refused() -> None:
     parent = type(Joint)("Parent", (Joint,), {"setled": True})
     child = type(Joint)("Child", (parent,), {})
     with pytest.raises(TypeError, match=r"^Child\.setled: .* settled"):
         child()
 
 
-def test_a_buffer_that_would_hide_the_hook_is_refused() -> None:
+def test_buffer_hiding_a_hook_is_refused() -> None:
     class Mine(ProcedureModule):
         def __init__(self) -> None:
             super().__init__()
@@ -127,19 +123,19 @@ def test_a_buffer_that_would_hide_the_hook_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("base", "left_out"), [(Objective, "__call__"), (Procedure, "step")])
-def test_a_class_without_its_abstract_method_is_refused(base: type, left_out: str) -> None:
+def test_class_without_abstract_method_is_refused(base: type, left_out: str) -> None:
     with pytest.raises(TypeError, match=f"abstract method '?{left_out}"):
         type(base)("Mine", (base,), {"weight": 1.0})()
 
 
-def test_an_objective_without_its_weight_is_refused() -> None:
+def test_objective_without_weight_is_refused() -> None:
     mine = type(ELBO)("Mine", (Objective,), {"__call__": COMPLETE[Objective]["__call__"]})
     with pytest.raises(TypeError, match=r"^Mine has no weight, which its interface requires$"):
         mine()
 
 
 @pytest.mark.parametrize("weight", [torch.nn.Buffer(torch.tensor(1.0)), 1.0])
-def test_the_weight_of_a_module_may_be_an_attribute_or_a_buffer(weight: Any) -> None:
+def test_module_weight_can_be_attribute_or_buffer(weight: Any) -> None:
     class Mine(ObjectiveModule):
         def __init__(self) -> None:
             super().__init__()
@@ -151,7 +147,7 @@ def test_the_weight_of_a_module_may_be_an_attribute_or_a_buffer(weight: Any) -> 
     assert Mine().weight == 1
 
 
-def test_a_module_is_its_own_state_in_either_way_of_deriving() -> None:
+def test_module_keeps_its_own_state_for_either_base_order() -> None:
     class Direct(torch.nn.Module, Procedure):
         def step(self, training: Training, batch: Any) -> Loss:
             return Joint().step(training, batch)
@@ -160,12 +156,12 @@ def test_a_module_is_its_own_state_in_either_way_of_deriving() -> None:
     assert made.state_module() is made and not list(Joint().state_module().parameters())
 
 
-def test_the_signature_of_a_class_is_that_of_its_constructor() -> None:
+def test_class_signature_matches_constructor() -> None:
     assert list(inspect.signature(ELBO).parameters) == ["weight"]
     assert not inspect.signature(Joint).parameters
 
 
-def test_every_kl_weight_head_is_found_by_name_in_the_objectives() -> None:
+def test_every_kl_weight_head_is_listed_in_objectives() -> None:
     """Heads that change nothing but the KL weight have no file; the package lists them."""
     import uncollapse.objectives as objectives
     from uncollapse.config import parents_of

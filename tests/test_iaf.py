@@ -27,7 +27,7 @@ scales = st.sampled_from([0.0, 1e-4, 0.3, 1.0])
 huge = st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1e6])
 
 
-def head_of(seed=0, latent=3, depth=2, scale=1.0, hidden=HIDDEN) -> InverseAutoregressiveFlow:
+def make_head(seed=0, latent=3, depth=2, scale=1.0, hidden=HIDDEN) -> InverseAutoregressiveFlow:
     """In double precision.
 
     The flow's parameters are random, times `scale`, the base is as it comes.
@@ -40,20 +40,20 @@ def head_of(seed=0, latent=3, depth=2, scale=1.0, hidden=HIDDEN) -> InverseAutor
     return head.requires_grad_(False)
 
 
-def flow_of(seed=0, batch=3, latent=3, depth=2, scale=1.0) -> Flow:
-    return head_of(seed, latent, depth, scale)(torch.randn(batch, HIDDEN).double())
+def make_flow(seed=0, batch=3, latent=3, depth=2, scale=1.0) -> Flow:
+    return make_head(seed, latent, depth, scale)(torch.randn(batch, HIDDEN).double())
 
 
 def single(step: FlowStep, example: int) -> FlowStep:
     return FlowStep(step.inner, step.outer, step.bias, step.context[example : example + 1])
 
 
-def matrix_of(step: FlowStep, z: torch.Tensor) -> torch.Tensor:
+def compute_jacobian(step: FlowStep, z: torch.Tensor) -> torch.Tensor:
     """dz'/dz of a step with one example, at z [D]."""
     return jacobian(lambda x: step.forward(x[None])[0][0], z)
 
 
-def same(ours, theirs, tolerance=1e-9):
+def assert_near(ours, theirs, tolerance=1e-9):
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
@@ -62,20 +62,20 @@ def same(ours, theirs, tolerance=1e-9):
 
 @properties
 @given(seeds, latents, scales)
-def test_step_is_triangular_and_its_determinant_is_that_of_autograd(seed, latent, scale):
-    (step,) = flow_of(seed, 1, latent, 1, scale).steps
+def test_step_is_triangular_and_determinant_matches_autograd(seed, latent, scale):
+    (step,) = make_flow(seed, 1, latent, 1, scale).steps
     z = torch.randn(latent).double()
-    matrix = matrix_of(step, z)
+    matrix = compute_jacobian(step, z)
     assert matrix.triu(1).eq(0).all()
     diagonal = matrix.diagonal()
     assert ((diagonal >= LEAST_GATE) & (diagonal <= 1)).all()
-    same(step.forward(z[None])[1], diagonal.log().sum()[None])
+    assert_near(step.forward(z[None])[1], diagonal.log().sum()[None])
 
 
-def test_every_earlier_dimension_and_h_are_seen():
-    head = head_of(latent=5, depth=1)
+def test_step_depends_on_every_earlier_dimension_and_h():
+    head = make_head(latent=5, depth=1)
     (step,) = head(torch.randn(1, HIDDEN).double()).steps
-    matrix = matrix_of(step, torch.randn(5).double())
+    matrix = compute_jacobian(step, torch.randn(5).double())
     assert matrix.tril(-1).ne(0).sum() == 5 * 4 / 2
     z = torch.randn(1, 5).double()
     by_h = jacobian(lambda h: head.steps[0](h[None]).forward(z)[0][0], torch.randn(HIDDEN).double())
@@ -86,7 +86,7 @@ def test_every_earlier_dimension_and_h_are_seen():
 @given(seeds, latents, scales)
 def test_step_matches_independent_equations(seed, latent, scale):
     """Unit (u, i) reads z_<i and h; m_j and s_j read units i <= j; z' = gate z + (1 - gate) m."""
-    (step,) = flow_of(seed, 1, latent, 1, scale).steps
+    (step,) = make_flow(seed, 1, latent, 1, scale).steps
     z, units = torch.randn(1, latent).double(), len(step.inner)
     context = step.context[0].view(units, latent)
     hidden = [
@@ -105,35 +105,35 @@ def test_step_matches_independent_equations(seed, latent, scale):
         )
         gate = LEAST_GATE + (1 - LEAST_GATE) / (1 + torch.exp(-s))
         expected.append(gate * z[0, j] + (1 - gate) * m)
-    same(step.forward(z)[0][0], torch.stack(expected))
+    assert_near(step.forward(z)[0][0], torch.stack(expected))
 
 
 @properties
 @given(seeds, batches, latents, huge)
 def test_inverse_undoes_a_step_for_any_weights(seed, batch, latent, scale):
-    (step,) = flow_of(seed, batch, latent, 1, scale).steps
+    (step,) = make_flow(seed, batch, latent, 1, scale).steps
     z = 3 * torch.randn(5, batch, latent).double()
     before, log_det = step.inverse(z.permute(2, 0, 1))
     before = before.permute(1, 2, 0)
     again, the_same = step.forward(before)
     rounding = 1e-13 * (1 + scale) * (1 + before.abs().amax(-1, keepdim=True))
     assert ((again - z).abs() <= rounding).all()
-    same(log_det, the_same, 1e-9 * (1 + scale))
+    assert_near(log_det, the_same, 1e-9 * (1 + scale))
 
 
 @properties
 @given(seeds, batches, latents, scales)
 def test_inverse_undoes_a_step(seed, batch, latent, scale):
-    (step,) = flow_of(seed, batch, latent, 1, scale).steps
+    (step,) = make_flow(seed, batch, latent, 1, scale).steps
     z = 3 * torch.randn(5, batch, latent).double()
     there, log_det = step.forward(z)
     back, again = step.inverse(there.permute(2, 0, 1))
     # as exactly as the step keeps what went in: an error in z' comes back times the largest 1 /
     # singular value
-    matrices = [matrix_of(single(step, b), z[n, b]) for n in range(5) for b in range(batch)]
+    matrices = [compute_jacobian(single(step, b), z[n, b]) for n in range(5) for b in range(batch)]
     kept = min(torch.linalg.svdvals(m)[-1].item() for m in matrices)
     assert (back.permute(1, 2, 0) - z).abs().max() <= 1e-12 / kept
-    same(again, log_det, 1e-11 / kept)
+    assert_near(again, log_det, 1e-11 / kept)
 
 
 # ---------------------------------------------------------------- the whole flow
@@ -141,30 +141,30 @@ def test_inverse_undoes_a_step(seed, batch, latent, scale):
 
 @properties
 @given(seeds, latents, depths, scales)
-def test_log_q_is_that_of_the_change_of_variables(seed, latent, depth, scale):
-    q = flow_of(seed, 1, latent, depth, scale)
+def test_log_q_matches_change_of_variables(seed, latent, depth, scale):
+    q = make_flow(seed, 1, latent, depth, scale)
     noise = torch.randn(1, latent).double()
     matrix = jacobian(lambda x: q.follow(x)[0][0], noise)[:, 0]
     z, log_q = q.follow(noise)
     sign, log_det = torch.linalg.slogdet(matrix)
     rounding = 1e-14 * torch.linalg.cond(matrix).item()  # of the reference
-    same(log_q, -0.5 * noise.square().sum(-1) - log_det, 1e-9 + rounding)
+    assert_near(log_q, -0.5 * noise.square().sum(-1) - log_det, 1e-9 + rounding)
     assert sign.abs() == 1
-    same(q.log_prior(z), -0.5 * z.square().sum(-1))
+    assert_near(q.log_prior(z), -0.5 * z.square().sum(-1))
 
 
 @properties
 @given(seeds, batches, latents, depths, st.sampled_from([0.0, 1e-4, 0.3]))
 def test_log_ratio_of_drawn_codes_matches_sampling(seed, batch, latent, depth, scale):
-    q = flow_of(seed, batch, latent, depth, scale)
-    same(q.log_ratio(q.sample()), q.kl[:, 0], 1e-8)
+    q = make_flow(seed, batch, latent, depth, scale)
+    assert_near(q.log_ratio(q.sample()), q.kl[:, 0], 1e-8)
     z, log_q = q.follow(torch.randn(4, batch, latent).double())
-    same(q.log_ratio(z), log_q - q.log_prior(z), 1e-8)
+    assert_near(q.log_ratio(z), log_q - q.log_prior(z), 1e-8)
 
 
 @pytest.mark.parametrize("scale", [30.0, 1e3, 1e6])
 def test_huge_weights_give_finite_densities(scale):
-    q = flow_of(1, 50, 6, 3, scale)
+    q = make_flow(1, 50, 6, 3, scale)
     assert (
         q.sample().isfinite().all()
         and q.kl.isfinite().all()
@@ -174,9 +174,9 @@ def test_huge_weights_give_finite_densities(scale):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1 << 14])
-def test_log_ratio_in_three_shapes_however_it_is_cut(rows, monkeypatch):
+def test_log_ratio_shapes_and_chunking(rows, monkeypatch):
     monkeypatch.setattr("uncollapse.posteriors.iaf.PAIRS_AT_A_TIME", rows)
-    q = flow_of(batch=5, latent=4)
+    q = make_flow(batch=5, latent=4)
     one, many, codes = (
         torch.randn(5, 4).double(),
         torch.randn(9, 5, 4).double(),
@@ -192,16 +192,16 @@ def test_log_ratio_in_three_shapes_however_it_is_cut(rows, monkeypatch):
             type(q.base)(q.base.mean[b : b + 1], q.base.std[b : b + 1], q.base.log_var[b : b + 1]),
             [single(step, b) for step in q.steps],
         )
-        same(q.log_ratio(codes)[n, b], alone.log_ratio(codes[n])[0])
-        same(q.log_ratio(many)[n, b], alone.log_ratio(many[n, b : b + 1])[0])
-    same(q.log_ratio(codes), q.log_ratio(codes.expand(6, 5, 4)))
-    same(q.log_ratio(one), q.log_ratio(one[None])[0])
+        assert_near(q.log_ratio(codes)[n, b], alone.log_ratio(codes[n])[0])
+        assert_near(q.log_ratio(many)[n, b], alone.log_ratio(many[n, b : b + 1])[0])
+    assert_near(q.log_ratio(codes), q.log_ratio(codes.expand(6, 5, 4)))
+    assert_near(q.log_ratio(one), q.log_ratio(one[None])[0])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
     """In two dimensions, on a grid."""
-    head = head_of(seed, latent=2, depth=2, scale=0.6)
+    head = make_head(seed, latent=2, depth=2, scale=0.6)
     q = head(torch.randn(1, HIDDEN).double())
     far, _ = q.follow(2 * torch.randn(20_000, 1, 2).double())
     axes = [
@@ -222,7 +222,7 @@ def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
         < 5 * estimates.std() / math.sqrt(len(estimates)) + 1e-3
     )
     mean = (mass[:, None] * grid).sum(0)
-    same(z.mean((0, 1)), mean, 0.02)
+    assert_near(z.mean((0, 1)), mean, 0.02)
     # 64 draws, in pairs: right to about 1/8 of a standard deviation where the flow is far from
     # linear
     spread = ((mass[:, None] * grid.square()).sum(0) - mean.square()).sqrt()
@@ -230,7 +230,7 @@ def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
     assert ((q.variance[0].sqrt() / spread - 1).abs() < 0.4).all()
 
 
-def test_gradients_reach_every_parameter_and_are_those_of_the_formula():
+def test_gradients_reach_every_parameter_and_match_formula():
     torch.manual_seed(0)
     head = InverseAutoregressiveFlow(HIDDEN, 3, depth=2).double()
     h, noise, parameters = (
@@ -245,14 +245,14 @@ def test_gradients_reach_every_parameter_and_are_those_of_the_formula():
     z = head(h).follow(noise)[0]
     inverted = torch.autograd.grad(head(h).log_ratio(z).sum(), parameters)
     for a, b in zip(drawn, inverted, strict=True):
-        same(a, b)
+        assert_near(a, b)
 
 
 # ---------------- drawing, moments, the start, bad input
 
 
-def test_shapes_and_one_code_drawn_once():
-    q = flow_of(batch=6)
+def test_shapes_and_code_sampled_once():
+    q = make_flow(batch=6)
     assert q.mean.shape == q.variance.shape == q.sample().shape == (6, 3) and q.kl.shape == (6, 1)
     assert (
         q.sample(4).shape == (4, 6, 3)
@@ -264,24 +264,24 @@ def test_shapes_and_one_code_drawn_once():
     assert twins[0].equal(twins[1]) and not q.sample(1)[0].equal(q.sample())
 
 
-def test_fixed_noise_is_fixed_and_has_the_moments_of_the_normal():
+def test_fixed_noise_is_constant_with_normal_moments():
     state = torch.get_rng_state()
     noise = make_fixed_noise(5)
     assert torch.get_rng_state().equal(state) and noise.equal(make_fixed_noise(5))
-    same(noise.mean(0), torch.zeros(5).double(), 1e-12)
-    same(noise.square().mean(0), torch.ones(5).double(), 1e-12)
+    assert_near(noise.mean(0), torch.zeros(5).double(), 1e-12)
+    assert_near(noise.square().mean(0), torch.ones(5).double(), 1e-12)
 
 
-def test_mean_is_the_same_for_all_when_the_posterior_ignores_x():
-    head = head_of(latent=4)
+def test_mean_is_constant_when_posterior_ignores_x():
+    head = make_head(latent=4)
     for layer in (head.linear, *(step.context for step in head.steps)):
         layer.weight.zero_()
     q = head(torch.randn(30, HIDDEN).double())
     assert q.mean.eq(q.mean[0]).all() and q.mean.var(0).max() < 1e-30
 
 
-def test_moments_are_exact_where_the_flow_is_affine():
-    head = head_of(latent=3, scale=0.0)
+def test_moments_are_exact_for_affine_flow():
+    head = make_head(latent=3, scale=0.0)
     head.steps[0].bias.copy_(torch.tensor([[1.0, -2.0, 3.0], [0.5, 0.0, -1.0]]))
     h = torch.randn(4, HIDDEN).double()
     q = head(h)
@@ -292,18 +292,18 @@ def test_moments_are_exact_where_the_flow_is_affine():
             (gate * mean + (1 - gate) * m).flip(-1),
             (gate.square() * variance).flip(-1),
         )
-    same(q.mean, mean)
-    same(q.variance, variance)
+    assert_near(q.mean, mean)
+    assert_near(q.variance, variance)
 
 
 def test_one_dimension_works_and_stays_gaussian():
-    q = flow_of(latent=1, batch=4)
+    q = make_flow(latent=1, batch=4)
     z = torch.linspace(-3, 3, 7).double()[:, None, None]
     exact = torch.distributions.Normal(q.mean, q.variance.sqrt()).log_prob(z)
-    same(q.log_ratio(z), (exact - torch.distributions.Normal(0.0, 1.0).log_prob(z))[..., 0])
+    assert_near(q.log_ratio(z), (exact - torch.distributions.Normal(0.0, 1.0).log_prob(z))[..., 0])
 
 
-def test_starts_close_to_plain_and_keeps_no_buffers():
+def test_flow_starts_close_to_plain_without_buffers():
     torch.manual_seed(0)
     plain = Gaussian(HIDDEN, 16)
     torch.manual_seed(0)
@@ -320,7 +320,7 @@ def test_starts_close_to_plain_and_keeps_no_buffers():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 30.0])
-def test_single_precision_is_enough(scale):
+def test_single_precision_suffices(scale):
     torch.manual_seed(0)
     head, h = InverseAutoregressiveFlow(HIDDEN, 4, depth=3), torch.randn(16, HIDDEN)
     with torch.no_grad():

@@ -35,7 +35,7 @@ def folder(*words: str, head: str = "plain") -> Path:
         ("bn_tau_cyclical", ["tau=0.50", "cycles=4"]),
     ],
 )
-def test_default_written_out_changes_no_name(head: str, words: list[str]) -> None:
+def test_explicit_default_does_not_change_name(head: str, words: list[str]) -> None:
     assert folder(*words, head=head) == Path(head, "default", "seed=0")
 
 
@@ -44,7 +44,7 @@ def test_run_name_holds_only_changed_overrides() -> None:
     assert folder("model=transformer") == Path("plain/model=transformer/seed=0")
 
 
-def test_groups_default_is_that_of_the_chosen_option() -> None:
+def test_group_default_depends_on_chosen_option() -> None:
     assert folder("model=transformer", "model.width=64").parent.name == "model=transformer"
     assert (
         folder("model=lstm_ptb", "model.dropout_in=0.0").parent.name
@@ -53,7 +53,7 @@ def test_groups_default_is_that_of_the_chosen_option() -> None:
     assert folder("model=lstm_ptb", "model.dropout_in=0.5").parent.name == "model=lstm_ptb"
 
 
-def test_values_of_an_experiment_are_its_defaults() -> None:
+def test_experiment_values_are_defaults() -> None:
     cfg = composed(
         "head=plain", "experiment=transformer_small", "data.train=8000", "trainer.epochs=5"
     )
@@ -61,13 +61,13 @@ def test_values_of_an_experiment_are_its_defaults() -> None:
     assert understand_request(cfg, "plain", words).run.folder.parent.name == "default"
 
 
-def test_another_spelling_of_a_run_is_skipped(tmp_path: Path) -> None:
+def test_equivalent_command_is_skipped(tmp_path: Path) -> None:
     assert run_here(tmp_path, "bn_tau", "tau=0.3") == "done"
     assert run_here(tmp_path, "bn_tau", "tau=0.30", "trainer.lr=0.002", "model=lstm") == "skipped"
     assert len([*(tmp_path / "scratch/runs/bn_tau").iterdir()]) == 1
 
 
-def test_folder_named_before_defaults_were_dropped_is_found(tmp_path: Path) -> None:
+def test_folder_with_old_style_name_is_found(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     old = folder_of(tmp_path, "plain")
     named = old.parent.with_name("trainer.lr=0.002")
@@ -77,7 +77,7 @@ def test_folder_named_before_defaults_were_dropped_is_found(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "scratch/runs/plain").iterdir()] == [named.name]
 
 
-def test_path_has_one_spelling() -> None:
+def test_equivalent_paths_give_same_name() -> None:
     one = {"data": {"dir": "/a/b", "cache": "/x"}}
     for spelt in ("/a/b/", "/a/../a/b", "/a//b", "/a/./b"):
         other = {"data": {"dir": spelt, "cache": "/y"}}
@@ -85,7 +85,7 @@ def test_path_has_one_spelling() -> None:
     assert list_changes(one, {"data": {"dir": "/a/c"}}, {}) == ["data.dir: /a/b -> /a/c"]
 
 
-def test_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
+def test_unfinished_duplicate_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     old = folder_of(tmp_path, "plain")
     (old / "done").unlink()
@@ -94,14 +94,14 @@ def test_unfinished_twin_is_resumed_in_its_own_folder(tmp_path: Path) -> None:
     assert folder_of(tmp_path, "plain").parent.name == "odd"
 
 
-def test_unreadable_neighbour_stops_nothing(tmp_path: Path) -> None:
+def test_unreadable_neighbour_is_ignored(tmp_path: Path) -> None:
     broken = tmp_path / "scratch/runs/plain/other/seed=0"
     broken.mkdir(parents=True)
     (broken / "config.yaml").write_bytes(b"\xff\xfe: [")
     assert run_here(tmp_path, "plain") == "done"
 
 
-def test_option_younger_than_a_run_does_not_refuse_it(tmp_path: Path) -> None:
+def test_run_older_than_an_option_is_accepted(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     config = folder_of(tmp_path, "plain") / "config.yaml"
     lines = config.read_text().splitlines(keepends=True)
@@ -109,14 +109,14 @@ def test_option_younger_than_a_run_does_not_refuse_it(tmp_path: Path) -> None:
     assert run_here(tmp_path, "plain") == "skipped"
 
 
-def test_completing_a_config_invents_nothing_for_another_class() -> None:
+def test_completed_config_adds_no_keys_for_another_class() -> None:
     saved = {"model": {"_target_": "a", "size": 1}, "seed": 0}
     base = {"model": {"_target_": "b", "size": 2, "depth": 3}, "seed": 1, "young": 5}
     assert fill_missing_keys(saved, base) == {**saved, "young": 5}
     assert list_changes(saved, {**saved, "young": 6}, base) == ["young: 5 -> 6"]
 
 
-def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
+def test_identity_ignores_logging_and_number_format() -> None:
     one = {
         "head": "plain",
         "seed": 0,
@@ -138,7 +138,7 @@ def test_identity_ignores_where_rows_go_and_how_numbers_are_written() -> None:
     assert compute_identity(one) != compute_identity({**one, "trainer": {"lr": True}})
 
 
-def test_run_is_known_by_its_data_wherever_they_lie() -> None:
+def test_run_identity_ignores_data_location() -> None:
     one, other = ({"head": "plain", "seed": 0, "data": {"dir": f"/{place}/yelp"}} for place in "ab")
     old, content = {"vocab": 10, "train": 96}, {"content": "ab12"}
     assert (
@@ -160,7 +160,7 @@ def test_run_is_known_by_its_data_wherever_they_lie() -> None:
 
 
 @pytest.mark.parametrize("words", [SMALL, [*SMALL, "trainer.lr=0.002"]])
-def test_config_lists_the_overrides_of_its_name(words: list[str], tmp_path: Path) -> None:
+def test_config_lists_overrides_in_its_name(words: list[str], tmp_path: Path) -> None:
     import yaml
 
     run_here(tmp_path, "plain", *words)

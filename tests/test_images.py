@@ -28,14 +28,14 @@ from uncollapse.run import run
 # ---------------------------------------------------------------- drawing
 
 
-def test_pixel_is_one_with_the_probability_of_its_grey() -> None:
+def test_pixel_is_one_with_probability_of_its_intensity() -> None:
     grey = np.tile(np.array([0, 1, 5, 15, 16], np.uint8), (40_000, 1))
     share = draw_binary(grey, 16, (1,)).mean(0)
     assert share[0] == 0 and share[-1] == 1
     np.testing.assert_allclose(share, np.array([0, 1, 5, 15, 16]) / 16, atol=4.5 * 0.5 / 200)
 
 
-def test_dynamic_images_change_with_the_epoch_alone_and_fixed_ones_never() -> None:
+def test_dynamic_images_depend_on_epoch_and_fixed_ones_never_change() -> None:
     dynamic, fixed = DigitsConfig().load(), DigitsConfig(binarise="fixed").load()
     some = np.array([3, 1, 700])
 
@@ -58,7 +58,7 @@ def test_dynamic_images_change_with_the_epoch_alone_and_fixed_ones_never() -> No
     assert set(x(dynamic, "train", 0).unique().tolist()) == {0.0, 1.0}
 
 
-def test_digits_are_split_once_and_carry_their_classes() -> None:
+def test_digits_are_split_once_and_labelled() -> None:
     data = DigitsConfig(train=1000, valid=300, test=497).load()
     assert [data.size(split) for split in ("train", "valid", "test")] == [
         1000,
@@ -92,7 +92,7 @@ def test_digits_are_split_once_and_carry_their_classes() -> None:
         ({"data_seed": -1}, "data.data_seed=-1: "),
     ],
 )
-def test_bad_words_about_digits_are_refused(options: dict, message: str) -> None:
+def test_bad_digit_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
         DigitsConfig(**options).load()
 
@@ -120,7 +120,7 @@ def drawn() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}.gz", "dotted"])
-def test_mnist_is_read_from_idx_files_under_any_of_their_names(
+def test_mnist_is_read_from_idx_files_under_any_name(
     spelling: str, drawn: dict, tmp_path: Path
 ) -> None:
     for name, array in drawn.items():
@@ -191,7 +191,7 @@ def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
         MnistConfig(dir="/no/where").load()
 
 
-def test_omniglot_is_read_from_one_npz_file(tmp_path: Path) -> None:
+def test_omniglot_is_read_from_npz_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {
         f"{split}_images": rng.integers(0, 256, (n, 6, 6), np.uint8)
@@ -228,7 +228,7 @@ def test_omniglot_is_read_from_one_npz_file(tmp_path: Path) -> None:
         OmniglotConfig(dir=str(tmp_path)).load()
 
 
-def test_omniglot_is_read_upright_from_the_file_of_the_literature(tmp_path: Path) -> None:
+def test_omniglot_mat_file_is_read_upright(tmp_path: Path) -> None:
     picture = np.zeros((12, 12))
     picture[2, 5:9] = 1.0  # one row of ink
     columns = picture.T.reshape(-1, 1)  # column after column
@@ -271,7 +271,7 @@ def write_hub(folder: Path, images: dict[str, list[np.ndarray]], label: str = "l
     return folder
 
 
-def test_mnist_is_read_from_the_hubs_parquet_files(tmp_path: Path) -> None:
+def test_mnist_is_read_from_hub_parquet_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     drawn = {
         split: list(rng.integers(0, 256, (n, 28, 28), np.uint8))
@@ -283,7 +283,7 @@ def test_mnist_is_read_from_the_hubs_parquet_files(tmp_path: Path) -> None:
     assert data.labels["valid"]["digit"].tolist() == [0, 1]
 
 
-def test_hub_omniglot_is_turned_to_ink_on_nothing_and_averaged_down(tmp_path: Path) -> None:
+def test_hub_omniglot_is_inverted_and_downsampled(tmp_path: Path) -> None:
     page = np.full((56, 56), 255)
     page[:, :2] = 0  # a dark line, two pixels of 56 wide
     data = OmniglotConfig(
@@ -350,7 +350,7 @@ def all_images(pixels: int) -> ImageBatch:
     return batch_of(torch.tensor(list(itertools.product([0.0, 1.0], repeat=pixels))))
 
 
-def test_pixels_have_bernoulli_densities() -> None:
+def test_pixel_densities_are_bernoulli() -> None:
     x, logits = torch.tensor([[0.0, 1.0, 1.0]]), torch.tensor([[0.3, -2.0, 40.0]])
     by_scipy = -bernoulli.logpmf([0, 1, 1], 1 / (1 + np.exp(-logits[0].double().numpy()))).sum()
     np.testing.assert_allclose(bernoulli_nll(x, logits), [by_scipy], rtol=1e-5)
@@ -360,7 +360,7 @@ def test_pixels_have_bernoulli_densities() -> None:
 
 @pytest.mark.parametrize("make", [mlp, pixelcnn])
 @torch.no_grad()
-def test_probabilities_of_all_images_sum_to_one(make) -> None:
+def test_image_probabilities_sum_to_one(make) -> None:
     """For the PixelCNN this holds only if no pixel sees itself or those after it."""
     model, everything = make(), all_images(9)
     for parameter in model.parameters():
@@ -371,7 +371,7 @@ def test_probabilities_of_all_images_sum_to_one(make) -> None:
 
 
 @torch.no_grad()
-def test_pixel_of_the_pixelcnn_sees_every_pixel_before_it() -> None:
+def test_pixelcnn_pixel_depends_on_every_earlier_pixel() -> None:
     model, side = pixelcnn(25, layers=6), 5
     x = (torch.rand(1, side**2) < 0.5).float()
     z = torch.zeros(1, 2)
@@ -389,7 +389,7 @@ def test_pixel_of_the_pixelcnn_sees_every_pixel_before_it() -> None:
 
 @pytest.mark.parametrize("make", [mlp, pixelcnn])
 @torch.no_grad()
-def test_many_codes_at_once_are_as_one_after_another(make) -> None:
+def test_many_codes_at_once_equal_one_at_a_time(make) -> None:
     model, batch = make(), batch_of((torch.rand(6, 9) < 0.5).float())
     z = torch.randn(4, 6, 2)
     together = model.nll(batch, z)
@@ -400,7 +400,7 @@ def test_many_codes_at_once_are_as_one_after_another(make) -> None:
 
 
 @torch.no_grad()
-def test_hidden_pixels_are_hidden_in_training_only() -> None:
+def test_pixels_are_hidden_in_training_only() -> None:
     model, plain = pixelcnn(decoder=Options(word_dropout=1.0)), pixelcnn()
     batch, z = all_images(9), torch.zeros(512, 2)
     assert torch.equal(model.eval().nll(batch, z), plain.eval().nll(batch, z))
@@ -433,7 +433,7 @@ def test_bad_sizes_are_refused(make, message: str) -> None:
         make()
 
 
-def test_trial_fits_every_kind_of_data() -> None:
+def test_default_trainer_suits_every_kind_of_data() -> None:
     for latent in (1, 16, 64, 65, 70, 100, 1000):
         size = trial_size(latent)
         assert size >= max(64, latent) and int(size**0.5) ** 2 == size
@@ -444,7 +444,7 @@ def test_trial_fits_every_kind_of_data() -> None:
 # ---------------------------------------------------------------- from end to end
 
 
-def test_sweep_over_digits_is_evaluated_and_reported(tmp_path: Path) -> None:
+def test_digit_sweep_is_evaluated_and_reported(tmp_path: Path) -> None:
     small = [
         "data=digits",
         "data.train=200",

@@ -65,7 +65,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def whole(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def complete_results(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results as they are when nothing is killed: `trained`, and `evaluated`."""
     folder = tmp_path_factory.mktemp("whole")
     assert ask(train=TRAIN, results=str(folder / "trained"))["code"] == 0
@@ -74,13 +74,13 @@ def whole(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def timeless(value: Any) -> Any:
+def drop_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
-    return [timeless(item) for item in value] if isinstance(value, list) else value
+        return {key: drop_times(item) for key, item in value.items() if key not in TIMES}
+    return [drop_times(item) for item in value] if isinstance(value, list) else value
 
 
-def content(results: Path) -> dict[str, Any]:
+def read_content(results: Path) -> dict[str, Any]:
     """All files of the one run: JSON without clock times, weights as they are."""
     folder = folder_of(results, "bn_mu", "s")
     found: dict[str, Any] = {}
@@ -88,65 +88,65 @@ def content(results: Path) -> dict[str, Any]:
         if path.is_file() and path.name not in ("state.pt", "config.yaml"):
             name, held = str(path.relative_to(folder)), path.read_bytes()
             if path.suffix == ".jsonl":
-                found[name] = [timeless(json.loads(line)) for line in held.splitlines()]
+                found[name] = [drop_times(json.loads(line)) for line in held.splitlines()]
             else:
-                found[name] = timeless(json.loads(held)) if path.suffix == ".json" else held
+                found[name] = drop_times(json.loads(held)) if path.suffix == ".json" else held
     return found
 
 
-def assert_whole(results: Path, there: Path) -> None:
-    here, expected = content(results), content(there)
+def assert_complete(results: Path, there: Path) -> None:
+    here, expected = read_content(results), read_content(there)
     assert here.keys() == expected.keys()
     assert {name: value for name, value in here.items() if value != expected[name]} == {}
     assert all(has_consistent_results(run) for run in require_runs(results / "s"))
 
 
-def command(which: str, results: Path) -> dict[str, Any]:
+def make_request(which: str, results: Path) -> dict[str, Any]:
     """The request that trains, or evaluates, in a folder."""
     if which == "trained":
         return {"train": TRAIN, "results": str(results)}
     return {"evaluate": [str(results / "s"), *EVALUATE]}
 
 
-def begun(which: str, whole: Path, results: Path) -> Path:
+def prepare_results(which: str, complete_results: Path, results: Path) -> Path:
     """A results folder as the command finds it."""
     if which == "evaluated":
-        shutil.copytree(whole / "trained", results)
+        shutil.copytree(complete_results / "trained", results)
     return results
 
 
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
 def test_results_are_complete_after_random_kills(
-    which: str, kills: int, ask: Ask, whole: Path, tmp_path: Path
+    which: str, kills: int, ask: Ask, complete_results: Path, tmp_path: Path
 ) -> None:
     chance, killed, number = random.Random(kills), 0, 0
-    probe = begun(which, whole, tmp_path / "probe")
-    seconds = ask(**command(which, probe))["seconds"]
+    probe = prepare_results(which, complete_results, tmp_path / "probe")
+    seconds = ask(**make_request(which, probe))["seconds"]
     while killed < kills:
         number += 1
-        results = begun(which, whole, tmp_path / str(number))
+        results = prepare_results(which, complete_results, tmp_path / str(number))
         for _ in range(MOST_IN_ONE):
-            code = ask(**command(which, results), delay=chance.uniform(0, seconds))["code"]
+            code = ask(**make_request(which, results), delay=chance.uniform(0, seconds))["code"]
             killed += code == -9
             assert code in (0, -9)
             if not code:
                 break
-        assert ask(**command(which, results))["code"] == 0
-        assert_whole(results, whole / which)
+        assert ask(**make_request(which, results))["code"] == 0
+        assert_complete(results, complete_results / which)
 
 
 @pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
-def test_results_are_complete_after_a_kill_before_a_disk_operation(
-    which: str, first: int, ask: Ask, whole: Path, tmp_path: Path
+def test_results_are_complete_after_kill_before_disk_operation(
+    which: str, first: int, ask: Ask, complete_results: Path, tmp_path: Path
 ) -> None:
-    probe, count = begun(which, whole, tmp_path / "probe"), tmp_path / "count"
-    ask(**command(which, probe), events=str(count))
+    probe, count = prepare_results(which, complete_results, tmp_path / "probe"), tmp_path / "count"
+    ask(**make_request(which, probe), events=str(count))
     events = int(count.read_text())
     assert events > 15
     for event in range(first, events, 3):
-        results = begun(which, whole, tmp_path / str(event))
-        assert ask(**command(which, results), event=event)["code"] == CUT
-        assert ask(**command(which, results))["code"] == 0
-        assert_whole(results, whole / which)
+        results = prepare_results(which, complete_results, tmp_path / str(event))
+        assert ask(**make_request(which, results), event=event)["code"] == CUT
+        assert ask(**make_request(which, results))["code"] == 0
+        assert_complete(results, complete_results / which)

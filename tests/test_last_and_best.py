@@ -53,7 +53,7 @@ def early_best(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_where_the_best_weights_are_the_last_nothing_is_computed_twice(tmp_path):
+def test_last_weights_that_are_best_are_tested_once(tmp_path):
     run_here(tmp_path, "plain")
     folder = folder_of(tmp_path, "plain")
     found, tested = summary(folder), [row for row in rows(folder) if row["split"] == "test"]
@@ -76,7 +76,7 @@ def test_where_the_best_weights_are_the_last_nothing_is_computed_twice(tmp_path)
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "vamp"])
-def test_last_weights_are_those_of_the_checkpoint_with_its_statistics(head, tmp_path, early_best):
+def test_last_weights_match_checkpoint_and_its_statistics(head, tmp_path, early_best):
     run_here(tmp_path, head)
     folder = folder_of(tmp_path, head)
     found = summary(folder)
@@ -110,7 +110,7 @@ def test_last_weights_are_those_of_the_checkpoint_with_its_statistics(head, tmp_
     assert {name: again[name] for name in NUMBERS} == {name: found[name] for name in NUMBERS}
 
 
-def test_file_of_weights_is_left_as_the_best(tmp_path, early_best):
+def test_weights_file_keeps_best_weights(tmp_path, early_best):
     run_here(tmp_path, "bn_mu")
     kept, fresh = (prepare(composed("head=bn_mu", *SMALL), "bn_mu").model for _ in range(2))
     load_model(folder_of(tmp_path, "bn_mu") / "model.safetensors", kept)
@@ -124,7 +124,7 @@ class Stop(BaseException):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @pytest.mark.parametrize("call", ["test", "last row", "best row"])
-def test_run_killed_after_last_step_tests_the_same_weights(
+def test_run_killed_after_last_step_tests_same_weights(
     head, call, tmp_path, monkeypatch, early_best
 ):
     run_here(tmp_path / "whole", head)
@@ -153,7 +153,7 @@ def test_run_killed_after_last_step_tests_the_same_weights(
     ]
 
 
-def test_after_a_reload_at_the_end_the_last_weights_are_the_best(tmp_path, early_best):
+def test_last_weights_after_final_reload_are_the_best(tmp_path, early_best):
     words = ("trainer.decay_patience=1", "trainer.decay_reload=true")
     run_here(tmp_path, "bn_mu", *words)
     found = summary(folder_of(tmp_path, "bn_mu"))
@@ -161,7 +161,7 @@ def test_after_a_reload_at_the_end_the_last_weights_are_the_best(tmp_path, early
     assert len([row for row in rows(folder_of(tmp_path, "bn_mu")) if row["split"] == "test"]) == 2
 
 
-def test_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path):
+def test_pretraining_only_run_has_one_set_of_weights(tmp_path):
     run_here(tmp_path, "ae_pretrain", "pretrain_epochs=1", "trainer.max_steps=4")
     found = summary(folder_of(tmp_path, "ae_pretrain"))
     assert (
@@ -171,7 +171,7 @@ def test_autoencoder_that_never_became_a_vae_has_one_set_of_weights(tmp_path):
     )
 
 
-def test_report_names_best_weights_of_a_cyclical_run(tmp_path):
+def test_report_names_best_weights_of_cyclical_run(tmp_path):
     data = ("data=digits", "data.train=200", "data.valid=64", "data.test=64", "data.batch_size=20")
     words = [*data, "model=image_mlp", "model.latent=4", "trainer.epochs=20", "trainer.lr=1e-2"]
     run(composed("head=kl_cyclical", f"results={tmp_path}", *words), "kl_cyclical", words)
@@ -189,7 +189,7 @@ def test_report_names_best_weights_of_a_cyclical_run(tmp_path):
 # ---------------------------------------------------------------- reading and reporting
 
 
-def of_both(**last: float) -> dict:
+def make_summary(**last: float) -> dict:
     """What a summary holds of both weights.
 
     Kl 2, nelbo 20, gap 1.6, mi 1 with errors of 0.1, and `last` where it differs.
@@ -209,9 +209,9 @@ def of_both(**last: float) -> dict:
     }
 
 
-def moved_in(folder: Path, *lasts: dict) -> dict:
+def find_moved_groups(folder: Path, *lasts: dict) -> dict:
     for seed, last in enumerate(lasts):
-        write_run(folder / "s", "plain", seed, evaluations=3, final=of_both(**last))
+        write_run(folder / "s", "plain", seed, evaluations=3, final=make_summary(**last))
     return moved(read_study(folder / "s").runs)
 
 
@@ -230,13 +230,13 @@ def moved_in(folder: Path, *lasts: dict) -> dict:
         ([{"nelbo": 20.0}, {"nelbo": 20.0}], []),
     ],
 )
-def test_groups_that_moved_by_hand(lasts, expected, tmp_path):
-    assert moved_in(tmp_path, *lasts) == ({"Plain VAE": expected} if expected else {})
+def test_groups_with_different_last_weights_by_hand(lasts, expected, tmp_path):
+    assert find_moved_groups(tmp_path, *lasts) == ({"Plain VAE": expected} if expected else {})
 
 
-def test_page_captions_and_csv_say_which_weights_are_shown(tmp_path):
-    write_run(tmp_path / "s", "plain", 0, evaluations=3, final=of_both())
-    write_run(tmp_path / "s", "kl_anneal", 0, evaluations=3, final=of_both(shuffle_gap=6.1))
+def test_page_captions_and_csv_name_the_weights(tmp_path):
+    write_run(tmp_path / "s", "plain", 0, evaluations=3, final=make_summary())
+    write_run(tmp_path / "s", "kl_anneal", 0, evaluations=3, final=make_summary(shuffle_gap=6.1))
     runs = read_study(tmp_path / "s").runs
     page, told = write_report(tmp_path / "s")
     sentence = (
@@ -262,7 +262,7 @@ def test_page_captions_and_csv_say_which_weights_are_shown(tmp_path):
     ) and "Best weights." in describe_usage(unmoved)
 
 
-def test_runs_of_before_say_nothing_about_weights(tmp_path):
+def test_older_runs_say_nothing_about_weights(tmp_path):
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
     runs = read_study(tmp_path / "s").runs
     assert weights_note(runs) == "" and "eights" not in summary_table(runs).title + describe_usage(
@@ -270,7 +270,7 @@ def test_runs_of_before_say_nothing_about_weights(tmp_path):
     )
 
 
-def test_rows_of_the_last_weights_are_not_taken_for_the_best(tmp_path):
+def test_rows_of_last_weights_are_not_mistaken_for_best(tmp_path):
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=3)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1]) | {"step": 900, "kl": 99.0, "weights": "last"}

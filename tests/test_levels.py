@@ -36,7 +36,7 @@ DNA = ["ACGTACGT", "GGTA", "TTACG"]
 CODE = ["def f(x):", "    return x + 1", "y = f( 2 )\t# two"]
 
 
-def put(folder: Path, *lines: str, **changed: list[str]) -> Path:
+def write_splits(folder: Path, *lines: str, **changed: list[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         (folder / f"{split}.txt").write_text(
@@ -49,7 +49,7 @@ def read(folder: Path, **options) -> TextData:
     return TextConfig(dir=str(folder), cache=str(folder / "cache"), labels=False, **options).load()
 
 
-def refused(folder: Path, **options) -> str:
+def get_refusal(folder: Path, **options) -> str:
     with pytest.raises(InputError) as caught:
         read(folder, **options)
     assert "\n" not in str(caught.value)
@@ -100,8 +100,8 @@ def options(level: str, subwords: str) -> dict:
     "lines", [CHINESE, SMILES, DNA, CODE, ["naïve  café\u00a0é\u2028x", "👩‍👩‍👧 ok", "<unk> _UNK"]]
 )
 @pytest.mark.parametrize("level", ["char", "byte", "tokens"])
-def test_text_comes_back_with_one_space_between_words(tmp_path, subwords, lines, level):
-    data = read(put(tmp_path, *lines), **options(level, subwords))
+def test_decoded_text_has_single_spaces(tmp_path, subwords, lines, level):
+    data = read(write_splits(tmp_path, *lines), **options(level, subwords))
     assert data.texts(data.corpora["test"]) == [" ".join(line.split()) for line in lines]
     assert data.facts()["unknown"] == dict.fromkeys(SPLITS, 0.0)
     assert data.facts()["level"] == level
@@ -113,7 +113,7 @@ def test_text_comes_back_with_one_space_between_words(tmp_path, subwords, lines,
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12), min_size=1, max_size=8
     )
 )
-def test_every_level_splits_the_output_of_str_split(sentences):
+def test_every_level_tokenises_output_of_str_split(sentences):
     import pyarrow as pa
 
     words = split_words(pa.array(sentences, pa.large_string()))
@@ -131,14 +131,14 @@ def test_every_level_splits_the_output_of_str_split(sentences):
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("block", [3, 1 << 22])
-def test_characters_and_bytes_are_those_of_the_text_at_every_level(
+def test_character_and_byte_counts_are_equal_at_every_level(
     tmp_path, monkeypatch, subwords, level, block
 ):
     from uncollapse.data import tokenise
 
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, block))
     lines = ["the  cat\tsat", "", "é ü", "a <unk> b", "我们 喜欢", "the cat sat on the mat and on"]
-    data = read(put(tmp_path, *lines), max_length=27, **options(level, subwords))
+    data = read(write_splits(tmp_path, *lines), max_length=27, **options(level, subwords))
     kept = [" ".join(line.split()) for line in lines if line][: len(data.corpora["train"])]
     if level != "word":
         kept = [text for text in kept if level != "byte" or len(text.encode()) <= 27]
@@ -146,10 +146,10 @@ def test_characters_and_bytes_are_those_of_the_text_at_every_level(
     assert data.corpora["train"].bytes.tolist() == [len(text.encode()) for text in kept]
 
 
-def test_unknown_words_and_truncated_sentences_keep_their_sizes(tmp_path):
+def test_unknown_words_and_truncation_keep_text_sizes(tmp_path):
     known = ["w" * (n + 1) for n in range(20)]
     lines = [f"{word} rare{n}" for n, word in enumerate(known)]
-    data = read(put(tmp_path, *lines, train=[*lines, *known]), min_count=2, test_size=7)
+    data = read(write_splits(tmp_path, *lines, train=[*lines, *known]), min_count=2, test_size=7)
     assert data.facts()["unknown"]["test"] == 0.5
     assert {text.split()[1] for text in data.texts(data.corpora["test"])} == {"<unk>"}
     whole = {line.split()[0]: len(line) for line in lines}
@@ -158,7 +158,7 @@ def test_unknown_words_and_truncated_sentences_keep_their_sizes(tmp_path):
     assert data.facts()["chars_per_sentence"]["test"] == pytest.approx(np.mean(expected))
 
 
-def test_grammar_knows_its_sizes():
+def test_grammar_reports_text_sizes():
     data = GrammarConfig(train=30, valid=9, test=9).load()
     texts = data.texts(data.corpora["valid"])
     assert data.corpora["valid"].chars.tolist() == [len(text) for text in texts]
@@ -167,16 +167,16 @@ def test_grammar_knows_its_sizes():
     assert batch.chars.tolist() == [len(texts[i]) for i in batch.examples]
 
 
-def test_bytes_are_never_unknown_and_their_vocabulary_is_fixed(tmp_path):
-    data = read(put(tmp_path, "abc", test=["Ünïcode 我 \x07"]), level="byte")
+def test_byte_vocabulary_is_fixed_without_unknowns(tmp_path):
+    data = read(write_splits(tmp_path, "abc", test=["Ünïcode 我 \x07"]), level="byte")
     assert len(data.vocabulary) == 260 and data.facts()["unknown"]["test"] == 0
     assert data.texts(data.corpora["test"]) == ["Ünïcode 我 \\x07"]
     broken = Corpus(np.array([4 + 0xE6, 4 + ord("a"), UNK, 4 + ord("\n")]), np.array([0, 4]))
     assert data.texts(broken) == ["\ufffda\ufffd\\n"]
 
 
-def test_character_that_training_has_not_is_unknown(tmp_path):
-    data = read(put(tmp_path, "abab", test=["abz"]), level="char")
+def test_unseen_character_is_unknown(tmp_path):
+    data = read(write_splits(tmp_path, "abab", test=["abz"]), level="char")
     assert data.vocabulary == (*SPECIALS, "a", "b")
     assert data.corpora["test"].tokens.tolist() == [4, 5, UNK] and data.texts(
         data.corpora["test"]
@@ -184,11 +184,13 @@ def test_character_that_training_has_not_is_unknown(tmp_path):
     assert data.facts()["unknown"]["test"] == pytest.approx(1 / 3)
 
 
-def test_subwords_are_the_files_own_without_its_cutting_and_padding(tmp_path, subwords):
+def test_subwords_ignore_truncation_and_padding_of_tokenizer_file(tmp_path, subwords):
     from tokenizers import Tokenizer
 
     data = read(
-        put(tmp_path, "the cat sat on the mat", "the dog"), level="tokens", tokenizer=subwords
+        write_splits(tmp_path, "the cat sat on the mat", "the dog"),
+        level="tokens",
+        tokenizer=subwords,
     )
     tokenizer = Tokenizer.from_file(subwords)
     tokenizer.no_truncation()
@@ -202,9 +204,11 @@ def test_subwords_are_the_files_own_without_its_cutting_and_padding(tmp_path, su
     assert data.inputs == 4 + tokenizer.get_vocab_size()
 
 
-def test_tokenizers_own_unknown_token_is_unknown(tmp_path, word_pieces):
+def test_tokenizer_unknown_token_is_unknown(tmp_path, word_pieces):
     data = read(
-        put(tmp_path, "the cat sat", test=["the zebra sat"]), level="tokens", tokenizer=word_pieces
+        write_splits(tmp_path, "the cat sat", test=["the zebra sat"]),
+        level="tokens",
+        tokenizer=word_pieces,
     )
     assert data.corpora["test"].tokens.tolist() == [5, UNK, 7] and data.facts()["unknown"][
         "test"
@@ -212,19 +216,19 @@ def test_tokenizers_own_unknown_token_is_unknown(tmp_path, word_pieces):
     assert data.texts(data.corpora["test"]) == ["the <unk> sat"]
 
 
-def test_another_tokenizer_under_the_same_name_is_another_entry(tmp_path, word_pieces):
+def test_different_tokenizer_with_same_name_is_another_cache_entry(tmp_path, word_pieces):
     own = tmp_path / "own.json"
     content = json.loads(Path(word_pieces).read_text())
     own.write_text(json.dumps(content))
-    folder = put(tmp_path / "text", "the cat sat ran")
+    folder = write_splits(tmp_path / "text", "the cat sat ran")
     assert read(folder, level="tokens", tokenizer=str(own)).facts()["unknown"]["test"] == 0.25
     content["model"]["vocab"]["ran"] = 4
     own.write_text(json.dumps(content))
     assert read(folder, level="tokens", tokenizer=str(own)).facts()["unknown"]["test"] == 0
 
 
-def test_levels_are_different_entries(tmp_path):
-    folder = put(tmp_path, "ab ab")
+def test_levels_are_separate_cache_entries(tmp_path):
+    folder = write_splits(tmp_path, "ab ab")
     assert [read(folder, level=level).inputs for level in ("word", "char", "byte", "word")] == [
         5,
         7,
@@ -253,19 +257,19 @@ def test_levels_are_different_entries(tmp_path):
         ),
     ],
 )
-def test_levels_that_make_no_sense_are_refused(tmp_path, wrong, said):
-    assert said in refused(put(tmp_path, "a b"), **wrong)
+def test_invalid_levels_are_refused(tmp_path, wrong, said):
+    assert said in get_refusal(write_splits(tmp_path, "a b"), **wrong)
 
 
 @pytest.mark.parametrize("content", ["{}", "words", '{"model": {"type": "BPE"}}', "[1]"])
-def test_file_that_is_no_tokenizer_is_refused(tmp_path, content):
+def test_non_tokenizer_file_is_refused(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
-    assert "no JSON file of the package `tokenizers`" in refused(
-        put(tmp_path, "a b"), level="tokens", tokenizer=str(tmp_path / "t.json")
+    assert "no JSON file of the package `tokenizers`" in get_refusal(
+        write_splits(tmp_path, "a b"), level="tokens", tokenizer=str(tmp_path / "t.json")
     )
 
 
-def test_vocabulary_file_has_an_entry_a_line():
+def test_vocabulary_file_has_one_entry_per_line():
     corpus = Corpus(np.array([4, 5, 6]), np.array([0, 3]))
     odd = (*SPECIALS, "\n", "\t", "\u2028", "\x1b[2J", " ", "é", "\x85")
     listing = TextData(dict.fromkeys(SPLITS, corpus), odd, 2, level=Characters()).listing()
@@ -324,7 +328,7 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
         "data.vocab_size", "data.min_count"]),
     ],
 )  # fmt: skip
-def test_warnings_name_the_option_that_helps(changed, said):
+def test_warnings_name_the_relevant_option(changed, said):
     (warning,) = profile.list_warnings(facts(**changed), 128)
     assert all(part in warning for part in said)
 
@@ -341,13 +345,13 @@ def test_warnings_name_the_option_that_helps(changed, said):
         {"vocab": 100_000},
     ],
 )
-def test_no_warning_at_the_bounds(changed):
+def test_no_warning_at_thresholds(changed):
     assert profile.list_warnings(facts(**changed)) == []
 
 
 @properties
 @given(st.lists(st.lists(st.integers(UNK, 9), min_size=1, max_size=9), min_size=1, max_size=12))
-def test_profiles_are_those_of_the_sentences(sentences):
+def test_profiles_match_sentences(sentences):
     lengths = [len(sentence) for sentence in sentences]
     tokens = np.array([token for sentence in sentences for token in sentence])
     found = profile.profile_corpus(Corpus(tokens, np.cumsum([0, *lengths])))
@@ -355,21 +359,21 @@ def test_profiles_are_those_of_the_sentences(sentences):
     assert found["unknown"] == pytest.approx(np.mean(tokens == UNK))
 
 
-def test_split_of_unknown_words_is_refused_from_the_cache_too(tmp_path):
-    folder = put(tmp_path, *CHINESE, test=["你喜欢我", "红猫"])
+def test_cached_split_of_unknown_words_is_refused(tmp_path):
+    folder = write_splits(tmp_path, *CHINESE, test=["你喜欢我", "红猫"])
     for _ in range(2):
-        message = refused(folder)
+        message = get_refusal(folder)
         assert (
             message.startswith("data.test: 100 % of its words are <unk>")
             and "data.level=char" in message
         )
     assert read(folder, level="char").facts()["unknown"]["test"] == 0
-    words = put(tmp_path / "words", "a b c", test=["x y z"])
-    assert "a smaller data.min_count" in refused(words)
+    words = write_splits(tmp_path / "words", "a b c", test=["x y z"])
+    assert "a smaller data.min_count" in get_refusal(words)
 
 
-def test_unknown_words_of_the_file_itself_count(tmp_path):
-    folder = put(tmp_path, "a b c <unk>", test=["<unk> _UNK a b"])
+def test_literal_unknown_words_in_file_count(tmp_path):
+    folder = write_splits(tmp_path, "a b c <unk>", test=["<unk> _UNK a b"])
     assert read(folder).facts()["unknown"] == {"train": 0.25, "valid": 0.25, "test": 0.5}
 
 
@@ -408,10 +412,12 @@ def text(tmp_path_factory) -> Path:
     words = ["the", "a", "red", "dog", "cat", "sat", "ran", "on", "mat"]
     draw = random.Random(0)
     folder = tmp_path_factory.mktemp("text")
-    return put(folder, *(" ".join(draw.choices(words, k=draw.randint(2, 5))) for _ in range(40)))
+    return write_splits(
+        folder, *(" ".join(draw.choices(words, k=draw.randint(2, 5))) for _ in range(40))
+    )
 
 
-def test_levels_of_one_text_agree_on_its_characters_and_every_number_is_of_them(text, capsys):
+def test_every_level_reports_numbers_per_character(text, capsys):
     found, chars = {}, {}
     for level in ("word", "char"):
         folder = trained(text, level, f"data.level={level}")
@@ -451,7 +457,7 @@ def test_levels_of_one_text_agree_on_its_characters_and_every_number_is_of_them(
     )  # there a token is a character
 
 
-def test_unknown_rare_words_are_reported_and_their_characters_counted(text, capsys):
+def test_rare_unknown_words_are_reported_and_their_characters_counted(text, capsys):
     folder = trained(text, "rare", "data.min_count=18")
     out = capsys.readouterr().out
     share = json.loads((folder / "data.json").read_text())["unknown"]["test"]
@@ -472,7 +478,7 @@ def test_unknown_rare_words_are_reported_and_their_characters_counted(text, caps
 # ---------------------------------------------------------------- samples
 
 
-def test_without_unknown_words_the_others_have_their_probability():
+def test_excluding_unknown_renormalises_probabilities():
     logits = torch.tensor(
         [0.0, 0.0, -torch.inf, 5.0, math.log(3.0), 0.0]
     )  # <unk> by far the likeliest
@@ -486,7 +492,7 @@ def test_without_unknown_words_the_others_have_their_probability():
     assert (ordinary.tokens == UNK).mean() > 0.9
 
 
-def test_samples_without_unknown_words_are_kept_apart(text, capsys):
+def test_samples_without_unknown_words_are_stored_separately(text, capsys):
     folder = trained(text, "samples", "data.min_count=18")
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
     before = {key: value for key, value in summary(folder).items() if key.startswith("sample_")}
@@ -503,9 +509,9 @@ def test_samples_without_unknown_words_are_kept_apart(text, capsys):
 
 
 @pytest.mark.parametrize("level", ["char", "byte"])
-def test_samples_of_other_levels_are_lines_of_text(tmp_path, level, monkeypatch):
+def test_samples_of_every_level_are_lines_of_text(tmp_path, level, monkeypatch):
     monkeypatch.setattr(samples, "DRAWN", 50)
-    folder = trained(put(tmp_path, *CHINESE * 8), "samples", f"data.level={level}")
+    folder = trained(write_splits(tmp_path, *CHINESE * 8), "samples", f"data.level={level}")
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
     lines = (folder / "samples" / "reconstructions.txt").read_text().splitlines()
     assert lines[1].split("\t")[1] in CHINESE and len({line.count("\t") for line in lines}) == 1
@@ -515,13 +521,13 @@ def test_samples_of_other_levels_are_lines_of_text(tmp_path, level, monkeypatch)
     )  # the three sentences again and again, by character
 
 
-def test_words_are_the_default_and_as_before():
+def test_words_are_the_default_level():
     data = GrammarConfig(train=30, valid=9, test=9).load()
     assert isinstance(data.level, Words) and data.facts()["level"] == "word"
     assert set(data.facts()["unknown"].values()) == {0.0}
 
 
-def test_run_from_before_these_options_can_still_be_evaluated(text):
+def test_run_without_level_options_can_be_evaluated(text):
     folder = trained(text, "old")
     config = folder / "config.yaml"
     new = ("  format:", "  label_column:", "  level:", "  tokenizer:", "  labels:")

@@ -28,7 +28,7 @@ seeds = st.integers(0, 10**6)
 some_lengths = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
 
-def near(ours, reference, tolerance=1e-9):
+def assert_near(ours, reference, tolerance=1e-9):
     np.testing.assert_allclose(
         np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
     )
@@ -45,13 +45,13 @@ def text(lengths, seed=0, vocabulary=VOCABULARY):
     return make_batch(words, rng.permutation(len(lengths)))
 
 
-def model_of(seed=0, vocabulary=VOCABULARY, **options):
+def make_model(seed=0, vocabulary=VOCABULARY, **options):
     torch.manual_seed(seed)
     sizes = {"embedding": 3, "hidden": 5, "latent": 2, **options}
     return LSTMConfig(**sizes).build(vocabulary, Gaussian).eval()
 
 
-def gates_of(model):
+def compute_gates(model):
     """As `Decoder.many` makes them for an output layer whose inputs are the LSTM's outputs."""
     words, latent = model.decoder.words, model.decoder.cell.in_features
     return Gates(model.decoder.lstm, words.weight, words.bias, latent)
@@ -74,14 +74,14 @@ def looped(model, batch, z):
 )
 @example([1], 0, 1, (1, 1, 1), 3.0, 30.0, False)
 @example([4, 4, 4], 0, 3, (5, 5, 2), 1e-3, 1.0, True)
-def test_nll_of_many_codes_equals_that_of_each_code(lengths, seed, n, sizes, init, scale, large):
+def test_nll_of_many_codes_equals_nll_of_each(lengths, seed, n, sizes, init, scale, large):
     embedding, hidden, latent = sizes
-    model = model_of(seed, embedding=embedding, hidden=hidden, latent=latent, init=init).double()
+    model = make_model(seed, embedding=embedding, hidden=hidden, latent=latent, init=init).double()
     with torch.no_grad():
         if large:
             model.decoder.words.weight.mul_(300).add_(0.1)
             model.decoder.words.bias.add_(100)
-            assert not gates_of(model).safe
+            assert not compute_gates(model).safe
         batch, z = (
             text(lengths, seed),
             scale * torch.randn(n, len(lengths), latent, dtype=torch.float64),
@@ -91,63 +91,63 @@ def test_nll_of_many_codes_equals_that_of_each_code(lengths, seed, n, sizes, ini
             shorter = text(lengths, seed)
         ours = model.nll(batch, z)
         assert ours.shape == (n, len(lengths)) and ours.dtype == torch.float64
-        near(ours, looped(model, batch, z))
-        near(model.nll(shorter, z), ours)
+        assert_near(ours, looped(model, batch, z))
+        assert_near(model.nll(shorter, z), ours)
 
 
 @pytest.mark.parametrize("init", [1e-3, 0.1, 1.0, 3.0])
-def test_single_precision_is_enough_for_many_codes(init):
+def test_single_precision_suffices_for_many_codes(init):
     lengths = np.random.default_rng(0).integers(1, 30, 20)
-    model = model_of(1, vocabulary=300, embedding=16, hidden=32, latent=8, init=init)
+    model = make_model(1, vocabulary=300, embedding=16, hidden=32, latent=8, init=init)
     batch, z = text(lengths, 0, 300), torch.randn(7, 20, 8)
     with torch.no_grad():
         single = model.nll(batch, z)
-        near(single, model.double().nll(batch, z.double()), 2e-5)
+        assert_near(single, model.double().nll(batch, z.double()), 2e-5)
 
 
 @pytest.mark.parametrize("hidden", [1, 3, 16])
-def test_sparing_the_largest_logit_changes_nothing_but_rounding(hidden):
+def test_skipping_max_subtraction_changes_only_rounding(hidden):
     """Just within the bound and just beyond it, whatever the sign of the logits."""
     for sign in (1, -1):
         for bound, safe in ((70.0, True), (90.0, False)):
-            model = model_of(hidden=hidden)
+            model = make_model(hidden=hidden)
             with torch.no_grad():
                 words = model.decoder.words
                 words.weight.uniform_(0, 1)
                 words.weight.mul_(sign * bound / 2 / words.weight.sum(1, keepdim=True))
                 words.bias.fill_(sign * bound / 2)
-                gates = gates_of(model)
+                gates = compute_gates(model)
                 assert gates.safe is safe
                 h = 2 * torch.rand(50, hidden) - 1
                 reference = logsumexp(
                     (h.double() @ words.weight.double().T + words.bias.double()).numpy(), axis=1
                 )
-                near(gates.log_normaliser(h), reference, 1e-6)
+                assert_near(gates.log_normaliser(h), reference, 1e-6)
 
 
 @pytest.mark.parametrize("vocabulary", [100, 20_000, 50_000])
 @pytest.mark.parametrize("bias", [-79.0, 79.0])
-def test_words_that_are_all_as_large_as_the_bound_allows_do_not_overflow(bias, vocabulary):
-    model = model_of(vocabulary=vocabulary, embedding=1, hidden=1, latent=1)
+def test_logits_at_bound_do_not_overflow(bias, vocabulary):
+    model = make_model(vocabulary=vocabulary, embedding=1, hidden=1, latent=1)
     with torch.no_grad():
         model.decoder.words.weight.zero_()
         model.decoder.words.bias.fill_(bias)
         batch = text([2, 1], vocabulary=vocabulary)
         got = model.nll(batch, torch.randn(2, 2, 1))
-    near(got, [[3 * math.log(vocabulary), 2 * math.log(vocabulary)]] * 2, 1e-5)
+    assert_near(got, [[3 * math.log(vocabulary), 2 * math.log(vocabulary)]] * 2, 1e-5)
 
 
 @pytest.mark.parametrize("block", [1, 4 * VOCABULARY, 4 * VOCABULARY * 5, 1 << 26])
-def test_block_of_logits_does_not_matter(monkeypatch, block):
-    model, batch, z = model_of(), text([3, 7, 1, 3]), torch.randn(5, 4, 2)
+def test_logit_block_size_does_not_matter(monkeypatch, block):
+    model, batch, z = make_model(), text([3, 7, 1, 3]), torch.randn(5, 4, 2)
     with torch.no_grad():
         whole = model.nll(batch, z)
         monkeypatch.setattr(lstm_gates, "CACHED_LOGITS", block)
-        near(model.nll(batch, z), whole, 1e-6)
+        assert_near(model.nll(batch, z), whole, 1e-6)
 
 
-def test_inputs_and_weights_are_left_as_they_were():
-    model, batch, z = model_of(), text([3, 7, 1]), torch.randn(4, 3, 2)
+def test_inputs_and_weights_are_unchanged():
+    model, batch, z = make_model(), text([3, 7, 1]), torch.randn(4, 3, 2)
     kept, weights = z.clone(), [p.clone() for p in model.parameters()]
     with torch.no_grad():
         first = model.nll(batch, z)
@@ -158,8 +158,8 @@ def test_inputs_and_weights_are_left_as_they_were():
     assert all(p.equal(old) for p, old in zip(model.parameters(), weights, strict=True))
 
 
-def test_with_gradients_each_code_goes_the_plain_way_and_they_flow(monkeypatch):
-    model, batch = model_of(), text([3, 7, 1])
+def test_gradients_flow_through_each_code(monkeypatch):
+    model, batch = make_model(), text([3, 7, 1])
     monkeypatch.setattr(model.decoder, "many", lambda *_: pytest.fail("no gradients there"))
     z = torch.randn(4, 3, 2, requires_grad=True)
     together = model.nll(batch, z)
@@ -167,16 +167,16 @@ def test_with_gradients_each_code_goes_the_plain_way_and_they_flow(monkeypatch):
     ours = torch.autograd.grad(together.sum(), parameters)
     theirs = torch.autograd.grad(looped(model, batch, z).sum(), parameters)
     for mine, other in zip(ours, theirs, strict=True):
-        near(mine, other, 1e-6)
+        assert_near(mine, other, 1e-6)
     assert all(gradient.ne(0).any() for gradient in ours)
 
 
 @pytest.mark.parametrize("where", ["dropout_in", "dropout_out"])
-def test_dropout_acts_in_training_on_each_code_and_not_in_evaluation(where):
+def test_dropout_acts_on_each_code_in_training_only(where):
     batch, z = text([3, 7, 1]), torch.randn(1, 3, 2).expand(3, 3, 2)
-    model, without = model_of(**{where: 0.5}), model_of()
+    model, without = make_model(**{where: 0.5}), make_model()
     with torch.no_grad():
-        near(model.nll(batch, z), without.nll(batch, z), 1e-6)
+        assert_near(model.nll(batch, z), without.nll(batch, z), 1e-6)
         first, second, third = model.train().nll(batch, z)
         assert not first.equal(second) and not second.equal(third)
         assert without.train().nll(batch, z)[0].equal(without.eval().nll(batch, z)[0])
@@ -212,26 +212,28 @@ def log_prob(x) -> np.ndarray:
     st.sampled_from([1e-3, 1.0, 50.0]),
     st.sampled_from([0.0, -2e4, 800.0]),
 )
-def test_weighting_is_the_log_of_the_mean_weight(seed, samples, batch, scale, shift):
+def test_estimate_is_log_of_mean_weight(seed, samples, batch, scale, shift):
     w = shift + scale * torch.from_numpy(np.random.default_rng(seed).normal(0, 1, (samples, batch)))
     got = importance_weighted(w)
     for b, column in enumerate(w.T.tolist()):
         top = max(column)
         weights = [math.exp(value - top) for value in column]  # naive, up to a factor that cancels
-        near(got["nll"][b], -top - math.log(math.fsum(weights) / samples))
-        near(got["nelbo"][b], -math.fsum(column) / samples)
-        near(got["ess"][b], math.fsum(weights) ** 2 / math.fsum(v * v for v in weights), 1e-7)
+        assert_near(got["nll"][b], -top - math.log(math.fsum(weights) / samples))
+        assert_near(got["nelbo"][b], -math.fsum(column) / samples)
+        assert_near(
+            got["ess"][b], math.fsum(weights) ** 2 / math.fsum(v * v for v in weights), 1e-7
+        )
     assert (got["nll"] <= got["nelbo"] + 1e-9).all()
     assert ((got["ess"] >= 1 - 1e-7) & (got["ess"] <= samples * (1 + 1e-7))).all()
 
 
-def test_single_precision_weights_are_summed_in_double():
+def test_single_precision_weights_are_summed_in_double_precision():
     w = torch.full((1000, 2), -1e-3)
-    near(importance_weighted(w)["nll"], [float(-w[0, 0])] * 2, 1e-12)
+    assert_near(importance_weighted(w)["nll"], [float(-w[0, 0])] * 2, 1e-12)
     assert all(values.dtype == np.float64 for values in importance_weighted(w).values())
 
 
-def test_weights_are_the_joint_over_the_posterior():
+def test_weights_are_joint_over_posterior():
     torch.manual_seed(0)
     x, q = torch.randn(3, 2).double(), posterior(np.random.default_rng(0).normal(0, 1, (3, 2)), 0.7)
     w = log_weights(toy(x), q, 50, torch.Generator().manual_seed(5))
@@ -241,11 +243,11 @@ def test_weights_are_the_joint_over_the_posterior():
         Normal(z, 1.0),
         Normal(q.mean, q.std),
     )
-    near(w, (likelihood_.log_prob(x) + prior.log_prob(z) - q_density.log_prob(z)).sum(-1))
+    assert_near(w, (likelihood_.log_prob(x) + prior.log_prob(z) - q_density.log_prob(z)).sum(-1))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 40])
-def test_where_the_codes_are_cut_does_not_matter(batch):
+def test_code_chunk_size_does_not_matter(batch):
     x = torch.randn(batch, 2)
     q = DiagonalGaussian.from_std(0.5 * x, torch.full_like(x, 0.6))
     seen = []
@@ -259,12 +261,12 @@ def test_where_the_codes_are_cut_does_not_matter(batch):
     for rows in (1, 7, 40, 46, 200):
         seen.clear()
         got = log_weights(decode, q, 23, torch.Generator().manual_seed(1), rows)
-        near(got, whole, 1e-5)
+        assert_near(got, whole, 1e-5)
         assert sum(seen) == 23 and max(seen) * batch <= max(rows, batch)
 
 
-def test_where_the_codes_of_text_are_cut_does_not_matter():
-    model, batch = model_of(), text([3, 7, 1])
+def test_text_code_chunk_size_does_not_matter():
+    model, batch = make_model(), text([3, 7, 1])
     with torch.no_grad():
         q = model.encode(batch)
         ways = [
@@ -276,7 +278,7 @@ def test_where_the_codes_of_text_are_cut_does_not_matter():
         z = q.sample(20, torch.Generator().manual_seed(1))
         slow = -looped(model, batch, z) - q.log_ratio(z)
     for way in ways:
-        near(way, slow, 1e-5)
+        assert_near(way, slow, 1e-5)
 
 
 # ---------------------------------------------------------------- a model whose log p(x) is known
@@ -302,7 +304,7 @@ def test_mean_weight_is_unbiased(shrink, std, shift):
 
 
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
-def test_nll_lies_between_the_truth_and_the_elbo_and_falls_with_the_samples(shrink, std, shift):
+def test_nll_decreases_from_elbo_to_true_value_with_samples(shrink, std, shift):
     by_samples = {k: estimates(shrink, std, shift, k, seed=k) for k in (1, 2, 5, 20, 100)}
     truth, mean = -log_prob(X), {k: got["nll"].mean(0) for k, got in by_samples.items()}
     error = {k: sem(got["nll"]) for k, got in by_samples.items()}
@@ -313,7 +315,7 @@ def test_nll_lies_between_the_truth_and_the_elbo_and_falls_with_the_samples(shri
     for k, got in by_samples.items():
         assert (np.abs(got["nelbo"].mean(0) - nelbo) < 4.5 * sem(got["nelbo"])).all()
         assert (mean[k] > truth - 4.5 * error[k]).all()
-    near(by_samples[1]["nll"], by_samples[1]["nelbo"])
+    assert_near(by_samples[1]["nll"], by_samples[1]["nelbo"])
     for fewer, more in ((1, 2), (2, 5), (5, 20), (20, 100)):
         assert (mean[fewer] - mean[more] > -4.5 * np.hypot(error[fewer], error[more])).all()
     assert (mean[1] - mean[20] > 4.5 * np.hypot(error[1], error[20])).all()
@@ -321,11 +323,11 @@ def test_nll_lies_between_the_truth_and_the_elbo_and_falls_with_the_samples(shri
 
 
 @pytest.mark.parametrize("samples", [1, 2, 50])
-def test_true_posterior_gives_the_truth_from_any_sample_with_no_variance(samples):
+def test_true_posterior_gives_exact_nll_without_variance(samples):
     got = estimates(0.5, math.sqrt(0.5), 0.0, samples, repeats=20)
-    near(got["nll"], np.tile(-log_prob(X), (20, 1)))
-    near(got["nelbo"], got["nll"])
-    near(got["ess"], np.full((20, 3), samples))
+    assert_near(got["nll"], np.tile(-log_prob(X), (20, 1)))
+    assert_near(got["nelbo"], got["nll"])
+    assert_near(got["ess"], np.full((20, 3), samples))
     one = likelihood(got["nll"][0], got["ess"][0], samples, None, log_prob(X))
     assert one["oracle_gap"] == pytest.approx(0, abs=1e-9) and one[
         "oracle_gap_se"
@@ -337,7 +339,7 @@ def test_true_posterior_gives_the_truth_from_any_sample_with_no_variance(samples
 
 @pytest.mark.parametrize("samples", [30, 500])
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
-def test_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, shift, samples):
+def test_monte_carlo_error_matches_spread_over_draws(shrink, std, shift, samples):
     got = estimates(shrink, std, shift, samples, repeats=800)
     spread = got["nll"].mean(1).std(ddof=1)  # of the mean over the same examples
     errors = [
@@ -347,7 +349,7 @@ def test_monte_carlo_error_is_the_spread_over_repeated_draws(shrink, std, shift,
     assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15
 
 
-def test_monte_carlo_error_of_few_samples_is_not_understated():
+def test_monte_carlo_error_of_few_samples_is_not_too_small():
     for samples in (2, 3, 5):
         got = estimates(0.5, 0.8, 0.0, samples, repeats=3000)
         spread = got["nll"].mean(1).std(ddof=1)
@@ -358,7 +360,7 @@ def test_monte_carlo_error_of_few_samples_is_not_understated():
         assert 0.85 < np.sqrt(np.mean(np.square(errors))) / spread < 1.15, samples
 
 
-def test_one_sample_gives_no_standard_error():
+def test_one_sample_has_no_standard_error():
     got = likelihood(np.array([1.0, 2.0]), np.array([1.0, 1.0]), 1, None, None)
     assert got["nll_mc_se"] is None or math.isnan(got["nll_mc_se"])
 
@@ -387,7 +389,7 @@ def test_likelihood_by_hand():
     assert "tokens" not in got
 
 
-def test_unknown_quantities_are_left_out():
+def test_unknown_quantities_are_omitted():
     got = likelihood(np.array([2.0, 6.0]), np.array([4.0, 10.0]), 20, None, None)
     assert set(got) == {
         "nll",

@@ -71,7 +71,7 @@ def exact_elbo(model: LinearVAE, batch: VectorBatch) -> torch.Tensor:
     return -(model.nll(batch, q.mean) + spread + q.kl.sum(-1))
 
 
-def own_log_p(model: LinearVAE, x: torch.Tensor) -> torch.Tensor:
+def compute_log_p(model: LinearVAE, x: torch.Tensor) -> torch.Tensor:
     return log_likelihood(
         model.decoder.weight.detach(), model.decoder.bias.detach(), model.variance, x
     )
@@ -80,7 +80,7 @@ def own_log_p(model: LinearVAE, x: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------- closed forms
 
 
-def test_rates_by_hand():
+def test_optimal_rates_by_hand():
     np.testing.assert_allclose(optimal_rates([0.5, np.e**2, 1.0, np.e**4], 1.0), [2, 1, 0, 0])
     np.testing.assert_allclose(
         optimal_rates([np.e**2, np.e**4], 0.5, weight=2.0, latent=3), [2, 1, 0]
@@ -93,7 +93,7 @@ def test_rates_by_hand():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_optimum_is_the_one_that_numerical_optimisation_finds(seed: int) -> None:
+def test_optimum_matches_numerical_optimisation(seed: int) -> None:
     rng = np.random.default_rng(seed)
     inputs, latent = int(rng.integers(2, 5)), int(rng.integers(1, 5))
     variance, weight = rng.uniform(0.3, 2, 2)
@@ -137,7 +137,7 @@ def test_optimum_is_the_one_that_numerical_optimisation_finds(seed: int) -> None
 @pytest.mark.parametrize(
     ("eigenvalues", "latent"), [(EIGENVALUES, 6), (EIGENVALUES, 2), ([3.0, 2.0, 1.0, 1.0], 2)]
 )
-def test_at_weight_one_the_optimum_is_the_best_expected_log_likelihood(
+def test_optimum_at_weight_one_maximises_log_likelihood(
     eigenvalues: list[float], latent: int
 ) -> None:
     """E log N(x; 0, C) = -1/2 (ln det 2 pi C + tr C^-1 Sigma).
@@ -153,14 +153,14 @@ def test_at_weight_one_the_optimum_is_the_best_expected_log_likelihood(
 @given(
     st.integers(1, 5), st.integers(1, 4), st.floats(0.1, 5), st.floats(0.1, 3), st.integers(0, 1000)
 )
-def test_log_likelihood_is_scipys(
+def test_log_likelihood_matches_scipy(
     inputs: int, latent: int, variance: float, scale: float, seed: int
 ) -> None:
     model = random_model(inputs, latent, seed, scale, variance)
     weight, bias = (p.detach().numpy() for p in (model.decoder.weight, model.decoder.bias))
     x = 3 * np.random.default_rng(seed).standard_normal((7, inputs))
     reference = multivariate_normal(bias, weight @ weight.T + variance * np.eye(inputs)).logpdf(x)
-    np.testing.assert_allclose(own_log_p(model, torch.tensor(x)), reference, rtol=1e-9)
+    np.testing.assert_allclose(compute_log_p(model, torch.tensor(x)), reference, rtol=1e-9)
 
 
 # ---------------------------------------------------------------- the data
@@ -172,7 +172,7 @@ def test_log_likelihood_is_scipys(
     st.integers(1, 300),
     st.integers(0, 1000),
 )
-def test_every_split_has_the_asked_moments_exactly(
+def test_every_split_has_exactly_the_requested_moments(
     eigenvalues: list[float], more: int, seed: int
 ) -> None:
     n = len(eigenvalues) + more
@@ -195,7 +195,7 @@ def test_every_split_has_the_asked_moments_exactly(
     assert data.inputs == len(eigenvalues)
 
 
-def test_log_prob_and_entropy_are_scipys() -> None:
+def test_log_prob_and_entropy_match_scipy() -> None:
     data = GaussianConfig(
         eigenvalues=[5.0, 2.0, 0.5], train=300, valid=200, test=100, data_seed=4
     ).load()
@@ -210,7 +210,7 @@ def test_log_prob_and_entropy_are_scipys() -> None:
     assert data.entropy == pytest.approx(true.entropy(), abs=1e-6)
 
 
-def test_data_are_random_and_determined_by_their_seed() -> None:
+def test_data_is_determined_by_seed() -> None:
     one, same, other = (
         GaussianConfig(eigenvalues=EIGENVALUES, train=50, valid=40, test=30, data_seed=seed).load()
         for seed in (1, 1, 2)
@@ -224,7 +224,7 @@ def test_data_are_random_and_determined_by_their_seed() -> None:
     )  # the axes are not the coordinates
 
 
-def test_batches_and_facts() -> None:
+def test_gaussian_batches_and_facts() -> None:
     data = GaussianConfig(eigenvalues=[2.0, 1.0], train=50, valid=40, test=30, batch_size=20).load()
     batches = data.batches("train", seed=3, epoch=1)
     assert sorted(np.concatenate(batches)) == list(range(50)) and [len(b) for b in batches] == [
@@ -246,7 +246,7 @@ def test_batches_and_facts() -> None:
     }
 
 
-def test_vectors_of_which_nothing_is_known() -> None:
+def test_vectors_without_known_distribution() -> None:
     data = VectorData(
         {split: np.zeros((5, 3), np.float32) for split in ("train", "valid", "test")}, batch_size=2
     )
@@ -272,7 +272,7 @@ def test_vectors_of_which_nothing_is_known() -> None:
         ({"batching": "sorted"}, "data.batching=sorted: allowed are mixed, by_length"),
     ],
 )
-def test_bad_data_are_refused(options: dict[str, Any], sentence: str) -> None:
+def test_bad_data_is_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         GaussianConfig(**{"eigenvalues": [3.0, 2.0, 1.0], **options}).load()
 
@@ -287,7 +287,7 @@ def test_bad_data_are_refused(options: dict[str, Any], sentence: str) -> None:
         (["data.train=6"], "data.train=6: 6 data.eigenvalues need at least 7 examples"),
     ],
 )
-def test_bad_words_are_refused(words: list[str], sentence: str, tmp_path: Path) -> None:
+def test_bad_arguments_are_refused(words: list[str], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=sentence):
         run_linear(tmp_path, *words)
     assert not list(tmp_path.iterdir())
@@ -296,7 +296,7 @@ def test_bad_words_are_refused(words: list[str], sentence: str, tmp_path: Path) 
 # ---------------------------------------------------------------- the model
 
 
-def test_nll_of_many_codes_is_a_loop_over_them() -> None:
+def test_nll_of_many_codes_equals_loop() -> None:
     model = random_model(5, 3, seed=0, variance=0.7)
     x, z = torch.randn(4, 5, dtype=torch.float64), torch.randn(6, 4, 3, dtype=torch.float64)
     together = model.nll(batch_of(x), z)
@@ -309,7 +309,7 @@ def test_nll_of_many_codes_is_a_loop_over_them() -> None:
             assert together[k, i].item() == pytest.approx(-p.logpdf(x[i].numpy()))
 
 
-def test_parts_hold_every_parameter_exactly_once() -> None:
+def test_components_hold_every_parameter_exactly_once() -> None:
     model = random_model(4, 2, seed=0)
     listed = [id(p) for parameters in model.parts().values() for p in parameters]
     assert len(listed) == len(set(listed)) and set(listed) == {id(p) for p in model.parameters()}
@@ -326,7 +326,7 @@ def test_parts_hold_every_parameter_exactly_once() -> None:
     st.floats(0.2, 5),
     st.integers(0, 1000),
 )
-def test_gap_of_the_elbo_is_the_distance_to_the_true_posterior(
+def test_elbo_gap_is_kl_to_true_posterior(
     inputs: int, latent: int, scale: float, variance: float, seed: int
 ) -> None:
     """log p(x) - ELBO(x) = KL(q || p(z|x)), p(z|x) = N(M^-1 W^T (x - b) / s2, M^-1), M = I + W^T W
@@ -342,12 +342,12 @@ def test_gap_of_the_elbo_is_the_distance_to_the_true_posterior(
         truth = MultivariateNormal(mean, precision_matrix=precision)
         distance = kl_divergence(MultivariateNormal(q.mean, torch.diag_embed(q.variance)), truth)
         torch.testing.assert_close(
-            own_log_p(model, x) - exact_elbo(model, batch_of(x)), distance, rtol=1e-7, atol=1e-8
+            compute_log_p(model, x) - exact_elbo(model, batch_of(x)), distance, rtol=1e-7, atol=1e-8
         )
     assert (distance >= 0).all()
 
 
-def test_importance_weighting_rises_from_the_elbo_to_log_p() -> None:
+def test_importance_bound_increases_from_elbo_to_log_p() -> None:
     """Burda et al. 2016, theorem 1.
 
     Log w with w = p(x, z) / q(z|x) averages to the ELBO, log mean_K w rises to log p(x).
@@ -365,7 +365,7 @@ def test_importance_weighting_rises_from_the_elbo_to_log_p() -> None:
         q = model.encode(batch)
         z = q.sample(repeats * most, generator)
         log_w = (-model.nll(batch, z) - q.log_ratio(z)).view(repeats, most, len(x))
-        log_p, elbo = own_log_p(model, x), exact_elbo(model, batch)
+        log_p, elbo = compute_log_p(model, x), exact_elbo(model, batch)
     assert (log_p - elbo).mean() > 0.5  # the model is far from its optimum, and the gap in sight
 
     error = log_w.flatten(0, 1).std(0) / (repeats * most) ** 0.5
@@ -408,7 +408,7 @@ def falling(values: list[float]) -> np.ndarray:
     ("weight", "active"),
     [(1.0, 4), *(pytest.param(*c, marks=pytest.mark.slow) for c in [(0.5, 5), (2.0, 3)])],
 )
-def test_run_finds_the_known_rates_and_collapses_the_known_dimensions(
+def test_run_finds_known_rates_and_collapsed_dimensions(
     weight: float, active: int, tmp_path: Path
 ) -> None:
     """Tolerances: 0.03 nats a dimension for the last weights. The kept ones have the lowest valid
@@ -444,7 +444,7 @@ def test_run_finds_the_known_rates_and_collapses_the_known_dimensions(
     # to the known optimum
     model, batch = trained(folder, *words)
     with torch.no_grad():
-        nelbo, nll = -exact_elbo(model, batch), -own_log_p(model, batch.x)
+        nelbo, nll = -exact_elbo(model, batch), -compute_log_p(model, batch.x)
     assert (nelbo >= nll - 1e-9).all()
     assert nll.mean() > final["entropy"] == pytest.approx(final["oracle_nll"]["test"], abs=1e-5)
     assert nelbo.mean() > -optimal_elbo(EIGENVALUES, 1.0) - 1e-5
@@ -452,7 +452,7 @@ def test_run_finds_the_known_rates_and_collapses_the_known_dimensions(
         assert nelbo.mean() == pytest.approx(-optimal_elbo(EIGENVALUES, 1.0), abs=5e-3)
 
 
-def test_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> None:
+def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
     """Probabilistic PCA on data from probabilistic PCA.
 
     What has no latent dimension has exactly the decoder's variance.
@@ -467,7 +467,7 @@ def test_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> Non
     assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z an example
     model, batch = trained(folder, *words)
     with torch.no_grad():
-        nelbo, log_p = -exact_elbo(model, batch).mean().item(), own_log_p(model, batch.x)
+        nelbo, log_p = -exact_elbo(model, batch).mean().item(), compute_log_p(model, batch.x)
     assert final["entropy"] < nelbo < final["entropy"] + 5e-3
     true = multivariate_normal(np.zeros(5), np.cov(batch.x.numpy().T, bias=True))
     np.testing.assert_allclose(
@@ -475,7 +475,7 @@ def test_run_whose_model_is_the_truth_reaches_the_entropy(tmp_path: Path) -> Non
     )  # each example's own, not only their mean
 
 
-def test_literal_command_runs(tmp_path: Path) -> None:
+def test_documented_command_runs(tmp_path: Path) -> None:
     done = type_command("model=linear", "data=gaussian", *TINY, f"results={tmp_path}")
     assert done.returncode == 0, done.stderr
     facts = json.loads((folder_of(tmp_path, "plain") / "data.json").read_text())
@@ -501,9 +501,7 @@ def test_literal_command_runs(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_model_and_data_that_do_not_fit_are_refused(
-    word: str, sentence: str, tmp_path: Path
-) -> None:
+def test_incompatible_model_and_data_are_refused(word: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=sentence):
         run(composed("head=plain", f"results={tmp_path}", word), "plain", [word])
     assert not list(tmp_path.iterdir())

@@ -40,14 +40,14 @@ def many_stretches():
         yield
 
 
-def corpus_of(lengths, seed=0) -> Corpus:
+def make_corpus(lengths, seed=0) -> Corpus:
     offsets = np.cumsum([0, *lengths])
     return Corpus(
         np.random.default_rng(seed).integers(3, VOCABULARY, offsets[-1]).astype(np.int32), offsets
     )
 
 
-def model_of(head="plain", seed=0, **options):
+def make_model(head="plain", seed=0, **options):
     torch.manual_seed(seed)
     sizes = {"embedding": EMBEDDING, "hidden": HIDDEN, "latent": LATENT, **options}
     return LSTMConfig(**sizes).build(VOCABULARY, HEADS[head])
@@ -93,15 +93,15 @@ def words_of(corpus, i):
     return corpus.tokens[corpus.offsets[i] : corpus.offsets[i + 1]].tolist()
 
 
-def near(ours, reference):
+def assert_near(ours, reference):
     torch.testing.assert_close(ours, reference, rtol=1e-9, atol=1e-10)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(some_lengths, st.integers(0, 1000))
 @example(TIES, 0)
-def test_states_nll_and_every_gradient_are_those_of_single_sentences(lengths, seed):
-    corpus, model = corpus_of(lengths, seed), model_of(seed=seed).double()
+def test_states_nll_and_gradients_match_single_sentences(lengths, seed):
+    corpus, model = make_corpus(lengths, seed), make_model(seed=seed).double()
     batch = make_batch(corpus, np.random.default_rng(seed).permutation(len(lengths)))
     z = torch.randn(len(lengths), LATENT, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(len(lengths), dtype=torch.float64)
@@ -111,10 +111,12 @@ def test_states_nll_and_every_gradient_are_those_of_single_sentences(lengths, se
     naive = torch.stack(
         [naive_nll(model, words_of(corpus, i), z[row]) for row, i in enumerate(batch.examples)]
     )
-    near(states, naive_states)
-    near(nll, naive)
+    assert_near(states, naive_states)
+    assert_near(nll, naive)
     linear = model.posterior.linear
-    near(model.encode(batch).mean, (naive_states @ linear.weight.T + linear.bias)[:, :LATENT])
+    assert_near(
+        model.encode(batch).mean, (naive_states @ linear.weight.T + linear.bias)[:, :LATENT]
+    )
 
     parameters = [z, *model.encoder.parameters(), *model.decoder.parameters()]
     ours = torch.autograd.grad((weights * nll).sum() + (weights @ states).sum(), parameters)
@@ -122,14 +124,14 @@ def test_states_nll_and_every_gradient_are_those_of_single_sentences(lengths, se
         (weights * naive).sum() + (weights @ naive_states).sum(), parameters
     )
     for mine, other in zip(ours, theirs, strict=True):
-        near(mine, other)
+        assert_near(mine, other)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(some_lengths, st.integers(0, 1000))
 @example(TIES, 1)
-def test_neither_the_order_nor_the_company_of_examples_matters(lengths, seed):
-    corpus, model = corpus_of(lengths, seed), model_of(seed=seed).double()
+def test_order_and_batch_mates_do_not_matter(lengths, seed):
+    corpus, model = make_corpus(lengths, seed), make_model(seed=seed).double()
     rng, codes = np.random.default_rng(seed), torch.randn(len(lengths), LATENT, dtype=torch.float64)
 
     def values(examples):
@@ -144,25 +146,25 @@ def test_neither_the_order_nor_the_company_of_examples_matters(lengths, seed):
     shuffled = values(rng.permutation(len(lengths)))
     alone = {i: values(np.array([i]))[i] for i in range(len(lengths))}
     for i, value in together.items():
-        near(shuffled[i], value)
-        near(alone[i], value)
+        assert_near(shuffled[i], value)
+        assert_near(alone[i], value)
 
 
-def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
-    model = model_of()
+def test_uniform_decoder_nll_is_token_count_times_ln_v():
+    model = make_model()
     torch.nn.init.zeros_(model.decoder.words.weight)
     torch.nn.init.zeros_(model.decoder.words.bias)
-    batch = make_batch(corpus_of([4, 1, 7]), np.arange(3))
+    batch = make_batch(make_corpus([4, 1, 7]), np.arange(3))
     expected = torch.tensor([8.0, 5.0, 2.0]) * np.log(
         VOCABULARY
     )  # the end counts, start and padding do not
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
-def test_decoder_hears_z_at_its_start_and_at_every_step():
-    batch = make_batch(corpus_of([6]), np.arange(1))
+def test_decoder_receives_z_at_start_and_every_step():
+    batch = make_batch(make_corpus([6]), np.arange(1))
     for deaf in ("cell", "input"):
-        model = model_of()
+        model = make_model()
         with torch.no_grad():
             (
                 model.decoder.cell.weight
@@ -179,8 +181,8 @@ def test_decoder_hears_z_at_its_start_and_at_every_step():
 
 @pytest.mark.parametrize("where", ["dropout_in", "dropout_out"])
 def test_dropout_acts_in_training_only(where):
-    batch, z = make_batch(corpus_of(TIES), np.arange(len(TIES))), torch.ones(len(TIES), LATENT)
-    model, without = model_of(**{where: 0.5}), model_of()
+    batch, z = make_batch(make_corpus(TIES), np.arange(len(TIES))), torch.ones(len(TIES), LATENT)
+    model, without = make_model(**{where: 0.5}), make_model()
     assert not model.nll(batch, z).equal(model.nll(batch, z))
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
@@ -193,7 +195,7 @@ ENCODERS = [
 encoders = pytest.mark.parametrize(("bidirectional", "pool"), ENCODERS)
 
 
-def torchs_own_states(model, words, pool):
+def compute_torch_states(model, words, pool):
     """The pooled states of one sentence, from one `nn.LSTM` of PyTorch's that has the encoder's
     weights."""
     directions = [lstm for lstm in (model.encoder.lstm, model.encoder.reverse) if lstm is not None]
@@ -210,32 +212,30 @@ def torchs_own_states(model, words, pool):
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(some_lengths, st.integers(0, 1000))
 @example(TIES, 0)
-def test_pooled_states_are_those_of_torchs_own_lstm_on_single_sentences(
-    bidirectional, pool, lengths, seed
-):
+def test_pooled_states_match_torch_lstm_on_single_sentences(bidirectional, pool, lengths, seed):
     corpus, model = (
-        corpus_of(lengths, seed),
-        model_of(seed=seed, bidirectional=bidirectional, pool=pool).double(),
+        make_corpus(lengths, seed),
+        make_model(seed=seed, bidirectional=bidirectional, pool=pool).double(),
     )
     batch = make_batch(corpus, np.random.default_rng(seed).permutation(len(lengths)))
     states = model.encoder(batch)
     assert states.shape == (len(lengths), HIDDEN * (1 + bidirectional))
     with torch.no_grad():
-        near(
+        assert_near(
             states,
             torch.stack(
-                [torchs_own_states(model, words_of(corpus, i), pool) for i in batch.examples]
+                [compute_torch_states(model, words_of(corpus, i), pool) for i in batch.examples]
             ),
         )
         linear = model.posterior.linear
-        near(model.encode(batch).mean, (states @ linear.weight.T + linear.bias)[:, :LATENT])
+        assert_near(model.encode(batch).mean, (states @ linear.weight.T + linear.bias)[:, :LATENT])
         for row, i in enumerate(batch.examples):
-            near(model.encoder(make_batch(corpus, np.array([i])))[0], states[row])
+            assert_near(model.encoder(make_batch(corpus, np.array([i])))[0], states[row])
 
 
 @encoders
-def test_every_gradient_of_the_encoder_is_that_of_single_sentences(bidirectional, pool):
-    corpus, model = corpus_of(TIES), model_of(bidirectional=bidirectional, pool=pool).double()
+def test_encoder_gradients_match_single_sentences(bidirectional, pool):
+    corpus, model = make_corpus(TIES), make_model(bidirectional=bidirectional, pool=pool).double()
     batch = make_batch(corpus, np.arange(len(TIES)))
     weights = torch.rand(len(TIES), HIDDEN * (1 + bidirectional), dtype=torch.float64)
 
@@ -257,28 +257,28 @@ def test_every_gradient_of_the_encoder_is_that_of_single_sentences(bidirectional
     for mine, other in zip(
         ours, torch.autograd.grad((weights * naive).sum(), parameters), strict=True
     ):
-        near(mine, other)
+        assert_near(mine, other)
 
 
-def test_sentences_are_reversed_each_from_its_own_end():
+def test_each_sentence_is_reversed_from_its_own_end():
     batch = make_batch(Corpus(np.array([4, 5, 6, 7, 8, 9]), np.array([0, 1, 4, 6])), np.arange(3))
     assert batch.examples.tolist() == [1, 2, 0]
     assert reverse_words(batch).tolist() == [[EOS, 7, 6, 5], [EOS, 9, 8, PAD], [EOS, 4, PAD, PAD]]
 
 
-def test_defaults_are_one_direction_and_its_last_state_and_pools_add_no_weights():
-    plain = model_of(seed=5).state_dict()
+def test_default_encoder_is_unidirectional_and_pools_add_no_weights():
+    plain = make_model(seed=5).state_dict()
     assert not any("reverse" in name for name in plain)
     for pool in ("last", "mean", "max"):
-        other = model_of(seed=5, pool=pool).state_dict()
+        other = make_model(seed=5, pool=pool).state_dict()
         assert plain.keys() == other.keys() and all(
             torch.equal(w, other[name]) for name, w in plain.items()
         )
-    assert model_of(seed=5, bidirectional=True).posterior.linear.in_features == 2 * HIDDEN
+    assert make_model(seed=5, bidirectional=True).posterior.linear.in_features == 2 * HIDDEN
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "semi_amortized"])
-def test_runs_with_both_directions_end_well_and_repeat_bit_for_bit(head: str, tmp_path: Path):
+def test_bidirectional_runs_finish_and_repeat_bit_for_bit(head: str, tmp_path: Path):
     short = ["svi_steps=2"] if head == "semi_amortized" else []
     words = [
         "model.bidirectional=true",
@@ -305,8 +305,8 @@ def test_unknown_pool_is_refused():
 
 @pytest.mark.parametrize("init", [None, 0.02])
 @pytest.mark.parametrize("head", list(HEADS))
-def test_every_head_starts_from_the_same_weights(head, init):
-    plain, other = model_of("plain", seed=5, init=init), model_of(head, seed=5, init=init)
+def test_every_head_starts_from_same_weights(head, init):
+    plain, other = make_model("plain", seed=5, init=init), make_model(head, seed=5, init=init)
     ours = other.state_dict()
     for name, tensor in plain.state_dict().items():
         assert ours[name].equal(tensor), name
@@ -314,15 +314,15 @@ def test_every_head_starts_from_the_same_weights(head, init):
         "posterior.beta",
         "posterior.theta",
     }
-    assert not model_of(head, seed=6, init=init).encoder.lstm.weight_hh_l0.equal(
+    assert not make_model(head, seed=6, init=init).encoder.lstm.weight_hh_l0.equal(
         other.encoder.lstm.weight_hh_l0
     )
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("head", list(HEADS))
-def test_parts_hold_every_parameter_exactly_once(head, bidirectional):
-    model = model_of(head, bidirectional=bidirectional)
+def test_components_hold_every_parameter_exactly_once(head, bidirectional):
+    model = make_model(head, bidirectional=bidirectional)
     listed = [id(p) for parameters in model.parts().values() for p in parameters]
     assert len(listed) == len(set(listed)) and set(listed) == {id(p) for p in model.parameters()}
     assert set(model.parts()) == {"encoder", "decoder"}
@@ -332,8 +332,8 @@ def test_parts_hold_every_parameter_exactly_once(head, bidirectional):
 
 
 @pytest.mark.parametrize("head", list(HEADS))
-def test_init_is_the_half_width_of_the_weights_and_embeddings_keep_a_tenth(head):
-    model = model_of(head, embedding=20, hidden=30, latent=10, init=0.01, bidirectional=True)
+def test_init_sets_weight_range_and_embeddings_use_a_tenth(head):
+    model = make_model(head, embedding=20, hidden=30, latent=10, init=0.01, bidirectional=True)
     for name, parameter in model.named_parameters():
         if name in ("posterior.beta", "posterior.theta"):
             assert parameter.eq(0).all()
@@ -347,22 +347,22 @@ def test_init_is_the_half_width_of_the_weights_and_embeddings_keep_a_tenth(head)
 @pytest.mark.parametrize("value", [0, -3, 2.5, True])
 def test_sizes_below_one_are_refused(name, value):
     with pytest.raises(InputError) as caught:
-        model_of(**{name: value})
+        make_model(**{name: value})
     assert str(caught.value) == f"model.{name}={value}: allowed is an integer of at least 1"
 
 
 @pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])
 @pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])
-def test_dropouts_outside_their_range_are_refused(name, value):
+def test_out_of_range_dropout_is_refused(name, value):
     with pytest.raises(
         InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"
     ):
-        model_of(**{name: value})
+        make_model(**{name: value})
 
 
 @pytest.mark.parametrize("value", [0, -1.5, float("inf")])
-def test_impossible_init_is_refused(value):
+def test_invalid_init_is_refused(value):
     with pytest.raises(
         InputError, match=rf"^model\.init={value}: out of range; allowed is 0 < model\.init$"
     ):
-        model_of(init=value)
+        make_model(init=value)

@@ -84,7 +84,7 @@ def test_run_started_by_older_version_ends_without_a_note(results: Path) -> None
 
 
 @pytest.mark.parametrize("level", range(4))
-def test_linked_folder_of_a_study_is_neither_read_nor_written(
+def test_linked_study_folder_is_neither_read_nor_written(
     level: int, results: Path, tmp_path: Path
 ) -> None:
     folder = folder_of(results, "plain")
@@ -102,7 +102,7 @@ def test_linked_folder_of_a_study_is_neither_read_nor_written(
     assert sorted((tmp_path / "outside").rglob("*")) == before
 
 
-def test_circle_of_links_gives_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_circular_links_give_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     from uncollapse.report import main as report
 
     (tmp_path / "round").symlink_to("round")
@@ -115,9 +115,7 @@ def test_circle_of_links_gives_one_sentence(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_results_that_cannot_be_listed_come_from_the_summary(
-    kind: str, results: Path, tmp_path: Path
-) -> None:
+def test_unlistable_results_are_read_from_summary(kind: str, results: Path, tmp_path: Path) -> None:
     folder = folder_of(results, "plain")
     (folder / "evaluations").rename(tmp_path / "outside")
     if kind == "link":
@@ -143,7 +141,7 @@ def test_unreadable_samples_are_reported(kind: str, results: Path, tmp_path: Pat
     assert str(folder) in note and note.endswith("not shown")
 
 
-def test_share_that_rounding_lifts_above_one_is_no_odd_value(tmp_path: Path) -> None:
+def test_fraction_rounded_above_one_is_accepted(tmp_path: Path) -> None:
     from uncollapse.report.checked import Values
 
     values = Values({"oracle": 1.0000000000000002}, "summary")

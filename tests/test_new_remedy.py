@@ -67,7 +67,7 @@ def written(tree: Path) -> list[str]:
     )
 
 
-def test_each_slot_gets_a_class_a_head_and_a_test(tree: Path) -> None:
+def test_each_slot_gets_class_head_and_test(tree: Path) -> None:
     expected = [
         path
         for slot in SLOTS
@@ -80,14 +80,14 @@ def test_each_slot_gets_a_class_a_head_and_a_test(tree: Path) -> None:
     assert written(tree) == sorted(expected)
 
 
-def test_nothing_of_the_templates_names_is_left() -> None:
+def test_no_template_name_remains() -> None:
     for slot in SLOTS:
         for text in new_remedy.copy_templates("other", slot).values():
             assert "templates" not in text and not re.search(f"my.?{slot}", text, re.IGNORECASE)
 
 
 @pytest.mark.slow  # mypy takes 20 seconds
-def test_style_and_types_are_right(tree: Path) -> None:
+def test_generated_files_pass_style_and_type_checks(tree: Path) -> None:
     python = [path for path in written(tree) if path.endswith(".py")]
     for words in (
         ["ruff", "check"],
@@ -99,7 +99,7 @@ def test_style_and_types_are_right(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "slot"), [("a1", "objective"), ("zz_last", "posterior")])
-def test_imports_are_sorted_whatever_the_name(name: str, slot: str, tree: Path) -> None:
+def test_imports_are_sorted_for_any_name(name: str, slot: str, tree: Path) -> None:
     assert make(tree, name, "--slot", slot).returncode == 0
     code, test = f"src/uncollapse/{slot}s/{name}.py", f"tests/test_{name}.py"
     done = in_tree(tree, "-m", "ruff", "check", code, test)
@@ -108,7 +108,7 @@ def test_imports_are_sorted_whatever_the_name(name: str, slot: str, tree: Path) 
     assert done.returncode == 0, done.stdout
 
 
-def test_new_remedies_pass_their_own_tests_and_those_of_every_head(tree: Path) -> None:
+def test_new_remedies_pass_their_tests_and_contract_tests(tree: Path) -> None:
     tests = [f"tests/test_my_{slot}.py" for slot in SLOTS]
     tests += ["tests/test_contract.py", "tests/test_config.py"]
     names = "my_ and not images and not pixels"
@@ -117,7 +117,7 @@ def test_new_remedies_pass_their_own_tests_and_those_of_every_head(tree: Path) -
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-def test_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_path: Path) -> None:
+def test_printed_command_runs_with_the_new_knob(tree: Path, tmp_path: Path) -> None:
     small = [
         "data.train=200",
         "data.valid=50",
@@ -158,7 +158,7 @@ def test_command_it_prints_runs_and_the_knob_is_the_heads_own(tree: Path, tmp_pa
         ([], "name"),
     ],
 )
-def test_invalid_request_is_refused_and_nothing_changes(
+def test_invalid_request_is_refused_and_changes_nothing(
     words: list[str], sentence: str, tree: Path
 ) -> None:
     def snapshot() -> dict[Path, bytes]:
@@ -176,7 +176,7 @@ def test_invalid_request_is_refused_and_nothing_changes(
     assert snapshot() == before
 
 
-def test_help_comes_at_once() -> None:
+def test_help_is_quick() -> None:
     before = os.times().children_user
     done = subprocess.run(
         [sys.executable, "scripts/new_remedy.py", "--help"],

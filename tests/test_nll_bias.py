@@ -42,22 +42,22 @@ pytestmark = pytest.mark.usefixtures("svg_only")
 # ---------------------------------------------------------------- the estimate
 
 
-def falls_of(weights) -> tuple[float, float]:
+def compute_decreases(weights) -> tuple[float, float]:
     found = importance_weighted(torch.tensor(weights, dtype=torch.float64)[:, None].log())
     return float(found["fall_2"][0]), float(found["fall_8"][0])
 
 
-def test_falls_by_hand():
+def test_nll_decreases_by_hand():
     # from all: -ln mean = -ln(12/8); halves: means 2 and 1; eighths: each weight; quarters: means
     # 2, 2, 1, 1
-    half, eighth = falls_of([3.0, 1, 2, 2, 1, 1, 1, 1])
+    half, eighth = compute_decreases([3.0, 1, 2, 2, 1, 1, 1, 1])
     assert half == pytest.approx(-0.5 * math.log(2) + math.log(1.5))
     assert eighth == pytest.approx(-(math.log(3) + 2 * math.log(2)) / 8 + 0.5 * math.log(2))
     # what does not fill the last eighth is left out of both: 9 and 15 codes are 8
-    assert falls_of([3.0, 1, 2, 2, 1, 1, 1, 1, 50, 60]) == pytest.approx((half, eighth))
+    assert compute_decreases([3.0, 1, 2, 2, 1, 1, 1, 1, 50, 60]) == pytest.approx((half, eighth))
 
 
-def test_bias_by_hand():
+def test_nll_bias_by_hand():
     # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 =
     # 0.414 of it
     assert bias(np.full(4, 0.1), np.full(4, 0.4)) == pytest.approx(
@@ -76,7 +76,7 @@ def test_bias_by_hand():
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7])
-def test_fewer_than_eight_codes_say_nothing(samples):
+def test_fewer_than_eight_codes_give_no_bias(samples):
     found = importance_weighted(torch.randn(samples, 5))
     got = likelihood(
         found["nll"], found["ess"], samples, None, None, (found["fall_2"], found["fall_8"])
@@ -85,7 +85,7 @@ def test_fewer_than_eight_codes_say_nothing(samples):
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
-def test_falls_are_never_below_0_and_leave_nll_alone(scale):
+def test_decreases_are_nonnegative_and_nll_is_unchanged(scale):
     w = scale * torch.randn(101, 20, generator=torch.Generator().manual_seed(1))
     found = importance_weighted(w)
     assert (found["fall_2"] > -1e-9).all() and (found["fall_8"] > -1e-9).all()
@@ -112,7 +112,7 @@ POOR = [(0.8, 0.2), (0.7, 0.4), (0.6, 0.3)]
 
 @pytest.mark.parametrize("samples", [100, 500])
 @pytest.mark.parametrize(("narrow", "shift"), POOR)
-def test_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, samples):
+def test_bias_matches_distance_to_exact_log_p(narrow, shift, samples):
     model, x, truth = linear_vae()
 
     class Batch:
@@ -141,7 +141,7 @@ def test_bias_is_how_far_nll_lies_above_the_exact_log_p(narrow, shift, samples):
     )
 
 
-def test_true_posterior_has_no_bias():
+def test_true_posterior_has_zero_bias():
     model, x, _ = linear_vae()
     mean = ((x - model.decoder.bias) @ model.decoder.weight / 2).detach().double()
     q = DiagonalGaussian.from_std(mean, torch.full_like(mean, math.sqrt(0.5)))
@@ -156,7 +156,7 @@ def test_true_posterior_has_no_bias():
     )
 
 
-def test_error_of_the_bias_is_its_spread_over_repeated_draws():
+def test_bias_error_matches_spread_over_draws():
     q, rng = (
         DiagonalGaussian.from_std(torch.zeros(400, 3) + 0.3, torch.full((400, 3), 0.8)),
         torch.Generator(),
@@ -171,12 +171,12 @@ def test_error_of_the_bias_is_its_spread_over_repeated_draws():
     assert 0.75 < np.sqrt(np.mean(np.square(errors))) / np.std(biases) < 1.35
 
 
-def test_share_of_examples_with_few_effective_samples():
+def test_fraction_of_examples_with_few_effective_samples():
     got = likelihood(np.zeros(4), np.array([19.9, 20.0, 300.0, 3.0]), 500, None, None)
     assert got["nll_ess_low"] == 0.5 and got["nll_ess"] > 20  # the mean hides them
 
 
-def test_diagnosis_has_it_too():
+def test_diagnosis_reports_bias():
     found = diagnose(
         lambda x: (x[:, :2] / 2 + 0.5, torch.full((len(x), 2), -2.0)),
         lambda x, z: 0.5 * (x[:, :2] - z).square().sum(1),
@@ -205,9 +205,7 @@ def result(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_results_have_bias_ess_and_chance_and_the_line_shows_them(
-    folder: Path, capsys: pytest.CaptureFixture
-):
+def test_results_and_line_have_bias_ess_and_chance(folder: Path, capsys: pytest.CaptureFixture):
     assert main([str(folder), "--samples", "40"]) == 0
     found = result(folder)
     assert (
@@ -230,7 +228,7 @@ def test_line_omits_values_missing_from_old_results():
     assert format_result({"nll": 2.0, "nll_bias": math.nan, "nll_bias_se": None}) == "nll 2.000"
 
 
-def test_few_codes_give_a_result_without_a_bias(folder: Path):
+def test_few_codes_give_result_without_bias(folder: Path):
     assert main([str(folder), "--metrics", "nll", "--samples", "3"]) == 0
     assert result(folder)["nll_bias"] is None and result(folder)["nll_ess_low"] == 1
 
@@ -238,7 +236,7 @@ def test_few_codes_give_a_result_without_a_bias(folder: Path):
 @pytest.mark.parametrize(
     "kept", [{"group", "examples", "tokens", "nll", "nelbo", "ess"}, {"group"}, set()]
 )
-def test_file_started_without_new_columns_is_computed_again(
+def test_file_without_new_columns_is_recomputed(
     folder: Path, kept: set, capsys: pytest.CaptureFixture
 ):
     words = [str(folder), "--metrics", "nll", "--samples", "300"]
@@ -257,13 +255,13 @@ def test_file_started_without_new_columns_is_computed_again(
     assert result(folder)["evaluations"] == whole
 
 
-def test_rows_on_disk_are_json(folder: Path):
+def test_rows_on_disk_are_valid_json(folder: Path):
     main([str(folder), "--metrics", "nll", "--samples", "2"])
     text = (folder / "evaluations" / "test-nll-K2.jsonl").read_text()
     assert "NaN" not in text and '"fall_2": [null' in text
 
 
-def test_weights_of_a_group_are_those_of_before(folder: Path):
+def test_importance_weights_are_unchanged_bit_for_bit(folder: Path):
     """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
     subject = open_run(Run(folder), {}, print)
     group = np.arange(4)
@@ -287,7 +285,7 @@ def report_of(folder: Path, **heads: list[dict]):
     return read_study(folder / "s").runs
 
 
-def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
+def test_cells_with_few_effective_samples_are_bounds(tmp_path: Path):
     good, poor = {"nll_ess": 120.0, "nll_ess_low": 0.1}, {"nll_ess": 9.5, "nll_ess_low": 0.9}
     hidden = {"nll_ess": 60.0, "nll_ess_low": 0.6}  # most examples have few
     runs = report_of(
@@ -330,11 +328,11 @@ def test_cells_from_few_effective_samples_are_bounds(tmp_path: Path):
     False),
      (0.3, math.nan, 0.2, True), (0.0, 0.0, 0.0, False), (0.3, 0.2, math.nan, False)],
 )  # fmt: skip
-def test_bias_of_the_size_of_the_interval(difference, half, bias_, expected):
+def test_bias_is_compared_with_interval(difference, half, bias_, expected):
     assert tilted(difference, half, bias_) is expected
 
 
-def test_paired_differences_have_a_bias_and_a_mark(tmp_path: Path):
+def test_paired_differences_show_bias_and_mark(tmp_path: Path):
     plain = [{"nll": 10.0 + s, "nll_bias": 0.0, "nll_ess": 90.0} for s in range(3)]
     loose = [{"nll": 10.2 + s + 0.01 * s, "nll_bias": 0.15, "nll_ess": 30.0} for s in range(3)]
     firm = [{"nll": 11.0 + s + 0.1 * s, "nll_bias": 0.01, "nll_ess": 90.0} for s in range(3)]
@@ -359,7 +357,7 @@ def test_paired_differences_have_a_bias_and_a_mark(tmp_path: Path):
     assert groups["d_nll_bias_mean"].tolist()[1:] == pytest.approx([0.01, 0.15])
 
 
-def test_probe_stands_beside_its_chance_level(tmp_path: Path):
+def test_probe_is_shown_with_chance_level(tmp_path: Path):
     runs = report_of(
         tmp_path,
         plain=[{"probe_chance": 0.4, "probe": 0.5}],
@@ -378,6 +376,6 @@ def test_probe_stands_beside_its_chance_level(tmp_path: Path):
     ]  # fmt: skip
 
 
-def test_results_of_before_take_the_chance_level_from_their_curves(tmp_path: Path):
+def test_older_results_take_chance_level_from_curves(tmp_path: Path):
     runs = report_of(tmp_path, plain=[{}])
     assert runs["probe_chance"].tolist() == pytest.approx([(0.2 + 0.5 + 0.4) / 3])

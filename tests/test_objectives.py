@@ -62,7 +62,7 @@ def with_kl(kl):
     return nll, DiagonalGaussian.from_std(mean, torch.ones_like(mean)), mean
 
 
-def drawn(seed, batch, latent, scale=1.0, dtype=torch.float32):
+def make_leaves(seed, batch, latent, scale=1.0, dtype=torch.float32):
     """A random batch: nll [B], mean and log_var [B, D] as leaves."""
     generator = torch.Generator().manual_seed(seed)
     nll = 30 * torch.rand(batch, generator=generator, dtype=dtype)
@@ -70,7 +70,7 @@ def drawn(seed, batch, latent, scale=1.0, dtype=torch.float32):
     return [leaf.clone().requires_grad_() for leaf in (nll, mean, log_var.clamp(-20, 20))]
 
 
-def outcome(objective, leaves, epoch=0.7, batch=None):
+def compute_outcome(objective, leaves, epoch=0.7, batch=None):
     """Loss and gradients of an objective on leaves nll, mean, log_var, at one fixed code each."""
     nll, mean, log_var = leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
     q = DiagonalGaussian.from_log_var(mean, log_var)
@@ -84,7 +84,7 @@ def outcome(objective, leaves, epoch=0.7, batch=None):
     )
 
 
-def same(one, other):
+def assert_identical(one, other):
     """Bit for bit: loss, terms, weight, gradients, and the randomness that comes after."""
     (a, ga, ra), (b, gb, rb) = one, other
     return (
@@ -96,7 +96,7 @@ def same(one, other):
     )
 
 
-def shaped(objective, latent, inputs):
+def set_shapes(objective, latent, inputs):
     torch.manual_seed(5)
     objective.shape(latent, inputs)
     return objective
@@ -111,7 +111,7 @@ OFF = {
     "capacity": lambda weight: Capacity(weight, capacity=0.0, epochs=2),
     "mdr": lambda weight: MinimumRate(rate=0.0, multiplier_lr=0.1, weight=weight),
     "mmd": lambda weight: InfoVAE(weight, alpha=0.0, scale=1.0),
-    "bow": lambda weight: shaped(BagOfWords(bow_weight=0.0, bow_hidden=3, weight=weight), 4, 7),
+    "bow": lambda weight: set_shapes(BagOfWords(bow_weight=0.0, bow_hidden=3, weight=weight), 4, 7),
     "mu_forcing": lambda weight: MuForcing(weight, margin=0.0),
 }
 
@@ -125,9 +125,11 @@ OFF = {
     scale=scales,
     weight=st.sampled_from([1.0, 0.3, Linear(2)]),
 )
-def test_off_is_plain_bit_for_bit(name, seed, batch, latent, scale, weight):
-    leaves = drawn(seed, batch, latent, scale)
-    assert same(outcome(OFF[name](weight), leaves), outcome(ELBO(weight), leaves))
+def test_disabled_objective_equals_plain_bit_for_bit(name, seed, batch, latent, scale, weight):
+    leaves = make_leaves(seed, batch, latent, scale)
+    assert assert_identical(
+        compute_outcome(OFF[name](weight), leaves), compute_outcome(ELBO(weight), leaves)
+    )
 
 
 WORDS_OFF = {
@@ -152,14 +154,14 @@ def plain_rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 @pytest.mark.parametrize("head", WORDS_OFF)
-def test_run_with_it_off_is_a_plain_run_bit_for_bit(
+def test_disabled_objective_run_equals_plain_run(
     head: str, tmp_path: Path, plain_rows: list[dict]
 ) -> None:
     run_here(tmp_path, head, *WORDS_OFF[head])
     assert rows(folder_of(tmp_path, head)) == plain_rows
 
 
-def test_bag_of_words_network_leaves_the_randomness_of_training_alone() -> None:
+def test_bag_of_words_network_does_not_change_training_noise() -> None:
     """Its weights are drawn after the model's, and training seeds anew before its first step."""
     with_it, without = (
         prepare(composed(f"head={head}", *SMALL), head) for head in ("bow", "plain")
@@ -182,13 +184,13 @@ def every_objective():
         "mdr": MinimumRate(4.0, 0.1, 0.5),
         "control": Control(1.0, 0.01, 1e-4),
         "mmd": InfoVAE(0.5, alpha=0.5, scale=3.0),
-        "bow": shaped(BagOfWords(2.0, 3, 0.5), 2, 3),
+        "bow": set_shapes(BagOfWords(2.0, 3, 0.5), 2, 3),
         "mu_forcing": MuForcing(0.5, margin=4.0),
     }
 
 
 @pytest.mark.parametrize("name", every_objective())
-def test_rec_and_kl_are_named_whatever_is_added_and_every_term_is_a_finite_scalar(name):
+def test_every_objective_reports_rec_and_kl_as_finite_scalars(name):
     nll, q, _ = with_kl(BATCH_KL)
     objective = every_objective()[name]
     if isinstance(objective, nn.Module):
@@ -204,16 +206,19 @@ def test_rec_and_kl_are_named_whatever_is_added_and_every_term_is_a_finite_scala
 
 
 @pytest.mark.parametrize("name", every_objective())
-def test_asking_twice_changes_nothing(name):
+def test_evaluating_objective_does_not_change_its_state(name):
     """Evaluation and inner loops may call an objective as often as they like.
 
     Only `update` moves its state.
     """
-    objective, leaves = every_objective()[name], drawn(0, 2, 2)
+    objective, leaves = every_objective()[name], make_leaves(0, 2, 2)
     batch = VectorBatch(torch.ones(2, 3), np.arange(2))
     if name == "mdr":
         assert set(objective.state_dict()) == {"multiplier", "mean_square"}
-    assert same(outcome(objective, leaves, 1.0, batch), outcome(objective, leaves, 1.0, batch))
+    assert assert_identical(
+        compute_outcome(objective, leaves, 1.0, batch),
+        compute_outcome(objective, leaves, 1.0, batch),
+    )
 
 
 # ---------------------------------------------------------------- free bits
@@ -230,7 +235,7 @@ def test_asking_twice_changes_nothing(name):
         (FreeBitsExample, (3.0 + 0.6 + 0.6 + 0.6) / 2, [[1, 0], [0, 0]]),
     ],
 )
-def test_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
+def test_free_bits_variants_differ_on_one_batch(cls, clamped, gradient):
     nll, q, mean = with_kl(BATCH_KL)
     loss = cls(0.5, free=0.6)(nll, q, q.mean, 0.0)
     assert loss.terms["clamped_kl"].item() == pytest.approx(clamped, rel=1e-12)
@@ -242,7 +247,7 @@ def test_three_free_bits_differ_on_one_batch(cls, clamped, gradient):
     np.testing.assert_allclose(mean.grad, pulled, rtol=1e-12)
 
 
-def test_total_free_bits_apply_to_the_sum_of_an_example():
+def test_total_free_bits_apply_per_example():
     nll, q, mean = with_kl(BATCH_KL)
     loss = FreeBitsTotal(free=1.0)(nll, q, q.mean, 0.0)
     assert loss.total.item() == pytest.approx(REC + (3.1 + 1.0) / 2)
@@ -252,8 +257,8 @@ def test_total_free_bits_apply_to_the_sum_of_an_example():
 
 @properties
 @given(seeds, batches, latents, scales, st.floats(0, 3))
-def test_free_bits_are_ordered_and_never_below_the_kl(seed, batch, latent, scale, free):
-    _, mean, log_var = drawn(seed, batch, latent, scale, torch.float64)
+def test_free_bits_variants_are_ordered_and_at_least_kl(seed, batch, latent, scale, free):
+    _, mean, log_var = make_leaves(seed, batch, latent, scale, torch.float64)
     kl = DiagonalGaussian.from_log_var(mean, log_var).kl
     bits, total, example = (cls(free=free).clamp(kl).item() for cls in FREE)
     slack = 1e-9 * (1 + example)
@@ -261,7 +266,7 @@ def test_free_bits_are_ordered_and_never_below_the_kl(seed, batch, latent, scale
     assert example >= total - slack and total >= max(kl.sum(-1).mean().item(), free) - slack
 
 
-def test_free_bits_take_an_annealed_weight_and_a_kl_that_does_not_split():
+def test_free_bits_accept_annealed_weight_and_undecomposable_kl():
     nll, q, _ = with_kl([[0.1], [0.2]])
     loss = FreeBits(Linear(4), free=0.5)(nll, q, q.mean, 1.0)
     assert loss.weight == 0.25 and loss.total.item() == pytest.approx(REC + 0.25 * 0.5)
@@ -287,12 +292,12 @@ def test_capacity_by_hand(epoch, capacity):
     np.testing.assert_allclose(mean.grad, 10 * sign * mean.detach().numpy() / 2, rtol=1e-12)
 
 
-def test_capacity_lets_examples_differ():
+def test_capacity_applies_to_batch_mean():
     nll, q, _ = with_kl([[0.0], [4.0]])
     assert Capacity(1.0, 2.0, 0)(nll, q, q.mean, 0.0).terms["distance"].item() == pytest.approx(0)
 
 
-def test_no_epochs_is_the_capacity_at_once():
+def test_zero_epochs_gives_full_capacity_at_once():
     assert Capacity(1.0, 4.0, 0).capacity_at(0.0) == 4.0
 
 
@@ -328,7 +333,7 @@ def test_mdr_by_hand_over_three_steps():
     assert objective.multiplier == 0  # a step of about ten times multiplier_lr, cut off
 
 
-def test_mdr_steps_as_pytorchs_rmsprop_does():
+def test_mdr_step_matches_pytorch_rmsprop():
     objective, theirs = (
         MinimumRate(3.0, 1e-3).double(),
         torch.tensor(FIRST_MULTIPLIER, dtype=torch.float64, requires_grad=True),
@@ -354,7 +359,7 @@ def kls_of_one_mean(update, steps=6000):
     return seen[-steps // 3 :]
 
 
-def test_limit_cycle_of_plain_ascent_is_gone():
+def test_mdr_avoids_limit_cycle_of_plain_ascent():
     def plain_ascent(objective, loss):
         objective.multiplier.add_(1e-3 * (4.0 - loss.terms["kl"])).clamp_min_(0)
 
@@ -365,7 +370,7 @@ def test_limit_cycle_of_plain_ascent_is_gone():
 
 @properties
 @given(st.floats(0, 20), st.floats(0.01, 20), st.floats(0, 3), st.floats(1e-4, 1))
-def test_multiplier_rises_exactly_below_the_rate_and_is_never_negative(kl, rate, u, lr):
+def test_multiplier_increases_only_below_rate_and_stays_nonnegative(kl, rate, u, lr):
     objective = MinimumRate(rate, lr)
     objective.multiplier.fill_(u)
     before = objective.multiplier.clone()
@@ -377,7 +382,7 @@ def test_multiplier_rises_exactly_below_the_rate_and_is_never_negative(kl, rate,
         assert objective.multiplier > before
 
 
-def test_mdr_takes_an_annealed_weight_under_its_multiplier():
+def test_mdr_accepts_annealed_weight():
     objective = MinimumRate(2.0, 0.5, Linear(4))
     nll, q, _ = with_kl([[1.0]])
     loss = objective(nll, q, q.mean, 1.0)
@@ -390,7 +395,7 @@ def test_mdr_takes_an_annealed_weight_under_its_multiplier():
 # ---------------------------------------------------------------- ControlVAE
 
 
-def respond(objective, kl):
+def step_controller(objective, kl):
     """One training step at a batch KL: the loss's weight, after which the state is moved."""
     nll, q, mean = with_kl([[kl]])
     loss = objective(nll, q, q.mean, 0.0)
@@ -407,7 +412,7 @@ def test_control_by_hand():
     objective = Control(set_point=3.0, kp=0.01, ki=0.001)
     assert objective.weight == 0
     for kl, error, integral in [(5, -2, 0.002), (4, -1, 0.003), (3, 0, 0.003), (2, 1, 0.002)]:
-        assert respond(objective, kl) == pytest.approx(
+        assert step_controller(objective, kl) == pytest.approx(
             0.01 / (1 + math.exp(error)) + integral, rel=1e-12
         )
         assert objective.integral.item() == pytest.approx(integral, rel=1e-12)
@@ -415,61 +420,59 @@ def test_control_by_hand():
 
 @properties
 @given(st.floats(0, 1e4), st.floats(0, 1e4), st.floats(0, 1), st.floats(0, 1), st.floats(0, 2))
-def test_more_kl_is_met_with_no_less_weight_and_the_weight_keeps_its_bounds(
-    one, other, kp, ki, most
-):
+def test_control_weight_is_monotone_in_kl_and_bounded(one, other, kp, ki, most):
     objective = Control(3.0, kp, ki, 0.1 + most)
     objective.integral.fill_(0.05)
     low, high = (objective.respond(kl)[0] for kl in sorted((one, other)))
     assert 0 <= low <= high <= 0.1 + most
 
 
-def test_weight_is_cut_at_both_ends_and_the_integral_does_not_wind_up():
+def test_control_weight_is_clipped_without_integral_windup():
     objective = Control(set_point=3.0, kp=0.01, ki=0.01)
-    assert [respond(objective, 0.0) for _ in range(50)] == pytest.approx(
+    assert [step_controller(objective, 0.0) for _ in range(50)] == pytest.approx(
         [0.01 / (1 + math.exp(3))] * 50
     )
     assert objective.integral.item() == 0  # 50 errors of 3 nats would have made it -1.5
 
-    weights = [respond(objective, 23.0) for _ in range(20)]  # each adds 0.2
+    weights = [step_controller(objective, 23.0) for _ in range(20)]  # each adds 0.2
     assert weights[:5] == pytest.approx([0.21, 0.41, 0.61, 0.81, 0.81]) and max(weights) <= 1
     assert objective.integral.item() == pytest.approx(
         0.8
     )  # the fifth step would have left the range
-    assert respond(objective, 2.0) < 0.8  # and it comes back at once
+    assert step_controller(objective, 2.0) < 0.8  # and it comes back at once
 
 
-def test_integral_out_of_range_always_comes_back():
+def test_out_of_range_integral_always_recovers():
     objective = Control(set_point=3.0, kp=0.01, ki=0.01)
     objective.integral.fill_(1.5)
-    weights = [respond(objective, 0.0) for _ in range(60)]
+    weights = [step_controller(objective, 0.0) for _ in range(60)]
     assert weights[0] == 1 and weights[-1] < 0.01 and weights == sorted(weights, reverse=True)
 
 
-def test_no_gain_is_an_autoencoder():
+def test_zero_gain_is_an_autoencoder():
     objective = Control(3.0, 0.0, 0.0)
-    assert respond(objective, 50.0) == 0
+    assert step_controller(objective, 50.0) == 0
 
 
 # ---------------------------------------------------------------- state
 
 
 @pytest.mark.parametrize("make", [lambda: MinimumRate(2.0, 0.1), lambda: Control(0.5, 0.01, 0.01)])
-def test_state_comes_back_and_an_update_builds_no_graph(make):
+def test_state_round_trips_and_update_builds_no_graph(make):
     used, fresh = make(), make()
-    leaves = drawn(0, 4, 3)
+    leaves = make_leaves(0, 4, 3)
     for _ in range(3):
-        used.update(outcome(used, leaves)[0])
-    assert not same(outcome(used, leaves), outcome(fresh, leaves))
+        used.update(compute_outcome(used, leaves)[0])
+    assert not assert_identical(compute_outcome(used, leaves), compute_outcome(fresh, leaves))
     assert not any(buffer.requires_grad for buffer in used.buffers())
     fresh.load_state_dict(used.state_dict())
-    assert same(outcome(used, leaves), outcome(fresh, leaves)) and weight_at(
-        fresh.weight, 0.0
-    ) == weight_at(used.weight, 0.0)
+    assert assert_identical(
+        compute_outcome(used, leaves), compute_outcome(fresh, leaves)
+    ) and weight_at(fresh.weight, 0.0) == weight_at(used.weight, 0.0)
 
 
 @pytest.mark.parametrize("head", ["mdr", "control", "bow_anneal"])
-def test_run_resumes_where_it_was_bit_for_bit(head: str, tmp_path: Path) -> None:
+def test_resumed_run_equals_uninterrupted_run(head: str, tmp_path: Path) -> None:
     run_here(tmp_path / "whole", head)
     run_here(tmp_path / "parts", head, "trainer.epochs=1")
     short = folder_of(tmp_path / "parts", head)
@@ -489,7 +492,7 @@ def test_run_resumes_where_it_was_bit_for_bit(head: str, tmp_path: Path) -> None
 
 @properties
 @given(seeds, st.integers(1, 20), st.integers(1, 20), latents, scales)
-def test_mmd_is_its_definition_and_no_negative_number(seed, n, m, latent, scale):
+def test_mmd_matches_definition_and_is_nonnegative(seed, n, m, latent, scale):
     rng = np.random.default_rng(seed)
     x, y = scale * rng.standard_normal((n, latent)), scale * rng.standard_normal((m, latent)) + 0.3
 
@@ -508,12 +511,12 @@ def test_mmd_is_its_definition_and_no_negative_number(seed, n, m, latent, scale)
 @pytest.mark.parametrize(
     "move", [lambda x: x + 0.5, lambda x: 0.3 * x, lambda x: x.abs(), lambda x: 0 * x]
 )
-def test_mmd_tells_unequal_samples_apart(move):
+def test_mmd_separates_different_samples(move):
     x, y = torch.randn(2, 400, 8, generator=torch.Generator().manual_seed(0)).double()
     assert mmd(move(x), y) > 3 * mmd(x, y) > 0
 
 
-def test_mmd_of_two_gaussians_is_the_closed_form():
+def test_mmd_of_two_gaussians_matches_closed_form():
     """a - b ~ N(m, v I): E exp(-|a-b|^2 / D) = (1 + 2v/D)^(-D/2) exp(-|m|^2 / (D + 2v))."""
     latent, shift, var = 4, 0.6, 0.25
 
@@ -527,21 +530,21 @@ def test_mmd_of_two_gaussians_is_the_closed_form():
     assert mmd(shift + var**0.5 * x, y).item() == pytest.approx(exact, abs=0.01) and exact > 0.05
 
 
-def test_infovae_by_hand_and_with_a_schedule():
-    leaves = drawn(0, 6, 3)
+def test_infovae_by_hand_with_schedule():
+    leaves = make_leaves(0, 6, 3)
     q = DiagonalGaussian.from_log_var(leaves[1], leaves[2])
     torch.manual_seed(0)
     z, kl = q.sample(), q.kl.sum(-1).mean()
     distance = mmd(z, torch.randn(6, 3))  # the prior is drawn after the code
     for weight, at_half in [(0.6, 0.6), (Linear(2), 0.25)]:
-        loss, _, _ = outcome(InfoVAE(weight, alpha=0.75, scale=10.0), leaves, epoch=0.5)
+        loss, _, _ = compute_outcome(InfoVAE(weight, alpha=0.75, scale=10.0), leaves, epoch=0.5)
         assert loss.weight == pytest.approx(0.25 * at_half)
         total = leaves[0].mean() + 0.25 * at_half * kl + 9.75 * distance
         assert loss.total.item() == pytest.approx(total.item(), rel=1e-6)
         assert loss.terms["mmd"].item() == pytest.approx(distance.item(), rel=1e-5)
 
 
-def test_best_weights_are_chosen_at_the_weight_that_training_ends_with():
+def test_best_weights_are_chosen_at_final_kl_weight():
     assert ELBO(0.4).final_weight == 0.4 and ELBO(Linear(3)).final_weight == 1
     assert (
         InfoVAE(alpha=0.75, scale=2.0).final_weight == InfoVAE(alpha=1, scale=2.0).final_weight == 1
@@ -578,7 +581,7 @@ def test_bag_nll_of_text_by_hand():
     np.testing.assert_allclose(batch.bag_nll(outputs), by_hand, rtol=1e-12)
 
 
-def test_bag_nll_knows_no_order_of_words_and_no_padding():
+def test_bag_nll_ignores_word_order_and_padding():
     data, _ = corpus()
     turned = Corpus(data.tokens.copy(), data.offsets)
     turned.tokens[4:] = data.tokens[4:][::-1]
@@ -590,7 +593,7 @@ def test_bag_nll_knows_no_order_of_words_and_no_padding():
     torch.testing.assert_close(single.bag_nll(outputs[row : row + 1])[0], alone[row])
 
 
-def test_best_bag_is_the_share_of_each_word():
+def test_minimum_bag_nll_is_entropy_of_word_frequencies():
     """Minimised over its outputs, it is the entropy of the words' shares, times their number."""
     data, _ = corpus()
     batch = make_batch(data, np.array([0]))  # 4 5 4 and the end: shares 1/2, 1/4, 1/4
@@ -603,7 +606,7 @@ def test_best_bag_is_the_share_of_each_word():
     assert outputs.grad.abs().max() < 1e-5
 
 
-def test_bag_nll_of_vectors_is_a_unit_gaussian():
+def test_bag_nll_of_vectors_is_unit_gaussian():
     x, outputs = np.random.default_rng(0).standard_normal((2, 4, 3))
     ours = VectorBatch(torch.tensor(x), np.arange(4)).bag_nll(torch.tensor(outputs))
     np.testing.assert_allclose(
@@ -611,11 +614,11 @@ def test_bag_nll_of_vectors_is_a_unit_gaussian():
     )
 
 
-def test_bow_by_hand_and_its_gradients_reach_z_and_every_weight():
+def test_bow_by_hand_with_gradients_to_z_and_every_weight():
     data, _ = corpus()
     batch = make_batch(data, np.arange(3))
-    objective = shaped(BagOfWords(0.5, 6, 0.4), 2, 9)
-    nll, mean, log_var = drawn(1, 3, 2)
+    objective = set_shapes(BagOfWords(0.5, 6, 0.4), 2, 9)
+    nll, mean, log_var = make_leaves(1, 3, 2)
     q = DiagonalGaussian.from_log_var(mean, log_var)
     z = q.mean
     loss = objective(nll, q, z, 0.0, batch)
@@ -636,9 +639,7 @@ def test_bow_by_hand_and_its_gradients_reach_z_and_every_weight():
 
 
 @pytest.mark.parametrize("words", [(), ("model=linear", "data=gaussian")])
-def test_bow_learns_on_any_data_and_its_network_is_no_part_of_the_model(
-    words: tuple, tmp_path: Path
-) -> None:
+def test_bow_network_learns_outside_the_model(words: tuple, tmp_path: Path) -> None:
     small = [w for w in SMALL if not words or not w.startswith(("model.embedding", "model.hidden"))]
     parts = prepare(composed("head=bow", *words, *small), "bow")
     assert parts.objective.outputs[2].out_features == parts.data.inputs
@@ -681,8 +682,8 @@ def test_mu_forcing_by_hand():
 
 @properties
 @given(seeds, batches, latents, scales)
-def test_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
-    _, mean, log_var = drawn(seed, batch, latent, scale, torch.float64)
+def test_spread_is_a_lower_bound_of_kl(seed, batch, latent, scale):
+    _, mean, log_var = make_leaves(seed, batch, latent, scale, torch.float64)
     q = DiagonalGaussian.from_log_var(mean, log_var)
     assert 0 <= measure_spread(mean).item() <= q.kl.sum(-1).mean().item() * (1 + 1e-9) + 1e-12
     centred = mean.detach().numpy() - mean.detach().numpy().mean(0)
@@ -691,7 +692,7 @@ def test_spread_is_a_floor_of_the_kl(seed, batch, latent, scale):
     )
 
 
-def test_below_the_margin_the_pull_of_the_kl_on_centred_means_is_cancelled():
+def test_mu_forcing_cancels_kl_gradient_below_margin():
     mean = torch.randn(8, 3, dtype=torch.float64)
     mean = (0.1 * (mean - mean.mean(0))).requires_grad_()
     q = DiagonalGaussian.from_std(mean, torch.ones_like(mean))
@@ -739,14 +740,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "message"), BAD)
-def test_bad_knobs_are_refused_in_the_users_word(make, message):
+def test_bad_knob_error_uses_the_users_name(make, message):
     with pytest.raises(InputError) as caught:
         make()
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("head", OWN)
-def test_every_knob_of_a_head_is_refused_by_its_own_name(head: str) -> None:
+def test_bad_knob_error_names_that_knob(head: str) -> None:
     for knob in knobs_of(head):
         with pytest.raises(InputError, match=rf"^{knob}=-1"):
             prepare(composed(f"head={head}", *SMALL, f"{knob}=-1"), head)
@@ -756,7 +757,7 @@ COMBINED = {"bn_tau_cyclical": ("bn_tau", "kl_cyclical"), "bow_anneal": ("bow", 
 
 
 @pytest.mark.parametrize("head", COMBINED)
-def test_combination_is_both_of_its_heads(head: str) -> None:
+def test_combination_contains_both_heads(head: str) -> None:
     one, other = COMBINED[head]
     assert check_head(head) == head
     cfg, first, second = (composed(f"head={name}", *SMALL) for name in (head, one, other))
@@ -771,13 +772,13 @@ def test_combination_is_both_of_its_heads(head: str) -> None:
         assert cfg[knob] == (first if knob in first else second)[knob]
 
 
-def test_labels_of_all_heads_differ() -> None:
+def test_head_labels_are_unique() -> None:
     labels = [read_head(head)["label"] for head in heads()]
     assert len(set(labels)) == len(labels)
 
 
 @pytest.mark.parametrize("knob", ["cycles=2", "ramp=0.25", "tau=0.7"])
-def test_knobs_of_both_reach_a_combination(knob: str) -> None:
+def test_combination_passes_knobs_of_both_heads(knob: str) -> None:
     key, value = knob.split("=")
     parts = prepare(composed("head=bn_tau_cyclical", *SMALL, knob), "bn_tau_cyclical")
     found = {

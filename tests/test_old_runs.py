@@ -50,7 +50,7 @@ def only(study: Path, head: str) -> Path:
     return folder
 
 
-def test_they_are_read_without_a_note(study: Path) -> None:
+def test_old_runs_are_read_without_a_note(study: Path) -> None:
     notes: list[str] = []
     found = {saved.config["head"]: saved for saved in read_runs(study, notes)}
     assert not notes and not any(saved.notes for saved in found.values())
@@ -62,13 +62,13 @@ def test_they_are_read_without_a_note(study: Path) -> None:
     assert found["plain"].summary["nll"] > 0 and len(found["bn_mu"].rows) == 4
 
 
-def test_finished_one_is_skipped(version: str, study: Path) -> None:
+def test_finished_old_run_is_skipped(version: str, study: Path) -> None:
     before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
     assert ask(study, "plain", FINISHED[version]) == "skipped"
     assert {path: path.read_bytes() for path in study.rglob("*") if path.is_file()} == before
 
 
-def test_unfinished_one_ends_as_the_old_version_ended_it(version: str, study: Path) -> None:
+def test_unfinished_old_run_resumes_to_same_result(version: str, study: Path) -> None:
     assert ask(study, "bn_mu", BEGUN[version]) == "done"
     folder, expected = only(study, "bn_mu"), json.loads((study / "expected.json").read_text())
     summary = json.loads((folder / "summary.json").read_text())
@@ -85,7 +85,7 @@ def test_unfinished_one_ends_as_the_old_version_ended_it(version: str, study: Pa
         assert (row["rec"], row["kl"]) == pytest.approx((old["rec"], old["kl"]), **CLOSE)
 
 
-def test_evaluation_is_kept_and_resumes(
+def test_old_evaluation_is_kept_and_resumes(
     version: str, study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = only(study, "plain")
@@ -106,7 +106,7 @@ def test_evaluation_is_kept_and_resumes(
     assert Run(folder).has("evaluations", "test-statistics.json")
 
 
-def test_report_shows_them(study: Path, capsys: pytest.CaptureFixture) -> None:
+def test_report_shows_old_runs(study: Path, capsys: pytest.CaptureFixture) -> None:
     from uncollapse.report import main
 
     assert main([str(study)]) == 0

@@ -97,7 +97,7 @@ def small(tmp_path: Path) -> Path:
     return study
 
 
-def tables_of(study: Path) -> dict[str, pd.DataFrame]:
+def make_tables(study: Path) -> dict[str, pd.DataFrame]:
     """Every table of a report, without columns of time."""
     found = {}
     for table in all_tables(read_study(study).runs):
@@ -106,8 +106,8 @@ def tables_of(study: Path) -> dict[str, pd.DataFrame]:
     return found
 
 
-def same_tables(one: Path, other: Path) -> None:
-    mine, yours = tables_of(one), tables_of(other)
+def assert_same_tables(one: Path, other: Path) -> None:
+    mine, yours = make_tables(one), make_tables(other)
     assert mine.keys() == yours.keys() and len(mine["summary"])
     for name, table in mine.items():
         pd.testing.assert_frame_equal(table, yours[name])
@@ -140,7 +140,7 @@ def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
 # ---------------------------------------------------------------- one study on two machines
 
 
-def test_study_of_two_machines_equals_the_study_in_one_place(
+def test_study_merged_from_two_machines_equals_single_machine_study(
     machines: Path, tmp_path: Path
 ) -> None:
     assert (
@@ -152,10 +152,10 @@ def test_study_of_two_machines_equals_the_study_in_one_place(
     assert not (tmp_path / "scratch/runs").exists()
     merged, whole = rows_of(tmp_path / "scratch"), rows_of(machines / "all/scratch")
     assert len(merged) == 4 and merged == whole
-    same_tables(tmp_path / "scratch", machines / "all/scratch")
+    assert_same_tables(tmp_path / "scratch", machines / "all/scratch")
 
 
-def test_order_of_merging_changes_no_byte(machines: Path, tmp_path: Path) -> None:
+def test_merge_order_does_not_change_bytes(machines: Path, tmp_path: Path) -> None:
     packs = [machines / m / "scratch/runs.parquet" for m in ("one", "two")]
     assert study_cli("merge", tmp_path / "a", *packs) == 0
     assert study_cli("merge", tmp_path / "b", *reversed(packs)) == 0
@@ -163,7 +163,7 @@ def test_order_of_merging_changes_no_byte(machines: Path, tmp_path: Path) -> Non
     assert (tmp_path / "a/runs.parquet").read_bytes() == (tmp_path / "b/runs.parquet").read_bytes()
 
 
-def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
+def test_pack_contains_no_machine_path(machines: Path) -> None:
     for machine, name in (("one", "texts"), ("two", "corpus")):
         path = machines / machine / "scratch/runs.parquet"
         cells = [path.read_bytes().decode("latin1")]
@@ -178,14 +178,14 @@ def test_no_machine_path_stands_in_a_pack(machines: Path) -> None:
         assert f"…/{name}" in text
 
 
-def test_report_from_a_pack_alone_has_everything(
+def test_report_from_pack_alone_is_complete(
     machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
     folder = machines / "one/scratch"
     (tmp_path / "scratch").mkdir()
     shutil.copy(folder / "runs.parquet", tmp_path / "scratch")
-    same_tables(tmp_path / "scratch", folder)
+    assert_same_tables(tmp_path / "scratch", folder)
     assert report.main([str(tmp_path / "scratch/runs.parquet")]) == 0
     page = (tmp_path / "scratch/report/index.html").read_text()
     first = (
@@ -198,7 +198,7 @@ def test_report_from_a_pack_alone_has_everything(
     assert "Reconstructions" in page and first in page and str(machines) not in page
 
 
-def test_data_samples_are_left_out_of_the_pack_on_request(machines: Path, tmp_path: Path) -> None:
+def test_data_samples_can_be_omitted_from_pack(machines: Path, tmp_path: Path) -> None:
     shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     assert study_cli("pack", "--without-examples", tmp_path / "scratch") == 0
     packed = read_pack(tmp_path / "scratch/runs.parquet").runs()
@@ -206,7 +206,7 @@ def test_data_samples_are_left_out_of_the_pack_on_request(machines: Path, tmp_pa
     assert "prior" in stems and not stems & set(pack.DATA_VIEWS)
 
 
-def test_only_samples_that_a_report_shows_are_packed(machines: Path, tmp_path: Path) -> None:
+def test_only_samples_shown_in_report_are_packed(machines: Path, tmp_path: Path) -> None:
     folders = {
         saved.name: saved for saved in map(make_portable, read_runs(machines / "all/scratch", []))
     }
@@ -218,20 +218,20 @@ def test_only_samples_that_a_report_shows_are_packed(machines: Path, tmp_path: P
         assert saved.views() == (folders[saved.name].views() if first else {})
 
 
-def test_two_sets_of_data_in_one_study_have_two_names(tmp_path: Path) -> None:
+def test_two_data_sets_in_one_study_have_distinct_names(tmp_path: Path) -> None:
     for colour in ("red", "green"):
         data = write_corpus(tmp_path / "secret" / colour, colour)
         assert train(tmp_path, data, "plain", 0) == "done"
     runs = pack_and_read(tmp_path / "scratch")
     assert [saved.config["overrides"]["data.dir"] for saved in runs] == ["…/green", "…/red"]
     assert len({saved.name for saved in runs}) == 2 and "secret" not in str(runs)
-    same_tables(tmp_path / "scratch/runs.parquet", tmp_path / "scratch")
+    assert_same_tables(tmp_path / "scratch/runs.parquet", tmp_path / "scratch")
 
 
 # ---------------------------------------------------------------- what training does with a pack
 
 
-def test_packed_run_is_skipped_and_trained_again_when_asked(
+def test_packed_run_is_skipped_unless_retraining_is_requested(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run_here(tmp_path, "plain") == "done"
@@ -257,13 +257,13 @@ def test_packed_run_is_skipped_and_trained_again_when_asked(
 
 
 @pytest.mark.parametrize("value", ["1", "maybe", "null", "[true]"])
-def test_again_is_true_or_false(value: str, tmp_path: Path) -> None:
+def test_again_must_be_boolean(value: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"again=.*: allowed are true, false"):
         run_here(tmp_path, "plain", f"again={value}")
     assert not (tmp_path / "scratch").exists()
 
 
-def test_same_data_in_another_folder_are_the_same_run(machines: Path, tmp_path: Path) -> None:
+def test_same_data_in_another_folder_is_the_same_run(machines: Path, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     shutil.copy(machines / "one/scratch/runs.parquet", tmp_path / "scratch")
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
@@ -274,7 +274,7 @@ def test_same_data_in_another_folder_are_the_same_run(machines: Path, tmp_path: 
     assert len({saved.name for saved in pack_and_read(tmp_path / "scratch")}) == 3
 
 
-def test_other_data_by_the_same_relative_path_are_another_run(
+def test_different_data_at_same_relative_path_is_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, study = Path("texts"), tmp_path / "scratch"
@@ -311,7 +311,7 @@ def test_sweep_reads_a_pack_once(small: Path, monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_another_config_under_a_packed_name_is_refused(tmp_path: Path) -> None:
+def test_different_config_under_packed_name_is_refused(tmp_path: Path) -> None:
     assert run_here(tmp_path, "plain") == "done"
     assert study_cli("pack", tmp_path / "scratch") == 0
     shutil.rmtree(tmp_path / "scratch/runs")
@@ -336,12 +336,12 @@ def rename(saved: Saved, old: str, new: str) -> Saved:
 # ---------------------------------------------------------------- folders and pack together
 
 
-def test_study_is_its_folders_and_its_pack(small: Path) -> None:
-    whole = tables_of(small)
+def test_study_combines_folders_and_pack(small: Path) -> None:
+    whole = make_tables(small)
     shutil.rmtree(small / "runs/plain/default/seed=0")
     notes: list[str] = []
     assert len(read_runs(small, notes)) == 3 and not notes
-    found = tables_of(small)
+    found = make_tables(small)
     for name, table in whole.items():
         pd.testing.assert_frame_equal(table, found[name])
     shutil.rmtree(small / "runs")
@@ -351,7 +351,7 @@ def test_study_is_its_folders_and_its_pack(small: Path) -> None:
     assert evaluate([str(small)]) == evaluate([str(small / "runs.parquet")]) == 2
 
 
-def test_folder_that_disagrees_counts_and_is_named(
+def test_conflicting_folder_wins_over_pack_with_a_note(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
     change(small / "runs/plain/default/seed=0", kl=77.0)
@@ -372,7 +372,7 @@ def test_folder_that_disagrees_counts_and_is_named(
 @pytest.mark.parametrize(
     "spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])]
 )
-def test_sound_pack_stands_in_for_a_damaged_folder(name: str, spoil: Any, small: Path) -> None:
+def test_intact_pack_replaces_damaged_folder(name: str, spoil: Any, small: Path) -> None:
     whole = rows_of(small)
     spoil(small / "runs/plain/default/seed=0" / name)
     notes: list[str] = []
@@ -392,14 +392,14 @@ def change(folder: Path, **values: Any) -> None:
     rows.write_text("".join([*others, json.dumps(row) + "\n"]))
 
 
-def test_finished_run_of_a_pack_counts_while_it_is_trained_again(small: Path) -> None:
+def test_packed_run_counts_while_being_retrained(small: Path) -> None:
     (small / "runs/plain/default/seed=0/done").unlink()
     notes: list[str] = []
     runs = read_runs(small, notes)
     assert [saved.status for saved in runs] == ["done"] * 3 and "unfinished" in notes[0]
 
 
-def test_evaluations_of_folder_and_pack_are_united(small: Path, tmp_path: Path) -> None:
+def test_evaluations_of_folder_and_pack_are_merged(small: Path, tmp_path: Path) -> None:
     folder = small / "runs/plain/default/seed=0"
     add_result(folder, "test-nll-K5", nll=1.5)
     shutil.copytree(small, tmp_path / "other")
@@ -421,7 +421,7 @@ def add_result(folder: Path, name: str, **values: Any) -> None:
     (folder / f"evaluations/{name}.json").write_text(json.dumps({"nll_samples": 5, **values}))
 
 
-def test_summary_that_its_own_rows_contradict_is_not_packed(
+def test_summary_contradicting_its_rows_is_not_packed(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (small / "runs.parquet").unlink()
@@ -433,7 +433,7 @@ def test_summary_that_its_own_rows_contradict_is_not_packed(
     assert len(read_pack(small / "runs.parquet").runs()) == 2
 
 
-def test_study_that_is_still_training_can_be_merged_into(
+def test_merging_into_a_training_study_works(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -445,9 +445,7 @@ def test_study_that_is_still_training_can_be_merged_into(
     assert len(read_runs(Path("s"), [])) == 4
 
 
-def test_runs_that_are_not_sound_are_left_out_and_named(
-    small: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_invalid_runs_are_omitted_and_named(small: Path, capsys: pytest.CaptureFixture) -> None:
     (small / "runs.parquet").unlink()
     write_run(small, "bn_tau", 0, status="failed", evaluations=3)
     write_run(small, "bn_tau", 1, status="unfinished", evaluations=3)
@@ -481,14 +479,14 @@ def other_study(study: Path, to: Path) -> Path:
         (lambda folder: change(folder, parameters=9), ["summary: parameters: None and 9"]),
         (lambda folder: change(folder, train_mode={"kl": 9.0}), ["summary: train_mode"]),
         (lambda folder: drop_row(folder), ["rows: 8 and 7"]),
-        (lambda folder: shake_row(folder), ["row of step 200, train, train: kl"]),
+        (lambda folder: perturb_row(folder), ["row of step 200, train, train: kl"]),
         (
             lambda folder: add_result(folder, "test-nll-K5", nll=3.0),
             ["evaluation test-nll-K5: nll: 2.0 and 3.0"],
         ),
     ],
 )
-def test_same_run_with_another_result_is_refused(
+def test_same_run_with_different_result_is_refused(
     change_it: Any, words: list[str], small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     name = "runs/plain/default/seed=1"
@@ -512,7 +510,7 @@ def drop_row(folder: Path) -> None:
     (folder / "metrics.jsonl").write_text("".join(lines[1:]))
 
 
-def shake_row(folder: Path) -> None:
+def perturb_row(folder: Path) -> None:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rows[0]["kl"] += 1e-12
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -536,7 +534,7 @@ def test_clocks_and_versions_may_differ(
     assert study_cli("merge", small, other) == 0 and "left out" not in capsys.readouterr().out
 
 
-def test_weights_that_differ_are_refused(
+def test_different_weights_are_refused(
     machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = shutil.copytree(machines / "one/scratch", tmp_path / "other")
@@ -548,7 +546,7 @@ def test_weights_that_differ_are_refused(
     assert "weights: " in refusal(capsys, "merge", machines / "one/scratch", other)
 
 
-def test_two_runs_by_one_name_are_refused(
+def test_two_runs_with_one_name_are_refused(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = tmp_path / "other"
@@ -560,7 +558,7 @@ def test_two_runs_by_one_name_are_refused(
     )
 
 
-def test_pack_of_other_data_is_refused(
+def test_pack_of_different_data_is_refused(
     machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = write_corpus(tmp_path / "texts", "green")
@@ -574,7 +572,7 @@ def test_pack_of_other_data_is_refused(
     )
 
 
-def test_data_without_fingerprint_are_distinguished_by_their_facts(
+def test_data_without_fingerprint_is_distinguished_by_facts(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = tmp_path / "other"
@@ -671,7 +669,7 @@ def test_read_only_study_gives_one_sentence(
     assert study_cli("pack", study) == 0, "nothing has changed, so nothing is written"
 
 
-def test_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_full_disk_leaves_old_pack(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     from conftest import fill
 
     study = small_disk / "s"
@@ -697,7 +695,7 @@ def test_full_disk_leaves_the_old_pack(small_disk: Path, capsys: pytest.CaptureF
         [],
     ],
 )
-def test_bad_words_are_one_sentence(words: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_bad_arguments_give_one_sentence(words: list[str], capsys: pytest.CaptureFixture) -> None:
     try:
         code = main(words)
     except SystemExit as stop:
@@ -708,15 +706,13 @@ def test_bad_words_are_one_sentence(words: list[str], capsys: pytest.CaptureFixt
     )
 
 
-def test_one_study_that_cannot_be_packed_stops_no_other(
-    small: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_unpackable_study_does_not_stop_others(small: Path, capsys: pytest.CaptureFixture) -> None:
     (small / "runs.parquet").unlink()
     assert study_cli("pack", "/nowhere", small) == 2
     assert (small / "runs.parquet").exists() and capsys.readouterr().err.count("\n") == 1
 
 
-def test_two_packs_at_once_do_not_meet(small: Path, capsys: pytest.CaptureFixture) -> None:
+def test_concurrent_packs_do_not_interfere(small: Path, capsys: pytest.CaptureFixture) -> None:
     from uncollapse.disk import hold_lock
 
     with hold_lock(small, "study"):
@@ -786,7 +782,7 @@ while True:
 """
 
 
-def test_kill_leaves_the_old_pack_or_the_new_one(machines: Path, tmp_path: Path) -> None:
+def test_kill_leaves_old_or_new_pack(machines: Path, tmp_path: Path) -> None:
     study = shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     both = set()
     for words in (["--without-examples"], []):
@@ -831,7 +827,7 @@ def test_list_and_verify(small: Path, capsys: pytest.CaptureFixture) -> None:
     assert study_cli("verify", small) == 1 and capsys.readouterr().out.count("\n") == 1
 
 
-def test_verify_reads_the_weights(
+def test_verify_reads_weights(
     machines: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     study = shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
@@ -848,7 +844,7 @@ def test_verify_reads_the_weights(
 @pytest.mark.parametrize(
     ("key", "value"), [("identity", "0" * 16), ("name", "runs/bn_mu/default/seed=0")]
 )
-def test_verify_checks_the_metadata_of_a_pack(
+def test_verify_checks_pack_metadata(
     key: str,
     value: str,
     small: Path,
@@ -869,7 +865,7 @@ def test_verify_checks_the_metadata_of_a_pack(
     assert ("identity" if key == "identity" else "twice") in capsys.readouterr().out
 
 
-def test_pack_holds_a_run_as_its_folder_does(machines: Path) -> None:
+def test_packed_run_matches_its_folder(machines: Path) -> None:
     folders = {
         saved.name: saved for saved in map(make_portable, read_runs(machines / "all/scratch", []))
     }
@@ -948,7 +944,7 @@ PLACES = ["/home/me/x", "/data/x y/", "~/x", "~me", "/", "C:\\me\\x", "file:///m
 @pytest.mark.parametrize(
     "place", [*PLACES, "ptb", "./a/b", "owner/set", "data/x y/", "https://a.org/me/x"]
 )
-def test_portable_run_is_the_same_run_and_stays_as_it_is(place: str) -> None:
+def test_portable_run_is_the_same_run_and_idempotent(place: str) -> None:
     overrides = {"data.dir": place, "x": place}
     config = {
         "head": "plain",

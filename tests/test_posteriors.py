@@ -67,12 +67,12 @@ def run(cls, latent, batch, knob, seed, scale):
     return head, q, a.numpy(), b.numpy()
 
 
-def shrink_of(moment):
+def compute_shrinkage(moment):
     """v / (v + eps): what is left of a unit variance."""
     return moment / (moment + EPS)
 
 
-def near(ours, reference, tolerance=1e-9):
+def assert_near(ours, reference, tolerance=1e-9):
     np.testing.assert_allclose(
         np.asarray(ours), np.asarray(reference), rtol=tolerance, atol=tolerance
     )
@@ -83,19 +83,19 @@ def near(ours, reference, tolerance=1e-9):
 
 @properties
 @given(mu=st.floats(-4, 4), std=st.floats(0.1, 3), sign=st.sampled_from([-1, 1]))
-def test_kl_is_the_integral_of_q_log_q_over_p(mu, std, sign):
+def test_kl_matches_numerical_integral(mu, std, sign):
     def integrand(z):
         return norm.pdf(z, mu, std) * (norm.logpdf(z, mu, std) - norm.logpdf(z))
 
     integral, _ = quad(integrand, mu - 12 * std, mu + 12 * std, limit=200)
     mean, sigma = torch.tensor([[mu]]).double(), torch.tensor([[std]]).double()
-    near(DiagonalGaussian.from_std(mean, sign * sigma).kl, [[integral]], 1e-7)
-    near(DiagonalGaussian.from_log_var(mean, 2 * sigma.log()).kl, [[integral]], 1e-7)
+    assert_near(DiagonalGaussian.from_std(mean, sign * sigma).kl, [[integral]], 1e-7)
+    assert_near(DiagonalGaussian.from_log_var(mean, 2 * sigma.log()).kl, [[integral]], 1e-7)
 
 
 @properties
 @given(mu=st.floats(-5, 5), std=st.floats(0.01, 5))
-def test_kl_is_positive_unless_the_posterior_is_the_prior(mu, std):
+def test_kl_is_positive_unless_posterior_equals_prior(mu, std):
     kl = DiagonalGaussian.from_std(
         torch.tensor([[mu]]).double(), torch.tensor([[std]]).double()
     ).kl.item()
@@ -104,30 +104,32 @@ def test_kl_is_positive_unless_the_posterior_is_the_prior(mu, std):
         assert kl > 1e-8
 
 
-def test_kl_of_the_prior_is_exactly_zero():
+def test_kl_of_prior_is_exactly_zero():
     assert DiagonalGaussian.from_std(torch.zeros(3, 2), -torch.ones(3, 2)).kl.eq(0).all()
     assert DiagonalGaussian.from_log_var(torch.zeros(3, 2), torch.zeros(3, 2)).kl.eq(0).all()
 
 
 @pytest.mark.parametrize("cls", ALL_HEADS)
-def test_every_head_has_kl_and_log_ratio_of_torch_distributions(cls):
+def test_kl_and_log_ratio_match_torch_distributions(cls):
     _, q, _, _ = run(cls, 5, 7, 0.4, seed=1, scale=1.0)
     reference, prior = Normal(q.mean, q.std.abs()), Normal(torch.zeros(()).double(), 1.0)
-    near(q.kl, kl_divergence(reference, Normal(torch.zeros_like(q.mean), 1.0)))
-    near(q.variance, reference.variance)
+    assert_near(q.kl, kl_divergence(reference, Normal(torch.zeros_like(q.mean), 1.0)))
+    assert_near(q.variance, reference.variance)
     for z in (q.sample(), q.sample(3), torch.randn(7, 5).double()):
-        near(q.log_ratio(z), Independent(reference, 1).log_prob(z) - prior.log_prob(z).sum(-1))
+        assert_near(
+            q.log_ratio(z), Independent(reference, 1).log_prob(z) - prior.log_prob(z).sum(-1)
+        )
 
 
 @pytest.mark.parametrize("cls", ALL_HEADS)
-def test_shapes(cls):
+def test_posterior_shapes(cls):
     q = make(cls, 3)(torch.randn(6, HIDDEN).double())
     assert q.mean.shape == q.variance.shape == q.kl.shape == q.sample().shape == (6, 3)
     assert q.sample(4).shape == (4, 6, 3) and q.sample(1).shape == (1, 6, 3)
     assert q.log_ratio(q.sample()).shape == (6,) and q.log_ratio(q.sample(4)).shape == (4, 6)
 
 
-def test_samples_have_the_mean_and_the_variance_even_when_std_is_negative():
+def test_sample_moments_are_right_even_for_negative_std():
     mean, std = torch.tensor([[0.5, -2.0]]), torch.tensor([[-0.7, 1.5]])
     z = DiagonalGaussian.from_std(mean, std).sample(40_000, torch.Generator().manual_seed(0))[:, 0]
     assert ((z.mean(0) - mean[0]).abs() < 5 * std[0].abs() / 200).all()
@@ -135,7 +137,7 @@ def test_samples_have_the_mean_and_the_variance_even_when_std_is_negative():
     assert abs(torch.corrcoef(z.T)[0, 1]) < 5 / 200
 
 
-def test_samples_follow_their_generator_and_carry_gradients_to_both_parameters():
+def test_samples_follow_generator_and_pass_gradients_to_both_parameters():
     mean, std = torch.zeros(2, 3, requires_grad=True), torch.ones(2, 3, requires_grad=True)
     q = DiagonalGaussian.from_std(mean, std)
     z = q.sample(generator=torch.Generator().manual_seed(3))
@@ -143,14 +145,14 @@ def test_samples_follow_their_generator_and_carry_gradients_to_both_parameters()
     assert not z.equal(q.sample(generator=torch.Generator().manual_seed(4)))
     z.sum().backward()
     assert mean.grad.equal(torch.ones(2, 3))
-    near(std.grad, z.detach(), 1e-6)  # d z / d std is the noise, and here z is the noise
+    assert_near(std.grad, z.detach(), 1e-6)  # d z / d std is the noise, and here z is the noise
 
 
 @pytest.mark.parametrize("log_var", [-150.0, -100.0, 0.0, 60.0])
-def test_log_ratio_is_a_number_however_narrow_the_posterior(log_var):
+def test_log_ratio_is_finite_for_very_narrow_posterior(log_var):
     q = DiagonalGaussian.from_log_var(torch.zeros(2, 3), torch.full((2, 3), log_var))
     assert not q.log_ratio(q.sample()).isnan().any()
-    near(q.log_ratio(q.mean), torch.full((2,), -1.5 * log_var), 1e-6)
+    assert_near(q.log_ratio(q.mean), torch.full((2,), -1.5 * log_var), 1e-6)
 
 
 # ---------------------------------------------------------------- BN on mu
@@ -161,33 +163,35 @@ def test_log_ratio_is_a_number_however_narrow_the_posterior(log_var):
 def test_bn_mu_identity_holds_term_by_term(seed, batch, latent, gamma, scale):
     head, q, a, log_var = run(BatchNormMu, latent, batch, gamma, seed, scale)
     beta = head.beta.detach().numpy()
-    mean_part = gamma**2 * shrink_of(a.var(0)) + beta**2
+    mean_part = gamma**2 * compute_shrinkage(a.var(0)) + beta**2
     sigma_part = (np.exp(log_var) - log_var - 1).mean(0)
-    near(q.mean.mean(0), beta, 1e-8)
-    near(q.mean.square().mean(0), mean_part, 1e-8)
-    near(q.kl.mean(0), 0.5 * mean_part + 0.5 * sigma_part)
-    near(head.floor(), latent / 2 * gamma**2 + 0.5 * (beta**2).sum())
-    lost = 0.5 * gamma**2 * (1 - shrink_of(a.var(0))).sum()
+    assert_near(q.mean.mean(0), beta, 1e-8)
+    assert_near(q.mean.square().mean(0), mean_part, 1e-8)
+    assert_near(q.kl.mean(0), 0.5 * mean_part + 0.5 * sigma_part)
+    assert_near(head.floor(), latent / 2 * gamma**2 + 0.5 * (beta**2).sum())
+    lost = 0.5 * gamma**2 * (1 - compute_shrinkage(a.var(0))).sum()
     assert q.kl.sum(-1).mean().item() >= head.floor() - lost - 1e-9
 
 
-def test_bn_mu_stands_on_its_floor_when_sigma_is_one():
+def test_bn_mu_kl_equals_floor_when_sigma_is_one():
     head = make(BatchNormMu, 6, 0.7)
     with torch.no_grad():
         head.linear.weight[6:] = 0
         head.linear.bias[6:] = 0
-    near(head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(), 6 / 2 * 0.7**2, 1e-6)
+    assert_near(
+        head(torch.randn(50, HIDDEN).double()).kl.sum(-1).mean().item(), 6 / 2 * 0.7**2, 1e-6
+    )
 
 
 def test_bn_mu_floor_with_tiny_weights_matches_formula():
     _, q, a, _ = run(BatchNormMu, 32, 16, 0.7, seed=0, scale=1e-5)
-    assert shrink_of(a.var(0)).max() < 0.1
-    near(q.mean.square().mean(0) - q.mean.mean(0) ** 2, 0.49 * shrink_of(a.var(0)))
+    assert compute_shrinkage(a.var(0)).max() < 0.1
+    assert_near(q.mean.square().mean(0) - q.mean.mean(0) ** 2, 0.49 * compute_shrinkage(a.var(0)))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize("cls", BATCH_HEADS)
-def test_flat_batch_warns_once_with_numbers_and_healthy_batch_never(cls, scale):
+def test_flat_batch_warns_once_and_healthy_batch_never(cls, scale):
     torch.manual_seed(0)
     head, h = make(cls, 3), torch.randn(8, HIDDEN).double()
     with torch.no_grad():
@@ -207,7 +211,7 @@ def test_flat_batch_warns_once_with_numbers_and_healthy_batch_never(cls, scale):
         assert not told
     else:
         assert len(first) == 1
-        left = f"{shrink_of(smallest):.3g} instead of 1"
+        left = f"{compute_shrinkage(smallest):.3g} instead of 1"
         for part in (
             f"{width} of {width} dimensions",
             f"smallest {smallest:.3g}",
@@ -218,7 +222,7 @@ def test_flat_batch_warns_once_with_numbers_and_healthy_batch_never(cls, scale):
 
 
 @pytest.mark.parametrize(("times_eps", "flat"), [(99, True), (101, False)])
-def test_flat_means_below_a_hundred_eps(times_eps, flat):
+def test_flat_threshold_is_one_hundred_eps(times_eps, flat):
     x = (
         math.sqrt(times_eps * EPS) * torch.tensor([[1.0], [-1.0]]).double()
     )  # variance: times_eps * eps
@@ -233,75 +237,75 @@ def test_flat_means_below_a_hundred_eps(times_eps, flat):
 
 @properties
 @given(seeds, batches, latents, taus, scales, st.sampled_from(TAU_HEADS))
-def test_tau_heads_keep_the_moments_of_the_prior_and_their_floor(
-    seed, batch, latent, tau, scale, cls
-):
+def test_tau_heads_keep_prior_moments_and_floor(seed, batch, latent, tau, scale, cls):
     head, q, a, b = run(cls, latent, batch, tau, seed, scale)
     theta = head.theta.detach().numpy()
     mu_scale, sigma_scale = tau + (1 - tau) / (1 + np.exp(-theta)), (1 - tau) / (1 + np.exp(theta))
-    near(mu_scale + sigma_scale, np.ones(latent))
-    left_mu = shrink_of(a.var(0))
-    left_sigma = shrink_of(b.var(0) if cls is BatchNormTau else (np.logaddexp(0, b) ** 2).mean(0))
+    assert_near(mu_scale + sigma_scale, np.ones(latent))
+    left_mu = compute_shrinkage(a.var(0))
+    left_sigma = compute_shrinkage(
+        b.var(0) if cls is BatchNormTau else (np.logaddexp(0, b) ** 2).mean(0)
+    )
     mean_square, sigma_square = q.mean.square().mean(0), q.variance.mean(0)
-    near(q.mean.mean(0), np.zeros(latent), 1e-8)
-    near(mean_square, mu_scale * left_mu, 1e-8)
-    near(sigma_square, sigma_scale * left_sigma, 1e-8)
+    assert_near(q.mean.mean(0), np.zeros(latent), 1e-8)
+    assert_near(mean_square, mu_scale * left_mu, 1e-8)
+    assert_near(sigma_square, sigma_scale * left_sigma, 1e-8)
     entropy_part = -0.5 * np.log(np.maximum(q.variance.numpy(), 1e-12)).mean(0)
-    near(
+    assert_near(
         q.kl.mean(0), entropy_part + 0.5 * (mu_scale * left_mu + sigma_scale * left_sigma - 1), 1e-8
     )
     if min(left_mu.min(), left_sigma.min()) > 1 - 1e-7:
-        near(mean_square + sigma_square, np.ones(latent), 2e-7)
-        near(q.kl.mean(0), entropy_part, 2e-7)
+        assert_near(mean_square + sigma_square, np.ones(latent), 2e-7)
+        assert_near(q.kl.mean(0), entropy_part, 2e-7)
     lost = 0.5 * (mu_scale * (1 - left_mu) + sigma_scale * (1 - left_sigma)).sum()
-    near(head.floor(), -0.5 * np.log(sigma_scale).sum())
+    assert_near(head.floor(), -0.5 * np.log(sigma_scale).sum())
     assert q.kl.sum(-1).mean().item() >= head.floor() - lost - 1e-7
     assert head.floor() > -latent / 2 * math.log(1 - tau) > latent * tau / 2
 
 
-def test_tau_identities_are_not_met_by_eps_alone():
+def test_tau_identities_hold_without_eps_guard():
     """The guarded branch of the property above is the usual one.
 
     At scale 1 nothing is lost to eps.
     """
     for cls in TAU_HEADS:
         _, q, _, _ = run(cls, 8, 64, 0.5, seed=2, scale=1.0)
-        near(q.mean.square().mean(0) + q.variance.mean(0), np.ones(8), 1e-6)
-        near(q.kl.mean(0), -0.5 * q.variance.log().mean(0), 1e-6)
+        assert_near(q.mean.square().mean(0) + q.variance.mean(0), np.ones(8), 1e-6)
+        assert_near(q.kl.mean(0), -0.5 * q.variance.log().mean(0), 1e-6)
 
 
 @pytest.mark.parametrize("cls", TAU_HEADS)
 @pytest.mark.parametrize(("tau", "nats"), [(0.3, 5.71), (0.5, 11.09), (0.7, 19.26)])
-def test_floor_tends_to_the_published_nats_for_32_dimensions(cls, tau, nats):
+def test_floor_approaches_published_value_for_32_dimensions(cls, tau, nats):
     head = cls(HIDDEN, 32, tau=tau)
-    near(
+    assert_near(
         head.floor(), nats + 16 * math.log(2), 1e-3
     )  # theta = 0: half of 1 - tau is left for sigma
     head.theta.data.fill_(-60.0)
     assert round(head.floor(), 2) == nats
     head.theta.data.fill_(1e4)  # ln s(-theta) is -theta there, no infinity
-    near(head.floor(), nats + 16 * 1e4, 1e-3)
+    assert_near(head.floor(), nats + 16 * 1e4, 1e-3)
 
 
 @pytest.mark.parametrize("tau", [1e-9, 1 - 1e-9])
-def test_floor_is_finite_and_right_for_tau_next_to_its_ends(tau):
-    near(BatchNormTau(HIDDEN, 2, tau=tau).floor(), -math.log1p(-tau) + math.log(2), 1e-6)
+def test_floor_is_accurate_for_tau_near_limits(tau):
+    assert_near(BatchNormTau(HIDDEN, 2, tau=tau).floor(), -math.log1p(-tau) + math.log(2), 1e-6)
 
 
 @pytest.mark.parametrize("cls", TAU_HEADS)
-def test_theta_is_one_number_per_dimension_starts_at_0_and_learns(cls):
+def test_theta_has_one_value_per_dimension_starts_at_0_and_learns(cls):
     head = make(cls, 5)
     assert head.theta.shape == (5,) and head.theta.eq(0).all() and head.theta.requires_grad
-    near(gamma_mu(0.5, head.theta.detach()) ** 2, np.full(5, 0.75))
-    near(gamma_sigma(0.5, head.theta.detach()) ** 2, np.full(5, 0.25))
+    assert_near(gamma_mu(0.5, head.theta.detach()) ** 2, np.full(5, 0.75))
+    assert_near(gamma_sigma(0.5, head.theta.detach()) ** 2, np.full(5, 0.25))
     q = head(torch.randn(9, HIDDEN).double())
     q.kl.sum().backward()
     # KL_j = -1/2 E ln s_j^2 depends on theta through gamma_sigma alone: d/dtheta of -1/2 ln
     # s(-theta) = s(theta) / 2
-    near(head.theta.grad, np.full(5, 9 * 0.5 / 2), 1e-6)
+    assert_near(head.theta.grad, np.full(5, 9 * 0.5 / 2), 1e-6)
 
 
-def test_gaussian_signed_sigma_costs_a_further_0_635_nats_a_dimension():
+def test_gaussian_signed_sigma_costs_0_635_more_nats_per_dimension():
     torch.manual_seed(0)
     head = BatchNormTau(2, 1, tau=0.5)
     head.linear.weight.data = torch.eye(2)
@@ -312,32 +316,34 @@ def test_gaussian_signed_sigma_costs_a_further_0_635_nats_a_dimension():
     assert abs(kl - head.floor() - exact) < 0.015
 
 
-def test_rms_tau_stands_on_its_floor_when_sigma_is_constant():
+def test_rms_tau_kl_equals_floor_when_sigma_is_constant():
     head = make(RMSNormTau, 6, 0.3)
     with torch.no_grad():
         head.linear.weight[6:] = 0
         head.theta.normal_()
     q = head(torch.randn(40, HIDDEN).double())
     assert (q.std > 0).all()
-    near(q.kl.sum(-1).mean().item(), head.floor(), 1e-6)
+    assert_near(q.kl.sum(-1).mean().item(), head.floor(), 1e-6)
 
 
 @properties
 @given(tau=st.floats(0.001, 0.999), theta=st.floats(-30, 30))
 def test_squared_scales_sum_to_one(tau, theta):
     theta = torch.tensor([theta]).double()
-    near(gamma_mu(tau, theta) ** 2 + gamma_sigma(tau, theta) ** 2, [1.0])
-    near(torch.log(gamma_sigma(tau, theta)), 0.5 * (math.log1p(-tau) + log_expit(-theta.numpy())))
+    assert_near(gamma_mu(tau, theta) ** 2 + gamma_sigma(tau, theta) ** 2, [1.0])
+    assert_near(
+        torch.log(gamma_sigma(tau, theta)), 0.5 * (math.log1p(-tau) + log_expit(-theta.numpy()))
+    )
 
 
-def test_gradients_are_finite_when_sigma_is_exactly_zero():
+def test_gradients_are_finite_when_sigma_is_zero():
     head = BatchNormTau(2, 1, tau=0.5)
     head.linear.weight.data = torch.eye(2)
     head.linear.bias.data.zero_()
     h = torch.tensor([[1.0, -1.0], [2.0, 0.0], [-3.0, 1.0]], requires_grad=True)
     q = head(h)
     assert q.std[1].item() == 0
-    near(q.kl[1].item(), 0.5 * (q.mean[1].item() ** 2 + 12 * math.log(10) - 1), 1e-6)
+    assert_near(q.kl[1].item(), 0.5 * (q.mean[1].item() ** 2 + 12 * math.log(10) - 1), 1e-6)
     (q.kl.sum() + q.sample().square().sum()).backward()
     assert all(p.grad.isfinite().all() for p in (*head.parameters(), h))
 
@@ -347,27 +353,27 @@ def test_gradients_are_finite_when_sigma_is_exactly_zero():
 
 @properties
 @given(seeds, st.integers(1, 12), st.integers(2, 9), gammas, scales)
-def test_ln_mu_identity_and_floor_hold_example_by_example(seed, batch, latent, gamma, scale):
+def test_ln_mu_identity_and_floor_hold_per_example(seed, batch, latent, gamma, scale):
     head, q, a, log_var = run(LayerNormMu, latent, batch, gamma, seed, scale)
-    left, beta = shrink_of(a.var(1)), head.beta.item()
+    left, beta = compute_shrinkage(a.var(1)), head.beta.item()
     mean_part = latent * (gamma**2 * left + beta**2)
-    near(q.mean.square().sum(1), mean_part, 1e-7)
-    near(q.kl.sum(1), 0.5 * mean_part + 0.5 * (np.exp(log_var) - log_var - 1).sum(1), 1e-7)
-    near(head.floor(), latent / 2 * (gamma**2 + beta**2))
+    assert_near(q.mean.square().sum(1), mean_part, 1e-7)
+    assert_near(q.kl.sum(1), 0.5 * mean_part + 0.5 * (np.exp(log_var) - log_var - 1).sum(1), 1e-7)
+    assert_near(head.floor(), latent / 2 * (gamma**2 + beta**2))
     assert (q.kl.sum(1).numpy() >= head.floor() - latent / 2 * gamma**2 * (1 - left) - 1e-7).all()
 
 
-def test_ln_mu_shares_beta_because_one_per_dimension_could_undo_the_floor():
+def test_ln_mu_shares_beta_to_keep_the_floor():
     head, gamma = make(LayerNormMu, 4, 0.6), 0.6
     assert head.beta.shape == ()
     with torch.no_grad():  # the encoder says the same of every example, sigma = 1
         head.linear.weight.zero_()
         head.linear.bias[4:] = 0
         q = head(torch.randn(5, HIDDEN).double())
-    near(q.kl.sum(1), np.full(5, 4 / 2 * gamma**2), 1e-6)
+    assert_near(q.kl.sum(1), np.full(5, 4 / 2 * gamma**2), 1e-6)
     beta_per_dimension = -q.mean[0]
     undone = DiagonalGaussian.from_log_var(q.mean + beta_per_dimension, q.log_var)
-    near(undone.kl, np.zeros((5, 4)))
+    assert_near(undone.kl, np.zeros((5, 4)))
 
 
 def test_ln_mu_needs_two_dimensions():
@@ -379,14 +385,14 @@ def test_ln_mu_needs_two_dimensions():
 
 
 @pytest.mark.parametrize("cls", BATCH_HEADS)
-def test_batch_of_one_is_an_error_and_of_two_gives_plus_minus_gamma(cls):
+def test_batch_of_one_is_refused_and_batch_of_two_gives_plus_minus_gamma(cls):
     head = make(cls, 3, 0.6)
     with pytest.raises(ValueError, match="at least 2 examples"):
         head(torch.randn(1, HIDDEN).double())
     q = head(torch.randn(2, HIDDEN).double())
     scale = 0.6 if cls is BatchNormMu else math.sqrt(0.6 + 0.4 / 2)
-    near(q.mean.abs().detach(), np.full((2, 3), scale), 1e-4)
-    near(q.mean.sum(0).detach(), np.zeros(3), 1e-9)
+    assert_near(q.mean.abs().detach(), np.full((2, 3), scale), 1e-4)
+    assert_near(q.mean.sum(0).detach(), np.zeros(3), 1e-9)
     assert head.eval()(torch.randn(1, HIDDEN).double()).mean.shape == (1, 3)
 
 
@@ -397,7 +403,7 @@ def test_batch_of_one_is_an_error_and_of_two_gives_plus_minus_gamma(cls):
     st.booleans(),
     st.randoms(use_true_random=False),
 )
-def test_population_gathers_the_moments_of_everything_in_any_order(seed, sizes, centred, shuffler):
+def test_population_moments_do_not_depend_on_order(seed, sizes, centred, shuffler):
     torch.manual_seed(seed)
     chunks = [3 * torch.randn(n, 4).double() + 5 * torch.randn(4).double() for n in sizes]
     everything = torch.cat(chunks).numpy()
@@ -406,13 +412,13 @@ def test_population_gathers_the_moments_of_everything_in_any_order(seed, sizes, 
         with population(module):
             for chunk in chunks:
                 module(chunk)
-        near(module.mean, everything.mean(0) if centred else np.zeros(4))
-        near(module.var, everything.var(0) if centred else (everything**2).mean(0))
+        assert_near(module.mean, everything.mean(0) if centred else np.zeros(4))
+        assert_near(module.var, everything.var(0) if centred else (everything**2).mean(0))
         shuffler.shuffle(chunks)
 
 
 @pytest.mark.parametrize("cls", BATCH_HEADS)
-def test_evaluation_normalises_by_the_population(cls):
+def test_evaluation_normalises_by_population_statistics(cls):
     torch.manual_seed(0)
     head, h = make(cls, 3, 0.4), torch.randn(30, HIDDEN).double()
     with torch.no_grad(), population(head):
@@ -421,15 +427,17 @@ def test_evaluation_normalises_by_the_population(cls):
     a, b = (half.numpy() for half in head.linear(h).detach().chunk(2, -1))
     q = head.eval()(h[:5])
     scale = 0.4 if cls is BatchNormMu else math.sqrt(0.4 + 0.6 / 2)
-    near(q.mean.detach(), scale * (a[:5] - a.mean(0)) / np.sqrt(a.var(0) + EPS))
+    assert_near(q.mean.detach(), scale * (a[:5] - a.mean(0)) / np.sqrt(a.var(0) + EPS))
     if cls is BatchNormTau:
-        near(q.std.detach(), math.sqrt(0.3) * (b[:5] - b.mean(0)) / np.sqrt(b.var(0) + EPS))
+        assert_near(q.std.detach(), math.sqrt(0.3) * (b[:5] - b.mean(0)) / np.sqrt(b.var(0) + EPS))
     if cls is RMSNormTau:
         positive = np.log1p(np.exp(b))
-        near(q.std.detach(), math.sqrt(0.3) * positive[:5] / np.sqrt((positive**2).mean(0) + EPS))
+        assert_near(
+            q.std.detach(), math.sqrt(0.3) * positive[:5] / np.sqrt((positive**2).mean(0) + EPS)
+        )
 
 
-def test_population_keeps_unused_and_interrupted_statistics():
+def test_unused_or_interrupted_population_keeps_statistics():
     module = Moments(2, EPS)
     before = [b.clone() for b in module.buffers()]
     with population(module):
@@ -441,11 +449,11 @@ def test_population_keeps_unused_and_interrupted_statistics():
     assert all(b.equal(old) for b, old in zip(module.buffers(), before, strict=True))
 
 
-def test_outside_population_the_statistics_run_after_the_batches():
+def test_running_statistics_follow_batches():
     module, x = Moments(2, EPS), torch.randn(5, 2)
     module(x)
-    near(module.mean, 0.1 * x.mean(0), 1e-6)
-    near(module.var, 0.9 + 0.1 * x.numpy().var(0), 1e-6)
+    assert_near(module.mean, 0.1 * x.mean(0), 1e-6)
+    assert_near(module.var, 0.9 + 0.1 * x.numpy().var(0), 1e-6)
     kept = module.mean.clone()
     module.eval()(torch.randn(5, 2))
     assert module.mean.equal(kept)
@@ -457,7 +465,7 @@ def test_outside_population_the_statistics_run_after_the_batches():
 @pytest.mark.parametrize("cls", ALL_HEADS)
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, 1e3, 1e6])
 @pytest.mark.filterwarnings("ignore:.*variance below 100 eps")
-def test_no_initialisation_gives_nan(cls, scale):
+def test_extreme_initialisation_gives_no_nan(cls, scale):
     torch.manual_seed(0)
     head = make(cls, 4).float()
     with torch.no_grad():
@@ -482,7 +490,7 @@ TYPES = [
 
 @pytest.mark.parametrize("cls", TAU_HEADS)
 @pytest.mark.parametrize(("value", "why"), BAD + ODD + TYPES)
-def test_tau_outside_its_range_is_refused_in_one_sentence(cls, value, why):
+def test_out_of_range_tau_is_refused_in_one_sentence(cls, value, why):
     with pytest.raises(InputError) as caught:
         cls(HIDDEN, 2, tau=value)
     shown = "inf" if value == 10**400 else value
@@ -491,14 +499,14 @@ def test_tau_outside_its_range_is_refused_in_one_sentence(cls, value, why):
 
 @pytest.mark.parametrize("cls", [BatchNormMu, LayerNormMu])
 @pytest.mark.parametrize(("value", "why"), BAD[2:] + ODD + TYPES)
-def test_gamma_outside_its_range_is_refused_in_one_sentence(cls, value, why):
+def test_out_of_range_gamma_is_refused_in_one_sentence(cls, value, why):
     with pytest.raises(InputError) as caught:
         cls(HIDDEN, 2, gamma=value)
     shown = "inf" if value == 10**400 else value
     assert str(caught.value) == f"gamma={shown}: {why}; allowed is 0 < gamma"
 
 
-def test_numbers_at_closed_ends_are_allowed():
+def test_closed_interval_ends_are_allowed():
     assert (
         check_number("x", 0, 0, 1, closed=True) == 0.0
         and check_number("x", 1, 0, 1, closed=True) == 1.0
@@ -507,7 +515,7 @@ def test_numbers_at_closed_ends_are_allowed():
         check_number("x", 2, 0, 1, closed=True)
 
 
-def test_heads_can_be_imported_without_the_harness():
+def test_heads_can_be_imported_without_harness():
     code = (
         "import sys, uncollapse.posteriors; print(sorted({m.split('.')[0] for m in sys.modules}))"
     )

@@ -108,11 +108,11 @@ def reference(head: nn.Module, h: Tensor, cast: torch.dtype | None) -> Any:
                 setattr(part, name, rounded)
                 inner = rounded.forward
 
-                def within(h: Tensor, inner: Any = inner) -> Tensor:
+                def run_under_autocast(h: Tensor, inner: Any = inner) -> Tensor:
                     with autocast(cast):
                         return inner(h)
 
-                rounded.forward = within  # type: ignore[method-assign]
+                rounded.forward = run_under_autocast  # type: ignore[method-assign]
     wide = f64 if h.dtype == f64 or next(head.parameters(), h).dtype == f64 else f32
     for parameter in twin.parameters():
         parameter.data = parameter.data.to(wide)
@@ -123,9 +123,7 @@ def reference(head: nn.Module, h: Tensor, cast: torch.dtype | None) -> Any:
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize(("name", "use"), CASES)
-def test_kl_densities_and_gradients_are_those_of_float32_from_the_same_rounded_numbers(
-    name: str, use: str, mode: str
-) -> None:
+def test_low_precision_matches_float32_from_rounded_inputs(name: str, use: str, mode: str) -> None:
     weights, states, cast, kl_dtype, code_dtype = USES[use]
     head, h = (
         make(name).to(weights).train(mode == "train"),
@@ -191,7 +189,7 @@ def test_running_statistics_stay_in_float32(name: str) -> None:
     assert all(a.equal(b) for a, b in zip(exact.buffers(), fresh.buffers(), strict=True))
 
 
-def test_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
+def test_low_precision_model_trains_with_matching_decoder() -> None:
     for dtype in (bf16, f16):
         head, decoder = make("BatchNormTau").to(dtype), nn.Linear(LATENT, 3).to(dtype)
         q = head(torch.randn(BATCH, HIDDEN, dtype=dtype))
@@ -202,13 +200,13 @@ def test_narrow_model_trains_with_a_decoder_of_its_own_dtype() -> None:
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, still in use
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
-def test_quantised_layer_is_taken_as_before() -> None:
+def test_quantised_layer_is_accepted() -> None:
     head = torch.ao.quantization.quantize_dynamic(Gaussian(HIDDEN, LATENT), {nn.Linear})
     q = head(torch.randn(3, HIDDEN))
     assert q.kl.dtype == q.sample().dtype == f32
 
 
-def test_gaussian_made_of_narrow_tensors_has_an_exact_kl() -> None:
+def test_gaussian_of_low_precision_tensors_has_exact_kl() -> None:
     mean, log_var = torch.full((2, 3), 0.03, dtype=bf16), torch.full((2, 3), -0.04, dtype=bf16)
     q, m, v = DiagonalGaussian.from_log_var(mean, log_var), float(mean[0, 0]), float(log_var[0, 0])
     assert q.kl[0, 0].item() == pytest.approx(0.5 * (m * m + math.exp(v) - v - 1), rel=1e-3)
@@ -228,7 +226,7 @@ class States:
         return len(self.x)
 
 
-def test_objectives_and_metrics_add_up_in_float32_or_better() -> None:
+def test_objectives_and_metrics_accumulate_in_float32_or_better() -> None:
     torch.manual_seed(0)
     head, x = make("Gaussian"), torch.randn(40, HIDDEN)
 
@@ -256,7 +254,7 @@ def test_objectives_and_metrics_add_up_in_float32_or_better() -> None:
 
 
 @pytest.mark.parametrize("head", heads())
-def test_every_remedy_trains_and_is_measured_under_autocast(head: str, tmp_path: Path) -> None:
+def test_every_remedy_trains_and_evaluates_under_autocast(head: str, tmp_path: Path) -> None:
     try:
         parts = Case(head, "vectors", tmp_path).parts(*RUN)
     except InputError:  # word dropout needs words
@@ -276,7 +274,7 @@ def test_every_remedy_trains_and_is_measured_under_autocast(head: str, tmp_path:
         assert found[0][name] == pytest.approx(found[1][name], rel=0.03, abs=0.03)
 
 
-def test_refined_codes_keep_the_dtype_of_the_encoders() -> None:
+def test_refined_codes_keep_encoder_dtype() -> None:
     model, q = (
         SimpleNamespace(),
         DiagonalGaussian.from_log_var(torch.randn(4, 3).bfloat16(), torch.randn(4, 3).bfloat16()),
@@ -296,7 +294,7 @@ def test_refined_codes_keep_the_dtype_of_the_encoders() -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_states_of_another_shape_or_type_are_refused_in_one_sentence(name: str) -> None:
+def test_states_of_wrong_shape_or_type_are_refused(name: str) -> None:
     head = make(name)
     for h, words in (
         (torch.randn(4, 7, HIDDEN), ["h: shape [4, 7, 8]", "[B, 8]", "pool", "h.flatten(0, 1)"]),
@@ -318,7 +316,7 @@ def test_states_of_another_shape_or_type_are_refused_in_one_sentence(name: str) 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("name", ["BatchNormMu", "BatchNormTau", "RMSNormTau", "DU"])
-def test_one_bad_number_does_not_spoil_batch_statistics(name: str, bad: float) -> None:
+def test_one_bad_number_does_not_corrupt_running_statistics(name: str, bad: float) -> None:
     head, h = make(name), torch.randn(BATCH, HIDDEN)
     h[3, 2] = bad
     before = [b.clone() for b in head.buffers()]
@@ -330,7 +328,7 @@ def test_one_bad_number_does_not_spoil_batch_statistics(name: str, bad: float) -
     assert all(a.equal(b) for a, b in zip(before, head.buffers(), strict=True))
 
 
-def test_batch_of_one_error_names_the_cure() -> None:
+def test_batch_of_one_error_names_the_fix() -> None:
     with pytest.raises(
         InputError,
         match=r"at least 2 examples in a batch, got 1: .*drop_last=True.* or head\.eval\(\)",
@@ -339,7 +337,7 @@ def test_batch_of_one_error_names_the_cure() -> None:
 
 
 @pytest.mark.parametrize("cls", [BatchNormMu, BatchNormTau, RMSNormTau])
-def test_fresh_head_in_evaluation_mode_warns_once_and_a_used_one_never(cls: Any) -> None:
+def test_untrained_head_in_evaluation_mode_warns_once(cls: Any) -> None:
     knob = KNOBS[cls.__name__]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -358,7 +356,7 @@ def test_fresh_head_in_evaluation_mode_warns_once_and_a_used_one_never(cls: Any)
     assert sorted(used.state_dict()) == sorted(head.state_dict())
 
 
-def test_moments_take_float64_beside_their_own_float32() -> None:
+def test_moments_accept_float64() -> None:
     module, x = Moments(2, 1e-8), torch.randn(50, 2, dtype=f64)
     assert module(x).dtype == f64 and module.mean.dtype == f32
     assert module.eval()(x).dtype == f64

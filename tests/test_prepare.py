@@ -13,17 +13,17 @@ import pytest
 from conftest import ROOT, fill, mounted
 from schemas import TextConfig
 from test_corpora import put_hub
-from test_files import no_hub, spelled
+from test_files import block_hub, decode_split
 
 from uncollapse.data import prepare, set_folder, synthetic
 from uncollapse.data.facts import SetFacts, read_facts
 from uncollapse.data.sets import main
 from uncollapse.data.text import SPLITS
 
-assert no_hub  # no test here may reach for the network
+assert block_hub  # no test here may reach for the network
 
 
-def typed(capsys, *words: object) -> tuple[int, str, str]:
+def run_prepare(capsys, *words: object) -> tuple[int, str, str]:
     """Exit code, what was told, what was complained of."""
     code = main([str(word) for word in words])
     told = capsys.readouterr()
@@ -31,7 +31,7 @@ def typed(capsys, *words: object) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small_synthetic(monkeypatch):
     """The synthetic set, a few sequences of it, and nothing known of them."""
     facts = replace(
         read_facts("synthetic"), lines={"train": 30, "valid": 4, "test": 5}, checksums={}
@@ -42,11 +42,11 @@ def small(monkeypatch):
 # ---------------------------------------------------------------- from the hub
 
 
-def test_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys):
+def test_prepared_files_equal_hub_data(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "yahoo"), tmp_path / "out"
     sizes = {"train_size": 40, "valid_size": 10, "test_size": 30}
     words = [f"data.{key}={value}" for key, value in sizes.items()]
-    code, told, _ = typed(capsys, "yahoo", "--out", out, f"data.hub={folder}", *words)
+    code, told, _ = run_prepare(capsys, "yahoo", "--out", out, f"data.hub={folder}", *words)
     assert code == 0 and told.startswith("yahoo: licence: Yahoo Webscope")
     assert told.endswith(f"next: python train.py data=yahoo data.dir={out}\n")
     lines = (out / "train.txt").read_text().splitlines()
@@ -64,31 +64,31 @@ def test_hub_set_becomes_files_that_train_as_the_hub_set_does(tmp_path, capsys):
     files = TextConfig(dir=str(out), labels=None, **common).load()
     assert files.vocabulary == hub.vocabulary
     for split in SPLITS:
-        assert spelled(files, split) == spelled(hub, split)
+        assert decode_split(files, split) == decode_split(hub, split)
         names = [
             [data.classes["topic"][i] for i in data.labels[split]["topic"]] for data in (files, hub)
         ]
         assert names[0] == names[1]
 
 
-def test_sentences_without_words_are_left_out(tmp_path, capsys):
+def test_empty_sentences_are_skipped(tmp_path, capsys):
     folder = put_hub(tmp_path / "hub", "wikitext")
-    assert typed(capsys, "wikitext", "--out", tmp_path / "out", f"data.hub={folder}")[0] == 0
+    assert run_prepare(capsys, "wikitext", "--out", tmp_path / "out", f"data.hub={folder}")[0] == 0
     lines = (tmp_path / "out" / "valid.txt").read_text().splitlines()
     assert len(lines) == 40 and lines[0] == "Mr. n1 @-@ <unk> , 1 @.@ 5"
 
 
-def test_hub_set_of_another_size_than_known_is_refused(tmp_path, capsys, monkeypatch):
+def test_hub_data_of_unexpected_size_is_refused(tmp_path, capsys, monkeypatch):
     folder = put_hub(tmp_path / "hub", "snli")
     usual = prepare.read_set_config("snli", [f"data.hub={folder}"])
     monkeypatch.setattr(prepare, "read_set_config", lambda *_: usual)
-    code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
+    code, _, complaint = run_prepare(capsys, "snli", "--out", tmp_path / "out")
     assert code == 2 and "its train split has 60 rows where 550,152 are known" in complaint
     assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
 
-def test_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
-    code, _, complaint = typed(capsys, "snli", "--out", tmp_path / "out")
+def test_unreachable_hub_gives_one_sentence(tmp_path, capsys):
+    code, _, complaint = run_prepare(capsys, "snli", "--out", tmp_path / "out")
     assert code == 2 and complaint.startswith(
         "error: data.hub=stanfordnlp/snli: could not be loaded from the hub ("
     )
@@ -101,11 +101,11 @@ def test_hub_that_cannot_be_reached_gives_one_sentence(tmp_path, capsys):
 # ---------------------------------------------------------------- going on, and never overwriting
 
 
-def test_complete_files_are_skipped_and_the_others_made(tmp_path, capsys, small, monkeypatch):
-    assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+def test_complete_files_are_skipped_and_others_made(tmp_path, capsys, small_synthetic, monkeypatch):
+    assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
     whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (tmp_path / "valid.txt").unlink()
-    code, told, _ = typed(capsys, "synthetic", "--out", tmp_path)
+    code, told, _ = run_prepare(capsys, "synthetic", "--out", tmp_path)
     assert (
         code == 0
         and told.count("there and complete, skipped") == 2
@@ -113,11 +113,11 @@ def test_complete_files_are_skipped_and_the_others_made(tmp_path, capsys, small,
     )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
     monkeypatch.setattr(synthetic, "draw_splits", None)  # nothing is drawn when nothing is missing
-    assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+    assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
 
 
 def test_interrupted_preparation_leaves_complete_files_and_resumes(
-    tmp_path, capsys, small, monkeypatch
+    tmp_path, capsys, small_synthetic, monkeypatch
 ):
     draw = synthetic.draw_splits
 
@@ -129,20 +129,20 @@ def test_interrupted_preparation_leaves_complete_files_and_resumes(
 
     with monkeypatch.context() as patched:
         patched.setattr(synthetic, "draw_splits", stopping)
-        code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path / "a")
+        code, _, complaint = run_prepare(capsys, "synthetic", "--out", tmp_path / "a")
     assert code == 130 and complaint == "stopped; the same command goes on with the missing files\n"
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "manifest.json",
         "train.txt",
         "valid.txt",
     ]
-    assert typed(capsys, "synthetic", "--out", tmp_path / "a")[0] == 0
-    assert typed(capsys, "synthetic", "--out", tmp_path / "b")[0] == 0
+    assert run_prepare(capsys, "synthetic", "--out", tmp_path / "a")[0] == 0
+    assert run_prepare(capsys, "synthetic", "--out", tmp_path / "b")[0] == 0
     for path in (tmp_path / "b").iterdir():
         assert (tmp_path / "a" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_file_gets_its_final_name_only_when_complete(tmp_path):
+def test_file_gets_final_name_only_when_complete(tmp_path):
     def torn():
         yield b"one\n"
         assert not (tmp_path / "train.txt").exists()
@@ -157,22 +157,22 @@ def test_file_gets_its_final_name_only_when_complete(tmp_path):
 
 
 @pytest.mark.parametrize("there", ["changed", "foreign"])
-def test_file_that_is_not_its_own_is_left_alone(tmp_path, capsys, small, there):
+def test_foreign_file_is_left_alone(tmp_path, capsys, small_synthetic, there):
     if there == "changed":
-        assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+        assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
     (tmp_path / "train.txt").write_text("mine\n")
-    code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
+    code, _, complaint = run_prepare(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
         f"error: {tmp_path}/train.txt: this file is there and was not made by"
     )
     assert (tmp_path / "train.txt").read_text() == "mine\n"
 
 
-def test_folder_of_another_choice_is_refused(tmp_path, capsys):
+def test_folder_made_with_other_options_is_refused(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "snli"), tmp_path / "out"
-    assert typed(capsys, "snli", "--out", out, f"data.hub={folder}")[0] == 0
+    assert run_prepare(capsys, "snli", "--out", out, f"data.hub={folder}")[0] == 0
     before = (out / "train.txt").read_bytes()
-    code, _, complaint = typed(
+    code, _, complaint = run_prepare(
         capsys, "snli", "--out", out, f"data.hub={folder}", "data.train_size=5"
     )
     assert code == 2 and complaint.startswith(
@@ -211,8 +211,10 @@ MANIFESTS = [
 
 
 @pytest.mark.parametrize("odd", MANIFESTS)
-def test_damaged_manifest_gives_one_sentence_and_nothing_is_touched(tmp_path, capsys, small, odd):
-    assert typed(capsys, "synthetic", "--out", tmp_path)[0] == 0
+def test_damaged_manifest_gives_one_sentence_and_changes_nothing(
+    tmp_path, capsys, small_synthetic, odd
+):
+    assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
     path = tmp_path / "manifest.json"
     whole = json.loads(path.read_text())
     path.unlink()
@@ -222,7 +224,7 @@ def test_damaged_manifest_gives_one_sentence_and_nothing_is_touched(tmp_path, ca
         text = odd if isinstance(odd, str) else json.dumps({**whole, **odd})
         path.write_bytes(text.encode("latin-1"))
     before = {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()}
-    code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
+    code, _, complaint = run_prepare(capsys, "synthetic", "--out", tmp_path)
     assert (
         code == 2
         and complaint.startswith("error: ")
@@ -233,21 +235,21 @@ def test_damaged_manifest_gives_one_sentence_and_nothing_is_touched(tmp_path, ca
     assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_folder_in_the_place_of_a_part_gives_one_sentence(tmp_path, capsys, small):
+def test_folder_in_place_of_split_gives_one_sentence(tmp_path, capsys, small_synthetic):
     (tmp_path / "train.txt").mkdir()
-    code, _, complaint = typed(capsys, "synthetic", "--out", tmp_path)
+    code, _, complaint = run_prepare(capsys, "synthetic", "--out", tmp_path)
     assert code == 2 and complaint.startswith(
         f"error: {tmp_path}/train.txt: this file is there and was not"
     )
 
 
-def test_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, small):
+def test_link_with_temporary_name_is_not_followed(tmp_path, capsys, small_synthetic):
     out, precious = tmp_path / "out", tmp_path / "precious"
     precious.write_text("precious")
     out.mkdir()
     for split in SPLITS:
         (out / f".{split}.txt.part").symlink_to(precious)
-    assert typed(capsys, "synthetic", "--out", out)[0] == 0
+    assert run_prepare(capsys, "synthetic", "--out", out)[0] == 0
     assert precious.read_text() == "precious" and not any(
         path.is_symlink() for path in out.iterdir()
     )
@@ -256,24 +258,24 @@ def test_link_under_a_temporary_name_is_not_written_through(tmp_path, capsys, sm
 # ---------------------------------------------------------------- by hand
 
 
-def test_licensed_data_set_explains_how_to_get_it(tmp_path, capsys):
-    code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb")
+def test_licensed_data_set_explains_how_to_obtain_it(tmp_path, capsys):
+    code, _, complaint = run_prepare(capsys, "ptb", "--out", tmp_path / "ptb")
     assert (
         code == 2
         and "LDC99T42" in complaint
         and f"{tmp_path}/ptb/train.txt" in complaint
         and "--licensed" in complaint
     )
-    code, _, complaint = typed(capsys, "ptb", "--out", tmp_path / "ptb", "--licensed")
+    code, _, complaint = run_prepare(capsys, "ptb", "--out", tmp_path / "ptb", "--licensed")
     assert "data.hub=ptb-text-only/ptb_text_only: could not be loaded" in complaint
     for name, source in [
         ("captions", "multi30k/dataset"),
         ("short_yelp", "bohanli/vae-pretraining-encoder"),
     ]:
-        assert source in typed(capsys, name, "--out", tmp_path / name)[2]
+        assert source in run_prepare(capsys, name, "--out", tmp_path / name)[2]
 
 
-def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
+def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
     sums = {split: hashlib.sha256(b"a b\nc\n").hexdigest() for split in SPLITS}
     facts = SetFacts(
         made="hand",
@@ -287,16 +289,16 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
         (tmp_path / f"{split}.txt").write_text(
             "  a b \nc\n"
         )  # white space at the ends does not count
-    code, told, _ = typed(capsys, "captions", "--out", tmp_path)
+    code, told, _ = run_prepare(capsys, "captions", "--out", tmp_path)
     assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in told
     assert json.loads((tmp_path / "manifest.json").read_text())["labels"] is False
     (tmp_path / "valid.txt").write_text("a b\nd\n")
     assert (
         f"error: {tmp_path}/valid.txt: as many lines as known, but other words"
-        in typed(capsys, "captions", "--out", tmp_path)[2]
+        in run_prepare(capsys, "captions", "--out", tmp_path)[2]
     )
     (tmp_path / "valid.txt").write_text("a b\n")
-    complaint = typed(capsys, "captions", "--out", tmp_path)[2]
+    complaint = run_prepare(capsys, "captions", "--out", tmp_path)[2]
     assert complaint.startswith(
         f"error: {tmp_path}/valid.txt: 1 lines where 2 are known; it is cut short"
     )
@@ -318,13 +320,13 @@ def test_files_put_there_by_hand_are_checked(tmp_path, capsys, monkeypatch):
         (["snli", "data.train_size=x"], "data.train_size=x: "),
     ],
 )
-def test_bad_words_are_named(tmp_path, capsys, words, message):
-    code, _, complaint = typed(capsys, *words, "--out", tmp_path / "out")
+def test_bad_arguments_are_named(tmp_path, capsys, words, message):
+    code, _, complaint = run_prepare(capsys, *words, "--out", tmp_path / "out")
     assert code == 2 and complaint.startswith(f"error: {message}") and complaint.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_command_as_typed(tmp_path):
+def test_command_runs_in_fresh_process(tmp_path):
     words = [sys.executable, "scripts/prepare_data.py", "captions", "--out", str(tmp_path / "no")]
     done = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -339,7 +341,7 @@ def test_command_as_typed(tmp_path):
 # ---------------------------------------------------------------- the synthetic set
 
 
-def test_synthetic_sequences_follow_the_recipe(monkeypatch):
+def test_synthetic_sequences_follow_recipe(monkeypatch):
     sizes = {"train": 1000, "valid": 10, "test": 10}
     monkeypatch.setattr(synthetic, "SEQUENCES_AT_ONCE", 500)
     found = dict(synthetic.draw_splits(0, sizes))
@@ -356,7 +358,7 @@ def test_synthetic_sequences_follow_the_recipe(monkeypatch):
     assert not np.array_equal(dict(synthetic.draw_splits(1, sizes))["valid"], found["valid"])
 
 
-def test_step_of_the_generator_by_hand():
+def test_generator_step_matches_pytorch_lstm():
     """One sequence against the LSTM of PyTorch with the same weights."""
     import torch
 
@@ -391,13 +393,13 @@ def test_step_of_the_generator_by_hand():
 
 
 def test_dialogues_are_written_completely(tmp_path, capsys):
-    code, _, complaint = typed(capsys, "dailydialog", "--out", tmp_path, "data.train_size=5")
+    code, _, complaint = run_prepare(capsys, "dailydialog", "--out", tmp_path, "data.train_size=5")
     assert code == 2 and "data.train_size=5: dialogues are written complete" in complaint
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_disk_that_takes_nothing_gives_one_sentence(small, small_disk, capsys, state):
+def test_unwritable_disk_gives_one_sentence(small_synthetic, small_disk, capsys, state):
     fill(small_disk) if state == "full" else mounted(small_disk, "-o", "remount,ro")
-    code, _, error = typed(capsys, "synthetic", "--out", small_disk / "set")
+    code, _, error = run_prepare(capsys, "synthetic", "--out", small_disk / "set")
     assert code == 2 and error.startswith("error: ") and error.count("\n") == 1, error
     assert not list(small_disk.rglob("*.txt")) and not list(small_disk.rglob("*.part"))

@@ -44,14 +44,14 @@ def reference(q: MixturePrior) -> tuple[Independent, MixtureSameFamily]:
     return Independent(Normal(q.mean, q.variance.sqrt()), 1), mixture
 
 
-def same(ours, theirs, tolerance=1e-9):
+def assert_near(ours, theirs, tolerance=1e-9):
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("cls", HEADS)
 @properties
 @given(seeds, st.integers(1, 5), latents, counts, scales)
-def test_log_ratio_is_that_of_torch_distributions_in_all_three_shapes(
+def test_log_ratio_matches_torch_distributions_in_all_shapes(
     cls, seed, batch, latent, components, scale
 ):
     q = posterior(cls, seed, batch, latent, components, scale)
@@ -62,8 +62,8 @@ def test_log_ratio_is_that_of_torch_distributions_in_all_three_shapes(
         # terms that cancel where a sigma is small
         squares = [p.coefficients[0].abs().max() for p in (q.base, q.components)]
         tolerance = 1e-9 * (1 + own.log_prob(z).abs().max() + sum(squares)).item()
-        same(q.log_ratio(z), exact, tolerance)
-    same(
+        assert_near(q.log_ratio(z), exact, tolerance)
+    assert_near(
         q.kl[:, 0],
         q.log_ratio(q.sample()),
         1e-8 * (1 + (q.mean.square() / q.variance).max().item()),
@@ -71,7 +71,7 @@ def test_log_ratio_is_that_of_torch_distributions_in_all_three_shapes(
 
 
 @pytest.mark.parametrize("cls", HEADS)
-def test_shapes(cls):
+def test_mixture_shapes(cls):
     q = posterior(cls, batch=6, latent=3)
     assert q.mean.shape == q.variance.shape == q.sample().shape == (6, 3) and q.kl.shape == (6, 1)
     assert q.sample(4).shape == (4, 6, 3) and q.sample(1).shape == (1, 6, 3)
@@ -80,20 +80,20 @@ def test_shapes(cls):
 
 
 @pytest.mark.parametrize("cls", HEADS)
-def test_code_and_its_kl_are_drawn_once_and_fresh_samples_are_fresh(cls):
+def test_code_and_kl_are_sampled_once_and_later_samples_differ(cls):
     q, again = posterior(cls), posterior(cls)
     z = q.sample(generator=torch.Generator().manual_seed(1))
     kl = q.kl
     assert q.sample() is z and q.kl.equal(kl)
     assert not q.sample(1)[0].equal(z)
-    same(kl[:, 0], q.log_ratio(z))
+    assert_near(kl[:, 0], q.log_ratio(z))
     first = again.kl  # asked for first, it belongs to the same code too
-    same(first[:, 0], again.log_ratio(again.sample()))
+    assert_near(first[:, 0], again.log_ratio(again.sample()))
     twins = (q.sample(3, torch.Generator().manual_seed(5)) for _ in range(2))
     assert next(twins).equal(next(twins))
 
 
-def test_first_code_takes_the_noise_that_plain_takes():
+def test_first_code_uses_same_noise_as_plain():
     torch.manual_seed(3)
     head, plain, h = (
         MixtureOfGaussians(HIDDEN, 2, components=3),
@@ -110,7 +110,7 @@ def test_first_code_takes_the_noise_that_plain_takes():
 # ---------------------------------------------------------------- against what is known
 
 
-def test_one_standard_component_is_the_plain_posterior():
+def test_one_standard_component_equals_plain():
     torch.manual_seed(0)
     head = MixtureOfGaussians(HIDDEN, 3, components=1)
     assert head.means.eq(0).all() and head.log_vars.eq(0).all()  # it starts as N(0, I)
@@ -125,7 +125,7 @@ def test_one_standard_component_is_the_plain_posterior():
 
 
 @pytest.mark.parametrize("cls", HEADS)
-def test_kl_is_right_on_average_in_one_dimension(cls):
+def test_mean_kl_matches_quadrature_in_one_dimension(cls):
     q = posterior(cls, seed=2, batch=1, latent=1, components=3)
     mean, std = q.mean.item(), q.variance.sqrt().item()
     centres, widths = q.components.mean[:, 0].tolist(), q.components.std[:, 0].tolist()
@@ -161,17 +161,17 @@ def test_prior_samples_have_the_mixture_moments(cls):
 
 
 @pytest.mark.parametrize("components", [1, 2, 5, 50])
-def test_mog_starts_with_the_moments_of_the_normal_and_near_it(components):
+def test_mog_prior_starts_near_standard_normal(components):
     torch.manual_seed(0)
     q = MixtureOfGaussians(HIDDEN, 16, components=components)(torch.randn(2, HIDDEN))
     _, prior = reference(q)
-    same(prior.mean, torch.zeros(16).double(), 1e-6)
-    same(prior.variance, torch.ones(16).double(), 1e-5)
+    assert_near(prior.mean, torch.zeros(16).double(), 1e-6)
+    assert_near(prior.variance, torch.ones(16).double(), 1e-5)
     kl = -log_mixture_ratio(q.components, torch.randn(20_000, 16)).mean().item()
     assert -1e-6 <= kl < (0.05 if components == 50 else 0.3)
 
 
-def test_vamp_prior_is_the_mean_of_the_posteriors_of_that_very_layer():
+def test_vamp_prior_is_mixture_of_layer_posteriors():
     torch.manual_seed(0)
     head, plain, z = Vamp(HIDDEN, 3, components=5), Gaussian(HIDDEN, 3), torch.randn(7, 3)
     plain.linear = head.linear
@@ -183,7 +183,7 @@ def test_vamp_prior_is_the_mean_of_the_posteriors_of_that_very_layer():
     )
 
 
-def test_vamp_prior_is_of_the_weights_at_the_time_of_the_forward_pass():
+def test_vamp_prior_uses_weights_of_forward_pass():
     torch.manual_seed(0)
     head = Vamp(HIDDEN, 3, components=5)
     q, z = head(torch.randn(2, HIDDEN)), torch.randn(7, 1, 3)
@@ -195,7 +195,7 @@ def test_vamp_prior_is_of_the_weights_at_the_time_of_the_forward_pass():
 
 
 @pytest.mark.parametrize("cls", HEADS)
-def test_when_all_posteriors_are_the_prior_the_kl_is_zero(cls):
+def test_kl_is_zero_when_posteriors_equal_prior(cls):
     head = cls(HIDDEN, 3, components=5)
     with torch.no_grad():
         for parameter in head.parameters():
@@ -208,7 +208,7 @@ def test_when_all_posteriors_are_the_prior_the_kl_is_zero(cls):
 
 
 @pytest.mark.parametrize("cls", HEADS)
-def test_gradients_of_the_estimate_are_those_of_its_formula_and_reach_every_component(cls):
+def test_kl_gradients_match_formula_and_reach_every_component(cls):
     torch.manual_seed(0)
     head = cls(HIDDEN, 2, components=3).double()
     h, noise = torch.randn(5, HIDDEN).double(), torch.randn(5, 2).double()
@@ -229,13 +229,13 @@ def test_gradients_of_the_estimate_are_those_of_its_formula_and_reach_every_comp
     ours = torch.autograd.grad((log_q - q.log_prior(z)).sum(), list(head.parameters()))
     theirs = torch.autograd.grad(formula().sum(), list(head.parameters()))
     for a, b in zip(ours, theirs, strict=True):
-        same(a, b)
+        assert_near(a, b)
         assert a.abs().sum(-1).gt(0).all()
 
 
 @pytest.mark.parametrize("cls", HEADS)
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 30.0])
-def test_single_precision_is_enough(cls, scale):
+def test_single_precision_suffices(cls, scale):
     """exp(log_var) must fit a float: 30 is already e^60 and more."""
     torch.manual_seed(0)
     head, h = cls(HIDDEN, 4, components=6), torch.randn(16, HIDDEN)
@@ -254,7 +254,7 @@ def test_single_precision_is_enough(cls, scale):
         )
 
 
-def test_kl_keeps_its_digits_where_sigma_is_far_below_the_mean():
+def test_kl_is_accurate_when_sigma_is_far_below_mean():
     q = DiagonalGaussian.from_log_var(torch.full((50, 2), 7.0), torch.full((50, 2), -40.0))
     kl = MixturePrior(q, DiagonalGaussian.from_log_var(torch.zeros(1, 2), torch.zeros(1, 2))).kl
     assert (

@@ -37,7 +37,7 @@ def accuracies(codes, labels, test, truth, budgets) -> list[float]:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_separable_codes_are_read_without_error(count):
+def test_separable_codes_are_classified_perfectly(count):
     rng = np.random.default_rng(0)
     codes, labels = classes(rng, 300, count, apart=12.0)
     test, truth = classes(rng, 200, count, apart=12.0)
@@ -48,7 +48,7 @@ def test_separable_codes_are_read_without_error(count):
     assert curve["accuracy"] == [1.0, 1.0] and curve["se"] == [0.0, 0.0] and curve["oracle"] is None
 
 
-def test_accuracy_of_two_overlapping_classes_is_that_of_the_best_boundary():
+def test_accuracy_on_overlapping_classes_matches_best_boundary():
     """N(-1, 1) and N(1, 1): no classifier is right more often than Phi(1)."""
     rng = np.random.default_rng(1)
     labels, truth = rng.integers(0, 2, 4000), rng.integers(0, 2, 4000)
@@ -59,7 +59,7 @@ def test_accuracy_of_two_overlapping_classes_is_that_of_the_best_boundary():
     assert got["probe_curves"]["factors"]["f"]["se"][0] == pytest.approx(got["probe_se"], rel=1e-3)
 
 
-def test_codes_that_know_nothing_score_as_chance():
+def test_uninformative_codes_score_chance():
     rng = np.random.default_rng(2)
     labels, truth = (rng.choice(3, 3000, p=[0.2, 0.7, 0.1]) for _ in range(2))
     got = probe(
@@ -74,14 +74,14 @@ def test_codes_that_know_nothing_score_as_chance():
     assert abs(got["probe"] - chance) < 4 * got["probe_se"]
 
 
-def test_chance_is_always_saying_the_commonest_training_class():
+def test_chance_is_most_common_training_class():
     labels, truth = np.array([2, 2, 2, 0, 0, 1]), np.array([0, 0, 0, 2, 1])
     codes = np.random.default_rng(0).normal(0, 1, (6, 2))
     got = probe(codes, {"f": labels}, codes[:5], {"f": truth}, [6])
     assert got["probe_curves"]["factors"]["f"]["chance"] == 0.2
 
 
-def test_probe_is_the_mean_over_factors_at_the_last_budget_and_its_error_is_over_examples():
+def test_probe_averages_factors_at_last_budget():
     rng = np.random.default_rng(3)
     codes, known = classes(rng, 400, apart=3.0)
     test, truth = classes(rng, 300, apart=3.0)
@@ -110,7 +110,7 @@ def test_probe_is_the_mean_over_factors_at_the_last_budget_and_its_error_is_over
             assert error == pytest.approx(math.sqrt(accuracy * (1 - accuracy) / 300))
 
 
-def test_more_labels_read_more():
+def test_accuracy_increases_with_labels():
     rng = np.random.default_rng(4)
     codes, labels = classes(rng, 2000, d=30, apart=2.0)
     test, truth = classes(rng, 2000, d=30, apart=2.0)
@@ -127,7 +127,7 @@ def test_more_labels_read_more():
     st.sampled_from([1e-6, 1e-3, 1.0, 1e4]),
     st.sampled_from([0.0, -3.0, 100.0]),
 )
-def test_neither_scale_nor_shift_of_a_dimension_matters(seed, scale, shift):
+def test_scale_and_shift_of_dimensions_do_not_matter(seed, scale, shift):
     rng = np.random.default_rng(seed)
     codes, labels = classes(rng, 150, apart=2.0)
     test, truth = classes(rng, 200, apart=2.0)
@@ -141,7 +141,7 @@ def test_neither_scale_nor_shift_of_a_dimension_matters(seed, scale, shift):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_small_scale_on_a_constant_shift_is_read_as_well(dtype):
+def test_small_scale_with_large_shift_is_classified(dtype):
     rng = np.random.default_rng(6)
     codes, labels = classes(rng, 300, apart=2.0)
     test, truth = classes(rng, 1000, apart=2.0)
@@ -183,7 +183,7 @@ def test_constant_dimension_changes_nothing(value, dtype):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.7, -7.7e5])
-def test_dimension_that_is_constant_where_labels_are_and_moves_a_little_elsewhere_does_no_harm(
+def test_nearly_constant_dimension_is_harmless(
     value,
 ):
     rng = np.random.default_rng(7)
@@ -195,7 +195,7 @@ def test_dimension_that_is_constant_where_labels_are_and_moves_a_little_elsewher
     assert accuracies(still, labels, moving, truth, [300]) == pytest.approx(plain, abs=0.004)
 
 
-def test_codes_that_are_all_equal_score_as_the_commonest_class():
+def test_equal_codes_score_as_most_common_class():
     rng = np.random.default_rng(8)
     labels, truth = (rng.choice(2, 400, p=[0.3, 0.7]) for _ in range(2))
     got = probe(
@@ -205,7 +205,7 @@ def test_codes_that_are_all_equal_score_as_the_commonest_class():
     assert curve["accuracy"] == [curve["chance"]] * 2
 
 
-def test_code_whose_mean_hardly_moves_can_still_score():
+def test_tiny_mean_differences_can_be_classified():
     rng = np.random.default_rng(9)
     codes, labels = classes(rng, 300, apart=12.0)
     assert accuracies(1e-9 * codes, labels, 1e-9 * codes, labels, [300]) == [1.0]
@@ -214,7 +214,7 @@ def test_code_whose_mean_hardly_moves_can_still_score():
 # ---------------------------------------------------------------- subsets and budgets
 
 
-def fits(monkeypatch, codes, labels, budgets) -> list[tuple[np.ndarray, np.ndarray]]:
+def record_fits(monkeypatch, codes, labels, budgets) -> list[tuple[np.ndarray, np.ndarray]]:
     """The (codes, labels) of each fit, factor by factor and budget by budget."""
     found = []
 
@@ -234,12 +234,12 @@ def fits(monkeypatch, codes, labels, budgets) -> list[tuple[np.ndarray, np.ndarr
     return found
 
 
-def test_subsets_are_nested_of_the_asked_sizes_and_the_same_for_all_factors_and_codes(monkeypatch):
+def test_label_subsets_are_nested_and_shared(monkeypatch):
     n, budgets = 60, [5, 20, 60]
     number = np.arange(n)  # a label that is the example itself
     picks = []
     for codes in (number[:, None] / 7.0, -3.0 * number[:, None]):
-        found = fits(monkeypatch, codes, {"a": number, "b": number[::-1].copy()}, budgets)
+        found = record_fits(monkeypatch, codes, {"a": number, "b": number[::-1].copy()}, budgets)
         picks += [[y.tolist() for _, y in found[:3]], [(n - 1 - y).tolist() for _, y in found[3:]]]
         for x, y in found[
             :3
@@ -264,13 +264,13 @@ def test_subset_of_one_class_predicts_that_class():
     assert accuracies(codes, labels, codes[:5], truth, [2, 20]) == [0.6, 0.6]
 
 
-def test_class_that_only_the_test_knows_is_missed():
+def test_class_only_in_test_split_is_missed():
     rng = np.random.default_rng(1)
     codes, labels = classes(rng, 100, 2, apart=12.0)
     assert accuracies(codes, labels, codes, np.full(100, 7), [100]) == [0.0]
 
 
-def test_labels_may_be_small_integers_of_any_width():
+def test_labels_can_have_any_integer_width():
     rng = np.random.default_rng(1)
     codes, labels = classes(rng, 300, apart=2.0)
     test, truth = classes(rng, 300, apart=2.0)
@@ -281,7 +281,7 @@ def test_labels_may_be_small_integers_of_any_width():
     assert wide == narrow
 
 
-def test_probe_repeats_itself_and_leaves_randomness_alone():
+def test_probe_is_repeatable_without_touching_random_state():
     rng = np.random.default_rng(1)
     codes, labels = classes(rng, 300, apart=2.0)
     state = np.random.get_state()[1].copy()
@@ -302,7 +302,7 @@ def test_probe_repeats_itself_and_leaves_randomness_alone():
         (["100"], r"^labels=100: "),
     ],
 )
-def test_budgets_that_cannot_be_filled_are_refused_before_any_fit(monkeypatch, budgets, message):
+def test_oversized_budgets_are_refused_before_fitting(monkeypatch, budgets, message):
     monkeypatch.setattr(
         sklearn.linear_model, "LogisticRegression", lambda **_: pytest.fail("something was fitted")
     )
@@ -313,7 +313,7 @@ def test_budgets_that_cannot_be_filled_are_refused_before_any_fit(monkeypatch, b
         probe(codes, labels, codes, labels, budgets)
 
 
-def test_usual_budgets_are_those_that_fit():
+def test_default_budgets_are_limited_by_data():
     assert LABELS == (100, 500, 1000, 2000, 10_000)
     assert fitting(99) == [] and fitting(100) == [100] and fitting(1999) == [100, 500, 1000]
     assert fitting(20_000) == list(LABELS)
@@ -328,7 +328,7 @@ def data():
     return GrammarConfig(train=600, valid=20, test=200).load()
 
 
-def test_labels_are_those_of_the_sentences(data):
+def test_labels_match_sentences(data):
     grammar = english()
     assert set(data.labels) == {"train", "valid", "test"}
     for split, factors in data.labels.items():
@@ -346,7 +346,7 @@ def test_labels_are_those_of_the_sentences(data):
             )
 
 
-def test_labels_agree_with_the_words_themselves(data):
+def test_labels_agree_with_words(data):
     moods = list(english().factors["mood"])
     ends = {"statement": {".", "!"}, "question": {"?"}, "exclamation": {"!"}}
     corpus = data.corpora["test"]
@@ -354,7 +354,7 @@ def test_labels_agree_with_the_words_themselves(data):
         assert data.vocabulary[corpus.tokens[last]] in ends[moods[mood]]
 
 
-def test_ideal_classifier_is_as_good_as_it_promises(data):
+def test_ideal_classifier_is_calibrated(data):
     """Its accuracy is the mean of its own certainty.
 
     In 600 sentences it is right that often, within four errors.
@@ -371,7 +371,7 @@ def test_ideal_classifier_is_as_good_as_it_promises(data):
         ), name
 
 
-def test_probe_of_the_words_reads_the_factors_and_stays_below_the_oracle(data):
+def test_probe_of_word_counts_stays_below_oracle(data):
     """Codes: how often each word stands in the sentence."""
 
     def counts(split):

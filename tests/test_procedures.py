@@ -44,11 +44,11 @@ from uncollapse.training.trainer import Trainer, TrainerSetup
 properties = settings(max_examples=30, deadline=None, derandomize=True)
 
 
-def parts_of(head: str, *words: str) -> Parts:
+def build_components(head: str, *words: str) -> Parts:
     return prepare(composed(f"head={head}", *SMALL, *words), head)
 
 
-def training_of(
+def make_training(
     parts: Parts, optimizer: str = "adam", lr: float = 0.01, clip: float | None = 5.0
 ) -> Training:
     """As the trainer makes it, for an objective without weights."""
@@ -76,7 +76,7 @@ def snapshot(model: Any) -> dict[str, list[Tensor]]:
     return {part: [p.detach().clone() for p in weights] for part, weights in model.parts().items()}
 
 
-def moved(before: dict[str, list[Tensor]], model: Any) -> dict[str, bool]:
+def has_moved(before: dict[str, list[Tensor]], model: Any) -> dict[str, bool]:
     """Whether any weight of a part has changed in any bit."""
     return {
         part: any(not torch.equal(a, b) for a, b in zip(before[part], after, strict=True))
@@ -90,11 +90,11 @@ def moved(before: dict[str, list[Tensor]], model: Any) -> dict[str, bool]:
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_partial_step_moves_its_part_alone_also_when_the_other_has_momentum(
+def test_partial_step_moves_only_its_component_despite_momentum(
     head: str, part: str, optimizer: str
 ) -> None:
-    parts = parts_of(head)
-    training = training_of(parts, optimizer)
+    parts = build_components(head)
+    training = make_training(parts, optimizer)
     batch = first_batch(parts)
     training.update(
         training.loss(batch, parts.model.encode(batch)).total
@@ -102,17 +102,17 @@ def test_partial_step_moves_its_part_alone_also_when_the_other_has_momentum(
     before = snapshot(parts.model)
     training.update(training.loss(batch, parts.model.encode(batch)).total, (part,))
     other = {"encoder": "decoder", "decoder": "encoder"}[part]
-    assert moved(before, parts.model) == {part: True, other: False}
+    assert has_moved(before, parts.model) == {part: True, other: False}
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_partial_step_clips_its_share_of_the_gradient_separately(
+def test_partial_step_clips_its_gradient_separately(
     part: str,
 ) -> None:
-    parts, clip = parts_of("plain"), 0.01
+    parts, clip = build_components("plain"), 0.01
     batch, gradients = first_batch(parts), {}
     for names in (None, (part,)):
-        training = training_of(parts, "sgd", lr=1e-9, clip=None if names is None else clip)
+        training = make_training(parts, "sgd", lr=1e-9, clip=None if names is None else clip)
         torch.manual_seed(0)
         training.update(training.loss(batch, parts.model.encode(batch)).total, names)
         gradients[names] = [p.grad for p in parts.model.parts()[part]]
@@ -123,12 +123,12 @@ def test_partial_step_clips_its_share_of_the_gradient_separately(
         np.testing.assert_allclose(mine, all_of_it * (clip / norm), rtol=1e-3, atol=1e-8)
 
 
-def test_further_batches_depend_on_seed_and_step_alone_and_never_end() -> None:
+def test_extra_batches_depend_only_on_seed_and_step() -> None:
     def examples(seed: int, step: int, count: int = 15) -> list[list[int]]:
         training.seed, training.step = seed, step
         return [sorted(batch.examples.tolist()) for batch in islice(training.more_batches(), count)]
 
-    training = training_of(parts_of("plain"))
+    training = make_training(build_components("plain"))
     torch.manual_seed(1)
     first = examples(0, 7)
     torch.manual_seed(2)
@@ -201,7 +201,7 @@ def state(folder: Path) -> dict:
         ("ae_pretrain", ("pretrain_epochs=0", "anneal_epochs=0", "lambda=0")),
     ],
 )
-def test_settings_that_do_nothing_equal_plain_bit_for_bit(
+def test_neutral_settings_equal_plain_bit_for_bit(
     head: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     for name, mine in (("plain", ()), (head, words)):
@@ -244,9 +244,7 @@ class Scripted:
         ([9, 1], 1, 1),
     ],
 )
-def test_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(
-    losses, most, made
-) -> None:
+def test_inner_steps_stop_when_averaged_loss_stops_falling(losses, most, made) -> None:
     training: Any = Scripted([*map(float, losses), 0.0, 0.0])
     procedure = Aggressive(most, 2)
     procedure.step(training, "own")
@@ -257,7 +255,7 @@ def test_encoder_catches_up_until_its_averaged_loss_no_longer_falls_by_hand(
 @pytest.mark.parametrize(
     ("found", "looks"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)]
 )
-def test_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(
+def test_aggressive_phase_ends_when_mutual_information_stops_increasing(
     found, looks, monkeypatch
 ) -> None:
     seen, values = [], iter(found)
@@ -280,19 +278,19 @@ def test_phase_ends_for_good_when_the_codes_say_no_more_than_an_epoch_ago(
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "ln_mu"])
-def test_inner_evaluation_changes_no_state_and_matches_evaluation(
+def test_inner_evaluation_leaves_state_and_matches_evaluation(
     head: str,
 ) -> None:
-    parts = parts_of(head, "data.valid=800")
+    parts = build_components(head, "data.valid=800")
     with torch.no_grad():
         parts.model.posterior.linear.weight.mul_(20)  # codes that differ
     parts.model.train()
-    before, training = snapshot(parts.model), training_of(parts)
+    before, training = snapshot(parts.model), make_training(parts)
     torch.manual_seed(5)
     state = torch.get_rng_state()
     first = estimate_information(training)
     assert torch.equal(state, torch.get_rng_state()) and parts.model.training
-    assert not any(moved(before, parts.model).values())
+    assert not any(has_moved(before, parts.model).values())
     with torch.no_grad():
         for _ in range(3):  # running averages that lag
             parts.model.encode(first_batch(parts))
@@ -302,7 +300,7 @@ def test_inner_evaluation_changes_no_state_and_matches_evaluation(
     assert row["mi"] > 0.2 and abs(first - row["mi"]) < 5 * row["mi_se"]
 
 
-def test_information_of_a_linear_gaussian_encoder_is_the_closed_form() -> None:
+def test_information_of_linear_gaussian_encoder_matches_closed_form() -> None:
     """z = A x + noise of variance v with Gaussian x: I = 1/2 ln det(A Sigma A^T + v) / v."""
     latent, v = 2, 0.5
     cfg = composed("head=plain", "model=linear", "data=gaussian", f"model.latent={latent}")
@@ -314,13 +312,13 @@ def test_information_of_a_linear_gaussian_encoder_is_the_closed_form() -> None:
     x = parts.data.vectors["train"].astype(np.float64)
     spread = slope.double().numpy() @ (x.T @ x / len(x)) @ slope.double().numpy().T
     exact = 0.5 * np.linalg.slogdet(np.eye(latent) + spread / v)[1]
-    found = estimate_information(training_of(parts))
+    found = estimate_information(make_training(parts))
     assert abs(found - exact) < 4 * np.sqrt(
         latent / 1000
     )  # a code's gain varies by about 1 nat for each dimension
 
 
-def test_real_run_makes_inner_steps_and_counts_them(tmp_path: Path) -> None:
+def test_run_makes_and_counts_inner_steps(tmp_path: Path) -> None:
     run_here(tmp_path, "aggressive", "inner_max=5", "inner_check=1")
     procedure = state(folder_of(tmp_path, "aggressive"))["procedure"]
     assert 12 <= int(procedure["inner_steps"]) <= 12 * 5 or not procedure["aggressive"]
@@ -331,7 +329,7 @@ def test_real_run_makes_inner_steps_and_counts_them(tmp_path: Path) -> None:
     ("words", "message"),
     [((-1, 1), "inner_max=-1"), ((5, 0), "inner_check=0"), ((1.5, 1), "inner_max=1.5")],
 )
-def test_bad_knobs_of_aggressive_are_refused(words: tuple, message: str) -> None:
+def test_bad_aggressive_knobs_are_refused(words: tuple, message: str) -> None:
     with pytest.raises(InputError, match=rf"^{message}: allowed is an integer"):
         Aggressive(*words)
 
@@ -364,7 +362,7 @@ def vectors(count: int = 4, inputs: int = 5, seed: int = 1) -> VectorBatch:
 @pytest.mark.parametrize(
     ("steps", "momentum", "clip"), [(1, 0.0, 1e6), (4, 0.5, 1e6), (4, 0.9, 0.3)]
 )
-def test_steps_are_those_of_the_formula(
+def test_refinement_steps_match_formula(
     steps: int, momentum: float, clip: float, through: bool
 ) -> None:
     """By hand in NumPy.
@@ -429,7 +427,7 @@ def check_against_differences(procedure: SemiAmortized, model: Any, batch: Any, 
     st.sampled_from([0.05, 0.3, 1.0]),
     st.sampled_from([0.2, 5.0]),
 )
-def test_gradients_through_the_steps_are_those_of_differences_on_the_linear_model(
+def test_gradients_through_refinement_match_finite_differences_linear(
     seed, steps, scale, clip
 ) -> None:
     check_against_differences(
@@ -442,16 +440,14 @@ def test_gradients_through_the_steps_are_those_of_differences_on_the_linear_mode
 
 @pytest.mark.parametrize("head", ["plain", "skip"])
 @pytest.mark.parametrize("seed", range(3))
-def test_gradients_through_the_steps_are_those_of_differences_on_the_lstm(
-    head: str, seed: int
-) -> None:
-    parts = parts_of(head)
+def test_gradients_through_refinement_match_finite_differences_lstm(head: str, seed: int) -> None:
+    parts = build_components(head)
     check_against_differences(
         SemiAmortized(3, 0.2, 0.5, 5.0), parts.model.double(), first_batch(parts), seed
     )
 
 
-def test_single_precision_step_has_the_gradients_of_double_precision() -> None:
+def test_single_precision_gradients_match_double_precision() -> None:
     """What `step` leaves in .grad, by the kernels that training uses, on batches with several
     stretches."""
     procedure, found = SemiAmortized(3, 0.2, 0.5, 5.0), []
@@ -468,9 +464,9 @@ def test_single_precision_step_has_the_gradients_of_double_precision() -> None:
             (torch.float64, Joint()),
         ):
             draws = iter(noise[3:] if isinstance(steps, Joint) else noise)
-            parts = parts_of("plain", "model.init=0.5")
+            parts = build_components("plain", "model.init=0.5")
             parts.model.to(dtype)
-            training = training_of(parts, "sgd", lr=1e-9, clip=None)
+            training = make_training(parts, "sgd", lr=1e-9, clip=None)
             steps.step(training, first_batch(parts))
             found.append(torch.cat([p.grad.double().flatten() for p in parts.model.parameters()]))
     single, double, plain = found
@@ -478,7 +474,7 @@ def test_single_precision_step_has_the_gradients_of_double_precision() -> None:
     assert (double - plain).norm() > 0.05 * plain.norm()
 
 
-def test_refinement_finds_the_posterior_that_is_known() -> None:
+def test_refinement_finds_known_posterior() -> None:
     """Linear model with orthogonal columns.
 
     The best Gaussian is the true posterior, variance s2 / (|w|^2 + s2) in each dimension.
@@ -501,8 +497,8 @@ def test_refinement_finds_the_posterior_that_is_known() -> None:
     np.testing.assert_allclose(log_var, (-precision.log()).expand(4, 3), atol=0.25)
 
 
-def test_inference_needs_no_gradient_mode_leaves_no_trace_and_owns_its_noise() -> None:
-    parts, procedure = parts_of("plain"), SemiAmortized(4, 0.3, 0.5, 5.0)
+def test_inference_works_under_no_grad_without_side_effects() -> None:
+    parts, procedure = build_components("plain"), SemiAmortized(4, 0.3, 0.5, 5.0)
     batch, model = first_batch(parts), parts.model.eval()
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -518,8 +514,8 @@ def test_inference_needs_no_gradient_mode_leaves_no_trace_and_owns_its_noise() -
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_inference_in_many_threads_is_that_in_one() -> None:
-    parts, procedure = parts_of("plain"), SemiAmortized(3, 0.3, 0.5, 5.0)
+def test_inference_is_thread_safe() -> None:
+    parts, procedure = build_components("plain"), SemiAmortized(3, 0.3, 0.5, 5.0)
     model = parts.model.eval()
     batches = [
         parts.data.batch("train", examples) for examples in np.array_split(np.arange(96), 24)
@@ -536,7 +532,7 @@ def test_inference_in_many_threads_is_that_in_one() -> None:
 
 
 @pytest.mark.parametrize("clip", [0.5, 50.0])
-def test_example_is_refined_as_if_it_were_alone(clip: float) -> None:
+def test_refinement_is_independent_of_other_examples(clip: float) -> None:
     """The first row draws the same noise in both cases; the others are far away."""
     model, batch = linear_model(), vectors()
     batch.x[1:] *= 100
@@ -555,9 +551,7 @@ def test_example_is_refined_as_if_it_were_alone(clip: float) -> None:
 @given(
     st.integers(0, 10_000), st.sampled_from([1e-30, 1e-3, 1.0, 1e4]), st.sampled_from([0.1, 5.0])
 )
-def test_clipping_shortens_long_rows_only_and_can_be_differentiated_everywhere(
-    seed, scale, most
-) -> None:
+def test_clipping_shortens_only_long_rows_and_is_differentiable(seed, scale, most) -> None:
     gradient = scale * torch.randn(
         6, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
     )
@@ -574,7 +568,7 @@ def test_clipping_shortens_long_rows_only_and_can_be_differentiated_everywhere(
     assert gradient.grad is not None and gradient.grad.isfinite().all()
 
 
-def test_kernels_are_given_back_whatever_happens() -> None:
+def test_kernel_settings_are_always_restored() -> None:
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
     before = [backend.enabled for backend in backends]
     with pytest.raises(KeyboardInterrupt), twice_differentiable():
@@ -583,10 +577,10 @@ def test_kernels_are_given_back_whatever_happens() -> None:
     assert [backend.enabled for backend in backends] == before
 
 
-def test_only_a_posterior_with_free_mean_and_variance_is_refined() -> None:
+def test_only_free_mean_and_variance_can_be_refined() -> None:
     procedure, refused = SemiAmortized(5, 0.1, 0.5, 5.0), []
     for head in heads():
-        model = parts_of(head, "trainer.epochs=3").model
+        model = build_components(head, "trainer.epochs=3").model
         if type(model.posterior) is Gaussian:
             procedure.check(model, head, 3)
         else:
@@ -613,7 +607,7 @@ def test_only_a_posterior_with_free_mean_and_variance_is_refined() -> None:
         ((2, 0.1, 0.5, float("inf")), "svi_clip=inf: "),
     ],
 )
-def test_bad_knobs_of_semi_amortized_are_refused(words: tuple, message: str) -> None:
+def test_bad_semi_amortized_knobs_are_refused(words: tuple, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
         SemiAmortized(*words)
 
@@ -634,13 +628,13 @@ def test_bad_knobs_of_semi_amortized_are_refused(words: tuple, message: str) -> 
         (0, 0, 0, 1),
     ],
 )
-def test_delayed_by_hand(start, epochs, epoch, weight) -> None:
+def test_delayed_schedule_by_hand(start, epochs, epoch, weight) -> None:
     assert Delayed(start, epochs)(epoch) == weight
 
 
 @properties
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 300), st.floats(0, 300))
-def test_delayed_stays_in_its_bounds_and_never_falls(start, epochs, one, other) -> None:
+def test_delayed_schedule_is_bounded_and_nondecreasing(start, epochs, one, other) -> None:
     schedule, (early, late) = Delayed(start, epochs), sorted((one, other))
     assert 0 <= schedule(early) <= schedule(late) <= 1
     assert schedule(start + epochs + 1e-6 + 1e-9 * epochs) == 1
@@ -649,19 +643,19 @@ def test_delayed_stays_in_its_bounds_and_never_falls(start, epochs, one, other) 
 @pytest.mark.parametrize(
     ("words", "name"), [((-1, 1), "pretrain_epochs"), ((1, -1), "anneal_epochs")]
 )
-def test_bad_lengths_of_the_phases_are_refused(words: tuple, name: str) -> None:
+def test_bad_phase_lengths_are_refused(words: tuple, name: str) -> None:
     with pytest.raises(InputError, match=f"^{name}=-1: out of range"):
         Delayed(*words)
 
 
-def test_bad_length_of_pretraining_is_refused() -> None:
+def test_bad_pretraining_length_is_refused() -> None:
     with pytest.raises(InputError, match=r"^pretrain_epochs=-1: out of range"):
         AEPretrain(-1)
 
 
-def test_decoder_restarts_once_with_fresh_optimisers_and_encoder_stays() -> None:
-    parts = parts_of("ae_pretrain", "pretrain_epochs=0.5")
-    training, procedure, batch = training_of(parts), parts.procedure, first_batch(parts)
+def test_decoder_restarts_once_with_fresh_optimisers() -> None:
+    parts = build_components("ae_pretrain", "pretrain_epochs=0.5")
+    training, procedure, batch = make_training(parts), parts.procedure, first_batch(parts)
     procedure.begin(training)
     initial, calls = snapshot(parts.model), []
     honest = procedure.reset_decoder
@@ -670,8 +664,8 @@ def test_decoder_restarts_once_with_fresh_optimisers_and_encoder_stays() -> None
         before = snapshot(parts.model)
         honest(training)
         calls.append(training.step)
-        assert moved(before, parts.model) == {"encoder": False, "decoder": True}
-        assert moved(initial, parts.model) == {"encoder": True, "decoder": False}
+        assert has_moved(before, parts.model) == {"encoder": False, "decoder": True}
+        assert has_moved(initial, parts.model) == {"encoder": True, "decoder": False}
         assert not any(optimizer.state for optimizer in training.optimizers.values())
 
     procedure.reset_decoder = noted
@@ -683,14 +677,14 @@ def test_decoder_restarts_once_with_fresh_optimisers_and_encoder_stays() -> None
     assert [loss.weight for loss in losses] == pytest.approx(
         [0, 0, 0, 0, 1 / 6, 1 / 3, 1 / 2, 2 / 3]
     )
-    assert moved(initial, parts.model) == {"encoder": True, "decoder": True}
+    assert has_moved(initial, parts.model) == {"encoder": True, "decoder": True}
 
 
-def test_resumed_run_restarts_decoder_once_from_the_same_weights(
+def test_resumed_run_restarts_decoder_once_from_same_weights(
     tmp_path: Path,
 ) -> None:
     words = ("pretrain_epochs=1", "trainer.lr=1e-2")
-    first, calls = parts_of("ae_pretrain", *words), []
+    first, calls = build_components("ae_pretrain", *words), []
 
     def trainer(parts: Parts) -> Trainer:
         silent: Any = SimpleNamespace(count=0, resume=lambda *_: None, resumed=lambda *_: None)
@@ -724,7 +718,7 @@ def test_resumed_run_restarts_decoder_once_from_the_same_weights(
     one.save()
     save_model(tmp_path / "model.safetensors", first.model)
     for steps in (4, 3):  # past the sixth step, and on from there
-        other = trainer(parts_of("ae_pretrain", *words))
+        other = trainer(build_components("ae_pretrain", *words))
         other.restore()
         assert all(
             torch.equal(a, b)
@@ -735,7 +729,7 @@ def test_resumed_run_restarts_decoder_once_from_the_same_weights(
     assert calls == [6]
 
 
-def test_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path: Path) -> None:
+def test_pretraining_never_sets_best_model_or_uses_patience(tmp_path: Path) -> None:
     """With a rate of almost 0 all evaluations are alike, so the first would be the best, and
     patience over at once."""
     run_here(tmp_path, "ae_pretrain", "trainer.epochs=4", "trainer.lr=1e-12", "trainer.patience=1")
@@ -746,13 +740,13 @@ def test_autoencoder_is_never_the_best_model_and_spends_no_patience(tmp_path: Pa
     assert told["best_step"] > 12 and told["step"] >= 18 and weights[:4] == [0, 0, 0, 1]
 
 
-def test_run_that_ends_as_an_autoencoder_has_weights_all_the_same(tmp_path: Path) -> None:
+def test_run_ending_in_pretraining_still_saves_weights(tmp_path: Path) -> None:
     run_here(tmp_path, "ae_pretrain", "trainer.max_steps=9", "pretrain_epochs=1.5")
     told = summary(folder_of(tmp_path, "ae_pretrain"))
     assert told["best_step"] == told["step"] == 9
 
 
-def test_run_in_which_nothing_follows_the_autoencoder_is_refused(tmp_path: Path) -> None:
+def test_run_with_only_pretraining_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=r"^pretrain_epochs=2: with trainer\.epochs=2 .*; allowed is pretrain_epochs < 2$",
@@ -761,7 +755,7 @@ def test_run_in_which_nothing_follows_the_autoencoder_is_refused(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_autoencoder_informs_and_free_bits_keep_lambda(tmp_path: Path) -> None:
+def test_autoencoder_raises_kl_and_free_bits_keep_lambda(tmp_path: Path) -> None:
     run_here(
         tmp_path,
         "ae_pretrain",
@@ -782,7 +776,7 @@ def test_autoencoder_informs_and_free_bits_keep_lambda(tmp_path: Path) -> None:
     assert seen[8]["rec"] < seen[9]["rec"]  # a new decoder has to learn again
 
 
-def test_the_state_of_procedures_is_in_their_module() -> None:
+def test_procedure_state_is_in_its_module() -> None:
     assert list(Aggressive(1, 1).state_module().state_dict()) == [
         "aggressive",
         "information",

@@ -55,7 +55,7 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def said(path: Path, cwd: Path | None = None, **environment: str) -> dict:
+def read_provenance(path: Path, cwd: Path | None = None, **environment: str) -> dict:
     """What a fresh process says whose package lies under `path`."""
     env = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     done = subprocess.run(
@@ -70,7 +70,7 @@ def said(path: Path, cwd: Path | None = None, **environment: str) -> dict:
 
 
 def test_clean_checkout_gives_its_commit(checkout: Path, tmp_path: Path) -> None:
-    assert said(checkout / "src", tmp_path) == {
+    assert read_provenance(checkout / "src", tmp_path) == {
         "commit": git(checkout, "rev-parse", "HEAD"),
         "tree_changed": False,
     }
@@ -94,23 +94,23 @@ def test_changed_tree_is_reported(checkout: Path, path: str, changed: bool) -> N
     (checkout / path).parent.mkdir(parents=True, exist_ok=True)
     with (checkout / path).open("a") as file:
         file.write("\n")
-    assert said(checkout / "src")["tree_changed"] is changed
+    assert read_provenance(checkout / "src")["tree_changed"] is changed
 
 
-def test_staged_file_and_a_deleted_one_are_changes(checkout: Path) -> None:
+def test_staged_and_deleted_files_are_changes(checkout: Path) -> None:
     (checkout / "README.md").unlink()
-    assert said(checkout / "src")["tree_changed"] is True
+    assert read_provenance(checkout / "src")["tree_changed"] is True
     git(checkout, "checkout", "README.md")
     (checkout / "conf/new.yaml").write_text("b: 1\n")
     git(checkout, "add", ".")
-    assert said(checkout / "src")["tree_changed"] is True
+    assert read_provenance(checkout / "src")["tree_changed"] is True
 
 
 @pytest.mark.parametrize(
     "place", [".venv/lib/python3/site-packages", "vendored/src", "src/vendored"]
 )
 @pytest.mark.parametrize("tracked", [True, False])
-def test_package_inside_another_project_does_not_give_that_projects_commit(
+def test_package_inside_another_repository_has_no_commit(
     tmp_path: Path, place: str, tracked: bool
 ) -> None:
     project = tmp_path / "project"
@@ -119,25 +119,25 @@ def test_package_inside_another_project_does_not_give_that_projects_commit(
     git(project, "init", "-q")
     git(project, "add", *(["."] if tracked else ["paper.tex"]))
     git(project, "commit", "-qm", "first")
-    assert said(project / place, project) == NOTHING
+    assert read_provenance(project / place, project) == NOTHING
 
 
-def test_same_layout_does_not_make_a_repository_of_ours(tmp_path: Path) -> None:
+def test_similar_repository_is_not_mistaken_for_ours(tmp_path: Path) -> None:
     project = tmp_path / "project"
     put_package(project / "src/uncollapse")
     (project / "paper.tex").write_text("x")
     git(project, "init", "-q")
     git(project, "add", "paper.tex")
     git(project, "commit", "-qm", "first")
-    assert said(project / "src") == NOTHING
+    assert read_provenance(project / "src") == NOTHING
 
 
-def test_outside_a_repository_there_is_no_commit(tmp_path: Path) -> None:
+def test_package_outside_repository_has_no_commit(tmp_path: Path) -> None:
     put_package(tmp_path / "lib/uncollapse")
-    assert said(tmp_path / "lib") == NOTHING
+    assert read_provenance(tmp_path / "lib") == NOTHING
 
 
-def test_repository_that_a_hook_names_is_not_asked(checkout: Path, tmp_path: Path) -> None:
+def test_git_environment_of_hook_is_ignored(checkout: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     git(other, "init", "-q")
@@ -147,26 +147,29 @@ def test_repository_that_a_hook_names_is_not_asked(checkout: Path, tmp_path: Pat
         "GIT_WORK_TREE": str(other),
         "GIT_INDEX_FILE": str(other / "index"),
     }
-    assert said(checkout / "src", other, **names)["commit"] == git(checkout, "rev-parse", "HEAD")
+    assert read_provenance(checkout / "src", other, **names)["commit"] == git(
+        checkout, "rev-parse", "HEAD"
+    )
 
 
-def test_without_git_or_in_a_repository_without_commits_there_is_no_commit(
-    checkout: Path, tmp_path: Path
-) -> None:
-    assert said(checkout / "src", PATH=str(tmp_path)) == NOTHING
+def test_missing_git_or_empty_repository_gives_no_commit(checkout: Path, tmp_path: Path) -> None:
+    assert read_provenance(checkout / "src", PATH=str(tmp_path)) == NOTHING
     shutil.rmtree(checkout / ".git")
     git(checkout, "init", "-q")
     git(checkout, "add", ".")
-    assert said(checkout / "src") == NOTHING
+    assert read_provenance(checkout / "src") == NOTHING
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
-def test_checkout_of_another_user_is_no_crash(
+def test_checkout_of_another_user_does_not_crash(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in [checkout, *checkout.rglob("*")]:
         os.chown(path, 12345, 12345)
-    assert said(checkout / "src", GIT_CONFIG_GLOBAL=os.devnull, HOME=str(checkout)) == NOTHING
+    assert (
+        read_provenance(checkout / "src", GIT_CONFIG_GLOBAL=os.devnull, HOME=str(checkout))
+        == NOTHING
+    )
 
 
 def failing(error: Exception) -> Callable:
@@ -184,12 +187,12 @@ def failing(error: Exception) -> Callable:
         subprocess.CalledProcessError(128, "git"),
     ],
 )
-def test_git_that_fails_is_no_crash(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_failing_git_does_not_crash(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(module.subprocess, "run", failing(error))
     assert module.find_provenance.__wrapped__() == NOTHING
 
 
-def test_summary_holds_the_commit_and_whether_the_tree_was_changed(
+def test_summary_holds_commit_and_dirty_flag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uncollapse import run

@@ -76,7 +76,7 @@ def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], c
 
 
 @pytest.mark.parametrize("script", ["evaluate", "report", "study", "prepare_data"])
-def test_scripts_call_the_quick_halves(script: str) -> None:
+def test_scripts_call_lightweight_entry_points(script: str) -> None:
     code = (
         "import sys, runpy\nsys.argv = ['x', '--help']\ntry: "
         f"runpy.run_path('scripts/{script}.py', run_name='__main__')\n"
@@ -103,7 +103,7 @@ def put_run(study: Path, seed: int, evaluated: bool = True, done: bool = True) -
     return folder
 
 
-def test_study_evaluated_before_is_one_line_and_no_torch(
+def test_evaluated_study_prints_one_line_without_torch(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for seed in range(3000):
@@ -126,7 +126,7 @@ def test_remaining_runs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert told.err.count("no model.safetensors") == 2 and "2 of 1,098 runs could not" in told.err
 
 
-def test_thousands_of_errors_are_some_lines_and_a_count(
+def test_many_errors_are_truncated_with_count(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for seed in range(60):
@@ -160,7 +160,7 @@ def test_run_is_complete_only_for_the_requested_metrics(
     assert main([str(folder), *words]) == (0 if whole else 2)  # 2: no weights to go on with
 
 
-def test_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> None:
+def test_result_missing_from_summary_is_added_later(tmp_path: Path) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "summary.json").write_text(
         '{"kl": 1.0}'
@@ -172,7 +172,7 @@ def test_result_that_did_not_join_the_summary_joins_it_later(tmp_path: Path) -> 
     }
 
 
-def test_data_without_labels_are_opened_once(
+def test_data_without_labels_is_opened_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     from uncollapse.data.text import TextData

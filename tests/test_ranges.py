@@ -124,7 +124,7 @@ def check(cfg: DictConfig, key: str, name: str, head: str) -> None:
 
 
 @pytest.mark.parametrize("key", SEEN)
-def test_every_number_of_the_sections_has_a_range(key: str) -> None:
+def test_every_section_number_has_a_range(key: str) -> None:
     check(composed(*KINDS[SEEN[key]]), key, key.split(".")[-1], "plain")
 
 
@@ -134,7 +134,7 @@ def test_every_knob_has_a_range(head: str, knob: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["text", "dailydialog"])
-def test_every_number_of_data_from_files_has_a_range(option: str) -> None:
+def test_every_file_data_number_has_a_range(option: str) -> None:
     cfg = composed(f"data={option}").data
     for key in [
         key
@@ -159,18 +159,18 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("words", TOO_LARGE)
-def test_model_that_no_machine_holds_is_refused_before_it_is_built(words: str) -> None:
+def test_oversized_model_is_refused_before_building(words: str) -> None:
     cfg = composed(*words.split())
     sentence = refusal(cfg, "plain")
     assert sentence is not None and sentence.startswith(TOO_LARGE[words])
 
 
-def test_published_sizes_fit() -> None:
+def test_published_sizes_are_accepted() -> None:
     cfg = composed("model=lstm_published", *TINY[:3])
     assert refusal(cfg, "plain") is None
 
 
-def test_bounds_of_a_number() -> None:
+def test_number_bounds_are_checked() -> None:
     assert check_number("x", 1e9, 0) == 1e9 and check_integer("x", 10**9, 0) == 10**9
     with pytest.raises(InputError, match=r"^x=1e\+10: out of range; allowed is 0 < x <= 1e\+09$"):
         check_number("x", 1e10, 0)

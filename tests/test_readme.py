@@ -44,9 +44,7 @@ def find_block(page: str, language: str, text: str) -> str:
     return block
 
 
-def test_worked_example_of_a_remedy_runs_as_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worked_remedy_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from uncollapse.run import run
 
     page = "docs/add_a_remedy.md"
@@ -81,7 +79,7 @@ def test_every_head_is_in_the_table_with_its_knobs_and_defaults() -> None:
             assert f"`{knob}` ({values[knob]:g})" in row
 
 
-def test_the_readme_names_every_head_or_its_family() -> None:
+def test_readme_names_every_head_or_its_family() -> None:
     readme = PAGES["README.md"]
     combinations = {
         "bow_anneal",
@@ -95,7 +93,7 @@ def test_the_readme_names_every_head_or_its_family() -> None:
 
 
 @pytest.mark.parametrize("head", ["scale", "mdr", "capacity"])
-def test_verdicts_measured_again_are_those_of_their_runs(head: str) -> None:
+def test_repeated_verdicts_match_their_runs(head: str) -> None:
     runs = list(csv.DictReader((ROOT / "results/compare/corrected.csv").read_text().splitlines()))
     gap, nll, plain = (
         [float(run[column]) for run in runs if run["head"] == name]
@@ -109,7 +107,7 @@ def test_verdicts_measured_again_are_those_of_their_runs(head: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_names_exists(page: str) -> None:
+def test_names_in_pages_exist(page: str) -> None:
     text, folder = PAGES[page], (ROOT / page).parent
     code = "\n".join(block for _, block in list_blocks(page))
     for name in FILE.findall(text):
@@ -124,12 +122,12 @@ def test_what_a_page_names_exists(page: str) -> None:
         assert (folder / link).exists(), link
 
 
-def test_the_readme_tells_how_to_set_up_test_and_see_it_work() -> None:
+def test_readme_explains_setup_tests_and_demo() -> None:
     for command in ("make setup", "make demo", "make test"):
         assert re.search(rf"^{command}\b", PAGES["README.md"], re.MULTILINE)
 
 
-def test_the_folders_in_the_readmes_layout_exist() -> None:
+def test_folders_in_readme_layout_exist() -> None:
     layout = find_block("README.md", "", "src/uncollapse/\n")
     inside = layout[layout.index("src/uncollapse/") : layout.index("scripts/ ")]
     below = layout[layout.index("scripts/ ") : layout.index("docs/ ")]

@@ -273,7 +273,7 @@ def page(study: Path) -> str:
     return (study / "report" / "index.html").read_text()
 
 
-def bytes_of(report: Path) -> dict[str, bytes]:
+def read_report_bytes(report: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(report)): path.read_bytes()
         for path in sorted(report.rglob("*"))
@@ -306,7 +306,7 @@ def test_paired_difference_uses_shared_seeds_only() -> None:
     assert paired_difference(ours, plain) == pytest.approx((3, 2, 2.484138), abs=1e-6)
 
 
-def test_plain_of_prefers_the_plain_with_the_same_overrides() -> None:
+def test_baseline_has_the_same_overrides_where_possible() -> None:
     lists = [[], ["lr=1"], ["tau=0.3"], ["lr=1", "tau=0.3"]]
     runs = pd.DataFrame(
         {"order": range(4), "head": ["plain", "plain", "bn_tau", "bn_tau"], "override_list": lists}
@@ -330,7 +330,7 @@ def test_groups_are_ordered_plain_first_and_named_by_config(study: Path) -> None
     assert runs["status"].value_counts().to_dict() == {"done": 13, "failed": 1, "unfinished": 1}
 
 
-def test_runs_at_two_levels_of_text_are_compared_per_character(tmp_path: Path) -> None:
+def test_runs_at_different_text_levels_are_compared_per_character(tmp_path: Path) -> None:
     for seed, level in enumerate(("word", "char")):
         per_char = {"nll": 20.0, "nll_per_char": 0.41 + seed, "nelbo_per_char": 0.42 + seed}
         folder = write_run(
@@ -351,7 +351,7 @@ def test_runs_at_two_levels_of_text_are_compared_per_character(tmp_path: Path) -
     assert "nll / char" not in summary(runs[runs["level"] == "char"]).text
 
 
-def test_nll_of_different_samples_is_in_no_difference_to_plain(tmp_path: Path) -> None:
+def test_nll_of_different_samples_is_not_paired(tmp_path: Path) -> None:
     for seed, (own, plain) in enumerate([(100, 100), (500, 100), (100, 100)]):
         for head, samples in (("bn_mu", own), ("plain", plain)):
             nll = {
@@ -371,14 +371,14 @@ def test_nll_of_different_samples_is_in_no_difference_to_plain(tmp_path: Path) -
     )
 
 
-def test_label_comes_from_the_config(tmp_path: Path) -> None:
+def test_label_comes_from_config(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "bn_mu", 0, label="Quite another name", evaluations=3)
     write_run(tmp_path / "s", "plain", 0, label="Quite another name", evaluations=3)
     groups = read_study(tmp_path / "s").runs["group"].tolist()
     assert groups == ["Quite another name [plain]", "Quite another name [bn_mu]"]
 
 
-def test_shared_overrides_are_named_once(tmp_path: Path) -> None:
+def test_shared_overrides_are_listed_once(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, overrides="trainer.epochs=2", evaluations=3)
     for tau in (0.5, 0.25, 0.1):
         write_run(
@@ -395,7 +395,7 @@ def test_shared_overrides_are_named_once(tmp_path: Path) -> None:
     assert study.common == "trainer.epochs=2"
 
 
-def test_default_knob_is_named_where_other_runs_set_it(tmp_path: Path) -> None:
+def test_default_knob_is_shown_when_other_runs_set_it(tmp_path: Path) -> None:
     for overrides in ("default", "tau=0.1"):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=overrides, evaluations=3)
     tau = "BN on mu and sigma"
@@ -414,14 +414,14 @@ def test_default_knob_is_named_where_other_runs_set_it(tmp_path: Path) -> None:
     )
 
 
-def test_of_two_folders_of_one_run_the_finished_one_counts(tmp_path: Path) -> None:
+def test_finished_folder_wins_over_unfinished_duplicate(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "bn_tau", 0, status="unfinished", evaluations=3)
     write_run(tmp_path / "s", "bn_tau", 0, overrides="tau=0.5", evaluations=3)
     (run,) = read_study(tmp_path / "s").runs.to_dict("records")
     assert run["status"] == "done" and run["folder"] == "runs/bn_tau/tau=0.5/seed=0"
 
 
-def test_overrides_are_read_from_the_config_where_the_folder_cut_them_short(tmp_path: Path) -> None:
+def test_truncated_overrides_are_read_from_config(tmp_path: Path) -> None:
     folder = write_run(
         tmp_path / "s", "plain", 0, overrides="data.path=-tmp-x-0a1b2c3d", evaluations=3
     )
@@ -432,7 +432,7 @@ def test_overrides_are_read_from_the_config_where_the_folder_cut_them_short(tmp_
     assert read_study(tmp_path / "s").runs["group"].tolist() == ["Plain VAE (data.path=…/x, lr=1)"]
 
 
-def test_torn_lines_are_skipped_and_noted(tmp_path: Path) -> None:
+def test_truncated_lines_are_skipped_with_a_note(tmp_path: Path) -> None:
     folder = write_run(
         tmp_path / "s", "plain", 0, status="unfinished", evaluations=4, torn='{"step": 9, "sp\xe9'
     )
@@ -446,7 +446,7 @@ def test_torn_lines_are_skipped_and_noted(tmp_path: Path) -> None:
     )
 
 
-def test_repeated_evaluations_count_once_and_nan_is_noted(tmp_path: Path) -> None:
+def test_repeated_evaluations_count_once_and_nan_gets_a_note(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=3)
     row = {"step": 200, "split": "valid", "mode": "eval", "kl": 77.0, "nelbo": float("nan")}
     with (folder / "metrics.jsonl").open("a") as file:
@@ -457,7 +457,7 @@ def test_repeated_evaluations_count_once_and_nan_is_noted(tmp_path: Path) -> Non
     assert any("not finite" in note for note in study.notes)
 
 
-def test_damaged_files_do_not_stop_a_report(tmp_path: Path) -> None:
+def test_damaged_files_do_not_stop_report(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=3)
     (folder / "summary.json").write_text('{"kl": 0.0')
     (write_run(tmp_path / "s", "bn_mu", 0, evaluations=3) / "config.yaml").write_text("head: [")
@@ -471,7 +471,7 @@ def test_damaged_files_do_not_stop_a_report(tmp_path: Path) -> None:
 # ---------------- what a report holds
 
 
-def test_every_figure_is_there_in_three_formats(study: Path) -> None:
+def test_every_figure_exists_in_three_formats(study: Path) -> None:
     for name in PLOTS:
         for suffix in ("pdf", "svg", "png"):
             assert (study / "report" / "figures" / f"{name}.{suffix}").stat().st_size > 1000
@@ -481,10 +481,10 @@ def test_every_figure_is_there_in_three_formats(study: Path) -> None:
     )
 
 
-def test_two_reports_are_the_same_byte_for_byte(study: Path) -> None:
-    before = bytes_of(study / "report")
+def test_repeated_report_is_byte_identical(study: Path) -> None:
+    before = read_report_bytes(study / "report")
     assert main([str(study)]) == 0
-    after = bytes_of(study / "report")
+    after = read_report_bytes(study / "report")
     assert [
         name for name in before if before[name] != after[name]
     ] == [] and before.keys() == after.keys()
@@ -499,7 +499,7 @@ def test_captions_state_n(study: Path, name: str) -> None:
         assert "1 unfinished, 1 failed" in caption
 
 
-def test_page_shows_runs_without_an_end_and_how_to_go_on(page: str) -> None:
+def test_page_lists_unfinished_runs_and_resume_command(page: str) -> None:
     assert "FloatingPointError: loss is &lt;nan&gt;" in page
     assert "15 runs in 5 groups: 13 done, 1 failed, 1 unfinished" in page
     assert (
@@ -509,7 +509,7 @@ def test_page_shows_runs_without_an_end_and_how_to_go_on(page: str) -> None:
     assert "vocab 112" in page and "abc123" in page
 
 
-def test_page_links_exist(study: Path, page: str) -> None:
+def test_page_links_resolve(study: Path, page: str) -> None:
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
     assert len(links) > 30 and all((study / "report" / link).is_file() for link in links)
 
@@ -582,7 +582,7 @@ def test_latex_is_booktabs(study: Path) -> None:
 # ---------------- information, nll and probe in tables
 
 
-def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
+def test_nll_mi_and_probe_cells_by_hand(tmp_path: Path) -> None:
     # 10, 11, 12: mean 11 ± 4.302653 / sqrt(3) = 2.48; 0.2, 0.3, 0.4: 0.3 ± 0.248; paired to plain:
     # +1 each, so ± 0
     for seed in range(3):
@@ -625,7 +625,7 @@ def test_cells_of_nll_mi_and_probe_by_hand(tmp_path: Path) -> None:
     assert every_run(runs).text["mi"].tolist()[-2:] == ["7.10", "≥ 7.20"]
 
 
-def test_ceilings_go_into_the_cells_where_they_differ(tmp_path: Path) -> None:
+def test_ceilings_appear_in_cells_when_they_differ(tmp_path: Path) -> None:
     for seed, n in enumerate((1000, 2000)):
         write_run(
             tmp_path / "s",
@@ -640,7 +640,7 @@ def test_ceilings_go_into_the_cells_where_they_differ(tmp_path: Path) -> None:
     assert cells == ["0.50 ± 0.00 (6.91–7.60)", "3.02 (7.60)", "–"]
 
 
-def test_ppl_is_marked_as_a_bound_where_it_comes_from_nelbo(tmp_path: Path) -> None:
+def test_ppl_from_nelbo_is_marked_as_bound(tmp_path: Path) -> None:
     for seed in range(2):
         ppl = {"ppl": 8.0, "nll_ppl": 7.0}
         write_run(tmp_path / "s", "plain", seed, evaluations=3, final=ppl)
@@ -661,7 +661,7 @@ def test_ppl_is_marked_as_a_bound_where_it_comes_from_nelbo(tmp_path: Path) -> N
     ]
 
 
-def test_columns_without_a_value_are_left_out_of_texts_only(tmp_path: Path) -> None:
+def test_empty_columns_are_omitted_from_text_tables_only(tmp_path: Path) -> None:
     for head in ("plain", "kl_anneal"):
         write_run(tmp_path / "s", head, 0, evaluations=3, old=True)
     runs = read_study(tmp_path / "s").runs
@@ -676,13 +676,13 @@ def test_columns_without_a_value_are_left_out_of_texts_only(tmp_path: Path) -> N
     )
 
 
-def test_note_counts_the_runs_that_are_not_evaluated(page: str, tmp_path: Path) -> None:
+def test_note_counts_unevaluated_runs(page: str, tmp_path: Path) -> None:
     assert "5 of 13 finished runs lack nll" in page and "evaluate.py results/four</code>" in page
     write_run(tmp_path / "s", "plain", 0, evaluations=3, evaluated=True)
     assert evaluation_note(read_study(tmp_path / "s")) == ""
 
 
-def test_wide_latex_tables_go_on_below() -> None:
+def test_wide_latex_tables_are_split() -> None:
     wide = pd.DataFrame(
         [["a" * 20, *["1.00 ± 0.10"] * 12]], columns=["group", *(f"column {i}" for i in range(12))]
     )
@@ -702,7 +702,7 @@ NEW_FIGURES = ("mi_vs_kl", "collapse_curves", "probe", "probe_final", "rate_part
 
 
 @pytest.mark.parametrize("name", NEW_FIGURES)
-def test_new_figures_of_runs_without_the_new_keys(tmp_path: Path, name: str) -> None:
+def test_information_figures_without_their_keys(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3, old=True)
     runs = read_study(tmp_path / "s").runs
     shown = draw_one(PLOTS[name], runs)
@@ -711,9 +711,7 @@ def test_new_figures_of_runs_without_the_new_keys(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", NEW_FIGURES)
-def test_new_figures_of_one_run_with_gaps_and_one_without_anything(
-    tmp_path: Path, name: str
-) -> None:
+def test_information_figures_with_missing_values(tmp_path: Path, name: str) -> None:
     gaps = {
         "mi_se": None, "mi_n": None, "mi_ceiling": None, "mi_saturated": None,
         "total_correlation": None,
@@ -741,7 +739,7 @@ def test_new_figures_of_one_run_with_gaps_and_one_without_anything(
     )
 
 
-def test_new_figures_of_many_groups(tmp_path: Path) -> None:
+def test_information_figures_of_many_groups(tmp_path: Path) -> None:
     for i in range(MOST_GROUPS + 2):
         write_run(
             tmp_path / "s",
@@ -759,14 +757,14 @@ def test_new_figures_of_many_groups(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "curves", [{"collapse": {"eps": [1.0], "share": [None]}}, {"collapse": []}]
 )
-def test_curve_without_a_value_is_none(tmp_path: Path, curves: dict) -> None:
+def test_curve_without_values_is_none(tmp_path: Path, curves: dict) -> None:
     accuracies = {"probe_curves": {"labels": [100], "factors": {"a": {"accuracy": [None]}}}}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, final=curves | accuracies)
     for name in ("collapse_curves", "probe", "probe_final"):
         assert draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
 
 
-def test_parts_of_the_rate_by_hand() -> None:
+def test_rate_components_by_hand() -> None:
     whole = {
         "mi": [1.0, 2.0],
         "marginal_kl": [0.3, 0.5],
@@ -797,7 +795,7 @@ def test_probe_rows_match_the_summaries(study: Path) -> None:
     assert "5 finished runs without probe curves" in describe_probe(read_study(study).runs)
 
 
-def test_ceiling_far_above_all_points_does_not_press_them_flat() -> None:
+def test_distant_ceiling_does_not_compress_the_axis() -> None:
     low = pd.DataFrame({"mi": [0.01, 2.0], "mi_se": [np.nan, 0.1], "mi_n": [2000.0] * 2})
     assert mi_limits(low)[1] == pytest.approx(1.1 * 2.196) and example_ceilings(low) == [
         (2000, math.log(2000))
@@ -822,7 +820,7 @@ OTHER = {
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def many_groups(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """37 groups: plain, an autoencoder far off, and 35 of which each changes one slot.
 
     Two seeds each.
@@ -859,8 +857,8 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name in PLOTS if name != "tau_grid"])
-def test_every_figure_of_a_crowd_fits_a_page(crowd: Path, name: str) -> None:
-    study = read_study(crowd)
+def test_figures_of_many_groups_fit_a_page(many_groups: Path, name: str) -> None:
+    study = read_study(many_groups)
     with figure_style():
         fig = PLOTS[name].draw(getattr(study, PLOTS[name].frame))
         solve_layout(fig)
@@ -873,8 +871,8 @@ def test_every_figure_of_a_crowd_fits_a_page(crowd: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rate_distortion", "mi_vs_kl", "cost_benefit"])
-def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
-    runs = read_study(crowd).runs
+def test_labels_in_scatter_plot_do_not_overlap(many_groups: Path, name: str) -> None:
+    runs = read_study(many_groups).runs
     with figure_style():
         fig = PLOTS[name].draw(runs)
         solve_layout(fig)
@@ -893,8 +891,8 @@ def test_names_in_a_plane_do_not_overlap(crowd: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["usage", "cost", "rate_parts", "rate_distortion", "mi_vs_kl", "cost_benefit"]
 )
-def test_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> None:
-    runs = read_study(crowd).runs
+def test_outlier_is_drawn_as_arrow_with_its_value(many_groups: Path, name: str) -> None:
+    runs = read_study(many_groups).runs
     with figure_style():
         fig = PLOTS[name].draw(runs)
     texts = [text.get_text() for ax in fig.axes for text in ax.texts]
@@ -906,8 +904,8 @@ def test_group_far_off_is_an_arrow_with_its_value(crowd: Path, name: str) -> Non
     assert "Arrows at an edge" in PLOTS[name].describe(runs)
 
 
-def test_slots_come_from_the_config(crowd: Path, tmp_path: Path) -> None:
-    runs = read_study(crowd).runs.drop_duplicates("order")
+def test_slots_come_from_config(many_groups: Path, tmp_path: Path) -> None:
+    runs = read_study(many_groups).runs.drop_duplicates("order")
     assert runs["slot"].tolist()[:2] == ["baseline", "baseline"] and runs["changes"].tolist()[
         :2
     ] == ["", "objective"]
@@ -929,7 +927,7 @@ def test_slots_come_from_the_config(crowd: Path, tmp_path: Path) -> None:
     assert both["changes"].tolist()[1] == "posterior + objective + procedure + decoder"
 
 
-def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> None:
+def test_slots_are_compared_with_plain_under_same_overrides(tmp_path: Path) -> None:
     dropped = SLOTS | {"decoder": OTHER["decoder"]}
     write_run(tmp_path / "s", "plain", 0, evaluations=3, slots=SLOTS)
     for head, slots in (("plain", dropped), ("bn_mu", dropped | {"posterior": OTHER["posterior"]})):
@@ -950,13 +948,11 @@ def test_slots_are_compared_with_plain_of_the_same_overrides(tmp_path: Path) -> 
     1e-9], False),
      ({"weight": {"epochs": 2}}, [], False), (None, [1.0], False)],
 )  # fmt: skip
-def test_group_without_a_trade_off(
-    objective: dict | None, kls: list[float], expected: bool
-) -> None:
+def test_group_without_trade_off(objective: dict | None, kls: list[float], expected: bool) -> None:
     assert one_sided({"objective": objective}, [{"kl": kl} for kl in kls]) is expected
 
 
-def test_outlying_by_hand() -> None:
+def test_outliers_by_hand() -> None:
     # medians of groups 0, 1, 2, 3, 300: their median 2, distances 2, 1, 0, 1, 298; nine in ten keep
     # 2, and 10 nats are near
     frame = pd.DataFrame({"order": [0, 1, 2, 3, 4, 4, 4], "kl": [0.0, 1, 2, 3, 300, 310, 5]})
@@ -970,7 +966,7 @@ def test_outlying_by_hand() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 48), st.floats(0, 60), st.integers(0, 10_000))
-def test_labels_stay_apart_and_inside(count: int, scatter: float, seed: int) -> None:
+def test_labels_do_not_overlap_and_stay_inside(count: int, scatter: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     frame = np.array([[0.0, 0.0], [480.0, 400.0]])
     anchors = np.clip(200 + rng.normal(0, scatter, (count, 2)), *frame)
@@ -1023,13 +1019,13 @@ def test_difference_to_plain_and_cost(tmp_path: Path, study: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cost", "cost_benefit"])
-def test_cost_needs_plain(tmp_path: Path, name: str) -> None:
+def test_cost_requires_a_plain_run(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "s", "bn_mu", 0, evaluations=3, evaluated=True)
     assert "beside plain's" in draw_one(PLOTS[name], read_study(tmp_path / "s").runs).missing
 
 
-def test_curves_far_above_do_not_press_the_others_flat(crowd: Path) -> None:
-    rows = read_study(crowd).rows
+def test_outlying_curves_do_not_compress_the_axis(many_groups: Path) -> None:
+    rows = read_study(many_groups).rows
     high = rows.assign(nelbo=rows["nelbo"].where(rows["order"] != 1, rows["nelbo"] + 280))
     assert groups_far_above(rows) == {} and list(groups_far_above(high)) == [1]
     with figure_style():
@@ -1041,16 +1037,16 @@ def test_curves_far_above_do_not_press_the_others_flat(crowd: Path) -> None:
     assert find_colour_limit([(0, 1.0), (1, 2.0), (2, 0.5), (3, 1.0), (4, 60.0)]) == (2.0, True)
 
 
-def test_panels_of_a_crowd_share_their_limits(crowd: Path) -> None:
+def test_panels_of_many_groups_share_limits(many_groups: Path) -> None:
     with figure_style():
-        axes = draw_kl_over_steps(read_study(crowd).rows).axes
+        axes = draw_kl_over_steps(read_study(many_groups).rows).axes
     assert len(axes) == 37 and len({(ax.get_xlim(), ax.get_ylim()) for ax in axes}) == 1
 
 
 # ---------------- other studies
 
 
-def test_single_run(tmp_path: Path) -> None:
+def test_report_of_a_single_run(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "bn_tau", 4, evaluations=3)
     path, text = write_report(folder)
     assert path == folder / "report" / "index.html" and "seed 4" in path.read_text()
@@ -1058,7 +1054,7 @@ def test_single_run(tmp_path: Path) -> None:
     assert "n = 1 seed per group" in describe_usage(read_study(folder).runs)
 
 
-def test_study_with_nothing_finished_and_no_floor(tmp_path: Path) -> None:
+def test_report_of_unfinished_runs_without_floor(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, status="unfinished", evaluations=6)
     write_run(tmp_path / "s", "kl_anneal", 0, status="failed", evaluations=6)
     page = write_report(tmp_path / "s")[0].read_text()
@@ -1067,7 +1063,7 @@ def test_study_with_nothing_finished_and_no_floor(tmp_path: Path) -> None:
     assert "needs finished runs of" in page
 
 
-def test_head_whose_kl_does_not_split_and_without_moments(tmp_path: Path) -> None:
+def test_report_of_undecomposable_kl_without_moments(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=3)
     lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
     rows = [row | {"kl_per_dim": [row["kl"]], "moments": None} for row in lines]
@@ -1080,7 +1076,7 @@ def test_head_whose_kl_does_not_split_and_without_moments(tmp_path: Path) -> Non
     )
 
 
-def test_figure_that_can_no_longer_be_drawn_is_taken_away(tmp_path: Path) -> None:
+def test_stale_figure_is_removed(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
     page, _ = write_report(tmp_path / "s")
     stale = page.parent / "figures" / "tau_grid.svg"
@@ -1099,7 +1095,9 @@ def fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return err
 
 
-def test_missing_and_wrong_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_or_wrong_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "there is no folder" in fails(tmp_path / "nowhere", capsys)
     write_run(tmp_path / "compare", "plain", 0, evaluations=3)
     message = fails(tmp_path, capsys)
@@ -1110,14 +1108,14 @@ def test_missing_and_wrong_folders(tmp_path: Path, capsys: pytest.CaptureFixture
     )
 
 
-def test_no_rows_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_study_without_rows_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, status="failed", evaluations=3)
     (folder / "metrics.jsonl").write_text("")
     message = fails(tmp_path / "s", capsys)
     assert "no evaluation yet" in message and "loss is <nan>" in message
 
 
-def test_report_folder_of_others_is_left_alone(
+def test_foreign_report_folder_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
@@ -1128,7 +1126,7 @@ def test_report_folder_of_others_is_left_alone(
     assert thesis.read_text() == "years of work" and len(list(thesis.parent.iterdir())) == 1
 
 
-def test_script_as_typed_and_help_without_heavy_imports(tmp_path: Path) -> None:
+def test_script_runs_and_help_imports_nothing_heavy(tmp_path: Path) -> None:
     script = Path(__file__).parent.parent / "scripts" / "report.py"
     run = subprocess.run(
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True
@@ -1139,7 +1137,7 @@ def test_script_as_typed_and_help_without_heavy_imports(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True)
 
 
-def test_report_package_needs_no_torch_or_hydra() -> None:
+def test_report_package_does_not_import_torch_or_hydra() -> None:
     code = (
         "import sys, uncollapse.report.page\nassert not {'torch', 'hydra', "
         "'omegaconf'} & set(sys.modules)"

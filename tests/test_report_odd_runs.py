@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from test_report import SLOTS, bytes_of, write_run
+from test_report import SLOTS, read_report_bytes, write_run
 
 from uncollapse.errors import InputError
 from uncollapse.report import figures, main, page, results
@@ -114,7 +114,7 @@ pytestmark = pytest.mark.usefixtures("svg_only")  # what is odd is odd in every 
 SEEDS = 64  # in a group of odd runs: eight groups in all, which one panel can carry
 
 
-def put(folder: Path, place: str, value: Any) -> None:
+def set_value(folder: Path, place: str, value: Any) -> None:
     """A value at `file key.key` of a run; in each of its rows."""
     name, keys = place.split(" ")
     path = folder / name
@@ -171,11 +171,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
             evaluated=True,
             slots={"x": group},
         )
-        put(folder, place, value)
+        set_value(folder, place, value)
     return study
 
 
-def test_every_odd_value_is_a_note_that_names_run_and_key(odd: Path) -> None:
+def test_every_odd_value_gets_a_note_naming_run_and_key(odd: Path) -> None:
     study = read_study(odd)
     assert len(CASES) >= 300 and len(study.runs) == 4 + len(CASES)
     for number, (place, value) in enumerate(CASES):
@@ -184,7 +184,7 @@ def test_every_odd_value_is_a_note_that_names_run_and_key(odd: Path) -> None:
     assert not any("plain" in note or "bn_tau" in note for note in study.notes)
 
 
-def test_odd_runs_leave_the_numbers_of_sound_ones_as_they_are(odd: Path, tmp_path: Path) -> None:
+def test_odd_runs_do_not_change_numbers_of_sound_runs(odd: Path, tmp_path: Path) -> None:
     assert rows_of_sound_runs(read_study(odd)) == rows_of_sound_runs(
         read_study(sound_runs(tmp_path / "s"))
     )
@@ -208,7 +208,7 @@ def test_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatc
     [10**400, None, LONG, "\ud800", {LONG: LONG}, float("nan")],
     ids=["huge", "null", "long", "half", "key", "nan"],
 )
-def test_run_with_every_value_odd(
+def test_run_with_all_values_odd_is_reported(
     tmp_path: Path, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {"usage": figures.PLOTS["usage"]})
@@ -234,7 +234,7 @@ def test_run_with_every_value_odd(
     assert (study / "report/index.html").stat().st_size < 200_000
 
 
-def test_rows_of_unequal_lengths_and_repeated_ones(
+def test_rows_of_unequal_length_and_repeated_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("kl_per_dim", "kl_over_steps", "learning_curves")
@@ -258,7 +258,7 @@ def test_rows_of_unequal_lengths_and_repeated_ones(
     assert not own.duplicated(["run", "step", "split", "mode"]).any()
 
 
-def test_heat_map_has_the_steps_of_its_own_rows() -> None:
+def test_heat_map_uses_steps_of_its_own_rows() -> None:
     import pandas as pd
 
     from uncollapse.report.figures.kl_per_dim import arrange_heat_map
@@ -299,7 +299,7 @@ def test_unreadable_study_gives_the_reason(tmp_path: Path) -> None:
         read_study(tmp_path / "s")
 
 
-def test_values_by_hand() -> None:
+def test_value_validation_by_hand() -> None:
     values = Values(
         {
             "kl": 2,
@@ -330,7 +330,7 @@ def test_values_by_hand() -> None:
 # ---------------------------------------------------------------- one truth about evaluations
 
 
-def test_result_in_its_file_alone_is_in_the_report(tmp_path: Path) -> None:
+def test_result_only_in_its_file_is_reported(tmp_path: Path) -> None:
     for seed in range(2):
         folder = write_run(tmp_path / "s", "plain", seed, evaluations=2)
     assert evaluation_note(read_study(tmp_path / "s")).startswith(
@@ -398,14 +398,16 @@ def test_png_check_rejects_any_damage() -> None:
         ("prior.txt", b"a\t" * 100_000, ""),
     ],
 )
-def test_odd_samples(tmp_path: Path, name: str, content: bytes, note: str) -> None:
+def test_odd_samples_are_skipped_with_a_note(
+    tmp_path: Path, name: str, content: bytes, note: str
+) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=2)
     (folder / "samples").mkdir()
     (folder / "samples" / name).write_bytes(content)
     text = write_report(tmp_path / "s")[0].read_text()
     assert note in text and ("Notes on files" in text) == bool(note)
     assert not (tmp_path / "s/report/samples").exists() and text.count("<th>") < 500
-    assert not any(b"secret" in data for data in bytes_of(tmp_path / "s/report").values())
+    assert not any(b"secret" in data for data in read_report_bytes(tmp_path / "s/report").values())
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -421,14 +423,14 @@ def test_linked_sample_is_not_published(tmp_path: Path, linked: str) -> None:
         (folder / "samples").mkdir()
         (folder / linked).symlink_to(tmp_path / "private" / Path(linked).name)
     write_report(tmp_path / "s")
-    published = bytes_of(tmp_path / "s/report")
+    published = read_report_bytes(tmp_path / "s/report")
     assert not any(b"secret" in data or data == png() for data in published.values())
 
 
 # ---------------------------------------------------------------- links in a report
 
 
-def lead_away(link: Path, target: Path) -> None:
+def replace_with_link(link: Path, target: Path) -> None:
     """Move what is at a path elsewhere, and link to it."""
     link.rename(target) if link.exists() else target.mkdir()
     link.symlink_to(target)
@@ -448,13 +450,13 @@ def lead_away(link: Path, target: Path) -> None:
         "tables/runs.tex",
     ],
 )
-def test_link_out_of_a_report_is_refused_and_not_written_through(
+def test_link_leaving_report_is_refused(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture
 ) -> None:
     study = tmp_path / "s"
     write_run(study, "plain", 0, evaluations=2)
     assert main([str(study)]) == 0
-    lead_away(study / "report" / name if name else study / "report", tmp_path / "elsewhere")
+    replace_with_link(study / "report" / name if name else study / "report", tmp_path / "elsewhere")
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
     write_run(study, "bn_mu", 0, evaluations=2)
     capsys.readouterr()
@@ -466,7 +468,7 @@ def test_link_out_of_a_report_is_refused_and_not_written_through(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_link_within_the_study_is_followed(tmp_path: Path) -> None:
+def test_link_within_study_is_followed(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     (tmp_path / "s/big").mkdir()
     (tmp_path / "s/report").symlink_to("big")
@@ -477,12 +479,12 @@ def test_link_within_the_study_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_report_of_packed_runs_is_that_of_their_folders(
+def test_report_of_packed_runs_equals_report_of_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = sound_runs(tmp_path / "s")
     write_report(study)
-    expected = bytes_of(study / "report")
+    expected = read_report_bytes(study / "report")
     runs = [
         read_run(Run(path.parent), study) for path in sorted(study.glob("runs/*/*/*/config.yaml"))
     ]
@@ -493,13 +495,17 @@ def test_report_of_packed_runs_is_that_of_their_folders(
     monkeypatch.setattr(results, "iterate_runs", lambda path, notes: packed)
     for given in (pack, pack.parent):
         path, _ = write_report(given)
-        assert path == pack.parent / "report/index.html" and bytes_of(path.parent) == expected
+        assert (
+            path == pack.parent / "report/index.html" and read_report_bytes(path.parent) == expected
+        )
 
 
 # ---------------------------------------------------------------- where data lie
 
 
-def placed(study: Path, head: str, seed: int, place: str, said: bool = True, **data: Any) -> Path:
+def write_run_on_data(
+    study: Path, head: str, seed: int, place: str, said: bool = True, **data: Any
+) -> Path:
     """A run on data at a place, which its overrides say or not."""
     folder = write_run(
         study, head, seed, overrides="default" if not said else f"data.dir=-{head}-{seed}",
@@ -538,29 +544,29 @@ SAME, OTHER = {"content": "ab12"}, {"content": "cd34"}
         ([("/home/a/yelp", SAME), ("/home/a/yelp", SAME)], ["Plain VAE (data.dir=…/yelp)"]),
     ],
 )  # fmt: skip
-def test_where_the_same_data_lie_splits_no_group(
-    tmp_path: Path, runs: list, groups: list[str]
-) -> None:
+def test_data_location_does_not_split_group(tmp_path: Path, runs: list, groups: list[str]) -> None:
     for seed, (place, data) in enumerate(runs):
-        placed(tmp_path / "s", "plain", seed, place, **data)
+        write_run_on_data(tmp_path / "s", "plain", seed, place, **data)
     study = read_study(tmp_path / "s")
     assert sorted(study.runs["group"].unique()) == sorted(groups) and len(study.runs) == len(runs)
 
 
-def test_older_runs_on_data_by_one_name_are_two_runs(tmp_path: Path) -> None:
-    placed(tmp_path / "s", "plain", 0, "/home/a/yelp", vocab=10)
+def test_older_runs_on_different_data_stay_separate(tmp_path: Path) -> None:
+    write_run_on_data(tmp_path / "s", "plain", 0, "/home/a/yelp", vocab=10)
     (tmp_path / "s/runs/plain/data.dir=-plain-0").rename(tmp_path / "s/runs/plain/data.dir=-other")
-    placed(tmp_path / "s", "plain", 0, "/mnt/b/yelp", vocab=11)
+    write_run_on_data(tmp_path / "s", "plain", 0, "/mnt/b/yelp", vocab=11)
     study = read_study(tmp_path / "s")
     assert len(study.runs) == 2 and not study.notes
 
 
-def test_run_on_two_machines_counts_once_and_a_default_place_is_none(tmp_path: Path) -> None:
-    placed(tmp_path / "s", "plain", 0, "/home/a/yelp", **SAME)
-    placed(tmp_path / "s", "plain", 1, "/mnt/b/data", said=False, **SAME)
-    twin = placed(tmp_path / "s", "plain", 0, "/mnt/b/data", said=False, **SAME)
-    placed(tmp_path / "s", "bn_mu", 0, "/mnt/b/data", **SAME)
-    (placed(tmp_path / "s", "bn_mu", 1, "/home/a/yelp", **SAME) / "data.json").write_text("[1]")
+def test_run_on_two_machines_counts_once(tmp_path: Path) -> None:
+    write_run_on_data(tmp_path / "s", "plain", 0, "/home/a/yelp", **SAME)
+    write_run_on_data(tmp_path / "s", "plain", 1, "/mnt/b/data", said=False, **SAME)
+    twin = write_run_on_data(tmp_path / "s", "plain", 0, "/mnt/b/data", said=False, **SAME)
+    write_run_on_data(tmp_path / "s", "bn_mu", 0, "/mnt/b/data", **SAME)
+    (
+        write_run_on_data(tmp_path / "s", "bn_mu", 1, "/home/a/yelp", **SAME) / "data.json"
+    ).write_text("[1]")
     study = read_study(tmp_path / "s")
     assert study.runs.groupby("group")["seed"].apply(list).to_dict() == {
         "Plain VAE": [0, 1],

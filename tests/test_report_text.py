@@ -137,16 +137,16 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("text", "expected"), PATHS)
-def test_overrides_show_no_path_of_a_disk(text: str, expected: str) -> None:
+def test_overrides_hide_disk_paths(text: str, expected: str) -> None:
     assert shown_override(text) == expected and shown_override(expected) == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), MESSAGES)
-def test_messages_show_no_path_of_a_disk(text: str, expected: str) -> None:
+def test_messages_hide_disk_paths(text: str, expected: str) -> None:
     assert shown(text) == expected and shown(expected) == expected
 
 
-def test_command_is_shortened_word_by_word() -> None:
+def test_command_paths_are_shortened_word_by_word() -> None:
     words = ["python", "train.py", "head=x", "data.dir=/home/Jane Doe/my data", "label=a b"]
     assert (
         shown_command(shlex.join(words))
@@ -173,7 +173,7 @@ def test_folder_named_after_a_path_is_shortened() -> None:
 @given(st.text(max_size=60))
 @example("/home/me/x\n\ud800")
 @settings(max_examples=300, deadline=None)
-def test_shown_text_is_inert_and_short(text: str) -> None:
+def test_displayed_text_is_inert_and_short(text: str) -> None:
     once = shown(text)
     once.encode()
     assert is_inert(once, newlines=False) and len(once) <= 300
@@ -277,7 +277,7 @@ def test_tables_of_hostile_text_are_inert(report: Path, hostile: Path) -> None:
 
 
 @pytest.mark.parametrize("name", one_in(3, PLOTS))
-def test_figures_of_hostile_text_are_drawn_and_are_xml(
+def test_figures_of_hostile_text_are_valid_xml(
     hostile: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {name: PLOTS[name]})
@@ -305,7 +305,7 @@ def test_tau_grid_of_long_hostile_labels_is_drawn(
     assert not drawn.missing and drawn.files["svg"]
 
 
-def test_nothing_is_lost_where_names_are_shortened_alike(tmp_path: Path) -> None:
+def test_names_shortened_to_same_text_stay_distinct(tmp_path: Path) -> None:
     for seed, place in enumerate(("/home/me/ptb", "/mnt/ptb", "/home/me/ptb")):
         folder = write_run(tmp_path / "s", "plain", seed, overrides=f"x={seed}", evaluations=2)
         put_config(folder, overrides={"data.dir": place})
@@ -317,7 +317,7 @@ def test_nothing_is_lost_where_names_are_shortened_alike(tmp_path: Path) -> None
     assert distinct(["a", "b", "a", "a"]) == ["a", "b", "a (2)", "a (3)"]
 
 
-def test_labels_that_are_alike_for_their_first_words_stay_two_groups(tmp_path: Path) -> None:
+def test_labels_with_common_prefix_stay_two_groups(tmp_path: Path) -> None:
     for seed, end in enumerate("ab"):
         write_run(
             tmp_path / "s",
@@ -331,9 +331,7 @@ def test_labels_that_are_alike_for_their_first_words_stay_two_groups(tmp_path: P
     assert read_study(tmp_path / "s").runs["group"].nunique() == 2
 
 
-def test_real_command_stays_in_the_run_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_command_stays_in_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=2)
     command = "python train.py head=plain data.dir=/home/me/ptb seed=0"
     put_config(folder, overrides={"data.dir": "/home/me/ptb"}, command=command)
@@ -347,14 +345,14 @@ def test_real_command_stays_in_the_run_folder(
     )
 
 
-def test_folder_whose_name_is_not_text_is_reported(tmp_path: Path) -> None:
+def test_folder_with_undecodable_name_is_reported(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, overrides="x=1", evaluations=2)
     folder.parent.rename(folder.parent.with_name("x=\udcff\n"))
     table = written(every_run(read_study(tmp_path / "s").runs))
     assert b"x=\\udcff\\n" in table["csv"]
 
 
-def test_samples_are_shown_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_displayed_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
     folder = write_run(tmp_path / "s", "plain", 0, evaluations=2)
     (folder / "samples").mkdir()
@@ -391,7 +389,7 @@ def test_terminal_gets_no_control_characters(
 # ---------------------------------------------------------------- cells by hand
 
 
-def test_cells_of_a_spreadsheet() -> None:
+def test_spreadsheet_cells_are_escaped() -> None:
     assert [inert(text) for text in ("=1", " +1", "-x", "@a", "＝1", "a=1", "", "-")] == [
         "'=1", "' +1", "'-x", "'@a", "'＝1", "a=1", "", "'-"
     ]  # fmt: skip
@@ -400,7 +398,7 @@ def test_cells_of_a_spreadsheet() -> None:
     assert pd.read_csv(StringIO(comma_separated(frame)))["n"].tolist() == [-1.5, 2]
 
 
-def test_cells_of_markdown_and_latex() -> None:
+def test_markdown_and_latex_cells_are_escaped() -> None:
     frame = pd.DataFrame({"a": ["x|y", "\\|", "`a` *b* [c](d) <e> &lt; ~f~ $g$", "_h_ i_j"]})
     assert markdown(frame).splitlines()[2:] == [
         r"| x\|y |",
@@ -414,16 +412,16 @@ def test_cells_of_markdown_and_latex() -> None:
     )
 
 
-def test_rows_of_latex_do_not_begin_with_an_option(report: Path) -> None:
+def test_latex_rows_do_not_begin_with_option(report: Path) -> None:
     text = (report / "tables/summary.tex").read_text(encoding="utf-8")
     assert not any(line.startswith(("[", "*")) for line in text.splitlines())
 
 
-def test_name_without_spaces_is_cut_not_lost() -> None:
+def test_long_name_without_spaces_is_truncated() -> None:
     assert truncate("x" * 60, 48) == "x" * 47 + "…" and truncate("x" * 48, 48) == "x" * 48
 
 
-def test_long_names_leave_room_in_a_figure() -> None:
+def test_long_names_leave_room_in_figure() -> None:
     assert wrap_text("word " * 200).count("\n") == 5 and wrap_text("x" * 1000).endswith("…")
     assert (
         wrap_text("_a") == " _a" and wrap_text("  ") == " " and wrap_text("BN on mu") == "BN on mu"
@@ -434,7 +432,7 @@ def test_long_names_leave_room_in_a_figure() -> None:
 # ---------------- what made the runs, and thousands of notes
 
 
-def test_provenance_in_words() -> None:
+def test_provenance_is_described() -> None:
     held, changed = "commit abc", "commit abc, with uncommitted changes"
     assert made_by({"commit": "abc", "tree_changed": False})["code"] == held
     assert made_by({"commit": "abc", "tree_changed": True})["code"] == changed
@@ -445,7 +443,7 @@ def test_provenance_in_words() -> None:
     assert made_by({}) == {"commit": "", "tree_changed": None, "code": ""}
 
 
-def test_page_warns_of_unavailable_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_warns_about_unavailable_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
     made = [
         {"commit": "abc"},
@@ -466,7 +464,7 @@ def test_page_warns_of_unavailable_code(tmp_path: Path, monkeypatch: pytest.Monk
     )
 
 
-def test_clean_study_has_no_caution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_study_has_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
     write_run(tmp_path / "s", "plain", 0, evaluations=2)
     page = write_report(tmp_path / "s")[0].read_text()
@@ -477,7 +475,7 @@ def test_clean_study_has_no_caution(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
-def test_thousands_of_notes_and_open_runs_are_some_and_a_count(
+def test_many_notes_and_unfinished_runs_are_truncated_with_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(figures, "PLOTS", {})
@@ -494,12 +492,12 @@ def test_thousands_of_notes_and_open_runs_are_some_and_a_count(
     assert page.count('class="unfinished"') == 100 and "And 1,099 more;" in page
 
 
-def test_summary_and_latex_of_odd_columns_do_not_fail(hostile: Path) -> None:
+def test_odd_columns_do_not_break_summary_or_latex(hostile: Path) -> None:
     runs = read_study(hostile).runs
     assert latex(summary(runs)) and len(written(summary(runs))) == 3
 
 
-def test_page_of_a_diagnosis_shows_names_of_factors_as_text(tmp_path: Path) -> None:
+def test_diagnosis_page_escapes_factor_names(tmp_path: Path) -> None:
     import torch
     from test_diagnosis import cost, good
 

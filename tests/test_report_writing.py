@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, fill, mounted
-from test_report import bytes_of, write_run
+from test_report import read_report_bytes, write_run
 
 from uncollapse import disk
 from uncollapse.report import figures, files, main, page
@@ -48,21 +48,21 @@ def add_run(study: Path) -> None:
     write_run(study, "bn_mu", 1, evaluations=3)
 
 
-def sentence(study: Path, capsys: pytest.CaptureFixture) -> str:
+def get_sentence(study: Path, capsys: pytest.CaptureFixture) -> str:
     assert main([str(study)]) == 2
     told = capsys.readouterr()
     assert told.err.startswith("report: ") and told.err.count("\n") == 1 and not told.out, told.err
     return told.err
 
 
-def strays(report: Path) -> list[Path]:
+def find_temporary_files(report: Path) -> list[Path]:
     return list(report.rglob(".*.new"))
 
 
 # ---------------------------------------------------------------- full and read-only disks
 
 
-def full_after(count: int, call: Callable, code: int = errno.ENOSPC) -> Callable:
+def fail_after(count: int, call: Callable, code: int = errno.ENOSPC) -> Callable:
     """`call`, until it was called `count` times; then the disk is full."""
     calls = iter(range(count))
 
@@ -76,11 +76,11 @@ def full_after(count: int, call: Callable, code: int = errno.ENOSPC) -> Callable
 
 @pytest.mark.parametrize("code", [errno.ENOSPC])
 @pytest.mark.usefixtures("one_figure")
-def test_disk_that_fails_at_any_file_leaves_the_earlier_report(
+def test_failing_disk_leaves_earlier_report(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     assert main([str(study)]) == 0
-    before = bytes_of(study / "report")
+    before = read_report_bytes(study / "report")
     add_run(study)
     capsys.readouterr()
     made = page.draw_all  # drawn once: what is tried here is writing
@@ -89,7 +89,7 @@ def test_disk_that_fails_at_any_file_leaves_the_earlier_report(
     count = 0
     while True:
         with monkeypatch.context() as patch:
-            patch.setattr(disk.os, "fsync", full_after(count, os.fsync, code))
+            patch.setattr(disk.os, "fsync", fail_after(count, os.fsync, code))
             done = main([str(study)])
         if done == 0 or count > 60:
             break
@@ -98,11 +98,11 @@ def test_disk_that_fails_at_any_file_leaves_the_earlier_report(
         if (
             count < len(before) - 1
         ):  # all files but our mark: until the last is on disk nothing is renamed
-            assert bytes_of(study / "report") == before, count
-        assert not strays(study / "report")
+            assert read_report_bytes(study / "report") == before, count
+        assert not find_temporary_files(study / "report")
         count += 1
     assert count >= len(before) - 1, "every file was synced"
-    after = bytes_of(study / "report")
+    after = read_report_bytes(study / "report")
     assert after.keys() == before.keys() and after["index.html"] != before["index.html"]
 
 
@@ -110,24 +110,24 @@ def test_failed_rename_leaves_complete_files(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([str(study)]) == 0
-    old = bytes_of(study / "report")
+    old = read_report_bytes(study / "report")
     add_run(study)
     for count in (0, 3, len(old) - 2):
         capsys.readouterr()
         with monkeypatch.context() as patch:
-            patch.setattr(disk.os, "replace", full_after(count, os.replace))
-            sentence(study, capsys)
-        assert not strays(study / "report")
-    mixed = bytes_of(study / "report")
+            patch.setattr(disk.os, "replace", fail_after(count, os.replace))
+            get_sentence(study, capsys)
+        assert not find_temporary_files(study / "report")
+    mixed = read_report_bytes(study / "report")
     assert main([str(study)]) == 0
-    new = bytes_of(study / "report")
+    new = read_report_bytes(study / "report")
     assert all(mixed[name] in (old[name], new[name]) for name in new)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.9])
-def test_limit_on_the_size_of_files_leaves_the_earlier_report(study: Path, share: float) -> None:
+def test_file_size_limit_leaves_earlier_report(study: Path, share: float) -> None:
     assert main([str(study)]) == 0
-    before = bytes_of(study / "report")
+    before = read_report_bytes(study / "report")
     room = int(share * max(map(len, before.values())))
     add_run(study)
 
@@ -140,63 +140,65 @@ def test_limit_on_the_size_of_files_leaves_the_earlier_report(study: Path, share
         done.returncode == 2 and done.stderr.startswith("report: ") and done.stderr.count("\n") == 1
     ), done.stderr
     assert "cannot be read or written" in done.stderr
-    assert bytes_of(study / "report") == before
+    assert read_report_bytes(study / "report") == before
 
 
-def test_first_report_that_found_no_room_is_taken_up_again(
+def test_report_can_be_repeated_after_full_disk(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for count in (0, 1, 2, 5):
         with monkeypatch.context() as patch:
-            patch.setattr(disk.os, "fsync", full_after(count, os.fsync))
+            patch.setattr(disk.os, "fsync", fail_after(count, os.fsync))
             assert main([str(study)]) == 2
     assert main([str(study)]) == 0
 
 
-def test_small_disk_that_is_full(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_full_small_disk_leaves_earlier_report(
+    small_disk: Path, capsys: pytest.CaptureFixture
+) -> None:
     study = small_disk / "s"
     write_run(study, "plain", 0, evaluations=2)
     assert main([str(study)]) == 0
     add_run(study)
-    before = bytes_of(study / "report")
+    before = read_report_bytes(study / "report")
     fill(small_disk)
     capsys.readouterr()
-    assert "No space left" in sentence(study, capsys)
-    assert bytes_of(study / "report") == before
+    assert "No space left" in get_sentence(study, capsys)
+    assert read_report_bytes(study / "report") == before
     (small_disk / "filler").unlink()
-    assert main([str(study)]) == 0 and bytes_of(study / "report") != before
+    assert main([str(study)]) == 0 and read_report_bytes(study / "report") != before
 
 
-def test_read_only_disk(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_read_only_disk_gives_one_sentence(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     study = small_disk / "s"
     write_run(study, "plain", 0, evaluations=2)
     mounted(small_disk, "-o", "remount,ro")
-    assert "report: cannot be read or written (Read-only" in sentence(study, capsys)
+    assert "report: cannot be read or written (Read-only" in get_sentence(study, capsys)
     mounted(small_disk, "-o", "remount,rw")
     assert main([str(study)]) == 0
-    before = bytes_of(study / "report")
+    before = read_report_bytes(study / "report")
     mounted(small_disk, "-o", "remount,ro")
     capsys.readouterr()
-    error = sentence(study, capsys)
+    error = get_sentence(study, capsys)
     assert "Read-only file system" in error and ".new" not in error
-    assert bytes_of(study / "report") == before
+    assert read_report_bytes(study / "report") == before
 
 
-def test_writer_on_a_read_only_disk_names_the_file_itself(small_disk: Path) -> None:
+def test_read_only_disk_error_names_the_file(small_disk: Path) -> None:
     mounted(small_disk, "-o", "remount,ro")
     with pytest.raises(OSError, match="Read-only") as caught:
         disk.write_atomic(small_disk / "a", b"x")
     assert caught.value.filename == str(small_disk / "a")
 
 
-def test_error_of_the_system_without_a_file_is_a_sentence_too(
+def test_system_error_without_file_gives_one_sentence(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:  # as matplotlib does where it finds no folder for its cache
         raise OSError("no writable cache")
 
     monkeypatch.setattr(page, "write_report", refuse)
-    assert f"report: {study}: cannot be read or written (no writable cache)" in sentence(
+    assert f"report: {study}: cannot be read or written (no writable cache)" in get_sentence(
         study, capsys
     )
 
@@ -211,7 +213,7 @@ def test_killed_report_leaves_complete_files_and_can_be_repeated(
     study: Path, call: str, count: int
 ) -> None:
     assert main([str(study)]) == 0
-    old = bytes_of(study / "report")
+    old = read_report_bytes(study / "report")
     add_run(study)
     code = f"""
 import itertools, os, signal
@@ -231,28 +233,28 @@ main([{str(study)!r}])
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode
         == -signal.SIGKILL
     )
-    cut = bytes_of(study / "report")
-    assert strays(study / "report")
-    assert main([str(study)]) == 0 and not strays(study / "report")
-    new = bytes_of(study / "report")
+    cut = read_report_bytes(study / "report")
+    assert find_temporary_files(study / "report")
+    assert main([str(study)]) == 0 and not find_temporary_files(study / "report")
+    new = read_report_bytes(study / "report")
     assert all(cut[name] in (old[name], new[name]) for name in old)
     if call == "fsync":
         assert all(cut[name] == old[name] for name in old)
 
 
 @pytest.mark.parametrize("place", [".index.html.new", ".uncollapse.new", "figures/.usage.svg.new"])
-def test_stray_of_a_killed_writer_is_no_reason_to_refuse(study: Path, place: str) -> None:
+def test_temporary_file_of_killed_writer_is_ignored(study: Path, place: str) -> None:
     (study / "report" / place).parent.mkdir(parents=True)
     (study / "report" / place).write_text("half")
-    assert main([str(study)]) == 0 and not strays(study / "report")
+    assert main([str(study)]) == 0 and not find_temporary_files(study / "report")
 
 
-def test_two_reports_at_once_are_one_and_a_sentence(
+def test_concurrent_report_is_refused_in_one_sentence(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (study / "report").mkdir()
     with disk.hold_lock(study / "report", "report"):
-        assert "another process is working on this report" in sentence(study, capsys)
+        assert "another process is working on this report" in get_sentence(study, capsys)
 
 
 # ---------------------------------------------------------------- whose a folder is
@@ -263,7 +265,7 @@ def make_old(report: Path) -> None:
     (report / ".uncollapse").unlink()
 
 
-def damaged(report: Path, how: str) -> None:
+def damage_page(report: Path, how: str) -> None:
     index = report / "index.html"
     whole = index.read_bytes()
     if how == "deleted":
@@ -278,18 +280,16 @@ def damaged(report: Path, how: str) -> None:
 @pytest.mark.parametrize(
     "how", ["deleted", "zeros", "0", "1", "14", "15", "60", "100", "130", "500", "4096"]
 )
-def test_folder_of_ours_is_taken_again_whatever_happened_to_its_page(
-    study: Path, how: str, old: bool
-) -> None:
+def test_report_folder_is_reused_with_damaged_page(study: Path, how: str, old: bool) -> None:
     assert main([str(study)]) == 0
-    whole = bytes_of(study / "report")
+    whole = read_report_bytes(study / "report")
     if old:
         make_old(study / "report")
-    damaged(study / "report", how)
-    assert main([str(study)]) == 0 and bytes_of(study / "report") == whole
+    damage_page(study / "report", how)
+    assert main([str(study)]) == 0 and read_report_bytes(study / "report") == whole
 
 
-def test_note_of_an_unfinished_report_of_old_is_ours(study: Path) -> None:
+def test_unfinished_report_of_older_version_is_recognised(study: Path) -> None:
     for length in (0, 10, 40, 200):
         (study / "report").mkdir()
         stub = f"<!doctype html>{files.PAGE_MARK}<p>This report was not finished."
@@ -313,28 +313,28 @@ def test_note_of_an_unfinished_report_of_old_is_ours(study: Path) -> None:
         {"index.html/inner.txt": "mine"},
     ],
 )
-def test_folder_of_others_is_refused_and_stays(
+def test_foreign_folder_is_refused_and_kept(
     study: Path, theirs: dict[str, str], capsys: pytest.CaptureFixture
 ) -> None:
     for name, text in theirs.items():
         (study / "report" / name).parent.mkdir(parents=True, exist_ok=True)
         (study / "report" / name).write_text(text)
-    before = bytes_of(study / "report")
-    assert "not a report of ours" in sentence(study, capsys)
-    assert bytes_of(study / "report") == before
+    before = read_report_bytes(study / "report")
+    assert "not a report of ours" in get_sentence(study, capsys)
+    assert read_report_bytes(study / "report") == before
 
 
-def test_file_or_a_dead_link_in_the_way_gives_one_sentence(
+def test_file_or_dead_link_in_place_gives_one_sentence(
     study: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (study / "report").write_text("a file")
-    assert "not a folder" in sentence(study, capsys)
+    assert "not a folder" in get_sentence(study, capsys)
     (study / "report").unlink()
     (study / "report").symlink_to(study / "gone")
-    assert "report: cannot be read or written" in sentence(study, capsys)
+    assert "report: cannot be read or written" in get_sentence(study, capsys)
 
 
-def test_files_added_by_users_stay(study: Path) -> None:
+def test_user_files_are_kept(study: Path) -> None:
     assert main([str(study)]) == 0
     (study / "report/notes.txt").write_text("mine")
     assert main([str(study)]) == 0 and (study / "report/notes.txt").read_text() == "mine"
@@ -343,13 +343,13 @@ def test_files_added_by_users_stay(study: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "<!doc", "\0" * 100, f"<!doctype html>...{DIAGNOSIS_MARK}"]
 )
-def test_cut_page_of_a_diagnosis_is_taken_again(tmp_path: Path, content: str) -> None:
+def test_truncated_diagnosis_page_is_replaced(tmp_path: Path, content: str) -> None:
     (tmp_path / "index.html").write_text(content)
     assert check_page_folder(tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize("count", range(4))
-def test_full_disk_leaves_the_earlier_page_of_a_diagnosis(
+def test_full_disk_leaves_earlier_diagnosis_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     import torch
@@ -358,13 +358,13 @@ def test_full_disk_leaves_the_earlier_page_of_a_diagnosis(
     from uncollapse import diagnose
 
     diagnose(good, cost, torch.zeros(10, 4), samples=2, page=tmp_path)
-    before = bytes_of(tmp_path)
-    monkeypatch.setattr(disk.os, "fsync", full_after(count, os.fsync))
+    before = read_report_bytes(tmp_path)
+    monkeypatch.setattr(disk.os, "fsync", fail_after(count, os.fsync))
     with pytest.warns(
         UserWarning, match="cannot be written .No space left.*; the numbers are returned"
     ):
         found = diagnose(good, cost, torch.ones(10, 4), samples=2, page=tmp_path)
-    assert found["nll"] > 0 and bytes_of(tmp_path) == before
+    assert found["nll"] > 0 and read_report_bytes(tmp_path) == before
 
 
 # ---------------------------------------------------------------- every writer
@@ -385,7 +385,7 @@ ALLOWED = {  # (file, why)
 }
 
 
-def test_nothing_else_writes_in_place() -> None:
+def test_no_other_code_writes_in_place() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for folder in ("src", "scripts")

@@ -65,7 +65,7 @@ def test_every_group_is_computed_once(store: GroupRows) -> None:
         [1],
     ],
 )
-def test_unusable_rows_are_computed_again(store: GroupRows, damaged: object) -> None:
+def test_unusable_rows_are_recomputed(store: GroupRows, damaged: object) -> None:
     complete(store, Squares())
     header, first, _, third = store.path.read_text().splitlines()
     store.path.write_text("\n".join([header, first, json.dumps(damaged), third]) + "\n")
@@ -75,7 +75,7 @@ def test_unusable_rows_are_computed_again(store: GroupRows, damaged: object) -> 
     assert lines == ["squares: 1 of 3 groups are damaged or lack columns, and are computed again"]
 
 
-def test_a_torn_last_line_is_dropped(store: GroupRows) -> None:
+def test_truncated_last_line_is_dropped(store: GroupRows) -> None:
     complete(store, Squares())
     store.path.write_text(store.path.read_text()[:-9])
     compute = Squares()

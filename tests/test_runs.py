@@ -57,9 +57,7 @@ def test_run_folder_holds_all_promised_files_and_rows(tmp_path: Path) -> None:
     assert first == f"# python train.py head=bn_tau {' '.join(SMALL)} tau=0.3 seed=0"
 
 
-def test_asking_again_skips_a_done_run_and_leaves_it_untouched(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_done_run_is_skipped_and_untouched(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run_here(tmp_path, "plain")
     before = {
         p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder_of(tmp_path, "plain").iterdir()
@@ -71,7 +69,7 @@ def test_asking_again_skips_a_done_run_and_leaves_it_untouched(
     } == before
 
 
-def test_another_config_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
+def test_different_config_in_same_folder_is_refused_with_difference(tmp_path: Path) -> None:
     run_here(tmp_path, "bn_mu")
     config = folder_of(tmp_path, "bn_mu") / "config.yaml"
     config.write_text(config.read_text().replace("gamma: 0.6", "gamma: 0.7"))
@@ -185,7 +183,7 @@ class Events:
 
 
 @pytest.mark.parametrize("head", ["plain", pytest.param("kl_cyclical", marks=pytest.mark.slow)])
-def test_run_stopped_after_its_last_step_writes_nothing_twice(
+def test_run_stopped_after_last_step_writes_nothing_twice(
     head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("trainer.epochs=3",)
@@ -204,7 +202,7 @@ def test_run_stopped_after_its_last_step_writes_nothing_twice(
         assert_same(folder_of(tmp_path / "whole", head), folder_of(results, head))
 
 
-def test_killed_command_resumes_to_the_same_result(tmp_path: Path) -> None:
+def test_killed_command_resumes_to_same_result(tmp_path: Path) -> None:
     words = ["head=bn_tau", *SMALL, "trainer.epochs=20", "trainer.eval_every=7"]
     command = [sys.executable, "train.py", *words, f"results={tmp_path / 'cut'}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -230,7 +228,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert all(torch.equal(a["model"][name], b["model"][name]) for name in a["model"])
 
 
-def test_checkpoint_from_before_to_beat_was_kept_resumes(tmp_path: Path) -> None:
+def test_checkpoint_without_to_beat_resumes(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     folder = folder_of(tmp_path, "plain")
     before, state = rows(folder), torch.load(folder / "state.pt", weights_only=True)
@@ -240,7 +238,7 @@ def test_checkpoint_from_before_to_beat_was_kept_resumes(tmp_path: Path) -> None
     assert run_here(tmp_path, "plain") == "done" and rows(folder) == before
 
 
-def test_truncated_checkpoint_gives_one_sentence_and_stays(tmp_path: Path) -> None:
+def test_truncated_checkpoint_gives_one_sentence_and_is_kept(tmp_path: Path) -> None:
     run_here(tmp_path, "plain")
     folder = folder_of(tmp_path, "plain")
     (folder / "done").unlink()
@@ -252,7 +250,7 @@ def test_truncated_checkpoint_gives_one_sentence_and_stays(tmp_path: Path) -> No
     assert not (folder / "failed").exists()
 
 
-def test_torn_last_line_is_mended_on_resume(tmp_path: Path) -> None:
+def test_truncated_last_line_is_repaired_on_resume(tmp_path: Path) -> None:
     run_here(tmp_path / "whole", "plain")
     run_here(tmp_path / "torn", "plain")
     folder = folder_of(tmp_path / "torn", "plain")
@@ -263,7 +261,7 @@ def test_torn_last_line_is_mended_on_resume(tmp_path: Path) -> None:
     assert rows(folder) == rows(folder_of(tmp_path / "whole", "plain"))
 
 
-def test_non_finite_loss_fails_the_run_and_names_step_head_and_term(
+def test_non_finite_loss_error_names_step_head_and_term(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uncollapse.models.text_vae import TextVAE
@@ -287,7 +285,7 @@ def test_non_finite_loss_fails_the_run_and_names_step_head_and_term(
     assert (folder / "failed.1").exists() and not (folder / "failed").exists()
 
 
-def test_run_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
+def test_run_locked_by_another_process_is_refused(tmp_path: Path) -> None:
     import fcntl
 
     run_here(tmp_path, "plain")
@@ -300,7 +298,7 @@ def test_run_that_another_process_works_on_is_refused(tmp_path: Path) -> None:
     os.close(handle)
 
 
-def test_run_that_another_process_has_just_finished_is_skipped(
+def test_run_just_finished_by_another_process_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import uncollapse.run as module
@@ -317,13 +315,13 @@ def test_run_that_another_process_has_just_finished_is_skipped(
     assert run_here(tmp_path, "plain") == "skipped"
 
 
-def test_results_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+def test_unwritable_results_give_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file where a folder should be")
     with pytest.raises(InputError, match="cannot write there"):
         run_here(tmp_path / "results", "plain")
 
 
-def test_full_disk_gives_one_sentence_and_run_resumes_with_space(
+def test_full_disk_gives_one_sentence_and_run_resumes(
     tmp_path: Path,
 ) -> None:
     """A limit on the size of files stands for the full disk.
@@ -362,7 +360,7 @@ def test_read_only_folder_gives_one_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
 
 
-def test_evaluating_more_often_does_not_change_the_weights(tmp_path: Path) -> None:
+def test_evaluation_frequency_does_not_change_weights(tmp_path: Path) -> None:
     run_here(tmp_path / "seldom", "bn_tau")
     run_here(tmp_path / "often", "bn_tau", "trainer.eval_every=2")
     a, b = (
@@ -381,7 +379,7 @@ def test_no_op_annealing_equals_plain_bit_for_bit(tmp_path: Path) -> None:
     assert plain == annealed
 
 
-def test_early_stop_and_lr_decay_follow_their_settings(
+def test_early_stopping_and_lr_decay_follow_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import uncollapse.training.trainer as trainer
@@ -401,10 +399,10 @@ def test_early_stop_and_lr_decay_follow_their_settings(
     (folder,) = set((tmp_path / "scratch/runs/plain").glob("*/seed=0")) - {folder}
     # not before epoch 3: the lr falls after epochs 3 and 5, and the third time, after epoch 7, is
     # the end
-    assert lrs(folder) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert read_learning_rates(folder) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
-def lrs(folder: Path) -> list[float]:
+def read_learning_rates(folder: Path) -> list[float]:
     """The lr in force up to each evaluation, one an epoch."""
     return [row["lr"] for row in rows(folder) if row["split"] == "valid"]
 
@@ -429,7 +427,7 @@ PUBLISHED = [
 ]
 
 
-def test_lr_falls_as_in_the_published_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import uncollapse.training.selection as selection
     import uncollapse.training.trainer as trainer
 
@@ -452,7 +450,7 @@ def test_lr_falls_as_in_the_published_code(tmp_path: Path, monkeypatch: pytest.M
     rule = ("trainer.decay_from_epoch=4", "trainer.decay_patience=2", "trainer.decay_limit=3")
     run_here(tmp_path, "plain", "trainer=published", "trainer.epochs=50", *rule)
     folder = folder_of(tmp_path, "plain")
-    assert lrs(folder) == [lr for _, lr in PUBLISHED[:-1]]
+    assert read_learning_rates(folder) == [lr for _, lr in PUBLISHED[:-1]]
     assert (
         len(reloaded) == 3 + 1 and summary(folder)["best_step"] == 7 * 6
     )  # once more for the test
@@ -460,7 +458,7 @@ def test_lr_falls_as_in_the_published_code(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("reload", "left"), [("true", 0), ("false", 1)])
-def test_optimisers_restart_with_the_best_weights(
+def test_optimisers_restart_with_best_weights(
     reload: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Adam's moments belong to the weights that are left behind."""
@@ -482,7 +480,7 @@ def test_optimisers_restart_with_the_best_weights(
     ] * 2
 
 
-def test_published_numbers_are_those_of_the_code() -> None:
+def test_published_settings_match_the_original_code() -> None:
     """Epochs are counted from 0 there, so its `epoch >= 15` is 16 finished ones."""
     trainer = composed("trainer=published").trainer
     assert (trainer.decay_from_epoch, trainer.decay_patience, trainer.decay_limit) == (16, 5, 5)
@@ -497,20 +495,20 @@ def test_published_numbers_are_those_of_the_code() -> None:
     ("head", "batching", "times"),
     [("bn_mu", "by_length", 1), ("plain", "by_length", 0), ("bn_mu", "mixed", 0)],
 )
-def test_batches_of_one_length_train_too_and_batch_norm_is_warned_of_once(
+def test_batches_by_length_train_and_warn_about_batch_norm_once(
     head: str, batching: str, times: int, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run_here(tmp_path, head, f"data.batching={batching}") == "done"
     assert capsys.readouterr().out.count("batch norm takes the length out of mu") == times
 
 
-def test_one_example_is_too_few_for_any_head(tmp_path: Path) -> None:
+def test_one_training_example_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.test: 1 example; .* at least 2"):
         run_here(tmp_path, "plain", "data.test=1")
     assert not list(tmp_path.rglob("config.yaml"))
 
 
-def test_time_is_not_lost_on_resume(tmp_path: Path) -> None:
+def test_training_time_accumulates_on_resume(tmp_path: Path) -> None:
     start = time.time()
     run_here(tmp_path, "plain")
     assert (

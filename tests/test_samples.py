@@ -31,13 +31,13 @@ from uncollapse.run import run
 CPU = torch.device("cpu")
 
 
-def corpus_of(*sentences: list[int]) -> Corpus:
+def make_corpus(*sentences: list[int]) -> Corpus:
     return Corpus(
         np.array([w for s in sentences for w in s], np.int32), np.cumsum([0, *map(len, sentences)])
     )
 
 
-def sentences_of(corpus: Corpus) -> list[list[int]]:
+def list_sentences(corpus: Corpus) -> list[list[int]]:
     return [corpus.tokens[a:b].tolist() for a, b in itertools.pairwise(corpus.offsets)]
 
 
@@ -60,10 +60,10 @@ def test_greedy_generation_stops_at_end_of_sentence() -> None:
         return logits
 
     written = decode_sentences(next_logits, 3, CPU, greedy=True, generator=None, longest=4)
-    assert sentences_of(written) == [[5, 6], [4], [5, 5, 5, 5]]
+    assert list_sentences(written) == [[5, 6], [4], [5, 5, 5, 5]]
 
 
-def test_words_are_drawn_with_their_probabilities() -> None:
+def test_words_are_sampled_with_their_probabilities() -> None:
     logits = torch.tensor([0.0, 0.0, -torch.inf, 0.5, 1.0, -1.0])  # no end
     written = decode_sentences(
         lambda tokens: logits.expand(len(tokens), -1),
@@ -91,7 +91,7 @@ def text_model():
 
 
 @torch.no_grad()
-def test_generated_sentences_have_the_probability_of_nll() -> None:
+def test_generated_sentences_match_nll_probabilities() -> None:
     model, sentences = (
         text_model(),
         [[4, 5, 8, 3], [7, 4, 4, 6], [8, 8, 5, 5]],
@@ -101,7 +101,7 @@ def test_generated_sentences_have_the_probability_of_nll() -> None:
     tokens = torch.tensor([[BOS, *s, EOS] for s in sentences])
     for t in range(1, tokens.shape[1]):
         total -= next_logits(tokens[:, :t]).log_softmax(1)[torch.arange(3), tokens[:, t]]
-    batch = make_batch(corpus_of(*sentences), np.arange(3))
+    batch = make_batch(make_corpus(*sentences), np.arange(3))
     np.testing.assert_allclose(
         model.nll(batch, z[batch.examples]), total[batch.examples], rtol=1e-5
     )
@@ -112,8 +112,8 @@ def test_generation_depends_only_on_the_seed() -> None:
     one, again, other = (
         model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
-    assert sentences_of(one) == sentences_of(again) != sentences_of(other)
-    assert len(one) == 6 and sentences_of(model.generate(z, greedy=True)) == sentences_of(
+    assert list_sentences(one) == list_sentences(again) != list_sentences(other)
+    assert len(one) == 6 and list_sentences(model.generate(z, greedy=True)) == list_sentences(
         model.generate(z, greedy=True)
     )
 
@@ -129,7 +129,7 @@ def test_generation_depends_only_on_the_seed() -> None:
     ],
 )
 @torch.no_grad()
-def test_images_are_drawn_with_the_probabilities_that_the_model_reports(config) -> None:
+def test_images_are_sampled_with_model_probabilities(config) -> None:
     torch.manual_seed(0)
     model = config.build(4, Gaussian).eval()
     for parameter in model.parameters():
@@ -155,28 +155,28 @@ def test_images_are_drawn_with_the_probabilities_that_the_model_reports(config) 
 # ---------------------------------------------------------------- numbers
 
 
-def test_quality_by_hand() -> None:
+def test_sample_quality_by_hand() -> None:
     vocabulary = [*SPECIALS, "a", "b", "c"]
-    drawn, training = corpus_of([4, 5], [4, 5], [6], [5, 4, 6]), corpus_of([4, 5], [5])
+    drawn, training = make_corpus([4, 5], [4, 5], [6], [5, 4, 6]), make_corpus([4, 5], [5])
     found = quality(drawn, training, vocabulary)
     assert found["sample_count"] == 4 and found["sample_words"] == 2
     assert found["sample_distinct"] == 3 / 4 and found["sample_novel"] == 2 / 4
     assert texts(drawn, vocabulary) == ["a b", "a b", "c", "b a c"]
     assert "sample_grammatical" not in found
     nothing = quality(
-        corpus_of([], []), training, vocabulary
+        make_corpus([], []), training, vocabulary
     )  # a collapsed or broken model may write empty sentences
     assert nothing["sample_words"] == 0 and nothing["sample_distinct"] == 1 / 2
 
 
-def test_self_bleu_tells_copies_from_strangers() -> None:
+def test_self_bleu_separates_copies_from_different_sentences() -> None:
     assert self_bleu(["a b c d e"] * 3) == pytest.approx(100)
     strangers = ["a b c d e", "f g h i j", "k l m n o"]
     assert self_bleu(strangers) < 15 < 60 < self_bleu([*["a b c d e"] * 9, "a b c d f"])
     assert self_bleu(["a b"]) is None
 
 
-def test_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy() -> None:
+def test_grammar_sentences_are_grammatical_with_entropy_perplexity() -> None:
     data = GrammarConfig(train=3000, valid=10, test=10).load()
     found = quality(
         data.corpora["train"], data.corpora["valid"], data.vocabulary, data.exact_log_prob
@@ -197,7 +197,7 @@ def test_grammars_own_sentences_are_grammatical_at_the_perplexity_of_its_entropy
     }
 
 
-def test_points_off_the_sphere_are_moved_onto_it() -> None:
+def test_points_off_the_sphere_are_projected() -> None:
     q = Directional(torch.nn.functional.normalize(torch.randn(3, 4)), AxialVMF(4, 13.0))
     moved = q.project(q.mean)
     np.testing.assert_allclose(moved.norm(dim=-1), np.ones(3), rtol=1e-6)
@@ -262,7 +262,7 @@ def check_originals(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None:
+def test_image_run_writes_grids_and_report_shows_them(tmp_path: Path) -> None:
     words = [
         "data=digits",
         "data.train=100",
@@ -294,7 +294,7 @@ def test_image_run_gives_grids_and_the_report_shows_them(tmp_path: Path) -> None
     ).read_text()
 
 
-def test_vectors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_sampling_vectors_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     words = [
         "data=gaussian",
         "data.train=40",
@@ -309,9 +309,7 @@ def test_vectors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_language_model_of_the_study_scores_samples(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_study_language_model_scores_samples(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rng = np.random.default_rng(0)
     for split in ("train", "valid", "test"):
         text = [" ".join(rng.choice(list("abcde"), rng.integers(1, 6))) for _ in range(60)]

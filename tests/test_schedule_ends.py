@@ -82,7 +82,7 @@ def test_schedule_knows_its_end(schedule, ends):
     assert len(weight_phases(schedule)) == (ends > 0)
 
 
-def test_logistic_curve_ends_where_one_percent_is_left():
+def test_logistic_curve_ends_at_99_percent():
     schedule = Logistic(1, 8)
     assert schedule(schedule.end_epoch) == pytest.approx(0.99)
 
@@ -92,7 +92,7 @@ def test_numbers_and_unknown_functions_have_no_end():
 
 
 @pytest.mark.parametrize(("steps", "over"), [(59, False), (60, False), (61, True)])
-def test_phase_is_over_when_one_step_had_its_end_value(steps, over):
+def test_phase_ends_after_one_step_at_final_value(steps, over):
     """6 steps an epoch: step 60 is the last of epoch 10 and still has 59/60 of the weight."""
     last = Length(steps, 6, 20, None).last_position(steps)
     assert (weight_at(Linear(10), last) == 1) is over
@@ -115,7 +115,7 @@ def test_unreached_capacity_is_reported(kl, settled):
     assert Capacity(1.0, 0.0, 1).unsettled([{"step": 2, "kl": kl}]) is None
 
 
-def test_end_is_not_missed_by_rounding():
+def test_rounding_does_not_hide_schedule_end():
     for per_epoch in range(1, 400):
         for epochs in (0.1, 0.3, 0.7, 1.1, 7.7):
             steps = math.ceil(epochs * per_epoch - 1e-9) + 1
@@ -145,19 +145,19 @@ def everything(package):
         )
 
 
-def test_every_objective_and_procedure_can_be_asked():
+def test_every_objective_and_procedure_reports_its_end():
     objectives = list(everything(uncollapse.objectives))
     procedures = list(everything(uncollapse.procedures))
     assert len(objectives) >= 10 and len(procedures) >= 4
     assert [c.__name__ for c in (*objectives, *procedures) if not issubclass(c, Phased)] == []
 
 
-def test_part_without_an_end_has_none():
+def test_component_without_schedule_has_no_end():
     for part in (ELBO(), InfoVAE(alpha=0.5, scale=1.0), BagOfWords(1.0, 4), Phased()):
         assert part.phases() == [] and part.unsettled([]) is None
 
 
-def test_parts_with_an_end_name_it():
+def test_component_with_schedule_names_its_end():
     assert [p.ends for p in Capacity(1.0, 4.0, 3).phases()] == [3]
     assert Capacity(1.0, 4.0, 4).phases()[0].state(1.0) == "at a capacity of 1.00 of 4 nats"
     assert Capacity(1.0, 0.0, 3).phases() == Capacity(1.0, 4.0, 0).phases() == []
@@ -191,7 +191,7 @@ def row(step, kl, weight=0.0):
         ((4.0, 4.0), (0.0, 0.0), None),
     ],
 )
-def test_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, expected):
+def test_controller_settles_when_kl_is_reached_and_beta_is_stable(kls, betas, expected):
     control = Control(4.0, 0.01, 1e-3)
     control.beta.fill_(betas[1])
     told = control.unsettled(
@@ -212,7 +212,7 @@ def test_controller_has_settled_when_the_kl_is_there_and_beta_rests(kls, betas, 
         (3.7, 0.9, None),
     ],
 )
-def test_multiplier_has_settled_when_the_rate_is_kept_and_nothing_pushes_beyond(kl, u, expected):
+def test_multiplier_settles_when_rate_is_kept(kl, u, expected):
     objective = MinimumRate(4.0, 1e-3)
     objective.multiplier.fill_(u)
     told = objective.unsettled([row(100, kl)])
@@ -251,7 +251,7 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
 # ---------------------------------------------------------------- the words
 
 
-def test_warning_names_knob_length_weight_and_cure():
+def test_warning_names_knob_length_weight_and_fix():
     parts = [(weight_phases(Linear(10)), None)]
     assert list_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
         "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
@@ -265,7 +265,7 @@ def test_warning_names_knob_length_weight_and_cure():
     ]
 
 
-def test_cycles_that_follow_the_length_are_not_cured_by_more_epochs():
+def test_cyclical_warning_does_not_suggest_more_epochs():
     parts = [(weight_phases(Cyclical(6, 4, 1)), None)]
     (told,) = list_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
     assert "in cycle 4 of 4, at weight 0.93" in told and told.endswith("give ramp below 1")
@@ -339,7 +339,7 @@ def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, ca
 @pytest.mark.parametrize(
     "words", ["plain", "beta", "kl_anneal anneal_epochs=1", "kl_cyclical", "bn_tau"]
 )
-def test_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_path, capsys):
+def test_complete_run_has_no_warning(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
     found = final(tmp_path, head)
@@ -348,9 +348,7 @@ def test_run_with_nothing_cut_off_is_complete_and_warns_of_nothing(words, tmp_pa
     assert found["final_weight"] == (0.4 if head == "beta" else 1.0)
 
 
-def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
-    tmp_path, capsys, monkeypatch
-):
+def test_early_stopping_before_schedule_end_is_reported_afterwards(tmp_path, capsys, monkeypatch):
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
@@ -369,7 +367,7 @@ def test_early_stopping_before_the_end_of_a_schedule_is_known_afterwards_only(
     ]
 
 
-def test_objective_of_ones_own_without_the_base_still_trains(tmp_path, monkeypatch):
+def test_custom_objective_without_base_class_trains(tmp_path, monkeypatch):
     class Bare(Objective):
         weight = 1.0
 
@@ -405,7 +403,7 @@ def study(tmp_path: Path, no_figures: None) -> Path:
     return tmp_path / "s"
 
 
-def test_cut_off_group_is_marked_and_named(study: Path):
+def test_unfinished_group_is_marked_and_named(study: Path):
     runs = read_study(study).runs
     table = summary(runs)
     assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]
@@ -444,7 +442,7 @@ def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
     assert "†" not in old.title + "".join(old.text["group"])
 
 
-def test_all_cut_off_groups_are_counted_though_few_are_named(tmp_path: Path):
+def test_unfinished_groups_are_counted_and_few_named(tmp_path: Path):
     for tau in range(1, 10):
         write_run(tmp_path / "s", "bn_tau", 0, overrides=f"tau=0.{tau}", evaluations=3, final=OPEN)
     assert summary(read_study(tmp_path / "s").runs).title.count("tau=0.") == 6

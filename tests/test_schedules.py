@@ -47,7 +47,7 @@ def test_linear_by_hand(epochs, epoch, weight):
 
 @properties
 @given(spans, positions, positions)
-def test_linear_stays_in_its_bounds_and_never_falls(epochs, one, other):
+def test_linear_is_bounded_and_nondecreasing(epochs, one, other):
     early, late = sorted((one, other))
     assert 0 <= Linear(epochs)(early) <= Linear(epochs)(late) <= 1
 
@@ -61,11 +61,11 @@ def test_linear_starts_at_0_and_reaches_1(epochs, beyond):
 
 @properties
 @given(positions)
-def test_no_epochs_is_the_constant_1(epoch):
+def test_zero_epochs_gives_constant_1(epoch):
     assert Linear(0)(epoch) == 1.0 == weight_at(1, epoch) == weight_at(1.0, epoch)
 
 
-def test_bare_number_is_a_constant_schedule_and_a_function_is_asked():
+def test_number_is_constant_schedule_and_function_is_called():
     assert weight_at(0.4, 0) == weight_at(0.4, 17.5) == 0.4
     assert weight_at(lambda epoch: epoch**2, 3.0) == 9.0
 
@@ -86,13 +86,13 @@ def test_schedule_ends_at_1_by_default():
 
 @properties
 @given(st.floats(0, 10), positions)
-def test_beta_is_one_number_throughout(beta, epoch):
+def test_beta_is_constant(beta, epoch):
     assert Constant(beta)(epoch) == beta == weight_at(Constant(beta), epoch)
 
 
 @properties
 @given(st.floats(0, 10), positions, spans)
-def test_scaled_is_the_product(factor, epoch, epochs):
+def test_scaled_schedule_is_product(factor, epoch, epochs):
     assert ScaledSchedule(Linear(epochs), factor)(epoch) == factor * Linear(epochs)(epoch)
 
 
@@ -118,7 +118,7 @@ def test_logistic_by_hand(midpoint, steepness, epoch, weight):
 
 @properties
 @given(positions, spans, positions, positions)
-def test_logistic_stays_in_its_bounds_never_falls_and_is_symmetric(midpoint, steepness, one, other):
+def test_logistic_is_bounded_nondecreasing_and_symmetric(midpoint, steepness, one, other):
     schedule = Logistic(midpoint, steepness)
     early, late = sorted((one, other))
     assert 0 <= schedule(early) <= schedule(late) <= 1
@@ -126,7 +126,7 @@ def test_logistic_stays_in_its_bounds_never_falls_and_is_symmetric(midpoint, ste
     assert schedule(midpoint + 40 / steepness) == pytest.approx(1, abs=1e-9)
 
 
-def test_logistic_head_starts_near_0_and_arrives_within_a_run_of_three_epochs():
+def test_logistic_head_goes_from_0_to_1_in_three_epochs():
     knobs = composed("head=kl_logistic")
     schedule = Logistic(knobs.midpoint, knobs.steepness)
     assert schedule(0.0) < 1e-3 and schedule(2.0) > 0.999
@@ -169,7 +169,7 @@ def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
 
 @properties
 @given(st.integers(1, 50), st.integers(1, 20), st.floats(0.05, 1), st.integers(1, 400))
-def test_run_has_the_requested_ramps_at_the_right_time(epochs, cycles, ramp, per_epoch):
+def test_cyclical_run_has_requested_ramps(epochs, cycles, ramp, per_epoch):
     total, schedule = epochs * per_epoch, Cyclical(epochs, cycles, ramp)
     if total < 2 * cycles:
         return  # a period needs two steps to be seen
@@ -190,13 +190,13 @@ def test_run_has_the_requested_ramps_at_the_right_time(epochs, cycles, ramp, per
 
 @properties
 @given(positions, spans, st.integers(1, 20), st.floats(0, 1))
-def test_cyclical_is_a_weight_and_depends_on_the_position_alone(epoch, epochs, cycles, ramp):
+def test_cyclical_weight_depends_only_on_position(epoch, epochs, cycles, ramp):
     weight = Cyclical(epochs, cycles, ramp)(epoch)
     assert 0 <= weight <= 1 and weight == Cyclical(epochs, cycles, ramp)(epoch)
     assert Cyclical(epochs, cycles, 0)(epoch) == 1.0
 
 
-def test_cyclical_lasts_as_long_as_the_run_which_is_no_knob_of_it():
+def test_cyclical_length_comes_from_run():
     cfg = composed("head=kl_cyclical", "trainer.epochs=9", "cycles=3")
     assert build(cfg.objective, "objective").weight == Cyclical(9, 3, 0.5)
     assert knobs_of("kl_cyclical") == {"cycles", "ramp"}
@@ -217,7 +217,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "message"), BAD)
-def test_bad_knobs_are_refused_in_the_users_word(make, message):
+def test_bad_knob_error_uses_the_users_name(make, message):
     with pytest.raises(InputError) as caught:
         make()
     assert str(caught.value) == message
@@ -226,7 +226,7 @@ def test_bad_knobs_are_refused_in_the_users_word(make, message):
 @pytest.mark.parametrize(
     ("value", "why"), [(-1, RANGE), (float("nan"), RANGE), ("3", "not a number")]
 )
-def test_bad_lengths_are_refused(value, why):
+def test_bad_schedule_lengths_are_refused(value, why):
     with pytest.raises(InputError) as caught:
         Linear(value)
     assert str(caught.value) == f"anneal_epochs={value}: {why}; allowed is 0 <= anneal_epochs"
@@ -264,20 +264,20 @@ def test_elbo_by_hand(weight):
     )  # d KL / d mu = mu, over two examples
 
 
-def test_weight_0_is_the_autoencoder_and_the_kl_is_still_reported():
+def test_weight_0_is_autoencoder_and_kl_is_still_reported():
     nll, q, _ = two_examples()
     loss = ELBO(0)(nll, q, q.mean, 0.0)
     assert loss.total.item() == 4 and loss.terms["kl"].item() == pytest.approx(KL)
 
 
-def test_schedule_is_read_at_the_position():
+def test_schedule_is_evaluated_at_training_position():
     nll, q, _ = two_examples()
     loss = ELBO(Linear(4))(nll, q, q.mean, 1.0)
     assert loss.weight == 0.25 and loss.total.item() == pytest.approx(4 + 0.25 * KL)
 
 
 @pytest.mark.parametrize("epoch", [0.0, 0.3, 9.0])
-def test_annealing_over_no_epochs_is_the_plain_objective_bit_for_bit(epoch):
+def test_annealing_over_zero_epochs_equals_plain_bit_for_bit(epoch):
     losses, gradients = [], []
     for weight in (1.0, 1, Linear(0), Linear(0.0)):
         nll, q, mean = two_examples()
@@ -292,7 +292,7 @@ def test_annealing_over_no_epochs_is_the_plain_objective_bit_for_bit(epoch):
 @pytest.mark.parametrize(
     ("value", "why"), [(-0.5, RANGE), (float("inf"), RANGE), ("high", "not a number")]
 )
-def test_bad_weights_are_refused(value, why):
+def test_bad_kl_weights_are_refused(value, why):
     with pytest.raises(InputError) as caught:
         ELBO(value)
     assert str(caught.value) == f"objective.weight={value}: {why}; allowed is 0 <= objective.weight"

@@ -73,7 +73,7 @@ def test_objective():
 """
 
 
-def test_every_wrong_shape_is_caught_by_the_option_and_no_right_one(tmp_path: Path) -> None:
+def test_shapes_option_catches_only_wrong_shapes(tmp_path: Path) -> None:
     (tmp_path / "test_wrong.py").write_text(WRONG)
     command = [sys.executable, "-m", "pytest", "-p", "conftest", "-q", "--shapes", str(tmp_path)]
     paths = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
@@ -96,7 +96,7 @@ def test_every_wrong_shape_is_caught_by_the_option_and_no_right_one(tmp_path: Pa
         assert said in done.stdout, said
 
 
-def test_the_package_does_not_import_the_checker() -> None:
+def test_package_does_not_import_shape_checker() -> None:
     code = """
 import sys
 import uncollapse.models.lstm, uncollapse.posteriors, uncollapse.objectives.elbo, uncollapse.run
@@ -109,7 +109,7 @@ print("jaxtyping" in sys.modules)
 # ---------------------------------------------------------------- hooks
 
 
-def test_a_head_with_a_misspelt_hook_names_the_nearest() -> None:
+def test_head_with_misspelt_hook_is_refused_with_suggestion() -> None:
     class Floored(Gaussian):
         def flor(self) -> float:
             return 1.0
@@ -118,7 +118,7 @@ def test_a_head_with_a_misspelt_hook_names_the_nearest() -> None:
         Floored(4, 2)
 
 
-def test_a_head_without_forward_is_not_made() -> None:
+def test_head_without_forward_is_refused() -> None:
     class Empty(PosteriorHead):
         pass
 
@@ -126,7 +126,7 @@ def test_a_head_without_forward_is_not_made() -> None:
         Empty()
 
 
-def test_a_posterior_without_a_kl_is_not_made() -> None:
+def test_posterior_without_kl_is_refused() -> None:
     @dataclass(frozen=True)
     class Partial(Posterior):
         mean: Tensor
@@ -146,7 +146,7 @@ def test_a_posterior_without_a_kl_is_not_made() -> None:
         Partial(x, x)
 
 
-def test_the_defaults_of_a_posterior_do_nothing() -> None:
+def test_posterior_default_hooks_do_nothing() -> None:
     x = torch.randn(4, 3)
     q = DiagonalGaussian.from_log_var(x, x)
     assert q.splits and Point(x).splits and q.project(x) is x

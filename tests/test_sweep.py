@@ -11,7 +11,7 @@ from conftest import SMALL, type_command
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path: Path) -> None:
+def test_failed_job_is_listed_and_does_not_stop_others(launcher: str, tmp_path: Path) -> None:
     done = type_command(
         "-m",
         "head=bn_tau",
@@ -32,7 +32,7 @@ def test_bad_job_does_not_stop_the_others_and_is_listed(launcher: str, tmp_path:
     assert not list(Path.cwd().glob("multirun*"))
 
 
-def test_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
+def test_sweep_of_four_variants_and_two_seeds(tmp_path: Path) -> None:
     words = [
         "-m",
         "head=plain,kl_anneal,bn_mu,bn_tau",
@@ -53,7 +53,7 @@ def test_four_variants_by_two_seeds_as_typed(tmp_path: Path) -> None:
     assert again.stdout.count("skipped: ") == 8 and "8 skipped" in again.stdout
 
 
-def test_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
+def test_study_defines_a_sweep_that_can_be_narrowed(tmp_path: Path) -> None:
     done = type_command(
         "experiment=tau_grid", "head=rms_tau", "tau=0.3", "seed=0", *SMALL, f"results={tmp_path}"
     )
@@ -62,7 +62,7 @@ def test_study_sweeps_by_itself_and_can_be_narrowed(tmp_path: Path) -> None:
     assert "rms_tau" in str(folder) and "tau=0.3" in str(folder)
 
 
-def test_jobs_of_one_process_do_not_influence_each_other(tmp_path: Path) -> None:
+def test_jobs_in_one_process_are_independent(tmp_path: Path) -> None:
     """The basic launcher runs all jobs in one process.
 
     The second must come out as it does alone.

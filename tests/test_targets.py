@@ -144,7 +144,7 @@ def run_folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return copy
 
 
-def refused(folder: Path, capsys: pytest.CaptureFixture) -> str:
+def get_refusal(folder: Path, capsys: pytest.CaptureFixture) -> str:
     """The one sentence with which evaluating a run is refused, having built and written nothing."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(InputError):
@@ -157,7 +157,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture) -> str:
 
 
 @pytest.mark.parametrize("exploit", EXPLOITS)
-def test_foreign_run_folder_builds_no_other_class(
+def test_foreign_run_folder_builds_no_disallowed_class(
     exploit: str, run_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = run_folder / "config.yaml"
@@ -165,7 +165,7 @@ def test_foreign_run_folder_builds_no_other_class(
     for key, node in EXPLOITS[exploit].items():
         content[key] = {**content[key], **node} if key in ("trainer", "log") else node
     path.write_text(yaml.safe_dump(content))
-    sentence = refused(run_folder, capsys)
+    sentence = get_refusal(run_folder, capsys)
     assert any(key in sentence for key in EXPLOITS[exploit])
     print(sentence)
 
@@ -176,17 +176,17 @@ def test_values_of_other_types_are_refused(
 ) -> None:
     path = run_folder / "config.yaml"
     path.write_text(path.read_text().replace("label: plain VAE", f"label: {TAGS[tag]}"))
-    assert "config.yaml: damaged (" in refused(run_folder, capsys)
+    assert "config.yaml: damaged (" in get_refusal(run_folder, capsys)
 
 
-def test_alias_to_a_function_is_a_function(run_folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_alias_of_function_is_refused(run_folder: Path, capsys: pytest.CaptureFixture) -> None:
     path = run_folder / "config.yaml"
     text = path.read_text().replace("weight: 1.0", "weight: *f")
     path.write_text(
         f"label: &f {{_target_: os.system, command: touch {PWNED}}}\n"
         + text.replace("label: plain VAE\n", "")
     )
-    assert "os.system" in refused(run_folder, capsys) or "label is no key" in refused(
+    assert "os.system" in get_refusal(run_folder, capsys) or "label is no key" in get_refusal(
         run_folder, capsys
     )
 
@@ -199,7 +199,7 @@ def test_alias_to_a_function_is_a_function(run_folder: Path, capsys: pytest.Capt
         if set(EXPLOITS[name]) <= {*SLOTS} and "${" not in str(EXPLOITS[name])
     ],
 )
-def test_slots_are_checked_wherever_their_config_comes_from(
+def test_slots_are_checked_for_every_config_source(
     exploit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from omegaconf import OmegaConf
@@ -217,7 +217,7 @@ def test_untouched_run_is_opened(run_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("head", heads())
-def test_every_head_names_classes_of_its_places(head: str) -> None:
+def test_every_head_names_classes_of_its_slots(head: str) -> None:
     from omegaconf import OmegaConf
 
     cfg = OmegaConf.to_container(composed(f"head={head}"), resolve=True)
@@ -226,7 +226,7 @@ def test_every_head_names_classes_of_its_places(head: str) -> None:
             assert place in CLASS_PLACES and locate_class(node["_target_"], place)
 
 
-def test_section_that_names_a_class_of_another_is_refused() -> None:
+def test_section_with_class_of_another_section_is_refused() -> None:
     cfg = composed("data._target_=uncollapse.models.lstm.LSTMConfig")
     with pytest.raises(InputError, match=r"only classes of uncollapse\.data are built there"):
         load_section(cfg.data, "data")

@@ -58,7 +58,7 @@ def many_stretches():
         yield
 
 
-def corpus_of(lengths, seed=0, vocabulary=VOCABULARY) -> Corpus:
+def make_corpus(lengths, seed=0, vocabulary=VOCABULARY) -> Corpus:
     offsets = np.cumsum([0, *lengths])
     return Corpus(
         np.random.default_rng(seed).integers(4, vocabulary, offsets[-1]).astype(np.int32), offsets
@@ -67,11 +67,12 @@ def corpus_of(lengths, seed=0, vocabulary=VOCABULARY) -> Corpus:
 
 def text(lengths, seed=0, vocabulary=VOCABULARY):
     return make_batch(
-        corpus_of(lengths, seed, vocabulary), np.random.default_rng(seed).permutation(len(lengths))
+        make_corpus(lengths, seed, vocabulary),
+        np.random.default_rng(seed).permutation(len(lengths)),
     )
 
 
-def model_of(
+def make_model(
     seed=0, output="plain", head=Gaussian, vocabulary=VOCABULARY, word_dropout=0.0, **options
 ):
     torch.manual_seed(seed)
@@ -85,7 +86,7 @@ def model_of(
     return model
 
 
-def near(ours, reference, tolerance=1e-9):
+def assert_near(ours, reference, tolerance=1e-9):
     torch.testing.assert_close(ours, reference, rtol=tolerance, atol=tolerance)
 
 
@@ -157,8 +158,8 @@ def words_of(batch, row):
 @pytest.mark.parametrize(
     ("options", "output"), [*zip(VARIANTS, ["plain", "skip", "lipschitz", "plain"], strict=True)]
 )
-def test_states_nll_and_every_gradient_are_those_of_single_sentences(options, output, lengths):
-    model, batch = model_of(output=output, **options).double(), text(lengths)
+def test_states_nll_and_gradients_match_single_sentences(options, output, lengths):
+    model, batch = make_model(output=output, **options).double(), text(lengths)
     z = torch.randn(len(lengths), LATENT, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(len(lengths), dtype=torch.float64)
 
@@ -169,10 +170,12 @@ def test_states_nll_and_every_gradient_are_those_of_single_sentences(options, ou
     naive = torch.stack(
         [naive_nll(model, words_of(batch, row), z[row]) for row in range(len(batch))]
     )
-    near(states, naive_states)
-    near(nll, naive)
+    assert_near(states, naive_states)
+    assert_near(nll, naive)
     linear = model.posterior.linear
-    near(model.encode(batch).mean, (naive_states @ linear.weight.T + linear.bias)[:, :LATENT])
+    assert_near(
+        model.encode(batch).mean, (naive_states @ linear.weight.T + linear.bias)[:, :LATENT]
+    )
 
     parameters = [z, *model.encoder.parameters(), *model.decoder.parameters()]
     ours = torch.autograd.grad((weights * nll).sum() + (weights @ states).sum(), parameters)
@@ -180,14 +183,14 @@ def test_states_nll_and_every_gradient_are_those_of_single_sentences(options, ou
         (weights * naive).sum() + (weights @ naive_states).sum(), parameters
     )
     for mine, other in zip(ours, theirs, strict=True):
-        near(mine, other)
+        assert_near(mine, other)
 
 
 @properties
 @given(some_lengths, seeds, variants)
 @example(TIES, 1, {})
-def test_neither_padding_nor_the_order_nor_the_company_of_examples_matters(lengths, seed, options):
-    words, model = corpus_of(lengths, seed), model_of(seed, **options).double()
+def test_padding_order_and_batch_mates_do_not_matter(lengths, seed, options):
+    words, model = make_corpus(lengths, seed), make_model(seed, **options).double()
     codes = torch.randn(len(lengths), LATENT, dtype=torch.float64)
 
     def values(examples):
@@ -201,8 +204,8 @@ def test_neither_padding_nor_the_order_nor_the_company_of_examples_matters(lengt
     together = values(np.arange(len(lengths)))
     shuffled = values(np.random.default_rng(seed).permutation(len(lengths)))
     for i, value in together.items():
-        near(shuffled[i], value)
-        near(values(np.array([i]))[i], value)
+        assert_near(shuffled[i], value)
+        assert_near(values(np.array([i]))[i], value)
 
 
 def word_losses(model, words, z):
@@ -219,9 +222,9 @@ def word_losses(model, words, z):
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_word_has_no_influence_on_those_before_it_and_some_on_those_behind_it(options):
+def test_decoder_is_causal(options):
     model, words, z = (
-        model_of(**options).double(),
+        make_model(**options).double(),
         [5, 9, 4, 7, 11, 4, 6],
         torch.randn(1, LATENT).double(),
     )
@@ -238,10 +241,10 @@ def test_word_has_no_influence_on_those_before_it_and_some_on_those_behind_it(op
 @pytest.mark.parametrize(
     ("inject", "ways"), [("both", ["prefix", "add"]), ("prefix", ["prefix"]), ("add", ["add"])]
 )
-def test_every_word_hears_z_in_the_ways_asked_for_and_in_no_other(inject, ways):
+def test_z_reaches_every_word_only_by_configured_paths(inject, ways):
     words, z = [5, 9, 4, 7], torch.ones(1, LATENT)
     for way in ways:
-        model = model_of(inject=inject)
+        model = make_model(inject=inject)
         assert {
             name for name in ("prefix", "add") if getattr(model.decoder, name) is not None
         } == set(ways)
@@ -253,8 +256,8 @@ def test_every_word_hears_z_in_the_ways_asked_for_and_in_no_other(inject, ways):
             assert torch.equal(word_losses(model, words, z), word_losses(model, words, -z))
 
 
-def test_order_of_words_matters_to_the_encoder():
-    model = model_of().double()
+def test_encoder_depends_on_word_order():
+    model = make_model().double()
     one, other = (
         make_batch(Corpus(np.array(w), np.array([0, 3])), np.arange(1))
         for w in ([5, 9, 4], [9, 5, 4])
@@ -262,27 +265,27 @@ def test_order_of_words_matters_to_the_encoder():
     assert (model.encode(one).mean - model.encode(other).mean).abs().max() > 1e-3
 
 
-def test_nll_of_an_untrained_flat_decoder_is_the_count_of_tokens_times_ln_v():
-    model = model_of()
+def test_uniform_decoder_nll_is_token_count_times_ln_v():
+    model = make_model()
     with torch.no_grad():
         model.decoder.words.weight.zero_()
         model.decoder.words.bias.zero_()
-    batch = make_batch(corpus_of([4, 1, 7]), np.arange(3))
+    batch = make_batch(make_corpus([4, 1, 7]), np.arange(3))
     expected = torch.tensor([8.0, 5.0, 2.0]) * math.log(
         VOCABULARY
     )  # the end counts, start, prefix and padding do not
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
-def test_sentence_may_be_longer_than_any_seen():
-    model = model_of()
+def test_sentence_can_be_longer_than_any_seen():
+    model = make_model()
     nll = model.nll(text([2000, 3]), torch.zeros(2, LATENT))
     assert nll.isfinite().all() and nll[0] > 100 * nll[1]
     assert model.encode(text([2000, 3])).mean.isfinite().all()
 
 
-def test_words_as_inputs_and_as_outputs_are_one_matrix_also_on_disk(tmp_path: Path):
-    model, batch = model_of(), text([5, 3])
+def test_tied_embeddings_are_one_matrix_also_on_disk(tmp_path: Path):
+    model, batch = make_model(), text([5, 3])
     tables = [
         name
         for name, p in model.decoder.named_parameters()
@@ -292,10 +295,10 @@ def test_words_as_inputs_and_as_outputs_are_one_matrix_also_on_disk(tmp_path: Pa
     x = torch.zeros(2, LATENT)
     before = model.nll(batch, x)
     save_model(tmp_path / "model.safetensors", model)
-    other = model_of(seed=1)
+    other = make_model(seed=1)
     load_model(tmp_path / "model.safetensors", other)
     assert torch.equal(other.nll(batch, x), before) and not torch.equal(
-        model_of(seed=1).nll(batch, x), before
+        make_model(seed=1).nll(batch, x), before
     )
 
 
@@ -311,25 +314,25 @@ def test_words_as_inputs_and_as_outputs_are_one_matrix_also_on_disk(tmp_path: Pa
     st.integers(1, 6),
     st.sampled_from([0.0, 1.0, 30.0]),
 )
-def test_nll_of_many_codes_equals_that_of_each_code(lengths, seed, options, output, n, scale):
-    model, batch = model_of(seed, output, **options).double().eval(), text(lengths, seed)
+def test_nll_of_many_codes_equals_nll_of_each(lengths, seed, options, output, n, scale):
+    model, batch = make_model(seed, output, **options).double().eval(), text(lengths, seed)
     z = scale * torch.randn(n, len(lengths), LATENT, dtype=torch.float64)
     one_by_one = torch.stack([model.nll(batch, one) for one in z])
     together = model.nll(batch, z)
     assert together.shape == (n, len(lengths)) and together.requires_grad
-    near(together, one_by_one)
+    assert_near(together, one_by_one)
     with torch.no_grad():
-        near(model.nll(batch, z), one_by_one.detach())
+        assert_near(model.nll(batch, z), one_by_one.detach())
 
 
-def test_gradients_of_many_codes_are_those_of_each():
-    model, batch = model_of(output="skip").double(), text([3, 7, 1])
+def test_gradients_of_many_codes_equal_gradients_of_each():
+    model, batch = make_model(output="skip").double(), text([3, 7, 1])
     z = torch.randn(4, 3, LATENT, dtype=torch.float64, requires_grad=True)
     wanted = [z, *model.decoder.parameters()]
     ours = torch.autograd.grad(model.nll(batch, z).sum(), wanted)
     theirs = torch.autograd.grad(sum(model.nll(batch, one).sum() for one in z), wanted)
     for mine, other in zip(ours, theirs, strict=True):
-        near(mine, other)
+        assert_near(mine, other)
     assert all(gradient.ne(0).any() for gradient in ours)
 
 
@@ -337,9 +340,9 @@ def test_gradients_of_many_codes_are_those_of_each():
     ("tokens", "logits"),
     [(1, 1), (40, 4 * VOCABULARY), (1 << 12, VOCABULARY - 1), (1 << 30, 1 << 30)],
 )
-def test_chunk_sizes_change_no_number_and_bound_memory(monkeypatch, tokens, logits):
+def test_chunk_size_bounds_memory_without_changing_numbers(monkeypatch, tokens, logits):
     model, batch, z = (
-        model_of().double().eval(),
+        make_model().double().eval(),
         text([3, 7, 1, 3]),
         torch.randn(50, 4, LATENT).double(),
     )
@@ -360,25 +363,25 @@ def test_chunk_sizes_change_no_number_and_bound_memory(monkeypatch, tokens, logi
     monkeypatch.setattr(model.decoder.stack, "forward", counted)
     monkeypatch.setattr(functional, "linear", counted_logits)
     with torch.no_grad():
-        near(model.nll(batch, z), whole)
+        assert_near(model.nll(batch, z), whole)
     one_code = len(batch.targets) + len(batch)  # with the prefixes
     assert held["tokens"] <= max(one_code, tokens * one_code / len(batch.targets))
     assert 0 < held["logits"] <= max(VOCABULARY, logits)
 
 
-def test_single_precision_is_enough_for_many_codes():
+def test_single_precision_suffices_for_many_codes():
     lengths = np.random.default_rng(0).integers(1, 30, 20)
-    model = model_of(1, vocabulary=300, width=32, latent=8).eval()
+    model = make_model(1, vocabulary=300, width=32, latent=8).eval()
     batch, z = text(lengths, 0, 300), torch.randn(7, 20, 8)
     with torch.no_grad():
         single = model.nll(batch, z)
-        near(single.double(), model.double().nll(batch, z.double()), 2e-5)
+        assert_near(single.double(), model.double().nll(batch, z.double()), 2e-5)
 
 
 @pytest.mark.parametrize("inject", transformer.INJECTIONS)
-def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood(inject):
+def test_importance_bound_lies_between_elbo_and_exact_log_likelihood(inject):
     """With one latent dimension log p(x) is an integral over a line."""
-    model, batch = model_of(latent=1, inject=inject).double().eval(), text([6, 4, 2])
+    model, batch = make_model(latent=1, inject=inject).double().eval(), text([6, 4, 2])
     grid = torch.linspace(-9, 9, 4001, dtype=torch.float64)
     prior = -0.5 * (grid.square() + math.log(2 * math.pi))
     with torch.no_grad():
@@ -399,20 +402,20 @@ def test_importance_weighting_lies_between_the_elbo_and_the_exact_log_likelihood
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("options", VARIANTS)
 @torch.no_grad()
-def test_generated_sentences_have_the_probability_of_nll(options, output):
+def test_generated_sentences_match_nll_probabilities(options, output):
     model, batch = (
-        model_of(output=output, **options).double().eval(),
+        make_model(output=output, **options).double().eval(),
         text([4, 4, 4]),
     )  # of one length
     z, total = torch.randn(3, LATENT).double(), torch.zeros(3).double()
     next_logits, tokens = model.decoder.writer(z), functional.pad(batch.tokens, (1, 0), value=BOS)
     for t in range(1, tokens.shape[1]):
         total -= next_logits(tokens[:, :t]).log_softmax(1)[torch.arange(3), tokens[:, t]]
-    near(model.nll(batch, z), total)
+    assert_near(model.nll(batch, z), total)
 
 
-def test_sampling_depends_on_the_seed_and_greedy_generation_does_not():
-    model, z = model_of().eval(), torch.randn(20, LATENT)
+def test_sampling_depends_on_seed_and_greedy_generation_does_not():
+    model, z = make_model().eval(), torch.randn(20, LATENT)
     drawn = [model.generate(z, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert (
         len(drawn[0]) == 20
@@ -430,18 +433,18 @@ def test_sampling_depends_on_the_seed_and_greedy_generation_does_not():
 
 
 @pytest.mark.parametrize("where", ["dropout_in", "dropout_out"])
-def test_dropout_acts_in_training_and_separately_for_each_code(where):
+def test_dropout_acts_in_training_independently_per_code(where):
     batch, z = text(TIES), torch.ones(len(TIES), LATENT)
-    model, without = model_of(**{where: 0.5}), model_of()
+    model, without = make_model(**{where: 0.5}), make_model()
     assert not model.nll(batch, z).equal(model.nll(batch, z))
     first, second = model.nll(batch, z.expand(2, -1, -1))
     assert not first.equal(second)
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
 
-def test_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
+def test_word_dropout_hides_inputs_but_not_targets(monkeypatch):
     model, batch, z = (
-        model_of(word_dropout=0.5).double(),
+        make_model(word_dropout=0.5).double(),
         text([7, 5, 5, 2]),
         torch.randn(4, LATENT).double(),
     )
@@ -457,8 +460,8 @@ def test_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
         naive_nll(model, words_of(batch, i), z[i], inputs[i, :length].tolist())
         for i, length in enumerate(batch.lengths)
     ]
-    near(nll, torch.stack(by_hand))
-    without, state = model_of().double().nll(batch, z), torch.get_rng_state()
+    assert_near(nll, torch.stack(by_hand))
+    without, state = make_model().double().nll(batch, z), torch.get_rng_state()
     assert model.eval().nll(batch, z).equal(without) and len(fed) == 1
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -468,8 +471,8 @@ def test_decoder_is_fed_fewer_words_and_asked_for_all_of_them(monkeypatch):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("head", [Gaussian, partial(BatchNormTau, tau=0.5)])
-def test_all_that_is_shared_starts_from_the_same_weights(head, output):
-    plain, after_plain = model_of(5).state_dict(), torch.rand(3)
+def test_shared_components_start_from_same_weights(head, output):
+    plain, after_plain = make_model(5).state_dict(), torch.rand(3)
     torch.manual_seed(5)
     sizes = {"width": WIDTH, "layers": 2, "attention_heads": 2, "latent": LATENT}
     ours = (
@@ -483,8 +486,8 @@ def test_all_that_is_shared_starts_from_the_same_weights(head, output):
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("options", VARIANTS)
-def test_parts_hold_every_parameter_exactly_once_and_all_of_them_are_used(options, output):
-    model = model_of(output=output, **options)
+def test_components_hold_every_parameter_once_and_use_it(options, output):
+    model = make_model(output=output, **options)
     held = [p for part in model.parts().values() for p in part]
     assert (
         len(held)
@@ -501,7 +504,7 @@ def test_parts_hold_every_parameter_exactly_once_and_all_of_them_are_used(option
     assert all(p.grad is not None and p.grad.isfinite().all() for p in held)
 
 
-def test_shipped_size_begins_near_the_loss_of_a_uniform_guess():
+def test_initial_loss_is_near_uniform_guess():
     """Tied embeddings of unit scale would begin far above it.
 
     As outputs they are sqrt(width) times smaller.
@@ -517,17 +520,17 @@ def test_shipped_size_begins_near_the_loss_of_a_uniform_guess():
 @pytest.mark.parametrize("value", [0, -3, 2.5, True])
 def test_sizes_below_one_are_refused(name, value):
     with pytest.raises(InputError) as caught:
-        model_of(**{name: value})
+        make_model(**{name: value})
     assert str(caught.value) == f"model.{name}={value}: allowed is an integer of at least 1"
 
 
 @pytest.mark.parametrize("name", ["dropout_in", "dropout_out"])
 @pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])
-def test_dropouts_outside_their_range_are_refused(name, value):
+def test_out_of_range_dropout_is_refused(name, value):
     with pytest.raises(
         InputError, match=rf"^model\.{name}={value}: out of range; allowed is 0 <= {name} < 1$"
     ):
-        model_of(**{name: value})
+        make_model(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -585,7 +588,7 @@ SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in heads() if head n
 
 
 @pytest.mark.parametrize("head", [*DEFAULT, *SLOW])
-def test_transformer_trains_with_every_head_and_keeps_its_floor(head: str, tmp_path: Path):
+def test_every_head_trains_and_keeps_its_floor(head: str, tmp_path: Path):
     plain, start = weights_at_start("plain"), weights_at_start(head)
     shared = plain.keys() & start.keys()
     assert {name for name in plain if not name.startswith("posterior.")} <= shared
@@ -645,7 +648,7 @@ def test_resumed_run_equals_uninterrupted_run(
 
 @pytest.mark.parametrize("head", ["plain", "skip"])
 @pytest.mark.parametrize("seed", range(2))
-def test_gradients_through_the_steps_of_refinement_are_those_of_differences(head: str, seed: int):
+def test_gradients_through_refinement_match_finite_differences(head: str, seed: int):
     parts = prepare(composed(f"head={head}", *TINY, f"seed={seed}"), head)
     with twice_differentiable():  # the kernels that train otherwise have no second derivative
         check_against_differences(
@@ -653,7 +656,7 @@ def test_gradients_through_the_steps_of_refinement_are_those_of_differences(head
         )
 
 
-def test_learns_a_single_batch(tmp_path: Path):
+def test_single_batch_is_learned(tmp_path: Path):
     folder = run_tiny(
         tmp_path,
         "plain",

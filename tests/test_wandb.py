@@ -73,7 +73,7 @@ def read(results: Path, head: str) -> tuple[Path, list]:
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
-def test_each_job_has_its_own_run_with_its_own_config_and_name(offline: Path, head: str) -> None:
+def test_each_job_has_its_own_run_config_and_name(offline: Path, head: str) -> None:
     _, found = read(offline, head)
     (run,) = [r.run for r in found if r.WhichOneof("record_type") == "run"]
     assert run.display_name.startswith(head) and run.display_name.endswith("seed=0")
@@ -84,7 +84,7 @@ def test_each_job_has_its_own_run_with_its_own_config_and_name(offline: Path, he
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
-def test_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
+def test_mirror_equals_rows_on_disk(offline: Path, head: str) -> None:
     folder, found = read(offline, head)
     history = [
         {
@@ -104,7 +104,7 @@ def test_mirror_holds_the_rows_on_disk(offline: Path, head: str) -> None:
         assert any(key.startswith(f"{prefix}/kl_per_dim") for key in mirrored)
 
 
-def test_resumed_run_is_mirrored_from_its_first_row(offline: Path) -> None:
+def test_resumed_run_is_mirrored_from_first_row(offline: Path) -> None:
     folder, _ = read(offline, "plain")
     (folder / "done").unlink()
     done = type_command("head=plain", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
@@ -207,7 +207,7 @@ def test_auto_mode_falls_back_to_offline_with_a_message(tmp_path: Path, silent_p
     assert list(folder_of(tmp_path, "plain").glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_server_that_is_asked_is_the_users(tmp_path: Path) -> None:
+def test_configured_server_is_used(tmp_path: Path) -> None:
     code = "from uncollapse.mirror import explain_unreachable_server as f; print(f(5.0))"
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -230,7 +230,7 @@ def test_empty_id_is_replaced(tmp_path: Path) -> None:
     assert read_or_make_id(run) == read_or_make_id(run) == (tmp_path / "wandb_id").read_text() != ""
 
 
-def test_sweep_contacts_the_server_once(tmp_path: Path, silent_port: tuple) -> None:
+def test_sweep_contacts_server_once(tmp_path: Path, silent_port: tuple) -> None:
     words = [
         "-m",
         "head=plain,bn_mu",
@@ -253,9 +253,7 @@ def test_sweep_contacts_the_server_once(tmp_path: Path, silent_port: tuple) -> N
 
 
 @pytest.mark.parametrize("many", [[], ["-m", "seed=0,1"]])
-def test_online_without_a_server_gives_one_sentence_within_the_timeout(
-    many: list, tmp_path: Path
-) -> None:
+def test_unreachable_server_gives_one_sentence_within_timeout(many: list, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -269,12 +267,12 @@ def test_online_without_a_server_gives_one_sentence_within_the_timeout(
 
 
 @pytest.mark.parametrize("value", ["-1", "0", "inf", "soon"])
-def test_timeout_has_a_range(value: str, tmp_path: Path) -> None:
+def test_out_of_range_timeout_is_refused(value: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"log\.timeout"):
         run_here(tmp_path, "plain", f"log.timeout={value}")
 
 
-def test_online_without_a_key_gives_one_sentence(tmp_path: Path) -> None:
+def test_online_without_api_key_gives_one_sentence(tmp_path: Path) -> None:
     home = {
         "HOME": str(tmp_path),
         "NETRC": str(tmp_path / "none"),
@@ -290,7 +288,7 @@ def test_online_without_a_key_gives_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_of_wandb_is_imported_without_it(tmp_path: Path) -> None:
+def test_wandb_is_not_imported_unless_used(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; "
         "from conftest import run_here; "
