@@ -1,7 +1,4 @@
-"""The token cache.
-
-Whatever has happened to a file of it, it is refused in one sentence and never trained on.
-"""
+"""The token cache: any damaged file is refused in one sentence and never trained on."""
 
 import json
 import os
@@ -26,7 +23,7 @@ from test_files import (
 from uncollapse.data import SPLITS, cache
 from uncollapse.errors import InputError
 
-assert block_hub  # no test here may reach for the network or for the user's own cache
+assert block_hub  # no test here may access the network or the user's cache
 
 FILES = [f"{split}-{name}.npy" for split in SPLITS for name in (*cache.ARRAYS, "labels")]
 ADVICE = "; remove it and give the same command again"
@@ -34,7 +31,7 @@ ADVICE = "; remove it and give the same command again"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A cache folder, with labels."""
+    """A cache folder of labelled text."""
     folder = tmp_path_factory.mktemp("made")
     data = read(labelled(folder / "text"), labels=True)
     assert data.labels
@@ -45,7 +42,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def entry(made: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of that folder's entry."""
     return shutil.copytree(made, tmp_path / "cache" / made.name)
 
 
@@ -79,7 +76,7 @@ def half_zeroed(path: Path) -> None:
     content = path.read_bytes()
     half = len(content) // 2
     path.write_bytes(content[:half] + b"\0" * (len(content) - half))
-    if path.read_bytes() == content:  # it was all zeros
+    if path.read_bytes() == content:  # half was all zeros already
         path.write_bytes(content[:half] + b"\1" * (len(content) - half))
 
 
@@ -123,7 +120,7 @@ def replaced_with_self_link(path: Path) -> None:
     path.symlink_to(path.name)
 
 
-def replaced_with_pipe(path: Path) -> None:  # reading it would wait for ever
+def replaced_with_pipe(path: Path) -> None:  # reading it would block forever
     path.unlink()
     os.mkfifo(path)
 
@@ -263,7 +260,7 @@ def test_non_numeric_array_with_valid_digest_is_refused(
     assert f"meta.json: {key} is missing or of the wrong kind" in refusal(entry)
 
 
-# ---------------------------------------------------------------- as users meet it
+# ---------------------------------------------------------------- as users see it
 
 
 @pytest.mark.parametrize("damage", [half_zeroed, replaced_with_outside_link, removed])
@@ -315,7 +312,7 @@ def test_training_on_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"{entry}: this cache folder is damaged (train-tokens.npy does not hold" in done.stderr
     shutil.rmtree(entry)
-    assert decode_split(read(folder), "train")[0] == "the cat sat"  # the advice helps
+    assert decode_split(read(folder), "train")[0] == "the cat sat"  # following the advice works
 
 
 # ---------------------------------------------------------------- writing

@@ -1,4 +1,4 @@
-"""`content` in data.json: equal for the same data wherever they lie, another one for other data."""
+"""`content` in data.json: equal for the same data at any location, different for other data."""
 
 import json
 import lzma
@@ -97,7 +97,7 @@ def test_config_facts_do_not_count_as_content(tmp_path: Path, monkeypatch) -> No
         assert text(folder, **options) == first
     monkeypatch.setattr(
         cache, "FORMAT", cache.CACHE_FORMAT + 1
-    )  # nor how a version of the program caches it
+    )  # nor the cache format of a version
     assert text(folder) == first
 
 
@@ -204,7 +204,7 @@ def test_array_digests_depend_on_dtype_and_shape() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
 
 
-# ---------------------------------------------------------------- dialogues and what is drawn
+# ---------------------------------------------------------------- dialogues and generated data
 
 
 def dialogue(folder: Path) -> str:

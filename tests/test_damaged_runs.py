@@ -1,10 +1,8 @@
-"""Run folders with one damaged file: one sentence from every program, and the other runs are none
-the worse.
+"""Run folders with one damaged file: one sentence from every command, other runs unaffected.
 
-Each case damages one file of a finished or of an unfinished run, then trains, evaluates and reads
-the study. Weights,
-checkpoints and results of evaluations have a digest; in other files a flipped bit may make one
-number of another.
+Each case damages one file of a finished or an unfinished run, then trains, evaluates and reads the
+study. Weights, checkpoints and evaluation results have a digest; in other files a flipped bit may
+change one number into another.
 """
 
 import builtins
@@ -47,7 +45,7 @@ ASKED = ["--metrics", "nll,statistics", "--samples", "3", "--examples", "6", "--
 NLL, STATISTICS = "test-nll-K3-N6", "test-statistics-N6"
 
 
-# ---------------- the study, and what is done with it
+# ---------------- the study and the commands
 
 
 class Stop(BaseException):
@@ -65,7 +63,7 @@ CONFIGS: dict[str, Any] = {}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A study of three runs; `whole` beside it is the unfinished one as it ends undisturbed."""
+    """A study of three runs; `whole` beside it is the unfinished run, completed without damage."""
     from uncollapse.procedures.joint import Joint
 
     results = tmp_path_factory.mktemp("damaged")
@@ -111,10 +109,7 @@ def results(made: Path, tmp_path: Path) -> Path:
 
 
 def snapshot_tree(path: Path) -> dict[str, bytes | str]:
-    """What lies under a folder, without following links.
-
-    Bytes of files, and what else there is by its kind.
-    """
+    """Contents of a folder, without following links: bytes of files, kinds of everything else."""
     found: dict[str, bytes | str] = {}
     for place, folders, files in os.walk(path):
         for name in (*folders, *files):
@@ -125,7 +120,7 @@ def snapshot_tree(path: Path) -> dict[str, bytes | str]:
 
 
 def bytes_of(path: Path) -> bytes:
-    """Past whatever keeps the code under test from opening it."""
+    """Bytes of a file, also when the code under test may not open it."""
     handle = os.open(path, os.O_RDONLY)
     try:
         return os.read(handle, 2**24)
@@ -148,8 +143,7 @@ def is_one_sentence(text: str, about: Path) -> bool:
 
 
 class Outcome:
-    """What training, evaluating and reading a study with one damaged run say, after the promises
-    that hold for any damage."""
+    """Train, evaluate and read a study with a damaged run; check what holds for any damage."""
 
     def __init__(self, results: Path, which: str, capsys: pytest.CaptureFixture):
         self.folder, others = (
@@ -196,7 +190,7 @@ class Outcome:
             self.saved.views()
         assert all("\n" not in note for note in self.notes)
 
-        # 4. nothing is lost, and nothing outside is touched
+        # 4. nothing is lost, and nothing outside is changed
         assert snapshot_tree(results.parent / "outside") == outside
         after = snapshot_tree(self.folder)
         self.gone = {name for name, content in before.items() if content not in after.values()}
@@ -212,7 +206,7 @@ class Outcome:
 
 
 def assert_undisturbed(made: Path, results: Path, which: str) -> None:
-    """The run has come to its undisturbed end."""
+    """The run has the same results as without damage."""
     here, there = folder(results, which), folder(made / "whole", which)
     assert rows(here) == rows(there)
     old, new = (
@@ -313,7 +307,7 @@ FEW = (
     "evaluations/unlabelled",
     "wandb_id",
     "failed",
-)  # of which what they hold hardly matters
+)  # whose contents hardly matter
 CASES = [
     (which, name, kind)
     for which, names in FILES.items()
@@ -321,16 +315,16 @@ CASES = [
     for kind in KINDS
     if name not in FEW or kind.startswith(("a ", "unr", "miss", "no"))
 ]
-# a changed digit in a text file has no digest to tell it
+# no digest detects a changed digit in a text file
 HARMLESS = (
     "cut at the end",
     *(kind for kind in KINDS if kind.startswith("flipped")),
-)  # to a text, perhaps
+)  # possibly to valid text
 NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 
 def deny_reading(patch: pytest.MonkeyPatch, path: Path) -> None:
-    """Refuse to open a file, which no right keeps root from."""
+    """Refuse to open a file: file modes do not stop root."""
 
     def refusing(honest: Any) -> Any:
         def opening(file: Any, *words: Any, **more: Any) -> Any:
@@ -359,12 +353,12 @@ def test_damaged_file_gives_one_sentence_or_is_harmless(
     assert name != "config.yaml" or outcome.refused or kind in HARMLESS
     if outcome.refused:
         assert damaged is None or damaged in snapshot_tree(path.parent).values()
-    elif (which, name) == ("finished", "metrics.jsonl"):  # which is only read
+    elif (which, name) == ("finished", "metrics.jsonl"):  # a folder that is only read
         assert outcome.notes or kind in HARMLESS
     elif (which, name) == (
         "finished",
         "model.safetensors",
-    ):  # which nobody reads once all is evaluated
+    ):  # not read once everything is evaluated
         assert damaged is None or damaged == snapshot_tree(path.parent)[path.name]
     elif "cannot be found" not in outcome.printed and not (
         kind.startswith("flipped") and name in NO_DIGEST
@@ -399,7 +393,7 @@ def test_flipped_bit_is_refused_or_harmless(
 ) -> None:
     path = folder(results, which) / name
     flip(share, bit)(path)
-    if which == "finished":  # else nobody looks at the weights
+    if which == "finished":  # otherwise the weights are not read
         shutil.rmtree(path.parent / "evaluations")
         shutil.copy(made / "trained.json", path.parent / "summary.json")
     outcome = Outcome(results, which, capsys)

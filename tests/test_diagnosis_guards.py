@@ -1,6 +1,6 @@
-"""What would make `diagnose` wrong without a word.
+"""Guards of `diagnose` against silently wrong results.
 
-Modes, order, precision, batches of pairs, callables that mean something else.
+Modes, order, precision, batches of pairs, and callables that return something else.
 """
 
 import copy
@@ -44,7 +44,7 @@ def one_core() -> Iterator[None]:
 
 
 def diagnose_quietly(*args: Any, **kwargs: Any) -> dict:
-    """A diagnosis that has nothing to warn of."""
+    """A diagnosis that must not warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = diagnose(*args, **kwargs)
@@ -53,7 +53,7 @@ def diagnose_quietly(*args: Any, **kwargs: Any) -> dict:
 
 
 def diagnose_with_warnings(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
-    """A diagnosis and its warnings, of which it keeps the same list."""
+    """A diagnosis and its warnings, which it also lists."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = diagnose(*args, **kwargs)
@@ -66,8 +66,7 @@ def diagnose_with_warnings(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
 
 
 def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
-    """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it
-    answers."""
+    """A nearly collapsed encoder with outputs of this dtype, a decoder, and the outputs' KL."""
     g = torch.Generator().manual_seed(0)
     mean, log_var = (
         0.05 * torch.randn(64, 4, generator=g),
@@ -216,7 +215,7 @@ class Normed(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A model whose call is its encoder."""
+    """A model that encodes when called."""
 
     def __init__(self, model: Normed):
         super().__init__()
@@ -234,7 +233,7 @@ def from_global(x: Tensor) -> Any:
 
 
 def ways_to_pass_encoder(model: Normed) -> dict[str, Any]:
-    """The ways in which people hand over an encoder."""
+    """The ways in which users pass an encoder."""
     holder, table = SimpleNamespace(parts={"vae": model}), {"vae": [model]}
 
     class Wrapper:
@@ -279,13 +278,13 @@ def test_training_mode_is_switched_off_and_restored(
     x, _ = toy(90)
     model = Normed()
     for _ in range(20):
-        model.body(x)  # statistics of its own
+        model.body(x)  # its own statistics
     monkeypatch.setitem(globals(), "GLOBAL", model)
     encode, nll = ways_to_pass_encoder(model)[way], model.nll
     model.eval()
     truth = diagnose_quietly(encode, nll, x, samples=5)
     model.train()
-    model.head.eval()  # each module goes back to what it was itself
+    model.head.eval()  # each module returns to its own mode
     flags, state = [m.training for m in model.modules()], copy.deepcopy(model.state_dict())
     found, (said,) = diagnose_with_warnings(encode, nll, x, samples=5)
     found.pop("warnings"), truth.pop("warnings")
@@ -391,7 +390,7 @@ class Stream(IterableDataset):
 
 
 class Walker:
-    """Batches in an order of its own."""
+    """Iterates over batches in its own order."""
 
     def __init__(self, x: Tensor):
         self.x = x
@@ -401,7 +400,7 @@ class Walker:
 
 
 X, KIND = toy(80)
-SET = list(X)  # a data set of tensors, whose batches are tensors
+SET = list(X)  # a data set of single tensors, whose batches are tensors
 ORDERED = {
     "tensor": X,
     "array": X.numpy(),
@@ -470,7 +469,7 @@ def test_any_order_is_accepted_without_labels() -> None:
     )
 
 
-# ---------------------------------------------------------------- batches of several parts
+# ---------------------------------------------------------------- batches of several tensors
 
 
 def pairs() -> DataLoader:
@@ -529,12 +528,11 @@ def test_other_user_errors_are_not_rewritten() -> None:
         diagnose(lambda batch: 1 / 0, broken, pairs())
 
 
-# ---------------------------------------------------------------- numbers that cannot be
+# ---------------------------------------------------------------- impossible numbers
 
 
 def bernoulli() -> tuple[Any, Any, Tensor]:
-    """64 bits that tell one of 16 patterns with some noise, the encoder that sees which, and a
-    decoder that knows them."""
+    """64 noisy bits of one of 16 patterns, an encoder that detects the pattern, and its decoder."""
     g = torch.Generator().manual_seed(1)
     means, rows = 1.5 * torch.randn(16, 4, generator=g), 0.7 * torch.randn(4, 64, generator=g)
     kind = torch.randint(16, (300,), generator=g)
@@ -673,7 +671,7 @@ def nested(net: nn.Module, depth: int) -> Any:
 
 
 class Listed(nn.Module):
-    """Keeps its network where `modules()` does not look."""
+    """Keeps its network where `modules()` does not find it."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -703,7 +701,7 @@ def test_hidden_modules_switch_mode_when_called(hide: str) -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
     x = torch.randn(256, 4)
     with torch.no_grad():
-        net(3 * x + 1)  # running averages of other data
+        net(3 * x + 1)  # running averages of different data
     net.train()
     before = copy.deepcopy(net.state_dict())
     call = HIDING[hide](net)

@@ -1,7 +1,4 @@
-"""DU-VAE, Scale-VAE and the language model.
-
-Their identities, their floors, and what they report.
-"""
+"""DU-VAE, Scale-VAE and the language model: identities, floors and reported numbers."""
 
 import math
 import warnings
@@ -39,7 +36,7 @@ def assert_near(ours, reference, tolerance=1e-9):
 
 
 def run(head, batch, seed, scale):
-    """q, a and b of a head whose weights are random, times `scale`."""
+    """q, a and b of a head with random weights times `scale`."""
     torch.manual_seed(seed)
     head.double()
     h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (0.05 if scale > 1 else 1)
@@ -117,7 +114,7 @@ def test_cost_of_du_drop_matches_docstring():
     )
 
 
-def test_du_without_dropout_is_bn_mu_with_variance_floor():
+def test_du_without_dropout_equals_bn_mu():
     torch.manual_seed(0)
     du, bn = DU(HIDDEN, 5, gamma=0.6, alpha=1e-12, dropout=0.0), BatchNormMu(HIDDEN, 5, gamma=0.6)
     bn.linear.load_state_dict(du.linear.state_dict())
@@ -174,7 +171,7 @@ def test_scale_sets_mu_spread_and_reports_true_density_of_z(seed, batch, latent,
     assert_near(q.unscaled_kl, 0.5 * (a**2 + np.exp(log_var) - log_var - 1), 1e-8)
     z = q.sample()
     assert_near(q.log_ratio(z), Independent(drawn, 1).log_prob(z) - prior.log_prob(z).sum(-1), 1e-7)
-    # the batch mean of the KL: the spread asked for, an offset that all share, the variances' part
+    # the batch mean of the KL: the requested spread, a shared offset, the contribution of variances
     offset = 0.5 * (q.mean.numpy().mean(0) ** 2).sum()
     widths = 0.5 * (np.exp(log_var) - log_var - 1).sum(-1).mean()
     assert_near(q.kl.sum(-1).mean().item(), 0.5 * std**2 * left.sum() + offset + widths, 1e-8)
@@ -188,7 +185,7 @@ def test_unscaled_kl_can_vanish_under_scale_head():
         head.linear.weight[:4] *= 1e-2
         head.linear.bias[:4] *= 1e-2
         after = head(h)
-    assert_near(after.mean, before.mean, 5e-3)  # all but the share of eps
+    assert_near(after.mean, before.mean, 5e-3)  # all except the effect of eps
     kept = 0.5 * (after.variance - after.log_var - 1)
     assert (after.unscaled_kl - kept).max() < 1e-3 and (after.kl - kept).mean() > 0.5
 
@@ -203,7 +200,7 @@ def test_gradient_treats_scale_factor_as_constant():
 
 
 def test_each_epoch_uses_mean_factor_of_previous_epoch():
-    """mu = (-1, 1), (-3, 3), (-2, 2) have spreads 1, 3, 2; std 6 makes the factors 6, 2, 3."""
+    """mu = (-1, 1), (-3, 3), (-2, 2) have spreads 1, 3, 2; std 6 gives the factors 6, 2, 3."""
     head = Scale(1, 1, std=6.0)
     with torch.no_grad():
         head.linear.weight.copy_(torch.tensor([[1.0], [0.0]]))
@@ -217,7 +214,7 @@ def test_each_epoch_uses_mean_factor_of_previous_epoch():
     assert factor(5.0) == 6 / 5  # the batch's own
     head.set_epoch(1)
     assert (factor(1.0), factor(3.0)) == (6, 2)
-    head.set_epoch(1)  # as after resuming
+    head.set_epoch(1)  # as when resuming
     assert factor(2.0) == 3
     head.set_epoch(2)
     assert (factor(1.0), factor(1.0), factor(3.0)) == (11 / 3, 11 / 3, 11 / 3)
@@ -225,7 +222,7 @@ def test_each_epoch_uses_mean_factor_of_previous_epoch():
     assert (factor(5.0), factor(9.0)) == (
         14 / 3,
         14 / 3,
-    )  # of this epoch, as the next one will have it
+    )  # of this epoch, used in the next one
     head.train()
     head.set_epoch(3)
     assert factor(5.0) == 14 / 3
@@ -251,7 +248,7 @@ def test_only_training_passes_count_in_mean_factor():
 
 def test_batch_factor_is_used_until_a_mean_exists():
     head = Scale(HIDDEN, 3, std=1.0)
-    head.set_epoch(5)  # nothing seen yet
+    head.set_epoch(5)  # no batch yet
     assert not head.held
     head(torch.randn(8, HIDDEN))
     head.set_epoch(6)
@@ -262,7 +259,10 @@ def test_interrupted_scale_run_resumes_exactly(tmp_path: Path, monkeypatch):
     words = ("trainer.epochs=4", "trainer.eval_every=4")
     run_here(tmp_path / "whole", "scale", *words)
     honest = Joint.step
-    for last in (14, 18):  # an epoch has 6: the last checkpoints are at its end and in its middle
+    for last in (
+        14,
+        18,
+    ):  # an epoch has 6 steps: the last checkpoints are at its end and in its middle
 
         def cut(self, training, batch, last=last):
             if training.step == last:

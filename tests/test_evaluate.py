@@ -1,4 +1,4 @@
-"""scripts/evaluate.py resumes at the example and leaves files of the training alone."""
+"""scripts/evaluate.py resumes at the next example and does not change training files."""
 
 import json
 import os
@@ -125,11 +125,7 @@ def test_statistics_equal_training_and_cover_other_splits(study: Path) -> None:
 
 @pytest.mark.parametrize("samples", [3, 700])
 def test_batched_nll_equals_single_sentence_nll(study: Path, samples: int) -> None:
-    """The nll computed independently.
-
-    One sentence at a time, densities of torch.distributions, the decoder called for one code at a
-    time.
-    """
+    """An independent nll: one sentence and one code at a time, densities of torch.distributions."""
     folder = folder_of(study.parent, "plain")
     assert (
         main([str(folder), "--metrics", "nll", "--samples", str(samples), "--examples", "4"]) == 0
@@ -189,7 +185,7 @@ def test_killed_evaluation_resumes_with_same_result(study: Path) -> None:
     done = rows.read_text().count("\n") - 1
     assert 0 < done < 32 and not (folder / "evaluations" / "test-nll-K3000.json").exists()
     with rows.open("a") as file:
-        file.write('{"group": 31, "nll": [1.')  # a torn line
+        file.write('{"group": 31, "nll": [1.')  # a truncated line
     calls = []
     kept = nll.weigh_group
 
@@ -235,7 +231,7 @@ def test_every_metric_uses_the_same_random_subset(study: Path) -> None:
     assert sorted(taken) == sorted(opened.examples("test", 10))
     lengths = opened.data.lengths(
         "test"
-    )  # not the sentences of a few lengths only, which would be alike
+    )  # not only sentences of a few lengths, which would be similar
     assert len(set(lengths[taken])) > 0.5 * min(10, len(set(lengths)))
     assert main([str(folder), "--metrics", "nll", "--examples", "99", "--samples", "3"]) == 0
     assert "test-nll-K3" in summary(folder)["evaluations"]
@@ -379,7 +375,7 @@ def test_unevaluable_runs_give_the_reason(
     assert "no model.safetensors" in sentence(str(folder))
     shutil.copy(other / "model.safetensors", weights)
     assert "not the weights of this run's model" in sentence(str(folder))
-    assert main([str(study), "--samples", "2"]) == 2  # the other run is evaluated all the same
+    assert main([str(study), "--samples", "2"]) == 2  # the other run is evaluated nevertheless
     error = capsys.readouterr().err
     assert (
         "not the weights" in error
@@ -394,7 +390,7 @@ def test_changed_weights_restart_evaluation(study: Path, capsys: pytest.CaptureF
     trained = (folder / "summary.json").read_bytes()
     assert main([str(folder), "--metrics", "nll", "--samples", "2"]) == 0
     (folder / "evaluations" / "test-nll-K2.json").unlink()
-    (folder / "summary.json").write_bytes(trained)  # else the result comes back from there
+    (folder / "summary.json").write_bytes(trained)  # otherwise the result is taken from there
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")

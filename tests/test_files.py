@@ -1,7 +1,4 @@
-"""Text from the user's own files.
-
-What is read, what is cached, and one sentence for whatever is wrong with it.
-"""
+"""Text from the user's files: reading, caching, and one-sentence errors."""
 
 import gzip
 import json
@@ -44,7 +41,7 @@ OPENERS = {"": open, ".gz": gzip.open, ".xz": lzma.open}
 
 @pytest.fixture(autouse=True)
 def block_hub(monkeypatch, tmp_path):
-    """No test may reach for the network or for the user's own cache."""
+    """No test may access the network or the user's cache."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -54,7 +51,7 @@ def block_hub(monkeypatch, tmp_path):
 def write_splits(folder: Path, text=TEXT, ending="", **changed) -> Path:
     """Write train/valid/test.txt[.gz|.xz].
 
-    `changed` replaces the content (text or bytes) of single splits.
+    `changed` replaces the content (text or bytes) of some splits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split, content in {**text, **changed}.items():
@@ -68,19 +65,19 @@ def read(folder: Path, **options):
 
 
 def decode_split(data, split) -> list[str]:
-    """The sentences of a split, from ids back to words."""
+    """The sentences of a split, decoded to words."""
     corpus = data.corpora[split]
     words = [data.vocabulary[i] for i in corpus.tokens]
     return [" ".join(words[a:b]) for a, b in pairwise(corpus.offsets)]
 
 
 def list_cache_entries(cache: Path) -> list[Path]:
-    """Whatever lies in a cache but its locks."""
+    """The entries of a cache, without lock files."""
     return [path for path in cache.iterdir() if path.suffix != ".lock"]
 
 
 def get_refusal(folder: Path, **options) -> str:
-    """The one sentence of the refusal."""
+    """The one-sentence error."""
     with pytest.raises(InputError) as caught:
         read(folder, **options)
     assert "\n" not in str(caught.value)
@@ -129,7 +126,7 @@ def test_common_validation_file_names_are_accepted(tmp_path, name):
 def test_folder_name_is_not_a_glob_pattern(tmp_path, name):
     write_splits(
         tmp_path / "aXc", train="other words entirely\n"
-    )  # what the name would match, were it a pattern
+    )  # what the name would match as a glob pattern
     assert decode_split(read(write_splits(tmp_path / name)), "train")[0] == "the cat sat"
 
 
@@ -251,7 +248,7 @@ def test_selected_sentences_are_unchanged(lengths, max_length):
 
 @pytest.fixture
 def tokenised_files(monkeypatch):
-    """Counts how often the files themselves are tokenised."""
+    """The files that were tokenised, not read from the cache."""
     calls = []
     original = cache.tokenise
     monkeypatch.setattr(cache, "tokenise", lambda *a, **k: calls.append(a) or original(*a, **k))
@@ -260,7 +257,7 @@ def tokenised_files(monkeypatch):
 
 def test_second_load_uses_cache_without_datasets_or_arrow(tmp_path, tokenised_files, monkeypatch):
     folder = write_splits(tmp_path / "text")
-    monkeypatch.setitem(sys.modules, "datasets", None)  # importing it is an error from here on
+    monkeypatch.setitem(sys.modules, "datasets", None)  # importing it fails from here on
     first = read(folder)
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "pyarrow", None)
@@ -347,7 +344,8 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
     assert get_refusal(folder) == (
-        f"data.dir={folder}: no file for the test split; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
+        f"data.dir={folder}: no file for the test split; "
+        f"looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
         ".parquet, .pq, .arrow, .feather in place of .txt, plain or .gz, .xz, .bz2, .zst"
     )
     with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
@@ -450,7 +448,8 @@ def test_split_without_remaining_sentences_is_named(tmp_path):
         tmp_path / "text", valid="one two three four\n\none two three four five\n"
     )
     assert get_refusal(folder, max_length=3) == (
-        f"{folder}/valid.txt: no sentence is left in the valid split (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
+        f"{folder}/valid.txt: no sentence is left in the valid split "
+        f"(3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
     )
 
 
@@ -658,7 +657,7 @@ def test_block_size_and_workers_do_not_change_result(tmp_path, monkeypatch, endi
 
 
 def every_time(add):
-    """Tally.add that sums after every block, as it does for large corpora only."""
+    """Tally.add that sums after every block, as it otherwise does only for large corpora."""
 
     def adding(self, table):
         add(self, table)
@@ -738,7 +737,7 @@ def test_rare_word_placeholders_count_as_unknown(tmp_path):
     assert decode_split(data, "train") == ["a <unk> b", "<unk> a"]
 
 
-# ---------------------------------------------------------------- the hub, played by a folder
+# ---------------------------------------------------------------- a folder in place of the hub
 
 
 def hub(
@@ -809,7 +808,8 @@ def test_missing_split_error_lists_available_splits(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
-        f"{folder}: no valid split; it has train, test; data.valid_size=N takes N rows of train for it"
+        f"{folder}: no valid split; it has train, test; "
+        f"data.valid_size=N takes N rows of train for it"
     )
     folder = hub(tmp_path / "other", parts=("train", "validation"))
     assert (

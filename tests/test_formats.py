@@ -1,7 +1,4 @@
-"""Files that are not plain text.
-
-Read as what they are, or refused with the option that reads them; never trained on as words.
-"""
+"""Files that are not plain text: read by format, or refused with the option that reads them."""
 
 import bz2
 import csv
@@ -84,11 +81,8 @@ KINDS = {
 OPTION = {"jsonl": "json", "ndjson": "json", "feather": "arrow"}
 
 
-def name_splits(folder: Path, **contents: bytes) -> dict[str, str]:
-    """Files train, valid and test with one content and name, by split.
-
-    Keys with _ for the point.
-    """
+def write_splits(folder: Path, **contents: bytes) -> dict[str, str]:
+    """Write train, valid and test files with the given content; the keys' `_` stands for a dot."""
     ((ending, content),) = contents.items()
     folder.mkdir(parents=True, exist_ok=True)
     paths = {split: folder / f"{split}.{ending.replace('_', '.')}" for split in SPLITS}
@@ -109,13 +103,15 @@ def get_refusal(files: dict[str, str], **options) -> str:
     return str(caught.value)
 
 
-# ---------------------------------------------------------------- read right
+# ---------------------------------------------------------------- formats that are read
 
 
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_column_is_read_from_every_format(tmp_path, kind, packed):
-    files = name_splits(tmp_path, **{kind + packed.replace(".", "_"): PACKERS[packed](KINDS[kind])})
+    files = write_splits(
+        tmp_path, **{kind + packed.replace(".", "_"): PACKERS[packed](KINDS[kind])}
+    )
     data = load(files, label_column="label", label="mood")
     assert [data.texts(data.corpora[split]) for split in SPLITS] == [READ] * 3
     assert data.classes == {"mood": ("neg", "pos")} and data.labels["valid"]["mood"].tolist() == [
@@ -134,14 +130,14 @@ def test_text_column_is_read_from_every_format(tmp_path, kind, packed):
 @pytest.mark.parametrize("packed", PACKERS)
 @pytest.mark.parametrize("name", ["txt", "txt_gz", "txt_zst"])
 def test_compression_is_detected_from_content(tmp_path, name, packed):
-    files = name_splits(tmp_path, **{name: PACKERS[packed](b"the cat sat\nthe dog\n")})
+    files = write_splits(tmp_path, **{name: PACKERS[packed](b"the cat sat\nthe dog\n")})
     data = load(files)
     assert data.texts(data.corpora["valid"]) == ["the cat sat", "the dog"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mislabelled_table_is_refused_and_suggested_option_reads_it(tmp_path, kind):
-    files = name_splits(tmp_path, txt=KINDS[kind])
+    files = write_splits(tmp_path, txt=KINDS[kind])
     format = OPTION.get(kind, kind)
     assert f"say data.format={format} data.column=text" in get_refusal(files)
     data = load(files, format=format)
@@ -150,7 +146,7 @@ def test_mislabelled_table_is_refused_and_suggested_option_reads_it(tmp_path, ki
 
 def test_splits_can_differ_in_format(tmp_path):
     train, valid, test = (
-        name_splits(tmp_path, **{kind: KINDS[kind]}) for kind in ("csv", "parquet", "jsonl")
+        write_splits(tmp_path, **{kind: KINDS[kind]}) for kind in ("csv", "parquet", "jsonl")
     )
     data = load(
         {"train": train["train"], "valid": valid["valid"], "test": test["test"]}, labels=True
@@ -164,21 +160,21 @@ def test_splits_can_differ_in_format(tmp_path):
 
 
 def test_format_is_detected_when_name_says_nothing(tmp_path):
-    data = load(name_splits(tmp_path, data=KINDS["jsonl"]))
+    data = load(write_splits(tmp_path, data=KINDS["jsonl"]))
     assert data.texts(data.corpora["test"]) == READ
-    data = load(name_splits(tmp_path / "plain", tok=b"a b\nc\n"))
+    data = load(write_splits(tmp_path / "plain", tok=b"a b\nc\n"))
     assert data.texts(data.corpora["test"]) == ["a b", "c"]
 
 
 @pytest.mark.parametrize("content", [as_array(indent=1), b"\xef\xbb\xbf" + as_json_lines()])
 def test_multiline_json_and_byte_order_marks_are_read(tmp_path, content):
-    data = load(name_splits(tmp_path, json=content))
+    data = load(write_splits(tmp_path, json=content))
     assert data.texts(data.corpora["train"]) == READ
 
 
 def test_columns_are_joined_and_integers_are_classes(tmp_path):
     content = b'{"a": "x", "b": "y z", "y": 1}\n{"a": "x", "b": null, "y": 0}\n'
-    data = load(name_splits(tmp_path, jsonl=content), column="a+b", label_column="y")
+    data = load(write_splits(tmp_path, jsonl=content), column="a+b", label_column="y")
     assert data.texts(data.corpora["train"]) == ["x y z", "x"] and data.classes == {"y": ("0", "1")}
 
 
@@ -189,7 +185,8 @@ def test_class_names_come_from_data_set(tmp_path):
     part = datasets.Dataset.from_dict({"text": ["a b", "c"], "label": [1, 0]}, features=features)
     part.to_parquet(str(tmp_path / "set.parquet"))
     data = load(
-        name_splits(tmp_path, parquet=(tmp_path / "set.parquet").read_bytes()), label_column="label"
+        write_splits(tmp_path, parquet=(tmp_path / "set.parquet").read_bytes()),
+        label_column="label",
     )
     assert data.classes == {"label": ("no", "yes")} and data.labels["train"]["label"].tolist() == [
         1,
@@ -201,34 +198,34 @@ def test_text_after_long_field_is_read(tmp_path):
     for size in (200_000, 2_000_000):
         rows = [{"meta": "x" * size, "text": "a b"}, {"meta": "x", "text": "c"}]
         content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        data = load(name_splits(tmp_path / str(size), jsonl=content))
+        data = load(write_splits(tmp_path / str(size), jsonl=content))
         assert data.texts(data.corpora["train"]) == ["a b", "c"]
         assert "say data.format=json" in get_refusal(
-            name_splits(tmp_path / f"{size}-txt", txt=content)
+            write_splits(tmp_path / f"{size}-txt", txt=content)
         )
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t"])
 def test_csv_delimiter_is_detected(tmp_path, delimiter):
-    data = load(name_splits(tmp_path, csv=as_csv(delimiter=delimiter)))
+    data = load(write_splits(tmp_path, csv=as_csv(delimiter=delimiter)))
     assert data.texts(data.corpora["train"]) == READ
 
 
 def test_tsv_quotes_are_text_unless_they_enclose_cells(tmp_path):
-    plain = load(name_splits(tmp_path, tsv=b'text\tlabel\n"so , he said\t1\nit is 5" long\t0\n'))
+    plain = load(write_splits(tmp_path, tsv=b'text\tlabel\n"so , he said\t1\nit is 5" long\t0\n'))
     assert plain.texts(plain.corpora["train"]) == ['"so , he said', 'it is 5" long']
 
 
 def test_cells_are_read_verbatim(tmp_path):
     rows = [("007", "1"), ("1e5", "0"), ("null", "1"), ("2020-01-01", "0"), ("True", "1")]
     for kind, content in (("csv", as_csv(rows)), ("jsonl", as_json_lines(rows))):
-        data = load(name_splits(tmp_path / kind, **{kind: content}))
+        data = load(write_splits(tmp_path / kind, **{kind: content}))
         assert data.texts(data.corpora["train"]) == [text for text, _ in rows]
 
 
 def test_null_and_empty_texts_are_skipped_with_labels_and_counted(tmp_path):
     rows = [("a b", "x"), ("", "y"), (None, "y"), ("c", "y")]
-    data = load(name_splits(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
+    data = load(write_splits(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
     assert data.skipped["train"]["empty"] == 2 and data.labels["train"]["label"].tolist() == [0, 1]
 
 
@@ -237,13 +234,13 @@ def test_null_and_empty_texts_are_skipped_with_labels_and_counted(tmp_path):
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "arrow"])
 def test_missing_column_error_lists_columns_and_suggests_one(tmp_path, kind):
-    message = get_refusal(name_splits(tmp_path, **{kind: KINDS[kind]}), column="Text")
+    message = get_refusal(write_splits(tmp_path, **{kind: KINDS[kind]}), column="Text")
     assert (
         message.startswith("data.column=Text: ")
         and "text, label" in message
         and "; say data.column=text" in message
     )
-    message = get_refusal(name_splits(tmp_path, **{kind: KINDS[kind]}), label_column="stars")
+    message = get_refusal(write_splits(tmp_path, **{kind: KINDS[kind]}), label_column="stars")
     assert (
         message.startswith("data.label_column=stars: ")
         and "; say data.label_column=label" in message
@@ -320,7 +317,7 @@ def test_missing_column_error_lists_columns_and_suggests_one(tmp_path, kind):
     ],
 )  # fmt: skip
 def test_wrong_format_error_names_the_right_option(tmp_path, name, content, said):
-    assert said in get_refusal(name_splits(tmp_path, **{name: content}))
+    assert said in get_refusal(write_splits(tmp_path, **{name: content}))
     assert not [path for path in (tmp_path / "cache").glob("*") if path.is_dir()]
 
 
@@ -328,25 +325,25 @@ def test_zip_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("train.txt", "a b\n")
     assert "this is a ZIP archive" in get_refusal(
-        name_splits(tmp_path, txt=(tmp_path / "x.zip").read_bytes())
+        write_splits(tmp_path, txt=(tmp_path / "x.zip").read_bytes())
     )
 
 
 @pytest.mark.parametrize("label", ["", " ", None])
 def test_row_without_label_is_reported(tmp_path, label):
     rows = [("a", "x"), ("b", label), ("c", "x")]
-    message = get_refusal(name_splits(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
+    message = get_refusal(write_splits(tmp_path, jsonl=as_json_lines(rows)), label_column="label")
     assert message.endswith("row 2: no class in the column label (data.label_column=label)")
 
 
 def test_mostly_unique_labels_are_refused(tmp_path):
     rows = [(f"word{n % 3} b", f"id{n}") for n in range(40)]
     assert "40 different labels for 40 sentences" in get_refusal(
-        name_splits(tmp_path, csv=as_csv(rows)), label_column="label"
+        write_splits(tmp_path, csv=as_csv(rows)), label_column="label"
     )
     swapped = "".join(f"some words {n}\tpos\n" for n in range(40)).encode()
     assert "labels stand before the first TAB" in get_refusal(
-        name_splits(tmp_path, txt=swapped), labels=True
+        write_splits(tmp_path, txt=swapped), labels=True
     )
 
 
@@ -366,16 +363,17 @@ def test_mostly_unique_labels_are_refused(tmp_path):
     ],
 )
 def test_options_contradicting_file_are_refused(tmp_path, options, said):
-    assert said in get_refusal(name_splits(tmp_path, txt=b"the cat sat\nthe dog ran\n"), **options)
+    assert said in get_refusal(write_splits(tmp_path, txt=b"the cat sat\nthe dog ran\n"), **options)
 
 
 def test_two_formats_in_folder_need_an_option(tmp_path):
-    name_splits(tmp_path, txt=b"a b\nc\n")
-    name_splits(tmp_path, jsonl=KINDS["jsonl"])
+    write_splits(tmp_path, txt=b"a b\nc\n")
+    write_splits(tmp_path, jsonl=KINDS["jsonl"])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
         InputError,
-        match=r"several files for the train split, train.txt, train.jsonl; say which with data.format",
+        match=r"several files for the train split, train.txt, train.jsonl; "
+        r"say which with data.format",
     ):
         TextConfig(**cfg).load()
     assert (
@@ -389,7 +387,7 @@ def test_two_formats_in_folder_need_an_option(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_suggested_option_reads_file_in_folder(tmp_path, kind):
-    name_splits(tmp_path, txt=KINDS[kind])
+    write_splits(tmp_path, txt=KINDS[kind])
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     format = OPTION.get(kind, kind)
     with pytest.raises(InputError, match=f"say data.format={format} data.column=text"):
@@ -398,7 +396,7 @@ def test_suggested_option_reads_file_in_folder(tmp_path, kind):
     assert data.texts(data.corpora["test"]) == READ
 
 
-# ---------------------------------------------------------------- half labelled
+# ---------------------------------------------------------------- apparently labelled
 
 
 @pytest.mark.parametrize(
@@ -417,7 +415,7 @@ def test_apparently_labelled_lines_need_explicit_option(
 ):
     from uncollapse.data import tokenise
 
-    files = name_splits(tmp_path, txt=b"a b c d e f pos neg very good 1\n")
+    files = write_splits(tmp_path, txt=b"a b c d e f pos neg very good 1\n")
     Path(files[split]).write_text(content)
     message = get_refusal(files)
     assert (
@@ -429,12 +427,12 @@ def test_apparently_labelled_lines_need_explicit_option(
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, 3))
     assert get_refusal(files) == message
     assert not load(files, labels=False).labels
-    assert get_refusal(files) == message  # whatever the cache holds by now
+    assert get_refusal(files) == message  # also when the cache has entries
 
 
 def test_leading_and_inner_tabs_are_whitespace(tmp_path):
     code = "def f(x):\n\treturn x\n\t\ty = 1\nthe cat\tsat\nx\n" * 2
-    data = load(name_splits(tmp_path, txt=code.encode()))
+    data = load(write_splits(tmp_path, txt=code.encode()))
     assert data.texts(data.corpora["train"])[:4] == [
         "def f(x):",
         "return x",
@@ -444,7 +442,7 @@ def test_leading_and_inner_tabs_are_whitespace(tmp_path):
 
 
 def test_header_is_not_a_labelled_line(tmp_path):
-    files = name_splits(tmp_path, txt=b"label\ttext\n1\ta b\n0\tc\n")
+    files = write_splits(tmp_path, txt=b"label\ttext\n1\ta b\n0\tc\n")
     assert "data.format=tsv" in get_refusal(files, labels=True)
 
 

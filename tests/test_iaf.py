@@ -1,7 +1,4 @@
-"""The inverse autoregressive flow.
-
-Its determinant against autograd, its inverse, its density and its moments.
-"""
+"""The inverse autoregressive flow: determinant against autograd, inverse, density and moments."""
 
 import math
 
@@ -28,10 +25,7 @@ huge = st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1e6])
 
 
 def make_head(seed=0, latent=3, depth=2, scale=1.0, hidden=HIDDEN) -> InverseAutoregressiveFlow:
-    """In double precision.
-
-    The flow's parameters are random, times `scale`, the base is as it comes.
-    """
+    """A head in double precision: random flow parameters times `scale`, base as initialised."""
     torch.manual_seed(seed)
     head = InverseAutoregressiveFlow(hidden, latent, depth=depth).double()
     with torch.no_grad():
@@ -79,7 +73,7 @@ def test_step_depends_on_every_earlier_dimension_and_h():
     assert matrix.tril(-1).ne(0).sum() == 5 * 4 / 2
     z = torch.randn(1, 5).double()
     by_h = jacobian(lambda h: head.steps[0](h[None]).forward(z)[0][0], torch.randn(HIDDEN).double())
-    assert by_h.ne(0).all()  # the first dimension sees nothing else
+    assert by_h.ne(0).all()  # the first dimension depends on nothing else
 
 
 @properties
@@ -128,8 +122,7 @@ def test_inverse_undoes_a_step(seed, batch, latent, scale):
     z = 3 * torch.randn(5, batch, latent).double()
     there, log_det = step.forward(z)
     back, again = step.inverse(there.permute(2, 0, 1))
-    # as exactly as the step keeps what went in: an error in z' comes back times the largest 1 /
-    # singular value
+    # the inverse amplifies a rounding error in z' by at most the largest 1 / singular value
     matrices = [compute_jacobian(single(step, b), z[n, b]) for n in range(5) for b in range(batch)]
     kept = min(torch.linalg.svdvals(m)[-1].item() for m in matrices)
     assert (back.permute(1, 2, 0) - z).abs().max() <= 1e-12 / kept
@@ -223,8 +216,8 @@ def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
     )
     mean = (mass[:, None] * grid).sum(0)
     assert_near(z.mean((0, 1)), mean, 0.02)
-    # 64 draws, in pairs: right to about 1/8 of a standard deviation where the flow is far from
-    # linear
+    # 64 antithetic draws: accurate to about 1/8 of a standard deviation for a strongly nonlinear
+    # flow
     spread = ((mass[:, None] * grid.square()).sum(0) - mean.square()).sqrt()
     assert ((q.mean[0] - mean).abs() < 0.3 * spread).all()
     assert ((q.variance[0].sqrt() / spread - 1).abs() < 0.4).all()
@@ -241,7 +234,7 @@ def test_gradients_reach_every_parameter_and_match_formula():
     z, log_q = head(h).follow(noise)
     drawn = torch.autograd.grad((log_q - head(h).log_prior(z)).sum(), parameters)
     assert all(g.abs().sum() > 0 for g in drawn)
-    # the other way round: through z and the inverse
+    # the other way: through z and the inverse
     z = head(h).follow(noise)[0]
     inverted = torch.autograd.grad(head(h).log_ratio(z).sum(), parameters)
     for a, b in zip(drawn, inverted, strict=True):
@@ -311,7 +304,9 @@ def test_flow_starts_close_to_plain_without_buffers():
     assert head.linear.weight.equal(plain.linear.weight) and head.linear.bias.equal(
         plain.linear.bias
     )
-    assert not list(head.buffers())  # or the harness would gather population statistics for nothing
+    assert not list(
+        head.buffers()
+    )  # otherwise the harness would collect population statistics needlessly
     q = head(h)
     gate = LEAST_GATE + (1 - LEAST_GATE) * torch.sigmoid(torch.tensor(2.0))
     rates = q.variance.log().mean() - q.base.log_var.mean()

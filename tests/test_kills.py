@@ -1,7 +1,4 @@
-"""Processes killed at random moments, and before each step that changes a disk.
-
-In the end nothing is missing, twice or unjoined.
-"""
+"""Processes killed at random moments and before each disk operation lose and repeat nothing."""
 
 import json
 import random
@@ -20,7 +17,7 @@ from uncollapse.runs.layout import require_runs
 from uncollapse.runs.results import has_consistent_results
 
 KILLS = [10, pytest.param(60, marks=pytest.mark.slow)]  # of each command
-MOST_IN_ONE = 4  # kills of one run before it may end
+MOST_IN_ONE = 4  # kills of one run before it may finish
 TRAIN = [
     "head=bn_mu",
     "study=s",
@@ -38,7 +35,7 @@ Ask = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Sends a command to the process that forks for it."""
+    """Sends a command to the server process that forks a child for it."""
     folder = tmp_path_factory.mktemp("killed")
     server = subprocess.Popen(
         [sys.executable, "tests/kill_server.py"],
@@ -66,7 +63,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
 
 @pytest.fixture(scope="module")
 def complete_results(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results as they are when nothing is killed: `trained`, and `evaluated`."""
+    """Results without kills: `trained`, and `evaluated`."""
     folder = tmp_path_factory.mktemp("whole")
     assert ask(train=TRAIN, results=str(folder / "trained"))["code"] == 0
     shutil.copytree(folder / "trained", folder / "evaluated")
@@ -81,7 +78,7 @@ def drop_times(value: Any) -> Any:
 
 
 def read_content(results: Path) -> dict[str, Any]:
-    """All files of the one run: JSON without clock times, weights as they are."""
+    """All files of the only run: JSON without times, weights unchanged."""
     folder = folder_of(results, "bn_mu", "s")
     found: dict[str, Any] = {}
     for path in folder.rglob("*"):
@@ -102,14 +99,14 @@ def assert_complete(results: Path, there: Path) -> None:
 
 
 def make_request(which: str, results: Path) -> dict[str, Any]:
-    """The request that trains, or evaluates, in a folder."""
+    """The request to train or evaluate in a folder."""
     if which == "trained":
         return {"train": TRAIN, "results": str(results)}
     return {"evaluate": [str(results / "s"), *EVALUATE]}
 
 
 def prepare_results(which: str, complete_results: Path, results: Path) -> Path:
-    """A results folder as the command finds it."""
+    """The results folder from which a command starts."""
     if which == "evaluated":
         shutil.copytree(complete_results / "trained", results)
     return results

@@ -1,7 +1,4 @@
-"""The linear VAE and its Gaussian data.
-
-Closed forms against slow ones, and whole runs against the known optimum.
-"""
+"""The linear VAE and its Gaussian data: closed forms, and runs against the known optimum."""
 
 import json
 from pathlib import Path
@@ -86,7 +83,8 @@ def test_optimal_rates_by_hand():
         optimal_rates([np.e**2, np.e**4], 0.5, weight=2.0, latent=3), [2, 1, 0]
     )
     np.testing.assert_allclose(optimal_rates([np.e**2, np.e**4], 1.0, latent=1), [2])
-    # one axis, lambda = e^2 > variance: the model is right, and E log p is minus the entropy 1/2 ln(2 pi e lambda)
+    # one axis, lambda = e^2 > variance: the model is exact, and E log p is minus the entropy # 1/2
+    # ln(2 pi e lambda)
     assert optimal_elbo([np.e**2], 1.0) == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.5 - 1)
     # lambda = 1/2 < variance: no code, and -E log N(x; 0, 1) = 1/2 ln(2 pi) + 1/4
     assert optimal_elbo([0.5], 1.0) == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.25)
@@ -105,8 +103,9 @@ def test_optimum_matches_numerical_optimisation(seed: int) -> None:
     sigma = torch.tensor(axes * eigenvalues @ axes.T)
 
     def rec_and_kl(flat: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """E rec and KL per dimension of q(z|x) = N(A x, diag v), p(x|z) = N(W z, variance I), from
-        traces of covariances."""
+        """E rec and KL per dimension, from traces of covariances.
+
+        q(z|x) = N(A x, diag v), p(x|z) = N(W z, variance I)."""
         theta = torch.tensor(flat, requires_grad=True)
         w, a, log_v = theta.split([inputs * latent, inputs * latent, latent])
         w, a = w.view(inputs, latent), a.view(latent, inputs)
@@ -142,7 +141,7 @@ def test_optimum_at_weight_one_maximises_log_likelihood(
 ) -> None:
     """E log N(x; 0, C) = -1/2 (ln det 2 pi C + tr C^-1 Sigma).
 
-    C has the active eigenvalues, and the variance elsewhere.
+    C has the active eigenvalues, and the decoder variance elsewhere.
     """
     model = np.where(np.arange(len(eigenvalues)) < latent, np.maximum(eigenvalues, 1.0), 1.0)
     expected = -0.5 * (np.log(2 * np.pi * model) + np.array(eigenvalues) / model).sum()
@@ -206,7 +205,7 @@ def test_log_prob_and_entropy_match_scipy() -> None:
         np.testing.assert_allclose(data.log_prob[split], true.logpdf(x), rtol=1e-5)
         assert -data.log_prob[split].mean() == pytest.approx(
             data.entropy, abs=1e-5
-        )  # the sample is as the distribution
+        )  # the sample has the moments of the distribution
     assert data.entropy == pytest.approx(true.entropy(), abs=1e-6)
 
 
@@ -329,8 +328,9 @@ def test_components_hold_every_parameter_exactly_once() -> None:
 def test_elbo_gap_is_kl_to_true_posterior(
     inputs: int, latent: int, scale: float, variance: float, seed: int
 ) -> None:
-    """log p(x) - ELBO(x) = KL(q || p(z|x)), p(z|x) = N(M^-1 W^T (x - b) / s2, M^-1), M = I + W^T W
-    / s2."""
+    """log p(x) - ELBO(x) = KL(q || p(z|x)).
+
+    p(z|x) = N(M^-1 W^T (x - b) / s2, M^-1) with M = I + W^T W / s2."""
     model = random_model(inputs, latent, seed, scale, variance)
     x = 2 * torch.randn(
         6, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
@@ -350,7 +350,7 @@ def test_elbo_gap_is_kl_to_true_posterior(
 def test_importance_bound_increases_from_elbo_to_log_p() -> None:
     """Burda et al. 2016, theorem 1.
 
-    Log w with w = p(x, z) / q(z|x) averages to the ELBO, log mean_K w rises to log p(x).
+    With w = p(x, z) / q(z|x), log w averages to the ELBO, and log mean_K w increases to log p(x).
     """
     model = random_model(5, 2, seed=1, scale=0.5)
     with (
@@ -366,7 +366,7 @@ def test_importance_bound_increases_from_elbo_to_log_p() -> None:
         z = q.sample(repeats * most, generator)
         log_w = (-model.nll(batch, z) - q.log_ratio(z)).view(repeats, most, len(x))
         log_p, elbo = compute_log_p(model, x), exact_elbo(model, batch)
-    assert (log_p - elbo).mean() > 0.5  # the model is far from its optimum, and the gap in sight
+    assert (log_p - elbo).mean() > 0.5  # the model is far from its optimum, so the gap is large
 
     error = log_w.flatten(0, 1).std(0) / (repeats * most) ** 0.5
     assert ((log_w.mean((0, 1)) - elbo).abs() < 4 * error).all()  # K = 1
@@ -381,14 +381,14 @@ def test_importance_bound_increases_from_elbo_to_log_p() -> None:
     assert bounds == sorted(bounds)
     assert bounds[-1] == pytest.approx(log_p.mean().item(), abs=0.01)
 
-    with torch.no_grad():  # and the metric of the house
+    with torch.no_grad():  # and the package's own metric
         found = importance_weighted(
             log_weights(lambda z: model.nll(batch, z), q, 20_000, generator)
         )
     np.testing.assert_allclose(found["nll"], -log_p, atol=0.1)
 
 
-# ---------------------------------------------------------------- whole runs
+# ---------------------------------------------------------------- complete runs
 
 
 def trained(folder: Path, *words: str) -> tuple[LinearVAE, VectorBatch]:
@@ -411,10 +411,10 @@ def falling(values: list[float]) -> np.ndarray:
 def test_run_finds_known_rates_and_collapsed_dimensions(
     weight: float, active: int, tmp_path: Path
 ) -> None:
-    """Tolerances: 0.03 nats a dimension for the last weights. The kept ones have the lowest valid
-    nelbo, and its noise (one sampled z
-    an example) and, at weights other than 1, its own weight of 1 draw them off the optimum of the
-    objective: 0.1.
+    """Tolerances: 0.03 nats per dimension for the last weights, 0.1 for the best ones.
+
+    The best weights have the lowest validation nelbo. Its noise (one z per example) and, at KL
+    weights other than 1, its own weight of 1 move them away from the optimum of the objective.
     """
     words = (f"objective.weight={weight}",)
     folder = run_linear(tmp_path, "experiment=linear", *words)
@@ -440,8 +440,8 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
     np.testing.assert_allclose(falling(last["moments"]["mu_sq"]), 1 - second, atol=0.02)
     np.testing.assert_allclose(last["moments"]["mu"], 0, atol=0.02)
 
-    # without the noise of z: nelbo >= the model's own -log p >= the entropy, and at weight 1 close
-    # to the known optimum
+    # without the noise of z: nelbo >= -log p of the model >= the entropy, and at weight 1 nelbo is
+    # close to the known optimum
     model, batch = trained(folder, *words)
     with torch.no_grad():
         nelbo, nll = -exact_elbo(model, batch), -compute_log_p(model, batch.x)
@@ -455,7 +455,7 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
 def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
     """Probabilistic PCA on data from probabilistic PCA.
 
-    What has no latent dimension has exactly the decoder's variance.
+    Axes without a latent dimension have exactly the decoder's variance.
     """
     words = ("data.eigenvalues=[6,3,2,0.5,0.5]", "model.latent=3", "model.variance=0.5")
     folder = run_linear(tmp_path, "experiment=linear", *words)
@@ -464,7 +464,7 @@ def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
         falling(final["kl_per_dim"]), optimal_rates([6, 3, 2], 0.5), atol=0.05
     )
     assert -optimal_elbo([6, 3, 2, 0.5, 0.5], 0.5, latent=3) == pytest.approx(final["entropy"])
-    assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z an example
+    assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z per example
     model, batch = trained(folder, *words)
     with torch.no_grad():
         nelbo, log_p = -exact_elbo(model, batch).mean().item(), compute_log_p(model, batch.x)
@@ -472,7 +472,7 @@ def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
     true = multivariate_normal(np.zeros(5), np.cov(batch.x.numpy().T, bias=True))
     np.testing.assert_allclose(
         log_p, true.logpdf(batch.x.numpy()), atol=0.3
-    )  # each example's own, not only their mean
+    )  # for each example, not only in the mean
 
 
 def test_documented_command_runs(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The LSTM text VAE against the equations of an LSTM.
-
-Its own weights, one sentence and one step at a time.
-"""
+"""The LSTM text VAE against the equations of an LSTM, one sentence and one step at a time."""
 
 from pathlib import Path
 
@@ -54,9 +51,9 @@ def make_model(head="plain", seed=0, **options):
 
 
 def naive_lstm(lstm, inputs, h, c):
-    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997.
+    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997).
 
-    Gates in PyTorch's order).
+    The gates are in PyTorch's order.
     """
     outputs = []
     for x in inputs:
@@ -69,7 +66,7 @@ def naive_lstm(lstm, inputs, h, c):
 
 
 def naive_state(model, words):
-    """Last encoder state of one sentence, its end included."""
+    """Last encoder state of one sentence, with its end symbol."""
     inputs = [model.encoder.embed.weight[w] for w in (*words, EOS)]
     zero = inputs[0].new_zeros(model.encoder.lstm.hidden_size)
     return naive_lstm(model.encoder.lstm, inputs, zero, zero)[-1]
@@ -157,7 +154,7 @@ def test_uniform_decoder_nll_is_token_count_times_ln_v():
     batch = make_batch(make_corpus([4, 1, 7]), np.arange(3))
     expected = torch.tensor([8.0, 5.0, 2.0]) * np.log(
         VOCABULARY
-    )  # the end counts, start and padding do not
+    )  # the end symbol counts; start and padding do not
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
@@ -187,7 +184,7 @@ def test_dropout_acts_in_training_only(where):
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
 
-# ---------------- both directions, and what the head sees of the states
+# ---------------- bidirectional encoders and pooling
 
 ENCODERS = [
     (bidirectional, pool) for bidirectional in (False, True) for pool in ("last", "mean", "max")
@@ -196,8 +193,7 @@ encoders = pytest.mark.parametrize(("bidirectional", "pool"), ENCODERS)
 
 
 def compute_torch_states(model, words, pool):
-    """The pooled states of one sentence, from one `nn.LSTM` of PyTorch's that has the encoder's
-    weights."""
+    """The pooled states of one sentence, from an `nn.LSTM` with the encoder's weights."""
     directions = [lstm for lstm in (model.encoder.lstm, model.encoder.reverse) if lstm is not None]
     reference = torch.nn.LSTM(EMBEDDING, HIDDEN, bidirectional=len(directions) == 2).double()
     with torch.no_grad():
@@ -300,7 +296,7 @@ def test_unknown_pool_is_refused():
     assert str(caught.value) == "model.pool=first: allowed are last, mean, max"
 
 
-# ---------------------------------------------------------------- initialisation and parts
+# ---------------------------------------------------------------- initialisation and components
 
 
 @pytest.mark.parametrize("init", [None, 0.02])

@@ -1,4 +1,4 @@
-"""scripts/new_remedy.py writes files that pass every check and overwrites nothing."""
+"""scripts/new_remedy.py generates files that pass every check and overwrites nothing."""
 
 import os
 import re
@@ -17,7 +17,7 @@ LEFT_OUT = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", 
 
 
 def in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
-    """A command in a copy of the checkout, whose package and conf it uses."""
+    """Run a command in a copy of the checkout, with that copy's package and conf."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")}
     return subprocess.run(
         [sys.executable, *words], cwd=tree, env=env, capture_output=True, text=True, timeout=270

@@ -1,8 +1,4 @@
-"""nll at a small K.
-
-How far it lies above its limit, held against models whose log p(x) is known, and said wherever nll
-is shown.
-"""
+"""The bias of nll at a small K: compared with known log p(x), and reported with every nll."""
 
 import json
 import math
@@ -48,18 +44,18 @@ def compute_decreases(weights) -> tuple[float, float]:
 
 
 def test_nll_decreases_by_hand():
-    # from all: -ln mean = -ln(12/8); halves: means 2 and 1; eighths: each weight; quarters: means
-    # 2, 2, 1, 1
+    # all: -ln mean = -ln(12/8); halves: means 2 and 1; eighths: each weight; quarters: means 2, 2,
+    # 1, 1
     half, eighth = compute_decreases([3.0, 1, 2, 2, 1, 1, 1, 1])
     assert half == pytest.approx(-0.5 * math.log(2) + math.log(1.5))
     assert eighth == pytest.approx(-(math.log(3) + 2 * math.log(2)) / 8 + 0.5 * math.log(2))
-    # what does not fill the last eighth is left out of both: 9 and 15 codes are 8
+    # codes beyond a multiple of eight are ignored: 9 and 15 codes are 8
     assert compute_decreases([3.0, 1, 2, 2, 1, 1, 1, 1, 50, 60]) == pytest.approx((half, eighth))
 
 
 def test_nll_bias_by_hand():
-    # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 =
-    # 0.414 of it
+    # decreases that halve with each doubling (a = 1): the remainder is the last decrease; a = 1/2:
+    # it is the last decrease / (2^a - 1 = 0.414)
     assert bias(np.full(4, 0.1), np.full(4, 0.4)) == pytest.approx(
         {"nll_bias": 0.1, "nll_bias_se": 0}
     )
@@ -71,7 +67,7 @@ def test_nll_bias_by_hand():
     )  # no faster than 1/K
     assert bias(np.full(4, 0.1), np.full(4, 0.05))["nll_bias"] == pytest.approx(
         1.0
-    )  # nor slower than can be seen
+    )  # nor slower than is detectable
     assert bias(np.zeros(4), np.zeros(4)) == {"nll_bias": 0, "nll_bias_se": 0}
 
 
@@ -93,8 +89,7 @@ def test_decreases_are_nonnegative_and_nll_is_unchanged(scale):
 
 
 def linear_vae():
-    """A linear VAE whose true posterior has independent dimensions, 3,000 examples of its own, and
-    their exact nll."""
+    """A linear VAE with independent true posteriors, 3,000 of its examples, and their exact nll."""
     torch.manual_seed(0)
     model = LinearConfig(latent=8, variance=1.0).build(12, Gaussian)
     with torch.no_grad():
@@ -106,7 +101,7 @@ def linear_vae():
     return model, x, truth
 
 
-# the true posterior is N(W^T (x - b) / 2, 1 / 2): too narrow by so much, and shifted
+# the true posterior is N(W^T (x - b) / 2, 1 / 2); q is narrower and shifted
 POOR = [(0.8, 0.2), (0.7, 0.4), (0.6, 0.3)]
 
 
@@ -262,7 +257,7 @@ def test_rows_on_disk_are_valid_json(folder: Path):
 
 
 def test_importance_weights_are_unchanged_bit_for_bit(folder: Path):
-    """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
+    """nll computed directly from the same codes must be equal bit for bit."""
     subject = open_run(Run(folder), {}, print)
     group = np.arange(4)
     found = weigh_group(subject, Settings(("nll",), samples=50), 3, group)

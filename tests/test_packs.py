@@ -1,7 +1,4 @@
-"""A study in one file.
-
-Packed, joined over machines, reported without its folders, and trusted by training.
-"""
+"""Packs: a study in one file, merged over machines, reported and trained without its folders."""
 
 import io
 import json
@@ -57,7 +54,7 @@ def write_corpus(folder: Path, colour: str = "red") -> Path:
 
 
 def train(results: Path, data: Path, head: str, seed: int, *more: str) -> str:
-    """A tiny run on text, on one `machine`: results and data of its own."""
+    """A tiny run on text, with the results and data folders of one `machine`."""
     places = [f"data.dir={data}", f"data.cache={results}/cache"]
     words = [*TEXT_WORDS, "data=text", *places, "data.batch_size=16", *more]
     return run(composed(f"head={head}", f"seed={seed}", f"results={results}", *words), head, words)
@@ -69,10 +66,7 @@ def study_cli(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`one` and `two` share a study; `all` has it in one place.
-
-    Each keeps the same data elsewhere.
-    """
+    """`one` and `two` share a study; `all` has the complete study. Data folders differ."""
     base = tmp_path_factory.mktemp("machines")
     places = {"one": "home/ann/texts", "two": "disk/corpus", "all": "data"}
     for machine, place in places.items():
@@ -89,7 +83,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A study of three runs that were written, not trained, with its pack."""
+    """A study of three runs, written without training, with its pack."""
     study = tmp_path / "small"
     for head, seed in (("plain", 0), ("plain", 1), ("bn_mu", 0)):
         write_run(study, head, seed, evaluations=3, evaluated=True)
@@ -98,7 +92,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def make_tables(study: Path) -> dict[str, pd.DataFrame]:
-    """Every table of a report, without columns of time."""
+    """Every table of a report, without timing columns."""
     found = {}
     for table in all_tables(read_study(study).runs):
         kept = [name for name in table.text.columns if not TIMED.search(str(name))]
@@ -114,7 +108,7 @@ def assert_same_tables(one: Path, other: Path) -> None:
 
 
 def rows_of(study: Path) -> list[tuple]:
-    """(name, rows, summary) of each run, without clocks, machines and places."""
+    """(name, rows, summary) of each run, without times, machines and locations."""
     from uncollapse.runs.portable import drop_machine_facts, joined_results, training_summary
 
     runs = [make_portable(saved) for saved in read_runs(study, [])]
@@ -130,7 +124,7 @@ def rows_of(study: Path) -> list[tuple]:
 
 
 def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
-    """The one sentence that a command refuses with."""
+    """The one-sentence error of a command."""
     capsys.readouterr()
     assert study_cli(*words) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -228,7 +222,7 @@ def test_two_data_sets_in_one_study_have_distinct_names(tmp_path: Path) -> None:
     assert_same_tables(tmp_path / "scratch/runs.parquet", tmp_path / "scratch")
 
 
-# ---------------------------------------------------------------- what training does with a pack
+# ---------------------------------------------------------------- packs in training
 
 
 def test_packed_run_is_skipped_unless_retraining_is_requested(
@@ -269,7 +263,7 @@ def test_same_data_in_another_folder_is_the_same_run(machines: Path, tmp_path: P
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
     other = write_corpus(
         tmp_path / "other/texts", "green"
-    )  # the packed run's were in a `texts` too
+    )  # the data of the packed run were in a folder `texts`, too
     assert train(tmp_path, other, "plain", 0) == "done"
     assert len({saved.name for saved in pack_and_read(tmp_path / "scratch")}) == 3
 
@@ -383,7 +377,7 @@ def test_intact_pack_replaces_damaged_folder(name: str, spoil: Any, small: Path)
 
 
 def change(folder: Path, **values: Any) -> None:
-    """Change what a run found, in its summary and, where it stands there too, in its last row."""
+    """Change a result of a run in its summary and, if it is there, in its last row."""
     path, rows = folder / "summary.json", folder / "metrics.jsonl"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
     *others, last = rows.read_text().splitlines(keepends=True)
@@ -464,7 +458,7 @@ def test_invalid_runs_are_omitted_and_named(small: Path, capsys: pytest.CaptureF
     assert len(read_pack(small / "runs.parquet").runs()) == 3
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refusals
 
 
 def other_study(study: Path, to: Path) -> Path:
@@ -542,7 +536,7 @@ def test_different_weights_are_refused(
     plain, bn = (next(other.glob(f"runs/{head}/*/*")) for head in ("plain", "bn_mu"))
     save_file(
         load_file(bn / "model.safetensors"), plain / "model.safetensors"
-    )  # which say of no run that they are its
+    )  # which are assigned to no run
     assert "weights: " in refusal(capsys, "merge", machines / "one/scratch", other)
 
 
@@ -611,7 +605,7 @@ def edited(path: Path) -> None:
 
 
 def renamed(path: Path) -> None:
-    """A sound digest over what is no pack."""
+    """A valid digest over content that is not a pack."""
     runs = read_pack(path).runs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "PACK_COLUMNS", (*pack.PACK_COLUMNS[1:], "other"))
@@ -723,7 +717,7 @@ def test_concurrent_packs_do_not_interfere(small: Path, capsys: pytest.CaptureFi
 
 
 def damages(content: bytes, count: int) -> list[bytes]:
-    """Flipped bits, cuts, zeros and added bytes at places of all kinds, the footer among them."""
+    """Flipped bits, truncation, zeros and added bytes at all kinds of offsets."""
     dice = random.Random(5)
     found = []
     foot = pack.footer_offset(content)

@@ -1,6 +1,5 @@
-"""The heads and their facts.
-
-Every number against quadrature, torch.distributions, scipy or numpy written anew.
+"""The heads: identities and floors, and every number against quadrature, torch.distributions,
+scipy or an independent numpy version.
 """
 
 import math
@@ -47,8 +46,7 @@ def make(cls, latent, knob=0.5, hidden=HIDDEN):
 
 
 def run(cls, latent, batch, knob, seed, scale):
-    """A head with random weights times `scale` and random learned shifts, its output, and the
-    halves it normalises."""
+    """A head with random weights times `scale` and random shifts, q, and both layer halves."""
     torch.manual_seed(seed)
     head = make(cls, latent, knob)
     h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (
@@ -263,11 +261,8 @@ def test_tau_heads_keep_prior_moments_and_floor(seed, batch, latent, tau, scale,
     assert head.floor() > -latent / 2 * math.log(1 - tau) > latent * tau / 2
 
 
-def test_tau_identities_hold_without_eps_guard():
-    """The guarded branch of the property above is the usual one.
-
-    At scale 1 nothing is lost to eps.
-    """
+def test_tau_identities_hold_at_unit_scale():
+    """The property test above excludes batches where eps matters; at scale 1 it does not."""
     for cls in TAU_HEADS:
         _, q, _, _ = run(cls, 8, 64, 0.5, seed=2, scale=1.0)
         assert_near(q.mean.square().mean(0) + q.variance.mean(0), np.ones(8), 1e-6)
@@ -280,7 +275,7 @@ def test_floor_approaches_published_value_for_32_dimensions(cls, tau, nats):
     head = cls(HIDDEN, 32, tau=tau)
     assert_near(
         head.floor(), nats + 16 * math.log(2), 1e-3
-    )  # theta = 0: half of 1 - tau is left for sigma
+    )  # theta = 0: sigma gets half of 1 - tau
     head.theta.data.fill_(-60.0)
     assert round(head.floor(), 2) == nats
     head.theta.data.fill_(1e4)  # ln s(-theta) is -theta there, no infinity
@@ -366,7 +361,7 @@ def test_ln_mu_identity_and_floor_hold_per_example(seed, batch, latent, gamma, s
 def test_ln_mu_shares_beta_to_keep_the_floor():
     head, gamma = make(LayerNormMu, 4, 0.6), 0.6
     assert head.beta.shape == ()
-    with torch.no_grad():  # the encoder says the same of every example, sigma = 1
+    with torch.no_grad():  # the encoder has the same output for every example, sigma = 1
         head.linear.weight.zero_()
         head.linear.bias[4:] = 0
         q = head(torch.randn(5, HIDDEN).double())

@@ -1,4 +1,4 @@
-"""scripts/prepare_data.py: what it writes, what it refuses to touch, and how it goes on."""
+"""scripts/prepare_data.py: what it writes, what it does not overwrite, and how it resumes."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ from uncollapse.data.facts import SetFacts, read_facts
 from uncollapse.data.sets import main
 from uncollapse.data.text import SPLITS
 
-assert block_hub  # no test here may reach for the network
+assert block_hub  # no test here may access the network
 
 
 def run_prepare(capsys, *words: object) -> tuple[int, str, str]:
-    """Exit code, what was told, what was complained of."""
+    """Exit code, standard output and standard error of a command."""
     code = main([str(word) for word in words])
     told = capsys.readouterr()
     return code, told.out, told.err
@@ -32,7 +32,7 @@ def run_prepare(capsys, *words: object) -> tuple[int, str, str]:
 
 @pytest.fixture
 def small_synthetic(monkeypatch):
-    """The synthetic set, a few sequences of it, and nothing known of them."""
+    """A few sequences of the synthetic data set, without known facts."""
     facts = replace(
         read_facts("synthetic"), lines={"train": 30, "valid": 4, "test": 5}, checksums={}
     )
@@ -98,7 +98,7 @@ def test_unreachable_hub_gives_one_sentence(tmp_path, capsys):
     )
 
 
-# ---------------------------------------------------------------- going on, and never overwriting
+# ---------------------------------------------------------------- resuming without overwriting
 
 
 def test_complete_files_are_skipped_and_others_made(tmp_path, capsys, small_synthetic, monkeypatch):
@@ -112,7 +112,9 @@ def test_complete_files_are_skipped_and_others_made(tmp_path, capsys, small_synt
         and "valid.txt: 4 lines, 40 words" in told
     )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
-    monkeypatch.setattr(synthetic, "draw_splits", None)  # nothing is drawn when nothing is missing
+    monkeypatch.setattr(
+        synthetic, "draw_splits", None
+    )  # nothing is generated when nothing is missing
     assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
 
 
@@ -288,7 +290,7 @@ def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
     for split in SPLITS:
         (tmp_path / f"{split}.txt").write_text(
             "  a b \nc\n"
-        )  # white space at the ends does not count
+        )  # leading and trailing whitespace does not count
     code, told, _ = run_prepare(capsys, "captions", "--out", tmp_path)
     assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in told
     assert json.loads((tmp_path / "manifest.json").read_text())["labels"] is False
@@ -304,7 +306,7 @@ def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
     )
 
 
-# ---------------------------------------------------------------- bad words, and as typed
+# ---------------------------------------------------------------- bad arguments, and the command
 
 
 @pytest.mark.parametrize(
@@ -347,10 +349,10 @@ def test_synthetic_sequences_follow_recipe(monkeypatch):
     found = dict(synthetic.draw_splits(0, sizes))
     words = found["train"]
     assert words.shape == (1000, 10) and words.min() >= 0 and words.max() < 1000
-    # uniform first words: chi-square of ten bins, 9 degrees of freedom, 27.9 at one in a thousand
+    # uniform first words: chi-square of ten bins, 9 degrees of freedom, 27.9 at p = 0.001
     counts = np.bincount(words[:, 0] // 100, minlength=10)
     assert ((counts - 100) ** 2 / 100).sum() < 27.9
-    # later words are of a few kinds: their entropy lies well below ln 1000
+    # later words are few: their entropy is well below ln 1000
     share = np.bincount(words[:, 5], minlength=1000) / 1000
     assert -(share[share > 0] * np.log(share[share > 0])).sum() < 6
     again = dict(synthetic.draw_splits(0, sizes))

@@ -1,7 +1,4 @@
-"""Learned priors.
-
-The mixture's density, samples and KL against torch.distributions, quadrature and the closed form.
-"""
+"""Learned priors against torch.distributions, quadrature and closed forms."""
 
 import math
 
@@ -26,7 +23,7 @@ scales = st.sampled_from([0.0, 1e-3, 1.0, 5.0])
 
 
 def posterior(cls, seed=0, batch=5, latent=3, components=4, scale=1.0) -> MixturePrior:
-    """In double precision, all parameters random, times `scale`."""
+    """A posterior in double precision with random parameters times `scale`."""
     torch.manual_seed(seed)
     head = cls(HIDDEN, latent, components=components).double()
     with torch.no_grad():
@@ -36,7 +33,7 @@ def posterior(cls, seed=0, batch=5, latent=3, components=4, scale=1.0) -> Mixtur
 
 
 def reference(q: MixturePrior) -> tuple[Independent, MixtureSameFamily]:
-    """q(z|x) and p(z) of torch.distributions."""
+    """q(z|x) and p(z) as torch.distributions."""
     parts = Independent(Normal(q.components.mean, q.components.std), 1)
     mixture = MixtureSameFamily(
         Categorical(logits=torch.zeros(len(q.components.mean)).double()), parts
@@ -87,7 +84,7 @@ def test_code_and_kl_are_sampled_once_and_later_samples_differ(cls):
     assert q.sample() is z and q.kl.equal(kl)
     assert not q.sample(1)[0].equal(z)
     assert_near(kl[:, 0], q.log_ratio(z))
-    first = again.kl  # asked for first, it belongs to the same code too
+    first = again.kl  # read first, the KL still belongs to the same code
     assert_near(first[:, 0], again.log_ratio(again.sample()))
     twins = (q.sample(3, torch.Generator().manual_seed(5)) for _ in range(2))
     assert next(twins).equal(next(twins))
@@ -107,7 +104,7 @@ def test_first_code_uses_same_noise_as_plain():
     assert plain(h).sample().equal(z)
 
 
-# ---------------------------------------------------------------- against what is known
+# ---------------------------------------------------------------- known values
 
 
 def test_one_standard_component_equals_plain():

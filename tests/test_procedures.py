@@ -1,7 +1,5 @@
-"""Who updates when.
-
-Partial steps, the aggressive encoder, refinement with gradients through it, pretraining as an
-autoencoder.
+"""Procedures: partial steps, the aggressive encoder, refinement with gradients through it, and
+pretraining as an autoencoder.
 """
 
 from collections.abc import Iterator
@@ -51,7 +49,7 @@ def build_components(head: str, *words: str) -> Parts:
 def make_training(
     parts: Parts, optimizer: str = "adam", lr: float = 0.01, clip: float | None = 5.0
 ) -> Training:
-    """As the trainer makes it, for an objective without weights."""
+    """The `Training` that the trainer makes for an objective without weights."""
     optimizers = {
         part: OPTIMIZERS[optimizer](weights, lr) for part, weights in parts.model.parts().items()
     }
@@ -77,14 +75,14 @@ def snapshot(model: Any) -> dict[str, list[Tensor]]:
 
 
 def has_moved(before: dict[str, list[Tensor]], model: Any) -> dict[str, bool]:
-    """Whether any weight of a part has changed in any bit."""
+    """Whether any bit of a component's weights has changed."""
     return {
         part: any(not torch.equal(a, b) for a, b in zip(before[part], after, strict=True))
         for part, after in snapshot(model).items()
     }
 
 
-# ---------------------------------------------------------------- partial steps, further batches
+# ---------------------------------------------------------------- partial steps, extra batches
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -142,7 +140,7 @@ def test_extra_batches_depend_only_on_seed_and_step() -> None:
 
 
 class Stop(BaseException):
-    """Stands for a power cut: nothing in the code under test may catch it."""
+    """Stands for a power failure: nothing in the code under test may catch it."""
 
 
 STATEFUL = {
@@ -159,9 +157,9 @@ STATEFUL = {
 def test_resumed_run_equals_uninterrupted_run(
     head: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch has 6 steps and checkpoints are 4 apart.
+    """Interrupted before, in and after the phases of each procedure.
 
-    Before, in and after the phases of each procedure.
+    An epoch has 6 steps, and checkpoints are 4 steps apart.
     """
     words = (*STATEFUL[head], "trainer.epochs=3", "trainer.eval_every=4", "model.dropout_in=0.3")
     run_here(tmp_path / "whole", head, *words)
@@ -215,7 +213,7 @@ def test_neutral_settings_equal_plain_bit_for_bit(
 
 
 class Scripted:
-    """A training whose losses are given: what Aggressive does is written down."""
+    """A training with given losses that records the steps of Aggressive."""
 
     def __init__(self, losses: list[float], step: int = 1):
         self.losses, self.done = iter(losses), list[Any]()
@@ -237,9 +235,9 @@ class Scripted:
 @pytest.mark.parametrize(
     ("losses", "most", "made"),
     [
-        ([4, 4, 3, 3, 3, 2.9, 3, 3, 1], 100, 8),  # averages over two: 4, 3, 2.95, 3
-        ([4, 4, 4, 4, 1], 100, 4),  # the same is not less
-        ([1, 2, 3, 4, 1], 100, 4),  # within a window nothing is compared: 1.5, then 3.5
+        ([4, 4, 3, 3, 3, 2.9, 3, 3, 1], 100, 8),  # averages over windows of two: 4, 3, 2.95, 3
+        ([4, 4, 4, 4, 1], 100, 4),  # an equal loss is no improvement
+        ([1, 2, 3, 4, 1], 100, 4),  # nothing is compared within a window: 1.5, then 3.5
         ([9, 8, 7, 6, 5, 4], 5, 5),
         ([9, 1], 1, 1),
     ],
@@ -283,7 +281,7 @@ def test_inner_evaluation_leaves_state_and_matches_evaluation(
 ) -> None:
     parts = build_components(head, "data.valid=800")
     with torch.no_grad():
-        parts.model.posterior.linear.weight.mul_(20)  # codes that differ
+        parts.model.posterior.linear.weight.mul_(20)  # codes that differ between examples
     parts.model.train()
     before, training = snapshot(parts.model), make_training(parts)
     torch.manual_seed(5)
@@ -292,7 +290,7 @@ def test_inner_evaluation_leaves_state_and_matches_evaluation(
     assert torch.equal(state, torch.get_rng_state()) and parts.model.training
     assert not any(has_moved(before, parts.model).values())
     with torch.no_grad():
-        for _ in range(3):  # running averages that lag
+        for _ in range(3):  # running averages that lag behind
             parts.model.encode(first_batch(parts))
     assert estimate_information(training) == first
     recompute_population(parts.model, parts.data, 2000)
@@ -315,14 +313,14 @@ def test_information_of_linear_gaussian_encoder_matches_closed_form() -> None:
     found = estimate_information(make_training(parts))
     assert abs(found - exact) < 4 * np.sqrt(
         latent / 1000
-    )  # a code's gain varies by about 1 nat for each dimension
+    )  # a code's gain varies by about 1 nat per dimension
 
 
 def test_run_makes_and_counts_inner_steps(tmp_path: Path) -> None:
     run_here(tmp_path, "aggressive", "inner_max=5", "inner_check=1")
     procedure = state(folder_of(tmp_path, "aggressive"))["procedure"]
     assert 12 <= int(procedure["inner_steps"]) <= 12 * 5 or not procedure["aggressive"]
-    assert float(procedure["information"]) != 0  # looked at after the first epoch
+    assert float(procedure["information"]) != 0  # evaluated after the first epoch
 
 
 @pytest.mark.parametrize(
@@ -367,7 +365,7 @@ def test_refinement_steps_match_formula(
 ) -> None:
     """By hand in NumPy.
 
-    D nll / dz = -W^T (x - W z - b) / s2, dz / d mu = 1, dz / d ln v = noise sigma / 2.
+    d nll / dz = -W^T (x - W z - b) / s2, dz / d mu = 1, dz / d ln v = noise sigma / 2.
     """
     model, batch, weight, lr = linear_model(), vectors(), 0.4, 0.1
     q: Any = model.encode(batch)
@@ -396,7 +394,7 @@ def test_refinement_steps_match_formula(
 
 
 def loss_of(procedure: SemiAmortized, model: Any, batch: Any) -> Tensor:
-    """The loss of a step, its noise always the same."""
+    """The loss of a step with fixed noise."""
     torch.manual_seed(0)
     q = procedure.refine(model, batch, model.encode(batch), 0.6, through=True)
     z = q.sample()
@@ -404,7 +402,7 @@ def loss_of(procedure: SemiAmortized, model: Any, batch: Any) -> Tensor:
 
 
 def check_against_differences(procedure: SemiAmortized, model: Any, batch: Any, seed: int) -> None:
-    """The gradient along a random direction of all weights is the central difference along it."""
+    """Compare the gradient along a random direction of all weights with the central difference."""
     weights = list(model.parameters())
     generator = torch.Generator().manual_seed(seed)
     direction = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in weights]
@@ -448,10 +446,9 @@ def test_gradients_through_refinement_match_finite_differences_lstm(head: str, s
 
 
 def test_single_precision_gradients_match_double_precision() -> None:
-    """What `step` leaves in .grad, by the kernels that training uses, on batches with several
-    stretches."""
+    """Compares .grad after `step` with training kernels, on batches with several stretches."""
     procedure, found = SemiAmortized(3, 0.2, 0.5, 5.0), []
-    noise = torch.randn(4, 16, 4, dtype=torch.float64)  # three steps and the last code
+    noise = torch.randn(4, 16, 4, dtype=torch.float64)  # three steps and the final code
 
     def sample(self: DiagonalGaussian, n: Any = None, generator: Any = None) -> Tensor:
         return self.mean + self.std * next(draws).to(self.mean)
@@ -475,9 +472,9 @@ def test_single_precision_gradients_match_double_precision() -> None:
 
 
 def test_refinement_finds_known_posterior() -> None:
-    """Linear model with orthogonal columns.
+    """For orthogonal columns the best Gaussian is the true posterior.
 
-    The best Gaussian is the true posterior, variance s2 / (|w|^2 + s2) in each dimension.
+    Its variance is s2 / (|w|^2 + s2) in each dimension.
     """
     model, batch = linear_model(), vectors()
     with torch.no_grad():
@@ -717,7 +714,7 @@ def test_resumed_run_restarts_decoder_once_from_same_weights(
     go_on(one, 4)
     one.save()
     save_model(tmp_path / "model.safetensors", first.model)
-    for steps in (4, 3):  # past the sixth step, and on from there
+    for steps in (4, 3):  # past the sixth step, then resumed
         other = trainer(build_components("ae_pretrain", *words))
         other.restore()
         assert all(
@@ -730,8 +727,9 @@ def test_resumed_run_restarts_decoder_once_from_same_weights(
 
 
 def test_pretraining_never_sets_best_model_or_uses_patience(tmp_path: Path) -> None:
-    """With a rate of almost 0 all evaluations are alike, so the first would be the best, and
-    patience over at once."""
+    """With a learning rate near 0 all evaluations are equal.
+
+    The first would be the best, and patience would run out at once."""
     run_here(tmp_path, "ae_pretrain", "trainer.epochs=4", "trainer.lr=1e-12", "trainer.patience=1")
     told = summary(folder_of(tmp_path, "ae_pretrain"))
     weights = [
@@ -755,7 +753,7 @@ def test_run_with_only_pretraining_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_autoencoder_raises_kl_and_free_bits_keep_lambda(tmp_path: Path) -> None:
+def test_pretraining_raises_kl_and_free_bits_keep_lambda(tmp_path: Path) -> None:
     run_here(
         tmp_path,
         "ae_pretrain",
@@ -772,8 +770,8 @@ def test_autoencoder_raises_kl_and_free_bits_keep_lambda(tmp_path: Path) -> None
     assert seen[8]["weight"] == 0 and seen[-1]["weight"] == 1
     assert (
         seen[8]["kl"] > seen[-1]["kl"] > 0.7 * 4 * 0.5
-    )  # without a price, and with one above lambda in each dimension
-    assert seen[8]["rec"] < seen[9]["rec"]  # a new decoder has to learn again
+    )  # without a KL penalty, and then above lambda in each dimension
+    assert seen[8]["rec"] < seen[9]["rec"]  # the new decoder starts from scratch
 
 
 def test_procedure_state_is_in_its_module() -> None:

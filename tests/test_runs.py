@@ -1,4 +1,4 @@
-"""A run folder's life: written, skipped, resumed bit for bit, refused, failed, and never harmed."""
+"""Run folders: written, skipped, resumed bit for bit, refused, failed, and never damaged."""
 
 import json
 import os
@@ -35,9 +35,8 @@ def test_run_folder_holds_all_promised_files_and_rows(tmp_path: Path) -> None:
         assert row["nelbo"] == pytest.approx(row["rec"] + row["kl"])
         assert row["kl_minus_floor"] == pytest.approx(row["kl"] - row["floor"])
         assert {"au", "shuffle_gap", "moments", "ppl", "weight"} <= set(row)
-        if (
-            row["mode"] == "train"
-        ):  # fact 3 in a real run, averaged over batches of nearly equal size
+        if row["mode"] == "train":
+            # E mu^2 + E sigma^2 = 1 per dimension, over batches of nearly equal size
             sums = [
                 a + b
                 for a, b in zip(row["moments"]["mu_sq"], row["moments"]["sigma_sq"], strict=True)
@@ -78,7 +77,7 @@ def test_different_config_in_same_folder_is_refused_with_difference(tmp_path: Pa
 
 
 class Stop(BaseException):
-    """Stands for a power cut: nothing in the code under test may catch it."""
+    """Stands for a power failure: nothing in the code under test may catch it."""
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_resumed_run_equals_uninterrupted_run(
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing cut off."""
+    """The folder of an uninterrupted run."""
     results = tmp_path_factory.mktemp("undisturbed")
     run_here(results, "bn_mu")
     return folder_of(results, "bn_mu")
@@ -135,7 +134,7 @@ def test_run_stopped_while_writing_a_file_equals_uninterrupted_run(
         if next(writes) == write:
             Path(source).write_bytes(
                 Path(source).read_bytes()[:100]
-            )  # half a temporary file is left behind
+            )  # half of a temporary file is left behind
             raise Stop
         honest(source, target)
 
@@ -148,8 +147,7 @@ def test_run_stopped_while_writing_a_file_equals_uninterrupted_run(
 
 
 class Events:
-    """Counts what a run leaves behind after its last training step, and stops it before event
-    `stop`."""
+    """Counts the writes of a run after its last training step, and stops it before event `stop`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None):
         from uncollapse.runs.rows import Record
@@ -190,7 +188,7 @@ def test_run_stopped_after_last_step_writes_nothing_twice(
     with monkeypatch.context() as patched:
         events = Events(patched)
         run_here(tmp_path / "whole", head, *words)
-    assert events.count >= 6  # each test row before and after, the summary, the mark of the end
+    assert events.count >= 6  # before and after each test row, the summary, the `done` mark
     for stop in range(events.count):
         results = tmp_path / f"cut-{stop}"
         with monkeypatch.context() as patched:
@@ -324,9 +322,9 @@ def test_unwritable_results_give_one_sentence(tmp_path: Path) -> None:
 def test_full_disk_gives_one_sentence_and_run_resumes(
     tmp_path: Path,
 ) -> None:
-    """A limit on the size of files stands for the full disk.
+    """A limit on file sizes stands for a full disk.
 
-    The first checkpoint fits, the second, with Adam's moments, does not.
+    The first checkpoint fits; the second, with Adam's moments, does not.
     """
     words = ("model.hidden=24", "trainer.eval_every=3")
     run_here(tmp_path / "whole", "bn_mu", *words)
@@ -368,7 +366,7 @@ def test_evaluation_frequency_does_not_change_weights(tmp_path: Path) -> None:
         for n in ("seldom", "often")
     )
     for name in a:
-        if "moments" not in name:  # evaluation statistics are recomputed at evaluations only
+        if "moments" not in name:  # population statistics are recomputed only at evaluations
             assert torch.equal(a[name], b[name]), name
 
 
@@ -385,7 +383,7 @@ def test_early_stopping_and_lr_decay_follow_settings(
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
-    # never better than the first
+    # no evaluation is better than the first
     monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
     run_here(tmp_path, "plain", "trainer.epochs=50", "trainer.patience=3")
     folder = folder_of(tmp_path, "plain")
@@ -397,30 +395,29 @@ def test_early_stopping_and_lr_decay_follow_settings(
     )
     run_here(tmp_path, "plain", "trainer.lr=1.0", *decay)
     (folder,) = set((tmp_path / "scratch/runs/plain").glob("*/seed=0")) - {folder}
-    # not before epoch 3: the lr falls after epochs 3 and 5, and the third time, after epoch 7, is
-    # the end
+    # not before epoch 3: the lr decays after epochs 3 and 5; the third decay, after epoch 7, ends
+    # the run
     assert read_learning_rates(folder) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def read_learning_rates(folder: Path) -> list[float]:
-    """The lr in force up to each evaluation, one an epoch."""
+    """The lr used up to each evaluation, one per epoch."""
     return [row["lr"] for row in rows(folder) if row["split"] == "valid"]
 
 
-# validation losses of the epochs, and the lr that the published code trains each with: a patience
-# of 2
-# from the fourth epoch on (its epoch >= 3, counted from 0), at most 3 halvings, followed by hand
+# validation losses, and the lr of the published code in each epoch: patience 2 from the fourth
+# epoch on (epoch >= 3, counted from 0), at most 3 halvings, computed by hand
 PUBLISHED = [
     (90.0, 1.0),  # before training
     (50.0, 1.0),  # the best
     (51.0, 1.0),  # bad, 1
     (52.0, 1.0),  # bad, 2, but too early
-    (53.0, 1.0),  # bad, 3: halved; from now on 53 is to beat
-    (52.5, 0.5),  # beats it, though it is not the best: 52.5 is to beat
+    (53.0, 1.0),  # bad, 3: halved; now the loss to beat is 53
+    (52.5, 0.5),  # beats it, though not the best: now 52.5
     (52.8, 0.5),  # bad, 1
     (49.0, 0.5),  # the best
     (50.0, 0.5),  # bad, 1
-    (51.0, 0.5),  # bad, 2: halved; 51 is to beat
+    (51.0, 0.5),  # bad, 2: halved; now the loss to beat is 51
     (51.5, 0.25),  # bad, 1
     (52.0, 0.25),  # bad, 2: halved for the third time, and the end
     (1.0, 0.125),  # never reached
@@ -453,7 +450,7 @@ def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.Mon
     assert read_learning_rates(folder) == [lr for _, lr in PUBLISHED[:-1]]
     assert (
         len(reloaded) == 3 + 1 and summary(folder)["best_step"] == 7 * 6
-    )  # once more for the test
+    )  # once more for the test evaluation
     assert summary(folder)["step"] == 11 * 6
 
 
@@ -461,7 +458,7 @@ def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.Mon
 def test_optimisers_restart_with_best_weights(
     reload: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Adam's moments belong to the weights that are left behind."""
+    """Adam's moments belong to the weights that were replaced."""
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
@@ -481,7 +478,7 @@ def test_optimisers_restart_with_best_weights(
 
 
 def test_published_settings_match_the_original_code() -> None:
-    """Epochs are counted from 0 there, so its `epoch >= 15` is 16 finished ones."""
+    """The original counts epochs from 0: its `epoch >= 15` means 16 finished epochs."""
     trainer = composed("trainer=published").trainer
     assert (trainer.decay_from_epoch, trainer.decay_patience, trainer.decay_limit) == (16, 5, 5)
     assert trainer.decay_reload and (trainer.optimizer, trainer.clip, trainer.epochs) == (

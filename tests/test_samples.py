@@ -1,7 +1,4 @@
-"""What models write and draw: words and pixels have the model's own probabilities.
-
-Views, files and numbers of a run.
-"""
+"""Samples: words and pixels have the model's probabilities; views, files and numbers of a run."""
 
 import itertools
 import math
@@ -49,12 +46,12 @@ def test_greedy_generation_stops_at_end_of_sentence() -> None:
         [5, 6, EOS, 7],
         [4, EOS, 4, 4],
         [5, 5, 5, 5],
-    ]  # what the logits favour, whatever was written
+    ]  # fixed logits, whatever was generated so far
 
     def next_logits(tokens: torch.Tensor) -> torch.Tensor:
         assert (tokens[:, 0] == BOS).all()
         logits = torch.zeros(3, 8)
-        logits[:, [PAD, BOS]] = 9.0  # never written, however likely
+        logits[:, [PAD, BOS]] = 9.0  # never generated, however likely
         for row, line in enumerate(script):
             logits[row, line[tokens.shape[1] - 1]] = 5.0
         return logits
@@ -64,7 +61,7 @@ def test_greedy_generation_stops_at_end_of_sentence() -> None:
 
 
 def test_words_are_sampled_with_their_probabilities() -> None:
-    logits = torch.tensor([0.0, 0.0, -torch.inf, 0.5, 1.0, -1.0])  # no end
+    logits = torch.tensor([0.0, 0.0, -torch.inf, 0.5, 1.0, -1.0])  # no end symbol
     written = decode_sentences(
         lambda tokens: logits.expand(len(tokens), -1),
         4000,
@@ -86,7 +83,7 @@ def text_model():
     model = LSTMConfig(embedding=4, hidden=6, latent=2).build(9, Gaussian).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(3)  # untrained weights hardly depend on anything
+            parameter.mul_(3)  # untrained outputs hardly depend on anything
     return model
 
 
@@ -95,7 +92,7 @@ def test_generated_sentences_match_nll_probabilities() -> None:
     model, sentences = (
         text_model(),
         [[4, 5, 8, 3], [7, 4, 4, 6], [8, 8, 5, 5]],
-    )  # of one length: a batch is sorted by it
+    )  # all of one length, because a batch is sorted by length
     z = torch.randn(3, 2)
     next_logits, total = model.decoder.writer(z), torch.zeros(3)
     tokens = torch.tensor([[BOS, *s, EOS] for s in sentences])
@@ -146,7 +143,7 @@ def test_images_are_sampled_with_model_probabilities(config) -> None:
     assert chisquare(counts, 4000 * chance / chance.sum()).pvalue > 1e-4
     likeliest = model.generate(z, greedy=True)
     assert set(likeliest.unique().tolist()) <= {0.0, 1.0}
-    pixel = likeliest.clone()  # the last one is the likelier of the two, given the others
+    pixel = likeliest.clone()  # the last pixel takes its more likely value, given the others
     pixel[:, -1] = 1 - pixel[:, -1]
     one, other = (model.nll(ImageBatch(x, np.arange(1)), z) for x in (likeliest, pixel))
     assert one <= other
@@ -165,7 +162,7 @@ def test_sample_quality_by_hand() -> None:
     assert "sample_grammatical" not in found
     nothing = quality(
         make_corpus([], []), training, vocabulary
-    )  # a collapsed or broken model may write empty sentences
+    )  # a collapsed or broken model may generate empty sentences
     assert nothing["sample_words"] == 0 and nothing["sample_distinct"] == 1 / 2
 
 
@@ -238,7 +235,7 @@ def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Pat
         ), name
     assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][
         :12
-    ]  # what is shown is part of what is counted
+    ]  # displayed samples are among the counted ones
     check_originals(folder)
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()
@@ -251,7 +248,7 @@ def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Pat
 
 
 def check_originals(folder: Path) -> None:
-    """The originals of a text view are the data's own."""
+    """Check that the originals of a text view are sentences of the data."""
     data = GrammarConfig(train=96, valid=32, test=32).load()
     known = {split: set(texts(data.corpora[split], data.vocabulary)) for split in ("train", "test")}
     for line in (folder / "samples" / "neighbours.txt").read_text().splitlines()[1:]:
@@ -275,7 +272,7 @@ def test_image_run_writes_grids_and_report_shows_them(tmp_path: Path) -> None:
     run(composed("head=bn_mu", f"results={tmp_path}", *words), "bn_mu", words)
     folder = folder_of(tmp_path, "bn_mu")
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
-    side = 8 * 7 + 4  # enlarged seven times, framed
+    side = 8 * 7 + 4  # enlarged seven times, with frames
     shapes = {
         path.stem: Image.open(BytesIO(path.read_bytes())).size
         for path in (folder / "samples").glob("*.png")
@@ -318,7 +315,7 @@ def test_study_language_model_scores_samples(tmp_path: Path, capsys: pytest.Capt
         "data.test_size=7",
         "model.hidden=12",
         "trainer.epochs=2",
-    ]  # an odd number of test sentences is paired, too
+    ]  # also pairs an odd number of test sentences
     words = [f"data.dir={tmp_path}", "data=text", f"data.cache={tmp_path}/cache", *sizes]
     folders = {}
     for head in ("plain", "lm"):
@@ -337,8 +334,8 @@ def test_study_language_model_scores_samples(tmp_path: Path, capsys: pytest.Capt
         == 0
     )
     found, judge = summary(folders["plain"]), summary(folders["lm"])
-    # real sentences: all 7 of the test part, whose perplexity to the language model its own
-    # evaluation knows exactly
+    # all 7 real test sentences: their perplexity under the language model is known from its own
+    # evaluation
     assert found["sample_lm_ppl_data"] == pytest.approx(judge["nll_ppl"], rel=1e-4)
     assert found["sample_lm_ppl"] > 1 and found["sample_lm_ppl_data"] == judge["sample_lm_ppl_data"]
     assert report.main([str(tmp_path / "scratch")]) == 0

@@ -1,6 +1,6 @@
 """The vMF head: constants against quadrature, Bessel functions and closed forms.
 
-The sampler against its law; gradients in expectation.
+The sampler is compared with its distribution, gradients with those of expectations.
 """
 
 import math
@@ -33,7 +33,7 @@ def assert_near(ours, reference, tolerance=1e-9):
 
 
 def integral(function, kappa: float, dim: int, end: float = math.pi) -> float:
-    """Of function(cos) exp(kappa cos - kappa) sin^(dim-2) over the angle to mu, from 0 to `end`."""
+    """Integrate function(cos) exp(kappa cos - kappa) sin^(dim-2) over angles from 0 to `end`."""
 
     def integrand(angle):
         return (
@@ -52,7 +52,7 @@ def random_direction(*shape, seed=0, dtype=torch.float64):
 
 
 def draws(kappa, dim, count, mu=None, dtype=torch.float64):
-    """[count, dim] codes of one example and its mu."""
+    """Codes [count, dim] of one example, and its mu."""
     mu = random_direction(1, dim, seed=5, dtype=dtype) if mu is None else mu
     return Directional(mu, AxialVMF(kappa, dim)).sample(count, torch.Generator().manual_seed(0))[
         :, 0
@@ -145,7 +145,7 @@ def test_cosines_follow_their_distribution(kappa, dim):
 @pytest.mark.parametrize("start", [0.0, 1.0, -1.0])
 @pytest.mark.parametrize(("kappa", "dim"), [(1.0, 2), (13.0, 3), (0.5, 5), (40.0, 5)])
 def test_samples_have_expected_mean_and_covariance(kappa, dim, start):
-    """Also around, and opposite to, the axis that the sampler turns from."""
+    """Also near and opposite to the axis that the sampler rotates from."""
     axis = torch.eye(dim, dtype=torch.float64)[:1]
     law, count = AxialVMF(kappa, dim), 100_000
     z, mu = draws(kappa, dim, count, start * axis if start else None)
@@ -225,7 +225,7 @@ def test_log_ratio_shapes_and_pairs():
 
 @pytest.mark.parametrize(("kappa", "dim"), [(1.0, 2), (13.0, 2), (13.0, 3), (0.5, 8), (100.0, 8)])
 def test_gradients_match_expectation(kappa, dim):
-    """Of E[z.c] = A mu.c and of E[(z.c)^2], by central differences of the closed forms in the encoder's output a."""
+    """Gradients of E[z.c] = A mu.c and E[(z.c)^2] in a, against central differences."""
     law, count, c = AxialVMF(kappa, dim), 200_000, random_direction(dim, seed=9)
     a = 3 * random_direction(1, dim, seed=1)
 
@@ -297,7 +297,7 @@ def test_kl_is_constant_over_weights_and_examples(seed, kappa, latent, scale):
     assert_near((q.variance.sum(-1) + q.mean.square().sum(-1)).detach(), np.ones(9), 1e-5)
 
 
-def test_layer_second_half_is_unused_but_has_gradient():
+def test_layer_second_half_is_unused_with_zero_gradient():
     head = VonMisesFisher(HIDDEN, 5, kappa=13)
     q = head(torch.randn(8, HIDDEN))
     (q.kl.sum() + (q.sample() @ torch.arange(5.0)).sum()).backward()
