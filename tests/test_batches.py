@@ -166,9 +166,9 @@ def test_batch_holds_sorted_padded_sentences(lengths, seed):
     assert batch.lengths.tolist() == sorted((n + 1 for n in lengths), reverse=True)
     width = max(lengths) + 1
     for row, which in enumerate(batch.examples):
-        whole = [*sentences[which], EOS]
-        assert batch.tokens[row].tolist() == whole + [PAD] * (width - len(whole))
-        assert batch.lengths[row] == len(whole)
+        full = [*sentences[which], EOS]
+        assert batch.tokens[row].tolist() == full + [PAD] * (width - len(full))
+        assert batch.lengths[row] == len(full)
 
 
 @properties

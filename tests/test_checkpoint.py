@@ -103,12 +103,12 @@ def test_failed_save_keeps_best_weights(tmp_path, monkeypatch):
 def test_damaged_missing_or_mismatched_weights_are_reported(tmp_path):
     path, model = tmp_path / "model.safetensors", nn.Linear(3, 2)
     save_model(path, model)
-    whole = path.read_bytes()
-    for data in (whole[:-4], whole[:5], b"", b"not weights at all"):
+    intact = path.read_bytes()
+    for data in (intact[:-4], intact[:5], b"", b"not weights at all"):
         path.write_bytes(data)
         with pytest.raises(InputError, match="damaged, or not a file of weights"):
             load_model(path, model)
-    path.write_bytes(whole)
+    path.write_bytes(intact)
     for other in (nn.Linear(4, 2), nn.Linear(3, 2, bias=False), nn.Sequential(nn.Linear(3, 2))):
         with pytest.raises(InputError, match="not the weights of this run's model"):
             load_model(path, other)

@@ -251,8 +251,8 @@ def test_content_digest_is_not_printed(tmp_path: Path) -> None:
         .load()
         .facts()
     )
-    told = [*profile.describe_splits(facts), *profile.list_warnings(facts, 128)]
-    assert told and not any(facts["content"] in line or "content" in line for line in told)
+    lines = [*profile.describe_splits(facts), *profile.list_warnings(facts, 128)]
+    assert lines and not any(facts["content"] in line or "content" in line for line in lines)
 
 
 def test_run_stores_content_digest(tmp_path: Path) -> None:

@@ -98,14 +98,14 @@ class Case:
         return folder_of(self.folder / name, self.head)
 
     @cached_property
-    def whole(self) -> Path:
+    def full(self) -> Path:
         """The folder of a complete short run, trained once."""
-        return self.run("whole", *RUN)
+        return self.run("full", *RUN)
 
     def trained(self) -> Parts:
         """Components with another initialisation, then loaded with the weights of that run."""
         fresh = self.parts(*RUN, "seed=9")
-        load_model(self.whole / "model.safetensors", fresh.model)
+        load_model(self.full / "model.safetensors", fresh.model)
         return fresh
 
 
@@ -284,7 +284,7 @@ def test_head_fits_a_single_batch(case: Case) -> None:
 def test_run_keeps_its_kl_floor(case: Case) -> None:
     trained = case.trained()
     promised = trained.model.posterior.floor()
-    for row in rows(case.whole):
+    for row in rows(case.full):
         assert np.isfinite(row["nelbo"]) and (row["floor"] is None) == (promised is None)
         assert ("ppl" in row) == (case.kind == "text")
         if row["mode"] == "train" and promised is not None:
@@ -292,7 +292,7 @@ def test_run_keeps_its_kl_floor(case: Case) -> None:
 
 
 def test_loaded_weights_give_identical_evaluation(case: Case) -> None:
-    trained, told = case.trained(), rows(case.whole)[-2]
+    trained, recorded = case.trained(), rows(case.full)[-2]
     again = evaluate(
         trained.model,
         trained.data,
@@ -300,7 +300,7 @@ def test_loaded_weights_give_identical_evaluation(case: Case) -> None:
         "eval",
         encode=partial(trained.procedure.infer, trained.model),
     )
-    assert again["kl_per_dim"] == told["kl_per_dim"] and again["rec"] == told["rec"]
+    assert again["kl_per_dim"] == recorded["kl_per_dim"] and again["rec"] == recorded["rec"]
 
 
 class Stop(BaseException):
@@ -319,14 +319,14 @@ def test_twice_resumed_run_equals_uninterrupted_run(
         with monkeypatch.context() as patch, pytest.raises(Stop):
             patch.setattr(Console, "stepped", cut)
             case.run("cut", *RUN)
-    cut_twice, whole = case.run("cut", *RUN), case.whole
-    assert rows(whole) == rows(cut_twice) and summary(whole) == summary(cut_twice)
-    assert (whole / "model.safetensors").read_bytes() == (
+    cut_twice, full = case.run("cut", *RUN), case.full
+    assert rows(full) == rows(cut_twice) and summary(full) == summary(cut_twice)
+    assert (full / "model.safetensors").read_bytes() == (
         cut_twice / "model.safetensors"
     ).read_bytes()
     clock = {"seconds": 0, "digest": ""}  # the digest covers times, too
     one, other = (
-        torch.load(folder / "state.pt", weights_only=True) for folder in (whole, cut_twice)
+        torch.load(folder / "state.pt", weights_only=True) for folder in (full, cut_twice)
     )
     require_same({**one, **clock}, {**other, **clock})
 

@@ -63,7 +63,7 @@ CONFIGS: dict[str, Any] = {}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A study of three runs; `whole` beside it is the unfinished run, completed without damage."""
+    """A study of three runs; `full` beside it is the unfinished run, completed without damage."""
     from uncollapse.procedures.joint import Joint
 
     results = tmp_path_factory.mktemp("damaged")
@@ -89,9 +89,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (unfinished / "failed").write_text("Traceback\nValueError: odd\n")
     for run in (finished, unfinished):
         (run / "wandb_id").write_text("0123456789abcdef")
-    shutil.copytree(results, results / "whole")
-    train(config("unfinished", results / "whole"), "plain", WORDS["unfinished"])
-    assert evaluate([str(results / "whole" / "s"), *ASKED]) == 0
+    shutil.copytree(results, results / "full")
+    train(config("unfinished", results / "full"), "plain", WORDS["unfinished"])
+    assert evaluate([str(results / "full" / "s"), *ASKED]) == 0
     yield results
     CONFIGS.clear()
 
@@ -166,9 +166,9 @@ class Outcome:
 
         # 2. evaluate the study, then the run
         code = evaluate([str(results / "s"), *ASKED])
-        told = capsys.readouterr()
-        lines = told.err.splitlines()
-        assert code in (0, 2) and bool(lines) == (code == 2) and len(lines) <= 2, told.err
+        output = capsys.readouterr()
+        lines = output.err.splitlines()
+        assert code in (0, 2) and bool(lines) == (code == 2) and len(lines) <= 2, output.err
         assert (folder(results, "neighbour") / "evaluations" / f"{NLL}.json").is_file()
         self.code = evaluate([str(self.folder), *ASKED])
         self.error = capsys.readouterr().err
@@ -207,7 +207,7 @@ class Outcome:
 
 def assert_undisturbed(made: Path, results: Path, which: str) -> None:
     """The run has the same results as without damage."""
-    here, there = folder(results, which), folder(made / "whole", which)
+    here, there = folder(results, which), folder(made / "full", which)
     assert rows(here) == rows(there)
     old, new = (
         drop_times(json.loads((path / "summary.json").read_bytes())) for path in (there, here)

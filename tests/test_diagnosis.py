@@ -233,7 +233,7 @@ def test_tensor_array_batches_and_loader_agree(
         met.append(len(x))
         return model.encode(x)
 
-    whole = diagnose(encode, model.nll, x[:200], samples=5, batch=64)
+    full = diagnose(encode, model.nll, x[:200], samples=5, batch=64)
     assert met == [
         64,
         64,
@@ -243,17 +243,17 @@ def test_tensor_array_batches_and_loader_agree(
         8,
     ]  # the first batch is encoded again, complete and in part, to check that outputs are stable
     batches = list(x[:200].split(64))
-    assert whole == diagnose(model.encode, model.nll, x[:200].numpy(), samples=5, batch=64)
-    assert whole == diagnose(model.encode, model.nll, batches, samples=5)
-    assert whole == diagnose(model.encode, model.nll, (b for b in batches), samples=5)
-    assert whole != diagnose(model.encode, model.nll, batches, samples=5, seed=1)
+    assert full == diagnose(model.encode, model.nll, x[:200].numpy(), samples=5, batch=64)
+    assert full == diagnose(model.encode, model.nll, batches, samples=5)
+    assert full == diagnose(model.encode, model.nll, (b for b in batches), samples=5)
+    assert full != diagnose(model.encode, model.nll, batches, samples=5, seed=1)
     loader = DataLoader(TensorDataset(x[:200]), batch_size=64)  # its batches are lists [x]
     loaded = diagnose(
         lambda b: model.encode(b[0]), lambda b, z: model.nll(b[0], z), loader, samples=5
     )
-    assert whole == loaded
+    assert full == loaded
     dicts = [{"x": b, "i": torch.arange(len(b))} for b in batches]
-    assert whole == diagnose(
+    assert full == diagnose(
         lambda b: model.encode(b["x"]), lambda b, z: model.nll(b["x"], z), dicts, samples=5
     )
 

@@ -257,7 +257,7 @@ def test_batch_factor_is_used_until_a_mean_exists():
 
 def test_interrupted_scale_run_resumes_exactly(tmp_path: Path, monkeypatch):
     words = ("trainer.epochs=4", "trainer.eval_every=4")
-    run_here(tmp_path / "whole", "scale", *words)
+    run_here(tmp_path / "full", "scale", *words)
     honest = Joint.step
     for last in (
         14,
@@ -273,10 +273,10 @@ def test_interrupted_scale_run_resumes_exactly(tmp_path: Path, monkeypatch):
             patch.setattr(Joint, "step", cut)
             run_here(tmp_path / "cut", "scale", *words)
     run_here(tmp_path / "cut", "scale", *words)
-    whole, resumed = (folder_of(tmp_path / name, "scale") for name in ("whole", "cut"))
-    assert rows(whole) == rows(resumed)
+    full, resumed = (folder_of(tmp_path / name, "scale") for name in ("full", "cut"))
+    assert rows(full) == rows(resumed)
     one, other = (
-        torch.load(folder / "state.pt", weights_only=True)["model"] for folder in (whole, resumed)
+        torch.load(folder / "state.pt", weights_only=True)["model"] for folder in (full, resumed)
     )
     assert one["posterior.held"] and (one["posterior.factor"] != 1).all()
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -159,9 +159,9 @@ def test_workers_do_not_change_numbers(study: Path) -> None:
 
 def test_killed_evaluation_resumes_with_same_result(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
-    whole = study.parent / "whole"
-    shutil.copytree(folder, whole)
-    assert main([str(whole), "--metrics", "nll", "--samples", "3000"]) == 0
+    complete = study.parent / "complete"
+    shutil.copytree(folder, complete)
+    assert main([str(complete), "--metrics", "nll", "--samples", "3000"]) == 0
     words = [
         sys.executable,
         "scripts/evaluate.py",
@@ -197,7 +197,7 @@ def test_killed_evaluation_resumes_with_same_result(study: Path) -> None:
         patch.setattr(nll, "weigh_group", counted)
         assert main([str(folder), "--metrics", "nll", "--samples", "3000"]) == 0
     assert len(calls) == 32 - done
-    assert summary(folder)["evaluations"] == summary(whole)["evaluations"]
+    assert summary(folder)["evaluations"] == summary(complete)["evaluations"]
 
 
 def test_interrupt_keeps_finished_results(

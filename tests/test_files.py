@@ -422,10 +422,12 @@ def test_valid_text_is_accepted_for_any_block_size(tmp_path, monkeypatch, block)
 def test_damaged_archive_is_named(tmp_path, ending, damage):
     folder = write_splits(tmp_path / "text", ending=ending)
     path = folder / f"train.txt{ending}"
-    whole = {".gz": gzip, ".xz": lzma}[ending].compress(b"some words to fill a block with\n" * 50)
-    checksum = whole[:-6] + bytes([whole[-6] ^ 255]) + whole[-5:]
-    stream = whole[:10] + b"\xff" + whole[11:]
-    wrong = {"truncated": whole[:-12], "checksum": checksum, "stream": stream}
+    complete = {".gz": gzip, ".xz": lzma}[ending].compress(
+        b"some words to fill a block with\n" * 50
+    )
+    checksum = complete[:-6] + bytes([complete[-6] ^ 255]) + complete[-5:]
+    stream = complete[:10] + b"\xff" + complete[11:]
+    wrong = {"truncated": complete[:-12], "checksum": checksum, "stream": stream}
     path.write_bytes(wrong[damage])
     assert get_refusal(folder).startswith(f"{path}: damaged or truncated {ending} file")
 
@@ -536,7 +538,7 @@ def test_size_limit_keeps_labels_and_order(tmp_path):
         tmp_path / "text",
         dict.fromkeys(SPLITS, "".join(f"{int(n) % 5}\t{n} {n}\n" for n in numbers)),
     )
-    whole, part, same = (read(folder, labels=True, train_size=size) for size in (None, 20, 20))
+    complete, part, same = (read(folder, labels=True, train_size=size) for size in (None, 20, 20))
     kept = [int(sentence.split()[0]) for sentence in decode_split(part, "train")]
     assert (
         len(kept) == 20
@@ -545,14 +547,14 @@ def test_size_limit_keeps_labels_and_order(tmp_path):
         and kept == [int(sentence.split()[0]) for sentence in decode_split(same, "train")]
     )
     assert part.labels["train"]["label"].tolist() == [n % 5 for n in kept]
-    assert part.vocabulary == whole.vocabulary and decode_split(part, "test") == decode_split(
-        whole, "test"
+    assert part.vocabulary == complete.vocabulary and decode_split(part, "test") == decode_split(
+        complete, "test"
     )
     assert decode_split(
         read(folder, labels=True, train_size=20, split_seed=1), "train"
     ) != decode_split(part, "train")
     assert decode_split(read(folder, labels=True, train_size=51), "train") == decode_split(
-        whole, "train"
+        complete, "train"
     )
 
 
@@ -721,11 +723,11 @@ def test_leftovers_of_killed_process_are_harmless(tmp_path):
 def test_one_line_is_printed_without_terminal(tmp_path, capsys):
     folder = write_splits(tmp_path / "text")
     read(folder)
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert (
-        told.err == ""
-        and told.out.startswith("tokenised 6 sentences of 17 words in ")
-        and told.out.count("\n") == 1
+        output.err == ""
+        and output.out.startswith("tokenised 6 sentences of 17 words in ")
+        and output.out.count("\n") == 1
     )
     read(folder)
     assert capsys.readouterr().out == ""

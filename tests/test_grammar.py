@@ -242,12 +242,12 @@ def test_empty_and_sliced_samples_work(corpus):
         0,
         len(grammar.combinations),
     )
-    whole = grammar.log_prob(sample.tokens, sample.offsets[: SENTENCES_AT_ONCE + 101])  # two blocks
+    full = grammar.log_prob(sample.tokens, sample.offsets[: SENTENCES_AT_ONCE + 101])  # two blocks
     np.testing.assert_array_equal(
         grammar.log_prob(
             sample.tokens, sample.offsets[SENTENCES_AT_ONCE : SENTENCES_AT_ONCE + 101]
         ),
-        whole[SENTENCES_AT_ONCE:],
+        full[SENTENCES_AT_ONCE:],
     )
 
 

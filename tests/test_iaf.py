@@ -129,7 +129,7 @@ def test_inverse_undoes_a_step(seed, batch, latent, scale):
     assert_near(again, log_det, 1e-11 / kept)
 
 
-# ---------------------------------------------------------------- the whole flow
+# ---------------------------------------------------------------- the complete flow
 
 
 @properties

@@ -159,8 +159,8 @@ def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     for name, array in drawn.items():
         write_idx(tmp_path / name, array)
     images = tmp_path / "train-images-idx3-ubyte"
-    whole = images.read_bytes()
-    images.write_bytes(whole[:-5])
+    full = images.read_bytes()
+    images.write_bytes(full[:-5])
     refused(
         r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is "
         r"2,176; the file is cut off"
@@ -170,7 +170,7 @@ def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     images.write_bytes(b"")
     refused(r"idx3-ubyte: magic number 0, ")
     images.unlink()
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(whole)[:-9])
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(full)[:-9])
     refused(r"idx3-ubyte.gz: damaged or truncated .gz file .*; fetch it again")
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
     write_idx(images, drawn["train-images-idx3-ubyte"][:, :5])

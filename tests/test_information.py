@@ -183,12 +183,12 @@ def test_block_and_batch_sizes_do_not_matter(monkeypatch, cells):
     q = gaussian(np.random.default_rng(0).normal(0, 1, (41, 3)), 0.4)
     torch.manual_seed(0)
     z = q.sample()
-    whole = information(make_posteriors(q, z=z))
+    full = information(make_posteriors(q, z=z))
     monkeypatch.setattr(module, "CELLS", cells)
     for sizes in ([41], [1] * 41, [40, 1], [7, 20, 1, 13]):
         got = information(make_posteriors(*cut(q, *sizes), z=z))
-        assert got.keys() == whole.keys()
-        for name, value in whole.items():
+        assert got.keys() == full.keys()
+        for name, value in full.items():
             assert_near(got[name], value, 1e-5)
 
 

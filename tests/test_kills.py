@@ -64,7 +64,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
 @pytest.fixture(scope="module")
 def complete_results(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results without kills: `trained`, and `evaluated`."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("full")
     assert ask(train=TRAIN, results=str(folder / "trained"))["code"] == 0
     shutil.copytree(folder / "trained", folder / "evaluated")
     assert ask(evaluate=[str(folder / "evaluated" / "s"), *EVALUATE])["code"] == 0

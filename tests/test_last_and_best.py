@@ -124,7 +124,7 @@ class Stop(BaseException):
 def test_run_killed_after_last_step_tests_same_weights(
     head, call, tmp_path, monkeypatch, early_best
 ):
-    run_here(tmp_path / "whole", head)
+    run_here(tmp_path / "full", head)
     honest = Trainer.write_row
 
     def cut(self, split, mode, extra, limit=None):
@@ -143,10 +143,10 @@ def test_run_killed_after_last_step_tests_same_weights(
         with pytest.raises(Stop):
             run_here(tmp_path / "cut", head)
     run_here(tmp_path / "cut", head)
-    whole, resumed = (summary(folder_of(tmp_path / name, head)) for name in ("whole", "cut"))
-    assert whole["last"] != whole["best"]
+    full, resumed = (summary(folder_of(tmp_path / name, head)) for name in ("full", "cut"))
+    assert full["last"] != full["best"]
     assert [resumed[key] for key in ("last", "best", "final_weight")] == [
-        whole[key] for key in ("last", "best", "final_weight")
+        full[key] for key in ("last", "best", "final_weight")
     ]
 
 
@@ -177,10 +177,10 @@ def test_report_names_best_weights_of_cyclical_run(tmp_path):
     assert found["last"]["shuffle_gap"] != found["best"]["shuffle_gap"] == found["shuffle_gap"]
     (group,) = moved(read_study(tmp_path / "scratch").runs)
     assert group.startswith("cyclical KL annealing")
-    page, told = write_report(tmp_path / "scratch")
+    page, text = write_report(tmp_path / "scratch")
     sentence = "The last ones differ by more than an interval in cyclical KL annealing "
-    assert sentence in page.read_text() and sentence in told
-    assert f"{found['last']['kl']:.2f} instead of {found['kl']:.2f}" in told
+    assert sentence in page.read_text() and sentence in text
+    assert f"{found['last']['kl']:.2f} instead of {found['kl']:.2f}" in text
 
 
 # ---------------------------------------------------------------- reading and reporting
@@ -235,11 +235,11 @@ def test_page_captions_and_csv_name_the_weights(tmp_path):
     write_run(tmp_path / "s", "plain", 0, evaluations=3, final=make_summary())
     write_run(tmp_path / "s", "kl_anneal", 0, evaluations=3, final=make_summary(shuffle_gap=6.1))
     runs = read_study(tmp_path / "s").runs
-    page, told = write_report(tmp_path / "s")
+    page, text = write_report(tmp_path / "s")
     sentence = (
         "The last ones differ by more than an interval in KL annealing (gap 6.10 instead of 1.60)."
     )
-    assert "Weights: the best" in told and sentence in told and sentence in page.read_text()
+    assert "Weights: the best" in text and sentence in text and sentence in page.read_text()
     for caption in (
         describe_usage,
         describe_rate_distortion,

@@ -152,8 +152,8 @@ def test_unknown_words_and_truncation_keep_text_sizes(tmp_path):
     data = read(write_splits(tmp_path, *lines, train=[*lines, *known]), min_count=2, test_size=7)
     assert data.facts()["unknown"]["test"] == 0.5
     assert {text.split()[1] for text in data.texts(data.corpora["test"])} == {"<unk>"}
-    whole = {line.split()[0]: len(line) for line in lines}
-    expected = [whole[text.split()[0]] for text in data.texts(data.corpora["test"])]
+    full = {line.split()[0]: len(line) for line in lines}
+    expected = [full[text.split()[0]] for text in data.texts(data.corpora["test"])]
     assert len(expected) == 7 and data.corpora["test"].chars.tolist() == expected
     assert data.facts()["chars_per_sentence"]["test"] == pytest.approx(np.mean(expected))
 
@@ -290,7 +290,7 @@ def test_vocabulary_file_has_one_entry_per_line():
 
 
 def facts(**changed) -> dict:
-    whole = {
+    full = {
         "vocab": 500,
         "level": "word",
         **dict.fromkeys(SPLITS, 100),
@@ -299,7 +299,7 @@ def facts(**changed) -> dict:
         "longest": dict.fromkeys(SPLITS, 30),
         "median_length": dict.fromkeys(SPLITS, 9.0),
     }
-    return {**whole, **changed}
+    return {**full, **changed}
 
 
 def test_ordinary_text_prints_one_line_per_split_without_warning():

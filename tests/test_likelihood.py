@@ -138,9 +138,9 @@ def test_logits_at_bound_do_not_overflow(bias, vocabulary):
 def test_logit_block_size_does_not_matter(monkeypatch, block):
     model, batch, z = make_model(), text([3, 7, 1, 3]), torch.randn(5, 4, 2)
     with torch.no_grad():
-        whole = model.nll(batch, z)
+        full = model.nll(batch, z)
         monkeypatch.setattr(lstm_gates, "CACHED_LOGITS", block)
-        assert_near(model.nll(batch, z), whole, 1e-6)
+        assert_near(model.nll(batch, z), full, 1e-6)
 
 
 def test_inputs_and_weights_are_unchanged():
@@ -253,12 +253,12 @@ def test_code_chunk_size_does_not_matter(batch):
         seen.append(len(z))
         return toy(x)(z)
 
-    whole = log_weights(decode, q, 23, torch.Generator().manual_seed(1), rows=10**9)
+    full = log_weights(decode, q, 23, torch.Generator().manual_seed(1), rows=10**9)
     assert seen == [23]
     for rows in (1, 7, 40, 46, 200):
         seen.clear()
         got = log_weights(decode, q, 23, torch.Generator().manual_seed(1), rows)
-        assert_near(got, whole, 1e-5)
+        assert_near(got, full, 1e-5)
         assert sum(seen) == 23 and max(seen) * batch <= max(rows, batch)
 
 

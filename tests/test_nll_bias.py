@@ -236,7 +236,7 @@ def test_file_without_new_columns_is_recomputed(
 ):
     words = [str(folder), "--metrics", "nll", "--samples", "300"]
     assert main(words) == 0
-    whole = result(folder)["evaluations"]
+    full = result(folder)["evaluations"]
     stem = folder / "evaluations" / "test-nll-K300"
     stem.with_suffix(".json").unlink()
     head, *rows = [json.loads(text) for text in stem.with_suffix(".jsonl").read_text().splitlines()]
@@ -247,7 +247,7 @@ def test_file_without_new_columns_is_recomputed(
     capsys.readouterr()
     assert main(words) == 0
     assert f"5 of {len(rows)} groups are damaged or lack columns" in capsys.readouterr().out
-    assert result(folder)["evaluations"] == whole
+    assert result(folder)["evaluations"] == full
 
 
 def test_rows_on_disk_are_valid_json(folder: Path):
@@ -309,10 +309,10 @@ def test_cells_with_few_effective_samples_are_bounds(tmp_path: Path):
             "BN on mu, BN on mu and sigma."
         ) in caption(runs)
     assert "≤" not in summary(runs[runs["head"] == "plain"]).title
-    page, told = write_report(tmp_path / "s")
+    page, text = write_report(tmp_path / "s")
     assert (
-        "nll_ess" in told
-        and "fewer than 20 effective samples" in told
+        "nll_ess" in text
+        and "fewer than 20 effective samples" in text
         and "<dt>nll_bias</dt>" in page.read_text()
     )
 
@@ -363,8 +363,8 @@ def test_probe_is_shown_with_chance_level(tmp_path: Path):
         "0.500 (chance 0.400)",
         "0.900 (chance 0.400)",
     ]
-    told = write_report(tmp_path / "s")[1]
-    assert "probe (chance 0.400)" in told
+    text = write_report(tmp_path / "s")[1]
+    assert "probe (chance 0.400)" in text
     runs = report_of(tmp_path, bn_tau=[{"probe_chance": 0.25, "probe": 0.7}])
     assert summary(runs).text["probe"].tolist() == [
         "0.500 (chance 0.400)", "0.900 (chance 0.400)", "0.700 (chance 0.250)",

@@ -469,7 +469,7 @@ def test_state_round_trips_and_update_builds_no_graph(make):
 
 @pytest.mark.parametrize("head", ["mdr", "control", "bow_anneal"])
 def test_resumed_run_equals_uninterrupted_run(head: str, tmp_path: Path) -> None:
-    run_here(tmp_path / "whole", head)
+    run_here(tmp_path / "full", head)
     run_here(tmp_path / "parts", head, "trainer.epochs=1")
     short = folder_of(tmp_path / "parts", head)
     run_here(tmp_path / "parts", head)
@@ -480,7 +480,7 @@ def test_resumed_run_equals_uninterrupted_run(head: str, tmp_path: Path) -> None
     (full / "metrics.jsonl").write_text("".join(lines[: len(lines) // 2]))
     (full / "state.pt").write_bytes((short / "state.pt").read_bytes())
     run_here(tmp_path / "parts", head)
-    assert rows(full) == rows(folder_of(tmp_path / "whole", head))
+    assert rows(full) == rows(folder_of(tmp_path / "full", head))
 
 
 # ---------------------------------------------------------------- InfoVAE

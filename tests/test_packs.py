@@ -144,8 +144,8 @@ def test_study_merged_from_two_machines_equals_single_machine_study(
         == 0
     )
     assert not (tmp_path / "scratch/runs").exists()
-    merged, whole = rows_of(tmp_path / "scratch"), rows_of(machines / "all/scratch")
-    assert len(merged) == 4 and merged == whole
+    merged, full = rows_of(tmp_path / "scratch"), rows_of(machines / "all/scratch")
+    assert len(merged) == 4 and merged == full
     assert_same_tables(tmp_path / "scratch", machines / "all/scratch")
 
 
@@ -331,12 +331,12 @@ def rename(saved: Saved, old: str, new: str) -> Saved:
 
 
 def test_study_combines_folders_and_pack(small: Path) -> None:
-    whole = make_tables(small)
+    full = make_tables(small)
     shutil.rmtree(small / "runs/plain/default/seed=0")
     notes: list[str] = []
     assert len(read_runs(small, notes)) == 3 and not notes
     found = make_tables(small)
-    for name, table in whole.items():
+    for name, table in full.items():
         pd.testing.assert_frame_equal(table, found[name])
     shutil.rmtree(small / "runs")
     assert len(pack_and_read(small)) == 3
@@ -356,7 +356,7 @@ def test_conflicting_folder_wins_over_pack_with_a_note(
     before = (small / "runs.parquet").read_bytes()
     capsys.readouterr()
     assert study_cli("pack", small) == 0
-    assert "left out: " in (told := capsys.readouterr().out) and "77.0" in told
+    assert "left out: " in (output := capsys.readouterr().out) and "77.0" in output
     assert (small / "runs.parquet").read_bytes() == before, "what is packed is never replaced"
     assert study_cli("verify", small) == 1
     assert capsys.readouterr().out.count("\n") == 1
@@ -367,13 +367,13 @@ def test_conflicting_folder_wins_over_pack_with_a_note(
     "spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:99])]
 )
 def test_intact_pack_replaces_damaged_folder(name: str, spoil: Any, small: Path) -> None:
-    whole = rows_of(small)
+    full = rows_of(small)
     spoil(small / "runs/plain/default/seed=0" / name)
     notes: list[str] = []
     runs = read_runs(small, notes)
     assert len(runs) == 3 and not any(saved.notes for saved in runs)
     assert len(notes) == 1 and "plain/default/seed=0" in notes[0]
-    assert rows_of(small) == whole
+    assert rows_of(small) == full
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -451,10 +451,10 @@ def test_invalid_runs_are_omitted_and_named(small: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     with Run(busy).lock():
         assert study_cli("pack", small) == 0
-    told = capsys.readouterr().out
-    assert told.count("left out: ") == 7 and "3 runs" in told
+    output = capsys.readouterr().out
+    assert output.count("left out: ") == 7 and "3 runs" in output
     for word in ("failed", "unfinished", "another process is working on this run", "damaged"):
-        assert word in told
+        assert word in output
     assert len(read_pack(small / "runs.parquet").runs()) == 3
 
 
@@ -694,9 +694,12 @@ def test_bad_arguments_give_one_sentence(words: list[str], capsys: pytest.Captur
         code = main(words)
     except SystemExit as stop:
         code = int(str(stop.code))
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert (
-        code == 2 and told.err.count("\n") == 1 and told.err.startswith("error: ") and not told.out
+        code == 2
+        and output.err.count("\n") == 1
+        and output.err.startswith("error: ")
+        and not output.out
     )
 
 
@@ -755,9 +758,11 @@ def test_damaged_pack_gives_one_sentence(
         with pytest.raises(InputError, match=r"runs\.parquet"):
             packed.find_equal_packed_runs(small, "x", {"head": "plain", "seed": 0}, {})
         assert study_cli("verify", small) == 1
-        told = capsys.readouterr()
+        output = capsys.readouterr()
         assert (
-            told.err.count("\n") == 2 and told.out.count("\n") == 1 and "runs.parquet" in told.out
+            output.err.count("\n") == 2
+            and output.out.count("\n") == 1
+            and "runs.parquet" in output.out
         )
         assert path.read_bytes() == content
     assert not (fine / "runs.parquet").exists()

@@ -198,15 +198,15 @@ def test_flat_batch_warns_once_and_healthy_batch_never(cls, scale):
             6 if cls is BatchNormTau else 3
         )  # mu, and the signed sigma of bn_tau; the mean square of rms_tau is not flat
         smallest = head.linear(h)[:, :width].numpy().var(0).min()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         head(h)
-        first = [str(w.message) for w in told]
+        first = [str(w.message) for w in caught]
         head(h)
         head(h)
-    assert len(told) == len(first)
+    assert len(caught) == len(first)
     if scale >= 1:
-        assert not told
+        assert not caught
     else:
         assert len(first) == 1
         left = f"{compute_shrinkage(smallest):.3g} instead of 1"
@@ -224,10 +224,10 @@ def test_flat_threshold_is_one_hundred_eps(times_eps, flat):
     x = (
         math.sqrt(times_eps * EPS) * torch.tensor([[1.0], [-1.0]]).double()
     )  # variance: times_eps * eps
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         Moments(1, EPS).double()(x)
-    assert len(told) == flat
+    assert len(caught) == flat
 
 
 # ---------------------------------------------------------------- the tau heads

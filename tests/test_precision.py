@@ -334,12 +334,12 @@ def test_batch_of_one_error_names_the_fix() -> None:
 @pytest.mark.parametrize("cls", [BatchNormMu, BatchNormTau, RMSNormTau])
 def test_untrained_head_in_evaluation_mode_warns_once(cls: Any) -> None:
     knob = KNOBS[cls.__name__]
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         head = cls(HIDDEN, LATENT, **knob).eval()
         head(torch.randn(3, HIDDEN))
         head(torch.randn(3, HIDDEN))
-    assert len(told) == 1 and "the batch statistics are still 0 and 1" in str(told[0].message)
+    assert len(caught) == 1 and "the batch statistics are still 0 and 1" in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         used = cls(HIDDEN, LATENT, **knob)

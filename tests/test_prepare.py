@@ -26,8 +26,8 @@ assert block_hub  # no test here may access the network
 def run_prepare(capsys, *words: object) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a command."""
     code = main([str(word) for word in words])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def test_prepared_files_equal_hub_data(tmp_path, capsys):
     folder, out = put_hub(tmp_path / "hub", "yahoo"), tmp_path / "out"
     sizes = {"train_size": 40, "valid_size": 10, "test_size": 30}
     words = [f"data.{key}={value}" for key, value in sizes.items()]
-    code, told, _ = run_prepare(capsys, "yahoo", "--out", out, f"data.hub={folder}", *words)
-    assert code == 0 and told.startswith("yahoo: licence: Yahoo Webscope")
-    assert told.endswith(f"next: python train.py data=yahoo data.dir={out}\n")
+    code, output, _ = run_prepare(capsys, "yahoo", "--out", out, f"data.hub={folder}", *words)
+    assert code == 0 and output.startswith("yahoo: licence: Yahoo Webscope")
+    assert output.endswith(f"next: python train.py data=yahoo data.dir={out}\n")
     lines = (out / "train.txt").read_text().splitlines()
     assert len(lines) == 40
     assert all(line.split("\t")[1].startswith("what 's n") for line in lines)
@@ -103,15 +103,15 @@ def test_unreachable_hub_gives_one_sentence(tmp_path, capsys):
 
 def test_complete_files_are_skipped_and_others_made(tmp_path, capsys, small_synthetic, monkeypatch):
     assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
-    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    full = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (tmp_path / "valid.txt").unlink()
-    code, told, _ = run_prepare(capsys, "synthetic", "--out", tmp_path)
+    code, output, _ = run_prepare(capsys, "synthetic", "--out", tmp_path)
     assert (
         code == 0
-        and told.count("there and complete, skipped") == 2
-        and "valid.txt: 4 lines, 40 words" in told
+        and output.count("there and complete, skipped") == 2
+        and "valid.txt: 4 lines, 40 words" in output
     )
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == full
     monkeypatch.setattr(
         synthetic, "draw_splits", None
     )  # nothing is generated when nothing is missing
@@ -218,12 +218,12 @@ def test_damaged_manifest_gives_one_sentence_and_changes_nothing(
 ):
     assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
     path = tmp_path / "manifest.json"
-    whole = json.loads(path.read_text())
+    full = json.loads(path.read_text())
     path.unlink()
     if odd is None:
         path.mkdir()
     else:
-        text = odd if isinstance(odd, str) else json.dumps({**whole, **odd})
+        text = odd if isinstance(odd, str) else json.dumps({**full, **odd})
         path.write_bytes(text.encode("latin-1"))
     before = {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()}
     code, _, complaint = run_prepare(capsys, "synthetic", "--out", tmp_path)
@@ -291,8 +291,8 @@ def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
         (tmp_path / f"{split}.txt").write_text(
             "  a b \nc\n"
         )  # leading and trailing whitespace does not count
-    code, told, _ = run_prepare(capsys, "captions", "--out", tmp_path)
-    assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in told
+    code, output, _ = run_prepare(capsys, "captions", "--out", tmp_path)
+    assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in output
     assert json.loads((tmp_path / "manifest.json").read_text())["labels"] is False
     (tmp_path / "valid.txt").write_text("a b\nd\n")
     assert (

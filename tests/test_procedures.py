@@ -114,10 +114,10 @@ def test_partial_step_clips_its_gradient_separately(
         torch.manual_seed(0)
         training.update(training.loss(batch, parts.model.encode(batch)).total, names)
         gradients[names] = [p.grad for p in parts.model.parts()[part]]
-    whole = gradients[None]
-    norm = torch.cat([g.flatten() for g in whole]).norm()
+    full = gradients[None]
+    norm = torch.cat([g.flatten() for g in full]).norm()
     assert norm > clip
-    for mine, all_of_it in zip(gradients[(part,)], whole, strict=True):
+    for mine, all_of_it in zip(gradients[(part,)], full, strict=True):
         np.testing.assert_allclose(mine, all_of_it * (clip / norm), rtol=1e-3, atol=1e-8)
 
 
@@ -162,7 +162,7 @@ def test_resumed_run_equals_uninterrupted_run(
     An epoch has 6 steps, and checkpoints are 4 steps apart.
     """
     words = (*STATEFUL[head], "trainer.epochs=3", "trainer.eval_every=4", "model.dropout_in=0.3")
-    run_here(tmp_path / "whole", head, *words)
+    run_here(tmp_path / "full", head, *words)
     procedure = {
         "aggressive": Aggressive,
         "semi_amortized": SemiAmortized,
@@ -180,7 +180,7 @@ def test_resumed_run_equals_uninterrupted_run(
         patch.setattr(procedure, "step", cut)
         run_here(tmp_path / "cut", head, *words)
     run_here(tmp_path / "cut", head, *words)
-    one, other = (folder_of(tmp_path / name, head) for name in ("whole", "cut"))
+    one, other = (folder_of(tmp_path / name, head) for name in ("full", "cut"))
     assert rows(one) == rows(other) and summary(one) == summary(other)
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
     a, b = (state(folder) for folder in (one, other))
@@ -731,17 +731,17 @@ def test_pretraining_never_sets_best_model_or_uses_patience(tmp_path: Path) -> N
 
     The first would be the best, and patience would run out at once."""
     run_here(tmp_path, "ae_pretrain", "trainer.epochs=4", "trainer.lr=1e-12", "trainer.patience=1")
-    told = summary(folder_of(tmp_path, "ae_pretrain"))
+    found = summary(folder_of(tmp_path, "ae_pretrain"))
     weights = [
         row["weight"] for row in rows(folder_of(tmp_path, "ae_pretrain")) if row["split"] == "valid"
     ]
-    assert told["best_step"] > 12 and told["step"] >= 18 and weights[:4] == [0, 0, 0, 1]
+    assert found["best_step"] > 12 and found["step"] >= 18 and weights[:4] == [0, 0, 0, 1]
 
 
 def test_run_ending_in_pretraining_still_saves_weights(tmp_path: Path) -> None:
     run_here(tmp_path, "ae_pretrain", "trainer.max_steps=9", "pretrain_epochs=1.5")
-    told = summary(folder_of(tmp_path, "ae_pretrain"))
-    assert told["best_step"] == told["step"] == 9
+    found = summary(folder_of(tmp_path, "ae_pretrain"))
+    assert found["best_step"] == found["step"] == 9
 
 
 def test_run_with_only_pretraining_is_refused(tmp_path: Path) -> None:

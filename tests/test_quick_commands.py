@@ -108,8 +108,8 @@ def test_evaluated_study_prints_one_line_without_torch(
     for seed in range(3000):
         put_run(tmp_path / "s", seed)
     assert main([str(tmp_path / "s")]) == 0
-    told = capsys.readouterr()
-    assert told.out == "3,000 of 3,000 runs were evaluated before\n" and not told.err
+    output = capsys.readouterr()
+    assert output.out == "3,000 of 3,000 runs were evaluated before\n" and not output.err
     assert imported("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
 
 
@@ -117,12 +117,14 @@ def test_remaining_runs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixtur
     for seed in range(1100):
         put_run(tmp_path / "s", seed, evaluated=seed > 1, done=seed < 1098)
     assert main([str(tmp_path / "s")]) == 2  # the two cannot be opened: they have no weights
-    told = capsys.readouterr()
-    assert told.out.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
         "2 of 1,100 runs are not finished and are left out",
         "1,096 of 1,098 runs were evaluated before",
     ]
-    assert told.err.count("no model.safetensors") == 2 and "2 of 1,098 runs could not" in told.err
+    assert (
+        output.err.count("no model.safetensors") == 2 and "2 of 1,098 runs could not" in output.err
+    )
 
 
 def test_many_errors_are_truncated_with_count(
@@ -140,7 +142,7 @@ def test_many_errors_are_truncated_with_count(
 
 
 @pytest.mark.parametrize(
-    ("words", "whole"),
+    ("words", "full"),
     [
         ([], True),
         (["--samples", "7"], False),
@@ -151,12 +153,12 @@ def test_many_errors_are_truncated_with_count(
     ],
 )
 def test_run_is_complete_only_for_the_requested_metrics(
-    tmp_path: Path, words: list[str], whole: bool
+    tmp_path: Path, words: list[str], full: bool
 ) -> None:
     folder = put_run(tmp_path / "s", 0)
     (folder / "evaluations/test-statistics.json").write_text("{}")
     repair_results(Run(folder))
-    assert main([str(folder), *words]) == (0 if whole else 2)  # 2: no weights to evaluate
+    assert main([str(folder), *words]) == (0 if full else 2)  # 2: no weights to evaluate
 
 
 def test_result_missing_from_summary_is_added_later(tmp_path: Path) -> None:
@@ -206,6 +208,9 @@ def test_damaged_config_is_reported_when_all_is_evaluated(
     (put_run(tmp_path / "s", 0) / "config.yaml").write_text("head: plain\nseed: 0\nmodel: 5\n")
     put_run(tmp_path / "s", 1)
     assert main([str(tmp_path / "s")]) == 2
-    told = capsys.readouterr()
-    assert "1 of 2 runs were evaluated before" in told.out
-    assert "config.yaml: damaged (model is not a section)" in told.err and told.err.count("\n") == 2
+    output = capsys.readouterr()
+    assert "1 of 2 runs were evaluated before" in output.out
+    assert (
+        "config.yaml: damaged (model is not a section)" in output.err
+        and output.err.count("\n") == 2
+    )

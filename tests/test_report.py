@@ -761,16 +761,16 @@ def test_curve_without_values_is_none(tmp_path: Path, curves: dict) -> None:
 
 
 def test_rate_components_by_hand() -> None:
-    whole = {
+    full = {
         "mi": [1.0, 2.0],
         "marginal_kl": [0.3, 0.5],
         "total_correlation": [-0.2, 0.1],
         "dimension_kl": [0.5, 0.4],
     }
-    assert mean_rate_parts(pd.DataFrame(whole)) == pytest.approx(
+    assert mean_rate_parts(pd.DataFrame(full)) == pytest.approx(
         {"mi": 1.5, "total_correlation": 0, "dimension_kl": 0.45}
     )
-    one_not_split = pd.DataFrame(whole | {"total_correlation": [0.1, np.nan]})
+    one_not_split = pd.DataFrame(full | {"total_correlation": [0.1, np.nan]})
     assert mean_rate_parts(one_not_split) == pytest.approx({"mi": 1.5, "marginal_kl": 0.4})
 
 

@@ -369,16 +369,16 @@ def png(width: int = 2, height: int = 1, extra: bytes = b"") -> bytes:
 
 
 def test_png_check_rejects_any_damage() -> None:
-    whole = png()
+    full = png()
     assert (
-        is_png(whole)
+        is_png(full)
         and not is_png(png(width=0))
         and not is_png(png(height=20_000))
         and not is_png(png(extra=b"x"))
     )
-    assert not any(is_png(whole[:end]) for end in range(len(whole)))
+    assert not any(is_png(full[:end]) for end in range(len(full)))
     assert not any(
-        is_png(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :]) for i in range(len(whole))
+        is_png(full[:i] + bytes([full[i] ^ 1]) + full[i + 1 :]) for i in range(len(full))
     )
 
 

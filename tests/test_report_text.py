@@ -238,11 +238,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(hostile: Path) -> Path:
     """Its report with three figures; a separate test draws the others."""
     some = {name: PLOTS[name] for name in ("kl_over_steps", "probe_final", "usage")}
-    whole, figures.PLOTS = figures.PLOTS, some
+    full, figures.PLOTS = figures.PLOTS, some
     try:
         return write_report(hostile)[0].parent
     finally:
-        figures.PLOTS = whole
+        figures.PLOTS = full
 
 
 def test_page_of_hostile_text_is_inert(report: Path) -> None:

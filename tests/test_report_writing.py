@@ -47,9 +47,11 @@ def add_run(study: Path) -> None:
 
 def get_sentence(study: Path, capsys: pytest.CaptureFixture) -> str:
     assert main([str(study)]) == 2
-    told = capsys.readouterr()
-    assert told.err.startswith("report: ") and told.err.count("\n") == 1 and not told.out, told.err
-    return told.err
+    output = capsys.readouterr()
+    assert output.err.startswith("report: ") and output.err.count("\n") == 1 and not output.out, (
+        output.err
+    )
+    return output.err
 
 
 def find_temporary_files(report: Path) -> list[Path]:
@@ -264,13 +266,13 @@ def make_old(report: Path) -> None:
 
 def damage_page(report: Path, how: str) -> None:
     index = report / "index.html"
-    whole = index.read_bytes()
+    full = index.read_bytes()
     if how == "deleted":
         index.unlink()
     elif how == "zeros":
         index.write_bytes(bytes(4096))
     else:
-        index.write_bytes(whole[: int(how)])
+        index.write_bytes(full[: int(how)])
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -279,11 +281,11 @@ def damage_page(report: Path, how: str) -> None:
 )
 def test_report_folder_is_reused_with_damaged_page(study: Path, how: str, old: bool) -> None:
     assert main([str(study)]) == 0
-    whole = read_report_bytes(study / "report")
+    full = read_report_bytes(study / "report")
     if old:
         make_old(study / "report")
     damage_page(study / "report", how)
-    assert main([str(study)]) == 0 and read_report_bytes(study / "report") == whole
+    assert main([str(study)]) == 0 and read_report_bytes(study / "report") == full
 
 
 def test_unfinished_report_of_older_version_is_recognised(study: Path) -> None:

@@ -100,7 +100,7 @@ def test_resumed_run_equals_uninterrupted_run(
         "trainer.eval_every=4",
         "model.dropout_in=0.3",
     )
-    run_here(tmp_path / "whole", head, *words)
+    run_here(tmp_path / "full", head, *words)
     honest, steps = Joint.step, iter(range(10_000))
 
     def cut(*args: object) -> object:
@@ -113,7 +113,7 @@ def test_resumed_run_equals_uninterrupted_run(
         run_here(tmp_path / "cut", head, *words)
     assert not (folder_of(tmp_path / "cut", head) / "done").exists()
     run_here(tmp_path / "cut", head, *words)
-    assert_same(folder_of(tmp_path / "whole", head), folder_of(tmp_path / "cut", head))
+    assert_same(folder_of(tmp_path / "full", head), folder_of(tmp_path / "cut", head))
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_run_stopped_after_last_step_writes_nothing_twice(
     words = ("trainer.epochs=3",)
     with monkeypatch.context() as patched:
         events = Events(patched)
-        run_here(tmp_path / "whole", head, *words)
+        run_here(tmp_path / "full", head, *words)
     assert events.count >= 6  # before and after each test row, the summary, the `done` mark
     for stop in range(events.count):
         results = tmp_path / f"cut-{stop}"
@@ -197,7 +197,7 @@ def test_run_stopped_after_last_step_writes_nothing_twice(
                 run_here(results, head, *words)
         assert not (folder_of(results, head) / "done").exists()
         run_here(results, head, *words)
-        assert_same(folder_of(tmp_path / "whole", head), folder_of(results, head))
+        assert_same(folder_of(tmp_path / "full", head), folder_of(results, head))
 
 
 def test_killed_command_resumes_to_same_result(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_killed_command_resumes_to_same_result(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "cut", "bn_tau")
     assert not (folder / "done").exists()
     assert "resumed at step" in type_command(*command[2:]).stdout
-    run_here(tmp_path / "whole", "bn_tau", "trainer.epochs=20", "trainer.eval_every=7")
-    assert_same(folder_of(tmp_path / "whole", "bn_tau"), folder)
+    run_here(tmp_path / "full", "bn_tau", "trainer.epochs=20", "trainer.eval_every=7")
+    assert_same(folder_of(tmp_path / "full", "bn_tau"), folder)
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -240,23 +240,23 @@ def test_truncated_checkpoint_gives_one_sentence_and_is_kept(tmp_path: Path) -> 
     run_here(tmp_path, "plain")
     folder = folder_of(tmp_path, "plain")
     (folder / "done").unlink()
-    whole = (folder / "state.pt").read_bytes()
-    (folder / "state.pt").write_bytes(whole[: len(whole) // 2])
+    full = (folder / "state.pt").read_bytes()
+    (folder / "state.pt").write_bytes(full[: len(full) // 2])
     with pytest.raises(InputError, match=r"state\.pt: truncated or damaged"):
         run_here(tmp_path, "plain")
-    assert (folder / "state.pt").read_bytes() == whole[: len(whole) // 2]
+    assert (folder / "state.pt").read_bytes() == full[: len(full) // 2]
     assert not (folder / "failed").exists()
 
 
 def test_truncated_last_line_is_repaired_on_resume(tmp_path: Path) -> None:
-    run_here(tmp_path / "whole", "plain")
+    run_here(tmp_path / "full", "plain")
     run_here(tmp_path / "torn", "plain")
     folder = folder_of(tmp_path / "torn", "plain")
     (folder / "done").unlink()
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text("".join(lines[:-2]) + lines[-2][:40])
     run_here(tmp_path / "torn", "plain")
-    assert rows(folder) == rows(folder_of(tmp_path / "whole", "plain"))
+    assert rows(folder) == rows(folder_of(tmp_path / "full", "plain"))
 
 
 def test_non_finite_loss_error_names_step_head_and_term(
@@ -327,8 +327,8 @@ def test_full_disk_gives_one_sentence_and_run_resumes(
     The first checkpoint fits; the second, with Adam's moments, does not.
     """
     words = ("model.hidden=24", "trainer.eval_every=3")
-    run_here(tmp_path / "whole", "bn_mu", *words)
-    room = (folder_of(tmp_path / "whole", "bn_mu") / "state.pt").stat().st_size - 1
+    run_here(tmp_path / "full", "bn_mu", *words)
+    room = (folder_of(tmp_path / "full", "bn_mu") / "state.pt").stat().st_size - 1
     command = [
         sys.executable,
         "train.py",
@@ -347,7 +347,7 @@ def test_full_disk_gives_one_sentence_and_run_resumes(
     folder = folder_of(tmp_path / "full", "bn_mu")
     assert not (folder / "failed").exists() and not list(folder.glob(".*.new"))
     assert "resumed at step 0" in type_command(*command[2:]).stdout
-    assert_same(folder_of(tmp_path / "whole", "bn_mu"), folder)
+    assert_same(folder_of(tmp_path / "full", "bn_mu"), folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -141,11 +141,11 @@ def test_images_are_sampled_with_model_probabilities(config) -> None:
     drawn = model.generate(z.expand(4000, 2), generator=torch.Generator().manual_seed(0))
     counts = np.bincount((drawn @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long().numpy(), minlength=16)
     assert chisquare(counts, 4000 * chance / chance.sum()).pvalue > 1e-4
-    likeliest = model.generate(z, greedy=True)
-    assert set(likeliest.unique().tolist()) <= {0.0, 1.0}
-    pixel = likeliest.clone()  # the last pixel takes its more likely value, given the others
+    most_likely = model.generate(z, greedy=True)
+    assert set(most_likely.unique().tolist()) <= {0.0, 1.0}
+    pixel = most_likely.clone()  # the last pixel takes its more likely value, given the others
     pixel[:, -1] = 1 - pixel[:, -1]
-    one, other = (model.nll(ImageBatch(x, np.arange(1)), z) for x in (likeliest, pixel))
+    one, other = (model.nll(ImageBatch(x, np.arange(1)), z) for x in (most_likely, pixel))
     assert one <= other
 
 

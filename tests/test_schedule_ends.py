@@ -195,11 +195,13 @@ def row(step, kl, weight=0.0):
 def test_controller_settles_when_kl_is_reached_and_beta_is_stable(kls, betas, expected):
     control = Control(4.0, 0.01, 1e-3)
     control.beta.fill_(betas[1])
-    told = control.unsettled(
+    message = control.unsettled(
         [row(50, kls[0], betas[0]), row(95, 9.9, 0.9), row(100, kls[1], betas[1])]
     )
     assert (
-        told is None if expected is None else told.startswith("set_point=4: ") and expected in told
+        message is None
+        if expected is None
+        else message.startswith("set_point=4: ") and expected in message
     )
 
 
@@ -216,8 +218,12 @@ def test_controller_settles_when_kl_is_reached_and_beta_is_stable(kls, betas, ex
 def test_multiplier_settles_when_rate_is_kept(kl, u, expected):
     objective = MinimumRate(4.0, 1e-3)
     objective.multiplier.fill_(u)
-    told = objective.unsettled([row(100, kl)])
-    assert told is None if expected is None else told.startswith("rate=4: ") and expected in told
+    message = objective.unsettled([row(100, kl)])
+    assert (
+        message is None
+        if expected is None
+        else message.startswith("rate=4: ") and expected in message
+    )
     assert MinimumRate(0.0, 1e-3).unsettled([row(100, kl)]) is None
 
 
@@ -233,8 +239,8 @@ def test_endless_or_useless_aggressive_phase_is_reported(aggressive, information
     procedure = Aggressive(100, 15)
     procedure.aggressive.fill_(aggressive)
     procedure.information.fill_(information)
-    told = procedure.unsettled([])
-    assert told is None if expected is None else expected in told
+    message = procedure.unsettled([])
+    assert message is None if expected is None else expected in message
     off = Aggressive(0, 15)
     assert off.unsettled([]) is None
 
@@ -245,7 +251,7 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
     assert len(list_findings(parts, short, 6, {}, [row(6, 0.0)])) == 1
     assert [
-        "multiplier" in told for told in list_findings(parts, long, 120, {}, [row(120, 0.0)])
+        "multiplier" in message for message in list_findings(parts, long, 120, {}, [row(120, 0.0)])
     ] == [True]
 
 
@@ -271,8 +277,8 @@ def test_warning_names_knob_length_weight_and_fix():
 
 def test_cyclical_warning_does_not_suggest_more_epochs():
     parts = [(weight_phases(Cyclical(6, 4, 1)), None)]
-    (told,) = list_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
-    assert "in cycle 4 of 4, at weight 0.93" in told and told.endswith("give ramp below 1")
+    (message,) = list_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
+    assert "in cycle 4 of 4, at weight 0.93" in message and message.endswith("give ramp below 1")
     assert (
         list_warnings([(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {})
         == []
@@ -339,7 +345,7 @@ def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, ca
     run_here(tmp_path, head, *overrides)
     found = final(tmp_path, head)
     assert found["schedule_complete"] is False and any(
-        CUT[words] in told for told in found["unfinished"]
+        CUT[words] in message for message in found["unfinished"]
     ), found["unfinished"]
     assert "warning: " + found["unfinished"][0] in capsys.readouterr().out
 
@@ -429,8 +435,8 @@ def test_unfinished_group_is_marked_and_named(study: Path):
         "message"
     ].tolist()
     assert r"\dag{}" in latex(table) and "†" not in latex(table).split("\n", 1)[1]
-    page, told = write_report(study)
-    assert "KL annealing †" in page.read_text() and "KL annealing †" in told and TOLD in told
+    page, message = write_report(study)
+    assert "KL annealing †" in page.read_text() and "KL annealing †" in message and TOLD in message
 
 
 def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):

@@ -346,7 +346,7 @@ def test_chunk_size_bounds_memory_without_changing_numbers(monkeypatch, tokens, 
         text([3, 7, 1, 3]),
         torch.randn(50, 4, LATENT).double(),
     )
-    whole, held = model.nll(batch, z).detach(), {"tokens": 0, "logits": 0}
+    full, held = model.nll(batch, z).detach(), {"tokens": 0, "logits": 0}
     stack, linear = model.decoder.stack.forward, functional.linear
 
     def counted(x, *rest, **more):
@@ -363,7 +363,7 @@ def test_chunk_size_bounds_memory_without_changing_numbers(monkeypatch, tokens, 
     monkeypatch.setattr(model.decoder.stack, "forward", counted)
     monkeypatch.setattr(functional, "linear", counted_logits)
     with torch.no_grad():
-        assert_near(model.nll(batch, z), whole)
+        assert_near(model.nll(batch, z), full)
     one_code = len(batch.targets) + len(batch)  # with the prefixes
     assert held["tokens"] <= max(one_code, tokens * one_code / len(batch.targets))
     assert 0 < held["logits"] <= max(VOCABULARY, logits)
@@ -633,15 +633,13 @@ def test_resumed_run_equals_uninterrupted_run(
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Console, "stepped", cut)
         run_tiny(tmp_path / "cut", head, *dropout)
-    resumed, whole = (
+    resumed, full = (
         run_tiny(tmp_path / "cut", head, *dropout),
-        run_tiny(tmp_path / "whole", head, *dropout),
+        run_tiny(tmp_path / "full", head, *dropout),
     )
-    assert rows(whole) == rows(resumed) and summary(whole) == summary(resumed)
-    assert (whole / "model.safetensors").read_bytes() == (
-        resumed / "model.safetensors"
-    ).read_bytes()
-    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (whole, resumed))
+    assert rows(full) == rows(resumed) and summary(full) == summary(resumed)
+    assert (full / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (full, resumed))
     clock = {"seconds": 0, "digest": ""}  # the digest covers times, too
     require_same({**one, **clock}, {**other, **clock})
 
