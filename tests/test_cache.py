@@ -30,7 +30,7 @@ ADVICE = "; remove it and give the same command again"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
+def clean_cache(tmp_path_factory) -> Path:
     """A cache folder of labelled text."""
     folder = tmp_path_factory.mktemp("made")
     data = read(labelled(folder / "text"), labels=True)
@@ -41,9 +41,9 @@ def made(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def entry(made: Path, tmp_path: Path) -> Path:
+def entry(clean_cache: Path, tmp_path: Path) -> Path:
     """A copy of that folder's entry."""
-    return shutil.copytree(made, tmp_path / "cache" / made.name)
+    return shutil.copytree(clean_cache, tmp_path / "cache" / clean_cache.name)
 
 
 def refusal(entry: Path) -> str:

@@ -80,7 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
         patch.setattr(Joint, "step", cut)
         train(config("unfinished", results), "plain", WORDS["unfinished"])
-    finished, unfinished = (folder(results, which) for which in ("finished", "unfinished"))
+    finished, unfinished = (run_folder(results, which) for which in ("finished", "unfinished"))
     shutil.copy(finished / "summary.json", results / "trained.json")
     assert evaluate([str(finished), *ASKED]) == 0
     (finished / "evaluations" / "unlabelled").touch()
@@ -96,7 +96,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     CONFIGS.clear()
 
 
-def folder(results: Path, which: str) -> Path:
+def run_folder(results: Path, which: str) -> Path:
     seed = WORDS[which][-1]
     (found,) = (results / "s" / "runs" / "plain").glob(f"*/{seed}")
     return found
@@ -147,8 +147,8 @@ class Outcome:
 
     def __init__(self, results: Path, which: str, capsys: pytest.CaptureFixture):
         self.folder, others = (
-            folder(results, which),
-            [folder(results, other) for other in WORDS if other != which],
+            run_folder(results, which),
+            [run_folder(results, other) for other in WORDS if other != which],
         )
         before = snapshot_tree(self.folder)
         kept = [(other, snapshot_tree(other)) for other in others]
@@ -169,7 +169,7 @@ class Outcome:
         output = capsys.readouterr()
         lines = output.err.splitlines()
         assert code in (0, 2) and bool(lines) == (code == 2) and len(lines) <= 2, output.err
-        assert (folder(results, "neighbour") / "evaluations" / f"{NLL}.json").is_file()
+        assert (run_folder(results, "neighbour") / "evaluations" / f"{NLL}.json").is_file()
         self.code = evaluate([str(self.folder), *ASKED])
         self.error = capsys.readouterr().err
         assert self.code in (0, 2) and is_one_sentence(self.error.rstrip("\n"), self.folder) == (
@@ -181,7 +181,7 @@ class Outcome:
         found = {
             saved.run.folder: saved for saved in read_runs(results / "s", self.notes) if saved.run
         }
-        assert folder(results, "neighbour") in found
+        assert run_folder(results, "neighbour") in found
         self.saved: Saved | None = found.get(self.folder)
         if self.saved is None:
             assert len(self.notes) == 1 and is_one_sentence(self.notes[0], self.folder)
@@ -207,7 +207,7 @@ class Outcome:
 
 def assert_undisturbed(made: Path, results: Path, which: str) -> None:
     """The run has the same results as without damage."""
-    here, there = folder(results, which), folder(made / "full", which)
+    here, there = run_folder(results, which), run_folder(made / "full", which)
     assert rows(here) == rows(there)
     old, new = (
         drop_times(json.loads((path / "summary.json").read_bytes())) for path in (there, here)
@@ -228,12 +228,12 @@ def cut(share: float) -> Callable[[Path], None]:
     return damage
 
 
-def cut_at_a_line(path: Path) -> None:
+def truncate_at_line(path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: len(lines) // 2]))
 
 
-def flip(share: float, bit: int = 2) -> Callable[[Path], None]:
+def flip_bit(share: float, bit: int = 2) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         content = bytearray(path.read_bytes())
         if content:
@@ -279,7 +279,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "cut early": cut(0.1),
     "cut in the middle": cut(0.55),
     "cut at the end": cut(-1),
-    "cut at a line": cut_at_a_line,
+    "cut at a line": truncate_at_line,
     "no text": replace_with_binary,
     "missing": Path.unlink,
     "a folder": replace_with_folder,
@@ -289,7 +289,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "a pipe": replace_with_pipe,
     "a newer file": lambda path: path.write_bytes(b'{"schema": 99, "step": 1}\n'),
     "unreadable": lambda path: None,
-    **{f"flipped at {share:.0%}": flip(share) for share in (0.03, 0.35, 0.8)},
+    **{f"flipped at {share:.0%}": flip_bit(share) for share in (0.03, 0.35, 0.8)},
 }
 FILES = {
     "finished": [
@@ -343,7 +343,7 @@ def deny_reading(patch: pytest.MonkeyPatch, path: Path) -> None:
 def test_damaged_file_gives_one_sentence_or_is_harmless(
     which: str, name: str, kind: str, made: Path, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path = folder(results, which) / name
+    path = run_folder(results, which) / name
     KINDS[kind](path)
     damaged = None if kind == "missing" else snapshot_tree(path.parent)[path.name]
     with pytest.MonkeyPatch.context() as patch:
@@ -391,8 +391,8 @@ def test_flipped_bit_is_refused_or_harmless(
     results: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    path = folder(results, which) / name
-    flip(share, bit)(path)
+    path = run_folder(results, which) / name
+    flip_bit(share, bit)(path)
     if which == "finished":  # otherwise the weights are not read
         shutil.rmtree(path.parent / "evaluations")
         shutil.copy(made / "trained.json", path.parent / "summary.json")
@@ -448,21 +448,21 @@ ODD = [
 ]
 
 
-def named(value: Any) -> str:
+def shorten(value: Any) -> str:
     return str(value)[:20]
 
 
 @pytest.mark.parametrize(
     ("which", "name", "key", "value"),
     one_in(4, [(w, *odd) for w, names in FILES.items() for odd in ODD if odd[0] in names]),
-    ids=named,
+    ids=shorten,
 )
 def test_odd_value_gives_one_sentence_or_counts_as_missing(
     which: str, name: str, key: str, value: Any, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
     import yaml
 
-    path = folder(results, which) / name
+    path = run_folder(results, which) / name
     if name == "config.yaml":
         content = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**content, key: value}))
@@ -513,7 +513,7 @@ TEXTS = {
 def test_odd_text_gives_one_sentence_or_is_harmless(
     which: str, name: str, text: str, made: Path, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path = folder(results, which) / name
+    path = run_folder(results, which) / name
     path.write_text(TEXTS[text])
     outcome = Outcome(results, which, capsys)
     if outcome.refused:
@@ -538,7 +538,7 @@ FOLDERS = [
 def test_invalid_subfolder_gives_one_sentence(
     name: str, kind: str, results: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path = folder(results, "finished") / name
+    path = run_folder(results, "finished") / name
     if kind == "a link out":
         replace_with_outside_link(path)
     else:

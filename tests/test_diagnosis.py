@@ -280,16 +280,16 @@ def test_codes_match_their_examples_within_row_limit() -> None:
         return 100 * x + z[:, 0]
 
     x, z = torch.arange(6.0), torch.rand(7, 6, 2)
-    found = CheckedModel(lambda x: x, nll, 20).nll(Batch_of(x), z)
+    found = CheckedModel(lambda x: x, nll, 20).nll(number_batch(x), z)
     assert torch.equal(found, 100 * x + z[..., 0]) and rows == [18, 18, 6]
     rows.clear()
     assert (
-        torch.equal(CheckedModel(lambda x: x, nll, 4).nll(Batch_of(x), z), found)
+        torch.equal(CheckedModel(lambda x: x, nll, 4).nll(number_batch(x), z), found)
         and rows == [6] * 7
     )
 
 
-def Batch_of(x: Tensor) -> Any:
+def number_batch(x: Tensor) -> Any:
     from uncollapse.diagnosis.model import NumberedBatch
 
     return NumberedBatch(x, 0)
@@ -602,7 +602,7 @@ def test_foreign_page_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_undecomposable_posterior_has_a_page(tmp_path: Path) -> None:
-    class Whole:
+    class Undecomposable:
         """A Gaussian that gives its KL as one number."""
 
         def __init__(self, q: DiagonalGaussian):
@@ -610,7 +610,11 @@ def test_undecomposable_posterior_has_a_page(tmp_path: Path) -> None:
             self.kl, self.sample, self.log_ratio = q.kl.sum(1, keepdim=True), q.sample, q.log_ratio
 
     found = diagnose(
-        lambda x: Whole(DiagonalGaussian.from_log_var(*good(x))), cost, X, samples=2, page=tmp_path
+        lambda x: Undecomposable(DiagonalGaussian.from_log_var(*good(x))),
+        cost,
+        X,
+        samples=2,
+        page=tmp_path,
     )
     assert found["mi_per_dim"] is None and len(found["kl_per_dim"]) == 1
     assert (

@@ -198,7 +198,7 @@ def test_every_package_posterior_can_be_diagnosed(name: str, training: bool) -> 
 # ---------------------------------------------------------------- modes
 
 
-class Normed(nn.Module):
+class BatchNormVAE(nn.Module):
     """Batch norm and dropout in the encoder."""
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ class Normed(nn.Module):
 class Encoder(nn.Module):
     """A model that encodes when called."""
 
-    def __init__(self, model: Normed):
+    def __init__(self, model: BatchNormVAE):
         super().__init__()
         self.model = model
 
@@ -232,7 +232,7 @@ def from_global(x: Tensor) -> Any:
     return GLOBAL.encode(x)
 
 
-def ways_to_pass_encoder(model: Normed) -> dict[str, Any]:
+def ways_to_pass_encoder(model: BatchNormVAE) -> dict[str, Any]:
     """The ways in which users pass an encoder."""
     holder, table = SimpleNamespace(parts={"vae": model}), {"vae": [model]}
 
@@ -256,7 +256,7 @@ def ways_to_pass_encoder(model: Normed) -> dict[str, Any]:
         "bound method": model.encode,
         "lambda": lambda x: model.encode(x),
         "module": Encoder(model),
-        "partial": functools.partial(Normed.encode, model),
+        "partial": functools.partial(BatchNormVAE.encode, model),
         "partial of a lambda": functools.partial(lambda m, x: m.encode(x), model),
         "default": with_default,
         "inner function": nested,
@@ -270,13 +270,13 @@ def ways_to_pass_encoder(model: Normed) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("way", ways_to_pass_encoder(Normed()))
+@pytest.mark.parametrize("way", ways_to_pass_encoder(BatchNormVAE()))
 def test_training_mode_is_switched_off_and_restored(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     x, _ = toy(90)
-    model = Normed()
+    model = BatchNormVAE()
     for _ in range(20):
         model.body(x)  # its own statistics
     monkeypatch.setitem(globals(), "GLOBAL", model)
@@ -294,7 +294,7 @@ def test_training_mode_is_switched_off_and_restored(
 
 
 def test_modes_are_restored_when_user_code_fails() -> None:
-    model = Normed()
+    model = BatchNormVAE()
 
     def encode(x: Tensor) -> Any:
         model.encode(x)
@@ -312,7 +312,7 @@ def test_model_without_dropout_or_batch_norm_gets_no_mode_warning() -> None:
 
 
 def test_modules_are_found_once_without_children() -> None:
-    model = Normed()
+    model = BatchNormVAE()
     assert find_modules(model.encode, lambda x: model.body(x), model.body) == [model]
     assert find_modules(len, np.sum, torch.relu, print, 3, None) == []
     with evaluation_mode([model]) as names:
@@ -368,7 +368,7 @@ def test_nll_that_mixes_examples_is_detected(spoil: Any, words: str) -> None:
 
 
 def test_untrained_batch_norm_is_reported() -> None:
-    (x, _), model = toy(60), Normed().eval()
+    (x, _), model = toy(60), BatchNormVAE().eval()
     _, (said,) = diagnose_with_warnings(model.encode, model.nll, x, samples=5)
     assert said.startswith("body.1: the batch statistics") and "0 and 1" in said
     head, decoder = posteriors.RMSNormTau(24, 4, tau=0.5).eval(), nn.Linear(4, 24)
@@ -389,7 +389,7 @@ class Stream(IterableDataset):
         return iter(self.x)
 
 
-class Walker:
+class CustomLoader:
     """Iterates over batches in its own order."""
 
     def __init__(self, x: Tensor):
@@ -434,7 +434,7 @@ UNORDERED = {
     "generator": (batch for batch in X.split(20)),
     "iterator": iter(X.split(20)),
     "map": map(torch.clone, X.split(20)),
-    "walker": Walker(X),
+    "walker": CustomLoader(X),
 }
 
 
@@ -670,7 +670,7 @@ def nested(net: nn.Module, depth: int) -> Any:
     return net if depth == 0 else (lambda inner: lambda x: inner(x))(nested(net, depth - 1))
 
 
-class Listed(nn.Module):
+class HiddenModules(nn.Module):
     """Keeps its network where `modules()` does not find it."""
 
     def __init__(self, net: nn.Module):
@@ -684,7 +684,7 @@ class Listed(nn.Module):
 HIDING = {
     "slots": Slots,
     "a deep closure": lambda net: nested(net, 12),
-    "a plain list of a module": lambda net: Listed(net).eval(),
+    "a plain list of a module": lambda net: HiddenModules(net).eval(),
     "a large dict": lambda net: functools.partial(
         lambda d, x: d[150](x), dict.fromkeys(range(200), net)
     ),

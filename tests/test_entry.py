@@ -23,7 +23,7 @@ COMMANDS = {
 }
 
 
-def started(words: list[str], folder: Path) -> subprocess.Popen:
+def start_command(words: list[str], folder: Path) -> subprocess.Popen:
     """A command in its own process group, as started by a terminal."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [
@@ -44,7 +44,7 @@ def started(words: list[str], folder: Path) -> subprocess.Popen:
     )
 
 
-def stopped(process: subprocess.Popen, number: int = signal.SIGINT) -> tuple[int, str]:
+def stop_command(process: subprocess.Popen, number: int = signal.SIGINT) -> tuple[int, str]:
     """Exit code and standard error after a signal to the group.
 
     Waits for every process that holds the pipes.
@@ -66,12 +66,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_ctrl_c_during_startup_prints_one_line(
     command: str, seconds: float, study: Path, tmp_path: Path
 ) -> None:
-    process = started(
+    process = start_command(
         COMMANDS[command],
         study if command in ("evaluate.py", "report.py", "study.py") else tmp_path,
     )
     time.sleep(seconds)
-    code, err = stopped(process)
+    code, err = stop_command(process)
     assert code == 130, err
     assert err.strip().splitlines()[-1].startswith("stopped") and len(err.strip().splitlines()) == 1
 
@@ -80,17 +80,17 @@ def test_ctrl_c_during_startup_prints_one_line(
 def test_ctrl_c_in_training_prints_one_line_without_failing_the_run(
     command: str, tmp_path: Path
 ) -> None:
-    process = started(COMMANDS[command], tmp_path)
+    process = start_command(COMMANDS[command], tmp_path)
     assert process.stdout is not None
     next(line for line in process.stdout if "step 6 valid" in line)
-    code, err = stopped(process)
+    code, err = stop_command(process)
     assert code == 130
     assert [line.split(";")[0] for line in err.strip().splitlines()] == ["stopped"]
     assert list(tmp_path.rglob("state.pt")) and not list(tmp_path.rglob("failed"))
 
 
 def test_workers_end_with_their_parent_process(tmp_path: Path) -> None:
-    process = started(COMMANDS["workers"], tmp_path)
+    process = start_command(COMMANDS["workers"], tmp_path)
     assert process.stdout is not None
     next(line for line in process.stdout if "step 6 valid" in line)
     process.kill()

@@ -38,7 +38,7 @@ def make_flow(seed=0, batch=3, latent=3, depth=2, scale=1.0) -> Flow:
     return make_head(seed, latent, depth, scale)(torch.randn(batch, HIDDEN).double())
 
 
-def single(step: FlowStep, example: int) -> FlowStep:
+def select_example(step: FlowStep, example: int) -> FlowStep:
     return FlowStep(step.inner, step.outer, step.bias, step.context[example : example + 1])
 
 
@@ -123,7 +123,9 @@ def test_inverse_undoes_a_step(seed, batch, latent, scale):
     there, log_det = step.forward(z)
     back, again = step.inverse(there.permute(2, 0, 1))
     # the inverse amplifies a rounding error in z' by at most the largest 1 / singular value
-    matrices = [compute_jacobian(single(step, b), z[n, b]) for n in range(5) for b in range(batch)]
+    matrices = [
+        compute_jacobian(select_example(step, b), z[n, b]) for n in range(5) for b in range(batch)
+    ]
     kept = min(torch.linalg.svdvals(m)[-1].item() for m in matrices)
     assert (back.permute(1, 2, 0) - z).abs().max() <= 1e-12 / kept
     assert_near(again, log_det, 1e-11 / kept)
@@ -183,7 +185,7 @@ def test_log_ratio_shapes_and_chunking(rows, monkeypatch):
     for n, b in ((0, 0), (3, 2), (5, 4)):
         alone = Flow(
             type(q.base)(q.base.mean[b : b + 1], q.base.std[b : b + 1], q.base.log_var[b : b + 1]),
-            [single(step, b) for step in q.steps],
+            [select_example(step, b) for step in q.steps],
         )
         assert_near(q.log_ratio(codes)[n, b], alone.log_ratio(codes[n])[0])
         assert_near(q.log_ratio(many)[n, b], alone.log_ratio(many[n, b : b + 1])[0])

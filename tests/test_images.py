@@ -107,7 +107,7 @@ def write_idx(path: Path, array: np.ndarray, magic: int | None = None) -> None:
 
 
 @pytest.fixture
-def drawn() -> dict[str, np.ndarray]:
+def mnist_arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {
         "train-images-idx3-ubyte": rng.integers(0, 256, (60, 6, 6)),
@@ -119,9 +119,9 @@ def drawn() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("spelling", ["{}", "{}.gz", "dotted"])
 def test_mnist_is_read_from_idx_files_under_any_name(
-    spelling: str, drawn: dict, tmp_path: Path
+    spelling: str, mnist_arrays: dict, tmp_path: Path
 ) -> None:
-    for name, array in drawn.items():
+    for name, array in mnist_arrays.items():
         write_idx(
             tmp_path
             / (name.replace("-idx", ".idx") if spelling == "dotted" else spelling.format(name)),
@@ -129,15 +129,15 @@ def test_mnist_is_read_from_idx_files_under_any_name(
         )
     data = MnistConfig(dir=str(tmp_path)).load()
     pixels, labels = (
-        drawn["train-images-idx3-ubyte"].reshape(60, 36),
-        drawn["train-labels-idx1-ubyte"],
+        mnist_arrays["train-images-idx3-ubyte"].reshape(60, 36),
+        mnist_arrays["train-labels-idx1-ubyte"],
     )
     np.testing.assert_array_equal(
         data.grey["train"], pixels[:50]
     )  # the last sixth of the images is the validation split
     np.testing.assert_array_equal(data.grey["valid"], pixels[50:])
     np.testing.assert_array_equal(
-        data.grey["test"], drawn["t10k-images-idx3-ubyte"].reshape(20, 36)
+        data.grey["test"], mnist_arrays["t10k-images-idx3-ubyte"].reshape(20, 36)
     )
     np.testing.assert_array_equal(data.labels["valid"]["digit"], labels[50:])
     few = MnistConfig(dir=str(tmp_path), train=7, test=3).load()
@@ -147,7 +147,7 @@ def test_mnist_is_read_from_idx_files_under_any_name(
         MnistConfig(dir=str(tmp_path), train=51).load()
 
 
-def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
+def test_bad_idx_files_give_one_sentence(mnist_arrays: dict, tmp_path: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(InputError, match=message) as error:
             MnistConfig(dir=str(tmp_path)).load()
@@ -156,7 +156,7 @@ def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     refused(
         r"data.dir=.*: no train-images-idx3-ubyte; looked for .*idx3-ubyte.gz.*; leave data.dir out"
     )
-    for name, array in drawn.items():
+    for name, array in mnist_arrays.items():
         write_idx(tmp_path / name, array)
     images = tmp_path / "train-images-idx3-ubyte"
     full = images.read_bytes()
@@ -173,9 +173,9 @@ def test_bad_idx_files_give_one_sentence(drawn: dict, tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(full)[:-9])
     refused(r"idx3-ubyte.gz: damaged or truncated .gz file .*; fetch it again")
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
-    write_idx(images, drawn["train-images-idx3-ubyte"][:, :5])
+    write_idx(images, mnist_arrays["train-images-idx3-ubyte"][:, :5])
     refused(r"idx3-ubyte: images of 5 x 6; allowed are square grey ones")
-    write_idx(images, drawn["train-images-idx3-ubyte"][:59])
+    write_idx(images, mnist_arrays["train-images-idx3-ubyte"][:59])
     refused(r"train-labels-idx1-ubyte: 60 labels for the 59 images of .*train-images")
     with pytest.raises(
         InputError,
@@ -269,13 +269,15 @@ def write_hub(folder: Path, images: dict[str, list[np.ndarray]], label: str = "l
 
 def test_mnist_is_read_from_hub_parquet_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    drawn = {
+    images = {
         split: list(rng.integers(0, 256, (n, 28, 28), np.uint8))
         for split, n in (("train", 12), ("test", 3))
     }
-    data = MnistConfig(hub=str(write_hub(tmp_path / "mnist", drawn)), revision=None).load()
-    np.testing.assert_array_equal(data.grey["train"], np.stack(drawn["train"][:10]).reshape(10, -1))
-    np.testing.assert_array_equal(data.grey["test"], np.stack(drawn["test"]).reshape(3, -1))
+    data = MnistConfig(hub=str(write_hub(tmp_path / "mnist", images)), revision=None).load()
+    np.testing.assert_array_equal(
+        data.grey["train"], np.stack(images["train"][:10]).reshape(10, -1)
+    )
+    np.testing.assert_array_equal(data.grey["test"], np.stack(images["test"]).reshape(3, -1))
     assert data.labels["valid"]["digit"].tolist() == [0, 1]
 
 

@@ -430,7 +430,7 @@ def test_limit_counts_complete_batches():
 
 
 @dataclass(frozen=True)
-class Whole:
+class Undecomposable:
     """A Gaussian with densities and KL only for all dimensions together."""
 
     q: DiagonalGaussian
@@ -457,7 +457,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Split(Whole):
+class Split(Undecomposable):
     """The same with densities per dimension, but an undecomposable KL."""
 
     splits = True
@@ -466,7 +466,7 @@ class Split(Whole):
         return self.q.log_ratio_per_dim(z)
 
 
-@pytest.mark.parametrize("wrap", [Whole, lambda q: Whole(q, 3), Split])
+@pytest.mark.parametrize("wrap", [Undecomposable, lambda q: Undecomposable(q, 3), Split])
 def test_undecomposable_rate_gives_nulls_and_same_totals(wrap):
     q = gaussian(np.random.default_rng(0).normal(0, 1, (30, 3)), 0.5)
     known = information(make_posteriors(q, seed=1))

@@ -54,7 +54,7 @@ def compute_gates(model):
     return Gates(model.decoder.lstm, words.weight, words.bias, latent)
 
 
-def looped(model, batch, z):
+def nll_by_loop(model, batch, z):
     """One code at a time, through PyTorch's LSTM and cross entropy."""
     return torch.stack([model.nll(batch, one) for one in z])
 
@@ -88,7 +88,7 @@ def test_nll_of_many_codes_equals_nll_of_each(lengths, seed, n, sizes, init, sca
             shorter = text(lengths, seed)
         ours = model.nll(batch, z)
         assert ours.shape == (n, len(lengths)) and ours.dtype == torch.float64
-        assert_near(ours, looped(model, batch, z))
+        assert_near(ours, nll_by_loop(model, batch, z))
         assert_near(model.nll(shorter, z), ours)
 
 
@@ -162,7 +162,7 @@ def test_gradients_of_many_codes_match_loop(monkeypatch):
     together = model.nll(batch, z)
     parameters = [z, *model.decoder.parameters()]
     ours = torch.autograd.grad(together.sum(), parameters)
-    theirs = torch.autograd.grad(looped(model, batch, z).sum(), parameters)
+    theirs = torch.autograd.grad(nll_by_loop(model, batch, z).sum(), parameters)
     for mine, other in zip(ours, theirs, strict=True):
         assert_near(mine, other, 1e-6)
     assert all(gradient.ne(0).any() for gradient in ours)
@@ -273,7 +273,7 @@ def test_text_code_chunk_size_does_not_matter():
             for rows in (1, 7, 1000)
         ]
         z = q.sample(20, torch.Generator().manual_seed(1))
-        slow = -looped(model, batch, z) - q.log_ratio(z)
+        slow = -nll_by_loop(model, batch, z) - q.log_ratio(z)
     for way in ways:
         assert_near(way, slow, 1e-5)
 

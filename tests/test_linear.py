@@ -400,7 +400,7 @@ def trained(folder: Path, *words: str) -> tuple[LinearVAE, VectorBatch]:
     )
 
 
-def falling(values: list[float]) -> np.ndarray:
+def sort_descending(values: list[float]) -> np.ndarray:
     return np.sort(values)[::-1]
 
 
@@ -422,8 +422,8 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
     last = [row for row in rows(folder) if row["split"] == "valid"][-1]
     eigenvalues, known = np.array(EIGENVALUES), optimal_rates(EIGENVALUES, 1.0, weight)
     assert np.count_nonzero(known) == active
-    np.testing.assert_allclose(falling(last["kl_per_dim"]), known, atol=0.03)
-    np.testing.assert_allclose(falling(final["kl_per_dim"]), known, atol=0.1)
+    np.testing.assert_allclose(sort_descending(last["kl_per_dim"]), known, atol=0.03)
+    np.testing.assert_allclose(sort_descending(final["kl_per_dim"]), known, atol=0.1)
     for row in (last, final):
         assert np.count_nonzero(np.array(row["kl_per_dim"]) > 0.03) == row["au"] == active
         assert row["nelbo"] == pytest.approx(
@@ -437,7 +437,7 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
     # E mu^2 = 1 - weight / lambda, sigma^2 = weight / lambda; a collapsed dimension is the prior
     second = np.minimum(1, weight / eigenvalues)
     np.testing.assert_allclose(np.sort(last["moments"]["sigma_sq"]), second, atol=0.02)
-    np.testing.assert_allclose(falling(last["moments"]["mu_sq"]), 1 - second, atol=0.02)
+    np.testing.assert_allclose(sort_descending(last["moments"]["mu_sq"]), 1 - second, atol=0.02)
     np.testing.assert_allclose(last["moments"]["mu"], 0, atol=0.02)
 
     # without the noise of z: nelbo >= -log p of the model >= the entropy, and at weight 1 nelbo is
@@ -461,7 +461,7 @@ def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
     folder = run_linear(tmp_path, "experiment=linear", *words)
     final = json.loads((folder / "summary.json").read_text())
     np.testing.assert_allclose(
-        falling(final["kl_per_dim"]), optimal_rates([6, 3, 2], 0.5), atol=0.05
+        sort_descending(final["kl_per_dim"]), optimal_rates([6, 3, 2], 0.5), atol=0.05
     )
     assert -optimal_elbo([6, 3, 2, 0.5, 0.5], 0.5, latent=3) == pytest.approx(final["entropy"])
     assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z per example

@@ -16,7 +16,7 @@ SLOTS = ("posterior", "objective", "procedure", "decoder")
 LEFT_OUT = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "*.png")
 
 
-def in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
+def run_in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
     """Run a command in a copy of the checkout, with that copy's package and conf."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")}
     return subprocess.run(
@@ -24,8 +24,8 @@ def in_tree(tree: Path, *words: str) -> subprocess.CompletedProcess:
     )
 
 
-def make(tree: Path, *words: str) -> subprocess.CompletedProcess:
-    return in_tree(tree, "scripts/new_remedy.py", *words)
+def make_remedy(tree: Path, *words: str) -> subprocess.CompletedProcess:
+    return run_in_tree(tree, "scripts/new_remedy.py", *words)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(ROOT / name, copy / name)
     for slot in SLOTS:
-        done = make(copy, f"my_{slot}", "--slot", slot)
+        done = make_remedy(copy, f"my_{slot}", "--slot", slot)
         assert done.returncode == 0, done.stderr
         assert (
             f"python train.py head=my_{slot}" in done.stdout
@@ -57,7 +57,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def written(tree: Path) -> list[str]:
+def list_generated(tree: Path) -> list[str]:
     """Paths of the generated files."""
     paths = [path.relative_to(tree) for path in tree.rglob("*my_*")]
     return sorted(
@@ -77,7 +77,7 @@ def test_each_slot_gets_class_head_and_test(tree: Path) -> None:
             f"tests/test_my_{slot}.py",
         )
     ]
-    assert written(tree) == sorted(expected)
+    assert list_generated(tree) == sorted(expected)
 
 
 def test_no_template_name_remains() -> None:
@@ -88,21 +88,21 @@ def test_no_template_name_remains() -> None:
 
 @pytest.mark.slow  # mypy takes 20 seconds
 def test_generated_files_pass_style_and_type_checks(tree: Path) -> None:
-    python = [path for path in written(tree) if path.endswith(".py")]
+    python = [path for path in list_generated(tree) if path.endswith(".py")]
     for words in (
         ["ruff", "check"],
         ["ruff", "format", "--check"],
         ["mypy", "--follow-imports=silent"],
     ):
-        done = in_tree(tree, "-m", *words, *python)
+        done = run_in_tree(tree, "-m", *words, *python)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("name", "slot"), [("a1", "objective"), ("zz_last", "posterior")])
 def test_imports_are_sorted_for_any_name(name: str, slot: str, tree: Path) -> None:
-    assert make(tree, name, "--slot", slot).returncode == 0
+    assert make_remedy(tree, name, "--slot", slot).returncode == 0
     code, test = f"src/uncollapse/{slot}s/{name}.py", f"tests/test_{name}.py"
-    done = in_tree(tree, "-m", "ruff", "check", code, test)
+    done = run_in_tree(tree, "-m", "ruff", "check", code, test)
     for path in (code, test, f"conf/head/{name}.yaml"):
         (tree / path).unlink()
     assert done.returncode == 0, done.stdout
@@ -113,7 +113,7 @@ def test_new_remedies_pass_their_tests_and_contract_tests(tree: Path) -> None:
     tests += ["tests/test_contract.py", "tests/test_config.py"]
     names = "my_ and not images and not pixels"
     options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-k", names]
-    done = in_tree(tree, "-m", "pytest", *options, *tests)
+    done = run_in_tree(tree, "-m", "pytest", *options, *tests)
     assert done.returncode == 0, done.stdout[-4000:]
 
 
@@ -125,12 +125,12 @@ def test_printed_command_runs_with_the_new_knob(tree: Path, tmp_path: Path) -> N
         "model.hidden=8",
         "trainer.epochs=1",
     ]
-    done = in_tree(
+    done = run_in_tree(
         tree, "train.py", "head=my_posterior", "width=0.7", *small, f"results={tmp_path}"
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("scratch/runs/my_posterior/*/seed=0/done"))
-    bad = in_tree(tree, "train.py", "head=my_posterior", "width=0", f"results={tmp_path}")
+    bad = run_in_tree(tree, "train.py", "head=my_posterior", "width=0", f"results={tmp_path}")
     assert bad.returncode == 2 and "width=0: out of range; allowed is 0 < width" in bad.stderr
 
 
@@ -171,7 +171,7 @@ def test_invalid_request_is_refused_and_changes_nothing(
         }
 
     before = snapshot()
-    done = make(tree, *words)
+    done = make_remedy(tree, *words)
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
     assert snapshot() == before
 

@@ -196,13 +196,13 @@ def folder(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "seed=0"))
 
 
-def result(folder: Path) -> dict:
+def read_result(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
 def test_results_and_line_have_bias_ess_and_chance(folder: Path, capsys: pytest.CaptureFixture):
     assert main([str(folder), "--samples", "40"]) == 0
-    found = result(folder)
+    found = read_result(folder)
     assert (
         found["nll_bias"] >= 0
         and found["nll_bias_se"] >= 0
@@ -225,7 +225,7 @@ def test_line_omits_values_missing_from_old_results():
 
 def test_few_codes_give_result_without_bias(folder: Path):
     assert main([str(folder), "--metrics", "nll", "--samples", "3"]) == 0
-    assert result(folder)["nll_bias"] is None and result(folder)["nll_ess_low"] == 1
+    assert read_result(folder)["nll_bias"] is None and read_result(folder)["nll_ess_low"] == 1
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_file_without_new_columns_is_recomputed(
 ):
     words = [str(folder), "--metrics", "nll", "--samples", "300"]
     assert main(words) == 0
-    full = result(folder)["evaluations"]
+    full = read_result(folder)["evaluations"]
     stem = folder / "evaluations" / "test-nll-K300"
     stem.with_suffix(".json").unlink()
     head, *rows = [json.loads(text) for text in stem.with_suffix(".jsonl").read_text().splitlines()]
@@ -247,7 +247,7 @@ def test_file_without_new_columns_is_recomputed(
     capsys.readouterr()
     assert main(words) == 0
     assert f"5 of {len(rows)} groups are damaged or lack columns" in capsys.readouterr().out
-    assert result(folder)["evaluations"] == full
+    assert read_result(folder)["evaluations"] == full
 
 
 def test_rows_on_disk_are_valid_json(folder: Path):

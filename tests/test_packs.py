@@ -348,7 +348,7 @@ def test_study_combines_folders_and_pack(small: Path) -> None:
 def test_conflicting_folder_wins_over_pack_with_a_note(
     small: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    change(small / "runs/plain/default/seed=0", kl=77.0)
+    change_result(small / "runs/plain/default/seed=0", kl=77.0)
     notes: list[str] = []
     runs = {saved.name: saved for saved in read_runs(small, notes)}
     assert runs["runs/plain/default/seed=0"].summary["kl"] == 77.0 and len(runs) == 3
@@ -376,7 +376,7 @@ def test_intact_pack_replaces_damaged_folder(name: str, spoil: Any, small: Path)
     assert rows_of(small) == full
 
 
-def change(folder: Path, **values: Any) -> None:
+def change_result(folder: Path, **values: Any) -> None:
     """Change a result of a run in its summary and, if it is there, in its last row."""
     path, rows = folder / "summary.json", folder / "metrics.jsonl"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
@@ -469,9 +469,9 @@ def other_study(study: Path, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("change_it", "words"),
     [
-        (lambda folder: change(folder, kl=9.0), ["test, eval: kl"]),
-        (lambda folder: change(folder, parameters=9), ["summary: parameters: None and 9"]),
-        (lambda folder: change(folder, train_mode={"kl": 9.0}), ["summary: train_mode"]),
+        (lambda folder: change_result(folder, kl=9.0), ["test, eval: kl"]),
+        (lambda folder: change_result(folder, parameters=9), ["summary: parameters: None and 9"]),
+        (lambda folder: change_result(folder, train_mode={"kl": 9.0}), ["summary: train_mode"]),
         (lambda folder: drop_row(folder), ["rows: 8 and 7"]),
         (lambda folder: perturb_row(folder), ["row of step 200, train, train: kl"]),
         (
@@ -515,7 +515,7 @@ def test_clocks_and_versions_may_differ(
 ) -> None:
     other = other_study(small, tmp_path / "other")
     for folder in other.glob("runs/*/*/*"):
-        change(
+        change_result(
             folder,
             seconds=1e9,
             commit="other",
@@ -719,7 +719,7 @@ def test_concurrent_packs_do_not_interfere(small: Path, capsys: pytest.CaptureFi
 # ---------------------------------------------------------------- damage and kills
 
 
-def damages(content: bytes, count: int) -> list[bytes]:
+def list_damages(content: bytes, count: int) -> list[bytes]:
     """Flipped bits, truncation, zeros and added bytes at all kinds of offsets."""
     dice = random.Random(5)
     found = []
@@ -748,7 +748,7 @@ def test_damaged_pack_gives_one_sentence(
     fine = other_study(small, tmp_path / "fine")
     shutil.rmtree(small / "runs")
     path = small / "runs.parquet"
-    spoilt = damages(path.read_bytes(), 80)
+    spoilt = list_damages(path.read_bytes(), 80)
     assert len(spoilt) >= 70
     for content in spoilt:
         path.write_bytes(content)

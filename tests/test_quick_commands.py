@@ -27,7 +27,7 @@ HEAVY = {
 }
 
 
-def imported(module: str, *words: str) -> tuple[int, set[str], float]:
+def run_fresh(module: str, *words: str) -> tuple[int, set[str], float]:
     """Exit code of a command in a fresh process, the heavy packages it imported, and seconds."""
     code = f"""
 import sys, json, time
@@ -70,7 +70,7 @@ print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules)), time.perf_counter(
     ],
 )
 def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], code: int) -> None:
-    found, heavy, seconds = imported(module, *words)
+    found, heavy, seconds = run_fresh(module, *words)
     assert (found, heavy) == (code, set()) and seconds < 1
 
 
@@ -110,7 +110,7 @@ def test_evaluated_study_prints_one_line_without_torch(
     assert main([str(tmp_path / "s")]) == 0
     output = capsys.readouterr()
     assert output.out == "3,000 of 3,000 runs were evaluated before\n" and not output.err
-    assert imported("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
+    assert run_fresh("uncollapse.evaluation.command", str(tmp_path / "s"))[:2] == (0, set())
 
 
 def test_remaining_runs_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -65,7 +65,7 @@ KINDS = {
 }
 
 
-def refusal(cfg: DictConfig, head: str) -> str | None:
+def get_refusal(cfg: DictConfig, head: str) -> str | None:
     """The one-sentence error for a config, None if it is built.
 
     Nothing else may happen, and it may not take long.
@@ -105,9 +105,9 @@ KNOBS = [
 ]
 
 
-def check(cfg: DictConfig, key: str, name: str, head: str) -> None:
+def check_range(cfg: DictConfig, key: str, name: str, head: str) -> None:
     for value in ODD:
-        sentence = refusal(with_value(cfg, key, value), head)
+        sentence = get_refusal(with_value(cfg, key, value), head)
         if sentence is not None:
             assert re.search(rf"\b{name}\b", sentence), (value, sentence)
             assert sentence.isprintable() and len(sentence) < 400, (value, sentence)
@@ -121,12 +121,12 @@ def check(cfg: DictConfig, key: str, name: str, head: str) -> None:
 
 @pytest.mark.parametrize("key", SEEN)
 def test_every_section_number_has_a_range(key: str) -> None:
-    check(composed(*KINDS[SEEN[key]]), key, key.split(".")[-1], "plain")
+    check_range(composed(*KINDS[SEEN[key]]), key, key.split(".")[-1], "plain")
 
 
 @pytest.mark.parametrize(("head", "knob"), KNOBS)
 def test_every_knob_has_a_range(head: str, knob: str) -> None:
-    check(composed(f"head={head}", *TINY), knob, knob, head)
+    check_range(composed(f"head={head}", *TINY), knob, knob, head)
 
 
 @pytest.mark.parametrize("option", ["text", "dailydialog"])
@@ -157,13 +157,13 @@ TOO_LARGE = {
 @pytest.mark.parametrize("words", TOO_LARGE)
 def test_oversized_model_is_refused_before_building(words: str) -> None:
     cfg = composed(*words.split())
-    sentence = refusal(cfg, "plain")
+    sentence = get_refusal(cfg, "plain")
     assert sentence is not None and sentence.startswith(TOO_LARGE[words])
 
 
 def test_published_sizes_are_accepted() -> None:
     cfg = composed("model=lstm_published", *TINY[:3])
-    assert refusal(cfg, "plain") is None
+    assert get_refusal(cfg, "plain") is None
 
 
 def test_number_bounds_are_checked() -> None:

@@ -1084,7 +1084,7 @@ def test_stale_figure_is_removed(tmp_path: Path) -> None:
 # ---------------- errors
 
 
-def fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+def get_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert main([str(folder)]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
@@ -1094,9 +1094,9 @@ def fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 def test_missing_or_wrong_folder_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "there is no folder" in fails(tmp_path / "nowhere", capsys)
+    assert "there is no folder" in get_error(tmp_path / "nowhere", capsys)
     write_run(tmp_path / "compare", "plain", 0, evaluations=3)
-    message = fails(tmp_path, capsys)
+    message = get_error(tmp_path, capsys)
     assert (
         "not a study" in message
         and "seed=<n>/config.yaml" in message
@@ -1107,7 +1107,7 @@ def test_missing_or_wrong_folder_is_refused(
 def test_study_without_rows_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(tmp_path / "s", "plain", 0, status="failed", evaluations=3)
     (folder / "metrics.jsonl").write_text("")
-    message = fails(tmp_path / "s", capsys)
+    message = get_error(tmp_path / "s", capsys)
     assert "no evaluation yet" in message and "loss is <nan>" in message
 
 
@@ -1118,7 +1118,7 @@ def test_foreign_report_folder_is_left_alone(
     thesis = tmp_path / "s" / "report" / "thesis.tex"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
-    assert "not a report of ours" in fails(tmp_path / "s", capsys)
+    assert "not a report of ours" in get_error(tmp_path / "s", capsys)
     assert thesis.read_text() == "years of work" and len(list(thesis.parent.iterdir())) == 1
 
 

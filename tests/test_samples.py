@@ -236,7 +236,7 @@ def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Pat
     assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][
         :12
     ]  # displayed samples are among the counted ones
-    check_originals(folder)
+    assert_originals(folder)
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()
     assert (
@@ -247,7 +247,7 @@ def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Pat
     assert (folder.parents[3] / "report" / "tables" / "samples.csv").exists()
 
 
-def check_originals(folder: Path) -> None:
+def assert_originals(folder: Path) -> None:
     """Check that the originals of a text view are sentences of the data."""
     data = GrammarConfig(train=96, valid=32, test=32).load()
     known = {split: set(texts(data.corpora[split], data.vocabulary)) for split in ("train", "test")}

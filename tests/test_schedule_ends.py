@@ -135,7 +135,7 @@ def test_rounding_does_not_hide_schedule_end():
 # ---------------------------------------------------------------- ends of objectives and procedures
 
 
-def everything(package):
+def list_classes(package):
     """The classes of a package that a config can name for its slot."""
     for found in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{found.name}")
@@ -147,8 +147,8 @@ def everything(package):
 
 
 def test_every_objective_and_procedure_reports_its_end():
-    objectives = list(everything(uncollapse.objectives))
-    procedures = list(everything(uncollapse.procedures))
+    objectives = list(list_classes(uncollapse.objectives))
+    procedures = list(list_classes(uncollapse.procedures))
     assert len(objectives) >= 10 and len(procedures) >= 4
     assert [c.__name__ for c in (*objectives, *procedures) if not issubclass(c, Phased)] == []
 
@@ -288,7 +288,7 @@ def test_cyclical_warning_does_not_suggest_more_epochs():
 # ---------------------------------------------------------------- runs
 
 
-def final(results: Path, head: str) -> dict:
+def read_final_summary(results: Path, head: str) -> dict:
     return json.loads((folder_of(results, head) / "summary.json").read_text())
 
 
@@ -300,7 +300,7 @@ def test_unfinished_ramp_is_reported_before_training_and_in_summary(tmp_path, ca
         out.index("step 0 valid"),
     )
     assert warning < first_row and "give trainer.epochs above 10 or anneal_epochs below 2" in out
-    found = final(tmp_path, "kl_anneal")
+    found = read_final_summary(tmp_path, "kl_anneal")
     assert found["final_weight"] == pytest.approx(11 / 60)  # the twelfth step, at 6 per epoch
     assert (
         found["schedule_complete"] is False
@@ -343,7 +343,7 @@ CUT = {
 def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
-    found = final(tmp_path, head)
+    found = read_final_summary(tmp_path, head)
     assert found["schedule_complete"] is False and any(
         CUT[words] in message for message in found["unfinished"]
     ), found["unfinished"]
@@ -356,7 +356,7 @@ def test_each_kind_of_schedule_reports_that_it_is_unfinished(words, tmp_path, ca
 def test_complete_run_has_no_warning(words, tmp_path, capsys):
     head, *overrides = words.split()
     run_here(tmp_path, head, *overrides)
-    found = final(tmp_path, head)
+    found = read_final_summary(tmp_path, head)
     assert found["schedule_complete"] is True and found["unfinished"] == []
     assert "training ends" not in capsys.readouterr().out
     assert found["final_weight"] == (0.4 if head == "beta" else 1.0)
@@ -371,7 +371,7 @@ def test_early_stopping_before_schedule_end_is_reported_afterwards(tmp_path, cap
     )  # no evaluation is better
     run_here(tmp_path, "kl_anneal", "trainer.epochs=40", "anneal_epochs=20", "trainer.patience=3")
     assert "training ends" not in capsys.readouterr().out
-    found = final(tmp_path, "kl_anneal")
+    found = read_final_summary(tmp_path, "kl_anneal")
     assert found["stopped_early"] is True and found["steps_planned"] == 240 and found["step"] == 18
     assert found["unfinished"] == [
         (
@@ -381,8 +381,8 @@ def test_early_stopping_before_schedule_end_is_reported_afterwards(tmp_path, cap
     ]
 
 
-def test_custom_objective_without_base_class_trains(tmp_path, monkeypatch):
-    class Bare(Objective):
+def test_custom_objective_that_is_no_module_trains(tmp_path, monkeypatch):
+    class PlainObjective(Objective):
         weight = 1.0
 
         def __call__(self, *words):
@@ -392,10 +392,10 @@ def test_custom_objective_without_base_class_trains(tmp_path, monkeypatch):
 
     honest = building.build
     monkeypatch.setattr(
-        building, "build", lambda *a, **k: Bare() if "objective" in a else honest(*a, **k)
+        building, "build", lambda *a, **k: PlainObjective() if "objective" in a else honest(*a, **k)
     )
     run_here(tmp_path, "plain")
-    assert final(tmp_path, "plain")["schedule_complete"] is True
+    assert read_final_summary(tmp_path, "plain")["schedule_complete"] is True
 
 
 # ---------------------------------------------------------------- the report

@@ -115,7 +115,7 @@ def naive_stack(stack, xs, causal):
     return [normed(stack.norm, x) for x in xs]
 
 
-def position(time, width, like):
+def encode_position(time, width, like):
     half = (width + 1) // 2
     angles = [time / 10_000 ** (i / half) for i in range(half)]
     return like.new_tensor([*map(math.sin, angles), *map(math.cos, angles)][:width])
@@ -124,7 +124,7 @@ def position(time, width, like):
 def naive_state(model, words):
     """The encoder state of one sentence, with its end symbol."""
     encoder, table = model.encoder, model.encoder.embed.weight
-    xs = [table[w] + position(t, table.shape[1], table) for t, w in enumerate((*words, EOS))]
+    xs = [table[w] + encode_position(t, table.shape[1], table) for t, w in enumerate((*words, EOS))]
     if encoder.summary is not None:
         return naive_stack(encoder.stack, [encoder.summary, *xs], causal=False)[0]
     return torch.stack(naive_stack(encoder.stack, xs, causal=False)).mean(0)
@@ -138,7 +138,7 @@ def naive_nll(model, words, z, fed=None):
     decoder, table = model.decoder, model.decoder.words.weight
     width, xs = table.shape[1], []
     for t, w in enumerate((BOS, *words) if fed is None else fed):
-        xs.append(math.sqrt(width) * table[w] + position(t, width, table))
+        xs.append(math.sqrt(width) * table[w] + encode_position(t, width, table))
         if decoder.add is not None:
             xs[-1] = xs[-1] + decoder.add.weight @ z
     if decoder.prefix is not None:

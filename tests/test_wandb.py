@@ -24,7 +24,7 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 BLOCK = 1 << 15
 
 
-def records(path: Path) -> Iterator:
+def read_records(path: Path) -> Iterator:
     """The records of an offline run.
 
     A LevelDB log (blocks of 32 KiB, each record crc, length, type, data) after a 7-byte header.
@@ -66,7 +66,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(results: Path, head: str) -> tuple[Path, list]:
     (folder,) = (results / "scratch/runs" / head).glob("*/seed=0")
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    return folder, list(records(file))
+    return folder, list(read_records(file))
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
@@ -107,7 +107,7 @@ def test_resumed_run_is_mirrored_from_first_row(offline: Path) -> None:
     done = type_command("head=plain", "log=wandb", "log.mode=offline", *SMALL, f"results={offline}")
     assert done.returncode == 0, done.stderr
     newest = max(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda p: p.stat().st_mtime)
-    assert sum(r.WhichOneof("record_type") == "history" for r in records(newest)) == len(
+    assert sum(r.WhichOneof("record_type") == "history" for r in read_records(newest)) == len(
         rows(folder)
     )
 
@@ -171,7 +171,7 @@ def test_interrupted_run_is_mirrored_with_each_row_once(
         assert mirrored[f"{row['split']}/{row['mode']}/kl"] == row["kl"]
 
 
-def unreachable(tmp_path: Path, port: int) -> dict[str, str]:
+def unreachable_server(tmp_path: Path, port: int) -> dict[str, str]:
     return {
         "HOME": str(tmp_path),
         "NETRC": str(tmp_path / "none"),
@@ -198,7 +198,7 @@ def test_auto_mode_falls_back_to_offline_with_a_message(tmp_path: Path, silent_p
         *SMALL,
         f"results={tmp_path}",
     ]
-    done = type_command(*words, **unreachable(tmp_path, silent_port[0]))
+    done = type_command(*words, **unreachable_server(tmp_path, silent_port[0]))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("does not answer within 0.5 s") == 1 and "wandb sync" in done.stdout
     assert list(folder_of(tmp_path, "plain").glob("wandb/offline-run-*/*.wandb"))
@@ -209,7 +209,7 @@ def test_configured_server_is_used(tmp_path: Path) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         words = [sys.executable, "-c", code]
-        env = {**os.environ, **unreachable(tmp_path, server.server_port)}
+        env = {**os.environ, **unreachable_server(tmp_path, server.server_port)}
         there = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
         server.shutdown()
     gone = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
@@ -237,7 +237,7 @@ def test_sweep_contacts_server_once(tmp_path: Path, silent_port: tuple) -> None:
         *SMALL,
         f"results={tmp_path}",
     ]
-    done = type_command(*words, "log.mode=auto", **unreachable(tmp_path, silent_port[0]))
+    done = type_command(*words, "log.mode=auto", **unreachable_server(tmp_path, silent_port[0]))
     assert done.returncode == 0, done.stderr
     silent_port[1].setblocking(False)
     looks = 0
@@ -256,7 +256,7 @@ def test_unreachable_server_gives_one_sentence_within_timeout(many: list, tmp_pa
         port = free.getsockname()[1]
     words = [*many, "head=plain", "log=wandb", "log.timeout=2", *SMALL, f"results={tmp_path}"]
     start = time.monotonic()
-    done = type_command(*words, **unreachable(tmp_path, port))
+    done = type_command(*words, **unreachable_server(tmp_path, port))
     assert time.monotonic() - start < 40  # W&B alone waits 90 s
     assert (
         done.returncode == 2 and "log.mode=auto" in done.stderr and "Traceback" not in done.stderr

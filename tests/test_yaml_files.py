@@ -47,7 +47,7 @@ BAD = {
 }
 
 
-def written(folder: Path, text: str) -> Path:
+def write_config(folder: Path, text: str) -> Path:
     (folder / "config.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
     return folder / "config.yaml"
 
@@ -56,7 +56,7 @@ def written(folder: Path, text: str) -> Path:
 def test_invalid_config_quickly_gives_one_sentence(text: str, tmp_path: Path) -> None:
     start = time.perf_counter()
     with pytest.raises(InputError) as error:
-        read_yaml(written(tmp_path, text))
+        read_yaml(write_config(tmp_path, text))
     assert (
         BAD[text] in str(error.value)
         and "config.yaml" in str(error.value)
@@ -88,12 +88,12 @@ def test_shipped_files_are_read_like_omegaconf() -> None:
     ["1e-3", "1.", ".5", "1_000", "2026-01-01", "1e5", "-.inf", "yes", "0o7", "~", "1.5e+3"],
 )
 def test_scalars_are_read_like_omegaconf(value: str, tmp_path: Path) -> None:
-    path = written(tmp_path, f"a: {value}")
+    path = write_config(tmp_path, f"a: {value}")
     assert repr(read_yaml(path)) == repr(OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def test_few_aliases_are_accepted(tmp_path: Path) -> None:
-    assert read_yaml(written(tmp_path, "a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}")) == {
+    assert read_yaml(write_config(tmp_path, "a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}")) == {
         "a": {"x": 1},
         "b": {"x": 1},
         "c": {"x": 1, "y": 2},
@@ -104,14 +104,14 @@ def test_few_aliases_are_accepted(tmp_path: Path) -> None:
     "text", ["a: {b: ['${c}']}", "'${c}': 1", "a: ${oc.env:HOME}", "a: [1, 'x${']"]
 )
 def test_run_config_is_resolved(text: str, tmp_path: Path) -> None:
-    written(tmp_path, text)
+    write_config(tmp_path, text)
     with pytest.raises(InputError, match=r"which train.py resolves before it saves a config"):
         read_config(Run(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["- 1", "1", "", "1: 2"])
 def test_run_config_must_be_a_mapping(text: str, tmp_path: Path) -> None:
-    written(tmp_path, text)
+    write_config(tmp_path, text)
     with pytest.raises(InputError, match="not a config of a run"):
         read_config(Run(tmp_path))
 
@@ -119,7 +119,7 @@ def test_run_config_must_be_a_mapping(text: str, tmp_path: Path) -> None:
 def test_yaml_bomb_in_run_folder_is_harmless(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run_here(tmp_path, "plain", "trainer.epochs=1")
     folder = folder_of(tmp_path, "plain")
-    written(folder, (folder / "config.yaml").read_text() + BOMB)
+    write_config(folder, (folder / "config.yaml").read_text() + BOMB)
     start = time.perf_counter()
     with pytest.raises(InputError, match="20,000 nodes"):
         run_here(tmp_path, "plain", "trainer.epochs=1")
