@@ -116,9 +116,8 @@ class CommandServer:
             try:
                 print(json.dumps(request), file=self.process.stdin, flush=True)
                 code = int(self.process.stdout.readline())
-            except (
-                BaseException
-            ):  # interrupted, for example by a time limit: the next command gets a new process
+            except BaseException:
+                # interrupted, for example by a time limit: the next command gets a new process
                 self.process.kill()
                 self.process.wait()
                 command_server.cache_clear()

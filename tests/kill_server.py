@@ -95,7 +95,7 @@ def evaluate(words: list[str]) -> int:
 def cut_at(event: int | None) -> Callable[[], int]:
     """End this process before its `event`-th rename, sync or opening for writing.
 
-    Returns a function that gives the number of these so far.
+    Returns a function that gives the current count.
     """
     count = 0
 

@@ -217,9 +217,8 @@ def test_train_command_creates_run(tmp_path: Path) -> None:
         "done",
     }
     assert summary(folder)["status"] == "done"
-    assert (
-        sum("valid:" in line for line in done.stdout.splitlines()) == 3
-    )  # one line per evaluation
+    # one line per evaluation
+    assert sum("valid:" in line for line in done.stdout.splitlines()) == 3
 
 
 @pytest.mark.parametrize(

@@ -270,9 +270,8 @@ def test_head_fits_a_single_batch(case: Case) -> None:
     rate = {"text": "1e-2", "vectors": "3e-2", "images": "1e-2"}[case.kind]
     words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")
     first, last = (row["rec"] for row in rows(case.run("learn", *words)) if row["split"] == "train")
-    if case.kind != "text" and has_no_posterior_weights(
-        case.parts().model
-    ):  # the decoder reads only z: it can learn the mean
+    if case.kind != "text" and has_no_posterior_weights(case.parts().model):
+        # the decoder reads only z: it can learn the mean
         assert last < first
     else:
         assert last < 0.7 * first
@@ -304,7 +303,7 @@ def test_loaded_weights_give_identical_evaluation(case: Case) -> None:
 
 
 class Stop(BaseException):
-    """Stands for a power cut: nothing in the code under test may catch it."""
+    """Stands for a power failure: nothing in the code under test may catch it."""
 
 
 def test_twice_resumed_run_equals_uninterrupted_run(

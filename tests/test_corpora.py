@@ -269,9 +269,8 @@ def test_selected_rows_do_not_depend_on_block_size(tmp_path):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_row_without_class_is_reported(tmp_path, monkeypatch, workers):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, 256 * 2))
-    folder = put_hub(
-        tmp_path / "hub", "snli", rows=9
-    )  # row 1 and every fourth after it have class -1
+    # row 1 and every fourth after it have class -1
+    folder = put_hub(tmp_path / "hub", "snli", rows=9)
     with pytest.raises(InputError) as caught:
         config("snli", f"data.hub={folder}", "+data.label=label", cache=tmp_path / "cache").load()
     assert (

@@ -49,7 +49,7 @@ NLL, STATISTICS = "test-nll-K3-N6", "test-statistics-N6"
 
 
 class Stop(BaseException):
-    """Stands for a kill."""
+    """Stands for a kill of the process."""
 
 
 def config(which: str, results: Path) -> Any:
@@ -302,12 +302,13 @@ FILES = {
     "unfinished": ["config.yaml", "data.json", "metrics.jsonl", "model.safetensors", "state.pt",
     "failed", "wandb_id"],
 }  # fmt: skip
+# files whose contents hardly matter
 FEW = (
     "done",
     "evaluations/unlabelled",
     "wandb_id",
     "failed",
-)  # whose contents hardly matter
+)
 CASES = [
     (which, name, kind)
     for which, names in FILES.items()
@@ -315,11 +316,11 @@ CASES = [
     for kind in KINDS
     if name not in FEW or kind.startswith(("a ", "unr", "miss", "no"))
 ]
-# no digest detects a changed digit in a text file
+# no digest detects a changed digit in a text file, and the text may stay valid
 HARMLESS = (
     "cut at the end",
     *(kind for kind in KINDS if kind.startswith("flipped")),
-)  # possibly to valid text
+)
 NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 
@@ -358,7 +359,8 @@ def test_damaged_file_gives_one_sentence_or_is_harmless(
     elif (which, name) == (
         "finished",
         "model.safetensors",
-    ):  # not read once everything is evaluated
+    ):
+        # not read once everything is evaluated
         assert damaged is None or damaged == snapshot_tree(path.parent)[path.name]
     elif "cannot be found" not in outcome.printed and not (
         kind.startswith("flipped") and name in NO_DIGEST

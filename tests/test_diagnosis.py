@@ -110,9 +110,8 @@ def linear_gaussian(n: int = 300) -> tuple[Any, Any, Tensor, Tensor]:
     g = torch.Generator().manual_seed(5)
     w, b, s2 = torch.tensor([[2.0, 0], [0, 1], [0, 0]]), torch.tensor([1.0, 0, -1]), 0.5
     x = torch.randn(n, 2, generator=g) @ w.T + b + math.sqrt(s2) * torch.randn(n, 3, generator=g)
-    precision = (
-        1 + w.square().sum(0) / s2
-    )  # the axes are orthogonal, so the posterior has independent dimensions
+    # the axes are orthogonal, so the posterior has independent dimensions
+    precision = 1 + w.square().sum(0) / s2
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor]:
         mean = (x - b) @ w / s2 / precision
@@ -234,6 +233,7 @@ def test_tensor_array_batches_and_loader_agree(
         return model.encode(x)
 
     full = diagnose(encode, model.nll, x[:200], samples=5, batch=64)
+    # the first batch is encoded again, complete and in part, to check that outputs are stable
     assert met == [
         64,
         64,
@@ -241,7 +241,7 @@ def test_tensor_array_batches_and_loader_agree(
         64,
         64,
         8,
-    ]  # the first batch is encoded again, complete and in part, to check that outputs are stable
+    ]
     batches = list(x[:200].split(64))
     assert full == diagnose(model.encode, model.nll, x[:200].numpy(), samples=5, batch=64)
     assert full == diagnose(model.encode, model.nll, batches, samples=5)

@@ -559,15 +559,16 @@ def test_healthy_models_get_no_warning() -> None:
     encode, nll, x = bernoulli()
     found = diagnose_quietly(encode, nll, x, samples=200)
     assert found["mi"] > 2 and found["rec"] > 1
-    model = MLP()  # untrained
+    model = MLP()  # an untrained model
     diagnose_quietly(model.encode, model.nll, X, samples=100)
     nothing = torch.zeros(len(X), 3)
+    # a collapsed model
     diagnose_quietly(
         lambda x: (nothing[: len(x)], nothing[: len(x)]),
         lambda x, z: nll_of_bits(x),
         X,
         samples=100,
-    )  # collapsed
+    )
 
 
 def nll_of_bits(x: Tensor) -> Tensor:

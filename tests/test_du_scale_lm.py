@@ -161,9 +161,8 @@ def test_scale_sets_mu_spread_and_reports_true_density_of_z(seed, batch, latent,
     head = Scale(HIDDEN, latent, std=std)
     q, a, log_var = run(head, batch, seed, scale)
     left = a.var(0) / (a.var(0) + EPS)
-    assert_near(
-        q.mean, a * std / np.sqrt(a.var(0) + EPS), 1e-8
-    )  # one factor per dimension, no centring
+    # one factor per dimension, no centring
+    assert_near(q.mean, a * std / np.sqrt(a.var(0) + EPS), 1e-8)
     assert_near(q.mean.numpy().var(0), std**2 * left, 1e-8)
     assert_near(q.variance, np.exp(log_var))
     drawn, prior = Normal(q.mean, q.variance.sqrt()), Normal(torch.zeros(()).double(), 1.0)
@@ -219,10 +218,11 @@ def test_each_epoch_uses_mean_factor_of_previous_epoch():
     head.set_epoch(2)
     assert (factor(1.0), factor(1.0), factor(3.0)) == (11 / 3, 11 / 3, 11 / 3)
     head.eval()
+    # the mean factor of this epoch, used in the next one
     assert (factor(5.0), factor(9.0)) == (
         14 / 3,
         14 / 3,
-    )  # of this epoch, used in the next one
+    )
     head.train()
     head.set_epoch(3)
     assert factor(5.0) == 14 / 3
@@ -262,7 +262,8 @@ def test_interrupted_scale_run_resumes_exactly(tmp_path: Path, monkeypatch):
     for last in (
         14,
         18,
-    ):  # an epoch has 6 steps: the last checkpoints are at its end and in its middle
+    ):
+        # an epoch has 6 steps: the last checkpoints are at its end and in its middle
 
         def cut(self, training, batch, last=last):
             if training.step == last:

@@ -64,9 +64,8 @@ def test_study_is_evaluated_into_run_summaries(study: Path, capsys: pytest.Captu
         assert new["nll"] < new["nelbo"] + 4 * new["nelbo_se"]
         data = json.loads((folder / "data.json").read_text())
         assert new["oracle_gap"] == pytest.approx(new["nll"] - data["oracle_nll"]["test"])
-        assert (
-            new["oracle_gap_se"] < new["nll_se"]
-        )  # paired with the exact log p of the same sentences
+        # paired with the exact log p of the same sentences
+        assert new["oracle_gap_se"] < new["nll_se"]
         assert new["nll_ppl"] == pytest.approx(np.exp(new["nll"] * 32 / new["tokens"]))
         assert new["probe_labels"] == 100 and set(new["probe_curves"]["factors"]) >= {
             "topic",
@@ -229,9 +228,8 @@ def test_every_metric_uses_the_same_random_subset(study: Path) -> None:
     opened = open_run(Run(folder), {}, print)
     taken = np.concatenate(group_examples(opened, settings))
     assert sorted(taken) == sorted(opened.examples("test", 10))
-    lengths = opened.data.lengths(
-        "test"
-    )  # not only sentences of a few lengths, which would be similar
+    # not only sentences of a few lengths, which would be similar
+    lengths = opened.data.lengths("test")
     assert len(set(lengths[taken])) > 0.5 * min(10, len(set(lengths)))
     assert main([str(folder), "--metrics", "nll", "--examples", "99", "--samples", "3"]) == 0
     assert "test-nll-K3" in summary(folder)["evaluations"]

@@ -124,9 +124,8 @@ def test_common_validation_file_names_are_accepted(tmp_path, name):
     "name", ["a[b]c", "a*c", "what?", "a::b", ".hidden", "with space", "grüße"]
 )
 def test_folder_name_is_not_a_glob_pattern(tmp_path, name):
-    write_splits(
-        tmp_path / "aXc", train="other words entirely\n"
-    )  # what the name would match as a glob pattern
+    # what the name would match as a glob pattern
+    write_splits(tmp_path / "aXc", train="other words entirely\n")
     assert decode_split(read(write_splits(tmp_path / name)), "train")[0] == "the cat sat"
 
 

@@ -306,9 +306,8 @@ def test_flow_starts_close_to_plain_without_buffers():
     assert head.linear.weight.equal(plain.linear.weight) and head.linear.bias.equal(
         plain.linear.bias
     )
-    assert not list(
-        head.buffers()
-    )  # otherwise the harness would collect population statistics needlessly
+    # otherwise the harness would collect population statistics needlessly
+    assert not list(head.buffers())
     q = head(h)
     gate = LEAST_GATE + (1 - LEAST_GATE) * torch.sigmoid(torch.tensor(2.0))
     rates = q.variance.log().mean() - q.base.log_var.mean()

@@ -44,10 +44,11 @@ def test_dynamic_images_depend_on_epoch_and_fixed_ones_never_change() -> None:
 
     assert not torch.equal(x(dynamic, "train", 0), x(dynamic, "train", 1))
     again = DigitsConfig().load()
-    assert torch.equal(x(dynamic, "train", 1), x(again, "train", 1))  # whatever was read before
     assert torch.equal(
-        x(dynamic, "train", 1)[1], x(dynamic, "train", 1, np.array([1]))[0]
-    )  # whatever else is in the batch
+        x(dynamic, "train", 1), x(again, "train", 1)
+    )  # independent of what was read before
+    # independent of the rest of the batch
+    assert torch.equal(x(dynamic, "train", 1)[1], x(dynamic, "train", 1, np.array([1]))[0])
     assert torch.equal(x(fixed, "train", 0), x(fixed, "train", 7))
     for split in ("valid", "test"):
         held = np.arange(20)
@@ -132,9 +133,8 @@ def test_mnist_is_read_from_idx_files_under_any_name(
         mnist_arrays["train-images-idx3-ubyte"].reshape(60, 36),
         mnist_arrays["train-labels-idx1-ubyte"],
     )
-    np.testing.assert_array_equal(
-        data.grey["train"], pixels[:50]
-    )  # the last sixth of the images is the validation split
+    # the last sixth of the images is the validation split
+    np.testing.assert_array_equal(data.grey["train"], pixels[:50])
     np.testing.assert_array_equal(data.grey["valid"], pixels[50:])
     np.testing.assert_array_equal(
         data.grey["test"], mnist_arrays["t10k-images-idx3-ubyte"].reshape(20, 36)

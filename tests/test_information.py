@@ -168,9 +168,8 @@ def test_influence_is_derivative_with_respect_to_example_weight(seed, n, d):
     (derivative,) = torch.autograd.grad(mean, weights)
 
     influence = gains(lambda codes: q.log_ratio(codes[:, None])[None], z)[1][0]
-    assert_near(
-        influence - influence.mean(), n * derivative, 1e-5
-    )  # weights of sum n: each moves its share by 1/n
+    # weights of sum n: each moves its share by 1/n
+    assert_near(influence - influence.mean(), n * derivative, 1e-5)
     assert_near(
         information(make_posteriors(q, z=z))["mi_se"],
         np.std(n * derivative.numpy(), ddof=1) / math.sqrt(n),
@@ -424,9 +423,8 @@ def test_limit_counts_complete_batches():
         got = information(replace(one, mixture=limit))
         alone = information(make_posteriors(*posteriors[: count // 4], z=one.z[:count]))
         assert got["mi_n"] == count and got["mi"] == alone["mi"] and got["mi_se"] == alone["mi_se"]
-        assert_near(
-            got["marginal_kl"], one.kl.sum(1).mean() - alone["mi"]
-        )  # the rate is over all examples
+        # the rate is over all examples
+        assert_near(got["marginal_kl"], one.kl.sum(1).mean() - alone["mi"])
 
 
 @dataclass(frozen=True)

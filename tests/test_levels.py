@@ -310,11 +310,12 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
         "1 % of them <unk>, vocabulary 500"
     )
     assert len(lines) == 4 and lines[3] == "train: sentences passed over: {'empty': 2}"
+    # facts of images
     assert (
         profile.describe_splits({"train": 5, "classes": 3})
         == profile.list_warnings({"train": 5})
         == []
-    )  # images
+    )
 
 
 @pytest.mark.parametrize(
@@ -455,9 +456,8 @@ def test_every_level_reports_numbers_per_character(text, capsys):
             few["nll"] * 9 / (chars[level][drawn] + 1).sum()
         )
     assert np.array_equal(chars["word"], chars["char"])
-    assert found["char"]["ppl_char"] == pytest.approx(
-        found["char"]["ppl"]
-    )  # there a token is a character
+    # at this level a token is a character
+    assert found["char"]["ppl_char"] == pytest.approx(found["char"]["ppl"])
 
 
 def test_rare_unknown_words_are_reported_and_their_characters_counted(text, capsys):
@@ -482,9 +482,8 @@ def test_rare_unknown_words_are_reported_and_their_characters_counted(text, caps
 
 
 def test_excluding_unknown_renormalises_probabilities():
-    logits = torch.tensor(
-        [0.0, 0.0, -torch.inf, 5.0, math.log(3.0), 0.0]
-    )  # <unk> is by far the most likely
+    # <unk> is by far the most likely
+    logits = torch.tensor([0.0, 0.0, -torch.inf, 5.0, math.log(3.0), 0.0])
     writing = (lambda tokens: logits.expand(len(tokens), -1), 4000, torch.device("cpu"), False)
     written = decode_sentences(*writing, torch.Generator().manual_seed(0), 1, unknown=False)
     counts = np.bincount(written.tokens, minlength=6)
@@ -519,9 +518,8 @@ def test_samples_of_every_level_are_lines_of_text(tmp_path, level, monkeypatch):
     lines = (folder / "samples" / "reconstructions.txt").read_text().splitlines()
     assert lines[1].split("\t")[1] in CHINESE and len({line.count("\t") for line in lines}) == 1
     assert len((folder / "samples" / "drawn.txt").read_text().split("\n")) == 51
-    assert (
-        summary(folder)["sample_self_bleu_data"] > 50
-    )  # the three sentences repeated, by character
+    # the three sentences repeated, by character
+    assert summary(folder)["sample_self_bleu_data"] > 50
 
 
 def test_words_are_the_default_level():

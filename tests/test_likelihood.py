@@ -375,9 +375,8 @@ def test_likelihood_by_hand():
     )
     assert got["nll"] == 4.0 and got["nll_se"] == pytest.approx(2.0)
     assert got["nll_samples"] == 20 and got["nll_examples"] == 2 and got["nll_ess"] == 7.0
-    variance = (1 / 4 - 1 / 20) + (
-        1 / 10 - 1 / 20
-    )  # of the sum of the two log means, within the factor 20/19
+    # of the sum of the two log means, within the factor 20/19
+    variance = (1 / 4 - 1 / 20) + (1 / 10 - 1 / 20)
     assert math.sqrt(variance) / 2 <= got["nll_mc_se"] <= math.sqrt(variance * 20 / 19) / 2 + 1e-12
     # 8 nats for 4 tokens, and both sentences have 2 nats per token
     assert got["nll_ppl"] == pytest.approx(math.exp(2)) and got["nll_ppl_se"] == pytest.approx(0)

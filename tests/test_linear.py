@@ -48,9 +48,8 @@ def random_model(
             parameter.copy_(
                 scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             )
-        model.posterior.linear.weight[latent:].mul_(
-            0.1
-        )  # ln sigma^2 in proportion to x: keep the exponential in bounds
+        # ln sigma^2 in proportion to x: keep the exponential in bounds
+        model.posterior.linear.weight[latent:].mul_(0.1)
     return model
 
 
@@ -188,9 +187,8 @@ def test_every_split_has_exactly_the_requested_moments(
         np.testing.assert_allclose(
             np.linalg.eigvalsh(covariances[-1]), np.sort(eigenvalues), atol=2e-6 * largest
         )
-        np.testing.assert_allclose(
-            covariances[-1], covariances[0], atol=2e-6 * largest
-        )  # one rotation for all splits
+        # one rotation for all splits
+        np.testing.assert_allclose(covariances[-1], covariances[0], atol=2e-6 * largest)
     assert data.inputs == len(eigenvalues)
 
 
@@ -203,9 +201,8 @@ def test_log_prob_and_entropy_match_scipy() -> None:
     )
     for split, x in data.vectors.items():
         np.testing.assert_allclose(data.log_prob[split], true.logpdf(x), rtol=1e-5)
-        assert -data.log_prob[split].mean() == pytest.approx(
-            data.entropy, abs=1e-5
-        )  # the sample has the moments of the distribution
+        # the sample has the moments of the distribution
+        assert -data.log_prob[split].mean() == pytest.approx(data.entropy, abs=1e-5)
     assert data.entropy == pytest.approx(true.entropy(), abs=1e-6)
 
 
@@ -218,9 +215,8 @@ def test_data_is_determined_by_seed() -> None:
         np.testing.assert_array_equal(one.vectors[split], same.vectors[split])
         assert not np.allclose(one.vectors[split], other.vectors[split])
     assert not np.allclose(one.vectors["train"][:30], one.vectors["test"])
-    assert (
-        abs(np.cov(one.vectors["train"].T)[np.triu_indices(6, 1)]).max() > 0.5
-    )  # the axes are not the coordinates
+    # the axes are not the coordinates
+    assert abs(np.cov(one.vectors["train"].T)[np.triu_indices(6, 1)]).max() > 0.5
 
 
 def test_gaussian_batches_and_facts() -> None:
@@ -353,9 +349,8 @@ def test_importance_bound_increases_from_elbo_to_log_p() -> None:
     With w = p(x, z) / q(z|x), log w averages to the ELBO, and log mean_K w increases to log p(x).
     """
     model = random_model(5, 2, seed=1, scale=0.5)
-    with (
-        torch.no_grad()
-    ):  # q wider than the prior, hence than every true posterior: the weights are bounded
+    with torch.no_grad():
+        # q wider than the prior, hence than every true posterior: the weights are bounded
         model.posterior.linear.weight.mul_(torch.tensor([[0.5], [0.5], [0], [0]]))
         model.posterior.linear.bias[2:] = 0.5
     generator = torch.Generator().manual_seed(0)
@@ -373,9 +368,8 @@ def test_importance_bound_increases_from_elbo_to_log_p() -> None:
 
     bounds = []
     for k in (1, 4, 16, 64, 4096):
-        iwae = (torch.logsumexp(log_w[:, :k], 1) - np.log(k)).mean(
-            1
-        )  # [repeats], means over the examples
+        # shape [repeats], means over the examples
+        iwae = (torch.logsumexp(log_w[:, :k], 1) - np.log(k)).mean(1)
         bounds.append(iwae.mean().item())
         assert bounds[-1] < log_p.mean() + 4 * iwae.std() / repeats**0.5
     assert bounds == sorted(bounds)
@@ -392,7 +386,7 @@ def test_importance_bound_increases_from_elbo_to_log_p() -> None:
 
 
 def trained(folder: Path, *words: str) -> tuple[LinearVAE, VectorBatch]:
-    """The kept weights and the test split, both in double precision."""
+    """The best weights and the test split, both in double precision."""
     parts = prepare(composed("head=plain", "experiment=linear", "device=cpu", *words), "plain")
     load_model(folder / "model.safetensors", parts.model)
     return parts.model.double().eval(), batch_of(
@@ -426,12 +420,10 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
     np.testing.assert_allclose(sort_descending(final["kl_per_dim"]), known, atol=0.1)
     for row in (last, final):
         assert np.count_nonzero(np.array(row["kl_per_dim"]) > 0.03) == row["au"] == active
-        assert row["nelbo"] == pytest.approx(
-            -optimal_elbo(EIGENVALUES, 1.0, weight), abs=0.15
-        )  # 4 standard errors
-    assert final["mi"] == pytest.approx(
-        final["kl"], abs=0.12
-    )  # the aggregate posterior is the prior
+        # within 4 standard errors
+        assert row["nelbo"] == pytest.approx(-optimal_elbo(EIGENVALUES, 1.0, weight), abs=0.15)
+    # the aggregate posterior is the prior
+    assert final["mi"] == pytest.approx(final["kl"], abs=0.12)
     assert last["shuffle_gap"] == pytest.approx((eigenvalues - weight)[:active].sum(), rel=0.05)
 
     # E mu^2 = 1 - weight / lambda, sigma^2 = weight / lambda; a collapsed dimension is the prior
@@ -470,9 +462,8 @@ def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
         nelbo, log_p = -exact_elbo(model, batch).mean().item(), compute_log_p(model, batch.x)
     assert final["entropy"] < nelbo < final["entropy"] + 5e-3
     true = multivariate_normal(np.zeros(5), np.cov(batch.x.numpy().T, bias=True))
-    np.testing.assert_allclose(
-        log_p, true.logpdf(batch.x.numpy()), atol=0.3
-    )  # for each example, not only in the mean
+    # for each example, not only in the mean
+    np.testing.assert_allclose(log_p, true.logpdf(batch.x.numpy()), atol=0.3)
 
 
 def test_documented_command_runs(tmp_path: Path) -> None:

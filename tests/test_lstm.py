@@ -152,9 +152,8 @@ def test_uniform_decoder_nll_is_token_count_times_ln_v():
     torch.nn.init.zeros_(model.decoder.words.weight)
     torch.nn.init.zeros_(model.decoder.words.bias)
     batch = make_batch(make_corpus([4, 1, 7]), np.arange(3))
-    expected = torch.tensor([8.0, 5.0, 2.0]) * np.log(
-        VOCABULARY
-    )  # the end symbol counts; start and padding do not
+    # the end symbol counts; start and padding do not
+    expected = torch.tensor([8.0, 5.0, 2.0]) * np.log(VOCABULARY)
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 

@@ -131,9 +131,8 @@ def test_all_metrics_by_hand_for_any_batch_size(mode, size):
     np.testing.assert_allclose(got["moments"]["mu_sq"], [1 / 6] * 6)
     np.testing.assert_allclose(got["moments"]["sigma_sq"], [0.25] * 6, rtol=1e-6)
     assert got["mi"] == 0 == got["mi_se"] and got["marginal_kl"] == 3.5 and got["mi_n"] == 6
-    share = dict(
-        zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True)
-    )  # KL: 0 ... 5, and 1 always
+    # KL: 0 ... 5, and 1 always
+    share = dict(zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True))
     assert share[1.0] == 0 and share[1.78] == 0.5 and share[3.16] == 0.5 and share[10.0] == 1
 
 
@@ -251,12 +250,10 @@ def test_standard_errors_match_bootstrap():
     spread = np.std([numbers(rng.integers(0, n, n)) for _ in range(draws)], axis=0)
     got = rates(one) | shuffle_gap(one) | perplexity(one)
     found = [got[f"{name}_se"] for name in ("rec", "kl", "nelbo", "shuffle_gap", "ppl")]
-    np.testing.assert_allclose(
-        found, spread, rtol=0.07
-    )  # the spread of 2000 draws is accurate to 1.6 %
-    assert (
-        got["ppl_se"] < got["ppl"] * standard_error(rec + kl.sum(1)) / tokens.mean()
-    )  # the length is in both sums
+    # the spread of 2000 draws is accurate to 1.6 %
+    np.testing.assert_allclose(found, spread, rtol=0.07)
+    # the length is in both sums
+    assert got["ppl_se"] < got["ppl"] * standard_error(rec + kl.sum(1)) / tokens.mean()
 
 
 def test_standard_errors_match_spread_over_fresh_examples():
@@ -373,9 +370,8 @@ def test_collapse_curve_is_fraction_of_quantiles_below_eps(seed, n, d):
     rng = np.random.default_rng(seed)
     kl = np.exp(rng.normal(-2, 1, (n, d)) + rng.normal(0, 3, d))
     share = collapse(make_pass(kl=kl))["collapse"]["share"]
-    quantile = np.quantile(
-        kl, 0.99, axis=0, method="inverted_cdf"
-    )  # the least value with at least 99 % at or below it
+    # the least value with at least 99 % at or below it
+    quantile = np.quantile(kl, 0.99, axis=0, method="inverted_cdf")
     assert share == [float((quantile < eps).mean()) for eps in COLLAPSE_EPS]
     assert share == sorted(share)
 

@@ -62,12 +62,10 @@ def test_nll_bias_by_hand():
     assert bias(np.full(4, 0.1), np.full(4, 0.2))["nll_bias"] == pytest.approx(
         0.1 / (math.sqrt(2) - 1)
     )
-    assert bias(np.full(4, 0.1), np.full(4, 0.9))["nll_bias"] == pytest.approx(
-        0.1
-    )  # no faster than 1/K
-    assert bias(np.full(4, 0.1), np.full(4, 0.05))["nll_bias"] == pytest.approx(
-        1.0
-    )  # nor slower than is detectable
+    # the decrease is taken to be no faster than 1/K
+    assert bias(np.full(4, 0.1), np.full(4, 0.9))["nll_bias"] == pytest.approx(0.1)
+    # and not slower than is detectable
+    assert bias(np.full(4, 0.1), np.full(4, 0.05))["nll_bias"] == pytest.approx(1.0)
     assert bias(np.zeros(4), np.zeros(4)) == {"nll_bias": 0, "nll_bias_se": 0}
 
 
@@ -93,9 +91,8 @@ def linear_vae():
     torch.manual_seed(0)
     model = LinearConfig(latent=8, variance=1.0).build(12, Gaussian)
     with torch.no_grad():
-        model.decoder.weight.copy_(
-            torch.linalg.qr(torch.randn(12, 8))[0]
-        )  # orthogonal columns of length 1
+        # orthogonal columns of length 1
+        model.decoder.weight.copy_(torch.linalg.qr(torch.randn(12, 8))[0])
         x = model.decoder(torch.randn(3000, 8)) + torch.randn(3000, 12)
         truth = -log_likelihood(model.decoder.weight, model.decoder.bias, 1.0, x)
     return model, x, truth

@@ -238,9 +238,8 @@ def test_free_bits_variants_differ_on_one_batch(cls, clamped, gradient):
     assert loss.terms["clamped_kl"].item() == pytest.approx(clamped, rel=1e-12)
     assert loss.total.item() == pytest.approx(REC + 0.5 * clamped, rel=1e-12)
     loss.total.backward()
-    pulled = (
-        np.array(gradient) * mean.detach().numpy() / 2 * 0.5
-    )  # d KL / d mu = mu, over two examples, at weight 1/2
+    # d KL / d mu = mu, over two examples, at weight 1/2
+    pulled = np.array(gradient) * mean.detach().numpy() / 2 * 0.5
     np.testing.assert_allclose(mean.grad, pulled, rtol=1e-12)
 
 
@@ -432,9 +431,8 @@ def test_control_weight_is_clipped_without_integral_windup():
 
     weights = [step_controller(objective, 23.0) for _ in range(20)]  # each adds 0.2
     assert weights[:5] == pytest.approx([0.21, 0.41, 0.61, 0.81, 0.81]) and max(weights) <= 1
-    assert objective.integral.item() == pytest.approx(
-        0.8
-    )  # the fifth step would have left the range
+    # the fifth step would have left the range
+    assert objective.integral.item() == pytest.approx(0.8)
     assert step_controller(objective, 2.0) < 0.8  # and it recovers at once
 
 
@@ -571,9 +569,10 @@ def test_bag_nll_of_text_by_hand():
     batch = make_batch(data, np.arange(3))
     outputs = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)).double()
     log_p = outputs.numpy() - np.log(np.exp(outputs.numpy()).sum(-1, keepdims=True))
+    # 2 is the end symbol
     by_hand = [
         -(log_p[row, sentences[i]].sum() + log_p[row, 2]) for row, i in enumerate(batch.examples)
-    ]  # 2 is the end symbol
+    ]
     np.testing.assert_allclose(batch.bag_nll(outputs), by_hand, rtol=1e-12)
 
 

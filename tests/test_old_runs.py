@@ -98,9 +98,8 @@ def test_old_evaluation_is_kept_and_resumes(
         json.dumps({k: v for k, v in old.items() if k not in ("evaluations", "nll")})
     )
     assert evaluate(words) == 0
-    assert ("begun without" in capsys.readouterr().out) == (
-        version == "117fdba"
-    )  # older versions kept fewer columns
+    # older versions kept fewer columns
+    assert ("begun without" in capsys.readouterr().out) == (version == "117fdba")
     new = json.loads((folder / "summary.json").read_text())
     assert new["nll"] == pytest.approx(old["nll"], **CLOSE)
     assert evaluate([str(folder), "--metrics", "statistics"]) == 0

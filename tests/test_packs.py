@@ -261,9 +261,8 @@ def test_same_data_in_another_folder_is_the_same_run(machines: Path, tmp_path: P
     (tmp_path / "scratch").mkdir()
     shutil.copy(machines / "one/scratch/runs.parquet", tmp_path / "scratch")
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
-    other = write_corpus(
-        tmp_path / "other/texts", "green"
-    )  # the data of the packed run were in a folder `texts`, too
+    # the data of the packed run were in a folder `texts`, too
+    other = write_corpus(tmp_path / "other/texts", "green")
     assert train(tmp_path, other, "plain", 0) == "done"
     assert len({saved.name for saved in pack_and_read(tmp_path / "scratch")}) == 3
 
@@ -534,9 +533,8 @@ def test_different_weights_are_refused(
     other = shutil.copytree(machines / "one/scratch", tmp_path / "other")
     (other / "runs.parquet").unlink()
     plain, bn = (next(other.glob(f"runs/{head}/*/*")) for head in ("plain", "bn_mu"))
-    save_file(
-        load_file(bn / "model.safetensors"), plain / "model.safetensors"
-    )  # which are assigned to no run
+    # a weights file does not record which run it belongs to
+    save_file(load_file(bn / "model.safetensors"), plain / "model.safetensors")
     assert "weights: " in refusal(capsys, "merge", machines / "one/scratch", other)
 
 

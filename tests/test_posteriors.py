@@ -49,9 +49,8 @@ def run(cls, latent, batch, knob, seed, scale):
     """A head with random weights times `scale` and random shifts, q, and both layer halves."""
     torch.manual_seed(seed)
     head = make(cls, latent, knob)
-    h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (
-        0.05 if scale > 1 else 1
-    )  # exp(log_var) must fit a double
+    # exp(log_var) must fit a double
+    h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (0.05 if scale > 1 else 1)
     with torch.no_grad():
         for parameter in head.linear.parameters():
             parameter.mul_(scale)
@@ -66,7 +65,7 @@ def run(cls, latent, batch, knob, seed, scale):
 
 
 def compute_shrinkage(moment):
-    """v / (v + eps): what is left of a unit variance."""
+    """v / (v + eps): the unit variance shrunk by eps."""
     return moment / (moment + EPS)
 
 
@@ -194,9 +193,8 @@ def test_flat_batch_warns_once_and_healthy_batch_never(cls, scale):
     head, h = make(cls, 3), torch.randn(8, HIDDEN).double()
     with torch.no_grad():
         head.linear.weight.mul_(scale)
-        width = (
-            6 if cls is BatchNormTau else 3
-        )  # mu, and the signed sigma of bn_tau; the mean square of rms_tau is not flat
+        # mu, and the signed sigma of bn_tau; the mean square of rms_tau is not flat
+        width = 6 if cls is BatchNormTau else 3
         smallest = head.linear(h)[:, :width].numpy().var(0).min()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -221,9 +219,8 @@ def test_flat_batch_warns_once_and_healthy_batch_never(cls, scale):
 
 @pytest.mark.parametrize(("times_eps", "flat"), [(99, True), (101, False)])
 def test_flat_threshold_is_one_hundred_eps(times_eps, flat):
-    x = (
-        math.sqrt(times_eps * EPS) * torch.tensor([[1.0], [-1.0]]).double()
-    )  # variance: times_eps * eps
+    # variance: times_eps * eps
+    x = math.sqrt(times_eps * EPS) * torch.tensor([[1.0], [-1.0]]).double()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         Moments(1, EPS).double()(x)
@@ -273,12 +270,11 @@ def test_tau_identities_hold_at_unit_scale():
 @pytest.mark.parametrize(("tau", "nats"), [(0.3, 5.71), (0.5, 11.09), (0.7, 19.26)])
 def test_floor_approaches_published_value_for_32_dimensions(cls, tau, nats):
     head = cls(HIDDEN, 32, tau=tau)
-    assert_near(
-        head.floor(), nats + 16 * math.log(2), 1e-3
-    )  # theta = 0: sigma gets half of 1 - tau
+    # theta = 0: sigma gets half of 1 - tau
+    assert_near(head.floor(), nats + 16 * math.log(2), 1e-3)
     head.theta.data.fill_(-60.0)
     assert round(head.floor(), 2) == nats
-    head.theta.data.fill_(1e4)  # ln s(-theta) is -theta there, no infinity
+    head.theta.data.fill_(1e4)  # ln s(-theta) is -theta there, not -inf
     assert_near(head.floor(), nats + 16 * 1e4, 1e-3)
 
 

@@ -112,9 +112,8 @@ def test_complete_files_are_skipped_and_others_made(tmp_path, capsys, small_synt
         and "valid.txt: 4 lines, 40 words" in output
     )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == full
-    monkeypatch.setattr(
-        synthetic, "draw_splits", None
-    )  # nothing is generated when nothing is missing
+    # nothing is generated when nothing is missing
+    monkeypatch.setattr(synthetic, "draw_splits", None)
     assert run_prepare(capsys, "synthetic", "--out", tmp_path)[0] == 0
 
 
@@ -288,9 +287,8 @@ def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
     )
     monkeypatch.setattr(prepare, "read_facts", lambda name: facts)
     for split in SPLITS:
-        (tmp_path / f"{split}.txt").write_text(
-            "  a b \nc\n"
-        )  # leading and trailing whitespace does not count
+        # leading and trailing whitespace does not count
+        (tmp_path / f"{split}.txt").write_text("  a b \nc\n")
     code, output, _ = run_prepare(capsys, "captions", "--out", tmp_path)
     assert code == 0 and f"{tmp_path}/valid.txt: 2 lines, 3 words, as known" in output
     assert json.loads((tmp_path / "manifest.json").read_text())["labels"] is False
@@ -352,7 +350,7 @@ def test_synthetic_sequences_follow_recipe(monkeypatch):
     # uniform first words: chi-square of ten bins, 9 degrees of freedom, 27.9 at p = 0.001
     counts = np.bincount(words[:, 0] // 100, minlength=10)
     assert ((counts - 100) ** 2 / 100).sum() < 27.9
-    # later words are few: their entropy is well below ln 1000
+    # later words come from a small set: their entropy is well below ln 1000
     share = np.bincount(words[:, 5], minlength=1000) / 1000
     assert -(share[share > 0] * np.log(share[share > 0])).sum() < 6
     again = dict(synthetic.draw_splits(0, sizes))

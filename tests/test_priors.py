@@ -254,9 +254,8 @@ def test_single_precision_suffices(cls, scale):
 def test_kl_is_accurate_when_sigma_is_far_below_mean():
     q = DiagonalGaussian.from_log_var(torch.full((50, 2), 7.0), torch.full((50, 2), -40.0))
     kl = MixturePrior(q, DiagonalGaussian.from_log_var(torch.zeros(1, 2), torch.zeros(1, 2))).kl
-    assert (
-        abs(kl.mean().item() - q.kl.sum(-1).mean().item()) < 1.0
-    )  # 88 nats, where z - mean is 0 in single precision
+    # 88 nats, where z - mean is 0 in single precision
+    assert abs(kl.mean().item() - q.kl.sum(-1).mean().item()) < 1.0
 
 
 @pytest.mark.parametrize("cls", HEADS)

@@ -248,9 +248,8 @@ def test_label_subsets_are_nested_and_shared(monkeypatch):
     few, some, everything = picks[0]
     assert [len(few), len(some), len(everything)] == budgets
     assert some[:5] == few and everything[:20] == some and sorted(everything) == number.tolist()
-    assert sorted(few) != list(range(5)) and sorted(some) != list(
-        range(20)
-    )  # a random subset, not the first examples
+    # a random subset, not the first examples
+    assert sorted(few) != list(range(5)) and sorted(some) != list(range(20))
 
 
 def test_subset_of_one_class_predicts_that_class():

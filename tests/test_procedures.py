@@ -94,9 +94,8 @@ def test_partial_step_moves_only_its_component_despite_momentum(
     parts = build_components(head)
     training = make_training(parts, optimizer)
     batch = first_batch(parts)
-    training.update(
-        training.loss(batch, parts.model.encode(batch)).total
-    )  # Adam now remembers a gradient for both
+    # Adam now remembers a gradient for both
+    training.update(training.loss(batch, parts.model.encode(batch)).total)
     before = snapshot(parts.model)
     training.update(training.loss(batch, parts.model.encode(batch)).total, (part,))
     other = {"encoder": "decoder", "decoder": "encoder"}[part]
@@ -311,9 +310,8 @@ def test_information_of_linear_gaussian_encoder_matches_closed_form() -> None:
     spread = slope.double().numpy() @ (x.T @ x / len(x)) @ slope.double().numpy().T
     exact = 0.5 * np.linalg.slogdet(np.eye(latent) + spread / v)[1]
     found = estimate_information(make_training(parts))
-    assert abs(found - exact) < 4 * np.sqrt(
-        latent / 1000
-    )  # a code's gain varies by about 1 nat per dimension
+    # a code's gain varies by about 1 nat per dimension
+    assert abs(found - exact) < 4 * np.sqrt(latent / 1000)
 
 
 def test_run_makes_and_counts_inner_steps(tmp_path: Path) -> None:
@@ -768,9 +766,8 @@ def test_pretraining_raises_kl_and_free_bits_keep_lambda(tmp_path: Path) -> None
         if row["mode"] == "train" and row["split"] == "train"
     ]
     assert seen[8]["weight"] == 0 and seen[-1]["weight"] == 1
-    assert (
-        seen[8]["kl"] > seen[-1]["kl"] > 0.7 * 4 * 0.5
-    )  # without a KL penalty, and then above lambda in each dimension
+    # without a KL penalty, and then above lambda in each dimension
+    assert seen[8]["kl"] > seen[-1]["kl"] > 0.7 * 4 * 0.5
     assert seen[8]["rec"] < seen[9]["rec"]  # the new decoder starts from scratch
 
 

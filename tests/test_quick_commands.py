@@ -163,9 +163,8 @@ def test_run_is_complete_only_for_the_requested_metrics(
 
 def test_result_missing_from_summary_is_added_later(tmp_path: Path) -> None:
     folder = put_run(tmp_path / "s", 0)
-    (folder / "summary.json").write_text(
-        '{"kl": 1.0}'
-    )  # as if killed between the last result and the summary
+    # as if killed between the last result and the summary
+    (folder / "summary.json").write_text('{"kl": 1.0}')
     assert main([str(folder)]) == 0
     assert set(json.loads((folder / "summary.json").read_text())["evaluations"]) == {
         "test-nll-K500",

@@ -498,9 +498,8 @@ def test_captions_state_n(study: Path, name: str) -> None:
 def test_page_lists_unfinished_runs_and_resume_command(page: str) -> None:
     assert "FloatingPointError: loss is &lt;nan&gt;" in page
     assert "15 runs in 5 groups: 13 done, 1 failed, 1 unfinished" in page
-    assert (
-        page.count("python train.py head=kl_anneal seed=2 study=four") == 2
-    )  # to resume it, and among all commands
+    # once to resume the run, once in the list of all commands
+    assert page.count("python train.py head=kl_anneal seed=2 study=four") == 2
     assert "last line of metrics.jsonl is torn" in page
     assert "vocab 112" in page and "abc123" in page
 

@@ -342,9 +342,8 @@ def test_result_only_in_its_file_is_reported(tmp_path: Path) -> None:
     assert study.runs["nll"].dropna().tolist() == [20.5]
     assert evaluation_note(study).startswith("1 of 2 finished runs lacks nll")
     (folder / "evaluations/test-nll.json").write_text(json.dumps({"nll": "odd"}))
-    study = read_study(
-        tmp_path / "s"
-    )  # evaluate.py considers it evaluated: a note says what is wrong
+    # evaluate.py considers it evaluated: a note says what is wrong
+    study = read_study(tmp_path / "s")
     assert evaluation_note(study).startswith("1 of 2") and "summary.json nll" in study.notes[0]
 
 

@@ -221,9 +221,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         (folder / "summary.json").write_text(json.dumps(summary | {"commit": text}))
         (folder / "data.json").write_text(json.dumps({"vocab": 1, text: text}))
-        in_yaml = text.replace("\ud800", "").replace(
-            "\ufffe\uffff", ""
-        )  # not allowed in a YAML file
+        # not allowed in a YAML file
+        in_yaml = text.replace("\ud800", "").replace("\ufffe\uffff", "")
         put_config(folder, label=in_yaml, overrides={"data.dir": in_yaml, "x": f"/home/me/{i}"})
         (folder / "samples").mkdir()
         (folder / "samples/prior.txt").write_text(

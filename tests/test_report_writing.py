@@ -94,9 +94,8 @@ def test_failing_disk_leaves_earlier_report(
             break
         error = capsys.readouterr().err
         assert done == 2 and error.count("\n") == 1 and "Traceback" not in error
-        if (
-            count < len(before) - 1
-        ):  # all files but the mark file: nothing is renamed until the last is on disk
+        if count < len(before) - 1:
+            # all files but the mark file: nothing is renamed until the last is on disk
             assert read_report_bytes(study / "report") == before, count
         assert not find_temporary_files(study / "report")
         count += 1

@@ -132,9 +132,8 @@ def test_run_stopped_while_writing_a_file_equals_uninterrupted_run(
 
     def cut(source: Path, target: Path) -> None:
         if next(writes) == write:
-            Path(source).write_bytes(
-                Path(source).read_bytes()[:100]
-            )  # half of a temporary file is left behind
+            # half of a temporary file is left behind
+            Path(source).write_bytes(Path(source).read_bytes()[:100])
             raise Stop
         honest(source, target)
 
@@ -448,9 +447,8 @@ def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.Mon
     run_here(tmp_path, "plain", "trainer=published", "trainer.epochs=50", *rule)
     folder = folder_of(tmp_path, "plain")
     assert read_learning_rates(folder) == [lr for _, lr in PUBLISHED[:-1]]
-    assert (
-        len(reloaded) == 3 + 1 and summary(folder)["best_step"] == 7 * 6
-    )  # once more for the test evaluation
+    # once more for the test evaluation
+    assert len(reloaded) == 3 + 1 and summary(folder)["best_step"] == 7 * 6
     assert summary(folder)["step"] == 11 * 6
 
 

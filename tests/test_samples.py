@@ -42,11 +42,12 @@ def list_sentences(corpus: Corpus) -> list[list[int]]:
 
 
 def test_greedy_generation_stops_at_end_of_sentence() -> None:
+    # fixed logits, whatever was generated so far
     script = [
         [5, 6, EOS, 7],
         [4, EOS, 4, 4],
         [5, 5, 5, 5],
-    ]  # fixed logits, whatever was generated so far
+    ]
 
     def next_logits(tokens: torch.Tensor) -> torch.Tensor:
         assert (tokens[:, 0] == BOS).all()
@@ -89,10 +90,11 @@ def text_model():
 
 @torch.no_grad()
 def test_generated_sentences_match_nll_probabilities() -> None:
+    # all of one length, because a batch is sorted by length
     model, sentences = (
         text_model(),
         [[4, 5, 8, 3], [7, 4, 4, 6], [8, 8, 5, 5]],
-    )  # all of one length, because a batch is sorted by length
+    )
     z = torch.randn(3, 2)
     next_logits, total = model.decoder.writer(z), torch.zeros(3)
     tokens = torch.tensor([[BOS, *s, EOS] for s in sentences])
@@ -160,9 +162,8 @@ def test_sample_quality_by_hand() -> None:
     assert found["sample_distinct"] == 3 / 4 and found["sample_novel"] == 2 / 4
     assert texts(drawn, vocabulary) == ["a b", "a b", "c", "b a c"]
     assert "sample_grammatical" not in found
-    nothing = quality(
-        make_corpus([], []), training, vocabulary
-    )  # a collapsed or broken model may generate empty sentences
+    # a collapsed or broken model may generate empty sentences
+    nothing = quality(make_corpus([], []), training, vocabulary)
     assert nothing["sample_words"] == 0 and nothing["sample_distinct"] == 1 / 2
 
 
@@ -233,9 +234,8 @@ def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Pat
         assert len(widths) == 1 and all(
             line.isprintable() for line in "".join(lines).split("\t")
         ), name
-    assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][
-        :12
-    ]  # displayed samples are among the counted ones
+    # displayed samples are among the counted ones
+    assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][:12]
     assert_originals(folder)
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()
@@ -311,11 +311,12 @@ def test_study_language_model_scores_samples(tmp_path: Path, capsys: pytest.Capt
     for split in ("train", "valid", "test"):
         text = [" ".join(rng.choice(list("abcde"), rng.integers(1, 6))) for _ in range(60)]
         (tmp_path / f"{split}.txt").write_text("\n".join(text) + "\n")
+    # also pairs an odd number of test sentences
     sizes = [
         "data.test_size=7",
         "model.hidden=12",
         "trainer.epochs=2",
-    ]  # also pairs an odd number of test sentences
+    ]
     words = [f"data.dir={tmp_path}", "data=text", f"data.cache={tmp_path}/cache", *sizes]
     folders = {}
     for head in ("plain", "lm"):

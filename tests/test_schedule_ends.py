@@ -366,9 +366,8 @@ def test_early_stopping_before_schedule_end_is_reported_afterwards(tmp_path, cap
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
-    monkeypatch.setattr(
-        trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0}
-    )  # no evaluation is better
+    # no evaluation is better
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
     run_here(tmp_path, "kl_anneal", "trainer.epochs=40", "anneal_epochs=20", "trainer.patience=3")
     assert "training ends" not in capsys.readouterr().out
     found = read_final_summary(tmp_path, "kl_anneal")

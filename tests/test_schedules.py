@@ -176,9 +176,8 @@ def test_cyclical_run_has_requested_ramps(epochs, cycles, ramp, per_epoch):
     weights = np.array([schedule(step / per_epoch) for step in range(total)])
     assert weights[0] == 0 and weights.min() >= 0 and weights.max() <= 1
     falls = 1 + np.flatnonzero(np.diff(weights) < 0)
-    starts = [
-        -(-total * k // cycles) for k in range(1, cycles)
-    ]  # the first step at or after each boundary
+    # the first step at or after each boundary
+    starts = [-(-total * k // cycles) for k in range(1, cycles)]
     assert falls.tolist() == starts
     period = total / cycles
     for first, last in zip([0, *starts], [*starts, total], strict=True):
@@ -258,9 +257,8 @@ def test_elbo_by_hand(weight):
     )
     loss.total.backward()
     assert nll.grad.equal(torch.tensor([0.5, 0.5]))
-    np.testing.assert_allclose(
-        mean.grad, weight * mean.detach() / 2, rtol=1e-6
-    )  # d KL / d mu = mu, over two examples
+    # d KL / d mu = mu, over two examples
+    np.testing.assert_allclose(mean.grad, weight * mean.detach() / 2, rtol=1e-6)
 
 
 def test_weight_0_is_autoencoder_and_kl_is_still_reported():

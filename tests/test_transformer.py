@@ -233,9 +233,8 @@ def test_decoder_is_causal(options):
         changed = word_losses(model, [*words[:t], 12, *words[t + 1 :]], z)
         assert torch.equal(changed[:t], losses[:t])
         assert (changed[t:] != losses[t:]).all()
-    assert torch.equal(
-        word_losses(model, words[:4], z)[:4], losses[:4]
-    )  # nor does the length of the sentence matter
+    # the length of the sentence does not matter either
+    assert torch.equal(word_losses(model, words[:4], z)[:4], losses[:4])
 
 
 @pytest.mark.parametrize(
@@ -271,9 +270,8 @@ def test_uniform_decoder_nll_is_token_count_times_ln_v():
         model.decoder.words.weight.zero_()
         model.decoder.words.bias.zero_()
     batch = make_batch(make_corpus([4, 1, 7]), np.arange(3))
-    expected = torch.tensor([8.0, 5.0, 2.0]) * math.log(
-        VOCABULARY
-    )  # the end symbol counts; start, prefix and padding do not
+    # the end symbol counts; start, prefix and padding do not
+    expected = torch.tensor([8.0, 5.0, 2.0]) * math.log(VOCABULARY)
     torch.testing.assert_close(model.nll(batch, torch.zeros(3, LATENT)), expected)
 
 
@@ -403,10 +401,11 @@ def test_importance_bound_lies_between_elbo_and_exact_log_likelihood(inject):
 @pytest.mark.parametrize("options", VARIANTS)
 @torch.no_grad()
 def test_generated_sentences_match_nll_probabilities(options, output):
+    # all of one length
     model, batch = (
         make_model(output=output, **options).double().eval(),
         text([4, 4, 4]),
-    )  # all of one length
+    )
     z, total = torch.randn(3, LATENT).double(), torch.zeros(3).double()
     next_logits, tokens = model.decoder.writer(z), functional.pad(batch.tokens, (1, 0), value=BOS)
     for t in range(1, tokens.shape[1]):

@@ -178,9 +178,8 @@ def test_prior_is_uniform_on_the_sphere():
         20_000, torch.Generator().manual_seed(0)
     )
     assert_near(z.norm(dim=-1), np.ones(20_000))
-    assert (
-        kstest(z[:, 1].numpy(), "uniform", args=(-1, 2)).pvalue > 1e-3
-    )  # in 3 dimensions each coordinate is uniform
+    # in 3 dimensions each coordinate is uniform
+    assert kstest(z[:, 1].numpy(), "uniform", args=(-1, 2)).pvalue > 1e-3
 
 
 # ---------------------------------------------------------------- densities
