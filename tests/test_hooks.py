@@ -34,7 +34,7 @@ MISSPELT = {  # by interface: misspelt name -> intended hook
         "unsetled": "unsettled",
     },
     Phased: {"phase": "phases", "unsetled": "unsettled"},
-    Curve: {"end_epch": "end_epoch", "knob": "knobs", "follow": "follows"},
+    Curve: {"end_epch": "end_epoch", "knob": "knobs", "moves_with_epoch": "moves_with_epochs"},
 }
 CASES = [(base, name, hook) for base, names in MISSPELT.items() for name, hook in names.items()]
 COMPLETE: dict[type, dict[str, Any]] = {  # the abstract methods of each interface

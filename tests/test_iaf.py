@@ -139,8 +139,8 @@ def test_inverse_undoes_a_step(seed, batch, latent, scale):
 def test_log_q_matches_change_of_variables(seed, latent, depth, scale):
     q = make_flow(seed, 1, latent, depth, scale)
     noise = torch.randn(1, latent).double()
-    matrix = jacobian(lambda x: q.follow(x)[0][0], noise)[:, 0]
-    z, log_q = q.follow(noise)
+    matrix = jacobian(lambda x: q.transform_noise(x)[0][0], noise)[:, 0]
+    z, log_q = q.transform_noise(noise)
     sign, log_det = torch.linalg.slogdet(matrix)
     rounding = 1e-14 * torch.linalg.cond(matrix).item()  # of the reference
     assert_near(log_q, -0.5 * noise.square().sum(-1) - log_det, 1e-9 + rounding)
@@ -198,7 +198,7 @@ def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
     """In two dimensions, on a grid."""
     head = make_head(seed, latent=2, depth=2, scale=0.6)
     q = head(torch.randn(1, HIDDEN).double())
-    far, _ = q.follow(2 * torch.randn(20_000, 1, 2).double())
+    far, _ = q.transform_noise(2 * torch.randn(20_000, 1, 2).double())
     axes = [
         torch.linspace(low, high, 1201).double()
         for low, high in zip(far.amin((0, 1)), far.amax((0, 1)), strict=True)
@@ -208,7 +208,7 @@ def test_density_integrates_to_one_and_gives_kl_and_moments(seed):
     ratio = q.log_ratio(grid[:, None])[:, 0]
     mass = cell * torch.exp(ratio - 0.5 * grid.square().sum(-1) - math.log(2 * math.pi))
     assert abs(mass.sum().item() - 1) < 2e-3
-    z, log_q = q.follow(
+    z, log_q = q.transform_noise(
         torch.randn(50_000, 1, 2, generator=torch.Generator().manual_seed(0)).double()
     )
     estimates = (log_q - q.log_prior(z))[:, 0]
@@ -233,7 +233,7 @@ def test_gradients_reach_every_parameter_and_match_formula():
         torch.randn(5, 3).double(),
         list(head.parameters()),
     )
-    z, log_q = head(h).follow(noise)
+    z, log_q = head(h).transform_noise(noise)
     drawn = torch.autograd.grad((log_q - head(h).log_prior(z)).sum(), parameters)
     assert all(g.abs().sum() > 0 for g in drawn)
     # the other way: through z and the inverse

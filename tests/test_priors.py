@@ -222,7 +222,7 @@ def test_kl_gradients_match_formula_and_reach_every_component(cls):
         return own - torch.logsumexp(each, -1) + math.log(3)
 
     q = head(h)
-    z, log_q = q.follow(noise)
+    z, log_q = q.transform_noise(noise)
     ours = torch.autograd.grad((log_q - q.log_prior(z)).sum(), list(head.parameters()))
     theirs = torch.autograd.grad(formula().sum(), list(head.parameters()))
     for a, b in zip(ours, theirs, strict=True):
@@ -245,7 +245,7 @@ def test_single_precision_suffices(cls, scale):
     assert all(p.grad.isfinite().all() for p in head.parameters())
     if scale <= 1:
         exact = head.double()(h.double())
-        z, log_q = exact.follow(((q.sample() - q.mean) / q.base.std).double())
+        z, log_q = exact.transform_noise(((q.sample() - q.mean) / q.base.std).double())
         torch.testing.assert_close(
             q.kl[:, 0].double(), log_q - exact.log_prior(z), rtol=1e-4, atol=1e-4
         )

@@ -337,7 +337,7 @@ def linear_model(
     seed: int = 0, inputs: int = 5, latent: int = 3, scale: float = 0.5, variance: float = 0.7
 ) -> LinearVAE:
     """A linear VAE in double precision with random weights."""
-    model = LinearConfig(latent, variance).build(inputs, Gaussian).double()
+    model = LinearConfig(latent=latent, variance=variance).build(inputs, Gaussian).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -36,7 +36,12 @@ from uncollapse.report.tables.paired import paired_table as paired
 from uncollapse.report.tables.runs import runs_table as every_run
 from uncollapse.report.tables.summary import summary_table as summary
 from uncollapse.training.config import TrainerConfig
-from uncollapse.training.phases import Length, list_findings, list_warnings, select_unfinished
+from uncollapse.training.phases import (
+    Length,
+    list_phase_warnings,
+    list_unfinished_phases,
+    select_unfinished,
+)
 from uncollapse.training.schedules import (
     Constant,
     Cyclical,
@@ -231,7 +236,7 @@ def test_multiplier_settles_when_rate_is_kept(kl, u, expected):
     ("aggressive", "information", "expected"),
     [
         (True, 1.3, "never ended"),
-        (False, 0.01, "before the codes carried anything"),
+        (False, 0.01, "before the codes carried information"),
         (False, 1.3, None),
     ],
 )
@@ -249,7 +254,7 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
     objective = MinimumRate(4.0, 1e-3, Linear(10))
     parts = [(objective.phases(), objective)]
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
-    assert len(list_findings(parts, short, 6, {}, [row(6, 0.0)])) == 1
+    assert len(list_unfinished_phases(parts, short, 6, {}, [row(6, 0.0)])) == 1
     assert [
         "multiplier" in message for message in list_findings(parts, long, 120, {}, [row(120, 0.0)])
     ] == [True]
@@ -280,7 +285,9 @@ def test_cyclical_warning_does_not_suggest_more_epochs():
     (message,) = list_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
     assert "in cycle 4 of 4, at weight 0.93" in message and message.endswith("give ramp below 1")
     assert (
-        list_warnings([(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {})
+        list_phase_warnings(
+            [(weight_phases(Cyclical(6, 4, 0.5)), None)], Length(60, 10, 6, None), {}
+        )
         == []
     )
 

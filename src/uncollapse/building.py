@@ -1,9 +1,9 @@
-"""From a config to the components of a run, checked and built: model, data, objective and so on."""
+"""Checks a config and builds the components of a run: model, data, objective and the others."""
 
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -40,7 +40,7 @@ class Parts:
 def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     """Check the sections, load the data unless given, and build the slots and the model.
 
-    InputError for anything that is wrong.
+    InputError for a bad setting or data set.
     """
     import torch
 
@@ -55,7 +55,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     require_same_kind(cfg, model_cfg.takes, data_cfg.kind)
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")
     posterior, decoder = partial(build, cfg.posterior, "posterior"), build(cfg.decoder, "decoder")
-    # a trial with tiny data: bad knobs and sizes are refused before data are read
+    # build a trial model for tiny data first: bad knobs and sizes are refused before data are read
     size = trial_size(model_cfg.seen)
     require_memory(partial(model_cfg.build, size, posterior, decoder), list_sizes(cfg))
     trial = model_cfg.build(size, posterior, decoder)
@@ -63,6 +63,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     procedure.check(trial, head, trainer.epochs)
     enable_clean_stop()
     data = data or data_cfg.load()
+    # after the trial model and the data, which may have drawn random numbers
     torch.manual_seed(cfg.seed)
     model = model_cfg.build(data.inputs, posterior, decoder)
     objective.shape(model_cfg.latent, data.inputs)
@@ -97,19 +98,23 @@ def require_same_kind(cfg: DictConfig, takes: str, kind: str) -> None:
 
 def list_models(kind: str) -> list[str]:
     """Names that `model=` takes for data of a kind."""
+    from uncollapse.interfaces.model import ModelConfig
+
     files = {name: read_option("model", name) for name in options("model")}
-    classes: dict[str, Any] = {
+    classes = {
         name: locate_class(file["_target_"], "model")
         for name, file in files.items()
         if "_target_" in file
     }
-    return [name for name, cls in classes.items() if cls.takes == kind]
+    return [
+        name for name, cls in classes.items() if issubclass(cls, ModelConfig) and cls.takes == kind
+    ]
 
 
 def trial_size(latent: object) -> int:
-    """How many words, numbers or pixels the data of a trial have.
+    """The number of words, numbers or pixels in the data of a trial model.
 
-    A square, as images have, and at least as many as latent dimensions.
+    A square number, as images need, and at least as large as `latent`.
     """
     return max(8, isqrt(check_integer("model.latent", latent, 1, 2 * MAX_SIZE) - 1) + 1) ** 2
 
@@ -120,11 +125,12 @@ def require_floor_has_weight(model: "Model", objective: "Objective", head: str) 
     if floor and objective.final_weight == 0:
         raise InputError(
             f"objective.weight=0: head={head} promises a KL of at least {floor:.3g} nats, which "
-            "means nothing where the KL has no weight; give a weight above 0, or head=ae"
+            "has no meaning where the KL has no weight; give a weight above 0, or head=ae"
         )
 
 
 def normalises_over_batch(model: "Model") -> bool:
+    """Whether a component of the model uses batch statistics."""
     from uncollapse.distributions.moments import Moments
 
     return any(isinstance(module, Moments) for module in model.modules())

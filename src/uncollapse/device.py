@@ -1,4 +1,4 @@
-"""The device that a run uses, and the memory that it takes there."""
+"""The device that a run uses, and the memory that it needs there."""
 
 import resource
 import sys
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pick_device(name: object) -> "torch.device":
-    """auto, cpu or cuda as a device. InputError when it is unknown or not available."""
+    """The device for auto, cpu or cuda. InputError when it is unknown or not available."""
     import torch
 
     if str(name).lower() in ("gpu", "nvidia"):
@@ -26,9 +26,9 @@ def pick_device(name: object) -> "torch.device":
 
 
 def peak_memory(device: "torch.device") -> float:
-    """The most memory that this process has held (on a GPU: its tensors), in MiB.
+    """The peak memory of this process (on a GPU: of its tensors), in MiB.
 
-    Runs that share a process share it.
+    Runs in the same process share this maximum.
     """
     if device.type == "cuda":
         import torch

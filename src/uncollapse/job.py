@@ -1,8 +1,7 @@
-"""One Hydra job: a run, and how its end is reported."""
+"""One Hydra job: a run, and the report of how it ended."""
 
 import sys
 import traceback
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -17,13 +16,14 @@ from uncollapse.sweep import note_end
 def main(cfg: DictConfig) -> None:
     """Carry out the run of a job.
 
-    Alone, an error ends the process with one sentence; in a sweep it is noted for the summary.
+    An error of a single job ends the process with one sentence; in a sweep it is noted for the
+    summary, and the other jobs go on.
     """
     hydra = HydraConfig.get()
     head, in_sweep = hydra.runtime.choices.get("head"), hydra.mode == RunMode.MULTIRUN
     # not resolved: an override may refer to another key
-    task: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    overrides = [str(word) for word in task]
+    task = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    overrides = [str(word) for word in task or ()]
     words = " ".join(overrides)
     try:
         note_end(run(cfg, head, overrides), words)

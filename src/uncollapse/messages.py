@@ -5,8 +5,8 @@ from uncollapse.request import Request
 
 LENGTH_WARNING = (
     "data.batching=by_length with head={head}: batch norm takes the length out of mu in training, "
-    "where all sentences of a batch share it, and puts it back at evaluation; the evaluation KL "
-    "can be several times the floor by length alone (data.batching=mixed avoids it)"
+    "where all sentences of a batch have the same length, but not in evaluation; the evaluation KL "
+    "can be several times the floor because of length alone (data.batching=mixed avoids this)"
 )
 
 

@@ -1,6 +1,6 @@
-"""Weights & Biases as a mirror of the rows on disk, imported only with log=wandb.
+"""Copies the rows on disk to Weights & Biases; imported only with log=wandb.
 
-Figures are never made from it. A run keeps its W&B id in its folder, so that a resumed run
+Figures are never made from W&B. A run keeps its W&B id in its folder, so that a resumed run
 continues the same W&B run. Each row is one W&B step, so W&B's step count says how many rows it has.
 """
 
@@ -13,20 +13,21 @@ import wandb
 
 from uncollapse.config.sections import LogConfig
 from uncollapse.errors import InputError, first_line
+from uncollapse.json_types import JsonObject
 from uncollapse.runs.layout import WANDB, Run
 
 STEP = "trainer/step"
-# set for the jobs of a sweep that found no server; holds the reason
+# environment variable for the jobs of a sweep that found no server; holds the reason
 OFFLINE = "UNCOLLAPSE_WANDB_OFFLINE"
 
 
 class WandbMirror:
-    """One W&B run for each run, grouped by study and head, so that seeds stand together.
+    """One W&B run for each run, grouped by study and head, so that W&B groups seeds.
 
     Offline runs are stored in <folder>/wandb.
     """
 
-    def __init__(self, log: LogConfig, config: dict[str, Any], run: Run, name: str):
+    def __init__(self, log: LogConfig, config: JsonObject, run: Run, name: str):
         os.environ.setdefault("WANDB_SILENT", "true")
         mode, reason = choose_mode(log)
         if reason:
@@ -34,16 +35,18 @@ class WandbMirror:
         arguments = make_arguments(log, config, run, name)
         try:
             self.run = start_wandb(mode, arguments)
-        except Exception as error:  # no key, no network, a bad setting: each has a type of its own
+        # no key, no network or a bad setting, each with an exception type of its own
+        except Exception as error:
             if log.mode != "auto":
                 raise InputError(format_refusal(error, run.folder)) from error
             print(f"[{name}] {format_fallback(first_line(error), run.folder)}", flush=True)
             self.run = start_wandb("offline", arguments)
+        # a resumed run offers all its rows again; W&B already has the first `uploaded` of them
         self.seen, self.uploaded = 0, self.run.starting_step
-        # rows carry their own step: W&B's own steps must grow, and two splits share one of ours
+        # the step is a column of each row: W&B's own must increase, and several rows share one step
         self.run.define_metric("*", step_metric=STEP)
 
-    def row(self, row: dict[str, Any]) -> None:
+    def row(self, row: JsonObject) -> None:
         """Send a row, unless W&B has it from before the run was resumed."""
         self.seen += 1
         if self.seen <= self.uploaded:
@@ -51,7 +54,7 @@ class WandbMirror:
         # the test split is evaluated twice where the last weights are not the best
         kind = "last" if row.get("weights") == "last" else row["mode"]
         prefix = f"{row['split']}/{kind}"
-        numbers: dict[str, Any] = {
+        numbers: dict[str, object] = {
             f"{prefix}/{key}": value
             for key, value in row.items()
             if isinstance(value, int | float) and key not in ("step", "epoch")
@@ -59,17 +62,19 @@ class WandbMirror:
         numbers[f"{prefix}/kl_per_dim"] = wandb.Histogram(row["kl_per_dim"])
         self.run.log({STEP: row["step"], "trainer/epoch": row["epoch"], **numbers})
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, summary: JsonObject) -> None:
+        """Send the summary and end the W&B run."""
         for key, value in summary.items():
             if isinstance(value, int | float | str):
                 self.run.summary[key] = value
         self.run.finish()
 
     def abandon(self) -> None:
+        """End the W&B run as failed."""
         self.run.finish(exit_code=1)
 
 
-def make_arguments(log: LogConfig, config: dict[str, Any], run: Run, name: str) -> dict[str, Any]:
+def make_arguments(log: LogConfig, config: JsonObject, run: Run, name: str) -> dict[str, Any]:
     """The arguments of wandb.init."""
     group = f"{config['study']} {name.rpartition(' ')[0]}"  # without the seed
     return {
@@ -90,7 +95,8 @@ def make_arguments(log: LogConfig, config: dict[str, Any], run: Run, name: str) 
 
 def start_wandb(mode: str, arguments: dict[str, Any]) -> wandb.Run:
     """wandb.init, continuing the run of this id where the server has it."""
-    resume = "allow" if mode == "online" else None  # offline runs start with the first row
+    # an offline run is always sent from its first row
+    resume = "allow" if mode == "online" else None
     # LogConfig has checked the mode
     return wandb.init(mode=mode, resume=resume, **arguments)  # type: ignore[arg-type]
 
@@ -116,7 +122,7 @@ def choose_mode(log: LogConfig) -> tuple[str, str | None]:
 
 
 def check_server(log: LogConfig) -> None:
-    """Try the server once before a sweep; its jobs inherit the result with log.mode=auto.
+    """Try the server once before a sweep; with log.mode=auto its jobs inherit the result.
 
     InputError for log.mode=online when the server cannot be used.
     """

@@ -1,7 +1,6 @@
-"""What a composed config and its override words ask for, and whether that run is done already."""
+"""The run that a composed config and its override words request, and whether it is done already."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -12,6 +11,7 @@ from uncollapse.config.overrides import select_effective_overrides
 from uncollapse.config.sections import LogConfig, load_section
 from uncollapse.config.targets import resolve_node
 from uncollapse.errors import InputError
+from uncollapse.json_types import JsonObject
 from uncollapse.runs.identity import list_changes
 from uncollapse.runs.layout import DONE, Run, format_command, format_title, locate_run
 from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_runs, name_in_pack
@@ -23,18 +23,19 @@ NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
 
 @dataclass(frozen=True)
 class Request:
-    """One run that is asked for."""
+    """One requested run."""
 
     head: str
-    overrides: dict[str, Any]  # by key, those that change something
+    overrides: JsonObject  # by key, those that change something
     run: Run
-    config: dict[str, Any]  # as plain values
-    base: dict[str, Any]  # the config without the overrides
+    config: JsonObject  # resolved, without OmegaConf's types
+    base: JsonObject  # the config without the overrides
     command: str
-    again: bool = False  # train a packed run again
+    again: bool = False  # train even if the run is in the study's pack
 
     @property
     def name(self) -> str:
+        """The run's title in messages."""
         return format_title(self.head, self.overrides, self.config["seed"])
 
 
@@ -49,17 +50,20 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
         check_root(key, config[key])
-    asked, base = select_effective_overrides(cfg, head, parse_overrides(overrides), overrides)
+    changed, base = select_effective_overrides(cfg, head, parse_overrides(overrides), overrides)
     again = config.pop("again", False)
-    config = {"head": head, "overrides": asked, **config}
-    run = locate_run(str(cfg.results), str(cfg.study), head, asked, cfg.seed)
+    config = {"head": head, "overrides": changed, **config}
+    run = locate_run(str(cfg.results), str(cfg.study), head, changed, cfg.seed)
     check_results_folder(run.folder, str(cfg.results))
+    # an equal config may already have a run in a folder of another name
     if not run.exists:
         run = find_same_run(run, config, base) or run
-    return Request(head, asked, run, config, base, format_command(head, cfg.seed, overrides), again)
+    return Request(
+        head, changed, run, config, base, format_command(head, cfg.seed, overrides), again
+    )
 
 
-def parse_overrides(overrides: list[str]) -> dict[str, Any]:
+def parse_overrides(overrides: list[str]) -> JsonObject:
     """Override words that belong in a run's name, by key in alphabetical order.
 
     Values are as Hydra parses them.
@@ -105,14 +109,14 @@ def find_packed_copies(request: Request) -> list[PackedRun]:
 
 
 def find_done_copy(
-    request: Request, copies: list[PackedRun], facts: dict[str, Any] | None = None
+    request: Request, copies: list[PackedRun], facts: JsonObject | None = None
 ) -> str:
     """A sentence if a copy is this run; '' otherwise. `facts`: of the data, once loaded."""
-    for one in copies:
-        if (
-            one.has_same_data(request.config, facts)
-            if facts
-            else one.has_same_missing_locations(request.config)
-        ):
+    for copy in copies:
+        if facts:
+            is_same = copy.has_same_data(request.config, facts)
+        else:  # a skip without loading the data
+            is_same = copy.has_same_missing_locations(request.config)
+        if is_same:
             return explain_skip(request.run.study)
     return ""

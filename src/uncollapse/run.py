@@ -1,12 +1,13 @@
 """One run, from the composed config to the finished folder, in numbered steps."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from uncollapse.building import Parts, prepare
 from uncollapse.config.knobs import check_head
+from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
 from uncollapse.request import (
     Request,
@@ -32,7 +33,7 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
 
     InputError for bad input, before anything is written.
     """
-    # 1. what is asked for
+    # 1. which run is requested, and whether it is done
     request = understand_request(cfg, check_head(head), overrides)
     if reason := find_done_folder(request):
         return skip(reason)
@@ -40,24 +41,25 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
     if reason := find_done_copy(request, copies):
         return skip(reason)
 
-    # 2. everything that can be wrong with it is found here
+    # 2. check and build everything: bad input is refused here
     parts = prepare(cfg, request.head)
     if reason := find_done_copy(request, copies, parts.data.facts()):
         return skip(reason)
 
-    # 3. the run folder; from here on a failure is written into it
+    # 3. open the run folder; a failure from here on is written into it
     with open_folder(request, parts):
-        if reason := find_done_folder(request):  # another process was faster
+        if reason := find_done_folder(request):  # another process has done it meanwhile
             return skip(reason)
         # 4. train and test
         summary = train_and_test(request, parts)
-        # 5. done
+        # 5. write the summary, and `done` last: a run without it is not finished
         write_summary(request.run, summary)
         request.run.write(DONE, data=b"")
     return "done"
 
 
 def skip(reason: str) -> str:
+    """Print why the run is skipped."""
     print(f"skipped: {reason}")
     return "skipped"
 
@@ -65,7 +67,7 @@ def skip(reason: str) -> str:
 # ---------------------------------------------------------------- 4. training and test
 
 
-def train_and_test(request: Request, parts: Parts) -> dict[str, Any]:
+def train_and_test(request: Request, parts: Parts) -> JsonObject:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
 
@@ -91,7 +93,7 @@ def train_and_test(request: Request, parts: Parts) -> dict[str, Any]:
             }
         for mirror in mirrors:
             mirror.finish(summary)
-    except BaseException:
+    except BaseException:  # also an interrupt: W&B would show the run as still running
         for mirror in mirrors:
             mirror.abandon()
         raise
@@ -99,7 +101,7 @@ def train_and_test(request: Request, parts: Parts) -> dict[str, Any]:
 
 
 def make_mirrors(request: Request, parts: Parts) -> "list[WandbMirror]":
-    """Where rows go besides the run's own file."""
+    """The services that receive copies of the rows, such as W&B."""
     if not parts.log.wandb:
         return []
     from uncollapse.mirror import WandbMirror
@@ -110,9 +112,9 @@ def make_mirrors(request: Request, parts: Parts) -> "list[WandbMirror]":
 def make_trainer(
     request: Request, parts: Parts, mirrors: "list[WandbMirror]", console: "Console"
 ) -> "Trainer":
-    """The trainer, after the user is informed about the data and about phases that are cut off."""
+    """Make the trainer, and print facts on the data and warnings on phases that are cut off."""
     from uncollapse.runs.rows import Record
-    from uncollapse.training.phases import list_warnings
+    from uncollapse.training.phases import list_phase_warnings
     from uncollapse.training.trainer import Trainer, TrainerSetup
 
     for line in describe_data(request, parts):
@@ -129,6 +131,6 @@ def make_trainer(
         reporter=console,
     )
     trainer = Trainer(setup)
-    for note in list_warnings(trainer.list_phases(), trainer.length, request.config):
+    for note in list_phase_warnings(trainer.list_phases(), trainer.length, request.config):
         console.say(f"[{request.name}] warning: {note}")
     return trainer

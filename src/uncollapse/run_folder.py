@@ -1,4 +1,4 @@
-"""The folder of a run while it is trained: what is written before training, and on a failure."""
+"""The folder of a run during training: the files written before it, and on a failure."""
 
 import traceback
 from collections.abc import Iterator
@@ -31,19 +31,20 @@ def open_folder(request: Request, parts: Parts) -> Iterator[None]:
                 run.write(DATA, data=dump_json(parts.data.facts()))
                 config = OmegaConf.to_yaml(OmegaConf.create(request.config))
                 run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
-            run.set_aside(FAILED)
+            run.set_aside(FAILED)  # of an earlier attempt
             yield
     except InputError:
         raise
     except OSError as error:
         raise InputError(
             f"{error.filename or run.folder}: cannot write there ({error.strerror}); no file is "
-            "half written: make room and give the same command to go on"
+            "incomplete: free some space and repeat the command to continue"
         ) from error
     except Exception as error:
         if is_interrupted():
             raise
         report = "".join(traceback.format_exception(error))
+        # the last line, which `read_failure` returns, is then the sentence without the type
         if isinstance(error, FloatingPointError):
             report += f"{error}\n"
         run.write(FAILED, data=report.encode())

@@ -1,9 +1,10 @@
-"""What summary.json holds of a finished run: its test metrics, its end, its model and machine."""
+"""The contents of summary.json: test metrics, how training ended, the model and the machine."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uncollapse.building import Parts
 from uncollapse.device import peak_memory
+from uncollapse.json_types import JsonObject
 from uncollapse.request import Request
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import DONE, SCHEMA
@@ -14,20 +15,18 @@ if TYPE_CHECKING:
 
 
 def find_unfinished(request: Request, trainer: "Trainer") -> list[str]:
-    """One sentence for each phase of training that has not come to its end."""
+    """One sentence for each phase of training that has not ended, or that has not settled."""
     from uncollapse.runs.rows import read_run_rows
-    from uncollapse.training.phases import list_findings
+    from uncollapse.training.phases import list_unfinished_phases
 
     rows = read_run_rows(request.run).rows
-    trained = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
+    training_rows = [row for row in rows if row["split"] == "train" and row["kl"] is not None]
     steps, phases = trainer.progress.step, trainer.list_phases()
-    return list_findings(phases, trainer.length, steps, request.config, trained)
+    return list_unfinished_phases(phases, trainer.length, steps, request.config, training_rows)
 
 
-def summarise_outcome(
-    request: Request, trainer: "Trainer", unfinished: list[str]
-) -> dict[str, Any]:
-    """Test the trained model; its test rows, and how training ended."""
+def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str]) -> JsonObject:
+    """Test the trained model; return its test metrics and how training ended."""
     progress = trainer.progress
     steps, best_step = progress.step, progress.best_step  # before the test, which changes `step`
     final_weight = trainer.last_weight()
@@ -35,9 +34,8 @@ def summarise_outcome(
     return {
         "status": DONE,
         "schema": SCHEMA,
-        "identity": compute_identity(
-            read_config(request.run)
-        ),  # an older version may have started it
+        # of the config on disk, which an older version may have written
+        "identity": compute_identity(read_config(request.run)),
         **{key: request.config[key] for key in ("head", "label", "overrides", "seed", "study")},
         **drop_place(tested.best),
         "train_mode": drop_place(tested.training_mode),
@@ -55,7 +53,7 @@ def summarise_outcome(
     }
 
 
-def summarise_circumstances(parts: Parts, threads: int) -> dict[str, Any]:
+def summarise_circumstances(parts: Parts, threads: int) -> JsonObject:
     """Facts about the model, the data and the machine."""
     facts = parts.data.facts()
     return {
@@ -69,13 +67,13 @@ def summarise_circumstances(parts: Parts, threads: int) -> dict[str, Any]:
     }
 
 
-def drop_place(row: dict[str, Any]) -> dict[str, Any]:
+def drop_place(row: JsonObject) -> JsonObject:
     """A test row without step, epoch, split and mode."""
     place = ("step", "epoch", "split", "mode")
     return {key: value for key, value in row.items() if key not in place}
 
 
-def select_numbers(row: dict[str, Any]) -> dict[str, Any]:
+def select_numbers(row: JsonObject) -> JsonObject:
     """The single numbers of a test row, and the step that its weights are from."""
     kept = {
         key: value

@@ -1,7 +1,7 @@
-"""How the jobs of a multirun ended, listed at its end: a failed job must not stop the others.
+"""The list of how the jobs of a multirun ended, printed after the last one.
 
-Jobs append their ends to a file whose path is in the environment, so that it also works for
-launchers with worker processes.
+A failed job must not stop the others. Each job appends how it ended to a file, whose path is in an
+environment variable, so that it also works for launchers with worker processes.
 """
 
 import json
@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -23,11 +22,11 @@ from uncollapse.runs.json_values import read_json_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
 WRONG = ("failed", "refused")
-MOST_LISTED_JOBS = 50  # that went wrong
+MOST_LISTED_JOBS = 50  # of those that went wrong
 
 
 def note_end(status: str, words: str, message: str = "") -> None:
-    """Add the end of one job to the sweep's list; outside a sweep nothing happens."""
+    """Append how one job ended to the sweep's list; outside a sweep do nothing."""
     if VARIABLE not in os.environ:
         return
     entry = json.dumps({"status": status, "words": words, "message": message})
@@ -36,7 +35,7 @@ def note_end(status: str, words: str, message: str = "") -> None:
             file.write(entry + "\n")
     except OSError as error:
         print(
-            f"warning: the end of this job is not in the sweep's list ({error.strerror})",
+            f"warning: this job is missing from the sweep's list ({error.strerror})",
             file=sys.stderr,
         )
 
@@ -47,7 +46,7 @@ class SweepSummary(Callback):
     The exit code is 1 if a job went wrong.
     """
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         require_writable(config)
         if "joblib" in str(config.hydra.launcher._target_):
             continue_in_child()
@@ -55,7 +54,7 @@ class SweepSummary(Callback):
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         path = Path(os.environ.pop(VARIABLE))
         jobs = read_json_lines(path)
         path.unlink()
@@ -75,7 +74,7 @@ class SweepSummary(Callback):
 
 
 def check_wandb(log: DictConfig) -> None:
-    """Exit with one sentence when no W&B server answers, once for all jobs of a sweep."""
+    """Exit with one sentence when log=wandb cannot work, once for all jobs of a sweep."""
     if not log.wandb:
         return
     from uncollapse.config.sections import LogConfig, load_section
@@ -91,9 +90,9 @@ def check_wandb(log: DictConfig) -> None:
 
 
 def require_writable(config: DictConfig) -> None:
-    """Exit with one sentence when a sweep's folder cannot be made.
+    """Exit with one sentence when the folder of a sweep cannot be created.
 
-    Hydra would make it elsewhere, or print a traceback.
+    Hydra would create it elsewhere, or print a traceback.
     """
     try:
         for key in ("study", "results"):

@@ -1,4 +1,4 @@
-"""What a decoder remedy may change in any model: the words that are fed, and the output layer."""
+"""Decoder remedies: they change the words fed to the decoder, or its output layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

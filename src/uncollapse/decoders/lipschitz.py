@@ -5,7 +5,7 @@ Wang, Blei & Cunningham, "Posterior Collapse and Latent Variable Non-identifiabi
 p(x|z), so the decoder is made injective in z (LIDVAE). Kinoshita et al., "Controlling Posterior
 Collapse by an Inverse Lipschitz Constraint on the Decoder Network", ICML 2023 (arXiv 2304.12770):
 it is made inverse Lipschitz, ||f(z) - f(z')|| >= L ||z - z'||; the larger L, the farther the
-posterior is from the prior.
+posterior is kept from the prior.
 
     logits = P W h + Q g(z) + b,   P = I - Q Q^T
     g(z) = L z + grad phi(z),      phi(z) = sum_k a_k ln cosh(A_k z + c_k)
@@ -24,12 +24,12 @@ for log probabilities too. (For V = D no such columns exist and the bound is one
 That is enough for means; logits matter only up to a constant.)
 
 Deviations. LIDVAE's decoder is g2(B g1(.)), gradients of two convex networks around a matrix of
-full rank; for sequences g1 reads z besides the state of the previous words. Kinoshita et al. add a
+full rank; for sequences g1 reads z and the state of the previous words. Kinoshita et al. add a
 multiple of the identity to both maps, and the constants multiply. Here the LSTM and its output
 layer stay as they are and one map with one layer is enough, because the sum is orthogonal and
-nothing added to Q g(z) can cancel it. Q is not learned: otherwise it turns to words that never
-occur, whose logits move no probability (on the grammar with L = 3: the same nelbo, and a KL of 0.77
-instead of 1.10 nats).
+nothing added to Q g(z) can cancel it. Q is not learned: otherwise it turns towards words that
+never occur, whose logits change no probability (on the grammar with L = 3: the same nelbo, but a KL
+of 0.77 instead of 1.10 nats).
 
 L is measured as in the papers, by the length of the vector of all logits. A unit of z_j moves each
 of V logits by about L / sqrt(V), so a larger vocabulary needs a larger L. L constrains the decoder;
@@ -44,7 +44,7 @@ from uncollapse.distributions.precision import wide, without_autocast
 from uncollapse.errors import InputError, check_number
 from uncollapse.interfaces.decoder import OutputLayer
 
-UNITS_PER_LATENT = 4  # of phi
+UNITS_PER_LATENT = 4  # hidden units of phi for each dimension of z
 
 
 class Lipschitz(OutputLayer):
@@ -61,7 +61,7 @@ class Lipschitz(OutputLayer):
                 f"time for {latent} dimensions of the code, and codes can only be kept apart where "
                 "there are as many; use a smaller model.latent or another model"
             )
-        # seeded by the run, but apart from the global state: other weights and noise stay plain's
+        # a generator of its own, so that all other weights and noise are those of head=plain
         own = torch.Generator().manual_seed(torch.initial_seed() + 1)
         self.register_buffer("frame", make_orthonormal(outputs, latent, own))
         units = UNITS_PER_LATENT * latent

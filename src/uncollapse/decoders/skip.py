@@ -1,7 +1,7 @@
 """A skip connection from z to the output layer, so that z reaches every word past the recurrence.
 
 Dieng, Kim, Rush & Blei, "Avoiding Latent Variable Collapse with Generative Skip Models", AISTATS
-2019 (arXiv 1807.04863), section 3: each layer of the decoder reads z besides the layer below it.
+2019 (arXiv 1807.04863), section 3: each layer of the decoder reads z and the layer below it.
 The published decoder has one recurrent layer, which already reads z at every step, so only the path
 to the output is missing:
 

@@ -2,8 +2,8 @@
 
 Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 3.1 (there as the
 keep rate, 1 - word_dropout). A dropped word is fed as the unknown word; the target never changes.
-Words are dropped only in training mode, and so in rows measured in that mode. The start of a
-sentence is kept, as it carries no word.
+Words are dropped only in training mode, which includes rows of metrics measured in that mode. The
+start of a sentence is kept, as it is not a word.
 """
 
 import torch

@@ -1,1 +1,1 @@
-"""What several posteriors share: normals, batch moments, Monte Carlo estimates and precision."""
+"""Shared by several posteriors: normals, batch moments, Monte Carlo estimates and precision."""

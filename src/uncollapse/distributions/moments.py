@@ -20,7 +20,7 @@ from uncollapse.errors import InputError
 MOMENTUM = 0.1
 Gathered = tuple[float, Tensor, Tensor]  # number of examples, and their mean and variance [D]
 FRESH = (
-    "the batch statistics are still 0 and 1, as no batch was met in training mode: nothing is "
+    "the batch statistics are still 0 and 1, as no batch was seen in training mode: nothing is "
     "normalised, and a head's KL floor does not hold. Train first, load trained weights, or gather "
     "them: `with uncollapse.distributions.moments.population(head):` and a pass in training mode"
 )
@@ -49,9 +49,9 @@ class Moments(WideBuffers):
     With `centred=False` it divides by the root mean square and leaves the mean alone. Buffers
     `mean` and `var` [D] (uncentred: 0 and E[x^2]) are used in evaluation. `of` names x in messages.
 
-    Training needs at least two examples, all finite (InputError). Two warnings come once each: when
-    a batch variance is below 100 eps, because then eps sets the scale and a promised floor is lost;
-    and when the module is evaluated before any training.
+    Training needs at least two examples, all finite (InputError). Two warnings are given, once
+    each: when a batch variance is below 100 eps, because then eps sets the scale and a promised
+    floor is lost; and when the module is evaluated before any training.
     """
 
     mean: Tensor
@@ -60,8 +60,8 @@ class Moments(WideBuffers):
     def __init__(self, dim: int, eps: float, centred: bool = True, of: str = "mu"):
         super().__init__()
         self.eps, self.centred, self.of, self.warned = eps, centred, of, False
-        self.used = False  # in evaluation
-        self.gathering: Gathered | None = None
+        self.used = False  # whether it was called in evaluation mode
+        self.gathering: Gathered | None = None  # set inside `population`
         self.register_buffer("mean", wide(torch.zeros(dim)))
         self.register_buffer("var", wide(torch.ones(dim)))
 
@@ -118,7 +118,7 @@ def require_finite_moments(var: Tensor, of: str) -> None:
 
     Dividing by it would spoil every example of the batch, and the running averages for good.
     """
-    # the sum first, so that a healthy batch costs one number
+    # the sum first: for a good batch only one number is read back from the device
     bad = 0 if math.isfinite(float(var.sum())) else len(var) - int(var.isfinite().sum())
     if bad:
         raise NotFinite(
@@ -139,7 +139,7 @@ def warn_if_flat(var: Tensor, eps: float, what: str) -> bool:
             f"{flat} of {len(var)} {what} have a variance below 100 eps before normalisation "
             f"(smallest {least:.3g}, eps {eps:g}): their normalised variance is v/(v+eps), as low "
             f"as {least / (least + eps):.3g} instead of 1, so a promised KL floor is lost in "
-            "proportion. Larger initial weights cure it.",
+            "proportion. Use larger initial weights.",
             stacklevel=3,
         )
     return flat > 0
@@ -164,21 +164,21 @@ def merge_moments(total: Gathered, n: int, mean: Tensor, var: Tensor) -> Gathere
 
 @contextmanager
 def population(module: nn.Module) -> Iterator[None]:
-    """While open, each `Moments` in a module collects the moments of all that passes through it.
+    """While open, each `Moments` in a module collects the moments of all its inputs.
 
     The module must be in training mode. On leaving, the moments become the statistics used in
-    evaluation. A `Moments` that met no batch stays as it was.
+    evaluation. A `Moments` that saw no batch stays as it was.
     """
-    found = [m for m in module.modules() if isinstance(m, Moments)]
-    for m in found:
+    all_moments = [m for m in module.modules() if isinstance(m, Moments)]
+    for m in all_moments:
         zero = torch.zeros_like(m.mean, dtype=torch.float64)
         m.gathering = (0.0, zero, zero)
     try:
         yield
-        for m in found:
+        for m in all_moments:
             if m.gathering is not None and m.gathering[0] > 0:
                 m.mean.copy_(m.gathering[1])
                 m.var.copy_(m.gathering[2])
     finally:
-        for m in found:
+        for m in all_moments:
             m.gathering = None

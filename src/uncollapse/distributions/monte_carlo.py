@@ -18,19 +18,21 @@ from uncollapse.interfaces.posterior import Posterior
 
 @dataclass
 class MonteCarlo(Posterior):
-    """A posterior that is made from the Gaussian `base` [B, D] and its noise.
+    """A posterior whose codes are a function of the Gaussian `base` [B, D] and its noise.
 
     Log densities leave out D/2 ln 2 pi, which cancels in every ratio.
     """
 
     base: DiagonalGaussian
+    # result of `draw`, kept so that `kl` and `sample` refer to the same code
     drawn: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
     @abstractmethod
-    def follow(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def transform_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Standard normal noise [..., B, D] -> the codes z [..., B, D] and log q(z|x) [..., B].
 
-        The density comes from the noise, because z - mean loses its digits where sigma is small.
+        The density is computed from the noise, because z - mean loses precision where sigma is
+        small.
         """
 
     @abstractmethod
@@ -43,7 +45,7 @@ class MonteCarlo(Posterior):
         It is drawn at the first call; later calls return the same code.
         """
         if self.drawn is None:
-            z, log_q = self.follow(noise_like(self.base.mean, (), generator))
+            z, log_q = self.transform_noise(noise_like(self.base.mean, (), generator))
             self.drawn = z, log_q - self.log_prior(z)
         return self.drawn
 
@@ -56,7 +58,9 @@ class MonteCarlo(Posterior):
         """The code that `kl` was estimated at, [B, D], at every call; or n new ones, [n, B, D]."""
         if n is None:
             return self.draw(generator)[0].to(self.base.codes)
-        return self.follow(noise_like(self.base.mean, (n,), generator))[0].to(self.base.codes)
+        return self.transform_noise(noise_like(self.base.mean, (n,), generator))[0].to(
+            self.base.codes
+        )
 
 
 def log_normal(log_var: Tensor, noise: Tensor) -> Tensor:

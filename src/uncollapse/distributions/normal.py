@@ -29,6 +29,7 @@ class DiagonalGaussian(Posterior):
     def __post_init__(self) -> None:
         codes = self.codes or (wide(self.mean).dtype if autocasts(self.mean) else self.mean.dtype)
         object.__setattr__(self, "codes", codes)
+        # the dataclass is frozen, so fields are set through object
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
             if isinstance(value, Tensor):
@@ -46,8 +47,8 @@ class DiagonalGaussian(Posterior):
         cls, mean: Tensor, std: Tensor, codes: torch.dtype | None = None
     ) -> "DiagonalGaussian":
         std = wide(std)
-        # ln s^2 is unbounded at s = 0: the clamp keeps one entry from ending a run, and changes
-        # none whose |s| is above 1e-6
+        # ln s^2 is -inf at s = 0: the clamp keeps a single entry from ending a run, and leaves
+        # entries with |s| > 1e-6 unchanged
         return cls(mean, std, std.square().clamp_min(1e-12).log(), codes=codes)
 
     @property

@@ -1,12 +1,12 @@
-"""Heads compute in float32 or wider, whatever autocast or `.half()` asks for.
+"""Heads compute in float32 or wider, even under autocast or after `.half()`.
 
 A head's linear layer runs in the precision of the model around it. What follows the layer (batch
 statistics, KL, density ratios) runs in float32, as in nn.BatchNorm, or in float64 where the head or
 its input is float64.
 
 Codes z have the dtype of the head's weights, because a decoder of the same model has weights of
-that dtype too: float32 under autocast, float16 after `.half()`. Such a model loses no more than the
-rounding of z.
+that dtype too: float32 under autocast, float16 after `.half()`. The only loss of
+precision in such a model is the rounding of z.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -43,10 +43,12 @@ def outputs(layer: nn.Linear, h: Tensor) -> Tensor:
     require_states(h, layer.in_features)
     weights = code_dtype(layer, h)
     dtype = torch.promote_types(h.dtype, weights)
+    # autocast casts h and the weights itself, except that it leaves float64 alone
     if h.dtype == weights or (autocasts(h) and dtype != torch.float64):
         return wide(layer(h))
     if dtype == weights:
         return wide(layer(h.to(dtype)))
+    # h is wider than the weights, which are cast for this call only
     bias = None if layer.bias is None else layer.bias.to(dtype)
     return wide(functional.linear(h.to(dtype), layer.weight.to(dtype), bias))
 

@@ -13,9 +13,9 @@ class OutputLayer(nn.Module, metaclass=Interface, interface=True):
     The model owns `layer`, an `nn.Linear`, and constructs this module with the number of latent
     dimensions D and of outputs V. A remedy overrides the hooks `features` and `weight`.
 
-    Its own weights must be `nn.Parameter`s and must not draw from the global random state: what a
-    model shares with the plain one, its head included, must start from the same weights, and
-    `model.init` draws every `nn.Linear` again.
+    Its own weights must be `nn.Parameter`s, because `model.init` draws every `nn.Linear` again.
+    They must not be drawn from the global random state: all weights that a model shares with the
+    plain one, its head included, must start from the same values.
     """
 
     def __init__(self, latent: int, outputs: int):

@@ -1,6 +1,6 @@
 """The check that no hook of an interface is misspelt.
 
-Nobody would call a misspelt hook, and no error would show it: a procedure with `setled` in place of
+A misspelt hook is never called, and no error shows it: a procedure with `setled` in place of
 `settled` would train, and its best weights could be those of the wrong phase.
 """
 
@@ -8,7 +8,7 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from inspect import Signature, getattr_static, signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 MISSPELT = 0.8  # similarity (difflib ratio) from which a name counts as a misspelt hook
 
@@ -16,7 +16,7 @@ MISSPELT = 0.8  # similarity (difflib ratio) from which a name counts as a missp
 class Interface(ABCMeta):
     """Metaclass of all interfaces: the first object of each class is checked for misspelt hooks.
 
-    A class that says `interface=True` is an interface, and its public names are hooks.
+    A class defined with `interface=True` is an interface, and its public names are hooks.
     """
 
     hooks: frozenset[str]
@@ -29,12 +29,14 @@ class Interface(ABCMeta):
         inherited = [base.hooks for base in bases if isinstance(base, Interface)]
         own = public_names(space | space.get("__annotations__", {})) if interface else ()
         cls.hooks = frozenset().union(*inherited, own)
+        # checked at the first object, so that attributes set in the constructor are included
         cls.is_checked = False
         return cls
 
     def __init__(
         cls, name: str, bases: tuple[type, ...], space: dict[str, Any], interface: bool = False
     ) -> None:
+        # without the keyword `interface`, which `type` does not take
         super().__init__(name, bases, space)
 
     def __call__(cls, *args: Any, **knobs: Any) -> Any:
@@ -57,7 +59,8 @@ class Interface(ABCMeta):
 
 def refuse_misspelt_hooks(made: object) -> None:
     """TypeError for a public name that is nearly, but not exactly, that of a hook."""
-    cls: Any = type(made)
+    cls: object = type(made)
+    assert isinstance(cls, Interface)
     for name in added_names(made):
         if name not in cls.hooks and (near := get_close_matches(name, cls.hooks, 1, MISSPELT)):
             raise TypeError(
@@ -93,14 +96,15 @@ class Attribute:
     of the field.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
         self.function = function
         self.__doc__ = function.__doc__
 
-    def __get__(self, made: object, cls: type) -> Any:
+    def __get__(self, made: object, cls: type) -> NoReturn:
         raise AttributeError(f"{cls.__name__} has no {self.function.__name__}")
 
 
+# to a type checker an attribute is a property; both may be overridden by a field
 if TYPE_CHECKING:
     attribute = property
 else:
@@ -109,12 +113,13 @@ else:
 
 def require_attributes(made: object) -> None:
     """TypeError for an `attribute` of the interface that an object does not have."""
-    cls: Any = type(made)
+    cls: object = type(made)
+    assert isinstance(cls, Interface)
     for name in sorted(cls.hooks - set(instance_names(made))):
         if isinstance(getattr_static(cls, name, None), Attribute):
             raise TypeError(f"{cls.__name__} has no {name}, which its interface requires")
 
 
-def is_overridden(made: object, hook: Callable[..., Any]) -> bool:
+def is_overridden(made: object, hook: Callable[..., object]) -> bool:
     """Whether the class of an object has its own version of an interface's hook."""
     return getattr_static(type(made), hook.__name__) is not hook

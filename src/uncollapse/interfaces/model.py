@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 MakeHead = Callable[[int, int], PosteriorHead]  # (hidden, latent) -> head
 
 
+class Limits(TypedDict, total=False):
+    """Limits on generated text; other models ignore them."""
+
+    longest: int  # words
+    unknown: bool  # whether the unknown word may be written
+
+
 class Model(nn.Module, metaclass=Interface, interface=True):
     """A VAE. Only the model and its data need to know what a batch is."""
 
     posterior: PosteriorHead
     encoder: nn.Module  # the inference side without the head; the linear model has none
     decoder: nn.Module
+
+    # batch is Any below: each model takes the batches of its own kind of data
 
     @abstractmethod
     def encode(self, batch: Any) -> Posterior:
@@ -34,19 +43,18 @@ class Model(nn.Module, metaclass=Interface, interface=True):
 
     @abstractmethod
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of the "encoder" and of the "decoder", which a procedure may separate."""
+        """The parameters of "encoder" and "decoder", which a procedure may update separately."""
 
     def generate(
         self,
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Any:
-        """An example x for each code z [N, D]: drawn, or if `greedy` the most likely outputs.
+        """An example x for each code z [N, D]: sampled or, if `greedy`, the most likely outputs.
 
-        Text models return a Corpus and take the limits of `text_vae.decode_sentences`; image models
-        return pixels [N, P].
+        Text models return a Corpus and keep the limits; image models return pixels [N, P].
         """
         raise NotImplementedError(f"{type(self).__name__} does not generate examples")
 
@@ -56,7 +64,7 @@ class Model(nn.Module, metaclass=Interface, interface=True):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Any:
         """As `generate`, given the context of each example of a batch; z [B, D]."""
         raise NotImplementedError(f"{type(self).__name__} does not respond to contexts")
@@ -80,9 +88,9 @@ class ModelConfig(metaclass=Interface, interface=True):
 
     @property
     def seen(self) -> int:
-        """How many numbers besides words or pixels the decoder reads: by default those of z."""
+        """How many numbers the decoder reads apart from words or pixels: by default those of z."""
         return self.latent
 
     @abstractmethod
     def build(self, inputs: int, posterior: MakeHead, decoder: "Options | None" = None) -> Model:
-        """The model for data with so many words, pixels or numbers; InputError for bad settings."""
+        """The model for data of `inputs` words, pixels or numbers; InputError for bad settings."""

@@ -21,8 +21,8 @@ class Loss:
     """The loss of a batch, in nats per example."""
 
     total: Tensor  # a scalar: what is minimised
-    terms: dict[str, Tensor]  # the batch means that it is made of
-    weight: float  # the KL weight in force
+    terms: dict[str, Tensor]  # the batch means that the total is computed from
+    weight: float  # the current KL weight
 
 
 class Objective(Phased, Stateful, interface=True):
@@ -41,14 +41,14 @@ class Objective(Phased, Stateful, interface=True):
 
     @property
     def final_weight(self) -> float:
-        """What a nat of KL costs when the best weights are chosen, by rec + final_weight * KL."""
+        """The KL weight for choosing the best weights, those with the lowest rec + weight * KL."""
         return 1.0
 
     def shape(self, latent: int, inputs: int) -> None:
-        """Make networks, once the sizes are known: dimensions of z, and words or pixels of x."""
+        """Make networks of the objective's own, once the sizes of z and x are known."""
 
     def update(self, loss: Loss) -> None:
-        """Change the state after a training step, whose loss is given."""
+        """Update the state after a training step with this loss."""
 
 
 class ObjectiveModule(nn.Module, Objective, interface=True):

@@ -20,10 +20,10 @@ from uncollapse.interfaces.shapes import (
 
 
 class Posterior(metaclass=Interface, interface=True):
-    """q(z|x) for a batch, together with the prior it is measured against.
+    """q(z|x) for a batch, together with the prior p(z) of its KL.
 
-    Objectives and metrics never ask which prior that is. Tensors are float32 or wider, except for
-    codes z, which have the dtype that a decoder of the same model takes
+    Objectives and metrics do not depend on which prior that is. Tensors are float32 or wider,
+    except for codes z, which have the dtype that a decoder of the same model takes
     (`distributions.precision`).
     """
 
@@ -71,7 +71,7 @@ class Posterior(metaclass=Interface, interface=True):
         return is_overridden(self, Posterior.log_ratio_per_dim)
 
     def project(self, z: Codes) -> Codes:
-        """The nearest points that are codes, where not every point is one."""
+        """The nearest points to z that are codes, for posteriors on a subset of the space."""
         return z
 
 
@@ -83,7 +83,7 @@ class PosteriorHead(nn.Module, Phased, interface=True):
         """The posterior for encoder states h [B, hidden]."""
 
     def floor(self) -> float | None:
-        """The least batch-mean KL in training mode, in nats, that the head guarantees, if any."""
+        """The guaranteed lower bound on the batch-mean KL in training mode, in nats, if any."""
         return None
 
     def set_epoch(self, epoch: int) -> None:

@@ -65,7 +65,7 @@ class Training:
             optimizer.step()
 
     def more_batches(self) -> Iterator[Batch]:
-        """Endless random training batches besides that of this step; (seed, step) decide which."""
+        """Endless random training batches for further steps; (seed, step) seeds the choice."""
         rng = np.random.default_rng((self.seed, self.step))
         for epoch in count():
             order = self.data.batches("train", int(rng.integers(2**31)), epoch)
@@ -87,7 +87,7 @@ class Procedure(Phased, Stateful, interface=True):
     """Base of procedures without state; see also `ProcedureModule`."""
 
     def begin(self, training: Training) -> None:
-        """Prepare, before the first step and also before a checkpoint is restored."""
+        """Prepare: called before the first step, and before a checkpoint is restored."""
 
     @abstractmethod
     def step(self, training: Training, batch: Batch) -> Loss:
@@ -96,7 +96,7 @@ class Procedure(Phased, Stateful, interface=True):
     def infer(
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> Posterior:
-        """The posterior of a batch, in evaluation as well; any noise comes from the generator."""
+        """The posterior of a batch, used in evaluation; any noise comes from the generator."""
         return model.encode(batch)
 
     @property
@@ -105,8 +105,8 @@ class Procedure(Phased, Stateful, interface=True):
         return True
 
     def check(self, model: Model, head: str, epochs: int) -> None:
-        """InputError, before any work, for a model or a length that the procedure cannot treat."""
+        """InputError, before any work, for a model or a number of epochs that it cannot train."""
 
 
 class ProcedureModule(nn.Module, Procedure, interface=True):
-    """Base of procedures with buffers, such as counts, that a resumed run must find again."""
+    """Base of procedures with buffers, such as counts, which checkpoints keep."""

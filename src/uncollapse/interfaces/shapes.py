@@ -1,8 +1,9 @@
 """The shapes of tensors in the signatures of the interfaces.
 
-They are annotations for the reader; `pytest --shapes` checks them. B examples, D latent dimensions,
-G = D where the KL splits over dimensions, else 1, H entries of the encoder's state. `*n` stands for
-any number of leading axes, such as several codes of each example; `#B` for B or 1.
+They are annotations for the reader; `pytest --shapes` checks them. B is the number of examples, D
+of latent dimensions, H of entries of the encoder's state; G is D where the KL splits over
+dimensions, else 1. `*n` stands for any number of leading axes, such as several codes of each
+example, and `#B` for B or 1.
 """
 
 from typing import Annotated

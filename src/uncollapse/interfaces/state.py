@@ -9,9 +9,9 @@ class Stateful(metaclass=Interface, interface=True):
     """Base of objectives and procedures, most of which have no state."""
 
     def state_module(self) -> nn.Module:
-        """The module that goes to the device and into the checkpoint; parameters are trained.
+        """The module that goes to the device and into checkpoints; its parameters are trained.
 
-        A class that is an `nn.Module` is its own; one that is not, and keeps its state in a module,
-        returns that module.
+        A class that is an `nn.Module` returns itself. A class that is not, but keeps its state in a
+        module, must return that module.
         """
         return self if isinstance(self, nn.Module) else nn.Module()

@@ -1,6 +1,6 @@
 """A VAE of fully connected layers for binary images.
 
-Pixels are independent given z, so single dimensions may collapse, but never the complete code.
+Pixels are independent given z, so single dimensions may collapse, but never all of them.
 
 Kingma & Welling, "Auto-Encoding Variational Bayes", ICLR 2014 (arXiv 1312.6114), with the two
 hidden layers of 200 tanh units of Burda, Grosse & Salakhutdinov, "Importance Weighted
@@ -8,7 +8,7 @@ Autoencoders", ICLR 2016 (arXiv 1509.00519), section 5.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
 from uncollapse.errors import MAX_SIZE, InputError, check_integer
-from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 
 
@@ -79,7 +79,7 @@ class ImageMLP(Model):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Tensor:
         """Images of 0 and 1 [N, P]: pixels drawn or, if greedy, the more likely value of each."""
         return draw_pixels(self.logits(z), greedy, generator)
@@ -98,5 +98,5 @@ def make_layers(inputs: int, hidden: int) -> nn.Sequential:
 
 
 def center_pixels(x: Tensor) -> Tensor:
-    """Pixels of 0 and 1 as -1 and 1, so that 0 stands for a hidden one."""
+    """Pixels of 0 and 1 as -1 and 1; 0 is then free to mark a dropped pixel."""
     return 2 * x - 1

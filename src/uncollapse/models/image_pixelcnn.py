@@ -2,21 +2,21 @@
 
 The pairing of He et al., "Lagging Inference Networks and Posterior Collapse in Variational
 Autoencoders", ICLR 2019 (arXiv 1901.05534), and before it of Gulrajani et al., "PixelVAE", ICLR
-2017 (arXiv 1611.05013): z is mapped to an image of a few channels, read besides the previous
-pixels. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN Decoders", NeurIPS
-2016 (arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows above and a
-horizontal stack the pixels to the left, so that every previous pixel is seen. Encoder: He et al.,
-"Identity Mappings in Deep Residual Networks", ECCV 2016.
+2017 (arXiv 1611.05013): z is mapped to an image of a few channels, which the decoder reads together
+with the previous pixels. Decoder: van den Oord et al., "Conditional Image Generation with PixelCNN
+Decoders", NeurIPS 2016 (arXiv 1606.05328), section 2 and figure 2: a vertical stack sees the rows
+above and a horizontal stack the pixels to the left, so that every previous pixel is seen. Encoder:
+He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
 
 Deviations. Sizes suit a CPU, instead of the papers' 13 layers of 64 channels. Convolutions are
-cropped and shifted instead of masked, so that nothing is computed in vain. The encoder normalises
+cropped and shifted instead of masked, which saves the masked products. The encoder normalises
 over groups of channels (Wu & He 2018) and not over the batch: batch norm would couple the examples
 of a batch under every head, and only some heads are meant to do that.
 """
 
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from uncollapse.data.images import ImageBatch
 from uncollapse.decoders import Options
 from uncollapse.errors import MAX_DEPTH, MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.decoder import OutputLayer
-from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.models.image_mlp import center_pixels, draw_pixels
 
@@ -57,7 +57,7 @@ class ImagePixelCNNConfig(ModelConfig):
         if self.kernel % 2 == 0:
             raise InputError(
                 f"model.kernel={self.kernel}: allowed are odd numbers, so that a kernel has a "
-                "middle"
+                "centre"
             )
         side = isqrt(inputs)
         if side**2 != inputs:
@@ -97,7 +97,7 @@ class ImagePixelCNN(Model):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Tensor:
         """Images of 0 and 1 [N, P], one pixel after the other.
 
@@ -107,7 +107,7 @@ class ImagePixelCNN(Model):
         map_of_z = self.decoder.map_of(z)
         for row in range(side):
             for pixel in range(row * side, (row + 1) * side):
-                # this row and those above are enough
+                # the pixel depends only on this row and those above
                 fed = center_pixels(x[:, : (row + 1) * side])
                 logits = self.decoder.logits(fed, map_of_z[:, :, : row + 1])
                 x[:, pixel] = draw_pixels(logits[:, pixel], greedy, generator)
@@ -141,7 +141,7 @@ class ResNetEncoder(nn.Module):
 class Residual(nn.Module):
     """x [B, C, S, S] -> [B, C', S / stride, S / stride] (rounded up).
 
-    x plus two convolutions of it; where the sizes differ, x itself passes one of width 1.
+    x plus two convolutions of x; where the sizes differ, x itself goes through a 1 x 1 convolution.
     """
 
     def __init__(self, channels: int, out: int, stride: int):
@@ -162,8 +162,9 @@ class Residual(nn.Module):
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Normalisation over groups of about 8 channels."""
-    most = max(1, channels // 8)
-    groups = next(count for count in range(most, 0, -1) if channels % count == 0)
+    # the largest number of groups that divides the channels
+    limit = max(1, channels // 8)
+    groups = next(count for count in range(limit, 0, -1) if channels % count == 0)
     return nn.GroupNorm(groups, channels)
 
 
@@ -174,7 +175,7 @@ class PixelCNNDecoder(nn.Module):
     """(x [R, P], z [R, D]) -> -log p(x|z) [R] nats.
 
     A sum over pixels, each given those above it and to its left. `word_dropout` is the chance that
-    a pixel that is fed is hidden in training, as a word is in text.
+    an input pixel is set to 0 in training, as a word is hidden in text.
     """
 
     output: OutputLayer  # of one pixel: from h and the channels of z there to one logit
@@ -198,7 +199,7 @@ class PixelCNNDecoder(nn.Module):
         return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
 
     def map_of(self, z: Tensor) -> Tensor:
-        """z as an image that is read besides the pixels: [R, D] -> [R, z_channels, S, S]."""
+        """z as an image that is read with the pixels: [R, D] -> [R, z_channels, S, S]."""
         return self.map(z).view(len(z), -1, self.side, self.side)
 
     def logits(self, fed: Tensor, map_of_z: Tensor) -> Tensor:
@@ -207,7 +208,7 @@ class PixelCNNDecoder(nn.Module):
         fed [R, K S], map_of_z [R, z_channels, K, S] -> [R, K S].
         """
         rows = torch.cat([fed.view(len(fed), 1, -1, self.side), map_of_z], 1)
-        # the input of the horizontal stack is the pixel to the left, and z here
+        # input of the horizontal stack: the pixel to the left, and z at this pixel
         left = torch.cat([functional.pad(rows[:, :1, :, :-1], (1, 0)), map_of_z], 1)
         for layer in self.layers:
             rows, left = layer(rows, left)

@@ -1,4 +1,4 @@
-"""The linear VAE, probabilistic PCA with an amortised posterior: its optimum is known.
+"""The linear VAE, probabilistic PCA with an amortised posterior. Its optimum has a closed form.
 
 Tipping & Bishop, "Probabilistic Principal Component Analysis", JRSS B 1999; Dai et al.,
 "Connections with Robust PCA and the Role of Emergent Sparsity in Variational Autoencoder Models",
@@ -24,8 +24,8 @@ That is the true posterior of a model with variance weight s2 in place of s2. Wi
 
 where lambda > weight s2. Elsewhere w = 0, v = 1, KL = 0: the dimension collapses. An active axis
 has E rec = weight / 2 and any other lambda / (2 s2), each plus 1/2 ln(2 pi s2). As E mu^2 + v = 1,
-the aggregate posterior of Gaussian data is the prior, so I(x; z) is the KL. The code of another
-example costs w^2 / s2 more on each axis, which is the shuffled-z gap.
+the aggregate posterior of Gaussian data is the prior, so I(x; z) is the KL. Decoding from the
+code of another example costs w^2 / s2 more on each axis, which is the shuffled-z gap.
 """
 
 import math
@@ -100,7 +100,7 @@ class LinearVAE(Model):
         return 0.5 * (distance + math.log(2 * math.pi * self.variance)).sum(-1)
 
 
-# ---------------------------------------------------------------- the known optimum
+# ---------------------------------------------------------------- the optimum in closed form
 
 
 def optimal_rates(

@@ -23,7 +23,7 @@ from uncollapse.interfaces.model import MakeHead, ModelConfig
 from uncollapse.models.lstm_gates import Gates, rescale_features, update_state
 from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_sizes, previous_words
 
-EMBEDDING_RANGE = 0.1  # He et al. 2019: embeddings uniform in +-0.1, whatever the other weights
+EMBEDDING_RANGE = 0.1  # He et al. 2019: uniform in +-0.1, independent of `init`
 
 
 @dataclass
@@ -35,7 +35,7 @@ class LSTMConfig(ModelConfig):
     hidden: int
     latent: int
     bidirectional: bool
-    pool: str  # or mean or max
+    pool: str  # last, mean or max
     dropout_in: float
     dropout_out: float
     init: float | None  # half-width of uniform initial weights; null: PyTorch's own
@@ -82,8 +82,8 @@ def run_lstm(
 ) -> Iterator[Tensor]:
     """Outputs [rows, stop - start, H] of each stretch; inputs [B, T, E], state (h, c) [B, H] each.
 
-    Each stretch continues with the rows that have not ended. This replaces packing by a few large
-    calls to the fast kernel.
+    A stretch is a range of time steps with the rows that have not ended before it. A few large
+    calls to the fast kernel replace packed sequences, which are slower.
     """
     h, c = state[0][None], state[1][None]
     for stretch in batch.stretches:
@@ -156,7 +156,8 @@ class LSTMEncoder(nn.Module):
         forward = self.states(self.lstm, batch, batch.tokens)
         if self.reverse is None:
             return forward
-        # each sentence from its own end; pools ignore the order of states, so they stay reversed
+        # reversed within each sentence, so padding stays at the end. Pooling does not depend on the
+        # order of the states, so they are not reversed back
         return torch.cat([forward, self.states(self.reverse, batch, reverse_words(batch))], 1)
 
     def states(self, lstm: nn.LSTM, batch: TextBatch, tokens: Tensor) -> Tensor:
@@ -180,16 +181,17 @@ class LSTMDecoder(TextDecoder):
 
     def forward(self, batch: TextBatch, z: Tensor) -> Tensor:
         if z.dim() == 3:
+            # dropout must differ between codes, and gradients need the ordinary forward pass
             drops = self.word_dropout + self.drop_in.p + self.drop_out.p > 0
             if torch.is_grad_enabled() or (self.training and drops):
                 return torch.stack([self(batch, one) for one in z])
             return self.nll_of_many(batch, z)
         rows, steps = batch.tokens.shape
-        before = previous_words(batch)
+        fed = previous_words(batch)
         if self.training and self.word_dropout > 0:
-            before = drop_words(before, self.word_dropout)
+            fed = drop_words(fed, self.word_dropout)
         every_step = z[:, None].expand(rows, steps, -1)
-        inputs = torch.cat([self.drop_in(self.embed(before)), every_step], -1)
+        inputs = torch.cat([self.drop_in(self.embed(fed)), every_step], -1)
         cell = self.cell(z)
         outputs = run_lstm(self.lstm, inputs, batch, (torch.tanh(cell), cell))
         # only real tokens reach the softmax, the most expensive step for large vocabularies
@@ -219,7 +221,8 @@ class LSTMDecoder(TextDecoder):
         exist for one step and one block of words at a time.
         """
         n, count, latent = z.shape
-        # the codes of a sentence are adjacent, so that those still running are the first rows
+        # the codes of a sentence are adjacent and the longest sentences come first, so the rows
+        # that have not ended are the first ones
         z = z.transpose(0, 1).flatten(0, 1)
         weight, features = rescale_features(self.output.weight(self.words), self.output.features(z))
         c, bias = self.cell(z), self.words.bias

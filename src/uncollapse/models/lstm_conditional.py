@@ -7,17 +7,19 @@ LSTM reads the context, another the response, and the head sees both states. z a
 state are joined to every decoder input and make its first state, as z alone does in `lstm.py`.
 
 prior: held      p(z|c) = N(0, I), or the prior of the head. Every head works and keeps its floor.
-prior: learned   p(z|c) = N(m(c), s(c)^2), made by a linear layer. It can follow q, so a floor under
-                 KL(q || N(0, I)) is none under KL(q || p(z|c)), so none is promised. Only for heads
-                 whose posterior is a diagonal Gaussian.
+prior: learned   p(z|c) = N(m(c), s(c)^2), made by a linear layer. It can move with q, so a lower
+                 bound on KL(q || N(0, I)) is not one on KL(q || p(z|c)), and no floor is promised.
+                 Only for heads whose posterior is a diagonal Gaussian.
 
-With a learned prior the rest of the package sees u = (z - m(c)) / s(c) in place of z. q(u|x, c) is
-Gaussian too, the prior of u is N(0, I), KL(q(u|x, c) || N(0, I)) = KL(q(z|x, c) || p(z|c)) exactly,
-and importance weights are the same. So metrics are about u: mi and the gap measure what the code
-adds to the context. For a decoder that reads c as well, a learned prior is no richer than a fixed
-one; the difference is what a head's normalisation holds fixed.
+With a learned prior the rest of the package works with u = (z - m(c)) / s(c) in place of z.
+q(u|x, c) is Gaussian too, the prior of u is N(0, I), KL(q(u|x, c) || N(0, I)) equals
+KL(q(z|x, c) || p(z|c)) exactly, and importance weights are the same. So metrics are those of u: mi
+and the gap measure what the code adds to the context. As the decoder reads c as well, a learned
+prior gives the model no more capacity than a fixed one; the difference is which moments a head's
+normalisation fixes.
 
-The context is read twice in a step, by encode and by nll, which takes a fifth of its time.
+The context is encoded twice in a step, by encode and by nll; the second time takes a fifth of the
+step.
 
 Deviations from Zhao et al.: no dialogue acts, topics or speakers as inputs; the prior is linear in
 the context's state; with head=bow the bag of words is predicted from the code alone, without the
@@ -27,7 +29,7 @@ so the pretrained codes move a little.
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +40,7 @@ from uncollapse.decoders import Options
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import MAX_SIZE, InputError, check_choice, check_integer
-from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
+from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.models.lstm import LSTMConfig, LSTMDecoder, LSTMEncoder
 from uncollapse.models.text_vae import check_sizes, decode_sentences
@@ -60,7 +62,7 @@ class ConditionalLSTMConfig(ModelConfig):
 
     @property
     def seen(self) -> int:
-        """The code and the context's state."""
+        """Entries of the code and of the context's state, which the decoder reads."""
         latent = check_integer("model.latent", self.latent, 1, MAX_SIZE)
         return latent + check_integer("model.hidden", self.hidden, 1, MAX_SIZE)
 
@@ -126,7 +128,7 @@ class ConditionalLSTM(Model):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Corpus:
         """A response to each context of a batch for codes z [B, D], in the batch's order."""
         writer = self.decoder.writer(self.seen(batch, z))
@@ -155,14 +157,15 @@ class LearnedPriorHead(PosteriorHead):
     def __init__(self, head: PosteriorHead, prior: nn.Linear):
         super().__init__()
         self.head, self.prior = head, prior
+        # a trial pass; evaluation mode leaves the batch statistics unchanged
         head.eval()
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it was never trained
-            found = head(torch.zeros(2, 2 * prior.in_features))
+            warnings.simplefilter("ignore")  # the warning that the head was never trained
+            q = head(torch.zeros(2, 2 * prior.in_features))
         head.train()
-        if type(found) is not DiagonalGaussian:
+        if type(q) is not DiagonalGaussian:
             raise InputError(
-                f"model.prior=learned: {type(head).__name__} brings a prior or a density of its "
+                f"model.prior=learned: {type(head).__name__} has a prior or a density of its "
                 "own; allowed with it is model.prior=held"
             )
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from uncollapse.interfaces.decoder import join_features
 
-# at a time: few enough to stay in the cache between the product that makes them and their sum
+# logits computed at a time: few enough to stay in the cache until they are summed
 CACHED_LOGITS = 1 << 18
 LSTM_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-SAFE_EXPONENT = 80.0  # its exponential is far from the largest float32
+SAFE_EXPONENT = 80.0  # exp(80) = 5.5e34, far below the largest float32, 3.4e38
 
 
 class Gates:
@@ -32,7 +32,7 @@ class Gates:
         self.bias = (bias_ih + bias_hh)[order] * scale
         self.recurrent = (weight_hh[order] * scale[:, None]).T.contiguous()
         self.logits, self.logit_bias = weight, bias
-        # a bound on every logit: below the limit, exponentials need no shift by the largest one
+        # an upper bound on log sum exp; below the limit no logit has to be shifted by the largest
         bound = (weight.abs().sum(1) + bias.abs()).max() + math.log(len(bias))
         self.safe = bool(bound < SAFE_EXPONENT)
 
@@ -62,8 +62,9 @@ class Gates:
 def update_state(pre: Tensor, h: Tensor, c: Tensor) -> None:
     """One LSTM step in place: `pre` [R, 4H] before the non-linearity, state h and c [R, H]."""
     i, f, o, g = pre.sigmoid_().chunk(4, 1)
+    # c <- f c + i tanh(g), where tanh(g) is 2 g - 1 for this g
     c.mul_(f).addcmul_(i, g, value=2).sub_(i)
-    # h = o tanh(c), by the sigmoid, which is six times as fast
+    # h = o tanh(c) = o (2 s(2c) - 1): the sigmoid is six times as fast as tanh
     torch.mul(c, 2, out=h).sigmoid_().mul_(2).sub_(1).mul_(o)
 
 

@@ -1,8 +1,8 @@
-"""What text models share: a VAE of encoder, head and decoder, and the writing of sentences."""
+"""Shared by the text models: a VAE of encoder, head and decoder, and decoding of sentences."""
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from uncollapse.data.corpus import BOS, EOS, PAD, UNK, Corpus, TextBatch
 from uncollapse.errors import MAX_DEPTH, MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.decoder import OutputLayer
-from uncollapse.interfaces.model import Model
+from uncollapse.interfaces.model import Limits, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 
 LONGEST = 200  # tokens; a sentence that has not ended by then is left without its end
 NextLogits = Callable[[Tensor], Tensor]  # all tokens so far [N, t], from BOS on -> [N, V]
 
 
-def check_sizes(cfg: Any, *names: str) -> None:
+def check_sizes(cfg: ModelConfig, *names: str) -> None:
     """InputError unless these sizes of a model are integers >= 1 and its dropouts lie in [0, 1)."""
     for name in names:
         deep = name in ("layers", "attention_heads")
@@ -88,9 +88,9 @@ class TextVAE(Model):
         z: Tensor,
         greedy: bool = False,
         generator: torch.Generator | None = None,
-        **limits: Any,
+        **limits: Unpack[Limits],
     ) -> Corpus:
-        """A sentence for each code; limits: `longest` and `unknown` of `decode_sentences`."""
+        """A sentence for each code; limits as in `decode_sentences`."""
         return decode_sentences(
             self.decoder.writer(z), len(z), z.device, greedy, generator, **limits
         )
@@ -108,8 +108,8 @@ def decode_sentences(
 ) -> Corpus:
     """`count` sentences of at most `longest` words, drawn or, if greedy, the most likely words.
 
-    Start and padding are never written. Without `unknown` the unknown word is not either, and the
-    other words get its probability.
+    Start and padding are never written, nor is the unknown word if `unknown` is False; the other
+    words get its probability.
     """
     never = torch.tensor([PAD, BOS] if unknown else [PAD, BOS, UNK], device=device)
     tokens = torch.full((count, 1), BOS, device=device)

@@ -31,22 +31,22 @@ from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_s
 
 ENCODER_POOLS = ("mean", "summary")
 INJECTIONS = ("both", "prefix", "add")
-# at a time, without gradients: tokens of all codes in the layers, and logits
+# computed at a time without gradients: tokens of all codes in the layers, and logits
 MAX_TOKENS = 1 << 9
 MAX_LOGITS = 1 << 20
 
 
 @dataclass
 class TransformerConfig(ModelConfig):
-    """Sizes of encoder and decoder, which are equal, and how a code is read out and in."""
+    """Sizes, equal in encoder and decoder; how the encoder pools and how the decoder reads z."""
 
     takes: ClassVar[str] = "text"
     width: int
     layers: int
     attention_heads: int
     latent: int
-    pool: str  # or summary
-    inject: str  # or prefix or add: how the decoder reads z
+    pool: str  # mean or summary
+    inject: str  # both, prefix or add: how the decoder reads z
     dropout_in: float
     dropout_out: float
 
@@ -120,11 +120,11 @@ class TransformerDecoder(TextDecoder):
         """-log p(x|z) of n codes of each sentence at once, z [n, B, D] -> [n, B] nats."""
         n, count, _ = z.shape
         time, owner = token_positions(batch), batch.owner
-        before = previous_words(batch)[owner, time].expand(n, -1)  # [n, N]
+        fed = previous_words(batch)[owner, time].expand(n, -1)  # [n, N]
         if self.training and self.word_dropout > 0:
-            before = drop_words(before, self.word_dropout)
+            fed = drop_words(fed, self.word_dropout)
         width = self.words.in_features
-        x = self.drop_in(self.embed_words(before))
+        x = self.drop_in(self.embed_words(fed))
         x = x + encode_positions(batch.tokens.shape[1], x)[time]
         if self.add is not None:
             x = x + self.add(z).index_select(1, owner)
@@ -164,7 +164,7 @@ class TransformerDecoder(TextDecoder):
     def word_losses(self, seen: Tensor, targets: Tensor) -> Tensor:
         """-log p of each word, [M] nats, for inputs of the output layer, seen [M, width + F].
 
-        Without gradients a block at a time.
+        Without gradients the logits of only one block of words exist at a time.
         """
         weight, bias = self.output.weight(self.words), self.words.bias
         rows = len(seen) if torch.is_grad_enabled() else max(1, MAX_LOGITS // len(bias))
@@ -190,8 +190,10 @@ class Layout:
 
     rows: int
     steps: int
-    place: Tensor  # [M], in the flattened [rows * steps]
-    real: Tensor | None = None  # [rows, 1, 1, steps], which places hold a token; None: unused
+    place: Tensor  # [M], index into the flattened [rows * steps]
+    real: Tensor | None = (
+        None  # [rows, 1, 1, steps], which places hold a token; None: for causal attention
+    )
 
     @classmethod
     def of(cls, batch: TextBatch, time: Tensor, leading: int = 0, copies: int = 1) -> "Layout":

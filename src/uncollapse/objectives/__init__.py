@@ -1,4 +1,4 @@
-"""What is minimised: one file for each remedy that changes the loss, named after its head.
+"""Objectives, the training losses: one file for each remedy that changes it, named after its head.
 
 Heads that only set the weight of the KL share `elbo.py`, and have no file of their own here:
 
@@ -8,5 +8,5 @@ Heads that only set the weight of the KL share `elbo.py`, and have no file of th
     kl_logistic    0 to 1 along a sigmoid (`Logistic`)
     kl_cyclical    several ramps (`Cyclical`)
 
-Their papers and equations stand in conf/head/<name>.yaml.
+Their papers and equations are in conf/head/<name>.yaml.
 """

@@ -1,11 +1,11 @@
-"""Bag of words: z alone must also predict which words a sentence has, in no order.
+"""Bag of words: z alone must also predict which words a sentence has, regardless of their order.
 
 Zhao, Zhao & Eskenazi, "Learning Discourse-level Diversity for Neural Dialog Models using
 Conditional Variational Autoencoders", ACL 2017 (arXiv 1703.10960), section 3.3. One network with a
-hidden layer of tanh units maps z to the logits of one distribution over words. -log of all words of
-the sentence under it is added to the negative ELBO, in the paper with weight 1. The decoder's own
-memory cannot lower this term. The network does not belong to the model and is not kept after
-training. The paper also anneals the KL: `head=bow_anneal`.
+hidden layer of tanh units maps z to the logits of one distribution over words. The negative log
+probability of all words of the sentence is added to the negative ELBO, in the paper with weight 1.
+The decoder's memory of previous words cannot lower this term. The network is not a component of the
+model and is discarded after training. The paper also anneals the KL: `head=bow_anneal`.
 """
 
 from torch import Tensor, nn
@@ -47,9 +47,10 @@ class BagOfWords(ObjectiveModule):
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
-        if self.bow_weight == 0:  # the network gets no gradient
+        if self.bow_weight == 0:
             return plain
         if batch is None:
             raise ValueError("the bag-of-words loss needs the batch")
+        # -log p(bag | z) of the words, batch mean in nats
         bag = batch.bag_nll(wide(self.outputs(z))).mean()
         return Loss(plain.total + self.bow_weight * bag, {**plain.terms, "bow": bag}, plain.weight)

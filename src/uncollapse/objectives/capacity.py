@@ -1,4 +1,4 @@
-"""A KL held at a capacity C that grows: rec + weight * |KL - C|, with the batch mean of the KL.
+"""A KL kept at a growing capacity C: rec + weight * |KL - C|, with the batch mean of the KL.
 
 Burgess et al., "Understanding disentangling in beta-VAE", 2018 (arXiv 1804.03599), section 5,
 equation 8: weight (their gamma) 1000, C from 0 to 25 nats, for images. Prokhorov et al., "On the
@@ -6,11 +6,11 @@ Importance of the Kullback-Leibler Divergence Term in Variational Autoencoders f
 WNGT 2019 (arXiv 1909.13668): the same for text with weight 1.
 
 Both papers write the distance for one x. Prokhorov's code, and the public code of Burgess's
-objective, take it of the batch mean and let C grow in a straight line, and so does this. Examples
-may differ if their mean is C.
+objective, apply it to the batch mean and increase C linearly, and so does this class. Examples may
+differ as long as their mean is C.
 
-Below C a nat of KL earns `weight` nats whether the decoder uses it or not: the KL reaches C, but
-the information need not.
+Below C each nat of KL lowers the loss by `weight` nats, whether the decoder uses it or not. So the
+KL reaches C, but I(x; z) need not.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Capacity(Objective):
         return self.capacity * Linear(self.epochs)(epoch)
 
     def phases(self) -> list[Phase]:
-        """The growth of C."""
+        """The epochs in which C grows."""
         if self.capacity == 0 or self.epochs == 0:
             return []
         return [
@@ -66,7 +66,7 @@ class Capacity(Objective):
                 lambda epoch: (
                     f"at a capacity of {self.capacity_at(epoch):.2f} of {self.capacity:g} nats"
                 ),
-                "the capacity never gets there",
+                "the capacity never reaches its final value",
                 lambda epochs: f"capacity_epochs below {epochs:.3g}",
             )
         ]

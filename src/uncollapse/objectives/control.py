@@ -13,7 +13,7 @@ Anti-windup: the paper keeps I unchanged after a step whose beta was out of rang
 programs differ. Those for text (Penn Treebank) and image generation test for a beta both below 0
 and above the maximum, so the rule never acts. Those for dialogue and disentangling test beta before
 it is clipped, so it acts, and an I above the maximum never decreases again. Here I stays unchanged
-in a step that would take beta out of range, or further out; it may always come back.
+in a step that would move beta out of range or further out. Steps back towards the range always act.
 """
 
 import math
@@ -29,7 +29,8 @@ from uncollapse.interfaces.phases import TrainingRows
 from uncollapse.interfaces.posterior import Posterior
 
 BETA_MIN = 0.0
-# of the set point: how close a settled KL is; of beta: how little it moves in a tenth of training
+# relative to the set point: largest error of a settled KL; relative to beta: its largest change in
+# the last tenth of training
 CONTROL_TOLERANCE = 0.1
 
 
@@ -47,25 +48,27 @@ class Control(ObjectiveModule):
         self.set_point = check_number("set_point", set_point, 0, closed=True)
         self.kp = check_number("kp", kp, 0, closed=True)
         self.ki = check_number("ki", ki, 0, closed=True)
-        self.most = check_number("objective.weight", weight, BETA_MIN)
+        self.beta_max = check_number("objective.weight", weight, BETA_MIN)
         self.register_buffer("integral", torch.zeros((), dtype=torch.float64))
         self.register_buffer("beta", torch.full((), BETA_MIN, dtype=torch.float64))
 
     @property
     def weight(self) -> float:
+        """The beta of the last step."""
         return float(self.beta)
 
     def respond(self, kl: float) -> tuple[float, float]:
         """(beta, integral) for a KL, given the current state."""
         error, before = self.set_point - kl, float(self.integral)
-        proportional = self.kp * sigmoid(-error)
+        proportional = self.kp * logistic(-error)
         after = before - self.ki * error
         beta = proportional + after + BETA_MIN
-        outward = (beta > self.most and after > before) or (beta < BETA_MIN and after < before)
+        # anti-windup: no step of I that moves beta out of range
+        outward = (beta > self.beta_max and after > before) or (beta < BETA_MIN and after < before)
         if outward:
             after = before
             beta = proportional + after + BETA_MIN
-        return min(max(beta, BETA_MIN), self.most), after
+        return min(max(beta, BETA_MIN), self.beta_max), after
 
     def forward(
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
@@ -92,7 +95,9 @@ class Control(ObjectiveModule):
             )
         before = weight_before_end(rows)
         if abs(beta - before) > CONTROL_TOLERANCE * max(beta, before):
-            return f"{prefix}beta went from {before:.3f} to {beta:.3f} in the last part of training"
+            return (
+                f"{prefix}beta went from {before:.3f} to {beta:.3f} in the last tenth of training"
+            )
         return None
 
 
@@ -102,6 +107,6 @@ def weight_before_end(rows: TrainingRows) -> float:
     return next(early, rows[0])["weight"]
 
 
-def sigmoid(x: float) -> float:
+def logistic(x: float) -> float:
     """1 / (1 + exp(-x)), written with tanh, which does not overflow."""
     return 0.5 * (1 + math.tanh(0.5 * x))

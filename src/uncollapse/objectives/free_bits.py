@@ -38,6 +38,7 @@ class FreeBits(ELBO):
 
     def clamp(self, kl: Tensor) -> Tensor:
         """The scalar that takes the place of the batch mean of kl [B, G], nats."""
+        # below lambda the clamp has no gradient
         return kl.mean(0).clamp_min(self.free).sum()
 
     def __call__(

@@ -7,17 +7,17 @@ Pelsmaeker & Aziz, "Effective Estimation of Deep Generative Language Models", AC
 
 Unlike free bits, whose gradient stops at lambda, the multiplier settles where the KL is the rate:
 at u = 1 the KL has no weight at all. As in the authors' code, u starts a little above 1, so that
-the decoder learns to use z before the KL weighs anything, and climbs its gradient g = rate - KL by
+the decoder learns to use z before the KL weighs anything, and ascends its gradient g = rate - KL by
 RMSprop at 1e-3:
 
     v <- 0.99 v + 0.01 g^2,   u <- max(0, u + multiplier_lr g / (sqrt(v) + 1e-8)).
 
 A step is about multiplier_lr whether the KL is off by a nat or by thirty. Plain gradient ascent,
-u + multiplier_lr g, oscillates for ever: a KL far above the rate drives u down until the code has
+u + multiplier_lr g, oscillates forever: a KL far above the rate drives u down until the code has
 collapsed, and a collapsed one drives it up again.
 
-Deviations: their code takes |u|, which turns back at 0 where ours stops; and by a slip in a name
-their Adam steps u as well.
+Deviations: their code takes |u|, so u is reflected at 0, whereas here it stops there; and because
+of a wrong variable name their Adam updates u as well.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from uncollapse.objectives.elbo import ELBO
 from uncollapse.training.schedules import weight_at, weight_phases
 
 FIRST_MULTIPLIER = 1.01
-RMSPROP_DECAY, RMSPROP_EPS = 0.99, 1e-8  # the defaults, which the authors use
+RMSPROP_DECAY, RMSPROP_EPS = 0.99, 1e-8  # PyTorch's default values, which the authors use
 RATE_TOLERANCE = 0.1  # of the rate: how close a settled KL is to it
 
 
@@ -55,7 +55,7 @@ class MinimumRate(ObjectiveModule):
 
     @property
     def weight(self) -> Callable[[float], float]:
-        """What a nat of KL costs: w - u, below 0 while more KL is asked for."""
+        """The cost of one nat of KL, w - u; it is negative while u > w."""
         u = float(self.multiplier)
         return lambda epoch: weight_at(self.elbo.weight, epoch) - u
 
@@ -72,7 +72,7 @@ class MinimumRate(ObjectiveModule):
         return weight_phases(self.elbo.weight)
 
     def unsettled(self, rows: TrainingRows) -> str | None:
-        """A KL below the rate, or above it while the multiplier still asks for more."""
+        """A KL below the rate, or above it while the multiplier still pushes it up."""
         if not rows or self.rate == 0:
             return None
         kl, u = rows[-1]["kl"], float(self.multiplier)
@@ -89,7 +89,7 @@ class MinimumRate(ObjectiveModule):
     @torch.no_grad()
     def update(self, loss: Loss) -> None:
         """One step of RMSprop up the gradient: u grows exactly while the KL is below the rate."""
-        # every KL satisfies a rate of 0, also where rounding makes it a little less than 0
+        # every KL satisfies a rate of 0, even if rounding makes it slightly negative
         if self.rate == 0:
             return
         gradient = self.rate - loss.terms["kl"]

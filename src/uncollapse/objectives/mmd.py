@@ -46,13 +46,13 @@ class InfoVAE(ELBO):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("alpha", self.alpha, 0, 1, closed=True)
-        # a smaller lambda would reward distance
+        # a smaller lambda would give the MMD a negative weight
         check_number("lambda", self.scale, 1 - self.alpha, closed=True)
         object.__setattr__(self, "weight", ScaledSchedule(self.weight, 1 - self.alpha))
 
     @property
     def final_weight(self) -> float:
-        """The best weights have the lowest nelbo, which charges for the KL in full."""
+        """The best weights have the lowest nelbo, in which the KL has weight 1."""
         return 1.0
 
     def __call__(
@@ -60,7 +60,7 @@ class InfoVAE(ELBO):
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
         strength = self.alpha + self.scale - 1
-        # without a draw from the prior, training's randomness is the plain VAE's
+        # no draw from the prior: the random numbers of training stay those of the plain VAE
         if strength == 0:
             return plain
         distance = mmd(wide(z), wide(q.sample_prior(len(z))))

@@ -10,7 +10,8 @@ in nats, like a desired rate, and below it the pull of the KL on the means is ex
 
 Deviations: the authors' code has the mean over dimensions in place of half the sum (its margins of
 1.5 to 3 are 0.75 D to 1.5 D here) and a small, increasing weight on the KL. Here the KL keeps its
-weight, which `objective.weight` changes, and the margin is of the size of the other heads' rates.
+weight, which `objective.weight` changes, and the margin is about as large as the
+rates of the other heads.
 """
 
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class MuForcing(ELBO):
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = super().__call__(nll, q, z, epoch, batch)
+        # no gradient once the spread exceeds the margin
         missing = (self.margin - measure_spread(wide(q.mean))).relu()
         return Loss(plain.total + missing, {**plain.terms, "missing_spread": missing}, plain.weight)
 

@@ -1,7 +1,7 @@
 """Posterior heads, which also work outside this package:
 
 q = BatchNormTau(256, 32, tau=0.5)(h)
-loss = rec + q.kl.sum(-1)
+loss = rec + q.kl.sum(-1).mean()
 """
 
 from uncollapse.distributions.normal import DiagonalGaussian

@@ -9,8 +9,8 @@ with gamma fixed and beta learned from 0. The batch mean of the KL is exactly
 
     1/2 sum_j [gamma^2 v_j / (v_j + eps) + beta_j^2] + 1/2 sum_j E_B[s_j^2 - ln s_j^2 - 1]
 
-and the second sum is never negative. eps is 1e-8, since with the usual 1e-5 and small initial
-weights v_j << eps and the floor is lost.
+and the second sum is never negative. eps is 1e-8: with the usual 1e-5, small initial
+weights give v_j << eps, and the floor is lost.
 """
 
 import torch
@@ -40,4 +40,5 @@ class BatchNormMu(PosteriorHead):
 
     def floor(self) -> float:
         """D/2 gamma^2 + 1/2 sum_j beta_j^2, nats."""
+        # the second sum of the KL is never negative and is left out
         return 0.5 * float(self.gamma**2 * len(self.beta) + wide(self.beta.detach()).square().sum())

@@ -36,7 +36,7 @@ def gamma_sigma(tau: float, theta: Tensor) -> Tensor:
 
 
 def floor_for_theta(tau: float, theta: Tensor) -> float:
-    """-1/2 sum_j ln gamma_sigma,j^2: the least batch-mean KL of a tau head, in nats."""
+    """-1/2 sum_j ln gamma_sigma,j^2: the lower bound on a tau head's batch-mean KL, in nats."""
     # ln s(-theta) by logsigmoid, which does not underflow for large theta
     return -0.5 * float((math.log1p(-tau) + nn.functional.logsigmoid(-wide(theta.detach()))).sum())
 
@@ -57,4 +57,5 @@ class BatchNormTau(PosteriorHead):
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 
     def floor(self) -> float:
+        """-1/2 sum_j ln gamma_sigma,j^2, nats."""
         return floor_for_theta(self.tau, self.theta)

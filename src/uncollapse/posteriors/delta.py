@@ -9,9 +9,9 @@ c = -exp(-2 delta - 1) and Lambert's function W, and
 
     mu^2 = g(s^2) + max(0, a),   the KL is exactly   KL_j = delta + max(0, a) / 2
 
-One output r of the encoder gives both a = |r| and the sign of mu. So max(0, a) is never in its flat
-half, and mu grows with r except at r = 0, where it jumps from -sqrt(g) to sqrt(g), as no mu between
-them is allowed. The sign has no gradient, and none is substituted.
+One output r of the encoder gives both a = |r| and the sign of mu. So a is never negative, where
+max(0, a) would have no gradient, and mu grows with r. At r = 0 it jumps from -sqrt(g) to sqrt(g),
+as no mu between them is allowed. The sign has no gradient, and no surrogate is used.
 
 `DeltaAR1`, the correlated form. The prior is the stationary process
 
@@ -19,12 +19,12 @@ them is allowed. The sign has no gradient, and none is substituted.
 
 whose precision matrix has the diagonal 1 / (1 - alpha^2) at both ends and, in between,
 (1 + alpha^2) / (1 - alpha^2). The posterior is the plain one, whose dimensions are independent. The
-least KL, at mu = 0 and s_j^2 = 1 / precision_jj, is (section 2.1)
+smallest KL, at mu = 0 and s_j^2 = 1 / precision_jj, is (section 2.1)
 
     1/2 sum_j ln precision_jj + 1/2 ln det covariance
         = 1/2 [(D - 2) ln(1 + alpha^2) - ln(1 - alpha^2)]
 
-and alpha is solved for so that this is delta D. Deviation: in the paper the sequence consists of
+and alpha is chosen so that this equals delta D. Deviation: in the paper the sequence consists of
 the codes of successive positions in x; here x has one code, and its D dimensions are the sequence.
 """
 
@@ -41,9 +41,9 @@ from uncollapse.distributions.precision import code_dtype, outputs, wide, withou
 from uncollapse.errors import InputError, check_number
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 
-# of g, whose root has an infinite gradient where g is 0; adds up to 5e-7 nats
+# smallest g: sqrt(g) has an infinite gradient at 0. The clamp adds at most 5e-7 nats
 MIN_ROOM = 1e-6
-# the least 1 - alpha^2 at which float32 still distinguishes neighbouring dimensions
+# the smallest 1 - alpha^2 at which float32 still distinguishes neighbouring dimensions
 MIN_NOISE = 1e-6
 
 
@@ -74,7 +74,7 @@ class Delta(PosteriorHead):
         return DiagonalGaussian(mean, variance.sqrt(), log_var, codes=code_dtype(self.linear, h))
 
     def floor(self) -> float:
-        """delta D, nats: here the least KL of any example."""
+        """delta D, nats: a bound for every example, not only for the batch mean."""
         return self.delta * self.latent
 
 
@@ -82,19 +82,23 @@ class Delta(PosteriorHead):
 
 
 def ar1_floor(log_noise: float, latent: int) -> float:
-    """The least KL of independent dimensions, in nats, given log_noise = ln(1 - alpha^2)."""
+    """The smallest KL of independent dimensions, in nats, given log_noise = ln(1 - alpha^2)."""
     return 0.5 * ((latent - 2) * math.log1p(-math.expm1(log_noise)) - log_noise)
 
 
 def solve_ar1(delta: float, latent: int) -> tuple[float, float]:
-    """alpha and 1 - alpha^2 for a floor of delta per dimension; both, as alpha may be near 1."""
-    most = ar1_floor(math.log(MIN_NOISE), latent) / latent
-    if delta > most:
+    """alpha and 1 - alpha^2 for a floor of delta per dimension.
+
+    Both are returned, because 1 - alpha^2 loses its digits where alpha is near 1.
+    """
+    largest = ar1_floor(math.log(MIN_NOISE), latent) / latent
+    if delta > largest:
         raise InputError(
             f"delta={delta:g}: with model.latent={latent} neighbouring dimensions of the prior "
-            f"would be all but equal; allowed is delta <= {math.floor(most * 1e4) / 1e4:g}"
+            f"would be almost equal; allowed is delta <= {math.floor(largest * 1e4) / 1e4:g}"
         )
     goal = delta * latent
+    # the root in u = -ln(1 - alpha^2); at u = 2 goal the floor is at least the goal
     log_noise = -brentq(lambda u: ar1_floor(-u, latent) - goal, 0.0, 2 * goal, xtol=1e-15)
     return math.sqrt(-math.expm1(log_noise)), math.exp(log_noise)
 
@@ -103,8 +107,8 @@ def solve_ar1(delta: float, latent: int) -> tuple[float, float]:
 class AgainstAR1(Posterior):
     """A DiagonalGaussian with the stationary AR(1) process as its prior.
 
-    It has no `log_ratio_per_dim`: the D terms of `kl` are relative to conditional priors and those
-    of a ratio per dimension would be to marginal ones, so that metrics must not combine them.
+    It has no `log_ratio_per_dim`: the terms of `kl` are relative to p(z_j | z_{j-1}), whereas those
+    of a ratio per dimension would be relative to p(z_j), and metrics must not mix the two.
     """
 
     q: DiagonalGaussian
@@ -133,31 +137,31 @@ class AgainstAR1(Posterior):
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D] of covariance alpha^|j - k|."""
-        place = torch.arange(self.mean.shape[1], dtype=torch.float64, device=self.mean.device)
-        factor = torch.linalg.cholesky(self.alpha ** (place[:, None] - place).abs())
+        index = torch.arange(self.mean.shape[1], dtype=torch.float64, device=self.mean.device)
+        factor = torch.linalg.cholesky(self.alpha ** (index[:, None] - index).abs())
         noise = noise_like(self.mean[0], (n,), generator)
         with without_autocast(noise):
             return (noise @ factor.T.to(noise.dtype)).to(self.q.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        """The ratio to N(0, I), as `DiagonalGaussian.log_ratio`, and from there to the process."""
+        """The log ratio of q to N(0, I), plus that of N(0, I) to the AR(1) process."""
         z = wide(z)
         step = z[..., 1:] - self.alpha * z[..., :-1]
-        moved = step.square() / self.noise + math.log(self.noise) - z[..., 1:].square()
-        return self.q.log_ratio(z) + 0.5 * moved.sum(-1)
+        prior_change = step.square() / self.noise + math.log(self.noise) - z[..., 1:].square()
+        return self.q.log_ratio(z) + 0.5 * prior_change.sum(-1)
 
 
 class DeltaAR1(PosteriorHead):
     """h [B, hidden] -> AgainstAR1 [B, latent].
 
-    InputError for latent < 2 or a delta out of range, whose upper end falls as latent grows.
+    InputError for latent < 2 or a delta out of range; the largest delta falls as latent grows.
     """
 
     def __init__(self, hidden: int, latent: int, delta: float):
         super().__init__()
         if latent < 2:
             raise InputError(
-                f"model.latent={latent}: one dimension is no sequence; allowed is at least 2"
+                f"model.latent={latent}: one dimension is not a sequence; allowed is at least 2"
             )
         self.delta, self.latent = check_number("delta", delta, 1e-6, 10, closed=True), latent
         self.alpha, self.noise = solve_ar1(self.delta, latent)
@@ -169,5 +173,5 @@ class DeltaAR1(PosteriorHead):
         return AgainstAR1(q, self.alpha, self.noise)
 
     def floor(self) -> float:
-        """delta D, nats: here the least KL of any example."""
+        """delta D, nats: a bound for every example, not only for the batch mean."""
         return self.delta * self.latent

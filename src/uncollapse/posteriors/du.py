@@ -69,6 +69,7 @@ class DU(PosteriorHead):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, b = outputs(self.linear, h).chunk(2, -1)
+        # inverted dropout: the entries that are kept are divided by 1 - dropout
         kept = nn.functional.dropout(torch.exp(b), self.dropout, self.training)
         variance = kept + self.min_variance
         mean, codes = self.gammas() * self.moments(a) + self.beta, code_dtype(self.linear, h)

@@ -10,14 +10,14 @@ where m_i and s_i see only z_<i, and the order of the dimensions is reversed aft
 
     log q(z|x) = log N(noise; 0, I) - sum ln sigma - sum over steps and dimensions of ln gate
 
-s starts around 2 (the paper: +1 to +2), so that at first a step changes little. The prior is that
-of plain, N(0, I).
+s starts around 2 (the paper: +1 to +2), so that at first a step changes z little. The prior is
+N(0, I), as in `plain`.
 
 The network is a MADE (Germain et al. 2015) with one hidden layer and U units for each dimension.
 The units of dimension i see z_<i and h; m_j and s_j see those with i <= j. Deviations from the
 paper:
-- h is the encoder's last state, through a linear layer of each step, and no separate encoder
-  output.
+- Each step reads the encoder's last state h through a linear layer of its own, instead of a
+  separate encoder output.
 - Hidden units are tanh instead of ELU, and gate = g + (1 - g) logistic(s) with g = 1e-3. Training
   never inverts a flow, but the density of any other code (mutual information, importance weights)
   needs the inverse, which a bounded m and a gate away from zero keep well conditioned.
@@ -39,7 +39,7 @@ from uncollapse.interfaces.posterior import PosteriorHead
 UNITS_PER_DIM = 4  # U, hidden units for each dimension
 LEAST_GATE = 1e-3  # g
 INITIAL_S = 2.0
-# pairs of code and example inverted at a time: few enough to stay in the processor's cache
+# (code, example) pairs inverted at a time: few enough to fit into the processor's cache
 PAIRS_AT_A_TIME = 1 << 14
 DRAWS, DRAWS_SEED = 64, 1606  # the fixed noise from which `mean` and `variance` are computed
 
@@ -112,13 +112,13 @@ def make_fixed_noise(latent: int) -> Tensor:
 
 @dataclass
 class Flow(MonteCarlo):
-    """The Gaussian `base` [B, D] sent through `steps`, against N(0, I).
+    """The Gaussian `base` [B, D] transformed by `steps`, against the prior N(0, I).
 
     A drawn code comes with its density. The density of a given code needs the inverse of the flow,
     in double precision, as small gates magnify rounding. E_q z and Var_q z have no closed form;
     they are taken over 64 fixed draws of the noise, the same for all examples. So posteriors that
-    ignore x have exactly the same mean, and the moments are exact where the flow leaves the
-    Gaussian alone.
+    ignore x have exactly the same mean, and the moments are exact where the flow does
+    not change the Gaussian.
     """
 
     steps: list[FlowStep]
@@ -126,7 +126,9 @@ class Flow(MonteCarlo):
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance over the fixed draws, [B, D] each."""
-        z, _ = self.follow(make_fixed_noise(self.base.mean.shape[1]).to(self.base.mean)[:, None])
+        z, _ = self.transform_noise(
+            make_fixed_noise(self.base.mean.shape[1]).to(self.base.mean)[:, None]
+        )
         variance, mean = torch.var_mean(z, 0, correction=0)
         return mean, variance
 
@@ -138,7 +140,7 @@ class Flow(MonteCarlo):
     def variance(self) -> Tensor:
         return self.moments[1]
 
-    def follow(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def transform_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         z, log_q = self.base.mean + self.base.std * noise, log_normal(self.base.log_var, noise)
         with without_autocast(z):
             for step in self.steps:
@@ -156,6 +158,7 @@ class Flow(MonteCarlo):
     def log_ratio(self, z: Tensor) -> Tensor:
         if z.dim() == 2:
             return self.log_ratio(z[None])[0]
+        # in double precision: the inverse divides by gates, which magnifies rounding errors
         codes, steps = z.double(), [step.double() for step in self.steps]
         blocks = codes.permute(2, 0, 1).split(max(1, PAIRS_AT_A_TIME // len(self.base.mean)), 1)
         log_q = torch.cat([self.log_density(block, steps) for block in blocks])
@@ -179,7 +182,7 @@ class Autoregression(nn.Module):
     def __init__(self, hidden: int, latent: int):
         super().__init__()
         self.context = nn.Linear(hidden, UNITS_PER_DIM * latent)
-        # the range of a linear layer with as many inputs; the mask leaves half of them
+        # initialised like a linear layer with this many inputs, of which the mask keeps half
         self.inner = nn.Parameter(
             torch.empty(UNITS_PER_DIM, latent, latent).uniform_(-1, 1) / math.sqrt(latent)
         )

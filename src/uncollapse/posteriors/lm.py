@@ -1,8 +1,8 @@
-"""No code: z is 0 under posterior and prior, so only the decoder is left, a language model.
+"""No code: z is 0 under posterior and prior, so the decoder alone is left, a language model.
 
 The baseline of Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016, section 4
 (RNNLM). Its -log p(x) is exact: rec, nelbo and nll are one number. The decoder is that of the other
-heads and reads zeros. The encoder exists but learns nothing, as no gradient reaches it.
+heads, and z = 0. The encoder exists but learns nothing, as no gradient reaches it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Point(Posterior):
     """z = 0 for every example. `mean` [B, D] is zeros, and so are the variance and the KL."""
 
     mean: Tensor
-    codes: torch.dtype | None = None  # of z; None: as mean
+    codes: torch.dtype | None = None  # dtype of z; None: that of the mean
 
     @property
     def variance(self) -> Tensor:
@@ -44,7 +44,7 @@ class Point(Posterior):
 
 
 class NoCode(PosteriorHead):
-    """h [B, hidden] -> Point [B, latent]. The one head without weights."""
+    """h [B, hidden] -> Point [B, latent]. The only head without weights."""
 
     def __init__(self, hidden: int, latent: int):
         super().__init__()

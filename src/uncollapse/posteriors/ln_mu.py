@@ -36,6 +36,7 @@ class LayerNormMu(PosteriorHead):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, log_var = outputs(self.linear, h).chunk(2, -1)
+        # var + eps must be close to var, or the floor is lost
         if self.training and not self.warned:
             self.warned = warn_if_flat(a.var(-1, correction=0), self.eps, "examples of mu")
         normal = nn.functional.layer_norm(a, (self.latent,), eps=self.eps)
@@ -43,5 +44,5 @@ class LayerNormMu(PosteriorHead):
         return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
 
     def floor(self) -> float:
-        """D/2 (gamma^2 + beta^2), nats: here the least KL of any example."""
+        """D/2 (gamma^2 + beta^2), nats: a bound for every example, not only for the mean."""
         return 0.5 * self.latent * (self.gamma**2 + float(self.beta.detach()) ** 2)

@@ -1,7 +1,7 @@
 """A learned mixture of Gaussians as the prior, with the plain posterior.
 
-Tomczak & Welling, "VAE with a VampPrior", AISTATS 2018 (arXiv 1705.07120), section 3, the simpler
-prior among those compared there:
+Tomczak & Welling, "VAE with a VampPrior", AISTATS 2018 (arXiv 1705.07120), section 3, where
+it is a baseline for the VampPrior:
 
     p(z) = 1/K sum_k N(z; m_k, diag s_k^2),   m_k and s_k free parameters, equal weights
 
@@ -48,7 +48,7 @@ class MixturePrior(MonteCarlo):
     def variance(self) -> Tensor:
         return self.base.variance
 
-    def follow(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def transform_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         return self.base.mean + self.base.std * noise, log_normal(self.base.log_var, noise)
 
     def log_prior(self, z: Tensor) -> Tensor:
@@ -62,7 +62,8 @@ class MixturePrior(MonteCarlo):
         return (mean[k] + std[k] * noise_like(mean[0], (n,), generator)).to(self.base.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
-        ratio = self.base.log_ratio(z)  # against N(0, I), and so is the mixture's
+        # both ratios are relative to N(0, I)
+        ratio = self.base.log_ratio(z)
         return ratio - log_mixture_ratio(self.components, z).to(ratio.dtype)
 
 
@@ -75,6 +76,7 @@ class MixtureOfGaussians(PosteriorHead):
         self.linear = nn.Linear(hidden, 2 * latent)
         means = torch.empty(components, latent).uniform_(-MEAN_RANGE, MEAN_RANGE)
         means -= means.mean(0)
+        # variances 1 - Var m, so that p(z) has exactly the moments of N(0, I)
         self.means = nn.Parameter(means)
         self.log_vars = nn.Parameter(torch.log1p(-means.square().mean(0)).repeat(components, 1))
 

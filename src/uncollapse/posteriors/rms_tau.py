@@ -1,6 +1,6 @@
 """The tau head with a positive sigma, divided by its root mean square instead of standardised.
 
-A variant of bn_tau (kexue.fm/archives/7381) made for this project: mu as there, and
+A variant of bn_tau (kexue.fm/archives/7381) made for this project: mu as in bn_tau, and
 
     sigma = gamma_sigma b / sqrt(E_B b^2 + eps),   b = softplus(linear) > 0
 
@@ -33,8 +33,10 @@ class RMSNormTau(PosteriorHead):
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, b = outputs(self.linear, h).chunk(2, -1)
         mean = gamma_mu(self.tau, self.theta) * self.mu_moments(a)
+        # softplus keeps sigma positive, unlike in bn_tau
         std = gamma_sigma(self.tau, self.theta) * self.sigma_moments(nn.functional.softplus(b))
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))
 
     def floor(self) -> float:
+        """-1/2 sum_j ln gamma_sigma,j^2, nats."""
         return floor_for_theta(self.tau, self.theta)

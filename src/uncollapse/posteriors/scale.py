@@ -1,4 +1,4 @@
-"""Scale-VAE: the decoder reads means scaled to a given spread; the loss charges the unscaled ones.
+"""Scale-VAE: the decoder reads scaled posterior means, the loss has the KL of the unscaled ones.
 
 Song et al., "Scale-VAE: Preventing Posterior Collapse in Variational Autoencoder", LREC-COLING
 2024:
@@ -12,23 +12,23 @@ In the first two epochs f is the batch's own (in evaluation the population's, as
 normalisation). In each later epoch it is the mean of the batches' factors over the last epoch, one
 per dimension. Evaluation takes the mean over the epoch so far, which at its end is the factor of
 the next. Only training steps count in a mean. No code of the authors was found; the two epochs are
-those of a third-party implementation. In the very first one the means are close together, and the
-mean of its factors would be far too large.
+those of a third-party implementation. One would not do: in the very first epoch the means are close
+together, and the mean of its factors would be far too large.
 
 The trainer calls `set_epoch`; in your own loop call `head.set_epoch(epoch)`. Otherwise every epoch
 counts as the first.
 
 `kl` and `log_ratio` are those of N(f mu, s^2), from which z is drawn. The paper's KL, kept as
-`unscaled_kl`, is no rate of a code that the decoder reads: mu can shrink and f undo it, so rec plus
-that KL is no bound on -log p(x). The batch mean of `kl` is
+`unscaled_kl`, is not the rate of the code that the decoder reads: mu can shrink while f grows, so
+rec plus that KL is not a bound on -log p(x). The batch mean of `kl` is
 
     1/2 sum_j [Var_B(f_j mu_j) + (f_j E_B mu_j)^2] + 1/2 sum_j E_B[s_j^2 - ln s_j^2 - 1]
 
 where (f_j E_B mu_j)^2, an offset that all x share, costs nats and carries no information.
 
 No floor is declared. Var_B(f_j mu_j) = std^2 holds only for the batch's own factors; with those of
-the last epoch it holds as far as mu keeps its spread. So the KL tends to D/2 std^2 but may fall
-below.
+the last epoch it holds only while the spread of mu stays the same. So the KL tends to D/2 std^2 but
+may be smaller.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class ScaledGaussian(DiagonalGaussian):
 class Scale(WideBuffers, PosteriorHead):
     """h [B, hidden] -> ScaledGaussian [B, latent]; InputError unless std > 0.
 
-    Buffers: `held`, whether the first epochs are over, and then the `factor` [D] in use; `total`
+    Buffers: `held`, whether the first epochs are over, and the `factor` [D] used then; `total`
     [D] and `count`, for the mean of the batches' factors in this epoch; `epoch`, counted from 0.
     """
 
@@ -109,11 +109,15 @@ class Scale(WideBuffers, PosteriorHead):
 
     def forward(self, h: Tensor) -> ScaledGaussian:
         mean, log_var = outputs(self.linear, h).chunk(2, -1)
+        # detached: the factors are constants for the gradient
         scaled, codes = self.compute_factors(mean.detach()) * mean, code_dtype(self.linear, h)
         return ScaledGaussian(scaled, torch.exp(0.5 * log_var), log_var, mean, codes=codes)
 
     def compute_factors(self, mean: Tensor) -> Tensor:
-        """f [D] for a batch with these means [B, D]; a batch that is learned from is counted."""
+        """f [D] for a batch with these means [B, D].
+
+        Only training steps, the calls with gradients, count in the mean over the epoch.
+        """
         if not self.training and self.held:
             return self.mean_factor()
         if not self.training:

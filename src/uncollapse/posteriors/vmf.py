@@ -18,7 +18,8 @@ With A = (ln F)' = I_{d/2}(kappa) / I_{d/2-1}(kappa), the length of E z,
 The KL depends only on kappa and d. This is its exact form; the common approximation is 4 % off for
 d = 32 and kappa = 13. Sampling: Wood, "Simulation of the von Mises Fisher distribution",
 Communications in Statistics 1994. Deviation: gradients pass through a rotation that moves with mu,
-instead of a reflection as in Davidson's algorithm. They have less variance and no singular point.
+instead of a reflection as in Davidson's algorithm. Such gradients have less variance and no
+singular point.
 """
 
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class AxialVMF:
         return 1 - (self.dim - 1) * self.across - self.length**2
 
     def sample(self, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-        """[count, dim] float64, by rejection: only as many as are missing are drawn again.
+        """[count, dim] float64, by rejection, repeated for the draws that are still missing.
 
         Let t be the first coordinate of a uniform point on the sphere. Then w = (t + x) / (1 + x t)
         is Wood's proposal (his Beta variable is (1 - t) / 2). The other coordinates have a uniform
@@ -141,8 +142,8 @@ class Directional(Posterior):
     """vMF(mu, kappa) for a batch, against the uniform prior on the sphere; the KL is [B, 1]."""
 
     mu: Tensor  # [B, D], of length 1
-    law: AxialVMF
-    codes: torch.dtype | None = None  # of z; None: as mu
+    law: AxialVMF  # the same distribution around the first axis
+    codes: torch.dtype | None = None  # dtype of z; None: that of mu
 
     @property
     def mean(self) -> Tensor:

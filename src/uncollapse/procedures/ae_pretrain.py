@@ -53,12 +53,15 @@ class AEPretrain(Procedure):
             )
 
     def begin(self, training: Training) -> None:
-        """Keep the decoder's initial weights; a checkpoint, restored later, need not hold them."""
+        """Keep the decoder's initial weights.
+
+        They follow from the seed, so a checkpoint, restored later, need not hold them.
+        """
         decoder = training.model.parts()["decoder"]
         self.initial = [parameter.detach().clone() for parameter in decoder]
 
     def phases(self) -> list[Phase]:
-        """The pretraining."""
+        """The epochs of pretraining."""
         if self.pretrain_epochs == 0:
             return []
         return [
@@ -73,12 +76,13 @@ class AEPretrain(Procedure):
         ]
 
     def step(self, training: Training, batch: Batch) -> Loss:
-        # the schedule reads the same position: the KL counts from the first step of the new decoder
+        # the schedule uses the same position, so the KL weight grows from the reset on
         if not self.settled and training.epoch >= self.pretrain_epochs:
             self.reset_decoder(training)
         return step_together(training, batch)
 
     def reset_decoder(self, training: Training) -> None:
+        """Return the decoder to its initial weights and all optimisers to their initial state."""
         decoder = training.model.parts()["decoder"]
         with torch.no_grad():
             for parameter, initial in zip(decoder, self.initial, strict=True):

@@ -1,21 +1,23 @@
-"""Aggressive training of the encoder: many encoder steps before each decoder step, at first.
+"""Aggressive training of the encoder: at first many encoder steps before each decoder step.
 
 He, Spokoyny, Neubig & Berg-Kirkpatrick, "Lagging Inference Networks and Posterior Collapse in
 Variational Autoencoders", ICLR 2019 (arXiv 1901.05534), section 4 and algorithm 1. Early in
 training the encoder lags behind the true posterior p(z|x), so the decoder sees codes that carry
 nothing and learns to ignore them. Therefore the encoder catches up first:
 
-    while aggressive:   repeat  encoder step on a further random batch  until its loss stops falling
-                        decoder step on the batch of this step
-                        after each epoch: aggressive only while I(x; z) on validation data grows
-    afterwards:         encoder and decoder together, as always
+    while aggressive:   encoder steps on further random batches, until the loss stops falling
+                        one decoder step on the batch of this step
+                        after each epoch: go on only if I(x; z) on validation data has grown
+    afterwards:         encoder and decoder together, as in ordinary training
 
 As in the paper's code, the loss stops falling when its average over the last `inner_check` steps is
-no lower than over as many before, and at most `inner_max` steps are made. Deviations from the code:
-every inner batch is a further random one, as in algorithm 1 (there the first is the step's own);
-losses are compared per example (there per word); gradients are clipped over the component that is
-stepped (there over the model); and I(x; z) is measured with one mixture of up to 1000 examples
-(there with single batches of 32, whose ceiling of ln 32 = 3.5 nats a working code exceeds).
+not lower than over the `inner_check` steps before, and at most `inner_max` steps are made.
+
+Deviations from the code: every encoder batch is a further random one, as in algorithm 1 (there the
+first is the batch of the step); losses are compared per example (there per word); gradients are
+clipped over the component that is updated (there over the model); and I(x; z) is measured with one
+mixture of up to 1000 examples (there with single batches of 32, which cannot show more than
+ln 32 = 3.5 nats, less than a useful code has).
 """
 
 from itertools import islice
@@ -32,20 +34,18 @@ from uncollapse.metrics.information import code_gains
 from uncollapse.metrics.one_pass import evaluating, evaluation_batches, recompute_population
 from uncollapse.procedures.joint import step_together
 
-VALIDATION_EXAMPLES = 1000  # always the same
+VALIDATION_EXAMPLES = 1000  # the same ones at every measurement
 USEFUL_INFORMATION = 0.1  # nats of I(x; z) below which the aggressive phase has achieved nothing
 # training examples for the statistics with which batch-norm heads are evaluated
 POPULATION_EXAMPLES = 2000
 
 
 class Aggressive(ProcedureModule):
-    """`inner_max` encoder steps at most (0: ordinary training); their losses are averaged over
-    `inner_check` steps.
-    """
+    """At most `inner_max` encoder steps (0: ordinary training), tested every `inner_check`."""
 
-    aggressive: Tensor  # whether the phase goes on
+    aggressive: Tensor  # whether the aggressive phase is still going on
     information: Tensor  # I(x; z) when last measured, nats; 0 at the start
-    inner_steps: Tensor  # encoder steps so far, besides the ordinary ones
+    inner_steps: Tensor  # encoder steps made by `catch_up` so far
 
     def __init__(self, inner_max: int, inner_check: int):
         super().__init__()
@@ -57,7 +57,7 @@ class Aggressive(ProcedureModule):
 
     def step(self, training: Training, batch: Batch) -> Loss:
         if self.aggressive and training.step > 0 and training.step % training.per_epoch == 0:
-            self.decide_whether_to_go_on(training)
+            self.end_phase_if_stalled(training)
         if not self.aggressive:
             return step_together(training, batch)
         self.catch_up(training)
@@ -67,7 +67,8 @@ class Aggressive(ProcedureModule):
         return loss
 
     def catch_up(self, training: Training) -> None:
-        """Encoder steps until their loss stops falling, or the maximum is made."""
+        """Make encoder steps until their loss stops falling, at most `inner_max`."""
+        # sums over inner_check steps each; comparing sums is comparing averages
         before, total = float("inf"), 0.0
         for count, batch in enumerate(islice(training.more_batches(), self.inner_max), 1):
             loss = training.loss(batch, training.model.encode(batch))
@@ -79,8 +80,8 @@ class Aggressive(ProcedureModule):
                     return
                 before, total = total, 0.0
 
-    def decide_whether_to_go_on(self, training: Training) -> None:
-        """The phase is over for good once I(x; z) is no larger than an epoch ago."""
+    def end_phase_if_stalled(self, training: Training) -> None:
+        """End the phase, for good, if I(x; z) is not larger than an epoch ago."""
         information = estimate_information(training)
         self.aggressive.fill_(information > float(self.information))
         self.information.fill_(information)
@@ -101,14 +102,14 @@ class Aggressive(ProcedureModule):
         ]
 
     def unsettled(self, rows: TrainingRows) -> str | None:
-        """An aggressive phase that never ended, or that ended with codes that carry nothing."""
+        """An aggressive phase that never ended, or whose codes carry no information at its end."""
         if self.inner_max == 0:
             return None
         measured = f"I(x; z) was {float(self.information):.2f} nats when last measured"
         if self.aggressive:
             return f"the aggressive phase never ended: {measured} and still grew"
         if float(self.information) < USEFUL_INFORMATION:
-            return f"the aggressive phase ended before the codes carried anything: {measured}"
+            return f"the aggressive phase ended before the codes carried information: {measured}"
         return None
 
 

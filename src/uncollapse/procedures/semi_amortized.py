@@ -66,11 +66,13 @@ class SemiAmortized(Procedure):
         check_number("svi_clip", self.svi_clip, 0)
 
     def check(self, model: Model, head: str, epochs: int) -> None:
-        """InputError unless mu and ln sigma^2 are free: refining would break other promises."""
+        """InputError unless mu and ln sigma^2 are unconstrained.
+
+        Refining would break what other heads promise, such as a floor under the KL.
+        """
         posterior = model.posterior
-        if isinstance(
-            posterior, LearnedPriorHead
-        ):  # a learned prior does not restrict the head under it
+        # a learned prior does not restrict the head that it wraps
+        if isinstance(posterior, LearnedPriorHead):
             posterior = posterior.head
         if type(posterior) is not Gaussian:
             raise InputError(
@@ -80,7 +82,7 @@ class SemiAmortized(Procedure):
             )
 
     def step(self, training: Training, batch: Batch) -> Loss:
-        q: Any = training.model.encode(batch)
+        q = encode_gaussian(training.model, batch)
         weight = weight_at(training.objective.weight, training.epoch)
         with twice_differentiable():
             q = self.refine(training.model, batch, q, weight, through=True)
@@ -92,9 +94,10 @@ class SemiAmortized(Procedure):
         self, model: Model, batch: Batch, generator: torch.Generator | None = None
     ) -> DiagonalGaussian:
         """The refined posterior of a batch, without gradients; its noise comes from `generator`."""
-        q: Any = model.encode(batch)
+        q = encode_gaussian(model, batch)
         mean, log_var = (values.detach().requires_grad_() for values in (q.mean, q.log_var))
-        # cuDNN's LSTM has no gradient in evaluation mode; CPU threads share the flag, so it stays
+        # cuDNN's LSTM has no gradient in evaluation mode. The flag is global, so it is left alone
+        # on the CPU, where other threads may evaluate at the same time
         plain_kernels = torch.backends.cudnn.flags(enabled=False) if mean.is_cuda else nullcontext()
         with torch.enable_grad(), plain_kernels:
             q = DiagonalGaussian.from_log_var(mean, log_var, q.codes)
@@ -114,33 +117,43 @@ class SemiAmortized(Procedure):
 
         `through`: keep the graph, so that the steps can be differentiated.
         """
-        speed = torch.zeros_like(torch.cat([q.mean, q.log_var], -1))
+        velocity = torch.zeros_like(torch.cat([q.mean, q.log_var], -1))
         for _ in range(self.svi_steps):
-            # an example's loss depends on its own l alone: the gradient of the sum holds each one's
+            # an example's loss depends only on its own l, so the gradient of the sum holds the
+            # gradient of each example
             nll = wide(model.nll(batch, q.sample(generator=generator)))
             loss = (nll + weight * q.kl.sum(-1)).sum()
             gradient = torch.cat(
                 torch.autograd.grad(loss, (q.mean, q.log_var), create_graph=through), -1
             )
-            speed = self.svi_momentum * speed + clip_rows(gradient, self.svi_clip)
-            move_mean, move_log_var = (self.svi_lr * speed).chunk(2, -1)
+            velocity = self.svi_momentum * velocity + clip_rows(gradient, self.svi_clip)
+            move_mean, move_log_var = (self.svi_lr * velocity).chunk(2, -1)
             q = DiagonalGaussian.from_log_var(q.mean - move_mean, q.log_var - move_log_var, q.codes)
         return q
 
 
-def clip_rows(gradient: Tensor, most: float) -> Tensor:
-    """Each row of a gradient [B, P] scaled down to a norm of at most `most`."""
+def encode_gaussian(model: Model, batch: Batch) -> DiagonalGaussian:
+    """q(z|x) of a model that passed `SemiAmortized.check`."""
+    q = model.encode(batch)
+    if not isinstance(q, DiagonalGaussian):
+        raise TypeError(f"a {type(q).__name__}; refining takes a DiagonalGaussian")
+    return q
+
+
+def clip_rows(gradient: Tensor, max_norm: float) -> Tensor:
+    """Each row of a gradient [B, P] scaled down to a norm of at most `max_norm`."""
     norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
-    return gradient * (most / norm.clamp_min(most))
+    return gradient * (max_norm / norm.clamp_min(max_norm))
 
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Recurrent layers and attention without the vendors' kernels, which hinder second derivatives.
+    """While open, recurrent layers and attention use PyTorch's own kernels.
 
-    Those of cuDNN and of fused attention have none. Those of oneDNN have them, with the same
-    values, but make a step a third slower than the plain kernels.
+    cuDNN and fused attention have no second derivatives. oneDNN has them, with the same values, but
+    makes a step a third slower.
     """
+    # Any: torch's annotations of these modules lack the flag `enabled`
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
     were_enabled = [backend.enabled for backend in backends]
     try:

@@ -18,22 +18,22 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
 
 @dataclass
 class TrainerConfig:
-    """How long, how fast and how often evaluated. Patience counts evaluations; null is never."""
+    """Length, optimiser and evaluations of training. Patience counts evaluations; null: never."""
 
     epochs: int
     max_steps: int | None
     eval_every: int | None  # steps; null: once an epoch
-    eval_examples: int | None  # at most this many training examples in a training-mode row
-    population: int  # training examples for the batch-norm heads' evaluation statistics
+    eval_examples: int | None  # training examples in a training-mode row; null: all
+    population: int  # training examples for the evaluation statistics of batch-norm heads
     optimizer: str
     lr: float
     clip: float | None
-    patience: int | None  # early stop
-    decay_patience: int | None  # lowering the lr
+    patience: int | None  # stop after this many evaluations without a new best
+    decay_patience: int | None  # lower the lr after this many
     decay_factor: float
     decay_from_epoch: float
-    decay_limit: int | None  # stop when the lr is lowered for this many-th time
-    decay_reload: bool  # a lowered lr starts from the best weights: see `Selection.decay`
+    decay_limit: int | None  # stop after lowering the lr this many times
+    decay_reload: bool  # go back to the best weights then: see `Selection.decay`
 
     def check(self) -> None:
         """InputError for a value out of range."""

@@ -1,15 +1,17 @@
 """A warning where training falls below the lower bound of the KL that a head promises."""
 
 import warnings
-from typing import Any
+
+from uncollapse.json_types import JsonObject
 
 
-def warn_below_floor(row: dict[str, Any]) -> bool:
-    """Warn if the training-mode KL of a row is below the floor; whether it is.
+def warn_below_floor(row: JsonObject) -> bool:
+    """Warn and return True if the training-mode KL of a row is below the promised floor.
 
-    The head's promise is wrong then, or its code.
+    Then either the bound that the head declares is wrong, or its code is.
     """
     floor, above = row["floor"], row["kl_minus_floor"]
+    # 0.1 % of tolerance for rounding
     if floor is None or above is None or above >= -1e-3 * (1 + floor):
         return False
     warnings.warn(

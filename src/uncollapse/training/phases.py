@@ -1,18 +1,18 @@
-"""Which phases of training a run is too short for, in sentences for before and after it.
+"""Sentences about phases of training that a run is too short for, before and after training.
 
 A phase is over when at least one training step was made after its end. So a ramp of 10 epochs in a
 run of 10 epochs is not over: the last step still has less than the full weight.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from uncollapse.interfaces.phases import Phase, Phased, TrainingRows
+from uncollapse.json_types import JsonMapping
 
-SLACK = 1e-9  # epochs: positions are quotients of step numbers
-# the phases of each component, and the component itself if it can also report on its final state
+SLACK = 1e-9  # epochs: tolerance for rounding, as positions are quotients of step numbers
+# the phases of each component, and the component itself if it may report that it has not settled
 ComponentPhases = Sequence[tuple[list[Phase], Phased | None]]
 
 
@@ -26,7 +26,7 @@ class Length:
     max_steps: int | None
 
     def last_position(self, steps: int) -> float:
-        """The position in epochs at which the last of so many steps reads its schedules."""
+        """The position in epochs at which the last of `steps` steps evaluates its schedules."""
         return max(0, steps - 1) / self.per_epoch
 
     def describe(self, steps: int) -> str:
@@ -36,18 +36,19 @@ class Length:
         return f"{count:.3g} epoch{'' if count == 1 else 's'}{by}"
 
     def find_longer(self, phase: Phase) -> list[str]:
-        """The settings to raise so that one step is made after the phase."""
+        """Which settings to increase so that one step is made after the phase; [] if none helps."""
+        # one step after the end, so that it has the final value
         needed = math.ceil(phase.ends * self.per_epoch - SLACK) + 1
         words = []
-        if not phase.follows and self.epochs * self.per_epoch < needed:
+        if not phase.moves_with_epochs and self.epochs * self.per_epoch < needed:
             words.append(f"trainer.epochs above {phase.ends:.4g}")
         if self.max_steps is not None and self.max_steps < needed:
             words.append(f"trainer.max_steps of at least {needed}")
         return [" and ".join(words)] if words else []
 
 
-def list_warnings(
-    components: ComponentPhases, length: Length, config: Mapping[str, Any]
+def list_phase_warnings(
+    components: ComponentPhases, length: Length, config: JsonMapping
 ) -> list[str]:
     """One sentence, before training, for each phase that the planned length cuts off."""
     last = length.last_position(length.total)
@@ -58,16 +59,16 @@ def list_warnings(
     ]
 
 
-def list_findings(
+def list_unfinished_phases(
     components: ComponentPhases,
     length: Length,
     steps: int,
-    config: Mapping[str, Any],
+    config: JsonMapping,
     rows: TrainingRows,
 ) -> list[str]:
-    """One sentence, after so many steps, for each phase that is not over.
+    """One sentence, after `steps` steps, for each phase that is not over.
 
-    A component whose phases are over, but which has not settled, adds a sentence of its own.
+    A component whose phases are over, but which has not settled, adds its own sentence.
     """
     findings = []
     for phases, component in components:
@@ -83,21 +84,21 @@ def select_unfinished(phases: Sequence[Phase], last: float) -> list[Phase]:
     return [phase for phase in phases if phase.ends > last + SLACK]
 
 
-def format_warning(phase: Phase, length: Length, config: Mapping[str, Any]) -> str:
+def format_warning(phase: Phase, length: Length, config: JsonMapping) -> str:
     """The sentence before training."""
-    room = length.total / length.per_epoch
+    planned = length.total / length.per_epoch
     ways = length.find_longer(phase)
     if phase.shorter is not None:
-        fits = phase.shorter(room) if phase.is_set_in(config) else f"an end before epoch {room:.3g}"
-        ways.append(fits)
+        end = f"an end before epoch {planned:.3g}"
+        ways.append(phase.shorter(planned) if phase.is_set_in(config) else end)
     return (
         f"{phase.describe(config)}: training ends after {length.describe(length.total)}, "
         f"{phase.state(length.last_position(length.total))}; {phase.lost}; give {' or '.join(ways)}"
     )
 
 
-def format_finding(phase: Phase, length: Length, steps: int, config: Mapping[str, Any]) -> str:
-    """The sentence after so many steps of training."""
+def format_finding(phase: Phase, length: Length, steps: int, config: JsonMapping) -> str:
+    """The sentence after `steps` steps of training."""
     planned = length.total / length.per_epoch
     early = f" (stopped early, {planned:.3g} planned)" if steps < length.total else ""
     return (

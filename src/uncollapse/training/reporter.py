@@ -1,8 +1,9 @@
-"""What the trainer tells its user."""
+"""The events that the trainer reports to its user."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from uncollapse.interfaces.objective import Loss
+from uncollapse.json_types import JsonObject
 
 
 class Reporter(Protocol):
@@ -11,11 +12,11 @@ class Reporter(Protocol):
     def stepped(self, step: int, total: int, loss: Loss) -> None:
         """A training step was made, `step` of `total`."""
 
-    def evaluated(self, row: dict[str, Any]) -> None:
+    def evaluated(self, row: JsonObject) -> None:
         """A row of metrics was written."""
 
     def resumed(self, step: int, note: str | None) -> None:
-        """A checkpoint was restored; the note says what is missing of the rows before it."""
+        """A checkpoint was restored; the note says which earlier rows of metrics are missing."""
 
     def warn(self, message: str) -> None:
         """Something unexpected happened; training goes on."""

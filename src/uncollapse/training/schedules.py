@@ -27,7 +27,7 @@ def final_value(schedule: Schedule) -> float:
 
 
 def weight_phases(schedule: Schedule) -> list[Phase]:
-    """The way of the KL weight to its final value as a phase; none for a constant."""
+    """The time until the KL weight reaches its final value, as a phase; none for a constant."""
     if not isinstance(schedule, Curve) or schedule.end_epoch == 0:
         return []
     return [
@@ -36,14 +36,15 @@ def weight_phases(schedule: Schedule) -> list[Phase]:
             f"objective.weight={schedule}",
             schedule.end_epoch,
             schedule.describe_position,
-            schedule.describe_loss(),
+            schedule.describe_missed(),
             schedule.suggest_shorter,
-            schedule.follows,
+            schedule.moves_with_epochs,
         )
     ]
 
 
 def format_weight(weight: float) -> str:
+    """Two decimals, or two significant digits for a weight below 0.01."""
     return f"{weight:.2f}" if weight >= 0.01 or weight == 0 else f"{weight:.2g}"
 
 
@@ -61,28 +62,28 @@ class Curve(metaclass=Interface, interface=True):
 
     @property
     def end_epoch(self) -> float:
-        """The position (epochs) from which on it has its final value; 0 for a constant."""
+        """The position in epochs from which the value is final; 0 for a constant."""
         return 0.0
 
     @property
-    def follows(self) -> bool:
-        """Whether its end moves with trainer.epochs."""
+    def moves_with_epochs(self) -> bool:
+        """Whether the end moves with trainer.epochs: then more epochs do not help to reach it."""
         return False
 
     def knobs(self) -> dict[str, float]:
-        """The knobs that set its length, by the names that heads give them."""
+        """The knobs that set the length, by their names in head files."""
         return {}
 
     def describe_position(self, epoch: float) -> str:
-        """How far it is at a position."""
+        """How far the schedule is at a position, such as "at weight 0.10"."""
         return f"at weight {format_weight(self(epoch))}"
 
-    def describe_loss(self) -> str:
-        """What a run misses that ends before it."""
+    def describe_missed(self) -> str:
+        """What is missing from a run that ends before the schedule does."""
         return "the KL never has its full weight"
 
     def suggest_shorter(self, epochs: float) -> str:
-        """The change by which it ends within so many epochs."""
+        """The change that makes the schedule end within this many epochs."""
         return f"a schedule that ends within {epochs:.3g} epochs"
 
 
@@ -155,12 +156,12 @@ class Logistic(Curve):
         check_number("steepness", self.steepness, 0)
 
     def __call__(self, epoch: float) -> float:
-        # the same function written with tanh, which never overflows
+        # written with tanh, which never overflows
         return 0.5 * (1 + math.tanh(0.5 * self.steepness * (epoch - self.midpoint)))
 
     @property
     def end_epoch(self) -> float:
-        """Where it comes within 1 % of 1, which it never reaches."""
+        """Where the weight is 0.99; it never reaches 1."""
         return self.midpoint + math.log(99) / self.steepness
 
     def knobs(self) -> dict[str, float]:
@@ -191,7 +192,7 @@ class Cyclical(Curve):
     def __call__(self, epoch: float) -> float:
         if self.ramp == 0 or epoch >= self.epochs:
             return 1.0
-        # rounded: an error in the last digit could put a period's first step in the one before
+        # a rounding error could put the first step of a period into the previous one
         phase = round(epoch * self.cycles / self.epochs, 9) % 1
         return min(1.0, phase / self.ramp)
 
@@ -201,7 +202,7 @@ class Cyclical(Curve):
         return 0.0 if self.ramp == 0 else self.epochs * (self.cycles - 1 + self.ramp) / self.cycles
 
     @property
-    def follows(self) -> bool:
+    def moves_with_epochs(self) -> bool:
         return True
 
     def knobs(self) -> dict[str, float]:
@@ -211,7 +212,7 @@ class Cyclical(Curve):
         cycle = min(self.cycles, 1 + int(round(epoch * self.cycles / self.epochs, 9)))
         return f"in cycle {cycle} of {self.cycles}, {super().describe_position(epoch)}"
 
-    def describe_loss(self) -> str:
+    def describe_missed(self) -> str:
         return "the last cycle never has its full weight"
 
     def suggest_shorter(self, epochs: float) -> str:
@@ -219,14 +220,12 @@ class Cyclical(Curve):
             return "cycles that end earlier"
         if self.ramp == 1:
             return "ramp below 1"
-        return (
-            "fewer cycles, a smaller ramp or more trainer.epochs, so that a cycle has steps enough"
-        )
+        return "fewer cycles, a smaller ramp or more trainer.epochs, for enough steps in each cycle"
 
 
 @dataclass(frozen=True)
 class Constant(Curve):
-    """The weight of beta-VAE (Higgins et al. 2017): a number under the name of its knob, beta."""
+    """The constant weight of beta-VAE (Higgins et al. 2017), with the name of its knob, beta."""
 
     beta: float
 
@@ -257,16 +256,16 @@ class ScaledSchedule(Curve):
         return self.schedule.end_epoch if isinstance(self.schedule, Curve) and self.factor else 0.0
 
     @property
-    def follows(self) -> bool:
-        return isinstance(self.schedule, Curve) and self.schedule.follows
+    def moves_with_epochs(self) -> bool:
+        return isinstance(self.schedule, Curve) and self.schedule.moves_with_epochs
 
     def knobs(self) -> dict[str, float]:
         return self.schedule.knobs() if isinstance(self.schedule, Curve) else {}
 
-    def describe_loss(self) -> str:
+    def describe_missed(self) -> str:
         if isinstance(self.schedule, Curve):
-            return self.schedule.describe_loss()
-        return super().describe_loss()
+            return self.schedule.describe_missed()
+        return super().describe_missed()
 
     def suggest_shorter(self, epochs: float) -> str:
         if isinstance(self.schedule, Curve):

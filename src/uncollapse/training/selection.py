@@ -24,13 +24,14 @@ class Selection:
     def judge(
         self, progress: Progress, nelbo: float, epoch: float, weight: float, settled: bool
     ) -> None:
-        """Keep the weights if their nelbo is the lowest; otherwise lower the lr, or stop.
+        """Keep the weights if their nelbo is the lowest; lower the lr or stop if patience is over.
 
-        The nelbo weighs the KL as at the end of training; `weight` is its weight at present.
+        In the nelbo the KL has the weight of the end of training; `weight` is the current one.
         """
         if not math.isfinite(nelbo):
             raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
-        if not settled:  # kept for want of better ones: every later evaluation beats them
+        # the final model is not being trained yet: keep these weights, but let any later ones win
+        if not settled:
             self.keep(progress, weight)
             return
         if nelbo < progress.best:
@@ -48,7 +49,7 @@ class Selection:
             self.decay(progress, nelbo)
 
     def keep(self, progress: Progress, weight: float) -> None:
-        """The present weights become the best."""
+        """Save the current weights as the best."""
         progress.best_step, progress.best_weight = progress.step, weight
         save_model(self.weights, self.model)
 
@@ -58,10 +59,10 @@ class Selection:
         return patience is not None and progress.bad_lr >= patience and late_enough
 
     def decay(self, progress: Progress, nelbo: float) -> None:
-        """Lower the lr, and stop at the last time.
+        """Lower the lr, and stop if this was the last reduction.
 
-        With decay_reload, as in the code of He et al. 2019, the best weights come back, the
-        optimisers are reset, and later evaluations are compared with the present, bad one.
+        With decay_reload, as in the code of He et al. 2019, the best weights are loaded, the
+        optimisers are reset, and later evaluations are compared with the current, worse nelbo.
         """
         progress.decays, progress.bad_lr = progress.decays + 1, 0
         for optimizer in self.optimizers.values():

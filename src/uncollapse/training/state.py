@@ -1,4 +1,4 @@
-"""The state of a training run: all that a checkpoint holds, for bit-identical resuming."""
+"""The state of a training run: everything that a resumed run needs to be bit-identical."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,11 @@ class Progress:
     best_step: int = 0
     best_weight: float = 1.0  # of the KL, at that step
     bad: int = 0  # evaluations since the best
-    to_beat: float = float("inf")  # the nelbo that the lr's patience compares with
+    to_beat: float = float("inf")  # the nelbo that decay_patience compares with
     bad_lr: int = 0  # evaluations since it was beaten or the lr was lowered
     decays: int = 0
     stopped: bool = False
-    seconds: float = 0.0  # spent in training steps
+    seconds: float = 0.0  # of training steps, without evaluations
 
 
 def save_checkpoint(
@@ -48,7 +48,7 @@ def save_checkpoint(
 def restore_checkpoint(
     path: Path, training: Training, procedure: Procedure
 ) -> tuple[Progress, int | None]:
-    """Load the state; the progress, and the rows of metrics written until then, if known.
+    """Load the state; return the progress and the number of rows written so far, if known.
 
     InputError when the file is damaged or of another model.
     """
@@ -69,7 +69,7 @@ def restore_checkpoint(
 
 
 def read_progress(state: dict[str, Any]) -> Progress:
-    """The progress in a state. ValueError for a value that is no number."""
+    """The progress in a state. ValueError for a value that is not a number."""
     state.setdefault("to_beat", state["best"])  # not in checkpoints of version 0.1
     values = {name: state[name] for name in vars(Progress())}
     for name, value in values.items():

@@ -1,10 +1,9 @@
-"""The training loop: batches, steps, evaluations, checkpoints. It knows no head and no remedy."""
+"""The training loop: batches, steps, evaluations, checkpoints. It is the same for all heads."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.objective import Objective
 from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
+from uncollapse.json_types import JsonObject
 from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.runs.checkpoint import load_model, load_tensors
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
@@ -26,14 +26,14 @@ from uncollapse.training.schedules import weight_at, weight_phases
 from uncollapse.training.selection import Selection
 from uncollapse.training.state import Progress, restore_checkpoint, save_checkpoint
 
-# examples that form q(z) in mi and similar metrics, in training and in the test; the cost grows
-# with the square
+# examples whose posteriors form the mixture q(z) in mi and similar metrics, in evaluations during
+# training and in the test; the cost grows with the square of their number
 MIXTURE, FINAL_MIXTURE = 1000, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSetup:
-    """What a trainer is made of."""
+    """The components and settings of a training run."""
 
     config: TrainerConfig
     model: Model
@@ -50,9 +50,9 @@ class TrainerSetup:
 class Tested:
     """Test rows of the best weights in evaluation and in training mode, and of the last weights."""
 
-    best: dict[str, Any]
-    training_mode: dict[str, Any]
-    last: dict[str, Any]  # `best` where the last weights are the best
+    best: JsonObject
+    training_mode: JsonObject
+    last: JsonObject  # `best` where the last weights are the best
 
 
 class Trainer:
@@ -78,8 +78,8 @@ class Trainer:
         weights = setup.run.path(WEIGHTS)
         self.selection = Selection(self.config, self.model, self.optimizers, weights)
         self.progress = Progress()
-        self.measured = (0, 0.0)  # step and seconds of the last evaluation
-        self.has_warned = False
+        self.measured = (0, 0.0)  # step and training seconds at the last evaluation
+        self.has_warned = False  # of a KL below the floor
         self.procedure.begin(self.training)
 
     @property
@@ -99,6 +99,7 @@ class Trainer:
         else:
             if note := self.setup.record.resume(-1):
                 self.setup.reporter.warn(note)
+            # the noise of training does not depend on how many numbers initialisation drew
             torch.manual_seed(self.setup.seed)
             self.evaluate()
         every, total = self.config.eval_every or self.length.per_epoch, self.length.total
@@ -125,6 +126,7 @@ class Trainer:
         self.model.train()
         while self.progress.step < self.length.total and not self.progress.stopped:
             epoch, index = divmod(self.progress.step, self.length.per_epoch)
+            # the order of batches depends only on (seed, epoch), so a resumed run repeats it
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.setup.seed, epoch), epoch
                 self.model.posterior.set_epoch(epoch)
@@ -133,7 +135,11 @@ class Trainer:
     # ---------------------------------------------------------------- evaluation
 
     def evaluate(self) -> None:
-        """Write the rows of this position, decide on the best weights and the lr, and save."""
+        """Write the rows of this position, decide on the best weights and the lr, and save.
+
+        The training-mode row comes first: the population statistics, which the validation row
+        needs, are recomputed after it.
+        """
         common = {"weight": self.weight(), "lr": self.lr(), **self.measure_speed()}
         row = self.write_row("train", "train", common, self.config.eval_examples)
         self.has_warned = self.has_warned or warn_below_floor(row)
@@ -145,8 +151,8 @@ class Trainer:
         self.save()
 
     def write_row(
-        self, split: str, mode: str, extra: dict[str, Any], limit: int | None = None
-    ) -> dict[str, Any]:
+        self, split: str, mode: str, extra: JsonObject, limit: int | None = None
+    ) -> JsonObject:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
         encode = partial(self.procedure.infer, self.model)
@@ -161,10 +167,11 @@ class Trainer:
     def test(self) -> Tested:
         """Write the test rows: of the last weights if they are not the best, then of the best ones.
 
-        The last weights are those that training would go on with: after a reload, the best.
-        The model ends with the best.
+        The last weights are those with which training would continue; after `decay_reload` these
+        are the best. The model holds the best weights afterwards.
         """
         last, path = None, self.setup.run.path(WEIGHTS)
+        # copies, as loading the best weights overwrites the model's tensors
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         load_model(path, self.model)
         best = self.model.state_dict()
@@ -186,7 +193,7 @@ class Trainer:
         return [*((phases, None) for phases in others), *((c.phases(), c) for c in components)]
 
     def weight(self) -> float:
-        """The KL weight in force."""
+        """The current KL weight."""
         return weight_at(self.objective.weight, self.epoch)
 
     def last_weight(self) -> float:
@@ -194,6 +201,7 @@ class Trainer:
         return weight_at(self.objective.weight, self.length.last_position(self.progress.step))
 
     def lr(self) -> float:
+        """The learning rate, the same for all components."""
         return next(iter(self.optimizers.values())).param_groups[0]["lr"]
 
     def measure_speed(self) -> dict[str, float | None]:
@@ -215,7 +223,7 @@ class Trainer:
         path = self.setup.run.path(STATE)
         self.progress, rows = restore_checkpoint(path, self.training, self.procedure)
         self.measured = (self.progress.step, self.progress.seconds)
-        # damaged weights are found now and not when training is over
+        # damaged weights are reported now, not after training
         load_tensors(self.setup.run.path(WEIGHTS))
         note = self.setup.record.resume(self.progress.step, rows)
         self.setup.reporter.resumed(self.progress.step, note)
