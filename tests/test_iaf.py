@@ -153,7 +153,7 @@ def test_log_q_matches_change_of_variables(seed, latent, depth, scale):
 def test_log_ratio_of_drawn_codes_matches_sampling(seed, batch, latent, depth, scale):
     q = make_flow(seed, batch, latent, depth, scale)
     assert_near(q.log_ratio(q.sample()), q.kl[:, 0], 1e-8)
-    z, log_q = q.follow(torch.randn(4, batch, latent).double())
+    z, log_q = q.transform_noise(torch.randn(4, batch, latent).double())
     assert_near(q.log_ratio(z), log_q - q.log_prior(z), 1e-8)
 
 
@@ -237,7 +237,7 @@ def test_gradients_reach_every_parameter_and_match_formula():
     drawn = torch.autograd.grad((log_q - head(h).log_prior(z)).sum(), parameters)
     assert all(g.abs().sum() > 0 for g in drawn)
     # the other way: through z and the inverse
-    z = head(h).follow(noise)[0]
+    z = head(h).transform_noise(noise)[0]
     inverted = torch.autograd.grad(head(h).log_ratio(z).sum(), parameters)
     for a, b in zip(drawn, inverted, strict=True):
         assert_near(a, b)

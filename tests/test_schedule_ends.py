@@ -256,7 +256,8 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
     short, long = Length(6, 6, 1, None), Length(120, 6, 20, None)
     assert len(list_unfinished_phases(parts, short, 6, {}, [row(6, 0.0)])) == 1
     assert [
-        "multiplier" in message for message in list_findings(parts, long, 120, {}, [row(120, 0.0)])
+        "multiplier" in message
+        for message in list_unfinished_phases(parts, long, 120, {}, [row(120, 0.0)])
     ] == [True]
 
 
@@ -265,13 +266,13 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
 
 def test_warning_names_knob_length_weight_and_fix():
     parts = [(weight_phases(Linear(10)), None)]
-    assert list_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
+    assert list_phase_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
         "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; "
         "the KL never has its full weight; "
         "give trainer.epochs above 10 or anneal_epochs below 1"
     ]
     # another knob's value; and two limits that both end the run early
-    assert list_warnings(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
+    assert list_phase_warnings(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
         "objective.weight=Linear(epochs=10): training ends after 0.319 epochs "
         "(trainer.max_steps=100), at weight 0.03; "
         "the KL never has its full weight; give trainer.epochs above 10 and "
@@ -282,7 +283,7 @@ def test_warning_names_knob_length_weight_and_fix():
 
 def test_cyclical_warning_does_not_suggest_more_epochs():
     parts = [(weight_phases(Cyclical(6, 4, 1)), None)]
-    (message,) = list_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
+    (message,) = list_phase_warnings(parts, Length(60, 10, 6, None), {"cycles": 4, "ramp": 1})
     assert "in cycle 4 of 4, at weight 0.93" in message and message.endswith("give ramp below 1")
     assert (
         list_phase_warnings(
