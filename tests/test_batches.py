@@ -22,7 +22,7 @@ some_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=24)
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """With CALL = 0 these small batches are split like large ones."""
+    """With CALL_COST = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", 0)
         yield

@@ -52,7 +52,7 @@ TIES = [8, 8, 6, 4, 4, 4, 2, 2]
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """With CALL = 0 these small batches are split like large ones."""
+    """With CALL_COST = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL", 0)
         yield
