@@ -13,7 +13,7 @@ MODULES = ("torch", "hydra", "pandas", "uncollapse.run", "uncollapse.evaluation.
 
 
 def serve() -> None:
-    """Answer requests; a child returns from here into its command."""
+    """Answer requests; in a child, return to run its command."""
     for name in MODULES:
         importlib.import_module(name)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""What several tests share: small runs, in this process or as the command a user types."""
+"""Shared fixtures and helpers: small runs, in this process or as a command."""
 
 import json
 import os
@@ -41,9 +41,9 @@ TIMES = (
 )
 
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side
+os.environ["OMP_NUM_THREADS"] = "1"  # set before torch is imported, because tests run in parallel
 os.environ.pop("UNCOLLAPSE_SWEEP", None)
-os.fsync = lambda fd: None  # no test cuts the power, and waiting for the disk takes long
+os.fsync = lambda fd: None  # no test simulates losing synced data, and waiting for the disk is slow
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,7 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def composed(*words: str, conf: Path = ROOT / "conf") -> DictConfig:
-    """The config that Hydra composes from these words and gives to a run."""
+    """The config that Hydra composes from these overrides."""
     return (compose_once if conf == ROOT / "conf" else compose_in)(conf, *words).copy()
 
 
@@ -71,7 +71,7 @@ compose_once = cache(compose_in)  # a tenth of a second each
 
 
 def one_in(count: int, cases: Iterable[Any]) -> list[ParameterSet]:
-    """Cases for `parametrize`: every `count`-th runs by default, the others are slow."""
+    """Cases for `parametrize`: every `count`-th runs by default, the others are marked slow."""
     return [
         pytest.param(
             *(case if isinstance(case, tuple) else [case]),
@@ -92,7 +92,7 @@ def run_here(results: Path, head: str, *words: str) -> str:
 
 
 def type_command(*words: str, fresh: bool = False, **environment: str) -> CompletedProcess[str]:
-    """`python train.py WORDS` as a user types it: in a fresh interpreter, or a fork of one."""
+    """Run `python train.py WORDS` in a fresh interpreter, or in a fork of one."""
     env = {**os.environ, **environment}
     if not fresh:
         return command_server().ask("train.py", *words, environment=env)
@@ -116,7 +116,8 @@ class CommandServer:
             try:
                 print(json.dumps(request), file=self.process.stdin, flush=True)
                 code = int(self.process.stdout.readline())
-            except BaseException:  # a time limit of pytest: the next command gets a new process
+            except BaseException:
+                # interrupted, for example by a time limit: the next command gets a new process
                 self.process.kill()
                 self.process.wait()
                 command_server.cache_clear()
@@ -148,7 +149,7 @@ def summary(folder: Path) -> dict:
 
 
 def mounted(folder: Path, *words: str) -> None:
-    """A file system on the folder, or a skip where this machine does not let us."""
+    """A file system on the folder; skips if this machine does not permit mounting."""
     done = subprocess.run(["mount", *words, str(folder)], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"cannot mount here: {done.stderr.strip()}")
@@ -156,7 +157,7 @@ def mounted(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without figures, which take most of their time."""
+    """Reports without figures, which take most of the time."""
     from uncollapse.report import figures
 
     monkeypatch.setattr(figures, "PLOTS", {})
@@ -186,7 +187,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Leave no room on a disk; removing `filler` gives it back."""
+    """Leave no free space on a disk; removing `filler` frees it."""
     with pytest.raises(OSError), (disk / "filler").open("wb", buffering=0) as file:
         while True:
             file.write(b"0" * 1024)

@@ -1,8 +1,7 @@
-"""A process that has imported everything and forks a child for each command, which it may kill.
-Requests and answers are lines of JSON.
+"""A process that has imported everything, and forks and possibly kills a child for each command.
 
-A child is killed by SIGKILL after `delay` seconds, or ends at once at its `event`-th step that
-changes a disk.
+Requests and answers are lines of JSON. A child is killed by SIGKILL after `delay` seconds, or exits
+at its `event`-th disk operation.
 """
 
 import builtins
@@ -41,7 +40,7 @@ def serve() -> None:
 
 def forked(request: dict[str, Any]) -> dict[str, Any]:
     """Exit code and seconds of a child."""
-    if "train" in request:  # what takes time and is kept is done once, and not in each child
+    if "train" in request:  # slow imports and caches are loaded once, not in each child
         config(*request["train"])
         find_provenance()
     gc.freeze()
@@ -96,7 +95,7 @@ def evaluate(words: list[str]) -> int:
 def cut_at(event: int | None) -> Callable[[], int]:
     """End this process before its `event`-th rename, sync or opening for writing.
 
-    Returns a function that gives the number of these so far.
+    Returns a function that gives the current count.
     """
     count = 0
 

@@ -1,4 +1,4 @@
-"""Sections of a config in their YAML's values, with changes: `LSTMConfig(hidden=5)`."""
+"""Config sections with the values of their YAML files, and changes: `LSTMConfig(hidden=5)`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from uncollapse.config.targets import locate_class
 
 
 def stated(group: str, option: str) -> dict[str, Any]:
-    """The values of conf/<group>/<option>.yaml, and of the options that it builds upon."""
+    """The values of conf/<group>/<option>.yaml and of the options in its defaults list."""
     values: dict[str, Any] = {}
     for parent in parents_of(option, group):
         values |= stated(group, parent)
@@ -16,7 +16,7 @@ def stated(group: str, option: str) -> dict[str, Any]:
 
 
 def schema(group: str, option: str, **usual: object) -> Callable[..., Any]:
-    """The class of a section, with `usual` or its YAML file's values where a call gives none."""
+    """The class of a section, with `usual` or its YAML values as defaults."""
 
     values = {**stated(group, option), **usual}
     target = values.pop("_target_")

@@ -1,4 +1,4 @@
-"""The check of `pytest --shapes`: tensors at the interfaces have the shapes of their annotations.
+"""The check of `pytest --shapes`: tensors at the interfaces have their annotated shapes.
 
 Signatures say `Annotated[Tensor, "B D"]` (`uncollapse.interfaces.shapes`), which costs nothing and
 needs no library. Here each method and field that an interface annotates in this way is checked in
@@ -17,7 +17,7 @@ from uncollapse.interfaces.hooks import Attribute, Interface
 
 
 class ShapeError(TypeError):
-    """A tensor that does not have the annotated shape, or is not of floats."""
+    """A tensor without the annotated shape or dtype."""
 
 
 def install() -> None:
@@ -43,7 +43,7 @@ def install() -> None:
 
 
 def check_fields(cls: Any) -> None:
-    """Check the annotated fields of a dataclass, all together, when an object is made."""
+    """Check all annotated fields of a dataclass when an object is created."""
     construct = cls.__init__
     annotated = {name: shape_of(a) for name, a in cls.__annotations__.items()}
 
@@ -56,7 +56,7 @@ def check_fields(cls: Any) -> None:
 
 
 def shapes_of(cls: type, name: str) -> dict[str, Any]:
-    """The shape of each annotated argument, and of the result as "return": the interface's own."""
+    """The interface's shape of each annotated argument, and of the result as "return"."""
     for base in reversed(cls.__mro__):
         value = vars(base).get(name)
         function = value.function if isinstance(value, Attribute) else value
@@ -68,7 +68,7 @@ def shapes_of(cls: type, name: str) -> dict[str, Any]:
 
 
 def shape_of(annotation: Any) -> Any:
-    """Annotated[Tensor, "B D"] as a type of jaxtyping, None for anything else."""
+    """The jaxtyping type of Annotated[Tensor, "B D"], None for anything else."""
     if get_origin(annotation) is not Annotated:
         return None
     tensor, shape = get_args(annotation)
@@ -76,7 +76,7 @@ def shape_of(annotation: Any) -> Any:
 
 
 def check_hook(value: Any, shapes: dict[str, Any]) -> Any:
-    """A method or property that checks its shapes, None for what has none or is abstract."""
+    """A method or property that checks its shapes; None without shapes or if abstract."""
     if not shapes or getattr(value, "__isabstractmethod__", False):
         return None
     if isinstance(value, property) and value.fget is not None:
@@ -88,7 +88,7 @@ def check_hook(value: Any, shapes: dict[str, Any]) -> Any:
 
 
 def check_function(function: Callable[..., Any], shapes: dict[str, Any]) -> Callable[..., Any]:
-    """The function, followed by a check of arguments and result: its own errors come first."""
+    """Wrap a function with a check of arguments and result; its own errors come first."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)

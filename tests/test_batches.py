@@ -1,4 +1,4 @@
-"""Which sentences go together and how they become padded batches, against naive loops."""
+"""Composition of batches and their padding, against naive loops."""
 
 from itertools import combinations, pairwise
 
@@ -22,7 +22,7 @@ some_lengths = st.lists(st.integers(1, 12), min_size=1, max_size=24)
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """With CALL = 0 these small batches are split like large ones."""
+    """With CALL_COST = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL_COST", 0)
         yield
@@ -91,7 +91,7 @@ def test_batching_by_length_mixes_lengths_only_to_avoid_singles(lengths, size, s
     count = {n: int((lengths == n).sum()) for n in lengths}
     for batch in epoch_batches(lengths, size, "by_length", seed, 0):
         here = set(lengths[batch])
-        # of the lengths in one batch at most one is shared by several sentences of the corpus
+        # at most one length in a batch belongs to several sentences of the corpus
         assert sum(count[n] > 1 for n in here) <= 1
         if len(here) > 1:
             between = [n for n in count if min(here) <= n <= max(here)]
@@ -200,7 +200,7 @@ def test_stretches_cover_real_tokens_and_drop_finished_rows(lengths, call):
         covered[:rows, start:stop] += 1
         assert (
             lengths[:rows] > start
-        ).all()  # else the row's last state would be looked for where it is no more
+        ).all()  # otherwise the last state of a row would be read from a stretch it is not in
     real = np.arange(lengths[0]) < lengths[:, None]
     assert (covered[real] == 1).all() and covered.max() == 1
     assert bounds[0][:2] == (len(lengths), 0) and bounds[-1][2] == lengths[0]

@@ -1,4 +1,4 @@
-"""scripts/bench: what a head costs in every phase of its training, and until its best weights."""
+"""scripts/bench: the training cost of a head in each phase, and up to its best weights."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ def test_both_loops_have_same_loss_on_generated_text() -> None:
 def write_run(
     study: Path, head: str, seed: int, rows: dict[int, float], best: int, **overrides: object
 ) -> None:
-    """rows: step -> training seconds so far."""
+    """`rows` maps a step to the training seconds so far."""
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     folder = study / "runs" / head / name / f"seed={seed}"
     folder.mkdir(parents=True)
@@ -73,8 +73,8 @@ def write_study(study: Path) -> None:
     write_run(study, "plain", 1, {10: 5.0, 20: 10.0}, best=20)
     write_run(study, "bn_tau", 0, {10: 3.0, 20: 6.0}, best=20, tau=0.3)
     write_run(study, "bn_tau", 1, {10: 5.0, 20: 20.0}, best=10, tau=0.3)
-    write_run(study, "bn_tau", 2, {10: 7.0}, best=10, tau=0.3)  # plain has no such seed
-    write_run(study, "bn_mu", 0, {10: 1.0}, best=10, **{"trainer.lr": 1})  # nor such a run
+    write_run(study, "bn_tau", 2, {10: 7.0}, best=10, tau=0.3)  # plain has no run with this seed
+    write_run(study, "bn_mu", 0, {10: 1.0}, best=10, **{"trainer.lr": 1})  # nor this run
 
 
 def test_time_to_best_weights_is_paired_with_plain_by_seed(tmp_path: Path) -> None:

@@ -1,7 +1,4 @@
-"""The token cache.
-
-Whatever has happened to a file of it, it is refused in one sentence and never trained on.
-"""
+"""The token cache: any damaged file is refused in one sentence and never trained on."""
 
 import json
 import os
@@ -79,7 +76,7 @@ def half_zeroed(path: Path) -> None:
     content = path.read_bytes()
     half = len(content) // 2
     path.write_bytes(content[:half] + b"\0" * (len(content) - half))
-    if path.read_bytes() == content:  # it was all zeros
+    if path.read_bytes() == content:  # half was all zeros already
         path.write_bytes(content[:half] + b"\1" * (len(content) - half))
 
 
@@ -263,7 +260,7 @@ def test_non_numeric_array_with_valid_digest_is_refused(
     assert f"meta.json: {key} is missing or of the wrong kind" in refusal(entry)
 
 
-# ---------------------------------------------------------------- as users meet it
+# ---------------------------------------------------------------- as users see it
 
 
 @pytest.mark.parametrize("damage", [half_zeroed, replaced_with_outside_link, removed])

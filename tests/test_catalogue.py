@@ -1,4 +1,4 @@
-"""The catalogue of metrics: one row per number, and everything else follows from it."""
+"""The catalogue of metrics: one row per number, from which everything else is derived."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ ROW = Metric(
 
 @pytest.fixture
 def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that a test adds are gone after it."""
+    """Remove the rows that a test adds."""
     monkeypatch.setattr(catalogue, "METRICS", catalogue.METRICS)
     before = dict(catalogue.METRICS)
     yield
@@ -118,7 +118,7 @@ def test_documented_script_works(tmp_path: Path) -> None:
         assert "largest_mean" in done.stdout
 
 
-# ---- what is refused -----------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

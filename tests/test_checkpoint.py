@@ -1,5 +1,4 @@
-"""Files that are whole or not there, and rows that survive whatever happened to the process that
-wrote them."""
+"""Files that are complete or absent, and rows that survive a crash of their writer."""
 
 import json
 import os
@@ -19,7 +18,7 @@ def list_names(folder):
     return [path.name for path in folder.iterdir()]
 
 
-# ---------------------------------------------------------------- whole or not there
+# ---------------------------------------------------------------- complete or absent
 
 
 def test_file_is_written_and_replaced(tmp_path):

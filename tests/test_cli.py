@@ -1,7 +1,4 @@
-"""What a user types: good words reach Hydra completed, bad ones get one sentence.
-
-The literal commands work.
-"""
+"""The command line: valid arguments reach Hydra completed, bad ones get one sentence."""
 
 import os
 import re
@@ -32,7 +29,9 @@ BAD = {
     "head=plain +tau=0.3": "tau=0.3: head=plain has no knob tau",
     "tau=0.3": "tau=0.3: head=plain has no knob tau",
     "tau=": "tau=: head=plain has no knob tau",
-    "-m head=bn_tau,plain tau=0.5": f"head=plain has no knob tau; it is a knob of head={TAU} (knobs of plain: none); r",
+    "-m head=bn_tau,plain tau=0.5": (
+        f"head=plain has no knob tau; it is a knob of head={TAU} (knobs of plain: none); r"
+    ),
     "-m head=bn_tau,bn_tua": "head=bn_tua: no such head; did you mean bn_tau?",
     "-m head=glob(x*)": "head=glob(x*): no head matches; allowed are ",
     "head=[plain,bn_mu]": "one head at a time",
@@ -70,7 +69,7 @@ BAD = {
     # twice
     "head=plain head=bn_mu": "head=plain head=bn_mu: head is given twice; give it once",
     "-m model=lstm model=linear": "model=lstm model=linear: model is given twice",
-    # flags and words without a sign
+    # flags and words without an equals sign
     "--multrun": "--multrun: no such flag; did you mean --multirun?",
     "--head=bn_tau": "--head=bn_tau: keys are typed without dashes; did you mean head=bn_tau?",
     "--tau=0.3": "did you mean tau=0.3?",
@@ -88,7 +87,10 @@ BAD = {
         "before, quote them: 'seed=0 what'"
     ),
     # several values
-    "seed=0,1": "seed=0,1: several values make a sweep, which needs -m; a single text is typed 'seed=\"0,1\"'",
+    "seed=0,1": (
+        "seed=0,1: several values make a sweep, which needs -m; "
+        "a single text is typed 'seed=\"0,1\"'"
+    ),
     "head=plain,bn_mu": "head=plain,bn_mu: several values make a sweep, which needs -m",
     # common keys
     "seed=-1": "seed=-1: allowed is an integer of at least 0",
@@ -98,7 +100,9 @@ BAD = {
     "-m seed=0,-1": "seed=-1: allowed is an integer of at least 0",
     "threads=1000": "threads=1000: allowed is an integer from 1 to 256",
     "threads=all": "threads=all: allowed is an integer",
-    "study=..a": "study=..a: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all",
+    "study=..a": (
+        "study=..a: allowed are letters, digits and . _ + -, a letter or digit first, 100 in all"
+    ),
     "study=-rf": "study=-rf: allowed are letters",
     "study=--help": "study=--help: allowed are letters",
     "study=.": "study=.: allowed are letters",
@@ -115,7 +119,7 @@ BAD = {
     "results=[1]": "results=[1]: allowed is a text",
     f"label={'x' * 201}": "allowed is a text of at most 200 characters",
 }
-# what Hydra's grammar reads otherwise, or not at all
+# text that Hydra's grammar reads differently, or not at all
 ODD = (
     "my file (1).txt", "a,b", "x, y", "[1", "a#b", "a;b", "a&b", "~/x", "日本", "é", "<x>", "!x",
     "`x`", "(1)", 'a"b,',
@@ -213,9 +217,8 @@ def test_train_command_creates_run(tmp_path: Path) -> None:
         "done",
     }
     assert summary(folder)["status"] == "done"
-    assert (
-        sum("valid:" in line for line in done.stdout.splitlines()) == 3
-    )  # one line per evaluation
+    # one line per evaluation
+    assert sum("valid:" in line for line in done.stdout.splitlines()) == 3
 
 
 @pytest.mark.parametrize(

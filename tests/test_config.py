@@ -1,4 +1,4 @@
-"""The rules that make `head=` sound, and what a config may and may not say."""
+"""The rules of `head=`, and what configs may contain."""
 
 import importlib
 import inspect
@@ -29,8 +29,8 @@ def head_file(name: str) -> dict:
     return OmegaConf.to_container(OmegaConf.load(CONF / "head" / f"{name}.yaml"))  # type: ignore[return-value]
 
 
-# rule 1: a head file touches only slots, label and knobs; knobs are flat numbers whose default
-# stands in the YAML alone
+# rule 1: a head file sets only slots, label and knobs; knobs are flat numbers whose default is only
+# in the YAML file
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -84,7 +84,7 @@ def locate(target: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-# rule 2: a knob that no part reads is an error
+# rule 2: a knob that no component reads is an error
 
 
 def test_unused_knob_is_refused_and_its_heads_are_named() -> None:
@@ -131,7 +131,7 @@ def test_unknown_section_key_is_refused() -> None:
         load_section(cfg.trainer, "trainer", locate("uncollapse.training.config.TrainerConfig"))
 
 
-# rule 5: one head at a time; a combination is a head whose defaults list holds two
+# rule 5: one head at a time; a combination is a head whose defaults list has two
 
 
 def test_two_heads_at_once_are_refused() -> None:
@@ -141,7 +141,7 @@ def test_two_heads_at_once_are_refused() -> None:
 
 @pytest.fixture
 def head_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Add head files (name=content) to a copy of conf, which the package then reads; its folder."""
+    """Add head files (name=content) to a copy of conf that the package uses; returns the copy."""
     folder = tmp_path / "conf"
     shutil.copytree(CONF, folder)
     monkeypatch.setattr(config, "CONF", folder)
@@ -258,7 +258,9 @@ TYPED = {
     "head=kl_anneal objective.weight._target_=uncollapse.distributions.normal.DiagonalGaussian": (
         "only classes of uncollapse.training.schedules are built there"
     ),
-    "head=plain procedure._target_=uncollapse.decoders.plain.Plain": "only classes of uncollapse.procedures are built",
+    "head=plain procedure._target_=uncollapse.decoders.plain.Plain": (
+        "only classes of uncollapse.procedures are built"
+    ),
     "head=plain objective._target_=uncollapse.objectives.elbo.Loss": "no such class",
     "head=bn_mu +posterior.gama=3": "it has no gama; did you mean posterior.gamma?",
     "head=plain +posterior.gama=3": "it has no gama; a class and its knobs make a head",
@@ -284,7 +286,7 @@ def test_compatible_class_override_is_built(tmp_path: Path) -> None:
     assert run_here(tmp_path, "bn_mu", *words) == "done"
 
 
-# parts that contradict each other
+# contradictory components
 
 
 @pytest.mark.parametrize("head", ["bn_mu", "ln_mu", "bn_tau", "rms_tau"])
@@ -317,7 +319,7 @@ def test_posterior_unsupported_by_procedure_is_refused(
     assert not (tmp_path / "r").exists()
 
 
-# rule 7 (labels come from the config) is tested with the report
+# rule 7 (labels come from the config) is tested in test_report.py
 
 
 # names and differences

@@ -1,4 +1,4 @@
-"""`content` in data.json: equal for the same data wherever they lie, another one for other data."""
+"""`content` in data.json: equal for the same data at any location, different for other data."""
 
 import json
 import lzma
@@ -205,7 +205,7 @@ def test_array_digests_depend_on_dtype_and_shape() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
 
 
-# ---------------------------------------------------------------- dialogues and what is drawn
+# ---------------------------------------------------------------- dialogues and generated data
 
 
 def dialogue(folder: Path) -> str:
@@ -231,7 +231,7 @@ def test_changed_word_turn_or_label_changes_dialogue_identity(tmp_path: Path) ->
     ]
     rest = {"valid": usual, "test": usual}
     found = [
-        dialogue(put_dialogues(tmp_path / str(n), train=train, **rest))
+        dialogue(write_dialogues(tmp_path / str(n), train=train, **rest))
         for n, train in enumerate([usual, *others])
     ]
     assert len(set(found)) == 1 + len(others)

@@ -1,8 +1,6 @@
-"""What every head must do, whichever it is and wherever it acts: the same tests over the files of
-conf/head, on text, images and vectors.
+"""The same tests for every head in conf/head, on text, images and vectors.
 
-Everything goes the way a run goes: the trainer's own step, its checkpoints, the encoding that
-evaluation uses.
+They use what a run uses: the trainer's step, its checkpoints, and the encoding of evaluation.
 """
 
 from collections.abc import Callable
@@ -44,8 +42,8 @@ KINDS = {
     ),
     "images": ("model=image_mlp", "model.hidden=12", "model.latent=4", *DIGITS),
 }
-# further models, for the tests that tell how a head sits in a model; what it does in training is
-# looked at above
+# further models, for the tests of how a head fits into a model; its training is tested on the kinds
+# above
 FURTHER = {
     "pixels": (
         "model=image_pixelcnn",
@@ -56,12 +54,12 @@ FURTHER = {
         *DIGITS,
     ),
 }
-# clocks and counts of remedies, made small: here something must happen, but need not last
+# durations of remedies, made short: something must happen within a few steps
 SHORT = {"pretrain_epochs": 1, "inner_max": 6, "inner_check": 3, "svi_steps": 2}
 # 24 steps in epochs of 6; checkpoints at 7, 14 and 21 lie within epochs
 RUN = ("trainer.epochs=4", "trainer.eval_every=7", "trainer.lr=1e-2")
-# By default these run on all kinds of data, one or two for each slot; these on text, too; and the
-# others on vectors, which are cheap. The remaining pairs are slow.
+# By default the first run on all kinds of data (one or two for each slot), the second on text, too,
+# and all others only on vectors, which are cheap. The remaining pairs are slow.
 ON_ALL_KINDS = ("plain", "bn_mu", "vmf", "free_bits", "control", "aggressive")
 ON_TEXT = ("bow", "bn_mu_word_dropout", "lipschitz", "lm", "skip", "word_dropout")
 REFUSED = {  # kinds of data for which a model refuses a head
@@ -92,7 +90,7 @@ class Case:
         return prepare(config(f"head={self.head}", *self.words(*more)), self.head)
 
     def run(self, name: str, *more: str) -> Path:
-        """The folder of a run; the same name goes on with the same run."""
+        """The folder of a run; the same name resumes the same run."""
         words = self.words(*more)
         cfg = config(f"head={self.head}", *words).copy()
         cfg.results = str(self.folder / name)
@@ -105,7 +103,7 @@ class Case:
         return self.run("full", *RUN)
 
     def trained(self) -> Parts:
-        """The parts with the weights of that run, from another initialisation."""
+        """Components with another initialisation, then loaded with the weights of that run."""
         fresh = self.parts(*RUN, "seed=9")
         load_model(self.full / "model.safetensors", fresh.model)
         return fresh
@@ -137,7 +135,7 @@ def cases(*kinds: str) -> Any:
         found = Case(*request.param, tmp_path_factory.mktemp("runs"))
         try:
             found.parts()
-        except InputError as error:  # looked into below
+        except InputError as error:  # covered by tests below
             pytest.skip(str(error))
         return found
 
@@ -148,7 +146,7 @@ case, placed = cases(*KINDS), cases(*KINDS, *FURTHER)
 
 
 def trainer_of(parts: Parts, folder: Path) -> Trainer:
-    """As a run makes it, without files."""
+    """The trainer of a run, without files."""
     silent: Any = None
     setup = TrainerSetup(
         config=parts.trainer,
@@ -165,7 +163,7 @@ def trainer_of(parts: Parts, folder: Path) -> Trainer:
 
 
 def one_step(trainer: Trainer, step: int) -> None:
-    """The training step at a position, on the first batch."""
+    """One training step at a given position, on the first batch."""
     batch = trainer.data.batch("train", trainer.data.batches("train", 0, 0)[0])
     trainer.model.train()
     trainer.training.step = step
@@ -181,7 +179,7 @@ def has_no_posterior_weights(model: Any) -> bool:
     return not list(model.posterior.parameters())
 
 
-# ---------------------------------------------------------------- what it is made of
+# ---------------------------------------------------------------- configuration and initial weights
 
 
 @pytest.mark.parametrize("head", ALL)
@@ -309,7 +307,7 @@ def test_loaded_weights_give_identical_evaluation(case: Case) -> None:
 
 
 class Stop(BaseException):
-    """Stands for a power cut: nothing in the code under test may catch it."""
+    """Stands for a power failure: nothing in the code under test may catch it."""
 
 
 def test_twice_resumed_run_equals_uninterrupted_run(
@@ -329,7 +327,7 @@ def test_twice_resumed_run_equals_uninterrupted_run(
     assert (full / "model.safetensors").read_bytes() == (
         cut_twice / "model.safetensors"
     ).read_bytes()
-    clock = {"seconds": 0, "digest": ""}  # the digest is of the clock, too
+    clock = {"seconds": 0, "digest": ""}  # the digest covers times, too
     one, other = (
         torch.load(folder / "state.pt", weights_only=True) for folder in (full, cut_twice)
     )
@@ -352,13 +350,14 @@ def require_same(one: Any, other: Any, where: str = "state") -> None:
         assert one == other, where
 
 
-# ---------------- the posterior: density, sampler, KL and prior belong together
+# ---------------- density, sampler, KL and prior of a posterior agree
 
 
 @pytest.fixture(scope="module")
 def seen(case: Case) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
-    """A trained posterior of 96 examples as evaluation finds it, and z [n, B, D] -> -log p(x|z),
-    [n, B]."""
+    """A trained posterior of 96 examples in evaluation mode, and decode.
+
+    decode: z [n, B, D] -> -log p(x|z) [n, B]."""
     torch.manual_seed(0)
     parts = case.trained()
     parts.model.eval()
@@ -401,7 +400,7 @@ def test_posterior_shapes_agree_and_generators_are_used(seen: tuple) -> None:
     assert together.shape == (5, count)
     for k in range(5):
         np.testing.assert_allclose(q.log_ratio(z[k]), together[k], rtol=1e-3, atol=1e-3)
-    for b in (0, count - 1):  # a code under every posterior: its own is among them
+    for b in (0, count - 1):  # each code under every posterior, including its own
         pairs = q.log_ratio(z[:, b : b + 1])
         assert pairs.shape == (5, count)
         np.testing.assert_allclose(pairs[:, b], together[:, b], rtol=1e-3, atol=1e-3)
@@ -416,7 +415,7 @@ def test_posterior_shapes_agree_and_generators_are_used(seen: tuple) -> None:
 
 @torch.no_grad()
 def test_mean_and_variance_match_samples(seen: tuple) -> None:
-    """Within a sixth: where they have no closed form they are estimates themselves."""
+    """Within a sixth: without a closed form they are estimates, too."""
     q, _ = seen
     z, spread = q.sample(500, seeded(1)), q.variance.sqrt()
     assert torch.equal(z.isfinite(), torch.ones_like(z, dtype=torch.bool))
@@ -435,11 +434,10 @@ def test_mean_log_ratio_is_the_kl(seen: tuple) -> None:
 
 @torch.no_grad()
 def test_densities_match_samplers(seen: tuple) -> None:
-    """For any densities q and p and any h: E_q[h p / (p + q)] = E_p[h q / (p + q)], here with h = 1
-    and h = z_d.
+    """For any q, p and h: E_q[h p / (p + q)] = E_p[h q / (p + q)], here with h = 1 and h = z_d.
 
-    The bridge of Meng & Wong 1996: p / (p + q) is the logistic function of minus the log ratio, so
-    nothing is unbounded.
+    Bridge identity of Meng & Wong 1996: p / (p + q) is the logistic function of minus the log
+    ratio, hence bounded.
     """
     q, _ = seen
     z, prior = q.sample(1000, seeded(5)), q.sample_prior(1000, seeded(6))
@@ -452,9 +450,8 @@ def test_densities_match_samplers(seen: tuple) -> None:
     gaps = ((from_q[..., None] * h).mean(1) - from_p.mean(1, keepdim=True) * h_prior).numpy()
     error = sem(gaps)  # rows are independent
     if from_q.mean() < 0.02:
-        # codes of p hardly ever lie where q is, and what was not met has no share in the error
-        # seen; but E_p[(h q / (p + q))^2]
-        # is at most E_p[h^2 q / (p + q)] = E_q[h^2 p / (p + q)]
+        # samples of p rarely fall where q is, and missed regions are not in the empirical error;
+        # but E_p[(h q / (p + q))^2] is at most E_p[h^2 q / (p + q)] = E_q[h^2 p / (p + q)]
         error = np.sqrt((from_q[..., None] * h.square()).mean((0, 1)).numpy() / len(gaps))
     assert (np.abs(gaps.mean(0)) <= 5 * error + 1e-6).all()
 

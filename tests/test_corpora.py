@@ -1,5 +1,4 @@
-"""The text sets of conf/data, on small Parquet files of the hub's own schemas, and the sizes asked
-of a hub set."""
+"""The text data sets of conf/data on small Parquet files with the hub's schemas."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ IN_FILES = ["short_yelp", "captions", "synthetic"]
 
 
 def features(name: str):
-    """The columns of the hub's set, as its card has them."""
+    """The columns of a hub data set, as on its card."""
     from datasets import ClassLabel, Features, Value
 
     text = Value("string")
@@ -100,7 +99,7 @@ PLACES = {
 
 
 def put_hub(folder: Path, name: str, rows=60) -> Path:
-    """A folder that looks like the hub's repository of a set, `rows` rows in each part."""
+    """A folder like a data set's hub repository, with `rows` rows in each split."""
     from datasets import Dataset
 
     parts = ("train", "test") if name in ("yahoo", "yelp") else ("train", "validation", "test")
@@ -110,7 +109,7 @@ def put_hub(folder: Path, name: str, rows=60) -> Path:
         Dataset.from_list([row(name, i) for i in range(rows)], features=features(name)).to_parquet(
             path
         )
-    if name == "wikitext":  # a second set beside the one that is meant
+    if name == "wikitext":  # a second data set beside the intended one
         other = folder / "wikitext-103-v1/train-00000-of-00001.parquet"
         other.parent.mkdir(parents=True)
         Dataset.from_list([{"text": "something else"}], features=features(name)).to_parquet(other)
@@ -118,7 +117,7 @@ def put_hub(folder: Path, name: str, rows=60) -> Path:
 
 
 def config(name: str, *words: str, cache: Path) -> Any:
-    """As train.py makes it of `data=name` and further words."""
+    """The data config that train.py composes for `data=name` and further overrides."""
     return load_section(composed(f"data={name}", f"data.cache={cache}", *words).data, "data")
 
 
@@ -190,7 +189,7 @@ def test_every_text_data_set_has_name_and_pinned_revision():
         assert "python train.py data=" + name in header
 
 
-# ---------------------------------------------------------------- sizes of a hub set
+# ---------------------------------------------------------------- sizes of a hub data set
 
 
 def rows(count: int, where: str = "set, train split") -> TableRows:
@@ -270,9 +269,8 @@ def test_selected_rows_do_not_depend_on_block_size(tmp_path):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_row_without_class_is_reported(tmp_path, monkeypatch, workers):
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (workers, 256 * 2))
-    folder = put_hub(
-        tmp_path / "hub", "snli", rows=9
-    )  # row 1 and every fourth after it have class -1
+    # row 1 and every fourth after it have class -1
+    folder = put_hub(tmp_path / "hub", "snli", rows=9)
     with pytest.raises(InputError) as caught:
         config("snli", f"data.hub={folder}", "+data.label=label", cache=tmp_path / "cache").load()
     assert (

@@ -1,10 +1,8 @@
-"""Run folders with one damaged file: one sentence from every program, and the other runs are none
-the worse.
+"""Run folders with one damaged file: one sentence from every command, other runs unaffected.
 
-Each case damages one file of a finished or of an unfinished run, then trains, evaluates and reads
-the study. Weights,
-checkpoints and results of evaluations have a digest; in other files a flipped bit may make one
-number of another.
+Each case damages one file of a finished or an unfinished run, then trains, evaluates and reads the
+study. Weights, checkpoints and evaluation results have a digest; in other files a flipped bit may
+change one number into another.
 """
 
 import builtins
@@ -47,11 +45,11 @@ ASKED = ["--metrics", "nll,statistics", "--samples", "3", "--examples", "6", "--
 NLL, STATISTICS = "test-nll-K3-N6", "test-statistics-N6"
 
 
-# ---------------- the study, and what is done with it
+# ---------------- the study and the commands
 
 
 class Stop(BaseException):
-    """Stands for a kill."""
+    """Stands for a kill of the process."""
 
 
 def config(which: str, results: Path) -> Any:
@@ -125,7 +123,7 @@ def snapshot_tree(path: Path) -> dict[str, bytes | str]:
 
 
 def bytes_of(path: Path) -> bytes:
-    """Past whatever keeps the code under test from opening it."""
+    """Bytes of a file, also when the code under test may not open it."""
     handle = os.open(path, os.O_RDONLY)
     try:
         return os.read(handle, 2**24)
@@ -148,8 +146,7 @@ def is_one_sentence(text: str, about: Path) -> bool:
 
 
 class Outcome:
-    """What training, evaluating and reading a study with one damaged run say, after the promises
-    that hold for any damage."""
+    """Train, evaluate and read a study with a damaged run; check what holds for any damage."""
 
     def __init__(self, results: Path, which: str, capsys: pytest.CaptureFixture):
         self.folder, others = (
@@ -308,12 +305,13 @@ FILES = {
     "unfinished": ["config.yaml", "data.json", "metrics.jsonl", "model.safetensors", "state.pt",
     "failed", "wandb_id"],
 }  # fmt: skip
+# files whose contents hardly matter
 FEW = (
     "done",
     "evaluations/unlabelled",
     "wandb_id",
     "failed",
-)  # of which what they hold hardly matters
+)
 CASES = [
     (which, name, kind)
     for which, names in FILES.items()
@@ -321,11 +319,11 @@ CASES = [
     for kind in KINDS
     if name not in FEW or kind.startswith(("a ", "unr", "miss", "no"))
 ]
-# a changed digit in a text file has no digest to tell it
+# no digest detects a changed digit in a text file, and the text may stay valid
 HARMLESS = (
     "cut at the end",
     *(kind for kind in KINDS if kind.startswith("flipped")),
-)  # to a text, perhaps
+)
 NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 

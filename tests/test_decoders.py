@@ -1,5 +1,4 @@
-"""Decoder remedies against their formulas written anew, one sentence at a time, and what each of
-them promises."""
+"""Decoder remedies against independent formulas, one sentence at a time, and their guarantees."""
 
 import math
 from functools import partial
@@ -57,9 +56,9 @@ def randomise_output(model, scale=1.0):
 
 
 def logits_by_hand(decoder, fed, z):
-    """[T, V] for one sentence's inputs `fed` [T] and its code, from the formulas.
+    """Logits [T, V] for one sentence's inputs `fed` [T] and its code, from the formulas.
 
-    No shared products, P as a V x V matrix.
+    No product is shared; P is a V x V matrix.
     """
     inputs = torch.stack([torch.cat([decoder.embed.weight[w], z]) for w in fed])
     cell = decoder.cell.weight @ z
@@ -80,9 +79,9 @@ def logits_by_hand(decoder, fed, z):
 
 
 def nll_by_hand(model, batch, z, fed=None):
-    """-log p(x|z), [B]: z [B, D].
+    """-log p(x|z) [B] of z [B, D].
 
-    Fed [B, T] are the words that the decoder is given, the true ones before by default.
+    `fed` [B, T] are the decoder's input words, by default the true ones.
     """
     total = []
     for i, length in enumerate(batch.lengths.tolist()):
@@ -321,9 +320,7 @@ def make_lipschitz_layer(seed, latent, outputs, least, size=1.0, bends=1.0):
     these sizes."""
     torch.manual_seed(seed)
     output, layer = Lipschitz(latent, outputs, least).double(), nn.Linear(4, outputs).double()
-    output.frame = torch.linalg.qr(
-        output.frame
-    ).Q  # orthonormal to the last digit of this precision, too
+    output.frame = torch.linalg.qr(output.frame).Q  # orthonormal in double precision, too
     with torch.no_grad():
         layer.weight.normal_(0, size)
         for parameter in output.parameters():
@@ -343,7 +340,7 @@ def test_frame_is_orthonormal_and_ignores_constants(seed, latent, more):
 def test_frame_depends_on_seed_and_is_in_checkpoint():
     def frame(seed):
         torch.manual_seed(seed)
-        torch.rand(seed + 3)  # where the global stream stands does not matter
+        torch.rand(seed + 3)  # the state of the global generator does not matter
         return Lipschitz(3, 9, 1.0).state_dict()["frame"]
 
     assert torch.equal(frame(1), frame(1)) and not torch.equal(frame(1), frame(2))
@@ -399,7 +396,7 @@ def test_logits_and_log_probabilities_keep_promised_distance(
         )
         promised = least * (z - other).norm(dim=1)
         between = (output.features(z) - output.features(other)).norm(dim=1)
-        tiny = 1e-12 * (one.abs().max() + two.abs().max())  # what rounding may cost
+        tiny = 1e-12 * (one.abs().max() + two.abs().max())  # allowance for rounding
         assert (between >= promised - tiny).all()
         assert ((one - two).norm(dim=1) >= between - tiny).all()
         assert ((one.log_softmax(1) - two.log_softmax(1)).norm(dim=1) >= promised - tiny).all()
@@ -460,11 +457,10 @@ def test_too_many_latent_dimensions_are_refused():
 def test_linear_model_keeps_all_dimensions_where_plain_loses_two(
     least: float, tmp_path: Path
 ) -> None:
-    """With decoder slopes of at least L and variance 1 the best q has variances v <= 1 / (1 + L^2),
-    so KL_j >= (v - 1 - ln v) / 2.
+    """With decoder slopes of at least L and variance 1, the optimal q has v <= 1 / (1 + L^2).
 
-    Plain loses the two axes whose eigenvalues, 0.7 and 0.3, are below the variance
-    (tests/test_linear.py).
+    So KL_j >= (v - 1 - ln v) / 2. Plain loses the two axes whose eigenvalues, 0.7 and 0.3, are
+    below the decoder variance (tests/test_linear.py).
     """
     overrides = [
         "experiment=linear",

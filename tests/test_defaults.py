@@ -14,7 +14,7 @@ from uncollapse.errors import InputError
 from uncollapse.training.config import TrainerConfig
 
 SCHEMAS: dict[str, type] = {"trainer": TrainerConfig, "log": LogConfig}
-# A key that a file leaves out is absent: nothing is asked for.
+# A key that a file omits is absent: no value is requested.
 ABSENT = (None, False)
 
 

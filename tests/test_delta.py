@@ -1,7 +1,6 @@
-"""The delta heads.
+"""The delta heads: KL identity, variance interval, AR(1) floor and its alpha.
 
-The identity and the interval they stand on, the AR(1) floor and its alpha, against scipy and
-torch.distributions.
+Compared with scipy and torch.distributions.
 """
 
 import math
@@ -71,7 +70,7 @@ def test_kl_matches_formula_and_gradients_are_finite(seed, delta, scale, dtype):
     q, r = head(h), head.linear(h).chunk(2, -1)[0]
     assert_near(q.kl.detach(), (delta + 0.5 * r.abs()).detach(), 1e-5)
     assert q.kl.sum(-1).mean() > head.floor() - 1e-4
-    assert (torch.sign(q.mean) == torch.where(r < 0, -1, 1)).all()  # the sign is r's
+    assert (torch.sign(q.mean) == torch.where(r < 0, -1, 1)).all()  # mu has the sign of r
     assert (q.std > 0).all()
     (q.kl.sum() + q.sample().sum()).backward()
     assert all(p.grad.isfinite().all() for p in head.parameters())

@@ -1,7 +1,4 @@
-"""A stranger's VAE.
-
-Its numbers by brute force, what may be handed over and what is refused, and the page.
-"""
+"""`diagnose` on an external VAE: numbers by brute force, accepted and refused inputs, the page."""
 
 import math
 import re
@@ -50,11 +47,11 @@ found = diagnose(
 print(found["verdict"], found["nll"], found["nll_se"])
 """  # noqa: E501  (as the README prints it)
 
-# ---------------------------------------------------------------- models as a stranger writes them
+# ---------------------------------------------------------------- external models
 
 
 class MLP(nn.Module):
-    """Not a line of ours in it."""
+    """A VAE that uses nothing of this package."""
 
     def __init__(self, inputs: int = 24, latent: int = 6):
         super().__init__()
@@ -73,7 +70,7 @@ class MLP(nn.Module):
 
 
 def toy(n: int) -> tuple[Tensor, Tensor]:
-    """Four noisy patterns of 24 bits, and which of them each example is."""
+    """Examples of four noisy patterns of 24 bits, and the pattern of each."""
     g = torch.Generator().manual_seed(3)
     patterns = torch.rand(4, 24, generator=g).round()
     kind = torch.randint(4, (n,), generator=g)
@@ -83,7 +80,7 @@ def toy(n: int) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_core() -> Iterator[None]:
-    """Threads that wait for each other make these small products slow on a busy machine."""
+    """One thread: on a busy machine several threads slow these small products down."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -109,14 +106,12 @@ def trained(one_core: None) -> tuple[MLP, Tensor, Tensor]:
 
 
 def linear_gaussian(n: int = 300) -> tuple[Any, Any, Tensor, Tensor]:
-    """encode and nll of x = W z + b + noise with the exact posterior, x drawn from it, and its log
-    p(x)."""
+    """encode and nll of x = W z + b + noise with the exact posterior, x, and log p(x)."""
     g = torch.Generator().manual_seed(5)
     w, b, s2 = torch.tensor([[2.0, 0], [0, 1], [0, 0]]), torch.tensor([1.0, 0, -1]), 0.5
     x = torch.randn(n, 2, generator=g) @ w.T + b + math.sqrt(s2) * torch.randn(n, 3, generator=g)
-    precision = (
-        1 + w.square().sum(0) / s2
-    )  # the axes are orthogonal, so the posterior has independent dimensions
+    # the axes are orthogonal, so the posterior has independent dimensions
+    precision = 1 + w.square().sum(0) / s2
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor]:
         mean = (x - b) @ w / s2 / precision
@@ -129,7 +124,7 @@ def linear_gaussian(n: int = 300) -> tuple[Any, Any, Tensor, Tensor]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal to rounding, lists and dicts too; null equals null."""
+    """Equal up to rounding, also in lists and dicts; None equals None."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list):
@@ -224,7 +219,7 @@ def test_exact_posterior_nll_matches_closed_form_and_bounds_hold() -> None:
     assert more["nelbo"] > more["nll"] and more["oracle_gap"] == pytest.approx(more["nll"] - truth)
 
 
-# ---------------------------------------------------------------- what may be handed over
+# ---------------------------------------------------------------- accepted inputs
 
 
 def test_tensor_array_batches_and_loader_agree(
@@ -245,7 +240,7 @@ def test_tensor_array_batches_and_loader_agree(
         64,
         64,
         8,
-    ]  # the first is asked again, whole and in part: are answers steady?
+    ]
     batches = list(x[:200].split(64))
     assert full == diagnose(model.encode, model.nll, x[:200].numpy(), samples=5, batch=64)
     assert full == diagnose(model.encode, model.nll, batches, samples=5)
@@ -431,7 +426,7 @@ def test_numbers_are_rounded_to_two_digits_of_error() -> None:
     )
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refused inputs
 
 
 def bad_encoder(mean: float = 0.0, log_var: float = 0.0) -> Any:
@@ -455,7 +450,7 @@ def cost(x: Tensor, z: Tensor) -> Tensor:
 
 
 class Deck:
-    """Batches with an index, whose number of examples is not known beforehand."""
+    """Indexed batches whose number of examples is not known in advance."""
 
     def __init__(self, x: Tensor):
         self.x = x
@@ -527,8 +522,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nll": lambda x, z: cost(x, z).log().log()}, r"nll has \d+ of 16 values that are not finite"),
     ({"nll": lambda x, z: 1.0}, r"nll: returned a float; allowed is a tensor"),
     ({"labels": np.zeros(9, int)}, r"labels: label has 9 entries; allowed are 10"),
-    ({"labels": {"kind": [0] * 11}, "data": Deck(X)}, r"labels: kind has 11 entries; allowed are 10"),
-    ({"labels": np.linspace(0, 1, 10)}, r"labels: label is of shape \[10\] and type float64; allowed are integers"),
+    ({"labels": {"kind": [0] * 11}, "data": Deck(X)}, (r"labels: kind has 11 entries; "
+        r"allowed are 10")),
+    ({"labels": np.linspace(0, 1, 10)}, (r"labels: label is of shape \[10\] and type "
+        r"float64; allowed are integers")),
     ({"labels": np.zeros((10, 1), int)}, r"labels: label is of shape \[10, 1\]"),
     ({"labels": [0, 1, 0], "data": X[:3]}, r"labels: 3 examples; .* at least 4"),
     ({"log_prob": np.zeros(9)}, r"log_prob: 9 entries; allowed are 10"),
@@ -625,7 +622,7 @@ def test_undecomposable_posterior_has_a_page(tmp_path: Path) -> None:
     )
 
 
-# ---------------------------------------------------------------- what is imported
+# ---------------------------------------------------------------- imports
 
 
 IMPORTS = """

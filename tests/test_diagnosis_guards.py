@@ -1,6 +1,6 @@
-"""What would make `diagnose` wrong without a word.
+"""Guards of `diagnose` against silently wrong results.
 
-Modes, order, precision, batches of pairs, callables that mean something else.
+Modes, order, precision, batches of pairs, and callables that return something else.
 """
 
 import copy
@@ -66,8 +66,7 @@ def diagnose_with_warnings(*args: Any, **kwargs: Any) -> tuple[dict, list[str]]:
 
 
 def narrow_pair(dtype: torch.dtype) -> tuple[Any, Any, float]:
-    """A nearly collapsed encoder that answers in this dtype, a decoder, and the true KL of what it
-    answers."""
+    """A nearly collapsed encoder with outputs of this dtype, a decoder, and the outputs' KL."""
     g = torch.Generator().manual_seed(0)
     mean, log_var = (
         0.05 * torch.randn(64, 4, generator=g),
@@ -216,7 +215,7 @@ class BatchNormVAE(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A model whose call is its encoder."""
+    """A model that encodes when called."""
 
     def __init__(self, model: BatchNormVAE):
         super().__init__()
@@ -279,13 +278,13 @@ def test_training_mode_is_switched_off_and_restored(
     x, _ = toy(90)
     model = BatchNormVAE()
     for _ in range(20):
-        model.body(x)  # statistics of its own
+        model.body(x)  # its own statistics
     monkeypatch.setitem(globals(), "GLOBAL", model)
     encode, nll = ways_to_pass_encoder(model)[way], model.nll
     model.eval()
     truth = diagnose_quietly(encode, nll, x, samples=5)
     model.train()
-    model.head.eval()  # each module goes back to what it was itself
+    model.head.eval()  # each module returns to its own mode
     flags, state = [m.training for m in model.modules()], copy.deepcopy(model.state_dict())
     found, (said,) = diagnose_with_warnings(encode, nll, x, samples=5)
     found.pop("warnings"), truth.pop("warnings")
@@ -400,7 +399,7 @@ class CustomLoader:
 
 
 X, KIND = toy(80)
-SET = list(X)  # a data set of tensors, whose batches are tensors
+SET = list(X)  # a data set of single tensors, whose batches are tensors
 ORDERED = {
     "tensor": X,
     "array": X.numpy(),
@@ -469,7 +468,7 @@ def test_any_order_is_accepted_without_labels() -> None:
     )
 
 
-# ---------------------------------------------------------------- batches of several parts
+# ---------------------------------------------------------------- batches of several tensors
 
 
 def pairs() -> DataLoader:
@@ -528,12 +527,11 @@ def test_other_user_errors_are_not_rewritten() -> None:
         diagnose(lambda batch: 1 / 0, broken, pairs())
 
 
-# ---------------------------------------------------------------- numbers that cannot be
+# ---------------------------------------------------------------- impossible numbers
 
 
 def bernoulli() -> tuple[Any, Any, Tensor]:
-    """64 bits that tell one of 16 patterns with some noise, the encoder that sees which, and a
-    decoder that knows them."""
+    """64 noisy bits of one of 16 patterns, an encoder that detects the pattern, and its decoder."""
     g = torch.Generator().manual_seed(1)
     means, rows = 1.5 * torch.randn(16, 4, generator=g), 0.7 * torch.randn(4, 64, generator=g)
     kind = torch.randint(16, (300,), generator=g)
@@ -568,7 +566,7 @@ def test_healthy_models_get_no_warning() -> None:
         lambda x, z: nll_of_bits(x),
         X,
         samples=100,
-    )  # collapsed
+    )
 
 
 def nll_of_bits(x: Tensor) -> Tensor:
@@ -702,7 +700,7 @@ def test_hidden_modules_switch_mode_when_called(hide: str) -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
     x = torch.randn(256, 4)
     with torch.no_grad():
-        net(3 * x + 1)  # running averages of other data
+        net(3 * x + 1)  # running averages of different data
     net.train()
     before = copy.deepcopy(net.state_dict())
     call = HIDING[hide](net)

@@ -1,7 +1,4 @@
-"""Dialogues: what is a response and what its context.
-
-The conditional VAE, its two priors, and what is measured of its responses.
-"""
+"""Dialogues: responses and contexts, the conditional VAE with both priors, and response metrics."""
 
 import bz2
 import json
@@ -244,7 +241,7 @@ def test_missing_files_error_names_place_and_command(tmp_path):
 
 
 def gaussians(parts):
-    """A batch, q(z|x, c) and p(z|c) as torch distributions, of a model with a learned prior."""
+    """A batch, and q(z|x, c) and p(z|c) of a model with a learned prior as torch distributions."""
     model, batch = parts.model.eval(), parts.data.batch("valid", np.arange(9))
     followed = model.posterior
     assert isinstance(followed, LearnedPriorHead)
@@ -403,7 +400,7 @@ def test_learned_prior_removes_floor_and_fixed_prior_keeps_it(folder, tmp_path):
     assert kl["held"] >= floor * (1 - 1e-3) and kl["learned"] < 0.9 * floor
 
 
-# ---------------------------------------------------------------- what is answered
+# ---------------------------------------------------------------- responses
 
 
 def test_distinct_and_bleu_by_hand():
@@ -416,7 +413,7 @@ def test_distinct_and_bleu_by_hand():
         found["response_bleu4"] == pytest.approx(100)
         and found["response_variety"] == (2 / 4 + 1) / 2
     )
-    # 11 of 12 words agree, 9 of 10 pairs, 7 of 8 triples, 5 of 6 fours; nothing is too short
+    # 11 of 12 words match, 9 of 10 pairs, 7 of 8 triples, 5 of 6 fours; no brevity penalty
     one_off = [real[0], "a dog ran home today now"]
     expected = 100 * (11 / 12 * 9 / 10 * 7 / 8 * 5 / 6) ** 0.25
     assert responses(one_off, real, others)["response_bleu4"] == pytest.approx(expected)
@@ -468,7 +465,7 @@ def test_responses_are_generated_measured_and_reported(folder, tmp_path):
     assert "Responses" in page and "bleu4" in page and lines[1][2] in page
 
 
-# ---------------------------------------------------------------- what is read is what was meant
+# ---------------------------------------------------------------- unknown words and bad input
 
 
 def test_run_records_unknown_share_and_size_of_responses(folder):

@@ -1,7 +1,4 @@
-"""DU-VAE, Scale-VAE and the language model.
-
-Their identities, their floors, and what they report.
-"""
+"""DU-VAE, Scale-VAE and the language model: identities, floors and reported numbers."""
 
 import math
 import warnings
@@ -39,7 +36,7 @@ def assert_near(ours, reference, tolerance=1e-9):
 
 
 def run(head, batch, seed, scale):
-    """q, a and b of a head whose weights are random, times `scale`."""
+    """q, a and b of a head with random weights times `scale`."""
     torch.manual_seed(seed)
     head.double()
     h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (0.05 if scale > 1 else 1)
@@ -217,15 +214,16 @@ def test_each_epoch_uses_mean_factor_of_previous_epoch():
     assert factor(5.0) == 6 / 5  # the batch's own
     head.set_epoch(1)
     assert (factor(1.0), factor(3.0)) == (6, 2)
-    head.set_epoch(1)  # as after resuming
+    head.set_epoch(1)  # as when resuming
     assert factor(2.0) == 3
     head.set_epoch(2)
     assert (factor(1.0), factor(1.0), factor(3.0)) == (11 / 3, 11 / 3, 11 / 3)
     head.eval()
+    # the mean factor of this epoch, used in the next one
     assert (factor(5.0), factor(9.0)) == (
         14 / 3,
         14 / 3,
-    )  # of this epoch, as the next one will have it
+    )
     head.train()
     head.set_epoch(3)
     assert factor(5.0) == 14 / 3
@@ -251,7 +249,7 @@ def test_only_training_passes_count_in_mean_factor():
 
 def test_batch_factor_is_used_until_a_mean_exists():
     head = Scale(HIDDEN, 3, std=1.0)
-    head.set_epoch(5)  # nothing seen yet
+    head.set_epoch(5)  # no batch yet
     assert not head.held
     head(torch.randn(8, HIDDEN))
     head.set_epoch(6)
@@ -262,7 +260,11 @@ def test_interrupted_scale_run_resumes_exactly(tmp_path: Path, monkeypatch):
     words = ("trainer.epochs=4", "trainer.eval_every=4")
     run_here(tmp_path / "full", "scale", *words)
     honest = Joint.step
-    for last in (14, 18):  # an epoch has 6: the last checkpoints are at its end and in its middle
+    for last in (
+        14,
+        18,
+    ):
+        # an epoch has 6 steps: the last checkpoints are at its end and in its middle
 
         def cut(self, training, batch, last=last):
             if training.step == last:

@@ -1,7 +1,4 @@
-"""Ctrl-C at any moment: one line, exit code 130, no process left behind.
-
-And what the commands refuse.
-"""
+"""Ctrl-C at any moment gives one line and exit code 130 and leaves no process; bad arguments."""
 
 import os
 import signal
@@ -43,14 +40,14 @@ def start_command(words: list[str], folder: Path) -> subprocess.Popen:
         start_new_session=True,
         preexec_fn=lambda: signal.signal(
             signal.SIGINT, signal.SIG_DFL
-        ),  # ignored where tests run in the background
+        ),  # ignored if tests run in the background
     )
 
 
 def stop_command(process: subprocess.Popen, number: int = signal.SIGINT) -> tuple[int, str]:
     """Exit code and standard error after a signal to the group.
 
-    All that have the pipes must be gone.
+    Waits for every process that holds the pipes.
     """
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=30)
@@ -102,8 +99,14 @@ def test_workers_end_with_their_parent_process(tmp_path: Path) -> None:
 
 
 def test_background_command_ignores_ctrl_c(tmp_path: Path) -> None:
-    code = "import sys; from uncollapse.entry import run_guarded; sys.exit(run_guarded(lambda: __import__('time').sleep(1) or 0))"
-    ignoring = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+    code = (
+        "import sys; from uncollapse.entry import run_guarded; "
+        "sys.exit(run_guarded(lambda: __import__('time').sleep(1) or 0))"
+    )
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        "os.execv(sys.executable, sys.argv[1:])"
+    )
     words = [sys.executable, "-c", ignoring, sys.executable, "-c", code]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True

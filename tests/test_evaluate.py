@@ -1,4 +1,4 @@
-"""scripts/evaluate.py resumes at the example and leaves files of the training alone."""
+"""scripts/evaluate.py resumes at the next example and does not change training files."""
 
 import json
 import os
@@ -64,9 +64,8 @@ def test_study_is_evaluated_into_run_summaries(study: Path, capsys: pytest.Captu
         assert new["nll"] < new["nelbo"] + 4 * new["nelbo_se"]
         data = json.loads((folder / "data.json").read_text())
         assert new["oracle_gap"] == pytest.approx(new["nll"] - data["oracle_nll"]["test"])
-        assert (
-            new["oracle_gap_se"] < new["nll_se"]
-        )  # paired with the exact log p of the same sentences
+        # paired with the exact log p of the same sentences
+        assert new["oracle_gap_se"] < new["nll_se"]
         assert new["nll_ppl"] == pytest.approx(np.exp(new["nll"] * 32 / new["tokens"]))
         assert new["probe_labels"] == 100 and set(new["probe_curves"]["factors"]) >= {
             "topic",
@@ -189,7 +188,7 @@ def test_killed_evaluation_resumes_with_same_result(study: Path) -> None:
     done = rows.read_text().count("\n") - 1
     assert 0 < done < 32 and not (folder / "evaluations" / "test-nll-K3000.json").exists()
     with rows.open("a") as file:
-        file.write('{"group": 31, "nll": [1.')  # a torn line
+        file.write('{"group": 31, "nll": [1.')  # a truncated line
     calls = []
     kept = nll.weigh_group
 
@@ -233,9 +232,8 @@ def test_every_metric_uses_the_same_random_subset(study: Path) -> None:
     opened = open_run(Run(folder), {}, print)
     taken = np.concatenate(group_examples(opened, settings))
     assert sorted(taken) == sorted(opened.examples("test", 10))
-    lengths = opened.data.lengths(
-        "test"
-    )  # not the sentences of a few lengths only, which would be alike
+    # not only sentences of a few lengths, which would be similar
+    lengths = opened.data.lengths("test")
     assert len(set(lengths[taken])) > 0.5 * min(10, len(set(lengths)))
     assert main([str(folder), "--metrics", "nll", "--examples", "99", "--samples", "3"]) == 0
     assert "test-nll-K3" in summary(folder)["evaluations"]
@@ -379,7 +377,7 @@ def test_unevaluable_runs_give_the_reason(
     assert "no model.safetensors" in sentence(str(folder))
     shutil.copy(other / "model.safetensors", weights)
     assert "not the weights of this run's model" in sentence(str(folder))
-    assert main([str(study), "--samples", "2"]) == 2  # the other run is evaluated all the same
+    assert main([str(study), "--samples", "2"]) == 2  # the other run is evaluated nevertheless
     error = capsys.readouterr().err
     assert (
         "not the weights" in error
@@ -394,7 +392,7 @@ def test_changed_weights_restart_evaluation(study: Path, capsys: pytest.CaptureF
     trained = (folder / "summary.json").read_bytes()
     assert main([str(folder), "--metrics", "nll", "--samples", "2"]) == 0
     (folder / "evaluations" / "test-nll-K2.json").unlink()
-    (folder / "summary.json").write_bytes(trained)  # else the result comes back from there
+    (folder / "summary.json").write_bytes(trained)  # otherwise the result is taken from there
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""The facts of a text set, beside its configuration."""
+"""The facts of a text data set, stored beside its configuration."""
 
 import shutil
 

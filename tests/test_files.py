@@ -1,7 +1,4 @@
-"""Text from the user's own files.
-
-What is read, what is cached, and one sentence for whatever is wrong with it.
-"""
+"""Text from the user's files: reading, caching, and one-sentence errors."""
 
 import gzip
 import json
@@ -54,7 +51,7 @@ def block_hub(monkeypatch, tmp_path):
 def write_splits(folder: Path, text=TEXT, ending="", **changed) -> Path:
     """Write train/valid/test.txt[.gz|.xz].
 
-    `changed` replaces the content (text or bytes) of single splits.
+    `changed` replaces the content (text or bytes) of some splits.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split, content in {**text, **changed}.items():
@@ -660,7 +657,7 @@ def test_block_size_and_workers_do_not_change_result(tmp_path, monkeypatch, endi
 
 
 def every_time(add):
-    """Tally.add that sums after every block, as it does for large corpora only."""
+    """Tally.add that sums after every block, as it otherwise does only for large corpora."""
 
     def adding(self, table):
         add(self, table)
@@ -740,7 +737,7 @@ def test_rare_word_placeholders_count_as_unknown(tmp_path):
     assert decode_split(data, "train") == ["a <unk> b", "<unk> a"]
 
 
-# ---------------------------------------------------------------- the hub, played by a folder
+# ---------------------------------------------------------------- a folder in place of the hub
 
 
 def hub(
@@ -811,7 +808,8 @@ def test_missing_split_error_lists_available_splits(tmp_path):
     folder = hub(tmp_path / "set", parts=("train", "test"))
     message = hub_refusal(folder, tmp_path, column="sentence")
     assert message == (
-        f"{folder}: no valid split; it has train, test; data.valid_size=N takes N rows of train for it"
+        f"{folder}: no valid split; it has train, test; "
+        f"data.valid_size=N takes N rows of train for it"
     )
     folder = hub(tmp_path / "other", parts=("train", "validation"))
     assert (

@@ -1,4 +1,4 @@
-"""A run folder from somebody else: what its config names is read, and never written to."""
+"""A run folder from another user: files named in its config are read, never written."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from uncollapse.evaluation.command import main as evaluate
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished run on a user's own files, with a home folder of its own."""
+    """A finished run on a user's files, with a separate home folder."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     texts = tmp_path / "texts"
     texts.mkdir()

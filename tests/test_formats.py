@@ -1,7 +1,4 @@
-"""Files that are not plain text.
-
-Read as what they are, or refused with the option that reads them; never trained on as words.
-"""
+"""Files that are not plain text: read by format, or refused with the option that reads them."""
 
 import bz2
 import csv
@@ -109,7 +106,7 @@ def get_refusal(files: dict[str, str], **options) -> str:
     return str(caught.value)
 
 
-# ---------------------------------------------------------------- read right
+# ---------------------------------------------------------------- formats that are read
 
 
 @pytest.mark.parametrize("packed", PACKERS)
@@ -398,7 +395,7 @@ def test_suggested_option_reads_file_in_folder(tmp_path, kind):
     assert data.texts(data.corpora["test"]) == READ
 
 
-# ---------------------------------------------------------------- half labelled
+# ---------------------------------------------------------------- apparently labelled
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,4 @@
-"""The built-in corpus.
-
-Every exact quantity against enumeration by independent code, or against large samples.
-"""
+"""The built-in corpus: exact quantities against independent enumeration or large samples."""
 
 from __future__ import annotations
 
@@ -62,7 +59,7 @@ def enumerate_joint(priors, slots) -> dict[str, dict[tuple[str, ...], float]]:
 
 
 def is_ambiguous(slots) -> bool:
-    """Whether two choices of phrases, whatever the factors, spell the same sentence."""
+    """Whether two choices of phrases, for any factors, give the same sentence."""
     used = [
         sorted({phrase for row in slot.table.values() for phrase, p in row.items() if p > 0})
         for slot in slots
@@ -110,7 +107,7 @@ def check_against_enumeration(priors, slots) -> None:
 
 @st.composite
 def random_grammars(draw):
-    """Priors and slots over three words, so that ambiguity of words and of factors is common."""
+    """Priors and slots over three words, so that ambiguous words and factors are common."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cards = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
     priors = {
@@ -122,8 +119,7 @@ def random_grammars(draw):
     for s in range(draw(st.integers(2, 4))):
         phrases = draw(st.lists(st.sampled_from(pool), min_size=2, max_size=3, unique=True))
         names = tuple(draw(st.lists(st.sampled_from(list(priors)), max_size=2, unique=True)))
-        # Few distinct rows with zeros: rows that are equal leave factors open, zeros exclude
-        # values.
+        # Few distinct rows with zeros: equal rows leave factors undetermined, zeros exclude values.
         kinds = [rng.dirichlet(np.ones(len(phrases))), np.eye(len(phrases))[0]]
         keys = product(*(priors[name] for name in names))
         table = {
@@ -229,7 +225,7 @@ def test_impossible_sentences_have_zero_probability():
         good * 20,
     ]
     tokens, offsets = encode(grammar, [good, *strange, good])
-    tokens[tokens == len(grammar.words)] = -1  # any id outside the vocabulary will do
+    tokens[tokens == len(grammar.words)] = -1  # any id outside the vocabulary
     logs = grammar.log_prob(tokens, offsets)
     assert np.isfinite(logs[[0, -1]]).all()
     assert logs[0] == logs[-1]
@@ -285,7 +281,7 @@ def test_english_posterior_matches_slow_computation():
     }
 
     def spell(words: list[str], value: dict[str, str], s: int) -> float:
-        """p(the slots from s on spell these words | factors), over every way to split them."""
+        """p(slots from s on give these words | factors), summed over every way to split them."""
         if s == len(grammar.slots):
             return float(not words)
         row = grammar.slots[s].table[tuple(value[name] for name in grammar.slots[s].given)]
@@ -315,7 +311,7 @@ def test_english_posteriors_are_calibrated_and_not_all_certain(corpus):
     posterior = english().factor_posterior(corpus.tokens, corpus.offsets)
     for k, (name, p) in enumerate(posterior.items()):
         np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-9)
-        # The posterior probability of the truth is on average that of a value drawn from the
+        # The posterior probability of the true value has the mean of that of a value drawn from the
         # posterior.
         gap = p[np.arange(len(p)), corpus.factors[:, k]] - (p**2).sum(axis=1)
         assert abs(gap.mean()) < 4 * gap.std() / np.sqrt(len(gap)) + 1e-9, name

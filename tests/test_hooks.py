@@ -1,4 +1,4 @@
-"""A misspelt hook is refused when its class is first used, whatever kind of class it is."""
+"""A misspelt hook is refused when its class is first used, for every kind of class."""
 
 import inspect
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from uncollapse.objectives.elbo import ELBO
 from uncollapse.procedures.joint import Joint
 from uncollapse.training.schedules import Curve
 
-MISSPELT = {  # by interface: name as written -> the hook that was meant
+MISSPELT = {  # by interface: misspelt name -> intended hook
     Objective: {
         "updte": "update",
         "phase": "phases",
@@ -37,7 +37,7 @@ MISSPELT = {  # by interface: name as written -> the hook that was meant
     Curve: {"end_epch": "end_epoch", "knob": "knobs", "moves_with_epoch": "moves_with_epochs"},
 }
 CASES = [(base, name, hook) for base, names in MISSPELT.items() for name, hook in names.items()]
-COMPLETE: dict[type, dict[str, Any]] = {  # what makes a class of the interface complete
+COMPLETE: dict[type, dict[str, Any]] = {  # the abstract methods of each interface
     Objective: {"weight": 1.0, "__call__": lambda self, *words: ELBO()(*words)},
     Procedure: {"step": lambda self, training, batch: Joint().step(training, batch)},
     Phased: {},
@@ -46,7 +46,7 @@ COMPLETE: dict[type, dict[str, Any]] = {  # what makes a class of the interface 
 
 
 def nothing(*words: Any) -> None:
-    """A hook's value."""
+    """Stands for any hook."""
 
 
 @pytest.mark.parametrize("base", COMPLETE)

@@ -1,7 +1,4 @@
-"""The inverse autoregressive flow.
-
-Its determinant against autograd, its inverse, its density and its moments.
-"""
+"""The inverse autoregressive flow: determinant against autograd, inverse, density and moments."""
 
 import math
 
@@ -79,7 +76,7 @@ def test_step_depends_on_every_earlier_dimension_and_h():
     assert matrix.tril(-1).ne(0).sum() == 5 * 4 / 2
     z = torch.randn(1, 5).double()
     by_h = jacobian(lambda h: head.steps[0](h[None]).forward(z)[0][0], torch.randn(HIDDEN).double())
-    assert by_h.ne(0).all()  # the first dimension sees nothing else
+    assert by_h.ne(0).all()  # the first dimension depends on nothing else
 
 
 @properties
@@ -138,7 +135,7 @@ def test_inverse_undoes_a_step(seed, batch, latent, scale):
     assert_near(again, log_det, 1e-11 / kept)
 
 
-# ---------------------------------------------------------------- the whole flow
+# ---------------------------------------------------------------- the complete flow
 
 
 @properties
@@ -243,7 +240,7 @@ def test_gradients_reach_every_parameter_and_match_formula():
     z, log_q = head(h).transform_noise(noise)
     drawn = torch.autograd.grad((log_q - head(h).log_prior(z)).sum(), parameters)
     assert all(g.abs().sum() > 0 for g in drawn)
-    # the other way round: through z and the inverse
+    # the other way: through z and the inverse
     z = head(h).transform_noise(noise)[0]
     inverted = torch.autograd.grad(head(h).log_ratio(z).sum(), parameters)
     for a, b in zip(drawn, inverted, strict=True):
@@ -313,7 +310,8 @@ def test_flow_starts_close_to_plain_without_buffers():
     assert head.linear.weight.equal(plain.linear.weight) and head.linear.bias.equal(
         plain.linear.bias
     )
-    assert not list(head.buffers())  # or the harness would gather population statistics for nothing
+    # otherwise the harness would collect population statistics needlessly
+    assert not list(head.buffers())
     q = head(h)
     gate = LEAST_GATE + (1 - LEAST_GATE) * torch.sigmoid(torch.tensor(2.0))
     rates = q.variance.log().mean() - q.base.log_var.mean()

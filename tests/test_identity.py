@@ -1,4 +1,4 @@
-"""The same run under two names: what a run is called follows from its resolved config alone."""
+"""The same run under two names: the name of a run depends only on its resolved config."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from uncollapse.runs.identity import compute_identity, fill_missing_keys, list_c
 
 
 def folder(*words: str, head: str = "plain") -> Path:
-    """The folder below runs/ that a command line asks for."""
+    """The folder below runs/ of a command line."""
     cfg = composed(f"head={head}", *words)
     return understand_request(cfg, head, [*words]).run.folder.relative_to("results/scratch/runs")
 

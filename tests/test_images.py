@@ -1,4 +1,4 @@
-"""Binary images: how they are drawn and read, what bad files say, and the two models' densities."""
+"""Binary images: sampling, reading, errors for bad files, and the densities of both models."""
 
 import gzip
 import itertools
@@ -25,7 +25,7 @@ from uncollapse.evaluation import command as evaluate
 from uncollapse.posteriors.gaussian import Gaussian
 from uncollapse.run import run
 
-# ---------------------------------------------------------------- drawing
+# ---------------------------------------------------------------- sampling pixels
 
 
 def test_pixel_is_one_with_probability_of_its_intensity() -> None:
@@ -46,10 +46,9 @@ def test_dynamic_images_depend_on_epoch_and_fixed_ones_never_change() -> None:
     again = DigitsConfig().load()
     assert torch.equal(
         x(dynamic, "train", 1), x(again, "train", 1)
-    )  # whatever was looked at before
-    assert torch.equal(
-        x(dynamic, "train", 1)[1], x(dynamic, "train", 1, np.array([1]))[0]
-    )  # whoever else is in the batch
+    )  # independent of what was read before
+    # independent of the rest of the batch
+    assert torch.equal(x(dynamic, "train", 1)[1], x(dynamic, "train", 1, np.array([1]))[0])
     assert torch.equal(x(fixed, "train", 0), x(fixed, "train", 7))
     for split in ("valid", "test"):
         held = np.arange(20)
@@ -134,9 +133,8 @@ def test_mnist_is_read_from_idx_files_under_any_name(
         mnist_arrays["train-images-idx3-ubyte"].reshape(60, 36),
         mnist_arrays["train-labels-idx1-ubyte"],
     )
-    np.testing.assert_array_equal(
-        data.grey["train"], pixels[:50]
-    )  # a sixth is the validation part: the last images
+    # the last sixth of the images is the validation split
+    np.testing.assert_array_equal(data.grey["train"], pixels[:50])
     np.testing.assert_array_equal(data.grey["valid"], pixels[50:])
     np.testing.assert_array_equal(
         data.grey["test"], mnist_arrays["t10k-images-idx3-ubyte"].reshape(20, 36)
@@ -164,10 +162,8 @@ def test_bad_idx_files_give_one_sentence(mnist_arrays: dict, tmp_path: Path) -> 
     full = images.read_bytes()
     images.write_bytes(full[:-5])
     refused(
-        (
-            r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is "
-            r"2,176; the file is cut off"
-        )
+        r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is "
+        r"2,176; the file is cut off"
     )
     images.write_bytes(b"\x1f\x8b nothing")
     refused(r"idx3-ubyte: magic number \d+, but an idx file of images begins with 2051")
@@ -207,7 +203,7 @@ def test_omniglot_is_read_from_npz_file(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         for image, alphabet in zip(data.grey[split], data.labels[split]["alphabet"], strict=True):
             assert of_image.pop(bytes(image)) == alphabet
-    assert not of_image  # every image is in one part
+    assert not of_image  # every image is in one split
 
     def refused(message: str, **changed: np.ndarray | None) -> None:
         kept = {name: array for name, array in {**arrays, **changed}.items() if array is not None}
@@ -230,7 +226,7 @@ def test_omniglot_is_read_from_npz_file(tmp_path: Path) -> None:
 
 def test_omniglot_mat_file_is_read_upright(tmp_path: Path) -> None:
     picture = np.zeros((12, 12))
-    picture[2, 5:9] = 1.0  # one row of ink
+    picture[2, 5:9] = 1.0  # one row of ink pixels
     columns = picture.T.reshape(-1, 1)  # column after column
     arrays = {"data": np.tile(columns, 12), "testdata": np.tile(columns, 4)}
     arrays |= {"target": np.eye(50)[:, :12], "testtarget": np.eye(50)[:, :4]}
@@ -242,7 +238,7 @@ def test_omniglot_mat_file_is_read_upright(tmp_path: Path) -> None:
     )
 
 
-# ---------------- the hub's form, from a local folder
+# ---------------- the hub's format, from a local folder
 
 
 def png(array: np.ndarray) -> bytes:
@@ -252,9 +248,9 @@ def png(array: np.ndarray) -> bytes:
 
 
 def write_hub(folder: Path, images: dict[str, list[np.ndarray]], label: str = "label") -> Path:
-    """Parquet files as the hub has them, parts named in the card.
+    """Parquet files in the hub's format, with splits named in the card.
 
-    Image is a struct of bytes and path, label an integer.
+    `image` is a struct of bytes and path, `label` an integer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split, arrays in images.items():
@@ -366,7 +362,7 @@ def test_image_probabilities_sum_to_one(make) -> None:
     """For the PixelCNN this holds only if no pixel sees itself or those after it."""
     model, everything = make(), all_images(9)
     for parameter in model.parameters():
-        parameter.mul_(3)  # untrained weights hardly depend on anything
+        parameter.mul_(3)  # untrained outputs hardly depend on anything
     z = 2 * torch.randn(3, 1, 2)
     total = torch.exp(-model.nll(everything, z.expand(3, 512, 2)).double()).sum(1)
     np.testing.assert_allclose(total, np.ones(3), rtol=1e-5)
@@ -408,7 +404,7 @@ def test_pixels_are_hidden_in_training_only() -> None:
     assert torch.equal(model.eval().nll(batch, z), plain.eval().nll(batch, z))
     hidden, seen = model.train().nll(batch, z), plain.train().nll(batch, z)
     assert not torch.allclose(hidden, seen)
-    # with everything hidden, pixels are independent given z: changing one moves log p by the same
+    # with everything hidden, pixels are independent given z: changing one changes log p by the same
     # amount in every image
     by_image = hidden.view(2, -1)
     np.testing.assert_allclose(

@@ -1,6 +1,6 @@
-"""mi and the parts of the rate.
+"""mi and the components of the rate.
 
-Against double loops, closed forms, derivatives by hand, and the spread over fresh data.
+Compared with double loops, closed forms, derivatives by hand, and the spread over fresh data.
 """
 
 import gc
@@ -42,13 +42,13 @@ def make_posteriors(*posteriors, seed=0, z=None) -> Pass:
 
 
 def cut(q, *sizes) -> list[DiagonalGaussian]:
-    """The same posteriors in batches of these sizes."""
+    """Split posteriors into batches of these sizes."""
     parts = zip(q.mean.split(sizes), q.std.split(sizes), q.log_var.split(sizes), strict=True)
     return [DiagonalGaussian(*part) for part in parts]
 
 
 def random_posterior(seed, n, d) -> DiagonalGaussian:
-    """Means and scales, each of a size of its own between 1e-4 and 10; some sigma negative."""
+    """Means and scales with sizes between 1e-4 and 10; some sigma are negative."""
     rng = np.random.default_rng(seed)
     mean, std = (10 ** rng.uniform(-4, 1, (n, d)) * rng.choice([-1, 1], (n, d)) for _ in range(2))
     return gaussian(mean, std)
@@ -60,10 +60,7 @@ def density(q, z, i, n) -> Tensor:
 
 
 def double_loop(q, z) -> tuple[np.ndarray, np.ndarray]:
-    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n).
-
-    Of the whole code [N], and of each dimension [D, N].
-    """
+    """log q(z_i|x_i) - log 1/N sum_n q(z_i|x_n), of the code [N] and of each dimension [D, N]."""
     n = len(z)
     both, each = np.zeros(n), np.zeros((z.shape[1], n))
     for i in range(n):
@@ -93,7 +90,7 @@ def assert_near(ours, reference, tolerance=1e-6):
 def test_pairwise_densities_match_torch_distributions(seed, n, batch, d, scale):
     """The float32 that heads give, at codes near and far.
 
-    To 1e-6 of the largest term, of which several may cancel.
+    The tolerance is 1e-6 of the largest term, because terms can cancel.
     """
     q = random_posterior(seed, batch, d)
     q = DiagonalGaussian.from_std(q.mean.float(), q.std.float())
@@ -106,7 +103,7 @@ def test_pairwise_densities_match_torch_distributions(seed, n, batch, d, scale):
 
     pairs, per_dim = q.log_ratio(z[:, None]), q.log_ratio_per_dim(z)
     assert pairs.shape == (n, batch) and per_dim.shape == (d, n, batch)
-    rounding = 1e-6 if batch == 1 else 1e-13  # one posterior is dealt with in its own precision
+    rounding = 1e-6 if batch == 1 else 1e-13  # a single posterior keeps its own precision
     assert ((pairs - reference.sum(-1)).abs() <= rounding * size.sum(-1) + 1e-12).all()
     assert (
         (per_dim - reference.permute(2, 0, 1)).abs() <= 1e-13 * size.permute(2, 0, 1) + 1e-12
@@ -203,7 +200,7 @@ def test_memory_does_not_grow_with_block_count(monkeypatch):
     n, d = 100, 3
     q = random_posterior(0, n, d)
     blocks = []
-    living = []  # numbers in all tensors, at the first block and at the last
+    living = []  # number of elements in all tensors, at the first and at the last block
 
     def densities(z):
         blocks.append(len(z))
@@ -229,7 +226,7 @@ def test_mi_of_gaussian_channel_matches_shannon_formula(a, s, v):
     x = np.random.default_rng(5).normal(0, s, (n, 1))
     got = information(make_posteriors(gaussian(a * x, math.sqrt(v)), seed=5))
     known = 0.5 * math.log(1 + a * a * s * s / v)
-    # a finite mixture is too low by about E[q(z|x) / q(z)] / (2N), here below e^2I / N
+    # a finite mixture is biased low by about E[q(z|x) / q(z)] / (2N), here below e^2I / N
     assert abs(got["mi"] - known) < 4 * got["mi_se"] + math.exp(2 * known) / n
     assert 0 < got["mi_se"] < 0.05 and got["mi_n"] == n and not got["mi_saturated"]
     assert_near(got["mi_per_dim"], [got["mi"]])
@@ -252,7 +249,7 @@ def test_total_correlation_of_gaussian_aggregate_matches_log_determinant(rho):
     known = -0.5 * math.log(1 - rho * rho)
     bias = math.sqrt(np.linalg.det(aggregate)) / v / n + 1 / n / v
     assert abs(got["total_correlation"] - known) < 4 * got["total_correlation_se"] + bias
-    # each dimension is N(0, 1), so the rest of KL(q(z) || p(z)) is nothing
+    # each dimension is N(0, 1), so the marginal KL is zero
     assert abs(got["dimension_kl"]) < 4 * got["dimension_kl_se"] + bias
     for apart, error in zip(
         got["dimension_kl_per_dim"], got["dimension_kl_per_dim_se"], strict=True
@@ -342,7 +339,7 @@ def correlated(rng, n, d, a, v) -> DiagonalGaussian:
 
 
 def errors_over_spread(draw, names, repeats=200, limit=None) -> dict:
-    """For each name, the root mean square of its reported errors over the spread of its values in fresh data."""
+    """RMS of the reported errors divided by the spread of the values over fresh data, by name."""
     drawn = (draw(np.random.default_rng((3, i)), i) for i in range(repeats))
     rows = [information(replace(one, mixture=limit)) for one in drawn]
     errors = {
@@ -374,7 +371,7 @@ def test_errors_match_spread_over_fresh_data(a, v):
 def test_errors_of_saturated_mi_are_small_and_others_accurate(a, v):
     """At its ceiling mi hardly moves.
 
-    What is left comes from pairs of neighbours, which a first derivative counts too low.
+    The rest comes from pairs of neighbours, which a first derivative underestimates.
     """
     ratios = errors_over_spread(
         lambda rng, i: make_posteriors(correlated(rng, 200, 2, a, v), seed=i), PARTS, 100
@@ -391,7 +388,7 @@ def test_errors_of_saturated_mi_are_small_and_others_accurate(a, v):
 def test_errors_are_accurate_when_mixture_is_a_subset(loudness, std):
     """Half of the examples say nothing, half say much.
 
-    The rate is known from all 400 of them, mi from 100.
+    The rate is estimated from all 400 examples, mi from 100.
     """
 
     def draw(rng, i):

@@ -1,7 +1,4 @@
-"""Processes killed at random moments, and before each step that changes a disk.
-
-In the end nothing is missing, twice or unjoined.
-"""
+"""Processes killed at random moments and before each disk operation lose and repeat nothing."""
 
 import json
 import random
@@ -20,7 +17,7 @@ from uncollapse.runs.layout import require_runs
 from uncollapse.runs.results import has_consistent_results
 
 KILLS = [10, pytest.param(60, marks=pytest.mark.slow)]  # of each command
-MOST_IN_ONE = 4  # kills of one run before it may end
+MOST_IN_ONE = 4  # kills of one run before it may finish
 TRAIN = [
     "head=bn_mu",
     "study=s",
@@ -38,7 +35,7 @@ Ask = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Sends a command to the process that forks for it."""
+    """Sends a command to the server process that forks a child for it."""
     folder = tmp_path_factory.mktemp("killed")
     server = subprocess.Popen(
         [sys.executable, "tests/kill_server.py"],

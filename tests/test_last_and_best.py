@@ -1,7 +1,4 @@
-"""Which weights a number is from.
-
-The last ones are tested beside the best, also after a resume, and the report says which it shows.
-"""
+"""Last and best weights: both are tested, also after a resume, and the report names them."""
 
 import json
 from pathlib import Path
@@ -42,7 +39,7 @@ def summary(folder: Path) -> dict:
 
 @pytest.fixture
 def early_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first evaluation counts as the best, whatever follows."""
+    """Make the first evaluation the best, whatever follows."""
     honest = Selection.judge
     monkeypatch.setattr(
         Selection,
@@ -94,7 +91,7 @@ def test_last_weights_match_checkpoint_and_its_statistics(head, tmp_path, early_
         ("eval", "best"),
         ("train", "best"),
     ]
-    # independently: the model of the checkpoint, evaluated alone
+    # independently: evaluate the model of the checkpoint
     subject = open_run(Run(folder), {}, print)
     subject.model.load_state_dict(torch.load(folder / "state.pt", weights_only=True)["model"])
     again = evaluate(
@@ -119,7 +116,7 @@ def test_weights_file_keeps_best_weights(tmp_path, early_best):
 
 
 class Stop(BaseException):
-    """Stands for a power cut."""
+    """Stands for a power failure."""
 
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
@@ -192,7 +189,7 @@ def test_report_names_best_weights_of_cyclical_run(tmp_path):
 def make_summary(**last: float) -> dict:
     """What a summary holds of both weights.
 
-    Kl 2, nelbo 20, gap 1.6, mi 1 with errors of 0.1, and `last` where it differs.
+    `last` gives values of the last weights that differ.
     """
     best = {
         "nelbo": 20.0,
@@ -275,9 +272,9 @@ def test_rows_of_last_weights_are_not_mistaken_for_best(tmp_path):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1]) | {"step": 900, "kl": 99.0, "weights": "last"}
     assert last["mode"] == "eval"
-    for place in (len(lines) - 2, len(lines)):  # as it is written, and should anybody write it last
+    for place in (len(lines) - 2, len(lines)):  # before and after the row of the best
         changed = [*lines[:place], json.dumps(last), *lines[place:]]
         (folder / "metrics.jsonl").write_text("\n".join(changed) + "\n")
-        (folder / "summary.json").write_text("{")  # damaged: the rows are all there is
+        (folder / "summary.json").write_text("{")  # damaged: only the rows are left
         assert last_test_row(read_rows(folder / "metrics.jsonl").rows, "eval")["kl"] != 99.0
         assert read_study(tmp_path / "s").runs["kl"].tolist() != [99.0]

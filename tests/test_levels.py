@@ -1,6 +1,6 @@
-"""Words, characters, bytes, subwords: the same text, the same sizes; what is unknown is said.
+"""Levels of text: words, characters, bytes and subwords of the same text.
 
-Perplexities that can be compared.
+Sizes are equal, unknown symbols are reported, and perplexities are comparable.
 """
 
 import json
@@ -59,7 +59,7 @@ def get_refusal(folder: Path, **options) -> str:
 
 @pytest.fixture(scope="module")
 def subwords(tmp_path_factory) -> str:
-    """A byte-level BPE of some English, that cuts and pads as files of published models do."""
+    """A byte-level BPE of some English that truncates and pads, like files of published models."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -79,7 +79,7 @@ def subwords(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def word_pieces(tmp_path_factory) -> str:
-    """Whole words, of which few are known."""
+    """A word-level tokenizer that knows few words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     vocabulary = {"[UNK]": 0, "the": 1, "cat": 2, "sat": 3}
@@ -94,7 +94,7 @@ def options(level: str, subwords: str) -> dict:
     return {"level": level, **({"tokenizer": subwords} if level == "tokens" else {})}
 
 
-# ---------------------------------------------------------------- there and back
+# ---------------------------------------------------------------- round trips
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_vocabulary_file_has_one_entry_per_line():
     assert escape_controls("👩‍👩‍👧 é") == "👩‍👩‍👧 é"
 
 
-# ---------------------------------------------------------------- what is said of the data
+# ---------------------------------------------------------------- lines printed about the data
 
 
 def facts(**changed) -> dict:
@@ -307,23 +307,26 @@ def test_ordinary_text_prints_one_line_per_split_without_warning():
     assert profile.list_text_warnings(facts(), 128) == []
     lines = profile.describe_splits(facts(skipped={"train": {"empty": 2, "too_long": 0}}))
     assert (
-        lines[0]
-        == "train split: 100 sentences of 9.0 words (median 9, longest 30), 1 % of them <unk>, vocabulary 500"
+        lines[0] == "train split: 100 sentences of 9.0 words (median 9, longest 30), "
+        "1 % of them <unk>, vocabulary 500"
     )
     assert len(lines) == 4 and lines[3] == "train: sentences skipped: {'empty': 2}"
     assert (
         profile.describe_splits({"train": 5, "classes": 3})
         == profile.list_text_warnings({"train": 5})
         == []
-    )  # images
+    )
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"words_per_sentence": {"train": 1.02, "valid": 1.0}}, ["one word on average", "data.level=char", "data.level=tokens"]),
-        ({"unknown": {"train": 0.3}}, ["30 % of the words of the train split are <unk>", "data.min_count", "data.vocab_size"]),
-        ({"unknown": {"train": 0.01, "valid": 0.06}}, ["6 % of the words of the valid split", "1 % of the training split"]),
+        ({"words_per_sentence": {"train": 1.02, "valid": 1.0}},
+         ["one word on average", "data.level=char", "data.level=tokens"]),
+        ({"unknown": {"train": 0.3}},
+         ["30 % of the words of the train split are <unk>", "data.min_count", "data.vocab_size"]),
+        ({"unknown": {"train": 0.01, "valid": 0.06}},
+         ["6 % of the words of the valid split", "1 % of the training split"]),
         ({"longest": {"train": 100_000}}, ["100,000 words, the median 9", "data.max_length=50"]),
         ({"vocab": 1_000_004}, ["1,000,004 entries", "(128,000,512 output weights)",
         "data.vocab_size", "data.min_count"]),
@@ -390,7 +393,7 @@ def test_perplexities_of_characters_and_bytes_by_hand():
     assert found["nelbo_per_byte"] == pytest.approx(12 / 14) and found["ppl_byte"] == pytest.approx(
         math.exp(12 / 14)
     )
-    # residuals 3 - 1.5 * 3 = -1.5 and 9 - 1.5 * 5 = 1.5, over the mean of 4 characters; their error
+    # residuals 3 - 1.5 * 3 = -1.5 and 9 - 1.5 * 5 = 1.5, over the mean of 4 characters; the error
     # is s / sqrt(2)
     error = np.std([-1.5 / 4, 1.5 / 4], ddof=1) / math.sqrt(2)
     assert found["nelbo_per_char_se"] == pytest.approx(error)
@@ -453,9 +456,8 @@ def test_every_level_reports_numbers_per_character(text, capsys):
             few["nll"] * 9 / (chars[level][drawn] + 1).sum()
         )
     assert np.array_equal(chars["word"], chars["char"])
-    assert found["char"]["ppl_char"] == pytest.approx(
-        found["char"]["ppl"]
-    )  # there a token is a character
+    # at this level a token is a character
+    assert found["char"]["ppl_char"] == pytest.approx(found["char"]["ppl"])
 
 
 def test_rare_unknown_words_are_reported_and_their_characters_counted(text, capsys):
@@ -517,9 +519,8 @@ def test_samples_of_every_level_are_lines_of_text(tmp_path, level, monkeypatch):
     lines = (folder / "samples" / "reconstructions.txt").read_text().splitlines()
     assert lines[1].split("\t")[1] in CHINESE and len({line.count("\t") for line in lines}) == 1
     assert len((folder / "samples" / "drawn.txt").read_text().split("\n")) == 51
-    assert (
-        summary(folder)["sample_self_bleu_data"] > 50
-    )  # the three sentences again and again, by character
+    # the three sentences repeated, by character
+    assert summary(folder)["sample_self_bleu_data"] > 50
 
 
 def test_words_are_the_default_level():

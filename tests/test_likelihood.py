@@ -1,7 +1,4 @@
-"""nll by importance weighting.
-
-The fast decoder against the plain one, and the estimate against models whose log p(x) is known.
-"""
+"""nll by importance weighting: the fast decoder, and estimates for models with known log p(x)."""
 
 import math
 
@@ -38,7 +35,7 @@ def assert_near(ours, reference, tolerance=1e-9):
 
 
 def text(lengths, seed=0, vocabulary=VOCABULARY):
-    """A batch of sentences of these lengths, the longest not first in the corpus."""
+    """A batch of sentences of these lengths; the longest is not the first in the corpus."""
     offsets = np.cumsum([0, *lengths])
     rng = np.random.default_rng(seed)
     words = Corpus(rng.integers(3, vocabulary, offsets[-1]).astype(np.int32), offsets)
@@ -193,9 +190,9 @@ def posterior(mean, std) -> DiagonalGaussian:
 
 
 def toy(x):
-    """p(x|z) = N(z, 1) per dimension, x [B, D] -> decode. With the prior N(0, 1).
+    """`decode` of x [B, D] for p(x|z) = N(z, 1) per dimension and the prior N(0, 1).
 
-    P(x) = N(0, 2), p(z|x) = N(x/2, 1/2).
+    So p(x) = N(0, 2) and p(z|x) = N(x/2, 1/2).
     """
     return lambda z: -Normal(z, 1.0).log_prob(x).sum(-1)
 
@@ -341,7 +338,7 @@ def test_true_posterior_gives_exact_nll_without_variance(samples):
 @pytest.mark.parametrize(("shrink", "std", "shift"), WRONG)
 def test_monte_carlo_error_matches_spread_over_draws(shrink, std, shift, samples):
     got = estimates(shrink, std, shift, samples, repeats=800)
-    spread = got["nll"].mean(1).std(ddof=1)  # of the mean over the same examples
+    spread = got["nll"].mean(1).std(ddof=1)  # for the mean over the same examples
     errors = [
         likelihood(n, e, samples, None, None)["nll_mc_se"]
         for n, e in zip(got["nll"], got["ess"], strict=True)
@@ -365,7 +362,7 @@ def test_one_sample_has_no_standard_error():
     assert got["nll_mc_se"] is None or math.isnan(got["nll_mc_se"])
 
 
-# ---------------------------------------------------------------- the numbers told
+# ---------------------------------------------------------------- the reported numbers
 
 
 def test_likelihood_by_hand():
@@ -378,13 +375,12 @@ def test_likelihood_by_hand():
     )
     assert got["nll"] == 4.0 and got["nll_se"] == pytest.approx(2.0)
     assert got["nll_samples"] == 20 and got["nll_examples"] == 2 and got["nll_ess"] == 7.0
-    variance = (1 / 4 - 1 / 20) + (
-        1 / 10 - 1 / 20
-    )  # of the sum of the two log means, within the factor 20/19
+    # of the sum of the two log means, within the factor 20/19
+    variance = (1 / 4 - 1 / 20) + (1 / 10 - 1 / 20)
     assert math.sqrt(variance) / 2 <= got["nll_mc_se"] <= math.sqrt(variance * 20 / 19) / 2 + 1e-12
-    # 8 nats for 4 tokens, and both sentences cost 2 nats a token
+    # 8 nats for 4 tokens, and both sentences have 2 nats per token
     assert got["nll_ppl"] == pytest.approx(math.exp(2)) and got["nll_ppl_se"] == pytest.approx(0)
-    # gaps 0.5 and 1: the spread of the examples themselves, 4 nats, cancels
+    # gaps 0.5 and 1: the spread of 4 nats between the examples cancels
     assert got["oracle_gap"] == 0.75 and got["oracle_gap_se"] == pytest.approx(0.25)
     assert "tokens" not in got
 

@@ -1,7 +1,4 @@
-"""The linear VAE and its Gaussian data.
-
-Closed forms against slow ones, and whole runs against the known optimum.
-"""
+"""The linear VAE and its Gaussian data: closed forms, and runs against the known optimum."""
 
 import json
 from pathlib import Path
@@ -51,9 +48,8 @@ def random_model(
             parameter.copy_(
                 scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             )
-        model.posterior.linear.weight[latent:].mul_(
-            0.1
-        )  # ln sigma^2 in proportion to x: keep the exponential in bounds
+        # ln sigma^2 in proportion to x: keep the exponential in bounds
+        model.posterior.linear.weight[latent:].mul_(0.1)
     return model
 
 
@@ -86,7 +82,8 @@ def test_optimal_rates_by_hand():
         optimal_rates([np.e**2, np.e**4], 0.5, weight=2.0, latent=3), [2, 1, 0]
     )
     np.testing.assert_allclose(optimal_rates([np.e**2, np.e**4], 1.0, latent=1), [2])
-    # one axis, lambda = e^2 > variance: the model is right, and E log p is minus the entropy 1/2 ln(2 pi e lambda)
+    # one axis, lambda = e^2 > variance: the model is exact, and E log p is minus the entropy # 1/2
+    # ln(2 pi e lambda)
     assert optimal_elbo([np.e**2], 1.0) == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.5 - 1)
     # lambda = 1/2 < variance: no code, and -E log N(x; 0, 1) = 1/2 ln(2 pi) + 1/4
     assert optimal_elbo([0.5], 1.0) == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.25)
@@ -105,8 +102,9 @@ def test_optimum_matches_numerical_optimisation(seed: int) -> None:
     sigma = torch.tensor(axes * eigenvalues @ axes.T)
 
     def rec_and_kl(flat: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """E rec and KL per dimension of q(z|x) = N(A x, diag v), p(x|z) = N(W z, variance I), from
-        traces of covariances."""
+        """E rec and KL per dimension, from traces of covariances.
+
+        q(z|x) = N(A x, diag v), p(x|z) = N(W z, variance I)."""
         theta = torch.tensor(flat, requires_grad=True)
         w, a, log_v = theta.split([inputs * latent, inputs * latent, latent])
         w, a = w.view(inputs, latent), a.view(latent, inputs)
@@ -142,7 +140,7 @@ def test_optimum_at_weight_one_maximises_log_likelihood(
 ) -> None:
     """E log N(x; 0, C) = -1/2 (ln det 2 pi C + tr C^-1 Sigma).
 
-    C has the active eigenvalues, and the variance elsewhere.
+    C has the active eigenvalues, and the decoder variance elsewhere.
     """
     model = np.where(np.arange(len(eigenvalues)) < latent, np.maximum(eigenvalues, 1.0), 1.0)
     expected = -0.5 * (np.log(2 * np.pi * model) + np.array(eigenvalues) / model).sum()
@@ -189,9 +187,8 @@ def test_every_split_has_exactly_the_requested_moments(
         np.testing.assert_allclose(
             np.linalg.eigvalsh(covariances[-1]), np.sort(eigenvalues), atol=2e-6 * largest
         )
-        np.testing.assert_allclose(
-            covariances[-1], covariances[0], atol=2e-6 * largest
-        )  # one rotation for all splits
+        # one rotation for all splits
+        np.testing.assert_allclose(covariances[-1], covariances[0], atol=2e-6 * largest)
     assert data.inputs == len(eigenvalues)
 
 
@@ -204,9 +201,8 @@ def test_log_prob_and_entropy_match_scipy() -> None:
     )
     for split, x in data.vectors.items():
         np.testing.assert_allclose(data.log_prob[split], true.logpdf(x), rtol=1e-5)
-        assert -data.log_prob[split].mean() == pytest.approx(
-            data.entropy, abs=1e-5
-        )  # the sample is as the distribution
+        # the sample has the moments of the distribution
+        assert -data.log_prob[split].mean() == pytest.approx(data.entropy, abs=1e-5)
     assert data.entropy == pytest.approx(true.entropy(), abs=1e-6)
 
 
@@ -219,9 +215,8 @@ def test_data_is_determined_by_seed() -> None:
         np.testing.assert_array_equal(one.vectors[split], same.vectors[split])
         assert not np.allclose(one.vectors[split], other.vectors[split])
     assert not np.allclose(one.vectors["train"][:30], one.vectors["test"])
-    assert (
-        abs(np.cov(one.vectors["train"].T)[np.triu_indices(6, 1)]).max() > 0.5
-    )  # the axes are not the coordinates
+    # the axes are not the coordinates
+    assert abs(np.cov(one.vectors["train"].T)[np.triu_indices(6, 1)]).max() > 0.5
 
 
 def test_gaussian_batches_and_facts() -> None:
@@ -329,8 +324,9 @@ def test_components_hold_every_parameter_exactly_once() -> None:
 def test_elbo_gap_is_kl_to_true_posterior(
     inputs: int, latent: int, scale: float, variance: float, seed: int
 ) -> None:
-    """log p(x) - ELBO(x) = KL(q || p(z|x)), p(z|x) = N(M^-1 W^T (x - b) / s2, M^-1), M = I + W^T W
-    / s2."""
+    """log p(x) - ELBO(x) = KL(q || p(z|x)).
+
+    p(z|x) = N(M^-1 W^T (x - b) / s2, M^-1) with M = I + W^T W / s2."""
     model = random_model(inputs, latent, seed, scale, variance)
     x = 2 * torch.randn(
         6, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
@@ -350,12 +346,11 @@ def test_elbo_gap_is_kl_to_true_posterior(
 def test_importance_bound_increases_from_elbo_to_log_p() -> None:
     """Burda et al. 2016, theorem 1.
 
-    Log w with w = p(x, z) / q(z|x) averages to the ELBO, log mean_K w rises to log p(x).
+    With w = p(x, z) / q(z|x), log w averages to the ELBO, and log mean_K w increases to log p(x).
     """
     model = random_model(5, 2, seed=1, scale=0.5)
-    with (
-        torch.no_grad()
-    ):  # q wider than the prior, hence than every true posterior: the weights are bounded
+    with torch.no_grad():
+        # q wider than the prior, hence than every true posterior: the weights are bounded
         model.posterior.linear.weight.mul_(torch.tensor([[0.5], [0.5], [0], [0]]))
         model.posterior.linear.bias[2:] = 0.5
     generator = torch.Generator().manual_seed(0)
@@ -373,26 +368,25 @@ def test_importance_bound_increases_from_elbo_to_log_p() -> None:
 
     bounds = []
     for k in (1, 4, 16, 64, 4096):
-        iwae = (torch.logsumexp(log_w[:, :k], 1) - np.log(k)).mean(
-            1
-        )  # [repeats], means over the examples
+        # shape [repeats], means over the examples
+        iwae = (torch.logsumexp(log_w[:, :k], 1) - np.log(k)).mean(1)
         bounds.append(iwae.mean().item())
         assert bounds[-1] < log_p.mean() + 4 * iwae.std() / repeats**0.5
     assert bounds == sorted(bounds)
     assert bounds[-1] == pytest.approx(log_p.mean().item(), abs=0.01)
 
-    with torch.no_grad():  # and the metric of the house
+    with torch.no_grad():  # and the package's own metric
         found = importance_weighted(
             log_weights(lambda z: model.nll(batch, z), q, 20_000, generator)
         )
     np.testing.assert_allclose(found["nll"], -log_p, atol=0.1)
 
 
-# ---------------------------------------------------------------- whole runs
+# ---------------------------------------------------------------- complete runs
 
 
 def trained(folder: Path, *words: str) -> tuple[LinearVAE, VectorBatch]:
-    """The kept weights and the test split, both in double precision."""
+    """The best weights and the test split, both in double precision."""
     parts = prepare(composed("head=plain", "experiment=linear", "device=cpu", *words), "plain")
     load_model(folder / "model.safetensors", parts.model)
     return parts.model.double().eval(), batch_of(
@@ -411,10 +405,10 @@ def sort_descending(values: list[float]) -> np.ndarray:
 def test_run_finds_known_rates_and_collapsed_dimensions(
     weight: float, active: int, tmp_path: Path
 ) -> None:
-    """Tolerances: 0.03 nats a dimension for the last weights. The kept ones have the lowest valid
-    nelbo, and its noise (one sampled z
-    an example) and, at weights other than 1, its own weight of 1 draw them off the optimum of the
-    objective: 0.1.
+    """Tolerances: 0.03 nats per dimension for the last weights, 0.1 for the best ones.
+
+    The best weights have the lowest validation nelbo. Its noise (one z per example) and, at KL
+    weights other than 1, its own weight of 1 move them away from the optimum of the objective.
     """
     words = (f"objective.weight={weight}",)
     folder = run_linear(tmp_path, "experiment=linear", *words)
@@ -426,12 +420,10 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
     np.testing.assert_allclose(sort_descending(final["kl_per_dim"]), known, atol=0.1)
     for row in (last, final):
         assert np.count_nonzero(np.array(row["kl_per_dim"]) > 0.03) == row["au"] == active
-        assert row["nelbo"] == pytest.approx(
-            -optimal_elbo(EIGENVALUES, 1.0, weight), abs=0.15
-        )  # 4 standard errors
-    assert final["mi"] == pytest.approx(
-        final["kl"], abs=0.12
-    )  # the aggregate posterior is the prior
+        # within 4 standard errors
+        assert row["nelbo"] == pytest.approx(-optimal_elbo(EIGENVALUES, 1.0, weight), abs=0.15)
+    # the aggregate posterior is the prior
+    assert final["mi"] == pytest.approx(final["kl"], abs=0.12)
     assert last["shuffle_gap"] == pytest.approx((eigenvalues - weight)[:active].sum(), rel=0.05)
 
     # E mu^2 = 1 - weight / lambda, sigma^2 = weight / lambda; a collapsed dimension is the prior
@@ -440,8 +432,8 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
     np.testing.assert_allclose(sort_descending(last["moments"]["mu_sq"]), 1 - second, atol=0.02)
     np.testing.assert_allclose(last["moments"]["mu"], 0, atol=0.02)
 
-    # without the noise of z: nelbo >= the model's own -log p >= the entropy, and at weight 1 close
-    # to the known optimum
+    # without the noise of z: nelbo >= -log p of the model >= the entropy, and at weight 1 nelbo is
+    # close to the known optimum
     model, batch = trained(folder, *words)
     with torch.no_grad():
         nelbo, nll = -exact_elbo(model, batch), -compute_log_p(model, batch.x)
@@ -455,7 +447,7 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
 def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
     """Probabilistic PCA on data from probabilistic PCA.
 
-    What has no latent dimension has exactly the decoder's variance.
+    Axes without a latent dimension have exactly the decoder's variance.
     """
     words = ("data.eigenvalues=[6,3,2,0.5,0.5]", "model.latent=3", "model.variance=0.5")
     folder = run_linear(tmp_path, "experiment=linear", *words)
@@ -464,15 +456,14 @@ def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
         sort_descending(final["kl_per_dim"]), optimal_rates([6, 3, 2], 0.5), atol=0.05
     )
     assert -optimal_elbo([6, 3, 2, 0.5, 0.5], 0.5, latent=3) == pytest.approx(final["entropy"])
-    assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z an example
+    assert final["nelbo"] == pytest.approx(final["entropy"], abs=0.1)  # one sampled z per example
     model, batch = trained(folder, *words)
     with torch.no_grad():
         nelbo, log_p = -exact_elbo(model, batch).mean().item(), compute_log_p(model, batch.x)
     assert final["entropy"] < nelbo < final["entropy"] + 5e-3
     true = multivariate_normal(np.zeros(5), np.cov(batch.x.numpy().T, bias=True))
-    np.testing.assert_allclose(
-        log_p, true.logpdf(batch.x.numpy()), atol=0.3
-    )  # each example's own, not only their mean
+    # for each example, not only in the mean
+    np.testing.assert_allclose(log_p, true.logpdf(batch.x.numpy()), atol=0.3)
 
 
 def test_documented_command_runs(tmp_path: Path) -> None:

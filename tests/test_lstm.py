@@ -1,7 +1,4 @@
-"""The LSTM text VAE against the equations of an LSTM.
-
-Its own weights, one sentence and one step at a time.
-"""
+"""The LSTM text VAE against the equations of an LSTM, one sentence and one step at a time."""
 
 from pathlib import Path
 
@@ -34,7 +31,7 @@ TIES = [8, 8, 6, 4, 4, 4, 2, 2]  # equal lengths on both sides of a quarter of t
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """With CALL = 0 these small batches are split like large ones."""
+    """With CALL_COST = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL_COST", 0)
         yield
@@ -54,9 +51,9 @@ def make_model(head="plain", seed=0, **options):
 
 
 def naive_lstm(lstm, inputs, h, c):
-    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997.
+    """The outputs of a one-layer LSTM by its definition (Hochreiter & Schmidhuber 1997).
 
-    Gates in PyTorch's order).
+    The gates are in PyTorch's order.
     """
     outputs = []
     for x in inputs:
@@ -69,7 +66,7 @@ def naive_lstm(lstm, inputs, h, c):
 
 
 def naive_state(model, words):
-    """Last encoder state of one sentence, its end included."""
+    """Last encoder state of one sentence, with its end symbol."""
     inputs = [model.encoder.embed.weight[w] for w in (*words, EOS)]
     zero = inputs[0].new_zeros(model.encoder.lstm.hidden_size)
     return naive_lstm(model.encoder.lstm, inputs, zero, zero)[-1]
@@ -187,7 +184,7 @@ def test_dropout_acts_in_training_only(where):
     assert model.eval().nll(batch, z).equal(without.nll(batch, z))
 
 
-# ---------------- both directions, and what the head sees of the states
+# ---------------- bidirectional encoders and pooling
 
 ENCODERS = [
     (bidirectional, pool) for bidirectional in (False, True) for pool in ("last", "mean", "max")
@@ -300,7 +297,7 @@ def test_unknown_pool_is_refused():
     assert str(caught.value) == "model.pool=first: allowed are last, mean, max"
 
 
-# ---------------------------------------------------------------- initialisation and parts
+# ---------------------------------------------------------------- initialisation and components
 
 
 @pytest.mark.parametrize("init", [None, 0.02])

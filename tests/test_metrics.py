@@ -1,5 +1,4 @@
-"""Every metric against a model whose numbers are known by hand, and evaluation as something that
-leaves no trace."""
+"""Every metric on a model with hand-computed numbers; evaluation without side effects."""
 
 import math
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from uncollapse.posteriors import BatchNormMu, BatchNormTau, DiagonalGaussian, G
 
 @dataclass
 class Items:
-    """A batch: which examples, and how many tokens each has, where that is known."""
+    """A batch: example numbers and, if known, their token counts."""
 
     examples: np.ndarray
     lengths: Tensor | None
@@ -50,7 +49,7 @@ class Items:
 
 
 class Numbers:
-    """Examples 0 ... n-1, cut in order into batches of `size`, the last one short.
+    """Examples 0 ... n-1 in order, in batches of `size`, the last one short.
 
     Example i has i mod 3 + 1 tokens.
     """
@@ -69,7 +68,7 @@ class Numbers:
 
 @dataclass
 class Exact:
-    """A posterior without noise: z = mean. Its KL and variance are simply stated."""
+    """A posterior without noise: z = mean. Its KL and variance are given."""
 
     mean: Tensor
     variance: Tensor
@@ -80,14 +79,14 @@ class Exact:
         return self.mean
 
     def log_ratio(self, z):
-        """Equal densities: no code tells its example."""
+        """Equal densities: no code identifies its example."""
         return torch.zeros(torch.broadcast_shapes(z.shape, self.mean.shape)[:-1])
 
 
 class OneHot(nn.Module):
     """Example i: code e_i, variance i/10, KL [i, 1], nll = i + heed |z - e_i|^2.
 
-    A foreign code costs 2 heed.
+    Another example's code costs 2 heed.
     """
 
     def __init__(self, n, heed):
@@ -132,9 +131,8 @@ def test_all_metrics_by_hand_for_any_batch_size(mode, size):
     np.testing.assert_allclose(got["moments"]["mu_sq"], [1 / 6] * 6)
     np.testing.assert_allclose(got["moments"]["sigma_sq"], [0.25] * 6, rtol=1e-6)
     assert got["mi"] == 0 == got["mi_se"] and got["marginal_kl"] == 3.5 and got["mi_n"] == 6
-    share = dict(
-        zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True)
-    )  # KL: 0 ... 5, and 1 always
+    # KL: 0 ... 5, and 1 always
+    share = dict(zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True))
     assert share[1.0] == 0 and share[1.78] == 0.5 and share[3.16] == 0.5 and share[10.0] == 1
 
 
@@ -252,10 +250,10 @@ def test_standard_errors_match_bootstrap():
     spread = np.std([numbers(rng.integers(0, n, n)) for _ in range(draws)], axis=0)
     got = rates(one) | shuffle_gap(one) | perplexity(one)
     found = [got[f"{name}_se"] for name in ("rec", "kl", "nelbo", "shuffle_gap", "ppl")]
-    np.testing.assert_allclose(found, spread, rtol=0.07)  # a spread of 2000 draws is good to 1.6 %
-    assert (
-        got["ppl_se"] < got["ppl"] * standard_error(rec + kl.sum(1)) / tokens.mean()
-    )  # length is in both sums
+    # the spread of 2000 draws is accurate to 1.6 %
+    np.testing.assert_allclose(found, spread, rtol=0.07)
+    # the length is in both sums
+    assert got["ppl_se"] < got["ppl"] * standard_error(rec + kl.sum(1)) / tokens.mean()
 
 
 def test_standard_errors_match_spread_over_fresh_examples():
@@ -283,7 +281,7 @@ def test_standard_errors_match_spread_over_fresh_examples():
     for name in names:
         spread = np.std([row[name] for row in rows], ddof=1)
         error = np.sqrt(np.mean([row[f"{name}_se"] ** 2 for row in rows]))
-        # a code that suits nobody, or everybody, cancels from the mean gap and not from its error
+        # a code that is bad or good for all examples cancels in the mean gap, but not in its error
         assert 0.88 < error / spread < (1.6 if name == "shuffle_gap" else 1.12), name
 
 
@@ -316,10 +314,7 @@ def test_perplexity_is_geometric_mean_over_all_tokens(seed, n):
 
 
 def test_collapse_curve_by_hand():
-    """100 examples, 4 dimensions.
-
-    Gone, used by one example in a hundred, used by two, used by all.
-    """
+    """100 examples, 4 dimensions: unused, and used by one, by two and by all examples."""
     kl = np.full((100, 4), 1e-6)
     kl[:1, 1] = kl[:2, 2] = 2.0
     kl[:, 3] = 0.5
@@ -507,7 +502,7 @@ def test_tokens_include_words_and_end_symbols():
 
 def test_perplexity_does_not_depend_on_batching():
     model = model_of("plain")
-    with torch.no_grad():  # the noise differs from batching to batching; without it z is the mean
+    with torch.no_grad():  # the noise depends on the batching; without it z is the mean
         model.posterior.linear.weight[3:] = 0
         model.posterior.linear.bias[3:] = -80
     values = [evaluate(model, text(300, size), "test", "eval")["ppl"] for size in (1, 200, 300)]
@@ -521,7 +516,7 @@ def test_training_mode_meets_floor_and_evaluation_mode_uses_population(head):
     floor = model.posterior.floor()
     train, fair = (evaluate(model, data, "train", mode, floor=floor) for mode in ("train", "eval"))
     assert train["kl_minus_floor"] > -1e-3
-    # over all of the training data both modes normalise, on average, by the population
+    # over all training data both modes normalise by the population, on average
     for got in (train, fair):
         np.testing.assert_allclose(got["moments"]["mu"], [0] * 3, atol=1e-4)
         mean_square, total = (

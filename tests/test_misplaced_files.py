@@ -1,4 +1,4 @@
-"""Files of another version, links to folders elsewhere, and what a run says of its samples."""
+"""Files of another version, links to other folders, and a run's sample files."""
 
 import os
 import re

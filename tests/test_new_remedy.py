@@ -1,4 +1,4 @@
-"""scripts/new_remedy.py writes files that pass every check and overwrites nothing."""
+"""scripts/new_remedy.py generates files that pass every check and overwrites nothing."""
 
 import os
 import re

@@ -1,8 +1,4 @@
-"""nll at a small K.
-
-How far it lies above its limit, held against models whose log p(x) is known, and said wherever nll
-is shown.
-"""
+"""The bias of nll at a small K: compared with known log p(x), and reported with every nll."""
 
 import json
 import math
@@ -66,12 +62,10 @@ def test_nll_bias_by_hand():
     assert bias(np.full(4, 0.1), np.full(4, 0.2))["nll_bias"] == pytest.approx(
         0.1 / (math.sqrt(2) - 1)
     )
-    assert bias(np.full(4, 0.1), np.full(4, 0.9))["nll_bias"] == pytest.approx(
-        0.1
-    )  # no faster than 1/K
-    assert bias(np.full(4, 0.1), np.full(4, 0.05))["nll_bias"] == pytest.approx(
-        1.0
-    )  # nor slower than can be seen
+    # the decrease is taken to be no faster than 1/K
+    assert bias(np.full(4, 0.1), np.full(4, 0.9))["nll_bias"] == pytest.approx(0.1)
+    # and not slower than is detectable
+    assert bias(np.full(4, 0.1), np.full(4, 0.05))["nll_bias"] == pytest.approx(1.0)
     assert bias(np.zeros(4), np.zeros(4)) == {"nll_bias": 0, "nll_bias_se": 0}
 
 
@@ -93,20 +87,18 @@ def test_decreases_are_nonnegative_and_nll_is_unchanged(scale):
 
 
 def linear_vae():
-    """A linear VAE whose true posterior has independent dimensions, 3,000 examples of its own, and
-    their exact nll."""
+    """A linear VAE with independent true posteriors, 3,000 of its examples, and their exact nll."""
     torch.manual_seed(0)
     model = LinearConfig(latent=8, variance=1.0).build(12, Gaussian)
     with torch.no_grad():
-        model.decoder.weight.copy_(
-            torch.linalg.qr(torch.randn(12, 8))[0]
-        )  # orthogonal columns of length 1
+        # orthogonal columns of length 1
+        model.decoder.weight.copy_(torch.linalg.qr(torch.randn(12, 8))[0])
         x = model.decoder(torch.randn(3000, 8)) + torch.randn(3000, 12)
         truth = -log_likelihood(model.decoder.weight, model.decoder.bias, 1.0, x)
     return model, x, truth
 
 
-# the true posterior is N(W^T (x - b) / 2, 1 / 2): too narrow by so much, and shifted
+# the true posterior is N(W^T (x - b) / 2, 1 / 2); q is narrower and shifted
 POOR = [(0.8, 0.2), (0.7, 0.4), (0.6, 0.3)]
 
 

@@ -1,6 +1,6 @@
 """Objectives beyond the ELBO: every number by hand, numpy or autograd.
 
-What is off equals the plain VAE bit for bit.
+An objective that is switched off equals the plain VAE bit for bit.
 """
 
 import math
@@ -55,7 +55,7 @@ REC = 4.0  # the batch mean of the nll below
 def with_kl(kl):
     """nll with mean 4 and a posterior of std 1 whose KL per example and dimension is `kl` [B, D].
 
-    Mu = sqrt(2 kl).
+    mu = sqrt(2 kl).
     """
     mean = torch.tensor(kl, dtype=torch.float64).mul(2).sqrt().requires_grad_()
     nll = torch.full((len(mean),), REC, dtype=torch.float64, requires_grad=True)
@@ -102,7 +102,7 @@ def set_shapes(objective, latent, inputs):
     return objective
 
 
-# ---------------------------------------------------------------- what is off is the plain VAE
+# ---------------------------------------------------------------- disabled objectives
 
 OFF = {
     "free_bits": lambda weight: FreeBits(weight, free=0),
@@ -241,9 +241,8 @@ def test_free_bits_variants_differ_on_one_batch(cls, clamped, gradient):
     assert loss.terms["clamped_kl"].item() == pytest.approx(clamped, rel=1e-12)
     assert loss.total.item() == pytest.approx(REC + 0.5 * clamped, rel=1e-12)
     loss.total.backward()
-    pulled = (
-        np.array(gradient) * mean.detach().numpy() / 2 * 0.5
-    )  # d KL / d mu = mu, over two examples, at weight 1/2
+    # d KL / d mu = mu, over two examples, at weight 1/2
+    pulled = np.array(gradient) * mean.detach().numpy() / 2 * 0.5
     np.testing.assert_allclose(mean.grad, pulled, rtol=1e-12)
 
 
@@ -288,7 +287,7 @@ def test_capacity_by_hand(epoch, capacity):
     assert loss.terms["distance"].item() == pytest.approx(distance)
     assert loss.total.item() == pytest.approx(REC + 10 * distance)
     loss.total.backward()
-    sign = 1.0 if capacity < 1.9 else -1.0  # below C more KL is rewarded, in every example
+    sign = 1.0 if capacity < 1.9 else -1.0  # below C, more KL is rewarded in every example
     np.testing.assert_allclose(mean.grad, 10 * sign * mean.detach().numpy() / 2, rtol=1e-12)
 
 
@@ -307,7 +306,7 @@ def test_zero_epochs_gives_full_capacity_at_once():
 def test_mdr_by_hand_over_three_steps():
     """rate 2, KL 1.5, 2.5, 5: gradients 0.5, -0.5, -3.
 
-    Mean squares 0.0025, 0.004975, 0.09492525.
+    The mean squares are 0.0025, 0.004975, 0.09492525.
     """
     objective = MinimumRate(rate=2.0, multiplier_lr=0.1).double()
     u = FIRST_MULTIPLIER
@@ -330,7 +329,7 @@ def test_mdr_by_hand_over_three_steps():
     assert u == pytest.approx(FIRST_MULTIPLIER + 1 - 0.708881 - 0.973712, abs=1e-5)
     objective.multiplier.fill_(0.5)
     objective.update(Loss(torch.zeros(()), {"kl": torch.tensor(500.0)}, 1.0))
-    assert objective.multiplier == 0  # a step of about ten times multiplier_lr, cut off
+    assert objective.multiplier == 0  # a step of about ten times multiplier_lr, clipped
 
 
 def test_mdr_step_matches_pytorch_rmsprop():
@@ -347,8 +346,7 @@ def test_mdr_step_matches_pytorch_rmsprop():
 
 
 def kls_of_one_mean(update, steps=6000):
-    """KL = mu^2 / 2 of a code that no decoder reads, mu stepped by Adam, over the last third of
-    training."""
+    """KL = mu^2 / 2 of a code without decoder, mu trained by Adam; the last third of steps."""
     objective, mu, first, second, seen = MinimumRate(4.0, 1e-3), 0.3, 0.0, 0.0, []
     for step in range(1, steps + 1):
         kl, gradient = mu**2 / 2, weight_at(objective.weight, 0.0) * mu
@@ -478,7 +476,7 @@ def test_resumed_run_equals_uninterrupted_run(head: str, tmp_path: Path) -> None
     short = folder_of(tmp_path / "parts", head)
     run_here(tmp_path / "parts", head)
     (full,) = (f for f in short.parent.parent.glob("*/seed=0") if f != short)
-    for name in ("done", "summary.json"):  # as if it had been stopped after one epoch
+    for name in ("done", "summary.json"):  # as if stopped after one epoch
         (full / name).unlink()
     lines = (full / "metrics.jsonl").read_text().splitlines(keepends=True)
     (full / "metrics.jsonl").write_text("".join(lines[: len(lines) // 2]))
@@ -535,7 +533,7 @@ def test_infovae_by_hand_with_schedule():
     q = DiagonalGaussian.from_log_var(leaves[1], leaves[2])
     torch.manual_seed(0)
     z, kl = q.sample(), q.kl.sum(-1).mean()
-    distance = mmd(z, torch.randn(6, 3))  # the prior is drawn after the code
+    distance = mmd(z, torch.randn(6, 3))  # the prior sample is drawn after the code
     for weight, at_half in [(0.6, 0.6), (Linear(2), 0.25)]:
         loss, _, _ = compute_outcome(InfoVAE(weight, alpha=0.75, scale=10.0), leaves, epoch=0.5)
         assert loss.weight == pytest.approx(0.25 * at_half)
@@ -558,7 +556,7 @@ def test_best_weights_are_chosen_at_final_kl_weight():
     assert prepare(composed("head=beta", *SMALL), "beta").objective.final_weight == 0.4
     assert prepare(composed("head=ae", *SMALL), "ae").objective.final_weight == 0
     for objective in (MinimumRate(1.0, 0.1), Control(1.0, 0.01, 0.01)):
-        assert objective.final_weight == 1  # nelbo: their own weight is no preference
+        assert objective.final_weight == 1  # nelbo: each objective's own weight does not count
 
 
 # ---------------------------------------------------------------- bag of words
@@ -575,9 +573,10 @@ def test_bag_nll_of_text_by_hand():
     batch = make_batch(data, np.arange(3))
     outputs = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)).double()
     log_p = outputs.numpy() - np.log(np.exp(outputs.numpy()).sum(-1, keepdims=True))
+    # 2 is the end symbol
     by_hand = [
         -(log_p[row, sentences[i]].sum() + log_p[row, 2]) for row, i in enumerate(batch.examples)
-    ]  # 2 ends it
+    ]
     np.testing.assert_allclose(batch.bag_nll(outputs), by_hand, rtol=1e-12)
 
 
@@ -596,7 +595,7 @@ def test_bag_nll_ignores_word_order_and_padding():
 def test_minimum_bag_nll_is_entropy_of_word_frequencies():
     """Minimised over its outputs, it is the entropy of the words' shares, times their number."""
     data, _ = corpus()
-    batch = make_batch(data, np.array([0]))  # 4 5 4 and the end: shares 1/2, 1/4, 1/4
+    batch = make_batch(data, np.array([0]))  # 4 5 4 and the end: frequencies 1/2, 1/4, 1/4
     shares = torch.full((1, 9), 1e-12)
     shares[0, [4, 5, 2]] = torch.tensor([0.5, 0.25, 0.25])
     outputs = shares.log().requires_grad_()

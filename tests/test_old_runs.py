@@ -1,5 +1,6 @@
-"""Run folders that older versions wrote (the commits are the names of the folders) open, resume,
-evaluate and report."""
+"""Run folders written by older versions can be opened, resumed, evaluated and reported.
+
+The folder names are the commits that wrote them."""
 
 import json
 import shutil
@@ -30,7 +31,7 @@ BEGUN = {
     "117fdba": [*LSTM, "trainer.epochs=2", "trainer.optimizer=sgd"],
     "72af04e": [*LSTM, "trainer.epochs=2"],
 }
-CLOSE = {"rel": 1e-5, "abs": 1e-5}  # another machine rounds otherwise
+CLOSE = {"rel": 1e-5, "abs": 1e-5}  # another machine rounds differently
 
 
 @pytest.fixture(params=FINISHED)

@@ -1,7 +1,4 @@
-"""A study in one file.
-
-Packed, joined over machines, reported without its folders, and trusted by training.
-"""
+"""Packs: a study in one file, merged over machines, reported and trained without its folders."""
 
 import io
 import json
@@ -57,7 +54,7 @@ def write_corpus(folder: Path, colour: str = "red") -> Path:
 
 
 def train(results: Path, data: Path, head: str, seed: int, *more: str) -> str:
-    """A tiny run on text, on one `machine`: results and data of its own."""
+    """A tiny run on text, with the results and data folders of one `machine`."""
     places = [f"data.dir={data}", f"data.cache={results}/cache"]
     words = [*TEXT_WORDS, "data=text", *places, "data.batch_size=16", *more]
     return run(composed(f"head={head}", f"seed={seed}", f"results={results}", *words), head, words)
@@ -69,10 +66,7 @@ def study_cli(*words: object) -> int:
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`one` and `two` share a study; `all` has it in one place.
-
-    Each keeps the same data elsewhere.
-    """
+    """`one` and `two` share a study; `all` has the complete study. Data folders differ."""
     base = tmp_path_factory.mktemp("machines")
     places = {"one": "home/ann/texts", "two": "disk/corpus", "all": "data"}
     for machine, place in places.items():
@@ -89,7 +83,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A study of three runs that were written, not trained, with its pack."""
+    """A study of three runs, written without training, with its pack."""
     study = tmp_path / "small"
     for head, seed in (("plain", 0), ("plain", 1), ("bn_mu", 0)):
         write_run(study, head, seed, evaluations=3, evaluated=True)
@@ -114,7 +108,7 @@ def assert_same_tables(one: Path, other: Path) -> None:
 
 
 def rows_of(study: Path) -> list[tuple]:
-    """(name, rows, summary) of each run, without clocks, machines and places."""
+    """(name, rows, summary) of each run, without times, machines and locations."""
     from uncollapse.runs.portable import drop_machine_facts, joined_results, training_summary
 
     runs = [make_portable(saved) for saved in read_runs(study, [])]
@@ -130,7 +124,7 @@ def rows_of(study: Path) -> list[tuple]:
 
 
 def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
-    """The one sentence that a command refuses with."""
+    """The one-sentence error of a command."""
     capsys.readouterr()
     assert study_cli(*words) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -228,7 +222,7 @@ def test_two_data_sets_in_one_study_have_distinct_names(tmp_path: Path) -> None:
     assert_same_tables(tmp_path / "scratch/runs.parquet", tmp_path / "scratch")
 
 
-# ---------------------------------------------------------------- what training does with a pack
+# ---------------------------------------------------------------- packs in training
 
 
 def test_packed_run_is_skipped_unless_retraining_is_requested(
@@ -267,9 +261,8 @@ def test_same_data_in_another_folder_is_the_same_run(machines: Path, tmp_path: P
     (tmp_path / "scratch").mkdir()
     shutil.copy(machines / "one/scratch/runs.parquet", tmp_path / "scratch")
     assert train(tmp_path, write_corpus(tmp_path / "elsewhere"), "plain", 0) == "skipped"
-    other = write_corpus(
-        tmp_path / "other/texts", "green"
-    )  # the packed run's were in a `texts` too
+    # the data of the packed run were in a folder `texts`, too
+    other = write_corpus(tmp_path / "other/texts", "green")
     assert train(tmp_path, other, "plain", 0) == "done"
     assert len({saved.name for saved in pack_and_read(tmp_path / "scratch")}) == 3
 
@@ -464,7 +457,7 @@ def test_invalid_runs_are_omitted_and_named(small: Path, capsys: pytest.CaptureF
     assert len(read_pack(small / "runs.parquet").runs()) == 3
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refusals
 
 
 def other_study(study: Path, to: Path) -> Path:
@@ -540,9 +533,8 @@ def test_different_weights_are_refused(
     other = shutil.copytree(machines / "one/scratch", tmp_path / "other")
     (other / "runs.parquet").unlink()
     plain, bn = (next(other.glob(f"runs/{head}/*/*")) for head in ("plain", "bn_mu"))
-    save_file(
-        load_file(bn / "model.safetensors"), plain / "model.safetensors"
-    )  # which say of no run that they are its
+    # a weights file does not record which run it belongs to
+    save_file(load_file(bn / "model.safetensors"), plain / "model.safetensors")
     assert "weights: " in refusal(capsys, "merge", machines / "one/scratch", other)
 
 
@@ -611,7 +603,7 @@ def edited(path: Path) -> None:
 
 
 def renamed(path: Path) -> None:
-    """A sound digest over what is no pack."""
+    """A valid digest over content that is not a pack."""
     runs = read_pack(path).runs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "PACK_COLUMNS", (*pack.PACK_COLUMNS[1:], "other"))

@@ -1,6 +1,5 @@
-"""The heads and their facts.
-
-Every number against quadrature, torch.distributions, scipy or numpy written anew.
+"""The heads: identities and floors, and every number against quadrature, torch.distributions,
+scipy or an independent numpy version.
 """
 
 import math
@@ -47,13 +46,11 @@ def make(cls, latent, knob=0.5, hidden=HIDDEN):
 
 
 def run(cls, latent, batch, knob, seed, scale):
-    """A head with random weights times `scale` and random learned shifts, its output, and the
-    halves it normalises."""
+    """A head with random weights times `scale` and random shifts, q, and both layer halves."""
     torch.manual_seed(seed)
     head = make(cls, latent, knob)
-    h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (
-        0.05 if scale > 1 else 1
-    )  # exp(log_var) must fit a double
+    # exp(log_var) must fit a double
+    h = torch.randn(batch, HIDDEN, dtype=torch.float64) * (0.05 if scale > 1 else 1)
     with torch.no_grad():
         for parameter in head.linear.parameters():
             parameter.mul_(scale)
@@ -196,9 +193,8 @@ def test_flat_batch_warns_once_and_healthy_batch_never(cls, scale):
     head, h = make(cls, 3), torch.randn(8, HIDDEN).double()
     with torch.no_grad():
         head.linear.weight.mul_(scale)
-        width = (
-            6 if cls is BatchNormTau else 3
-        )  # mu, and the signed sigma of bn_tau; the mean square of rms_tau is not flat
+        # mu, and the signed sigma of bn_tau; the mean square of rms_tau is not flat
+        width = 6 if cls is BatchNormTau else 3
         smallest = head.linear(h)[:, :width].numpy().var(0).min()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -366,7 +362,7 @@ def test_ln_mu_identity_and_floor_hold_per_example(seed, batch, latent, gamma, s
 def test_ln_mu_shares_beta_to_keep_the_floor():
     head, gamma = make(LayerNormMu, 4, 0.6), 0.6
     assert head.beta.shape == ()
-    with torch.no_grad():  # the encoder says the same of every example, sigma = 1
+    with torch.no_grad():  # the encoder has the same output for every example, sigma = 1
         head.linear.weight.zero_()
         head.linear.bias[4:] = 0
         q = head(torch.randn(5, HIDDEN).double())

@@ -1,7 +1,4 @@
-"""Heads and metrics in bfloat16, float16 and float64.
-
-Numbers as in float32 from the same rounded inputs, and clear refusals.
-"""
+"""Heads and metrics in bfloat16, float16 and float64, compared with float32."""
 
 import copy
 import math
@@ -47,8 +44,7 @@ KNOBS: dict[str, dict[str, Any]] = {
 }
 HEADS = [n for n in posteriors.__all__ if n not in ("DiagonalGaussian", "Posterior")]
 bf16, f16, f32, f64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
-# how a head is used: (dtype of its weights, dtype of h, dtype of autocast), and the dtypes of its
-# KL and of its codes
+# use of a head: (dtype of its weights, of h, of autocast), and the dtypes of its KL and codes
 USES = {
     "autocast to bfloat16": (f32, f32, bf16, f32, f32),
     "autocast to float16": (f32, f32, f16, f32, f32),
@@ -62,7 +58,7 @@ USES = {
     "float64 states only": (f32, f64, None, f64, f32),
     "float32 states, .half() head": (f16, f32, None, f32, f16),
 }
-# the head without weights has none to tell the dtype of its codes
+# the head without weights has no dtype for its codes
 WEIGHTLESS = {
     "bfloat16 states only": bf16,
     "float64 states only": f64,
@@ -85,11 +81,11 @@ def make(name: str, seed: int = 0) -> Any:
 
 
 class Rounded(nn.Module):
-    """A layer whose answer, however narrow, goes on in float32 or better."""
+    """A layer whose output, in any precision, is converted to float32 or better."""
 
     def __init__(self, layer: nn.Linear):
         super().__init__()
-        self.layer, self.in_features = [layer], layer.in_features  # out of reach of `.float()`
+        self.layer, self.in_features = [layer], layer.in_features  # hidden from `.float()`
 
     def forward(self, h: Tensor) -> Tensor:
         (layer,) = self.layer
@@ -98,8 +94,7 @@ class Rounded(nn.Module):
 
 
 def reference(head: nn.Module, h: Tensor, cast: torch.dtype | None) -> Any:
-    """What the same head makes in float32 (float64) of the same rounded answers of its linear
-    layers, autocast off."""
+    """q of the same head in float32 (float64) from the same rounded outputs, without autocast."""
     twin = copy.deepcopy(head)
     for part in list(twin.modules()):
         for name, layer in list(part.named_children()):
@@ -116,7 +111,7 @@ def reference(head: nn.Module, h: Tensor, cast: torch.dtype | None) -> Any:
     wide = f64 if h.dtype == f64 or next(head.parameters(), h).dtype == f64 else f32
     for parameter in twin.parameters():
         parameter.data = parameter.data.to(wide)
-    if hasattr(twin, "pseudo"):  # goes through the layer as h does
+    if hasattr(twin, "pseudo"):  # converted in the layer like h
         twin.pseudo.data = twin.pseudo.data.to(head.pseudo.dtype)
     return twin(h)
 
@@ -292,7 +287,7 @@ def test_refined_codes_keep_encoder_dtype() -> None:
     assert dtypes == [bf16] * 2 and refined.sample().dtype == bf16 and refined.kl.dtype == f32
 
 
-# ---------------------------------------------------------------- what a head refuses
+# ---------------------------------------------------------------- refused inputs
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -1,4 +1,4 @@
-"""scripts/prepare_data.py: what it writes, what it refuses to touch, and how it goes on."""
+"""scripts/prepare_data.py: what it writes, what it does not overwrite, and how it resumes."""
 
 import hashlib
 import json
@@ -95,7 +95,7 @@ def test_unreachable_hub_gives_one_sentence(tmp_path, capsys):
     assert complaint.count("\n") == 1 and "again when the hub can be reached" in complaint
 
 
-# ---------------------------------------------------------------- going on, and never overwriting
+# ---------------------------------------------------------------- resuming without overwriting
 
 
 def test_complete_files_are_skipped_and_others_made(tmp_path, capsys, small_synthetic, monkeypatch):
@@ -304,7 +304,7 @@ def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
     )
 
 
-# ---------------------------------------------------------------- bad words, and as typed
+# ---------------------------------------------------------------- bad arguments, and the command
 
 
 @pytest.mark.parametrize(
@@ -347,10 +347,10 @@ def test_synthetic_sequences_follow_recipe(monkeypatch):
     found = dict(synthetic.draw_splits(0, sizes))
     words = found["train"]
     assert words.shape == (1000, 10) and words.min() >= 0 and words.max() < 1000
-    # uniform first words: chi-square of ten bins, 9 degrees of freedom, 27.9 at one in a thousand
+    # uniform first words: chi-square of ten bins, 9 degrees of freedom, 27.9 at p = 0.001
     counts = np.bincount(words[:, 0] // 100, minlength=10)
     assert ((counts - 100) ** 2 / 100).sum() < 27.9
-    # later words are of a few kinds: their entropy lies well below ln 1000
+    # later words come from a small set: their entropy is well below ln 1000
     share = np.bincount(words[:, 5], minlength=1000) / 1000
     assert -(share[share > 0] * np.log(share[share > 0])).sum() < 6
     again = dict(synthetic.draw_splits(0, sizes))

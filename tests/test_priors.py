@@ -1,7 +1,4 @@
-"""Learned priors.
-
-The mixture's density, samples and KL against torch.distributions, quadrature and the closed form.
-"""
+"""Learned priors against torch.distributions, quadrature and closed forms."""
 
 import math
 
@@ -26,7 +23,7 @@ scales = st.sampled_from([0.0, 1e-3, 1.0, 5.0])
 
 
 def posterior(cls, seed=0, batch=5, latent=3, components=4, scale=1.0) -> MixturePrior:
-    """In double precision, all parameters random, times `scale`."""
+    """A posterior in double precision with random parameters times `scale`."""
     torch.manual_seed(seed)
     head = cls(HIDDEN, latent, components=components).double()
     with torch.no_grad():
@@ -36,7 +33,7 @@ def posterior(cls, seed=0, batch=5, latent=3, components=4, scale=1.0) -> Mixtur
 
 
 def reference(q: MixturePrior) -> tuple[Independent, MixtureSameFamily]:
-    """q(z|x) and p(z) of torch.distributions."""
+    """q(z|x) and p(z) as torch.distributions."""
     parts = Independent(Normal(q.components.mean, q.components.std), 1)
     mixture = MixtureSameFamily(
         Categorical(logits=torch.zeros(len(q.components.mean)).double()), parts
@@ -107,7 +104,7 @@ def test_first_code_uses_same_noise_as_plain():
     assert plain(h).sample().equal(z)
 
 
-# ---------------------------------------------------------------- against what is known
+# ---------------------------------------------------------------- known values
 
 
 def test_one_standard_component_equals_plain():
@@ -257,9 +254,8 @@ def test_single_precision_suffices(cls, scale):
 def test_kl_is_accurate_when_sigma_is_far_below_mean():
     q = DiagonalGaussian.from_log_var(torch.full((50, 2), 7.0), torch.full((50, 2), -40.0))
     kl = MixturePrior(q, DiagonalGaussian.from_log_var(torch.zeros(1, 2), torch.zeros(1, 2))).kl
-    assert (
-        abs(kl.mean().item() - q.kl.sum(-1).mean().item()) < 1.0
-    )  # 88 nats, where z - mean is 0 in single precision
+    # 88 nats, where z - mean is 0 in single precision
+    assert abs(kl.mean().item() - q.kl.sum(-1).mean().item()) < 1.0
 
 
 @pytest.mark.parametrize("cls", HEADS)

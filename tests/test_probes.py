@@ -1,5 +1,4 @@
-"""Linear probes on codes whose labels are known, and the labels that the grammar's sentences come
-with."""
+"""Linear probes on codes with known labels, and the labels of the grammar's sentences."""
 
 import math
 import warnings
@@ -22,7 +21,7 @@ from uncollapse.metrics.probes import usual_budgets as fitting
 
 
 def classes(rng, n, classes_=3, d=4, apart=8.0):
-    """Codes [n, d] around one centre per class, unit spread, and labels [n]."""
+    """Codes [n, d] around one centre per class with unit spread, and labels [n]."""
     labels = rng.integers(0, classes_, n)
     return rng.normal(0, 1, (n, d)) + apart * np.eye(d)[labels], labels
 
@@ -98,7 +97,7 @@ def test_probe_averages_factors_at_last_budget():
     assert got["probe"] == pytest.approx(
         np.mean([curve["accuracy"][-1] for curve in factors.values()])
     )
-    # two factors are one and the same: their hits do not add as independent ones
+    # two factors are identical: their hits are not independent
     fitted = sklearn.linear_model.LogisticRegression(max_iter=500)
     scaled = (codes - codes.mean(0)) / codes.std(0), (test - codes.mean(0)) / codes.std(0)
     hits = [
@@ -155,9 +154,9 @@ def test_small_scale_with_large_shift_is_classified(dtype):
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, -7.7e5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_constant_dimension_changes_nothing(value, dtype):
-    """Means and deviations of equal numbers are not exact.
+    """The mean and deviation of equal numbers are not exact.
 
-    What is left of rounding must not count as a scale.
+    The rounding error must not count as a scale.
     """
     rng = np.random.default_rng(7)
     codes, labels = classes(rng, 300, apart=2.0)
@@ -172,7 +171,7 @@ def test_constant_dimension_changes_nothing(value, dtype):
         constant = accuracies(
             widened(codes, value), labels, widened(test, value), truth, [100, 300]
         )
-        # the same to within a few units in the last place, as another product may round it
+        # equal up to a few units in the last place, because another product may round differently
         nearly = value * (1 + 4 * np.finfo(dtype).eps)
         elsewhere = accuracies(
             widened(codes, value), labels, widened(test, nearly), truth, [100, 300]
@@ -236,14 +235,12 @@ def record_fits(monkeypatch, codes, labels, budgets) -> list[tuple[np.ndarray, n
 
 def test_label_subsets_are_nested_and_shared(monkeypatch):
     n, budgets = 60, [5, 20, 60]
-    number = np.arange(n)  # a label that is the example itself
+    number = np.arange(n)  # the label is the example number
     picks = []
     for codes in (number[:, None] / 7.0, -3.0 * number[:, None]):
         found = record_fits(monkeypatch, codes, {"a": number, "b": number[::-1].copy()}, budgets)
         picks += [[y.tolist() for _, y in found[:3]], [(n - 1 - y).tolist() for _, y in found[3:]]]
-        for x, y in found[
-            :3
-        ]:  # each code goes with its own label, standardised by those that are fitted to
+        for x, y in found[:3]:  # each code keeps its label and is standardised by the fitted subset
             np.testing.assert_allclose(
                 x[:, 0], (codes[y, 0] - codes[y, 0].mean()) / codes[y, 0].std()
             )
@@ -251,16 +248,15 @@ def test_label_subsets_are_nested_and_shared(monkeypatch):
     few, some, everything = picks[0]
     assert [len(few), len(some), len(everything)] == budgets
     assert some[:5] == few and everything[:20] == some and sorted(everything) == number.tolist()
-    assert sorted(few) != list(range(5)) and sorted(some) != list(
-        range(20)
-    )  # a random choice, not the first ones
+    # a random subset, not the first examples
+    assert sorted(few) != list(range(5)) and sorted(some) != list(range(20))
 
 
 def test_subset_of_one_class_predicts_that_class():
     codes, truth = np.random.default_rng(0).normal(0, 1, (500, 2)), np.array([0, 0, 0, 1, 2])
     assert accuracies(codes, np.full(500, 2), codes[:5], truth, [2, 500]) == [0.2, 0.2]
     labels = np.zeros(500, dtype=int)
-    labels[np.random.default_rng(SEED).permutation(500)[20:]] = 2  # not among the first twenty
+    labels[np.random.default_rng(SEED).permutation(500)[20:]] = 2  # absent from the first twenty
     assert accuracies(codes, labels, codes[:5], truth, [2, 20]) == [0.6, 0.6]
 
 
@@ -357,7 +353,7 @@ def test_labels_agree_with_words(data):
 def test_ideal_classifier_is_calibrated(data):
     """Its accuracy is the mean of its own certainty.
 
-    In 600 sentences it is right that often, within four errors.
+    On 600 sentences the observed accuracy agrees within four standard errors.
     """
     grammar, corpus = english(), data.corpora["train"]
     posterior = grammar.factor_posterior(corpus.tokens - len(SPECIALS), corpus.offsets)

@@ -1,7 +1,5 @@
-"""Who updates when.
-
-Partial steps, the aggressive encoder, refinement with gradients through it, pretraining as an
-autoencoder.
+"""Procedures: partial steps, the aggressive encoder, refinement with gradients through it, and
+pretraining as an autoencoder.
 """
 
 from collections.abc import Iterator
@@ -51,7 +49,7 @@ def build_components(head: str, *words: str) -> Parts:
 def make_training(
     parts: Parts, optimizer: str = "adam", lr: float = 0.01, clip: float | None = 5.0
 ) -> Training:
-    """As the trainer makes it, for an objective without weights."""
+    """The `Training` that the trainer makes for an objective without weights."""
     optimizers = {
         part: OPTIMIZERS[optimizer](weights, lr) for part, weights in parts.model.parts().items()
     }
@@ -84,7 +82,7 @@ def has_moved(before: dict[str, list[Tensor]], model: Any) -> dict[str, bool]:
     }
 
 
-# ---------------------------------------------------------------- partial steps, further batches
+# ---------------------------------------------------------------- partial steps, extra batches
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -96,9 +94,8 @@ def test_partial_step_moves_only_its_component_despite_momentum(
     parts = build_components(head)
     training = make_training(parts, optimizer)
     batch = first_batch(parts)
-    training.update(
-        training.loss(batch, parts.model.encode(batch)).total
-    )  # Adam now remembers a gradient for both
+    # Adam now remembers a gradient for both
+    training.update(training.loss(batch, parts.model.encode(batch)).total)
     before = snapshot(parts.model)
     training.update(training.loss(batch, parts.model.encode(batch)).total, (part,))
     other = {"encoder": "decoder", "decoder": "encoder"}[part]
@@ -142,7 +139,7 @@ def test_extra_batches_depend_only_on_seed_and_step() -> None:
 
 
 class Stop(BaseException):
-    """Stands for a power cut: nothing in the code under test may catch it."""
+    """Stands for a power failure: nothing in the code under test may catch it."""
 
 
 STATEFUL = {
@@ -159,9 +156,9 @@ STATEFUL = {
 def test_resumed_run_equals_uninterrupted_run(
     head: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch has 6 steps and checkpoints are 4 apart.
+    """Interrupted before, in and after the phases of each procedure.
 
-    Before, in and after the phases of each procedure.
+    An epoch has 6 steps, and checkpoints are 4 steps apart.
     """
     words = (*STATEFUL[head], "trainer.epochs=3", "trainer.eval_every=4", "model.dropout_in=0.3")
     run_here(tmp_path / "full", head, *words)
@@ -215,7 +212,7 @@ def test_neutral_settings_equal_plain_bit_for_bit(
 
 
 class Scripted:
-    """A training whose losses are given: what Aggressive does is written down."""
+    """A training with given losses that records the steps of Aggressive."""
 
     def __init__(self, losses: list[float], step: int = 1):
         self.losses, self.done = iter(losses), list[Any]()
@@ -237,9 +234,9 @@ class Scripted:
 @pytest.mark.parametrize(
     ("losses", "most", "made"),
     [
-        ([4, 4, 3, 3, 3, 2.9, 3, 3, 1], 100, 8),  # averages over two: 4, 3, 2.95, 3
-        ([4, 4, 4, 4, 1], 100, 4),  # the same is not less
-        ([1, 2, 3, 4, 1], 100, 4),  # within a window nothing is compared: 1.5, then 3.5
+        ([4, 4, 3, 3, 3, 2.9, 3, 3, 1], 100, 8),  # averages over windows of two: 4, 3, 2.95, 3
+        ([4, 4, 4, 4, 1], 100, 4),  # an equal loss is no improvement
+        ([1, 2, 3, 4, 1], 100, 4),  # nothing is compared within a window: 1.5, then 3.5
         ([9, 8, 7, 6, 5, 4], 5, 5),
         ([9, 1], 1, 1),
     ],
@@ -283,7 +280,7 @@ def test_inner_evaluation_leaves_state_and_matches_evaluation(
 ) -> None:
     parts = build_components(head, "data.valid=800")
     with torch.no_grad():
-        parts.model.posterior.linear.weight.mul_(20)  # codes that differ
+        parts.model.posterior.linear.weight.mul_(20)  # codes that differ between examples
     parts.model.train()
     before, training = snapshot(parts.model), make_training(parts)
     torch.manual_seed(5)
@@ -292,7 +289,7 @@ def test_inner_evaluation_leaves_state_and_matches_evaluation(
     assert torch.equal(state, torch.get_rng_state()) and parts.model.training
     assert not any(has_moved(before, parts.model).values())
     with torch.no_grad():
-        for _ in range(3):  # running averages that lag
+        for _ in range(3):  # running averages that lag behind
             parts.model.encode(first_batch(parts))
     assert estimate_information(training) == first
     recompute_population(parts.model, parts.data, 2000)
@@ -322,7 +319,7 @@ def test_run_makes_and_counts_inner_steps(tmp_path: Path) -> None:
     run_here(tmp_path, "aggressive", "inner_max=5", "inner_check=1")
     procedure = state(folder_of(tmp_path, "aggressive"))["procedure"]
     assert 12 <= int(procedure["inner_steps"]) <= 12 * 5 or not procedure["aggressive"]
-    assert float(procedure["information"]) != 0  # looked at after the first epoch
+    assert float(procedure["information"]) != 0  # evaluated after the first epoch
 
 
 @pytest.mark.parametrize(
@@ -367,7 +364,7 @@ def test_refinement_steps_match_formula(
 ) -> None:
     """By hand in NumPy.
 
-    D nll / dz = -W^T (x - W z - b) / s2, dz / d mu = 1, dz / d ln v = noise sigma / 2.
+    d nll / dz = -W^T (x - W z - b) / s2, dz / d mu = 1, dz / d ln v = noise sigma / 2.
     """
     model, batch, weight, lr = linear_model(), vectors(), 0.4, 0.1
     q: Any = model.encode(batch)
@@ -396,7 +393,7 @@ def test_refinement_steps_match_formula(
 
 
 def loss_of(procedure: SemiAmortized, model: Any, batch: Any) -> Tensor:
-    """The loss of a step, its noise always the same."""
+    """The loss of a step with fixed noise."""
     torch.manual_seed(0)
     q = procedure.refine(model, batch, model.encode(batch), 0.6, through=True)
     z = q.sample()
@@ -404,7 +401,7 @@ def loss_of(procedure: SemiAmortized, model: Any, batch: Any) -> Tensor:
 
 
 def check_against_differences(procedure: SemiAmortized, model: Any, batch: Any, seed: int) -> None:
-    """The gradient along a random direction of all weights is the central difference along it."""
+    """Compare the gradient along a random direction of all weights with the central difference."""
     weights = list(model.parameters())
     generator = torch.Generator().manual_seed(seed)
     direction = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in weights]
@@ -451,7 +448,7 @@ def test_single_precision_gradients_match_double_precision() -> None:
     """What `step` leaves in .grad, by the kernels that training uses, on batches with several
     stretches."""
     procedure, found = SemiAmortized(3, 0.2, 0.5, 5.0), []
-    noise = torch.randn(4, 16, 4, dtype=torch.float64)  # three steps and the last code
+    noise = torch.randn(4, 16, 4, dtype=torch.float64)  # three steps and the final code
 
     def sample(self: DiagonalGaussian, n: Any = None, generator: Any = None) -> Tensor:
         return self.mean + self.std * next(draws).to(self.mean)
@@ -477,7 +474,7 @@ def test_single_precision_gradients_match_double_precision() -> None:
 def test_refinement_finds_known_posterior() -> None:
     """Linear model with orthogonal columns.
 
-    The best Gaussian is the true posterior, variance s2 / (|w|^2 + s2) in each dimension.
+    Its variance is s2 / (|w|^2 + s2) in each dimension.
     """
     model, batch = linear_model(), vectors()
     with torch.no_grad():
@@ -770,10 +767,9 @@ def test_autoencoder_raises_kl_and_free_bits_keep_lambda(tmp_path: Path) -> None
         if row["mode"] == "train" and row["split"] == "train"
     ]
     assert seen[8]["weight"] == 0 and seen[-1]["weight"] == 1
-    assert (
-        seen[8]["kl"] > seen[-1]["kl"] > 0.7 * 4 * 0.5
-    )  # without a price, and with one above lambda in each dimension
-    assert seen[8]["rec"] < seen[9]["rec"]  # a new decoder has to learn again
+    # without a KL penalty, and then above lambda in each dimension
+    assert seen[8]["kl"] > seen[-1]["kl"] > 0.7 * 4 * 0.5
+    assert seen[8]["rec"] < seen[9]["rec"]  # the new decoder starts from scratch
 
 
 def test_procedure_state_is_in_its_module() -> None:

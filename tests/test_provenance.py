@@ -1,7 +1,4 @@
-"""Which code made a run.
-
-The commit, whether the tree was changed, and nothing where neither can be known.
-"""
+"""Provenance of a run: the commit and whether the tree was changed, or nothing if unknown."""
 
 import json
 import os
@@ -17,7 +14,10 @@ from conftest import ROOT, folder_of, run_here
 from uncollapse.runs import provenance as module
 
 NOTHING = {"commit": None, "tree_changed": None}
-SAY = "import json; from uncollapse.runs.provenance import find_provenance; print(json.dumps(find_provenance()))"
+SAY = (
+    "import json; from uncollapse.runs.provenance import find_provenance; "
+    "print(json.dumps(find_provenance()))"
+)
 
 
 def git(folder: Path, *words: str) -> str:
@@ -36,7 +36,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def put_package(folder: Path) -> None:
-    """The two files of the package that a provenance needs."""
+    """Write the two package files that provenance needs."""
     (folder / "runs").mkdir(parents=True)
     for name in ("__init__.py", "runs/__init__.py", "runs/provenance.py"):
         shutil.copy(ROOT / "src/uncollapse" / name, folder / name)

@@ -1,5 +1,4 @@
-"""Commands that have nothing to compute answer at once, and say in one line what concerns thousands
-of runs."""
+"""Commands with nothing to compute answer quickly, and summarise thousands of runs in a line."""
 
 import json
 import shutil
@@ -89,7 +88,7 @@ def test_scripts_call_lightweight_entry_points(script: str) -> None:
 
 
 def put_run(study: Path, seed: int, evaluated: bool = True, done: bool = True) -> Path:
-    """A run folder as far as evaluate.py looks before it opens one."""
+    """A run folder with the files that evaluate.py reads before it opens a run."""
     folder = study / "runs/plain/default" / f"seed={seed}"
     (folder / "evaluations").mkdir(parents=True)
     (folder / "config.yaml").write_text(f"head: plain\nseed: {seed}\n")
@@ -164,9 +163,8 @@ def test_run_is_complete_only_for_the_requested_metrics(
 
 def test_result_missing_from_summary_is_added_later(tmp_path: Path) -> None:
     folder = put_run(tmp_path / "s", 0)
-    (folder / "summary.json").write_text(
-        '{"kl": 1.0}'
-    )  # killed between the last result and the summary
+    # as if killed between the last result and the summary
+    (folder / "summary.json").write_text('{"kl": 1.0}')
     assert main([str(folder)]) == 0
     assert set(json.loads((folder / "summary.json").read_text())["evaluations"]) == {
         "test-nll-K500",

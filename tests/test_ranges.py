@@ -1,7 +1,4 @@
-"""Every number of every config.
-
-A value that makes no sense is refused in one sentence, before any work and at once.
-"""
+"""Every number of every config: an invalid value is refused quickly, in one sentence."""
 
 import re
 import time
@@ -71,7 +68,7 @@ KINDS = {
 def get_refusal(cfg: DictConfig, head: str) -> str | None:
     """The sentence with which a config is refused, None where it is built.
 
-    Nothing else may happen, nor take long.
+    Nothing else may happen, and it may not take long.
     """
     start = time.perf_counter()
     try:
@@ -93,8 +90,7 @@ def with_value(cfg: DictConfig, key: str, value: object) -> DictConfig:
 
 
 def numbers(cfg: DictConfig) -> Iterator[str]:
-    """Keys of the sections and the common ones whose value is a number, or null where a number may
-    stand."""
+    """Section and common keys whose value is a number, or null where a number is allowed."""
     yield from ("seed", "threads")
     for section in ("data", "model", "trainer"):
         for key, value in cfg[section].items():

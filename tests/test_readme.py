@@ -1,4 +1,4 @@
-"""README and docs are true: the worked example works as printed, and what they name exists."""
+"""README and docs: the worked example runs as printed, and everything they name exists."""
 
 import csv
 import importlib.util
@@ -30,7 +30,7 @@ FILE = re.compile(
     r"`((?:scripts|tests|src|conf|objectives|procedures|models|posteriors|decoders)/"
     r"[\w/]+\.(?:py|yaml))`"
 )
-EXAMPLES = ("my_idea", "fixed_sigma")  # files that a page tells its reader to create
+EXAMPLES = ("my_idea", "fixed_sigma")  # files that a page asks its reader to create
 
 
 def list_blocks(page: str) -> list[tuple[str, str]]:

@@ -1,7 +1,4 @@
-"""The report, tested on run folders written here.
-
-No training, only the files that a run leaves behind.
-"""
+"""Reports of run folders that the tests write themselves, without training."""
 
 import json
 import math
@@ -76,9 +73,9 @@ def metrics(
     rng: np.random.Generator,
     share: np.ndarray,
 ) -> dict:
-    """One evaluation's metrics, [D] lists consistent with their totals.
+    """One evaluation's metrics; lists [D] sum to their totals.
 
-    Share [D] says how the KL is spread.
+    `share` [D] distributes the KL over the dimensions.
     """
     share = share * rng.uniform(0.85, 1.15, D)
     share /= share.sum()
@@ -96,9 +93,9 @@ def metrics(
 
 
 def information(kl: float, kl_per_dim: list[float], split: bool, rng: np.random.Generator) -> dict:
-    """The parts of one test evaluation's KL and its collapse curve; split False.
+    """The components of one test evaluation's KL and its collapse curve.
 
-    A posterior without dimensions.
+    With `split=False`, the KL does not split into dimensions.
     """
     ceiling, eps = math.log(N), np.logspace(-3, 1, 17)
     mi = min(0.85 * kl, ceiling - 0.1) + 0.004 * rng.normal()
@@ -139,7 +136,7 @@ def evaluation(nelbo: float, kl: float, rng: np.random.Generator) -> dict:
 
 
 def run_rows(head: str, seed: int, tau: float | None, evaluations: int) -> list[dict]:
-    """Rows of a whole run: training evaluations of both splits, then test in both modes."""
+    """Rows of a complete run: evaluations of both splits in training, then test in both modes."""
     rng = np.random.default_rng(1000 * sorted(HEADS).index(head) + seed)
     _, kl, rec, gap, floor = HEADS[head]
     if tau is not None:
@@ -183,9 +180,9 @@ def write_run(
 ) -> Path:
     """A run folder as the trainer leaves it.
 
-    more: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by
-    scripts/evaluate.py), `old` (a run
-    of before there was mi), `final` (values of the summary), `slots` (of the resolved config).
+    Keywords: evaluations, `torn` (appended to metrics.jsonl), `label`, `evaluated` (by
+    scripts/evaluate.py), `old` (a run without mi), `final` (values of the summary), `slots` (of
+    the resolved config).
     """
     folder = study / "runs" / head / overrides / f"seed={seed}"
     folder.mkdir(parents=True)
@@ -242,11 +239,10 @@ def write_run(
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A half-finished study with its report: four heads, a tau grid, one failed and one unfinished
-    run.
+    """An incomplete study with its report: four heads, a tau grid, a failed and an unfinished run.
 
-    Runs of plain, bn_mu and two of bn_tau are evaluated; the finished one of kl_anneal has no parts
-    of its KL.
+    Runs of plain, bn_mu and two of bn_tau are evaluated; the finished run of kl_anneal has no KL
+    components.
     """
     folder = tmp_path_factory.mktemp("results") / "four"
     for seed in range(3):
@@ -403,7 +399,7 @@ def test_default_knob_is_shown_when_other_runs_set_it(tmp_path: Path) -> None:
         f"{tau} (tau=0.1)",
         f"{tau} (tau=0.5)",
     ]
-    # the default, asked for: the same run, so neither a second seed nor a group of its own
+    # an explicit default: the same run, so neither a second seed nor a separate group
     write_run(tmp_path / "s", "bn_tau", 0, overrides="tau=0.5", evaluations=3)
     study = read_study(tmp_path / "s")
     assert study.runs["group"].tolist() == [f"{tau} (tau=0.1)", f"{tau} (tau=0.5)"]
@@ -468,7 +464,7 @@ def test_damaged_files_do_not_stop_report(tmp_path: Path) -> None:
     assert len(study.runs) == 1 and len(study.notes) == 2
 
 
-# ---------------- what a report holds
+# ---------------- contents of a report
 
 
 def test_every_figure_exists_in_three_formats(study: Path) -> None:

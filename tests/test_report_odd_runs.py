@@ -1,6 +1,6 @@
-"""Runs that hold anything anywhere.
+"""Reports of runs with arbitrary values anywhere.
 
-What is odd counts as missing, a note names it, and no other run is touched.
+An odd value counts as missing and gets a note; other runs are not affected.
 """
 
 import json
@@ -32,7 +32,7 @@ def nested(depth: int) -> list:
     return [nested(depth - 1)] if depth else []
 
 
-DEEP, LEAST_DEEP = nested(300), nested(30)  # what JSON and what a config may hold
+DEEP, LEAST_DEEP = nested(300), nested(30)  # values that JSON and a config can hold
 LONG = "x" * 50_000
 NO_NUMBER = ([], [1.0], {"a": 1}, "text", "1.5", DEEP, 1e101)
 NO_TEXT = ([], [1.0], {"a": 1}, True, DEEP)
@@ -110,8 +110,8 @@ ODD: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 ODD["summary.json nll"] = NO_NUMBER
 CASES = [(place, value) for place, values in ODD.items() for value in values]
-pytestmark = pytest.mark.usefixtures("svg_only")  # what is odd is odd in every format
-SEEDS = 64  # in a group of odd runs: eight groups in all, which one panel can carry
+pytestmark = pytest.mark.usefixtures("svg_only")  # formats do not matter here
+SEEDS = 64  # groups of odd runs: eight in total, as many as one panel can show
 
 
 def set_value(folder: Path, place: str, value: Any) -> None:
@@ -122,7 +122,7 @@ def set_value(folder: Path, place: str, value: Any) -> None:
         rows = [json.loads(line) | {keys: value} for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         found = json.loads((folder / "summary.json").read_text())
-        found.pop(keys, None)  # rows count where the summary says nothing
+        found.pop(keys, None)  # rows count if the summary has no value
         (folder / "summary.json").write_text(json.dumps(found))
         return
     found = (yaml.safe_load if name == "config.yaml" else json.loads)(path.read_text())
@@ -146,7 +146,7 @@ def sound_runs(study: Path) -> Path:
 
 
 def rows_of_sound_runs(study: results.Study) -> list[dict]:
-    """What tables say of the sound runs: the numbers of their groups and their own."""
+    """Table rows of the sound runs: group numbers and run numbers."""
     groups, each = summary(study.runs).numbers, every_run(study.runs).numbers
     parts = [frame[frame["head"].isin(["plain", "bn_tau"])] for frame in (groups, each)]
     return [
@@ -327,7 +327,7 @@ def test_value_validation_by_hand() -> None:
     )
 
 
-# ---------------------------------------------------------------- one truth about evaluations
+# ---------------------------------------------------------------- evaluation results
 
 
 def test_result_only_in_its_file_is_reported(tmp_path: Path) -> None:
@@ -342,9 +342,8 @@ def test_result_only_in_its_file_is_reported(tmp_path: Path) -> None:
     assert study.runs["nll"].dropna().tolist() == [20.5]
     assert evaluation_note(study).startswith("1 of 2 finished runs lacks nll")
     (folder / "evaluations/test-nll.json").write_text(json.dumps({"nll": "odd"}))
-    study = read_study(
-        tmp_path / "s"
-    )  # evaluate.py takes it for evaluated: a note says what is wrong
+    # evaluate.py considers it evaluated: a note says what is wrong
+    study = read_study(tmp_path / "s")
     assert evaluation_note(study).startswith("1 of 2") and "summary.json nll" in study.notes[0]
 
 
@@ -500,7 +499,7 @@ def test_report_of_packed_runs_equals_report_of_folders(
         )
 
 
-# ---------------------------------------------------------------- where data lie
+# ---------------------------------------------------------------- data locations
 
 
 def write_run_on_data(
@@ -530,7 +529,7 @@ SAME, OTHER = {"content": "ab12"}, {"content": "cd34"}
         ([("/home/a/yelp", SAME), ("/mnt/b/yelp", OTHER)], ["Plain VAE (data.dir=…/yelp)",
         ("Plain VAE (data.dir=…/yelp "
                                                                                            "(2))")]),
-        # older runs: the same facts, and the same file names
+        # older runs: same facts and same file names
         ([("/home/a/yelp", {}), ("/mnt/b/yelp", {})], ["Plain VAE"]),
         ([("/home/a/mnist", {}), ("/home/a/fashion", {})], [("Plain VAE "
                                                             "(data.dir=…/fashion)"),
@@ -538,9 +537,9 @@ SAME, OTHER = {"content": "ab12"}, {"content": "cd34"}
         ([("/home/a/yelp", {"vocab": 10}), ("/mnt/b/yelp", {"vocab": 11})],
          ["Plain VAE (data.dir=…/yelp)", "Plain VAE (data.dir=…/yelp (2))"]),
         ([("/home/a/yelp", SAME), ("/mnt/b/yelp", {})], ["Plain VAE"]),
-        # an odd fingerprint is none
+        # an invalid fingerprint counts as none
         ([("/home/a/yelp", SAME), ("/mnt/b/yelp", {"content": [1]})], ["Plain VAE"]),
-        # what all share is said as before
+        # shared overrides are listed as before
         ([("/home/a/yelp", SAME), ("/home/a/yelp", SAME)], ["Plain VAE (data.dir=…/yelp)"]),
     ],
 )  # fmt: skip
@@ -571,7 +570,7 @@ def test_run_on_two_machines_counts_once(tmp_path: Path) -> None:
     assert study.runs.groupby("group")["seed"].apply(list).to_dict() == {
         "Plain VAE": [0, 1],
         "BN on mu": [0],
-        "BN on mu (data.dir=…/yelp)": [1],  # nobody knows which data these were
+        "BN on mu (data.dir=…/yelp)": [1],  # it is unknown which data these were
     }
     assert sum("the same run as" in note for note in study.notes) == 1 and twin.is_dir()
     facts = study.runs["data"].tolist()

@@ -1,7 +1,4 @@
-"""Text of others in a report.
-
-It is shown, does nothing, and does not say where on a disk things lie.
-"""
+"""Untrusted text in a report: displayed, inert, and without disk paths."""
 
 import csv
 import json
@@ -74,7 +71,7 @@ TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\
 
 
 def is_inert(text: str, newlines: bool = True) -> bool:
-    """Whether no character of a text acts on a terminal, an editor or a browser."""
+    """Whether no character of a text has an effect in a terminal, an editor or a browser."""
     return not any(
         (unicodedata.category(c) in ODD and not (newlines and c == "\n"))
         or c in TURNS
@@ -180,7 +177,7 @@ def test_displayed_text_is_inert_and_short(text: str) -> None:
     assert "/home/" not in shown(f"x /home/me/{text}")
 
 
-# ---------------------------------------------------------------- a study of such text
+# ---------------------------------------------------------------- a study of hostile text
 
 
 class Page(HTMLParser):
@@ -200,7 +197,7 @@ class Page(HTMLParser):
 
 
 def put_config(folder: Path, **changed: object) -> None:
-    """The run's config with other values."""
+    """Change values of a run's config."""
     line, _, rest = (folder / "config.yaml").read_text().partition("\n")
     config = yaml.safe_load(rest) | changed
     command = str(changed.get("command", line.lstrip("# ")))
@@ -210,7 +207,7 @@ def put_config(folder: Path, **changed: object) -> None:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study named, labelled, overridden and failed in every way that text can be odd."""
+    """A study whose names, labels, overrides and error messages are odd text of every kind."""
     study = tmp_path_factory.mktemp("results") / "s"
     write_run(study, "plain", 0, evaluations=2, evaluated=True)
     for i, text in enumerate(HOSTILE):
@@ -224,9 +221,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         (folder / "summary.json").write_text(json.dumps(summary | {"commit": text}))
         (folder / "data.json").write_text(json.dumps({"vocab": 1, text: text}))
-        in_yaml = text.replace("\ud800", "").replace(
-            "\ufffe\uffff", ""
-        )  # which a YAML file cannot hold
+        # not allowed in a YAML file
+        in_yaml = text.replace("\ud800", "").replace("\ufffe\uffff", "")
         put_config(folder, label=in_yaml, overrides={"data.dir": in_yaml, "x": f"/home/me/{i}"})
         (folder / "samples").mkdir()
         (folder / "samples/prior.txt").write_text(
@@ -239,7 +235,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(hostile: Path) -> Path:
-    """Its report with three figures; the others are drawn in a test of their own."""
+    """Its report with three figures; a separate test draws the others."""
     some = {name: PLOTS[name] for name in ("kl_over_steps", "probe_final", "usage")}
     full, figures.PLOTS = figures.PLOTS, some
     try:
@@ -429,7 +425,7 @@ def test_long_names_leave_room_in_figure() -> None:
     assert visible("a\tb") == "a\\tb" and visible("\U0001f600é\xa0") == "\U0001f600é\xa0"
 
 
-# ---------------- what made the runs, and thousands of notes
+# ---------------- provenance, and thousands of notes
 
 
 def test_provenance_is_described() -> None:

@@ -1,7 +1,4 @@
-"""How a report gets onto a disk.
-
-Every file whole, on a full or read-only disk too, and only into folders of ours.
-"""
+"""Writing a report: files are complete, also on a full disk; foreign folders stay untouched."""
 
 import errno
 import os
@@ -27,7 +24,7 @@ PLOTS = figures.PLOTS
 
 @pytest.fixture(autouse=True)
 def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that cannot be drawn here; most tests are about files, and drawing takes longest."""
+    """No figure: most tests are about files, and drawing is slow."""
     monkeypatch.setattr(figures, "PLOTS", {"tau_grid": PLOTS["tau_grid"]})
 
 
@@ -44,7 +41,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def add_run(study: Path) -> None:
-    """So that the next report differs in every file."""
+    """Add a run, so that every file of the next report differs."""
     write_run(study, "bn_mu", 1, evaluations=3)
 
 
@@ -85,7 +82,7 @@ def test_failing_disk_leaves_earlier_report(
     before = read_report_bytes(study / "report")
     add_run(study)
     capsys.readouterr()
-    made = page.draw_all  # drawn once: what is tried here is writing
+    made = page.draw_all  # drawn once: this tests writing
     shown: list = []
     monkeypatch.setattr(page, "draw_all", lambda study: shown or shown.extend(made(study)) or shown)
     count = 0
@@ -196,7 +193,7 @@ def test_read_only_disk_error_names_the_file(small_disk: Path) -> None:
 def test_system_error_without_file_gives_one_sentence(
     study: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:  # as matplotlib does where it finds no folder for its cache
+    def refuse(*_: object) -> None:  # as matplotlib does without a folder for its cache
         raise OSError("no writable cache")
 
     monkeypatch.setattr(page, "write_report", refuse)
@@ -259,11 +256,11 @@ def test_concurrent_report_is_refused_in_one_sentence(
         assert "another process is working on this report" in get_sentence(study, capsys)
 
 
-# ---------------------------------------------------------------- whose a folder is
+# ---------------------------------------------------------------- foreign and own folders
 
 
 def make_old(report: Path) -> None:
-    """As versions before the mark file left it."""
+    """Make a report as left by versions before the mark file."""
     (report / ".uncollapse").unlink()
 
 

@@ -1,4 +1,4 @@
-"""Rows of groups of examples on disk: computed once, kept when stopped, dropped when damaged."""
+"""Rows of groups of examples on disk: computed once, kept on interrupt, dropped if damaged."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ GROUPS = [np.array([4, 2]), np.array([0]), np.array([1, 3])]
 
 
 class Squares:
-    """Squares of the examples; counts the groups it was asked for."""
+    """Squares of the examples; counts the computed groups."""
 
     def __init__(self) -> None:
         self.computed: list[int] = []

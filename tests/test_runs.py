@@ -1,4 +1,4 @@
-"""A run folder's life: written, skipped, resumed bit for bit, refused, failed, and never harmed."""
+"""Run folders: written, skipped, resumed bit for bit, refused, failed, and never damaged."""
 
 import json
 import os
@@ -35,9 +35,8 @@ def test_run_folder_holds_all_promised_files_and_rows(tmp_path: Path) -> None:
         assert row["nelbo"] == pytest.approx(row["rec"] + row["kl"])
         assert row["kl_minus_floor"] == pytest.approx(row["kl"] - row["floor"])
         assert {"au", "shuffle_gap", "moments", "ppl", "weight"} <= set(row)
-        if (
-            row["mode"] == "train"
-        ):  # fact 3 in a real run, averaged over batches of nearly equal size
+        if row["mode"] == "train":
+            # E mu^2 + E sigma^2 = 1 per dimension, over batches of nearly equal size
             sums = [
                 a + b
                 for a, b in zip(row["moments"]["mu_sq"], row["moments"]["sigma_sq"], strict=True)
@@ -78,7 +77,7 @@ def test_different_config_in_same_folder_is_refused_with_difference(tmp_path: Pa
 
 
 class Stop(BaseException):
-    """Stands for a power cut: nothing in the code under test may catch it."""
+    """Stands for a power failure: nothing in the code under test may catch it."""
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_resumed_run_equals_uninterrupted_run(
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing cut off."""
+    """The folder of an uninterrupted run."""
     results = tmp_path_factory.mktemp("undisturbed")
     run_here(results, "bn_mu")
     return folder_of(results, "bn_mu")
@@ -133,9 +132,8 @@ def test_run_stopped_while_writing_a_file_equals_uninterrupted_run(
 
     def cut(source: Path, target: Path) -> None:
         if next(writes) == write:
-            Path(source).write_bytes(
-                Path(source).read_bytes()[:100]
-            )  # half a temporary file is left behind
+            # half of a temporary file is left behind
+            Path(source).write_bytes(Path(source).read_bytes()[:100])
             raise Stop
         honest(source, target)
 
@@ -148,8 +146,7 @@ def test_run_stopped_while_writing_a_file_equals_uninterrupted_run(
 
 
 class Events:
-    """Counts what a run leaves behind after its last training step, and stops it before event
-    `stop`."""
+    """Counts the writes of a run after its last training step, and stops it before event `stop`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop: int | None = None):
         from uncollapse.runs.rows import Record
@@ -324,9 +321,9 @@ def test_unwritable_results_give_one_sentence(tmp_path: Path) -> None:
 def test_full_disk_gives_one_sentence_and_run_resumes(
     tmp_path: Path,
 ) -> None:
-    """A limit on the size of files stands for the full disk.
+    """A limit on file sizes stands for a full disk.
 
-    The first checkpoint fits, the second, with Adam's moments, does not.
+    The first checkpoint fits; the second, with Adam's moments, does not.
     """
     words = ("model.hidden=24", "trainer.eval_every=3")
     run_here(tmp_path / "full", "bn_mu", *words)
@@ -368,7 +365,7 @@ def test_evaluation_frequency_does_not_change_weights(tmp_path: Path) -> None:
         for n in ("seldom", "often")
     )
     for name in a:
-        if "moments" not in name:  # evaluation statistics are recomputed at evaluations only
+        if "moments" not in name:  # population statistics are recomputed only at evaluations
             assert torch.equal(a[name], b[name]), name
 
 
@@ -385,7 +382,7 @@ def test_early_stopping_and_lr_decay_follow_settings(
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
-    # never better than the first
+    # no evaluation is better than the first
     monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
     run_here(tmp_path, "plain", "trainer.epochs=50", "trainer.patience=3")
     folder = folder_of(tmp_path, "plain")
@@ -407,20 +404,19 @@ def read_learning_rates(folder: Path) -> list[float]:
     return [row["lr"] for row in rows(folder) if row["split"] == "valid"]
 
 
-# validation losses of the epochs, and the lr that the published code trains each with: a patience
-# of 2
-# from the fourth epoch on (its epoch >= 3, counted from 0), at most 3 halvings, followed by hand
+# validation losses, and the lr of the published code in each epoch: patience 2 from the fourth
+# epoch on (epoch >= 3, counted from 0), at most 3 halvings, computed by hand
 PUBLISHED = [
     (90.0, 1.0),  # before training
     (50.0, 1.0),  # the best
     (51.0, 1.0),  # bad, 1
     (52.0, 1.0),  # bad, 2, but too early
-    (53.0, 1.0),  # bad, 3: halved; from now on 53 is to beat
-    (52.5, 0.5),  # beats it, though it is not the best: 52.5 is to beat
+    (53.0, 1.0),  # bad, 3: halved; now the loss to beat is 53
+    (52.5, 0.5),  # beats it, though not the best: now 52.5
     (52.8, 0.5),  # bad, 1
     (49.0, 0.5),  # the best
     (50.0, 0.5),  # bad, 1
-    (51.0, 0.5),  # bad, 2: halved; 51 is to beat
+    (51.0, 0.5),  # bad, 2: halved; now the loss to beat is 51
     (51.5, 0.25),  # bad, 1
     (52.0, 0.25),  # bad, 2: halved for the third time, and the end
     (1.0, 0.125),  # never reached
@@ -461,7 +457,7 @@ def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.Mon
 def test_optimisers_restart_with_best_weights(
     reload: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Adam's moments belong to the weights that are left behind."""
+    """Adam's moments belong to the weights that were replaced."""
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate

@@ -1,7 +1,4 @@
-"""What models write and draw: words and pixels have the model's own probabilities.
-
-Views, files and numbers of a run.
-"""
+"""Samples: words and pixels have the model's probabilities; views, files and numbers of a run."""
 
 import itertools
 import math
@@ -45,16 +42,17 @@ def list_sentences(corpus: Corpus) -> list[list[int]]:
 
 
 def test_greedy_generation_stops_at_end_of_sentence() -> None:
+    # fixed logits, whatever was generated so far
     script = [
         [5, 6, EOS, 7],
         [4, EOS, 4, 4],
         [5, 5, 5, 5],
-    ]  # what the logits favour, whatever was written
+    ]
 
     def next_logits(tokens: torch.Tensor) -> torch.Tensor:
         assert (tokens[:, 0] == BOS).all()
         logits = torch.zeros(3, 8)
-        logits[:, [PAD, BOS]] = 9.0  # never written, however likely
+        logits[:, [PAD, BOS]] = 9.0  # never generated, however likely
         for row, line in enumerate(script):
             logits[row, line[tokens.shape[1] - 1]] = 5.0
         return logits
@@ -86,7 +84,7 @@ def text_model():
     model = LSTMConfig(embedding=4, hidden=6, latent=2).build(9, Gaussian).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(3)  # untrained weights hardly depend on anything
+            parameter.mul_(3)  # untrained outputs hardly depend on anything
     return model
 
 
@@ -95,7 +93,7 @@ def test_generated_sentences_match_nll_probabilities() -> None:
     model, sentences = (
         text_model(),
         [[4, 5, 8, 3], [7, 4, 4, 6], [8, 8, 5, 5]],
-    )  # of one length: a batch is sorted by it
+    )
     z = torch.randn(3, 2)
     next_logits, total = model.decoder.writer(z), torch.zeros(3)
     tokens = torch.tensor([[BOS, *s, EOS] for s in sentences])
@@ -275,7 +273,7 @@ def test_image_run_writes_grids_and_report_shows_them(tmp_path: Path) -> None:
     run(composed("head=bn_mu", f"results={tmp_path}", *words), "bn_mu", words)
     folder = folder_of(tmp_path, "bn_mu")
     assert evaluate.main([str(folder), "--metrics", "samples"]) == 0
-    side = 8 * 7 + 4  # enlarged seven times, framed
+    side = 8 * 7 + 4  # enlarged seven times, with frames
     shapes = {
         path.stem: Image.open(BytesIO(path.read_bytes())).size
         for path in (folder / "samples").glob("*.png")
@@ -314,11 +312,12 @@ def test_study_language_model_scores_samples(tmp_path: Path, capsys: pytest.Capt
     for split in ("train", "valid", "test"):
         text = [" ".join(rng.choice(list("abcde"), rng.integers(1, 6))) for _ in range(60)]
         (tmp_path / f"{split}.txt").write_text("\n".join(text) + "\n")
+    # also pairs an odd number of test sentences
     sizes = [
         "data.test_size=7",
         "model.hidden=12",
         "trainer.epochs=2",
-    ]  # an odd number of test sentences is paired, too
+    ]
     words = [f"data.dir={tmp_path}", "data=text", f"data.cache={tmp_path}/cache", *sizes]
     folders = {}
     for head in ("plain", "lm"):
@@ -337,8 +336,8 @@ def test_study_language_model_scores_samples(tmp_path: Path, capsys: pytest.Capt
         == 0
     )
     found, judge = summary(folders["plain"]), summary(folders["lm"])
-    # real sentences: all 7 of the test part, whose perplexity to the language model its own
-    # evaluation knows exactly
+    # all 7 real test sentences: their perplexity under the language model is known from its own
+    # evaluation
     assert found["sample_lm_ppl_data"] == pytest.approx(judge["nll_ppl"], rel=1e-4)
     assert found["sample_lm_ppl"] > 1 and found["sample_lm_ppl_data"] == judge["sample_lm_ppl_data"]
     assert report.main([str(tmp_path / "scratch")]) == 0

@@ -1,6 +1,7 @@
-"""What a run that is too short cuts off.
+"""Runs that are too short for their schedules.
 
-Known by every schedule and part, said before and after training, marked in the report.
+Every schedule and component knows its end; it is reported before and after training and marked in
+the report.
 """
 
 import importlib
@@ -68,7 +69,7 @@ from uncollapse.yaml_files import read_yaml
         (
             Cyclical(20, 4, 0.5),
             17.5,
-        ),  # the last cycle begins at 15 and takes 5, half of it for the ramp
+        ),  # the last cycle starts at 15 and takes 5 epochs, half of them for the ramp
         (Cyclical(20, 4, 1), 20),
         (Cyclical(20, 4, 0), 0),
         (ScaledSchedule(Linear(10), 0.1), 10),
@@ -136,7 +137,7 @@ def test_rounding_does_not_hide_schedule_end():
             ]
 
 
-# ---------------------------------------------------------------- what parts say
+# ---------------------------------------------------------------- ends of objectives and procedures
 
 
 def list_classes(package):
@@ -260,19 +261,22 @@ def test_unfinished_schedule_is_not_checked_for_convergence():
     ] == [True]
 
 
-# ---------------------------------------------------------------- the words
+# ---------------------------------------------------------------- warning texts
 
 
 def test_warning_names_knob_length_weight_and_fix():
     parts = [(weight_phases(Linear(10)), None)]
     assert list_phase_warnings(parts, Length(313, 313, 1, None), {"anneal_epochs": 10}) == [
-        "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; the KL never has its full weight; "
+        "anneal_epochs=10: training ends after 1 epoch, at weight 0.10; "
+        "the KL never has its full weight; "
         "give trainer.epochs above 10 or anneal_epochs below 1"
     ]
-    # another knob's value, so the schedule was given by itself; and two limits that both cut
+    # another knob's value; and two limits that both end the run early
     assert list_phase_warnings(parts, Length(100, 313, 1, 100), {"anneal_epochs": 2}) == [
-        "objective.weight=Linear(epochs=10): training ends after 0.319 epochs (trainer.max_steps=100), at weight 0.03; "
-        "the KL never has its full weight; give trainer.epochs above 10 and trainer.max_steps of at least 3131 or an end "
+        "objective.weight=Linear(epochs=10): training ends after 0.319 epochs "
+        "(trainer.max_steps=100), at weight 0.03; "
+        "the KL never has its full weight; give trainer.epochs above 10 and "
+        "trainer.max_steps of at least 3131 or an end "
         "before epoch 0.319"
     ]
 
@@ -326,8 +330,12 @@ CUT = {
     "bn_tau_cyclical trainer.max_steps=5": "cycles=4, ramp=0.5: training ended after 0.833 epochs",
     "bow_anneal anneal_epochs=4": "anneal_epochs=4: training ended after 2 epochs, at weight 0.46",
     "ae_pretrain pretrain_epochs=1 trainer.max_steps=4": "while the model is still an autoencoder",
-    "capacity capacity_epochs=4": "capacity_epochs=4: training ended after 2 epochs, at a capacity of 1.83 of 4 nats",
-    "aggressive inner_max=2 trainer.max_steps=3": "before the first test of whether the aggressive phase should end",
+    "capacity capacity_epochs=4": (
+        "capacity_epochs=4: training ended after 2 epochs, at a capacity of 1.83 of 4 nats"
+    ),
+    "aggressive inner_max=2 trainer.max_steps=3": (
+        "before the first test of whether the aggressive phase should end"
+    ),
     "control": "set_point=4: the controller has not settled",
     "mdr": "rate=4: the multiplier has not settled",
     "plain objective.weight={_target_:uncollapse.training.schedules.Linear,epochs:10}": (
@@ -366,9 +374,8 @@ def test_early_stopping_before_schedule_end_is_reported_afterwards(tmp_path, cap
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
-    monkeypatch.setattr(
-        trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0}
-    )  # never better
+    # no evaluation is better
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
     run_here(tmp_path, "kl_anneal", "trainer.epochs=40", "anneal_epochs=20", "trainer.patience=3")
     assert "training ends" not in capsys.readouterr().out
     found = read_final_summary(tmp_path, "kl_anneal")
@@ -407,7 +414,7 @@ COMPLETE = {"schedule_complete": True, "final_weight": 1.0, "unfinished": []}
 
 @pytest.fixture
 def study(tmp_path: Path, no_figures: None) -> Path:
-    """Plain complete, annealing cut off in one seed of two, bn_mu of before anything was said."""
+    """plain is complete, kl_anneal unfinished in one seed of two, bn_mu from an older version."""
     for seed in range(2):
         write_run(tmp_path / "s", "plain", seed, evaluations=3, final=COMPLETE)
         write_run(

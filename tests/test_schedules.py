@@ -1,4 +1,4 @@
-"""KL weights over training, and the objective that uses them, against hand-computed numbers."""
+"""KL weight schedules, and the objective that uses them, against hand-computed numbers."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_scaled_schedule_is_product(factor, epoch, epochs):
         (1, 8, 2, 1 / (1 + np.exp(-8))),
         (3, 2, 1, 1 / (1 + np.exp(4))),
         (0, 5, 0, 0.5),
-        (1e4, 1e4, 0, 0),  # far out, where the exponential is not a float any more
+        (1e4, 1e4, 0, 0),  # so far out that the exponential overflows
         (1, 8, 1e300, 1),
     ],
 )
@@ -172,13 +172,12 @@ def test_cyclical_by_hand_with_other_ramps(ramp, epoch, weight):
 def test_cyclical_run_has_requested_ramps(epochs, cycles, ramp, per_epoch):
     total, schedule = epochs * per_epoch, Cyclical(epochs, cycles, ramp)
     if total < 2 * cycles:
-        return  # a period needs two steps to be seen
+        return  # a period needs at least two steps
     weights = np.array([schedule(step / per_epoch) for step in range(total)])
     assert weights[0] == 0 and weights.min() >= 0 and weights.max() <= 1
     falls = 1 + np.flatnonzero(np.diff(weights) < 0)
-    starts = [
-        -(-total * k // cycles) for k in range(1, cycles)
-    ]  # the first step at or after each boundary
+    # the first step at or after each boundary
+    starts = [-(-total * k // cycles) for k in range(1, cycles)]
     assert falls.tolist() == starts
     period = total / cycles
     for first, last in zip([0, *starts], [*starts, total], strict=True):
@@ -236,10 +235,9 @@ def test_bad_schedule_lengths_are_refused(value, why):
 
 
 def two_examples():
-    """nll 3 and 5; KL per example by hand.
+    """nll 3 and 5; KL per example and dimension by hand.
 
-    1/2 (4 + 1 - 0 - 1) = 2 and 0, then 1/2 (0 + 4 - ln 4 - 1) and 1/2.
-    """
+    1/2 (4 + 1 - 0 - 1) = 2 and 0, then 1/2 (0 + 4 - ln 4 - 1) and 1/2."""
     mean = torch.tensor([[2.0, 0.0], [0.0, 1.0]], requires_grad=True)
     std = torch.tensor([[1.0, 1.0], [2.0, 1.0]])
     return torch.tensor([3.0, 5.0], requires_grad=True), DiagonalGaussian.from_std(mean, std), mean
@@ -259,9 +257,8 @@ def test_elbo_by_hand(weight):
     )
     loss.total.backward()
     assert nll.grad.equal(torch.tensor([0.5, 0.5]))
-    np.testing.assert_allclose(
-        mean.grad, weight * mean.detach() / 2, rtol=1e-6
-    )  # d KL / d mu = mu, over two examples
+    # d KL / d mu = mu, over two examples
+    np.testing.assert_allclose(mean.grad, weight * mean.detach() / 2, rtol=1e-6)
 
 
 def test_weight_0_is_autoencoder_and_kl_is_still_reported():

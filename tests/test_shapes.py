@@ -1,4 +1,4 @@
-"""Shapes of tensors at the interfaces, which `pytest --shapes` checks, and misspelt hooks."""
+"""Tensor shapes at the interfaces (`pytest --shapes`), and misspelt hooks."""
 
 import os
 import subprocess
@@ -142,7 +142,7 @@ def test_posterior_without_kl_is_refused() -> None:
             return z.sum(-1)
 
     x = torch.zeros(2, 3)
-    with pytest.raises(TypeError, match="^Partial has no kl, which its interface requires$"):
+    with pytest.raises(TypeError, match=r"^Partial has no kl, which its interface requires$"):
         Partial(x, x)
 
 

@@ -1,7 +1,4 @@
-"""Multiruns.
-
-Every job carried out whatever happens to the others, failures listed at the end, workers used.
-"""
+"""Multiruns: every job runs even if others fail, and failures are listed at the end."""
 
 import json
 from pathlib import Path
@@ -65,7 +62,7 @@ def test_study_defines_a_sweep_that_can_be_narrowed(tmp_path: Path) -> None:
 def test_jobs_in_one_process_are_independent(tmp_path: Path) -> None:
     """The basic launcher runs all jobs in one process.
 
-    The second must come out as it does alone.
+    The second must have the same result as alone.
     """
     type_command("-m", "head=bn_mu,plain", *SMALL, f"results={tmp_path / 'both'}")
     type_command("head=plain", *SMALL, f"results={tmp_path / 'alone'}")

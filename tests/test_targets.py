@@ -1,7 +1,4 @@
-"""What a config may have built.
-
-Classes defined for the slot they stand in, whoever wrote the config.
-"""
+"""Targets in a config: only classes of their slot are built, whoever wrote the config."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +18,7 @@ from uncollapse.runs.layout import Run
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
 LINEAR, PLAIN = "uncollapse.training.schedules.Linear", "uncollapse.decoders.plain.Plain"
 OPTIONS, JOINT = "uncollapse.decoders.Options", "uncollapse.procedures.joint.Joint"
-PWNED = "PWNED"  # the file that each of these would write, in the working directory
+PWNED = "PWNED"  # the file that each of these attacks would write in the working directory
 WRITE = {
     "_target_": "uncollapse.disk.write_atomic",
     "path": {"_target_": "uncollapse.disk.Path", "_args_": [PWNED]},
@@ -137,7 +134,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to be tampered with; the working directory is empty."""
+    """A copy to tamper with; the working directory is empty."""
     monkeypatch.chdir(tmp_path)
     copy = tmp_path / "study/runs/plain/default/seed=0"
     shutil.copytree(finished, copy)

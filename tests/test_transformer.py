@@ -1,6 +1,6 @@
-"""The Transformer text VAE against its definition, written anew.
+"""The Transformer text VAE against an independent implementation, and under every head.
 
-One sentence, one head and one word at a time. Then under every head.
+The reference handles one sentence, one attention head and one word at a time.
 """
 
 import math
@@ -52,7 +52,7 @@ TIES = [8, 8, 6, 4, 4, 4, 2, 2]
 
 @pytest.fixture(autouse=True, scope="module")
 def many_stretches():
-    """With CALL = 0 these small batches are split like large ones."""
+    """With CALL_COST = 0 these small batches are split like large ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(corpus, "CALL_COST", 0)
         yield
@@ -122,7 +122,7 @@ def encode_position(time, width, like):
 
 
 def naive_state(model, words):
-    """What the head reads of one sentence, its end included."""
+    """The encoder state of one sentence, with its end symbol."""
     encoder, table = model.encoder, model.encoder.embed.weight
     xs = [table[w] + encode_position(t, table.shape[1], table) for t, w in enumerate((*words, EOS))]
     if encoder.summary is not None:
@@ -131,9 +131,9 @@ def naive_state(model, words):
 
 
 def naive_nll(model, words, z, fed=None):
-    """-log p(words, end | z) of one sentence; `fed`.
+    """-log p(words, end | z) of one sentence.
 
-    What the decoder is given, by default the true words before.
+    `fed` are the decoder's input words, by default the true ones.
     """
     decoder, table = model.decoder, model.decoder.words.weight
     width, xs = table.shape[1], []
@@ -209,7 +209,7 @@ def test_padding_order_and_batch_mates_do_not_matter(lengths, seed, options):
 
 
 def word_losses(model, words, z):
-    """-log p of each word of one sentence, [T], as the model itself has it."""
+    """-log p of each word of one sentence under the model, [T]."""
     batch, caught = make_batch(Corpus(np.array(words), np.array([0, len(words)])), np.arange(1)), []
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         inner = model.decoder.word_losses
@@ -233,9 +233,8 @@ def test_decoder_is_causal(options):
         changed = word_losses(model, [*words[:t], 12, *words[t + 1 :]], z)
         assert torch.equal(changed[:t], losses[:t])
         assert (changed[t:] != losses[t:]).all()
-    assert torch.equal(
-        word_losses(model, words[:4], z)[:4], losses[:4]
-    )  # nor has how long the sentence goes on
+    # the length of the sentence does not matter either
+    assert torch.equal(word_losses(model, words[:4], z)[:4], losses[:4])
 
 
 @pytest.mark.parametrize(
@@ -396,7 +395,7 @@ def test_importance_bound_lies_between_elbo_and_exact_log_likelihood(inject):
     assert (np.abs(many["nll"] - exact) < 5 * error + 1e-6).all()
 
 
-# ---------------------------------------------------------------- writing
+# ---------------------------------------------------------------- generation
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -406,7 +405,7 @@ def test_generated_sentences_match_nll_probabilities(options, output):
     model, batch = (
         make_model(output=output, **options).double().eval(),
         text([4, 4, 4]),
-    )  # of one length
+    )
     z, total = torch.randn(3, LATENT).double(), torch.zeros(3).double()
     next_logits, tokens = model.decoder.writer(z), functional.pad(batch.tokens, (1, 0), value=BOS)
     for t in range(1, tokens.shape[1]):
@@ -466,7 +465,7 @@ def test_word_dropout_hides_inputs_but_not_targets(monkeypatch):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-# ---------------------------------------------------------------- initialisation, parts, sizes
+# ---------------------------------------------------------------- initialisation, components, sizes
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -507,7 +506,7 @@ def test_components_hold_every_parameter_once_and_use_it(options, output):
 def test_initial_loss_is_near_uniform_guess():
     """Tied embeddings of unit scale would begin far above it.
 
-    As outputs they are sqrt(width) times smaller.
+    As outputs they are scaled by 1 / sqrt(width).
     """
     model = TransformerConfig().build(366, Gaussian)
     batch = text(np.random.default_rng(0).integers(5, 29, 32), 0, 366)
@@ -571,7 +570,7 @@ def words_for(head: str, *more: str) -> list[str]:
 
 
 def run_tiny(results: Path, head: str, *more: str) -> Path:
-    """The folder of a small run; the same words go on with the same run."""
+    """The folder of a small run; the same arguments resume the same run."""
     words = words_for(head, *more)
     run(composed(f"head={head}", f"results={results}", *words), head, words)
     return folder_of(results, head)
@@ -582,7 +581,7 @@ def weights_at_start(head: str) -> dict[str, torch.Tensor]:
     return prepare(composed(f"head={head}", *words_for(head)), head).model.state_dict()
 
 
-# By default, heads that act on different parts of the model
+# The default selection: heads that act on different components of the model
 DEFAULT = ("plain", "bn_mu", "vmf", "aggressive", "word_dropout", "skip", "lm", "lipschitz")
 SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in heads() if head not in DEFAULT]
 
@@ -648,7 +647,7 @@ def test_resumed_run_equals_uninterrupted_run(
 @pytest.mark.parametrize("seed", range(2))
 def test_gradients_through_refinement_match_finite_differences(head: str, seed: int):
     parts = prepare(composed(f"head={head}", *TINY, f"seed={seed}"), head)
-    with twice_differentiable():  # the kernels that train otherwise have no second derivative
+    with twice_differentiable():  # the default training kernels have no second derivative
         check_against_differences(
             SemiAmortized(3, 0.2, 0.5, 5.0), parts.model.double(), first_batch(parts), seed
         )

@@ -1,6 +1,6 @@
 """The vMF head: constants against quadrature, Bessel functions and closed forms.
 
-The sampler against its law; gradients in expectation.
+The sampler is compared with its distribution, gradients with those of expectations.
 """
 
 import math
@@ -33,7 +33,7 @@ def assert_near(ours, reference, tolerance=1e-9):
 
 
 def integral(function, kappa: float, dim: int, end: float = math.pi) -> float:
-    """Of function(cos) exp(kappa cos - kappa) sin^(dim-2) over the angle to mu, from 0 to `end`."""
+    """Integrate function(cos) exp(kappa cos - kappa) sin^(dim-2) over angles from 0 to `end`."""
 
     def integrand(angle):
         return (

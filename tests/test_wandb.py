@@ -1,7 +1,4 @@
-"""W&B as a mirror: what it holds is what is on disk, one W&B run per run.
-
-Nothing of it is imported without it.
-"""
+"""W&B as a mirror: one W&B run per run with the rows on disk, and no import unless it is used."""
 
 import contextlib
 import http.server
@@ -128,7 +125,7 @@ def test_resumed_run_keeps_its_id(offline: Path) -> None:
 
 
 class Server:
-    """Stands for W&B: keeps what is logged by run id, and takes runs up again where they were."""
+    """Stands for W&B: stores logged rows by run id, and resumes runs."""
 
     def __init__(self) -> None:
         self.runs: dict[str, list[dict]] = {}
@@ -185,7 +182,7 @@ def unreachable_server(tmp_path: Path, port: int) -> dict[str, str]:
 
 @pytest.fixture
 def silent_port() -> Iterator[tuple[int, socket.socket]]:
-    """A port that takes connections and never answers."""
+    """A port that accepts connections and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(50)
@@ -246,7 +243,7 @@ def test_sweep_contacts_server_once(tmp_path: Path, silent_port: tuple) -> None:
     looks = 0
     with contextlib.suppress(BlockingIOError):
         while connection := silent_port[1].accept()[0]:
-            looks += connection.recv(500).startswith(b"GET / ")  # W&B itself knocks too
+            looks += connection.recv(500).startswith(b"GET / ")  # W&B itself connects, too
             connection.close()
     assert looks == 1
     assert len(list(tmp_path.glob("scratch/runs/*/*/*/wandb/offline-run-*"))) == 4

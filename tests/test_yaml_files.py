@@ -1,7 +1,4 @@
-"""The one reader of YAML.
-
-What OmegaConf reads, within bounds, and one sentence at once for everything else.
-"""
+"""The YAML reader: what OmegaConf reads, within limits; otherwise a quick one-sentence error."""
 
 import os
 import time
