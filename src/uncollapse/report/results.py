@@ -10,7 +10,7 @@ from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
 from uncollapse.report.groups import add_groups
 from uncollapse.report.notes import name_groups
-from uncollapse.report.runs import ROW_PLACE, Record, flatten_run, row_numbers
+from uncollapse.report.runs import ROW_PLACE, RunRecord, flatten_run, row_numbers
 from uncollapse.report.text import clean_override, clean_text, number_repeats
 from uncollapse.runs.identity import data_file_names, data_locations
 from uncollapse.runs.layout import CONFIG, ROWS_FILE, is_run, study_folder
@@ -64,7 +64,7 @@ def read_study(folder: str | Path) -> Study:
     )
 
 
-def read_record(saved: Saved, notes: list[str]) -> Record | None:
+def read_record(saved: Saved, notes: list[str]) -> RunRecord | None:
     """The record of a run; what is wrong with it is added to `notes`. None if it cannot be read."""
     own, record = list(saved.notes), None
     try:
@@ -78,9 +78,9 @@ def read_record(saved: Saved, notes: list[str]) -> Record | None:
     return record
 
 
-def drop_repeated_runs(records: list[Record], notes: list[str]) -> list[Record]:
+def drop_repeated_runs(records: list[RunRecord], notes: list[str]) -> list[RunRecord]:
     """One run of each resolved config: a finished one, otherwise the one with the most steps."""
-    kept: dict[str, Record] = {}
+    kept: dict[str, RunRecord] = {}
     for record in sorted(records, key=lambda record: (record["status"] != "done", -record["step"])):
         first = kept.setdefault(record["identity"], record)
         if first is not record:
@@ -91,7 +91,7 @@ def drop_repeated_runs(records: list[Record], notes: list[str]) -> list[Record]:
     return [record for record in records if kept[record["identity"]] is record]
 
 
-def drop_locations(records: list[Record]) -> None:
+def drop_locations(records: list[RunRecord]) -> None:
     """Drop overrides that only say where the data are, if all runs have the same data.
 
     Overrides that all runs share are kept, and so are those of runs that did not record their data.
@@ -127,7 +127,7 @@ def facts_of(saved: Saved) -> JsonObject:
     return {key: value for key, value in saved.data.items() if key != "content"}
 
 
-def name_overrides(records: list[Record]) -> None:
+def name_overrides(records: list[RunRecord]) -> None:
     """Make overrides safe to show; distinct ones stay distinct: `…/ptb`, `…/ptb (2)`."""
     raw = sorted({text for record in records for text in record["override_list"]})
     names = dict(zip(raw, number_repeats(map(clean_override, raw)), strict=True))
@@ -135,7 +135,7 @@ def name_overrides(records: list[Record]) -> None:
         record["override_list"] = [names[text] for text in record["override_list"]]
 
 
-def no_rows_message(folder: Path, records: list[Record]) -> str:
+def no_rows_message(folder: Path, records: list[RunRecord]) -> str:
     """The error for a study in which no run has been evaluated yet."""
     failed = [record for record in records if record["status"] == "failed"]
     last = f"; one run failed with: {failed[-1]['message']}" if failed else ""
@@ -145,7 +145,7 @@ def no_rows_message(folder: Path, records: list[Record]) -> str:
     )
 
 
-def tidy_rows(rows: list[Record], runs: pd.DataFrame) -> pd.DataFrame:
+def tidy_rows(rows: list[RunRecord], runs: pd.DataFrame) -> pd.DataFrame:
     """The rows of all runs with what figures need of their runs, in the order of figures."""
     columns = [
         "run",

@@ -19,7 +19,7 @@ from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, list_overrides
 from uncollapse.runs.rows import last_test_row
 
-Record = dict[str, Any]  # column -> value: numbers, text, curves, arrays
+RunRecord = dict[str, Any]  # column -> value: numbers, text, curves, arrays
 NO_KNOBS = ("seed", "threads")  # top-level numbers of a config that are not knobs of a head
 MOST_LABEL_SHOWN, MOST_MESSAGE, MOST_FACTS = 120, 1000, 2000  # characters
 CHANGEABLE_SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a head can change
@@ -40,7 +40,7 @@ def last_columns() -> list[str]:
     return ["last_step", *(f"last_{name}{end}" for name in names for end in ("", "_se"))]
 
 
-def flatten_run(saved: Saved) -> Record:
+def flatten_run(saved: Saved) -> RunRecord:
     """One run as a flat record, with its `rows`, and in `odd` the keys with invalid values."""
     odd: dict[str, None] = {}
     config, name = Values(saved.config, f"{CONFIG} ", odd), clean_folder(saved.name)
@@ -92,7 +92,7 @@ def is_training_row(row: JsonMapping, odd: dict[str, None]) -> bool:
 
 def reduce_row(
     row: JsonMapping, every_row: list[str], on_test: list[str], odd: dict[str, None]
-) -> Record:
+) -> RunRecord:
     """The values that reports read from a row.
 
     Most bytes of a row are needed from test rows only.
@@ -106,7 +106,7 @@ def reduce_row(
     return kept | {"kl_per_dim": values.dimensions("kl_per_dim")}
 
 
-def is_one_sided(config: JsonMapping, rows: list[Record]) -> bool:
+def is_one_sided(config: JsonMapping, rows: list[RunRecord]) -> bool:
     """Whether a run does not trade off rec and kl: the KL has weight 0 (an autoencoder), or is
     exactly 0 in every row (a model without a code)."""
     objective = config.get("objective")
@@ -114,7 +114,7 @@ def is_one_sided(config: JsonMapping, rows: list[Record]) -> bool:
     return free or (bool(rows) and all(row["kl"] == 0 for row in rows))
 
 
-def data_facts(data: Values) -> Record:
+def data_facts(data: Values) -> RunRecord:
     """What a run recorded about its data: a description, and exact values where known."""
     oracle = data.inside("oracle_nll")
     # the fingerprint is not for readers
@@ -128,7 +128,7 @@ def data_facts(data: Values) -> Record:
     }
 
 
-def read_finals(summary: Values, rows: list[Record], done: bool) -> Record:
+def read_finals(summary: Values, rows: list[RunRecord], done: bool) -> RunRecord:
     """Test metrics of a finished run, from its summary or, if that lacks them, from its last test
     rows."""
     ended = summary if done else Values({})
@@ -161,7 +161,7 @@ def read_finals(summary: Values, rows: list[Record], done: bool) -> Record:
     }
 
 
-def read_numbers(ended: Values, row: Record) -> Record:
+def read_numbers(ended: Values, row: RunRecord) -> RunRecord:
     """Every metric of the catalogue from the summary or the last test row, and probe curves."""
     numbers = (
         *row_numbers(),
@@ -178,7 +178,7 @@ def read_numbers(ended: Values, row: Record) -> Record:
     return {**found, "probe_curves": curves}
 
 
-def read_moments(values: Values, row: Record) -> dict[str, list[float]] | None:
+def read_moments(values: Values, row: RunRecord) -> dict[str, list[float]] | None:
     """The moments in a summary or, if it lacks them, in the row that it was made from."""
     return values.moments("moments") if "moments" in values.found else row.get("moments")
 
@@ -200,7 +200,7 @@ def thread_count(summary: Values) -> int | None:
     return None if np.isnan(threads) else int(threads)
 
 
-def describe_code(summary: JsonMapping) -> Record:
+def describe_code(summary: JsonMapping) -> RunRecord:
     """`commit`, `tree_changed`, and both in words; older summaries mark changes with a +."""
     stated = summary.get("commit") or ""
     commit = clean_text(stated.rstrip("+"))
