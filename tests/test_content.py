@@ -21,8 +21,7 @@ from schemas import (
     OmniglotConfig,
     TextConfig,
 )
-from test_dialogue import turns
-from test_dialogue import write_splits as put_dialogues
+from test_dialogue import turns, write_dialogues
 from test_files import block_hub, labelled, write_splits
 from test_images import write_hub, write_idx
 from test_levels import word_pieces
@@ -213,8 +212,8 @@ def dialogue(folder: Path) -> str:
 
 
 def test_dialogue_identity_ignores_location_and_packing(tmp_path: Path) -> None:
-    first = dialogue(put_dialogues(tmp_path / "a"))
-    for path in put_dialogues(tmp_path / "b").iterdir():
+    first = dialogue(write_dialogues(tmp_path / "a"))
+    for path in write_dialogues(tmp_path / "b").iterdir():
         path.with_suffix("").write_bytes(lzma.decompress(path.read_bytes()))
         path.unlink()
     assert dialogue(tmp_path / "b") == first

@@ -344,7 +344,8 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
         TextConfig(name="captions").load()
     (folder / "test.txt").unlink()
     assert get_refusal(folder) == (
-        f"data.dir={folder}: no file for the test split; looked for test.txt, or with .jsonl, .json, .ndjson, .csv, .tsv, .tab, "
+        f"data.dir={folder}: no file for the test split; looked for test.txt, or with "
+        f".jsonl, .json, .ndjson, .csv, .tsv, .tab, "
         ".parquet, .pq, .arrow, .feather in place of .txt, plain or .gz, .xz, .bz2, .zst"
     )
     with pytest.raises(InputError, match=r"missing: data\.valid=FILE data\.test=FILE$"):
@@ -449,7 +450,8 @@ def test_split_without_remaining_sentences_is_named(tmp_path):
         tmp_path / "text", valid="one two three four\n\none two three four five\n"
     )
     assert get_refusal(folder, max_length=3) == (
-        f"{folder}/valid.txt: no sentence is left in the valid split (3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
+        f"{folder}/valid.txt: no sentence is left in the valid split "
+        f"(3 lines, skipped: {{'empty': 1, 'too_long': 2}})"
     )
 
 

@@ -254,7 +254,7 @@ def test_rows_on_disk_are_valid_json(folder: Path):
 
 
 def test_importance_weights_are_unchanged_bit_for_bit(folder: Path):
-    """nll in the plain way, from the same codes: not one bit may change with what is computed beside it."""
+    """Bit for bit as computed directly from the same codes."""
     subject = open_run(Run(folder), {}, print)
     group = np.arange(4)
     found = weigh_group(subject, Settings(("nll",), samples=50), 3, group)

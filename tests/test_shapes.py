@@ -25,6 +25,7 @@ from uncollapse.objectives.elbo import ELBO
 from uncollapse.posteriors import DiagonalGaussian, Gaussian
 
 X = torch.zeros(4, 3)
+SMALL = LinearConfig(latent=6, variance=1.0)
 
 class Summed(DiagonalGaussian):
     @property
@@ -48,7 +49,7 @@ def q():
 def test_right():
     q().sample(), q().sample(5), q().log_ratio(X), q().log_ratio(torch.zeros(7, 1, 3))
     q().log_ratio_per_dim(torch.zeros(5, 3)), q().sample_prior(2)
-    model = LinearVAE(LinearConfig(latent=6, variance=1.0), 3, Gaussian, Options())
+    model = LinearVAE(SMALL, 3, Gaussian, Options())
     model.nll(Batch, torch.zeros(2, 4, 6))
 
 def test_property():
@@ -58,10 +59,10 @@ def test_field():
     DiagonalGaussian(X[0], X, X)
 
 def test_result():
-    Averaged(LinearConfig(latent=6, variance=1.0), 3, Gaussian, Options()).nll(Batch, torch.zeros(4, 6))
+    Averaged(SMALL, 3, Gaussian, Options()).nll(Batch, torch.zeros(4, 6))
 
 def test_sizes():
-    Transposed(LinearConfig(latent=6, variance=1.0), 3, Gaussian, Options()).nll(Batch, torch.zeros(2, 4, 6))
+    Transposed(SMALL, 3, Gaussian, Options()).nll(Batch, torch.zeros(2, 4, 6))
 
 def test_pass():
     columns = {name: np.zeros(4) for name in ("rec", "rec_shuffled")}

@@ -223,7 +223,7 @@ def test_log_ratio_shapes_and_pairs():
 
 @pytest.mark.parametrize(("kappa", "dim"), [(1.0, 2), (13.0, 2), (13.0, 3), (0.5, 8), (100.0, 8)])
 def test_gradients_match_expectation(kappa, dim):
-    """Of E[z.c] = A mu.c and of E[(z.c)^2], by central differences of the closed forms in the encoder's output a."""
+    """Of E[z.c] = A mu.c and E[(z.c)^2]: central differences of the closed forms in a."""
     law, count, c = AxialVMF(kappa, dim), 200_000, random_direction(dim, seed=9)
     a = 3 * random_direction(1, dim, seed=1)
 

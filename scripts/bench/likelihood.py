@@ -15,7 +15,7 @@ from bench.table import print_table
 from bench.textbook import Layers, read_sentence, word_losses
 from bench.timing import product_flops, time_cpu, time_matrix_product, time_wall
 from uncollapse.building import Parts
-from uncollapse.data.block_passes import count_cores
+from uncollapse.data.block_passes import count_available_cores
 from uncollapse.data.corpus import Corpus, make_batch
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models import Model
@@ -94,7 +94,7 @@ def measure_likelihood(quick: bool) -> dict[str, LikelihoodSpeed]:
     }
     title = (
         f"nll, K = {CODES_EACH}, against one sentence at a time in chunks of {PUBLISHED_CHUNK} "
-        f"({count_cores()} cores)"
+        f"({count_available_cores()} cores)"
     )
     print_table(title, "size", LIKELIHOOD_COLUMNS, results)
     return results
@@ -109,7 +109,7 @@ def compare_nll(parts: Parts, count: int, candidates: int) -> LikelihoodSpeed:
     ours, theirs = time_on_one_core(methods, chosen)
     peak = product_flops() / statistics.median(time_matrix_product(9))
     # repeated, where there are fewer sentences than cores, so that every core has work
-    many = chosen * (1 if count >= count_cores() else count_cores())
+    many = chosen * (1 if count >= count_available_cores() else count_available_cores())
     (values, our_wall), (reference, their_wall) = time_on_all_cores(methods, many)
     return LikelihoodSpeed(
         one_core_ratio=float(np.median(theirs / ours)),
@@ -150,7 +150,7 @@ def time_on_all_cores(
 
     The harness uses one thread per core, the published method torch's own threads.
     """
-    cores = count_cores()
+    cores = count_available_cores()
     with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         list(pool.map(make_generator, range(cores)))  # start the threads
         ours = time_wall(lambda: list(pool.map(methods.harness, chosen)))
