@@ -372,7 +372,7 @@ def test_two_formats_in_folder_need_an_option(tmp_path):
     cfg = {"dir": str(tmp_path), "cache": str(tmp_path / "cache")}
     with pytest.raises(
         InputError,
-        match="several files for the train split, train.txt, train.jsonl; choose one with data",
+        match=r"several files for the train split, train.txt, train.jsonl; choose one with data",
     ):
         TextConfig(**cfg).load()
     assert (

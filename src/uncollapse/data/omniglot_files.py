@@ -86,8 +86,7 @@ def load_arrays(
 ) -> dict[str, np.ndarray]:
     """All arrays of a file. InputError for a damaged one."""
     try:
-        with path.open("rb") as file:  # closed also where it is damaged
-            return dict(load(file))
+        return dict(load(path))
     except Exception as error:  # a zip, zlib, pickle or MATLAB error, each of its own type
         raise InputError(
             f"{path}: damaged, or not a file of its kind ({str(error).splitlines()[0]})"
