@@ -14,6 +14,7 @@ from uncollapse.errors import InputError
 SMALL = [*SHORT, "trainer.epochs=3"]  # longer than ae_pretrain's first phase
 
 
+@pytest.mark.slow
 def test_head_is_timed_in_each_phase() -> None:
     names = ["bn_mu", "bow", "mdr", "aggressive", "semi_amortized", "ae_pretrain"]
     costs = heads.measure_step_costs(names, rounds=19, warm_up=2, overrides=SMALL)

@@ -310,7 +310,10 @@ def test_training_on_damaged_cache_gives_one_sentence(tmp_path: Path) -> None:
     half_zeroed(entry / "train-tokens.npy")
     done = type_command("head=plain", *words)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert f"{entry}: this cache folder is damaged (train-tokens.npy does not hold" in done.stderr
+    assert (
+        f"{entry}: this cache folder is damaged (train-tokens.npy differs from what was written"
+        in done.stderr
+    )
     shutil.rmtree(entry)
     assert decode_split(read(folder), "train")[0] == "the cat sat"  # the advice helps
 

@@ -98,6 +98,7 @@ def test_metric_can_be_paired_with_plain(
     assert "| largest |" in (page.parent / "tables" / "paired.md").read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 def test_documented_script_works(tmp_path: Path) -> None:
     """The script in docs/add_a_metric.md, outside the package."""
     text = (ROOT / "docs" / "add_a_metric.md").read_text()

@@ -266,6 +266,7 @@ HYDRA_REFUSES = {
 
 
 @pytest.mark.parametrize("words", HYDRA_REFUSES)
+@pytest.mark.slow
 def test_hydra_and_component_errors_are_one_sentence(words: str, tmp_path: Path) -> None:
     results = [] if "results" in words or "--cfg" in words else [f"results={tmp_path / 'r'}"]
     done = type_command(*words.split(), *results)

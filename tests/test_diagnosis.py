@@ -195,7 +195,7 @@ def test_collapsed_model_has_zero_gap_and_collapsed_verdict() -> None:
     )
     found = diagnose(lambda x: (x[:, :2] * 0, x[:, :2] * 0), lambda x, z: x.sum(-1), x, samples=3)
     assert (
-        "no dimension tells more than 0.05 nats of x" in found["verdict"]
+        "no single dimension holds more than 0.05 nats" in found["verdict"]
         and found["collapse"]["share"] == [1.0] * 17
     )
 

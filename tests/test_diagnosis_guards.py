@@ -316,7 +316,7 @@ def test_modules_are_found_once_without_children() -> None:
     assert find_modules(model.encode, lambda x: model.body(x), model.body) == [model]
     assert find_modules(len, np.sum, torch.relu, print, 3, None) == []
     with evaluation_mode([model]) as names:
-        assert names == ["Normed"] and not model.body[3].training
+        assert names == ["BatchNormVAE"] and not model.body[3].training
     assert model.body[3].training
 
 

@@ -327,7 +327,7 @@ def test_floor_is_promised_only_with_fixed_prior(folder):
 def test_non_gaussian_heads_are_refused_with_learned_prior(folder, head):
     with pytest.raises(
         InputError,
-        match=r"^model.prior=learned: \w+ brings a prior .* allowed with it is model.prior=held$",
+        match=r"^model.prior=learned: \w+ has a prior .* allowed with it is model.prior=held$",
     ):
         build_components(folder, head)
 

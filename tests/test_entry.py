@@ -77,6 +77,7 @@ def test_ctrl_c_during_startup_prints_one_line(
 
 
 @pytest.mark.parametrize("command", ["train.py", "a sweep", "workers"])
+@pytest.mark.slow
 def test_ctrl_c_in_training_prints_one_line_without_failing_the_run(
     command: str, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_ctrl_c_in_training_prints_one_line_without_failing_the_run(
     assert list(tmp_path.rglob("state.pt")) and not list(tmp_path.rglob("failed"))
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_process(tmp_path: Path) -> None:
     process = start_command(COMMANDS["workers"], tmp_path)
     assert process.stdout is not None

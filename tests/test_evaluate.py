@@ -160,6 +160,7 @@ def test_workers_do_not_change_numbers(study: Path) -> None:
     assert summary(plain)["evaluations"] == summary(other)["evaluations"]
 
 
+@pytest.mark.slow
 def test_killed_evaluation_resumes_with_same_result(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     complete = study.parent / "complete"

@@ -163,7 +163,7 @@ def test_bad_idx_files_give_one_sentence(mnist_arrays: dict, tmp_path: Path) -> 
     images.write_bytes(full[:-5])
     refused(
         r"idx3-ubyte: 2,171 bytes, but its header says 60 x 6 x 6, which is "
-        r"2,176; the file is cut off"
+        r"2,176; the file is truncated"
     )
     images.write_bytes(b"\x1f\x8b nothing")
     refused(r"idx3-ubyte: magic number \d+, but an idx file of images begins with 2051")
@@ -442,6 +442,7 @@ def test_default_trainer_suits_every_kind_of_data() -> None:
 # ---------------------------------------------------------------- from end to end
 
 
+@pytest.mark.slow
 def test_digit_sweep_is_evaluated_and_reported(tmp_path: Path) -> None:
     small = [
         "data=digits",

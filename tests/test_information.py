@@ -359,6 +359,7 @@ PARTS = (
 
 
 @pytest.mark.parametrize(("a", "v"), [(0.03, 1.0), (0.3, 0.9), (0.8, 0.3), (2.0, 0.1)])
+@pytest.mark.slow
 def test_errors_match_spread_over_fresh_data(a, v):
     ratios = errors_over_spread(
         lambda rng, i: make_posteriors(correlated(rng, 200, 2, a, v), seed=i), PARTS

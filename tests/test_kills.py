@@ -114,6 +114,7 @@ def prepare_results(which: str, complete_results: Path, results: Path) -> Path:
 
 @pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("which", ["trained", "evaluated"])
+@pytest.mark.slow
 def test_results_are_complete_after_random_kills(
     which: str, kills: int, ask: Ask, complete_results: Path, tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ class Stop(BaseException):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau"])
 @pytest.mark.parametrize("call", ["test", "last row", "best row"])
+@pytest.mark.slow
 def test_run_killed_after_last_step_tests_same_weights(
     head, call, tmp_path, monkeypatch, early_best
 ):
@@ -169,7 +170,7 @@ def test_pretraining_only_run_has_one_set_of_weights(tmp_path):
 
 
 def test_report_names_best_weights_of_cyclical_run(tmp_path):
-    data = ("data=digits", "data.train=200", "data.valid=64", "data.test=64", "data.batch_size=20")
+    data = ("data=digits", "data.train=200", "data.valid=64", "data.test=900", "data.batch_size=20")
     words = [*data, "model=image_mlp", "model.latent=4", "trainer.epochs=20", "trainer.lr=1e-2"]
     run(composed("head=kl_cyclical", f"results={tmp_path}", *words), "kl_cyclical", words)
     found = summary(folder_of(tmp_path, "kl_cyclical"))

@@ -108,6 +108,7 @@ def test_imports_are_sorted_for_any_name(name: str, slot: str, tree: Path) -> No
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_new_remedies_pass_their_tests_and_contract_tests(tree: Path) -> None:
     tests = [f"tests/test_my_{slot}.py" for slot in SLOTS]
     tests += ["tests/test_contract.py", "tests/test_config.py"]
@@ -117,6 +118,7 @@ def test_new_remedies_pass_their_tests_and_contract_tests(tree: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:]
 
 
+@pytest.mark.slow
 def test_printed_command_runs_with_the_new_knob(tree: Path, tmp_path: Path) -> None:
     small = [
         "data.train=200",
@@ -138,7 +140,7 @@ def test_printed_command_runs_with_the_new_knob(tree: Path, tmp_path: Path) -> N
     ("words", "sentence"),
     [
         (["kl_anneal", "--slot", "posterior"], "conf/head/kl_anneal.yaml exists"),
-        (["lm", "--slot", "posterior"], "conf/head/lm.yaml exists"),
+        (["lm", "--slot", "posterior"], "src/uncollapse/posteriors/lm.py exists"),
         (["cli", "--slot", "decoder"], "tests/test_cli.py exists"),
         (["my_posterior", "--slot", "objective"], "conf/head/my_posterior.yaml exists"),
         (

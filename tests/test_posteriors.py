@@ -80,14 +80,15 @@ def assert_near(ours, reference, tolerance=1e-9):
 
 @properties
 @given(mu=st.floats(-4, 4), std=st.floats(0.1, 3), sign=st.sampled_from([-1, 1]))
+@pytest.mark.slow
 def test_kl_matches_numerical_integral(mu, std, sign):
     def integrand(z):
         return norm.pdf(z, mu, std) * (norm.logpdf(z, mu, std) - norm.logpdf(z))
 
     integral, _ = quad(integrand, mu - 12 * std, mu + 12 * std, limit=200)
     mean, sigma = torch.tensor([[mu]]).double(), torch.tensor([[std]]).double()
-    assert_near(DiagonalGaussian.from_std(mean, sign * sigma).kl, [[integral]], 1e-7)
-    assert_near(DiagonalGaussian.from_log_var(mean, 2 * sigma.log()).kl, [[integral]], 1e-7)
+    assert_near(DiagonalGaussian.from_std(mean, sign * sigma).kl, [[integral]], 1e-6)
+    assert_near(DiagonalGaussian.from_log_var(mean, 2 * sigma.log()).kl, [[integral]], 1e-6)
 
 
 @properties

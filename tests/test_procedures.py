@@ -574,6 +574,7 @@ def test_kernel_settings_are_always_restored() -> None:
     assert [backend.enabled for backend in backends] == before
 
 
+@pytest.mark.slow
 def test_only_free_mean_and_variance_can_be_refined() -> None:
     procedure, refused = SemiAmortized(5, 0.1, 0.5, 5.0), []
     for head in heads():

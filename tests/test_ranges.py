@@ -125,6 +125,7 @@ def test_every_section_number_has_a_range(key: str) -> None:
 
 
 @pytest.mark.parametrize(("head", "knob"), KNOBS)
+@pytest.mark.slow
 def test_every_knob_has_a_range(head: str, knob: str) -> None:
     check_range(composed(f"head={head}", *TINY), knob, knob, head)
 

@@ -735,6 +735,7 @@ def test_information_figures_with_missing_values(tmp_path: Path, name: str) -> N
     )
 
 
+@pytest.mark.slow
 def test_information_figures_of_many_groups(tmp_path: Path) -> None:
     for i in range(MOST_GROUPS + 2):
         write_run(
@@ -853,6 +854,7 @@ def many_groups(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name in PLOTS if name != "tau_grid"])
+@pytest.mark.slow
 def test_figures_of_many_groups_fit_a_page(many_groups: Path, name: str) -> None:
     study = read_study(many_groups)
     with figure_style():
@@ -887,6 +889,7 @@ def test_labels_in_scatter_plot_do_not_overlap(many_groups: Path, name: str) -> 
 @pytest.mark.parametrize(
     "name", ["usage", "cost", "rate_parts", "rate_distortion", "mi_vs_kl", "cost_benefit"]
 )
+@pytest.mark.slow
 def test_outlier_is_drawn_as_arrow_with_its_value(many_groups: Path, name: str) -> None:
     runs = read_study(many_groups).runs
     with figure_style():
@@ -1075,6 +1078,7 @@ def test_report_of_undecomposable_kl_without_moments(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_stale_figure_is_removed(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
     page, _ = write_report(tmp_path / "s")

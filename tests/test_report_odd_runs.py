@@ -385,10 +385,10 @@ def test_png_check_rejects_any_damage() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "note"),
     [
-        ("prior.png", b"secret", "samples/prior.png is no complete PNG"),
-        ("prior.png", b"", "samples/prior.png is no complete PNG"),
-        ("prior.png", png() + b"secret", "samples/prior.png is no complete PNG"),
-        ("prior.png", b"\x89PNG\r\n\x1a\nsecret", "samples/prior.png is no complete PNG"),
+        ("prior.png", b"secret", "samples/prior.png is not a complete PNG"),
+        ("prior.png", b"", "samples/prior.png is not a complete PNG"),
+        ("prior.png", png() + b"secret", "samples/prior.png is not a complete PNG"),
+        ("prior.png", b"\x89PNG\r\n\x1a\nsecret", "samples/prior.png is not a complete PNG"),
         ("prior.txt", b"", "samples/prior.txt is empty"),
         ("prior.txt", b"\n \n", "samples/prior.txt is empty"),
         ("prior.txt", b"\tdrawn\n1\t\xff\xfe\n", "samples/prior.txt is not UTF-8"),

@@ -273,6 +273,7 @@ def test_tables_of_hostile_text_are_inert(report: Path, hostile: Path) -> None:
 
 
 @pytest.mark.parametrize("name", one_in(3, PLOTS))
+@pytest.mark.slow
 def test_figures_of_hostile_text_are_valid_xml(
     hostile: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +460,7 @@ def test_page_warns_about_unavailable_code(tmp_path: Path, monkeypatch: pytest.M
         write_run(tmp_path / "s", "plain", seed, evaluations=2, final=final)
     page = write_report(tmp_path / "s")[0].read_text()
     assert "Commit abc, with uncommitted changes (2 runs)" in page and "Commit abc (1 run)" in page
-    assert "2 of 4 runs were made with uncommitted changes" in page and "their code differ" in page
+    assert "2 of 4 runs were made with uncommitted changes" in page
     assert "No commit known" in page
     runs = pd.read_csv(tmp_path / "s/report/tables/runs.csv")
     assert (

@@ -124,6 +124,7 @@ def test_failed_rename_leaves_complete_files(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.9])
+@pytest.mark.slow
 def test_file_size_limit_leaves_earlier_report(study: Path, share: float) -> None:
     assert main([str(study)]) == 0
     before = read_report_bytes(study / "report")
@@ -208,6 +209,7 @@ def test_system_error_without_file_gives_one_sentence(
 @pytest.mark.parametrize(
     ("call", "count"), [("fsync", 0), ("fsync", 7), ("replace", 0), ("replace", 5), ("replace", 9)]
 )
+@pytest.mark.slow
 def test_killed_report_leaves_complete_files_and_can_be_repeated(
     study: Path, call: str, count: int
 ) -> None:
@@ -279,6 +281,7 @@ def damage_page(report: Path, how: str) -> None:
 @pytest.mark.parametrize(
     "how", ["deleted", "zeros", "0", "1", "14", "15", "60", "100", "130", "500", "4096"]
 )
+@pytest.mark.slow
 def test_report_folder_is_reused_with_damaged_page(study: Path, how: str, old: bool) -> None:
     assert main([str(study)]) == 0
     full = read_report_bytes(study / "report")
@@ -348,6 +351,7 @@ def test_truncated_diagnosis_page_is_replaced(tmp_path: Path, content: str) -> N
 
 
 @pytest.mark.parametrize("count", range(4))
+@pytest.mark.slow
 def test_full_disk_leaves_earlier_diagnosis_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:

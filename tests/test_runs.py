@@ -199,6 +199,7 @@ def test_run_stopped_after_last_step_writes_nothing_twice(
         assert_same(folder_of(tmp_path / "full", head), folder_of(results, head))
 
 
+@pytest.mark.slow
 def test_killed_command_resumes_to_same_result(tmp_path: Path) -> None:
     words = ["head=bn_tau", *SMALL, "trainer.epochs=20", "trainer.eval_every=7"]
     command = [sys.executable, "train.py", *words, f"results={tmp_path / 'cut'}"]
@@ -326,8 +327,8 @@ def test_full_disk_gives_one_sentence_and_run_resumes(
     The first checkpoint fits; the second, with Adam's moments, does not.
     """
     words = ("model.hidden=24", "trainer.eval_every=3")
-    run_here(tmp_path / "full", "bn_mu", *words)
-    room = (folder_of(tmp_path / "full", "bn_mu") / "state.pt").stat().st_size - 1
+    run_here(tmp_path / "complete", "bn_mu", *words)
+    room = (folder_of(tmp_path / "complete", "bn_mu") / "state.pt").stat().st_size - 1
     command = [
         sys.executable,
         "train.py",
@@ -346,7 +347,7 @@ def test_full_disk_gives_one_sentence_and_run_resumes(
     folder = folder_of(tmp_path / "full", "bn_mu")
     assert not (folder / "failed").exists() and not list(folder.glob(".*.new"))
     assert "resumed at step 0" in type_command(*command[2:]).stdout
-    assert_same(folder_of(tmp_path / "full", "bn_mu"), folder)
+    assert_same(folder_of(tmp_path / "complete", "bn_mu"), folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

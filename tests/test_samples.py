@@ -174,6 +174,7 @@ def test_self_bleu_separates_copies_from_different_sentences() -> None:
     assert self_bleu(["a b"]) is None
 
 
+@pytest.mark.slow
 def test_grammar_sentences_are_grammatical_with_entropy_perplexity() -> None:
     data = GrammarConfig(train=3000, valid=10, test=10).load()
     found = score_samples(
@@ -212,6 +213,7 @@ SLOW = [
 
 @pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("head", ["vmf", *SLOW])
+@pytest.mark.slow
 def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.epochs=1"]
     run(composed(f"head={head}", f"results={tmp_path}", *words), head, words)

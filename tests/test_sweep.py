@@ -8,6 +8,7 @@ from conftest import SMALL, type_command
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.slow
 def test_failed_job_is_listed_and_does_not_stop_others(launcher: str, tmp_path: Path) -> None:
     done = type_command(
         "-m",
@@ -50,6 +51,7 @@ def test_sweep_of_four_variants_and_two_seeds(tmp_path: Path) -> None:
     assert again.stdout.count("skipped: ") == 8 and "8 skipped" in again.stdout
 
 
+@pytest.mark.slow
 def test_study_defines_a_sweep_that_can_be_narrowed(tmp_path: Path) -> None:
     done = type_command(
         "experiment=tau_grid", "head=rms_tau", "tau=0.3", "seed=0", *SMALL, f"results={tmp_path}"
@@ -59,6 +61,7 @@ def test_study_defines_a_sweep_that_can_be_narrowed(tmp_path: Path) -> None:
     assert "rms_tau" in str(folder) and "tau=0.3" in str(folder)
 
 
+@pytest.mark.slow
 def test_jobs_in_one_process_are_independent(tmp_path: Path) -> None:
     """The basic launcher runs all jobs in one process.
 

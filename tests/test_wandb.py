@@ -101,6 +101,7 @@ def test_mirror_equals_rows_on_disk(offline: Path, head: str) -> None:
         assert any(key.startswith(f"{prefix}/kl_per_dim") for key in mirrored)
 
 
+@pytest.mark.slow
 def test_resumed_run_is_mirrored_from_first_row(offline: Path) -> None:
     folder, _ = read(offline, "plain")
     (folder / "done").unlink()
@@ -144,6 +145,7 @@ class Server:
 
 
 @pytest.mark.parametrize("stop", range(7))
+@pytest.mark.slow
 def test_interrupted_run_is_mirrored_with_each_row_once(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +191,7 @@ def silent_port() -> Iterator[tuple[int, socket.socket]]:
         yield server.getsockname()[1], server
 
 
+@pytest.mark.slow
 def test_auto_mode_falls_back_to_offline_with_a_message(tmp_path: Path, silent_port: tuple) -> None:
     words = [
         "head=plain",
@@ -204,6 +207,7 @@ def test_auto_mode_falls_back_to_offline_with_a_message(tmp_path: Path, silent_p
     assert list(folder_of(tmp_path, "plain").glob("wandb/offline-run-*/*.wandb"))
 
 
+@pytest.mark.slow
 def test_configured_server_is_used(tmp_path: Path) -> None:
     code = "from uncollapse.mirror import explain_unreachable_server as f; print(f(5.0))"
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
@@ -227,6 +231,7 @@ def test_empty_id_is_replaced(tmp_path: Path) -> None:
     assert read_or_make_id(run) == read_or_make_id(run) == (tmp_path / "wandb_id").read_text() != ""
 
 
+@pytest.mark.slow
 def test_sweep_contacts_server_once(tmp_path: Path, silent_port: tuple) -> None:
     words = [
         "-m",
@@ -250,6 +255,7 @@ def test_sweep_contacts_server_once(tmp_path: Path, silent_port: tuple) -> None:
 
 
 @pytest.mark.parametrize("many", [[], ["-m", "seed=0,1"]])
+@pytest.mark.slow
 def test_unreachable_server_gives_one_sentence_within_timeout(many: list, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
