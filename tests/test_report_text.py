@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, one_in
+from conftest import ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_report import write_run
@@ -272,7 +272,7 @@ def test_tables_of_hostile_text_are_inert(report: Path, hostile: Path) -> None:
     assert not any("<script" in line or re.search(r"[^\\]\]\(", line) for line in lines)
 
 
-@pytest.mark.parametrize("name", one_in(3, PLOTS))
+@pytest.mark.parametrize("name", list(PLOTS)[::3])  # all share one way to write text
 @pytest.mark.slow
 def test_figures_of_hostile_text_are_valid_xml(
     hostile: Path, name: str, monkeypatch: pytest.MonkeyPatch

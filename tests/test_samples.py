@@ -206,13 +206,9 @@ def test_points_off_the_sphere_are_projected() -> None:
 # ---------------------------------------------------------------- runs
 
 
-SLOW = [
-    pytest.param(head, marks=pytest.mark.slow) for head in ("bn_tau", "lm", "semi_amortized", "iaf")
-]
-
-
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("head", ["vmf", *SLOW])
+# codes on a sphere, which must be projected, and codes that are refined
+@pytest.mark.parametrize("head", ["vmf", "semi_amortized"])
 @pytest.mark.slow
 def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Path) -> None:
     words = [*SMALL, "trainer.epochs=1"]
