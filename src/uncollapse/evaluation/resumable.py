@@ -82,10 +82,11 @@ class GroupRows:
                 f"{self.path}: damaged, or started with other weights or data; "
                 "move it away to start from scratch"
             )
-        rows = {row["group"]: row for row in lines[1:] if self.is_usable(row)}
+        usable = [row for row in lines[1:] if self.is_usable(row)]
+        rows = {row["group"]: row for row in usable}
         text = "".join(json.dumps(line) + "\n" for line in [header, *rows.values()])
         write_atomic(self.path, text.encode())
-        return rows, len(lines[1:]) - len(rows)
+        return rows, len(lines[1:]) - len(usable)
 
     def is_usable(self, row: object) -> bool:
         """Whether a line is an intact and valid row of one of the groups."""

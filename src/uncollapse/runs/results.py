@@ -99,7 +99,11 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
     """
     if not results:  # any copies in the summary are out of date
         return {k: v for k, v in summary.items() if k != RESULTS_KEY}
-    evaluated = evaluated_keys()  # removed here, so that no number of an earlier evaluation stays
+    # removed here, so that no number of an earlier evaluation stays; metrics that a script of the
+    # user added are in the results, though not in the catalogue of this process
+    evaluated = evaluated_keys() | {
+        key for name, result in results.items() if not repeats_training(name) for key in result
+    }
     trained = {k: v for k, v in summary.items() if k not in evaluated and k != RESULTS_KEY}
     # samples drawn without <unk> do not describe the model
     test = [
@@ -111,6 +115,11 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
     test.sort(key=lambda result: [number_or_zero(result.get(key)) for key in sizes])
     top = {key: value for result in test for key, value in result.items()}
     return {**top, **trained, RESULTS_KEY: dict(results)}
+
+
+def repeats_training(name: str) -> bool:
+    """Whether a result, `<split>-<metric>...`, has numbers that training writes, too."""
+    return name.partition("-")[2].startswith("statistics")
 
 
 def number_or_zero(value: Json) -> float:

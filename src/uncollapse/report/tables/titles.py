@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 from uncollapse.report.notes import BIASED, cut_note, few_samples, weights_note
 from uncollapse.report.stats import SAMPLED_BY, finished
@@ -17,8 +18,8 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     labels = done["probe_labels"].dropna()
     columns = drop_empty_columns(text).columns
     sentences = [
-        "Test metrics, mean ± half-width of the 95 % t-interval over seeds; in nats except ppl, "
-        "au, probe and time.",
+        "Test metrics, mean ± half-width of the 95 % t-interval over seeds; in nats except "
+        f"{', '.join(list_other_units(list(columns)))}.",
         f"nll: K = {format_range(samples)} samples per example, {format_range(examples)} examples."
         if len(samples)
         else "",
@@ -41,6 +42,13 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         weights_note(runs),
     ]
     return " ".join(filter(None, sentences))
+
+
+def list_other_units(columns: list[str]) -> list[str]:
+    """The headers of metrics that are not in nats, without what a header has in brackets."""
+    other = {metric.header for metric in METRICS.values() if not metric.unit.startswith("nats")}
+    bare = [column.partition(" (")[0] for column in columns]
+    return [column for column in bare if column in other]
 
 
 def few_samples_note(runs: pd.DataFrame) -> str:
