@@ -32,7 +32,7 @@ from uncollapse.run import run
 from uncollapse.runs import pack, pack_writing, packed
 from uncollapse.runs.layout import Run, require_runs
 from uncollapse.runs.pack import read_pack
-from uncollapse.runs.pack_writing import build_pack
+from uncollapse.runs.pack_writing import DATA_VIEWS, build_pack
 from uncollapse.runs.portable import make_portable
 from uncollapse.runs.reading import Saved, read_run
 from uncollapse.runs.study import read_runs
@@ -201,7 +201,7 @@ def test_data_samples_can_be_omitted_from_pack(machines: Path, tmp_path: Path) -
     assert study_cli("pack", "--without-examples", tmp_path / "scratch") == 0
     packed = read_pack(tmp_path / "scratch/runs.parquet").runs()
     stems = {Path(name).stem for saved in packed for name in saved.views()}
-    assert "prior" in stems and not stems & set(pack.DATA_VIEWS)
+    assert "prior" in stems and not stems & set(DATA_VIEWS)
 
 
 def test_only_samples_shown_in_report_are_packed(machines: Path, tmp_path: Path) -> None:
