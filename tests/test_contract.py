@@ -272,6 +272,9 @@ def test_finite_gradients_reach_every_parameter(placed: Case, init: str) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", [*pairs("vectors"), *((head, "text") for head in ON_TEXT)], indirect=True
+)
 def test_head_fits_a_single_batch(case: Case) -> None:
     rate = {"text": "1e-2", "vectors": "3e-2", "images": "1e-2"}[case.kind]
     words = ("data.train=16", "trainer.epochs=80", "trainer.eval_every=80", f"trainer.lr={rate}")

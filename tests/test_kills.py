@@ -16,7 +16,7 @@ from kill_server import CUT
 from uncollapse.runs.layout import require_runs
 from uncollapse.runs.results import has_consistent_results
 
-KILLS = [10, pytest.param(30, marks=pytest.mark.slow)]  # of each command
+KILLS = [10, pytest.param(20, marks=pytest.mark.slow)]  # of each command
 MOST_IN_ONE = 4  # kills of one run before it may finish
 TRAIN = [
     "head=bn_mu",

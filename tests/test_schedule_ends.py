@@ -432,7 +432,7 @@ def test_unfinished_group_is_marked_and_named(study: Path):
     assert cut_off(runs).sum() == 1
     assert (
         paired(runs).text["group"].tolist() == ["BN on mu", "KL annealing †"]
-        and "†: cut off" in paired(runs).title
+        and "†: training was cut off" in paired(runs).title
     )
     text = every_run(runs).text
     assert [name for name in text["group"] if "†" in name] == ["KL annealing †"] and TOLD in text[
