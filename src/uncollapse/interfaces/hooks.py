@@ -62,11 +62,7 @@ def refuse_misspelt_hooks(made: object) -> None:
     cls: object = type(made)
     assert isinstance(cls, Interface)
     for name in added_names(made):
-        if (
-            name in cls.hooks or name.removesuffix("s") in cls.hooks
-        ):  # `steps` is no misspelt `step`
-            continue
-        if near := get_close_matches(name, cls.hooks, 1, MISSPELT):
+        if name not in cls.hooks and (near := get_close_matches(name, cls.hooks, 1, MISSPELT)):
             raise TypeError(
                 f"{cls.__name__}.{name}: no such hook; did you mean {near[0]}? "
                 f"(the hooks are {', '.join(sorted(cls.hooks))})"
