@@ -15,8 +15,8 @@ from bench.table import print_table
 from bench.textbook import Layers, read_sentence, word_losses
 from bench.timing import product_flops, time_cpu, time_matrix_product, time_wall
 from uncollapse.building import Parts
-from uncollapse.data.block_passes import count_available_cores
 from uncollapse.data.corpus import Corpus, make_batch
+from uncollapse.device import count_available_cores
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.models import Model
 

@@ -1,5 +1,6 @@
-"""The device that a run uses, and the memory that it needs there."""
+"""What the machine offers: the device of a run, its peak memory, and cores."""
 
+import os
 import resource
 import sys
 from typing import TYPE_CHECKING
@@ -36,3 +37,10 @@ def peak_memory(device: "torch.device") -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def count_available_cores() -> int:
+    """The cores that this process may use; on systems other than Linux, all of the machine."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,6 +1,5 @@
 """Processes the blocks of a source on all cores, and shows the progress."""
 
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +12,6 @@ from uncollapse.data.blocks import Block, Source
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-def count_available_cores() -> int:
-    """The number of cores that this process may use."""
-    # macOS and Windows do not have sched_getaffinity
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

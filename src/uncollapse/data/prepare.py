@@ -14,7 +14,7 @@ from typing import Any
 
 from uncollapse.config import read_option
 from uncollapse.config.sections import load_section
-from uncollapse.data.block_passes import Passes, count_available_cores, show_block_progress
+from uncollapse.data.block_passes import Passes, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.dialogue_files import read_hub
@@ -25,6 +25,7 @@ from uncollapse.data.set_folder import Files, SetFolder
 from uncollapse.data.sets import main as main
 from uncollapse.data.text import SPLITS
 from uncollapse.data.words import split_words
+from uncollapse.device import count_available_cores
 from uncollapse.errors import InputError, expand_home
 from uncollapse.json_types import JsonObject
 

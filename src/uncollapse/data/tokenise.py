@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uncollapse.data.block_passes import Passes, count_available_cores, show_block_progress
+from uncollapse.data.block_passes import Passes, show_block_progress
 from uncollapse.data.blocks import BLOCK_BYTES, Block, Source
 from uncollapse.data.corpus import UNK
 from uncollapse.data.levels import Encoder
@@ -28,6 +28,7 @@ from uncollapse.data.words import (
     split_words,
     token_type,
 )
+from uncollapse.device import count_available_cores
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
 

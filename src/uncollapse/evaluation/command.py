@@ -5,13 +5,13 @@ that are already evaluated return at once.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uncollapse.arguments import Parser
+from uncollapse.device import count_available_cores
 from uncollapse.disk import resolve_path
 from uncollapse.errors import InputError, escape_unsafe
 from uncollapse.evaluation.completeness import is_evaluated
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="evaluate.py", description=EVALUATE_HELP)
-    cores = available_cores()
+    cores = count_available_cores()
     parser.add_argument("folder", type=Path, help="results/<study>, or one run folder in it")
     parser.add_argument(
         "--metrics",
@@ -72,13 +72,6 @@ def command_parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)"
     )
     return parser
-
-
-def available_cores() -> int:
-    """The cores that this process may use; on systems other than Linux, all of the machine."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def parse_settings(arguments: argparse.Namespace) -> Settings:
