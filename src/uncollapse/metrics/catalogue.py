@@ -43,11 +43,6 @@ def add(*rows: Metric) -> None:
 # ---- selections of rows --------------------------------------------------------------------------
 
 
-def metric_names(*stages: str) -> list[str]:
-    """The metrics of these stages, in the catalogue's order; if none is given, of all stages."""
-    return [m.name for m in METRICS.values() if not stages or m.stage in stages]
-
-
 def csv_columns(*stages: str) -> list[str]:
     """The columns of runs.csv from these stages: metrics, each followed by its standard error."""
     return [key for m in METRICS.values() if m.stage in stages for key in _csv_keys(m)]
