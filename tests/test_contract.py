@@ -16,7 +16,7 @@ from conftest import SMALL, composed, folder_of, rows, summary
 from omegaconf import DictConfig
 from scipy.stats import sem
 
-from uncollapse.building import Parts, prepare
+from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config import SLOTS, heads, knobs_of
 from uncollapse.console import Console
 from uncollapse.errors import InputError
@@ -25,7 +25,7 @@ from uncollapse.metrics.one_pass import evaluate
 from uncollapse.run import run
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run
-from uncollapse.training.trainer import Trainer, TrainerSetup
+from uncollapse.training.trainer import Trainer
 
 ALL = heads()
 DIGITS = ("data=digits", "data.train=96", "data.valid=32", "data.test=32", "data.batch_size=16")
@@ -150,18 +150,7 @@ case, placed = cases(*KINDS), cases(*KINDS, *FURTHER)
 def trainer_of(parts: Parts, folder: Path) -> Trainer:
     """The trainer of a run, without files."""
     silent: Any = None
-    setup = TrainerSetup(
-        config=parts.trainer,
-        model=parts.model,
-        data=parts.data,
-        objective=parts.objective,
-        procedure=parts.procedure,
-        run=Run(folder),
-        record=silent,
-        seed=0,
-        reporter=silent,
-    )
-    return Trainer(setup)
+    return build_trainer(parts, Run(folder), silent, seed=0, reporter=silent)
 
 
 def one_step(trainer: Trainer, step: int) -> None:

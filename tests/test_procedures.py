@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from schemas import LinearConfig
 from torch import Tensor
 
-from uncollapse.building import Parts, prepare
+from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config import heads
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.errors import InputError
@@ -37,7 +37,7 @@ from uncollapse.runs.checkpoint import save_model
 from uncollapse.runs.layout import Run
 from uncollapse.training.config import OPTIMIZERS
 from uncollapse.training.schedules import Delayed
-from uncollapse.training.trainer import Trainer, TrainerSetup
+from uncollapse.training.trainer import Trainer
 
 properties = settings(max_examples=30, deadline=None, derandomize=True)
 
@@ -686,18 +686,7 @@ def test_resumed_run_restarts_decoder_once_from_same_weights(
 
     def trainer(parts: Parts) -> Trainer:
         silent: Any = SimpleNamespace(count=0, resume=lambda *_: None, resumed=lambda *_: None)
-        setup = TrainerSetup(
-            config=parts.trainer,
-            model=parts.model,
-            data=parts.data,
-            objective=parts.objective,
-            procedure=parts.procedure,
-            run=Run(tmp_path),
-            record=silent,
-            seed=0,
-            reporter=silent,
-        )
-        made = Trainer(setup)
+        made = build_trainer(parts, Run(tmp_path), silent, seed=0, reporter=silent)
         honest = parts.procedure.reset_decoder
         parts.procedure.reset_decoder = lambda training: (
             calls.append(training.step) or honest(training)

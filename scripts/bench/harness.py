@@ -9,7 +9,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from bench.generated import TextShape, generate_text
-from uncollapse.building import Parts, prepare
+from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config import CONF
 from uncollapse.data.text import TextData
 from uncollapse.interfaces.data import Data
@@ -17,7 +17,7 @@ from uncollapse.interfaces.objective import Loss
 from uncollapse.json_types import JsonObject
 from uncollapse.runs.layout import ROWS_FILE, Run
 from uncollapse.runs.rows import Record
-from uncollapse.training.trainer import Trainer, TrainerSetup
+from uncollapse.training.trainer import Trainer
 
 Step = Callable[[np.ndarray], None]  # the indices of a batch's examples -> one training step
 
@@ -83,18 +83,8 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: Data | None = 
 def assemble_trainer(parts: Parts, run: Run) -> Trainer:
     """The trainer of a run; nothing is written before `fit` is called."""
     parts.model.train()
-    setup = TrainerSetup(
-        config=parts.trainer,
-        model=parts.model,
-        data=parts.data,
-        objective=parts.objective,
-        procedure=parts.procedure,
-        run=run,
-        record=Record(run.path(ROWS_FILE), []),
-        seed=0,
-        reporter=SilentReporter(),
-    )
-    return Trainer(setup)
+    record = Record(run.path(ROWS_FILE), [])
+    return build_trainer(parts, run, record, seed=0, reporter=SilentReporter())
 
 
 def make_harness_step(parts: Parts, start: int = 0) -> Step:

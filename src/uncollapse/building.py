@@ -5,7 +5,7 @@ from functools import partial
 from math import isqrt
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from uncollapse.config import options, read_option
 from uncollapse.config.sections import LogConfig, load_section
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from uncollapse.interfaces.model import Model
     from uncollapse.interfaces.objective import Objective
     from uncollapse.interfaces.procedure import Procedure
+    from uncollapse.runs.layout import Run
+    from uncollapse.runs.rows import Record
     from uncollapse.training.config import TrainerConfig
+    from uncollapse.training.reporter import Reporter
+    from uncollapse.training.trainer import Trainer
 
 
 @dataclass
@@ -45,8 +49,12 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     import torch
 
     from uncollapse.memory import list_sizes, require_memory
+    from uncollapse.training.config import TrainerConfig
 
-    log, trainer = load_section(cfg.log, "log", LogConfig), type_trainer(cfg)
+    log, trainer = (
+        load_section(cfg.log, "log", LogConfig),
+        load_section(cfg.trainer, "trainer", TrainerConfig),
+    )
     log.check()
     trainer.check()
     device = pick_device(cfg.device)
@@ -78,12 +86,24 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
 
 
-def type_trainer(cfg: DictConfig) -> "TrainerConfig":
-    """The trainer section. A config saved before an option existed has its default value."""
-    from uncollapse.training.config import TrainerConfig
+def build_trainer(
+    parts: Parts, run: "Run", record: "Record", seed: int, reporter: "Reporter"
+) -> "Trainer":
+    """The trainer of a run; nothing is written before `fit` is called."""
+    from uncollapse.training.trainer import Trainer, TrainerSetup
 
-    complete = OmegaConf.merge(read_option("trainer", "default"), cfg.trainer)
-    return load_section(complete, "trainer", TrainerConfig)  # type: ignore[arg-type]
+    setup = TrainerSetup(
+        config=parts.trainer,
+        model=parts.model,
+        data=parts.data,
+        objective=parts.objective,
+        procedure=parts.procedure,
+        run=run,
+        record=record,
+        seed=seed,
+        reporter=reporter,
+    )
+    return Trainer(setup)
 
 
 def require_same_kind(cfg: DictConfig, takes: str, kind: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from uncollapse.building import Parts, prepare
+from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config.knobs import check_head
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
@@ -115,22 +115,11 @@ def make_trainer(
     """Make the trainer, and print facts on the data and warnings on phases that are cut off."""
     from uncollapse.runs.rows import Record
     from uncollapse.training.phases import list_phase_warnings
-    from uncollapse.training.trainer import Trainer, TrainerSetup
 
     for line in describe_data(request, parts):
         console.say(f"[{request.name}] {line}")
-    setup = TrainerSetup(
-        config=parts.trainer,
-        model=parts.model,
-        data=parts.data,
-        objective=parts.objective,
-        procedure=parts.procedure,
-        run=request.run,
-        record=Record(request.run.path(ROWS_FILE), [mirror.row for mirror in mirrors]),
-        seed=request.config["seed"],
-        reporter=console,
-    )
-    trainer = Trainer(setup)
+    record = Record(request.run.path(ROWS_FILE), [mirror.row for mirror in mirrors])
+    trainer = build_trainer(parts, request.run, record, request.config["seed"], console)
     for note in list_phase_warnings(trainer.list_phases(), trainer.length, request.config):
         console.say(f"[{request.name}] warning: {note}")
     return trainer
