@@ -802,6 +802,9 @@ def test_kill_leaves_old_or_new_pack(machines: Path, tmp_path: Path) -> None:
         child.stdout.close()
         assert (study / "runs.parquet").read_bytes() in both
         assert len(read_runs(study, [])) == 2
+    # a temporary file is removed even if the pack turns out to be unchanged
+    assert study_cli("pack", study) == 0
+    (study / ".runs.parquet.new").write_bytes(b"half")
     assert study_cli("pack", study) == study_cli("verify", study) == 0
     assert not list(study.glob(".*.new"))
 

@@ -24,12 +24,20 @@ def write_atomic(path: Path, data: bytes) -> None:
     write_together({path: data})
 
 
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Write a file atomically; one with the same bytes keeps its time stamp."""
+    if not os.path.lexists(path) or path.read_bytes() != data:
+        write_atomic(path, data)
+    else:
+        remove_leftover(path)
+
+
 def write_together(files: Mapping[Path, bytes]) -> None:
     """Write several files atomically: none is renamed before all are synced.
 
     A full disk therefore leaves every old file unchanged. An OSError names the file that failed.
     """
-    temporary = {path: path.with_name(f".{path.name}.new") for path in files}
+    temporary = {path: temporary_path(path) for path in files}
     try:
         for path, data in files.items():
             # it may exist after a kill; a link in its place must not be followed
@@ -44,12 +52,22 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        for leftover in temporary.values():
-            with suppress(OSError):  # on a read-only disk unlink fails even for a missing file
-                leftover.unlink(missing_ok=True)
+        for path in files:
+            remove_leftover(path)
     # a rename is durable only once its folder is synced
     for folder in {path.parent for path in files}:
         sync_to_disk(folder)
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before it is renamed to `path`."""
+    return path.with_name(f".{path.name}.new")
+
+
+def remove_leftover(path: Path) -> None:
+    """Remove the temporary file of `path`, which a kill may have left."""
+    with suppress(OSError):  # on a read-only disk unlink fails even for a missing file
+        temporary_path(path).unlink(missing_ok=True)
 
 
 def sync_to_disk(path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from uncollapse.disk import hold_lock, write_atomic
+from uncollapse.disk import hold_lock, write_if_changed
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
 from uncollapse.runs.identity import list_differences, strip_locations
@@ -158,9 +158,7 @@ def write_pack(folder: Path, collection: RunCollection, examples: bool = True) -
     content = build_pack([saved for _, saved in collection.runs.values()], examples)
     folder.mkdir(parents=True, exist_ok=True)
     path = pack_path(folder)
-    # an unchanged pack keeps its time stamp
-    if not os.path.lexists(path) or path.read_bytes() != content:
-        write_atomic(path, content)
+    write_if_changed(path, content)
     return path
 
 
