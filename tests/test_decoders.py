@@ -453,7 +453,8 @@ def test_too_many_latent_dimensions_are_refused():
         )
 
 
-@pytest.mark.parametrize("least", [1.0, pytest.param(2.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("least", [1.0, 2.0])
+@pytest.mark.slow
 def test_linear_model_keeps_all_dimensions_where_plain_loses_two(
     least: float, tmp_path: Path
 ) -> None:

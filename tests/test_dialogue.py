@@ -293,7 +293,22 @@ def test_decoder_reads_only_its_own_context(folder):
     assert (model.nll(moved, z) - before).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("head", heads())
+FEW = (
+    "plain",
+    "bn_tau",
+    "vmf",
+    "iaf",
+    "free_bits",
+    "control",
+    "bow",
+    "lipschitz",
+    "semi_amortized",
+)
+
+
+@pytest.mark.parametrize(
+    "head", [pytest.param(h, marks=() if h in FEW else pytest.mark.slow) for h in heads()]
+)
 def test_every_head_works_with_fixed_prior(folder, head):
     short = {"ae_pretrain": ["pretrain_epochs=1"]}.get(head, [])
     parts = build_components(folder, head, "model.prior=held", "trainer.epochs=3", *short)

@@ -134,16 +134,23 @@ def test_results_are_complete_after_random_kills(
         assert_complete(results, complete_results / which)
 
 
-@pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
-@pytest.mark.parametrize("which", ["trained", "evaluated"])
+@pytest.mark.parametrize(
+    ("which", "first", "step"),
+    [
+        ("trained", 0, 9),
+        ("evaluated", 0, 3),
+        *(pytest.param("trained", n, 3, marks=pytest.mark.slow) for n in (0, 1, 2)),
+        *(pytest.param("evaluated", n, 3, marks=pytest.mark.slow) for n in (1, 2)),
+    ],
+)
 def test_results_are_complete_after_kill_before_disk_operation(
-    which: str, first: int, ask: Ask, complete_results: Path, tmp_path: Path
+    which: str, first: int, step: int, ask: Ask, complete_results: Path, tmp_path: Path
 ) -> None:
     probe, count = prepare_results(which, complete_results, tmp_path / "probe"), tmp_path / "count"
     ask(**make_request(which, probe), events=str(count))
     events = int(count.read_text())
     assert events > 15
-    for event in range(first, events, 3):
+    for event in range(first, events, step):
         results = prepare_results(which, complete_results, tmp_path / str(event))
         assert ask(**make_request(which, results), event=event)["code"] == CUT
         assert ask(**make_request(which, results))["code"] == 0

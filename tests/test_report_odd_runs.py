@@ -190,6 +190,7 @@ def test_odd_runs_do_not_change_numbers_of_sound_runs(odd: Path, tmp_path: Path)
     )
 
 
+@pytest.mark.slow
 def test_report_of_odd_runs_is_written(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_NOTES", 10_000)
     path, _ = write_report(odd)
