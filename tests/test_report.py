@@ -477,6 +477,7 @@ def test_every_figure_exists_in_three_formats(study: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_repeated_report_is_byte_identical(study: Path) -> None:
     before = read_report_bytes(study / "report")
     assert main([str(study)]) == 0

@@ -319,9 +319,8 @@ def test_unwritable_results_give_one_sentence(tmp_path: Path) -> None:
         run_here(tmp_path / "results", "plain")
 
 
-def test_full_disk_gives_one_sentence_and_run_resumes(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.slow
+def test_full_disk_gives_one_sentence_and_run_resumes(tmp_path: Path) -> None:
     """A limit on file sizes stands for a full disk.
 
     The first checkpoint fits; the second, with Adam's moments, does not.
