@@ -1,20 +1,25 @@
 """The built-in corpus: sentences of the English grammar, with exact entropy and likelihood."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
+from uncollapse.data.grammar import Sample
 from uncollapse.data.sentence_sizes import measure_encoded_sentences
 from uncollapse.data.text import SPLITS, TextData, check_batching
-from uncollapse.errors import MAX_EXAMPLES, check_integer
+from uncollapse.errors import MAX_EXAMPLES, InputError, check_integer
 from uncollapse.interfaces.data import DataConfig
 
 
 @dataclass(kw_only=True)
 class GrammarConfig(DataConfig):
-    """Sentences per split, drawn by data_seed; the seed of the run does not change them."""
+    """Sentences per split, drawn by data_seed; the seed of the run does not change them.
+
+    With `fresh`, every epoch after the first trains on new sentences, also drawn by data_seed.
+    """
 
     kind: ClassVar[str] = "text"
     train: int
@@ -23,25 +28,36 @@ class GrammarConfig(DataConfig):
     data_seed: int
     batch_size: int
     batching: str
+    fresh: bool
 
     def load(self) -> TextData:
         from uncollapse.data.english import english
 
         check_batching(self.batch_size, self.batching)
         check_integer("data.data_seed", self.data_seed, 0)
+        if self.fresh and self.batching != "mixed":
+            raise InputError(
+                f"data.batching={self.batching}: data.fresh=true draws new sentences every epoch, "
+                "whose lengths are not known in advance; allowed with it is mixed"
+            )
         grammar = english()
         vocabulary = (*SPECIALS, *grammar.words)
         corpora, labels, log_prob = {}, {}, {}
         for number, split in enumerate(SPLITS):
             size = check_integer(f"data.{split}", getattr(self, split), 1, MAX_EXAMPLES)
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
-            corpus = Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)
+            corpus = as_corpus(drawn)
             corpora[split] = Corpus(
                 corpus.tokens, corpus.offsets, *measure_encoded_sentences(corpus, vocabulary)
             )
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
             if split != "train":
                 log_prob[split] = grammar.log_prob(drawn.tokens, drawn.offsets)
+
+        @lru_cache(maxsize=1)  # all batches of an epoch come from one draw
+        def draw_epoch(epoch: int) -> Corpus:
+            # a sequence seeds another stream than any single number
+            return as_corpus(grammar.sample(self.train, seed=[self.data_seed, epoch]))
 
         def best_accuracy(split: str) -> dict[str, float]:
             tokens = corpora[split].tokens - len(SPECIALS)
@@ -60,4 +76,10 @@ class GrammarConfig(DataConfig):
             exact_log_prob=lambda corpus: grammar.log_prob(
                 corpus.tokens - len(SPECIALS), corpus.offsets
             ),
+            draw_epoch=draw_epoch if self.fresh else None,
         )
+
+
+def as_corpus(drawn: Sample) -> Corpus:
+    """Sentences of the grammar as token ids of a vocabulary that begins with SPECIALS."""
+    return Corpus((drawn.tokens + len(SPECIALS)).astype(np.int32), drawn.offsets)

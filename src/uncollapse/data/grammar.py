@@ -120,7 +120,7 @@ class Grammar:
         self._spelled = np.array([token for s in spelled for token in s], dtype=np.int32)
         self._parser = PhraseParser(spelled, self._slot_of, len(self.words), self._describe)
 
-    def sample(self, n: int, seed: int) -> Sample:
+    def sample(self, n: int, seed: int | Sequence[int]) -> Sample:
         """Draw ``n`` sentences and their factors; the same seed and n give the same sample."""
         rng = np.random.default_rng(seed)
         combination = _draw(self._prior[:, None], np.zeros(n, dtype=np.int64), rng)

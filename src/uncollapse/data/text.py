@@ -22,7 +22,8 @@ class TextData(Data):
     Beyond the interface: classes (name -> the names of the class numbers), exact_log_prob (log p(x)
     [N] of any sentences, -inf for impossible ones), level (what a token is), profiles (split ->
     Profile, counted here where missing), skipped (split -> reason -> count), content (fingerprint
-    of the user's files; None for data that the config determines).
+    of the user's files; None for data that the config determines), draw_epoch (the training
+    sentences of an epoch after the first; None: the same in every epoch).
     """
 
     corpora: Mapping[str, Corpus] = field()
@@ -39,6 +40,7 @@ class TextData(Data):
     level: Words = field(default_factory=Words)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     content: str | None = None
+    draw_epoch: Callable[[int], Corpus] | None = None
 
     @property
     def inputs(self) -> int:
@@ -69,7 +71,9 @@ class TextData(Data):
         return epoch_batches(lengths, size or self.batch_size, policy, seed, epoch)
 
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> TextBatch:
-        """These examples; the same in every epoch."""
+        """These examples; training examples depend on the epoch only where `draw_epoch` is set."""
+        if split == "train" and epoch and self.draw_epoch:
+            return make_batch(self.draw_epoch(epoch), examples)
         return make_batch(self.corpora[split], examples)
 
     def texts(self, corpus: Corpus) -> list[str]:
@@ -109,6 +113,7 @@ class TextData(Data):
             "oracle_nll": {split: -float(values.mean()) for split, values in self.log_prob.items()}
             or None,
             "content": self.content,
+            **({"fresh": True} if self.draw_epoch else {}),
         }
 
     def listing(self) -> str | None:
