@@ -383,7 +383,7 @@ def test_early_stopping_and_lr_decay_follow_settings(
 
     honest = trainer.evaluate
     # no evaluation is better than the first
-    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "objective": 1.0})
     run_here(tmp_path, "plain", "trainer.epochs=50", "trainer.patience=3")
     folder = folder_of(tmp_path, "plain")
     assert summary(folder)["step"] == 3 * 6 and summary(folder)["best_step"] == 0
@@ -432,7 +432,7 @@ def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.Mon
     def scripted(*args: Any) -> dict:
         return {
             **honest(*args),
-            **({"rec": next(losses)[0], "kl": 0.0} if args[2] == "valid" else {}),
+            **({"objective": next(losses)[0]} if args[2] == "valid" else {}),
         }
 
     def reload(path: Path, model: Any) -> None:
@@ -461,7 +461,7 @@ def test_optimisers_restart_with_best_weights(
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
-    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "objective": 1.0})
     run_here(
         tmp_path,
         "plain",

@@ -370,22 +370,17 @@ def test_complete_run_has_no_warning(words, tmp_path, capsys):
     assert found["final_weight"] == (0.4 if head == "beta" else 1.0)
 
 
-def test_early_stopping_before_schedule_end_is_reported_afterwards(tmp_path, capsys, monkeypatch):
+def test_patience_counts_from_the_end_of_the_schedule(tmp_path, monkeypatch):
     import uncollapse.training.trainer as trainer
 
     honest = trainer.evaluate
     # no evaluation is better
-    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "rec": 1.0, "kl": 0.0})
-    run_here(tmp_path, "kl_anneal", "trainer.epochs=40", "anneal_epochs=20", "trainer.patience=3")
-    assert "training ends" not in capsys.readouterr().out
+    monkeypatch.setattr(trainer, "evaluate", lambda *a: {**honest(*a), "objective": 1.0})
+    run_here(tmp_path, "kl_anneal", "trainer.epochs=40", "anneal_epochs=8", "trainer.patience=3")
     found = read_final_summary(tmp_path, "kl_anneal")
-    assert found["stopped_early"] is True and found["steps_planned"] == 240 and found["step"] == 18
-    assert found["unfinished"] == [
-        (
-            "anneal_epochs=20: training ended after 3 epochs (stopped early, "
-            "40 planned), at weight 0.14"
-        )
-    ]
+    assert found["stopped_early"] is True and found["steps_planned"] == 240
+    assert found["step"] == 6 * (8 + 3) and found["best_step"] == 6 * 8
+    assert found["unfinished"] == []
 
 
 def test_custom_objective_without_base_class_trains(tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
                 step = trainer.progress.step + 1
                 raise FloatingPointError(f"step {step}, head={request.head}: {error}") from error
             unfinished = find_unfinished(request, trainer)
-            for note in unfinished:
+            for note in [*unfinished, *trainer.list_missed_plateau()]:
                 console.say(f"[{request.name}] warning: {note}")
             summary = {
                 **summarise_outcome(request, trainer, unfinished),

@@ -1,5 +1,6 @@
 """The contents of summary.json: test metrics, how training ended, the model and the machine."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from uncollapse.building import Parts
@@ -29,7 +30,7 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
     """Test the trained model; return its test metrics and how training ended."""
     progress = trainer.progress
     steps, best_step = progress.step, progress.best_step  # before the test, which changes `step`
-    final_weight = trainer.last_weight()
+    final_weight, convergence = trainer.last_weight(), trainer.convergence()
     tested = trainer.test()
     return {
         "status": DONE,
@@ -47,6 +48,7 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
         "seconds_per_step": progress.seconds / max(1, steps),
         "steps_planned": trainer.length.total,
         "stopped_early": steps < trainer.length.total,
+        **asdict(convergence),
         "final_weight": final_weight,
         "schedule_complete": not unfinished,
         "unfinished": unfinished,

@@ -1,5 +1,6 @@
 """An objective: the loss of a training batch, and the weight that the KL has in it."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,8 +42,16 @@ class Objective(Phased, Stateful, interface=True):
 
     @property
     def final_weight(self) -> float:
-        """The KL weight for choosing the best weights, those with the lowest rec + weight * KL."""
+        """The weight of the KL when training ends."""
         return 1.0
+
+    def final_loss(self, nll: PerExample, q: Posterior, z: Codes, batch: Batch) -> Tensor:
+        """The loss with the weights that training ends with, a scalar in nats per example.
+
+        Its values on the validation split choose the best weights and decide on convergence, so
+        state that training changes, such as a controller's weight, must not enter it.
+        """
+        return self(nll, q, z, math.inf, batch).total
 
     def shape(self, latent: int, inputs: int) -> None:
         """Make networks of the objective's own, once the sizes of z and x are known."""

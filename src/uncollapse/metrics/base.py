@@ -32,6 +32,7 @@ class Pass:
     chars: np.ndarray | None = None
     bytes: np.ndarray | None = None
     floor: float | None = None  # lower bound on the batch-mean KL that the head promises, nats
+    loss: float | None = None  # mean of the objective's final loss, nats; None outside training
     mixture: int | None = None  # about how many examples estimate q(z); None: all
 
 

@@ -19,6 +19,7 @@ from uncollapse.metrics.metric import PASS
 from uncollapse.models import Model
 
 Encode = Callable[[Any], Posterior]  # a batch -> its posterior
+FinalLoss = Callable[[Tensor, Posterior, Tensor, Any], Tensor]  # rec [B], q, z, batch -> nats
 Decode = Callable[[Any, Tensor], Tensor]  # a batch and codes [n, B, D] -> -log p(x|z) [n, B]
 EVAL_BATCH = 128  # smallest batch in evaluation: larger matrix products run faster
 EVAL_SEED = 7381  # evaluations use the same batches and noise at every step and for every head
@@ -33,16 +34,17 @@ def evaluate(
     floor: float | None = None,
     mixture: int | None = None,
     encode: Encode | None = None,
+    loss: FinalLoss | None = None,
 ) -> JsonObject:
     """Every metric of one pass over a split, or over a fixed random subset of `limit` examples.
 
     mode "eval": population statistics, no dropout. mode "train": batch statistics and dropout, as
     in a training step. About `mixture` examples estimate q(z). `encode` replaces the model's own
-    encoder, for procedures that infer codes in another way.
+    encoder, for procedures that infer codes in another way. `loss` adds the metric "objective".
     """
     with evaluating(model, train=mode == "train"):
         batches = evaluation_batches(model, data, split, mode, limit)
-        seen = collect(encode or model.encode, model.nll, batches)
+        seen = collect(encode or model.encode, model.nll, batches, loss)
         return statistics(seen, floor, mixture)
 
 
@@ -87,11 +89,17 @@ class CountedBatch(Protocol):
     def bytes(self) -> np.ndarray | None: ...
 
 
-def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pass:
+def collect(
+    encode: Encode,
+    nll: Decode,
+    batches: Iterable[CountedBatch],
+    loss: FinalLoss | None = None,
+) -> Pass:
     """Encode each batch once; decode it with its own codes and with those of other examples.
 
     nll takes z [n, B, D].
     """
+    losses: list[float] = []  # each batch's loss times its size
     columns: dict[str, list[Tensor]] = {}
     counts: dict[str, list[np.ndarray | None]] = {"tokens": [], "chars": [], "bytes": []}
     posteriors = []
@@ -100,6 +108,10 @@ def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pas
         posteriors.append(q)
         for name, values in decode(batch, q, nll).items():
             columns.setdefault(name, []).append(values)
+        if loss is not None:
+            rec, z = columns["rec"][-1], columns["z"][-1]
+            with torch.random.fork_rng():  # a loss may draw numbers: the codes stay the same
+                losses.append(len(batch) * float(loss(rec, q, z, batch)))
         tokens = None if batch.lengths is None else batch.lengths.cpu().numpy()
         for name, count in (("tokens", tokens), ("chars", batch.chars), ("bytes", batch.bytes)):
             counts[name].append(count)
@@ -116,6 +128,7 @@ def collect(encode: Encode, nll: Decode, batches: Iterable[CountedBatch]) -> Pas
         tokens=concatenate_complete(counts["tokens"]),
         chars=concatenate_complete(counts["chars"]),
         bytes=concatenate_complete(counts["bytes"]),
+        loss=sum(losses) / len(arrays["rec"]) if losses else None,
     )
 
 

@@ -22,6 +22,11 @@ def rates(seen: Pass) -> dict:
     }
 
 
+def final_objective(seen: Pass) -> dict:
+    """The head's own loss with its final weights, nats; only where the objective is known."""
+    return {} if seen.loss is None else {"objective": seen.loss}
+
+
 def perplexity(seen: Pass) -> dict:
     """Perplexity from nelbo, an upper bound: per token, and for text per character and byte."""
     nelbo = seen.rec + seen.kl.sum(1)

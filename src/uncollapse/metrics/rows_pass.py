@@ -4,6 +4,7 @@ from uncollapse.metrics.metric import PASS, Beside, Metric
 
 RATES = "uncollapse.metrics.rates:rates"
 PERPLEXITY = "uncollapse.metrics.rates:perplexity"
+OBJECTIVE = "uncollapse.metrics.rates:final_objective"
 FLOOR = "uncollapse.metrics.rates:floor_distance"
 INFORMATION = "uncollapse.metrics.information:information"
 ACTIVE = "uncollapse.metrics.usage:active_units"
@@ -30,6 +31,13 @@ PASS_ROWS = (
         meaning="The rate KL(q(z|x) || p(z)), in evaluation mode.",
         pitfall="A high value shows that the posterior differs from the prior, not that the "
         "decoder uses z.",
+    ),
+    Metric(
+        name="objective", stage=PASS, function=OBJECTIVE, optional=True, better="lower",
+        column=None,
+        meaning="The head's own loss with the weights that training ends with; it chooses the best "
+        "weights and decides on convergence.",
+        pitfall="Heads minimise different losses: compare it within one run only.",
     ),
     Metric(
         name="kl_per_dim", stage=PASS, function=RATES, kind="per dimension", column=None,

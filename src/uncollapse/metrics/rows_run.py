@@ -47,9 +47,8 @@ RUN_ROWS = (
     ),
     Metric(
         name="best_step", stage=END, unit="step", column=None,
-        meaning="Step of the best weights: those with the lowest rec + w kl on the validation "
-        "split, where w is 1 (nelbo) unless the objective sets another value.",
-        pitfall="While a schedule runs, this criterion favours collapsed weights.",
+        meaning="Step of the best weights: those with the lowest validation objective since the "
+        "end of every schedule, or the last ones if a schedule never ended.",
     ),
     Metric(
         name="steps_planned", stage=END, unit="step", column=None,
@@ -58,6 +57,21 @@ RUN_ROWS = (
     Metric(
         name="stopped_early", stage=END, unit="flag", column=None,
         meaning="Whether training stopped before steps_planned.",
+    ),
+    Metric(
+        name="converged", stage=END, unit="flag", column=None,
+        meaning="Whether the last span of training (trainer.plateau_span epochs, after the end of "
+        "every schedule) lowered the validation objective by less than trainer.plateau_gain.",
+        pitfall="A slow descent can stay below the limit for long: read it with next_gain.",
+    ),
+    Metric(
+        name="span_gain", stage=END, column=None,
+        meaning="By how much the last span of training lowered the validation objective.",
+    ),
+    Metric(
+        name="next_gain", stage=END, column=None,
+        meaning="What one more span would gain if gains keep shrinking as in the last two spans.",
+        pitfall="An extrapolation from one run's noisy evaluations.",
     ),
     Metric(
         name="final_weight", stage=END, unit="", column=141, in_text=False,

@@ -77,6 +77,10 @@ class Control(ObjectiveModule):
         beta, _ = self.respond(float(kl.detach()))
         return Loss(rec + beta * kl, {"rec": rec, "kl": kl}, beta)
 
+    def final_loss(self, nll: Tensor, q: Posterior, z: Tensor, batch: Batch) -> Tensor:
+        """The nelbo: the loss itself depends on beta, which keeps changing."""
+        return wide(nll).mean() + q.kl.sum(-1).mean()
+
     def update(self, loss: Loss) -> None:
         """Keep the response to this step's KL as the new state."""
         beta, integral = self.respond(float(loss.terms["kl"].detach()))

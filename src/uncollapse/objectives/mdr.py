@@ -25,6 +25,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.precision import wide
 from uncollapse.errors import check_number
 from uncollapse.interfaces.data import Batch
 from uncollapse.interfaces.objective import Loss, ObjectiveModule, Schedule
@@ -66,6 +67,10 @@ class MinimumRate(ObjectiveModule):
         constraint = self.multiplier * (self.rate - plain.terms["kl"])
         terms = {**plain.terms, "constraint": constraint}
         return Loss(plain.total + constraint, terms, self.weight(epoch))
+
+    def final_loss(self, nll: Tensor, q: Posterior, z: Tensor, batch: Batch) -> Tensor:
+        """The nelbo: the loss itself depends on the multiplier, which keeps changing."""
+        return wide(nll).mean() + q.kl.sum(-1).mean()
 
     def phases(self) -> list[Phase]:
         """The schedule of w, which `weight` does not show."""

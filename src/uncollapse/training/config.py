@@ -15,11 +15,17 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
 }
 
+UNTIL = ("epochs", "plateau")
+
 
 @dataclass
 class TrainerConfig:
     """Length, optimiser and evaluations of training. Patience counts evaluations; null: never."""
 
+    until: str  # epochs, or plateau: stop once converged, after at most `epochs`
+    plateau_span: float  # epochs after the schedules in which a converged run gains too little
+    plateau_gain: float  # nats of the validation objective: less than this is too little
+    plateau_decays: int  # lower the lr at this many plateaus before the next one ends training
     epochs: int
     max_steps: int | None
     eval_every: int | None  # steps; null: once an epoch
@@ -49,6 +55,10 @@ class TrainerConfig:
         given = {name: value for name, value in limits.items() if value is not None}
         for name, value in (counts | given).items():
             check_integer(f"trainer.{name}", value, 1)
+        check_choice("trainer.until", self.until, UNTIL)
+        check_number("trainer.plateau_span", self.plateau_span, 0)
+        check_number("trainer.plateau_gain", self.plateau_gain, 0)
+        check_integer("trainer.plateau_decays", self.plateau_decays, 0)
         check_number("trainer.lr", self.lr, 0, 1000)
         check_number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
         check_number("trainer.decay_factor", self.decay_factor, 0, 1)

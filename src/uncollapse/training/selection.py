@@ -9,12 +9,13 @@ from torch.optim import Optimizer
 from uncollapse.interfaces.model import Model
 from uncollapse.runs.checkpoint import load_model, save_model
 from uncollapse.training.config import TrainerConfig
+from uncollapse.training.convergence import History, measure_gain
 from uncollapse.training.state import Progress
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Keeps the weights with the lowest validation nelbo in the file `weights`."""
+    """Keeps the weights with the lowest validation objective in the file `weights`."""
 
     config: TrainerConfig
     model: Model
@@ -22,31 +23,32 @@ class Selection:
     weights: Path
 
     def judge(
-        self, progress: Progress, nelbo: float, epoch: float, weight: float, settled: bool
+        self, progress: Progress, objective: float, epoch: float, weight: float, settled: bool
     ) -> None:
-        """Keep the weights if their nelbo is the lowest; lower the lr or stop if patience is over.
+        """Keep weights whose objective is the lowest; lower the lr or stop if patience is over.
 
-        In the nelbo the KL has the weight of the end of training; `weight` is the current one.
+        The objective has the weights of the end of training; `weight` is the current one.
         """
-        if not math.isfinite(nelbo):
-            raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
-        # the final model is not being trained yet: keep these weights, but let any later ones win
+        if not math.isfinite(objective):
+            raise FloatingPointError(f"the validation objective is not finite: {objective}")
+        # What training ends with is not being trained yet: keep these weights, but let any later
+        # ones win. While a KL weight grows, the lowest objective would favour collapsed weights.
         if not settled:
             self.keep(progress, weight)
             return
-        if nelbo < progress.best:
-            progress.best, progress.bad = nelbo, 0
+        if objective < progress.best:
+            progress.best, progress.bad = objective, 0
             self.keep(progress, weight)
         else:
             progress.bad += 1
             patience = self.config.patience
             progress.stopped = patience is not None and progress.bad >= patience
-        if nelbo < progress.to_beat:
-            progress.to_beat, progress.bad_lr = nelbo, 0
+        if objective < progress.to_beat:
+            progress.to_beat, progress.bad_lr = objective, 0
             return
         progress.bad_lr += 1
         if self.is_decay_due(progress, epoch):
-            self.decay(progress, nelbo)
+            self.decay(progress, objective)
 
     def keep(self, progress: Progress, weight: float) -> None:
         """Save the current weights as the best."""
@@ -58,19 +60,38 @@ class Selection:
         late_enough = epoch >= self.config.decay_from_epoch
         return patience is not None and progress.bad_lr >= patience and late_enough
 
-    def decay(self, progress: Progress, nelbo: float) -> None:
+    def decay(self, progress: Progress, objective: float) -> None:
         """Lower the lr, and stop if this was the last reduction.
 
         With decay_reload, as in the code of He et al. 2019, the best weights are loaded, the
-        optimisers are reset, and later evaluations are compared with the current, worse nelbo.
+        optimisers are reset, and later evaluations are compared with the current, worse objective.
         """
         progress.decays, progress.bad_lr = progress.decays + 1, 0
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] *= self.config.decay_factor
+        self.lower_lr()
         if self.config.decay_reload:
             load_model(self.weights, self.model)
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()
-            progress.to_beat = nelbo
+            progress.to_beat = objective
         progress.stopped = progress.stopped or progress.decays == self.config.decay_limit
+
+    def lower_lr(self) -> None:
+        """Multiply every learning rate by decay_factor."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] *= self.config.decay_factor
+
+    def stop_at_plateau(self, progress: Progress, history: History, start: float) -> None:
+        """After a span without enough gain, lower the lr or, at the last plateau, stop.
+
+        `start` is where the schedules end, in epochs.
+        """
+        config, start = self.config, max(start, progress.plateau_from)
+        gain = measure_gain(history, start, config.plateau_span)
+        if config.until != "plateau" or gain is None or gain >= config.plateau_gain:
+            return
+        if progress.plateaus < config.plateau_decays:
+            progress.plateaus, progress.plateau_from = progress.plateaus + 1, history[-1][0]
+            self.lower_lr()
+        else:
+            progress.stopped = True

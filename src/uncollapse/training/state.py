@@ -23,6 +23,8 @@ class Progress:
     to_beat: float = float("inf")  # the nelbo that decay_patience compares with
     bad_lr: int = 0  # evaluations since it was beaten or the lr was lowered
     decays: int = 0
+    plateaus: int = 0  # at which the lr was lowered
+    plateau_from: float = 0.0  # epochs: position of the last of them
     stopped: bool = False
     seconds: float = 0.0  # of training steps, without evaluations
 
@@ -70,7 +72,8 @@ def restore_checkpoint(
 
 def read_progress(state: dict[str, Any]) -> Progress:
     """The progress in a state. ValueError for a value that is not a number."""
-    state.setdefault("to_beat", state["best"])  # not in checkpoints of version 0.1
+    # not in checkpoints of earlier versions
+    state = {"to_beat": state["best"], "plateaus": 0, "plateau_from": 0.0, **state}
     values = {name: state[name] for name in vars(Progress())}
     for name, value in values.items():
         if not isinstance(value, int | float):

@@ -17,8 +17,9 @@ from uncollapse.json_types import JsonObject
 from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.runs.checkpoint import load_model, load_tensors
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
-from uncollapse.runs.rows import Record
+from uncollapse.runs.rows import Record, read_run_rows
 from uncollapse.training.config import OPTIMIZERS, TrainerConfig
+from uncollapse.training.convergence import Convergence, assess_convergence
 from uncollapse.training.floor import warn_below_floor
 from uncollapse.training.phases import Length
 from uncollapse.training.reporter import Reporter
@@ -78,6 +79,7 @@ class Trainer:
         weights = setup.run.path(WEIGHTS)
         self.selection = Selection(self.config, self.model, self.optimizers, weights)
         self.progress = Progress()
+        self.history: list[tuple[float, float]] = []  # of validation rows, see `convergence`
         self.measured = (0, 0.0)  # step and training seconds at the last evaluation
         self.has_warned = False  # of a KL below the floor
         self.procedure.begin(self.training)
@@ -144,10 +146,12 @@ class Trainer:
         row = self.write_row("train", "train", common, self.config.eval_examples)
         self.has_warned = self.has_warned or warn_below_floor(row)
         recompute_population(self.model, self.data, self.config.population)
-        row = self.write_row("valid", "eval", common)
-        nelbo = row["rec"] + self.objective.final_weight * row["kl"]
-        settled = self.procedure.settled
-        self.selection.judge(self.progress, nelbo, self.epoch, self.weight(), settled)
+        objective = self.write_row("valid", "eval", common)["objective"]
+        self.history.append((self.epoch, objective))
+        end = self.schedules_end()
+        settled = self.procedure.settled and self.epoch >= end
+        self.selection.judge(self.progress, objective, self.epoch, self.weight(), settled)
+        self.selection.stop_at_plateau(self.progress, self.history, end)
         self.save()
 
     def write_row(
@@ -156,8 +160,8 @@ class Trainer:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
         encode = partial(self.procedure.infer, self.model)
-        floor = self.model.posterior.floor()
-        metrics = evaluate(self.model, self.data, split, mode, limit, floor, mixture, encode)
+        floor, loss = self.model.posterior.floor(), self.objective.final_loss
+        metrics = evaluate(self.model, self.data, split, mode, limit, floor, mixture, encode, loss)
         place = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode}
         row = {**place, **metrics, **extra}
         self.setup.record.write(row)
@@ -188,9 +192,35 @@ class Trainer:
 
     def list_phases(self) -> list[tuple[list[Phase], Phased | None]]:
         """The phases of each component, with the component if it can report on its final state."""
+        return [(self.config.phases(), None), *self.list_objective_phases()]
+
+    def list_objective_phases(self) -> list[tuple[list[Phase], Phased | None]]:
+        """As `list_phases`, without the phases of the trainer's own settings."""
         components: list[Phased] = [self.objective, self.procedure, self.model.posterior]
-        others = [weight_phases(self.objective.weight), self.config.phases()]
-        return [*((phases, None) for phases in others), *((c.phases(), c) for c in components)]
+        weight: list[tuple[list[Phase], Phased | None]] = [
+            (weight_phases(self.objective.weight), None)
+        ]
+        return weight + [(component.phases(), component) for component in components]
+
+    def schedules_end(self) -> float:
+        """The position in epochs from which the objective trained is that of the end."""
+        phases = [phase for phases, _ in self.list_objective_phases() for phase in phases]
+        return max((phase.ends for phase in phases), default=0.0)
+
+    def convergence(self) -> Convergence:
+        """What the last span of training gained."""
+        start = max(self.schedules_end(), self.progress.plateau_from)
+        config = self.config
+        return assess_convergence(self.history, start, config.plateau_span, config.plateau_gain)
+
+    def list_missed_plateau(self) -> list[str]:
+        """One sentence if training was to end at a plateau, but reached its cap first."""
+        config, convergence = self.config, self.convergence()
+        if config.until != "plateau" or convergence.converged:
+            return []
+        cap = self.length.describe(self.progress.step)
+        state = convergence.describe(config.plateau_span, config.plateau_gain)
+        return [f"trainer.until=plateau: no plateau within {cap}, the most allowed; {state}"]
 
     def weight(self) -> float:
         """The current KL weight."""
@@ -226,6 +256,12 @@ class Trainer:
         # damaged weights are reported now, not after training
         load_tensors(self.setup.run.path(WEIGHTS))
         note = self.setup.record.resume(self.progress.step, rows)
+        self.history = [
+            (row["epoch"], row["objective"])
+            for row in read_run_rows(self.setup.run).rows
+            # rows of versions before this metric have no objective
+            if row["split"] == "valid" and row.get("objective") is not None
+        ]
         self.setup.reporter.resumed(self.progress.step, note)
 
 
