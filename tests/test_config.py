@@ -160,7 +160,7 @@ def test_combined_head_has_knobs_of_both(
     head_files: Callable[..., Path],
 ) -> None:
     folder = head_files(both="defaults: [bn_tau, kl_anneal, _self_]")
-    assert knobs_of("both") == {"tau", "anneal_epochs"}
+    assert knobs_of("both") == {"tau", "anneal_epochs", "anneal"}
     cfg = composed("head=both", "tau=0.3", "anneal_epochs=7", conf=folder)
     assert cfg.posterior.tau == 0.3 and cfg.objective.weight.epochs == 7 and cfg.label == "both"
     assert check_head("both") == "both"

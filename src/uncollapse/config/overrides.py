@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse import config as configs
 from uncollapse.config import SECTIONS
+from uncollapse.config.shares import replace_shares
 from uncollapse.json_types import Json, JsonMapping, JsonObject
 from uncollapse.runs.identity import IGNORED_KEYS, normalize
 
@@ -52,9 +53,11 @@ def compose_config(conf: Path, words: tuple[str, ...]) -> DictConfig:
     from hydra.core.global_hydra import GlobalHydra
 
     if GlobalHydra.instance().is_initialized():  # in a Hydra job: keep its search path
-        return compose("train", [*words], return_hydra_config=True)
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        return compose("train", [*words], return_hydra_config=True)
+        composed = compose("train", [*words], return_hydra_config=True)
+    else:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            composed = compose("train", [*words], return_hydra_config=True)
+    return replace_shares(composed, words)[0]
 
 
 def select_value(cfg: DictConfig, key: str) -> Json:
