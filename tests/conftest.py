@@ -58,7 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def composed(*words: str, conf: Path = ROOT / "conf") -> DictConfig:
-    """The config that Hydra composes from these overrides."""
+    """The config that Hydra composes from these overrides, with shorthands replaced."""
+    from uncollapse.config.shorthands import replace_shorthands
+
+    head = next((word[5:] for word in words if word.startswith("head=")), "plain")
+    return replace_shorthands(typed(*words, conf=conf), [], head)[0]
+
+
+def typed(*words: str, conf: Path = ROOT / "conf") -> DictConfig:
+    """As `composed`, with shorthands such as `level=2` as they were typed."""
     return (compose_once if conf == ROOT / "conf" else compose_in)(conf, *words).copy()
 
 
@@ -86,7 +94,7 @@ def run_here(results: Path, head: str, *words: str) -> str:
     from uncollapse.run import run
 
     overrides = [*SMALL, *words]
-    cfg = composed(f"head={head}", *overrides)
+    cfg = typed(f"head={head}", *overrides)
     cfg.results = str(results)
     return run(cfg, head, overrides)
 

@@ -10,12 +10,12 @@ from conftest import ROOT, SMALL, composed, folder_of, summary, type_command
 
 from uncollapse.command_words import check_command_words
 from uncollapse.command_words.keys import GROUPS
-from uncollapse.config import COMMON, SLOTS, heads, knobs_of
+from uncollapse.config import SLOTS, TYPED, heads, knobs_of
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import read_stored_config
 from uncollapse.runs.layout import Run
 
-ROOTS = sorted({*GROUPS, *SLOTS, *COMMON})
+ROOTS = sorted({*GROUPS, *SLOTS, *TYPED})
 TAU = ", ".join(head for head in heads() if "tau" in knobs_of(head))
 BAD = {
     # heads and their knobs

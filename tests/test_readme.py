@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from uncollapse import config
 from uncollapse.config import heads
-from uncollapse.config.shares import SHARES
+from uncollapse.config.shorthands import SHARES
 from uncollapse.report.stats import t_interval
 
 PAGES = {

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import pytest
-from conftest import composed, folder_of, run_here, summary
+from conftest import folder_of, run_here, summary, typed
 
 from uncollapse.config import heads, knobs_of
-from uncollapse.config.shares import SHARES, replace_shares
+from uncollapse.config.shorthands import SHARES, replace_shorthands
 from uncollapse.errors import InputError
 
 HEADS = {share: [head for head in heads() if share in knobs_of(head)] for share in SHARES}
 
 
 def replace(head: str, *words: str) -> tuple[dict, list[str]]:
-    cfg, kept = replace_shares(composed(f"head={head}", *words), words)
+    cfg, kept = replace_shorthands(typed(f"head={head}", *words), words, head)
     return dict(cfg), kept
 
 
@@ -50,7 +50,10 @@ def test_both_spellings_are_one_run(tmp_path: Path) -> None:
         (("anneal=1.5",), "anneal=1.5"),
         (("anneal=-0.1",), "anneal=-0.1"),
         (("anneal=half",), "anneal=half"),
-        (("anneal=0.5", "anneal_epochs=3"), "anneal=0.5 and anneal_epochs=3: both give"),
+        (
+            ("anneal=0.5", "anneal_epochs=3"),
+            "anneal=0.5 and anneal_epochs=3: both set anneal_epochs",
+        ),
     ],
 )
 def test_bad_shares_are_refused(words: tuple[str, ...], says: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config.knobs import check_head
-from uncollapse.config.shares import replace_shares
+from uncollapse.config.shorthands import NoSuchLevel, replace_shorthands
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
 from uncollapse.request import (
@@ -35,8 +35,12 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
     InputError for bad input, before anything is written.
     """
     # 1. which run is requested, and whether it is done
-    cfg, overrides = replace_shares(cfg, overrides)
-    request = understand_request(cfg, check_head(head), overrides)
+    head = check_head(head)
+    try:
+        cfg, overrides = replace_shorthands(cfg, overrides, head)
+    except NoSuchLevel as error:
+        return skip(str(error))
+    request = understand_request(cfg, head, overrides)
     if reason := find_done_folder(request):
         return skip(reason)
     copies = find_packed_copies(request)

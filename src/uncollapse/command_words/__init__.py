@@ -23,7 +23,7 @@ from uncollapse.command_words.values import (
     is_sweep_experiment,
     make_sweep,
 )
-from uncollapse.config import COMMON, SLOTS, heads, knobs_of
+from uncollapse.config import SLOTS, TYPED, heads, knobs_of
 
 
 def check_command_words(argv: list[str]) -> list[str]:
@@ -36,7 +36,7 @@ def check_command_words(argv: list[str]) -> list[str]:
         return argv  # nothing is trained
     knobs_by_head = {head: knobs_of(head) for head in heads()}
     knobs = set().union(*knobs_by_head.values())
-    check_form(words, {*GROUPS, *SLOTS, *COMMON, *knobs})
+    check_form(words, {*GROUPS, *SLOTS, *TYPED, *knobs})
     for word in words:
         check_key(word, knobs_by_head)
 

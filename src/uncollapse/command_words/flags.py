@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from uncollapse.command_words.grammar import quote_override
 from uncollapse.command_words.keys import GROUPS
-from uncollapse.config import COMMON, SLOTS, heads, knobs_of
+from uncollapse.config import SLOTS, TYPED, heads, knobs_of
 from uncollapse.errors import InputError, is_unsafe, nearest_word, shorten
 
 
@@ -42,7 +42,7 @@ def raise_flag_error(message: str) -> NoReturn:
 
 def describe_unknown_flag(flag: str, flags: Iterable[str]) -> str:
     word = flag.lstrip("-")
-    keys = {*GROUPS, *SLOTS, *COMMON}.union(*map(knobs_of, heads()))
+    keys = {*GROUPS, *SLOTS, *TYPED}.union(*map(knobs_of, heads()))
     if "=" in word and re.split(r"[.=]", word)[0] in keys:
         return f"{flag}: keys are typed without dashes; did you mean {word}?"
     near = nearest_word(flag.split("=")[0], flags)

@@ -2,7 +2,7 @@
 
 import re
 
-from uncollapse.config import COMMON, SECTIONS, SLOTS, options, read_option
+from uncollapse.config import SECTIONS, SLOTS, TYPED, options, read_option
 from uncollapse.config.knobs import check_head
 from uncollapse.config.sections import describe_unknown_key
 from uncollapse.errors import InputError, did_you_mean, nearest_word, shorten
@@ -30,7 +30,7 @@ def check_key(word: str, knobs_by_head: dict[str, set[str]]) -> None:
         raise InputError(
             f"{shorten(word)}: did you mean {key.strip()}={value}? No spaces are allowed around ="
         )
-    roots, knobs = {*GROUPS, *SLOTS, *COMMON}, set().union(*knobs_by_head.values())
+    roots, knobs = {*GROUPS, *SLOTS, *TYPED}, set().union(*knobs_by_head.values())
     if name not in roots | knobs:
         hint = suggest_key(key, value, roots, knobs_by_head)
         raise InputError(f"{shorten(word)}: no such key; {hint}")
@@ -41,7 +41,7 @@ def check_key(word: str, knobs_by_head: dict[str, set[str]]) -> None:
         raise InputError(
             f"{shorten(word)}: a slot is set by its head; {hint}--help lists the heads"
         )
-    if name in (*COMMON, *knobs, "head", "experiment") and key != name:
+    if name in (*TYPED, *knobs, "head", "experiment") and key != name:
         raise InputError(f"{shorten(word)}: {name} has no keys; did you mean {name}={value}?")
     return check_section_key(key, value)
 

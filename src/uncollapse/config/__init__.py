@@ -15,6 +15,8 @@ CONF = Path(__file__).resolve().parents[3] / "conf"
 SLOTS = ("posterior", "objective", "procedure", "decoder")
 SECTIONS = ("data", "model", "trainer", "log")
 COMMON = ("label", "study", "results", "seed", "device", "threads", "again")
+TYPED = (*COMMON, "level")  # root keys, other than groups, slots and knobs, that users type
+SHORTHANDS = ("level", "frontier")  # replaced before a run is named: config/shorthands.py
 HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
@@ -30,7 +32,7 @@ def heads() -> list[str]:
 
 def knobs_of(head: str) -> set[str]:
     """The top-level keys, other than slots, of a head's file and of the heads it combines."""
-    own = set(read_head(head)) - {*SLOTS, "label", "defaults"}
+    own = set(read_head(head)) - {*SLOTS, *SHORTHANDS, "label", "defaults"}
     return own.union(*map(knobs_of, parents_of(head)))
 
 

@@ -16,7 +16,6 @@ from uncollapse.config import (
     parents_of,
     read_head,
 )
-from uncollapse.config.shares import SHARES
 from uncollapse.errors import InputError, did_you_mean
 
 
@@ -98,7 +97,6 @@ def check_knobs(cfg: DictConfig, head: str) -> None:
         OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False
     )
     read = set(re.findall(r"\$\{(\w+)\}", slots))
-    read |= {share for share, length in SHARES.items() if length in read}
     for key in map(str, cfg):
         if key not in {*SLOTS, *SECTIONS, *COMMON, *read}:
             raise InputError(describe_unknown_knob(key, cfg[key], head))

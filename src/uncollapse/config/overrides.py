@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse import config as configs
 from uncollapse.config import SECTIONS
-from uncollapse.config.shares import replace_shares
+from uncollapse.config.shorthands import replace_shorthands
 from uncollapse.json_types import Json, JsonMapping, JsonObject
 from uncollapse.runs.identity import IGNORED_KEYS, normalize
 
@@ -57,7 +57,7 @@ def compose_config(conf: Path, words: tuple[str, ...]) -> DictConfig:
     else:
         with initialize_config_dir(str(conf), version_base="1.3"):
             composed = compose("train", [*words], return_hydra_config=True)
-    return replace_shares(composed, words)[0]
+    return replace_shorthands(composed, words, composed.hydra.runtime.choices.head)[0]
 
 
 def select_value(cfg: DictConfig, key: str) -> Json:
