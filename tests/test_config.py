@@ -40,7 +40,9 @@ def test_head_file_holds_slots_label_and_flat_knobs(name: str) -> None:
     content = head_file(name)
     assert content["label"]
     for key, value in content.items():
-        assert key in (*SLOTS, "label", "defaults", "frontier") or not isinstance(value, dict | list), key
+        assert key in (*SLOTS, "label", "defaults", "frontier") or not isinstance(
+            value, dict | list
+        ), key
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -51,8 +51,9 @@ class WandbMirror:
         self.seen += 1
         if self.seen <= self.uploaded:
             return
-        # the test split is evaluated twice where the last weights are not the best
-        kind = "last" if row.get("weights") == "last" else row["mode"]
+        # the test split is evaluated again for each rule that chose other weights than the best
+        rule = row.get("weights", "best")
+        kind = row["mode"] if rule == "best" else rule
         prefix = f"{row['split']}/{kind}"
         numbers: dict[str, object] = {
             f"{prefix}/{key}": value

@@ -41,7 +41,10 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
         **drop_place(tested.best),
         "train_mode": drop_place(tested.training_mode),
         "best": select_numbers(tested.best),
-        "last": select_numbers(tested.last),
+        **{
+            rule: select_numbers(tested.others.get(rule, tested.best))
+            for rule in trainer.config.keep
+        },
         "step": steps,
         "best_step": best_step,
         "seconds": progress.seconds,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from uncollapse.interfaces.posterior import Posterior
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.base import Pass
+from uncollapse.metrics.likelihood import importance_weighted, log_weights
 from uncollapse.metrics.metric import PASS
 from uncollapse.models import Model
 
@@ -46,6 +48,17 @@ def evaluate(
         batches = evaluation_batches(model, data, split, mode, limit)
         seen = collect(encode or model.encode, model.nll, batches, loss)
         return statistics(seen, floor, mixture)
+
+
+def estimate_nll(model: Model, data: Data, encode: Encode, examples: int, samples: int) -> float:
+    """The importance-weighted nll of about `examples` validation examples, in nats."""
+    found = []
+    with evaluating(model, train=False):
+        for batch in evaluation_batches(model, data, "valid", "eval", examples):
+            q = encode(batch)
+            weights = log_weights(partial(model.nll, batch), q, samples, None)
+            found.append(importance_weighted(weights)["nll"])
+    return float(np.concatenate(found).mean())
 
 
 def statistics(seen: Pass, floor: float | None = None, mixture: int | None = None) -> JsonObject:

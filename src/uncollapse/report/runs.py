@@ -26,7 +26,7 @@ CHANGEABLE_SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a 
 WITH_CHANGES = ", with uncommitted changes"
 NO_COMMIT = "no commit known (installed outside a checkout)"
 ROW_PLACE = ("step", "split", "mode")  # the keys that say where in training a row belongs
-WEIGHTS_OF = ("best", "last")
+WEIGHTS_OF = ("best", "last", "best_nelbo", "best_nll")
 
 
 def row_numbers() -> list[str]:
@@ -82,7 +82,7 @@ def is_training_row(row: JsonMapping, odd: dict[str, None]) -> bool:
     last weights. The key at fault is added to `odd`."""
     for key, bad in (
         ("step", row["step"] > MAX_NUMBER),
-        ("weights", row["split"] != "test" and row.get("weights") == "last"),
+        ("weights", row["split"] != "test" and row.get("weights") is not None),
     ):
         if bad:
             odd[f"{ROWS_FILE} {key}"] = None

@@ -132,7 +132,7 @@ def parse_rows(content: bytes) -> ParsedRows:
         nonfinite += count
         if row is not None:
             # later rows replace earlier ones of the same key but keep their place
-            latest[row["step"], row["split"], row["mode"], row.get("weights") == "last"] = row
+            latest[row["step"], row["split"], row["mode"], weights_of(row)] = row
         elif number == len(lines):  # without a line break at its end
             torn = True
         else:
@@ -149,7 +149,12 @@ def parse_row(line: bytes, suspect: bool) -> tuple[JsonObject | None, int]:
 def last_test_row(rows: Sequence[JsonObject], mode: str) -> JsonObject:
     """The last row of the test split in a mode, for the best weights; {} if there is none."""
     test = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
-    return next((row for row in test if row.get("weights") != "last"), {})
+    return next((row for row in test if weights_of(row) == "best"), {})
+
+
+def weights_of(row: JsonObject) -> str:
+    """Which weights a row is of: "best", or the rule of others, of which only test rows exist."""
+    return str(row.get("weights", "best"))
 
 
 def is_row(row: JsonObject) -> bool:

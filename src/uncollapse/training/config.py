@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from uncollapse.errors import check_choice, check_integer, check_number
+from uncollapse.errors import InputError, check_choice, check_integer, check_number
 from uncollapse.interfaces.phases import Phase
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
@@ -16,6 +16,8 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
 }
 
 UNTIL = ("epochs", "plateau")
+# rules that choose weights; the first is that of model.safetensors
+RULES = ("best_objective", "last", "best_nelbo", "best_nll")
 
 
 @dataclass
@@ -39,11 +41,18 @@ class TrainerConfig:
     decay_factor: float
     decay_from_epoch: float
     decay_limit: int | None  # stop after lowering the lr this many times
+    keep: list[str]  # further weights to keep, by the rule that chooses them: see `selection`
+    nll_samples: int | None  # codes per validation example of the nll in each evaluation
+    nll_examples: int  # validation examples of that nll
     decay_reload: bool  # go back to the best weights then: see `Selection.decay`
 
     def check(self) -> None:
         """InputError for a value out of range."""
-        counts = {"epochs": self.epochs, "population": self.population}
+        counts = {
+            "epochs": self.epochs,
+            "population": self.population,
+            "nll_examples": self.nll_examples,
+        }
         limits = {
             "max_steps": self.max_steps,
             "eval_every": self.eval_every,
@@ -51,6 +60,7 @@ class TrainerConfig:
             "patience": self.patience,
             "decay_patience": self.decay_patience,
             "decay_limit": self.decay_limit,
+            "nll_samples": self.nll_samples,
         }
         given = {name: value for name, value in limits.items() if value is not None}
         for name, value in (counts | given).items():
@@ -65,6 +75,13 @@ class TrainerConfig:
         if self.clip is not None:
             check_number("trainer.clip", self.clip, 0)
         check_choice("trainer.optimizer", self.optimizer, OPTIMIZERS)
+        for rule in self.keep:
+            check_choice("trainer.keep", rule, RULES[1:])
+        if "best_nll" in self.keep and self.nll_samples is None:
+            raise InputError(
+                "trainer.keep=best_nll: it needs an nll in every evaluation; "
+                "give trainer.nll_samples, such as 16"
+            )
 
     def phases(self) -> list[Phase]:
         """The time before the lr may be lowered."""

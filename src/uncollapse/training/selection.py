@@ -7,20 +7,43 @@ from pathlib import Path
 from torch.optim import Optimizer
 
 from uncollapse.interfaces.model import Model
+from uncollapse.json_types import JsonMapping
 from uncollapse.runs.checkpoint import load_model, save_model
+from uncollapse.runs.layout import WEIGHTS, Run
 from uncollapse.training.config import TrainerConfig
 from uncollapse.training.convergence import History, measure_gain
-from uncollapse.training.state import Progress
+from uncollapse.training.state import Kept, Progress
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Keeps the weights with the lowest validation objective in the file `weights`."""
+    """Keeps the weights with the lowest validation objective, and those of the rules in `keep`.
+
+    best_nelbo and best_nll choose among all evaluations, as most published code does, also among
+    those in which a schedule was still running.
+    """
 
     config: TrainerConfig
     model: Model
     optimizers: dict[str, Optimizer]
-    weights: Path
+    run: Run
+
+    @property
+    def weights(self) -> Path:
+        """The file of the default rule."""
+        return self.run.path(WEIGHTS)
+
+    def weights_of(self, rule: str) -> Path:
+        """The file of another rule."""
+        return self.run.path(f"{rule}.safetensors")
+
+    def keep_others(self, progress: Progress, row: JsonMapping, weight: float) -> None:
+        """Keep the weights if they are the best so far under another rule than the default."""
+        for rule, metric in (("best_nelbo", "nelbo"), ("best_nll", "valid_nll")):
+            kept = progress.kept.setdefault(rule, Kept())
+            if rule in self.config.keep and row[metric] < kept.value:
+                progress.kept[rule] = Kept(row[metric], progress.step, weight)
+                save_model(self.weights_of(rule), self.model)
 
     def judge(
         self, progress: Progress, objective: float, epoch: float, weight: float, settled: bool

@@ -1,6 +1,7 @@
 """The state of a training run: everything that a resumed run needs to be bit-identical."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,15 @@ import torch
 from uncollapse.errors import InputError, first_line
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.runs.checkpoint import load_state, save_state
+
+
+@dataclass
+class Kept:
+    """Weights that a rule has chosen so far."""
+
+    value: float = float("inf")  # the lowest, nats
+    step: int = 0
+    weight: float = 1.0  # of the KL, at that step
 
 
 @dataclass
@@ -25,6 +35,7 @@ class Progress:
     decays: int = 0
     plateaus: int = 0  # at which the lr was lowered
     plateau_from: float = 0.0  # epochs: position of the last of them
+    kept: dict[str, Kept] = field(default_factory=dict)  # by rule, without the default rule
     stopped: bool = False
     seconds: float = 0.0  # of training steps, without evaluations
 
@@ -35,7 +46,7 @@ def save_checkpoint(
     """Write the state after `rows` rows of metrics."""
     is_cuda = training.device.type == "cuda"
     state = {
-        **vars(progress),
+        **asdict(progress),
         "model": training.model.state_dict(),
         "optimizers": {name: o.state_dict() for name, o in training.optimizers.items()},
         "objective": training.objective.state_module().state_dict(),
@@ -73,12 +84,18 @@ def restore_checkpoint(
 def read_progress(state: dict[str, Any]) -> Progress:
     """The progress in a state. ValueError for a value that is not a number."""
     # not in checkpoints of earlier versions
-    state = {"to_beat": state["best"], "plateaus": 0, "plateau_from": 0.0, **state}
-    values = {name: state[name] for name in vars(Progress())}
-    for name, value in values.items():
-        if not isinstance(value, int | float):
-            raise ValueError(f"{name} is a {type(value).__name__}")
-    return Progress(**values)
+    state = {"to_beat": state["best"], "plateaus": 0, "plateau_from": 0.0, "kept": {}, **state}
+    kept = {str(rule): Kept(**read_numbers(found, Kept())) for rule, found in state["kept"].items()}
+    return Progress(**read_numbers(state, Progress()), kept=kept)
+
+
+def read_numbers(state: Mapping[str, Any], empty: Progress | Kept) -> dict[str, Any]:
+    """The numbers of a dataclass in a state. ValueError for a value that is none."""
+    names = [name for name, value in vars(empty).items() if isinstance(value, int | float)]
+    for name in names:
+        if not isinstance(state[name], int | float):
+            raise ValueError(f"{name} is a {type(state[name]).__name__}")
+    return {name: state[name] for name in names}
 
 
 def restore_random_state(path: Path, state: dict[str, Any], device: torch.device) -> None:

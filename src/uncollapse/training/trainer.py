@@ -1,5 +1,6 @@
 """The training loop: batches, steps, evaluations, checkpoints. It is the same for all heads."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uncollapse.interfaces.data import Batch, Data
 from uncollapse.interfaces.model import Model
@@ -14,8 +16,8 @@ from uncollapse.interfaces.objective import Objective
 from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.json_types import JsonObject
-from uncollapse.metrics.one_pass import evaluate, recompute_population
-from uncollapse.runs.checkpoint import load_model, load_tensors
+from uncollapse.metrics.one_pass import estimate_nll, evaluate, recompute_population
+from uncollapse.runs.checkpoint import load_model, load_tensors, save_model
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record, read_run_rows
 from uncollapse.training.config import OPTIMIZERS, TrainerConfig
@@ -25,7 +27,7 @@ from uncollapse.training.phases import Length
 from uncollapse.training.reporter import Reporter
 from uncollapse.training.schedules import weight_at, weight_phases
 from uncollapse.training.selection import Selection
-from uncollapse.training.state import Progress, restore_checkpoint, save_checkpoint
+from uncollapse.training.state import Kept, Progress, restore_checkpoint, save_checkpoint
 
 # examples whose posteriors form the mixture q(z) in mi and similar metrics, in evaluations during
 # training and in the test; the cost grows with the square of their number
@@ -49,11 +51,11 @@ class TrainerSetup:
 
 @dataclass(frozen=True)
 class Tested:
-    """Test rows of the best weights in evaluation and in training mode, and of the last weights."""
+    """Test rows of the best weights in evaluation and in training mode, and of other weights."""
 
     best: JsonObject
     training_mode: JsonObject
-    last: JsonObject  # `best` where the last weights are the best
+    others: dict[str, JsonObject]  # by rule, of those that chose other weights
 
 
 class Trainer:
@@ -76,8 +78,7 @@ class Trainer:
             per_epoch,
             next(self.model.parameters()).device,
         )
-        weights = setup.run.path(WEIGHTS)
-        self.selection = Selection(self.config, self.model, self.optimizers, weights)
+        self.selection = Selection(self.config, self.model, self.optimizers, setup.run)
         self.progress = Progress()
         self.history: list[tuple[float, float]] = []  # of validation rows, see `convergence`
         self.measured = (0, 0.0)  # step and training seconds at the last evaluation
@@ -146,11 +147,13 @@ class Trainer:
         row = self.write_row("train", "train", common, self.config.eval_examples)
         self.has_warned = self.has_warned or warn_below_floor(row)
         recompute_population(self.model, self.data, self.config.population)
-        objective = self.write_row("valid", "eval", common)["objective"]
-        self.history.append((self.epoch, objective))
+        row = self.write_row("valid", "eval", common | self.measure_nll())
+        self.history.append((self.epoch, row["objective"]))
         end = self.schedules_end()
         settled = self.procedure.settled and self.epoch >= end
-        self.selection.judge(self.progress, objective, self.epoch, self.weight(), settled)
+        self.selection.judge(self.progress, row["objective"], self.epoch, self.weight(), settled)
+        if self.procedure.settled:
+            self.selection.keep_others(self.progress, row, self.weight())
         self.selection.stop_at_plateau(self.progress, self.history, end)
         self.save()
 
@@ -168,25 +171,52 @@ class Trainer:
         self.setup.reporter.evaluated(row)
         return row
 
+    def measure_nll(self) -> dict[str, float]:
+        """The nll of some validation examples, if every evaluation is to have it."""
+        if self.config.nll_samples is None:
+            return {}
+        count, samples = self.config.nll_examples, self.config.nll_samples
+        infer = partial(self.procedure.infer, self.model)
+        return {"valid_nll": estimate_nll(self.model, self.data, infer, count, samples)}
+
     def test(self) -> Tested:
-        """Write the test rows: of the last weights if they are not the best, then of the best ones.
+        """Write the test rows: of each rule's weights that are not the best, then of the best ones.
 
         The last weights are those with which training would continue; after `decay_reload` these
         are the best. The model holds the best weights afterwards.
         """
-        last, path = None, self.setup.run.path(WEIGHTS)
-        # copies, as loading the best weights overwrites the model's tensors
-        ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        load_model(path, self.model)
-        best = self.model.state_dict()
-        if not all(torch.equal(tensor, ended[name]) for name, tensor in best.items()):
-            self.model.load_state_dict(ended)
-            last = self.write_row("test", "eval", {"weight": self.weight(), "weights": "last"})
-            load_model(path, self.model)
+        ended, end = copy_weights(self.model), self.progress.step
+        load_model(self.selection.weights, self.model)
+        others = {
+            rule: row for rule in self.config.keep if (row := self.test_rule(rule, ended, end))
+        }
+        load_model(self.selection.weights, self.model)
         self.progress.step = self.progress.best_step
         extra = {"weight": self.progress.best_weight, "weights": "best"}
         row = self.write_row("test", "eval", extra)
-        return Tested(row, self.write_row("test", "train", extra), last or row)
+        return Tested(row, self.write_row("test", "train", extra), others)
+
+    def test_rule(self, rule: str, ended: dict[str, Tensor], end: int) -> JsonObject | None:
+        """The test row of a rule's weights; None if these are the best, which the model holds.
+
+        `ended` are the weights at step `end`, the last.
+        """
+        if rule == "last":
+            best = self.model.state_dict()
+            if all(torch.equal(tensor, ended[name]) for name, tensor in best.items()):
+                return None
+            kept = Kept(step=end, weight=self.weight_at_step(end))
+            self.model.load_state_dict(ended)
+            save_model(self.selection.weights_of(rule), self.model)
+        else:
+            kept = self.progress.kept.get(rule, Kept())
+            if not math.isfinite(kept.value) or kept.step == self.progress.best_step:
+                return None
+            load_model(self.selection.weights_of(rule), self.model)
+        self.progress.step = kept.step
+        row = self.write_row("test", "eval", {"weight": kept.weight, "weights": rule})
+        load_model(self.selection.weights, self.model)
+        return row
 
     # ---------------------------------------------------------------- what rows and reports hold
 
@@ -224,7 +254,11 @@ class Trainer:
 
     def weight(self) -> float:
         """The current KL weight."""
-        return weight_at(self.objective.weight, self.epoch)
+        return self.weight_at_step(self.progress.step)
+
+    def weight_at_step(self, step: int) -> float:
+        """The KL weight at a step."""
+        return weight_at(self.objective.weight, step / self.length.per_epoch)
 
     def last_weight(self) -> float:
         """The KL weight that the last step was made with."""
@@ -263,6 +297,11 @@ class Trainer:
             if row["split"] == "valid" and row.get("objective") is not None
         ]
         self.setup.reporter.resumed(self.progress.step, note)
+
+
+def copy_weights(model: Model) -> dict[str, Tensor]:
+    """Copies, which loading other weights into the model does not overwrite."""
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def make_optimizers(setup: TrainerSetup) -> dict[str, torch.optim.Optimizer]:

@@ -1,0 +1,125 @@
+"""Weights that a run keeps beside the best: the last ones and those of other rules."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import composed, folder_of, rows, run_here, summary
+from safetensors.torch import load_file
+
+from uncollapse.building import prepare
+from uncollapse.errors import InputError
+from uncollapse.metrics.one_pass import estimate_nll, evaluate
+from uncollapse.runs.checkpoint import load_model
+from uncollapse.training.trainer import Trainer
+
+KEEP = "trainer.keep=[last,best_nelbo,best_nll]"
+# the KL weight grows for 6 of 9 epochs, so the rules choose different weights
+RULED = (KEEP, "trainer.nll_samples=8", "trainer.epochs=9", "anneal_epochs=6", "trainer.lr=2e-2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("kept")
+    run_here(results, "kl_anneal", *RULED)
+    return folder_of(results, "kl_anneal")
+
+
+def valid_rows(folder: Path) -> list[dict]:
+    return [row for row in rows(folder) if row["split"] == "valid"]
+
+
+def test_each_rule_chooses_its_lowest_evaluation(folder: Path) -> None:
+    found, valid = summary(folder), valid_rows(folder)
+    assert found["best_nelbo"]["step"] == min(valid, key=lambda row: row["nelbo"])["step"]
+    assert found["best_nll"]["step"] == min(valid, key=lambda row: row["valid_nll"])["step"]
+    assert found["last"]["step"] == valid[-1]["step"] == 9 * 6
+    # the default rule waits for the end of the schedule
+    after = [row for row in valid if row["epoch"] >= 6]
+    assert found["best_step"] == min(after, key=lambda row: row["objective"])["step"]
+
+
+def test_weights_of_each_rule_give_its_numbers(folder: Path) -> None:
+    cfg = composed("head=kl_anneal", "data.train=96", "data.valid=32", "data.test=32",
+                   "data.batch_size=16", "model.embedding=8", "model.hidden=12",
+                   "model.latent=4", *RULED)  # fmt: skip
+    parts = prepare(cfg, "kl_anneal")
+    found = summary(folder)
+    for rule in ("last", "best_nelbo", "best_nll"):
+        path = folder / f"{rule}.safetensors"
+        if found[rule]["step"] == found["best_step"]:
+            path = folder / "model.safetensors"
+        load_model(path, parts.model)
+        again = evaluate(parts.model, parts.data, "test", "eval")
+        for name in ("rec", "kl", "nelbo", "shuffle_gap"):
+            assert again[name] == pytest.approx(found[rule][name], abs=1e-5)
+    steps = {found[rule]["step"] for rule in ("last", "best_nelbo", "best_nll", "best")}
+    assert len(steps) > 1, "the rules agree: this tests nothing"
+
+
+def test_test_rows_name_their_weights(folder: Path) -> None:
+    named = {row["weights"]: row["step"] for row in rows(folder) if row["split"] == "test"}
+    found = summary(folder)
+    assert named["best"] == found["best_step"]
+    for rule, step in named.items():
+        assert step == found[rule]["step"]
+
+
+def test_nothing_further_is_kept_on_request(tmp_path: Path) -> None:
+    run_here(tmp_path, "plain", "trainer.keep=[]")
+    folder = folder_of(tmp_path, "plain")
+    assert [path.name for path in folder.glob("*.safetensors")] == ["model.safetensors"]
+    assert "last" not in summary(folder) and "best_nelbo" not in summary(folder)
+
+
+def test_resumed_run_keeps_the_same_weights(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Trainer.make_step
+
+    def cut(trainer: Trainer, batch: object) -> None:
+        if trainer.progress.step == 39:
+            raise KeyboardInterrupt
+        step(trainer, batch)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "make_step", cut)
+        run_here(tmp_path, "kl_anneal", *RULED)
+    run_here(tmp_path, "kl_anneal", *RULED)
+    again = folder_of(tmp_path, "kl_anneal")
+    assert rows(again) == rows(folder) and summary(again) == summary(folder)
+    for path in folder.glob("*.safetensors"):
+        one, other = load_file(path), load_file(again / path.name)
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_validation_nll_equals_exact_likelihood_of_linear_model() -> None:
+    """With the exact posterior every importance weight is p(x): one code is enough."""
+    cfg = composed("head=plain", "experiment=linear", "data.valid=64")
+    parts = prepare(cfg, "plain")
+    for split in ("valid",):
+        one = estimate_nll(parts.model, parts.data, parts.model.encode, 64, 1)
+        many = estimate_nll(parts.model, parts.data, parts.model.encode, 64, 256)
+        row = evaluate(parts.model, parts.data, split, "eval")
+        assert many < one < row["nelbo"] + 4 * row["nelbo_se"]
+
+
+def test_nll_is_in_validation_rows_only_if_requested(folder: Path, tmp_path: Path) -> None:
+    assert all(row["valid_nll"] <= row["nelbo"] + 2 for row in valid_rows(folder))
+    run_here(tmp_path, "plain")
+    assert "valid_nll" not in json.dumps(rows(folder_of(tmp_path, "plain")))
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("trainer.keep=[first]", "trainer.keep=first: .*last, best_nelbo, best_nll"),
+        ("trainer.keep=[best_nll]", "give trainer.nll_samples, such as 16"),
+        ("trainer.nll_samples=0", "trainer.nll_samples=0"),
+        ("trainer.nll_examples=0", "trainer.nll_examples=0"),
+    ],
+)
+def test_bad_settings_are_refused(word: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        prepare(composed("head=plain", word), "plain")
