@@ -1,4 +1,4 @@
-"""Decisions after each evaluation: the best weights, a lower learning rate, an early stop."""
+"""Decisions after each evaluation: which model is kept, a lower learning rate, an early stop."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from uncollapse.training.state import Progress
 
 @dataclass(frozen=True)
 class Selection:
-    """Keeps the weights with the lowest validation nelbo in the file `weights`."""
+    """Keeps the model weights with the lowest validation nelbo in the file `weights`."""
 
     config: TrainerConfig
     model: Model
@@ -24,13 +24,14 @@ class Selection:
     def judge(
         self, progress: Progress, nelbo: float, epoch: float, weight: float, settled: bool
     ) -> None:
-        """Keep the weights if their nelbo is the lowest; lower the lr or stop if patience is over.
+        """Keep the model if its nelbo is the lowest; lower the lr or stop when patience runs out.
 
-        In the nelbo the KL has the weight of the end of training; `weight` is the current one.
+        weight: the current KL weight, which is recorded. In `nelbo` the KL has the weight with
+        which training ends, so that evaluations during a ramp can be compared.
         """
         if not math.isfinite(nelbo):
             raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
-        # the final model is not being trained yet: keep these weights, but let any later ones win
+        # a phase such as pretraining is still going on, so any later model is better than this one
         if not settled:
             self.keep(progress, weight)
             return
@@ -41,6 +42,7 @@ class Selection:
             progress.bad += 1
             patience = self.config.patience
             progress.stopped = patience is not None and progress.bad >= patience
+        # `to_beat` differs from `best` once the best weights have been reloaded
         if nelbo < progress.to_beat:
             progress.to_beat, progress.bad_lr = nelbo, 0
             return
@@ -49,7 +51,7 @@ class Selection:
             self.decay(progress, nelbo)
 
     def keep(self, progress: Progress, weight: float) -> None:
-        """Save the current weights as the best."""
+        """Save the current model as the best."""
         progress.best_step, progress.best_weight = progress.step, weight
         save_model(self.weights, self.model)
 
@@ -71,6 +73,8 @@ class Selection:
         if self.config.decay_reload:
             load_model(self.weights, self.model)
             for optimizer in self.optimizers.values():
+                # Adam's moments belong to the weights that were left
                 optimizer.state.clear()
+            # as He et al. do; comparing with the best would soon lower the lr again
             progress.to_beat = nelbo
         progress.stopped = progress.stopped or progress.decays == self.config.decay_limit

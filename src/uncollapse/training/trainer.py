@@ -80,6 +80,7 @@ class Trainer:
         self.progress = Progress()
         self.measured = (0, 0.0)  # step and training seconds at the last evaluation
         self.has_warned = False  # of a KL below the floor
+        # before a checkpoint is restored, as procedures keep initial values here
         self.procedure.begin(self.training)
 
     @property
@@ -97,6 +98,7 @@ class Trainer:
         if self.setup.run.holds(STATE):
             self.restore()
         else:
+            # rows of an earlier start that was killed before its first checkpoint
             if note := self.setup.record.resume(-1):
                 self.setup.reporter.warn(note)
             # the noise of training does not depend on how many numbers initialisation drew
@@ -105,6 +107,7 @@ class Trainer:
         every, total = self.config.eval_every or self.length.per_epoch, self.length.total
         for batch in self.iterate_batches():
             self.make_step(batch)
+            # at the end too, so that the last weights are evaluated
             if self.progress.step % every == 0 or self.progress.step == total:
                 self.evaluate()
         return self.progress
@@ -112,6 +115,7 @@ class Trainer:
     def make_step(self, batch: Batch) -> None:
         """One step of the procedure, timed."""
         start = time.perf_counter()
+        # procedures and schedules see the number of steps made before this one
         self.training.step = self.progress.step
         loss = self.procedure.step(self.training, batch)
         self.objective.update(loss)
@@ -129,6 +133,7 @@ class Trainer:
             # the order of batches depends only on (seed, epoch), so a resumed run repeats it
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.setup.seed, epoch), epoch
+                # before the first batch of the epoch, and again when a run is resumed within it
                 self.model.posterior.set_epoch(epoch)
             yield self.data.batch("train", order[index], epoch).to(self.training.device)
 
@@ -145,9 +150,11 @@ class Trainer:
         self.has_warned = self.has_warned or warn_below_floor(row)
         recompute_population(self.model, self.data, self.config.population)
         row = self.write_row("valid", "eval", common)
+        # weighted as at the end of training, so that evaluations during a ramp can be compared
         nelbo = row["rec"] + self.objective.final_weight * row["kl"]
         settled = self.procedure.settled
         self.selection.judge(self.progress, nelbo, self.epoch, self.weight(), settled)
+        # after the decision, so that a resumed run starts with it
         self.save()
 
     def write_row(
@@ -155,11 +162,13 @@ class Trainer:
     ) -> JsonObject:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
+        # procedures may infer codes in another way than the encoder
         encode = partial(self.procedure.infer, self.model)
         floor = self.model.posterior.floor()
         metrics = evaluate(self.model, self.data, split, mode, limit, floor, mixture, encode)
         place = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode}
         row = {**place, **metrics, **extra}
+        # on disk before anything else may fail
         self.setup.record.write(row)
         self.setup.reporter.evaluated(row)
         return row
@@ -175,10 +184,12 @@ class Trainer:
         ended = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         load_model(path, self.model)
         best = self.model.state_dict()
+        # equal weights need no second test: the last are the best
         if not all(torch.equal(tensor, ended[name]) for name, tensor in best.items()):
             self.model.load_state_dict(ended)
             last = self.write_row("test", "eval", {"weight": self.weight(), "weights": "last"})
             load_model(path, self.model)
+        # rows state the step that the tested weights are from
         self.progress.step = self.progress.best_step
         extra = {"weight": self.progress.best_weight, "weights": "best"}
         row = self.write_row("test", "eval", extra)
@@ -222,6 +233,7 @@ class Trainer:
         """Continue from the checkpoint. InputError when it is damaged or of another model."""
         path = self.setup.run.path(STATE)
         self.progress, rows = restore_checkpoint(path, self.training, self.procedure)
+        # the time before the checkpoint is in the total, not in the next row's speed
         self.measured = (self.progress.step, self.progress.seconds)
         # damaged weights are reported now, not after training
         load_tensors(self.setup.run.path(WEIGHTS))
