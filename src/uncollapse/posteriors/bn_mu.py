@@ -35,6 +35,7 @@ class BatchNormMu(PosteriorHead):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, log_var = outputs(self.linear, h).chunk(2, -1)
+        # beta shifts the mean, but does not change the variance on which the floor rests
         mean = self.gamma * self.moments(a) + self.beta
         return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
 

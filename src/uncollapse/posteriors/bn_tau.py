@@ -52,6 +52,7 @@ class BatchNormTau(PosteriorHead):
         self.moments = Moments(2 * latent, eps, of="mu and sigma")
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
+        # both outputs are normalised by one module, with separate moments for each dimension
         a, b = self.moments(outputs(self.linear, h)).chunk(2, -1)
         mean, std = gamma_mu(self.tau, self.theta) * a, gamma_sigma(self.tau, self.theta) * b
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))

@@ -27,6 +27,7 @@ class RMSNormTau(PosteriorHead):
         self.tau = check_number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.theta = nn.Parameter(torch.zeros(latent))
+        # separate moments, since sigma is divided by its root mean square, not standardised
         self.mu_moments = Moments(latent, eps)
         self.sigma_moments = Moments(latent, eps, centred=False, of="sigma")
 

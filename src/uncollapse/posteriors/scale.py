@@ -101,6 +101,7 @@ class Scale(WideBuffers, PosteriorHead):
         if epoch == self.epoch:
             return
         self.epoch.fill_(epoch)
+        # without a batch since the last call there is no mean to take: keep the factor
         if self.count > 0:
             self.held.fill_(epoch >= FIRST_EPOCHS)
             self.factor.copy_(self.mean_factor())
@@ -118,13 +119,16 @@ class Scale(WideBuffers, PosteriorHead):
 
         Only training steps, the calls with gradients, count in the mean over the epoch.
         """
+        # in evaluation, the factors that the next epoch will use
         if not self.training and self.held:
             return self.mean_factor()
         if not self.training:
             self.moments.warn_if_fresh()
             return self.factors_for(self.moments.var)
+        # recorded in training mode always: `moments` serves evaluation in the first epochs
         self.moments.record_batch(mean)
         own = self.factors_for(mean.var(0, correction=0))
+        # a metrics row in training mode has no gradients and must not count
         if torch.is_grad_enabled():
             self.total += own
             self.count += 1
