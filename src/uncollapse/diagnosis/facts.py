@@ -25,6 +25,7 @@ class BatchFacts:
 
     def note_data(self, tensors: list[Tensor], is_single: bool) -> None:
         self.is_single &= is_single
+        # float tensors of 0.0 and 1.0 count as integers, too
         self.is_integer &= bool(tensors) and all(
             bool((x == x.round()).all()) for x in tensors if x.is_floating_point()
         )
@@ -63,6 +64,7 @@ def bound_kl_rounding(mean: Tensor, log_var: Tensor) -> Tensor:
     """
     m, v = mean.double(), log_var.double()
     from_mean = unit_roundoff(mean.dtype) * m.square()
+    # d/dv of (e^v - v - 1)/2 is (e^v - 1)/2; expm1 keeps the digits near v = 0
     from_log_var = 0.5 * unit_roundoff(log_var.dtype) * torch.expm1(v).abs() * v.abs()
     return (from_mean + from_log_var).sum(1)
 

@@ -1,4 +1,4 @@
-"""Whether a run already has every result that is asked for, without importing torch."""
+"""Whether a run already has every requested result, without importing torch."""
 
 from dataclasses import replace
 
@@ -37,8 +37,10 @@ def is_sound(run: Run) -> bool:
 
 def recorded_size(run: Run, split: str) -> float:
     """The number of examples of a split that the run recorded; infinite if it did not."""
+    # an unreadable record of the data gives no upper limit
     try:
         size = read_object(run, DATA).get(split)
     except InputError:
         return float("inf")
+    # type() instead of isinstance(), because a boolean is an int
     return size if type(size) is int else float("inf")

@@ -28,12 +28,15 @@ def evaluate_run(
     from run to run.
     """
     with run.lock():
+        # a lock, because two evaluations of one run would overwrite each other's results
         read_config(run)  # reports a damaged config even if no result is missing
         results, damaged = repair_results(run)
         for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")
         if settings.missing_from(results):
             opened = open_run(run, loaded, say)
+            # a subset of all examples is no subset, and its result has the name of the complete
+            # split
             if (settings.examples or 0) >= opened.data.size(settings.split):
                 settings = replace(settings, examples=None)
             for metric in metrics_to_compute(opened, settings, results, explicit):
@@ -41,6 +44,7 @@ def evaluate_run(
                 name = settings.result_name(metric)
                 write_result(run, name, result)
                 say(f"{name}: {format_result(result)}")
+            # a second time, so that the summary contains the new results
             repair_results(run)
 
 
@@ -51,6 +55,7 @@ def metrics_to_compute(
     missing = settings.missing_from(results)
     if "probe" in missing and not opened.data.labels and not explicit:
         missing.remove("probe")
+        # an empty file, so that the next call need not load the data to find this out
         opened.run.write(EVALUATIONS, UNLABELLED, data=b"")
     return missing
 

@@ -52,6 +52,7 @@ class Settings:
 
     def result_name(self, metric: str) -> str:
         """The name of a result's files, without their suffixes."""
+        # every setting that changes a result is in the name of its file
         subset = "" if self.examples is None else f"-N{self.examples}"
         if metric == NLL:
             return f"{self.split}-nll-K{self.samples}{subset}"

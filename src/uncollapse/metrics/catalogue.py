@@ -35,6 +35,7 @@ def add(*rows: Metric) -> None:
     """Add your own metrics, before a run or a report starts. InputError for a name in use."""
     for metric in rows:
         keys = {key for other in METRICS.values() for key in other.keys}
+        # standard errors count too: `x_se` must not be a metric of its own beside `x`
         if taken := keys.intersection(metric.keys):
             raise InputError(f"metric {min(taken)}: the catalogue has a row for it already")
         METRICS[metric.name] = metric
@@ -131,6 +132,7 @@ def compute(stage: str, *arguments: object) -> JsonObject:
     InputError if it does not.
     """
     found: JsonObject = {}
+    # a function shared by several metrics is called once
     for function, metrics in group_by_function(stage).items():
         values = load_function(function)(*arguments)
         check_returned(function, values, metrics)
@@ -169,6 +171,7 @@ def check_returned(
     if unknown := sorted(values.keys() - allowed):
         raise InputError(f"{name} returned {unknown[0]!r}, which has no row in the catalogue")
     needed = {key for metric in metrics if not metric.optional for key in metric.keys}
+    # {} means that the function does not apply to these data
     if values and (lacking := sorted(needed - values.keys())):
         raise InputError(f"{name} did not return {lacking[0]!r}, which has a row")
 

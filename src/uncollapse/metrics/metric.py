@@ -82,6 +82,7 @@ class Metric:
             raise InputError(
                 f"metric {self.name}: `meaning` is empty; one sentence says what it is"
             )
+        # either the catalogue calls a function, or the metric is computed elsewhere
         if bool(self.function) == (self.stage in WITHOUT_FUNCTION):
             wanted = "has no function" if self.function == "" else "takes no function"
             raise InputError(f"metric {self.name}: a row of stage {self.stage!r} {wanted}")
