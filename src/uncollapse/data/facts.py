@@ -59,6 +59,7 @@ def read_facts(name: str) -> SetFacts:
     for key, value in content.items():
         if key not in known:
             raise InputError(f"{path}: {key}: no such fact; allowed are {', '.join(known)}")
+        # these four hold a mapping, and all other facts a single value
         if isinstance(value, dict) != (key in ("rows", "lines", "checksums", "recipe")):
             raise InputError(f"{path}: {key}={shorten(value)}: wrong kind of value")
     for key in ("made", "licence"):

@@ -22,7 +22,7 @@ from uncollapse.errors import InputError, expand_home
 from uncollapse.interfaces.data import DataConfig
 
 MNIST_VALID, OMNIGLOT_VALID = 10_000, 1_345
-SPLIT_SEED = 0  # of splits that a set does not define
+SPLIT_SEED = 0  # for splits that a set does not define
 
 
 @dataclass(kw_only=True)
@@ -89,6 +89,7 @@ class OmniglotConfig(DataConfig):
             "train": take_images(train, order[size:]),
             "valid": take_images(train, order[:size]),
         }
+        # the file is sorted by character as well, and `test` may be limited to its first images
         parts["test"] = take_images(test, rng.permutation(len(test[0])))
         return assemble_data(self, parts, fingerprint_images(train, test))
 
@@ -102,7 +103,7 @@ def take_images(part: ImageSplit, examples: np.ndarray) -> ImageSplit:
 def assemble_data(
     cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, ImageSplit], content: str
 ) -> ImageData:
-    """The data of a run: each split reduced to the size asked for."""
+    """The data of a run: each split reduced to its size in the config."""
     cut = {split: take_first(*part, getattr(cfg, split), split) for split, part in parts.items()}
     labels = {split: own for split, (_, own) in cut.items()}
     return ImageData(

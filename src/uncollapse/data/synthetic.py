@@ -22,6 +22,7 @@ def draw_splits(seed: int, sizes: Mapping[str, int]) -> Iterator[tuple[str, np.n
     weights = draw_parameters(rng)
     for split, size in sizes.items():
         z = CENTRES[rng.integers(len(CENTRES), size=size)] + rng.standard_normal((size, 2))
+        # drawn before the sequences, so that the size of a chunk does not change them
         chance = rng.random((size, LENGTH))
         step = SEQUENCES_AT_ONCE
         chunks = [
@@ -50,6 +51,7 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
     """Words [n, 10] for z [n, 2], by inverse transform of the uniform `chance` [n, 10]."""
     cell = z @ weights["start"]
     state = np.tanh(cell)
+    # the first word is uniform over the vocabulary
     word = (chance[:, 0] * WORDS).astype(int)
     words = [word]
     for column in chance[:, 1:].T:
@@ -63,6 +65,7 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
         state = logistic(out) * np.tanh(cell)
         logits = state @ weights["out"] + z @ weights["out_z"]
         # the number of words whose cumulative probability is below the uniform number
+        # the softmax without its denominator, by which the uniform number is multiplied instead
         up_to = np.cumsum(np.exp(logits - logits.max(1, keepdims=True)), 1)
         word = (up_to < column[:, None] * up_to[:, -1:]).sum(1)
         words.append(word)
