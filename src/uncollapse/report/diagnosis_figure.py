@@ -26,6 +26,7 @@ COMPONENT_LABELS = {
 
 def draw_diagnosis(found: JsonMapping) -> Figure:
     """All panels on one page, without those that the diagnosis has no numbers for."""
+    # a KL that does not split has one number, while moments always have one per dimension
     splits = len(found["kl_per_dim"]) == len(found["moments"]["mu_sq"])
     factors = len(found["probe_curves"]["factors"]) if "probe" in found else 0
     heights = {
@@ -34,6 +35,7 @@ def draw_diagnosis(found: JsonMapping) -> Figure:
         "cccppp": 2.2,
         "ffffff": 0.3 * factors + 0.8 if factors else 0,
     }
+    # panels without numbers are left out, so the letters below stay consecutive
     shown = {line: height for line, height in heights.items() if height}
     fig = Figure(figsize=(WIDTH, sum(shown.values()) + 0.8), layout="constrained")
     axes = fig.subplot_mosaic("\n".join(shown), height_ratios=list(shown.values()))
@@ -72,11 +74,12 @@ def draw_rate_panel(ax: Axes, found: JsonMapping) -> str:
     ax.bar(places, kl, 0.75, color=BAR, label="KL, the rate")
     kl_error = np.array(found["kl_per_dim_se"])[rank]
     ax.errorbar(places, kl, kl_error, fmt="none", ecolor="#5f9fc4", **ticks)
+    # limits that include the error bars of mi
     top, low = kl.max(), 0.0
     if found["mi_per_dim"] is not None:
         mi, error = np.array(found["mi_per_dim"])[rank], np.array(found["mi_per_dim_se"])[rank]
         dots: dict[str, Any] = {"fmt": "o", "color": INK, "markersize": 3.2, **ticks}
-        ax.errorbar(places, mi, error, label="mi, what it tells of x", **dots)
+        ax.errorbar(places, mi, error, label="mi, information about x", **dots)
         top, low = max(top, (mi + error).max()), min(low, (mi - error).min())
     top = max(1.15 * top, 0.1)  # so that the bars of a collapsed model look small
     ax.set_ylim(low - 0.03 * top, top)
@@ -93,6 +96,7 @@ def draw_moments_panel(ax: Axes, found: JsonMapping) -> str:
     lines = ax.get_lines()[-len(MOMENT_STYLES) :]
     for line, (_, _, label) in zip(lines, MOMENT_STYLES, strict=True):
         line.set_label(label)
+    # 1 is always in view, as it is the value to compare the sum with
     low, high = ax.dataLim.y0, max(ax.dataLim.y1, 1.0)
     ax.set_ylim(min(low, 0) - 0.1 * (high - low), high + 0.1 * (high - low))
     add_title_legend(ax, 4)

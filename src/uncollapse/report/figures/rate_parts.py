@@ -39,6 +39,7 @@ SATURATED = " *"
 
 def draw_rate_parts(runs: pd.DataFrame) -> Figure:
     """kl = mi + total correlation + sum_j KL(q(z_j) || p(z_j)) (nats, test): means and seeds."""
+    # before drawing, so that the names on the axis have the star
     runs = rank_groups(limit_groups(runs_with_metrics(runs, "mi", "marginal_kl", "kl")), "kl")
     fig, (ax,) = create_group_lines(mark_saturated(runs), 1)
     far = set(runs.loc[outlying(runs, "kl"), "order"])
@@ -46,6 +47,7 @@ def draw_rate_parts(runs: pd.DataFrame) -> Figure:
         if order in far:
             draw_edge_value(ax, y, group["kl"].mean(), True, "black")
             continue
+        # components are stacked from left to right
         left = 0.0
         for part, width in mean_rate_parts(group).items():
             color, hatch, _ = RATE_PART_STYLES[part]
@@ -94,6 +96,7 @@ def mean_rate_parts(runs: pd.DataFrame) -> dict[str, float]:
     """
     split = runs[["total_correlation", "dimension_kl"]].notna().all(axis=None)
     names = ("mi", "total_correlation", "dimension_kl") if split else ("mi", "marginal_kl")
+    # 0 for negative ones, as bars cannot be stacked backwards
     return {name: max(float(runs[name].mean()), 0.0) for name in names}
 
 

@@ -26,6 +26,7 @@ def paired_table(runs: pd.DataFrame) -> Table:
     """Differences from plain on shared seeds; empty if there is no plain or no shared seed."""
     metrics = catalogue.paired_columns()
     done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
+    # plain is not compared with itself, and both groups must have finished seeds
     pairs = [
         pair for pair in plain_of(runs).items() if pair[0] != pair[1] and done.keys() >= set(pair)
     ]
@@ -34,6 +35,7 @@ def paired_table(runs: pd.DataFrame) -> Table:
         [paired_row(done[order], done[plain], metrics) for order, plain in pairs],
         columns=["group", "against", "n", *columns],
     )
+    # groups that share no seed with plain
     numbers = numbers[numbers["n"] > 0]
     text = numbers[["group", "against", "n"]].astype(str)
     cut = text["group"].isin(runs.loc[cut_off(runs), "group"])
@@ -73,6 +75,7 @@ def paired_row(group: pd.DataFrame, plain: pd.DataFrame, metrics: list[str]) -> 
     row["n"] = len(group.index.intersection(plain.index))
     alike = same_samples(group, plain.reindex(group.index))
     for metric in metrics:
+        # an nll from other numbers of samples is left out of the pair
         values = group[metric].where(alike) if METRICS[metric].stage == NLL else group[metric]
         statistics = paired_difference(values, plain[metric])
         row |= dict(zip((f"d_{metric}_{part}" for part in STATISTICS), statistics, strict=True))

@@ -29,6 +29,7 @@ def runs_table(runs: pd.DataFrame) -> Table:
     text = pd.DataFrame(
         {name: [format_single(value, name) for value in runs[name]] for name in columns}
     )
+    # the tighter bound where there is one
     ppl = [format_single(value) for value in runs["nll_ppl"].where(exact, runs["ppl"])]
     text["ppl"] = mark_cells(ppl, ~exact | bound, "≤ ")
     for name in ("nll", "oracle_gap"):
@@ -36,6 +37,7 @@ def runs_table(runs: pd.DataFrame) -> Table:
     chances = zip(text["probe"], runs["probe_chance"], strict=True)
     text["probe"] = [add_chance(cell, chance) for cell, chance in chances]
     text["group"] = mark_cells(text["group"], cut_off(runs), after=f" {CUT}")
+    # a failed run has a message, and an unfinished schedule a reason
     text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
     text["mi"] = mark_cells(text["mi"], runs["mi_saturated"] == 1, "≥ ")
     headers = {name: metric.header for name, metric in METRICS.items()}

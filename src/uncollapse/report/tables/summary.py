@@ -43,6 +43,7 @@ def summary_table(runs: pd.DataFrame) -> Table:
         }
     )
     ceiling, chance = shared_ceiling(numbers), shared_chance(numbers)
+    # a value that all groups share stands in the header instead of every cell
     headers = {"mi": f"mi (ceiling {ceiling:.2f})"} if ceiling else {}
     headers |= {} if np.isnan(chance) else {"probe": f"probe (chance {chance:.3f})"}
     special = special_columns(numbers, with_ceiling=not ceiling, with_chance=np.isnan(chance))
@@ -63,6 +64,7 @@ def shown_columns(runs: pd.DataFrame) -> list[str]:
 
 def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """The columns of the csv, and the number of runs of each status, per group."""
+    # plain minus plain would be a column of zeros
     other = runs["head"] != "plain"
     derived = runs.assign(
         relative_time=relative_time(runs),
@@ -75,6 +77,7 @@ def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=[*STATUSES], fill_value=0).rename(columns=STATUSES)
     names = runs.drop_duplicates("order").set_index("order")[GROUP_NAMES]
+    # joined by `order`, the index of all of them
     parts = (counts, statistics, mi_ceilings(runs), count_warned(runs), samples_used(runs))
     for part in parts:
         names = names.join(part)
@@ -116,6 +119,7 @@ def format_mi(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
     return [
         text
         if text == MISSING or np.isnan(low)
+        # one number if both ends are equal
         else f"{text} ({'–'.join(dict.fromkeys((f'{low:.2f}', f'{high:.2f}')))})"
         for text, (low, high) in zip(texts, ends, strict=True)
     ]

@@ -12,6 +12,7 @@ from uncollapse.report.tables.marks import has_loose_ppl, levels_differ
 
 def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     """What the cells are, and the meaning of every mark in one of them."""
+    # every mark is explained, but only if it occurs
     marks = "".join(text.astype(str).to_numpy().ravel())
     done = finished(runs)
     samples, examples = done["nll_samples"].dropna(), done["nll_examples"].dropna()
