@@ -26,6 +26,7 @@ class Console:
         if sys.stderr.isatty():
             self.bar = make_bar()
             self.bar.start()
+        # warnings of libraries would break the progress bar, so they go through `say` as well
         self.showwarning = warnings.showwarning
         warnings.showwarning = self.warn
         return self
@@ -62,6 +63,7 @@ class Console:
 
     def evaluated(self, row: JsonMapping) -> None:
         """Print a row of metrics, unless it is in training mode."""
+        # those rows are for the curves, and would double the output
         if row["mode"] == "eval":
             self.say(f"[{self.name}] {format_row(row)}")
 

@@ -29,6 +29,7 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
     """Test the trained model; return its test metrics and how training ended."""
     progress = trainer.progress
     steps, best_step = progress.step, progress.best_step  # before the test, which changes `step`
+    # before the test as well, since it is the weight at the last step
     final_weight = trainer.last_weight()
     tested = trainer.test()
     return {
