@@ -109,9 +109,9 @@ def results(made: Path, tmp_path: Path) -> Path:
 
 
 def snapshot_tree(path: Path) -> dict[str, bytes | str]:
-    """What lies under a folder, without following links.
+    """The content of a folder, without following links.
 
-    Bytes of files, and what else there is by its kind.
+    For a file its bytes, for anything else its kind.
     """
     found: dict[str, bytes | str] = {}
     for place, folders, files in os.walk(path):
@@ -359,10 +359,8 @@ def test_damaged_file_gives_one_sentence_or_is_harmless(
         assert damaged is None or damaged in snapshot_tree(path.parent).values()
     elif (which, name) == ("finished", "metrics.jsonl"):  # which is only read
         assert outcome.notes or kind in HARMLESS
-    elif (which, name) == (
-        "finished",
-        "model.safetensors",
-    ):  # which nobody reads once all is evaluated
+    elif (which, name) == ("finished", "model.safetensors"):
+        # not read, since every evaluation exists already
         assert damaged is None or damaged == snapshot_tree(path.parent)[path.name]
     elif "cannot be found" not in outcome.printed and not (
         kind.startswith("flipped") and name in NO_DIGEST
@@ -397,7 +395,8 @@ def test_flipped_bit_is_refused_or_harmless(
 ) -> None:
     path = run_folder(results, which) / name
     flip_bit(share, bit)(path)
-    if which == "finished":  # else nobody looks at the weights
+    if which == "finished":
+        # without evaluations, the command has to read the model weights
         shutil.rmtree(path.parent / "evaluations")
         shutil.copy(made / "trained.json", path.parent / "summary.json")
     outcome = Outcome(results, which, capsys)

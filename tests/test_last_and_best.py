@@ -39,7 +39,7 @@ def summary(folder: Path) -> dict:
 
 @pytest.fixture
 def early_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the first evaluation the best, whatever follows."""
+    """Make the first evaluation the best one."""
     honest = Selection.judge
     monkeypatch.setattr(
         Selection,

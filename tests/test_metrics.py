@@ -541,7 +541,7 @@ def test_mean_squares_agree_between_modes_on_fresh_data(head):
         )
     error = (make_pass.mean**2).std(0) * math.sqrt(1 / 1500 + 1 / 2000)
     assert (np.abs((make_pass.mean**2).mean(0) - training) < 4 * error).all()
-    with torch.no_grad():  # the statistics of other data are told apart
+    with torch.no_grad():  # statistics of other data must fail the same check
         next(m for m in model.posterior.modules() if isinstance(m, Moments)).var.mul_(1.5)
     with evaluating(model, train=False):
         make_pass = collect(

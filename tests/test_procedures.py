@@ -250,10 +250,10 @@ def test_inner_steps_stop_when_averaged_loss_stops_falling(losses, most, made) -
 
 
 @pytest.mark.parametrize(
-    ("found", "looks"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)]
+    ("found", "estimates"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)]
 )
 def test_aggressive_phase_ends_when_mutual_information_stops_increasing(
-    found, looks, monkeypatch
+    found, estimates, monkeypatch
 ) -> None:
     seen, values = [], iter(found)
 
@@ -267,10 +267,11 @@ def test_aggressive_phase_ends_when_mutual_information_stops_increasing(
         training: Any = Scripted([1.0, 1.0], step)
         procedure.step(training, "own")
         together = training.done == [("own", None)]
-        assert together == (step >= 4 * looks) == (not procedure.aggressive)
-    assert seen == [4 * look for look in range(1, looks + 1)]
+        assert together == (step >= 4 * estimates) == (not procedure.aggressive)
+    assert seen == [4 * count for count in range(1, estimates + 1)]
     assert (
-        float(procedure.information) == found[looks - 1] and int(procedure.inner_steps) == 4 * looks
+        float(procedure.information) == found[estimates - 1]
+        and int(procedure.inner_steps) == 4 * estimates
     )
 
 

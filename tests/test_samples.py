@@ -42,7 +42,7 @@ def list_sentences(corpus: Corpus) -> list[list[int]]:
 
 
 def test_greedy_generation_stops_at_end_of_sentence() -> None:
-    # fixed logits, whatever was generated so far
+    # the word with the highest logit; it does not depend on the words generated so far
     script = [
         [5, 6, EOS, 7],
         [4, EOS, 4, 4],

@@ -245,12 +245,12 @@ def test_sweep_contacts_server_once(tmp_path: Path, silent_port: tuple) -> None:
     done = type_command(*words, "log.mode=auto", **unreachable_server(tmp_path, silent_port[0]))
     assert done.returncode == 0, done.stderr
     silent_port[1].setblocking(False)
-    looks = 0
+    requests = 0
     with contextlib.suppress(BlockingIOError):
         while connection := silent_port[1].accept()[0]:
-            looks += connection.recv(500).startswith(b"GET / ")  # W&B itself connects, too
+            requests += connection.recv(500).startswith(b"GET / ")  # W&B itself connects, too
             connection.close()
-    assert looks == 1
+    assert requests == 1
     assert len(list(tmp_path.glob("scratch/runs/*/*/*/wandb/offline-run-*"))) == 4
 
 

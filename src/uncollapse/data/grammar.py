@@ -42,7 +42,7 @@ SENTENCES_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Sample:
-    """n sentences laid end to end: sentence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+    """n sentences in one array: sentence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
     tokens: NDArray[np.int32]  # [total], ids into Grammar.words
     offsets: Ints  # [n + 1]
@@ -115,7 +115,7 @@ class Grammar:
             self._log_prior = np.log(self._prior)
             self._log_table = np.log(np.concatenate(self._tables))  # [phrases of all slots, C]
         ids = {word: i for i, word in enumerate(self.words)}
-        # phrases are stored end to end; `_start` and `_length` find one
+        # all phrases are in one array; `_start` and `_length` find one
         spelled = [tuple(ids[word] for word in phrase.split()) for phrase in self._phrases]
         self._length = np.array([len(s) for s in spelled])
         self._start = np.cumsum(self._length) - self._length

@@ -79,7 +79,7 @@ class ConditionalLSTMConfig(ModelConfig):
 
 
 class ConditionalLSTM(Model):
-    """A VAE of responses given contexts. `seen` below is what the decoder reads in place of z."""
+    """A VAE of responses given contexts: its decoder reads z together with the context's state."""
 
     decoder: LSTMDecoder
 
@@ -141,7 +141,10 @@ class ConditionalLSTM(Model):
         return self.context(batch.context)[batch.place]
 
     def seen(self, batch: DialogueBatch, z: Tensor) -> Tensor:
-        """z (from u if the prior is learned) and the context, [..., B, latent + hidden]."""
+        """The decoder's input, z and the context's state, [..., B, latent + hidden].
+
+        With a learned prior the argument is the standardised code u, from which z is computed.
+        """
         context = self.context_state(batch)
         if isinstance(self.posterior, LearnedPriorHead):
             mean, log_var = self.posterior.prior_of(context)
@@ -153,8 +156,8 @@ class ConditionalLSTM(Model):
 class LearnedPriorHead(PosteriorHead):
     """A head measured against a learned prior: states of response and context -> q(u|x, c).
 
-    Whatever floor the head declares, this has none. InputError from the constructor unless the head
-    gives diagonal Gaussians.
+    A floor that the head declares does not hold against a learned prior, so this declares none.
+    InputError from the constructor unless the head gives diagonal Gaussians.
     """
 
     def __init__(self, head: PosteriorHead, prior: nn.Linear):

@@ -205,8 +205,8 @@ class Layout:
     def of(cls, batch: TextBatch, time: Tensor, leading: int = 0, copies: int = 1) -> "Layout":
         """The batch's tokens in the order of its targets, `copies` times, as further sentences.
 
-        leading=1: in each copy they are followed by one more token for each sentence, whose place
-        is before its first word.
+        leading=1: each copy has one more token per sentence, listed after all words of the copy,
+        whose position is before the sentence's first word.
         """
         count, steps = len(batch), batch.tokens.shape[1] + leading
         # the first position of each padded sentence in the flattened layout
