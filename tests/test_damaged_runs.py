@@ -63,7 +63,7 @@ CONFIGS: dict[str, Any] = {}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A study of three runs; `full` beside it is the unfinished one as it ends undisturbed."""
+    """A study of three runs, and its copy `full`, in which the unfinished run was completed."""
     from uncollapse.procedures.joint import Joint
 
     results = tmp_path_factory.mktemp("damaged")
@@ -85,7 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert evaluate([str(finished), *ASKED]) == 0
     (finished / "evaluations" / "unlabelled").touch()
     (finished / "samples").mkdir()
-    (finished / "samples" / "prior.txt").write_text("\tdrawn\tlikeliest\n1\ta b\tc\n")
+    (finished / "samples" / "prior.txt").write_text("\tdrawn\tmost likely\n1\ta b\tc\n")
     (unfinished / "failed").write_text("Traceback\nValueError: odd\n")
     for run in (finished, unfinished):
         (run / "wandb_id").write_text("0123456789abcdef")
@@ -328,7 +328,7 @@ NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 
 def deny_reading(patch: pytest.MonkeyPatch, path: Path) -> None:
-    """Refuse to open a file, which no right keeps root from."""
+    """Make opening a file fail, since permissions would not stop root."""
 
     def refusing(honest: Any) -> Any:
         def opening(file: Any, *words: Any, **more: Any) -> Any:
@@ -357,7 +357,7 @@ def test_damaged_file_gives_one_sentence_or_is_harmless(
     assert name != "config.yaml" or outcome.refused or kind in HARMLESS
     if outcome.refused:
         assert damaged is None or damaged in snapshot_tree(path.parent).values()
-    elif (which, name) == ("finished", "metrics.jsonl"):  # which is only read
+    elif (which, name) == ("finished", "metrics.jsonl"):  # training and evaluation only read it
         assert outcome.notes or kind in HARMLESS
     elif (which, name) == ("finished", "model.safetensors"):
         # not read, since every evaluation exists already
