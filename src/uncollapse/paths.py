@@ -84,7 +84,7 @@ def shorten_embedded_paths(text: str) -> str:
 
 def shorten_address(match: re.Match[str]) -> str:
     """A public address without its login; any other address is a path on some machine."""
-    # file:, smb: and others name a place on a machine
+    # file:, smb: and others name a location on a machine
     if match["scheme"].lower() not in ADDRESS_SCHEMES:
         return keep_last_name("/" + match["place"])
     host, slash, rest = match["place"].partition("/")

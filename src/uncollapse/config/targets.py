@@ -50,7 +50,7 @@ def resolve_node(node: DictConfig, where: str) -> JsonObject:
 
 
 def locate_class(target: object, where: str) -> type:
-    """The class that a `_target_` names. InputError unless it is one for this place."""
+    """The class that a `_target_` names. InputError unless it is allowed for this key."""
     given = f"{where}._target_={shorten(target)}"
     if where not in CLASS_PLACES:
         raise InputError(f"{given}: no class is built there; allowed are {', '.join(CLASS_PLACES)}")
@@ -113,7 +113,7 @@ def build(node: DictConfig, where: str, *args: object) -> Any:
 
 
 def check_slot(node: JsonObject, where: str, given: int) -> None:
-    """InputError unless a slot names only classes for their places, each with its arguments.
+    """InputError unless each class in a slot is allowed for its key, and has the arguments given.
 
     `given`: the number of arguments that the slot's own class gets by position.
     """

@@ -28,7 +28,7 @@ ARRAYS = ("tokens", "offsets", "chars", "bytes")
 
 def cache_key(source: JsonMapping, shaping: JsonMapping) -> str:
     """The name of a folder, determined by the source and by the options that shape the tokens."""
-    # 24 hex digits: 96 bits, enough for never meeting twice, and short enough for a path
+    # 24 hex digits are 96 bits: no two keys collide in practice, and paths stay short
     return json_digest([CACHE_FORMAT, source, shaping])[:24]
 
 

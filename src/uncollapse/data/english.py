@@ -118,7 +118,7 @@ def _verb(topic: str, mood: str, tense: str, number: str) -> PhraseTable:
 
 
 def _front(mood: str, tense: str, number: str, polarity: str) -> PhraseTable:
-    """What stands before the subject: the auxiliary of a question, the "how" of an exclamation."""
+    """The words before the subject: the auxiliary of a question, the "how" of an exclamation."""
     if mood == "statement":
         return {"": 1.0}
     if mood == "exclamation":

@@ -14,7 +14,7 @@ class BatchFacts:
 
     is_single: bool = True  # every batch is one tensor
     is_integer: bool = True  # all values of x are integers
-    log_var_count: int = 0  # values of ln sigma² seen
+    log_var_count: int = 0  # how many values of ln sigma² were inspected
     least_log_var: float = float("inf")
     # bounds [B] in nats on the error of each example, by the quantity that is rounded
     kl_rounding: list[Tensor] = field(default_factory=list)  # of mean and ln sigma²

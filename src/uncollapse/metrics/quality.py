@@ -92,7 +92,7 @@ def score_by_oracle(log_prob: np.ndarray, tokens: np.ndarray) -> dict:
 
     tokens [N] include the end of each sentence.
     """
-    # -inf: outside the grammar, where a perplexity would be infinite
+    # one sentence outside the grammar would make the perplexity infinite
     real = np.isfinite(log_prob)
     ppl = per_token(-log_prob[real], tokens[real])["ppl"] if real.any() else None
     return {"sample_grammatical": float(real.mean()), "sample_oracle_ppl": ppl}

@@ -89,7 +89,7 @@ class TransformerEncoder(nn.Module):
             real = self.stack(x, Layout.of(batch, time), causal=False)
             total = real.new_zeros(count, real.shape[1]).index_add(0, batch.owner, real)
             return total / batch.lengths[:, None]
-        # the summary tokens follow all words, as the layout expects leading tokens
+        # after all words: `Layout.of` lists leading tokens in this order
         x = torch.cat([x, self.summary.expand(count, -1)])
         return self.stack(x, Layout.of(batch, time, leading=1), causal=False)[-count:]
 
@@ -190,7 +190,7 @@ class TransformerDecoder(TextDecoder):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where M real tokens, kept as rows [M, C], lie in padded sentences [rows, steps, C].
+    """The positions of M real tokens, kept as rows [M, C], in padded sentences [rows, steps, C].
 
     Only attention needs the padded form.
     """

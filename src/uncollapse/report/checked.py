@@ -232,7 +232,7 @@ def number_list(value: Json, most: int, gaps: bool = False) -> list[float] | Non
 
 
 def curve_points(places: Json, shares: Json) -> list[tuple[float, float]] | None:
-    """The pairs (place, share) where both are known: places of a logarithmic axis, shares of 1.
+    """The pairs (x, share) where both are known; x is for a logarithmic axis, share from 0 to 1.
 
     None unless these are two valid lists of equal length.
     """

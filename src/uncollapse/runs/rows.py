@@ -134,7 +134,7 @@ def parse_rows(content: bytes) -> ParsedRows:
         row, count = parse_row(line, suspect)
         nonfinite += count
         if row is not None:
-            # later rows replace earlier ones of the same key but keep their place
+            # later rows replace earlier ones of the same key, at the position of the earlier one
             latest[row["step"], row["split"], row["mode"], row.get("weights") == "last"] = row
         elif number == len(lines):  # without a line break at its end
             torn = True

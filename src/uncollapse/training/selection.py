@@ -73,7 +73,7 @@ class Selection:
         if self.config.decay_reload:
             load_model(self.weights, self.model)
             for optimizer in self.optimizers.values():
-                # Adam's moments belong to the weights that were left
+                # Adam's moments belong to the weights that were replaced
                 optimizer.state.clear()
             # as He et al. do; comparing with the best would soon lower the lr again
             progress.to_beat = nelbo

@@ -50,7 +50,7 @@ def place_labels(
 
 
 def count_near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """How many of others [M, 2] are within `reach` ([2] or [M, 2]) of each place [C, 2]: [C]."""
+    """How many of others [M, 2] are within `reach` ([2] or [M, 2]) of each point [C, 2]: [C]."""
     across, along = (
         np.abs(places[:, None, axis] - others[:, axis]) < reach[..., axis] for axis in (0, 1)
     )
@@ -72,8 +72,8 @@ def lines_cross(
 
 
 def push_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
-    """Move places [G, 2] in small steps until they are 18 apart, and 13 from obstacles [N, 2]."""
-    # identical places need different directions to move in
+    """Move points [G, 2] in small steps until they are 18 apart, and 13 from obstacles [N, 2]."""
+    # identical points need different directions to move in
     places = places + 0.01 * np.arange(len(places))[:, None]
     gaps = np.concatenate([np.full(len(places), 18.0), np.full(len(obstacles), 13.0)])
     for _ in range(200):
