@@ -67,8 +67,8 @@ class Lipschitz(OutputLayer):
         units = UNITS_PER_LATENT * latent
         # A, such that A^T A is about I
         self.slopes = nn.Parameter(torch.randn(units, latent, generator=own) / units**0.5)
-        # softplus(-2) = 0.13: phi starts small, and g close to L z
         self.shifts = nn.Parameter(torch.zeros(units))  # c
+        # softplus(-2) = 0.13: phi starts small, and g close to L z
         self.heights = nn.Parameter(torch.full((units,), -2.0))  # a before the softplus
 
     def features(self, z: Tensor) -> Tensor:

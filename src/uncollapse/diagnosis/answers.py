@@ -59,7 +59,6 @@ def parse_normal(answer: Normal, number: int) -> DiagonalGaussian:
 
 def strip_independent(answer: object) -> object:
     """The distribution inside any number of `Independent` wrappers."""
-    # wrappers may be nested
     while isinstance(answer, Independent):
         answer = answer.base_dist
     return answer

@@ -80,8 +80,8 @@ class MixtureOfGaussians(PosteriorHead):
         means = torch.empty(components, latent).uniform_(-MEAN_RANGE, MEAN_RANGE)
         # centred, so that the mean of p(z) is exactly 0
         means -= means.mean(0)
-        # variances 1 - Var m, so that p(z) has exactly the moments of N(0, I)
         self.means = nn.Parameter(means)
+        # variances 1 - Var m, so that p(z) has exactly the moments of N(0, I)
         self.log_vars = nn.Parameter(torch.log1p(-means.square().mean(0)).repeat(components, 1))
 
     def forward(self, h: Tensor) -> MixturePrior:

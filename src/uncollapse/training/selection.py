@@ -31,7 +31,7 @@ class Selection:
         """
         if not math.isfinite(nelbo):
             raise FloatingPointError(f"the validation nelbo is not finite: {nelbo}")
-        # a phase such as pretraining is still going on, so any later model is better than this one
+        # during pretraining the newest model is kept, and none counts as the best
         if not settled:
             self.keep(progress, weight)
             return
