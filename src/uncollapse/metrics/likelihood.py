@@ -6,10 +6,10 @@ Burda et al., "Importance Weighted Autoencoders", ICLR 2016, equation 8. In expe
 upper bound on -log p(x) that decreases to it as K grows. Each posterior provides its own densities
 and prior through `sample` and `log_ratio`.
 
-The bias is Var(w)/(2K) to first order, for importance weights w of mean 1. That is several times too small
-where few weights dominate the sum. Instead, we measure how nll decreases from K/8 codes to K/4 and
-from K/2 to K, using subsets of the same weights. If the bias decreases like K^-a, these two
-decreases have the ratio 4^a, and the bias at K is the second one divided by 2^a - 1.
+The bias is Var(w)/(2K) to first order, for importance weights w of mean 1. That is several times
+too small where few weights dominate the sum. Instead, we measure how nll decreases from K/8 codes
+to K/4 and from K/2 to K, using subsets of the same weights. If the bias decreases like K^-a, these
+two decreases have the ratio 4^a, and the bias at K is the second one divided by 2^a - 1.
 """
 
 import math
