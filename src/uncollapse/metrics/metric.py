@@ -13,12 +13,12 @@ NLL = "nll"  # by `evaluate --metrics nll`
 PROBE = "probe"  # by `evaluate --metrics probe`
 SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
 RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
-TRAINING = "training"  # by the training loop: in rows of metrics.jsonl
+TRAINING = "training"  # by the training loop: in rows of metrics.jsonl, except test rows
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
 STAGES = (PASS, NLL, PROBE, SAMPLES, RESPONSES, TRAINING, END, REPORT)
-WITHOUT_FUNCTION = (TRAINING, END, REPORT)  # computed outside the catalogue
+WITHOUT_FUNCTION = (REPORT,)  # computed outside the catalogue
 RESERVED_KEYS = ("step", "epoch", "split", "mode", "weights")  # other keys of a row
 USER_COLUMN = 150  # after the package's own metrics, before the relative time
 

@@ -2,21 +2,25 @@
 
 from uncollapse.metrics.metric import END, REPORT, TRAINING, Metric
 
+TRAINED = "uncollapse.training.measures:measure_training"
+ENDED = "uncollapse.training.measures:measure_end"
+
 RUN_ROWS = (
     Metric(
-        name="weight", stage=TRAINING, unit="", line=".2f", column=None, in_csv=False,
+        name="weight", stage=TRAINING, function=TRAINED, unit="", line=".2f", column=None,
+        in_csv=False,
         meaning="Weight of the KL in the objective.",
     ),
     Metric(
-        name="lr", stage=TRAINING, unit="", column=None, in_csv=False,
+        name="lr", stage=TRAINING, function=TRAINED, unit="", column=None, in_csv=False,
         meaning="Learning rate.",
     ),
     Metric(
-        name="seconds", stage=TRAINING, unit="seconds", column=None, in_csv=False,
+        name="seconds", stage=TRAINING, function=TRAINED, unit="seconds", column=None, in_csv=False,
         meaning="Time spent in training steps so far.",
     ),
     Metric(
-        name="seconds_per_step", stage=TRAINING, unit="seconds", column=None,
+        name="seconds_per_step", stage=TRAINING, function=TRAINED, unit="seconds", column=None,
         meaning="Time per training step since the last evaluation; in the summary, over all steps.",
         pitfall="Runs that share a machine slow each other down, and not all equally.",
     ),
@@ -46,26 +50,26 @@ RUN_ROWS = (
         pitfall="Runs that share a machine slow each other down, and not all equally.",
     ),
     Metric(
-        name="best_step", stage=END, unit="step", column=None,
+        name="best_step", stage=END, function=ENDED, unit="step", column=None,
         meaning="Step of the best weights: those with the lowest rec + w kl on the validation "
         "split, where w is 1 (nelbo) unless the objective sets another value.",
         pitfall="While a schedule runs, this criterion favours collapsed weights.",
     ),
     Metric(
-        name="steps_planned", stage=END, unit="step", column=None,
+        name="steps_planned", stage=END, function=ENDED, unit="step", column=None,
         meaning="Steps that training would have taken without early stopping.",
     ),
     Metric(
-        name="stopped_early", stage=END, unit="flag", column=None,
+        name="stopped_early", stage=END, function=ENDED, unit="flag", column=None,
         meaning="Whether training stopped before steps_planned.",
     ),
     Metric(
-        name="final_weight", stage=END, unit="", column=141, in_text=False,
+        name="final_weight", stage=END, function=ENDED, unit="", column=141, in_text=False,
         meaning="Weight of the KL at the last step.",
         pitfall="Unless it is 1, the model was trained on an objective other than nelbo.",
     ),
     Metric(
-        name="schedule_complete", stage=END, unit="flag", column=None,
+        name="schedule_complete", stage=END, function=ENDED, unit="flag", column=None,
         meaning="Whether every schedule had ended and every controller had settled when training "
         "ended; † marks runs where one had not.",
     ),
