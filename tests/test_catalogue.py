@@ -10,7 +10,9 @@ import pytest
 import torch
 from conftest import ROOT, folder_of, rows, run_here, summary
 
+from uncollapse.console import format_row
 from uncollapse.errors import InputError
+from uncollapse.evaluation.result_line import format_result
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.base import Pass
 from uncollapse.metrics.metric import (
@@ -20,6 +22,7 @@ from uncollapse.metrics.metric import (
     STAGES,
     TRAINING,
     WITHOUT_FUNCTION,
+    Beside,
     Metric,
 )
 from uncollapse.metrics.one_pass import statistics
@@ -217,7 +220,7 @@ def test_every_row_function_exists() -> None:
 
 
 def test_metric_companions_have_rows() -> None:
-    beside = [name for m in catalogue.METRICS.values() for _, name in m.beside]
+    beside = [name for m in catalogue.METRICS.values() for _, name, _ in m.beside]
     assert beside and set(beside) <= set(catalogue.METRICS)
 
 
@@ -234,11 +237,19 @@ def test_evaluation_keys_are_written_only_by_evaluations() -> None:
     assert not own & {key for m in catalogue.METRICS.values() if m.stage == PASS for key in m.keys}
 
 
-def test_values_are_formatted_with_metric_digits() -> None:
-    assert catalogue.format_value("probe", 0.91234) == "0.912"
-    assert catalogue.format_value("kl", 0.012) == "0.012"
-    assert catalogue.format_value("kl", 12.346) == "12.35"
-    assert catalogue.format_value("kl", None) == catalogue.format_value("kl", float("nan")) == "–"
+def test_line_shows_units_and_companions_of_the_row(own_catalogue: None) -> None:
+    row = {"epoch": 1.0, "step": 8, "split": "valid", "kl": 3.0, "floor": 2.88}
+    row |= {"kl_minus_floor": 0.12, "seconds_per_step": 0.0123}
+    assert format_row(row).endswith("kl 3.00 floor 2.88 (+0.12) 12.3 ms/step")
+    catalogue.METRICS["kl"] = replace(catalogue.METRICS["kl"], beside=(Beside("mi", "mi"),))
+    assert "kl 3.00 floor" in format_row(row)
+    assert "kl 3.00 (mi 1.23) floor" in format_row({**row, "mi": 1.234})
+
+
+def test_result_line_has_the_digits_of_the_row() -> None:
+    result = {"nll": 25.31, "nll_se": 0.12, "nll_bias": 0.15, "nll_ess": 18.3, "probe": 0.91234}
+    line = "nll 25.310 ± 0.120 (bias about 0.150, ess 18.3), probe 0.912"
+    assert format_result(result) == line
 
 
 def test_docs_table_is_current() -> None:

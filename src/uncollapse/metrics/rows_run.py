@@ -1,8 +1,8 @@
 """Rows of the catalogue: what the training loop writes, and what a report derives."""
 
-from uncollapse.metrics.metric import END, REPORT, TRAINING, Metric
+from uncollapse.metrics.metric import END, REPORT, TRAINING, LineUnit, Metric
 
-TRAINED = "uncollapse.training.measures:measure_training"
+TRAINED = "uncollapse.training.measures:measure_progress"
 ENDED = "uncollapse.training.measures:measure_end"
 
 RUN_ROWS = (
@@ -20,7 +20,8 @@ RUN_ROWS = (
         meaning="Time spent in training steps so far.",
     ),
     Metric(
-        name="seconds_per_step", stage=TRAINING, function=TRAINED, unit="seconds", column=None,
+        name="seconds_per_step", stage=TRAINING, function=TRAINED, unit="seconds",
+        line=".1f", line_unit=LineUnit(1e3, "ms/step"), column=None,
         meaning="Time per training step since the last evaluation; in the summary, over all steps.",
         pitfall="Runs that share a machine slow each other down, and not all equally.",
     ),
@@ -33,19 +34,20 @@ RUN_ROWS = (
     ),
     Metric(
         name="d_nll", title="nll - plain", stage=REPORT, better="lower", column=30,
-        in_terminal=False,
+        in_csv=False, in_terminal=False,
         meaning="nll minus the nll of plain with the same seed: mean over seeds and paired "
         "t-interval. Runs with the same seed share data order and initial weights, so this source "
         "of variation largely cancels. Below 0: the remedy models the data better.",
         pitfall="Both are upper bounds: ‡ marks a difference that may vanish with more samples.",
     ),
     Metric(
-        name="d_nll_bias", stage=REPORT, column=12, in_text=False,
+        name="d_nll_bias", stage=REPORT, column=12, in_csv=False, in_text=False,
         meaning="nll_bias minus that of plain with the same seed: the part of nll - plain that "
         "would vanish with more samples.",
     ),
     Metric(
         name="relative_time", title="time", stage=REPORT, unit="", better="lower", column=160,
+        in_csv=False,
         meaning="Seconds per step relative to plain.",
         pitfall="Runs that share a machine slow each other down, and not all equally.",
     ),

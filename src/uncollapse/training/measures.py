@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from uncollapse.training.trainer import Trainer
 
 
-def measure_training(trainer: "Trainer") -> JsonObject:
+def measure_progress(trainer: "Trainer") -> JsonObject:
     """The KL weight, the learning rate, and the time of steps at an evaluation.
 
     seconds_per_step counts from the last evaluation, and is None at the start.

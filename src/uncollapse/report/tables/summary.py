@@ -86,12 +86,14 @@ def special_columns(
 ) -> dict[str, list[str]]:
     """The cells of metrics that get marks, or are shown with another number."""
     bound = numbers["few_samples"] > 0
-    nll, gap = (format_column(numbers, name) for name in ("nll", "oracle_gap"))
+    bounds = {
+        name: mark_cells(format_column(numbers, name, METRICS[name].digits), bound, f"{BOUND} ")
+        for name in catalogue.bound_columns()
+    }
     d_nll = format_column(numbers, "d_nll", sign="+")
     return {
-        "nll": mark_cells(nll, bound, f"{BOUND} "),
+        **bounds,
         "d_nll": mark_cells(d_nll, is_biased(numbers), after=f" {BIASED}"),
-        "oracle_gap": mark_cells(gap, bound, f"{BOUND} "),
         "ppl": format_ppl(numbers),
         "mi": format_mi(numbers, with_ceiling),
         "probe": format_probe(numbers, with_chance),
