@@ -30,7 +30,6 @@ from uncollapse.errors import InputError, check_choice, check_integer, expand_ho
 from uncollapse.interfaces.data import DataConfig
 from uncollapse.json_types import JsonObject
 
-CACHE = "~/.cache/uncollapse"
 # keys that the cached arrays depend on besides the source
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
 # keys that choose and treat the rows of a hub set
