@@ -17,6 +17,7 @@ from uncollapse.data.blocks import Source
 from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache, write_cache
 from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.data.digests import file_digest, fingerprint, hub_source
+from uncollapse.data.facts import require_facts
 from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FILE_FORMATS, recognise_format
 from uncollapse.data.hub import draw_at_most, open_hub_splits, select_columns
@@ -212,6 +213,7 @@ class TextConfig(DataConfig):
 
     def check(self) -> None:
         """InputError for a value out of range, before anything is read."""
+        require_facts(self.name)
         check_batching(self.batch_size, self.batching)
         check_choice("data.format", self.format, FILE_FORMATS)
         if self.labels is False and self.label_column is not None:
