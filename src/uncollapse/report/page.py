@@ -54,7 +54,7 @@ def encode_files(
         for suffix, data in figure.files.items()
     }
     for table in tables:
-        if table.name == "samples" and table.text.empty:
+        if table.optional and table.text.empty:
             continue
         encoded = encode_table(table)
         files |= {f"tables/{table.name}.{suffix}": data for suffix, data in encoded.items()}
