@@ -190,6 +190,15 @@ def test_values_of_training_are_checked(
         run_here(tmp_path, "plain")
 
 
+def test_row_that_the_report_does_not_derive_is_refused(
+    own_catalogue: None, tmp_path: Path
+) -> None:
+    run_here(tmp_path, "plain")
+    catalogue.add(replace(ROW, stage=REPORT, function=""))
+    with pytest.raises(InputError, match="the report did not return 'largest_mean', which has"):
+        write_report(tmp_path / "scratch")
+
+
 def test_inapplicable_values_can_be_missing(own_catalogue: None) -> None:
     other = replace(ROW, name="smallest_mean", optional=True)
     catalogue.add(ROW, other)

@@ -5,6 +5,7 @@ import pandas as pd
 
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
+from uncollapse.metrics.metric import REPORT
 from uncollapse.report.notes import BIASED, BOUND, CUT
 from uncollapse.report.stats import against_plain, relative_time, summarise
 from uncollapse.report.tables import Table
@@ -63,12 +64,7 @@ def shown_columns(runs: pd.DataFrame) -> list[str]:
 
 def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """The columns of the csv, and the number of runs of each status, per group."""
-    other = runs["head"] != "plain"
-    derived = runs.assign(
-        relative_time=relative_time(runs),
-        d_nll=against_plain(runs, "nll").where(other),
-        d_nll_bias=against_plain(runs, "nll_bias").where(other),
-    )
+    derived = runs.assign(**derive_metrics(runs))
     only_csv = [name for name in catalogue.summary_columns() if not METRICS[name].in_text]
     last = [f"last_{name}" for name in catalogue.compared_columns()]
     statistics = summarise(derived, [*columns, *only_csv, *last])
@@ -79,6 +75,20 @@ def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     for part in parts:
         names = names.join(part)
     return names
+
+
+def derive_metrics(runs: pd.DataFrame) -> dict[str, pd.Series]:
+    """The metrics of the stage "report" of each run. InputError for a row without a value."""
+    other = runs["head"] != "plain"
+    derived = {
+        "kl_train_mode": runs["kl_train_mode"],
+        "relative_time": relative_time(runs),
+        "d_nll": against_plain(runs, "nll").where(other),
+        "d_nll_bias": against_plain(runs, "nll_bias").where(other),
+    }
+    of_report = [metric for metric in METRICS.values() if metric.stage == REPORT]
+    catalogue.check_returned("the report", derived, of_report)
+    return derived
 
 
 def special_columns(
