@@ -209,7 +209,7 @@ def test_results_and_line_have_bias_ess_and_chance(folder: Path, capsys: pytest.
     chances = [factor["chance"] for factor in found["probe_curves"]["factors"].values()]
     assert found["probe_chance"] == pytest.approx(np.mean(chances))
     out = capsys.readouterr().out
-    assert f"(bias about {found['nll_bias']:.3f}, " in out and f"ess {found['nll_ess']:.3f})" in out
+    assert f"(bias about {found['nll_bias']:.3f}, " in out and f"ess {found['nll_ess']:.1f})" in out
     assert f" (chance {found['probe_chance']:.3f})" in out
 
 

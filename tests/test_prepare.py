@@ -310,7 +310,7 @@ def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["wiki"], "wiki: no such text set; allowed are captions, dailydialog, "),
+        (["wiki"], "wiki: no such set; allowed are captions, dailydialog, "),
         (["snli", "data.sise=3"], "data.sise=3: allowed are data.name, data.dir, "),
         (["snli", "train_size=3"], "train_size=3: allowed are data.name, "),
         (

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from uncollapse.building import Parts
 from uncollapse.device import peak_memory
 from uncollapse.json_types import JsonObject
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import END
 from uncollapse.request import Request
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import DONE, SCHEMA
@@ -28,9 +30,8 @@ def find_unfinished(request: Request, trainer: "Trainer") -> list[str]:
 def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str]) -> JsonObject:
     """Test the trained model; return its test metrics and how training ended."""
     progress = trainer.progress
-    steps, best_step = progress.step, progress.best_step  # before the test, which changes `step`
-    # before the test as well, since it is the weight at the last step
-    final_weight = trainer.last_weight()
+    steps = progress.step  # before the test, which changes it
+    ended = catalogue.compute(END, trainer, unfinished)
     tested = trainer.test()
     return {
         "status": DONE,
@@ -43,13 +44,9 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
         "best": select_numbers(tested.best),
         "last": select_numbers(tested.last),
         "step": steps,
-        "best_step": best_step,
         "seconds": progress.seconds,
         "seconds_per_step": progress.seconds / max(1, steps),
-        "steps_planned": trainer.length.total,
-        "stopped_early": steps < trainer.length.total,
-        "final_weight": final_weight,
-        "schedule_complete": not unfinished,
+        **ended,
         "unfinished": unfinished,
     }
 

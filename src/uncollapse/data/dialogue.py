@@ -18,6 +18,7 @@ from torch import Tensor
 from uncollapse.data.corpus import EOS, Corpus, TextBatch, gather_slices, make_batch, take_sentences
 from uncollapse.data.dialogue_files import Turns, read_folder, read_hub
 from uncollapse.data.digests import fingerprint
+from uncollapse.data.facts import require_facts
 from uncollapse.data.hub import draw_at_most
 from uncollapse.data.profile import check_unknown_share
 from uncollapse.data.sentence_sizes import measure_sentences
@@ -117,6 +118,7 @@ class DialogueConfig(DataConfig):
 
     def check(self) -> None:
         """InputError for a value out of range, before anything is read."""
+        require_facts(self.name)
         check_batching(self.batch_size, self.batching)
         for name in ("turns", "context_words", "min_count"):
             check_integer(f"data.{name}", getattr(self, name), 1)

@@ -17,6 +17,7 @@ from uncollapse.data.blocks import Source
 from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache, write_cache
 from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.data.digests import file_digest, fingerprint, hub_source
+from uncollapse.data.facts import require_facts
 from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FILE_FORMATS, recognise_format
 from uncollapse.data.hub import draw_at_most, open_hub_splits, select_columns
@@ -30,7 +31,6 @@ from uncollapse.errors import InputError, check_choice, check_integer, expand_ho
 from uncollapse.interfaces.data import DataConfig
 from uncollapse.json_types import JsonObject
 
-CACHE = "~/.cache/uncollapse"
 # keys that the cached arrays depend on besides the source
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
 # keys that choose and treat the rows of a hub set
@@ -215,6 +215,7 @@ class TextConfig(DataConfig):
 
     def check(self) -> None:
         """InputError for a value out of range, before anything is read."""
+        require_facts(self.name)
         check_batching(self.batch_size, self.batching)
         check_choice("data.format", self.format, FILE_FORMATS)
         if self.labels is False and self.label_column is not None:

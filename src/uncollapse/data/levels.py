@@ -41,6 +41,7 @@ class Words:
     name: ClassVar[str] = "word"
     unit: ClassVar[str] = "words"
     between: ClassVar[str] = " "  # what stands between two tokens of a text
+    splits_words: ClassVar[bool] = False  # whether a word can be several tokens
 
     def check(self, limit: int | None, min_count: int) -> None:
         """InputError for vocabulary bounds that do not fit this level."""
@@ -78,6 +79,7 @@ class Characters(Words):
     """Unicode code points; the space between words is one."""
 
     name: ClassVar[str] = "char"
+    splits_words: ClassVar[bool] = True
     unit: ClassVar[str] = "characters"
     between: ClassVar[str] = ""
 
@@ -112,6 +114,7 @@ class Bytes(Words):
     """The bytes of UTF-8. All 256 are in the vocabulary, so none is ever unknown."""
 
     name: ClassVar[str] = "byte"
+    splits_words: ClassVar[bool] = True
     unit: ClassVar[str] = "bytes"
 
     def check(self, limit: int | None, min_count: int) -> None:
@@ -150,6 +153,7 @@ class Subwords(Words):
     """
 
     name: ClassVar[str] = "tokens"
+    splits_words: ClassVar[bool] = True
     unit: ClassVar[str] = "tokens"
     path: str
     tokenizer: "tokenizers.Tokenizer" = field(compare=False)

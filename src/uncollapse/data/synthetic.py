@@ -61,8 +61,8 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
         )
         gates = inputs + state @ weights["recurrent"] + weights["bias_recurrent"]
         admit, forget, new, out = np.split(gates, 4, axis=1)
-        cell = logistic(forget) * cell + logistic(admit) * np.tanh(new)
-        state = logistic(out) * np.tanh(cell)
+        cell = gate(forget) * cell + gate(admit) * np.tanh(new)
+        state = gate(out) * np.tanh(cell)
         logits = state @ weights["out"] + z @ weights["out_z"]
         # the number of words whose cumulative probability is below the uniform number
         # the softmax without its denominator, by which the uniform number is multiplied instead
@@ -72,6 +72,6 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
     return np.stack(words, 1)
 
 
-def logistic(x: np.ndarray) -> np.ndarray:
-    # this form does not overflow
+def gate(x: np.ndarray) -> np.ndarray:
+    """The value in (0, 1) of an LSTM gate: 1 / (1 + exp(-x)), in a form that does not overflow."""
     return 0.5 * (1 + np.tanh(0.5 * x))

@@ -18,6 +18,7 @@ from uncollapse.distributions.precision import NARROW, wide
 from uncollapse.errors import InputError
 
 MOMENTUM = 0.1  # weight of a new batch in the running averages, as in nn.BatchNorm
+EPS = 1e-8  # of the heads: added to variances, which start smaller than the usual 1e-5
 Gathered = tuple[float, Tensor, Tensor]  # number of examples, and their mean and variance [D]
 FRESH = (
     "the batch statistics are still 0 and 1, as no batch was seen in training mode: nothing is "

@@ -51,13 +51,13 @@ def command_parser() -> argparse.ArgumentParser:
         "--metrics",
         help=f"some of {','.join(METRIC_CHOICES)} (default: nll, and probe if labels are known)",
     )
-    parser.add_argument("--split", default="test", help="train, valid or test (default)")
+    parser.add_argument("--split", default=Settings.split, help="train, valid or test (default)")
     parser.add_argument(
         "--samples",
         type=int,
-        default=500,
+        default=Settings.samples,
         metavar="K",
-        help="codes per example for nll (default 500)",
+        help=f"codes per example for nll (default {Settings.samples})",
     )
     parser.add_argument(
         "--examples", type=int, metavar="N", help="a fixed random subset of N (default: all)"

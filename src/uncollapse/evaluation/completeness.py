@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from uncollapse.errors import InputError
-from uncollapse.evaluation.settings import Settings
+from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.runs.layout import DATA, EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import has_consistent_results, read_object
@@ -21,7 +21,7 @@ def is_evaluated(run: Run, settings: Settings, explicit: bool) -> bool:
     required = {
         settings.result_name(metric)
         for metric in settings.metrics
-        if not (metric == "probe" and unlabelled)
+        if not (METRIC_CHOICES[metric].needs_labels and unlabelled)
     }
     return all(run.has(EVALUATIONS, f"{name}.json") for name in required) and is_sound(run)
 

@@ -72,7 +72,7 @@ def create_decoding(opened: OpenedRun, unknown: bool) -> Decoding:
 
 def longest_text(opened: OpenedRun) -> int:
     """The most tokens of a generated sentence; tokens smaller than words need a higher limit."""
-    if opened.data.level.name == "word":
+    if not opened.data.level.splits_words:
         return LONGEST
     # characters and subwords make longer sequences, but a collapsed model may never end one
     return min(max(LONGEST, opened.data.facts()["longest"]["train"]), MOST_TOKENS)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from uncollapse.building import prepare
 from uncollapse.config import SECTIONS, SLOTS
+from uncollapse.config.sections import find_default
 from uncollapse.data.batches import split_examples
-from uncollapse.data.files import CACHE
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
 from uncollapse.interfaces.data import Batch
@@ -108,7 +108,8 @@ def open_run(run: Run, loaded: LoadedData, say: Callable[[str], None]) -> Opened
     # evaluation uses its own threads, each with one core, on whatever device this machine has
     cfg.threads, cfg.device = 1, "auto"
     if cfg.data.keys() & {"cache", "own_cache"}:
-        cfg.data.own_cache = CACHE  # a run from elsewhere could name any folder to write to
+        # a run from elsewhere could name any folder to write to
+        cfg.data.own_cache = find_default("data", cfg.data.get("_target_"), "cache")
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data

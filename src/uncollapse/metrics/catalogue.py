@@ -76,6 +76,11 @@ def paired_columns() -> list[str]:
     return [name for name in summary_columns() if METRICS[name].paired]
 
 
+def bound_columns() -> list[str]:
+    """Metrics that few effective samples make a bound rather than an estimate."""
+    return [name for name in summary_columns() if METRICS[name].bound]
+
+
 def compared_columns() -> list[str]:
     """Test metrics that are compared between the last and the best weights."""
     return [m.name for m in METRICS.values() if m.compare_last]
@@ -103,14 +108,6 @@ def _csv_keys(metric: Metric) -> tuple[str, ...]:
 
 
 # ---- values --------------------------------------------------------------------------------------
-
-
-def format_value(name: str, value: float | None) -> str:
-    """A value of this metric as text, '–' for None and non-finite values."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    digits = METRICS[name].digits
-    return f"{value:.{choose_decimals(value) if digits is None else digits}f}"
 
 
 def choose_decimals(value: float, half: float = math.nan) -> int:

@@ -24,7 +24,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.moments import EPS, Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import InputError, check_number
@@ -44,7 +44,7 @@ class DU(PosteriorHead):
         gamma: float,
         alpha: float,
         dropout: float,
-        eps: float = 1e-8,
+        eps: float = EPS,
     ):
         super().__init__()
         self.gamma = check_number("gamma", gamma, 0)

@@ -37,7 +37,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import Moments, WideBuffers
+from uncollapse.distributions.moments import EPS, Moments, WideBuffers
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import check_number
@@ -72,7 +72,7 @@ class Scale(WideBuffers, PosteriorHead):
     count: Tensor
     epoch: Tensor
 
-    def __init__(self, hidden: int, latent: int, std: float, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, std: float, eps: float = EPS):
         super().__init__()
         self.std = check_number("std", std, 0)
         self.linear = nn.Linear(hidden, 2 * latent)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from uncollapse.json_types import JsonMapping
+from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.checked import MOMENT_KEYS
 from uncollapse.report.diagnosis_numbers import format_found, rank_dimensions
 from uncollapse.report.figures.collapse_curves import set_eps_axis
@@ -17,11 +18,6 @@ from uncollapse.report.style import WIDTH, wrap_text
 
 BAR, DOT, INK = "#9ecae1", "#0072B2", "#222222"
 MOST_NAMED = 32  # dimensions whose numbers fit under an axis
-COMPONENT_LABELS = {
-    "total_correlation": "total\ncorrelation",
-    "dimension_kl": "dimension-\nwise KL",
-    "marginal_kl": "marginal\nKL",
-}
 
 
 def draw_diagnosis(found: JsonMapping) -> Figure:
@@ -139,12 +135,12 @@ def draw_components_panel(ax: Axes, found: JsonMapping) -> str:
     ax.errorbar(found["kl"], 0, xerr=found["kl_se"], color=INK, elinewidth=0.9, capsize=2)
     left = 0.0
     for y, name in enumerate(names, 1):
-        color, hatch, _ = RATE_PART_STYLES[name]
+        color, hatch = RATE_PART_STYLES[name]
         bar: dict[str, Any] = {"color": color, "hatch": hatch, "edgecolor": "white"}
         ax.barh(y, found[name], 0.62, left, linewidth=0, **bar)
         left += found[name]
         ax.errorbar(left, y, xerr=found[f"{name}_se"], color=INK, elinewidth=0.9, capsize=2)
-    texts = [f"{COMPONENT_LABELS.get(name, name)} {found[name]:.2f}" for name in ("kl", *names)]
+    texts = [f"{wrap_text(METRICS[name].header, 12)} {found[name]:.2f}" for name in ("kl", *names)]
     ax.set_yticks(range(len(texts)), texts)
     ax.set_ylim(len(names) + 0.5, -0.5)
     ax.tick_params(axis="y", length=0)

@@ -58,7 +58,7 @@ def encode_files(
     }
     for table in tables:
         # a study without samples has no such table
-        if table.name == "samples" and table.text.empty:
+        if table.optional and table.text.empty:
             continue
         encoded = encode_table(table)
         files |= {f"tables/{table.name}.{suffix}": data for suffix, data in encoded.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from uncollapse.errors import MAX_NUMBER
 from uncollapse.json_types import Json, JsonMapping
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
+from uncollapse.metrics.metric import END, TRAINING
 from uncollapse.report.checked import Values, prune
 from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
@@ -31,7 +31,7 @@ WEIGHTS_OF = ("best", "last")
 
 def row_numbers() -> list[str]:
     """The metrics that reports read from every row."""
-    return [*catalogue.row_columns(), "seconds_per_step"]
+    return [*catalogue.row_columns(), *catalogue.csv_columns(TRAINING)]
 
 
 def last_columns() -> list[str]:
@@ -169,8 +169,7 @@ def read_numbers(ended: Values, row: RunRecord) -> RunRecord:
     numbers = (
         *row_numbers(),
         *catalogue.test_columns(),
-        *catalogue.csv_columns(NLL, PROBE),
-        *catalogue.csv_columns(SAMPLES, RESPONSES),
+        *catalogue.csv_columns(*catalogue.EVALUATED),
     )
     found = {
         key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers

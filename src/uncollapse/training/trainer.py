@@ -14,6 +14,8 @@ from uncollapse.interfaces.objective import Objective
 from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.json_types import JsonObject
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import TRAINING
 from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.runs.checkpoint import load_model, load_tensors
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
@@ -145,7 +147,8 @@ class Trainer:
         The training-mode row comes first: the population statistics, which the validation row
         needs, are recomputed after it.
         """
-        common = {"weight": self.weight(), "lr": self.lr(), **self.measure_speed()}
+        common = catalogue.compute(TRAINING, self)
+        self.measured = (self.progress.step, self.progress.seconds)
         row = self.write_row("train", "train", common, self.config.eval_examples)
         self.has_warned = self.has_warned or warn_below_floor(row)
         recompute_population(self.model, self.data, self.config.population)
@@ -210,18 +213,6 @@ class Trainer:
     def last_weight(self) -> float:
         """The KL weight that the last step was made with."""
         return weight_at(self.objective.weight, self.length.last_position(self.progress.step))
-
-    def lr(self) -> float:
-        """The learning rate, the same for all components."""
-        return next(iter(self.optimizers.values())).param_groups[0]["lr"]
-
-    def measure_speed(self) -> dict[str, float | None]:
-        """Seconds per step since the last evaluation (None at the start), and in total."""
-        step, seconds = self.measured
-        steps = self.progress.step - step
-        per_step = (self.progress.seconds - seconds) / steps if steps else None
-        self.measured = (self.progress.step, self.progress.seconds)
-        return {"seconds_per_step": per_step, "seconds": self.progress.seconds}
 
     # ---------------------------------------------------------------- checkpoints
 

@@ -18,6 +18,7 @@ from uncollapse.report.stats import (
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import drop_empty_columns, format_column, mark_cells
 from uncollapse.report.tables.marks import is_biased
+from uncollapse.report.tables.titles import describe_units
 
 STATISTICS = ("n", "mean", "half")
 
@@ -51,8 +52,8 @@ def paired_table(runs: pd.DataFrame) -> Table:
 def paired_title(runs: pd.DataFrame, text: pd.DataFrame, cut_marked: bool) -> str:
     """What the cells are, and the meaning of every mark in one of them."""
     title = (
-        "Test metrics minus those of plain on shared seeds (nats; probe: accuracy), mean ± "
-        "half-width of the paired 95 % t-interval."
+        "Test metrics minus those of plain on shared seeds, mean ± half-width of the paired 95 % "
+        f"t-interval; {describe_units(list(drop_empty_columns(text).columns))}."
     )
     if (finished(runs)["mi_saturated"] == 1).any():
         title += (
