@@ -1,4 +1,4 @@
-"""Evaluate finished runs (nll, probes, samples ...): python scripts/evaluate.py results/<study>"""
+"""Evaluate finished runs (nll, probes ...): python scripts/evaluate.py results/<study>"""
 
 import sys
 

@@ -71,6 +71,7 @@ def copy_templates(name: str, slot: str) -> dict[Path, str]:
         class_name(template): class_name(name),
         template.replace("_", " "): name.replace("_", " "),
     }
+    # a class of the template's imports, such as Tensor, would be shadowed by the new one
     taken = {word for text in texts.values() for word in re.findall(r"\w+", text)}
     if class_name(name) in taken - {class_name(template)}:
         raise InputError(

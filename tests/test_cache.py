@@ -31,7 +31,7 @@ ADVICE = "; remove it and give the same command again"
 
 @pytest.fixture(scope="module")
 def clean_cache(tmp_path_factory) -> Path:
-    """A cache folder, with labels."""
+    """The cache folder of a labelled text."""
     folder = tmp_path_factory.mktemp("made")
     data = read(labelled(folder / "text"), labels=True)
     assert data.labels
@@ -42,7 +42,7 @@ def clean_cache(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def entry(clean_cache: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of `clean_cache` that a test may damage."""
     return shutil.copytree(clean_cache, tmp_path / "cache" / clean_cache.name)
 
 
@@ -76,7 +76,7 @@ def half_zeroed(path: Path) -> None:
     content = path.read_bytes()
     half = len(content) // 2
     path.write_bytes(content[:half] + b"\0" * (len(content) - half))
-    if path.read_bytes() == content:  # half was all zeros already
+    if path.read_bytes() == content:  # this half consisted of zeros already
         path.write_bytes(content[:half] + b"\1" * (len(content) - half))
 
 

@@ -1,6 +1,5 @@
 """The catalogue of metrics: one row per number, from which everything else is derived."""
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,12 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, folder_of, run_here
+from conftest import ROOT, folder_of, rows, run_here, summary
 
+from uncollapse.console import format_row
 from uncollapse.errors import InputError
+from uncollapse.evaluation.result_line import format_result
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.base import Pass
-from uncollapse.metrics.metric import END, PASS, REPORT, STAGES, WITHOUT_FUNCTION, Metric
+from uncollapse.metrics.metric import (
+    END,
+    PASS,
+    REPORT,
+    STAGES,
+    TRAINING,
+    WITHOUT_FUNCTION,
+    Beside,
+    Metric,
+)
 from uncollapse.metrics.one_pass import statistics
 from uncollapse.report import figures
 from uncollapse.report.page import write_report
@@ -64,18 +74,15 @@ def test_metric_from_outside_is_shown_everywhere(
     monkeypatch.setattr(figures, "PLOTS", {})
     catalogue.add(ROW)
     run_here(tmp_path, "plain")
-    rows = [
-        json.loads(line)
-        for line in (folder_of(tmp_path, "plain") / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert all(row["largest_mean"] > 0 for row in rows)
+    found = rows(folder_of(tmp_path, "plain"))
+    assert all(row["largest_mean"] > 0 for row in found)
     lines = [line for line in capsys.readouterr().out.splitlines() if "nelbo" in line]
-    value = next(row["largest_mean"] for row in rows if row["mode"] == "eval")
+    value = next(row["largest_mean"] for row in found if row["mode"] == "eval")
     assert f"largest_mean {value:.1f}" in lines[0]
     assert all("largest_mean" in line for line in lines)
 
     page, terminal = write_report(tmp_path / "scratch")
-    tested = f"{rows[-2]['largest_mean']:.1f}"
+    tested = f"{found[-2]['largest_mean']:.1f}"
     header, _, values = terminal.split("\n\n")[1].splitlines()[:3]
     assert "largest" in header.split() and tested in values.split()
     tables = page.parent / "tables"
@@ -96,6 +103,18 @@ def test_metric_can_be_paired_with_plain(
         run_here(tmp_path, head)
     page, _ = write_report(tmp_path / "scratch")
     assert "| largest |" in (page.parent / "tables" / "paired.md").read_text().splitlines()[0]
+
+
+def test_training_and_its_end_give_metrics_from_outside(
+    tmp_path: Path, own_catalogue: None
+) -> None:
+    of_training = replace(ROW, stage=TRAINING, function=lambda trainer: {ROW.name: trainer.epoch})
+    of_end = replace(ROW, stage=END, name="notes", function=lambda _, notes: {"notes": len(notes)})
+    catalogue.add(of_training, of_end)
+    run_here(tmp_path, "plain")
+    folder = folder_of(tmp_path, "plain")
+    assert [row.get(ROW.name) for row in rows(folder)] == [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, None, None]
+    assert summary(folder)["notes"] == 0
 
 
 @pytest.mark.slow
@@ -131,7 +150,7 @@ def test_documented_script_works(tmp_path: Path) -> None:
         ({"name": "step"}, "metric 'step': a name is a Python identifier and none of step"),
         ({"meaning": ""}, "metric largest_mean: `meaning` is empty"),
         ({"function": ""}, "metric largest_mean: a row of stage 'pass' has no function"),
-        ({"stage": END}, "metric largest_mean: a row of stage 'end' takes no function"),
+        ({"stage": REPORT}, "metric largest_mean: a row of stage 'report' takes no function"),
         ({"stage": "later"}, "metric largest_mean: stage 'later' is none of pass, nll"),
     ],
 )
@@ -153,6 +172,31 @@ def test_row_without_value_is_refused(own_catalogue: None) -> None:
     catalogue.add(replace(ROW, error="csv"))
     with pytest.raises(InputError, match="largest_mean did not return 'largest_mean_se'"):
         statistics(small_pass())
+
+
+@pytest.mark.parametrize("stage", [TRAINING, END])
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"other": 1.0}, "returned 'other', which has no row in the catalogue"),
+        ({"largest_mean": 1.0}, "did not return 'largest_mean_se', which has a row"),
+    ],
+)
+def test_values_of_training_are_checked(
+    own_catalogue: None, tmp_path: Path, stage: str, value: dict[str, float], sentence: str
+) -> None:
+    catalogue.add(replace(ROW, stage=stage, error="disk", function=lambda *_: value))
+    with pytest.raises(InputError, match=sentence):
+        run_here(tmp_path, "plain")
+
+
+def test_row_that_the_report_does_not_derive_is_refused(
+    own_catalogue: None, tmp_path: Path
+) -> None:
+    run_here(tmp_path, "plain")
+    catalogue.add(replace(ROW, stage=REPORT, function=""))
+    with pytest.raises(InputError, match="the report did not return 'largest_mean', which has"):
+        write_report(tmp_path / "scratch")
 
 
 def test_inapplicable_values_can_be_missing(own_catalogue: None) -> None:
@@ -185,7 +229,7 @@ def test_every_row_function_exists() -> None:
 
 
 def test_metric_companions_have_rows() -> None:
-    beside = [name for m in catalogue.METRICS.values() for _, name in m.beside]
+    beside = [name for m in catalogue.METRICS.values() for _, name, _ in m.beside]
     assert beside and set(beside) <= set(catalogue.METRICS)
 
 
@@ -202,11 +246,19 @@ def test_evaluation_keys_are_written_only_by_evaluations() -> None:
     assert not own & {key for m in catalogue.METRICS.values() if m.stage == PASS for key in m.keys}
 
 
-def test_values_are_formatted_with_metric_digits() -> None:
-    assert catalogue.format_value("probe", 0.91234) == "0.912"
-    assert catalogue.format_value("kl", 0.012) == "0.012"
-    assert catalogue.format_value("kl", 12.346) == "12.35"
-    assert catalogue.format_value("kl", None) == catalogue.format_value("kl", float("nan")) == "–"
+def test_line_shows_units_and_companions_of_the_row(own_catalogue: None) -> None:
+    row = {"epoch": 1.0, "step": 8, "split": "valid", "kl": 3.0, "floor": 2.88}
+    row |= {"kl_minus_floor": 0.12, "seconds_per_step": 0.0123}
+    assert format_row(row).endswith("kl 3.00 floor 2.88 (+0.12) 12.3 ms/step")
+    catalogue.METRICS["kl"] = replace(catalogue.METRICS["kl"], beside=(Beside("mi", "mi"),))
+    assert "kl 3.00 floor" in format_row(row)
+    assert "kl 3.00 (mi 1.23) floor" in format_row({**row, "mi": 1.234})
+
+
+def test_result_line_has_the_digits_of_the_row() -> None:
+    result = {"nll": 25.31, "nll_se": 0.12, "nll_bias": 0.15, "nll_ess": 18.3, "probe": 0.91234}
+    line = "nll 25.310 ± 0.120 (bias about 0.150, ess 18.3), probe 0.912"
+    assert format_result(result) == line
 
 
 def test_docs_table_is_current() -> None:

@@ -358,7 +358,7 @@ def require_same(one: Any, other: Any, where: str = "state") -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(case: Case) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
+def trained_posterior(case: Case) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
     """A trained posterior of 96 examples in evaluation mode, and decode.
 
     decode: z [n, B, D] -> -log p(x|z) [n, B]."""
@@ -381,8 +381,8 @@ def seeded(seed: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def test_posterior_shapes_agree_and_generators_are_used(seen: tuple) -> None:
-    q, _ = seen
+def test_posterior_shapes_agree_and_generators_are_used(trained_posterior: tuple) -> None:
+    q, _ = trained_posterior
     count, latent = q.mean.shape
     assert q.variance.shape == (count, latent) and (q.variance >= 0).all()
     assert q.kl.shape in ((count, latent), (count, 1)) and q.kl.sum(-1).isfinite().all()
@@ -418,9 +418,9 @@ def test_posterior_shapes_agree_and_generators_are_used(seen: tuple) -> None:
 
 
 @torch.no_grad()
-def test_mean_and_variance_match_samples(seen: tuple) -> None:
+def test_mean_and_variance_match_samples(trained_posterior: tuple) -> None:
     """Within a sixth: without a closed form they are estimates, too."""
-    q, _ = seen
+    q, _ = trained_posterior
     z, spread = q.sample(500, seeded(1)), q.variance.sqrt()
     assert torch.equal(z.isfinite(), torch.ones_like(z, dtype=torch.bool))
     away = (z - q.mean)[:, :, spread.gt(0).all(0)] / spread[:, spread.gt(0).all(0)]
@@ -430,20 +430,20 @@ def test_mean_and_variance_match_samples(seen: tuple) -> None:
 
 
 @torch.no_grad()
-def test_mean_log_ratio_is_the_kl(seen: tuple) -> None:
-    q, _ = seen
+def test_mean_log_ratio_is_the_kl(trained_posterior: tuple) -> None:
+    q, _ = trained_posterior
     gap = q.kl.sum(-1).double() - q.log_ratio(q.sample(200, seeded(2))).double().mean(0)
     assert abs(gap.mean()) < 4.5 * sem(gap) + 1e-4
 
 
 @torch.no_grad()
-def test_densities_match_samplers(seen: tuple) -> None:
+def test_densities_match_samplers(trained_posterior: tuple) -> None:
     """For any q, p and h: E_q[h p / (p + q)] = E_p[h q / (p + q)], here with h = 1 and h = z_d.
 
     Bridge identity of Meng & Wong 1996: p / (p + q) is the logistic function of minus the log
     ratio, hence bounded.
     """
-    q, _ = seen
+    q, _ = trained_posterior
     z, prior = q.sample(1000, seeded(5)), q.sample_prior(1000, seeded(6))
     from_q, from_p = (
         torch.sigmoid(-q.log_ratio(z).double()),
@@ -460,9 +460,9 @@ def test_densities_match_samplers(seen: tuple) -> None:
     assert (np.abs(gaps.mean(0)) <= 5 * error + 1e-6).all()
 
 
-def test_importance_weighting_tightens_the_bound(seen: tuple) -> None:
+def test_importance_weighting_tightens_the_bound(trained_posterior: tuple) -> None:
     """ELBO <= IWAE_1 = ELBO in expectation <= IWAE_64, errors paired over the examples."""
-    q, decode = seen
+    q, decode = trained_posterior
     nelbo = (decode(q.sample(64, seeded(7))).mean(0) + q.kl.sum(-1)).detach().double().numpy()
     with torch.no_grad():
         one, many = (

@@ -63,7 +63,7 @@ CONFIGS: dict[str, Any] = {}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A study of three runs; `full` beside it is the unfinished one as it ends undisturbed."""
+    """A study of three runs, and its copy `full`, in which the unfinished run was completed."""
     from uncollapse.procedures.joint import Joint
 
     results = tmp_path_factory.mktemp("damaged")
@@ -85,7 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert evaluate([str(finished), *ASKED]) == 0
     (finished / "evaluations" / "unlabelled").touch()
     (finished / "samples").mkdir()
-    (finished / "samples" / "prior.txt").write_text("\tdrawn\tlikeliest\n1\ta b\tc\n")
+    (finished / "samples" / "prior.txt").write_text("\tdrawn\tmost likely\n1\ta b\tc\n")
     (unfinished / "failed").write_text("Traceback\nValueError: odd\n")
     for run in (finished, unfinished):
         (run / "wandb_id").write_text("0123456789abcdef")
@@ -109,9 +109,9 @@ def results(made: Path, tmp_path: Path) -> Path:
 
 
 def snapshot_tree(path: Path) -> dict[str, bytes | str]:
-    """What lies under a folder, without following links.
+    """The content of a folder, without following links.
 
-    Bytes of files, and what else there is by its kind.
+    For a file its bytes, for anything else its kind.
     """
     found: dict[str, bytes | str] = {}
     for place, folders, files in os.walk(path):
@@ -328,7 +328,7 @@ NO_DIGEST = ("config.yaml", "data.json", "metrics.jsonl", "summary.json")
 
 
 def deny_reading(patch: pytest.MonkeyPatch, path: Path) -> None:
-    """Refuse to open a file, which no right keeps root from."""
+    """Make opening a file fail, since permissions would not stop root."""
 
     def refusing(honest: Any) -> Any:
         def opening(file: Any, *words: Any, **more: Any) -> Any:
@@ -357,12 +357,10 @@ def test_damaged_file_gives_one_sentence_or_is_harmless(
     assert name != "config.yaml" or outcome.refused or kind in HARMLESS
     if outcome.refused:
         assert damaged is None or damaged in snapshot_tree(path.parent).values()
-    elif (which, name) == ("finished", "metrics.jsonl"):  # which is only read
+    elif (which, name) == ("finished", "metrics.jsonl"):  # training and evaluation only read it
         assert outcome.notes or kind in HARMLESS
-    elif (which, name) == (
-        "finished",
-        "model.safetensors",
-    ):  # which nobody reads once all is evaluated
+    elif (which, name) == ("finished", "model.safetensors"):
+        # not read, since every evaluation exists already
         assert damaged is None or damaged == snapshot_tree(path.parent)[path.name]
     elif "cannot be found" not in outcome.printed and not (
         kind.startswith("flipped") and name in NO_DIGEST
@@ -397,7 +395,8 @@ def test_flipped_bit_is_refused_or_harmless(
 ) -> None:
     path = run_folder(results, which) / name
     flip_bit(share, bit)(path)
-    if which == "finished":  # else nobody looks at the weights
+    if which == "finished":
+        # without evaluations, the command has to read the model weights
         shutil.rmtree(path.parent / "evaluations")
         shutil.copy(made / "trained.json", path.parent / "summary.json")
     outcome = Outcome(results, which, capsys)

@@ -1,5 +1,6 @@
-"""Defaults are in the YAML files of conf/ and nowhere else."""
+"""Defaults are in the YAML files of conf/; a class for use from Python may repeat them."""
 
+import inspect
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -7,11 +8,13 @@ import pytest
 from omegaconf import OmegaConf
 from schemas import stated
 
-from uncollapse.config import options
+from uncollapse.config import CONF, HYDRA_KEYS, SLOTS, heads, options, read_head
 from uncollapse.config.sections import LogConfig, load_section
-from uncollapse.config.targets import locate_class
+from uncollapse.config.targets import find_targets, locate_class
+from uncollapse.distributions.moments import EPS
 from uncollapse.errors import InputError
 from uncollapse.training.config import TrainerConfig
+from uncollapse.yaml_files import read_yaml
 
 SCHEMAS: dict[str, type] = {"trainer": TrainerConfig, "log": LogConfig}
 # A key that a file omits is absent: no value is requested.
@@ -37,6 +40,27 @@ def test_schema_defaults_do_not_repeat_yaml_values(schema: type, files: list[dic
         has_default = (field.default, field.default_factory) != (MISSING, MISSING)
         assert has_default != all(field.name in values for values in files), field.name
         assert not has_default or field.default in ABSENT, field.name
+
+
+@pytest.mark.parametrize("head", heads())
+def test_default_of_a_slot_class_is_that_of_its_yaml(head: str) -> None:
+    """The YAML of a slot is that of train.yaml, which the head's file changes."""
+    plain, changed = read_yaml(CONF / "train.yaml"), read_head(head)
+    for slot in SLOTS:
+        for place, node in find_targets(plain[slot] | changed.get(slot, {}), slot):
+            found = locate_class(node["_target_"], place)
+            for parameter in inspect.signature(found).parameters.values():
+                if parameter.default is not parameter.empty:
+                    stated_by = plain[slot] if place == slot else {}
+                    assert parameter.default == default_in(stated_by, parameter.name), place
+
+
+def default_in(node: dict[str, Any], key: str) -> object:
+    """The value of a key, or the class that it names; `eps`, which no file states, is EPS."""
+    value = {"eps": EPS, **node}[key]
+    if isinstance(value, dict) and not set(value) - {*HYDRA_KEYS}:
+        return locate_class(value["_target_"], f"decoder.{key}")
+    return value
 
 
 def test_key_missing_from_old_config_gets_yaml_value() -> None:

@@ -48,7 +48,7 @@ ACTS = ("inform", "question")
 
 
 def dialogues(count: int, seed: int) -> list[list[dict]]:
-    """Random ones of 2 to 5 turns of 1 to 6 words."""
+    """Random dialogues of 2 to 5 turns of 1 to 6 words."""
     rng = np.random.default_rng(seed)
     return [
         [
@@ -397,7 +397,7 @@ def test_invalid_dialogue_settings_are_refused(folder):
 
 
 def test_learned_prior_removes_floor_and_fixed_prior_keeps_it(folder, tmp_path):
-    """The point of holding it: batch norm spreads mu, and a learned prior comes after."""
+    """Batch norm spreads mu, which gives a floor only if the prior cannot follow."""
     kl = {}
     for prior in ("held", "learned"):
         asked = words(

@@ -171,7 +171,7 @@ def test_scale_sets_mu_spread_and_reports_true_density_of_z(seed, batch, latent,
     assert_near(q.unscaled_kl, 0.5 * (a**2 + np.exp(log_var) - log_var - 1), 1e-8)
     z = q.sample()
     assert_near(q.log_ratio(z), Independent(drawn, 1).log_prob(z) - prior.log_prob(z).sum(-1), 1e-7)
-    # the batch mean of the KL: the spread asked for, an offset that all share, the variances' part
+    # the batch mean of the KL has three parts: spread of mu, mean of mu, and variances
     offset = 0.5 * (q.mean.numpy().mean(0) ** 2).sum()
     widths = 0.5 * (np.exp(log_var) - log_var - 1).sum(-1).mean()
     assert_near(q.kl.sum(-1).mean().item(), 0.5 * std**2 * left.sum() + offset + widths, 1e-8)

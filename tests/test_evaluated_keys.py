@@ -1,4 +1,4 @@
-"""Numbers of evaluations in a summary are replaced, whatever their metric is called."""
+"""A new evaluation replaces the numbers of an earlier one, also of metrics from outside."""
 
 import pytest
 

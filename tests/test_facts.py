@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 from uncollapse import config
+from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.facts import list_sets, read_facts
+from uncollapse.data.files import TextConfig
 from uncollapse.data.sets import main
 from uncollapse.errors import InputError
 
@@ -25,10 +27,33 @@ def conf(tmp_path, monkeypatch):
     return tmp_path / "conf"
 
 
-def test_every_shipped_text_data_set_has_facts():
-    text = [name for name in config.options("data") if "name" in config.read_option("data", name)]
-    assert list_sets() == text
-    assert all(read_facts(name).licence for name in text)
+def test_every_shipped_set_of_files_has_facts():
+    files = [name for name in config.options("data") if "dir" in config.read_option("data", name)]
+    assert list_sets() == [name for name in files if name != "text"]
+    assert all(read_facts(name).licence for name in list_sets())
+
+
+def test_images_need_no_preparation(tmp_path, capsys):
+    assert main(["mnist", "--out", str(tmp_path)]) == 2
+    assert "mnist: train.py reads images as they are; nothing to prepare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("captions", TextConfig), ("dailydialog", DialogueConfig)]
+)
+def test_training_on_a_set_without_facts_is_refused(conf, tmp_path, name, make):
+    values = {**config.read_option("data", name), "name": "mine", "dir": str(tmp_path)}
+    del values["_target_"]
+    with pytest.raises(InputError, match="train"):  # as from another checkout: files are missing
+        make(**values).load()
+    shutil.copy(conf / "data" / f"{name}.yaml", conf / "data" / "mine.yaml")
+    with pytest.raises(
+        InputError, match=r"^mine: its facts are missing, a file .*mine\.facts\.yml;"
+    ):
+        make(**values).load()
+    (conf / "data" / "mine.facts.yml").write_text(MINE)
+    with pytest.raises(InputError, match="train"):
+        make(**values).load()
 
 
 def test_data_set_can_be_added_by_yaml_files_alone(conf, tmp_path, capsys):
@@ -51,6 +76,8 @@ def test_data_set_can_be_added_by_yaml_files_alone(conf, tmp_path, capsys):
     [
         ("made: hand", "maed: hand", "maed: no such fact; allowed are made, licence, "),
         ("made: hand", "made: hnd", "made=hnd: "),
+        ("made: hand", "made: hub\nform: images", "form=images needs valid"),
+        ("made: hand", "made: hand\nvalid: 1.5", "valid=1.5: allowed is an integer"),
         ("licence: mine", "", "licence is missing"),
         ("lines: {train: 2, valid: 2, test: 2}", "lines: 2", "lines=2: wrong kind of value"),
         ("by_hand: put train.txt, valid.txt and test.txt into {out}", "", "needs by_hand"),

@@ -72,12 +72,12 @@ def decode_split(data, split) -> list[str]:
 
 
 def list_cache_entries(cache: Path) -> list[Path]:
-    """Whatever lies in a cache but its locks."""
+    """The entries of a cache folder except its lock files."""
     return [path for path in cache.iterdir() if path.suffix != ".lock"]
 
 
 def get_refusal(folder: Path, **options) -> str:
-    """The one sentence of the refusal."""
+    """The message of the InputError, which is one sentence."""
     with pytest.raises(InputError) as caught:
         read(folder, **options)
     assert "\n" not in str(caught.value)

@@ -82,9 +82,9 @@ OPTION = {"jsonl": "json", "ndjson": "json", "feather": "arrow"}
 
 
 def name_splits(folder: Path, **contents: bytes) -> dict[str, str]:
-    """Files train, valid and test with one content and name, by split.
+    """Files train, valid and test with the same content, by split.
 
-    Keys with _ for the point.
+    The keyword is their extension, with _ in place of each point: `txt_gz`.
     """
     ((ending, content),) = contents.items()
     folder.mkdir(parents=True, exist_ok=True)
@@ -426,7 +426,7 @@ def test_apparently_labelled_lines_need_explicit_option(
     monkeypatch.setattr(tokenise.tokenise, "__defaults__", (None, 3))
     assert get_refusal(files) == message
     assert not load(files, labels=False).labels
-    assert get_refusal(files) == message  # whatever the cache holds by now
+    assert get_refusal(files) == message  # also now that the tokens are in the cache
 
 
 def test_leading_and_inner_tabs_are_whitespace(tmp_path):

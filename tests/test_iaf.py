@@ -25,9 +25,9 @@ huge = st.sampled_from([0.0, 1e-4, 1.0, 30.0, 1e3, 1e6])
 
 
 def make_head(seed=0, latent=3, depth=2, scale=1.0, hidden=HIDDEN) -> InverseAutoregressiveFlow:
-    """In double precision.
+    """A head in double precision.
 
-    The flow's parameters are random, times `scale`, the base is as it comes.
+    The flow's parameters are random, times `scale`; the base keeps its initial weights.
     """
     torch.manual_seed(seed)
     head = InverseAutoregressiveFlow(hidden, latent, depth=depth).double()
@@ -125,8 +125,8 @@ def test_inverse_undoes_a_step(seed, batch, latent, scale):
     z = 3 * torch.randn(5, batch, latent).double()
     there, log_det = step.forward(z)
     back, again = step.inverse(there.permute(2, 0, 1))
-    # as exactly as the step keeps what went in: an error in z' comes back times the largest 1 /
-    # singular value
+    # the inverse multiplies rounding errors in z' by at most 1 / (the smallest singular value of
+    # the step's Jacobian)
     matrices = [
         compute_jacobian(select_example(step, b), z[n, b]) for n in range(5) for b in range(batch)
     ]
@@ -240,7 +240,7 @@ def test_gradients_reach_every_parameter_and_match_formula():
     z, log_q = head(h).transform_noise(noise)
     drawn = torch.autograd.grad((log_q - head(h).log_prior(z)).sum(), parameters)
     assert all(g.abs().sum() > 0 for g in drawn)
-    # the other way: through z and the inverse
+    # the second way: gradients through z and the inverse
     z = head(h).transform_noise(noise)[0]
     inverted = torch.autograd.grad(head(h).log_ratio(z).sum(), parameters)
     for a, b in zip(drawn, inverted, strict=True):

@@ -195,8 +195,7 @@ def test_block_and_batch_sizes_do_not_matter(monkeypatch, cells):
 
 
 def test_memory_does_not_grow_with_block_count(monkeypatch):
-    """What lives between blocks is some numbers per code and dimension, never a number per block
-    too."""
+    """A few numbers per code and dimension are kept between blocks, for any number of blocks."""
     n, d = 100, 3
     q = random_posterior(0, n, d)
     blocks = []

@@ -15,8 +15,8 @@ from uncollapse.runs.checkpoint import load_model
 from uncollapse.training.trainer import Trainer
 
 KEEP = "trainer.keep=[last,best_nelbo,best_nll]"
-# the KL weight grows for 6 of 9 epochs, so the rules choose different weights
-RULED = (KEEP, "trainer.nll_samples=8", "trainer.epochs=9", "anneal_epochs=6", "trainer.lr=2e-2")
+# so many steps on few sentences that the rules choose different weights
+RULED = (KEEP, "trainer.nll_samples=8", "trainer.epochs=24", "anneal_epochs=6", "trainer.lr=5e-2")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_each_rule_chooses_its_lowest_evaluation(folder: Path) -> None:
     found, valid = summary(folder), valid_rows(folder)
     assert found["best_nelbo"]["step"] == min(valid, key=lambda row: row["nelbo"])["step"]
     assert found["best_nll"]["step"] == min(valid, key=lambda row: row["valid_nll"])["step"]
-    assert found["last"]["step"] == valid[-1]["step"] == 9 * 6
+    assert found["last"]["step"] == valid[-1]["step"] == 24 * 6
     # the default rule waits for the end of the schedule
     after = [row for row in valid if row["epoch"] >= 6]
     assert found["best_step"] == min(after, key=lambda row: row["objective"])["step"]
@@ -94,19 +94,19 @@ def test_resumed_run_keeps_the_same_weights(
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_validation_nll_equals_exact_likelihood_of_linear_model() -> None:
-    """With the exact posterior every importance weight is p(x): one code is enough."""
+def test_validation_nll_lies_between_exact_likelihood_and_nelbo() -> None:
     cfg = composed("head=plain", "experiment=linear", "data.valid=64")
     parts = prepare(cfg, "plain")
-    for split in ("valid",):
-        one = estimate_nll(parts.model, parts.data, parts.model.encode, 64, 1)
-        many = estimate_nll(parts.model, parts.data, parts.model.encode, 64, 256)
-        row = evaluate(parts.model, parts.data, split, "eval")
-        assert many < one < row["nelbo"] + 4 * row["nelbo_se"]
+    one, many = (
+        estimate_nll(parts.model, parts.data, parts.model.encode, 64, samples)
+        for samples in (1, 256)
+    )
+    row = evaluate(parts.model, parts.data, "valid", "eval")
+    assert many < one < row["nelbo"] + 4 * row["nelbo_se"]
 
 
 def test_nll_is_in_validation_rows_only_if_requested(folder: Path, tmp_path: Path) -> None:
-    assert all(row["valid_nll"] <= row["nelbo"] + 2 for row in valid_rows(folder))
+    assert all(row["valid_nll"] < 1.2 * row["nelbo"] for row in valid_rows(folder))
     run_here(tmp_path, "plain")
     assert "valid_nll" not in json.dumps(rows(folder_of(tmp_path, "plain")))
 

@@ -39,7 +39,7 @@ def summary(folder: Path) -> dict:
 
 @pytest.fixture
 def early_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the first evaluation the best, whatever follows."""
+    """Make the first evaluation the best one."""
     honest = Selection.judge
     monkeypatch.setattr(
         Selection,
@@ -188,9 +188,9 @@ def test_report_names_best_weights_of_cyclical_run(tmp_path):
 
 
 def make_summary(**last: float) -> dict:
-    """What a summary holds of both weights.
+    """The summary of a run, with the test metrics of its best and its last model weights.
 
-    `last` gives values of the last weights that differ.
+    `last`: metrics in which the last weights differ from the best.
     """
     best = {
         "nelbo": 20.0,

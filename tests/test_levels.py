@@ -484,7 +484,7 @@ def test_rare_unknown_words_are_reported_and_their_characters_counted(text, caps
 def test_excluding_unknown_renormalises_probabilities():
     logits = torch.tensor(
         [0.0, 0.0, -torch.inf, 5.0, math.log(3.0), 0.0]
-    )  # <unk> by far the likeliest
+    )  # <unk> is by far the most likely word
     writing = (lambda tokens: logits.expand(len(tokens), -1), 4000, torch.device("cpu"), False)
     written = decode_sentences(*writing, torch.Generator().manual_seed(0), 1, unknown=False)
     counts = np.bincount(written.tokens, minlength=6)

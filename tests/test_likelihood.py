@@ -104,7 +104,7 @@ def test_single_precision_suffices_for_many_codes(init):
 
 @pytest.mark.parametrize("hidden", [1, 3, 16])
 def test_skipping_max_subtraction_changes_only_rounding(hidden):
-    """Just within the bound and just beyond it, whatever the sign of the logits."""
+    """Just within the bound and just beyond it, for logits of either sign."""
     for sign in (1, -1):
         for bound, safe in ((70.0, True), (90.0, False)):
             model = make_model(hidden=hidden)

@@ -131,7 +131,7 @@ def test_all_metrics_by_hand_for_any_batch_size(mode, size):
     np.testing.assert_allclose(got["moments"]["mu_sq"], [1 / 6] * 6)
     np.testing.assert_allclose(got["moments"]["sigma_sq"], [0.25] * 6, rtol=1e-6)
     assert got["mi"] == 0 == got["mi_se"] and got["marginal_kl"] == 3.5 and got["mi_n"] == 6
-    # KL: 0 ... 5, and 1 always
+    # KL of the two dimensions: 0 ... 5 over the examples, and always 1
     share = dict(zip(got["collapse"]["eps"], got["collapse"]["share"], strict=True))
     assert share[1.0] == 0 and share[1.78] == 0.5 and share[3.16] == 0.5 and share[10.0] == 1
 
@@ -257,7 +257,7 @@ def test_standard_errors_match_bootstrap():
 
 
 def test_standard_errors_match_spread_over_fresh_examples():
-    """Of the gap too, though each code serves twice: at home, and with one other example."""
+    """Of the gap too, although each code is used twice: for its own example and for another."""
     rng, n, names = np.random.default_rng(1), 60, ("rec", "kl", "nelbo", "shuffle_gap", "ppl")
 
     def evaluation(seed):
@@ -541,7 +541,7 @@ def test_mean_squares_agree_between_modes_on_fresh_data(head):
         )
     error = (make_pass.mean**2).std(0) * math.sqrt(1 / 1500 + 1 / 2000)
     assert (np.abs((make_pass.mean**2).mean(0) - training) < 4 * error).all()
-    with torch.no_grad():  # the statistics of other data are told apart
+    with torch.no_grad():  # statistics of other data must fail the same check
         next(m for m in model.posterior.modules() if isinstance(m, Moments)).var.mul_(1.5)
     with evaluating(model, train=False):
         make_pass = collect(

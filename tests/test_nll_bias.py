@@ -49,13 +49,13 @@ def test_nll_decreases_by_hand():
     half, eighth = compute_decreases([3.0, 1, 2, 2, 1, 1, 1, 1])
     assert half == pytest.approx(-0.5 * math.log(2) + math.log(1.5))
     assert eighth == pytest.approx(-(math.log(3) + 2 * math.log(2)) / 8 + 0.5 * math.log(2))
-    # what does not fill the last eighth is left out of both: 9 and 15 codes are 8
+    # K is rounded down to a multiple of 8: 9 and 15 codes count as 8
     assert compute_decreases([3.0, 1, 2, 2, 1, 1, 1, 1, 50, 60]) == pytest.approx((half, eighth))
 
 
 def test_nll_bias_by_hand():
-    # falls that halve with each doubling (a = 1): the rest is the last fall; a = 1/2: 2^a - 1 =
-    # 0.414 of it
+    # a bias of c K^-a has decreases in the ratio 4^a, and the last one / (2^a - 1) remains: here
+    # a = 1, then a = 1/2
     assert bias(np.full(4, 0.1), np.full(4, 0.4)) == pytest.approx(
         {"nll_bias": 0.1, "nll_bias_se": 0}
     )
@@ -209,7 +209,7 @@ def test_results_and_line_have_bias_ess_and_chance(folder: Path, capsys: pytest.
     chances = [factor["chance"] for factor in found["probe_curves"]["factors"].values()]
     assert found["probe_chance"] == pytest.approx(np.mean(chances))
     out = capsys.readouterr().out
-    assert f"(bias about {found['nll_bias']:.3f}, " in out and f"ess {found['nll_ess']:.3f})" in out
+    assert f"(bias about {found['nll_bias']:.3f}, " in out and f"ess {found['nll_ess']:.1f})" in out
     assert f" (chance {found['probe_chance']:.3f})" in out
 
 

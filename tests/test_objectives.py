@@ -163,7 +163,7 @@ def test_disabled_objective_run_equals_plain_run(
 
 
 def test_bag_of_words_network_does_not_change_training_noise() -> None:
-    """Its weights are drawn after the model's, and training seeds anew before its first step."""
+    """Its weights are drawn after the model's, and training sets the seed again before step 1."""
     with_it, without = (
         prepare(composed(f"head={head}", *SMALL), head) for head in ("bow", "plain")
     )

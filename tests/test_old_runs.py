@@ -27,7 +27,7 @@ FINISHED = {
     "117fdba": [*LSTM, "trainer.epochs=1"],
     "72af04e": [*SHARED, "data=gaussian", "model=linear", "trainer.epochs=1"],
 }
-BEGUN = {
+UNFINISHED = {
     "117fdba": [*LSTM, "trainer.epochs=2", "trainer.optimizer=sgd"],
     "72af04e": [*LSTM, "trainer.epochs=2"],
 }
@@ -74,7 +74,7 @@ def test_finished_old_run_is_skipped(version: str, study: Path) -> None:
 
 
 def test_unfinished_old_run_resumes_to_same_result(version: str, study: Path) -> None:
-    assert ask(study, "bn_mu", BEGUN[version]) == "done"
+    assert ask(study, "bn_mu", UNFINISHED[version]) == "done"
     folder, expected = only(study, "bn_mu"), json.loads((study / "expected.json").read_text())
     summary = json.loads((folder / "summary.json").read_text())
     assert {key: summary[key] for key in ("step", "best_step")} == {

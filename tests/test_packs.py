@@ -380,7 +380,7 @@ def test_intact_pack_replaces_damaged_folder(name: str, spoil: Any, small: Path)
 
 
 def change_result(folder: Path, **values: Any) -> None:
-    """Change what a run found, in its summary and, where it stands there too, in its last row."""
+    """Change results of a run in its summary and, if they are there too, in its last row."""
     path, rows = folder / "summary.json", folder / "metrics.jsonl"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
     *others, last = rows.read_text().splitlines(keepends=True)
@@ -722,7 +722,7 @@ def test_concurrent_packs_do_not_interfere(small: Path, capsys: pytest.CaptureFi
 
 
 def list_damages(content: bytes, count: int) -> list[bytes]:
-    """Flipped bits, cuts, zeros and added bytes at places of all kinds, the footer among them."""
+    """Flipped bits, cuts, zeros and added bytes at random positions, half of them in the footer."""
     dice = random.Random(5)
     found = []
     foot = pack.footer_offset(content)

@@ -65,7 +65,7 @@ def run(cls, latent, batch, knob, seed, scale):
 
 
 def compute_shrinkage(moment):
-    """v / (v + eps): what is left of a unit variance."""
+    """v / (v + eps): the variance after normalising, which eps keeps below 1."""
     return moment / (moment + EPS)
 
 

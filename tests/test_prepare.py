@@ -20,11 +20,11 @@ from uncollapse.data.facts import SetFacts, read_facts
 from uncollapse.data.sets import main
 from uncollapse.data.text import SPLITS
 
-assert block_hub  # no test here may reach for the network
+assert block_hub  # a fixture; no test here may use the network
 
 
 def run_prepare(capsys, *words: object) -> tuple[int, str, str]:
-    """Exit code, what was told, what was complained of."""
+    """Exit code, standard output, standard error."""
     code = main([str(word) for word in words])
     output = capsys.readouterr()
     return code, output.out, output.err
@@ -32,7 +32,7 @@ def run_prepare(capsys, *words: object) -> tuple[int, str, str]:
 
 @pytest.fixture
 def small_synthetic(monkeypatch):
-    """The synthetic set, a few sequences of it, and nothing known of them."""
+    """The synthetic set with a few sequences in each split, and no checksums to compare."""
     facts = replace(
         read_facts("synthetic"), lines={"train": 30, "valid": 4, "test": 5}, checksums={}
     )
@@ -310,7 +310,7 @@ def test_manually_added_files_are_checked(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["wiki"], "wiki: no such text set; allowed are captions, dailydialog, "),
+        (["wiki"], "wiki: no such set; allowed are captions, dailydialog, "),
         (["snli", "data.sise=3"], "data.sise=3: allowed are data.name, data.dir, "),
         (["snli", "train_size=3"], "train_size=3: allowed are data.name, "),
         (

@@ -84,7 +84,7 @@ def test_code_and_kl_are_sampled_once_and_later_samples_differ(cls):
     assert q.sample() is z and q.kl.equal(kl)
     assert not q.sample(1)[0].equal(z)
     assert_near(kl[:, 0], q.log_ratio(z))
-    first = again.kl  # asked for first, it belongs to the same code too
+    first = again.kl  # computed before sampling, it belongs to the same code as well
     assert_near(first[:, 0], again.log_ratio(again.sample()))
     twins = (q.sample(3, torch.Generator().manual_seed(5)) for _ in range(2))
     assert next(twins).equal(next(twins))
@@ -233,7 +233,7 @@ def test_kl_gradients_match_formula_and_reach_every_component(cls):
 @pytest.mark.parametrize("cls", HEADS)
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 30.0])
 def test_single_precision_suffices(cls, scale):
-    """exp(log_var) must fit a float: 30 is already e^60 and more."""
+    """exp(log_var) must fit a float; at scale 30 it is e^60 and more."""
     torch.manual_seed(0)
     head, h = cls(HIDDEN, 4, components=6), torch.randn(16, HIDDEN)
     with torch.no_grad():

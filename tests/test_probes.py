@@ -351,9 +351,9 @@ def test_labels_agree_with_words(data):
 
 
 def test_ideal_classifier_is_calibrated(data):
-    """Its accuracy is the mean of its own certainty.
+    """The promised accuracy is the mean of the largest posterior probability.
 
-    On 600 sentences the observed accuracy agrees within four standard errors.
+    On 600 sentences the observed accuracy agrees with it within four standard errors.
     """
     grammar, corpus = english(), data.corpora["train"]
     posterior = grammar.factor_posterior(corpus.tokens - len(SPECIALS), corpus.offsets)

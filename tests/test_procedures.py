@@ -236,7 +236,7 @@ class Scripted:
     [
         ([4, 4, 3, 3, 3, 2.9, 3, 3, 1], 100, 8),  # averages over windows of two: 4, 3, 2.95, 3
         ([4, 4, 4, 4, 1], 100, 4),  # an equal loss is no improvement
-        ([1, 2, 3, 4, 1], 100, 4),  # nothing is compared within a window: 1.5, then 3.5
+        ([1, 2, 3, 4, 1], 100, 4),  # only averages of windows are compared: 1.5, then 3.5
         ([9, 8, 7, 6, 5, 4], 5, 5),
         ([9, 1], 1, 1),
     ],
@@ -250,10 +250,10 @@ def test_inner_steps_stop_when_averaged_loss_stops_falling(losses, most, made) -
 
 
 @pytest.mark.parametrize(
-    ("found", "looks"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)]
+    ("found", "estimates"), [([0.5, 0.7, 0.6, 9.0], 3), ([0.0], 1), ([-0.1], 1), ([1, 1, 9], 2)]
 )
 def test_aggressive_phase_ends_when_mutual_information_stops_increasing(
-    found, looks, monkeypatch
+    found, estimates, monkeypatch
 ) -> None:
     seen, values = [], iter(found)
 
@@ -267,10 +267,11 @@ def test_aggressive_phase_ends_when_mutual_information_stops_increasing(
         training: Any = Scripted([1.0, 1.0], step)
         procedure.step(training, "own")
         together = training.done == [("own", None)]
-        assert together == (step >= 4 * looks) == (not procedure.aggressive)
-    assert seen == [4 * look for look in range(1, looks + 1)]
+        assert together == (step >= 4 * estimates) == (not procedure.aggressive)
+    assert seen == [4 * count for count in range(1, estimates + 1)]
     assert (
-        float(procedure.information) == found[looks - 1] and int(procedure.inner_steps) == 4 * looks
+        float(procedure.information) == found[estimates - 1]
+        and int(procedure.inner_steps) == 4 * estimates
     )
 
 
@@ -445,8 +446,7 @@ def test_gradients_through_refinement_match_finite_differences_lstm(head: str, s
 
 
 def test_single_precision_gradients_match_double_precision() -> None:
-    """What `step` leaves in .grad, by the kernels that training uses, on batches with several
-    stretches."""
+    """Gradients after `step`, by the kernels of training, for batches with several stretches."""
     procedure, found = SemiAmortized(3, 0.2, 0.5, 5.0), []
     noise = torch.randn(4, 16, 4, dtype=torch.float64)  # three steps and the final code
 
@@ -704,7 +704,7 @@ def test_resumed_run_restarts_decoder_once_from_same_weights(
     go_on(one, 4)
     one.save()
     save_model(tmp_path / "model.safetensors", first.model)
-    for steps in (4, 3):  # past the sixth step, and on from there
+    for steps in (4, 3):  # to step 8, past the end of the first epoch (6), then on to step 11
         other = trainer(build_components("ae_pretrain", *words))
         other.restore()
         assert all(
@@ -717,8 +717,10 @@ def test_resumed_run_restarts_decoder_once_from_same_weights(
 
 
 def test_pretraining_never_sets_best_model_or_uses_patience(tmp_path: Path) -> None:
-    """With a rate of almost 0 all evaluations are alike, so the first would be the best, and
-    patience over at once."""
+    """The learning rate is almost 0, so all evaluations are alike.
+
+    A run without these rules would keep the first one as the best, and stop at once.
+    """
     run_here(tmp_path, "ae_pretrain", "trainer.epochs=4", "trainer.lr=1e-12", "trainer.patience=1")
     found = summary(folder_of(tmp_path, "ae_pretrain"))
     weights = [

@@ -56,7 +56,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def read_provenance(path: Path, cwd: Path | None = None, **environment: str) -> dict:
-    """What a fresh process says whose package lies under `path`."""
+    """The provenance printed by a new process that imports the package under `path`."""
     env = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1", **environment}
     done = subprocess.run(
         [sys.executable, "-c", SAY],

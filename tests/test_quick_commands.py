@@ -197,7 +197,7 @@ def test_data_without_labels_is_opened_once(
     assert main([str(folder), "--samples", "2"]) == 0
     assert capsys.readouterr().out == "1 of 1 run was evaluated before\n"
     assert main([str(folder), "--samples", "2", "--metrics", "probe"]) == 2, (
-        "asked for by name it is tried"
+        "a metric named with --metrics must be computed, or fail"
     )
 
 

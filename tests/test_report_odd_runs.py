@@ -115,7 +115,7 @@ SEEDS = 64  # groups of odd runs: eight in total, as many as one panel can show
 
 
 def set_value(folder: Path, place: str, value: Any) -> None:
-    """A value at `file key.key` of a run; in each of its rows."""
+    """Write a value at `place`, "file key.key", of a run; for metrics.jsonl in every row."""
     name, keys = place.split(" ")
     path = folder / name
     if name == "metrics.jsonl":
@@ -158,7 +158,7 @@ def rows_of_sound_runs(study: results.Study) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of four sound runs, and one odd run for each place and value."""
+    """A study of four sound runs, and one odd run for each case."""
     study = sound_runs(tmp_path_factory.mktemp("results") / "s")
     for number, (place, value) in enumerate(CASES):
         group = number // SEEDS
@@ -431,7 +431,7 @@ def test_linked_sample_is_not_published(tmp_path: Path, linked: str) -> None:
 
 
 def replace_with_link(link: Path, target: Path) -> None:
-    """Move what is at a path elsewhere, and link to it."""
+    """Move the file or folder `link` to `target`, and put a link in its position."""
     link.rename(target) if link.exists() else target.mkdir()
     link.symlink_to(target)
 
@@ -506,7 +506,7 @@ def test_report_of_packed_runs_equals_report_of_folders(
 def write_run_on_data(
     study: Path, head: str, seed: int, place: str, said: bool = True, **data: Any
 ) -> Path:
-    """A run on data at a place, which its overrides say or not."""
+    """A run on data in the folder `place`; `said`: its overrides name the folder."""
     folder = write_run(
         study, head, seed, overrides="default" if not said else f"data.dir=-{head}-{seed}",
         evaluations=2,
@@ -530,7 +530,7 @@ SAME, OTHER = {"content": "ab12"}, {"content": "cd34"}
         ([("/home/a/yelp", SAME), ("/mnt/b/yelp", OTHER)], ["Plain VAE (data.dir=…/yelp)",
         ("Plain VAE (data.dir=…/yelp "
                                                                                            "(2))")]),
-        # older runs: same facts and same file names
+        # older runs have no fingerprint: the rest of data.json and the name of the folder count
         ([("/home/a/yelp", {}), ("/mnt/b/yelp", {})], ["Plain VAE"]),
         ([("/home/a/mnist", {}), ("/home/a/fashion", {})], [("Plain VAE "
                                                             "(data.dir=…/fashion)"),

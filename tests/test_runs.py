@@ -400,7 +400,7 @@ def test_early_stopping_and_lr_decay_follow_settings(
 
 
 def read_learning_rates(folder: Path) -> list[float]:
-    """The lr in force up to each evaluation, one an epoch."""
+    """The learning rate recorded at each evaluation, of which there is one per epoch."""
     return [row["lr"] for row in rows(folder) if row["split"] == "valid"]
 
 

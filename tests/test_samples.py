@@ -42,7 +42,7 @@ def list_sentences(corpus: Corpus) -> list[list[int]]:
 
 
 def test_greedy_generation_stops_at_end_of_sentence() -> None:
-    # fixed logits, whatever was generated so far
+    # the word with the highest logit; it does not depend on the words generated so far
     script = [
         [5, 6, EOS, 7],
         [4, EOS, 4, 4],
@@ -233,7 +233,7 @@ def test_samples_of_a_text_run_are_written_and_reported(head: str, tmp_path: Pat
         ), name
     assert [line.split("\t")[1] for line in views["prior"][1:]] == views["drawn"][
         :12
-    ]  # what is shown is part of what is counted
+    ]  # the sentences shown are among those counted
     assert_originals(folder)
     assert report.main([str(folder.parents[3])]) == 0
     page = (folder.parents[3] / "report" / "index.html").read_text()

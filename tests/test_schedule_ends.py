@@ -402,8 +402,13 @@ def test_custom_objective_without_base_class_trains(tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- the report
 
-TOLD = "anneal_epochs=10: training ended after 1 epoch, at weight 0.10"
-OPEN = {"schedule_complete": False, "final_weight": 0.1, "unfinished": [TOLD], "steps_planned": 9}
+UNFINISHED = "anneal_epochs=10: training ended after 1 epoch, at weight 0.10"
+OPEN = {
+    "schedule_complete": False,
+    "final_weight": 0.1,
+    "unfinished": [UNFINISHED],
+    "steps_planned": 9,
+}
 COMPLETE = {"schedule_complete": True, "final_weight": 1.0, "unfinished": []}
 
 
@@ -423,19 +428,23 @@ def test_unfinished_group_is_marked_and_named(study: Path):
     runs = read_study(study).runs
     table = summary(runs)
     assert table.text["group"].tolist() == ["Plain VAE", "BN on mu", "KL annealing †"]
-    assert f"KL annealing ({TOLD})." in table.title
+    assert f"KL annealing ({UNFINISHED})." in table.title
     assert cut_off(runs).sum() == 1
     assert (
         paired(runs).text["group"].tolist() == ["BN on mu", "KL annealing †"]
         and "†: training was cut off" in paired(runs).title
     )
     text = every_run(runs).text
-    assert [name for name in text["group"] if "†" in name] == ["KL annealing †"] and TOLD in text[
-        "message"
-    ].tolist()
+    assert [name for name in text["group"] if "†" in name] == [
+        "KL annealing †"
+    ] and UNFINISHED in text["message"].tolist()
     assert r"\dag{}" in latex(table) and "†" not in latex(table).split("\n", 1)[1]
     page, message = write_report(study)
-    assert "KL annealing †" in page.read_text() and "KL annealing †" in message and TOLD in message
+    assert (
+        "KL annealing †" in page.read_text()
+        and "KL annealing †" in message
+        and UNFINISHED in message
+    )
 
 
 def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
@@ -443,7 +452,7 @@ def test_csv_lists_unfinished_schedules_and_omits_old_runs(study: Path):
     runs = pd.read_csv(study / "report" / "tables" / "runs.csv")
     assert runs["schedule_complete"].tolist()[:2] == [1, 1] and runs[
         "unfinished"
-    ].dropna().tolist() == [TOLD]
+    ].dropna().tolist() == [UNFINISHED]
     assert (
         runs.loc[runs["head"] == "bn_mu", ["schedule_complete", "final_weight"]]
         .isna()

@@ -245,12 +245,12 @@ def test_sweep_contacts_server_once(tmp_path: Path, silent_port: tuple) -> None:
     done = type_command(*words, "log.mode=auto", **unreachable_server(tmp_path, silent_port[0]))
     assert done.returncode == 0, done.stderr
     silent_port[1].setblocking(False)
-    looks = 0
+    requests = 0
     with contextlib.suppress(BlockingIOError):
         while connection := silent_port[1].accept()[0]:
-            looks += connection.recv(500).startswith(b"GET / ")  # W&B itself connects, too
+            requests += connection.recv(500).startswith(b"GET / ")  # W&B itself connects, too
             connection.close()
-    assert looks == 1
+    assert requests == 1
     assert len(list(tmp_path.glob("scratch/runs/*/*/*/wandb/offline-run-*"))) == 4
 
 
@@ -263,7 +263,7 @@ def test_unreachable_server_gives_one_sentence_within_timeout(many: list, tmp_pa
     words = [*many, "head=plain", "log=wandb", "log.timeout=2", *SMALL, f"results={tmp_path}"]
     start = time.monotonic()
     done = type_command(*words, **unreachable_server(tmp_path, port))
-    assert time.monotonic() - start < 40  # a third of what it was; W&B alone waits 90 s
+    assert time.monotonic() - start < 40  # W&B alone would wait 90 s
     assert (
         done.returncode == 2 and "log.mode=auto" in done.stderr and "Traceback" not in done.stderr
     )

@@ -58,6 +58,7 @@ def read_best_costs(study: Path) -> dict[str, BestCost]:
     for saved in read_runs(study, []):
         if saved.status == DONE:
             name, conditions = split_overrides(saved)
+            # plain itself may be absent: then no ratio can be given, but the seconds still can
             groups.setdefault(name, {})[conditions] = read_seconds(saved)
     if not groups:
         raise InputError(f"{study}: no finished runs")
@@ -75,6 +76,8 @@ def read_best_costs(study: Path) -> dict[str, BestCost]:
 
 def split_overrides(saved: Saved) -> tuple[str, Conditions]:
     """The head with its knobs, such as "bn_tau tau=0.3", and everything else that was set."""
+    # the head's own knobs are what is being compared, so they belong to the name and not to the
+    # conditions that a plain run must share
     head, overrides = saved.summary["head"], saved.summary["overrides"]
     own = knobs_of(head)
     name = " ".join([head, *(f"{key}={value}" for key, value in overrides.items() if key in own)])
@@ -85,6 +88,7 @@ def split_overrides(saved: Saved) -> tuple[str, Conditions]:
 def read_seconds(saved: Saved) -> Seconds:
     """The training times of a finished run, by its own clock."""
     summary = saved.summary
+    # the clock is read in the row of that evaluation, since the summary holds the total only
     best = next(
         row["seconds"]
         for row in saved.rows

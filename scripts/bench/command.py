@@ -50,7 +50,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         names = [check_head(name) for name in (args.heads or "").split(",") if name]
-        # read first, so that a wrong folder is refused now and not after an hour
+        # read first, so that a wrong folder is refused now and not after an hour of measuring
         best = {} if args.study is None else read_best_costs(args.study)
     except InputError as error:
         parser.error(str(error))

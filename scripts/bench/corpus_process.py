@@ -28,6 +28,7 @@ class MemoryWatch(threading.Thread):
     """Reads the memory of this process every 20 ms and keeps the largest values, in MB."""
 
     def __init__(self) -> None:
+        # a daemon, so that it does not keep the process alive after the measurement
         super().__init__(daemon=True)
         self.peak = dict.fromkeys(KINDS, 0.0)
 
@@ -40,13 +41,16 @@ class MemoryWatch(threading.Thread):
 
 def read_memory() -> dict[str, float]:
     """MB in use now, by kind."""
+    # each line is "Name:   number kB"
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {kind: int(lines[kind].split()[0]) / 1024 for kind in KINDS}
 
 
 def measure_start(text: Path, own: Path, steps: int) -> JsonObject:
     """Set up and train on the files in `text`; caches and runs are below `own`."""
+    # more threads would add allocator arenas, and so memory that depends on the machine
     torch.set_num_threads(1)
+    # the imports alone take hundreds of MB, which are no cost of the corpus
     before = read_memory()
     watch = MemoryWatch()
     watch.start()

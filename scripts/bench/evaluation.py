@@ -24,6 +24,7 @@ def measure_evaluation(quick: bool) -> dict[str, float]:
         "population statistics": lambda: recompute_population(model, data, cfg.population),
         "validation row": lambda: evaluate(model, data, "valid", "eval", None, None, MIXTURE),
     }
+    # before the timing, since the first calls also allocate buffers
     for call in work.values():
         call()  # warm up
     batches = data.batches("train", 0, 0)

@@ -31,6 +31,7 @@ def generate_text(shape: TextShape, sentences: int = 4000) -> TextData:
 def generate_corpus(shape: TextShape, sentences: int, seed: int = 0) -> Corpus:
     """Token ids of such sentences; the same for the same seed."""
     rng = np.random.default_rng(seed)
+    # a gamma distribution with shape k and scale s has the mean k s and the variance k s^2
     squared, scale = (shape.mean / shape.spread) ** 2, shape.spread**2 / shape.mean
     drawn = rng.gamma(squared, scale, sentences).round().astype(int)
     lengths = drawn.clip(shape.shortest, shape.longest)
@@ -47,8 +48,10 @@ def write_sentences(path: Path, shape: TextShape, count: int, block: int = 100_0
 
     vocabulary = pa.array([f"word{i}" for i in range(shape.vocabulary)])
     with path.open("wb") as file:
+        # in blocks, as ten million sentences would not fit in memory as Python strings
         for start in range(0, count, block):
             corpus = generate_corpus(shape, min(block, count - start), seed=start)
+            # Arrow joins the words of a sentence without making a Python string of each word
             words = vocabulary.take(pa.array(corpus.tokens.astype(np.int64)))
             offsets = pa.array(corpus.offsets.astype(np.int32))
             lines = pc.binary_join(pa.ListArray.from_arrays(offsets, words), " ")

@@ -76,6 +76,7 @@ def assemble(overrides: Sequence[str], head: str = "plain", data: Data | None = 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=[f"head={head}", *overrides])
     if isinstance(data, TextData):
+        # generated data have a fixed batch size; overrides of it apply to them as well
         data = replace(data, batch_size=cfg.data.batch_size)
     return prepare(cfg, head, data)
 
@@ -89,7 +90,7 @@ def assemble_trainer(parts: Parts, run: Run) -> Trainer:
 
 def make_harness_step(parts: Parts, start: int = 0) -> Step:
     """A training step as the trainer makes it, batch making included, after `start` steps."""
-    trainer = assemble_trainer(parts, Run(Path()))  # a folder that is never used
+    trainer = assemble_trainer(parts, Run(Path()))  # nothing is ever written to this folder
     trainer.training.step = start
 
     def step(examples: np.ndarray) -> None:

@@ -67,6 +67,7 @@ def measure_step_costs(
         if name != "plain":
             entrants.update(list_phases(name, assemble(overrides, name, parts.data)))
     order = list(entrants)
+    # the first `warm_up` rounds are run and timed, but left out of the summary
     for number, examples in zip(range(warm_up + rounds), iterate_batches(parts.data), strict=False):
         turn = number % len(order)  # the order rotates, so no head always follows the same one
         for name in order[turn:] + order[:turn]:
@@ -84,12 +85,14 @@ def is_slow(entrant: Entrant, plain: Entrant) -> bool:
 def list_phases(name: str, parts: Parts) -> dict[str, Entrant]:
     """The head in its first phase and, if it has another one, in its later phase."""
     first = {name: Entrant(parts, make_harness_step(parts))}
-    # a deep copy, but of the data: they are large and never change
+    # a deep copy of everything except the data, which are large and never change
     later = copy.deepcopy(parts, {id(parts.data): parts.data})
     procedure, start = later.procedure, 0
     if isinstance(procedure, Aggressive):
+        # skip to the phase after the aggressive one
         procedure.aggressive.fill_(False)
     elif isinstance(procedure, AEPretrain) and not procedure.settled:
+        # skip to the first step after pretraining
         start = math.ceil(procedure.pretrain_epochs * len(parts.data.batches("train", 0, 0)))
     else:
         return first
@@ -98,6 +101,7 @@ def list_phases(name: str, parts: Parts) -> dict[str, Entrant]:
 
 def summarise_rounds(entrant: Entrant, plain: Entrant, warm_up: int) -> StepCost:
     rounds = [number for number in entrant.seconds if number >= warm_up]
+    # paired within a round: what slows the machine down for a moment slows both
     ratios = [entrant.seconds[number] / plain.seconds[number] for number in rounds]
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
     procedure = entrant.parts.procedure

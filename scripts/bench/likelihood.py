@@ -78,6 +78,7 @@ class Methods:
     def published(self, example: int) -> float:
         tokens = read_sentence(self.corpus, example)
         batch = make_batch(self.corpus, np.array([example]))
+        # the same seed as in `harness`, and so the same codes
         codes = self.model.encode(batch).sample(CODES_EACH, make_generator(example))[:, 0]
         return published_nll(self.layers, tokens, codes)
 
@@ -107,8 +108,9 @@ def compare_nll(parts: Parts, count: int, candidates: int) -> LikelihoodSpeed:
     words = np.array([methods.corpus.lengths[i] + 1 for i in chosen])
     flops = CODES_EACH * words * count_flops_per_code(methods.layers)
     ours, theirs = time_on_one_core(methods, chosen)
+    # the speed of a matrix product is the upper bound of what either method can reach
     peak = product_flops() / statistics.median(time_matrix_product(9))
-    # repeated, where there are fewer sentences than cores, so that every core has work
+    # where there are fewer sentences than cores, repeat them so that every core has work
     many = chosen * (1 if count >= count_available_cores() else count_available_cores())
     (values, our_wall), (reference, their_wall) = time_on_all_cores(methods, many)
     return LikelihoodSpeed(
@@ -127,6 +129,7 @@ def compare_nll(parts: Parts, count: int, candidates: int) -> LikelihoodSpeed:
 def choose_sentences(corpus: Corpus, count: int, candidates: int) -> list[int]:
     """`count` random sentences of the `candidates` whose lengths are nearest to the mean."""
     distance = np.abs(corpus.lengths - corpus.lengths.mean())
+    # a stable sort, so that ties give the same sentences on every machine
     typical = np.argsort(distance, kind="stable")[:candidates]
     return np.random.default_rng(0).permutation(typical)[:count].tolist()
 
@@ -138,6 +141,7 @@ def time_on_one_core(methods: Methods, chosen: Sequence[int]) -> tuple[np.ndarra
         work(chosen[0])  # warm up
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number, example in enumerate(chosen):
+        # the method that goes first alternates, since the second one finds warm caches
         for name in sorted(sides, reverse=number % 2 == 1):
             seconds[name].append(time_cpu(sides[name], example))
     return np.array(seconds["harness"]), np.array(seconds["published"])
@@ -151,6 +155,7 @@ def time_on_all_cores(
     The harness uses one thread per core, the published method torch's own threads.
     """
     cores = count_available_cores()
+    # one thread per sentence; threads within an operation would compete with them for the cores
     with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         list(pool.map(make_generator, range(cores)))  # start the threads
         ours = time_wall(lambda: list(pool.map(methods.harness, chosen)))

@@ -15,7 +15,7 @@ MAX_OUTPUT = 2000  # characters of a failed command's output that are shown
 
 
 def run_quietly(words: Sequence[str], folder: Path = CHECKOUT) -> str:
-    """Run a command in a folder and return its output. SystemExit with the output if it fails."""
+    """Run a command in a folder; its output. SystemExit with the output if it fails."""
     done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
     if done.returncode:
         output = f"{done.stdout[-MAX_OUTPUT:]}{done.stderr[-MAX_OUTPUT:]}"
@@ -30,6 +30,6 @@ def run_module(name: str, *args: str) -> str:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is removed afterwards."""
+    """A temporary folder that is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="uncollapse-bench-") as folder:
         yield Path(folder)

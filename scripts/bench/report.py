@@ -45,6 +45,7 @@ def measure_report(quick: bool) -> dict[str, float]:
         one = time_command([*REPORT_COMMAND, str(real.folder)])
         copy_run(real, folder / "many", count)
         many = time_command([*REPORT_COMMAND, str(folder / "many")])
+    # start-up cancels, so this is the time that one more run takes
     each = (many - one) / count
     rows = {"one run": f"{one:.1f}", f"{count} runs": f"{many:.1f}", "each more": f"{each:.4f}"}
     print_table("report.py", "study", {"seconds": str}, rows)

@@ -21,6 +21,7 @@ class Stopwatch:
 
 def time_stages() -> dict[str, float]:
     watch = Stopwatch()
+    # the order matters: a package is charged to the first stage that imports it
     import torch  # noqa: F401
 
     watch.finish("import torch")

@@ -21,7 +21,7 @@ def measure_startup(quick: bool) -> dict[str, object]:
         for name, words in commands.items()
     }
     results[FIRST_STEP] = min(time_first_step() for _ in range(repeats))
-    # each stage from its fastest start
+    # each stage from the start in which it was fastest
     runs = [json.loads(run_module("stages")) for _ in range(repeats)]
     stages: dict[str, float] = {name: min(run[name] for run in runs) for name in runs[0]}
     stages[REMAINING_STAGE] = results[FIRST_STEP] - sum(stages.values())
@@ -43,7 +43,7 @@ def time_to_line(words: list[str], text: str) -> float:
     start = time.perf_counter()
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as process:
         assert process.stdout is not None
-        for line in process.stdout:  # read to the end, or the command could not write
+        for line in process.stdout:  # read to the end, or the command would block on a full pipe
             if text in line:
                 seconds = time.perf_counter() - start
     if process.returncode or seconds is None:

@@ -31,12 +31,14 @@ SWEEP_COLUMNS: dict[str, Callable[[SweepCost], str]] = {
 
 def measure_sweep(quick: bool) -> dict[str, float]:
     """Eight runs, two at a time, against the same runs one after another."""
+    # eight runs: two heads with four seeds each
     words = [*TRAIN_COMMAND, "-m", "head=plain,bn_mu", "seed=0,1,2,3", *SMALL_DATA]
     words.append(f"trainer.epochs={1 if quick else 6}")
     with scratch_folder() as folder:
         words.append(f"results={folder}")
         two, two_cpu = time_command_and_children([*words, "study=two", *TWO_AT_A_TIME])
         one, one_cpu = time_command_and_children([*words, "study=one"])
+        # a run that failed early would look fast
         finished = len(list(folder.glob("*/runs/*/*/*/done")))
     if finished != 16:
         raise SystemExit(f"{finished} of 16 runs were finished")

@@ -34,6 +34,7 @@ def make_textbook_step(parts: Parts) -> Step:
     model = copy.deepcopy(parts.model).train()
     layers = Layers.of(model)
     sentences = list_sentences(parts.data.corpora["train"])
+    # no clipping is clipping at infinity
     clip = parts.trainer.clip or float("inf")
     optimizer = torch.optim.Adam(model.parameters(), lr=parts.trainer.lr)
 

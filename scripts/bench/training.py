@@ -97,6 +97,7 @@ def time_in_turns(
         # which side goes first alternates, since the second one finds warm caches
         for name in sorted(sides, reverse=number % 2 == 1):
             seconds[name].append(time_cpu(sides[name], examples))
+        # right after the two steps, so that it measures the machine's speed at that moment
         seconds["peak"].append(min(time_matrix_product(2)))
         # real tokens, with the end of each sentence; padding does not count
         tokens.append(int((lengths[examples] + 1).sum()))
@@ -123,6 +124,7 @@ def check_same_loss(parts: Parts) -> float:
     place = {example: i for i, example in enumerate(examples)}
     z = q.mean + q.std * noise[[place[example] for example in batch.examples]]
     ours = parts.objective(model.nll(batch, z), q, z, 0.0).total
+    # the sums run over differently padded batches, so they agree up to rounding only
     gradients = torch.autograd.grad(ours, list(model.parameters()))
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
     torch.testing.assert_close(gradients, their_gradients, rtol=1e-3, atol=1e-5)

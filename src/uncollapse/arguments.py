@@ -24,6 +24,7 @@ class Parser(argparse.ArgumentParser):
         if unknown := re.fullmatch(r"unrecognized arguments: (.*)", message):
             flag = unknown[1].split()[0]
             near = None
+            # `--flag=value` is compared without its value
             if flag.startswith("-"):
                 near = nearest_word(flag.split("=")[0], self._option_string_actions)
             return f"{unknown[1]}: not understood" + (f"; did you mean {near}?" if near else "")

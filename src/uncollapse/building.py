@@ -69,6 +69,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     trial = model_cfg.build(size, posterior, decoder)
     require_floor_has_weight(trial, objective, head)
     procedure.check(trial, head, trainer.epochs)
+    # from here on the work may take minutes, so Ctrl-C should leave a run that can be resumed
     enable_clean_stop()
     data = data or data_cfg.load()
     # after the trial model and the data, which may have drawn random numbers

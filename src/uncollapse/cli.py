@@ -22,6 +22,7 @@ def compose_and_run(task: "Callable[[DictConfig], None]", conf: str) -> int:
     """Run `task` with the config that the command line describes; the exit code."""
     import hydra
 
+    # the words as typed: check_command_words may rewrite them, but messages should not
     words = sys.argv[1:]
     try:
         sys.argv[1:] = check_command_words(words)
@@ -49,6 +50,7 @@ def describe_refusal(error: BaseException, words: list[str]) -> str:
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
+    # from the outermost error inwards; the first that can be explained wins
     for cause in iterate_causes(error):
         if isinstance(cause, InputError):  # Hydra wraps errors of the task in its own
             return str(cause)
@@ -74,6 +76,7 @@ def describe_refused_key(error: "OmegaConfBaseException", words: list[str]) -> s
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
     key, section = str(error.full_key), error.parent_node
+    # the word that set this key may begin with + or ++
     typed = re.compile(rf"[+]*{re.escape(key)}[.=]")
     value = next((word.partition("=")[2] for word in words if typed.match(word)), "")
     is_unknown = isinstance(error, ConfigAttributeError | ConfigKeyError)

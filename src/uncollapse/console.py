@@ -5,8 +5,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from uncollapse.json_types import JsonMapping
-from uncollapse.metrics import catalogue
-from uncollapse.metrics.catalogue import METRICS
+from uncollapse.metrics.catalogue import METRICS, line_names
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -26,6 +25,7 @@ class Console:
         if sys.stderr.isatty():
             self.bar = make_bar()
             self.bar.start()
+        # warnings of libraries would break the progress bar, so they go through `say` as well
         self.showwarning = warnings.showwarning
         warnings.showwarning = self.warn
         return self
@@ -62,6 +62,7 @@ class Console:
 
     def evaluated(self, row: JsonMapping) -> None:
         """Print a row of metrics, unless it is in training mode."""
+        # those rows are for the curves, and would double the output
         if row["mode"] == "eval":
             self.say(f"[{self.name}] {format_row(row)}")
 
@@ -90,10 +91,18 @@ def format_row(row: JsonMapping) -> str:
     """'epoch 1.00 step 40 valid: nelbo 24.31 rec 21.02 ...': the metrics with a `line` format."""
     weights = " (last weights)" if row.get("weights") == "last" else ""
     words = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}{weights}:"]
-    for name in catalogue.line_names():
-        if row.get(name) is not None:
-            beside = "".join(f" ({row[other]:+.2f})" for _, other in METRICS[name].beside)
-            words.append(f"{name} {row[name]:{METRICS[name].line}}{beside}")
-    if row.get("seconds_per_step") is not None:
-        words.append(f"{1e3 * row['seconds_per_step']:.1f} ms/step")
+    words += [format_value(row, name) for name in line_names() if row.get(name) is not None]
     return " ".join(words)
+
+
+def format_value(row: JsonMapping, name: str) -> str:
+    """'floor 2.88 (+0.11)', or '12.3 ms/step' for a metric with a unit of its own."""
+    metric = METRICS[name]
+    if metric.line_unit is not None:
+        return f"{metric.line_unit.factor * row[name]:{metric.line}} {metric.line_unit.text}"
+    beside = ", ".join(
+        f"{other.label} {row[other.name]:{other.line}}".lstrip()
+        for other in metric.beside
+        if row.get(other.name) is not None
+    )
+    return f"{name} {row[name]:{metric.line}}" + (f" ({beside})" if beside else "")

@@ -40,8 +40,9 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     temporary = {path: temporary_path(path) for path in files}
     try:
         for path, data in files.items():
-            # it may exist after a kill; a link in its place must not be followed
+            # it may exist after a kill; a link with its name must not be followed
             temporary[path].unlink(missing_ok=True)
+            # mode x fails if another process creates the file in between
             with temporary[path].open("xb") as file:
                 file.write(data)
                 file.flush()
@@ -101,6 +102,7 @@ def find_free_name(path: Path) -> Path:
 def require_plain_file(path: Path) -> None:
     """InputError if the path is a folder, a pipe or a device; reading a pipe would never end."""
     try:
+        # through links: `is_file` follows them, as reading would
         is_other = path.exists() and not path.is_file()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -128,6 +130,7 @@ def hold_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False
     InputError if another process holds the lock, unless `wait`.
     """
     # the kernel releases the lock when the process ends, even if it is killed
+    # flock needs only an open handle, so a folder can be locked without writing to it
     handle = os.open(path, os.O_RDONLY)
     try:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -146,6 +149,7 @@ def join_inside(folder: Path, *names: str) -> Path:
     Nothing outside a run or report folder is read or written through it.
     """
     path = folder
+    # each component is checked, since any of them may be a link
     for name in names:
         path = path / name
         if path.is_symlink() and not is_link_into(path, folder):

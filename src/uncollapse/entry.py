@@ -23,6 +23,7 @@ def run_guarded(command: "Callable[[], int]") -> int:
     interrupted import can raise any exception. Afterwards Ctrl-C raises KeyboardInterrupt, and
     whatever exception that turns into is caught here.
     """
+    # before the import of the command, which takes seconds
     install_guard()
     try:
         return command()
@@ -49,6 +50,7 @@ def run_main(module: str) -> int:
     def command() -> int:
         from importlib import import_module
 
+        # imports are over: from here on, an exception can be handled
         main = import_module(module).main
         enable_clean_stop()
         return int(main())
@@ -61,6 +63,7 @@ def enable_clean_stop() -> None:
 
     The second one ends the process at once.
     """
+    # only once: a second call must not reset a pending interruption
     if signal.getsignal(signal.SIGINT) is exit_with_notice:
         signal.signal(signal.SIGINT, raise_interrupt)
 
@@ -81,14 +84,18 @@ def continue_in_child() -> None:
     child = os.fork()
     if not child:
         os.setpgid(0, 0)  # a group of its own: the terminal signals only that of the parent
+        # the parent decides about Ctrl-C; the default action ends the child if it is signalled
+        # alone
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         from threading import Thread
 
+        # a daemon thread, so that it does not keep the finished child alive
         Thread(target=watch_parent, args=(parent,), daemon=True).start()
         return
 
     def kill_child(number: int, _: object) -> None:
         with suppress(OSError):
+            # the group contains the child and all of its workers
             os.killpg(child, signal.SIGKILL)
         if number == signal.SIGINT:
             exit_with_notice()
@@ -106,6 +113,7 @@ def watch_parent(parent: int) -> None:
     """Wait until the parent process has ended, then kill this process and its workers."""
     from time import sleep
 
+    # an orphan gets another parent; polling works on every Unix
     while os.getppid() == parent:
         sleep(0.2)
     os.killpg(0, signal.SIGKILL)
@@ -119,6 +127,7 @@ def set_handler(number: int, handler: "Callable[..., None]") -> None:
 
 def exit_with_notice(*_: object) -> None:
     """End the process now, with one line: no traceback, no clean-up."""
+    # os.write, since a signal may arrive in the middle of a print, whose lock is not re-entrant
     os.write(2, b"stopped\n")
     os._exit(EXIT_INTERRUPTED)
 
@@ -130,6 +139,7 @@ def exit_silently(*_: object) -> None:
 def raise_interrupt(*_: object) -> None:
     global interrupt_count
     interrupt_count += 1
+    # the second Ctrl-C: clean-up hangs, or the user will not wait
     if interrupt_count > 1:
         os._exit(EXIT_INTERRUPTED)
     raise KeyboardInterrupt

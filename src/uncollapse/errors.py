@@ -42,6 +42,7 @@ def check_number(
         value = float(value)
     except OverflowError:  # an integer of more than 308 digits
         value = float("inf") if value > 0 else float("-inf")
+    # without an explicit bound, infinity is named as such, and other large values by their limit
     if MAX_NUMBER < value < float("inf") and high == float("inf"):
         raise InputError(f"{name}={value:g}: out of range; allowed is {allowed} <= {MAX_NUMBER:g}")
     # comparisons with NaN are false, so it is refused as well
@@ -53,6 +54,7 @@ def check_number(
 
 def check_integer(name: str, value: object, low: int, high: int = MAX_NUMBER) -> int:
     """`value` as an int in [low, high], or InputError."""
+    # Integral, so that numpy's integers are accepted as well
     if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
         raise InputError(f"{name}={shorten(value)}: allowed is an integer of at least {low}")
     if int(value) > high:

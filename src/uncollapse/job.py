@@ -32,7 +32,9 @@ def main(cfg: DictConfig) -> None:
         print(f"[{words}] error: {error}" if in_sweep else f"error: {error}", file=sys.stderr)
         if not in_sweep:
             raise SystemExit(2) from None
+    # anything else is noted, so that one failed job does not end a sweep overnight
     except (KeyboardInterrupt, Exception) as error:
+        # Ctrl-C ends the sweep as well, not only this job
         if is_interrupted():
             raise
         note_end("failed", words, str(error))

@@ -20,7 +20,9 @@ def require_memory(make: Callable[[], nn.Module], sizes: dict[str, object]) -> N
     `sizes` are the values that decide how large it is, by key. The model is built without storage.
     That takes a second or two, so it is done only for large sizes.
     """
+    # type() instead of isinstance(), because a boolean is an int
     counts = {key: size for key, size in sizes.items() if type(size) is int}
+    # a layer has two sizes, and a vocabulary or a number of layers may be the third
     if prod(sorted(counts.values(), reverse=True)[:3]) <= SMALL_PRODUCT:
         return
     import torch
@@ -31,6 +33,7 @@ def require_memory(make: Callable[[], nn.Module], sizes: dict[str, object]) -> N
     except (RuntimeError, OverflowError):  # a size that overflows 64 bits
         parameters = 2**63
     needed = parameters * BYTES_PER_PARAMETER
+    # physical memory, not what is free: other programs may be closed
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         # name the largest size: most likely it is the wrong one
@@ -44,5 +47,6 @@ def require_memory(make: Callable[[], nn.Module], sizes: dict[str, object]) -> N
 
 def list_sizes(cfg: DictConfig) -> dict[str, object]:
     """The values that decide how large a model is, by key: the model's own and the head's knobs."""
+    # a knob may be a size, too
     knobs = {str(key): value for key, value in cfg.items() if key not in COMMON}
     return {f"model.{key}": value for key, value in cfg.model.items()} | knobs

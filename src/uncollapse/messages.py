@@ -15,6 +15,7 @@ def describe_data(request: Request, parts: Parts) -> list[str]:
     from uncollapse.data.profile import describe_splits, list_text_warnings
 
     model = request.config["model"]
+    # the output layer reads `hidden` numbers in text models, `width` in others
     facts, width = parts.data.facts(), model.get("hidden", model.get("width"))
     notes = [
         *describe_splits(facts),

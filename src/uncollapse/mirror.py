@@ -33,6 +33,7 @@ class WandbMirror:
         if reason:
             print(f"[{name}] {format_fallback(reason, run.folder)}", flush=True)
         arguments = make_arguments(log, config, run, name)
+        # with log.mode=auto a failure falls back to an offline run
         try:
             self.run = start_wandb(mode, arguments)
         # no key, no network or a bad setting, each with an exception type of its own
@@ -60,6 +61,7 @@ class WandbMirror:
             for key, value in row.items()
             if isinstance(value, int | float) and key not in ("step", "epoch")
         }
+        # a histogram of the dimensions, which a list of numbers would not become
         numbers[f"{prefix}/kl_per_dim"] = wandb.Histogram(row["kl_per_dim"])
         self.run.log({STEP: row["step"], "trainer/epoch": row["epoch"], **numbers})
 
@@ -84,6 +86,7 @@ def make_arguments(log: LogConfig, config: JsonObject, run: Run, name: str) -> d
         "entity": log.entity,
         "dir": run.folder,
         "name": name,
+        # W&B refuses longer names of groups and tags
         "group": group[:128],
         "job_type": config["head"],
         "tags": [str(config["study"])[:64]],
@@ -106,6 +109,7 @@ def read_or_make_id(run: Run) -> str:
     """The run's id at W&B, made once and kept in its folder."""
     kept = run.read(WANDB).decode("utf-8", errors="replace").strip() if run.has(WANDB) else ""
     if not kept:
+        # eight random bytes: W&B's ids must be unique within a project
         kept = secrets.token_hex(8)
         run.write(WANDB, data=kept.encode())
     return kept
@@ -127,6 +131,7 @@ def check_server(log: LogConfig) -> None:
 
     InputError for log.mode=online when the server cannot be used.
     """
+    # the result of an earlier sweep in this process does not count
     os.environ.pop(OFFLINE, None)
     if log.mode == "offline" or not (reason := explain_unreachable_server(log.timeout)):
         return
@@ -145,6 +150,7 @@ def explain_unreachable_server(timeout: float) -> str | None:
     if not wandb.login(prompt=False, verify=False):
         return "there is no W&B key (`wandb login` stores one)"
     try:
+        # any answer will do; redirects would only cost time
         requests.get(url, timeout=timeout, allow_redirects=False)
     except requests.RequestException as error:
         return f"the W&B server {url} does not answer within {timeout:g} s ({type(error).__name__})"

@@ -72,8 +72,10 @@ def quote_word(word: str) -> str:
 
 def shorten_embedded_paths(text: str) -> str:
     """`…/name` for each absolute path (POSIX, Windows, network, ~) and each file: address."""
+    # most texts have no path, and regular expressions are slow
     if "/" not in text and "\\" not in text:
         return text
+    # quoted paths first, as they may contain spaces
     text = QUOTED_PATH.sub(lambda match: (match[2] or "") + keep_last_name(match[3]), text)
     return EMBEDDED_PATH.sub(
         lambda match: shorten_address(match) if match["scheme"] else keep_last_name(match[0]), text
@@ -82,15 +84,19 @@ def shorten_embedded_paths(text: str) -> str:
 
 def shorten_address(match: re.Match[str]) -> str:
     """A public address without its login; any other address is a path on some machine."""
+    # file:, smb: and others name a location on a machine
     if match["scheme"].lower() not in ADDRESS_SCHEMES:
         return keep_last_name("/" + match["place"])
     host, slash, rest = match["place"].partition("/")
+    # a login such as user:password@ is removed
     return f"{match['scheme']}:{match['slashes']}{host.rpartition('@')[2]}{slash}{rest}"
 
 
 def keep_last_name(path: str) -> str:
     """`…/name` of a path; `…` alone for a home folder and for a path without a name."""
+    # empty names, drives, ~user and . are not the name of anything
     root = re.compile(r"~.*|[A-Za-z]:|[?.]|")
     names = [name for name in re.split(r"[\\/]+", path) if not root.fullmatch(name)]
+    # the last name of /home/me is the user's
     is_home = len(names) > 1 and names[-2].lower() in HOME_PARENTS
     return "…" if not names or is_home or names == ["root"] else f"…/{names[-1]}"

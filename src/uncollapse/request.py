@@ -50,6 +50,7 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
         check_root(key, config[key])
+    # `again` is about this command, not about the run
     changed, base = select_effective_overrides(cfg, head, parse_overrides(overrides), overrides)
     again = config.pop("again", False)
     config = {"head": head, "overrides": changed, **config}
@@ -72,8 +73,10 @@ def parse_overrides(overrides: list[str]) -> JsonObject:
 
     parsed = OverridesParser.create().parse_overrides(overrides)
     named = {
+        # `~key` deletes a key
         o.key_or_group: None if o.is_delete() else o.value()
         for o in parsed
+        # a section's key, such as log.mode, counts as its section
         if o.key_or_group.split(".")[0] not in NOT_IN_NAME
     }
     return {
@@ -91,6 +94,7 @@ def find_done_folder(request: Request) -> str:
     run.require_config()
     if not run.exists:
         return ""
+    # defaults may have changed since a run of this name was made
     if lines := list_changes(read_config(run), request.config, request.base):
         raise InputError(
             f"{run.folder} holds a run with another config (old -> new): {'; '.join(lines)}. "

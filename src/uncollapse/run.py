@@ -77,6 +77,7 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
     """Train, test, and return the summary."""
     from uncollapse.console import Console
 
+    # the code is identified at the start: the checkout may change during training
     start, code = time.perf_counter(), find_provenance()
     mirrors = make_mirrors(request, parts)
     try:
@@ -97,6 +98,7 @@ def train_and_test(request: Request, parts: Parts) -> JsonObject:
                 **code,
                 "versions": package_versions(),
             }
+        # after the console is closed, as W&B prints lines of its own
         for mirror in mirrors:
             mirror.finish(summary)
     except BaseException:  # also an interrupt: W&B would show the run as still running

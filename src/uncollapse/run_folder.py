@@ -25,11 +25,13 @@ def open_folder(request: Request, parts: Parts) -> Iterator[None]:
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         with run.lock():
+            # a resumed run keeps the files it was started with
             if not run.exists:
                 if listing := parts.data.listing():
                     run.write(VOCABULARY, data=listing.encode())
                 run.write(DATA, data=dump_json(parts.data.facts()))
                 config = OmegaConf.to_yaml(OmegaConf.create(request.config))
+                # the config last: it marks the run as started, so the others must exist
                 run.write(CONFIG, data=f"# {request.command}\n{config}".encode())
             run.set_aside(FAILED)  # of an earlier attempt
             yield
@@ -41,6 +43,7 @@ def open_folder(request: Request, parts: Parts) -> Iterator[None]:
             "incomplete: free some space and repeat the command to continue"
         ) from error
     except Exception as error:
+        # an interrupt may surface as any exception, and is no failure of the run
         if is_interrupted():
             raise
         report = "".join(traceback.format_exception(error))

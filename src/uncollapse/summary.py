@@ -1,11 +1,12 @@
 """The contents of summary.json: test metrics, how training ended, the model and the machine."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from uncollapse.building import Parts
 from uncollapse.device import peak_memory
 from uncollapse.json_types import JsonObject
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import END
 from uncollapse.request import Request
 from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import DONE, SCHEMA
@@ -29,8 +30,8 @@ def find_unfinished(request: Request, trainer: "Trainer") -> list[str]:
 def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str]) -> JsonObject:
     """Test the trained model; return its test metrics and how training ended."""
     progress = trainer.progress
-    steps, best_step = progress.step, progress.best_step  # before the test, which changes `step`
-    final_weight, convergence = trainer.last_weight(), trainer.convergence()
+    steps = progress.step  # before the test, which changes it
+    ended = catalogue.compute(END, trainer, unfinished)
     tested = trainer.test()
     return {
         "status": DONE,
@@ -46,14 +47,9 @@ def summarise_outcome(request: Request, trainer: "Trainer", unfinished: list[str
             for rule in trainer.config.keep
         },
         "step": steps,
-        "best_step": best_step,
         "seconds": progress.seconds,
         "seconds_per_step": progress.seconds / max(1, steps),
-        "steps_planned": trainer.length.total,
-        "stopped_early": steps < trainer.length.total,
-        **asdict(convergence),
-        "final_weight": final_weight,
-        "schedule_complete": not unfinished,
+        **ended,
         "unfinished": unfinished,
     }
 

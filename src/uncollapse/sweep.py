@@ -48,14 +48,17 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         require_writable(config)
+        # joblib's workers cannot handle Ctrl-C themselves
         if "joblib" in str(config.hydra.launcher._target_):
             continue_in_child()
         check_wandb(config.log)
+        # an environment variable reaches worker processes of any launcher
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         path = Path(os.environ.pop(VARIABLE))
+        # a torn line of a killed job is left out
         jobs = read_json_lines(path)
         path.unlink()
         counts = Counter(job["status"] for job in jobs)

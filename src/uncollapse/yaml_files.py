@@ -39,6 +39,7 @@ class Loader(SafeLoader):
     """A safe loader that refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, Json]:
+        # PyYAML would silently keep the last of two equal keys
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
@@ -53,6 +54,7 @@ class Loader(SafeLoader):
 
 # YAML 1.1 takes 1e-3 for text and 2026-01-01 for a date
 Loader.yaml_implicit_resolvers = {
+    # the resolvers of the base class must not change, so this is a new dictionary
     character: [
         (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))
     ]
@@ -67,11 +69,13 @@ def read_yaml(path: Path) -> Json:
     """The content of a file as plain values. InputError if it is damaged or exceeds a limit."""
     require_plain_file(path)
     with path.open("rb") as file:
+        # one byte more shows that the file is too large
         content = file.read(MAX_YAML_BYTES + 1)
     if len(content) > MAX_YAML_BYTES:
         raise InputError(f"{path}: larger than {MAX_YAML_BYTES:,} bytes, the most that is read")
     try:
         text = content.decode("utf-8")
+        # before building values, as aliases can make a small file huge
         check_bounds(text)
         value = yaml.load(text, Loader=Loader)
         check_plain_values(value)
@@ -112,6 +116,7 @@ def check_bounds(text: str) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, count))
             count += 1
+            # open: an alias to it would be endless
             sizes[event.anchor] = None
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, start = open_nodes.pop()
@@ -146,12 +151,13 @@ def check_plain_values(value: Json) -> None:
 
 
 def find_interpolation(value: Json, where: str) -> str | None:
-    """The place of the first text, or key, that OmegaConf would resolve: it contains `${`."""
+    """The dotted key of the first text, or key, that OmegaConf would resolve: it contains `${`."""
     if isinstance(value, str):
         return where if "${" in value else None
     items: list[tuple[str, Json]]
     if isinstance(value, dict):
         places = [(f"{where}.{key}" if where else str(key), key) for key in value]
+        # each key is checked as well as its value
         items = [pair for place, key in places for pair in ((place, key), (place, value[key]))]
     elif isinstance(value, list):
         items = [(f"{where}[{i}]", item) for i, item in enumerate(value)]

@@ -18,6 +18,7 @@ def split_flags(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
     """
     from hydra._internal.utils import get_args_parser
 
+    # first of all: a line break would also break the messages about the word
     for word in argv:
         if any(map(is_unsafe, word)):
             raise InputError(
@@ -29,6 +30,7 @@ def split_flags(argv: list[str]) -> tuple[Namespace, list[str], list[str]]:
     args, unknown = parser.parse_known_intermixed_args(argv)
     if unknown:
         raise InputError(describe_unknown_flag(unknown[0], [*parser._option_string_actions]))
+    # remove each word from its copy, in case the same word is typed twice
     words, flags = list(args.overrides), list(argv)
     # what argparse did not take as a word is a flag or the value of one
     for word in words:
@@ -63,6 +65,7 @@ def check_form(words: Sequence[str], keys: set[str]) -> None:
 def guess_meaning(word: str, before: str, after: Sequence[str], keys: set[str]) -> str:
     """The end of the message for a word without `=`: what was probably meant."""
     name, colon, value = word.partition(":")
+    # the order matters: from the most specific mistake to the most general one
     # tau:0.3
     if colon and name.split(".")[0] in keys:
         return f"; did you mean {name}={value}?"

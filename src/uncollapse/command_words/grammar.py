@@ -55,6 +55,7 @@ def quote_override(key: str, value: str) -> str:
 
 def enclose(value: str, quote: str) -> str:
     """The value in quotes; quotes inside it, and backslashes before a quote, are escaped."""
+    # only backslashes directly before a quote or before the end need doubling
     inside = re.sub(rf"(\\*)(?={quote}|$)", r"\1\1", value).replace(quote, f"\\{quote}")
     return f"{quote}{inside}{quote}"
 
@@ -63,6 +64,7 @@ def list_values(override: "Override") -> list[object]:
     """The values that an override stands for: one, or those of its sweep."""
     from hydra.core.override_parser.types import Glob
 
+    # a glob such as head=bn_* is expanded here, as Hydra would do it later
     value = override.value()
     if isinstance(value, Glob):
         return list(value.filter(options(override.key_or_group)))

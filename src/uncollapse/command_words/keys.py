@@ -22,6 +22,7 @@ HYDRA_GROUPS = (
 
 def check_key(word: str, knobs_by_head: dict[str, set[str]]) -> None:
     """InputError for an unknown key, for a form that is not supported, and for `~key`."""
+    # `+key`, `++key` and `~key` are the same key with another prefix
     key, _, value = word.lstrip("+~").partition("=")
     name = re.split(r"[./@]", key)[0]
     if name == "hydra":
@@ -77,6 +78,7 @@ def suggest_key(key: str, value: str, roots: set[str], knobs_by_head: dict[str, 
 def check_hydra_group(key: str, value: str) -> None:
     """InputError for an unknown group, as in hydra/lancher=joblib; Hydra checks its options."""
     group = key.removeprefix("hydra/").split("@")[0]
+    # keys such as hydra.launcher.n_jobs are left to Hydra; only groups are checked
     if key.startswith("hydra/") and group not in HYDRA_GROUPS:
         raise InputError(describe_unknown_key(key, value, HYDRA_GROUPS))
 

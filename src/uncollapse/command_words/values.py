@@ -61,6 +61,7 @@ def check_knob_owners(overrides: "list[Override]", knobs_by_head: dict[str, set[
     requested = [
         str(head) for o in overrides if o.key_or_group == "head" for head in list_values(o)
     ]
+    # without head= the default is plain, unless an experiment chooses
     if not requested and any(
         o.key_or_group == "experiment" and o.value() is not None for o in overrides
     ):

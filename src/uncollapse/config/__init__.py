@@ -67,6 +67,7 @@ def read_default(section: str, target: object, key: str) -> Json:
     """
     wanted = None if target is None else present_name(str(target))
     for option in options(section):
+        # a file with a defaults list does not state all keys, and may inherit another value
         content = read_option(section, option)
         if content.get("_target_") == wanted and "defaults" not in content and key in content:
             return content[key]

@@ -44,8 +44,9 @@ def check_results(results: str) -> None:
 
 
 def check_results_folder(folder: Path, results: str) -> None:
-    """InputError where no folder can be made: a name is too long, or a file has its place."""
+    """InputError if the folder cannot be made: a name is too long, or a parent is a file."""
     try:
+        # the nearest ancestor that exists; everything below it would be created
         existing = next(path for path in (folder, *folder.parents) if path.exists())
     except OSError as error:
         raise InputError(

@@ -36,7 +36,7 @@ def check_head(head: object) -> str:
 
 
 def check_combination(head: str) -> None:
-    """InputError when two combined heads, or one of them and the file itself, set the same place.
+    """InputError when two combined heads, or one and the file itself, set the same key.
 
     Hydra would silently merge them into the class of the last head with the knobs of both.
     """
@@ -49,6 +49,7 @@ def check_combination(head: str) -> None:
     classes = {k: v for k, v in own.items() if str(v).startswith("uncollapse.")}
     sources.append(("the file itself", classes))
     for (one, first), (other, second) in combinations(sources, 2):
+        # equal values do not clash: two heads may both choose the plain decoder
         for place in first:
             if place in second and first[place] != second[place]:
                 raise InputError(
@@ -59,10 +60,11 @@ def check_combination(head: str) -> None:
 
 
 def collect_choices(head: str) -> dict[str, object]:
-    """Place (`objective.weight`) -> class or value (1.0), as set by a head and its parents."""
+    """Dotted key (`objective.weight`) -> class or value (1.0), as set by a head and its parents."""
     inherited = [collect_choices(parent) for parent in parents_of(head)]
     return {
         place: value
+        # later choices win, so a file's own choices override those of its parents
         for choices in [*inherited, read_choices(head)]
         for place, value in choices.items()
     }
@@ -79,7 +81,7 @@ def read_choices(head: str) -> dict[str, object]:
 
 
 def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:
-    """(place, value) of every leaf of a nested config; a `_target_` has the place of its node."""
+    """(dotted key, value) of every leaf; a `_target_` is listed under the key of its node."""
     if not isinstance(node, dict):
         yield place, node
         return
@@ -92,7 +94,7 @@ def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:
 
 def check_knobs(cfg: DictConfig, head: str) -> None:
     """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau."""
-    # slots read knobs by interpolation, so look for ${knob} in their unresolved text
+    # slots read knobs by interpolation, so search for ${knob} in their unresolved text
     slots = OmegaConf.to_yaml(
         OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False
     )

@@ -21,6 +21,8 @@ def select_effective_overrides(
     `words` are the overrides as typed. An override does not count if `experiment=`, or an option
     of a group (`model=transformer`), sets the same value.
     """
+    # labels, seeds and other common keys are ignored below, so only the head and the experiment
+    # make the base
     base = [f"head={head}", *(word for word in words if word.startswith("experiment="))]
     options = find_other_options(overrides, base)
     chosen = [f"{group}={option}" for group, option in options.items()]
@@ -29,6 +31,7 @@ def select_effective_overrides(
     def has_effect(key: str) -> bool:
         if key in SECTIONS:
             return key in options
+        # normalised, so that 1 and 1.0, or a renamed class, count as equal
         return bool(normalize(select_value(cfg, key)) != normalize(select_value(default, key)))
 
     kept = {k: v for k, v in overrides.items() if k not in IGNORED_KEYS and has_effect(k)}
@@ -46,6 +49,7 @@ def find_other_options(overrides: Mapping[str, Json], base: Sequence[str]) -> di
     }
 
 
+# a sweep composes the same few configs for every job
 @lru_cache(maxsize=64)
 def compose_config(conf: Path, words: tuple[str, ...]) -> DictConfig:
     """The config composed from the files in `conf` and these words, Hydra's section included."""

@@ -49,8 +49,10 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
         if key not in names:
             raise InputError(describe_unknown_key(f"{section}.{key}", values[key], names))
     try:
+        # merging checks the types of all values; missing keys are then filled in one by one
         merged: Any = OmegaConf.merge(OmegaConf.structured(schema), values)
         for name in names:
+            # only a config saved before the key existed can lack it
             if OmegaConf.is_missing(merged, name):
                 merged[name] = find_default(section, target, name)
         return OmegaConf.to_object(merged)

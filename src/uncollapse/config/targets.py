@@ -1,6 +1,6 @@
 """Checks and builds the classes that a config names by `_target_`.
 
-Only classes of this package are built, each only in its place and with arguments that it has.
+Only classes of this package are built, each only for its own key and with arguments that it has.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from uncollapse.json_types import JsonObject
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 
-# place -> the package that defines its classes, and their base class
+# dotted key -> the package that defines its classes, and their base class
 CLASS_PLACES = {
     "posterior": ("uncollapse.posteriors", "uncollapse.interfaces.posterior.PosteriorHead"),
     "objective": ("uncollapse.objectives", "uncollapse.interfaces.objective.Objective"),
@@ -50,11 +50,12 @@ def resolve_node(node: DictConfig, where: str) -> JsonObject:
 
 
 def locate_class(target: object, where: str) -> type:
-    """The class that a `_target_` names. InputError unless it is one for this place."""
+    """The class that a `_target_` names. InputError unless it is allowed for this key."""
     given = f"{where}._target_={shorten(target)}"
     if where not in CLASS_PLACES:
         raise InputError(f"{given}: no class is built there; allowed are {', '.join(CLASS_PLACES)}")
     package, base = CLASS_PLACES[where]
+    # an old config may name a class that has moved since
     module, _, name = present_name(str(target)).rpartition(".")
     if not re.fullmatch(r"[\w.]+", module) or not f"{module}.".startswith(f"{package}."):
         raise InputError(f"{given}: only classes of {package} are built there")
@@ -62,6 +63,7 @@ def locate_class(target: object, where: str) -> type:
         found = vars(importlib.import_module(module)).get(name)
     except ImportError as error:
         raise InputError(f"{given}: no such class ({error})") from error
+    # a class that the module only imports is refused, or its name would have two spellings
     if not inspect.isclass(found) or found.__module__ != module:
         raise InputError(
             f"{given}: no such class; "
@@ -102,6 +104,7 @@ def build(node: DictConfig, where: str, *args: object) -> Any:
     plain = with_present_names(resolve_node(node, where))
     check_slot(plain, where, len(args))
     try:
+        # InputErrors of a constructor arrive wrapped; they are raised again below
         return instantiate(plain, *args)
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
@@ -110,7 +113,7 @@ def build(node: DictConfig, where: str, *args: object) -> Any:
 
 
 def check_slot(node: JsonObject, where: str, given: int) -> None:
-    """InputError unless a slot names only classes for their places, each with its arguments.
+    """InputError unless each class in a slot is allowed for its key, and has the arguments given.
 
     `given`: the number of arguments that the slot's own class gets by position.
     """
@@ -134,7 +137,7 @@ def require_class(node: object, where: str) -> None:
 
 
 def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
-    """(place, key) of every key, at any depth, that `instantiate` interprets."""
+    """(dotted key, name) of every name, at any depth, that `instantiate` interprets."""
     if isinstance(node, list):
         for i, item in enumerate(node):
             yield from find_hydra_keys(item, f"{where}[{i}]")
@@ -146,7 +149,7 @@ def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
 
 
 def find_targets(node: object, where: str) -> list[tuple[str, JsonObject]]:
-    """Every node with a `_target_` in a nested plain config, with its place."""
+    """Every node with a `_target_` in a nested plain config, with its dotted key."""
     if isinstance(node, list):
         return [
             found for i, item in enumerate(node) for found in find_targets(item, f"{where}[{i}]")
@@ -169,8 +172,10 @@ def check_arguments(where: str, node: JsonObject, given: int) -> None:
         raise InputError(
             f"{where}._target_={target}: a class for this place must name all of its arguments"
         )
+    # the first `given` parameters are filled by position, so a config must not name them
     knobs = {p.name: p for p in parameters[given:]}
     stated = {str(key) for key in node} - {*HYDRA_KEYS}
+    # a partial gets the rest of its arguments from the model
     needed = {
         name for name, p in knobs.items() if p.default is p.empty and not node.get("_partial_")
     }

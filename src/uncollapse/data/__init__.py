@@ -2,7 +2,7 @@
 
 SPLITS = ("train", "valid", "test")
 
-# Keys of a config that hold paths. The same data may lie elsewhere on another machine, so runs are
+# Keys of a config that hold paths. The same data may be elsewhere on another machine, so runs are
 # compared by the `content` in their data.json instead, which also covers a hub set's revision. Only
 # a text value is a path: `data.train=96` is a size.
 LOCATIONS: tuple[str, ...] = (

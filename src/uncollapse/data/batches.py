@@ -18,7 +18,7 @@ LARGE_EPOCH = 1 << 20  # from this many examples on, their order is kept in a te
 
 
 class Batches(Sequence[np.ndarray]):
-    """The batches of one epoch, each cut out when it is asked for.
+    """The batches of one epoch, each made when it is indexed.
 
     order [N]: the examples, batch after batch. bounds [M+1]: where batches begin and end in it.
     turns [M]: the order in which batches are used (None: as stored). An item is an int64 array of
@@ -64,14 +64,17 @@ def epoch_batches(
     rng.shuffle(shuffled)  # the same order as rng.permutation gives, for any integer type
     if batching == "mixed":
         return Batches(shuffled, split_evenly(len(shuffled), size))
-    by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]  # random within a length
+    # the sort is stable, so the order within a length stays random
+    by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
     groups = join_singles(np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1))
     ends = np.cumsum([0, *map(len, groups)])
     inner = [
+        # without the first bound of each group, which is the last one of the group before
         start + split_evenly(len(group), size)[1:]
         for start, group in zip(ends, groups, strict=False)
     ]
     bounds = np.concatenate([[0], *inner])
+    # batches are used in random order, or lengths would increase through the epoch
     return Batches(by_length, bounds, rng.permutation(len(bounds) - 1))
 
 
@@ -80,6 +83,7 @@ def list_numbers(n: int) -> np.ndarray:
     kind = np.dtype(np.int32 if n <= 2**31 else np.int64)
     if n < LARGE_EPOCH:
         return np.arange(n, dtype=kind)
+    # the mapping keeps the file alive after it is closed; its name is never visible
     with TemporaryFile(prefix="uncollapse-") as file:
         file.truncate(n * kind.itemsize)
         # a plain ndarray, because numpy shuffles its subclasses slowly
@@ -99,6 +103,7 @@ def split_evenly(n: int, size: int) -> np.ndarray:
         return np.zeros(1, dtype=np.int64)
     count = -(-n // size)  # rounded up
     if size > 1:
+        # fewer, larger batches, so that none holds a single example, where batch norm would fail
         count = min(count, max(1, n // 2))
     small, longer = divmod(n, count)  # the first `longer` batches have one example more
     numbers = np.arange(count + 1)
@@ -115,6 +120,7 @@ def join_singles(groups: list[np.ndarray]) -> list[np.ndarray]:
     """Merge each group of one into the group before it (the first into the one after)."""
     joined: list[np.ndarray] = []
     for group in groups:
+        # the second test merges the first group, if it is single, into the one after
         if joined and (len(group) == 1 or len(joined[-1]) == 1):
             joined[-1] = np.concatenate([joined[-1], group])
         else:

@@ -49,10 +49,12 @@ def map_in_order(
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
+            # waiting for the oldest result keeps the order, and limits what is in memory
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    # on an error or an early exit, do not let queued items run on
     finally:
         for future in waiting:
             future.cancel()
@@ -61,6 +63,7 @@ def map_in_order(
 @contextmanager
 def show_block_progress(total: int) -> Iterator[Callable[[int], None]]:
     """Yields a function to call with each amount done: a bar, on a terminal only."""
+    # a bar in a log file would be thousands of lines
     if not sys.stderr.isatty():
         yield lambda amount: None
         return

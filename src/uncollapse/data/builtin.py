@@ -45,12 +45,15 @@ class GrammarConfig(DataConfig):
         corpora, labels, log_prob = {}, {}, {}
         for number, split in enumerate(SPLITS):
             size = check_integer(f"data.{split}", getattr(self, split), 1, MAX_EXAMPLES)
+            # a seed of its own for each split: validation sentences do not depend on the size of
+            # train
             drawn = grammar.sample(size, seed=len(SPLITS) * self.data_seed + number)
             corpus = as_corpus(drawn)
             corpora[split] = Corpus(
                 corpus.tokens, corpus.offsets, *measure_encoded_sentences(corpus, vocabulary)
             )
             labels[split] = dict(zip(grammar.factors, drawn.factors.T, strict=True))
+            # the training split does not need it, and it is the largest
             if split != "train":
                 log_prob[split] = grammar.log_prob(drawn.tokens, drawn.offsets)
 

@@ -28,11 +28,13 @@ ARRAYS = ("tokens", "offsets", "chars", "bytes")
 
 def cache_key(source: JsonMapping, shaping: JsonMapping) -> str:
     """The name of a folder, determined by the source and by the options that shape the tokens."""
+    # 24 hex digits are 96 bits: no two keys collide in practice, and paths stay short
     return json_digest([CACHE_FORMAT, source, shaping])[:24]
 
 
 def is_cached(folder: Path) -> bool:
     """Whether the folder exists. It is moved into place when its description is in it."""
+    # lexists, so that a dangling link is not taken for a free name
     return os.path.lexists(folder / META)
 
 
@@ -53,6 +55,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a lock beside a cache folder: the jobs of a sweep wait for the first to tokenise."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # the lock is beside the folder, since the folder itself appears only when complete
         lock = folder.with_name(f".{folder.name}.lock")
         lock.touch()
         with hold_lock(lock, "cache", wait=True):
@@ -78,9 +81,11 @@ def write_cache(folder: Path, sources: Mapping[str, Source], shape: Shape) -> No
         meta = {"format": CACHE_FORMAT, **tokenise(sources, shape, scratch)}
         files = {path.name: describe_file(path) for path in sorted(scratch.iterdir())}
         (scratch / META).write_bytes(encode_meta({**meta, "files": files}))
+        # files first, then the folder, so that a crash cannot leave names without content
         for path in (*scratch.iterdir(), scratch):
             sync_to_disk(path)
         os.rename(scratch, folder)
+        # the rename itself is durable only once the parent folder is synced
         sync_to_disk(folder.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -113,6 +118,7 @@ def read_cache(folder: Path) -> tuple[dict[str, Corpus], dict[str, np.ndarray], 
     """
     try:
         meta = read_meta(folder)
+        # a folder without classes has no label files, so none is expected
         labelled = meta["classes"] is not None
         for split in SPLITS:
             for name in (*ARRAYS, *(("labels",) if labelled else ())):
@@ -148,6 +154,7 @@ def read_meta(folder: Path) -> JsonObject:
         raise ValueError(f"{META} holds no object")
     if meta.get("format") != CACHE_FORMAT:
         raise ValueError(f"{META} is of format {meta.get('format')}, not {CACHE_FORMAT}")
+    # the digest is of everything else, so remove it before encoding again
     meta.pop("sha256", None)
     if encode_meta(meta) != content:
         raise ValueError(f"{META} differs from what was written")
@@ -176,8 +183,10 @@ def are_words(value: Json) -> bool:
 
 def are_numbers(value: Json, names: Sequence[str]) -> bool:
     """Whether each split has a number of each name."""
+    # a split that is missing gives None, which the test below refuses
     parts = [value.get(split) for split in SPLITS] if isinstance(value, dict) else [None]
     return all(
+        # type() instead of isinstance(), because a boolean is an int
         isinstance(part, dict) and all(type(part.get(name)) in (int, float) for name in names)
         for part in parts
     )
@@ -198,4 +207,5 @@ def check_regular_file(path: Path) -> None:
 
 def map_array(folder: Path, split: str, name: str) -> np.ndarray:
     """An array of a split, mapped into memory."""
+    # the view drops the subclass memmap, which slows down indexing
     return np.load(folder / f"{split}-{name}.npy", mmap_mode="r").view(np.ndarray)

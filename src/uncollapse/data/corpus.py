@@ -28,7 +28,7 @@ class Corpus:
     """One split. tokens [total] are ids; sentence i is tokens[offsets[i]:offsets[i+1]].
 
     chars, bytes [N]: characters and UTF-8 bytes of each sentence as it was read, one space between
-    words. None where the ids do not come from text, as in samples of a model.
+    words. None where the ids do not come from text, as in sentences that a model generated.
     """
 
     tokens: np.ndarray
@@ -54,6 +54,7 @@ def gather_slices(tokens: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> 
     """The sentences tokens[start:stop], which may overlap, as a corpus."""
     lengths = stops - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
+    # the index of each token: its sentence's start, plus the steps since the start
     return Corpus(
         tokens[np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])], offsets
     )
@@ -124,6 +125,7 @@ class TextBatch(Batch):
 
         The end of a sentence counts as a word, as it does in a decoder's -log p(x|z).
         """
+        # one softmax per sentence, then one look-up per real token
         losses = -functional.log_softmax(outputs, -1)[self.owner, self.targets]
         return losses.new_zeros(len(self)).index_add(0, self.owner, losses)
 
@@ -134,17 +136,21 @@ def make_batch(corpus: Corpus, examples: np.ndarray) -> TextBatch:
         corpus.offsets[examples],
         corpus.offsets[examples + 1] - corpus.offsets[examples],
     )
+    # decreasing lengths, so that the rows still running are always the first ones; stable, so
+    # that the batch does not depend on the sorting algorithm
     order = np.argsort(-lengths, kind="stable")
     examples, starts, lengths = examples[order], starts[order], lengths[order]
     time = np.arange(lengths[0] + 1)
     inside = time < lengths[:, None]
     tokens = np.full(inside.shape, PAD, dtype=np.int64)
     tokens[inside] = corpus.tokens[(starts[:, None] + time)[inside]]
+    # at the position after the last word, which `time` has room for
     tokens[np.arange(len(examples)), lengths] = EOS
     lengths = lengths + 1
 
     stretches, targets, owner = [], [], []
     for rows, start, stop in choose_stretches(lengths):
+        # row-major order: `real` then indexes the flattened outputs in the order of `targets`
         row, step = np.nonzero(np.arange(start, stop) < lengths[:rows, None])
         stretches.append(Stretch(rows, start, stop, torch.from_numpy(row * (stop - start) + step)))
         targets.append(tokens[row, step + start])
@@ -168,6 +174,7 @@ def choose_stretches(lengths: np.ndarray) -> list[tuple[int, int, int]]:
     exactly the rows that are longer than its start, so each row ends inside its last stretch.
     """
     size = len(lengths)
+    # only quantiles of the lengths are candidates, so that the search is fast
     times = [
         0,
         *sorted({int(lengths[size * k // STRETCH_QUANTILES]) for k in range(STRETCH_QUANTILES)}),
@@ -179,6 +186,7 @@ def choose_stretches(lengths: np.ndarray) -> list[tuple[int, int, int]]:
         ways = [cost[i] + CALL_COST + alive[i] * (times[j] - times[i]) for i in range(j)]
         cost[j] = min(ways)
         came_from[j] = ways.index(cost[j])
+    # walk back from the end along the choices that were cheapest
     bounds, j = [], len(times) - 1
     while j > 0:
         i = came_from[j]

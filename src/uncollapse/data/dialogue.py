@@ -18,6 +18,7 @@ from torch import Tensor
 from uncollapse.data.corpus import EOS, Corpus, TextBatch, gather_slices, make_batch, take_sentences
 from uncollapse.data.dialogue_files import Turns, read_folder, read_hub
 from uncollapse.data.digests import fingerprint
+from uncollapse.data.facts import require_facts
 from uncollapse.data.hub import draw_at_most
 from uncollapse.data.profile import check_unknown_share
 from uncollapse.data.sentence_sizes import measure_sentences
@@ -64,8 +65,11 @@ class DialogueData(TextData):
     def batch(self, split: str, examples: np.ndarray, epoch: int = 0) -> DialogueBatch:
         """These examples; the same in every epoch."""
         responses = make_batch(self.corpora[split], examples)
+        # `responses.examples` is already sorted; the batch of contexts is sorted again, by its
+        # own lengths
         context = make_batch(self.contexts[split], responses.examples)
         place = np.empty(len(examples), dtype=np.int64)
+        # both argsorts order rows by example number, so they pair each response with its context
         place[np.argsort(responses.examples, kind="stable")] = np.argsort(
             context.examples, kind="stable"
         )
@@ -101,6 +105,7 @@ class DialogueConfig(DataConfig):
         """InputError for files or sets that are missing, damaged or left empty."""
         self.check()
         return self.arrange(
+            # a folder has precedence over the hub
             read_folder(expand_home(self.dir), self.name)
             if self.dir is not None
             else read_hub(self)
@@ -113,6 +118,7 @@ class DialogueConfig(DataConfig):
 
     def check(self) -> None:
         """InputError for a value out of range, before anything is read."""
+        require_facts(self.name)
         check_batching(self.batch_size, self.batching)
         for name in ("turns", "context_words", "min_count"):
             check_integer(f"data.{name}", getattr(self, name), 1)
@@ -124,6 +130,7 @@ class DialogueConfig(DataConfig):
     def arrange(self, parts: Mapping[str, Turns]) -> DialogueData:
         """Encode words as ids, and arrange turns as pairs of context and response."""
         words = {split: split_words(separate_tokens(part.texts)) for split, part in parts.items()}
+        # the vocabulary is that of the training split alone, or test words would leak into it
         vocabulary = build_vocabulary(
             count_words(words["train"][0]), self.vocab_size, self.min_count
         )
@@ -159,7 +166,7 @@ class DialogueConfig(DataConfig):
     ) -> tuple[np.ndarray, dict[str, int]]:
         """Numbers of the responses that are used, in increasing order, and counts of the skipped.
 
-        At most the size asked for is drawn, by split_seed. InputError where none is left.
+        At most data.<split>_size are drawn, by split_seed. InputError where none is left.
         """
         responses, skipped = self.find_responses(sizes, turns.lengths)
         if not len(responses):
@@ -193,9 +200,11 @@ class DialogueConfig(DataConfig):
         It holds the last `context_words` words of the last `turns` turns, with end-of-sentence
         between turns.
         """
+        # insert an EOS after each turn, so that several turns can be cut out as one slice
         ended = np.insert(turns.tokens, turns.offsets[1:], EOS)
         offsets = turns.offsets + np.arange(len(turns.offsets))
         begins = np.repeat(np.cumsum(sizes) - sizes, sizes)  # first turn of each turn's dialogue
+        # the context never reaches into the dialogue before
         first = np.maximum(begins[responses], responses - self.turns)
         stops = offsets[responses] - 1  # batches add the last end-of-sentence
         return gather_slices(ended, np.maximum(offsets[first], stops - self.context_words), stops)

@@ -45,6 +45,8 @@ class Turns:
         import pyarrow.compute as pc
 
         texts = pc.fill_null(self.texts, "")
+        # joining in one buffer hashes bytes instead of millions of Python strings; `ends` keeps
+        # the boundaries
         one_list = pa.LargeListArray.from_arrays([0, len(texts)], texts)
         together = pc.binary_join(one_list, pa.scalar("", pa.large_string()))[0]
         parts = {
@@ -76,6 +78,7 @@ def read_folder(folder: Path, name: str) -> dict[str, Turns]:
         split: read_dialogues(find_split_file(folder, split, (".jsonl",), advice))
         for split in SPLITS
     }
+    # a probe needs its labels in the training and in the test split
     shared = set.intersection(*(set(part.labels) for part in parts.values()))
     return {
         split: replace(
@@ -96,6 +99,7 @@ def read_dialogues(path: Path) -> Turns:
     for name in set(TURN_LABELS) & set(list_fields(column.type.value_type)):
         values = turns.field(name)
         if values.null_count:
+            # name the first such turn by its line: the dialogue whose turns contain it
             turn = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
             line = int(np.searchsorted(np.cumsum(sizes), turn, side="right")) + 1
             raise InputError(
@@ -115,6 +119,7 @@ def read_turns(path: Path) -> "pa.Array":
             f"{path}: no `turns` in its lines, which have {', '.join(table.column_names)}; "
             "see conf/data/dailydialog.yaml"
         )
+    # a large file arrives in chunks; one array is simpler to flatten
     column = table.column("turns").combine_chunks()
     kind = column.type
     if not (
@@ -144,7 +149,9 @@ def parse_lines(path: Path) -> "pa.Table":
             raise InputError(f"{path}: this is {noun}; allowed are JSON Lines, plain or compressed")
         if not content.strip():
             raise InputError(f"{path}: the file is empty")
+        # only to raise the error with a position; Arrow's own message has none
         content.decode()
+        # one block, since an object must not be cut by the end of a block
         return arrow_json.read_json(
             io.BytesIO(content), arrow_json.ReadOptions(block_size=max(1 << 20, len(content)))
         )
@@ -195,6 +202,7 @@ def read_hub_rows(part: "datasets.Dataset", where: str) -> Turns:
     for name in TURN_LABELS:
         if name in part.column_names:
             values = part.data.table.column(name).combine_chunks().flatten().to_pylist()
+            # class labels are stored as numbers; the names make the digest equal to that of files
             names = list_class_names(part.features[name])
             labels[name] = np.array([names[v] if names else str(v) for v in values])
             if len(labels[name]) != sizes.sum():

@@ -23,6 +23,7 @@ def array_digest(*arrays: np.ndarray) -> str:
     """SHA-256 of types, shapes and values."""
     digest = hashlib.sha256()
     for array in arrays:
+        # type and shape are hashed too: equal bytes of another shape are other data
         digest.update(f"{array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
@@ -45,6 +46,7 @@ def hub_source(hub: str, revision: str | None) -> JsonObject:
     """
     local = expand_home(hub)
     if local.is_dir():
+        # sorted, because the order of a directory listing differs between file systems
         paths = [path for path in sorted(local.rglob("*")) if path.is_file()]
         return {"files": {str(path.relative_to(local)): file_digest(path) for path in paths}}
     if revision is None:

@@ -1,4 +1,4 @@
-"""The built-in grammar: which phrases each place of a sentence takes, given the latent factors.
+"""The built-in grammar: which phrases each slot of a sentence takes, given the latent factors.
 
 ``FACTOR_PRIORS`` are the six factors. A sentence has these slots, from left to right:
 
@@ -72,6 +72,7 @@ def slots() -> list[Slot]:
 
 def _slot(name: str, given: tuple[str, ...], phrases: Callable[..., PhraseTable]) -> Slot:
     """A slot whose `phrases` are a function of the values of the factors in `given`."""
+    # one row per combination of values, in the order of the priors
     combinations = product(*(FACTOR_PRIORS[factor] for factor in given))
     return Slot(name, given, {values: phrases(*values) for values in combinations})
 
@@ -117,11 +118,11 @@ def _verb(topic: str, mood: str, tense: str, number: str) -> PhraseTable:
 
 
 def _front(mood: str, tense: str, number: str, polarity: str) -> PhraseTable:
-    """What stands before the subject: the auxiliary of a question, the "how" of an exclamation."""
+    """The words before the subject: the auxiliary of a question, the "how" of an exclamation."""
     if mood == "statement":
         return {"": 1.0}
     if mood == "exclamation":
-        # An adverb after "how" takes the place of the one before the verb.
+        # An adverb after "how" replaces the one before the verb (see `_manner`).
         return _mix((0.3, {"": 1.0}), (0.7, _joined({"how": 1.0}, _adverb(polarity))))
     auxiliary = {
         "past": "did",

@@ -1,25 +1,27 @@
-"""Facts about the text sets: licence, sizes, checksums, and how their files are made.
+"""Facts about the sets: licence, sizes, checksums, and how the files of text sets are made.
 
 The facts of data=<name> are in conf/data/<name>.facts.yml, beside the set's configuration:
 
     made: hub           # or hand (by_hand says how), or recipe (a function of this package)
     licence: ...
-    form: lines         # or dialogues
+    form: lines         # or dialogues, or images
     rows: {train: ...}  # of the splits of the hub set
     lines: {...}        # of the files
     checksums: {...}    # SHA-256 of their lines, without white space at the ends
+    valid: 10000        # images: how many of the training split make the validation split
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from uncollapse import config
-from uncollapse.errors import InputError, check_choice, shorten
+from uncollapse.errors import InputError, check_choice, check_integer, shorten
 from uncollapse.yaml_files import read_yaml
 
 ENDING = ".facts.yml"
 MADE = ("hub", "hand", "recipe")
-FORMS = ("lines", "dialogues")
+FORMS = ("lines", "dialogues", "images")
+NEEDED = {"hand": "by_hand", "recipe": "recipe", "images": "valid"}  # by `made` and `form`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class SetFacts:
     checksums: Mapping[str, str] = field(default_factory=dict)
     by_hand: str | None = None  # how to get the files; {out} stands for the folder
     recipe: Mapping[str, object] = field(default_factory=dict)  # function, source, seed
+    valid: int = 0  # of images
     model: str | None = None  # the model for this set, where model=lstm does not fit
 
 
@@ -51,7 +54,7 @@ def read_facts(name: str) -> SetFacts:
         allowed = ", ".join(list_sets())
         if name in config.options("data"):
             raise InputError(f"{name}: its facts are missing, a file {path}; allowed are {allowed}")
-        raise InputError(f"{name}: no such text set; allowed are {allowed}")
+        raise InputError(f"{name}: no such set; allowed are {allowed}")
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: damaged (not a mapping of keys)")
@@ -59,6 +62,7 @@ def read_facts(name: str) -> SetFacts:
     for key, value in content.items():
         if key not in known:
             raise InputError(f"{path}: {key}: no such fact; allowed are {', '.join(known)}")
+        # these four hold a mapping, and all other facts a single value
         if isinstance(value, dict) != (key in ("rows", "lines", "checksums", "recipe")):
             raise InputError(f"{path}: {key}={shorten(value)}: wrong kind of value")
     for key in ("made", "licence"):
@@ -67,7 +71,18 @@ def read_facts(name: str) -> SetFacts:
     facts = SetFacts(**content)
     check_choice(f"{path}: made", facts.made, MADE)
     check_choice(f"{path}: form", facts.form, FORMS)
-    needed = {"hand": "by_hand", "recipe": "recipe"}.get(facts.made)
-    if needed and not content.get(needed):
-        raise InputError(f"{path}: made={facts.made} needs {needed}")
+    for key in ("made", "form"):
+        value = getattr(facts, key)
+        if value in NEEDED and not content.get(NEEDED[value]):
+            raise InputError(f"{path}: {key}={value} needs {NEEDED[value]}")
+    check_integer(f"{path}: valid", facts.valid, 0)
     return facts
+
+
+def require_facts(name: str | None) -> None:
+    """InputError for a set in conf/data without its facts.
+
+    The user's own files (None), and a set that only another checkout has, need none.
+    """
+    if name in config.options("data"):
+        read_facts(str(name))

@@ -48,6 +48,7 @@ class Lines:
         lines, blank, rest = 0, True, bytearray()
         with open_packed(self.path) as (file, raw):
             while read := file.read(size):
+                # a block ends at a line end; the rest of the read bytes begins the next one
                 cut = read.rfind(b"\n") + 1
                 rest += read[:cut]
                 if not cut:  # the middle of a line that is longer than a block
@@ -63,6 +64,7 @@ class Lines:
                 rest += read[cut:]
             if rest:
                 yield self.block(lines, bytes(rest), raw.tell())
+        # `rest` is the last line, if the file does not end in a line break
         if blank and not rest.strip():
             raise InputError(f"{self.path}: the file is empty")
 
@@ -95,13 +97,16 @@ class LineBlock:
         if b"\0" in self.data:
             place = self.place_of(self.data.index(b"\0"))
             raise InputError(f"{place}: binary data (a zero byte), not text")
+        # Arrow takes the byte buffer as it is: only the offsets of the lines are computed
         ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == ord("\n")) + 1
+        # a file need not end in a line break
         last = [] if self.data.endswith(b"\n") else [len(self.data)]
         offsets = np.concatenate([[0], ends, last]).astype(np.int64)
         lines = pa.LargeStringArray.from_buffers(
             len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(self.data)
         )
         try:
+            # checks UTF-8 in one pass; Python decodes only to find the position of a fault
             lines.validate(full=True)
         except pa.ArrowInvalid:
             try:
@@ -125,9 +130,11 @@ class LineBlock:
         """
         import pyarrow.compute as pc
 
+        # the text itself may contain further TABs
         parts = pc.split_pattern(lines, "\t", max_splits=1)
         complete = pc.equal(pc.list_value_length(parts), 2).to_numpy(zero_copy_only=False)
         if not complete.all():
+            # argmin of booleans is the position of the first False
             place = self.source.place(self.first + int(np.argmin(complete)))
             raise InputError(f"{place}: no TAB between label and text (data.labels=true)")
         self.check_header(lines)
@@ -150,6 +157,7 @@ class LineBlock:
             if self.first == 0 and len(lines)
             else []
         )
+        # both kinds of names, since a sentence may well begin with the word "text" or "label"
         if {*cells} & {*LABEL_NAMES} and {*cells} & {*TEXT_NAMES}:
             raise InputError(
                 f"{self.source.place(0)}: a header, not a sentence; set data.format=tsv "

@@ -17,6 +17,7 @@ from uncollapse.data.blocks import Source
 from uncollapse.data.cache import cache_key, ensure_cache, is_cached, read_cache, write_cache
 from uncollapse.data.corpus import Corpus, take_sentences
 from uncollapse.data.digests import file_digest, fingerprint, hub_source
+from uncollapse.data.facts import require_facts
 from uncollapse.data.file_lines import Lines
 from uncollapse.data.formats import FILE_FORMATS, recognise_format
 from uncollapse.data.hub import draw_at_most, open_hub_splits, select_columns
@@ -30,7 +31,6 @@ from uncollapse.errors import InputError, check_choice, check_integer, expand_ho
 from uncollapse.interfaces.data import DataConfig
 from uncollapse.json_types import JsonObject
 
-CACHE = "~/.cache/uncollapse"
 # keys that the cached arrays depend on besides the source
 SHAPING = ("vocab_size", "min_count", "max_length", "level")
 # keys that choose and treat the rows of a hub set
@@ -111,7 +111,7 @@ class TextConfig(DataConfig):
         return data
 
     def read_data(self, folder: Path, level: Words, limited: bool, content: str) -> TextData:
-        """The data of a cache folder, with `limited` reduced to the sizes asked for."""
+        """The data of a cache folder; with `limited`, reduced to the sizes in the config."""
         cached, labels, meta = read_cache(folder)
         corpora, profiles = cached, meta["profiles"]
         if limited:
@@ -138,6 +138,7 @@ class TextConfig(DataConfig):
         """The cache folder of a key: in `own_cache` unless `cache` has it already."""
         folder = expand_home(self.cache) / key
         if self.own_cache is not None and not is_cached(folder):
+            # a shared cache may be read-only, so new folders go elsewhere
             return expand_home(self.own_cache) / key
         return folder
 
@@ -160,6 +161,7 @@ class TextConfig(DataConfig):
     ) -> Iterator[dict[str, Source]]:
         """The splits as sources; tables are kept in a folder until the end of the block."""
         label = self.file_label if labelled else None
+        # each table in a folder of its own, as two splits may have files of the same name
         with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
             yield {
                 split: Lines(path, labelled)
@@ -199,7 +201,7 @@ class TextConfig(DataConfig):
     def limit_sizes(
         self, corpora: dict[str, Corpus], labels: dict[str, np.ndarray]
     ) -> tuple[dict[str, Corpus], dict[str, np.ndarray]]:
-        """At most the sizes asked for, drawn by split_seed, in the original order."""
+        """At most data.<split>_size sentences, drawn by split_seed, in the original order."""
         corpora, labels = dict(corpora), dict(labels)
         for split, corpus in corpora.items():
             size = getattr(self, f"{split}_size")
@@ -213,6 +215,7 @@ class TextConfig(DataConfig):
 
     def check(self) -> None:
         """InputError for a value out of range, before anything is read."""
+        require_facts(self.name)
         check_batching(self.batch_size, self.batching)
         check_choice("data.format", self.format, FILE_FORMATS)
         if self.labels is False and self.label_column is not None:
@@ -233,7 +236,7 @@ class TextConfig(DataConfig):
     def describe_source(
         self, files: dict[str, Path], formats: Mapping[str, str], labelled: bool | None
     ) -> JsonObject:
-        """The content of the data, independent of where it is: the cache key depends on it."""
+        """The content of the data, independent of its location: the cache key depends on it."""
         content, tokenizer = self.describe_content(files, formats), self.tokenizer
         digest = None if tokenizer is None else file_digest(expand_home(tokenizer))
         return {"content": content, "labels": labelled, "tokenizer": digest}
@@ -245,5 +248,6 @@ class TextConfig(DataConfig):
         found: JsonObject = {
             split: [file_digest(path), formats[split]] for split, path in files.items()
         }
+        # the columns change the content of tables only
         plain = {*formats.values()} == {"text"}
         return found if plain else {**found, "columns": [*self.columns, self.file_label]}

@@ -39,7 +39,7 @@ TABLES = ("csv", "tsv")
 
 
 def recognise_format(path: Path, asked: str, column: str) -> str:
-    """The format of a file: the one asked for, else that of its name, else that of its content.
+    """The format of a file: `asked`, or with "auto" that of its name, or else that of its content.
 
     InputError where the content looks like another format. `column`: the column that would be read.
     """
@@ -49,14 +49,17 @@ def recognise_format(path: Path, asked: str, column: str) -> str:
         if asked == "auto"
         else asked
     )
+    # binary content is refused under any name, before the formats are compared
     if binary := name_binary(head):
         raise InputError(f"{path}: this is {binary}; allowed are {list_allowed_formats()}")
     if not head.strip():
         return named or "text"  # an empty file, which its reader refuses
     if asked == "text":
+        # a user who insists on plain text gets it, unless the file certainly holds something else
         if seen.format in ("parquet", "arrow"):
             raise InputError(describe_mismatch(path, "text", seen, column))
         return asked
+    # rows of strings, or without a header, are left to the reader of a file named as a table
     if seen.foreign is not None and not (named in TABLES and seen.foreign in (STRINGS, HEADLESS)):
         raise InputError(
             f"{path}: this is {seen.foreign}; allowed are {list_allowed_formats()} "
@@ -93,6 +96,7 @@ def read_beginning(path: Path) -> tuple[bytes, Inspection]:
     """The first bytes of a file, decompressed, and their inspection."""
     with open_packed(path) as (file, _):
         head = b""
+        # a decompressor may return fewer bytes than requested
         while len(head) < HEAD_BYTES and (read := file.read(HEAD_BYTES - len(head))):
             head += read
     return head, inspect_head(head, complete=len(head) < HEAD_BYTES)

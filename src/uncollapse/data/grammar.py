@@ -42,7 +42,7 @@ SENTENCES_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class Sample:
-    """n sentences laid end to end: sentence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+    """n sentences in one array: sentence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
     tokens: NDArray[np.int32]  # [total], ids into Grammar.words
     offsets: Ints  # [n + 1]
@@ -101,6 +101,7 @@ class Grammar:
         #: [C, F], index of each factor's value in each combination; the last factor is fastest
         self.combinations: Ints = np.indices(shape).reshape(len(shape), -1).T.astype(np.int64)
         self._prior = np.ones(len(self.combinations))
+        # factors are independent, so a combination's prior is the product of theirs
         for k, marginal in enumerate(self._marginals):
             self._prior *= marginal[self.combinations[:, k]]
         filled = [_fill(slot, self.factors, self.combinations) for slot in self.slots]
@@ -114,6 +115,7 @@ class Grammar:
             self._log_prior = np.log(self._prior)
             self._log_table = np.log(np.concatenate(self._tables))  # [phrases of all slots, C]
         ids = {word: i for i, word in enumerate(self.words)}
+        # all phrases are in one array; `_start` and `_length` find one
         spelled = [tuple(ids[word] for word in phrase.split()) for phrase in self._phrases]
         self._length = np.array([len(s) for s in spelled])
         self._start = np.cumsum(self._length) - self._length
@@ -123,6 +125,8 @@ class Grammar:
     def sample(self, n: int, seed: int | Sequence[int]) -> Sample:
         """Draw ``n`` sentences and their factors; the same seed and n give the same sample."""
         rng = np.random.default_rng(seed)
+        # all sentences draw their combination first, then slot by slot: the order fixes the
+        # random stream
         combination = _draw(self._prior[:, None], np.zeros(n, dtype=np.int64), rng)
         chosen = np.empty((n, len(self._tables)), dtype=np.int64)
         first = 0
@@ -157,6 +161,7 @@ class Grammar:
         blocks = [np.zeros((0, sum(cards)))]
         for joint in self._joint_blocks(tokens, offsets):
             with np.errstate(invalid="ignore"):  # -inf - (-inf) gives the promised NaN
+                # normalised in log space first: the joint of a long sentence underflows
                 blocks.append(np.exp(joint - _log_sum_exp(joint)[:, None]) @ picks)
         parts = np.split(np.concatenate(blocks), np.cumsum(cards)[:-1], axis=1)
         return dict(zip(self.factors, parts, strict=True))
@@ -172,12 +177,15 @@ class Grammar:
         per_factor = [_entropy(marginal) for marginal in self._marginals]
         factors = sum(per_factor)
         given = float(sum(self._prior @ _column_entropies(table) for table in self._tables))
+        # classes are pooled sentences, so this is the entropy of the class of x; what is left of
+        # the joint entropy of class and f is H(f|x)
         of_class = _entropy(np.add.reduceat(classes.values, classes.bounds[:-1]))
         left = _entropy(classes.values) - of_class
         information = {}
         for k, (name, values) in enumerate(self.factors.items()):
             # one number for class and value together
             cell = classes.owners * len(values) + self.combinations[classes.columns, k]
+            # I(x; f_k) = H(f_k) - H(f_k | class)
             information[name] = per_factor[k] - (
                 _entropy(np.bincount(cell, classes.values)) - of_class
             )
@@ -200,6 +208,7 @@ class Grammar:
         for begin in range(0, len(bounds) - 1, SENTENCES_AT_ONCE):
             chosen, possible = self._parser(ids, bounds[begin : begin + SENTENCES_AT_ONCE + 1])
             joint = np.tile(self._log_prior, (len(chosen), 1))
+            # one slot after another, which needs no array [n, S, C]
             for column in chosen.T:
                 joint += self._log_table[column]
             joint[~possible] = -np.inf
@@ -238,8 +247,10 @@ def _fill(
     for key, row in slot.table.items():
         _check_sums_to_one(row, f"slot {slot.name!r} given {key}")
     phrases = list(
+        # dict.fromkeys removes duplicates and keeps the order, on which the random stream depends
         dict.fromkeys(phrase for row in slot.table.values() for phrase, p in row.items() if p > 0)
     )
+    # the parser splits at single spaces, so anything else would give empty words
     misspaced = [phrase for phrase in phrases if phrase != " ".join(phrase.split())]
     if misspaced:
         raise ValueError(
@@ -270,6 +281,7 @@ def _draw(table: Floats, column: Ints, rng: np.random.Generator) -> Ints:
 def _log_sum_exp(rows: Floats) -> Floats:
     """log Σ exp over the last axis, [n]; -inf where all entries are."""
     top = rows.max(axis=1)
+    # a row without any finite entry: subtracting -inf would give NaN
     top[np.isneginf(top)] = 0.0
     with np.errstate(divide="ignore"):
         return top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
@@ -277,6 +289,7 @@ def _log_sum_exp(rows: Floats) -> Floats:
 
 def _plogp(p: NDArray) -> Floats:
     """p log p with 0 log 0 = 0."""
+    # log 1 = 0 where p = 0, so that no warning is raised
     return p * np.log(np.where(p > 0, p, 1.0))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_hub_splits(cfg: "TextConfig") -> Iterator[dict[str, TableRows]]:
-    """The splits of cfg.hub, of the sizes asked for.
+    """The splits of cfg.hub, each reduced to data.<split>_size.
 
     InputError for a set that cannot be loaded, and for a split or column that it does not have.
     """
@@ -87,6 +87,7 @@ def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
 
 def select_splits(cfg: "TextConfig", loaded: "datasets.DatasetDict") -> dict[str, TableRows]:
     """All rows of the existing splits. InputError for columns that are missing or not text."""
+    # the first of a split's usual names that the set has
     found = {split: next((a for a in SPLIT_NAMES[split] if a in loaded), None) for split in SPLITS}
     parts = {}
     for split, name in found.items():
@@ -100,6 +101,7 @@ def select_splits(cfg: "TextConfig", loaded: "datasets.DatasetDict") -> dict[str
     missing = [
         split
         for split in SPLITS
+        # a missing validation split can be drawn from the training split, if its size is given
         if split not in parts and not (split == "valid" and cfg.valid_size)
     ]
     if missing:
@@ -133,6 +135,7 @@ def select_columns(
         check_column(source or where, option, label, part, classes=True)
         feature = part.features[label]
         names = feature.names if isinstance(feature, ClassLabel) else None
+    # a column may be both text and label; Arrow would otherwise select it twice
     table = part.data.table.select(
         list(dict.fromkeys([*columns, *([label] if label is not None else [])]))
     )
@@ -176,7 +179,7 @@ def is_text_type(kind: "pa.DataType", classes: bool) -> bool:
 
 
 def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, TableRows]:
-    """The splits at the sizes asked for: rows drawn by data.split_seed, in their original order.
+    """The splits at their configured sizes: rows drawn by data.split_seed, in their original order.
 
     A missing validation split comes from the training split.
     """
@@ -189,6 +192,7 @@ def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, Tab
     # split -> the split it is drawn from, and how many of the shuffled rows are skipped
     taken = {split: (split, 0) for split in parts}
     if "valid" not in parts:
+        # the training split begins after the rows that the validation split took from it
         taken["valid"], taken["train"] = ("train", 0), ("train", sizes["valid"])
         order.setdefault("train", shuffle_rows(parts["train"].size, cfg.split_seed, "train"))
     for split in SPLITS:
@@ -204,13 +208,14 @@ def choose_rows(cfg: "TextConfig", parts: dict[str, TableRows]) -> dict[str, Tab
                 f"data.{split}_size={sizes[split]}: the {source} split of {cfg.hub} has "
                 f"{max(left, 0)} rows{other}"
             )
+        # increasing order reads the table on disk from start to end
         rows = np.sort(order[source][start : start + size])
         out[split] = replace(parts[source], where=f"{cfg.hub}, {source} split", chosen=rows)
     return out
 
 
 def has_size(cfg: "TextConfig", split: str) -> bool:
-    """Whether a size is asked for."""
+    """Whether data.<split>_size is set."""
     return getattr(cfg, f"{split}_size") is not None
 
 
@@ -228,6 +233,7 @@ def draw_at_most(size: int | None, rows: int, seed: int, split: str) -> np.ndarr
 
 def shuffle_rows(rows: int, seed: int, split: str) -> np.ndarray:
     """All row numbers in an order that depends on seed and split alone."""
+    # int64 rather than the platform's integer, so that the shuffled order is the same everywhere
     order = np.arange(rows, dtype=np.int64)
     np.random.default_rng((seed, SPLITS.index(split))).shuffle(order)
     return order

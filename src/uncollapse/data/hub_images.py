@@ -57,6 +57,7 @@ def decode_split(
             raise InputError(
                 f"data.hub={hub}: no column {column}; it has {', '.join(table.column_names)}"
             )
+    # the column holds encoded images, with their bytes and their path
     encoded = pa.chunked_array(table.data.column("image")).combine_chunks().field("bytes")
     images = [
         grey_image(png.as_py(), f"{hub}, {split} split, image {i}") for i, png in enumerate(encoded)
@@ -87,6 +88,7 @@ def grey_image(encoded: bytes, where: str) -> np.ndarray:
             f"{where}: {image.size[0]} x {image.size[1]} pixels; allowed are square images"
         )
     if image.size[0] > SIDE:
+        # BOX averages all pixels that a target pixel covers
         image = image.resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(image)
 
@@ -101,6 +103,7 @@ def load_hub_omniglot(
     images, _ = get_split(load_hub_images(hub, revision, "omniglot", {}), "full", hub)
     order = rng.permutation(len(images))
     cut = len(order) // 4
+    # inverted, because the other sources have light ink on a dark ground
     return (GREY_LEVELS - images[order[cut:]], {}), (GREY_LEVELS - images[order[:cut]], {})
 
 

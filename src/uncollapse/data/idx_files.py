@@ -32,6 +32,7 @@ def read_idx_split(folder: Path, name: str) -> ImageSplit:
 
 def find_idx(folder: Path, name: str) -> Path:
     """The file under its usual name, or with `.idx` as some archives write it, or compressed."""
+    # the name without an ending first, so an unpacked file has precedence over its archive
     names = [
         form + ending for form in (name, name.replace("-idx", ".idx")) for ending in ("", ".gz")
     ]
@@ -65,6 +66,7 @@ def read_idx(path: Path) -> tuple[np.ndarray, Path]:
             f"{wanted}"
         )
     header = 4 + 4 * IDX[wanted][1]
+    # big-endian, like all numbers of the format
     sizes = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
     if len(content) != header + prod(sizes):
         raise InputError(

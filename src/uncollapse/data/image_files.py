@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from uncollapse.data.facts import read_facts
 from uncollapse.data.hub_images import get_split, load_hub_images, load_hub_omniglot
 from uncollapse.data.idx_files import read_idx_split
 from uncollapse.data.images import (
@@ -21,8 +22,7 @@ from uncollapse.data.omniglot_files import read_omniglot
 from uncollapse.errors import InputError, expand_home
 from uncollapse.interfaces.data import DataConfig
 
-MNIST_VALID, OMNIGLOT_VALID = 10_000, 1_345
-SPLIT_SEED = 0  # of splits that a set does not define
+SPLIT_SEED = 0  # for splits that a set does not define
 
 
 @dataclass(kw_only=True)
@@ -48,8 +48,7 @@ class MnistConfig(DataConfig):
         else:
             folder = require_folder(self.dir, "mnist", "the four idx files")
             train, test = read_idx_split(folder, "train"), read_idx_split(folder, "t10k")
-        # the last images, as in the literature; a sixth of a smaller set
-        size = min(MNIST_VALID, len(train[0]) // 6)
+        size = count_validation("mnist", train)  # the last images, as in the literature
         cut = len(train[0]) - size
         parts = {
             "train": take_images(train, np.arange(cut)),
@@ -84,13 +83,19 @@ class OmniglotConfig(DataConfig):
                 require_folder(self.dir, "omniglot", "chardata.mat or an .npz file")
             )
         order = rng.permutation(len(train[0]))  # files are sorted by character
-        size = min(OMNIGLOT_VALID, len(order) // 6)
+        size = count_validation("omniglot", train)
         parts = {
             "train": take_images(train, order[size:]),
             "valid": take_images(train, order[:size]),
         }
+        # the file is sorted by character as well, and `test` may be limited to its first images
         parts["test"] = take_images(test, rng.permutation(len(test[0])))
         return assemble_data(self, parts, fingerprint_images(train, test))
+
+
+def count_validation(name: str, train: ImageSplit) -> int:
+    """How many training images make the validation split; a sixth of a smaller set."""
+    return min(read_facts(name).valid, len(train[0]) // 6)
 
 
 def take_images(part: ImageSplit, examples: np.ndarray) -> ImageSplit:
@@ -102,7 +107,7 @@ def take_images(part: ImageSplit, examples: np.ndarray) -> ImageSplit:
 def assemble_data(
     cfg: MnistConfig | OmniglotConfig, parts: Mapping[str, ImageSplit], content: str
 ) -> ImageData:
-    """The data of a run: each split reduced to the size asked for."""
+    """The data of a run: each split reduced to its size in the config."""
     cut = {split: take_first(*part, getattr(cfg, split), split) for split, part in parts.items()}
     labels = {split: own for split, (_, own) in cut.items()}
     return ImageData(

@@ -205,5 +205,6 @@ class DigitsConfig(DataConfig):
             self.batch_size,
             self.binarise,
             {split: {"digit": classes[part]} for split, part in parts.items()},
+            # of all images before they are split, so that other sizes are still the same data
             content=fingerprint_images((images, {"digit": classes})),
         )

@@ -84,6 +84,7 @@ class Inspection:
 
 def name_binary(head: bytes) -> str | None:
     """A description of a binary file, by its first bytes; None for text."""
+    # the magic number of a tar archive is not at the beginning
     if head[257:262] == b"ustar":
         return "a tar archive"
     packed = next(
@@ -113,6 +114,7 @@ def inspect_head(head: bytes, complete: bool) -> Inspection:
         return Inspection("parquet")
     if starts_with(head, b"ARROW1") or starts_with(head, b"\xff\xff\xff\xff"):
         return Inspection("arrow")
+    # cut-off bytes at the end become replacement characters instead of an error
     text = head.decode(errors="replace").removeprefix("\ufeff")
     if "\n" not in text and text.strip().count("\r") > 0:
         return Inspection(foreign="text whose lines end in CR alone (end them in LF)")
@@ -128,11 +130,13 @@ def inspect_head(head: bytes, complete: bool) -> Inspection:
 
 def inspect_json(text: str, lines: Sequence[str]) -> Inspection | None:
     """Recognise objects, one a line or spread over lines, or an array of them."""
+    # an array is inspected from its first object on
     start = (
         text.lstrip().removeprefix("[").lstrip() if re.match(r"\s*\[\s*\{", text) else text.lstrip()
     )
     first, filled = parse_leading_object(start), [line for line in lines if line.strip()]
     found = [*filter(None, map(parse_object, filled))]
+    # more than half, since lines of prose may contain a single object
     if first or 2 * len(found) > len(filled):
         found = [first or {}, *found]
         texts = {
@@ -144,6 +148,7 @@ def inspect_json(text: str, lines: Sequence[str]) -> Inspection | None:
         columns = tuple(dict.fromkeys(key for item in found for key in item))
         return Inspection("json", columns, max(texts, key=lambda key: texts[key], default=None))
     longer = len(text) >= HEAD_BYTES // 2  # an object may be longer than the inspected bytes
+    # names followed by a colon are enough, as the object is not complete
     if longer and re.match(r'\{\s*"(?:[^"\\]|\\.)*"\s*:', start):
         return Inspection("json", tuple(re.findall(r'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:', start)[:20]))
     return None
@@ -183,6 +188,7 @@ def inspect_table(lines: Sequence[str]) -> Inspection | None:
         return Inspection("csv", (name,), name)
     for delimiter in DELIMITERS:
         rows = read_cells(lines, delimiter, csv.QUOTE_MINIMAL)
+        # tab-separated files often contain quotes that are not meant as such
         if not is_table(rows):
             rows = read_cells(lines, delimiter, csv.QUOTE_NONE) if delimiter == "\t" else []
         if not is_table(rows):
@@ -190,10 +196,12 @@ def inspect_table(lines: Sequence[str]) -> Inspection | None:
         header, body = rows[0], rows[1:]
         named = header[1:] if header[0] == "" else header  # a table's index may have no name
         space = "" if delimiter == "\t" else " "  # else label TAB text would pass for names
+        # names are distinct and look like identifiers, which sentences rarely do
         names = len(set(header)) == len(header) and all(
             re.fullmatch(rf"[^\W\d][\w.{space}-]{{0,39}}", name) for name in named
         )
         several = len(body) > 1
+        # without padding, because commas in prose are followed by a space
         many = len(body) >= MANY_ROWS and delimiter != "\t" and has_no_padding(rows)
         if many and not names and has_number_column(rows):
             return Inspection(foreign=HEADLESS)
@@ -222,6 +230,7 @@ def read_cells(lines: Sequence[str], delimiter: str, quoting: Literal[0, 3]) -> 
     try:
         rows += filter(None, reader)
     except csv.Error:
+        # an error on the last line may come from the cut
         return rows if reader.line_num == len(lines) and len(rows) > 1 else []
     return rows
 

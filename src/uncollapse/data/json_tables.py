@@ -41,13 +41,16 @@ def read_json(
     )
     # an object that does not end on the first line has line breaks in it
     spread = not any(line.rstrip().endswith("}") for line in text.splitlines()[:1])
+    # the types are stated, since Arrow would guess them from the first block only
     parsing = arrow_json.ParseOptions(
         schema, newlines_in_values=spread, unexpected_field_behavior="ignore"
     )
     with open_packed(path) as (file, _):
+        # 16 MB a block: an object must fit into one
         for batch in arrow_json.open_json(
             file, arrow_json.ReadOptions(block_size=1 << 24), parsing
         ):
+            # Arrow does not check that strings are UTF-8
             batch.validate(full=True)
             if batch.num_rows:
                 yield batch.select(list(wanted))
@@ -59,6 +62,7 @@ def infer_label_type(text: str, name: str) -> "pa.DataType":
 
     import pyarrow as pa
 
+    # the lookahead skips null, which has no type
     value = re.search(
         rf"{re.escape(json.dumps(name, ensure_ascii=False))}\s*:\s*(?!null)(\S)", text
     )
@@ -101,6 +105,7 @@ def check_object(where: str, row: Json, allowed: Mapping[str, type], label: str 
         raise InputError(f"{where}: not an object, as the first one is")
     for name, kind in allowed.items():
         value = row.get(name)
+        # type() instead of isinstance(), because a boolean is an int
         if value is None or (type(value) is kind and kind in (str, int, bool)):
             continue
         fault = "not a class, or not of the first one's type" if name == label else "not a string"

@@ -1,4 +1,4 @@
-"""What a token is: a word, a character, a byte, or a subword of a `tokenizers` file.
+"""The levels of tokens: words, characters, bytes, or the subwords of a `tokenizers` file.
 
 Every level starts from the same words of a sentence, with one space between them, so all levels
 agree on its characters and bytes. A level also turns tokens back into text.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Encoder: TypeAlias = Callable[[Any], np.ndarray]  # tokens of a level -> ids [total]
 
 FIRST_ID = len(SPECIALS)  # the id of a vocabulary's first entry that is not reserved
-CODE_POINTS = 0x110000
+CODE_POINTS = 0x110000  # of Unicode; a table of them maps each character to its id
 # these end a line or a cell, or move the cursor
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -41,6 +41,7 @@ class Words:
     name: ClassVar[str] = "word"
     unit: ClassVar[str] = "words"
     between: ClassVar[str] = " "  # what stands between two tokens of a text
+    splits_words: ClassVar[bool] = False  # whether a word can be several tokens
 
     def check(self, limit: int | None, min_count: int) -> None:
         """InputError for vocabulary bounds that do not fit this level."""
@@ -78,11 +79,13 @@ class Characters(Words):
     """Unicode code points; the space between words is one."""
 
     name: ClassVar[str] = "char"
+    splits_words: ClassVar[bool] = True
     unit: ClassVar[str] = "characters"
     between: ClassVar[str] = ""
 
     def split(self, words: "pa.Array", offsets: np.ndarray) -> tuple["Units", np.ndarray]:
         data, ends = encode_utf8(words, offsets)
+        # in UTF-32 every character has four bytes, so the array holds code points
         units = np.frombuffer(data.decode().encode("utf-32-le"), np.uint32)
         # all bytes of a character but the first begin with the bits 10, so that counting the others
         # counts characters
@@ -92,6 +95,7 @@ class Characters(Words):
     def count(self, units: np.ndarray) -> "pa.Table":
         import pyarrow as pa
 
+        # one pass over all characters; the array is as long as the largest code point
         counts = np.bincount(units)
         found = np.flatnonzero(counts)
         return pa.table(
@@ -99,6 +103,7 @@ class Characters(Words):
         )
 
     def encoder(self, vocabulary: Sequence[str]) -> Encoder:
+        # a look-up table of all of Unicode takes about 4 MB, and is faster than a dictionary
         ids: np.ndarray = np.full(CODE_POINTS, UNK, token_type(len(vocabulary)))
         ids[[ord(char) for char in vocabulary[FIRST_ID:]]] = np.arange(FIRST_ID, len(vocabulary))
         return lambda units: ids[units]
@@ -109,6 +114,7 @@ class Bytes(Words):
     """The bytes of UTF-8. All 256 are in the vocabulary, so none is ever unknown."""
 
     name: ClassVar[str] = "byte"
+    splits_words: ClassVar[bool] = True
     unit: ClassVar[str] = "bytes"
 
     def check(self, limit: int | None, min_count: int) -> None:
@@ -130,7 +136,7 @@ class Bytes(Words):
         return lambda units: units.astype(token_type(len(vocabulary))) + FIRST_ID
 
     def texts(self, corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
-        """Each sentence decoded; invalid UTF-8 and reserved tokens (in samples) become U+FFFD."""
+        """Each sentence decoded; invalid UTF-8, and reserved tokens, become U+FFFD."""
         tokens = np.asarray(corpus.tokens, dtype=np.int64)
         # 0xFF never occurs in UTF-8
         data = np.where(tokens < FIRST_ID, 0xFF, tokens - FIRST_ID).astype(np.uint8).tobytes()
@@ -147,6 +153,7 @@ class Subwords(Words):
     """
 
     name: ClassVar[str] = "tokens"
+    splits_words: ClassVar[bool] = True
     unit: ClassVar[str] = "tokens"
     path: str
     tokenizer: "tokenizers.Tokenizer" = field(compare=False)
@@ -174,6 +181,7 @@ class Subwords(Words):
         # a file made for another model may ask for truncation and padding
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        # some models of the package name the unknown token by id, others by its text
         unknown = model.get("unk_id")
         if unknown is None and model.get("unk_token") is not None:
             unknown = tokenizer.token_to_id(model["unk_token"])
@@ -182,12 +190,14 @@ class Subwords(Words):
     @property
     def size(self) -> int:
         """The number of entries of the file."""
+        # ids need not be dense, so the size follows from the largest one
         return 1 + max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def check(self, limit: int | None, min_count: int) -> None:
         check_fixed_vocabulary(self.name, FIRST_ID + self.size, limit, min_count)
 
     def split(self, words: "pa.Array", offsets: np.ndarray) -> tuple["Units", np.ndarray]:
+        # special tokens such as [CLS] belong to the file's original model
         found = self.tokenizer.encode_batch_fast(
             join_arrow_words(words, offsets).to_pylist(), add_special_tokens=False
         )
@@ -217,6 +227,7 @@ class Subwords(Words):
 
     def text(self, tokens: np.ndarray) -> str:
         reserved = np.flatnonzero(tokens < FIRST_ID)
+        # cut before and after each reserved token, which the file's decoder does not know
         pieces = np.split(
             tokens.astype(np.int64), np.sort(np.concatenate([reserved, reserved + 1]))
         )

@@ -65,7 +65,7 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
             raise InputError(
                 f"{path}: {images} has {len(pixels)} pixels an image; allowed are square images"
             )
-        # pixels lie column after column
+        # pixels are stored column after column
         upright = pixels.T.reshape(-1, side, side).transpose(0, 2, 1)
         grey = np.rint(upright * GREY_LEVELS).astype(np.uint8)
         parts.append(
@@ -76,7 +76,7 @@ def read_chardata(path: Path) -> tuple[ImageSplit, ImageSplit]:
 
 def load_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file."""
-    # np.load would leave a damaged file open that it opened itself
+    # np.load would leave a file open that it opened itself and that turns out to be damaged
     with path.open("rb") as file:
         return dict(np.load(file))
 

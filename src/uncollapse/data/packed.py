@@ -36,7 +36,8 @@ def detect_compression(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(10)
     for magic, (name, _) in DECOMPRESSORS.items():
-        # a text may begin with BZh, so check the fixed bytes that follow in a bzip2 file
+        # a text may begin with BZh; bzip2 continues with the magic number of a block or, if the
+        # file is empty, of its end
         if start.startswith(magic) and (
             name != ".bz2" or start[4:10] in (b"1AY&SY", b"\x17rE8P\x90")
         ):
@@ -53,6 +54,7 @@ def open_packed(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     packed = ""
     try:
         packed = detect_compression(path)
+        # the empty string is no key, so a plain file is returned as it is
         openers = dict(DECOMPRESSORS.values())
         with path.open("rb") as raw:
             yield (openers[packed](raw) if packed else raw), raw

@@ -46,6 +46,7 @@ class PhraseParser:
         self._empty = np.array(
             [next((p for p in ps if not spelled[p]), -1) for ps in self._phrases_of], dtype=np.int64
         )
+        # no possible sentence is longer, so the tables need not be run beyond this
         self._longest = sum(max(len(spelled[p]) for p in ps) for ps in self._phrases_of)
         self._build()
 
@@ -55,18 +56,22 @@ class PhraseParser:
         The phrases of an impossible sentence are arbitrary.
         """
         lengths = np.diff(bounds)
+        # a long impossible sentence is cut here and marked as impossible below
         steps = min(int(lengths.max(initial=0)), self._longest)
         row = np.zeros((steps, len(lengths)), dtype=np.int64)
         state = np.ones(len(lengths), dtype=np.int64)
         for t in range(steps):
             running = np.flatnonzero(lengths > t)
             word = tokens[bounds[:-1][running] + t]
+            # unknown words share one extra column of the table, which leads to the dead end
             word = np.where((word >= 0) & (word < self._unknown), word, self._unknown)
             row[t, running] = self._row[state[running], word]
             state[running] = self._target[row[t, running]]
         member = self._accepting[state]
         possible = (member >= 0) & (lengths <= self._longest)
+        # slots that no phrase enters keep their empty phrase
         chosen = np.tile(self._empty, (len(lengths), 1))
+        # backwards, since only the end of a sentence decides between the members of a subset
         for t in reversed(range(steps)):
             entered = self._entered[row[t], member]
             hit = np.flatnonzero(entered >= 0)
@@ -80,6 +85,7 @@ class PhraseParser:
         if i:
             yield self._spelled[phrase][i], self._after(slot, phrase, i + 1), -1
             return
+        # skip slots as long as they may be empty
         for s in range(slot, len(self._phrases_of)):
             for p in self._phrases_of[s]:
                 if self._spelled[p]:
@@ -145,7 +151,9 @@ class PhraseParser:
         """Store the transitions as arrays, for look-ups by a block of sentences."""
         self._row = np.zeros((subsets, self._unknown + 1), dtype=np.int32)
         self._target = np.zeros(len(rows) + 1, dtype=np.int32)
+        # members are numbered within their subset, and padded to the largest subset
         self._source = np.zeros((len(rows) + 1, widest), dtype=np.int32)
+        # row 0 is the identity: a sentence that has not reached step t stays where it is
         self._source[0] = np.arange(widest)
         self._entered = np.full((len(rows) + 1, widest), -1, dtype=np.int32)
         for r, (subset, word, target, source, entered) in enumerate(rows, start=1):

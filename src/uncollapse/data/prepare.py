@@ -40,8 +40,10 @@ def prepare_set(
     InputError for files that cannot be obtained, that differ from the facts, or that would replace
     other files.
     """
-    facts, cfg = read_facts(name), read_set_config(name, overrides)
-    form = FORMS_OF_SETS[facts.form]
+    facts = read_facts(name)
+    if facts.form not in FORMS_OF_SETS:
+        raise InputError(f"{name}: train.py reads {facts.form} as they are; nothing to prepare")
+    form, cfg = FORMS_OF_SETS[facts.form], read_set_config(name, overrides)
     if not issubclass(type(cfg), form.schema):
         raise InputError(
             f"{name}: form={facts.form} among its facts needs a {form.schema.__name__}"
@@ -55,8 +57,7 @@ def prepare_set(
     elif facts.made == "hand" or (
         facts.licence_first and not licensed and not expand_home(str(cfg.hub)).is_dir()
     ):
-        labelled = isinstance(cfg, TextConfig) and bool(cfg.labels)
-        SetFolder(out, {"by": "hand"}, labels=labelled).check(name, facts)
+        SetFolder(out, {"by": "hand"}, form.labelled(cfg)).check(name, facts)
     elif cfg.hub is None:
         raise InputError(f"{name}: its files come from the hub, and data.hub is null")
     else:
@@ -185,6 +186,7 @@ class Form:
 
     schema: type
     names: tuple[str, ...]
+    labelled: Callable[[Any], bool]  # whether files put there by hand have labels
     identity: Callable[[Any], tuple[str | None, ...]]  # names the hub set
     describe: Callable[[Any], tuple[JsonObject, bool]]
     fetch: Callable[[Any, Mapping[str, int]], Files]
@@ -194,6 +196,7 @@ FORMS_OF_SETS = {
     "lines": Form(
         TextConfig,
         tuple(f"{split}.txt" for split in SPLITS),
+        lambda cfg: bool(cfg.labels),
         lambda cfg: (cfg.hub, cfg.subset),
         describe_lines,
         fetch_lines,
@@ -201,6 +204,7 @@ FORMS_OF_SETS = {
     "dialogues": Form(
         DialogueConfig,
         tuple(f"{split}.jsonl" for split in SPLITS),
+        lambda cfg: False,
         lambda cfg: (cfg.hub,),
         describe_dialogues,
         fetch_dialogues,

@@ -35,6 +35,7 @@ class Profile(TypedDict):
 
 def profile_corpus(corpus: Corpus) -> Profile:
     """The profile of a corpus, read in pieces: its arrays may be on disk."""
+    # a corpus of a hundred million tokens would otherwise need a boolean array of that size
     start, stop = int(corpus.offsets[0]), int(corpus.offsets[-1])
     unknown = sum(
         int((corpus.tokens[i : min(i + TOKENS_AT_ONCE, stop)] == UNK).sum())
@@ -118,6 +119,7 @@ def warn_of_unknown_words(facts: JsonMapping) -> list[str]:
                 f"those of the text; {advise_on_unknown(level)}"
             )
         elif split != "train" and share > max(LEAST_UNKNOWN, UNKNOWN_RATIO * in_training):
+            # a split without unknown words in training is compared with LEAST_UNKNOWN alone
             found.append(
                 f"{amount}, {format_percent(in_training)} of the training split: are they the "
                 f"same kind of text? {advise_on_unknown(level)}"
@@ -163,6 +165,8 @@ def check_unknown_share(facts: JsonMapping) -> None:
     """InputError for a split that is almost all unknown: its numbers would mean nothing."""
     for split, share in facts["unknown"].items():
         if share > TOO_MUCH_UNKNOWN:
+            # without spaces, every line is one unknown word, and a larger vocabulary would not
+            # help
             unit, mean = TOKEN_LEVELS[facts["level"]].unit, facts["words_per_sentence"][split]
             spaceless = facts["level"] == "word" and mean < ONE_WORD_MEAN
             advice = SPACELESS if spaceless else advise_on_unknown(facts["level"])

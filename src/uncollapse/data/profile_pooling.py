@@ -67,10 +67,12 @@ def multiply_and_pool(rows: SparseRows, factors: Floats) -> SparseRows:
     # Two fixed random projections identify a direction, which is much cheaper than comparing
     # hundreds of columns.
     products = factors[:, rows.columns] * rows.values  # [m, entries]
+    # a fixed seed: which sentences are pooled must not change from run to run
     weights = np.random.default_rng(0).random((2, rows.width))[:, rows.columns]
     mass, one, other = (
         np.add.reduceat(products * w, rows.bounds[:-1], axis=1) for w in (1.0, *weights)
     )  # [m, rows]
+    # a product of zeros only has no mass and no direction
     factor, row = np.nonzero(mass)
     mass, one, other = mass[factor, row], one[factor, row], other[factor, row]
     # both projections, normalised to nine digits, in one integer

@@ -27,6 +27,7 @@ def encode_utf8(words: "pa.Array", offsets: np.ndarray) -> tuple[bytes, np.ndarr
     """All sentences as one piece of UTF-8, one space between words, and their bounds [N+1]."""
     texts = join_arrow_words(words, offsets)
     _, ends, data = texts.buffers()
+    # Arrow arrays may be views into a larger buffer
     bounds = (
         np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
         if ends
@@ -62,5 +63,6 @@ def measure_encoded_sentences(
 
 def sum_lengths(lengths: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """The length of each sentence [N]: its words, and one space between each two."""
+    # the sum over a sentence is a difference of cumulative sums
     ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[offsets]
     return np.diff(ends) + np.maximum(np.diff(offsets) - 1, 0)

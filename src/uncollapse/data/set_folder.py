@@ -50,8 +50,11 @@ class SetFolder:
                 continue
             with temporary_name(self.out / name) as path:
                 found = write_blocks(path, blocks)
+                # before the file is moved into place, so that a wrong one never gets its final
+                # name
                 check_facts(self.out / name, found, facts)
             manifest["files"][name] = found
+            # after every file, so that an interrupted command resumes with the next one
             self.save(manifest)
             print(
                 f"{self.out / name}: {found['lines']:,} lines, {found['words']:,} words", flush=True
@@ -121,6 +124,7 @@ def temporary_name(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)  # left by a killed process; never write through a link
         yield scratch
         os.replace(scratch, path)
+        # the rename is durable only once the folder is synced
         sync_to_disk(path.parent)
     finally:
         with suppress(OSError):  # a read-only disk raises even for a file that does not exist
@@ -134,12 +138,15 @@ def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> JsonObject:
     """
     lines = words = size = 0
     exact, bare = hashlib.sha256(), hashlib.sha256()
+    # mode x never opens an existing file, such as a link that someone placed there
     with path.open("xb") if path else open(os.devnull, "wb") as file:
         for block in blocks:
             file.write(block)
+            # a last line without a line break counts too
             lines += block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
             words, size = words + len(block.split()), size + len(block)
             exact.update(block)
+            # published checksums are of lines without white space at their ends
             bare.update(b"".join(line.strip() + b"\n" for line in block.splitlines()))
         file.flush()
         if path:
@@ -155,6 +162,7 @@ def write_blocks(path: Path | None, blocks: Iterator[bytes]) -> JsonObject:
 
 def check_facts(path: Path, found: JsonObject, facts: SetFacts) -> None:
     """InputError when a file differs from the facts about it."""
+    # train.txt, valid.txt, val.txt, validation.txt, dev.txt, test.txt
     split = next(
         split
         for split in SPLITS

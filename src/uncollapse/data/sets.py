@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     asked = parser.parse_intermixed_args(argv)
     try:
+        # before the heavy imports, so that a misspelt name is refused at once
         read_facts(asked.name)
         from uncollapse.data.prepare import prepare_set
 

@@ -58,6 +58,8 @@ def list_files(folder: Path, split: str, endings: Sequence[str]) -> list[Path]:
         ]
         for ending in endings
     ]
+    # the first of the usual names for each ending, so that train.txt and train.txt.gz do not
+    # clash
     found = [
         next((folder / name for name in own if (folder / name).is_file()), None) for own in names
     ]

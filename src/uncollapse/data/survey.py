@@ -54,6 +54,7 @@ def survey_split(passes: Passes, source: Source, shape: Shape, split: str) -> Su
 
     InputError when no sentence is left.
     """
+    # counts of all blocks, added up
     seen, words, labels = Survey(), Tally(), Tally()
     for part in passes.over(source, lambda block: survey_block(block, shape, split == "train")):
         for name in ("lines", "sentences", "tokens"):
@@ -63,6 +64,7 @@ def survey_split(passes: Passes, source: Source, shape: Shape, split: str) -> Su
         seen.skipped = {why: n + part.skipped[why] for why, n in seen.skipped.items()}
         words.add(part.words)
         labels.add(part.labels)
+    # after the pass, since single blocks may well be empty
     if not seen.sentences:
         raise InputError(
             f"{source.where}: no sentence is left in the {split} split ({seen.lines} lines, "
@@ -80,6 +82,7 @@ def survey_block(block: Block, shape: Shape, counting: bool) -> Survey:
     texts, labels = block.columns()
     units, offsets = shape.level.split(*split_words(texts))
     kept, skipped = find_kept(offsets, shape.max_length)
+    # a histogram of the lengths, from which the median follows without keeping all lengths
     found, counts = np.unique(np.diff(offsets)[kept], return_counts=True)
     return Survey(
         len(kept),
@@ -125,6 +128,7 @@ def check_classes(seen: Survey, source: Source) -> None:
     if seen.labels is None or source.classes is not None:
         return
     kinds = seen.labels.num_rows
+    # more than half as many labels as sentences: an id, or the text itself
     if seen.sentences >= MIN_SENTENCES and 2 * kinds > seen.sentences:
         example = seen.labels["word"][0].as_py()[:40]
         raise InputError(
@@ -145,5 +149,6 @@ def number_classes(
     if labels is None or given is not None:
         return None if labels is None else given
     found = labels["word"].to_pylist()
+    # "10" comes after "9" as a number, but not as text
     numbers = all(word.isascii() and word.isdigit() for word in found)
     return tuple(sorted(found, key=(lambda word: (int(word), word)) if numbers else None))

@@ -22,6 +22,7 @@ def draw_splits(seed: int, sizes: Mapping[str, int]) -> Iterator[tuple[str, np.n
     weights = draw_parameters(rng)
     for split, size in sizes.items():
         z = CENTRES[rng.integers(len(CENTRES), size=size)] + rng.standard_normal((size, 2))
+        # drawn before the sequences, so that the size of a chunk does not change them
         chance = rng.random((size, LENGTH))
         step = SEQUENCES_AT_ONCE
         chunks = [
@@ -50,6 +51,7 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
     """Words [n, 10] for z [n, 2], by inverse transform of the uniform `chance` [n, 10]."""
     cell = z @ weights["start"]
     state = np.tanh(cell)
+    # the first word is uniform over the vocabulary
     word = (chance[:, 0] * WORDS).astype(int)
     words = [word]
     for column in chance[:, 1:].T:
@@ -59,16 +61,17 @@ def draw_sequences(weights: dict[str, np.ndarray], z: np.ndarray, chance: np.nda
         )
         gates = inputs + state @ weights["recurrent"] + weights["bias_recurrent"]
         admit, forget, new, out = np.split(gates, 4, axis=1)
-        cell = logistic(forget) * cell + logistic(admit) * np.tanh(new)
-        state = logistic(out) * np.tanh(cell)
+        cell = gate(forget) * cell + gate(admit) * np.tanh(new)
+        state = gate(out) * np.tanh(cell)
         logits = state @ weights["out"] + z @ weights["out_z"]
         # the number of words whose cumulative probability is below the uniform number
+        # the softmax without its denominator, by which the uniform number is multiplied instead
         up_to = np.cumsum(np.exp(logits - logits.max(1, keepdims=True)), 1)
         word = (up_to < column[:, None] * up_to[:, -1:]).sum(1)
         words.append(word)
     return np.stack(words, 1)
 
 
-def logistic(x: np.ndarray) -> np.ndarray:
-    # this form does not overflow
+def gate(x: np.ndarray) -> np.ndarray:
+    """The value in (0, 1) of an LSTM gate: 1 / (1 + exp(-x)), in a form that does not overflow."""
     return 0.5 * (1 + np.tanh(0.5 * x))

@@ -38,6 +38,7 @@ class TabCounts:
             )
 
         filled = matching(r"\S")
+        # without a TAB in the block, the two regular expressions would only cost time
         none = np.zeros_like(filled)
         parted, one_word = (
             map(matching, (r"^[^\t]*\S[^\t]*\t.*\S", r"^ *\S+ *\t.*\S"))
@@ -67,6 +68,7 @@ class TabCounts:
 
         TABs that follow several words, in at most half of the lines, count as white space.
         """
+        # one word before a TAB looks like a label; several words look like text with a TAB in it
         if not self.one_word and 2 * self.parted <= self.lines:
             return
         options = (
@@ -79,6 +81,7 @@ class TabCounts:
                 "first line is a header"
             )
         assert self.first is not None
+        # the two kinds of lines first differ at the later of their first occurrences
         different = max(self.first, self.first_without)
         how = (
             "has a TAB, as lines of label and text have"

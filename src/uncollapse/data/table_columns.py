@@ -28,6 +28,7 @@ def guess_column(wanted: str, columns: Sequence[str], names: Sequence[str]) -> s
     """
     import difflib
 
+    # reversed, so that of two columns that differ in case only, the first one wins
     folded = {name.casefold(): name for name in reversed(columns)}
     for name in (wanted.casefold(), *names):
         if name in folded:
@@ -54,6 +55,7 @@ def check_columns(
     For a text, the column with the `longest` texts is the last guess.
     """
     for name in wanted:
+        # Arrow and CSV files may repeat a name, and it would be unclear which one to read
         if list(existing).count(name) > 1:
             raise InputError(f"{path}: two columns are called {name}")
         if name in existing:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-ROW_BYTES = 256  # assumed size of a row of a hub set
+ROW_BYTES = 256  # assumed size of a row of a hub set; it decides how many rows make a block
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,12 @@ class TableRows:
     def blocks(self, size: int) -> Iterator["TableBlock"]:
         import pyarrow as pa
 
+        # the size is in bytes; the rows of a table are counted
         rows, first = max(1, size // ROW_BYTES), 0
         for start in range(0, self.size, rows):
             part, stop = self.table.slice(start, rows), min(start + rows, self.size)
             if self.chosen is not None:
+                # positions in this slice of the rows that are used; `chosen` is sorted
                 low, high = np.searchsorted(self.chosen, [start, stop])
                 part = part.take(pa.array(self.chosen[low:high] - start))
             yield TableBlock(self, first, part, stop)
@@ -73,6 +75,7 @@ class TableBlock:
         import pyarrow.compute as pc
 
         columns = [
+            # a null text counts as empty, and is skipped and counted later
             pc.fill_null(self.column(name).cast(pa.large_string()), "")
             for name in self.source.columns
         ]
@@ -101,6 +104,7 @@ class TableBlock:
 
         assert self.source.label is not None
         labels, names = self.column(self.source.label), self.source.names
+        # Kleene logic, because null < 0 is null
         missing = pc.is_null(labels)
         if names is not None:  # the hub's mark of a missing class is -1
             missing = pc.or_kleene(

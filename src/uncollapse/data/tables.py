@@ -53,6 +53,7 @@ def read_table(
     stream = scratch / "rows.arrow"
     try:
         batches = TABLE_READERS[format](path, wanted, label, scratch)
+        # read one batch ahead: its schema is needed before anything can be written
         first = next(batches, None)
         if first is None:
             raise InputError(f"{path}: no row in it")
@@ -95,6 +96,7 @@ def read_csv(
     """Rows of unchanged cells, all of them strings; each must have as many as the header."""
     import pyarrow as pa
 
+    # the csv module's default limit of 128 KB is less than some documents
     csv.field_size_limit(sys.maxsize)
     dialect = (
         choose_tab_dialect(path)
@@ -102,6 +104,7 @@ def read_csv(
         else {"delimiter": find_delimiter(path, wanted), "quoting": csv.QUOTE_MINIMAL}
     )
     with open_packed(path) as (file, _):
+        # newline="" leaves line breaks within quoted cells to the csv module
         rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True, **dialect)
         try:
             header = next((row for row in rows if row), [])
@@ -113,6 +116,7 @@ def read_csv(
             )
             check_columns(path, header, wanted, label, read_beginning(path)[1].longest, more)
             places = [header.index(name) for name in wanted]
+            # in chunks, since a list of all rows would take many times the size of the file
             while chunk := list(islice(check_cells(rows, header, path), ROWS_AT_ONCE)):
                 yield pa.record_batch(
                     [
@@ -145,6 +149,7 @@ def read_first_lines(path: Path) -> list[str]:
     """Some complete lines from the beginning of a file."""
     head, _ = read_beginning(path)
     lines = head.decode(errors="replace").removeprefix("\ufeff").splitlines(keepends=True)
+    # the last line may be cut off where reading stopped
     return lines[:-1] if len(head) == HEAD_BYTES and len(lines) > 1 else lines
 
 
@@ -154,6 +159,7 @@ def find_delimiter(path: Path, wanted: Sequence[str]) -> str:
     If there is none: the one that gives the header the most cells, a comma first.
     """
     first = next((line for line in read_first_lines(path) if line.strip()), "")
+    # parsed by the csv module, since a quoted name may contain a delimiter
     headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in "," + DELIMITERS}
     holding = [
         mark for mark, header in headers.items() if len(header) > 1 and set(wanted) <= set(header)
@@ -181,6 +187,7 @@ def read_tsv(
 
 def unpack(path: Path, scratch: Path) -> Path:
     """The file itself, or a decompressed copy in `scratch`: a file that can be sought in."""
+    # Parquet and Arrow readers seek, which a decompressing stream cannot
     if not detect_compression(path):
         return path
     with open_packed(path) as (file, _), (scratch / "unpacked").open("wb") as out:
@@ -198,6 +205,7 @@ def read_parquet(
         with parquet.ParquetFile(unpack(path, scratch)) as file:
             schema = file.schema_arrow
             check_columns(path, schema.names, wanted, label)
+            # only the wanted columns are read, with the metadata that names their classes
             kept = pa.schema([schema.field(name) for name in wanted], schema.metadata)
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(wanted)):
                 yield with_metadata(batch.select(list(wanted)), kept)
@@ -215,6 +223,7 @@ def read_arrow(
 
     try:
         with pa.memory_map(str(unpack(path, scratch))) as file:
+            # Feather files begin with ARROW1 as well; a stream has no magic number
             magic = file.read(6)
             file.seek(0)
             reader = pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
@@ -238,6 +247,7 @@ def with_metadata(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBat
     """
     import pyarrow as pa
 
+    # Arrow files may hold anything; the check for UTF-8 is made here
     batch.validate(full=True)
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 

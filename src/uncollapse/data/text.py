@@ -83,6 +83,7 @@ class TextData(Data):
     def facts(self) -> JsonObject:
         """Sizes, tokens, characters and bytes per sentence, the profile, and exact quantities."""
         profiles = {
+            # data from files have their profiles in the cache; others are counted here
             split: dict(self.profiles.get(split) or profile_corpus(part))
             for split, part in self.corpora.items()
         }

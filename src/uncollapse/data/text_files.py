@@ -20,6 +20,7 @@ MANIFEST = "manifest.json"  # written by prepare_data.py beside the files of a s
 def find_text_files(cfg: "TextConfig") -> dict[str, Path]:
     """The file of each split; empty where the hub is to be read."""
     if cfg.dir is not None:
+        # a folder has precedence over files and hub
         return {split: find_text_split(cfg, expand_home(cfg.dir), split) for split in SPLITS}
     named = {"train": cfg.train, "valid": cfg.valid, "test": cfg.test}
     if cfg.hub is not None and not any(named.values()):
@@ -84,6 +85,7 @@ def decide_labelled(cfg: "TextConfig", formats: Mapping[str, str]) -> bool | Non
         )
     if cfg.label_column is not None:
         return True
+    # an explicit setting counts more than the manifest
     if cfg.labels is not None or cfg.dir is None:
         return cfg.labels
     return read_manifest_labels(expand_home(cfg.dir) / MANIFEST)

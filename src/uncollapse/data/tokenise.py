@@ -49,13 +49,16 @@ def tokenise(
     for a split with no sentence left, and for a label that the training split does not have.
     """
     start, workers = time.perf_counter(), workers or count_available_cores()
+    # each source is read twice
     total = 2 * sum(source.size for source in sources.values())
     with ThreadPoolExecutor(workers) as pool, show_block_progress(total) as advance:
+        # a few blocks ahead per worker, so that no worker waits for the slowest block
         passes = Passes(pool, 2 * workers, block, advance)
         # the training split last, so that faults of the small splits are found early
         seen = {
             split: survey_split(passes, sources[split], shape, split) for split in reversed(SPLITS)
         }
+        # the vocabulary and the classes are those of the training split alone
         vocabulary = shape.level.vocabulary(seen["train"].words, shape.vocab_size, shape.min_count)
         classes = number_classes(seen["train"].labels, sources["train"].classes)
         unknown = {
@@ -104,6 +107,7 @@ def write_split(
     files: dict[str, tuple[int, type]] = dict.fromkeys(
         ("chars", "bytes"), (seen.sentences, np.int32)
     )
+    # the types are fixed before writing, so that files can be mapped as they are
     files |= {
         "tokens": (seen.tokens, token_type(len(vocabulary))),
         "offsets": (seen.sentences + 1, np.int64),
@@ -117,6 +121,7 @@ def write_split(
             source, lambda block: encode_block(block, source, shape, encoder, names)
         ):
             ends = columns.pop("offsets")
+            # offsets of a block are relative to it; `done` is the number of tokens before it
             append("offsets", done + ends)
             done += int(ends[-1]) if len(ends) else 0
             unknown += int((columns["tokens"] == UNK).sum())
@@ -135,8 +140,10 @@ def encode_block(
     import pyarrow.compute as pc
 
     texts, labels = block.columns()
+    # words first at every level, so that characters and bytes are counted in the same way
     words = split_words(texts)
     units, offsets = shape.level.split(*words)
+    # lengths are counted in tokens of the level, not in words
     kept, _ = find_kept(offsets, shape.max_length)
     corpus = select_sentences(encoder(units), offsets, kept)
     chars, size = measure_sentences(*words)
@@ -148,6 +155,7 @@ def encode_block(
     }
     if names is not None:
         assert labels is not None  # all splits have labels, or none has
+        # null where a label is not among the names
         found = pc.index_in(labels, value_set=names)
         if found.null_count:
             first = int(np.argmax(pc.is_null(found).to_numpy(zero_copy_only=False)))
@@ -188,6 +196,7 @@ def open_arrays(
     finally:
         for file in opened.values():
             file.close()
+    # a source that shrank or grew between the two passes
     if any(left.values()):
         raise InputError(
             f"the {stem.name} split changed while it was being read; give the same command again"

@@ -32,6 +32,7 @@ class VectorBatch(Batch):
 
     def bag_nll(self, outputs: Tensor) -> Tensor:
         """-log N(x; outputs, I), outputs [B, P]; [B] nats."""
+        # the variance is 1, so only the constant of the normaliser is added
         return 0.5 * ((self.x - outputs).square() + math.log(2 * math.pi)).sum(-1)
 
 
@@ -120,14 +121,17 @@ class GaussianConfig(DataConfig):
         check_batching(self.batch_size, self.batching)
         check_integer("data.data_seed", self.data_seed, 0)
         eigenvalues = self.spectrum()
+        # a random stream of its own, so that all splits share the rotation
         axes = draw_rotation(len(eigenvalues), np.random.default_rng((self.data_seed, len(SPLITS))))
         vectors, log_prob = {}, {}
         for stream, split in enumerate(SPLITS):
             rng = np.random.default_rng((self.data_seed, stream))
             draws = rng.standard_normal((self.examples(split), len(eigenvalues)))
+            # scaled along the axes, then rotated
             vectors[split] = (match_moments(draws) * np.sqrt(eigenvalues) @ axes.T).astype(
                 np.float32
             )
+            # of the float32 values that the model sees, computed in float64
             log_prob[split] = log_density(vectors[split], axes, eigenvalues)
         return VectorData(
             vectors,
@@ -170,12 +174,14 @@ class GaussianConfig(DataConfig):
 def draw_rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
     """An orthogonal matrix [dim, dim], uniformly distributed (Mezzadri 2007)."""
     q, r = np.linalg.qr(rng.standard_normal((dim, dim)))  # the signs below make it unique
+    # without this, the distribution would depend on the sign convention of LAPACK
     return q * np.sign(np.diag(r))
 
 
 def match_moments(draws: np.ndarray) -> np.ndarray:
     """Draws [N, P], N > P, mapped to mean 0 and identity covariance (divided by N)."""
     # whitening by r, the Cholesky factor of the sample's own covariance
+    # the columns of q are orthonormal, so sqrt(N) q has the identity as its covariance
     q, r = np.linalg.qr(draws - draws.mean(0))
     return np.sqrt(len(draws)) * q * np.sign(np.diag(r))
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# published files hold these in place of rare words
+# published files contain these in place of rare words
 UNKNOWN_WORDS = (SPECIALS[UNK], "_UNK")
 
 
@@ -32,13 +32,19 @@ def separate_tokens(texts: "pa.Array") -> "pa.Array":
 
 # (pattern, replacement), applied in this order
 SEPARATIONS = (
+    # line breaks as reviews on the web write them
     (r"\\n|<br\s*/?>", " "),
+    # typographic apostrophes, so that contractions match below
     ("[’‘]", "'"),
+    # all other punctuation becomes a word
     (r"([^\pL\pM\pN\s'.,_-])", r" \1 "),
+    # a point or comma before anything but a digit, then after anything but a digit
     (r"([.,])([^\d]|$)", r" \1 \2"),
     (r"(^|[^\d])([.,])", r"\1 \2 "),
+    # apostrophes and hyphens at the edge of a word, but not inside it
     (r"(^|\s)(['-]+)", r"\1\2 "),
     (r"(['-]+)(\s|$)", r" \1\2"),
+    # contractions
     (r"(n't|'(?:s|m|d|re|ve|ll))(\s|$)", r" \1\2"),
 )
 
@@ -56,6 +62,7 @@ def split_words(texts: "pa.Array | pa.ChunkedArray") -> tuple["pa.Array", np.nda
         pc.equal(pc.utf8_length(texts), 0), 0, pc.list_value_length(lists)
     ).to_numpy(zero_copy_only=False)
     words = lists.flatten()
+    # the empty string splits into one empty word, which must not become a token
     if (counts == 0).any():
         words = words.filter(pc.not_equal(words, ""))
     return words, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
@@ -88,6 +95,7 @@ def build_vocabulary(counts: "pa.Table", limit: int | None, min_count: int) -> t
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    # both conditions in one filter, as tables of counts may have millions of rows
     rare = pc.less(counts["count"], min_count)
     counts = counts.filter(
         pc.invert(
@@ -97,6 +105,7 @@ def build_vocabulary(counts: "pa.Table", limit: int | None, min_count: int) -> t
         )
     )
     ordered = counts.sort_by([("count", "descending"), ("word", "ascending")])
+    # the slice after sorting drops the rarest words
     kept = ordered["word"].slice(0, None if limit is None else max(0, limit - len(SPECIALS)))
     if not len(kept):
         raise InputError(
@@ -109,6 +118,7 @@ def build_vocabulary(counts: "pa.Table", limit: int | None, min_count: int) -> t
 
 def token_type(vocabulary: int) -> type:
     """The smallest integer type for ids below `vocabulary`."""
+    # uint16 halves the size of most corpora on disk and in memory
     return np.uint16 if vocabulary <= 2**16 else np.int32
 
 
@@ -139,6 +149,7 @@ def find_kept(offsets: np.ndarray, max_length: int | None) -> tuple[np.ndarray, 
 
 def select_sentences(tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> Corpus:
     """The kept sentences as a corpus."""
+    # the usual case, which needs no copy
     if kept.all():
         return Corpus(tokens, offsets)
     lengths = np.diff(offsets)

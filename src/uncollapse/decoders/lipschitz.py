@@ -68,6 +68,7 @@ class Lipschitz(OutputLayer):
         # A, such that A^T A is about I
         self.slopes = nn.Parameter(torch.randn(units, latent, generator=own) / units**0.5)
         self.shifts = nn.Parameter(torch.zeros(units))  # c
+        # softplus(-2) = 0.13: phi starts small, and g close to L z
         self.heights = nn.Parameter(torch.full((units,), -2.0))  # a before the softplus
 
     def features(self, z: Tensor) -> Tensor:
@@ -88,12 +89,15 @@ class Lipschitz(OutputLayer):
         """[P W, Q]."""
         frame, full = wide(self.frame), wide(layer.weight)
         with without_autocast(full):
+            # P W is computed without the matrix P, which would be [V, V]
             return torch.cat([full - frame @ (frame.T @ full), frame], 1).to(layer.weight.dtype)
 
 
 def make_orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
     """Random orthonormal columns [rows, columns], which sum to zero if rows > columns."""
+    # float64, since columns that are not quite orthonormal would weaken the bound
     draws = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
     if rows > columns:
+        # orthogonal to the vector of ones; QR then stays within that subspace
         draws = draws - draws.mean(0)
     return torch.linalg.qr(draws).Q.to(torch.get_default_dtype())

@@ -90,7 +90,7 @@ def diagnose(
     check_settings(samples=samples, batch=batch, rows=rows, mixture=mixture, seed=seed)
     batches, size = make_batches(data, batch)
     reference = Reference.parse(labels, log_prob, data)
-    # refused now, not after an hour of computing
+    # before any computing, which may take hours
     folder = None if page is None else find_page_folder(page)
     if size is not None:
         reference.check_counts(size)
@@ -127,6 +127,7 @@ def measure(
 ) -> JsonObject:
     """All metrics by name; `notes` receives a sentence for each thing that makes them doubtful."""
     modules = find_modules(model.encoder, model.decoder)
+    # forked, so that the caller's random numbers are the same with or without this call
     with torch.no_grad(), torch.random.fork_rng(), evaluation_mode(modules) as switched:
         reported = list(switched)
         notes += describe_modes(reported, find_fresh_statistics(modules))

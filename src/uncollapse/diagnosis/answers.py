@@ -53,6 +53,7 @@ def parse_normal(answer: Normal, number: int) -> DiagonalGaussian:
             f"encode: scale has {bad} of {scale.numel()} values that are not above 0 "
             f"in batch {number}"
         )
+    # the logarithm in float32: in float16 it would lose the digits of a small variance
     return DiagonalGaussian(mean, scale, 2 * wide(scale).log())
 
 
@@ -84,6 +85,7 @@ def check_pair(
 ) -> tuple[Tensor, Tensor]:
     """Two named tensors, detached. InputError unless both are finite floats of one shape [B, D]."""
     for name, x in (first, second):
+        # 0 in the shape: a batch or a code without any entries
         if x.dim() != 2 or not x.is_floating_point() or 0 in x.shape:
             raise InputError(
                 f"encode: {name} is of shape {list(x.shape)} and type {x.dtype} "

@@ -42,6 +42,7 @@ def map_tensors(x: TensorBatch, change: Callable[[Tensor], Tensor]) -> TensorBat
     if isinstance(x, Tensor):
         return change(x)
     if isinstance(x, dict):
+        # an example keeps its tensors together: all of them are repeated alike
         return {name: change(tensor) for name, tensor in x.items()}
     return type(x)(change(tensor) for tensor in x)
 

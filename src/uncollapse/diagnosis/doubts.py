@@ -28,6 +28,7 @@ def find_doubts(
 
     nll and log_prob are per example, [N] nats.
     """
+    # standard errors of so few examples are themselves noise
     if len(nll) < MIN_EXAMPLES:
         return []
     sentences = [
@@ -78,6 +79,7 @@ def doubt_negative_nll(seen: Pass, facts: BatchFacts) -> list[str]:
 
 def doubt_cheap_shuffled_code(metrics: JsonMapping, seen: Pass, facts: BatchFacts) -> list[str]:
     """E[-log p(x|z')] >= H(x) >= I(x; z) for discrete x and z' of another x."""
+    # NaN: an example alone in its batch has no other code
     shuffled = seen.rec_shuffled[~np.isnan(seen.rec_shuffled)]
     is_discrete = facts.is_integer and facts.is_single and seen.rec.min() >= -MIN_NATS
     if not (is_discrete and len(shuffled) > 1):
@@ -116,6 +118,7 @@ def doubt_beaten_truth(
 
 def doubt_order_of_bounds(seen: Pass, nll: np.ndarray) -> list[str]:
     """In expectation nelbo is never below the importance-weighted nll, example by example."""
+    # paired by example, so that the spread of x itself cancels
     excess = with_error("excess", seen.rec + seen.kl.sum(1) - nll)
     if not excess["excess"] + SURE_ERRORS * excess["excess_se"] < -MIN_NATS:
         return []

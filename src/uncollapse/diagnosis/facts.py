@@ -14,7 +14,7 @@ class BatchFacts:
 
     is_single: bool = True  # every batch is one tensor
     is_integer: bool = True  # all values of x are integers
-    log_var_count: int = 0  # values of ln sigma² seen
+    log_var_count: int = 0  # how many values of ln sigma² were inspected
     least_log_var: float = float("inf")
     # bounds [B] in nats on the error of each example, by the quantity that is rounded
     kl_rounding: list[Tensor] = field(default_factory=list)  # of mean and ln sigma²
@@ -25,6 +25,7 @@ class BatchFacts:
 
     def note_data(self, tensors: list[Tensor], is_single: bool) -> None:
         self.is_single &= is_single
+        # float tensors of 0.0 and 1.0 count as integers, too
         self.is_integer &= bool(tensors) and all(
             bool((x == x.round()).all()) for x in tensors if x.is_floating_point()
         )
@@ -63,6 +64,7 @@ def bound_kl_rounding(mean: Tensor, log_var: Tensor) -> Tensor:
     """
     m, v = mean.double(), log_var.double()
     from_mean = unit_roundoff(mean.dtype) * m.square()
+    # d/dv of (e^v - v - 1)/2 is (e^v - 1)/2; expm1 keeps the digits near v = 0
     from_log_var = 0.5 * unit_roundoff(log_var.dtype) * torch.expm1(v).abs() * v.abs()
     return (from_mean + from_log_var).sum(1)
 

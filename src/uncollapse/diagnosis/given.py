@@ -36,6 +36,7 @@ def make_batches(data: object, batch: int) -> tuple[Iterable[object], int | None
     if isinstance(data, SupportsArray):
         x = make_tensor(data)
         return x.split(batch), len(x)
+    # these can be iterated over, but not in batches
     is_other = isinstance(data, str | bytes | Mapping)
     if is_other or not isinstance(data, Iterable | SupportsIndex):
         raise InputError(
@@ -44,6 +45,7 @@ def make_batches(data: object, batch: int) -> tuple[Iterable[object], int | None
         )
     if isinstance(data, list | tuple) and all(batch_tensors(x) for x in data):
         return data, sum(len(batch_tensors(x)[0]) for x in data)
+    # batches of tensors can be counted in advance; iterators cannot
     return data if isinstance(data, Iterable) else iter(data), None
 
 
@@ -122,6 +124,7 @@ def encode_classes(name: str, values: np.ndarray) -> np.ndarray:
             f"labels: {name} is of shape {list(values.shape)} and type {values.dtype}; "
             "allowed are integers, [N]"
         )
+    # any integers or words become 0, 1, ... in sorted order
     return np.unique(values, return_inverse=True)[1]
 
 
@@ -172,6 +175,7 @@ def explain_unordered_loader(loader: DataLoader) -> str:
     if isinstance(loader.dataset, IterableDataset):
         return "a DataLoader of an IterableDataset, which may give its examples in any order"
     batches = loader.batch_sampler
+    # exact types, since a subclass may change the order
     if batches is not None and type(batches) is not BatchSampler:
         return f"a DataLoader with the batch_sampler {type(batches).__name__}"
     sampler = loader.sampler if batches is None else batches.sampler

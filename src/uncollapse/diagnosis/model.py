@@ -62,8 +62,10 @@ class CheckedModel:
         """The posterior of a batch. InputError if encode returns none, or one of another length."""
         answer = call_user_function("encode", self.encoder, batch.x)
         q = to_posterior(answer, batch.number)
+        # a posterior that is passed through computes its own kl, and has no log_var to inspect
         if isinstance(q, DiagonalGaussian) and q is not answer:
             self.facts.note_mean_log_var(*raw_mean_log_var(answer))
+            # codes are drawn in float32, since rounded codes would change log q(z)
             if q.codes in NARROW:
                 batch.narrow, q = q.codes, replace(q, codes=torch.float32)
         else:
@@ -82,6 +84,7 @@ class CheckedModel:
 
     def nll(self, batch: NumberedBatch, z: Tensor) -> Tensor:
         """z [n, B, D] -> -log p(x|z) [n, B]."""
+        # as many codes at a time as the limit on rows allows
         codes_per_call = max(1, self.rows // z.shape[1])
         return torch.cat([self.decode(batch, codes) for codes in z.split(codes_per_call)])
 
@@ -90,6 +93,7 @@ class CheckedModel:
         n, size, dims = z.shape
         if n == 1 or not batch_tensors(batch.x):
             return torch.stack([self.decode_rows(batch, batch.x, code) for code in z])
+        # row b n + k, as repeat_interleave orders the examples
         rows = z.transpose(0, 1).reshape(n * size, dims)
         return self.decode_rows(batch, repeat_examples(batch.x, n), rows).reshape(size, n).T
 
@@ -105,6 +109,7 @@ class CheckedModel:
         if self.code_dtype is None and batch.narrow is not None:
             try:
                 answer = call_user_function("nll", self.decoder, x, z)
+            # both the user's own error and the explanation of `call_user_function`
             except (RuntimeError, InputError):
                 self.code_dtype = batch.narrow
             else:

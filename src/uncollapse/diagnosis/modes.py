@@ -4,7 +4,7 @@ A callable is searched for modules that it holds: a module itself, a bound metho
 `functools.partial`, closure cells, defaults, the globals that a function's code loads, and lists,
 dicts and plain objects of these. A module that the search misses is switched when it is called.
 
-This is the only place that inspects foreign objects without knowing their interface.
+It is the only part of the package that inspects objects of unknown kind by their attributes.
 """
 
 import dis
@@ -40,10 +40,12 @@ def find_modules(*callables: object) -> list[nn.Module]:
     # breadth first, so that a module is found by the shortest way to it
     level: list[object] = list(callables)
     for _ in range(MAX_STEPS + 1):
+        # a module is searched no further, since its children are switched with it
         new = [x for x in level if id(x) not in seen and not isinstance(x, LEAF_TYPES)]
         seen |= {id(x) for x in new}
         found |= {id(x): x for x in new if isinstance(x, nn.Module)}
         level = [held for x in new if not isinstance(x, nn.Module) for held in list_held(x)]
+    # of nested modules only the outermost is listed
     inside = {id(m) for root in found.values() for m in root.modules() if m is not root}
     return [m for key, m in found.items() if key not in inside]
 
@@ -55,6 +57,7 @@ def list_held(x: object) -> list[object]:
     if isinstance(x, partial):
         return [x.func, *x.args, *x.keywords.values()]
     if isinstance(x, FunctionType):
+        # library functions load many globals, none of which leads to the user's model
         is_library = str(x.__module__).split(".")[0] in LIBRARIES
         return [] if is_library else list_held_by_function(x)
     if isinstance(x, dict):
@@ -106,6 +109,7 @@ def has_value(cell: CellType) -> bool:
 def iterate_codes(code: CodeType) -> Iterator[CodeType]:
     """A code object and those of the functions defined in it."""
     yield code
+    # functions and comprehensions defined inside are constants of the code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from iterate_codes(constant)
@@ -154,6 +158,7 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
             if depends_on_mode(module):
                 add_name(module)
 
+    # a hook on all modules, as the search may have missed some
     hook = register_module_forward_pre_hook(switch)
     try:
         for module in switched.values():
@@ -167,12 +172,15 @@ def evaluation_mode(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
 
 def depends_on_mode(module: nn.Module) -> bool:
     """Whether a module's own code reads its mode; assumed of code that cannot be inspected."""
+    # dropout with p = 0 and layers without dropout are the same in both modes
     if isinstance(module, _DropoutNd):
         return module.p > 0
     if isinstance(module, nn.RNNBase):
         return module.dropout > 0
+    # code of torch itself asks for the mode everywhere; only the user's classes count
     classes = [cls for cls in type(module).__mro__ if cls not in nn.Module.__mro__]
     if any(cls.__module__.startswith("torch.jit") for cls in classes):
+        # compiled code cannot be inspected
         return True
     functions = [f for cls in classes for f in vars(cls).values() if isinstance(f, FunctionType)]
     return any("training" in code_names(f.__code__) for f in functions)

@@ -34,8 +34,10 @@ def check_repeatability(model: CheckedModel, batch: NumberedBatch) -> None:
 
     Each is called again with the batch, and with its first half alone.
     """
+    # exactly one posterior: `encode` was called once for this batch
     (q,) = batch.posteriors
     z, half = q.sample(), len(batch) // 2
+    # an example alone would make batch statistics undefined
     can_split = half > 1 and bool(batch_tensors(batch.x))
 
     def encode(x: object) -> list[Tensor]:
@@ -53,6 +55,7 @@ def check_repeatability(model: CheckedModel, batch: NumberedBatch) -> None:
         compare_answers(model, "encode", BATCH_DEPENDENT, first, again)
 
     costs = decode(batch.x, z)
+    # different examples hardly ever have exactly the same nll
     if half > 1 and bool((costs[0] == costs[0][0]).all()):
         model.unsteady.append(f"nll: {EQUAL_IN_BATCH}")
     compare_answers(model, "nll", NOT_REPEATABLE, costs, partial(decode, batch.x, z))
@@ -70,6 +73,7 @@ def compare_answers(
     call_again: Callable[[], list[Tensor]],
 ) -> None:
     """Note the fault if a second call differs; only the first fault of each callable is noted."""
+    # of several faults with one cause, the first is the most specific
     if any(sentence.startswith(f"{name}: ") for sentence in model.unsteady):
         return
     try:
@@ -84,4 +88,5 @@ def compare_answers(
 def is_close(a: Tensor, b: Tensor, tolerance: float) -> bool:
     """Whether the root mean square difference is within `tolerance` of that of `a`."""
     a, b = a.double(), b.double()
+    # compared as squares, which needs no division by a value that may be 0
     return a.shape == b.shape and bool((a - b).square().mean() <= tolerance**2 * a.square().mean())

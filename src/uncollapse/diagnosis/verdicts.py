@@ -26,8 +26,10 @@ def judge_decoder(metrics: JsonMapping) -> tuple[str, bool]:
             False,
         )
     measured = f"shuffled gap {round(gap, 2) + 0:.2f} ± {error:.2f} nats"  # + 0: no "-0.00"
+    # exactly 0 for every example: the decoder does not read z at all
     if gap == 0 and error == 0:
         return f"collapsed: the decoder ignores z: {measured}", True
+    # three standard errors, since this accuses the user's code
     if gap < -3 * error:
         return (
             "something is wrong: examples are decoded better from another example's code than "
@@ -35,9 +37,11 @@ def judge_decoder(metrics: JsonMapping) -> tuple[str, bool]:
             "order, or nll returns log p in place of -log p",
             False,
         )
+    # significantly below the threshold
     if gap + 2 * error < COLLAPSE_GAP:
         gain = "nothing" if gap <= 2 * error else "next to nothing"
         return f"collapsed: the decoder gains {gain} from z: {measured}", True
+    # not significantly different from 0
     if gap <= 2 * error:
         return (
             f"cannot tell whether the decoder reads z: {measured} does not differ from 0 with this "
@@ -50,6 +54,7 @@ def judge_decoder(metrics: JsonMapping) -> tuple[str, bool]:
 def describe_encoder(metrics: JsonMapping) -> str:
     """A clause about the encoder: mutual information (or its ceiling), rate, used dimensions."""
     mi, rest = (
+        # an estimate of 0 may be slightly negative
         f"{max(metrics['mi'], 0):.2f} ± {metrics['mi_se']:.2f} nats",
         describe_dimensions(metrics),
     )
@@ -64,6 +69,7 @@ def describe_dimensions(metrics: JsonMapping) -> str:
     if metrics["mi_per_dim"] is None:
         return ""
     mi, error = np.array(metrics["mi_per_dim"]), np.array(metrics["mi_per_dim_se"])
+    # of D dimensions, about 2 % exceed two errors by chance, so the floor USED_MI is needed, too
     used = np.flatnonzero(mi > np.maximum(USED_MI, 2 * error))
     if not len(used):
         return f", and no single dimension holds more than {USED_MI} nats about x"

@@ -68,9 +68,11 @@ class Walk:
     def weigh(self, batch: NumberedBatch, q: Posterior) -> None:
         """Estimate log p(x) of each example by importance sampling from its posterior."""
         seed = batch_seed(self.seed, batch.number, 1)
+        # a generator of its own, so that the estimate does not depend on what was drawn before
         generator = torch.Generator(q.mean.device).manual_seed(seed)
         nll = partial(self.model.nll, batch)
         weights: Tensor = log_weights(nll, q, self.samples, generator, self.model.rows)
+        # one infinite weight would make the mean of the batch infinite
         check_finite_values("nll: its importance weights", weights, batch.number)
         estimates = importance_weighted(weights)
         for name, values in self.weighted.items():
@@ -79,6 +81,7 @@ class Walk:
 
 def batch_seed(seed: int, number: int, use: int) -> int:
     """A seed for one batch and one use, independent of the batches before it."""
+    # SeedSequence mixes its entropy, so that nearby seeds give independent streams
     return int(np.random.SeedSequence((seed, number, use)).generate_state(1)[0])
 
 

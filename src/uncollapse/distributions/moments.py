@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from uncollapse.distributions.precision import NARROW, wide
 from uncollapse.errors import InputError
 
-MOMENTUM = 0.1
+MOMENTUM = 0.1  # weight of a new batch in the running averages, as in nn.BatchNorm
+EPS = 1e-8  # of the heads: added to variances, which start smaller than the usual 1e-5
 Gathered = tuple[float, Tensor, Tensor]  # number of examples, and their mean and variance [D]
 FRESH = (
     "the batch statistics are still 0 and 1, as no batch was seen in training mode: nothing is "
@@ -34,6 +35,8 @@ class WideBuffers(nn.Module):
     """A module whose own buffers stay in float32 or wider: `.half()` narrows only its weights."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # nn.Module narrows all floating-point tensors, so the buffers are restored from the old
+        # ones
         before = dict(self._buffers)
         super()._apply(fn, recurse)
         for name, old in before.items():
@@ -67,6 +70,7 @@ class Moments(WideBuffers):
 
     def forward(self, x: Tensor) -> Tensor:
         """(x - mean) / sqrt(var + eps), [B, D]; a batch's variance is biased (divided by B)."""
+        # variances of narrow floats lose their digits, or overflow
         x = wide(x)
         if self.training:
             self.record_batch(x.detach())
@@ -77,6 +81,7 @@ class Moments(WideBuffers):
             mean = None if self.training else self.mean.to(x.dtype)
             var = None if self.training else self.var.to(x.dtype)
             return nn.functional.batch_norm(x, mean, var, training=self.training, eps=self.eps)
+        # torch has no layer that divides by the root mean square of a batch
         mean_square = x.square().mean(0) if self.training else self.var
         return x * torch.rsqrt(mean_square + self.eps)
 
@@ -93,6 +98,7 @@ class Moments(WideBuffers):
         require_finite_moments(var, self.of)
         self.warned = self.warned or warn_if_flat(var, self.eps, f"dimensions of {self.of}")
         if self.gathering is not None:
+            # float64, as sums over a data set lose digits in float32
             self.gathering = merge_moments(self.gathering, len(x), mean.double(), var.double())
         else:
             self.mean.lerp_(mean.to(self.mean.dtype), MOMENTUM)
@@ -170,12 +176,14 @@ def population(module: nn.Module) -> Iterator[None]:
     evaluation. A `Moments` that saw no batch stays as it was.
     """
     all_moments = [m for m in module.modules() if isinstance(m, Moments)]
+    # (0 examples, mean 0, variance 0) is the neutral element of `merge_moments`
     for m in all_moments:
         zero = torch.zeros_like(m.mean, dtype=torch.float64)
         m.gathering = (0.0, zero, zero)
     try:
         yield
         for m in all_moments:
+            # a head that was never called keeps its old statistics
             if m.gathering is not None and m.gathering[0] > 0:
                 m.mean.copy_(m.gathering[1])
                 m.var.copy_(m.gathering[2])

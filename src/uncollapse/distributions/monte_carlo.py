@@ -46,18 +46,21 @@ class MonteCarlo(Posterior):
         """
         if self.drawn is None:
             z, log_q = self.transform_noise(noise_like(self.base.mean, (), generator))
+            # in float32 at least; `sample` narrows the code only when it is returned
             self.drawn = z, log_q - self.log_prior(z)
         return self.drawn
 
     @property
     def kl(self) -> Tensor:
         """The estimate at the code that `sample()` returns, [B, 1] nats."""
+        # a column, since the KL does not split over dimensions
         return self.draw()[1][:, None]
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """The code that `kl` was estimated at, [B, D], at every call; or n new ones, [n, B, D]."""
         if n is None:
             return self.draw(generator)[0].to(self.base.codes)
+        # these are for importance sampling, where each code has its own density
         return self.transform_noise(noise_like(self.base.mean, (n,), generator))[0].to(
             self.base.codes
         )

@@ -27,6 +27,7 @@ class DiagonalGaussian(Posterior):
     codes: torch.dtype | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        # `codes` is decided before `mean` is widened below
         codes = self.codes or (wide(self.mean).dtype if autocasts(self.mean) else self.mean.dtype)
         object.__setattr__(self, "codes", codes)
         # the dataclass is frozen, so fields are set through object
@@ -71,14 +72,17 @@ class DiagonalGaussian(Posterior):
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """As `Posterior.log_ratio`; the constants of the two normals cancel."""
+        # all pairs: the general formula below would make a tensor [n, B, D]
         if z.dim() == 3 and z.shape[1] == 1 and len(self.mean) > 1:
             return self.pairs(z[:, 0])
         z = wide(z)
+        # exp(-log_var/2) instead of 1/std, which may be negative or 0
         log_q = -0.5 * (self.log_var + ((z - self.mean) * torch.exp(-0.5 * self.log_var)).square())
         return (log_q + 0.5 * z.square()).sum(-1)
 
     def log_ratio_per_dim(self, z: Tensor) -> Tensor:
         """As `Posterior.log_ratio_per_dim`: z [n, D] -> [D, n, B] float64."""
+        # log_ratio is a polynomial of degree 2 in each z_d, so all pairs are one matrix product
         square, linear, constant = (c.T[:, None] for c in self.coefficients)  # [D, 1, B]
         column = z.double().T[..., None]  # [D, n, 1]
         return torch.baddbmm(
@@ -102,6 +106,7 @@ class DiagonalGaussian(Posterior):
         """
         mean, log_var = self.mean.double(), self.log_var.double()
         precision = torch.exp(-log_var)
+        # log q - log p = -(log_var + (z - mean)^2 precision)/2 + z^2/2, sorted by powers of z
         return 0.5 * (1 - precision), mean * precision, -0.5 * (log_var + mean.square() * precision)
 
 

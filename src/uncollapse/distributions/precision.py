@@ -55,12 +55,14 @@ def outputs(layer: nn.Linear, h: Tensor) -> Tensor:
 
 def code_dtype(layer: nn.Module, h: Tensor) -> torch.dtype:
     """The dtype of codes: that of a layer's weights, or h's if these are not floats (quantised)."""
+    # quantised layers hold integers, and their codes follow the input
     weight = next(layer.parameters(), None)
     return weight.dtype if weight is not None and weight.is_floating_point() else h.dtype
 
 
 def autocasts(h: Tensor) -> bool:
     """Whether autocast is on for h's device."""
+    # asking for an unavailable device type would raise an error
     kind = h.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 

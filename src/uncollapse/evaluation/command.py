@@ -51,13 +51,13 @@ def command_parser() -> argparse.ArgumentParser:
         "--metrics",
         help=f"some of {','.join(METRIC_CHOICES)} (default: nll, and probe if labels are known)",
     )
-    parser.add_argument("--split", default="test", help="train, valid or test (default)")
+    parser.add_argument("--split", default=Settings.split, help="train, valid or test (default)")
     parser.add_argument(
         "--samples",
         type=int,
-        default=500,
+        default=Settings.samples,
         metavar="K",
-        help="codes per example for nll (default 500)",
+        help=f"codes per example for nll (default {Settings.samples})",
     )
     parser.add_argument(
         "--examples", type=int, metavar="N", help="a fixed random subset of N (default: all)"
@@ -112,12 +112,14 @@ def evaluate_all(folder: Path, settings: Settings, explicit: bool) -> None:
     """
     folder = resolve_path(folder)
     runs = require_runs(folder)
+    # the status is read from the folder, without loading anything
     finished = [run for run in runs if run.status == DONE]
     if not finished:
         verb = "is" if len(runs) == 1 else "are"
         raise InputError(f"{folder}: no run in it is finished; {len(runs):,} {verb} not")
     if unfinished := len(runs) - len(finished):
         print(f"{unfinished:,} of {len(runs):,} runs are not finished and are left out")
+    # decided without torch, so that a study that is already evaluated costs no import
     todo = [run for run in finished if not is_evaluated(run, settings, explicit)]
     if before := len(finished) - len(todo):
         noun = "runs were" if len(finished) > 1 else "run was"
@@ -140,6 +142,7 @@ def evaluate_each(
     """
     from uncollapse.evaluation.evaluate import evaluate_run
 
+    # runs of a sweep share their data, so the data sets stay loaded
     loaded: LoadedData = {}
     refused = 0
     for number, run in enumerate(todo, 1):

@@ -1,9 +1,9 @@
-"""Whether a run already has every result that is asked for, without importing torch."""
+"""Whether a run already has every requested result, without importing torch."""
 
 from dataclasses import replace
 
 from uncollapse.errors import InputError
-from uncollapse.evaluation.settings import Settings
+from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.runs.layout import DATA, EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import has_consistent_results, read_object
@@ -21,7 +21,7 @@ def is_evaluated(run: Run, settings: Settings, explicit: bool) -> bool:
     required = {
         settings.result_name(metric)
         for metric in settings.metrics
-        if not (metric == "probe" and unlabelled)
+        if not (METRIC_CHOICES[metric].needs_labels and unlabelled)
     }
     return all(run.has(EVALUATIONS, f"{name}.json") for name in required) and is_sound(run)
 
@@ -37,8 +37,10 @@ def is_sound(run: Run) -> bool:
 
 def recorded_size(run: Run, split: str) -> float:
     """The number of examples of a split that the run recorded; infinite if it did not."""
+    # an unreadable record of the data gives no upper limit
     try:
         size = read_object(run, DATA).get(split)
     except InputError:
         return float("inf")
+    # type() instead of isinstance(), because a boolean is an int
     return size if type(size) is int else float("inf")

@@ -50,6 +50,7 @@ class Decoding:
         """A Corpus as sentences, images [N, S * S] as arrays [S, S]."""
         if isinstance(generated, Corpus):
             return [*self.opened.data.texts(generated)]
+        # images are square (see flatten_squares)
         side = int(generated.shape[1] ** 0.5)
         return [*generated.cpu().numpy().reshape(-1, side, side)]
 
@@ -71,8 +72,9 @@ def create_decoding(opened: OpenedRun, unknown: bool) -> Decoding:
 
 def longest_text(opened: OpenedRun) -> int:
     """The most tokens of a generated sentence; tokens smaller than words need a higher limit."""
-    if opened.data.level.name == "word":
+    if not opened.data.level.splits_words:
         return LONGEST
+    # characters and subwords make longer sequences, but a collapsed model may never end one
     return min(max(LONGEST, opened.data.facts()["longest"]["train"]), MOST_TOKENS)
 
 

@@ -6,14 +6,15 @@ wrote is changed.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from uncollapse.evaluation.opened import LoadedData, OpenedRun, open_run
 from uncollapse.evaluation.result_line import format_result
-from uncollapse.evaluation.settings import Settings
+from uncollapse.evaluation.settings import METRIC_CHOICES, PASS_STATISTICS, Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import RESPONSES, SAMPLES
+from uncollapse.metrics.metric import NLL, PROBE, RESPONSES, SAMPLES
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair_results, write_result
@@ -28,19 +29,23 @@ def evaluate_run(
     from run to run.
     """
     with run.lock():
+        # a lock, because two evaluations of one run would overwrite each other's results
         read_config(run)  # reports a damaged config even if no result is missing
         results, damaged = repair_results(run)
         for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")
         if settings.missing_from(results):
             opened = open_run(run, loaded, say)
+            # a subset of all examples is no subset, and its result has the name of the complete
+            # split
             if (settings.examples or 0) >= opened.data.size(settings.split):
                 settings = replace(settings, examples=None)
             for metric in metrics_to_compute(opened, settings, results, explicit):
-                result = compute_metric(metric, opened, settings)
+                result = COMPUTED[metric](opened, settings)
                 name = settings.result_name(metric)
                 write_result(run, name, result)
                 say(f"{name}: {format_result(result)}")
+            # a second time, so that the summary contains the new results
             repair_results(run)
 
 
@@ -49,16 +54,25 @@ def metrics_to_compute(
 ) -> list[str]:
     """The missing metrics, without a probe of data without labels, which is recorded instead."""
     missing = settings.missing_from(results)
-    if "probe" in missing and not opened.data.labels and not explicit:
-        missing.remove("probe")
+    if opened.data.labels or explicit:
+        return missing
+    possible = [metric for metric in missing if not METRIC_CHOICES[metric].needs_labels]
+    if possible != missing:
+        # an empty file, so that the next call need not load the data to find this out
         opened.run.write(EVALUATIONS, UNLABELLED, data=b"")
-    return missing
+    return possible
 
 
-def compute_metric(metric: str, opened: OpenedRun, settings: Settings) -> JsonObject:
-    """The result for one of METRIC_CHOICES, from the functions that the catalogue names."""
-    if metric == "statistics":
-        return evaluate_statistics(opened, settings)
-    if metric == SAMPLES and opened.model.can_respond:
-        return catalogue.compute(RESPONSES, opened, settings)
-    return catalogue.compute(metric, opened, settings)
+def compute_samples(opened: OpenedRun, settings: Settings) -> JsonObject:
+    """Metrics of generated responses or, from a model without contexts, of sentences."""
+    stage = RESPONSES if opened.model.can_respond else SAMPLES
+    return catalogue.compute(stage, opened, settings)
+
+
+# the result for each of METRIC_CHOICES
+COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
+    NLL: partial(catalogue.compute, NLL),
+    PROBE: partial(catalogue.compute, PROBE),
+    PASS_STATISTICS: evaluate_statistics,
+    SAMPLES: compute_samples,
+}

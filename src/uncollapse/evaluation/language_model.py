@@ -46,6 +46,8 @@ def log_prob_of(lm: OpenedRun, corpus: Corpus) -> np.ndarray:
     with evaluating(lm.model, train=False):
         for group in split_examples(np.arange(len(corpus)), EVAL_BATCH):
             batch = make_batch(corpus, group).to(lm.device)
+            # its decoder does not read the code, so the mean is as good as any
             nll = lm.model.nll(batch, lm.encode(batch).mean)
+            # a batch is sorted by length, so its rows are put back by example number
             log_prob[batch.examples] = -nll.double().cpu().numpy()
     return log_prob

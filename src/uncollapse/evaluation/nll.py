@@ -34,6 +34,7 @@ def evaluate_nll(opened: OpenedRun, settings: Settings) -> JsonObject:
     """nll of a split, in nats per example, with its error, bias and effective sample size."""
     groups = group_examples(opened, settings)
     path = opened.run.path(EVALUATIONS, f"{settings.result_name('nll')}.jsonl")
+    # bound to the digest of the weights, so that rows of other weights are never mixed in
     store = GroupRows(path, opened.run.path(WEIGHTS), groups, has_all_columns)
     with worker_threads(opened.device, settings.workers) as pool:
         rows = store.complete("nll", partial(weigh_group, opened, settings), pool, opened.say)
@@ -44,7 +45,9 @@ def group_examples(opened: OpenedRun, settings: Settings) -> list[np.ndarray]:
     """The examples that are decoded together: of one length, with about DECODED_CODES codes."""
     examples = opened.examples(settings.split, settings.examples)
     lengths = opened.data.lengths(settings.split)[examples]
+    # K codes of each example are decoded together
     size = max(1, DECODED_CODES // settings.samples)
+    # of one length, so that no time is spent on padding
     return [examples[group] for group in epoch_batches(lengths, size, "by_length", EVAL_SEED, 0)]
 
 
@@ -90,6 +93,7 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
     columns = {
         name: np.concatenate([np.array(row[name], float) for row in rows]) for name in ROW_COLUMNS
     }
+    # rows of a group are sorted by length; exact values are put into the same order
     order = columns["examples"].astype(int)
     has_tokens = all(row["tokens"] is not None for row in rows)
     tokens = np.concatenate([row["tokens"] for row in rows]) if has_tokens else None
@@ -121,4 +125,5 @@ def worker_threads(device: torch.device, count: int) -> Iterator[ThreadPoolExecu
     try:
         yield pool
     finally:
+        # queued groups are dropped, so that Ctrl-C takes effect at once
         pool.shutdown(cancel_futures=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from uncollapse.building import prepare
 from uncollapse.config import SECTIONS, SLOTS
+from uncollapse.config.sections import find_default
 from uncollapse.data.batches import split_examples
-from uncollapse.data.files import CACHE
 from uncollapse.distributions.normal import Posterior
 from uncollapse.errors import InputError
 from uncollapse.interfaces.data import Batch
@@ -47,6 +47,7 @@ class OpenedRun:
     @property
     def device(self) -> torch.device:
         """The device of the model."""
+        # all parameters are on one device
         return next(self.model.parameters()).device
 
     def batch(self, split: str, examples: np.ndarray) -> Batch:
@@ -64,7 +65,7 @@ class OpenedRun:
         return order[:count]
 
     def examples_to_show(self, split: str, count: int) -> np.ndarray:
-        """At most `count` examples in ascending order, the same for every run, [N]."""
+        """At most `count` examples by increasing number, the same for every run, [N]."""
         size = self.data.size(split)
         return np.sort(
             np.random.default_rng(EVAL_SEED).choice(size, min(count, size), replace=False)
@@ -74,11 +75,12 @@ class OpenedRun:
         """Posterior means of examples [N] in evaluation mode, in the order given, [N, D]."""
         means, order = [], []
         with evaluating(self.model, train=False):
+            # sorted, so that the same set of examples always forms the same batches
             for chosen in split_examples(np.sort(examples), ENCODED_TOGETHER):
                 batch = self.batch(split, chosen)  # sorts its examples by length
                 means.append(self.encode(batch).mean.double().cpu().numpy())
                 order.append(batch.examples)
-        # first by ascending number, then in the order of `examples`
+        # undo both sorts: that by length, and then that by example number
         ascending = np.concatenate(means)[np.argsort(np.concatenate(order))]
         return ascending[np.argsort(np.argsort(examples))]
 
@@ -103,12 +105,15 @@ def open_run(run: Run, loaded: LoadedData, say: Callable[[str], None]) -> Opened
             "train the run again in another study"
         )
     cfg, recorded = read_stored_config(run), read_object(run, DATA) if run.holds(DATA) else {}
+    # evaluation uses its own threads, each with one core, on whatever device this machine has
     cfg.threads, cfg.device = 1, "auto"
     if cfg.data.keys() & {"cache", "own_cache"}:
-        cfg.data.own_cache = CACHE  # a run from elsewhere could name any folder to write to
+        # a run from elsewhere could name any folder to write to
+        cfg.data.own_cache = find_default("data", cfg.data.get("_target_"), "cache")
     key = OmegaConf.to_yaml(cfg.data)
     parts = prepare(cfg, cfg.head, loaded.get(key))
     loaded[key] = parts.data
+    # after loading: another version of the data would silently change every number
     check_same_data(run.folder, recorded, parts.data.facts())
     load_model(weights, parts.model)
     model = parts.model.eval()
@@ -127,12 +132,14 @@ def read_stored_config(run: Run) -> DictConfig:
     for key, value in content.items():
         if isinstance(value, dict | list) and key not in (*SLOTS, *SECTIONS, "overrides"):
             raise InputError(f"{path}: damaged ({key} is no key of a run)")
+    # the words of the original command line must not be applied again
     return OmegaConf.create({**content, "overrides": {}})
 
 
 def check_same_data(folder: Path, recorded: JsonMapping, facts: JsonMapping) -> None:
     """InputError if sizes or fingerprint of the data differ from those that the run recorded."""
     for key, fact in facts.items():
+        # sizes and the fingerprint; other values may depend on the version of this package
         comparable = isinstance(fact, int) or (key == "content" and fact is not None)
         if comparable and recorded.get(key) not in (None, fact):
             raise InputError(

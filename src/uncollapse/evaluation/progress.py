@@ -13,6 +13,7 @@ def show_group_progress(
     name: str, say: Callable[[str], None], total: int, done: int
 ) -> Iterator[Callable[[], None]]:
     """Yield a function to call after each further group; `done` of the `total` are complete."""
+    # a bar in a log file would be thousands of lines
     if not sys.stderr.isatty():
         yield line_printer(name, say, total, done)
         return
@@ -37,6 +38,7 @@ def line_printer(
         now = time.monotonic()
         if now - last > SECONDS_BETWEEN_LINES:
             last = now
+            # only the groups of this call count, as earlier ones took no time now
             left = (now - start) / (count - done) * (total - count)
             say(f"{name}: {count} of {total} groups, {left:.0f} s left")
 

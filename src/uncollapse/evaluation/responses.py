@@ -29,15 +29,18 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> JsonObject:
     split, data = settings.split, opened.data
     batch = opened.batch(split, opened.examples_to_show(split, CONTEXTS))
     with evaluating(opened.model, train=False):
+        # one call with all codes, so that every context has independent ones
         codes = opened.prior_codes(RESPONSES_EACH * len(batch)).split(len(batch))
         answers = [respond(opened, batch, z, settings.unknown) for z in codes]
         q = opened.encode(batch, opened.noise(2))
+        # an upper bound: the response decoded from its own posterior
         rebuilt = respond(opened, batch, q.project(q.mean), settings.unknown)
     real, contexts = (
         format_sentences(take_sentences(corpora[split], batch.examples), data.vocabulary)
         for corpora in (data.corpora, data.contexts)
     )
     folder = SAMPLES_FOLDER if settings.unknown else SAMPLES_KNOWN
+    # shown in random order, since examples of a split may be sorted
     shown = np.random.default_rng(0).permutation(len(batch))[:ROWS_SHOWN]
     columns = (contexts, real, *answers[:RESPONSES_SHOWN], rebuilt)
     codes_shown = (f"code {number}" for number in range(1, RESPONSES_SHOWN + 1))
@@ -45,6 +48,7 @@ def evaluate_responses(opened: OpenedRun, settings: Settings) -> JsonObject:
     view = numbered_view(names, [[column[i] for i in shown] for column in columns])
     write_view(view, opened.run, folder, "responses")
     opened.run.write(folder, "answers.txt", data=encode_lines(answers[0]))
+    # one response per context for comparison with the real one, and all of them for diversity
     scores = score_responses(answers[0], real, list(zip(*answers, strict=True)))
     return {**scores, "response_unknown": settings.unknown}
 

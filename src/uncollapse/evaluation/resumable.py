@@ -62,8 +62,11 @@ class GroupRows:
             self.path.open("a", encoding="utf-8") as file,
             show_group_progress(name, say, total, len(rows)) as advance,
         ):
+            # `map` yields rows in order while later groups are still computed
             for row in pool.map(lambda number: compute(number, self.groups[number]), todo):
                 file.write(json.dumps(add_digest(row)) + "\n")
+                # flushed, but not synced: a torn last line after a power cut is found by its
+                # digest
                 file.flush()
                 rows[row["group"]] = row
                 advance()
@@ -83,8 +86,10 @@ class GroupRows:
                 "move it away to start from scratch"
             )
         usable = [row for row in lines[1:] if self.is_usable(row)]
+        # of two rows of one group, the later one is kept
         rows = {row["group"]: row for row in usable}
         text = "".join(json.dumps(line) + "\n" for line in [header, *rows.values()])
+        # the header first, and without the rows that cannot be used
         write_atomic(self.path, text.encode())
         return rows, len(lines[1:]) - len(usable)
 
@@ -94,5 +99,6 @@ class GroupRows:
             return False
         if not 0 <= row["group"] < len(self.groups) or not is_number_list(row.get("examples")):
             return False
+        # as sets, since a row lists its examples by length
         same = {*row["examples"]} == {*self.groups[row["group"]].tolist()}
         return same and self.is_valid(row) and has_valid_digest(row)

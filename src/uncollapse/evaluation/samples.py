@@ -1,4 +1,4 @@
-"""Samples of a run: views as files, and metrics of sentences from the prior.
+"""Generated samples of a run: views as files, and metrics of sentences drawn from the prior.
 
 The files are in `samples/` of the run folder, or in `samples-no-unknown/` with --no-unknown.
 """
@@ -25,6 +25,7 @@ def evaluate_samples(opened: OpenedRun, settings: Settings) -> JsonObject:
     """
     decoding = create_decoding(opened, settings.unknown)
     with evaluating(opened.model, train=False):
+        # images have no metrics of samples, so only text is drawn here
         drawn = decoding.draw(opened.prior_codes(DRAWN), 1) if is_text(opened) else None
         views = all_views(decoding, settings.split, drawn, DRAWN)
     folder = SAMPLES_FOLDER if settings.unknown else SAMPLES_KNOWN
@@ -41,6 +42,7 @@ def score_sentences(opened: OpenedRun, drawn: Corpus) -> JsonObject:
     """The `sample_` metrics, under the exact log p of the data or, if unknown, a language model."""
     data = opened.data
     exact = data.exact_log_prob
+    # a model of the study is a substitute, where the exact probability is unknown
     language_model = None if exact else study_language_model(opened)
     held_out = first_sentences(data.corpora["test"], DRAWN)
     return score_samples(

@@ -1,15 +1,15 @@
 """The settings of an evaluation, and the names of its results on disk."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
 from uncollapse.runs.results import NO_UNKNOWN
 
-# stages of the catalogue, and "statistics", which repeats the metrics of one pass
-METRIC_CHOICES = (NLL, PROBE, "statistics", SAMPLES)
+PASS_STATISTICS = "statistics"  # not a stage of the catalogue: it repeats the metrics of one pass
 MOST_CODES = 1_000_000  # per example, since all of them are drawn at once
 
 
@@ -52,12 +52,27 @@ class Settings:
 
     def result_name(self, metric: str) -> str:
         """The name of a result's files, without their suffixes."""
-        subset = "" if self.examples is None else f"-N{self.examples}"
-        if metric == NLL:
-            return f"{self.split}-nll-K{self.samples}{subset}"
-        if metric == PROBE:
-            budgets = "" if self.labels is None else "-" + "-".join(map(str, self.labels))
-            return f"{self.split}-probe{budgets}"
-        if metric == SAMPLES:
-            return f"{self.split}-samples{'' if self.unknown else NO_UNKNOWN}"
-        return f"{self.split}-statistics{subset}"
+        # every setting that changes a result is in the name of its file
+        return f"{self.split}-{metric}{METRIC_CHOICES[metric].name_details(self)}"
+
+    @property
+    def subset(self) -> str:
+        return "" if self.examples is None else f"-N{self.examples}"
+
+
+class MetricChoice(NamedTuple):
+    """A value of --metrics: what the names of its results end in, and what it needs."""
+
+    name_details: Callable[[Settings], str]
+    needs_labels: bool = False
+
+
+METRIC_CHOICES = {
+    NLL: MetricChoice(lambda settings: f"-K{settings.samples}{settings.subset}"),
+    PROBE: MetricChoice(
+        lambda settings: "".join(f"-{budget}" for budget in settings.labels or ()),
+        needs_labels=True,
+    ),
+    PASS_STATISTICS: MetricChoice(lambda settings: settings.subset),
+    SAMPLES: MetricChoice(lambda settings: "" if settings.unknown else NO_UNKNOWN),
+}

@@ -16,6 +16,7 @@ def evaluate_statistics(opened: OpenedRun, settings: Settings) -> JsonObject:
         return evaluate(
             model, opened.data, split, "eval", None, floor, FINAL_MIXTURE, opened.encode
         )
+    # the same subset as that of nll, so that the two can be compared
     groups = split_examples(opened.examples(split, settings.examples), EVAL_BATCH)
     with evaluating(model, train=False):
         batches = (opened.batch(split, group) for group in groups)

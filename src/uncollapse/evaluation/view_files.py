@@ -45,8 +45,11 @@ def encode_png(rows: Sequence[Sequence[SampleItem]]) -> bytes:
     from PIL import Image
 
     images = np.array([[*row] for row in rows], dtype=float)  # [R, C, S, S]
+    # kron repeats each pixel; 1 - x, because ink is 1 and paper is white
     enlarged = np.kron(1 - images, np.ones((max(1, IMAGE_SIDE // images.shape[-1]),) * 2))
+    # a grey frame of two pixels separates neighbouring images
     framed = np.pad(enlarged, ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=0.6)
+    # [R, C, S, S] -> [R, S, C, S], whose first two and last two axes form the grid
     grid = framed.transpose(0, 2, 1, 3).reshape(framed.shape[0] * framed.shape[2], -1)
     file = BytesIO()
     Image.fromarray(np.uint8(255 * grid)).save(file, "PNG")

@@ -41,6 +41,7 @@ def all_views(decoding: Decoding, split: str, drawn: Corpus | None, count: int) 
 
 def view_prior(decoding: Decoding, drawn: Corpus | None, count: int) -> View:
     """The first of the drawn sentences, which are also scored, or a few images."""
+    # the same codes as those that `evaluate_samples` decoded, since prior_codes is seeded
     z = decoding.opened.prior_codes(count if is_text(decoding.opened) else ROWS_SHOWN)
     items = decoding.items(decoding.draw(z, 1) if drawn is None else drawn)[:ROWS_SHOWN]
     return numbered_view(("drawn", "most likely"), (items, decoding.most_likely(z[:ROWS_SHOWN])))
@@ -49,6 +50,7 @@ def view_prior(decoding: Decoding, drawn: Corpus | None, count: int) -> View:
 def view_reconstructions(decoding: Decoding, split: str) -> View:
     opened = decoding.opened
     batch = opened.batch(split, opened.examples_to_show(split, ROWS_SHOWN))
+    # a stream of its own for each use, so that a further view does not change the others
     q = opened.encode(batch, opened.noise(2))
     codes = q.sample(generator=opened.noise(3))
     columns = (
@@ -61,6 +63,7 @@ def view_reconstructions(decoding: Decoding, split: str) -> View:
 
 def view_interpolations(decoding: Decoding, split: str) -> View:
     examples = decoding.opened.examples_to_show(split, 2 * INTERPOLATED_PAIRS)
+    # an odd number of examples leaves the last one without a partner
     examples = examples[: len(examples) // 2 * 2]
     start, end = mean_codes(decoding.opened, split, examples).chunk(2)
     shares = np.linspace(0, 1, INTERPOLATION_STEPS)
@@ -76,6 +79,7 @@ def view_neighbours(decoding: Decoding, split: str) -> View:
     opened = decoding.opened
     examples = opened.examples_to_show(split, ROWS_SHOWN)
     searched = opened.examples_to_show("train", SEARCHED)
+    # a training split may have fewer examples
     index = NearestNeighbors(n_neighbors=min(NEIGHBOURS_SHOWN, len(searched)))
     index.fit(opened.encoded_means("train", searched))
     _, nearest = index.kneighbors(opened.encoded_means(split, examples))
@@ -90,11 +94,14 @@ def view_neighbours(decoding: Decoding, split: str) -> View:
 def view_traversal(decoding: Decoding, split: str) -> View:
     """Dimensions whose means vary most relative to the posterior noise, moved one at a time."""
     means, variances = encode_all(decoding.opened, split)
+    # the clamp matters where a head makes the posterior a point
     signal = means.var(0) / variances.mean(0).clamp_min(1e-12)
+    # the most active dimensions, then in their usual order
     busiest = signal.argsort(descending=True)[:TRAVERSED_DIMENSIONS].sort().values
     shares = means.new_tensor(TRAVERSAL_QUANTILES)
     values = torch.quantile(means[:, busiest], shares, dim=0)  # [Q, J]
     moved = means[0].repeat(len(shares), len(busiest), 1)  # [Q, J, D]
+    # entry (q, j) changes dimension busiest[j] only
     moved[:, torch.arange(len(busiest)), busiest] = values
     columns = [decoding.most_likely(z) for z in moved]
     rows = zip((f"z{j}" for j in busiest.tolist()), zip(*columns, strict=True), strict=True)
@@ -115,5 +122,6 @@ def encode_all(opened: OpenedRun, split: str) -> tuple[Tensor, Tensor]:
 
 def mean_codes(opened: OpenedRun, split: str, examples: np.ndarray) -> Tensor:
     """Posterior means on the model's device, [N, D]."""
+    # means come as float64; the decoder takes the model's own dtype
     means = torch.from_numpy(opened.encoded_means(split, examples))
     return means.to(next(opened.model.parameters()))

@@ -62,6 +62,7 @@ def refuse_misspelt_hooks(made: object) -> None:
     cls: object = type(made)
     assert isinstance(cls, Interface)
     for name in added_names(made):
+        # a name that is a hook is fine, and so is one that resembles none
         if name not in cls.hooks and (near := get_close_matches(name, cls.hooks, 1, MISSPELT)):
             raise TypeError(
                 f"{cls.__name__}.{name}: no such hook; did you mean {near[0]}? "
@@ -71,6 +72,7 @@ def refuse_misspelt_hooks(made: object) -> None:
 
 def added_names(made: object) -> Iterator[str]:
     """Public names of an object's classes and attributes, those of PyTorch's classes excepted."""
+    # mixins from elsewhere may have public names of any kind
     for base in type(made).__mro__:
         if isinstance(base, Interface):
             yield from public_names(vars(base) | vars(base).get("__annotations__", {}))
@@ -100,6 +102,7 @@ class Attribute:
         self.function = function
         self.__doc__ = function.__doc__
 
+    # reached only if no class and no instance provides the attribute
     def __get__(self, made: object, cls: type) -> NoReturn:
         raise AttributeError(f"{cls.__name__} has no {self.function.__name__}")
 
@@ -116,10 +119,12 @@ def require_attributes(made: object) -> None:
     cls: object = type(made)
     assert isinstance(cls, Interface)
     for name in sorted(cls.hooks - set(instance_names(made))):
+        # getattr_static, since reading the attribute would raise its own error
         if isinstance(getattr_static(cls, name, None), Attribute):
             raise TypeError(f"{cls.__name__} has no {name}, which its interface requires")
 
 
 def is_overridden(made: object, hook: Callable[..., object]) -> bool:
     """Whether the class of an object has its own version of an interface's hook."""
+    # getattr_static returns the plain function, which can be compared
     return getattr_static(type(made), hook.__name__) is not hook

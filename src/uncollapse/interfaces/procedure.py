@@ -55,6 +55,7 @@ class Training:
         """One optimiser step of the named components (default: all), clipped over them together."""
         optimizers = [self.optimizers[name] for name in components or self.optimizers]
         weights = [w for o in optimizers for group in o.param_groups for w in group["params"]]
+        # those of components that make no step now would otherwise be added to later ones
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         # no gradients for components that make no step
@@ -66,10 +67,13 @@ class Training:
 
     def more_batches(self) -> Iterator[Batch]:
         """Endless random training batches for further steps; (seed, step) seeds the choice."""
+        # (seed, step), so that a resumed run gets the same further batches without any state
         rng = np.random.default_rng((self.seed, self.step))
         for epoch in count():
             order = self.data.batches("train", int(rng.integers(2**31)), epoch)
             for examples in order:
+                # images are binarised again in every epoch; further batches take those of the
+                # current epoch
                 yield self.data.batch("train", examples, int(self.epoch)).to(self.device)
 
 
@@ -77,6 +81,7 @@ def require_finite_loss(loss: Loss) -> None:
     """FloatingPointError that names the terms which are not finite."""
     if loss.total.isfinite():  # the only synchronisation with the device in a good step
         return
+    # only now read back the single terms
     bad = {name: float(term.detach()) for name, term in loss.terms.items() if not term.isfinite()}
     terms = ", ".join(f"{name} = {value}" for name, value in bad.items())
     total = f"their weighted sum = {float(loss.total.detach())}"

@@ -14,4 +14,5 @@ class Stateful(metaclass=Interface, interface=True):
         A class that is an `nn.Module` returns itself. A class that is not, but keeps its state in a
         module, must return that module.
         """
+        # an empty module has an empty state, and the checkpoint needs no special case
         return self if isinstance(self, nn.Module) else nn.Module()

@@ -35,6 +35,7 @@ def add(*rows: Metric) -> None:
     """Add your own metrics, before a run or a report starts. InputError for a name in use."""
     for metric in rows:
         keys = {key for other in METRICS.values() for key in other.keys}
+        # standard errors count too: `x_se` must not be a metric of its own beside `x`
         if taken := keys.intersection(metric.keys):
             raise InputError(f"metric {min(taken)}: the catalogue has a row for it already")
         METRICS[metric.name] = metric
@@ -75,6 +76,11 @@ def paired_columns() -> list[str]:
     return [name for name in summary_columns() if METRICS[name].paired]
 
 
+def bound_columns() -> list[str]:
+    """Metrics that few effective samples make a bound rather than an estimate."""
+    return [name for name in summary_columns() if METRICS[name].bound]
+
+
 def compared_columns() -> list[str]:
     """Test metrics that are compared between the last and the best weights."""
     return [m.name for m in METRICS.values() if m.compare_last]
@@ -104,14 +110,6 @@ def _csv_keys(metric: Metric) -> tuple[str, ...]:
 # ---- values --------------------------------------------------------------------------------------
 
 
-def format_value(name: str, value: float | None) -> str:
-    """A value of this metric as text, '–' for None and non-finite values."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-    digits = METRICS[name].digits
-    return f"{value:.{choose_decimals(value) if digits is None else digits}f}"
-
-
 def choose_decimals(value: float, half: float = math.nan) -> int:
     """Digits after the point: two, three for a value near 0, and up to five where the half-width
     of its interval would otherwise read 0."""
@@ -131,6 +129,7 @@ def compute(stage: str, *arguments: object) -> JsonObject:
     InputError if it does not.
     """
     found: JsonObject = {}
+    # a function shared by several metrics is called once
     for function, metrics in group_by_function(stage).items():
         values = load_function(function)(*arguments)
         check_returned(function, values, metrics)
@@ -169,6 +168,7 @@ def check_returned(
     if unknown := sorted(values.keys() - allowed):
         raise InputError(f"{name} returned {unknown[0]!r}, which has no row in the catalogue")
     needed = {key for metric in metrics if not metric.optional for key in metric.keys}
+    # {} means that the function does not apply to these data
     if values and (lacking := sorted(needed - values.keys())):
         raise InputError(f"{name} did not return {lacking[0]!r}, which has a row")
 

@@ -33,12 +33,14 @@ def information(seen: Pass) -> dict:
     dimension, and total_correlation = sum_j mi_per_dim - mi. Metrics by dimension are None where
     the posterior has no `log_ratio_per_dim`.
     """
+    # the posteriors of complete batches, as they are stored batch by batch
     posteriors = take_batches(seen.posteriors, seen.mixture)
     count = sum(len(q.mean) for q in posteriors)
     if count < 2:
         return {}
     z = seen.z[:count]
     gain, influence = code_information(posteriors, z)
+    # kl is over all N examples of the pass, mi over the first `count`
     mi, kl = float(gain.mean()), seen.kl.sum(1)
     return {
         "mi": mi,
@@ -62,6 +64,7 @@ def information_by_dimension(
     """
     names = ("mi_per_dim", "total_correlation", "dimension_kl_per_dim", "dimension_kl")
     if not all(q.splits for q in posteriors) or seen.kl.shape[1] != z.shape[1]:
+        # a KL that does not split, as [N, 1], has no components either
         return {key: None for name in names for key in (name, f"{name}_se")}
     gain, each = pointwise_information(
         lambda codes: torch.cat([q.log_ratio_per_dim(codes) for q in posteriors], -1), z
@@ -89,6 +92,7 @@ def subtract_influence(kl: np.ndarray, influence: np.ndarray) -> np.ndarray:
     Influences on mi [n] are rescaled by N/n, as `standard_error` divides by N.
     """
     spread = kl.copy()
+    # centred, so that the mean of `spread` stays that of kl
     spread[: len(influence)] -= (influence - influence.mean()) * (len(kl) / len(influence))
     return spread
 
@@ -125,12 +129,16 @@ def pointwise_information(
         rows = block_rows(densities, z)
         for start in range(0, count, rows):
             density = wide(densities(z[start : start + rows]))
+            # entry (i, i) of the complete matrix: each code under the posterior that it was drawn
+            # from
             own = torch.diagonal(density[:, :, start : start + rows], dim1=1, dim2=2)
             # log-sum-exp in float64 up to the maximum; the exponentials themselves in float32
             top = density.amax(-1, keepdim=True)
+            # the share of each posterior in the mixture at each code, up to its sum
             share = (density - top).float().exp_()
             total = share.sum(-1)
             found.append(own - top[..., 0] - (total.double() / count).log())
+            # the sum over codes of each posterior's normalised share
             received = received + torch.bmm(1 / total[:, None], share)[:, 0]
     gain = torch.cat(found, 1).double()
     influence = gain - received
@@ -139,4 +147,5 @@ def pointwise_information(
 
 def block_rows(densities: Callable[[Tensor], Tensor], z: Tensor) -> int:
     """The number of codes that need about DENSITIES_AT_ONCE densities."""
+    # the density of one code shows how many numbers a code needs
     return max(1, DENSITIES_AT_ONCE // densities(z[:1]).numel())

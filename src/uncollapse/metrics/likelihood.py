@@ -6,10 +6,10 @@ Burda et al., "Importance Weighted Autoencoders", ICLR 2016, equation 8. In expe
 upper bound on -log p(x) that decreases to it as K grows. Each posterior provides its own densities
 and prior through `sample` and `log_ratio`.
 
-The bias is Var(w)/(2K) to first order, for weights w of mean 1. That is several times too small
-where few weights dominate the sum. Instead, we measure how nll decreases from K/8 codes to K/4 and
-from K/2 to K, using subsets of the same weights. If the bias decreases like K^-a, these two
-decreases have the ratio 4^a, and the bias at K is the second one divided by 2^a - 1.
+The bias is Var(w)/(2K) to first order, for importance weights w of mean 1. That is several times
+too small where few weights dominate the sum. Instead, we measure how nll decreases from K/8 codes
+to K/4 and from K/2 to K, using subsets of the same weights. If the bias decreases like K^-a, these
+two decreases have the ratio 4^a, and the bias at K is the second one divided by 2^a - 1.
 """
 
 import math
@@ -44,6 +44,7 @@ def log_weights(
     one per example), which affects only rounding.
     """
     z = q.sample(samples, generator)
+    # z is [K, B, D], and split along K: each chunk has at least one code per example
     parts = z.split(max(1, rows // z.shape[1]))
     return torch.cat([-wide(decode(part)) - wide(q.log_ratio(part)) for part in parts])
 
@@ -55,11 +56,13 @@ def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
     size. fall_2: how much higher nll is from K/2 codes than from all K; fall_8: from K/8 codes than
     from K/4. Both are at least 0 except for rounding, and nan for fewer than 8 codes.
     """
+    # float64, since differences of log-sum-exps are taken below
     w = weights.detach().double()
     total = torch.logsumexp(w, 0)
     parts = {
         "nll": math.log(len(w)) - total,
         "nelbo": -w.mean(0),
+        # (sum w)^2 / sum w^2
         "ess": torch.exp(2 * total - torch.logsumexp(2 * w, 0)),
         "fall_2": nll_of_parts(w, 2) - nll_of_parts(w, 1),
         "fall_8": nll_of_parts(w, 8) - nll_of_parts(w, 4),
@@ -72,6 +75,7 @@ def nll_of_parts(w: Tensor, parts: int) -> Tensor:
 
     Uses the first 8 * (K // 8) codes, so that results for 1, 2, 4 and 8 subsets are comparable.
     """
+    # rounded down to a multiple of 8 first, so that all calls use the same codes
     size = len(w) // 8 * 8 // parts
     if size == 0:
         return torch.full_like(w[0], torch.nan)
@@ -86,12 +90,15 @@ def bias(fall_2: np.ndarray, fall_8: np.ndarray) -> dict:
     """
     first, last = float(fall_8.mean()), float(fall_2.mean())
     if not last > 0:  # nan: fewer than 8 codes; otherwise nll does not decrease
+        # without a decrease there is no bias to see
         rest = None if math.isnan(last) else 0.0
         return {"nll_bias": rest, "nll_bias_se": rest}
     ratio = math.sqrt(max(first, 0) / last)
+    # 2^a is the square root of the measured ratio 4^a, kept within its limits
     factor = 1 / (min(max(ratio, SLOWEST), FASTEST) - 1)
     moved = factor * fall_2
     if SLOWEST < ratio < FASTEST:  # the factor is estimated too: delta method
+        # d(factor)/d(ratio) = -factor^2, and ratio = sqrt(first / last)
         moved = moved + 0.5 * ratio * factor**2 * (fall_2 - last / first * fall_8)
     return {"nll_bias": last * factor, "nll_bias_se": standard_error(moved)}
 
@@ -112,6 +119,7 @@ def likelihood(
     """
     # Monte Carlo variance of each log mean w, by the delta method; unknown for a single sample
     variance = (samples / ess - 1) / (samples - 1) if samples > 1 else np.full(len(nll), np.nan)
+    # the number of tokens is a metric of the pass already
     ppl = per_token(nll, tokens, "nll_")
     ppl.pop("tokens", None)
     gap = {} if log_prob is None else with_error("oracle_gap", nll + log_prob)
@@ -119,6 +127,7 @@ def likelihood(
         **with_error("nll", nll),
         "nll_samples": samples,
         "nll_examples": len(nll),
+        # clipped: the sample ess may exceed K by rounding
         "nll_mc_se": float(np.sqrt(np.clip(variance, 0, None).sum()) / len(nll)),
         "nll_ess": float(ess.mean()),
         "nll_ess_low": float((ess < FEW_SAMPLES).mean()),

@@ -13,12 +13,12 @@ NLL = "nll"  # by `evaluate --metrics nll`
 PROBE = "probe"  # by `evaluate --metrics probe`
 SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
 RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
-TRAINING = "training"  # by the training loop: in rows of metrics.jsonl
+TRAINING = "training"  # by the training loop: in rows of metrics.jsonl, except test rows
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
 STAGES = (PASS, NLL, PROBE, SAMPLES, RESPONSES, TRAINING, END, REPORT)
-WITHOUT_FUNCTION = (TRAINING, END, REPORT)  # computed outside the catalogue
+WITHOUT_FUNCTION = (REPORT,)  # computed outside the catalogue
 RESERVED_KEYS = ("step", "epoch", "split", "mode", "weights")  # other keys of a row
 USER_COLUMN = 150  # after the package's own metrics, before the relative time
 
@@ -30,6 +30,14 @@ class Beside(NamedTuple):
 
     label: str
     name: str
+    line: str = ".2f"  # its format in the line that training prints
+
+
+class LineUnit(NamedTuple):
+    """How the line that training prints shows a value with a unit: '12.3 ms/step'."""
+
+    factor: float
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,7 @@ class Metric:
     # ---- where it is shown
     line: str = ""  # format in the line that training prints per evaluation; empty: not shown
     result_line: bool = False  # shown in the line that `evaluate` prints
+    line_unit: LineUnit | None = None  # shown in that line instead of the name
     beside: tuple[Beside, ...] = ()  # shown in parentheses after it in these lines
     every_row: bool = True  # stage "pass": reports read it from all rows, not only from test rows
     in_csv: bool = True  # a column of runs.csv
@@ -67,6 +76,7 @@ class Metric:
     across_levels: bool = False  # in the summary only where runs differ in data.level
     paired: bool = False  # compared with plain, seed by seed
     compare_last: bool = False  # compared between the last and the best weights
+    bound: bool = False  # where nll has few effective samples: a bound, marked ≤
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in RESERVED_KEYS:
@@ -82,6 +92,7 @@ class Metric:
             raise InputError(
                 f"metric {self.name}: `meaning` is empty; one sentence says what it is"
             )
+        # either the catalogue calls a function, or the metric is computed elsewhere
         if bool(self.function) == (self.stage in WITHOUT_FUNCTION):
             wanted = "has no function" if self.function == "" else "takes no function"
             raise InputError(f"metric {self.name}: a row of stage {self.stage!r} {wanted}")

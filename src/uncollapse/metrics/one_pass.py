@@ -44,6 +44,7 @@ def evaluate(
     in a training step. About `mixture` examples estimate q(z). `encode` replaces the model's own
     encoder, for procedures that infer codes in another way. `loss` adds the metric "objective".
     """
+    # the mode decides what is measured: the loss in training, or the trained model
     with evaluating(model, train=mode == "train"):
         batches = evaluation_batches(model, data, split, mode, limit)
         seen = collect(encode or model.encode, model.nll, batches, loss)
@@ -77,6 +78,7 @@ def evaluating(model: Model, train: bool) -> Iterator[None]:
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()} if train else {}
     model.train(train)
     try:
+        # forked, so that training continues as if no evaluation had taken place
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(EVAL_SEED)
             yield
@@ -120,6 +122,7 @@ def collect(
         q = encode(batch)
         posteriors.append(q)
         for name, values in decode(batch, q, nll).items():
+            # columns are created at the first batch, whose posterior decides their widths
             columns.setdefault(name, []).append(values)
         if loss is not None:
             rec, z = columns["rec"][-1], columns["z"][-1]
@@ -129,6 +132,7 @@ def collect(
         for name, count in (("tokens", tokens), ("chars", batch.chars), ("bytes", batch.bytes)):
             counts[name].append(count)
     joined = {name: torch.cat(parts).detach() for name, parts in columns.items()}
+    # z keeps its dtype and device, because posteriors evaluate densities at it
     arrays = {name: joined[name].double().cpu().numpy() for name in joined.keys() - {"z"}}
     return Pass(
         rec=arrays["rec"],
@@ -159,6 +163,7 @@ def decode(batch: CountedBatch, q: Posterior, nll: Decode) -> dict[str, Tensor]:
 
 def derangement(n: int) -> Tensor:
     """A random permutation [n] without fixed points, for n >= 2: each takes the next in a ring."""
+    # a cycle through all examples has no fixed point
     ring = torch.randperm(n)
     partner = torch.empty_like(ring)
     partner[ring] = ring.roll(1)
@@ -185,6 +190,7 @@ def evaluation_batches(
     else:
         size = max(EVAL_BATCH, data.batch_size)
         batches = data.batches(split, EVAL_SEED, 0, size=size, batching="mixed")
+    # the limit counts examples, but batches stay complete
     seen = 0
     for examples in batches:
         if limit is not None and seen >= limit:
@@ -199,6 +205,7 @@ def recompute_population(model: Model, data: Data, examples: int) -> None:
     Wu & Johnson 2021 ("precise BN"). Uses a fixed choice of about `examples` examples; does nothing
     for heads without such statistics.
     """
+    # heads with batch moments keep them in buffers
     if not list(model.posterior.buffers()):
         return
     was_training = model.training

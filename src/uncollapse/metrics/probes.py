@@ -53,6 +53,7 @@ def probe(
         accuracy = [float(h.mean()) for h in hits]
         curves[name] = {
             "accuracy": accuracy,
+            # the standard error of a share a of n independent examples
             "se": [float(np.sqrt(a * (1 - a) / len(test))) for a in accuracy],
             "chance": float((test_labels[name] == np.bincount(labels).argmax()).mean()),
             "oracle": None if best is None else best[name],
@@ -73,6 +74,7 @@ def is_correct(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    # logistic regression needs two classes; a small budget may contain one
     if len(np.unique(labels)) == 1:
         return truth == labels[0]
     # standardised, so that the scale of a head's codes (gamma) does not change the regularisation

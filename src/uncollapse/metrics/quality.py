@@ -29,6 +29,7 @@ def score_samples(
     def some_texts(corpus: Corpus) -> list[str]:
         return format_sentences(first_sentences(corpus, SELF_BLEU_SENTENCES), vocabulary)
 
+    # token ids instead of text, so that the training split need not be decoded
     sentences = sentence_bytes(drawn)
     copies = set(sentences) & set(sentence_bytes(training))
     found = {
@@ -40,6 +41,7 @@ def score_samples(
         "sample_self_bleu_data": self_bleu(some_texts(training)),
     }
     if log_prob is not None:
+        # + 1 for the end of each sentence, which the probabilities include
         found |= score_by_oracle(log_prob(drawn), drawn.lengths + 1)
     if baseline is not None and held_out is not None:
         pairs = {"sample_lm_ppl": drawn, "sample_lm_ppl_data": held_out}
@@ -90,6 +92,7 @@ def score_by_oracle(log_prob: np.ndarray, tokens: np.ndarray) -> dict:
 
     tokens [N] include the end of each sentence.
     """
+    # one sentence outside the grammar would make the perplexity infinite
     real = np.isfinite(log_prob)
     ppl = per_token(-log_prob[real], tokens[real])["ppl"] if real.any() else None
     return {"sample_grammatical": float(real.mean()), "sample_oracle_ppl": ppl}
@@ -101,6 +104,7 @@ def self_bleu(sentences: Sequence[str]) -> float | None:
 
     if len(sentences) < 2:
         return None
+    # effective order: a sentence shorter than four words has no 4-grams
     bleu = BLEU(tokenize="none", effective_order=True, smooth_method="exp")
     scores = [
         bleu.sentence_score(s, [*sentences[:i], *sentences[i + 1 :]]).score
@@ -111,6 +115,7 @@ def self_bleu(sentences: Sequence[str]) -> float | None:
 
 def sentence_bytes(corpus: Corpus) -> list[bytes]:
     """The token ids of each sentence as one hashable value."""
+    # one integer type, since corpora are stored in different ones
     ids = np.ascontiguousarray(corpus.tokens, dtype=np.int32)
     return [
         ids[a:b].tobytes() for a, b in zip(corpus.offsets[:-1], corpus.offsets[1:], strict=True)
@@ -125,6 +130,7 @@ def first_sentences(corpus: Corpus, count: int) -> Corpus:
 
 def format_sentences(corpus: Corpus, vocabulary: Sequence[str]) -> list[str]:
     """Each sentence as words separated by spaces; a space inside a word is written \u2423."""
+    # a character-level vocabulary contains the space itself
     shown = [word.replace(" ", "\u2423") for word in vocabulary]
     words = [shown[i] for i in np.asarray(corpus.tokens)]
     return [

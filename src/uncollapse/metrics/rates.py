@@ -66,6 +66,7 @@ def per_char_and_byte(
     found: dict[str, float] = {}
     for unit, counts in (("char", chars), ("byte", size)):
         if counts is not None:
+            # int64, as sums of int32 may overflow
             rate, rate_error, ppl, ppl_error = rate_with_errors(
                 nll, np.asarray(counts, dtype=np.int64) + 1
             )

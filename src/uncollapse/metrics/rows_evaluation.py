@@ -11,7 +11,7 @@ EVALUATION_ROWS = (
     Metric(
         name="nll", stage=NLL, function=WEIGHTED, error="csv", better="lower",
         result_line=True, beside=(Beside("bias about", "nll_bias"), Beside("ess", "nll_ess")),
-        column=10, paired=True,
+        column=10, paired=True, bound=True,
         meaning="Importance-weighted estimate of -log p(x) with K samples of z per example (K is "
         "given above the table): in expectation an upper bound.",
         pitfall="It approaches -log p(x) as K grows, and is looser where the posterior fits badly. "
@@ -84,7 +84,7 @@ EVALUATION_ROWS = (
     ),
     Metric(
         name="oracle_gap", stage=NLL, optional=True, function=WEIGHTED, error="csv", better="lower",
-        result_line=True, column=100, in_terminal=False,
+        result_line=True, column=100, in_terminal=False, bound=True,
         meaning="nll minus the exact -log p(x) of the same examples, where the distribution of the "
         "data is known: an estimate of KL(data || model).",
         pitfall="It is an upper bound, as nll is; a small negative value is estimation noise.",

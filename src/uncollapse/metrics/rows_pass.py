@@ -46,7 +46,7 @@ PASS_ROWS = (
     ),
     Metric(
         name="ppl", stage=PASS, function=PERPLEXITY, optional=True, error="disk",
-        unit="perplexity", better="lower", line=".2f", column=40, in_terminal=False,
+        unit="perplexity", better="lower", line=".2f", column=40, in_terminal=False, bound=True,
         meaning="Perplexity: exp(sum of nll / number of tokens), where the end of a sentence "
         "counts as a token. On disk, and in tables where a run has no nll, nelbo replaces nll.",
         pitfall="Comparable only at the same vocabulary. ≤: computed from nelbo, a looser upper "
@@ -84,8 +84,8 @@ PASS_ROWS = (
         meaning="Whether mi is within 0.5 nats of its ceiling, and therefore only a lower bound.",
     ),
     Metric(
-        name="marginal_kl", stage=PASS, function=INFORMATION, error="csv", every_row=False,
-        column=6, in_text=False,
+        name="marginal_kl", title="marginal KL", stage=PASS, function=INFORMATION, error="csv",
+        every_row=False, column=6, in_text=False,
         meaning="KL(q(z) || p(z)), how far the aggregate posterior is from the prior: kl - mi.",
         pitfall="It is not information about x. Where mi is saturated, it is too high by as much "
         "as mi is too low.",
@@ -97,8 +97,8 @@ PASS_ROWS = (
         pitfall="Dimensions can share information: the sum exceeds mi by total_correlation.",
     ),
     Metric(
-        name="total_correlation", stage=PASS, function=INFORMATION, error="disk", every_row=False,
-        column=None,
+        name="total_correlation", title="total correlation", stage=PASS, function=INFORMATION,
+        error="disk", every_row=False, column=None,
         meaning="KL of the aggregate posterior from the product of its marginals, in "
         "kl = mi + total_correlation + dimension_kl.",
         pitfall="It is not information about x. Where mi is saturated, it is too high by as much "
@@ -110,8 +110,8 @@ PASS_ROWS = (
         meaning="KL(q(z_j) || p(z_j)) of each dimension j of the aggregate posterior.",
     ),
     Metric(
-        name="dimension_kl", stage=PASS, function=INFORMATION, error="disk", every_row=False,
-        column=None,
+        name="dimension_kl", title="dimension-wise KL", stage=PASS, function=INFORMATION,
+        error="disk", every_row=False, column=None,
         meaning="Sum of dimension_kl_per_dim over the dimensions.",
         pitfall="It is not information about x.",
     ),
@@ -131,7 +131,7 @@ PASS_ROWS = (
     ),
     Metric(
         name="floor", stage=PASS, function=FLOOR, line=".2f",
-        beside=(Beside("", "kl_minus_floor"),), column=130, in_terminal=False,
+        beside=(Beside("", "kl_minus_floor", "+.2f"),), column=130, in_terminal=False,
         meaning="The lower bound that the remedy promises for the batch-mean KL.",
         pitfall="It is promised for training batches only.",
     ),

@@ -17,6 +17,7 @@ def active_units(seen: Pass) -> dict:
 def shuffle_gap(seen: Pass) -> dict:
     """E[-log p(x | z of another x)] - rec in nats; None if there is only one example."""
     gap = with_error("shuffle_gap", seen.rec_shuffled - seen.rec)
+    # JSON has no NaN
     return {name: None if np.isnan(value) else value for name, value in gap.items()}
 
 

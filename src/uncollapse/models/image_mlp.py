@@ -49,7 +49,7 @@ class ImageMLP(Model):
 
     def __init__(self, cfg: ImageMLPConfig, pixels: int, posterior: MakeHead, decoder: Options):
         super().__init__()
-        # what heads differ in is built last, so that all share one initialisation
+        # what differs between heads is built last, so that all share one initialisation
         self.encoder = make_layers(pixels, cfg.hidden)
         self.decoder = make_layers(cfg.latent, cfg.hidden)
         self.pixels = nn.Linear(cfg.hidden, pixels)
@@ -87,6 +87,7 @@ class ImageMLP(Model):
 
 def draw_pixels(logits: Tensor, greedy: bool, generator: torch.Generator | None) -> Tensor:
     """Pixels of 0 and 1 in the shape of their logits."""
+    # a logit above 0 is a probability above 1/2
     if greedy:
         return (logits > 0).to(logits.dtype)
     return torch.bernoulli(torch.sigmoid(logits), generator=generator)

@@ -72,10 +72,11 @@ class ImagePixelCNN(Model):
 
     def __init__(self, cfg: ImagePixelCNNConfig, side: int, posterior: MakeHead, decoder: Options):
         super().__init__()
-        # what heads differ in is built last, so that all share one initialisation
+        # what differs between heads is built last, so that all share one initialisation
         self.encoder = ResNetEncoder(cfg, side)
         self.decoder = PixelCNNDecoder(cfg, side, decoder.word_dropout)
         self.posterior = posterior(cfg.hidden, cfg.latent)
+        # the output layer reads the channels of z's image at a pixel, not z itself
         self.decoder.output = decoder.output(cfg.z_channels, 1)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
@@ -88,6 +89,7 @@ class ImagePixelCNN(Model):
         return self.posterior(self.encoder(batch.x))
 
     def nll(self, batch: ImageBatch, z: Tensor) -> Tensor:
+        # repeat the images for several codes each, as views
         x = batch.x.expand(*z.shape[:-1], -1)
         return self.decoder(x.flatten(0, -2), z.flatten(0, -2)).view(z.shape[:-1])
 
@@ -104,6 +106,7 @@ class ImagePixelCNN(Model):
         Each pixel is drawn or, if greedy, its more likely value.
         """
         side, x = self.decoder.side, z.new_zeros(len(z), self.decoder.side**2)
+        # computed once, since it does not depend on the pixels
         map_of_z = self.decoder.map_of(z)
         for row in range(side):
             for pixel in range(row * side, (row + 1) * side):
@@ -129,6 +132,7 @@ class ResNetEncoder(nn.Module):
         blocks: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1), Residual(width, width, 1)]
         while side > 4:
             blocks.append(Residual(width, 2 * width, 2))
+            # a stride of 2 rounds the size up
             side, width = -(-side // 2), 2 * width
         self.blocks = nn.Sequential(*blocks, group_norm(width), nn.ELU(), nn.Flatten())
         self.code = nn.Linear(width * side**2, cfg.hidden)
@@ -153,6 +157,7 @@ class Residual(nn.Module):
             nn.ELU(),
             nn.Conv2d(out, out, 3, padding=1),
         )
+        # the identity keeps the shortcut free of weights wherever the shapes allow it
         same = (channels, 1) == (out, stride)
         self.keep = nn.Identity() if same else nn.Conv2d(channels, out, 1, stride)
 
@@ -185,6 +190,7 @@ class PixelCNNDecoder(nn.Module):
         self.side, self.word_dropout = side, word_dropout
         self.map = nn.Linear(cfg.latent, cfg.z_channels * side**2)
         self.layers = nn.ModuleList(
+            # the first layer reads the pixels and z, the others the layer before
             Gated(1 + cfg.z_channels if first else cfg.channels, cfg.channels, cfg.kernel, first)
             for first in [True] + [False] * (cfg.layers - 1)
         )
@@ -194,6 +200,7 @@ class PixelCNNDecoder(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         fed = center_pixels(x)
         if self.training and self.word_dropout > 0:
+            # 0 lies between the values -1 and 1, so it says nothing about the dropped pixel
             fed = fed * (torch.rand_like(fed) >= self.word_dropout)
         logits = self.logits(fed, self.map_of(z))
         return functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
@@ -213,6 +220,7 @@ class PixelCNNDecoder(nn.Module):
         for layer in self.layers:
             rows, left = layer(rows, left)
         h = functional.elu(self.mix(functional.elu(left.flatten(2).mT)))  # [R, P, channels]
+        # [R, z_channels, P] -> [R, P, z_channels]
         features = self.output.features(map_of_z.flatten(2).mT)
         return self.output(self.pixel, h, features)[..., 0]
 
@@ -235,9 +243,12 @@ class Gated(nn.Module):
 
     def forward(self, rows: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
         r = self.reach
+        # padding above and on both sides: a row sees itself and the rows above
         above = self.vertical(functional.pad(rows, (r, r, r, 0)))
+        # moved down by one row, so that a pixel sees only rows above its own
         shifted = self.down(functional.pad(above[:, :, :-1], (0, 0, 1, 0)))
         change = self.out(gated_tanh(self.horizontal(functional.pad(left, (r, 0))) + shifted))
+        # no residual connection in the first layer, whose input has another number of channels
         return gated_tanh(above), change if self.first else left + change
 
 

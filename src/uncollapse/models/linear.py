@@ -78,7 +78,7 @@ class LinearVAE(Model):
 
     def __init__(self, cfg: LinearConfig, inputs: int, posterior: MakeHead, decoder: Options):
         super().__init__()
-        # what heads differ in is built last, so that all share one initialisation
+        # what differs between heads is built last, so that all share one initialisation
         self.variance = cfg.variance
         self.decoder = nn.Linear(cfg.latent, inputs)
         self.posterior = posterior(inputs, cfg.latent)
@@ -114,6 +114,7 @@ def optimal_rates(
     active = active_axes(eigenvalues, variance, weight, latent)
     kl = 0.5 * np.log(active / (weight * variance))
     count = np.size(eigenvalues) if latent is None else latent
+    # dimensions without an active axis collapse to KL 0
     return np.pad(kl, (0, count - len(kl)))
 
 
@@ -128,6 +129,7 @@ def optimal_elbo(
     active = active_axes(eigenvalues, variance, weight, latent)
     others = eigenvalues.sum() - active.sum()
     constant = len(eigenvalues) * math.log(2 * math.pi * variance)
+    # weight / 2 for each active axis, lambda / (2 s2) for every other one
     rec = 0.5 * (weight * len(active) + others / variance + constant)
     return -float(rec + optimal_rates(eigenvalues, variance, weight, latent).sum())
 
@@ -136,6 +138,7 @@ def active_axes(
     eigenvalues: ArrayLike, variance: float, weight: float, latent: int | None
 ) -> np.ndarray:
     """The eigenvalues, in descending order, whose axes get a dimension that does not collapse."""
+    # at most `latent` axes can be active
     largest = np.sort(np.asarray(eigenvalues, dtype=np.float64))[::-1][:latent]
     return largest[largest > weight * variance]
 

@@ -56,6 +56,7 @@ class LSTMConfig(ModelConfig):
             posterior((1 + self.bidirectional) * self.hidden, self.latent),
             decoder.output(self.latent, inputs),
         )
+        # after all components exist, as it draws every weight again
         if self.init is not None:
             draw_uniform_weights(model, self.init)
         return model
@@ -103,6 +104,7 @@ def reverse_words(batch: TextBatch) -> Tensor:
     """Each sentence from its end to its first word, [B, T], followed by the same padding."""
     time = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
     back = batch.lengths[:, None] - 1 - time
+    # padding stays where it is
     return batch.tokens.gather(1, torch.where(back < 0, time, back))
 
 
@@ -123,6 +125,7 @@ def pool_last(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
 def pool_mean(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
     """The mean over each sentence's tokens, including its end, [B, C]."""
     real = gather_tokens(batch, outputs)
+    # sums by sentence: `owner` is the row of each token
     total = real.new_zeros(len(batch), real.shape[1]).index_add(0, batch.owner, real)
     return total / batch.lengths[:, None]
 
@@ -130,6 +133,7 @@ def pool_mean(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
 def pool_max(batch: TextBatch, outputs: list[Tensor]) -> Tensor:
     """The maximum of each entry over each sentence's tokens, including its end, [B, C]."""
     real = gather_tokens(batch, outputs)
+    # padding must never be the maximum
     lowest = real.new_full((len(batch), real.shape[1]), -torch.inf)
     return lowest.scatter_reduce(0, batch.owner[:, None].expand_as(real), real, "amax")
 
@@ -208,6 +212,7 @@ class LSTMDecoder(TextDecoder):
 
         def next_logits(tokens: Tensor) -> Tensor:
             nonlocal state
+            # only the last word is new; the state holds everything before it
             h, state = self.lstm(torch.cat([self.embed(tokens[:, -1:]), z[:, None]], -1), state)
             return self.output(self.words, h[:, 0], features)
 
@@ -229,20 +234,25 @@ class LSTMDecoder(TextDecoder):
         seen = join_features(torch.tanh(c), features)  # the output layer's input
         h = seen[:, : self.lstm.hidden_size]  # a view, so that an update of h changes `seen`
         total = z.new_zeros(count, n)
+        # prepared once, outside the loop over words
         gates = Gates(self.lstm, weight, bias, latent)
         # [B, T, 4H], [B n, 4H]
         from_words, from_z = gates.words(self.embed(previous_words(batch))), gates.z(z)
+        # one buffer for all steps
         pre, alive = torch.empty_like(from_z), count
         lengths = batch.lengths.tolist()
         for t in range(batch.tokens.shape[1]):
+            # sentences are sorted by length, so the shortest end first
             while lengths[alive - 1] <= t:
                 alive -= 1
+            # slices are views, and updates in place go through them
             seen, h, c, pre = (x[: alive * n] for x in (seen, h, c, pre))
             torch.addmm(from_z[: alive * n], h, gates.recurrent, out=pre)
             pre.view(alive, n, -1).add_(from_words[:alive, t, None])
             update_state(pre, h, c)
             total[:alive] += gates.log_normaliser(seen).view(alive, n)
             target = batch.tokens[:alive, t]
+            # the logit of the target alone; the normaliser covers all other words
             chosen = torch.bmm(seen.view(alive, n, -1), weight[target][..., None])[..., 0]
             total[:alive] -= chosen + bias[target][:, None]
         return total.T

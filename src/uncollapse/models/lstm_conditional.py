@@ -4,7 +4,7 @@
 
 Sohn et al., NeurIPS 2015; for dialogue Serban et al., AAAI 2017, and Zhao et al., ACL 2017. One
 LSTM reads the context, another the response, and the head sees both states. z and the context's
-state are joined to every decoder input and make its first state, as z alone does in `lstm.py`.
+state are joined to every decoder input and give its first state, as z alone does in `lstm.py`.
 
 prior: held      p(z|c) = N(0, I), or the prior of the head. Every head works and keeps its floor.
 prior: learned   p(z|c) = N(m(c), s(c)^2), made by a linear layer. It can move with q, so a lower
@@ -79,7 +79,7 @@ class ConditionalLSTMConfig(ModelConfig):
 
 
 class ConditionalLSTM(Model):
-    """A VAE of responses given contexts. `seen` below is what the decoder reads in place of z."""
+    """A VAE of responses given contexts: its decoder reads z together with the context's state."""
 
     decoder: LSTMDecoder
 
@@ -87,6 +87,7 @@ class ConditionalLSTM(Model):
         self, cfg: ConditionalLSTMConfig, vocabulary: int, posterior: MakeHead, decoder: Options
     ):
         super().__init__()
+        # the decoder treats the code and the context's state as one longer code
         sizes = LSTMConfig(
             embedding=cfg.embedding,
             hidden=cfg.hidden,
@@ -100,7 +101,7 @@ class ConditionalLSTM(Model):
         self.encoder = LSTMEncoder(sizes, vocabulary)
         self.context = LSTMEncoder(sizes, vocabulary)
         self.decoder = LSTMDecoder(sizes, vocabulary, decoder.word_dropout)
-        # what heads and priors differ in is built last, so that all share one initialisation
+        # what differs between heads and priors is built last, so that all share one initialisation
         self.posterior = posterior(2 * cfg.hidden, cfg.latent)
         if cfg.prior == "learned":
             self.posterior = LearnedPriorHead(self.posterior, nn.Linear(cfg.hidden, 2 * cfg.latent))
@@ -130,19 +131,24 @@ class ConditionalLSTM(Model):
         generator: torch.Generator | None = None,
         **limits: Unpack[Limits],
     ) -> Corpus:
-        """A response to each context of a batch for codes z [B, D], in the batch's order."""
+        """A response to each context of a batch, in the batch's order, for codes z [B, D]."""
         writer = self.decoder.writer(self.seen(batch, z))
         return decode_sentences(writer, len(z), z.device, greedy, generator, **limits)
 
     def context_state(self, batch: DialogueBatch) -> Tensor:
         """[B, hidden], in the order of the responses."""
+        # contexts are sorted by their own length; `place` puts them in the order of responses
         return self.context(batch.context)[batch.place]
 
     def seen(self, batch: DialogueBatch, z: Tensor) -> Tensor:
-        """z (from u if the prior is learned) and the context, [..., B, latent + hidden]."""
+        """The decoder's input, z and the context's state, [..., B, latent + hidden].
+
+        With a learned prior the argument is the standardised code u, from which z is computed.
+        """
         context = self.context_state(batch)
         if isinstance(self.posterior, LearnedPriorHead):
             mean, log_var = self.posterior.prior_of(context)
+            # from u back to z = m(c) + s(c) u
             z = mean + torch.exp(0.5 * log_var) * z
         return torch.cat([z, context.expand(*z.shape[:-1], -1)], -1)
 
@@ -150,8 +156,8 @@ class ConditionalLSTM(Model):
 class LearnedPriorHead(PosteriorHead):
     """A head measured against a learned prior: states of response and context -> q(u|x, c).
 
-    Whatever floor the head declares, this has none. InputError from the constructor unless the head
-    gives diagonal Gaussians.
+    A floor that the head declares does not hold against a learned prior, so this declares none.
+    InputError from the constructor unless the head gives diagonal Gaussians.
     """
 
     def __init__(self, head: PosteriorHead, prior: nn.Linear):
@@ -163,6 +169,7 @@ class LearnedPriorHead(PosteriorHead):
             warnings.simplefilter("ignore")  # the warning that the head was never trained
             q = head(torch.zeros(2, 2 * prior.in_features))
         head.train()
+        # exact type: a subclass may have another density
         if type(q) is not DiagonalGaussian:
             raise InputError(
                 f"model.prior=learned: {type(head).__name__} has a prior or a density of its "
@@ -182,6 +189,7 @@ class LearnedPriorHead(PosteriorHead):
         q = self.head(h)
         mean, log_var = (wide(x) for x in self.prior_of(h[:, -self.prior.in_features :]))
         inverse_std = torch.exp(-0.5 * log_var)
+        # u = (z - m(c)) / s(c) is linear in z, so it is Gaussian with these parameters
         return DiagonalGaussian(
             (q.mean - mean) * inverse_std, q.std * inverse_std, q.log_var - log_var, codes=q.codes
         )

@@ -111,6 +111,7 @@ def decode_sentences(
     Start and padding are never written, nor is the unknown word if `unknown` is False; the other
     words get its probability.
     """
+    # -inf before the softmax, so that the remaining words share the probability
     never = torch.tensor([PAD, BOS] if unknown else [PAD, BOS, UNK], device=device)
     tokens = torch.full((count, 1), BOS, device=device)
     ended = torch.zeros(count, dtype=torch.bool, device=device)
@@ -120,11 +121,13 @@ def decode_sentences(
             chosen = logits.argmax(1)
         else:
             chosen = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+        # a sentence that has ended is continued with padding, while others go on
         chosen = chosen.masked_fill(ended, PAD)
         tokens = torch.cat([tokens, chosen[:, None]], 1)
         ended = ended | (chosen == EOS)
         if ended.all():
             break
+    # without BOS
     written = tokens[:, 1:].cpu().numpy()
     words = (written != PAD) & (written != EOS)
     return Corpus(written[words].astype(np.int32), np.concatenate([[0], np.cumsum(words.sum(1))]))

@@ -31,7 +31,7 @@ from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_s
 
 ENCODER_POOLS = ("mean", "summary")
 INJECTIONS = ("both", "prefix", "add")
-# computed at a time without gradients: tokens of all codes in the layers, and logits
+# the most that is computed at a time without gradients: tokens of all codes, and logits
 MAX_TOKENS = 1 << 9
 MAX_LOGITS = 1 << 20
 
@@ -89,6 +89,7 @@ class TransformerEncoder(nn.Module):
             real = self.stack(x, Layout.of(batch, time), causal=False)
             total = real.new_zeros(count, real.shape[1]).index_add(0, batch.owner, real)
             return total / batch.lengths[:, None]
+        # after all words: `Layout.of` lists leading tokens in this order
         x = torch.cat([x, self.summary.expand(count, -1)])
         return self.stack(x, Layout.of(batch, time, leading=1), causal=False)[-count:]
 
@@ -110,9 +111,11 @@ class TransformerDecoder(TextDecoder):
 
     def forward(self, batch: TextBatch, z: Tensor) -> Tensor:
         if z.dim() == 2:
+            # one code is the case n = 1
             return self(batch, z[None])[0]
         if torch.is_grad_enabled():
             return self.nll_of_many(batch, z)
+        # at least one code at a time, however long the sentences are
         blocks = z.split(max(1, MAX_TOKENS // len(batch.targets)))
         return torch.cat([self.nll_of_many(batch, block) for block in blocks])
 
@@ -127,11 +130,13 @@ class TransformerDecoder(TextDecoder):
         x = self.drop_in(self.embed_words(fed))
         x = x + encode_positions(batch.tokens.shape[1], x)[time]
         if self.add is not None:
+            # the same vector at every position of a sentence
             x = x + self.add(z).index_select(1, owner)
         if self.prefix is not None:
             x = torch.cat([x, self.prefix(z)], 1)
         layout = Layout.of(batch, time, leading=int(self.prefix is not None), copies=n)
         x = self.stack(x.flatten(0, 1), layout, causal=True)
+        # without the prefixes, which predict no word
         real = x.view(n, -1, width)[:, : len(owner)].flatten(0, 1)
         features = self.output.features(z)
         features = None if features is None else features.index_select(1, owner).flatten(0, 1)
@@ -155,6 +160,7 @@ class TransformerDecoder(TextDecoder):
             if self.prefix is not None:
                 x = torch.cat([self.prefix(z)[:, None], x], 1)
             count, steps, _ = x.shape
+            # all sentences have the same length, so no position is empty
             layout = Layout(count, steps, torch.arange(count * steps, device=x.device))
             h = self.stack(x.flatten(0, 1), layout, causal=True).view_as(x)[:, -1]
             return self.output(self.words, h, features)
@@ -167,6 +173,7 @@ class TransformerDecoder(TextDecoder):
         Without gradients the logits of only one block of words exist at a time.
         """
         weight, bias = self.output.weight(self.words), self.words.bias
+        # with gradients all logits are kept anyway, so blocks would save nothing
         rows = len(seen) if torch.is_grad_enabled() else max(1, MAX_LOGITS // len(bias))
         blocks = zip(seen.split(rows), targets.split(rows), strict=True)
         losses = [
@@ -183,7 +190,7 @@ class TransformerDecoder(TextDecoder):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where M real tokens, kept as rows [M, C], lie in padded sentences [rows, steps, C].
+    """The positions of M real tokens, kept as rows [M, C], in padded sentences [rows, steps, C].
 
     Only attention needs the padded form.
     """
@@ -191,23 +198,25 @@ class Layout:
     rows: int
     steps: int
     place: Tensor  # [M], index into the flattened [rows * steps]
-    real: Tensor | None = (
-        None  # [rows, 1, 1, steps], which places hold a token; None: for causal attention
-    )
+    # [rows, 1, 1, steps], which positions hold a token; None: for causal attention
+    real: Tensor | None = None
 
     @classmethod
     def of(cls, batch: TextBatch, time: Tensor, leading: int = 0, copies: int = 1) -> "Layout":
         """The batch's tokens in the order of its targets, `copies` times, as further sentences.
 
-        leading=1: in each copy they are followed by one more token for each sentence, whose place
-        is before its first word.
+        leading=1: each copy has one more token per sentence, listed after all words of the copy,
+        whose position is before the sentence's first word.
         """
         count, steps = len(batch), batch.tokens.shape[1] + leading
+        # the first position of each padded sentence in the flattened layout
         starts = steps * torch.arange(count, device=time.device)
         place = starts[batch.owner] + time + leading
         if leading:
             place = torch.cat([place, starts])
+        # copies are further sentences, each after all those before
         shifts = count * steps * torch.arange(copies, device=time.device)
+        # the mask is that of one copy
         real = torch.arange(steps, device=time.device) < batch.lengths[:, None] + leading
         return cls(copies * count, steps, (shifts[:, None] + place).flatten(), real[:, None, None])
 
@@ -269,6 +278,7 @@ class Layer(nn.Module):
 
 def token_positions(batch: TextBatch) -> Tensor:
     """The position in its sentence of each real token, [N], in the order of the batch's targets."""
+    # `real` counts positions row by row within a stretch
     return torch.cat([s.start + s.real % (s.stop - s.start) for s in batch.stretches])
 
 
@@ -277,6 +287,7 @@ def encode_positions(steps: int, x: Tensor) -> Tensor:
 
     x [..., C] gives C, dtype and device.
     """
+    # rounded up, and cut off below where the width is odd
     half = (x.shape[-1] + 1) // 2
     rates = torch.arange(half, dtype=x.dtype, device=x.device).mul(-math.log(10_000.0) / half).exp()
     angles = torch.arange(steps, dtype=x.dtype, device=x.device)[:, None] * rates

@@ -47,10 +47,12 @@ class BagOfWords(ObjectiveModule):
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
+        # without the term, training is that of plain bit for bit
         if self.bow_weight == 0:
             return plain
         if batch is None:
             raise ValueError("the bag-of-words loss needs the batch")
         # -log p(bag | z) of the words, batch mean in nats
+        # in float32 at least, as a softmax over a vocabulary
         bag = batch.bag_nll(wide(self.outputs(z))).mean()
         return Loss(plain.total + self.bow_weight * bag, {**plain.terms, "bow": bag}, plain.weight)

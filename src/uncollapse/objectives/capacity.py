@@ -40,6 +40,7 @@ class Capacity(Objective):
     epochs: float
 
     def __post_init__(self) -> None:
+        # a schedule has checked its own values
         if not callable(self.weight):
             check_number("capacity_weight", self.weight, 0, closed=True)
         check_number("capacity", self.capacity, 0, closed=True)

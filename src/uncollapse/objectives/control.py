@@ -49,6 +49,7 @@ class Control(ObjectiveModule):
         self.kp = check_number("kp", kp, 0, closed=True)
         self.ki = check_number("ki", ki, 0, closed=True)
         self.beta_max = check_number("objective.weight", weight, BETA_MIN)
+        # float64 buffers, so that a resumed run continues with exactly the same state
         self.register_buffer("integral", torch.zeros((), dtype=torch.float64))
         self.register_buffer("beta", torch.full((), BETA_MIN, dtype=torch.float64))
 
@@ -74,6 +75,7 @@ class Control(ObjectiveModule):
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
+        # the response only; the state changes in `update`, once per training step
         beta, _ = self.respond(float(kl.detach()))
         return Loss(rec + beta * kl, {"rec": rec, "kl": kl}, beta)
 
@@ -93,6 +95,7 @@ class Control(ObjectiveModule):
         if not rows:
             return None
         kl, beta = rows[-1]["kl"], float(self.beta)
+        # an absolute tolerance for a set point near 0, where a relative one would be too strict
         if abs(kl - self.set_point) > max(CONTROL_TOLERANCE * self.set_point, CONTROL_TOLERANCE):
             return (
                 f"{prefix}the KL ended at {kl:.2f} nats in training mode, with beta at {beta:.3f}"
@@ -107,6 +110,7 @@ class Control(ObjectiveModule):
 
 def weight_before_end(rows: TrainingRows) -> float:
     """The weight in the last row from before the last tenth of training, else in the first row."""
+    # the newest of the early rows
     early = (row for row in reversed(rows) if row["step"] <= 0.9 * rows[-1]["step"])
     return next(early, rows[0])["weight"]
 

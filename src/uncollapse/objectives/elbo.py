@@ -34,6 +34,7 @@ class ELBO(Objective):
     def __call__(
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
+        # under autocast nll may be narrow, and a batch mean needs float32
         rec, kl = wide(nll).mean(), q.kl.sum(-1).mean()
         weight = weight_at(self.weight, epoch)
         return Loss(rec + weight * kl, {"rec": rec, "kl": kl}, weight)

@@ -37,7 +37,7 @@ class FreeBits(ELBO):
         check_number("lambda", self.free, 0, closed=True)
 
     def clamp(self, kl: Tensor) -> Tensor:
-        """The scalar that takes the place of the batch mean of kl [B, G], nats."""
+        """The scalar that replaces the batch mean of kl [B, G], nats."""
         # below lambda the clamp has no gradient
         return kl.mean(0).clamp_min(self.free).sum()
 

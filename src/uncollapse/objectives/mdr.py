@@ -64,6 +64,7 @@ class MinimumRate(ObjectiveModule):
         self, nll: Tensor, q: Posterior, z: Tensor, epoch: float, batch: Batch | None = None
     ) -> Loss:
         plain = self.elbo(nll, q, z, epoch, batch)
+        # no gradient reaches the multiplier, a buffer; `update` moves it
         constraint = self.multiplier * (self.rate - plain.terms["kl"])
         terms = {**plain.terms, "constraint": constraint}
         return Loss(plain.total + constraint, terms, self.weight(epoch))
@@ -87,6 +88,7 @@ class MinimumRate(ObjectiveModule):
         )
         if kl < (1 - RATE_TOLERANCE) * self.rate:
             return f"{prefix}, below the rate, with the multiplier at {u:.3f}"
+        # at u = 0 the loss is the plain ELBO, whose KL may exceed the rate
         if u > 0 and kl > (1 + RATE_TOLERANCE) * self.rate:
             return f"{prefix}, above the rate, though the multiplier is still {u:.3f} and not 0"
         return None

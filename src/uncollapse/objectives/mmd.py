@@ -48,6 +48,7 @@ class InfoVAE(ELBO):
         check_number("alpha", self.alpha, 0, 1, closed=True)
         # a smaller lambda would give the MMD a negative weight
         check_number("lambda", self.scale, 1 - self.alpha, closed=True)
+        # the dataclass is frozen, so the field is set through object
         object.__setattr__(self, "weight", ScaledSchedule(self.weight, 1 - self.alpha))
 
     @property
@@ -63,6 +64,7 @@ class InfoVAE(ELBO):
         # no draw from the prior: the random numbers of training stay those of the plain VAE
         if strength == 0:
             return plain
+        # from the posterior's own prior, whichever that is
         distance = mmd(wide(z), wide(q.sample_prior(len(z))))
         terms = {**plain.terms, "mmd": distance}
         return Loss(plain.total + strength * distance, terms, plain.weight)
@@ -73,9 +75,11 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
 
     0 for equal samples, and never below except for rounding.
     """
+    # all pairs, those of a code with itself included, so the result is never negative
     return kernel(x, x).mean() + kernel(y, y).mean() - 2 * kernel(x, y).mean()
 
 
 def kernel(x: Tensor, y: Tensor) -> Tensor:
     """exp(-|x_i - y_j|^2 / D), [n, D], [m, D] -> [n, m]."""
+    # a mean over dimensions divides by D
     return torch.exp(-(x[:, None] - y).square().mean(-1))

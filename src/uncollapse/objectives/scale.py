@@ -30,6 +30,7 @@ class UnscaledELBO(ELBO):
             raise TypeError(
                 f"a {type(q).__name__}; this objective is for the posterior of head=scale"
             )
+        # the KL without the scale is what the paper penalises
         rec, kl = wide(nll).mean(), q.unscaled_kl.sum(-1).mean()
         weight = weight_at(self.weight, epoch)
         return Loss(rec + weight * kl, {"rec": rec, "unscaled_kl": kl}, weight)

@@ -16,7 +16,7 @@ weights give v_j << eps, and the floor is lost.
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.moments import EPS, Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import check_number
@@ -26,7 +26,7 @@ from uncollapse.interfaces.posterior import PosteriorHead
 class BatchNormMu(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0."""
 
-    def __init__(self, hidden: int, latent: int, gamma: float, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, gamma: float, eps: float = EPS):
         super().__init__()
         self.gamma = check_number("gamma", gamma, 0)
         self.linear = nn.Linear(hidden, 2 * latent)
@@ -35,6 +35,7 @@ class BatchNormMu(PosteriorHead):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         a, log_var = outputs(self.linear, h).chunk(2, -1)
+        # beta shifts the mean, but does not change the variance on which the floor rests
         mean = self.gamma * self.moments(a) + self.beta
         return DiagonalGaussian.from_log_var(mean, log_var, code_dtype(self.linear, h))
 

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.moments import EPS, Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import check_number
@@ -44,7 +44,7 @@ def floor_for_theta(tau: float, theta: Tensor) -> float:
 class BatchNormTau(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
 
-    def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, tau: float, eps: float = EPS):
         super().__init__()
         self.tau = check_number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
@@ -52,6 +52,7 @@ class BatchNormTau(PosteriorHead):
         self.moments = Moments(2 * latent, eps, of="mu and sigma")
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
+        # both outputs are normalised by one module, with separate moments for each dimension
         a, b = self.moments(outputs(self.linear, h)).chunk(2, -1)
         mean, std = gamma_mu(self.tau, self.theta) * a, gamma_sigma(self.tau, self.theta) * b
         return DiagonalGaussian.from_std(mean, std, code_dtype(self.linear, h))

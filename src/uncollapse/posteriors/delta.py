@@ -52,6 +52,7 @@ MIN_NOISE = 1e-6
 
 def variance_interval(delta: float) -> tuple[float, float]:
     """The smallest and the largest variance whose KL at mu = 0 is at most delta."""
+    # at mu = 0, KL <= delta is s^2 - ln s^2 <= 2 delta + 1, solved by Lambert's W
     c = -math.exp(-2 * delta - 1)
     return float(-lambertw(c, 0).real), float(-lambertw(c, -1).real)
 
@@ -67,9 +68,12 @@ class Delta(PosteriorHead):
 
     def forward(self, h: Tensor) -> DiagonalGaussian:
         r, b = outputs(self.linear, h).chunk(2, -1)
+        # the sigmoid keeps the variance inside the interval
         variance = self.low + (self.high - self.low) * torch.sigmoid(b)
         log_var = variance.log()
+        # g(s^2), whose square root is |mu| at the floor
         room = (log_var - variance + (2 * self.delta + 1)).clamp_min(MIN_ROOM)
+        # copysign, because sign(0) would be 0, which is not allowed
         mean = torch.copysign((room + r.abs()).sqrt(), r)
         return DiagonalGaussian(mean, variance.sqrt(), log_var, codes=code_dtype(self.linear, h))
 
@@ -83,6 +87,7 @@ class Delta(PosteriorHead):
 
 def ar1_floor(log_noise: float, latent: int) -> float:
     """The smallest KL of independent dimensions, in nats, given log_noise = ln(1 - alpha^2)."""
+    # ln(1 + alpha^2) = ln(2 - noise), with alpha^2 = -expm1(log_noise)
     return 0.5 * ((latent - 2) * math.log1p(-math.expm1(log_noise)) - log_noise)
 
 
@@ -95,6 +100,7 @@ def solve_ar1(delta: float, latent: int) -> tuple[float, float]:
     if delta > largest:
         raise InputError(
             f"delta={delta:g}: with model.latent={latent} neighbouring dimensions of the prior "
+            # rounded down, so that the suggested value is allowed
             f"would be almost equal; allowed is delta <= {math.floor(largest * 1e4) / 1e4:g}"
         )
     goal = delta * latent
@@ -137,6 +143,7 @@ class AgainstAR1(Posterior):
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D] of covariance alpha^|j - k|."""
+        # float64: the covariance is nearly singular for alpha near 1
         index = torch.arange(self.mean.shape[1], dtype=torch.float64, device=self.mean.device)
         factor = torch.linalg.cholesky(self.alpha ** (index[:, None] - index).abs())
         noise = noise_like(self.mean[0], (n,), generator)
@@ -147,6 +154,7 @@ class AgainstAR1(Posterior):
         """The log ratio of q to N(0, I), plus that of N(0, I) to the AR(1) process."""
         z = wide(z)
         step = z[..., 1:] - self.alpha * z[..., :-1]
+        # -log p of the AR(1) process minus that of N(0, I), without the factor 1/2
         prior_change = step.square() / self.noise + math.log(self.noise) - z[..., 1:].square()
         return self.q.log_ratio(z) + 0.5 * prior_change.sum(-1)
 

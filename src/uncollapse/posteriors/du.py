@@ -24,7 +24,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.moments import EPS, Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs, wide
 from uncollapse.errors import InputError, check_number
@@ -44,12 +44,13 @@ class DU(PosteriorHead):
         gamma: float,
         alpha: float,
         dropout: float,
-        eps: float = 1e-8,
+        eps: float = EPS,
     ):
         super().__init__()
         self.gamma = check_number("gamma", gamma, 0)
         self.min_variance = check_number("alpha", alpha, 0) / (2 * math.pi * math.e)
         self.dropout = check_number("dropout", dropout, 0, 1, closed=True)
+        # `closed` admits both ends, and 1 is refused here
         if self.dropout == 1:
             raise InputError(
                 "dropout=1: every variance would be dropped; allowed is 0 <= dropout < 1"
@@ -71,6 +72,7 @@ class DU(PosteriorHead):
         a, b = outputs(self.linear, h).chunk(2, -1)
         # inverted dropout: the entries that are kept are divided by 1 - dropout
         kept = nn.functional.dropout(torch.exp(b), self.dropout, self.training)
+        # the bound is added after dropout, so it holds for dropped variances as well
         variance = kept + self.min_variance
         mean, codes = self.gammas() * self.moments(a) + self.beta, code_dtype(self.linear, h)
         return DiagonalGaussian(mean, variance.sqrt(), variance.log(), codes=codes)

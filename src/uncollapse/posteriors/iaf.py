@@ -56,9 +56,11 @@ class FlowStep:
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """z [..., B, D] -> the next z and ln |det dz'/dz| [..., B]."""
         hidden = torch.tanh(z @ self.inner.flatten(0, 1).T + self.context)
+        # unit u of dimension i is column u D + i, as in `context`
         outer = self.outer.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)  # [2 D, U D]
         m, s = (hidden @ outer.T + self.bias.flatten()).chunk(2, -1)
         gate = compute_gate(s)
+        # gate z + (1 - gate) m
         return torch.lerp(m, z, gate), gate.log().sum(-1)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,14 +79,18 @@ class FlowStep:
         log_det = z.new_zeros(pairs)
         for i in range(latent):
             pre = context[:, i].expand(-1, *pairs)
+            # the units of dimension 0 see h alone
             if solved:
                 seen = torch.stack(solved).flatten(1)
                 pre = pre + (self.inner[:, i, :i] @ seen).unflatten(1, pairs)
+            # the outputs of dimension i and later, which see the units of dimension i
             reach = self.outer[:, :, i:, i].permute(2, 0, 1).flatten(0, 1)  # [2 (D - i), U]
             outputs = torch.addmm(outputs, reach, torch.tanh(pre).flatten(1))
             m, gate = outputs[0].view(pairs), compute_gate(outputs[1]).view(pairs)
+            # z' = gate z + (1 - gate) m, solved for z
             solved.append(m + (z[i] - m) / gate)
             log_det = log_det + gate.log()
+            # the outputs of dimension i are used up
             outputs = outputs[2:]
         return torch.stack(solved), log_det
 
@@ -96,6 +102,7 @@ class FlowStep:
 
 def compute_gate(s: Tensor) -> Tensor:
     """logistic(s), mapped linearly from (0, 1) to (g, 1)."""
+    # a gate of at least g bounds the factor 1 / gate of the inverse
     return LEAST_GATE + (1 - LEAST_GATE) * torch.sigmoid(s)
 
 
@@ -106,6 +113,7 @@ def make_fixed_noise(latent: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(DRAWS_SEED)
     half = torch.randn(DRAWS // 2, latent, generator=generator, dtype=torch.float64)
+    # mean square 1, as opposite signs already make the mean 0
     half = half / half.square().mean(0).sqrt()
     return torch.cat([half, -half])
 
@@ -145,6 +153,7 @@ class Flow(MonteCarlo):
         with without_autocast(z):
             for step in self.steps:
                 z, log_det = step.forward(z)
+                # reversing the order has determinant 1
                 z, log_q = z.flip(-1), log_q - log_det
         return z, log_q
 
@@ -157,9 +166,11 @@ class Flow(MonteCarlo):
 
     def log_ratio(self, z: Tensor) -> Tensor:
         if z.dim() == 2:
+            # one code for each example is the case n = 1
             return self.log_ratio(z[None])[0]
         # in double precision: the inverse divides by gates, which magnifies rounding errors
         codes, steps = z.double(), [step.double() for step in self.steps]
+        # dimensions first, as `inverse` needs them
         blocks = codes.permute(2, 0, 1).split(max(1, PAIRS_AT_A_TIME // len(self.base.mean)), 1)
         log_q = torch.cat([self.log_density(block, steps) for block in blocks])
         return (log_q - self.log_prior(codes)).to(wide(z).dtype)
@@ -167,6 +178,7 @@ class Flow(MonteCarlo):
     def log_density(self, z: Tensor, steps: list[FlowStep]) -> Tensor:
         """log q(z|x) by the inverse flow: z [D, n, B] or [D, n, 1] -> [n, B]."""
         total = z.new_zeros(())
+        # backwards through the steps, undoing each reversal before its step
         for step in reversed(steps):
             z, log_det = step.inverse(z.flip(0))
             total = total - log_det
@@ -199,6 +211,8 @@ class Autoregression(nn.Module):
         inner, outer, bias = (
             weights.to(context.dtype) for weights in (self.inner, self.outer, self.bias)
         )
+        # strictly lower triangular: hidden units of dimension i see z_<i only; outputs also see
+        # their own dimension's units
         return FlowStep(inner.tril(-1), outer.tril(), bias, context)
 
 

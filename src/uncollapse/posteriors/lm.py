@@ -30,6 +30,7 @@ class Point(Posterior):
         return self.mean
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        # zeros in the dtype that the decoder takes
         z = self.mean.to(self.codes or self.mean.dtype)
         return z if n is None else z.expand(n, -1, -1)
 
@@ -37,6 +38,7 @@ class Point(Posterior):
         return self.mean.new_zeros(n, self.mean.shape[1], dtype=self.codes)
 
     def log_ratio(self, z: Tensor) -> Tensor:
+        # posterior and prior are the same point, so their ratio is 1
         return wide(z.new_zeros(*z.shape[:-2], len(self.mean)))
 
     def log_ratio_per_dim(self, z: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ class NoCode(PosteriorHead):
         self.hidden, self.latent = hidden, latent
 
     def forward(self, h: Tensor) -> Point:
+        # the values of h are not used, but its shape is checked as for any other head
         require_states(h, self.hidden)
         mean = wide(h.new_zeros(len(h), self.latent))
         return Point(mean, mean.dtype if autocasts(h) else h.dtype)

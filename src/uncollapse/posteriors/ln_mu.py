@@ -12,7 +12,7 @@ pattern, which would give mu = 0 and no floor.
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import warn_if_flat
+from uncollapse.distributions.moments import EPS, warn_if_flat
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import InputError, check_number
@@ -22,7 +22,7 @@ from uncollapse.interfaces.posterior import PosteriorHead
 class LayerNormMu(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless gamma > 0, latent >= 2."""
 
-    def __init__(self, hidden: int, latent: int, gamma: float, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, gamma: float, eps: float = EPS):
         super().__init__()
         if latent < 2:
             raise InputError(

@@ -30,6 +30,7 @@ MEAN_RANGE = 0.5  # half-width of the components' initial means
 
 def log_mixture_ratio(components: DiagonalGaussian, z: Tensor) -> Tensor:
     """log p(z) - log N(z; 0, I) for the mixture p: codes z [..., D] -> [...] float64."""
+    # all codes under all components at once
     each = components.pairs(z.flatten(0, -2))
     return (torch.logsumexp(each, -1) - math.log(each.shape[-1])).view(z.shape[:-1])
 
@@ -53,11 +54,13 @@ class MixturePrior(MonteCarlo):
 
     def log_prior(self, z: Tensor) -> Tensor:
         z = wide(z)
+        # log p(z) up to the constant D/2 ln 2 pi, which MonteCarlo leaves out
         return log_mixture_ratio(self.components, z).to(z.dtype) - 0.5 * z.square().sum(-1)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """[n, D]: a random component, then a code from it."""
         mean, std = self.components.mean, self.components.std
+        # the components have equal weights
         k = torch.randint(len(mean), (n,), generator=generator, device=mean.device)
         return (mean[k] + std[k] * noise_like(mean[0], (n,), generator)).to(self.base.codes)
 
@@ -75,9 +78,10 @@ class MixtureOfGaussians(PosteriorHead):
         components = check_integer("components", components, 1, MAX_SIZE)
         self.linear = nn.Linear(hidden, 2 * latent)
         means = torch.empty(components, latent).uniform_(-MEAN_RANGE, MEAN_RANGE)
+        # centred, so that the mean of p(z) is exactly 0
         means -= means.mean(0)
-        # variances 1 - Var m, so that p(z) has exactly the moments of N(0, I)
         self.means = nn.Parameter(means)
+        # variances 1 - Var m, so that p(z) has exactly the moments of N(0, I)
         self.log_vars = nn.Parameter(torch.log1p(-means.square().mean(0)).repeat(components, 1))
 
     def forward(self, h: Tensor) -> MixturePrior:

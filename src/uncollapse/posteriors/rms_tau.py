@@ -11,7 +11,7 @@ E_B[mu^2] + E_B[sigma^2] = 1 still holds exactly, and sigma never passes through
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import Moments
+from uncollapse.distributions.moments import EPS, Moments
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import check_number
@@ -22,11 +22,12 @@ from uncollapse.posteriors.bn_tau import floor_for_theta, gamma_mu, gamma_sigma
 class RMSNormTau(PosteriorHead):
     """h [B, hidden] -> DiagonalGaussian [B, latent]; InputError unless 0 < tau < 1."""
 
-    def __init__(self, hidden: int, latent: int, tau: float, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, tau: float, eps: float = EPS):
         super().__init__()
         self.tau = check_number("tau", tau, 0, 1)
         self.linear = nn.Linear(hidden, 2 * latent)
         self.theta = nn.Parameter(torch.zeros(latent))
+        # separate moments, since sigma is divided by its root mean square, not standardised
         self.mu_moments = Moments(latent, eps)
         self.sigma_moments = Moments(latent, eps, centred=False, of="sigma")
 

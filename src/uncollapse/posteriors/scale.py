@@ -37,7 +37,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from uncollapse.distributions.moments import Moments, WideBuffers
+from uncollapse.distributions.moments import EPS, Moments, WideBuffers
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import code_dtype, outputs
 from uncollapse.errors import check_number
@@ -72,7 +72,7 @@ class Scale(WideBuffers, PosteriorHead):
     count: Tensor
     epoch: Tensor
 
-    def __init__(self, hidden: int, latent: int, std: float, eps: float = 1e-8):
+    def __init__(self, hidden: int, latent: int, std: float, eps: float = EPS):
         super().__init__()
         self.std = check_number("std", std, 0)
         self.linear = nn.Linear(hidden, 2 * latent)
@@ -101,6 +101,7 @@ class Scale(WideBuffers, PosteriorHead):
         if epoch == self.epoch:
             return
         self.epoch.fill_(epoch)
+        # without a batch since the last call there is no mean to take: keep the factor
         if self.count > 0:
             self.held.fill_(epoch >= FIRST_EPOCHS)
             self.factor.copy_(self.mean_factor())
@@ -118,13 +119,16 @@ class Scale(WideBuffers, PosteriorHead):
 
         Only training steps, the calls with gradients, count in the mean over the epoch.
         """
+        # in evaluation, the factors that the next epoch will use
         if not self.training and self.held:
             return self.mean_factor()
         if not self.training:
             self.moments.warn_if_fresh()
             return self.factors_for(self.moments.var)
+        # recorded in training mode always: `moments` serves evaluation in the first epochs
         self.moments.record_batch(mean)
         own = self.factors_for(mean.var(0, correction=0))
+        # a metrics row in training mode has no gradients and must not count
         if torch.is_grad_enabled():
             self.total += own
             self.count += 1

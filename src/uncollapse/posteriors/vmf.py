@@ -92,6 +92,7 @@ class AxialVMF:
         x, gap = (1 - b) / (1 + b), 4 * b / (1 + b) ** 2  # gap = 1 - x^2
         draws, missing = [], count
         while missing > 0:
+            # more than missing, as some are rejected; the constant helps small counts
             tries = missing + missing // 2 + 16
             point = torch.randn(
                 tries, self.dim, generator=generator, dtype=torch.float64, device=device
@@ -100,8 +101,11 @@ class AxialVMF:
             t = point[:, 0] / torch.linalg.vector_norm(point, dim=1)
             w = (t + x) / (1 + x * t)
             log_accept = self.kappa * (w - x) + (self.dim - 1) * torch.log((1 - x * w) / gap)
+            # in the log domain, as both sides may underflow
             accepted = chance.log() <= log_accept
+            # no more than needed, so that the result has exactly `count` rows
             w, side = w[accepted, None][:missing], point[accepted, 1:][:missing]
+            # |side|^2 = 1 - w^2, as z has length 1
             side = torch.sqrt((1 - w) * (1 + w)) * nn.functional.normalize(side)
             draws.append(torch.cat([w, side], 1))
             missing -= len(w)
@@ -110,6 +114,7 @@ class AxialVMF:
 
 def unit_vector(a: Tensor) -> Tensor:
     """a / |a|, [B, D], without overflow; a vector that is too short becomes the first axis."""
+    # divide by the largest entry first, so that the squares below cannot overflow
     top = a.detach().abs().amax(-1, keepdim=True)
     short = top < MIN_LENGTH
     # a constant for the gradient, as the result does not depend on the length
@@ -126,12 +131,14 @@ def rotate_to(z: Tensor, mu: Tensor) -> Tensor:
     """
     sign = torch.where(mu[:, :1] < 0, -1.0, 1.0).to(mu.dtype)
     normal = sign * mu + nn.functional.pad(torch.ones_like(sign), (0, mu.shape[1] - 1))
+    # the reflection of z: 2 (z.n) n / |n|^2 - z, with |n|^2 = 2 n_1
     return sign * (normal * ((z * normal).sum(-1, keepdim=True) / normal[:, :1]) - z)
 
 
 def attach_gradient(z: Tensor, mu: Tensor) -> Tensor:
     """z unchanged, with the gradient of a z that rotates with mu: dz = (mu.z) dmu - (dmu.z) mu."""
     fixed = mu.detach()
+    # 0 in value, but with the gradient of mu
     change = mu - fixed  # 0
     towards = (z * fixed).sum(-1, keepdim=True) * change
     return z + towards - (z * change).sum(-1, keepdim=True) * fixed
@@ -151,6 +158,7 @@ class Directional(Posterior):
 
     @property
     def variance(self) -> Tensor:
+        # the diagonal of Cov z
         return self.law.across + (self.law.along - self.law.across) * self.mu.square()
 
     @property
@@ -160,6 +168,7 @@ class Directional(Posterior):
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         shape = self.mu.shape if n is None else (n, *self.mu.shape)
+        # rejection sampling has no gradient; the rotation provides it below
         with torch.no_grad():
             z = self.law.sample(len(self.mu) * (n or 1), generator, self.mu.device)
             z = rotate_to(z.to(self.mu.dtype).view(shape), self.mu)
@@ -178,6 +187,7 @@ class Directional(Posterior):
     def log_ratio(self, z: Tensor) -> Tensor:
         """kappa mu.z - ln F."""
         if z.dim() == 3 and z.shape[1] == 1:
+            # float64 for all pairs, whose values are compared in a mixture
             return self.law.kappa * (z[:, 0].double() @ self.mu.double().T) - self.law.log_f
         return self.law.kappa * (z * self.mu).sum(-1) - self.law.log_f
 
@@ -200,6 +210,7 @@ class VonMisesFisher(PosteriorHead):
         self.linear = nn.Linear(hidden, 2 * latent)
 
     def forward(self, h: Tensor) -> Directional:
+        # the first half only: the second one gives the variance of other heads
         mu = unit_vector(outputs(self.linear, h).chunk(2, -1)[0])
         return Directional(mu, self.law, code_dtype(self.linear, h))
 

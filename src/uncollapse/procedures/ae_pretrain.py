@@ -32,6 +32,7 @@ class AEPretrain(Procedure):
 
     def __init__(self, pretrain_epochs: float):
         self.pretrain_epochs = check_number("pretrain_epochs", pretrain_epochs, 0, closed=True)
+        # a module of its own, as the procedure is not one
         self.state = nn.Module()
         self.state.register_buffer("settled", torch.tensor(self.pretrain_epochs == 0))
         self.initial: list[Tensor] = []
@@ -84,9 +85,11 @@ class AEPretrain(Procedure):
     def reset_decoder(self, training: Training) -> None:
         """Return the decoder to its initial weights and all optimisers to their initial state."""
         decoder = training.model.parts()["decoder"]
+        # copied in place, so that the optimisers keep their parameters
         with torch.no_grad():
             for parameter, initial in zip(decoder, self.initial, strict=True):
                 parameter.copy_(initial)
         for optimizer in training.optimizers.values():
+            # Adam's moments belong to the autoencoder's decoder
             optimizer.state.clear()
         self.state.get_buffer("settled").fill_(True)

@@ -56,12 +56,14 @@ class Aggressive(ProcedureModule):
         self.register_buffer("inner_steps", torch.tensor(0))
 
     def step(self, training: Training, batch: Batch) -> Loss:
+        # at the first step of each epoch but the very first
         if self.aggressive and training.step > 0 and training.step % training.per_epoch == 0:
             self.end_phase_if_stalled(training)
         if not self.aggressive:
             return step_together(training, batch)
         self.catch_up(training)
         loss = training.loss(batch, training.model.encode(batch))
+        # the decoder and, if the objective has any, its networks
         others = tuple(name for name in training.optimizers if name != "encoder")
         training.update(loss.total, others)
         return loss
@@ -83,6 +85,7 @@ class Aggressive(ProcedureModule):
     def end_phase_if_stalled(self, training: Training) -> None:
         """End the phase, for good, if I(x; z) is not larger than an epoch ago."""
         information = estimate_information(training)
+        # starts at 0, so the first test passes with any information at all
         self.aggressive.fill_(information > float(self.information))
         self.information.fill_(information)
 

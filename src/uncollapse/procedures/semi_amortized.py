@@ -83,6 +83,7 @@ class SemiAmortized(Procedure):
 
     def step(self, training: Training, batch: Batch) -> Loss:
         q = encode_gaussian(training.model, batch)
+        # the objective's current weight, so that steps and training agree
         weight = weight_at(training.objective.weight, training.epoch)
         with twice_differentiable():
             q = self.refine(training.model, batch, q, weight, through=True)
@@ -102,6 +103,7 @@ class SemiAmortized(Procedure):
         with torch.enable_grad(), plain_kernels:
             q = DiagonalGaussian.from_log_var(mean, log_var, q.codes)
             q = self.refine(model, batch, q, 1.0, through=False, generator=generator)
+        # detached, so that the graph of the steps is freed
         return DiagonalGaussian.from_log_var(q.mean.detach(), q.log_var.detach(), q.codes)
 
     def refine(
@@ -117,6 +119,7 @@ class SemiAmortized(Procedure):
 
         `through`: keep the graph, so that the steps can be differentiated.
         """
+        # mean and log variance share one velocity, as they are clipped together
         velocity = torch.zeros_like(torch.cat([q.mean, q.log_var], -1))
         for _ in range(self.svi_steps):
             # an example's loss depends only on its own l, so the gradient of the sum holds the
@@ -143,6 +146,7 @@ def encode_gaussian(model: Model, batch: Batch) -> DiagonalGaussian:
 def clip_rows(gradient: Tensor, max_norm: float) -> Tensor:
     """Each row of a gradient [B, P] scaled down to a norm of at most `max_norm`."""
     norm = torch.linalg.vector_norm(gradient, dim=-1, keepdim=True)
+    # clamped from below by max_norm, so that short gradients are not scaled up
     return gradient * (max_norm / norm.clamp_min(max_norm))
 
 
@@ -155,6 +159,7 @@ def twice_differentiable() -> Iterator[None]:
     """
     # Any: torch's annotations of these modules lack the flag `enabled`
     backends: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
+    # restored as they were: a user may have switched them off
     were_enabled = [backend.enabled for backend in backends]
     try:
         for backend in backends:

@@ -49,5 +49,6 @@ def print_refusal(reason: str) -> int:
 
 def print_text(text: str, stream: TextIO) -> None:
     """Print text, with escapes for characters that the stream cannot encode."""
+    # a terminal or a pipe may be limited to ASCII
     encoding = stream.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)

@@ -104,6 +104,7 @@ class Values:
         value = self.found.get(key)
         if value is not None and not isinstance(value, Mapping):
             self.refuse(key)
+        # an empty object, so that reading goes on and notes further faults
         return Values(value if isinstance(value, Mapping) else {}, f"{self.where}{key}.", self.odd)
 
     def texts(self, key: str) -> list[str]:
@@ -135,6 +136,7 @@ class Values:
             return np.zeros(0)
         numbers = number_list(value, MOST_DIMENSIONS, gaps=True)
         if numbers is None:
+            # an invalid list counts as empty
             self.refuse(key)
         return np.array(numbers or [], dtype=float)
 
@@ -146,6 +148,7 @@ class Values:
         inside = value if isinstance(value, Mapping) else {}
         lists = {name: number_list(inside.get(name), MOST_DIMENSIONS) for name in MOMENT_KEYS}
         kept = {name: numbers for name, numbers in lists.items() if numbers is not None}
+        # lists of different lengths cannot be one per dimension
         if len(kept) < len(lists) or len({*map(len, kept.values())}) > 1:
             self.refuse(key)
             return None
@@ -168,6 +171,7 @@ class Values:
         """The curve of each factor, by names that are safe to show."""
         curves = self.inside(key)
         factors = curves.inside("factors")
+        # each factor becomes a panel, and a page has room for a limited number
         if len(factors.found) > MOST_FACTORS:
             curves.refuse("factors")
             return {}
@@ -190,6 +194,7 @@ class Values:
         """A number from 0 to 1, whatever its key; NaN if missing."""
         value = self.found.get(key)
         if value is None or is_within(value, 0, ONE):
+            # rounding may have made it a little larger than 1
             return np.nan if value is None else min(float(value), 1.0)
         self.refuse(key)
         return np.nan
@@ -227,7 +232,7 @@ def number_list(value: Json, most: int, gaps: bool = False) -> list[float] | Non
 
 
 def curve_points(places: Json, shares: Json) -> list[tuple[float, float]] | None:
-    """The pairs (place, share) where both are known: places of a logarithmic axis, shares of 1.
+    """The pairs (x, share) where both are known; x is for a logarithmic axis, share from 0 to 1.
 
     None unless these are two valid lists of equal length.
     """

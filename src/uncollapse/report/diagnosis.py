@@ -28,6 +28,7 @@ def check_page_folder(page: str | Path) -> Path:
             "allowed is a new or empty one, or one with an earlier diagnosis"
         )
     files = folder.iterdir() if folder.is_dir() else ()
+    # leftovers of a killed call do not count
     if any(not path.match(SCRATCH) for path in files) and not index.exists():
         raise InputError(
             f"page={folder}: it holds other files; "
@@ -46,6 +47,7 @@ def write_page(found: JsonMapping, folder: Path, nearly: float) -> None:
 
     found: the result of a diagnosis. A gap below `nearly` (nats) counts as collapse.
     """
+    # names that the caller chose must not contain markup or control characters
     found = clean_factor_names(found)
     with figure_style():
         files = {

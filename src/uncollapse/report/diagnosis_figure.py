@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from uncollapse.json_types import JsonMapping
+from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.checked import MOMENT_KEYS
 from uncollapse.report.diagnosis_numbers import format_found, rank_dimensions
 from uncollapse.report.figures.collapse_curves import set_eps_axis
@@ -17,15 +18,11 @@ from uncollapse.report.style import WIDTH, wrap_text
 
 BAR, DOT, INK = "#9ecae1", "#0072B2", "#222222"
 MOST_NAMED = 32  # dimensions whose numbers fit under an axis
-COMPONENT_LABELS = {
-    "total_correlation": "total\ncorrelation",
-    "dimension_kl": "dimension-\nwise KL",
-    "marginal_kl": "marginal\nKL",
-}
 
 
 def draw_diagnosis(found: JsonMapping) -> Figure:
     """All panels on one page, without those that the diagnosis has no numbers for."""
+    # a KL that does not split has one number, while moments always have one per dimension
     splits = len(found["kl_per_dim"]) == len(found["moments"]["mu_sq"])
     factors = len(found["probe_curves"]["factors"]) if "probe" in found else 0
     heights = {
@@ -34,6 +31,7 @@ def draw_diagnosis(found: JsonMapping) -> Figure:
         "cccppp": 2.2,
         "ffffff": 0.3 * factors + 0.8 if factors else 0,
     }
+    # panels without numbers are left out, so the letters below stay consecutive
     shown = {line: height for line, height in heights.items() if height}
     fig = Figure(figsize=(WIDTH, sum(shown.values()) + 0.8), layout="constrained")
     axes = fig.subplot_mosaic("\n".join(shown), height_ratios=list(shown.values()))
@@ -72,11 +70,12 @@ def draw_rate_panel(ax: Axes, found: JsonMapping) -> str:
     ax.bar(places, kl, 0.75, color=BAR, label="KL, the rate")
     kl_error = np.array(found["kl_per_dim_se"])[rank]
     ax.errorbar(places, kl, kl_error, fmt="none", ecolor="#5f9fc4", **ticks)
+    # limits that include the error bars of mi
     top, low = kl.max(), 0.0
     if found["mi_per_dim"] is not None:
         mi, error = np.array(found["mi_per_dim"])[rank], np.array(found["mi_per_dim_se"])[rank]
         dots: dict[str, Any] = {"fmt": "o", "color": INK, "markersize": 3.2, **ticks}
-        ax.errorbar(places, mi, error, label="mi, what it tells of x", **dots)
+        ax.errorbar(places, mi, error, label="mi, information about x", **dots)
         top, low = max(top, (mi + error).max()), min(low, (mi - error).min())
     top = max(1.15 * top, 0.1)  # so that the bars of a collapsed model look small
     ax.set_ylim(low - 0.03 * top, top)
@@ -93,6 +92,7 @@ def draw_moments_panel(ax: Axes, found: JsonMapping) -> str:
     lines = ax.get_lines()[-len(MOMENT_STYLES) :]
     for line, (_, _, label) in zip(lines, MOMENT_STYLES, strict=True):
         line.set_label(label)
+    # 1 is always in view, as it is the value to compare the sum with
     low, high = ax.dataLim.y0, max(ax.dataLim.y1, 1.0)
     ax.set_ylim(min(low, 0) - 0.1 * (high - low), high + 0.1 * (high - low))
     add_title_legend(ax, 4)
@@ -135,12 +135,12 @@ def draw_components_panel(ax: Axes, found: JsonMapping) -> str:
     ax.errorbar(found["kl"], 0, xerr=found["kl_se"], color=INK, elinewidth=0.9, capsize=2)
     left = 0.0
     for y, name in enumerate(names, 1):
-        color, hatch, _ = RATE_PART_STYLES[name]
+        color, hatch = RATE_PART_STYLES[name]
         bar: dict[str, Any] = {"color": color, "hatch": hatch, "edgecolor": "white"}
         ax.barh(y, found[name], 0.62, left, linewidth=0, **bar)
         left += found[name]
         ax.errorbar(left, y, xerr=found[f"{name}_se"], color=INK, elinewidth=0.9, capsize=2)
-    texts = [f"{COMPONENT_LABELS.get(name, name)} {found[name]:.2f}" for name in ("kl", *names)]
+    texts = [f"{wrap_text(METRICS[name].header, 12)} {found[name]:.2f}" for name in ("kl", *names)]
     ax.set_yticks(range(len(texts)), texts)
     ax.set_ylim(len(names) + 0.5, -0.5)
     ax.tick_params(axis="y", length=0)

@@ -12,6 +12,7 @@ def format_found(found: JsonMapping, name: str) -> str:
     value = found[name]
     if value is None or value != value:  # nan
         return "not known"
+    # bool first: True is an int in Python
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -30,5 +31,6 @@ def format_with_error(value: float, error: float | None = None) -> str:
 def rank_dimensions(found: JsonMapping) -> np.ndarray:
     """Dimensions by decreasing KL, or by E[mu²] if the KL is not a sum over dimensions, [D]."""
     mu_sq = found["moments"]["mu_sq"]
+    # stable, so that equal dimensions keep their order
     by = found["kl_per_dim"] if len(found["kl_per_dim"]) == len(mu_sq) else mu_sq
     return np.argsort(-np.array(by), kind="stable")

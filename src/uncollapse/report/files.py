@@ -75,6 +75,7 @@ def is_page(page: Path, name: str, mark: str) -> bool:
         return False
     text = page.read_text(encoding="utf-8", errors="replace")
     opening = read_source(name).partition("{{")[0] + mark
+    # after a power cut the end of a file may be missing or zero
     written = text.rstrip("\0\n ")
     return (
         mark in text or opening.startswith(written) or f"<!doctype html>{mark}".startswith(written)
@@ -85,6 +86,7 @@ def write_files(report: Path, files: Mapping[str, bytes], obsolete: set[str]) ->
     """Write files by their path in the report, all or none; then remove the `obsolete` ones."""
     for folder in {(report / name).parent for name in files}:
         folder.mkdir(exist_ok=True)
+    # files first, so that no page refers to figures that were removed already
     write_together({join_inside(report, *name.split("/")): data for name, data in files.items()})
     # obsolete and temporary files that cannot be removed do no harm
     with suppress(OSError):
@@ -94,6 +96,7 @@ def write_files(report: Path, files: Mapping[str, bytes], obsolete: set[str]) ->
 
 def load_template(name: str) -> Template:
     """A page template of this package, which escapes every value."""
+    # values may come from anyone's runs, and must not become markup
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -21,9 +21,11 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     Without plain the numbers start at 1, so that colours stay the same. `group` is the name of a
     group. `crowded`: there are so many groups that styles show the slot instead of the group.
     """
+    # on a copy that the caller passes on, so columns may be added in place
     runs["overrides"] = runs["override_list"].map(", ".join)
     first = runs["override_list"].iloc[0]
     several = len(runs[["head", "overrides"]].drop_duplicates()) > 1
+    # overrides that all groups share say nothing about their differences
     common = set(first).intersection(*runs["override_list"]) if several else set()
     runs["override_list"] = runs["override_list"].map(
         lambda texts: [text for text in texts if text not in common]
@@ -37,6 +39,7 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         {order: classify_slot(runs, order, text) for order, text in changed.items()}
     )
     keys = list(zip(runs["slot"], runs["head"], texts, strict=True))
+    # colours follow the order, and plain is always black
     start = 0 if "plain" in runs["head"].values else 1
     order = {key: i for i, key in enumerate(sorted(set(keys), key=order_key), start)}
     runs["order"] = [order[key] for key in keys]
@@ -87,6 +90,7 @@ def fill_defaults(runs: pd.DataFrame) -> list[list[str]]:
         filled.append(
             sorted([*texts, *(f"{key}={knobs[key]}" for key in left_alone if key in knobs)])
         )
+    # how many runs of one head and seed would get the same name
     alike = Counter(zip(runs["head"], runs["seed"], map(tuple, filled), strict=True))
     keys = zip(runs["head"], runs["seed"], filled, runs["override_list"], strict=True)
     return [
@@ -101,6 +105,7 @@ def group_names(runs: pd.DataFrame) -> dict[int, str]:
         i: format_group_name(record["label"], record["override_list"])
         for i, record in first.items()
     }
+    # names may be equal where labels are
     alike = pd.Series(names).duplicated(keep=False)
     texts = [f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()]
     return dict(zip(names, number_repeats(texts), strict=True))
@@ -124,4 +129,5 @@ def order_key(key: tuple[str, str, str]) -> tuple[bool, int, str, list[str | flo
 
 def natural_sort_key(text: str) -> list[str | float]:
     """A sort key that orders numbers in text by value: text and numbers alternate."""
+    # odd positions are the numbers that the pattern captured
     return [float(part) if i % 2 else part for i, part in enumerate(NUMBER_PATTERN.split(text))]

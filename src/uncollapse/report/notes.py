@@ -32,6 +32,7 @@ def few_samples(runs: pd.DataFrame) -> pd.Series:
 def has_large_bias(difference: float, half: float, bias: float) -> bool:
     """Whether the bias of a difference in nll is at least half of its interval's half-width, or,
     without an interval, half of the difference itself."""
+    # without an interval (one seed), the difference itself is the scale
     scale = half if np.isfinite(half) else abs(difference)
     return bool(abs(bias) >= 0.5 * scale) and bias != 0
 
@@ -44,6 +45,7 @@ def cut_note(runs: pd.DataFrame) -> str:
     if not groups:
         return ""
     details = [
+        # once each, as seeds usually give the same reason
         f"{name} ({'; '.join(dict.fromkeys(why[why != '']))})"
         for name, why in groups[:MOST_GROUPS_NAMED]
     ]
@@ -74,6 +76,7 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
     difference = last - best
     mean, half = t_interval(difference)
     error = 1.96 * np.hypot(group[f"last_{metric}_se"], group[f"{metric}_se"])
+    # an interval over seeds, or over examples in any seed
     if not (abs(mean) > half or (difference.abs() > error).any()):
         return ""
     header = catalogue.METRICS[metric].header
@@ -82,6 +85,7 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
 
 def weights_note(runs: pd.DataFrame) -> str:
     """Which weights the numbers are from, and where the last ones differ; '' if not recorded."""
+    # runs of older versions did not record which weights they used
     if not (finished(runs)["weights"] != "").any():
         return ""
     text = (

@@ -33,11 +33,14 @@ def write_report(folder: str | Path) -> tuple[Path, str]:
     """
     study = read_study(folder)
     report = study.folder / "report"
+    # claimed before anything is computed, so that a wrong folder is refused at once
     with claim_folder(report):
         tables, figures = build_tables(study.runs), draw_all(study)
+        # may add notes, so it comes before the page
         samples = all_samples(study.runs, study.notes)
         files = encode_files(tables, figures, samples)
         files["index.html"] = render_page(study, tables, figures, samples).encode()
+        # figures of an earlier report that can no longer be drawn
         missing = [figure.name for figure in figures if figure.missing]
         obsolete = {f"figures/{name}.{suffix}" for name in missing for suffix in FIGURE_FORMATS}
         write_files(report, files, obsolete)
@@ -54,7 +57,8 @@ def encode_files(
         for suffix, data in figure.files.items()
     }
     for table in tables:
-        if table.name == "samples" and table.text.empty:
+        # a study without samples has no such table
+        if table.optional and table.text.empty:
             continue
         encoded = encode_table(table)
         files |= {f"tables/{table.name}.{suffix}": data for suffix, data in encoded.items()}
@@ -90,6 +94,7 @@ def render_page(
         note=evaluation_note(study),
         legend=list(METRICS.values()),
         commands=list(dict.fromkeys(runs["command"])),
+        # only if a path was in fact shortened
         shortened=SHORTENED if runs["command"].str.contains("…", regex=False).any() else "",
         made=made,
         differ=[name for name, facts in made.items() if len(facts) > 1],
@@ -132,6 +137,7 @@ def count_facts(facts: pd.Series) -> list[tuple[str, int]]:
 def format_terminal(study: Study, table: Table) -> str:
     """The main columns of the summary table, and the notes on it."""
     headers = terminal_headers()
+    # columns may have a suffix such as (ceiling 9.21)
     shown = [name.split(" (")[0] in headers for name in table.text.columns]
     text = table.text.loc[:, shown]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)

@@ -25,7 +25,7 @@ def create_grid(
     `equalise_limits` makes equal. key: inches for a legend above small panels.
     """
     small = n > MOST_LARGE
-    # 3 + 2 panels fill a page better than 4 + 1
+    # five or six panels fill a page better in three columns than in four
     columns = 3 if columns == 4 and n in (5, 6) else min(columns, n)
     if small:
         columns, height = 6, min(height, 1.25)
@@ -33,6 +33,7 @@ def create_grid(
     size = (WIDTH, height * rows + 0.5)
     fig = Figure(figsize=size, layout=None if small else "constrained")
     if small:
+        # small panels have fixed margins, because solving a layout of many panels is slow
         set_margins(fig, rows, 0.4 if "x" in outer else 0.5, key + 0.35)
     axes = list(fig.subplots(rows, columns, squeeze=False, **kwargs).flat)
     for spare in axes[n:]:
@@ -90,10 +91,12 @@ def set_kl_scale(ax: Axes, which: str = "y", minor: bool = True) -> None:
     set_limits = ax.set_ylim if which == "y" else ax.set_xlim
     set_scale("symlog", linthresh=0.1, linscale=0.5)
     axis.set_major_locator(FixedLocator([0, 0.1, 1, 10, 100, 1000]))
+    # minor ticks at 0.2 ... 0.9, 2 ... 9 and so on
     ticks = [digit * 10.0**power for power in range(-1, 3) for digit in range(2, 10)]
     axis.set_minor_locator(FixedLocator(ticks if minor else []))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+    # with room on both sides, measured on this scale
     low, high = ax.dataLim.intervaly if which == "y" else ax.dataLim.intervalx
     set_limits(min(-0.005, 1.4 * low), max(1.4 * high, 0.2))
 
@@ -127,6 +130,7 @@ def slot_legend(frame: pd.DataFrame) -> list[Line2D]:
 
 def add_legend_right(fig: Figure, handles: Sequence[Artist]) -> None:
     """A legend to the right of the axes; the figure grows if the entries need more height."""
+    # 1.5 lines per entry, with the space between entries
     lines = sum(str(handle.get_label()).count("\n") + 1.5 for handle in handles)
     fig.set_figheight(max(fig.get_figheight(), 0.3 + 0.135 * lines))
     fig.legend(handles=handles, loc="outside right upper", handlelength=2.4, labelspacing=0.6)

@@ -43,6 +43,7 @@ def read_study(folder: str | Path) -> Study:
         if (record := read_record(saved, notes))
     ]
     folder = study_folder(Path(folder))
+    # without any run, the reason is in the notes
     if not records:
         why = f"; the first note says: {clean_text(notes[0], MOST_NOTE)}" if notes else ""
         raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")
@@ -52,6 +53,7 @@ def read_study(folder: str | Path) -> Study:
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
     if not rows:
         raise InputError(no_rows_message(folder, records))
+    # frames are numbered by run, which rows refer to
     runs, common = add_groups(pd.DataFrame(records).rename_axis("run").reset_index())
     name = runs["study"].iloc[0] if is_run(folder) else clean_text(folder.name)
     return Study(
@@ -81,6 +83,7 @@ def read_record(saved: Saved, notes: list[str]) -> RunRecord | None:
 def drop_repeated_runs(records: list[RunRecord], notes: list[str]) -> list[RunRecord]:
     """One run of each resolved config: a finished one, otherwise the one with the most steps."""
     kept: dict[str, RunRecord] = {}
+    # finished runs first, then those with the most steps
     for record in sorted(records, key=lambda record: (record["status"] != "done", -record["step"])):
         first = kept.setdefault(record["identity"], record)
         if first is not record:
@@ -96,6 +99,7 @@ def drop_locations(records: list[RunRecord]) -> None:
 
     Overrides that all runs share are kept, and so are those of runs that did not record their data.
     """
+    # runs that did not record their data keep their locations
     known = [record for record in records if record["saved"].data]
     if not same_data([record["saved"] for record in known]):
         return
@@ -113,6 +117,7 @@ def same_data(runs: list[Saved]) -> bool:
     """Whether all runs have the same fingerprint of their data, or, for older runs without one, the
     same facts and file names."""
     contents = {content for saved in runs if isinstance(content := saved.data.get("content"), str)}
+    # fingerprints of all runs, and the same one
     if len(contents) == 1 and all(isinstance(saved.data.get("content"), str) for saved in runs):
         return True
     stated = {
@@ -161,6 +166,7 @@ def tidy_rows(rows: list[RunRecord], runs: pd.DataFrame) -> pd.DataFrame:
     ]
     metrics = row_numbers()
     frame = pd.DataFrame(rows).reindex(columns=["run", *ROW_PLACE, *metrics, "kl_per_dim"])
+    # columns of mixed types become numbers, with NaN where they are not
     frame[metrics] = frame[metrics].apply(pd.to_numeric, errors="coerce")
     return frame.merge(runs[columns], on="run").sort_values(
         ["order", "seed", "step"], ignore_index=True, kind="stable"

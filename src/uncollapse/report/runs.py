@@ -12,7 +12,7 @@ import numpy as np
 from uncollapse.errors import MAX_NUMBER
 from uncollapse.json_types import Json, JsonMapping
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import END, NLL, PROBE, RESPONSES, SAMPLES
+from uncollapse.metrics.metric import END, TRAINING
 from uncollapse.report.checked import Values, prune
 from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
@@ -31,7 +31,7 @@ WEIGHTS_OF = ("best", "last", "best_nelbo", "best_nll")
 
 def row_numbers() -> list[str]:
     """The metrics that reports read from every row."""
-    return [*catalogue.row_columns(), "seconds_per_step"]
+    return [*catalogue.row_columns(), *catalogue.csv_columns(TRAINING)]
 
 
 def last_columns() -> list[str]:
@@ -49,6 +49,7 @@ def flatten_run(saved: Saved) -> RunRecord:
         reduce_row(row, every_row, on_test, odd) for row in saved.rows if is_training_row(row, odd)
     ]
     head = clean_text(config.text("head"))
+    # a packed run has no folder, but the same name
     place = saved.run.folder if saved.run else PurePath(saved.name)
     return {
         "saved": replace(saved, rows=[], summary={}),  # their content is in the other columns
@@ -136,9 +137,11 @@ def read_finals(summary: Values, rows: list[RunRecord], done: bool) -> RunRecord
     row, training_row = (last_test_row(rows, mode) if done else {} for mode in ("eval", "train"))
     moments = read_moments(ended, row)
     in_training = read_moments(training, training_row)
+    # moments of both modes are drawn side by side, so their dimensions must agree
     if moments and in_training and len(moments["mu"]) != len(in_training["mu"]):
         training.refuse("moments")
         in_training = None
+    # runs of older versions have no separate entry
     kl_train_mode = training_row.get("kl", np.nan)
     return {
         **read_numbers(ended, row),
@@ -166,13 +169,13 @@ def read_numbers(ended: Values, row: RunRecord) -> RunRecord:
     numbers = (
         *row_numbers(),
         *catalogue.test_columns(),
-        *catalogue.csv_columns(NLL, PROBE),
-        *catalogue.csv_columns(SAMPLES, RESPONSES),
+        *catalogue.csv_columns(*catalogue.EVALUATED),
     )
     found = {
         key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers
     }
     curves = ended.probe_curves("probe_curves")
+    # older results have chance in the curves only
     if ended.found.get("probe_chance") is None and curves:
         found["probe_chance"] = float(np.mean([curve["chance"] for curve in curves.values()]))
     return {**found, "probe_curves": curves}
@@ -204,6 +207,7 @@ def describe_code(summary: JsonMapping) -> RunRecord:
     """`commit`, `tree_changed`, and both in words; older summaries mark changes with a +."""
     stated = summary.get("commit") or ""
     commit = clean_text(stated.rstrip("+"))
+    # None where the commit is unknown: neither changed nor unchanged
     changed = stated.endswith("+") or bool(summary.get("tree_changed")) if commit else None
     words = (
         f"commit {commit}" + WITH_CHANGES * bool(changed) if commit else NO_COMMIT * bool(summary)

@@ -42,6 +42,7 @@ def all_samples(runs: pd.DataFrame, notes: list[str]) -> list[tuple[str, list[Sa
     added to `notes`."""
     found: list[tuple[str, list[Sampled]]] = []
     for _, group in by_group(finished(runs)):
+        # seeds in order, until one has samples
         for run in group[["saved", "folder", "group", "seed"]].to_dict("records"):
             views, odd = read_views(run["saved"].views(), len(found))
             notes += [f"{run['folder']}: {note}" for note in odd]
@@ -56,6 +57,7 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
     found, odd = [], []
     for stem, caption in VIEW_CAPTIONS.items():
         text, picture = files.get(f"{stem}.txt", b""), files.get(f"{stem}.png")
+        # text first: a run has either text or pictures of a view
         if text.strip():
             found.append(Sampled(stem.capitalize(), caption, split_cells(text)))
             if not is_utf8(text):
@@ -78,6 +80,7 @@ def read_views(files: Mapping[str, bytes], number: int) -> tuple[list[Sampled], 
 
 def split_cells(text: bytes) -> list[list[str]]:
     """Lines of cells that are safe to show, limited in number and length."""
+    # limited while splitting, so that a huge file is never split completely
     lines = text.decode("utf-8", errors="replace").rstrip("\n").split("\n", MOST_LINES)
     rows = [line.split("\t", MOST_CELLS)[:MOST_CELLS] for line in lines[:MOST_LINES]]
     return [[escape_invisible(cell[:MOST_CELL_TEXT]) for cell in row] for row in rows]

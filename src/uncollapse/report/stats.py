@@ -28,6 +28,7 @@ def t_interval(values: Iterable[float], level: float = CONFIDENCE) -> tuple[floa
     x = x[np.isfinite(x)]
     if len(x) < 2:
         return (float(x[0]) if len(x) else np.nan), np.nan
+    # stdtrit is the quantile function of Student's t
     half = stdtrit(len(x) - 1, (1 + level) / 2) * x.std(ddof=1) / np.sqrt(len(x))
     return float(x.mean()), float(half)
 
@@ -46,6 +47,7 @@ def outlying(runs: pd.DataFrame, metric: str) -> pd.Series:
     medians = runs.groupby("order")[metric].median().dropna()
     if len(medians) < 5:
         return pd.Series(False, runs.index)
+    # the largest distance of the usual groups
     usual = np.quantile((medians - medians.median()).abs(), 0.9, method="lower")
     return (runs[metric] - medians.median()).abs() > max(OUTLYING_TIMES * usual, NEVER_OUTLYING)
 
@@ -85,10 +87,12 @@ def against_plain(runs: pd.DataFrame, metric: str) -> pd.Series:
     done = finished(runs)
     by_seed = done.groupby(["order", "seed"])[[metric, *SAMPLED_BY]].first()
     keys = zip(done["order"].map(plain_of(runs)), done["seed"], strict=True)
+    # aligned row by row with the finished runs
     partners = by_seed.reindex(list(keys))
     difference = done[metric] - partners[metric].to_numpy()
     if METRICS[metric].stage != NLL:
         return difference
+    # an nll from other numbers of samples is no partner
     return difference.where(same_samples(done, partners.set_axis(done.index)))
 
 
@@ -117,6 +121,7 @@ def plain_of(runs: pd.DataFrame) -> dict[int, int]:
     plain = runs.loc[runs["head"] == "plain", "order"].unique().tolist()
     pairs = {}
     for order, own in sets.items():
+        # plain runs whose overrides are a subset of this group's
         fitting = [reference for reference in plain if sets[reference] <= own]
         if fitting:
             pairs[order] = max(fitting, key=lambda reference: len(sets[reference]))

@@ -75,7 +75,9 @@ def style_of(group: pd.DataFrame) -> Style:
 def style_by_order(order: int) -> Style:
     """Black for plain; a distinct pair of colour and marker for each of the first 30 others."""
     if order == 0:
+        # plain is black in every figure
         return Style(BLACK, MARKERS[0], "-")
+    # a second dash pattern once the colours repeat
     dashes = "-" if order <= len(GROUP_COLOURS) else "-."
     color = GROUP_COLOURS[(order - 1) % len(GROUP_COLOURS)]
     return Style(color, MARKERS[order % len(MARKERS)], dashes)
@@ -84,6 +86,7 @@ def style_by_order(order: int) -> Style:
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Our settings on top of matplotlib's defaults, independent of the user's matplotlibrc."""
+    # rcdefaults also undoes a user's matplotlibrc
     with mpl.rc_context(), warnings.catch_warnings():
         # characters that the font lacks, such as emoji, are drawn as boxes
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
@@ -99,8 +102,10 @@ def render_files(fig: Figure) -> dict[str, bytes]:
     """
     png, pdf, svg = BytesIO(), BytesIO(), BytesIO()
     solve_layout(fig)
+    # or each canvas would solve it again
     fig.set_layout_engine("none")
     FigureCanvasAgg(fig).print_png(png)
+    # dates would make every file different
     FigureCanvasPdf(fig).print_pdf(pdf, metadata={"CreationDate": None})
     fig.set_dpi(DPI)  # the PDF canvas leaves 72, which would coarsen heat maps in the SVG
     FigureCanvasSVG(fig).print_svg(svg, metadata={"Date": None})

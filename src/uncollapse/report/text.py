@@ -18,6 +18,7 @@ COLOUR = re.compile("\x1b\\[[0-9;]*[A-Za-z]")  # escape sequences of terminals
 
 def clean_text(text: object, most: int = MOST_TEXT) -> str:
     """Any text as one line of at most `most` characters that is safe to show."""
+    # cut first, so that a huge text costs no time; escapes make it longer again
     line = escape_invisible(shorten_embedded_paths(COLOUR.sub("", str(text)[: 4 * most])))
     return line if len(line) <= most else line[: most - 1] + "…"
 
@@ -69,6 +70,7 @@ def number_repeats(texts: Iterable[str]) -> list[str]:
     seen: dict[str, int] = {}
     numbered = []
     for text in texts:
+        # the first keeps its name
         seen[text] = seen.get(text, 0) + 1
         numbered.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
     return numbered

@@ -45,6 +45,7 @@ def iterate_bytes(value: object) -> Iterator[bytes]:
     if isinstance(value, torch.Tensor):
         # dtype and shape too: equal bytes of another shape are another tensor
         yield f"tensor {value.dtype} {tuple(value.shape)}".encode()
+        # viewed as bytes, which works for every dtype, bfloat16 included
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     elif isinstance(value, Mapping):
         # keys may be of several types, such as optimizer states by number; so sorted as text
@@ -118,6 +119,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     import torch
 
     buffer = io.BytesIO()
+    # the schema is part of what the digest covers
     state = {**state, "schema": SCHEMA}
     torch.save({**state, DIGEST_KEY: compute_digest(state)}, buffer)
     write_atomic(path, buffer.getvalue())
@@ -140,12 +142,14 @@ def load_state(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: not a checkpoint of a run; move its folder away to start from scratch"
         )
+    # checkpoints of version 0.1 state no digest
     stated = state.pop(DIGEST_KEY, None)
     if stated is not None and stated != compute_digest(state):
         raise InputError(
             f"{path}: damaged (its state does not match its digest), so the run cannot be resumed; "
             "restore the file, or move its folder away to start from scratch"
         )
+    # checkpoints without a schema have the first one
     if state.pop("schema", SCHEMA) != SCHEMA:
         raise InputError(f"{path}: written by a newer version; update uncollapse")
     return state

@@ -41,8 +41,10 @@ def comparable_config(config: JsonMapping, data: JsonMapping) -> JsonObject:
     """
     names = data_file_names(config)
     if not names:
+        # without data from files, the config alone identifies the run
         return strip_locations(config)
     facts = {key: value for key, value in data.items() if key != "content"}
+    # the fingerprint, or else the names and facts that older runs recorded
     files = data.get("content") or ([names, shorten_paths(facts)] if facts else names)
     return {**strip_locations(config), "files": files}
 
@@ -79,15 +81,18 @@ def normalize(value: Json, where: str = "") -> Json:
         places = {str(key): join_key(where, key) for key in value}
         return {
             str(key): normalize(item, places[str(key)])
+            # keys that do not change a run are dropped at any depth
             for key, item in value.items()
             if places[str(key)] not in IGNORED_KEYS
         }
     if isinstance(value, list | tuple):
         return [normalize(item, where) for item in value]
+    # numbers on the command line arrive as text in some places, and as numbers in others
     if isinstance(value, str) and NUMBER_TEXT.fullmatch(value):
         value = float(value)
     if isinstance(value, str) and where.endswith("_target_"):
         return former_name(value)  # digests of runs from before a class moved stay the same
+    # URLs contain // and must not be normalised
     if isinstance(value, str) and "/" in value and "://" not in value:
         return os.path.normpath(value)
     if isinstance(value, float) and value.is_integer():
@@ -105,6 +110,7 @@ def list_differences(old: Json, new: Json, where: str = "") -> list[str]:
     if where in IGNORED_KEYS:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
+        # the order of the old config, then new keys
         keys = [*old, *(key for key in new if key not in old)]
         nested = [
             list_differences(old.get(key), new.get(key), join_key(where, key)) for key in keys

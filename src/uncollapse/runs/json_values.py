@@ -43,6 +43,7 @@ def has_suspect_number(content: bytes) -> bool:
 
     A quick test of the bytes, because reports read thousands of files.
     """
+    # plus signs are removed, so that e+400 looks like e400
     shape = content.translate(DIGIT_CLASSES, b"+")
     # an exponent of three digits may exceed 308; NaN and Infinity are Python's own extension
     long_integer = b"0" * MAX_FLOAT_DIGITS in shape
@@ -71,6 +72,7 @@ def is_number_list(value: object) -> bool:
 
 def add_digest(value: JsonObject) -> JsonObject:
     """An object with a digest of its content, by which a flipped bit is noticed."""
+    # of the content alone, so that adding a digest twice changes nothing
     content = strip_digest(value)
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     return {**content, SEAL_KEY: digest}
@@ -92,4 +94,5 @@ def read_json_lines(path: Path) -> list[Json]:
         return []
     lines = (line for line in read_bytes(path).split(b"\n") if line.strip())
     values = (parse_json(line)[0] for line in lines)
+    # a line that a kill cut off is not JSON
     return [value for value in values if value is not None]

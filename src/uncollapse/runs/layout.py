@@ -58,6 +58,7 @@ class Run:
     @cached_property
     def checked_folder(self) -> Path:
         """The folder. InputError if a link between the study and the folder leads elsewhere."""
+        # a folder outside a study, such as a copied run, has no study to stay in
         if len(self.folder.parents) > 3:
             join_inside(self.study, *self.folder.parts[-4:])
         return self.folder
@@ -80,6 +81,7 @@ class Run:
         """Write a file atomically. A link, folder or pipe of that name is renamed first."""
         path = self.path(*names)
         path.parent.mkdir(exist_ok=True)
+        # something else with this name is kept, and not written through
         if path.is_symlink() or (path.exists() and not path.is_file()):
             set_aside(path)
         write_atomic(path, data)
@@ -119,6 +121,7 @@ class Run:
         """
         for name in TRAINING_FILES:
             self.path(name)
+        # files without a config cannot be identified, and must not be overwritten
         if not self.exists and (left := [name for name in TRACE_FILES if self.holds(name)]):
             raise InputError(
                 f"{self.folder}: {', '.join(left)} of a run, but no {CONFIG} to say which run "
@@ -158,6 +161,7 @@ def format_folder_name(overrides: JsonMapping) -> str:
     """
     name = ",".join(f"{key}={value}" for key, value in overrides.items()) or "default"
     safe = re.sub(r"[^\w.,=+-]+", "-", name)
+    # cut in bytes, as file systems count; a character cut in two is dropped
     if safe != name or len(safe.encode()) > MAX_FOLDER_BYTES:
         start = safe.encode()[: MAX_FOLDER_BYTES - 20].decode(errors="ignore")
         safe = f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -175,6 +179,7 @@ def is_run(folder: Path) -> bool:
 def find_runs(study: Path, head: str = "*", seed: object = "*") -> list[Run]:
     """The runs that were started in a study, or those of one head or seed, sorted by name."""
     folders = (study / "runs").glob(f"{head}/*/seed={seed}")
+    # folders without any of these files were never started
     return [Run(folder) for folder in sorted(folders) if is_run(folder)]
 
 
@@ -195,6 +200,7 @@ def require_runs(folder: Path) -> list[Run]:
 
 def is_pack(path: Path) -> bool:
     """Whether a path is that of a pack, not of a study's folder."""
+    # lexists, so that a broken link to a pack is reported and not ignored
     return path.suffix == Path(PACK).suffix and os.path.lexists(path) and not path.is_dir()
 
 
@@ -218,6 +224,7 @@ def check_is_study(path: Path) -> None:
 def describe_missing_study(folder: Path) -> str:
     """The message for a folder without runs: which files were expected, and a likely folder."""
     near = (
+        # the user may have named the folder below or above a study
         [folder.parent]
         if folder.name == "runs"
         else sorted(path.parent for path in folder.glob("*/runs"))

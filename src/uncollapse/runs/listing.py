@@ -25,7 +25,9 @@ def list_study(path: Path, notes: list[str]) -> list[ListingRow]:
         except InputError as error:
             notes.append(str(error))
             continue
+        # popped, so that only runs without a folder remain
         copy = packed.pop(saved.identity, None) if saved.status == DONE else None
+        # the results of both copies
         results = joined_results(saved) | joined_results(copy or saved)
         where = "folder" if copy is None else "both"
         rows.append(format_listing_row(saved, where, results, read_weights_digest(run, notes)))
@@ -89,6 +91,7 @@ def find_problems(path: Path) -> tuple[int, list[str]]:
         try:
             seen.add(check_run_folder(run, study_folder(path), packed))
         except InputError as error:
+            # counted by its folder, as its identity is unknown
             seen.add(str(run.folder))
             sentence = str(error)
             is_named = str(run.folder) in sentence
@@ -108,6 +111,7 @@ def check_pack(pack: Pack, problems: list[str]) -> dict[str, Saved]:
         if stated in runs or saved.name in names:
             problems.append(f"{where}: the pack contains it twice")
         try:
+            # decodes the samples, which nothing else reads here
             saved.views()
         except InputError as error:
             problems.append(str(error))
@@ -122,6 +126,7 @@ def check_run_folder(run: Run, study: Path, packed: dict[str, Saved]) -> str:
     InputError if anything in its folder is damaged, or differs from its copy in the pack.
     """
     saved = read_packable(run, study)
+    # computed again from the tensors, not from the digest that the file states
     if saved.weights and compute_digest(load_tensors(run.path(WEIGHTS))) != saved.weights:
         raise InputError("its weights do not match the digest that they state")
     copy = packed.get(saved.identity)

@@ -38,13 +38,13 @@ from uncollapse.runs.reading import Saved, read_run
 
 @dataclass
 class RunCollection:
-    """Runs by identity, each with the place where it was first found; and what was left out."""
+    """Runs by identity, each with where it was first found; and a list of those left out."""
 
     runs: dict[str, tuple[str, Saved]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)  # sentences
 
     def add(self, saved: Saved, where: str) -> str:
-        """Add a run, or join it to an earlier copy; the first contradiction between them, or ''."""
+        """Add a run, or join it to an earlier copy; return the first contradiction, or ''."""
         if saved.identity not in self.runs:
             self.runs[saved.identity] = where, saved
             return ""
@@ -61,6 +61,7 @@ class RunCollection:
         names: dict[str, tuple[str, Saved]] = {}
         for where, saved in self.runs.values():
             other, first = names.setdefault(saved.name, (where, saved))
+            # the same object means that the name is new
             if first is not saved:
                 lines = list_differences(
                     strip_locations(first.config), strip_locations(saved.config)
@@ -86,6 +87,7 @@ def collect_runs(path: Path) -> RunCollection:
             collection.add(saved, str(pack.path))
     if not is_pack(path):
         in_folders = read_packable_runs(folder, collection.left_out)
+        # compared with packed runs, because locations in names depend on both
         for saved in make_runs_portable(in_folders, packed):
             place = str(saved.run.folder if saved.run else folder)
             if difference := collection.add(saved, place):
@@ -108,6 +110,7 @@ def read_packable_runs(folder: Path, left_out: list[str]) -> Iterator[Saved]:
             if isinstance(error, OSError):
                 reason = f"cannot be read ({error.strerror or error})"
             name = run.folder.relative_to(folder).as_posix()
+            # some messages already contain the folder
             left_out.append(reason if str(run.folder) in reason else f"{name}: {reason}")
 
 
@@ -118,12 +121,14 @@ def read_packable(run: Run, folder: Path) -> Saved:
     """
     if run.status != DONE:
         raise InputError(run.status)
+    # a shared lock fails while the run is being trained or evaluated
     with run.lock(shared=True):
         saved = read_run(run, folder)
         if saved.notes:
             raise InputError(saved.notes[0])
         if not saved.summary or not saved.rows:
             raise InputError("its summary or its rows are missing")
+        # a pack has no weights, so their digest is all that later identifies them
         return replace(saved, weights=find_weights_digest(run))
 
 
@@ -184,6 +189,7 @@ def collect_merged(study: Path, sources: list[Path]) -> RunCollection:
     if has_pack(study) or find_runs(study):
         # the study's own runs come first: messages name them as the earlier ones
         collections = [(study, collect_runs(study_folder(study))), *collections]
+    # each pair once
     for number, (source, collection) in enumerate(collections):
         for other, earlier in collections[:number]:
             check_shared_data(other, earlier, source, collection)
@@ -192,6 +198,7 @@ def collect_merged(study: Path, sources: list[Path]) -> RunCollection:
     )
     for _, collection in collections:
         for where, saved in collection.runs.values():
+            # the first copy is remembered for the message, before `add` may replace it
             first, _ = merged.runs.get(saved.identity, (where, saved))
             if difference := merged.add(saved, where):
                 raise InputError(
@@ -222,6 +229,7 @@ def check_shared_data(one: Path, first: RunCollection, other: Path, second: RunC
     """InputError if two packs request the same data, but none of their data are the same."""
     mine, yours = group_data_by_section(first), group_data_by_section(second)
     for section in mine.keys() & yours.keys():
+        # a study may use several versions of the data, so one match is enough
         lines = [find_data_difference(a, b) for a in mine[section] for b in yours[section]]
         if all(lines):
             raise InputError(

@@ -79,6 +79,7 @@ class Pack:
 
     def iterate_runs(self) -> Iterator[Saved]:
         """Every run, one at a time in memory."""
+        # samples are most of a pack, and few reports show them
         wanted = [name for name in PACK_COLUMNS if name != "views"]
         return (self.parse_run(i, row) for i, row in enumerate(self.columns(*wanted)))
 
@@ -98,6 +99,7 @@ class Pack:
             data=parse_json_object(row["data"], where),
             rows=rows.rows,
             summary=parse_json_object(row["summary"], where),
+            # a function, so that samples are decoded only on demand
             views=lambda: decode_views(self.views[number], where),
             weights=row["weights"],
         )
@@ -109,6 +111,7 @@ def parse_packed_config(row: JsonMapping, where: str) -> JsonObject:
         config = check_config(json.loads(row["config"]), Path(where))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: damaged config ({first_line(error)}); {REPAIR_HINT}") from error
+    # head and seed are stored twice; if they disagree, the file was edited
     if (config["head"], config["seed"]) != (row["head"], row["seed"]):
         raise InputError(
             f"{where}: damaged (head and seed are not those of its config); {REPAIR_HINT}"
@@ -152,6 +155,7 @@ def read_pack(path: Path) -> Pack:
     check_pack_schema(path, content)
     # only in the footer: a sample may contain such a text as well
     stated = STATED_DIGEST.search(content, footer_offset(content))
+    # the digest was computed with zeros in its own position
     if not stated or hash_with_blank(content, stated.start()) != stated[1]:
         raise InputError(f"{path}: damaged (its digest does not match its content); {REPAIR_HINT}")
     return Pack(path, content)
@@ -191,11 +195,13 @@ def pack_schema() -> "pyarrow.Schema":
     import pyarrow as pa
 
     types = {name: pa.string() for name in PACK_COLUMNS} | {"seed": pa.int64()}
+    # only samples may be null
     return pa.schema([pa.field(name, kind, name == "views") for name, kind in types.items()])
 
 
 def footer_offset(content: bytes) -> int:
     """Where the footer of a Parquet file begins, according to its last eight bytes."""
+    # a Parquet file ends with the length of its footer (4 bytes) and the magic number
     return max(0, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))
 
 
@@ -219,4 +225,5 @@ def find_weights_digest(run: Run) -> str:
         metadata = read_metadata(path)
     except (SafetensorError, OSError, ValueError):
         metadata = {}  # load_tensors reports the damage
+    # weights of older runs have no stored digest
     return metadata.get(DIGEST_KEY) or compute_digest(load_tensors(path))

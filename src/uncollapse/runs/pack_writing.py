@@ -30,6 +30,7 @@ def build_pack(runs: Iterable[Saved], examples: bool = True) -> bytes:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
+    # sorted, so that the bytes do not depend on the order in which folders are listed
     runs = sorted(runs, key=name_sort_key)
     shown = {saved.name: views for saved, views in select_views(runs, examples)}
     rows = [pack_row(saved, shown.get(saved.name)) for saved in runs]
@@ -41,6 +42,7 @@ def build_pack(runs: Iterable[Saved], examples: bool = True) -> bytes:
         compression="zstd",
         compression_level=COMPRESSION_LEVEL,
         data_page_size=2**26,  # one page per column and group: similar rows compress together
+        # dictionaries and statistics would only repeat long texts
         use_dictionary=False,
         write_statistics=False,
         store_schema=False,
@@ -92,6 +94,7 @@ def select_views(runs: Iterable[Saved], examples: bool) -> Iterator[tuple[Saved,
         key = (saved.config["head"], *list_overrides(saved.config, folder))
         groups.setdefault(key, []).append(saved)
     for group in groups.values():
+        # numerically: as text, seed 10 would come before seed 2
         for saved in sorted(group, key=lambda saved: int(saved.config["seed"])):
             views = saved.views()
             kept = {k: v for k, v in views.items() if examples or Path(k).stem not in DATA_VIEWS}
@@ -105,6 +108,7 @@ def encode_view(data: bytes, name: str) -> str | dict[str, str]:
     try:
         if name.endswith(".txt"):
             return data.decode()
+    # a view whose text is not UTF-8 is stored as bytes
     except UnicodeDecodeError:
         pass
     return {"base64": base64.b64encode(data).decode()}

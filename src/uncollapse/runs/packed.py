@@ -40,6 +40,7 @@ class PackedRun:
         """
         locations = data_locations(config)
         same = normalize(data_locations(self.config)) == normalize(locations)
+        # a location that exists may hold other data by now
         return same and not any(os.path.exists(expand_home(path)) for path in locations.values())
 
 
@@ -54,6 +55,7 @@ def find_equal_packed_runs(
         return []
     path = pack_path(study)
     copies = []
+    # head and seed first: comparing configs is slow
     for packed in load_packed_runs(path).get((config["head"], config["seed"]), []):
         lines = list_changes_except_locations(packed.config, config, base)
         if not lines:
@@ -84,6 +86,7 @@ def load_packed_runs(path: Path) -> dict[tuple[str, int], list[PackedRun]]:
         stat = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    # the inode also changes when a file is replaced within the resolution of time stamps
     return load_packed_runs_at(path.resolve(), stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 

@@ -87,6 +87,7 @@ def portable_overrides(saved: Saved, keep_locations: bool) -> JsonObject | None:
     stated = saved.config.get("overrides")
     if not isinstance(stated, dict):
         return None
+    # caches never matter for results, so they are dropped in any case
     dropped = CACHE_KEYS if keep_locations else overridden_locations(saved)
     return {key: shorten_value(value) for key, value in stated.items() if key not in dropped}
 
@@ -115,6 +116,7 @@ def portable_config(config: JsonMapping, overrides: JsonObject | None) -> JsonOb
 def portable_name(saved: Saved, overrides: JsonObject | None) -> str:
     """The run's name, rewritten if it contains a path."""
     if overrides is None:
+        # the config of an old run states no overrides, but its folder is named after them
         return FLATTENED_PATH.sub("=…", saved.name)
     if overrides == saved.config["overrides"]:
         return saved.name
@@ -142,6 +144,7 @@ def unite_copies(one: Saved, other: Saved) -> tuple[Saved, str]:
     """
     if difference := find_first_difference(one, other):
         return one, difference
+    # of results that both have, those of `one` are kept
     results = {**joined_results(other), **joined_results(one)}
     has_more = results != joined_results(one)
     united = replace(
@@ -165,6 +168,7 @@ def find_first_difference(one: Saved, other: Saved) -> str:
     if len(one.rows) != len(other.rows):
         return f"rows: {len(one.rows)} and {len(other.rows)}"
     for mine, yours in zip(one.rows, other.rows, strict=True):
+        # comparing dictionaries is fast, describing a difference is slow
         if mine != yours and (line := describe_difference(mine, yours)):
             return f"row of step {mine['step']}, {mine['split']}, {mine['mode']}: {line}"
     if line := describe_difference(training_summary(one), training_summary(other)):
@@ -178,6 +182,7 @@ def find_first_difference(one: Saved, other: Saved) -> str:
 
 def training_summary(saved: Saved) -> JsonObject:
     """The results of training in a summary, without those that evaluations added."""
+    # evaluations may be newer in one copy, and are compared by name
     evaluated = evaluated_keys()
     return {k: v for k, v in saved.summary.items() if k != RESULTS_KEY and k not in evaluated}
 
@@ -228,6 +233,7 @@ def find_data_difference(one: JsonMapping, other: JsonMapping) -> str:
     mine, yours = one.get("content"), other.get("content")
     if mine and mine == yours:
         return ""
+    # facts first, as they say more than two digests
     fact = find_fact_difference({**one, "content": None}, {**other, "content": None})
     return fact or (f"content: {mine} and {yours}" if mine and yours else "")
 

@@ -24,9 +24,11 @@ def find_provenance() -> dict[str, str | bool | None]:
         root = Path(os.fsdecode(output).rstrip("\n"))
         if root.resolve() != package.parents[2]:  # installed inside the checkout of another project
             return unknown
+        # fails for a package that git does not track, such as a copy inside a checkout
         run_git(root, "ls-files", "--error-unmatch", str(package.relative_to(root.resolve())))
         commit = run_git(root, "rev-parse", "HEAD").decode().strip()
         is_changed = bool(run_git(root, "status", "--porcelain", "--untracked-files=no"))
+        # new files count only if a run could import or compose them
         added = run_git(root, "ls-files", "--others", "--exclude-standard", "-z", "src", "conf")
     except (OSError, subprocess.SubprocessError):  # no git, no checkout, or another user's
         return unknown
@@ -38,6 +40,7 @@ def run_git(folder: Path, *words: str) -> bytes:
     """The output of a git command in a folder."""
     # a git hook sets variables that name its own repository
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    # no locks and no file-system monitor: a run must not change or wait for the checkout
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, check=True, timeout=10

@@ -85,6 +85,7 @@ def read_run(run: Run, study: Path) -> Saved:
     results, damaged = read_results(run, summary)
     notes += damaged.values()
     rows = read_noted_rows(run, notes)
+    # files of an unfinished run are incomplete by nature
     if status == DONE:
         notes += find_missing_files(run)
         notes += find_contradictions(summary, rows)
@@ -133,6 +134,7 @@ def find_contradictions(summary: JsonMapping, rows: Sequence[JsonObject]) -> lis
     if not row:
         return [f"{ROWS_FILE} of a finished run has no row of the test split"]
     for key, value in row.items():
+        # the summary has the step of training, the row that of the best weights
         if key in summary and key not in ("step", "epoch") and summary[key] != value:
             values = f"{shorten(summary[key])} and {shorten(value)}"
             return [f"{SUMMARY} and the test row in {ROWS_FILE} differ ({key}: {values})"]
@@ -203,6 +205,7 @@ def list_overrides(config: JsonMapping, folder: str) -> list[str]:
     stated = config.get("overrides")
     if isinstance(stated, dict):
         return [f"{key}={value}" for key, value in stated.items()]
+    # folders are named after overrides, joined by commas
     return [] if folder == "default" else OVERRIDE_COMMA.split(folder)
 
 
@@ -224,6 +227,7 @@ def read_view_files(run: Run) -> dict[str, bytes]:
     for name in VIEW_FILES:
         if run.has(SAMPLES_FOLDER, name):
             try:
+                # bounded, as a view may have been replaced by anything
                 views[name] = read_bytes(run.path(SAMPLES_FOLDER, name), MAX_VIEW_BYTES)
             except InputError:
                 continue

@@ -34,6 +34,7 @@ def read_object(run: Run, *names: str) -> JsonObject:
         raise InputError(f"{path}: damaged (not a JSON object); move it away")
     if not has_valid_digest(value):
         raise InputError(f"{path}: damaged (its digest does not match its content); move it away")
+    # files of the first version state no schema
     schema = value.get("schema", 1)
     if type(schema) is not int or schema > SCHEMA:
         raise InputError(
@@ -63,6 +64,7 @@ def read_results(run: Run, summary: JsonMapping) -> tuple[dict[str, JsonObject],
             results[name] = read_object(run, EVALUATIONS, f"{name}.json")
         except InputError as error:
             damaged[name] = str(error)
+            # the copy in the summary replaces a damaged file
             if name in copies:
                 results[name] = copies[name]
     return results, damaged
@@ -112,8 +114,10 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
         if name.startswith("test-") and not name.endswith(NO_UNKNOWN)
     ]
     sizes = ("nll_examples", "nll_samples", "probe_labels")
+    # ascending, so that later results, which overwrite earlier ones, are the larger ones
     test.sort(key=lambda result: [number_or_zero(result.get(key)) for key in sizes])
     top = {key: value for result in test for key, value in result.items()}
+    # numbers of training last, so that they win
     return {**top, **trained, RESULTS_KEY: dict(results)}
 
 
@@ -156,10 +160,12 @@ def repair_results(run: Run) -> tuple[set[str], list[str]]:
     # damaged files first: results restored from the summary need their names
     for name in damaged:
         set_aside(run.path(EVALUATIONS) / f"{name}.json")
+    # results that only the summary has get a file again
     missing = results.keys() - names
     for name in missing | (damaged.keys() & results.keys()):
         write_result(run, name, results[name])
     joined = join_results(summary, results)
+    # an unchanged summary keeps its time stamp
     if joined != summary:
         run.write(SUMMARY, data=dump_json(joined))
     return {*results}, [*damaged.values()]

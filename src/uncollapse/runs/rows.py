@@ -45,6 +45,7 @@ class Record:
         parsed = parse_rows(content)
         if step < 0:  # without a checkpoint only the rows of step 0 may exist, from before a kill
             expected = len([row for row in parsed.rows if row["step"] > 0])
+        # test rows are written after training, so resumed training writes them again
         kept = [row for row in parsed.rows if row["step"] <= step and row["split"] != "test"]
         missing = len(parsed.lost) if expected is None else expected - len(kept)
         files = {self.path: "".join(json.dumps(row) + "\n" for row in kept).encode()}
@@ -124,14 +125,16 @@ def parse_rows(content: bytes) -> ParsedRows:
     latest: dict[tuple[object, ...], JsonObject] = {}
     lost, nonfinite, torn = [], 0, False
     lines = content.split(b"\n")
+    # one search in the complete text is faster than a check of every number
     suspect = has_suspect_number(content)
     for number, line in enumerate(lines, 1):
+        # a file ends with a line break, so the last piece is empty
         if not line.strip():
             continue
         row, count = parse_row(line, suspect)
         nonfinite += count
         if row is not None:
-            # later rows replace earlier ones of the same key but keep their place
+            # later rows replace earlier ones of the same key, at the position of the earlier one
             latest[row["step"], row["split"], row["mode"], weights_of(row)] = row
         elif number == len(lines):  # without a line break at its end
             torn = True

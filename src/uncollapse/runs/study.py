@@ -28,6 +28,7 @@ def find_same_run(run: Run, config: JsonMapping, base: JsonMapping) -> Run | Non
     for other in find_runs(run.study, run.folder.parents[1].name, config["seed"]):
         try:
             saved = read_config(other)
+        # a damaged neighbour is no reason to stop
         except InputError:
             continue
         if not list_changes(saved, config, base):
@@ -53,6 +54,7 @@ def iterate_runs(path: Path, notes: list[str]) -> Iterator[Saved]:
         yield from read_pack(pack_path(path)).iterate_runs()
         return
     folder = study_folder(path)
+    # one folder was named, or there is nothing to combine
     if is_run(folder) or not has_pack(folder):
         yield from iterate_folders(require_runs(folder), folder, notes)
         return
@@ -98,6 +100,7 @@ def combine_with_pack(runs: Iterable[Saved], packed: list[Saved], notes: list[st
             reason = saved.status if saved.status != DONE else saved.notes[0]
             notes.append(f"{saved.name}: {reason}; the finished run in {PACK} counts")
         else:
+            # popped, so that only copies without a folder remain
             united, difference = unite_copies(saved, copies.pop(copy.identity))
             if difference:
                 notes.append(

@@ -11,6 +11,7 @@ from uncollapse.errors import InputError, check_choice, check_integer, check_num
 from uncollapse.interfaces.phases import Phase
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
+    # fused: one kernel for all parameters, which matters for small models
     "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
 }
@@ -62,6 +63,7 @@ class TrainerConfig:
             "decay_limit": self.decay_limit,
             "nll_samples": self.nll_samples,
         }
+        # null means no limit, and needs no check
         given = {name: value for name, value in limits.items() if value is not None}
         for name, value in (counts | given).items():
             check_integer(f"trainer.{name}", value, 1)

@@ -11,7 +11,7 @@ def warn_below_floor(row: JsonObject) -> bool:
     Then either the bound that the head declares is wrong, or its code is.
     """
     floor, above = row["floor"], row["kl_minus_floor"]
-    # 0.1 % of tolerance for rounding
+    # with a tolerance of 0.1 % for rounding; both are null if the head promises no floor
     if floor is None or above is None or above >= -1e-3 * (1 + floor):
         return False
     warnings.warn(

@@ -74,6 +74,7 @@ def list_unfinished_phases(
     for phases, component in components:
         missing = select_unfinished(phases, length.last_position(steps))
         findings += [format_finding(phase, length, steps, config) for phase in missing]
+        # whether it has settled is known only after its phases
         if not missing and component is not None and (sentence := component.unsettled(rows)):
             findings.append(sentence)
     return findings
@@ -90,6 +91,7 @@ def format_warning(phase: Phase, length: Length, config: JsonMapping) -> str:
     ways = length.find_longer(phase)
     if phase.shorter is not None:
         end = f"an end before epoch {planned:.3g}"
+        # knobs set through other keys cannot be named, so the end is
         ways.append(phase.shorter(planned) if phase.is_set_in(config) else end)
     return (
         f"{phase.describe(config)}: training ends after {length.describe(length.total)}, "

@@ -23,6 +23,7 @@ def final_value(schedule: Schedule) -> float:
     """The value that training ends with."""
     if not callable(schedule):
         return float(schedule)
+    # a schedule of the user's own, a plain function, is assumed to end at 1
     return schedule.end if isinstance(schedule, Curve) else 1.0
 
 
@@ -45,6 +46,7 @@ def weight_phases(schedule: Schedule) -> list[Phase]:
 
 def format_weight(weight: float) -> str:
     """Two decimals, or two significant digits for a weight below 0.01."""
+    # a small weight such as 0.001 must not read 0.00
     return f"{weight:.2f}" if weight >= 0.01 or weight == 0 else f"{weight:.2g}"
 
 
@@ -209,6 +211,7 @@ class Cyclical(Curve):
         return {"cycles": self.cycles, "ramp": self.ramp}
 
     def describe_position(self, epoch: float) -> str:
+        # rounded as in `__call__`, so that both agree on the cycle
         cycle = min(self.cycles, 1 + int(round(epoch * self.cycles / self.epochs, 9)))
         return f"in cycle {cycle} of {self.cycles}, {super().describe_position(epoch)}"
 
@@ -218,6 +221,7 @@ class Cyclical(Curve):
     def suggest_shorter(self, epochs: float) -> str:
         if self.epochs > epochs:
             return "cycles that end earlier"
+        # a ramp as long as its period reaches 1 only where the period ends
         if self.ramp == 1:
             return "ramp below 1"
         return "fewer cycles, a smaller ramp or more trainer.epochs, for enough steps in each cycle"
@@ -253,6 +257,7 @@ class ScaledSchedule(Curve):
 
     @property
     def end_epoch(self) -> float:
+        # times 0, the schedule is the constant 0
         return self.schedule.end_epoch if isinstance(self.schedule, Curve) and self.factor else 0.0
 
     @property

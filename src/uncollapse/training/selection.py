@@ -1,4 +1,4 @@
-"""Decisions after each evaluation: the best weights, a lower learning rate, an early stop."""
+"""Decisions after each evaluation: which model is kept, a lower learning rate, an early stop."""
 
 import math
 from dataclasses import dataclass
@@ -66,6 +66,7 @@ class Selection:
             progress.bad += 1
             patience = self.config.patience
             progress.stopped = patience is not None and progress.bad >= patience
+        # `to_beat` differs from `best` once the best weights have been reloaded
         if objective < progress.to_beat:
             progress.to_beat, progress.bad_lr = objective, 0
             return
@@ -74,7 +75,7 @@ class Selection:
             self.decay(progress, objective)
 
     def keep(self, progress: Progress, weight: float) -> None:
-        """Save the current weights as the best."""
+        """Save the current model as the best."""
         progress.best_step, progress.best_weight = progress.step, weight
         save_model(self.weights, self.model)
 
@@ -94,7 +95,9 @@ class Selection:
         if self.config.decay_reload:
             load_model(self.weights, self.model)
             for optimizer in self.optimizers.values():
+                # Adam's moments belong to the weights that were replaced
                 optimizer.state.clear()
+            # as He et al. do; comparing with the best would soon lower the lr again
             progress.to_beat = objective
         progress.stopped = progress.stopped or progress.decays == self.config.decay_limit
 

@@ -55,6 +55,7 @@ def save_checkpoint(
         "cuda_rng": torch.cuda.get_rng_state() if is_cuda else None,
         "rows": rows,
     }
+    # written after the rows, whose number it states: see Record.resume
     save_state(path, state)
 
 
@@ -105,6 +106,7 @@ def restore_random_state(path: Path, state: dict[str, Any], device: torch.device
             f"{path}: the run was started on a GPU, and this machine has none; "
             "device=cuda resumes it on one that has"
         )
+    # last, so that nothing that restoring draws can change the state
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"])

@@ -16,7 +16,9 @@ from uncollapse.interfaces.objective import Objective
 from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.json_types import JsonObject
-from uncollapse.metrics.one_pass import estimate_nll, evaluate, recompute_population
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import TRAINING
+from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.runs.checkpoint import load_model, load_tensors, save_model
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record, read_run_rows
@@ -83,6 +85,7 @@ class Trainer:
         self.history: list[tuple[float, float]] = []  # of validation rows, see `convergence`
         self.measured = (0, 0.0)  # step and training seconds at the last evaluation
         self.has_warned = False  # of a KL below the floor
+        # before a checkpoint is restored, as procedures keep initial values here
         self.procedure.begin(self.training)
 
     @property
@@ -100,6 +103,7 @@ class Trainer:
         if self.setup.run.holds(STATE):
             self.restore()
         else:
+            # rows of an earlier start that was killed before its first checkpoint
             if note := self.setup.record.resume(-1):
                 self.setup.reporter.warn(note)
             # the noise of training does not depend on how many numbers initialisation drew
@@ -108,6 +112,7 @@ class Trainer:
         every, total = self.config.eval_every or self.length.per_epoch, self.length.total
         for batch in self.iterate_batches():
             self.make_step(batch)
+            # at the end too, so that the last weights are evaluated
             if self.progress.step % every == 0 or self.progress.step == total:
                 self.evaluate()
         return self.progress
@@ -115,6 +120,7 @@ class Trainer:
     def make_step(self, batch: Batch) -> None:
         """One step of the procedure, timed."""
         start = time.perf_counter()
+        # procedures and schedules see the number of steps made before this one
         self.training.step = self.progress.step
         loss = self.procedure.step(self.training, batch)
         self.objective.update(loss)
@@ -132,22 +138,21 @@ class Trainer:
             # the order of batches depends only on (seed, epoch), so a resumed run repeats it
             if order_epoch != epoch:
                 order, order_epoch = self.data.batches("train", self.setup.seed, epoch), epoch
+                # before the first batch of the epoch, and again when a run is resumed within it
                 self.model.posterior.set_epoch(epoch)
             yield self.data.batch("train", order[index], epoch).to(self.training.device)
 
     # ---------------------------------------------------------------- evaluation
 
     def evaluate(self) -> None:
-        """Write the rows of this position, decide on the best weights and the lr, and save.
-
-        The training-mode row comes first: the population statistics, which the validation row
-        needs, are recomputed after it.
-        """
-        common = {"weight": self.weight(), "lr": self.lr(), **self.measure_speed()}
+        """Write the rows of this position, decide on the best weights and the lr, and save."""
+        # evaluations in evaluation mode need them
+        recompute_population(self.model, self.data, self.config.population)
+        common = catalogue.compute(TRAINING, self)
+        self.measured = (self.progress.step, self.progress.seconds)
         row = self.write_row("train", "train", common, self.config.eval_examples)
         self.has_warned = self.has_warned or warn_below_floor(row)
-        recompute_population(self.model, self.data, self.config.population)
-        row = self.write_row("valid", "eval", common | self.measure_nll())
+        row = self.write_row("valid", "eval", common)
         self.history.append((self.epoch, row["objective"]))
         end = self.schedules_end()
         settled = self.procedure.settled and self.epoch >= end
@@ -155,6 +160,7 @@ class Trainer:
         if self.procedure.settled:
             self.selection.keep_others(self.progress, row, self.weight())
         self.selection.stop_at_plateau(self.progress, self.history, end)
+        # after the decisions, so that a resumed run starts with them
         self.save()
 
     def write_row(
@@ -162,22 +168,16 @@ class Trainer:
     ) -> JsonObject:
         """Evaluate one split, write its row and return it."""
         mixture = FINAL_MIXTURE if split == "test" else MIXTURE
+        # procedures may infer codes in another way than the encoder
         encode = partial(self.procedure.infer, self.model)
         floor, loss = self.model.posterior.floor(), self.objective.final_loss
         metrics = evaluate(self.model, self.data, split, mode, limit, floor, mixture, encode, loss)
         place = {"step": self.progress.step, "epoch": self.epoch, "split": split, "mode": mode}
         row = {**place, **metrics, **extra}
+        # on disk before anything else may fail
         self.setup.record.write(row)
         self.setup.reporter.evaluated(row)
         return row
-
-    def measure_nll(self) -> dict[str, float]:
-        """The nll of some validation examples, if every evaluation is to have it."""
-        if self.config.nll_samples is None:
-            return {}
-        count, samples = self.config.nll_examples, self.config.nll_samples
-        infer = partial(self.procedure.infer, self.model)
-        return {"valid_nll": estimate_nll(self.model, self.data, infer, count, samples)}
 
     def test(self) -> Tested:
         """Write the test rows: of each rule's weights that are not the best, then of the best ones.
@@ -187,10 +187,9 @@ class Trainer:
         """
         ended, end = copy_weights(self.model), self.progress.step
         load_model(self.selection.weights, self.model)
-        others = {
-            rule: row for rule in self.config.keep if (row := self.test_rule(rule, ended, end))
-        }
-        load_model(self.selection.weights, self.model)
+        found = {rule: self.test_rule(rule, ended, end) for rule in self.config.keep}
+        others = {rule: row for rule, row in found.items() if row is not None}
+        # rows state the step that the tested weights are from
         self.progress.step = self.progress.best_step
         extra = {"weight": self.progress.best_weight, "weights": "best"}
         row = self.write_row("test", "eval", extra)
@@ -264,18 +263,6 @@ class Trainer:
         """The KL weight that the last step was made with."""
         return weight_at(self.objective.weight, self.length.last_position(self.progress.step))
 
-    def lr(self) -> float:
-        """The learning rate, the same for all components."""
-        return next(iter(self.optimizers.values())).param_groups[0]["lr"]
-
-    def measure_speed(self) -> dict[str, float | None]:
-        """Seconds per step since the last evaluation (None at the start), and in total."""
-        step, seconds = self.measured
-        steps = self.progress.step - step
-        per_step = (self.progress.seconds - seconds) / steps if steps else None
-        self.measured = (self.progress.step, self.progress.seconds)
-        return {"seconds_per_step": per_step, "seconds": self.progress.seconds}
-
     # ---------------------------------------------------------------- checkpoints
 
     def save(self) -> None:
@@ -286,6 +273,7 @@ class Trainer:
         """Continue from the checkpoint. InputError when it is damaged or of another model."""
         path = self.setup.run.path(STATE)
         self.progress, rows = restore_checkpoint(path, self.training, self.procedure)
+        # the time before the checkpoint is in the total, not in the next row's speed
         self.measured = (self.progress.step, self.progress.seconds)
         # damaged weights are reported now, not after training
         load_tensors(self.setup.run.path(WEIGHTS))

@@ -59,6 +59,7 @@ def set_eps_axis(ax: Axes) -> None:
     """A logarithmic axis for eps."""
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    # labels of minor ticks would overlap
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 

@@ -35,6 +35,7 @@ def draw_cost(runs: pd.DataFrame) -> Figure:
     axes[0].set_xlabel("nll - plain's (nats)")
     axes[1].axvline(1, color=GREY, linewidth=0.8)
     axes[1].set_xlabel("seconds per step / plain's")
+    # linear unless times differ by more than a factor of three
     wide = runs["relative_time"].max() > 3 * runs["relative_time"].min() > 0
     axes[1].set_xscale("log" if wide else "linear")
     draw_seeds(axes[1], runs, "relative_time")
@@ -78,6 +79,7 @@ def compute_costs(runs: pd.DataFrame) -> pd.DataFrame:
     both = require_finished(runs).assign(
         d_nll=against_plain(runs, "nll"), relative_time=relative_time(runs)
     )
+    # plain itself has the difference 0 by definition
     both = both[both["head"] != "plain"].dropna(subset=["d_nll"])
     if both.empty:
         raise NoFigure(

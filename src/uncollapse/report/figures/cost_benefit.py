@@ -25,18 +25,21 @@ from uncollapse.report.style import is_crowded, style_of
 def draw_cost_benefit(runs: pd.DataFrame) -> Figure:
     """nll minus plain's (nats, test, paired by seed) against the shuffled-z gap (nats)."""
     runs = compute_costs(runs).dropna(subset=["shuffle_gap"])
+    # runs far away would compress all others, and become arrows instead
     far = outlying(runs, "d_nll")
     near = runs[~far]
     fig, ax = create_plane(runs)
     ax.axhline(0, color="black", linewidth=1.0)
     draw_runs(ax, near, "shuffle_gap", "d_nll")
     set_kl_scale(ax, "x")
+    # 0 is in view, so that the sign of a difference can be seen
     margin = 0.12 * max(np.ptp([*near["d_nll"], 0]), 0.1)
     ax.set_ylim(min(near["d_nll"].min(), 0) - margin, max(near["d_nll"].max(), 0) + margin)
     ax.set(
         xlabel="shuffled-z gap: what the code is worth to the decoder (nats)",
         ylabel="nll - plain's (nats)",
     )
+    # crosses of many groups would hide the points
     alpha = 0.3 if is_crowded(runs) else 0.8
     bar: dict[str, Any] = {"linewidth": 0.8, "alpha": alpha, "zorder": 1.5}
     for _, group in by_group(limit_groups(near)):

@@ -88,6 +88,7 @@ def draw_separate_curves(
     groups = by_group(rows)
     panels = min(len(groups), MOST_GROUPS)
     fig, axes = create_grid(panels, 4, 1.45, outer="xy")
+    # drawn once and added to every panel in grey
     lines = [mean_curve(group, column) for _, group in groups[:MOST_GROUPS]]
     means = [np.column_stack([line.index, line]) for line in lines if len(line)]
     for ax, line, (_, group) in zip(axes, lines, groups, strict=False):
@@ -114,6 +115,7 @@ def draw_group_curves(
     for _, run in rows.groupby("run"):
         draw_seed_curve(ax, run, column, style.color)
     line = mean_curve(rows, column) if line is None else line
+    # about seven markers, however many evaluations there are
     ax.plot(line.index, line, **style._asdict(), markevery=max(1, len(line) // 7))
     floor = pd.Series(dtype=float)
     if column == "kl":
@@ -135,6 +137,7 @@ def draw_seed_curve(ax: Axes, run: pd.DataFrame, column: str, color: str) -> Non
 
 def mean_curve(rows: pd.DataFrame, column: str) -> pd.Series:
     """Mean over the finished seeds at the steps that all of them have, so that n is constant."""
+    # a mean over a changing set of seeds would jump where a run ends
     wide = rows[rows["status"] == "done"].pivot(index="step", columns="run", values=column)
     return wide.dropna().mean(axis=1)
 

@@ -49,6 +49,7 @@ def draw_seeds(
     groups = by_group(runs)
     size = 1.0 if len(lines or groups) <= MOST_ROOMY else 0.65
     outside = set(runs.loc[far, "order"]) if far is not None else set()
+    # the median of what is drawn decides on which side an arrow points
     inside = runs.loc[~runs["order"].isin(outside), metric].dropna()
     for y, (order, group) in enumerate(groups):
         y = lines[order] if lines else y
@@ -57,6 +58,7 @@ def draw_seeds(
         if order in outside:
             draw_edge_value(ax, y, mean, mean > inside.median(), color)
             continue
+        # seeds below the interval, so that neither hides the other
         heights = y + 0.22 + seed_offsets(len(group), 0.1)
         dot: dict[str, Any] = {"alpha": 0.55, "markersize": 4 * size, "markeredgewidth": 0}
         ax.plot(group[metric], heights, marker, color=color, **dot)
@@ -70,6 +72,7 @@ def trim_x_axis(ax: Axes, values: pd.Series) -> None:
     # the t-interval of two seeds is 13 times as long as the distance between them
     room = 0.6 * np.ptp(values) if len(values) else 0
     (low, high), (first, last) = ax.get_xlim(), (values.min() - room, values.max() + room)
+    # only if the axis extends beyond the room, since `margins` may be smaller
     if room and (low < first or high > last):
         ax.set_xlim(max(low, first), min(high, last))
 
@@ -89,6 +92,7 @@ def rank_groups(runs: pd.DataFrame, metric: str, ascending: bool = False) -> pd.
     if not is_crowded(runs):
         return runs
     means = runs.groupby("order")[metric].mean().sort_values(ascending=ascending, kind="stable")
+    # styles and panels follow the column `order`
     return runs.assign(order=runs["order"].map({order: i for i, order in enumerate(means.index)}))
 
 

@@ -25,6 +25,7 @@ def draw_kl_per_dim(rows: pd.DataFrame) -> Figure:
     top, above = find_colour_limit(highest_kl(shown))
     # the square root makes 0.05 nats visible beside a dimension with 3 nats
     norm = PowerNorm(0.5, 0, top)
+    # the labels of the vertical axis are shared only if all panels have equally many dimensions
     same = len({len(values) for _, values in maps}) == 1
     fig, axes = create_grid(len(maps), 4, 1.8, outer="y" * same, key=0.0)
     for ax, run, (edges, values) in zip(axes, shown, maps, strict=True):
@@ -81,6 +82,7 @@ def find_colour_limit(tops: list[tuple[int, float]]) -> tuple[float, bool]:
     """End of the colour scale (nats), and whether some groups have a far higher KL."""
     frame = pd.DataFrame(tops, columns=["order", "top"])
     far = outlying(frame, "top")
+    # not 0, so that a collapsed study still gets a scale
     return max(float(frame.loc[~far, "top"].max()), 1e-3), bool(far.any())
 
 
@@ -100,9 +102,11 @@ def select_mapped_runs(rows: pd.DataFrame) -> list[pd.DataFrame]:
 
 def arrange_heat_map(run: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Edges between evaluations [T+1] in steps and KL [D, T] in nats, sorted by the last column."""
+    # a run resumed under another version may have rows of another length
     run = run[run["kl_per_dim"].map(len) == len(run["kl_per_dim"].iloc[-1])]
     values = np.stack(run["kl_per_dim"].tolist(), axis=1)
     steps = run["step"].to_numpy(dtype=float)
+    # an evaluation extends halfway to its neighbours
     middles = (steps[1:] + steps[:-1]) / 2
     edges = (
         np.concatenate([steps[:1], middles, steps[-1:]])

@@ -18,6 +18,7 @@ def draw_learning_curves(rows: pd.DataFrame) -> Figure:
     rows = validation_rows(rows, "nelbo")
     fig, axes = draw_curve_panels(rows, "nelbo", "validation nelbo (nats)")
     above = groups_far_above(rows)
+    # runs far above the others would compress all curves
     low, high = nelbo_limits(rows[~rows["order"].isin(above)])
     orders = sorted(rows["order"].unique())
     for order, value in above.items():
@@ -29,6 +30,7 @@ def draw_learning_curves(rows: pd.DataFrame) -> Figure:
             ax = axes[orders.index(order)]
         place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
         ax.text(0.98, 0.96, text, fontsize=8, **place)
+    # the exact value, if all runs are on the same data
     oracle = rows["oracle_valid"].dropna().unique()
     for ax in axes:
         if len(oracle) == 1:
@@ -57,6 +59,7 @@ def describe_learning_curves(rows: pd.DataFrame) -> str:
 
 def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Limits around every value after the first fifth of training, and around the oracle."""
+    # early values are far above the rest, and of no interest
     late = rows[rows["step"] > 0.2 * rows["step"].max()]["nelbo"]
     low = np.nanmin([rows["nelbo"].min(), rows["oracle_valid"].min()])
     high = late.max() if len(late) else rows["nelbo"].max()
@@ -67,6 +70,7 @@ def nelbo_limits(rows: pd.DataFrame) -> tuple[float, float]:
 def groups_far_above(rows: pd.DataFrame) -> dict[int, float]:
     """Mean of the last nelbo (nats) of each group with a run that ends far above all others."""
     last = rows.drop_duplicates("run", keep="last")
+    # only runs far above: a run far below is good and must be seen
     far = outlying(last, "nelbo") & (last["nelbo"] > last["nelbo"].median())
     means = last.groupby("order")["nelbo"].mean()
     return {int(order): float(means[order]) for order in sorted(last.loc[far, "order"].unique())}

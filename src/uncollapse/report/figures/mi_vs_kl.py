@@ -32,12 +32,14 @@ def draw_mi_vs_kl(runs: pd.DataFrame) -> Figure:
     far = outlying(runs, "kl")
     near = runs[~far]
     fig, ax = create_plane(runs)
+    # the limits of the plane are those of the near points
     width = max(near["kl"].max() * 1.08, 0.5)
-    ax.set(xlabel="KL, the rate (nats)", ylabel="mi, what z tells of x (nats)")
+    ax.set(xlabel="KL, the rate (nats)", ylabel="mi, information of z about x (nats)")
     ax.set(xlim=(-0.02 * width, width), ylim=mi_limits(runs))
     ax.plot([0, width], [0, width], color="black", linewidth=1.0)
     draw_ceilings(ax, example_ceilings(runs))
     for _, group in by_group(limit_groups(near)):
+        # 1.96 standard errors over examples: there is no interval over seeds of one run
         error = 1.96 * group["mi_se"].fillna(0)
         bar: dict[str, Any] = {"fmt": "none", "elinewidth": 0.7, "alpha": 0.75}
         ax.errorbar(group["kl"], group["mi"], error, ecolor=style_of(group).color, **bar)
@@ -74,6 +76,7 @@ def mi_limits(runs: pd.DataFrame) -> tuple[float, float]:
     """Limits from below 0 (Monte Carlo noise) to above the highest point or a ceiling near it."""
     error = 1.96 * runs["mi_se"].fillna(0)
     points = max(float((runs["mi"] + error).max()), 0.4)
+    # ceilings near the points are drawn, and others named at the top
     near = [ceiling for _, ceiling in example_ceilings(runs) if ceiling < 2 * points]
     top = 1.1 * max([points, *near])
     return min(float((runs["mi"] - error).min()), 0) - 0.03 * top, top

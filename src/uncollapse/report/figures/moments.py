@@ -45,10 +45,12 @@ def draw_moments(runs: pd.DataFrame) -> Figure:
     fig, axes = create_grid(2 * len(shown), 2, 1.1, sharex=True, sharey="row")
     for i, run in enumerate(shown.to_dict("records")):
         pair = axes[2 * i : 2 * i + 2]
+        # sorted by evaluation mode in both panels, so that dimensions are aligned
         rank = np.argsort(-np.array(run["moments"]["mu_sq"]), kind="stable")
         for ax, mode in zip(pair, ("moments_train_mode", "moments"), strict=True):
             values = moment_arrays(run[mode])
             draw_moment_panel(ax, *(values[key][rank] for key in MOMENT_KEYS))
+        # 0 and negative means are in view
         pair[0].set_ylim(bottom=min(-0.25, min(ax.dataLim.y0 for ax in pair) - 0.1))
         place: dict[str, Any] = {"transform": pair[1].transAxes, "va": "center"}
         pair[1].text(1.02, 0.5, wrap_text(run["group"], 18), fontsize=8, **place)
@@ -102,6 +104,7 @@ def select_moment_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """
     runs = require_finished(runs)
     has_both = runs["moments"].notna() & runs["moments_train_mode"].notna()
+    # runs are sorted by seed, so this is the first seed of each group
     runs = runs[has_both].drop_duplicates("order")
     if runs.empty:
         raise NoFigure("no finished run has moments of both modes.")
@@ -120,6 +123,7 @@ def draw_small_moments(shown: pd.DataFrame) -> Figure:
         total = (training["mu_sq"] + training["sigma_sq"])[rank]
         ax.plot(np.arange(1, len(rank) + 1), total, **TRAINING_STYLE)
         draw_moment_panel(ax, *(evaluation[key][rank] for key in MOMENT_KEYS), size=1.9)
+        # values above the fixed limits are named
         if (top := (evaluation["mu_sq"] + evaluation["sigma_sq"]).max()) > SMALL_LIMITS[1]:
             place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "top"}
             ax.text(0.98, 0.97, f"↑ to {top:,.3g}", fontsize=7, **place)

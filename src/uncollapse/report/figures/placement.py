@@ -2,6 +2,7 @@
 
 import numpy as np
 
+# near candidates are dense, far ones sparse
 ANGLES, RADII = np.meshgrid(
     np.linspace(0, 2 * np.pi, 24, endpoint=False), [*range(5, 60, 5), *range(60, 300, 15)]
 )
@@ -22,12 +23,15 @@ def place_labels(
     """
     centres = np.array(anchors, dtype=float)
     done: list[int] = []
+    # the number of neighbours, weighted by their distance
     crowding = np.exp(-(((anchors[:, None] - anchors) / 40) ** 2).sum(-1)).sum(1)
     for i in np.argsort(-crowding, kind="stable"):
         tries = anchors[i] + LABEL_OFFSETS + np.sign(LABEL_OFFSETS) * sizes[i] / 2
         half = sizes[i] / 2
         cost = np.linalg.norm(tries - anchors[i], axis=1)
+        # weights of the costs: leaving the frame or covering a label is nearly forbidden
         cost += 1000 * ((tries - half < frame[0]) | (tries + half > frame[1])).any(1)
+        # covering points is worse than a long line
         cost += 60 * count_near(tries, obstacles, half + 3)
         if done:
             ends, starts = centres[done], anchors[done]
@@ -46,7 +50,7 @@ def place_labels(
 
 
 def count_near(places: np.ndarray, others: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """How many of others [M, 2] are within `reach` ([2] or [M, 2]) of each place [C, 2]: [C]."""
+    """How many of others [M, 2] are within `reach` ([2] or [M, 2]) of each point [C, 2]: [C]."""
     across, along = (
         np.abs(places[:, None, axis] - others[:, axis]) < reach[..., axis] for axis in (0, 1)
     )
@@ -68,13 +72,16 @@ def lines_cross(
 
 
 def push_apart(places: np.ndarray, obstacles: np.ndarray) -> np.ndarray:
-    """Move places [G, 2] in small steps until they are 18 apart, and 13 from obstacles [N, 2]."""
-    # identical places need different directions to move in
+    """Move points [G, 2] in small steps until they are 18 apart, and 13 from obstacles [N, 2]."""
+    # identical points need different directions to move in
     places = places + 0.01 * np.arange(len(places))[:, None]
     gaps = np.concatenate([np.full(len(places), 18.0), np.full(len(obstacles), 13.0)])
     for _ in range(200):
+        # repelled from each other and from the points
         apart = places[:, None] - np.concatenate([places, obstacles])
+        # a distance of 0 has no direction
         distance = np.hypot(apart[..., 0], apart[..., 1]) + 1e-9
         overlap = np.clip(gaps - distance, 0, None)[..., None]
+        # a small step, so that the discs do not swing
         places = places + 0.2 * (apart / distance[..., None] * overlap).sum(1)
     return places

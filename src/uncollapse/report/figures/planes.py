@@ -20,7 +20,7 @@ CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
 
 
 class PlaneName(NamedTuple):
-    """A text that belongs to a place (x, y) of a plane."""
+    """A text that belongs to a point (x, y) of a plane."""
 
     text: str
     place: np.ndarray
@@ -35,6 +35,7 @@ def create_plane(runs: pd.DataFrame) -> tuple[Figure, Axes]:
 
 def draw_runs(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
     """A mark per run; grey dots for the groups after the first `MOST_GROUPS`."""
+    # all runs as small dots first, so that hidden groups leave a trace
     ax.plot(runs[x], runs[y], ".", color="#bbbbbb", zorder=1)
     size = 3.5 if is_crowded(runs) else 5
     for _, group in by_group(limit_groups(runs)):
@@ -64,7 +65,7 @@ def add_legend_and_names(
         fits = runs["order"].nunique() <= KEYS_BESIDE
         add_legend = add_legend_right if fits else add_legend_below
         add_legend(fig, [*numbered_legend(runs), *lines])
-    # the legend changes the layout, on which the places of all that follows depend
+    # the legend changes the layout, on which the positions of all that follows depend
     solve_layout(fig)
     names = draw_edge_arrows(ax, beyond, x, y)
     if is_crowded(runs):
@@ -83,7 +84,7 @@ def draw_numbers(
 ) -> np.ndarray:
     """Numbered discs with lines to the groups' means; discs cover neither points nor each other.
 
-    A disc starts `away` (typographic points) from its mean. Returns the places of discs, [G, 2].
+    A disc starts `away` (typographic points) from its mean. Returns the positions of discs, [G, 2].
     """
     groups = by_group(runs)
     means = np.array([group[[x, y]].mean() for _, group in groups])
@@ -99,7 +100,7 @@ def draw_numbers(
 
 
 def draw_names(ax: Axes, names: list[PlaneName], obstacles: np.ndarray) -> None:
-    """Names with lines to their places; names cover neither obstacles [N, 2] nor each other."""
+    """Names with lines to their points; names cover neither obstacles [N, 2] nor each other."""
     if not names:
         return
     box: dict[str, Any] = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
@@ -107,6 +108,7 @@ def draw_names(ax: Axes, names: list[PlaneName], obstacles: np.ndarray) -> None:
     labels = [
         ax.text(name.place[0], name.place[1], name.text, color=name.color, **text) for name in names
     ]
+    # sizes of texts are known only to a renderer
     renderer = FigureCanvasAgg(ax.figure).get_renderer()  # type: ignore[arg-type]
     boxes = [label.get_window_extent(renderer) for label in labels]
     sizes = np.array([[box.width, box.height] for box in boxes]) * 72 / DPI
@@ -126,6 +128,7 @@ def draw_edge_arrows(ax: Axes, runs: pd.DataFrame, x: str, y: str) -> list[Plane
     names = []
     for _, group in by_group(runs):
         mean = group[[x, y]].mean().to_numpy()
+        # the nearest point of the frame
         place = np.clip(mean, [left, low], [right, high])
         color = style_of(group).color
         tail = to_data(ax, to_points(ax, place) - 14 * np.sign(mean - place))

@@ -66,6 +66,7 @@ def describe_probe(runs: pd.DataFrame) -> str:
 def draw_probe_of_crowd(rows: pd.DataFrame) -> Figure:
     """One panel per group with the mean over the factors."""
     keys = ["run", "order", "group", "slot", "crowded", "status", "step"]
+    # with many groups, one line each: the mean over the factors
     rows = rows.groupby(keys, as_index=False)[["accuracy", "chance", "oracle"]].mean()
     budgets = sorted(rows["step"].unique())
     fig, axes = draw_curve_panels(

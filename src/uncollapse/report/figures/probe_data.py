@@ -41,6 +41,7 @@ def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
             "(scripts/evaluate.py computes them where factors are known)."
         )
     frame = pd.DataFrame(rows)
+    # in the order of the first run, at most as many as fit on a page
     return frame[frame["factor"].isin(frame["factor"].drop_duplicates()[:MOST_FACTORS])]
 
 

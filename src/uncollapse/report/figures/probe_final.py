@@ -49,9 +49,11 @@ def describe_probe_final(runs: pd.DataFrame) -> str:
 
 def draw_probe_at_most_labels(rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
     """One column per factor and a line per group, at each run's largest number of labels."""
+    # runs may have been probed at different numbers of labels
     rows = rows[rows["step"] == rows.groupby(["run", "factor"])["step"].transform("max")]
     factors = rows.groupby("factor", sort=False)
     fig, axes = create_group_lines(rows, len(factors))
+    # heights of all groups, as a factor may lack some
     lines = {order: y for y, (order, _) in enumerate(by_group(rows))}
     for ax, (name, factor) in zip(axes, factors, strict=True):
         draw_seeds(ax, factor, "accuracy", lines=lines)

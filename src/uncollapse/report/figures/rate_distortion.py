@@ -29,6 +29,7 @@ EXACT_STYLE: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": 
 def draw_rate_distortion(runs: pd.DataFrame) -> Figure:
     """rec against KL (nats, test): a point per run, the exact bound and lines of equal nelbo."""
     runs = runs_with_metrics(runs, "rec", "kl")
+    # far in either coordinate: both axes would be compressed
     far = outlying(runs, "kl") | outlying(runs, "rec")
     near = runs[~far]
     fig, ax = create_plane(runs)
@@ -73,6 +74,7 @@ def find_exact_bound(runs: pd.DataFrame) -> tuple[float, str]:
     for column, name in names.items():
         values = runs[column].unique()
         if len(values) == 1 and np.isfinite(values[0]):
+            # the value must be finite and the same for all runs, or there is no common line
             return float(values[0]), name
     return np.nan, ""
 
@@ -80,7 +82,9 @@ def find_exact_bound(runs: pd.DataFrame) -> tuple[float, str]:
 def rec_limits(runs: pd.DataFrame, bound: float) -> tuple[float, float]:
     """Limits around all points and the start of the exact line, with a margin."""
     low, high = np.nanmin([runs["rec"].min(), bound]), np.nanmax([runs["rec"].max(), bound])
+    # at least 1 nat, so that equal runs do not fill the panel
     air = max(high - low, 1.0)
+    # rec of text and images is not negative
     return max(low - 0.25 * air, 0), high + 0.1 * air
 
 
@@ -89,10 +93,12 @@ def draw_nelbo_lines(ax: Axes, width: float) -> None:
     low, high = ax.get_ylim()
     for nelbo in MaxNLocator(12).tick_values(low, high + width):
         ax.plot([0, width], [nelbo, nelbo - width], color="#dcdcdc", linewidth=0.8, zorder=0.5)
+        # a line leaves the panel at the top or at the right
         x, y = (nelbo - high, high) if nelbo - high < width else (width, nelbo - width)
         if x >= 0 and y >= low:
             text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "color": GREY}
             ax.annotate(f"{nelbo:g}", (x, y), (2, 2), **text)
+    # a grid would be confused with the lines of equal nelbo
     ax.grid(False)
 
 

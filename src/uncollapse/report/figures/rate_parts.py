@@ -8,6 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.figures.group_lines import (
     create_group_lines,
     draw_edge_value,
@@ -27,18 +28,19 @@ from uncollapse.report.panels import add_legend_below, add_legend_right, legend_
 from uncollapse.report.stats import by_group, outlying
 from uncollapse.report.style import is_crowded, wrap_text
 
-# colour, hatch (for prints in grey) and name of each component
+# colour and hatch (for prints in grey) of each component
 RATE_PART_STYLES = {
-    "mi": ("#0072B2", "", "mi"),
-    "total_correlation": ("#E69F00", "////", "total correlation"),
-    "dimension_kl": ("#56B4E9", "....", "sum of the dimensions' marginal KL"),
-    "marginal_kl": ("#CC79A7", "xxxx", "marginal KL, not split"),
+    "mi": ("#0072B2", ""),
+    "total_correlation": ("#E69F00", "////"),
+    "dimension_kl": ("#56B4E9", "...."),
+    "marginal_kl": ("#CC79A7", "xxxx"),
 }
 SATURATED = " *"
 
 
 def draw_rate_parts(runs: pd.DataFrame) -> Figure:
     """kl = mi + total correlation + sum_j KL(q(z_j) || p(z_j)) (nats, test): means and seeds."""
+    # before drawing, so that the names on the axis have the star
     runs = rank_groups(limit_groups(runs_with_metrics(runs, "mi", "marginal_kl", "kl")), "kl")
     fig, (ax,) = create_group_lines(mark_saturated(runs), 1)
     far = set(runs.loc[outlying(runs, "kl"), "order"])
@@ -46,9 +48,10 @@ def draw_rate_parts(runs: pd.DataFrame) -> Figure:
         if order in far:
             draw_edge_value(ax, y, group["kl"].mean(), True, "black")
             continue
+        # components are stacked from left to right
         left = 0.0
         for part, width in mean_rate_parts(group).items():
-            color, hatch, _ = RATE_PART_STYLES[part]
+            color, hatch = RATE_PART_STYLES[part]
             ax.barh(y, width, 0.6, left, color=color, hatch=hatch, edgecolor="white", linewidth=0)
             left += width
         dot: dict[str, Any] = {"mec": "white", "mew": 0.7, "ms": 3.4 if is_crowded(runs) else 4.5}
@@ -74,8 +77,9 @@ def describe_rate_parts(runs: pd.DataFrame) -> str:
             "correlation is too high by as much as mi is too low."
         )
     return (
-        "kl = mi + total correlation + sum of KL(q(z_j) || p(z_j)) on test: the information of z "
-        "about x, that of the dimensions about each other, and how far each is from its prior. "
+        "kl = mi + total correlation + dimension-wise KL (the sum of KL(q(z_j) || p(z_j))), "
+        "on test: the information of z about x, that of the dimensions about each other, and how "
+        "far each is from its prior. "
         f"Bars: means over seeds; points: the kl of every seed ({count_seeds(shown)}), so no "
         "interval is drawn. Components that Monte Carlo noise makes negative are drawn as 0, so a "
         f"bar may end slightly beyond its kl.{unsplit}{star}"
@@ -94,6 +98,7 @@ def mean_rate_parts(runs: pd.DataFrame) -> dict[str, float]:
     """
     split = runs[["total_correlation", "dimension_kl"]].notna().all(axis=None)
     names = ("mi", "total_correlation", "dimension_kl") if split else ("mi", "marginal_kl")
+    # 0 for negative ones, as bars cannot be stacked backwards
     return {name: max(float(runs[name].mean()), 0.0) for name in names}
 
 
@@ -107,8 +112,8 @@ def rate_parts_legend(runs: pd.DataFrame) -> list[Artist]:
     """Legend entries for the components and the seeds."""
     used = {part for _, group in by_group(runs) for part in mean_rate_parts(group)}
     bars = [
-        Patch(fc=color, hatch=hatch, ec="white", lw=0, label=wrap_text(label, 22))
-        for part, (color, hatch, label) in RATE_PART_STYLES.items()
+        Patch(fc=color, hatch=hatch, ec="white", lw=0, label=wrap_text(METRICS[part].header, 22))
+        for part, (color, hatch) in RATE_PART_STYLES.items()
         if part in used
     ]
     return [*bars, legend_entry("kl of each seed", marker="o", color="black", mec="white", ls="")]

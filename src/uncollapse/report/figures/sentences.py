@@ -76,6 +76,7 @@ def format_counts(values: Iterable[float]) -> str:
 
 def describe_lacking(runs: pd.DataFrame, shown: pd.DataFrame, what: str) -> str:
     """How many finished runs are not shown because they lack what the figure needs."""
+    # of finished runs, since the others are counted by `describe_left_out`
     count = len(finished(runs)) - shown["run"].nunique()
     if not count:
         return ""

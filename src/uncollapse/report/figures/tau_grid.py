@@ -26,6 +26,7 @@ def draw_tau_grid(runs: pd.DataFrame) -> Figure:
     names = {"kl": "KL (nats)", "rec": "rec (nats)", "shuffle_gap": "shuffled-z gap (nats)"}
     for ax, (metric, label) in zip(axes, names.items(), strict=True):
         for i, (_, group) in enumerate(series, 1):
+            # shifted sideways, so that intervals of different heads do not overlap
             draw_tau_line(ax, group, metric, i, shift=0.006 * (i - (len(series) + 1) / 2))
         ax.set(xlabel="tau", ylabel=label)
     draw_tau_floor(axes[0], series)
@@ -58,6 +59,7 @@ def group_tau_series(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     runs = require_finished(runs).dropna(subset=["tau"])
     names = []
     for label, overrides in zip(runs["label"], runs["override_list"], strict=True):
+        # runs that differ in tau alone are one series
         others = ", ".join(word for word in overrides if not word.startswith("tau="))
         names.append(f"{label} ({others})" if others else label)
     groups = [g for _, g in runs.assign(series=names).groupby(["head", "series"], sort=False)]
@@ -71,6 +73,7 @@ def draw_tau_line(ax: Axes, runs: pd.DataFrame, metric: str, order: int, shift: 
     """Seeds, means and t-intervals of one series, shifted to the right by `shift`."""
     style = style_by_order(order)
     points = [(tau, *t_interval(group[metric])) for tau, group in runs.groupby("tau")]
+    # one point per value of tau, with the interval over its seeds
     tau, mean, half = np.array(points, dtype=float).T
     ax.errorbar(tau + shift, mean, half, **style._asdict(), capsize=2.5, linewidth=1.3)
     dot: dict[str, Any] = {"color": style.color, "mec": "white", "mew": 0.5, "ms": 4, "zorder": 3}
@@ -81,6 +84,7 @@ def draw_tau_floor(ax: Axes, series: list[tuple[str, pd.DataFrame]]) -> None:
     """-(d/2) ln(1 - tau) for each number d of dimensions and tau < 1, where it is finite."""
     runs = pd.concat([group for _, group in series])
     tau = np.linspace(runs["tau"].min(), runs["tau"].max(), 100)
+    # the floor is infinite at tau = 1
     tau = tau[tau < 1]
     for dims in runs["latent"].dropna().unique():
         ax.plot(tau, -dims / 2 * np.log1p(-tau), **TAU_FLOOR_STYLE)

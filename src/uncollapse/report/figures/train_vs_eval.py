@@ -51,6 +51,7 @@ def draw_train_vs_eval(runs: pd.DataFrame) -> Figure:
 def draw_pairs(ax: Axes, group: pd.DataFrame, y: int, size: float) -> None:
     """The runs of a group around the height y, and its floors as dashes."""
     color, marker, _ = style_of(group)
+    # seeds at slightly different heights, so that equal values stay apart
     heights = y + seed_offsets(len(group), 0.22)
     style: dict[str, Any] = {"color": color, "markersize": size}
     ax.hlines(heights, group["kl_train_mode"], group["kl"], color=color, linewidth=0.9)

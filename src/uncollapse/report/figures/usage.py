@@ -35,6 +35,7 @@ def draw_usage(runs: pd.DataFrame) -> Figure:
         ax.axvline(0, color=GREY, linewidth=0.8)
     dims = runs["latent"].dropna().unique()
     if len(dims) == 1:
+        # the largest possible number of active units, if all runs have it
         axes[0].axvline(dims[0], color=GREY, linestyle=":", linewidth=1.2)
         axes[0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
     add_slot_legend(fig, runs)

@@ -12,6 +12,7 @@ class Table(NamedTuple):
     title: str
     numbers: pd.DataFrame
     text: pd.DataFrame
+    optional: bool = False  # without files if it is empty
 
 
 def build_tables(runs: pd.DataFrame) -> list[Table]:

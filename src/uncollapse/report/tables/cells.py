@@ -16,6 +16,7 @@ def format_column(
     """The cells of one metric, from its mean, half-width and number of seeds in each group."""
     columns = numbers[[f"{metric}_mean", f"{metric}_half", f"{metric}_n", "n"]]
     rows = columns.to_numpy(dtype=float).tolist()
+    # plain Python lists, as indexing frames cell by cell is slow
     return [format_cell(mean, half, count, n, digits, sign) for mean, half, count, n in rows]
 
 

@@ -42,11 +42,13 @@ def format_csv(numbers: pd.DataFrame) -> str:
 
 def quote_formula(text: str) -> str:
     """The text, after a ' if a spreadsheet would take it as a formula."""
+    # leading spaces do not protect: spreadsheets ignore them
     return f"'{text}" if text.lstrip()[:1] in FORMULA_STARTS and text.strip() else text
 
 
 def format_markdown(text: pd.DataFrame) -> str:
     """A Markdown table."""
+    # one row of dashes makes the line above a header
     lines = [list(text.columns), ["---"] * text.shape[1], *text.to_numpy().tolist()]
     return "".join("| " + " | ".join(map(escape_markdown, line)) + " |\n" for line in lines)
 
@@ -85,6 +87,7 @@ def latex_row(values: list[object]) -> str:
 def escape_latex(text: str) -> str:
     """Text for LaTeX; characters that common fonts lack, such as emoji, as code points."""
     return "".join(
+        # letters of any alphabet stay; symbols above U+2100 are mostly missing from fonts
         LATEX.get(c, c if ord(c) < 0x2100 or c.isalnum() else f"{{[}}U+{ord(c):04X}{{]}}")
         for c in text
     )
@@ -95,6 +98,7 @@ def split_columns(text: pd.DataFrame) -> list[pd.DataFrame]:
 
     As few tables as fit the width of a page, of about equal widths.
     """
+    # two characters between columns
     widths = [max(map(len, [name, *text[name].astype(str)])) + 2 for name in text.columns]
     fewest = len(pack_columns(widths, LATEX_WIDTH))
     # the smallest width that needs no more tables makes them about equal
@@ -113,6 +117,7 @@ def pack_columns(widths: list[int], room: int) -> list[list[int]]:
     """
     parts: list[list[int]] = [[0]]
     for column, width in enumerate(widths[1:], 1):
+        # a list has at least two columns, even if they are too wide
         if len(parts[-1]) > 1 and sum(widths[i] for i in parts[-1]) + width > room:
             parts.append([0])
         parts[-1].append(column)

@@ -52,6 +52,7 @@ def shared_ceiling(numbers: pd.DataFrame) -> float:
     """The ceiling (nats) if it is the same in every group with mi; 0 otherwise."""
     ends = numbers.loc[numbers["mi_n"] > 0, ["mi_ceiling_low", "mi_ceiling_high"]]
     values = ends.to_numpy(dtype=float)
+    # ceilings that round to the same two digits count as equal
     return float(values[0, 0]) if values.size and np.ptp(values) < 0.005 else 0.0
 
 
@@ -64,6 +65,7 @@ def shared_chance(numbers: pd.DataFrame) -> float:
 def has_loose_ppl(runs: pd.DataFrame) -> bool:
     """Whether the perplexity of some group comes from nelbo."""
     groups = finished(runs).groupby("order")
+    # groups without any perplexity do not count
     with_ppl = groups["ppl"].count() > 0
     return bool((groups["nll_ppl"].count()[with_ppl] == 0).any())
 

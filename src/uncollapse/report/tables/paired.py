@@ -18,6 +18,7 @@ from uncollapse.report.stats import (
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import drop_empty_columns, format_column, mark_cells
 from uncollapse.report.tables.marks import is_biased
+from uncollapse.report.tables.titles import describe_units
 
 STATISTICS = ("n", "mean", "half")
 
@@ -26,6 +27,7 @@ def paired_table(runs: pd.DataFrame) -> Table:
     """Differences from plain on shared seeds; empty if there is no plain or no shared seed."""
     metrics = catalogue.paired_columns()
     done = {order: group.set_index("seed") for order, group in by_group(finished(runs))}
+    # plain is not compared with itself, and both groups must have finished seeds
     pairs = [
         pair for pair in plain_of(runs).items() if pair[0] != pair[1] and done.keys() >= set(pair)
     ]
@@ -34,6 +36,7 @@ def paired_table(runs: pd.DataFrame) -> Table:
         [paired_row(done[order], done[plain], metrics) for order, plain in pairs],
         columns=["group", "against", "n", *columns],
     )
+    # groups that share no seed with plain
     numbers = numbers[numbers["n"] > 0]
     text = numbers[["group", "against", "n"]].astype(str)
     cut = text["group"].isin(runs.loc[cut_off(runs), "group"])
@@ -49,8 +52,8 @@ def paired_table(runs: pd.DataFrame) -> Table:
 def paired_title(runs: pd.DataFrame, text: pd.DataFrame, cut_marked: bool) -> str:
     """What the cells are, and the meaning of every mark in one of them."""
     title = (
-        "Test metrics minus those of plain on shared seeds (nats; probe: accuracy), mean ± "
-        "half-width of the paired 95 % t-interval."
+        "Test metrics minus those of plain on shared seeds, mean ± half-width of the paired 95 % "
+        f"t-interval; {describe_units(list(drop_empty_columns(text).columns))}."
     )
     if (finished(runs)["mi_saturated"] == 1).any():
         title += (
@@ -73,6 +76,7 @@ def paired_row(group: pd.DataFrame, plain: pd.DataFrame, metrics: list[str]) -> 
     row["n"] = len(group.index.intersection(plain.index))
     alike = same_samples(group, plain.reindex(group.index))
     for metric in metrics:
+        # an nll from other numbers of samples is left out of the pair
         values = group[metric].where(alike) if METRICS[metric].stage == NLL else group[metric]
         statistics = paired_difference(values, plain[metric])
         row |= dict(zip((f"d_{metric}_{part}" for part in STATISTICS), statistics, strict=True))

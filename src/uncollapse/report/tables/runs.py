@@ -3,10 +3,10 @@
 import pandas as pd
 
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.catalogue import METRICS
-from uncollapse.metrics.metric import END, NLL, PROBE, REPORT, RESPONSES, SAMPLES
+from uncollapse.metrics.catalogue import EVALUATED, METRICS
+from uncollapse.metrics.metric import END, REPORT, TRAINING
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
-from uncollapse.report.notes import CUT, cut_off, few_samples
+from uncollapse.report.notes import BOUND, CUT, cut_off, few_samples
 from uncollapse.report.runs import last_columns
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
@@ -18,24 +18,25 @@ from uncollapse.report.tables.cells import (
 from uncollapse.report.tables.marks import levels_differ
 
 RUN_PLACE = ("group", "seed", "status", "step")
-RUN_TIMES = ("seconds_per_step", "kl_train_mode")
+OTHERS = (TRAINING, REPORT)  # stages of which runs.csv has few metrics
 RUN_TEXTS = ("weights", "unfinished", "commit", "tree_changed", "message", "command")
 
 
 def runs_table(runs: pd.DataFrame) -> Table:
     """Every run: all its numbers in the csv, and those that readers compare in the text."""
     exact, bound = runs["nll_ppl"].notna(), few_samples(runs)
-    columns = [*RUN_PLACE, *run_columns(runs), *RUN_TIMES, "message"]
+    columns = [*RUN_PLACE, *run_columns(runs), *catalogue.csv_columns(*OTHERS), "message"]
     text = pd.DataFrame(
         {name: [format_single(value, name) for value in runs[name]] for name in columns}
     )
+    for name in catalogue.bound_columns():
+        text[name] = mark_cells(text[name], bound, f"{BOUND} ")
     ppl = [format_single(value) for value in runs["nll_ppl"].where(exact, runs["ppl"])]
-    text["ppl"] = mark_cells(ppl, ~exact | bound, "≤ ")
-    for name in ("nll", "oracle_gap"):
-        text[name] = mark_cells(text[name], bound, "≤ ")
+    text["ppl"] = mark_cells(ppl, ~exact | bound, f"{BOUND} ")
     chances = zip(text["probe"], runs["probe_chance"], strict=True)
     text["probe"] = [add_chance(cell, chance) for cell, chance in chances]
     text["group"] = mark_cells(text["group"], cut_off(runs), after=f" {CUT}")
+    # a failed run has a message, and an unfinished schedule a reason
     text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
     text["mi"] = mark_cells(text["mi"], runs["mi_saturated"] == 1, "≥ ")
     headers = {name: metric.header for name, metric in METRICS.items()}
@@ -65,9 +66,8 @@ def run_csv_columns() -> list[str]:
         *RUN_PLACE,
         *catalogue.row_columns(),
         *catalogue.test_columns(),
-        *catalogue.csv_columns(NLL, PROBE),
-        *catalogue.csv_columns(SAMPLES, RESPONSES),
-        *RUN_TIMES,
+        *catalogue.csv_columns(*EVALUATED),
+        *catalogue.csv_columns(*OTHERS),
         *catalogue.csv_columns(END),
         *last_columns(),
         *RUN_TEXTS,

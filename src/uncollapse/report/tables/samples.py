@@ -26,4 +26,5 @@ def samples_table(runs: pd.DataFrame) -> Table:
     what = "Responses" if of_responses else "Sentences drawn from the prior"
     notes = [f"{metric.header}: {metric.meaning}" for metric in metrics]
     title = " ".join([f"{what}, mean ± half-width of the 95 % t-interval over seeds.", *notes])
-    return Table("samples", title, numbers.reset_index(drop=True), drop_empty_columns(text))
+    shown = drop_empty_columns(text)
+    return Table("samples", title, numbers.reset_index(drop=True), shown, optional=True)

@@ -5,6 +5,7 @@ import pandas as pd
 
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
+from uncollapse.metrics.metric import REPORT
 from uncollapse.report.notes import BIASED, BOUND, CUT
 from uncollapse.report.stats import against_plain, relative_time, summarise
 from uncollapse.report.tables import Table
@@ -43,6 +44,7 @@ def summary_table(runs: pd.DataFrame) -> Table:
         }
     )
     ceiling, chance = shared_ceiling(numbers), shared_chance(numbers)
+    # a value that all groups share stands in the header instead of every cell
     headers = {"mi": f"mi (ceiling {ceiling:.2f})"} if ceiling else {}
     headers |= {} if np.isnan(chance) else {"probe": f"probe (chance {chance:.3f})"}
     special = special_columns(numbers, with_ceiling=not ceiling, with_chance=np.isnan(chance))
@@ -63,22 +65,32 @@ def shown_columns(runs: pd.DataFrame) -> list[str]:
 
 def summary_numbers(runs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """The columns of the csv, and the number of runs of each status, per group."""
-    other = runs["head"] != "plain"
-    derived = runs.assign(
-        relative_time=relative_time(runs),
-        d_nll=against_plain(runs, "nll").where(other),
-        d_nll_bias=against_plain(runs, "nll_bias").where(other),
-    )
+    derived = runs.assign(**derive_metrics(runs))
     only_csv = [name for name in catalogue.summary_columns() if not METRICS[name].in_text]
     last = [f"last_{name}" for name in catalogue.compared_columns()]
     statistics = summarise(derived, [*columns, *only_csv, *last])
     counts = runs.groupby("order")["status"].value_counts().unstack(fill_value=0)
     counts = counts.reindex(columns=[*STATUSES], fill_value=0).rename(columns=STATUSES)
     names = runs.drop_duplicates("order").set_index("order")[GROUP_NAMES]
+    # joined by `order`, the index of all of them
     parts = (counts, statistics, mi_ceilings(runs), count_warned(runs), samples_used(runs))
     for part in parts:
         names = names.join(part)
     return names
+
+
+def derive_metrics(runs: pd.DataFrame) -> dict[str, pd.Series]:
+    """The metrics of the stage "report" of each run. InputError for a row without a value."""
+    other = runs["head"] != "plain"
+    derived = {
+        "kl_train_mode": runs["kl_train_mode"],
+        "relative_time": relative_time(runs),
+        "d_nll": against_plain(runs, "nll").where(other),
+        "d_nll_bias": against_plain(runs, "nll_bias").where(other),
+    }
+    of_report = [metric for metric in METRICS.values() if metric.stage == REPORT]
+    catalogue.check_returned("the report", derived, of_report)
+    return derived
 
 
 def special_columns(
@@ -86,12 +98,14 @@ def special_columns(
 ) -> dict[str, list[str]]:
     """The cells of metrics that get marks, or are shown with another number."""
     bound = numbers["few_samples"] > 0
-    nll, gap = (format_column(numbers, name) for name in ("nll", "oracle_gap"))
+    bounds = {
+        name: mark_cells(format_column(numbers, name, METRICS[name].digits), bound, f"{BOUND} ")
+        for name in catalogue.bound_columns()
+    }
     d_nll = format_column(numbers, "d_nll", sign="+")
     return {
-        "nll": mark_cells(nll, bound, f"{BOUND} "),
+        **bounds,
         "d_nll": mark_cells(d_nll, is_biased(numbers), after=f" {BIASED}"),
-        "oracle_gap": mark_cells(gap, bound, f"{BOUND} "),
         "ppl": format_ppl(numbers),
         "mi": format_mi(numbers, with_ceiling),
         "probe": format_probe(numbers, with_chance),
@@ -116,6 +130,7 @@ def format_mi(numbers: pd.DataFrame, with_ceiling: bool) -> list[str]:
     return [
         text
         if text == MISSING or np.isnan(low)
+        # one number if both ends are equal
         else f"{text} ({'–'.join(dict.fromkeys((f'{low:.2f}', f'{high:.2f}')))})"
         for text, (low, high) in zip(texts, ends, strict=True)
     ]

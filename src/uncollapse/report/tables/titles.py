@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 from uncollapse.report.notes import BIASED, cut_note, few_samples, weights_note
@@ -12,19 +13,21 @@ from uncollapse.report.tables.marks import has_loose_ppl, levels_differ
 
 def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     """What the cells are, and the meaning of every mark in one of them."""
+    # every mark is explained, but only if it occurs
     marks = "".join(text.astype(str).to_numpy().ravel())
     done = finished(runs)
     samples, examples = done["nll_samples"].dropna(), done["nll_examples"].dropna()
     labels = done["probe_labels"].dropna()
-    columns = drop_empty_columns(text).columns
+    columns = list(drop_empty_columns(text).columns)
+    paired = METRICS["d_nll"].header
     sentences = [
-        "Test metrics, mean ± half-width of the 95 % t-interval over seeds; in nats except "
-        f"{', '.join(list_other_units(list(columns)))}.",
+        "Test metrics, mean ± half-width of the 95 % t-interval over seeds; "
+        f"{describe_units(columns)}.",
         f"nll: K = {format_range(samples)} samples per example, {format_range(examples)} examples."
         if len(samples)
         else "",
         uneven_note(runs),
-        "nll - plain: paired by seed." if "nll - plain" in columns else "",
+        f"{paired}: paired by seed." if paired in columns else "",
         "changes: the slots of the config that differ from plain's."
         if "changes" in columns
         else "",
@@ -44,19 +47,21 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     return " ".join(filter(None, sentences))
 
 
-def list_other_units(columns: list[str]) -> list[str]:
-    """The headers of metrics that are not in nats, without what a header has in brackets."""
+def describe_units(columns: list[str]) -> str:
+    """'in nats except au, probe', without what a header has in brackets."""
     other = {metric.header for metric in METRICS.values() if not metric.unit.startswith("nats")}
     bare = [column.partition(" (")[0] for column in columns]
-    return [column for column in bare if column in other]
+    named = [column for column in bare if column in other]
+    return "in nats" + (f" except {', '.join(named)}" if named else "")
 
 
 def few_samples_note(runs: pd.DataFrame) -> str:
     """The meaning of ≤ before an nll and metrics derived from it; '' if no run needs the mark."""
     if not few_samples(finished(runs)).any():
         return ""
+    headers = ", ".join(METRICS[name].header for name in catalogue.bound_columns())
     return (
-        f"≤ at nll, ppl, oracle_gap: a seed with fewer than {FEW_SAMPLES} effective samples "
+        f"≤ at {headers}: a seed with fewer than {FEW_SAMPLES} effective samples "
         "(nll_ess), on average or in most examples; an upper bound that more samples would lower."
     )
 

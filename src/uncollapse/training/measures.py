@@ -1,0 +1,52 @@
+"""Metrics that training itself gives: of the stages "training" and "end" of the catalogue."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+from uncollapse.json_types import JsonObject
+from uncollapse.metrics.one_pass import estimate_nll
+
+if TYPE_CHECKING:
+    from uncollapse.training.trainer import Trainer
+
+
+def measure_progress(trainer: "Trainer") -> JsonObject:
+    """The KL weight, the learning rate, and the time of steps at an evaluation.
+
+    seconds_per_step counts from the last evaluation, and is None at the start.
+    """
+    step, seconds = trainer.measured
+    progress = trainer.progress
+    steps = progress.step - step
+    optimizer = next(iter(trainer.optimizers.values()))  # all have the same learning rate
+    return {
+        "weight": trainer.weight(),
+        "lr": optimizer.param_groups[0]["lr"],
+        "seconds_per_step": (progress.seconds - seconds) / steps if steps else None,
+        "seconds": progress.seconds,
+    }
+
+
+def measure_validation_nll(trainer: "Trainer") -> JsonObject:
+    """The nll of some validation examples in nats, if every evaluation is to have it."""
+    config = trainer.config
+    if config.nll_samples is None:
+        return {}
+    encode = partial(trainer.procedure.infer, trainer.model)
+    nll = estimate_nll(trainer.model, trainer.data, encode, config.nll_examples, config.nll_samples)
+    return {"valid_nll": nll}
+
+
+def measure_end(trainer: "Trainer", unfinished: Sequence[str]) -> JsonObject:
+    """How training ended. `unfinished`: a sentence for each phase that has not ended or settled."""
+    step, planned = trainer.progress.step, trainer.length.total
+    return {
+        "best_step": trainer.progress.best_step,
+        "steps_planned": planned,
+        "stopped_early": step < planned,
+        **asdict(trainer.convergence()),
+        "final_weight": trainer.last_weight(),
+        "schedule_complete": not unfinished,
+    }
