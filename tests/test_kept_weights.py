@@ -1,8 +1,10 @@
 """Weights that a run keeps beside the best: the last ones and those of other rules."""
 
 import json
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from conftest import composed, folder_of, rows, run_here, summary
@@ -10,7 +12,9 @@ from safetensors.torch import load_file
 
 from uncollapse.building import prepare
 from uncollapse.errors import InputError
+from uncollapse.evaluation.command import main as evaluate_command
 from uncollapse.metrics.one_pass import estimate_nll, evaluate
+from uncollapse.report import main as report
 from uncollapse.runs.checkpoint import load_model
 from uncollapse.training.trainer import Trainer
 
@@ -123,3 +127,64 @@ def test_nll_is_in_validation_rows_only_if_requested(folder: Path, tmp_path: Pat
 def test_bad_settings_are_refused(word: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         prepare(composed("head=plain", word), "plain")
+
+
+# ---------------------------------------------------------------- evaluation and report by rule
+
+
+def test_evaluation_and_report_of_another_rule(
+    folder: Path, tmp_path: Path, no_figures: None, capsys: pytest.CaptureFixture
+) -> None:
+    study = shutil.copytree(folder.parents[3], tmp_path / "study")
+    place = next(study.glob("runs/kl_anneal/*/seed=0"))
+    found = summary(place)
+    (rule,) = [r for r in ("last",) if found[r]["step"] != found["best_step"]]
+    options = ["--metrics", "nll", "--samples", "20", "--workers", "1"]
+    assert evaluate_command([str(study), *options]) == 0
+    assert evaluate_command([str(study), *options, "--weights", rule]) == 0
+    results = summary(place)["evaluations"]
+    assert results["test-nll-K20"]["nll"] != results[f"test-nll-K20@{rule}"]["nll"]
+    assert summary(place)["nll"] == results["test-nll-K20"]["nll"]
+    assert report([str(study)]) == report([str(study), "--select", rule]) == 0
+    default, other = (
+        pd.read_csv(study / name / "tables/runs.csv").iloc[0]
+        for name in ("report", f"report-{rule}")
+    )
+    assert default["nll"] == pytest.approx(results["test-nll-K20"]["nll"])
+    assert other["nll"] == pytest.approx(results[f"test-nll-K20@{rule}"]["nll"])
+    assert other["kl"] == pytest.approx(found[rule]["kl"]) and other["weights"] == rule
+    assert default["kl"] == pytest.approx(found["kl"]) and default["weights"] == "best"
+    # a second evaluation of either has nothing to do
+    capsys.readouterr()
+    assert evaluate_command([str(study), *options, "--weights", rule]) == 0
+    assert "1 of 1 run was evaluated before" in capsys.readouterr().out
+    # the table of rules names what changed
+    table = pd.read_csv(study / "report/tables/rules.csv")
+    assert {"best_objective", "last", "best_nelbo", "best_nll"} == {*table["rule"]}
+    assert "Which weights are kept" in (study / "report/index.html").read_text()
+
+
+def test_report_of_rule_that_a_run_did_not_keep(
+    tmp_path: Path, no_figures: None, capsys: pytest.CaptureFixture
+) -> None:
+    run_here(tmp_path, "plain", "trainer.keep=[last]")
+    assert report([str(tmp_path / "scratch"), "--select", "best_nll"]) == 2
+    error = capsys.readouterr().err
+    assert "did not keep the weights of best_nll; it has those of best_objective, last" in error
+    assert evaluate_command([str(tmp_path / "scratch"), "--weights", "best_nll"]) == 2
+    assert "did not keep the weights of best_nll" in capsys.readouterr().err
+    assert not list((tmp_path / "scratch").glob("report*"))
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate"])
+def test_unknown_rule_is_refused(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run_here(tmp_path, "plain")
+    study = str(tmp_path / "scratch")
+    code = (
+        report([study, "--select", "first"])
+        if command == "report"
+        else evaluate_command([study, "--weights", "first"])
+    )
+    assert code == 2 and "best_objective, last, best_nelbo, best_nll" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_last_weights_that_are_best_are_tested_once(tmp_path):
 
 @pytest.mark.parametrize("head", ["plain", "bn_tau", "vamp"])
 def test_last_weights_match_checkpoint_and_its_statistics(head, tmp_path, early_best):
-    run_here(tmp_path, head)
+    run_here(tmp_path, head, "trainer.keep=[last]")
     folder = folder_of(tmp_path, head)
     found = summary(folder)
     assert (
@@ -152,7 +152,7 @@ def test_run_killed_after_last_step_tests_same_weights(
 
 
 def test_last_weights_after_final_reload_are_the_best(tmp_path, early_best):
-    words = ("trainer.decay_patience=1", "trainer.decay_reload=true")
+    words = ("trainer.decay_patience=1", "trainer.decay_reload=true", "trainer.keep=[last]")
     run_here(tmp_path, "bn_mu", *words)
     found = summary(folder_of(tmp_path, "bn_mu"))
     assert found["step"] == 12 and found["best_step"] == 0 and found["last"] == found["best"]

@@ -279,10 +279,10 @@ def test_run_with_an_unexpected_error_is_left_out(
     write_run(study, "bn_mu", 0, evaluations=2)
     honest = results.flatten_run
 
-    def fragile(saved: Saved) -> dict:
+    def fragile(saved: Saved, rule: str) -> dict:
         if "bn_mu" in saved.name:
             raise RecursionError("deep")
-        return honest(saved)
+        return honest(saved, rule)
 
     monkeypatch.setattr(results, "flatten_run", fragile)
     found = read_study(study)

@@ -89,7 +89,8 @@ def make_bar() -> "Progress":
 
 def format_row(row: JsonMapping) -> str:
     """'epoch 1.00 step 40 valid: nelbo 24.31 rec 21.02 ...': the metrics with a `line` format."""
-    weights = " (last weights)" if row.get("weights") == "last" else ""
+    rule = row.get("weights", "best")
+    weights = "" if rule == "best" else f" ({rule} weights)"
     words = [f"epoch {row['epoch']:.2f} step {row['step']} {row['split']}{weights}:"]
     words += [format_value(row, name) for name in line_names() if row.get(name) is not None]
     return " ".join(words)

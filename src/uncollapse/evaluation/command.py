@@ -17,6 +17,7 @@ from uncollapse.errors import InputError, escape_unsafe
 from uncollapse.evaluation.completeness import is_evaluated
 from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.runs.layout import DONE, Run, require_runs
+from uncollapse.runs.rules import RULES
 
 if TYPE_CHECKING:
     from uncollapse.evaluation.opened import LoadedData
@@ -69,6 +70,12 @@ def command_parser() -> argparse.ArgumentParser:
         "--no-unknown", action="store_true", help="samples without <unk>, in a separate folder"
     )
     parser.add_argument(
+        "--weights",
+        default=Settings.rule,
+        metavar="RULE",
+        help=f"the weights to evaluate: {', '.join(RULES)} (default: {Settings.rule})",
+    )
+    parser.add_argument(
         "--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)"
     )
     return parser
@@ -90,6 +97,7 @@ def parse_settings(arguments: argparse.Namespace) -> Settings:
         parse_budgets(arguments.labels),
         arguments.workers,
         not arguments.no_unknown,
+        arguments.weights,
     )
     settings.check()
     return settings

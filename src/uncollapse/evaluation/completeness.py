@@ -14,6 +14,10 @@ def is_evaluated(run: Run, settings: Settings, explicit: bool) -> bool:
 
     Data without labels need no probe unless the user named it (`explicit`).
     """
+    try:
+        settings = settings.resolve_rule(run)
+    except InputError:
+        return False  # the evaluation says why
     # a subset that holds every example is stored as no subset
     if settings.examples is not None and settings.examples >= recorded_size(run, settings.split):
         settings = replace(settings, examples=None)

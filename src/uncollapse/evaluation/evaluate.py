@@ -31,11 +31,15 @@ def evaluate_run(
     with run.lock():
         # a lock, because two evaluations of one run would overwrite each other's results
         read_config(run)  # reports a damaged config even if no result is missing
+        chosen = settings.resolve_rule(run)
+        if chosen != settings:
+            say(f"{settings.rule} chose the weights of {chosen.rule}: these are evaluated")
+            settings = chosen
         results, damaged = repair_results(run)
         for sentence in damaged:
             say(f"warning: {sentence}; kept under another name")
         if settings.missing_from(results):
-            opened = open_run(run, loaded, say)
+            opened = open_run(run, loaded, say, settings.rule)
             # a subset of all examples is no subset, and its result has the name of the complete
             # split
             if (settings.examples or 0) >= opened.data.size(settings.split):

@@ -24,7 +24,7 @@ from uncollapse.metrics.likelihood import (
 from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.rates import per_char_and_byte
 from uncollapse.runs.json_values import is_number_list, replace_nonfinite
-from uncollapse.runs.layout import EVALUATIONS, WEIGHTS
+from uncollapse.runs.layout import EVALUATIONS
 
 # the columns of a row: lists with one value per example of the group
 ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")
@@ -35,7 +35,7 @@ def evaluate_nll(opened: OpenedRun, settings: Settings) -> JsonObject:
     groups = group_examples(opened, settings)
     path = opened.run.path(EVALUATIONS, f"{settings.result_name('nll')}.jsonl")
     # bound to the digest of the weights, so that rows of other weights are never mixed in
-    store = GroupRows(path, opened.run.path(WEIGHTS), groups, has_all_columns)
+    store = GroupRows(path, opened.weights, groups, has_all_columns)
     with worker_threads(opened.device, settings.workers) as pool:
         rows = store.complete("nll", partial(weigh_group, opened, settings), pool, opened.say)
     return summarise_rows(opened, settings, rows)

@@ -22,9 +22,10 @@ from uncollapse.interfaces.model import Model
 from uncollapse.json_types import JsonMapping
 from uncollapse.metrics.one_pass import EVAL_SEED, evaluating
 from uncollapse.runs.checkpoint import load_model
-from uncollapse.runs.layout import CONFIG, DATA, WEIGHTS, Run
+from uncollapse.runs.layout import CONFIG, DATA, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import read_object
+from uncollapse.runs.rules import DEFAULT_RULE, weights_file
 
 ENCODED_TOGETHER = 256  # examples
 LoadedData = dict[str, Any]  # the YAML of a data config -> its Data
@@ -39,6 +40,7 @@ class OpenedRun:
     """
 
     run: Run
+    weights: Path  # the file that they were loaded from
     model: Model
     data: Any  # Data; those of text and of images have further attributes
     encode: Callable[..., Posterior]
@@ -93,15 +95,17 @@ class OpenedRun:
         return self.any_posterior().sample_prior(count, self.noise(0))
 
 
-def open_run(run: Run, loaded: LoadedData, say: Callable[[str], None]) -> OpenedRun:
-    """Open a run with its best weights; `loaded` keeps the data for later runs on the same data.
+def open_run(
+    run: Run, loaded: LoadedData, say: Callable[[str], None], rule: str = DEFAULT_RULE
+) -> OpenedRun:
+    """Open a run with a rule's weights; `loaded` keeps the data for later runs on the same data.
 
     InputError if weights or data are missing, or do not fit the run's config.
     """
-    weights = run.path(WEIGHTS)
+    weights = run.path(weights_file(rule))
     if not weights.exists():
         raise InputError(
-            f"{run.folder}: no {WEIGHTS} in it, so there is nothing to evaluate; "
+            f"{run.folder}: no {weights.name} in it, so there is nothing to evaluate; "
             "train the run again in another study"
         )
     cfg, recorded = read_stored_config(run), read_object(run, DATA) if run.holds(DATA) else {}
@@ -117,7 +121,7 @@ def open_run(run: Run, loaded: LoadedData, say: Callable[[str], None]) -> Opened
     check_same_data(run.folder, recorded, parts.data.facts())
     load_model(weights, parts.model)
     model = parts.model.eval()
-    return OpenedRun(run, model, parts.data, partial(parts.procedure.infer, model), say)
+    return OpenedRun(run, weights, model, parts.data, partial(parts.procedure.infer, model), say)
 
 
 def read_stored_config(run: Run) -> DictConfig:

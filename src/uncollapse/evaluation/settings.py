@@ -1,13 +1,15 @@
 """The settings of an evaluation, and the names of its results on disk."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
-from uncollapse.runs.results import NO_UNKNOWN
+from uncollapse.runs.layout import Run
+from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
+from uncollapse.runs.rules import DEFAULT_RULE, check_rule, chooses_the_same
 
 PASS_STATISTICS = "statistics"  # not a stage of the catalogue: it repeats the metrics of one pass
 MOST_CODES = 1_000_000  # per example, since all of them are drawn at once
@@ -24,6 +26,7 @@ class Settings:
     labels: tuple[int, ...] | None = None  # label budgets of the probe; None: the default ones
     workers: int = 1  # threads
     unknown: bool = True  # whether samples may contain <unk>
+    rule: str = DEFAULT_RULE  # which weights
 
     def check(self) -> None:
         """InputError for a value that is not allowed."""
@@ -32,6 +35,11 @@ class Settings:
                 raise InputError(f"--metrics {metric}: allowed are {', '.join(METRIC_CHOICES)}")
         if self.split not in SPLITS:
             raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
+        check_rule("--weights", self.rule)
+        if self.rule != DEFAULT_RULE and SAMPLES in self.metrics:
+            raise InputError(
+                f"--weights {self.rule}: samples are of the weights of {DEFAULT_RULE} only"
+            )
         check_integer("--samples", self.samples, 1, MOST_CODES)
         for budget in self.labels or ():
             check_integer("--labels", budget, 2)
@@ -46,6 +54,16 @@ class Settings:
                 "allowed is at least 2"
             )
 
+    def resolve_rule(self, run: Run) -> "Settings":
+        """The settings with the default rule if that chose the same weights in this run.
+
+        InputError if the run did not keep the weights.
+        """
+        if self.rule == DEFAULT_RULE:
+            return self
+        same = chooses_the_same(read_summary(run), self.rule, str(run.folder))
+        return replace(self, rule=DEFAULT_RULE) if same else self
+
     def missing_from(self, results: Collection[str]) -> list[str]:
         """The requested metrics that have no result among these names."""
         return [metric for metric in self.metrics if self.result_name(metric) not in results]
@@ -53,7 +71,8 @@ class Settings:
     def result_name(self, metric: str) -> str:
         """The name of a result's files, without their suffixes."""
         # every setting that changes a result is in the name of its file
-        return f"{self.split}-{metric}{METRIC_CHOICES[metric].name_details(self)}"
+        mark = "" if self.rule == DEFAULT_RULE else RULE_MARK + self.rule
+        return f"{self.split}-{metric}{METRIC_CHOICES[metric].name_details(self)}{mark}"
 
     @property
     def subset(self) -> str:

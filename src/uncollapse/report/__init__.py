@@ -18,16 +18,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     from uncollapse.disk import resolve_path
     from uncollapse.errors import InputError
     from uncollapse.runs.layout import PACK, RUN_PATH, check_is_study, is_pack
+    from uncollapse.runs.rules import DEFAULT_RULE, RULES, check_rule
 
     parser = Parser(prog="report.py", description=REPORT_HELP)
     parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {RUN_PATH}")
-    folder = Path(parser.parse_args(argv).folder)
+    parser.add_argument(
+        "--select",
+        default=DEFAULT_RULE,
+        metavar="RULE",
+        help=f"whose weights the numbers are of: {', '.join(RULES)} (default: {DEFAULT_RULE}); "
+        "another rule writes report-RULE beside report",
+    )
+    arguments = parser.parse_args(argv)
+    folder, rule = Path(arguments.folder), arguments.select
     try:
+        check_rule("--select", rule)
         check_is_study(folder if is_pack(folder) else resolve_path(folder))
         # imported only now, because pandas and matplotlib are slow to import
         from uncollapse.report.page import write_report
 
-        page, summary = write_report(folder)
+        page, summary = write_report(folder, rule)
     except InputError as error:
         return print_refusal(str(error))
     except OSError as error:

@@ -9,7 +9,7 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 from uncollapse.report.stats import by_group, finished, t_interval
 
-CUT, BIASED, BOUND = "†", "‡", "≤"
+CUT, OPEN, BIASED, BOUND = "†", "§", "‡", "≤"
 MOST_GROUPS_NAMED = 6  # in one sentence
 
 
@@ -19,6 +19,11 @@ def cut_off(runs: pd.DataFrame) -> pd.Series:
     False for runs that did not record it.
     """
     return (runs["schedule_complete"] == 0) & (runs["status"] == "done")
+
+
+def unconverged(runs: pd.DataFrame) -> pd.Series:
+    """Which finished runs still improved when training ended; False if they did not record it."""
+    return (runs["converged"] == 0) & (runs["status"] == "done")
 
 
 def few_samples(runs: pd.DataFrame) -> pd.Series:
@@ -55,6 +60,23 @@ def cut_note(runs: pd.DataFrame) -> str:
     )
 
 
+def convergence_note(runs: pd.DataFrame) -> str:
+    """Which groups have runs that had not converged, and what they may still gain; '' if none."""
+    open_runs = runs[unconverged(runs)]
+    details = []
+    for _, group in by_group(open_runs):
+        gain = group["next_gain"].max()
+        more = f" (about {gain:.2f} more nats)" if np.isfinite(gain) else ""
+        details.append(f"{group['group'].iloc[0]}{more}")
+    if not details:
+        return ""
+    return (
+        f"{OPEN}: training ended while the validation objective was still falling, or too soon to "
+        f"tell, in {name_groups(details[:MOST_GROUPS_NAMED], len(details))}; in parentheses what "
+        "one more span of training would gain."
+    )
+
+
 def changed_by_weights(runs: pd.DataFrame) -> dict[str, list[str]]:
     """Group -> the metrics in which its last and its best weights differ by more than an interval.
 
@@ -73,24 +95,33 @@ def changed_by_weights(runs: pd.DataFrame) -> dict[str, list[str]]:
 def describe_change(group: pd.DataFrame, metric: str) -> str:
     """'gap 6.10 instead of 1.60' for last and best weights; '' if they agree or are unknown."""
     last, best = group[f"last_{metric}"], group[metric]
-    difference = last - best
-    mean, half = t_interval(difference)
-    error = 1.96 * np.hypot(group[f"last_{metric}_se"], group[f"{metric}_se"])
-    # an interval over seeds, or over examples in any seed
-    if not (abs(mean) > half or (difference.abs() > error).any()):
+    if not differs_between(group, f"last_{metric}", metric):
         return ""
     header = catalogue.METRICS[metric].header
     return f"{header} {last.mean():.2f} instead of {best[last.notna()].mean():.2f}"
 
 
+def differs_between(group: pd.DataFrame, one: str, other: str) -> bool:
+    """Whether two columns of a group differ by more than an interval over seeds, or over examples
+    in any seed."""
+    difference = group[one] - group[other]
+    mean, half = t_interval(difference)
+    error = 1.96 * np.hypot(group[f"{one}_se"], group[f"{other}_se"])
+    return bool(abs(mean) > half or (difference.abs() > error).any())
+
+
 def weights_note(runs: pd.DataFrame) -> str:
     """Which weights the numbers are from, and where the last ones differ; '' if not recorded."""
     # runs of older versions did not record which weights they used
-    if not (finished(runs)["weights"] != "").any():
+    rules = {*finished(runs)["weights"]} - {""}
+    if not rules:
         return ""
+    if others := rules - {"best"}:  # the report was asked for another rule
+        return f"Weights: those that the rule {', '.join(sorted(others))} chose, or the best."
     text = (
-        "Weights: the best, with the lowest validation nelbo; the csv also has metrics of the last "
-        "ones."
+        "Weights: the best, with the lowest validation objective since the schedules ended (in "
+        "runs of older versions the lowest nelbo of all evaluations); the csv also has metrics of "
+        "the last ones."
     )
     groups = changed_by_weights(runs)
     if not groups:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.figures import Shown, draw_all
 from uncollapse.report.files import PAGE_MARK, claim_folder, load_template, write_files
-from uncollapse.report.notes import cut_note, weights_note
+from uncollapse.report.notes import convergence_note, cut_note, weights_note
 from uncollapse.report.results import Study, read_study
 from uncollapse.report.samples import Sampled, all_samples
 from uncollapse.report.stats import finished
@@ -18,6 +18,7 @@ from uncollapse.report.tables import Table, build_tables
 from uncollapse.report.tables.files import encode_table
 from uncollapse.report.tables.titles import few_samples_note, uneven_note
 from uncollapse.runs.layout import CONFIG, is_run
+from uncollapse.runs.rules import DEFAULT_RULE
 
 SHORTENED = (
     f"Paths are shortened to … here; the first line of a run's {CONFIG} has the command as typed."
@@ -26,13 +27,14 @@ MOST_NOTES, MOST_OPEN = 50, 100  # notes on files, and unfinished or failed runs
 GroupSamples = tuple[str, list[Sampled]]  # a group and its views
 
 
-def write_report(folder: str | Path) -> tuple[Path, str]:
-    """Write <folder>/report/ for a study or a single run.
+def write_report(folder: str | Path, rule: str = DEFAULT_RULE) -> tuple[Path, str]:
+    """Write <folder>/report/ for a study or a single run, of the weights that `rule` chose.
 
-    Returns the path of the page and the summary for the terminal.
+    Another rule than the default has a folder of its own, report-<rule>. Returns the path of the
+    page and the summary for the terminal.
     """
-    study = read_study(folder)
-    report = study.folder / "report"
+    study = read_study(folder, rule)
+    report = study.folder / ("report" if rule == DEFAULT_RULE else f"report-{rule}")
     # claimed before anything is computed, so that a wrong folder is refused at once
     with claim_folder(report):
         tables, figures = build_tables(study.runs), draw_all(study)
@@ -142,7 +144,7 @@ def format_terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, shown]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
     files = f"Notes on files: {len(study.notes):,}, on the page." if study.notes else ""
-    makers = (uneven_note, few_samples_note, cut_note, weights_note)
+    makers = (uneven_note, few_samples_note, cut_note, convergence_note, weights_note)
     notes = [note for note in (*(make(study.runs) for make in makers), files) if note]
     counts = f"{study.name}: {status_counts(study.runs)}"
     return "\n\n".join([counts, lines, *(["\n".join(notes)] if notes else [])])

@@ -15,6 +15,7 @@ from uncollapse.report.text import clean_override, clean_text, number_repeats
 from uncollapse.runs.identity import data_file_names, data_locations
 from uncollapse.runs.layout import CONFIG, ROWS_FILE, is_run, study_folder
 from uncollapse.runs.reading import Saved
+from uncollapse.runs.rules import DEFAULT_RULE, MissingWeights
 from uncollapse.runs.study import iterate_runs
 
 MOST_NOTE = 500  # characters
@@ -34,13 +35,16 @@ class Study:
     notes: list[str] = field(default_factory=list)  # on damaged files and invalid values
 
 
-def read_study(folder: str | Path) -> Study:
-    """Everything a report needs, from a study, its pack or a single run folder."""
+def read_study(folder: str | Path, rule: str = DEFAULT_RULE) -> Study:
+    """Everything a report needs, from a study, its pack or a single run folder.
+
+    Test metrics are those of the weights that `rule` chose. InputError if a run did not keep them.
+    """
     notes: list[str] = []
     records = [
         record
         for saved in iterate_runs(Path(folder), notes)
-        if (record := read_record(saved, notes))
+        if (record := read_record(saved, notes, rule))
     ]
     folder = study_folder(Path(folder))
     # without any run, the reason is in the notes
@@ -66,11 +70,13 @@ def read_study(folder: str | Path) -> Study:
     )
 
 
-def read_record(saved: Saved, notes: list[str]) -> RunRecord | None:
+def read_record(saved: Saved, notes: list[str], rule: str) -> RunRecord | None:
     """The record of a run; what is wrong with it is added to `notes`. None if it cannot be read."""
     own, record = list(saved.notes), None
     try:
-        record = flatten_run(saved)
+        record = flatten_run(saved, rule)
+    except MissingWeights:
+        raise
     except Exception as error:  # an unexpected error in one run must not hide the others
         own.insert(0, f"cannot be shown ({type(error).__name__}); left out")
     if record and (odd := record.pop("odd")):

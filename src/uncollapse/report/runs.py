@@ -18,6 +18,7 @@ from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, list_overrides
 from uncollapse.runs.rows import last_test_row
+from uncollapse.runs.rules import DEFAULT_RULE, OTHER_RULES, select_weights
 
 RunRecord = dict[str, Any]  # column -> value: numbers, text, curves, arrays
 NO_KNOBS = ("seed", "threads")  # top-level numbers of a config that are not knobs of a head
@@ -26,7 +27,8 @@ CHANGEABLE_SLOTS = ("posterior", "objective", "procedure", "decoder")  # what a 
 WITH_CHANGES = ", with uncommitted changes"
 NO_COMMIT = "no commit known (installed outside a checkout)"
 ROW_PLACE = ("step", "split", "mode")  # the keys that say where in training a row belongs
-WEIGHTS_OF = ("best", "last", "best_nelbo", "best_nll")
+ENDS = ("", "_se")
+WEIGHTS_OF = ("best", *OTHER_RULES)
 
 
 def row_numbers() -> list[str]:
@@ -34,14 +36,19 @@ def row_numbers() -> list[str]:
     return [*catalogue.row_columns(), *catalogue.csv_columns(TRAINING)]
 
 
-def last_columns() -> list[str]:
-    """Columns for test metrics of the last weights, for comparison with the best ones."""
-    names = catalogue.compared_columns()
-    return ["last_step", *(f"last_{name}{end}" for name in names for end in ("", "_se"))]
+def rule_columns(rule: str) -> list[str]:
+    """Columns for test metrics of the weights that a rule chose, for comparison of the rules."""
+    names = ["step", *(f"{name}{end}" for name in catalogue.compared_columns() for end in ENDS)]
+    return [f"{rule}_{name}" for name in names]
 
 
-def flatten_run(saved: Saved) -> RunRecord:
-    """One run as a flat record, with its `rows`, and in `odd` the keys with invalid values."""
+def flatten_run(saved: Saved, rule: str = DEFAULT_RULE) -> RunRecord:
+    """One run as a flat record, with its `rows`, and in `odd` the keys with invalid values.
+
+    Its test metrics are those of the weights that `rule` chose. InputError if it has none.
+    """
+    done = saved.status == "done"
+    summary = select_weights(saved.summary, rule, saved.name) if done else saved.summary
     odd: dict[str, None] = {}
     config, name = Values(saved.config, f"{CONFIG} ", odd), clean_folder(saved.name)
     every_row, on_test = row_numbers(), catalogue.test_columns()
@@ -72,7 +79,7 @@ def flatten_run(saved: Saved) -> RunRecord:
             k: v for k, v in saved.config.items() if type(v) in (int, float) and k not in NO_KNOBS
         },
         **data_facts(Values(saved.data, f"{DATA} ", odd)),
-        **read_finals(Values(saved.summary, f"{SUMMARY} ", odd), rows, done=saved.status == "done"),
+        **read_finals(Values(summary, f"{SUMMARY} ", odd), rows, done),
         "rows": rows,
         "odd": list(odd),
     }
@@ -133,8 +140,11 @@ def read_finals(summary: Values, rows: list[RunRecord], done: bool) -> RunRecord
     """Test metrics of a finished run, from its summary or, if that lacks them, from its last test
     rows."""
     ended = summary if done else Values({})
-    last, training = ended.inside("last"), ended.inside("train_mode")
-    row, training_row = (last_test_row(rows, mode) if done else {} for mode in ("eval", "train"))
+    training = ended.inside("train_mode")
+    weights = ended.text("weights", WEIGHTS_OF)
+    row, training_row = (
+        last_test_row(rows, mode, weights or "best") if done else {} for mode in ("eval", "train")
+    )
     moments = read_moments(ended, row)
     in_training = read_moments(training, training_row)
     # moments of both modes are drawn side by side, so their dimensions must agree
@@ -146,9 +156,13 @@ def read_finals(summary: Values, rows: list[RunRecord], done: bool) -> RunRecord
     return {
         **read_numbers(ended, row),
         **{key: ended.number(key) for key in catalogue.csv_columns(END)},
-        **{key: last.number(key.removeprefix("last_")) for key in last_columns()},
+        **{
+            key: ended.inside(rule).number(key.removeprefix(f"{rule}_"))
+            for rule in WEIGHTS_OF
+            for key in rule_columns(rule)
+        },
         "lacks_nll": done and "nll" not in ended.found,
-        "weights": ended.text("weights", WEIGHTS_OF),
+        "weights": weights,
         "unfinished": clean_text("; ".join(ended.texts("unfinished")), MOST_MESSAGE),
         "kl_train_mode": training.number("kl") if "kl" in training.found else kl_train_mode,
         "moments": moments,

@@ -23,6 +23,7 @@ from uncollapse.runs.json_values import (
 from uncollapse.runs.layout import EVALUATIONS, SCHEMA, SUMMARY, Run
 
 RESULTS_KEY = "evaluations"  # the key in the summary
+RULE_MARK = "@"  # before the rule in the names of results of other weights than the best
 NO_UNKNOWN = "-no-unknown"  # suffix of results from samples drawn without <unk>
 
 
@@ -111,7 +112,7 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
     test = [
         result
         for name, result in results.items()
-        if name.startswith("test-") and not name.endswith(NO_UNKNOWN)
+        if name.startswith("test-") and not name.endswith(NO_UNKNOWN) and RULE_MARK not in name
     ]
     sizes = ("nll_examples", "nll_samples", "probe_labels")
     # ascending, so that later results, which overwrite earlier ones, are the larger ones

@@ -149,15 +149,15 @@ def parse_row(line: bytes, suspect: bool) -> tuple[JsonObject | None, int]:
     return (row, nonfinite) if isinstance(row, dict) and is_row(row) else (None, 0)
 
 
-def last_test_row(rows: Sequence[JsonObject], mode: str) -> JsonObject:
-    """The last row of the test split in a mode, for the best weights; {} if there is none."""
+def last_test_row(rows: Sequence[JsonObject], mode: str, weights: str = "best") -> JsonObject:
+    """The last row of the test split in a mode, of these weights; {} if there is none."""
     test = (row for row in reversed(rows) if row["split"] == "test" and row["mode"] == mode)
-    return next((row for row in test if weights_of(row) == "best"), {})
+    return next((row for row in test if weights_of(row) == weights), {})
 
 
 def weights_of(row: JsonObject) -> str:
     """Which weights a row is of: "best", or the rule of others, of which only test rows exist."""
-    return str(row.get("weights", "best"))
+    return str(row.get("weights") or "best")
 
 
 def is_row(row: JsonObject) -> bool:

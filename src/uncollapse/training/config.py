@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from uncollapse.errors import InputError, check_choice, check_integer, check_number
 from uncollapse.interfaces.phases import Phase
+from uncollapse.runs.rules import OTHER_RULES
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
     # fused: one kernel for all parameters, which matters for small models
@@ -17,8 +18,6 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
 }
 
 UNTIL = ("epochs", "plateau")
-# rules that choose weights; the first is that of model.safetensors
-RULES = ("best_objective", "last", "best_nelbo", "best_nll")
 
 
 @dataclass
@@ -78,7 +77,7 @@ class TrainerConfig:
             check_number("trainer.clip", self.clip, 0)
         check_choice("trainer.optimizer", self.optimizer, OPTIMIZERS)
         for rule in self.keep:
-            check_choice("trainer.keep", rule, RULES[1:])
+            check_choice("trainer.keep", rule, OTHER_RULES)
         if "best_nll" in self.keep and self.nll_samples is None:
             raise InputError(
                 "trainer.keep=best_nll: it needs an nll in every evaluation; "

@@ -10,6 +10,7 @@ from uncollapse.interfaces.model import Model
 from uncollapse.json_types import JsonMapping
 from uncollapse.runs.checkpoint import load_model, save_model
 from uncollapse.runs.layout import WEIGHTS, Run
+from uncollapse.runs.rules import weights_file
 from uncollapse.training.config import TrainerConfig
 from uncollapse.training.convergence import History, measure_gain
 from uncollapse.training.state import Kept, Progress
@@ -35,7 +36,7 @@ class Selection:
 
     def weights_of(self, rule: str) -> Path:
         """The file of another rule."""
-        return self.run.path(f"{rule}.safetensors")
+        return self.run.path(weights_file(rule))
 
     def keep_others(self, progress: Progress, row: JsonMapping, weight: float) -> None:
         """Keep the weights if they are the best so far under another rule than the default."""

@@ -17,8 +17,15 @@ class Table(NamedTuple):
 
 def build_tables(runs: pd.DataFrame) -> list[Table]:
     from uncollapse.report.tables.paired import paired_table
+    from uncollapse.report.tables.rules import rules_table
     from uncollapse.report.tables.runs import runs_table
     from uncollapse.report.tables.samples import samples_table
     from uncollapse.report.tables.summary import summary_table
 
-    return [summary_table(runs), paired_table(runs), samples_table(runs), runs_table(runs)]
+    return [
+        summary_table(runs),
+        paired_table(runs),
+        rules_table(runs),
+        samples_table(runs),
+        runs_table(runs),
+    ]

@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from uncollapse.report.notes import BIASED, CUT
+from uncollapse.report.notes import BIASED, CUT, OPEN
 from uncollapse.report.tables import Table
 
 FORMULA_STARTS = tuple("=+-@＝＋－＠")  # spreadsheets take cells that begin with these as formulas
@@ -12,7 +12,7 @@ FORMULA_STARTS = tuple("=+-@＝＋－＠")  # spreadsheets take cells that begin
 LATEX_WIDTH = 110
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    CUT: r"\dag{}", BIASED: r"\ddag{}",
+    CUT: r"\dag{}", OPEN: r"\S{}", BIASED: r"\ddag{}",
     "[": "{[}", "]": "{]}", "*": "{*}", "…": r"\ldots{}", "→": r"$\rightarrow$", "↑": r"$\uparrow$",
     "≤": r"$\leq$", "≥": r"$\geq$", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "−": "$-$", "–": "--", "²": "$^2$",

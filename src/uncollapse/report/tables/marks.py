@@ -3,16 +3,21 @@
 import numpy as np
 import pandas as pd
 
-from uncollapse.report.notes import cut_off, few_samples, has_large_bias
+from uncollapse.report.notes import cut_off, few_samples, has_large_bias, unconverged
 from uncollapse.report.stats import SAMPLED_BY, finished
 
 
 def count_warned(runs: pd.DataFrame) -> pd.DataFrame:
-    """How many finished runs of each group (index `order`) were cut off, and how many have an nll
-    that is only a bound."""
+    """How many finished runs of each group (index `order`) were cut off, had not converged, and
+    have an nll that is only a bound."""
     done = finished(runs)
     marks = pd.DataFrame(
-        {"order": done["order"], "cut_off": cut_off(done), "few_samples": few_samples(done)}
+        {
+            "order": done["order"],
+            "cut_off": cut_off(done),
+            "unconverged": unconverged(done),
+            "few_samples": few_samples(done),
+        }
     )
     return marks.groupby("order").sum()
 

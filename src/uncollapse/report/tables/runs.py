@@ -6,8 +6,8 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import EVALUATED, METRICS
 from uncollapse.metrics.metric import END, REPORT, TRAINING
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
-from uncollapse.report.notes import BOUND, CUT, cut_off, few_samples
-from uncollapse.report.runs import last_columns
+from uncollapse.report.notes import BOUND, CUT, OPEN, cut_off, few_samples, unconverged
+from uncollapse.report.runs import rule_columns
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
     add_chance,
@@ -36,6 +36,7 @@ def runs_table(runs: pd.DataFrame) -> Table:
     chances = zip(text["probe"], runs["probe_chance"], strict=True)
     text["probe"] = [add_chance(cell, chance) for cell, chance in chances]
     text["group"] = mark_cells(text["group"], cut_off(runs), after=f" {CUT}")
+    text["group"] = mark_cells(text["group"], unconverged(runs), after=f" {OPEN}")
     # a failed run has a message, and an unfinished schedule a reason
     text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
     text["mi"] = mark_cells(text["mi"], runs["mi_saturated"] == 1, "≥ ")
@@ -43,7 +44,8 @@ def runs_table(runs: pd.DataFrame) -> Table:
     title = (
         "Every run, with test metrics of the finished ones (≤: an upper bound, from nelbo or from "
         f"fewer than {FEW_SAMPLES} effective samples; ≥: saturated, a lower bound; {CUT}: training "
-        "was cut off, see the message). The csv has standard errors over examples."
+        f"was cut off, see the message; {OPEN}: not converged). The csv has standard errors over "
+        "examples."
     )
     return Table(
         "runs", title, runs[run_csv_columns()], drop_empty_columns(text.rename(columns=headers))
@@ -69,6 +71,6 @@ def run_csv_columns() -> list[str]:
         *catalogue.csv_columns(*EVALUATED),
         *catalogue.csv_columns(*OTHERS),
         *catalogue.csv_columns(END),
-        *last_columns(),
+        *rule_columns("last"),
         *RUN_TEXTS,
     ]

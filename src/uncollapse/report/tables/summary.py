@@ -6,7 +6,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
 from uncollapse.metrics.metric import REPORT
-from uncollapse.report.notes import BIASED, BOUND, CUT
+from uncollapse.report.notes import BIASED, BOUND, CUT, OPEN
 from uncollapse.report.stats import against_plain, relative_time, summarise
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
@@ -38,7 +38,11 @@ def summary_table(runs: pd.DataFrame) -> Table:
     seeds = numbers[[*STATUSES.values()]].itertuples(index=False)
     text = pd.DataFrame(
         {
-            "group": mark_cells(numbers["group"], numbers["cut_off"] > 0, after=f" {CUT}"),
+            "group": mark_cells(
+                mark_cells(numbers["group"], numbers["cut_off"] > 0, after=f" {CUT}"),
+                numbers["unconverged"] > 0,
+                after=f" {OPEN}",
+            ),
             "changes": numbers["changes"],
             "n": [format_seeds(*row) for row in seeds],
         }

@@ -5,7 +5,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
-from uncollapse.report.notes import BIASED, cut_note, few_samples, weights_note
+from uncollapse.report.notes import BIASED, convergence_note, cut_note, few_samples, weights_note
 from uncollapse.report.stats import SAMPLED_BY, finished
 from uncollapse.report.tables.cells import drop_empty_columns
 from uncollapse.report.tables.marks import has_loose_ppl, levels_differ
@@ -42,6 +42,7 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         if "≥" in marks
         else "",
         cut_note(runs),
+        convergence_note(runs),
         weights_note(runs),
     ]
     return " ".join(filter(None, sentences))
