@@ -93,7 +93,11 @@ def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:
 
 
 def check_knobs(cfg: DictConfig, head: str) -> None:
-    """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau."""
+    """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau.
+
+    Also for a head file that is not merged into the config as it should be.
+    """
+    check_head_file(cfg, head)
     # slots read knobs by interpolation, so search for ${knob} in their unresolved text
     slots = OmegaConf.to_yaml(
         OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False
@@ -101,12 +105,34 @@ def check_knobs(cfg: DictConfig, head: str) -> None:
     read = set(re.findall(r"\$\{(\w+)\}", slots))
     for key in map(str, cfg):
         if key not in {*SLOTS, *SECTIONS, *COMMON, *read}:
-            raise InputError(describe_unknown_knob(key, cfg[key], head))
+            raise InputError(describe_unknown_knob(key, cfg, head, read))
 
 
-def describe_unknown_knob(key: str, value: object, head: str) -> str:
-    """The message for a knob that a head does not have, naming the heads that do."""
+def check_head_file(cfg: DictConfig, head: str) -> None:
+    """InputError for a head file without its first line or its label, or with an unknown slot."""
+    place = f"conf/head/{head}.yaml"
+    if isinstance(cfg.get("head"), DictConfig):
+        raise InputError(f"{place}: its first line must be `# @package _global_`")
+    if "label" not in cfg:
+        raise InputError(f"{place}: it has no label, the name of the head in figures and tables")
+    for key, value in read_head(head).items():
+        if isinstance(value, dict) and key not in SLOTS:
+            raise InputError(
+                f"{place}: {key} is not a slot; {did_you_mean(key, SLOTS)}"
+                f"allowed are {', '.join(SLOTS)}"
+            )
+
+
+def describe_unknown_knob(key: str, cfg: DictConfig, head: str, read: set[str]) -> str:
+    """The message for a key that no slot reads. `read`: the keys that slots do read.
+
+    It is a knob of other heads, or one of this head whose file does not use it.
+    """
+    if key in knobs_of(head):
+        undefined = sorted(f"${{{name}}}" for name in read - {str(name) for name in cfg})
+        hint = f"; {', '.join(undefined)} is not defined" if undefined else ""
+        return f"conf/head/{head}.yaml: knob {key} is not used: no slot reads ${{{key}}}{hint}"
     having = [name for name in heads() if key in knobs_of(name)]
     own = ", ".join(sorted(knobs_of(head))) or "none"
     where = f"it is a knob of head={', '.join(having)}" if having else "no head has it"
-    return f"{key}={value}: head={head} has no knob {key}; {where} (knobs of {head}: {own})"
+    return f"{key}={cfg[key]}: head={head} has no knob {key}; {where} (knobs of {head}: {own})"
