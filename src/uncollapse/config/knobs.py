@@ -105,7 +105,9 @@ def check_knobs(cfg: DictConfig, head: str) -> None:
     read = set(re.findall(r"\$\{(\w+)\}", slots))
     for key in map(str, cfg):
         if key not in {*SLOTS, *SECTIONS, *COMMON, *read}:
-            raise InputError(describe_unknown_knob(key, cfg, head, read))
+            if key in knobs_of(head):
+                raise InputError(describe_unused_knob(key, head, read - {*map(str, cfg)}))
+            raise InputError(describe_unknown_knob(key, cfg[key], head))
 
 
 def check_head_file(cfg: DictConfig, head: str) -> None:
@@ -123,16 +125,19 @@ def check_head_file(cfg: DictConfig, head: str) -> None:
             )
 
 
-def describe_unknown_knob(key: str, cfg: DictConfig, head: str, read: set[str]) -> str:
-    """The message for a key that no slot reads. `read`: the keys that slots do read.
+def describe_unused_knob(key: str, head: str, undefined: set[str]) -> str:
+    """The message for a knob that the slots of its own head do not read.
 
-    It is a knob of other heads, or one of this head whose file does not use it.
+    `undefined`: the keys that slots do read but that do not exist, such as a misspelt knob.
     """
-    if key in knobs_of(head):
-        undefined = sorted(f"${{{name}}}" for name in read - {str(name) for name in cfg})
-        hint = f"; {', '.join(undefined)} is not defined" if undefined else ""
-        return f"conf/head/{head}.yaml: knob {key} is not used: no slot reads ${{{key}}}{hint}"
+    names = ", ".join(f"${{{name}}}" for name in sorted(undefined))
+    hint = f"; {names} is not defined" if names else ""
+    return f"conf/head/{head}.yaml: knob {key} is not used: no slot reads ${{{key}}}{hint}"
+
+
+def describe_unknown_knob(key: str, value: object, head: str) -> str:
+    """The message for a knob that a head does not have, naming the heads that do."""
     having = [name for name in heads() if key in knobs_of(name)]
     own = ", ".join(sorted(knobs_of(head))) or "none"
     where = f"it is a knob of head={', '.join(having)}" if having else "no head has it"
-    return f"{key}={cfg[key]}: head={head} has no knob {key}; {where} (knobs of {head}: {own})"
+    return f"{key}={value}: head={head} has no knob {key}; {where} (knobs of {head}: {own})"
