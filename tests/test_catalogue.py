@@ -118,6 +118,18 @@ def test_training_and_its_end_give_metrics_from_outside(
     assert summary(folder)["notes"] == 0
 
 
+def test_documented_function_and_row_work(own_catalogue: None) -> None:
+    """As docs/add_a_metric.md adds them to the package."""
+    page = (ROOT / "docs" / "add_a_metric.md").read_text()
+    function, row = (text.split("```")[0] for text in page.split("```python\n")[1:3])
+    names = {"Metric": Metric, "PASS": PASS, "Pass": Pass}
+    exec(function, names)
+    (metric,) = eval(row, names)
+    catalogue.add(replace(metric, name="documented", function=lambda seen: {"documented": 3.0}))
+    assert names["max_abs_mean"](small_pass()) == {metric.name: 3.0}  # type: ignore[operator]
+    assert statistics(small_pass())["documented"] == 3.0
+
+
 @pytest.mark.slow
 def test_documented_script_works(tmp_path: Path) -> None:
     """The script in docs/add_a_metric.md, outside the package."""
