@@ -51,6 +51,9 @@ def test_worked_remedy_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shutil.copytree(config.CONF, tmp_path / "conf")
     head_file = tmp_path / "conf/head/fixed_sigma.yaml"
     head_file.write_text(find_block(page, "yaml", "conf/head/fixed_sigma.yaml"))
+    # as tests/test_config.py demands of every head
+    for word in ("Source:", "python train.py head=fixed_sigma", "Minutes:", "Expect"):
+        assert word in head_file.read_text()
     module = tmp_path / "fixed_sigma.py"
     module.write_text(find_block(page, "python", "class FixedSigma"))
     spec = importlib.util.spec_from_file_location("uncollapse.posteriors.fixed_sigma", module)
