@@ -203,9 +203,15 @@ def test_standard_error_without_column_names_the_setting(own_catalogue: None) ->
     ("value", "sentence"),
     [
         (None, "returned a NoneType; it must return a dict"),
-        ({ROW.name: np.float32(1)}, "returned largest_mean as a float32; it must be a float"),
-        ({ROW.name: np.ones(2)}, "returned largest_mean as a ndarray; it must be a float"),
-        ({ROW.name: [1.0]}, "returned largest_mean as a list; it must be a float"),
+        (
+            {ROW.name: np.float32(1)},
+            "metric largest_mean: its function returned a float32; it must be",
+        ),
+        (
+            {ROW.name: np.ones(2)},
+            "metric largest_mean: its function returned a ndarray; it must be",
+        ),
+        ({ROW.name: [1.0]}, "metric largest_mean: its function returned a list; it must be"),
     ],
 )
 def test_value_that_no_row_can_hold_is_refused(

@@ -146,6 +146,8 @@ def compute(stage: str, *arguments: object) -> JsonObject:
     for function, metrics in group_by_function(stage).items():
         values = load_function(function)(*arguments)
         check_returned(function, values, metrics)
+        for key, value in values.items():
+            check_value(key, value)
         found |= values
     return found
 
@@ -177,7 +179,7 @@ def load_function(function: str | Function) -> Function:
 def check_returned(
     function: str | Function, values: JsonMapping, metrics: Iterable[Metric]
 ) -> None:
-    """InputError for a key without a row, a row without a value, and a value that JSON lacks."""
+    """InputError for a key without a row in the catalogue, and for a row without a value."""
     name = function if isinstance(function, str) else function.__qualname__
     if not isinstance(values, dict):
         raise InputError(f"{name} returned a {type(values).__name__}; it must return a dict")
@@ -188,24 +190,26 @@ def check_returned(
         raise InputError(
             f"{name} returned {unknown[0]!r}, which has no row in the catalogue{advice}"
         )
-    for key, value in values.items():
-        check_value(f"{name} returned {key}", value, by_key[key].kind)
     needed = {key for metric in metrics if not metric.optional for key in metric.keys}
     # {} means that the function does not apply to these data
     if values and (lacking := sorted(needed - values.keys())):
         raise InputError(f"{name} did not return {lacking[0]!r}, which has a row")
 
 
-def check_value(what: str, value: object, kind: str) -> None:
-    """InputError unless JSON can hold a value, and a "number" is one number (or None)."""
+def check_value(key: str, value: object) -> None:
+    """InputError unless JSON can hold the value of a key, and that of a "number" is one number."""
+    metric = METRICS.get(key) or METRICS[key.removesuffix("_se")]
     try:
         json.dumps(value)
-        fits = kind != "number" or value is None or isinstance(value, int | float)
+        fits = metric.kind != "number" or value is None or isinstance(value, int | float)
     except (TypeError, ValueError):
         fits = False
     if not fits:
-        wanted = "a float" if kind == "number" else "a list or dict of Python numbers"
-        raise InputError(f"{what} as a {type(value).__name__}; it must be {wanted}, or None")
+        wanted = "a float" if metric.kind == "number" else "a list or dict of Python numbers"
+        raise InputError(
+            f"metric {key}: its function returned a {type(value).__name__}; "
+            f"it must be {wanted}, or None"
+        )
 
 
 # ---- documentation -------------------------------------------------------------------------------
