@@ -123,9 +123,11 @@ and passes its own tests and those of every head:
 Next (details in docs/add_a_remedy.md)
 1. put your remedy in place of the formula, in {code} and {test}
 2. replace FILL IN (paper, section, equation) and, after a run, MEASURE in {head}
-3. add a row to the table in docs/heads.md, which tests/test_readme.py checks:
+3. make lint types test
+
+To make it a head of this package, also name it in the README's table of heads, and add to that of
+docs/heads.md (make test-all checks both):
     | `{name}` | what it does | `{knob}` ({default:g}) | {slot} | promise | source |  |  |
-4. make lint types test
 """
 
 

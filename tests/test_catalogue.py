@@ -14,7 +14,7 @@ from uncollapse.console import format_row
 from uncollapse.errors import InputError
 from uncollapse.evaluation.result_line import format_result
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.base import Pass
+from uncollapse.metrics.base import Pass, with_error
 from uncollapse.metrics.metric import (
     END,
     PASS,
@@ -30,6 +30,7 @@ from uncollapse.report import figures
 from uncollapse.report.page import write_report
 
 
+# not the example of docs/add_a_metric.md, which a reader may have added to the package
 def largest_mean(seen: Pass) -> dict:
     return {"largest_mean": float(abs(seen.mean).max())}
 
@@ -43,7 +44,7 @@ ROW = Metric(
     digits=1,
     line=".1f",
     meaning="The largest |mu_j| over examples and dimensions.",
-    pitfall="One outlier decides it.",
+    pitfall="A single outlier determines it.",
 )
 
 
@@ -117,6 +118,18 @@ def test_training_and_its_end_give_metrics_from_outside(
     assert summary(folder)["notes"] == 0
 
 
+def test_documented_function_and_row_work(own_catalogue: None) -> None:
+    """As docs/add_a_metric.md adds them to the package."""
+    page = (ROOT / "docs" / "add_a_metric.md").read_text()
+    function, row = (text.split("```")[0] for text in page.split("```python\n")[1:3])
+    names = {"Metric": Metric, "PASS": PASS, "Pass": Pass}
+    exec(function, names)
+    (metric,) = eval(row, names)
+    catalogue.add(replace(metric, name="documented", function=lambda seen: {"documented": 3.0}))
+    assert names["max_abs_mean"](small_pass()) == {metric.name: 3.0}  # type: ignore[operator]
+    assert statistics(small_pass())["documented"] == 3.0
+
+
 @pytest.mark.slow
 def test_documented_script_works(tmp_path: Path) -> None:
     """The script in docs/add_a_metric.md, outside the package."""
@@ -124,8 +137,10 @@ def test_documented_script_works(tmp_path: Path) -> None:
     script = next(part for part in text.split("```python\n") if part.startswith("import runpy"))
     (tmp_path / "mine.py").write_text(script.split("```")[0])
     small = ("data.train=60", "data.valid=20", "data.test=20", "model.hidden=8", "threads=1")
-    words = ("train.py", "head=plain", f"results={tmp_path}", "trainer.epochs=1", *small)
-    for arguments in (words, ("scripts/report.py", str(tmp_path / "scratch"))):
+    words = ("train.py", f"results={tmp_path}", "trainer.epochs=1", *small)
+    one = (*words, "head=plain", "study=mine")
+    sweep = (*words, "-m", "head=plain,bn_mu", "study=workers", "hydra/launcher=joblib")
+    for arguments in (one, ("scripts/report.py", str(tmp_path / "mine")), sweep):
         done = subprocess.run(
             [sys.executable, str(tmp_path / "mine.py"), *arguments],
             cwd=ROOT,
@@ -135,7 +150,10 @@ def test_documented_script_works(tmp_path: Path) -> None:
             timeout=200,
         )
         assert done.returncode == 0, done.stderr
-        assert "largest_mean" in done.stdout
+        assert "max_abs_mean" in done.stdout
+    files = list(tmp_path.glob("workers/**/metrics.jsonl"))
+    assert len(files) == 2
+    assert all("max_abs_mean" in line for file in files for line in file.read_text().splitlines())
 
 
 # ---- refusals ------------------------------------------------------------------------------------
@@ -149,9 +167,11 @@ def test_documented_script_works(tmp_path: Path) -> None:
         ({"name": "two words"}, "metric 'two words': a name is a Python identifier"),
         ({"name": "step"}, "metric 'step': a name is a Python identifier and none of step"),
         ({"meaning": ""}, "metric largest_mean: `meaning` is empty"),
-        ({"function": ""}, "metric largest_mean: a row of stage 'pass' has no function"),
+        ({"function": ""}, "metric largest_mean: a row of stage 'pass' needs a function"),
         ({"stage": REPORT}, "metric largest_mean: a row of stage 'report' takes no function"),
         ({"stage": "later"}, "metric largest_mean: stage 'later' is none of pass, nll"),
+        ({"stage": ""}, "metric largest_mean: stage '' is none of pass, nll"),
+        ({"line": ".1q"}, "metric largest_mean: line='.1q' is not a format of numbers"),
     ],
 )
 def test_unusable_row_is_refused(
@@ -165,6 +185,40 @@ def test_unusable_row_is_refused(
 def test_key_without_row_is_refused(own_catalogue: None) -> None:
     catalogue.add(replace(ROW, function=lambda seen: {**largest_mean(seen), "other": 1.0}))
     with pytest.raises(InputError, match="returned 'other', which has no row in the catalogue"):
+        statistics(small_pass())
+
+
+def test_row_that_is_no_metric_is_refused(own_catalogue: None) -> None:
+    with pytest.raises(InputError, match="a row of the catalogue is a Metric, not a tuple"):
+        catalogue.add((ROW,))  # type: ignore[arg-type]
+
+
+def test_standard_error_without_column_names_the_setting(own_catalogue: None) -> None:
+    catalogue.add(replace(ROW, function=lambda seen: with_error(ROW.name, seen.rec)))
+    with pytest.raises(InputError, match="catalogue; set error='csv' in the row of largest_mean"):
+        statistics(small_pass())
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "returned a NoneType; it must return a dict"),
+        (
+            {ROW.name: np.float32(1)},
+            "metric largest_mean: its function returned a float32; it must be",
+        ),
+        (
+            {ROW.name: np.ones(2)},
+            "metric largest_mean: its function returned a ndarray; it must be",
+        ),
+        ({ROW.name: [1.0]}, "metric largest_mean: its function returned a list; it must be"),
+    ],
+)
+def test_value_that_no_row_can_hold_is_refused(
+    own_catalogue: None, value: dict[str, object] | None, sentence: str
+) -> None:
+    catalogue.add(replace(ROW, function=lambda seen: value))
+    with pytest.raises(InputError, match=sentence):
         statistics(small_pass())
 
 

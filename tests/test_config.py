@@ -98,6 +98,30 @@ def test_unused_knob_is_refused_and_its_heads_are_named() -> None:
         understand_request(composed("head=plain", "+tau=0.5"), "plain", ["+tau=0.5"])
 
 
+SIGMA = "_target_: uncollapse.posteriors.bn_mu.BatchNormMu"
+FAULTY_HEADS = {
+    "no first line": ("label: mine", "its first line must be `# @package _global_`"),
+    "no label": ("# @package _global_\ngamma: 1", "it has no label, the name of the head in"),
+    "a slot misspelt": (
+        f"# @package _global_\nlabel: mine\ngamma: 1\nposteriors: {{{SIGMA}, gamma: 1}}",
+        "posteriors is not a slot; did you mean posterior? allowed are posterior, objective",
+    ),
+    "a knob misspelt": (
+        f"# @package _global_\nlabel: mine\ngamma: 1\nposterior: {{{SIGMA}, gamma: '${{gama}}'}}",
+        "knob gamma is not used: no slot reads ${gamma}; ${gama} is not defined",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY_HEADS)
+def test_fault_of_a_head_file_is_named(fault: str, head_files: Callable[..., Path]) -> None:
+    content, sentence = FAULTY_HEADS[fault]
+    folder = head_files()
+    (folder / "head/mine.yaml").write_text(content)
+    with pytest.raises(InputError, match=f"^conf/head/mine.yaml: {re.escape(sentence)}"):
+        understand_request(composed("head=mine", conf=folder), "mine", [])
+
+
 def test_plain_config_has_only_documented_keys() -> None:
     assert set(composed()) == {*SLOTS, *SECTIONS, *COMMON}
 

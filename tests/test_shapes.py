@@ -11,6 +11,7 @@ import torch
 from conftest import ROOT
 from torch import Tensor
 
+from uncollapse.errors import InputError
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.posteriors import DiagonalGaussian, Gaussian, NoCode
 from uncollapse.posteriors.lm import Point
@@ -115,7 +116,7 @@ def test_head_with_misspelt_hook_is_refused_with_suggestion() -> None:
         def flor(self) -> float:
             return 1.0
 
-    with pytest.raises(TypeError, match=r"^Floored\.flor: no such hook; did you mean floor\?"):
+    with pytest.raises(InputError, match=r"^Floored\.flor: no such hook; did you mean floor\?"):
         Floored(4, 2)
 
 
@@ -143,7 +144,7 @@ def test_posterior_without_kl_is_refused() -> None:
             return z.sum(-1)
 
     x = torch.zeros(2, 3)
-    with pytest.raises(TypeError, match=r"^Partial has no kl, which its interface requires$"):
+    with pytest.raises(InputError, match=r"^Partial has no kl, which its interface requires$"):
         Partial(x, x)
 
 

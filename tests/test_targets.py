@@ -13,6 +13,7 @@ from uncollapse.config.targets import CLASS_PLACES, build, find_targets, locate_
 from uncollapse.errors import InputError
 from uncollapse.evaluation.command import main as evaluate
 from uncollapse.evaluation.opened import open_run, read_stored_config
+from uncollapse.posteriors import gaussian
 from uncollapse.runs.layout import Run
 
 GAUSSIAN, ELBO = "uncollapse.posteriors.gaussian.Gaussian", "uncollapse.objectives.elbo.ELBO"
@@ -227,3 +228,21 @@ def test_section_with_class_of_another_section_is_refused() -> None:
     cfg = composed("data._target_=uncollapse.models.lstm.LSTMConfig")
     with pytest.raises(InputError, match=r"only classes of uncollapse\.data are built there"):
         load_section(cfg.data, "data")
+
+
+def test_class_without_its_method_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Renamed(gaussian.PosteriorHead):
+        def forwad(self, h: object) -> None:
+            """`forward`, misspelt."""
+
+    Renamed.__module__ = gaussian.__name__
+    monkeypatch.setattr(gaussian, "Renamed", Renamed, raising=False)
+    with pytest.raises(InputError, match=r"it has no forward; did you mean forward by forwad\?$"):
+        locate_class(f"{gaussian.__name__}.Renamed", "posterior")
+
+
+def test_class_of_another_base_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    loose = type("Loose", (), {"__module__": gaussian.__name__})
+    monkeypatch.setattr(gaussian, "Loose", loose, raising=False)
+    with pytest.raises(InputError, match=r"not derive from uncollapse.*\.PosteriorHead$"):
+        locate_class(f"{gaussian.__name__}.Loose", "posterior")

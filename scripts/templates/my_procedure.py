@@ -1,4 +1,4 @@
-"""FILL IN: which weights are updated when, in one sentence.
+"""FILL IN: which weights are updated, and when, in one sentence.
 
 FILL IN: authors, "title", venue and year (arXiv number), section, algorithm.
     repeat encoder_steps times: one step of the encoder on the batch

@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from uncollapse.config.common_keys import check_root
 from uncollapse.entry import continue_in_child
 from uncollapse.errors import InputError
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import Metric
 from uncollapse.runs.json_values import read_json_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
@@ -43,10 +45,15 @@ def note_end(status: str, words: str, message: str = "") -> None:
 class SweepSummary(Callback):
     """Hydra callback: starts the list before a multirun, prints it after.
 
-    The exit code is 1 if a job went wrong.
+    The exit code is 1 if a job went wrong. Launchers send this object to their worker processes;
+    it brings along the metrics that a user's script added, as workers do not run that script.
     """
 
+    def __init__(self) -> None:
+        self.added_metrics: list[Metric] = []
+
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
+        self.added_metrics = catalogue.list_added()
         require_writable(config)
         # joblib's workers cannot handle Ctrl-C themselves
         if "joblib" in str(config.hydra.launcher._target_):
@@ -55,6 +62,9 @@ class SweepSummary(Callback):
         # an environment variable reaches worker processes of any launcher
         handle, os.environ[VARIABLE] = tempfile.mkstemp(prefix="uncollapse-sweep-")
         os.close(handle)
+
+    def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
+        catalogue.restore_added(self.added_metrics)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         path = Path(os.environ.pop(VARIABLE))

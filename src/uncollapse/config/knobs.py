@@ -93,7 +93,11 @@ def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:
 
 
 def check_knobs(cfg: DictConfig, head: str) -> None:
-    """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau."""
+    """InputError for a top-level key that no slot reads: `+tau=0.5` with a head that has no tau.
+
+    Also for a head file that is not merged into the config as it should be.
+    """
+    check_head_file(cfg, head)
     # slots read knobs by interpolation, so search for ${knob} in their unresolved text
     slots = OmegaConf.to_yaml(
         OmegaConf.masked_copy(cfg, [s for s in SLOTS if s in cfg]), resolve=False
@@ -101,7 +105,34 @@ def check_knobs(cfg: DictConfig, head: str) -> None:
     read = set(re.findall(r"\$\{(\w+)\}", slots))
     for key in map(str, cfg):
         if key not in {*SLOTS, *SECTIONS, *COMMON, *read}:
+            if key in knobs_of(head):
+                raise InputError(describe_unused_knob(key, head, read - {*map(str, cfg)}))
             raise InputError(describe_unknown_knob(key, cfg[key], head))
+
+
+def check_head_file(cfg: DictConfig, head: str) -> None:
+    """InputError for a head file without its first line or its label, or with an unknown slot."""
+    place = f"conf/head/{head}.yaml"
+    if isinstance(cfg.get("head"), DictConfig):
+        raise InputError(f"{place}: its first line must be `# @package _global_`")
+    if "label" not in cfg:
+        raise InputError(f"{place}: it has no label, the name of the head in figures and tables")
+    for key, value in read_head(head).items():
+        if isinstance(value, dict) and key not in SLOTS:
+            raise InputError(
+                f"{place}: {key} is not a slot; {did_you_mean(key, SLOTS)}"
+                f"allowed are {', '.join(SLOTS)}"
+            )
+
+
+def describe_unused_knob(key: str, head: str, undefined: set[str]) -> str:
+    """The message for a knob that the slots of its own head do not read.
+
+    `undefined`: the keys that slots do read but that do not exist, such as a misspelt knob.
+    """
+    names = ", ".join(f"${{{name}}}" for name in sorted(undefined))
+    hint = f"; {names} is not defined" if names else ""
+    return f"conf/head/{head}.yaml: knob {key} is not used: no slot reads ${{{key}}}{hint}"
 
 
 def describe_unknown_knob(key: str, value: object, head: str) -> str:

@@ -69,9 +69,20 @@ def locate_class(target: object, where: str) -> type:
             f"{given}: no such class; "
             f"{module} defines {', '.join(list_classes(module, base)) or 'none'}"
         )
-    if not derives_from(found, base):
-        raise InputError(f"{given}: not a class for this place")
+    require_base(found, base, given)
     return found
+
+
+def require_base(found: type, base: str, given: str) -> None:
+    """InputError for a class that does not derive from `base`, or lacks one of its methods."""
+    if derives_from(found, base):
+        return
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        names = (name for cls in found.__mro__ for name in vars(cls))
+        near = nearest_word(missing[0], (name for name in names if name not in missing))
+        hint = f"; did you mean {missing[0]} by {near}?" if near else ""
+        raise InputError(f"{given}: it has no {', '.join(missing)}{hint}")
+    raise InputError(f"{given}: not a class for this place, as it does not derive from {base}")
 
 
 def list_classes(module: str, base: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A procedure: which weights are updated when, and how the code of an example is inferred."""
+"""A procedure: which weights each step updates, and how the code of an example is inferred."""
 
 from abc import abstractmethod
 from collections.abc import Iterator

@@ -5,6 +5,7 @@ disk and docs/metrics.md all follow from these rows. To add a metric, write a fu
 docs/add_a_metric.md. Importing this module loads neither torch nor pandas.
 """
 
+import json
 import math
 from collections.abc import Iterable
 from functools import cache
@@ -34,11 +35,23 @@ MISSING = "–"  # a cell without a value
 def add(*rows: Metric) -> None:
     """Add your own metrics, before a run or a report starts. InputError for a name in use."""
     for metric in rows:
+        if not isinstance(metric, Metric):
+            raise InputError(f"a row of the catalogue is a Metric, not a {type(metric).__name__}")
         keys = {key for other in METRICS.values() for key in other.keys}
         # standard errors count too: `x_se` must not be a metric of its own beside `x`
         if taken := keys.intersection(metric.keys):
             raise InputError(f"metric {min(taken)}: the catalogue has a row for it already")
         METRICS[metric.name] = metric
+
+
+def list_added() -> list[Metric]:
+    """The rows that are not the package's own."""
+    return [metric for name, metric in METRICS.items() if name not in PACKAGE_NAMES]
+
+
+def restore_added(rows: Iterable[Metric]) -> None:
+    """Add the rows of another process that this one does not have."""
+    add(*(metric for metric in rows if metric.name not in METRICS))
 
 
 # ---- selections of rows --------------------------------------------------------------------------
@@ -133,6 +146,8 @@ def compute(stage: str, *arguments: object) -> JsonObject:
     for function, metrics in group_by_function(stage).items():
         values = load_function(function)(*arguments)
         check_returned(function, values, metrics)
+        for key, value in values.items():
+            check_value(key, value)
         found |= values
     return found
 
@@ -156,6 +171,8 @@ def load_function(function: str | Function) -> Function:
         loaded: Function = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"metric function {function}: cannot be imported ({error})") from error
+    if not callable(loaded):
+        raise InputError(f"metric function {function}: it is a {type(loaded).__name__}")
     return loaded
 
 
@@ -164,13 +181,35 @@ def check_returned(
 ) -> None:
     """InputError for a key without a row in the catalogue, and for a row without a value."""
     name = function if isinstance(function, str) else function.__qualname__
-    allowed = {key for metric in metrics for key in metric.keys}
-    if unknown := sorted(values.keys() - allowed):
-        raise InputError(f"{name} returned {unknown[0]!r}, which has no row in the catalogue")
+    if not isinstance(values, dict):
+        raise InputError(f"{name} returned a {type(values).__name__}; it must return a dict")
+    by_key = {key: metric for metric in metrics for key in metric.keys}
+    if unknown := sorted(values.keys() - by_key):
+        base = by_key.get(unknown[0].removesuffix("_se"))
+        advice = f"; set error='csv' in the row of {base.name}" if base else ""
+        raise InputError(
+            f"{name} returned {unknown[0]!r}, which has no row in the catalogue{advice}"
+        )
     needed = {key for metric in metrics if not metric.optional for key in metric.keys}
     # {} means that the function does not apply to these data
     if values and (lacking := sorted(needed - values.keys())):
         raise InputError(f"{name} did not return {lacking[0]!r}, which has a row")
+
+
+def check_value(key: str, value: object) -> None:
+    """InputError unless JSON can hold the value of a key, and that of a "number" is one number."""
+    metric = METRICS.get(key) or METRICS[key.removesuffix("_se")]
+    try:
+        json.dumps(value)
+        fits = metric.kind != "number" or value is None or isinstance(value, int | float)
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        wanted = "a float" if metric.kind == "number" else "a list or dict of Python numbers"
+        raise InputError(
+            f"metric {key}: its function returned a {type(value).__name__}; "
+            f"it must be {wanted}, or None"
+        )
 
 
 # ---- documentation -------------------------------------------------------------------------------
@@ -199,6 +238,7 @@ def _format_documentation_row(metric: Metric) -> str:
 
 
 add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *RUN_ROWS)
+PACKAGE_NAMES = frozenset(METRICS)
 
 if __name__ == "__main__":
     from pathlib import Path

@@ -49,9 +49,10 @@ class Metric:
     InputError for an invalid row.
     """
 
-    name: str
-    stage: str
-    meaning: str  # its definition, usually one sentence
+    # a row must state the first three; without them it is refused below, by name
+    name: str = ""
+    stage: str = ""
+    meaning: str = ""  # its definition, usually one sentence
     pitfall: str = ""  # how it can mislead
     title: str = ""  # of its column; if empty, the name
     unit: str = "nats"
@@ -94,8 +95,14 @@ class Metric:
             )
         # either the catalogue calls a function, or the metric is computed elsewhere
         if bool(self.function) == (self.stage in WITHOUT_FUNCTION):
-            wanted = "has no function" if self.function == "" else "takes no function"
+            wanted = "needs a function" if self.function == "" else "takes no function"
             raise InputError(f"metric {self.name}: a row of stage {self.stage!r} {wanted}")
+        try:
+            format(0, self.line)
+        except ValueError as error:
+            raise InputError(
+                f"metric {self.name}: line={self.line!r} is not a format of numbers such as '.2f'"
+            ) from error
 
     @property
     def header(self) -> str:
