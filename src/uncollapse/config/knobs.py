@@ -10,6 +10,7 @@ from uncollapse.config import (
     COMMON,
     HYDRA_KEYS,
     SECTIONS,
+    SHORTHANDS,
     SLOTS,
     heads,
     knobs_of,
@@ -118,7 +119,7 @@ def check_head_file(cfg: DictConfig, head: str) -> None:
     if "label" not in cfg:
         raise InputError(f"{place}: it has no label, the name of the head in figures and tables")
     for key, value in read_head(head).items():
-        if isinstance(value, dict) and key not in SLOTS:
+        if isinstance(value, dict) and key not in (*SLOTS, *SHORTHANDS):
             raise InputError(
                 f"{place}: {key} is not a slot; {did_you_mean(key, SLOTS)}"
                 f"allowed are {', '.join(SLOTS)}"
