@@ -391,6 +391,7 @@ def test_unknown_quantities_are_omitted():
         "nll",
         "nll_se",
         "nll_samples",
+        "nll_codes",
         "nll_examples",
         "nll_mc_se",
         "nll_ess",

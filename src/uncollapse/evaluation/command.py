@@ -61,6 +61,13 @@ def command_parser() -> argparse.ArgumentParser:
         help=f"codes per example for nll (default {Settings.samples})",
     )
     parser.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="draw codes of each example in rounds until the error of its nll is below T nats "
+        "(0.1 is a good value), K at most",
+    )
+    parser.add_argument(
         "--examples", type=int, metavar="N", help="a fixed random subset of N (default: all)"
     )
     parser.add_argument(
@@ -98,6 +105,7 @@ def parse_settings(arguments: argparse.Namespace) -> Settings:
         arguments.workers,
         not arguments.no_unknown,
         arguments.weights,
+        arguments.tolerance,
     )
     settings.check()
     return settings

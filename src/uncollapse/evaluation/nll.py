@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from uncollapse.data.batches import epoch_batches
+from uncollapse.data.batches import epoch_batches, split_examples
 from uncollapse.data.corpus import take_values
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
@@ -19,6 +20,7 @@ from uncollapse.metrics.likelihood import (
     DECODED_CODES,
     importance_weighted,
     likelihood,
+    log_mean_error,
     log_weights,
 )
 from uncollapse.metrics.one_pass import EVAL_SEED
@@ -27,7 +29,8 @@ from uncollapse.runs.json_values import is_number_list, replace_nonfinite
 from uncollapse.runs.layout import EVALUATIONS
 
 # the columns of a row: lists with one value per example of the group
-ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")
+ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "codes", "examples")
+FIRST_CODES = 16  # of the first round with a tolerance; every further round doubles the number
 
 
 def evaluate_nll(opened: OpenedRun, settings: Settings) -> JsonObject:
@@ -45,8 +48,9 @@ def group_examples(opened: OpenedRun, settings: Settings) -> list[np.ndarray]:
     """The examples that are decoded together: of one length, with about DECODED_CODES codes."""
     examples = opened.examples(settings.split, settings.examples)
     lengths = opened.data.lengths(settings.split)[examples]
-    # K codes of each example are decoded together
-    size = max(1, DECODED_CODES // settings.samples)
+    # K codes of each example are decoded together, or those of the first round
+    codes = settings.samples if settings.tolerance is None else FIRST_CODES
+    size = max(1, DECODED_CODES // codes)
     # of one length, so that no time is spent on padding
     return [examples[group] for group in epoch_batches(lengths, size, "by_length", EVAL_SEED, 0)]
 
@@ -55,28 +59,74 @@ def weigh_group(
     opened: OpenedRun, settings: Settings, number: int, examples: np.ndarray
 ) -> GroupRow:
     """The row of one group. InputError for weights that are not finite."""
-    with torch.no_grad():
-        batch = opened.batch(settings.split, examples)
-        # seeded by the group's number, so that neither order nor interruptions change the result
-        generator = torch.Generator(opened.device).manual_seed(EVAL_SEED + number)
-        q = opened.encode(batch, generator)
-        decode = partial(opened.model.nll, batch)
-        weights = log_weights(decode, q, settings.samples, generator)
-    if not weights.isfinite().all():
-        raise InputError(
-            f"{opened.run.folder}: the weights of {settings.split} example {batch.examples[0]} "
-            "are not finite numbers"
-        )
+    # seeded by the group's number, so that neither order nor interruptions change the result
+    generator = torch.Generator(opened.device).manual_seed(EVAL_SEED + number)
+    batch = opened.batch(settings.split, examples)
+    if settings.tolerance is None:
+        weights = [draw_weights(opened, settings, examples, settings.samples, generator)]
+    else:
+        weights = draw_until_precise(opened, settings, batch.examples, generator)
+    columns = [importance_weighted(w) for w in weights]
     lengths = batch.lengths
     return {
         "group": number,
         "examples": batch.examples.tolist(),
         "tokens": None if lengths is None else lengths.tolist(),
+        "codes": [len(w) for w in weights for _ in range(w.shape[1])],
         **{
-            name: replace_nonfinite(values.tolist())
-            for name, values in importance_weighted(weights).items()
+            name: replace_nonfinite(np.concatenate([found[name] for found in columns]).tolist())
+            for name in columns[0]
         },
     }
+
+
+def draw_weights(
+    opened: OpenedRun,
+    settings: Settings,
+    examples: np.ndarray,
+    codes: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Log importance weights [codes, B] of examples, in the order of their batch.
+
+    InputError for weights that are not finite.
+    """
+    with torch.no_grad():
+        batch = opened.batch(settings.split, examples)
+        q = opened.encode(batch, generator)
+        weights = log_weights(partial(opened.model.nll, batch), q, codes, generator)
+    if not weights.isfinite().all():
+        raise InputError(
+            f"{opened.run.folder}: the weights of {settings.split} example {batch.examples[0]} "
+            "are not finite numbers"
+        )
+    return weights
+
+
+def draw_until_precise(
+    opened: OpenedRun, settings: Settings, examples: np.ndarray, generator: torch.Generator
+) -> list[Tensor]:
+    """Log weights [K, 1] of each example, in rounds that double K while its error is too large.
+
+    The error is the standard error of the log of the mean weight, by the delta method. K is at most
+    settings.samples.
+    """
+    assert settings.tolerance is not None
+    drawn: dict[int, Tensor] = {}
+    todo, codes = examples, min(FIRST_CODES, settings.samples)
+    while len(todo):
+        # the codes of few examples, or few codes of many, are decoded together
+        for chosen in split_examples(todo, max(1, DECODED_CODES // codes)):
+            weights = draw_weights(opened, settings, chosen, codes, generator)
+            order = opened.batch(settings.split, chosen).examples
+            for example, column in zip(order.tolist(), weights.T, strict=True):
+                earlier = [drawn[example]] if example in drawn else []
+                drawn[example] = torch.cat([*earlier, column])
+        total = len(drawn[int(todo[0])])
+        errors = [float(log_mean_error(drawn[example])) for example in todo.tolist()]
+        todo = todo[np.array(errors) > settings.tolerance] if total < settings.samples else todo[:0]
+        codes = min(total, settings.samples - total)
+    return [drawn[example][:, None] for example in examples.tolist()]
 
 
 def has_all_columns(row: GroupRow) -> bool:
@@ -105,6 +155,7 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
         tokens,
         None if log_prob is None else log_prob[order],
         (columns["fall_2"], columns["fall_8"]),
+        columns["codes"],
     )
     corpus = opened.data.corpora.get(settings.split)
     chars, size = (

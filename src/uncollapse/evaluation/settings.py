@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from uncollapse.data import SPLITS
-from uncollapse.errors import InputError, check_integer
+from uncollapse.errors import InputError, check_integer, check_number
 from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
@@ -27,6 +27,7 @@ class Settings:
     workers: int = 1  # threads
     unknown: bool = True  # whether samples may contain <unk>
     rule: str = DEFAULT_RULE  # which weights
+    tolerance: float | None = None  # nats: fewer codes where nll's error is below it already
 
     def check(self) -> None:
         """InputError for a value that is not allowed."""
@@ -41,6 +42,8 @@ class Settings:
                 f"--weights {self.rule}: samples are of the weights of {DEFAULT_RULE} only"
             )
         check_integer("--samples", self.samples, 1, MOST_CODES)
+        if self.tolerance is not None:
+            check_number("--tolerance", self.tolerance, 0)
         for budget in self.labels or ():
             check_integer("--labels", budget, 2)
         if self.split == "train" and self.metrics == ("probe",):
@@ -75,6 +78,10 @@ class Settings:
         return f"{self.split}-{metric}{METRIC_CHOICES[metric].name_details(self)}{mark}"
 
     @property
+    def tolerated(self) -> str:
+        return "" if self.tolerance is None else f"-T{self.tolerance:g}"
+
+    @property
     def subset(self) -> str:
         return "" if self.examples is None else f"-N{self.examples}"
 
@@ -87,7 +94,9 @@ class MetricChoice(NamedTuple):
 
 
 METRIC_CHOICES = {
-    NLL: MetricChoice(lambda settings: f"-K{settings.samples}{settings.subset}"),
+    NLL: MetricChoice(
+        lambda settings: f"-K{settings.samples}{settings.tolerated}{settings.subset}"
+    ),
     PROBE: MetricChoice(
         lambda settings: "".join(f"-{budget}" for budget in settings.labels or ()),
         needs_labels=True,

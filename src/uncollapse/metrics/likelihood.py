@@ -70,6 +70,13 @@ def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
     return {name: values.cpu().numpy() for name, values in parts.items()}
 
 
+def log_mean_error(w: Tensor) -> Tensor:
+    """The standard error of log mean exp(w), by the delta method, from log weights [K, ...]."""
+    size, w = len(w), w.double()
+    ess = torch.exp(2 * torch.logsumexp(w, 0) - torch.logsumexp(2 * w, 0))
+    return ((size / ess - 1) / (size - 1)).clamp_min(0).sqrt()
+
+
 def nll_of_parts(w: Tensor, parts: int) -> Tensor:
     """The nll [B] averaged over this many equal subsets of the codes, from log weights [K, B].
 
@@ -110,15 +117,18 @@ def likelihood(
     tokens: np.ndarray | None,
     log_prob: np.ndarray | None,
     falls: tuple[np.ndarray, np.ndarray] | None = None,
+    codes: np.ndarray | None = None,
 ) -> dict:
     """nll with its errors, effective sample size, bias, perplexity and the oracle gap.
 
-    All arrays are [N]. falls: (fall_2, fall_8), for nll_bias. log_prob: the exact log p(x) of the
-    data, where known. oracle_gap = nll + mean log p(x) over the same examples estimates
-    KL(data || model), with less noise than nll minus the entropy.
+    All arrays are [N]. samples: the largest number of codes of an example; codes: the number of
+    each example, None if all have `samples`. falls: (fall_2, fall_8), for nll_bias. log_prob: the
+    exact log p(x) of the data, where known. oracle_gap = nll + mean log p(x) over the same examples
+    estimates KL(data || model), with less noise than nll minus the entropy.
     """
     # Monte Carlo variance of each log mean w, by the delta method; unknown for a single sample
-    variance = (samples / ess - 1) / (samples - 1) if samples > 1 else np.full(len(nll), np.nan)
+    codes = np.full(len(nll), samples) if codes is None else codes
+    variance = (codes / ess - 1) / (codes - 1) if samples > 1 else np.full(len(nll), np.nan)
     # the number of tokens is a metric of the pass already
     ppl = per_token(nll, tokens, "nll_")
     ppl.pop("tokens", None)
@@ -126,6 +136,7 @@ def likelihood(
     return {
         **with_error("nll", nll),
         "nll_samples": samples,
+        "nll_codes": float(codes.mean()),
         "nll_examples": len(nll),
         # clipped: the sample ess may exceed K by rounding
         "nll_mc_se": float(np.sqrt(np.clip(variance, 0, None).sum()) / len(nll)),

@@ -21,7 +21,11 @@ EVALUATION_ROWS = (
     ),
     Metric(
         name="nll_samples", stage=NLL, function=WEIGHTED, unit="count", column=None,
-        meaning="K, the number of samples of z per example.",
+        meaning="K, the number of samples of z per example; with a tolerance, the most allowed.",
+    ),
+    Metric(
+        name="nll_codes", stage=NLL, function=WEIGHTED, unit="count", digits=0, column=None,
+        meaning="Mean number of samples of z per example: below K where a tolerance was reached.",
     ),
     Metric(
         name="nll_examples", stage=NLL, function=WEIGHTED, unit="count", column=None,
