@@ -48,7 +48,7 @@ class Capacity(Objective):
 
     @property
     def final_weight(self) -> float:
-        """0 for an autoencoder, else 1: the best weights have the lowest nelbo."""
+        """0 for an autoencoder, else 1: at the capacity a nat of KL costs what it does in nelbo."""
         return 0.0 if self.weight == 0 else 1.0
 
     def capacity_at(self, epoch: float) -> float:

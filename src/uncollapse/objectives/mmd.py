@@ -53,7 +53,7 @@ class InfoVAE(ELBO):
 
     @property
     def final_weight(self) -> float:
-        """The best weights have the lowest nelbo, in which the KL has weight 1."""
+        """1: what leaves the KL term goes into the MMD."""
         return 1.0
 
     def __call__(

@@ -26,7 +26,7 @@ class Progress:
     """How far training is, and what was decided so far."""
 
     step: int = 0
-    best: float = float("inf")  # the lowest validation nelbo
+    best: float = float("inf")  # the lowest validation objective
     best_step: int = 0
     best_weight: float = 1.0  # of the KL, at that step
     bad: int = 0  # evaluations since the best
