@@ -37,6 +37,10 @@ def test_level_of_a_share_is_a_length_in_epochs() -> None:
         typed("head=kl_anneal", "level=3", "trainer.epochs=30"), ["level=3"], "kl_anneal"
     )
     assert cfg.anneal_epochs == 15 and words == ["anneal_epochs=15.0"]
+    cfg, words = replace_shorthands(
+        typed("head=kl_cyclical", "level=2"), ["level=2"], "kl_cyclical"
+    )
+    assert words == ["cycles=2"], "an integer stays one"
 
 
 def test_head_without_frontier_has_one_level(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -107,7 +107,9 @@ def read_frontier(cfg: DictConfig, head: str) -> Frontier:
         raise InputError(f"head={head}: frontier.knob={knob}: the head has no such knob")
     if not isinstance(values, list) or len(values) < 2:
         raise InputError(f"head={head}: frontier.values={values}: allowed are two or more numbers")
-    return Frontier(knob, tuple(check_number("frontier.values", value, 0) for value in values))
+    for value in values:
+        check_number("frontier.values", value, 0)
+    return Frontier(knob, tuple(values))
 
 
 def replace_word(cfg: DictConfig, words: list[str], old: str, new: str, value: float) -> list[str]:

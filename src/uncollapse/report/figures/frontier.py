@@ -54,14 +54,19 @@ def set_limits(ax: Axes, points: pd.DataFrame) -> None:
 
 
 def mean_curve(group: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """mi, and the mean and half-width of d_nll over the seeds whose span holds it, [n] each."""
-    x = np.linspace(group["mi"].min(), group["mi"].max(), GRID_POINTS)
+    """mi in the span that all seeds share, and mean and half-width of d_nll over seeds, [n] each.
+
+    Empty if there is no such span.
+    """
+    spans = group.groupby("seed")["mi"].agg(["min", "max"])
+    low, high = spans["min"].max(), spans["max"].min()
+    x = np.linspace(low, high, GRID_POINTS if low < high else 0)
     seeds = [
         [interpolate_at(runs["mi"].tolist(), runs["d_nll"].tolist(), value) for value in x]
         for _, runs in group.groupby("seed")
     ]
     columns = np.array(seeds, dtype=float).T
-    statistics = np.array([t_interval(column) for column in columns])
+    statistics = np.array([t_interval(column) for column in columns]).reshape(-1, 2)
     return x, statistics[:, 0], statistics[:, 1]
 
 
@@ -87,8 +92,8 @@ def describe_frontier(runs: pd.DataFrame) -> str:
         "Each head along its frontier: test nll minus that of plain with the same seed, against "
         f"mi. Points: seeds ({count_seeds(points)}) at each value of the head's knob, hollow where "
         "training had not converged; line and band: mean and 95 % t-interval over seeds of the "
-        "curves interpolated between the values of one seed. Grey: the other heads. Lower is "
-        "better, and 0 is plain's nll."
+        "curves interpolated between the values of one seed, in the span that all seeds share. "
+        "Grey: the other heads. Lower is better, and 0 is plain's nll."
         + (f" {beyond} of the most expensive runs lie above the frame." if beyond else "")
         + bound_note(finished(runs))
     )

@@ -15,8 +15,8 @@ TITLE = (
     "of its knob and never beyond the measured span; mean ± half-width of the 95 % t-interval over "
     "seeds. In brackets the rank at that mi; heads share a rank if the paired interval to the "
     "first of it includes 0. span: the lowest and highest mi measured. price: the slope of nll "
-    "over mi, nats per nat. envelope: the mi at which the head is first or tied with it. Heads with fewer "
-    f"than {FEWEST_VALUES} values, and runs with a saturated mi, are left out."
+    "over mi, nats per nat. envelope: the mi at which the head is first or tied with it. Heads "
+    f"with fewer than {FEWEST_VALUES} values, and runs with a saturated mi, are left out."
 )
 
 
@@ -39,7 +39,10 @@ def frontier_table(runs: pd.DataFrame) -> Table:
                 f"{low:.2f} to {high:.2f}"
                 for low, high in zip(numbers["mi_min"], numbers["mi_max"], strict=True)
             ],
-            **{f"at {target:g} nats": format_target(numbers, target) for target in targets},
+            **{
+                f"at {target:g} nat{'s' * (target != 1)}": format_target(numbers, target)
+                for target in targets
+            },
             "price": [
                 format_cell(mean, half, 1, 1, 3, "+")
                 for mean, half in zip(numbers["price_mean"], numbers["price_half"], strict=True)
