@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from uncollapse.entry import is_interrupted
 from uncollapse.errors import InputError
+from uncollapse.rate_search import replace_rate
 from uncollapse.run import run
 from uncollapse.sweep import note_end
 
@@ -26,6 +27,7 @@ def main(cfg: DictConfig) -> None:
     overrides = [str(word) for word in task or ()]
     words = " ".join(overrides)
     try:
+        cfg, overrides = replace_rate(cfg, head, overrides)
         note_end(run(cfg, head, overrides), words)
     except InputError as error:
         note_end("refused", words, str(error))
