@@ -277,13 +277,21 @@ def test_missing_function_is_refused(own_catalogue: None, function: str) -> None
         statistics(small_pass())
 
 
+@pytest.mark.parametrize("stage", [PASS, TRAINING, END])
+def test_missing_function_is_refused_before_a_run_starts(
+    own_catalogue: None, tmp_path: Path, stage: str
+) -> None:
+    catalogue.add(replace(ROW, stage=stage, function="uncollapse.metrics.usage:no_such"))
+    with pytest.raises(InputError, match="metric function .*:no_such: cannot be imported"):
+        run_here(tmp_path, "plain")
+    assert not list(tmp_path.iterdir())
+
+
 # ---- the rows ------------------------------------------------------------------------------------
 
 
 def test_every_row_function_exists() -> None:
-    for stage in STAGES:
-        for function in catalogue.group_by_function(stage):
-            assert stage in WITHOUT_FUNCTION or callable(catalogue.load_function(function))
+    catalogue.require_functions(*(stage for stage in STAGES if stage not in WITHOUT_FUNCTION))
 
 
 def test_metric_companions_have_rows() -> None:

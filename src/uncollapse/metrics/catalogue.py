@@ -161,6 +161,13 @@ def group_by_function(stage: str) -> dict[str | Function, list[Metric]]:
     return found
 
 
+def require_functions(*stages: str) -> None:
+    """InputError for a row of these stages whose function cannot be imported."""
+    for stage in stages:
+        for function in group_by_function(stage):
+            load_function(function)
+
+
 @cache
 def load_function(function: str | Function) -> Function:
     """The function that a reference such as "package.module:name" names. InputError if none."""
