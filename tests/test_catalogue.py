@@ -282,7 +282,7 @@ def test_missing_function_is_refused_before_a_run_starts(
     own_catalogue: None, tmp_path: Path, stage: str
 ) -> None:
     catalogue.add(replace(ROW, stage=stage, function="uncollapse.metrics.usage:no_such"))
-    with pytest.raises(InputError, match="metric function .*:no_such: cannot be imported"):
+    with pytest.raises(InputError, match=r"metric function .*:no_such: cannot be imported"):
         run_here(tmp_path, "plain")
     assert not list(tmp_path.iterdir())
 
