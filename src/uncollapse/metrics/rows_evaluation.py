@@ -3,6 +3,8 @@
 from uncollapse.metrics.metric import NLL, PROBE, Beside, Metric
 
 FEW_SAMPLES = 20  # effective samples: an nll from fewer is a bound rather than an estimate
+DEFAULT_SAMPLES = 500  # K, codes per example for nll
+LABEL_BUDGETS = (100, 500, 1000, 2000, 10_000)  # of the probe, by default
 
 WEIGHTED = "uncollapse.evaluation.nll:evaluate_nll"
 PROBED = "uncollapse.evaluation.probe:evaluate_probe"
