@@ -28,6 +28,7 @@ from uncollapse.metrics.metric import (
 from uncollapse.metrics.one_pass import statistics
 from uncollapse.report import figures
 from uncollapse.report.page import write_report
+from uncollapse.report.panels import axis_label
 
 
 # not the example of docs/add_a_metric.md, which a reader may have added to the package
@@ -325,6 +326,15 @@ def test_result_line_has_the_digits_of_the_row() -> None:
     result = {"nll": 25.31, "nll_se": 0.12, "nll_bias": 0.15, "nll_ess": 18.3, "probe": 0.91234}
     line = "nll 25.310 ± 0.120 (bias about 0.150, ess 18.3), probe 0.912"
     assert format_result(result) == line
+
+
+def test_labels_and_values_follow_the_row(own_catalogue: None) -> None:
+    assert axis_label("kl", "test ", ", the rate") == "test kl, the rate (nats)"
+    assert axis_label("relative_time") == "time"
+    assert catalogue.format_value("probe_chance", 0.36719) == "0.367"
+    assert catalogue.format_value("kl", 2.0) == "2.00"
+    catalogue.METRICS["kl"] = replace(catalogue.METRICS["kl"], title="rate", unit="bits", digits=1)
+    assert axis_label("kl") == "rate (bits)" and catalogue.format_value("kl", 2.0) == "2.0"
 
 
 def test_docs_table_is_current() -> None:

@@ -102,7 +102,8 @@ EVALUATION_ROWS = (
         "of always guessing the most common class, which is shown with it.",
     ),
     Metric(
-        name="probe_chance", stage=PROBE, function=PROBED, unit="share", column=91, in_text=False,
+        name="probe_chance", stage=PROBE, function=PROBED, unit="share", digits=3, column=91,
+        in_text=False,
         meaning="Accuracy of always guessing the most common class, averaged over the known "
         "factors.",
     ),
