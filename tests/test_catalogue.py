@@ -313,6 +313,10 @@ def test_evaluation_keys_are_written_only_by_evaluations() -> None:
     assert not own & {key for m in catalogue.METRICS.values() if m.stage == PASS for key in m.keys}
 
 
+def test_larger_results_are_those_of_more_examples_then_samples_then_labels() -> None:
+    assert catalogue.size_names() == ["nll_examples", "nll_samples", "probe_labels"]
+
+
 def test_line_shows_units_and_companions_of_the_row(own_catalogue: None) -> None:
     row = {"epoch": 1.0, "step": 8, "split": "valid", "kl": 3.0, "floor": 2.88}
     row |= {"kl_minus_floor": 0.12, "seconds_per_step": 0.0123}

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_integer
-from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
+from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, SAMPLES
 from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
 from uncollapse.runs.results import NO_UNKNOWN
 
-PASS_STATISTICS = "statistics"  # not a stage of the catalogue: it repeats the metrics of one pass
 MOST_CODES = 1_000_000  # per example, since all of them are drawn at once
 
 

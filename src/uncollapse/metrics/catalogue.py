@@ -114,6 +114,12 @@ def evaluated_keys() -> set[str]:
     return {key for m in METRICS.values() if m.stage in EVALUATED for key in m.keys}
 
 
+def size_names() -> list[str]:
+    """Metrics that say which of several results is the largest, in the order of comparison."""
+    sizes = [m for m in METRICS.values() if m.size_rank is not None]
+    return [m.name for m in sorted(sizes, key=lambda m: m.size_rank or 0)]
+
+
 def _csv_keys(metric: Metric) -> tuple[str, ...]:
     if metric.kind != "number" or not metric.in_csv:
         return ()

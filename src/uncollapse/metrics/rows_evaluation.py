@@ -22,11 +22,11 @@ EVALUATION_ROWS = (
         "average or in most examples; a bound rather than an estimate.",
     ),
     Metric(
-        name="nll_samples", stage=NLL, function=WEIGHTED, unit="count", column=None,
+        name="nll_samples", stage=NLL, function=WEIGHTED, unit="count", column=None, size_rank=2,
         meaning="K, the number of samples of z per example.",
     ),
     Metric(
-        name="nll_examples", stage=NLL, function=WEIGHTED, unit="count", column=None,
+        name="nll_examples", stage=NLL, function=WEIGHTED, unit="count", column=None, size_rank=1,
         meaning="Number of examples that nll is averaged over.",
     ),
     Metric(
@@ -108,7 +108,7 @@ EVALUATION_ROWS = (
         "factors.",
     ),
     Metric(
-        name="probe_labels", stage=PROBE, function=PROBED, unit="count", column=None,
+        name="probe_labels", stage=PROBE, function=PROBED, unit="count", column=None, size_rank=3,
         meaning="Number of labelled training examples that the probe's classifiers were fitted to.",
     ),
     Metric(
