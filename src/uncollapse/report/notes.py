@@ -80,7 +80,8 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
     if not (abs(mean) > half or (difference.abs() > error).any()):
         return ""
     header = catalogue.METRICS[metric].header
-    return f"{header} {last.mean():.2f} instead of {best[last.notna()].mean():.2f}"
+    values = [catalogue.format_value(metric, v.mean()) for v in (last, best[last.notna()])]
+    return f"{header} {values[0]} instead of {values[1]}"
 
 
 def weights_note(runs: pd.DataFrame) -> str:
