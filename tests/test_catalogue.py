@@ -13,7 +13,7 @@ from conftest import ROOT, folder_of, rows, run_here, summary
 from uncollapse.console import format_row
 from uncollapse.errors import InputError
 from uncollapse.evaluation.result_line import format_result
-from uncollapse.metrics import catalogue
+from uncollapse.metrics import catalogue, rows_pass
 from uncollapse.metrics.base import Pass, with_error
 from uncollapse.metrics.metric import (
     END,
@@ -28,6 +28,7 @@ from uncollapse.metrics.metric import (
 from uncollapse.metrics.one_pass import statistics
 from uncollapse.report import figures
 from uncollapse.report.page import write_report
+from uncollapse.report.panels import axis_label
 
 
 # not the example of docs/add_a_metric.md, which a reader may have added to the package
@@ -122,11 +123,15 @@ def test_documented_function_and_row_work(own_catalogue: None) -> None:
     """As docs/add_a_metric.md adds them to the package."""
     page = (ROOT / "docs" / "add_a_metric.md").read_text()
     function, row = (text.split("```")[0] for text in page.split("```python\n")[1:3])
-    names = {"Metric": Metric, "PASS": PASS, "Pass": Pass}
+    names: dict = {"Pass": Pass}
     exec(function, names)
-    (metric,) = eval(row, names)
+    path = ROOT / "src" / "uncollapse" / "metrics" / "rows_pass.py"
+    before, name, rows_below = path.read_text().partition("PASS_ROWS = (\n")
+    exec(f"{before}{name}{row}{rows_below}", names)
+    metric, others = names["PASS_ROWS"][0], names["PASS_ROWS"][1:]
+    assert others == rows_pass.PASS_ROWS
+    assert names["max_abs_mean"](small_pass()) == {metric.name: 3.0}
     catalogue.add(replace(metric, name="documented", function=lambda seen: {"documented": 3.0}))
-    assert names["max_abs_mean"](small_pass()) == {metric.name: 3.0}  # type: ignore[operator]
     assert statistics(small_pass())["documented"] == 3.0
 
 
@@ -273,13 +278,21 @@ def test_missing_function_is_refused(own_catalogue: None, function: str) -> None
         statistics(small_pass())
 
 
+@pytest.mark.parametrize("stage", [PASS, TRAINING, END])
+def test_missing_function_is_refused_before_a_run_starts(
+    own_catalogue: None, tmp_path: Path, stage: str
+) -> None:
+    catalogue.add(replace(ROW, stage=stage, function="uncollapse.metrics.usage:no_such"))
+    with pytest.raises(InputError, match=r"metric function .*:no_such: cannot be imported"):
+        run_here(tmp_path, "plain")
+    assert not list(tmp_path.iterdir())
+
+
 # ---- the rows ------------------------------------------------------------------------------------
 
 
 def test_every_row_function_exists() -> None:
-    for stage in STAGES:
-        for function in catalogue.group_by_function(stage):
-            assert stage in WITHOUT_FUNCTION or callable(catalogue.load_function(function))
+    catalogue.require_functions(*(stage for stage in STAGES if stage not in WITHOUT_FUNCTION))
 
 
 def test_metric_companions_have_rows() -> None:
@@ -300,6 +313,10 @@ def test_evaluation_keys_are_written_only_by_evaluations() -> None:
     assert not own & {key for m in catalogue.METRICS.values() if m.stage == PASS for key in m.keys}
 
 
+def test_larger_results_are_those_of_more_examples_then_samples_then_labels() -> None:
+    assert catalogue.size_names() == ["nll_examples", "nll_samples", "probe_labels"]
+
+
 def test_line_shows_units_and_companions_of_the_row(own_catalogue: None) -> None:
     row = {"epoch": 1.0, "step": 8, "split": "valid", "kl": 3.0, "floor": 2.88}
     row |= {"kl_minus_floor": 0.12, "seconds_per_step": 0.0123}
@@ -313,6 +330,15 @@ def test_result_line_has_the_digits_of_the_row() -> None:
     result = {"nll": 25.31, "nll_se": 0.12, "nll_bias": 0.15, "nll_ess": 18.3, "probe": 0.91234}
     line = "nll 25.310 ± 0.120 (bias about 0.150, ess 18.3), probe 0.912"
     assert format_result(result) == line
+
+
+def test_labels_and_values_follow_the_row(own_catalogue: None) -> None:
+    assert axis_label("kl", "test ", ", the rate") == "test kl, the rate (nats)"
+    assert axis_label("relative_time") == "time"
+    assert catalogue.format_value("probe_chance", 0.36719) == "0.367"
+    assert catalogue.format_value("kl", 2.0) == "2.00"
+    catalogue.METRICS["kl"] = replace(catalogue.METRICS["kl"], title="rate", unit="bits", digits=1)
+    assert axis_label("kl") == "rate (bits)" and catalogue.format_value("kl", 2.0) == "2.0"
 
 
 def test_docs_table_is_current() -> None:

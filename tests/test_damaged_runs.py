@@ -158,16 +158,28 @@ class Outcome:
         outside = snapshot_tree(results.parent / "outside")
         capsys.readouterr()
 
-        # 1. train
+        self.train(results, which)
+        self.printed = capsys.readouterr().out
+        assert all(snapshot_tree(other) == old for other, old in kept)
+        self.evaluate(results, capsys)
+        self.read(results)
+
+        # nothing is lost, and nothing outside is touched
+        assert snapshot_tree(results.parent / "outside") == outside
+        after = snapshot_tree(self.folder)
+        self.gone = {name for name, content in before.items() if content not in after.values()}
+        assert not [name for name in after if name.endswith(".new")]
+
+    def train(self, results: Path, which: str) -> None:
+        """Run the same command again: it ends well, or is refused in one sentence."""
         try:
             self.trained = train(config(which, results), "plain", WORDS[which])
         except InputError as error:
             self.trained = str(error)
             assert is_one_sentence(self.trained, self.folder), error
-        self.printed = capsys.readouterr().out
-        assert all(snapshot_tree(other) == old for other, old in kept)
 
-        # 2. evaluate the study, then the run
+    def evaluate(self, results: Path, capsys: pytest.CaptureFixture) -> None:
+        """Evaluate the study, then the run."""
         code = evaluate([str(results / "s"), *ASKED])
         output = capsys.readouterr()
         lines = output.err.splitlines()
@@ -179,7 +191,8 @@ class Outcome:
             self.code == 2
         )
 
-        # 3. read it, as a report does
+    def read(self, results: Path) -> None:
+        """Read the study, as a report does."""
         self.notes: list[str] = []
         found = {
             saved.run.folder: saved for saved in read_runs(results / "s", self.notes) if saved.run
@@ -192,12 +205,6 @@ class Outcome:
             self.notes += self.saved.notes
             self.saved.views()
         assert all("\n" not in note for note in self.notes)
-
-        # 4. nothing is lost, and nothing outside is touched
-        assert snapshot_tree(results.parent / "outside") == outside
-        after = snapshot_tree(self.folder)
-        self.gone = {name for name, content in before.items() if content not in after.values()}
-        assert not [name for name in after if name.endswith(".new")]
 
     @property
     def refused(self) -> bool:

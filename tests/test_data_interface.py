@@ -12,6 +12,7 @@ from uncollapse.data.image_files import MnistConfig, OmniglotConfig
 from uncollapse.data.images import DigitsConfig, ImageBatch, ImageData
 from uncollapse.data.text import TextData
 from uncollapse.data.vectors import GaussianConfig, VectorBatch, VectorData
+from uncollapse.errors import InputError
 from uncollapse.interfaces.data import Batch, Data, DataConfig
 
 CONFIGS = (DialogueConfig, TextConfig, MnistConfig, OmniglotConfig, DigitsConfig, GaussianConfig)
@@ -43,7 +44,7 @@ def test_misspelt_attribute_is_named():
     class Mine(ImageData):
         best_acuracy: None = None
 
-    with pytest.raises(TypeError, match=r"Mine\.best_acuracy: .* best_accuracy"):
+    with pytest.raises(InputError, match=r"Mine\.best_acuracy: .* best_accuracy"):
         Mine({"train": np.zeros((3, 4), np.uint8)}, 16, 2)
 
 

@@ -135,9 +135,9 @@ def same(a: Any, b: Any) -> bool:
 # ---------------------------------------------------------------- the numbers
 
 
-def test_numbers_of_trained_model_match_brute_force(trained: Any) -> None:
-    model, x, kind = trained
-    found = diagnose(model.encode, model.nll, x, samples=64, labels=kind)
+def sample_by_brute_force(model: Any, x: torch.Tensor) -> tuple:
+    """The posterior, its KL [N, 6], and from 64 codes each: nll, nll of foreign codes, log weights
+    (all [64, N]) and mi."""
     with torch.no_grad():
         torch.manual_seed(11)
         q = Normal(model.encode(x)[0], torch.exp(0.5 * model.encode(x)[1]))
@@ -151,6 +151,13 @@ def test_numbers_of_trained_model_match_brute_force(trained: Any) -> None:
             [Normal(q.mean, q.stddev).log_prob(code).sum(-1) for code in z[0][:, None]]
         )
         mi = (q.log_prob(z[0]).sum(-1) - (pairs.logsumexp(1) - math.log(len(x)))).mean()
+    return q, kl, nll, foreign, weights, mi
+
+
+def test_numbers_of_trained_model_match_brute_force(trained: Any) -> None:
+    model, x, kind = trained
+    found = diagnose(model.encode, model.nll, x, samples=64, labels=kind)
+    q, kl, nll, foreign, weights, mi = sample_by_brute_force(model, x)
 
     def near(name: str, value: Any) -> None:
         assert abs(found[name] - float(value)) < 5 * found[f"{name}_se"] + 1e-6, name

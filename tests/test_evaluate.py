@@ -160,32 +160,30 @@ def test_workers_do_not_change_numbers(study: Path) -> None:
     assert summary(plain)["evaluations"] == summary(other)["evaluations"]
 
 
+def kill_evaluation(folder: Path, rows: Path) -> None:
+    """Start an evaluation of nll, and kill it when it has written a few rows."""
+    words = ["--metrics", "nll", "--samples", "3000", "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "scripts/evaluate.py", str(folder), *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (rows.exists() and rows.read_text().count("\n") > 3):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
 @pytest.mark.slow
 def test_killed_evaluation_resumes_with_same_result(study: Path) -> None:
     folder = folder_of(study.parent, "plain")
     complete = study.parent / "complete"
     shutil.copytree(folder, complete)
     assert main([str(complete), "--metrics", "nll", "--samples", "3000"]) == 0
-    words = [
-        sys.executable,
-        "scripts/evaluate.py",
-        str(folder),
-        "--metrics",
-        "nll",
-        "--samples",
-        "3000",
-        "--workers",
-        "1",
-    ]
-    process = subprocess.Popen(
-        words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL
-    )
     rows = folder / "evaluations" / "test-nll-K3000.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (rows.exists() and rows.read_text().count("\n") > 3):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_evaluation(folder, rows)
     done = rows.read_text().count("\n") - 1
     assert 0 < done < 32 and not (folder / "evaluations" / "test-nll-K3000.json").exists()
     with rows.open("a") as file:

@@ -8,6 +8,7 @@ from uncollapse import config
 from uncollapse.data.dialogue import DialogueConfig
 from uncollapse.data.facts import list_sets, read_facts
 from uncollapse.data.files import TextConfig
+from uncollapse.data.image_files import MnistConfig, OmniglotConfig
 from uncollapse.data.sets import main
 from uncollapse.errors import InputError
 
@@ -71,6 +72,15 @@ def test_data_set_can_be_added_by_yaml_files_alone(conf, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"data=mine data.dir={tmp_path}/out\n")
 
 
+@pytest.mark.parametrize(("name", "make"), [("mnist", MnistConfig), ("omniglot", OmniglotConfig)])
+def test_images_without_facts_are_refused_before_they_are_read(conf, name, make):
+    values = {**config.read_option("data", name), "dir": "/nowhere"}
+    del values["_target_"]
+    (conf / "data" / f"{name}.facts.yml").unlink()
+    with pytest.raises(InputError, match=f"^{name}: its facts are missing"):
+        make(**values).load()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -81,6 +91,18 @@ def test_data_set_can_be_added_by_yaml_files_alone(conf, tmp_path, capsys):
         ("licence: mine", "", "licence is missing"),
         ("lines: {train: 2, valid: 2, test: 2}", "lines: 2", "lines=2: wrong kind of value"),
         ("by_hand: put train.txt, valid.txt and test.txt into {out}", "", "needs by_hand"),
+        ("lines: {train: 2,", "rows: {dev: 2}\nlines: {train: 2,", "rows=dev: "),
+        ("lines: {train: 2,", "lines: {train: 2, dev: 2,", "lines=dev: "),
+        ("lines: {train: 2,", "checksums: {dev: abc}\nlines: {train: 2,", "checksums=dev: "),
+        ("lines: {train: 2,", "lines: {train: two,", "lines: train=two: allowed is an integer"),
+        ("made: hand", "made: recipe\nrecipe: {seed: 0}", "recipe needs function"),
+        ("made: hand", "made: recipe\nrecipe: {function: f}", "recipe needs seed"),
+        ("made: hand", "made: recipe\nrecipe: {function: f, seed: x}", "seed=x: allowed is an"),
+        (
+            MINE,
+            "{made: recipe, licence: a, recipe: {function: f, seed: 0}, lines: {train: 2}}",
+            "made=recipe needs lines of valid",
+        ),
         (MINE, "5", "damaged"),
     ],
 )

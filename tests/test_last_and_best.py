@@ -11,6 +11,7 @@ from test_report import write_run
 
 from uncollapse.building import prepare
 from uncollapse.evaluation.opened import open_run
+from uncollapse.metrics.information import FINAL_MIXTURE
 from uncollapse.metrics.one_pass import evaluate
 from uncollapse.report.figures.mi_vs_kl import describe_mi_vs_kl
 from uncollapse.report.figures.rate_distortion import describe_rate_distortion
@@ -26,7 +27,7 @@ from uncollapse.runs.checkpoint import load_model
 from uncollapse.runs.layout import Run
 from uncollapse.runs.rows import last_test_row, read_rows
 from uncollapse.training.selection import Selection
-from uncollapse.training.trainer import FINAL_MIXTURE, Trainer
+from uncollapse.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("svg_only")
 

@@ -14,10 +14,10 @@ from scipy.stats import norm, sem
 from uncollapse.data.corpus import SPECIALS
 from uncollapse.data.english import english
 from uncollapse.errors import InputError
-from uncollapse.metrics.probes import LABEL_BUDGETS as LABELS
 from uncollapse.metrics.probes import PROBE_SEED as SEED
 from uncollapse.metrics.probes import check_budgets, probe
 from uncollapse.metrics.probes import usual_budgets as fitting
+from uncollapse.metrics.rows_evaluation import LABEL_BUDGETS as LABELS
 
 
 def classes(rng, n, classes_=3, d=4, apart=8.0):

@@ -8,8 +8,8 @@ import torch
 from bench.harness import assemble, make_harness_step
 from bench.table import print_table
 from bench.timing import time_cpu
+from uncollapse.metrics.information import MIXTURE
 from uncollapse.metrics.one_pass import evaluate, recompute_population
-from uncollapse.training.trainer import MIXTURE
 
 
 def measure_evaluation(quick: bool) -> dict[str, float]:

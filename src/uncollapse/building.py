@@ -13,6 +13,8 @@ from uncollapse.config.targets import build, locate_class
 from uncollapse.device import pick_device
 from uncollapse.entry import enable_clean_stop
 from uncollapse.errors import MAX_SIZE, InputError, check_integer
+from uncollapse.metrics import catalogue
+from uncollapse.metrics.metric import END, PASS, TRAINING
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +46,7 @@ class Parts:
 def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     """Check the sections, load the data unless given, and build the slots and the model.
 
-    InputError for a bad setting or data set.
+    InputError for a bad setting, data set, or metric function that cannot be imported.
     """
     import torch
 
@@ -57,6 +59,8 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     )
     log.check()
     trainer.check()
+    # otherwise the functions of END would be imported only after all training
+    catalogue.require_functions(PASS, TRAINING, END)
     device = pick_device(cfg.device)
     torch.set_num_threads(cfg.threads)
     model_cfg, data_cfg = load_section(cfg.model, "model"), load_section(cfg.data, "data")

@@ -13,8 +13,10 @@ The facts of data=<name> are in conf/data/<name>.facts.yml, beside the set's con
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from uncollapse import config
+from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_choice, check_integer, shorten
 from uncollapse.yaml_files import read_yaml
 
@@ -76,7 +78,29 @@ def read_facts(name: str) -> SetFacts:
         if value in NEEDED and not content.get(NEEDED[value]):
             raise InputError(f"{path}: {key}={value} needs {NEEDED[value]}")
     check_integer(f"{path}: valid", facts.valid, 0)
+    check_facts_of_splits(path, facts)
+    if facts.made == "recipe":
+        check_recipe(path, facts)
     return facts
+
+
+def check_facts_of_splits(path: Path, facts: SetFacts) -> None:
+    """InputError for a fact about an unknown split, or a number of lines that is no integer."""
+    for key in ("rows", "lines", "checksums"):
+        for split, value in getattr(facts, key).items():
+            check_choice(f"{path}: {key}", split, SPLITS)
+            if key != "checksums":
+                check_integer(f"{path}: {key}: {split}", value, 0)
+
+
+def check_recipe(path: Path, facts: SetFacts) -> None:
+    """InputError for a recipe that `prepare_data.py` could not follow."""
+    for key in ("function", "seed"):
+        if key not in facts.recipe:
+            raise InputError(f"{path}: recipe needs {key}")
+    check_integer(f"{path}: recipe: seed", facts.recipe["seed"], 0)
+    if lacking := [split for split in SPLITS if split not in facts.lines]:
+        raise InputError(f"{path}: made=recipe needs lines of {lacking[0]}")
 
 
 def require_facts(name: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from uncollapse.data.facts import read_facts
+from uncollapse.data.facts import read_facts, require_facts
 from uncollapse.data.hub_images import get_split, load_hub_images, load_hub_omniglot
 from uncollapse.data.idx_files import read_idx_split
 from uncollapse.data.images import (
@@ -41,6 +41,7 @@ class MnistConfig(DataConfig):
 
     def load(self) -> ImageData:
         """InputError for a file or a hub set that is missing, damaged or of another form."""
+        require_facts("mnist")
         check_images(self.batch_size, self.binarise)
         if self.dir is None:
             loaded = load_hub_images(self.hub, self.revision, "mnist", {"digit": "label"})
@@ -74,6 +75,7 @@ class OmniglotConfig(DataConfig):
 
     def load(self) -> ImageData:
         """InputError for a file or a hub set that is missing, damaged or of another form."""
+        require_facts("omniglot")
         check_images(self.batch_size, self.binarise)
         rng = np.random.default_rng(SPLIT_SEED)
         if self.dir is None:

@@ -37,8 +37,10 @@ from uncollapse.diagnosis.verdicts import COLLAPSE_GAP, verdict
 from uncollapse.diagnosis.walk import Walk, compute_statistics
 from uncollapse.errors import check_integer
 from uncollapse.json_types import JsonMapping, JsonObject
-from uncollapse.metrics.likelihood import likelihood
+from uncollapse.metrics.information import FINAL_MIXTURE
+from uncollapse.metrics.likelihood import DECODED_CODES, likelihood
 from uncollapse.metrics.probes import probe, usual_budgets
+from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
 
 __all__ = ["diagnose", "verdict"]
 
@@ -48,13 +50,13 @@ def diagnose(
     nll: Callable[[Any, Tensor], Tensor],
     data: object,
     *,
-    samples: int = 500,
+    samples: int = DEFAULT_SAMPLES,
     labels: ArrayLike | Mapping[str, ArrayLike] | None = None,
     log_prob: ArrayLike | None = None,
     page: str | Path | None = None,
     batch: int = 128,
-    rows: int = 512,
-    mixture: int = 10_000,
+    rows: int = DECODED_CODES,
+    mixture: int = FINAL_MIXTURE,
     seed: int = 0,
 ) -> JsonObject:
     """Every metric of a VAE on `data` (N >= 2 examples) by name, "verdict" and "warnings".

@@ -16,6 +16,7 @@ from uncollapse.disk import resolve_path
 from uncollapse.errors import InputError, escape_unsafe
 from uncollapse.evaluation.completeness import is_evaluated
 from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
+from uncollapse.metrics.rows_evaluation import LABEL_BUDGETS
 from uncollapse.runs.layout import DONE, Run, require_runs
 from uncollapse.runs.rules import RULES
 
@@ -71,7 +72,8 @@ def command_parser() -> argparse.ArgumentParser:
         "--examples", type=int, metavar="N", help="a fixed random subset of N (default: all)"
     )
     parser.add_argument(
-        "--labels", help="label budgets of the probe (default: 100,500,1000,2000,10000)"
+        "--labels",
+        help=f"label budgets of the probe (default: {','.join(map(str, LABEL_BUDGETS))})",
     )
     parser.add_argument(
         "--no-unknown", action="store_true", help="samples without <unk>, in a separate folder"

@@ -10,11 +10,11 @@ from functools import partial
 
 from uncollapse.evaluation.opened import LoadedData, OpenedRun, open_run
 from uncollapse.evaluation.result_line import format_result
-from uncollapse.evaluation.settings import METRIC_CHOICES, PASS_STATISTICS, Settings
+from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import NLL, PROBE, RESPONSES, SAMPLES
+from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, RESPONSES, SAMPLES
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair_results, write_result

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_integer, check_number
-from uncollapse.metrics.metric import NLL, PROBE, SAMPLES
+from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, SAMPLES
+from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
 from uncollapse.runs.rules import DEFAULT_RULE, check_rule, chooses_the_same
 
-PASS_STATISTICS = "statistics"  # not a stage of the catalogue: it repeats the metrics of one pass
 MOST_CODES = 1_000_000  # per example, since all of them are drawn at once
 
 
@@ -21,7 +21,7 @@ class Settings:
 
     metrics: tuple[str, ...]
     split: str = "test"
-    samples: int = 500  # K, codes per example for nll
+    samples: int = DEFAULT_SAMPLES  # K, codes per example for nll
     examples: int | None = None  # None: all
     labels: tuple[int, ...] | None = None  # label budgets of the probe; None: the default ones
     workers: int = 1  # threads

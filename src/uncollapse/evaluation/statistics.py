@@ -4,8 +4,8 @@ from uncollapse.data.batches import split_examples
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.json_types import JsonObject
+from uncollapse.metrics.information import FINAL_MIXTURE
 from uncollapse.metrics.one_pass import EVAL_BATCH, collect, evaluate, evaluating, statistics
-from uncollapse.training.trainer import FINAL_MIXTURE
 
 
 def evaluate_statistics(opened: OpenedRun, settings: Settings) -> JsonObject:

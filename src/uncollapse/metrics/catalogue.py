@@ -114,6 +114,12 @@ def evaluated_keys() -> set[str]:
     return {key for m in METRICS.values() if m.stage in EVALUATED for key in m.keys}
 
 
+def size_names() -> list[str]:
+    """Metrics that say which of several results is the largest, in the order of comparison."""
+    sizes = [m for m in METRICS.values() if m.size_rank is not None]
+    return [m.name for m in sorted(sizes, key=lambda m: m.size_rank or 0)]
+
+
 def _csv_keys(metric: Metric) -> tuple[str, ...]:
     if metric.kind != "number" or not metric.in_csv:
         return ()
@@ -130,6 +136,12 @@ def choose_decimals(value: float, half: float = math.nan) -> int:
     while digits < 5 and half > 0 and round(half, digits) == 0:
         digits += 1
     return digits
+
+
+def format_value(name: str, value: float) -> str:
+    """A value of a metric with the digits of its row."""
+    digits = METRICS[name].digits
+    return f"{value:.{choose_decimals(value) if digits is None else digits}f}"
 
 
 # ---- functions -----------------------------------------------------------------------------------
@@ -159,6 +171,13 @@ def group_by_function(stage: str) -> dict[str | Function, list[Metric]]:
         if metric.stage == stage:
             found.setdefault(metric.function, []).append(metric)
     return found
+
+
+def require_functions(*stages: str) -> None:
+    """InputError for a row of these stages whose function cannot be imported."""
+    for stage in stages:
+        for function in group_by_function(stage):
+            load_function(function)
 
 
 @cache

@@ -21,6 +21,9 @@ from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics.base import Pass, standard_error
 
 DENSITIES_AT_ONCE = 1 << 20  # so many fit into the cache of a processor
+# examples whose posteriors form the mixture q(z) in mi and similar metrics, in evaluations during
+# training and in the test; the cost grows with the square of their number
+MIXTURE, FINAL_MIXTURE = 1000, 10_000
 SATURATED_WITHIN = 0.5  # nats below the ceiling
 
 

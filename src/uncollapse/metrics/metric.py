@@ -13,11 +13,12 @@ NLL = "nll"  # by `evaluate --metrics nll`
 PROBE = "probe"  # by `evaluate --metrics probe`
 SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
 RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
-TRAINING = "training"  # by the training loop: in rows of metrics.jsonl, except test rows
+TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test rows: only `weight`)
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
 STAGES = (PASS, NLL, PROBE, SAMPLES, RESPONSES, TRAINING, END, REPORT)
+PASS_STATISTICS = "statistics"  # no stage: `evaluate --metrics statistics` repeats those of a pass
 WITHOUT_FUNCTION = (REPORT,)  # computed outside the catalogue
 RESERVED_KEYS = ("step", "epoch", "split", "mode", "weights")  # other keys of a row
 USER_COLUMN = 150  # after the package's own metrics, before the relative time
@@ -63,6 +64,10 @@ class Metric:
     optional: bool = False  # its function may omit it where it does not apply
     # its standard error over examples, `<name>_se`: none, on disk only, or also in runs.csv
     error: Literal["none", "disk", "csv"] = "none"
+
+    # of several results, the one with the largest values of these metrics, compared in the order of
+    # their ranks, is at the top level of the summary
+    size_rank: int | None = None
 
     # ---- where it is shown
     line: str = ""  # format in the line that training prints per evaluation; empty: not shown

@@ -7,8 +7,8 @@ import numpy as np
 
 from uncollapse.errors import InputError, check_integer
 from uncollapse.metrics.base import with_error
+from uncollapse.metrics.rows_evaluation import LABEL_BUDGETS
 
-LABEL_BUDGETS = (100, 500, 1000, 2000, 10_000)
 PROBE_SEED = 7381  # of the choice of labelled examples
 
 

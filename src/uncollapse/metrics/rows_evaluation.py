@@ -3,6 +3,8 @@
 from uncollapse.metrics.metric import NLL, PROBE, Beside, Metric
 
 FEW_SAMPLES = 20  # effective samples: an nll from fewer is a bound rather than an estimate
+DEFAULT_SAMPLES = 500  # K, codes per example for nll
+LABEL_BUDGETS = (100, 500, 1000, 2000, 10_000)  # of the probe, by default
 
 WEIGHTED = "uncollapse.evaluation.nll:evaluate_nll"
 PROBED = "uncollapse.evaluation.probe:evaluate_probe"
@@ -20,7 +22,7 @@ EVALUATION_ROWS = (
         "average or in most examples; a bound rather than an estimate.",
     ),
     Metric(
-        name="nll_samples", stage=NLL, function=WEIGHTED, unit="count", column=None,
+        name="nll_samples", stage=NLL, function=WEIGHTED, unit="count", column=None, size_rank=2,
         meaning="K, the number of samples of z per example; with a tolerance, the most allowed.",
     ),
     Metric(
@@ -28,7 +30,7 @@ EVALUATION_ROWS = (
         meaning="Mean number of samples of z per example: below K where a tolerance was reached.",
     ),
     Metric(
-        name="nll_examples", stage=NLL, function=WEIGHTED, unit="count", column=None,
+        name="nll_examples", stage=NLL, function=WEIGHTED, unit="count", column=None, size_rank=1,
         meaning="Number of examples that nll is averaged over.",
     ),
     Metric(
@@ -104,12 +106,13 @@ EVALUATION_ROWS = (
         "of always guessing the most common class, which is shown with it.",
     ),
     Metric(
-        name="probe_chance", stage=PROBE, function=PROBED, unit="share", column=91, in_text=False,
+        name="probe_chance", stage=PROBE, function=PROBED, unit="share", digits=3, column=91,
+        in_text=False,
         meaning="Accuracy of always guessing the most common class, averaged over the known "
         "factors.",
     ),
     Metric(
-        name="probe_labels", stage=PROBE, function=PROBED, unit="count", column=None,
+        name="probe_labels", stage=PROBE, function=PROBED, unit="count", column=None, size_rank=3,
         meaning="Number of labelled training examples that the probe's classifiers were fitted to.",
     ),
     Metric(

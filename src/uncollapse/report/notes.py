@@ -98,7 +98,8 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
     if not differs_between(group, f"last_{metric}", metric):
         return ""
     header = catalogue.METRICS[metric].header
-    return f"{header} {last.mean():.2f} instead of {best[last.notna()].mean():.2f}"
+    values = [catalogue.format_value(metric, v.mean()) for v in (last, best[last.notna()])]
+    return f"{header} {values[0]} instead of {values[1]}"
 
 
 def differs_between(group: pd.DataFrame, one: str, other: str) -> bool:

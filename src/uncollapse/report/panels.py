@@ -11,9 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
+from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.style import BLACK, SLOT_NAMES, SLOT_STYLES, WIDTH, wrap_text
 
 MOST_LARGE = 24  # panels that fit on a page in four columns; more are drawn smaller
+
+
+def axis_label(name: str, before: str = "", after: str = "") -> str:
+    """The title of a metric's column and its unit: 'validation kl (nats)'."""
+    metric = METRICS[name]
+    return f"{before}{metric.header}{after}" + (f" ({metric.unit})" if metric.unit else "")
 
 
 def create_grid(

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from uncollapse.disk import set_aside
 from uncollapse.errors import InputError, shorten
 from uncollapse.json_types import Json, JsonMapping, JsonObject
-from uncollapse.metrics.catalogue import evaluated_keys
+from uncollapse.metrics.catalogue import evaluated_keys, size_names
+from uncollapse.metrics.metric import PASS_STATISTICS
 from uncollapse.runs.json_values import (
     add_digest,
     has_valid_digest,
@@ -114,7 +115,7 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
         for name, result in results.items()
         if name.startswith("test-") and not name.endswith(NO_UNKNOWN) and RULE_MARK not in name
     ]
-    sizes = ("nll_examples", "nll_samples", "probe_labels")
+    sizes = size_names()
     # ascending, so that later results, which overwrite earlier ones, are the larger ones
     test.sort(key=lambda result: [number_or_zero(result.get(key)) for key in sizes])
     top = {key: value for result in test for key, value in result.items()}
@@ -124,7 +125,7 @@ def join_results(summary: JsonMapping, results: Mapping[str, JsonObject]) -> Jso
 
 def repeats_training(name: str) -> bool:
     """Whether a result, `<split>-<metric>...`, has numbers that training writes, too."""
-    return name.partition("-")[2].startswith("statistics")
+    return name.partition("-")[2].startswith(PASS_STATISTICS)
 
 
 def number_or_zero(value: Json) -> float:

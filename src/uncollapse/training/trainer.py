@@ -17,6 +17,7 @@ from uncollapse.interfaces.phases import Phase, Phased
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
+from uncollapse.metrics.information import FINAL_MIXTURE, MIXTURE
 from uncollapse.metrics.metric import TRAINING
 from uncollapse.metrics.one_pass import evaluate, recompute_population
 from uncollapse.runs.checkpoint import load_model, load_tensors, save_model
@@ -30,10 +31,6 @@ from uncollapse.training.reporter import Reporter
 from uncollapse.training.schedules import weight_at, weight_phases
 from uncollapse.training.selection import Selection
 from uncollapse.training.state import Kept, Progress, restore_checkpoint, save_checkpoint
-
-# examples whose posteriors form the mixture q(z) in mi and similar metrics, in evaluations during
-# training and in the test; the cost grows with the square of their number
-MIXTURE, FINAL_MIXTURE = 1000, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)

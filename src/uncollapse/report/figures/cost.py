@@ -22,6 +22,7 @@ from uncollapse.report.figures.sentences import (
     describe_slots,
 )
 from uncollapse.report.notes import bound_note
+from uncollapse.report.panels import axis_label
 from uncollapse.report.stats import against_plain, finished, outlying, relative_time
 from uncollapse.report.style import GREY, NoFigure
 
@@ -32,7 +33,7 @@ def draw_cost(runs: pd.DataFrame) -> Figure:
     fig, axes = create_group_lines(runs, 2)
     draw_seeds(axes[0], runs, "d_nll", outlying(runs, "d_nll"))
     axes[0].axvline(0, color=GREY, linewidth=0.8)
-    axes[0].set_xlabel("nll - plain's (nats)")
+    axes[0].set_xlabel(axis_label("d_nll"))
     axes[1].axvline(1, color=GREY, linewidth=0.8)
     axes[1].set_xlabel("seconds per step / plain's")
     # linear unless times differ by more than a factor of three

@@ -17,7 +17,7 @@ from uncollapse.report.figures.sentences import (
     describe_slots,
 )
 from uncollapse.report.notes import bound_note
-from uncollapse.report.panels import legend_entry, set_kl_scale
+from uncollapse.report.panels import axis_label, legend_entry, set_kl_scale
 from uncollapse.report.stats import by_group, finished, outlying, t_interval
 from uncollapse.report.style import is_crowded, style_of
 
@@ -36,8 +36,8 @@ def draw_cost_benefit(runs: pd.DataFrame) -> Figure:
     margin = 0.12 * max(np.ptp([*near["d_nll"], 0]), 0.1)
     ax.set_ylim(min(near["d_nll"].min(), 0) - margin, max(near["d_nll"].max(), 0) + margin)
     ax.set(
-        xlabel="shuffled-z gap: what the code is worth to the decoder (nats)",
-        ylabel="nll - plain's (nats)",
+        xlabel=axis_label("shuffle_gap", "shuffled-z ", ": what the code is worth to the decoder"),
+        ylabel=axis_label("d_nll"),
     )
     # crosses of many groups would hide the points
     alpha = 0.3 if is_crowded(runs) else 0.8

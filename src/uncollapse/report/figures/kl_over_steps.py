@@ -6,12 +6,13 @@ from matplotlib.figure import Figure
 from uncollapse.report.figures.curve_panels import draw_curve_panels, validation_rows
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import describe_curves
-from uncollapse.report.panels import equalise_limits, set_kl_scale
+from uncollapse.report.panels import axis_label, equalise_limits, set_kl_scale
 
 
 def draw_kl_over_steps(rows: pd.DataFrame) -> Figure:
     """Validation KL in evaluation mode (nats) against step, floors dashed."""
-    fig, axes = draw_curve_panels(validation_rows(rows, "kl"), "kl", "validation KL (nats)")
+    label = axis_label("kl", "validation ")
+    fig, axes = draw_curve_panels(validation_rows(rows, "kl"), "kl", label)
     for ax in axes:
         set_kl_scale(ax, minor=len(axes) == 1)
     equalise_limits(axes)

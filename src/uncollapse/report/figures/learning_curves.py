@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from uncollapse.report.figures.curve_panels import draw_curve_panels, validation_rows
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import describe_curves
+from uncollapse.report.panels import axis_label
 from uncollapse.report.stats import outlying
 from uncollapse.report.style import GREY, wrap_text
 
@@ -16,7 +17,7 @@ from uncollapse.report.style import GREY, wrap_text
 def draw_learning_curves(rows: pd.DataFrame) -> Figure:
     """Validation nelbo (nats) against step; early values and runs far above the rest are cut."""
     rows = validation_rows(rows, "nelbo")
-    fig, axes = draw_curve_panels(rows, "nelbo", "validation nelbo (nats)")
+    fig, axes = draw_curve_panels(rows, "nelbo", axis_label("nelbo", "validation "))
     above = groups_far_above(rows)
     # runs far above the others would compress all curves
     low, high = nelbo_limits(rows[~rows["order"].isin(above)])

@@ -19,7 +19,7 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
     describe_slots,
 )
-from uncollapse.report.panels import legend_entry
+from uncollapse.report.panels import axis_label, legend_entry
 from uncollapse.report.stats import by_group, outlying
 from uncollapse.report.style import GREY, is_crowded, style_of, wrap_text
 
@@ -34,7 +34,8 @@ def draw_mi_vs_kl(runs: pd.DataFrame) -> Figure:
     fig, ax = create_plane(runs)
     # the limits of the plane are those of the near points
     width = max(near["kl"].max() * 1.08, 0.5)
-    ax.set(xlabel="KL, the rate (nats)", ylabel="mi, information of z about x (nats)")
+    ax.set(xlabel=axis_label("kl", after=", the rate"))
+    ax.set(ylabel=axis_label("mi", after=", information of z about x"))
     ax.set(xlim=(-0.02 * width, width), ylim=mi_limits(runs))
     ax.plot([0, width], [0, width], color="black", linewidth=1.0)
     draw_ceilings(ax, example_ceilings(runs))

@@ -19,7 +19,7 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
     describe_slots,
 )
-from uncollapse.report.panels import legend_entry
+from uncollapse.report.panels import axis_label, legend_entry
 from uncollapse.report.stats import finished, outlying
 from uncollapse.report.style import GREY, is_crowded, wrap_text
 
@@ -35,7 +35,8 @@ def draw_rate_distortion(runs: pd.DataFrame) -> Figure:
     fig, ax = create_plane(runs)
     bound, name = find_exact_bound(runs)
     width = max(near["kl"].max() * 1.08, 0.5)
-    ax.set(xlabel="KL, the rate (nats)", ylabel="rec, the distortion (nats)")
+    ax.set(xlabel=axis_label("kl", after=", the rate"))
+    ax.set(ylabel=axis_label("rec", after=", the distortion"))
     ax.set(xlim=(-0.02 * width, width), ylim=rec_limits(near, bound))
     draw_nelbo_lines(ax, width)
     if name:

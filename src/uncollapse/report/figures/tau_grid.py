@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.selection import require_finished
 from uncollapse.report.figures.sentences import INTERVAL_TEXT, describe_left_out
-from uncollapse.report.panels import add_legend_above, legend_entry
+from uncollapse.report.panels import add_legend_above, axis_label, legend_entry
 from uncollapse.report.stats import t_interval
 from uncollapse.report.style import GREY, WIDTH, NoFigure, style_by_order, wrap_text
 from uncollapse.report.tables.titles import format_range
@@ -23,12 +23,12 @@ def draw_tau_grid(runs: pd.DataFrame) -> Figure:
     series = group_tau_series(runs)
     fig = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     axes = fig.subplots(1, 3)
-    names = {"kl": "KL (nats)", "rec": "rec (nats)", "shuffle_gap": "shuffled-z gap (nats)"}
-    for ax, (metric, label) in zip(axes, names.items(), strict=True):
+    words = {"kl": "", "rec": "", "shuffle_gap": "shuffled-z "}
+    for ax, (metric, before) in zip(axes, words.items(), strict=True):
         for i, (_, group) in enumerate(series, 1):
             # shifted sideways, so that intervals of different heads do not overlap
             draw_tau_line(ax, group, metric, i, shift=0.006 * (i - (len(series) + 1) / 2))
-        ax.set(xlabel="tau", ylabel=label)
+        ax.set(xlabel="tau", ylabel=axis_label(metric, before))
     draw_tau_floor(axes[0], series)
     axes[0].set_ylim(bottom=0)
     entries = [

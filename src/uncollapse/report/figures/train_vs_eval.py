@@ -19,6 +19,7 @@ from uncollapse.report.figures.sentences import (
 from uncollapse.report.panels import (
     add_legend_below,
     add_legend_right,
+    axis_label,
     legend_entry,
     set_kl_scale,
     slot_legend,
@@ -40,7 +41,7 @@ def draw_train_vs_eval(runs: pd.DataFrame) -> Figure:
     for y, (_, group) in enumerate(by_group(runs)):
         draw_pairs(ax, group, y, size)
     set_kl_scale(ax, "x")
-    ax.set_xlabel("test KL (nats)")
+    ax.set_xlabel(axis_label("kl", "test "))
     if is_crowded(runs):
         add_legend_below(fig, [*mode_legend(runs), *slot_legend(runs)])
     else:

@@ -20,6 +20,7 @@ from uncollapse.report.figures.sentences import (
     describe_left_out,
     describe_slots,
 )
+from uncollapse.report.panels import axis_label
 from uncollapse.report.stats import finished, outlying
 from uncollapse.report.style import GREY
 
@@ -30,7 +31,9 @@ def draw_usage(runs: pd.DataFrame) -> Figure:
     fig, axes = create_group_lines(runs, 2)
     draw_seeds(axes[0], runs, "au")
     draw_seeds(axes[1], runs, "shuffle_gap", outlying(runs, "shuffle_gap"))
-    for ax, label in zip(axes, ("active units", "shuffled-z gap (nats)"), strict=True):
+    for ax, label in zip(
+        axes, ("active units", axis_label("shuffle_gap", "shuffled-z ")), strict=True
+    ):
         ax.set_xlabel(label)
         ax.axvline(0, color=GREY, linewidth=0.8)
     dims = runs["latent"].dropna().unique()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from uncollapse.metrics.catalogue import METRICS, MISSING, choose_decimals
+from uncollapse.metrics.catalogue import METRICS, MISSING, choose_decimals, format_value
 
 MOST_FIXED = 1e15  # larger numbers are written with an exponent
 
@@ -53,7 +53,12 @@ def format_seeds(done: int, failed: int, unfinished: int) -> str:
 
 def add_chance(text: str, chance: float) -> str:
     """'0.913 (chance 0.367)'; the text alone if it is empty or chance is unknown."""
-    return text if text == MISSING or np.isnan(chance) else f"{text} (chance {chance:.3f})"
+    return text if text == MISSING or np.isnan(chance) else f"{text} {describe_chance(chance)}"
+
+
+def describe_chance(chance: float) -> str:
+    """'(chance 0.367)'."""
+    return f"(chance {format_value('probe_chance', chance)})"
 
 
 def mark_cells(

@@ -11,6 +11,7 @@ from uncollapse.report.stats import against_plain, relative_time, summarise
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
     add_chance,
+    describe_chance,
     drop_empty_columns,
     format_column,
     format_seeds,
@@ -49,8 +50,12 @@ def summary_table(runs: pd.DataFrame) -> Table:
     )
     ceiling, chance = shared_ceiling(numbers), shared_chance(numbers)
     # a value that all groups share stands in the header instead of every cell
-    headers = {"mi": f"mi (ceiling {ceiling:.2f})"} if ceiling else {}
-    headers |= {} if np.isnan(chance) else {"probe": f"probe (chance {chance:.3f})"}
+    headers = {}
+    if ceiling:
+        shown = catalogue.format_value("mi_ceiling", ceiling)
+        headers["mi"] = f"{METRICS['mi'].header} (ceiling {shown})"
+    if not np.isnan(chance):
+        headers["probe"] = f"{METRICS['probe'].header} {describe_chance(chance)}"
     special = special_columns(numbers, with_ceiling=not ceiling, with_chance=np.isnan(chance))
     for name in columns:
         metric = METRICS[name]
