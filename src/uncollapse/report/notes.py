@@ -80,7 +80,7 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
     if not (abs(mean) > half or (difference.abs() > error).any()):
         return ""
     header = catalogue.METRICS[metric].header
-    values = [catalogue.format_value(metric, v.mean()) for v in (last, best[last.notna()])]
+    values = [catalogue.format_metric_value(metric, v.mean()) for v in (last, best[last.notna()])]
     return f"{header} {values[0]} instead of {values[1]}"
 
 
