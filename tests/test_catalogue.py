@@ -335,10 +335,10 @@ def test_result_line_has_the_digits_of_the_row() -> None:
 def test_labels_and_values_follow_the_row(own_catalogue: None) -> None:
     assert axis_label("kl", "test ", ", the rate") == "test kl, the rate (nats)"
     assert axis_label("relative_time") == "time"
-    assert catalogue.format_value("probe_chance", 0.36719) == "0.367"
-    assert catalogue.format_value("kl", 2.0) == "2.00"
+    assert catalogue.format_metric_value("probe_chance", 0.36719) == "0.367"
+    assert catalogue.format_metric_value("kl", 2.0) == "2.00"
     catalogue.METRICS["kl"] = replace(catalogue.METRICS["kl"], title="rate", unit="bits", digits=1)
-    assert axis_label("kl") == "rate (bits)" and catalogue.format_value("kl", 2.0) == "2.0"
+    assert axis_label("kl") == "rate (bits)" and catalogue.format_metric_value("kl", 2.0) == "2.0"
 
 
 def test_docs_table_is_current() -> None:

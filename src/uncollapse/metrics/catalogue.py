@@ -138,7 +138,7 @@ def choose_decimals(value: float, half: float = math.nan) -> int:
     return digits
 
 
-def format_value(name: str, value: float) -> str:
+def format_metric_value(name: str, value: float) -> str:
     """A value of a metric with the digits of its row."""
     digits = METRICS[name].digits
     return f"{value:.{choose_decimals(value) if digits is None else digits}f}"

@@ -98,7 +98,7 @@ def describe_change(group: pd.DataFrame, metric: str) -> str:
     if not differs_between(group, f"last_{metric}", metric):
         return ""
     header = catalogue.METRICS[metric].header
-    values = [catalogue.format_value(metric, v.mean()) for v in (last, best[last.notna()])]
+    values = [catalogue.format_metric_value(metric, v.mean()) for v in (last, best[last.notna()])]
     return f"{header} {values[0]} instead of {values[1]}"
 
 

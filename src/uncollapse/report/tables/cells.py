@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from uncollapse.metrics.catalogue import METRICS, MISSING, choose_decimals, format_value
+from uncollapse.metrics.catalogue import METRICS, MISSING, choose_decimals, format_metric_value
 
 MOST_FIXED = 1e15  # larger numbers are written with an exponent
 
@@ -58,7 +58,7 @@ def add_chance(text: str, chance: float) -> str:
 
 def describe_chance(chance: float) -> str:
     """'(chance 0.367)'."""
-    return f"(chance {format_value('probe_chance', chance)})"
+    return f"(chance {format_metric_value('probe_chance', chance)})"
 
 
 def mark_cells(

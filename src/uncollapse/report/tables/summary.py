@@ -52,7 +52,7 @@ def summary_table(runs: pd.DataFrame) -> Table:
     # a value that all groups share stands in the header instead of every cell
     headers = {}
     if ceiling:
-        shown = catalogue.format_value("mi_ceiling", ceiling)
+        shown = catalogue.format_metric_value("mi_ceiling", ceiling)
         headers["mi"] = f"{METRICS['mi'].header} (ceiling {shown})"
     if not np.isnan(chance):
         headers["probe"] = f"{METRICS['probe'].header} {describe_chance(chance)}"
