@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 from test_report import write_run
 
 from uncollapse.report import main as report
-from uncollapse.report.figures.frontier import FRONTIER_FIGURE, mean_curve
+from uncollapse.report.figures.frontier import FRONTIER_FIGURE, mean_frontier
 from uncollapse.report.frontier import (
     are_tied,
     equal_information,
@@ -106,7 +106,7 @@ def test_seeds_whose_span_ends_earlier_do_not_count() -> None:
 
 def test_band_is_the_interval_over_seeds() -> None:
     group = made_points().query("curve == 'costly'")
-    x, mean, half = mean_curve(group)
+    x, mean, half = mean_frontier(group)
     assert mean == pytest.approx(0.5 * x)
     assert half == pytest.approx(scipy_stats.t.ppf(0.975, 2) * 0.01 / 3**0.5)
 

@@ -8,7 +8,7 @@ from conftest import SMALL, folder_of, summary, type_command
 
 from uncollapse.config.shorthands import Frontier
 from uncollapse.errors import InputError
-from uncollapse.rate_search import MOST_TRIALS, RATE_TOLERANCE, search
+from uncollapse.rate_search import MOST_TRIALS, SEARCH_TOLERANCE, search
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 3.3, 9.0])
@@ -21,7 +21,7 @@ def test_known_rate_is_found(rate: float) -> None:
         return -8 * math.log1p(-tau)
 
     found = search(measure, rate, Frontier("tau", (0.05, 0.3, 0.7)), "bn_tau")
-    assert measure(found) == pytest.approx(rate, rel=2 * RATE_TOLERANCE)
+    assert measure(found) == pytest.approx(rate, rel=2 * SEARCH_TOLERANCE)
     assert len(tried) <= 2 + MOST_TRIALS + 1 and len(set(tried[:-1])) == len(tried) - 1
 
 

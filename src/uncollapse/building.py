@@ -81,11 +81,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     model = model_cfg.build(data.inputs, posterior, decoder)
     objective.shape(model_cfg.latent, data.inputs)
     require_two_examples(data)
-    if normalises_over_batch(model) and data.batch_size < 2:
-        raise InputError(
-            f"data.batch_size={data.batch_size}: head={head} normalises over the batch; "
-            "allowed is at least 2"
-        )
+    require_batch_of_two(model, data, head)
     for component in (objective, procedure):
         component.state_module().to(device)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)
@@ -151,6 +147,15 @@ def require_floor_has_weight(model: "Model", objective: "Objective", head: str) 
         raise InputError(
             f"objective.weight=0: head={head} promises a KL of at least {floor:.3g} nats, which "
             "has no meaning where the KL has no weight; give a weight above 0, or head=ae"
+        )
+
+
+def require_batch_of_two(model: "Model", data: "Data", head: str) -> None:
+    """InputError for a batch-norm head whose batches hold a single example."""
+    if normalises_over_batch(model) and data.batch_size < 2:
+        raise InputError(
+            f"data.batch_size={data.batch_size}: head={head} normalises over the batch; "
+            "allowed is at least 2"
         )
 
 

@@ -19,7 +19,7 @@ from uncollapse.run import run
 from uncollapse.runs.results import read_summary
 
 TRIAL_SHARE = 0.25  # of trainer.epochs
-RATE_TOLERANCE = 0.05  # of the requested rate: a trial this close ends the search
+SEARCH_TOLERANCE = 0.05  # of the requested rate: a trial this close ends the search
 MOST_TRIALS = 8  # after those of both ends of the frontier
 SET_BY_TRIALS = ("rate", "study", "trainer.epochs", "trainer.until")
 Measure = Callable[[float], float]  # a value of the knob -> the rate in nats
@@ -45,7 +45,7 @@ def replace_rate(
         )
 
     def measure(value: float) -> float:
-        kl = train_briefly(cfg, name, words, frontier.knob, value)
+        kl = measure_trial(cfg, name, words, frontier.knob, value)
         print(f"rate={rate:g}: {frontier.knob}={value:g} gives {kl:.2f} nats", flush=True)
         return kl
 
@@ -72,7 +72,7 @@ def search(measure: Measure, rate: float, frontier: Frontier, head: str) -> floa
     for _ in range(MOST_TRIALS):
         nearest = min(tried, key=lambda value: abs(tried[value] - rate))
         middle = round_value(sqrt(low * high), integers)
-        if abs(tried[nearest] - rate) <= RATE_TOLERANCE * rate or middle in tried:
+        if abs(tried[nearest] - rate) <= SEARCH_TOLERANCE * rate or middle in tried:
             break
         tried[middle] = measure(middle)
         low, high = (middle, high) if tried[middle] < rate else (low, middle)
@@ -84,7 +84,7 @@ def round_value(value: float, integer: bool) -> float:
     return round(value) if integer else float(f"{value:.3g}")
 
 
-def train_briefly(
+def measure_trial(
     cfg: DictConfig, head: str, words: Sequence[str], knob: str, value: float
 ) -> float:
     """The test rate, in nats, of a short run with this value of the knob."""

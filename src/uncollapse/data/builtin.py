@@ -33,13 +33,7 @@ class GrammarConfig(DataConfig):
     def load(self) -> TextData:
         from uncollapse.data.english import english
 
-        check_batching(self.batch_size, self.batching)
-        check_integer("data.data_seed", self.data_seed, 0)
-        if self.fresh and self.batching != "mixed":
-            raise InputError(
-                f"data.batching={self.batching}: data.fresh=true draws new sentences every epoch, "
-                "whose lengths are not known in advance; allowed with it is mixed"
-            )
+        self.check()
         grammar = english()
         vocabulary = (*SPECIALS, *grammar.words)
         corpora, labels, log_prob = {}, {}, {}
@@ -81,6 +75,16 @@ class GrammarConfig(DataConfig):
             ),
             draw_epoch=draw_epoch if self.fresh else None,
         )
+
+    def check(self) -> None:
+        """InputError for a setting out of range; sizes are checked as they are used."""
+        check_batching(self.batch_size, self.batching)
+        check_integer("data.data_seed", self.data_seed, 0)
+        if self.fresh and self.batching != "mixed":
+            raise InputError(
+                f"data.batching={self.batching}: data.fresh=true draws new sentences every epoch, "
+                "whose lengths are not known in advance; allowed with it is mixed"
+            )
 
 
 def as_corpus(drawn: Sample) -> Corpus:

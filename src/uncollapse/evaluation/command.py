@@ -47,27 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="evaluate.py", description=EVALUATE_HELP)
-    cores = count_available_cores()
     parser.add_argument("folder", type=Path, help="results/<study>, or one run folder in it")
     parser.add_argument(
         "--metrics",
         help=f"some of {','.join(METRIC_CHOICES)} (default: nll, and probe if labels are known)",
     )
     parser.add_argument("--split", default=Settings.split, help="train, valid or test (default)")
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=Settings.samples,
-        metavar="K",
-        help=f"codes per example for nll (default {Settings.samples})",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        metavar="T",
-        help="draw codes of each example in rounds until the error of its nll is below T nats "
-        "(0.1 is a good value), K at most",
-    )
+    add_nll_options(parser)
     parser.add_argument(
         "--examples", type=int, metavar="N", help="a fixed random subset of N (default: all)"
     )
@@ -84,10 +70,29 @@ def command_parser() -> argparse.ArgumentParser:
         metavar="RULE",
         help=f"the weights to evaluate: {', '.join(RULES)} (default: {Settings.rule})",
     )
+    cores = count_available_cores()
     parser.add_argument(
         "--workers", type=int, default=cores, help=f"threads (default: the {cores} cores)"
     )
     return parser
+
+
+def add_nll_options(parser: argparse.ArgumentParser) -> None:
+    """The options for the number of codes."""
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=Settings.samples,
+        metavar="K",
+        help=f"codes per example for nll (default {Settings.samples})",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="draw codes of each example in rounds until the error of its nll is below T nats "
+        "(0.1 is a good value), K at most",
+    )
 
 
 def parse_settings(arguments: argparse.Namespace) -> Settings:

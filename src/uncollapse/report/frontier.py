@@ -13,7 +13,7 @@ import pandas as pd
 
 from uncollapse.report.stats import against_plain, finished, t_interval
 
-INFORMATION = (1.0, 2.0, 4.0, 8.0)  # nats of mi at which heads are compared
+INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
 AXES = ("mi", "shuffle_gap", "kl", "probe")  # what a curve can be read against
 
@@ -92,7 +92,7 @@ def are_tied(one: pd.Series, other: pd.Series) -> bool:
 
 
 def equal_information(
-    points: pd.DataFrame, targets: Iterable[float] = INFORMATION
+    points: pd.DataFrame, targets: Iterable[float] = INFORMATION_LEVELS
 ) -> tuple[pd.DataFrame, list[float]]:
     """One row per curve: span of mi, d_nll at each target with its rank, price; and the targets.
 

@@ -7,8 +7,9 @@ after the end of every schedule count, because before it the objective of the en
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from uncollapse.training.phases import SLACK
+
 History = Sequence[tuple[float, float]]  # position in epochs, validation objective in nats
-SLACK = 1e-9  # epochs: positions are quotients of step numbers
 
 
 @dataclass(frozen=True)

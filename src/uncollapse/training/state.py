@@ -86,11 +86,11 @@ def read_progress(state: dict[str, Any]) -> Progress:
     """The progress in a state. ValueError for a value that is not a number."""
     # not in checkpoints of earlier versions
     state = {"to_beat": state["best"], "plateaus": 0, "plateau_from": 0.0, "kept": {}, **state}
-    kept = {str(rule): Kept(**read_numbers(found, Kept())) for rule, found in state["kept"].items()}
-    return Progress(**read_numbers(state, Progress()), kept=kept)
+    kept = {str(rule): Kept(**read_fields(found, Kept())) for rule, found in state["kept"].items()}
+    return Progress(**read_fields(state, Progress()), kept=kept)
 
 
-def read_numbers(state: Mapping[str, Any], empty: Progress | Kept) -> dict[str, Any]:
+def read_fields(state: Mapping[str, Any], empty: Progress | Kept) -> dict[str, Any]:
     """The numbers of a dataclass in a state. ValueError for a value that is none."""
     names = [name for name, value in vars(empty).items() if isinstance(value, int | float)]
     for name in names:

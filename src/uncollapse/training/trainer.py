@@ -1,6 +1,5 @@
 """The training loop: batches, steps, evaluations, checkpoints. It is the same for all heads."""
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from uncollapse.interfaces.data import Batch, Data
 from uncollapse.interfaces.model import Model
@@ -20,7 +18,7 @@ from uncollapse.metrics import catalogue
 from uncollapse.metrics.information import FINAL_MIXTURE, MIXTURE
 from uncollapse.metrics.metric import TRAINING
 from uncollapse.metrics.one_pass import evaluate, recompute_population
-from uncollapse.runs.checkpoint import load_model, load_tensors, save_model
+from uncollapse.runs.checkpoint import load_tensors
 from uncollapse.runs.layout import STATE, WEIGHTS, Run
 from uncollapse.runs.rows import Record, read_run_rows
 from uncollapse.training.config import OPTIMIZERS, TrainerConfig
@@ -30,7 +28,8 @@ from uncollapse.training.phases import Length
 from uncollapse.training.reporter import Reporter
 from uncollapse.training.schedules import weight_at, weight_phases
 from uncollapse.training.selection import Selection
-from uncollapse.training.state import Kept, Progress, restore_checkpoint, save_checkpoint
+from uncollapse.training.state import Progress, restore_checkpoint, save_checkpoint
+from uncollapse.training.testing import Tested, test_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +45,6 @@ class TrainerSetup:
     record: Record  # receives the rows of metrics
     seed: int
     reporter: Reporter
-
-
-@dataclass(frozen=True)
-class Tested:
-    """Test rows of the best weights in evaluation and in training mode, and of other weights."""
-
-    best: JsonObject
-    training_mode: JsonObject
-    others: dict[str, JsonObject]  # by rule, of those that chose other weights
 
 
 class Trainer:
@@ -177,42 +167,8 @@ class Trainer:
         return row
 
     def test(self) -> Tested:
-        """Write the test rows: of each rule's weights that are not the best, then of the best ones.
-
-        The last weights are those with which training would continue; after `decay_reload` these
-        are the best. The model holds the best weights afterwards.
-        """
-        ended, end = copy_weights(self.model), self.progress.step
-        load_model(self.selection.weights, self.model)
-        found = {rule: self.test_rule(rule, ended, end) for rule in self.config.keep}
-        others = {rule: row for rule, row in found.items() if row is not None}
-        # rows state the step that the tested weights are from
-        self.progress.step = self.progress.best_step
-        extra = {"weight": self.progress.best_weight, "weights": "best"}
-        row = self.write_row("test", "eval", extra)
-        return Tested(row, self.write_row("test", "train", extra), others)
-
-    def test_rule(self, rule: str, ended: dict[str, Tensor], end: int) -> JsonObject | None:
-        """The test row of a rule's weights; None if these are the best, which the model holds.
-
-        `ended` are the weights at step `end`, the last.
-        """
-        if rule == "last":
-            best = self.model.state_dict()
-            if all(torch.equal(tensor, ended[name]) for name, tensor in best.items()):
-                return None
-            kept = Kept(step=end, weight=self.weight_at_step(end))
-            self.model.load_state_dict(ended)
-            save_model(self.selection.weights_of(rule), self.model)
-        else:
-            kept = self.progress.kept.get(rule, Kept())
-            if not math.isfinite(kept.value) or kept.step == self.progress.best_step:
-                return None
-            load_model(self.selection.weights_of(rule), self.model)
-        self.progress.step = kept.step
-        row = self.write_row("test", "eval", {"weight": kept.weight, "weights": rule})
-        load_model(self.selection.weights, self.model)
-        return row
+        """Write the test rows of the best weights and of those that other rules chose."""
+        return test_weights(self)
 
     # ---------------------------------------------------------------- what rows and reports hold
 
@@ -282,11 +238,6 @@ class Trainer:
             if row["split"] == "valid" and row.get("objective") is not None
         ]
         self.setup.reporter.resumed(self.progress.step, note)
-
-
-def copy_weights(model: Model) -> dict[str, Tensor]:
-    """Copies, which loading other weights into the model does not overwrite."""
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
 def make_optimizers(setup: TrainerSetup) -> dict[str, torch.optim.Optimizer]:

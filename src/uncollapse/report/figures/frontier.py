@@ -14,7 +14,7 @@ from uncollapse.report.style import SLOT_STYLES, WIDTH, NoFigure, Style, wrap_te
 
 COLUMNS = 4  # panels beside each other
 PANEL_HEIGHT = 1.45  # inches
-OTHERS = "#d0d0d0"  # colour of the other heads' curves
+OTHER_HEADS = "#d0d0d0"  # colour of the other heads' curves
 GRID_POINTS = 41  # at which the band is computed
 
 
@@ -29,11 +29,11 @@ def draw_frontier(runs: pd.DataFrame) -> Figure:
     count = -(-len(curves) // COLUMNS)
     fig = Figure(figsize=(WIDTH, 0.6 + PANEL_HEIGHT * count), layout="constrained")
     panels = fig.subplots(count, min(COLUMNS, len(curves)), sharex=True, sharey=True, squeeze=False)
-    means = {name: mean_curve(group) for name, group in curves}
+    means = {name: mean_frontier(group) for name, group in curves}
     for ax, (name, group) in zip(panels.flat, curves, strict=False):
         for other, (x, mean, _) in means.items():
             if other != name:
-                ax.plot(x, mean, color=OTHERS, linewidth=0.7, zorder=1)
+                ax.plot(x, mean, color=OTHER_HEADS, linewidth=0.7, zorder=1)
         draw_curve(ax, group, means[name], SLOT_STYLES[group["slot"].iloc[0]])
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set_title(wrap_text(name, 24, 1))
@@ -53,7 +53,7 @@ def set_limits(ax: Axes, points: pd.DataFrame) -> None:
     ax.set_xlim(left=0)
 
 
-def mean_curve(group: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_frontier(group: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """mi in the span that all seeds share, and mean and half-width of d_nll over seeds, [n] each.
 
     Empty if there is no such span.

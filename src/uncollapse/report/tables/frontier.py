@@ -9,7 +9,7 @@ from uncollapse.report.notes import OPEN
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import format_cell
 
-TITLE = (
+FRONTIER_TITLE = (
     "Heads at equal information: nll minus plain's (nats, paired by seed) where a head's code "
     "carries the stated nats of mi, interpolated between runs of one seed at neighbouring values "
     "of its knob and never beyond the measured span; mean ± half-width of the 95 % t-interval over "
@@ -24,7 +24,7 @@ def frontier_table(runs: pd.DataFrame) -> Table:
     """One row per head, best first; empty unless a head was run at several values."""
     points = frontier_points(runs)
     if points.empty:
-        return Table("frontier", TITLE, pd.DataFrame(), pd.DataFrame(), optional=True)
+        return Table("frontier", FRONTIER_TITLE, pd.DataFrame(), pd.DataFrame(), optional=True)
     numbers, targets = equal_information(points)
     means = [f"d_nll_at_{target:g}_mean" for target in targets]
     # by the mean rank over the targets that a head reaches
@@ -50,7 +50,9 @@ def frontier_table(runs: pd.DataFrame) -> Table:
             "envelope": [names or MISSING for names in numbers["envelope"]],
         }
     )
-    title = TITLE if not any(opened) else f"{TITLE} {OPEN}: some of its runs had not converged."
+    title = FRONTIER_TITLE
+    if any(opened):
+        title += f" {OPEN}: some of its runs had not converged."
     return Table("frontier", title, numbers, text, optional=True)
 
 

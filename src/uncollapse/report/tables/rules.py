@@ -12,7 +12,7 @@ from uncollapse.report.tables.cells import drop_empty_columns, format_column, ma
 from uncollapse.runs.rules import DEFAULT_RULE, OTHER_RULES
 
 CHANGED = "*"
-TITLE = (
+RULES_TITLE = (
     "Test metrics of the weights that each rule chooses, mean ± half-width of the 95 % t-interval "
     "over seeds. best_objective: the lowest validation objective since the schedules ended; last: "
     "the end of training; best_nelbo and best_nll: the lowest validation nelbo or nll of all "
@@ -42,7 +42,7 @@ def rules_table(runs: pd.DataFrame) -> Table:
         text[METRICS[name].header] = mark_cells(cells, frame[f"{name}_changed"], after=CHANGED)
     # a group is named in its first row only
     text["group"] = text["group"].where(~text["group"].duplicated(), "")
-    return Table("rules", TITLE, frame, drop_empty_columns(text), optional=True)
+    return Table("rules", RULES_TITLE, frame, drop_empty_columns(text), optional=True)
 
 
 def rule_row(group: pd.DataFrame, rule: str, column: str, names: list[str]) -> dict[str, object]:
