@@ -425,6 +425,7 @@ PUBLISHED = [
 
 def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import uncollapse.training.selection as selection
+    import uncollapse.training.testing as testing
     import uncollapse.training.trainer as trainer
 
     honest, losses, reloaded = trainer.evaluate, iter(PUBLISHED), []
@@ -439,12 +440,13 @@ def test_lr_decay_matches_published_code(tmp_path: Path, monkeypatch: pytest.Mon
         load_model(path, model)
         reloaded.append(model.state_dict())
 
-    load_model = trainer.load_model
+    load_model = selection.load_model
     monkeypatch.setattr(trainer, "evaluate", scripted)
-    for module in (trainer, selection):
+    for module in (testing, selection):
         monkeypatch.setattr(module, "load_model", reload)
     rule = ("trainer.decay_from_epoch=4", "trainer.decay_patience=2", "trainer.decay_limit=3")
-    run_here(tmp_path, "plain", "trainer=published", "trainer.epochs=50", *rule)
+    words = ("trainer=published", "trainer.epochs=50", "trainer.keep=[]", *rule)
+    run_here(tmp_path, "plain", *words)
     folder = folder_of(tmp_path, "plain")
     assert read_learning_rates(folder) == [lr for _, lr in PUBLISHED[:-1]]
     assert (

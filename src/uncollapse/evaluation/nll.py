@@ -29,7 +29,7 @@ from uncollapse.runs.json_values import is_number_list, replace_nonfinite
 from uncollapse.runs.layout import EVALUATIONS
 
 # the columns of a row: lists with one value per example of the group
-ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "codes", "examples")
+ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")
 FIRST_CODES = 16  # of the first round with a tolerance; every further round doubles the number
 
 
@@ -155,7 +155,7 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
         tokens,
         None if log_prob is None else log_prob[order],
         (columns["fall_2"], columns["fall_8"]),
-        columns["codes"],
+        np.concatenate([count_codes(row, settings) for row in rows]),
     )
     corpus = opened.data.corpora.get(settings.split)
     chars, size = (
@@ -164,6 +164,11 @@ def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) 
         else (take_values(corpus.chars, order), take_values(corpus.bytes, order))
     )
     return found | per_char_and_byte(columns["nll"], chars, size, "nll", "nll_")
+
+
+def count_codes(row: GroupRow, settings: Settings) -> np.ndarray:
+    """The number of codes of each example of a row; rows of older versions have K of each."""
+    return np.array(row.get("codes") or [settings.samples] * len(row["examples"]))
 
 
 @contextmanager

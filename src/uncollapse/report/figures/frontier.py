@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from uncollapse.report.figures.plot import Plot
-from uncollapse.report.figures.sentences import count_seeds
+from uncollapse.report.figures.sentences import count_seeds, describe_left_out
 from uncollapse.report.frontier import FEWEST_VALUES, frontier_points, interpolate_at
 from uncollapse.report.notes import bound_note
 from uncollapse.report.stats import finished, t_interval
@@ -96,6 +96,7 @@ def describe_frontier(runs: pd.DataFrame) -> str:
         "Grey: the other heads. Lower is better, and 0 is plain's nll."
         + (f" {beyond} of the most expensive runs lie above the frame." if beyond else "")
         + bound_note(finished(runs))
+        + describe_left_out(runs)
     )
 
 
