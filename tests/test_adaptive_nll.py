@@ -36,15 +36,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("adaptive")
     run_here(results, "plain", "trainer.epochs=12", "trainer.lr=1e-2", "data.test=96")
     options = ["--metrics", "nll", "--workers", "1", "--samples"]
-    for more in (["4096"], ["2048", "--tolerance", "0.1"], ["64", "--tolerance", "0.001"]):
+    for more in (["1024"], ["512", "--tolerance", "0.1"], ["64", "--tolerance", "0.001"]):
         assert evaluate([str(results / "scratch"), *options, *more]) == 0
     return folder_of(results, "plain")
 
 
 def test_each_error_is_below_the_tolerance_or_the_cap_is_reached(folder: Path) -> None:
-    for row in nll_rows(folder, "test-nll-K2048-T0.1").values():
+    for row in nll_rows(folder, "test-nll-K512-T0.1").values():
         error = ((row["codes"] / row["ess"] - 1) / (row["codes"] - 1)) ** 0.5
-        assert error <= 0.1 or row["codes"] == 2048
+        assert error <= 0.1 or row["codes"] == 512
         assert row["codes"] in [FIRST_CODES * 2**n for n in range(8)]
     capped = nll_rows(folder, "test-nll-K64-T0.001").values()
     assert {row["codes"] for row in capped} == {64}
@@ -52,12 +52,12 @@ def test_each_error_is_below_the_tolerance_or_the_cap_is_reached(folder: Path) -
 
 def test_numbers_agree_with_many_codes_at_a_fraction_of_the_cost(folder: Path) -> None:
     results = summary(folder)["evaluations"]
-    adaptive, many = results["test-nll-K2048-T0.1"], results["test-nll-K4096"]
-    assert adaptive["nll_codes"] < 2048 / 5
+    adaptive, many = results["test-nll-K512-T0.1"], results["test-nll-K1024"]
+    assert adaptive["nll_codes"] < 512 / 5
     # 0.1 nats an example, and the bias of the order of half its square
     assert abs(adaptive["nll"] - many["nll"]) < 4 * adaptive["nll_mc_se"] + 0.02
     assert adaptive["nll_mc_se"] < 0.1 / 96**0.5 * 1.5
-    assert many["nll_codes"] == many["nll_samples"] == 4096 and adaptive["nll_samples"] == 2048
+    assert many["nll_codes"] == many["nll_samples"] == 1024 and adaptive["nll_samples"] == 512
 
 
 def test_collapsed_posterior_needs_only_the_first_round(tmp_path: Path) -> None:
@@ -70,13 +70,13 @@ def test_collapsed_posterior_needs_only_the_first_round(tmp_path: Path) -> None:
 
 
 def test_interrupted_evaluation_gives_the_same_numbers(folder: Path) -> None:
-    name = "test-nll-K2048-T0.1"
+    name = "test-nll-K512-T0.1"
     path, rows = folder / "evaluations" / f"{name}.jsonl", nll_rows(folder, name)
     before = summary(folder)["evaluations"][name]
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[: len(lines) // 2]) + "\n")
     (path.parent / f"{name}.json").unlink()
-    words = ["--metrics", "nll", "--samples", "2048", "--tolerance", "0.1", "--workers", "1"]
+    words = ["--metrics", "nll", "--samples", "512", "--tolerance", "0.1", "--workers", "1"]
     assert evaluate([str(folder), *words]) == 0
     assert nll_rows(folder, name) == rows
     assert summary(folder)["evaluations"][name] == before

@@ -101,7 +101,7 @@ def test_lr_is_lowered_at_plateaus_before_the_last(tmp_path: Path) -> None:
     np.testing.assert_allclose(rates, [2e-3] * 3 + [1e-3] * 2 + [5e-4] * 2)
 
 
-@pytest.mark.parametrize("stop", [7, 20, 33])
+@pytest.mark.parametrize("stop", [20, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 33))])
 def test_resumed_run_stops_at_the_same_plateau(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def test_rate_out_of_reach_names_the_span() -> None:
         search(lambda tau: 10 * tau, 20, Frontier("tau", (0.05, 0.7)), "x")
 
 
+@pytest.mark.slow
 def test_command_searches_then_trains(tmp_path: Path) -> None:
     words = ["head=bn_tau", "rate=4.5", *SMALL, "trainer.epochs=8", f"results={tmp_path}"]
     done = type_command(*words)
@@ -66,6 +67,7 @@ def test_impossible_requests_are_refused(words: list[str], says: str, tmp_path: 
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_rate_of_mdr_is_its_own_knob(tmp_path: Path) -> None:
     done = type_command("head=mdr", "rate=2", *SMALL, f"results={tmp_path}")
     assert done.returncode == 0, done.stderr
