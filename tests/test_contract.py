@@ -60,7 +60,7 @@ SHORT = {"pretrain_epochs": 1, "inner_max": 6, "inner_check": 3, "svi_steps": 2}
 RUN = ("trainer.epochs=4", "trainer.eval_every=7", "trainer.lr=1e-2")
 # By default the first run on all kinds of data (one or two for each slot), the second on text, too,
 # and all others only on vectors, which are cheap. One more kind for each head is slow.
-ON_ALL_KINDS = ("plain", "bn_mu", "control", "aggressive")
+ON_ALL_KINDS = ("plain", "bn_mu", "control")
 ON_TEXT = (
     "vmf",
     "free_bits",

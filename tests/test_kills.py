@@ -137,7 +137,6 @@ def test_results_are_complete_after_random_kills(
 @pytest.mark.parametrize(
     ("which", "first", "step"),
     [
-        ("trained", 0, 9),
         ("evaluated", 0, 3),
         *(pytest.param("trained", n, 3, marks=pytest.mark.slow) for n in (0, 1, 2)),
         *(pytest.param("evaluated", n, 3, marks=pytest.mark.slow) for n in (1, 2)),

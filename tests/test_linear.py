@@ -445,6 +445,7 @@ def test_run_finds_known_rates_and_collapsed_dimensions(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
     """Probabilistic PCA on data from probabilistic PCA.
 
@@ -467,6 +468,7 @@ def test_well_specified_model_reaches_entropy(tmp_path: Path) -> None:
     np.testing.assert_allclose(log_p, true.logpdf(batch.x.numpy()), atol=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_documented_command_runs(tmp_path: Path) -> None:
     done = type_command("model=linear", "data=gaussian", *TINY, f"results={tmp_path}")

@@ -324,6 +324,7 @@ def test_bias_is_compared_with_interval(difference, half, bias_, expected):
     assert has_large_bias(difference, half, bias_) is expected
 
 
+@pytest.mark.slow
 def test_paired_differences_show_bias_and_mark(tmp_path: Path):
     plain = [{"nll": 10.0 + s, "nll_bias": 0.0, "nll_ess": 90.0} for s in range(3)]
     loose = [{"nll": 10.2 + s + 0.01 * s, "nll_bias": 0.15, "nll_ess": 30.0} for s in range(3)]
@@ -346,6 +347,7 @@ def test_paired_differences_show_bias_and_mark(tmp_path: Path):
     assert groups["d_nll_bias_mean"].tolist()[1:] == pytest.approx([0.01, 0.15])
 
 
+@pytest.mark.slow
 def test_probe_is_shown_with_chance_level(tmp_path: Path):
     runs = report_of(
         tmp_path,

@@ -783,6 +783,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kill_leaves_old_or_new_pack(machines: Path, tmp_path: Path) -> None:
     study = shutil.copytree(machines / "one/scratch", tmp_path / "scratch")
     both = set()

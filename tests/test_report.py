@@ -1090,6 +1090,7 @@ def test_report_of_undecomposable_kl_without_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_stale_figure_is_removed(tmp_path: Path) -> None:
     write_run(tmp_path / "s", "plain", 0, evaluations=3)
     page, _ = write_report(tmp_path / "s")

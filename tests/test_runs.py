@@ -179,6 +179,7 @@ class Events:
             self.count += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["plain", pytest.param("kl_cyclical", marks=pytest.mark.slow)])
 def test_run_stopped_after_last_step_writes_nothing_twice(
     head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -113,6 +113,7 @@ def test_resumed_run_is_mirrored_from_first_row(offline: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_resumed_run_keeps_its_id(offline: Path) -> None:
     folder, _ = read(offline, "bn_tau")
     (folder / "done").unlink()
@@ -291,6 +292,7 @@ def test_online_without_api_key_gives_one_sentence(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_wandb_is_not_imported_unless_used(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; "
