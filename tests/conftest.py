@@ -99,6 +99,22 @@ def run_here(results: Path, head: str, *words: str) -> str:
     return run(cfg, head, overrides)
 
 
+def run_interrupted(results: Path, head: str, *words: str, step: int) -> None:
+    """As `run_here`, interrupted before it makes step `step` + 1."""
+    from uncollapse.training.trainer import Trainer
+
+    make_step = Trainer.make_step
+
+    def cut(trainer: Trainer, batch: Any) -> None:
+        if trainer.progress.step == step:
+            raise KeyboardInterrupt
+        make_step(trainer, batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "make_step", cut)
+        run_here(results, head, *words)
+
+
 def type_command(*words: str, fresh: bool = False, **environment: str) -> CompletedProcess[str]:
     """Run `python train.py WORDS` in a fresh interpreter, or in a fork of one."""
     env = {**os.environ, **environment}

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import composed, folder_of, run_here
+from conftest import composed, folder_of, run_here, run_interrupted
 from hypothesis import given
 from hypothesis import strategies as st
 
 from uncollapse.building import prepare
 from uncollapse.errors import InputError
 from uncollapse.training.convergence import assess_convergence, measure_gain, predict_gain
-from uncollapse.training.trainer import Trainer
 
 HALVING = [(float(epoch), 2.0**-epoch) for epoch in range(9)]  # the distance halves every epoch
 
@@ -102,21 +101,10 @@ def test_lr_is_lowered_at_plateaus_before_the_last(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [20, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 33))])
-def test_resumed_run_stops_at_the_same_plateau(
-    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_stops_at_the_same_plateau(stop: int, tmp_path: Path) -> None:
     words = (*PLATEAU, "trainer.plateau_gain=1.5", "trainer.plateau_decays=1", "trainer.lr=5e-2")
     run_here(tmp_path / "full", "rms_tau", *words)
-    step = Trainer.make_step
-
-    def cut(trainer: Trainer, batch: object) -> None:
-        if trainer.progress.step == stop:
-            raise KeyboardInterrupt
-        step(trainer, batch)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "make_step", cut)
-        run_here(tmp_path / "cut", "rms_tau", *words)
+    run_interrupted(tmp_path / "cut", "rms_tau", *words, step=stop)
     run_here(tmp_path / "cut", "rms_tau", *words)
     full, again = (read_summary(tmp_path / name, "rms_tau") for name in ("full", "cut"))
     assert full["step"] > stop and full["converged"]

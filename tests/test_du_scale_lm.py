@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, composed, folder_of, rows, run_here
+from conftest import SMALL, composed, folder_of, rows, run_here, run_interrupted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Independent, Normal, kl_divergence
@@ -19,7 +19,6 @@ from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
 from uncollapse.objectives.scale import UnscaledELBO
 from uncollapse.posteriors import DU, BatchNormMu, NoCode, Scale
-from uncollapse.procedures.joint import Joint
 from uncollapse.training.schedules import Linear
 
 HIDDEN = 4
@@ -256,24 +255,12 @@ def test_batch_factor_is_used_until_a_mean_exists():
     assert head.held
 
 
-def test_interrupted_scale_run_resumes_exactly(tmp_path: Path, monkeypatch):
+def test_interrupted_scale_run_resumes_exactly(tmp_path: Path):
     words = ("trainer.epochs=4", "trainer.eval_every=4")
     run_here(tmp_path / "full", "scale", *words)
-    honest = Joint.step
-    for last in (
-        14,
-        18,
-    ):
-        # an epoch has 6 steps: the last checkpoints are at its end and in its middle
-
-        def cut(self, training, batch, last=last):
-            if training.step == last:
-                raise KeyboardInterrupt
-            return honest(self, training, batch)
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Joint, "step", cut)
-            run_here(tmp_path / "cut", "scale", *words)
+    # an epoch has 6 steps: the last checkpoints are at its end and in its middle
+    for last in (14, 18):
+        run_interrupted(tmp_path / "cut", "scale", *words, step=last)
     run_here(tmp_path / "cut", "scale", *words)
     full, resumed = (folder_of(tmp_path / name, "scale") for name in ("full", "cut"))
     assert rows(full) == rows(resumed)

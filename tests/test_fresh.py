@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import composed, folder_of, rows, run_here
+from conftest import composed, folder_of, rows, run_here, run_interrupted
 from schemas import GrammarConfig
 
 from uncollapse.data.text import TextData
 from uncollapse.errors import InputError
-from uncollapse.training.trainer import Trainer
 
 TRAIN = 300
 
@@ -50,21 +49,10 @@ def test_new_sentences_come_from_the_grammar() -> None:
     assert abs(bits.mean() - data.entropy) < 4 * bits.std() / len(bits) ** 0.5
 
 
-def test_resumed_run_equals_uninterrupted_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
     words = ("data.fresh=true", "trainer.epochs=3", "trainer.eval_every=8")
     run_here(tmp_path / "full", "plain", *words)
-    step = Trainer.make_step
-
-    def stop(trainer: Trainer, batch: object) -> None:
-        if trainer.progress.step == 11:
-            raise KeyboardInterrupt
-        step(trainer, batch)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "make_step", stop)
-        run_here(tmp_path / "cut", "plain", *words)
+    run_interrupted(tmp_path / "cut", "plain", *words, step=11)
     run_here(tmp_path / "cut", "plain", *words)
     full, cut = (folder_of(tmp_path / name, "plain") for name in ("full", "cut"))
     assert rows(full) == rows(cut)

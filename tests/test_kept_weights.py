@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import composed, folder_of, rows, run_here, summary
+from conftest import composed, folder_of, rows, run_here, run_interrupted, summary
 from safetensors.torch import load_file
 
 from uncollapse.building import prepare
@@ -16,7 +16,6 @@ from uncollapse.evaluation.command import main as evaluate_command
 from uncollapse.metrics.one_pass import estimate_nll, evaluate
 from uncollapse.report import main as report
 from uncollapse.runs.checkpoint import load_model
-from uncollapse.training.trainer import Trainer
 
 KEEP = "trainer.keep=[last,best_nelbo,best_nll]"
 # so many steps on few sentences that the rules choose different weights
@@ -77,19 +76,8 @@ def test_nothing_further_is_kept_on_request(tmp_path: Path) -> None:
     assert "last" not in summary(folder) and "best_nelbo" not in summary(folder)
 
 
-def test_resumed_run_keeps_the_same_weights(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = Trainer.make_step
-
-    def cut(trainer: Trainer, batch: object) -> None:
-        if trainer.progress.step == 39:
-            raise KeyboardInterrupt
-        step(trainer, batch)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "make_step", cut)
-        run_here(tmp_path, "kl_anneal", *RULED)
+def test_resumed_run_keeps_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    run_interrupted(tmp_path, "kl_anneal", *RULED, step=39)
     run_here(tmp_path, "kl_anneal", *RULED)
     again = folder_of(tmp_path, "kl_anneal")
     assert rows(again) == rows(folder) and summary(again) == summary(folder)
