@@ -15,6 +15,7 @@ from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.resumable import GroupRow, GroupRows
 from uncollapse.evaluation.settings import Settings
+from uncollapse.interfaces.data import Batch
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics.likelihood import (
     DECODED_CODES,
@@ -63,7 +64,7 @@ def weigh_group(
     generator = torch.Generator(opened.device).manual_seed(EVAL_SEED + number)
     batch = opened.batch(settings.split, examples)
     if settings.tolerance is None:
-        weights = [draw_weights(opened, settings, examples, settings.samples, generator)]
+        weights = [draw_weights(opened, settings, batch, settings.samples, generator)]
     else:
         weights = draw_until_precise(opened, settings, batch.examples, generator)
     columns = [importance_weighted(w) for w in weights]
@@ -81,18 +82,13 @@ def weigh_group(
 
 
 def draw_weights(
-    opened: OpenedRun,
-    settings: Settings,
-    examples: np.ndarray,
-    codes: int,
-    generator: torch.Generator,
+    opened: OpenedRun, settings: Settings, batch: Batch, codes: int, generator: torch.Generator
 ) -> Tensor:
-    """Log importance weights [codes, B] of examples, in the order of their batch.
+    """Log importance weights [codes, B] of the examples of a batch.
 
     InputError for weights that are not finite.
     """
     with torch.no_grad():
-        batch = opened.batch(settings.split, examples)
         q = opened.encode(batch, generator)
         weights = log_weights(partial(opened.model.nll, batch), q, codes, generator)
     if not weights.isfinite().all():
@@ -117,9 +113,9 @@ def draw_until_precise(
     while len(todo):
         # the codes of few examples, or few codes of many, are decoded together
         for chosen in split_examples(todo, max(1, DECODED_CODES // codes)):
-            weights = draw_weights(opened, settings, chosen, codes, generator)
-            order = opened.batch(settings.split, chosen).examples
-            for example, column in zip(order.tolist(), weights.T, strict=True):
+            batch = opened.batch(settings.split, chosen)
+            weights = draw_weights(opened, settings, batch, codes, generator)
+            for example, column in zip(batch.examples.tolist(), weights.T, strict=True):
                 earlier = [drawn[example]] if example in drawn else []
                 drawn[example] = torch.cat([*earlier, column])
         total = len(drawn[int(todo[0])])

@@ -14,6 +14,7 @@ two decreases have the ratio 4^a, and the bias at K is the second one divided by
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,8 +63,7 @@ def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
     parts = {
         "nll": math.log(len(w)) - total,
         "nelbo": -w.mean(0),
-        # (sum w)^2 / sum w^2
-        "ess": torch.exp(2 * total - torch.logsumexp(2 * w, 0)),
+        "ess": effective_samples(w),
         "fall_2": nll_of_parts(w, 2) - nll_of_parts(w, 1),
         "fall_8": nll_of_parts(w, 8) - nll_of_parts(w, 4),
     }
@@ -72,9 +72,20 @@ def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
 
 def log_mean_error(w: Tensor) -> Tensor:
     """The standard error of log mean exp(w), by the delta method, from log weights [K, ...]."""
-    size, w = len(w), w.double()
-    ess = torch.exp(2 * torch.logsumexp(w, 0) - torch.logsumexp(2 * w, 0))
-    return ((size / ess - 1) / (size - 1)).clamp_min(0).sqrt()
+    return log_mean_variance(len(w), effective_samples(w.double())).clamp_min(0).sqrt()
+
+
+def effective_samples(w: Tensor) -> Tensor:
+    """(sum w)^2 / sum w^2 from log weights [K, ...]."""
+    return torch.exp(2 * torch.logsumexp(w, 0) - torch.logsumexp(2 * w, 0))
+
+
+def log_mean_variance(codes: Any, ess: Any) -> Any:
+    """The variance of the log of the mean weight, by the delta method; numbers or arrays.
+
+    It may be slightly negative, as the sample ess may exceed `codes` by rounding.
+    """
+    return (codes / ess - 1) / (codes - 1)
 
 
 def nll_of_parts(w: Tensor, parts: int) -> Tensor:
@@ -126,9 +137,9 @@ def likelihood(
     exact log p(x) of the data, where known. oracle_gap = nll + mean log p(x) over the same examples
     estimates KL(data || model), with less noise than nll minus the entropy.
     """
-    # Monte Carlo variance of each log mean w, by the delta method; unknown for a single sample
+    # unknown for a single sample
     codes = np.full(len(nll), samples) if codes is None else codes
-    variance = (codes / ess - 1) / (codes - 1) if samples > 1 else np.full(len(nll), np.nan)
+    variance = log_mean_variance(codes, ess) if samples > 1 else np.full(len(nll), np.nan)
     # the number of tokens is a metric of the pass already
     ppl = per_token(nll, tokens, "nll_")
     ppl.pop("tokens", None)
@@ -138,7 +149,6 @@ def likelihood(
         "nll_samples": samples,
         "nll_codes": float(codes.mean()),
         "nll_examples": len(nll),
-        # clipped: the sample ess may exceed K by rounding
         "nll_mc_se": float(np.sqrt(np.clip(variance, 0, None).sum()) / len(nll)),
         "nll_ess": float(ess.mean()),
         "nll_ess_low": float((ess < FEW_SAMPLES).mean()),
