@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from uncollapse.config import SHORTHANDS
 from uncollapse.errors import InputError, check_integer, check_number
 
 # knob that gives a share of trainer.epochs -> knob that gives the same length in epochs
@@ -19,7 +20,7 @@ SHARES = {
     "growth": "capacity_epochs",
     "middle": "midpoint",
 }
-LEVEL, FRONTIER = "level", "frontier"
+LEVEL, FRONTIER = SHORTHANDS
 
 
 @dataclass(frozen=True)

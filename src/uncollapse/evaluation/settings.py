@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from uncollapse.data import SPLITS
-from uncollapse.errors import InputError, check_integer, check_number
+from uncollapse.errors import InputError, check_choice, check_integer, check_number
 from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, SAMPLES
 from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
-from uncollapse.runs.rules import DEFAULT_RULE, check_rule, chooses_the_same
+from uncollapse.runs.rules import DEFAULT_RULE, RULES, chooses_the_same
 
 MOST_CODES = 1_000_000  # per example, since all of them are drawn at once
 
@@ -36,7 +36,7 @@ class Settings:
                 raise InputError(f"--metrics {metric}: allowed are {', '.join(METRIC_CHOICES)}")
         if self.split not in SPLITS:
             raise InputError(f"--split {self.split}: allowed are {', '.join(SPLITS)}")
-        check_rule("--weights", self.rule)
+        check_choice("--weights", self.rule, RULES)
         if self.rule != DEFAULT_RULE and SAMPLES in self.metrics:
             raise InputError(
                 f"--weights {self.rule}: samples are of the weights of {DEFAULT_RULE} only"

@@ -218,11 +218,10 @@ def check_returned(
 def check_value(key: str, value: object) -> None:
     """InputError unless JSON can hold the value of a key, and that of a "number" is one number."""
     metric = METRICS.get(key) or METRICS[key.removesuffix("_se")]
-    try:
-        json.dumps(value)
-        fits = metric.kind != "number" or value is None or isinstance(value, int | float)
-    except (TypeError, ValueError):
-        fits = False
+    if metric.kind == "number":
+        fits = value is None or isinstance(value, int | float)
+    else:
+        fits = is_json(value)
     if not fits:
         wanted = "a float" if metric.kind == "number" else "a list or dict of Python numbers"
         raise InputError(
@@ -257,6 +256,17 @@ def _format_documentation_row(metric: Metric) -> str:
 
 
 add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *RUN_ROWS)
+
+
+def is_json(value: object) -> bool:
+    """Whether JSON can hold a value."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 PACKAGE_NAMES = frozenset(METRICS)
 
 if __name__ == "__main__":

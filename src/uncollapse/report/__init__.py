@@ -16,9 +16,9 @@ REPORT_HELP = (
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 after printing the summary, or 2 after printing what to correct."""
     from uncollapse.disk import resolve_path
-    from uncollapse.errors import InputError
+    from uncollapse.errors import InputError, check_choice
     from uncollapse.runs.layout import PACK, RUN_PATH, check_is_study, is_pack
-    from uncollapse.runs.rules import DEFAULT_RULE, RULES, check_rule
+    from uncollapse.runs.rules import DEFAULT_RULE, RULES
 
     parser = Parser(prog="report.py", description=REPORT_HELP)
     parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {RUN_PATH}")
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     folder, rule = Path(arguments.folder), arguments.select
     try:
-        check_rule("--select", rule)
+        check_choice("--select", rule, RULES)
         check_is_study(folder if is_pack(folder) else resolve_path(folder))
         # imported only now, because pandas and matplotlib are slow to import
         from uncollapse.report.page import write_report

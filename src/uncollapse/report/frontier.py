@@ -15,7 +15,6 @@ from uncollapse.report.stats import against_plain, finished, t_interval
 
 INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
-AXES = ("mi", "shuffle_gap", "kl", "probe")  # what a curve can be read against
 
 
 def frontier_points(runs: pd.DataFrame) -> pd.DataFrame:
@@ -44,14 +43,12 @@ def interpolate_at(x: Sequence[float], y: Sequence[float], target: float) -> flo
     return float(np.interp(target, points.index, points.to_numpy()))
 
 
-def values_at(
-    points: pd.DataFrame, target: float, x: str = "mi", y: str = "d_nll"
-) -> dict[str, pd.Series]:
-    """For each curve, y at x = target of every seed whose span holds the target."""
+def values_at(points: pd.DataFrame, target: float) -> dict[str, pd.Series]:
+    """For each curve, d_nll at mi = target of every seed whose span holds the target."""
     found: dict[str, pd.Series] = {}
     for curve, group in points.groupby("curve", sort=False):
         by_seed = {
-            seed: interpolate_at(runs[x].tolist(), runs[y].tolist(), target)
+            seed: interpolate_at(runs["mi"].tolist(), runs["d_nll"].tolist(), target)
             for seed, runs in group.groupby("seed")
         }
         values = pd.Series(by_seed, dtype=float).dropna()

@@ -5,7 +5,7 @@ that the run kept the numbers of the weights that it chose. Results of evaluatio
 have the rule in their name: `test-nll-K500@last`.
 """
 
-from uncollapse.errors import InputError, check_choice
+from uncollapse.errors import InputError
 from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics.catalogue import evaluated_keys
 from uncollapse.runs.layout import WEIGHTS
@@ -18,11 +18,6 @@ RULES = (DEFAULT_RULE, *OTHER_RULES)
 
 class MissingWeights(InputError):
     """A run that did not keep the weights of a rule."""
-
-
-def check_rule(name: str, value: str) -> str:
-    """InputError, naming the option, unless the value is a rule."""
-    return check_choice(name, value, RULES)
 
 
 def weights_file(rule: str) -> str:

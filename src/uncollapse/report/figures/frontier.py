@@ -9,6 +9,7 @@ from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import count_seeds, describe_left_out
 from uncollapse.report.frontier import FEWEST_VALUES, frontier_points, interpolate_at
 from uncollapse.report.notes import bound_note
+from uncollapse.report.panels import axis_label
 from uncollapse.report.stats import finished, t_interval
 from uncollapse.report.style import SLOT_STYLES, WIDTH, NoFigure, Style, wrap_text
 
@@ -40,8 +41,8 @@ def draw_frontier(runs: pd.DataFrame) -> Figure:
     for ax in panels.flat[len(curves) :]:
         ax.set_axis_off()
     set_limits(panels.flat[0], points)
-    fig.supxlabel("mi, information of z about x (nats)")
-    fig.supylabel("nll - plain's (nats)")
+    fig.supxlabel(axis_label("mi", "", ", information of z about x"))
+    fig.supylabel(axis_label("d_nll"))
     return fig
 
 

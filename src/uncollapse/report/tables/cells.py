@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from uncollapse.metrics.catalogue import METRICS, MISSING, choose_decimals, format_metric_value
+from uncollapse.report.notes import CUT, OPEN
 
 MOST_FIXED = 1e15  # larger numbers are written with an exponent
 
@@ -75,3 +76,10 @@ def drop_empty_columns(text: pd.DataFrame) -> pd.DataFrame:
     """The table without columns that are empty in every row."""
     kept = [text.empty or not text[name].isin([MISSING, ""]).all() for name in text.columns]
     return text.loc[:, kept]
+
+
+def mark_training(
+    names: Iterable[str], cut: Iterable[bool], unconverged: Iterable[bool]
+) -> list[str]:
+    """Names of groups with the marks of a training that was cut off, or had not converged."""
+    return mark_cells(mark_cells(names, cut, after=f" {CUT}"), unconverged, after=f" {OPEN}")

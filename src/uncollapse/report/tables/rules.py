@@ -6,10 +6,11 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.notes import differs_between
+from uncollapse.report.runs import WEIGHTS_OF
 from uncollapse.report.stats import by_group, finished, t_interval
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import drop_empty_columns, format_column, mark_cells
-from uncollapse.runs.rules import DEFAULT_RULE, OTHER_RULES
+from uncollapse.runs.rules import DEFAULT_RULE
 
 CHANGED = "*"
 RULES_TITLE = (
@@ -25,10 +26,10 @@ def rules_table(runs: pd.DataFrame) -> Table:
     """The metrics of each group under each rule; empty if no rule chose other weights."""
     names = catalogue.compared_columns()
     rows = [
-        rule_row(group, rule, column, names)
+        rule_row(group, weights, names)
         for _, group in by_group(finished(runs))
-        for rule, column in ((DEFAULT_RULE, "best"), *zip(OTHER_RULES, OTHER_RULES, strict=True))
-        if group[f"{column}_step"].notna().any()
+        for weights in WEIGHTS_OF
+        if group[f"{weights}_step"].notna().any()
     ]
     statistics = [f"{name}_{part}" for name in names for part in ("mean", "half", "n")]
     changes = [f"{name}_changed" for name in names]
@@ -45,18 +46,18 @@ def rules_table(runs: pd.DataFrame) -> Table:
     return Table("rules", RULES_TITLE, frame, drop_empty_columns(text), optional=True)
 
 
-def rule_row(group: pd.DataFrame, rule: str, column: str, names: list[str]) -> dict[str, object]:
-    """One row: a group's metrics of the weights in the columns `<column>_...`."""
+def rule_row(group: pd.DataFrame, weights: str, names: list[str]) -> dict[str, object]:
+    """One row: a group's metrics of these weights, from the columns `<weights>_...`."""
     row: dict[str, object] = {
         "group": group["group"].iloc[0],
-        "rule": rule,
+        "rule": DEFAULT_RULE if weights == "best" else weights,
         "n": len(group),
-        "step": group[f"{column}_step"].mean(),
+        "step": group[f"{weights}_step"].mean(),
     }
     for name in names:
-        mean, half = t_interval(group[f"{column}_{name}"])
-        count = int(np.isfinite(group[f"{column}_{name}"]).sum())
-        changed = differs_between(group, f"{column}_{name}", f"best_{name}")
+        mean, half = t_interval(group[f"{weights}_{name}"])
+        count = int(np.isfinite(group[f"{weights}_{name}"]).sum())
+        changed = differs_between(group, f"{weights}_{name}", f"best_{name}")
         row |= {f"{name}_mean": mean, f"{name}_half": half, f"{name}_n": count}
         row[f"{name}_changed"] = changed
     return row

@@ -14,6 +14,7 @@ from uncollapse.report.tables.cells import (
     drop_empty_columns,
     format_single,
     mark_cells,
+    mark_training,
 )
 from uncollapse.report.tables.marks import levels_differ
 
@@ -35,8 +36,7 @@ def runs_table(runs: pd.DataFrame) -> Table:
     text["ppl"] = mark_cells(ppl, ~exact | bound, f"{BOUND} ")
     chances = zip(text["probe"], runs["probe_chance"], strict=True)
     text["probe"] = [add_chance(cell, chance) for cell, chance in chances]
-    text["group"] = mark_cells(text["group"], cut_off(runs), after=f" {CUT}")
-    text["group"] = mark_cells(text["group"], unconverged(runs), after=f" {OPEN}")
+    text["group"] = mark_training(text["group"], cut_off(runs), unconverged(runs))
     # a failed run has a message, and an unfinished schedule a reason
     text["message"] = text["message"].where(text["message"] != "", runs["unfinished"])
     text["mi"] = mark_cells(text["mi"], runs["mi_saturated"] == 1, "≥ ")

@@ -6,7 +6,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS, MISSING
 from uncollapse.metrics.metric import REPORT
-from uncollapse.report.notes import BIASED, BOUND, CUT, OPEN
+from uncollapse.report.notes import BIASED, BOUND
 from uncollapse.report.stats import against_plain, relative_time, summarise
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import (
@@ -16,6 +16,7 @@ from uncollapse.report.tables.cells import (
     format_column,
     format_seeds,
     mark_cells,
+    mark_training,
 )
 from uncollapse.report.tables.marks import (
     count_warned,
@@ -39,10 +40,8 @@ def summary_table(runs: pd.DataFrame) -> Table:
     seeds = numbers[[*STATUSES.values()]].itertuples(index=False)
     text = pd.DataFrame(
         {
-            "group": mark_cells(
-                mark_cells(numbers["group"], numbers["cut_off"] > 0, after=f" {CUT}"),
-                numbers["unconverged"] > 0,
-                after=f" {OPEN}",
+            "group": mark_training(
+                numbers["group"], numbers["cut_off"] > 0, numbers["unconverged"] > 0
             ),
             "changes": numbers["changes"],
             "n": [format_seeds(*row) for row in seeds],
