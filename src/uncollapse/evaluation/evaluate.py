@@ -14,7 +14,14 @@ from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, RESPONSES, SAMPLES
+from uncollapse.metrics.metric import (
+    DISENTANGLEMENT,
+    NLL,
+    PASS_STATISTICS,
+    PROBE,
+    RESPONSES,
+    SAMPLES,
+)
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair_results, write_result
@@ -79,4 +86,5 @@ COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
     PROBE: partial(catalogue.compute, PROBE),
     PASS_STATISTICS: evaluate_statistics,
     SAMPLES: compute_samples,
+    DISENTANGLEMENT: partial(catalogue.compute, DISENTANGLEMENT),
 }
