@@ -19,7 +19,9 @@ from uncollapse.metrics.metric import (
     NLL,
     PASS_STATISTICS,
     PROBE,
+    RECONSTRUCTION,
     RESPONSES,
+    REVERSE_PPL,
     SAMPLES,
 )
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
@@ -87,4 +89,6 @@ COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
     PASS_STATISTICS: evaluate_statistics,
     SAMPLES: compute_samples,
     DISENTANGLEMENT: partial(catalogue.compute, DISENTANGLEMENT),
+    RECONSTRUCTION: partial(catalogue.compute, RECONSTRUCTION),
+    REVERSE_PPL: partial(catalogue.compute, REVERSE_PPL),
 }

@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_choice, check_integer, check_number
-from uncollapse.metrics.metric import DISENTANGLEMENT, NLL, PASS_STATISTICS, PROBE, SAMPLES
+from uncollapse.metrics.metric import (
+    DISENTANGLEMENT,
+    NLL,
+    PASS_STATISTICS,
+    PROBE,
+    RECONSTRUCTION,
+    REVERSE_PPL,
+    SAMPLES,
+)
 from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
@@ -105,4 +113,6 @@ METRIC_CHOICES = {
     PASS_STATISTICS: MetricChoice(lambda settings: settings.subset),
     SAMPLES: MetricChoice(lambda settings: "" if settings.unknown else NO_UNKNOWN),
     DISENTANGLEMENT: MetricChoice(lambda settings: "", needs_labels=True),
+    RECONSTRUCTION: MetricChoice(lambda settings: settings.subset),
+    REVERSE_PPL: MetricChoice(lambda settings: ""),
 }
