@@ -3,13 +3,17 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import folder_of, run_here, typed
+from conftest import folder_of, run_here
 from sklearn.metrics import mutual_info_score
 
+from uncollapse.errors import InputError
 from uncollapse.evaluation.command import main
+from uncollapse.evaluation.disentanglement import evaluate_disentanglement
+from uncollapse.evaluation.settings import Settings
 from uncollapse.metrics.disentanglement import (
     bin_values,
     mutual_information_gap,
@@ -17,7 +21,6 @@ from uncollapse.metrics.disentanglement import (
     score_disentanglement,
     weigh_disentanglement,
 )
-from uncollapse.run import run
 
 CARDINALITIES = (2, 3, 5)
 CODE_NAMES = ("mig", "dci_disentanglement", "dci_completeness", "dci_informativeness")
@@ -151,7 +154,7 @@ def test_workers_do_not_change_the_scores() -> None:
 
 
 def test_evaluation_adds_scores_to_the_summary(tmp_path: Path) -> None:
-    run_here(tmp_path, "bn_mu")
+    run_here(tmp_path, "bn_mu", "trainer.epochs=1")
     folder = folder_of(tmp_path, "bn_mu")
     assert main([str(folder), "--metrics", "disentanglement", "--workers", "1"]) == 0
     stored = json.loads((folder / "evaluations/test-disentanglement.json").read_text())
@@ -160,16 +163,17 @@ def test_evaluation_adds_scores_to_the_summary(tmp_path: Path) -> None:
         assert 0 <= stored[name] <= 1 and summary[name] == stored[name]
 
 
-def test_single_label_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    words = ["data=gaussian", "model=linear", "model.latent=2", "data.eigenvalues=[2.0,1.0]"]
+def test_single_label_is_refused() -> None:
+    labels = {"test": {"digit": np.arange(9), "constant": np.zeros(9, int)}}
+    opened = SimpleNamespace(data=SimpleNamespace(labels=labels))
+    with pytest.raises(InputError, match="the test split has 1 with more than"):
+        evaluate_disentanglement(opened, Settings(("disentanglement",)))
+    unlabelled = SimpleNamespace(data=SimpleNamespace(labels={}))
+    with pytest.raises(InputError, match="test split has 0"):
+        evaluate_disentanglement(unlabelled, Settings(("disentanglement",)))
 
-    overrides = [*words, "data.train=64", "data.valid=32", "data.test=32", "trainer.epochs=1"]
-    cfg = typed("head=plain", *overrides)
-    cfg.results = str(tmp_path)
-    run(cfg, "plain", overrides)
-    folder = folder_of(tmp_path, "plain")
-    assert main([str(folder), "--metrics", "disentanglement"]) == 2
-    error = capsys.readouterr().err
-    assert "at least two labels" in error and "test split has 0" in error
-    assert main([str(folder), "--metrics", "disentanglement", "--split", "train"]) == 2
-    assert "fitted to the training split" in capsys.readouterr().err
+
+def test_training_split_is_refused() -> None:
+    with pytest.raises(InputError, match="disentanglement is fitted to the training split"):
+        Settings(("disentanglement",), split="train").check()
+    Settings(("nll", "disentanglement"), split="train").check()
