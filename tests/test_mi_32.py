@@ -18,13 +18,13 @@ from uncollapse.posteriors import DiagonalGaussian
 
 def make_pass(mean: np.ndarray, std: np.ndarray, sizes: list[int], seed: int = 0) -> Pass:
     """Gaussian posteriors [N, D] in batches of these sizes, with one code each."""
-    whole = DiagonalGaussian.from_std(torch.from_numpy(mean), torch.from_numpy(std))
+    every = DiagonalGaussian.from_std(torch.from_numpy(mean), torch.from_numpy(std))
     torch.manual_seed(seed)
-    parts = zip(*(x.split(sizes) for x in (whole.mean, whole.std, whole.log_var)), strict=True)
+    parts = zip(*(x.split(sizes) for x in (every.mean, every.std, every.log_var)), strict=True)
     zeros = np.zeros(len(mean))
-    kl = whole.kl.numpy()
+    kl = every.kl.numpy()
     batches = [DiagonalGaussian(*part) for part in parts]
-    return Pass(zeros, zeros, kl, mean, std**2, None, whole.sample(), batches)
+    return Pass(zeros, zeros, kl, mean, std**2, None, every.sample(), batches)
 
 
 def direct(mean: np.ndarray, std: np.ndarray, z: np.ndarray, batch: np.ndarray) -> float:

@@ -45,8 +45,8 @@ def test_tokens_are_compared_by_position_up_to_the_end() -> None:
 
 
 def test_one_missing_word_makes_later_positions_wrong() -> None:
-    whole, cut = [4, 5, 6, 7, 8, 9], [5, 6, 7, 8, 9]
-    got = compare_tokens(corpus_of(cut, whole), corpus_of(whole, whole))
+    complete, cut = [4, 5, 6, 7, 8, 9], [5, 6, 7, 8, 9]
+    got = compare_tokens(corpus_of(cut, complete), corpus_of(complete, complete))
     assert got["reconstruction_accuracy"] == 0.5 and got["reconstruction_exact"] == 0.5
 
 

@@ -56,7 +56,8 @@ def probe(
     check_budgets(budgets, len(train))
     # nested subsets, the same for every head
     order = np.random.default_rng(PROBE_SEED).permutation(len(train))
-    curves, correct, gains = {}, [], []
+    curves: dict[str, dict] = {}
+    correct, gains = [], []  # at the last budget, [N] for each factor
     for name, labels in train_labels.items():
         truth = test_labels[name]
         classes = len(np.union1d(labels, truth))
@@ -64,24 +65,16 @@ def probe(
             classify(train[chosen], labels[chosen], test, truth, classes)
             for chosen in (order[:n] for n in budgets)
         ]
-        correct.append(tested[-1].correct)
-        frequency = log_frequency(truth)
-        gains.append(tested[-1].log_prob - frequency)
-        accuracy = [float(t.correct.mean()) for t in tested]
-        entropy = -float(frequency.mean())
-        curves[name] = {
-            "accuracy": accuracy,
-            # the standard error of a share a of n independent examples
-            "se": [float(np.sqrt(a * (1 - a) / len(test))) for a in accuracy],
-            "chance": float((truth == np.bincount(labels).argmax()).mean()),
+        curves[name] = describe_factor(tested, labels, truth)
+        curves[name] |= {
             "oracle": None if best is None else best[name],
-            "information": [entropy + float(t.log_prob.mean()) for t in tested],
-            "entropy": entropy,
-            "best_information": None if left is None else entropy - left[name],
+            "best_information": None if left is None else curves[name]["entropy"] - left[name],
         }
-    mean = np.mean(correct, axis=0)  # [N]: factors of one example are not independent
+        correct.append(tested[-1].correct)
+        gains.append(tested[-1].log_prob - log_frequency(truth))
     found = {
-        **with_error("probe", mean),
+        # averaged over factors first, as those of one example are not independent
+        **with_error("probe", np.mean(correct, axis=0)),
         "probe_chance": float(np.mean([curve["chance"] for curve in curves.values()])),
         "probe_labels": int(budgets[-1]),
         "probe_curves": {"labels": list(budgets), "factors": curves},
@@ -97,6 +90,20 @@ class Tested(NamedTuple):
 
     correct: np.ndarray  # [N], whether its most likely class is the true one
     log_prob: np.ndarray  # [N] nats, its log probability of the true class
+
+
+def describe_factor(tested: Sequence[Tested], labels: np.ndarray, truth: np.ndarray) -> dict:
+    """Accuracy and information of a factor at each budget, with chance and its entropy."""
+    accuracy = [float(t.correct.mean()) for t in tested]
+    entropy = -float(log_frequency(truth).mean())
+    return {
+        "accuracy": accuracy,
+        # the standard error of a share a of n independent examples
+        "se": [float(np.sqrt(a * (1 - a) / len(truth))) for a in accuracy],
+        "chance": float((truth == np.bincount(labels).argmax()).mean()),
+        "information": [entropy + float(t.log_prob.mean()) for t in tested],
+        "entropy": entropy,
+    }
 
 
 def classify(
