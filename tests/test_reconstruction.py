@@ -65,6 +65,7 @@ def test_bleu_by_hand() -> None:
     assert corpus_bleu(["a b c x d"], ["a b c y d"]) == pytest.approx(
         100 * (4 / 5 * 2 / 4 * 1 / 3 * 0.5 / 2) ** 0.25
     )
+    assert corpus_bleu(["", "a"], ["b", "c"]) == corpus_bleu(["a b"], ["a b"]) == 0
     assert corpus_bleu(["a b c d", "x"], ["a b c d", "y"]) == pytest.approx(100 * (4 / 5) ** 0.25)
 
 

@@ -80,7 +80,8 @@ def corpus_bleu(written: Sequence[str], references: Sequence[str]) -> float:
     """BLEU-4 of a corpus, 0 to 100, with one reference each (Papineni et al. 2002).
 
     Words are separated by spaces. An n-gram order without any match counts as half a match, the
-    next such order as a quarter, and so on (sacrebleu's exponential smoothing).
+    next such order as a quarter, and so on (sacrebleu's exponential smoothing); 0 if no word
+    matches, or if no sentence has four words.
     """
     from sacrebleu.metrics import BLEU  # type: ignore[attr-defined]
 

@@ -90,9 +90,9 @@ PASS_ROWS = (
         meaning="Mutual information of x and z estimated inside batches of 32 examples, as "
         "published tables report it (He et al. 2019): kl minus KL(q(z) || p(z)), where q(z) is the "
         "mixture of the 32 posteriors of a batch; the mean over all complete batches.",
-        pitfall="For comparison with published values only, and not with mi: its ceiling is "
-        "ln 32 = 3.47, so codes that carry more look alike, and even below it is lower than mi, as "
-        "32 examples fill the space of codes less than N do.",
+        pitfall="Compare it with published values only, not with mi: codes that carry more than "
+        "its ceiling, ln 32 = 3.47, look alike, and below it, too, a mixture of 32 gives less than "
+        "one of N. Published batches hold sentences of one length, here lengths are mixed.",
     ),
     Metric(
         name="marginal_kl", title="marginal KL", stage=PASS, function=INFORMATION, error="csv",
