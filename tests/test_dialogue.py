@@ -453,7 +453,7 @@ def test_responses_are_generated_measured_and_reported(folder, tmp_path):
                 "--samples",
                 "5",
                 "--metrics",
-                "nll,probe,samples",
+                "nll,probe,samples,reconstruction",
                 "--labels",
                 "20,60",
             ]
@@ -462,6 +462,8 @@ def test_responses_are_generated_measured_and_reported(folder, tmp_path):
     )
     found = summary(path)
     assert found["nll"] > 0 and found["probe_labels"] == 60 and 0 < found["response_variety"] <= 1
+    assert found["reconstruction_examples"] == found["examples"]
+    assert 0 <= found["reconstruction_accuracy"] <= 1 and found["reconstruction_bleu"] >= 0
     assert found["response_count"] == len(
         (path / "samples" / "answers.txt").read_text().splitlines()
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from uncollapse.data.corpus import SPECIALS, Corpus
 from uncollapse.data.grammar import Sample
+from uncollapse.data.profile_pooling import Floats
 from uncollapse.data.sentence_sizes import measure_encoded_sentences
 from uncollapse.data.text import SPLITS, TextData, check_batching
 from uncollapse.errors import MAX_EXAMPLES, InputError, check_integer
@@ -56,10 +57,20 @@ class GrammarConfig(DataConfig):
             # a sequence seeds another stream than any single number
             return as_corpus(grammar.sample(self.train, seed=[self.data_seed, epoch]))
 
-        def best_accuracy(split: str) -> dict[str, float]:
+        @lru_cache(maxsize=1)  # for both functions below
+        def factor_posterior(split: str) -> dict[str, Floats]:
             tokens = corpora[split].tokens - len(SPECIALS)
-            posterior = grammar.factor_posterior(tokens, corpora[split].offsets)
-            return {name: float(p.max(1).mean()) for name, p in posterior.items()}
+            return grammar.factor_posterior(tokens, corpora[split].offsets)
+
+        def best_accuracy(split: str) -> dict[str, float]:
+            return {name: float(p.max(1).mean()) for name, p in factor_posterior(split).items()}
+
+        def label_entropy(split: str) -> dict[str, float]:
+            # log 1 = 0 where p = 0
+            return {
+                name: -float((p * np.log(np.where(p > 0, p, 1))).sum(1).mean())
+                for name, p in factor_posterior(split).items()
+            }
 
         return TextData(
             corpora,
@@ -70,6 +81,7 @@ class GrammarConfig(DataConfig):
             log_prob=log_prob,
             labels=labels,
             best_accuracy=best_accuracy,
+            label_entropy=label_entropy,
             exact_log_prob=lambda corpus: grammar.log_prob(
                 corpus.tokens - len(SPECIALS), corpus.offsets
             ),

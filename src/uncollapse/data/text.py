@@ -11,7 +11,7 @@ from uncollapse.data.corpus import Corpus, TextBatch, make_batch
 from uncollapse.data.levels import Words, escape_controls
 from uncollapse.data.profile import Profile, profile_corpus
 from uncollapse.errors import check_choice, check_integer
-from uncollapse.interfaces.data import BestAccuracy, Data
+from uncollapse.interfaces.data import BestAccuracy, Data, LabelEntropy
 from uncollapse.json_types import JsonObject
 
 
@@ -41,6 +41,7 @@ class TextData(Data):
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     content: str | None = None
     draw_epoch: Callable[[int], Corpus] | None = None
+    label_entropy: LabelEntropy | None = None
 
     @property
     def inputs(self) -> int:

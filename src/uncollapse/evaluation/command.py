@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 MOST_ERRORS = 20  # printed for one study
 EVALUATE_HELP = """Evaluate a finished run, or every finished run of a study: nll by importance
 weighting (an upper bound on -log p(x)), probes of known labels, the statistics of one pass (rec,
-kl, mi, au, shuffle_gap ...), and samples. The results are added to the summary of the run; existing
-results are skipped."""
+kl, mi, au, shuffle_gap ...), samples, disentanglement (MIG, DCI) of known labels, and for text
+reconstruction and reverse_ppl. The results are added to the summary of the run; existing results
+are skipped."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

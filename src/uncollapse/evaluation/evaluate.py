@@ -14,7 +14,16 @@ from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, RESPONSES, SAMPLES
+from uncollapse.metrics.metric import (
+    DISENTANGLEMENT,
+    NLL,
+    PASS_STATISTICS,
+    PROBE,
+    RECONSTRUCTION,
+    RESPONSES,
+    REVERSE_PPL,
+    SAMPLES,
+)
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair_results, write_result
@@ -79,4 +88,7 @@ COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
     PROBE: partial(catalogue.compute, PROBE),
     PASS_STATISTICS: evaluate_statistics,
     SAMPLES: compute_samples,
+    DISENTANGLEMENT: partial(catalogue.compute, DISENTANGLEMENT),
+    RECONSTRUCTION: partial(catalogue.compute, RECONSTRUCTION),
+    REVERSE_PPL: partial(catalogue.compute, REVERSE_PPL),
 }

@@ -28,6 +28,7 @@ def evaluate_probe(opened: OpenedRun, settings: Settings) -> JsonObject:
         data.labels[split],
         budgets,
         data.best_accuracy(split) if data.best_accuracy else None,
+        data.label_entropy(split) if data.label_entropy else None,
     )
 
 

@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_choice, check_integer, check_number
-from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, SAMPLES
+from uncollapse.metrics.metric import (
+    DISENTANGLEMENT,
+    NLL,
+    PASS_STATISTICS,
+    PROBE,
+    RECONSTRUCTION,
+    REVERSE_PPL,
+    SAMPLES,
+)
 from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
@@ -46,9 +54,10 @@ class Settings:
             check_number("--tolerance", self.tolerance, 0)
         for budget in self.labels or ():
             check_integer("--labels", budget, 2)
-        if self.split == "train" and self.metrics == ("probe",):
+        if self.split == "train" and all(METRIC_CHOICES[m].needs_labels for m in self.metrics):
             raise InputError(
-                "--split train: the probe is fitted to the training split; allowed are valid, test"
+                f"--split train: {self.metrics[0]} is fitted to the training split; "
+                "allowed are valid, test"
             )
         check_integer("--workers", self.workers, 1)
         if self.examples is not None and check_integer("--examples", self.examples, 1) < 2:
@@ -103,4 +112,7 @@ METRIC_CHOICES = {
     ),
     PASS_STATISTICS: MetricChoice(lambda settings: settings.subset),
     SAMPLES: MetricChoice(lambda settings: "" if settings.unknown else NO_UNKNOWN),
+    DISENTANGLEMENT: MetricChoice(lambda settings: "", needs_labels=True),
+    RECONSTRUCTION: MetricChoice(lambda settings: settings.subset),
+    REVERSE_PPL: MetricChoice(lambda settings: ""),
 }

@@ -14,6 +14,8 @@ from uncollapse.json_types import JsonObject
 
 # split -> label name -> accuracy of the ideal classifier of x
 BestAccuracy = Callable[[str], dict[str, float]]
+# split -> label name -> mean entropy of the label given x, nats
+LabelEntropy = Callable[[str], dict[str, float]]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -42,7 +44,7 @@ class Data(metaclass=Interface, interface=True):
     """Three splits of examples.
 
     The attributes with a value here are optional. Data whose distribution is known exactly set
-    `entropy`, `log_prob` and `best_accuracy`; data with classes set `labels`.
+    `entropy`, `log_prob`, `best_accuracy` and `label_entropy`; data with classes set `labels`.
     """
 
     batch_size: int
@@ -51,6 +53,7 @@ class Data(metaclass=Interface, interface=True):
     log_prob: Mapping[str, np.ndarray] = NOTHING  # split -> log p(x) [N], nats
     labels: Mapping[str, Mapping[str, np.ndarray]] = NOTHING  # split -> name -> classes [N]
     best_accuracy: BestAccuracy | None = None
+    label_entropy: LabelEntropy | None = None
     corpora: Mapping[str, Any] = NOTHING  # split -> Corpus, of text
 
     @property

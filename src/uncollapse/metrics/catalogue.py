@@ -14,10 +14,13 @@ from importlib import import_module
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics.metric import (
+    DISENTANGLEMENT,
     NLL,
     PASS,
     PROBE,
+    RECONSTRUCTION,
     RESPONSES,
+    REVERSE_PPL,
     SAMPLES,
     Function,
     Metric,
@@ -26,9 +29,11 @@ from uncollapse.metrics.rows_evaluation import EVALUATION_ROWS
 from uncollapse.metrics.rows_pass import PASS_ROWS
 from uncollapse.metrics.rows_run import RUN_ROWS
 from uncollapse.metrics.rows_samples import SAMPLE_ROWS
+from uncollapse.metrics.rows_text import TEXT_ROWS
 
 METRICS: dict[str, Metric] = {}  # by name, in the order of the documentation and of files
-EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
+# stages that only `evaluate` computes
+EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES, DISENTANGLEMENT, RECONSTRUCTION, REVERSE_PPL)
 MISSING = "–"  # a cell without a value
 
 
@@ -255,7 +260,7 @@ def _format_documentation_row(metric: Metric) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *RUN_ROWS)
+add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *TEXT_ROWS, *RUN_ROWS)
 
 
 def is_json(value: object) -> bool:

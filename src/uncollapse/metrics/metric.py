@@ -13,11 +13,26 @@ NLL = "nll"  # by `evaluate --metrics nll`
 PROBE = "probe"  # by `evaluate --metrics probe`
 SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
 RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
+DISENTANGLEMENT = "disentanglement"  # by `evaluate --metrics disentanglement`
+RECONSTRUCTION = "reconstruction"  # by `evaluate --metrics reconstruction`, for a model of text
+REVERSE_PPL = "reverse_ppl"  # by `evaluate --metrics reverse_ppl`, for a model of text
 TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test rows: only `weight`)
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
-STAGES = (PASS, NLL, PROBE, SAMPLES, RESPONSES, TRAINING, END, REPORT)
+STAGES = (
+    PASS,
+    NLL,
+    PROBE,
+    SAMPLES,
+    RESPONSES,
+    DISENTANGLEMENT,
+    RECONSTRUCTION,
+    REVERSE_PPL,
+    TRAINING,
+    END,
+    REPORT,
+)
 PASS_STATISTICS = "statistics"  # no stage: `evaluate --metrics statistics` repeats those of a pass
 WITHOUT_FUNCTION = (REPORT,)  # computed outside the catalogue
 RESERVED_KEYS = ("step", "epoch", "split", "mode", "weights")  # other keys of a row

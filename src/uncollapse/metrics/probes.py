@@ -1,7 +1,17 @@
-"""Linear probes: which known factors can be read from the posterior mean, given few labels."""
+"""Linear probes: which known factors can be read from the posterior mean, given few labels.
+
+factor_information is the usable information of mu about the factors for linear classifiers (Xu et
+al., "A Theory of Usable Information under Computational Constraints", ICLR 2020, definition 2):
+
+    sum_k  H(f_k) - E[-log p(f_k | mu)]
+
+with the probabilities p of the fitted classifiers on held-out examples, and the entropy H of the
+classes' frequencies among these. In expectation it is a lower bound on sum_k I(mu; f_k).
+"""
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,49 +44,95 @@ def probe(
     test_labels: Mapping[str, np.ndarray],
     budgets: Sequence[int],
     best: Mapping[str, float] | None = None,
+    left: Mapping[str, float] | None = None,
 ) -> dict:
-    """Accuracy of logistic regression on codes [N, D], for each factor and label budget.
+    """Logistic regression on codes [N, D], for each factor and label budget.
 
-    `probe` is the mean over factors at the last budget, and `probe_chance` the accuracy of always
-    guessing the most common class. `best`: the accuracy of the ideal classifier of x, where known.
+    `probe` is the mean accuracy over factors at the last budget, `factor_information` the sum of
+    their information there in nats, and `probe_chance` the accuracy of always guessing the most
+    common class. Where known, `best` is the accuracy of the ideal classifier of x, and `left` the
+    entropy of the factor given x, in nats.
     """
     check_budgets(budgets, len(train))
     # nested subsets, the same for every head
     order = np.random.default_rng(PROBE_SEED).permutation(len(train))
-    curves, correct = {}, []
+    curves: dict[str, dict] = {}
+    correct, gains = [], []  # at the last budget, [N] for each factor
     for name, labels in train_labels.items():
-        hits = [
-            is_correct(train[chosen], labels[chosen], test, test_labels[name])
+        truth = test_labels[name]
+        classes = len(np.union1d(labels, truth))
+        tested = [
+            classify(train[chosen], labels[chosen], test, truth, classes)
             for chosen in (order[:n] for n in budgets)
         ]
-        correct.append(hits[-1])
-        accuracy = [float(h.mean()) for h in hits]
-        curves[name] = {
-            "accuracy": accuracy,
-            # the standard error of a share a of n independent examples
-            "se": [float(np.sqrt(a * (1 - a) / len(test))) for a in accuracy],
-            "chance": float((test_labels[name] == np.bincount(labels).argmax()).mean()),
+        curves[name] = describe_factor(tested, labels, truth)
+        curves[name] |= {
             "oracle": None if best is None else best[name],
+            "best_information": None if left is None else curves[name]["entropy"] - left[name],
         }
-    mean = np.mean(correct, axis=0)  # [N]: factors of one example are not independent
-    return {
-        **with_error("probe", mean),
+        correct.append(tested[-1].correct)
+        gains.append(tested[-1].log_prob - log_frequency(truth))
+    found = {
+        # averaged over factors first, as those of one example are not independent
+        **with_error("probe", np.mean(correct, axis=0)),
         "probe_chance": float(np.mean([curve["chance"] for curve in curves.values()])),
         "probe_labels": int(budgets[-1]),
         "probe_curves": {"labels": list(budgets), "factors": curves},
+        **with_error("factor_information", np.sum(gains, axis=0)),
+    }
+    if left is not None:
+        found["factor_information_best"] = sum(c["best_information"] for c in curves.values())
+    return found
+
+
+class Tested(NamedTuple):
+    """What a classifier says about N test examples."""
+
+    correct: np.ndarray  # [N], whether its most likely class is the true one
+    log_prob: np.ndarray  # [N] nats, its log probability of the true class
+
+
+def describe_factor(tested: Sequence[Tested], labels: np.ndarray, truth: np.ndarray) -> dict:
+    """Accuracy and information of a factor at each budget, with chance and its entropy."""
+    accuracy = [float(t.correct.mean()) for t in tested]
+    entropy = -float(log_frequency(truth).mean())
+    return {
+        "accuracy": accuracy,
+        # the standard error of a share a of n independent examples
+        "se": [float(np.sqrt(a * (1 - a) / len(truth))) for a in accuracy],
+        "chance": float((truth == np.bincount(labels).argmax()).mean()),
+        "information": [entropy + float(t.log_prob.mean()) for t in tested],
+        "entropy": entropy,
     }
 
 
-def is_correct(
-    codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray
-) -> np.ndarray:
-    """Whether each test example [N] is classified correctly after fitting to codes [n, D]."""
+def classify(
+    codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, classes: int
+) -> Tested:
+    """Fit to codes [n, D] with labels, and test on others; `classes`: how many classes exist."""
+    from scipy.special import log_softmax
+
+    present = np.unique(labels)
+    scores = score_classes(codes, labels, test)  # [N, C]
+    # a class without a label counts as seen once, so that no probability is 0
+    unseen = classes - len(present)
+    log_seen = log_softmax(scores, axis=1) + np.log(len(labels) / (len(labels) + unseen))
+    place = np.searchsorted(present, truth).clip(max=len(present) - 1)
+    known = present[place] == truth
+    log_prob = np.where(
+        known, log_seen[np.arange(len(truth)), place], -np.log(len(labels) + unseen)
+    )
+    return Tested(present[scores.argmax(1)] == truth, log_prob)
+
+
+def score_classes(codes: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """The logits [N, C] of a logistic regression, for the classes among the labels in order."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     # logistic regression needs two classes; a small budget may contain one
     if len(np.unique(labels)) == 1:
-        return truth == labels[0]
+        return np.zeros((len(test), 1))
     # standardised, so that the scale of a head's codes (gamma) does not change the regularisation
     centre, scale = codes.mean(0), codes.std(0)
     # the standard deviation of equal numbers may not be exactly 0
@@ -84,4 +140,11 @@ def is_correct(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = LogisticRegression(max_iter=500).fit((codes - centre) / scale, labels)
-    return fitted.predict((test - centre) / scale) == truth
+    scores = fitted.decision_function((test - centre) / scale)
+    # of two classes, the first has logit 0
+    return scores if scores.ndim == 2 else np.stack([np.zeros_like(scores), scores], 1)
+
+
+def log_frequency(labels: np.ndarray) -> np.ndarray:
+    """The log of the share of each example's class among class numbers [N], [N] nats."""
+    return np.log(np.bincount(labels)[labels] / len(labels))

@@ -1,6 +1,6 @@
-"""Rows of the catalogue: likelihood and probes, which `evaluate` computes for finished runs."""
+"""Rows of the catalogue that `evaluate` computes for finished runs: likelihood and codes."""
 
-from uncollapse.metrics.metric import NLL, PROBE, Beside, Metric
+from uncollapse.metrics.metric import DISENTANGLEMENT, NLL, PROBE, Beside, Metric
 
 FEW_SAMPLES = 20  # effective samples: an nll from fewer is a bound rather than an estimate
 DEFAULT_SAMPLES = 500  # K, codes per example for nll
@@ -8,6 +8,7 @@ LABEL_BUDGETS = (100, 500, 1000, 2000, 10_000)  # of the probe, by default
 
 WEIGHTED = "uncollapse.evaluation.nll:evaluate_nll"
 PROBED = "uncollapse.evaluation.probe:evaluate_probe"
+SEPARATED = "uncollapse.evaluation.disentanglement:evaluate_disentanglement"
 
 EVALUATION_ROWS = (
     Metric(
@@ -117,8 +118,68 @@ EVALUATION_ROWS = (
     ),
     Metric(
         name="probe_curves", stage=PROBE, function=PROBED, unit="share", kind="nested", column=None,
-        meaning="Accuracy for each factor and number of labels, with chance and, where known, the "
-        "best possible accuracy.",
+        meaning="For each factor and number of labels, the accuracy and the information in nats; "
+        "with chance, the entropy of the factor and, where known, the best possible values.",
         pitfall="More labels reveal weaker traces of a factor: compare heads at the same number.",
+    ),
+    Metric(
+        name="factor_information", title="factor information", stage=PROBE, function=PROBED,
+        error="csv", better="higher", result_line=True,
+        beside=(Beside("of at most", "factor_information_best"),), column=92, in_terminal=False,
+        meaning="Nats about the known factors that a linear classifier reads from mu at the "
+        "largest number of labels: the sum over factors of the factor's entropy minus the "
+        "classifier's cross entropy on held-out examples. In expectation a lower bound on the "
+        "information of mu.",
+        pitfall="It is of mu, without noise, and can therefore exceed mi and kl: read it together "
+        "with the gap. Below 0 (values are not clipped), the classifiers are worse than the "
+        "classes' frequencies alone, as with a useless code and few labels. Where the labels "
+        "depend on each other, what they share is counted several times.",
+    ),
+    Metric(
+        name="factor_information_best", title="best factor information", stage=PROBE,
+        function=PROBED, optional=True, column=93, in_text=False,
+        meaning="The largest possible factor_information: that of the exact posterior of the "
+        "factors given x, where it is known.",
+    ),
+    Metric(
+        name="mig", title="MIG", stage=DISENTANGLEMENT, function=SEPARATED, unit="share", digits=3,
+        better="higher", result_line=True, column=94, in_text=False,
+        meaning="Mutual information gap (Chen et al. 2018): what the best dimension of mu shares "
+        "with a factor minus what the second best does, in 20 bins and divided by the factor's "
+        "entropy; averaged over the known factors.",
+        pitfall="It is about the axes of a code, not about what the code carries: a rotated code "
+        "carries the same and can score near 0, and one dimension that holds all factors scores 1. "
+        "Where few examples fill the bins, noise alone is a little above 0.",
+    ),
+    *(
+        Metric(
+            name=f"dci_{name}", title=f"DCI {name}", stage=DISENTANGLEMENT, function=SEPARATED,
+            unit="share", digits=3, better="higher", result_line=True, column=None,
+            meaning=meaning, pitfall=pitfall,
+        )
+        for name, meaning, pitfall in (
+            (
+                "disentanglement",
+                "How close each dimension of mu comes to predicting a single factor (Eastwood & "
+                "Williams 2018), from the importances of random forests fitted to at most 5,000 "
+                "training examples: 1 minus the normalised entropy of a dimension's importances, "
+                "weighted by their sum.",
+                "It depends on the forests: compare it at the same number of training examples "
+                "only. Rotating a code changes it.",
+            ),
+            (
+                "completeness",
+                "How close each factor comes to being predicted by a single dimension of mu, from "
+                "the same importances; averaged over the factors.",
+                "A single dimension that holds several factors can have the highest value.",
+            ),
+            (
+                "informativeness",
+                "Accuracy of the same random forests on held-out examples, averaged over the "
+                "factors.",
+                "The paper reports an error instead, of which lower is better. Unlike probe, it "
+                "finds non-linear traces, but needs more labels for linear ones.",
+            ),
+        )
     ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ OBJECTIVE = "uncollapse.metrics.rates:final_objective"
 FLOOR = "uncollapse.metrics.rates:floor_distance"
 INFORMATION = "uncollapse.metrics.information:information"
 ACTIVE = "uncollapse.metrics.usage:active_units"
+LOCAL = "uncollapse.metrics.usage:local_collapse"
 GAP = "uncollapse.metrics.usage:shuffle_gap"
 
 PASS_ROWS = (
@@ -65,9 +66,9 @@ PASS_ROWS = (
         "KL(q(z) || p(z)), where q(z) is the aggregate posterior.",
         pitfall="No estimate from N examples can exceed the ceiling ln N; within 0.5 nats of it "
         "the estimate is saturated and only a lower bound (≥). Published values for N = 32 "
-        "(ceiling 3.47) or N = 10,000 (ceiling 9.21) are not comparable with each other or with "
-        "this one. It measures what the encoder writes into z: the gap shows whether the decoder "
-        "uses it.",
+        "(ceiling 3.47; see mi_32) or N = 10,000 (ceiling 9.21) are not comparable with each other "
+        "or with this one. It measures what the encoder writes into z: the gap shows whether the "
+        "decoder uses it.",
     ),
     Metric(
         name="mi_n", stage=PASS, function=INFORMATION, every_row=False, unit="count", column=None,
@@ -82,6 +83,16 @@ PASS_ROWS = (
         name="mi_saturated", stage=PASS, function=INFORMATION, every_row=False, unit="flag",
         column=None,
         meaning="Whether mi is within 0.5 nats of its ceiling, and therefore only a lower bound.",
+    ),
+    Metric(
+        name="mi_32", stage=PASS, function=INFORMATION, optional=True, error="disk",
+        every_row=False, column=61, in_text=False,
+        meaning="Mutual information of x and z estimated inside batches of 32 examples, as "
+        "published tables report it (He et al. 2019): kl minus KL(q(z) || p(z)), where q(z) is the "
+        "mixture of the 32 posteriors of a batch; the mean over all complete batches.",
+        pitfall="Compare it with published values only, not with mi: codes that carry more than "
+        "its ceiling, ln 32 = 3.47, look alike, and below it, too, a mixture of 32 gives less than "
+        "one of N. Published batches hold sentences of one length, here lengths are mixed.",
     ),
     Metric(
         name="marginal_kl", title="marginal KL", stage=PASS, function=INFORMATION, error="csv",
@@ -121,6 +132,14 @@ PASS_ROWS = (
         "0.01 over the examples.",
         pitfall="For batch-norm heads it equals d, the number of dimensions, by construction: "
         "never evidence on its own.",
+    ),
+    Metric(
+        name="local_collapse", title="local collapse", stage=PASS, function=LOCAL, error="disk",
+        every_row=False, unit="share", digits=3, better="lower", column=71, in_text=False,
+        meaning="Share of examples whose kl is below 0.1 nats: those whose posterior is almost "
+        "the prior, whatever the mean over examples is.",
+        pitfall="It is 0 by construction where a head fixes or bounds the kl of each example, "
+        "whether or not the decoder uses z; and the threshold is a convention.",
     ),
     Metric(
         name="shuffle_gap", title="gap", stage=PASS, function=GAP, error="csv",

@@ -6,6 +6,7 @@ from uncollapse.metrics.base import Pass, with_error
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 ESCAPING_SHARE = 0.01  # delta: share of examples that may have a larger KL in a collapsed dimension
+LOCAL_EPS = 0.1  # nats: an example with a smaller total KL counts as collapsed
 COLLAPSE_EPS = tuple(float(f"{eps:.3g}") for eps in np.logspace(-3, 1, 17))  # nats
 
 
@@ -30,6 +31,14 @@ def collapse(seen: Pass, delta: float = ESCAPING_SHARE) -> dict:
     below = np.array([(seen.kl < eps).mean(0) for eps in COLLAPSE_EPS])  # [eps, G]
     share = (below >= 1 - delta).mean(1).tolist()
     return {"collapse": {"delta": delta, "eps": list(COLLAPSE_EPS), "share": share}}
+
+
+def local_collapse(seen: Pass) -> dict:
+    """The share of examples whose KL, summed over dimensions, is below LOCAL_EPS nats.
+
+    Collapse of single examples: Song, Kim & Lee 2025, arXiv 2508.12530; the threshold is our own.
+    """
+    return with_error("local_collapse", seen.kl.sum(1) < LOCAL_EPS)
 
 
 def moments(seen: Pass) -> dict:
