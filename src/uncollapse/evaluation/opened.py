@@ -75,15 +75,26 @@ class OpenedRun:
 
     def encoded_means(self, split: str, examples: np.ndarray) -> np.ndarray:
         """Posterior means of examples [N] in evaluation mode, in the order given, [N, D]."""
-        means, order = [], []
+        return self.encoded(split, examples, lambda q: q.mean)
+
+    def drawn_codes(self, split: str, examples: np.ndarray) -> np.ndarray:
+        """As `encoded_means`, one code drawn from each posterior, [N, D]."""
+        noise = self.noise(6)
+        return self.encoded(split, examples, lambda q: q.sample(generator=noise))
+
+    def encoded(
+        self, split: str, examples: np.ndarray, read: Callable[[Posterior], Tensor]
+    ) -> np.ndarray:
+        """What `read` returns for the posterior of each example [N], in the order given, [N, D]."""
+        found, order = [], []
         with evaluating(self.model, train=False):
             # sorted, so that the same set of examples always forms the same batches
             for chosen in split_examples(np.sort(examples), ENCODED_TOGETHER):
                 batch = self.batch(split, chosen)  # sorts its examples by length
-                means.append(self.encode(batch).mean.double().cpu().numpy())
+                found.append(read(self.encode(batch)).double().cpu().numpy())
                 order.append(batch.examples)
         # undo both sorts: that by length, and then that by example number
-        ascending = np.concatenate(means)[np.argsort(np.concatenate(order))]
+        ascending = np.concatenate(found)[np.argsort(np.concatenate(order))]
         return ascending[np.argsort(np.argsort(examples))]
 
     def any_posterior(self) -> Posterior:

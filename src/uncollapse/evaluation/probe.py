@@ -7,7 +7,7 @@ from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.settings import Settings
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics.one_pass import EVAL_SEED
-from uncollapse.metrics.probes import check_budgets, probe, usual_budgets
+from uncollapse.metrics.probes import check_budgets, factor_information, probe, usual_budgets
 
 
 def evaluate_probe(opened: OpenedRun, settings: Settings) -> JsonObject:
@@ -21,15 +21,16 @@ def evaluate_probe(opened: OpenedRun, settings: Settings) -> JsonObject:
     available = data.size("train")
     budgets = label_budgets(settings, available)
     labelled = np.random.default_rng(EVAL_SEED).choice(available, budgets[-1], replace=False)
-    return probe(
-        opened.encoded_means("train", labelled),
-        {name: values[labelled] for name, values in data.labels["train"].items()},
-        opened.encoded_means(split, np.arange(data.size(split))),
-        data.labels[split],
-        budgets,
-        data.best_accuracy(split) if data.best_accuracy else None,
-        data.label_entropy(split) if data.label_entropy else None,
-    )
+    examples = np.arange(data.size(split))
+    train_labels = {name: values[labelled] for name, values in data.labels["train"].items()}
+    means = opened.encoded_means("train", labelled), opened.encoded_means(split, examples)
+    codes = opened.drawn_codes("train", labelled), opened.drawn_codes(split, examples)
+    best = data.best_accuracy(split) if data.best_accuracy else None
+    left = data.label_entropy(split) if data.label_entropy else None
+    return {
+        **probe(means[0], train_labels, means[1], data.labels[split], budgets, best),
+        **factor_information(codes[0], train_labels, codes[1], data.labels[split], left),
+    }
 
 
 def label_budgets(settings: Settings, available: int) -> list[int]:

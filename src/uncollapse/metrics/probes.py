@@ -1,12 +1,14 @@
-"""Linear probes: which known factors can be read from the posterior mean, given few labels.
+"""Linear probes: which known factors can be read from a code, given few labels.
 
-factor_information is the usable information of mu about the factors for linear classifiers (Xu et
-al., "A Theory of Usable Information under Computational Constraints", ICLR 2020, definition 2):
+`probe` reads the posterior mean. factor_information reads codes z drawn from the posterior, as the
+mean of a collapsed posterior can be tiny and yet tell the factors: it is the usable information for
+linear classifiers (Xu et al., "A Theory of Usable Information under Computational Constraints",
+ICLR 2020, definition 2)
 
-    sum_k  H(f_k) - E[-log p(f_k | mu)]
+    sum_k  H(f_k) - E[-log p(f_k | z)]
 
 with the probabilities p of the fitted classifiers on held-out examples, and the entropy H of the
-classes' frequencies among these. In expectation it is a lower bound on sum_k I(mu; f_k).
+classes' frequencies among these. In expectation it is a lower bound on sum_k I(z; f_k).
 """
 
 import warnings
@@ -44,20 +46,17 @@ def probe(
     test_labels: Mapping[str, np.ndarray],
     budgets: Sequence[int],
     best: Mapping[str, float] | None = None,
-    left: Mapping[str, float] | None = None,
 ) -> dict:
     """Logistic regression on codes [N, D], for each factor and label budget.
 
-    `probe` is the mean accuracy over factors at the last budget, `factor_information` the sum of
-    their information there in nats, and `probe_chance` the accuracy of always guessing the most
-    common class. Where known, `best` is the accuracy of the ideal classifier of x, and `left` the
-    entropy of the factor given x, in nats.
+    `probe` is the mean accuracy over factors at the last budget, and `probe_chance` that of always
+    guessing the most common class. `best` is the accuracy of the ideal classifier of x, if known.
     """
     check_budgets(budgets, len(train))
     # nested subsets, the same for every head
     order = np.random.default_rng(PROBE_SEED).permutation(len(train))
     curves: dict[str, dict] = {}
-    correct, gains = [], []  # at the last budget, [N] for each factor
+    correct = []  # at the last budget, [N] for each factor
     for name, labels in train_labels.items():
         truth = test_labels[name]
         classes = len(np.union1d(labels, truth))
@@ -65,23 +64,50 @@ def probe(
             classify(train[chosen], labels[chosen], test, truth, classes)
             for chosen in (order[:n] for n in budgets)
         ]
-        curves[name] = describe_factor(tested, labels, truth)
-        curves[name] |= {
+        accuracy = [float(t.correct.mean()) for t in tested]
+        curves[name] = {
+            "accuracy": accuracy,
+            # the standard error of a share a of n independent examples
+            "se": [float(np.sqrt(a * (1 - a) / len(truth))) for a in accuracy],
+            "chance": float((truth == np.bincount(labels).argmax()).mean()),
             "oracle": None if best is None else best[name],
-            "best_information": None if left is None else curves[name]["entropy"] - left[name],
         }
         correct.append(tested[-1].correct)
-        gains.append(tested[-1].log_prob - log_frequency(truth))
-    found = {
+    return {
         # averaged over factors first, as those of one example are not independent
         **with_error("probe", np.mean(correct, axis=0)),
         "probe_chance": float(np.mean([curve["chance"] for curve in curves.values()])),
         "probe_labels": int(budgets[-1]),
         "probe_curves": {"labels": list(budgets), "factors": curves},
+    }
+
+
+def factor_information(
+    train: np.ndarray,
+    train_labels: Mapping[str, np.ndarray],
+    test: np.ndarray,
+    test_labels: Mapping[str, np.ndarray],
+    left: Mapping[str, float] | None = None,
+) -> dict:
+    """The nats about each factor that a linear classifier reads from codes [N, D], and their sum.
+
+    `left` is the entropy of each factor given x, in nats, if known; then the best value is too.
+    """
+    gains, factors = [], {}
+    for name, labels in train_labels.items():
+        truth = test_labels[name]
+        classes = len(np.union1d(labels, truth))
+        gain = classify(train, labels, test, truth, classes).log_prob - log_frequency(truth)
+        gains.append(gain)
+        entropy = -float(log_frequency(truth).mean())
+        best = None if left is None else entropy - left[name]
+        factors[name] = {"information": float(gain.mean()), "entropy": entropy, "best": best}
+    found = {
         **with_error("factor_information", np.sum(gains, axis=0)),
+        "factor_information_each": factors,
     }
     if left is not None:
-        found["factor_information_best"] = sum(c["best_information"] for c in curves.values())
+        found["factor_information_best"] = sum(factor["best"] for factor in factors.values())
     return found
 
 
@@ -90,20 +116,6 @@ class Tested(NamedTuple):
 
     correct: np.ndarray  # [N], whether its most likely class is the true one
     log_prob: np.ndarray  # [N] nats, its log probability of the true class
-
-
-def describe_factor(tested: Sequence[Tested], labels: np.ndarray, truth: np.ndarray) -> dict:
-    """Accuracy and information of a factor at each budget, with chance and its entropy."""
-    accuracy = [float(t.correct.mean()) for t in tested]
-    entropy = -float(log_frequency(truth).mean())
-    return {
-        "accuracy": accuracy,
-        # the standard error of a share a of n independent examples
-        "se": [float(np.sqrt(a * (1 - a) / len(truth))) for a in accuracy],
-        "chance": float((truth == np.bincount(labels).argmax()).mean()),
-        "information": [entropy + float(t.log_prob.mean()) for t in tested],
-        "entropy": entropy,
-    }
 
 
 def classify(

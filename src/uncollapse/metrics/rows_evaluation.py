@@ -118,22 +118,26 @@ EVALUATION_ROWS = (
     ),
     Metric(
         name="probe_curves", stage=PROBE, function=PROBED, unit="share", kind="nested", column=None,
-        meaning="For each factor and number of labels, the accuracy and the information in nats; "
-        "with chance, the entropy of the factor and, where known, the best possible values.",
+        meaning="Accuracy for each factor and number of labels, with chance and, where known, the "
+        "best possible accuracy.",
         pitfall="More labels reveal weaker traces of a factor: compare heads at the same number.",
     ),
     Metric(
         name="factor_information", title="factor information", stage=PROBE, function=PROBED,
         error="csv", better="higher", result_line=True,
         beside=(Beside("of at most", "factor_information_best"),), column=92, in_terminal=False,
-        meaning="Nats about the known factors that a linear classifier reads from mu at the "
-        "largest number of labels: the sum over factors of the factor's entropy minus the "
-        "classifier's cross entropy on held-out examples. In expectation a lower bound on the "
-        "information of mu.",
-        pitfall="It is of mu, without noise, and can therefore exceed mi and kl: read it together "
-        "with the gap. Below 0 (values are not clipped), the classifiers are worse than the "
-        "classes' frequencies alone, as with a useless code and few labels. Where the labels "
-        "depend on each other, what they share is counted several times.",
+        meaning="Nats about the known factors that linear classifiers read from codes z drawn from "
+        "the posterior, at the largest number of labels: the sum over factors of the factor's "
+        "entropy minus the classifier's cross entropy on held-out examples. In expectation a lower "
+        "bound on the sum of the factors' information in z.",
+        pitfall="Below 0 (values are not clipped), the classifiers are worse than the classes' "
+        "frequencies alone, as with a useless code and few labels. Where the labels depend on each "
+        "other, what they share is counted several times.",
+    ),
+    Metric(
+        name="factor_information_each", stage=PROBE, function=PROBED, kind="nested", column=None,
+        meaning="factor_information of each factor, with the factor's entropy and, where known, "
+        "the best possible value.",
     ),
     Metric(
         name="factor_information_best", title="best factor information", stage=PROBE,
