@@ -316,9 +316,16 @@ def test_paired_difference_uses_shared_seeds_only() -> None:
 def test_baseline_has_the_same_overrides_where_possible() -> None:
     lists = [[], ["lr=1"], ["tau=0.3"], ["lr=1", "tau=0.3"]]
     runs = pd.DataFrame(
-        {"order": range(4), "head": ["plain", "plain", "bn_tau", "bn_tau"], "override_list": lists}
+        {
+            "order": range(4),
+            "head": ["plain", "plain", "bn_tau", "bn_tau"],
+            "override_list": lists,
+            "data_name": "",
+        }
     )
     assert plain_of(runs) == {0: 0, 1: 1, 2: 0, 3: 1}
+    runs["data_name"] = ["a", "b", "b", "a"]
+    assert plain_of(runs) == {0: 0, 1: 1, 3: 0}, "only plain of the same data is a reference"
 
 
 # ---------------- reading

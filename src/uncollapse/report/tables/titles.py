@@ -5,6 +5,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
+from uncollapse.report.data_sets import data_note
 from uncollapse.report.notes import BIASED, convergence_note, cut_note, few_samples, weights_note
 from uncollapse.report.stats import SAMPLED_BY, finished
 from uncollapse.report.tables.cells import drop_empty_columns
@@ -27,6 +28,7 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         if len(samples)
         else "",
         uneven_note(runs),
+        data_note(runs),
         f"{paired}: paired by seed." if paired in columns else "",
         "changes: the slots of the config that differ from plain's."
         if "changes" in columns
