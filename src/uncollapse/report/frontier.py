@@ -17,6 +17,7 @@ from uncollapse.report.stats import against_plain, finished, t_interval
 
 INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi or gap at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
+FEWEST_SEEDS = 2  # at one level, for a rank there
 
 
 def frontier_points(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> pd.DataFrame:
@@ -156,7 +157,11 @@ def equal_information(
 def rank_within_data(
     values: dict[str, pd.Series], data: dict[str, str]
 ) -> tuple[dict[str, int], set[str]]:
-    """The ranks of curves among those of their data, and the curves on the envelope."""
+    """The ranks of curves among those of their data, and the curves on the envelope.
+
+    Curves with fewer than FEWEST_SEEDS seeds have no rank.
+    """
+    values = {curve: found for curve, found in values.items() if len(found) >= FEWEST_SEEDS}
     ranks: dict[str, int] = {}
     envelope: set[str] = set()
     for name in {data[curve]: None for curve in values}:

@@ -19,7 +19,7 @@ from uncollapse.report.stats import finished, t_interval
 from uncollapse.report.style import SLOT_STYLES, WIDTH, NoFigure, Style, wrap_text
 
 COLUMNS = 4  # panels beside each other
-PANEL_HEIGHT = 1.45  # inches
+PANEL_HEIGHT, MOST_HEIGHT = 1.45, 9.5  # inches; panels are lower if there are too many
 OTHER_HEADS = "#d0d0d0"  # colour of the other heads' curves
 GRID_POINTS = 41  # at which the band is computed
 USUAL = 0.9  # share of the runs that a frame always holds
@@ -84,7 +84,8 @@ def draw_frontier(runs: pd.DataFrame, axes: FrontierAxes) -> Figure:
     points = require_points(runs, axes.x, axes.y)
     curves = [(str(name), group) for name, group in points.groupby("curve", sort=False)]
     count = -(-len(curves) // COLUMNS)
-    fig = Figure(figsize=(WIDTH, 0.6 + PANEL_HEIGHT * count), layout="constrained")
+    height = 0.6 + min(PANEL_HEIGHT * count, MOST_HEIGHT)
+    fig = Figure(figsize=(WIDTH, height), layout="constrained")
     panels = fig.subplots(count, min(COLUMNS, len(curves)), sharex=True, sharey=True, squeeze=False)
     means = {name: mean_frontier(group, axes.x, axes.y) for name, group in curves}
     data = points.groupby("curve")["data_name"].first()

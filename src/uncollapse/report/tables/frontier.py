@@ -75,8 +75,8 @@ def frontier_title(runs: pd.DataFrame, points: pd.DataFrame, targets: list[float
         f"In brackets the rank at that {header}: heads share a rank unless the first of it is "
         "significantly lower. Tested are all pairs of heads on shared seeds: t-tests whose "
         "variances are shrunk towards that of all pairs (Smyth 2004), with Holm's adjustment, so "
-        f"that the chance to separate any two equal heads is about {100 * LEVEL:g} %; pairs with "
-        "fewer than two shared seeds are tied.",
+        f"that the chance to separate any two equal heads is about {100 * LEVEL:g} %. A head with "
+        "a single seed there has no rank, and pairs without two shared seeds are tied.",
         f"span: the lowest and highest {header} measured.",
         f"price: the slope of nll over {header} by least squares, nats per nat.",
         f"envelope: where no other head is significantly lower at the same {header}.",
