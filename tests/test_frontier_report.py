@@ -28,7 +28,7 @@ from uncollapse.report.frontier import (
     values_at,
 )
 from uncollapse.report.results import read_study
-from uncollapse.report.style import NoFigure, figure_style
+from uncollapse.report.style import NoFigure, figure_style, solve_layout
 from uncollapse.report.tables.frontier import frontier_gap_table, frontier_table
 
 SLOPES = {"cheap": 0.1, "same": 0.1, "costly": 0.5}
@@ -126,6 +126,15 @@ def test_levels_can_be_those_of_the_gap() -> None:
     assert costly["price_mean"] == pytest.approx(0.25)
 
 
+def test_single_seeds_have_no_rank() -> None:
+    """One seed of `cheap` reaches 4 nats: it is neither first nor on the envelope there."""
+    points = made_points()
+    short = points[~((points["curve"] == "cheap") & (points["seed"] > 0) & (points["mi"] == 6))]
+    rows = equal_information(short)[0].set_index("curve")
+    assert rows.loc["cheap", "d_nll_at_4_n"] == 1 and np.isnan(rows.loc["cheap", "rank_at_4"])
+    assert rows.loc["same", "rank_at_4"] == 1 and rows.loc["cheap", "envelope"] == "1, 2"
+
+
 # ---------------------------------------------------------------- a study
 
 
@@ -197,18 +206,41 @@ def test_overview_names_the_best_heads(runs: pd.DataFrame) -> None:
     assert "grey" not in FRONTIER_OVERVIEW_FIGURE.describe(runs)
 
 
-def test_overview_of_many_heads_names_some(runs: pd.DataFrame) -> None:
-    """Copies of a head under other names."""
+def many_heads(runs: pd.DataFrame, count: int, label: str) -> pd.DataFrame:
+    """plain, and copies of a head under other names."""
     others = runs[runs["head"] == "bn_tau"]
     copies = [
-        others.assign(head=f"h{i}", label=f"head {i}", order=others["order"] + 10 * i)
-        for i in range(1, 11)
+        others.assign(head=f"h{i}", label=f"{label} {i}", order=others["order"] + 10 * i)
+        for i in range(1, count + 1)
     ]
-    many = pd.concat([runs[runs["head"] == "plain"], *copies], ignore_index=True)
+    return pd.concat([runs[runs["head"] == "plain"], *copies], ignore_index=True)
+
+
+def test_overview_of_many_heads_names_some(runs: pd.DataFrame) -> None:
+    many = many_heads(runs, 10, "head")
     with figure_style():
         figure = FRONTIER_OVERVIEW_FIGURE.draw(many)
     assert len(figure.axes[0].texts) == MOST_NAMED
     assert "grey: the other 2" in FRONTIER_OVERVIEW_FIGURE.describe(many)
+
+
+def test_overview_needs_two_heads(runs: pd.DataFrame) -> None:
+    with pytest.raises(NoFigure, match="fewer than two heads"):
+        FRONTIER_OVERVIEW_FIGURE.draw(runs[runs["head"] != "rms_tau"])
+
+
+@pytest.mark.parametrize("count", [19, pytest.param(40, marks=pytest.mark.slow)])
+def test_panels_of_many_heads_fit_a_page(runs: pd.DataFrame, count: int) -> None:
+    """With long labels of hostile text."""
+    many = many_heads(runs, count, "$\\frac{a$ <script> a remedy with a very long name, no")
+    with figure_style():
+        figure = FRONTIER_FIGURES[0].draw(many)
+        solve_layout(figure)
+        assert figure.get_figwidth() <= 7.5 and figure.get_figheight() <= 10.5
+        page = figure.bbox.padded(1)
+        boxes = [ax.get_tightbbox() for ax in figure.axes if ax.axison]
+    assert all(page.x0 <= box.x0 and box.x1 <= page.x1 for box in boxes)
+    assert not any(a.padded(-1).overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_far_runs_do_not_compress_the_frame(runs: pd.DataFrame) -> None:

@@ -54,16 +54,23 @@ def find_kind(saved: Saved, kinds: list[Saved]) -> int:
 
 def describe_difference(one: Saved, other: Saved) -> str:
     """The first difference between the data of two runs; '' if they are the same."""
-    difference = find_data_difference(known_facts(one), known_facts(other))
-    if difference or (one.data.get("content") and other.data.get("content")):
+    mine, yours = known_facts(one), known_facts(other)
+    difference = find_data_difference(mine, yours)
+    if difference or (mine.get("content") and yours.get("content")):
         return clean_text(difference)
     names = data_file_names(one.config), data_file_names(other.config)
     return "" if names[0] == names[1] else clean_text(f"files: {names[0]} and {names[1]}")
 
 
 def known_facts(saved: Saved) -> JsonObject:
-    """The recorded facts; data that state nothing about `fresh` are not drawn every epoch."""
-    return {"fresh": False, **saved.data}
+    """The recorded facts, without an invalid fingerprint.
+
+    Data that state nothing about `fresh` are not drawn every epoch.
+    """
+    facts = {"fresh": False, **saved.data}
+    if not isinstance(facts.get("content"), str):
+        facts["content"] = None
+    return facts
 
 
 def describe_data(saved: Saved) -> str:

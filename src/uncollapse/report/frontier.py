@@ -37,7 +37,9 @@ def frontier_points(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> pd.D
         usable = usable[usable["mi_saturated"] != 1]
     usable = usable.assign(curve=name_curves(usable))
     values = usable.groupby("curve")["order"].nunique()
-    return usable[usable["curve"].map(values) >= FEWEST_VALUES]
+    points = usable[usable["curve"].map(values) >= FEWEST_VALUES]
+    # data are named only where they tell curves apart
+    return points.assign(curve=name_curves(points, points["data_name"].nunique() > 1))
 
 
 def explain_no_frontier(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> str:
@@ -58,7 +60,7 @@ def explain_no_frontier(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> 
     )
 
 
-def name_curves(runs: pd.DataFrame) -> pd.Series:
+def name_curves(runs: pd.DataFrame, with_data: bool = True) -> pd.Series:
     """The curve that each run belongs to: its label, settings other than the knob, and data."""
     knobs = {str(head): find_knob(group) for head, group in runs.groupby("head")}
     shared = runs.groupby("label")["head"].nunique() > 1  # labels of several heads
@@ -68,7 +70,7 @@ def name_curves(runs: pd.DataFrame) -> pd.Series:
         others = [text for text in overrides if text.partition("=")[0] != knobs[head]]
         name = f"{label} [{head}]" if shared[label] else label
         name = f"{name} ({', '.join(others)})" if others else name
-        names.append(f"{name} [{data}]" if data else name)
+        names.append(f"{name} [{data}]" if data and with_data else name)
     return pd.Series(names, runs.index, dtype=object)
 
 

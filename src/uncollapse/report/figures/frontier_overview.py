@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 from uncollapse.report.figures.frontier import (
     CHEAP,
     COST,
-    FRONTIERS,
     OTHER_HEADS,
     Mean,
-    frame_limits,
     mean_frontier,
     require_points,
 )
@@ -26,7 +24,6 @@ from uncollapse.report.style import WIDTH, NoFigure, solve_layout, style_by_orde
 
 MOST_NAMED = 8  # curves; more would not be readable
 HEIGHT = 4.6  # inches
-ROOM = 1.5  # height of the frame as a multiple of that of the named curves
 NAME_WIDTH = 20  # characters
 
 
@@ -45,14 +42,20 @@ def draw_frontier_overview(runs: pd.DataFrame) -> Figure:
         x, mean, _ = curves[name]
         ax.plot(x, mean, color=style.color, linestyle=style.linestyle, linewidth=1.8, zorder=3)
     ax.axhline(0, color="black", linewidth=1)
-    (left, right), (low, high) = frame_limits(runs, points, FRONTIERS[0])
-    # the named curves fill most of the frame, with room for names beyond their ends
-    highest = max(float(curves[name][1].max()) for name in named)
-    ax.set(xlim=(left, 1.12 * right), ylim=(low, min(high, max(ROOM * highest, -low))))
+    ax.set(**frame_of_named(curves, named))
     ax.set(xlabel=axis_label("mi", after=", information of z about x"), ylabel=axis_label("d_nll"))
     solve_layout(fig)
     name_ends(ax, curves, named)
     return fig
+
+
+def frame_of_named(curves: dict[str, Mean], named: list[str]) -> dict[str, tuple[float, float]]:
+    """Limits that the named curves fill, with room for names beyond their ends."""
+    right = max(float(x[-1]) for x, _, _ in curves.values())
+    heights = np.concatenate([curves[name][1] for name in named])
+    low, high = min(float(heights.min()), 0.0), max(float(heights.max()), 0.0)
+    room = 0.25 * (high - low)
+    return {"xlim": (-0.02 * right, 1.15 * right), "ylim": (low - room, high + 1.5 * room)}
 
 
 def require_single_data(runs: pd.DataFrame) -> pd.DataFrame:
@@ -62,8 +65,8 @@ def require_single_data(runs: pd.DataFrame) -> pd.DataFrame:
         raise NoFigure(
             "the runs have different data, whose curves must not be compared in one panel."
         )
-    if not mean_curves(points):
-        raise NoFigure("the seeds of no head share a span of mi.")
+    if len(mean_curves(points)) < 2:
+        raise NoFigure("there are fewer than two heads whose seeds all share a span of mi.")
     return points
 
 
@@ -84,7 +87,9 @@ def choose_named(points: pd.DataFrame, curves: dict[str, Mean]) -> list[str]:
 def name_ends(ax: Axes, curves: dict[str, Mean], named: list[str]) -> None:
     """Names at the last point of each named curve that is inside the frame."""
     low, high = ax.get_ylim()
-    names, obstacles = [], []
+    # names cover neither curves nor the line of plain
+    line = np.linspace(*ax.get_xlim(), 60)
+    names, obstacles = [], [np.stack([line, 0 * line], axis=1)]
     for x, mean, _ in curves.values():
         obstacles.append(np.stack([x, mean], axis=1)[(mean >= low) & (mean <= high)])
     for number, name in enumerate(named, 1):

@@ -27,7 +27,12 @@ def rank_agreement_table(runs: pd.DataFrame) -> Table:
     )
     if numbers.empty:
         return Table("rank_agreement", title, numbers, numbers, optional=True)
-    text = numbers[["evaluations"]].copy()
+    text = (
+        numbers[["evaluations", "data"]]
+        if numbers["data"].nunique() > 1
+        else numbers[["evaluations"]]
+    )
+    text = text.copy()
     for name in numbers.columns[numbers.columns.str.startswith("tau ")]:
         pairs = zip(numbers[name], numbers[f"n {name.removeprefix('tau ')}"], strict=True)
         text[name.removeprefix("tau ")] = [
@@ -46,8 +51,8 @@ def compare_rankings(runs: pd.DataFrame, data: str) -> list[dict[str, object]]:
         # only runs with both, so that the seeds are the same
         both = frames[one]["d_nll"].notna() & frames[other]["d_nll"].notna()
         first, second = (collect_rankings(frames[e][both]) for e in (one, other))
-        label = f"{one.label(differ)} and {other.label(differ)}" + f" [{data}]" * bool(data)
-        row: dict[str, object] = {"evaluations": label}
+        label = f"{one.label(differ)} and {other.label(differ)}"
+        row: dict[str, object] = {"evaluations": label, "data": data}
         taus = {
             name: rank_correlation(first[name], second[name]) for name in first if name in second
         }
