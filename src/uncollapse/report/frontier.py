@@ -35,11 +35,13 @@ def frontier_points(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> pd.D
     usable = done[done[x].notna() & done[y].notna() & (done["head"] != "plain")]
     if x == "mi":
         usable = usable[usable["mi_saturated"] != 1]
-    usable = usable.assign(curve=name_curves(usable))
-    values = usable.groupby("curve")["order"].nunique()
-    points = usable[usable["curve"].map(values) >= FEWEST_VALUES]
+    names = name_curves(usable)
+    values = usable.groupby(names)["order"].nunique()
+    points = usable[names.map(values) >= FEWEST_VALUES]
     # data are named only where they tell curves apart
-    return points.assign(curve=name_curves(points, points["data_name"].nunique() > 1))
+    if points["data_name"].nunique() < 2:
+        names = name_curves(usable, with_data=False)
+    return points.assign(curve=names.reindex(points.index))
 
 
 def explain_no_frontier(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> str:
