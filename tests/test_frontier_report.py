@@ -18,7 +18,7 @@ from uncollapse.report.figures.frontier import (
     frame_limits,
     mean_frontier,
 )
-from uncollapse.report.figures.frontier_overview import FRONTIER_OVERVIEW_FIGURE, MOST_NAMED
+from uncollapse.report.figures.frontier_overview import FRONTIER_OVERVIEW_FIGURE, MOST_NAMED_CURVES
 from uncollapse.report.frontier import (
     equal_information,
     explain_no_frontier,
@@ -126,6 +126,12 @@ def test_levels_can_be_those_of_the_gap() -> None:
     assert costly["price_mean"] == pytest.approx(0.25)
 
 
+def test_curves_below_every_level_are_listed_with_their_span() -> None:
+    rows, targets = equal_information(made_points().assign(mi=lambda frame: frame["mi"] / 10))
+    assert not targets and rows["mi_max"].tolist() == [0.6] * 3
+    assert rows["envelope"].tolist() == [""] * 3
+
+
 def test_single_seeds_have_no_rank() -> None:
     """One seed of `cheap` reaches 4 nats: it is neither first nor on the envelope there."""
     points = made_points()
@@ -220,7 +226,7 @@ def test_overview_of_many_heads_names_some(runs: pd.DataFrame) -> None:
     many = many_heads(runs, 10, "head")
     with figure_style():
         figure = FRONTIER_OVERVIEW_FIGURE.draw(many)
-    assert len(figure.axes[0].texts) == MOST_NAMED
+    assert len(figure.axes[0].texts) == MOST_NAMED_CURVES
     assert "grey: the other 2" in FRONTIER_OVERVIEW_FIGURE.describe(many)
 
 

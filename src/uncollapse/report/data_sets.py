@@ -29,13 +29,13 @@ def add_data_names(records: list[RunRecord]) -> None:
     if len(kinds) < 2:
         names, places = [""], [0] * len(records)
     else:
-        names = list(number_repeats(describe_data(saved) for saved in kinds))
+        names = list(number_repeats(name_data(saved) for saved in kinds))
     names.append(UNRECORDED if len(kinds) > 1 else names[0])
     usual = Counter(place for place in places if place >= 0).most_common(1)[0][0]
     for record, place in zip(records, places, strict=True):
         record["data_name"] = names[place]
         other = place not in (usual, -1)
-        record["data_difference"] = describe_difference(kinds[usual], kinds[place]) if other else ""
+        record["data_difference"] = compare_data(kinds[usual], kinds[place]) if other else ""
 
 
 def find_kind(saved: Saved, kinds: list[Saved]) -> int:
@@ -46,13 +46,13 @@ def find_kind(saved: Saved, kinds: list[Saved]) -> int:
     if not saved.data:
         return -1
     for place, kind in enumerate(kinds):
-        if not describe_difference(kind, saved):
+        if not compare_data(kind, saved):
             return place
     kinds.append(saved)
     return len(kinds) - 1
 
 
-def describe_difference(one: Saved, other: Saved) -> str:
+def compare_data(one: Saved, other: Saved) -> str:
     """The first difference between the data of two runs; '' if they are the same."""
     mine, yours = known_facts(one), known_facts(other)
     difference = find_data_difference(mine, yours)
@@ -73,7 +73,7 @@ def known_facts(saved: Saved) -> JsonObject:
     return facts
 
 
-def describe_data(saved: Saved) -> str:
+def name_data(saved: Saved) -> str:
     """The name of a run's data: the word after `data=`, or else the name of their class."""
     stated, section = saved.config.get("overrides"), saved.config.get("data")
     if isinstance(stated, dict) and stated.get("data"):

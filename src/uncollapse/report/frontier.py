@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.ranking import find_envelope, rank_values
 from uncollapse.report.stats import against_plain, finished, t_interval
 
@@ -202,8 +201,3 @@ def sort_rows(rows: pd.DataFrame, targets: list[float]) -> pd.DataFrame:
         ["data", "on_envelope", "_rank", "_mean"], ascending=[True, False, True, True]
     ).index
     return rows.loc[order].reset_index(drop=True)
-
-
-def axis_name(name: str) -> str:
-    """What tables and figures call x: mi, gap."""
-    return METRICS[name].header

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import digamma, polygamma, stdtr
 
-LEVEL = 0.05  # of falsely separating any two curves
+ERROR_RATE = 0.05  # of falsely separating any two curves
 POOLED = 1e6  # degrees of freedom of a variance that all pairs share
 LEAST_SHARE = 1e-5  # of the median variance, below which none is believed
 LEAST_DEVIATION = 1e-9  # nats: differences that agree to rounding
@@ -112,7 +112,7 @@ def invert_trigamma(value: float) -> float:
     return y
 
 
-def reject_holm(p: np.ndarray, level: float = LEVEL) -> np.ndarray:
+def reject_holm(p: np.ndarray, level: float = ERROR_RATE) -> np.ndarray:
     """Which of the hypotheses with these p-values [P] Holm's procedure rejects, [P]."""
     order = np.argsort(p, kind="stable")
     passed = p[order] <= level / (len(p) - np.arange(len(p)))

@@ -22,7 +22,7 @@ from uncollapse.report.panels import axis_label
 from uncollapse.report.stats import finished
 from uncollapse.report.style import WIDTH, NoFigure, solve_layout, style_by_order, wrap_text
 
-MOST_NAMED = 8  # curves; more would not be readable
+MOST_NAMED_CURVES = 8  # curves; more would not be readable
 HEIGHT = 4.6  # inches
 NAME_WIDTH = 20  # characters
 
@@ -81,7 +81,7 @@ def mean_curves(points: pd.DataFrame) -> dict[str, Mean]:
 def choose_named(points: pd.DataFrame, curves: dict[str, Mean]) -> list[str]:
     """The curves that the table at equal information lists first."""
     numbers, _ = equal_information(points)
-    return [name for name in numbers["curve"] if name in curves][:MOST_NAMED]
+    return [name for name in numbers["curve"] if name in curves][:MOST_NAMED_CURVES]
 
 
 def name_ends(ax: Axes, curves: dict[str, Mean], named: list[str]) -> None:

@@ -11,7 +11,7 @@ from uncollapse.report.frontier import (
     frontier_points,
 )
 from uncollapse.report.notes import OPEN
-from uncollapse.report.ranking import LEVEL
+from uncollapse.report.ranking import ERROR_RATE
 from uncollapse.report.stats import finished
 from uncollapse.report.tables import Table
 from uncollapse.report.tables.cells import format_cell
@@ -75,8 +75,8 @@ def frontier_title(runs: pd.DataFrame, points: pd.DataFrame, targets: list[float
         f"In brackets the rank at that {header}: heads share a rank unless the first of it is "
         "significantly lower. Tested are all pairs of heads on shared seeds: t-tests whose "
         "variances are shrunk towards that of all pairs (Smyth 2004), with Holm's adjustment, so "
-        f"that the chance to separate any two equal heads is about {100 * LEVEL:g} %. A head with "
-        "a single seed there has no rank, and pairs without two shared seeds are tied.",
+        f"that the chance to separate any two equal heads is about {100 * ERROR_RATE:g} %. A head "
+        "with a single seed there has no rank, and pairs without two shared seeds are tied.",
         f"span: the lowest and highest {header} measured.",
         f"price: the slope of nll over {header} by least squares, nats per nat.",
         f"envelope: where no other head is significantly lower at the same {header}.",

@@ -107,8 +107,8 @@ def describe_evaluations(
         "mean number of codes are effective (nll_ess).",
         "K: codes per example."
         if all(e.exact for e in evaluations)
-        else "K: codes per example, or with T the most: an example gets codes in rounds until the "
-        "standard error of its nll is below T nats.",
+        else "K: codes per example, or with T the most: an example gets as many as bring the "
+        "standard error of its nll to about T nats.",
         "N: test examples; evaluations of different N differ in their examples too, so that a "
         "change of rank between them is not due to the codes alone."
         if differ
