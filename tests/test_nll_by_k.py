@@ -15,6 +15,7 @@ from uncollapse.report.page import write_report
 from uncollapse.report.results import read_study
 from uncollapse.report.tables.nll_by_k import nll_by_k_table
 from uncollapse.report.tables.rank_agreement import rank_agreement_table, rank_correlation
+from uncollapse.report.tables.summary import summary_table
 
 PLAIN = {"test-nll-K100": 20.0, "test-nll-K500-T0.05": 20.0, "test-nll-K5000-N50": 21.0}
 # nll - plain under each evaluation: with few codes b seems better than a
@@ -199,3 +200,10 @@ def test_few_codes_that_are_precise_enough_are_no_bound() -> None:
         }
     )
     assert few_samples(runs).tolist() == [False, True, True, False]
+
+
+def test_summary_states_the_codes_used(runs: pd.DataFrame) -> None:
+    """The nll of most examples, and of these of most codes, is in the summary."""
+    assert "nll: K = 500 samples per example at most (40 on average)" in summary_table(runs).title
+    exact = runs.assign(nll_codes=runs["nll_samples"])
+    assert "nll: K = 500 samples per example, 2,000 examples" in summary_table(exact).title

@@ -8,6 +8,7 @@ from scipy import stats as scipy_stats
 
 from uncollapse.report.ranking import (
     POOLED,
+    count_degrees,
     find_envelope,
     find_lower,
     fit_prior,
@@ -36,9 +37,29 @@ def test_equal_variances_are_pooled_and_the_test_is_then_normal() -> None:
     assert prior == POOLED
     # the mean of the log of s^2 with d degrees is log sigma^2 + digamma(d/2) - log(d/2)
     assert common == pytest.approx(0.04 * np.exp(np.euler_gamma), rel=1e-9)
-    p = moderated_p_values(np.full(50, 0.3), np.full(50, 0.04), degrees)
-    z = 0.3 / np.sqrt(common / 3)
-    assert p == pytest.approx(2 * scipy_stats.norm.sf(z), rel=1e-4)
+    # of the degrees of all values, those that are not the pair's own weigh the common variance
+    for most, weight in ((1e9, POOLED), (20, 18), (1, 0)):
+        p = moderated_p_values(np.full(50, 0.3), np.full(50, 0.04), degrees, most)
+        variance = (weight * common + 2 * 0.04) / (weight + 2)
+        t = 0.3 / np.sqrt(variance / 3)
+        assert p == pytest.approx(2 * scipy_stats.t.sf(t, weight + 2), rel=1e-4)
+
+
+def test_two_curves_are_compared_by_a_paired_t_test() -> None:
+    """No other pair says what the variance is."""
+    one, other = pd.Series([0.1, 0.25, 0.3]), pd.Series([0.42, 0.5, 0.61])
+    decided = []
+    for shift in np.linspace(-0.1, 0.4, 51):
+        p = scipy_stats.ttest_rel(one + shift, other).pvalue
+        decided.append(bool(find_lower({"a": one + shift, "b": other})))
+        assert decided[-1] == (p <= 0.05)
+    assert 0 < sum(decided) < 51
+
+
+def test_degrees_of_a_layout_with_gaps() -> None:
+    full = {name: pd.Series([0.0, 1, 2]) for name in "abcd"}
+    assert count_degrees(full) == (4 - 1) * (3 - 1)
+    assert count_degrees(full | {"d": pd.Series([0.0])}) == 4
 
 
 def test_prior_is_recovered_from_variances_that_follow_it() -> None:
