@@ -259,6 +259,10 @@ def test_far_runs_do_not_compress_the_frame(runs: pd.DataFrame) -> None:
     _, (_, high) = frame_limits(more, points, FRONTIERS[0])
     assert high < highest + 1 and count_beyond(more, points, FRONTIERS[0]) == 1
     assert "1 run outside the frame" in FRONTIER_FIGURES[0].describe(more)
+    more.loc[more.index[more["head"] == "bn_tau"][1], "nll"] -= 50
+    points = frontier_points(more)
+    _, (low, _) = frame_limits(more, points, FRONTIERS[0])
+    assert low > -5 and count_beyond(more, points, FRONTIERS[0]) == 2
 
 
 # ---------------------------------------------------------------- what a curve may hold

@@ -61,8 +61,8 @@ HEADS = {  # label, final KL, final rec, gap, promised floor
 }
 
 
-# which need a head at three values of its knob: test_frontier_report.py
-FRONTIERS = {name for name in PLOTS if name.startswith("frontier")}
+# figures that need a head at three values of its knob: test_frontier_report.py
+UNDRAWN = {name for name in PLOTS if name.startswith("frontier")}
 NEW_KEYS = {*catalogue.test_columns(), "mi_per_dim", "collapse"}
 
 
@@ -488,7 +488,7 @@ def test_damaged_files_do_not_stop_report(tmp_path: Path) -> None:
 
 
 def test_every_figure_exists_in_three_formats(study: Path) -> None:
-    for name in PLOTS.keys() - FRONTIERS:
+    for name in PLOTS.keys() - UNDRAWN:
         for suffix in ("pdf", "svg", "png"):
             assert (study / "report" / "figures" / f"{name}.{suffix}").stat().st_size > 1000
     assert (
@@ -507,7 +507,7 @@ def test_repeated_report_is_byte_identical(study: Path) -> None:
     ] == [] and before.keys() == after.keys()
 
 
-@pytest.mark.parametrize("name", sorted(PLOTS.keys() - FRONTIERS))
+@pytest.mark.parametrize("name", sorted(PLOTS.keys() - UNDRAWN))
 def test_captions_state_n(study: Path, name: str) -> None:
     frames = read_study(study)
     caption = PLOTS[name].describe(getattr(frames, PLOTS[name].frame))
@@ -873,7 +873,7 @@ def many_groups(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(PLOTS.keys() - {"tau_grid", *FRONTIERS}))
+@pytest.mark.parametrize("name", sorted(PLOTS.keys() - {"tau_grid", *UNDRAWN}))
 @pytest.mark.slow
 def test_figures_of_many_groups_fit_a_page(many_groups: Path, name: str) -> None:
     study = read_study(many_groups)

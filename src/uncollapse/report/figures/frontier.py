@@ -22,8 +22,8 @@ COLUMNS = 4  # panels beside each other
 PANEL_HEIGHT, MOST_HEIGHT = 1.45, 9.5  # inches; panels are lower if there are too many
 OTHER_HEADS = "#d0d0d0"  # colour of the other heads' curves
 GRID_POINTS = 41  # at which the band is computed
-USUAL = 0.9  # share of the runs that a frame always holds
-STRETCH = 1.6  # a frame holds all runs within this multiple of the usual ones' span
+USUAL = (0.1, 0.9)  # quantiles of the runs that a frame always holds
+STRETCH = 1.0  # a frame holds all runs within this multiple of the usual ones' span from these
 
 Mean = tuple[np.ndarray, np.ndarray, np.ndarray]  # x, mean and half-width, [n] each
 
@@ -144,11 +144,13 @@ def frame_limits(
 
 
 def usual_span(values: pd.Series, others: Sequence[float]) -> tuple[float, float]:
-    """The lowest and highest of the values, and of others, which always count."""
-    low = float(np.nanmin([values.min(), *others]))
-    # a few runs far above the others would compress these
-    most = low + STRETCH * (values.quantile(USUAL) - low)
-    high = float(np.nanmax([values[values <= most].max(), *others]))
+    """The lowest and highest of the usual values, and of others, which always count."""
+    least, most = values.quantile(USUAL[0]), values.quantile(USUAL[1])
+    # a few runs far from the others would compress these
+    room = STRETCH * (most - least)
+    usual = values[(values >= least - room) & (values <= most + room)]
+    low = float(np.nanmin([usual.min(), *others]))
+    high = float(np.nanmax([usual.max(), *others]))
     return low, high if high > low else low + 0.1
 
 
