@@ -19,7 +19,7 @@ import yaml
 from conftest import ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_report import write_run
+from test_report import UNDRAWN, write_run
 
 from uncollapse.report import figures, main
 from uncollapse.report.figures import PLOTS, draw_all
@@ -272,7 +272,9 @@ def test_tables_of_hostile_text_are_inert(report: Path, hostile: Path) -> None:
     assert not any("<script" in line or re.search(r"[^\\]\]\(", line) for line in lines)
 
 
-@pytest.mark.parametrize("name", list(PLOTS)[::3])  # all share one way to write text
+@pytest.mark.parametrize(
+    "name", sorted(PLOTS.keys() - UNDRAWN)[::3]
+)  # all share one way to write text
 @pytest.mark.slow
 def test_figures_of_hostile_text_are_valid_xml(
     hostile: Path, name: str, monkeypatch: pytest.MonkeyPatch

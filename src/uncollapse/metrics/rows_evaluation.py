@@ -20,7 +20,8 @@ EVALUATION_ROWS = (
         pitfall="It approaches -log p(x) as K grows, and is looser where the posterior fits badly. "
         "Compare models at the same K, and only where nll_ess is not small: a code that carries "
         f"more information needs more samples. ≤: fewer than {FEW_SAMPLES} effective samples, on "
-        "average or in most examples; a bound rather than an estimate.",
+        "average or in most examples; a bound rather than an estimate, unless a tolerance was "
+        "reached with few.",
     ),
     Metric(
         name="nll_samples", stage=NLL, function=WEIGHTED, unit="count", column=None, size_rank=2,

@@ -2,8 +2,8 @@
 
 A head at one value of its knob shows that value, not the remedy. So runs of a head at several
 values form a curve for each seed: what it costs (nll minus plain's, paired by seed) against how
-much the code carries (mi). Two heads are compared where their curves carry the same information,
-interpolated between measured runs, and never beyond them.
+much the code carries (mi, or the shuffled-z gap). Two heads are compared where their curves carry
+the same, interpolated between measured runs, and never beyond them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,44 +11,103 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from uncollapse.report.ranking import find_envelope, rank_values
 from uncollapse.report.stats import against_plain, finished, t_interval
 
-INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi at which heads are compared
+INFORMATION_LEVELS = (1.0, 2.0, 4.0, 8.0)  # nats of mi or gap at which heads are compared
 FEWEST_VALUES = 3  # of a head's knob, for a curve
+FEWEST_SEEDS = 2  # at one level, for a rank there
 
 
-def frontier_points(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished runs of every head that was run at several settings, with `d_nll`.
+def frontier_points(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> pd.DataFrame:
+    """The finished runs of every head that was run at several values of a knob.
 
-    Runs without a plain run of their seed, and runs whose mi is saturated, a lower bound only, are
-    left out. `curve` is the name of the head.
+    With x, y and `d_nll` (nll minus plain's). Left out: runs that lack one of them, such as runs
+    without a plain run of their seed, data and number of codes; and, if x is mi, runs whose mi is
+    saturated, a lower bound only. `curve` names the curve: one head, on one data set, with all
+    settings but the knob equal.
     """
     done = finished(runs)
+    if y not in {"d_nll", *done.columns}:
+        return done.iloc[:0].assign(curve="")
     done = done.assign(d_nll=against_plain(runs, "nll").reindex(done.index))
-    usable = done[done["d_nll"].notna() & done["mi"].notna() & (done["mi_saturated"] != 1)]
-    usable = usable[usable["head"] != "plain"]
-    values = usable.groupby("head")["order"].nunique()
-    kept = usable[usable["head"].map(values) >= FEWEST_VALUES]
-    return kept.assign(curve=kept["label"])
+    usable = done[done[x].notna() & done[y].notna() & (done["head"] != "plain")]
+    if x == "mi":
+        usable = usable[usable["mi_saturated"] != 1]
+    names = name_curves(usable)
+    values = usable.groupby(names)["order"].nunique()
+    points = usable[names.map(values) >= FEWEST_VALUES]
+    # data are named only where they tell curves apart
+    if points["data_name"].nunique() < 2:
+        names = name_curves(usable, with_data=False)
+    return points.assign(curve=names.reindex(points.index))
 
 
-def interpolate_at(x: Sequence[float], y: Sequence[float], target: float) -> float:
-    """y at x = target by straight lines between points sorted by x; nan outside their span.
+def explain_no_frontier(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> str:
+    """Why there are no frontier points: one sentence."""
+    done = finished(runs)
+    own = "nll" if y == "d_nll" else y
+    if own not in done or done[own].isna().all():
+        return f"no finished run has {own} (scripts/evaluate.py computes it)."
+    if y == "d_nll" and not (done["head"] == "plain").any():
+        return (
+            "nll is compared with that of plain, and the study has no finished run of head=plain."
+        )
+    if y == "d_nll" and against_plain(runs, "nll")[done["head"] != "plain"].isna().all():
+        return "no run has a plain run with the same seed, data and number of codes."
+    return (
+        f"no head was run at {FEWEST_VALUES} values of its knob or more with {x} and {own} "
+        "(experiment=frontier does that)."
+    )
+
+
+def name_curves(runs: pd.DataFrame, with_data: bool = True) -> pd.Series:
+    """The curve that each run belongs to: its label, settings other than the knob, and data."""
+    knobs = {str(head): find_knob(group) for head, group in runs.groupby("head")}
+    shared = runs.groupby("label")["head"].nunique() > 1  # labels of several heads
+    names = []
+    columns = runs[["head", "label", "override_list", "data_name"]].itertuples(index=False)
+    for head, label, overrides, data in columns:
+        others = [text for text in overrides if text.partition("=")[0] != knobs[head]]
+        name = f"{label} [{head}]" if shared[label] else label
+        name = f"{name} ({', '.join(others)})" if others else name
+        names.append(f"{name} [{data}]" if data and with_data else name)
+    return pd.Series(names, runs.index, dtype=object)
+
+
+def find_knob(runs: pd.DataFrame) -> str:
+    """The knob that runs of one head vary: of its own knobs, the one with the most values.
+
+    Settings of the trainer, the model and the data are not knobs of a head. '' if none varies.
+    """
+    values: dict[str, set[str]] = {}
+    for overrides, knobs in zip(runs["override_list"], runs["knobs"], strict=True):
+        for text in overrides:
+            key, _, value = text.partition("=")
+            if key in knobs:
+                values.setdefault(key, set()).add(value)
+    return max(values, key=lambda key: len(values[key]), default="")
+
+
+def interpolate(
+    x: Iterable[float], y: Iterable[float], targets: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """y at each target [n] by straight lines between points sorted by x; nan outside their span.
 
     Points with the same x count as their mean.
     """
     points = pd.DataFrame({"x": x, "y": y}).dropna().groupby("x")["y"].mean()
-    if len(points) < 2 or not points.index[0] <= target <= points.index[-1]:
-        return float("nan")
-    return float(np.interp(target, points.index, points.to_numpy()))
+    if len(points) < 2:
+        return np.full(len(targets), np.nan)
+    return np.interp(targets, points.index, points.to_numpy(), left=np.nan, right=np.nan)
 
 
-def values_at(points: pd.DataFrame, target: float) -> dict[str, pd.Series]:
-    """For each curve, d_nll at mi = target of every seed whose span holds the target."""
+def values_at(points: pd.DataFrame, target: float, x: str = "mi") -> dict[str, pd.Series]:
+    """For each curve, d_nll at x = target of every seed whose span holds the target."""
     found: dict[str, pd.Series] = {}
     for curve, group in points.groupby("curve", sort=False):
         by_seed = {
-            seed: interpolate_at(runs["mi"].tolist(), runs["d_nll"].tolist(), target)
+            seed: interpolate(runs[x], runs["d_nll"], [target])[0]
             for seed, runs in group.groupby("seed")
         }
         values = pd.Series(by_seed, dtype=float).dropna()
@@ -57,61 +116,32 @@ def values_at(points: pd.DataFrame, target: float) -> dict[str, pd.Series]:
     return found
 
 
-def price_of_a_nat(group: pd.DataFrame) -> pd.Series:
-    """The slope of d_nll over mi of each seed of one curve, by least squares: nats per nat."""
+def price_of_a_nat(group: pd.DataFrame, x: str = "mi") -> pd.Series:
+    """The slope of d_nll over x of each seed of one curve, by least squares: nats per nat."""
     slopes = {}
     for seed, runs in group.groupby("seed"):
-        if runs["mi"].nunique() > 1:
-            slopes[seed] = float(np.polyfit(runs["mi"], runs["d_nll"], 1)[0])
+        if runs[x].nunique() > 1:
+            slopes[seed] = float(np.polyfit(runs[x], runs["d_nll"], 1)[0])
     return pd.Series(slopes, dtype=float)
 
 
-def rank_values(values: dict[str, pd.Series]) -> dict[str, int]:
-    """The rank of each curve: 1 for the lowest mean and all that are tied with it, and so on.
-
-    A curve is tied with the first of a rank if the paired interval over shared seeds includes 0, or
-    if fewer than two seeds are shared, which decides nothing.
-    """
-    ranks: dict[str, int] = {}
-    first, rank = "", 0
-    for place, curve in enumerate(sorted(values, key=lambda name: values[name].mean()), 1):
-        if not first or not are_tied(values[curve], values[first]):
-            first, rank = curve, place
-        ranks[curve] = rank
-    return ranks
-
-
-def are_tied(one: pd.Series, other: pd.Series) -> bool:
-    """Whether seeds, by index, leave open which of two curves is lower."""
-    difference = (one - other).dropna()
-    mean, half = t_interval(difference)
-    return not (np.isfinite(half) and abs(mean) > half)
-
-
 def equal_information(
-    points: pd.DataFrame, targets: Iterable[float] = INFORMATION_LEVELS
+    points: pd.DataFrame, targets: Iterable[float] = INFORMATION_LEVELS, x: str = "mi"
 ) -> tuple[pd.DataFrame, list[float]]:
-    """One row per curve: span of mi, d_nll at each target with its rank, price; and the targets.
+    """One row per curve, best first, and the targets that a curve reaches.
 
-    Targets that no curve reaches are left out.
+    A row has the span of x, d_nll at each target with its rank, the price of a nat, and the targets
+    at which the curve lies on the envelope. Only curves of the same data are ranked together.
     """
-    found = {target: values_at(points, target) for target in targets}
+    found = {target: values_at(points, target, x) for target in targets}
     reached = [target for target, values in found.items() if values]
-    ranks = {target: rank_values(found[target]) for target in reached}
+    data = dict(zip(points["curve"], points["data_name"], strict=True))
+    ranks, envelopes = {}, {}
+    for target in reached:
+        ranks[target], envelopes[target] = rank_within_data(found[target], data)
     rows = []
     for curve, group in points.groupby("curve", sort=False):
-        slope, half = t_interval(price_of_a_nat(group))
-        row = {
-            "curve": curve,
-            "head": group["head"].iloc[0],
-            "values": group["order"].nunique(),
-            "n": group["seed"].nunique(),
-            "mi_min": group["mi"].min(),
-            "mi_max": group["mi"].max(),
-            "price_mean": slope,
-            "price_half": half,
-            "unconverged": int((group["converged"] == 0).sum()),
-        }
+        row = describe_span(group, x)
         for target in reached:
             values = found[target].get(str(curve), pd.Series(dtype=float))
             mean, half = t_interval(values)
@@ -120,6 +150,54 @@ def equal_information(
                 f"d_nll_at_{target:g}_n": len(values),
                 f"rank_at_{target:g}": ranks[target].get(str(curve), np.nan),
             }
-        row["envelope"] = ", ".join(f"{t:g}" for t in reached if ranks[t].get(str(curve)) == 1)
+        on_envelope = [target for target in reached if curve in envelopes[target]]
+        row |= {"envelope": ", ".join(f"{target:g}" for target in on_envelope)}
+        row |= {"on_envelope": len(on_envelope)}
         rows.append(row)
-    return pd.DataFrame(rows), reached
+    return sort_rows(pd.DataFrame(rows), reached), reached
+
+
+def rank_within_data(
+    values: dict[str, pd.Series], data: dict[str, str]
+) -> tuple[dict[str, int], set[str]]:
+    """The ranks of curves among those of their data, and the curves on the envelope.
+
+    Curves with fewer than FEWEST_SEEDS seeds have no rank.
+    """
+    values = {curve: found for curve, found in values.items() if len(found) >= FEWEST_SEEDS}
+    ranks: dict[str, int] = {}
+    envelope: set[str] = set()
+    for name in {data[curve]: None for curve in values}:
+        own = {curve: found for curve, found in values.items() if data[curve] == name}
+        ranks |= rank_values(own)
+        envelope |= find_envelope(own)
+    return ranks, envelope
+
+
+def describe_span(group: pd.DataFrame, x: str) -> dict[str, object]:
+    """What a curve consists of, its span of x, and its price of a nat."""
+    slope, half = t_interval(price_of_a_nat(group, x))
+    return {
+        "curve": group["curve"].iloc[0],
+        "head": group["head"].iloc[0],
+        "data": group["data_name"].iloc[0],
+        "values": group["order"].nunique(),
+        "n": group["seed"].nunique(),
+        f"{x}_min": group[x].min(),
+        f"{x}_max": group[x].max(),
+        "price_mean": slope,
+        "price_half": half,
+        "unconverged": int((group["converged"] == 0).sum()),
+    }
+
+
+def sort_rows(rows: pd.DataFrame, targets: list[float]) -> pd.DataFrame:
+    """Curves of one data set together, those on the envelope at most targets first, then by their
+    mean rank and value."""
+    ranks = rows[[f"rank_at_{target:g}" for target in targets]].mean(axis=1)
+    means = rows[[f"d_nll_at_{target:g}_mean" for target in targets]].mean(axis=1)
+    keys = rows.assign(_rank=ranks, _mean=means)
+    order = keys.sort_values(
+        ["data", "on_envelope", "_rank", "_mean"], ascending=[True, False, True, True]
+    ).index
+    return rows.loc[order].reset_index(drop=True)

@@ -32,13 +32,14 @@ def add_groups(runs: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     )
     runs["override_list"] = fill_defaults(runs)
     texts = runs["override_list"].map(", ".join)
-    runs["order"] = runs.groupby(["head", texts]).ngroup()  # preliminary, to find the slots
+    # preliminary, to find the slots
+    runs["order"] = runs.groupby(["head", texts, "data_name"]).ngroup()
     changed = changed_slots(runs)
     runs["changes"] = runs["order"].map(changed)
     runs["slot"] = runs["order"].map(
         {order: classify_slot(runs, order, text) for order, text in changed.items()}
     )
-    keys = list(zip(runs["slot"], runs["head"], texts, strict=True))
+    keys = list(zip(runs["slot"], runs["head"], texts, runs["data_name"], strict=True))
     # colours follow the order, and plain is always black
     start = 0 if "plain" in runs["head"].values else 1
     order = {key: i for i, key in enumerate(sorted(set(keys), key=order_key), start)}
@@ -99,16 +100,20 @@ def fill_defaults(runs: pd.DataFrame) -> list[list[str]]:
 
 
 def group_names(runs: pd.DataFrame) -> dict[int, str]:
-    """Order -> label and overrides; with the head if two groups would have the same name."""
+    """Order -> label and overrides; with head or data if two groups would have the same name."""
     first = {record["order"]: record for record in runs.drop_duplicates("order").to_dict("records")}
     names = {
         i: format_group_name(record["label"], record["override_list"])
         for i, record in first.items()
     }
-    # names may be equal where labels are
-    alike = pd.Series(names).duplicated(keep=False)
-    texts = [f"{text} [{first[i]['head']}]" if alike[i] else text for i, text in names.items()]
-    return dict(zip(names, number_repeats(texts), strict=True))
+    # names may be equal where labels are, or where only the data differ
+    for key in ("data_name", "head"):
+        alike = pd.Series(names).duplicated(keep=False)
+        names = {
+            i: f"{text} [{first[i][key]}]" if alike[i] and first[i][key] else text
+            for i, text in names.items()
+        }
+    return dict(zip(names, number_repeats(names.values()), strict=True))
 
 
 def format_group_name(label: str, overrides: list[str]) -> str:
@@ -116,14 +121,15 @@ def format_group_name(label: str, overrides: list[str]) -> str:
     return clean_text(f"{label} ({', '.join(overrides)})", MOST_GROUP_NAME) if overrides else label
 
 
-def order_key(key: tuple[str, str, str]) -> tuple[bool, int, str, list[str | float]]:
-    """The sort key of a group from its slot, head and overrides."""
-    slot, head, overrides = key
+def order_key(key: tuple[str, str, str, str]) -> tuple[bool, int, str, list[str | float], str]:
+    """The sort key of a group from its slot, head, overrides and data."""
+    slot, head, overrides, data = key
     return (
         head != "plain",
         ("baseline", *CHANGEABLE_SLOTS, "several", "").index(slot),
         head,
         natural_sort_key(overrides),
+        data,
     )
 
 

@@ -11,6 +11,7 @@ from uncollapse.report.stats import by_group, finished, t_interval
 
 CUT, OPEN, BIASED, BOUND = "†", "§", "‡", "≤"
 MOST_GROUPS_NAMED = 6  # in one sentence
+PRECISE = 0.2  # nats: about the error of an example's nll from FEW_SAMPLES effective ones of many
 
 
 def cut_off(runs: pd.DataFrame) -> pd.Series:
@@ -29,9 +30,14 @@ def unconverged(runs: pd.DataFrame) -> pd.Series:
 def few_samples(runs: pd.DataFrame) -> pd.Series:
     """Which runs have an nll that is a bound rather than an estimate.
 
-    They have few effective samples on average, or in most examples.
+    They have few effective samples on average, or in most examples. Not those that drew few codes
+    because these were precise enough (a tolerance was given).
     """
-    return (runs["nll_ess"] < FEW_SAMPLES) | (runs["nll_ess_low"] > 0.5)
+    few = (runs["nll_ess"] < FEW_SAMPLES) | (runs["nll_ess_low"] > 0.5)
+    # root mean square over examples of the standard error of an example's nll
+    error = runs["nll_mc_se"] * np.sqrt(runs["nll_examples"])
+    precise = (runs["nll_codes"] < runs["nll_samples"]) & (error < PRECISE)
+    return few & ~precise
 
 
 def has_large_bias(difference: float, half: float, bias: float) -> bool:

@@ -7,6 +7,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from uncollapse.metrics.catalogue import METRICS
+from uncollapse.report.data_sets import data_note
 from uncollapse.report.figures import Shown, draw_all
 from uncollapse.report.files import PAGE_MARK, claim_folder, load_template, write_files
 from uncollapse.report.notes import convergence_note, cut_note, weights_note
@@ -144,7 +145,7 @@ def format_terminal(study: Study, table: Table) -> str:
     text = table.text.loc[:, shown]
     lines = tabulate(text.to_numpy().tolist(), list(text.columns), disable_numparse=True)
     files = f"Notes on files: {len(study.notes):,}, on the page." if study.notes else ""
-    makers = (uneven_note, few_samples_note, cut_note, convergence_note, weights_note)
+    makers = (uneven_note, data_note, few_samples_note, cut_note, convergence_note, weights_note)
     notes = [note for note in (*(make(study.runs) for make in makers), files) if note]
     counts = f"{study.name}: {status_counts(study.runs)}"
     return "\n\n".join([counts, lines, *(["\n".join(notes)] if notes else [])])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
+from uncollapse.report.data_sets import add_data_names
 from uncollapse.report.groups import add_groups
 from uncollapse.report.notes import name_groups
 from uncollapse.report.runs import ROW_PLACE, RunRecord, flatten_run, row_numbers
@@ -53,6 +54,7 @@ def read_study(folder: str | Path, rule: str = DEFAULT_RULE) -> Study:
         raise InputError(f"no run in {folder} has a readable {CONFIG}{why}")
     records = drop_repeated_runs(records, notes)
     drop_locations(records)
+    add_data_names(records)
     name_overrides(records)
     rows = [row | {"run": i} for i, record in enumerate(records) for row in record.pop("rows")]
     if not rows:

@@ -14,6 +14,7 @@ from uncollapse.json_types import Json, JsonMapping
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import END, TRAINING
 from uncollapse.report.checked import Values, prune
+from uncollapse.report.evaluations import read_nll_results
 from uncollapse.report.text import clean_command, clean_folder, clean_text
 from uncollapse.runs.layout import CONFIG, DATA, ROWS_FILE, SUMMARY
 from uncollapse.runs.reading import Saved, list_overrides
@@ -161,6 +162,7 @@ def read_finals(summary: Values, rows: list[RunRecord], done: bool) -> RunRecord
             for rule in WEIGHTS_OF
             for key in rule_columns(rule)
         },
+        "nll_results": read_nll_results(ended),
         "lacks_nll": done and "nll" not in ended.found,
         "weights": weights,
         "unfinished": clean_text("; ".join(ended.texts("unfinished")), MOST_MESSAGE),

@@ -114,15 +114,22 @@ def relative_time(runs: pd.DataFrame) -> pd.Series:
 def plain_of(runs: pd.DataFrame) -> dict[int, int]:
     """Group -> the plain group that it is compared with.
 
-    Among plain groups whose overrides the group has too, the one with the most overrides: bn_tau
-    with tau=0.3,lr=1 is compared with plain with lr=1 if that was run, otherwise with plain.
+    Among plain groups of the same data whose overrides the group has too, the one with the most
+    overrides: bn_tau with tau=0.3,lr=1 is compared with plain with lr=1 if that was run, otherwise
+    with plain.
     """
-    sets = {order: set(group["override_list"].iloc[0]) for order, group in by_group(runs)}
+    groups = by_group(runs)
+    sets = {order: set(group["override_list"].iloc[0]) for order, group in groups}
+    data = {order: group["data_name"].iloc[0] for order, group in groups}
     plain = runs.loc[runs["head"] == "plain", "order"].unique().tolist()
     pairs = {}
     for order, own in sets.items():
         # plain runs whose overrides are a subset of this group's
-        fitting = [reference for reference in plain if sets[reference] <= own]
+        fitting = [
+            reference
+            for reference in plain
+            if sets[reference] <= own and data[reference] == data[order]
+        ]
         if fitting:
             pairs[order] = max(fitting, key=lambda reference: len(sets[reference]))
     return pairs

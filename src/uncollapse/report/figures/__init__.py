@@ -8,7 +8,8 @@ import pandas as pd
 from uncollapse.report.figures.collapse_curves import COLLAPSE_CURVES_FIGURE
 from uncollapse.report.figures.cost import COST_FIGURE
 from uncollapse.report.figures.cost_benefit import COST_BENEFIT_FIGURE
-from uncollapse.report.figures.frontier import FRONTIER_FIGURE
+from uncollapse.report.figures.frontier import FRONTIER_FIGURES
+from uncollapse.report.figures.frontier_overview import FRONTIER_OVERVIEW_FIGURE
 from uncollapse.report.figures.kl_over_steps import KL_OVER_STEPS_FIGURE
 from uncollapse.report.figures.kl_per_dim import KL_PER_DIM_FIGURE
 from uncollapse.report.figures.learning_curves import LEARNING_CURVES_FIGURE
@@ -30,7 +31,8 @@ PLOTS: dict[str, Plot] = {  # in the order of the page
     for plot in (
         KL_OVER_STEPS_FIGURE,
         RATE_DISTORTION_FIGURE,
-        FRONTIER_FIGURE,
+        FRONTIER_OVERVIEW_FIGURE,
+        *FRONTIER_FIGURES,
         COST_BENEFIT_FIGURE,
         COST_FIGURE,
         MI_VS_KL_FIGURE,

@@ -1,104 +1,215 @@
-"""Figure: the frontier of every head, nll minus plain's against what the code carries."""
+"""Figures: the frontier of every head, against what the code carries or costs."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import count_seeds, describe_left_out
-from uncollapse.report.frontier import FEWEST_VALUES, frontier_points, interpolate_at
+from uncollapse.report.frontier import explain_no_frontier, frontier_points, interpolate
 from uncollapse.report.notes import bound_note
 from uncollapse.report.panels import axis_label
 from uncollapse.report.stats import finished, t_interval
 from uncollapse.report.style import SLOT_STYLES, WIDTH, NoFigure, Style, wrap_text
 
 COLUMNS = 4  # panels beside each other
-PANEL_HEIGHT = 1.45  # inches
+PANEL_HEIGHT, MOST_HEIGHT = 1.45, 9.5  # inches; panels are lower if there are too many
 OTHER_HEADS = "#d0d0d0"  # colour of the other heads' curves
 GRID_POINTS = 41  # at which the band is computed
+USUAL = (0.1, 0.9)  # quantiles of the runs that a frame always holds
+STRETCH = 1.0  # a frame holds all runs within this multiple of the usual ones' span from these
+
+Mean = tuple[np.ndarray, np.ndarray, np.ndarray]  # x, mean and half-width, [n] each
 
 
-def draw_frontier(runs: pd.DataFrame) -> Figure:
-    """One panel per head: d_nll over mi, seeds as points, the others' mean curves in grey."""
-    points = frontier_points(runs)
-    if points.empty:
-        raise NoFigure(
-            f"it needs plain, and a head with nll at {FEWEST_VALUES} values of its knob or more"
-        )
+class FrontierAxes(NamedTuple):
+    """What a figure of frontiers shows: the columns of x and y, and its caption's words."""
+
+    name: str
+    title: str
+    x: str
+    y: str
+    shows: str
+    ends: str
+
+
+COST = "test nll minus that of plain with the same seed"
+CHEAP = "Lower is better, and 0 is plain's nll."
+PLAIN_LINE = "Black: the mean of plain."
+FRONTIERS = (
+    FrontierAxes("frontier", "Frontiers", "mi", "d_nll", f"{COST}, against mi", CHEAP),
+    FrontierAxes(
+        "frontier_gap",
+        "Frontiers over the gap",
+        "shuffle_gap",
+        "d_nll",
+        f"{COST}, against the shuffled-z gap, which counts only what the decoder uses",
+        CHEAP,
+    ),
+    FrontierAxes(
+        "frontier_rate",
+        "Frontiers over the rate",
+        "kl",
+        "d_nll",
+        f"{COST}, against the rate, which also pays for codes without information",
+        CHEAP,
+    ),
+    FrontierAxes(
+        "frontier_probe",
+        "The probe along frontiers",
+        "mi",
+        "probe",
+        "accuracy of the linear probe at the largest number of labels, against mi",
+        f"Higher is better. {PLAIN_LINE}",
+    ),
+    FrontierAxes(
+        "frontier_factors",
+        "Factors along frontiers",
+        "mi",
+        "factor_information",
+        "information of the code about the known factors, against mi",
+        f"Higher is better. {PLAIN_LINE}",
+    ),
+)
+
+
+def draw_frontier(runs: pd.DataFrame, axes: FrontierAxes) -> Figure:
+    """One panel per curve: seeds as points, and the other curves' means in grey."""
+    points = require_points(runs, axes.x, axes.y)
     curves = [(str(name), group) for name, group in points.groupby("curve", sort=False)]
     count = -(-len(curves) // COLUMNS)
-    fig = Figure(figsize=(WIDTH, 0.6 + PANEL_HEIGHT * count), layout="constrained")
+    height = 0.6 + min(PANEL_HEIGHT * count, MOST_HEIGHT)
+    fig = Figure(figsize=(WIDTH, height), layout="constrained")
     panels = fig.subplots(count, min(COLUMNS, len(curves)), sharex=True, sharey=True, squeeze=False)
-    means = {name: mean_frontier(group) for name, group in curves}
+    means = {name: mean_frontier(group, axes.x, axes.y) for name, group in curves}
+    data = points.groupby("curve")["data_name"].first()
     for ax, (name, group) in zip(panels.flat, curves, strict=False):
         for other, (x, mean, _) in means.items():
-            if other != name:
+            # curves of other data are no comparison
+            if other != name and data[other] == data[name]:
                 ax.plot(x, mean, color=OTHER_HEADS, linewidth=0.7, zorder=1)
-        draw_curve(ax, group, means[name], SLOT_STYLES[group["slot"].iloc[0]])
-        ax.axhline(0, color="black", linewidth=0.8)
-        ax.set_title(wrap_text(name, 24, 1))
+        draw_curve(ax, group, means[name], axes, SLOT_STYLES[group["slot"].iloc[0]])
+        reference = plain_level(runs, data[name], axes.y)
+        if np.isfinite(reference):
+            ax.axhline(reference, color="black", linewidth=0.8)
+        ax.set_title(wrap_text(name, 24, 2))
     for ax in panels.flat[len(curves) :]:
         ax.set_axis_off()
-    set_limits(panels.flat[0], points)
-    fig.supxlabel(axis_label("mi", "", ", information of z about x"))
-    fig.supylabel(axis_label("d_nll"))
+    # panels above an empty place are the lowest of their column
+    for ax in panels.flat[max(len(curves) - COLUMNS, 0) : len(curves)]:
+        ax.xaxis.set_tick_params(labelbottom=True)
+    (left, right), (low, high) = frame_limits(runs, points, axes)
+    panels.flat[0].set(xlim=(left, right), ylim=(low, high))
+    fig.supxlabel(axis_label(axes.x))
+    fig.supylabel(y_label(axes.y))
     return fig
 
 
-def set_limits(ax: Axes, points: pd.DataFrame) -> None:
-    """Limits that show all but the most expensive tenth of the runs, and always 0."""
-    low, high = points["d_nll"].min(), points["d_nll"].quantile(0.9)
-    margin = 0.1 * max(high - low, 0.1)
-    ax.set_ylim(min(low, 0) - margin, max(high, 0) + margin)
-    ax.set_xlim(left=0)
+def require_points(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """The points of all curves. NoFigure, with the reason, if there are none."""
+    points = frontier_points(runs, x, y)
+    if points.empty:
+        raise NoFigure(explain_no_frontier(runs, x, y))
+    return points
 
 
-def mean_frontier(group: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """mi in the span that all seeds share, and mean and half-width of d_nll over seeds, [n] each.
+def y_label(name: str) -> str:
+    """The title of the vertical axis; a metric that the catalogue lacks has its name."""
+    return axis_label(name) if name in METRICS else name
+
+
+def plain_level(runs: pd.DataFrame, data: str, y: str) -> float:
+    """Where the black line is: the mean of plain's runs on these data, or 0 for differences."""
+    if y == "d_nll":
+        return 0.0
+    plain = finished(runs)
+    return float(plain.loc[(plain["head"] == "plain") & (plain["data_name"] == data), y].mean())
+
+
+def frame_limits(
+    runs: pd.DataFrame, points: pd.DataFrame, axes: FrontierAxes
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits of x and y: those of all runs, except of those far beyond nine tenths of them."""
+    lines = [plain_level(runs, str(data), axes.y) for data in points["data_name"].unique()]
+    left, right = usual_span(points[axes.x], [0.0])
+    low, high = usual_span(points[axes.y], lines)
+    margin = 0.06 * (high - low)
+    return (left - 0.02 * (right - left), right * 1.03), (low - margin, high + margin)
+
+
+def usual_span(values: pd.Series, others: Sequence[float]) -> tuple[float, float]:
+    """The lowest and highest of the usual values, and of others, which always count."""
+    least, most = values.quantile(USUAL[0]), values.quantile(USUAL[1])
+    # a few runs far from the others would compress these
+    room = STRETCH * (most - least)
+    usual = values[(values >= least - room) & (values <= most + room)]
+    low = float(np.nanmin([usual.min(), *others]))
+    high = float(np.nanmax([usual.max(), *others]))
+    return low, high if high > low else low + 0.1
+
+
+def count_beyond(runs: pd.DataFrame, points: pd.DataFrame, axes: FrontierAxes) -> int:
+    """How many points lie outside the frame."""
+    (_, right), (low, high) = frame_limits(runs, points, axes)
+    x, y = points[axes.x], points[axes.y]
+    return int(((x > right) | (y > high) | (y < low)).sum())
+
+
+def mean_frontier(group: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> Mean:
+    """x in the span that all seeds share, and mean and half-width of y over seeds, [n] each.
 
     Empty if there is no such span.
     """
-    spans = group.groupby("seed")["mi"].agg(["min", "max"])
+    spans = group.groupby("seed")[x].agg(["min", "max"])
     low, high = spans["min"].max(), spans["max"].min()
-    x = np.linspace(low, high, GRID_POINTS if low < high else 0)
-    seeds = [
-        [interpolate_at(runs["mi"].tolist(), runs["d_nll"].tolist(), value) for value in x]
-        for _, runs in group.groupby("seed")
-    ]
-    columns = np.array(seeds, dtype=float).T
+    grid = np.linspace(low, high, GRID_POINTS if low < high else 0)
+    seeds = [interpolate(runs[x], runs[y], grid) for _, runs in group.groupby("seed")]
+    columns = np.array(seeds).T
     statistics = np.array([t_interval(column) for column in columns]).reshape(-1, 2)
-    return x, statistics[:, 0], statistics[:, 1]
+    return grid, statistics[:, 0], statistics[:, 1]
 
 
 def draw_curve(
-    ax: Axes, group: pd.DataFrame, curve: tuple[np.ndarray, np.ndarray, np.ndarray], style: Style
+    ax: Axes, group: pd.DataFrame, curve: Mean, axes: FrontierAxes, style: Style
 ) -> None:
     """The seeds of one head as points, their mean as a line, and the interval as a band."""
     x, mean, half = curve
     ax.fill_between(x, mean - half, mean + half, color=style.color, alpha=0.2, linewidth=0)
     ax.plot(x, mean, color=style.color, linewidth=1.4, zorder=3)
-    open_runs = group["converged"] == 0
-    ax.scatter(group["mi"], group["d_nll"], s=9, color=style.color, zorder=4)
+    ax.scatter(group[axes.x], group[axes.y], s=9, color=style.color, zorder=4)
     # runs that had not converged are hollow
-    ax.scatter(
-        group.loc[open_runs, "mi"], group.loc[open_runs, "d_nll"], s=4, color="white", zorder=5
-    )
+    opened = group[group["converged"] == 0]
+    ax.scatter(opened[axes.x], opened[axes.y], s=4, color="white", zorder=5)
 
 
-def describe_frontier(runs: pd.DataFrame) -> str:
-    points = frontier_points(runs)
-    beyond = int((points["d_nll"] > points["d_nll"].quantile(0.9) + 1e-12).sum())
+def describe_frontier(runs: pd.DataFrame, axes: FrontierAxes) -> str:
+    points = require_points(runs, axes.x, axes.y)
+    beyond = count_beyond(runs, points, axes)
     return (
-        "Each head along its frontier: test nll minus that of plain with the same seed, against "
-        f"mi. Points: seeds ({count_seeds(points)}) at each value of the head's knob, hollow where "
-        "training had not converged; line and band: mean and 95 % t-interval over seeds of the "
-        "curves interpolated between the values of one seed, in the span that all seeds share. "
-        "Grey: the other heads. Lower is better, and 0 is plain's nll."
-        + (f" {beyond} of the most expensive runs lie above the frame." if beyond else "")
-        + bound_note(finished(runs))
+        f"Each head along its frontier: {axes.shows}. Points: seeds ({count_seeds(points)}) at "
+        "each value of the head's knob, hollow where training had not converged; line and band: "
+        "mean and 95 % t-interval over seeds of the curves interpolated between the values of one "
+        "seed, in the span that all seeds share. Grey: the other heads. "
+        f"{axes.ends} Colours show which slot of the config a head changes."
+        + (f" {beyond} run{'s' * (beyond > 1)} outside the frame." if beyond else "")
+        + (bound_note(finished(runs)) if axes.y == "d_nll" else "")
         + describe_left_out(runs)
     )
 
 
-FRONTIER_FIGURE = Plot("frontier", "Frontiers", "runs", draw_frontier, describe_frontier)
+FRONTIER_FIGURES = tuple(
+    Plot(
+        axes.name,
+        axes.title,
+        "runs",
+        partial(draw_frontier, axes=axes),
+        partial(describe_frontier, axes=axes),
+    )
+    for axes in FRONTIERS
+)

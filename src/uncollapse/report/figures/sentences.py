@@ -87,4 +87,7 @@ def describe_left_out(runs: pd.DataFrame) -> str:
     """Which runs have no final metrics, and which weights the metrics are from."""
     count = runs["status"].value_counts()
     missing = [f"{count[status]} {status}" for status in CURVE_ENDS if status in count]
-    return (f" Runs left out: {', '.join(missing)}." if missing else "") + caption_note(runs)
+    left_out = f" Runs left out: {', '.join(missing)}." if missing else ""
+    names = [str(name) for name in finished(runs)["data_name"].unique()]
+    data = f" Caution: runs of different data ({', '.join(names)})." if len(names) > 1 else ""
+    return left_out + data + caption_note(runs)

@@ -5,6 +5,7 @@ import pandas as pd
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.catalogue import METRICS
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
+from uncollapse.report.data_sets import data_note
 from uncollapse.report.notes import BIASED, convergence_note, cut_note, few_samples, weights_note
 from uncollapse.report.stats import SAMPLED_BY, finished
 from uncollapse.report.tables.cells import drop_empty_columns
@@ -23,10 +24,12 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
     sentences = [
         "Test metrics, mean ± half-width of the 95 % t-interval over seeds; "
         f"{describe_units(columns)}.",
-        f"nll: K = {format_range(samples)} samples per example, {format_range(examples)} examples."
+        f"nll: K = {format_range(samples)} samples per example{describe_codes(done)}, "
+        f"{format_range(examples)} examples."
         if len(samples)
         else "",
         uneven_note(runs),
+        data_note(runs),
         f"{paired}: paired by seed." if paired in columns else "",
         "changes: the slots of the config that differ from plain's."
         if "changes" in columns
@@ -46,6 +49,14 @@ def summary_title(runs: pd.DataFrame, text: pd.DataFrame) -> str:
         weights_note(runs),
     ]
     return " ".join(filter(None, sentences))
+
+
+def describe_codes(runs: pd.DataFrame) -> str:
+    """' at most (16 to 230 on average)' if runs were evaluated with a tolerance; otherwise ''."""
+    fewer = runs["nll_codes"] < runs["nll_samples"]
+    if not fewer.any():
+        return ""
+    return f" at most ({format_range(runs.loc[fewer, 'nll_codes'].round())} on average)"
 
 
 def describe_units(columns: list[str]) -> str:
