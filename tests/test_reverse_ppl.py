@@ -25,7 +25,7 @@ def small_model(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {**vars(module.LANGUAGE_MODEL), **sizes}
     monkeypatch.setattr(module, "LANGUAGE_MODEL", type(module.LANGUAGE_MODEL)(**values))
     monkeypatch.setattr(module, "MOST_EPOCHS", 4)
-    monkeypatch.setattr(module, "BATCH", 16)
+    monkeypatch.setattr(module, "LM_BATCH", 16)
     monkeypatch.setattr(module, "REAL_PPL", {})
 
 
@@ -99,7 +99,7 @@ def test_evaluation_of_a_study_trains_the_model_of_real_sentences_once(
         return train_language_model(corpus, *rest)
 
     monkeypatch.setattr(module, "train_language_model", counted)
-    monkeypatch.setattr(module, "DRAWN", 40)
+    monkeypatch.setattr(module, "SENTENCES_DRAWN", 40)
     monkeypatch.setattr(module, "DRAWN_TOGETHER", 30)
     assert main([str(tmp_path / "scratch"), "--metrics", "reverse_ppl"]) == 0
     assert sizes == [40, 40, 40]  # two heads and the real sentences

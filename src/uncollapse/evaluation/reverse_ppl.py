@@ -2,7 +2,7 @@
 
 Zhao, Kim, Zhang, Rush & LeCun, "Adversarially Regularized Autoencoders", ICML 2018 (arXiv
 1706.04223; they draw 100,000 sentences). Here a language model of one size for all runs, an LSTM of
-128 units, is trained on DRAWN sentences, decoded at random from codes of the prior. A tenth of them
+128 units, is trained on 10,000 sentences decoded at random from codes of the prior. A tenth of them
 is held out, and training ends once the model predicts these worse than an epoch before: no real
 sentence is used. Codes, words, initial weights and batches have the same seed for every run.
 """
@@ -29,10 +29,10 @@ from uncollapse.metrics.rates import per_token
 from uncollapse.models.lstm import LSTMConfig
 from uncollapse.posteriors.lm import NoCode
 
-DRAWN = 10_000  # sentences; fewer if the training split has fewer
+SENTENCES_DRAWN = 10_000  # sentences; fewer if the training split has fewer
 DRAWN_TOGETHER = 500
 HELD_OUT = 10  # every tenth sentence
-MOST_EPOCHS, BATCH, LEARNING_RATE, CLIP = 20, 64, 2e-3, 5.0
+MOST_EPOCHS, LM_BATCH, LEARNING_RATE, CLIP = 20, 64, 2e-3, 5.0
 LANGUAGE_MODEL = LSTMConfig(
     embedding=64,
     hidden=128,
@@ -53,7 +53,7 @@ def evaluate_reverse_ppl(opened: OpenedRun, settings: Settings) -> JsonObject:
             f"{opened.run.folder}: --metrics reverse_ppl trains on sentences drawn from the prior, "
             "which this model does not write"
         )
-    corpora, count = opened.data.corpora, min(DRAWN, opened.data.size("train"))
+    corpora, count = opened.data.corpora, min(SENTENCES_DRAWN, opened.data.size("train"))
     real = corpora[settings.split]
     drawn = score_corpus(draw_sentences(opened, count), real, opened)
     key = (OmegaConf.to_yaml(read_stored_config(opened.run).data), settings.split, count)
@@ -97,7 +97,7 @@ def train_language_model(corpus: Corpus, vocabulary: int, device: torch.device) 
         optimizer = torch.optim.Adam(lm.decoder.parameters(), lr=LEARNING_RATE)
         best, weights = -np.inf, lm.state_dict()
         for epoch in range(MOST_EPOCHS):
-            for examples in epoch_batches(train.lengths, BATCH, "mixed", EVAL_SEED, epoch):
+            for examples in epoch_batches(train.lengths, LM_BATCH, "mixed", EVAL_SEED, epoch):
                 make_step(lm, optimizer, make_batch(train, examples).to(device))
             score = log_prob_of(lm, valid).mean()
             if not score > best:  # false for NaN as well

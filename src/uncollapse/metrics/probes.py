@@ -93,7 +93,8 @@ def factor_information(
 
     `left` is the entropy of each factor given x, in nats, if known; then the best value is too.
     """
-    gains, factors = [], {}
+    gains: list[np.ndarray] = []
+    factors: dict[str, dict] = {}
     for name, labels in train_labels.items():
         truth = test_labels[name]
         classes = len(np.union1d(labels, truth))
@@ -111,7 +112,7 @@ def factor_information(
     return found
 
 
-class Tested(NamedTuple):
+class Classified(NamedTuple):
     """What a classifier says about N test examples."""
 
     correct: np.ndarray  # [N], whether its most likely class is the true one
@@ -120,7 +121,7 @@ class Tested(NamedTuple):
 
 def classify(
     codes: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, classes: int
-) -> Tested:
+) -> Classified:
     """Fit to codes [n, D] with labels, and test on others; `classes`: how many classes exist."""
     from scipy.special import log_softmax
 
@@ -134,7 +135,7 @@ def classify(
     log_prob = np.where(
         known, log_seen[np.arange(len(truth)), place], -np.log(len(labels) + unseen)
     )
-    return Tested(present[scores.argmax(1)] == truth, log_prob)
+    return Classified(present[scores.argmax(1)] == truth, log_prob)
 
 
 def score_classes(codes: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
