@@ -5,7 +5,6 @@ wrote is changed.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from uncollapse.evaluation.opened import LoadedData, OpenedRun, open_run
@@ -14,7 +13,14 @@ from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, RESPONSES, SAMPLES
+from uncollapse.metrics.metric import (
+    AMORTISATION,
+    NLL,
+    PASS_STATISTICS,
+    PROBE,
+    RESPONSES,
+    SAMPLES,
+)
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair_results, write_result
@@ -40,15 +46,12 @@ def evaluate_run(
             say(f"warning: {sentence}; kept under another name")
         if settings.missing_from(results):
             opened = open_run(run, loaded, say, settings.rule)
-            # a subset of all examples is no subset, and its result has the name of the complete
-            # split
-            if (settings.examples or 0) >= opened.data.size(settings.split):
-                settings = replace(settings, examples=None)
+            settings = settings.limit_examples(opened.data.size(settings.split))
             for metric in metrics_to_compute(opened, settings, results, explicit):
                 result = COMPUTED[metric](opened, settings)
                 name = settings.result_name(metric)
                 write_result(run, name, result)
-                say(f"{name}: {format_result(result)}")
+                say(f"{name}: {format_result(result) if result else 'not applicable'}")
             # a second time, so that the summary contains the new results
             repair_results(run)
 
@@ -77,6 +80,7 @@ def compute_samples(opened: OpenedRun, settings: Settings) -> JsonObject:
 COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
     NLL: partial(catalogue.compute, NLL),
     PROBE: partial(catalogue.compute, PROBE),
+    AMORTISATION: partial(catalogue.compute, AMORTISATION),
     PASS_STATISTICS: evaluate_statistics,
     SAMPLES: compute_samples,
 }

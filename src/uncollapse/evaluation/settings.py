@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_choice, check_integer, check_number
-from uncollapse.metrics.metric import NLL, PASS_STATISTICS, PROBE, SAMPLES
-from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
+from uncollapse.metrics.metric import AMORTISATION, NLL, PASS_STATISTICS, PROBE, SAMPLES
+from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES, REFINED_EXAMPLES
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
 from uncollapse.runs.rules import DEFAULT_RULE, RULES, chooses_the_same
@@ -22,12 +22,13 @@ class Settings:
     metrics: tuple[str, ...]
     split: str = "test"
     samples: int = DEFAULT_SAMPLES  # K, codes per example for nll
-    examples: int | None = None  # None: all
+    examples: int | None = None  # None: all, or a metric's default number
     labels: tuple[int, ...] | None = None  # label budgets of the probe; None: the default ones
     workers: int = 1  # threads
     unknown: bool = True  # whether samples may contain <unk>
     rule: str = DEFAULT_RULE  # which weights
     tolerance: float | None = None  # nats: fewer codes where nll's error is below it already
+    complete: bool = False  # every example was asked for by its number
 
     def check(self) -> None:
         """InputError for a value that is not allowed."""
@@ -67,6 +68,17 @@ class Settings:
         same = chooses_the_same(read_summary(run), self.rule, str(run.folder))
         return replace(self, rule=DEFAULT_RULE) if same else self
 
+    def limit_examples(self, size: float) -> "Settings":
+        """The settings for a split of `size` examples: a subset of all is the complete split."""
+        if self.examples is None or self.examples < size:
+            return self
+        return replace(self, examples=None, complete=True)
+
+    def count_examples(self, metric: str) -> int | None:
+        """How many examples a metric is computed from; None: all of the split."""
+        default = None if self.complete else METRIC_CHOICES[metric].examples
+        return default if self.examples is None else self.examples
+
     def missing_from(self, results: Collection[str]) -> list[str]:
         """The requested metrics that have no result among these names."""
         return [metric for metric in self.metrics if self.result_name(metric) not in results]
@@ -85,12 +97,18 @@ class Settings:
     def subset(self) -> str:
         return "" if self.examples is None else f"-N{self.examples}"
 
+    @property
+    def subset_of_default(self) -> str:
+        """The subset of a metric that is by default not computed from all examples."""
+        return "-all" if self.complete else self.subset
+
 
 class MetricChoice(NamedTuple):
     """A value of --metrics: what the names of its results end in, and what it needs."""
 
     name_details: Callable[[Settings], str]
     needs_labels: bool = False
+    examples: int | None = None  # without --examples; None: all
 
 
 METRIC_CHOICES = {
@@ -100,6 +118,9 @@ METRIC_CHOICES = {
     PROBE: MetricChoice(
         lambda settings: "".join(f"-{budget}" for budget in settings.labels or ()),
         needs_labels=True,
+    ),
+    AMORTISATION: MetricChoice(
+        lambda settings: settings.subset_of_default, examples=REFINED_EXAMPLES
     ),
     PASS_STATISTICS: MetricChoice(lambda settings: settings.subset),
     SAMPLES: MetricChoice(lambda settings: "" if settings.unknown else NO_UNKNOWN),

@@ -14,6 +14,7 @@ from importlib import import_module
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics.metric import (
+    AMORTISATION,
     NLL,
     PASS,
     PROBE,
@@ -28,7 +29,7 @@ from uncollapse.metrics.rows_run import RUN_ROWS
 from uncollapse.metrics.rows_samples import SAMPLE_ROWS
 
 METRICS: dict[str, Metric] = {}  # by name, in the order of the documentation and of files
-EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
+EVALUATED = (NLL, PROBE, AMORTISATION, SAMPLES, RESPONSES)  # stages that only `evaluate` computes
 MISSING = "–"  # a cell without a value
 
 

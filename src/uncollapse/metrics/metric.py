@@ -11,13 +11,14 @@ from uncollapse.json_types import JsonObject
 PASS = "pass"  # in one pass over a split: in every row of metrics.jsonl, and in the summary
 NLL = "nll"  # by `evaluate --metrics nll`
 PROBE = "probe"  # by `evaluate --metrics probe`
+AMORTISATION = "amortisation"  # by `evaluate --metrics amortisation`
 SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
 RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
 TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test rows: only `weight`)
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
-STAGES = (PASS, NLL, PROBE, SAMPLES, RESPONSES, TRAINING, END, REPORT)
+STAGES = (PASS, NLL, PROBE, AMORTISATION, SAMPLES, RESPONSES, TRAINING, END, REPORT)
 PASS_STATISTICS = "statistics"  # no stage: `evaluate --metrics statistics` repeats those of a pass
 WITHOUT_FUNCTION = (REPORT,)  # computed outside the catalogue
 RESERVED_KEYS = ("step", "epoch", "split", "mode", "weights")  # other keys of a row
