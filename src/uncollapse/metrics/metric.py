@@ -14,7 +14,7 @@ PROBE = "probe"  # by `evaluate --metrics probe`
 AMORTISATION = "amortisation"  # by `evaluate --metrics amortisation`
 SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
 RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
-TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test rows: only `weight`)
+TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test rows: few)
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
