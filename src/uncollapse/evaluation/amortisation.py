@@ -89,5 +89,5 @@ def refine_group(
 
 def has_columns(row: GroupRow) -> bool:
     """Whether every column is a list with one number per example."""
-    columns = [row.get(name) for name in ROW_COLUMNS]
-    return all(is_number_list(column) and len(column) == len(row["examples"]) for column in columns)
+    columns = [row.get(name) for name in ("examples", *ROW_COLUMNS)]
+    return all(map(is_number_list, columns)) and len({len(column or ()) for column in columns}) == 1
