@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import folder_of, run_here, summary
+from conftest import composed, folder_of, run_here, summary
 from test_linear import batch_of, compute_log_p, random_model, run_linear
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from uncollapse.building import prepare
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.evaluation.command import main as evaluate
 from uncollapse.metrics.amortisation import refine, weigh
@@ -144,3 +145,17 @@ def test_sentence_model_is_refined(tmp_path: Path) -> None:
     result = summary(folder_of(tmp_path, "beta"))
     assert result["amortisation_gap"] > 3 * result["amortisation_gap_se"]
     assert np.isfinite(result["refined_kl"])
+
+
+@pytest.mark.parametrize("head", ["bn_tau", "delta", "delta_ar1", "vamp", "scale"])
+def test_replacing_by_its_own_mean_and_variance_changes_nothing(head: str) -> None:
+    parts = prepare(composed(f"head={head}", "model=linear", "data=gaussian"), head)
+    batch = parts.data.batch("train", np.arange(8))
+    with torch.no_grad():
+        # training mode, since batch norm has no population statistics yet
+        q = parts.model.train().encode(batch)
+        z = q.sample(3)
+        same = q.replace_gaussian(q.mean, q.variance.log())
+    torch.testing.assert_close(same.log_ratio(z), q.log_ratio(z), atol=1e-3, rtol=1e-4)
+    if head != "vamp":  # whose KL is estimated at the drawn code
+        torch.testing.assert_close(same.kl.sum(-1), q.kl.sum(-1))
