@@ -80,7 +80,7 @@ def compute_samples(opened: OpenedRun, settings: Settings) -> JsonObject:
 COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
     NLL: partial(catalogue.compute, NLL),
     PROBE: partial(catalogue.compute, PROBE),
-    AMORTISATION: partial(catalogue.compute, AMORTISATION),
     PASS_STATISTICS: evaluate_statistics,
     SAMPLES: compute_samples,
+    AMORTISATION: partial(catalogue.compute, AMORTISATION),
 }

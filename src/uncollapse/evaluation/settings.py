@@ -119,9 +119,9 @@ METRIC_CHOICES = {
         lambda settings: "".join(f"-{budget}" for budget in settings.labels or ()),
         needs_labels=True,
     ),
+    PASS_STATISTICS: MetricChoice(lambda settings: settings.subset),
+    SAMPLES: MetricChoice(lambda settings: "" if settings.unknown else NO_UNKNOWN),
     AMORTISATION: MetricChoice(
         lambda settings: settings.subset_of_default, examples=REFINED_EXAMPLES
     ),
-    PASS_STATISTICS: MetricChoice(lambda settings: settings.subset),
-    SAMPLES: MetricChoice(lambda settings: "" if settings.unknown else NO_UNKNOWN),
 }
