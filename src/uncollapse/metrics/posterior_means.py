@@ -5,8 +5,8 @@ Variational Autoencoders", ICLR 2019 (arXiv 1901.05534), section 3 and figures 2
 z and the model's mean t = E_p z of an example,
 
     inference_lag = mean over examples of |t - m|^2
-    relative      = inference_lag / sum_j Var_x(t_j):   1 for an encoder that gives all x the mean
-                                                        of t, 0 for one that does not lag
+    relative      = sum_j Var_x(t_j - m_j) / sum_j Var_x(t_j):   1 for an encoder that gives all x
+                    the same mean, 0 for one that follows t up to a constant
 
 p(z|x) is p(x|z) p(z) up to a factor. For one dimension with the prior N(0, 1), t is a sum over a
 grid, as in the paper (its code: -20 to 20 in steps of 0.1). Otherwise t is the self-normalised
@@ -14,7 +14,7 @@ importance sampling mean of CODES codes, half of them from q and half from the p
 relative to this mixture. A q that lags, or is too narrow, hence does not spoil the estimate, but
 few of the prior's codes are near p(z|x) where that is narrow in many dimensions: examples whose
 effective sample size is too small are left out and counted. The variance of t (delta method) is
-subtracted from |t - m|^2 and from Var_x(t_j).
+subtracted from each of these terms.
 """
 
 import math
@@ -143,8 +143,8 @@ def describe_lag(means: PosteriorMeans) -> JsonObject:
         names = ("inference_lag", "inference_lag_se", "inference_lag_relative")
         return {**dict.fromkeys(names), **found}
     lag = with_error("inference_lag", ((p - q) ** 2 - noise).sum(1))
-    spread = float((p.var(0, ddof=1) - noise.mean(0)).sum())
-    relative = lag["inference_lag"] / spread if spread > LEAST_VARIANCE else None
+    missed, spread = (float((values.var(0, ddof=1) - noise.mean(0)).sum()) for values in (p - q, p))
+    relative = missed / spread if spread > LEAST_VARIANCE else None
     return {**lag, "inference_lag_relative": relative, **found}
 
 

@@ -45,9 +45,9 @@ RUN_ROWS = (
     Metric(
         name="inference_lag_relative", stage=TRAINING, function=LAGS, optional=True, unit="",
         digits=2, better="lower", column=97, in_text=False,
-        meaning="inference_lag divided by the variance over examples of the means of p(z|x): 1 for "
-        "an encoder that ignores x, 0 for one that does not lag; none where that variance is below "
-        "0.01.",
+        meaning="Variance over examples of the difference of the two means, divided by that of the "
+        "means of p(z|x): 1 for an encoder that ignores x, 0 for one that follows them up to a "
+        "constant; none where the means of p(z|x) have a variance below 0.01.",
         pitfall="Noisy where the model's posterior hardly depends on x.",
     ),
     Metric(

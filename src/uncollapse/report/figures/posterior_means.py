@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from uncollapse.metrics.catalogue import MISSING, format_metric_value
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.panels import format_count
 from uncollapse.report.stats import by_group
@@ -34,7 +35,7 @@ def draw_posterior_means(rows: pd.DataFrame) -> Figure:
     limit = choose_limit(shown)
     columns = max(map(len, shown))
     side = WIDTH / SNAPSHOTS
-    fig = Figure(figsize=(WIDTH, 0.5 + (side + 0.1) * len(shown)), layout="constrained")
+    fig = Figure(figsize=(WIDTH, 0.55 + side * len(shown)), layout="constrained")
     grid = fig.subplots(len(shown), columns, sharex=True, sharey=True, squeeze=False)
     for axes, run in zip(grid, shown, strict=True):
         dimension = most_active(run)
@@ -91,7 +92,12 @@ def draw_plane(ax: Axes, row: pd.Series, dimension: int, limit: float, color: st
     ax.plot(x, y, ".", color=color, markersize=3, markeredgewidth=0, alpha=0.6, zorder=3)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     ax.grid(False)
-    ax.set_title(f"step {format_count(row['step'])}, lag {row['inference_lag']:.2f}", fontsize=8)
+    relative = format_metric_value("inference_lag_relative", row["inference_lag_relative"])
+    lag = f"lag {row['inference_lag']:.2f} ({relative})".replace("nan", MISSING)
+    ax.set_title(f"step {format_count(row['step'])}", fontsize=8)
+    place: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
+    box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
+    ax.text(0.98, 0.02, lag, fontsize=7, zorder=4, bbox=box, **place)
 
 
 def describe_posterior_means(rows: pd.DataFrame) -> str:
@@ -106,7 +112,9 @@ def describe_posterior_means(rows: pd.DataFrame) -> str:
         "encoder's mean equals that of the model's own posterior. Points on the horizontal axis: "
         "the model's posterior depends on x and the encoder lags behind; points at the origin: "
         "both have collapsed; points on the vertical axis: the encoder writes a code that the "
-        "model does not use. Lag: the mean squared distance of the two means."
+        "model does not use. Lag: the mean squared distance of the two means; in parentheses the "
+        "variance of their difference relative to that of the mean of p(z|x), 1 for an encoder "
+        "that ignores x. Up to 1 % of the points may lie outside the frame."
         + (" Of several dimensions, the one whose means vary most." if several else "")
         + (f" Only the first {MOST_ROWS} of {len(runs)} groups." if len(runs) > MOST_ROWS else "")
         + (
