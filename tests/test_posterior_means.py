@@ -222,6 +222,12 @@ def test_bad_number_of_examples_is_refused(value: str) -> None:
         prepare(composed("head=plain", f"trainer.posterior_means={value}"), "plain")
 
 
+def test_documented_experiment_records_means_of_one_dimension() -> None:
+    cfg = composed("head=aggressive", "experiment=lag")
+    assert cfg.trainer.posterior_means == 200 and cfg.model.latent == 1
+    assert cfg.data.name == "synthetic" and cfg.trainer.optimizer == "sgd"
+
+
 def test_head_without_a_code_has_no_lag(tmp_path: Path) -> None:
     run_here(tmp_path, "lm", MEANS)
     row = valid_rows(folder_of(tmp_path, "lm"))[-1]
