@@ -13,15 +13,15 @@ from uncollapse.evaluation.opened import OpenedRun
 from uncollapse.evaluation.resumable import GroupRow, GroupRows
 from uncollapse.evaluation.settings import Settings
 from uncollapse.json_types import JsonObject
-from uncollapse.metrics.amortisation import FINAL_CODES, refine, weigh
+from uncollapse.metrics.amortisation import FINAL_CODES, draw_seed, refine, weigh
 from uncollapse.metrics.base import with_error
 from uncollapse.metrics.metric import AMORTISATION
 from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.runs.json_values import is_number_list
 from uncollapse.runs.layout import EVALUATIONS
 
-TOGETHER = 100  # examples that are refined at a time
-ROW_COLUMNS = ("nelbo", "refined_nelbo", "refined_kl")  # one value per example of the group
+REFINED_TOGETHER = 100  # examples that are refined at a time
+REFINED_COLUMNS = ("nelbo", "refined_nelbo", "refined_kl")  # one value per example of the group
 
 
 def evaluate_amortisation(opened: OpenedRun, settings: Settings) -> JsonObject:
@@ -37,7 +37,7 @@ def evaluate_amortisation(opened: OpenedRun, settings: Settings) -> JsonObject:
         )
         return {}
     groups = split_examples(
-        opened.examples(settings.split, settings.count_examples(AMORTISATION)), TOGETHER
+        opened.examples(settings.split, settings.count_examples(AMORTISATION)), REFINED_TOGETHER
     )
     path = opened.run.path(EVALUATIONS, f"{settings.result_name(AMORTISATION)}.jsonl")
     store = GroupRows(path, opened.weights, groups, has_columns)
@@ -48,7 +48,7 @@ def evaluate_amortisation(opened: OpenedRun, settings: Settings) -> JsonObject:
         rows = store.complete(
             AMORTISATION, partial(refine_group, opened, settings), pool, opened.say
         )
-    columns = {name: np.concatenate([row[name] for row in rows]) for name in ROW_COLUMNS}
+    columns = {name: np.concatenate([row[name] for row in rows]) for name in REFINED_COLUMNS}
     return {
         **with_error("amortisation_gap", columns["nelbo"] - columns["refined_nelbo"]),
         **with_error("refined_nelbo", columns["refined_nelbo"]),
@@ -70,7 +70,7 @@ def refine_group(
         q = opened.encode(batch, generator)
     refined = refine(decode, q, generator)
     # the same fresh noise for both, so that their difference has less noise than either
-    fresh = int(torch.randint(2**40, (), generator=generator, device=opened.device))
+    fresh = draw_seed(generator)
     nelbo, refined_nelbo = (-weigh(decode, r, FINAL_CODES, fresh).mean(0) for r in (q, refined))
     if not (nelbo.isfinite() & refined_nelbo.isfinite()).all():
         raise InputError(
@@ -83,11 +83,11 @@ def refine_group(
     return {
         "group": number,
         "examples": batch.examples.tolist(),
-        **{name: values.tolist() for name, values in zip(ROW_COLUMNS, columns, strict=True)},
+        **{name: values.tolist() for name, values in zip(REFINED_COLUMNS, columns, strict=True)},
     }
 
 
 def has_columns(row: GroupRow) -> bool:
     """Whether every column is a list with one number per example."""
-    columns = [row.get(name) for name in ("examples", *ROW_COLUMNS)]
+    columns = [row.get(name) for name in ("examples", *REFINED_COLUMNS)]
     return all(map(is_number_list, columns)) and len({len(column or ()) for column in columns}) == 1

@@ -20,14 +20,12 @@ LEAST_GAIN on average, the learning rate is multiplied by DECAY, and the third s
 last. As small gains do not count, the gap is an underestimate: by 0.01 to 0.02 nats in linear VAEs.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from uncollapse.distributions.precision import wide
 from uncollapse.interfaces.posterior import Posterior
-from uncollapse.metrics.likelihood import log_weights
+from uncollapse.metrics.likelihood import DecodeCodes, log_weights
 
 LEARNING_RATE, DECAY, DECAYS = 0.1, 0.3, 2  # Adam; how often the rate is lowered
 STEPS, MOST_ROUNDS = 20, 20
@@ -36,11 +34,10 @@ GRADIENT_CODES, CHECK_CODES = 4, 128  # per example: of a step, of the test afte
 FINAL_CODES = 200  # fresh codes for the nelbos that are reported
 SMALLEST_VARIANCE = 1e-12  # as in DiagonalGaussian.from_std
 
-Decode = Callable[[Tensor], Tensor]  # z [n, B, D] -> -log p(x|z) [n, B]
 Parameters = tuple[Tensor, Tensor]  # mean and log variance, [B, D] each
 
 
-def refine(decode: Decode, q: Posterior, generator: torch.Generator) -> Posterior:
+def refine(decode: DecodeCodes, q: Posterior, generator: torch.Generator) -> Posterior:
     """The posterior with the lowest nelbo of each example that gradient steps from `q` find.
 
     q.is_gaussian must hold. Parameters of the model get no gradients.
@@ -49,7 +46,7 @@ def refine(decode: Decode, q: Posterior, generator: torch.Generator) -> Posterio
         q.mean.detach(),
         q.variance.detach().clamp_min(SMALLEST_VARIANCE).log(),
     )
-    seed = generator.initial_seed() + 1  # the noise of all checks
+    seed = draw_seed(generator)  # of the noise of all checks
     held = weigh(decode, q, CHECK_CODES, seed)
     rate, lowered = LEARNING_RATE, 0
     for _ in range(MOST_ROUNDS):
@@ -67,7 +64,7 @@ def refine(decode: Decode, q: Posterior, generator: torch.Generator) -> Posterio
 
 
 def descend(
-    decode: Decode, q: Posterior, start: Parameters, rate: float, generator: torch.Generator
+    decode: DecodeCodes, q: Posterior, start: Parameters, rate: float, generator: torch.Generator
 ) -> Parameters:
     """Mean and log variance after STEPS steps of Adam on the nelbo of each example."""
     mean, log_var = (values.clone().requires_grad_() for values in start)
@@ -75,10 +72,10 @@ def descend(
     for _ in range(STEPS):
         with torch.enable_grad():
             z = q.replace_gaussian(mean, log_var).sample(GRADIENT_CODES, generator)
-            held = q.replace_gaussian(mean.detach(), log_var.detach())
+            fixed = q.replace_gaussian(mean.detach(), log_var.detach())
             # an example's nelbo depends on its own parameters only, so the sum has the gradient of
             # each
-            total = (wide(decode(z)) + held.log_ratio(z)).mean(0).sum()
+            total = (wide(decode(z)) + fixed.log_ratio(z)).mean(0).sum()
         mean.grad, log_var.grad = torch.autograd.grad(total, (mean, log_var))
         optimizer.step()
     return mean.detach(), log_var.detach()
@@ -92,8 +89,13 @@ def choose(better: Tensor, moved: Parameters, held: Parameters) -> Parameters:
     return mean, log_var
 
 
-def weigh(decode: Decode, q: Posterior, codes: int, seed: int) -> Tensor:
+def weigh(decode: DecodeCodes, q: Posterior, codes: int, seed: int) -> Tensor:
     """log p(x, z) / q(z|x) of codes with seeded noise, [K, B] float64; minus its mean is nelbo."""
     generator = torch.Generator(q.mean.device).manual_seed(seed)
     with torch.no_grad():
         return log_weights(decode, q, codes, generator).double()
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """A seed for a generator of its own."""
+    return int(torch.randint(2**40, (), generator=generator, device=generator.device))

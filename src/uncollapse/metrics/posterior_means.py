@@ -18,7 +18,6 @@ subtracted from each of these terms.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import NamedTuple
@@ -35,7 +34,7 @@ from uncollapse.interfaces.model import Model
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics.base import with_error
-from uncollapse.metrics.likelihood import DECODED_CODES, effective_samples
+from uncollapse.metrics.likelihood import DECODED_CODES, DecodeCodes, effective_samples
 from uncollapse.metrics.one_pass import EVAL_BATCH, EVAL_SEED, Encode, evaluating
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 
@@ -45,8 +44,6 @@ FEWEST_POINTS = 3  # effective number of grid points, fewer cannot resolve p(z|x
 MOST_AT_ENDS = 1e-3  # share of p(z|x) at the ends of the grid
 LEAST_VARIANCE = 0.01  # of t, summed over dimensions: below it there is no code to lag behind
 DIGITS = 4  # of the means on disk
-
-Decode = Callable[[Tensor], Tensor]  # z [n, B, D] -> -log p(x|z) [n, B]
 
 
 class ModelMeans(NamedTuple):
@@ -85,7 +82,7 @@ def collect_means(
 
 
 def model_means(
-    decode: Decode, q: Posterior, generator: torch.Generator | None = None
+    decode: DecodeCodes, q: Posterior, generator: torch.Generator | None = None
 ) -> ModelMeans:
     """E_p z by a grid where there is one dimension and its prior is N(0, 1), else by sampling."""
     if isinstance(q, DiagonalGaussian) and q.mean.shape[1] == 1:
@@ -93,7 +90,7 @@ def model_means(
     return sampled_means(decode, q, generator)
 
 
-def grid_means(decode: Decode, q: DiagonalGaussian) -> ModelMeans:
+def grid_means(decode: DecodeCodes, q: DiagonalGaussian) -> ModelMeans:
     count = round(2 * GRID_END / GRID_STEP) + 1
     points = torch.linspace(-GRID_END, GRID_END, count, device=q.mean.device).to(q.codes)
     z = points[:, None, None].expand(-1, len(q.mean), 1)
@@ -105,7 +102,9 @@ def grid_means(decode: Decode, q: DiagonalGaussian) -> ModelMeans:
     return ModelMeans(mean, torch.zeros_like(mean), resolved & inside)
 
 
-def sampled_means(decode: Decode, q: Posterior, generator: torch.Generator | None) -> ModelMeans:
+def sampled_means(
+    decode: DecodeCodes, q: Posterior, generator: torch.Generator | None
+) -> ModelMeans:
     half = CODES // 2
     own, prior = q.sample(half, generator), q.sample_prior(half, generator)[:, None]
     z = torch.cat([own, prior.expand_as(own)])
@@ -120,7 +119,7 @@ def sampled_means(decode: Decode, q: Posterior, generator: torch.Generator | Non
     return ModelMeans(mean, noise, effective_samples(log_weights) >= FEW_SAMPLES)
 
 
-def decode_parts(decode: Decode, z: Tensor) -> Tensor:
+def decode_parts(decode: DecodeCodes, z: Tensor) -> Tensor:
     """-log p(x|z) in float64, [n, B], of about DECODED_CODES codes at a time."""
     parts = z.split(max(1, DECODED_CODES // z.shape[1]))
     return torch.cat([wide(decode(part)) for part in parts]).double()
