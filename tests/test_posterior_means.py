@@ -252,15 +252,20 @@ def test_figure_has_a_row_of_steps_for_each_head(study: Path) -> None:
     frame = read_study(study).rows
     with figure_style():
         figure = POSTERIOR_MEANS_FIGURE.draw(frame)
-    assert len(figure.axes) == 2 * SNAPSHOTS
+    assert len(figure.axes) == 2 * (SNAPSHOTS + 1)
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles[0] == "step 0" and titles[4] == "step 12"
+    last = SNAPSHOTS - 1
+    assert titles[0] == "step 0" and titles[last] == "step 12"
     row = valid_rows(next(study.glob("runs/plain/*/seed=0")))[-1]
-    points = figure.axes[4].lines[-1].get_xydata()
+    points = figure.axes[last].lines[-1].get_xydata()
     expected = [row["posterior_means"][name][0] for name in "pq"]
-    (text,) = figure.axes[4].texts
+    (text,) = figure.axes[last].texts
     assert text.get_text().startswith(f"lag {row['inference_lag']:.2f} (")
     np.testing.assert_array_equal(points, np.transpose(expected))
+    # a path goes through all evaluations, from that at step 0
+    path = figure.axes[SNAPSHOTS].lines[3].get_xydata()
+    first = valid_rows(next(study.glob("runs/plain/*/seed=0")))[0]["posterior_means"]
+    assert len(path) == 7 and path[0].tolist() in np.transpose([first["p"][0], first["q"][0]])
     caption = POSTERIOR_MEANS_FIGURE.describe(frame)
     assert "12 examples" in caption and "n = 1" in caption and "Of several" not in caption
 
@@ -288,7 +293,7 @@ def test_most_active_dimension_and_even_snapshots() -> None:
     means = {"q": np.array([[0.0, 0.1], [3.0, -3.0]]), "p": np.array([[0.0, 0.1], [1.0, np.nan]])}
     run = pd.DataFrame({"step": range(9), "posterior_means": [means] * 9})
     assert most_active(run) == 1
-    assert list(snapshots(run)["step"]) == [0, 2, 4, 6, 8]
+    assert list(snapshots(run)["step"]) == [0, 3, 5, 8]
     assert list(snapshots(run[:2])["step"]) == [0, 1]
 
 

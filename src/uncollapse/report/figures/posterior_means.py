@@ -1,7 +1,8 @@
 """Figure: the means of q(z|x) and of the model's own posterior p(z|x), at steps of training.
 
 He et al., "Lagging Inference Networks and Posterior Collapse in Variational Autoencoders", ICLR
-2019, figure 2: the same axes, with one row per head.
+2019, figures 2 and 3: the same axes, with one row per head; the last panel of a row has the paths
+of single examples.
 """
 
 from typing import Any
@@ -17,10 +18,11 @@ from uncollapse.report.panels import format_count
 from uncollapse.report.stats import by_group
 from uncollapse.report.style import GREY, WIDTH, NoFigure, style_of, wrap_text
 
-SNAPSHOTS = 5  # steps that are shown of each run, the first and the last among them
+SNAPSHOTS = 4  # steps that are shown of each run, the first and the last among them
 MOST_ROWS = 6  # groups, so that the figure fits on a page
 SHOWN_SHARE = 0.99  # of the points, inside the limits
 SMALLEST_LIMIT = 0.5
+PATHS = (0.1, 0.9)  # examples with these quantiles of the last mean of p(z|x)
 
 
 def draw_posterior_means(rows: pd.DataFrame) -> Figure:
@@ -31,20 +33,25 @@ def draw_posterior_means(rows: pd.DataFrame) -> Figure:
             "no run has recorded the means of q(z|x) and p(z|x); "
             "trainer.posterior_means=200 records them at each evaluation"
         )
-    shown = [snapshots(run) for run in runs[:MOST_ROWS]]
+    runs = runs[:MOST_ROWS]
+    shown = [snapshots(run) for run in runs]
     limit = choose_limit(shown)
-    columns = max(map(len, shown))
-    side = WIDTH / SNAPSHOTS
+    columns = max(map(len, shown)) + 1
+    side = WIDTH / (SNAPSHOTS + 1)
     fig = Figure(figsize=(WIDTH, 0.55 + side * len(shown)), layout="constrained")
     grid = fig.subplots(len(shown), columns, sharex=True, sharey=True, squeeze=False)
-    for axes, run in zip(grid, shown, strict=True):
-        dimension = most_active(run)
+    for axes, run, every in zip(grid, shown, runs, strict=True):
+        dimension, color = most_active(run), style_of(run).color
+        for ax in axes:
+            prepare_plane(ax, limit)
         for ax, (_, row) in zip(axes, run.iterrows(), strict=False):
-            draw_plane(ax, row, dimension, limit, style_of(run).color)
-        for ax in axes[len(run) :]:
+            draw_plane(ax, row, dimension, color)
+        for ax in axes[len(run) : -1]:
             ax.set_axis_off()
+        draw_paths(axes[-1], every, dimension, color)
         name = wrap_text(run["group"].iloc[0], 20, 2)
-        axes[0].set_ylabel(name + (f"\ndimension {dimension + 1}" if dimension else ""))
+        several = len(run["posterior_means"].iloc[0]["q"]) > 1
+        axes[0].set_ylabel(f"{name}\ndimension {dimension + 1}" if several else name)
     fig.supxlabel("mean of p(z|x)")
     fig.supylabel("mean of q(z|x)")
     return fig
@@ -81,17 +88,21 @@ def choose_limit(shown: list[pd.DataFrame]) -> float:
     return max(1.1 * float(np.nanquantile(np.concatenate(values), SHOWN_SHARE)), SMALLEST_LIMIT)
 
 
-def draw_plane(ax: Axes, row: pd.Series, dimension: int, limit: float, color: str) -> None:
-    """The examples of one evaluation as points, with both axes and the diagonal."""
-    means = row["posterior_means"]
+def prepare_plane(ax: Axes, limit: float) -> None:
+    """Both axes and the diagonal."""
     line: dict[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 1}
     ax.axhline(0, **line)
     ax.axvline(0, **line)
     ax.plot([-limit, limit], [-limit, limit], "--", color="black", linewidth=0.8, zorder=2)
-    x, y = means["p"][dimension], means["q"][dimension]
-    ax.plot(x, y, ".", color=color, markersize=3, markeredgewidth=0, alpha=0.6, zorder=3)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     ax.grid(False)
+
+
+def draw_plane(ax: Axes, row: pd.Series, dimension: int, color: str) -> None:
+    """The examples of one evaluation as points."""
+    means = row["posterior_means"]
+    x, y = means["p"][dimension], means["q"][dimension]
+    ax.plot(x, y, ".", color=color, markersize=3, markeredgewidth=0, alpha=0.6, zorder=3)
     relative = format_metric_value("inference_lag_relative", row["inference_lag_relative"])
     lag = f"lag {row['inference_lag']:.2f} ({relative})".replace("nan", MISSING)
     ax.set_title(f"step {format_count(row['step'])}", fontsize=8)
@@ -100,13 +111,26 @@ def draw_plane(ax: Axes, row: pd.Series, dimension: int, limit: float, color: st
     ax.text(0.98, 0.02, lag, fontsize=7, zorder=4, bbox=box, **place)
 
 
+def draw_paths(ax: Axes, run: pd.DataFrame, dimension: int, color: str) -> None:
+    """A few examples through all evaluations, from a ring at the first to a disc at the last."""
+    table = np.array([[m["p"][dimension], m["q"][dimension]] for m in run["posterior_means"]])
+    known = np.flatnonzero(np.isfinite(table).all((0, 1)))
+    order = known[np.argsort(table[-1, 0, known], kind="stable")]
+    for share in PATHS if len(order) else ():
+        x, y = table[:, :, order[round(share * (len(order) - 1))]].T
+        ax.plot(x, y, color=color, linewidth=0.7, alpha=0.8, zorder=3)
+        ax.plot(x[0], y[0], "o", color=color, markerfacecolor="white", markersize=3.5, zorder=4)
+        ax.plot(x[-1], y[-1], "o", color=color, markersize=3.5, zorder=5)
+    ax.set_title(f"{len(PATHS)} examples, all steps", fontsize=8)
+
+
 def describe_posterior_means(rows: pd.DataFrame) -> str:
     runs = runs_with_means(rows)
     counts = sorted({means["q"].shape[1] for run in runs for means in run["posterior_means"]})
     left_out = [row["lag_left_out"] for run in runs for _, row in snapshots(run).iterrows()]
     several = any(means["q"].shape[0] > 1 for run in runs for means in run["posterior_means"])
     return (
-        "The plane of posterior means of He et al. 2019 (their figure 2): each point is a "
+        "The plane of posterior means of He et al. 2019 (their figures 2 and 3): each point is a "
         f"validation example ({', '.join(map(str, counts)) or 'no'} examples of the first run of "
         f"each group, n = {1 if runs else 0}, so no interval), at steps of training. Dashes: the "
         "encoder's mean equals that of the model's own posterior. Points on the horizontal axis: "
@@ -114,7 +138,8 @@ def describe_posterior_means(rows: pd.DataFrame) -> str:
         "both have collapsed; points on the vertical axis: the encoder writes a code that the "
         "model does not use. Lag: the mean squared distance of the two means; in parentheses the "
         "variance of their difference relative to that of the mean of p(z|x), 1 for an encoder "
-        "that ignores x. Up to 1 % of the points may lie outside the frame."
+        "that ignores x. Up to 1 % of the points may lie outside the frame. Last panel: two "
+        "examples through all evaluations, from ring to disc."
         + (" Of several dimensions, the one whose means vary most." if several else "")
         + (f" Only the first {MOST_ROWS} of {len(runs)} groups." if len(runs) > MOST_ROWS else "")
         + (
