@@ -85,6 +85,7 @@ def test_means_agree_with_the_closed_form(latent: int) -> None:
     assert (np.abs(found.p - truth.numpy())[found.reliable] < error).all()
 
 
+@pytest.mark.slow
 def test_sampling_agrees_with_the_grid_and_states_its_noise() -> None:
     model, x, truth = model_with_posterior(1)
     with torch.no_grad():
@@ -228,6 +229,7 @@ def test_documented_experiment_records_means_of_one_dimension() -> None:
     assert cfg.data.name == "synthetic" and cfg.trainer.optimizer == "sgd"
 
 
+@pytest.mark.slow
 def test_head_without_a_code_has_no_lag(tmp_path: Path) -> None:
     run_here(tmp_path, "lm", MEANS)
     row = valid_rows(folder_of(tmp_path, "lm"))[-1]
@@ -270,6 +272,7 @@ def test_figure_has_a_row_of_steps_for_each_head(study: Path) -> None:
     assert "12 examples" in caption and "n = 1" in caption and "Of several" not in caption
 
 
+@pytest.mark.slow
 def test_pack_draws_the_same_figure(study: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(study, tmp_path / "s")
     with figure_style():
