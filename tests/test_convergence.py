@@ -91,18 +91,44 @@ def test_run_too_short_for_a_span_is_not_converged(tmp_path: Path) -> None:
     assert found["converged"] is False and found["span_gain"] is None
 
 
-def test_lr_is_lowered_at_plateaus_before_the_last(tmp_path: Path) -> None:
-    words = (*PLATEAU, "trainer.plateau_gain=100", "trainer.plateau_decays=2")
+def read_rates(results: Path) -> list[float]:
+    """The lr of the last step before each validation row."""
+    lines = (folder_of(results, "plain") / "metrics.jsonl").read_text().splitlines()
+    return [row["lr"] for row in map(json.loads, lines) if row["split"] == "valid"]
+
+
+def test_lr_falls_to_zero_after_the_plateau(tmp_path: Path) -> None:
+    words = (*PLATEAU, "trainer.plateau_gain=100", "trainer.cooldown=2")
     run_here(tmp_path, "plain", *words)
-    lines = (folder_of(tmp_path, "plain") / "metrics.jsonl").read_text().splitlines()
-    rates = [row["lr"] for row in map(json.loads, lines) if row["split"] == "valid"]
-    # a span of two epochs at each of three rates; an evaluation shows the rate of its own steps
-    np.testing.assert_allclose(rates, [2e-3] * 3 + [1e-3] * 2 + [5e-4] * 2)
+    # a span of two epochs, then two of six steps each; the row after step n has the lr of step n-1
+    np.testing.assert_allclose(read_rates(tmp_path), [2e-3] * 3 + [2e-3 * 7 / 12, 2e-3 / 12])
+    found = read_summary(tmp_path, "plain")
+    assert found["converged"] and found["step"] == 6 * 4
+
+
+def test_cooldown_ends_at_the_cap_without_a_plateau(tmp_path: Path) -> None:
+    words = ("trainer.epochs=4", "trainer.cooldown=1", "trainer.plateau_span=2")
+    run_here(tmp_path, "plain", *words, "trainer.plateau_gain=1e-9")
+    np.testing.assert_allclose(read_rates(tmp_path), [2e-3] * 4 + [2e-3 / 6])
+    found = read_summary(tmp_path, "plain")
+    assert found["converged"] is False and found["span_gain"] > 0
+
+
+def test_gain_of_the_cooldown_is_not_counted(tmp_path: Path) -> None:
+    words = ("trainer.epochs=4", "trainer.plateau_span=2")
+    run_here(tmp_path / "without", "plain", *words)
+    run_here(tmp_path / "with", "plain", *words, "trainer.cooldown=1")
+    run_here(tmp_path / "shorter", "plain", "trainer.epochs=3", "trainer.plateau_span=2")
+    gains = {
+        name: read_summary(tmp_path / name, "plain")["span_gain"]
+        for name in ("without", "with", "shorter")
+    }
+    assert gains["with"] == gains["shorter"] != gains["without"]
 
 
 @pytest.mark.parametrize("stop", [20, *(pytest.param(n, marks=pytest.mark.slow) for n in (7, 33))])
 def test_resumed_run_stops_at_the_same_plateau(stop: int, tmp_path: Path) -> None:
-    words = (*PLATEAU, "trainer.plateau_gain=1.5", "trainer.plateau_decays=1", "trainer.lr=5e-2")
+    words = (*PLATEAU, "trainer.plateau_gain=1.5", "trainer.cooldown=3", "trainer.lr=5e-2")
     run_here(tmp_path / "full", "rms_tau", *words)
     run_interrupted(tmp_path / "cut", "rms_tau", *words, step=stop)
     run_here(tmp_path / "cut", "rms_tau", *words)
@@ -118,9 +144,11 @@ def test_resumed_run_stops_at_the_same_plateau(stop: int, tmp_path: Path) -> Non
         ("trainer.until=forever", "epochs, plateau"),
         ("trainer.plateau_span=0", "trainer.plateau_span=0"),
         ("trainer.plateau_gain=-1", "trainer.plateau_gain=-1"),
-        ("trainer.plateau_decays=-1", "trainer.plateau_decays=-1"),
+        ("trainer.cooldown=-1", "trainer.cooldown=-1"),
+        ("trainer.cooldown=99", "trainer.cooldown=99"),
+        ("trainer.cooldown=1 trainer.decay_patience=2", "give one of them"),
     ],
 )
 def test_bad_settings_are_refused(word: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        prepare(composed("head=plain", word), "plain")
+        prepare(composed("head=plain", *word.split()), "plain")

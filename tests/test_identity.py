@@ -116,6 +116,18 @@ def test_completed_config_adds_no_keys_for_another_class() -> None:
     assert list_changes(saved, {**saved, "young": 6}, base) == ["young: 5 -> 6"]
 
 
+def test_removed_key_without_effect_is_ignored(tmp_path: Path) -> None:
+    """A run saved with a key that is gone, at the value that changed nothing."""
+    run_here(tmp_path, "plain")
+    config = folder_of(tmp_path, "plain") / "config.yaml"
+    config.write_text(config.read_text().replace("trainer:\n", "trainer:\n  plateau_decays: 0\n"))
+    assert run_here(tmp_path, "plain") == "skipped"
+    plain = {"trainer": {"lr": 1}}
+    removed, other = ({"trainer": {"lr": 1, "plateau_decays": count}} for count in (0, 2))
+    assert compute_identity(removed) == compute_identity(plain) != compute_identity(other)
+    assert not list_changes(removed, plain, {}) and list_changes(other, plain, {})
+
+
 def test_identity_ignores_logging_and_number_format() -> None:
     one = {
         "head": "plain",

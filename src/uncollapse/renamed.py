@@ -1,7 +1,8 @@
-"""Classes that have moved since configs were first saved with their names.
+"""Classes that have moved, and keys that are gone, since configs were first saved with them.
 
 A saved config, or a command in an old table, may contain the former name. The class is then built
-from its present module, and both names identify the same run.
+from its present module, and both names identify the same run. A key that is gone is ignored where
+it has the value that changed nothing.
 """
 
 from uncollapse.json_types import Json
@@ -12,6 +13,14 @@ FORMER_TO_PRESENT = {
     "uncollapse.schedules.": "uncollapse.training.schedules.",
     "uncollapse.posteriors.nothing.Nothing": "uncollapse.posteriors.lm.NoCode",
 }
+
+# key -> the value with which a run is the same as without it
+REMOVED_KEYS: dict[str, Json] = {"trainer.plateau_decays": 0}
+
+
+def has_no_effect(key: str, value: Json) -> bool:
+    """Whether a key of a saved config is gone and changed nothing."""
+    return key in REMOVED_KEYS and value == REMOVED_KEYS[key]
 
 
 def present_name(target: str) -> str:

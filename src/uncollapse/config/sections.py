@@ -15,6 +15,7 @@ from uncollapse.config import read_default
 from uncollapse.config.targets import find_hydra_keys, locate_class, resolve_node
 from uncollapse.errors import InputError, check_choice, check_number, nearest_word, shorten
 from uncollapse.json_types import Json
+from uncollapse.renamed import has_no_effect
 
 
 @dataclass(kw_only=True)
@@ -37,7 +38,8 @@ def load_section(node: DictConfig, section: str, schema: type | None = None) -> 
 
     InputError for a wrong type, an unknown key, or a missing key that no YAML file states.
     """
-    values = resolve_node(node, section)
+    found = resolve_node(node, section)
+    values = {k: v for k, v in found.items() if not has_no_effect(f"{section}.{k}", v)}
     target = None
     if schema is None:
         target = values.pop("_target_", None)

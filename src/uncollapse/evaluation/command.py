@@ -90,7 +90,7 @@ def add_nll_options(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=float,
         metavar="T",
-        help="draw codes of each example in rounds until the error of its nll is below T nats "
+        help="draw as many codes of each example as bring the error of its nll to about T nats "
         "(0.1 is a good value), K at most",
     )
 

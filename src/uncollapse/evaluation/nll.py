@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uncollapse.data.batches import epoch_batches, split_examples
+from uncollapse.data.batches import epoch_batches
 from uncollapse.data.corpus import take_values
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
@@ -21,7 +21,6 @@ from uncollapse.metrics.likelihood import (
     DECODED_CODES,
     importance_weighted,
     likelihood,
-    log_mean_error,
     log_weights,
 )
 from uncollapse.metrics.one_pass import EVAL_SEED
@@ -31,7 +30,7 @@ from uncollapse.runs.layout import EVALUATIONS
 
 # the columns of a row: lists with one value per example of the group
 ROW_COLUMNS = ("nll", "ess", "fall_2", "fall_8", "examples")
-FIRST_CODES = 16  # of the first round with a tolerance; every further round doubles the number
+PILOT_CODES = 16  # from which a tolerance plans the codes of an example
 
 
 def evaluate_nll(opened: OpenedRun, settings: Settings) -> JsonObject:
@@ -49,8 +48,8 @@ def group_examples(opened: OpenedRun, settings: Settings) -> list[np.ndarray]:
     """The examples that are decoded together: of one length, with about DECODED_CODES codes."""
     examples = opened.examples(settings.split, settings.examples)
     lengths = opened.data.lengths(settings.split)[examples]
-    # K codes of each example are decoded together, or those of the first round
-    codes = settings.samples if settings.tolerance is None else FIRST_CODES
+    # K codes of each example are decoded together, or those of the pilot
+    codes = settings.samples if settings.tolerance is None else PILOT_CODES
     size = max(1, DECODED_CODES // codes)
     # of one length, so that no time is spent on padding
     return [examples[group] for group in epoch_batches(lengths, size, "by_length", EVAL_SEED, 0)]
@@ -64,16 +63,16 @@ def weigh_group(
     generator = torch.Generator(opened.device).manual_seed(EVAL_SEED + number)
     batch = opened.batch(settings.split, examples)
     if settings.tolerance is None:
-        weights = [draw_weights(opened, settings, batch, settings.samples, generator)]
+        drawn = [(batch, draw_weights(opened, settings, batch, settings.samples, generator))]
     else:
-        weights = draw_until_precise(opened, settings, batch.examples, generator)
-    columns = [importance_weighted(w) for w in weights]
-    lengths = batch.lengths
+        drawn = draw_planned(opened, settings, batch, generator)
+    columns = [importance_weighted(weights) for _, weights in drawn]
+    lengths = [part.lengths for part, _ in drawn if part.lengths is not None]
     return {
         "group": number,
-        "examples": batch.examples.tolist(),
-        "tokens": None if lengths is None else lengths.tolist(),
-        "codes": [len(w) for w in weights for _ in range(w.shape[1])],
+        "examples": np.concatenate([part.examples for part, _ in drawn]).tolist(),
+        "tokens": torch.cat(lengths).tolist() if lengths else None,
+        "codes": [len(weights) for _, weights in drawn for _ in range(weights.shape[1])],
         **{
             name: replace_nonfinite(np.concatenate([found[name] for found in columns]).tolist())
             for name in columns[0]
@@ -99,30 +98,48 @@ def draw_weights(
     return weights
 
 
-def draw_until_precise(
-    opened: OpenedRun, settings: Settings, examples: np.ndarray, generator: torch.Generator
-) -> list[Tensor]:
-    """Log weights [K, 1] of each example, in rounds that double K while its error is too large.
+def draw_planned(
+    opened: OpenedRun, settings: Settings, batch: Batch, generator: torch.Generator
+) -> list[tuple[Batch, Tensor]]:
+    """The examples in groups, with log weights [K, B] of each; K is planned from a pilot.
 
-    The error is the standard error of the log of the mean weight, by the delta method. K is at most
-    settings.samples.
+    The pilot's codes are not used again: an nll from codes that also decided when to stop is too
+    high, because drawing stops early where the large weights have not been seen yet.
     """
     assert settings.tolerance is not None
-    drawn: dict[int, Tensor] = {}
-    todo, codes = examples, min(FIRST_CODES, settings.samples)
-    while len(todo):
-        # the codes of few examples, or few codes of many, are decoded together
-        for chosen in split_examples(todo, max(1, DECODED_CODES // codes)):
-            batch = opened.batch(settings.split, chosen)
-            weights = draw_weights(opened, settings, batch, codes, generator)
-            for example, column in zip(batch.examples.tolist(), weights.T, strict=True):
-                earlier = [drawn[example]] if example in drawn else []
-                drawn[example] = torch.cat([*earlier, column])
-        total = len(drawn[int(todo[0])])
-        errors = [float(log_mean_error(drawn[example])) for example in todo.tolist()]
-        todo = todo[np.array(errors) > settings.tolerance] if total < settings.samples else todo[:0]
-        codes = min(total, settings.samples - total)
-    return [drawn[example][:, None] for example in examples.tolist()]
+    pilot = draw_weights(opened, settings, batch, PILOT_CODES, generator)
+    planned = plan_codes(pilot, settings.tolerance, settings.samples)
+    drawn = []
+    for places in split_by_codes(planned):
+        part, codes = opened.batch(settings.split, batch.examples[places]), planned[places].max()
+        drawn.append((part, draw_weights(opened, settings, part, int(codes), generator)))
+    return drawn
+
+
+def plan_codes(pilot: Tensor, tolerance: float, most: int) -> np.ndarray:
+    """K [B] for an error of log mean weight of at most `tolerance`, from log weights [n, B].
+
+    For log weights of variance s^2 and a normal distribution, weights have the relative variance
+    exp(s^2) - 1, and the log of the mean of K has that over K. The variance of the logs is used
+    because n weights seldom contain the large ones, which dominate the variance of the weights.
+    """
+    variance = pilot.double().var(0).clamp_max(50)  # exp(50) exceeds every K
+    needed = torch.expm1(variance) / tolerance**2
+    return needed.ceil().clamp(min(len(pilot), most), most).long().cpu().numpy()
+
+
+def split_by_codes(planned: np.ndarray) -> list[np.ndarray]:
+    """Groups of places in planned [B], each with about DECODED_CODES codes in total.
+
+    Similar numbers come together, as each group draws the largest K of its places.
+    """
+    groups: list[list[int]] = []
+    for place in np.argsort(planned, kind="stable").tolist():
+        if groups and (len(groups[-1]) + 1) * planned[place] <= DECODED_CODES:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return [np.array(group) for group in groups]
 
 
 def has_all_columns(row: GroupRow) -> bool:

@@ -72,11 +72,6 @@ def importance_weighted(weights: Tensor) -> dict[str, np.ndarray]:
     return {name: values.cpu().numpy() for name, values in parts.items()}
 
 
-def log_mean_error(w: Tensor) -> Tensor:
-    """The standard error of log mean exp(w), by the delta method, from log weights [K, ...]."""
-    return log_mean_variance(len(w), effective_samples(w.double())).clamp_min(0).sqrt()
-
-
 def effective_samples(w: Tensor) -> Tensor:
     """(sum w)^2 / sum w^2 from log weights [K, ...]."""
     return torch.exp(2 * torch.logsumexp(w, 0) - torch.logsumexp(2 * w, 0))

@@ -29,7 +29,7 @@ EVALUATION_ROWS = (
     ),
     Metric(
         name="nll_codes", stage=NLL, function=WEIGHTED, unit="count", digits=0, column=None,
-        meaning="Mean number of samples of z per example: below K where a tolerance was reached.",
+        meaning="Mean number of samples of z per example: below K where a tolerance needs fewer.",
     ),
     Metric(
         name="nll_examples", stage=NLL, function=WEIGHTED, unit="count", column=None, size_rank=1,

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from uncollapse.data import LOCATIONS
 from uncollapse.json_types import Json, JsonMapping, JsonObject
 from uncollapse.paths import shorten_paths, shorten_place
-from uncollapse.renamed import former_name
+from uncollapse.renamed import former_name, has_no_effect
 
 # where rows and token caches are written, and whether to train again: facts of one machine
 MACHINE_KEYS = ("log", "results", "again", "data.cache", "data.own_cache")
@@ -83,7 +83,7 @@ def normalize(value: Json, where: str = "") -> Json:
             str(key): normalize(item, places[str(key)])
             # keys that do not change a run are dropped at any depth
             for key, item in value.items()
-            if places[str(key)] not in IGNORED_KEYS
+            if places[str(key)] not in IGNORED_KEYS and not has_no_effect(places[str(key)], item)
         }
     if isinstance(value, list | tuple):
         return [normalize(item, where) for item in value]
@@ -107,7 +107,7 @@ def join_key(where: str, key: object) -> str:
 
 def list_differences(old: Json, new: Json, where: str = "") -> list[str]:
     """The differences between two plain configs, as lines `key: old -> new`."""
-    if where in IGNORED_KEYS:
+    if where in IGNORED_KEYS or has_no_effect(where, old):
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         # the order of the old config, then new keys

@@ -28,7 +28,7 @@ class TrainerConfig:
     until: str  # epochs, or plateau: stop once converged, after at most `epochs`
     plateau_span: float  # epochs after the schedules in which a converged run gains too little
     plateau_gain: float  # nats of the validation objective: less than this is too little
-    plateau_decays: int  # lower the lr at this many plateaus before the next one ends training
+    cooldown: float  # epochs at the end in which the lr falls to 0, see `Trainer.set_lr`
     epochs: int
     max_steps: int | None
     eval_every: int | None  # steps; null: once an epoch
@@ -73,7 +73,12 @@ class TrainerConfig:
         check_choice("trainer.until", self.until, UNTIL)
         check_number("trainer.plateau_span", self.plateau_span, 0)
         check_number("trainer.plateau_gain", self.plateau_gain, 0)
-        check_integer("trainer.plateau_decays", self.plateau_decays, 0)
+        check_number("trainer.cooldown", self.cooldown, 0, self.epochs, closed=True)
+        if self.cooldown and self.decay_patience is not None:
+            raise InputError(
+                f"trainer.cooldown={self.cooldown} and trainer.decay_patience={self.decay_patience}"
+                " both lower the lr; give one of them"
+            )
         check_number("trainer.lr", self.lr, 0, 1000)
         check_number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
         check_number("trainer.decay_factor", self.decay_factor, 0, 1)

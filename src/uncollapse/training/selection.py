@@ -12,7 +12,6 @@ from uncollapse.runs.checkpoint import load_model, save_model
 from uncollapse.runs.layout import WEIGHTS, Run
 from uncollapse.runs.rules import weights_file
 from uncollapse.training.config import TrainerConfig
-from uncollapse.training.convergence import History, measure_gain
 from uncollapse.training.state import Kept, Progress
 
 
@@ -92,7 +91,9 @@ class Selection:
         optimisers are reset, and later evaluations are compared with the current, worse objective.
         """
         progress.decays, progress.bad_lr = progress.decays + 1, 0
-        self.lower_lr()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] *= self.config.decay_factor
         if self.config.decay_reload:
             load_model(self.weights, self.model)
             for optimizer in self.optimizers.values():
@@ -101,24 +102,3 @@ class Selection:
             # as He et al. do; comparing with the best would soon lower the lr again
             progress.to_beat = objective
         progress.stopped = progress.stopped or progress.decays == self.config.decay_limit
-
-    def lower_lr(self) -> None:
-        """Multiply every learning rate by decay_factor."""
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] *= self.config.decay_factor
-
-    def stop_at_plateau(self, progress: Progress, history: History, start: float) -> None:
-        """After a span without enough gain, lower the lr or, at the last plateau, stop.
-
-        `start` is where the schedules end, in epochs.
-        """
-        config, start = self.config, max(start, progress.plateau_from)
-        gain = measure_gain(history, start, config.plateau_span)
-        if config.until != "plateau" or gain is None or gain >= config.plateau_gain:
-            return
-        if progress.plateaus < config.plateau_decays:
-            progress.plateaus, progress.plateau_from = progress.plateaus + 1, history[-1][0]
-            self.lower_lr()
-        else:
-            progress.stopped = True

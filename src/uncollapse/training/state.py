@@ -33,8 +33,7 @@ class Progress:
     to_beat: float = float("inf")  # the nelbo that decay_patience compares with
     bad_lr: int = 0  # evaluations since it was beaten or the lr was lowered
     decays: int = 0
-    plateaus: int = 0  # at which the lr was lowered
-    plateau_from: float = 0.0  # epochs: position of the last of them
+    ends: float = float("inf")  # step at which training ends, once a plateau was found
     kept: dict[str, Kept] = field(default_factory=dict)  # by rule, without the default rule
     stopped: bool = False
     seconds: float = 0.0  # of training steps, without evaluations
@@ -85,7 +84,7 @@ def restore_checkpoint(
 def read_progress(state: dict[str, Any]) -> Progress:
     """The progress in a state. ValueError for a value that is not a number."""
     # not in checkpoints of earlier versions
-    state = {"to_beat": state["best"], "plateaus": 0, "plateau_from": 0.0, "kept": {}, **state}
+    state = {"to_beat": state["best"], "ends": float("inf"), "kept": {}, **state}
     kept = {str(rule): Kept(**read_fields(found, Kept())) for rule, found in state["kept"].items()}
     return Progress(**read_fields(state, Progress()), kept=kept)
 

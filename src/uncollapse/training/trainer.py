@@ -25,7 +25,7 @@ from uncollapse.training.config import OPTIMIZERS, TrainerConfig
 from uncollapse.training.convergence import Convergence, assess_convergence
 from uncollapse.training.floor import warn_below_floor
 from uncollapse.training.measures import keep_numbers
-from uncollapse.training.phases import Length
+from uncollapse.training.phases import SLACK, Length
 from uncollapse.training.reporter import Reporter
 from uncollapse.training.schedules import weight_at, weight_phases
 from uncollapse.training.selection import Selection
@@ -97,11 +97,11 @@ class Trainer:
             # the noise of training does not depend on how many numbers initialisation drew
             torch.manual_seed(self.setup.seed)
             self.evaluate()
-        every, total = self.config.eval_every or self.length.per_epoch, self.length.total
+        every = self.config.eval_every or self.length.per_epoch
         for batch in self.iterate_batches():
             self.make_step(batch)
             # at the end too, so that the last weights are evaluated
-            if self.progress.step % every == 0 or self.progress.step == total:
+            if self.progress.step % every == 0 or self.progress.step == self.last_step():
                 self.evaluate()
         return self.progress
 
@@ -110,18 +110,44 @@ class Trainer:
         start = time.perf_counter()
         # procedures and schedules see the number of steps made before this one
         self.training.step = self.progress.step
+        self.set_lr()
         loss = self.procedure.step(self.training, batch)
         self.objective.update(loss)
         self.progress.step += 1
         self.progress.seconds += time.perf_counter() - start
-        self.setup.reporter.stepped(self.progress.step, self.length.total, loss)
+        self.setup.reporter.stepped(self.progress.step, self.last_step(), loss)
+
+    def last_step(self) -> int:
+        """The number of steps after which training ends, as far as it is known."""
+        return int(min(self.length.total, self.progress.ends))
+
+    def cooldown_steps(self) -> int:
+        """The number of steps at the end in which the lr falls."""
+        return min(round(self.config.cooldown * self.length.per_epoch), self.length.total)
+
+    def cooldown_start(self) -> int:
+        """The step from which it falls."""
+        return self.last_step() - self.cooldown_steps()
+
+    def set_lr(self) -> None:
+        """In the cooldown, a straight line from the lr to 0 after the last step.
+
+        A constant lr, then such a line, as in Hägele et al. 2024 (arXiv 2405.18392, section 3):
+        training at the constant lr can go on for as long as it needs.
+        """
+        start, end = self.cooldown_start(), self.last_step()
+        if self.progress.step < start or start == end:
+            return
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.lr * (end - self.progress.step) / (end - start)
 
     def iterate_batches(self) -> Iterator[Batch]:
         """Batches from the current position until training is over."""
         order: Sequence[np.ndarray] = []
         order_epoch = -1
         self.model.train()
-        while self.progress.step < self.length.total and not self.progress.stopped:
+        while self.progress.step < self.last_step() and not self.progress.stopped:
             epoch, index = divmod(self.progress.step, self.length.per_epoch)
             # the order of batches depends only on (seed, epoch), so a resumed run repeats it
             if order_epoch != epoch:
@@ -148,7 +174,7 @@ class Trainer:
         self.selection.judge(self.progress, row["objective"], self.epoch, self.weight(), settled)
         if self.procedure.settled:
             self.selection.keep_others(self.progress, row, self.weight())
-        self.selection.stop_at_plateau(self.progress, self.history, end)
+        self.end_at_plateau()
         # after the decisions, so that a resumed run starts with them
         self.save()
 
@@ -192,10 +218,21 @@ class Trainer:
         return max((phase.ends for phase in phases), default=0.0)
 
     def convergence(self) -> Convergence:
-        """What the last span of training gained."""
-        start = max(self.schedules_end(), self.progress.plateau_from)
-        config = self.config
-        return assess_convergence(self.history, start, config.plateau_span, config.plateau_gain)
+        """What the last span of training gained, before the cooldown, in which any run gains."""
+        config, end = self.config, self.cooldown_start() / self.length.per_epoch
+        history = [(epoch, value) for epoch, value in self.history if epoch <= end + SLACK]
+        return assess_convergence(
+            history, self.schedules_end(), config.plateau_span, config.plateau_gain
+        )
+
+    def end_at_plateau(self) -> None:
+        """After a span with too little gain, end training with the cooldown, within the cap."""
+        if (
+            self.config.until == "plateau"
+            and self.progress.step <= self.cooldown_start()
+            and self.convergence().converged
+        ):
+            self.progress.ends = self.progress.step + self.cooldown_steps()
 
     def list_missed_plateau(self) -> list[str]:
         """One sentence if training was to end at a plateau, but reached its cap first."""
