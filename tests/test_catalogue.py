@@ -314,8 +314,13 @@ def test_evaluation_keys_are_written_only_by_evaluations() -> None:
 
 
 def test_larger_results_are_those_of_more_examples_then_samples_then_labels() -> None:
-    names = ["nll_examples", "nll_samples", "probe_labels", "reconstruction_examples"]
-    assert catalogue.size_names() == names
+    assert catalogue.size_names() == [
+        "nll_examples",
+        "nll_samples",
+        "probe_labels",
+        "reconstruction_examples",
+        "amortisation_examples",
+    ]
 
 
 def test_line_shows_units_and_companions_of_the_row(own_catalogue: None) -> None:

@@ -336,7 +336,7 @@ def test_figure_and_table_say_what_they_lack(runs: pd.DataFrame, change: dict, s
 
 
 def test_metric_of_no_run_is_named(runs: pd.DataFrame) -> None:
-    without = runs.drop(columns="factor_information", errors="ignore")
+    without = runs.drop(columns="factor_information", errors="ignore").copy()
     for missing in (without, runs.assign(factor_information=np.nan)):
         says = explain_no_frontier(missing, "mi", "factor_information")
         assert says.startswith("no finished run has factor_information")

@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from uncollapse.errors import InputError, check_choice
@@ -24,6 +25,20 @@ def pick_device(name: object) -> "torch.device":
             "device=cuda: no CUDA device is available; allowed on this machine are auto, cpu"
         )
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def gradients_in_evaluation(device: "torch.device") -> AbstractContextManager[None]:
+    """While open, recurrent layers have gradients in evaluation mode on `device` too.
+
+    cuDNN's have none. The flag is global, so it is left alone on the CPU, where other threads may
+    evaluate at the same time.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return nullcontext()
+    off: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=False)
+    return off
 
 
 def peak_memory(device: "torch.device") -> float:

@@ -61,6 +61,9 @@ class DiagonalGaussian(Posterior):
         """KL(q || N(0, 1)) per dimension, [B, D] nats (Kingma & Welling 2014, appendix B)."""
         return 0.5 * (self.mean.square() + self.variance - self.log_var - 1)
 
+    def replace_gaussian(self, mean: Tensor, log_var: Tensor) -> "DiagonalGaussian":
+        return DiagonalGaussian.from_log_var(mean, log_var, self.codes)
+
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """z = mean + std * noise (reparameterised): [B, D], or [n, B, D]."""
         noise = noise_like(self.mean, () if n is None else (n,), generator)

@@ -1,7 +1,5 @@
 """Whether a run already has every requested result, without importing torch."""
 
-from dataclasses import replace
-
 from uncollapse.errors import InputError
 from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.runs.layout import DATA, EVALUATIONS, UNLABELLED, Run
@@ -18,9 +16,7 @@ def is_evaluated(run: Run, settings: Settings, explicit: bool) -> bool:
         settings = settings.resolve_rule(run)
     except InputError:
         return False  # the evaluation says why
-    # a subset that holds every example is stored as no subset
-    if settings.examples is not None and settings.examples >= recorded_size(run, settings.split):
-        settings = replace(settings, examples=None)
+    settings = settings.limit_examples(recorded_size(run, settings.split))
     unlabelled = not explicit and run.has(EVALUATIONS, UNLABELLED)
     required = {
         settings.result_name(metric)

@@ -5,7 +5,6 @@ wrote is changed.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from uncollapse.evaluation.opened import LoadedData, OpenedRun, open_run
@@ -15,6 +14,7 @@ from uncollapse.evaluation.statistics import evaluate_statistics
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import (
+    AMORTISATION,
     DISENTANGLEMENT,
     NLL,
     PASS_STATISTICS,
@@ -49,15 +49,12 @@ def evaluate_run(
             say(f"warning: {sentence}; kept under another name")
         if settings.missing_from(results):
             opened = open_run(run, loaded, say, settings.rule)
-            # a subset of all examples is no subset, and its result has the name of the complete
-            # split
-            if (settings.examples or 0) >= opened.data.size(settings.split):
-                settings = replace(settings, examples=None)
+            settings = settings.limit_examples(opened.data.size(settings.split))
             for metric in metrics_to_compute(opened, settings, results, explicit):
                 result = COMPUTED[metric](opened, settings)
                 name = settings.result_name(metric)
                 write_result(run, name, result)
-                say(f"{name}: {format_result(result)}")
+                say(f"{name}: {format_result(result) if result else 'not applicable'}")
             # a second time, so that the summary contains the new results
             repair_results(run)
 
@@ -91,4 +88,5 @@ COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
     DISENTANGLEMENT: partial(catalogue.compute, DISENTANGLEMENT),
     RECONSTRUCTION: partial(catalogue.compute, RECONSTRUCTION),
     REVERSE_PPL: partial(catalogue.compute, REVERSE_PPL),
+    AMORTISATION: partial(catalogue.compute, AMORTISATION),
 }

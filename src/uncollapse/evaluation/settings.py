@@ -7,6 +7,7 @@ from typing import NamedTuple
 from uncollapse.data import SPLITS
 from uncollapse.errors import InputError, check_choice, check_integer, check_number
 from uncollapse.metrics.metric import (
+    AMORTISATION,
     DISENTANGLEMENT,
     NLL,
     PASS_STATISTICS,
@@ -15,7 +16,7 @@ from uncollapse.metrics.metric import (
     REVERSE_PPL,
     SAMPLES,
 )
-from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES
+from uncollapse.metrics.rows_evaluation import DEFAULT_SAMPLES, REFINED_EXAMPLES
 from uncollapse.runs.layout import Run
 from uncollapse.runs.results import NO_UNKNOWN, RULE_MARK, read_summary
 from uncollapse.runs.rules import DEFAULT_RULE, RULES, chooses_the_same
@@ -30,12 +31,13 @@ class Settings:
     metrics: tuple[str, ...]
     split: str = "test"
     samples: int = DEFAULT_SAMPLES  # K, codes per example for nll
-    examples: int | None = None  # None: all
+    examples: int | None = None  # None: all, or a metric's default number
     labels: tuple[int, ...] | None = None  # label budgets of the probe; None: the default ones
     workers: int = 1  # threads
     unknown: bool = True  # whether samples may contain <unk>
     rule: str = DEFAULT_RULE  # which weights
     tolerance: float | None = None  # nats: fewer codes where nll's error is below it already
+    complete: bool = False  # every example was asked for by its number
 
     def check(self) -> None:
         """InputError for a value that is not allowed."""
@@ -76,6 +78,17 @@ class Settings:
         same = chooses_the_same(read_summary(run), self.rule, str(run.folder))
         return replace(self, rule=DEFAULT_RULE) if same else self
 
+    def limit_examples(self, size: float) -> "Settings":
+        """The settings for a split of `size` examples: a subset of all is the complete split."""
+        if self.examples is None or self.examples < size:
+            return self
+        return replace(self, examples=None, complete=True)
+
+    def count_examples(self, metric: str) -> int | None:
+        """How many examples a metric is computed from; None: all of the split."""
+        default = None if self.complete else METRIC_CHOICES[metric].examples
+        return default if self.examples is None else self.examples
+
     def missing_from(self, results: Collection[str]) -> list[str]:
         """The requested metrics that have no result among these names."""
         return [metric for metric in self.metrics if self.result_name(metric) not in results]
@@ -94,12 +107,18 @@ class Settings:
     def subset(self) -> str:
         return "" if self.examples is None else f"-N{self.examples}"
 
+    @property
+    def subset_of_default(self) -> str:
+        """The subset of a metric that is by default not computed from all examples."""
+        return "-all" if self.complete else self.subset
+
 
 class MetricChoice(NamedTuple):
     """A value of --metrics: what the names of its results end in, and what it needs."""
 
     name_details: Callable[[Settings], str]
     needs_labels: bool = False
+    examples: int | None = None  # without --examples; None: all
 
 
 METRIC_CHOICES = {
@@ -115,4 +134,7 @@ METRIC_CHOICES = {
     DISENTANGLEMENT: MetricChoice(lambda settings: "", needs_labels=True),
     RECONSTRUCTION: MetricChoice(lambda settings: settings.subset),
     REVERSE_PPL: MetricChoice(lambda settings: ""),
+    AMORTISATION: MetricChoice(
+        lambda settings: settings.subset_of_default, examples=REFINED_EXAMPLES
+    ),
 }

@@ -70,6 +70,18 @@ class Posterior(metaclass=Interface, interface=True):
         """Whether the class has a `log_ratio_per_dim`."""
         return is_overridden(self, Posterior.log_ratio_per_dim)
 
+    def replace_gaussian(self, mean: PerDimension, log_var: PerDimension) -> "Posterior":
+        """The posterior N(mean, diag exp(log_var)) under the same prior, mean and log_var [B, D].
+
+        Only for posteriors that are diagonal Gaussians, whatever their prior; see `is_gaussian`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no diagonal Gaussian")
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the class has a `replace_gaussian`."""
+        return is_overridden(self, Posterior.replace_gaussian)
+
     def project(self, z: Codes) -> Codes:
         """The nearest points to z that are codes, for posteriors on a subset of the space."""
         return z

@@ -14,6 +14,7 @@ from importlib import import_module
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics.metric import (
+    AMORTISATION,
     DISENTANGLEMENT,
     NLL,
     PASS,
@@ -33,7 +34,16 @@ from uncollapse.metrics.rows_text import TEXT_ROWS
 
 METRICS: dict[str, Metric] = {}  # by name, in the order of the documentation and of files
 # stages that only `evaluate` computes
-EVALUATED = (NLL, PROBE, SAMPLES, RESPONSES, DISENTANGLEMENT, RECONSTRUCTION, REVERSE_PPL)
+EVALUATED = (
+    NLL,
+    PROBE,
+    AMORTISATION,
+    SAMPLES,
+    RESPONSES,
+    DISENTANGLEMENT,
+    RECONSTRUCTION,
+    REVERSE_PPL,
+)
 MISSING = "–"  # a cell without a value
 
 

@@ -31,9 +31,11 @@ SLOWEST, FASTEST = 1.1, 2.0
 # codes decoded at a time: enough for fast matrix products, with about 10 MB of logits
 DECODED_CODES = 512
 
+DecodeCodes = Callable[[Tensor], Tensor]  # z [n, B, D] -> -log p(x|z) [n, B]
+
 
 def log_weights(
-    decode: Callable[[Tensor], Tensor],
+    decode: DecodeCodes,
     q: Posterior,
     samples: int,
     generator: torch.Generator | None,
@@ -41,8 +43,8 @@ def log_weights(
 ) -> Tensor:
     """log p(x|z) p(z) / q(z|x) for K = `samples` codes of each example, [K, B].
 
-    decode: z [n, B, D] -> -log p(x|z) [n, B]. At most `rows` codes are decoded at a time (at least
-    one per example), which affects only rounding.
+    At most `rows` codes are decoded at a time (at least one per example), which affects only
+    rounding.
     """
     z = q.sample(samples, generator)
     # z is [K, B, D], and split along K: each chunk has at least one code per example

@@ -11,12 +11,13 @@ from uncollapse.json_types import JsonObject
 PASS = "pass"  # in one pass over a split: in every row of metrics.jsonl, and in the summary
 NLL = "nll"  # by `evaluate --metrics nll`
 PROBE = "probe"  # by `evaluate --metrics probe`
+AMORTISATION = "amortisation"  # by `evaluate --metrics amortisation`
 SAMPLES = "samples"  # by `evaluate --metrics samples`, for a model of text
 RESPONSES = "responses"  # by `evaluate --metrics samples`, for a model of dialogue
 DISENTANGLEMENT = "disentanglement"  # by `evaluate --metrics disentanglement`
 RECONSTRUCTION = "reconstruction"  # by `evaluate --metrics reconstruction`, for a model of text
 REVERSE_PPL = "reverse_ppl"  # by `evaluate --metrics reverse_ppl`, for a model of text
-TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test rows: only `weight`)
+TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test rows: few)
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
@@ -24,6 +25,7 @@ STAGES = (
     PASS,
     NLL,
     PROBE,
+    AMORTISATION,
     SAMPLES,
     RESPONSES,
     DISENTANGLEMENT,

@@ -1,14 +1,16 @@
 """Rows of the catalogue that `evaluate` computes for finished runs: likelihood and codes."""
 
-from uncollapse.metrics.metric import DISENTANGLEMENT, NLL, PROBE, Beside, Metric
+from uncollapse.metrics.metric import AMORTISATION, DISENTANGLEMENT, NLL, PROBE, Beside, Metric
 
 FEW_SAMPLES = 20  # effective samples: an nll from fewer is a bound rather than an estimate
 DEFAULT_SAMPLES = 500  # K, codes per example for nll
+REFINED_EXAMPLES = 200  # whose posterior is refined, by default
 LABEL_BUDGETS = (100, 500, 1000, 2000, 10_000)  # of the probe, by default
 
 WEIGHTED = "uncollapse.evaluation.nll:evaluate_nll"
 PROBED = "uncollapse.evaluation.probe:evaluate_probe"
 SEPARATED = "uncollapse.evaluation.disentanglement:evaluate_disentanglement"
+REFINED = "uncollapse.evaluation.amortisation:evaluate_amortisation"
 
 EVALUATION_ROWS = (
     Metric(
@@ -186,5 +188,32 @@ EVALUATION_ROWS = (
                 "finds non-linear traces, but needs more labels for linear ones.",
             ),
         )
+    ),
+    Metric(
+        name="amortisation_gap", stage=AMORTISATION, function=REFINED, error="csv", better="lower",
+        result_line=True, column=98, in_terminal=False,
+        meaning="nelbo of the encoder's q minus nelbo after mean and log variance of each "
+        "example's q were refined by gradient steps: what the encoder loses against the best "
+        "diagonal Gaussian of each example. Only where q is a diagonal Gaussian.",
+        pitfall="A collapsed model has none: a decoder that ignores z has the prior as its "
+        "posterior. For heads that constrain q (batch norm, delta) it includes the price of the "
+        "constraint. About 0.01 nats too small, as only clear gains count.",
+    ),
+    Metric(
+        name="refined_nelbo", stage=AMORTISATION, function=REFINED, error="csv", better="lower",
+        result_line=True, column=None,
+        meaning="nelbo after refining, of the same examples: closer to -log p(x) than nelbo by the "
+        "amortisation gap.",
+    ),
+    Metric(
+        name="refined_kl", stage=AMORTISATION, function=REFINED, error="csv", result_line=True,
+        column=None,
+        meaning="kl after refining, of the same examples. Far above kl: the decoder could use a "
+        "code that the encoder does not write.",
+    ),
+    Metric(
+        name="amortisation_examples", stage=AMORTISATION, function=REFINED, unit="count",
+        column=None, size_rank=5,
+        meaning="Number of examples that were refined.",
     ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from uncollapse.metrics.metric import END, REPORT, TRAINING, LineUnit, Metric
 
 TRAINED = "uncollapse.training.measures:measure_progress"
 VALID_NLL = "uncollapse.training.measures:measure_validation_nll"
+LAGS = "uncollapse.training.measures:measure_lag"
 ENDED = "uncollapse.training.measures:measure_end"
 
 RUN_ROWS = (
@@ -31,6 +32,35 @@ RUN_ROWS = (
         line=".2f", column=None, in_csv=False,
         meaning="nll of trainer.nll_examples validation examples from trainer.nll_samples codes.",
         pitfall="Few codes overstate it, the more the higher the rate is.",
+    ),
+    Metric(
+        name="inference_lag", stage=TRAINING, function=LAGS, optional=True, error="csv", unit="",
+        digits=3, better="lower", line=".3f", column=96, in_text=False,
+        meaning="Mean squared distance between the means of q(z|x) and of the model's own "
+        "posterior p(z|x), over trainer.posterior_means examples: validation examples during "
+        "training, test examples at its end.",
+        pitfall="0 in a model that has collapsed on both sides: look at the plane of means too. "
+        "Where p(z|x) has several modes, no q with one can have its mean and be a good bound.",
+    ),
+    Metric(
+        name="inference_lag_relative", stage=TRAINING, function=LAGS, optional=True, unit="",
+        digits=2, better="lower", column=97, in_text=False,
+        meaning="Variance over examples of the difference of the two means, divided by that of the "
+        "means of p(z|x): 1 for an encoder that ignores x, 0 for one that follows them up to a "
+        "constant; none where the means of p(z|x) have a variance below 0.01.",
+        pitfall="Noisy where the model's posterior hardly depends on x.",
+    ),
+    Metric(
+        name="lag_left_out", stage=TRAINING, function=LAGS, optional=True, unit="share", digits=2,
+        column=None,
+        meaning="Share of these examples that are left out, because too few codes carry the "
+        "estimate of the mean of p(z|x).",
+        pitfall="Above a few percent, the rest no longer stands for all examples.",
+    ),
+    Metric(
+        name="posterior_means", stage=TRAINING, function=LAGS, optional=True, kind="nested",
+        unit="", column=None,
+        meaning="The means of q(z|x) and p(z|x) of each of these examples, one list per dimension.",
     ),
     Metric(
         name="kl_train_mode", stage=REPORT, column=None,

@@ -29,7 +29,7 @@ the codes of successive positions in x; here x has one code, and its D dimension
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.optimize import brentq
@@ -137,6 +137,9 @@ class AgainstAR1(Posterior):
         ratio = (variance[:, 1:] + step.square() + self.alpha**2 * variance[:, :-1]) / self.noise
         later = 0.5 * (ratio - 1 - self.q.log_var[:, 1:] + math.log(self.noise))
         return torch.cat([self.q.kl[:, :1], later], -1)
+
+    def replace_gaussian(self, mean: Tensor, log_var: Tensor) -> "AgainstAR1":
+        return replace(self, q=self.q.replace_gaussian(mean, log_var))
 
     def sample(self, n: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         return self.q.sample(n, generator)

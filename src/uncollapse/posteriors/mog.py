@@ -49,6 +49,9 @@ class MixturePrior(MonteCarlo):
     def variance(self) -> Tensor:
         return self.base.variance
 
+    def replace_gaussian(self, mean: Tensor, log_var: Tensor) -> "MixturePrior":
+        return MixturePrior(self.base.replace_gaussian(mean, log_var), self.components)
+
     def transform_noise(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         return self.base.mean + self.base.std * noise, log_normal(self.base.log_var, noise)
 

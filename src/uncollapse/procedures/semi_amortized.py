@@ -21,7 +21,7 @@ steps, and also anneals the KL weight.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from uncollapse.device import gradients_in_evaluation
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.distributions.precision import wide
 from uncollapse.errors import InputError, check_integer, check_number
@@ -97,10 +98,7 @@ class SemiAmortized(Procedure):
         """The refined posterior of a batch, without gradients; its noise comes from `generator`."""
         q = encode_gaussian(model, batch)
         mean, log_var = (values.detach().requires_grad_() for values in (q.mean, q.log_var))
-        # cuDNN's LSTM has no gradient in evaluation mode. The flag is global, so it is left alone
-        # on the CPU, where other threads may evaluate at the same time
-        plain_kernels = torch.backends.cudnn.flags(enabled=False) if mean.is_cuda else nullcontext()
-        with torch.enable_grad(), plain_kernels:
+        with torch.enable_grad(), gradients_in_evaluation(mean.device):
             q = DiagonalGaussian.from_log_var(mean, log_var, q.codes)
             q = self.refine(model, batch, q, 1.0, through=False, generator=generator)
         # detached, so that the graph of the steps is freed

@@ -46,6 +46,13 @@ class CollapseCurve(TypedDict):
     delta: float
 
 
+class MeansOfExamples(TypedDict):
+    """The means of q(z|x) and of p(z|x), [D, N] each; nan where an example is left out."""
+
+    q: np.ndarray
+    p: np.ndarray
+
+
 class ProbeCurve(TypedDict):
     """Accuracy of a probe for one factor; chance and oracle are NaN where unknown."""
 
@@ -166,6 +173,23 @@ class Values:
             return None
         eps, share = map(list, zip(*pairs, strict=True))
         return {"eps": eps, "share": share, "delta": curve.number("delta")}
+
+    def posterior_means(self, key: str) -> MeansOfExamples | None:
+        """The means of examples under q and p(z|x), of one shape; None if missing."""
+        inside = self.inside(key)
+        if not inside.found:
+            return None
+        tables = {}
+        for name in ("q", "p"):
+            rows = inside.found.get(name)
+            rows = rows if isinstance(rows, list) and len(rows) <= MOST_DIMENSIONS else [None]
+            tables[name] = [number_list(row, MOST_POINTS, gaps=True) for row in rows]
+        shapes = {tuple(None if row is None else len(row) for row in t) for t in tables.values()}
+        # as many dimensions in both, and as many examples in each dimension
+        if len(shapes) > 1 or len({*shapes.pop()} - {None}) != 1 or None in tables["q"]:
+            self.refuse(key)
+            return None
+        return {"q": np.array(tables["q"]), "p": np.array(tables["p"])}
 
     def probe_curves(self, key: str) -> dict[str, ProbeCurve]:
         """The curve of each factor, by names that are safe to show."""

@@ -19,6 +19,7 @@ from uncollapse.runs.reading import Saved
 from uncollapse.runs.rules import DEFAULT_RULE, MissingWeights
 from uncollapse.runs.study import iterate_runs
 
+OF_DIMENSIONS = ("kl_per_dim", "posterior_means")  # columns of rows that are no single numbers
 MOST_NOTE = 500  # characters
 MOST_RUN_NOTES = 5  # notes per run, and keys per note
 
@@ -173,7 +174,7 @@ def tidy_rows(rows: list[RunRecord], runs: pd.DataFrame) -> pd.DataFrame:
         "oracle_valid",
     ]
     metrics = row_numbers()
-    frame = pd.DataFrame(rows).reindex(columns=["run", *ROW_PLACE, *metrics, "kl_per_dim"])
+    frame = pd.DataFrame(rows).reindex(columns=["run", *ROW_PLACE, *metrics, *OF_DIMENSIONS])
     # columns of mixed types become numbers, with NaN where they are not
     frame[metrics] = frame[metrics].apply(pd.to_numeric, errors="coerce")
     return frame.merge(runs[columns], on="run").sort_values(

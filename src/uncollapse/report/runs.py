@@ -112,6 +112,8 @@ def reduce_row(
         kept |= {key: values.number(key) for key in on_test}
         kept |= {"moments": values.moments("moments"), "collapse": values.collapse("collapse")}
         kept["weights"] = values.text("weights", WEIGHTS_OF)
+    elif row["split"] == "valid":
+        kept["posterior_means"] = values.posterior_means("posterior_means")
     return kept | {"kl_per_dim": values.dimensions("kl_per_dim")}
 
 

@@ -17,6 +17,7 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
 }
 
+MOST_MEANS = 1000  # examples whose means a report shows
 UNTIL = ("epochs", "plateau")
 
 
@@ -44,6 +45,7 @@ class TrainerConfig:
     keep: list[str]  # further weights to keep, by the rule that chooses them: see `selection`
     nll_samples: int | None  # codes per validation example of the nll in each evaluation
     nll_examples: int  # validation examples of that nll
+    posterior_means: int | None  # examples whose mean under q and p(z|x) each evaluation records
     decay_reload: bool  # go back to the best weights then: see `Selection.decay`
 
     def check(self) -> None:
@@ -62,6 +64,8 @@ class TrainerConfig:
             "decay_limit": self.decay_limit,
             "nll_samples": self.nll_samples,
         }
+        if self.posterior_means is not None:
+            check_integer("trainer.posterior_means", self.posterior_means, 2, MOST_MEANS)
         # null means no limit, and needs no check
         given = {name: value for name, value in limits.items() if value is not None}
         for name, value in (counts | given).items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics.one_pass import estimate_nll
+from uncollapse.metrics.posterior_means import collect_means, describe_lag
 
 if TYPE_CHECKING:
     from uncollapse.training.trainer import Trainer
@@ -37,6 +38,20 @@ def measure_validation_nll(trainer: "Trainer") -> JsonObject:
     encode = partial(trainer.procedure.infer, trainer.model)
     nll = estimate_nll(trainer.model, trainer.data, encode, config.nll_examples, config.nll_samples)
     return {"valid_nll": nll}
+
+
+def measure_lag(trainer: "Trainer", split: str = "valid") -> JsonObject:
+    """How far q lags behind p(z|x) on some examples of a split, if every evaluation is to say."""
+    count = trainer.config.posterior_means
+    if count is None:
+        return {}
+    encode = partial(trainer.procedure.infer, trainer.model)
+    return describe_lag(collect_means(trainer.model, trainer.data, split, encode, count))
+
+
+def keep_numbers(values: JsonObject) -> JsonObject:
+    """The values that are not nested: the means of each example are stored once per evaluation."""
+    return {key: value for key, value in values.items() if not isinstance(value, dict | list)}
 
 
 def measure_end(trainer: "Trainer", unfinished: Sequence[str]) -> JsonObject:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from uncollapse.json_types import JsonObject
 from uncollapse.runs.checkpoint import load_model, save_model
+from uncollapse.training.measures import keep_numbers, measure_lag
 from uncollapse.training.state import Kept
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def test_weights(trainer: "Trainer") -> Tested:
     # rows state the step that the tested weights are from
     progress.step = progress.best_step
     extra = {"weight": progress.best_weight, "weights": "best"}
-    row = trainer.write_row("test", "eval", extra)
+    lag = keep_numbers(measure_lag(trainer, "test"))
+    row = trainer.write_row("test", "eval", extra | lag)
     return Tested(row, trainer.write_row("test", "train", extra), others)
 
 

@@ -24,6 +24,7 @@ from uncollapse.runs.rows import Record, read_run_rows
 from uncollapse.training.config import OPTIMIZERS, TrainerConfig
 from uncollapse.training.convergence import Convergence, assess_convergence
 from uncollapse.training.floor import warn_below_floor
+from uncollapse.training.measures import keep_numbers
 from uncollapse.training.phases import SLACK, Length
 from uncollapse.training.reporter import Reporter
 from uncollapse.training.schedules import weight_at, weight_phases
@@ -163,7 +164,8 @@ class Trainer:
         recompute_population(self.model, self.data, self.config.population)
         common = catalogue.compute(TRAINING, self)
         self.measured = (self.progress.step, self.progress.seconds)
-        row = self.write_row("train", "train", common, self.config.eval_examples)
+        shared = keep_numbers(common)
+        row = self.write_row("train", "train", shared, self.config.eval_examples)
         self.has_warned = self.has_warned or warn_below_floor(row)
         row = self.write_row("valid", "eval", common)
         self.history.append((self.epoch, row["objective"]))

@@ -16,6 +16,7 @@ from uncollapse.report.figures.learning_curves import LEARNING_CURVES_FIGURE
 from uncollapse.report.figures.mi_vs_kl import MI_VS_KL_FIGURE
 from uncollapse.report.figures.moments import MOMENTS_FIGURE
 from uncollapse.report.figures.plot import Plot
+from uncollapse.report.figures.posterior_means import POSTERIOR_MEANS_FIGURE
 from uncollapse.report.figures.probe import PROBE_FIGURE
 from uncollapse.report.figures.probe_final import PROBE_FINAL_FIGURE
 from uncollapse.report.figures.rate_distortion import RATE_DISTORTION_FIGURE
@@ -45,6 +46,7 @@ PLOTS: dict[str, Plot] = {  # in the order of the page
         LEARNING_CURVES_FIGURE,
         KL_PER_DIM_FIGURE,
         MOMENTS_FIGURE,
+        POSTERIOR_MEANS_FIGURE,
         TRAIN_VS_EVAL_FIGURE,
     )
 }
