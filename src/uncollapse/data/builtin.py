@@ -57,20 +57,10 @@ class GrammarConfig(DataConfig):
             # a sequence seeds another stream than any single number
             return as_corpus(grammar.sample(self.train, seed=[self.data_seed, epoch]))
 
-        @lru_cache(maxsize=1)  # for both functions below
+        @lru_cache(maxsize=1)  # for the accuracy and the entropy
         def factor_posterior(split: str) -> dict[str, Floats]:
             tokens = corpora[split].tokens - len(SPECIALS)
             return grammar.factor_posterior(tokens, corpora[split].offsets)
-
-        def best_accuracy(split: str) -> dict[str, float]:
-            return {name: float(p.max(1).mean()) for name, p in factor_posterior(split).items()}
-
-        def label_entropy(split: str) -> dict[str, float]:
-            # log 1 = 0 where p = 0
-            return {
-                name: -float((p * np.log(np.where(p > 0, p, 1))).sum(1).mean())
-                for name, p in factor_posterior(split).items()
-            }
 
         return TextData(
             corpora,
@@ -80,8 +70,8 @@ class GrammarConfig(DataConfig):
             entropy=grammar.entropy(),
             log_prob=log_prob,
             labels=labels,
-            best_accuracy=best_accuracy,
-            label_entropy=label_entropy,
+            best_accuracy=lambda split: mean_best_accuracy(factor_posterior(split)),
+            label_entropy=lambda split: mean_entropy(factor_posterior(split)),
             exact_log_prob=lambda corpus: grammar.log_prob(
                 corpus.tokens - len(SPECIALS), corpus.offsets
             ),
@@ -97,6 +87,20 @@ class GrammarConfig(DataConfig):
                 f"data.batching={self.batching}: data.fresh=true draws new sentences every epoch, "
                 "whose lengths are not known in advance; allowed with it is mixed"
             )
+
+
+def mean_best_accuracy(posteriors: dict[str, Floats]) -> dict[str, float]:
+    """The accuracy of always choosing the most likely class, of p(label|x) [N, C] of each label."""
+    return {name: float(p.max(1).mean()) for name, p in posteriors.items()}
+
+
+def mean_entropy(posteriors: dict[str, Floats]) -> dict[str, float]:
+    """The mean of H(label|x) in nats, of p(label|x) [N, C] of each label."""
+    # log 1 = 0 where p = 0
+    return {
+        name: -float((p * np.log(np.where(p > 0, p, 1))).sum(1).mean())
+        for name, p in posteriors.items()
+    }
 
 
 def as_corpus(drawn: Sample) -> Corpus:

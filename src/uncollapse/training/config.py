@@ -70,15 +70,7 @@ class TrainerConfig:
         given = {name: value for name, value in limits.items() if value is not None}
         for name, value in (counts | given).items():
             check_integer(f"trainer.{name}", value, 1)
-        check_choice("trainer.until", self.until, UNTIL)
-        check_number("trainer.plateau_span", self.plateau_span, 0)
-        check_number("trainer.plateau_gain", self.plateau_gain, 0)
-        check_number("trainer.cooldown", self.cooldown, 0, self.epochs, closed=True)
-        if self.cooldown and self.decay_patience is not None:
-            raise InputError(
-                f"trainer.cooldown={self.cooldown} and trainer.decay_patience={self.decay_patience}"
-                " both lower the lr; give one of them"
-            )
+        self.check_end()
         check_number("trainer.lr", self.lr, 0, 1000)
         check_number("trainer.decay_from_epoch", self.decay_from_epoch, 0, closed=True)
         check_number("trainer.decay_factor", self.decay_factor, 0, 1)
@@ -91,6 +83,18 @@ class TrainerConfig:
             raise InputError(
                 "trainer.keep=best_nll: it needs an nll in every evaluation; "
                 "give trainer.nll_samples, such as 16"
+            )
+
+    def check_end(self) -> None:
+        """InputError for a bad setting of the plateau or the cooldown."""
+        check_choice("trainer.until", self.until, UNTIL)
+        check_number("trainer.plateau_span", self.plateau_span, 0)
+        check_number("trainer.plateau_gain", self.plateau_gain, 0)
+        check_number("trainer.cooldown", self.cooldown, 0, self.epochs, closed=True)
+        if self.cooldown and self.decay_patience is not None:
+            raise InputError(
+                f"trainer.cooldown={self.cooldown} and trainer.decay_patience={self.decay_patience}"
+                " both lower the lr; give one of them"
             )
 
     def phases(self) -> list[Phase]:
