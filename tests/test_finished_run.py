@@ -2,6 +2,10 @@
 
 import json
 import random
+import re
+import shlex
+import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +17,13 @@ from test_dialogue import words as dialogue_words
 from test_dialogue import write_dialogues
 
 import uncollapse
+from uncollapse.data.corpus import SPECIALS, UNK
+from uncollapse.data.levels import Characters
+from uncollapse.data.text import TextData
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import open_run
 from uncollapse.finished import run as finished
+from uncollapse.finished.examples import read_sentences, separates_tokens
 from uncollapse.finished.export import main as export
 from uncollapse.finished.run import FinishedRun
 from uncollapse.report import main as report
@@ -47,6 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@cache
 def load(results: Path, head: str, **options: str) -> FinishedRun:
     return uncollapse.load(folder_of(results, head), **options)
 
@@ -115,6 +124,25 @@ def test_words_outside_the_vocabulary_are_counted(results: Path) -> None:
     assert codes.unknown.tolist() == [3, 0]
     # any unknown word is the same word
     np.testing.assert_array_equal(run.encode(["zzz"]).mean, run.encode([["<unk>"]]).mean)
+
+
+def test_sentences_are_split_as_in_training() -> None:
+    words = TextData({}, (*SPECIALS, "do", "n't", "."), 2)
+    # raw text of the hub: lower case, punctuation and contractions separated
+    assert read_sentences(words, ["Don't.", "do"], raw=True).tokens.tolist() == [4, 5, 6, 4]
+    assert read_sentences(words, ["Don't."], raw=False).tokens.tolist() == [UNK]
+    chars = TextData({}, (*SPECIALS, "o", "d", " "), 2, level=Characters())
+    corpus = read_sentences(chars, ["do  o", "x"], raw=False)
+    assert corpus.tokens.tolist() == [5, 4, 6, 4, UNK] and corpus.offsets.tolist() == [0, 4, 5]
+    own = {"tokenise": True, "dir": None, "hub": "x"}
+    assert separates_tokens(own) and not separates_tokens({**own, "dir": "y"})
+    assert not separates_tokens({**own, "train": "mine.txt"})
+
+
+def test_runs_of_older_versions_are_loaded() -> None:
+    (folder,) = (ROOT / "tests/fixtures/old_runs/117fdba/runs/plain").glob("*/seed=0")
+    codes = uncollapse.load(folder).encode(split="test")
+    assert codes.mean.shape == (16, 2) and np.isfinite(codes.kl).all()
 
 
 @pytest.mark.parametrize(
@@ -290,7 +318,7 @@ REFUSED = {
     "no such split": (lambda run: run.encode(split="tset"), "did you mean test"),
     "nothing": (lambda run: run.encode(), "either examples or split"),
     "an empty list": (lambda run: run.encode([]), "nothing to encode"),
-    "an empty sentence": (lambda run: run.encode(["a", " "]), "example 1: a sentence without"),
+    "an empty sentence": (lambda run: run.encode(["a", " "]), "example 1 .*: a sentence without"),
     "images": (lambda run: run.encode(np.zeros((2, 8, 8))), "example 0 .*this run takes text"),
     "a number": (lambda run: run.encode(3), "takes a list of sentences"),
     "both kinds": (lambda run: run.encode(["a", ["b"]]), "example 1 .*this run takes text"),
@@ -415,3 +443,29 @@ def test_export_refuses_wrong_arguments(
     monkeypatch.chdir(tmp_path)
     assert export([str(folder_of(results, "plain")), *words]) == 2
     assert message in capsys.readouterr().err and not any(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- documentation
+
+
+def test_blocks_of_the_page_run(
+    results: Path, images: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/finished_runs.md").read_text()
+    for folder, place in (
+        (folder_of(results, "bn_mu"), "scratch/runs/bn_mu"),
+        (images.opened.run.folder, "digits/runs/plain"),
+    ):
+        shutil.copytree(folder, tmp_path / "results" / place / "default/seed=0")
+    (tmp_path / "reviews.txt").write_text("we liked the soup .\n")
+    (tmp_path / "reviews.csv").write_text("review,stars\nwe liked the soup .,5\n")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for block in blocks:
+        exec(compile(block, "docs/finished_runs.md", "exec"), names)
+    commands = re.findall(r"^python scripts/export.py (.*)$", page, re.MULTILINE)
+    assert len(blocks) == 5 and len(commands) == 3
+    for command in commands:
+        assert export(shlex.split(command)) == 0
+    assert len(pd.read_parquet("test.parquet")) == 32

@@ -84,7 +84,9 @@ def read_sentences(data: TextData, examples: object, raw: bool) -> Corpus:
         offsets = np.cumsum([0, *map(len, items)])
     empty = np.diff(offsets) == 0
     if empty.any():
-        raise InputError(f"example {int(np.argmax(empty))}: a sentence without a token")
+        raise InputError(
+            f"example {int(np.argmax(empty))} (counted from 0): a sentence without a token"
+        )
     return Corpus(tokens.astype(np.int32), offsets)
 
 
@@ -110,8 +112,8 @@ def list_sentences(examples: object) -> list[str] | list[Sequence[str]]:
         is_tokens = isinstance(item, list | tuple) and all(isinstance(word, str) for word in item)
         if first_is_text or not is_tokens:
             raise InputError(
-                f"example {number} is {shorten(item)!r}: this run takes text, a list of strings or "
-                "a list of lists of tokens"
+                f"example {number} (counted from 0) is of type {type(item).__name__}: this run "
+                "takes text, either a list of strings or a list of lists of tokens"
             )
     return items
 

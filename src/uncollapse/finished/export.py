@@ -162,7 +162,8 @@ def read_texts(arguments: argparse.Namespace) -> tuple[list[str], "Columns"]:
             wanted = (arguments.column,)
             rows = read_table(path, format, wanted, label, Path(scratch))
             source = select_columns(str(path), rows, wanted, label, "--label-column")
-        texts, labels = [], []
+        texts: list[str] = []
+        labels: list[str] = []
         for block in source.blocks(BLOCK_BYTES):
             found, classes = block.columns()
             texts += [text.rstrip("\r\n") for text in found.to_pylist()]
