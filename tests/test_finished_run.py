@@ -404,9 +404,17 @@ def test_sentences_of_a_file_are_exported_with_labels(
         assert arrays["label"].tolist() == ["0", "1", "2", "3"]
         np.testing.assert_array_equal(arrays["log_var"], expected.log_var)
         assert arrays["text"].tolist() == SENTENCES
+    (tmp_path / "labelled.txt").write_text("".join(f"c{i}\t{s}\n" for i, s in enumerate(SENTENCES)))
+    data, out = ["--data", str(tmp_path / "labelled.txt"), "--labels"], tmp_path / "l.parquet"
+    assert export([str(folder), *data, "--out", str(out)]) == 0
+    found = pd.read_parquet(out)
+    assert found["label"].tolist() == ["c0", "c1", "c2", "c3"]
+    np.testing.assert_array_equal(found["mean_0"], expected.mean[:, 0])
 
 
-def test_split_and_images_are_exported(results: Path, images: FinishedRun, tmp_path: Path) -> None:
+def test_split_and_images_are_exported(
+    results: Path, images: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     out = tmp_path / "test.parquet"
     folder = folder_of(results, "vmf")
     assert export([str(folder), "--split", "test", "--out", str(out)]) == 0
@@ -417,6 +425,10 @@ def test_split_and_images_are_exported(results: Path, images: FinishedRun, tmp_p
     np.savez(tmp_path / "x.npz", x=x, y=np.arange(32))
     words = [str(images.opened.run.folder), "--data", str(tmp_path / "x.npz")]
     assert export([*words, "--label-column", "y", "--out", str(tmp_path / "i.npz")]) == 0
+    (tmp_path / "text.npy").write_text("no array")
+    words[2] = str(tmp_path / "text.npy")
+    assert export([*words, "--out", str(tmp_path / "other.npz")]) == 2
+    assert "not a .npy or .npz file" in capsys.readouterr().err
     with np.load(tmp_path / "i.npz") as arrays:
         assert arrays["label"].tolist() == list(range(32))
         np.testing.assert_array_equal(arrays["mean"], images.encode(x).mean)
@@ -425,6 +437,7 @@ def test_split_and_images_are_exported(results: Path, images: FinishedRun, tmp_p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--split", "test", "--labels", "--out", "x.npz"], "a split has its own labels"),
         (["--data", "nothing.txt", "--out", "x.npz"], "no such file"),
         (["--split", "tset", "--out", "x.npz"], "did you mean test"),
         (["--split", "test", "--out", "x.csv"], "end in .parquet or .npz"),

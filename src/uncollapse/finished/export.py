@@ -78,6 +78,8 @@ def export_codes(arguments: argparse.Namespace) -> None:
     check_out(out)
     if arguments.split is not None:
         check_choice("--split", arguments.split, SPLITS)
+        if arguments.labels or arguments.label_column is not None:
+            raise InputError("--labels and --label-column: a split has its own labels")
     elif not arguments.data.is_file():
         raise InputError(f"--data {arguments.data}: no such file")
     check_choice("--weights", arguments.weights, RULES)
@@ -156,6 +158,8 @@ def read_texts(arguments: argparse.Namespace) -> tuple[list[str], "Columns"]:
     format = recognise_format(path, "auto", arguments.column)
     if format == "text" and label is not None:
         raise InputError(f"--label-column {label}: plain text has no columns; see --labels")
+    if format != "text" and arguments.labels:
+        raise InputError(f"--labels: {path} is a table; give --label-column NAME")
     with tempfile.TemporaryDirectory(prefix="uncollapse-") as scratch:
         source: Source = Lines(path, arguments.labels)
         if format != "text":
@@ -176,13 +180,15 @@ def read_texts(arguments: argparse.Namespace) -> tuple[list[str], "Columns"]:
 
 def read_arrays(arguments: argparse.Namespace) -> tuple["np.ndarray", "Columns"]:
     """The array of a .npy or .npz file, and its labels."""
+    from zipfile import BadZipFile
+
     import numpy as np
 
     path, label = arguments.data, arguments.label_column
     try:
         # without pickle, which could run code
         loaded = np.load(path, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"--data {path}: not a .npy or .npz file of numbers") from error
     if isinstance(loaded, np.ndarray):
         if label is not None:
