@@ -64,6 +64,8 @@ print(json.dumps([code, sorted({HEAVY!r} & set(sys.modules)), time.perf_counter(
         ("uncollapse.runs.study_cli", [], 2),
         ("uncollapse.runs.study_cli", ["pock", "x"], 2),
         ("uncollapse.runs.study_cli", ["verify", "conf"], 2),
+        ("uncollapse.finished.export", ["--help"], 0),
+        ("uncollapse.finished.export", ["conf", "--split", "test", "--out", "x.npz"], 2),
         ("uncollapse.data.sets", ["--help"], 0),
         ("uncollapse.data.sets", [], 2),
         ("uncollapse.data.sets", ["nope", "--out", "x"], 2),
@@ -74,7 +76,7 @@ def test_help_and_refusals_import_nothing_heavy(module: str, words: list[str], c
     assert (found, heavy) == (code, set()) and seconds < 1
 
 
-@pytest.mark.parametrize("script", ["evaluate", "report", "study", "prepare_data"])
+@pytest.mark.parametrize("script", ["evaluate", "report", "study", "prepare_data", "export"])
 def test_scripts_call_lightweight_entry_points(script: str) -> None:
     code = (
         "import sys, runpy\nsys.argv = ['x', '--help']\ntry: "

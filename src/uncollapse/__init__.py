@@ -3,14 +3,22 @@
 TYPE_CHECKING = False  # importing typing would delay the handling of Ctrl-C in every command
 if TYPE_CHECKING:
     from uncollapse.diagnosis import diagnose
+    from uncollapse.finished.run import load
+    from uncollapse.finished.study import load_study
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "load", "load_study"]
+
+HOMES = {  # the module of each name
+    "diagnose": "uncollapse.diagnosis",
+    "load": "uncollapse.finished.run",
+    "load_study": "uncollapse.finished.study",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import `diagnose` on first use: other imports of the package then stay fast."""
-    if name == "diagnose":
-        from uncollapse.diagnosis import diagnose
+    """Import a name on first use: other imports of the package then stay fast."""
+    if name in HOMES:
+        from importlib import import_module
 
-        return diagnose
+        return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -62,7 +62,9 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     # otherwise the functions of END would be imported only after all training
     catalogue.require_functions(PASS, TRAINING, END)
     device = pick_device(cfg.device)
-    torch.set_num_threads(cfg.threads)
+    # null only where a caller leaves the threads of its process as they are
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
     model_cfg, data_cfg = load_section(cfg.model, "model"), load_section(cfg.data, "data")
     require_same_kind(cfg, model_cfg.takes, data_cfg.kind)
     objective, procedure = build(cfg.objective, "objective"), build(cfg.procedure, "procedure")

@@ -107,11 +107,18 @@ class OpenedRun:
 
 
 def open_run(
-    run: Run, loaded: LoadedData, say: Callable[[str], None], rule: str = DEFAULT_RULE
+    run: Run,
+    loaded: LoadedData,
+    say: Callable[[str], None],
+    rule: str = DEFAULT_RULE,
+    device: str = "auto",
+    threads: int | None = 1,
 ) -> OpenedRun:
     """Open a run with a rule's weights; `loaded` keeps the data for later runs on the same data.
 
-    InputError if weights or data are missing, or do not fit the run's config.
+    By default on whatever device this machine has, and with one thread, as evaluation has workers
+    of its own; None leaves the number of threads of this process unchanged. InputError if weights
+    or data are missing, or do not fit the run's config.
     """
     weights = run.path(weights_file(rule))
     if not weights.exists():
@@ -120,8 +127,7 @@ def open_run(
             "train the run again in another study"
         )
     cfg, recorded = read_stored_config(run), read_object(run, DATA) if run.holds(DATA) else {}
-    # evaluation uses its own threads, each with one core, on whatever device this machine has
-    cfg.threads, cfg.device = 1, "auto"
+    cfg.threads, cfg.device = threads, device
     if cfg.data.keys() & {"cache", "own_cache"}:
         # a run from elsewhere could name any folder to write to
         cfg.data.own_cache = find_default("data", cfg.data.get("_target_"), "cache")

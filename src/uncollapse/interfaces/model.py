@@ -18,10 +18,14 @@ MakeHead = Callable[[int, int], PosteriorHead]  # (hidden, latent) -> head
 
 
 class Limits(TypedDict, total=False):
-    """Limits on generated text; other models ignore them."""
+    """How examples are generated. Image models read `temperature` only."""
 
     longest: int  # words
     unknown: bool  # whether the unknown word may be written
+    temperature: float  # logits are divided by it before a word or pixel is drawn
+    top_k: int | None  # draw among so many most likely words
+    top_p: float | None  # draw among the most likely words that have this probability together
+    beam: int | None  # beam search with so many hypotheses, which draws nothing
 
 
 class Model(nn.Module, metaclass=Interface, interface=True):

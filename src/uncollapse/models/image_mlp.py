@@ -82,15 +82,17 @@ class ImageMLP(Model):
         **limits: Unpack[Limits],
     ) -> Tensor:
         """Images of 0 and 1 [N, P]: pixels drawn or, if greedy, the more likely value of each."""
-        return draw_pixels(self.logits(z), greedy, generator)
+        return draw_pixels(self.logits(z), greedy, generator, limits.get("temperature", 1.0))
 
 
-def draw_pixels(logits: Tensor, greedy: bool, generator: torch.Generator | None) -> Tensor:
-    """Pixels of 0 and 1 in the shape of their logits."""
+def draw_pixels(
+    logits: Tensor, greedy: bool, generator: torch.Generator | None, temperature: float = 1.0
+) -> Tensor:
+    """Pixels of 0 and 1 in the shape of their logits, drawn at a temperature > 0 or greedily."""
     # a logit above 0 is a probability above 1/2
     if greedy:
         return (logits > 0).to(logits.dtype)
-    return torch.bernoulli(torch.sigmoid(logits), generator=generator)
+    return torch.bernoulli(torch.sigmoid(logits / temperature), generator=generator)
 
 
 def make_layers(inputs: int, hidden: int) -> nn.Sequential:

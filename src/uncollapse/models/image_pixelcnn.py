@@ -106,6 +106,7 @@ class ImagePixelCNN(Model):
         Each pixel is drawn or, if greedy, its more likely value.
         """
         side, x = self.decoder.side, z.new_zeros(len(z), self.decoder.side**2)
+        temperature = limits.get("temperature", 1.0)
         # computed once, since it does not depend on the pixels
         map_of_z = self.decoder.map_of(z)
         for row in range(side):
@@ -113,7 +114,7 @@ class ImagePixelCNN(Model):
                 # the pixel depends only on this row and those above
                 fed = center_pixels(x[:, : (row + 1) * side])
                 logits = self.decoder.logits(fed, map_of_z[:, :, : row + 1])
-                x[:, pixel] = draw_pixels(logits[:, pixel], greedy, generator)
+                x[:, pixel] = draw_pixels(logits[:, pixel], greedy, generator, temperature)
         return x
 
 

@@ -21,7 +21,8 @@ from uncollapse.errors import check_choice, check_number
 from uncollapse.interfaces.decoder import join_features
 from uncollapse.interfaces.model import MakeHead, ModelConfig
 from uncollapse.models.lstm_gates import Gates, rescale_features, update_state
-from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_sizes, previous_words
+from uncollapse.models.text_search import NextLogits
+from uncollapse.models.text_vae import TextDecoder, TextVAE, check_sizes, previous_words
 
 EMBEDDING_RANGE = 0.1  # He et al. 2019: uniform in +-0.1, independent of `init`
 
@@ -210,8 +211,10 @@ class LSTMDecoder(TextDecoder):
         cell, features = self.cell(z), self.output.features(z)
         state = torch.tanh(cell)[None], cell[None]
 
-        def next_logits(tokens: Tensor) -> Tensor:
+        def next_logits(tokens: Tensor, rows: Tensor | None = None) -> Tensor:
             nonlocal state
+            if rows is not None:
+                state = (state[0][:, rows], state[1][:, rows])
             # only the last word is new; the state holds everything before it
             h, state = self.lstm(torch.cat([self.embed(tokens[:, -1:]), z[:, None]], -1), state)
             return self.output(self.words, h[:, 0], features)

@@ -1,7 +1,6 @@
 """Shared by the text models: a VAE of encoder, head and decoder, and decoding of sentences."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Unpack
 
 import numpy as np
@@ -13,9 +12,9 @@ from uncollapse.errors import MAX_DEPTH, MAX_SIZE, InputError, check_integer
 from uncollapse.interfaces.decoder import OutputLayer
 from uncollapse.interfaces.model import Limits, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
+from uncollapse.models.text_search import NextLogits, search_beams, shape_logits
 
 LONGEST = 200  # tokens; a sentence that has not ended by then is left without its end
-NextLogits = Callable[[Tensor], Tensor]  # all tokens so far [N, t], from BOS on -> [N, V]
 
 
 def check_sizes(cfg: ModelConfig, *names: str) -> None:
@@ -47,7 +46,8 @@ class TextDecoder(nn.Module):
     def writer(self, z: Tensor) -> NextLogits:
         """A function for the logits of the next word given codes z [N, D].
 
-        Each call must have one more token than the last.
+        Each call must have one more token than the last. In a beam search a row may continue
+        another row of the last call, one with the same code: `rows` says which.
         """
 
 
@@ -91,9 +91,20 @@ class TextVAE(Model):
         **limits: Unpack[Limits],
     ) -> Corpus:
         """A sentence for each code; limits as in `decode_sentences`."""
-        return decode_sentences(
-            self.decoder.writer(z), len(z), z.device, greedy, generator, **limits
-        )
+        return write_sentences(self.decoder, z, greedy, generator, **limits)
+
+
+def write_sentences(
+    decoder: TextDecoder,
+    z: Tensor,
+    greedy: bool,
+    generator: torch.Generator | None,
+    **limits: Unpack[Limits],
+) -> Corpus:
+    """A sentence for each row of what the decoder reads, z [N, D]; limits as below."""
+    # each hypothesis of a beam search is a row of its own
+    writer = decoder.writer(z.repeat_interleave(limits.get("beam") or 1, 0))
+    return decode_sentences(writer, len(z), z.device, greedy, generator, **limits)
 
 
 @torch.no_grad()
@@ -105,14 +116,21 @@ def decode_sentences(
     generator: torch.Generator | None,
     longest: int = LONGEST,
     unknown: bool = True,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    beam: int | None = None,
 ) -> Corpus:
     """`count` sentences of at most `longest` words, drawn or, if greedy, the most likely words.
 
-    Start and padding are never written, nor is the unknown word if `unknown` is False; the other
-    words get its probability.
+    With `beam`, `next_logits` has that many rows for each sentence, and the most likely hypothesis
+    of a beam search is returned. Start and padding are never written, nor is the unknown word if
+    `unknown` is False; the other words get its probability.
     """
     # -inf before the softmax, so that the remaining words share the probability
     never = torch.tensor([PAD, BOS] if unknown else [PAD, BOS, UNK], device=device)
+    if beam is not None:
+        return collect_written(search_beams(next_logits, count, beam, never, longest))
     tokens = torch.full((count, 1), BOS, device=device)
     ended = torch.zeros(count, dtype=torch.bool, device=device)
     for _ in range(longest):
@@ -120,14 +138,19 @@ def decode_sentences(
         if greedy:
             chosen = logits.argmax(1)
         else:
-            chosen = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+            shaped = shape_logits(logits, temperature, top_k, top_p)
+            chosen = torch.multinomial(shaped.softmax(1), 1, generator=generator)[:, 0]
         # a sentence that has ended is continued with padding, while others go on
         chosen = chosen.masked_fill(ended, PAD)
         tokens = torch.cat([tokens, chosen[:, None]], 1)
         ended = ended | (chosen == EOS)
         if ended.all():
             break
-    # without BOS
+    return collect_written(tokens)
+
+
+def collect_written(tokens: Tensor) -> Corpus:
+    """The sentences of tokens [N, T], which begin with BOS and are padded after their end."""
     written = tokens[:, 1:].cpu().numpy()
     words = (written != PAD) & (written != EOS)
     return Corpus(written[words].astype(np.int32), np.concatenate([[0], np.cumsum(words.sum(1))]))

@@ -27,7 +27,8 @@ from uncollapse.decoders.word_dropout import drop_words
 from uncollapse.errors import InputError, check_choice
 from uncollapse.interfaces.decoder import join_features
 from uncollapse.interfaces.model import MakeHead, ModelConfig
-from uncollapse.models.text_vae import NextLogits, TextDecoder, TextVAE, check_sizes, previous_words
+from uncollapse.models.text_search import NextLogits
+from uncollapse.models.text_vae import TextDecoder, TextVAE, check_sizes, previous_words
 
 ENCODER_POOLS = ("mean", "summary")
 INJECTIONS = ("both", "prefix", "add")
@@ -152,7 +153,8 @@ class TransformerDecoder(TextDecoder):
         # nothing is kept from word to word, so the cost is quadratic in the length of a sentence
         features = self.output.features(z)
 
-        def next_logits(tokens: Tensor) -> Tensor:
+        # it reads all tokens every time, so it need not know which row a row continues
+        def next_logits(tokens: Tensor, rows: Tensor | None = None) -> Tensor:
             x = self.embed_words(tokens)
             x = x + encode_positions(tokens.shape[1], x)
             if self.add is not None:

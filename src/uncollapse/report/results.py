@@ -12,6 +12,7 @@ from uncollapse.report.data_sets import add_data_names
 from uncollapse.report.groups import add_groups
 from uncollapse.report.notes import name_groups
 from uncollapse.report.runs import ROW_PLACE, RunRecord, flatten_run, row_numbers
+from uncollapse.report.tables.runs import run_csv_columns
 from uncollapse.report.text import clean_override, clean_text, number_repeats
 from uncollapse.runs.identity import data_file_names, data_locations
 from uncollapse.runs.layout import CONFIG, ROWS_FILE, is_run, study_folder
@@ -35,6 +36,11 @@ class Study:
     rows: pd.DataFrame
     common: str  # overrides that all groups share, which labels therefore omit
     notes: list[str] = field(default_factory=list)  # on damaged files and invalid values
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row per run with the columns of the report's runs.csv."""
+        return self.runs[run_csv_columns()].copy()
 
 
 def read_study(folder: str | Path, rule: str = DEFAULT_RULE) -> Study:
