@@ -35,7 +35,7 @@ class GivenExamples:
     unknown: np.ndarray | None = None
 
 
-def take_examples(data: Data, cfg: JsonMapping, examples: object, seed: int) -> GivenExamples:
+def take_given(data: Data, cfg: JsonMapping, examples: object, seed: int) -> GivenExamples:
     """Examples in the form of the data of a run; `cfg` is its section `data`.
 
     InputError for examples of another kind or size, and for dialogues.
@@ -69,7 +69,7 @@ def read_sentences(data: TextData, examples: object, raw: bool) -> Corpus:
     """
     import pyarrow as pa
 
-    items = list_sentences(examples)
+    items = list_given_sentences(examples)
     if all(isinstance(item, str) for item in items):
         try:
             texts = pa.array(items, pa.large_string())
@@ -90,7 +90,7 @@ def read_sentences(data: TextData, examples: object, raw: bool) -> Corpus:
     return Corpus(tokens.astype(np.int32), offsets)
 
 
-def list_sentences(examples: object) -> list[str] | list[Sequence[str]]:
+def list_given_sentences(examples: object) -> list[str] | list[Sequence[str]]:
     """The examples as a list of strings, or of lists of strings. InputError for anything else."""
     if isinstance(examples, str | bytes):
         raise InputError(

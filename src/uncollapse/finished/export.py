@@ -19,7 +19,7 @@ from uncollapse.runs.rules import DEFAULT_RULE, RULES
 if TYPE_CHECKING:
     import numpy as np
 
-    from uncollapse.finished.run import Codes, FinishedRun
+    from uncollapse.finished.run import EncodedExamples, FinishedRun
 
     Columns = dict[str, np.ndarray]  # "text" and "label" of N examples, where there are any
 
@@ -208,7 +208,7 @@ def read_arrays(arguments: argparse.Namespace) -> tuple["np.ndarray", "Columns"]
 # ---------------------------------------------------------------- what is written
 
 
-def encode_parquet(codes: "Codes", columns: "Columns") -> bytes:
+def encode_parquet(codes: "EncodedExamples", columns: "Columns") -> bytes:
     """One row per example: text and label, kl, unknown, mean_0 ..., log_var_0 ..."""
     import pandas as pd
 
@@ -223,7 +223,7 @@ def encode_parquet(codes: "Codes", columns: "Columns") -> bytes:
     return buffer.getvalue()
 
 
-def encode_npz(codes: "Codes", columns: "Columns") -> bytes:
+def encode_npz(codes: "EncodedExamples", columns: "Columns") -> bytes:
     """Arrays mean and log_var [N, D], kl and unknown [N], text and label [N]."""
     import numpy as np
 

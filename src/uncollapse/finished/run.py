@@ -17,7 +17,7 @@ from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.errors import InputError, check_choice, check_integer
 from uncollapse.evaluation.decoding import create_decoding, is_text
 from uncollapse.evaluation.opened import OpenedRun, open_run
-from uncollapse.finished.examples import DIALOGUE_HINT, GIVEN_SPLIT, read_array, take_examples
+from uncollapse.finished.examples import DIALOGUE_HINT, GIVEN_SPLIT, read_array, take_given
 from uncollapse.finished.folder import find_run
 from uncollapse.finished.options import DecodingOptions, DecodingWords
 from uncollapse.interfaces.posterior import Posterior
@@ -29,11 +29,11 @@ from uncollapse.runs.rules import DEFAULT_RULE, RULES, chooses_the_same, select_
 
 Decoded: TypeAlias = list[str] | np.ndarray  # N sentences, or images [N, side, side] of 0 and 1
 DECODED_TOGETHER = 256  # codes
-MOST_STEPS = 10_000  # of an interpolation
+MOST_INTERPOLATED = 10_000  # of an interpolation
 
 
 @dataclass(frozen=True)
-class Codes:
+class EncodedExamples:
     """The posteriors of N examples, in the order in which the examples were given.
 
     mean [N, D]; log_var [N, D], the log variances of a diagonal Gaussian, None for other
@@ -71,7 +71,9 @@ class FinishedRun:
 
     # ---- codes
 
-    def encode(self, examples: object = None, *, split: str | None = None, seed: int = 0) -> Codes:
+    def encode(
+        self, examples: object = None, *, split: str | None = None, seed: int = 0
+    ) -> EncodedExamples:
         """The posteriors of examples, or of a split of the run's own data, in their order.
 
         Text: a list of sentences, split into tokens as in training, or a list of lists of tokens.
@@ -84,13 +86,13 @@ class FinishedRun:
         opened, unknown = self.opened, None
         if split is None:
             check_integer("seed", seed, 0)
-            given = take_examples(opened.data, self.data_config, examples, seed)
+            given = take_given(opened.data, self.data_config, examples, seed)
             opened, unknown, split = replace(opened, data=given.data), given.unknown, GIVEN_SPLIT
         check_choice("split", split, SPLITS)
         numbers = opened.encoded(split, np.arange(opened.data.size(split)), join_columns)
         size = self.prior.mean.shape[1]
         log_var = numbers[:, size : 2 * size] if self.prior.is_gaussian else None
-        return Codes(numbers[:, :size], log_var, numbers[:, -1], unknown)
+        return EncodedExamples(numbers[:, :size], log_var, numbers[:, -1], unknown)
 
     def decode(self, z: object, *, seed: int = 0, **options: Unpack[DecodingWords]) -> Decoded:
         """A sentence or an image for each code z [N, D], drawn by default.
@@ -122,7 +124,7 @@ class FinishedRun:
 
         Greedily decoded, if no option says otherwise.
         """
-        check_integer("steps", steps, 2, MOST_STEPS)
+        check_integer("steps", steps, 2, MOST_INTERPOLATED)
         start, end = self.encode([a, b]).mean
         points = start + np.linspace(0, 1, steps)[:, None] * (end - start)
         return self.decode(points, seed=seed, **choose_greedy(options))

@@ -43,7 +43,7 @@ from uncollapse.errors import MAX_SIZE, InputError, check_choice, check_integer
 from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.models.lstm import LSTMConfig, LSTMDecoder, LSTMEncoder
-from uncollapse.models.text_vae import check_sizes, write_sentences
+from uncollapse.models.text_vae import check_sizes, generate_sentences
 
 PRIOR_KINDS = ("learned", "held")
 
@@ -132,7 +132,7 @@ class ConditionalLSTM(Model):
         **limits: Unpack[Limits],
     ) -> Corpus:
         """A response to each context of a batch, in the batch's order, for codes z [B, D]."""
-        return write_sentences(self.decoder, self.seen(batch, z), greedy, generator, **limits)
+        return generate_sentences(self.decoder, self.seen(batch, z), greedy, generator, **limits)
 
     def context_state(self, batch: DialogueBatch) -> Tensor:
         """[B, hidden], in the order of the responses."""

@@ -91,10 +91,10 @@ class TextVAE(Model):
         **limits: Unpack[Limits],
     ) -> Corpus:
         """A sentence for each code; limits as in `decode_sentences`."""
-        return write_sentences(self.decoder, z, greedy, generator, **limits)
+        return generate_sentences(self.decoder, z, greedy, generator, **limits)
 
 
-def write_sentences(
+def generate_sentences(
     decoder: TextDecoder,
     z: Tensor,
     greedy: bool,
