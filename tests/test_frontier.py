@@ -36,7 +36,7 @@ def test_level_of_a_share_is_a_length_in_epochs() -> None:
     cfg, words = replace_shorthands(
         typed("head=kl_anneal", "level=3", "trainer.epochs=30"), ["level=3"], "kl_anneal"
     )
-    assert cfg.anneal_epochs == 15 and words == ["anneal_epochs=15.0"]
+    assert cfg.anneal_epochs == 12 and words == ["anneal_epochs=12.0"]
     cfg, words = replace_shorthands(
         typed("head=kl_cyclical", "level=2"), ["level=2"], "kl_cyclical"
     )
