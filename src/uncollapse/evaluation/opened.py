@@ -77,10 +77,15 @@ class OpenedRun:
         """Posterior means of examples [N] in evaluation mode, in the order given, [N, D]."""
         return self.encoded(split, examples, lambda q: q.mean)
 
-    def drawn_codes(self, split: str, examples: np.ndarray) -> np.ndarray:
-        """As `encoded_means`, one code drawn from each posterior, [N, D]."""
+    def means_and_codes(self, split: str, examples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `encoded_means`, with one code drawn from each posterior, [N, D] each."""
         noise = self.noise(6)
-        return self.encoded(split, examples, lambda q: q.sample(generator=noise))
+
+        def read(q: Posterior) -> Tensor:
+            return torch.cat([q.mean.double(), q.sample(generator=noise).double()], 1)
+
+        means, codes = np.split(self.encoded(split, examples, read), 2, axis=1)
+        return means, codes
 
     def encoded(
         self, split: str, examples: np.ndarray, read: Callable[[Posterior], Tensor]

@@ -23,13 +23,13 @@ def evaluate_probe(opened: OpenedRun, settings: Settings) -> JsonObject:
     labelled = np.random.default_rng(EVAL_SEED).choice(available, budgets[-1], replace=False)
     examples = np.arange(data.size(split))
     train_labels = {name: values[labelled] for name, values in data.labels["train"].items()}
-    means = opened.encoded_means("train", labelled), opened.encoded_means(split, examples)
-    codes = opened.drawn_codes("train", labelled), opened.drawn_codes(split, examples)
+    train_means, train_codes = opened.means_and_codes("train", labelled)
+    means, codes = opened.means_and_codes(split, examples)
     best = data.best_accuracy(split) if data.best_accuracy else None
     left = data.label_entropy(split) if data.label_entropy else None
     return {
-        **probe(means[0], train_labels, means[1], data.labels[split], budgets, best),
-        **factor_information(codes[0], train_labels, codes[1], data.labels[split], left),
+        **probe(train_means, train_labels, means, data.labels[split], budgets, best),
+        **factor_information(train_codes, train_labels, codes, data.labels[split], left),
     }
 
 
