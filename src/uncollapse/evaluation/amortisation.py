@@ -10,14 +10,13 @@ from uncollapse.device import gradients_in_evaluation
 from uncollapse.errors import InputError
 from uncollapse.evaluation.nll import worker_threads
 from uncollapse.evaluation.opened import OpenedRun
-from uncollapse.evaluation.resumable import GroupRow, GroupRows
+from uncollapse.evaluation.resumable import GroupRow, GroupRows, has_number_columns
 from uncollapse.evaluation.settings import Settings
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics.amortisation import FINAL_CODES, draw_seed, refine, weigh
 from uncollapse.metrics.base import with_error
 from uncollapse.metrics.metric import AMORTISATION
 from uncollapse.metrics.one_pass import EVAL_SEED
-from uncollapse.runs.json_values import is_number_list
 from uncollapse.runs.layout import EVALUATIONS
 
 REFINED_TOGETHER = 100  # examples that are refined at a time
@@ -40,7 +39,8 @@ def evaluate_amortisation(opened: OpenedRun, settings: Settings) -> JsonObject:
         opened.examples(settings.split, settings.count_examples(AMORTISATION)), REFINED_TOGETHER
     )
     path = opened.run.path(EVALUATIONS, f"{settings.result_name(AMORTISATION)}.jsonl")
-    store = GroupRows(path, opened.weights, groups, has_columns)
+    is_valid = partial(has_number_columns, names=("examples", *REFINED_COLUMNS))
+    store = GroupRows(path, opened.weights, groups, is_valid)
     with (
         gradients_in_evaluation(opened.device),
         worker_threads(opened.device, settings.workers) as pool,
@@ -85,9 +85,3 @@ def refine_group(
         "examples": batch.examples.tolist(),
         **{name: values.tolist() for name, values in zip(REFINED_COLUMNS, columns, strict=True)},
     }
-
-
-def has_columns(row: GroupRow) -> bool:
-    """Whether every column is a list with one number per example."""
-    columns = [row.get(name) for name in ("examples", *REFINED_COLUMNS)]
-    return all(map(is_number_list, columns)) and len({len(column or ()) for column in columns}) == 1

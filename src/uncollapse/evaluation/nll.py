@@ -13,7 +13,7 @@ from uncollapse.data.batches import epoch_batches
 from uncollapse.data.corpus import take_values
 from uncollapse.errors import InputError
 from uncollapse.evaluation.opened import OpenedRun
-from uncollapse.evaluation.resumable import GroupRow, GroupRows
+from uncollapse.evaluation.resumable import GroupRow, GroupRows, has_number_columns
 from uncollapse.evaluation.settings import Settings
 from uncollapse.interfaces.data import Batch
 from uncollapse.json_types import JsonObject
@@ -25,7 +25,7 @@ from uncollapse.metrics.likelihood import (
 )
 from uncollapse.metrics.one_pass import EVAL_SEED
 from uncollapse.metrics.rates import per_char_and_byte
-from uncollapse.runs.json_values import is_number_list, replace_nonfinite
+from uncollapse.runs.json_values import replace_nonfinite
 from uncollapse.runs.layout import EVALUATIONS
 
 # the columns of a row: lists with one value per example of the group
@@ -147,8 +147,7 @@ def has_all_columns(row: GroupRow) -> bool:
     if "tokens" not in row:
         return False
     names = ROW_COLUMNS if row["tokens"] is None else (*ROW_COLUMNS, "tokens")
-    columns = [row.get(name) for name in names]
-    return all(map(is_number_list, columns)) and len({len(column or ()) for column in columns}) == 1
+    return has_number_columns(row, names)
 
 
 def summarise_rows(opened: OpenedRun, settings: Settings, rows: list[GroupRow]) -> JsonObject:

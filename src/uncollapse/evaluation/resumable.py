@@ -102,3 +102,9 @@ class GroupRows:
         # as sets, since a row lists its examples by length
         same = {*row["examples"]} == {*self.groups[row["group"]].tolist()}
         return same and self.is_valid(row) and has_valid_digest(row)
+
+
+def has_number_columns(row: GroupRow, names: Sequence[str]) -> bool:
+    """Whether every column is a list of numbers, all of one length."""
+    columns = [row.get(name) for name in names]
+    return all(map(is_number_list, columns)) and len({len(column or ()) for column in columns}) == 1
