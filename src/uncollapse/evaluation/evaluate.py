@@ -13,17 +13,7 @@ from uncollapse.evaluation.settings import METRIC_CHOICES, Settings
 from uncollapse.evaluation.statistics import evaluate_statistics
 from uncollapse.json_types import JsonObject
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import (
-    AMORTISATION,
-    DISENTANGLEMENT,
-    NLL,
-    PASS_STATISTICS,
-    PROBE,
-    RECONSTRUCTION,
-    RESPONSES,
-    REVERSE_PPL,
-    SAMPLES,
-)
+from uncollapse.metrics.metric import PASS_STATISTICS, RESPONSES, SAMPLES
 from uncollapse.runs.layout import EVALUATIONS, UNLABELLED, Run
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.results import repair_results, write_result
@@ -51,7 +41,8 @@ def evaluate_run(
             opened = open_run(run, loaded, say, settings.rule)
             settings = settings.limit_examples(opened.data.size(settings.split))
             for metric in metrics_to_compute(opened, settings, results, explicit):
-                result = COMPUTED[metric](opened, settings)
+                compute = OTHER_RESULTS.get(metric, partial(catalogue.compute, metric))
+                result = compute(opened, settings)
                 name = settings.result_name(metric)
                 write_result(run, name, result)
                 say(f"{name}: {format_result(result) if result else 'not applicable'}")
@@ -79,14 +70,8 @@ def compute_samples(opened: OpenedRun, settings: Settings) -> JsonObject:
     return catalogue.compute(stage, opened, settings)
 
 
-# the result for each of METRIC_CHOICES
-COMPUTED: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
-    NLL: partial(catalogue.compute, NLL),
-    PROBE: partial(catalogue.compute, PROBE),
+# the results that are not those of the stage with the metric's name
+OTHER_RESULTS: dict[str, Callable[[OpenedRun, Settings], JsonObject]] = {
     PASS_STATISTICS: evaluate_statistics,
     SAMPLES: compute_samples,
-    DISENTANGLEMENT: partial(catalogue.compute, DISENTANGLEMENT),
-    RECONSTRUCTION: partial(catalogue.compute, RECONSTRUCTION),
-    REVERSE_PPL: partial(catalogue.compute, REVERSE_PPL),
-    AMORTISATION: partial(catalogue.compute, AMORTISATION),
 }

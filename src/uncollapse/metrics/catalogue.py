@@ -13,19 +13,7 @@ from importlib import import_module
 
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonMapping, JsonObject
-from uncollapse.metrics.metric import (
-    AMORTISATION,
-    DISENTANGLEMENT,
-    NLL,
-    PASS,
-    PROBE,
-    RECONSTRUCTION,
-    RESPONSES,
-    REVERSE_PPL,
-    SAMPLES,
-    Function,
-    Metric,
-)
+from uncollapse.metrics.metric import EVALUATED, PASS, Function, Metric
 from uncollapse.metrics.rows_evaluation import EVALUATION_ROWS
 from uncollapse.metrics.rows_pass import PASS_ROWS
 from uncollapse.metrics.rows_run import RUN_ROWS
@@ -33,17 +21,6 @@ from uncollapse.metrics.rows_samples import SAMPLE_ROWS
 from uncollapse.metrics.rows_text import TEXT_ROWS
 
 METRICS: dict[str, Metric] = {}  # by name, in the order of the documentation and of files
-# stages that only `evaluate` computes
-EVALUATED = (
-    NLL,
-    PROBE,
-    AMORTISATION,
-    SAMPLES,
-    RESPONSES,
-    DISENTANGLEMENT,
-    RECONSTRUCTION,
-    REVERSE_PPL,
-)
 MISSING = "–"  # a cell without a value
 
 
@@ -245,6 +222,15 @@ def check_value(key: str, value: object) -> None:
         )
 
 
+def is_json(value: object) -> bool:
+    """Whether JSON can hold a value."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 # ---- documentation -------------------------------------------------------------------------------
 
 
@@ -271,17 +257,6 @@ def _format_documentation_row(metric: Metric) -> str:
 
 
 add(*PASS_ROWS, *EVALUATION_ROWS, *SAMPLE_ROWS, *TEXT_ROWS, *RUN_ROWS)
-
-
-def is_json(value: object) -> bool:
-    """Whether JSON can hold a value."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 PACKAGE_NAMES = frozenset(METRICS)
 
 if __name__ == "__main__":

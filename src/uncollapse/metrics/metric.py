@@ -21,8 +21,8 @@ TRAINING = "training"  # by the training loop: in rows of metrics.jsonl (test ro
 END = "end"  # when training ends: in the summary
 REPORT = "report"  # by the report, from several runs or rows
 
-STAGES = (
-    PASS,
+# stages that only `evaluate` computes, for finished runs
+EVALUATED = (
     NLL,
     PROBE,
     AMORTISATION,
@@ -31,10 +31,8 @@ STAGES = (
     DISENTANGLEMENT,
     RECONSTRUCTION,
     REVERSE_PPL,
-    TRAINING,
-    END,
-    REPORT,
 )
+STAGES = (PASS, *EVALUATED, TRAINING, END, REPORT)
 PASS_STATISTICS = "statistics"  # no stage: `evaluate --metrics statistics` repeats those of a pass
 WITHOUT_FUNCTION = (REPORT,)  # computed outside the catalogue
 RESERVED_KEYS = ("step", "epoch", "split", "mode", "weights")  # other keys of a row

@@ -12,7 +12,7 @@ import numpy as np
 from uncollapse.errors import MAX_NUMBER
 from uncollapse.json_types import Json, JsonMapping
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.metric import END, TRAINING
+from uncollapse.metrics.metric import END, EVALUATED, TRAINING
 from uncollapse.report.checked import Values, prune
 from uncollapse.report.evaluations import read_nll_results
 from uncollapse.report.text import clean_command, clean_folder, clean_text
@@ -187,7 +187,7 @@ def read_numbers(ended: Values, row: RunRecord) -> RunRecord:
     numbers = (
         *row_numbers(),
         *catalogue.test_columns(),
-        *catalogue.csv_columns(*catalogue.EVALUATED),
+        *catalogue.csv_columns(*EVALUATED),
     )
     found = {
         key: ended.number(key) if key in ended.found else row.get(key, np.nan) for key in numbers

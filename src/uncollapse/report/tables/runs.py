@@ -3,8 +3,8 @@
 import pandas as pd
 
 from uncollapse.metrics import catalogue
-from uncollapse.metrics.catalogue import EVALUATED, METRICS
-from uncollapse.metrics.metric import END, REPORT, TRAINING
+from uncollapse.metrics.catalogue import METRICS
+from uncollapse.metrics.metric import END, EVALUATED, REPORT, TRAINING
 from uncollapse.metrics.rows_evaluation import FEW_SAMPLES
 from uncollapse.report.notes import BOUND, CUT, OPEN, cut_off, few_samples, unconverged
 from uncollapse.report.runs import rule_columns
