@@ -9,7 +9,9 @@ from torch import Tensor
 from uncollapse.distributions.precision import autocasts, wide
 from uncollapse.interfaces.posterior import Posterior
 
-__all__ = ["DiagonalGaussian", "Posterior", "noise_like"]
+__all__ = ["DiagonalGaussian", "Posterior", "log_of_variance", "noise_like"]
+
+SMALLEST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,7 @@ class DiagonalGaussian(Posterior):
         cls, mean: Tensor, std: Tensor, codes: torch.dtype | None = None
     ) -> "DiagonalGaussian":
         std = wide(std)
-        # ln s^2 is -inf at s = 0: the clamp keeps a single entry from ending a run, and leaves
-        # entries with |s| > 1e-6 unchanged
-        return cls(mean, std, std.square().clamp_min(1e-12).log(), codes=codes)
+        return cls(mean, std, log_of_variance(std.square()), codes=codes)
 
     @property
     def variance(self) -> Tensor:
@@ -111,6 +111,15 @@ class DiagonalGaussian(Posterior):
         precision = torch.exp(-log_var)
         # log q - log p = -(log_var + (z - mean)^2 precision)/2 + z^2/2, sorted by powers of z
         return 0.5 * (1 - precision), mean * precision, -0.5 * (log_var + mean.square() * precision)
+
+
+def log_of_variance(variance: Tensor) -> Tensor:
+    """ln s^2, at least that of SMALLEST_VARIANCE.
+
+    It is -inf at s = 0: the clamp keeps a single entry from ending a run, and leaves entries with
+    |s| > 1e-6 unchanged.
+    """
+    return variance.clamp_min(SMALLEST_VARIANCE).log()
 
 
 def noise_like(x: Tensor, more: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uncollapse.data import SPLITS
 from uncollapse.data.dialogue import DialogueData
-from uncollapse.distributions.normal import DiagonalGaussian
+from uncollapse.distributions.normal import DiagonalGaussian, log_of_variance
 from uncollapse.errors import InputError, check_choice, check_integer
 from uncollapse.evaluation.decoding import create_decoding, is_text
 from uncollapse.evaluation.opened import OpenedRun, open_run
@@ -22,7 +22,6 @@ from uncollapse.finished.folder import find_run
 from uncollapse.finished.options import DecodingOptions, DecodingWords
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.json_types import JsonObject
-from uncollapse.metrics.amortisation import SMALLEST_VARIANCE
 from uncollapse.metrics.one_pass import evaluating
 from uncollapse.runs.reading import Saved, read_run
 from uncollapse.runs.rules import DEFAULT_RULE, RULES, chooses_the_same, select_weights
@@ -191,7 +190,7 @@ def compute_log_var(q: Posterior) -> Tensor:
     """ln Var_q z of a diagonal Gaussian, [B, D]."""
     if isinstance(q, DiagonalGaussian):
         return q.log_var
-    return q.variance.clamp_min(SMALLEST_VARIANCE).log()
+    return log_of_variance(q.variance)
 
 
 def choose_greedy(options: DecodingWords) -> DecodingWords:

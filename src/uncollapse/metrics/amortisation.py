@@ -24,6 +24,7 @@ and in an LSTM of the grammar.
 import torch
 from torch import Tensor
 
+from uncollapse.distributions.normal import log_of_variance
 from uncollapse.distributions.precision import wide
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.metrics.likelihood import DecodeCodes, log_weights
@@ -33,7 +34,6 @@ STEPS, MOST_ROUNDS = 20, 20
 LEAST_GAIN = 0.01  # nats, mean over the examples of a batch
 GRADIENT_CODES, CHECK_CODES = 4, 128  # per example: of a step, of the test after a round
 FINAL_CODES = 200  # fresh codes for the nelbos that are reported
-SMALLEST_VARIANCE = 1e-12  # as in DiagonalGaussian.from_std
 
 Parameters = tuple[Tensor, Tensor]  # mean and log variance, [B, D] each
 
@@ -45,7 +45,7 @@ def refine(decode: DecodeCodes, q: Posterior, generator: torch.Generator) -> Pos
     """
     best: Parameters = (
         q.mean.detach(),
-        q.variance.detach().clamp_min(SMALLEST_VARIANCE).log(),
+        log_of_variance(q.variance.detach()),
     )
     seed = draw_seed(generator)  # of the noise of all checks
     held = weigh(decode, q, CHECK_CODES, seed)
