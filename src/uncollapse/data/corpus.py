@@ -68,6 +68,15 @@ def take_sentences(corpus: Corpus, examples: np.ndarray) -> Corpus:
     )
 
 
+def join_corpora(corpora: list[Corpus]) -> Corpus:
+    """The sentences of several corpora, one corpus after another."""
+    lengths = np.concatenate([corpus.lengths for corpus in corpora])
+    return Corpus(
+        np.concatenate([corpus.tokens for corpus in corpora]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+    )
+
+
 def take_values(values: np.ndarray | None, examples: np.ndarray) -> np.ndarray | None:
     """The values of these examples; None for None."""
     return None if values is None else values[examples]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from uncollapse.data.batches import split_examples
-from uncollapse.data.corpus import Corpus, take_sentences
+from uncollapse.data.corpus import Corpus, join_corpora, take_sentences
 from uncollapse.errors import InputError
 from uncollapse.evaluation.decoding import is_text, longest_text
 from uncollapse.evaluation.opened import OpenedRun
@@ -48,12 +48,3 @@ def rebuild(opened: OpenedRun, split: str, examples: np.ndarray) -> tuple[np.nda
     if opened.model.can_respond:
         return batch.examples, opened.model.respond(batch, z, greedy=True, longest=longest)
     return batch.examples, opened.model.generate(z, greedy=True, longest=longest)
-
-
-def join_corpora(corpora: list[Corpus]) -> Corpus:
-    """The sentences of several corpora, one corpus after another."""
-    lengths = np.concatenate([corpus.lengths for corpus in corpora])
-    return Corpus(
-        np.concatenate([corpus.tokens for corpus in corpora]),
-        np.concatenate([[0], np.cumsum(lengths)]),
-    )

@@ -15,12 +15,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from uncollapse.data.batches import epoch_batches
-from uncollapse.data.corpus import Corpus, TextBatch, make_batch, take_sentences
+from uncollapse.data.corpus import Corpus, TextBatch, join_corpora, make_batch, take_sentences
 from uncollapse.errors import InputError
 from uncollapse.evaluation.decoding import is_text, longest_text
 from uncollapse.evaluation.language_model import log_prob_of
 from uncollapse.evaluation.opened import OpenedRun, read_stored_config
-from uncollapse.evaluation.reconstruction import join_corpora
 from uncollapse.evaluation.settings import Settings
 from uncollapse.interfaces.model import Model
 from uncollapse.json_types import JsonObject
