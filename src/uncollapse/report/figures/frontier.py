@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from uncollapse.metrics.catalogue import METRICS
 from uncollapse.report.figures.plot import Plot
 from uncollapse.report.figures.sentences import count_seeds, describe_left_out
 from uncollapse.report.frontier import explain_no_frontier, frontier_points, interpolate
@@ -107,7 +106,7 @@ def draw_frontier(runs: pd.DataFrame, axes: FrontierAxes) -> Figure:
     (left, right), (low, high) = frame_limits(runs, points, axes)
     panels.flat[0].set(xlim=(left, right), ylim=(low, high))
     fig.supxlabel(axis_label(axes.x))
-    fig.supylabel(y_label(axes.y))
+    fig.supylabel(axis_label(axes.y))
     return fig
 
 
@@ -117,11 +116,6 @@ def require_points(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     if points.empty:
         raise NoFigure(explain_no_frontier(runs, x, y))
     return points
-
-
-def y_label(name: str) -> str:
-    """The title of the vertical axis; a metric that the catalogue lacks has its name."""
-    return axis_label(name) if name in METRICS else name
 
 
 def plain_level(runs: pd.DataFrame, data: str, y: str) -> float:

@@ -106,7 +106,7 @@ def name_ends(ax: Axes, curves: dict[str, Mean], named: list[str]) -> None:
 def describe_frontier_overview(runs: pd.DataFrame) -> str:
     points = require_single_data(runs)
     curves = mean_curves(points)
-    count, named = len(curves), len(choose_named(points, curves))
+    count, named = len(curves), min(len(curves), MOST_NAMED_CURVES)
     others = (
         f" Named: the {named} heads that the table at equal information lists first; grey: the "
         f"other {count - named}."
