@@ -35,6 +35,7 @@ from uncollapse.runs.pack import read_pack
 from uncollapse.runs.pack_writing import DATA_VIEWS, build_pack
 from uncollapse.runs.portable import make_portable
 from uncollapse.runs.reading import Saved, read_run
+from uncollapse.runs.rows import drop_unread
 from uncollapse.runs.study import read_runs
 from uncollapse.runs.study_cli import main
 
@@ -119,7 +120,7 @@ def rows_of(study: Path) -> list[tuple]:
     return [
         (
             saved.name,
-            [drop_machine_facts(row) for row in saved.rows],
+            [drop_machine_facts(row) for row in drop_unread(saved.rows)],
             drop_machine_facts(training_summary(saved)),
             drop_machine_facts(joined_results(saved)),
         )
@@ -881,8 +882,12 @@ def test_packed_run_matches_its_folder(machines: Path) -> None:
     assert len(packed) == 4
     for saved in packed:
         other = folders[saved.name]
-        for name in ("status", "config", "command", "data", "rows", "summary", "identity"):
+        for name in ("status", "config", "command", "data", "summary", "identity"):
             assert getattr(saved, name) == getattr(other, name)
+        assert saved.rows == drop_unread(other.rows)
+        # moments in all rows of the folder, but in test rows only of the pack
+        assert all("moments" in row for row in other.rows)
+        assert {row["split"] for row in saved.rows if "moments" in row} == {"test"}
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -70,6 +70,13 @@ def test_columns() -> list[str]:
     return sorted(keys, key=lambda key: key.removesuffix("_se") not in on_rows)
 
 
+def test_only_keys() -> set[str]:
+    """The keys of a pass that reports read from no row but those of the test split."""
+    of_pass = [m for m in METRICS.values() if m.stage == PASS]
+    read = {m.name for m in of_pass if m.every_row}
+    return {key for m in of_pass for key in m.keys} - read
+
+
 def summary_columns() -> list[str]:
     """Columns of the summary table from left to right, including those that only its csv has."""
     shown = [m for m in METRICS.values() if m.column is not None]

@@ -16,6 +16,7 @@ from uncollapse.runs.pack import (
     pack_schema,
 )
 from uncollapse.runs.reading import Saved, list_overrides
+from uncollapse.runs.rows import drop_unread
 
 # samples that show sentences or pictures of the data
 DATA_VIEWS = ("reconstructions", "neighbours", "interpolations", "responses")
@@ -73,7 +74,7 @@ def pack_row(saved: Saved, views: Mapping[str, bytes] | None) -> dict[str, str |
         "command": saved.command,
         "data": dump_compact(saved.data),
         "summary": dump_compact(saved.summary),
-        "rows": "".join(dump_compact(row) + "\n" for row in saved.rows),
+        "rows": "".join(dump_compact(row) + "\n" for row in drop_unread(saved.rows)),
         "views": dump_compact(encoded) if encoded else None,
         "weights": saved.weights,
     }

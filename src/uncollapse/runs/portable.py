@@ -30,6 +30,7 @@ from uncollapse.runs.identity import (
 from uncollapse.runs.layout import run_name
 from uncollapse.runs.reading import Saved
 from uncollapse.runs.results import RESULTS_KEY, join_results
+from uncollapse.runs.rows import drop_unread
 
 # keys of rows, summaries and evaluations about the machine, or about how a run was requested
 MACHINE_FACTS = (
@@ -167,7 +168,8 @@ def find_first_difference(one: Saved, other: Saved) -> str:
         return f"weights: {one.weights[:12]} and {other.weights[:12]}"
     if len(one.rows) != len(other.rows):
         return f"rows: {len(one.rows)} and {len(other.rows)}"
-    for mine, yours in zip(one.rows, other.rows, strict=True):
+    # as packs hold them, because one of the two may come from a pack
+    for mine, yours in zip(drop_unread(one.rows), drop_unread(other.rows), strict=True):
         # comparing dictionaries is fast, describing a difference is slow
         if mine != yours and (line := describe_difference(mine, yours)):
             return f"row of step {mine['step']}, {mine['split']}, {mine['mode']}: {line}"

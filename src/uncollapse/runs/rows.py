@@ -9,6 +9,7 @@ from pathlib import Path
 from uncollapse.data import SPLITS
 from uncollapse.disk import find_free_name, read_bytes, write_together
 from uncollapse.json_types import JsonObject
+from uncollapse.metrics.catalogue import test_only_keys
 from uncollapse.runs.json_values import (
     has_suspect_number,
     is_number_list,
@@ -147,6 +148,18 @@ def parse_row(line: bytes, suspect: bool) -> tuple[JsonObject | None, int]:
     """A row, and how many of its numbers are not finite; None if the line is not a row."""
     row, nonfinite = parse_json(line, suspect)
     return (row, nonfinite) if isinstance(row, dict) and is_row(row) else (None, 0)
+
+
+def drop_unread(rows: Sequence[JsonObject]) -> list[JsonObject]:
+    """The rows as packs hold them: without what reports read from test rows only.
+
+    It is nine tenths of the bytes of a run.
+    """
+    unread = test_only_keys()
+    return [
+        row if row["split"] == "test" else {k: v for k, v in row.items() if k not in unread}
+        for row in rows
+    ]
 
 
 def last_test_row(rows: Sequence[JsonObject], mode: str, weights: str = "best") -> JsonObject:
