@@ -179,6 +179,21 @@ def mounted(folder: Path, *words: str) -> None:
         pytest.skip(f"cannot mount here: {done.stderr.strip()}")
 
 
+OWN_PACKAGES = ("half_pkg", "faulty", "my_project", "mine")  # that tests write
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A current folder outside the checkout, without anything that was named before."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("UNCOLLAPSE_CONF", "UNCOLLAPSE_PLUGINS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES]:
+        del sys.modules[name]
+
+
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures, which take most of the time."""

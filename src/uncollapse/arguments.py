@@ -1,11 +1,13 @@
-"""The argument parser of every command except train.py; a refusal is one sentence with a hint."""
+"""The argument parser of every command except `train`; a refusal is one sentence with a hint."""
 
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
-from uncollapse.errors import did_you_mean, escape_unsafe, nearest_word
+from uncollapse.errors import InputError, did_you_mean, escape_unsafe, nearest_word
+from uncollapse.plugins import read_project, use_plugins
 
 # argparse's own message
 INVALID_CHOICE = re.compile(r"argument (.*): invalid choice: '(.*)' \(choose from (.*)\)")
@@ -13,6 +15,24 @@ INVALID_CHOICE = re.compile(r"argument (.*): invalid choice: '(.*)' \(choose fro
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that does not print its usage before a refusal."""
+
+    def parse_with_plugins(self, words: Sequence[str] | None) -> argparse.Namespace:
+        """Parse the words; then use the user's own parts: the project's, and `--plugins`."""
+        self.add_argument(
+            "--plugins",
+            metavar="PACKAGE",
+            action="append",
+            default=[],
+            help="a package of your own that has classes of these runs",
+        )
+        parsed = self.parse_args(words)
+        try:
+            read_project()
+            use_plugins(*parsed.plugins)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         sentence = escape_unsafe(self.add_hint(message))

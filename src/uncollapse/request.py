@@ -18,7 +18,7 @@ from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_ru
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.study import find_same_run
 
-NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again")
+NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again", "plugins")
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     check_text({"overrides": overrides, **config}, "")
     for key in COMMON:
         check_root(key, config[key])
-    # `again` is about this command, not about the run
+    # these two are about this command, not about the run
     changed, base = select_effective_overrides(cfg, head, parse_overrides(overrides), overrides)
     again = config.pop("again", False)
+    config.pop("plugins", None)
     config = {"head": head, "overrides": changed, **config}
     run = locate_run(str(cfg.results), str(cfg.study), head, changed, cfg.seed)
     check_results_folder(run.folder, str(cfg.results))

@@ -20,6 +20,7 @@ from uncollapse.entry import continue_in_child
 from uncollapse.errors import InputError
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.metric import Metric
+from uncollapse.plugins import import_plugins
 from uncollapse.runs.json_values import read_json_lines
 
 VARIABLE = "UNCOLLAPSE_SWEEP"
@@ -64,6 +65,8 @@ class SweepSummary(Callback):
         os.close(handle)
 
     def on_job_start(self, config: DictConfig, **kwargs: object) -> None:
+        # which may add metrics as well
+        import_plugins()
         catalogue.restore_added(self.added_metrics)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:

@@ -10,6 +10,8 @@ values   values, and which heads have the knobs that are set
 """
 
 from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
 
 from uncollapse.command_words.flags import check_form, split_flags
 from uncollapse.command_words.grammar import list_values, parse_word
@@ -24,6 +26,7 @@ from uncollapse.command_words.values import (
     make_sweep,
 )
 from uncollapse.config import SLOTS, TYPED, heads, knobs_of
+from uncollapse.plugins import as_names, use_folders, use_plugins
 
 
 def check_command_words(argv: list[str]) -> list[str]:
@@ -34,6 +37,8 @@ def check_command_words(argv: list[str]) -> list[str]:
     args, flags, words = split_flags(argv)
     if args.shell_completion or args.hydra_help:
         return argv  # nothing is trained
+    # first, because they bring heads and other options of the user's own
+    use_named_parts(args.config_dir, words)
     knobs_by_head = {head: knobs_of(head) for head in heads()}
     knobs = set().union(*knobs_by_head.values())
     check_form(words, {*GROUPS, *SLOTS, *TYPED, *knobs})
@@ -60,6 +65,15 @@ def check_command_words(argv: list[str]) -> list[str]:
         for word, override in zip(words, overrides, strict=True)
     ]
     return [*flags, *([] if args.multirun else ["--multirun"]), *words]
+
+
+def use_named_parts(folder: str | None, words: Iterable[str]) -> None:
+    """Use the packages of `plugins=` and the folder of `--config-dir`."""
+    for word in words:
+        if word.lstrip("+").startswith("plugins="):
+            use_plugins(*as_names(parse_word(word).value()))
+    if folder is not None:
+        use_folders(Path(folder))
 
 
 def only_shows(args: Namespace) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from uncollapse import config
 from uncollapse.command_words.grammar import (
     is_range,
     list_values,
@@ -11,7 +10,7 @@ from uncollapse.command_words.grammar import (
     quote_override,
 )
 from uncollapse.command_words.keys import GROUPS, check_option
-from uncollapse.config import COMMON, SECTIONS, options, parents_of, read_option
+from uncollapse.config import COMMON, SECTIONS, find_option, options, parents_of, read_option
 from uncollapse.config.common_keys import check_root
 from uncollapse.config.knobs import describe_unknown_knob
 from uncollapse.errors import InputError, shorten
@@ -91,7 +90,7 @@ def check_chosen_files(overrides: "list[Override]") -> None:
             chosen[override.key_or_group] = [str(option) for option in list_values(override)]
     for group in (*SECTIONS, "experiment"):
         for option in chosen.get(group, []):
-            if (config.CONF / group / f"{option}.yaml").exists():
+            if find_option(group, option).exists():
                 for parent in parents_of(option, group):
                     read_option(group, parent)
 

@@ -1,6 +1,7 @@
-"""The files of conf/: the options of each group, their content, and the knobs of each head.
+"""The config files: the options of each group, their content, and the knobs of each head.
 
-A head is a recipe over the slots. Its knobs are top-level keys that the slots read by interpolation
+They are those of this package and of the user's own folders (uncollapse.plugins). A head is a
+recipe over the slots. Its knobs are top-level keys that the slots read by interpolation
 (`tau: ${tau}`).
 """
 
@@ -8,21 +9,42 @@ from pathlib import Path
 
 from uncollapse.errors import InputError
 from uncollapse.json_types import Json, JsonObject
+from uncollapse.plugins import user_folders
 from uncollapse.renamed import present_name
 from uncollapse.yaml_files import read_yaml
 
-CONF = Path(__file__).resolve().parents[3] / "conf"
+PACKAGE = Path(__file__).resolve().parents[1]
+# a wheel holds the config files; in a checkout they are at the top
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if path.is_dir())
 SLOTS = ("posterior", "objective", "procedure", "decoder")
 SECTIONS = ("data", "model", "trainer", "log")
-COMMON = ("label", "study", "results", "seed", "device", "threads", "again")
+COMMON = ("label", "study", "results", "seed", "device", "threads", "again", "plugins")
 TYPED = (*COMMON, "level")  # root keys, other than groups, slots and knobs, that users type
 SHORTHANDS = ("level", "frontier")  # replaced before a run is named: config/shorthands.py
 HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
 
+def config_folders() -> tuple[Path, ...]:
+    """Where config files are searched: in this package, then in the user's own folders."""
+    return (CONF, *user_folders())
+
+
 def options(group: str) -> list[str]:
-    """The values that `group=` can have: the files of conf/<group>."""
+    """The values that `group=` can have: the files of <group>/ in the config folders."""
+    return sorted(
+        {path.stem for folder in config_folders() for path in (folder / group).glob("*.yaml")}
+    )
+
+
+def package_options(group: str) -> list[str]:
+    """Those of this package alone."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def find_option(group: str, option: str) -> Path:
+    """The file of an option, which need not exist."""
+    name = Path(group) / f"{option}.yaml"
+    return next((f / name for f in config_folders() if (f / name).exists()), CONF / name)
 
 
 def heads() -> list[str]:
@@ -42,8 +64,8 @@ def read_head(head: str) -> JsonObject:
 
 
 def read_option(group: str, option: str) -> JsonObject:
-    """The content of conf/<group>/<option>.yaml. InputError when it is damaged or no mapping."""
-    path = CONF / group / f"{option}.yaml"
+    """The content of an option's file. InputError when it is damaged or no mapping."""
+    path = find_option(group, option)
     content = read_yaml(path) or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: damaged (not a mapping of keys)")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from uncollapse.errors import MAX_SEED, InputError, check_integer, is_unsafe, shorten
+from uncollapse.plugins import as_names
 
 MAX_THREADS, MAX_LABEL = 256, 200
 
@@ -17,6 +18,8 @@ def check_root(key: str, value: object) -> None:
     elif key == "again":
         if not isinstance(value, bool):
             raise InputError(f"again={shorten(value)}: allowed are true, false")
+    elif key == "plugins":
+        as_names(value)
     elif isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InputError(f"{key}={shorten(value)}: allowed is a text")
     elif key == "study" and not re.fullmatch(r"[^\W_][\w.+-]{0,99}", str(value)):

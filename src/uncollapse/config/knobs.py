@@ -46,9 +46,7 @@ def check_combination(head: str) -> None:
         check_combination(parent)
     sources = [(parent, collect_choices(parent)) for parent in parents]
     # The file itself may override a value but not a class, which would keep the old class's knobs.
-    own = read_choices(head)
-    classes = {k: v for k, v in own.items() if str(v).startswith("uncollapse.")}
-    sources.append(("the file itself", classes))
+    sources.append(("the file itself", read_classes(head)))
     for (one, first), (other, second) in combinations(sources, 2):
         # equal values do not clash: two heads may both choose the plain decoder
         for place in first:
@@ -79,6 +77,25 @@ def read_choices(head: str) -> dict[str, object]:
         if slot in SLOTS
         for place, value in walk_leaves(node, slot)
     }
+
+
+def read_classes(head: str) -> dict[str, object]:
+    """Dotted key -> class, as set by the head's own file."""
+    return {
+        place: node["_target_"]
+        for slot, content in read_head(head).items()
+        if slot in SLOTS
+        for place, node in walk_nodes(content, slot)
+        if "_target_" in node
+    }
+
+
+def walk_nodes(node: object, place: str) -> Iterator[tuple[str, dict[str, object]]]:
+    """(dotted key, mapping) of a node and of every mapping inside it."""
+    if isinstance(node, dict):
+        yield place, node
+        for key, item in node.items():
+            yield from walk_nodes(item, f"{place}.{key}")
 
 
 def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:

@@ -56,6 +56,9 @@ def compose_config(conf: Path, words: tuple[str, ...]) -> DictConfig:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from uncollapse.search_path import add_user_folders
+
+    add_user_folders()
     if GlobalHydra.instance().is_initialized():  # in a Hydra job: keep its search path
         composed = compose("train", [*words], return_hydra_config=True)
     else:

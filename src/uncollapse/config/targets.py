@@ -1,6 +1,7 @@
 """Checks and builds the classes that a config names by `_target_`.
 
-Only classes of this package are built, each only for its own key and with arguments that it has.
+Only classes of this package and of plugins that the user named are built, each only for its own key
+and with arguments that it has.
 """
 
 import importlib
@@ -14,8 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.config import HYDRA_KEYS, heads
 from uncollapse.config.knobs import read_choices
-from uncollapse.errors import InputError, nearest_word, shorten
+from uncollapse.errors import InputError, first_line, nearest_word, shorten
 from uncollapse.json_types import JsonObject
+from uncollapse.plugins import plugin_names
 from uncollapse.renamed import present_name, with_present_names
 from uncollapse.yaml_files import find_interpolation
 
@@ -57,12 +59,15 @@ def locate_class(target: object, where: str) -> type:
     package, base = CLASS_PLACES[where]
     # an old config may name a class that has moved since
     module, _, name = present_name(str(target)).rpartition(".")
-    if not re.fullmatch(r"[\w.]+", module) or not f"{module}.".startswith(f"{package}."):
-        raise InputError(f"{given}: only classes of {package} are built there")
+    require_allowed_module(module, package, given)
     try:
         found = vars(importlib.import_module(module)).get(name)
     except ImportError as error:
         raise InputError(f"{given}: no such class ({error})") from error
+    # whatever the code of a plugin raises
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{given}: its module cannot be imported ({reason})") from error
     # a class that the module only imports is refused, or its name would have two spellings
     if not inspect.isclass(found) or found.__module__ != module:
         raise InputError(
@@ -71,6 +76,16 @@ def locate_class(target: object, where: str) -> type:
         )
     require_base(found, base, given)
     return found
+
+
+def require_allowed_module(module: str, package: str, given: str) -> None:
+    """InputError unless classes of this slot may be imported from a module."""
+    allowed = (package, *plugin_names())
+    if re.fullmatch(r"[\w.]+", module) and any(f"{module}.".startswith(f"{p}.") for p in allowed):
+        return
+    own = not module.startswith("uncollapse.")
+    hint = "; name a package of your own with plugins=PACKAGE, or --plugins" if own else ""
+    raise InputError(f"{given}: only classes of {' and '.join(allowed)} are built there{hint}")
 
 
 def require_base(found: type, base: str, given: str) -> None:

@@ -54,7 +54,7 @@ def read_facts(name: str) -> SetFacts:
     path = config.CONF / "data" / f"{name}{ENDING}"
     if name not in list_sets():
         allowed = ", ".join(list_sets())
-        if name in config.options("data"):
+        if name in config.package_options("data"):
             raise InputError(f"{name}: its facts are missing, a file {path}; allowed are {allowed}")
         raise InputError(f"{name}: no such set; allowed are {allowed}")
     content = read_yaml(path)
@@ -108,5 +108,5 @@ def require_facts(name: str | None) -> None:
 
     The user's own files (None), and a set that only another checkout has, need none.
     """
-    if name in config.options("data"):
+    if name in config.package_options("data"):
         read_facts(str(name))

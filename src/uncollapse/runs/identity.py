@@ -16,7 +16,7 @@ from uncollapse.paths import shorten_paths, shorten_place
 from uncollapse.renamed import former_name, has_no_effect
 
 # where rows and token caches are written, and whether to train again: facts of one machine
-MACHINE_KEYS = ("log", "results", "again", "data.cache", "data.own_cache")
+MACHINE_KEYS = ("log", "results", "again", "plugins", "data.cache", "data.own_cache")
 # the study and the words on the command line do not change the run either
 IGNORED_KEYS = (*MACHINE_KEYS, "study", "overrides")
 LOCATION_KEYS = tuple(key for key in LOCATIONS if key not in MACHINE_KEYS)

@@ -1,0 +1,149 @@
+"""The user's own parts: config folders and packages beside those of this package.
+
+Their user names them: in `uncollapse.yaml` of the current folder (`plugins: [mine]`, and its
+conf/ is searched), with `plugins=[mine]` or `--config-dir FOLDER` on the command line, or in
+Python with `use_plugins("mine")`. Run folders and packs never can: nothing here reads them.
+
+What is named is kept in environment variables, which reach the workers of every launcher.
+"""
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from uncollapse.errors import InputError, first_line, shorten
+
+PROJECT = "uncollapse.yaml"
+PLUGINS = "UNCOLLAPSE_PLUGINS"  # names of packages, with commas
+FOLDERS = "UNCOLLAPSE_CONF"  # config folders, separated as in PATH
+PACKAGE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def plugin_names() -> tuple[str, ...]:
+    """The packages whose classes may be built beside those of this package."""
+    return split_variable(PLUGINS, ",")
+
+
+def user_folders() -> tuple[Path, ...]:
+    """The user's config folders, in the order in which they are searched."""
+    return tuple(map(Path, split_variable(FOLDERS, os.pathsep)))
+
+
+def split_variable(name: str, separator: str) -> tuple[str, ...]:
+    return tuple(part for part in os.environ.get(name, "").split(separator) if part)
+
+
+def use_plugins(*names: str) -> None:
+    """Import packages of your own: their classes, config files and metrics then take part.
+
+    A package is found as by Python, or in the current folder; its config files are those of its
+    folder `conf`. InputError for a package that cannot be imported, and for a config file whose
+    name is taken.
+    """
+    for name in as_names(names):
+        import_plugin(name)
+    remember(PLUGINS, names, ",")
+    use_folders(*(folder for name in names for folder in find_package_conf(name)))
+
+
+def use_folders(*folders: Path) -> None:
+    """Search these folders for config files, after those of this package."""
+    for folder in folders:
+        check_folder(folder)
+    remember(FOLDERS, [str(folder.resolve()) for folder in folders], os.pathsep)
+
+
+def remember(name: str, parts: Iterable[str], separator: str) -> None:
+    """Add parts to a variable, each once."""
+    known = dict.fromkeys([*split_variable(name, separator), *parts])
+    if known:
+        os.environ[name] = separator.join(known)
+
+
+def import_plugins() -> None:
+    """Import every named package in this process, such as a worker of a launcher."""
+    for name in plugin_names():
+        import_plugin(name)
+
+
+def import_plugin(name: str) -> None:
+    """Import a package. InputError if that fails."""
+    # last, so that nothing in the current folder replaces an installed package
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        importlib.import_module(name)
+    # whatever the user's own code raises
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"plugins={name}: cannot be imported ({reason})") from error
+
+
+def find_package_conf(name: str) -> list[Path]:
+    """The folder of a package's config files, if it has one."""
+    spec = importlib.util.find_spec(name)
+    places = spec.submodule_search_locations if spec else None
+    return [Path(place) / "conf" for place in places or () if (Path(place) / "conf").is_dir()]
+
+
+def check_folder(folder: Path) -> None:
+    """InputError for a folder that does not exist, or has a file that Hydra would not use."""
+    from uncollapse.config import config_folders
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of config files")
+    others = [other for other in config_folders() if other != folder.resolve()]
+    for path in sorted(folder.rglob("*.yaml")):
+        name = path.relative_to(folder)
+        # the first file of a name wins, so this one would silently do nothing
+        if taken := next((other for other in others if (other / name).exists()), None):
+            raise InputError(f"{path}: {taken / name} has this name already; choose another")
+
+
+def read_project() -> None:
+    """Use what `uncollapse.yaml` in the current folder names: its plugins, and its conf/.
+
+    It counts in a project of the user's only, not in a study or a run, which may come from someone
+    else. InputError if it is damaged.
+    """
+    here = Path.cwd()
+    if not os.path.lexists(here / PROJECT) or is_sent(here):
+        return
+    use_plugins(*read_project_plugins(here))
+    if (here / "conf").is_dir():
+        use_folders(here / "conf")
+
+
+def read_project_plugins(folder: Path) -> list[str]:
+    """The packages that a project names; none without a project. InputError if it is damaged."""
+    from uncollapse.yaml_files import read_yaml
+
+    file = folder / PROJECT
+    content = (read_yaml(file) if os.path.lexists(file) else None) or {}
+    if not isinstance(content, dict) or content.keys() - {"plugins"}:
+        raise InputError(f"{PROJECT}: allowed is one key, `plugins: [PACKAGE, ...]`")
+    return as_names(content.get("plugins"))
+
+
+def is_sent(folder: Path) -> bool:
+    """Whether a folder is a study or a run."""
+    from uncollapse.runs.layout import find_runs, has_pack, is_run
+
+    return is_run(folder) or has_pack(folder) or bool(find_runs(folder))
+
+
+def as_names(value: object) -> list[str]:
+    """The value of `plugins`: a name, a list of names, or nothing. InputError for any other."""
+    names: Sequence[object] = [value]
+    if value is None:
+        names = []
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        names = value
+    for name in names:
+        if not isinstance(name, str) or not PACKAGE_NAME.fullmatch(name):
+            raise InputError(f"plugins={shorten(name)}: allowed is the name of a Python package")
+    return [str(name) for name in names]

@@ -1,0 +1,197 @@
+"""Parts of the user's own: projects, plugins, config folders, and what cannot name any."""
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SMALL, type_command
+
+from uncollapse.config import heads, options
+from uncollapse.config.targets import locate_class
+from uncollapse.errors import InputError
+from uncollapse.plugins import FOLDERS, PLUGINS, read_project, use_folders, use_plugins
+from uncollapse.starting.project import main, start_project
+
+TINY = ("trainer.epochs=1", *SMALL[:-1])
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+HALF = """
+from uncollapse.posteriors.gaussian import Gaussian
+
+class Half(Gaussian):
+    def __init__(self, hidden: int, latent: int, share: float):
+        super().__init__(hidden, latent)
+
+class NoHead:
+    pass
+"""
+HEAD = """# @package _global_
+label: half
+share: 0.5
+frontier: it is for tests
+posterior:
+  _target_: half_pkg.half.Half
+  share: ${share}
+"""
+
+
+def write_package(folder: Path) -> None:
+    """A package with a head and its config file."""
+    write(folder / "half_pkg/__init__.py", "")
+    write(folder / "half_pkg/half.py", HALF)
+    write(folder / "half_pkg/conf/head/half.yaml", HEAD)
+
+
+# ---------------------------------------------------------------- naming
+
+
+def test_package_brings_its_classes_and_config_files(outside: Path) -> None:
+    write_package(outside)
+    assert "half" not in heads()
+    with pytest.raises(InputError, match=r"only classes of uncollapse\.posteriors are built there"):
+        locate_class("half_pkg.half.Half", "posterior")
+    use_plugins("half_pkg")
+    assert "half" in heads() and len(heads()) == len(set(heads()))
+    assert locate_class("half_pkg.half.Half", "posterior").__name__ == "Half"
+
+
+def test_only_classes_of_the_slot_are_built(outside: Path) -> None:
+    write_package(outside)
+    use_plugins("half_pkg")
+    for target, slot, reason in [
+        ("half_pkg.half.NoHead", "posterior", "does not derive from"),
+        ("half_pkg.half.Half", "objective", "it has no|does not derive from"),
+        ("half_pkg.half.Gaussian", "posterior", "no such class; half_pkg.half defines Half"),
+        ("half_pkg.other.Half", "posterior", "no such class"),
+        ("os.system", "posterior", "only classes of uncollapse.posteriors and half_pkg"),
+        ("half_pkg_b.half.Half", "posterior", "only classes of"),
+    ]:
+        with pytest.raises(InputError, match=reason) as error:
+            locate_class(target, slot)
+        assert "\n" not in str(error.value)
+
+
+def test_broken_module_is_refused_in_one_sentence(outside: Path) -> None:
+    write_package(outside)
+    write(outside / "half_pkg/broken.py", "1 / 0\n")
+    use_plugins("half_pkg")
+    with pytest.raises(InputError, match=r"cannot be imported \(ZeroDivisionError: division"):
+        locate_class("half_pkg.broken.Half", "posterior")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_such_package", r"plugins=no_such_package: cannot be imported \(ModuleNotFoundError"),
+        ("../x", "plugins=../x: allowed is the name of a Python package"),
+        ("faulty", r"plugins=faulty: cannot be imported \(RuntimeError: not today\)"),
+    ],
+)
+def test_bad_package_is_refused(outside: Path, name: str, reason: str) -> None:
+    write(outside / "faulty/__init__.py", "raise RuntimeError('not today')\n")
+    with pytest.raises(InputError, match=f"^{reason}"):
+        use_plugins(name)
+    assert not os.environ[PLUGINS]
+
+
+def test_config_file_of_a_taken_name_is_refused(outside: Path) -> None:
+    write(outside / "conf/head/bn_mu.yaml", HEAD)
+    with pytest.raises(InputError, match=r"bn_mu.yaml: .*head/bn_mu.yaml has this name already"):
+        use_folders(outside / "conf")
+    with pytest.raises(InputError, match="nowhere: no such folder of config files"):
+        use_folders(outside / "nowhere")
+    assert not os.environ[FOLDERS]
+
+
+# ---------------------------------------------------------------- projects
+
+
+def test_project_file_names_plugins_and_config_folder(outside: Path) -> None:
+    write_package(outside)
+    write(outside / "uncollapse.yaml", "plugins: [half_pkg]\n")
+    write(outside / "conf/model/small.yaml", "defaults:\n  - lstm\nhidden: 64\n")
+    read_project()
+    assert "half" in heads() and "small" in options("model")
+    read_project()  # nothing is added twice
+    assert os.environ[PLUGINS] == "half_pkg" and os.environ[FOLDERS].count(os.pathsep) == 1
+
+
+@pytest.mark.parametrize("text", ["plugins: a/x", "other: 1", "[1, 2]", "plugins: {a: 1}"])
+def test_damaged_project_file_is_refused(outside: Path, text: str) -> None:
+    write(outside / "uncollapse.yaml", text)
+    with pytest.raises(InputError):
+        read_project()
+
+
+@pytest.mark.parametrize(
+    "sign", ["config.yaml", "runs.parquet", "runs/half/default/seed=0/config.yaml"]
+)
+def test_run_study_or_pack_cannot_name_plugins(outside: Path, sign: str) -> None:
+    """Someone may have sent it."""
+    write_package(outside)
+    write(outside / "uncollapse.yaml", "plugins: [half_pkg]\n")
+    write(outside / sign, "")
+    read_project()
+    assert not os.environ[PLUGINS] and "half" not in heads()
+
+
+# ---------------------------------------------------------------- commands
+
+
+def test_own_head_trains_and_is_evaluated_only_where_it_is_named(tmp_path: Path) -> None:
+    write_package(tmp_path)
+    path = {"PYTHONPATH": str(tmp_path)}
+    words = ("head=half", "share=0.3", *TINY, f"results={tmp_path}")
+    refused = type_command("head=half", *TINY, **path)
+    assert refused.returncode == 2 and "head=half: no such head" in refused.stderr
+    done = type_command(*words, "plugins=[half_pkg]", fresh=True, **path)
+    assert done.returncode == 0, done.stderr
+    (config,) = tmp_path.glob("scratch/runs/half/*share=0.3*/seed=0/config.yaml")
+    assert "plugins" not in "".join(config.read_text().splitlines()[1:])
+    assert "'plugins=[half_pkg]'" in config.read_text().splitlines()[0]
+    # the config file alone does not permit the class
+    folder = tmp_path / "half_pkg/conf"
+    refused = type_command(*words, "seed=1", "--config-dir", str(folder), **path)
+    assert refused.returncode == 2 and "only classes of uncollapse.posteriors" in refused.stderr
+
+
+# ---------------------------------------------------------------- uncollapse init
+
+
+def test_new_project_has_a_head_data_model_experiment_and_metric(outside: Path) -> None:
+    assert start_project(Path("My-Project")) == "my_project"
+    os.chdir("My-Project")
+    read_project()
+    assert "first" in heads() and "reviews" in options("data") and "small" in options("model")
+    assert "first" in options("experiment")
+    assert len(Path("README.md").read_text().splitlines()) <= 25
+    assert not [path for path in Path().rglob("*") if "PACKAGE" in path.name]
+    for path in Path().rglob("*.*"):
+        assert path.is_dir() or "PACKAGE" not in path.read_text() or path.name == "uncollapse.yaml"
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("numpy", "numpy: a Python package has this name"),
+        ("2x", "2x: not a name"),
+        ("full", "not an empty"),
+    ],
+)
+def test_bad_folder_of_a_project_is_refused(
+    outside: Path, folder: str, reason: str, capsys: pytest.CaptureFixture
+) -> None:
+    write(outside / "full/notes.txt", "mine")
+    assert main([folder]) == 2
+    assert reason in capsys.readouterr().err
+    assert [path.name for path in outside.rglob("*") if path.is_file()] == ["notes.txt"]
+
+
+def test_config_files_are_in_the_wheel() -> None:
+    """`setup.py` copies conf/ as a whole."""
+    assert 'copy_tree("conf"' in (ROOT / "setup.py").read_text()
