@@ -16,7 +16,7 @@ setup: $(READY) ## build .venv from pyproject.toml and constraints.txt
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,joblib]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[harness,wandb,joblib,dev]'
 	@touch $(READY)
 
 demo: $(READY) ## compare six heads on the built-in corpus and write a report (about 6 minutes, two cores)

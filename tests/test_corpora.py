@@ -171,7 +171,7 @@ def test_missing_files_error_gives_the_command(tmp_path, name):
     with pytest.raises(InputError) as caught:
         config(name, cache=tmp_path).load()
     assert f"data={name} is not a hub set: give data.dir=FOLDER" in str(caught.value)
-    assert f"`python scripts/prepare_data.py {name} --out FOLDER`" in str(caught.value)
+    assert f"`uncollapse prepare {name} --out FOLDER`" in str(caught.value)
 
 
 def test_every_text_data_set_has_name_and_pinned_revision():

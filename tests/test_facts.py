@@ -36,7 +36,7 @@ def test_every_shipped_set_of_files_has_facts():
 
 def test_images_need_no_preparation(tmp_path, capsys):
     assert main(["mnist", "--out", str(tmp_path)]) == 2
-    assert "mnist: train.py reads images as they are; nothing to prepare" in capsys.readouterr().err
+    assert "mnist: `train` reads images as they are; nothing to prepare" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

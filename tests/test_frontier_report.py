@@ -320,7 +320,7 @@ def test_equal_labels_of_two_heads_are_two_curves(runs: pd.DataFrame) -> None:
     ("change", "says"),
     [
         ({"head": "bn_mu"}, "no finished run of head=plain"),
-        ({"nll": np.nan}, "no finished run has nll (scripts/evaluate.py computes it)."),
+        ({"nll": np.nan}, "no finished run has nll (`uncollapse evaluate` computes it)."),
         ({"nll_samples": np.arange(14.0)}, "same seed, data and number of codes"),
         ({"status": "failed"}, "no finished run has nll"),
         ({"mi": np.nan}, "with mi and nll"),

@@ -48,7 +48,7 @@ def test_prepared_files_equal_hub_data(tmp_path, capsys):
     words = [f"data.{key}={value}" for key, value in sizes.items()]
     code, output, _ = run_prepare(capsys, "yahoo", "--out", out, f"data.hub={folder}", *words)
     assert code == 0 and output.startswith("yahoo: licence: Yahoo Webscope")
-    assert output.endswith(f"next: python train.py data=yahoo data.dir={out}\n")
+    assert output.endswith(f"next: uncollapse train data=yahoo data.dir={out}\n")
     lines = (out / "train.txt").read_text().splitlines()
     assert len(lines) == 40
     assert all(line.split("\t")[1].startswith("what 's n") for line in lines)

@@ -689,12 +689,15 @@ def test_empty_columns_are_omitted_from_text_tables_only(tmp_path: Path) -> None
     study = read_study(tmp_path / "s")
     assert "nll" not in terminal(study, summary(runs)) and "kl" in terminal(study, summary(runs))
     assert evaluation_note(study) == (
-        "nll, probe and oracle_gap are computed by `python scripts/evaluate.py results/s`."
+        "nll, probe and oracle_gap are computed by `uncollapse evaluate results/s`."
     )
 
 
 def test_note_counts_unevaluated_runs(page: str, tmp_path: Path) -> None:
-    assert "5 of 13 finished runs lack nll" in page and "evaluate.py results/four</code>" in page
+    assert (
+        "5 of 13 finished runs lack nll" in page
+        and "uncollapse evaluate results/four</code>" in page
+    )
     write_run(tmp_path / "s", "plain", 0, evaluations=3, evaluated=True)
     assert evaluation_note(read_study(tmp_path / "s")) == ""
 

@@ -105,7 +105,7 @@ def test_few_aliases_are_accepted(tmp_path: Path) -> None:
 )
 def test_run_config_is_resolved(text: str, tmp_path: Path) -> None:
     write_config(tmp_path, text)
-    with pytest.raises(InputError, match=r"which train.py resolves before it saves a config"):
+    with pytest.raises(InputError, match=r"which `train` resolves before it saves a config"):
         read_config(Run(tmp_path))
 
 

@@ -1,15 +1,17 @@
-"""The command train.py: checks the command line, runs Hydra, explains a refusal in a sentence."""
+"""The command `train`: checks the command line, runs Hydra, explains a refusal in a sentence."""
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from uncollapse import config
 from uncollapse.command_words import check_command_words
 from uncollapse.config import HYDRA_KEYS
 from uncollapse.config.sections import describe_unknown_key
 from uncollapse.errors import InputError, did_you_mean, first_line, shorten
+from uncollapse.plugins import read_project
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,20 +20,31 @@ if TYPE_CHECKING:
 FULL_ERROR = "HYDRA_FULL_ERROR"  # set to 1, Hydra raises errors instead of printing them
 
 
-def compose_and_run(task: "Callable[[DictConfig], None]", conf: str) -> int:
-    """Run `task` with the config that the command line describes; the exit code."""
+def train(cfg: "DictConfig") -> float | None:
+    """Carry out one job of Hydra's; its validation objective."""
+    from uncollapse.job import main as run
+
+    return run(cfg)
+
+
+def main() -> int:
+    """Train with the config that the command line describes; the exit code."""
     import hydra
+
+    from uncollapse.search_path import add_user_folders
 
     # the words as typed: check_command_words may rewrite them, but messages should not
     words = sys.argv[1:]
     try:
+        read_project()
         sys.argv[1:] = check_command_words(words)
     except InputError as error:
         return print_error(error)
+    add_user_folders()
     show_traceback = os.environ.get(FULL_ERROR) == "1"
     os.environ[FULL_ERROR] = "1"  # the errors are caught and explained below
     try:
-        hydra.main(version_base="1.3", config_path=conf, config_name="train")(task)()
+        hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")(train)()
     except Exception as error:
         if show_traceback:
             raise

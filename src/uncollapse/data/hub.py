@@ -82,7 +82,7 @@ def load_hub_set(
 
 def prepare_command(name: str | None, folder: object = "FOLDER") -> str:
     """The command that makes a folder of a set."""
-    return f"`python scripts/prepare_data.py {name or 'NAME'} --out {folder}`"
+    return f"`uncollapse prepare {name or 'NAME'} --out {folder}`"
 
 
 def select_splits(cfg: "TextConfig", loaded: "datasets.DatasetDict") -> dict[str, TableRows]:

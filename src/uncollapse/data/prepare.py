@@ -1,6 +1,6 @@
 """Makes the files of a text set from the hub or by a recipe, or checks files put there by hand.
 
-    python scripts/prepare_data.py snli --out FOLDER
+    uncollapse prepare snli --out FOLDER
 
 How the files of a set are made is among its facts (data/facts.py).
 """
@@ -42,7 +42,7 @@ def prepare_set(
     """
     facts = read_facts(name)
     if facts.form not in FORMS_OF_SETS:
-        raise InputError(f"{name}: train.py reads {facts.form} as they are; nothing to prepare")
+        raise InputError(f"{name}: `train` reads {facts.form} as they are; nothing to prepare")
     form, cfg = FORMS_OF_SETS[facts.form], read_set_config(name, overrides)
     if not issubclass(type(cfg), form.schema):
         raise InputError(
@@ -68,7 +68,7 @@ def prepare_set(
         folder = SetFolder(out, source, labels)
         folder.make(form.names, lambda: form.fetch(cfg, rows), facts)
     model = f" model={facts.model}" if facts.model else ""
-    print(f"next: python train.py data={name} data.dir={out}{model}", flush=True)
+    print(f"next: uncollapse train data={name} data.dir={out}{model}", flush=True)
 
 
 def read_set_config(name: str, overrides: Sequence[str]) -> TextConfig | DialogueConfig:
@@ -164,7 +164,7 @@ def describe_dialogues(cfg: DialogueConfig) -> tuple[JsonObject, bool]:
     for split, size in cfg.sizes.items():
         if size is not None:
             raise InputError(
-                f"data.{split}_size={size}: dialogues are written complete; give it to train.py"
+                f"data.{split}_size={size}: dialogues are written complete; give it to `train`"
             )
     return {"hub": cfg.hub, "revision": cfg.revision}, True
 

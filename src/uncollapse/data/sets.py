@@ -16,7 +16,7 @@ DESCRIPTION = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence, or 130 when stopped."""
-    parser = Parser(prog="prepare_data.py", description=DESCRIPTION)
+    parser = Parser(prog="uncollapse prepare", description=DESCRIPTION)
     parser.add_argument("name", help=", ".join(list_sets()))
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     parser.add_argument(
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "overrides",
         nargs="*",
         metavar="data.KEY=VALUE",
-        help="as for train.py: data.train_size=1000 data.hub=FOLDER_OF_PARQUET_FILES ...",
+        help="as for `train`: data.train_size=1000 data.hub=FOLDER_OF_PARQUET_FILES ...",
     )
     asked = parser.parse_intermixed_args(argv)
     try:

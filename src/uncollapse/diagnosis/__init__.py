@@ -36,6 +36,7 @@ from uncollapse.diagnosis.modes import (
 from uncollapse.diagnosis.verdicts import COLLAPSE_GAP, verdict
 from uncollapse.diagnosis.walk import Walk, compute_statistics
 from uncollapse.errors import check_integer
+from uncollapse.extras import require_installed
 from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics.information import FINAL_MIXTURE
 from uncollapse.metrics.likelihood import DECODED_CODES, likelihood
@@ -90,6 +91,10 @@ def diagnose(
     to float32. InputError, one sentence, if a request cannot be carried out.
     """
     check_settings(samples=samples, batch=batch, rows=rows, mixture=mixture, seed=seed)
+    if labels is not None:
+        require_installed("labels", "sklearn")
+    if page is not None:
+        require_installed("page", "matplotlib", "jinja2", "pandas")
     batches, size = make_batches(data, batch)
     reference = Reference.parse(labels, log_prob, data)
     # before any computing, which may take hours

@@ -1,4 +1,4 @@
-"""The command line of scripts/evaluate.py.
+"""The command `evaluate`.
 
 Heavy imports wait until there is something to compute, so that help, error messages and studies
 that are already evaluated return at once.
@@ -33,7 +33,7 @@ are skipped."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0; 2 after an error, which is printed; or 130 if interrupted."""
-    arguments = command_parser().parse_args(argv)
+    arguments = command_parser().parse_with_plugins(argv)
     try:
         settings = parse_settings(arguments)
         evaluate_all(arguments.folder, settings, explicit=arguments.metrics is not None)
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def command_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="evaluate.py", description=EVALUATE_HELP)
+def command_parser() -> Parser:
+    parser = Parser(prog="uncollapse evaluate", description=EVALUATE_HELP)
     parser.add_argument("folder", type=Path, help="results/<study>, or one run folder in it")
     parser.add_argument(
         "--metrics",

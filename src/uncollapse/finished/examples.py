@@ -20,7 +20,7 @@ from uncollapse.json_types import JsonMapping
 GIVEN_SPLIT = "test"  # the split that holds the given examples
 DIALOGUE_HINT = (
     "a response is nothing without its context: of a dialogue run, only its own splits can be "
-    "encoded (split='test'); scripts/evaluate.py --metrics samples writes responses"
+    "encoded (split='test'); uncollapse evaluate --metrics samples writes responses"
 )
 
 

@@ -30,7 +30,7 @@ log variance and KL of each example, in the order of the file, with its text and
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 2 after an error, which is printed."""
-    arguments = export_parser().parse_args(argv)
+    arguments = export_parser().parse_with_plugins(argv)
     try:
         export_codes(arguments)
     except InputError as error:
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def export_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="export.py", description=EXPORT_HELP)
+def export_parser() -> Parser:
+    parser = Parser(prog="uncollapse export", description=EXPORT_HELP)
     parser.add_argument("run", type=Path, help=f"the folder of a finished run: {RUN_PATH}")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(

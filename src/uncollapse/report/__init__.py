@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from uncollapse.runs.layout import PACK, RUN_PATH, check_is_study, is_pack
     from uncollapse.runs.rules import DEFAULT_RULE, RULES
 
-    parser = Parser(prog="report.py", description=REPORT_HELP)
+    parser = Parser(prog="uncollapse report", description=REPORT_HELP)
     parser.add_argument("folder", help=f"results/<study>, its {PACK}, or one run: {RUN_PATH}")
     parser.add_argument(
         "--select",
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"whose weights the numbers are of: {', '.join(RULES)} (default: {DEFAULT_RULE}); "
         "another rule writes report-RULE beside report",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_with_plugins(argv)
     folder, rule = Path(arguments.folder), arguments.select
     try:
         check_choice("--select", rule, RULES)

@@ -12,9 +12,7 @@ from uncollapse.errors import InputError
 
 PAGE_MARK = '<meta name="generator" content="uncollapse report">'  # in every page
 OWNER = ".uncollapse"  # marks a folder as a report; never rewritten
-OWNED = (
-    "Made by uncollapse's scripts/report.py, which replaces page, figures, tables and samples.\n"
-)
+OWNED = "Made by `uncollapse report`, which replaces page, figures, tables and samples.\n"
 FOLDERS = ("figures", "tables", "samples")
 SCRATCH = ".*.new"  # temporary files, left behind if a report is killed
 OURS = re.compile(  # the files of a report

@@ -48,7 +48,7 @@ def explain_no_frontier(runs: pd.DataFrame, x: str = "mi", y: str = "d_nll") -> 
     done = finished(runs)
     own = "nll" if y == "d_nll" else y
     if own not in done or done[own].isna().all():
-        return f"no finished run has {own} (scripts/evaluate.py computes it)."
+        return f"no finished run has {own} (`uncollapse evaluate` computes it)."
     if y == "d_nll" and not (done["head"] == "plain").any():
         return (
             "nll is compared with that of plain, and the study has no finished run of head=plain."

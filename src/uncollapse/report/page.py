@@ -120,7 +120,7 @@ def evaluation_note(study: Study) -> str:
     """How many finished runs have no nll, and the command that computes it; '' if all have one."""
     runs = finished(study.runs)
     lacking = int(runs["lacks_nll"].sum())
-    command = f"python scripts/evaluate.py results/{study.name}"
+    command = f"uncollapse evaluate results/{study.name}"
     if not lacking:
         return ""
     if lacking == len(runs):

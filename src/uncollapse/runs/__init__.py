@@ -14,6 +14,6 @@ study        every run of a study, from its folders and its pack
 packed       whether a pack already has a run that is about to be trained
 merge        packing a study, and merging the packs of several machines
 listing      the output of `study.py list` and `study.py verify`
-study_cli    the command line of scripts/study.py
+study_cli    the command `study`
 provenance   which code made a run
 """

@@ -151,7 +151,12 @@ def format_command(head: str, seed: int, words: Iterable[str]) -> str:
     """The command that trains this run again, whatever folder its results go to."""
     dropped = ("head=", "seed=", "results=", "again=")
     others = [word for word in words if not word.startswith(dropped)]
-    return shlex.join(["python", "train.py", f"head={head}", *others, f"seed={seed}"])
+    return shlex.join([*train_words(), f"head={head}", *others, f"seed={seed}"])
+
+
+def train_words() -> list[str]:
+    """How the command is typed in the current folder, which may be a checkout with its script."""
+    return ["python", "train.py"] if os.path.exists("train.py") else ["uncollapse", "train"]
 
 
 def format_folder_name(overrides: JsonMapping) -> str:

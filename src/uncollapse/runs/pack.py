@@ -180,7 +180,7 @@ def check_pack_schema(path: Path, content: bytes) -> None:
         ) from error
     stated = metadata.get(b"uncollapse", b"").decode(errors="replace")
     if not stated.isdecimal():
-        raise InputError(f"{path}: not a pack of uncollapse; scripts/study.py pack writes them")
+        raise InputError(f"{path}: not a pack of uncollapse; `uncollapse study pack` writes them")
     if int(stated) > SCHEMA:
         raise InputError(
             f"{path}: written by a newer version (schema {stated}; this one reads {SCHEMA}); "

@@ -177,7 +177,7 @@ def check_config(config: Json, path: Path) -> JsonObject:
     used = {key: value for key, value in config.items() if key != "overrides"}
     if where := find_interpolation(used, ""):
         raise InputError(
-            f"{path}: {where} contains ${{...}}, which train.py resolves before it saves a config"
+            f"{path}: {where} contains ${{...}}, which `train` resolves before it saves a config"
         )
     for key in CONFIG_SECTIONS:
         if key in config and not isinstance(config[key], dict):

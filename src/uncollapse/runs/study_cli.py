@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def study_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="study.py", description=STUDY_HELP)
+    parser = Parser(prog="uncollapse study", description=STUDY_HELP)
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )

@@ -85,7 +85,7 @@ def compute_costs(runs: pd.DataFrame) -> pd.DataFrame:
     if both.empty:
         raise NoFigure(
             "no finished run has an nll to compare with that of plain at the same seed "
-            "(scripts/evaluate.py computes nll)."
+            "(`uncollapse evaluate` computes nll)."
         )
     return both
 

@@ -38,7 +38,7 @@ def probe_rows(runs: pd.DataFrame) -> pd.DataFrame:
     if not rows:
         raise NoFigure(
             "no finished run has probe curves "
-            "(scripts/evaluate.py computes them where factors are known)."
+            "(`uncollapse evaluate` computes them where factors are known)."
         )
     frame = pd.DataFrame(rows)
     # in the order of the first run, at most as many as fit on a page

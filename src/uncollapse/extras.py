@@ -1,0 +1,24 @@
+"""The optional parts of an installation, which `pip install 'uncollapse[NAME]'` brings."""
+
+from importlib.util import find_spec
+
+from uncollapse.errors import InputError
+
+EXTRAS = {"wandb": "wandb", "hydra_plugins": "joblib"}  # module -> extra; others: harness
+
+
+def require_installed(what: str, *modules: str) -> None:
+    """InputError if a module that something needs is not installed."""
+    for module in modules:
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise InputError(describe_missing(what, module))
+
+
+def describe_missing(what: str, module: str) -> str:
+    """The message for a module that is not installed."""
+    extra = EXTRAS.get(module, "harness")
+    return f"{what} needs {module}, which is not installed; pip install 'uncollapse[{extra}]'"
