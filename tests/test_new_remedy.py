@@ -1,4 +1,4 @@
-"""scripts/new_remedy.py generates files that pass every check and overwrites nothing."""
+"""`uncollapse new` generates files that pass every check and overwrites nothing."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-import new_remedy
+from uncollapse.starting.remedy import copy_templates, find_place
 
 SLOTS = ("posterior", "objective", "procedure", "decoder")
 LEFT_OUT = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "*.png")
@@ -63,7 +63,7 @@ def list_generated(tree: Path) -> list[str]:
     return sorted(
         str(path)
         for path in paths
-        if path.suffix in (".py", ".yaml") and path.parts[0] != "scripts"
+        if path.suffix in (".py", ".yaml") and "templates" not in path.parts
     )
 
 
@@ -82,7 +82,7 @@ def test_each_slot_gets_class_head_and_test(tree: Path) -> None:
 
 def test_no_template_name_remains() -> None:
     for slot in SLOTS:
-        for text in new_remedy.copy_templates("other", slot).values():
+        for text in copy_templates("other", slot, find_place(ROOT, slot)).values():
             assert "templates" not in text and not re.search(f"my.?{slot}", text, re.IGNORECASE)
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from templates.my_posterior import MyPosterior
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.errors import InputError
 from uncollapse.posteriors.gaussian import Gaussian
+from uncollapse.starting.templates.my_posterior import MyPosterior
 
 
 def posteriors(width: float) -> tuple[DiagonalGaussian, DiagonalGaussian]:

@@ -5,11 +5,11 @@ import torch
 from conftest import SMALL, composed
 from torch import Tensor
 
-from templates.my_procedure import MyProcedure
 from uncollapse.building import prepare
 from uncollapse.errors import InputError
 from uncollapse.interfaces.procedure import Procedure, Training
 from uncollapse.procedures.joint import Joint
+from uncollapse.starting.templates.my_procedure import MyProcedure
 
 
 def train_plain_model(procedure: Procedure, steps: int = 2) -> list[Tensor]:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from templates.my_decoder import MyDecoder
 from uncollapse.decoders.plain import Plain
 from uncollapse.errors import InputError
 from uncollapse.interfaces.decoder import OutputLayer
+from uncollapse.starting.templates.my_decoder import MyDecoder
 
 EXAMPLE_LAYER = nn.Linear(5, 8)
 EXAMPLE_STATES, EXAMPLE_CODES = torch.randn(3, 5), torch.randn(3, 2)

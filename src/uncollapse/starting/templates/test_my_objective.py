@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from templates.my_objective import MyObjective
 from uncollapse.distributions.normal import DiagonalGaussian
 from uncollapse.errors import InputError
 from uncollapse.objectives.elbo import ELBO
+from uncollapse.starting.templates.my_objective import MyObjective
 
 EXAMPLE_NLL = torch.tensor([2.0, 4.0])
 EXAMPLE_Q = DiagonalGaussian.from_log_var(torch.tensor([[1.0, 0.0], [3.0, 1.0]]), torch.zeros(2, 2))

@@ -1,5 +1,0 @@
-"""Templates of new remedies, one for each slot: a class, its head file and its tests.
-
-They are ordinary files that are linted, typed and tested here. scripts/new_remedy.py copies them
-into place under the name of the new remedy.
-"""

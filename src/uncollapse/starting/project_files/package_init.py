@@ -1,0 +1,5 @@
+"""Parts of our own for uncollapse; every command of uncollapse in this project imports this."""
+
+from PACKAGE import metrics
+
+__all__ = ["metrics"]
