@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_contract import RUN, Case, one_step, trainer_of
 from torch import Tensor, nn
 
 from uncollapse import posteriors
 from uncollapse.config import heads
+from uncollapse.contract import KINDS, RUN, Case, make_one_step, make_trainer
 from uncollapse.distributions.moments import Moments, NotFinite, population
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
@@ -253,15 +253,15 @@ def test_objectives_and_metrics_accumulate_in_float32_or_better() -> None:
 @pytest.mark.parametrize("head", heads())
 def test_every_remedy_trains_and_evaluates_under_autocast(head: str, tmp_path: Path) -> None:
     try:
-        parts = Case(head, "vectors", tmp_path).parts(*RUN)
+        parts = Case(head, KINDS["vectors"], tmp_path).parts(*RUN)
     except InputError:  # word dropout needs words
         assert "word_dropout" in head
         return
-    trainer = trainer_of(parts, tmp_path)
+    trainer = make_trainer(parts, tmp_path)
     parts.procedure.begin(trainer.training)
     for step in range(2):
         with torch.autocast("cpu", dtype=bf16):
-            one_step(trainer, step)
+            make_one_step(trainer, step)
     found = []
     for cast in (bf16, None):
         with autocast(cast):

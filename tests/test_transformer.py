@@ -15,13 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from schemas import TransformerConfig
-from test_contract import SHORT, Stop, require_same
 from test_procedures import check_against_differences, first_batch
 from torch.nn import functional
 
 from uncollapse.building import prepare
 from uncollapse.config import knobs_of
 from uncollapse.console import Console
+from uncollapse.contract import SHORT, Stop, require_same
 from uncollapse.data import corpus
 from uncollapse.data.corpus import BOS, EOS, UNK, Corpus, make_batch
 from uncollapse.decoders import Options

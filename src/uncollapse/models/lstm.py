@@ -22,7 +22,13 @@ from uncollapse.interfaces.decoder import join_features
 from uncollapse.interfaces.model import MakeHead, ModelConfig
 from uncollapse.models.lstm_gates import Gates, rescale_features, update_state
 from uncollapse.models.text_search import NextLogits
-from uncollapse.models.text_vae import TextDecoder, TextVAE, check_sizes, previous_words
+from uncollapse.models.text_vae import (
+    TextDecoder,
+    TextVAE,
+    check_dropouts,
+    check_sizes,
+    previous_words,
+)
 
 EMBEDDING_RANGE = 0.1  # He et al. 2019: uniform in +-0.1, independent of `init`
 
@@ -47,6 +53,7 @@ class LSTMConfig(ModelConfig):
         InputError for a size below 1, an unknown pool or a dropout outside [0, 1).
         """
         check_sizes(self, "embedding", "hidden", "latent")
+        check_dropouts(self)
         check_choice("model.pool", self.pool, POOLS)
         if self.init is not None:
             check_number("model.init", self.init, 0)

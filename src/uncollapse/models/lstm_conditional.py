@@ -43,7 +43,7 @@ from uncollapse.errors import MAX_SIZE, InputError, check_choice, check_integer
 from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior, PosteriorHead
 from uncollapse.models.lstm import LSTMConfig, LSTMDecoder, LSTMEncoder
-from uncollapse.models.text_vae import check_sizes, generate_sentences
+from uncollapse.models.text_vae import check_dropouts, check_sizes, generate_sentences
 
 PRIOR_KINDS = ("learned", "held")
 
@@ -74,6 +74,7 @@ class ConditionalLSTMConfig(ModelConfig):
         InputError for a bad size or dropout, or a head that a learned prior does not fit.
         """
         check_sizes(self, "embedding", "hidden", "latent")
+        check_dropouts(self)
         check_choice("model.prior", self.prior, PRIOR_KINDS)
         return ConditionalLSTM(self, inputs, posterior, decoder or Options())
 

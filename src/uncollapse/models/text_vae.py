@@ -18,10 +18,14 @@ LONGEST = 200  # tokens; a sentence that has not ended by then is left without i
 
 
 def check_sizes(cfg: ModelConfig, *names: str) -> None:
-    """InputError unless these sizes of a model are integers >= 1 and its dropouts lie in [0, 1)."""
+    """InputError unless these sizes of a model are integers >= 1."""
     for name in names:
         deep = name in ("layers", "attention_heads")
         check_integer(f"model.{name}", getattr(cfg, name), 1, MAX_DEPTH if deep else MAX_SIZE)
+
+
+def check_dropouts(cfg: ModelConfig) -> None:
+    """InputError unless both dropouts of a model lie in [0, 1)."""
     for name in ("dropout_in", "dropout_out"):
         value = getattr(cfg, name)
         if not 0 <= value < 1:

@@ -28,7 +28,13 @@ from uncollapse.errors import InputError, check_choice
 from uncollapse.interfaces.decoder import join_features
 from uncollapse.interfaces.model import MakeHead, ModelConfig
 from uncollapse.models.text_search import NextLogits
-from uncollapse.models.text_vae import TextDecoder, TextVAE, check_sizes, previous_words
+from uncollapse.models.text_vae import (
+    TextDecoder,
+    TextVAE,
+    check_dropouts,
+    check_sizes,
+    previous_words,
+)
 
 ENCODER_POOLS = ("mean", "summary")
 INJECTIONS = ("both", "prefix", "add")
@@ -57,6 +63,7 @@ class TransformerConfig(ModelConfig):
         InputError for a size or dropout out of range, and for an unknown pool or inject.
         """
         check_sizes(self, "width", "layers", "attention_heads", "latent")
+        check_dropouts(self)
         if self.width % self.attention_heads:
             raise InputError(
                 f"model.width={self.width}: allowed is a multiple of "
