@@ -5,13 +5,17 @@ if TYPE_CHECKING:
     from uncollapse.diagnosis import diagnose
     from uncollapse.finished.run import load
     from uncollapse.finished.study import load_study
+    from uncollapse.plugins import use_plugins
+    from uncollapse.recorder import Recorder
 
-__all__ = ["diagnose", "load", "load_study"]
+__all__ = ["Recorder", "diagnose", "load", "load_study", "use_plugins"]
 
 HOMES = {  # the module of each name
     "diagnose": "uncollapse.diagnosis",
     "load": "uncollapse.finished.run",
     "load_study": "uncollapse.finished.study",
+    "use_plugins": "uncollapse.plugins",
+    "Recorder": "uncollapse.recorder",
 }
 
 

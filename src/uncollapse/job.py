@@ -10,12 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from uncollapse.entry import is_interrupted
 from uncollapse.errors import InputError
 from uncollapse.rate_search import replace_rate
-from uncollapse.run import run
+from uncollapse.run import carry_out
+from uncollapse.runs.rows import read_validation_objective
 from uncollapse.sweep import note_end
 
 
-def main(cfg: DictConfig) -> None:
-    """Carry out the run of a job.
+def main(cfg: DictConfig) -> float | None:
+    """Carry out the run of a job; its validation objective, which sweepers may minimise.
 
     An error of a single job ends the process with one sentence; in a sweep it is noted for the
     summary, and the other jobs go on.
@@ -28,7 +29,9 @@ def main(cfg: DictConfig) -> None:
     words = " ".join(overrides)
     try:
         cfg, overrides = replace_rate(cfg, head, overrides)
-        note_end(run(cfg, head, overrides), words)
+        outcome = carry_out(cfg, head, overrides)
+        note_end(outcome.status, words)
+        return read_validation_objective(outcome.run) if outcome.run else None
     except InputError as error:
         note_end("refused", words, str(error))
         print(f"[{words}] error: {error}" if in_sweep else f"error: {error}", file=sys.stderr)
@@ -44,3 +47,4 @@ def main(cfg: DictConfig) -> None:
         print(f"failed: {words}: {error}", file=sys.stderr)
         if not in_sweep:
             raise SystemExit(1) from None
+    return None

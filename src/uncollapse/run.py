@@ -1,6 +1,7 @@
 """One run, from the composed config to the finished folder, in numbered steps."""
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -18,7 +19,7 @@ from uncollapse.request import (
     understand_request,
 )
 from uncollapse.run_folder import open_folder
-from uncollapse.runs.layout import DONE, ROWS_FILE
+from uncollapse.runs.layout import DONE, ROWS_FILE, Run
 from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.results import write_summary
 from uncollapse.summary import find_unfinished, summarise_circumstances, summarise_outcome
@@ -29,11 +30,24 @@ if TYPE_CHECKING:
     from uncollapse.training.trainer import Trainer
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a request ended: "done" or "skipped", and the run's folder, if it has one here."""
+
+    status: str
+    run: Run | None = None
+
+
 def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
     """Carry out one run; "done" or "skipped".
 
     InputError for bad input, before anything is written.
     """
+    return carry_out(cfg, head, overrides).status
+
+
+def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
+    """As `run`, with the run's folder."""
     # 1. which run is requested, and whether it is done
     head = check_head(head)
     try:
@@ -42,7 +56,7 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
         return skip(str(error))
     request = understand_request(cfg, head, overrides)
     if reason := find_done_folder(request):
-        return skip(reason)
+        return skip(reason, request.run)
     copies = find_packed_copies(request)
     if reason := find_done_copy(request, copies):
         return skip(reason)
@@ -55,19 +69,19 @@ def run(cfg: DictConfig, head: object, overrides: list[str]) -> str:
     # 3. open the run folder; a failure from here on is written into it
     with open_folder(request, parts):
         if reason := find_done_folder(request):  # another process has done it meanwhile
-            return skip(reason)
+            return skip(reason, request.run)
         # 4. train and test
         summary = train_and_test(request, parts)
         # 5. write the summary, and `done` last: a run without it is not finished
         write_summary(request.run, summary)
         request.run.write(DONE, data=b"")
-    return "done"
+    return Outcome("done", request.run)
 
 
-def skip(reason: str) -> str:
+def skip(reason: str, found: Run | None = None) -> Outcome:
     """Print why the run is skipped."""
     print(f"skipped: {reason}")
-    return "skipped"
+    return Outcome("skipped", found)
 
 
 # ---------------------------------------------------------------- 4. training and test

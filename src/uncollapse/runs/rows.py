@@ -121,6 +121,17 @@ def read_run_rows(run: Run) -> ParsedRows:
     return read_rows(run.path(ROWS_FILE))
 
 
+def read_validation_objective(run: Run) -> float | None:
+    """The validation objective of a finished run's best weights, in nats.
+
+    None if a version without this metric made it.
+    """
+    rows = read_run_rows(run).rows
+    step = last_test_row(rows, "eval").get("step")
+    found = [row for row in rows if row["split"] == "valid" and row["step"] == step]
+    return found[-1].get("objective") if found else None
+
+
 def parse_rows(content: bytes) -> ParsedRows:
     """Rows from lines of JSON. If a resumed run has repeated a row, the later one counts."""
     latest: dict[tuple[object, ...], JsonObject] = {}

@@ -1,0 +1,150 @@
+"""docs/own_parts.md as its reader follows it, the contract, and recorded runs."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, composed
+
+import uncollapse
+from uncollapse import contract
+from uncollapse.contract import Case
+from uncollapse.errors import InputError
+from uncollapse.metrics import catalogue
+from uncollapse.plugins import read_project
+from uncollapse.report import main as report
+from uncollapse.runs.rows import read_run_rows, read_validation_objective
+from uncollapse.runs.study_cli import main as study
+from uncollapse.starting.project import start_project
+
+PAGE = (ROOT / "docs/own_parts.md").read_text()
+GRU = ("model=gru", *contract.TINY_DATA, "model.hidden=8", "model.latent=3")
+
+
+def find_block(text: str) -> str:
+    """The only fenced block that contains a text."""
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if text in block]
+    return str(block)
+
+
+@pytest.fixture
+def project(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new project, as the current folder, with the files of the page."""
+    monkeypatch.setattr(catalogue, "METRICS", dict(catalogue.METRICS))
+    start_project(Path("mine"))
+    os.chdir("mine")
+    for name in ("mine/gru.py", "conf/model/gru.yaml", "tests/test_gru.py"):
+        Path(name).write_text(find_block(f"# {name}\n"))
+    read_project()
+    return outside / "mine"
+
+
+def test_head_and_metric_of_a_new_project_take_part(project: Path) -> None:
+    contract.check_head("first", "vectors", project / "runs")
+    case = Case("first", contract.KINDS["vectors"], project / "again")
+    assert all(row["largest_mean"] > 0 for row in contract.read_rows(case.full))
+
+
+@pytest.mark.parametrize("head", ["plain", "skip", "lipschitz", "word_dropout"])
+def test_model_of_the_page_takes_heads_of_every_slot(head: str, project: Path) -> None:
+    case = Case(head, GRU, project / "runs")
+    contract.check_initial_weights(case)
+    contract.check_gradients(case)
+
+
+def test_model_of_the_page_trains_and_writes_sentences(project: Path) -> None:
+    folder = Case("bn_mu", GRU, project / "runs").full
+    assert len(uncollapse.load(folder).sample(3, beam=2)) == 3
+
+
+@pytest.mark.slow
+def test_model_of_the_page_keeps_the_contract(project: Path) -> None:
+    contract.check_model("gru", project / "runs", *GRU[1:])
+
+
+def test_contract_names_what_a_head_breaks(project: Path) -> None:
+    code = Path("mine/first.py").read_text()
+    assert "self.linear = nn.Linear(hidden, 2 * latent)" in code
+    # other initial weights than plain
+    drawn = "nn.Linear(1, 1)\n        self.linear = nn.Linear(hidden, 2 * latent)"
+    Path("mine/first.py").write_text(
+        code.replace("self.linear = nn.Linear(hidden, 2 * latent)", drawn)
+    )
+    with pytest.raises(AssertionError, match="starts from other values than in plain"):
+        contract.check_head("first", "vectors", project / "runs")
+
+
+# ---------------------------------------------------------------- runs of other training loops
+
+
+def test_loop_of_the_page_is_reported(
+    outside: Path, no_figures: None, capsys: pytest.CaptureFixture
+) -> None:
+    exec(compile(find_block("uncollapse.Recorder("), "docs/own_parts.md", "exec"), {})
+    assert report(["results/own"]) == 0
+    assert re.search(r"my_vae \(beta=0\.5\)", capsys.readouterr().out)
+    table = pd.read_csv("results/own/report/tables/runs.csv")
+    assert len(table) == 1 and table["kl"].gt(0).all() and table["nll"].notna().all()
+    for words in (["pack", "results/own"], ["verify", "results/own"]):
+        assert study(words) == 0
+
+
+def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return x[:, :2], torch.zeros(len(x), 2)
+
+
+def nll(x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    return (x[:, :2] - z).square().sum(-1)
+
+
+def test_recorded_rows_are_those_of_diagnose(tmp_path: Path) -> None:
+    x = torch.randn(60, 3)
+    recorder = uncollapse.Recorder(tmp_path / "own", head="mine", seed=3, entropy=2.5)
+    row = recorder.evaluate(10, encode, nll, x, mixture=50)
+    summary = recorder.test(10, encode, nll, x, samples=7, mixture=50)
+    found = uncollapse.diagnose(encode, nll, x, samples=7, mixture=50)
+    for name in ("rec", "kl", "kl_per_dim", "mi", "au", "moments"):
+        assert row[name] == summary[name] == found[name]
+    folder = tmp_path / "own/runs/mine/default/seed=3"
+    rows = read_run_rows(recorder.run).rows
+    assert [(r["step"], r["split"]) for r in rows] == [(10, "valid"), (10, "test")]
+    saved = json.loads((folder / "summary.json").read_text())
+    assert saved["nll"] == found["nll"] and saved["nll_samples"] == 7
+    assert saved["entropy"] == 2.5 and (folder / "done").exists()
+
+
+def test_recorder_refuses_bad_input_and_overwrites_nothing(tmp_path: Path) -> None:
+    recorder = uncollapse.Recorder(tmp_path / "own", head="mine", seed=0)
+    with pytest.raises(InputError, match="holds a run already"):
+        uncollapse.Recorder(tmp_path / "own", head="mine", seed=0)
+    for arguments, reason in [
+        ({"head": "a/b", "seed": 0}, "head=a/b: allowed are letters"),
+        ({"head": "mine", "seed": -1}, "seed=-1: allowed"),
+    ]:
+        with pytest.raises(InputError, match=reason):
+            uncollapse.Recorder(tmp_path / "own", **arguments)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="kl_per_dim is missing"):
+        recorder.write(0, "valid", {"rec": 1.0, "kl": 2.0})
+    with pytest.raises(InputError, match="split=tests"):
+        recorder.evaluate(0, encode, nll, torch.randn(9, 3), split="tests")
+
+
+# ---------------------------------------------------------------- sweepers
+
+
+def test_job_returns_the_validation_objective_of_the_best_weights(tmp_path: Path) -> None:
+    from uncollapse.run import carry_out
+
+    words = [*contract.KINDS["vectors"], "trainer.epochs=3"]
+    cfg = composed("head=plain", f"results={tmp_path}", *words)
+    first, again = (carry_out(cfg, "plain", words) for _ in range(2))
+    assert (first.status, again.status) == ("done", "skipped")
+    assert first.run is not None and again.run is not None
+    rows = [row for row in read_run_rows(first.run).rows if row["split"] == "valid"]
+    best = min(row["objective"] for row in rows)
+    assert read_validation_objective(first.run) == read_validation_objective(again.run) == best
