@@ -11,12 +11,17 @@ STUDY ?= results/demo
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 
-setup: $(READY) ## build .venv from pyproject.toml and constraints.txt
+setup: $(READY) ## build .venv from requirements.lock and pyproject.toml
 
-$(READY): pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# First everything in the lock, each file checked against its hash. Then this package and torch, whose
+# builds differ between platforms, with the CUDA libraries that some of them need.
+$(READY): pyproject.toml setup.py constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[harness,wandb,joblib,dev]'
+	$(PIP) --require-hashes --no-deps --requirement requirements.lock
+	$(PIP) --no-build-isolation --constraint constraints.txt --editable '.[harness,wandb,joblib,dev]'
 	@touch $(READY)
 
 demo: $(READY) ## compare six heads on the built-in corpus and write a report (about 6 minutes, two cores)
