@@ -167,8 +167,7 @@ Next (details in docs/add_a_remedy.md)
     knob, default = read_knob(place.root / head)
     return f"""{written}3. make lint types test
 
-To make it a head of this package, also name it in the README's table of heads, and add to that of
-docs/heads.md (make test-all checks both):
+To make it a head of this package, add to the table in docs/heads.md (make test-all checks it):
     | `{name}` | what it does | `{knob}` ({default:g}) | {slot} | promise | source |  |  |
 """
 
