@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from uncollapse.starting.remedy import copy_templates, find_place
 
-SLOTS = ("posterior", "objective", "procedure", "decoder")
+SLOTS = ("posterior", "objective", "objective_module", "procedure", "decoder")
 LEFT_OUT = shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "*.png")
 
 
@@ -72,7 +72,7 @@ def test_each_slot_gets_class_head_and_test(tree: Path) -> None:
         path
         for slot in SLOTS
         for path in (
-            f"src/uncollapse/{slot}s/my_{slot}.py",
+            f"src/uncollapse/{slot.removesuffix('_module')}s/my_{slot}.py",
             f"conf/head/my_{slot}.yaml",
             f"tests/test_my_{slot}.py",
         )
@@ -188,5 +188,5 @@ def test_help_is_quick() -> None:
         text=True,
         check=True,
     )
-    assert "posterior,objective,procedure,decoder" in done.stdout
+    assert "posterior,objective,objective_module,procedure,decoder" in done.stdout
     assert os.times().children_user - before < 1.0

@@ -4,6 +4,7 @@ from uncollapse.metrics.metric import END, REPORT, TRAINING, LineUnit, Metric
 
 TRAINED = "uncollapse.training.measures:measure_progress"
 VALID_NLL = "uncollapse.training.measures:measure_validation_nll"
+LOSSES = "uncollapse.training.measures:measure_losses"
 LAGS = "uncollapse.training.measures:measure_lag"
 ENDED = "uncollapse.training.measures:measure_end"
 
@@ -26,6 +27,18 @@ RUN_ROWS = (
         line=".1f", line_unit=LineUnit(1e3, "ms/step"), column=None,
         meaning="Time per training step since the last evaluation; in the summary, over all steps.",
         pitfall="Runs that share a machine slow each other down, and not all equally.",
+    ),
+    Metric(
+        name="loss", stage=TRAINING, function=LOSSES, optional=True, column=None, in_csv=False,
+        meaning="What training minimises, from one code of each example: the mean over the steps "
+        "since the last evaluation.",
+        pitfall="Its weights change with schedules, so it may rise while the model improves.",
+    ),
+    Metric(
+        name="loss_terms", stage=TRAINING, function=LOSSES, optional=True, kind="nested",
+        column=None,
+        meaning="The terms that the loss is computed from, such as rec, kl, a penalty or the "
+        "distance from a constraint, as means over the same steps.",
     ),
     Metric(
         name="valid_nll", stage=TRAINING, function=VALID_NLL, optional=True, better="lower",

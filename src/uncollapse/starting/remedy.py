@@ -1,6 +1,6 @@
 """The command `new`: the skeleton of a new remedy, which passes every check without changes.
 
-    uncollapse new NAME --slot posterior|objective|procedure|decoder
+    uncollapse new NAME --slot posterior|objective|objective_module|procedure|decoder
 
 It copies a class with one knob, its head file and its tests from the templates, and renames them.
 In a checkout they become part of this package, in a project of `uncollapse init` part of the
@@ -25,6 +25,7 @@ TEMPLATE_PACKAGE = "uncollapse.starting.templates"
 SLOT_FOLDERS = {  # slot -> where its classes are, below src/uncollapse
     "posterior": "posteriors",
     "objective": "objectives",
+    "objective_module": "objectives",  # an objective with state or weights of its own
     "procedure": "procedures",
     "decoder": "decoders",
 }

@@ -30,6 +30,12 @@ def measure_progress(trainer: "Trainer") -> JsonObject:
     }
 
 
+def measure_losses(trainer: "Trainer") -> JsonObject:
+    """The training loss and its terms, means over the steps since the last evaluation, in nats."""
+    means = trainer.losses.read()
+    return {} if means is None else {"loss": means[0], "loss_terms": means[1]}
+
+
 def measure_validation_nll(trainer: "Trainer") -> JsonObject:
     """The nll of some validation examples in nats, if every evaluation is to have it."""
     config = trainer.config

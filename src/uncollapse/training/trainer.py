@@ -24,6 +24,7 @@ from uncollapse.runs.rows import Record, read_run_rows
 from uncollapse.training.config import OPTIMIZERS, TrainerConfig
 from uncollapse.training.convergence import Convergence, assess_convergence
 from uncollapse.training.floor import warn_below_floor
+from uncollapse.training.losses import LossMeans
 from uncollapse.training.measures import keep_numbers
 from uncollapse.training.phases import SLACK, Length
 from uncollapse.training.reporter import Reporter
@@ -70,6 +71,7 @@ class Trainer:
         )
         self.selection = Selection(self.config, self.model, self.optimizers, setup.run)
         self.progress = Progress()
+        self.losses = LossMeans()
         self.history: list[tuple[float, float]] = []  # of validation rows, see `convergence`
         self.measured = (0, 0.0)  # step and training seconds at the last evaluation
         self.has_warned = False  # of a KL below the floor
@@ -113,6 +115,7 @@ class Trainer:
         self.set_lr()
         loss = self.procedure.step(self.training, batch)
         self.objective.update(loss)
+        self.losses.add(loss)
         self.progress.step += 1
         self.progress.seconds += time.perf_counter() - start
         self.setup.reporter.stepped(self.progress.step, self.last_step(), loss)
