@@ -7,6 +7,7 @@ SPLITS = ("train", "valid", "test")
 # a text value is a path: `data.train=96` is a size.
 LOCATIONS: tuple[str, ...] = (
     "data.dir",
+    "data.file",
     "data.train",
     "data.valid",
     "data.test",

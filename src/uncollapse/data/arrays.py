@@ -1,0 +1,155 @@
+"""Vectors of your own, from NumPy files: features, counts, or pixels of any shape."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from uncollapse.data import SPLITS
+from uncollapse.data.digests import array_digest, fingerprint
+from uncollapse.data.text import check_batching
+from uncollapse.data.vectors import VectorData
+from uncollapse.errors import InputError, check_integer, check_number, expand_home
+from uncollapse.interfaces.data import DataConfig
+
+ENDINGS = (".npy", ".npz")
+Labels = dict[str, dict[str, np.ndarray]]  # split -> name -> values [N]
+
+
+@dataclass(kw_only=True)
+class ArraysConfig(DataConfig):
+    """Either one file, which is divided at random, or a folder with a file for each split.
+
+    A .npy holds x [N, ...]; a .npz holds x and, under other names, labels [N]. Each example is
+    flattened.
+    """
+
+    kind: ClassVar[str] = "vectors"
+    file: str | None
+    dir: str | None
+    split: list[float]  # shares of train, valid and test, for one file
+    split_seed: int
+    batch_size: int
+    batching: str
+
+    def load(self) -> VectorData:
+        """InputError for files that are missing or hold no numbers, and for splits that differ."""
+        check_batching(self.batch_size, self.batching)
+        if (self.file is None) == (self.dir is None):
+            raise InputError("data: give either data.file=FILE.npz or data.dir=FOLDER")
+        found = self.divide() if self.file is not None else self.read_folder()
+        require_equal_sizes({split: x for split, (x, _) in found.items()})
+        vectors = {split: flatten(x) for split, (x, _) in found.items()}
+        return VectorData(
+            vectors,
+            self.batch_size,
+            self.batching,
+            labels=number_classes({split: labels for split, (_, labels) in found.items()}),
+            content=fingerprint([array_digest(vectors[split]) for split in SPLITS]),
+        )
+
+    def divide(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """The examples of `file`, in an order drawn by split_seed, as three splits."""
+        x, labels = read_arrays(expand_home(str(self.file)))
+        check_integer("data.split_seed", self.split_seed, 0)
+        bounds = divide_examples(len(x), self.split)
+        order = np.random.default_rng(self.split_seed).permutation(len(x))
+        parts = dict(zip(SPLITS, np.split(order, bounds), strict=True))
+        return {
+            split: (x[part], {name: values[part] for name, values in labels.items()})
+            for split, part in parts.items()
+        }
+
+    def read_folder(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """train.npy, valid.npy and test.npy of `dir`, or .npz."""
+        return {
+            split: read_arrays(find_array(expand_home(str(self.dir)), split)) for split in SPLITS
+        }
+
+
+def find_array(folder: Path, split: str) -> Path:
+    """The only file of a split in a folder. InputError if there is none, or two."""
+    found = [path for end in ENDINGS if (path := folder / f"{split}{end}").is_file()]
+    if len(found) != 1:
+        reason = "both are there" if found else "neither is there"
+        names = " or ".join(f"{split}{end}" for end in ENDINGS)
+        raise InputError(f"data.dir={folder}: it must hold one of {names}; {reason}")
+    return found[0]
+
+
+def read_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """x [N, ...] and labels by name, [N] each. InputError for anything else in the file."""
+    if path.suffix not in ENDINGS:
+        raise InputError(f"data.file={path}: allowed are files that end with .npy or .npz")
+    try:
+        # no pickles: they could run code
+        content = np.load(path, allow_pickle=False)
+        arrays = dict(content) if path.suffix == ".npz" else {"x": content}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as NumPy arrays ({error})") from error
+    if "x" not in arrays:
+        raise InputError(f"{path}: no array x in it; it has {', '.join(arrays) or 'none'}")
+    x, labels = arrays.pop("x"), arrays
+    if x.dtype.kind not in "buif" or x.ndim < 2 or not np.isfinite(x).all():
+        raise InputError(
+            f"{path}: x is {x.dtype} of shape {list(x.shape)}; allowed are finite numbers [N, ...]"
+        )
+    for name, values in labels.items():
+        if values.shape != (len(x),):
+            raise InputError(
+                f"{path}: {name} has shape {list(values.shape)}; labels have one value for each of "
+                f"the {len(x)} examples"
+            )
+    return x, labels
+
+
+def divide_examples(count: int, shares: Sequence[float]) -> list[int]:
+    """Where train ends and where valid ends, for shares of train, valid and test.
+
+    InputError unless they are three positive numbers with the sum 1 and no split is empty.
+    """
+    if len(shares) != len(SPLITS):
+        raise InputError(
+            f"data.split={list(shares)}: allowed are three shares, such as 0.8,0.1,0.1"
+        )
+    for share in shares:
+        check_number("data.split", share, 0, 1)
+    if abs(sum(shares) - 1) > 1e-6:
+        raise InputError(f"data.split={list(shares)}: the shares must add up to 1")
+    bounds = [round(count * shares[0]), round(count * (shares[0] + shares[1]))]
+    if min(bounds[0], bounds[1] - bounds[0], count - bounds[1]) < 1:
+        raise InputError(f"data.split={list(shares)}: {count} examples leave a split empty")
+    return bounds
+
+
+def number_classes(labels: Labels) -> Labels:
+    """Labels of any values as class numbers, the same in every split, by increasing value.
+
+    Only labels that every split has.
+    """
+    names = set.intersection(*(set(of_split) for of_split in labels.values()))
+    if not names:
+        return {}
+    classes = {
+        name: np.unique(np.concatenate([of_split[name] for of_split in labels.values()]))
+        for name in sorted(names)
+    }
+    return {
+        split: {name: np.searchsorted(values, of_split[name]) for name, values in classes.items()}
+        for split, of_split in labels.items()
+    }
+
+
+def require_equal_sizes(arrays: dict[str, np.ndarray]) -> None:
+    """InputError unless the examples of all splits have one shape."""
+    shapes = {split: x.shape[1:] for split, x in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{split} {list(shape)}" for split, shape in shapes.items())
+        raise InputError(f"data: examples of different shapes ({listed})")
+
+
+def flatten(x: np.ndarray) -> np.ndarray:
+    """[N, ...] -> [N, P] float32."""
+    return x.reshape(len(x), -1).astype(np.float32)
