@@ -18,7 +18,7 @@ from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_ru
 from uncollapse.runs.reading import read_config
 from uncollapse.runs.study import find_same_run
 
-NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again", "plugins")
+NOT_IN_NAME = ("head", "seed", "study", "results", "experiment", "log", "again", "plugins", "from")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
         check_root(key, config[key])
     # these two are about this command, not about the run
     changed, base = select_effective_overrides(cfg, head, parse_overrides(overrides), overrides)
+    # its label, not the path that was typed
+    if "from" in config:
+        changed = dict(sorted({**changed, "from": config["from"]}.items()))
     again = config.pop("again", False)
     config.pop("plugins", None)
     config = {"head": head, "overrides": changed, **config}

@@ -22,6 +22,7 @@ from uncollapse.run_folder import open_folder
 from uncollapse.runs.layout import DONE, ROWS_FILE, Run
 from uncollapse.runs.provenance import find_provenance, package_versions
 from uncollapse.runs.results import write_summary
+from uncollapse.start import load_start, replace_start
 from uncollapse.summary import find_unfinished, summarise_circumstances, summarise_outcome
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
         cfg, overrides = replace_shorthands(cfg, overrides, head)
     except NoSuchLevel as error:
         return skip(str(error))
+    cfg, start = replace_start(cfg)
     request = understand_request(cfg, head, overrides)
     if reason := find_done_folder(request):
         return skip(reason, request.run)
@@ -63,6 +65,8 @@ def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
 
     # 2. check and build everything: bad input is refused here
     parts = prepare(cfg, request.head)
+    if start:
+        print(f"[{request.name}] {load_start(start, parts)}")
     if reason := find_done_copy(request, copies, parts.data.facts()):
         return skip(reason)
 

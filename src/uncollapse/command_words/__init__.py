@@ -9,12 +9,13 @@ grammar  values as Hydra's grammar reads them, and how to quote them
 values   values, and which heads have the knobs that are set
 """
 
+import os
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
 from uncollapse.command_words.flags import check_form, split_flags
-from uncollapse.command_words.grammar import list_values, parse_word
+from uncollapse.command_words.grammar import QUOTES, enclose, list_values, parse_word
 from uncollapse.command_words.keys import GROUPS, check_key
 from uncollapse.command_words.values import (
     check_chosen_files,
@@ -39,6 +40,7 @@ def check_command_words(argv: list[str]) -> list[str]:
         return argv  # nothing is trained
     # first, because they bring heads and other options of the user's own
     use_named_parts(args.config_dir, words)
+    words = [quote_run(word) for word in words]
     knobs_by_head = {head: knobs_of(head) for head in heads()}
     knobs = set().union(*knobs_by_head.values())
     check_form(words, {*GROUPS, *SLOTS, *TYPED, *knobs})
@@ -74,6 +76,14 @@ def use_named_parts(folder: str | None, words: Iterable[str]) -> None:
             use_plugins(*as_names(parse_word(word).value()))
     if folder is not None:
         use_folders(Path(folder))
+
+
+def quote_run(word: str) -> str:
+    """`from=FOLDER` with the folder in quotes, as names of runs contain = and commas."""
+    key, _, value = word.partition("=")
+    if key.lstrip("+") != "from" or not os.path.isdir(value):
+        return word
+    return f"{key}={enclose(value, QUOTES[0])}"
 
 
 def only_shows(args: Namespace) -> bool:

@@ -19,7 +19,7 @@ CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if 
 SLOTS = ("posterior", "objective", "procedure", "decoder")
 SECTIONS = ("data", "model", "trainer", "log")
 COMMON = ("label", "study", "results", "seed", "device", "threads", "again", "plugins")
-TYPED = (*COMMON, "level")  # root keys, other than groups, slots and knobs, that users type
+TYPED = (*COMMON, "from", "level")  # root keys, other than groups, slots and knobs, that users type
 SHORTHANDS = ("level", "frontier")  # replaced before a run is named: config/shorthands.py
 HYDRA_KEYS = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 

@@ -122,7 +122,7 @@ def check_knobs(cfg: DictConfig, head: str) -> None:
     )
     read = set(re.findall(r"\$\{(\w+)\}", slots))
     for key in map(str, cfg):
-        if key not in {*SLOTS, *SECTIONS, *COMMON, *read}:
+        if key not in {*SLOTS, *SECTIONS, *COMMON, "from", *read}:
             if key in knobs_of(head):
                 raise InputError(describe_unused_knob(key, head, read - {*map(str, cfg)}))
             raise InputError(describe_unknown_knob(key, cfg[key], head))

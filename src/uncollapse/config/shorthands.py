@@ -49,6 +49,8 @@ def replace_shorthands(
     with open_dict(cfg):
         cfg.pop(LEVEL, None)
         cfg.pop(FRONTIER, None)
+        if cfg.get("from") is None:  # a config without it is the same run
+            cfg.pop("from", None)
         if cfg.get("rate") is None:  # a rate is replaced before: uncollapse.rate_search
             cfg.pop("rate", None)
     return cfg, words
