@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL, type_command
+from conftest import SMALL, type_command
 
 from uncollapse.config import heads, options
 from uncollapse.config.targets import locate_class
@@ -190,8 +190,3 @@ def test_bad_folder_of_a_project_is_refused(
     assert main([folder]) == 2
     assert reason in capsys.readouterr().err
     assert [path.name for path in outside.rglob("*") if path.is_file()] == ["notes.txt"]
-
-
-def test_config_files_are_in_the_wheel() -> None:
-    """`setup.py` copies conf/ as a whole."""
-    assert 'copy_tree("conf"' in (ROOT / "setup.py").read_text()
