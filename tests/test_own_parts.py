@@ -134,6 +134,18 @@ def test_recorder_refuses_bad_input_and_overwrites_nothing(tmp_path: Path) -> No
         recorder.evaluate(0, encode, nll, torch.randn(9, 3), split="tests")
 
 
+def test_objectives_of_the_page_run() -> None:
+    page = (ROOT / "docs/own_vae.md").read_text()
+    (block,) = [
+        block
+        for block in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        if "uncollapse.objectives" in block
+    ]
+    names: dict = {}
+    exec(compile(block, "docs/own_vae.md", "exec"), names)
+    assert names["loss"].terms.keys() >= {"rec", "kl"}
+
+
 # ---------------------------------------------------------------- sweepers
 
 
