@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from uncollapse import posteriors
 from uncollapse.config import heads
-from uncollapse.contract import KINDS, RUN, Case, make_one_step, make_trainer
+from uncollapse.contract import KINDS, RUN, Case, make_one_step, make_silent_trainer
 from uncollapse.distributions.moments import Moments, NotFinite, population
 from uncollapse.errors import InputError
 from uncollapse.metrics.likelihood import importance_weighted, log_weights
@@ -257,7 +257,7 @@ def test_every_remedy_trains_and_evaluates_under_autocast(head: str, tmp_path: P
     except InputError:  # word dropout needs words
         assert "word_dropout" in head
         return
-    trainer = make_trainer(parts, tmp_path)
+    trainer = make_silent_trainer(parts, tmp_path)
     parts.procedure.begin(trainer.training)
     for step in range(2):
         with torch.autocast("cpu", dtype=bf16):

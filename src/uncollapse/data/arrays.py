@@ -46,13 +46,13 @@ class ArraysConfig(DataConfig):
             vectors,
             self.batch_size,
             self.batching,
-            labels=number_classes({split: labels for split, (_, labels) in found.items()}),
+            labels=number_labels({split: labels for split, (_, labels) in found.items()}),
             content=fingerprint([array_digest(vectors[split]) for split in SPLITS]),
         )
 
     def divide(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
         """The examples of `file`, in an order drawn by split_seed, as three splits."""
-        x, labels = read_arrays(expand_home(str(self.file)))
+        x, labels = load_arrays(expand_home(str(self.file)))
         check_integer("data.split_seed", self.split_seed, 0)
         bounds = divide_examples(len(x), self.split)
         order = np.random.default_rng(self.split_seed).permutation(len(x))
@@ -65,7 +65,7 @@ class ArraysConfig(DataConfig):
     def read_folder(self) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
         """train.npy, valid.npy and test.npy of `dir`, or .npz."""
         return {
-            split: read_arrays(find_array(expand_home(str(self.dir)), split)) for split in SPLITS
+            split: load_arrays(find_array(expand_home(str(self.dir)), split)) for split in SPLITS
         }
 
 
@@ -79,7 +79,7 @@ def find_array(folder: Path, split: str) -> Path:
     return found[0]
 
 
-def read_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def load_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """x [N, ...] and labels by name, [N] each. InputError for anything else in the file."""
     if path.suffix not in ENDINGS:
         raise InputError(f"data.file={path}: allowed are files that end with .npy or .npz")
@@ -124,7 +124,7 @@ def divide_examples(count: int, shares: Sequence[float]) -> list[int]:
     return bounds
 
 
-def number_classes(labels: Labels) -> Labels:
+def number_labels(labels: Labels) -> Labels:
     """Labels of any values as class numbers, the same in every split, by increasing value.
 
     Only labels that every split has.

@@ -49,7 +49,7 @@ def gaussian_nll(x: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor:
     return 0.5 * (distance + variance.log() + math.log(2 * math.pi)).sum(-1)
 
 
-class Gaussian(Likelihood):
+class FixedGaussian(Likelihood):
     """Fixed variance. InputError unless it is above 0."""
 
     def __init__(self, size: int, variance: float, levels: int):
@@ -171,7 +171,7 @@ class Bernoulli(Likelihood):
 
 
 LIKELIHOODS: dict[str, Callable[[int, float, int], Likelihood]] = {
-    "gaussian": Gaussian,
+    "gaussian": FixedGaussian,
     "gaussian_learned": LearnedGaussian,
     "gaussian_optimal": OptimalGaussian,
     "discretised_logistic": DiscretisedLogistic,
