@@ -185,11 +185,17 @@ OWN_PACKAGES = ("half_pkg", "faulty", "my_project", "mine")  # that tests write
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current folder outside the checkout, without anything that was named before."""
+    from uncollapse.metrics import catalogue
+
     monkeypatch.chdir(tmp_path)
     for name in ("UNCOLLAPSE_CONF", "UNCOLLAPSE_PLUGINS"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(sys, "path", [*sys.path])
+    metrics = dict(catalogue.METRICS)
     yield tmp_path
+    # in place: other modules have imported this dictionary
+    catalogue.METRICS.clear()
+    catalogue.METRICS.update(metrics)
     for name in [name for name in sys.modules if name.partition(".")[0] in OWN_PACKAGES]:
         del sys.modules[name]
 

@@ -129,18 +129,54 @@ def test_damaged_project_file_is_refused(outside: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sign", ["config.yaml", "runs.parquet", "runs/half/default/seed=0/config.yaml"]
+    "sign",
+    [
+        "config.yaml",
+        "runs.parquet",
+        "runs/half/default/seed=0/config.yaml",
+        "study/runs.parquet",
+        "../runs.parquet",
+        "../runs/half/default/seed=0/config.yaml",
+    ],
 )
-def test_run_study_or_pack_cannot_name_plugins(outside: Path, sign: str) -> None:
+def test_run_study_or_pack_cannot_name_plugins(
+    outside: Path, sign: str, capsys: pytest.CaptureFixture
+) -> None:
     """Someone may have sent it."""
-    write_package(outside)
-    write(outside / "uncollapse.yaml", "plugins: [half_pkg]\n")
-    write(outside / sign, "")
+    here = outside / "here"
+    write_package(here)
+    write(here / "uncollapse.yaml", "plugins: [half_pkg]\n")
+    write(here / sign, "")
+    os.chdir(here)
     read_project()
     assert not os.environ[PLUGINS] and "half" not in heads()
+    assert "uncollapse.yaml is not read: a study or a run is here" in capsys.readouterr().err
+    # nor is a package found there
+    with pytest.raises(InputError, match="ModuleNotFoundError"):
+        use_plugins("half_pkg")
+
+
+def test_results_of_a_project_do_not_disable_it(outside: Path) -> None:
+    write_package(outside)
+    write(outside / "uncollapse.yaml", "plugins: [half_pkg]\n")
+    write(outside / "results/study/runs/half/default/seed=0/config.yaml", "")
+    read_project()
+    assert "half" in heads()
 
 
 # ---------------------------------------------------------------- commands
+
+
+def test_config_file_cannot_name_plugins(tmp_path: Path) -> None:
+    write(tmp_path / "conf/experiment/sent.yaml", "# @package _global_\nplugins: [os]\n")
+    words = ("experiment=sent", "--config-dir", str(tmp_path / "conf"), f"results={tmp_path}")
+    refused = type_command(*words)
+    assert refused.returncode == 2 and "plugins=os: a config file cannot name" in refused.stderr
+
+
+def test_sweep_over_plugins_is_refused() -> None:
+    refused = type_command("plugins=json,os")
+    assert refused.returncode == 2 and "did you mean plugins=[json,os]?" in refused.stderr
 
 
 def test_own_head_trains_and_is_evaluated_only_where_it_is_named(tmp_path: Path) -> None:
@@ -179,7 +215,8 @@ def test_new_project_has_a_head_data_model_experiment_and_metric(outside: Path) 
     ("folder", "reason"),
     [
         ("numpy", "numpy: a Python package has this name"),
-        ("2x", "2x: not a name"),
+        ("2x", "2x: not a name for a package"),
+        ("tests", "tests: a project has a folder of this name"),
         ("full", "not an empty"),
     ],
 )

@@ -1,8 +1,9 @@
 """The user's own parts: config folders and packages beside those of this package.
 
 Their user names them: in `uncollapse.yaml` of the current folder (`plugins: [mine]`, and its
-conf/ is searched), with `plugins=[mine]` or `--config-dir FOLDER` on the command line, or in
-Python with `use_plugins("mine")`. Run folders and packs never can: nothing here reads them.
+conf/ is searched), with `plugins=[mine]` or `--config-dir FOLDER` for `train`, with
+`--plugins mine` for other commands, or in Python with `use_plugins("mine")`. Run folders and packs
+never can: nothing here reads them, and a folder that may have been sent is no project.
 
 What is named is kept in environment variables, which reach the workers of every launcher.
 """
@@ -54,6 +55,8 @@ def use_folders(*folders: Path) -> None:
     """Search these folders for config files, after those of this package."""
     for folder in folders:
         check_folder(folder)
+        if os.pathsep in str(folder.resolve()):
+            raise InputError(f"{folder}: {os.pathsep} in the path of a config folder; move it")
     remember(FOLDERS, [str(folder.resolve()) for folder in folders], os.pathsep)
 
 
@@ -73,7 +76,7 @@ def import_plugins() -> None:
 def import_plugin(name: str) -> None:
     """Import a package. InputError if that fails."""
     # last, so that nothing in the current folder replaces an installed package
-    if os.getcwd() not in sys.path:
+    if os.getcwd() not in sys.path and not may_be_sent(Path.cwd()):
         sys.path.append(os.getcwd())
     try:
         importlib.import_module(name)
@@ -107,11 +110,17 @@ def check_folder(folder: Path) -> None:
 def read_project() -> None:
     """Use what `uncollapse.yaml` in the current folder names: its plugins, and its conf/.
 
-    It counts in a project of the user's only, not in a study or a run, which may come from someone
-    else. InputError if it is damaged.
+    It counts in a project of the user's only, not where someone else's study or run may have
+    brought it. InputError if it is damaged.
     """
     here = Path.cwd()
-    if not os.path.lexists(here / PROJECT) or is_sent(here):
+    # set by hand, or by a process that started this one
+    use_plugins(*plugin_names())
+    if not os.path.lexists(here / PROJECT):
+        return
+    if may_be_sent(here):
+        sentence = "a study or a run is here, above or directly below, and may have come with it"
+        print(f"warning: {here / PROJECT} is not read: {sentence}", file=sys.stderr)
         return
     use_plugins(*read_project_plugins(here))
     if (here / "conf").is_dir():
@@ -129,11 +138,18 @@ def read_project_plugins(folder: Path) -> list[str]:
     return as_names(content.get("plugins"))
 
 
-def is_sent(folder: Path) -> bool:
-    """Whether a folder is a study or a run."""
+def may_be_sent(folder: Path) -> bool:
+    """Whether a study or a run is this folder, above it, or directly below it.
+
+    Studies of a project are in its results/, one level further down.
+    """
     from uncollapse.runs.layout import find_runs, has_pack, is_run
 
-    return is_run(folder) or has_pack(folder) or bool(find_runs(folder))
+    below = [path for path in folder.iterdir() if path.is_dir()]
+    return any(
+        is_run(place) or has_pack(place) or bool(find_runs(place))
+        for place in (folder, *folder.parents, *below)
+    )
 
 
 def as_names(value: object) -> list[str]:

@@ -12,6 +12,7 @@ from uncollapse.config.sections import LogConfig, load_section
 from uncollapse.config.targets import resolve_node
 from uncollapse.errors import InputError
 from uncollapse.json_types import JsonObject
+from uncollapse.plugins import as_names, plugin_names
 from uncollapse.runs.identity import list_changes
 from uncollapse.runs.layout import DONE, Run, format_command, format_title, locate_run
 from uncollapse.runs.packed import PackedRun, explain_skip, find_equal_packed_runs, name_in_pack
@@ -56,7 +57,7 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     if "from" in config:
         changed = dict(sorted({**changed, "from": config["from"]}.items()))
     again = config.pop("again", False)
-    config.pop("plugins", None)
+    check_plugins(config.pop("plugins", None))
     config = {"head": head, "overrides": changed, **config}
     run = locate_run(str(cfg.results), str(cfg.study), head, changed, cfg.seed)
     check_results_folder(run.folder, str(cfg.results))
@@ -66,6 +67,15 @@ def understand_request(cfg: DictConfig, head: str, overrides: list[str]) -> Requ
     return Request(
         head, changed, run, config, base, format_command(head, cfg.seed, overrides), again
     )
+
+
+def check_plugins(value: object) -> None:
+    """InputError for packages that only a config file names: it might not be the user's own."""
+    if unused := [name for name in as_names(value) if name not in plugin_names()]:
+        raise InputError(
+            f"plugins={unused[0]}: a config file cannot name packages; name it in uncollapse.yaml "
+            "or on the command line"
+        )
 
 
 def parse_overrides(overrides: list[str]) -> JsonObject:

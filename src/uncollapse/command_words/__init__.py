@@ -27,6 +27,7 @@ from uncollapse.command_words.values import (
     make_sweep,
 )
 from uncollapse.config import SLOTS, TYPED, heads, knobs_of
+from uncollapse.errors import InputError
 from uncollapse.plugins import as_names, use_folders, use_plugins
 
 
@@ -73,7 +74,13 @@ def use_named_parts(folder: str | None, words: Iterable[str]) -> None:
     """Use the packages of `plugins=` and the folder of `--config-dir`."""
     for word in words:
         if word.lstrip("+").startswith("plugins="):
-            use_plugins(*as_names(parse_word(word).value()))
+            override = parse_word(word)
+            if override.is_sweep_override():
+                names = word.partition("=")[2]
+                raise InputError(
+                    f"{word}: plugins cannot be swept; did you mean plugins=[{names}]?"
+                )
+            use_plugins(*as_names(override.value()))
     if folder is not None:
         use_folders(Path(folder))
 
