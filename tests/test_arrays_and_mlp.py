@@ -33,26 +33,20 @@ def nll(likelihood: Likelihood, x: torch.Tensor) -> np.ndarray:
 # ---------------------------------------------------------------- likelihoods
 
 
-@pytest.mark.parametrize("name", ["gaussian", "gaussian_learned", "gaussian_optimal"])
+@pytest.mark.parametrize("name", ["gaussian", "gaussian_learned", "gaussian_shared"])
 def test_gaussian_density(name: str) -> None:
     expected = -stats.norm(OUTPUTS, np.sqrt(0.7)).logpdf(VECTORS).sum(-1)
     np.testing.assert_allclose(nll(make(name), VECTORS), expected, rtol=1e-5)
 
 
-def test_optimal_variance_is_the_mean_squared_error() -> None:
-    likelihood = make("gaussian_optimal").train()
-    losses = likelihood(OUTPUTS[0].double(), VECTORS.double())
+def test_shared_variance_is_best_at_the_mean_squared_error() -> None:
     error = float((OUTPUTS[0] - VECTORS).square().mean())
-    expected = -stats.norm(OUTPUTS[0], np.sqrt(error)).logpdf(VECTORS).sum(-1)
-    np.testing.assert_allclose(losses.detach(), expected, rtol=1e-4)
-    # any other variance is worse
-    for other in (0.8 * error, 1.2 * error):
-        worse = -stats.norm(OUTPUTS[0], np.sqrt(other)).logpdf(VECTORS).sum(-1)
-        assert losses.mean() < worse.mean()
-    # evaluation uses what training saw
-    assert float(likelihood.mean_square) == pytest.approx(error, rel=1e-4)
-    again = likelihood.eval()(OUTPUTS[0].double(), VECTORS.double())
-    np.testing.assert_allclose(again.detach(), losses.detach(), rtol=1e-4)
+    likelihood = make("gaussian_shared", variance=error)
+    (parameter,) = likelihood.parameters()
+    assert parameter.shape == (1,)
+    loss = likelihood(OUTPUTS[0].double(), VECTORS.double()).mean()
+    (gradient,) = torch.autograd.grad(loss, parameter)
+    assert float(gradient) == pytest.approx(0, abs=1e-4)
 
 
 def test_logistic_masses_by_differences_of_the_distribution() -> None:
@@ -84,6 +78,45 @@ def test_counts_are_negative_binomial() -> None:
     mean = np.exp(OUTPUTS.double().numpy())
     expected = -stats.nbinom(theta, theta / (theta + mean)).logpmf(COUNTS).sum(-1)
     np.testing.assert_allclose(nll(likelihood, COUNTS), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("log_theta", [-8.0, 5.0, 12.0, 20.0])
+def test_counts_of_extreme_dispersion(log_theta: float) -> None:
+    likelihood = LIKELIHOODS["negative_binomial"](4, 0.7, 8)
+    with torch.no_grad():
+        likelihood.log_theta.fill_(log_theta)
+        found = likelihood(OUTPUTS, COUNTS).numpy()
+    theta, mean = np.exp(min(log_theta, 12.0)), np.exp(OUTPUTS.double().numpy())
+    expected = -stats.nbinom(theta, theta / (theta + mean)).logpmf(COUNTS).sum(-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_logistic_masses_of_many_levels_far_away() -> None:
+    likelihood = LIKELIHOODS["discretised_logistic"](4, 1.0, 65536)
+    with torch.no_grad():
+        assert likelihood(OUTPUTS + 200, PIXELS).isfinite().all()
+        likelihood.log_scale.fill_(-100.0)  # bounded below
+        assert likelihood(OUTPUTS, PIXELS).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("discretised_logistic", [[0, 255], [3, 4]], "values from 0 to 255; allowed are the 256"),
+        ("discretised_logistic", [[0, 0.5], [1, 1]], "allowed are the 256 values k / 255"),
+        ("bernoulli", [[0, 5], [1, 1]], "values from 0 to 5; allowed are 0 and 1"),
+        ("negative_binomial", [[-1, 5], [1, 1]], "values from -1 to 5, not all of them counts"),
+        ("negative_binomial", [[0, 0.5], [1, 1]], "allowed are integers from 0"),
+    ],
+)
+def test_values_without_a_probability_are_refused(
+    name: str, values: list, reason: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.tile(values, (20, 1)))
+    words = ("model=mlp", "data=arrays", f"data.file={tmp_path / 'x.npy'}")
+    case = contract.Case("plain", (*words, f"model.likelihood={name}"), tmp_path)
+    with pytest.raises(InputError, match=f"^model.likelihood={name}: .*{reason}"):
+        case.parts()
 
 
 def test_bernoulli() -> None:
@@ -199,6 +232,8 @@ def test_folder_has_a_file_for_each_split(tmp_path: Path) -> None:
         ({"x": np.zeros((9, 2)), "y": np.zeros(8)}, r"y has shape \[8\]; labels have one value"),
         ({"x": np.zeros((2, 2))}, "2 examples leave a split empty"),
         ({"x": np.array([[{}]])}, "cannot be read as NumPy arrays"),
+        ({"x": np.zeros((9, 0))}, "allowed are finite numbers"),
+        ({"x": np.full((9, 2), 1e39)}, "allowed are finite numbers"),
     ],
 )
 def test_bad_file_is_refused(content: dict, reason: str, tmp_path: Path) -> None:
@@ -219,6 +254,23 @@ def test_other_bad_places_are_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(InputError, match=reason):
             load(*words)
+
+
+def test_damaged_file_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((9, 2)))
+    content = (tmp_path / "x.npz").read_bytes()
+    for damage in (content[: len(content) // 2], content[:60] + b"?" * 40 + content[100:], b""):
+        (tmp_path / "x.npz").write_bytes(damage)
+        with pytest.raises(InputError, match=r"cannot be read as NumPy arrays|no array x"):
+            load(f"data.file={tmp_path / 'x.npz'}")
+
+
+def test_labels_that_a_split_lacks_are_refused(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        labels = {} if split == "valid" else {"y": [0, 1, 0, 1]}
+        np.savez(tmp_path / f"{split}.npz", x=np.zeros((4, 3)), **labels)
+    with pytest.raises(InputError, match="the valid split has no labels y, others have"):
+        load(f"data.dir={tmp_path}")
 
 
 @pytest.mark.parametrize("shares", [[0.5, 0.5], [0.5, 0.4, 0.2], [1.0, 0.5, -0.5], [0.0, 0.5, 0.5]])

@@ -84,6 +84,7 @@ def prepare(cfg: DictConfig, head: str, data: "Data | None" = None) -> Parts:
     objective.shape(model_cfg.latent, data.inputs)
     require_two_examples(data)
     require_batch_of_two(model, data, head)
+    model.check_data(data)
     for component in (objective, procedure):
         component.state_module().to(device)
     return Parts(model.to(device), data, objective, procedure, trainer, log, device)

@@ -11,7 +11,7 @@ from uncollapse.data import SPLITS
 from uncollapse.data.digests import array_digest, fingerprint
 from uncollapse.data.text import check_batching
 from uncollapse.data.vectors import VectorData
-from uncollapse.errors import InputError, check_integer, check_number, expand_home
+from uncollapse.errors import InputError, check_integer, check_number, expand_home, first_line
 from uncollapse.interfaces.data import DataConfig
 
 ENDINGS = (".npy", ".npz")
@@ -85,14 +85,17 @@ def load_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         raise InputError(f"data.file={path}: allowed are files that end with .npy or .npz")
     try:
         # no pickles: they could run code
-        content = np.load(path, allow_pickle=False)
-        arrays = dict(content) if path.suffix == ".npz" else {"x": content}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as NumPy arrays ({error})") from error
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
+    # damaged files raise whatever their parser stumbles over
+    except Exception as error:
+        reason = first_line(error)
+        raise InputError(f"{path}: cannot be read as NumPy arrays ({reason})") from error
     if "x" not in arrays:
         raise InputError(f"{path}: no array x in it; it has {', '.join(arrays) or 'none'}")
     x, labels = arrays.pop("x"), arrays
-    if x.dtype.kind not in "buif" or x.ndim < 2 or not np.isfinite(x).all():
+    if x.dtype.kind not in "buif" or x.ndim < 2 or not x.size or not is_float32(x):
         raise InputError(
             f"{path}: x is {x.dtype} of shape {list(x.shape)}; allowed are finite numbers [N, ...]"
         )
@@ -103,6 +106,12 @@ def load_arrays(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
                 f"the {len(x)} examples"
             )
     return x, labels
+
+
+def is_float32(x: np.ndarray) -> bool:
+    """Whether every number is finite, also as a float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(x.astype(np.float32)).all())
 
 
 def divide_examples(count: int, shares: Sequence[float]) -> list[int]:
@@ -127,9 +136,12 @@ def divide_examples(count: int, shares: Sequence[float]) -> list[int]:
 def number_labels(labels: Labels) -> Labels:
     """Labels of any values as class numbers, the same in every split, by increasing value.
 
-    Only labels that every split has.
+    InputError for labels that a split lacks.
     """
-    names = set.intersection(*(set(of_split) for of_split in labels.values()))
+    names = set[str]().union(*labels.values())
+    for split, of_split in labels.items():
+        if lacking := sorted(names - of_split.keys()):
+            raise InputError(f"data: the {split} split has no labels {lacking[0]}, others have")
     if not names:
         return {}
     classes = {

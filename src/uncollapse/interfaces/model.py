@@ -13,6 +13,7 @@ from uncollapse.interfaces.shapes import Codes, PerCode
 
 if TYPE_CHECKING:
     from uncollapse.decoders import Options
+    from uncollapse.interfaces.data import Data
 
 MakeHead = Callable[[int, int], PosteriorHead]  # (hidden, latent) -> head
 
@@ -48,6 +49,9 @@ class Model(nn.Module, metaclass=Interface, interface=True):
     @abstractmethod
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of "encoder" and "decoder", which a procedure may update separately."""
+
+    def check_data(self, data: "Data") -> None:
+        """InputError for data that the model gives no probability, before training starts."""
 
     def generate(
         self,

@@ -2,9 +2,9 @@
 
 gaussian             N(x; output, variance), variance fixed: that of `model.variance`
 gaussian_learned     the same with a variance learned for each entry
-gaussian_optimal     the same with one variance, the mean squared error itself: Rybkin, Daniilidis &
-                     Levine, "Simple and Effective VAE Training with Calibrated Decoders", ICML 2021
-                     (arXiv 2006.13202), section 3.2, equation 7
+gaussian_shared      the same with one learned variance, whose optimum is the mean squared error:
+                     Rybkin, Daniilidis & Levine, "Simple and Effective VAE Training with Calibrated
+                     Decoders", ICML 2021 (arXiv 2006.13202), section 3
 discretised_logistic mass of a logistic distribution in the bin of x, with a scale learned for each
                      entry: Kingma et al., "Improved Variational Inference with Inverse
                      Autoregressive Flow", NeurIPS 2016 (arXiv 1606.04934), appendix C.2;
@@ -19,14 +19,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
 
-from uncollapse.errors import check_integer, check_number
+from uncollapse.errors import InputError, check_integer, check_number
 
 SMALLEST_VARIANCE = 1e-6  # keeps the density of an entry that is constant finite
-MOMENTUM = 0.1  # of the running mean squared error
+SMALLEST_LOG_SCALE = -7.0  # as in the code of PixelCNN++; keeps a wrong pixel affordable
+LARGEST_LOG_THETA = 12.0  # nearly Poisson; above it, lgamma of theta loses the digits of x
 MOST_LEVELS = 65536
 
 
@@ -40,6 +42,9 @@ class Likelihood(nn.Module):
     def scale_inputs(self, x: Tensor) -> Tensor:
         """x as the encoder reads it."""
         return x
+
+    def check(self, x: np.ndarray) -> None:
+        """InputError for values [N, P] that this likelihood gives no probability."""
 
 
 def gaussian_nll(x: Tensor, mean: Tensor, variance: Tensor | float) -> Tensor:
@@ -72,33 +77,11 @@ class LearnedGaussian(Likelihood):
         return gaussian_nll(x, outputs, self.log_variance.exp() + SMALLEST_VARIANCE)
 
 
-class OptimalGaussian(Likelihood):
-    """One variance: in training the mean squared error of the batch, afterwards its running mean.
-
-    At its optimum the variance is the mean squared error, so nothing has to be learned or set.
-    """
-
-    mean_square: Tensor  # the running mean; -1 before the first batch
+class SharedGaussian(LearnedGaussian):
+    """One variance for all entries; at its optimum it is the mean squared error."""
 
     def __init__(self, size: int, variance: float, levels: int):
-        super().__init__()
-        self.register_buffer("mean_square", torch.tensor(-1.0))
-        self.first = check_number("model.variance", variance, 0)
-
-    def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
-        if self.training and torch.is_grad_enabled():
-            variance = (x - outputs).square().mean() + SMALLEST_VARIANCE
-            self.remember(variance.detach())
-        else:
-            variance = self.mean_square if self.mean_square > 0 else torch.tensor(self.first)
-        return gaussian_nll(x, outputs, variance)
-
-    def remember(self, variance: Tensor) -> None:
-        """Move the running mean towards the variance of a batch."""
-        new = variance.to(self.mean_square)
-        self.mean_square.copy_(
-            torch.where(self.mean_square < 0, new, self.mean_square.lerp(new, MOMENTUM))
-        )
+        super().__init__(1, variance, levels)
 
 
 class DiscretisedLogistic(Likelihood):
@@ -116,10 +99,11 @@ class DiscretisedLogistic(Likelihood):
 
     def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
         half = 0.5 / (self.levels - 1)  # of a bin
-        inverse = torch.exp(-self.log_scale)
+        inverse = torch.exp(-self.log_scale.clamp_min(SMALLEST_LOG_SCALE))
         upper, lower = (x + half - outputs) * inverse, (x - half - outputs) * inverse
-        # log(sigmoid(upper) - sigmoid(lower)), without a difference of nearly equal numbers
-        inside = logsigmoid(upper) + logsigmoid(-lower) + log_one_minus_exp(upper - lower)
+        # log(sigmoid(upper) - sigmoid(lower)) without that difference; its last term is that of
+        # upper - lower
+        inside = logsigmoid(upper) + logsigmoid(-lower) + log_one_minus_exp(2 * half * inverse)
         log_mass = torch.where(
             x <= half, logsigmoid(upper), torch.where(x >= 1 - half, logsigmoid(-lower), inside)
         )
@@ -127,6 +111,15 @@ class DiscretisedLogistic(Likelihood):
 
     def scale_inputs(self, x: Tensor) -> Tensor:
         return 2 * x - 1
+
+    def check(self, x: np.ndarray) -> None:
+        steps = x * (self.levels - 1)
+        if x.min() < 0 or x.max() > 1 or np.abs(steps - np.rint(steps)).max() > 0.01:
+            raise InputError(
+                f"model.likelihood=discretised_logistic: values from {x.min():g} to {x.max():g}; "
+                f"allowed are the {self.levels} values k / {self.levels - 1} from 0 to 1: divide "
+                "pixels by the largest one, and set model.levels"
+            )
 
 
 def log_one_minus_exp(x: Tensor) -> Tensor:
@@ -142,21 +135,30 @@ class NegativeBinomial(Likelihood):
         self.log_theta = nn.Parameter(torch.zeros(size))
 
     def forward(self, outputs: Tensor, x: Tensor) -> Tensor:
-        theta = self.log_theta.exp()
+        # in float64: two values of lgamma cancel
+        log_theta = self.log_theta.double().clamp_max(LARGEST_LOG_THETA)
+        theta, counts = log_theta.exp(), x.double()
         # log(theta / (theta + m)) and log(m / (theta + m)), from the difference of the logarithms
-        odds = outputs - self.log_theta
+        odds = outputs.double() - log_theta
         log_prob = (
-            torch.lgamma(x + theta)
+            torch.lgamma(counts + theta)
             - torch.lgamma(theta)
-            - torch.lgamma(x + 1)
+            - torch.lgamma(counts + 1)
             - theta * softplus(odds)
-            - x * softplus(-odds)
+            - counts * softplus(-odds)
         )
-        return -log_prob.sum(-1)
+        return -log_prob.sum(-1).to(outputs)
 
     def scale_inputs(self, x: Tensor) -> Tensor:
         """Logarithms: counts span orders of magnitude."""
         return x.log1p()
+
+    def check(self, x: np.ndarray) -> None:
+        if x.min() < 0 or (x != np.rint(x)).any():
+            raise InputError(
+                f"model.likelihood=negative_binomial: values from {x.min():g} to {x.max():g}, not "
+                "all of them counts; allowed are integers from 0"
+            )
 
 
 class Bernoulli(Likelihood):
@@ -169,11 +171,18 @@ class Bernoulli(Likelihood):
         losses = binary_cross_entropy_with_logits(outputs, x.expand_as(outputs), reduction="none")
         return losses.sum(-1)
 
+    def check(self, x: np.ndarray) -> None:
+        if not np.isin(x, (0, 1)).all():
+            raise InputError(
+                f"model.likelihood=bernoulli: values from {x.min():g} to {x.max():g}; allowed are "
+                "0 and 1"
+            )
+
 
 LIKELIHOODS: dict[str, Callable[[int, float, int], Likelihood]] = {
     "gaussian": FixedGaussian,
     "gaussian_learned": LearnedGaussian,
-    "gaussian_optimal": OptimalGaussian,
+    "gaussian_shared": SharedGaussian,
     "discretised_logistic": DiscretisedLogistic,
     "negative_binomial": NegativeBinomial,
     "bernoulli": Bernoulli,

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from uncollapse.data.vectors import VectorBatch
+from uncollapse.data.vectors import VectorBatch, VectorData
 from uncollapse.decoders import Options
 from uncollapse.errors import MAX_SIZE, InputError, check_choice, check_integer
+from uncollapse.interfaces.data import Data
 from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 from uncollapse.models.image_mlp import make_layers
@@ -65,6 +66,11 @@ class MLP(Model):
             "encoder": [*self.encoder.parameters(), *self.posterior.parameters()],
             "decoder": [parameter for module in generative for parameter in module.parameters()],
         }
+
+    def check_data(self, data: Data) -> None:
+        if isinstance(data, VectorData):
+            for x in data.vectors.values():
+                self.likelihood.check(x)
 
     def encode(self, batch: VectorBatch) -> Posterior:
         return self.posterior(self.encoder(self.likelihood.scale_inputs(batch.x)))
