@@ -82,6 +82,21 @@ def test_run_that_ended_otherwise_is_not_continued(
     assert "goes on from" not in capsys.readouterr().out
 
 
+def test_damaged_state_is_not_continued(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    short = train(tmp_path, "plain", 2)
+    (short / "state.pt").write_bytes(b"damaged")
+    train(tmp_path, "plain", 3)
+    assert "goes on from" not in capsys.readouterr().out
+
+
+def test_other_data_are_not_continued(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    short = train(tmp_path, "plain", 2)
+    facts = (short / "data.json").read_text()
+    (short / "data.json").write_text(facts.replace('"train": 96', '"train": 97'))
+    train(tmp_path, "plain", 3)
+    assert "goes on from" not in capsys.readouterr().out
+
+
 def test_shorter_request_is_trained_from_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +15,6 @@ import uncollapse
 from uncollapse import contract
 from uncollapse.contract import Case
 from uncollapse.errors import InputError
-from uncollapse.metrics import catalogue
 from uncollapse.plugins import read_project
 from uncollapse.report import main as report
 from uncollapse.runs.rows import read_run_rows, read_validation_objective
@@ -33,9 +33,8 @@ def find_block(text: str) -> str:
 
 
 @pytest.fixture
-def project(outside: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(outside: Path) -> Path:
     """A new project, as the current folder, with the files of the page."""
-    monkeypatch.setattr(catalogue, "METRICS", dict(catalogue.METRICS))
     start_project(Path("mine"))
     os.chdir("mine")
     for name in ("mine/gru.py", "conf/model/gru.yaml", "tests/test_gru.py"):
@@ -128,6 +127,17 @@ def test_recorder_refuses_bad_input_and_overwrites_nothing(tmp_path: Path) -> No
     ]:
         with pytest.raises(InputError, match=reason):
             uncollapse.Recorder(tmp_path / "own", **arguments)  # type: ignore[arg-type]
+    for knobs, reason in [
+        ({"head": 1}, "knobs: head: allowed are letters"),
+        ({"beta": [1, 2]}, "a number and a text"),
+    ]:
+        with pytest.raises(InputError, match=reason):
+            uncollapse.Recorder(tmp_path / "own", head="other", seed=0, knobs=knobs)
+    with pytest.raises(InputError, match="study=a b"):
+        uncollapse.Recorder(tmp_path / "a b", head="mine", seed=0)
+    with pytest.raises(InputError, match="split=validation"):
+        recorder.write(0, "validation", {"kl_per_dim": [1.0]})
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
     with pytest.raises(InputError, match="kl_per_dim is missing"):
         recorder.write(0, "valid", {"rec": 1.0, "kl": 2.0})
     with pytest.raises(InputError, match="split=tests"):
@@ -144,6 +154,21 @@ def test_objectives_of_the_page_run() -> None:
     names: dict = {}
     exec(compile(block, "docs/own_vae.md", "exec"), names)
     assert names["loss"].terms.keys() >= {"rec", "kl"}
+
+
+def test_loop_with_numbers_of_its_own_can_end(tmp_path: Path, no_figures: None) -> None:
+    knobs = {"beta": np.float32(0.5), "depth": np.int64(3)}
+    recorder = uncollapse.Recorder(tmp_path / "own", head="mine", seed=np.int64(1), knobs=knobs)
+    numbers = {
+        "rec": np.float64(10), "kl": torch.tensor(2.0), "nelbo": 12.0, "kl_per_dim": np.ones(2)
+    }  # fmt: skip
+    recorder.write(np.int64(0), "valid", numbers)
+    recorder.finish(5, numbers)
+    with pytest.raises(InputError, match="the run has ended"):
+        recorder.finish(5, numbers)
+    assert report([str(tmp_path / "own")]) == 0
+    table = pd.read_csv(tmp_path / "own/report/tables/runs.csv")
+    assert table["kl"].tolist() == [2.0] and table["rec"].tolist() == [10.0]
 
 
 # ---------------------------------------------------------------- sweepers

@@ -49,11 +49,11 @@ def main() -> int:
     try:
         return run_main(COMMANDS[word][0])
     except ModuleNotFoundError as error:
-        from uncollapse.extras import describe_missing
+        from uncollapse.extras import OPTIONAL, describe_missing
 
         missing = (error.name or "").partition(".")[0]
-        # anything else is a fault of this package
-        if missing in ("", "uncollapse"):
+        # anything else is a fault of this package, or of the user's own
+        if missing not in OPTIONAL:
             raise
         print(f"error: {describe_missing(f'uncollapse {word}', missing)}", file=sys.stderr)
         return 2

@@ -1,28 +1,47 @@
 """A run whose only difference from a finished one is that it is longer goes on where that ended.
 
-The result is that of the longer run trained without a break, bit for bit.
+With the same code the result is that of the longer run trained without a break, bit for bit.
 """
 
+from typing import TYPE_CHECKING
+
 from uncollapse.errors import InputError
-from uncollapse.json_types import JsonMapping
+from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.request import Request
+from uncollapse.runs.checkpoint import load_state
 from uncollapse.runs.identity import list_changes
-from uncollapse.runs.layout import DONE, ROWS_FILE, STATE, Run, find_runs
+from uncollapse.runs.layout import DATA, DONE, ROWS_FILE, STATE, Run, find_runs
 from uncollapse.runs.reading import read_config
-from uncollapse.runs.results import read_summary
+from uncollapse.runs.results import dump_json, read_summary
 from uncollapse.runs.rules import RULES, weights_file
 
+if TYPE_CHECKING:
+    from uncollapse.building import Parts
+
 EPOCHS = "trainer.epochs"
+CONTINUED_FROM = "continued_from"  # the file, and the key of the summary
 
 
-def find_shorter_run(request: Request) -> Run | None:
+def find_shorter_run(request: Request, parts: "Parts") -> Run | None:
     """The longest finished run of the study that ended where this one could go on."""
     found = [
         (epochs, run)
         for run in find_runs(request.run.study, request.head, request.config["seed"])
-        if run.status == DONE and run.holds(STATE) and (epochs := count_epochs(run, request))
+        if run.status == DONE
+        and (epochs := count_epochs(run, request))
+        and can_be_restored(run, parts)
     ]
     return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def can_be_restored(run: Run, parts: "Parts") -> bool:
+    """Whether a run has the same data, and a state that this machine can continue."""
+    try:
+        same_data = run.read(DATA) == dump_json(parts.data.facts())
+        state = load_state(run.path(STATE)) if same_data and run.holds(STATE) else None
+    except (InputError, OSError):
+        return False
+    return state is not None and (parts.device.type == "cuda" or state["cuda_rng"] is None)
 
 
 def count_epochs(run: Run, request: Request) -> float:
@@ -55,6 +74,7 @@ def ended_as_if_it_went_on(trainer: JsonMapping, summary: JsonMapping) -> bool:
 
 def take_over(shorter: Run, run: Run) -> str:
     """Copy rows, weights and state of a shorter run; a sentence that says so."""
+    run.write(CONTINUED_FROM, data=shorter.folder.relative_to(run.study).as_posix().encode())
     with shorter.lock(shared=True):
         names = [ROWS_FILE, *map(weights_file, RULES)]
         for name in names:
@@ -63,3 +83,10 @@ def take_over(shorter: Run, run: Run) -> str:
         # last: without it, what was copied before does not count
         run.write(STATE, data=shorter.read(STATE))
     return f"goes on from {shorter.folder}"
+
+
+def read_origin(run: Run) -> JsonObject:
+    """{"continued_from": the name of the shorter run}; {} for a run without one."""
+    if not run.holds(CONTINUED_FROM):
+        return {}
+    return {CONTINUED_FROM: run.read(CONTINUED_FROM).decode(errors="replace")}

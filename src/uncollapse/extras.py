@@ -5,6 +5,11 @@ from importlib.util import find_spec
 from uncollapse.errors import InputError
 
 EXTRAS = {"wandb": "wandb", "hydra_plugins": "joblib"}  # module -> extra; others: harness
+HARNESS = (
+    "hydra", "omegaconf", "yaml", "pandas", "matplotlib", "datasets", "pyarrow", "rich", "jinja2",
+    "tabulate", "sklearn", "sacrebleu", "safetensors", "tokenizers", "antlr4",
+)  # fmt: skip
+OPTIONAL = (*EXTRAS, *HARNESS)
 
 
 def require_installed(what: str, *modules: str) -> None:

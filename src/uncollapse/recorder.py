@@ -1,4 +1,4 @@
-"""Writes the rows of a training loop of your own as a run folder, which the report takes.
+"""Writes the rows of an external training loop as a run folder, which the report takes.
 
     with uncollapse.Recorder("results/mine", head="my_vae", seed=0, knobs={"beta": 0.5}) as record:
         for epoch in range(20):
@@ -17,10 +17,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from uncollapse.config.common_keys import check_root
+from uncollapse.data import SPLITS
 from uncollapse.diagnosis import diagnose
-from uncollapse.errors import MAX_SEED, InputError, check_choice, check_integer
+from uncollapse.errors import MAX_SEED, InputError, check_choice, check_integer, shorten
 from uncollapse.json_types import JsonMapping, JsonObject
 from uncollapse.metrics import catalogue
 from uncollapse.metrics.information import FINAL_MIXTURE, MIXTURE
@@ -35,14 +38,16 @@ Nll = Callable[[Any, Tensor], Tensor]
 Knob = str | int | float | bool
 TEST_SAMPLES = 100  # importance samples of each test example
 EVALUATED_SPLITS = ("train", "valid")
+PLACE = ("step", "epoch", "split", "mode")
+RESERVED = ("head", "overrides", "label", "study", "seed")  # keys of the config
 
 
 class Recorder:
-    """One run: a head, the values of its knobs and a seed, in the study results/<study>.
+    """One run: a head, the values of its knobs and a seed, in the study of a folder.
 
     head: its name in tables and figures. label: a longer one, for the legend. entropy: that of the
-    data in nats, where it is known. The folder is
-    <study>/runs/<head>/<knobs or "default">/seed=<seed>. InputError if it holds a run already.
+    data in nats, where it is known. The run is in
+    <study>/runs/<head>/<knobs or "default">/seed=<seed>. InputError if it holds one already.
     """
 
     def __init__(
@@ -55,10 +60,15 @@ class Recorder:
         label: str | None = None,
         entropy: float | None = None,
     ):
-        check_integer("seed", seed, 0, MAX_SEED)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
         if not isinstance(head, str) or not head.isidentifier():
             raise InputError(f"head={head}: allowed are letters, digits and _, a letter first")
-        study, knobs = Path(study), dict(knobs or {})
+        study = Path(study)
+        check_root("study", study.name)
+        check_root("label", label or head)
+        knobs = {name: check_knob(name, value) for name, value in (knobs or {}).items()}
+        if entropy is not None:
+            entropy = float(entropy)
         self.run: Run = locate_run(str(study.parent), study.name, head, knobs, seed)
         if self.run.exists:
             raise InputError(f"{self.run.folder} holds a run already; move it away to record again")
@@ -73,7 +83,9 @@ class Recorder:
         self.run.folder.mkdir(parents=True, exist_ok=True)
         self.run.write(DATA, data=dump_json({"entropy": entropy}))
         config = json.dumps(self.config, indent=1)
-        self.run.write(CONFIG, data=f"# recorded by a loop of its own\n{config}\n".encode())
+        self.run.write(
+            CONFIG, data=f"# recorded from an external training loop\n{config}\n".encode()
+        )
         self.record = Record(self.run.path(ROWS_FILE), [])
         self.start, self.entropy = time.perf_counter(), entropy
 
@@ -99,7 +111,7 @@ class Recorder:
         `settings` are those of `diagnose`, such as batch=128.
         """
         check_choice("split", split, EVALUATED_SPLITS)
-        found = diagnose(encode, nll, data, samples=1, **{"mixture": MIXTURE, **settings})
+        found = diagnose(encode, nll, data, **{"samples": 1, "mixture": MIXTURE, **settings})
         return self.write(step, split, select_stage(found, PASS), epoch)
 
     def test(
@@ -119,21 +131,38 @@ class Recorder:
         """
         settings = {"mixture": FINAL_MIXTURE, **settings}
         found = diagnose(encode, nll, data, samples=samples, **settings)
-        row = select_stage(found, PASS)
-        self.write(step, "test", row, epoch)
+        results = {f"test-nll-K{samples}": select_stage(found, NLL)}
+        return self.finish(step, select_stage(found, PASS), epoch=epoch, results=results)
+
+    def finish(
+        self,
+        step: int,
+        metrics: JsonMapping,
+        *,
+        epoch: float | None = None,
+        results: Mapping[str, JsonObject] | None = None,
+    ) -> JsonObject:
+        """Write a test row of your own numbers, the summary and the end of the run.
+
+        `results` are those of evaluations, by name. Returns the summary. InputError for a run that
+        has ended.
+        """
+        if self.run.holds(DONE):
+            raise InputError(f"{self.run.folder}: the run has ended")
+        row = self.write(step, "test", metrics, epoch)
+        numbers = {key: value for key, value in row.items() if key not in PLACE}
         seconds = time.perf_counter() - self.start
         summary = {
             "status": DONE,
             "schema": SCHEMA,
             "identity": compute_identity(self.config),
             **self.config,
-            **row,
-            "step": step,
+            **numbers,
+            "step": row["step"],
             "wall_seconds": seconds,
             "entropy": self.entropy,
         }
-        results = {f"test-nll-K{samples}": select_stage(found, NLL)}
-        write_summary(self.run, join_results(summary, results))
+        write_summary(self.run, join_results(summary, results or {}))
         self.run.write(DONE, data=b"")
         return summary
 
@@ -144,13 +173,31 @@ class Recorder:
 
         `kl_per_dim` must be among them: nats, [D].
         """
-        check_integer("step", step, 0)
-        if not isinstance(metrics.get("kl_per_dim"), list):
+        step = check_integer("step", step, 0)
+        check_choice("split", split, SPLITS)
+        plain = {key: as_plain(value) for key, value in metrics.items()}
+        if not isinstance(plain.get("kl_per_dim"), list):
             raise InputError("metrics: kl_per_dim is missing, a list of nats per dimension")
-        place = {"step": step, "epoch": epoch, "split": split, "mode": "eval"}
-        row: JsonObject = {**place, **metrics}
+        row: JsonObject = {"step": step, "epoch": epoch, "split": split, "mode": "eval", **plain}
         self.record.write(row)
         return row
+
+
+def check_knob(name: str, value: object) -> Knob:
+    """A knob as a plain value. InputError for a reserved name, and for no number or text."""
+    value = as_plain(value)
+    if not name.isidentifier() or name in RESERVED:
+        raise InputError(
+            f"knobs: {name}: allowed are letters, digits and _, and none of {', '.join(RESERVED)}"
+        )
+    if not isinstance(value, str | int | float | bool):
+        raise InputError(f"knobs: {name}={shorten(value)}: allowed are a number and a text")
+    return value
+
+
+def as_plain(value: object) -> Any:
+    """NumPy numbers and arrays, and tensors, as Python numbers and lists."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray | Tensor) else value
 
 
 def select_stage(found: JsonMapping, stage: str) -> JsonObject:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from uncollapse.building import Parts, build_trainer, prepare
 from uncollapse.config.knobs import check_head
 from uncollapse.config.shorthands import NoSuchLevel, replace_shorthands
-from uncollapse.continuing import find_shorter_run, take_over
+from uncollapse.continuing import find_shorter_run, read_origin, take_over
 from uncollapse.json_types import JsonObject
 from uncollapse.messages import describe_data
 from uncollapse.request import (
@@ -76,12 +76,10 @@ def carry_out(cfg: DictConfig, head: object, overrides: list[str]) -> Outcome:
         if reason := find_done_folder(request):  # another process has done it meanwhile
             return skip(reason, request.run)
         # 4. train and test, perhaps from where a shorter run ended
-        shorter = None if request.run.holds(STATE) else find_shorter_run(request)
+        shorter = None if request.run.holds(STATE) else find_shorter_run(request, parts)
         if shorter:
             print(f"[{request.name}] {take_over(shorter, request.run)}")
-        summary = train_and_test(request, parts)
-        if shorter:
-            summary["continued_from"] = shorter.folder.relative_to(request.run.study).as_posix()
+        summary = {**train_and_test(request, parts), **read_origin(request.run)}
         # 5. write the summary, and `done` last: a run without it is not finished
         write_summary(request.run, summary)
         request.run.write(DONE, data=b"")

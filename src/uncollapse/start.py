@@ -10,6 +10,7 @@ from uncollapse.errors import InputError, shorten
 from uncollapse.finished.folder import find_run
 from uncollapse.runs.layout import VOCABULARY, WEIGHTS, Run
 from uncollapse.runs.pack import find_weights_digest
+from uncollapse.runs.reading import read_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,7 @@ def replace_start(cfg: DictConfig) -> tuple[DictConfig, Start | None]:
         raise InputError(f"from={shorten(given)}: {error}") from error
     if not digest:
         raise InputError(f"from={shorten(given)}: the run has no {WEIGHTS}")
-    start = Start(run, f"{run.folder.parents[1].name}-{digest[:12]}")
+    start = Start(run, f"{read_config(run)['head']}-{digest[:12]}")
     cfg = cfg.copy()
     with open_dict(cfg):
         cfg[FROM] = start.label
@@ -58,8 +59,8 @@ def replace_start(cfg: DictConfig) -> tuple[DictConfig, Start | None]:
 def load_start(start: Start, parts: "Parts") -> str:
     """Load the weights that the model has as well; a sentence that names the others.
 
-    Another head has other weights in its posterior, which keep their initial values. InputError if
-    the vocabularies differ, or if a weight of encoder or decoder is missing or has another size.
+    A posterior of another head has other weights, which keep their initial values. InputError if
+    the vocabularies differ, or if any other weight is missing or has another size.
     """
     from uncollapse.runs.checkpoint import load_tensors
 

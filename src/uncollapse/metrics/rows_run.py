@@ -31,12 +31,12 @@ RUN_ROWS = (
     Metric(
         name="loss", stage=TRAINING, function=LOSSES, optional=True, column=None, in_csv=False,
         meaning="What training minimises, from one code of each example: the mean over the steps "
-        "since the last evaluation.",
+        "since the last evaluation. Of a step with several updates, the last one counts.",
         pitfall="Its weights change with schedules, so it may rise while the model improves.",
     ),
     Metric(
         name="loss_terms", stage=TRAINING, function=LOSSES, optional=True, kind="nested",
-        column=None,
+        unit="", column=None,
         meaning="The terms that the loss is computed from, such as rec, kl, a penalty or the "
         "distance from a constraint, as means over the same steps.",
     ),

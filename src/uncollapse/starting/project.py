@@ -23,6 +23,7 @@ RENAMED = {
     "package_init.py": "__init__.py",
     "package_metrics.py": "metrics.py",
 }
+OWN_FOLDERS = ("conf", "data", "results", "tests")
 SENTENCES = 300  # of each split of the example data
 
 
@@ -60,7 +61,9 @@ def start_project(folder: Path) -> str:
     InputError for a name that no package can have, and for a folder that is not empty.
     """
     package = folder.resolve().name.lower().replace("-", "_")
-    check_name(package)
+    check_name(package, "a package")
+    if package in OWN_FOLDERS:
+        raise InputError(f"{package}: a project has a folder of this name; choose another")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: not an empty folder; nothing was written")
     # Python would import the installed package in its place

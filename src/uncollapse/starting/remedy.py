@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uncollapse.arguments import Parser
+from uncollapse.config import package_options
 from uncollapse.disk import write_together
 from uncollapse.errors import InputError
 from uncollapse.plugins import PROJECT, read_project_plugins
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         place = find_place(Path.cwd(), args.slot)
+        if not place.checkout and args.name in package_options("head"):
+            raise InputError(f"{args.name}: uncollapse has a head of this name; choose another")
         files = copy_templates(args.name, args.slot, place)
         place.write(files)
     except InputError as error:
@@ -118,11 +121,11 @@ def copy_templates(name: str, slot: str, place: Place) -> dict[Path, str]:
     return {path: sort_imports(replace_words(text, names)) for path, text in texts.items()}
 
 
-def check_name(name: str) -> None:
-    """InputError unless files, a class and a head can have this name."""
+def check_name(name: str, what: str = "a remedy") -> None:
+    """InputError unless files, a class and a head, or a package, can have this name."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise InputError(
-            f"{name}: not a name for a remedy; allowed are lower-case letters, digits and single "
+            f"{name}: not a name for {what}; allowed are lower-case letters, digits and single "
             "underscores, starting with a letter, and no Python keyword"
         )
 

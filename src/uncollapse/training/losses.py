@@ -1,5 +1,6 @@
 """Means of the training loss and its terms between two evaluations."""
 
+import torch
 from torch import Tensor
 
 from uncollapse.interfaces.objective import Loss
@@ -24,7 +25,7 @@ class LossMeans:
         self.steps += 1
         self.total = self.total + loss.total.detach()
         for name, term in loss.terms.items():
-            self.terms[name] = self.terms.get(name, 0.0) + term.detach()
+            self.terms[name] = self.terms.get(name, 0.0) + torch.as_tensor(term).detach()
 
     def read(self) -> tuple[float, dict[str, float]] | None:
         """The mean loss and the means of its terms; None without a step. Clears the sums."""

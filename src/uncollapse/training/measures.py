@@ -31,7 +31,7 @@ def measure_progress(trainer: "Trainer") -> JsonObject:
 
 
 def measure_losses(trainer: "Trainer") -> JsonObject:
-    """The training loss and its terms, means over the steps since the last evaluation, in nats."""
+    """The training loss and its terms, means over the steps since the last evaluation."""
     means = trainer.losses.read()
     return {} if means is None else {"loss": means[0], "loss_terms": means[1]}
 

@@ -1,4 +1,4 @@
-"""Parts of our own for uncollapse; every command of uncollapse in this project imports this."""
+"""Parts of your own for uncollapse; every command of uncollapse in this project imports this."""
 
 from PACKAGE import metrics
 

@@ -1,4 +1,4 @@
-"""Metrics of our own: a function, and a row of the catalogue that says what it is."""
+"""Metrics of your own: a function, and a row of the catalogue that says what it is."""
 
 import numpy as np
 
