@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import folder_of, run_here
 from schemas import (
+    ArraysConfig,
     DialogueConfig,
     DigitsConfig,
     GaussianConfig,
@@ -275,6 +276,7 @@ def test_location_keys_exist_in_data_config() -> None:
         DigitsConfig,
         GrammarConfig,
         GaussianConfig,
+        ArraysConfig,
     )
     keys = {f"data.{field.name}" for make in configs for field in fields(make())}
     assert set(LOCATIONS) <= keys

@@ -224,7 +224,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, content, reason):
 def test_missing_files_error_names_place_and_command(tmp_path):
     with pytest.raises(
         InputError,
-        match=r"no such folder; `python scripts/prepare_data.py dailydialog --out /nowhere`",
+        match=r"no such folder; `uncollapse prepare dailydialog --out /nowhere`",
     ):
         DialogueConfig(dir="/nowhere").load()
     with pytest.raises(

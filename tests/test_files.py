@@ -329,10 +329,7 @@ def test_missing_files_folders_and_splits_are_named(tmp_path):
     folder = write_splits(tmp_path / "text")
     assert get_refusal(tmp_path / "no") == f"data.dir={tmp_path / 'no'}: no such folder"
     assert get_refusal(Path("no")) == f"data.dir=no: no such folder in {Path.cwd()}"
-    command = (
-        f"`python scripts/prepare_data.py snli --out {tmp_path / 'no'}` "
-        "makes it or says how to get it"
-    )
+    command = f"`uncollapse prepare snli --out {tmp_path / 'no'}` makes it or says how to get it"
     assert (
         get_refusal(tmp_path / "no", name="snli")
         == f"data.dir={tmp_path / 'no'}: no such folder; {command}"
@@ -827,7 +824,7 @@ def test_unloadable_files_give_one_sentence(tmp_path):
     (damaged / "test.parquet").write_bytes(b"PAR1 and nothing more")
     message = hub_refusal("nobody/nothing", tmp_path, column="sentence", revision="v1", name="snli")
     assert message.startswith("data.hub=nobody/nothing: could not be loaded from the hub (")
-    assert "`python scripts/prepare_data.py snli --out FOLDER`" in message and message.endswith(
+    assert "`uncollapse prepare snli --out FOLDER`" in message and message.endswith(
         "data.dir=FOLDER"
     )
     for source in (tmp_path / "script", damaged):

@@ -491,7 +491,7 @@ def test_documented_command_runs(tmp_path: Path) -> None:
             "data=gaussian",
             (
                 r"LSTMConfig takes text, and uncollapse\.data\.vectors\.GaussianConfig gives "
-                r"vectors; models that take it: model=linear$"
+                r"vectors; models that take it: model=linear, model=mlp$"
             ),
         ),
     ],

@@ -41,6 +41,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pyproject.toml",
         "train.py",
         "README.md",
+        "CONTRIBUTING.md",
+        "setup.py",
         "docs",
     ):
         if (ROOT / name).is_dir():
