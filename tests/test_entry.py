@@ -66,12 +66,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_ctrl_c_during_startup_prints_one_line(
     command: str, seconds: float, study: Path, tmp_path: Path
 ) -> None:
-    process = start_command(
-        COMMANDS[command],
-        study if command in ("evaluate.py", "report.py", "study.py") else tmp_path,
-    )
-    time.sleep(seconds)
-    code, err = stop_command(process)
+    results = study if command in ("evaluate.py", "report.py", "study.py") else tmp_path
+    for _ in range(3):
+        process = start_command(COMMANDS[command], results)
+        time.sleep(seconds)
+        code, err = stop_command(process)
+        if code != 0:
+            break
+        seconds /= 2  # it had done its work already: a fast machine
     assert code == 130, err
     assert err.strip().splitlines()[-1].startswith("stopped") and len(err.strip().splitlines()) == 1
 
