@@ -6,15 +6,7 @@ python train.py -m head=plain,bn_mu seed=0,1,2
 
 import sys
 
-from uncollapse.entry import run_guarded
-
-
-def run_command() -> int:
-    # imported here, so that Ctrl-C is handled meanwhile
-    from uncollapse.cli import main
-
-    return main()
-
+from uncollapse.entry import run_main
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(run_command))
+    sys.exit(run_main("uncollapse.cli", clean_stop=False))

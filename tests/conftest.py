@@ -30,16 +30,6 @@ SMALL = [
     "model.latent=4",
     "trainer.epochs=2",
 ]
-TIMES = (
-    "seconds",
-    "seconds_per_step",
-    "wall_seconds",
-    "peak_memory_mb",
-    "commit",
-    "tree_changed",
-    "study",
-)
-
 
 os.environ["OMP_NUM_THREADS"] = "1"  # set before torch is imported, because tests run in parallel
 os.environ.pop("UNCOLLAPSE_SWEEP", None)
@@ -162,14 +152,15 @@ def folder_of(results: Path, head: str, study: str = "scratch", seed: int = 0) -
 
 def rows(folder: Path) -> list[dict]:
     """metrics.jsonl without clock times, so that two runs can be compared."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+    from uncollapse.contract import read_comparable_rows
+
+    return read_comparable_rows(folder)
 
 
 def summary(folder: Path) -> dict:
-    return {
-        k: v for k, v in json.loads((folder / "summary.json").read_text()).items() if k not in TIMES
-    }
+    from uncollapse.contract import drop_circumstances
+
+    return drop_circumstances(json.loads((folder / "summary.json").read_text()))
 
 
 def mounted(folder: Path, *words: str) -> None:

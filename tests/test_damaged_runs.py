@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-from conftest import TIMES, composed, one_in
+from conftest import composed, one_in
 
+from uncollapse.contract.runs import CIRCUMSTANCES
 from uncollapse.errors import InputError
 from uncollapse.evaluation.command import main as evaluate
 from uncollapse.run import run as train
@@ -133,7 +134,7 @@ def bytes_of(path: Path) -> bytes:
 
 def drop_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: drop_times(item) for key, item in value.items() if key not in TIMES}
+        return {key: drop_times(item) for key, item in value.items() if key not in CIRCUMSTANCES}
     return [drop_times(item) for item in value] if isinstance(value, list) else value
 
 

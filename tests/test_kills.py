@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, TIMES, folder_of
+from conftest import ROOT, folder_of
 from kill_server import CUT
 
+from uncollapse.contract.runs import CIRCUMSTANCES
 from uncollapse.runs.layout import require_runs
 from uncollapse.runs.results import has_consistent_results
 
@@ -73,7 +74,7 @@ def complete_results(ask: Ask, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def drop_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: drop_times(item) for key, item in value.items() if key not in TIMES}
+        return {key: drop_times(item) for key, item in value.items() if key not in CIRCUMSTANCES}
     return [drop_times(item) for item in value] if isinstance(value, list) else value
 
 

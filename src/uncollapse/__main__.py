@@ -47,7 +47,8 @@ def main() -> int:
         return 2
     del sys.argv[1]
     try:
-        return run_main(COMMANDS[word][0])
+        # training has more to import before it can stop cleanly
+        return run_main(COMMANDS[word][0], clean_stop=word != "train")
     except ModuleNotFoundError as error:
         from uncollapse.extras import OPTIONAL, describe_missing
 

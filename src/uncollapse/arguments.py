@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from uncollapse.errors import InputError, did_you_mean, escape_unsafe, nearest_word
@@ -56,3 +56,26 @@ class Parser(argparse.ArgumentParser):
                 f"{did_you_mean(typed, allowed)}allowed are {', '.join(allowed)}"
             )
         return message
+
+
+def run_or_refuse(work: Callable[[], object], describe: Callable[[OSError], str]) -> int:
+    """0 after `work`, or 2 after one sentence: an InputError, or what `describe` says."""
+    try:
+        work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {escape_unsafe(describe(error))}", file=sys.stderr)
+    else:
+        return 0
+    return 2
+
+
+def describe_os_error(error: OSError, place: object) -> str:
+    """'PLACE: REASON', with the file at fault if the error names it."""
+    return f"{error.filename or place}: {error.strerror or error}"
+
+
+def describe_unwritable(error: OSError) -> str:
+    """'FILE: cannot write there (REASON)'."""
+    return f"{error.filename}: cannot write there ({error.strerror})"

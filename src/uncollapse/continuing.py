@@ -27,11 +27,11 @@ def find_shorter_run(request: Request, parts: "Parts") -> Run | None:
     found = [
         (epochs, run)
         for run in find_runs(request.run.study, request.head, request.config["seed"])
-        if run.status == DONE
-        and (epochs := count_epochs(run, request))
-        and can_be_restored(run, parts)
+        if run.status == DONE and (epochs := count_epochs(run, request))
     ]
-    return max(found, key=lambda pair: pair[0])[1] if found else None
+    longest_first = [run for _, run in sorted(found, key=lambda pair: pair[0], reverse=True)]
+    # states are large, so they are read only until one fits
+    return next((run for run in longest_first if can_be_restored(run, parts)), None)
 
 
 def can_be_restored(run: Run, parts: "Parts") -> bool:

@@ -44,15 +44,19 @@ def install_guard() -> None:
     set_handler(signal.SIGINT, exit_with_notice)
 
 
-def run_main(module: str) -> int:
-    """The exit code of a module's `main`; Ctrl-C is handled while the module is imported, too."""
+def run_main(module: str, clean_stop: bool = True) -> int:
+    """The exit code of a module's `main`; Ctrl-C is handled while the module is imported, too.
+
+    Without `clean_stop` the module enables it itself, once its own imports are over.
+    """
 
     def command() -> int:
         from importlib import import_module
 
         # imports are over: from here on, an exception can be handled
         main = import_module(module).main
-        enable_clean_stop()
+        if clean_stop:
+            enable_clean_stop()
         return int(main())
 
     return run_guarded(command)

@@ -32,13 +32,13 @@ from uncollapse.runs.identity import compute_identity
 from uncollapse.runs.layout import CONFIG, DATA, DONE, ROWS_FILE, SCHEMA, Run, locate_run
 from uncollapse.runs.results import dump_json, join_results, write_summary
 from uncollapse.runs.rows import Record
+from uncollapse.summary import drop_place
 
 Encode = Callable[[Any], object]
 Nll = Callable[[Any, Tensor], Tensor]
 Knob = str | int | float | bool
 TEST_SAMPLES = 100  # importance samples of each test example
 EVALUATED_SPLITS = ("train", "valid")
-PLACE = ("step", "epoch", "split", "mode")
 RESERVED = ("head", "overrides", "label", "study", "seed")  # keys of the config
 
 
@@ -150,14 +150,13 @@ class Recorder:
         if self.run.holds(DONE):
             raise InputError(f"{self.run.folder}: the run has ended")
         row = self.write(step, "test", metrics, epoch)
-        numbers = {key: value for key, value in row.items() if key not in PLACE}
         seconds = time.perf_counter() - self.start
         summary = {
             "status": DONE,
             "schema": SCHEMA,
             "identity": compute_identity(self.config),
             **self.config,
-            **numbers,
+            **drop_place(row),
             "step": row["step"],
             "wall_seconds": seconds,
             "entropy": self.entropy,

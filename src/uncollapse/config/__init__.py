@@ -5,6 +5,7 @@ recipe over the slots. Its knobs are top-level keys that the slots read by inter
 (`tau: ${tau}`).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from uncollapse.errors import InputError
@@ -31,14 +32,17 @@ def config_folders() -> tuple[Path, ...]:
 
 def options(group: str) -> list[str]:
     """The values that `group=` can have: the files of <group>/ in the config folders."""
-    return sorted(
-        {path.stem for folder in config_folders() for path in (folder / group).glob("*.yaml")}
-    )
+    return list_options(group, config_folders())
 
 
 def package_options(group: str) -> list[str]:
     """Those of this package alone."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return list_options(group, (CONF,))
+
+
+def list_options(group: str, folders: Iterable[Path]) -> list[str]:
+    """The options of a group in some folders, sorted."""
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def find_option(group: str, option: str) -> Path:

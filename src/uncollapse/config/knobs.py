@@ -18,6 +18,7 @@ from uncollapse.config import (
     read_head,
 )
 from uncollapse.errors import InputError, did_you_mean
+from uncollapse.json_types import JsonObject
 
 
 def check_head(head: object) -> str:
@@ -85,17 +86,21 @@ def read_classes(head: str) -> dict[str, object]:
         place: node["_target_"]
         for slot, content in read_head(head).items()
         if slot in SLOTS
-        for place, node in walk_nodes(content, slot)
-        if "_target_" in node
+        for place, node in find_targets(content, slot)
     }
 
 
-def walk_nodes(node: object, place: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """(dotted key, mapping) of a node and of every mapping inside it."""
-    if isinstance(node, dict):
-        yield place, node
-        for key, item in node.items():
-            yield from walk_nodes(item, f"{place}.{key}")
+def find_targets(node: object, where: str) -> list[tuple[str, JsonObject]]:
+    """Every node with a `_target_` in a nested plain config, with its dotted key."""
+    if isinstance(node, list):
+        return [
+            found for i, item in enumerate(node) for found in find_targets(item, f"{where}[{i}]")
+        ]
+    if not isinstance(node, dict):
+        return []
+    own = [(where, node)] if "_target_" in node else []
+    inside = [found for key, item in node.items() for found in find_targets(item, f"{where}.{key}")]
+    return own + inside
 
 
 def walk_leaves(node: object, place: str) -> Iterator[tuple[str, object]]:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from uncollapse.config import HYDRA_KEYS, heads
-from uncollapse.config.knobs import read_choices
+from uncollapse.config.knobs import find_targets, read_choices
 from uncollapse.errors import InputError, first_line, nearest_word, shorten
 from uncollapse.json_types import JsonObject
 from uncollapse.plugins import plugin_names
@@ -172,19 +172,6 @@ def find_hydra_keys(node: object, where: str) -> Iterator[tuple[str, str]]:
             if re.fullmatch(r"_\w*_", str(key)):
                 yield where, str(key)
             yield from find_hydra_keys(item, f"{where}.{key}")
-
-
-def find_targets(node: object, where: str) -> list[tuple[str, JsonObject]]:
-    """Every node with a `_target_` in a nested plain config, with its dotted key."""
-    if isinstance(node, list):
-        return [
-            found for i, item in enumerate(node) for found in find_targets(item, f"{where}[{i}]")
-        ]
-    if not isinstance(node, dict):
-        return []
-    own = [(where, node)] if "_target_" in node else []
-    inside = [found for key, item in node.items() for found in find_targets(item, f"{where}.{key}")]
-    return own + inside
 
 
 def check_arguments(where: str, node: JsonObject, given: int) -> None:

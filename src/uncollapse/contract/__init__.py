@@ -26,6 +26,7 @@ from uncollapse.contract.runs import (
     check_floor,
     check_loaded_weights,
     check_resuming,
+    drop_circumstances,
     read_comparable_rows,
     require_same,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "check_resuming",
     "check_shapes",
     "check_what_is_changed",
+    "drop_circumstances",
     "has_no_posterior_weights",
     "infer_trained",
     "make_one_step",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uncollapse.decoders.plain import Plain
-from uncollapse.errors import check_number
+from uncollapse.errors import InputError, check_number
 from uncollapse.interfaces.decoder import OutputLayer
 
 
@@ -17,3 +17,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_number("word_dropout", self.word_dropout, 0, 1, closed=True)
+
+    def refuse_word_dropout(self, reason: str) -> None:
+        """InputError if words are to be dropped, for a decoder that reads none."""
+        if self.word_dropout > 0:
+            raise InputError(f"word_dropout={self.word_dropout}: {reason}")

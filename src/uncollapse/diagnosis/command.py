@@ -1,12 +1,10 @@
 """The command `diagnose`: whether the model of a finished run is collapsed, in one sentence."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from uncollapse.arguments import Parser
-from uncollapse.errors import InputError, escape_unsafe
+from uncollapse.arguments import Parser, describe_os_error, run_or_refuse
 
 DIAGNOSE_HELP = """Say in one sentence whether the model of a finished run is collapsed, and print
 the numbers behind it. For a model of your own, call uncollapse.diagnose in Python."""
@@ -16,16 +14,9 @@ SHOWN = ("rec", "kl", "nelbo", "mi", "au", "shuffle_gap")
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 2 after an error, which is printed."""
     arguments = diagnose_parser().parse_with_plugins(argv)
-    try:
-        diagnose_run(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        where, reason = error.filename or arguments.run, error.strerror or error
-        print(f"error: {escape_unsafe(f'{where}: {reason}')}", file=sys.stderr)
-        return 2
-    return 0
+    return run_or_refuse(
+        lambda: diagnose_run(arguments), lambda error: describe_os_error(error, arguments.run)
+    )
 
 
 def diagnose_parser() -> Parser:

@@ -5,14 +5,13 @@ Heavy imports wait until there is something to compute, so that help and refusal
 
 import argparse
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uncollapse.arguments import Parser
+from uncollapse.arguments import Parser, describe_os_error, run_or_refuse
 from uncollapse.data import SPLITS
-from uncollapse.errors import InputError, check_choice, escape_unsafe
+from uncollapse.errors import InputError, check_choice
 from uncollapse.runs.layout import RUN_PATH
 from uncollapse.runs.rules import DEFAULT_RULE, RULES
 
@@ -31,16 +30,9 @@ log variance and KL of each example, in the order of the file, with its text and
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 2 after an error, which is printed."""
     arguments = export_parser().parse_with_plugins(argv)
-    try:
-        export_codes(arguments)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        where, reason = error.filename or arguments.out, error.strerror or error
-        print(f"error: {escape_unsafe(f'{where}: {reason}')}", file=sys.stderr)
-        return 2
-    return 0
+    return run_or_refuse(
+        lambda: export_codes(arguments), lambda error: describe_os_error(error, arguments.out)
+    )
 
 
 def export_parser() -> Parser:

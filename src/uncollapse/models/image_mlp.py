@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.images import ImageBatch, bernoulli_nll
 from uncollapse.decoders import Options
-from uncollapse.errors import MAX_SIZE, InputError, check_integer
+from uncollapse.errors import MAX_SIZE, check_integer
 from uncollapse.interfaces.model import Limits, MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 
@@ -34,11 +34,9 @@ class ImageMLPConfig(ModelConfig):
         InputError for a size below 1 and for word dropout.
         """
         decoder = decoder or Options()
-        if decoder.word_dropout > 0:
-            raise InputError(
-                f"word_dropout={decoder.word_dropout}: this decoder reads no pixels that could be "
-                "dropped; use model=image_pixelcnn"
-            )
+        decoder.refuse_word_dropout(
+            "this decoder reads no pixels that could be dropped; use model=image_pixelcnn"
+        )
         for name in ("hidden", "latent"):
             check_integer(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
         return ImageMLP(self, inputs, posterior, decoder)

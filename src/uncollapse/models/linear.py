@@ -40,7 +40,7 @@ from torch.distributions import LowRankMultivariateNormal
 
 from uncollapse.data.vectors import VectorBatch
 from uncollapse.decoders import Options
-from uncollapse.errors import MAX_SIZE, InputError, check_integer, check_number
+from uncollapse.errors import MAX_SIZE, check_integer, check_number
 from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
 
@@ -61,11 +61,9 @@ class LinearConfig(ModelConfig):
         InputError unless latent >= 1 and variance > 0, and for word dropout.
         """
         decoder = decoder or Options()
-        if decoder.word_dropout > 0:
-            raise InputError(
-                f"word_dropout={decoder.word_dropout}: the linear decoder reads no words that "
-                "could be dropped; use model=lstm"
-            )
+        decoder.refuse_word_dropout(
+            "the linear decoder reads no words that could be dropped; use model=lstm"
+        )
         check_integer("model.latent", self.latent, 1, MAX_SIZE)
         check_number("model.variance", self.variance, 0)
         return LinearVAE(self, inputs, posterior, decoder)

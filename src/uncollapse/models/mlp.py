@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from uncollapse.data.vectors import VectorBatch, VectorData
 from uncollapse.decoders import Options
-from uncollapse.errors import MAX_SIZE, InputError, check_choice, check_integer
+from uncollapse.errors import MAX_SIZE, check_choice, check_integer
 from uncollapse.interfaces.data import Data
 from uncollapse.interfaces.model import MakeHead, Model, ModelConfig
 from uncollapse.interfaces.posterior import Posterior
@@ -36,11 +36,9 @@ class MLPConfig(ModelConfig):
         InputError for a size below 1, an unknown likelihood, and for word dropout.
         """
         decoder = decoder or Options()
-        if decoder.word_dropout > 0:
-            raise InputError(
-                f"word_dropout={decoder.word_dropout}: this decoder reads no words that could be "
-                "dropped; use model=lstm"
-            )
+        decoder.refuse_word_dropout(
+            "this decoder reads no words that could be dropped; use model=lstm"
+        )
         for name in ("hidden", "latent"):
             check_integer(f"model.{name}", getattr(self, name), 1, MAX_SIZE)
         check_choice("model.likelihood", self.likelihood, LIKELIHOODS)

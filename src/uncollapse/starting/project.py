@@ -5,12 +5,11 @@
 Everything in it runs as it is. Nothing that exists is overwritten.
 """
 
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from uncollapse.arguments import Parser
+from uncollapse.arguments import Parser, describe_unwritable, run_or_refuse
 from uncollapse.errors import InputError
 from uncollapse.starting.remedy import Place, check_name, copy_templates
 
@@ -35,24 +34,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="a new or empty folder; its name is the package")
     args = parser.parse_args(argv)
-    try:
-        package = start_project(args.folder)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename}: cannot write there ({error.strerror})", file=sys.stderr)
-        return 2
+    return run_or_refuse(lambda: announce_project(args.folder), describe_unwritable)
+
+
+def announce_project(folder: Path) -> None:
+    """Start a project, and print what to try."""
+    package = start_project(folder)
     print(
-        f"""wrote a project into {args.folder}, with the package {package}
+        f"""wrote a project into {folder}, with the package {package}
 
 Try it:
-    cd {args.folder}
+    cd {folder}
     uncollapse train head={FIRST_HEAD}
     uncollapse train experiment={FIRST_HEAD} && uncollapse report results/{FIRST_HEAD}
     make test"""
     )
-    return 0
 
 
 def start_project(folder: Path) -> str:

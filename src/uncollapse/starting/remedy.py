@@ -9,12 +9,11 @@ user's. An existing file is never overwritten.
 
 import keyword
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uncollapse.arguments import Parser
+from uncollapse.arguments import Parser, describe_unwritable, run_or_refuse
 from uncollapse.config import package_options
 from uncollapse.disk import write_together
 from uncollapse.errors import InputError
@@ -62,20 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--slot", required=True, choices=SLOT_FOLDERS, help="what the remedy changes"
     )
     args = parser.parse_args(argv)
-    try:
-        place = find_place(Path.cwd(), args.slot)
-        if not place.checkout and args.name in package_options("head"):
-            raise InputError(f"{args.name}: uncollapse has a head of this name; choose another")
-        files = copy_templates(args.name, args.slot, place)
-        place.write(files)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename}: cannot write there ({error.strerror})", file=sys.stderr)
-        return 2
-    print(describe_next_steps(args.name, args.slot, place, files), end="")
-    return 0
+    return run_or_refuse(lambda: write_remedy(args.name, args.slot), describe_unwritable)
+
+
+def write_remedy(name: str, slot: str) -> None:
+    """Write the files of a remedy, and print what to do next."""
+    place = find_place(Path.cwd(), slot)
+    if not place.checkout and name in package_options("head"):
+        raise InputError(f"{name}: uncollapse has a head of this name; choose another")
+    files = copy_templates(name, slot, place)
+    place.write(files)
+    print(describe_next_steps(name, slot, place, files), end="")
 
 
 def find_place(root: Path, slot: str) -> Place:
